@@ -1,0 +1,129 @@
+//! Time and randomness, passed in.
+
+use parking_lot::Mutex;
+use std::fmt::Debug;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Microseconds since 2000-01-01 00:00:00 UTC, PostgreSQL's TimestampTz.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// Microseconds between the Unix epoch and PostgreSQL's.
+const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
+
+impl Timestamp {
+    /// From PostgreSQL's microseconds since 2000-01-01 UTC.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+    /// PostgreSQL's microseconds since 2000-01-01 UTC.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+    /// From microseconds since 1970-01-01 UTC, saturating.
+    pub const fn from_unix_micros(micros: i64) -> Self {
+        Self(micros.saturating_sub(EPOCH_OFFSET_US))
+    }
+    /// Microseconds since 1970-01-01 UTC, saturating.
+    pub const fn unix_micros(self) -> i64 {
+        self.0.saturating_add(EPOCH_OFFSET_US)
+    }
+    /// Seconds since 1970-01-01 UTC, rounded down (pg_time_t of the control file).
+    pub const fn unix_seconds(self) -> i64 {
+        self.unix_micros().div_euclid(1_000_000)
+    }
+    /// How long after `earlier` this is; zero if it is before.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// The one clock of a node.
+pub trait Clock: Send + Sync + Debug {
+    /// Wall time; may step.
+    fn now(&self) -> Timestamp;
+    /// Time since a fixed point of this process; never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The one source of randomness of a node.
+pub trait Entropy: Send + Sync + Debug {
+    /// Fills `buf` with random bytes.
+    fn fill(&self, buf: &mut [u8]);
+    /// A random 64-bit number.
+    fn next_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_unix_micros(i64::try_from(since_unix.as_micros()).unwrap_or(i64::MAX))
+    }
+    fn monotonic(&self) -> Duration {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+}
+
+/// The operating system's randomness.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, buf: &mut [u8]) {
+        rand::fill(buf);
+    }
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    now: Mutex<(Timestamp, Duration)>,
+}
+
+impl ManualClock {
+    /// A clock at `start`.
+    pub fn new(start: Timestamp) -> Self {
+        Self { now: Mutex::new((start, Duration::ZERO)) }
+    }
+    /// Moves wall and monotonic time forward.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.now.lock();
+        now.0 = Timestamp(now.0.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)));
+        now.1 = now.1.saturating_add(by);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.now.lock().0
+    }
+    fn monotonic(&self) -> Duration {
+        self.now.lock().1
+    }
+}
+
+/// Replayable pseudo-randomness for tests and simulation.
+#[derive(Debug)]
+pub struct SeededEntropy(Mutex<fastrand::Rng>);
+
+impl SeededEntropy {
+    /// The same seed gives the same bytes.
+    pub fn new(seed: u64) -> Self {
+        Self(Mutex::new(fastrand::Rng::with_seed(seed)))
+    }
+}
+
+impl Entropy for SeededEntropy {
+    fn fill(&self, buf: &mut [u8]) {
+        self.0.lock().fill(buf);
+    }
+}

@@ -1,0 +1,185 @@
+//! The one narrow file-access trait.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A file system, shared by all who hold it.
+pub type SharedDisk = Arc<dyn Disk>;
+/// An open file, shared by all who hold it.
+pub type SharedFile = Arc<dyn File>;
+
+/// How a file is opened. None of these truncates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Must exist; reads only.
+    Read,
+    /// Must exist; reads and writes.
+    ReadWrite,
+    /// Must not exist; created empty, reads and writes.
+    CreateNew,
+    /// Created empty if missing; reads and writes.
+    Create,
+}
+
+/// What a directory entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Directory,
+    /// Anything else (symbolic link, socket, device).
+    Other,
+}
+
+/// One entry of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// The entry's name without its folder.
+    pub name: String,
+    /// What it is.
+    pub kind: FileKind,
+}
+
+/// What is known of a path without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// What it is.
+    pub kind: FileKind,
+    /// Length in bytes (0 for a folder).
+    pub len: u64,
+    /// Time of the last change of the contents.
+    pub modified: SystemTime,
+    /// Permission bits (mode & 0o7777).
+    pub permissions: u32,
+}
+
+/// An exclusive advisory lock on a file, given up on drop.
+pub trait LockGuard: Send + Sync + Debug {}
+
+/// A file's contents mapped read-only. The file must not change while it is mapped (a sealed WAL segment).
+pub trait Mapping: Deref<Target = [u8]> + Send + Sync + Debug {}
+
+/// An open file. All calls are positional; none moves a cursor.
+pub trait File: Send + Sync + Debug {
+    /// Reads up to `buf.len()` bytes at `offset`; returns how many, 0 at or past the end.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes up to `buf.len()` bytes at `offset`; returns how many (a short write is not an error).
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
+    /// Reserves space for `[offset, offset + len)`, reading as zeros where the file had none; extends the length.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Sets the length in bytes; growth reads as zeros.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+    /// Makes contents and length durable (fdatasync).
+    fn sync(&self) -> io::Result<()>;
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Fills `buf` from `offset`, or fails with `UnexpectedEof`.
+    fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            let n = self.read_at(buf, offset)?;
+            if n == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "file ends too early"));
+            }
+            buf = buf.get_mut(n..).unwrap_or_default();
+            offset += n as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes all of `buf` at `offset`, or fails (a write of no bytes fails with `WriteZero`).
+    fn write_all_at(&self, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            let n = self.write_at(buf, offset)?;
+            if n == 0 {
+                return Err(io::Error::new(io::ErrorKind::WriteZero, "the file takes no more bytes"));
+            }
+            buf = buf.get(n..).unwrap_or_default();
+            offset += n as u64;
+        }
+        Ok(())
+    }
+}
+
+/// A file system. Paths are absolute or relative to the process, as the caller likes; names are UTF-8.
+pub trait Disk: Send + Sync + Debug {
+    /// Opens a file. New files get mode 0600.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile>;
+    /// Renames a file or folder, replacing a file of the new name. Durable after `sync_dir` of both folders.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file. Durable after `sync_dir` of its folder.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Creates a folder (mode 0700); its parent must exist.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty folder.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Lists a folder, sorted by name.
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>>;
+    /// What `path` is, following symbolic links; `NotFound` if there is nothing.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// Makes the names in a folder durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Maps a file that no longer changes (a sealed WAL segment), read-only.
+    fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>>;
+    /// Takes an exclusive advisory lock on a file, created if missing; `WouldBlock` if another process holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
+
+    /// Reads a whole file of at most `limit` bytes; a larger one fails with `FileTooLarge`.
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.open(path, OpenMode::Read)?;
+        let len = file.len()?;
+        if len > limit {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("{} has {len} bytes, the limit is {limit}", path.display()),
+            ));
+        }
+        let mut contents = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+        file.read_exact_at(&mut contents, 0)?;
+        Ok(contents)
+    }
+
+    /// Creates a folder and the missing ones above it.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        match self.metadata(path) {
+            Ok(found) if found.kind == FileKind::Directory => return Ok(()),
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "a file stands in the folder's place",
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            self.create_dir_all(parent)?;
+        }
+        match self.create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether anything stands at `path`.
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match self.metadata(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The folder of a path, for `sync_dir`.
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}

@@ -1,0 +1,30 @@
+//! The two ways in which a small file is replaced so that a crash leaves the old or the new one, whole.
+
+use crate::disk::{Disk, OpenMode, folder_of};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Renames `from` to `to` so that it stays renamed: syncs the file, renames it, syncs the folder(s).
+pub fn durable_rename(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
+    disk.open(from, OpenMode::ReadWrite)?.sync()?;
+    disk.rename(from, to)?;
+    let (source, target) = (folder_of(from), folder_of(to));
+    disk.sync_dir(&target)?;
+    if source != target {
+        disk.sync_dir(&source)?;
+    }
+    Ok(())
+}
+
+/// Replaces `path` by a file with these contents; after a crash either the old file or the new one is there.
+pub fn write_file_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    match disk.remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    disk.open(&temporary, OpenMode::CreateNew)?.write_all_at(contents, 0)?;
+    durable_rename(disk, &temporary, path)
+}

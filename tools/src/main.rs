@@ -1,0 +1,6 @@
+//! The one binary: `plimsoll`.
+
+fn main() {
+    eprintln!("plimsoll: no commands are built yet");
+    std::process::exit(2);
+}

@@ -1,0 +1,9 @@
+//! The write-ahead log: positions, timelines, segments, pages, records, reader, writer, control file.
+//!
+//! Byte layouts are PostgreSQL 15's; each module's header names the C header that it follows.
+
+pub mod ids;
+
+pub use ids::{
+    BlockNumber, Fork, Lsn, ParseIdError, RelFile, SegmentNumber, SegmentSize, SystemId, TimelineId, Xid,
+};
