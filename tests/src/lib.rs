@@ -1,1 +1,13 @@
-//! See ARCHITECTURE.md.
+//! What the scenarios share: nodes in temporary folders, started and ended by process id, and PostgreSQL's tools.
+//!
+//! A [`Node`] listens on a Unix socket in its own folder and on a loopback port that the kernel gave, stops
+//! when it is dropped, and leaves nothing behind. Nothing here waits by sleeping for a fixed time: waits poll a
+//! condition and fail with what was last seen.
+
+#![allow(clippy::panic, clippy::expect_used, reason = "a failed step of a scenario is a failed test")]
+
+mod node;
+mod tools;
+
+pub use node::{Node, NodeBuilder, free_port, scratch_dir};
+pub use tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};

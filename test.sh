@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what the tests use when it is missing, then builds, lints and runs every test. Changes no source file.
+# Options: --long also runs the long forms of the crash, kill and chaos tests (hours).
+set -euo pipefail
+cd "$(dirname "$0")"
+
+long=0
+for argument in "$@"; do
+    case $argument in
+        --long) long=1 ;;
+        *) echo "usage: $0 [--long]" >&2; exit 2 ;;
+    esac
+done
+
+say() { printf '\n== %s (%ss)\n' "$1" "$SECONDS"; }
+
+pgbin=/usr/lib/postgresql/15/bin
+packages=()
+[ -x $pgbin/postgres ] && [ -x $pgbin/pgbench ] || packages+=(postgresql-15)
+[ -e /usr/lib/postgresql/15/lib/pgxs/src/test/perl/PostgreSQL/Test/Cluster.pm ] || packages+=(postgresql-server-dev-15)
+perl -MIPC::Run -e 1 2>/dev/null || packages+=(libipc-run-perl)
+command -v cc >/dev/null || packages+=(gcc libc6-dev)
+if [ ${#packages[@]} -gt 0 ]; then
+    say "installing ${packages[*]}"
+    root=()
+    [ "$(id -u)" -eq 0 ] || root=(sudo)
+    export DEBIAN_FRONTEND=noninteractive
+    # Debian starts a cluster of its own when the server package comes in; the tests want none.
+    "${root[@]}" apt-get update -qq
+    "${root[@]}" mkdir -p /etc/postgresql-common
+    [ -e /etc/postgresql-common/createcluster.conf ] ||
+        echo 'create_main_cluster = false' | "${root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    "${root[@]}" apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+fi
+
+say "format"
+cargo fmt --all --check
+
+say "lint"
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+say "build"
+cargo build --workspace --all-targets --quiet
+
+say "tests"
+export PLIMSOLL_LONG_TESTS=$long
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --no-fail-fast --status-level fail --final-status-level slow
+else
+    cargo test --workspace --no-fail-fast --quiet
+fi
+
+say "documentation examples"
+cargo test --workspace --doc --quiet
+
+say "done"

@@ -1,0 +1,246 @@
+//! One Plimsoll server of a scenario.
+
+use crate::tools::{Outcome, pg_tool, plimsoll, run, run_ok};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A loopback port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the kernel has a port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// A temporary folder with a short path (Unix socket paths are limited to 107 bytes), removed on drop.
+pub fn scratch_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("plim").tempdir_in("/tmp").expect("a temporary folder")
+}
+
+/// How a node is made.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    init_options: Vec<String>,
+    settings: Vec<(String, String)>,
+}
+
+impl NodeBuilder {
+    /// Adds an option of `plimsoll init`.
+    pub fn init_option(mut self, option: &str) -> Self {
+        self.init_options.push(option.to_owned());
+        self
+    }
+
+    /// Adds a line to postgresql.conf.
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Initialises a primary and leaves it stopped.
+    pub fn init(self) -> Node {
+        let node = Node::unprepared();
+        run_ok(
+            plimsoll()
+                .arg("init")
+                .arg("-D")
+                .arg(node.data())
+                .args(["-U", "postgres"])
+                .args(&self.init_options),
+        );
+        node.append_settings(&self.settings);
+        node
+    }
+
+    /// Initialises and starts a primary.
+    pub fn start(self) -> Node {
+        let node = self.init();
+        node.start();
+        node
+    }
+
+    /// Clones a standby from a running node with `plimsoll clone`, and starts it.
+    pub fn clone_from(self, primary: &Node) -> Node {
+        let node = Node::unprepared();
+        run_ok(plimsoll().args(["clone", "--from"]).arg(primary.conninfo()).arg("-D").arg(node.data()));
+        node.append_settings(&self.settings);
+        node.start();
+        node
+    }
+}
+
+/// A server with its data folder, socket folder and port; ended and removed on drop.
+#[derive(Debug)]
+pub struct Node {
+    folder: tempfile::TempDir,
+    port: u16,
+}
+
+impl Node {
+    /// Begins to describe a node.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder { init_options: Vec::new(), settings: Vec::new() }
+    }
+
+    /// A node with a folder and a port, whose data folder does not exist yet.
+    pub fn unprepared() -> Self {
+        Self { folder: scratch_dir(), port: free_port() }
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The folder of the socket, the log and whatever the scenario puts there.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The TCP port, and the one in the socket's name.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What connects to this node over its Unix socket.
+    pub fn conninfo(&self) -> String {
+        format!("host={} port={} user=postgres dbname=postgres", self.folder.path().display(), self.port)
+    }
+
+    /// Appends lines to postgresql.conf.
+    pub fn append_settings(&self, settings: &[(String, String)]) {
+        use std::io::Write as _;
+        let path = self.data().join("postgresql.conf");
+        let mut file =
+            fs::OpenOptions::new().append(true).open(&path).expect("postgresql.conf is there after init");
+        for (name, value) in settings {
+            writeln!(file, "{name} = '{}'", value.replace('\'', "''")).expect("postgresql.conf takes a line");
+        }
+    }
+
+    /// Appends one line to postgresql.conf.
+    pub fn set(&self, name: &str, value: &str) {
+        self.append_settings(&[(name.to_owned(), value.to_owned())]);
+    }
+
+    /// Starts the server and returns once it accepts connections.
+    pub fn start(&self) {
+        let outcome = self.try_start();
+        assert_eq!(outcome.code, 0, "start failed: {}{}\n{}", outcome.stdout, outcome.stderr, self.log());
+    }
+
+    /// Starts the server and says how that went.
+    pub fn try_start(&self) -> Outcome {
+        run(self.start_command().arg("-l").arg(self.log_path()))
+    }
+
+    fn start_command(&self) -> Command {
+        let mut command = plimsoll();
+        command
+            .arg("start")
+            .arg("-D")
+            .arg(self.data())
+            .arg("-d")
+            .args(["-p", &self.port.to_string()])
+            .arg("-c")
+            .arg(format!("unix_socket_directories={}", self.folder.path().display()))
+            .args(["-c", "listen_addresses=127.0.0.1"]);
+        command
+    }
+
+    /// The server's log file.
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The server's log so far.
+    pub fn log(&self) -> String {
+        fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The server's process, while it runs.
+    pub fn pid(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        let pid = Pid::from_raw(text.lines().next()?.trim().parse().ok()?);
+        kill(pid, None).is_ok().then_some(pid)
+    }
+
+    /// Stops the server in fast mode.
+    pub fn stop(&self) {
+        run_ok(plimsoll().arg("stop").arg("-D").arg(self.data()));
+    }
+
+    /// Ends the server with SIGKILL and returns when the process is gone.
+    pub fn kill_9(&self) {
+        let Some(pid) = self.pid() else { return };
+        let _ = kill(pid, Signal::SIGKILL);
+        crate::wait_until("the killed server is gone", std::time::Duration::from_secs(20), || {
+            // A zombie's reaper is init; its entry in /proc says Z until then, and holds no files.
+            let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") { Ok(()) } else { Err(state) }
+        });
+    }
+
+    /// psql against this node, quiet and unaligned, stopping at the first error.
+    pub fn psql(&self) -> Command {
+        let mut command = pg_tool("psql");
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d"]).arg(self.conninfo());
+        command
+    }
+
+    /// Runs SQL that must work; returns the rows as psql prints them, without the last line end.
+    pub fn sql(&self, sql: &str) -> String {
+        run_ok(self.psql().args(["-c", sql])).trim_end().to_owned()
+    }
+
+    /// Runs SQL and says how that went.
+    pub fn try_sql(&self, sql: &str) -> Outcome {
+        run(self.psql().args(["-c", sql]))
+    }
+
+    /// A program of PostgreSQL that takes its connection from the environment, pointed at this node.
+    pub fn tool(&self, name: &str) -> Command {
+        let mut command = pg_tool(name);
+        command
+            .env("PGHOST", self.folder.path())
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", "postgres");
+        command
+    }
+
+    /// RssAnon of the server in bytes.
+    pub fn rss_anon_bytes(&self) -> u64 {
+        let pid = self.pid().expect("the server runs");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process has a status");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("status names RssAnon");
+        let kib: u64 = line.split_whitespace().nth(1).and_then(|field| field.parse().ok()).expect("kB");
+        kib * 1024
+    }
+
+    /// Waits until this standby has replayed `lsn` (in pg_lsn's text form).
+    pub fn wait_replayed(&self, lsn: &str) {
+        crate::wait_until("the standby replays", std::time::Duration::from_secs(60), || {
+            let outcome = self.try_sql(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'::pg_lsn"));
+            if outcome.stdout.trim() == "t" { Ok(()) } else { Err(format!("{outcome:?}")) }
+        });
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill_9();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("-- last log lines of the server in {}:", self.folder.path().display());
+            for line in tail.iter().rev() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
