@@ -4,8 +4,6 @@
 //! when it is dropped, and leaves nothing behind. Nothing here waits by sleeping for a fixed time: waits poll a
 //! condition and fail with what was last seen.
 
-#![allow(clippy::panic, clippy::expect_used, reason = "a failed step of a scenario is a failed test")]
-
 mod node;
 mod tools;
 
