@@ -1,1 +1,38 @@
-//! See ARCHITECTURE.md.
+//! The engine: pages, buffer pool, B+trees with versions, transactions, checkpoint, redo.
+//!
+//! Owns the relation files, the control file and the log's contents. Keys and values are bytes, and keys
+//! compare by memcmp. Durability: a commit acknowledged at a [`SyncLevel`] survives what that level names, and
+//! no other session reads a row of a commit before its level, and that of each one before it in the log, is
+//! reached. Knows no SQL types and no sockets.
+//!
+//! ```text
+//! database    the facade: create, open, checkpoint, backup, promote
+//!   |
+//! transaction   reads that merge the write set, locks, savepoints
+//!   |         \
+//! commit      locks, snapshot, write_set
+//!   |
+//! tree        B-link trees with versions     redo, checkpoint
+//!   |                                          |
+//! pool        fixed-size buffer pool over relation files
+//! ```
+
+mod commit;
+mod database;
+mod error;
+mod interrupt;
+mod options;
+mod standby;
+mod transaction;
+
+pub use commit::{CommitGate, RemoteProgress};
+pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport};
+pub use error::{Corruption, Error};
+pub use interrupt::Interrupt;
+pub use options::{
+    CheckpointInfo, CheckpointKind, Committed, CreateOptions, DatabaseOptions, Direction, ImageCompression,
+    Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryProgress, ServerParameters,
+    StartMode, SyncLevel, TableLockMode, TreeId,
+};
+pub use standby::{Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use transaction::{Savepoint, Scan, Transaction};

@@ -1,0 +1,172 @@
+//! What can go wrong at the face of the engine, each with its SQLSTATE.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use wal::{BlockNumber, Lsn, RelFile};
+
+/// Every failure that callers of the engine tell apart.
+///
+/// `Display` is a lower-case primary message in PostgreSQL's style; [`Error::sqlstate`] gives its code.
+/// Errors are cheap to clone, because one failed flush fails every commit that waits for it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// REPEATABLE READ met a row that another transaction changed after the snapshot (40001).
+    #[error("could not serialize access due to concurrent update")]
+    SerializationFailure,
+    /// This transaction was chosen to break a cycle of lock waits (40P01).
+    #[error("deadlock detected")]
+    Deadlock {
+        /// The cycle as text, one wait a line, for the error's detail.
+        cycle: String,
+    },
+    /// A lock was not free under NOWAIT, or not within `lock_timeout` (55P03).
+    #[error("{}", if *.timed_out { "canceling statement due to lock timeout" } else { "could not obtain lock" })]
+    LockNotAvailable {
+        /// True if `lock_timeout` ran out; false for NOWAIT.
+        timed_out: bool,
+    },
+    /// The transaction's private write set has reached its limit (54000).
+    #[error("transaction is too large: its changes exceed plimsoll.write_set_limit ({limit_bytes} bytes)")]
+    WriteSetFull {
+        /// The limit.
+        limit_bytes: usize,
+    },
+    /// A key is longer than a tree takes (54000).
+    #[error("index row requires {size_bytes} bytes, maximum size is {limit_bytes}")]
+    KeyTooLarge {
+        /// Bytes of the key.
+        size_bytes: usize,
+        /// The most that a key may have.
+        limit_bytes: usize,
+    },
+    /// A value is longer than a page takes (54000).
+    #[error("row is too big: size {size_bytes}, maximum size {limit_bytes}")]
+    ValueTooLarge {
+        /// Bytes of the value.
+        size_bytes: usize,
+        /// The most that a value may have.
+        limit_bytes: usize,
+    },
+    /// A write on a node in recovery (25006).
+    #[error("cannot execute a write during recovery")]
+    ReadOnly,
+    /// This node has met a newer branch of its history and takes no more writes (25006).
+    #[error("this server is fenced: {reason}")]
+    Fenced {
+        /// Which branch was seen, and where.
+        reason: Arc<str>,
+    },
+    /// No space for the log or the data (53100).
+    #[error("could not write to file \"{}\": No space left on device", path.display())]
+    DiskFull {
+        /// The file that could not grow.
+        path: PathBuf,
+    },
+    /// Too many pages are pinned or in flight for the size of the pool (53200).
+    #[error("no free buffer in the pool")]
+    PoolExhausted,
+    /// A page, record or file does not check out (XX001).
+    #[error("{0}")]
+    Corrupt(Arc<Corruption>),
+    /// The file system failed (58030).
+    #[error("could not {action} \"{}\": {source}", path.display())]
+    Io {
+        /// A verb phrase: "read file", "fsync directory".
+        action: &'static str,
+        /// What it failed on.
+        path: PathBuf,
+        /// The system's answer.
+        source: Arc<io::Error>,
+    },
+    /// The log failed; it takes no more records, and the server must stop (58030).
+    #[error("the write-ahead log has failed: {0}")]
+    Log(Arc<str>),
+    /// The engine is stopping (57P01).
+    #[error("the database system is shutting down")]
+    Shutdown,
+    /// The wait was cancelled (57014). The server knows whether by a user, a timeout or the end of the session.
+    #[error("canceling statement due to user request")]
+    Cancelled,
+    /// Replay on a standby needed what this snapshot still read (40001).
+    #[error("canceling statement due to conflict with recovery")]
+    RecoveryConflict,
+    /// A tree that does not exist, or no longer (42P01).
+    #[error("relation {0} does not exist")]
+    NoSuchTree(RelFile),
+    /// A data directory that cannot be used as asked; the message says why and what to do (55000).
+    #[error("{0}")]
+    Unusable(String),
+    /// A call that makes no sense in the database's present state (55000).
+    #[error("{0}")]
+    WrongState(&'static str),
+}
+
+/// Where damage lies, and what was expected and found.
+#[derive(Clone, Debug)]
+pub struct Corruption {
+    /// The file, as its path below the data directory, or the record's LSN.
+    pub place: String,
+    /// The page, for relation files.
+    pub block: Option<BlockNumber>,
+    /// The position in the log, for records and pages that name one.
+    pub lsn: Option<Lsn>,
+    /// What is wrong: expected and found.
+    pub what: String,
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.block {
+            Some(block) => {
+                write!(f, "invalid page in block {block} of relation {}: {}", self.place, self.what)
+            }
+            None => write!(f, "{}: {}", self.place, self.what),
+        }?;
+        self.lsn.map_or(Ok(()), |lsn| write!(f, " (at {lsn})"))
+    }
+}
+
+impl Error {
+    /// The five-letter code that SQL clients see.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::SerializationFailure | Self::RecoveryConflict => "40001",
+            Self::Deadlock { .. } => "40P01",
+            Self::LockNotAvailable { .. } => "55P03",
+            Self::WriteSetFull { .. } | Self::KeyTooLarge { .. } | Self::ValueTooLarge { .. } => "54000",
+            Self::ReadOnly | Self::Fenced { .. } => "25006",
+            Self::DiskFull { .. } => "53100",
+            Self::PoolExhausted => "53200",
+            Self::Corrupt(_) => "XX001",
+            Self::Io { .. } | Self::Log(_) => "58030",
+            Self::Shutdown => "57P01",
+            Self::Cancelled => "57014",
+            Self::NoSuchTree(_) => "42P01",
+            Self::Unusable(_) | Self::WrongState(_) => "55000",
+        }
+    }
+
+    /// Wraps what the file system said of `path`; a full disk is told apart.
+    pub fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path: path.to_path_buf() }
+            }
+            _ => Self::Io { action, path: path.to_path_buf(), source: Arc::new(source) },
+        }
+    }
+
+    /// Damage in one page of a relation.
+    pub fn corrupt_page(relation: RelFile, block: BlockNumber, what: impl Into<String>) -> Self {
+        let place = relation.to_string();
+        Self::Corrupt(Arc::new(Corruption { place, block: Some(block), lsn: None, what: what.into() }))
+    }
+
+    /// Damage anywhere else: a record, a control file, a label.
+    pub fn corrupt(place: impl Into<String>, lsn: Option<Lsn>, what: impl Into<String>) -> Self {
+        Self::Corrupt(Arc::new(Corruption { place: place.into(), block: None, lsn, what: what.into() }))
+    }
+}

@@ -1,0 +1,393 @@
+//! What a caller chooses when it creates or opens a database, and for each transaction.
+
+use crate::Error;
+use host::Timestamp;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use wal::{Lsn, RelFile, SegmentSize, TimelineId, Xid};
+
+/// One B-tree: a table, or an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TreeId {
+    /// The database's OID: the folder below base/.
+    pub database: u32,
+    /// The relation file number: the file's name.
+    pub relation: u32,
+}
+
+impl TreeId {
+    /// A tree by its database and file number.
+    pub const fn new(database: u32, relation: u32) -> Self {
+        Self { database, relation }
+    }
+    /// The files of this tree.
+    pub const fn file(self) -> RelFile {
+        RelFile::new(self.database, self.relation)
+    }
+}
+
+/// What a transaction sees of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Each statement sees what was visible when it began.
+    #[default]
+    ReadCommitted,
+    /// All statements see what was visible when the first one began; a lock on a row changed since is 40001.
+    RepeatableRead,
+}
+
+/// When COMMIT is acknowledged (synchronous_commit). Ordered from weakest to strongest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum SyncLevel {
+    /// At once; the log follows within three times `wal_writer_delay`.
+    Off,
+    /// When this node has flushed the log.
+    Local,
+    /// And the synchronous standbys have written it.
+    RemoteWrite,
+    /// And the synchronous standbys have flushed it.
+    #[default]
+    On,
+    /// And the synchronous standbys have replayed it.
+    RemoteApply,
+}
+
+/// What COMMIT achieved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The end of the commit record, exclusive; with `timeline` the token for reads that follow this write.
+    /// For a transaction that wrote nothing, the end of what it read.
+    pub lsn: Lsn,
+    /// The timeline that `lsn` is on.
+    pub timeline: TimelineId,
+    /// The transaction id; None if it wrote nothing.
+    pub xid: Option<Xid>,
+    /// False if the wait for the level was cancelled: the commit is in this node's log, and others see it only
+    /// once its level is reached after all. The session warns "committed locally, replication unconfirmed".
+    pub confirmed: bool,
+}
+
+/// What strength a lock has; which exclude each other is PostgreSQL's table for row locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockMode {
+    /// FOR KEY SHARE: excludes only `Exclusive`.
+    KeyShare,
+    /// FOR SHARE: excludes `NoKeyExclusive` and `Exclusive`.
+    Shared,
+    /// FOR NO KEY UPDATE, and UPDATE that leaves the key: excludes all but `KeyShare`.
+    NoKeyExclusive,
+    /// FOR UPDATE, DELETE, INSERT, UPDATE of a key: excludes all.
+    Exclusive,
+}
+
+/// The strength of a lock on a whole table; PostgreSQL's eight with its conflict table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TableLockMode {
+    /// SELECT.
+    AccessShare,
+    /// SELECT FOR UPDATE and its kin.
+    RowShare,
+    /// INSERT, UPDATE, DELETE, COPY FROM.
+    RowExclusive,
+    /// VACUUM, ANALYZE.
+    ShareUpdateExclusive,
+    /// CREATE INDEX.
+    Share,
+    /// CREATE TRIGGER.
+    ShareRowExclusive,
+    /// REFRESH MATERIALIZED VIEW CONCURRENTLY.
+    Exclusive,
+    /// DROP TABLE, TRUNCATE, most of ALTER TABLE, LOCK TABLE.
+    AccessExclusive,
+}
+
+/// How long to wait for a lock that another transaction holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LockWait {
+    /// Until it is free, or a deadlock is found.
+    #[default]
+    Forever,
+    /// At most this long (`lock_timeout`), then 55P03.
+    AtMost(Duration),
+    /// NOWAIT: 55P03 at once.
+    NoWait,
+    /// SKIP LOCKED: [`Locked::skipped`] at once.
+    Skip,
+}
+
+/// A row under lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Locked {
+    /// The newest version: this transaction's own if it wrote one, else the last one committed, in doubt or not;
+    /// None if there is none or it is a deletion.
+    pub newest: Option<bytes::Bytes>,
+    /// Another transaction changed the row after this statement's snapshot: evaluate the statement's condition
+    /// again on `newest` (READ COMMITTED; REPEATABLE READ gets 40001 instead).
+    pub changed_since_snapshot: bool,
+    /// The newest version was written by the running statement itself.
+    pub written_by_this_statement: bool,
+    /// Under [`LockWait::Skip`]: the row is locked by another transaction, and nothing was locked or read.
+    pub skipped: bool,
+}
+
+/// Which way a scan walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// Ascending keys.
+    #[default]
+    Forward,
+    /// Descending keys.
+    Backward,
+}
+
+/// A range of keys, `start` inclusive, `end` exclusive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The least key inside; empty for the first of the tree.
+    pub start: bytes::Bytes,
+    /// The least key above the range; None for the end of the tree.
+    pub end: Option<bytes::Bytes>,
+}
+
+impl KeyRange {
+    /// The whole tree.
+    pub fn all() -> Self {
+        Self::default()
+    }
+    /// From `start` (inclusive) to `end` (exclusive).
+    pub fn new(start: impl Into<bytes::Bytes>, end: impl Into<bytes::Bytes>) -> Self {
+        Self { start: start.into(), end: Some(end.into()) }
+    }
+    /// From `start` (inclusive) to the end of the tree.
+    pub fn from(start: impl Into<bytes::Bytes>) -> Self {
+        Self { start: start.into(), end: None }
+    }
+    /// All keys that begin with `prefix`.
+    pub fn prefix(prefix: impl Into<bytes::Bytes>) -> Self {
+        let start: bytes::Bytes = prefix.into();
+        let mut end = start.to_vec();
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                return Self { start, end: Some(end.into()) };
+            }
+        }
+        Self { start, end: None }
+    }
+    /// Whether `key` lies inside.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= &self.start[..] && self.end.as_deref().is_none_or(|end| key < end)
+    }
+}
+
+/// Settings that a standby must match, kept in the control file and logged when they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerParameters {
+    /// max_connections
+    pub max_connections: i32,
+    /// max_worker_processes
+    pub max_worker_processes: i32,
+    /// max_wal_senders
+    pub max_wal_senders: i32,
+    /// max_prepared_transactions
+    pub max_prepared_transactions: i32,
+    /// max_locks_per_transaction
+    pub max_locks_per_transaction: i32,
+    /// wal_level: 0 minimal, 1 replica, 2 logical
+    pub wal_level: i32,
+    /// wal_log_hints
+    pub wal_log_hints: bool,
+    /// track_commit_timestamp
+    pub track_commit_timestamp: bool,
+}
+
+impl Default for ServerParameters {
+    fn default() -> Self {
+        Self {
+            max_connections: 100,
+            max_worker_processes: 8,
+            max_wal_senders: 10,
+            max_prepared_transactions: 0,
+            max_locks_per_transaction: 64,
+            wal_level: 1,
+            wal_log_hints: false,
+            track_commit_timestamp: false,
+        }
+    }
+}
+
+/// How a new database is laid out.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// Bytes of a WAL segment (`--wal-segsize`).
+    pub segment_size: SegmentSize,
+    /// Whether pages carry PostgreSQL's checksum (`--data-checksums`).
+    pub data_checksums: bool,
+    /// Databases that get a folder below base/.
+    pub databases: Vec<u32>,
+    /// The settings recorded in the control file.
+    pub parameters: ServerParameters,
+}
+
+impl Default for CreateOptions {
+    fn default() -> Self {
+        Self {
+            segment_size: SegmentSize::DEFAULT,
+            data_checksums: true,
+            databases: vec![1, 4, 5],
+            parameters: ServerParameters::default(),
+        }
+    }
+}
+
+/// How page images in the log are compressed (wal_compression).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ImageCompression {
+    /// Not at all.
+    #[default]
+    Off,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+/// Told now and then how far recovery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryProgress {
+    /// Where redo began.
+    pub from: Lsn,
+    /// The end of the last record redone, exclusive.
+    pub at: Lsn,
+    /// The time in the last commit record redone.
+    pub last_commit: Option<Timestamp>,
+}
+
+/// A callback for [`RecoveryProgress`].
+pub type ProgressFn = Arc<dyn Fn(RecoveryProgress) + Send + Sync>;
+
+/// How a database is opened.
+#[derive(Clone)]
+pub struct DatabaseOptions {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Bytes of the buffer pool (shared_buffers), at least 1 MiB.
+    pub shared_buffers_bytes: usize,
+    /// Bytes of log kept in memory (wal_buffers).
+    pub wal_buffers_bytes: usize,
+    /// The most bytes that one transaction's changes may take (plimsoll.write_set_limit).
+    pub write_set_limit_bytes: usize,
+    /// How long a lock wait lasts before it looks for a cycle (deadlock_timeout).
+    pub deadlock_timeout: Duration,
+    /// How long log of level-off commits may stay unflushed; the wal writer's rhythm (wal_writer_delay).
+    pub wal_writer_delay: Duration,
+    /// Whether the first change of a page after a checkpoint logs the page's image (full_page_writes).
+    pub full_page_writes: bool,
+    /// How those images are compressed.
+    pub image_compression: ImageCompression,
+    /// Bytes of log after which a checkpoint is due (max_wal_size); the server schedules it.
+    pub max_wal_size_bytes: u64,
+    /// Bytes of log segments kept for recycling (min_wal_size).
+    pub min_wal_size_bytes: u64,
+    /// Synchronous standbys are named: commits of before this start whose confirmation is not proven stay
+    /// unseen until the gate confirms them or [`crate::CommitGate::release_unconfirmed`] is called.
+    pub sync_required: bool,
+    /// The settings that standbys must match; a change against the control file is logged.
+    pub parameters: ServerParameters,
+    /// Hears of recovery's progress.
+    pub progress: Option<ProgressFn>,
+}
+
+impl DatabaseOptions {
+    /// PostgreSQL's defaults for the directory `dir`.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            shared_buffers_bytes: 128 << 20,
+            wal_buffers_bytes: 16 << 20,
+            write_set_limit_bytes: 64 << 20,
+            deadlock_timeout: Duration::from_secs(1),
+            wal_writer_delay: Duration::from_millis(200),
+            full_page_writes: true,
+            image_compression: ImageCompression::Off,
+            max_wal_size_bytes: 1 << 30,
+            min_wal_size_bytes: 80 << 20,
+            sync_required: false,
+            parameters: ServerParameters::default(),
+            progress: None,
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseOptions")
+            .field("dir", &self.dir)
+            .field("shared_buffers_bytes", &self.shared_buffers_bytes)
+            .field("sync_required", &self.sync_required)
+            .finish_non_exhaustive()
+    }
+}
+
+/// As what a database is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartMode {
+    /// Recover from a crash if there was one, then take writes.
+    Primary,
+    /// Stay in recovery and follow a feed of WAL (standby.signal).
+    Standby {
+        /// The timeline to follow where history forks; None for the latest that pg_wal knows.
+        target_timeline: Option<TimelineId>,
+    },
+}
+
+/// Which checkpoint is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointKind {
+    /// As fast as possible (CHECKPOINT, start of a fast backup).
+    Immediate,
+    /// Spread over this time (checkpoint_timeout x completion target).
+    Paced(Duration),
+    /// The last one of a clean stop: nothing is written after it.
+    Shutdown,
+    /// The first one after recovery.
+    EndOfRecovery,
+}
+
+/// What a checkpoint did, for the log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// The start of the checkpoint record.
+    pub checkpoint: Lsn,
+    /// Where redo would begin.
+    pub redo: Lsn,
+    /// Pages written.
+    pub pages_written: u64,
+    /// Time writing pages.
+    pub write_time: Duration,
+    /// Time syncing files.
+    pub sync_time: Duration,
+    /// Segments of the log added, removed, recycled since the one before.
+    pub segments: (u32, u32, u32),
+    /// Bytes of log since the redo point before.
+    pub distance_bytes: u64,
+}
+
+impl From<TreeId> for RelFile {
+    fn from(tree: TreeId) -> Self {
+        tree.file()
+    }
+}
+
+impl TryFrom<RelFile> for TreeId {
+    type Error = Error;
+    fn try_from(file: RelFile) -> Result<Self, Error> {
+        if file.tablespace == RelFile::DEFAULT_TABLESPACE {
+            Ok(Self::new(file.database, file.relation))
+        } else {
+            Err(Error::NoSuchTree(file))
+        }
+    }
+}
