@@ -65,6 +65,7 @@ pub trait LockGuard: Send + Sync + Debug {}
 pub trait Mapping: Deref<Target = [u8]> + Send + Sync + Debug {}
 
 /// An open file. All calls are positional; none moves a cursor.
+#[allow(clippy::len_without_is_empty, reason = "the length of a file on disk, not of a collection")]
 pub trait File: Send + Sync + Debug {
     /// Reads up to `buf.len()` bytes at `offset`; returns how many, 0 at or past the end.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;

@@ -390,7 +390,7 @@ mod tests {
 
     #[test]
     fn lsn_text_is_that_of_pg_lsn() {
-        for (value, text) in [(0, "0/0"), (0x16_B374_8D8, "1/6B3748D8"), (u64::MAX, "FFFFFFFF/FFFFFFFF")] {
+        for (value, text) in [(0, "0/0"), (0x0001_6B37_48D8, "1/6B3748D8"), (u64::MAX, "FFFFFFFF/FFFFFFFF")] {
             assert_eq!(Lsn::new(value).to_string(), text);
             assert_eq!(text.parse::<Lsn>(), Ok(Lsn::new(value)));
         }

@@ -1,0 +1,151 @@
+//! How far the log has come: on a primary `inserted >= written >= flushed`, on a standby
+//! `received >= flushed >= replayed`. Every position is an exclusive end.
+
+use crate::ids::Lsn;
+use crate::watermark::{Stopped, Watermark};
+use tokio::sync::watch;
+
+/// A primary's positions. Only its [`crate::WalWriter`] moves them.
+#[derive(Debug)]
+pub struct Positions {
+    inserted: Watermark,
+    written: Watermark,
+    flushed: Watermark,
+}
+
+impl Positions {
+    /// All three at `start`.
+    pub fn new(start: Lsn) -> Self {
+        Self {
+            inserted: Watermark::new(start),
+            written: Watermark::new(start),
+            flushed: Watermark::new(start),
+        }
+    }
+
+    /// The end of the last record that has its place in the log (in memory, maybe nowhere else).
+    pub fn inserted(&self) -> Lsn {
+        self.inserted.get()
+    }
+    /// What the kernel has; it survives a kill of the process.
+    pub fn written(&self) -> Lsn {
+        self.written.get()
+    }
+    /// What is durable; always the end of a record.
+    pub fn flushed(&self) -> Lsn {
+        self.flushed.get()
+    }
+
+    /// Waits until everything before `upto` is durable.
+    pub async fn wait_flushed(&self, upto: Lsn) -> Result<Lsn, Stopped> {
+        self.flushed.wait(upto).await
+    }
+    /// Waits until something after `lsn` is durable: how a sender waits for more.
+    pub async fn wait_flushed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
+        self.flushed.wait_past(lsn).await
+    }
+    /// Waits until everything before `upto` is written.
+    pub async fn wait_written(&self, upto: Lsn) -> Result<Lsn, Stopped> {
+        self.written.wait(upto).await
+    }
+    /// Waits like [`Positions::wait_flushed`], blocking this thread.
+    pub fn wait_flushed_blocking(&self, upto: Lsn) -> Result<Lsn, Stopped> {
+        self.flushed.wait_blocking(upto)
+    }
+    /// A channel that carries the newest flushed position.
+    pub fn subscribe(&self) -> watch::Receiver<Lsn> {
+        self.flushed.subscribe()
+    }
+
+    pub(crate) fn set_inserted(&self, to: Lsn) {
+        self.inserted.advance(to);
+    }
+    pub(crate) fn set_written(&self, to: Lsn) {
+        self.written.advance(to);
+    }
+    pub(crate) fn set_flushed(&self, to: Lsn) {
+        self.flushed.advance(to);
+    }
+    /// The writer failed or was closed: whoever still waits for more gets [`Stopped`].
+    pub(crate) fn stop(&self) {
+        self.inserted.stop();
+        self.written.stop();
+        self.flushed.stop();
+    }
+}
+
+/// A standby's positions. [`crate::RawWriter`] moves the first two, redo the third.
+#[derive(Debug)]
+pub struct StandbyPositions {
+    received: Watermark,
+    flushed: Watermark,
+    replayed: Watermark,
+}
+
+impl StandbyPositions {
+    /// All three at `start`.
+    pub fn new(start: Lsn) -> Self {
+        Self {
+            received: Watermark::new(start),
+            flushed: Watermark::new(start),
+            replayed: Watermark::new(start),
+        }
+    }
+
+    /// What came in and was handed to the kernel.
+    pub fn received(&self) -> Lsn {
+        self.received.get()
+    }
+    /// What is durable here.
+    pub fn flushed(&self) -> Lsn {
+        self.flushed.get()
+    }
+    /// What readers on this standby see the effects of.
+    pub fn replayed(&self) -> Lsn {
+        self.replayed.get()
+    }
+
+    /// Waits until everything before `upto` is replayed (`remote_apply`, WAIT FOR LSN).
+    pub async fn wait_replayed(&self, upto: Lsn) -> Result<Lsn, Stopped> {
+        self.replayed.wait(upto).await
+    }
+    /// Waits until something after `lsn` is replayed.
+    pub async fn wait_replayed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
+        self.replayed.wait_past(lsn).await
+    }
+    /// Waits until something after `lsn` is durable here: how a cascading sender waits for more.
+    pub async fn wait_flushed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
+        self.flushed.wait_past(lsn).await
+    }
+    /// Waits like [`StandbyPositions::wait_flushed_past`], blocking this thread: how redo waits for more.
+    pub fn wait_flushed_past_blocking(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
+        self.flushed.wait_blocking(lsn + 1)
+    }
+    /// A channel that carries the newest flushed position.
+    pub fn subscribe_flushed(&self) -> watch::Receiver<Lsn> {
+        self.flushed.subscribe()
+    }
+    /// A channel that carries the newest replayed position.
+    pub fn subscribe_replayed(&self) -> watch::Receiver<Lsn> {
+        self.replayed.subscribe()
+    }
+
+    /// WAL up to `to` was written, by the receiver or by recovery from an archive.
+    pub fn set_received(&self, to: Lsn) {
+        self.received.advance(to);
+    }
+    /// WAL up to `to` is durable.
+    pub fn set_flushed(&self, to: Lsn) {
+        self.flushed.advance(to);
+    }
+    /// Redo has published everything before `to`.
+    pub fn set_replayed(&self, to: Lsn) {
+        self.replayed.advance(to);
+    }
+    /// The standby stops or is promoted: whoever still waits for more gets [`Stopped`].
+    pub fn stop(&self) {
+        self.received.stop();
+        self.flushed.stop();
+        self.replayed.stop();
+    }
+}
