@@ -2,14 +2,21 @@
 //!
 //! Byte layouts are PostgreSQL 15's; each module's header names the C header that it follows.
 
+pub mod codec;
+pub mod crc;
 pub mod error;
 pub mod ids;
+pub mod page;
 pub mod positions;
+pub mod record;
 pub mod watermark;
+pub mod xlog;
 
 pub use error::{WalError, WalOperation};
 pub use ids::{
     BlockNumber, Fork, Lsn, ParseIdError, RelFile, SegmentNumber, SegmentSize, SystemId, TimelineId, Xid,
 };
+pub use page::{PageFlags, PageHeader};
 pub use positions::{Positions, StandbyPositions};
+pub use record::{Block, BlockRef, EncodedRecord, PageImage, Record, RecordBuilder, Rmgr};
 pub use watermark::{Stopped, Watermark};

@@ -1,0 +1,137 @@
+//! Little-endian fields in byte slices, without indexing that could panic.
+
+/// Fewer bytes were there than a field needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{wanted} bytes expected at offset {offset}, {left} are left")]
+pub struct Short {
+    /// Where the field starts, from the start of the slice.
+    pub offset: usize,
+    /// Its length in bytes.
+    pub wanted: usize,
+    /// Bytes that are there.
+    pub left: usize,
+}
+
+/// Reads fields one after the other from a slice.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    bytes: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// At the first byte of `bytes`.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, offset: 0 }
+    }
+    /// Bytes read so far.
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+    /// Bytes that are left.
+    pub const fn left(&self) -> usize {
+        self.bytes.len() - self.offset
+    }
+    /// The next `len` bytes.
+    pub fn take(&mut self, len: usize) -> Result<&'a [u8], Short> {
+        let end = self.offset.checked_add(len);
+        match end.and_then(|end| self.bytes.get(self.offset..end)) {
+            Some(found) => {
+                self.offset += len;
+                Ok(found)
+            }
+            None => Err(Short { offset: self.offset, wanted: len, left: self.left() }),
+        }
+    }
+    /// The next `N` bytes as an array.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Short> {
+        let short = Short { offset: self.offset, wanted: N, left: self.left() };
+        self.take(N)?.try_into().map_err(|_| short)
+    }
+    /// Leaves out `len` bytes (padding).
+    pub fn skip(&mut self, len: usize) -> Result<(), Short> {
+        self.take(len).map(|_| ())
+    }
+    /// All bytes that are left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        let rest = self.bytes.get(self.offset..).unwrap_or_default();
+        self.offset = self.bytes.len();
+        rest
+    }
+    /// An unsigned byte.
+    pub fn u8(&mut self) -> Result<u8, Short> {
+        self.array().map(|[byte]| byte)
+    }
+    /// A C bool: 0 is false, all else true.
+    pub fn bool(&mut self) -> Result<bool, Short> {
+        self.u8().map(|byte| byte != 0)
+    }
+    /// Two bytes.
+    pub fn u16(&mut self) -> Result<u16, Short> {
+        self.array().map(u16::from_le_bytes)
+    }
+    /// Four bytes.
+    pub fn u32(&mut self) -> Result<u32, Short> {
+        self.array().map(u32::from_le_bytes)
+    }
+    /// Four bytes, signed.
+    pub fn i32(&mut self) -> Result<i32, Short> {
+        self.array().map(i32::from_le_bytes)
+    }
+    /// Eight bytes.
+    pub fn u64(&mut self) -> Result<u64, Short> {
+        self.array().map(u64::from_le_bytes)
+    }
+    /// Eight bytes, signed.
+    pub fn i64(&mut self) -> Result<i64, Short> {
+        self.array().map(i64::from_le_bytes)
+    }
+}
+
+/// Appends little-endian fields to a buffer.
+pub trait PutFields {
+    /// Appends raw bytes.
+    fn put(&mut self, bytes: &[u8]);
+    /// Appends one byte.
+    fn put_u8(&mut self, value: u8) {
+        self.put(&[value]);
+    }
+    /// Appends two bytes.
+    fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends four bytes.
+    fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends four bytes, signed.
+    fn put_i32(&mut self, value: i32) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends eight bytes.
+    fn put_u64(&mut self, value: u64) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends eight bytes, signed.
+    fn put_i64(&mut self, value: i64) {
+        self.put(&value.to_le_bytes());
+    }
+    /// Appends `len` zero bytes (padding).
+    fn put_zeros(&mut self, len: usize) {
+        for _ in 0..len {
+            self.put(&[0]);
+        }
+    }
+}
+
+impl PutFields for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl<const N: usize> PutFields for smallvec::SmallVec<[u8; N]> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
