@@ -22,8 +22,12 @@ mod database;
 mod error;
 mod interrupt;
 mod options;
+pub mod page;
+pub mod pool;
 mod standby;
+pub mod store;
 mod transaction;
+pub mod tree;
 
 pub use commit::{CommitGate, RemoteProgress};
 pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport};
