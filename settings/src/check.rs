@@ -1,0 +1,88 @@
+//! Checks of text settings that need nothing but the text. The server adds those that know more (time zones,
+//! synchronous_standby_names).
+
+use crate::node::Check;
+
+pub(crate) static BUILT_IN: &[(&str, Check)] = &[
+    ("client_encoding", client_encoding),
+    ("DateStyle", date_style),
+    ("log_destination", log_destination),
+    ("search_path", identifier_list),
+    ("application_name", printable),
+    ("cluster_name", printable),
+    ("recovery_target_timeline", recovery_target_timeline),
+];
+
+fn client_encoding(text: &str) -> Result<String, String> {
+    let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    match plain.to_ascii_lowercase().as_str() {
+        "utf8" | "unicode" => Ok("UTF8".to_owned()),
+        _ => Err("UTF8 is the only encoding here.".to_owned()),
+    }
+}
+
+/// `ISO` and an order of day, month and year; what is left out keeps PostgreSQL's default.
+fn date_style(text: &str) -> Result<String, String> {
+    let mut order = "MDY";
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word.to_ascii_lowercase().as_str() {
+            "iso" | "default" => {}
+            "mdy" | "us" | "noneuro" | "noneuropean" => order = "MDY",
+            "dmy" | "euro" | "european" => order = "DMY",
+            "ymd" => order = "YMD",
+            "sql" | "postgres" | "german" => return Err("ISO is the only style of dates here.".to_owned()),
+            _ => return Err(format!("Unrecognized key word: \"{word}\".")),
+        }
+    }
+    Ok(format!("ISO, {order}"))
+}
+
+fn log_destination(text: &str) -> Result<String, String> {
+    for word in text.split(',').map(str::trim) {
+        if !["stderr", "csvlog", "jsonlog", "syslog"].iter().any(|known| known.eq_ignore_ascii_case(word)) {
+            return Err(format!("Unrecognized key word: \"{word}\"."));
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn identifier_list(text: &str) -> Result<String, String> {
+    crate::list::split_identifiers(text)
+        .map(|_| text.to_owned())
+        .ok_or_else(|| "List syntax is invalid.".to_owned())
+}
+
+/// Clients' names reach logs and other sessions: bytes outside printable ASCII become question marks.
+fn printable(text: &str) -> Result<String, String> {
+    let clean = |byte: u8| if (32..127).contains(&byte) { char::from(byte) } else { '?' };
+    Ok(text.bytes().map(clean).take(63).collect())
+}
+
+fn recovery_target_timeline(text: &str) -> Result<String, String> {
+    match text {
+        "current" | "latest" => Ok(text.to_owned()),
+        number if number.parse::<u32>().is_ok() => Ok(text.to_owned()),
+        _ => Err("It is not \"current\", \"latest\" or a number.".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Settings;
+
+    #[test]
+    fn checked_texts_become_canonical_or_say_what_is_wrong() {
+        let settings = Settings::new();
+        let read = |name: &str, text: &str| {
+            settings.parse(name, text).map(|value| value.show(crate::find(name).unwrap()))
+        };
+        assert_eq!(read("client_encoding", "utf-8").as_deref(), Ok("UTF8"));
+        assert_eq!(read("client_encoding", "LATIN1").unwrap_err().sqlstate(), "22023");
+        assert_eq!(read("datestyle", "iso, dmy").as_deref(), Ok("ISO, DMY"));
+        let wrong = read("datestyle", "foo").unwrap_err();
+        assert_eq!(wrong.detail(), Some("Unrecognized key word: \"foo\"."));
+        assert_eq!(read("application_name", "a\tü").as_deref(), Ok("a???"));
+        assert!(read("search_path", "a, \"B c\"").is_ok());
+        assert!(read("search_path", "a,,b").is_err());
+    }
+}

@@ -1,0 +1,359 @@
+//! Typed snapshots of the settings that code reads often: plain fields, derived once a reload or SET.
+
+use crate::definition::{Kind, Unit};
+use crate::node::Settings;
+use crate::value::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SynchronousCommit {
+    /// Nothing.
+    Off,
+    /// The local flush.
+    Local,
+    /// The standbys have written it.
+    RemoteWrite,
+    /// The standbys have flushed it.
+    #[default]
+    On,
+    /// The standbys have replayed it.
+    RemoteApply,
+}
+
+/// How a field is made from a value.
+trait Field: Sized + Default {
+    fn from_value(value: &Value, unit: Unit) -> Option<Self>;
+}
+
+impl Field for bool {
+    fn from_value(value: &Value, _: Unit) -> Option<Self> {
+        if let Value::Bool(on) = value { Some(*on) } else { None }
+    }
+}
+impl Field for i64 {
+    fn from_value(value: &Value, unit: Unit) -> Option<Self> {
+        match (value, unit) {
+            (Value::Integer(number), Unit::None) => Some(*number),
+            _ => None,
+        }
+    }
+}
+impl Field for f64 {
+    fn from_value(value: &Value, _: Unit) -> Option<Self> {
+        if let Value::Real(number) = value { Some(*number) } else { None }
+    }
+}
+impl Field for Arc<str> {
+    fn from_value(value: &Value, _: Unit) -> Option<Self> {
+        match value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Choice(word) => Some((*word).into()),
+            _ => None,
+        }
+    }
+}
+impl Field for SynchronousCommit {
+    fn from_value(value: &Value, _: Unit) -> Option<Self> {
+        match value {
+            Value::Choice("off") => Some(Self::Off),
+            Value::Choice("local") => Some(Self::Local),
+            Value::Choice("remote_write") => Some(Self::RemoteWrite),
+            Value::Choice("on") => Some(Self::On),
+            Value::Choice("remote_apply") => Some(Self::RemoteApply),
+            _ => None,
+        }
+    }
+}
+/// A time; zero or less means never.
+impl Field for Option<Duration> {
+    fn from_value(value: &Value, unit: Unit) -> Option<Self> {
+        let each = unit.micros()?;
+        match value {
+            Value::Integer(count) if *count <= 0 => Some(None),
+            Value::Integer(count) => {
+                Some(Some(Duration::from_micros(u64::try_from(*count).ok()?.saturating_mul(each))))
+            }
+            _ => None,
+        }
+    }
+}
+impl Field for Duration {
+    fn from_value(value: &Value, unit: Unit) -> Option<Self> {
+        Option::<Duration>::from_value(value, unit).map(Option::unwrap_or_default)
+    }
+}
+
+/// A time that -1 turns off; zero is at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnlessNegative(pub Option<Duration>);
+
+impl Field for UnlessNegative {
+    fn from_value(value: &Value, unit: Unit) -> Option<Self> {
+        match value {
+            Value::Integer(count) if *count < 0 => Some(Self(None)),
+            _ => Duration::from_value(value, unit).map(|time| Self(Some(time))),
+        }
+    }
+}
+
+/// A size in bytes; None for -1 (automatic, or no limit, as the setting has it).
+pub type SizeBytes = Option<u64>;
+
+impl Field for SizeBytes {
+    fn from_value(value: &Value, unit: Unit) -> Option<Self> {
+        let each = unit.bytes()?;
+        match value {
+            Value::Integer(count) => Some(u64::try_from(*count).ok().map(|count| count.saturating_mul(each))),
+            _ => None,
+        }
+    }
+}
+impl Field for u64 {
+    fn from_value(value: &Value, unit: Unit) -> Option<Self> {
+        match unit {
+            Unit::None => i64::from_value(value, unit).map(|number| u64::try_from(number).unwrap_or(0)),
+            _ => SizeBytes::from_value(value, unit).map(Option::unwrap_or_default),
+        }
+    }
+}
+
+macro_rules! config {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $setting:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+
+        impl $name {
+            /// Derives every field from the value in force.
+            pub(crate) fn from_values(value: impl Fn(&str) -> Option<Value>) -> Self {
+                Self { $($field: field(&value, $setting),)* }
+            }
+            /// Whether a field is derived from this setting.
+            #[allow(dead_code, reason = "only sessions derive single fields anew")]
+            pub(crate) fn reads(name: &str) -> bool {
+                [$($setting),*].iter().any(|read| read.eq_ignore_ascii_case(name))
+            }
+            #[cfg(test)]
+            fn unreadable() -> Vec<&'static str> {
+                let mut bad = Vec::new();
+                $({
+                    let good = crate::find($setting).is_some_and(|known| {
+                        <$type as Field>::from_value(&Value::boot(known), known.kind.unit()).is_some()
+                    });
+                    if !good { bad.push($setting); }
+                })*
+                bad
+            }
+        }
+    };
+}
+
+/// The setting exists and is of the field's type, which a test holds for every field.
+fn field<T: Field>(value: &impl Fn(&str) -> Option<Value>, setting: &str) -> T {
+    let unit = crate::find(setting).map_or(Unit::None, |known| known.kind.unit());
+    value(setting).and_then(|value| T::from_value(&value, unit)).unwrap_or_default()
+}
+
+config! {
+    /// The node's settings that the engine reads.
+    Config {
+        /// Addresses to listen on, separated by commas.
+        listen_addresses: Arc<str> = "listen_addresses",
+        /// TCP port and number of the Unix socket.
+        port: u64 = "port",
+        /// Folders of Unix sockets, separated by commas.
+        unix_socket_directories: Arc<str> = "unix_socket_directories",
+        /// Mode of the Unix sockets.
+        unix_socket_permissions: u64 = "unix_socket_permissions",
+        /// Sessions at once.
+        max_connections: u64 = "max_connections",
+        /// Sessions of those kept for superusers.
+        superuser_reserved_connections: u64 = "superuser_reserved_connections",
+        /// Time to log in.
+        authentication_timeout: Duration = "authentication_timeout",
+        /// Bytes of the buffer pool.
+        shared_buffers_bytes: u64 = "shared_buffers",
+        /// Bytes of WAL buffers; None derives them from shared_buffers.
+        wal_buffers_bytes: SizeBytes = "wal_buffers",
+        /// Whether to sync at all.
+        fsync: bool = "fsync",
+        /// Whether first changes log whole pages.
+        full_page_writes: bool = "full_page_writes",
+        /// off, pglz, lz4, zstd or on.
+        wal_compression: Arc<str> = "wal_compression",
+        /// minimal, replica or logical.
+        wal_level: Arc<str> = "wal_level",
+        /// Pause of the background flush.
+        wal_writer_delay: Duration = "wal_writer_delay",
+        /// Unflushed bytes that end that pause.
+        wal_writer_flush_after_bytes: u64 = "wal_writer_flush_after",
+        /// Time between checkpoints.
+        checkpoint_timeout: Duration = "checkpoint_timeout",
+        /// Share of that time for the writes.
+        checkpoint_completion_target: f64 = "checkpoint_completion_target",
+        /// Bytes of WAL that set off a checkpoint.
+        max_wal_size_bytes: u64 = "max_wal_size",
+        /// Bytes of WAL kept for reuse.
+        min_wal_size_bytes: u64 = "min_wal_size",
+        /// Bytes of WAL kept for standbys without slots.
+        wal_keep_size_bytes: u64 = "wal_keep_size",
+        /// Bytes of WAL that slots may hold back; None is no limit.
+        max_slot_wal_keep_size_bytes: SizeBytes = "max_slot_wal_keep_size",
+        /// Walsenders at once.
+        max_wal_senders: u64 = "max_wal_senders",
+        /// Slots at once.
+        max_replication_slots: u64 = "max_replication_slots",
+        /// Which standbys commits wait for.
+        synchronous_standby_names: Arc<str> = "synchronous_standby_names",
+        /// How to reach the primary.
+        primary_conninfo: Arc<str> = "primary_conninfo",
+        /// Slot on the primary.
+        primary_slot_name: Arc<str> = "primary_slot_name",
+        /// Whether a standby serves reads.
+        hot_standby: bool = "hot_standby",
+        /// Whether a standby reports its oldest snapshot.
+        hot_standby_feedback: bool = "hot_standby_feedback",
+        /// Longest time between reports; None is only when asked.
+        wal_receiver_status_interval: Option<Duration> = "wal_receiver_status_interval",
+        /// Silence of the primary that ends the connection.
+        wal_receiver_timeout: Option<Duration> = "wal_receiver_timeout",
+        /// Pause between tries to reach a source of WAL.
+        wal_retrieve_retry_interval: Duration = "wal_retrieve_retry_interval",
+        /// latest, current or a number.
+        recovery_target_timeline: Arc<str> = "recovery_target_timeline",
+        /// Shell command that fetches archived WAL.
+        restore_command: Arc<str> = "restore_command",
+        /// Name of this server.
+        cluster_name: Arc<str> = "cluster_name",
+        /// Begin of each line of the log.
+        log_line_prefix: Arc<str> = "log_line_prefix",
+        /// Time zone of the log.
+        log_timezone: Arc<str> = "log_timezone",
+        /// Whether connections are logged.
+        log_connections: bool = "log_connections",
+        /// Whether disconnections are logged.
+        log_disconnections: bool = "log_disconnections",
+        /// Whether checkpoints are logged.
+        log_checkpoints: bool = "log_checkpoints",
+        /// Whether replication commands are logged.
+        log_replication_commands: bool = "log_replication_commands",
+        /// scram-sha-256 or md5.
+        password_encryption: Arc<str> = "password_encryption",
+        /// Idle time before TCP keepalives, in seconds; 0 is the system's.
+        tcp_keepalives_idle: Duration = "tcp_keepalives_idle",
+        /// Time between TCP keepalives.
+        tcp_keepalives_interval: Duration = "tcp_keepalives_interval",
+        /// Lost keepalives that end a connection.
+        tcp_keepalives_count: i64 = "tcp_keepalives_count",
+        /// Other nodes' connection strings, separated by semicolons.
+        peers: Arc<str> = "plimsoll.peers",
+        /// Time between two looks at the peers.
+        fence_probe_interval: Duration = "plimsoll.fence_probe_interval",
+        /// Time between heartbeats.
+        heartbeat_interval: Duration = "plimsoll.heartbeat_interval",
+        /// Largest message of WAL, in bytes.
+        catch_up_chunk_bytes: u64 = "plimsoll.catch_up_chunk",
+        /// Longest wait for synchronous standbys; None is for ever.
+        synchronous_timeout: Option<Duration> = "plimsoll.synchronous_timeout",
+        /// Longest wait before undecided commits are released.
+        unconfirmed_timeout: UnlessNegative = "plimsoll.unconfirmed_timeout",
+        /// Threads of the runtime; 0 is one a processor.
+        worker_threads: u64 = "plimsoll.worker_threads",
+    }
+}
+
+config! {
+    /// A session's settings that the engine reads.
+    SessionConfig {
+        /// What its commits wait for.
+        synchronous_commit: SynchronousCommit = "synchronous_commit",
+        /// Longest time of a statement.
+        statement_timeout: Option<Duration> = "statement_timeout",
+        /// Longest wait for a lock.
+        lock_timeout: Option<Duration> = "lock_timeout",
+        /// Wait before a deadlock is looked for.
+        deadlock_timeout: Duration = "deadlock_timeout",
+        /// Longest idle time in a transaction.
+        idle_in_transaction_session_timeout: Option<Duration> = "idle_in_transaction_session_timeout",
+        /// Longest idle time outside one.
+        idle_session_timeout: Option<Duration> = "idle_session_timeout",
+        /// Silence of a standby that ends its connection.
+        wal_sender_timeout: Option<Duration> = "wal_sender_timeout",
+        /// Isolation of new transactions.
+        default_transaction_isolation: Arc<str> = "default_transaction_isolation",
+        /// Whether new transactions are read-only.
+        default_transaction_read_only: bool = "default_transaction_read_only",
+        /// Bytes of one sort.
+        work_mem_bytes: u64 = "work_mem",
+        /// Bytes of uncommitted changes.
+        write_set_limit_bytes: u64 = "plimsoll.write_set_limit",
+        /// Schemas, as a list of identifiers.
+        search_path: Arc<str> = "search_path",
+        /// Name of the time zone.
+        time_zone: Arc<str> = "TimeZone",
+        /// ISO and an order.
+        date_style: Arc<str> = "DateStyle",
+        /// Digits of floating-point output.
+        extra_float_digits: i64 = "extra_float_digits",
+        /// hex or escape.
+        bytea_output: Arc<str> = "bytea_output",
+        /// Name that the client gave itself.
+        application_name: Arc<str> = "application_name",
+        /// Lowest level of messages sent.
+        client_min_messages: Arc<str> = "client_min_messages",
+        /// Statements at least this long are logged.
+        log_min_duration_statement: UnlessNegative = "log_min_duration_statement",
+        /// Lowest level of messages logged.
+        log_min_messages: Arc<str> = "log_min_messages",
+        /// none, ddl, mod or all.
+        log_statement: Arc<str> = "log_statement",
+        /// Whether a commit reports its LSN.
+        report_commit_lsn: bool = "plimsoll.report_commit_lsn",
+        /// replayed or confirmed.
+        standby_reads: Arc<str> = "plimsoll.standby_reads",
+        /// Token that snapshots must have reached.
+        read_after: Arc<str> = "plimsoll.read_after",
+    }
+}
+
+impl Settings {
+    /// The typed snapshot of the values in force.
+    pub fn config(&self) -> Config {
+        Config::from_values(|name| self.value(name))
+    }
+}
+
+impl Kind {
+    /// Whether a value of this kind is a number with a unit.
+    pub const fn has_unit(&self) -> bool {
+        !matches!(self.unit(), Unit::None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Source;
+
+    #[test]
+    fn every_field_reads_a_setting_of_its_type() {
+        assert_eq!(Config::unreadable(), [""; 0]);
+        assert_eq!(SessionConfig::unreadable(), [""; 0]);
+    }
+
+    #[test]
+    fn fields_are_in_bytes_and_durations() {
+        let mut settings = Settings::new();
+        settings.set("shared_buffers", "1MB", Source::CommandLine).unwrap();
+        settings.set("wal_receiver_status_interval", "0", Source::CommandLine).unwrap();
+        let config = settings.config();
+        assert_eq!(config.shared_buffers_bytes, 1 << 20);
+        assert_eq!(config.wal_buffers_bytes, None);
+        assert_eq!(config.wal_receiver_status_interval, None);
+        assert_eq!(config.checkpoint_timeout, Duration::from_secs(300));
+        assert_eq!(config.unconfirmed_timeout, UnlessNegative(Some(Duration::from_secs(30))));
+        assert_eq!(config.tcp_keepalives_idle, Duration::ZERO);
+    }
+}

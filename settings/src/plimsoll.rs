@@ -1,0 +1,20 @@
+//! The settings that PostgreSQL does not have.
+
+use crate::definition::Context::{Postmaster, Sighup, User};
+use crate::definition::{Definition, Unit, boolean, cat, choice, flag, integer, text};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+pub(crate) static PLIMSOLL: &[Definition] = &[
+    integer("plimsoll.catch_up_chunk", Sighup, cat::PLIMSOLL, 128, 8, 128, Unit::Kb),
+    integer("plimsoll.fence_probe_interval", Sighup, cat::PLIMSOLL, 5_000, 100, DAY_MS, Unit::Ms),
+    integer("plimsoll.heartbeat_interval", Sighup, cat::PLIMSOLL, 1_000, 10, DAY_MS, Unit::Ms),
+    text("plimsoll.peers", Sighup, cat::PLIMSOLL, "").flags(flag::SUPERUSER_ONLY),
+    text("plimsoll.read_after", User, cat::PLIMSOLL, ""),
+    boolean("plimsoll.report_commit_lsn", User, cat::PLIMSOLL, true),
+    choice("plimsoll.standby_reads", User, cat::PLIMSOLL, "replayed", &["replayed", "confirmed"]),
+    integer("plimsoll.synchronous_timeout", Sighup, cat::PLIMSOLL, 0, 0, DAY_MS, Unit::Ms),
+    integer("plimsoll.unconfirmed_timeout", Sighup, cat::PLIMSOLL, 30_000, -1, DAY_MS, Unit::Ms),
+    integer("plimsoll.worker_threads", Postmaster, cat::PLIMSOLL, 0, 0, 1024, Unit::None),
+    integer("plimsoll.write_set_limit", User, cat::PLIMSOLL, 64 << 10, 64, 16 << 20, Unit::Kb),
+];

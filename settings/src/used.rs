@@ -1,0 +1,154 @@
+//! The settings that have an effect here, each with what it does. What is not in this list is accepted and
+//! shown, and does nothing; a feature that begins to obey a setting adds its line.
+
+/// Sorted by name, for the search.
+static USED: &[(&str, &str)] = &[
+    (
+        "application_name",
+        "Name that the client gives itself; a standby is matched by it in synchronous_standby_names.",
+    ),
+    ("authentication_timeout", "Longest time that a client may take to log in."),
+    ("block_size", "Bytes of a data page."),
+    ("bytea_output", "Text form of bytea values."),
+    (
+        "checkpoint_completion_target",
+        "Share of the time between checkpoints over which one spreads its writes.",
+    ),
+    ("checkpoint_timeout", "Longest time between two checkpoints."),
+    ("client_encoding", "Encoding of the client's text; only UTF8 exists."),
+    ("client_min_messages", "Lowest level of messages that are sent to the client."),
+    ("cluster_name", "Name of this server in its log and, for a standby, towards its primary."),
+    ("config_file", "Path of the main configuration file."),
+    ("data_checksums", "Whether data pages carry checksums."),
+    ("data_directory", "Folder of this server's data."),
+    ("data_directory_mode", "Permissions of the data directory."),
+    ("DateStyle", "Text form of dates; ISO, with the order in which ambiguous input is read."),
+    ("deadlock_timeout", "Time that a lock is waited for before a deadlock is looked for."),
+    ("default_transaction_isolation", "Isolation of transactions that name none."),
+    ("default_transaction_read_only", "Whether transactions that do not say are read-only."),
+    ("extra_float_digits", "Digits of floating-point output."),
+    ("fsync", "Whether WAL and data are forced to disk; off loses data in a crash."),
+    ("full_page_writes", "Whether a page's first change after a checkpoint logs the whole page."),
+    ("hba_file", "Path of the file that says who may log in how."),
+    ("hot_standby", "Whether a standby answers queries."),
+    (
+        "hot_standby_feedback",
+        "Whether a standby tells its primary which old versions its queries still need.",
+    ),
+    ("ident_file", "Path of the file that maps user names."),
+    (
+        "idle_in_transaction_session_timeout",
+        "Longest idle time inside a transaction before the session ends.",
+    ),
+    ("idle_session_timeout", "Longest idle time outside a transaction before the session ends."),
+    ("in_hot_standby", "Whether this server is a standby."),
+    ("integer_datetimes", "Whether timestamps are integers; always on."),
+    ("is_superuser", "Whether the session's role is a superuser."),
+    ("lc_collate", "Collation; only C exists."),
+    ("lc_ctype", "Character classes; only C exists."),
+    ("listen_addresses", "Addresses on which clients are accepted."),
+    ("lock_timeout", "Longest time that a statement waits for one lock."),
+    ("log_checkpoints", "Whether checkpoints are logged with their figures."),
+    ("log_connections", "Whether connections are logged."),
+    ("log_disconnections", "Whether ends of sessions are logged with their length."),
+    ("log_line_prefix", "What each line of the log begins with."),
+    ("log_min_duration_statement", "Statements that take at least this long are logged."),
+    ("log_min_messages", "Lowest level of messages that are logged."),
+    ("log_replication_commands", "Whether replication commands are logged."),
+    ("log_statement", "Which statements are logged."),
+    ("log_timezone", "Time zone of the log."),
+    ("max_connections", "How many sessions can be open at once."),
+    ("max_function_args", "Most arguments of a function."),
+    ("max_identifier_length", "Longest name, in bytes."),
+    ("max_index_keys", "Most columns of an index."),
+    ("max_replication_slots", "How many replication slots can exist."),
+    ("max_wal_senders", "How many standbys, backups and receivers can be connected at once."),
+    ("max_wal_size", "Size of WAL that sets off a checkpoint."),
+    ("min_wal_size", "Size of WAL segments below which old ones are kept for reuse."),
+    ("password_encryption", "How new passwords are stored."),
+    ("plimsoll.catch_up_chunk", "Largest piece of WAL sent to a standby in one message."),
+    ("plimsoll.fence_probe_interval", "Time between two looks at plimsoll.peers for a newer timeline."),
+    ("plimsoll.heartbeat_interval", "Time between heartbeats that keep lag figures true on an idle system."),
+    (
+        "plimsoll.peers",
+        "Connection strings of the cluster's other nodes, separated by semicolons; asked for their timeline so that a replaced primary fences itself.",
+    ),
+    ("plimsoll.read_after", "Token (timeline/LSN) that each new snapshot of the session must have reached."),
+    ("plimsoll.report_commit_lsn", "Whether a commit reports its LSN to the client as a parameter."),
+    ("plimsoll.standby_reads", "What a standby shows: all that it has replayed, or only what is confirmed."),
+    (
+        "plimsoll.synchronous_timeout",
+        "Longest wait for synchronous standbys before commits fall back to local durability, recorded; 0 waits for ever.",
+    ),
+    (
+        "plimsoll.unconfirmed_timeout",
+        "After a restart or promotion, longest wait for the quorum to confirm earlier commits before they are released, recorded; -1 waits for ever.",
+    ),
+    ("plimsoll.worker_threads", "Threads that serve sessions; 0 is one a processor."),
+    ("plimsoll.write_set_limit", "Largest set of uncommitted changes that a transaction can hold."),
+    ("port", "TCP port, and the number in the Unix socket's name."),
+    ("primary_conninfo", "How a standby connects to its primary."),
+    ("primary_slot_name", "Replication slot that a standby uses on its primary."),
+    ("recovery_target_timeline", "Timeline that recovery follows."),
+    ("search_path", "Schemas in which unqualified names are looked up."),
+    ("segment_size", "Pages of one file of a relation."),
+    ("server_encoding", "Encoding of stored text; UTF8."),
+    ("server_version", "Version of PostgreSQL whose formats and protocol are spoken."),
+    ("server_version_num", "The same as a number."),
+    ("session_authorization", "Role that the session logged in as."),
+    ("shared_buffers", "Memory for data pages."),
+    ("standard_conforming_strings", "Whether backslashes in '...' are ordinary characters; always on."),
+    ("statement_timeout", "Longest time that a statement may run."),
+    ("superuser_reserved_connections", "Sessions kept free for superusers."),
+    ("synchronous_commit", "What a commit waits for before it is acknowledged."),
+    ("synchronous_standby_names", "Which standbys synchronous commits wait for."),
+    ("tcp_keepalives_count", "Lost keepalives after which a TCP connection is given up."),
+    ("tcp_keepalives_idle", "Idle time before the first TCP keepalive."),
+    ("tcp_keepalives_interval", "Time between TCP keepalives."),
+    ("TimeZone", "Time zone of timestamps with time zone."),
+    ("transaction_isolation", "Isolation of the current transaction."),
+    ("transaction_read_only", "Whether the current transaction is read-only."),
+    ("unix_socket_directories", "Folders in which Unix sockets are created."),
+    ("unix_socket_permissions", "Permissions of the Unix sockets."),
+    ("wal_block_size", "Bytes of a WAL page."),
+    ("wal_buffers", "Memory for WAL that is not yet written."),
+    ("wal_keep_size", "WAL kept for standbys that have no slot."),
+    ("wal_level", "How much the WAL says; replica and logical log the same here."),
+    ("wal_receiver_status_interval", "Longest time between two reports of a standby."),
+    ("wal_receiver_timeout", "Silence of the primary after which a standby gives up the connection."),
+    ("wal_retrieve_retry_interval", "Pause of a standby before it tries its sources of WAL again."),
+    ("wal_segment_size", "Bytes of a WAL segment file."),
+    ("wal_sender_timeout", "Silence of a standby after which its connection is given up."),
+    ("wal_writer_delay", "Time between two flushes of WAL that nobody waits for."),
+    ("wal_writer_flush_after", "Unflushed WAL that sets off a flush early."),
+    ("work_mem", "Memory of one sort or hash before it uses files."),
+];
+
+/// What a setting does here, None if nothing.
+pub(crate) fn description(name: &str) -> Option<&'static str> {
+    let at = USED.binary_search_by(|(used, _)| crate::table::compare_names(used, name)).ok()?;
+    USED.get(at).map(|(_, text)| *text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn described_settings_exist_and_stand_in_order() {
+        for pair in USED.windows(2) {
+            assert!(crate::table::compare_names(pair[0].0, pair[1].0).is_lt(), "{} misplaced", pair[1].0);
+        }
+        for (name, text) in USED {
+            assert!(crate::find(name).is_some_and(|known| known.name == *name), "{name} is no setting");
+            assert!(text.ends_with('.'), "{name}");
+        }
+    }
+
+    #[test]
+    fn all_of_our_own_settings_are_described() {
+        for own in crate::plimsoll::PLIMSOLL {
+            assert!(description(own.name).is_some(), "{}", own.name);
+        }
+    }
+}
