@@ -21,6 +21,7 @@ mod commit;
 mod database;
 mod error;
 mod interrupt;
+mod locks;
 mod options;
 pub mod page;
 pub mod pool;
@@ -28,6 +29,7 @@ mod standby;
 pub mod store;
 mod transaction;
 pub mod tree;
+mod write_set;
 
 pub use commit::{CommitGate, RemoteProgress};
 pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport};

@@ -1,0 +1,708 @@
+//! Locks on rows, tables and numbers, all in memory.
+//!
+//! A lock is a name ([`LockName`]) with holders and a queue. Requests are served in order of arrival, except that
+//! a holder that asks for more goes to the front, for else it would wait for those who wait for it. A wait is a
+//! future; dropping it leaves the queue. A wait that lasts `deadlock_timeout` looks for a cycle, and the one who
+//! finds it is the victim.
+//!
+//! Order of the locks in here: `waits`, then one shard at a time. Nothing is awaited under either.
+
+use crate::{Error, Interrupt, LockMode, LockWait, TableLockMode, TreeId};
+use bytes::Bytes;
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What can be locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LockName {
+    /// A key of a tree, whether it exists or not.
+    Row(TreeId, Bytes),
+    /// A tree as a whole.
+    Table(TreeId),
+    /// A number that sessions agree on (advisory locks): database and 64 bits.
+    Number(u32, u64),
+}
+
+/// The same without owning the key, for look-ups.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LockRef<'a> {
+    Row(TreeId, &'a [u8]),
+    Table(TreeId),
+    Number(u32, u64),
+}
+
+impl LockName {
+    fn as_ref(&self) -> LockRef<'_> {
+        match self {
+            Self::Row(tree, key) => LockRef::Row(*tree, key),
+            Self::Table(tree) => LockRef::Table(*tree),
+            Self::Number(database, number) => LockRef::Number(*database, *number),
+        }
+    }
+}
+
+impl LockRef<'_> {
+    fn to_owned(self) -> LockName {
+        match self {
+            Self::Row(tree, key) => LockName::Row(tree, Bytes::copy_from_slice(key)),
+            Self::Table(tree) => LockName::Table(tree),
+            Self::Number(database, number) => LockName::Number(database, number),
+        }
+    }
+    fn names(self, other: &LockName) -> bool {
+        match (self, other) {
+            (Self::Row(tree, key), LockName::Row(other_tree, other_key)) => {
+                tree == *other_tree && key == &other_key[..]
+            }
+            (Self::Table(tree), LockName::Table(other)) => tree == *other,
+            (Self::Number(database, number), LockName::Number(other_database, other)) => {
+                database == *other_database && number == *other
+            }
+            _ => false,
+        }
+    }
+    fn hash_with(self, build: &hashbrown::DefaultHashBuilder) -> u64 {
+        let mut state = build.build_hasher();
+        match self {
+            Self::Row(tree, key) => {
+                tree.hash(&mut state);
+                state.write(key);
+            }
+            Self::Table(tree) => tree.hash(&mut state),
+            Self::Number(database, number) => (database, number).hash(&mut state),
+        }
+        state.finish()
+    }
+}
+
+/// A mode as a bit, with the bits that it excludes. Row modes take bits 0 to 3, table modes bits 4 to 11.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Strength {
+    bit: u16,
+    excludes: u16,
+}
+
+const fn table_bits(modes: &[TableLockMode]) -> u16 {
+    let (mut bits, mut at) = (0, 0);
+    while at < modes.len() {
+        bits |= 1 << (4 + modes[at] as u16);
+        at += 1;
+    }
+    bits
+}
+
+impl From<LockMode> for Strength {
+    fn from(mode: LockMode) -> Self {
+        let excludes = match mode {
+            LockMode::KeyShare => 0b1000,
+            LockMode::Shared => 0b1100,
+            LockMode::NoKeyExclusive => 0b1110,
+            LockMode::Exclusive => 0b1111,
+        };
+        Self { bit: 1 << mode as u16, excludes }
+    }
+}
+
+impl From<TableLockMode> for Strength {
+    fn from(mode: TableLockMode) -> Self {
+        use TableLockMode::*;
+        const FROM_SHARE: u16 = table_bits(&[Share, ShareRowExclusive, Exclusive, AccessExclusive]);
+        let excludes = match mode {
+            AccessShare => table_bits(&[AccessExclusive]),
+            RowShare => table_bits(&[Exclusive, AccessExclusive]),
+            RowExclusive => FROM_SHARE,
+            ShareUpdateExclusive => FROM_SHARE | table_bits(&[ShareUpdateExclusive]),
+            Share => (FROM_SHARE & !table_bits(&[Share])) | table_bits(&[RowExclusive, ShareUpdateExclusive]),
+            ShareRowExclusive => FROM_SHARE | table_bits(&[RowExclusive, ShareUpdateExclusive]),
+            Exclusive => FROM_SHARE | table_bits(&[RowShare, RowExclusive, ShareUpdateExclusive]),
+            AccessExclusive => 0xFF0,
+        };
+        Self { bit: 1 << (4 + mode as u16), excludes }
+    }
+}
+
+/// Everything that the modes in `held` exclude.
+fn excluded_by(held: u16) -> u16 {
+    use TableLockMode::*;
+    let rows = [LockMode::KeyShare, LockMode::Shared, LockMode::NoKeyExclusive, LockMode::Exclusive];
+    let tables = [
+        AccessShare,
+        RowShare,
+        RowExclusive,
+        ShareUpdateExclusive,
+        Share,
+        ShareRowExclusive,
+        Exclusive,
+        AccessExclusive,
+    ];
+    rows.into_iter()
+        .map(Strength::from)
+        .chain(tables.into_iter().map(Strength::from))
+        .filter(|strength| held & strength.bit != 0)
+        .fold(0, |bits, strength| bits | strength.excludes)
+}
+
+/// Who locks: one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Owner(u64);
+
+struct Holder {
+    owner: Owner,
+    bits: u16,
+}
+
+struct Waiter {
+    owner: Owner,
+    strength: Strength,
+    grant: oneshot::Sender<()>,
+}
+
+struct Lock {
+    hash: u64,
+    name: LockName,
+    holders: SmallVec<[Holder; 1]>,
+    queue: VecDeque<Waiter>,
+}
+
+impl Lock {
+    fn held_by(&self, owner: Owner) -> u16 {
+        self.holders.iter().find(|holder| holder.owner == owner).map_or(0, |holder| holder.bits)
+    }
+    fn conflicts(&self, owner: Owner, strength: Strength) -> bool {
+        self.holders.iter().any(|holder| holder.owner != owner && holder.bits & strength.excludes != 0)
+    }
+    fn hold(&mut self, owner: Owner, bit: u16) {
+        match self.holders.iter_mut().find(|holder| holder.owner == owner) {
+            Some(holder) => holder.bits |= bit,
+            None => self.holders.push(Holder { owner, bits: bit }),
+        }
+    }
+    /// Grants from the front of the queue until one must go on waiting.
+    fn grant_waiting(&mut self) {
+        while let Some(front) = self.queue.front() {
+            if self.conflicts(front.owner, front.strength) {
+                return;
+            }
+            if let Some(waiter) = self.queue.pop_front() {
+                self.hold(waiter.owner, waiter.strength.bit);
+                // A receiver that is gone gives the lock back itself: see `Wait::drop`.
+                let _ = waiter.grant.send(());
+            }
+        }
+    }
+    fn drop_bit(&mut self, owner: Owner, bit: u16) {
+        if let Some(at) = self.holders.iter().position(|holder| holder.owner == owner)
+            && let Some(holder) = self.holders.get_mut(at)
+        {
+            holder.bits &= !bit;
+            if holder.bits == 0 {
+                self.holders.swap_remove(at);
+            }
+        }
+        self.grant_waiting();
+    }
+}
+
+type Shard = Mutex<HashTable<Lock>>;
+
+/// How many shards there are; a power of two, enough that sessions on different rows seldom meet.
+const SHARDS: usize = 64;
+
+/// One lock that a transaction took, as its journal keeps it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    hash: u64,
+    name: LockName,
+    bit: u16,
+}
+
+/// The locks that one transaction holds, in the order in which it took them. Dropping them releases all.
+#[derive(Debug)]
+pub(crate) struct LockSet {
+    manager: Arc<LockManager>,
+    owner: Owner,
+    held: Vec<Held>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The lock is held.
+    Yes,
+    /// SKIP LOCKED met another holder.
+    Skipped,
+}
+
+/// All locks of a database.
+pub(crate) struct LockManager {
+    build: hashbrown::DefaultHashBuilder,
+    shards: Box<[Shard]>,
+    /// What each waiting transaction waits for.
+    waits: Mutex<HashMap<Owner, (u64, LockName)>>,
+    next_owner: AtomicU64,
+    deadlock_timeout: Duration,
+}
+
+impl std::fmt::Debug for LockManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LockManager")
+            .field("deadlock_timeout", &self.deadlock_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LockManager {
+    pub(crate) fn new(deadlock_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            build: hashbrown::DefaultHashBuilder::default(),
+            shards: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
+            waits: Mutex::new(HashMap::new()),
+            next_owner: AtomicU64::new(1),
+            deadlock_timeout,
+        })
+    }
+
+    /// An empty set for a new transaction.
+    pub(crate) fn new_set(self: &Arc<Self>) -> LockSet {
+        let owner = Owner(self.next_owner.fetch_add(1, Ordering::Relaxed));
+        LockSet { manager: Arc::clone(self), owner, held: Vec::new() }
+    }
+
+    fn shard(&self, hash: u64) -> &Shard {
+        // The table inside uses the low bits for places and the top ones for tags; take some from between.
+        &self.shards[(hash >> 40) as usize % SHARDS]
+    }
+
+    /// Takes the lock if it is free, else queues. `None`: held now (the caller journals it if `journal`).
+    fn request(&self, owner: Owner, hash: u64, name: LockRef<'_>, strength: Strength, queue: bool) -> Answer {
+        let mut shard = self.shard(hash).lock();
+        let entry = shard.entry(hash, |lock| name.names(&lock.name), |lock| lock.hash);
+        let mut entry = match entry {
+            hashbrown::hash_table::Entry::Vacant(vacant) => {
+                let owned = name.to_owned();
+                let holders = smallvec::smallvec![Holder { owner, bits: strength.bit }];
+                vacant.insert(Lock { hash, name: owned.clone(), holders, queue: VecDeque::new() });
+                return Answer::Granted(owned);
+            }
+            hashbrown::hash_table::Entry::Occupied(occupied) => occupied,
+        };
+        let lock = entry.get_mut();
+        let held = lock.held_by(owner);
+        if held & strength.bit != 0 || (held != 0 && strength.excludes & !excluded_by(held) == 0) {
+            return Answer::Already;
+        }
+        let overtakes =
+            held == 0 && lock.queue.iter().any(|waiter| waiter.strength.bit & strength.excludes != 0);
+        if !lock.conflicts(owner, strength) && !overtakes {
+            lock.hold(owner, strength.bit);
+            return Answer::Granted(lock.name.clone());
+        }
+        if !queue {
+            return Answer::Busy;
+        }
+        let (grant, granted) = oneshot::channel();
+        let waiter = Waiter { owner, strength, grant };
+        if held != 0 {
+            let at = lock.queue.iter().take_while(|waiter| lock.held_by(waiter.owner) != 0).count();
+            lock.queue.insert(at, waiter);
+        } else {
+            lock.queue.push_back(waiter);
+        }
+        Answer::Queued(lock.name.clone(), granted)
+    }
+
+    fn release(&self, owner: Owner, held: &Held) {
+        let mut shard = self.shard(held.hash).lock();
+        if let Ok(mut entry) = shard.find_entry(held.hash, |lock| lock.name == held.name) {
+            entry.get_mut().drop_bit(owner, held.bit);
+            if entry.get().holders.is_empty() && entry.get().queue.is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
+    /// Those whom `owner`, waiting for this lock, waits for: holders and earlier waiters that exclude it.
+    fn blockers(&self, owner: Owner, hash: u64, name: &LockName) -> Vec<Owner> {
+        let shard = self.shard(hash).lock();
+        let Some(lock) = shard.find(hash, |lock| lock.name == *name) else { return Vec::new() };
+        let Some(at) = lock.queue.iter().position(|waiter| waiter.owner == owner) else { return Vec::new() };
+        let excludes = lock.queue[at].strength.excludes;
+        let holders =
+            lock.holders.iter().filter(|holder| holder.bits & excludes != 0).map(|holder| holder.owner);
+        let ahead = lock
+            .queue
+            .iter()
+            .take(at)
+            .filter(|waiter| waiter.strength.bit & excludes != 0)
+            .map(|waiter| waiter.owner);
+        holders.chain(ahead).filter(|blocker| *blocker != owner).collect()
+    }
+
+    /// A cycle of waits through `start`, as the chain of its members.
+    fn find_cycle(&self, start: Owner) -> Option<Vec<(Owner, LockName)>> {
+        let waits = self.waits.lock();
+        let mut seen = HashSet::new();
+        let mut path: Vec<(Owner, LockName, Vec<Owner>)> = Vec::new();
+        let enter = |owner: Owner| {
+            let (hash, name) = waits.get(&owner)?;
+            Some((owner, name.clone(), self.blockers(owner, *hash, name)))
+        };
+        path.push(enter(start)?);
+        while let Some((_, _, blockers)) = path.last_mut() {
+            match blockers.pop() {
+                None => {
+                    path.pop();
+                }
+                Some(next) if next == start => {
+                    return Some(path.into_iter().map(|(owner, name, _)| (owner, name)).collect());
+                }
+                Some(next) if seen.insert(next) => path.extend(enter(next)),
+                Some(_) => {}
+            }
+        }
+        None
+    }
+
+    /// How many locks exist, held or waited for.
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}
+
+enum Answer {
+    Granted(LockName),
+    Already,
+    Busy,
+    Queued(LockName, oneshot::Receiver<()>),
+}
+
+/// A place in a queue; dropping it leaves the queue, or gives back what was granted meanwhile.
+struct Wait<'a> {
+    manager: &'a LockManager,
+    owner: Owner,
+    held: Option<Held>,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.manager.waits.lock().remove(&self.owner);
+        let Some(held) = self.held.take() else { return };
+        let mut shard = self.manager.shard(held.hash).lock();
+        let Ok(mut entry) = shard.find_entry(held.hash, |lock| lock.name == held.name) else { return };
+        let lock = entry.get_mut();
+        match lock.queue.iter().position(|waiter| waiter.owner == self.owner) {
+            Some(at) => {
+                lock.queue.remove(at);
+                lock.grant_waiting();
+            }
+            None => lock.drop_bit(self.owner, held.bit),
+        }
+        if entry.get().holders.is_empty() && entry.get().queue.is_empty() {
+            entry.remove();
+        }
+    }
+}
+
+impl LockSet {
+    /// Takes a lock, waiting for it as `wait` says and `interrupt` allows.
+    pub(crate) async fn take(
+        &mut self,
+        name: LockRef<'_>,
+        strength: Strength,
+        wait: LockWait,
+        interrupt: &Interrupt,
+    ) -> Result<Taken, Error> {
+        let queue = matches!(wait, LockWait::Forever | LockWait::AtMost(_));
+        let hash = name.hash_with(&self.manager.build);
+        match self.manager.request(self.owner, hash, name, strength, queue) {
+            Answer::Granted(name) => {
+                self.held.push(Held { hash, name, bit: strength.bit });
+                Ok(Taken::Yes)
+            }
+            Answer::Already => Ok(Taken::Yes),
+            Answer::Busy if wait == LockWait::Skip => Ok(Taken::Skipped),
+            Answer::Busy => Err(Error::LockNotAvailable { timed_out: false }),
+            Answer::Queued(name, granted) => {
+                let held = Held { hash, name, bit: strength.bit };
+                let held = self.wait(held, granted, wait, interrupt).await?;
+                self.held.push(held);
+                Ok(Taken::Yes)
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        held: Held,
+        mut granted: oneshot::Receiver<()>,
+        wait: LockWait,
+        interrupt: &Interrupt,
+    ) -> Result<Held, Error> {
+        self.manager.waits.lock().insert(self.owner, (held.hash, held.name.clone()));
+        let mut place = Wait { manager: &self.manager, owner: self.owner, held: Some(held) };
+        let limit = async {
+            match wait {
+                LockWait::AtMost(limit) => tokio::time::sleep(limit).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let deadlock = async {
+            tokio::time::sleep(self.manager.deadlock_timeout).await;
+            // Two looks: the first one may have put together waits that were never there at one time.
+            match self.manager.find_cycle(self.owner).and_then(|_| self.manager.find_cycle(self.owner)) {
+                Some(cycle) => cycle,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            // The sender goes away only with a grant: it lives in the queue until `place` leaves it.
+            _ = &mut granted => place.held.take().ok_or(Error::Shutdown),
+            () = interrupt.cancelled() => Err(Error::Cancelled),
+            () = limit => Err(Error::LockNotAvailable { timed_out: true }),
+            cycle = deadlock => Err(Error::Deadlock { cycle: describe(&cycle) }),
+        }
+    }
+
+    /// How many locks were taken so far: a mark for [`LockSet::release_after`].
+    pub(crate) fn mark(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Releases what was taken after `mark`, last first.
+    pub(crate) fn release_after(&mut self, mark: usize) {
+        while self.held.len() > mark {
+            if let Some(held) = self.held.pop() {
+                self.manager.release(self.owner, &held);
+            }
+        }
+    }
+
+    /// Whether this transaction holds the lock in a mode that excludes other writers.
+    pub(crate) fn holds(&self, name: LockRef<'_>, strength: Strength) -> bool {
+        let hash = name.hash_with(&self.manager.build);
+        let shard = self.manager.shard(hash).lock();
+        shard
+            .find(hash, |lock| name.names(&lock.name))
+            .is_some_and(|lock| strength.excludes & !excluded_by(lock.held_by(self.owner)) == 0)
+    }
+}
+
+impl Drop for LockSet {
+    fn drop(&mut self) {
+        self.release_after(0);
+    }
+}
+
+fn describe(cycle: &[(Owner, LockName)]) -> String {
+    let mut text = String::new();
+    for (at, (owner, name)) in cycle.iter().enumerate() {
+        let blocker = cycle.get(at + 1).or(cycle.first()).map_or(0, |(owner, _)| owner.0);
+        let what = match name {
+            LockName::Row(tree, key) => {
+                let shown: String = key.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+                format!("row {shown} of relation {}", tree.file())
+            }
+            LockName::Table(tree) => format!("relation {}", tree.file()),
+            LockName::Number(database, number) => format!("advisory lock [{database},{number}]"),
+        };
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&format!(
+            "Transaction {} waits for {what}; blocked by transaction {blocker}.",
+            owner.0
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Poll;
+
+    const TREE: TreeId = TreeId::new(5, 16384);
+
+    fn manager() -> Arc<LockManager> {
+        LockManager::new(Duration::from_millis(20))
+    }
+
+    async fn row(set: &mut LockSet, key: &[u8], mode: LockMode, wait: LockWait) -> Result<Taken, Error> {
+        set.take(LockRef::Row(TREE, key), mode.into(), wait, &Interrupt::new()).await
+    }
+
+    /// Polls once: None while it waits.
+    async fn poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        std::future::poll_fn(|context| match std::pin::Pin::new(&mut *future).poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn row_modes_exclude_each_other_as_postgresql_has_it() {
+        use LockMode::*;
+        let modes = [KeyShare, Shared, NoKeyExclusive, Exclusive];
+        let excludes = [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]];
+        for (held, expected) in modes.into_iter().zip(excludes) {
+            for (asked, conflict) in modes.into_iter().zip(expected) {
+                let manager = manager();
+                let (mut first, mut second) = (manager.new_set(), manager.new_set());
+                row(&mut first, b"k", held, LockWait::NoWait).await.unwrap();
+                let taken = row(&mut second, b"k", asked, LockWait::NoWait).await;
+                assert_eq!(taken.is_err(), conflict == 1, "{asked:?} while {held:?} is held");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn table_modes_exclude_each_other_as_postgresql_has_it() {
+        use TableLockMode::*;
+        let modes = [
+            AccessShare,
+            RowShare,
+            RowExclusive,
+            ShareUpdateExclusive,
+            Share,
+            ShareRowExclusive,
+            Exclusive,
+            AccessExclusive,
+        ];
+        // A row a mode, as the manual's table of conflicting lock modes.
+        let excludes = [
+            [0, 0, 0, 0, 0, 0, 0, 1],
+            [0, 0, 0, 0, 0, 0, 1, 1],
+            [0, 0, 0, 0, 1, 1, 1, 1],
+            [0, 0, 0, 1, 1, 1, 1, 1],
+            [0, 0, 1, 1, 0, 1, 1, 1],
+            [0, 0, 1, 1, 1, 1, 1, 1],
+            [0, 1, 1, 1, 1, 1, 1, 1],
+            [1, 1, 1, 1, 1, 1, 1, 1],
+        ];
+        for (held, expected) in modes.into_iter().zip(excludes) {
+            for (asked, conflict) in modes.into_iter().zip(expected) {
+                let (held_strength, asked_strength) = (Strength::from(held), Strength::from(asked));
+                let found = held_strength.bit & asked_strength.excludes != 0;
+                assert_eq!(found, conflict == 1, "{asked:?} while {held:?} is held");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn waiters_are_served_in_order_of_arrival() {
+        let manager = manager();
+        let (mut a, mut b, mut c) = (manager.new_set(), manager.new_set(), manager.new_set());
+        row(&mut a, b"k", LockMode::Shared, LockWait::Forever).await.unwrap();
+        let mut writer = Box::pin(row(&mut b, b"k", LockMode::Exclusive, LockWait::Forever));
+        assert!(poll(&mut writer).await.is_none());
+        let mut reader = Box::pin(row(&mut c, b"k", LockMode::Shared, LockWait::Forever));
+        assert!(poll(&mut reader).await.is_none(), "a reader does not overtake the writer that waits");
+        drop(a);
+        assert!(matches!(poll(&mut writer).await, Some(Ok(Taken::Yes))));
+        assert!(poll(&mut reader).await.is_none());
+        drop(writer);
+        drop(b);
+        reader.await.unwrap();
+        drop(c);
+        assert_eq!(manager.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_wait_leaves_the_queue_and_lets_the_next_in() {
+        let manager = manager();
+        let (mut a, mut b, mut c) = (manager.new_set(), manager.new_set(), manager.new_set());
+        row(&mut a, b"k", LockMode::Shared, LockWait::Forever).await.unwrap();
+        let mut writer = Box::pin(row(&mut b, b"k", LockMode::Exclusive, LockWait::Forever));
+        assert!(poll(&mut writer).await.is_none());
+        let mut reader = Box::pin(row(&mut c, b"k", LockMode::Shared, LockWait::Forever));
+        assert!(poll(&mut reader).await.is_none());
+        drop(writer);
+        reader.await.unwrap();
+        // Granted, but dropped before it heard of it.
+        let mut late = Box::pin(row(&mut b, b"k", LockMode::Exclusive, LockWait::Forever));
+        assert!(poll(&mut late).await.is_none());
+        drop((a, c));
+        drop(late);
+        drop(b);
+        assert_eq!(manager.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_cycle_of_waits_has_one_victim() {
+        let manager = manager();
+        let (mut a, mut b) = (manager.new_set(), manager.new_set());
+        row(&mut a, b"1", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        row(&mut b, b"2", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        let first =
+            tokio::spawn(
+                async move { (row(&mut a, b"2", LockMode::Exclusive, LockWait::Forever).await, a).0 },
+            );
+        let second = row(&mut b, b"1", LockMode::Exclusive, LockWait::Forever).await;
+        drop(b);
+        let first = first.await.unwrap();
+        let victims =
+            [&first, &second].into_iter().filter(|taken| matches!(taken, Err(Error::Deadlock { .. })));
+        assert_eq!(victims.count(), 1, "{first:?} {second:?}");
+        assert_eq!(manager.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn two_readers_that_both_want_to_write_are_a_deadlock() {
+        let manager = manager();
+        let (mut a, mut b) = (manager.new_set(), manager.new_set());
+        row(&mut a, b"1", LockMode::Shared, LockWait::Forever).await.unwrap();
+        row(&mut b, b"1", LockMode::Shared, LockWait::Forever).await.unwrap();
+        let first =
+            tokio::spawn(async move { row(&mut a, b"1", LockMode::Exclusive, LockWait::Forever).await });
+        let second = row(&mut b, b"1", LockMode::Exclusive, LockWait::Forever).await;
+        drop(b);
+        let first = first.await.unwrap();
+        assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    }
+
+    #[tokio::test]
+    async fn timeouts_nowait_skip_and_cancel_end_a_wait_each_in_its_way() {
+        let manager = manager();
+        let (mut a, mut b) = (manager.new_set(), manager.new_set());
+        row(&mut a, b"k", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        let short = LockWait::AtMost(Duration::from_millis(5));
+        let timed_out = row(&mut b, b"k", LockMode::Shared, short).await;
+        assert!(matches!(timed_out, Err(Error::LockNotAvailable { timed_out: true })));
+        let refused = row(&mut b, b"k", LockMode::Shared, LockWait::NoWait).await;
+        assert!(matches!(refused, Err(Error::LockNotAvailable { timed_out: false })));
+        assert_eq!(row(&mut b, b"k", LockMode::Shared, LockWait::Skip).await.unwrap(), Taken::Skipped);
+        let interrupt = Interrupt::new();
+        let switch = interrupt.clone();
+        let waiting =
+            b.take(LockRef::Row(TREE, b"k"), LockMode::Shared.into(), LockWait::Forever, &interrupt);
+        let (cancelled, ()) = tokio::join!(waiting, async move { switch.cancel() });
+        assert!(matches!(cancelled, Err(Error::Cancelled)));
+        drop(a);
+        row(&mut b, b"k", LockMode::Exclusive, LockWait::NoWait).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_savepoint_gives_back_what_was_taken_after_it_and_no_more() {
+        let manager = manager();
+        let (mut a, mut b) = (manager.new_set(), manager.new_set());
+        row(&mut a, b"k", LockMode::Shared, LockWait::Forever).await.unwrap();
+        let mark = a.mark();
+        row(&mut a, b"k", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        row(&mut a, b"l", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        assert!(row(&mut b, b"k", LockMode::Shared, LockWait::NoWait).await.is_err());
+        a.release_after(mark);
+        row(&mut b, b"k", LockMode::Shared, LockWait::NoWait).await.unwrap();
+        row(&mut b, b"l", LockMode::Exclusive, LockWait::NoWait).await.unwrap();
+        assert!(row(&mut b, b"k", LockMode::Exclusive, LockWait::NoWait).await.is_err());
+    }
+}

@@ -1,0 +1,215 @@
+//! What a transaction has written and not yet committed: a journal with an index in key order.
+//!
+//! Each write is a journal entry that knows the entry it replaces, so that a rollback to a savepoint pops entries
+//! and puts the index back, and a scan opened by an earlier command finds what the key was then.
+
+use crate::{Error, TreeId};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// The number of a statement within its transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CommandId(pub(crate) u32);
+
+/// One write.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) tree: TreeId,
+    pub(crate) key: Bytes,
+    /// None: deleted.
+    pub(crate) value: Option<Bytes>,
+    pub(crate) command: CommandId,
+    /// The entry for the same key before this one.
+    previous: Option<u32>,
+}
+
+/// What bookkeeping costs an entry, counted against the limit.
+const ENTRY_BYTES: usize = 160;
+
+#[derive(Debug)]
+pub(crate) struct WriteSet {
+    journal: Vec<Write>,
+    /// For each tree, in the order of first use, its keys with their latest entry.
+    trees: Vec<(TreeId, BTreeMap<Bytes, u32>)>,
+    bytes: usize,
+    limit_bytes: usize,
+}
+
+impl WriteSet {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        Self { journal: Vec::new(), trees: Vec::new(), bytes: 0, limit_bytes }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.journal.is_empty()
+    }
+
+    /// Adds a write, or fails with 54000 and changes nothing.
+    pub(crate) fn push(
+        &mut self,
+        tree: TreeId,
+        key: Bytes,
+        value: Option<Bytes>,
+        command: CommandId,
+    ) -> Result<(), Error> {
+        let size = ENTRY_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
+        let full = Error::WriteSetFull { limit_bytes: self.limit_bytes };
+        if self.bytes + size > self.limit_bytes {
+            return Err(full);
+        }
+        let Ok(at) = u32::try_from(self.journal.len()) else { return Err(full) };
+        let previous = self.index_of(tree).insert(key.clone(), at);
+        self.journal.push(Write { tree, key, value, command, previous });
+        self.bytes += size;
+        Ok(())
+    }
+
+    fn index_of(&mut self, tree: TreeId) -> &mut BTreeMap<Bytes, u32> {
+        let at = match self.trees.iter().position(|(id, _)| *id == tree) {
+            Some(at) => at,
+            None => {
+                self.trees.push((tree, BTreeMap::new()));
+                self.trees.len() - 1
+            }
+        };
+        &mut self.trees[at].1
+    }
+
+    fn tree(&self, tree: TreeId) -> Option<&BTreeMap<Bytes, u32>> {
+        self.trees.iter().find(|(id, _)| *id == tree).map(|(_, index)| index)
+    }
+
+    fn entry(&self, at: u32) -> &Write {
+        &self.journal[at as usize]
+    }
+
+    /// The latest write of `key`.
+    pub(crate) fn newest(&self, tree: TreeId, key: &[u8]) -> Option<&Write> {
+        self.tree(tree)?.get(key).map(|at| self.entry(*at))
+    }
+
+    /// The latest write of `key` by a command before `command`.
+    pub(crate) fn before(&self, tree: TreeId, key: &[u8], command: CommandId) -> Option<&Write> {
+        self.tree(tree)?.get(key).and_then(|at| self.back_to(*at, command))
+    }
+
+    fn back_to(&self, at: u32, command: CommandId) -> Option<&Write> {
+        let mut write = self.entry(at);
+        while write.command >= command {
+            write = self.entry(write.previous?);
+        }
+        Some(write)
+    }
+
+    /// The writes of commands before `command` with keys between the bounds, ascending.
+    pub(crate) fn range<'a>(
+        &'a self,
+        tree: TreeId,
+        bounds: (Bound<&'a [u8]>, Bound<&'a [u8]>),
+        command: CommandId,
+    ) -> impl DoubleEndedIterator<Item = &'a Write> {
+        let empty = match bounds {
+            (Bound::Included(from), Bound::Excluded(to)) => from >= to,
+            (Bound::Excluded(from), Bound::Excluded(to) | Bound::Included(to)) => from >= to,
+            (Bound::Included(from), Bound::Included(to)) => from > to,
+            _ => false,
+        };
+        let index = if empty { None } else { self.tree(tree) };
+        index
+            .into_iter()
+            .flat_map(move |index| index.range::<[u8], _>(bounds))
+            .filter_map(move |(_, at)| self.back_to(*at, command))
+    }
+
+    /// The last write of each key, in key order within a tree: what commit applies.
+    pub(crate) fn last_writes(&self) -> impl Iterator<Item = &Write> {
+        self.trees.iter().flat_map(|(_, index)| index.values().map(|at| self.entry(*at)))
+    }
+
+    /// The number of entries: a mark for [`WriteSet::rollback_to`].
+    pub(crate) fn mark(&self) -> usize {
+        self.journal.len()
+    }
+
+    /// Forgets every write after `mark`.
+    pub(crate) fn rollback_to(&mut self, mark: usize) {
+        while self.journal.len() > mark {
+            let Some(write) = self.journal.pop() else { return };
+            self.bytes -= ENTRY_BYTES + write.key.len() + write.value.as_ref().map_or(0, Bytes::len);
+            let index = self.index_of(write.tree);
+            match write.previous {
+                Some(previous) => index.insert(write.key, previous),
+                None => index.remove(&write.key),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TREE: TreeId = TreeId::new(5, 16384);
+    const OTHER: TreeId = TreeId::new(5, 16385);
+
+    fn put(set: &mut WriteSet, key: &'static str, value: &'static str, command: u32) {
+        set.push(TREE, key.into(), Some(value.into()), CommandId(command)).unwrap();
+    }
+
+    fn value(write: Option<&Write>) -> Option<&[u8]> {
+        write.and_then(|write| write.value.as_deref())
+    }
+
+    #[test]
+    fn a_command_does_not_see_its_own_writes_but_later_ones_do() {
+        let mut set = WriteSet::new(1 << 20);
+        put(&mut set, "a", "1", 1);
+        put(&mut set, "a", "2", 2);
+        assert_eq!(value(set.before(TREE, b"a", CommandId(1))), None);
+        assert_eq!(value(set.before(TREE, b"a", CommandId(2))), Some(&b"1"[..]));
+        assert_eq!(value(set.before(TREE, b"a", CommandId(3))), Some(&b"2"[..]));
+        assert_eq!(value(set.newest(TREE, b"a")), Some(&b"2"[..]));
+        assert!(set.newest(OTHER, b"a").is_none());
+    }
+
+    #[test]
+    fn rolling_back_restores_each_key_and_the_size() {
+        let mut set = WriteSet::new(1 << 20);
+        put(&mut set, "a", "1", 1);
+        let (mark, bytes) = (set.mark(), set.bytes);
+        put(&mut set, "a", "2", 2);
+        put(&mut set, "b", "3", 2);
+        set.push(TREE, "a".into(), None, CommandId(3)).unwrap();
+        set.rollback_to(mark);
+        assert_eq!(value(set.newest(TREE, b"a")), Some(&b"1"[..]));
+        assert!(set.newest(TREE, b"b").is_none());
+        assert_eq!(set.bytes, bytes);
+    }
+
+    #[test]
+    fn a_range_is_in_key_order_and_stays_inside_its_bounds() {
+        let mut set = WriteSet::new(1 << 20);
+        for key in ["d", "a", "c", "b"] {
+            put(&mut set, key, key, 1);
+        }
+        let bounds = (Bound::Excluded(&b"a"[..]), Bound::Excluded(&b"d"[..]));
+        let keys: Vec<_> = set.range(TREE, bounds, CommandId(2)).map(|write| write.key.clone()).collect();
+        assert_eq!(keys, ["b", "c"]);
+        let backwards: Vec<_> =
+            set.range(TREE, bounds, CommandId(2)).rev().map(|write| write.key.clone()).collect();
+        assert_eq!(backwards, ["c", "b"]);
+        let nothing = (Bound::Included(&b"d"[..]), Bound::Excluded(&b"a"[..]));
+        assert_eq!(set.range(TREE, nothing, CommandId(2)).count(), 0);
+    }
+
+    #[test]
+    fn the_limit_refuses_a_write_and_leaves_the_set_as_it_was() {
+        let mut set = WriteSet::new(400);
+        put(&mut set, "a", "1", 1);
+        let refused = set.push(TREE, "b".into(), Some(vec![0; 400].into()), CommandId(1));
+        assert!(matches!(refused, Err(Error::WriteSetFull { limit_bytes: 400 })));
+        assert_eq!(set.last_writes().count(), 1);
+        put(&mut set, "b", "2", 1);
+    }
+}
