@@ -25,6 +25,7 @@ mod locks;
 mod options;
 pub mod page;
 pub mod pool;
+mod snapshot;
 mod standby;
 pub mod store;
 mod transaction;

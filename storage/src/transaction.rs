@@ -41,8 +41,9 @@ impl Scan {
 impl Transaction {
     /// Begins a statement: the next command id, and under READ COMMITTED a new snapshot.
     ///
+    /// Waits while commits of before this server's start are undecided, and on a standby until it is consistent.
     /// Fails with [`Error::RecoveryConflict`] on a standby whose replay had to give up this snapshot.
-    pub fn begin_statement(&mut self) -> Result<(), Error> {
+    pub async fn begin_statement(&mut self) -> Result<(), Error> {
         Err(Error::WrongState("the engine is not assembled"))
     }
 
