@@ -1,0 +1,232 @@
+//! An asynchronous connection to a server: ours or PostgreSQL's.
+//!
+//! Used by the walreceiver, by clone and lag, by load generators and tests. One task owns a [`Client`]. Receiving is
+//! cancel-safe (what arrived stays in the buffer); so is [`Client::flush`]. Other calls must run to their end: after one
+//! was dropped midway the connection is out of step and has to be dropped too.
+
+mod connect;
+mod copy;
+mod query;
+
+pub use connect::CancelToken;
+pub use copy::{CopyBoth, CopyIn, CopyOut, CopyStart};
+pub use query::{QueryResult, Statement};
+
+use crate::backend::{BackendMessage, TransactionStatus};
+use crate::cursor::ProtocolError;
+use crate::frame::{Frame, FrameLimits};
+use crate::frontend;
+use crate::report::Report;
+use crate::scram::ScramError;
+use crate::sqlstate::SqlState;
+use crate::startup::CancelKey;
+use bytes::{Buf, BytesMut};
+use connect::Stream;
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Notices kept until somebody takes them; older ones are dropped.
+const NOTICES_MAX: usize = 64;
+/// Pending output over which [`Client::flush`] is due.
+const OUTPUT_BYTES: usize = 64 << 10;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The connection string is wrong.
+    #[error(transparent)]
+    ConnInfo(#[from] crate::conninfo::ConnInfoError),
+    /// No endpoint could be reached.
+    #[error("connection to server at \"{endpoint}\" failed: {source}")]
+    Connect {
+        /// Host or socket, and port.
+        endpoint: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The connection broke.
+    #[error("connection to server was lost: {0}")]
+    Io(#[from] io::Error),
+    /// The server closed the connection.
+    #[error("server closed the connection unexpectedly")]
+    Closed,
+    /// The server answered with an error.
+    #[error("{0}")]
+    Server(Box<Report>),
+    /// The server sent what the protocol does not have there.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The server sent a message that does not belong here.
+    #[error("unexpected message from server while {0}")]
+    Unexpected(&'static str),
+    /// SCRAM failed.
+    #[error("authentication failed: {0}")]
+    Scram(#[from] ScramError),
+    /// The server asks for a password and none is known.
+    #[error("no password supplied")]
+    NoPassword,
+    /// The server asks for a method that is not built.
+    #[error("authentication method {0} is not supported")]
+    Authentication(String),
+    /// The server is not of the kind that target_session_attrs asks for.
+    #[error("{0}")]
+    WrongServer(&'static str),
+}
+
+impl ClientError {
+    /// The server's SQLSTATE, if it was the server that refused.
+    pub fn code(&self) -> Option<SqlState> {
+        match self {
+            Self::Server(report) => Some(report.code),
+            _ => None,
+        }
+    }
+    /// Whether the connection is gone.
+    pub fn is_disconnect(&self) -> bool {
+        matches!(self, Self::Io(_) | Self::Closed)
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: Stream,
+    input: BytesMut,
+    output: BytesMut,
+    cancel: CancelToken,
+    parameters: BTreeMap<String, String>,
+    status: TransactionStatus,
+    notices: VecDeque<Report>,
+}
+
+impl Client {
+    fn new(stream: Stream, cancel: CancelToken) -> Self {
+        Self {
+            stream,
+            input: BytesMut::with_capacity(16 << 10),
+            output: BytesMut::with_capacity(16 << 10),
+            cancel,
+            parameters: BTreeMap::new(),
+            status: TransactionStatus::Idle,
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// The last value of a parameter that the server reports (`server_version`, `in_hot_standby`...).
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
+    }
+
+    /// The transaction status of the last ReadyForQuery.
+    pub const fn transaction_status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// The server process's number and secret.
+    pub const fn key(&self) -> CancelKey {
+        self.cancel.key
+    }
+
+    /// What cancels this session's statements from another task.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.cancel.clone()
+    }
+
+    /// Takes the notices that came since the last call (the last 64 of them).
+    pub fn take_notices(&mut self) -> Vec<Report> {
+        self.notices.drain(..).collect()
+    }
+
+    /// Encodes messages into the output buffer; [`Self::flush`] sends them.
+    pub fn queue(&mut self, fill: impl FnOnce(&mut BytesMut)) {
+        fill(&mut self.output);
+    }
+
+    /// Sends what is queued. Cancel-safe.
+    pub async fn flush(&mut self) -> Result<(), ClientError> {
+        while self.output.has_remaining() {
+            match &mut self.stream {
+                Stream::Tcp(stream) => stream.write_buf(&mut self.output).await?,
+                Stream::Unix(stream) => stream.write_buf(&mut self.output).await?,
+            };
+        }
+        Ok(())
+    }
+
+    async fn flush_if_large(&mut self) -> Result<(), ClientError> {
+        if self.output.len() >= OUTPUT_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// The next message, as it comes: also ErrorResponse and ReadyForQuery. Notices, notifications and parameter
+    /// statuses are kept aside. Cancel-safe.
+    pub async fn next_message(&mut self) -> Result<BackendMessage, ClientError> {
+        loop {
+            if let Some(message) = self.buffered_message()? {
+                return Ok(message);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The next message that is already here.
+    fn buffered_message(&mut self) -> Result<Option<BackendMessage>, ClientError> {
+        while let Some(frame) = Frame::peek(&self.input, FrameLimits::CLIENT)? {
+            let mut body = self.input.split_to(frame.len).freeze();
+            body.advance(Frame::HEADER);
+            match BackendMessage::decode(frame.kind, body)? {
+                BackendMessage::Notice(report) => {
+                    if self.notices.len() == NOTICES_MAX {
+                        self.notices.pop_front();
+                    }
+                    self.notices.push_back(*report);
+                }
+                BackendMessage::ParameterStatus(name, value) => {
+                    self.parameters.insert(name, value);
+                }
+                BackendMessage::Other(_) => {}
+                message => {
+                    if let BackendMessage::ReadyForQuery(status) = &message {
+                        self.status = *status;
+                    }
+                    return Ok(Some(message));
+                }
+            }
+        }
+        let missing = Frame::missing(&self.input);
+        self.input.reserve(missing.clamp(8 << 10, 1 << 20));
+        Ok(None)
+    }
+
+    async fn fill(&mut self) -> Result<(), ClientError> {
+        let got = match &mut self.stream {
+            Stream::Tcp(stream) => stream.read_buf(&mut self.input).await?,
+            Stream::Unix(stream) => stream.read_buf(&mut self.input).await?,
+        };
+        if got == 0 { Err(ClientError::Closed) } else { Ok(()) }
+    }
+
+    /// Reads on to ReadyForQuery, dropping what comes before it; the first error on the way is the result.
+    async fn finish(&mut self, mut failed: Option<Box<Report>>) -> Result<(), ClientError> {
+        loop {
+            match self.next_message().await? {
+                BackendMessage::ReadyForQuery(_) => {
+                    return failed.map_or(Ok(()), |report| Err(ClientError::Server(report)));
+                }
+                BackendMessage::Error(report) => failed = failed.or(Some(report)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says goodbye and closes the connection.
+    pub async fn close(mut self) {
+        frontend::terminate(&mut self.output);
+        // The peer may be gone already; there is nobody left to tell.
+        let _ = self.flush().await;
+        match &mut self.stream {
+            Stream::Tcp(stream) => drop(stream.shutdown().await),
+            Stream::Unix(stream) => drop(stream.shutdown().await),
+        }
+    }
+}
