@@ -3,13 +3,17 @@
 //! Byte layouts are PostgreSQL 15's; each module's header names the C header that it follows.
 
 pub mod codec;
+pub mod control;
 pub mod crc;
 pub mod error;
+pub mod history;
 pub mod ids;
 pub mod page;
 pub mod positions;
 pub mod record;
+pub mod smgr;
 pub mod watermark;
+pub mod xact;
 pub mod xlog;
 
 pub use error::{WalError, WalOperation};

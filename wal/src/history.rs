@@ -1,0 +1,432 @@
+//! Timeline history files: how a timeline's log hangs together out of the ones before it.
+//!
+//! `<8 hex digits>.history` in pg_wal, text (access/transam/timeline.c documents the format in words):
+//!
+//! | line                                        | meaning                                                                   |
+//! |---------------------------------------------|---------------------------------------------------------------------------|
+//! | `<timeline>\t<switch position>\t<reason>`   | the log up to the position, exclusive, is that timeline's; oldest first   |
+//! | empty, or starting with `#`                 | comment                                                                   |
+//! | `# plimsoll branch=<16 hex> crc=<8 hex>`    | id of the branch that this file opens; CRC-32 of the file up to here       |
+//!
+//! Two promotions that cannot see each other may take the same timeline number; their branch ids differ. PostgreSQL copies the parent's
+//! file and appends to it, so a `# plimsoll` line may stand in the middle: it names the branch of the timeline in the next entry.
+
+use crate::ids::{Lsn, TimelineId};
+use host::{Disk, write_file_durably};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::str::FromStr;
+
+/// The largest history file that is read, in bytes: room for about 10000 timelines.
+pub const HISTORY_FILE_SIZE_MAX: u64 = 1 << 20;
+
+/// Tells twins apart: two branches that took the same timeline number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BranchId(u64);
+
+impl BranchId {
+    /// From its number.
+    pub const fn new(value: u64) -> Self {
+        Self(value)
+    }
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for BranchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for BranchId {
+    type Err = std::num::ParseIntError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(Self)
+    }
+}
+
+/// A timeline that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Its end: the first byte that the next timeline owns.
+    pub end: Lsn,
+    /// Why it ended.
+    pub reason: String,
+    /// Its branch, if its own history file named one.
+    pub branch: Option<BranchId>,
+}
+
+/// A history that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// A line that is neither an entry nor a comment.
+    #[error("line {line} of the history of timeline {timeline} is no entry: \"{text}\"")]
+    Syntax {
+        /// The file's timeline.
+        timeline: TimelineId,
+        /// Counted from 1.
+        line: usize,
+        /// The line's start.
+        text: String,
+    },
+    /// Timelines or positions do not rise.
+    #[error("line {line} of the history of timeline {timeline} goes back: timeline {found} ends at {end}")]
+    Order {
+        /// The file's timeline.
+        timeline: TimelineId,
+        /// Counted from 1.
+        line: usize,
+        /// The entry's timeline.
+        found: TimelineId,
+        /// The entry's position.
+        end: Lsn,
+    },
+    /// The CRC in a comment does not fit the text before it.
+    #[error(
+        "history of timeline {timeline} is damaged above line {line}: CRC {found:08x}, computed {expected:08x}"
+    )]
+    Crc {
+        /// The file's timeline.
+        timeline: TimelineId,
+        /// Counted from 1.
+        line: usize,
+        /// Computed.
+        expected: u32,
+        /// In the comment.
+        found: u32,
+    },
+    /// A position is not on this history.
+    #[error("timeline {timeline} is no ancestor of timeline {target}")]
+    NotAnAncestor {
+        /// The one asked for.
+        timeline: TimelineId,
+        /// The history's own.
+        target: TimelineId,
+    },
+}
+
+/// A history file that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryFileError {
+    /// The contents make no sense.
+    #[error("{path}: {error}")]
+    Invalid {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        error: HistoryError,
+    },
+    /// Reading or writing failed.
+    #[error("could not access timeline history file \"{path}\": {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause; NotFound where there is no such file.
+        error: io::Error,
+    },
+}
+
+/// The way from the first timeline to `target`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimelineHistory {
+    target: TimelineId,
+    entries: Vec<HistoryEntry>,
+    branch: Option<BranchId>,
+    /// The file's own text, so that it is passed on byte for byte.
+    text: String,
+}
+
+impl TimelineHistory {
+    /// A timeline without ancestors (usually 1).
+    pub fn root(timeline: TimelineId) -> Self {
+        Self { target: timeline, entries: Vec::new(), branch: None, text: String::new() }
+    }
+
+    /// Reads the contents of the history file of `target`.
+    pub fn parse(target: TimelineId, text: &str) -> Result<Self, HistoryError> {
+        let mut entries: Vec<HistoryEntry> = Vec::new();
+        let mut branch = None;
+        let mut offset = 0;
+        for (index, full) in text.split_inclusive('\n').enumerate() {
+            let line = index + 1;
+            let content = full.trim();
+            if let Some(mark) = content.strip_prefix("# plimsoll ") {
+                let (found_branch, crc) = parse_mark(mark).ok_or_else(|| syntax(target, line, content))?;
+                let covered = offset + full.find(" crc=").unwrap_or(0);
+                let expected = crc32fast::hash(text.get(..covered).unwrap_or_default().as_bytes());
+                if crc != expected {
+                    return Err(HistoryError::Crc { timeline: target, line, expected, found: crc });
+                }
+                branch = Some(found_branch);
+            } else if content.starts_with('#') {
+                if content.contains(" crc=") {
+                    return Err(syntax(target, line, content)); // our own line, damaged at its start
+                }
+            } else if !content.is_empty() {
+                let entry =
+                    parse_entry(content, branch.take()).ok_or_else(|| syntax(target, line, content))?;
+                let rises =
+                    entries.last().is_none_or(|last| last.timeline < entry.timeline && last.end <= entry.end);
+                if !rises || entry.timeline >= target {
+                    let (found, end) = (entry.timeline, entry.end);
+                    return Err(HistoryError::Order { timeline: target, line, found, end });
+                }
+                entries.push(entry);
+            }
+            offset += full.len();
+        }
+        Ok(Self { target, entries, branch, text: text.to_owned() })
+    }
+
+    /// The history of a new timeline that leaves this one at `end` (exclusive). None if `timeline` is not above this one or `end`
+    /// lies before this timeline's own start.
+    pub fn fork(&self, timeline: TimelineId, end: Lsn, reason: &str, branch: BranchId) -> Option<Self> {
+        if timeline <= self.target || end < self.begin() {
+            return None;
+        }
+        let reason: String =
+            reason.chars().map(|char| if char.is_control() { ' ' } else { char }).take(200).collect();
+        let mut text = self.text.clone();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&format!("{}\t{end}\t{reason}\n", self.target));
+        text.push_str(&format!("# plimsoll branch={branch}"));
+        let crc = crc32fast::hash(text.as_bytes());
+        text.push_str(&format!(" crc={crc:08x}\n"));
+        let mut entries = self.entries.clone();
+        entries.push(HistoryEntry { timeline: self.target, end, reason, branch: self.branch });
+        Some(Self { target: timeline, entries, branch: Some(branch), text })
+    }
+
+    /// The timeline whose history this is.
+    pub const fn target(&self) -> TimelineId {
+        self.target
+    }
+    /// The id of the target's branch, if its file names one.
+    pub const fn branch(&self) -> Option<BranchId> {
+        self.branch
+    }
+    /// The timelines that ended, oldest first.
+    pub fn entries(&self) -> &[HistoryEntry] {
+        &self.entries
+    }
+    /// The file's contents; empty for a timeline without ancestors, which has no file.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+    /// Where the target timeline begins; 0/0 without ancestors.
+    pub fn begin(&self) -> Lsn {
+        self.entries.last().map_or(Lsn::INVALID, |entry| entry.end)
+    }
+    /// Whether a timeline is the target or one of its ancestors.
+    pub fn contains(&self, timeline: TimelineId) -> bool {
+        timeline == self.target || self.entries.iter().any(|entry| entry.timeline == timeline)
+    }
+    /// The timeline that owns the byte at `lsn`.
+    pub fn timeline_at(&self, lsn: Lsn) -> TimelineId {
+        self.entries.iter().find(|entry| lsn < entry.end).map_or(self.target, |entry| entry.timeline)
+    }
+    /// Where a timeline ends: Some for an ancestor (its switch point), None for the target. An error for any other.
+    pub fn end_of(&self, timeline: TimelineId) -> Result<Option<Lsn>, HistoryError> {
+        match self.entries.iter().find(|entry| entry.timeline == timeline) {
+            Some(entry) => Ok(Some(entry.end)),
+            None if timeline == self.target => Ok(None),
+            None => Err(HistoryError::NotAnAncestor { timeline, target: self.target }),
+        }
+    }
+    /// Where a timeline of this history begins.
+    pub fn begin_of(&self, timeline: TimelineId) -> Result<Lsn, HistoryError> {
+        let mut begin = Lsn::INVALID;
+        for entry in &self.entries {
+            if entry.timeline == timeline {
+                return Ok(begin);
+            }
+            begin = entry.end;
+        }
+        if timeline == self.target {
+            Ok(begin)
+        } else {
+            Err(HistoryError::NotAnAncestor { timeline, target: self.target })
+        }
+    }
+    /// The timeline that follows `timeline` on the way to the target; None for the target and for strangers.
+    pub fn successor_of(&self, timeline: TimelineId) -> Option<TimelineId> {
+        let at = self.entries.iter().position(|entry| entry.timeline == timeline)?;
+        Some(self.entries.get(at + 1).map_or(self.target, |entry| entry.timeline))
+    }
+    /// All timelines, newest first, each with its begin and its end (None: open).
+    pub fn newest_first(&self) -> impl Iterator<Item = (TimelineId, Lsn, Option<Lsn>)> + '_ {
+        let open = std::iter::once((self.target, self.begin(), None));
+        open.chain((0..self.entries.len()).rev().filter_map(|at| {
+            let entry = self.entries.get(at)?;
+            let begin = at.checked_sub(1).and_then(|before| self.entries.get(before));
+            Some((entry.timeline, begin.map_or(Lsn::INVALID, |before| before.end), Some(entry.end)))
+        }))
+    }
+    /// The last position that both histories share, and the timeline that owns the byte before it. None if they have nothing in common
+    /// or their branch ids say that equal numbers are twins from the start.
+    pub fn common_ancestor(&self, other: &Self) -> Option<(TimelineId, Lsn)> {
+        let mut common = None;
+        for (mine, theirs) in self.spans().zip(other.spans()) {
+            let twins = matches!((mine.2, theirs.2), (Some(mine), Some(theirs)) if mine != theirs);
+            if mine.0 != theirs.0 || twins {
+                break;
+            }
+            common = Some((mine.0, mine.1.min(theirs.1)));
+            if mine.1 != theirs.1 {
+                break;
+            }
+        }
+        common
+    }
+
+    /// Timeline, end (MAX for the open one) and branch, oldest first.
+    fn spans(&self) -> impl Iterator<Item = (TimelineId, Lsn, Option<BranchId>)> + '_ {
+        self.entries.iter().map(|entry| (entry.timeline, entry.end, entry.branch)).chain(std::iter::once((
+            self.target,
+            Lsn::MAX,
+            self.branch,
+        )))
+    }
+
+    /// Reads the history of `target` from pg_wal. A timeline without a file is a root: PostgreSQL sees it so too.
+    pub fn load(disk: &dyn Disk, pg_wal: &Path, target: TimelineId) -> Result<Self, HistoryFileError> {
+        let file = pg_wal.join(target.history_file_name());
+        let path = file.display().to_string();
+        let contents = match disk.read(&file, HISTORY_FILE_SIZE_MAX) {
+            Ok(contents) => contents,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::root(target)),
+            Err(error) => return Err(HistoryFileError::Io { path, error }),
+        };
+        Self::parse(target, &String::from_utf8_lossy(&contents))
+            .map_err(|error| HistoryFileError::Invalid { path, error })
+    }
+
+    /// Writes the file durably into pg_wal. A root has no file, and nothing is written.
+    pub fn store(&self, disk: &dyn Disk, pg_wal: &Path) -> Result<(), HistoryFileError> {
+        if self.entries.is_empty() {
+            return Ok(());
+        }
+        let file = pg_wal.join(self.target.history_file_name());
+        write_file_durably(disk, &file, self.text.as_bytes())
+            .map_err(|error| HistoryFileError::Io { path: file.display().to_string(), error })
+    }
+}
+
+fn syntax(timeline: TimelineId, line: usize, text: &str) -> HistoryError {
+    HistoryError::Syntax { timeline, line, text: text.chars().take(64).collect() }
+}
+
+/// `branch=<hex> crc=<hex>`.
+fn parse_mark(mark: &str) -> Option<(BranchId, u32)> {
+    let (branch, crc) = mark.split_once(' ')?;
+    let branch = branch.strip_prefix("branch=")?.parse().ok()?;
+    Some((branch, u32::from_str_radix(crc.strip_prefix("crc=")?, 16).ok()?))
+}
+
+/// `<timeline> <position> <reason>`, parted by white space; the reason may be missing, as PostgreSQL takes it.
+fn parse_entry(line: &str, branch: Option<BranchId>) -> Option<HistoryEntry> {
+    // A damaged line end would hide the next line in this one's reason.
+    if line.chars().any(|char| char.is_control() && char != '\t') {
+        return None;
+    }
+    let (timeline, rest) = line.split_once(char::is_whitespace)?;
+    let (end, reason) = rest.trim_start().split_once(char::is_whitespace).unwrap_or((rest.trim_start(), ""));
+    Some(HistoryEntry {
+        timeline: timeline.parse().ok()?,
+        end: end.parse().ok()?,
+        reason: reason.to_owned(),
+        branch,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lsn(text: &str) -> Lsn {
+        text.parse().unwrap()
+    }
+    fn tli(number: u32) -> TimelineId {
+        TimelineId::new(number)
+    }
+
+    #[test]
+    fn a_file_of_postgresql_is_read() {
+        let text = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000110\tbefore 2000-01-01\n";
+        let history = TimelineHistory::parse(tli(3), text).unwrap();
+        assert_eq!(history.entries().len(), 2);
+        assert_eq!(history.timeline_at(lsn("0/3000147")), tli(1));
+        assert_eq!(history.timeline_at(lsn("0/3000148")), tli(2));
+        assert_eq!(history.timeline_at(lsn("0/5000110")), tli(3));
+        assert_eq!(history.end_of(tli(2)), Ok(Some(lsn("0/5000110"))));
+        assert_eq!(history.end_of(tli(3)), Ok(None));
+        assert!(history.end_of(tli(4)).is_err());
+        assert_eq!(history.begin_of(tli(2)), Ok(lsn("0/3000148")));
+        assert_eq!(history.successor_of(tli(1)), Some(tli(2)));
+        assert_eq!(history.successor_of(tli(2)), Some(tli(3)));
+        assert_eq!(history.successor_of(tli(3)), None);
+        let spans: Vec<_> = history.newest_first().collect();
+        assert_eq!(spans[0], (tli(3), lsn("0/5000110"), None));
+        assert_eq!(spans[2], (tli(1), Lsn::INVALID, Some(lsn("0/3000148"))));
+        assert_eq!(history.text(), text);
+    }
+
+    #[test]
+    fn a_fork_is_parsed_back_with_its_branches_and_a_flipped_bit_is_noticed() {
+        let second = TimelineHistory::root(tli(1))
+            .fork(tli(2), lsn("0/3000148"), "promoted\nby hand", BranchId::new(0xA1))
+            .unwrap();
+        let third = second.fork(tli(3), lsn("0/4000000"), "promoted", BranchId::new(0xB2)).unwrap();
+        let read = TimelineHistory::parse(tli(3), third.text()).unwrap();
+        assert_eq!(read, third);
+        assert_eq!(read.branch(), Some(BranchId::new(0xB2)));
+        assert_eq!(read.entries()[1].branch, Some(BranchId::new(0xA1)));
+        assert_eq!(second.fork(tli(2), lsn("0/4000000"), "", BranchId::new(1)), None);
+        assert_eq!(second.fork(tli(3), lsn("0/1000000"), "", BranchId::new(1)), None);
+        for (at, byte) in third.text().bytes().enumerate() {
+            let mut damaged = third.text().as_bytes().to_vec();
+            damaged[at] = byte ^ 1;
+            let damaged = String::from_utf8(damaged).unwrap();
+            if let Ok(read) = TimelineHistory::parse(tli(3), &damaged) {
+                let harmless = read.entries() == third.entries() && read.branch() == third.branch();
+                assert!(harmless, "a flip at byte {at} went unnoticed: {damaged:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_its_line() {
+        for text in [
+            "one\t0/1\tx\n",
+            "1 nowhere x\n",
+            "2\t0/2\tx\n1\t0/3\tx\n",
+            "1\t0/5\tx\n2\t0/4\tx\n",
+            "3\t0/1\tx\n",
+            "1\t0/1\tx\n# plimsoll branch=1 crc=0\n",
+            "1\n",
+        ] {
+            assert!(TimelineHistory::parse(tli(3), text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_common_ancestor_is_the_last_shared_position_and_twins_share_nothing_of_their_own() {
+        let root = TimelineHistory::root(tli(1));
+        let left = root.fork(tli(2), lsn("0/300"), "", BranchId::new(1)).unwrap();
+        let right = root.fork(tli(3), lsn("0/200"), "", BranchId::new(2)).unwrap();
+        let twin = root.fork(tli(2), lsn("0/300"), "", BranchId::new(3)).unwrap();
+        assert_eq!(left.common_ancestor(&right), Some((tli(1), lsn("0/200"))));
+        assert_eq!(left.common_ancestor(&twin), Some((tli(1), lsn("0/300"))));
+        assert_eq!(left.common_ancestor(&root), Some((tli(1), lsn("0/300"))));
+        assert_eq!(left.common_ancestor(&left), Some((tli(2), Lsn::MAX)));
+        assert_eq!(root.common_ancestor(&TimelineHistory::root(tli(4))), None);
+    }
+}
