@@ -47,15 +47,16 @@ impl CancelToken {
         let mut stream = Stream::connect(&self.endpoint, self.port).await?;
         let mut packet = BytesMut::new();
         encode_cancel(&mut packet, self.key);
-        let mut rest = [0; 1];
+        // The server answers nothing and closes: reading to the end waits for it.
+        let mut rest = Vec::new();
         match &mut stream {
             Stream::Tcp(stream) => {
                 stream.write_all(&packet).await?;
-                stream.read(&mut rest).await?;
+                stream.take(1).read_to_end(&mut rest).await?;
             }
             Stream::Unix(stream) => {
                 stream.write_all(&packet).await?;
-                stream.read(&mut rest).await?;
+                stream.take(1).read_to_end(&mut rest).await?;
             }
         }
         Ok(())
