@@ -1,5 +1,7 @@
 //! The client against a real PostgreSQL 15, which says whether we speak as it does.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking, also in its helpers
+
 use protocol::client::CopyStart;
 use protocol::replication::{FromPrimary, StatusUpdate, WireLsn, encode_status_update};
 use protocol::{Client, SqlState};
