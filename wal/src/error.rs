@@ -86,6 +86,14 @@ pub enum WalError {
         /// Where the bytes belong.
         found: Lsn,
     },
+    /// A flush beyond the log's end: the position comes from elsewhere, from a damaged page maybe.
+    #[error("flush up to {asked} asked for, the log ends at {inserted}")]
+    Ahead {
+        /// The position asked for.
+        asked: Lsn,
+        /// The log's end.
+        inserted: Lsn,
+    },
     /// The writer cannot begin at the place asked for.
     #[error("cannot write the log from {at}: {why}")]
     BadStart {
@@ -116,6 +124,15 @@ impl WalError {
         let (path, full) = (path.to_path_buf(), is_full(&cause));
         let cause = Arc::new(cause);
         if full { Self::DiskFull { path, cause } } else { Self::Io { operation, path, cause } }
+    }
+
+    /// The same cause, where it ends the writer: bytes that were taken from memory did not get to the disk.
+    pub(crate) fn into_failed(self) -> Self {
+        match self {
+            Self::DiskFull { path, cause } => Self::Failed { operation: WalOperation::Allocate, path, cause },
+            Self::Io { operation, path, cause } => Self::Failed { operation, path, cause },
+            other => other,
+        }
     }
 
     /// Whether space on the disk, or in the quota, is what is missing.

@@ -1,6 +1,9 @@
 //! The write-ahead log: positions, timelines, segments, pages, records, reader, writer, control file.
 //!
 //! Byte layouts are PostgreSQL 15's; each module's header names the C header that it follows.
+//!
+//! Durability: what [`WalWriter::flush`] has returned, and nothing else, survives a power cut. A failed write or fsync ends the writer.
+//! This crate knows no tables and no sockets.
 
 pub mod codec;
 pub mod control;
@@ -8,11 +11,16 @@ pub mod crc;
 pub mod error;
 pub mod history;
 pub mod ids;
+mod log_file;
 pub mod page;
 pub mod positions;
+pub mod raw_writer;
 pub mod record;
+pub mod segments;
 pub mod smgr;
+mod space;
 pub mod watermark;
+pub mod writer;
 pub mod xact;
 pub mod xlog;
 
@@ -22,5 +30,8 @@ pub use ids::{
 };
 pub use page::{PageFlags, PageHeader};
 pub use positions::{Positions, StandbyPositions};
+pub use raw_writer::{RawConfig, RawWriter};
 pub use record::{Block, BlockRef, EncodedRecord, PageImage, Record, RecordBuilder, Rmgr};
+pub use segments::{Removed, Retention, SegmentFile, SegmentFolder};
 pub use watermark::{Stopped, Watermark};
+pub use writer::{Inserted, Reservation, WalStats, WalWriter, WriteStart, WriterConfig};

@@ -2,13 +2,15 @@
 //! `received >= flushed >= replayed`. Every position is an exclusive end.
 
 use crate::ids::Lsn;
-use crate::watermark::{Stopped, Watermark};
+pub use crate::watermark::Stopped;
+use crate::watermark::Watermark;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 /// A primary's positions. Only its [`crate::WalWriter`] moves them.
 #[derive(Debug)]
 pub struct Positions {
-    inserted: Watermark,
+    inserted: AtomicU64,
     written: Watermark,
     flushed: Watermark,
 }
@@ -17,7 +19,7 @@ impl Positions {
     /// All three at `start`.
     pub fn new(start: Lsn) -> Self {
         Self {
-            inserted: Watermark::new(start),
+            inserted: AtomicU64::new(start.get()),
             written: Watermark::new(start),
             flushed: Watermark::new(start),
         }
@@ -25,7 +27,7 @@ impl Positions {
 
     /// The end of the last record that has its place in the log (in memory, maybe nowhere else).
     pub fn inserted(&self) -> Lsn {
-        self.inserted.get()
+        Lsn::new(self.inserted.load(Ordering::Acquire))
     }
     /// What the kernel has; it survives a kill of the process.
     pub fn written(&self) -> Lsn {
@@ -57,8 +59,9 @@ impl Positions {
         self.flushed.subscribe()
     }
 
+    /// Called under the lock that gives records their places, so it never goes back.
     pub(crate) fn set_inserted(&self, to: Lsn) {
-        self.inserted.advance(to);
+        self.inserted.store(to.get(), Ordering::Release);
     }
     pub(crate) fn set_written(&self, to: Lsn) {
         self.written.advance(to);
@@ -68,7 +71,6 @@ impl Positions {
     }
     /// The writer failed or was closed: whoever still waits for more gets [`Stopped`].
     pub(crate) fn stop(&self) {
-        self.inserted.stop();
         self.written.stop();
         self.flushed.stop();
     }

@@ -1,0 +1,180 @@
+//! A standby's log: the bytes that come from upstream, laid down where they lie there.
+//!
+//! Nothing is interpreted: a standby's segments equal the primary's because the same bytes go to the same places. The rules for pages and
+//! segments are those of [`crate::writer`], since both write through the same code.
+
+use crate::error::WalError;
+use crate::ids::{Lsn, SegmentSize, TimelineId};
+use crate::log_file::LogFile;
+use crate::positions::StandbyPositions;
+use crate::segments::{Removed, Retention, SegmentFile, SegmentFolder};
+use crate::space::{SegmentMaker, Space};
+use host::Host;
+use parking_lot::Mutex;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a standby's log is set up.
+#[derive(Clone, Debug)]
+pub struct RawConfig {
+    /// The timeline that is received.
+    pub timeline: TimelineId,
+    /// Bytes of a segment file.
+    pub segment_size: SegmentSize,
+    /// Whether the log is made durable at all (fsync).
+    pub fsync: bool,
+    /// Whether new segments are filled with zeros (wal_init_zero).
+    pub zero_fill: bool,
+    /// Segments to have ready ahead of the log.
+    pub segments_ahead: u32,
+    /// Whether a thread makes them; without it they are made when they are needed.
+    pub background: bool,
+}
+
+impl RawConfig {
+    /// PostgreSQL's defaults.
+    pub const fn new(timeline: TimelineId, segment_size: SegmentSize) -> Self {
+        Self { timeline, segment_size, fsync: true, zero_fill: true, segments_ahead: 1, background: true }
+    }
+}
+
+/// A standby's log. Cloning shares it. A failed write or fsync ends it for good, as it does a primary's writer.
+#[derive(Clone, Debug)]
+pub struct RawWriter {
+    inner: Arc<Mutex<Inner>>,
+    positions: Arc<StandbyPositions>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: RawConfig,
+    file: LogFile,
+    space: Arc<Space>,
+    maker: Option<SegmentMaker>,
+    failure: Option<WalError>,
+}
+
+impl RawWriter {
+    /// Opens the log at `at`, the end of what this node has (the end of the last record that recovery found, or the first byte of a
+    /// segment). What lies behind in that segment is wiped, durably. Moves `positions`: received and flushed.
+    pub fn open(
+        host: &Host,
+        dir: &Path,
+        config: RawConfig,
+        at: Lsn,
+        positions: Arc<StandbyPositions>,
+    ) -> Result<Self, WalError> {
+        let folder =
+            SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
+        folder.remove_temporaries()?;
+        let file = LogFile::open(folder, config.timeline, at, config.fsync)?;
+        let (space, maker) = open_space(&config, &file, &positions)?;
+        positions.set_received(at);
+        positions.set_flushed(at);
+        let inner = Arc::new(Mutex::new(Inner { config, file, space, maker, failure: None }));
+        Ok(Self { inner, positions })
+    }
+
+    /// Writes the bytes that lie at `lsn`, which must be where the log ends. Returns the new end; nothing is durable yet.
+    pub fn write_at(&self, lsn: Lsn, bytes: &[u8]) -> Result<Lsn, WalError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        let expected = inner.file.at();
+        if lsn != expected {
+            return Err(WalError::NotContiguous { expected, found: lsn });
+        }
+        // Space first: a full disk shows before anything is written, and may be tried again.
+        inner.space.ensure(expected + bytes.len() as u64)?;
+        let written = inner.file.append(bytes);
+        inner.keep_failure(written)?;
+        let end = inner.file.at();
+        inner.space.note_growth(end);
+        drop(inner);
+        self.positions.set_received(end);
+        Ok(end)
+    }
+
+    /// Makes everything written durable; returns the durable end.
+    pub fn flush(&self) -> Result<Lsn, WalError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        let synced = inner.file.sync();
+        inner.keep_failure(synced)?;
+        let end = inner.file.at();
+        drop(inner);
+        self.positions.set_flushed(end);
+        Ok(end)
+    }
+
+    /// Goes on on another timeline, which forks from this one at the log's end: makes everything durable, and its segment begin with the
+    /// bytes of this one. Does nothing on the same timeline.
+    pub fn switch_timeline(&self, to: TimelineId) -> Result<(), WalError> {
+        let mut inner = self.inner.lock();
+        inner.check()?;
+        if to == inner.file.timeline() {
+            return Ok(());
+        }
+        inner.maker = None;
+        let switched = inner.file.switch_timeline(to);
+        inner.keep_failure(switched)?;
+        inner.config.timeline = to;
+        (inner.space, inner.maker) = open_space(&inner.config, &inner.file, &self.positions)?;
+        let end = inner.file.at();
+        drop(inner);
+        self.positions.set_flushed(end);
+        Ok(())
+    }
+
+    /// Where the log ends.
+    pub fn end(&self) -> Lsn {
+        self.inner.lock().file.at()
+    }
+    /// The timeline that is written.
+    pub fn timeline(&self) -> TimelineId {
+        self.inner.lock().file.timeline()
+    }
+    /// The positions that this writer moves.
+    pub fn positions(&self) -> Arc<StandbyPositions> {
+        self.positions.clone()
+    }
+
+    /// Removes or recycles the segments that nobody needs. `may_go` is asked for each.
+    pub fn remove_old_segments(
+        &self,
+        keep: Retention,
+        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+    ) -> Result<Removed, WalError> {
+        let (space, end, size) = {
+            let inner = self.inner.lock();
+            inner.check()?;
+            (inner.space.clone(), self.positions.flushed(), inner.config.segment_size)
+        };
+        space.remove_old(Retention { horizon: keep.horizon.min(size.segment_of(end)), ..keep }, may_go)
+    }
+}
+
+impl Inner {
+    fn check(&self) -> Result<(), WalError> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+    /// Keeps the error of a write or fsync for good.
+    fn keep_failure<T>(&mut self, result: Result<T, WalError>) -> Result<T, WalError> {
+        result.map_err(|error| self.failure.insert(error.into_failed()).clone())
+    }
+}
+
+fn open_space(
+    config: &RawConfig,
+    file: &LogFile,
+    positions: &Arc<StandbyPositions>,
+) -> Result<(Arc<Space>, Option<SegmentMaker>), WalError> {
+    let at = file.at();
+    let space = Arc::new(Space::open(file.folder().clone(), config.timeline, at, config.segments_ahead)?);
+    let maker = if config.background {
+        let positions = positions.clone();
+        Some(SegmentMaker::start(&space, move || positions.received().max(at))?)
+    } else {
+        None
+    };
+    Ok((space, maker))
+}

@@ -1,0 +1,257 @@
+//! The segment files of a pg_wal folder: made full of zeros, renamed for later use, removed.
+//!
+//! A segment file has its full size from the moment it carries its final name. It is filled with zeros (so that an
+//! fdatasync of the log later has no block mapping to write), made durable under a temporary name and only then renamed.
+//! Recycled segments keep their old bytes: each page in them carries an older page address, which readers refuse.
+
+use crate::error::{WalError, WalOperation};
+use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use host::{FileKind, OpenMode, SharedDisk, SharedFile};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Names of segments that are not ready begin so; a server removes leftovers at its start.
+const TEMPORARY_PREFIX: &str = "xlogtemp.";
+/// Zeros to write from.
+pub(crate) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// A segment file that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentFile {
+    /// Its place in the log.
+    pub segment: SegmentNumber,
+    /// Its timeline.
+    pub timeline: TimelineId,
+}
+
+/// What becomes of old segments.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Segments before this one are not needed (on any timeline).
+    pub horizon: SegmentNumber,
+    /// Old segments are renamed for later use as long as they fit before this one; the others are removed.
+    pub recycle_before: SegmentNumber,
+}
+
+/// What became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Files removed.
+    pub removed: u64,
+    /// Files renamed for later use.
+    pub recycled: u64,
+    /// The newest segment that is gone.
+    pub last: Option<SegmentNumber>,
+}
+
+/// A pg_wal folder.
+#[derive(Clone, Debug)]
+pub struct SegmentFolder {
+    disk: SharedDisk,
+    dir: PathBuf,
+    size: SegmentSize,
+    /// Whether new segments are filled with zeros (wal_init_zero), or only get their space.
+    fill_with_zeros: bool,
+}
+
+impl SegmentFolder {
+    /// The folder `dir`, which must exist.
+    pub fn new(disk: SharedDisk, dir: &Path, size: SegmentSize) -> Self {
+        Self { disk, dir: dir.to_path_buf(), size, fill_with_zeros: true }
+    }
+    /// Whether new segments are filled with zeros (wal_init_zero); they are if this is not called.
+    pub fn with_zero_fill(mut self, fill: bool) -> Self {
+        self.fill_with_zeros = fill;
+        self
+    }
+    /// Bytes of a segment.
+    pub const fn segment_size(&self) -> SegmentSize {
+        self.size
+    }
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+    /// The path of a segment.
+    pub fn path(&self, timeline: TimelineId, segment: SegmentNumber) -> PathBuf {
+        self.dir.join(segment.file_name(timeline, self.size))
+    }
+
+    /// All segment files with their final names, by place and then timeline.
+    pub fn list(&self) -> Result<Vec<SegmentFile>, WalError> {
+        let entries =
+            self.disk.list(&self.dir).map_err(|cause| io_error(WalOperation::List, &self.dir, cause))?;
+        let mut found: Vec<_> = entries
+            .into_iter()
+            .filter(|entry| entry.kind == FileKind::File)
+            .filter_map(|entry| SegmentNumber::parse_file_name(&entry.name, self.size))
+            .map(|(timeline, segment)| SegmentFile { segment, timeline })
+            .collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Whether a segment of full size is there.
+    pub fn exists(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<bool, WalError> {
+        let path = self.path(timeline, segment);
+        match self.disk.metadata(&path) {
+            Ok(found) => Ok(found.kind == FileKind::File && found.len == self.size.bytes()),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(cause) => Err(io_error(WalOperation::Open, &path, cause)),
+        }
+    }
+
+    /// Opens a segment for writing. One that is too short (a copy that was broken off) gets its full size.
+    pub fn open(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<SharedFile, WalError> {
+        let path = self.path(timeline, segment);
+        let opened = self.disk.open(&path, OpenMode::ReadWrite).and_then(|file| {
+            if file.len()? < self.size.bytes() {
+                file.truncate(self.size.bytes())?;
+            }
+            Ok(file)
+        });
+        opened.map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => WalError::MissingSegment { segment, path },
+            _ => WalError::from_io(WalOperation::Open, &path, cause),
+        })
+    }
+
+    /// Makes a segment of zeros, durable with its name, unless it is there already.
+    pub fn create(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<(), WalError> {
+        if self.exists(timeline, segment)? {
+            return Ok(());
+        }
+        self.make(timeline, segment, |file| self.fill(file, 0))
+    }
+
+    /// Makes the segment that holds `upto` on the timeline `to` begin with the bytes of the one on `from`, up to `upto`
+    /// (exclusive), with zeros behind: a timeline that forks in the middle of a segment begins so. Nothing happens where a segment
+    /// starts at `upto`, or where the target is there already.
+    pub fn copy_prefix(&self, from: TimelineId, to: TimelineId, upto: Lsn) -> Result<(), WalError> {
+        let (segment, prefix) = (self.size.segment_of(upto), self.size.offset_of(upto));
+        if prefix == 0 || from == to || self.exists(to, segment)? {
+            return Ok(());
+        }
+        let source = self.open(from, segment)?;
+        let source_path = self.path(from, segment);
+        self.make(to, segment, |file| {
+            let mut buffer = vec![0; ZEROS.len()];
+            let mut at = 0;
+            while at < prefix {
+                let want = usize::try_from(prefix - at).unwrap_or(usize::MAX).min(buffer.len());
+                let part = buffer.get_mut(..want).unwrap_or_default();
+                source.read_exact_at(part, at).map_err(|cause| {
+                    io::Error::new(cause.kind(), format!("{}: {cause}", source_path.display()))
+                })?;
+                file.write_all_at(part, at)?;
+                at += want as u64;
+            }
+            self.fill(file, prefix)
+        })
+    }
+
+    /// Removes what a crash left half made.
+    pub fn remove_temporaries(&self) -> Result<(), WalError> {
+        let entries =
+            self.disk.list(&self.dir).map_err(|cause| io_error(WalOperation::List, &self.dir, cause))?;
+        for entry in entries {
+            if entry.kind == FileKind::File && entry.name.starts_with(TEMPORARY_PREFIX) {
+                let path = self.dir.join(&entry.name);
+                self.disk
+                    .remove_file(&path)
+                    .map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes or renames the segments before `keep.horizon` for which `may_go` says yes (their archiving is done). Renamed ones become
+    /// segments of `timeline` from `first_free` on; returns the first place that is free then.
+    pub(crate) fn remove_before(
+        &self,
+        keep: Retention,
+        timeline: TimelineId,
+        mut first_free: SegmentNumber,
+        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+    ) -> Result<(Removed, SegmentNumber), WalError> {
+        let mut outcome = Removed::default();
+        for file in self.list()? {
+            if file.segment >= keep.horizon || !may_go(file) {
+                continue;
+            }
+            let path = self.path(file.timeline, file.segment);
+            while first_free < keep.recycle_before && self.exists(timeline, first_free)? {
+                first_free = first_free.next();
+            }
+            let whole = self.exists(file.timeline, file.segment)?;
+            let changed = if whole && first_free < keep.recycle_before {
+                let renamed = self.disk.rename(&path, &self.path(timeline, first_free));
+                first_free = first_free.next();
+                outcome.recycled += 1;
+                renamed
+            } else {
+                outcome.removed += 1;
+                self.disk.remove_file(&path)
+            };
+            changed.map_err(|cause| io_error(WalOperation::Recycle, &path, cause))?;
+            outcome.last = outcome.last.max(Some(file.segment));
+        }
+        if outcome != Removed::default() {
+            self.sync_names()?;
+        }
+        Ok((outcome, first_free))
+    }
+
+    fn sync_names(&self) -> Result<(), WalError> {
+        self.disk.sync_dir(&self.dir).map_err(|cause| io_error(WalOperation::Sync, &self.dir, cause))
+    }
+
+    /// Makes a segment under a temporary name, makes it durable, gives it its name.
+    fn make(
+        &self,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+        fill: impl FnOnce(&SharedFile) -> io::Result<()>,
+    ) -> Result<(), WalError> {
+        let path = self.path(timeline, segment);
+        let temporary =
+            self.dir.join(format!("{TEMPORARY_PREFIX}{}", segment.file_name(timeline, self.size)));
+        let made = self.disk.open(&temporary, OpenMode::Create).and_then(|file| {
+            fill(&file)?;
+            file.sync()
+        });
+        let named = made
+            .and_then(|()| self.disk.rename(&temporary, &path))
+            .and_then(|()| self.disk.sync_dir(&self.dir));
+        named.map_err(|cause| {
+            // What is left of it takes space that is short; if it cannot go now, the next start removes it.
+            let _ = self.disk.remove_file(&temporary);
+            WalError::from_io(WalOperation::Allocate, &path, cause)
+        })
+    }
+
+    /// Gives a new file its space from `offset` on. The space comes first, so that a full disk shows before time is spent on zeros.
+    fn fill(&self, file: &SharedFile, offset: u64) -> io::Result<()> {
+        let end = self.size.bytes();
+        let allocated = match file.allocate(offset, end - offset) {
+            Ok(()) => true,
+            Err(cause) if cause.kind() == io::ErrorKind::Unsupported => false,
+            Err(cause) => return Err(cause),
+        };
+        if allocated && !self.fill_with_zeros {
+            return Ok(());
+        }
+        let mut at = offset;
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(ZEROS.len());
+            file.write_all_at(ZEROS.get(..len).unwrap_or_default(), at)?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+}
+
+/// An error of an operation that leaves the log as it was.
+fn io_error(operation: WalOperation, path: &Path, cause: io::Error) -> WalError {
+    WalError::from_io(operation, path, cause)
+}

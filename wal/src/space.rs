@@ -1,0 +1,213 @@
+//! Segments that are there before the log needs them, so that an insertion meets neither a slow disk nor a full one.
+
+use crate::error::{WalError, WalOperation};
+use crate::ids::{Lsn, TimelineId};
+use crate::page::{LONG_HEADER_SIZE, PAGE_SIZE, SHORT_HEADER_SIZE};
+use crate::segments::{Removed, Retention, SegmentFile, SegmentFolder};
+use parking_lot::{Condvar, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the thread that makes segments rests after it failed.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// The log's space on disk.
+#[derive(Debug)]
+pub(crate) struct Space {
+    folder: SegmentFolder,
+    timeline: TimelineId,
+    /// Every segment from the log's end to here is there with its full size.
+    end: AtomicU64,
+    /// Bytes promised to those who will insert.
+    reserved: AtomicU64,
+    /// Bytes to have ready behind the log's end.
+    ahead: u64,
+    /// Held while segments are made or renamed.
+    growing: Mutex<()>,
+    wanted: AtomicBool,
+    stop: AtomicBool,
+    sleep: Mutex<()>,
+    wake: Condvar,
+}
+
+/// The most that `len` bytes of records take in the log, with page headers and padding.
+pub(crate) fn footprint(len: u64) -> u64 {
+    let pages = len / (PAGE_SIZE - SHORT_HEADER_SIZE) as u64 + 2;
+    len.saturating_add(pages * SHORT_HEADER_SIZE as u64 + LONG_HEADER_SIZE as u64 + 8)
+}
+
+impl Space {
+    /// The space behind `at`, as it is found.
+    pub(crate) fn open(
+        folder: SegmentFolder,
+        timeline: TimelineId,
+        at: Lsn,
+        segments_ahead: u32,
+    ) -> Result<Self, WalError> {
+        let size = folder.segment_size();
+        let mut next = size.segment_of(at);
+        while folder.exists(timeline, next)? {
+            next = next.next();
+        }
+        let space = Self {
+            end: AtomicU64::new(size.start_of(next).get()),
+            ahead: size.bytes().saturating_mul(u64::from(segments_ahead)),
+            folder,
+            timeline,
+            reserved: AtomicU64::new(0),
+            growing: Mutex::new(()),
+            wanted: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            sleep: Mutex::new(()),
+            wake: Condvar::new(),
+        };
+        space.ensure(at + 1)?;
+        Ok(space)
+    }
+
+    /// Whether the log may grow to `upto` without a new segment.
+    pub(crate) fn covers(&self, upto: Lsn) -> bool {
+        upto.get() <= self.end.load(Ordering::Acquire)
+    }
+
+    /// Makes segments until the log may grow to `upto`.
+    pub(crate) fn ensure(&self, upto: Lsn) -> Result<(), WalError> {
+        while !self.covers(upto) {
+            let _growing = self.growing.lock();
+            if !self.covers(upto) {
+                let end = Lsn::new(self.end.load(Ordering::Acquire));
+                let size = self.folder.segment_size();
+                self.folder.create(self.timeline, size.segment_of(end))?;
+                self.end.store(end.get() + size.bytes(), Ordering::Release);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts `bytes` as promised if the log, which ends at `inserted`, has space for them and for all promised before.
+    pub(crate) fn try_reserve(&self, inserted: Lsn, bytes: u64) -> bool {
+        let promised = self.reserved.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let fits = self.covers(inserted + promised);
+        if !fits {
+            self.release(bytes);
+        }
+        fits
+    }
+
+    /// Counts `bytes` as promised, and makes segments for them if need be.
+    pub(crate) fn reserve(&self, inserted: Lsn, bytes: u64) -> Result<(), WalError> {
+        let promised = self.reserved.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.ensure(inserted + promised).inspect_err(|_| self.release(bytes))
+    }
+
+    pub(crate) fn release(&self, bytes: u64) {
+        self.reserved.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Removes or recycles old segments; recycled ones join the space ahead.
+    pub(crate) fn remove_old(
+        &self,
+        keep: Retention,
+        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+    ) -> Result<Removed, WalError> {
+        let _growing = self.growing.lock();
+        let size = self.folder.segment_size();
+        let end = Lsn::new(self.end.load(Ordering::Acquire));
+        let (removed, _) = self.folder.remove_before(keep, self.timeline, size.segment_of(end), may_go)?;
+        // Only now, with the names durable, are they ours to write.
+        let mut next = size.segment_of(end);
+        while self.folder.exists(self.timeline, next)? {
+            next = next.next();
+        }
+        self.end.store(size.start_of(next).get(), Ordering::Release);
+        Ok(removed)
+    }
+
+    /// Tells the thread that makes segments if the log, now at `inserted`, comes near the end of its space.
+    pub(crate) fn note_growth(&self, inserted: Lsn) {
+        if !self.covers(inserted + self.ahead) && !self.wanted.swap(true, Ordering::AcqRel) {
+            self.wake_up();
+        }
+    }
+
+    fn wake_up(&self) {
+        let _sleep = self.sleep.lock();
+        self.wake.notify_all();
+    }
+
+    fn stops(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// What the thread that makes segments does until it is stopped.
+    fn run(&self, inserted: impl Fn() -> Lsn) {
+        while !self.stops() {
+            if self.wanted.swap(false, Ordering::AcqRel) {
+                self.get_ahead(&inserted);
+            }
+            let mut sleep = self.sleep.lock();
+            if !self.stops() && !self.wanted.load(Ordering::Acquire) {
+                self.wake.wait(&mut sleep);
+            }
+        }
+    }
+
+    fn get_ahead(&self, inserted: &impl Fn() -> Lsn) {
+        while !self.stops() && !self.covers(inserted() + self.ahead) {
+            let end = Lsn::new(self.end.load(Ordering::Acquire));
+            if self.ensure(end + 1).is_err() {
+                // Whoever needs the space meets the same error and reports it; here it is only too early.
+                let mut sleep = self.sleep.lock();
+                if !self.stops() {
+                    self.wake.wait_for(&mut sleep, REST_AFTER_FAILURE);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// The thread that makes segments ahead of the log; ended and joined on drop.
+#[derive(Debug)]
+pub(crate) struct SegmentMaker {
+    space: Arc<Space>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl SegmentMaker {
+    /// Starts it; `inserted` tells where the log ends.
+    pub(crate) fn start(
+        space: &Arc<Space>,
+        inserted: impl Fn() -> Lsn + Send + 'static,
+    ) -> Result<Self, WalError> {
+        space.note_growth(inserted());
+        let handle = spawn("wal-segments", {
+            let space = space.clone();
+            move || space.run(inserted)
+        })?;
+        Ok(Self { space: space.clone(), handle: Some(handle) })
+    }
+}
+
+impl Drop for SegmentMaker {
+    fn drop(&mut self) {
+        self.space.stop.store(true, Ordering::SeqCst);
+        self.space.wake_up();
+        if let Some(handle) = self.handle.take() {
+            // A thread that panicked has said so; there is nothing left to end.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Starts a named thread.
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, WalError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|cause| WalError::Io {
+        operation: WalOperation::Open,
+        path: PathBuf::from(name),
+        cause: Arc::new(cause),
+    })
+}
