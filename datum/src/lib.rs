@@ -1,1 +1,40 @@
-//! See ARCHITECTURE.md.
+//! Values of SQL: what PostgreSQL's data types hold, print, accept, compare and compute.
+//!
+//! Owns the types and their facts ([`Type`], [`TypeId`]), one value ([`Datum`]), its text form ([`Datum::parse`],
+//! [`Datum::write_text`]) and binary form ([`binary`]), casts ([`cast`]), operators ([`ops`]), and the two
+//! encodings that reach disk: keys that compare as bytes ([`key`]) and rows ([`row`]).
+//!
+//! Judged by PostgreSQL 15 with encoding UTF8 and collation C. Knows no tables, statements, files or clocks: what a
+//! value's text depends on (time zone, date order, the transaction's time) is passed in as a [`Style`].
+//!
+//! The key and row encodings are durable formats: what they write today they read for ever.
+
+mod array;
+pub mod binary;
+mod bytea;
+pub mod cast;
+mod compare;
+mod datum;
+mod error;
+mod float;
+mod inet;
+mod integer;
+mod interval;
+pub mod key;
+mod numeric;
+pub mod ops;
+pub mod pattern;
+pub mod row;
+mod style;
+mod text;
+pub mod time;
+mod types;
+
+pub use array::Array;
+pub use compare::compare;
+pub use datum::{Datum, Str};
+pub use error::{Error, Result, SqlState};
+pub use interval::Interval;
+pub use numeric::Numeric;
+pub use style::{ByteaOutput, DateOrder, Style};
+pub use types::{Category, Type, TypeId, TypeInfo};

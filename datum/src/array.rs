@@ -1,0 +1,76 @@
+//! Arrays: any number of dimensions, each with its lower bound.
+
+use crate::datum::Datum;
+use crate::error::{Error, Result, SqlState};
+use crate::types::TypeId;
+use std::hash::{Hash, Hasher};
+
+/// Most dimensions (MAXDIM).
+pub(crate) const MAX_DIMENSIONS: usize = 6;
+
+/// An array value: elements in row-major order.
+#[derive(Clone, Debug)]
+pub struct Array {
+    element: TypeId,
+    dimensions: Vec<Dimension>,
+    values: Vec<Datum>,
+}
+
+/// Length and lower bound of one dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Dimension {
+    /// How many elements.
+    pub len: u32,
+    /// The subscript of the first one, usually 1.
+    pub lower: i32,
+}
+
+impl Array {
+    /// A one-dimensional array with subscripts from 1 (or the empty array).
+    pub fn of(element: TypeId, values: Vec<Datum>) -> Self {
+        let dimensions = match u32::try_from(values.len()) {
+            Ok(0) | Err(_) => Vec::new(),
+            Ok(len) => vec![Dimension { len, lower: 1 }],
+        };
+        Self { element, dimensions, values }
+    }
+    /// An array of the given shape; fails unless the elements fill it.
+    pub fn with_dimensions(element: TypeId, dimensions: Vec<Dimension>, values: Vec<Datum>) -> Result<Self> {
+        let expected = dimensions.iter().try_fold(1usize, |all, one| all.checked_mul(one.len as usize));
+        let expected = if dimensions.is_empty() { Some(0) } else { expected };
+        if dimensions.len() > MAX_DIMENSIONS || expected != Some(values.len()) {
+            return Err(Error::new(
+                SqlState::ARRAY_SUBSCRIPT_ERROR,
+                "the elements do not fill the array's dimensions",
+            ));
+        }
+        if values.is_empty() {
+            return Ok(Self { element, dimensions: Vec::new(), values });
+        }
+        Ok(Self { element, dimensions, values })
+    }
+    /// The type of the elements.
+    pub fn element(&self) -> TypeId {
+        self.element
+    }
+    /// The dimensions; none for the empty array.
+    pub fn dimensions(&self) -> &[Dimension] {
+        &self.dimensions
+    }
+    /// The elements in row-major order.
+    pub fn values(&self) -> &[Datum] {
+        &self.values
+    }
+    /// The element of a subscript, for one-dimensional arrays.
+    pub fn get(&self, subscript: i64) -> Option<&Datum> {
+        let [dimension] = self.dimensions.as_slice() else { return None };
+        let at = subscript.checked_sub(i64::from(dimension.lower))?;
+        self.values.get(usize::try_from(at).ok()?)
+    }
+}
+
+impl Hash for Array {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.values.hash(state);
+    }
+}

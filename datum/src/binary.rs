@@ -1,0 +1,224 @@
+//! Values in binary, as typsend and typreceive functions have them on the wire.
+
+use crate::array::{Array, Dimension, MAX_DIMENSIONS};
+use crate::datum::{Datum, Str};
+use crate::error::{Error, Result, SqlState};
+use crate::interval::Interval;
+use crate::numeric::Numeric;
+use crate::types::{Type, TypeId};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Appends the binary form. NULL has none: the caller writes its length of -1.
+pub fn write(value: &Datum, out: &mut Vec<u8>) {
+    match value {
+        Datum::Null => {}
+        Datum::Bool(value) => out.push(u8::from(*value)),
+        Datum::Int2(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Datum::Int4(value) | Datum::Date(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Datum::Int8(value) | Datum::Time(value) | Datum::Timestamp(value) | Datum::Timestamptz(value) => {
+            out.extend_from_slice(&value.to_be_bytes());
+        }
+        Datum::Float4(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Datum::Float8(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Datum::Numeric(value) => value.write_binary(out),
+        Datum::Text(value) => out.extend_from_slice(value.as_bytes()),
+        Datum::Bpchar(value) => out.extend_from_slice(value.as_bytes()),
+        Datum::Bytea(value) => out.extend_from_slice(value),
+        Datum::Interval(value) => {
+            out.extend_from_slice(&value.micros.to_be_bytes());
+            out.extend_from_slice(&value.days.to_be_bytes());
+            out.extend_from_slice(&value.months.to_be_bytes());
+        }
+        Datum::Lsn(value) | Datum::Xid8(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Datum::Oid(value) | Datum::Xid(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Datum::Uuid(value) => out.extend_from_slice(value),
+        Datum::Inet(address, bits) => match address {
+            // Family, bits, is_cidr, address length, address.
+            IpAddr::V4(address) => {
+                out.extend_from_slice(&[2, *bits, 0, 4]);
+                out.extend_from_slice(&address.octets());
+            }
+            IpAddr::V6(address) => {
+                out.extend_from_slice(&[3, *bits, 0, 16]);
+                out.extend_from_slice(&address.octets());
+            }
+        },
+        Datum::Array(array) => write_array(array, out),
+    }
+}
+
+fn write_array(array: &Array, out: &mut Vec<u8>) {
+    let has_nulls = array.values().iter().any(Datum::is_null);
+    out.extend_from_slice(&(array.dimensions().len() as u32).to_be_bytes());
+    out.extend_from_slice(&u32::from(has_nulls).to_be_bytes());
+    out.extend_from_slice(&array.element().oid().to_be_bytes());
+    for dimension in array.dimensions() {
+        out.extend_from_slice(&dimension.len.to_be_bytes());
+        out.extend_from_slice(&dimension.lower.to_be_bytes());
+    }
+    for value in array.values() {
+        let at = out.len();
+        out.extend_from_slice(&(-1i32).to_be_bytes());
+        if !value.is_null() {
+            write(value, out);
+            let len = (out.len() - at - 4) as u32;
+            if let Some(slot) = out.get_mut(at..at + 4) {
+                slot.copy_from_slice(&len.to_be_bytes());
+            }
+        }
+    }
+}
+
+/// Reads the binary form of a value of `ty`, applying its modifier.
+pub fn read(ty: Type, bytes: &[u8]) -> Result<Datum> {
+    let mut rest = bytes;
+    let value = read_value(ty, &mut rest)?;
+    if rest.is_empty() { Ok(value) } else { Err(Error::invalid_binary("incorrect binary data format")) }
+}
+
+fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
+    let value = match ty.id {
+        TypeId::Bool => Datum::Bool(take::<1>(bytes)? != [0]),
+        TypeId::Int2 => Datum::Int2(i16::from_be_bytes(take(bytes)?)),
+        TypeId::Int4 => Datum::Int4(i32::from_be_bytes(take(bytes)?)),
+        TypeId::Int8 => Datum::Int8(i64::from_be_bytes(take(bytes)?)),
+        TypeId::Float4 => Datum::Float4(f32::from_be_bytes(take(bytes)?)),
+        TypeId::Float8 => Datum::Float8(f64::from_be_bytes(take(bytes)?)),
+        TypeId::Date => Datum::Date(crate::time::check_date(i32::from_be_bytes(take(bytes)?))?),
+        TypeId::Time => Datum::Time(crate::time::check_time(i64::from_be_bytes(take(bytes)?))?),
+        TypeId::Timestamp => {
+            Datum::Timestamp(crate::time::check_timestamp(i64::from_be_bytes(take(bytes)?))?)
+        }
+        TypeId::Timestamptz => {
+            Datum::Timestamptz(crate::time::check_timestamp(i64::from_be_bytes(take(bytes)?))?)
+        }
+        TypeId::Oid | TypeId::Regclass | TypeId::Regtype => Datum::Oid(u32::from_be_bytes(take(bytes)?)),
+        TypeId::Xid => Datum::Xid(u32::from_be_bytes(take(bytes)?)),
+        TypeId::Xid8 => Datum::Xid8(u64::from_be_bytes(take(bytes)?)),
+        TypeId::Lsn => Datum::Lsn(u64::from_be_bytes(take(bytes)?)),
+        TypeId::Uuid => Datum::Uuid(take(bytes)?),
+        TypeId::Interval => Datum::Interval(Interval {
+            micros: i64::from_be_bytes(take(bytes)?),
+            days: i32::from_be_bytes(take(bytes)?),
+            months: i32::from_be_bytes(take(bytes)?),
+        }),
+        TypeId::Numeric => Datum::Numeric(Numeric::read_binary(std::mem::take(bytes))?),
+        TypeId::Bytea => Datum::Bytea(Arc::from(std::mem::take(bytes))),
+        TypeId::Text | TypeId::Varchar | TypeId::Name | TypeId::Char | TypeId::Unknown | TypeId::Bpchar => {
+            let text = checked_text(std::mem::take(bytes))?;
+            if ty.id == TypeId::Bpchar {
+                Datum::Bpchar(Arc::from(text))
+            } else {
+                Datum::Text(Str::from(text))
+            }
+        }
+        TypeId::Inet => read_inet(bytes)?,
+        TypeId::Void | TypeId::AnyArray => {
+            return Err(Error::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                format!("cannot accept a value of type {}", ty.id.sql_name()),
+            ));
+        }
+        id => match id.element() {
+            Some(element) => return read_array(Type { id: element, modifier: ty.modifier }, bytes),
+            None => return Err(Error::type_mismatch()),
+        },
+    };
+    crate::cast::apply_modifier(value, ty, false)
+}
+
+/// Text from a client: UTF-8 without NULs.
+pub fn checked_text(bytes: &[u8]) -> Result<&str> {
+    let invalid = |bytes: &[u8]| {
+        let shown: Vec<String> = bytes.iter().map(|byte| format!("0x{byte:02x}")).collect();
+        Error::new(
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
+        )
+    };
+    if bytes.contains(&0) {
+        return Err(invalid(&[0]));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let from = error.valid_up_to();
+        // The whole sequence that the first byte announces, as far as there is one.
+        let announced = match bytes.get(from) {
+            Some(0xC0..=0xDF) => 2,
+            Some(0xE0..=0xEF) => 3,
+            Some(0xF0..=0xF7) => 4,
+            _ => 1,
+        };
+        invalid(bytes.get(from..bytes.len().min(from + announced)).unwrap_or_default())
+    })
+}
+
+fn read_inet(bytes: &mut &[u8]) -> Result<Datum> {
+    let invalid = |what: &'static str| Error::invalid_binary(what);
+    let [family, bits, _, len] = take::<4>(bytes)?;
+    let address = match (family, len) {
+        (2, 4) => IpAddr::from(take::<4>(bytes)?),
+        (3, 16) => IpAddr::from(take::<16>(bytes)?),
+        (2 | 3, _) => return Err(invalid("invalid length in external \"inet\" value")),
+        _ => return Err(invalid("invalid address family in external \"inet\" value")),
+    };
+    if bits > crate::inet::host_bits(address) {
+        return Err(invalid("invalid bits in external \"inet\" value"));
+    }
+    Ok(Datum::Inet(address, bits))
+}
+
+fn read_array(element: Type, bytes: &mut &[u8]) -> Result<Datum> {
+    let dimension_count = u32::from_be_bytes(take(bytes)?) as usize;
+    if dimension_count > MAX_DIMENSIONS {
+        return Err(Error::new(
+            SqlState::PROGRAM_LIMIT_EXCEEDED,
+            format!(
+                "number of array dimensions ({dimension_count}) exceeds the maximum allowed ({MAX_DIMENSIONS})"
+            ),
+        ));
+    }
+    if !matches!(u32::from_be_bytes(take(bytes)?), 0 | 1) {
+        return Err(Error::invalid_binary("invalid array flags"));
+    }
+    let oid = u32::from_be_bytes(take(bytes)?);
+    if oid != element.id.oid() {
+        return Err(Error::new(
+            SqlState::DATATYPE_MISMATCH,
+            "binary data has array element type that differs from the expected one",
+        )
+        .with_detail(format!("The data has the type with OID {oid}, expected is {}.", element.id.oid())));
+    }
+    let mut dimensions = Vec::with_capacity(dimension_count);
+    let mut count = usize::from(dimension_count > 0);
+    for _ in 0..dimension_count {
+        let len = u32::from_be_bytes(take(bytes)?);
+        let lower = i32::from_be_bytes(take(bytes)?);
+        // Each element takes at least its length word, which bounds what a message can make us reserve.
+        count = count
+            .checked_mul(len as usize)
+            .filter(|count| *count <= bytes.len() / 4)
+            .ok_or_else(|| Error::invalid_binary("insufficient data left in message"))?;
+        dimensions.push(Dimension { len, lower });
+    }
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        let len = i32::from_be_bytes(take(bytes)?);
+        if len == -1 {
+            values.push(Datum::Null);
+            continue;
+        }
+        let item = usize::try_from(len).ok().and_then(|len| bytes.split_at_checked(len));
+        let (item, rest) = item.ok_or_else(|| Error::invalid_binary("insufficient data left in message"))?;
+        *bytes = rest;
+        values.push(read(element, item)?);
+    }
+    Array::with_dimensions(element.id, dimensions, values).map(|array| Datum::Array(Arc::new(array)))
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N]> {
+    let insufficient = || Error::new(SqlState::new(b"08P01"), "insufficient data left in message");
+    let (taken, rest) = bytes.split_first_chunk::<N>().ok_or_else(insufficient)?;
+    *bytes = rest;
+    Ok(*taken)
+}

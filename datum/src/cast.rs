@@ -1,0 +1,380 @@
+//! Casts between types: which exist, in which contexts, and what they do (pg_cast).
+
+use crate::array::Array;
+use crate::datum::{Datum, Str};
+use crate::error::{Error, Result, SqlState};
+use crate::interval::Interval;
+use crate::numeric::Numeric;
+use crate::style::Style;
+use crate::time;
+use crate::types::{Category, Type, TypeId};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Where a cast may be used without being written: each context includes those above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CastContext {
+    /// Anywhere in an expression.
+    Implicit,
+    /// When a value is stored in a column.
+    Assignment,
+    /// Only where CAST or :: is written.
+    Explicit,
+}
+
+/// The least demanding context in which `from` becomes `to`; None if there is no such cast. A type is its own.
+pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
+    use CastContext::{Assignment, Explicit, Implicit};
+    use TypeId as T;
+    if from == to || from == T::Unknown {
+        return Some(Implicit);
+    }
+    let listed = match from {
+        T::Int2 => match to {
+            T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regclass | T::Regtype => {
+                Some(Implicit)
+            }
+            _ => None,
+        },
+        T::Int4 => match to {
+            T::Int8 | T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regclass | T::Regtype => {
+                Some(Implicit)
+            }
+            T::Int2 => Some(Assignment),
+            T::Bool | T::Char => Some(Explicit),
+            _ => None,
+        },
+        T::Int8 => match to {
+            T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regclass | T::Regtype => Some(Implicit),
+            T::Int2 | T::Int4 => Some(Assignment),
+            _ => None,
+        },
+        T::Float4 | T::Float8 | T::Numeric => match (from, to) {
+            (T::Float4, T::Float8) | (T::Numeric, T::Float4 | T::Float8) => Some(Implicit),
+            (_, T::Int2 | T::Int4 | T::Int8 | T::Numeric) | (T::Float8, T::Float4) => Some(Assignment),
+            _ => None,
+        },
+        T::Oid => match to {
+            T::Regclass | T::Regtype => Some(Implicit),
+            T::Int4 | T::Int8 => Some(Assignment),
+            _ => None,
+        },
+        T::Regclass | T::Regtype => match to {
+            T::Oid => Some(Implicit),
+            T::Int4 | T::Int8 => Some(Assignment),
+            _ => None,
+        },
+        T::Date => matches!(to, T::Timestamp | T::Timestamptz).then_some(Implicit),
+        T::Timestamp => match to {
+            T::Timestamptz => Some(Implicit),
+            T::Date | T::Time => Some(Assignment),
+            _ => None,
+        },
+        T::Timestamptz => matches!(to, T::Date | T::Time | T::Timestamp).then_some(Assignment),
+        T::Time => (to == T::Interval).then_some(Implicit),
+        T::Interval => (to == T::Time).then_some(Assignment),
+        T::Bool => (to == T::Int4).then_some(Explicit),
+        T::Xid8 => (to == T::Xid).then_some(Explicit),
+        T::Text | T::Varchar | T::Bpchar => match to {
+            T::Text | T::Varchar | T::Bpchar | T::Name => Some(Implicit),
+            T::Regclass if from != T::Bpchar => Some(Implicit),
+            T::Char => Some(Assignment),
+            _ => None,
+        },
+        T::Name => (to == T::Text).then_some(Implicit),
+        T::Char => match to {
+            T::Text => Some(Implicit),
+            T::Int4 => Some(Explicit),
+            _ => None,
+        },
+        _ => None,
+    };
+    if listed.is_some() {
+        return listed;
+    }
+    if let (Some(from), Some(to)) = (from.element(), to.element()) {
+        // Arrays are cast element by element, in the context that the elements ask for.
+        return cast_context(from, to);
+    }
+    // Through text: towards strings on assignment, from strings when written.
+    let plain = |id: TypeId| !matches!(id, T::Void | T::AnyArray | T::Unknown);
+    if to.category() == Category::String && plain(from) {
+        Some(Assignment)
+    } else if from.category() == Category::String && plain(to) {
+        Some(Explicit)
+    } else {
+        None
+    }
+}
+
+/// Converts a value of type `from` to `to`, its modifier included. `explicit` is whether the cast was written, which
+/// lets varchar(n) and char(n) cut what is too long. The cast must exist ([`cast_context`]).
+pub fn cast(value: &Datum, from: TypeId, to: Type, explicit: bool, style: &Style) -> Result<Datum> {
+    if value.is_null() {
+        return Ok(Datum::Null);
+    }
+    let converted = if from == to.id { value.clone() } else { convert(value, from, to.id, style)? };
+    if to.modifier < 0 { Ok(converted) } else { apply_modifier(converted, to, explicit) }
+}
+
+fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Datum> {
+    use TypeId as T;
+    if to.is_string() || to == T::Char {
+        return to_string_type(value, from, to, style);
+    }
+    Ok(match (value, to) {
+        (Datum::Int2(value), _) if is_number(to) => from_integer(i64::from(*value), to)?,
+        (Datum::Int4(value), _) if is_number(to) => from_integer(i64::from(*value), to)?,
+        (Datum::Int8(value), _) if is_number(to) => from_integer(*value, to)?,
+        (Datum::Int4(value), T::Bool) => Datum::Bool(*value != 0),
+        (Datum::Bool(value), T::Int4) => Datum::Int4(i32::from(*value)),
+        (Datum::Float4(value), T::Float8) => Datum::Float8(f64::from(*value)),
+        (Datum::Float4(value), T::Numeric) => Datum::Numeric(Numeric::from_f32(*value)),
+        (Datum::Float4(value), _) if is_number(to) => from_float(f64::from(*value), to)?,
+        (Datum::Float8(value), T::Float4) => Datum::Float4(narrow(*value)?),
+        (Datum::Float8(value), T::Numeric) => Datum::Numeric(Numeric::from_f64(*value)),
+        (Datum::Float8(value), _) if is_number(to) => from_float(*value, to)?,
+        (Datum::Numeric(value), _) if is_number(to) => from_numeric(value, to)?,
+        (Datum::Oid(value), T::Oid | T::Regclass | T::Regtype) => Datum::Oid(*value),
+        // An OID above 2^31 turns negative, as its bits stay.
+        (Datum::Oid(value), T::Int4) => Datum::Int4(*value as i32),
+        (Datum::Oid(value), T::Int8) => Datum::Int8(i64::from(*value)),
+        (Datum::Xid8(value), T::Xid) => Datum::Xid(*value as u32),
+        (Datum::Date(value), T::Timestamp) => Datum::Timestamp(time::date_to_timestamp(*value)?),
+        (Datum::Date(value), T::Timestamptz) => {
+            Datum::Timestamptz(time::timestamp_to_timestamptz(time::date_to_timestamp(*value)?, &style.zone)?)
+        }
+        (Datum::Timestamp(value), T::Timestamptz) => {
+            Datum::Timestamptz(time::timestamp_to_timestamptz(*value, &style.zone)?)
+        }
+        (Datum::Timestamptz(value), T::Timestamp) => {
+            Datum::Timestamp(time::timestamptz_to_timestamp(*value, &style.zone)?)
+        }
+        (Datum::Timestamp(value), T::Date) => Datum::Date(time::date_from_timestamp(*value)?),
+        (Datum::Timestamptz(value), T::Date) => {
+            Datum::Date(time::date_from_timestamp(time::timestamptz_to_timestamp(*value, &style.zone)?)?)
+        }
+        (Datum::Timestamp(value), T::Time) => time_of(*value),
+        (Datum::Timestamptz(value), T::Time) => time_of(time::timestamptz_to_timestamp(*value, &style.zone)?),
+        (Datum::Time(value), T::Interval) => Datum::Interval(Interval::from_micros(*value)),
+        (Datum::Interval(value), T::Time) => Datum::Time(value.micros.rem_euclid(time::MICROS_PER_DAY)),
+        (Datum::Text(text), T::Int4) if from == T::Char => {
+            Datum::Int4(i32::from(text.bytes().next().unwrap_or(0) as i8))
+        }
+        (Datum::Text(text), _) => Datum::parse(Type::of(to), text, style)?,
+        (Datum::Bpchar(text), _) => Datum::parse(Type::of(to), text.trim_end_matches(' '), style)?,
+        (Datum::Array(array), _) => match to.element() {
+            Some(element) => convert_array(array, element, style)?,
+            None => return Err(Error::type_mismatch()),
+        },
+        _ => return Err(Error::type_mismatch()),
+    })
+}
+
+fn is_number(id: TypeId) -> bool {
+    use TypeId as T;
+    matches!(
+        id,
+        T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regclass | T::Regtype
+    )
+}
+
+fn from_integer(value: i64, to: TypeId) -> Result<Datum> {
+    Ok(match to {
+        TypeId::Int2 => Datum::Int2(value.try_into().map_err(|_| Error::out_of_range("smallint"))?),
+        TypeId::Int4 => Datum::Int4(value.try_into().map_err(|_| Error::out_of_range("integer"))?),
+        TypeId::Int8 => Datum::Int8(value),
+        TypeId::Float4 => Datum::Float4(value as f32),
+        TypeId::Float8 => Datum::Float8(value as f64),
+        TypeId::Numeric => Datum::Numeric(value.into()),
+        // smallint and integer go by their bits, bigint by its value.
+        _ => match i32::try_from(value) {
+            Ok(value) => Datum::Oid(value as u32),
+            Err(_) => Datum::Oid(u32::try_from(value).map_err(|_| Error::out_of_range("OID"))?),
+        },
+    })
+}
+
+/// Rounds halves to the even neighbour, as C's rint.
+fn from_float(value: f64, to: TypeId) -> Result<Datum> {
+    let rounded = value.round_ties_even();
+    let (name, min, end) = match to {
+        TypeId::Int2 => ("smallint", -32_768.0, 32_768.0),
+        TypeId::Int4 => ("integer", -2_147_483_648.0, 2_147_483_648.0),
+        TypeId::Int8 => ("bigint", -9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0),
+        _ => return Err(Error::type_mismatch()),
+    };
+    if !(min..end).contains(&rounded) {
+        return Err(Error::out_of_range(name));
+    }
+    from_integer(rounded as i64, to)
+}
+
+/// A double as a real; what becomes infinite or zero is refused.
+fn narrow(value: f64) -> Result<f32> {
+    let narrow = value as f32;
+    if narrow.is_infinite() && !value.is_infinite() {
+        return Err(crate::ops::float_overflow());
+    }
+    if narrow == 0.0 && value != 0.0 {
+        return Err(crate::ops::float_underflow());
+    }
+    Ok(narrow)
+}
+
+fn from_numeric(value: &Numeric, to: TypeId) -> Result<Datum> {
+    let name = match to {
+        TypeId::Float4 => {
+            let wide = value.to_f64();
+            let text = value.to_string();
+            let narrow: f32 = if value.is_finite() { text.parse().unwrap_or(f32::NAN) } else { wide as f32 };
+            if (narrow.is_infinite() && value.is_finite()) || (narrow == 0.0 && !value.is_zero()) {
+                return Err(Error::new(
+                    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                    format!("\"{text}\" is out of range for type real"),
+                ));
+            }
+            return Ok(Datum::Float4(narrow));
+        }
+        TypeId::Float8 => {
+            let wide = value.to_f64();
+            if (wide.is_infinite() && value.is_finite()) || (wide == 0.0 && !value.is_zero()) {
+                return Err(Error::new(
+                    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                    format!("\"{value}\" is out of range for type double precision"),
+                ));
+            }
+            return Ok(Datum::Float8(wide));
+        }
+        TypeId::Int2 => "smallint",
+        TypeId::Int4 => "integer",
+        TypeId::Int8 => "bigint",
+        _ => return Err(Error::type_mismatch()),
+    };
+    if !value.is_finite() {
+        let what = if value.is_nan() { "NaN" } else { "infinity" };
+        return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("cannot convert {what} to {name}")));
+    }
+    from_integer(value.to_i64().ok_or_else(|| Error::out_of_range(name))?, to)
+}
+
+fn time_of(micros: i64) -> Datum {
+    if time::is_infinite(micros) { Datum::Null } else { Datum::Time(micros.rem_euclid(time::MICROS_PER_DAY)) }
+}
+
+fn convert_array(array: &Array, element: TypeId, style: &Style) -> Result<Datum> {
+    let convert_one = |value: &Datum| cast(value, array.element(), Type::of(element), true, style);
+    let values = array.values().iter().map(convert_one).collect::<Result<Vec<_>>>()?;
+    Ok(Datum::Array(Arc::new(Array::with_dimensions(element, array.dimensions().to_vec(), values)?)))
+}
+
+fn to_string_type(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Datum> {
+    if let (Datum::Int4(code), TypeId::Char) = (value, to) {
+        let byte = i8::try_from(*code)
+            .map_err(|_| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"char\" out of range"))?;
+        let text = if byte == 0 { String::new() } else { char::from(byte as u8).to_string() };
+        return Ok(Datum::text(text));
+    }
+    let text: Cow<'_, str> = match value {
+        // char(n) loses its padding on the way to other strings.
+        Datum::Bpchar(text) if to != TypeId::Bpchar => Cow::Borrowed(text.trim_end_matches(' ')),
+        Datum::Text(text) if to != TypeId::Bpchar && to != TypeId::Name && to != TypeId::Char => {
+            return Ok(Datum::Text(Str::clone(text)));
+        }
+        Datum::Text(text) => Cow::Borrowed(text.as_str()),
+        // The cast function of boolean spells the word out; its output function does not.
+        Datum::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
+        // So does that of inet with the prefix length.
+        Datum::Inet(address, bits) => Cow::Owned(format!("{address}/{bits}")),
+        Datum::Oid(oid) if from == TypeId::Regtype => {
+            Cow::Owned(TypeId::from_oid(*oid).map_or_else(|| oid.to_string(), |id| id.sql_name().to_owned()))
+        }
+        other => Cow::Owned(other.to_text(style).unwrap_or_default()),
+    };
+    Ok(match to {
+        TypeId::Bpchar => Datum::Bpchar(Arc::from(text)),
+        TypeId::Name => Datum::text(crate::text::truncate_name(&text)),
+        TypeId::Char => Datum::text(text.chars().next().map(String::from).unwrap_or_default()),
+        _ => Datum::text(text),
+    })
+}
+
+/// Makes a value of the right type fit its modifier: length of strings, precision of numbers and times.
+pub fn apply_modifier(value: Datum, ty: Type, explicit: bool) -> Result<Datum> {
+    if ty.modifier < 0 {
+        return Ok(value);
+    }
+    match value {
+        Datum::Text(text) => match ty.character_limit() {
+            Some(limit) => limited(text, limit, explicit).map(Datum::Text),
+            None => Ok(Datum::Text(text)),
+        },
+        Datum::Bpchar(text) => match ty.character_limit() {
+            Some(length) => padded(text, length, explicit).map(Datum::Bpchar),
+            None => Ok(Datum::Bpchar(text)),
+        },
+        Datum::Numeric(number) => match ty.numeric_limits() {
+            Some((precision, scale)) => number.fit(precision, scale).map(Datum::Numeric),
+            None => Ok(Datum::Numeric(number)),
+        },
+        Datum::Time(micros) => Ok(Datum::Time(rounded(micros, ty))),
+        Datum::Timestamp(micros) => Ok(Datum::Timestamp(rounded(micros, ty))),
+        Datum::Timestamptz(micros) => Ok(Datum::Timestamptz(rounded(micros, ty))),
+        Datum::Interval(value) => Ok(Datum::Interval(match ty.time_precision() {
+            Some(digits) => Interval { micros: time::round_micros(value.micros, digits), ..value },
+            None => value,
+        })),
+        Datum::Array(array) => match ty.id.element() {
+            Some(element) => {
+                let element = Type { id: element, modifier: ty.modifier };
+                let fit = |value: &Datum| apply_modifier(value.clone(), element, explicit);
+                let values = array.values().iter().map(fit).collect::<Result<Vec<_>>>()?;
+                Array::with_dimensions(element.id, array.dimensions().to_vec(), values)
+                    .map(|array| Datum::Array(Arc::new(array)))
+            }
+            None => Ok(Datum::Array(array)),
+        },
+        other => Ok(other),
+    }
+}
+
+fn rounded(micros: i64, ty: Type) -> i64 {
+    match ty.time_precision() {
+        Some(digits) if !time::is_infinite(micros) => time::round_micros(micros, digits),
+        _ => micros,
+    }
+}
+
+fn too_long(name: &str, limit: usize) -> Error {
+    Error::new(SqlState::STRING_DATA_RIGHT_TRUNCATION, format!("value too long for type {name}({limit})"))
+}
+
+/// The byte where the character after the first `limit` ones begins; None if there is none.
+fn cut_at(text: &str, limit: usize) -> Option<usize> {
+    if text.len() <= limit { None } else { text.char_indices().nth(limit).map(|(at, _)| at) }
+}
+
+fn limited(text: Str, limit: usize, explicit: bool) -> Result<Str> {
+    match cut_at(&text, limit).map(|at| text.split_at(at)) {
+        None => Ok(text),
+        Some((kept, rest)) if explicit || rest.bytes().all(|byte| byte == b' ') => Ok(Str::from(kept)),
+        Some(_) => Err(too_long("character varying", limit)),
+    }
+}
+
+fn padded(text: Arc<str>, length: usize, explicit: bool) -> Result<Arc<str>> {
+    match cut_at(&text, length).map(|at| text.split_at(at)) {
+        Some((kept, rest)) if explicit || rest.bytes().all(|byte| byte == b' ') => Ok(Arc::from(kept)),
+        Some(_) => Err(too_long("character", length)),
+        None => {
+            let missing = length.saturating_sub(text.chars().count());
+            if missing == 0 {
+                return Ok(text);
+            }
+            let mut padded = String::with_capacity(text.len() + missing);
+            padded.push_str(&text);
+            padded.extend(std::iter::repeat_n(' ', missing));
+            Ok(Arc::from(padded))
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The order of values.
+
+use crate::datum::Datum;
+use std::cmp::Ordering;
+
+/// The order of two values of one type as ORDER BY has it: NULLs last, NaN above all other floats, text by bytes
+/// (collation C), char(n) without its trailing blanks. Values of different variants are ordered by variant.
+pub fn compare(a: &Datum, b: &Datum) -> Ordering {
+    match (a, b) {
+        (Datum::Int4(a), Datum::Int4(b)) => a.cmp(b),
+        (Datum::Int8(a), Datum::Int8(b)) => a.cmp(b),
+        (Datum::Text(a), Datum::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
+        (Datum::Bool(a), Datum::Bool(b)) => a.cmp(b),
+        (Datum::Int2(a), Datum::Int2(b)) => a.cmp(b),
+        (Datum::Float4(a), Datum::Float4(b)) => compare_floats(f64::from(*a), f64::from(*b)),
+        (Datum::Float8(a), Datum::Float8(b)) => compare_floats(*a, *b),
+        (Datum::Numeric(a), Datum::Numeric(b)) => a.cmp(b),
+        (Datum::Bpchar(a), Datum::Bpchar(b)) => {
+            a.trim_end_matches(' ').as_bytes().cmp(b.trim_end_matches(' ').as_bytes())
+        }
+        (Datum::Bytea(a), Datum::Bytea(b)) => a.cmp(b),
+        (Datum::Date(a), Datum::Date(b)) => a.cmp(b),
+        (Datum::Time(a), Datum::Time(b))
+        | (Datum::Timestamp(a), Datum::Timestamp(b))
+        | (Datum::Timestamptz(a), Datum::Timestamptz(b)) => a.cmp(b),
+        (Datum::Interval(a), Datum::Interval(b)) => a.span().cmp(&b.span()),
+        (Datum::Lsn(a), Datum::Lsn(b)) | (Datum::Xid8(a), Datum::Xid8(b)) => a.cmp(b),
+        (Datum::Oid(a), Datum::Oid(b)) | (Datum::Xid(a), Datum::Xid(b)) => a.cmp(b),
+        (Datum::Uuid(a), Datum::Uuid(b)) => a.cmp(b),
+        (Datum::Inet(a, bits_a), Datum::Inet(b, bits_b)) => {
+            crate::inet::compare((*a, *bits_a), (*b, *bits_b))
+        }
+        (Datum::Array(a), Datum::Array(b)) => a
+            .values()
+            .cmp(b.values())
+            .then_with(|| a.dimensions().len().cmp(&b.dimensions().len()))
+            .then_with(|| a.dimensions().cmp(b.dimensions())),
+        _ => a.rank().cmp(&b.rank()),
+    }
+}
+
+/// PostgreSQL's order of floats: NaN equals NaN and lies above infinity; -0 equals 0.
+pub(crate) fn compare_floats(a: f64, b: f64) -> Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}

@@ -1,0 +1,1 @@
+//! Roots, logarithms and powers of numeric.

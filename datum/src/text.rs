@@ -1,0 +1,366 @@
+//! Values as text, as typinput and typoutput functions have them.
+
+use crate::array::{Array, Dimension, MAX_DIMENSIONS};
+use crate::datum::{Datum, Str};
+use crate::error::{Error, Result, SqlState};
+use crate::numeric::Numeric;
+use crate::style::Style;
+use crate::types::{Type, TypeId};
+use crate::{bytea, float, inet, integer, time};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+impl Datum {
+    /// Reads a value of `ty` from its text, as `'text'::type` does, and applies the type's modifier.
+    pub fn parse(ty: Type, text: &str, style: &Style) -> Result<Self> {
+        let value = match ty.id {
+            TypeId::Bool => Self::Bool(integer::parse_bool(text)?),
+            TypeId::Int2 => {
+                let value =
+                    integer::parse_integer(text, "smallint", i64::from(i16::MIN), i64::from(i16::MAX))?;
+                Self::Int2(value as i16)
+            }
+            TypeId::Int4 => {
+                let value =
+                    integer::parse_integer(text, "integer", i64::from(i32::MIN), i64::from(i32::MAX))?;
+                Self::Int4(value as i32)
+            }
+            TypeId::Int8 => Self::Int8(integer::parse_integer(text, "bigint", i64::MIN, i64::MAX)?),
+            TypeId::Float4 => Self::Float4(float::parse_f32(text)?),
+            TypeId::Float8 => Self::Float8(float::parse_f64(text)?),
+            TypeId::Numeric => Self::Numeric(Numeric::parse(text)?),
+            TypeId::Text | TypeId::Varchar | TypeId::Unknown => Self::Text(Str::from(text)),
+            TypeId::Name => Self::Text(Str::from(truncate_name(text))),
+            TypeId::Char => {
+                Self::Text(text.chars().next().map(|first| first.to_string()).unwrap_or_default().into())
+            }
+            TypeId::Bpchar => Self::Bpchar(Arc::from(text)),
+            TypeId::Bytea => Self::Bytea(Arc::from(bytea::parse(text)?)),
+            TypeId::Date => Self::Date(time::parse_date(text, style)?),
+            TypeId::Time => Self::Time(time::parse_time(text, style)?),
+            TypeId::Timestamp => Self::Timestamp(time::parse_timestamp(text, style)?),
+            TypeId::Timestamptz => Self::Timestamptz(time::parse_timestamptz(text, style)?),
+            TypeId::Interval => Self::Interval(time::parse_interval(text)?),
+            TypeId::Lsn => Self::Lsn(integer::parse_lsn(text)?),
+            TypeId::Oid | TypeId::Regclass | TypeId::Regtype => parse_oid(ty.id, text)?,
+            TypeId::Xid => Self::Xid(integer::parse_unsigned(text, "xid")?),
+            TypeId::Xid8 => Self::Xid8(integer::parse_u64(text, "xid8")?),
+            TypeId::Uuid => Self::Uuid(integer::parse_uuid(text)?),
+            TypeId::Inet => {
+                let (address, bits) = inet::parse(text)?;
+                Self::Inet(address, bits)
+            }
+            TypeId::Void => Self::Text(Str::default()),
+            TypeId::AnyArray => {
+                return Err(Error::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    format!("cannot accept a value of type {}", ty.id.sql_name()),
+                ));
+            }
+            id => match id.element() {
+                Some(element) => {
+                    return parse_array(Type { id: element, modifier: ty.modifier }, text, style);
+                }
+                None => return Err(Error::type_mismatch()),
+            },
+        };
+        if ty.modifier < 0 { Ok(value) } else { crate::cast::apply_modifier(value, ty, false) }
+    }
+
+    /// Appends the value's text. NULL has none: nothing is appended.
+    pub fn write_text(&self, style: &Style, out: &mut String) {
+        match self {
+            Self::Null => {}
+            Self::Bool(value) => out.push(if *value { 't' } else { 'f' }),
+            Self::Int2(value) => write_display(out, value),
+            Self::Int4(value) => write_display(out, value),
+            Self::Int8(value) => write_display(out, value),
+            Self::Float4(value) => float::write_f32(*value, style.extra_float_digits, out),
+            Self::Float8(value) => float::write_f64(*value, style.extra_float_digits, out),
+            Self::Numeric(value) => write_display(out, value),
+            Self::Text(value) => out.push_str(value),
+            Self::Bpchar(value) => out.push_str(value),
+            Self::Bytea(value) => bytea::write(value, style.bytea_output, out),
+            Self::Date(value) => time::write_date(*value, out),
+            Self::Time(value) => time::write_time(*value, out),
+            Self::Timestamp(value) => time::write_timestamp(*value, out),
+            Self::Timestamptz(value) => time::write_timestamptz(*value, &style.zone, out),
+            Self::Interval(value) => time::write_interval(*value, out),
+            Self::Lsn(value) => {
+                let _ = write!(out, "{:X}/{:X}", value >> 32, value & 0xFFFF_FFFF);
+            }
+            Self::Oid(value) | Self::Xid(value) => write_display(out, value),
+            Self::Xid8(value) => write_display(out, value),
+            Self::Uuid(value) => {
+                for (at, part) in value.chunks(2).enumerate() {
+                    if (2..=5).contains(&at) {
+                        out.push('-');
+                    }
+                    bytea::write_hex(part, out);
+                }
+            }
+            Self::Inet(address, bits) => inet::write(out, *address, *bits),
+            Self::Array(array) => write_array(array, style, out),
+        }
+    }
+
+    /// The value's text; None for NULL.
+    pub fn to_text(&self, style: &Style) -> Option<String> {
+        if self.is_null() {
+            return None;
+        }
+        let mut out = String::new();
+        self.write_text(style, &mut out);
+        Some(out)
+    }
+}
+
+fn write_display(out: &mut String, value: impl std::fmt::Display) {
+    let _ = write!(out, "{value}");
+}
+
+/// A name holds 63 bytes; longer ones are cut at a character.
+pub(crate) fn truncate_name(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(63)).unwrap_or(text)
+}
+
+/// An OID; a type by its name for regtype. Names of relations need a catalogue, which this crate does not know.
+fn parse_oid(id: TypeId, text: &str) -> Result<Datum> {
+    if id == TypeId::Regtype
+        && let Some(found) = TypeId::from_name(&integer::trim(text).to_ascii_lowercase())
+    {
+        return Ok(Datum::Oid(found.oid()));
+    }
+    integer::parse_unsigned(text, id.sql_name()).map(Datum::Oid)
+}
+
+/// `{a,"b c",NULL}`, nested for more dimensions, lower bounds before it unless all are 1.
+fn write_array(array: &Array, style: &Style, out: &mut String) {
+    if array.dimensions().iter().any(|dimension| dimension.lower != 1) {
+        for Dimension { len, lower } in array.dimensions() {
+            let _ = write!(out, "[{lower}:{}]", i64::from(*lower) + i64::from(*len) - 1);
+        }
+        out.push('=');
+    }
+    let lengths: Vec<usize> = array.dimensions().iter().map(|dimension| dimension.len as usize).collect();
+    write_nested(&lengths, array.values(), style, out);
+}
+
+fn write_nested(lengths: &[usize], values: &[Datum], style: &Style, out: &mut String) {
+    out.push('{');
+    let inner = lengths.get(1..).unwrap_or_default();
+    let size = inner.iter().product::<usize>().max(1);
+    for (at, part) in values.chunks(size).enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        match part {
+            [value] if inner.is_empty() => write_element(value, style, out),
+            part => write_nested(inner, part, style, out),
+        }
+    }
+    out.push('}');
+}
+
+fn write_element(value: &Datum, style: &Style, out: &mut String) {
+    let Some(text) = value.to_text(style) else {
+        out.push_str("NULL");
+        return;
+    };
+    let special =
+        |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || (c.is_ascii() && integer::is_space(c as u8));
+    if text.is_empty() || text.eq_ignore_ascii_case("null") || text.contains(special) {
+        out.push('"');
+        for c in text.chars() {
+            if matches!(c, '"' | '\\') {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+        out.push('"');
+    } else {
+        out.push_str(&text);
+    }
+}
+
+fn malformed(text: &str, detail: &'static str) -> Error {
+    Error::new(SqlState::INVALID_TEXT_REPRESENTATION, format!("malformed array literal: \"{text}\""))
+        .with_detail(detail)
+}
+
+fn parse_array(element: Type, text: &str, style: &Style) -> Result<Datum> {
+    let mut reader = ArrayReader {
+        text,
+        rest: integer::trim(text),
+        element,
+        style,
+        values: Vec::new(),
+        lengths: Vec::new(),
+    };
+    let lowers = reader.bounds()?;
+    reader.nested(0)?;
+    if !integer::trim(reader.rest).is_empty() {
+        return Err(malformed(text, "Junk after closing right brace."));
+    }
+    let mut dimensions: Vec<Dimension> =
+        reader.lengths.iter().map(|len| Dimension { len: len.unwrap_or(0), lower: 1 }).collect();
+    if let Some(lowers) = lowers {
+        if lowers.len() != dimensions.len()
+            || lowers.iter().zip(&dimensions).any(|(given, found)| given.len != found.len)
+        {
+            return Err(malformed(text, "Specified array dimensions do not match array contents."));
+        }
+        dimensions = lowers;
+    }
+    if reader.values.is_empty() {
+        return Ok(Datum::Array(Arc::new(Array::of(element.id, Vec::new()))));
+    }
+    Array::with_dimensions(element.id, dimensions, reader.values).map(|array| Datum::Array(Arc::new(array)))
+}
+
+struct ArrayReader<'a> {
+    text: &'a str,
+    rest: &'a str,
+    element: Type,
+    style: &'a Style,
+    values: Vec<Datum>,
+    lengths: Vec<Option<u32>>,
+}
+
+impl ArrayReader<'_> {
+    fn skip_blanks(&mut self) {
+        self.rest = self.rest.trim_start_matches(|c: char| c.is_ascii() && integer::is_space(c as u8));
+    }
+    fn take(&mut self, expected: char) -> bool {
+        self.skip_blanks();
+        match self.rest.strip_prefix(expected) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+    /// `[lower:upper]...=`, if there.
+    fn bounds(&mut self) -> Result<Option<Vec<Dimension>>> {
+        let mut found = Vec::new();
+        while self.take('[') {
+            let bad = || malformed(self.text, "Missing array dimension value.");
+            let (inside, rest) = self.rest.split_once(']').ok_or_else(bad)?;
+            let (lower, upper) = inside.split_once(':').unwrap_or(("1", inside));
+            let lower: i32 = lower.parse().map_err(|_| bad())?;
+            let upper: i32 = upper.parse().map_err(|_| bad())?;
+            let len = (i64::from(upper) - i64::from(lower) + 1).max(0);
+            if len == 0 {
+                return Err(Error::new(
+                    SqlState::ARRAY_SUBSCRIPT_ERROR,
+                    "upper bound cannot be less than lower bound",
+                ));
+            }
+            found.push(Dimension { len: u32::try_from(len).map_err(|_| bad())?, lower });
+            self.rest = rest;
+        }
+        if found.is_empty() {
+            return Ok(None);
+        }
+        if !self.take('=') {
+            return Err(malformed(self.text, "Missing \"=\" after array dimensions."));
+        }
+        Ok(Some(found))
+    }
+    fn nested(&mut self, depth: usize) -> Result<()> {
+        if !self.take('{') {
+            return Err(malformed(self.text, "Array value must start with \"{\" or dimension information."));
+        }
+        if depth >= MAX_DIMENSIONS {
+            return Err(Error::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("number of array dimensions exceeds the maximum allowed ({MAX_DIMENSIONS})"),
+            ));
+        }
+        let uneven = "Multidimensional arrays must have sub-arrays with matching dimensions.";
+        let leaf_depth = self.lengths.len();
+        if depth == leaf_depth {
+            if !self.values.is_empty() {
+                return Err(malformed(self.text, uneven));
+            }
+            self.lengths.push(None);
+        }
+        let mut count = 0u32;
+        if !self.take('}') {
+            loop {
+                self.skip_blanks();
+                if self.rest.starts_with('{') {
+                    self.nested(depth + 1)?;
+                } else if depth + 1 == self.lengths.len() {
+                    let value = self.item()?;
+                    self.values.push(value);
+                } else {
+                    return Err(malformed(self.text, uneven));
+                }
+                count += 1;
+                if self.take('}') {
+                    break;
+                }
+                if !self.take(',') {
+                    return Err(malformed(self.text, "Unexpected end of input."));
+                }
+            }
+        }
+        match self.lengths.get_mut(depth) {
+            Some(Some(len)) if *len != count => Err(malformed(self.text, uneven)),
+            Some(slot) => {
+                *slot = Some(count);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+    fn item(&mut self) -> Result<Datum> {
+        let mut out = String::new();
+        let quoted = self.rest.starts_with('"');
+        if quoted {
+            self.rest = self.rest.get(1..).unwrap_or_default();
+        }
+        let mut significant = 0;
+        loop {
+            let Some(c) = self.rest.chars().next() else {
+                return Err(malformed(self.text, "Unexpected end of input."));
+            };
+            let after = self.rest.get(c.len_utf8()..).unwrap_or_default();
+            match c {
+                '\\' => {
+                    let Some(escaped) = after.chars().next() else {
+                        return Err(malformed(self.text, "Unexpected end of input."));
+                    };
+                    out.push(escaped);
+                    significant = out.len();
+                    self.rest = after.get(escaped.len_utf8()..).unwrap_or_default();
+                    continue;
+                }
+                '"' if quoted => {
+                    self.rest = after;
+                    return Datum::parse(self.element, &out, self.style);
+                }
+                ',' | '}' if !quoted => break,
+                '"' => return Err(malformed(self.text, "Unexpected array element.")),
+                '{' if !quoted => return Err(malformed(self.text, "Unexpected \"{\" character.")),
+                _ => {
+                    out.push(c);
+                    if !(c.is_ascii() && integer::is_space(c as u8)) {
+                        significant = out.len();
+                    }
+                    self.rest = after;
+                }
+            }
+        }
+        out.truncate(significant);
+        if out.is_empty() {
+            return Err(malformed(self.text, "Unexpected \",\" character."));
+        }
+        if out.eq_ignore_ascii_case("null") {
+            return Ok(Datum::Null);
+        }
+        Datum::parse(self.element, &out, self.style)
+    }
+}

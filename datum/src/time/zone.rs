@@ -1,0 +1,110 @@
+//! Time zones: names, abbreviations, offsets and POSIX rules.
+
+use super::calendar::civil_from_micros;
+use super::{MICROS_PER_DAY, MICROS_PER_SECOND};
+use jiff::tz::{Offset, TimeZone};
+use jiff::{Timestamp, civil};
+
+/// A zone with the name that SHOW TimeZone prints.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// As PostgreSQL spells it.
+    pub name: String,
+    /// Its rules.
+    pub zone: TimeZone,
+}
+
+/// 400 years: after these, weekdays and dates repeat.
+const CYCLE_MICROS: i64 = 146_097 * MICROS_PER_DAY;
+/// 2000-01-01 in seconds of Unix time.
+const EPOCH_UNIX_SECONDS: i64 = 946_684_800;
+/// 9000-01-01 and -9000-01-01 since 2000: well inside of what the zone library knows.
+const LATEST_MICROS: i64 = 7000 * 365 * MICROS_PER_DAY;
+const EARLIEST_MICROS: i64 = -10_000 * 365 * MICROS_PER_DAY;
+
+/// A time moved into the range of the zone library by whole calendar cycles.
+fn near(micros: i64) -> i64 {
+    if micros > LATEST_MICROS {
+        let cycles = (micros - LATEST_MICROS) / CYCLE_MICROS + 1;
+        micros - cycles * CYCLE_MICROS
+    } else {
+        micros.max(EARLIEST_MICROS)
+    }
+}
+
+/// Seconds that `zone` is ahead of UTC at a time in microseconds since 2000-01-01 UTC.
+pub fn offset_seconds_at(micros: i64, zone: &TimeZone) -> i32 {
+    if let Ok(fixed) = zone.to_fixed_offset() {
+        return fixed.seconds();
+    }
+    let seconds = near(micros).div_euclid(MICROS_PER_SECOND) + EPOCH_UNIX_SECONDS;
+    match Timestamp::from_second(seconds) {
+        Ok(timestamp) => zone.to_offset(timestamp).seconds(),
+        Err(_) => 0,
+    }
+}
+
+/// The local time of a zone, both in microseconds since 2000-01-01; None if out of range.
+pub fn local_from_utc(micros: i64, zone: &TimeZone) -> Option<i64> {
+    let local = micros.checked_add(i64::from(offset_seconds_at(micros, zone)) * MICROS_PER_SECOND)?;
+    super::timestamp_in_range(local).then_some(local)
+}
+
+/// The time at which the zone's clocks show `micros`. In a gap the offset before it is taken, in a fold the standard
+/// time (the later), as PostgreSQL does; None if out of range.
+pub fn utc_from_local(micros: i64, zone: &TimeZone) -> Option<i64> {
+    let offset = local_offset(micros, zone);
+    let utc = micros.checked_sub(i64::from(offset) * MICROS_PER_SECOND)?;
+    super::timestamp_in_range(utc).then_some(utc)
+}
+
+/// The offset that holds where the zone's clocks show `micros`.
+pub(super) fn local_offset(micros: i64, zone: &TimeZone) -> i32 {
+    if let Ok(fixed) = zone.to_fixed_offset() {
+        return fixed.seconds();
+    }
+    let shown = civil_from_micros(near(micros));
+    let seconds = shown.micros / MICROS_PER_SECOND;
+    let parts = (i16::try_from(shown.year), i8::try_from(shown.month), i8::try_from(shown.day));
+    let (Ok(year), Ok(month), Ok(day)) = parts else { return 0 };
+    let time = ((seconds / 3600) as i8, (seconds / 60 % 60) as i8, (seconds % 60) as i8);
+    let Ok(local) = civil::DateTime::new(year, month, day, time.0, time.1, time.2, 0) else { return 0 };
+    match zone.to_ambiguous_timestamp(local).offset() {
+        jiff::tz::AmbiguousOffset::Unambiguous { offset } => offset.seconds(),
+        jiff::tz::AmbiguousOffset::Gap { before, .. } => before.seconds(),
+        jiff::tz::AmbiguousOffset::Fold { after, .. } => after.seconds(),
+    }
+}
+
+/// A zone as SET TimeZone takes it: a name of the zone database in any case, `UTC`, an abbreviation with a fixed
+/// offset, hours ahead of UTC (`-3.5`), or a POSIX rule (`EST5EDT`).
+pub fn parse_zone(text: &str) -> Option<Zone> {
+    let trimmed = text.trim();
+    if let Ok(hours) = trimmed.parse::<f64>() {
+        return fixed_zone((hours * 3600.0) as i32);
+    }
+    if trimmed.eq_ignore_ascii_case("default") || trimmed.eq_ignore_ascii_case("localtime") {
+        return None;
+    }
+    if let Ok(zone) = TimeZone::get(trimmed) {
+        let name = zone.iana_name().unwrap_or(trimmed).to_owned();
+        return Some(Zone { name, zone });
+    }
+    if trimmed.starts_with(|c: char| c.is_ascii_alphabetic() || c == '<')
+        && trimmed.contains(|c: char| c.is_ascii_digit())
+        && let Ok(zone) = TimeZone::posix(trimmed)
+    {
+        return Some(Zone { name: trimmed.to_owned(), zone });
+    }
+    None
+}
+
+/// `<+02>-02`: POSIX counts westwards.
+pub(super) fn fixed_zone(seconds: i32) -> Option<Zone> {
+    let zone = TimeZone::fixed(Offset::from_seconds(seconds).ok()?);
+    let mut east = String::new();
+    super::format::push_offset(seconds, &mut east);
+    let mut west = String::new();
+    super::format::push_offset(-seconds, &mut west);
+    Some(Zone { name: format!("<{east}>{}", west.trim_start_matches('+')), zone })
+}
