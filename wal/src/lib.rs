@@ -15,6 +15,7 @@ mod log_file;
 pub mod page;
 pub mod positions;
 pub mod raw_writer;
+pub mod reader;
 pub mod record;
 pub mod segments;
 pub mod smgr;

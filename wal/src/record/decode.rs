@@ -198,6 +198,9 @@ impl Record {
         })
     }
 
+    pub(crate) fn set_end(&mut self, end: Lsn) {
+        self.end = end;
+    }
     pub(crate) fn set_overwrites(&mut self, aborted: Lsn) {
         self.overwrites = Some(aborted);
     }

@@ -1,0 +1,213 @@
+//! Where the reader's bytes come from.
+
+use crate::history::TimelineHistory;
+use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use bytes::Bytes;
+use host::{OpenMode, SharedDisk, SharedFile};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Bytes of the log that could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The segment is not there although it should be.
+    #[error("requested WAL segment {name} has already been removed (wanted for {at}, in \"{folder}\")")]
+    Missing {
+        /// The segment's name on the timeline that the history gives.
+        name: String,
+        /// Where it was looked for.
+        folder: String,
+        /// The wanted position.
+        at: Lsn,
+    },
+    /// Reading failed.
+    #[error("could not read WAL segment \"{path}\" at {at}: {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The wanted position.
+        at: Lsn,
+        /// The cause.
+        error: io::Error,
+    },
+}
+
+/// Gives the bytes of a log by position.
+pub trait WalSource {
+    /// Reads up to `buf.len()` bytes at `from`; returns how many, 0 where nothing is there yet.
+    fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError>;
+    /// The timeline that the page starting at `page` must belong to, if this is known.
+    fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
+        let _ = page;
+        None
+    }
+}
+
+impl<S: WalSource + ?Sized> WalSource for Box<S> {
+    fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError> {
+        (**self).read(from, buf)
+    }
+    fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
+        (**self).timeline_at(page)
+    }
+}
+
+/// A piece of a log in memory.
+#[derive(Clone, Debug)]
+pub struct WalBytes {
+    start: Lsn,
+    bytes: Bytes,
+}
+
+impl WalBytes {
+    /// `bytes` are the log from `start` on.
+    pub fn new(start: Lsn, bytes: impl Into<Bytes>) -> Self {
+        Self { start, bytes: bytes.into() }
+    }
+}
+
+impl WalSource for WalBytes {
+    fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError> {
+        if from < self.start {
+            let name = format!("before {}", self.start);
+            return Err(SourceError::Missing { name, folder: "memory".to_owned(), at: from });
+        }
+        let offset = usize::try_from(from.bytes_since(self.start)).unwrap_or(usize::MAX);
+        let found = self.bytes.get(offset..).unwrap_or_default();
+        let len = found.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..len), found.get(..len)) {
+            to.copy_from_slice(from);
+        }
+        Ok(len)
+    }
+}
+
+/// The segment files of a pg_wal folder along a timeline history.
+///
+/// The file of the newest timeline that may hold a position is read (it begins with a copy of what its ancestor wrote in the segment of
+/// the switch); if it is not there, an ancestor's is, up to the end of that timeline.
+#[derive(Clone, Debug)]
+pub struct SegmentFiles {
+    disk: SharedDisk,
+    pg_wal: PathBuf,
+    segment_size: SegmentSize,
+    history: TimelineHistory,
+    limit: Option<Lsn>,
+    open: Option<OpenSegment>,
+}
+
+#[derive(Clone, Debug)]
+struct OpenSegment {
+    segment: SegmentNumber,
+    timeline: TimelineId,
+    /// Bytes from here on belong to a later timeline.
+    end: Option<Lsn>,
+    file: SharedFile,
+    path: PathBuf,
+}
+
+impl SegmentFiles {
+    /// Over the folder `pg_wal`, without an upper bound.
+    pub fn new(
+        disk: SharedDisk,
+        pg_wal: impl Into<PathBuf>,
+        segment_size: SegmentSize,
+        history: TimelineHistory,
+    ) -> Self {
+        Self { disk, pg_wal: pg_wal.into(), segment_size, history, limit: None, open: None }
+    }
+    /// Nothing is read from `limit` on; below it, a segment that is not there is missing rather than not yet there.
+    pub fn set_limit(&mut self, limit: Lsn) {
+        self.limit = Some(limit);
+    }
+    /// Reads on without an upper bound.
+    pub fn clear_limit(&mut self) {
+        self.limit = None;
+    }
+    /// The upper bound, exclusive.
+    pub const fn limit(&self) -> Option<Lsn> {
+        self.limit
+    }
+    /// Follows another history from now on (a standby whose primary changed timelines).
+    pub fn set_history(&mut self, history: TimelineHistory) {
+        self.history = history;
+        self.open = None;
+    }
+    /// The history that is followed.
+    pub const fn history(&self) -> &TimelineHistory {
+        &self.history
+    }
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.pg_wal
+    }
+
+    /// Opens the file that holds `from`; None if there is none yet.
+    fn open(&mut self, from: Lsn) -> Result<Option<OpenSegment>, SourceError> {
+        let segment = self.segment_size.segment_of(from);
+        let ahead = |end: Option<Lsn>| end.is_none_or(|end| from < end);
+        if let Some(open) = self.open.as_ref().filter(|open| open.segment == segment && ahead(open.end)) {
+            return Ok(Some(open.clone()));
+        }
+        for (timeline, begin, end) in self.history.newest_first() {
+            if self.segment_size.segment_of(begin) > segment || !ahead(end) {
+                continue;
+            }
+            let path = self.pg_wal.join(segment.file_name(timeline, self.segment_size));
+            match self.disk.open(&path, OpenMode::Read) {
+                Ok(file) => {
+                    let open = OpenSegment { segment, timeline, end, file, path };
+                    self.open = Some(open.clone());
+                    return Ok(Some(open));
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(SourceError::Io { path: path.display().to_string(), at: from, error });
+                }
+            }
+        }
+        if self.limit.is_some() || self.later_segment_exists(segment, from)? {
+            let name = segment.file_name(self.history.timeline_at(from), self.segment_size);
+            let folder = self.pg_wal.display().to_string();
+            return Err(SourceError::Missing { name, folder, at: from });
+        }
+        Ok(None)
+    }
+
+    fn later_segment_exists(&self, segment: SegmentNumber, at: Lsn) -> Result<bool, SourceError> {
+        let entries = self.disk.list(&self.pg_wal).map_err(|error| SourceError::Io {
+            path: self.pg_wal.display().to_string(),
+            at,
+            error,
+        })?;
+        Ok(entries.iter().any(|entry| {
+            SegmentNumber::parse_file_name(&entry.name, self.segment_size)
+                .is_some_and(|(timeline, found)| found > segment && self.history.contains(timeline))
+        }))
+    }
+}
+
+impl WalSource for SegmentFiles {
+    fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError> {
+        if self.limit.is_some_and(|limit| from >= limit) {
+            return Ok(0);
+        }
+        let Some(open) = self.open(from)? else { return Ok(0) };
+        let offset = self.segment_size.offset_of(from);
+        let mut most = self.segment_size.bytes() - offset;
+        for end in [self.limit, open.end].into_iter().flatten() {
+            most = most.min(end.bytes_since(from));
+        }
+        let len = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
+        open.file.read_at(buf.get_mut(..len).unwrap_or_default(), offset).map_err(|error| SourceError::Io {
+            path: open.path.display().to_string(),
+            at: from,
+            error,
+        })
+    }
+
+    /// The history's timeline of the page's first byte: a page on which timelines switch keeps the header of the old one.
+    fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
+        Some(self.history.timeline_at(page))
+    }
+}

@@ -1,0 +1,460 @@
+//! The reader's walk from record to record.
+
+use super::{
+    BrokenRecord, Damage, Defect, EndOfWal, EndReason, Next, ReadError, ReaderOptions, SourceError, WalSource,
+};
+use crate::codec::Fields;
+use crate::ids::{Lsn, TimelineId};
+use crate::page::{
+    PAGE_SIZE, PageDefect, PageExpectation, PageFlags, PageHeader, header_size_at, record_end, record_start,
+};
+use crate::record::{RECORD_HEADER_SIZE, Record, RecordDefect, RecordHeader, Rmgr};
+use crate::xlog::XlogRecord;
+use bytes::Bytes;
+
+/// Bytes read at once after a jump or at the live end of a log.
+const CHUNK_MIN: usize = PAGE_SIZE;
+/// Bytes read at once on a long way.
+const CHUNK_MAX: usize = 16 * PAGE_SIZE;
+/// Bytes that a record's buffer starts with, whatever length it claims.
+const ASSEMBLY_MIN: usize = 64 * 1024;
+
+/// Why no record could be read.
+enum Stop {
+    /// Nothing at this position yet.
+    Starved(Lsn),
+    /// What is there is bad.
+    Bad(Damage),
+    /// The bytes could not be had.
+    Source(SourceError),
+}
+
+impl Stop {
+    fn bad(at: Lsn, defect: impl Into<Defect>) -> Self {
+        Self::Bad(Damage { at, defect: defect.into() })
+    }
+}
+
+/// A record whose pages come one after the other.
+#[derive(Debug)]
+struct Assembly {
+    start: Lsn,
+    length: u32,
+    bytes: Vec<u8>,
+    /// The page that continues it.
+    page: Lsn,
+}
+
+/// Reads records one after the other.
+#[derive(Debug)]
+pub struct WalReader<S> {
+    source: S,
+    options: ReaderOptions,
+    /// End of the last record.
+    next: Lsn,
+    /// Start of the last record; None after a jump.
+    previous: Option<Lsn>,
+    /// Whole log bytes from `chunk_start`, which is a page start.
+    chunk: Bytes,
+    chunk_start: Lsn,
+    chunk_size: usize,
+    /// The page that was verified last, with its header.
+    verified: Option<(Lsn, PageHeader)>,
+    /// The record that waits for more bytes.
+    assembly: Option<Assembly>,
+    /// Start of the incomplete record that the record at `next` must give up.
+    given_up: Option<Lsn>,
+}
+
+impl<S: WalSource> WalReader<S> {
+    /// A reader at `at`: where a record starts, or the end of one.
+    pub fn new(source: S, options: ReaderOptions, at: Lsn) -> Self {
+        Self {
+            source,
+            options,
+            next: at,
+            previous: None,
+            chunk: Bytes::new(),
+            chunk_start: Lsn::INVALID,
+            chunk_size: CHUNK_MIN,
+            verified: None,
+            assembly: None,
+            given_up: None,
+        }
+    }
+
+    /// Goes to `at`: where a record starts, or the end of one. `previous` is the start of the record before, if known.
+    pub fn seek(&mut self, at: Lsn, previous: Option<Lsn>) {
+        self.next = at;
+        self.previous = previous;
+        self.assembly = None;
+        self.given_up = None;
+        self.forget_chunk();
+    }
+
+    /// Where the next record is expected: the end of the last.
+    pub const fn position(&self) -> Lsn {
+        self.next
+    }
+    /// The start of the last record, None after a jump.
+    pub const fn previous(&self) -> Option<Lsn> {
+        self.previous
+    }
+    /// The timeline of the page that was read last.
+    pub fn page_timeline(&self) -> Option<TimelineId> {
+        self.verified.as_ref().map(|(_, header)| header.timeline)
+    }
+    /// The source.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+    /// The source, to raise its bound or change its history.
+    pub const fn source_mut(&mut self) -> &mut S {
+        &mut self.source
+    }
+    /// A point up to which (exclusive) the log is known to have been flushed; it never goes back.
+    pub fn prove_flush(&mut self, flushed: Lsn) {
+        self.options.proven_flush = self.options.proven_flush.max(flushed);
+    }
+
+    /// The next record, or the end of the log. After an end or an error it may be called again: it tries at the same place.
+    #[allow(clippy::should_implement_trait, reason = "an end is not final and errors are told apart")]
+    pub fn next(&mut self) -> Result<Next, ReadError> {
+        match self.read_record() {
+            Ok(record) => Ok(Next::Record(record)),
+            Err(Stop::Source(error)) => {
+                self.forget_chunk();
+                Err(error.into())
+            }
+            Err(Stop::Starved(at)) => {
+                let broken = self
+                    .assembly
+                    .as_ref()
+                    .map(|assembly| BrokenRecord { start: assembly.start, missing_at: assembly.page });
+                let torn = broken.is_some() || self.given_up.is_some();
+                self.forget_chunk();
+                let broken = broken.or_else(|| self.broken_before());
+                Ok(Next::End(EndOfWal { at: self.next, reason: EndReason::NotYet { at }, torn, broken }))
+            }
+            Err(Stop::Bad(damage)) => self.ended(damage),
+        }
+    }
+
+    /// The first record that starts at or after `from`; the reader goes on behind it.
+    pub fn find_next_record(&mut self, from: Lsn) -> Result<Next, ReadError> {
+        self.seek(from, None);
+        match self.first_record_on(from.page_start()) {
+            Ok(start) => self.seek(start, None),
+            Err(Stop::Source(error)) => return Err(error.into()),
+            Err(Stop::Starved(at)) => {
+                let reason = EndReason::NotYet { at };
+                return Ok(Next::End(EndOfWal { at: from, reason, torn: false, broken: None }));
+            }
+            Err(Stop::Bad(damage)) => return self.ended(damage),
+        }
+        loop {
+            match self.next()? {
+                Next::Record(record) if record.start() < from => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Looks behind a bad spot for a record that was written after it: whole, in its place, and chained to a record at or after `bad`.
+    /// Such a record says that the log went on, and what it carries may prove that the bad spot was flushed; its mere presence does not,
+    /// since pages reach the disk in any order. Pages up to `until` are tried. The reader is at `bad` afterwards.
+    pub fn find_record_behind(&mut self, bad: Lsn, until: Lsn) -> Result<Option<Record>, SourceError> {
+        let mut page = bad.page_start() + PAGE_SIZE as u64;
+        let mut found = None;
+        while page < until && found.is_none() {
+            self.seek(page, None);
+            match self.first_record_on(page).and_then(|start| {
+                self.seek(start, None);
+                self.read_record()
+            }) {
+                Ok(record) if record.previous() >= bad => found = Some(record),
+                Err(Stop::Source(error)) => {
+                    self.seek(bad, None);
+                    return Err(error);
+                }
+                Err(Stop::Starved(_)) => break,
+                Ok(_) | Err(Stop::Bad(_)) => page = page + PAGE_SIZE as u64,
+            }
+        }
+        self.seek(bad, None);
+        Ok(found)
+    }
+
+    /// Tells damage from the end of the log.
+    fn ended(&mut self, damage: Damage) -> Result<Next, ReadError> {
+        let assembly = self.assembly.take();
+        let record_start = assembly.as_ref().map_or(self.next, |assembly| assembly.start);
+        let clean = assembly.is_none() && self.given_up.is_none() && self.is_untouched(&damage);
+        self.forget_chunk();
+        if record_start < self.options.proven_flush {
+            let proven_flush = self.options.proven_flush;
+            return Err(ReadError::Corrupt { damage, at: self.next, proven_flush });
+        }
+        let broken = assembly
+            .filter(|assembly| !assembly.bytes.is_empty())
+            .map(|assembly| BrokenRecord { start: assembly.start, missing_at: assembly.page })
+            .or_else(|| self.broken_before());
+        let reason = EndReason::Invalid(damage);
+        Ok(Next::End(EndOfWal { at: self.next, reason, torn: !clean, broken }))
+    }
+
+    fn broken_before(&self) -> Option<BrokenRecord> {
+        self.given_up.map(|start| BrokenRecord { start, missing_at: self.next.page_start() })
+    }
+
+    /// Whether nothing was ever written where the next record belongs: zeros, or a page of a recycled segment.
+    fn is_untouched(&self, damage: &Damage) -> bool {
+        let offset = usize::try_from(damage.at.bytes_since(self.chunk_start)).unwrap_or(usize::MAX);
+        let zeros = |len: usize| {
+            let bytes = self.chunk.get(offset..).unwrap_or_default();
+            bytes.iter().take(len).all(|byte| *byte == 0)
+        };
+        match damage.defect {
+            Defect::NoRecord => zeros(RECORD_HEADER_SIZE.min(PAGE_SIZE - damage.at.page_offset())),
+            Defect::Page(PageDefect::Magic { found: 0 }) => zeros(PAGE_SIZE),
+            Defect::Page(PageDefect::Address { expected, found }) => found < expected,
+            _ => false,
+        }
+    }
+
+    fn forget_chunk(&mut self) {
+        self.chunk = Bytes::new();
+        self.chunk_size = CHUNK_MIN;
+        self.verified = None;
+    }
+
+    /// Makes `need` bytes of the page at `page` readable; returns all that are at hand.
+    fn page_bytes(&mut self, page: Lsn, need: usize) -> Result<Bytes, Stop> {
+        let at_hand = |reader: &Self| {
+            let offset = usize::try_from(page.bytes_since(reader.chunk_start)).ok()?;
+            let end = reader.chunk.len().min(offset.saturating_add(PAGE_SIZE));
+            (page >= reader.chunk_start && offset.saturating_add(need) <= end)
+                .then(|| reader.chunk.slice(offset..end))
+        };
+        if let Some(bytes) = at_hand(self) {
+            return Ok(bytes);
+        }
+        let follows = !self.chunk.is_empty() && page == self.chunk_start + self.chunk.len() as u64;
+        self.chunk_size = if follows { (self.chunk_size * 2).min(CHUNK_MAX) } else { CHUNK_MIN };
+        let mut buffer = vec![0; self.chunk_size];
+        let mut got = 0;
+        while got < need {
+            let rest = buffer.get_mut(got..).unwrap_or_default();
+            match self.source.read(page + got as u64, rest).map_err(Stop::Source)? {
+                0 => break,
+                more => got += more,
+            }
+        }
+        buffer.truncate(got);
+        self.chunk = Bytes::from(buffer);
+        self.chunk_start = page;
+        at_hand(self).ok_or(Stop::Starved(page + got as u64))
+    }
+
+    /// The verified header of the page at `page`.
+    fn page_header(&mut self, page: Lsn) -> Result<PageHeader, Stop> {
+        if let Some((verified, header)) = self.verified
+            && verified == page
+        {
+            return Ok(header);
+        }
+        let segment_size = self.options.segment_size;
+        let bytes = self.page_bytes(page, header_size_at(page, segment_size))?;
+        let expectation = PageExpectation {
+            address: page,
+            segment_size,
+            timeline: self.source.timeline_at(page),
+            system_id: self.options.system_id,
+        };
+        let header = PageHeader::decode(&bytes).map_err(|defect| Stop::bad(page, defect))?;
+        header.verify(&expectation).map_err(|defect| Stop::bad(page, defect))?;
+        if let Some((before, last)) = self.verified
+            && (before < page) != (last.timeline <= header.timeline)
+            && last.timeline != header.timeline
+        {
+            let defect = PageDefect::Timeline { expected: last.timeline, found: header.timeline };
+            return Err(Stop::bad(page, defect));
+        }
+        self.verified = Some((page, header));
+        Ok(header)
+    }
+
+    /// The first position on or behind `page` where a record starts.
+    fn first_record_on(&mut self, mut page: Lsn) -> Result<Lsn, Stop> {
+        loop {
+            let header = self.page_header(page)?;
+            let body = PAGE_SIZE - header.size();
+            let remaining = usize::try_from(header.remaining).unwrap_or(usize::MAX);
+            if remaining < body {
+                let start = page + (header.size() + remaining) as u64;
+                return Ok(record_start(start, self.options.segment_size));
+            }
+            page = page + PAGE_SIZE as u64;
+        }
+    }
+
+    fn read_record(&mut self) -> Result<Record, Stop> {
+        loop {
+            let assembly = match self.assembly.take() {
+                Some(assembly) => assembly,
+                None => match self.begin_record()? {
+                    Begun::Whole(record) => return self.accept(record),
+                    Begun::Continues(assembly) => assembly,
+                },
+            };
+            let start = assembly.start;
+            self.assembly = Some(assembly);
+            match self.assemble()? {
+                Some(record) => {
+                    let accepted = self.accept(record)?;
+                    self.assembly = None;
+                    return Ok(accepted);
+                }
+                None => {
+                    // The rest was given up: the log goes on with the record on this page.
+                    let page = self.assembly.take().map_or(start.page_start(), |assembly| assembly.page);
+                    self.next = page;
+                    self.given_up = Some(start);
+                }
+            }
+        }
+    }
+
+    /// Reads the start of the record at `next`.
+    fn begin_record(&mut self) -> Result<Begun, Stop> {
+        let start = record_start(self.next, self.options.segment_size);
+        let page = start.page_start();
+        let header = self.page_header(page)?;
+        if header.flags.has(PageFlags::CONTRECORD) && start.page_offset() == header.size() {
+            let defect = Defect::UnexpectedContinuation { remaining: header.remaining };
+            return Err(Stop::bad(page, defect));
+        }
+        let offset = start.page_offset();
+        let bytes = self.page_bytes(page, offset + 4)?;
+        let length = Fields::new(bytes.get(offset..).unwrap_or_default()).u32().unwrap_or(0);
+        self.check_length(start, length)?;
+        let whole = usize::try_from(length).unwrap_or(usize::MAX);
+        let here = (PAGE_SIZE - offset).min(whole);
+        let bytes = self.page_bytes(page, offset + here)?.slice(offset..offset + here);
+        if here >= RECORD_HEADER_SIZE {
+            self.check_header(start, &bytes)?;
+        }
+        if here == whole {
+            return Ok(Begun::Whole(self.decode(start, length, bytes)?));
+        }
+        let mut buffer = Vec::with_capacity(whole.min(ASSEMBLY_MIN));
+        buffer.extend_from_slice(&bytes);
+        Ok(Begun::Continues(Assembly { start, length, bytes: buffer, page: page + PAGE_SIZE as u64 }))
+    }
+
+    /// Continues the record in `assembly` page by page. None: its rest was given up, and `assembly.page` says where.
+    fn assemble(&mut self) -> Result<Option<Record>, Stop> {
+        loop {
+            let Some(assembly) = &self.assembly else { return Ok(None) };
+            let (start, length, page, got) =
+                (assembly.start, assembly.length, assembly.page, assembly.bytes.len());
+            let remaining = length.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX));
+            let header = self.page_header(page)?;
+            if header.flags.has(PageFlags::OVERWRITE_CONTRECORD) {
+                return Ok(None);
+            }
+            if !header.flags.has(PageFlags::CONTRECORD) {
+                return Err(Stop::bad(page, Defect::NoContinuation { expected: remaining }));
+            }
+            if header.remaining != remaining {
+                let defect = Defect::ContinuationLength { expected: remaining, found: header.remaining };
+                return Err(Stop::bad(page, defect));
+            }
+            let size = header.size();
+            let here = (PAGE_SIZE - size).min(usize::try_from(remaining).unwrap_or(usize::MAX));
+            let bytes = self.page_bytes(page, size + here)?.slice(size..size + here);
+            let Some(assembly) = &mut self.assembly else { return Ok(None) };
+            assembly.bytes.extend_from_slice(&bytes);
+            let header_came = got < RECORD_HEADER_SIZE && assembly.bytes.len() >= RECORD_HEADER_SIZE;
+            let complete = here == usize::try_from(remaining).unwrap_or(usize::MAX);
+            if !complete {
+                assembly.page = page + PAGE_SIZE as u64;
+            }
+            let head = header_came.then(|| Bytes::copy_from_slice(&assembly.bytes));
+            if complete {
+                let bytes = Bytes::from(std::mem::take(&mut assembly.bytes));
+                // Keeps the assembly marked as begun, for whoever asks what was broken.
+                assembly.bytes.push(0);
+                self.check_header(start, &bytes)?;
+                return self.decode(start, length, bytes).map(Some);
+            }
+            if let Some(head) = head {
+                self.check_header(start, &head)?;
+            }
+        }
+    }
+
+    fn check_length(&self, start: Lsn, length: u32) -> Result<(), Stop> {
+        let limit = self.options.record_size_max;
+        let expected = RECORD_HEADER_SIZE as u32;
+        let defect = match length {
+            0 => Defect::NoRecord,
+            found if found < expected => Defect::LengthTooShort { expected, found },
+            found if found > limit => Defect::LengthTooLong { limit, found },
+            _ => return Ok(()),
+        };
+        Err(Stop::bad(start, defect))
+    }
+
+    /// What can be said of a record before its checksum is known.
+    fn check_header(&self, start: Lsn, bytes: &[u8]) -> Result<(), Stop> {
+        let header =
+            RecordHeader::decode(bytes).map_err(|short| Stop::bad(start, RecordDefect::from(short)))?;
+        if Rmgr::from_number(header.rmgr_number).is_none() {
+            return Err(Stop::bad(start, RecordDefect::Rmgr { found: header.rmgr_number }));
+        }
+        match self.previous {
+            Some(expected) if header.previous != expected => {
+                Err(Stop::bad(start, Defect::Previous { expected, found: header.previous }))
+            }
+            None if header.previous >= start => {
+                Err(Stop::bad(start, Defect::PreviousAhead { found: header.previous }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn decode(&self, start: Lsn, length: u32, bytes: Bytes) -> Result<Record, Stop> {
+        let segment_size = self.options.segment_size;
+        let end = record_end(start, length, segment_size);
+        let mut record = Record::decode(start, end, bytes).map_err(|defect| Stop::bad(start, defect))?;
+        if record.is_switch() && segment_size.offset_of(end) != 0 {
+            record.set_end(segment_size.start_of(segment_size.segment_of(end).next()));
+        }
+        Ok(record)
+    }
+
+    /// Takes a verified record as the next one.
+    fn accept(&mut self, mut record: Record) -> Result<Record, Stop> {
+        if let Some(expected) = self.given_up {
+            match XlogRecord::parse(&record) {
+                Ok(XlogRecord::OverwriteContrecord { overwritten, .. }) if overwritten == expected => {
+                    record.set_overwrites(expected);
+                }
+                _ => return Err(Stop::bad(record.start(), Defect::NoOverwrite { expected })),
+            }
+            self.given_up = None;
+        }
+        self.next = record.end();
+        self.previous = Some(record.start());
+        Ok(record)
+    }
+}
+
+/// What the first page of a record gives.
+enum Begun {
+    /// All of it.
+    Whole(Record),
+    /// Its beginning.
+    Continues(Assembly),
+}
