@@ -32,6 +32,9 @@ pub use ids::{
 pub use page::{PageFlags, PageHeader};
 pub use positions::{Positions, StandbyPositions};
 pub use raw_writer::{RawConfig, RawWriter};
+pub use reader::{
+    EndOfWal, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalBytes, WalReader, WalSource,
+};
 pub use record::{Block, BlockRef, EncodedRecord, PageImage, Record, RecordBuilder, Rmgr};
 pub use segments::{Removed, Retention, SegmentFile, SegmentFolder};
 pub use watermark::{Stopped, Watermark};

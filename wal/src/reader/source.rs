@@ -99,7 +99,6 @@ pub struct SegmentFiles {
 #[derive(Clone, Debug)]
 struct OpenSegment {
     segment: SegmentNumber,
-    timeline: TimelineId,
     /// Bytes from here on belong to a later timeline.
     end: Option<Lsn>,
     file: SharedFile,
@@ -156,7 +155,7 @@ impl SegmentFiles {
             let path = self.pg_wal.join(segment.file_name(timeline, self.segment_size));
             match self.disk.open(&path, OpenMode::Read) {
                 Ok(file) => {
-                    let open = OpenSegment { segment, timeline, end, file, path };
+                    let open = OpenSegment { segment, end, file, path };
                     self.open = Some(open.clone());
                     return Ok(Some(open));
                 }

@@ -130,10 +130,10 @@ impl<S: WalSource> WalReader<S> {
                 let broken = self
                     .assembly
                     .as_ref()
-                    .map(|assembly| BrokenRecord { start: assembly.start, missing_at: assembly.page });
-                let torn = broken.is_some() || self.given_up.is_some();
+                    .map(|assembly| BrokenRecord { start: assembly.start, missing_at: assembly.page })
+                    .or_else(|| self.broken_before());
+                let torn = broken.is_some() || self.has_begun();
                 self.forget_chunk();
-                let broken = broken.or_else(|| self.broken_before());
                 Ok(Next::End(EndOfWal { at: self.next, reason: EndReason::NotYet { at }, torn, broken }))
             }
             Err(Stop::Bad(damage)) => self.ended(damage),
@@ -196,7 +196,6 @@ impl<S: WalSource> WalReader<S> {
             return Err(ReadError::Corrupt { damage, at: self.next, proven_flush });
         }
         let broken = assembly
-            .filter(|assembly| !assembly.bytes.is_empty())
             .map(|assembly| BrokenRecord { start: assembly.start, missing_at: assembly.page })
             .or_else(|| self.broken_before());
         let reason = EndReason::Invalid(damage);
@@ -220,6 +219,14 @@ impl<S: WalSource> WalReader<S> {
             Defect::Page(PageDefect::Address { expected, found }) => found < expected,
             _ => false,
         }
+    }
+
+    /// Whether some bytes of a next record are at hand, though too few.
+    fn has_begun(&self) -> bool {
+        let start = record_start(self.next, self.options.segment_size);
+        let offset = usize::try_from(start.bytes_since(self.chunk_start)).unwrap_or(usize::MAX);
+        let rest = self.chunk.get(offset..).unwrap_or_default();
+        start >= self.chunk_start && rest.iter().any(|byte| *byte != 0)
     }
 
     fn forget_chunk(&mut self) {
@@ -300,33 +307,30 @@ impl<S: WalSource> WalReader<S> {
 
     fn read_record(&mut self) -> Result<Record, Stop> {
         loop {
-            let assembly = match self.assembly.take() {
+            let mut assembly = match self.assembly.take() {
                 Some(assembly) => assembly,
                 None => match self.begin_record()? {
-                    Begun::Whole(record) => return self.accept(record),
-                    Begun::Continues(assembly) => assembly,
+                    Ok(record) => return self.accept(record),
+                    Err(assembly) => assembly,
                 },
             };
-            let start = assembly.start;
-            self.assembly = Some(assembly);
-            match self.assemble()? {
-                Some(record) => {
-                    let accepted = self.accept(record)?;
-                    self.assembly = None;
-                    return Ok(accepted);
-                }
-                None => {
+            match self.assemble(&mut assembly) {
+                Ok(Some(record)) => return self.accept(record),
+                Ok(None) => {
                     // The rest was given up: the log goes on with the record on this page.
-                    let page = self.assembly.take().map_or(start.page_start(), |assembly| assembly.page);
-                    self.next = page;
-                    self.given_up = Some(start);
+                    self.next = assembly.page;
+                    self.given_up = Some(assembly.start);
+                }
+                Err(stop) => {
+                    self.assembly = Some(assembly);
+                    return Err(stop);
                 }
             }
         }
     }
 
-    /// Reads the start of the record at `next`.
-    fn begin_record(&mut self) -> Result<Begun, Stop> {
+    /// Reads the record at `next` if its page holds all of it, or else its beginning.
+    fn begin_record(&mut self) -> Result<Result<Record, Assembly>, Stop> {
         let start = record_start(self.next, self.options.segment_size);
         let page = start.page_start();
         let header = self.page_header(page)?;
@@ -342,23 +346,21 @@ impl<S: WalSource> WalReader<S> {
         let here = (PAGE_SIZE - offset).min(whole);
         let bytes = self.page_bytes(page, offset + here)?.slice(offset..offset + here);
         if here >= RECORD_HEADER_SIZE {
-            self.check_header(start, &bytes)?;
+            check_header(self.previous, start, &bytes)?;
         }
         if here == whole {
-            return Ok(Begun::Whole(self.decode(start, length, bytes)?));
+            return self.decode(start, length, bytes).map(Ok);
         }
         let mut buffer = Vec::with_capacity(whole.min(ASSEMBLY_MIN));
         buffer.extend_from_slice(&bytes);
-        Ok(Begun::Continues(Assembly { start, length, bytes: buffer, page: page + PAGE_SIZE as u64 }))
+        Ok(Err(Assembly { start, length, bytes: buffer, page: page + PAGE_SIZE as u64 }))
     }
 
-    /// Continues the record in `assembly` page by page. None: its rest was given up, and `assembly.page` says where.
-    fn assemble(&mut self) -> Result<Option<Record>, Stop> {
+    /// Continues a record page by page. None: its rest was given up, and `assembly.page` says where.
+    fn assemble(&mut self, assembly: &mut Assembly) -> Result<Option<Record>, Stop> {
         loop {
-            let Some(assembly) = &self.assembly else { return Ok(None) };
-            let (start, length, page, got) =
-                (assembly.start, assembly.length, assembly.page, assembly.bytes.len());
-            let remaining = length.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX));
+            let (page, got) = (assembly.page, assembly.bytes.len());
+            let remaining = assembly.length.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX));
             let header = self.page_header(page)?;
             if header.flags.has(PageFlags::OVERWRITE_CONTRECORD) {
                 return Ok(None);
@@ -371,26 +373,18 @@ impl<S: WalSource> WalReader<S> {
                 return Err(Stop::bad(page, defect));
             }
             let size = header.size();
-            let here = (PAGE_SIZE - size).min(usize::try_from(remaining).unwrap_or(usize::MAX));
+            let missing = usize::try_from(remaining).unwrap_or(usize::MAX);
+            let here = (PAGE_SIZE - size).min(missing);
             let bytes = self.page_bytes(page, size + here)?.slice(size..size + here);
-            let Some(assembly) = &mut self.assembly else { return Ok(None) };
             assembly.bytes.extend_from_slice(&bytes);
-            let header_came = got < RECORD_HEADER_SIZE && assembly.bytes.len() >= RECORD_HEADER_SIZE;
-            let complete = here == usize::try_from(remaining).unwrap_or(usize::MAX);
-            if !complete {
-                assembly.page = page + PAGE_SIZE as u64;
+            if got < RECORD_HEADER_SIZE && assembly.bytes.len() >= RECORD_HEADER_SIZE {
+                check_header(self.previous, assembly.start, &assembly.bytes)?;
             }
-            let head = header_came.then(|| Bytes::copy_from_slice(&assembly.bytes));
-            if complete {
+            if here == missing {
                 let bytes = Bytes::from(std::mem::take(&mut assembly.bytes));
-                // Keeps the assembly marked as begun, for whoever asks what was broken.
-                assembly.bytes.push(0);
-                self.check_header(start, &bytes)?;
-                return self.decode(start, length, bytes).map(Some);
+                return self.decode(assembly.start, assembly.length, bytes).map(Some);
             }
-            if let Some(head) = head {
-                self.check_header(start, &head)?;
-            }
+            assembly.page = page + PAGE_SIZE as u64;
         }
     }
 
@@ -404,24 +398,6 @@ impl<S: WalSource> WalReader<S> {
             _ => return Ok(()),
         };
         Err(Stop::bad(start, defect))
-    }
-
-    /// What can be said of a record before its checksum is known.
-    fn check_header(&self, start: Lsn, bytes: &[u8]) -> Result<(), Stop> {
-        let header =
-            RecordHeader::decode(bytes).map_err(|short| Stop::bad(start, RecordDefect::from(short)))?;
-        if Rmgr::from_number(header.rmgr_number).is_none() {
-            return Err(Stop::bad(start, RecordDefect::Rmgr { found: header.rmgr_number }));
-        }
-        match self.previous {
-            Some(expected) if header.previous != expected => {
-                Err(Stop::bad(start, Defect::Previous { expected, found: header.previous }))
-            }
-            None if header.previous >= start => {
-                Err(Stop::bad(start, Defect::PreviousAhead { found: header.previous }))
-            }
-            _ => Ok(()),
-        }
     }
 
     fn decode(&self, start: Lsn, length: u32, bytes: Bytes) -> Result<Record, Stop> {
@@ -451,10 +427,19 @@ impl<S: WalSource> WalReader<S> {
     }
 }
 
-/// What the first page of a record gives.
-enum Begun {
-    /// All of it.
-    Whole(Record),
-    /// Its beginning.
-    Continues(Assembly),
+/// What can be said of a record before its checksum is known.
+fn check_header(previous: Option<Lsn>, start: Lsn, bytes: &[u8]) -> Result<(), Stop> {
+    let header = RecordHeader::decode(bytes).map_err(|short| Stop::bad(start, RecordDefect::from(short)))?;
+    if Rmgr::from_number(header.rmgr_number).is_none() {
+        return Err(Stop::bad(start, RecordDefect::Rmgr { found: header.rmgr_number }));
+    }
+    match previous {
+        Some(expected) if header.previous != expected => {
+            Err(Stop::bad(start, Defect::Previous { expected, found: header.previous }))
+        }
+        None if header.previous >= start => {
+            Err(Stop::bad(start, Defect::PreviousAhead { found: header.previous }))
+        }
+        _ => Ok(()),
+    }
 }
