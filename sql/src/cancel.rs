@@ -1,0 +1,132 @@
+//! Telling a session's running statement to stop, from another task.
+
+use crate::error::{Severity, SqlError, sqlstate};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use tokio::sync::Notify;
+
+/// Why a statement is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelReason {
+    /// A CancelRequest or pg_cancel_backend().
+    User,
+    /// statement_timeout.
+    StatementTimeout,
+    /// lock_timeout.
+    LockTimeout,
+    /// pg_terminate_backend() or a fast shutdown: the session ends.
+    Terminate,
+    /// Replay on a standby needs what the statement still looks at.
+    RecoveryConflict,
+}
+
+impl CancelReason {
+    const ALL: [Self; 5] =
+        [Self::User, Self::StatementTimeout, Self::LockTimeout, Self::Terminate, Self::RecoveryConflict];
+
+    /// What the client is told.
+    pub fn error(self) -> SqlError {
+        let (code, message) = match self {
+            Self::User => (sqlstate::QUERY_CANCELED, "canceling statement due to user request"),
+            Self::StatementTimeout => (sqlstate::QUERY_CANCELED, "canceling statement due to statement timeout"),
+            Self::LockTimeout => (sqlstate::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout"),
+            Self::Terminate => ("57P01", "terminating connection due to administrator command"),
+            Self::RecoveryConflict => {
+                (sqlstate::SERIALIZATION_FAILURE, "canceling statement due to conflict with recovery")
+            }
+        };
+        let mut error = SqlError::new(code, message);
+        if self == Self::Terminate {
+            error.fields_mut().severity = Severity::Fatal;
+        }
+        if self == Self::RecoveryConflict {
+            error = error.with_detail("User query might have needed to see row versions that must be removed.");
+        }
+        error
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// 0, or 1 + the reason's place in `CancelReason::ALL`.
+    reason: AtomicU8,
+    wake: Notify,
+}
+
+/// A handle on a session's current statement. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Canceller(Arc<State>);
+
+impl Canceller {
+    /// Stops what runs now; if nothing runs, what runs next (until [`Canceller::clear`]). The first reason stays.
+    pub fn cancel(&self, reason: CancelReason) {
+        let number = CancelReason::ALL.iter().position(|one| *one == reason).map_or(0, |at| at + 1);
+        let number = u8::try_from(number).unwrap_or(1);
+        // A late Terminate still replaces a lesser reason.
+        if reason == CancelReason::Terminate {
+            self.0.reason.store(number, Ordering::Release);
+        } else {
+            let _ = self.0.reason.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        self.0.wake.notify_waiters();
+    }
+
+    /// Forgets a cancellation that met nothing; the server calls this when a new query message begins. Terminate stays.
+    pub fn clear(&self) {
+        if self.reason() != Some(CancelReason::Terminate) {
+            self.0.reason.store(0, Ordering::Release);
+        }
+    }
+
+    /// The pending reason.
+    pub fn reason(&self) -> Option<CancelReason> {
+        let number = self.0.reason.load(Ordering::Acquire);
+        CancelReason::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+
+    /// Fails if a cancellation is pending; long loops call this.
+    pub fn check(&self) -> Result<(), SqlError> {
+        match self.reason() {
+            None => Ok(()),
+            Some(reason) => Err(reason.error()),
+        }
+    }
+
+    /// Waits for a cancellation. Cancel safe.
+    pub async fn cancelled(&self) -> CancelReason {
+        loop {
+            let woken = self.0.wake.notified();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            if let Some(reason) = self.reason() {
+                return reason;
+            }
+            woken.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_waiter_is_told_the_first_reason_and_terminate_overrides_it() {
+        let canceller = Canceller::default();
+        assert_eq!(canceller.reason(), None);
+        let waiter = tokio::spawn({
+            let canceller = canceller.clone();
+            async move { canceller.cancelled().await }
+        });
+        tokio::task::yield_now().await;
+        canceller.cancel(CancelReason::StatementTimeout);
+        canceller.cancel(CancelReason::User);
+        assert_eq!(waiter.await.unwrap(), CancelReason::StatementTimeout);
+        canceller.clear();
+        assert!(canceller.check().is_ok());
+        canceller.cancel(CancelReason::User);
+        canceller.cancel(CancelReason::Terminate);
+        canceller.clear();
+        assert_eq!(canceller.reason(), Some(CancelReason::Terminate));
+    }
+}

@@ -1,0 +1,164 @@
+//! What a session hands to the protocol: prepared statements, portals, result columns, command tags, sinks.
+
+use crate::error::Result;
+use datum::{Datum, Type};
+use std::fmt;
+use std::sync::Arc;
+
+/// One column of a result: what RowDescription says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResultColumn {
+    /// The column's name.
+    pub name: String,
+    /// The table that it comes from unchanged, or 0.
+    pub table_oid: u32,
+    /// The attribute number there, or 0.
+    pub attribute: i16,
+    /// Its type with modifier.
+    pub ty: Type,
+}
+
+/// What the client must do with a portal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortalKind {
+    /// `fetch` gives rows (possibly none) and then a tag.
+    Rows,
+    /// `fetch` gives a tag alone (also for an empty query: [`CommandTag::Empty`]).
+    Command,
+    /// Send CopyInResponse (text format, this many columns), then feed `copy_feed` and end with `copy_finish` or `copy_fail`.
+    CopyIn {
+        /// Columns of each line.
+        columns: u16,
+    },
+    /// Send CopyOutResponse (text format), then `fetch`: data comes through [`RowSink::copy_data`]; end with CopyDone and the tag.
+    CopyOut {
+        /// Columns of each line.
+        columns: u16,
+    },
+}
+
+/// Whether a sink wants more at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    More,
+    /// The buffer is full enough: return [`Fetch::More`], so that it can be sent first.
+    Full,
+}
+
+/// Where rows go. The row or data handed over is always taken; `Flow` is about the next one.
+pub trait RowSink: Send {
+    /// One row, values in the order of the result columns.
+    fn row(&mut self, values: &[Datum]) -> Result<Flow>;
+    /// COPY TO STDOUT: the payload of one CopyData message (one line).
+    fn copy_data(&mut self, line: &[u8]) -> Flow;
+}
+
+/// How far a `fetch` came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// All is done; CommandComplete (or EmptyQueryResponse) with this tag. Inside an implicit transaction the
+    /// commit follows at `SqlSession::sync`.
+    Complete(CommandTag),
+    /// `max_rows` were given: PortalSuspended. (Also where the last row was the last one; the next fetch completes.)
+    Suspended,
+    /// The sink was full: send what it holds and call again with what is left of `max_rows`.
+    More,
+}
+
+/// The text of CommandComplete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandTag {
+    /// EmptyQueryResponse instead of CommandComplete.
+    Empty,
+    /// INSERT 0 n
+    Insert(u64),
+    /// UPDATE n
+    Update(u64),
+    /// DELETE n
+    Delete(u64),
+    /// SELECT n
+    Select(u64),
+    /// COPY n
+    Copy(u64),
+    /// The words alone: CREATE TABLE, BEGIN, ...
+    Words(&'static str),
+}
+
+impl fmt::Display for CommandTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => Ok(()),
+            Self::Insert(rows) => write!(f, "INSERT 0 {rows}"),
+            Self::Update(rows) => write!(f, "UPDATE {rows}"),
+            Self::Delete(rows) => write!(f, "DELETE {rows}"),
+            Self::Select(rows) => write!(f, "SELECT {rows}"),
+            Self::Copy(rows) => write!(f, "COPY {rows}"),
+            Self::Words(words) => f.write_str(words),
+        }
+    }
+}
+
+/// The letter of ReadyForQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionStatus {
+    /// `I`
+    Idle,
+    /// `T`
+    InTransaction,
+    /// `E`
+    Failed,
+}
+
+impl TransactionStatus {
+    /// The protocol's letter.
+    pub const fn letter(self) -> u8 {
+        match self {
+            Self::Idle => b'I',
+            Self::InTransaction => b'T',
+            Self::Failed => b'E',
+        }
+    }
+}
+
+/// An analysed statement; shared by the portals that run it.
+pub struct Prepared {
+    sql: Arc<str>,
+    parameters: Vec<Type>,
+    columns: Option<Vec<ResultColumn>>,
+}
+
+impl Prepared {
+    /// The statement's text.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+    /// For ParameterDescription and for decoding Bind's values.
+    pub fn parameter_types(&self) -> &[Type] {
+        &self.parameters
+    }
+    /// For RowDescription; None is NoData.
+    pub fn columns(&self) -> Option<&[ResultColumn]> {
+        self.columns.as_deref()
+    }
+}
+
+/// A statement with its parameters, running or about to.
+pub struct Portal {
+    prepared: Arc<Prepared>,
+}
+
+impl Portal {
+    /// The statement.
+    pub fn prepared(&self) -> &Arc<Prepared> {
+        &self.prepared
+    }
+    /// What to do with it.
+    pub fn kind(&self) -> PortalKind {
+        PortalKind::Command
+    }
+    /// Columns of its rows; None if it gives none.
+    pub fn columns(&self) -> Option<&[ResultColumn]> {
+        self.prepared.columns()
+    }
+}
