@@ -30,7 +30,7 @@ impl CancelReason {
             Self::User => (sqlstate::QUERY_CANCELED, "canceling statement due to user request"),
             Self::StatementTimeout => (sqlstate::QUERY_CANCELED, "canceling statement due to statement timeout"),
             Self::LockTimeout => (sqlstate::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout"),
-            Self::Terminate => ("57P01", "terminating connection due to administrator command"),
+            Self::Terminate => (sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command"),
             Self::RecoveryConflict => {
                 (sqlstate::SERIALIZATION_FAILURE, "canceling statement due to conflict with recovery")
             }

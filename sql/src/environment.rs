@@ -39,7 +39,7 @@ pub struct SettingLine {
 }
 
 /// The settings that statements consult all the time, already parsed. A new `Arc` whenever one of them changes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct QuickSettings {
     /// synchronous_commit.
     pub synchronous_commit: SyncLevel,
@@ -51,8 +51,9 @@ pub struct QuickSettings {
     pub work_mem_bytes: usize,
     /// lock_timeout in milliseconds; 0 is none.
     pub lock_timeout_ms: u64,
-    /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...).
-    pub format: Arc<datum::Style>,
+    /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...); `now_micros` is
+    /// filled in by the session.
+    pub style: Arc<datum::Style>,
 }
 
 /// Isolation levels by their SQL names.

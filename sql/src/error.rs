@@ -1,123 +1,131 @@
 //! Errors and notices as SQL clients see them: PostgreSQL's fields, SQLSTATEs and wording style.
 
+use datum::SqlState;
 use std::fmt;
 
 /// SQLSTATEs that this crate raises itself (PostgreSQL's errcodes).
 pub mod sqlstate {
+    use datum::SqlState;
     /// successful_completion
-    pub const SUCCESS: &str = "00000";
+    pub const SUCCESS: SqlState = SqlState::new(b"00000");
     /// warning
-    pub const WARNING: &str = "01000";
+    pub const WARNING: SqlState = SqlState::new(b"01000");
     /// feature_not_supported
-    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    pub const FEATURE_NOT_SUPPORTED: SqlState = SqlState::new(b"0A000");
     /// protocol_violation
-    pub const PROTOCOL_VIOLATION: &str = "08P01";
+    pub const PROTOCOL_VIOLATION: SqlState = SqlState::new(b"08P01");
     /// cardinality_violation
-    pub const CARDINALITY_VIOLATION: &str = "21000";
+    pub const CARDINALITY_VIOLATION: SqlState = SqlState::new(b"21000");
     /// string_data_right_truncation
-    pub const STRING_TOO_LONG: &str = "22001";
+    pub const STRING_TOO_LONG: SqlState = SqlState::new(b"22001");
     /// numeric_value_out_of_range
-    pub const NUMERIC_OUT_OF_RANGE: &str = "22003";
+    pub const NUMERIC_OUT_OF_RANGE: SqlState = SqlState::new(b"22003");
     /// character_not_in_repertoire
-    pub const BAD_ENCODING: &str = "22021";
+    pub const BAD_ENCODING: SqlState = SqlState::new(b"22021");
     /// invalid_parameter_value
-    pub const INVALID_PARAMETER_VALUE: &str = "22023";
+    pub const INVALID_PARAMETER_VALUE: SqlState = SqlState::new(b"22023");
     /// invalid_text_representation
-    pub const INVALID_TEXT: &str = "22P02";
+    pub const INVALID_TEXT: SqlState = SqlState::new(b"22P02");
     /// bad_copy_file_format
-    pub const BAD_COPY_FORMAT: &str = "22P04";
+    pub const BAD_COPY_FORMAT: SqlState = SqlState::new(b"22P04");
     /// not_null_violation
-    pub const NOT_NULL_VIOLATION: &str = "23502";
+    pub const NOT_NULL_VIOLATION: SqlState = SqlState::new(b"23502");
     /// unique_violation
-    pub const UNIQUE_VIOLATION: &str = "23505";
+    pub const UNIQUE_VIOLATION: SqlState = SqlState::new(b"23505");
     /// check_violation
-    pub const CHECK_VIOLATION: &str = "23514";
+    pub const CHECK_VIOLATION: SqlState = SqlState::new(b"23514");
     /// active_sql_transaction
-    pub const ACTIVE_TRANSACTION: &str = "25001";
+    pub const ACTIVE_TRANSACTION: SqlState = SqlState::new(b"25001");
     /// read_only_sql_transaction
-    pub const READ_ONLY: &str = "25006";
+    pub const READ_ONLY: SqlState = SqlState::new(b"25006");
     /// no_active_sql_transaction
-    pub const NO_ACTIVE_TRANSACTION: &str = "25P01";
+    pub const NO_ACTIVE_TRANSACTION: SqlState = SqlState::new(b"25P01");
     /// in_failed_sql_transaction
-    pub const FAILED_TRANSACTION: &str = "25P02";
+    pub const FAILED_TRANSACTION: SqlState = SqlState::new(b"25P02");
     /// invalid_sql_statement_name
-    pub const INVALID_STATEMENT_NAME: &str = "26000";
+    pub const INVALID_STATEMENT_NAME: SqlState = SqlState::new(b"26000");
     /// invalid_authorization_specification
-    pub const INVALID_AUTHORIZATION: &str = "28000";
+    pub const INVALID_AUTHORIZATION: SqlState = SqlState::new(b"28000");
     /// dependent_objects_still_exist
-    pub const DEPENDENT_OBJECTS: &str = "2BP01";
+    pub const DEPENDENT_OBJECTS: SqlState = SqlState::new(b"2BP01");
     /// invalid_savepoint_specification
-    pub const INVALID_SAVEPOINT: &str = "3B001";
+    pub const INVALID_SAVEPOINT: SqlState = SqlState::new(b"3B001");
     /// invalid_catalog_name
-    pub const INVALID_CATALOG_NAME: &str = "3D000";
+    pub const INVALID_CATALOG_NAME: SqlState = SqlState::new(b"3D000");
     /// invalid_schema_name
-    pub const INVALID_SCHEMA_NAME: &str = "3F000";
+    pub const INVALID_SCHEMA_NAME: SqlState = SqlState::new(b"3F000");
     /// serialization_failure
-    pub const SERIALIZATION_FAILURE: &str = "40001";
+    pub const SERIALIZATION_FAILURE: SqlState = SqlState::new(b"40001");
     /// syntax_error
-    pub const SYNTAX_ERROR: &str = "42601";
+    pub const SYNTAX_ERROR: SqlState = SqlState::new(b"42601");
     /// insufficient_privilege
-    pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    pub const INSUFFICIENT_PRIVILEGE: SqlState = SqlState::new(b"42501");
+    /// reserved_name
+    pub const RESERVED_NAME: SqlState = SqlState::new(b"42939");
     /// invalid_name
-    pub const INVALID_NAME: &str = "42602";
+    pub const INVALID_NAME: SqlState = SqlState::new(b"42602");
     /// duplicate_column
-    pub const DUPLICATE_COLUMN: &str = "42701";
+    pub const DUPLICATE_COLUMN: SqlState = SqlState::new(b"42701");
     /// ambiguous_column
-    pub const AMBIGUOUS_COLUMN: &str = "42702";
+    pub const AMBIGUOUS_COLUMN: SqlState = SqlState::new(b"42702");
     /// undefined_column
-    pub const UNDEFINED_COLUMN: &str = "42703";
+    pub const UNDEFINED_COLUMN: SqlState = SqlState::new(b"42703");
     /// undefined_object
-    pub const UNDEFINED_OBJECT: &str = "42704";
+    pub const UNDEFINED_OBJECT: SqlState = SqlState::new(b"42704");
     /// duplicate_object
-    pub const DUPLICATE_OBJECT: &str = "42710";
+    pub const DUPLICATE_OBJECT: SqlState = SqlState::new(b"42710");
     /// duplicate_alias
-    pub const DUPLICATE_ALIAS: &str = "42712";
+    pub const DUPLICATE_ALIAS: SqlState = SqlState::new(b"42712");
     /// ambiguous_function
-    pub const AMBIGUOUS_FUNCTION: &str = "42725";
+    pub const AMBIGUOUS_FUNCTION: SqlState = SqlState::new(b"42725");
     /// grouping_error
-    pub const GROUPING_ERROR: &str = "42803";
+    pub const GROUPING_ERROR: SqlState = SqlState::new(b"42803");
     /// datatype_mismatch
-    pub const DATATYPE_MISMATCH: &str = "42804";
+    pub const DATATYPE_MISMATCH: SqlState = SqlState::new(b"42804");
     /// wrong_object_type
-    pub const WRONG_OBJECT_TYPE: &str = "42809";
+    pub const WRONG_OBJECT_TYPE: SqlState = SqlState::new(b"42809");
     /// cannot_coerce
-    pub const CANNOT_COERCE: &str = "42846";
+    pub const CANNOT_COERCE: SqlState = SqlState::new(b"42846");
     /// undefined_function
-    pub const UNDEFINED_FUNCTION: &str = "42883";
+    pub const UNDEFINED_FUNCTION: SqlState = SqlState::new(b"42883");
     /// undefined_table
-    pub const UNDEFINED_TABLE: &str = "42P01";
+    pub const UNDEFINED_TABLE: SqlState = SqlState::new(b"42P01");
     /// undefined_parameter
-    pub const UNDEFINED_PARAMETER: &str = "42P02";
+    pub const UNDEFINED_PARAMETER: SqlState = SqlState::new(b"42P02");
     /// duplicate_prepared_statement
-    pub const DUPLICATE_PREPARED_STATEMENT: &str = "42P05";
+    pub const DUPLICATE_PREPARED_STATEMENT: SqlState = SqlState::new(b"42P05");
     /// duplicate_table
-    pub const DUPLICATE_TABLE: &str = "42P07";
+    pub const DUPLICATE_TABLE: SqlState = SqlState::new(b"42P07");
     /// ambiguous_parameter
-    pub const AMBIGUOUS_PARAMETER: &str = "42P08";
+    pub const AMBIGUOUS_PARAMETER: SqlState = SqlState::new(b"42P08");
     /// invalid_column_reference
-    pub const INVALID_COLUMN_REFERENCE: &str = "42P10";
+    pub const INVALID_COLUMN_REFERENCE: SqlState = SqlState::new(b"42P10");
     /// invalid_table_definition
-    pub const INVALID_TABLE_DEFINITION: &str = "42P16";
+    pub const INVALID_TABLE_DEFINITION: SqlState = SqlState::new(b"42P16");
     /// indeterminate_datatype
-    pub const INDETERMINATE_DATATYPE: &str = "42P18";
+    pub const INDETERMINATE_DATATYPE: SqlState = SqlState::new(b"42P18");
     /// out_of_memory
-    pub const OUT_OF_MEMORY: &str = "53200";
+    pub const OUT_OF_MEMORY: SqlState = SqlState::new(b"53200");
     /// program_limit_exceeded
-    pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
+    pub const PROGRAM_LIMIT_EXCEEDED: SqlState = SqlState::new(b"54000");
     /// too_many_columns
-    pub const TOO_MANY_COLUMNS: &str = "54011";
+    pub const TOO_MANY_COLUMNS: SqlState = SqlState::new(b"54011");
+    /// statement_too_complex
+    pub const STATEMENT_TOO_COMPLEX: SqlState = SqlState::new(b"54001");
     /// object_not_in_prerequisite_state
-    pub const NOT_IN_PREREQUISITE_STATE: &str = "55000";
+    pub const NOT_IN_PREREQUISITE_STATE: SqlState = SqlState::new(b"55000");
     /// object_in_use
-    pub const OBJECT_IN_USE: &str = "55006";
+    pub const OBJECT_IN_USE: SqlState = SqlState::new(b"55006");
     /// lock_not_available
-    pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+    pub const LOCK_NOT_AVAILABLE: SqlState = SqlState::new(b"55P03");
     /// query_canceled
-    pub const QUERY_CANCELED: &str = "57014";
+    pub const QUERY_CANCELED: SqlState = SqlState::new(b"57014");
+    /// admin_shutdown
+    pub const ADMIN_SHUTDOWN: SqlState = SqlState::new(b"57P01");
     /// internal_error
-    pub const INTERNAL_ERROR: &str = "XX000";
+    pub const INTERNAL_ERROR: SqlState = SqlState::new(b"XX000");
     /// data_corrupted
-    pub const DATA_CORRUPTED: &str = "XX001";
+    pub const DATA_CORRUPTED: SqlState = SqlState::new(b"XX001");
 }
 
 /// How grave a report is, in PostgreSQL's words.
@@ -151,7 +159,7 @@ pub struct ErrorFields {
     /// Fields S and V.
     pub severity: Severity,
     /// Field C: five characters.
-    pub code: &'static str,
+    pub code: SqlState,
     /// Field M.
     pub message: String,
     /// Field D.
@@ -186,7 +194,7 @@ pub type Result<T, E = SqlError> = std::result::Result<T, E>;
 
 impl SqlError {
     /// An ERROR with a SQLSTATE and a primary message (lower case, no full stop).
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(code: SqlState, message: impl Into<String>) -> Self {
         Self(Box::new(ErrorFields {
             severity: Severity::Error,
             code,
@@ -204,7 +212,7 @@ impl SqlError {
     }
 
     /// A notice or warning.
-    pub fn report(severity: Severity, code: &'static str, message: impl Into<String>) -> Self {
+    pub fn report(severity: Severity, code: SqlState, message: impl Into<String>) -> Self {
         let mut report = Self::new(code, message);
         report.0.severity = severity;
         report
@@ -234,7 +242,7 @@ impl SqlError {
         &mut self.0
     }
     /// The SQLSTATE.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> SqlState {
         self.0.code
     }
     /// The primary message.
@@ -296,3 +304,25 @@ impl fmt::Display for SqlError {
 }
 
 impl std::error::Error for SqlError {}
+
+impl From<datum::Error> for SqlError {
+    fn from(error: datum::Error) -> Self {
+        let mut own = Self::new(error.state(), error.message());
+        own.0.detail = error.detail().map(str::to_owned);
+        own.0.hint = error.hint().map(str::to_owned);
+        own
+    }
+}
+
+impl From<storage::Error> for SqlError {
+    fn from(error: storage::Error) -> Self {
+        let state = <&[u8; 5]>::try_from(error.sqlstate().as_bytes()).map_or(sqlstate::INTERNAL_ERROR, SqlState::new);
+        let own = Self::new(state, error.to_string());
+        match error {
+            storage::Error::Deadlock { cycle } => {
+                own.with_detail(cycle).with_hint("See server log for query details.")
+            }
+            _ => own,
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod engine;
 mod environment;
 mod error;
 pub mod expr;
+mod parse;
 mod prepared;
 mod session;
 

@@ -34,6 +34,54 @@ use host::Timestamp;
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 
+/// A typed expression. Its owner adds the variants for operators, functions, casts and CASE.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// A value.
+    Const(Datum, Type),
+    /// A column of the current row.
+    Column {
+        /// Its place in the row.
+        index: usize,
+        /// Its type.
+        ty: Type,
+    },
+    /// A column of an enclosing query's row.
+    Outer {
+        /// 0 is the nearest.
+        depth: usize,
+        /// Its place in that row.
+        index: usize,
+        /// Its type.
+        ty: Type,
+    },
+    /// A parameter, counted from 0.
+    Param {
+        /// Its place among the parameters.
+        index: usize,
+        /// Its type; unknown until determined.
+        ty: Type,
+    },
+    /// The result of a subquery or of an awaited function, computed before the row's expressions.
+    Slot {
+        /// Its place among the slots.
+        index: usize,
+        /// Its type.
+        ty: Type,
+    },
+    /// The result of an aggregate over the current group.
+    Aggregate {
+        /// Its place among the query's aggregates.
+        index: usize,
+        /// Its type.
+        ty: Type,
+    },
+}
+
+/// A resolved aggregate function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Aggregate {}
+
 /// How a subquery stands in an expression.
 pub enum Subquery<'a> {
     /// `(SELECT ...)` as a value: NULL without a row, 21000 with two.
@@ -108,7 +156,7 @@ pub trait Facts: Send + Sync {
     /// Random bytes, for random() and gen_random_uuid().
     fn random(&self, bytes: &mut [u8]);
     /// How values print and are read.
-    fn format(&self) -> &datum::Style;
+    fn style(&self) -> &datum::Style;
     /// current_user.
     fn current_user(&self) -> &str;
     /// session_user.

@@ -1,0 +1,14 @@
+//! The catalogue: what tables, roles and databases there are, kept as rows in trees of its own and read as one
+//! immutable version.
+
+mod bootstrap;
+pub(crate) mod codec;
+mod model;
+pub(crate) mod store;
+
+pub use bootstrap::bootstrap;
+pub use model::Role;
+pub(crate) use model::{
+    BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, DatabaseEntry, FIRST_NORMAL_OID, INFORMATION_SCHEMA_OID, Layout,
+    PG_CATALOG_OID, POSTGRES_DATABASE, PUBLIC_OID, PrimaryKey, Relation,
+};

@@ -1,0 +1,202 @@
+//! What the catalogue says: relations with their columns and constraints, roles, databases.
+
+use crate::error::{Result, SqlError, sqlstate};
+use datum::key::KeyColumn;
+use datum::row::RowLayout;
+use datum::{Type, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use storage::TreeId;
+
+/// The OID of the database that sessions use.
+pub(crate) const POSTGRES_DATABASE: u32 = 5;
+/// The first OID given to what users create.
+pub(crate) const FIRST_NORMAL_OID: u32 = 16384;
+/// pg_catalog
+pub(crate) const PG_CATALOG_OID: u32 = 11;
+/// public
+pub(crate) const PUBLIC_OID: u32 = 2200;
+/// information_schema
+pub(crate) const INFORMATION_SCHEMA_OID: u32 = 13000;
+/// The bootstrap superuser.
+pub(crate) const BOOTSTRAP_ROLE_OID: u32 = 10;
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Column {
+    /// attnum, from 1; never used again after a DROP COLUMN.
+    pub(crate) number: i16,
+    pub(crate) name: String,
+    pub(crate) ty: Type,
+    pub(crate) not_null: bool,
+    /// The DEFAULT expression's text.
+    pub(crate) default: Option<String>,
+    /// What rows written before the column was added hold, as text of the column's type; None is NULL.
+    pub(crate) missing: Option<String>,
+    /// Dropped: the place in the row stays, always NULL in new rows.
+    pub(crate) dropped: bool,
+}
+
+/// The primary key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PrimaryKey {
+    /// The constraint's and index's OID.
+    pub(crate) oid: u32,
+    /// The constraint's and index's name.
+    pub(crate) name: String,
+    /// Places of its columns in `Relation::columns`, in key order.
+    pub(crate) columns: Vec<usize>,
+}
+
+/// A CHECK constraint.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Check {
+    pub(crate) oid: u32,
+    pub(crate) name: String,
+    /// The condition's text.
+    pub(crate) expression: String,
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Relation {
+    pub(crate) oid: u32,
+    pub(crate) name: String,
+    pub(crate) owner: u32,
+    /// Where its rows are.
+    pub(crate) tree: TreeId,
+    /// All columns ever, in order of their numbers.
+    pub(crate) columns: Vec<Column>,
+    pub(crate) primary_key: Option<PrimaryKey>,
+    pub(crate) checks: Vec<Check>,
+    /// How rows and keys are laid out; made by [`Relation::lay_out`].
+    pub(crate) layout: Layout,
+}
+
+/// Where each column of a table is found in its stored form.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Layout {
+    /// The key's columns; empty for a hidden row number.
+    pub(crate) key: Vec<KeyColumn>,
+    /// The value's columns.
+    pub(crate) row: RowLayout,
+    /// For each column its place in the value; None if only the key holds it.
+    pub(crate) in_row: Vec<Option<usize>>,
+    /// For each column its place in the key; None if it is not part of it.
+    pub(crate) in_key: Vec<Option<usize>>,
+    /// For each place in the value its column.
+    pub(crate) row_columns: Vec<usize>,
+}
+
+impl Layout {
+    /// Key columns whose key form loses nothing stand in the key alone.
+    pub(crate) fn new(columns: &[Column], primary_key: Option<&PrimaryKey>) -> Self {
+        let key_columns: &[usize] = primary_key.map_or(&[], |key| &key.columns);
+        let types: Vec<TypeId> = columns.iter().map(|column| column.ty.id).collect();
+        let of = |at: usize| types.get(at).copied().unwrap_or(TypeId::Unknown);
+        let in_key: Vec<Option<usize>> =
+            (0..columns.len()).map(|at| key_columns.iter().position(|key| *key == at)).collect();
+        let row_columns: Vec<usize> = in_key
+            .iter()
+            .enumerate()
+            .filter(|(at, in_key)| in_key.is_none() || !datum::key::is_lossless(of(*at)))
+            .map(|(at, _)| at)
+            .collect();
+        let row_types: Vec<TypeId> = row_columns.iter().map(|at| of(*at)).collect();
+        Self {
+            key: key_columns.iter().map(|at| KeyColumn::required(of(*at))).collect(),
+            row: RowLayout::new(&row_types),
+            in_row: (0..columns.len()).map(|at| row_columns.iter().position(|row| *row == at)).collect(),
+            in_key,
+            row_columns,
+        }
+    }
+}
+
+impl Relation {
+    /// Columns that are there, with their places in the row.
+    pub(crate) fn live_columns(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(|(_, column)| !column.dropped)
+    }
+    /// The place of a column by its name.
+    pub(crate) fn column(&self, name: &str) -> Option<usize> {
+        self.live_columns().find(|(_, column)| column.name == name).map(|(at, _)| at)
+    }
+    /// The place of a column by its name; 42703 if there is none.
+    pub(crate) fn require_column(&self, name: &str) -> Result<usize> {
+        self.column(name).ok_or_else(|| {
+            SqlError::new(
+                sqlstate::UNDEFINED_COLUMN,
+                format!("column \"{name}\" of relation \"{}\" does not exist", self.name),
+            )
+        })
+    }
+    /// Computes `layout` anew.
+    pub(crate) fn lay_out(&mut self) {
+        self.layout = Layout::new(&self.columns, self.primary_key.as_ref());
+    }
+}
+
+/// A role (pg_authid).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// pg_authid.oid
+    pub oid: u32,
+    /// rolname
+    pub name: String,
+    /// rolsuper
+    pub superuser: bool,
+    /// rolcanlogin
+    pub login: bool,
+    /// rolreplication
+    pub replication: bool,
+    /// rolcreaterole
+    pub create_role: bool,
+    /// rolcreatedb
+    pub create_database: bool,
+    /// rolinherit
+    pub inherit: bool,
+    /// rolconnlimit; -1 is none.
+    pub connection_limit: i32,
+    /// rolpassword: a SCRAM-SHA-256 verifier.
+    pub password: Option<String>,
+    /// rolvaliduntil
+    pub valid_until: Option<host::Timestamp>,
+}
+
+/// A database (pg_database).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DatabaseEntry {
+    pub(crate) oid: u32,
+    pub(crate) name: String,
+    pub(crate) owner: u32,
+    pub(crate) template: bool,
+    pub(crate) connections: bool,
+}
+
+/// One version of the whole catalogue.
+#[derive(Debug, Default)]
+pub(crate) struct Catalogue {
+    /// Counts up with every change that commits.
+    pub(crate) version: u64,
+    pub(crate) relations: HashMap<u32, Arc<Relation>>,
+    pub(crate) by_name: HashMap<String, u32>,
+    pub(crate) roles: HashMap<u32, Arc<Role>>,
+    pub(crate) databases: Vec<DatabaseEntry>,
+}
+
+impl Catalogue {
+    /// A user's table by its name.
+    pub(crate) fn relation(&self, name: &str) -> Option<&Arc<Relation>> {
+        self.relations.get(self.by_name.get(name)?)
+    }
+    /// A role by its name.
+    pub(crate) fn role(&self, name: &str) -> Option<&Arc<Role>> {
+        self.roles.values().find(|role| role.name == name)
+    }
+    /// Adds or replaces a table.
+    pub(crate) fn add_relation(&mut self, relation: Relation) {
+        self.by_name.insert(relation.name.clone(), relation.oid);
+        self.relations.insert(relation.oid, Arc::new(relation));
+    }
+}

@@ -1,0 +1,292 @@
+//! From text to statements: sqlparser for queries, DML and table definitions; hand-written parsing for the
+//! utility statements that it does not know or reads differently from PostgreSQL.
+
+mod copy;
+mod cursor;
+mod role;
+mod setting;
+mod source;
+mod statement;
+mod transaction;
+mod utility;
+
+pub(crate) use source::Source;
+pub(crate) use statement::{
+    Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropTarget, ExplainOptions,
+    Mode, RoleOption, SetTarget, Utility,
+};
+
+use crate::error::{Result, SqlError, sqlstate};
+use cursor::Cursor;
+use sqlparser::ast::{self, Statement};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::{Parser, ParserError, ParserOptions};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use std::sync::Arc;
+
+/// The most statements that one message may hold: each is parsed before the first runs.
+const STATEMENTS_MAX: usize = 10_000;
+
+/// One parsed statement.
+pub(crate) struct Parsed {
+    /// The message that it stands in, for error positions.
+    pub(crate) source: Source,
+    /// What it says.
+    pub(crate) command: Command,
+}
+
+/// Parses a message of any number of statements; empty ones are left out.
+pub(crate) fn parse(sql: &str) -> Result<Vec<Arc<Parsed>>> {
+    if sql.contains('\0') {
+        return Err(SqlError::new(sqlstate::BAD_ENCODING, "invalid byte sequence for encoding \"UTF8\": 0x00"));
+    }
+    let source = Source::new(sql);
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|error| source.lexical_error(&error))?;
+    let mut statements = Vec::new();
+    for part in tokens.split(|token| token.token == Token::SemiColon) {
+        if part.iter().all(|token| matches!(token.token, Token::Whitespace(_) | Token::EOF)) {
+            continue;
+        }
+        if statements.len() == STATEMENTS_MAX {
+            return Err(SqlError::new(
+                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                format!("a query string may hold at most {STATEMENTS_MAX} statements"),
+            ));
+        }
+        let command = parse_statement(&source, part)?;
+        statements.push(Arc::new(Parsed { source: source.clone(), command }));
+    }
+    Ok(statements)
+}
+
+/// Parses a scalar expression that the catalogue keeps as text (DEFAULT, CHECK).
+pub(crate) fn parse_expression(text: &str) -> Result<ast::Expr> {
+    let source = Source::new(text);
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        .tokenize_with_location()
+        .map_err(|error| source.lexical_error(&error))?;
+    let mut parser = parser(tokens);
+    parser.parse_expr().map_err(|error| source.syntax_error(&error))
+}
+
+pub(crate) fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
+    Parser::new(&PostgreSqlDialect {})
+        .with_options(ParserOptions::new().with_trailing_commas(false))
+        .with_tokens_with_locations(tokens)
+}
+
+/// Parses the tokens of one statement.
+fn parse_statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Command> {
+    let mut cursor = Cursor::new(source, tokens);
+    if let Some(command) = utility::parse(&mut cursor)? {
+        return Ok(command);
+    }
+    let mut parser = parser(tokens.to_vec());
+    let statement = parser.parse_statement().map_err(|error| source.syntax_error(&error))?;
+    let rest = parser.peek_token();
+    if rest.token != Token::EOF {
+        return Err(source.unexpected(&rest));
+    }
+    classify(statement)
+}
+
+/// Parses a query from all of `tokens`.
+pub(crate) fn parse_query(source: &Source, tokens: &[TokenWithSpan]) -> Result<Box<ast::Query>> {
+    let mut parser = parser(tokens.to_vec());
+    let query = parser.parse_query().map_err(|error| source.syntax_error(&error))?;
+    let rest = parser.peek_token();
+    if rest.token == Token::EOF { Ok(query) } else { Err(source.unexpected(&rest)) }
+}
+
+fn classify(statement: Statement) -> Result<Command> {
+    Ok(match statement {
+        Statement::Query(query) => Command::Query(query),
+        Statement::Insert(insert) => Command::Insert(Box::new(insert)),
+        Statement::Update(update) => Command::Update(Box::new(update)),
+        Statement::Delete(delete) => Command::Delete(Box::new(delete)),
+        Statement::CreateTable(table) => Command::CreateTable(Box::new(table)),
+        Statement::AlterTable(alter) => Command::AlterTable(Box::new(alter)),
+        Statement::Truncate(truncate) => Command::Truncate(Box::new(truncate)),
+        Statement::CreateIndex(_) => return Err(SqlError::unsupported("CREATE INDEX")),
+        Statement::CreateView(_) => return Err(SqlError::unsupported("CREATE VIEW")),
+        Statement::CreateSequence { .. } => return Err(SqlError::unsupported("CREATE SEQUENCE")),
+        Statement::CreateFunction(_) => return Err(SqlError::unsupported("CREATE FUNCTION")),
+        Statement::CreateExtension(_) => return Err(SqlError::unsupported("CREATE EXTENSION")),
+        Statement::CreateTrigger(_) => return Err(SqlError::unsupported("CREATE TRIGGER")),
+        Statement::CreateType { .. } => return Err(SqlError::unsupported("CREATE TYPE")),
+        Statement::CreateDomain(_) => return Err(SqlError::unsupported("CREATE DOMAIN")),
+        Statement::CreateSchema { .. } => return Err(SqlError::unsupported("CREATE SCHEMA")),
+        Statement::Merge(_) => return Err(SqlError::unsupported("MERGE")),
+        Statement::Call(_) => return Err(SqlError::unsupported("CALL")),
+        other => {
+            // Its own text begins with the words that name it.
+            let text = other.to_string();
+            let words: Vec<&str> =
+                text.split_whitespace().take_while(|word| word.bytes().all(|b| b.is_ascii_uppercase())).take(2).collect();
+            return Err(SqlError::unsupported(if words.is_empty() { "this statement".to_owned() } else { words.join(" ") }));
+        }
+    })
+}
+
+/// The text of a sqlparser error without its place.
+pub(crate) fn parser_error_parts(error: &ParserError) -> (String, Option<(u64, u64)>) {
+    let message = match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
+        ParserError::RecursionLimitExceeded => return ("stack depth limit exceeded".to_owned(), None),
+    };
+    let Some((text, place)) = message.rsplit_once(" at Line: ") else { return (message, None) };
+    let place = place
+        .split_once(", Column: ")
+        .and_then(|(line, column)| Some((line.trim().parse().ok()?, column.trim().parse().ok()?)));
+    (text.to_owned(), place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(sql: &str) -> Command {
+        let mut all = parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(all.len(), 1, "{sql}");
+        Arc::into_inner(all.remove(0)).unwrap().command
+    }
+
+    fn failure(sql: &str) -> (String, String, Option<u32>) {
+        let error = parse(sql).err().unwrap_or_else(|| panic!("{sql} parses"));
+        (error.code().to_string(), error.message().to_owned(), error.fields().position)
+    }
+
+    #[test]
+    fn a_message_splits_at_its_semicolons_and_not_inside_quotes() {
+        let all = parse("select ';' ; ; /* ; */ select $$;$$; -- end;\n").unwrap();
+        assert_eq!(all.len(), 2);
+        assert!(parse(" ;; -- nothing\n").unwrap().is_empty());
+        assert!(parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn syntax_errors_name_the_token_and_its_position_in_the_message() {
+        let near = |token: &str| format!("syntax error at or near \"{token}\"");
+        assert_eq!(failure("selec 1"), ("42601".into(), near("selec"), Some(1)));
+        assert_eq!(failure("select 1;\nselect * form t"), ("42601".into(), near("t"), Some(26)));
+        assert_eq!(failure("select 'ä' from"), ("42601".into(), "syntax error at end of input".into(), Some(16)));
+        assert_eq!(failure("create table t (a int,)"), ("42601".into(), near(")"), Some(23)));
+        let (code, message, position) = failure("select 'abc");
+        assert_eq!((code.as_str(), position), ("42601", Some(8)));
+        assert_eq!(message, "unterminated quoted string at or near \"'abc\"");
+    }
+
+    #[test]
+    fn what_is_absent_names_itself() {
+        for (sql, name) in [
+            ("create index i on t (a)", "CREATE INDEX"),
+            ("listen x", "LISTEN"),
+            ("declare c cursor for select 1", "DECLARE CURSOR"),
+            ("create view v as select 1", "CREATE VIEW"),
+            ("comment on table t is 'x'", "COMMENT"),
+            ("grant select on t to u", "GRANT"),
+            ("prepare transaction 'x'", "PREPARE TRANSACTION"),
+        ] {
+            let (code, message, _) = failure(sql);
+            assert_eq!((code.as_str(), message), ("0A000", format!("{name} is not supported")), "{sql}");
+        }
+    }
+
+    #[test]
+    fn transaction_statements_in_all_their_spellings() {
+        for sql in ["begin", "BEGIN WORK", "begin transaction", "start transaction", "begin isolation level read committed, read only"] {
+            assert!(matches!(one(sql), Command::Utility(Utility::Begin { .. })), "{sql}");
+        }
+        for sql in ["commit", "end", "COMMIT WORK", "commit and no chain"] {
+            assert!(matches!(one(sql), Command::Utility(Utility::Commit { chain: false })), "{sql}");
+        }
+        assert!(matches!(one("rollback and chain"), Command::Utility(Utility::Rollback { chain: true })));
+        assert!(matches!(one("abort"), Command::Utility(Utility::Rollback { chain: false })));
+        assert!(matches!(one("rollback to a"), Command::Utility(Utility::RollbackTo(name)) if name == "a"));
+        assert!(matches!(one("rollback work to savepoint \"A\""), Command::Utility(Utility::RollbackTo(name)) if name == "A"));
+        assert!(matches!(one("release savepoint S"), Command::Utility(Utility::Release(name)) if name == "s"));
+        let Command::Utility(Utility::Begin { modes, .. }) = one("begin isolation level repeatable read read only") else {
+            panic!("no BEGIN")
+        };
+        assert_eq!(modes, vec![Mode::Isolation(crate::IsolationLevel::RepeatableRead), Mode::ReadOnly(true)]);
+    }
+
+    #[test]
+    fn settings_keep_their_names_and_values() {
+        for (sql, name, value, local) in [
+            ("set work_mem = '4MB'", "work_mem", Some("4MB"), false),
+            ("set local synchronous_commit to off", "synchronous_commit", Some("off"), true),
+            ("set session a.b to default", "a.b", None, false),
+            ("SET search_path TO a, \"B\", 'c'", "search_path", Some("a, \"B\", c"), false),
+            ("set x = -1.5", "x", Some("-1.5"), false),
+            ("set time zone 'Europe/Rome'", "TimeZone", Some("Europe/Rome"), false),
+            ("set names 'UTF8'", "client_encoding", Some("UTF8"), false),
+        ] {
+            let Command::Utility(Utility::Set { local: l, name: n, value: v }) = one(sql) else { panic!("{sql}") };
+            assert_eq!((n.as_str(), v.as_deref(), l), (name, value, local), "{sql}");
+        }
+        assert!(matches!(one("reset all"), Command::Utility(Utility::Reset(SetTarget::All))));
+        assert!(matches!(one("show all"), Command::Utility(Utility::Show(SetTarget::All))));
+        assert!(matches!(one("show transaction isolation level"), Command::Utility(Utility::Show(SetTarget::Name(n))) if n == "transaction_isolation"));
+        assert!(matches!(one("alter system set a.b = 5"), Command::Utility(Utility::AlterSystem { target: SetTarget::Name(n), value: Some(v) }) if n == "a.b" && v == "5"));
+        assert!(matches!(one("alter system reset all"), Command::Utility(Utility::AlterSystem { target: SetTarget::All, value: None })));
+    }
+
+    #[test]
+    fn copy_is_read_in_both_option_styles() {
+        let options = |sql: &str| {
+            let Command::Utility(Utility::Copy(copy)) = one(sql) else { panic!("{sql}") };
+            *copy
+        };
+        let copy = options("copy public.t (a, \"B\") from stdin with (format csv, header, delimiter ';', null 'N')");
+        assert!(copy.from);
+        assert_eq!(copy.options.format, CopyFormat::Csv);
+        assert_eq!(copy.options.header, CopyHeader::On);
+        assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b';', "N"));
+        let copy = options("COPY t TO STDOUT WITH CSV HEADER DELIMITER AS '|' NULL AS ''");
+        assert!(!copy.from && copy.options.format == CopyFormat::Csv && copy.options.delimiter == b'|');
+        let copy = options("copy (select 1, ')') to stdout");
+        assert!(matches!(copy.subject, CopySubject::Query(_)));
+        assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b'\t', "\\N"));
+        assert_eq!(failure("copy t from stdin (format binary)").0, "0A000");
+        assert_eq!(failure("copy t from stdin (frmat csv)").0, "42601");
+        assert_eq!(failure("copy t from '/tmp/x'").0, "0A000");
+    }
+
+    #[test]
+    fn roles_are_read_with_their_options() {
+        let Command::Utility(Utility::CreateRole { name, options }) =
+            one("create user \"Bob\" with superuser nologin password 'x' connection limit 5")
+        else {
+            panic!("no CREATE ROLE")
+        };
+        assert_eq!(name, "Bob");
+        assert_eq!(
+            options,
+            vec![
+                RoleOption::Login(true),
+                RoleOption::Superuser(true),
+                RoleOption::Login(false),
+                RoleOption::Password(Some("x".into())),
+                RoleOption::ConnectionLimit(5),
+            ]
+        );
+        assert!(matches!(one("drop role if exists a, b"), Command::Utility(Utility::DropRole { if_exists: true, names }) if names == ["a", "b"]));
+        assert!(matches!(one("alter role a rename to b"), Command::Utility(Utility::RenameRole { .. })));
+    }
+
+    #[test]
+    fn prepare_and_execute_carry_a_statement_and_values() {
+        let Command::Utility(Utility::Prepare { name, types, statement }) = one("prepare p (int, text) as select $1, $2") else {
+            panic!("no PREPARE")
+        };
+        assert_eq!((name.as_str(), types.len()), ("p", 2));
+        assert!(matches!(*statement, Command::Query(_)));
+        let Command::Utility(Utility::Execute { name, arguments }) = one("execute p(1, 'a' || 'b')") else { panic!("no EXECUTE") };
+        assert_eq!((name.as_str(), arguments.len()), ("p", 2));
+        assert!(matches!(one("deallocate all"), Command::Utility(Utility::Deallocate(None))));
+        assert!(matches!(one("deallocate prepare p"), Command::Utility(Utility::Deallocate(Some(_)))));
+    }
+}

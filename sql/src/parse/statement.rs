@@ -1,0 +1,153 @@
+//! The statements, as the analyser takes them.
+
+use crate::environment::IsolationLevel;
+use sqlparser::ast;
+
+/// A statement.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// SELECT, VALUES, TABLE, WITH.
+    Query(Box<ast::Query>),
+    /// INSERT
+    Insert(Box<ast::Insert>),
+    /// UPDATE
+    Update(Box<ast::Update>),
+    /// DELETE
+    Delete(Box<ast::Delete>),
+    /// CREATE TABLE, CREATE TABLE AS
+    CreateTable(Box<ast::CreateTable>),
+    /// ALTER TABLE
+    AlterTable(Box<ast::AlterTable>),
+    /// TRUNCATE
+    Truncate(Box<ast::Truncate>),
+    /// All that sqlparser does not parse for us.
+    Utility(Utility),
+}
+
+/// A statement parsed by hand.
+#[derive(Clone, Debug)]
+pub(crate) enum Utility {
+    Begin { start: bool, modes: Vec<Mode> },
+    Commit { chain: bool },
+    Rollback { chain: bool },
+    Savepoint(String),
+    RollbackTo(String),
+    Release(String),
+    /// SET TRANSACTION, and SET SESSION CHARACTERISTICS AS TRANSACTION.
+    SetTransaction { session: bool, modes: Vec<Mode> },
+    /// SET CONSTRAINTS ALL ...: nothing here is deferrable.
+    SetConstraints,
+    Set { local: bool, name: String, value: Option<String> },
+    Show(SetTarget),
+    Reset(SetTarget),
+    AlterSystem { target: SetTarget, value: Option<String> },
+    Checkpoint,
+    Copy(Box<CopyStatement>),
+    CreateRole { name: String, options: Vec<RoleOption> },
+    AlterRole { name: String, options: Vec<RoleOption> },
+    RenameRole { name: String, to: String },
+    DropRole { if_exists: bool, names: Vec<String> },
+    /// VACUUM and ANALYZE: storage prunes by itself and the planner keeps no statistics. Tables are checked to exist.
+    Maintain { vacuum: bool, tables: Vec<ast::ObjectName> },
+    Discard(DiscardKind),
+    Deallocate(Option<String>),
+    Prepare { name: String, types: Vec<ast::DataType>, statement: Box<Command> },
+    Execute { name: String, arguments: Vec<ast::Expr> },
+    Explain { options: ExplainOptions, statement: Box<Command> },
+    Drop(DropTarget),
+    LockTable { tables: Vec<ast::ObjectName>, mode: storage::TableLockMode, no_wait: bool },
+    /// UNLISTEN: nothing is ever listened to.
+    Unlisten,
+}
+
+/// DROP TABLE.
+#[derive(Clone, Debug)]
+pub(crate) struct DropTarget {
+    pub(crate) names: Vec<ast::ObjectName>,
+    pub(crate) if_exists: bool,
+}
+
+/// One setting, or all.
+#[derive(Clone, Debug)]
+pub(crate) enum SetTarget {
+    Name(String),
+    All,
+}
+
+/// A mode of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Isolation(IsolationLevel),
+    ReadOnly(bool),
+    Deferrable(bool),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DiscardKind {
+    All,
+    Plans,
+    Sequences,
+    Temporary,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RoleOption {
+    Superuser(bool),
+    Login(bool),
+    Replication(bool),
+    CreateRole(bool),
+    CreateDatabase(bool),
+    Inherit(bool),
+    /// Clear text or a verifier; None is PASSWORD NULL.
+    Password(Option<String>),
+    ConnectionLimit(i32),
+    ValidUntil(String),
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ExplainOptions {
+    pub(crate) analyze: bool,
+    pub(crate) costs: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CopyStatement {
+    pub(crate) subject: CopySubject,
+    /// FROM STDIN; else TO STDOUT.
+    pub(crate) from: bool,
+    pub(crate) options: CopyOptions,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum CopySubject {
+    Table { name: ast::ObjectName, columns: Vec<String> },
+    Query(Box<ast::Query>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyFormat {
+    Text,
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CopyHeader {
+    Off,
+    On,
+    /// FROM only: the line must name the columns.
+    Match,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CopyOptions {
+    pub(crate) format: CopyFormat,
+    pub(crate) delimiter: u8,
+    pub(crate) null: String,
+    pub(crate) header: CopyHeader,
+    pub(crate) quote: u8,
+    pub(crate) escape: u8,
+    /// None: no column; an empty list: all columns (`*`).
+    pub(crate) force_quote: Option<Vec<String>>,
+    pub(crate) force_not_null: Vec<String>,
+    pub(crate) force_null: Vec<String>,
+}

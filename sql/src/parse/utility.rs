@@ -1,0 +1,241 @@
+//! The statements parsed by hand, and those that are refused by their first words.
+
+use super::cursor::Cursor;
+use super::statement::{Command, DiscardKind, DropTarget, ExplainOptions, Utility};
+use super::{copy, parse_statement, parser, role, setting, transaction};
+use crate::error::{Result, SqlError};
+use sqlparser::tokenizer::Token;
+use storage::TableLockMode;
+
+/// First words of statements that are absent, and how they are called.
+const ABSENT: &[(&[&str], &str)] = &[
+    (&["listen"], "LISTEN"),
+    (&["notify"], "NOTIFY"),
+    (&["declare"], "DECLARE CURSOR"),
+    (&["fetch"], "FETCH"),
+    (&["move"], "MOVE"),
+    (&["close"], "CLOSE"),
+    (&["comment"], "COMMENT"),
+    (&["grant"], "GRANT"),
+    (&["revoke"], "REVOKE"),
+    (&["security"], "SECURITY LABEL"),
+    (&["cluster"], "CLUSTER"),
+    (&["reindex"], "REINDEX"),
+    (&["do"], "DO"),
+    (&["load"], "LOAD"),
+    (&["import"], "IMPORT FOREIGN SCHEMA"),
+    (&["reassign"], "REASSIGN OWNED"),
+    (&["refresh"], "REFRESH MATERIALIZED VIEW"),
+    (&["create", "database"], "CREATE DATABASE"),
+    (&["create", "tablespace"], "CREATE TABLESPACE"),
+    (&["create", "unique", "index"], "CREATE INDEX"),
+    (&["create", "index"], "CREATE INDEX"),
+    (&["create", "publication"], "CREATE PUBLICATION"),
+    (&["create", "subscription"], "CREATE SUBSCRIPTION"),
+    (&["create", "foreign"], "CREATE FOREIGN TABLE"),
+    (&["create", "server"], "CREATE SERVER"),
+    (&["create", "rule"], "CREATE RULE"),
+    (&["create", "aggregate"], "CREATE AGGREGATE"),
+    (&["create", "cast"], "CREATE CAST"),
+    (&["create", "statistics"], "CREATE STATISTICS"),
+    (&["create", "event"], "CREATE EVENT TRIGGER"),
+    (&["create", "materialized"], "CREATE MATERIALIZED VIEW"),
+    (&["create", "access"], "CREATE ACCESS METHOD"),
+    (&["create", "user", "mapping"], "CREATE USER MAPPING"),
+    (&["drop", "database"], "DROP DATABASE"),
+    (&["drop", "owned"], "DROP OWNED"),
+    (&["alter", "database"], "ALTER DATABASE"),
+    (&["alter", "default"], "ALTER DEFAULT PRIVILEGES"),
+];
+
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
+    for (words, name) in ABSENT {
+        if cursor.sees(words) {
+            return Err(SqlError::unsupported(name));
+        }
+    }
+    for family in [transaction::parse, setting::parse, copy::parse, role::parse] {
+        if let Some(command) = family(cursor)? {
+            return Ok(Some(command));
+        }
+    }
+    let utility = if cursor.word("checkpoint") {
+        Utility::Checkpoint
+    } else if cursor.word("unlisten") {
+        if !cursor.token(&Token::Mul) {
+            cursor.identifier()?;
+        }
+        Utility::Unlisten
+    } else if cursor.any_word(&["vacuum"]) {
+        maintain(cursor, true)?
+    } else if cursor.any_word(&["analyze", "analyse"]) {
+        maintain(cursor, false)?
+    } else if cursor.word("discard") {
+        discard(cursor)?
+    } else if cursor.word("deallocate") {
+        cursor.word("prepare");
+        Utility::Deallocate(if cursor.word("all") { None } else { Some(cursor.identifier()?) })
+    } else if cursor.word("prepare") {
+        return prepare(cursor).map(Some);
+    } else if cursor.word("execute") {
+        return execute(cursor).map(Some);
+    } else if cursor.word("explain") {
+        return explain(cursor).map(Some);
+    } else if cursor.word("drop") {
+        drop_object(cursor)?
+    } else if cursor.word("lock") {
+        lock_table(cursor)?
+    } else {
+        return Ok(None);
+    };
+    cursor.expect_end()?;
+    Ok(Some(Command::Utility(utility)))
+}
+
+/// VACUUM and ANALYZE with their options, which mean nothing here beyond the check that the tables exist.
+fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
+    if cursor.peek() == Some(&Token::LParen) {
+        cursor.parenthesised()?;
+    }
+    while cursor.any_word(&["full", "freeze", "verbose", "analyze", "analyse"]) {}
+    let mut tables = Vec::new();
+    while !cursor.is_at_end() {
+        tables.push(cursor.object_name()?);
+        if cursor.peek() == Some(&Token::LParen) {
+            cursor.parenthesised()?;
+        }
+        if !cursor.token(&Token::Comma) {
+            break;
+        }
+    }
+    Ok(Utility::Maintain { vacuum, tables })
+}
+
+fn discard(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    Ok(Utility::Discard(if cursor.word("all") {
+        DiscardKind::All
+    } else if cursor.word("plans") {
+        DiscardKind::Plans
+    } else if cursor.word("sequences") {
+        DiscardKind::Sequences
+    } else if cursor.any_word(&["temp", "temporary"]) {
+        DiscardKind::Temporary
+    } else {
+        return Err(cursor.unexpected());
+    }))
+}
+
+fn prepare(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let name = cursor.identifier()?;
+    let mut types = Vec::new();
+    if cursor.peek() == Some(&Token::LParen) {
+        let mut inside = parser(cursor.parenthesised()?);
+        loop {
+            types.push(inside.parse_data_type().map_err(|error| cursor.source().syntax_error(&error))?);
+            if !inside.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+    }
+    cursor.expect_word("as")?;
+    let statement = parse_statement(cursor.source(), &cursor.rest())?;
+    match statement {
+        Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
+            Ok(Command::Utility(Utility::Prepare { name, types, statement: Box::new(statement) }))
+        }
+        _ => Err(cursor.unexpected()),
+    }
+}
+
+fn execute(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let name = cursor.identifier()?;
+    let mut arguments = Vec::new();
+    if cursor.peek() == Some(&Token::LParen) {
+        let mut inside = parser(cursor.parenthesised()?);
+        arguments = inside
+            .parse_comma_separated(sqlparser::parser::Parser::parse_expr)
+            .map_err(|error| cursor.source().syntax_error(&error))?;
+        let rest = inside.peek_token();
+        if rest.token != Token::EOF {
+            return Err(cursor.source().unexpected(&rest));
+        }
+    }
+    cursor.expect_end()?;
+    Ok(Command::Utility(Utility::Execute { name, arguments }))
+}
+
+fn explain(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let mut options = ExplainOptions { analyze: false, costs: true };
+    if cursor.token(&Token::LParen) {
+        loop {
+            let name = cursor.identifier()?;
+            let value = match cursor.peek() {
+                Some(Token::Comma | Token::RParen) => true,
+                _ => match cursor.string().or_else(|| cursor.number()) {
+                    Some(text) => matches!(text.as_str(), "true" | "on" | "1"),
+                    None => matches!(cursor.identifier()?.as_str(), "true" | "on" | "text"),
+                },
+            };
+            match name.as_str() {
+                "analyze" => options.analyze = value,
+                "costs" => options.costs = value,
+                "verbose" | "buffers" | "settings" | "wal" | "timing" | "summary" => {}
+                "format" if value => {}
+                "format" => return Err(SqlError::unsupported("EXPLAIN in another format than text")),
+                _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
+            }
+            if !cursor.token(&Token::Comma) {
+                break;
+            }
+        }
+        cursor.expect_token(&Token::RParen)?;
+    } else {
+        options.analyze = cursor.any_word(&["analyze", "analyse"]);
+        cursor.word("verbose");
+    }
+    let statement = Box::new(parse_statement(cursor.source(), &cursor.rest())?);
+    Ok(Command::Utility(Utility::Explain { options, statement }))
+}
+
+fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    if !cursor.word("table") {
+        let kind = cursor.identifier()?.to_ascii_uppercase();
+        return Err(SqlError::unsupported(format!("DROP {kind}")));
+    }
+    let if_exists = cursor.words(&["if", "exists"]);
+    let mut names = vec![cursor.object_name()?];
+    while cursor.token(&Token::Comma) {
+        names.push(cursor.object_name()?);
+    }
+    // Nothing depends on a table yet, so both words mean the same.
+    cursor.any_word(&["cascade", "restrict"]);
+    Ok(Utility::Drop(DropTarget { names, if_exists }))
+}
+
+fn lock_table(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    const MODES: [(&[&str], TableLockMode); 8] = [
+        (&["access", "share"], TableLockMode::AccessShare),
+        (&["row", "share"], TableLockMode::RowShare),
+        (&["row", "exclusive"], TableLockMode::RowExclusive),
+        (&["share", "update", "exclusive"], TableLockMode::ShareUpdateExclusive),
+        (&["share", "row", "exclusive"], TableLockMode::ShareRowExclusive),
+        (&["share"], TableLockMode::Share),
+        (&["access", "exclusive"], TableLockMode::AccessExclusive),
+        (&["exclusive"], TableLockMode::Exclusive),
+    ];
+    cursor.word("table");
+    cursor.word("only");
+    let mut tables = vec![cursor.object_name()?];
+    while cursor.token(&Token::Comma) {
+        cursor.word("only");
+        tables.push(cursor.object_name()?);
+    }
+    let mut mode = TableLockMode::AccessExclusive;
+    if cursor.word("in") {
+        let found = MODES.iter().find(|(words, _)| cursor.words(words));
+        mode = found.ok_or_else(|| cursor.unexpected())?.1;
+        cursor.expect_word("mode")?;
+    }
+    let no_wait = cursor.word("nowait");
+    Ok(Utility::LockTable { tables, mode, no_wait })
+}
