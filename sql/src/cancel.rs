@@ -3,7 +3,7 @@
 use crate::error::{Severity, SqlError, sqlstate};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use tokio::sync::Notify;
+use storage::Interrupt;
 
 /// Why a statement is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +28,13 @@ impl CancelReason {
     pub fn error(self) -> SqlError {
         let (code, message) = match self {
             Self::User => (sqlstate::QUERY_CANCELED, "canceling statement due to user request"),
-            Self::StatementTimeout => (sqlstate::QUERY_CANCELED, "canceling statement due to statement timeout"),
+            Self::StatementTimeout => {
+                (sqlstate::QUERY_CANCELED, "canceling statement due to statement timeout")
+            }
             Self::LockTimeout => (sqlstate::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout"),
-            Self::Terminate => (sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command"),
+            Self::Terminate => {
+                (sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+            }
             Self::RecoveryConflict => {
                 (sqlstate::SERIALIZATION_FAILURE, "canceling statement due to conflict with recovery")
             }
@@ -40,47 +44,47 @@ impl CancelReason {
             error.fields_mut().severity = Severity::Fatal;
         }
         if self == Self::RecoveryConflict {
-            error = error.with_detail("User query might have needed to see row versions that must be removed.");
+            error =
+                error.with_detail("User query might have needed to see row versions that must be removed.");
         }
         error
     }
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// 0, or 1 + the reason's place in `CancelReason::ALL`.
-    reason: AtomicU8,
-    wake: Notify,
-}
-
 /// A handle on a session's current statement. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Canceller(Arc<State>);
+pub struct Canceller {
+    /// 0, or 1 + the reason's place in `CancelReason::ALL`.
+    reason: Arc<AtomicU8>,
+    /// Ends the waits inside of storage.
+    interrupt: Interrupt,
+}
 
 impl Canceller {
-    /// Stops what runs now; if nothing runs, what runs next (until [`Canceller::clear`]). The first reason stays.
+    /// Stops what runs now; if nothing runs, what runs next (until [`Canceller::clear`]). The first reason stays,
+    /// except that `Terminate` replaces any other.
     pub fn cancel(&self, reason: CancelReason) {
         let number = CancelReason::ALL.iter().position(|one| *one == reason).map_or(0, |at| at + 1);
         let number = u8::try_from(number).unwrap_or(1);
-        // A late Terminate still replaces a lesser reason.
         if reason == CancelReason::Terminate {
-            self.0.reason.store(number, Ordering::Release);
+            self.reason.store(number, Ordering::Release);
         } else {
-            let _ = self.0.reason.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self.reason.compare_exchange(0, number, Ordering::AcqRel, Ordering::Relaxed);
         }
-        self.0.wake.notify_waiters();
+        self.interrupt.cancel();
     }
 
     /// Forgets a cancellation that met nothing; the server calls this when a new query message begins. Terminate stays.
     pub fn clear(&self) {
         if self.reason() != Some(CancelReason::Terminate) {
-            self.0.reason.store(0, Ordering::Release);
+            self.reason.store(0, Ordering::Release);
+            self.interrupt.clear();
         }
     }
 
     /// The pending reason.
     pub fn reason(&self) -> Option<CancelReason> {
-        let number = self.0.reason.load(Ordering::Acquire);
+        let number = self.reason.load(Ordering::Acquire);
         CancelReason::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 
@@ -94,14 +98,20 @@ impl Canceller {
 
     /// Waits for a cancellation. Cancel safe.
     pub async fn cancelled(&self) -> CancelReason {
-        loop {
-            let woken = self.0.wake.notified();
-            tokio::pin!(woken);
-            woken.as_mut().enable();
-            if let Some(reason) = self.reason() {
-                return reason;
-            }
-            woken.await;
+        self.interrupt.cancelled().await;
+        self.reason().unwrap_or(CancelReason::User)
+    }
+
+    /// The switch that storage's waits listen to.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    /// What a storage error means to the client: a cancelled wait gets its reason.
+    pub(crate) fn explain(&self, error: storage::Error) -> SqlError {
+        match (&error, self.reason()) {
+            (storage::Error::Cancelled, Some(reason)) => reason.error(),
+            _ => error.into(),
         }
     }
 }

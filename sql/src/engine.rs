@@ -1,47 +1,16 @@
 //! One node's SQL: the database, its catalogue as last seen, and the sessions' common ground.
 
+use crate::catalog::Role;
 use crate::environment::Environment;
 use crate::error::{Result, SqlError};
 use crate::session::{SessionOptions, SqlSession};
 use std::sync::Arc;
 use storage::Database;
 
-/// A role as authentication needs it (pg_authid).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Role {
-    /// pg_authid.oid
-    pub oid: u32,
-    /// rolname
-    pub name: String,
-    /// rolsuper
-    pub superuser: bool,
-    /// rolcanlogin
-    pub login: bool,
-    /// rolreplication
-    pub replication: bool,
-    /// rolcreaterole
-    pub create_role: bool,
-    /// rolcreatedb
-    pub create_database: bool,
-    /// rolconnlimit; -1 is none.
-    pub connection_limit: i32,
-    /// rolpassword: a SCRAM-SHA-256 verifier.
-    pub password: Option<String>,
-    /// rolvaliduntil
-    pub valid_until: Option<host::Timestamp>,
-}
-
 /// SQL over one database directory; cloning shares it.
 #[derive(Clone)]
 pub struct SqlEngine {
     database: Database,
-}
-
-/// Writes the first catalogue into a freshly created directory: the databases template1, template0 and postgres,
-/// and one superuser. `verifier` is its SCRAM-SHA-256 verifier.
-pub async fn bootstrap(database: &Database, superuser: &str, verifier: Option<&str>) -> Result<()> {
-    let _ = (database, superuser, verifier);
-    Err(SqlError::unsupported("a bootstrap"))
 }
 
 impl SqlEngine {
@@ -69,7 +38,11 @@ impl SqlEngine {
     }
 
     /// Starts a session for an authenticated role: 28000 or 3D000 if the role or database is not there.
-    pub async fn session(&self, options: SessionOptions, environment: Arc<dyn Environment>) -> Result<SqlSession> {
+    pub async fn session(
+        &self,
+        options: SessionOptions,
+        environment: Arc<dyn Environment>,
+    ) -> Result<SqlSession> {
         let _ = (options, environment);
         Err(SqlError::unsupported("a session"))
     }

@@ -3,8 +3,8 @@
 //! One `Environment` belongs to one session. All its methods take `&self`; the server guards its own state.
 //! None of them may block on a lock that is held across I/O, except the futures of [`NodeCall::Later`].
 
-use crate::error::Result;
 use crate::cancel::Canceller;
+use crate::error::Result;
 use datum::{Datum, Type};
 use std::future::Future;
 use std::pin::Pin;
@@ -181,7 +181,13 @@ pub trait Environment: Send + Sync {
     fn node_functions(&self) -> &[NodeFunction];
     /// Calls one of them; `function` is an index into [`Environment::node_functions`], `arguments` is complete and
     /// of the declared types. `canceller` tells a blocking wait inside to give up.
-    fn call(&self, actor: SettingActor, function: usize, arguments: &[Datum], canceller: &Canceller) -> NodeCall;
+    fn call(
+        &self,
+        actor: SettingActor,
+        function: usize,
+        arguments: &[Datum],
+        canceller: &Canceller,
+    ) -> NodeCall;
 
     // --- roles and identity ---
 

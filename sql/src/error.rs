@@ -316,7 +316,8 @@ impl From<datum::Error> for SqlError {
 
 impl From<storage::Error> for SqlError {
     fn from(error: storage::Error) -> Self {
-        let state = <&[u8; 5]>::try_from(error.sqlstate().as_bytes()).map_or(sqlstate::INTERNAL_ERROR, SqlState::new);
+        let state =
+            <&[u8; 5]>::try_from(error.sqlstate().as_bytes()).map_or(sqlstate::INTERNAL_ERROR, SqlState::new);
         let own = Self::new(state, error.to_string());
         match error {
             storage::Error::Deadlock { cycle } => {

@@ -10,6 +10,7 @@
 //! [`Environment`].
 
 mod cancel;
+mod catalog;
 mod engine;
 mod environment;
 mod error;
@@ -19,7 +20,8 @@ mod prepared;
 mod session;
 
 pub use cancel::{CancelReason, Canceller};
-pub use engine::{Role, SqlEngine, bootstrap};
+pub use catalog::{Role, bootstrap};
+pub use engine::SqlEngine;
 pub use environment::{
     BoxFuture, Environment, IsolationLevel, NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows,
     NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
@@ -28,4 +30,4 @@ pub use error::{ErrorFields, Notice, Result, Severity, SqlError, sqlstate};
 pub use prepared::{
     CommandTag, Fetch, Flow, Portal, PortalKind, Prepared, ResultColumn, RowSink, TransactionStatus,
 };
-pub use session::{SessionOptions, SqlSession};
+pub use session::{SessionOptions, SqlSession, Statement};

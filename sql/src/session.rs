@@ -2,7 +2,7 @@
 //!
 //! How a server drives it:
 //!
-//! - Simple query: `start_simple(sql)` gives the statements' texts; for each `prepare`, `open`, `fetch` until
+//! - Simple query: `start_simple(sql)` gives the statements; for each `prepare_statement`, `open`, `fetch` until
 //!   `Complete`; hold the last statement's tag back until `sync` has committed, then send it. An error ends the
 //!   string: send it, call `sync`, send ReadyForQuery.
 //! - Extended query: Parse is `prepare` and `store`; Bind is `open`; Execute is `fetch`; Sync is `sync`.
@@ -11,9 +11,14 @@
 use crate::cancel::Canceller;
 use crate::environment::Environment;
 use crate::error::{Notice, Result, SqlError};
+use crate::parse::{Parsed, parse};
 use crate::prepared::{CommandTag, Fetch, Portal, Prepared, RowSink, TransactionStatus};
 use datum::Datum;
 use std::sync::Arc;
+
+/// One statement of a message, parsed.
+#[derive(Clone)]
+pub struct Statement(Arc<Parsed>);
 
 /// Who connects to what.
 #[derive(Clone, Debug)]
@@ -59,12 +64,21 @@ impl SqlSession {
 
     /// Begins a simple-query message: splits it into its statements (without the semicolons; empty ones left out).
     /// A syntax error in any of them fails the whole string before anything runs, as in PostgreSQL.
-    pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Arc<str>>> {
-        let _ = sql;
-        Err(SqlError::unsupported("a simple query"))
+    pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
+        Ok(parse(sql)?.into_iter().map(Statement).collect())
     }
 
-    /// Analyses one statement. `declared_types` are OIDs, 0 for unspecified, and may be shorter than the parameters.
+    /// Analyses a statement of [`SqlSession::start_simple`].
+    pub async fn prepare_statement(
+        &mut self,
+        statement: &Statement,
+        declared_types: &[u32],
+    ) -> Result<Arc<Prepared>> {
+        let _ = (statement, declared_types);
+        Err(SqlError::unsupported("a prepared statement"))
+    }
+
+    /// Analyses a message of one statement (42601 if there are more; none is an empty query). `declared_types` are OIDs, 0 for unspecified, and may be shorter than the parameters.
     pub async fn prepare(&mut self, sql: &str, declared_types: &[u32]) -> Result<Arc<Prepared>> {
         let _ = (sql, declared_types);
         Err(SqlError::unsupported("a prepared statement"))
@@ -96,7 +110,12 @@ impl SqlSession {
     }
 
     /// Runs a portal for at most `max_rows` rows (0: all).
-    pub async fn fetch(&mut self, portal: &mut Portal, max_rows: usize, out: &mut dyn RowSink) -> Result<Fetch> {
+    pub async fn fetch(
+        &mut self,
+        portal: &mut Portal,
+        max_rows: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<Fetch> {
         let _ = (portal, max_rows, out);
         Err(SqlError::unsupported("a fetch"))
     }

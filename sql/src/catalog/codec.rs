@@ -338,7 +338,8 @@ mod tests {
         assert_eq!(decode_relation(7, &encode_relation(&relation).unwrap()).unwrap(), relation);
         relation.columns = vec![Column { number: 1, ..column.clone() }, column];
         let primary_key = PrimaryKey { oid: 8, name: "t_pkey".into(), columns: vec![1, 0] };
-        decode_constraint(&mut relation, 8, &encode_primary_key(&primary_key, &relation.columns).unwrap()).unwrap();
+        let stored = encode_primary_key(&primary_key, &relation.columns).unwrap();
+        decode_constraint(&mut relation, 8, &stored).unwrap();
         assert_eq!(relation.primary_key, Some(primary_key));
         assert!(decode_role(10, &[1, 0]).is_err(), "a short entry is damage");
     }
@@ -355,7 +356,8 @@ mod tests {
             dropped: false,
         };
         let columns = [column(1, TypeId::Numeric), column(2, TypeId::Int4), column(3, TypeId::Text)];
-        let layout = Layout::new(&columns, Some(&PrimaryKey { oid: 1, name: "k".into(), columns: vec![1, 0] }));
+        let layout =
+            Layout::new(&columns, Some(&PrimaryKey { oid: 1, name: "k".into(), columns: vec![1, 0] }));
         assert_eq!(layout.in_row, [Some(0), None, Some(1)], "numeric loses its scale in a key");
         assert_eq!(layout.in_key, [Some(1), Some(0), None]);
         assert_eq!(layout.row_columns, [0, 2]);

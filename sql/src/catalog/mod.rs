@@ -9,6 +9,6 @@ pub(crate) mod store;
 pub use bootstrap::bootstrap;
 pub use model::Role;
 pub(crate) use model::{
-    BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, DatabaseEntry, FIRST_NORMAL_OID, INFORMATION_SCHEMA_OID, Layout,
-    PG_CATALOG_OID, POSTGRES_DATABASE, PUBLIC_OID, PrimaryKey, Relation,
+    BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, DatabaseEntry, FIRST_NORMAL_OID, INFORMATION_SCHEMA_OID,
+    Layout, PG_CATALOG_OID, POSTGRES_DATABASE, PUBLIC_OID, PrimaryKey, Relation,
 };

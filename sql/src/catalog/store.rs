@@ -78,7 +78,8 @@ async fn delete(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>) -> Re
 /// Counts the version up: the last thing that a transaction with catalogue changes does before it commits, so that
 /// the lock on this one entry is held for the commit alone.
 pub(crate) async fn bump_version(transaction: &mut Transaction) -> Result<()> {
-    let locked = transaction.lock(CATALOGUE_TREE, &VERSION_KEY, LockMode::Exclusive, LockWait::Forever).await?;
+    let locked =
+        transaction.lock(CATALOGUE_TREE, &VERSION_KEY, LockMode::Exclusive, LockWait::Forever).await?;
     let next = codec::read_version(locked.newest.as_deref())?.wrapping_add(1);
     Ok(transaction.put(CATALOGUE_TREE, VERSION_KEY.to_vec(), next.to_le_bytes().to_vec())?)
 }
@@ -100,7 +101,8 @@ pub(crate) async fn lock_role_name(transaction: &mut Transaction, name: &str) ->
 pub(crate) async fn put_role(transaction: &mut Transaction, role: &Role) -> Result<()> {
     let key = codec::name_key(shared_kind::ROLE_NAME, &role.name);
     put(transaction, SHARED_TREE, key, role.oid.to_be_bytes().to_vec()).await?;
-    put(transaction, SHARED_TREE, codec::oid_key(shared_kind::ROLE, role.oid), codec::encode_role(role)?).await
+    put(transaction, SHARED_TREE, codec::oid_key(shared_kind::ROLE, role.oid), codec::encode_role(role)?)
+        .await
 }
 
 pub(crate) async fn delete_role(transaction: &mut Transaction, role: &Role) -> Result<()> {
@@ -145,7 +147,11 @@ pub(crate) async fn put_check(transaction: &mut Transaction, relation: u32, chec
     put(transaction, CATALOGUE_TREE, key, codec::encode_check(check)?).await
 }
 
-pub(crate) async fn delete_constraint(transaction: &mut Transaction, relation: u32, constraint: u32) -> Result<()> {
+pub(crate) async fn delete_constraint(
+    transaction: &mut Transaction,
+    relation: u32,
+    constraint: u32,
+) -> Result<()> {
     delete(transaction, CATALOGUE_TREE, codec::constraint_key(relation, constraint)).await
 }
 

@@ -1,8 +1,8 @@
 //! COPY, with the option list in parentheses and the older bare words.
 
 use super::cursor::Cursor;
-use super::statement::{Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, Utility};
 use super::parse_query;
+use super::statement::{Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, Utility};
 use crate::error::{Result, SqlError, sqlstate};
 use sqlparser::tokenizer::Token;
 
@@ -43,8 +43,9 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         return Err(SqlError::syntax("COPY query cannot be used with COPY FROM"));
     }
     if cursor.word("program") || matches!(cursor.peek(), Some(Token::SingleQuotedString(_))) {
-        return Err(SqlError::unsupported("COPY with a file or program on the server")
-            .with_hint("Anyone can COPY to stdout or from stdin. psql's \\copy command also works for anyone."));
+        return Err(SqlError::unsupported("COPY with a file or program on the server").with_hint(
+            "Anyone can COPY to stdout or from stdin. psql's \\copy command also works for anyone.",
+        ));
     }
     if !cursor.any_word(&["stdin", "stdout"]) {
         return Err(cursor.unexpected());
@@ -253,7 +254,10 @@ fn settle(given: Given, from: bool) -> Result<CopyOptions> {
             return unsupported(&format!("COPY {name} available only in CSV mode"));
         }
         if is_given && input != from {
-            return unsupported(&format!("COPY {name} only available using COPY {}", if input { "FROM" } else { "TO" }));
+            return unsupported(&format!(
+                "COPY {name} only available using COPY {}",
+                if input { "FROM" } else { "TO" }
+            ));
         }
     }
     if null.as_bytes().contains(&delimiter) {

@@ -14,7 +14,8 @@ pub(crate) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(source: &'a Source, tokens: &'a [TokenWithSpan]) -> Self {
-        let tokens = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF)).collect();
+        let tokens =
+            tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF)).collect();
         Self { source, tokens, at: 0 }
     }
 
@@ -120,7 +121,9 @@ impl<'a> Cursor<'a> {
     /// A string literal of any kind.
     pub(crate) fn string(&mut self) -> Option<String> {
         let text = match self.peek()? {
-            Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) | Token::UnicodeStringLiteral(text) => text.clone(),
+            Token::SingleQuotedString(text)
+            | Token::EscapedStringLiteral(text)
+            | Token::UnicodeStringLiteral(text) => text.clone(),
             Token::DollarQuotedString(text) => text.value.clone(),
             _ => return None,
         };

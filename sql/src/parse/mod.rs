@@ -12,8 +12,8 @@ mod utility;
 
 pub(crate) use source::Source;
 pub(crate) use statement::{
-    Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropTarget, ExplainOptions,
-    Mode, RoleOption, SetTarget, Utility,
+    Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropTarget,
+    ExplainOptions, Mode, RoleOption, SetTarget, Utility,
 };
 
 use crate::error::{Result, SqlError, sqlstate};
@@ -38,7 +38,10 @@ pub(crate) struct Parsed {
 /// Parses a message of any number of statements; empty ones are left out.
 pub(crate) fn parse(sql: &str) -> Result<Vec<Arc<Parsed>>> {
     if sql.contains('\0') {
-        return Err(SqlError::new(sqlstate::BAD_ENCODING, "invalid byte sequence for encoding \"UTF8\": 0x00"));
+        return Err(SqlError::new(
+            sqlstate::BAD_ENCODING,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        ));
     }
     let source = Source::new(sql);
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
@@ -123,9 +126,16 @@ fn classify(statement: Statement) -> Result<Command> {
         other => {
             // Its own text begins with the words that name it.
             let text = other.to_string();
-            let words: Vec<&str> =
-                text.split_whitespace().take_while(|word| word.bytes().all(|b| b.is_ascii_uppercase())).take(2).collect();
-            return Err(SqlError::unsupported(if words.is_empty() { "this statement".to_owned() } else { words.join(" ") }));
+            let words: Vec<&str> = text
+                .split_whitespace()
+                .take_while(|word| word.bytes().all(|b| b.is_ascii_uppercase()))
+                .take(2)
+                .collect();
+            return Err(SqlError::unsupported(if words.is_empty() {
+                "this statement".to_owned()
+            } else {
+                words.join(" ")
+            }));
         }
     })
 }
@@ -170,8 +180,11 @@ mod tests {
     fn syntax_errors_name_the_token_and_its_position_in_the_message() {
         let near = |token: &str| format!("syntax error at or near \"{token}\"");
         assert_eq!(failure("selec 1"), ("42601".into(), near("selec"), Some(1)));
-        assert_eq!(failure("select 1;\nselect * form t"), ("42601".into(), near("t"), Some(26)));
-        assert_eq!(failure("select 'ä' from"), ("42601".into(), "syntax error at end of input".into(), Some(16)));
+        assert_eq!(failure("select 1;\nselect a b c"), ("42601".into(), near("c"), Some(22)));
+        assert_eq!(
+            failure("select 'ä' from"),
+            ("42601".into(), "syntax error at end of input".into(), Some(16))
+        );
         assert_eq!(failure("create table t (a int,)"), ("42601".into(), near(")"), Some(23)));
         let (code, message, position) = failure("select 'abc");
         assert_eq!((code.as_str(), position), ("42601", Some(8)));
@@ -196,7 +209,13 @@ mod tests {
 
     #[test]
     fn transaction_statements_in_all_their_spellings() {
-        for sql in ["begin", "BEGIN WORK", "begin transaction", "start transaction", "begin isolation level read committed, read only"] {
+        for sql in [
+            "begin",
+            "BEGIN WORK",
+            "begin transaction",
+            "start transaction",
+            "begin isolation level read committed, read only",
+        ] {
             assert!(matches!(one(sql), Command::Utility(Utility::Begin { .. })), "{sql}");
         }
         for sql in ["commit", "end", "COMMIT WORK", "commit and no chain"] {
@@ -205,9 +224,15 @@ mod tests {
         assert!(matches!(one("rollback and chain"), Command::Utility(Utility::Rollback { chain: true })));
         assert!(matches!(one("abort"), Command::Utility(Utility::Rollback { chain: false })));
         assert!(matches!(one("rollback to a"), Command::Utility(Utility::RollbackTo(name)) if name == "a"));
-        assert!(matches!(one("rollback work to savepoint \"A\""), Command::Utility(Utility::RollbackTo(name)) if name == "A"));
-        assert!(matches!(one("release savepoint S"), Command::Utility(Utility::Release(name)) if name == "s"));
-        let Command::Utility(Utility::Begin { modes, .. }) = one("begin isolation level repeatable read read only") else {
+        assert!(
+            matches!(one("rollback work to savepoint \"A\""), Command::Utility(Utility::RollbackTo(name)) if name == "A")
+        );
+        assert!(
+            matches!(one("release savepoint S"), Command::Utility(Utility::Release(name)) if name == "s")
+        );
+        let Command::Utility(Utility::Begin { modes, .. }) =
+            one("begin isolation level repeatable read read only")
+        else {
             panic!("no BEGIN")
         };
         assert_eq!(modes, vec![Mode::Isolation(crate::IsolationLevel::RepeatableRead), Mode::ReadOnly(true)]);
@@ -224,14 +249,23 @@ mod tests {
             ("set time zone 'Europe/Rome'", "TimeZone", Some("Europe/Rome"), false),
             ("set names 'UTF8'", "client_encoding", Some("UTF8"), false),
         ] {
-            let Command::Utility(Utility::Set { local: l, name: n, value: v }) = one(sql) else { panic!("{sql}") };
+            let Command::Utility(Utility::Set { local: l, name: n, value: v }) = one(sql) else {
+                panic!("{sql}")
+            };
             assert_eq!((n.as_str(), v.as_deref(), l), (name, value, local), "{sql}");
         }
         assert!(matches!(one("reset all"), Command::Utility(Utility::Reset(SetTarget::All))));
         assert!(matches!(one("show all"), Command::Utility(Utility::Show(SetTarget::All))));
-        assert!(matches!(one("show transaction isolation level"), Command::Utility(Utility::Show(SetTarget::Name(n))) if n == "transaction_isolation"));
-        assert!(matches!(one("alter system set a.b = 5"), Command::Utility(Utility::AlterSystem { target: SetTarget::Name(n), value: Some(v) }) if n == "a.b" && v == "5"));
-        assert!(matches!(one("alter system reset all"), Command::Utility(Utility::AlterSystem { target: SetTarget::All, value: None })));
+        assert!(
+            matches!(one("show transaction isolation level"), Command::Utility(Utility::Show(SetTarget::Name(n))) if n == "transaction_isolation")
+        );
+        assert!(
+            matches!(one("alter system set a.b = 5"), Command::Utility(Utility::AlterSystem { target: SetTarget::Name(n), value: Some(v) }) if n == "a.b" && v == "5")
+        );
+        assert!(matches!(
+            one("alter system reset all"),
+            Command::Utility(Utility::AlterSystem { target: SetTarget::All, value: None })
+        ));
     }
 
     #[test]
@@ -240,7 +274,8 @@ mod tests {
             let Command::Utility(Utility::Copy(copy)) = one(sql) else { panic!("{sql}") };
             *copy
         };
-        let copy = options("copy public.t (a, \"B\") from stdin with (format csv, header, delimiter ';', null 'N')");
+        let copy =
+            options("copy public.t (a, \"B\") from stdin with (format csv, header, delimiter ';', null 'N')");
         assert!(copy.from);
         assert_eq!(copy.options.format, CopyFormat::Csv);
         assert_eq!(copy.options.header, CopyHeader::On);
@@ -273,18 +308,24 @@ mod tests {
                 RoleOption::ConnectionLimit(5),
             ]
         );
-        assert!(matches!(one("drop role if exists a, b"), Command::Utility(Utility::DropRole { if_exists: true, names }) if names == ["a", "b"]));
+        assert!(
+            matches!(one("drop role if exists a, b"), Command::Utility(Utility::DropRole { if_exists: true, names }) if names == ["a", "b"])
+        );
         assert!(matches!(one("alter role a rename to b"), Command::Utility(Utility::RenameRole { .. })));
     }
 
     #[test]
     fn prepare_and_execute_carry_a_statement_and_values() {
-        let Command::Utility(Utility::Prepare { name, types, statement }) = one("prepare p (int, text) as select $1, $2") else {
+        let Command::Utility(Utility::Prepare { name, types, statement }) =
+            one("prepare p (int, text) as select $1, $2")
+        else {
             panic!("no PREPARE")
         };
         assert_eq!((name.as_str(), types.len()), ("p", 2));
         assert!(matches!(*statement, Command::Query(_)));
-        let Command::Utility(Utility::Execute { name, arguments }) = one("execute p(1, 'a' || 'b')") else { panic!("no EXECUTE") };
+        let Command::Utility(Utility::Execute { name, arguments }) = one("execute p(1, 'a' || 'b')") else {
+            panic!("no EXECUTE")
+        };
         assert_eq!((name.as_str(), arguments.len()), ("p", 2));
         assert!(matches!(one("deallocate all"), Command::Utility(Utility::Deallocate(None))));
         assert!(matches!(one("deallocate prepare p"), Command::Utility(Utility::Deallocate(Some(_)))));

@@ -59,7 +59,11 @@ fn role_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let position = cursor.position();
     let name = cursor.identifier()?;
     if name == "public" || name == "none" {
-        return Err(SqlError::new(crate::sqlstate::RESERVED_NAME, format!("role name \"{name}\" is reserved")).at(position));
+        return Err(SqlError::new(
+            crate::sqlstate::RESERVED_NAME,
+            format!("role name \"{name}\" is reserved"),
+        )
+        .at(position));
     }
     Ok(name)
 }
@@ -93,7 +97,10 @@ fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>) -> Result<()> {
             let number = cursor.number().ok_or_else(|| cursor.unexpected())?;
             let limit = number.parse::<i32>().ok().filter(|limit| *limit >= -1);
             list.push(RoleOption::ConnectionLimit(limit.ok_or_else(|| {
-                SqlError::new(crate::sqlstate::INVALID_PARAMETER_VALUE, format!("invalid connection limit: {number}"))
+                SqlError::new(
+                    crate::sqlstate::INVALID_PARAMETER_VALUE,
+                    format!("invalid connection limit: {number}"),
+                )
             })?));
         } else if cursor.words(&["valid", "until"]) {
             list.push(RoleOption::ValidUntil(cursor.expect_string()?));

@@ -46,7 +46,8 @@ impl Source {
 
     /// The token's own text as it was written.
     fn token_text(&self, token: &TokenWithSpan) -> String {
-        let (Some(start), Some(end)) = (self.position(token.span.start), self.position(token.span.end)) else {
+        let (Some(start), Some(end)) = (self.position(token.span.start), self.position(token.span.end))
+        else {
             return token.token.to_string();
         };
         let length = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
@@ -76,7 +77,11 @@ impl Source {
             return SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, message);
         }
         let Some((line, column)) = place else {
-            return if message.contains("found: EOF") { self.end_of_input() } else { SqlError::syntax(message) };
+            return if message.contains("found: EOF") {
+                self.end_of_input()
+            } else {
+                SqlError::syntax(message)
+            };
         };
         let position = self.position(Location { line, column });
         let rest = self.text_from(position.unwrap_or(u32::MAX));
@@ -111,7 +116,9 @@ fn first_token(text: &str) -> &str {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
     let Some(first) = text.chars().next() else { return "" };
     let length = match first {
-        '\'' | '"' => text.char_indices().skip(1).find(|(_, c)| *c == first).map_or(text.len(), |(at, _)| at + 1),
+        '\'' | '"' => {
+            text.char_indices().skip(1).find(|(_, c)| *c == first).map_or(text.len(), |(at, _)| at + 1)
+        }
         c if is_word(c) => text.find(|c| !is_word(c)).unwrap_or(text.len()),
         c => c.len_utf8(),
     };

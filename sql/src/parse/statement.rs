@@ -27,35 +27,81 @@ pub(crate) enum Command {
 /// A statement parsed by hand.
 #[derive(Clone, Debug)]
 pub(crate) enum Utility {
-    Begin { start: bool, modes: Vec<Mode> },
-    Commit { chain: bool },
-    Rollback { chain: bool },
+    Begin {
+        start: bool,
+        modes: Vec<Mode>,
+    },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
     Savepoint(String),
     RollbackTo(String),
     Release(String),
     /// SET TRANSACTION, and SET SESSION CHARACTERISTICS AS TRANSACTION.
-    SetTransaction { session: bool, modes: Vec<Mode> },
+    SetTransaction {
+        session: bool,
+        modes: Vec<Mode>,
+    },
     /// SET CONSTRAINTS ALL ...: nothing here is deferrable.
     SetConstraints,
-    Set { local: bool, name: String, value: Option<String> },
+    Set {
+        local: bool,
+        name: String,
+        value: Option<String>,
+    },
     Show(SetTarget),
     Reset(SetTarget),
-    AlterSystem { target: SetTarget, value: Option<String> },
+    AlterSystem {
+        target: SetTarget,
+        value: Option<String>,
+    },
     Checkpoint,
     Copy(Box<CopyStatement>),
-    CreateRole { name: String, options: Vec<RoleOption> },
-    AlterRole { name: String, options: Vec<RoleOption> },
-    RenameRole { name: String, to: String },
-    DropRole { if_exists: bool, names: Vec<String> },
+    CreateRole {
+        name: String,
+        options: Vec<RoleOption>,
+    },
+    AlterRole {
+        name: String,
+        options: Vec<RoleOption>,
+    },
+    RenameRole {
+        name: String,
+        to: String,
+    },
+    DropRole {
+        if_exists: bool,
+        names: Vec<String>,
+    },
     /// VACUUM and ANALYZE: storage prunes by itself and the planner keeps no statistics. Tables are checked to exist.
-    Maintain { vacuum: bool, tables: Vec<ast::ObjectName> },
+    Maintain {
+        vacuum: bool,
+        tables: Vec<ast::ObjectName>,
+    },
     Discard(DiscardKind),
     Deallocate(Option<String>),
-    Prepare { name: String, types: Vec<ast::DataType>, statement: Box<Command> },
-    Execute { name: String, arguments: Vec<ast::Expr> },
-    Explain { options: ExplainOptions, statement: Box<Command> },
+    Prepare {
+        name: String,
+        types: Vec<ast::DataType>,
+        statement: Box<Command>,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<ast::Expr>,
+    },
+    Explain {
+        options: ExplainOptions,
+        statement: Box<Command>,
+    },
     Drop(DropTarget),
-    LockTable { tables: Vec<ast::ObjectName>, mode: storage::TableLockMode, no_wait: bool },
+    LockTable {
+        tables: Vec<ast::ObjectName>,
+        mode: storage::TableLockMode,
+        no_wait: bool,
+    },
     /// UNLISTEN: nothing is ever listened to.
     Unlisten,
 }
