@@ -1,0 +1,264 @@
+//! What replication refuses, with the SQLSTATE, detail and hint that the wire carries.
+
+use wal::{Lsn, SystemId, TimelineId};
+
+/// A refusal or failure that a client of the replication protocol, or this node's log, is told of.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    /// CREATE of a slot that is there.
+    #[error("replication slot \"{0}\" already exists")]
+    SlotExists(String),
+    /// No slot has this name.
+    #[error("replication slot \"{0}\" does not exist")]
+    NoSlot(String),
+    /// A session uses the slot.
+    #[error("replication slot \"{name}\" is active for PID {pid}")]
+    SlotActive {
+        /// The slot.
+        name: String,
+        /// Who uses it.
+        pid: i32,
+    },
+    /// max_replication_slots are there.
+    #[error("all replication slots are in use")]
+    SlotsFull,
+    /// max_replication_slots is 0.
+    #[error("replication slots can only be used if max_replication_slots > 0")]
+    SlotsOff,
+    /// The empty name.
+    #[error("replication slot name \"{0}\" is too short")]
+    SlotNameShort(String),
+    /// More than 63 bytes.
+    #[error("replication slot name \"{0}\" is too long")]
+    SlotNameLong(String),
+    /// Something other than a-z, 0-9 and _.
+    #[error("replication slot name \"{0}\" contains invalid character")]
+    SlotNameCharacter(String),
+    /// A slot without reserved WAL cannot be copied or advanced.
+    #[error("cannot {what} a replication slot that does not reserve WAL")]
+    SlotReservesNothing {
+        /// "copy" or "advance".
+        what: &'static str,
+    },
+    /// A slot moves forward only.
+    #[error("cannot advance replication slot to {to}, minimum is {minimum}")]
+    SlotBackwards {
+        /// The position asked for.
+        to: Lsn,
+        /// Where it stands.
+        minimum: Lsn,
+    },
+    /// The slot held back more WAL than max_slot_wal_keep_size and lost it.
+    #[error("can no longer get changes from replication slot \"{0}\"")]
+    SlotInvalidated(String),
+    /// A slot's state file cannot be believed.
+    #[error("replication slot file \"{path}\" is damaged: {what}")]
+    SlotFile {
+        /// The file.
+        path: String,
+        /// Expected and found.
+        what: String,
+    },
+    /// max_wal_senders are connected.
+    #[error("number of requested standby connections exceeds max_wal_senders (currently {0})")]
+    SendersFull(usize),
+    /// START_REPLICATION of a timeline that is not in this server's past.
+    #[error("requested timeline {0} is not in this server's history")]
+    NoTimeline(TimelineId),
+    /// The position lies behind the place where the timeline ended here.
+    #[error("requested starting point {start} on timeline {timeline} is not in this server's history")]
+    PastFork {
+        /// The position asked for.
+        start: Lsn,
+        /// The timeline asked for.
+        timeline: TimelineId,
+        /// Where that timeline ended in this server's history.
+        forked_at: Lsn,
+    },
+    /// The position lies ahead of all WAL.
+    #[error("requested starting point {start} is ahead of the WAL flush position of this server {flushed}")]
+    Ahead {
+        /// The position asked for.
+        start: Lsn,
+        /// What is there.
+        flushed: Lsn,
+    },
+    /// The segment was recycled.
+    #[error("requested WAL segment {0} has already been removed")]
+    SegmentRemoved(String),
+    /// The standby said nothing for wal_sender_timeout.
+    #[error("terminating walsender process due to replication timeout")]
+    SenderTimeout,
+    /// The primary said nothing for wal_receiver_timeout.
+    #[error("terminating walreceiver due to timeout")]
+    ReceiverTimeout,
+    /// The primary belongs to another cluster.
+    #[error("database system identifier differs between the primary and standby")]
+    OtherSystem {
+        /// The primary's.
+        primary: SystemId,
+        /// Ours.
+        standby: SystemId,
+    },
+    /// The primary has not got as far in the history of timelines.
+    #[error("highest timeline {primary} of the primary is behind recovery timeline {standby}")]
+    PrimaryBehind {
+        /// The primary's timeline.
+        primary: TimelineId,
+        /// Ours.
+        standby: TimelineId,
+    },
+    /// The primary's history does not go through our timeline.
+    #[error("new timeline {primary} is not a child of database system timeline {standby}")]
+    NotAChild {
+        /// The primary's timeline.
+        primary: TimelineId,
+        /// Ours.
+        standby: TimelineId,
+    },
+    /// The primary's branch left our timeline before the end of our WAL.
+    #[error(
+        "new timeline {primary} forked off current database system timeline {standby} \
+         before current recovery point {reached}"
+    )]
+    ForkedBefore {
+        /// The primary's timeline.
+        primary: TimelineId,
+        /// Ours.
+        standby: TimelineId,
+        /// Where it forked off.
+        forked_at: Lsn,
+        /// The end of our WAL.
+        reached: Lsn,
+    },
+    /// Two promotions took the same number; theirs is not ours.
+    #[error("timeline {timeline} of the primary is another branch than timeline {timeline} here")]
+    Twin {
+        /// The number that both have.
+        timeline: TimelineId,
+    },
+    /// The primary's bytes differ from ours where both have some.
+    #[error("WAL of the primary differs from WAL here at {at} on timeline {timeline}")]
+    Differs {
+        /// The first byte that differs lies at or after this.
+        at: Lsn,
+        /// The timeline.
+        timeline: TimelineId,
+    },
+    /// The peer does not keep to the protocol.
+    #[error("{0}")]
+    Protocol(String),
+    /// The peer refused, in its words.
+    #[error("could not receive data from WAL stream: {message}")]
+    Refused {
+        /// Its SQLSTATE.
+        sqlstate: String,
+        /// Its message.
+        message: String,
+    },
+    /// The connection failed.
+    #[error("{what}: {cause}")]
+    Connection {
+        /// What was tried.
+        what: String,
+        /// What the system or the peer said.
+        cause: String,
+    },
+    /// A file operation failed.
+    #[error("could not {what} \"{path}\": {cause}")]
+    File {
+        /// The verb.
+        what: &'static str,
+        /// The file.
+        path: String,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The log's own writing side failed.
+    #[error(transparent)]
+    Wal(#[from] wal::WalError),
+    /// This node met a branch that replaces it.
+    #[error("this server is fenced: {0}")]
+    Fenced(String),
+}
+
+impl ReplicaError {
+    pub(crate) fn file(what: &'static str, path: &std::path::Path, cause: std::io::Error) -> Self {
+        Self::File { what, path: path.display().to_string(), cause }
+    }
+
+    /// The SQLSTATE that PostgreSQL gives this.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::SlotExists(_) => "42710",
+            Self::NoSlot(_) => "42704",
+            Self::SlotActive { .. } => "55006",
+            Self::SlotsFull => "53400",
+            Self::SlotsOff | Self::SlotReservesNothing { .. } | Self::SlotInvalidated(_) => "55000",
+            Self::OtherSystem { .. } | Self::PrimaryBehind { .. } => "55000",
+            Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => "42602",
+            Self::SlotNameLong(_) => "42622",
+            Self::SlotBackwards { .. } => "22023",
+            Self::SlotFile { .. } | Self::Differs { .. } => "XX001",
+            Self::SendersFull(_) => "53300",
+            Self::SegmentRemoved(_) => "58P01",
+            Self::NoTimeline(_) | Self::PastFork { .. } | Self::Ahead { .. } => "XX000",
+            Self::NotAChild { .. } | Self::ForkedBefore { .. } | Self::Twin { .. } => "XX000",
+            Self::SenderTimeout | Self::ReceiverTimeout | Self::Connection { .. } => "08006",
+            Self::Protocol(_) => "08P01",
+            Self::Refused { .. } => "08006",
+            Self::File { .. } | Self::Wal(_) => "58030",
+            Self::Fenced(_) => "25006",
+        }
+    }
+
+    /// The DETAIL field.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::OtherSystem { primary, standby } => {
+                Some(format!("The primary's identifier is {primary}, the standby's identifier is {standby}."))
+            }
+            Self::PastFork { timeline, forked_at, .. } => {
+                Some(format!("This server's history forked from timeline {timeline} at {forked_at}."))
+            }
+            Self::ForkedBefore { forked_at, .. } => {
+                Some(format!("It forked off at {forked_at}; the WAL here goes further."))
+            }
+            Self::SlotInvalidated(_) => {
+                Some("It exceeded max_slot_wal_keep_size and its WAL was removed.".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    /// The HINT field.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::SlotsFull => Some("Free one or increase max_replication_slots."),
+            Self::SlotNameCharacter(_) => Some(
+                "Replication slot names may only contain lower case letters, numbers, and the underscore character.",
+            ),
+            Self::OtherSystem { .. } => {
+                Some("Point primary_conninfo at a server of this cluster, or clone this one anew.")
+            }
+            Self::ForkedBefore { .. } | Self::Twin { .. } | Self::Differs { .. } | Self::NotAChild { .. } => {
+                Some("Rewind this server to the fork, or clone it anew.")
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether trying again later can succeed without anybody's help.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Self::Connection { .. }
+                | Self::ReceiverTimeout
+                | Self::SenderTimeout
+                | Self::Refused { .. }
+                | Self::Protocol(_)
+                | Self::SendersFull(_)
+        )
+    }
+}

@@ -1,0 +1,485 @@
+//! Replication slots: names under which receivers keep WAL on this server.
+//!
+//! A slot's position moves in memory with every report of its receiver and is written at checkpoints and clean
+//! stops, as in PostgreSQL: after a crash it stands a little back, which only keeps more WAL. What is asked of a
+//! client (create, drop, copy, advance) is durable when the call returns.
+//!
+//! One lock guards the table; files are written under it, since commands on slots are rare. Reports take it for a
+//! few instructions.
+
+mod file;
+mod limits;
+
+pub use limits::{WalLimits, WalStatus};
+
+use crate::error::ReplicaError;
+use file::SlotState;
+use host::{FileKind, Host, OpenMode};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::Notify;
+use wal::{Lsn, Xid};
+
+const NAME_BYTES_MAX: usize = 63;
+const STATE_FILE: &str = "state";
+
+/// How long a slot lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is dropped.
+    Permanent,
+    /// Until the session that made it ends, or the server.
+    Temporary,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    lifetime: Lifetime,
+    /// The session that uses it.
+    active: Option<i32>,
+    /// The session that a temporary one belongs to.
+    owner: Option<i32>,
+    restart: Lsn,
+    /// The position in the file. WAL is kept from here, so a crash finds what it says.
+    saved: Lsn,
+    invalidated_at: Lsn,
+    /// Oldest transaction that the receiver's queries need (hot_standby_feedback).
+    xmin: Option<Xid>,
+}
+
+/// One row of pg_replication_slots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotView {
+    /// slot_name
+    pub name: String,
+    /// temporary
+    pub temporary: bool,
+    /// active_pid
+    pub active_pid: Option<i32>,
+    /// restart_lsn; INVALID for NULL
+    pub restart: Lsn,
+    /// Where it stood when it lost its WAL; INVALID if it has not.
+    pub invalidated_at: Lsn,
+    /// xmin
+    pub xmin: Option<Xid>,
+}
+
+impl SlotView {
+    /// wal_status; None while it reserves nothing.
+    pub fn wal_status(&self, limits: &WalLimits) -> Option<WalStatus> {
+        if self.invalidated_at.is_valid() {
+            return Some(WalStatus::Lost);
+        }
+        self.restart.is_valid().then(|| limits.status(self.restart))
+    }
+    /// safe_wal_size
+    pub fn safe_wal_size(&self, limits: &WalLimits) -> Option<i64> {
+        let known = self.restart.is_valid() && self.wal_status(limits) != Some(WalStatus::Lost);
+        known.then(|| limits.safe_bytes(self.restart)).flatten()
+    }
+}
+
+/// The slots of a server; cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Slots(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    host: Host,
+    dir: PathBuf,
+    max: usize,
+    table: Mutex<BTreeMap<String, Slot>>,
+    /// Told whenever a slot becomes inactive, for DROP ... WAIT.
+    released: Notify,
+}
+
+/// A slot in use by a session; letting go of it makes it inactive.
+#[derive(Debug)]
+pub struct ActiveSlot {
+    slots: Slots,
+    name: String,
+}
+
+/// Checks a slot's name as PostgreSQL does.
+pub fn validate_name(name: &str) -> Result<(), ReplicaError> {
+    if name.is_empty() {
+        return Err(ReplicaError::SlotNameShort(name.to_owned()));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(ReplicaError::SlotNameLong(name.to_owned()));
+    }
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if name.bytes().all(allowed) { Ok(()) } else { Err(ReplicaError::SlotNameCharacter(name.to_owned())) }
+}
+
+impl Slots {
+    /// Reads the slots of the folder `dir` (pg_replslot). What a crash left half made or half dropped is removed;
+    /// a damaged file is an error. More slots than `max` are an error, as in PostgreSQL.
+    pub fn open(host: &Host, dir: &Path, max: usize) -> Result<Self, ReplicaError> {
+        let shared = Shared {
+            host: host.clone(),
+            dir: dir.to_path_buf(),
+            max,
+            table: Mutex::default(),
+            released: Notify::new(),
+        };
+        let slots = Self(Arc::new(shared));
+        slots.load()?;
+        Ok(slots)
+    }
+
+    fn load(&self) -> Result<(), ReplicaError> {
+        let (disk, dir) = (&self.0.host.disk, &self.0.dir);
+        let entries = disk.list(dir).map_err(|cause| ReplicaError::file("list", dir, cause))?;
+        let mut table = self.0.table.lock();
+        for entry in entries.into_iter().filter(|entry| entry.kind == FileKind::Directory) {
+            let folder = dir.join(&entry.name);
+            if entry.name.ends_with(".tmp") {
+                self.remove_folder(&folder)?;
+                continue;
+            }
+            let path = folder.join(STATE_FILE);
+            let damaged = |what: String| ReplicaError::SlotFile { path: path.display().to_string(), what };
+            let bytes = disk.read(&path, 4096).map_err(|cause| ReplicaError::file("read", &path, cause))?;
+            let state = SlotState::decode(&bytes).map_err(damaged)?;
+            if state.name != entry.name {
+                return Err(damaged(format!("it is that of slot \"{}\"", state.name)));
+            }
+            if !state.persistent {
+                self.remove_folder(&folder)?;
+                continue;
+            }
+            let slot = Slot {
+                lifetime: Lifetime::Permanent,
+                active: None,
+                owner: None,
+                restart: state.restart,
+                saved: state.restart,
+                invalidated_at: state.invalidated_at,
+                xmin: None,
+            };
+            table.insert(entry.name, slot);
+        }
+        if table.len() > self.0.max {
+            return Err(ReplicaError::SlotsFull);
+        }
+        Ok(())
+    }
+
+    /// Creates a slot that the session `pid` then uses if it is temporary. With `reserve`, WAL is kept from the
+    /// position it returns on (the redo point); it is asked under the lock that [`Slots::oldest`] takes.
+    pub fn create(
+        &self,
+        name: &str,
+        lifetime: Lifetime,
+        reserve: Option<&dyn Fn() -> Lsn>,
+        pid: i32,
+    ) -> Result<SlotView, ReplicaError> {
+        let mut table = self.0.table.lock();
+        self.insert(
+            &mut table,
+            name,
+            lifetime,
+            || reserve.map_or(Lsn::INVALID, |redo_point| redo_point()),
+            pid,
+        )
+    }
+
+    fn insert(
+        &self,
+        table: &mut BTreeMap<String, Slot>,
+        name: &str,
+        lifetime: Lifetime,
+        restart: impl FnOnce() -> Lsn,
+        pid: i32,
+    ) -> Result<SlotView, ReplicaError> {
+        validate_name(name)?;
+        if self.0.max == 0 {
+            return Err(ReplicaError::SlotsOff);
+        }
+        if table.contains_key(name) {
+            return Err(ReplicaError::SlotExists(name.to_owned()));
+        }
+        if table.len() >= self.0.max {
+            return Err(ReplicaError::SlotsFull);
+        }
+        let restart = restart();
+        let slot = Slot {
+            lifetime,
+            active: None,
+            owner: (lifetime == Lifetime::Temporary).then_some(pid),
+            restart,
+            saved: restart,
+            invalidated_at: Lsn::INVALID,
+            xmin: None,
+        };
+        self.write_new(name, &slot)?;
+        let view = slot.view(name);
+        table.insert(name.to_owned(), slot);
+        Ok(view)
+    }
+
+    /// Copies a slot that reserves WAL.
+    pub fn copy(&self, from: &str, to: &str, lifetime: Lifetime, pid: i32) -> Result<SlotView, ReplicaError> {
+        let mut table = self.0.table.lock();
+        let source = table.get(from).ok_or_else(|| ReplicaError::NoSlot(from.to_owned()))?;
+        if source.invalidated_at.is_valid() {
+            return Err(ReplicaError::SlotInvalidated(from.to_owned()));
+        }
+        if !source.restart.is_valid() {
+            return Err(ReplicaError::SlotReservesNothing { what: "copy" });
+        }
+        // The saved position: what the source holds back for sure.
+        let restart = source.saved;
+        self.insert(&mut table, to, lifetime, || restart, pid)
+    }
+
+    /// Takes a slot for the session `pid`.
+    pub fn acquire(&self, name: &str, pid: i32) -> Result<ActiveSlot, ReplicaError> {
+        let mut table = self.0.table.lock();
+        let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
+        if let Some(pid) = slot.user_other_than(pid) {
+            return Err(ReplicaError::SlotActive { name: name.to_owned(), pid });
+        }
+        if slot.invalidated_at.is_valid() {
+            return Err(ReplicaError::SlotInvalidated(name.to_owned()));
+        }
+        slot.active = Some(pid);
+        Ok(ActiveSlot { slots: self.clone(), name: name.to_owned() })
+    }
+
+    /// Drops a slot that no other session uses.
+    pub fn drop_slot(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
+        let mut table = self.0.table.lock();
+        let slot = table.get(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
+        if let Some(pid) = slot.user_other_than(pid) {
+            return Err(ReplicaError::SlotActive { name: name.to_owned(), pid });
+        }
+        self.remove(name)?;
+        table.remove(name);
+        drop(table);
+        self.0.released.notify_waiters();
+        Ok(())
+    }
+
+    /// DROP_REPLICATION_SLOT ... WAIT: drops it as soon as nobody uses it.
+    pub async fn drop_when_free(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
+        loop {
+            let released = self.0.released.notified();
+            tokio::pin!(released);
+            released.as_mut().enable();
+            match self.drop_slot(name, pid) {
+                Err(ReplicaError::SlotActive { .. }) => released.await,
+                other => return other,
+            }
+        }
+    }
+
+    /// The session `pid` has ended: its temporary slots go.
+    pub fn release_session(&self, pid: i32) -> Result<(), ReplicaError> {
+        let mut table = self.0.table.lock();
+        let owned = table.iter().filter(|(_, slot)| slot.owner == Some(pid));
+        let names: Vec<String> = owned.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.remove(&name)?;
+            table.remove(&name);
+        }
+        drop(table);
+        self.0.released.notify_waiters();
+        Ok(())
+    }
+
+    /// pg_replication_slot_advance: moves a slot that nobody uses to `to`, or to `end` if that is less; durable when
+    /// it returns. Gives the position reached.
+    pub fn advance(&self, name: &str, to: Lsn, end: Lsn, pid: i32) -> Result<Lsn, ReplicaError> {
+        let mut table = self.0.table.lock();
+        let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
+        if let Some(pid) = slot.user_other_than(pid) {
+            return Err(ReplicaError::SlotActive { name: name.to_owned(), pid });
+        }
+        if !slot.restart.is_valid() {
+            return Err(ReplicaError::SlotReservesNothing { what: "advance" });
+        }
+        let to = to.min(end);
+        if to < slot.restart {
+            return Err(ReplicaError::SlotBackwards { to, minimum: slot.restart });
+        }
+        slot.restart = to;
+        self.write(name, slot)?;
+        Ok(to)
+    }
+
+    /// One slot.
+    pub fn find(&self, name: &str) -> Result<SlotView, ReplicaError> {
+        let table = self.0.table.lock();
+        let slot = table.get(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
+        Ok(slot.view(name))
+    }
+
+    /// All slots by name.
+    pub fn list(&self) -> Vec<SlotView> {
+        self.0.table.lock().iter().map(|(name, slot)| slot.view(name)).collect()
+    }
+
+    /// The oldest position that a slot needs, as its file says; None if none does. WAL before it may go.
+    pub fn oldest(&self) -> Option<Lsn> {
+        let table = self.0.table.lock();
+        let needed = table.values().filter(|slot| !slot.invalidated_at.is_valid());
+        needed.map(|slot| slot.saved).filter(|lsn| lsn.is_valid()).min()
+    }
+
+    /// The oldest transaction that receivers' queries need.
+    pub fn oldest_xmin(&self) -> Option<Xid> {
+        self.0.table.lock().values().filter_map(|slot| slot.xmin).min()
+    }
+
+    /// Writes the positions that moved since they were last written; called by each checkpoint and clean stop.
+    pub fn save(&self) -> Result<(), ReplicaError> {
+        let mut table = self.0.table.lock();
+        for (name, slot) in table.iter_mut().filter(|(_, slot)| slot.saved != slot.restart) {
+            self.write(name, slot)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up slots that need WAL before `kept_from` and that nobody uses; returns them for the log. Durable.
+    pub fn invalidate_before(&self, kept_from: Lsn) -> Result<Vec<SlotView>, ReplicaError> {
+        let mut gone = Vec::new();
+        let mut table = self.0.table.lock();
+        for (name, slot) in table.iter_mut() {
+            let behind = slot.restart.is_valid() && slot.restart < kept_from;
+            if behind && !slot.invalidated_at.is_valid() && slot.active.is_none() {
+                (slot.invalidated_at, slot.restart) = (slot.restart, Lsn::INVALID);
+                self.write(name, slot)?;
+                gone.push(slot.view(name));
+            }
+        }
+        Ok(gone)
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.0.dir.join(name)
+    }
+
+    fn write(&self, name: &str, slot: &mut Slot) -> Result<(), ReplicaError> {
+        let path = self.folder(name).join(STATE_FILE);
+        host::write_file_durably(&*self.0.host.disk, &path, &slot.state(name).encode())
+            .map_err(|cause| ReplicaError::file("write", &path, cause))?;
+        slot.saved = slot.restart;
+        Ok(())
+    }
+
+    /// Makes the folder under a temporary name, so that a crash leaves all or nothing of it.
+    fn write_new(&self, name: &str, slot: &Slot) -> Result<(), ReplicaError> {
+        let disk = &*self.0.host.disk;
+        let temporary = self.folder(&format!("{name}.tmp"));
+        if disk.exists(&temporary).map_err(|cause| ReplicaError::file("open", &temporary, cause))? {
+            self.remove_folder(&temporary)?;
+        }
+        let made = disk.create_dir(&temporary).and_then(|()| {
+            let state = disk.open(&temporary.join(STATE_FILE), OpenMode::CreateNew)?;
+            state.write_all_at(&slot.state(name).encode(), 0)?;
+            state.sync()?;
+            disk.sync_dir(&temporary)?;
+            disk.rename(&temporary, &self.folder(name))?;
+            disk.sync_dir(&self.0.dir)
+        });
+        made.map_err(|cause| ReplicaError::file("create", &self.folder(name), cause))
+    }
+
+    /// Renames the folder away, durably, then empties it: a crash cannot bring a dropped slot back.
+    fn remove(&self, name: &str) -> Result<(), ReplicaError> {
+        let disk = &*self.0.host.disk;
+        let (folder, temporary) = (self.folder(name), self.folder(&format!("{name}.tmp")));
+        disk.rename(&folder, &temporary)
+            .and_then(|()| disk.sync_dir(&self.0.dir))
+            .map_err(|cause| ReplicaError::file("remove", &folder, cause))?;
+        self.remove_folder(&temporary)
+    }
+
+    fn remove_folder(&self, folder: &Path) -> Result<(), ReplicaError> {
+        let disk = &*self.0.host.disk;
+        let emptied = disk.list(folder).and_then(|entries| {
+            entries.iter().try_for_each(|entry| disk.remove_file(&folder.join(&entry.name)))?;
+            disk.remove_dir(folder)
+        });
+        match emptied {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                Err(ReplicaError::file("remove", folder, cause))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Slot {
+    fn user_other_than(&self, pid: i32) -> Option<i32> {
+        // A temporary slot is its session's own even while no stream uses it.
+        self.active.or(self.owner).filter(|user| *user != pid)
+    }
+    fn view(&self, name: &str) -> SlotView {
+        SlotView {
+            name: name.to_owned(),
+            temporary: self.lifetime == Lifetime::Temporary,
+            active_pid: self.active.or(self.owner),
+            restart: self.restart,
+            invalidated_at: self.invalidated_at,
+            xmin: self.xmin,
+        }
+    }
+    fn state(&self, name: &str) -> SlotState {
+        SlotState {
+            name: name.to_owned(),
+            persistent: self.lifetime == Lifetime::Permanent,
+            restart: self.restart,
+            invalidated_at: self.invalidated_at,
+        }
+    }
+}
+
+impl ActiveSlot {
+    /// The slot's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The slot as it stands.
+    pub fn view(&self) -> Result<SlotView, ReplicaError> {
+        self.slots.find(&self.name)
+    }
+
+    /// The receiver has flushed up to here: WAL before it is no longer needed. In memory until the next save.
+    pub fn confirm_flushed(&self, flushed: Lsn) {
+        let mut table = self.slots.0.table.lock();
+        if let Some(slot) = table.get_mut(&self.name)
+            && flushed.is_valid()
+        {
+            slot.restart = flushed;
+            if !slot.saved.is_valid() {
+                slot.saved = flushed;
+            }
+        }
+    }
+
+    /// The oldest transaction that the receiver's queries need.
+    pub fn set_xmin(&self, xmin: Option<Xid>) {
+        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name) {
+            slot.xmin = xmin;
+        }
+    }
+}
+
+impl Drop for ActiveSlot {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name) {
+            slot.active = None;
+        }
+        self.slots.0.released.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests;

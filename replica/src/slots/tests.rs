@@ -1,0 +1,167 @@
+use super::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn open(dir: &Path) -> Slots {
+    Slots::open(&Host::real(), dir, 4).unwrap()
+}
+fn at(lsn: u64) -> Lsn {
+    Lsn::new(lsn)
+}
+fn create(slots: &Slots, name: &str, restart: u64) -> SlotView {
+    slots.create(name, Lifetime::Permanent, Some(&|| at(restart)), 1).unwrap()
+}
+fn refused<T: std::fmt::Debug>(result: Result<T, ReplicaError>) -> (&'static str, String) {
+    let error = result.unwrap_err();
+    (error.sqlstate(), error.to_string())
+}
+
+#[test]
+fn a_permanent_slot_survives_a_restart_and_a_temporary_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "kept", 100);
+    slots.create("lazy", Lifetime::Permanent, None, 1).unwrap();
+    slots.create("mine", Lifetime::Temporary, Some(&|| at(50)), 7).unwrap();
+    assert_eq!(slots.oldest(), Some(at(50)));
+    drop(slots);
+    let again = open(dir.path());
+    let names: Vec<_> = again.list().into_iter().map(|slot| (slot.name, slot.restart)).collect();
+    assert_eq!(names, [("kept".to_owned(), at(100)), ("lazy".to_owned(), Lsn::INVALID)]);
+    assert_eq!(again.oldest(), Some(at(100)));
+}
+
+#[test]
+fn a_crash_before_the_save_finds_the_older_position_and_the_wal_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "s", 100);
+    let active = slots.acquire("s", 9).unwrap();
+    active.confirm_flushed(at(500));
+    assert_eq!(slots.find("s").unwrap().restart, at(500));
+    assert_eq!(slots.oldest(), Some(at(100)), "WAL stays until the position is durable");
+    assert_eq!(open(dir.path()).find("s").unwrap().restart, at(100));
+    slots.save().unwrap();
+    assert_eq!(slots.oldest(), Some(at(500)));
+    assert_eq!(open(dir.path()).find("s").unwrap().restart, at(500));
+}
+
+#[test]
+fn errors_are_those_of_postgresql() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "s1", 1);
+    let made = |name: &str| refused(slots.create(name, Lifetime::Permanent, None, 1));
+    assert_eq!(made("s1"), ("42710", "replication slot \"s1\" already exists".into()));
+    assert_eq!(made(""), ("42602", "replication slot name \"\" is too short".into()));
+    assert_eq!(made("S"), ("42602", "replication slot name \"S\" contains invalid character".into()));
+    assert_eq!(made(&"x".repeat(64)).0, "42622");
+    let none = ("42704", "replication slot \"no\" does not exist".to_owned());
+    assert_eq!(refused(slots.acquire("no", 1)), none);
+    assert_eq!(refused(slots.drop_slot("no", 1)), none);
+    let _used = slots.acquire("s1", 42).unwrap();
+    let active = ("55006", "replication slot \"s1\" is active for PID 42".to_owned());
+    assert_eq!(refused(slots.acquire("s1", 1)), active);
+    assert_eq!(refused(slots.drop_slot("s1", 1)), active);
+    for name in ["a", "b", "c"] {
+        create(&slots, name, 1);
+    }
+    assert_eq!(made("d"), ("53400", "all replication slots are in use".into()));
+    let off = Slots::open(&Host::real(), tempfile::tempdir().unwrap().path(), 0).unwrap();
+    assert_eq!(refused(off.create("a", Lifetime::Permanent, None, 1)).0, "55000");
+}
+
+#[test]
+fn a_session_s_end_takes_its_temporary_slots_and_frees_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "p", 10);
+    slots.create("t", Lifetime::Temporary, None, 7).unwrap();
+    assert_eq!(slots.find("t").unwrap().active_pid, Some(7));
+    assert_eq!(refused(slots.acquire("t", 8)).0, "55006", "a temporary slot is its session's alone");
+    let used = slots.acquire("p", 7).unwrap();
+    drop(used);
+    slots.release_session(7).unwrap();
+    assert_eq!(slots.find("p").unwrap().active_pid, None);
+    assert!(slots.find("t").is_err());
+    assert!(!dir.path().join("t").exists());
+}
+
+#[tokio::test]
+async fn drop_with_wait_waits_until_the_slot_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "s", 10);
+    let used = slots.acquire("s", 5).unwrap();
+    let waiting = tokio::spawn({
+        let slots = slots.clone();
+        async move { slots.drop_when_free("s", 6).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    drop(used);
+    waiting.await.unwrap().unwrap();
+    assert!(slots.find("s").is_err());
+}
+
+#[test]
+fn a_copy_holds_what_the_source_holds_for_sure() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "from", 100);
+    slots.create("lazy", Lifetime::Permanent, None, 1).unwrap();
+    slots.acquire("from", 1).unwrap().confirm_flushed(at(300));
+    assert_eq!(slots.copy("from", "to", Lifetime::Permanent, 1).unwrap().restart, at(100));
+    assert_eq!(refused(slots.copy("lazy", "x", Lifetime::Permanent, 1)).0, "55000");
+}
+
+#[test]
+fn advancing_is_durable_bounded_by_the_log_and_never_backwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "s", 100);
+    assert_eq!(slots.advance("s", at(900), at(400), 1).unwrap(), at(400));
+    assert_eq!(open(dir.path()).find("s").unwrap().restart, at(400));
+    assert_eq!(
+        refused(slots.advance("s", at(300), at(400), 1)),
+        ("22023", "cannot advance replication slot to 0/12C, minimum is 0/190".into())
+    );
+}
+
+#[test]
+fn a_slot_that_fell_too_far_behind_is_given_up_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "old", 100);
+    create(&slots, "new", 900);
+    let gone = slots.invalidate_before(at(500)).unwrap();
+    assert_eq!(gone.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>(), ["old"]);
+    let again = open(dir.path());
+    assert_eq!(again.find("old").unwrap().invalidated_at, at(100));
+    assert_eq!(again.oldest(), Some(at(900)));
+    assert_eq!(refused(again.acquire("old", 1)).0, "55000");
+}
+
+#[test]
+fn what_a_crash_left_half_made_is_removed_and_a_damaged_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("half.tmp")).unwrap();
+    std::fs::write(dir.path().join("half.tmp/state"), "x").unwrap();
+    create(&open(dir.path()), "s", 5);
+    assert!(!dir.path().join("half.tmp").exists());
+    let path = dir.path().join("s/state");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let error = Slots::open(&Host::real(), dir.path(), 4).unwrap_err();
+    assert_eq!(error.sqlstate(), "XX001");
+    assert!(error.to_string().contains("s/state") && error.to_string().contains("checksum"), "{error}");
+}
+
+#[test]
+fn the_reserved_position_is_asked_while_nobody_can_remove_wal() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    let redo = AtomicU64::new(700);
+    let slot = slots.create("s", Lifetime::Permanent, Some(&|| at(redo.load(Ordering::SeqCst))), 1).unwrap();
+    assert_eq!((slot.restart, slots.oldest()), (at(700), Some(at(700))));
+}

@@ -1,0 +1,207 @@
+//! Which standbys count, and how far the log is where commits wait for them.
+
+use super::names::{Method, SyncNames};
+use wal::Lsn;
+
+/// What a standby has done with the log, each an exclusive end; INVALID until it has said so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Handed to its kernel.
+    pub written: Lsn,
+    /// Durable there.
+    pub flushed: Lsn,
+    /// Replayed there.
+    pub applied: Lsn,
+}
+
+/// One connected standby, as the quorum rule sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Its application_name.
+    pub name: &'a str,
+    /// Whether it has caught up and streams (or is being sent the last WAL of a shutdown).
+    pub streaming: bool,
+    /// Its last reply.
+    pub progress: Progress,
+}
+
+/// sync_state of pg_stat_replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncState {
+    /// Not named.
+    Async,
+    /// Would take the place of a synchronous one that goes.
+    Potential,
+    /// Commits wait for it.
+    Sync,
+    /// One of those of whom enough have to answer.
+    Quorum,
+}
+
+impl SyncState {
+    /// The word in pg_stat_replication.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Async => "async",
+            Self::Potential => "potential",
+            Self::Sync => "sync",
+            Self::Quorum => "quorum",
+        }
+    }
+}
+
+/// Where a standby stands in the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// sync_priority: 0 for one that is not named.
+    pub priority: usize,
+    /// sync_state.
+    pub state: SyncState,
+}
+
+/// What the rule says of all connected standbys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluation {
+    /// The position that the required standbys have reached at each stage; None while too few of them stream.
+    pub synced: Option<Progress>,
+    /// In the order of the candidates.
+    pub standings: Vec<Standing>,
+}
+
+/// Applies the rule. Of standbys with equal priority, the one first in the slice counts first.
+pub fn evaluate(names: Option<&SyncNames>, candidates: &[Candidate<'_>]) -> Evaluation {
+    let Some(names) = names else {
+        let standing = Standing { priority: 0, state: SyncState::Async };
+        return Evaluation { synced: None, standings: vec![standing; candidates.len()] };
+    };
+    let priority = |candidate: &Candidate<'_>| names.priority(candidate.name);
+    let mut eligible: Vec<(usize, usize)> = candidates
+        .iter()
+        .enumerate()
+        .filter(|(_, candidate)| candidate.streaming && candidate.progress.flushed.is_valid())
+        .map(|(at, candidate)| (priority(candidate), at))
+        .filter(|(priority, _)| *priority > 0)
+        .collect();
+    eligible.sort_unstable();
+    let chosen: Vec<usize> = match names.method() {
+        Method::First => eligible.iter().take(names.count()).map(|(_, at)| *at).collect(),
+        Method::Any => eligible.iter().map(|(_, at)| *at).collect(),
+    };
+    let standing = |(at, candidate): (usize, &Candidate<'_>)| {
+        let priority = priority(candidate);
+        let state = match names.method() {
+            _ if priority == 0 => SyncState::Async,
+            Method::Any => SyncState::Quorum,
+            Method::First if chosen.contains(&at) => SyncState::Sync,
+            Method::First => SyncState::Potential,
+        };
+        Standing { priority, state }
+    };
+    let standings = candidates.iter().enumerate().map(standing).collect();
+    let progress: Vec<Progress> =
+        chosen.iter().filter_map(|at| candidates.get(*at)).map(|candidate| candidate.progress).collect();
+    Evaluation { synced: synced(names.count(), &progress), standings }
+}
+
+/// At each stage, the position that `count` of these have reached.
+fn synced(count: usize, chosen: &[Progress]) -> Option<Progress> {
+    let reached = |stage: fn(&Progress) -> Lsn| {
+        let mut positions: Vec<Lsn> = chosen.iter().map(stage).collect();
+        positions.sort_unstable_by(|a, b| b.cmp(a));
+        positions.get(count.checked_sub(1)?).copied()
+    };
+    Some(Progress {
+        written: reached(|progress| progress.written)?,
+        flushed: reached(|progress| progress.flushed)?,
+        applied: reached(|progress| progress.applied)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> SyncNames {
+        SyncNames::parse(text).unwrap().unwrap()
+    }
+    fn standby(name: &str, at: u64) -> Candidate<'_> {
+        let progress =
+            Progress { written: Lsn::new(at + 2), flushed: Lsn::new(at + 1), applied: Lsn::new(at) };
+        Candidate { name, streaming: true, progress }
+    }
+    fn applied(names: &SyncNames, candidates: &[Candidate<'_>]) -> Option<u64> {
+        evaluate(Some(names), candidates).synced.map(|progress| progress.applied.get())
+    }
+    fn states(names: &SyncNames, candidates: &[Candidate<'_>]) -> Vec<(usize, &'static str)> {
+        let standings = evaluate(Some(names), candidates).standings;
+        standings.iter().map(|standing| (standing.priority, standing.state.name())).collect()
+    }
+
+    #[test]
+    fn first_waits_for_the_best_named_and_the_next_takes_over() {
+        let first = names("FIRST 2 (a, b, c)");
+        let all = [standby("c", 30), standby("a", 10), standby("b", 20), standby("x", 99)];
+        assert_eq!(applied(&first, &all), Some(10));
+        assert_eq!(states(&first, &all), [(3, "potential"), (1, "sync"), (2, "sync"), (0, "async")]);
+        let without_a = [standby("c", 30), standby("b", 20)];
+        assert_eq!(applied(&first, &without_a), Some(20));
+        assert_eq!(applied(&first, &without_a[..1]), None);
+    }
+
+    #[test]
+    fn any_waits_for_the_nth_fastest_at_each_stage_by_itself() {
+        let any = names("ANY 2 (a, b, c)");
+        let mut all = [standby("a", 10), standby("b", 20), standby("c", 30)];
+        assert_eq!(applied(&any, &all), Some(20));
+        assert_eq!(states(&any, &all), [(1, "quorum"); 3]);
+        all[0].progress.written = Lsn::new(100);
+        let synced = evaluate(Some(&any), &all).synced.unwrap();
+        assert_eq!((synced.written, synced.flushed), (Lsn::new(32), Lsn::new(21)));
+    }
+
+    #[test]
+    fn a_standby_that_catches_up_or_never_flushed_does_not_count() {
+        let first = names("a, b");
+        let mut all = [standby("a", 10), standby("b", 20)];
+        all[0].streaming = false;
+        assert_eq!(applied(&first, &all), Some(20));
+        assert_eq!(states(&first, &all), [(1, "potential"), (2, "sync")]);
+        all[1].progress.flushed = Lsn::INVALID;
+        assert_eq!(applied(&first, &all), None);
+    }
+
+    #[test]
+    fn of_two_with_one_name_the_earlier_counts() {
+        let first = names("FIRST 1 (*)");
+        assert_eq!(states(&first, &[standby("a", 5), standby("b", 9)]), [(1, "sync"), (1, "potential")]);
+        assert_eq!(applied(&first, &[standby("a", 5), standby("b", 9)]), Some(5));
+    }
+
+    /// Every stage says what its definition says, for all small clusters.
+    #[test]
+    fn the_rule_agrees_with_counting_for_every_small_cluster() {
+        for method in ["FIRST", "ANY"] {
+            for count in 1..=3 {
+                let names = names(&format!("{method} {count} (a, b, c)"));
+                for pattern in 0..4usize.pow(3) {
+                    let positions = [0, 1, 2].map(|at| pattern / 4usize.pow(at) % 4);
+                    let connected: Vec<_> = ["a", "b", "c"]
+                        .into_iter()
+                        .zip(positions)
+                        .filter(|(_, position)| *position > 0)
+                        .map(|(name, position)| standby(name, position as u64 * 10))
+                        .collect();
+                    let got = applied(&names, &connected);
+                    let considered: &[_] = match method {
+                        "FIRST" => &connected[..connected.len().min(count)],
+                        _ => &connected,
+                    };
+                    let have =
+                        |lsn: u64| considered.iter().filter(|c| c.progress.applied.get() >= lsn).count();
+                    let expected = [30, 20, 10].into_iter().find(|lsn| have(*lsn) >= count);
+                    assert_eq!(got, expected, "{method} {count} {positions:?}");
+                }
+            }
+        }
+    }
+}
