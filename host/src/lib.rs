@@ -14,6 +14,7 @@ mod clock;
 mod disk;
 mod durable;
 mod real;
+mod virtual_disk;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy, Timestamp};
 pub use disk::{
@@ -21,6 +22,7 @@ pub use disk::{
 };
 pub use durable::{durable_rename, write_file_durably};
 pub use real::RealDisk;
+pub use virtual_disk::{Call, CrashPolicy, Fault, FaultKind, Moment, Observer, Operation, VirtualDisk};
 
 use std::sync::Arc;
 
@@ -39,5 +41,14 @@ impl Host {
     /// The real machine.
     pub fn real() -> Self {
         Self { disk: Arc::new(RealDisk), clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
+
+    /// A machine of tests: this disk, a clock that stands at 2030 until it is moved, and replayable randomness.
+    pub fn simulated(disk: &VirtualDisk, seed: u64) -> Self {
+        Self {
+            disk: Arc::new(disk.clone()),
+            clock: Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_893_456_000_000_000))),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+        }
     }
 }
