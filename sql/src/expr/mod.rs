@@ -9,6 +9,9 @@
 //! pub fn compile(ast: &sqlparser::ast::Expr, scope: &mut dyn Scope) -> Result<Expr>;     // resolves operators, functions, casts
 //! pub fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr>; // unknown literals and parameters take the type;
 //!                                       // Assignment is for INSERT/UPDATE/COPY (22001 for long strings, numeric rounding), 42804 otherwise
+//!                                       // an expression of unknown type that is no literal (a column of a subquery) is read as text at run time
+//! pub fn operator(op: &ast::BinaryOperator, left: Expr, right: Expr, scope: &mut dyn Scope) -> Result<Expr>; // `a op b` of compiled sides, as compile does it
+//! pub fn data_type(ast: &ast::DataType) -> Result<Type>;                                 // varchar(5) -> Type; 42704 for an unknown name, 0A000 for one that is absent
 //! pub fn common_type(exprs: &mut [&mut Expr], context: &str, scope) -> Result<Type>;     // UNION, CASE, VALUES, IN lists, as PostgreSQL does
 //! impl Expr {
 //!     pub fn ty(&self) -> Type;
@@ -16,6 +19,7 @@
 //!     pub fn eval_condition(&self, cx: &EvalContext<'_>) -> Result<bool>;                 // NULL is false
 //!     pub fn walk(&self, visit: &mut dyn FnMut(&Expr) -> bool);                           // pre-order; false = skip the children
 //!     pub fn transform(self, change: &mut dyn FnMut(Expr) -> Result<Step>) -> Result<Expr>; // Step::{Done(Expr), Into(Expr)}: GROUP BY and join rewriting
+//!     pub fn as_comparison(&self) -> Option<(Comparison, &Expr, &Expr)>;                  // for key ranges and hash joins; Comparison::{Eq, Ne, Lt, Le, Gt, Ge}
 //!     pub fn is_volatile(&self) -> bool;                                                  // random(), clock_timestamp(), set_config(), ...
 //!     pub fn fold(self) -> Expr;                                                          // immutable calls on constants become constants
 //! }
