@@ -1,5 +1,7 @@
 //! Damage, one defect at a time: what the reader says of each, and that it never takes a bad record for a good one.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 mod support;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! Segment files on a disk: what is not there yet, what is gone, and bounds that move.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 mod support;
 
 use host::RealDisk;

@@ -1,5 +1,7 @@
 //! PostgreSQL 15's own tools read what this crate writes.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 mod support;
 
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! A log laid down in memory by the format's rules alone, without the writer.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use wal::page::{PAGE_SIZE, record_end, record_start};
