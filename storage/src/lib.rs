@@ -25,12 +25,19 @@ mod locks;
 mod options;
 pub mod page;
 pub mod pool;
+pub mod records;
+mod redo;
+pub mod relation;
 mod snapshot;
 mod standby;
+pub mod state;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod transaction;
 pub mod tree;
 mod write_set;
+mod writer;
 
 pub use commit::{CommitGate, RemoteProgress};
 pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport};

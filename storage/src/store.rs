@@ -5,27 +5,28 @@
 //! made by the one holder of the write lock, so a redo point taken under it falls between changes. Readers take
 //! one tree page's latch at a time, and keep it only to follow that leaf's overflow pages.
 
-use crate::pool::{OwnedPin, PageKey};
-use crate::tree::{Prepared, Tree};
+use crate::pool::{OwnedPin, PageKey, Pool, PoolCounters};
+use crate::relation::Relations;
+use crate::tree::Tree;
 use crate::{Error, TreeId};
 use host::Host;
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use wal::{EncodedRecord, Lsn, RelFile, Xid};
+use std::sync::atomic::{AtomicBool, Ordering};
+use wal::{EncodedRecord, Lsn, RelFile};
+
+pub use crate::writer::{NewVersion, Writer};
 
 /// Where a record went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Logged {
-    /// Its first byte.
-    pub start: Lsn,
-    /// Its end, exclusive and aligned: the pd_lsn of the pages that it changed.
-    pub end: Lsn,
-}
+pub type Logged = wal::Inserted;
 
 /// The log as page changes need it.
 pub trait Log: Send + Sync + fmt::Debug {
-    /// Appends a record.
+    /// Appends a record. After an error it is not in the log.
     fn insert(&self, record: &mut EncodedRecord) -> Result<Logged, Error>;
     /// The redo point of the running or last checkpoint: pages not changed since need an image.
     fn redo_point(&self) -> Lsn;
@@ -56,7 +57,7 @@ pub struct StoreOptions {
 pub enum Fault {
     /// This page is not in the pool: load it, keep it pinned, try again.
     Miss(PageKey),
-    /// No frame is free without I/O: prepare again.
+    /// No frame is free without I/O: make some free, and try again.
     NeedFrames,
     /// It failed.
     Failed(Error),
@@ -68,121 +69,160 @@ impl From<Error> for Fault {
     }
 }
 
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) relations: Arc<Relations>,
+    pub(crate) log: RwLock<Option<Arc<dyn Log>>>,
+    pub(crate) full_page_writes: AtomicBool,
+    pub(crate) writer: Mutex<crate::writer::Scratch>,
+    pub(crate) missing: Mutex<BTreeMap<PageKey, Lsn>>,
+}
+
 /// Files, pool and log; cloning shares them.
-#[derive(Clone)]
-pub struct Store {}
+#[derive(Clone, Debug)]
+pub struct Store(pub(crate) Arc<Inner>);
 
-/// The right to change pages, of which there is one: the commit lock. Never held across an await.
-pub struct Writer<'a> {
-    store: &'a Store,
-}
-
-/// A version to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NewVersion<'a> {
-    /// The command of the transaction that wrote it.
-    pub cid: u32,
-    /// The row's bytes; None for a deletion.
-    pub value: Option<&'a [u8]>,
-}
+/// Frames that are made free at once for a change that needs some.
+const FRAMES_MADE_FREE: usize = 8;
+/// Pins that a repeated operation keeps at most: a deep tree's path and an overflow page or two.
+const PINS_KEPT_MAX: usize = 12;
 
 impl Store {
     /// Opens the relation files below `base/`. Without a log it only reads and redoes.
     pub fn open(host: &Host, options: StoreOptions) -> Result<Self, Error> {
-        let _ = (host, options);
-        Err(Error::WrongState("the engine is not assembled"))
+        let relations = Arc::new(Relations::open(host.disk.clone(), &options.dir)?);
+        let pool = Arc::new(Pool::new(options.frames, relations.clone(), options.checksums));
+        Ok(Self(Arc::new(Inner {
+            pool,
+            relations,
+            log: RwLock::new(None),
+            full_page_writes: AtomicBool::new(options.full_page_writes),
+            writer: Mutex::default(),
+            missing: Mutex::default(),
+        })))
     }
     /// Lets changes go to this log from now on (a primary, or a standby at its promotion).
     pub fn set_log(&self, log: Arc<dyn Log>) {
-        let _ = log;
+        *self.0.log.write() = Some(log);
     }
     /// Sets what is done before a page is written.
     pub fn set_barrier(&self, barrier: Arc<dyn WriteBarrier>) {
-        let _ = barrier;
+        self.0.pool.set_barrier(barrier);
     }
-    /// full_page_writes, or forced while a backup runs.
+    /// full_page_writes, or forced while a backup runs. To be called under the write lock.
     pub fn set_full_page_writes(&self, on: bool) {
-        let _ = on;
+        self.0.full_page_writes.store(on, Ordering::Release);
     }
     /// Waits for the write lock.
     pub fn writer(&self) -> Writer<'_> {
-        Writer { store: self }
+        Writer::new(self, self.0.writer.lock())
     }
+    /// The buffer pool.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.0.pool
+    }
+    /// The relation files.
+    pub fn relations(&self) -> &Relations {
+        &self.0.relations
+    }
+    /// Pages read and written.
+    pub fn counters(&self) -> PoolCounters {
+        self.0.pool.counters()
+    }
+
     /// A tree by its number; [`Error::NoSuchTree`] if there is none. Does no I/O.
     pub fn tree(&self, tree: TreeId) -> Result<Tree, Error> {
-        Err(Error::NoSuchTree(tree.file()))
+        let relation = self.0.relations.get(tree.file()).filter(|relation| relation.page_count() > 1);
+        Ok(Tree::new(self.clone(), relation.ok_or(Error::NoSuchTree(tree.file()))?))
     }
+
     /// Runs an operation on pages, loading on the I/O pool what it misses, until it succeeds or fails.
+    ///
+    /// Pages once loaded stay pinned until the operation is through, unless the pool has no frame for the next one:
+    /// then all pins are given up before the wait, so that operations never wait for each other in a circle.
     pub async fn run<T>(&self, mut operation: impl FnMut() -> Result<T, Fault> + Send) -> Result<T, Error> {
-        match operation() {
-            Ok(value) => Ok(value),
-            Err(Fault::Failed(error)) => Err(error),
-            Err(_) => Err(Error::WrongState("the engine is not assembled")),
+        let mut kept: SmallVec<[OwnedPin; 4]> = SmallVec::new();
+        loop {
+            let fault = match operation() {
+                Ok(value) => return Ok(value),
+                Err(Fault::Failed(error)) => return Err(error),
+                Err(fault) => fault,
+            };
+            if kept.len() >= PINS_KEPT_MAX {
+                kept.remove(0);
+            }
+            match self.on_io_pool(fault.clone(), false).await {
+                Ok(pin) => kept.extend(pin),
+                Err(Error::PoolExhausted) => {
+                    kept.clear();
+                    kept.extend(self.on_io_pool(fault, true).await?);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
+
+    async fn on_io_pool(&self, fault: Fault, wait: bool) -> Result<Option<OwnedPin>, Error> {
+        let store = self.clone();
+        let done = tokio::task::spawn_blocking(move || store.resolve(fault, wait)).await;
+        // The task is joined here and does not panic; it is cancelled only when the runtime stops.
+        done.unwrap_or(Err(Error::Shutdown))
+    }
+
+    fn resolve(&self, fault: Fault, wait: bool) -> Result<Option<OwnedPin>, Error> {
+        match fault {
+            Fault::Miss(key) => Ok(Some(self.0.pool.load(key, wait)?.into_owned(&self.0.pool))),
+            Fault::NeedFrames => self.0.pool.make_free(FRAMES_MADE_FREE, wait).map(|()| None),
+            Fault::Failed(error) => Err(error),
+        }
+    }
+
     /// As [`Store::run`], loading in place: for redo, tools and tests.
     pub fn run_blocking<T>(&self, mut operation: impl FnMut() -> Result<T, Fault>) -> Result<T, Error> {
-        match operation() {
-            Ok(value) => Ok(value),
-            Err(Fault::Failed(error)) => Err(error),
-            Err(_) => Err(Error::WrongState("the engine is not assembled")),
+        let mut kept: SmallVec<[OwnedPin; 4]> = SmallVec::new();
+        loop {
+            let fault = match operation() {
+                Ok(value) => return Ok(value),
+                Err(Fault::Failed(error)) => return Err(error),
+                Err(fault) => fault,
+            };
+            if kept.len() >= PINS_KEPT_MAX {
+                kept.remove(0);
+            }
+            match self.resolve(fault.clone(), false) {
+                Ok(pin) => kept.extend(pin),
+                Err(Error::PoolExhausted) => {
+                    kept.clear();
+                    kept.extend(self.resolve(fault, true)?);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-    /// Brings a page into the pool (blocking) and pins it.
-    pub fn load(&self, key: PageKey) -> Result<OwnedPin, Error> {
-        let _ = key;
-        Err(Error::WrongState("the engine is not assembled"))
-    }
+
     /// Forgets and removes the files of dropped relations. Nobody may use them any more.
     pub fn drop_files(&self, relations: &[RelFile]) -> Result<(), Error> {
-        let _ = relations;
+        for rel in relations {
+            self.0.relations.remove(*rel)?;
+            self.0.pool.forget(*rel, 0);
+            self.0.missing.lock().retain(|key, _| key.rel != *rel);
+        }
         Ok(())
     }
-    /// Writes all pages changed before `redo`, in file order, and syncs every file written since the last time.
-    /// `pace` is called after each page with the share done (0 to 1). Returns pages written.
-    pub fn flush_before(&self, redo: Lsn, pace: &mut dyn FnMut(f64)) -> Result<u64, Error> {
-        let _ = (redo, pace);
-        Ok(0)
-    }
-}
 
-impl Writer<'_> {
-    /// The store.
-    pub fn store(&self) -> &Store {
-        self.store
+    /// Writes all pages changed before `redo`, in file order, and syncs every file written since the last time.
+    /// `pace` is called after each page with the share done (0 to 1). Returns pages written. After a failed sync the
+    /// store writes no page any more.
+    pub fn flush_before(&self, redo: Lsn, pace: &mut dyn FnMut(f64)) -> Result<u64, Error> {
+        let written = self.0.pool.write_before(redo, pace)?;
+        self.sync_files()?;
+        Ok(written)
     }
-    /// The transaction whose versions follow.
-    pub fn set_xid(&mut self, xid: Xid) {
-        let _ = xid;
-    }
-    /// Every snapshot, here and on standbys, sees all xids below this one: versions under such a one are dead.
-    pub fn set_horizon(&mut self, horizon: Xid) {
-        let _ = horizon;
-    }
-    /// Allows this writer to read and write pages under the lock, for a transaction too large to be prepared.
-    pub fn allow_io(&mut self, allowed: bool) {
-        let _ = allowed;
-    }
-    /// Creates an empty tree: logs SMGR_CREATE and its first two pages.
-    pub fn create_tree(&mut self, tree: TreeId) -> Result<(), Fault> {
-        let _ = tree;
-        Ok(())
-    }
-    /// Adds the newest version of `key`. [`Fault::Miss`] or [`Fault::NeedFrames`] (nothing done, or done by
-    /// whole splits only): prepare again.
-    pub fn insert_version(
-        &mut self,
-        tree: &Tree,
-        prepared: &mut Prepared,
-        key: &[u8],
-        version: NewVersion<'_>,
-    ) -> Result<(), Fault> {
-        let _ = (tree, prepared, key, version);
-        Ok(())
-    }
-    /// Puts one field of the state page.
-    pub fn put_state(&mut self, field: u16, bytes: &[u8]) -> Result<(), Fault> {
-        let _ = (field, bytes);
-        Ok(())
+
+    /// Syncs every file written since the last time.
+    pub fn sync_files(&self) -> Result<(), Error> {
+        self.0.pool.check_poison()?;
+        self.0.relations.sync().inspect_err(|error| self.0.pool.poison(error.clone()))
     }
 }

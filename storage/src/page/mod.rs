@@ -60,8 +60,10 @@ pub enum PageKind {
     Inner,
     /// Keys and their versions.
     Leaf,
-    /// Old versions of one key, or a piece of a large value; the right link leads on.
+    /// Old versions of one key; the right link leads on to older ones.
     Overflow,
+    /// A piece of a large value; the right link leads on to the next.
+    Large,
     /// In the tree's list of free pages; the right link is the next one.
     Free,
     /// The database's state page.
@@ -77,6 +79,7 @@ impl PageKind {
             Self::Overflow => 4,
             Self::Free => 5,
             Self::State => 6,
+            Self::Large => 7,
         }
     }
     const fn from_number(number: u16) -> Option<Self> {
@@ -87,6 +90,7 @@ impl PageKind {
             4 => Self::Overflow,
             5 => Self::Free,
             6 => Self::State,
+            7 => Self::Large,
             _ => return None,
         })
     }
@@ -399,6 +403,7 @@ impl Page {
                 return Err(PageFault::Layout("a line pointer leads outside the items"));
             }
             let least = match kind {
+                PageKind::Overflow => leaf::ITEM_HEADER + leaf::item_key(self.item(index)).len(),
                 PageKind::Leaf if index > 0 => leaf::ITEM_HEADER + leaf::item_key(self.item(index)).len(),
                 PageKind::Inner if index > 0 => 4,
                 _ => 0,

@@ -1,8 +1,35 @@
 //! B-link trees with versions.
+//!
+//! Block 0 is the meta page, block 1 the root for good. A page covers the keys from its low bound (its downlink's key)
+//! up to its high key; a split moves the upper part to a new page on the right, in one record with the parent's
+//! downlink, so there are no unfinished splits. A reader that comes to a page after it was split moves right. Pages are never
+//! merged, and a leaf never gets another low bound: what was once the right leaf for a key is it still, or lies left of it.
+//! Pages have no left links: a scan backwards descends again for the keys below the page's low bound.
+//!
+//! A leaf has one item a version, those of a key side by side, newest first. When a leaf holds one key only and is
+//! full, the oldest versions go to an overflow page, which the key's last item leads to.
 
-use crate::store::Fault;
-use crate::{Direction, KeyRange};
-use wal::Xid;
+mod insert;
+mod prepare;
+mod prune;
+mod scan;
+mod split;
+
+pub use prepare::Prepared;
+pub use scan::{Batch, TreeScan};
+
+use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
+use crate::page::{FIRST, Page, PageKind};
+use crate::pool::{PageKey, Pin, ReadPage};
+use crate::records::ROOT;
+use crate::relation::Relation;
+use crate::store::{Fault, Store};
+use crate::{Direction, Error, KeyRange};
+use std::sync::Arc;
+use wal::{BlockNumber, Xid};
+
+/// No tree is this deep; a longer way down is a circle.
+const DEPTH_MAX: usize = 64;
 
 /// What is known of a version without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,79 +42,215 @@ pub struct VersionHead {
     pub deleted: bool,
 }
 
-/// One tree; cloning shares it.
-#[derive(Clone, Debug)]
-pub struct Tree {}
-
-/// What `insert_version` needs, brought into the pool and held there.
-#[derive(Debug, Default)]
-pub struct Prepared {}
-
-/// Rows of a scan, in one piece of memory that is used again.
-#[derive(Debug, Default)]
-pub struct Batch {}
-
-impl Batch {
-    /// Rows in order: key, value, who wrote the value.
-    pub fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8], VersionHead)> {
-        std::iter::empty()
+impl From<leaf::ItemHead> for VersionHead {
+    fn from(head: leaf::ItemHead) -> Self {
+        Self { xid: head.xid, cid: head.cid, deleted: head.flags & DELETED != 0 }
     }
-    /// How many rows.
-    pub fn len(&self) -> usize {
-        0
-    }
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        true
-    }
-    /// Forgets the rows, keeps the memory.
-    pub fn clear(&mut self) {}
 }
 
-/// Where a scan stands; owns no pages between batches.
-#[derive(Debug)]
-pub struct TreeScan {}
+/// One tree; cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    store: Store,
+    relation: Arc<Relation>,
+}
 
-impl TreeScan {
-    /// Appends the next rows to `batch`, of each key the newest version for which `choose` says true, unless it
-    /// is a deletion. Stops after `max_rows` rows or about `max_bytes` bytes. False: that was the end.
-    pub fn next_batch(
-        &mut self,
-        choose: &mut dyn FnMut(VersionHead) -> bool,
-        max_rows: usize,
-        max_bytes: usize,
-        batch: &mut Batch,
-    ) -> Result<bool, Fault> {
-        let _ = (choose, max_rows, max_bytes, batch);
-        Ok(false)
-    }
+/// A leaf found by a descent.
+struct Found<'p> {
+    page: ReadPage<'p>,
+    block: BlockNumber,
 }
 
 impl Tree {
+    pub(crate) fn new(store: Store, relation: Arc<Relation>) -> Self {
+        Self { store, relation }
+    }
+    /// Its files.
+    pub fn relation(&self) -> &Relation {
+        &self.relation
+    }
+    /// Pages in the tree's file.
+    pub fn page_count(&self) -> u32 {
+        self.relation.page_count()
+    }
+    /// A scan of `range`, not yet begun.
+    pub fn scan(&self, range: KeyRange, direction: Direction) -> TreeScan {
+        TreeScan::new(self.clone(), range, direction)
+    }
+
+    fn pin(&self, block: BlockNumber) -> Result<Pin<'_>, Fault> {
+        let key = PageKey::new(self.relation.id(), block);
+        self.store.0.pool.pin(key).ok_or(Fault::Miss(key))
+    }
+
+    /// The damage that a page shows which is not what links say it is.
+    pub(crate) fn broken(&self, block: BlockNumber, what: &str) -> Fault {
+        Fault::Failed(Error::corrupt_page(self.relation.id(), block, what))
+    }
+
+    /// Finds the page of `level` that covers `key`, under its read latch. `visit` hears of each page on the way.
+    fn descend(
+        &self,
+        key: &[u8],
+        level: u16,
+        mut visit: impl FnMut(BlockNumber),
+    ) -> Result<Found<'_>, Fault> {
+        let mut block = ROOT;
+        for _ in 0..DEPTH_MAX {
+            let page = self.pin(block)?.read();
+            if page.is_past(key) {
+                block = page.right();
+                continue;
+            }
+            visit(block);
+            let here = page.level();
+            match page.kind() {
+                Some(PageKind::Leaf | PageKind::Inner) if here == level => return Ok(Found { page, block }),
+                Some(PageKind::Inner) if here > level => block = page.child(page.child_index(key)),
+                _ => return Err(self.broken(block, "not the page of the tree that links lead to")),
+            }
+        }
+        Err(self.broken(block, "links lead in a circle"))
+    }
+
     /// Shows `choose` the versions of `key`, newest first, until it says true; that version's value is appended
     /// to `value`. None if it never does.
     pub fn lookup(
         &self,
         key: &[u8],
-        choose: impl FnMut(VersionHead) -> bool,
+        mut choose: impl FnMut(VersionHead) -> bool,
         value: &mut Vec<u8>,
     ) -> Result<Option<VersionHead>, Fault> {
-        let _ = (key, choose, value);
+        let found = self.descend(key, 0, |_| ())?;
+        let start = found.page.lower_bound(key);
+        let count = found.page.item_count();
+        for index in start..count {
+            let item = found.page.item(index);
+            if leaf::item_key(item) != key {
+                return Ok(None);
+            }
+            if let Some(head) = self.offer(item, &mut choose, value)? {
+                return Ok(Some(head));
+            }
+        }
         Ok(None)
     }
-    /// A scan of `range`, not yet begun.
-    pub fn scan(&self, range: KeyRange, direction: Direction) -> TreeScan {
-        let _ = (range, direction);
-        TreeScan {}
+
+    /// Offers one leaf item, or the versions in the chain it leads to. The leaf is latched, so its chains stay.
+    fn offer(
+        &self,
+        item: &[u8],
+        choose: &mut impl FnMut(VersionHead) -> bool,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<VersionHead>, Fault> {
+        let head = leaf::item_head(item);
+        if head.flags & CHAIN != 0 {
+            return self.offer_chain(leaf::chain_start(leaf::item_value(item)), choose, value);
+        }
+        if !choose(head.into()) {
+            return Ok(None);
+        }
+        self.append_value(item, head.flags, value)?;
+        Ok(Some(head.into()))
     }
-    /// Brings into the pool what inserting a version of `key` with `value_len` bytes needs, and holds it.
-    /// Run by [`crate::store::Store::run`].
-    pub fn prepare(&self, key: &[u8], value_len: usize, prepared: &mut Prepared) -> Result<(), Fault> {
-        let _ = (key, value_len, prepared);
+
+    fn offer_chain(
+        &self,
+        start: BlockNumber,
+        choose: &mut impl FnMut(VersionHead) -> bool,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<VersionHead>, Fault> {
+        let mut block = start;
+        let mut left = self.relation.page_count();
+        while block.is_valid() {
+            let page = self.overflow(block, PageKind::Overflow, &mut left)?;
+            for item in page.items() {
+                let head = leaf::item_head(item);
+                if choose(head.into()) {
+                    self.append_value(item, head.flags, value)?;
+                    return Ok(Some(head.into()));
+                }
+            }
+            block = page.right();
+        }
+        Ok(None)
+    }
+
+    /// The next page of a chain, of which at most `left` more can exist.
+    fn overflow(&self, block: BlockNumber, kind: PageKind, left: &mut u32) -> Result<ReadPage<'_>, Fault> {
+        let page = self.pin(block)?.read();
+        *left = left.checked_sub(1).ok_or_else(|| self.broken(block, "a chain leads in a circle"))?;
+        if page.kind() != Some(kind) {
+            return Err(self.broken(block, "a chain leads to a page of another kind"));
+        }
+        Ok(page)
+    }
+
+    fn append_value(&self, item: &[u8], flags: u16, value: &mut Vec<u8>) -> Result<(), Fault> {
+        let inline = leaf::item_value(item);
+        if flags & LARGE == 0 {
+            value.extend_from_slice(inline);
+            return Ok(());
+        }
+        let (mut block, len) = (leaf::chain_start(inline), leaf::large_len(inline) as usize);
+        let (first, mut left) = (value.len(), self.relation.page_count());
+        while block.is_valid() {
+            // On a miss the caller tries again from the start, so what was appended must go.
+            let page =
+                self.overflow(block, PageKind::Large, &mut left).inspect_err(|_| value.truncate(first))?;
+            value.extend_from_slice(page.item(0));
+            block = page.right();
+        }
+        if value.len() - first != len {
+            return Err(
+                self.broken(leaf::chain_start(inline), "a large value has another length than its row says")
+            );
+        }
         Ok(())
     }
-    /// Pages in the tree's file.
-    pub fn page_count(&self) -> u32 {
-        0
+
+    /// Checks the whole tree against its own rules, reading every page (blocking); returns how many items its leaves hold.
+    pub fn verify(&self) -> Result<u64, Error> {
+        self.store.run_blocking(|| self.verify_page(ROOT, b"", None))
+    }
+
+    fn verify_page(&self, block: BlockNumber, low: &[u8], high: Option<&[u8]>) -> Result<u64, Fault> {
+        let page: Page = Page::clone(&*self.load(block)?.read());
+        page.check_layout().map_err(|fault| self.broken(block, &fault.to_string()))?;
+        if page.high_key() != high {
+            return Err(self.broken(block, "the high key is not the parent's next separator"));
+        }
+        let count = page.item_count();
+        let ordered = (FIRST..count).all(|at| {
+            let key = page.key(at);
+            let after =
+                at == FIRST || page.key(at - 1) < key || (page.level() == 0 && page.key(at - 1) == key);
+            after && key >= low && high.is_none_or(|high| key < high)
+        });
+        if !ordered {
+            return Err(self.broken(block, "keys are out of order or outside of the page's bounds"));
+        }
+        if page.level() == 0 {
+            return Ok(count.saturating_sub(FIRST) as u64);
+        }
+        let mut items = 0;
+        for at in FIRST..count {
+            let child = page.child(at);
+            let next = if at + 1 < count { Some(page.key(at + 1)) } else { high };
+            let low = if at == FIRST { low } else { page.key(at) };
+            items += self.verify_page(child, low, next)?;
+            let level = self.load(child)?.read().level();
+            if level + 1 != page.level() {
+                return Err(self.broken(child, "the level is not one below the parent's"));
+            }
+        }
+        Ok(items)
+    }
+
+    fn load(&self, block: BlockNumber) -> Result<Pin<'_>, Fault> {
+        Ok(self.store.0.pool.load(PageKey::new(self.relation.id(), block), true)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

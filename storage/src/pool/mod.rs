@@ -1,0 +1,324 @@
+//! The buffer pool: a fixed number of frames, found by page through a sharded table, given to other pages by a
+//! clock sweep.
+//!
+//! A pin keeps a page in its frame; a latch (never held across an await) orders readers and the writer of the page.
+//! Of a frame, `state` (pins, usage, loading) is atomic; `key` changes only while exactly one pin, the changer's,
+//! exists and the page's table shard is locked; `rec_lsn` and `next_rec_lsn` change under the page's latch.
+//! Locks, in order: `io` of a frame, its latch, a table shard, a frame's key.
+//!
+//! A page is written from a copy taken under its read latch, after [`WriteBarrier`] has said that it may be. After a
+//! poisoning (the log failed in the middle of a change, or a sync failed) no page is written ever again.
+
+mod frame;
+mod sweep;
+
+use frame::Spare;
+pub use frame::{OwnedPin, Pin, ReadPage, SpareFrame, WritePage};
+
+use crate::Error;
+use crate::page::Page;
+use crate::relation::Relations;
+use crate::store::WriteBarrier;
+use frame::{Frame, KeyHasher};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use wal::{BlockNumber, Lsn, RelFile};
+
+/// The least number of frames (shared_buffers = 1MB).
+pub const FRAMES_MIN: usize = 128;
+/// How long a load waits for a frame before it gives up.
+const FRAME_WAIT: Duration = Duration::from_secs(30);
+
+/// Names one page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageKey {
+    /// The relation.
+    pub rel: RelFile,
+    /// The page in it.
+    pub block: BlockNumber,
+}
+
+impl PageKey {
+    /// A page by relation and number.
+    pub const fn new(rel: RelFile, block: BlockNumber) -> Self {
+        Self { rel, block }
+    }
+}
+
+type Hasher = BuildHasherDefault<KeyHasher>;
+type Shard = RwLock<HashMap<PageKey, u32, Hasher>>;
+
+/// How often pages came from and went to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounters {
+    /// Pages read.
+    pub reads: u64,
+    /// Pages written.
+    pub writes: u64,
+}
+
+/// The pool; shared by Arc.
+#[derive(Debug)]
+pub struct Pool {
+    frames: Box<[Frame]>,
+    table: Box<[Shard]>,
+    free: Mutex<Vec<u32>>,
+    hand: AtomicUsize,
+    relations: Arc<Relations>,
+    checksums: bool,
+    barrier: RwLock<Option<Arc<dyn WriteBarrier>>>,
+    poison: OnceLock<Error>,
+    /// Loads that wait for a frame, and their bell.
+    waiting: AtomicU32,
+    bell: (Mutex<()>, Condvar),
+    /// Pins that prepared changes may still take, so that readers always find frames.
+    budget: AtomicUsize,
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl Pool {
+    /// A pool of `frames` frames (at least [`FRAMES_MIN`]); their memory is taken as they are first used.
+    pub fn new(frames: usize, relations: Arc<Relations>, checksums: bool) -> Self {
+        let count = u32::try_from(frames.max(FRAMES_MIN)).unwrap_or(u32::MAX >> 1);
+        let shards = (count as usize / 16).next_power_of_two().clamp(16, 256);
+        Self {
+            frames: (0..count).map(|_| Frame::default()).collect(),
+            table: (0..shards).map(|_| Shard::default()).collect(),
+            free: Mutex::new((0..count).rev().collect()),
+            hand: AtomicUsize::new(0),
+            relations,
+            checksums,
+            barrier: RwLock::new(None),
+            poison: OnceLock::new(),
+            waiting: AtomicU32::new(0),
+            bell: Default::default(),
+            budget: AtomicUsize::new(count as usize / 2),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        }
+    }
+
+    /// Frames in the pool.
+    pub fn frame_count(&self) -> usize {
+        self.frames.len()
+    }
+    /// Pages read and written so far.
+    pub fn counters(&self) -> PoolCounters {
+        PoolCounters {
+            reads: self.reads.load(Ordering::Relaxed),
+            writes: self.writes.load(Ordering::Relaxed),
+        }
+    }
+    /// Sets what must be done before a page is written.
+    pub fn set_barrier(&self, barrier: Arc<dyn WriteBarrier>) {
+        *self.barrier.write() = Some(barrier);
+    }
+    /// Forbids every write of a page from now on: memory and log no longer agree, or the disk lied.
+    pub fn poison(&self, why: Error) {
+        let _ = self.poison.set(why);
+    }
+    /// Fails if the pool is poisoned.
+    pub fn check_poison(&self) -> Result<(), Error> {
+        self.poison.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn shard(&self, key: PageKey) -> &Shard {
+        let hash = Hasher::default().hash_one(key);
+        // The map inside takes the low bits, the shard the high ones.
+        &self.table[(hash >> 48) as usize & (self.table.len() - 1)]
+    }
+
+    /// Pins a page that is in the pool and read; None if it is not.
+    pub fn pin(&self, key: PageKey) -> Option<Pin<'_>> {
+        let shard = self.shard(key).read();
+        let frame = *shard.get(&key)?;
+        let pin = Pin::take(self, frame);
+        drop(shard);
+        (!self.frames[frame as usize].is_loading()).then_some(pin)
+    }
+
+    /// Pins a page, reading it if it is not in the pool. Blocks on the disk, and with `wait` on a free frame;
+    /// without it a pool without a free frame is [`Error::PoolExhausted`] at once.
+    pub fn load(&self, key: PageKey, wait: bool) -> Result<Pin<'_>, Error> {
+        loop {
+            if let Some(pin) = self.pin_or_wait(key) {
+                return Ok(pin);
+            }
+            let relation = self.relations.get(key.rel).ok_or(Error::NoSuchTree(key.rel))?;
+            if key.block.get() >= relation.page_count() {
+                return Err(Error::corrupt_page(
+                    key.rel,
+                    key.block,
+                    format!("a link leads here, but the relation has {} pages", relation.page_count()),
+                ));
+            }
+            let spare = self.spare(wait)?;
+            let frame = spare.frame();
+            let mut slot = frame.slot.write();
+            {
+                let mut shard = self.shard(key).write();
+                if shard.contains_key(&key) {
+                    continue;
+                }
+                frame.set_loading(true);
+                *frame.key.lock() = Some(key);
+                shard.insert(key, spare.index());
+            }
+            let page = slot.page_mut();
+            let read = relation.read(key.block, page).and_then(|found| match found {
+                true => page
+                    .unseal(key.block, self.checksums)
+                    .map_err(|fault| Error::corrupt_page(key.rel, key.block, fault.to_string())),
+                false => Err(Error::corrupt_page(key.rel, key.block, "the file ends before it")),
+            });
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            match read {
+                Ok(()) => {
+                    frame.set_loading(false);
+                    drop(slot);
+                    return Ok(spare.into_pin());
+                }
+                Err(error) => {
+                    self.shard(key).write().remove(&key);
+                    *frame.key.lock() = None;
+                    drop(slot);
+                    // Those who waited for the load let go as soon as they see that the frame has no page.
+                    while frame.pins() > 1 {
+                        std::thread::yield_now();
+                    }
+                    frame.set_loading(false);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Pins a page that is in the pool, waiting for a load in progress; None if it is not there or the load failed.
+    fn pin_or_wait(&self, key: PageKey) -> Option<Pin<'_>> {
+        let pin = {
+            let shard = self.shard(key).read();
+            Pin::take(self, *shard.get(&key)?)
+        };
+        let frame = &self.frames[pin.index() as usize];
+        if frame.is_loading() {
+            drop(frame.slot.read());
+        }
+        let is_there = *frame.key.lock() == Some(key);
+        is_there.then_some(pin)
+    }
+
+    /// Latches a page that is about to be made anew, without reading it. Takes `spare` if the page is not in
+    /// the pool; without one a free frame, for which `io` allows the writing of another page. None: no frame.
+    pub fn create(
+        &self,
+        key: PageKey,
+        spare: Option<SpareFrame>,
+        io: bool,
+    ) -> Result<Option<WritePage<'_>>, Error> {
+        let mut spare = spare.and_then(|spare| spare.lend(self));
+        loop {
+            if let Some(pin) = self.pin_or_wait(key) {
+                return Ok(Some(pin.write()));
+            }
+            let taken = match spare.take() {
+                Some(spare) => spare,
+                None if io => self.spare(true)?,
+                None => match self.take_frame(false)? {
+                    Some(frame) => frame,
+                    None => return Ok(None),
+                },
+            };
+            let mut slot = taken.frame().slot.write();
+            let mut shard = self.shard(key).write();
+            if shard.contains_key(&key) {
+                // A reader of a standby was faster to load the old page.
+                drop((shard, slot));
+                spare = Some(taken);
+                continue;
+            }
+            slot.page_mut().clone_from(&Page::ZERO);
+            *taken.frame().key.lock() = Some(key);
+            shard.insert(key, taken.index());
+            drop(shard);
+            return Ok(Some(taken.into_page(slot)));
+        }
+    }
+
+    /// A frame set aside for a change to come, if one is free without I/O.
+    pub fn set_aside(self: &Arc<Self>) -> Result<Option<SpareFrame>, Error> {
+        Ok(self.take_frame(false)?.map(|frame| frame.into_owned(self)))
+    }
+
+    /// Writes changed pages until `count` frames are free. Blocks on the disk, and with `wait` on others' pins.
+    pub fn make_free(&self, count: usize, wait: bool) -> Result<(), Error> {
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count
+            && let Some(frame) = self.take_frame(true)?
+        {
+            taken.push(frame);
+        }
+        // With some frames in hand it does not wait for more: others may do the same.
+        if taken.is_empty() { self.spare(wait).map(drop) } else { Ok(()) }
+    }
+
+    /// A frame that holds no page. Blocks on the disk, and with `wait` on other users' pins.
+    fn spare(&self, wait: bool) -> Result<Spare<'_>, Error> {
+        if let Some(frame) = self.take_frame(true)? {
+            return Ok(frame);
+        }
+        if !wait {
+            return Err(Error::PoolExhausted);
+        }
+        let deadline = std::time::Instant::now() + FRAME_WAIT;
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let found = loop {
+            let mut bell = self.bell.0.lock();
+            match self.take_frame(true) {
+                Ok(Some(frame)) => break Ok(frame),
+                Ok(None) => {}
+                Err(error) => break Err(error),
+            }
+            // A pin given up between the look and the wait rings a bell that is not yet heard: so look again soon.
+            self.bell.1.wait_for(&mut bell, Duration::from_millis(20));
+            if std::time::Instant::now() > deadline {
+                break Err(Error::PoolExhausted);
+            }
+        };
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        found
+    }
+
+    /// Takes back a frame that holds no page.
+    fn give_back(&self, frame: u32) {
+        self.frames[frame as usize].unpin();
+        self.free.lock().push(frame);
+        self.ring();
+    }
+
+    /// Called when a pin or frame was given up.
+    fn ring(&self) {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.bell.1.notify_one();
+        }
+    }
+
+    /// Takes `count` from the pins that prepared changes may hold at once; false if there are not as many left.
+    pub fn take_budget(&self, count: usize) -> bool {
+        let take = |left: usize| left.checked_sub(count);
+        self.budget.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+    /// Gives back what [`Pool::take_budget`] gave.
+    pub fn return_budget(&self, count: usize) {
+        self.budget.fetch_add(count, Ordering::AcqRel);
+    }
+
+    /// The least position from which the log must be redone for pages that are not yet written; None if all are.
+    pub fn oldest_dirty(&self) -> Option<Lsn> {
+        self.frames.iter().filter_map(Frame::rec_lsn).min()
+    }
+}

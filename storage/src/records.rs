@@ -1,0 +1,542 @@
+//! The engine's own records (resource manager 128): what each says, and what it does to each page that it names.
+//!
+//! [`apply`] is the one function that changes tree pages. The writer calls it under the page's latch before it logs the
+//! record, redo calls it with the record: so pages are a function of the log alone. A page's change depends on that page and
+//! the record only, so the pages of one record may be changed in any order, under all their latches.
+//!
+//! | info | record     | blocks                                  | main data                                                                    |
+//! |------|------------|-----------------------------------------|------------------------------------------------------------------------------|
+//! | 00   | INSERT     | 0 leaf                                  | index u16, key length u16, flags u8 (80: cid u32 follows), key, value         |
+//! | 10   | SPLIT      | 0 left, 1 right (new), 2 parent, [7]    | level u16, split u16, parent index u16, right u32, separator length u16, separator |
+//! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), [7]| level u16, left u32, right u32, separator length u16, separator               |
+//! | 30   | PRUNE      | 0 leaf                                  | horizon u64, count u16, index u16 each                                        |
+//! | 40   | CHAIN_PUSH | 0 leaf, 1 overflow (new), [7]           | index u16, count u16, old chain u32, new chain u32, xid u64, key length u16, key |
+//! | 50   | CHAIN_CUT  | 0 overflow                              | horizon u64                                                                   |
+//! | 60   | TREE_INIT  | 0 meta (new), 1 root (new)              |                                                                              |
+//! | 70   | LARGE      | 0 overflow (new), [7]                   | next u32                                                                     |
+//! | 80   | FREE       | 0 the page, 7                           | next u32                                                                     |
+//! | 90   | STATE      | 0 state page (new the first time)       | field u16, bytes                                                             |
+//!
+//! Block 7 is the meta page whose free list gave or took a page; its data is the list's new head u32 and length u32.
+//! A new page's data is its items: count u16, then for each length u16 and bytes (tree pages begin with right link u32).
+//! xids are the record's, widened; PRUNE and CHAIN_CUT carry the horizon that a standby's snapshots must have passed.
+
+use crate::page::leaf::{CHAIN, ITEM_HEADER, ItemHead, item_key};
+use crate::page::{BadChange, FIRST, Page, PageKind};
+use std::fmt::Write;
+use wal::codec::{Fields, PutFields, Short};
+use wal::{BlockNumber, Record, Xid};
+
+/// xl_info of each record.
+pub mod info {
+    /// A version of a key.
+    pub const INSERT: u8 = 0x00;
+    /// A page and its new right neighbour, with the parent's downlink.
+    pub const SPLIT: u8 = 0x10;
+    /// The root's items go to two new pages.
+    pub const ROOT_SPLIT: u8 = 0x20;
+    /// Dead versions leave a leaf.
+    pub const PRUNE: u8 = 0x30;
+    /// A key's oldest versions move to an overflow page.
+    pub const CHAIN_PUSH: u8 = 0x40;
+    /// The rest of a chain is dead.
+    pub const CHAIN_CUT: u8 = 0x50;
+    /// A new tree.
+    pub const TREE_INIT: u8 = 0x60;
+    /// A piece of a large value.
+    pub const LARGE: u8 = 0x70;
+    /// A page joins the free list.
+    pub const FREE: u8 = 0x80;
+    /// A field of the state page.
+    pub const STATE: u8 = 0x90;
+}
+
+/// The id of the block reference to the meta page.
+pub const META_ID: u8 = 7;
+/// Block of the meta page.
+pub const META: BlockNumber = BlockNumber::new(0);
+/// Block of the root, for good.
+pub const ROOT: BlockNumber = BlockNumber::new(1);
+
+const META_MAGIC: u32 = 0x504C_494D;
+const META_VERSION: u32 = 1;
+const HAS_CID: u8 = 0x80;
+
+/// A record does not fit the page it is applied to, or its own format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Too short.
+    #[error("malformed record: {0}")]
+    Short(#[from] Short),
+    /// The page is not as the record expects.
+    #[error("{0}")]
+    Bad(#[from] BadChange),
+    /// No such record or block.
+    #[error("record {info:02X} has no block {id}")]
+    Unknown {
+        /// Its info.
+        info: u8,
+        /// Its block reference.
+        id: u8,
+    },
+}
+
+fn block(fields: &mut Fields<'_>) -> Result<BlockNumber, Short> {
+    fields.u32().map(BlockNumber::new)
+}
+
+fn index(fields: &mut Fields<'_>) -> Result<usize, Short> {
+    fields.u16().map(usize::from)
+}
+
+fn prefixed<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], Short> {
+    let len = index(fields)?;
+    fields.take(len)
+}
+
+/// A length or index inside a page; always below 2^16.
+fn short(value: usize) -> u16 {
+    debug_assert!(value <= usize::from(u16::MAX));
+    value as u16
+}
+
+/// INSERT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Insert<'a> {
+    /// Where in the leaf.
+    pub index: usize,
+    /// The item's flags.
+    pub flags: u16,
+    /// The command.
+    pub cid: u32,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+}
+
+impl<'a> Insert<'a> {
+    /// Appends the main data to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u16(short(self.index));
+        out.put_u16(short(self.key.len()));
+        let flags = (self.flags as u8) & !HAS_CID;
+        if self.cid == 0 {
+            out.put_u8(flags);
+        } else {
+            out.put_u8(flags | HAS_CID);
+            out.put_u32(self.cid);
+        }
+        out.put(self.key);
+        out.put(self.value);
+    }
+    /// Reads the main data.
+    pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
+        let mut fields = Fields::new(main);
+        let (at, key_len, flags) = (index(&mut fields)?, index(&mut fields)?, fields.u8()?);
+        let cid = if flags & HAS_CID != 0 { fields.u32()? } else { 0 };
+        let key = fields.take(key_len)?;
+        Ok(Self { index: at, flags: u16::from(flags & !HAS_CID), cid, key, value: fields.rest() })
+    }
+    fn apply(&self, page: &mut Page, xid: Xid) -> Result<(), BadChange> {
+        if page.kind() != Some(PageKind::Leaf) || self.index < FIRST {
+            return Err(BadChange("a version is inserted into a page that is no leaf"));
+        }
+        let head = ItemHead { xid, cid: self.cid, flags: self.flags }.encode(short(self.key.len()));
+        page.insert_item(self.index, &[&head, self.key, self.value])
+    }
+}
+
+/// SPLIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split<'a> {
+    /// Of the page that is split.
+    pub level: u16,
+    /// The first item that goes to the right.
+    pub split: usize,
+    /// Where in the parent the new downlink goes.
+    pub parent_index: usize,
+    /// The new page.
+    pub right: BlockNumber,
+    /// The left page's new high key, and the downlink's key.
+    pub separator: &'a [u8],
+}
+
+impl<'a> Split<'a> {
+    /// Appends the main data to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u16(self.level);
+        out.put_u16(short(self.split));
+        out.put_u16(short(self.parent_index));
+        out.put_u32(self.right.get());
+        out.put_u16(short(self.separator.len()));
+        out.put(self.separator);
+    }
+    /// Reads the main data.
+    pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
+        let mut fields = Fields::new(main);
+        Ok(Self {
+            level: fields.u16()?,
+            split: index(&mut fields)?,
+            parent_index: index(&mut fields)?,
+            right: block(&mut fields)?,
+            separator: prefixed(&mut fields)?,
+        })
+    }
+    fn apply(&self, id: u8, page: &mut Page, data: &[u8]) -> Result<(), ApplyError> {
+        match id {
+            0 => {
+                page.repack(|index, _| index != 0 && index < self.split);
+                page.insert_item(0, &[self.separator])?;
+                // Once more, so that the high key lies where a fresh page has it.
+                page.repack(|_, _| true);
+                page.set_right(self.right);
+                Ok(())
+            }
+            1 => build_tree_page(page, self.level, data),
+            2 => {
+                let child = self.right.get().to_le_bytes();
+                Ok(page.insert_item(self.parent_index, &[&child, self.separator])?)
+            }
+            id => Err(ApplyError::Unknown { info: info::SPLIT, id }),
+        }
+    }
+}
+
+/// ROOT_SPLIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootSplit<'a> {
+    /// Of the two new pages; the root goes one up.
+    pub level: u16,
+    /// The lower half.
+    pub left: BlockNumber,
+    /// The upper half.
+    pub right: BlockNumber,
+    /// Between them.
+    pub separator: &'a [u8],
+}
+
+impl<'a> RootSplit<'a> {
+    /// Appends the main data to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u16(self.level);
+        out.put_u32(self.left.get());
+        out.put_u32(self.right.get());
+        out.put_u16(short(self.separator.len()));
+        out.put(self.separator);
+    }
+    /// Reads the main data.
+    pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
+        let mut fields = Fields::new(main);
+        Ok(Self {
+            level: fields.u16()?,
+            left: block(&mut fields)?,
+            right: block(&mut fields)?,
+            separator: prefixed(&mut fields)?,
+        })
+    }
+    fn apply(&self, id: u8, page: &mut Page, data: &[u8]) -> Result<(), ApplyError> {
+        match id {
+            0 => {
+                page.init_tree_page(self.level.saturating_add(1), BlockNumber::INVALID, b"")?;
+                page.insert_item(FIRST, &[&self.left.get().to_le_bytes()])?;
+                Ok(page.insert_item(FIRST + 1, &[&self.right.get().to_le_bytes(), self.separator])?)
+            }
+            1 | 2 => build_tree_page(page, self.level, data),
+            id => Err(ApplyError::Unknown { info: info::ROOT_SPLIT, id }),
+        }
+    }
+}
+
+/// CHAIN_PUSH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainPush<'a> {
+    /// The first version that moves.
+    pub index: usize,
+    /// How many move (with the old chain's item, if there is one).
+    pub count: usize,
+    /// The chain so far; the new page leads on to it.
+    pub old: BlockNumber,
+    /// The new page.
+    pub new: BlockNumber,
+    /// Of the newest version that moves.
+    pub xid: Xid,
+    /// Whose versions.
+    pub key: &'a [u8],
+}
+
+impl<'a> ChainPush<'a> {
+    /// Appends the main data to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u16(short(self.index));
+        out.put_u16(short(self.count));
+        out.put_u32(self.old.get());
+        out.put_u32(self.new.get());
+        out.put_u64(self.xid.get());
+        out.put_u16(short(self.key.len()));
+        out.put(self.key);
+    }
+    /// Reads the main data.
+    pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
+        let mut fields = Fields::new(main);
+        Ok(Self {
+            index: index(&mut fields)?,
+            count: index(&mut fields)?,
+            old: block(&mut fields)?,
+            new: block(&mut fields)?,
+            xid: fields.u64().map(Xid::new)?,
+            key: prefixed(&mut fields)?,
+        })
+    }
+    fn apply(&self, id: u8, page: &mut Page, data: &[u8]) -> Result<(), ApplyError> {
+        match id {
+            0 => {
+                let moved = self.index..self.index + self.count;
+                page.repack(|index, _| !moved.contains(&index));
+                let head = ItemHead { xid: self.xid, cid: 0, flags: CHAIN }.encode(short(self.key.len()));
+                let first = self.new.get().to_le_bytes();
+                Ok(page.insert_item(self.index, &[&head, self.key, &first])?)
+            }
+            1 => {
+                page.init(PageKind::Overflow, 0, self.old);
+                put_items(page, &mut Fields::new(data))
+            }
+            id => Err(ApplyError::Unknown { info: info::CHAIN_PUSH, id }),
+        }
+    }
+}
+
+/// PRUNE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prune {
+    /// All snapshots see the xids below.
+    pub horizon: Xid,
+    /// The items that go, rising.
+    pub dead: Vec<u16>,
+}
+
+impl Prune {
+    /// Appends the main data to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64(self.horizon.get());
+        out.put_u16(short(self.dead.len()));
+        for index in &self.dead {
+            out.put_u16(*index);
+        }
+    }
+    /// Reads the main data.
+    pub fn decode(main: &[u8]) -> Result<Self, Short> {
+        let mut fields = Fields::new(main);
+        let (horizon, count) = (fields.u64().map(Xid::new)?, fields.u16()?);
+        let dead = (0..count).map(|_| fields.u16()).collect::<Result<_, _>>()?;
+        Ok(Self { horizon, dead })
+    }
+    fn apply(&self, page: &mut Page) {
+        let mut dead = self.dead.iter().copied().map(usize::from).peekable();
+        page.repack(|index, _| dead.next_if_eq(&index).is_none());
+    }
+}
+
+/// Appends the items `range` of a page as a new page's data.
+pub fn encode_items<'a>(items: impl ExactSizeIterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    out.put_u16(short(items.len()));
+    for item in items {
+        out.put_u16(short(item.len()));
+        out.put(item);
+    }
+}
+
+fn put_items(page: &mut Page, fields: &mut Fields<'_>) -> Result<(), ApplyError> {
+    for index in 0..index(fields)? {
+        page.insert_item(index, &[prefixed(fields)?])?;
+    }
+    Ok(())
+}
+
+fn build_tree_page(page: &mut Page, level: u16, data: &[u8]) -> Result<(), ApplyError> {
+    let mut fields = Fields::new(data);
+    let right = block(&mut fields)?;
+    page.init(if level == 0 { PageKind::Leaf } else { PageKind::Inner }, level, right);
+    put_items(page, &mut fields)
+}
+
+/// The free list's head and length, as the meta page has them.
+pub fn free_list(meta: &Page) -> (BlockNumber, u32) {
+    let mut fields = Fields::new(meta.item(0));
+    let parsed = fields.skip(12).and_then(|()| Ok((block(&mut fields)?, fields.u32()?)));
+    parsed.unwrap_or((BlockNumber::INVALID, 0))
+}
+
+/// Block 7's data.
+pub fn encode_free_list(head: BlockNumber, count: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&head.get().to_le_bytes());
+    bytes[4..].copy_from_slice(&count.to_le_bytes());
+    bytes
+}
+
+fn meta_item(list: &[u8]) -> Vec<u8> {
+    let mut item = Vec::with_capacity(20);
+    item.put_u32(META_MAGIC);
+    item.put_u32(META_VERSION);
+    item.put_u32(ROOT.get());
+    item.put(list);
+    item
+}
+
+fn apply_state(page: &mut Page, main: &[u8]) -> Result<(), ApplyError> {
+    if page.kind() != Some(PageKind::State) {
+        page.init(PageKind::State, 0, BlockNumber::INVALID);
+    }
+    let field = Fields::new(main).u16()?.to_le_bytes();
+    let found = page.items().position(|item| item.starts_with(&field));
+    match found {
+        Some(index) => page.replace_item(index, main)?,
+        None => page.insert_item(page.item_count(), &[main])?,
+    }
+    Ok(())
+}
+
+/// Changes one page as the record says: `info` and `main` are the record's, `id` and `data` the block reference's, `xid`
+/// the record's, widened. The page's LSN is the caller's business. After an error the page is unspecified.
+pub fn apply(
+    info: u8,
+    id: u8,
+    page: &mut Page,
+    main: &[u8],
+    data: &[u8],
+    xid: Xid,
+) -> Result<(), ApplyError> {
+    match (info, id) {
+        (_, META_ID) => Ok(page.replace_item(0, &meta_item(Fields::new(data).take(8)?))?),
+        (info::INSERT, 0) => Ok(Insert::decode(main)?.apply(page, xid)?),
+        (info::SPLIT, id) => Split::decode(main)?.apply(id, page, data),
+        (info::ROOT_SPLIT, id) => RootSplit::decode(main)?.apply(id, page, data),
+        (info::PRUNE, 0) => {
+            Prune::decode(main)?.apply(page);
+            Ok(())
+        }
+        (info::CHAIN_PUSH, id) => ChainPush::decode(main)?.apply(id, page, data),
+        (info::CHAIN_CUT, 0) => {
+            page.set_right(BlockNumber::INVALID);
+            Ok(())
+        }
+        (info::TREE_INIT, 0) => {
+            page.init(PageKind::Meta, 0, BlockNumber::INVALID);
+            Ok(page.insert_item(0, &[&meta_item(&encode_free_list(BlockNumber::INVALID, 0))])?)
+        }
+        (info::TREE_INIT, 1) => Ok(page.init_tree_page(0, BlockNumber::INVALID, b"")?),
+        (info::LARGE, 0) => {
+            page.init(PageKind::Large, 0, block(&mut Fields::new(main))?);
+            Ok(page.insert_item(0, &[data])?)
+        }
+        (info::FREE, 0) => {
+            page.init(PageKind::Free, 0, block(&mut Fields::new(main))?);
+            Ok(())
+        }
+        (info::STATE, 0) => apply_state(page, main),
+        (info, id) => Err(ApplyError::Unknown { info, id }),
+    }
+}
+
+/// The name of a record, as pg_waldump's rmgr_desc column has for built-in ones.
+pub fn name(info: u8) -> Option<&'static str> {
+    Some(match info & 0xF0 {
+        info::INSERT => "INSERT",
+        info::SPLIT => "SPLIT",
+        info::ROOT_SPLIT => "ROOT_SPLIT",
+        info::PRUNE => "PRUNE",
+        info::CHAIN_PUSH => "CHAIN_PUSH",
+        info::CHAIN_CUT => "CHAIN_CUT",
+        info::TREE_INIT => "TREE_INIT",
+        info::LARGE => "LARGE",
+        info::FREE => "FREE",
+        info::STATE => "STATE",
+        _ => return None,
+    })
+}
+
+/// Bytes as text where they are plain, in hexadecimal elsewhere.
+fn bytes_text(bytes: &[u8]) -> String {
+    const SHOWN: usize = 64;
+    let shown = bytes.get(..SHOWN).unwrap_or(bytes);
+    let mut text = String::with_capacity(shown.len() + 16);
+    if !shown.is_empty() && shown.iter().all(|byte| (0x20..0x7F).contains(byte) && *byte != b'\'') {
+        text.push('\'');
+        text.extend(shown.iter().map(|byte| char::from(*byte)));
+        text.push('\'');
+    } else {
+        text.push_str("\\x");
+        for byte in shown {
+            let _ = write!(text, "{byte:02x}");
+        }
+    }
+    if bytes.len() > SHOWN {
+        let _ = write!(text, "... ({} bytes)", bytes.len());
+    }
+    text
+}
+
+/// One line that says what a record of resource manager 128 does.
+pub fn describe(record: &Record) -> Result<String, Short> {
+    let main = record.main_data();
+    let mut fields = Fields::new(main);
+    Ok(match record.rmgr_info() {
+        info::INSERT => {
+            let insert = Insert::decode(main)?;
+            let kind = match insert.flags {
+                crate::page::leaf::DELETED => " deleted",
+                crate::page::leaf::LARGE => " large",
+                _ => "",
+            };
+            let (key, len) = (bytes_text(insert.key), insert.value.len());
+            format!("off: {}, cid: {}, key: {key}, value: {len} bytes{kind}", insert.index, insert.cid)
+        }
+        info::SPLIT => {
+            let split = Split::decode(main)?;
+            let (level, at, right) = (split.level, split.split, split.right);
+            let separator = bytes_text(split.separator);
+            format!(
+                "level: {level}, off: {at}, right: {right}, parent off: {}, separator: {separator}",
+                split.parent_index
+            )
+        }
+        info::ROOT_SPLIT => {
+            let split = RootSplit::decode(main)?;
+            let separator = bytes_text(split.separator);
+            format!(
+                "level: {}, left: {}, right: {}, separator: {separator}",
+                split.level, split.left, split.right
+            )
+        }
+        info::PRUNE => {
+            let prune = Prune::decode(main)?;
+            format!("horizon: {}, dead: {:?}", prune.horizon, prune.dead)
+        }
+        info::CHAIN_PUSH => {
+            let push = ChainPush::decode(main)?;
+            let (key, old) = (bytes_text(push.key), push.old.get() as i32);
+            format!(
+                "off: {}, moved: {}, chain: {}, next: {old}, key: {key}",
+                push.index, push.count, push.new
+            )
+        }
+        info::CHAIN_CUT => format!("horizon: {}", fields.u64()?),
+        info::LARGE | info::FREE => format!("next: {}", fields.u32()? as i32),
+        info::STATE => {
+            let field = fields.u16()?;
+            format!("field: {field}, value: {}", bytes_text(fields.rest()))
+        }
+        _ => String::new(),
+    })
+}
+
+/// The bytes that a version takes in a leaf, with its line pointer.
+pub const fn version_space(key_len: usize, value_len: usize) -> usize {
+    ITEM_HEADER + key_len + value_len + crate::page::POINTER_SIZE
+}
+
+/// The key of an item, for callers that build records from pages.
+pub fn key_of(item: &[u8]) -> &[u8] {
+    item_key(item)
+}

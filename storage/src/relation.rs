@@ -1,0 +1,290 @@
+//! Relation files: `base/<database>/<relfilenode>[.segment]`, 1 GiB a segment, and how many pages each relation has.
+//!
+//! The length known here is the one that the log has given the relation; the file may be shorter until its last
+//! pages are written. Nothing is durable before [`Relations::sync`].
+
+use crate::Error;
+use crate::page::{PAGE_SIZE, Page};
+use host::{FileKind, OpenMode, SharedDisk, SharedFile};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use wal::{BlockNumber, RelFile};
+
+/// Pages of a segment file (RELSEG_SIZE).
+pub const SEGMENT_PAGES: u32 = 131_072;
+
+#[derive(Debug, Default)]
+struct Segment {
+    file: Option<SharedFile>,
+    /// Written to since the last sync.
+    unsynced: bool,
+}
+
+/// The files of one relation.
+#[derive(Debug)]
+pub struct Relation {
+    id: RelFile,
+    path: PathBuf,
+    disk: SharedDisk,
+    pages: AtomicU32,
+    dropped: AtomicBool,
+    segments: Mutex<Vec<Segment>>,
+}
+
+impl Relation {
+    /// Which one.
+    pub fn id(&self) -> RelFile {
+        self.id
+    }
+    /// Pages that the relation has.
+    pub fn page_count(&self) -> u32 {
+        self.pages.load(Ordering::Acquire)
+    }
+    /// Lets the relation reach up to and with `block`.
+    pub fn extend_to(&self, block: BlockNumber) {
+        self.pages.fetch_max(block.get().saturating_add(1), Ordering::AcqRel);
+    }
+    /// Whether its files are gone.
+    pub fn is_dropped(&self) -> bool {
+        self.dropped.load(Ordering::Acquire)
+    }
+
+    fn segment_path(&self, segment: usize) -> PathBuf {
+        if segment == 0 {
+            return self.path.clone();
+        }
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(format!(".{segment}"));
+        PathBuf::from(name)
+    }
+
+    /// Opens the segment that holds `block`; with `writing` creates it and counts it as to be synced.
+    fn segment(&self, block: BlockNumber, writing: bool) -> Result<(SharedFile, u64), Error> {
+        let number = (block.get() / SEGMENT_PAGES) as usize;
+        let offset = u64::from(block.get() % SEGMENT_PAGES) * PAGE_SIZE as u64;
+        let mut segments = self.segments.lock();
+        if segments.len() <= number {
+            segments.resize_with(number + 1, Segment::default);
+        }
+        let segment = &mut segments[number];
+        let file = match &segment.file {
+            Some(file) => file.clone(),
+            None => {
+                let path = self.segment_path(number);
+                let mode = if writing { OpenMode::Create } else { OpenMode::ReadWrite };
+                let file =
+                    self.disk.open(&path, mode).map_err(|error| Error::io("open file", &path, error))?;
+                segment.file = Some(file.clone());
+                file
+            }
+        };
+        segment.unsynced |= writing;
+        Ok((file, offset))
+    }
+
+    /// Reads a page as it is on disk. False if the file ends before it.
+    pub fn read(&self, block: BlockNumber, page: &mut Page) -> Result<bool, Error> {
+        let (file, offset) = match self.segment(block, false) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        match file.read_exact_at(page.bytes_mut(), offset) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(Error::io("read file", &self.path, error)),
+        }
+    }
+
+    /// Writes a sealed page. Does nothing on a dropped relation.
+    pub fn write(&self, block: BlockNumber, page: &Page) -> Result<(), Error> {
+        if self.is_dropped() {
+            return Ok(());
+        }
+        let (file, offset) = self.segment(block, true)?;
+        file.write_all_at(page.bytes(), offset).map_err(|error| Error::io("write file", &self.path, error))
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        let mut files = Vec::new();
+        for segment in self.segments.lock().iter_mut() {
+            if std::mem::take(&mut segment.unsynced) {
+                files.extend(segment.file.clone());
+            }
+        }
+        if self.is_dropped() {
+            return Ok(());
+        }
+        for file in files {
+            file.sync().map_err(|error| Error::io("fsync file", &self.path, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// All relations of the data directory.
+#[derive(Debug)]
+pub struct Relations {
+    disk: SharedDisk,
+    base: PathBuf,
+    open: RwLock<HashMap<RelFile, Arc<Relation>>>,
+    /// Database folders in which names came or went since the last sync.
+    unsynced_folders: Mutex<BTreeSet<u32>>,
+}
+
+impl Relations {
+    /// Finds the relations below `base/` of the data directory `dir`.
+    pub fn open(disk: SharedDisk, dir: &Path) -> Result<Self, Error> {
+        let base = dir.join("base");
+        let relations =
+            Self { disk, base, open: RwLock::default(), unsynced_folders: Mutex::new(BTreeSet::new()) };
+        relations.scan()?;
+        Ok(relations)
+    }
+
+    fn scan(&self) -> Result<(), Error> {
+        let list =
+            |path: &Path| self.disk.list(path).map_err(|error| Error::io("read directory", path, error));
+        for folder in list(&self.base)? {
+            let Some(database) = parse_number(&folder.name).filter(|_| folder.kind == FileKind::Directory)
+            else {
+                continue;
+            };
+            for entry in list(&self.base.join(&folder.name))? {
+                let (name, segment) = entry.name.split_once('.').unwrap_or((&entry.name, "0"));
+                let (Some(number), Some(segment)) = (parse_number(name), segment.parse::<u32>().ok()) else {
+                    continue;
+                };
+                let path = self.base.join(&folder.name).join(&entry.name);
+                let found =
+                    self.disk.metadata(&path).map_err(|error| Error::io("stat file", &path, error))?;
+                let pages = u32::try_from(found.len / PAGE_SIZE as u64).unwrap_or(u32::MAX);
+                let pages = segment.saturating_mul(SEGMENT_PAGES).saturating_add(pages);
+                self.entry(RelFile::new(database, number)).pages.fetch_max(pages, Ordering::AcqRel);
+            }
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, id: RelFile) -> PathBuf {
+        self.base.join(id.database.to_string()).join(id.relation.to_string())
+    }
+
+    fn entry(&self, id: RelFile) -> Arc<Relation> {
+        let fresh = || {
+            Arc::new(Relation {
+                id,
+                path: self.path_of(id),
+                disk: self.disk.clone(),
+                pages: AtomicU32::new(0),
+                dropped: AtomicBool::new(false),
+                segments: Mutex::default(),
+            })
+        };
+        self.open.write().entry(id).or_insert_with(fresh).clone()
+    }
+
+    /// A relation that exists.
+    pub fn get(&self, id: RelFile) -> Option<Arc<Relation>> {
+        self.open.read().get(&id).cloned()
+    }
+
+    /// All relations that exist.
+    pub fn all(&self) -> Vec<Arc<Relation>> {
+        self.open.read().values().cloned().collect()
+    }
+
+    /// Creates the relation's first file, and its database's folder if that is missing. An existing one stays.
+    pub fn create(&self, id: RelFile) -> Result<Arc<Relation>, Error> {
+        let path = self.path_of(id);
+        let relation = self.entry(id);
+        let opened = match relation.segment(BlockNumber::new(0), true) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let folder = self.base.join(id.database.to_string());
+                self.disk
+                    .create_dir_all(&folder)
+                    .map_err(|error| Error::io("create directory", &folder, error))?;
+                self.disk
+                    .sync_dir(&self.base)
+                    .map_err(|error| Error::io("fsync directory", &self.base, error))?;
+                relation.segment(BlockNumber::new(0), true)
+            }
+            other => other,
+        };
+        if let Err(error) = opened {
+            self.open.write().remove(&id);
+            return Err(error);
+        }
+        debug_assert!(path.starts_with(&self.base));
+        self.unsynced_folders.lock().insert(id.database);
+        Ok(relation)
+    }
+
+    /// Forgets the relation and removes its files; none is no error.
+    pub fn remove(&self, id: RelFile) -> Result<(), Error> {
+        let relation = self.entry(id);
+        relation.dropped.store(true, Ordering::Release);
+        self.open.write().remove(&id);
+        relation.segments.lock().clear();
+        for number in 0.. {
+            let path = relation.segment_path(number);
+            match self.disk.remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(Error::io("remove file", &path, error)),
+            }
+        }
+        self.unsynced_folders.lock().insert(id.database);
+        Ok(())
+    }
+
+    /// Cuts the relation to `pages` pages.
+    pub fn truncate(&self, id: RelFile, pages: u32) -> Result<(), Error> {
+        let Some(relation) = self.get(id) else { return Ok(()) };
+        let last = (pages / SEGMENT_PAGES) as usize;
+        let mut segments = relation.segments.lock();
+        for number in last.. {
+            let path = relation.segment_path(number);
+            let keep = if number == last { u64::from(pages % SEGMENT_PAGES) * PAGE_SIZE as u64 } else { 0 };
+            match self
+                .disk
+                .open(&path, OpenMode::ReadWrite)
+                .and_then(|file| file.truncate(keep).map(|()| file))
+            {
+                Ok(file) => {
+                    if segments.len() <= number {
+                        segments.resize_with(number + 1, Segment::default);
+                    }
+                    segments[number] = Segment { file: Some(file), unsynced: true };
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(Error::io("truncate file", &path, error)),
+            }
+        }
+        relation.pages.store(pages, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes all writes, creations and removals so far durable. After a failure nothing is known of what was
+    /// written: the caller must stop and never call again.
+    pub fn sync(&self) -> Result<(), Error> {
+        for relation in self.all() {
+            relation.sync()?;
+        }
+        let folders = std::mem::take(&mut *self.unsynced_folders.lock());
+        for database in folders {
+            let folder = self.base.join(database.to_string());
+            self.disk.sync_dir(&folder).map_err(|error| Error::io("fsync directory", &folder, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// A file or folder name that is a number written plainly.
+fn parse_number(name: &str) -> Option<u32> {
+    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { name.parse().ok().filter(|number: &u32| *number != 0) } else { None }
+}

@@ -1,0 +1,240 @@
+//! A new version takes its place.
+
+use super::{DEPTH_MAX, Prepared, Tree};
+use crate::Error;
+use crate::page::leaf::{self, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
+use crate::page::{FIRST, HEADER_SIZE, POINTER_SIZE, PageKind, SPECIAL_AT};
+use crate::pool::{PageKey, WritePage};
+use crate::records::{self, Insert, META, META_ID, ROOT, info, version_space};
+use crate::store::Fault;
+use crate::writer::{NewVersion, Target, Writer};
+use smallvec::SmallVec;
+use wal::BlockNumber;
+
+/// Bytes of a large value in one overflow page.
+pub(super) const LARGE_PIECE: usize = SPECIAL_AT - HEADER_SIZE - POINTER_SIZE;
+/// Splits that one insertion can need on its way: each level, twice where items are of very different sizes.
+const ROUNDS_MAX: usize = 2 * DEPTH_MAX;
+
+/// A leaf under its write latch.
+pub(super) struct Leaf<'a> {
+    pub(super) page: WritePage<'a>,
+    pub(super) block: BlockNumber,
+}
+
+/// Pages taken for a change that is not yet logged: from the free list, then from the file's end.
+pub(super) struct Allocation<'a> {
+    pub(super) blocks: SmallVec<[BlockNumber; 2]>,
+    /// The meta page and what it will say, if the free list gives pages.
+    pub(super) meta: Option<(WritePage<'a>, [u8; 8])>,
+}
+
+impl<'a> Writer<'a> {
+    /// Adds the newest version of `key`.
+    ///
+    /// [`Fault::Miss`] and [`Fault::NeedFrames`] come only without [`Writer::allow_io`]; the version is not written
+    /// then (pages may have been split for it, each split whole), so the transaction may prepare again.
+    pub fn insert_version(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        key: &[u8],
+        version: NewVersion<'_>,
+    ) -> Result<(), Fault> {
+        if key.len() > MAX_KEY {
+            return Err(Error::KeyTooLarge { size_bytes: key.len(), limit_bytes: MAX_KEY }.into());
+        }
+        let pointer;
+        let (flags, value) = match version.value {
+            None => (DELETED, &[][..]),
+            Some(value) if ITEM_HEADER + key.len() + value.len() <= MAX_ITEM => (0, value),
+            Some(value) => {
+                pointer = self.write_large(tree, prepared, value)?;
+                (LARGE, &pointer[..])
+            }
+        };
+        let need = version_space(key.len(), value.len());
+        for round in 0..ROUNDS_MAX {
+            let mut leaf = self.find_leaf(tree, prepared, key)?;
+            if leaf.page.free_space() < need && round == 0 {
+                self.prune_leaf(tree, &mut leaf)?;
+            }
+            if leaf.page.free_space() >= need {
+                let index = leaf.page.lower_bound(key);
+                let insert = Insert { index, flags, cid: version.cid, key, value };
+                return self.insert_at(tree, &mut leaf, &insert);
+            }
+            self.make_room(tree, prepared, leaf, key, need)?;
+        }
+        Err(tree.broken(ROOT, "splits make no room"))
+    }
+
+    fn insert_at(&mut self, tree: &Tree, leaf: &mut Leaf<'a>, insert: &Insert<'_>) -> Result<(), Fault> {
+        let mut main = std::mem::take(&mut self.scratch.main);
+        main.clear();
+        insert.encode(&mut main);
+        let target = Target { id: 0, block: leaf.block, init: false, data: &[], page: &mut leaf.page };
+        let done = self.change(info::INSERT, &tree.relation, &main, &mut [target]);
+        self.scratch.main = main;
+        Ok(done?)
+    }
+
+    /// Latches the leaf for `key`: the prepared one or a right neighbour, else by a descent.
+    fn find_leaf(&mut self, tree: &Tree, prepared: &mut Prepared, key: &[u8]) -> Result<Leaf<'a>, Fault> {
+        if let Some(mut block) = prepared.leaf {
+            for _ in 0..4 {
+                let Some(pin) = self.pool().pin(PageKey::new(tree.relation.id(), block)) else { break };
+                let page = pin.write();
+                if page.kind() != Some(PageKind::Leaf) {
+                    break;
+                }
+                if !page.is_past(key) {
+                    prepared.leaf = Some(block);
+                    return Ok(Leaf { page, block });
+                }
+                block = page.right();
+            }
+        }
+        let (page, block) = self.find(tree, key, 0)?;
+        prepared.leaf = Some(block);
+        Ok(Leaf { page, block })
+    }
+
+    /// Latches the page of `level` that covers `key` for writing. Nobody else changes pages, so what was seen under
+    /// the read latches on the way still holds.
+    pub(super) fn find(
+        &self,
+        tree: &Tree,
+        key: &[u8],
+        level: u16,
+    ) -> Result<(WritePage<'a>, BlockNumber), Fault> {
+        let mut block = ROOT;
+        for _ in 0..DEPTH_MAX {
+            let next = {
+                let page = self.pin(&tree.relation, block)?.read();
+                match page.kind() {
+                    _ if page.is_past(key) => Some(page.right()),
+                    Some(PageKind::Leaf | PageKind::Inner) if page.level() == level => None,
+                    Some(PageKind::Inner) if page.level() > level => Some(page.child(page.child_index(key))),
+                    _ => return Err(tree.broken(block, "not the page of the tree that links lead to")),
+                }
+            };
+            match next {
+                Some(next) => block = next,
+                None => return Ok((self.pin(&tree.relation, block)?.write(), block)),
+            }
+        }
+        Err(tree.broken(block, "links lead in a circle"))
+    }
+
+    /// Takes `count` pages. Nothing is changed yet: the change that uses them must carry the meta page along.
+    pub(super) fn allocate(&self, tree: &Tree, count: usize) -> Result<Allocation<'a>, Fault> {
+        let relation = &tree.relation;
+        let mut blocks: SmallVec<[BlockNumber; 2]> = SmallVec::new();
+        let mut meta = None;
+        let list = match self.pin(relation, META) {
+            Ok(pin) => {
+                let page = pin.write();
+                let (head, length) = records::free_list(&page);
+                (length > 0).then_some((page, head, length))
+            }
+            // Without the meta page in the pool the file grows instead.
+            Err(Fault::Miss(_)) => None,
+            Err(fault) => return Err(fault),
+        };
+        if let Some((page, mut head, mut length)) = list {
+            while blocks.len() < count && length > 0 {
+                let next = match self.pin(relation, head) {
+                    Ok(pin) => pin.read(),
+                    Err(Fault::Miss(_)) => break,
+                    Err(fault) => return Err(fault),
+                };
+                if next.kind() != Some(PageKind::Free) {
+                    return Err(tree.broken(head, "the free list leads to a page in use"));
+                }
+                blocks.push(head);
+                (head, length) = (next.right(), length - 1);
+            }
+            if !blocks.is_empty() {
+                meta = Some((page, records::encode_free_list(head, length)));
+            }
+        }
+        let mut end = relation.page_count();
+        while blocks.len() < count {
+            if end >= u32::MAX - 1 {
+                return Err(
+                    Error::Unusable(format!("relation {} has no more block numbers", relation.id())).into()
+                );
+            }
+            blocks.push(BlockNumber::new(end));
+            end += 1;
+        }
+        Ok(Allocation { blocks, meta })
+    }
+
+    /// Latches a page that was allocated, in a frame set aside if there is one.
+    pub(super) fn fresh(
+        &self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        block: BlockNumber,
+    ) -> Result<WritePage<'a>, Fault> {
+        let key = PageKey::new(tree.relation.id(), block);
+        let page = self.pool().create(key, prepared.spares.pop(), self.io)?;
+        page.ok_or(Fault::NeedFrames)
+    }
+
+    /// Writes a value to overflow pages, last piece first; returns what the leaf keeps.
+    fn write_large(&mut self, tree: &Tree, prepared: &mut Prepared, value: &[u8]) -> Result<[u8; 8], Fault> {
+        let len = u32::try_from(value.len())
+            .ok()
+            .filter(|len| *len < 1 << 30)
+            .ok_or(Error::ValueTooLarge { size_bytes: value.len(), limit_bytes: 1 << 30 })?;
+        let mut next = BlockNumber::INVALID;
+        for piece in value.chunks(LARGE_PIECE).rev() {
+            let mut taken = self.allocate(tree, 1)?;
+            let [block] = taken.blocks[..] else { return Err(tree.broken(META, "one page was asked for")) };
+            let mut page = self.fresh(tree, prepared, block)?;
+            let main = next.get().to_le_bytes();
+            let mut targets: SmallVec<[Target<'_, 'a>; 2]> = SmallVec::new();
+            targets.push(Target { id: 0, block, init: true, data: piece, page: &mut page });
+            targets.extend(taken.meta_target());
+            self.change(info::LARGE, &tree.relation, &main, &mut targets)?;
+            next = block;
+        }
+        let mut pointer = [0; 8];
+        pointer[..4].copy_from_slice(&next.get().to_le_bytes());
+        pointer[4..].copy_from_slice(&len.to_le_bytes());
+        Ok(pointer)
+    }
+
+    /// Makes room in a full leaf: splits it, or moves a lone key's oldest versions out.
+    fn make_room(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        leaf: Leaf<'a>,
+        key: &[u8],
+        need: usize,
+    ) -> Result<(), Fault> {
+        let page = &leaf.page;
+        let lone = page.item_count() > FIRST
+            && page.key(FIRST) == key
+            && leaf::run_end(page, FIRST) == page.item_count();
+        if lone {
+            self.push_chain(tree, prepared, leaf)
+        } else {
+            let block = leaf.block;
+            drop(leaf);
+            self.split(tree, prepared, block, 0, key, need)
+        }
+    }
+}
+
+impl<'a> Allocation<'a> {
+    /// The meta page as a block of the change, if it takes part.
+    pub(super) fn meta_target(&mut self) -> Option<Target<'_, 'a>> {
+        let (page, data) = self.meta.as_mut()?;
+        Some(Target { id: META_ID, block: META, init: false, data, page })
+    }
+}

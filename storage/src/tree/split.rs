@@ -1,0 +1,238 @@
+//! Pages that are full give their upper part to a new page; a lone key's oldest versions go to a chain.
+
+use super::insert::Leaf;
+use super::{Prepared, Tree};
+use crate::page::leaf::{self, CHAIN};
+use crate::page::{FIRST, POINTER_SIZE, Page, USABLE_SIZE};
+use crate::records::{ChainPush, ROOT, RootSplit, Split, encode_items, info};
+use crate::store::Fault;
+use crate::writer::{Target, Writer};
+use smallvec::SmallVec;
+use wal::BlockNumber;
+use wal::codec::PutFields;
+
+/// Where a page is cut: items from `index` on go right, and `separator` is the right page's low bound.
+struct Cut {
+    index: usize,
+    separator: Vec<u8>,
+}
+
+/// How full a page stays when keys arrive in ascending order at the tree's end.
+const APPEND_FILL_PERCENT: usize = 90;
+
+/// The shortest key above `left` and not above `right`.
+fn separator_between(left: &[u8], right: &[u8]) -> Vec<u8> {
+    let common = left.iter().zip(right).take_while(|(left, right)| left == right).count();
+    right.get(..common + 1).unwrap_or(right).to_vec()
+}
+
+/// Chooses where to cut a page so that both sides are about equally full once an item of `need` bytes (with its
+/// line pointer) for `key` is added; on the last page for ascending keys, so that the left one stays nearly full. Versions of one key
+/// stay together. None if there is no place to cut.
+fn choose_cut(page: &Page, key: &[u8], need: usize) -> Option<Cut> {
+    let count = page.item_count();
+    let is_leaf = page.level() == 0;
+    let at = if is_leaf { page.lower_bound(key) } else { page.child_index(key) + 1 };
+    let total = (FIRST..count).map(|index| page.item(index).len() + POINTER_SIZE).sum::<usize>() + need;
+    let appends = at == count && page.high_key().is_none();
+    let target = if appends { total * APPEND_FILL_PERCENT / 100 } else { total / 2 };
+
+    let mut best: Option<(usize, usize, bool)> = None;
+    let mut left = 0;
+    for index in FIRST..=count {
+        // Cut before item `index`, with the new item on either side where it would stand right here.
+        let old_boundary =
+            index > FIRST && index < count && (!is_leaf || page.key(index - 1) != page.key(index));
+        let sides: &[bool] = match index.cmp(&at) {
+            std::cmp::Ordering::Less if old_boundary => &[false],
+            std::cmp::Ordering::Greater if old_boundary => &[true],
+            std::cmp::Ordering::Equal => &[false, true],
+            _ => &[],
+        };
+        for new_goes_left in sides.iter().copied() {
+            if index == at {
+                let possible = match (new_goes_left, is_leaf) {
+                    (false, true) => index > FIRST,
+                    (true, true) => index < count && page.key(index) != key,
+                    // The new separator of an inner page is not known here, so it cannot be the boundary.
+                    (false, false) => false,
+                    (true, false) => index > FIRST && index < count,
+                };
+                if !possible {
+                    continue;
+                }
+            }
+            // The left page gets a new high key, which is no longer than the first key on the right.
+            let first_right = if index == at && !new_goes_left { key.len() } else { page.key(index).len() };
+            if left + first_right + POINTER_SIZE > USABLE_SIZE {
+                continue;
+            }
+            let bytes = left + if new_goes_left { need } else { 0 };
+            let off = bytes.abs_diff(target);
+            if best.is_none_or(|(least, _, _)| off < least) {
+                best = Some((off, index, new_goes_left));
+            }
+        }
+        if index < count {
+            left += page.item(index).len() + POINTER_SIZE;
+        }
+    }
+    let (_, index, new_goes_left) = best?;
+    let separator = if !is_leaf {
+        page.key(index).to_vec()
+    } else if index != at {
+        separator_between(page.key(index - 1), page.key(index))
+    } else if new_goes_left {
+        separator_between(key, page.key(index))
+    } else {
+        separator_between(page.key(index - 1), key)
+    };
+    Some(Cut { index, separator })
+}
+
+/// A new tree page's data: its right link, its high key and the items.
+fn page_data<'p>(right: BlockNumber, high: &'p [u8], items: impl Iterator<Item = &'p [u8]>) -> Vec<u8> {
+    let all: SmallVec<[&[u8]; 128]> = std::iter::once(high).chain(items).collect();
+    let mut data = Vec::with_capacity(8192);
+    data.put_u32(right.get());
+    encode_items(all.iter().copied(), &mut data);
+    data
+}
+
+impl<'a> Writer<'a> {
+    /// Splits the page `block` of `level`, which covers `key`, to make room for `need` bytes; its parents first
+    /// where they lack room for the downlink.
+    pub(super) fn split(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        block: BlockNumber,
+        level: u16,
+        key: &[u8],
+        need: usize,
+    ) -> Result<(), Fault> {
+        if block == ROOT {
+            return self.split_root(tree, prepared, key, need);
+        }
+        for _ in 0..super::DEPTH_MAX {
+            let mut left = self.pin(&tree.relation, block)?.write();
+            let cut = choose_cut(&left, key, need)
+                .ok_or_else(|| tree.broken(block, "a full page has no place to cut"))?;
+            let (mut parent, parent_block) = self.find(tree, key, level + 1)?;
+            let parent_need = 4 + cut.separator.len() + POINTER_SIZE;
+            if parent.free_space() < parent_need {
+                drop((left, parent));
+                self.split(tree, prepared, parent_block, level + 1, key, parent_need)?;
+                continue;
+            }
+            let downlink = parent.child_index(key);
+            if parent.child(downlink) != block {
+                return Err(tree.broken(parent_block, "the downlink for a page is missing"));
+            }
+            let mut taken = self.allocate(tree, 1)?;
+            let [right_block] = taken.blocks[..] else {
+                return Err(tree.broken(block, "one page was asked for"));
+            };
+            let mut right = self.fresh(tree, prepared, right_block)?;
+            let data = page_data(
+                left.right(),
+                left.item(0),
+                (cut.index..left.item_count()).map(|index| left.item(index)),
+            );
+            let mut main = Vec::with_capacity(64);
+            Split {
+                level,
+                split: cut.index,
+                parent_index: downlink + 1,
+                right: right_block,
+                separator: &cut.separator,
+            }
+            .encode(&mut main);
+            let mut targets: SmallVec<[Target<'_, 'a>; 4]> = SmallVec::new();
+            targets.push(Target { id: 0, block, init: false, data: &[], page: &mut left });
+            targets.push(Target { id: 1, block: right_block, init: true, data: &data, page: &mut right });
+            targets.push(Target { id: 2, block: parent_block, init: false, data: &[], page: &mut parent });
+            targets.extend(taken.meta_target());
+            return Ok(self.change(info::SPLIT, &tree.relation, &main, &mut targets)?);
+        }
+        Err(tree.broken(block, "splits make no room"))
+    }
+
+    /// Moves the root's items to two new pages, and makes the root their parent.
+    fn split_root(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        key: &[u8],
+        need: usize,
+    ) -> Result<(), Fault> {
+        let mut root = self.pin(&tree.relation, ROOT)?.write();
+        let level = root.level();
+        let cut = choose_cut(&root, key, need)
+            .ok_or_else(|| tree.broken(ROOT, "a full page has no place to cut"))?;
+        let mut taken = self.allocate(tree, 2)?;
+        let [left_block, right_block] = taken.blocks[..] else {
+            return Err(tree.broken(ROOT, "two pages were asked for"));
+        };
+        let mut left = self.fresh(tree, prepared, left_block)?;
+        let mut right = self.fresh(tree, prepared, right_block)?;
+        let lower = page_data(right_block, &cut.separator, (FIRST..cut.index).map(|index| root.item(index)));
+        let upper = page_data(
+            BlockNumber::INVALID,
+            b"",
+            (cut.index..root.item_count()).map(|index| root.item(index)),
+        );
+        let mut main = Vec::with_capacity(64);
+        RootSplit { level, left: left_block, right: right_block, separator: &cut.separator }
+            .encode(&mut main);
+        let mut targets: SmallVec<[Target<'_, 'a>; 4]> = SmallVec::new();
+        targets.push(Target { id: 0, block: ROOT, init: false, data: &[], page: &mut root });
+        targets.push(Target { id: 1, block: left_block, init: true, data: &lower, page: &mut left });
+        targets.push(Target { id: 2, block: right_block, init: true, data: &upper, page: &mut right });
+        targets.extend(taken.meta_target());
+        Ok(self.change(info::ROOT_SPLIT, &tree.relation, &main, &mut targets)?)
+    }
+
+    /// Moves the older half of a lone key's versions to a new overflow page at the head of its chain.
+    pub(super) fn push_chain(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        leaf: Leaf<'a>,
+    ) -> Result<(), Fault> {
+        let Leaf { mut page, block } = leaf;
+        let count = page.item_count();
+        let last = page.item(count - 1);
+        let has_chain = leaf::item_head(last).flags & CHAIN != 0;
+        let old = if has_chain { leaf::chain_start(leaf::item_value(last)) } else { BlockNumber::INVALID };
+        let versions_end = count - usize::from(has_chain);
+        let half = page.used_space() / 2;
+        let mut kept = 0;
+        let first = (FIRST..versions_end)
+            .find(|index| {
+                kept += page.item(*index).len() + POINTER_SIZE;
+                kept > half
+            })
+            .unwrap_or(versions_end.saturating_sub(1))
+            .max(FIRST);
+        if first >= versions_end {
+            return Err(tree.broken(block, "a full leaf holds no versions"));
+        }
+        let mut taken = self.allocate(tree, 1)?;
+        let [new] = taken.blocks[..] else { return Err(tree.broken(block, "one page was asked for")) };
+        let mut overflow = self.fresh(tree, prepared, new)?;
+        let mut data = Vec::with_capacity(8192);
+        let moved: SmallVec<[&[u8]; 128]> = (first..versions_end).map(|index| page.item(index)).collect();
+        encode_items(moved.iter().copied(), &mut data);
+        drop(moved);
+        let xid = leaf::item_head(page.item(first)).xid;
+        let key = page.key(FIRST).to_vec();
+        let mut main = Vec::with_capacity(64 + key.len());
+        ChainPush { index: first, count: count - first, old, new, xid, key: &key }.encode(&mut main);
+        let mut targets: SmallVec<[Target<'_, 'a>; 3]> = SmallVec::new();
+        targets.push(Target { id: 0, block, init: false, data: &[], page: &mut page });
+        targets.push(Target { id: 1, block: new, init: true, data: &data, page: &mut overflow });
+        targets.extend(taken.meta_target());
+        Ok(self.change(info::CHAIN_PUSH, &tree.relation, &main, &mut targets)?)
+    }
+}
