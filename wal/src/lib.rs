@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod control;
 pub mod crc;
+pub mod describe;
 pub mod error;
 pub mod history;
 pub mod ids;
@@ -33,7 +34,8 @@ pub use page::{PageFlags, PageHeader};
 pub use positions::{Positions, StandbyPositions};
 pub use raw_writer::{RawConfig, RawWriter};
 pub use reader::{
-    EndOfWal, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalBytes, WalReader, WalSource,
+    EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalBytes, WalReader,
+    WalSource,
 };
 pub use record::{Block, BlockRef, EncodedRecord, PageImage, Record, RecordBuilder, Rmgr};
 pub use segments::{Removed, Retention, SegmentFile, SegmentFolder};

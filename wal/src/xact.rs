@@ -169,7 +169,7 @@ fn parse_list<'a, T>(
     (0..count).map(|_| item(&mut body)).collect()
 }
 
-fn parse_invalidations(fields: &mut Fields<'_>) -> Result<Vec<[u8; 16]>, Short> {
+pub(crate) fn parse_invalidations(fields: &mut Fields<'_>) -> Result<Vec<[u8; 16]>, Short> {
     parse_list(fields, 16, Fields::array)
 }
 
@@ -358,4 +358,17 @@ impl XactRecord {
             .origin(origin)
             .encode()
     }
+}
+
+/// Name and time of a PREPARE record (xl_xact_prepare: prepared_at at offset 16, gidlen at 54, the name at 72).
+pub(crate) fn prepared(record: &Record) -> Result<(String, Timestamp), Short> {
+    let mut fields = Fields::new(record.main_data());
+    fields.skip(16)?;
+    let time = Timestamp::from_micros(fields.i64()?);
+    fields.skip(54 - 24)?;
+    let length = usize::from(fields.u16()?);
+    fields.skip(72 - 56)?;
+    let name = fields.take(length)?;
+    let name = name.split_last().map_or(name, |(_, text)| text);
+    Ok((String::from_utf8_lossy(name).into_owned(), time))
 }

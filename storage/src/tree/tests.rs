@@ -128,7 +128,7 @@ fn value_of(random: &mut fastrand::Rng) -> Vec<u8> {
 
 #[test]
 fn tree_behaves_as_a_map_with_versions_and_redo_repeats_it_byte_for_byte() {
-    for seed in 0..12 {
+    for seed in 0..12_u64 {
         let mut run = Run::new(if seed.is_multiple_of(2) { 128 } else { 2048 }, seed);
         println!("seed {seed}");
         let keys = [3, 40, 2000][(seed % 3) as usize];

@@ -156,6 +156,9 @@ pub enum Defect {
         /// xlp_rem_len.
         found: u32,
     },
+    /// A page says that the rest of a record was given up, and there is none.
+    #[error("page gives up an incomplete record, and the record before is complete")]
+    NothingToGiveUp,
     /// A page says that the rest of a record was given up, and no record that says so follows.
     #[error("no record gives up the incomplete record at {expected}")]
     NoOverwrite {

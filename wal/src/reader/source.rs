@@ -179,9 +179,15 @@ impl SegmentFiles {
             at,
             error,
         })?;
+        // An ancestor's files behind its end (made ahead, or written by another branch) say nothing about this history.
+        let ours = |timeline, found| {
+            self.history
+                .end_of(timeline)
+                .is_ok_and(|end| end.is_none_or(|end| self.segment_size.start_of(found) < end))
+        };
         Ok(entries.iter().any(|entry| {
             SegmentNumber::parse_file_name(&entry.name, self.segment_size)
-                .is_some_and(|(timeline, found)| found > segment && self.history.contains(timeline))
+                .is_some_and(|(timeline, found)| found > segment && ours(timeline, found))
         }))
     }
 }

@@ -338,6 +338,11 @@ impl<S: WalSource> WalReader<S> {
             let defect = Defect::UnexpectedContinuation { remaining: header.remaining };
             return Err(Stop::bad(page, defect));
         }
+        let gives_up =
+            header.flags.has(PageFlags::OVERWRITE_CONTRECORD) && start.page_offset() == header.size();
+        if gives_up && self.given_up.is_none() && self.previous.is_some() {
+            return Err(Stop::bad(page, Defect::NothingToGiveUp));
+        }
         let offset = start.page_offset();
         let bytes = self.page_bytes(page, offset + 4)?;
         let length = Fields::new(bytes.get(offset..).unwrap_or_default()).u32().unwrap_or(0);

@@ -1,0 +1,124 @@
+//! Segment files on a disk: what is not there yet, what is gone, and bounds that move.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+mod support;
+
+use host::RealDisk;
+use std::path::Path;
+use std::sync::Arc;
+use support::{Log, SIZE};
+use wal::history::{BranchId, TimelineHistory};
+use wal::{
+    EndReason, Lsn, Next, ReadError, ReaderOptions, SegmentFiles, SegmentNumber, SourceError, TimelineId,
+    WalReader, WalSource,
+};
+
+fn store(folder: &Path, log: &Log, timeline: TimelineId) {
+    let segment = SIZE.segment_of(log.start);
+    for (at, bytes) in log.bytes.chunks(1 << 20).enumerate() {
+        let name = SegmentNumber::new(segment.get() + at as u64).file_name(timeline, SIZE);
+        let mut bytes = bytes.to_vec();
+        bytes.resize(1 << 20, 0);
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}
+
+fn files(folder: &Path, history: TimelineHistory) -> SegmentFiles {
+    SegmentFiles::new(Arc::new(RealDisk), folder, SIZE, history)
+}
+
+fn root() -> TimelineHistory {
+    TimelineHistory::root(TimelineId::FIRST)
+}
+
+/// Three segments of records.
+fn log() -> Log {
+    let mut log = Log::new(Lsn::new(1 << 20));
+    while log.end < Lsn::new((3 << 20) + 5000) {
+        log.push_bytes(7, 30_000);
+    }
+    log
+}
+
+fn read_to_end(reader: &mut WalReader<SegmentFiles>) -> (usize, wal::EndOfWal) {
+    let mut count = 0;
+    loop {
+        match reader.next().unwrap() {
+            Next::Record(_) => count += 1,
+            Next::End(end) => return (count, end),
+        }
+    }
+}
+
+#[test]
+fn a_raised_limit_lets_the_reader_go_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log();
+    store(folder.path(), &log, TimelineId::FIRST);
+    let mut source = files(folder.path(), root());
+    source.set_limit(log.start);
+    let mut reader = WalReader::new(source, ReaderOptions::new(SIZE), log.start);
+    let mut read = 0;
+    let mut limit = log.start;
+    while limit < log.end {
+        limit = (limit + 100_003).min(log.end);
+        reader.source_mut().set_limit(limit);
+        let (count, end) = read_to_end(&mut reader);
+        read += count;
+        assert!(end.at <= limit);
+        assert!(matches!(end.reason, EndReason::NotYet { at } if at >= limit.page_start()), "{end:?}");
+    }
+    assert_eq!(read, log.starts.len());
+}
+
+#[test]
+fn a_missing_segment_is_an_error_below_the_limit_or_a_later_segment_and_an_end_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log();
+    store(folder.path(), &log, TimelineId::FIRST);
+    let third = folder.path().join(SegmentNumber::new(3).file_name(TimelineId::FIRST, SIZE));
+    let second = folder.path().join(SegmentNumber::new(2).file_name(TimelineId::FIRST, SIZE));
+    std::fs::remove_file(&third).unwrap();
+    let mut reader = WalReader::new(files(folder.path(), root()), ReaderOptions::new(SIZE), log.start);
+    let (_, end) = read_to_end(&mut reader);
+    assert!(matches!(end.reason, EndReason::NotYet { at } if at == Lsn::new(3 << 20)), "{end:?}");
+    assert!(end.torn, "a record crosses into the missing segment");
+    reader.source_mut().set_limit(log.end);
+    assert!(matches!(reader.next(), Err(ReadError::Source(SourceError::Missing { .. }))));
+    // With a hole in the middle no limit is needed to know.
+    std::fs::copy(&second, &third).unwrap();
+    std::fs::remove_file(&second).unwrap();
+    let mut reader = WalReader::new(files(folder.path(), root()), ReaderOptions::new(SIZE), log.start);
+    let error = loop {
+        match reader.next() {
+            Ok(Next::Record(_)) => {}
+            Ok(Next::End(end)) => panic!("{end:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("000000010000000000000002 has already been removed"), "{error}");
+}
+
+#[test]
+fn an_ancestors_file_serves_up_to_the_fork_and_no_further() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log();
+    store(folder.path(), &log, TimelineId::FIRST);
+    let fork = log.starts[log.starts.len() / 2];
+    let history = root().fork(TimelineId::new(2), fork, "", BranchId::new(1)).unwrap();
+    let mut source = files(folder.path(), history);
+    // Timeline 2's own segment is not there yet: the old one is read, up to the fork.
+    let mut buffer = vec![0; 1 << 20];
+    let before = fork - 100;
+    assert_eq!(source.read(before, &mut buffer).unwrap(), 100);
+    let offset = usize::try_from(before.bytes_since(log.start)).unwrap();
+    assert_eq!(buffer[..100], log.bytes[offset..offset + 100]);
+    // What lies behind the fork in the old timeline's files is of no interest, however many there are.
+    assert_eq!(source.read(fork, &mut buffer).unwrap(), 0);
+    // Now the new timeline's segment appears.
+    let mut new = log.clone();
+    new.timeline = TimelineId::new(2);
+    store(folder.path(), &new, TimelineId::new(2));
+    assert!(source.read(fork, &mut buffer).unwrap() > 100);
+}
