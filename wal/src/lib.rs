@@ -5,6 +5,7 @@
 //! Durability: what [`WalWriter::flush`] has returned, and nothing else, survives a power cut. A failed write or fsync ends the writer.
 //! This crate knows no tables and no sockets.
 
+pub mod backup_label;
 pub mod codec;
 pub mod control;
 pub mod crc;
