@@ -31,7 +31,9 @@ pub fn write(value: &Datum, out: &mut Vec<u8>) {
             out.extend_from_slice(&value.months.to_be_bytes());
         }
         Datum::Lsn(value) | Datum::Xid8(value) => out.extend_from_slice(&value.to_be_bytes()),
-        Datum::Oid(value) | Datum::Xid(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Datum::Oid(value) | Datum::Regtype(value) | Datum::Xid(value) => {
+            out.extend_from_slice(&value.to_be_bytes())
+        }
         Datum::Uuid(value) => out.extend_from_slice(value),
         Datum::Inet(address, bits) => match address {
             // Family, bits, is_cidr, address length, address.
@@ -93,7 +95,8 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
         TypeId::Timestamptz => {
             Datum::Timestamptz(crate::time::check_timestamp(i64::from_be_bytes(take(bytes)?))?)
         }
-        TypeId::Oid | TypeId::Regclass | TypeId::Regtype => Datum::Oid(u32::from_be_bytes(take(bytes)?)),
+        TypeId::Oid | TypeId::Regclass => Datum::Oid(u32::from_be_bytes(take(bytes)?)),
+        TypeId::Regtype => Datum::Regtype(u32::from_be_bytes(take(bytes)?)),
         TypeId::Xid => Datum::Xid(u32::from_be_bytes(take(bytes)?)),
         TypeId::Xid8 => Datum::Xid8(u64::from_be_bytes(take(bytes)?)),
         TypeId::Lsn => Datum::Lsn(u64::from_be_bytes(take(bytes)?)),

@@ -120,7 +120,7 @@ pub fn cast(value: &Datum, from: TypeId, to: Type, explicit: bool, style: &Style
 fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Datum> {
     use TypeId as T;
     if to.is_string() || to == T::Char {
-        return to_string_type(value, from, to, style);
+        return to_string_type(value, to, style);
     }
     Ok(match (value, to) {
         (Datum::Int2(value), _) if is_number(to) => from_integer(i64::from(*value), to)?,
@@ -135,10 +135,11 @@ fn convert(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Dat
         (Datum::Float8(value), T::Numeric) => Datum::Numeric(Numeric::from_f64(*value)),
         (Datum::Float8(value), _) if is_number(to) => from_float(*value, to)?,
         (Datum::Numeric(value), _) if is_number(to) => from_numeric(value, to)?,
-        (Datum::Oid(value), T::Oid | T::Regclass | T::Regtype) => Datum::Oid(*value),
+        (Datum::Oid(value) | Datum::Regtype(value), T::Oid | T::Regclass) => Datum::Oid(*value),
+        (Datum::Oid(value), T::Regtype) => Datum::Regtype(*value),
         // An OID above 2^31 turns negative, as its bits stay.
-        (Datum::Oid(value), T::Int4) => Datum::Int4(*value as i32),
-        (Datum::Oid(value), T::Int8) => Datum::Int8(i64::from(*value)),
+        (Datum::Oid(value) | Datum::Regtype(value), T::Int4) => Datum::Int4(*value as i32),
+        (Datum::Oid(value) | Datum::Regtype(value), T::Int8) => Datum::Int8(i64::from(*value)),
         (Datum::Xid8(value), T::Xid) => Datum::Xid(*value as u32),
         (Datum::Date(value), T::Timestamp) => Datum::Timestamp(time::date_to_timestamp(*value)?),
         (Datum::Date(value), T::Timestamptz) => {
@@ -188,10 +189,13 @@ fn from_integer(value: i64, to: TypeId) -> Result<Datum> {
         TypeId::Float8 => Datum::Float8(value as f64),
         TypeId::Numeric => Datum::Numeric(value.into()),
         // smallint and integer go by their bits, bigint by its value.
-        _ => match i32::try_from(value) {
-            Ok(value) => Datum::Oid(value as u32),
-            Err(_) => Datum::Oid(u32::try_from(value).map_err(|_| Error::out_of_range("OID"))?),
-        },
+        _ => {
+            let oid = match i32::try_from(value) {
+                Ok(value) => value as u32,
+                Err(_) => u32::try_from(value).map_err(|_| Error::out_of_range("OID"))?,
+            };
+            if to == TypeId::Regtype { Datum::Regtype(oid) } else { Datum::Oid(oid) }
+        }
     })
 }
 
@@ -268,7 +272,7 @@ fn convert_array(array: &Array, element: TypeId, style: &Style) -> Result<Datum>
     Ok(Datum::Array(Arc::new(Array::with_dimensions(element, array.dimensions().to_vec(), values)?)))
 }
 
-fn to_string_type(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Result<Datum> {
+fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
     if let (Datum::Int4(code), TypeId::Char) = (value, to) {
         let byte = i8::try_from(*code)
             .map_err(|_| Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "\"char\" out of range"))?;
@@ -286,9 +290,6 @@ fn to_string_type(value: &Datum, from: TypeId, to: TypeId, style: &Style) -> Res
         Datum::Bool(value) => Cow::Borrowed(if *value { "true" } else { "false" }),
         // So does that of inet with the prefix length.
         Datum::Inet(address, bits) => Cow::Owned(format!("{address}/{bits}")),
-        Datum::Oid(oid) if from == TypeId::Regtype => {
-            Cow::Owned(TypeId::from_oid(*oid).map_or_else(|| oid.to_string(), |id| id.sql_name().to_owned()))
-        }
         other => Cow::Owned(other.to_text(style).unwrap_or_default()),
     };
     Ok(match to {

@@ -25,7 +25,9 @@ pub fn compare(a: &Datum, b: &Datum) -> Ordering {
         | (Datum::Timestamptz(a), Datum::Timestamptz(b)) => a.cmp(b),
         (Datum::Interval(a), Datum::Interval(b)) => a.span().cmp(&b.span()),
         (Datum::Lsn(a), Datum::Lsn(b)) | (Datum::Xid8(a), Datum::Xid8(b)) => a.cmp(b),
-        (Datum::Oid(a), Datum::Oid(b)) | (Datum::Xid(a), Datum::Xid(b)) => a.cmp(b),
+        (Datum::Oid(a), Datum::Oid(b))
+        | (Datum::Regtype(a), Datum::Regtype(b))
+        | (Datum::Xid(a), Datum::Xid(b)) => a.cmp(b),
         (Datum::Uuid(a), Datum::Uuid(b)) => a.cmp(b),
         (Datum::Inet(a, bits_a), Datum::Inet(b, bits_b)) => {
             crate::inet::compare((*a, *bits_a), (*b, *bits_b))

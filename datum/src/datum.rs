@@ -53,8 +53,10 @@ pub enum Datum {
     Interval(Interval),
     /// pg_lsn
     Lsn(u64),
-    /// oid, regclass, regtype
+    /// oid, regclass
     Oid(u32),
+    /// regtype: the OID of a type, printed as its name
+    Regtype(u32),
     /// xid
     Xid(u32),
     /// xid8
@@ -122,6 +124,7 @@ impl Datum {
             Self::Interval(_) => TypeId::Interval,
             Self::Lsn(_) => TypeId::Lsn,
             Self::Oid(_) => TypeId::Oid,
+            Self::Regtype(_) => TypeId::Regtype,
             Self::Xid(_) => TypeId::Xid,
             Self::Xid8(_) => TypeId::Xid8,
             Self::Uuid(_) => TypeId::Uuid,
@@ -167,7 +170,8 @@ impl Datum {
             Self::Uuid(_) => 19,
             Self::Inet(..) => 20,
             Self::Array(_) => 21,
-            Self::Null => 22,
+            Self::Regtype(_) => 22,
+            Self::Null => 23,
         }
     }
 }
@@ -211,7 +215,7 @@ impl Hash for Datum {
             Self::Time(value) | Self::Timestamp(value) | Self::Timestamptz(value) => value.hash(state),
             Self::Interval(value) => value.span().hash(state),
             Self::Lsn(value) | Self::Xid8(value) => value.hash(state),
-            Self::Oid(value) | Self::Xid(value) => value.hash(state),
+            Self::Oid(value) | Self::Regtype(value) | Self::Xid(value) => value.hash(state),
             Self::Uuid(value) => value.hash(state),
             Self::Inet(address, prefix) => (address, prefix).hash(state),
             Self::Array(array) => array.hash(state),

@@ -95,7 +95,7 @@ fn encode_value(value: &Datum, out: &mut Vec<u8>) -> Result<()> {
         Datum::Bytea(value) => write_escaped(value, out),
         Datum::Interval(value) => out.extend_from_slice(&(value.span() ^ i128::MIN).to_be_bytes()),
         Datum::Lsn(value) | Datum::Xid8(value) => out.extend_from_slice(&value.to_be_bytes()),
-        Datum::Oid(value) => out.extend_from_slice(&value.to_be_bytes()),
+        Datum::Oid(value) | Datum::Regtype(value) => out.extend_from_slice(&value.to_be_bytes()),
         Datum::Uuid(value) => out.extend_from_slice(value),
         Datum::Inet(address, bits) => write_inet(*address, *bits, out),
         Datum::Null | Datum::Xid(_) | Datum::Array(_) => {
@@ -189,7 +189,8 @@ pub fn decode(column: KeyColumn, bytes: &mut &[u8]) -> Result<Datum> {
         TypeId::Interval => Datum::Interval(interval_of(i128::from_be_bytes(take(bytes)?) ^ i128::MIN)?),
         TypeId::Lsn => Datum::Lsn(u64::from_be_bytes(take(bytes)?)),
         TypeId::Xid8 => Datum::Xid8(u64::from_be_bytes(take(bytes)?)),
-        TypeId::Oid | TypeId::Regclass | TypeId::Regtype => Datum::Oid(u32::from_be_bytes(take(bytes)?)),
+        TypeId::Oid | TypeId::Regclass => Datum::Oid(u32::from_be_bytes(take(bytes)?)),
+        TypeId::Regtype => Datum::Regtype(u32::from_be_bytes(take(bytes)?)),
         TypeId::Uuid => Datum::Uuid(take(bytes)?),
         TypeId::Inet => take_inet(bytes)?,
         _ => return Err(corrupt()),

@@ -1,1 +1,336 @@
 //! LIKE and regular expressions.
+//!
+//! With collation C, upper and lower case are those of ASCII. Regular expressions are PostgreSQL's as far as the
+//! `regex` crate has them: no back references and no look-around, and matching takes time linear in the text.
+
+use crate::error::{Error, Result, SqlState};
+use std::cell::RefCell;
+
+fn trailing_escape() -> Error {
+    Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "LIKE pattern must not end with escape character")
+}
+
+/// `text LIKE pattern` with the escape character `\`; `fold` for ILIKE.
+pub fn like(text: &str, pattern: &str, fold: bool) -> Result<bool> {
+    like_bytes(text.as_bytes(), pattern.as_bytes(), Some(b'\\'), fold)
+}
+
+/// `text LIKE pattern ESCAPE escape`; the empty escape string turns escaping off.
+pub fn like_escape(text: &str, pattern: &str, escape: &str, fold: bool) -> Result<bool> {
+    let mut characters = escape.chars();
+    match (characters.next(), characters.next()) {
+        (None, _) => like_bytes(text.as_bytes(), pattern.as_bytes(), None, fold),
+        (Some('\\'), None) => like(text, pattern, fold),
+        (Some(escape), None) => like(text, &with_backslash(pattern, escape), fold),
+        _ => Err(Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "invalid escape string")
+            .with_hint("Escape string must be empty or one character.")),
+    }
+}
+
+/// The pattern with `\` as its escape character.
+pub fn with_backslash(pattern: &str, escape: char) -> String {
+    let mut out = String::with_capacity(pattern.len() + 4);
+    let mut escaped = false;
+    for c in pattern.chars() {
+        if c == escape && !escaped {
+            out.push('\\');
+            escaped = true;
+        } else {
+            if c == '\\' && !escaped {
+                out.push('\\');
+            }
+            out.push(c);
+            escaped = false;
+        }
+    }
+    out
+}
+
+/// Goes back only to the last `%`, which is enough because what stood before it matched as early as it could.
+fn like_bytes(text: &[u8], pattern: &[u8], escape: Option<u8>, fold: bool) -> Result<bool> {
+    let same = |a: u8, b: u8| if fold { a.eq_ignore_ascii_case(&b) } else { a == b };
+    let (mut t, mut p) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    loop {
+        let matched = match (text.get(t), pattern.get(p)) {
+            (None, None) => return Ok(true),
+            (_, Some(b'%')) => {
+                p += 1;
+                retry = Some((t, p));
+                continue;
+            }
+            (None, Some(_)) => {
+                // Text used up: only the check of the pattern's end is left.
+                check_escape(pattern, escape)?;
+                return Ok(false);
+            }
+            (Some(_), Some(b'_')) => {
+                t = next_character(text, t);
+                p += 1;
+                true
+            }
+            (Some(byte), Some(wanted)) if Some(*wanted) == escape => {
+                let literal = pattern.get(p + 1).ok_or_else(trailing_escape)?;
+                let matched = same(*byte, *literal);
+                t += 1;
+                p += 2;
+                matched
+            }
+            (Some(byte), Some(wanted)) => {
+                let matched = same(*byte, *wanted);
+                t += 1;
+                p += 1;
+                matched
+            }
+            (Some(_), None) => false,
+        };
+        if !matched {
+            let Some((from, after_percent)) = retry else { return Ok(false) };
+            let from = next_character(text, from);
+            if from > text.len() {
+                return Ok(false);
+            }
+            retry = Some((from, after_percent));
+            (t, p) = (from, after_percent);
+        }
+    }
+}
+
+/// The start of the character after the one at `at`.
+fn next_character(text: &[u8], at: usize) -> usize {
+    let mut next = at + 1;
+    while text.get(next).is_some_and(|byte| byte & 0xC0 == 0x80) {
+        next += 1;
+    }
+    next
+}
+
+fn check_escape(pattern: &[u8], escape: Option<u8>) -> Result<()> {
+    let mut at = 0;
+    while let Some(byte) = pattern.get(at) {
+        if Some(*byte) == escape {
+            if at + 1 == pattern.len() {
+                return Err(trailing_escape());
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+/// The characters that any match of a LIKE pattern starts with: a range for an index.
+pub fn like_prefix(pattern: &str) -> String {
+    let mut out = String::new();
+    let mut characters = pattern.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '%' | '_' => break,
+            '\\' => out.extend(characters.next()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A compiled regular expression.
+#[derive(Clone, Debug)]
+pub struct Regex(regex::Regex);
+
+impl Regex {
+    /// Compiles PostgreSQL's syntax.
+    pub fn new(pattern: &str, fold: bool) -> Result<Self> {
+        let translated = translate(pattern)?;
+        regex::RegexBuilder::new(&translated)
+            .case_insensitive(fold)
+            .dot_matches_new_line(true)
+            .size_limit(4 << 20)
+            .build()
+            .map(Self)
+            .map_err(|error| {
+                let (state, what) = match error {
+                    regex::Error::CompiledTooBig(_) => {
+                        (SqlState::PROGRAM_LIMIT_EXCEEDED, "regular expression is too complex".to_owned())
+                    }
+                    _ => (
+                        SqlState::INVALID_REGULAR_EXPRESSION,
+                        format!("invalid regular expression: {}", reason(pattern, &error)),
+                    ),
+                };
+                Error::new(state, what)
+            })
+    }
+    /// Whether the expression matches anywhere in the text.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+    /// The first match: its first group if it has one, else all of it.
+    pub fn find<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let captures = self.0.captures(text)?;
+        captures.get(usize::from(captures.len() > 1)).map(|found| found.as_str())
+    }
+    /// All groups of the first match (the whole match if there are none); None for a group that took no part.
+    pub fn groups<'a>(&self, text: &'a str) -> Option<Vec<Option<&'a str>>> {
+        let captures = self.0.captures(text)?;
+        let first = usize::from(captures.len() > 1);
+        Some(captures.iter().skip(first).map(|group| group.map(|group| group.as_str())).collect())
+    }
+    /// Replaces the first match, or all; in the replacement `\1` to `\9` are groups, `\&` the match.
+    pub fn replace(&self, text: &str, replacement: &str, all: bool) -> String {
+        let replacer = |captures: &regex::Captures<'_>| {
+            let mut out = String::new();
+            let mut characters = replacement.chars();
+            let group = |at: usize| captures.get(at).map_or("", |group| group.as_str());
+            while let Some(c) = characters.next() {
+                if c != '\\' {
+                    out.push(c);
+                    continue;
+                }
+                match characters.next() {
+                    Some(digit @ '1'..='9') => out.push_str(group(digit as usize - '0' as usize)),
+                    Some('&') => out.push_str(group(0)),
+                    Some('\\') | None => out.push('\\'),
+                    Some(other) => {
+                        out.push('\\');
+                        out.push(other);
+                    }
+                }
+            }
+            out
+        };
+        self.0.replacen(text, usize::from(!all), replacer).into_owned()
+    }
+    /// The parts of the text between matches.
+    pub fn split<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        self.0.split(text).collect()
+    }
+}
+
+/// The part of a mistake that users meet most, in PostgreSQL's words.
+fn reason(pattern: &str, error: &regex::Error) -> &'static str {
+    let printed = error.to_string();
+    if printed.contains("unclosed character class") {
+        "brackets [] not balanced"
+    } else if printed.contains("unclosed group") || printed.contains("unopened group") {
+        "parentheses () not balanced"
+    } else if printed.contains("repetition operator missing expression") {
+        "quantifier operand invalid"
+    } else if printed.contains("repetition") || printed.contains("invalid repetition count") {
+        "invalid repetition count(s)"
+    } else if printed.contains("range") {
+        "invalid character range"
+    } else if pattern.ends_with('\\') || printed.contains("escape") {
+        "invalid escape \\ sequence"
+    } else {
+        "the expression is not understood"
+    }
+}
+
+/// Turns what differs between the two syntaxes.
+fn translate(pattern: &str) -> Result<String> {
+    let mut rest = pattern;
+    let mut out = String::with_capacity(pattern.len());
+    if let Some(literal) = rest.strip_prefix("***=") {
+        return Ok(regex::escape(literal));
+    }
+    rest = rest.strip_prefix("***:").unwrap_or(rest);
+    let absent = |what: &str| {
+        Error::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!("regular expressions with {what} are not supported"),
+        )
+    };
+    let mut characters = rest.chars().peekable();
+    let mut in_brackets = false;
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' if !in_brackets => match characters.next() {
+                Some('m') => out.push_str(r"\b{start}"),
+                Some('M') => out.push_str(r"\b{end}"),
+                Some('y') => out.push_str(r"\b"),
+                Some('Y') => out.push_str(r"\B"),
+                Some('A') => out.push_str(r"\A"),
+                Some('Z') => out.push_str(r"\z"),
+                Some('1'..='9') => return Err(absent("back references")),
+                Some(other) => {
+                    out.push('\\');
+                    out.push(other);
+                }
+                None => {
+                    return Err(Error::new(
+                        SqlState::INVALID_REGULAR_EXPRESSION,
+                        "invalid regular expression: invalid escape \\ sequence",
+                    ));
+                }
+            },
+            '[' if !in_brackets => {
+                in_brackets = true;
+                out.push('[');
+                if characters.next_if_eq(&'^').is_some() {
+                    out.push('^');
+                }
+                // A bracket directly after the opening one stands for itself.
+                if characters.next_if_eq(&']').is_some() {
+                    out.push_str(r"\]");
+                }
+            }
+            '[' => {
+                // Inside brackets only [:class:] is special.
+                if characters.peek() == Some(&':') {
+                    out.push('[');
+                    for inner in characters.by_ref() {
+                        out.push(inner);
+                        if inner == ']' {
+                            break;
+                        }
+                    }
+                } else {
+                    out.push_str(r"\[");
+                }
+            }
+            ']' if in_brackets => {
+                in_brackets = false;
+                out.push(']');
+            }
+            '&' | '~' if in_brackets => {
+                out.push('\\');
+                out.push(c);
+            }
+            '(' if !in_brackets && characters.peek() == Some(&'?') => {
+                let ahead: String = characters.clone().take(3).collect();
+                if ["?=", "?!", "?<=", "?<!"].iter().any(|look| ahead.starts_with(look)) {
+                    return Err(absent("look-around"));
+                }
+                out.push('(');
+            }
+            c => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+/// Compiled expressions kept for the next row, a thread each.
+const CACHED: usize = 8;
+
+thread_local! {
+    static CACHE: RefCell<Vec<(String, bool, Regex)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `text ~ pattern`; `fold` for `~*`. The last patterns are kept compiled.
+pub fn regex_matches(text: &str, pattern: &str, fold: bool) -> Result<bool> {
+    cached(pattern, fold).map(|regex| regex.is_match(text))
+}
+
+/// A compiled expression, kept for the next call.
+pub fn cached(pattern: &str, fold: bool) -> Result<Regex> {
+    CACHE.with_borrow_mut(|cache| {
+        if let Some(at) = cache.iter().position(|(text, folds, _)| text == pattern && *folds == fold) {
+            cache.swap(0, at);
+        } else {
+            let compiled = Regex::new(pattern, fold)?;
+            cache.truncate(CACHED - 1);
+            cache.insert(0, (pattern.to_owned(), fold, compiled));
+        }
+        cache.first().map(|(_, _, regex)| regex.clone()).ok_or_else(Error::type_mismatch)
+    })
+}

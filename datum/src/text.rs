@@ -90,6 +90,10 @@ impl Datum {
                 let _ = write!(out, "{:X}/{:X}", value >> 32, value & 0xFFFF_FFFF);
             }
             Self::Oid(value) | Self::Xid(value) => write_display(out, value),
+            Self::Regtype(value) => match TypeId::from_oid(*value) {
+                Some(id) => out.push_str(id.sql_name()),
+                None => write_display(out, value),
+            },
             Self::Xid8(value) => write_display(out, value),
             Self::Uuid(value) => {
                 for (at, part) in value.chunks(2).enumerate() {
@@ -129,9 +133,13 @@ fn parse_oid(id: TypeId, text: &str) -> Result<Datum> {
     if id == TypeId::Regtype
         && let Some(found) = TypeId::from_name(&integer::trim(text).to_ascii_lowercase())
     {
-        return Ok(Datum::Oid(found.oid()));
+        return Ok(Datum::Regtype(found.oid()));
     }
-    integer::parse_unsigned(text, id.sql_name()).map(Datum::Oid)
+    if id == TypeId::Regtype && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(Error::new(SqlState::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist")));
+    }
+    let oid = integer::parse_unsigned(text, id.sql_name())?;
+    Ok(if id == TypeId::Regtype { Datum::Regtype(oid) } else { Datum::Oid(oid) })
 }
 
 /// `{a,"b c",NULL}`, nested for more dimensions, lower bounds before it unless all are 1.

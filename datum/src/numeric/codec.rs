@@ -1,6 +1,6 @@
 //! Stored, key and wire forms of numeric.
 
-use super::{Class, MAX_SCALE, Numeric, Repr};
+use super::{MAX_SCALE, Numeric, Repr};
 use crate::error::{Error, Result};
 use num_bigint::{BigInt, Sign};
 
@@ -133,12 +133,13 @@ impl Numeric {
     /// Wire form of numeric_send: digit count, weight, sign, display scale, then base-10000 digits, all 16 bits.
     pub(crate) fn write_binary(&self, out: &mut Vec<u8>) {
         let Some((sign, digits, scale)) = self.decimal_digits() else {
-            let sign = match self.0 {
-                Repr::NaN => NAN,
-                Repr::PositiveInfinity => POSITIVE_INFINITY,
-                _ => NEGATIVE_INFINITY,
+            // Infinities carry a bit of their short header where the display scale stands.
+            let (sign, scale) = match self.0 {
+                Repr::NaN => (NAN, 0),
+                Repr::PositiveInfinity => (POSITIVE_INFINITY, 0x20),
+                _ => (NEGATIVE_INFINITY, 0x20),
             };
-            for word in [0, 0, sign, 0] {
+            for word in [0, 0, sign, scale] {
                 out.extend_from_slice(&word.to_be_bytes());
             }
             return;
@@ -215,13 +216,5 @@ impl Numeric {
             Err(_) => coefficient / super::power_of_ten(shift.unsigned_abs()),
         };
         Self::checked(coefficient, scale)
-    }
-
-    /// For callers that need all parts at once.
-    pub(crate) fn finite_parts(&self) -> Option<(BigInt, u16)> {
-        match self.class() {
-            Class::Finite(coefficient, scale) => Some((coefficient, scale)),
-            _ => None,
-        }
     }
 }

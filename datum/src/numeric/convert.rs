@@ -2,7 +2,6 @@
 
 use super::arithmetic::divide_rounding;
 use super::{Class, Numeric, Repr, power_of_ten};
-use num_bigint::BigInt;
 use num_traits::ToPrimitive as _;
 
 impl From<i64> for Numeric {
@@ -88,8 +87,12 @@ impl Numeric {
         Self::parse(&format!("{mantissa}e{exponent}")).unwrap_or(Self::NAN)
     }
 
-    /// An integer of any size.
-    pub(crate) fn from_integer(value: BigInt) -> Self {
-        Self::big(value, 0)
+    /// This integer divided by 10^digits, showing them.
+    #[must_use]
+    pub(crate) fn scaled_down(&self, digits: u16) -> Self {
+        match self.class() {
+            Class::Finite(coefficient, scale) => Self::big(coefficient, scale + digits),
+            _ => self.clone(),
+        }
     }
 }

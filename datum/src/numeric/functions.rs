@@ -1,1 +1,294 @@
-//! Roots, logarithms and powers of numeric.
+//! Roots, logarithms and powers of numeric, with the scales that PostgreSQL chooses.
+
+use super::arithmetic::{MAX_DISPLAY_SCALE, MIN_SIGNIFICANT_DIGITS, divide_rounding};
+use super::text::overflow;
+use super::{Class, MAX_INTEGER_DIGITS, Numeric, power_of_ten};
+use crate::error::{Error, Result, SqlState};
+use num_bigint::BigInt;
+use num_traits::{One as _, Signed as _, ToPrimitive as _, Zero as _};
+
+/// Digits computed beyond those that are shown.
+const GUARD_DIGITS: i64 = 12;
+
+fn display_scale(wanted: i64, shown: u16) -> u16 {
+    wanted.max(i64::from(shown)).clamp(0, MAX_DISPLAY_SCALE) as u16
+}
+
+/// `coefficient / 10^from` as a coefficient at scale `to`, rounded.
+fn rescale(coefficient: &BigInt, from: i64, to: i64) -> BigInt {
+    if to >= from {
+        coefficient * power_of_ten((to - from) as u32)
+    } else {
+        divide_rounding(coefficient, &power_of_ten((from - to) as u32))
+    }
+}
+
+/// e^x, both fixed-point at `scale`: halved until small, summed as a series, squared back.
+fn exp_fixed(x: &BigInt, scale: u32) -> BigInt {
+    let halvings = (x.bits() as i64 - power_of_ten(scale).bits() as i64 + 8).max(0) as u32;
+    let extra = scale + halvings / 3 + 5;
+    let unit = power_of_ten(extra);
+    let reduced = (x * power_of_ten(extra - scale)) >> halvings;
+    let (mut sum, mut term) = (unit.clone(), unit.clone());
+    for n in 1u32.. {
+        term = &term * &reduced / &unit / n;
+        if term.is_zero() {
+            break;
+        }
+        sum += &term;
+    }
+    for _ in 0..halvings {
+        sum = &sum * &sum / &unit;
+    }
+    rescale(&sum, i64::from(extra), i64::from(scale))
+}
+
+/// ln(x) for x > 0, fixed-point at `scale`: roots taken until near 1, then the series of artanh.
+fn ln_fixed(x: &BigInt, scale: u32) -> BigInt {
+    let unit = power_of_ten(scale);
+    let (mut value, mut doublings) = (x.clone(), 0u32);
+    let (low, high) = (&unit * 9 / 10, &unit * 11 / 10);
+    while value < low || value > high {
+        value = (&value * &unit).sqrt();
+        doublings += 1;
+    }
+    let ratio = (&value - &unit) * &unit / (&value + &unit);
+    let square = &ratio * &ratio / &unit;
+    let (mut sum, mut power) = (ratio.clone(), ratio);
+    for n in (3u32..).step_by(2) {
+        power = &power * &square / &unit;
+        let term = &power / n;
+        if term.is_zero() {
+            break;
+        }
+        sum += term;
+    }
+    sum << (doublings + 1)
+}
+
+impl Numeric {
+    /// sqrt()
+    pub fn sqrt(&self) -> Result<Self> {
+        match self.class() {
+            Class::NaN => Ok(Self::NAN),
+            Class::PositiveInfinity => Ok(Self::INFINITY),
+            Class::Finite(coefficient, scale) if !coefficient.is_negative() => {
+                let (weight, _) = self.leading_digit();
+                let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - ((weight + 1) * 4 / 2 - 1), scale);
+                // One digit more than shown, so that the rounding below sees which half it is in.
+                let digits = i64::from(result_scale) + 1;
+                let radicand = rescale(&coefficient, i64::from(scale), digits * 2);
+                Ok(Self::big(divide_rounding(&radicand.sqrt(), &BigInt::from(10)), result_scale))
+            }
+            _ => Err(Error::new(
+                SqlState::INVALID_ARGUMENT_FOR_POWER,
+                "cannot take square root of a negative number",
+            )),
+        }
+    }
+
+    /// exp()
+    pub fn exp(&self) -> Result<Self> {
+        match self.class() {
+            Class::NaN => Ok(Self::NAN),
+            Class::PositiveInfinity => Ok(Self::INFINITY),
+            Class::NegativeInfinity => Ok(Self::ZERO),
+            Class::Finite(coefficient, scale) => {
+                let decimal_weight = (self.to_f64() * std::f64::consts::LOG10_E).clamp(-2000.0, 2000.0);
+                if self.to_f64() >= 6000.0 * 3.0 * std::f64::consts::LN_10 {
+                    return Err(overflow());
+                }
+                let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - decimal_weight as i64, scale);
+                if self.to_f64() < -6000.0 {
+                    return Ok(Self::small(0, result_scale));
+                }
+                let digits = i64::from(result_scale) + decimal_weight.max(0.0) as i64 + GUARD_DIGITS;
+                let x = rescale(&coefficient, i64::from(scale), digits);
+                let value = exp_fixed(&x, digits as u32);
+                Self::checked(rescale(&value, digits, i64::from(result_scale)), result_scale)
+            }
+        }
+    }
+
+    /// ln()
+    pub fn ln(&self) -> Result<Self> {
+        self.check_logarithm()?;
+        let Class::Finite(coefficient, scale) = self.class() else { return Ok(self.clone()) };
+        let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - self.ln_weight(), scale);
+        let digits = i64::from(result_scale) + GUARD_DIGITS + i64::from(scale);
+        let value = ln_fixed(&rescale(&coefficient, i64::from(scale), digits), digits as u32);
+        Ok(Self::big(rescale(&value, digits, i64::from(result_scale)), result_scale))
+    }
+
+    /// log(): base 10.
+    pub fn log10(&self) -> Result<Self> {
+        Self::small(10, 0).log_of(self)
+    }
+
+    /// log(base, x)
+    pub fn log_of(&self, x: &Self) -> Result<Self> {
+        self.check_logarithm()?;
+        x.check_logarithm()?;
+        let (Class::Finite(base, base_scale), Class::Finite(value, scale)) = (self.class(), x.class()) else {
+            return Ok(if self.is_nan() || x.is_nan() { Self::NAN } else { x.clone() });
+        };
+        let result_weight = x.ln_weight() - self.ln_weight();
+        let result_scale = display_scale(
+            MIN_SIGNIFICANT_DIGITS - result_weight,
+            self.scale().unwrap_or(0).max(x.scale().unwrap_or(0)),
+        );
+        let digits = i64::from(result_scale) + GUARD_DIGITS * 2 + i64::from(scale.max(base_scale));
+        let ln_base = ln_fixed(&rescale(&base, i64::from(base_scale), digits), digits as u32);
+        let ln_value = ln_fixed(&rescale(&value, i64::from(scale), digits), digits as u32);
+        if ln_base.is_zero() {
+            return Err(Error::division_by_zero());
+        }
+        let quotient = divide_rounding(&(ln_value * power_of_ten(digits as u32)), &ln_base);
+        Ok(Self::big(rescale(&quotient, digits, i64::from(result_scale)), result_scale))
+    }
+
+    /// Refuses arguments that have no logarithm.
+    fn check_logarithm(&self) -> Result<()> {
+        let refuse = |what: &'static str| Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_LOGARITHM, what));
+        match self.signum() {
+            Some(0) => refuse("cannot take logarithm of zero"),
+            Some(-1) => refuse("cannot take logarithm of a negative number"),
+            _ => Ok(()),
+        }
+    }
+
+    /// The decimal weight of the logarithm's first digit, as PostgreSQL estimates it.
+    fn ln_weight(&self) -> i64 {
+        let value = self.to_f64();
+        if (0.9..=1.1).contains(&value) {
+            let difference = match self.sub(&Self::ONE) {
+                Ok(difference) if !difference.is_zero() => difference,
+                _ => return 0,
+            };
+            let (weight, first) = difference.leading_digit();
+            return weight * 4 + (first as f64).log10() as i64;
+        }
+        let (weight, first) = self.leading_digit();
+        let ln = (first as f64).ln() + weight as f64 * 4.0 * std::f64::consts::LN_10;
+        ln.abs().log10() as i64
+    }
+
+    /// power()
+    pub fn power(&self, exponent: &Self) -> Result<Self> {
+        if !self.is_finite() || !exponent.is_finite() {
+            return self.special_power(exponent);
+        }
+        let invalid = |what: &'static str| Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER, what));
+        let integral = exponent.trunc(0) == *exponent;
+        if self.is_zero() && exponent.signum() == Some(-1) {
+            return invalid("zero raised to a negative power is undefined");
+        }
+        if self.signum() == Some(-1) && !integral {
+            return invalid("a negative number raised to a non-integer power yields a complex result");
+        }
+        if integral && let Some(small) = exponent.to_i64().and_then(|exponent| i32::try_from(exponent).ok()) {
+            return self.integer_power(small, exponent.scale().unwrap_or(0));
+        }
+        if self.is_zero() {
+            return Ok(Self::small(0, MIN_SIGNIFICANT_DIGITS as u16));
+        }
+        let (Class::Finite(base, base_scale), Class::Finite(power, power_scale)) =
+            (self.abs().class(), exponent.class())
+        else {
+            return Ok(Self::NAN);
+        };
+        let decimal_weight = (self.abs().to_f64().ln() * exponent.to_f64() * std::f64::consts::LOG10_E)
+            .clamp(-2000.0, 20_000.0);
+        if decimal_weight > 19_000.0 {
+            return Err(overflow());
+        }
+        let result_scale =
+            display_scale(MIN_SIGNIFICANT_DIGITS - decimal_weight as i64, base_scale.max(power_scale));
+        let digits = i64::from(result_scale)
+            + decimal_weight.max(0.0) as i64
+            + GUARD_DIGITS * 2
+            + i64::from(base_scale);
+        let ln = ln_fixed(&rescale(&base, i64::from(base_scale), digits), digits as u32);
+        let product = divide_rounding(&(ln * power), &power_of_ten(u32::from(power_scale)));
+        let value = exp_fixed(&product, digits as u32);
+        let odd = integral && !exponent.rem(&Self::small(2, 0))?.is_zero();
+        let rounded = rescale(&value, digits, i64::from(result_scale));
+        Self::checked(if odd && self.signum() == Some(-1) { -rounded } else { rounded }, result_scale)
+    }
+
+    fn integer_power(&self, exponent: i32, exponent_scale: u16) -> Result<Self> {
+        let Class::Finite(base, scale) = self.class() else { return Ok(Self::NAN) };
+        // The weight of the result, as a double: enough to choose how many digits are shown.
+        let log = if self.is_zero() { 0.0 } else { f64::from(exponent) * self.abs_log10() };
+        if log > MAX_INTEGER_DIGITS as f64 {
+            return Err(overflow());
+        }
+        if log + 1.0 < -(MAX_DISPLAY_SCALE as f64) {
+            return Ok(Self::small(0, MAX_DISPLAY_SCALE as u16));
+        }
+        let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - log as i64, scale.max(exponent_scale));
+        let times = exponent.unsigned_abs();
+        // Computed with all digits where they are few, else with as many as matter.
+        let keep = i64::from(result_scale) + log.max(0.0) as i64 + GUARD_DIGITS * 2;
+        let (mut result, mut result_at) = (BigInt::one(), 0i64);
+        let (mut square, mut square_at) = (base, i64::from(scale));
+        let mut left = times;
+        while left > 0 {
+            if left & 1 == 1 {
+                result *= &square;
+                result_at += square_at;
+                shorten(&mut result, &mut result_at, keep);
+            }
+            left >>= 1;
+            if left > 0 {
+                square = &square * &square;
+                square_at *= 2;
+                shorten(&mut square, &mut square_at, keep);
+            }
+        }
+        if exponent < 0 {
+            if result.is_zero() {
+                return Err(Error::division_by_zero());
+            }
+            let shift = i64::from(result_scale) + result_at;
+            let dividend = if shift >= 0 { power_of_ten(shift as u32) } else { BigInt::one() };
+            let divisor =
+                if shift >= 0 { result } else { result * power_of_ten(shift.unsigned_abs() as u32) };
+            return Self::checked(divide_rounding(&dividend, &divisor), result_scale);
+        }
+        Self::checked(rescale(&result, result_at, i64::from(result_scale)), result_scale)
+    }
+
+    /// log10 of the absolute value, for any size.
+    fn abs_log10(&self) -> f64 {
+        match self.decimal_digits() {
+            Some((_, digits, scale)) if !digits.is_empty() => {
+                let head = digits.get(..digits.len().min(16)).unwrap_or_default();
+                let value = head.parse::<f64>().unwrap_or(1.0);
+                value.log10() + (digits.len() - head.len()) as f64 - f64::from(scale)
+            }
+            _ => 0.0,
+        }
+    }
+
+    fn special_power(&self, exponent: &Self) -> Result<Self> {
+        let result = crate::ops::float_power(self.to_f64(), exponent.to_f64())?;
+        Ok(if result.is_nan() {
+            Self::NAN
+        } else if result.is_infinite() {
+            if result > 0.0 { Self::INFINITY } else { Self::NEGATIVE_INFINITY }
+        } else {
+            Self::from(result.to_i64().unwrap_or(0))
+        })
+    }
+}
+
+/// Cuts digits that cannot matter any more.
+fn shorten(value: &mut BigInt, scale: &mut i64, keep: i64) {
+    let digits = (value.bits() as f64 * std::f64::consts::LOG10_2) as i64;
+    let excess = digits - (keep + 40);
+    if excess > 0 {
+        *value = divide_rounding(value, &power_of_ten(excess as u32));
+        *scale -= excess;
+    }
+}

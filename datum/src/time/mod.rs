@@ -2,10 +2,15 @@
 //!
 //! Days count from 2000-01-01 in the proleptic Gregorian calendar, microseconds from its midnight, as in PostgreSQL.
 
+mod abbreviations;
 mod arithmetic;
 mod calendar;
+mod fields;
 mod format;
+mod interval_text;
 mod parse;
+mod to_char;
+mod words;
 mod zone;
 
 pub use arithmetic::{
@@ -14,9 +19,14 @@ pub use arithmetic::{
     timestamptz_to_timestamp,
 };
 pub use calendar::{Civil, civil_from_days, days_from_civil};
+pub use fields::{
+    extract_from_date, extract_from_interval, extract_from_time, extract_from_timestamp, truncate_interval,
+    truncate_timestamp, truncate_timestamptz,
+};
 pub use format::{write_date, write_time, write_timestamp, write_timestamptz};
-
-pub use parse::{parse_date, parse_interval, parse_time, parse_timestamp, parse_timestamptz, write_interval};
+pub use interval_text::{parse_interval, write_interval};
+pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
+pub use to_char::to_char;
 pub use zone::{Zone, local_from_utc, offset_seconds_at, parse_zone, utc_from_local};
 
 use crate::error::{Error, Result, SqlState};

@@ -1,33 +1,701 @@
-//! Dates and times as text.
+//! Dates and times as text: fields in any usual order, as PostgreSQL's reader takes them.
 
+use super::calendar::{days_from_civil, days_in_month};
+use super::words;
+use super::zone::{local_from_utc, offset_seconds_at, utc_from_local};
+use super::{
+    DATE_INFINITY, DATE_NEGATIVE_INFINITY, FIRST_DAY, INFINITY, MICROS_PER_DAY, MICROS_PER_HOUR,
+    MICROS_PER_MINUTE, MICROS_PER_SECOND, NEGATIVE_INFINITY, abbreviations, date_in_range,
+    timestamp_in_range,
+};
 use crate::error::{Error, Result, SqlState};
-use crate::interval::Interval;
-use crate::style::Style;
+use crate::integer::is_space;
+use crate::style::{DateOrder, Style};
+use jiff::tz::{Offset, TimeZone};
 
-fn absent() -> Error {
-    Error::new(SqlState::FEATURE_NOT_SUPPORTED, "text input of dates and times is not supported yet")
+/// Why a text is not read; turned into an [`Error`] where text and type are known.
+enum Refused {
+    Syntax,
+    Field,
+    /// A month or day out of range: perhaps the order is not the one meant.
+    Order,
+    ZoneOffset,
+    Zone(String),
 }
+
+type Read<T> = std::result::Result<T, Refused>;
+
+impl Refused {
+    fn explain(self, name: &str, text: &str) -> Error {
+        let field = || {
+            Error::new(
+                SqlState::DATETIME_FIELD_OVERFLOW,
+                format!("date/time field value out of range: \"{text}\""),
+            )
+        };
+        match self {
+            Self::Syntax => Error::new(
+                SqlState::INVALID_DATETIME_FORMAT,
+                format!("invalid input syntax for type {name}: \"{text}\""),
+            ),
+            Self::Field => field(),
+            Self::Order => field().with_hint("Perhaps you need a different \"datestyle\" setting."),
+            Self::ZoneOffset => Error::new(
+                SqlState::INVALID_TIME_ZONE_DISPLACEMENT,
+                format!("time zone displacement out of range: \"{text}\""),
+            ),
+            Self::Zone(zone) => {
+                Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{zone}\" not recognized"))
+            }
+        }
+    }
+}
+
 /// Reads a date.
-pub fn parse_date(_text: &str, _style: &Style) -> Result<i32> {
-    Err(absent())
+pub fn parse_date(text: &str, style: &Style) -> Result<i32> {
+    let read = || {
+        Ok(match decode(text, style, false)? {
+            Moment::Infinite(true) => DATE_INFINITY,
+            Moment::Infinite(false) => DATE_NEGATIVE_INFINITY,
+            Moment::Epoch => (EPOCH_MICROS / MICROS_PER_DAY) as i32,
+            Moment::Absolute(micros) => {
+                let local = local_from_utc(micros, &style.zone).ok_or(Refused::Field)?;
+                local.div_euclid(MICROS_PER_DAY) as i32
+            }
+            Moment::Fields { date: Some(days), .. } => {
+                i32::try_from(days).ok().filter(|days| date_in_range(*days)).ok_or(Refused::Syntax)?
+            }
+            Moment::Fields { date: None, .. } => return Err(Refused::Syntax),
+        })
+    };
+    read().map_err(|refused| match refused {
+        // A date that parses but lies outside of the calendar's range has its own words.
+        Refused::Syntax if matches!(decode(text, style, false), Ok(Moment::Fields { date: Some(_), .. })) => {
+            Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("date out of range: \"{text}\""))
+        }
+        other => other.explain("date", text),
+    })
 }
-/// Reads a time.
-pub fn parse_time(_text: &str, _style: &Style) -> Result<i64> {
-    Err(absent())
+
+/// Reads a time of day.
+pub fn parse_time(text: &str, style: &Style) -> Result<i64> {
+    let read = || match decode(text, style, true)? {
+        Moment::Absolute(micros) => {
+            let local = local_from_utc(micros, &style.zone).ok_or(Refused::Field)?;
+            Ok(local.rem_euclid(MICROS_PER_DAY))
+        }
+        Moment::Fields { time: Some(micros), .. } => Ok(micros),
+        _ => Err(Refused::Syntax),
+    };
+    read().map_err(|refused| refused.explain("time", text))
 }
-/// Reads a timestamp.
-pub fn parse_timestamp(_text: &str, _style: &Style) -> Result<i64> {
-    Err(absent())
+
+/// Reads a timestamp; a zone in it is ignored.
+pub fn parse_timestamp(text: &str, style: &Style) -> Result<i64> {
+    let read = || match decode(text, style, false)? {
+        Moment::Infinite(later) => Ok(Ok(if later { INFINITY } else { NEGATIVE_INFINITY })),
+        Moment::Epoch => Ok(Ok(EPOCH_MICROS)),
+        Moment::Absolute(micros) => local_from_utc(micros, &style.zone).map(Ok).ok_or(Refused::Field),
+        Moment::Fields { date: Some(days), time, .. } => Ok(at(days, time).ok_or(())),
+        Moment::Fields { .. } => Err(Refused::Syntax),
+    };
+    in_range(read(), "timestamp", text)
 }
-/// Reads a timestamptz.
-pub fn parse_timestamptz(_text: &str, _style: &Style) -> Result<i64> {
-    Err(absent())
+
+/// Reads a timestamp with time zone; without a zone in it the session's is meant.
+pub fn parse_timestamptz(text: &str, style: &Style) -> Result<i64> {
+    let read = || match decode(text, style, false)? {
+        Moment::Infinite(later) => Ok(Ok(if later { INFINITY } else { NEGATIVE_INFINITY })),
+        Moment::Epoch => Ok(Ok(EPOCH_MICROS)),
+        Moment::Absolute(micros) => Ok(Ok(micros)),
+        Moment::Fields { date: Some(days), time, zone } => {
+            let Some(local) = at_unchecked(days, time) else { return Ok(Err(())) };
+            Ok(utc_from_local(local, zone.as_ref().unwrap_or(&style.zone)).ok_or(()))
+        }
+        Moment::Fields { .. } => Err(Refused::Syntax),
+    };
+    in_range(read(), "timestamp with time zone", text)
 }
-/// Reads an interval.
-pub fn parse_interval(_text: &str) -> Result<Interval> {
-    Err(absent())
+
+fn in_range(read: Read<std::result::Result<i64, ()>>, name: &str, text: &str) -> Result<i64> {
+    match read {
+        Ok(Ok(micros)) => Ok(micros),
+        Ok(Err(())) => {
+            Err(Error::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("timestamp out of range: \"{text}\"")))
+        }
+        Err(refused) => Err(refused.explain(name, text)),
+    }
 }
-/// Appends an interval.
-pub fn write_interval(interval: Interval, out: &mut String) {
-    out.push_str(&format!("{} mons {} days {} us", interval.months, interval.days, interval.micros));
+
+fn at_unchecked(days: i64, time: Option<i64>) -> Option<i64> {
+    days.checked_mul(MICROS_PER_DAY)?.checked_add(time.unwrap_or(0))
+}
+
+fn at(days: i64, time: Option<i64>) -> Option<i64> {
+    at_unchecked(days, time).filter(|micros| timestamp_in_range(*micros))
+}
+
+/// 1970-01-01 since 2000-01-01.
+const EPOCH_MICROS: i64 = -946_684_800_000_000;
+
+/// What a text says.
+enum Moment {
+    /// infinity (true) or -infinity.
+    Infinite(bool),
+    /// A moment in UTC: now.
+    Absolute(i64),
+    /// 1970-01-01 00:00: in UTC where there is a zone, else as it stands.
+    Epoch,
+    /// Days since 2000, microseconds of the day, zone: as far as written.
+    Fields { date: Option<i64>, time: Option<i64>, zone: Option<TimeZone> },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    /// Digits, perhaps with one point.
+    Number(String),
+    /// Digits or letters with -, / or points between.
+    Date(String),
+    /// Digits with colons.
+    Time(String),
+    /// Letters, in lower case; the original for names of zones.
+    Word(String),
+    /// A sign and digits.
+    Offset(String),
+    /// A sign and letters.
+    Signed(char, String),
+}
+
+fn tokens(text: &str) -> Read<Vec<Token>> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if first.is_ascii() && is_space(first as u8) {
+            rest = rest.get(1..).unwrap_or_default();
+        } else if first.is_ascii_digit()
+            || (first == '.' && rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit))
+        {
+            let (token, after) = number_token(rest);
+            found.push(token);
+            rest = after;
+        } else if first.is_ascii_alphabetic() {
+            let (token, after) = word_token(rest);
+            found.push(token);
+            rest = after;
+        } else if matches!(first, '+' | '-') {
+            let after = rest.get(1..).unwrap_or_default().trim_start_matches(|c: char| c == ' ');
+            let wanted = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.' | '-');
+            match after.chars().next() {
+                Some(next) if next.is_ascii_digit() => {
+                    let (offset, after) = take_while(after, wanted);
+                    found.push(Token::Offset(format!("{first}{offset}")));
+                    rest = after;
+                }
+                Some(next) if next.is_ascii_alphabetic() => {
+                    let (word, after) = take_while(after, |c| c.is_ascii_alphabetic());
+                    found.push(Token::Signed(first, word.to_ascii_lowercase()));
+                    rest = after;
+                }
+                _ => return Err(Refused::Syntax),
+            }
+        } else if first.is_ascii_punctuation() {
+            rest = rest.get(1..).unwrap_or_default();
+        } else {
+            return Err(Refused::Syntax);
+        }
+        if found.len() > 25 {
+            return Err(Refused::Syntax);
+        }
+    }
+    Ok(found)
+}
+
+fn take_while(text: &str, wanted: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !wanted(c)).unwrap_or(text.len()))
+}
+
+fn number_token(text: &str) -> (Token, &str) {
+    let (_, after) = take_while(text, |c| c.is_ascii_digit());
+    let taken = |after: &str| text.get(..text.len() - after.len()).unwrap_or_default().to_ascii_lowercase();
+    match after.chars().next() {
+        Some(':') => {
+            let (_, after) = take_while(after, |c| c.is_ascii_digit() || matches!(c, ':' | '.'));
+            (Token::Time(taken(after)), after)
+        }
+        Some(separator @ ('-' | '/' | '.')) => {
+            let rest = after.get(1..).unwrap_or_default();
+            if rest.starts_with(|c: char| c.is_ascii_digit()) {
+                let (_, after) = take_while(rest, |c| c.is_ascii_digit());
+                if after.starts_with(separator) {
+                    let (_, after) = take_while(after, |c| c.is_ascii_digit() || c == separator);
+                    return (Token::Date(taken(after)), after);
+                }
+                let token =
+                    if separator == '.' { Token::Number(taken(after)) } else { Token::Date(taken(after)) };
+                (token, after)
+            } else if separator == '.' {
+                (Token::Number(taken(rest)), rest)
+            } else {
+                let (_, after) = take_while(rest, |c| c.is_ascii_alphanumeric() || c == separator);
+                (Token::Date(taken(after)), after)
+            }
+        }
+        _ => (Token::Number(taken(after)), after),
+    }
+}
+
+fn word_token(text: &str) -> (Token, &str) {
+    let (word, after) = take_while(text, |c| c.is_ascii_alphabetic());
+    let lower = word.to_ascii_lowercase();
+    let is_date = match after.chars().next() {
+        Some('-' | '/' | '.') => true,
+        Some(c) if c == '+' || c.is_ascii_digit() => !is_keyword(&lower),
+        _ => false,
+    };
+    if is_date {
+        let (all, after) =
+            take_while(text, |c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '/' | '_' | '.' | ':'));
+        return (Token::Date(all.to_ascii_lowercase()), after);
+    }
+    (Token::Word(lower), after)
+}
+
+fn is_keyword(word: &str) -> bool {
+    words::month(word).is_some()
+        || words::is_weekday(word)
+        || matches!(word, "t" | "j" | "am" | "pm" | "ad" | "bc" | "at" | "on" | "jd" | "julian")
+}
+
+const YEAR: u8 = 1;
+const MONTH: u8 = 2;
+const DAY: u8 = 4;
+const YEAR_MONTH: u8 = YEAR | MONTH;
+const MONTH_DAY: u8 = MONTH | DAY;
+const YEAR_DAY: u8 = YEAR | DAY;
+const ALL: u8 = YEAR | MONTH | DAY;
+
+#[derive(Default)]
+struct Decoder {
+    order: DateOrder,
+    have: u8,
+    year: i64,
+    month: u32,
+    day: u32,
+    day_of_year: Option<u32>,
+    julian: Option<i64>,
+    short_year: bool,
+    text_month: bool,
+    before_christ: bool,
+    time: Option<(i64, i64, i64)>,
+    afternoon: Option<bool>,
+    zone: Option<TimeZone>,
+    next_is_julian: bool,
+}
+
+fn decode(text: &str, style: &Style, time_only: bool) -> Read<Moment> {
+    let tokens = tokens(text)?;
+    let mut decoder = Decoder { order: style.date_order, ..Decoder::default() };
+    let mut special: Option<Moment> = None;
+    let count = tokens.len();
+    if count == 0 {
+        return Err(Refused::Syntax);
+    }
+    for token in tokens {
+        if decoder.next_is_julian && !matches!(token, Token::Number(_) | Token::Date(_)) {
+            return Err(Refused::Syntax);
+        }
+        match token {
+            Token::Date(field) => decoder.date_field(&field)?,
+            Token::Time(field) => decoder.time_field(&field)?,
+            Token::Offset(field) => decoder.offset_field(&field)?,
+            Token::Number(field) => decoder.number(&field, time_only)?,
+            Token::Signed('-', word) if word == "infinity" && count == 1 => {
+                return Ok(Moment::Infinite(false));
+            }
+            Token::Signed(..) => return Err(Refused::Syntax),
+            Token::Word(word) => {
+                if let Some(found) = keyword(&word, style, time_only, &mut decoder)? {
+                    if special.is_some() {
+                        return Err(Refused::Syntax);
+                    }
+                    special = Some(found);
+                }
+            }
+        }
+    }
+    if decoder.next_is_julian {
+        return Err(Refused::Syntax);
+    }
+    match special {
+        Some(whole @ (Moment::Infinite(_) | Moment::Absolute(_) | Moment::Epoch)) if count == 1 => Ok(whole),
+        // "now UTC" and the like are refused; "today 12:00" is a date with a time.
+        Some(Moment::Fields { date, time, .. }) if decoder.have == 0 && decoder.julian.is_none() => {
+            let rest = decoder.finish(true)?;
+            let Moment::Fields { time: written, zone, .. } = rest else { return Err(Refused::Syntax) };
+            Ok(Moment::Fields { date, time: written.or(time), zone })
+        }
+        Some(_) => Err(Refused::Syntax),
+        None => decoder.finish(time_only),
+    }
+}
+
+/// Words that stand for something; None if the decoder took it up.
+fn keyword(word: &str, style: &Style, time_only: bool, decoder: &mut Decoder) -> Read<Option<Moment>> {
+    let today = || {
+        let offset = i64::from(offset_seconds_at(style.now_micros, &style.zone));
+        (style.now_micros + offset * MICROS_PER_SECOND).div_euclid(MICROS_PER_DAY)
+    };
+    let day = |days: i64| Ok(Some(Moment::Fields { date: Some(days), time: Some(0), zone: None }));
+    match word {
+        "now" => return Ok(Some(Moment::Absolute(style.now_micros))),
+        "epoch" if !time_only => return Ok(Some(Moment::Epoch)),
+        "infinity" if !time_only => return Ok(Some(Moment::Infinite(true))),
+        "today" if !time_only => return day(today()),
+        "tomorrow" if !time_only => return day(today() + 1),
+        "yesterday" if !time_only => return day(today() - 1),
+        "allballs" => {
+            decoder.zone = Some(TimeZone::UTC);
+            decoder.time = Some((0, 0, 0));
+        }
+        "am" | "pm" => decoder.afternoon = Some(word == "pm"),
+        "bc" | "ad" => decoder.before_christ = word == "bc",
+        "t" => {
+            if decoder.have == 0 && decoder.julian.is_none() && !time_only {
+                return Err(Refused::Syntax);
+            }
+        }
+        "j" | "jd" | "julian" => decoder.next_is_julian = true,
+        "at" | "on" => {}
+        "dst" => {
+            let Some(Ok(offset)) = decoder.zone.as_ref().map(TimeZone::to_fixed_offset) else {
+                return Err(Refused::Syntax);
+            };
+            decoder.zone = Some(fixed(offset.seconds() + 3600)?);
+        }
+        _ => {
+            if let Some(month) = words::month(word) {
+                decoder.text_month(month)?;
+            } else if words::is_weekday(word) {
+                // A weekday says nothing that the date does not say.
+            } else {
+                decoder.named_zone(word).map_err(|_| Refused::Syntax)?;
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn fixed(seconds: i32) -> Read<TimeZone> {
+    Ok(TimeZone::fixed(Offset::from_seconds(seconds).map_err(|_| Refused::ZoneOffset)?))
+}
+
+fn digits_of(text: &str) -> Read<i64> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Refused::Syntax);
+    }
+    text.parse::<i64>().ok().filter(|value| *value <= i64::from(i32::MAX)).ok_or(Refused::Field)
+}
+
+/// Microseconds of the digits after a point, rounded.
+pub(super) fn fraction_micros(digits: &str) -> Option<i64> {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    if digits.is_empty() {
+        return Some(0);
+    }
+    let value: f64 = format!("0.{digits}").parse().ok()?;
+    Some((value * 1e6).round_ties_even() as i64)
+}
+
+impl Decoder {
+    fn set(&mut self, part: u8) -> Read<()> {
+        if self.have & part != 0 {
+            return Err(Refused::Syntax);
+        }
+        self.have |= part;
+        Ok(())
+    }
+
+    fn text_month(&mut self, month: u32) -> Read<()> {
+        // "1 Jan": the number was taken for a month before the name came.
+        if self.have & MONTH != 0
+            && !self.text_month
+            && self.have & DAY == 0
+            && (1..=31).contains(&self.month)
+        {
+            self.day = self.month;
+            self.have = self.have & !MONTH | DAY;
+        }
+        self.set(MONTH)?;
+        self.month = month;
+        self.text_month = true;
+        Ok(())
+    }
+
+    fn date_field(&mut self, field: &str) -> Read<()> {
+        if self.next_is_julian {
+            return Err(Refused::Syntax);
+        }
+        if self.have & ALL == ALL || self.julian.is_some() || self.day_of_year.is_some() {
+            // With the date complete this can only be a zone.
+            return self.named_zone(field);
+        }
+        let mut parts: Vec<&str> = Vec::new();
+        let mut rest = field;
+        while !rest.is_empty() {
+            rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+            let alphabetic = rest.starts_with(|c: char| c.is_ascii_alphabetic());
+            let (part, after) =
+                take_while(rest, |c| if alphabetic { c.is_ascii_alphabetic() } else { c.is_ascii_digit() });
+            if !part.is_empty() {
+                parts.push(part);
+            }
+            rest = after;
+        }
+        let is_word = |part: &&str| part.starts_with(|c: char| c.is_ascii_alphabetic());
+        if self.have == 0 && parts.iter().filter(|part| is_word(part)).count() > 1 {
+            return self.named_zone(field).map_err(|_| Refused::Syntax);
+        }
+        for part in parts.iter().filter(|part| is_word(part)) {
+            let month = words::month(&part.to_ascii_lowercase()).ok_or(Refused::Syntax)?;
+            self.text_month(month)?;
+        }
+        for part in parts.iter().filter(|part| !is_word(part)) {
+            self.date_number(part)?;
+        }
+        if self.have & ALL == ALL || self.day_of_year.is_some() { Ok(()) } else { Err(Refused::Syntax) }
+    }
+
+    /// One number of a date, by its length and by what is there already.
+    fn date_number(&mut self, digits: &str) -> Read<()> {
+        let value = digits_of(digits)?;
+        let len = digits.len();
+        let year_first = self.order == DateOrder::Ymd;
+        if len == 3 && self.have & ALL == YEAR && (1..=366).contains(&value) {
+            self.have |= MONTH | DAY;
+            self.day_of_year = Some(value as u32);
+            return Ok(());
+        }
+        let part = match self.have & ALL {
+            0 if len >= 3 || year_first => YEAR,
+            0 if self.order == DateOrder::Dmy => DAY,
+            0 | YEAR | DAY => MONTH,
+            MONTH if self.text_month && (len >= 3 || year_first) => YEAR,
+            MONTH => DAY,
+            YEAR_MONTH => {
+                if self.text_month && len >= 3 && self.short_year {
+                    // "08-Jan-1999" read year first: the short one was the day.
+                    self.day = u32::try_from(self.year).map_err(|_| Refused::Field)?;
+                    self.have = self.have & !YEAR | DAY;
+                    YEAR
+                } else {
+                    DAY
+                }
+            }
+            MONTH_DAY => YEAR,
+            YEAR_DAY => MONTH,
+            _ => return Err(Refused::Syntax),
+        };
+        self.set(part)?;
+        match part {
+            YEAR => {
+                self.year = value;
+                self.short_year = len <= 2;
+            }
+            MONTH => self.month = u32::try_from(value).map_err(|_| Refused::Field)?,
+            _ => self.day = u32::try_from(value).map_err(|_| Refused::Field)?,
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, field: &str, time_only: bool) -> Read<()> {
+        let (whole, fraction) =
+            field.split_once('.').map_or((field, None), |(whole, rest)| (whole, Some(rest)));
+        if self.next_is_julian {
+            self.next_is_julian = false;
+            self.julian = Some(digits_of(whole)?);
+            if let Some(fraction) = fraction {
+                let part: f64 = format!("0.{fraction}").parse().map_err(|_| Refused::Syntax)?;
+                let seconds = part * 86_400.0;
+                self.time = Some((0, 0, (seconds * 1e6).round_ties_even() as i64));
+            }
+            return Ok(());
+        }
+        let complete = self.have & ALL == ALL || self.julian.is_some() || time_only;
+        if let Some(fraction) = fraction {
+            if !complete && self.have == 0 && whole.len() <= 4 && !fraction.is_empty() {
+                // "1999.008": a year and its day.
+                self.date_number(whole)?;
+                self.date_number(fraction)?;
+                return if self.have & ALL == ALL { Ok(()) } else { Err(Refused::Syntax) };
+            }
+            return self.run_together(whole, Some(fraction), complete);
+        }
+        if whole.len() >= 6 && (!complete || self.time.is_none()) {
+            return self.run_together(whole, None, complete);
+        }
+        if complete {
+            return self.run_together(whole, None, true);
+        }
+        self.date_number(whole)
+    }
+
+    /// yymmdd, yyyymmdd, hhmmss or hhmm.
+    fn run_together(&mut self, digits: &str, fraction: Option<&str>, date_complete: bool) -> Read<()> {
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Refused::Syntax);
+        }
+        let part = |range: std::ops::Range<usize>| digits_of(digits.get(range).unwrap_or_default());
+        let len = digits.len();
+        if fraction.is_none() && !date_complete {
+            if len < 6 {
+                return Err(Refused::Syntax);
+            }
+            self.set(ALL)?;
+            self.year = part(0..len - 4)?;
+            self.short_year = len == 6;
+            self.month = part(len - 4..len - 2)? as u32;
+            self.day = part(len - 2..len)? as u32;
+            return Ok(());
+        }
+        if self.time.is_some() {
+            return Err(Refused::Syntax);
+        }
+        let micros = fraction.map_or(Some(0), fraction_micros).ok_or(Refused::Syntax)?;
+        let (hour, minute, second) = match len {
+            6 => (part(0..2)?, part(2..4)?, part(4..6)?),
+            4 => (part(0..2)?, part(2..4)?, 0),
+            _ => return Err(Refused::Syntax),
+        };
+        self.time = Some((hour, minute, second * MICROS_PER_SECOND + micros));
+        self.check_time()
+    }
+
+    /// h:m, h:m:s, h:m:s.f and m:s.f
+    fn time_field(&mut self, field: &str) -> Read<()> {
+        if self.time.is_some() {
+            return Err(Refused::Syntax);
+        }
+        let (whole, fraction) =
+            field.split_once('.').map_or((field, None), |(whole, rest)| (whole, Some(rest)));
+        let micros = fraction.map_or(Some(0), fraction_micros).ok_or(Refused::Syntax)?;
+        let parts = whole.split(':').map(digits_of).collect::<Read<Vec<i64>>>()?;
+        self.time = Some(match (parts.as_slice(), fraction.is_some()) {
+            ([minute, second], true) => (0, *minute, second * MICROS_PER_SECOND + micros),
+            ([hour, minute], false) => (*hour, *minute, 0),
+            ([hour, minute, second], _) => (*hour, *minute, second * MICROS_PER_SECOND + micros),
+            _ => return Err(Refused::Syntax),
+        });
+        self.check_time()
+    }
+
+    fn check_time(&self) -> Read<()> {
+        match self.time {
+            Some((_, minute, micros)) if minute > 59 || micros > 61 * MICROS_PER_SECOND - 1 => {
+                Err(Refused::Field)
+            }
+            Some((hour, minute, micros)) if hour > 24 || (hour == 24 && (minute > 0 || micros > 0)) => {
+                Err(Refused::Field)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// ±h, ±hhmm, ±h:m, ±h:m:s
+    fn offset_field(&mut self, field: &str) -> Read<()> {
+        if self.zone.is_some() && !self.zone.as_ref().is_some_and(|zone| zone.to_fixed_offset().is_ok()) {
+            return Err(Refused::Syntax);
+        }
+        if self.time.is_none() && self.have & ALL != ALL && self.julian.is_none() {
+            return Err(Refused::Syntax);
+        }
+        self.zone = Some(fixed(offset_seconds(field)?)?);
+        Ok(())
+    }
+
+    fn named_zone(&mut self, name: &str) -> Read<()> {
+        if self.zone.is_some() {
+            return Err(Refused::Syntax);
+        }
+        self.zone = Some(zone_by_name(name).ok_or_else(|| Refused::Zone(name.to_owned()))?);
+        Ok(())
+    }
+
+    fn finish(mut self, time_only: bool) -> Read<Moment> {
+        if let (Some((hour, _, _)), Some(afternoon)) = (&mut self.time, self.afternoon) {
+            if *hour > 12 {
+                return Err(Refused::Field);
+            }
+            *hour = *hour % 12 + if afternoon { 12 } else { 0 };
+        }
+        let time = self
+            .time
+            .map(|(hour, minute, micros)| hour * MICROS_PER_HOUR + minute * MICROS_PER_MINUTE + micros);
+        let date = match self.julian {
+            Some(julian) => Some(julian + i64::from(FIRST_DAY)),
+            None if self.have & ALL == ALL => Some(self.days()?),
+            None if self.have != 0 || (!time_only && self.afternoon.is_some()) => {
+                return Err(Refused::Syntax);
+            }
+            None => None,
+        };
+        if date.is_none() && !time_only {
+            return Err(Refused::Syntax);
+        }
+        Ok(Moment::Fields { date, time, zone: self.zone })
+    }
+
+    fn days(&mut self) -> Read<i64> {
+        if self.before_christ {
+            if self.year <= 0 {
+                return Err(Refused::Field);
+            }
+            self.year = 1 - self.year;
+        } else if self.short_year {
+            self.year += if self.year < 70 { 2000 } else { 1900 };
+        } else if self.year <= 0 {
+            return Err(Refused::Field);
+        }
+        if let Some(day) = self.day_of_year {
+            let start = days_from_civil(self.year, 1, 1);
+            return Ok(start + i64::from(day) - 1);
+        }
+        if !(1..=12).contains(&self.month) || !(1..=31).contains(&self.day) {
+            return Err(Refused::Order);
+        }
+        if self.day > days_in_month(self.year, self.month) {
+            return Err(Refused::Field);
+        }
+        Ok(days_from_civil(self.year, self.month, self.day))
+    }
+}
+
+/// Seconds ahead of UTC of `±h`, `±hhmm`, `±h:m`, `±h:m:s`.
+fn offset_seconds(field: &str) -> Read<i32> {
+    let (sign, digits) = match field.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, field.strip_prefix('+').unwrap_or(field)),
+    };
+    let parts = digits.split(':').map(digits_of).collect::<Read<Vec<i64>>>()?;
+    let (hours, minutes, seconds) = match parts.as_slice() {
+        [all] if digits.len() > 2 => (all / 100, all % 100, 0),
+        [hours] => (*hours, 0, 0),
+        [hours, minutes] => (*hours, *minutes, 0),
+        [hours, minutes, seconds] => (*hours, *minutes, *seconds),
+        _ => return Err(Refused::Syntax),
+    };
+    if hours > 15 || minutes > 59 || seconds > 59 {
+        return Err(Refused::ZoneOffset);
+    }
+    Ok(sign * (hours * 3600 + minutes * 60 + seconds) as i32)
+}
+
+/// An abbreviation, a name of the zone database or a POSIX rule.
+pub(super) fn zone_by_name(name: &str) -> Option<TimeZone> {
+    let lower = name.to_ascii_lowercase();
+    if let Some(offset) = abbreviations::offset_of(&lower) {
+        return Some(TimeZone::fixed(Offset::from_seconds(offset).ok()?));
+    }
+    super::zone::parse_zone_name(name)
 }

@@ -86,17 +86,25 @@ pub fn parse_zone(text: &str) -> Option<Zone> {
     if trimmed.eq_ignore_ascii_case("default") || trimmed.eq_ignore_ascii_case("localtime") {
         return None;
     }
-    if let Ok(zone) = TimeZone::get(trimmed) {
-        let name = zone.iana_name().unwrap_or(trimmed).to_owned();
-        return Some(Zone { name, zone });
-    }
-    if trimmed.starts_with(|c: char| c.is_ascii_alphabetic() || c == '<')
-        && trimmed.contains(|c: char| c.is_ascii_digit())
-        && let Ok(zone) = TimeZone::posix(trimmed)
+    if let Some(offset) = super::abbreviations::offset_of(&trimmed.to_ascii_lowercase())
+        && TimeZone::get(trimmed).is_err()
     {
-        return Some(Zone { name: trimmed.to_owned(), zone });
+        let zone = TimeZone::fixed(Offset::from_seconds(offset).ok()?);
+        return Some(Zone { name: trimmed.to_ascii_uppercase(), zone });
     }
-    None
+    let zone = parse_zone_name(trimmed)?;
+    let name = zone.iana_name().unwrap_or(trimmed).to_owned();
+    Some(Zone { name, zone })
+}
+
+/// A name of the zone database in any case, or a POSIX rule.
+pub(super) fn parse_zone_name(name: &str) -> Option<TimeZone> {
+    if let Ok(zone) = TimeZone::get(name) {
+        return Some(zone);
+    }
+    let posix = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '<')
+        && name.contains(|c: char| c.is_ascii_digit());
+    if posix { TimeZone::posix(name).ok() } else { None }
 }
 
 /// `<+02>-02`: POSIX counts westwards.
