@@ -125,7 +125,8 @@ fn write_display(out: &mut String, value: impl std::fmt::Display) {
 
 /// A name holds 63 bytes; longer ones are cut at a character.
 pub(crate) fn truncate_name(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(63)).unwrap_or(text)
+    let end = (0..=63.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or(text)
 }
 
 /// An OID; a type by its name for regtype. Names of relations need a catalogue, which this crate does not know.

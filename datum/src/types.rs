@@ -137,8 +137,8 @@ impl TypeId {
     pub const fn category(self) -> Category {
         self.info().category
     }
-    /// pg_type.typlen.
-    pub const fn len(self) -> i16 {
+    /// pg_type.typlen: bytes, or -1 for a varying length.
+    pub const fn width(self) -> i16 {
         self.info().len
     }
     /// Whether values are character strings (text, varchar, char(n), name).

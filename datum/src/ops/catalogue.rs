@@ -25,7 +25,7 @@ pub fn unary_operators(name: &str) -> &'static [UnaryOperator] {
 
 /// The wider of two integers, or of two floats.
 fn wider(left: TypeId, right: TypeId) -> TypeId {
-    if left.len() >= right.len() { left } else { right }
+    if left.width() >= right.width() { left } else { right }
 }
 
 fn build() -> Catalogue {

@@ -183,7 +183,7 @@ fn tokens(text: &str) -> Read<Vec<Token>> {
             found.push(token);
             rest = after;
         } else if matches!(first, '+' | '-') {
-            let after = rest.get(1..).unwrap_or_default().trim_start_matches(|c: char| c == ' ');
+            let after = rest.get(1..).unwrap_or_default().trim_start_matches(' ');
             let wanted = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.' | '-');
             match after.chars().next() {
                 Some(next) if next.is_ascii_digit() => {
@@ -604,7 +604,7 @@ impl Decoder {
 
     /// ±h, ±hhmm, ±h:m, ±h:m:s
     fn offset_field(&mut self, field: &str) -> Read<()> {
-        if self.zone.is_some() && !self.zone.as_ref().is_some_and(|zone| zone.to_fixed_offset().is_ok()) {
+        if self.zone.as_ref().is_some_and(|zone| zone.to_fixed_offset().is_err()) {
             return Err(Refused::Syntax);
         }
         if self.time.is_none() && self.have & ALL != ALL && self.julian.is_none() {

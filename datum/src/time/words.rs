@@ -23,7 +23,7 @@ pub(super) fn month(word: &str) -> Option<u32> {
         return Some(9);
     }
     let matches = |name: &&str| word.eq_ignore_ascii_case(name) || (word.len() == 3 && starts(name, word));
-    MONTHS.iter().position(|name| matches(&name)).map(|at| at as u32 + 1)
+    MONTHS.iter().position(matches).map(|at| at as u32 + 1)
 }
 
 /// Whether the word names a weekday.
