@@ -48,5 +48,6 @@ pub use options::{
     Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryProgress, ServerParameters,
     StartMode, SyncLevel, TableLockMode, TreeId,
 };
+pub use records::EngineDescriber;
 pub use standby::{Feed, RedoEnd, StandbyRedo, WalFeed};
 pub use transaction::{Savepoint, Scan, Transaction};

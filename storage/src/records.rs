@@ -21,11 +21,12 @@
 //! A new page's data is its items: count u16, then for each length u16 and bytes (tree pages begin with right link u32).
 //! xids are the record's, widened; PRUNE and CHAIN_CUT carry the horizon that a standby's snapshots must have passed.
 
-use crate::page::leaf::{CHAIN, ITEM_HEADER, ItemHead, item_key};
+use crate::page::leaf::{CHAIN, ITEM_HEADER, ItemHead};
 use crate::page::{BadChange, FIRST, Page, PageKind};
 use std::fmt::Write;
 use wal::codec::{Fields, PutFields, Short};
-use wal::{BlockNumber, Record, Xid};
+use wal::describe::RmgrDescriber;
+use wal::{BlockNumber, Record, Rmgr, Xid};
 
 /// xl_info of each record.
 pub mod info {
@@ -477,8 +478,32 @@ fn bytes_text(bytes: &[u8]) -> String {
     text
 }
 
+/// Puts records of resource manager 128 into words for waldump.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EngineDescriber;
+
+impl RmgrDescriber for EngineDescriber {
+    fn rmgr(&self) -> Rmgr {
+        Rmgr::ENGINE
+    }
+    fn name(&self) -> &str {
+        "Plimsoll"
+    }
+    fn identify(&self, info: u8) -> Option<&str> {
+        name(info)
+    }
+    fn describe(&self, record: &Record, out: &mut String) {
+        match describe(record) {
+            Ok(text) => out.push_str(&text),
+            Err(error) => {
+                let _ = write!(out, "malformed: {error}");
+            }
+        }
+    }
+}
+
 /// One line that says what a record of resource manager 128 does.
-pub fn describe(record: &Record) -> Result<String, Short> {
+fn describe(record: &Record) -> Result<String, Short> {
     let main = record.main_data();
     let mut fields = Fields::new(main);
     Ok(match record.rmgr_info() {
@@ -534,9 +559,4 @@ pub fn describe(record: &Record) -> Result<String, Short> {
 /// The bytes that a version takes in a leaf, with its line pointer.
 pub const fn version_space(key_len: usize, value_len: usize) -> usize {
     ITEM_HEADER + key_len + value_len + crate::page::POINTER_SIZE
-}
-
-/// The key of an item, for callers that build records from pages.
-pub fn key_of(item: &[u8]) -> &[u8] {
-    item_key(item)
 }

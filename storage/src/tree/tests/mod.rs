@@ -1,5 +1,9 @@
 //! The tree against a map, with seeds that failures print.
 
+mod concurrent;
+mod crash;
+mod tools;
+
 use super::{Batch, Prepared, Tree};
 use crate::store::{Fault, NewVersion, Store};
 use crate::testing::{Bench, TREE, bench, difference, empty_disk, files, open_on, redo_all};
