@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! pub enum Expr { Const(Datum, Type), Column { index, ty }, Outer { depth, index, ty }, Param { index, ty },
-//!                 Slot { index, ty }, Aggregate { index, ty }, And/Or/Not, Compare { op: Comparison, left, right },
+//!                 Slot { index, ty }, Aggregate { index, ty }, And(Vec<Expr>), Or(Vec<Expr>), Not, Compare { op: Comparison, left, right },
 //!                 Call { function, arguments, ty }, Cast, Case, IsNull, ... }             // Clone + PartialEq + Send + Sync
 //! pub fn compile(ast: &sqlparser::ast::Expr, scope: &mut dyn Scope) -> Result<Expr>;     // resolves operators, functions, casts
 //! pub fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr>; // unknown literals and parameters take the type;
@@ -19,7 +19,8 @@
 //!     pub fn eval_condition(&self, cx: &EvalContext<'_>) -> Result<bool>;                 // NULL is false
 //!     pub fn walk(&self, visit: &mut dyn FnMut(&Expr) -> bool);                           // pre-order; false = skip the children
 //!     pub fn transform(self, change: &mut dyn FnMut(Expr) -> Result<Step>) -> Result<Expr>; // Step::{Done(Expr), Into(Expr)}: GROUP BY and join rewriting
-//!     pub fn as_comparison(&self) -> Option<(Comparison, &Expr, &Expr)>;                  // for key ranges and hash joins; Comparison::{Eq, Ne, Lt, Le, Gt, Ge}
+//!     pub fn as_comparison(&self) -> Option<(Comparison, &Expr, &Expr)>;                  // for key ranges and hash joins; Comparison::{Eq, Ne, Lt, Le, Gt, Ge}, Copy, fn swapped(self): a < b is b > a
+//!     pub fn as_in_list(&self) -> Option<(&Expr, &[Expr])>;                               // `x IN (a, b, c)` with all sides of one type
 //!     pub fn is_volatile(&self) -> bool;                                                  // random(), clock_timestamp(), set_config(), ...
 //!     pub fn fold(self) -> Expr;                                                          // immutable calls on constants become constants
 //! }
@@ -108,6 +109,7 @@ pub enum Subquery<'a> {
 }
 
 /// An aggregate call as written, its arguments compiled.
+#[derive(Clone, Debug, PartialEq)]
 pub struct AggregateCall {
     /// The resolved function.
     pub aggregate: Aggregate,
