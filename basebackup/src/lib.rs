@@ -1,1 +1,5 @@
-//! See ARCHITECTURE.md.
+//! Base backups: out of a running server, and in, as a clone.
+
+pub mod checksum;
+pub mod clone;
+pub mod manifest;
