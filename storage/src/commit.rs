@@ -1,47 +1,484 @@
-//! The commit pipeline: one committer at a time, levels, visibility.
+//! The commit pipeline: one committer at a time.
+//!
+//! ```text
+//! prepare     leaves in the pool and pinned, no lock held
+//! submit      the commit lock is free: lead; else queue, and the leader commits for us
+//! lead        for each transaction: xid, its versions, its commit record, contiguous in the log
+//!             publish to the visibility queue in log order; then the row locks pass on
+//! wait        until the level is reached, without any lock
+//! ```
+//!
+//! Order of locks: `committer`, then the store's write lock, then the visibility queue. `queue` is a leaf. No I/O
+//! happens under them, except where a transaction that has begun to apply meets a page that went away meanwhile: it
+//! cannot be sent back any more, so it reads that page there.
 
+use crate::flusher::{CommitLog, Flusher};
+use crate::levels::Levels;
+use crate::locks::LockSet;
+use crate::snapshot::{Insertion, Visibility, XidSet, contains};
+use crate::store::{Fault, NewVersion, Store, Writer};
+use crate::tree::{Prepared, Tree};
+use crate::write_set::WriteSet;
+use crate::{Error, Interrupt, SyncLevel, TreeId};
+use host::Clock;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use wal::Lsn;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::oneshot;
+use wal::xact::{XactEnd, XactRecord};
+use wal::{EncodedRecord, Lsn, RelFile, Xid};
 
-/// How far the synchronous standbys are, as the quorum rule counts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RemoteProgress {
-    /// Synchronous standbys are named: the remote levels wait for the positions below. False makes every
-    /// remote level mean [`crate::SyncLevel::Local`].
-    pub required: bool,
-    /// The quorum has written the log up to here (exclusive).
-    pub written: Lsn,
-    /// The quorum has flushed the log up to here (exclusive).
-    pub flushed: Lsn,
-    /// The quorum has replayed the log up to here (exclusive).
-    pub applied: Lsn,
+/// One transaction on its way into the log.
+pub(crate) struct Request {
+    pub(crate) writes: WriteSet,
+    /// Released when the commit record is inserted, or the request is dropped.
+    pub(crate) locks: LockSet,
+    /// Trees that go when it commits.
+    pub(crate) dropped: Vec<TreeId>,
+    pub(crate) level: SyncLevel,
+    /// For each of `writes.last_writes()`, in order.
+    targets: Vec<(Tree, Prepared)>,
+    attempts: u32,
 }
 
-/// Where replication tells the commit pipeline of the quorum's progress; cloning shares it.
-#[derive(Clone, Debug, Default)]
-pub struct CommitGate(Arc<()>);
-
-impl CommitGate {
-    /// Takes new positions. They only move forward; `required` may change either way, and a change to false
-    /// releases every commit that waited for standbys (the caller records that).
-    pub fn set_remote(&self, progress: RemoteProgress) {
-        let _ = progress;
+impl Request {
+    pub(crate) fn new(writes: WriteSet, locks: LockSet, dropped: Vec<TreeId>, level: SyncLevel) -> Self {
+        Self { writes, locks, dropped, level, targets: Vec::new(), attempts: 0 }
     }
 
-    /// The last progress taken.
-    pub fn remote(&self) -> RemoteProgress {
-        RemoteProgress::default()
-    }
-
-    /// The commits of before this start that are still undecided, as the range after which and up to which they
-    /// lie; None if there are none.
-    pub fn undecided(&self) -> Option<(Lsn, Lsn)> {
-        None
-    }
-
-    /// Gives up waiting for the quorum to hold the commits of before this start
-    /// (plimsoll.unconfirmed_timeout): they become visible. Returns the range, for the ledger and the log line.
-    pub fn release_unconfirmed(&self) -> Option<(Lsn, Lsn)> {
-        None
+    /// Brings the leaves of all writes into the pool and holds them there.
+    async fn prepare(&mut self, store: &Store) -> Result<(), Error> {
+        self.attempts += 1;
+        if self.attempts > IN_PLACE_AFTER {
+            return Ok(());
+        }
+        let mut at = 0;
+        for write in self.writes.last_writes() {
+            if at == self.targets.len() {
+                self.targets.push((store.tree(write.tree)?, Prepared::default()));
+            }
+            let Some((tree, prepared)) = self.targets.get_mut(at) else { break };
+            let length = write.value.as_ref().map_or(0, bytes::Bytes::len);
+            match tree.prepare(&write.key, length, prepared) {
+                Ok(()) => {}
+                Err(_) => store.run(|| tree.prepare(&write.key, length, prepared)).await?,
+            }
+            at += 1;
+        }
+        Ok(())
     }
 }
+
+/// After so many times sent back for want of a page, a transaction loads it under the lock.
+const IN_PLACE_AFTER: u32 = 4;
+/// How often a committer looks whether the lock is free before it queues.
+const SPINS: u32 = 64;
+/// The most transactions that a leader commits for others in a row; then one of them leads.
+const GROUP_MAX: usize = 64;
+
+/// Why a request was not committed.
+enum Refused {
+    /// A page was missing, or the leader had done enough: come again.
+    Again(Box<Request>),
+    /// Nothing was committed.
+    Failed(Error),
+}
+
+type Outcome = Result<Insertion, Refused>;
+
+struct Follower {
+    request: Box<Request>,
+    answer: oneshot::Sender<Outcome>,
+}
+
+/// What is done to a follower once the commit lock is free again.
+struct Done {
+    outcome: Outcome,
+    answer: oneshot::Sender<Outcome>,
+    request: Option<Box<Request>>,
+}
+
+/// State of the one committer.
+struct Committer {
+    next_xid: Xid,
+    record: EncodedRecord,
+    insertions: Vec<Insertion>,
+    done: Vec<Done>,
+    /// xids that have versions in pages, and whose abort record is still to be written.
+    unlogged_aborts: Vec<Xid>,
+    /// The confirmed position that was last written to the state page.
+    confirmed_logged: Lsn,
+}
+
+/// Where the confirmed position stands in the state page.
+pub(crate) const STATE_CONFIRMED: u16 = 1;
+/// Where the aborted xids stand in the state page: 8 bytes each, ascending.
+pub(crate) const STATE_ABORTED: u16 = 2;
+/// How far the confirmed position must have moved before it is written again.
+const CONFIRMED_STEP_BYTES: u64 = 64 << 10;
+
+/// Everything between a write set and an acknowledged commit.
+pub(crate) struct Pipeline {
+    store: Store,
+    log: Arc<dyn CommitLog>,
+    clock: Arc<dyn Clock>,
+    committer: Mutex<Committer>,
+    queue: Mutex<VecDeque<Follower>>,
+    queued: AtomicUsize,
+    next_xid: AtomicU64,
+    pub(crate) visibility: Arc<Visibility>,
+    pub(crate) levels: Arc<Levels>,
+    pub(crate) flusher: Flusher,
+    aborted: Mutex<XidSet>,
+    fence: Mutex<Option<Arc<str>>>,
+    is_fenced: AtomicBool,
+    closed: AtomicBool,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        store: Store,
+        log: Arc<dyn CommitLog>,
+        clock: Arc<dyn Clock>,
+        (visibility, levels): (Arc<Visibility>, Arc<Levels>),
+        next_xid: Xid,
+        aborted: XidSet,
+        flush_delay: std::time::Duration,
+    ) -> Result<Self, Error> {
+        let flusher = Flusher::start(Arc::clone(&log), Arc::clone(&levels), flush_delay)?;
+        let committer = Committer {
+            next_xid,
+            record: EncodedRecord::default(),
+            insertions: Vec::new(),
+            done: Vec::new(),
+            unlogged_aborts: Vec::new(),
+            confirmed_logged: Lsn::INVALID,
+        };
+        Ok(Self {
+            store,
+            log,
+            clock,
+            committer: Mutex::new(committer),
+            queue: Mutex::default(),
+            queued: AtomicUsize::new(0),
+            next_xid: AtomicU64::new(next_xid.get()),
+            visibility,
+            levels,
+            flusher,
+            aborted: Mutex::new(aborted),
+            fence: Mutex::new(None),
+            is_fenced: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The next xid to be given out.
+    pub(crate) fn next_xid(&self) -> Xid {
+        Xid::new(self.next_xid.load(Ordering::Acquire))
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> &Arc<dyn CommitLog> {
+        &self.log
+    }
+
+    /// The aborted xids that may still have versions in pages.
+    pub(crate) fn aborted(&self) -> XidSet {
+        self.aborted.lock().clone()
+    }
+
+    /// Puts a transaction into the log and waits until its level is reached. `confirmed` is false in the answer
+    /// if `interrupt` ended the wait.
+    pub(crate) async fn commit(
+        &self,
+        request: Request,
+        interrupt: &Interrupt,
+    ) -> Result<(Insertion, bool), Error> {
+        let mut request = Box::new(request);
+        let insertion = loop {
+            request.prepare(&self.store).await?;
+            match self.submit(request).await {
+                Ok(insertion) => break insertion,
+                Err(Refused::Again(back)) => request = back,
+                Err(Refused::Failed(error)) => return Err(error),
+            }
+        };
+        let confirmed = self.wait(insertion, interrupt).await?;
+        Ok((insertion, confirmed))
+    }
+
+    async fn wait(&self, insertion: Insertion, interrupt: &Interrupt) -> Result<bool, Error> {
+        if insertion.level == SyncLevel::Off {
+            return Ok(true);
+        }
+        self.flusher.flush(insertion.end).await?;
+        self.levels.wait_remote(insertion.level, insertion.end, interrupt).await
+    }
+
+    async fn submit(&self, request: Box<Request>) -> Outcome {
+        for _ in 0..SPINS {
+            if let Some(committer) = self.committer.try_lock() {
+                return self.lead(committer, request);
+            }
+            std::hint::spin_loop();
+        }
+        let (answer, outcome) = oneshot::channel();
+        self.queued.fetch_add(1, Ordering::SeqCst);
+        self.queue.lock().push_back(Follower { request, answer });
+        self.help();
+        outcome.await.unwrap_or(Err(Refused::Failed(Error::Shutdown)))
+    }
+
+    /// Commits one's own transaction, and those of all who queued meanwhile.
+    fn lead(&self, mut committer: MutexGuard<'_, Committer>, request: Box<Request>) -> Outcome {
+        let (outcome, request) = self.commit_one(&mut committer, request);
+        self.publish(&mut committer);
+        drop(committer);
+        // The row locks pass on here, the memory goes with them.
+        drop(request);
+        self.help();
+        outcome
+    }
+
+    /// Commits for those who queue, unless somebody does already.
+    fn help(&self) {
+        while self.queued.load(Ordering::SeqCst) > 0 {
+            let Some(mut committer) = self.committer.try_lock() else { return };
+            for _ in 0..GROUP_MAX {
+                let Some(Follower { request, answer }) = self.queue.lock().pop_front() else { break };
+                self.queued.fetch_sub(1, Ordering::SeqCst);
+                if answer.is_closed() {
+                    // Its session went away before anything was done: that is a rollback.
+                    continue;
+                }
+                let (outcome, request) = self.commit_one(&mut committer, request);
+                committer.done.push(Done { outcome, answer, request });
+            }
+            self.publish(&mut committer);
+            let mut done = std::mem::take(&mut committer.done);
+            drop(committer);
+            for Done { outcome, answer, request } in done.drain(..) {
+                drop(request);
+                // A session that is gone does not hear; its commit stands.
+                let _ = answer.send(outcome);
+            }
+        }
+    }
+
+    fn publish(&self, committer: &mut Committer) {
+        if !committer.insertions.is_empty() {
+            self.visibility.publish(&committer.insertions, |level, end| self.levels.reached(level, end));
+            committer.insertions.clear();
+        }
+    }
+
+    /// Runs with the commit lock. Gives the request back unless it went into the answer.
+    fn commit_one(
+        &self,
+        committer: &mut Committer,
+        mut request: Box<Request>,
+    ) -> (Outcome, Option<Box<Request>>) {
+        if let Err(error) = self.check_open() {
+            return (Err(Refused::Failed(error)), Some(request));
+        }
+        let xid = committer.next_xid;
+        let mut writer = self.store.writer();
+        if let Err(error) = self.log_aborts(committer, &mut writer) {
+            return (Err(Refused::Failed(error)), Some(request));
+        }
+        writer.set_xid(xid);
+        writer.set_horizon(self.visibility.horizon());
+        match apply(&mut writer, &mut request) {
+            Applied::All => {}
+            Applied::Nothing(Fault::Failed(error)) => return (Err(Refused::Failed(error)), Some(request)),
+            Applied::Nothing(_) => return (Err(Refused::Again(request)), None),
+            Applied::Part(error) => {
+                drop(writer);
+                self.doom(committer, xid);
+                return (Err(Refused::Failed(error)), Some(request));
+            }
+        }
+        self.note_confirmed(committer, &mut writer);
+        let end = XactEnd {
+            time: self.clock.now(),
+            dropped: request.dropped.iter().map(|tree| tree.file()).collect(),
+            ..XactEnd::default()
+        };
+        let logged = XactRecord::Commit(end)
+            .encode_into(xid.low(), &mut committer.record)
+            .map_err(|error| Error::Log(error.to_string().into()))
+            .and_then(|()| self.log.insert(&mut committer.record));
+        drop(writer);
+        match logged {
+            Ok(logged) => {
+                self.give_out(committer, xid);
+                let insertion = Insertion { end: logged.end, xid, level: request.level };
+                committer.insertions.push(insertion);
+                (Ok(insertion), Some(request))
+            }
+            Err(error) => {
+                self.doom(committer, xid);
+                (Err(Refused::Failed(error)), Some(request))
+            }
+        }
+    }
+
+    fn give_out(&self, committer: &mut Committer, xid: Xid) {
+        committer.next_xid = xid.next();
+        self.next_xid.store(committer.next_xid.get(), Ordering::Release);
+    }
+
+    /// A transaction failed with versions in pages: it becomes an aborted one that nobody sees.
+    fn doom(&self, committer: &mut Committer, xid: Xid) {
+        self.give_out(committer, xid);
+        committer.unlogged_aborts.push(xid);
+        self.add_aborted(xid);
+    }
+
+    /// Lets nobody see versions of `xid`.
+    pub(crate) fn add_aborted(&self, xid: Xid) {
+        let mut aborted = self.aborted.lock();
+        if !contains(&aborted, xid) {
+            let mut all: Vec<Xid> = aborted.iter().flat_map(|set| set.iter().copied()).collect();
+            all.push(xid);
+            all.sort_unstable();
+            *aborted = Some(all.into());
+            self.visibility.set_excluded(aborted.clone());
+        }
+    }
+
+    /// Writes the abort records that are owed, before anything else goes into the log.
+    fn log_aborts(&self, committer: &mut Committer, writer: &mut Writer<'_>) -> Result<(), Error> {
+        while let Some(xid) = committer.unlogged_aborts.last().copied() {
+            self.log_abort(&mut committer.record, xid, &[])?;
+            self.put_aborted(writer);
+            committer.unlogged_aborts.pop();
+        }
+        Ok(())
+    }
+
+    fn log_abort(&self, record: &mut EncodedRecord, xid: Xid, dropped: &[RelFile]) -> Result<Lsn, Error> {
+        let end = XactEnd { time: self.clock.now(), dropped: dropped.to_vec(), ..XactEnd::default() };
+        XactRecord::Abort(end)
+            .encode_into(xid.low(), record)
+            .map_err(|error| Error::Log(error.to_string().into()))?;
+        self.log.insert(record).map(|logged| logged.end)
+    }
+
+    /// Writes the set of aborted xids to the state page.
+    fn put_aborted(&self, writer: &mut Writer<'_>) {
+        let aborted = self.aborted.lock().clone();
+        let bytes: Vec<u8> =
+            aborted.iter().flat_map(|set| set.iter()).flat_map(|xid| xid.get().to_le_bytes()).collect();
+        writer.allow_io(true);
+        // The checkpoint writes it again; until then recovery finds the abort records themselves.
+        let _ = writer.put_state(STATE_ABORTED, &bytes);
+        writer.allow_io(false);
+    }
+
+    /// Lets the confirmed position ride along, if it has moved enough to be worth its bytes.
+    fn note_confirmed(&self, committer: &mut Committer, writer: &mut Writer<'_>) {
+        let Some(confirmed) = self.levels.quorum_confirmed() else { return };
+        if confirmed.bytes_since(committer.confirmed_logged) >= CONFIRMED_STEP_BYTES
+            && writer.put_state(STATE_CONFIRMED, &confirmed.get().to_le_bytes()).is_ok()
+        {
+            committer.confirmed_logged = confirmed;
+        }
+    }
+
+    /// Logs the abort of a transaction that had created trees, which go with it.
+    pub(crate) fn abort_created(&self, created: &[TreeId]) -> Result<Lsn, Error> {
+        let files: Vec<RelFile> = created.iter().map(|tree| tree.file()).collect();
+        let mut committer = self.committer.lock();
+        let writer = self.store.writer();
+        let xid = committer.next_xid;
+        let end = self.log_abort(&mut committer.record, xid, &files)?;
+        self.give_out(&mut committer, xid);
+        drop(writer);
+        Ok(end)
+    }
+
+    /// Runs `work` while no transaction is inside the log: redo points are taken here.
+    pub(crate) fn at_rest<T>(&self, work: impl FnOnce(&mut Writer<'_>, Xid) -> T) -> T {
+        let committer = self.committer.lock();
+        let mut writer = self.store.writer();
+        work(&mut writer, committer.next_xid)
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Shutdown);
+        }
+        if self.is_fenced.load(Ordering::Acquire)
+            && let Some(reason) = self.fence.lock().clone()
+        {
+            return Err(Error::Fenced { reason });
+        }
+        Ok(())
+    }
+
+    /// Refuses commits from now on. A commit that was inserted before keeps waiting for its level.
+    pub(crate) fn fence(&self, reason: &str) {
+        *self.fence.lock() = Some(reason.into());
+        self.is_fenced.store(true, Ordering::Release);
+        // Whoever is inside the lock has seen the old state; after this nobody has.
+        drop(self.committer.lock());
+    }
+
+    /// Refuses commits from now on, and ends all waits once `finish` is called.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        drop(self.committer.lock());
+    }
+
+    /// Ends the flusher and all waits.
+    pub(crate) fn finish(&self) {
+        self.flusher.stop();
+        self.levels.close();
+    }
+}
+
+enum Applied {
+    All,
+    /// No version was written.
+    Nothing(Fault),
+    /// Some were, and the rest cannot be.
+    Part(Error),
+}
+
+/// Writes the versions of one transaction into the pages and the log.
+fn apply(writer: &mut Writer<'_>, request: &mut Request) -> Applied {
+    let Request { writes, targets, attempts, dropped, .. } = request;
+    let mut written = false;
+    let in_place = *attempts > IN_PLACE_AFTER;
+    if in_place {
+        writer.allow_io(true);
+    }
+    let mut outcome = Applied::All;
+    for (write, (tree, prepared)) in writes.last_writes().zip(targets.iter_mut()) {
+        if dropped.contains(&write.tree) {
+            continue;
+        }
+        let version = NewVersion { cid: write.command.0, value: write.value.as_deref() };
+        let mut result = writer.insert_version(tree, prepared, &write.key, version);
+        if matches!(result, Err(Fault::Miss(_) | Fault::NeedFrames)) && (written || in_place) {
+            writer.allow_io(true);
+            result = writer.insert_version(tree, prepared, &write.key, version);
+        }
+        match result {
+            Ok(()) => written = true,
+            Err(Fault::Failed(error)) if written => outcome = Applied::Part(error),
+            Err(fault) if written => outcome = Applied::Part(fault.into_error()),
+            Err(fault) => outcome = Applied::Nothing(fault),
+        }
+        if !matches!(outcome, Applied::All) {
+            break;
+        }
+    }
+    writer.allow_io(false);
+    outcome
+}
+
+#[cfg(test)]
+mod tests {}

@@ -1,83 +1,156 @@
 //! One transaction as its session drives it: snapshots, reads that merge its own writes, locks, commit.
 
+use crate::commit::Request;
+use crate::engine::Engine;
+use crate::locks::{LockRef, LockSet, Taken};
+use crate::snapshot::LiveSnapshot;
+use crate::write_set::{CommandId, WriteSet};
 use crate::{
-    Committed, Direction, Error, Interrupt, Isolation, KeyRange, LockMode, LockWait, Locked, SyncLevel,
+    Committed, Direction, Error, Interrupt, Isolation, KeyRange, LockMode, LockWait, Locked, Scan, SyncLevel,
     TableLockMode, TreeId,
 };
 use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wal::Lsn;
 
-/// A transaction. Dropping it rolls it back; a rollback touches nothing but memory.
+/// A transaction. Dropping it rolls it back; a rollback touches nothing but memory, except that trees which it
+/// created are removed.
 ///
 /// All writes stay in a private write set until [`Transaction::commit`]. Reads see the statement's snapshot
 /// plus the transaction's own writes of earlier statements; [`Transaction::lock`] sees the newest version.
 #[derive(Debug)]
-pub struct Transaction {}
+pub struct Transaction {
+    pub(crate) engine: Arc<Engine>,
+    isolation: Isolation,
+    interrupt: Interrupt,
+    /// Snapshots are at least this.
+    floor: Lsn,
+    snapshot: Option<Arc<LiveSnapshot>>,
+    command: CommandId,
+    pub(crate) writes: WriteSet,
+    locks: LockSet,
+    created: Vec<TreeId>,
+    dropped: Vec<TreeId>,
+    evaluated: AtomicU64,
+}
 
 /// A point in a transaction to which it can go back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Savepoint {}
-
-/// A walk over a range of a tree as a statement's snapshot sees it; holds no latch and no pin between batches,
-/// so it may stay open for as long as its transaction.
-#[derive(Debug)]
-pub struct Scan {}
-
-impl Scan {
-    /// Appends the next keys and values to `out`, at most `max`; false when the range is exhausted.
-    ///
-    /// `transaction` is the one that opened the scan. Writes that it made after the scan was opened are not seen.
-    pub async fn next_batch(
-        &mut self,
-        transaction: &Transaction,
-        max: usize,
-        out: &mut Vec<(Bytes, Bytes)>,
-    ) -> Result<bool, Error> {
-        let _ = (transaction, max, out);
-        Err(Error::WrongState("the engine is not assembled"))
-    }
+pub struct Savepoint {
+    writes: usize,
+    locks: usize,
+    created: usize,
+    dropped: usize,
 }
 
 impl Transaction {
+    pub(crate) fn new(engine: Arc<Engine>, isolation: Isolation, after: Lsn, interrupt: Interrupt) -> Self {
+        Self {
+            isolation,
+            interrupt,
+            floor: after,
+            snapshot: None,
+            command: CommandId(0),
+            writes: WriteSet::new(engine.options.write_set_limit_bytes),
+            locks: engine.locks.new_set(),
+            created: Vec::new(),
+            dropped: Vec::new(),
+            evaluated: AtomicU64::new(0),
+            engine,
+        }
+    }
+
     /// Begins a statement: the next command id, and under READ COMMITTED a new snapshot.
     ///
     /// Waits while commits of before this server's start are undecided, and on a standby until it is consistent.
     /// Fails with [`Error::RecoveryConflict`] on a standby whose replay had to give up this snapshot.
     pub async fn begin_statement(&mut self) -> Result<(), Error> {
-        Err(Error::WrongState("the engine is not assembled"))
+        self.command = CommandId(self.command.0.saturating_add(1));
+        if self.snapshot.is_some() && self.isolation == Isolation::RepeatableRead {
+            return self.check_snapshot();
+        }
+        self.engine.wait_readable(&self.interrupt).await?;
+        // The old one goes first, so that it does not hold the horizon back while the new one is taken.
+        self.snapshot = None;
+        let after = self.floor.max(self.evaluated_up_to());
+        let levels = &self.engine.levels;
+        let snapshot = self.engine.visibility.take(after, |level, end| levels.reached(level, end));
+        self.note_evaluated(snapshot.lsn);
+        self.snapshot = Some(Arc::new(snapshot));
+        Ok(())
+    }
+
+    fn check_snapshot(&self) -> Result<(), Error> {
+        match &self.snapshot {
+            Some(snapshot) if self.engine.is_in_recovery() && self.engine.visibility.is_cancelled(snapshot) => {
+                Err(Error::RecoveryConflict)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<&Arc<LiveSnapshot>, Error> {
+        self.snapshot.as_ref().ok_or(Error::WrongState("no statement has begun in this transaction"))
+    }
+
+    pub(crate) fn command(&self) -> CommandId {
+        self.command
+    }
+
+    fn note_evaluated(&self, lsn: Lsn) {
+        self.evaluated.fetch_max(lsn.get(), Ordering::Relaxed);
     }
 
     /// The isolation level.
     pub fn isolation(&self) -> Isolation {
-        Isolation::ReadCommitted
+        self.isolation
     }
 
     /// Sets the level; only before the first statement.
     pub fn set_isolation(&mut self, isolation: Isolation) -> Result<(), Error> {
-        let _ = isolation;
-        Err(Error::WrongState("the engine is not assembled"))
+        if self.snapshot.is_some() && isolation != self.isolation {
+            return Err(Error::WrongState("SET TRANSACTION ISOLATION LEVEL must be called before any query"));
+        }
+        self.isolation = isolation;
+        Ok(())
     }
 
     /// The switch that ends this transaction's waits.
     pub fn interrupt(&self) -> &Interrupt {
-        unreachable!("the engine is not assembled")
+        &self.interrupt
     }
 
     /// Whether it has written anything.
     pub fn has_writes(&self) -> bool {
-        false
+        !self.writes.is_empty() || !self.created.is_empty() || !self.dropped.is_empty()
     }
 
     /// The value of `key` as this statement sees it.
     pub async fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let _ = (tree, key);
-        Err(Error::WrongState("the engine is not assembled"))
+        if let Some(own) = self.writes.before(tree, key, self.command) {
+            return Ok(own.value.clone());
+        }
+        let snapshot = self.snapshot()?;
+        let tree = self.engine.store.tree(tree)?;
+        let mut value = Vec::new();
+        let found = match tree.lookup(key, |version| snapshot.sees(version.xid), &mut value) {
+            Ok(found) => found,
+            Err(_) => {
+                let again = || {
+                    value.clear();
+                    tree.lookup(key, |version| snapshot.sees(version.xid), &mut value)
+                };
+                self.engine.store.run(again).await?
+            }
+        };
+        self.check_snapshot()?;
+        Ok(found.filter(|head| !head.deleted).map(|_| value.into()))
     }
 
     /// Opens a scan at this statement's snapshot.
     pub fn scan(&self, tree: TreeId, range: KeyRange, direction: Direction) -> Scan {
-        let _ = (tree, range, direction);
-        Scan {}
+        Scan::new(self, tree, range, direction)
     }
 
     /// Locks a row (which need not exist) until the end of the transaction or a rollback to a savepoint before,
@@ -91,8 +164,55 @@ impl Transaction {
         mode: LockMode,
         wait: LockWait,
     ) -> Result<Locked, Error> {
-        let _ = (tree, key, mode, wait);
-        Err(Error::WrongState("the engine is not assembled"))
+        if self.engine.is_in_recovery() {
+            return Err(Error::ReadOnly);
+        }
+        let taken = self.locks.take(LockRef::Row(tree, key), mode.into(), wait, &self.interrupt).await?;
+        if taken == Taken::Skipped {
+            return Ok(Locked { skipped: true, ..Locked::default() });
+        }
+        if let Some(own) = self.writes.newest(tree, key) {
+            return Ok(Locked {
+                newest: own.value.clone(),
+                written_by_this_statement: own.command == self.command,
+                ..Locked::default()
+            });
+        }
+        self.read_newest(tree, key).await
+    }
+
+    async fn read_newest(&self, tree: TreeId, key: &[u8]) -> Result<Locked, Error> {
+        let snapshot = self.snapshot()?;
+        let tree = self.engine.store.tree(tree)?;
+        let aborted = self.engine.visibility.excluded();
+        let mut value = Vec::new();
+        let found = match tree.lookup(key, |head| !aborted.contains(head.xid), &mut value) {
+            Ok(found) => found,
+            Err(_) => {
+                let again = || {
+                    value.clear();
+                    tree.lookup(key, |head| !aborted.contains(head.xid), &mut value)
+                };
+                self.engine.store.run(again).await?
+            }
+        };
+        let Some(head) = found else { return Ok(Locked::default()) };
+        let changed = !snapshot.sees(head.xid);
+        if changed {
+            let in_doubt = self.engine.visibility.in_doubt(head.xid);
+            if self.isolation == Isolation::RepeatableRead {
+                if let Some(end) = in_doubt {
+                    self.engine.wait_visible(end, &self.interrupt).await?;
+                }
+                return Err(Error::SerializationFailure);
+            }
+            self.note_evaluated(in_doubt.unwrap_or(Lsn::INVALID));
+        }
+        Ok(Locked {
+            newest: (!head.deleted).then(|| value.into()),
+            changed_since_snapshot: changed,
+            ..Locked::default()
+        })
     }
 
     /// Locks a whole table.
@@ -102,73 +222,153 @@ impl Transaction {
         mode: TableLockMode,
         wait: LockWait,
     ) -> Result<(), Error> {
-        let _ = (tree, mode, wait);
-        Err(Error::WrongState("the engine is not assembled"))
+        match self.locks.take(LockRef::Table(tree), mode.into(), wait, &self.interrupt).await? {
+            Taken::Yes => Ok(()),
+            Taken::Skipped => Err(Error::LockNotAvailable { timed_out: false }),
+        }
+    }
+
+    /// Locks a number that sessions agree on (advisory locks) until the transaction ends. False: under
+    /// [`LockWait::Skip`] somebody else holds it.
+    pub async fn lock_number(
+        &mut self,
+        database: u32,
+        number: u64,
+        mode: LockMode,
+        wait: LockWait,
+    ) -> Result<bool, Error> {
+        let name = LockRef::Number(database, number);
+        Ok(self.locks.take(name, mode.into(), wait, &self.interrupt).await? == Taken::Yes)
     }
 
     /// Writes `value` under `key`. The caller holds the row's exclusive (or no-key-exclusive) lock.
-    pub fn put(&mut self, tree: TreeId, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<(), Error> {
-        let _ = (tree, key.into(), value.into());
-        Err(Error::WrongState("the engine is not assembled"))
+    pub fn put(
+        &mut self,
+        tree: TreeId,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        self.write(tree, key.into(), Some(value.into()))
     }
 
     /// Deletes `key`. The caller holds the row's exclusive lock.
     pub fn delete(&mut self, tree: TreeId, key: impl Into<Bytes>) -> Result<(), Error> {
-        let _ = (tree, key.into());
-        Err(Error::WrongState("the engine is not assembled"))
+        self.write(tree, key.into(), None)
+    }
+
+    fn write(&mut self, tree: TreeId, key: Bytes, value: Option<Bytes>) -> Result<(), Error> {
+        if self.engine.is_in_recovery() {
+            return Err(Error::ReadOnly);
+        }
+        debug_assert!(
+            self.created.contains(&tree)
+                || self.locks.holds(LockRef::Row(tree, &key), LockMode::NoKeyExclusive.into())
+                || self.locks.holds(LockRef::Table(tree), TableLockMode::Exclusive.into()),
+            "a write needs the row's lock"
+        );
+        crate::tree::check_size(&key, value.as_deref())?;
+        self.writes.push(tree, key, value, self.command)
     }
 
     /// Creates an empty tree. Its file exists at once, and goes away if the transaction does not commit.
     pub async fn create_tree(&mut self, database: u32) -> Result<TreeId, Error> {
-        let _ = database;
-        Err(Error::WrongState("the engine is not assembled"))
+        let pipeline = self.engine.pipeline()?;
+        let tree = TreeId::new(database, self.engine.allocate_number()?);
+        let store = &self.engine.store;
+        self.created.push(tree);
+        store.run(|| pipeline.at_rest(|writer, _| writer.create_tree(tree))).await?;
+        Ok(tree)
     }
 
     /// Drops a tree when the transaction commits. The caller holds the table's access-exclusive lock.
     pub fn drop_tree(&mut self, tree: TreeId) -> Result<(), Error> {
-        let _ = tree;
-        Err(Error::WrongState("the engine is not assembled"))
+        if self.engine.is_in_recovery() {
+            return Err(Error::ReadOnly);
+        }
+        self.dropped.push(tree);
+        Ok(())
     }
 
     /// The next number for the hidden key of a tree without a primary key: above every key that the tree has or
     /// had since the start. Such trees' keys are 8 bytes, big-endian.
     pub async fn next_row_number(&self, tree: TreeId) -> Result<u64, Error> {
-        let _ = tree;
-        Err(Error::WrongState("the engine is not assembled"))
+        self.engine.next_row_number(tree).await
     }
 
     /// Marks a point to which [`Transaction::rollback_to`] returns.
     pub fn savepoint(&mut self) -> Savepoint {
-        Savepoint {}
+        Savepoint {
+            writes: self.writes.mark(),
+            locks: self.locks.mark(),
+            created: self.created.len(),
+            dropped: self.dropped.len(),
+        }
     }
 
     /// Undoes all writes, created trees and locks since the savepoint, which stays.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<(), Error> {
-        let _ = savepoint;
-        Err(Error::WrongState("the engine is not assembled"))
+        self.writes.rollback_to(savepoint.writes);
+        self.dropped.truncate(savepoint.dropped);
+        let created = self.created.split_off(savepoint.created.min(self.created.len()));
+        self.engine.remove_created(&created)?;
+        self.locks.release_after(savepoint.locks);
+        Ok(())
     }
 
     /// The highest commit that anything returned by this transaction so far depends on: rows, RETURNING and the
     /// answer to COMMIT may leave the server only when `visible` has reached it ([`crate::Database::wait_visible`]).
     pub fn evaluated_up_to(&self) -> Lsn {
-        Lsn::INVALID
+        Lsn::new(self.evaluated.load(Ordering::Relaxed))
     }
 
-    /// The position of the snapshot that the running statement reads.
+    /// The position of the snapshot that the running statement reads; INVALID before the first statement.
     pub fn snapshot_lsn(&self) -> Lsn {
-        Lsn::INVALID
+        self.snapshot.as_ref().map_or(Lsn::INVALID, |snapshot| snapshot.lsn)
     }
 
-    /// Commits and waits until the commit has reached `level`.
+    /// Commits and waits until the commit has reached `level`, and all commits that it evaluated are visible.
     ///
     /// A cancelled wait ([`Interrupt`]) is no error: the commit stands in this node's log, and
-    /// [`Committed::confirmed`] is false. An error means that nothing was committed, except [`Error::Log`] and
-    /// [`Error::Shutdown`], after which only a restart tells.
-    pub async fn commit(self, level: SyncLevel) -> Result<Committed, Error> {
-        let _ = level;
-        Err(Error::WrongState("the engine is not assembled"))
+    /// [`Committed::confirmed`] is false. An error means that nothing was committed, except [`Error::Log`],
+    /// [`Error::Io`] and [`Error::Shutdown`], after which only a restart tells.
+    pub async fn commit(mut self, level: SyncLevel) -> Result<Committed, Error> {
+        let evaluated = self.evaluated_up_to();
+        let timeline = self.engine.timeline();
+        self.snapshot = None;
+        let (lsn, xid, mut confirmed) = if self.has_writes() {
+            let pipeline = self.engine.pipeline()?;
+            let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
+            let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set());
+            let request = Request::new(writes, locks, self.dropped.clone(), level);
+            let inserted = pipeline.insert(request).await?;
+            // The trees stay from here on, whatever becomes of the wait.
+            self.created.clear();
+            if !self.dropped.is_empty() {
+                self.engine.drop_later(inserted, &self.dropped);
+            }
+            let confirmed = pipeline.wait(inserted, &self.interrupt).await?;
+            (inserted.end, Some(inserted.xid), confirmed)
+        } else {
+            (evaluated, None, true)
+        };
+        if evaluated > self.engine.visibility.visible() {
+            match self.engine.wait_visible(evaluated, &self.interrupt).await {
+                Err(Error::Cancelled) => confirmed = false,
+                other => other?,
+            }
+        }
+        Ok(Committed { lsn, timeline, xid, confirmed })
     }
 
     /// Rolls back: forgets the write set, releases locks, removes trees it created.
     pub fn rollback(self) {}
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if !self.created.is_empty() {
+            // What could not be removed is a file that nothing names; the log has the reason.
+            let _ = self.engine.remove_created(&self.created);
+        }
+    }
 }

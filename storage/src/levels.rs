@@ -1,0 +1,194 @@
+//! Which position reaches which level of durability, and the gate through which replication reports.
+//!
+//! Each remote level has an effective position: what is flushed here and held by the quorum, or just what is
+//! flushed here while no quorum is required. It never moves back.
+
+use crate::snapshot::Visibility;
+use crate::{Error, Interrupt, SyncLevel};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Notify;
+use wal::{Lsn, Positions, Watermark};
+
+/// How far the synchronous standbys are, as the quorum rule counts them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemoteProgress {
+    /// Synchronous standbys are named: the remote levels wait for the positions below. False makes every
+    /// remote level mean [`crate::SyncLevel::Local`].
+    pub required: bool,
+    /// The quorum has written the log up to here (exclusive).
+    pub written: Lsn,
+    /// The quorum has flushed the log up to here (exclusive).
+    pub flushed: Lsn,
+    /// The quorum has replayed the log up to here (exclusive).
+    pub applied: Lsn,
+}
+
+/// Where replication tells the commit pipeline of the quorum's progress; cloning shares it.
+#[derive(Clone, Debug)]
+pub struct CommitGate(pub(crate) Arc<Levels>);
+
+impl CommitGate {
+    /// Takes new positions. They only move forward; `required` may change either way, and a change to false
+    /// releases every commit that waited for standbys (the caller records that).
+    pub fn set_remote(&self, progress: RemoteProgress) {
+        {
+            let mut remote = self.0.remote.lock();
+            remote.required = progress.required;
+            remote.written = remote.written.max(progress.written);
+            remote.flushed = remote.flushed.max(progress.flushed);
+            remote.applied = remote.applied.max(progress.applied);
+        }
+        self.0.advance();
+    }
+
+    /// The last progress taken.
+    pub fn remote(&self) -> RemoteProgress {
+        *self.0.remote.lock()
+    }
+
+    /// The position up to which the quorum holds the log, or, while none is required, up to which it is flushed
+    /// here: what a standby with `plimsoll.standby_reads = confirmed` may show.
+    pub fn confirmed(&self) -> Lsn {
+        self.0.on.get()
+    }
+
+    /// The commits of before this start that are still undecided, as the range after which and up to which they
+    /// lie; None if there are none.
+    pub fn undecided(&self) -> Option<(Lsn, Lsn)> {
+        *self.0.undecided.lock()
+    }
+
+    /// Gives up waiting for the quorum to hold the commits of before this start
+    /// (plimsoll.unconfirmed_timeout): they become visible. Returns the range, for the ledger and the log line.
+    pub fn release_unconfirmed(&self) -> Option<(Lsn, Lsn)> {
+        self.0.decide()
+    }
+}
+
+/// The positions that levels wait for.
+#[derive(Debug)]
+pub(crate) struct Levels {
+    /// Absent on a standby until its promotion.
+    positions: OnceLock<Arc<Positions>>,
+    remote: Mutex<RemoteProgress>,
+    remote_write: Watermark,
+    on: Watermark,
+    remote_apply: Watermark,
+    visibility: Arc<Visibility>,
+    undecided: Mutex<Option<(Lsn, Lsn)>>,
+    is_undecided: AtomicBool,
+    decided: Notify,
+}
+
+impl Levels {
+    pub(crate) fn new(visibility: Arc<Visibility>, undecided: Option<(Lsn, Lsn)>) -> Arc<Self> {
+        Arc::new(Self {
+            positions: OnceLock::new(),
+            remote: Mutex::default(),
+            remote_write: Watermark::new(Lsn::INVALID),
+            on: Watermark::new(Lsn::INVALID),
+            remote_apply: Watermark::new(Lsn::INVALID),
+            visibility,
+            is_undecided: AtomicBool::new(undecided.is_some()),
+            undecided: Mutex::new(undecided),
+            decided: Notify::new(),
+        })
+    }
+
+    /// Follows this log from now on.
+    pub(crate) fn follow(&self, positions: Arc<Positions>) {
+        // A second log never comes: a node becomes a primary once in the life of a process.
+        let _ = self.positions.set(positions);
+        self.advance();
+    }
+
+    fn flushed(&self) -> Lsn {
+        self.positions.get().map_or(Lsn::INVALID, |positions| positions.flushed())
+    }
+
+    fn mark(&self, level: SyncLevel) -> Option<&Watermark> {
+        match level {
+            SyncLevel::Off | SyncLevel::Local => None,
+            SyncLevel::RemoteWrite => Some(&self.remote_write),
+            SyncLevel::On => Some(&self.on),
+            SyncLevel::RemoteApply => Some(&self.remote_apply),
+        }
+    }
+
+    /// Whether a commit that ends at `end` has reached `level`.
+    pub(crate) fn reached(&self, level: SyncLevel, end: Lsn) -> bool {
+        match self.mark(level) {
+            Some(mark) => mark.get() >= end,
+            None => level == SyncLevel::Off || self.flushed() >= end,
+        }
+    }
+
+    /// Takes in that the log was flushed further or the quorum has moved: wakes commits, and shows them.
+    pub(crate) fn advance(&self) {
+        let flushed = self.flushed();
+        let remote = *self.remote.lock();
+        let held = |position: Lsn| if remote.required { flushed.min(position) } else { flushed };
+        self.remote_write.advance(held(remote.written));
+        self.on.advance(held(remote.flushed));
+        self.remote_apply.advance(held(remote.applied));
+        self.visibility.settle(|level, end| self.reached(level, end));
+        if self.is_undecided.load(Ordering::Acquire) {
+            let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
+            if remote.required && remote.flushed >= last {
+                self.decide();
+            }
+        }
+    }
+
+    fn decide(&self) -> Option<(Lsn, Lsn)> {
+        let range = self.undecided.lock().take();
+        self.is_undecided.store(false, Ordering::Release);
+        self.decided.notify_waiters();
+        range
+    }
+
+    /// Waits while commits of before this start are undecided.
+    pub(crate) async fn wait_decided(&self, interrupt: &Interrupt) -> Result<(), Error> {
+        while self.is_undecided.load(Ordering::Acquire) {
+            let mut decided = std::pin::pin!(self.decided.notified());
+            decided.as_mut().enable();
+            if !self.is_undecided.load(Ordering::Acquire) {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Err(Error::Cancelled),
+                () = decided => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the quorum holds `end` at a remote level. False: cancelled.
+    pub(crate) async fn wait_remote(
+        &self,
+        level: SyncLevel,
+        end: Lsn,
+        interrupt: &Interrupt,
+    ) -> Result<bool, Error> {
+        let Some(mark) = self.mark(level) else { return Ok(true) };
+        if mark.get() >= end {
+            return Ok(true);
+        }
+        tokio::select! {
+            biased;
+            reached = mark.wait(end) => reached.map(|_| true).map_err(|_| Error::Shutdown),
+            () = interrupt.cancelled() => Ok(false),
+        }
+    }
+
+    /// Ends all waits.
+    pub(crate) fn close(&self) {
+        self.remote_write.stop();
+        self.on.stop();
+        self.remote_apply.stop();
+        self.visibility.close();
+    }
+}
