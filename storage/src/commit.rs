@@ -12,10 +12,10 @@
 //! happens under them, except where a transaction that has begun to apply meets a page that went away meanwhile: it
 //! cannot be sent back any more, so it reads that page there.
 
-use crate::flusher::{CommitLog, Flusher};
 use crate::levels::Levels;
 use crate::locks::LockSet;
-use crate::snapshot::{Insertion, Visibility, XidSet, contains};
+use crate::log::log_error;
+use crate::snapshot::{Insertion, Visibility};
 use crate::store::{Fault, NewVersion, Store, Writer};
 use crate::tree::{Prepared, Tree};
 use crate::write_set::WriteSet;
@@ -26,8 +26,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
-use wal::xact::{XactEnd, XactRecord};
-use wal::{EncodedRecord, Lsn, RelFile, Xid};
+use wal::codec::PutFields;
+use wal::record::BuildError;
+use wal::xact::{self, XactEnd, XactRecord};
+use wal::{EncodedRecord, Lsn, RecordBuilder, RelFile, Reservation, Rmgr, WalWriter, Xid};
 
 /// One transaction on its way into the log.
 pub(crate) struct Request {
@@ -39,17 +41,22 @@ pub(crate) struct Request {
     pub(crate) level: SyncLevel,
     /// For each of `writes.last_writes()`, in order.
     targets: Vec<(Tree, Prepared)>,
+    /// Space in the log for all of it.
+    reserved: Option<Reservation>,
     attempts: u32,
 }
 
 impl Request {
     pub(crate) fn new(writes: WriteSet, locks: LockSet, dropped: Vec<TreeId>, level: SyncLevel) -> Self {
-        Self { writes, locks, dropped, level, targets: Vec::new(), attempts: 0 }
+        Self { writes, locks, dropped, level, targets: Vec::new(), reserved: None, attempts: 0 }
     }
 
-    /// Brings the leaves of all writes into the pool and holds them there.
-    async fn prepare(&mut self, store: &Store) -> Result<(), Error> {
+    /// Brings the leaves of all writes into the pool and holds them there, and has space in the log promised.
+    async fn prepare(&mut self, store: &Store, log: &WalWriter) -> Result<(), Error> {
         self.attempts += 1;
+        if self.reserved.is_none() {
+            self.reserved = Some(reserve(log, &self.writes).await?);
+        }
         if self.attempts > IN_PLACE_AFTER {
             return Ok(());
         }
@@ -70,6 +77,22 @@ impl Request {
     }
 }
 
+/// Promises space in the log for a write set, with page images for the leaves of a small one.
+async fn reserve(log: &WalWriter, writes: &WriteSet) -> Result<Reservation, Error> {
+    let images = writes.mark().min(IMAGES_RESERVED) * crate::page::PAGE_SIZE;
+    let bytes = (writes.bytes() + images + RECORD_BYTES) as u64;
+    if let Some(reserved) = log.try_reserve(bytes) {
+        return Ok(reserved);
+    }
+    let log = log.clone();
+    let reserved = tokio::task::spawn_blocking(move || log.reserve(bytes)).await;
+    reserved.map_err(|_| Error::Shutdown)?.map_err(log_error)
+}
+
+/// Page images that a transaction reserves space for.
+const IMAGES_RESERVED: usize = 64;
+/// More than a commit record takes.
+const RECORD_BYTES: usize = 4096;
 /// After so many times sent back for want of a page, a transaction loads it under the lock.
 const IN_PLACE_AFTER: u32 = 4;
 /// How often a committer looks whether the lock is free before it queues.
@@ -103,6 +126,7 @@ struct Done {
 struct Committer {
     next_xid: Xid,
     record: EncodedRecord,
+    payload: Vec<u8>,
     insertions: Vec<Insertion>,
     done: Vec<Done>,
     /// xids that have versions in pages, and whose abort record is still to be written.
@@ -121,7 +145,7 @@ const CONFIRMED_STEP_BYTES: u64 = 64 << 10;
 /// Everything between a write set and an acknowledged commit.
 pub(crate) struct Pipeline {
     store: Store,
-    log: Arc<dyn CommitLog>,
+    log: WalWriter,
     clock: Arc<dyn Clock>,
     committer: Mutex<Committer>,
     queue: Mutex<VecDeque<Follower>>,
@@ -129,8 +153,6 @@ pub(crate) struct Pipeline {
     next_xid: AtomicU64,
     pub(crate) visibility: Arc<Visibility>,
     pub(crate) levels: Arc<Levels>,
-    pub(crate) flusher: Flusher,
-    aborted: Mutex<XidSet>,
     fence: Mutex<Option<Arc<str>>>,
     is_fenced: AtomicBool,
     closed: AtomicBool,
@@ -139,23 +161,21 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     pub(crate) fn new(
         store: Store,
-        log: Arc<dyn CommitLog>,
+        log: WalWriter,
         clock: Arc<dyn Clock>,
         (visibility, levels): (Arc<Visibility>, Arc<Levels>),
         next_xid: Xid,
-        aborted: XidSet,
-        flush_delay: std::time::Duration,
-    ) -> Result<Self, Error> {
-        let flusher = Flusher::start(Arc::clone(&log), Arc::clone(&levels), flush_delay)?;
+    ) -> Self {
         let committer = Committer {
             next_xid,
             record: EncodedRecord::default(),
+            payload: Vec::new(),
             insertions: Vec::new(),
             done: Vec::new(),
             unlogged_aborts: Vec::new(),
             confirmed_logged: Lsn::INVALID,
         };
-        Ok(Self {
+        Self {
             store,
             log,
             clock,
@@ -165,12 +185,10 @@ impl Pipeline {
             next_xid: AtomicU64::new(next_xid.get()),
             visibility,
             levels,
-            flusher,
-            aborted: Mutex::new(aborted),
             fence: Mutex::new(None),
             is_fenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-        })
+        }
     }
 
     /// The next xid to be given out.
@@ -179,41 +197,32 @@ impl Pipeline {
     }
 
     /// The log.
-    pub(crate) fn log(&self) -> &Arc<dyn CommitLog> {
+    pub(crate) fn log(&self) -> &WalWriter {
         &self.log
     }
 
-    /// The aborted xids that may still have versions in pages.
-    pub(crate) fn aborted(&self) -> XidSet {
-        self.aborted.lock().clone()
-    }
-
-    /// Puts a transaction into the log and waits until its level is reached. `confirmed` is false in the answer
-    /// if `interrupt` ended the wait.
-    pub(crate) async fn commit(
-        &self,
-        request: Request,
-        interrupt: &Interrupt,
-    ) -> Result<(Insertion, bool), Error> {
+    /// Puts a transaction into the log. Its versions are in the pages then, and its locks have passed on.
+    pub(crate) async fn insert(&self, request: Request) -> Result<Insertion, Error> {
         let mut request = Box::new(request);
-        let insertion = loop {
-            request.prepare(&self.store).await?;
+        loop {
+            request.prepare(&self.store, &self.log).await?;
             match self.submit(request).await {
-                Ok(insertion) => break insertion,
+                Ok(insertion) => return Ok(insertion),
                 Err(Refused::Again(back)) => request = back,
                 Err(Refused::Failed(error)) => return Err(error),
             }
-        };
-        let confirmed = self.wait(insertion, interrupt).await?;
-        Ok((insertion, confirmed))
+        }
     }
 
-    async fn wait(&self, insertion: Insertion, interrupt: &Interrupt) -> Result<bool, Error> {
-        if insertion.level == SyncLevel::Off {
+    /// Waits until the level of a commit is reached. False: `interrupt` ended the wait.
+    pub(crate) async fn wait(&self, commit: Insertion, interrupt: &Interrupt) -> Result<bool, Error> {
+        if commit.level == SyncLevel::Off {
+            self.log.request_background_flush();
             return Ok(true);
         }
-        self.flusher.flush(insertion.end).await?;
-        self.levels.wait_remote(insertion.level, insertion.end, interrupt).await
+        self.log.flush_async(commit.end).await.map_err(log_error)?;
+        self.levels.advance();
+        self.levels.wait_remote(commit.level, commit.end, interrupt).await
     }
 
     async fn submit(&self, request: Box<Request>) -> Outcome {
@@ -300,20 +309,12 @@ impl Pipeline {
             }
         }
         self.note_confirmed(committer, &mut writer);
-        let end = XactEnd {
-            time: self.clock.now(),
-            dropped: request.dropped.iter().map(|tree| tree.file()).collect(),
-            ..XactEnd::default()
-        };
-        let logged = XactRecord::Commit(end)
-            .encode_into(xid.low(), &mut committer.record)
-            .map_err(|error| Error::Log(error.to_string().into()))
-            .and_then(|()| self.log.insert(&mut committer.record));
+        let logged = self.log_outcome(committer, true, xid, &request.dropped);
         drop(writer);
         match logged {
             Ok(logged) => {
                 self.give_out(committer, xid);
-                let insertion = Insertion { end: logged.end, xid, level: request.level };
+                let insertion = Insertion { end: logged, xid, level: request.level };
                 committer.insertions.push(insertion);
                 (Ok(insertion), Some(request))
             }
@@ -333,48 +334,75 @@ impl Pipeline {
     fn doom(&self, committer: &mut Committer, xid: Xid) {
         self.give_out(committer, xid);
         committer.unlogged_aborts.push(xid);
-        self.add_aborted(xid);
-    }
-
-    /// Lets nobody see versions of `xid`.
-    pub(crate) fn add_aborted(&self, xid: Xid) {
-        let mut aborted = self.aborted.lock();
-        if !contains(&aborted, xid) {
-            let mut all: Vec<Xid> = aborted.iter().flat_map(|set| set.iter().copied()).collect();
-            all.push(xid);
-            all.sort_unstable();
-            *aborted = Some(all.into());
-            self.visibility.set_excluded(aborted.clone());
-        }
+        self.visibility.exclude(xid);
     }
 
     /// Writes the abort records that are owed, before anything else goes into the log.
     fn log_aborts(&self, committer: &mut Committer, writer: &mut Writer<'_>) -> Result<(), Error> {
         while let Some(xid) = committer.unlogged_aborts.last().copied() {
-            self.log_abort(&mut committer.record, xid, &[])?;
-            self.put_aborted(writer);
+            self.log_outcome(committer, false, xid, &[])?;
+            self.put_aborted(writer)?;
             committer.unlogged_aborts.pop();
         }
         Ok(())
     }
 
-    fn log_abort(&self, record: &mut EncodedRecord, xid: Xid, dropped: &[RelFile]) -> Result<Lsn, Error> {
-        let end = XactEnd { time: self.clock.now(), dropped: dropped.to_vec(), ..XactEnd::default() };
-        XactRecord::Abort(end)
-            .encode_into(xid.low(), record)
-            .map_err(|error| Error::Log(error.to_string().into()))?;
-        self.log.insert(record).map(|logged| logged.end)
+    /// Appends a commit or abort record; returns its end.
+    fn log_outcome(
+        &self,
+        committer: &mut Committer,
+        commit: bool,
+        xid: Xid,
+        dropped: &[TreeId],
+    ) -> Result<Lsn, Error> {
+        let Committer { record, payload, .. } = committer;
+        let time = self.clock.now();
+        let info = if dropped.is_empty() {
+            // xl_xact_commit and xl_xact_abort without parts: just the time.
+            payload.clear();
+            payload.put_i64(time.micros());
+            if commit { xact::COMMIT } else { xact::ABORT }
+        } else {
+            let dropped: Vec<RelFile> = dropped.iter().map(|tree| tree.file()).collect();
+            let end = XactEnd { time, dropped, ..XactEnd::default() };
+            let outcome = if commit { XactRecord::Commit(end) } else { XactRecord::Abort(end) };
+            *payload = outcome.payload();
+            outcome.info()
+        };
+        RecordBuilder::new(Rmgr::XACT, info, xid.low())
+            .main_data(payload)
+            .encode_into(record)
+            .map_err(|error: BuildError| Error::Log(error.to_string().into()))?;
+        self.log.insert(record).map(|inserted| inserted.end).map_err(log_error)
     }
 
-    /// Writes the set of aborted xids to the state page.
-    fn put_aborted(&self, writer: &mut Writer<'_>) {
-        let aborted = self.aborted.lock().clone();
-        let bytes: Vec<u8> =
-            aborted.iter().flat_map(|set| set.iter()).flat_map(|xid| xid.get().to_le_bytes()).collect();
+    /// Writes the set of aborted xids to the state page, so that it outlives the log that tells of them.
+    fn put_aborted(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
+        let aborted = self.visibility.excluded();
+        let bytes: Vec<u8> = aborted.iter().flat_map(|xid| xid.get().to_le_bytes()).collect();
         writer.allow_io(true);
-        // The checkpoint writes it again; until then recovery finds the abort records themselves.
-        let _ = writer.put_state(STATE_ABORTED, &bytes);
+        let put = writer.put_state(STATE_ABORTED, &bytes);
         writer.allow_io(false);
+        put.map_err(into_error)
+    }
+
+    /// Logs the abort of `xids`, which recovery found without an outcome, and lets nobody see their versions.
+    pub(crate) fn abort_leftovers(&self, xids: &[Xid]) -> Result<(), Error> {
+        let mut committer = self.committer.lock();
+        for xid in xids {
+            self.visibility.exclude(*xid);
+            committer.unlogged_aborts.push(*xid);
+        }
+        let mut writer = self.store.writer();
+        self.log_aborts(&mut committer, &mut writer)
+    }
+
+    /// Forgets aborted xids whose versions are gone from all pages.
+    pub(crate) fn forget_aborted(&self, swept: &[Xid]) -> Result<(), Error> {
+        let _committer = self.committer.lock();
+        let mut writer = self.store.writer();
+        self.visibility.include(swept);
+        self.put_aborted(&mut writer)
     }
 
     /// Lets the confirmed position ride along, if it has moved enough to be worth its bytes.
@@ -387,16 +415,23 @@ impl Pipeline {
         }
     }
 
-    /// Logs the abort of a transaction that had created trees, which go with it.
-    pub(crate) fn abort_created(&self, created: &[TreeId]) -> Result<Lsn, Error> {
-        let files: Vec<RelFile> = created.iter().map(|tree| tree.file()).collect();
+    /// Writes the confirmed position to the state page now.
+    pub(crate) fn put_confirmed(&self, confirmed: Lsn) -> Result<(), Error> {
+        let _committer = self.committer.lock();
+        let mut writer = self.store.writer();
+        writer.allow_io(true);
+        let put = writer.put_state(STATE_CONFIRMED, &confirmed.get().to_le_bytes());
+        writer.allow_io(false);
+        put.map_err(into_error)
+    }
+
+    /// Logs the abort of a transaction that had created trees, which go with it. Returns where.
+    pub(crate) fn abort_created(&self, created: &[TreeId]) -> Result<Insertion, Error> {
         let mut committer = self.committer.lock();
-        let writer = self.store.writer();
         let xid = committer.next_xid;
-        let end = self.log_abort(&mut committer.record, xid, &files)?;
+        let end = self.log_outcome(&mut committer, false, xid, created)?;
         self.give_out(&mut committer, xid);
-        drop(writer);
-        Ok(end)
+        Ok(Insertion { end, xid, level: SyncLevel::Local })
     }
 
     /// Runs `work` while no transaction is inside the log: redo points are taken here.
@@ -426,16 +461,18 @@ impl Pipeline {
         drop(self.committer.lock());
     }
 
-    /// Refuses commits from now on, and ends all waits once `finish` is called.
+    /// Refuses commits from now on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         drop(self.committer.lock());
     }
+}
 
-    /// Ends the flusher and all waits.
-    pub(crate) fn finish(&self) {
-        self.flusher.stop();
-        self.levels.close();
+/// A fault that nothing can be done about any more.
+pub(crate) fn into_error(fault: Fault) -> Error {
+    match fault {
+        Fault::Failed(error) => error,
+        Fault::Miss(_) | Fault::NeedFrames => Error::PoolExhausted,
     }
 }
 
@@ -460,7 +497,8 @@ fn apply(writer: &mut Writer<'_>, request: &mut Request) -> Applied {
         if dropped.contains(&write.tree) {
             continue;
         }
-        let version = NewVersion { cid: write.command.0, value: write.value.as_deref() };
+        // Commands matter only while a transaction is open, and this one is over: 0 takes no bytes in the log.
+        let version = NewVersion { cid: 0, value: write.value.as_deref() };
         let mut result = writer.insert_version(tree, prepared, &write.key, version);
         if matches!(result, Err(Fault::Miss(_) | Fault::NeedFrames)) && (written || in_place) {
             writer.allow_io(true);
@@ -469,7 +507,7 @@ fn apply(writer: &mut Writer<'_>, request: &mut Request) -> Applied {
         match result {
             Ok(()) => written = true,
             Err(Fault::Failed(error)) if written => outcome = Applied::Part(error),
-            Err(fault) if written => outcome = Applied::Part(fault.into_error()),
+            Err(fault) if written => outcome = Applied::Part(into_error(fault)),
             Err(fault) => outcome = Applied::Nothing(fault),
         }
         if !matches!(outcome, Applied::All) {
@@ -479,6 +517,3 @@ fn apply(writer: &mut Writer<'_>, request: &mut Request) -> Applied {
     writer.allow_io(false);
     outcome
 }
-
-#[cfg(test)]
-mod tests {}

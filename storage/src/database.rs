@@ -1,18 +1,48 @@
 //! The facade: a data directory as one object.
 
+use crate::engine::Engine;
+use crate::log::log_error;
+use crate::store::Store;
 use crate::{
     CheckpointInfo, CheckpointKind, CommitGate, CreateOptions, DatabaseOptions, Error, Interrupt, Isolation,
-    RedoEnd, StandbyRedo, StartMode, Transaction, TreeId,
+    RedoEnd, StandbyRedo, StartMode, Transaction, TreeId, WalRetention, backup, checkpointer, create, open,
+    promote,
 };
 use host::{Host, Timestamp};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use wal::{Lsn, SystemId, TimelineId, Xid};
+use wal::control::ControlFile;
+use wal::history::BranchId;
+use wal::{Lsn, Positions, SystemId, TimelineId, WalWriter, Xid};
 
 /// An open database; cloning shares it. The last clone to go leaves the directory as after a crash, unless
 /// [`Database::shutdown`] came first.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), storage::Error> {
+/// use storage::*;
+/// let host = host::Host::real();
+/// let dir = std::path::Path::new("data");
+/// Database::create(&host, dir, &CreateOptions::default())?;
+/// let Opened::Primary { db, .. } = Database::open(&host, DatabaseOptions::new(dir), StartMode::Primary)? else {
+///     return Ok(());
+/// };
+/// let mut write = db.begin(Isolation::ReadCommitted);
+/// let tree = write.create_tree(5).await?;
+/// write.begin_statement().await?;
+/// write.lock(tree, b"key", LockMode::Exclusive, LockWait::Forever).await?;
+/// write.put(tree, &b"key"[..], &b"value"[..])?;
+/// write.commit(SyncLevel::Local).await?;
+/// let mut read = db.begin(Isolation::RepeatableRead);
+/// read.begin_statement().await?;
+/// assert_eq!(read.get(tree, b"key").await?.as_deref(), Some(&b"value"[..]));
+/// db.shutdown().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
-pub struct Database {}
+pub struct Database(pub(crate) Arc<Engine>);
 
 /// What [`Database::open`] gives.
 #[derive(Debug)]
@@ -107,21 +137,20 @@ pub struct Promoted {
     /// Where it forks off.
     pub switch_at: Lsn,
     /// The branch id in its history file.
-    pub branch: u64,
+    pub branch: BranchId,
 }
 
 impl Database {
     /// Lays out a new database in `dir`, which must be missing or empty: folders, PG_VERSION files, control
     /// file, first log segment with a shutdown checkpoint. Durable when it returns.
     pub fn create(host: &Host, dir: &Path, options: &CreateOptions) -> Result<SystemId, Error> {
-        let _ = (host, dir, options);
-        Err(Error::WrongState("the engine is not assembled"))
+        create::create(host, dir, options)
     }
 
-    /// Opens the data directory, alone (a lock on plimsoll/lock keeps a second server out). Recovery runs inside.
+    /// Opens the data directory, alone (a lock on plimsoll/lock keeps a second server out). A primary's recovery
+    /// runs inside. A checkpoint is due afterwards if recovery was needed.
     pub fn open(host: &Host, options: DatabaseOptions, mode: StartMode) -> Result<Opened, Error> {
-        let _ = (host, options, mode);
-        Err(Error::WrongState("the engine is not assembled"))
+        open::open(host, options, mode)
     }
 
     /// Begins a transaction of a session without a past.
@@ -129,144 +158,268 @@ impl Database {
         self.begin_after(isolation, Lsn::INVALID, Interrupt::new())
     }
 
-    /// Begins a transaction whose snapshots are at least `after` (the session's own last commit, or a client's
-    /// token that this node has reached) and whose waits `interrupt` ends.
+    /// Begins a transaction whose snapshots are at least `after` (the session's own last confirmed commit, or a
+    /// client's token that this node has reached) and whose waits `interrupt` ends.
     pub fn begin_after(&self, isolation: Isolation, after: Lsn, interrupt: Interrupt) -> Transaction {
-        let _ = (isolation, after, interrupt);
-        Transaction {}
+        Transaction::new(Arc::clone(&self.0), isolation, after, interrupt)
     }
 
     /// Waits until every commit up to `lsn` is visible: what a result that evaluated them waits for before it
-    /// leaves.
+    /// leaves. On a standby: until it is replayed.
     pub async fn wait_visible(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
-        let _ = (lsn, interrupt);
-        Err(Error::WrongState("the engine is not assembled"))
+        self.0.wait_visible(lsn, interrupt).await
+    }
+
+    /// Waits until the log is replayed up to `lsn` (WAIT FOR LSN on a standby; on a primary until it is visible).
+    pub async fn wait_replayed(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
+        if !self.is_in_recovery() {
+            return self.wait_visible(lsn, interrupt).await;
+        }
+        tokio::select! {
+            biased;
+            reached = self.0.recovery.replayed.wait(lsn) => reached.map(drop).map_err(|_| Error::Shutdown),
+            () = interrupt.cancelled() => Err(Error::Cancelled),
+        }
     }
 
     /// The position up to which snapshots see: on a primary just before the oldest commit whose level is not
     /// reached, on a standby the last commit replayed.
     pub fn visible(&self) -> Lsn {
-        Lsn::INVALID
+        self.0.visibility.visible()
     }
 
     /// The end of the last record replayed; INVALID on a server that never was in recovery.
     pub fn replayed(&self) -> Lsn {
-        Lsn::INVALID
+        self.0.recovery.replayed.get()
     }
 
     /// The time in the last commit record replayed.
     pub fn last_replayed_commit(&self) -> Option<Timestamp> {
-        None
+        self.0.recovery.last_commit()
     }
 
     /// Where replication feeds the quorum's progress.
     pub fn commit_gate(&self) -> &CommitGate {
-        unreachable!("the engine is not assembled")
+        &self.0.gate
+    }
+
+    /// The log, to stream from and to look at; None on a standby.
+    pub fn wal(&self) -> Option<&WalWriter> {
+        self.0.wal().ok()
+    }
+
+    /// The log's positions; None on a standby, where the receiver has them.
+    pub fn positions(&self) -> Option<Arc<Positions>> {
+        self.0.wal().ok().map(WalWriter::positions)
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        self.0.dir()
+    }
+
+    /// The machine that it runs on.
+    pub fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// The options that it was opened with.
+    pub fn options(&self) -> &DatabaseOptions {
+        &self.0.options
+    }
+
+    /// The control file as it was written last.
+    pub fn control(&self) -> ControlFile {
+        self.0.control.lock().clone()
+    }
+
+    /// The tree side, for tools and statistics.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// The timeline that log is written on, or replayed from.
     pub fn timeline(&self) -> TimelineId {
-        TimelineId::FIRST
+        self.0.timeline()
     }
 
     /// The cluster's number.
     pub fn system_id(&self) -> SystemId {
-        SystemId::new(0)
+        self.0.control.lock().system_id
     }
 
     /// Whether it is a standby (or was not yet promoted).
     pub fn is_in_recovery(&self) -> bool {
-        false
+        self.0.is_in_recovery()
     }
 
     /// Whether reads may begin: always on a primary; on a standby once past the backup's end and minRecoveryPoint.
     pub fn is_consistent(&self) -> bool {
-        true
+        self.0.recovery.is_consistent()
     }
 
     /// Waits for [`Database::is_consistent`].
-    pub async fn wait_consistent(&self) {}
+    pub async fn wait_consistent(&self) {
+        self.0.wait_consistent().await;
+    }
 
     /// The next transaction id to be given out.
     pub fn next_xid(&self) -> Xid {
-        Xid::FIRST_NORMAL
+        match self.0.pipeline() {
+            Ok(pipeline) => pipeline.next_xid(),
+            Err(_) => Xid::new(self.0.recovery.next_xid.load(Ordering::Acquire)),
+        }
     }
 
-    /// Every snapshot older than this xid is gone, here and on the standbys that gave feedback.
+    /// Every snapshot, here and on standbys that gave feedback, sees all xids below this one.
     pub fn horizon(&self) -> Xid {
-        Xid::FIRST_NORMAL
+        self.0.visibility.horizon()
+    }
+
+    /// The next xid of the oldest snapshot that lives; what a standby reports as feedback.
+    pub fn oldest_snapshot(&self) -> Option<Xid> {
+        self.0.visibility.oldest_snapshot()
     }
 
     /// Standbys' oldest snapshot (hot_standby_feedback); None when no standby asks.
     pub fn set_feedback_horizon(&self, xid: Option<Xid>) {
-        let _ = xid;
+        self.0.visibility.set_feedback(xid);
     }
 
-    /// A new relation file number, unused and durable as used before the next is given out.
+    /// Says from now on which log must be kept besides what recovery needs.
+    pub fn set_retention(&self, retention: Arc<dyn WalRetention>) {
+        *self.0.retention.write() = retention;
+    }
+
+    /// Switches full_page_writes.
+    pub fn set_full_page_writes(&self, on: bool) {
+        self.0.full_page_writes.store(on, Ordering::Release);
+        let backups = self.0.backups.lock();
+        self.0.store.set_full_page_writes(on || *backups > 0);
+    }
+
+    /// A new relation file number, unused and durable as used before the log that uses it.
     pub fn allocate_number(&self) -> Result<u32, Error> {
-        Err(Error::WrongState("the engine is not assembled"))
+        self.0.allocate_number()
     }
 
-    /// Creates the folder of a new database.
-    pub fn create_database_folder(&self, database: u32) -> Result<(), Error> {
-        let _ = database;
-        Err(Error::WrongState("the engine is not assembled"))
+    /// The next relation file number that would be given out.
+    pub fn next_number(&self) -> u32 {
+        self.0.numbers.lock().next
     }
 
     /// The bytes of a tree's file.
     pub fn tree_size_bytes(&self, tree: TreeId) -> Result<u64, Error> {
-        let _ = tree;
-        Err(Error::WrongState("the engine is not assembled"))
+        Ok(u64::from(self.0.store.tree(tree)?.page_count()) * crate::page::PAGE_SIZE as u64)
     }
 
-    /// Writes a checkpoint (on a standby a restartpoint).
+    /// Writes a checkpoint (on a standby a restartpoint, after which the receiver may remove log from before its
+    /// redo point). One runs at a time; a paced one hurries when another is asked for.
     pub async fn checkpoint(&self, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
-        let _ = kind;
-        Err(Error::WrongState("the engine is not assembled"))
+        let paced = matches!(kind, CheckpointKind::Paced(_));
+        if !paced {
+            self.0.hurry.store(true, Ordering::Release);
+        }
+        let _only = self.0.checkpointing.lock().await;
+        self.0.hurry.store(false, Ordering::Release);
+        let engine = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || checkpointer::run(&engine, kind)).await.map_err(|_| Error::Shutdown)?
     }
 
-    /// Begins an online backup: forces page images, then a checkpoint. Many may run at once.
-    pub async fn start_backup(&self, label: &str, fast: bool) -> Result<BackupStart, Error> {
-        let _ = (label, fast);
-        Err(Error::WrongState("the engine is not assembled"))
+    /// Begins an online backup: forces page images, then a checkpoint, paced over `spread` unless that is zero. Many
+    /// may run at once. Each ends by [`Database::stop_backup`] or [`Database::abort_backup`].
+    pub async fn start_backup(&self, label: &str, spread: Duration) -> Result<BackupStart, Error> {
+        backup::force_images(&self.0);
+        let kind =
+            if spread.is_zero() { CheckpointKind::Immediate } else { CheckpointKind::Paced(spread) };
+        match self.checkpoint(kind).await {
+            Ok(_) => Ok(backup::begin(&self.0, label)),
+            Err(error) => {
+                backup::release_images(&self.0);
+                Err(error)
+            }
+        }
     }
 
     /// Ends an online backup: on a primary with a backup-end record and a segment switch.
     pub async fn stop_backup(&self, backup: BackupStart) -> Result<BackupEnd, Error> {
-        let _ = backup;
-        Err(Error::WrongState("the engine is not assembled"))
+        backup::release_images(&self.0);
+        if backup.on_standby {
+            return backup::end_on_standby(&self.0, &backup);
+        }
+        let engine = Arc::clone(&self.0);
+        let end = tokio::task::spawn_blocking(move || backup::end_on_primary(&engine, &backup));
+        end.await.map_err(|_| Error::Shutdown)?
     }
 
     /// Gives up an online backup.
     pub fn abort_backup(&self, backup: BackupStart) {
-        let _ = backup;
+        drop(backup);
+        backup::release_images(&self.0);
     }
 
-    /// One tick of the wal writer: flushes what level-off commits left behind. The server calls it every
-    /// `wal_writer_delay`.
+    /// One tick of housekeeping, every `wal_writer_delay` or so: flushes what level-off commits left behind, and
+    /// removes the files of dropped trees that nobody can need any more. Does I/O.
     pub fn wal_writer_tick(&self) -> Result<Lsn, Error> {
-        Err(Error::WrongState("the engine is not assembled"))
+        let flushed = match self.0.wal() {
+            Ok(wal) => {
+                let flushed = wal.flush_background().map_err(log_error)?;
+                self.0.levels.advance();
+                flushed
+            }
+            Err(_) => self.replayed(),
+        };
+        self.0.remove_dropped()?;
+        Ok(flushed)
     }
 
-    /// One paced step of the background sweep: removes dead versions and those of aborted transactions.
+    /// Removes the versions of aborted transactions from all trees, so that their xids need not be kept. Does
+    /// nothing while there are none.
     pub async fn sweep(&self) -> Result<(), Error> {
-        Err(Error::WrongState("the engine is not assembled"))
+        let aborted: Vec<Xid> = self.0.visibility.excluded().iter().collect();
+        if aborted.is_empty() || self.is_in_recovery() {
+            return Ok(());
+        }
+        let engine = Arc::clone(&self.0);
+        let swept = tokio::task::spawn_blocking(move || {
+            engine.store.remove_versions(&aborted)?;
+            engine.pipeline()?.forget_aborted(&aborted)
+        });
+        swept.await.map_err(|_| Error::Shutdown)?
     }
 
     /// Turns a standby whose redo has ended for a promotion into a primary: history file, end-of-recovery
     /// record on the new timeline; takes writes when it returns. A checkpoint is due afterwards.
     pub async fn promote(&self, end: RedoEnd, options: PromoteOptions) -> Result<Promoted, Error> {
-        let _ = (end, options);
-        Err(Error::WrongState("the engine is not assembled"))
+        let RedoEnd::Promote { at, timeline } = end else {
+            return Err(Error::WrongState("redo did not end for a promotion"));
+        };
+        let _only = self.0.checkpointing.lock().await;
+        let engine = Arc::clone(&self.0);
+        let promoted = tokio::task::spawn_blocking(move || promote::promote(&engine, at, timeline, &options));
+        promoted.await.map_err(|_| Error::Shutdown)?
     }
 
     /// Refuses new commits from now on, with this reason (a descendant branch was seen).
     pub fn fence(&self, reason: &str) {
-        let _ = reason;
+        if let Ok(pipeline) = self.0.pipeline() {
+            pipeline.fence(reason);
+        }
     }
 
-    /// Stops: waits fail with [`Error::Shutdown`], then the shutdown checkpoint (a restartpoint on a standby).
+    /// Stops: new statements and commits fail with [`Error::Shutdown`], then comes the shutdown checkpoint (a restartpoint
+    /// on a standby, whose redo must have ended). The log can still be read and streamed until the last clone goes.
     pub async fn shutdown(&self) -> Result<CheckpointInfo, Error> {
-        Err(Error::WrongState("the engine is not assembled"))
+        self.0.closed.store(true, Ordering::Release);
+        if let Ok(pipeline) = self.0.pipeline() {
+            pipeline.close();
+            // Proves for the next start that nothing was left in doubt, or how far it was not.
+            let confirmed = pipeline.visibility.decided_up_to().unwrap_or(Lsn::MAX);
+            pipeline.put_confirmed(confirmed)?;
+        }
+        let done = self.checkpoint(CheckpointKind::Shutdown).await;
+        self.0.levels.close();
+        self.0.recovery.replayed.stop();
+        done
     }
 }

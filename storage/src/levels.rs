@@ -83,7 +83,7 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    pub(crate) fn new(visibility: Arc<Visibility>, undecided: Option<(Lsn, Lsn)>) -> Arc<Self> {
+    pub(crate) fn new(visibility: Arc<Visibility>) -> Arc<Self> {
         Arc::new(Self {
             positions: OnceLock::new(),
             remote: Mutex::default(),
@@ -91,8 +91,8 @@ impl Levels {
             on: Watermark::new(Lsn::INVALID),
             remote_apply: Watermark::new(Lsn::INVALID),
             visibility,
-            is_undecided: AtomicBool::new(undecided.is_some()),
-            undecided: Mutex::new(undecided),
+            is_undecided: AtomicBool::new(false),
+            undecided: Mutex::new(None),
             decided: Notify::new(),
         })
     }
@@ -106,6 +106,11 @@ impl Levels {
 
     fn flushed(&self) -> Lsn {
         self.positions.get().map_or(Lsn::INVALID, |positions| positions.flushed())
+    }
+
+    /// What the quorum holds of what is flushed here; None while no quorum is required.
+    pub(crate) fn quorum_confirmed(&self) -> Option<Lsn> {
+        self.remote.lock().required.then(|| self.on.get())
     }
 
     fn mark(&self, level: SyncLevel) -> Option<&Watermark> {
@@ -140,6 +145,12 @@ impl Levels {
                 self.decide();
             }
         }
+    }
+
+    /// Commits in this range, from before this start, are undecided: nobody reads until they are decided.
+    pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn) {
+        *self.undecided.lock() = Some((after, upto));
+        self.is_undecided.store(true, Ordering::Release);
     }
 
     fn decide(&self) -> Option<(Lsn, Lsn)> {

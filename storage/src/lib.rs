@@ -17,17 +17,28 @@
 //! pool        fixed-size buffer pool over relation files
 //! ```
 
+mod backup;
+mod checkpointer;
 mod commit;
+mod create;
 mod database;
+mod engine;
 mod error;
 mod interrupt;
+mod label;
+mod levels;
 mod locks;
+mod log;
+mod open;
 mod options;
 pub mod page;
 pub mod pool;
+mod promote;
 pub mod records;
 mod redo;
 pub mod relation;
+mod replay;
+mod scan;
 mod snapshot;
 mod standby;
 pub mod state;
@@ -39,15 +50,17 @@ pub mod tree;
 mod write_set;
 mod writer;
 
-pub use commit::{CommitGate, RemoteProgress};
 pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport};
+pub use engine::WalRetention;
 pub use error::{Corruption, Error};
 pub use interrupt::Interrupt;
+pub use levels::{CommitGate, RemoteProgress};
 pub use options::{
     CheckpointInfo, CheckpointKind, Committed, CreateOptions, DatabaseOptions, Direction, ImageCompression,
     Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryProgress, ServerParameters,
     StartMode, SyncLevel, TableLockMode, TreeId,
 };
 pub use records::EngineDescriber;
+pub use scan::Scan;
 pub use standby::{Feed, RedoEnd, StandbyRedo, WalFeed};
-pub use transaction::{Savepoint, Scan, Transaction};
+pub use transaction::{Savepoint, Transaction};

@@ -296,6 +296,10 @@ pub struct DatabaseOptions {
     pub sync_required: bool,
     /// The settings that standbys must match; a change against the control file is logged.
     pub parameters: ServerParameters,
+    /// Whether writes are made durable at all (fsync); false only for what can be made again.
+    pub fsync: bool,
+    /// Whether the log has its own threads; without them whoever commits flushes.
+    pub background: bool,
     /// Hears of recovery's progress.
     pub progress: Option<ProgressFn>,
 }
@@ -316,6 +320,8 @@ impl DatabaseOptions {
             min_wal_size_bytes: 80 << 20,
             sync_required: false,
             parameters: ServerParameters::default(),
+            fsync: true,
+            background: true,
             progress: None,
         }
     }
@@ -373,6 +379,8 @@ pub struct CheckpointInfo {
     pub segments: (u32, u32, u32),
     /// Bytes of log since the redo point before.
     pub distance_bytes: u64,
+    /// Nothing was to be done: the positions are those of the checkpoint before.
+    pub skipped: bool,
 }
 
 impl From<TreeId> for RelFile {

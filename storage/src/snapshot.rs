@@ -11,8 +11,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use wal::{Lsn, Watermark, Xid};
 
-/// A set of xids, sorted; None when empty.
-pub(crate) type XidSet = Option<Arc<[Xid]>>;
+/// A small set of xids, shared; costs nothing when empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct XidSet(Option<Arc<[Xid]>>);
+
+impl XidSet {
+    /// Whether `xid` is inside.
+    pub(crate) fn contains(&self, xid: Xid) -> bool {
+        self.0.as_ref().is_some_and(|set| set.binary_search(&xid).is_ok())
+    }
+    /// All, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Xid> {
+        self.0.iter().flat_map(|set| set.iter().copied())
+    }
+}
+
+impl FromIterator<Xid> for XidSet {
+    fn from_iter<I: IntoIterator<Item = Xid>>(xids: I) -> Self {
+        let mut all: Vec<Xid> = xids.into_iter().collect();
+        all.sort_unstable();
+        all.dedup();
+        Self((!all.is_empty()).then(|| all.into()))
+    }
+}
 
 /// What one statement or transaction sees: a prefix of the commit order.
 #[derive(Clone, Debug)]
@@ -28,20 +49,8 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Whether a version written by `xid` is inside.
     pub(crate) fn sees(&self, xid: Xid) -> bool {
-        xid < self.next_xid && !contains(&self.excluded, xid)
+        xid < self.next_xid && !self.excluded.contains(xid)
     }
-}
-
-pub(crate) fn contains(set: &XidSet, xid: Xid) -> bool {
-    set.as_ref().is_some_and(|set| set.binary_search(&xid).is_ok())
-}
-
-/// What pruning may remove: a version is dead if one above it, not aborted, has an xid below `before`, or if it
-/// is aborted itself.
-#[derive(Clone, Debug)]
-pub(crate) struct Horizon {
-    pub(crate) before: Xid,
-    pub(crate) aborted: XidSet,
 }
 
 /// A commit that is in the log while its level is not reached.
@@ -211,9 +220,27 @@ impl Visibility {
         self.mark.advance(visible);
     }
 
-    /// Changes which xids below the next are not seen. Snapshots taken before keep theirs.
+    /// Lets no later snapshot see versions of `xid`. Snapshots taken before do not see them either: its xid is above
+    /// theirs, or it was open.
+    pub(crate) fn exclude(&self, xid: Xid) {
+        let mut state = self.state.lock();
+        state.excluded = state.excluded.iter().chain([xid]).collect();
+    }
+
+    /// Replaces the set of xids that are not seen.
     pub(crate) fn set_excluded(&self, excluded: XidSet) {
         self.state.lock().excluded = excluded;
+    }
+
+    /// Forgets excluded xids: they committed on the primary, or no version of them is left.
+    pub(crate) fn include(&self, xids: &[Xid]) {
+        let mut state = self.state.lock();
+        state.excluded = state.excluded.iter().filter(|xid| !xids.contains(xid)).collect();
+    }
+
+    /// The xids below the next that are not seen.
+    pub(crate) fn excluded(&self) -> XidSet {
+        self.state.lock().excluded.clone()
     }
 
     /// The end of the commit with this xid, if it is in doubt.
@@ -231,17 +258,23 @@ impl Visibility {
         self.mark.get()
     }
 
+    /// The visible position if commits are in doubt.
+    pub(crate) fn decided_up_to(&self) -> Option<Lsn> {
+        let state = self.state.lock();
+        (!state.in_doubt.is_empty()).then_some(state.visible)
+    }
+
     /// The waits for [`Visibility::visible`].
     pub(crate) fn mark(&self) -> &Watermark {
         &self.mark
     }
 
-    /// What pruning may remove now.
-    pub(crate) fn horizon(&self) -> Horizon {
+    /// Every snapshot, here and on standbys that gave feedback, sees all xids below this one; none of those aborted.
+    pub(crate) fn horizon(&self) -> Xid {
         let state = self.state.lock();
         let oldest = state.live.front().map_or(state.next_xid, |(xid, _)| *xid);
-        let before = oldest.min(state.next_xid).min(state.feedback.unwrap_or(Xid::new(u64::MAX)));
-        Horizon { before, aborted: state.excluded.clone() }
+        let first_excluded = state.excluded.iter().next();
+        [Some(state.next_xid), state.feedback, first_excluded].into_iter().flatten().fold(oldest, Xid::min)
     }
 
     /// The oldest live snapshot's next xid, what a standby reports as feedback.
@@ -282,7 +315,7 @@ mod tests {
     }
 
     fn registry() -> Arc<Visibility> {
-        Visibility::new(Lsn::new(100), Xid::new(10), None)
+        Visibility::new(Lsn::new(100), Xid::new(10), XidSet::default())
     }
 
     #[test]
@@ -318,14 +351,14 @@ mod tests {
         let old = seen.take(Lsn::INVALID, all);
         seen.publish(&[insertion(110, 10, SyncLevel::Off)], all);
         let newer = seen.take(Lsn::INVALID, all);
-        assert_eq!(seen.horizon().before, Xid::new(10));
+        assert_eq!(seen.horizon(), Xid::new(10));
         drop(old);
-        assert_eq!(seen.horizon().before, Xid::new(11));
+        assert_eq!(seen.horizon(), Xid::new(11));
         seen.publish(&[insertion(120, 11, SyncLevel::Off)], all);
         drop(newer);
-        assert_eq!(seen.horizon().before, Xid::new(12));
+        assert_eq!(seen.horizon(), Xid::new(12));
         seen.set_feedback(Some(Xid::new(4)));
-        assert_eq!(seen.horizon().before, Xid::new(4));
+        assert_eq!(seen.horizon(), Xid::new(4));
     }
 
     #[test]
@@ -343,7 +376,7 @@ mod tests {
     #[test]
     fn aborted_xids_are_not_seen() {
         let seen = registry();
-        seen.set_excluded(Some(Arc::from([Xid::new(7)])));
+        seen.exclude(Xid::new(7));
         let snapshot = seen.take(Lsn::INVALID, |_, _| true);
         assert!(snapshot.sees(Xid::new(6)) && !snapshot.sees(Xid::new(7)));
     }

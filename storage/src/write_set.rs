@@ -45,6 +45,16 @@ impl WriteSet {
         self.journal.is_empty()
     }
 
+    /// What it takes, bookkeeping included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether any key of `tree` was written.
+    pub(crate) fn touches(&self, tree: TreeId) -> bool {
+        self.tree(tree).is_some_and(|index| !index.is_empty())
+    }
+
     /// Adds a write, or fails with 54000 and changes nothing.
     pub(crate) fn push(
         &mut self,

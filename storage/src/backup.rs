@@ -1,0 +1,87 @@
+//! Online backups: the copy of a running database together with the log that makes it whole.
+
+use crate::engine::Engine;
+use crate::label::BackupLabel;
+use crate::log::log_error;
+use crate::{BackupEnd, BackupStart, Error};
+use std::sync::atomic::Ordering;
+use wal::Lsn;
+use wal::xlog::XlogRecord;
+
+/// Forces page images from here until the backup's end: a page that is copied while it is written is made whole by
+/// its image.
+pub(crate) fn force_images(engine: &Engine) {
+    let mut backups = engine.backups.lock();
+    *backups += 1;
+    engine.store.set_full_page_writes(true);
+}
+
+/// One backup less.
+pub(crate) fn release_images(engine: &Engine) {
+    let mut backups = engine.backups.lock();
+    *backups = backups.saturating_sub(1);
+    if *backups == 0 {
+        engine.store.set_full_page_writes(engine.full_page_writes.load(Ordering::Acquire));
+    }
+}
+
+/// The label of a backup that begins at the last checkpoint (restartpoint on a standby).
+pub(crate) fn begin(engine: &Engine, label: &str) -> BackupStart {
+    let (checkpoint, start, timeline, size) = {
+        let control = engine.control.lock();
+        let contents = &control.checkpoint_copy;
+        (control.checkpoint, contents.redo, contents.timeline, control.segment_size)
+    };
+    let (started, on_standby) = (engine.host.clock.now(), engine.is_in_recovery());
+    // A line of the label file.
+    let label: String = label.chars().map(|char| if char.is_control() { ' ' } else { char }).take(1024).collect();
+    let file = BackupLabel {
+        start,
+        checkpoint,
+        method: "streamed".to_owned(),
+        from_standby: on_standby,
+        started,
+        label: label.clone(),
+        timeline,
+    };
+    BackupStart { start, checkpoint, timeline, label_file: file.text(size), started, label, on_standby }
+}
+
+/// Writes the end record, switches segments and leaves the history file in pg_wal.
+pub(crate) fn end_on_primary(engine: &Engine, backup: &BackupStart) -> Result<BackupEnd, Error> {
+    let wal = engine.wal()?;
+    let mut record = XlogRecord::BackupEnd { start: backup.start }
+        .encode()
+        .map_err(|error| Error::Log(error.to_string().into()))?;
+    let placed = wal.insert(&mut record).map_err(log_error)?;
+    wal.switch_segment().map_err(log_error)?;
+    wal.flush_all().map_err(log_error)?;
+    engine.levels.advance();
+    let (stop, timeline) = (placed.end, engine.timeline());
+    let label = BackupLabel {
+        start: backup.start,
+        checkpoint: backup.checkpoint,
+        method: "streamed".to_owned(),
+        from_standby: false,
+        started: backup.started,
+        label: backup.label.clone(),
+        timeline: backup.timeline,
+    };
+    let (name, text) = label.history(wal.segment_size(), stop, timeline, engine.host.clock.now());
+    let path = engine.wal_dir().join(&name);
+    host::write_file_durably(&*engine.host.disk, &path, text.as_bytes())
+        .map_err(|error| Error::io("write file", &path, error))?;
+    Ok(BackupEnd { stop, timeline, history_file: Some((name, text)) })
+}
+
+/// A backup of a standby ends at its minRecoveryPoint: no page that was copied is newer.
+pub(crate) fn end_on_standby(engine: &Engine, backup: &BackupStart) -> Result<BackupEnd, Error> {
+    if !engine.is_in_recovery() {
+        return Err(Error::WrongState("the standby was promoted during online backup"));
+    }
+    let (stop, timeline): (Lsn, _) = {
+        let control = engine.control.lock();
+        (control.min_recovery_point, control.min_recovery_point_timeline)
+    };
+    Ok(BackupEnd { stop: stop.max(backup.start), timeline: timeline.max(backup.timeline), history_file: None })
+}

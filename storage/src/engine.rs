@@ -1,0 +1,385 @@
+//! What all parts of an open database share.
+
+use crate::commit::Pipeline;
+use crate::levels::{CommitGate, Levels};
+use crate::locks::LockManager;
+use crate::log::log_error;
+use crate::replay::{Replay, ReplayState, SeenCheckpoint};
+use crate::snapshot::{Insertion, Visibility};
+use crate::store::Store;
+use crate::tree::Batch;
+use crate::{DatabaseOptions, Direction, Error, Interrupt, KeyRange, TreeId};
+use host::{Host, LockGuard, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::Notify;
+use wal::control::ControlFile;
+use wal::xlog::XlogRecord;
+use wal::{Lsn, RelFile, SegmentFile, TimelineId, Watermark, WalWriter, Xid};
+
+/// Tells a checkpoint which log must stay: replication slots, an archive, wal_keep_size.
+pub trait WalRetention: Send + Sync {
+    /// Log from here on is needed, given that recovery itself needs it from `redo` on.
+    fn needed_from(&self, redo: Lsn) -> Lsn;
+    /// Whether this segment, not needed any more, may go (is it archived?).
+    fn may_go(&self, segment: SegmentFile) -> bool {
+        let _ = segment;
+        true
+    }
+}
+
+/// Keeps what recovery needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeepForRecovery;
+
+impl WalRetention for KeepForRecovery {
+    fn needed_from(&self, redo: Lsn) -> Lsn {
+        redo
+    }
+}
+
+/// Relation file numbers, given out and logged in advance.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    pub(crate) next: u32,
+    /// Numbers below this one are logged as used.
+    pub(crate) logged: u32,
+}
+
+/// How many numbers one NEXTOID record covers, as in PostgreSQL.
+const NUMBERS_LOGGED: u32 = 8192;
+/// The first number for users' relations (FirstNormalObjectId).
+pub(crate) const FIRST_NUMBER: u32 = 16384;
+
+/// Files whose removal waits until no snapshot can need them and the log that drops them is durable.
+#[derive(Debug)]
+struct Drop {
+    after: Insertion,
+    files: Vec<RelFile>,
+}
+
+/// How far recovery is; all of it stands still on a primary.
+#[derive(Debug)]
+pub(crate) struct RecoveryState {
+    pub(crate) active: AtomicBool,
+    consistent: AtomicBool,
+    became_consistent: Notify,
+    pub(crate) replayed: Watermark,
+    /// Microseconds; i64::MIN before the first.
+    pub(crate) last_commit: AtomicI64,
+    pub(crate) next_xid: AtomicU64,
+}
+
+impl RecoveryState {
+    pub(crate) fn new(active: bool, next_xid: Xid) -> Self {
+        Self {
+            active: AtomicBool::new(active),
+            consistent: AtomicBool::new(!active),
+            became_consistent: Notify::new(),
+            replayed: Watermark::new(Lsn::INVALID),
+            last_commit: AtomicI64::new(i64::MIN),
+            next_xid: AtomicU64::new(next_xid.get()),
+        }
+    }
+    pub(crate) fn is_consistent(&self) -> bool {
+        self.consistent.load(Ordering::Acquire)
+    }
+    pub(crate) fn set_consistent(&self) {
+        self.consistent.store(true, Ordering::Release);
+        self.became_consistent.notify_waiters();
+    }
+    pub(crate) fn last_commit(&self) -> Option<Timestamp> {
+        let micros = self.last_commit.load(Ordering::Acquire);
+        (micros != i64::MIN).then(|| Timestamp::from_micros(micros))
+    }
+}
+
+/// An open database.
+pub(crate) struct Engine {
+    pub(crate) host: Host,
+    pub(crate) options: DatabaseOptions,
+    pub(crate) store: Store,
+    pub(crate) visibility: Arc<Visibility>,
+    pub(crate) levels: Arc<Levels>,
+    pub(crate) gate: CommitGate,
+    pub(crate) locks: Arc<LockManager>,
+    pub(crate) recovery: RecoveryState,
+    /// The newest contents of the control file. Held while the file is written.
+    pub(crate) control: Mutex<ControlFile>,
+    pub(crate) numbers: Mutex<Numbers>,
+    pub(crate) retention: RwLock<Arc<dyn WalRetention>>,
+    /// Held by the one checkpoint that runs.
+    pub(crate) checkpointing: tokio::sync::Mutex<()>,
+    /// A running paced checkpoint shall hurry.
+    pub(crate) hurry: AtomicBool,
+    /// The last checkpoint record replayed: where a restartpoint may begin.
+    pub(crate) seen_checkpoint: Mutex<Option<SeenCheckpoint>>,
+    /// What redo left when it ended for a promotion.
+    pub(crate) parked: Mutex<Option<ReplayState>>,
+    /// Online backups that run; page images are forced while there are any.
+    pub(crate) backups: Mutex<u32>,
+    pub(crate) full_page_writes: AtomicBool,
+    pub(crate) closed: AtomicBool,
+    timeline: AtomicU32,
+    /// Set once this node takes writes.
+    primary: OnceLock<Primary>,
+    row_numbers: Mutex<HashMap<TreeId, u64>>,
+    drops: Mutex<Vec<Drop>>,
+    /// Keeps other servers out of the directory.
+    _lock: Box<dyn LockGuard>,
+}
+
+struct Primary {
+    wal: WalWriter,
+    pipeline: Pipeline,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("dir", &self.options.dir).finish_non_exhaustive()
+    }
+}
+
+/// The parts that an engine is made of.
+pub(crate) struct Parts {
+    pub(crate) host: Host,
+    pub(crate) options: DatabaseOptions,
+    pub(crate) store: Store,
+    pub(crate) control: ControlFile,
+    pub(crate) visibility: Arc<Visibility>,
+    pub(crate) in_recovery: bool,
+    pub(crate) lock: Box<dyn LockGuard>,
+}
+
+impl Engine {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { host, options, store, control, visibility, in_recovery, lock } = parts;
+        let levels = Levels::new(Arc::clone(&visibility));
+        let checkpoint = &control.checkpoint_copy;
+        let next_number = checkpoint.next_oid.max(FIRST_NUMBER);
+        Arc::new(Self {
+            gate: CommitGate(Arc::clone(&levels)),
+            locks: LockManager::new(options.deadlock_timeout),
+            recovery: RecoveryState::new(in_recovery, checkpoint.next_xid),
+            numbers: Mutex::new(Numbers { next: next_number, logged: next_number }),
+            retention: RwLock::new(Arc::new(KeepForRecovery)),
+            checkpointing: tokio::sync::Mutex::new(()),
+            hurry: AtomicBool::new(false),
+            seen_checkpoint: Mutex::new(None),
+            parked: Mutex::new(None),
+            backups: Mutex::new(0),
+            full_page_writes: AtomicBool::new(options.full_page_writes),
+            closed: AtomicBool::new(false),
+            timeline: AtomicU32::new(checkpoint.timeline.get()),
+            primary: OnceLock::new(),
+            row_numbers: Mutex::default(),
+            drops: Mutex::default(),
+            control: Mutex::new(control),
+            _lock: lock,
+            host,
+            options,
+            store,
+            visibility,
+            levels,
+        })
+    }
+
+    /// Takes writes from now on, into this log.
+    pub(crate) fn become_primary(&self, wal: WalWriter, next_xid: Xid) -> Result<(), Error> {
+        let log = Arc::new(crate::log::EngineLog(wal.clone()));
+        self.store.set_log(log.clone());
+        self.store.set_barrier(log);
+        self.levels.follow(wal.positions());
+        self.timeline.store(wal.timeline().get(), Ordering::Release);
+        let shared = (Arc::clone(&self.visibility), Arc::clone(&self.levels));
+        let pipeline = Pipeline::new(
+            self.store.clone(),
+            wal.clone(),
+            Arc::clone(&self.host.clock),
+            shared,
+            next_xid,
+        );
+        self.primary
+            .set(Primary { wal, pipeline })
+            .map_err(|_| Error::WrongState("this server already takes writes"))
+    }
+
+    pub(crate) fn pipeline(&self) -> Result<&Pipeline, Error> {
+        self.primary.get().map(|primary| &primary.pipeline).ok_or(Error::ReadOnly)
+    }
+
+    pub(crate) fn wal(&self) -> Result<&WalWriter, Error> {
+        self.primary.get().map(|primary| &primary.wal).ok_or(Error::ReadOnly)
+    }
+
+    pub(crate) fn is_in_recovery(&self) -> bool {
+        self.recovery.active.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn timeline(&self) -> TimelineId {
+        TimelineId::new(self.timeline.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_timeline(&self, timeline: TimelineId) {
+        self.timeline.store(timeline.get(), Ordering::Release);
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    pub(crate) fn wal_dir(&self) -> PathBuf {
+        self.options.dir.join("pg_wal")
+    }
+
+    /// A field of the state page. Does I/O.
+    pub(crate) fn state_field(&self, field: u16) -> Result<Option<Vec<u8>>, Error> {
+        self.store.run_blocking(|| self.store.state(field))
+    }
+
+    /// Keeps what redo left for the promotion that follows.
+    pub(crate) fn park_replay(&self, replay: &Replay) {
+        *self.parked.lock() = Some(replay.state());
+    }
+
+    /// Changes the control file durably.
+    pub(crate) fn update_control(&self, change: impl FnOnce(&mut ControlFile)) -> Result<(), Error> {
+        let mut control = self.control.lock();
+        let mut changed = control.clone();
+        change(&mut changed);
+        changed.time = self.host.clock.now().unix_seconds();
+        changed
+            .store(&*self.host.disk, &self.options.dir)
+            .map_err(|error| Error::Unusable(error.to_string()))?;
+        *control = changed;
+        Ok(())
+    }
+
+    /// Waits until statements may read rows: commits of before this start are decided, and a standby is consistent.
+    pub(crate) async fn wait_readable(&self, interrupt: &Interrupt) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Shutdown);
+        }
+        if !self.recovery.is_consistent() {
+            tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Err(Error::Cancelled),
+                () = self.wait_consistent() => {}
+            }
+        }
+        self.levels.wait_decided(interrupt).await
+    }
+
+    pub(crate) async fn wait_consistent(&self) {
+        loop {
+            let mut became = std::pin::pin!(self.recovery.became_consistent.notified());
+            became.as_mut().enable();
+            if self.recovery.is_consistent() {
+                return;
+            }
+            became.await;
+        }
+    }
+
+    /// Waits until commits up to `lsn` are visible.
+    pub(crate) async fn wait_visible(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
+        if self.visibility.visible() >= lsn {
+            return Ok(());
+        }
+        let reach = async {
+            if let Some(primary) = self.primary.get() {
+                // A commit whose session went away has nobody else who would see to this.
+                primary.wal.flush_async(lsn).await.map_err(log_error)?;
+                self.levels.advance();
+            }
+            self.visibility.mark().wait(lsn).await.map_err(|_| Error::Shutdown)
+        };
+        tokio::select! {
+            biased;
+            reached = reach => reached.map(drop),
+            () = interrupt.cancelled() => Err(Error::Cancelled),
+        }
+    }
+
+    /// A relation file number that was never used.
+    pub(crate) fn allocate_number(&self) -> Result<u32, Error> {
+        let wal = self.wal()?;
+        let mut numbers = self.numbers.lock();
+        if numbers.next >= numbers.logged {
+            let upto = numbers
+                .next
+                .checked_add(NUMBERS_LOGGED)
+                .ok_or(Error::WrongState("all relation file numbers are used up"))?;
+            let mut record = XlogRecord::NextOid(upto)
+                .encode()
+                .map_err(|error| Error::Log(error.to_string().into()))?;
+            wal.insert(&mut record).map_err(log_error)?;
+            numbers.logged = upto;
+        }
+        let number = numbers.next;
+        numbers.next += 1;
+        Ok(number)
+    }
+
+    /// The next number for a hidden key of `tree`.
+    pub(crate) async fn next_row_number(&self, tree: TreeId) -> Result<u64, Error> {
+        if let Some(next) = self.row_numbers.lock().get_mut(&tree) {
+            *next += 1;
+            return Ok(*next - 1);
+        }
+        let mut scan = self.store.tree(tree)?.scan(KeyRange::all(), Direction::Backward);
+        let mut batch = Batch::default();
+        self.store.run(|| scan.next_batch(&mut |_| true, 1, 1, &mut batch)).await?;
+        let last = match batch.rows().next() {
+            Some((key, ..)) => {
+                let key = key.try_into().map_err(|_| {
+                    Error::WrongState("the keys of this relation are no row numbers of 8 bytes")
+                })?;
+                u64::from_be_bytes(key)
+            }
+            None => 0,
+        };
+        let mut numbers = self.row_numbers.lock();
+        let next = numbers.entry(tree).or_insert(last + 1);
+        *next += 1;
+        Ok(*next - 1)
+    }
+
+    /// Removes the files of trees whose drop was committed with `after`, once that is safe.
+    pub(crate) fn drop_later(&self, after: Insertion, trees: &[TreeId]) {
+        let files = trees.iter().map(|tree| tree.file()).collect();
+        self.row_numbers.lock().retain(|tree, _| !trees.contains(tree));
+        self.drops.lock().push(Drop { after, files });
+    }
+
+    /// Removes the files whose time has come. Does I/O.
+    pub(crate) fn remove_dropped(&self) -> Result<(), Error> {
+        let horizon = self.visibility.oldest_snapshot().unwrap_or(Xid::new(u64::MAX));
+        let durable = match self.primary.get() {
+            Some(primary) => primary.wal.positions().flushed(),
+            None => Lsn::MAX,
+        };
+        let mut ready = Vec::new();
+        self.drops.lock().retain(|drop| {
+            let go = drop.after.xid < horizon && drop.after.end <= durable;
+            if go {
+                ready.extend_from_slice(&drop.files);
+            }
+            !go
+        });
+        if ready.is_empty() { Ok(()) } else { self.store.drop_files(&ready) }
+    }
+
+    /// Removes trees that a transaction created and does not keep.
+    pub(crate) fn remove_created(&self, created: &[TreeId]) -> Result<(), Error> {
+        if created.is_empty() {
+            return Ok(());
+        }
+        let aborted = self.pipeline()?.abort_created(created)?;
+        self.drop_later(aborted, created);
+        Ok(())
+    }
+}

@@ -1,0 +1,440 @@
+//! Opening a data directory: who may, what recovery it needs, where the log goes on.
+
+use crate::commit::STATE_CONFIRMED;
+use crate::database::{Opened, RecoveryReport};
+use crate::engine::{Engine, Parts};
+use crate::label::{BackupLabel, LABEL_SIZE_MAX};
+use crate::log::log_error;
+use crate::replay::{RaiseMinRecoveryPoint, Replay, ReplayState};
+use crate::snapshot::{Visibility, XidSet};
+use crate::standby::StandbyRedo;
+use crate::store::{Store, StoreOptions};
+use crate::{Database, DatabaseOptions, Error, StartMode};
+use host::{Host, LockGuard};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use wal::control::{ClusterState, ControlFile};
+use wal::history::TimelineHistory;
+use wal::reader::{EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalReader};
+use wal::xlog::{ParameterChange, XlogRecord};
+use wal::{Lsn, TimelineId, WalWriter, WriteStart, WriterConfig};
+
+/// A read error of the log as this crate tells it.
+pub(crate) fn read_error(error: ReadError) -> Error {
+    match error {
+        ReadError::Corrupt { damage, .. } => {
+            Error::corrupt("write-ahead log", Some(damage.at), error.to_string())
+        }
+        ReadError::Source(SourceError::Io { path, error, .. }) => {
+            Error::io("read WAL segment", Path::new(&path), error)
+        }
+        ReadError::Source(missing @ SourceError::Missing { .. }) => Error::Unusable(missing.to_string()),
+    }
+}
+
+/// Takes the directory for this process alone.
+pub(crate) fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>, Error> {
+    let own = dir.join("plimsoll");
+    host.disk.create_dir_all(&own).map_err(|error| Error::io("create directory", &own, error))?;
+    let path = own.join("lock");
+    host.disk.lock(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Unusable(format!(
+            "data directory \"{}\" is in use by another server; stop it first",
+            dir.display()
+        )),
+        _ => Error::io("lock file", &path, error),
+    })
+}
+
+fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error> {
+    if !host.disk.exists(&dir.join("PG_VERSION")).map_err(|error| Error::io("access directory", dir, error))? {
+        return Err(Error::Unusable(format!(
+            "\"{}\" is not a database directory; create one with `plimsoll init -D {0}`",
+            dir.display()
+        )));
+    }
+    let control = ControlFile::load(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
+    if !control.is_ours() {
+        return Err(Error::Unusable(format!(
+            "\"{}\" belongs to a PostgreSQL server: this engine does not read its tables; load a dump instead",
+            dir.display()
+        )));
+    }
+    Ok(control)
+}
+
+fn load_label(host: &Host, dir: &Path) -> Result<Option<BackupLabel>, Error> {
+    let path = dir.join("backup_label");
+    match host.disk.read(&path, LABEL_SIZE_MAX) {
+        Ok(bytes) => BackupLabel::parse(&String::from_utf8_lossy(&bytes)).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read file", &path, error)),
+    }
+}
+
+/// A data directory on its way to being open.
+struct Opening {
+    engine: Arc<Engine>,
+    reader: WalReader<SegmentFiles>,
+    label: Option<BackupLabel>,
+    /// The state of the control file as it was found.
+    found: ClusterState,
+}
+
+/// Opens a data directory; see [`Database::open`].
+pub(crate) fn open(host: &Host, options: DatabaseOptions, mode: StartMode) -> Result<Opened, Error> {
+    let opening = Opening::begin(host, options, mode)?;
+    match mode {
+        StartMode::Primary => opening.primary(),
+        StartMode::Standby { .. } => opening.standby(),
+    }
+}
+
+impl Opening {
+    fn begin(host: &Host, options: DatabaseOptions, mode: StartMode) -> Result<Self, Error> {
+        let lock = lock_directory(host, &options.dir)?;
+        let mut control = load_control(host, &options.dir)?;
+        let found = control.state;
+        let label = load_label(host, &options.dir)?;
+        let history = history(host, &options, &control, label.as_ref(), mode)?;
+        let wal_dir = options.dir.join("pg_wal");
+        let source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);
+        let reader_options = ReaderOptions {
+            system_id: Some(control.system_id),
+            proven_flush: control.min_recovery_point,
+            ..ReaderOptions::new(control.segment_size)
+        };
+        let mut reader = WalReader::new(source, reader_options, Lsn::INVALID);
+        if let Some(label) = &label {
+            begin_from_backup(&mut control, label, &mut reader)?;
+        }
+        let store_options = StoreOptions {
+            dir: options.dir.clone(),
+            frames: options.shared_buffers_bytes.max(1 << 20) / crate::page::PAGE_SIZE,
+            checksums: control.data_checksums,
+            full_page_writes: options.full_page_writes,
+        };
+        let store = Store::open(host, store_options)?;
+        let checkpoint = control.checkpoint_copy;
+        let visibility = Visibility::new(checkpoint.redo, checkpoint.next_xid, XidSet::default());
+        let in_recovery = mode != StartMode::Primary;
+        let host = host.clone();
+        let engine = Engine::new(Parts { host, options, store, control, visibility, in_recovery, lock });
+        Ok(Self { engine, reader, label, found })
+    }
+
+    /// Writes the control file for the recovery that begins, then puts backup_label out of the way.
+    fn note_recovery(&self, state: ClusterState) -> Result<(), Error> {
+        self.engine.update_control(|control| control.state = state)?;
+        if self.label.is_some() {
+            let (dir, disk) = (self.engine.dir(), &*self.engine.host.disk);
+            let label = dir.join("backup_label");
+            host::durable_rename(disk, &label, &dir.join("backup_label.old"))
+                .map_err(|error| Error::io("rename file", &label, error))?;
+        }
+        Ok(())
+    }
+
+    /// A replay at the redo point, after a look at the checkpoint record itself.
+    fn replay(&mut self) -> Result<(Replay, Lsn), Error> {
+        let (checkpoint, contents) = {
+            let control = self.engine.control.lock();
+            (control.checkpoint, control.checkpoint_copy)
+        };
+        self.reader.seek(checkpoint, None);
+        let end = match self.reader.next().map_err(read_error)? {
+            Next::Record(record) => {
+                let parsed = XlogRecord::parse(&record);
+                if !matches!(parsed, Ok(XlogRecord::CheckpointShutdown(_) | XlogRecord::CheckpointOnline(_))) {
+                    return Err(Error::corrupt("write-ahead log", Some(checkpoint), "no checkpoint record is there"));
+                }
+                record.end()
+            }
+            Next::End(end) => {
+                let what = format!("could not locate a valid checkpoint record: {}", end.reason);
+                return Err(Error::corrupt("write-ahead log", Some(checkpoint), what));
+            }
+        };
+        self.reader.prove_flush(end);
+        self.reader.seek(contents.redo, None);
+        Ok((Replay::new(Arc::clone(&self.engine), contents.redo, &contents), end))
+    }
+
+    fn standby(mut self) -> Result<Opened, Error> {
+        let barrier = RaiseMinRecoveryPoint(Arc::downgrade(&self.engine));
+        self.engine.store.set_barrier(Arc::new(barrier));
+        self.note_recovery(ClusterState::InArchiveRecovery)?;
+        let (replay, _) = self.replay()?;
+        let (engine, reader) = (self.engine, self.reader);
+        let redo = StandbyRedo::new(Arc::clone(&engine), replay, reader);
+        Ok(Opened::Standby { db: Database(engine), redo })
+    }
+
+    fn primary(mut self) -> Result<Opened, Error> {
+        let begun = self.engine.host.clock.monotonic();
+        let clean = self.label.is_none() && self.found == ClusterState::ShutDown;
+        let mut report = RecoveryReport { needed: !clean, from_backup: self.label.is_some(), ..Default::default() };
+        if !clean {
+            self.note_recovery(ClusterState::InCrashRecovery)?;
+        }
+        let (mut replay, checkpoint_end) = self.replay()?;
+        let mut broken = None;
+        let start = if clean {
+            let checkpoint = self.engine.control.lock().checkpoint;
+            replay.at = checkpoint_end;
+            WriteStart {
+                insert_at: checkpoint_end,
+                previous: checkpoint,
+                overwrites_contrecord: false,
+                forked_from: None,
+            }
+        } else {
+            let end = self.redo_all(&mut replay)?;
+            report.end = end.reason.to_string();
+            report.cut_bytes = cut_bytes(&end);
+            self.check_backup_whole(&replay)?;
+            self.engine.store.check_missing()?;
+            broken = end.broken;
+            write_start(&replay, &end)
+        };
+        replay.load_excluded()?;
+        report.from = replay.from;
+        report.to = replay.at;
+        report.records = replay.records;
+        report.last_commit = self.engine.recovery.last_commit();
+        report.aborted = replay.leftovers();
+        let begin = Begin {
+            timeline: replay.timeline,
+            start,
+            overwritten: broken.map(|broken| broken.start),
+            state: replay.state(),
+        };
+        start_writing(&self.engine, &begin)?;
+        self.engine.update_control(|control| {
+            control.state = ClusterState::InProduction;
+            if control.min_recovery_point_timeline == control.checkpoint_copy.timeline {
+                control.min_recovery_point = Lsn::INVALID;
+                control.min_recovery_point_timeline = TimelineId::INVALID;
+            }
+        })?;
+        report.elapsed = self.engine.host.clock.monotonic().saturating_sub(begun);
+        Ok(Opened::Primary { db: Database(self.engine), recovery: report })
+    }
+
+    fn redo_all(&mut self, replay: &mut Replay) -> Result<EndOfWal, Error> {
+        loop {
+            match self.reader.next().map_err(read_error)? {
+                Next::Record(record) => replay.redo(&record, None)?,
+                Next::End(end) => {
+                    replay.tell_progress();
+                    return Ok(end);
+                }
+            }
+        }
+    }
+
+    /// A backup, or a standby's directory, is usable only from a certain point of the log on.
+    fn check_backup_whole(&self, replay: &Replay) -> Result<(), Error> {
+        let (required, end_point, minimum) = {
+            let control = self.engine.control.lock();
+            (control.backup_end_required, control.backup_end_point, control.min_recovery_point)
+        };
+        if required || (end_point.is_valid() && replay.at < end_point) {
+            return Err(Error::Unusable(format!(
+                "WAL ends at {} before the end of the online backup; all WAL generated while the backup was taken \
+                 must be in pg_wal",
+                replay.at
+            )));
+        }
+        if replay.at < minimum {
+            return Err(Error::Unusable(format!(
+                "WAL ends at {} before the consistent recovery point {minimum}; provide the rest in pg_wal",
+                replay.at
+            )));
+        }
+        if end_point.is_valid() { replay.end_backup_recovery(replay.at) } else { Ok(()) }
+    }
+}
+
+/// Bytes behind the log's end that were begun and are not whole, as far as that is known.
+fn cut_bytes(end: &EndOfWal) -> u64 {
+    match (end.broken, end.reason) {
+        (Some(broken), _) => broken.missing_at.bytes_since(broken.start),
+        (None, EndReason::NotYet { at }) if end.torn => at.bytes_since(end.at),
+        _ => 0,
+    }
+}
+
+fn write_start(replay: &Replay, end: &EndOfWal) -> WriteStart {
+    WriteStart {
+        insert_at: end.broken.map_or(replay.at, |broken| broken.missing_at),
+        previous: replay.last_record,
+        overwrites_contrecord: end.broken.is_some(),
+        forked_from: None,
+    }
+}
+
+/// How a node begins to write its log.
+pub(crate) struct Begin {
+    pub(crate) timeline: TimelineId,
+    pub(crate) start: WriteStart,
+    /// The record whose rest never came.
+    pub(crate) overwritten: Option<Lsn>,
+    pub(crate) state: ReplayState,
+}
+
+/// Opens the log for writing and settles what recovery left: the end of a broken record, transactions without an
+/// outcome, changed parameters, undecided commits. All of it is durable on return.
+pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error> {
+    let Begin { timeline, start, overwritten, state } = begin;
+    let (system_id, segment_size, redo, old_parameters) = {
+        let control = engine.control.lock();
+        (control.system_id, control.segment_size, control.checkpoint_copy.redo, control.parameters)
+    };
+    let mut config = WriterConfig::new(system_id, *timeline);
+    config.segment_size = segment_size;
+    config.buffers_bytes = engine.options.wal_buffers_bytes as u64;
+    config.recent_bytes = engine.options.wal_buffers_bytes as u64;
+    config.writer_delay = engine.options.wal_writer_delay;
+    config.fsync = engine.options.fsync;
+    config.background = engine.options.background;
+    let wal = WalWriter::open(&engine.host, &engine.wal_dir(), config, *start).map_err(log_error)?;
+    wal.set_redo_point(redo);
+    engine.visibility.replayed(state.at, state.next_xid);
+    engine.become_primary(wal.clone(), state.next_xid)?;
+    let insert = |record: XlogRecord| {
+        let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
+        wal.insert(&mut record).map_err(log_error)
+    };
+    if let Some(overwritten) = *overwritten {
+        insert(XlogRecord::OverwriteContrecord { overwritten, time: engine.host.clock.now() })?;
+    }
+    if start.forked_from.is_some() {
+        let previous_timeline = start.forked_from.unwrap_or(*timeline);
+        let time = engine.host.clock.now();
+        insert(XlogRecord::EndOfRecovery { time, timeline: *timeline, previous_timeline })?;
+    }
+    engine.pipeline()?.abort_leftovers(&state.leftovers)?;
+    let parameters = ParameterChange::from(engine.options.parameters);
+    if parameters != old_parameters {
+        insert(XlogRecord::ParameterChange(parameters))?;
+        engine.update_control(|control| control.parameters = parameters)?;
+    }
+    decide(engine, state)?;
+    wal.flush_all().map_err(log_error)?;
+    engine.levels.advance();
+    Ok(())
+}
+
+/// Which commits of before this start are proven confirmed, and which nobody may see yet.
+fn decide(engine: &Engine, state: &ReplayState) -> Result<(), Error> {
+    let confirmed = engine.state_field(STATE_CONFIRMED)?;
+    let confirmed = confirmed.and_then(|bytes| bytes.first_chunk::<8>().copied()).map(u64::from_le_bytes);
+    let mut confirmed = Lsn::new(confirmed.unwrap_or(0));
+    if confirmed == Lsn::MAX {
+        // The clean stop before this start had nothing in doubt. That must not be believed at the next one.
+        confirmed = state.last_commit_end.unwrap_or(Lsn::INVALID).max(state.at);
+        engine.pipeline()?.put_confirmed(confirmed)?;
+    }
+    let last = state.last_commit_end.unwrap_or(state.at);
+    if engine.options.sync_required && confirmed < last {
+        engine.levels.set_undecided(confirmed, last);
+    }
+    Ok(())
+}
+
+/// Turns the control file of a backup to the backup's checkpoint, in memory.
+fn begin_from_backup(
+    control: &mut ControlFile,
+    label: &BackupLabel,
+    reader: &mut WalReader<SegmentFiles>,
+) -> Result<(), Error> {
+    reader.seek(label.checkpoint, None);
+    let missing = |why: String| {
+        Error::Unusable(format!(
+            "could not find the checkpoint record at {} that backup_label names ({why}); \
+             the backup's WAL must be in pg_wal",
+            label.checkpoint
+        ))
+    };
+    let record = match reader.next().map_err(|error| missing(error.to_string()))? {
+        Next::Record(record) => record,
+        Next::End(end) => return Err(missing(end.reason.to_string())),
+    };
+    let contents = match XlogRecord::parse(&record) {
+        Ok(XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents)) => contents,
+        _ => return Err(missing("another record is there".to_owned())),
+    };
+    if contents.redo != label.start {
+        return Err(missing(format!("its redo point is {}, the label says {}", contents.redo, label.start)));
+    }
+    control.checkpoint = label.checkpoint;
+    control.checkpoint_copy = contents;
+    control.backup_start_point = contents.redo;
+    if label.from_standby {
+        control.backup_end_point = control.min_recovery_point;
+        control.backup_end_required = false;
+    } else {
+        control.backup_end_required = true;
+    }
+    if control.min_recovery_point < contents.redo {
+        control.min_recovery_point = contents.redo;
+        control.min_recovery_point_timeline = contents.timeline;
+    }
+    Ok(())
+}
+
+/// The history along which the log is read.
+fn history(
+    host: &Host,
+    options: &DatabaseOptions,
+    control: &ControlFile,
+    label: Option<&BackupLabel>,
+    mode: StartMode,
+) -> Result<TimelineHistory, Error> {
+    let wal_dir = options.dir.join("pg_wal");
+    let load = |timeline| {
+        TimelineHistory::load(&*host.disk, &wal_dir, timeline).map_err(|error| Error::Unusable(error.to_string()))
+    };
+    let begin = label.map_or(control.checkpoint_copy.timeline, |label| label.timeline);
+    let known = begin.max(control.min_recovery_point_timeline);
+    let (target, asked) = match mode {
+        StartMode::Primary => (known, false),
+        StartMode::Standby { target_timeline: Some(target) } => (target, true),
+        StartMode::Standby { target_timeline: None } => (newest_timeline(host, &wal_dir, known)?, false),
+    };
+    let history = load(target)?;
+    if history.contains(begin) {
+        return Ok(history);
+    }
+    if asked {
+        let what = format!("requested timeline {target} is not a child of this server's timeline {begin}");
+        return Err(Error::Unusable(what));
+    }
+    load(known)
+}
+
+/// The newest timeline that pg_wal has a history file of and that descends from `known`.
+pub(crate) fn newest_timeline(host: &Host, wal_dir: &Path, known: TimelineId) -> Result<TimelineId, Error> {
+    let entries = host.disk.list(wal_dir).map_err(|error| Error::io("list directory", wal_dir, error))?;
+    let mut newest = known;
+    for entry in entries {
+        let Some(timeline) = entry
+            .name
+            .strip_suffix(".history")
+            .filter(|digits| digits.len() == 8)
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+            .map(TimelineId::new)
+        else {
+            continue;
+        };
+        let descends = || {
+            TimelineHistory::load(&*host.disk, wal_dir, timeline).is_ok_and(|history| history.contains(known))
+        };
+        if timeline > newest && descends() {
+            newest = timeline;
+        }
+    }
+    Ok(newest)
+}

@@ -1,0 +1,81 @@
+//! Promotion: a standby becomes a primary on a timeline of its own.
+//!
+//! The order makes every crash in between harmless: the log's new segment is made first, then the history file says
+//! that the timeline exists, then the end-of-recovery record is durable, then the control file names the timeline, and
+//! last the signal files go.
+
+use crate::engine::Engine;
+use crate::open::{Begin, newest_timeline, start_writing};
+use crate::{Error, PromoteOptions, Promoted};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wal::control::ClusterState;
+use wal::history::{BranchId, TimelineHistory};
+use wal::{Lsn, SegmentNumber, TimelineId, WriteStart};
+
+/// The first number above every timeline that pg_wal knows: of history files and of segments.
+fn next_timeline(engine: &Engine, old: TimelineId) -> Result<TimelineId, Error> {
+    let (host, dir) = (&engine.host, engine.wal_dir());
+    let size = engine.control.lock().segment_size;
+    let mut newest = newest_timeline(host, &dir, old)?;
+    for entry in host.disk.list(&dir).map_err(|error| Error::io("list directory", &dir, error))? {
+        let of_history = entry.name.strip_suffix(".history").and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let of_segment = SegmentNumber::parse_file_name(&entry.name, size).map(|(timeline, _)| timeline);
+        let found = of_history.map(TimelineId::new).or(of_segment).unwrap_or(TimelineId::INVALID);
+        newest = newest.max(found);
+    }
+    newest.next().ok_or(Error::WrongState("all timelines are used up"))
+}
+
+/// Promotes; see [`crate::Database::promote`].
+pub(crate) fn promote(
+    engine: &Arc<Engine>,
+    at: Lsn,
+    old: TimelineId,
+    options: &PromoteOptions,
+) -> Result<Promoted, Error> {
+    let state = engine.parked.lock().clone().ok_or(Error::WrongState("redo is not at its end"))?;
+    if !engine.recovery.is_consistent() {
+        return Err(Error::Unusable(format!(
+            "cannot promote: WAL was replayed up to {at}, and the data is consistent only later"
+        )));
+    }
+    let timeline = match options.new_timeline {
+        Some(timeline) => timeline,
+        None => next_timeline(engine, old)?,
+    };
+    let (disk, wal_dir) = (&*engine.host.disk, engine.wal_dir());
+    let unusable = |error: wal::history::HistoryFileError| Error::Unusable(error.to_string());
+    let history = TimelineHistory::load(disk, &wal_dir, old).map_err(unusable)?;
+    let branch = BranchId::new(engine.host.entropy.next_u64());
+    let history = history
+        .fork(timeline, at, &options.reason, branch)
+        .ok_or_else(|| Error::Unusable(format!("timeline {timeline} cannot follow timeline {old} at {at}")))?;
+    history.store(disk, &wal_dir).map_err(unusable)?;
+    let start = WriteStart {
+        insert_at: at,
+        previous: state.last_record,
+        overwrites_contrecord: false,
+        forked_from: Some(old),
+    };
+    start_writing(engine, &Begin { timeline, start, overwritten: None, state })?;
+    let end = engine.wal()?.positions().flushed();
+    engine.update_control(|control| {
+        control.state = ClusterState::InProduction;
+        control.min_recovery_point = end;
+        control.min_recovery_point_timeline = timeline;
+    })?;
+    for signal in ["standby.signal", "recovery.signal"] {
+        let path = engine.dir().join(signal);
+        match disk.remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove file", &path, error));
+            }
+            _ => {}
+        }
+    }
+    disk.sync_dir(engine.dir()).map_err(|error| Error::io("fsync directory", engine.dir(), error))?;
+    engine.recovery.active.store(false, Ordering::Release);
+    Ok(Promoted { old_timeline: old, timeline, switch_at: at, branch })
+}

@@ -1,0 +1,326 @@
+//! Redo of the log, record by record: pages through the tree side, transactions and positions here.
+//!
+//! The same code recovers from a crash, follows on a standby, and restores from a backup. Snapshots move on when a
+//! commit record is replayed, so a reader sees whole transactions only, in the order of the log.
+
+use crate::commit::STATE_ABORTED;
+use crate::engine::Engine;
+use crate::records::info;
+use crate::snapshot::Insertion;
+use crate::standby::WalFeed;
+use crate::{Error, RecoveryProgress, SyncLevel, TreeId};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::sync::atomic::Ordering;
+use wal::xact::{XactEnd, XactRecord};
+use wal::xlog::{CheckPoint, XlogRecord};
+use wal::{Lsn, Record, Rmgr, TimelineId, Xid};
+
+/// A checkpoint record that was replayed: a restartpoint may begin there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeenCheckpoint {
+    pub(crate) record: Lsn,
+    pub(crate) end: Lsn,
+    pub(crate) contents: CheckPoint,
+}
+
+/// What redo leaves to whoever writes on.
+#[derive(Clone, Debug)]
+pub(crate) struct ReplayState {
+    /// The end of the last record.
+    pub(crate) at: Lsn,
+    /// Its start.
+    pub(crate) last_record: Lsn,
+    pub(crate) timeline: TimelineId,
+    pub(crate) next_xid: Xid,
+    /// xids whose versions are in pages and whose outcome the log does not tell.
+    pub(crate) leftovers: Vec<Xid>,
+    /// The end of the last commit record that was redone.
+    pub(crate) last_commit_end: Option<Lsn>,
+}
+
+/// Where redo stands.
+pub(crate) struct Replay {
+    engine: Arc<Engine>,
+    /// xids with versions in pages and no outcome so far.
+    open: BTreeSet<Xid>,
+    pub(crate) next_xid: Xid,
+    /// Where redo began.
+    pub(crate) from: Lsn,
+    /// The end of the last record redone; where the next one is looked for.
+    pub(crate) at: Lsn,
+    /// The start of that record.
+    pub(crate) last_record: Lsn,
+    /// The timeline of the last record.
+    pub(crate) timeline: TimelineId,
+    pub(crate) records: u64,
+    last_commit_end: Option<Lsn>,
+}
+
+/// Progress is told after so many records.
+const PROGRESS_RECORDS: u64 = 4096;
+
+impl Replay {
+    pub(crate) fn new(engine: Arc<Engine>, from: Lsn, checkpoint: &CheckPoint) -> Self {
+        Self {
+            engine,
+            open: BTreeSet::new(),
+            next_xid: checkpoint.next_xid,
+            from,
+            at: from,
+            last_record: Lsn::INVALID,
+            timeline: checkpoint.timeline,
+            records: 0,
+            last_commit_end: None,
+        }
+    }
+
+    /// What a writer needs to know to go on from here.
+    pub(crate) fn state(&self) -> ReplayState {
+        ReplayState {
+            at: self.at,
+            last_record: self.last_record,
+            timeline: self.timeline,
+            next_xid: self.next_xid,
+            leftovers: self.leftovers(),
+            last_commit_end: self.last_commit_end,
+        }
+    }
+
+    /// Adds the aborted xids that the state page keeps to those that the log has told of.
+    pub(crate) fn load_excluded(&self) -> Result<(), Error> {
+        if let Some(bytes) = self.engine.state_field(STATE_ABORTED)? {
+            let visibility = &self.engine.visibility;
+            visibility.set_excluded(visibility.excluded().iter().chain(parse_xids(&bytes)).collect());
+        }
+        Ok(())
+    }
+
+    /// xids whose versions are in pages and whose outcome the log does not tell.
+    pub(crate) fn leftovers(&self) -> Vec<Xid> {
+        self.open.iter().copied().collect()
+    }
+
+    /// Redoes one record. `feed` is asked before snapshots are given up.
+    pub(crate) fn redo(&mut self, record: &Record, feed: Option<&dyn WalFeed>) -> Result<(), Error> {
+        let xid = Xid::from_low(record.xid_low(), self.next_xid);
+        if xid >= self.next_xid {
+            self.next_xid = xid.next();
+            self.engine.recovery.next_xid.store(self.next_xid.get(), Ordering::Release);
+        }
+        match record.rmgr() {
+            Rmgr::XLOG => self.redo_xlog(record)?,
+            Rmgr::XACT => self.redo_xact(record, xid, feed)?,
+            Rmgr::ENGINE => {
+                if xid.is_valid() && self.open.last() != Some(&xid) {
+                    self.open.insert(xid);
+                }
+                self.before_engine_record(record, feed);
+                self.engine.store.redo(record, xid)?;
+                self.after_engine_record(record);
+            }
+            Rmgr::SMGR => self.engine.store.redo(record, xid)?,
+            // Records that say nothing about pages or transactions.
+            Rmgr::STANDBY | Rmgr::LOGICALMSG => {}
+            other => {
+                let what = format!("a record of resource manager {}, which this engine does not write", other.number());
+                return Err(Error::corrupt("write-ahead log", Some(record.start()), what));
+            }
+        }
+        self.at = record.end();
+        self.last_record = record.start();
+        self.records += 1;
+        self.engine.recovery.replayed.advance(record.end());
+        if !self.engine.recovery.is_consistent() {
+            self.check_consistent()?;
+        }
+        if self.records.is_multiple_of(PROGRESS_RECORDS) {
+            self.tell_progress();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tell_progress(&self) {
+        if let Some(tell) = &self.engine.options.progress {
+            let last_commit = self.engine.recovery.last_commit();
+            tell(RecoveryProgress { from: self.from, at: self.at, last_commit });
+        }
+    }
+
+    /// Pruning first gives up the snapshots that could still see what it removes.
+    fn before_engine_record(&self, record: &Record, feed: Option<&dyn WalFeed>) {
+        let prunes = matches!(record.rmgr_info(), info::PRUNE | info::CHAIN_CUT);
+        if let Some(horizon) = record.main_data().first_chunk::<8>().filter(|_| prunes) {
+            self.give_up_snapshots(Xid::new(u64::from_le_bytes(*horizon)), feed);
+        }
+    }
+
+    fn give_up_snapshots(&self, horizon: Xid, feed: Option<&dyn WalFeed>) {
+        let visibility = &self.engine.visibility;
+        let Some(feed) = feed else { return };
+        if visibility.oldest_snapshot().is_some_and(|oldest| oldest < horizon) {
+            feed.before_conflict(horizon);
+            visibility.cancel_below(horizon);
+        }
+    }
+
+    fn after_engine_record(&self, record: &Record) {
+        if record.rmgr_info() != info::STATE {
+            return;
+        }
+        if let Some((field, bytes)) = record.main_data().split_first_chunk::<2>()
+            && u16::from_le_bytes(*field) == STATE_ABORTED
+        {
+            self.engine.visibility.set_excluded(parse_xids(bytes).chain(self.open.iter().copied()).collect());
+        }
+    }
+
+    fn redo_xact(&mut self, record: &Record, xid: Xid, feed: Option<&dyn WalFeed>) -> Result<(), Error> {
+        let parsed = XactRecord::parse(record)
+            .map_err(|error| Error::corrupt("write-ahead log", Some(record.start()), error.to_string()))?;
+        let visibility = &self.engine.visibility;
+        match parsed {
+            XactRecord::Commit(end) => {
+                // Whoever has versions and no outcome while a later one commits is not seen until its own comes.
+                for open in self.open.range(..xid) {
+                    visibility.exclude(*open);
+                }
+                self.open.remove(&xid);
+                visibility.include(&[xid]);
+                self.drop_files(record, xid, &end, feed);
+                visibility.replayed(record.end(), xid.next());
+                self.last_commit_end = Some(record.end());
+                self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);
+            }
+            XactRecord::Abort(end) => {
+                if self.open.remove(&xid) {
+                    visibility.exclude(xid);
+                }
+                self.drop_files(record, xid, &end, feed);
+            }
+            XactRecord::Prepare | XactRecord::Assignment { .. } | XactRecord::Invalidations(_) => {}
+        }
+        Ok(())
+    }
+
+    fn drop_files(&self, record: &Record, xid: Xid, end: &XactEnd, feed: Option<&dyn WalFeed>) {
+        let trees: Vec<TreeId> = end.dropped.iter().filter_map(|file| TreeId::try_from(*file).ok()).collect();
+        if !trees.is_empty() {
+            self.give_up_snapshots(xid.next(), feed);
+            let after = Insertion { end: record.end(), xid, level: SyncLevel::Off };
+            self.engine.drop_later(after, &trees);
+        }
+    }
+
+    fn redo_xlog(&mut self, record: &Record) -> Result<(), Error> {
+        let parsed = XlogRecord::parse(record)
+            .map_err(|error| Error::corrupt("write-ahead log", Some(record.start()), error.to_string()))?;
+        match parsed {
+            XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents) => {
+                self.raise_counters(&contents);
+                let seen = SeenCheckpoint { record: record.start(), end: record.end(), contents };
+                *self.engine.seen_checkpoint.lock() = Some(seen);
+            }
+            XlogRecord::NextOid(upto) => {
+                let mut numbers = self.engine.numbers.lock();
+                numbers.next = numbers.next.max(upto);
+                numbers.logged = numbers.next;
+            }
+            XlogRecord::BackupEnd { start } => {
+                let waited_for = self.engine.control.lock().backup_start_point;
+                if start == waited_for {
+                    self.end_backup_recovery(record.end())?;
+                }
+            }
+            XlogRecord::ParameterChange(parameters) => {
+                self.engine.update_control(|control| control.parameters = parameters)?;
+            }
+            XlogRecord::EndOfRecovery { timeline, .. } => {
+                self.timeline = timeline;
+                self.engine.set_timeline(timeline);
+            }
+            XlogRecord::Fpi | XlogRecord::FpiForHint => self.engine.store.redo(record, Xid::INVALID)?,
+            XlogRecord::Noop
+            | XlogRecord::Switch
+            | XlogRecord::RestorePoint { .. }
+            | XlogRecord::FpwChange(_)
+            | XlogRecord::OverwriteContrecord { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn raise_counters(&mut self, checkpoint: &CheckPoint) {
+        self.next_xid = self.next_xid.max(checkpoint.next_xid);
+        self.engine.recovery.next_xid.store(self.next_xid.get(), Ordering::Release);
+        let mut numbers = self.engine.numbers.lock();
+        numbers.next = numbers.next.max(checkpoint.next_oid);
+        numbers.logged = numbers.next;
+        drop(numbers);
+        if checkpoint.timeline > self.timeline {
+            self.timeline = checkpoint.timeline;
+            self.engine.set_timeline(checkpoint.timeline);
+        }
+    }
+
+    /// The data of a backup is whole from here on: the rest is a standby as any other.
+    pub(crate) fn end_backup_recovery(&self, end: Lsn) -> Result<(), Error> {
+        let timeline = self.timeline;
+        self.engine.update_control(|control| {
+            control.backup_start_point = Lsn::INVALID;
+            control.backup_end_point = Lsn::INVALID;
+            control.backup_end_required = false;
+            if control.min_recovery_point < end {
+                control.min_recovery_point = end;
+                control.min_recovery_point_timeline = timeline;
+            }
+        })
+    }
+
+    /// Lets readers in once no page on disk can be newer than what was redone.
+    pub(crate) fn check_consistent(&self) -> Result<(), Error> {
+        let (end_point, required, minimum) = {
+            let control = self.engine.control.lock();
+            (control.backup_end_point, control.backup_end_required, control.min_recovery_point)
+        };
+        if required {
+            return Ok(());
+        }
+        if end_point.is_valid() {
+            if self.at < end_point {
+                return Ok(());
+            }
+            self.end_backup_recovery(self.at)?;
+        }
+        if self.at >= minimum && !self.engine.recovery.is_consistent() {
+            self.engine.store.check_missing()?;
+            self.load_excluded()?;
+            self.engine.recovery.set_consistent();
+        }
+        Ok(())
+    }
+}
+
+/// Reads a list of xids as the state page keeps it.
+pub(crate) fn parse_xids(bytes: &[u8]) -> impl Iterator<Item = Xid> {
+    bytes.as_chunks::<8>().0.iter().map(|xid| Xid::new(u64::from_le_bytes(*xid)))
+}
+
+/// Raises minRecoveryPoint before a page goes to disk that holds changes up to there.
+#[derive(Debug)]
+pub(crate) struct RaiseMinRecoveryPoint(pub(crate) Weak<Engine>);
+
+impl crate::store::WriteBarrier for RaiseMinRecoveryPoint {
+    fn before_page_write(&self, lsn: Lsn) -> Result<(), Error> {
+        let Some(engine) = self.0.upgrade() else { return Err(Error::Shutdown) };
+        if engine.control.lock().min_recovery_point >= lsn {
+            return Ok(());
+        }
+        // Further than asked, so that the next pages need no write of the control file.
+        let point = engine.recovery.replayed.get().max(lsn);
+        let timeline = engine.timeline();
+        engine.update_control(|control| {
+            control.min_recovery_point = control.min_recovery_point.max(point);
+            control.min_recovery_point_timeline = timeline;
+        })
+    }
+}
