@@ -34,7 +34,8 @@ pub(crate) fn begin(engine: &Engine, label: &str) -> BackupStart {
     };
     let (started, on_standby) = (engine.host.clock.now(), engine.is_in_recovery());
     // A line of the label file.
-    let label: String = label.chars().map(|char| if char.is_control() { ' ' } else { char }).take(1024).collect();
+    let label: String =
+        label.chars().map(|char| if char.is_control() { ' ' } else { char }).take(1024).collect();
     let file = BackupLabel {
         start,
         checkpoint,
@@ -83,5 +84,9 @@ pub(crate) fn end_on_standby(engine: &Engine, backup: &BackupStart) -> Result<Ba
         let control = engine.control.lock();
         (control.min_recovery_point, control.min_recovery_point_timeline)
     };
-    Ok(BackupEnd { stop: stop.max(backup.start), timeline: timeline.max(backup.timeline), history_file: None })
+    Ok(BackupEnd {
+        stop: stop.max(backup.start),
+        timeline: timeline.max(backup.timeline),
+        history_file: None,
+    })
 }

@@ -24,7 +24,12 @@ pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoi
     if engine.is_in_recovery() { restartpoint(engine, kind) } else { checkpoint(engine, kind) }
 }
 
-fn write_pages(engine: &Engine, redo: Lsn, kind: CheckpointKind, info: &mut CheckpointInfo) -> Result<(), Error> {
+fn write_pages(
+    engine: &Engine,
+    redo: Lsn,
+    kind: CheckpointKind,
+    info: &mut CheckpointInfo,
+) -> Result<(), Error> {
     let clock = &engine.host.clock;
     let begun = clock.monotonic();
     let mut pace = |done: f64| {
@@ -53,7 +58,12 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
     };
     let idle = wal.last_record() == last_checkpoint;
     if idle && matches!(kind, CheckpointKind::Paced(_)) {
-        return Ok(CheckpointInfo { checkpoint: last_checkpoint, redo: last_redo, skipped: true, ..Default::default() });
+        return Ok(CheckpointInfo {
+            checkpoint: last_checkpoint,
+            redo: last_redo,
+            skipped: true,
+            ..Default::default()
+        });
     }
     let online = matches!(kind, CheckpointKind::Immediate | CheckpointKind::Paced(_));
     let (redo, next_xid, next_oid) = pipeline.at_rest(|_, next_xid| {

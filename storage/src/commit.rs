@@ -35,7 +35,7 @@ use wal::{EncodedRecord, Lsn, RecordBuilder, RelFile, Reservation, Rmgr, WalWrit
 pub(crate) struct Request {
     pub(crate) writes: WriteSet,
     /// Released when the commit record is inserted, or the request is dropped.
-    pub(crate) locks: LockSet,
+    _locks: LockSet,
     /// Trees that go when it commits.
     pub(crate) dropped: Vec<TreeId>,
     pub(crate) level: SyncLevel,
@@ -48,7 +48,7 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(writes: WriteSet, locks: LockSet, dropped: Vec<TreeId>, level: SyncLevel) -> Self {
-        Self { writes, locks, dropped, level, targets: Vec::new(), reserved: None, attempts: 0 }
+        Self { writes, _locks: locks, dropped, level, targets: Vec::new(), reserved: None, attempts: 0 }
     }
 
     /// Brings the leaves of all writes into the pool and holds them there, and has space in the log promised.
@@ -60,15 +60,17 @@ impl Request {
         if self.attempts > IN_PLACE_AFTER {
             return Ok(());
         }
-        let mut at = 0;
-        for write in self.writes.last_writes() {
+        for (at, write) in self.writes.last_writes().enumerate() {
             if at == self.targets.len() {
                 self.targets.push((store.tree(write.tree)?, Prepared::default()));
             }
             let Some((tree, prepared)) = self.targets.get_mut(at) else { break };
             let length = write.value.as_ref().map_or(0, bytes::Bytes::len);
-            match tree.prepare(&write.key, length, prepared) {
-                Ok(()) => {}
+            if tree.prepare(&write.key, length, prepared).is_err() {
+                store.run(|| tree.prepare(&write.key, length, prepared)).await?;
+            }
+        }
+        Ok(()) => {}
                 Err(_) => store.run(|| tree.prepare(&write.key, length, prepared)).await?,
             }
             at += 1;
@@ -194,11 +196,6 @@ impl Pipeline {
     /// The next xid to be given out.
     pub(crate) fn next_xid(&self) -> Xid {
         Xid::new(self.next_xid.load(Ordering::Acquire))
-    }
-
-    /// The log.
-    pub(crate) fn log(&self) -> &WalWriter {
-        &self.log
     }
 
     /// Puts a transaction into the log. Its versions are in the pages then, and its locks have passed on.

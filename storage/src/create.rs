@@ -109,7 +109,8 @@ fn check_empty(host: &Host, dir: &Path) -> Result<(), Error> {
 
 fn make_folders(host: &Host, dir: &Path, options: &CreateOptions) -> Result<(), Error> {
     let disk = &*host.disk;
-    let make = |path: &Path| disk.create_dir_all(path).map_err(|error| Error::io("create directory", path, error));
+    let make =
+        |path: &Path| disk.create_dir_all(path).map_err(|error| Error::io("create directory", path, error));
     make(dir)?;
     for folder in FOLDERS {
         make(&dir.join(folder))?;

@@ -5,8 +5,8 @@ use crate::log::log_error;
 use crate::store::Store;
 use crate::{
     CheckpointInfo, CheckpointKind, CommitGate, CreateOptions, DatabaseOptions, Error, Interrupt, Isolation,
-    RedoEnd, StandbyRedo, StartMode, Transaction, TreeId, WalRetention, backup, checkpointer, create, open,
-    promote,
+    RedoEnd, StandbyRedo, StartMode, Transaction, TreeId, WalRetention, backup, checkpointer, create, early,
+    open, promote,
 };
 use host::{Host, Timestamp};
 use std::path::Path;
@@ -59,7 +59,7 @@ pub enum Opened {
         /// The database.
         db: Database,
         /// Its redo, to be run on a thread.
-        redo: StandbyRedo,
+        redo: Box<StandbyRedo>,
     },
 }
 
@@ -323,15 +323,16 @@ impl Database {
         let _only = self.0.checkpointing.lock().await;
         self.0.hurry.store(false, Ordering::Release);
         let engine = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || checkpointer::run(&engine, kind)).await.map_err(|_| Error::Shutdown)?
+        tokio::task::spawn_blocking(move || checkpointer::run(&engine, kind))
+            .await
+            .map_err(|_| Error::Shutdown)?
     }
 
     /// Begins an online backup: forces page images, then a checkpoint, paced over `spread` unless that is zero. Many
     /// may run at once. Each ends by [`Database::stop_backup`] or [`Database::abort_backup`].
     pub async fn start_backup(&self, label: &str, spread: Duration) -> Result<BackupStart, Error> {
         backup::force_images(&self.0);
-        let kind =
-            if spread.is_zero() { CheckpointKind::Immediate } else { CheckpointKind::Paced(spread) };
+        let kind = if spread.is_zero() { CheckpointKind::Immediate } else { CheckpointKind::Paced(spread) };
         match self.checkpoint(kind).await {
             Ok(_) => Ok(backup::begin(&self.0, label)),
             Err(error) => {
@@ -376,16 +377,12 @@ impl Database {
     /// Removes the versions of aborted transactions from all trees, so that their xids need not be kept. Does
     /// nothing while there are none.
     pub async fn sweep(&self) -> Result<(), Error> {
-        let aborted: Vec<Xid> = self.0.visibility.excluded().iter().collect();
-        if aborted.is_empty() || self.is_in_recovery() {
+        if self.0.visibility.excluded().iter().next().is_none() || self.is_in_recovery() {
             return Ok(());
         }
         let engine = Arc::clone(&self.0);
-        let swept = tokio::task::spawn_blocking(move || {
-            engine.store.remove_versions(&aborted)?;
-            engine.pipeline()?.forget_aborted(&aborted)
-        });
-        swept.await.map_err(|_| Error::Shutdown)?
+        let swept = tokio::task::spawn_blocking(move || early::sweep(&engine));
+        swept.await.map_err(|_| Error::Shutdown)?.map(drop)
     }
 
     /// Turns a standby whose redo has ended for a promotion into a primary: history file, end-of-recovery

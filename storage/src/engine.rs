@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 use wal::control::ControlFile;
 use wal::xlog::XlogRecord;
-use wal::{Lsn, RelFile, SegmentFile, TimelineId, Watermark, WalWriter, Xid};
+use wal::{Lsn, RelFile, SegmentFile, TimelineId, WalWriter, Watermark, Xid};
 
 /// Tells a checkpoint which log must stay: replication slots, an archive, wal_keep_size.
 pub trait WalRetention: Send + Sync {
@@ -195,13 +195,8 @@ impl Engine {
         self.levels.follow(wal.positions());
         self.timeline.store(wal.timeline().get(), Ordering::Release);
         let shared = (Arc::clone(&self.visibility), Arc::clone(&self.levels));
-        let pipeline = Pipeline::new(
-            self.store.clone(),
-            wal.clone(),
-            Arc::clone(&self.host.clock),
-            shared,
-            next_xid,
-        );
+        let pipeline =
+            Pipeline::new(self.store.clone(), wal.clone(), Arc::clone(&self.host.clock), shared, next_xid);
         self.primary
             .set(Primary { wal, pipeline })
             .map_err(|_| Error::WrongState("this server already takes writes"))
@@ -313,9 +308,8 @@ impl Engine {
                 .next
                 .checked_add(NUMBERS_LOGGED)
                 .ok_or(Error::WrongState("all relation file numbers are used up"))?;
-            let mut record = XlogRecord::NextOid(upto)
-                .encode()
-                .map_err(|error| Error::Log(error.to_string().into()))?;
+            let mut record =
+                XlogRecord::NextOid(upto).encode().map_err(|error| Error::Log(error.to_string().into()))?;
             wal.insert(&mut record).map_err(log_error)?;
             numbers.logged = upto;
         }

@@ -88,7 +88,8 @@ impl BackupLabel {
     /// Reads backup_label. Lines that it does not know are passed over, as PostgreSQL does.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        let bad = |name: &str| Error::corrupt("backup_label", None, format!("invalid or missing line \"{name}\""));
+        let bad =
+            |name: &str| Error::corrupt("backup_label", None, format!("invalid or missing line \"{name}\""));
         let start_line = line("START WAL LOCATION").ok_or_else(|| bad("START WAL LOCATION"))?;
         let (start, file) = start_line.split_once(' ').ok_or_else(|| bad("START WAL LOCATION"))?;
         let from_name = file
@@ -142,7 +143,10 @@ mod tests {
              CHECKPOINT LOCATION: 0/2000060\nBACKUP METHOD: streamed\nBACKUP FROM: primary\n\
              START TIME: 2024-02-29 12:34:56 UTC\nLABEL: pg_basebackup base backup\nSTART TIMELINE: 1\n"
         );
-        assert_eq!(BackupLabel::parse(&text).unwrap(), BackupLabel { started: Timestamp::default(), ..label() });
+        assert_eq!(
+            BackupLabel::parse(&text).unwrap(),
+            BackupLabel { started: Timestamp::default(), ..label() }
+        );
     }
 
     #[test]

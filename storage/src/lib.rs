@@ -22,6 +22,7 @@ mod checkpointer;
 mod commit;
 mod create;
 mod database;
+mod early;
 mod engine;
 mod error;
 mod interrupt;
@@ -45,6 +46,8 @@ pub mod state;
 pub mod store;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod transaction;
 pub mod tree;
 mod write_set;

@@ -38,16 +38,6 @@ pub(crate) enum LockRef<'a> {
     Number(u32, u64),
 }
 
-impl LockName {
-    fn as_ref(&self) -> LockRef<'_> {
-        match self {
-            Self::Row(tree, key) => LockRef::Row(*tree, key),
-            Self::Table(tree) => LockRef::Table(*tree),
-            Self::Number(database, number) => LockRef::Number(*database, *number),
-        }
-    }
-}
-
 impl LockRef<'_> {
     fn to_owned(self) -> LockName {
         match self {

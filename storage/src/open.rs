@@ -16,7 +16,9 @@ use std::path::Path;
 use std::sync::Arc;
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
-use wal::reader::{EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalReader};
+use wal::reader::{
+    EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalReader,
+};
 use wal::xlog::{ParameterChange, XlogRecord};
 use wal::{Lsn, TimelineId, WalWriter, WriteStart, WriterConfig};
 
@@ -48,7 +50,11 @@ pub(crate) fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuar
 }
 
 fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error> {
-    if !host.disk.exists(&dir.join("PG_VERSION")).map_err(|error| Error::io("access directory", dir, error))? {
+    if !host
+        .disk
+        .exists(&dir.join("PG_VERSION"))
+        .map_err(|error| Error::io("access directory", dir, error))?
+    {
         return Err(Error::Unusable(format!(
             "\"{}\" is not a database directory; create one with `plimsoll init -D {0}`",
             dir.display()
@@ -146,8 +152,13 @@ impl Opening {
         let end = match self.reader.next().map_err(read_error)? {
             Next::Record(record) => {
                 let parsed = XlogRecord::parse(&record);
-                if !matches!(parsed, Ok(XlogRecord::CheckpointShutdown(_) | XlogRecord::CheckpointOnline(_))) {
-                    return Err(Error::corrupt("write-ahead log", Some(checkpoint), "no checkpoint record is there"));
+                if !matches!(parsed, Ok(XlogRecord::CheckpointShutdown(_) | XlogRecord::CheckpointOnline(_)))
+                {
+                    return Err(Error::corrupt(
+                        "write-ahead log",
+                        Some(checkpoint),
+                        "no checkpoint record is there",
+                    ));
                 }
                 record.end()
             }
@@ -167,14 +178,15 @@ impl Opening {
         self.note_recovery(ClusterState::InArchiveRecovery)?;
         let (replay, _) = self.replay()?;
         let (engine, reader) = (self.engine, self.reader);
-        let redo = StandbyRedo::new(Arc::clone(&engine), replay, reader);
+        let redo = Box::new(StandbyRedo::new(Arc::clone(&engine), replay, reader));
         Ok(Opened::Standby { db: Database(engine), redo })
     }
 
     fn primary(mut self) -> Result<Opened, Error> {
         let begun = self.engine.host.clock.monotonic();
         let clean = self.label.is_none() && self.found == ClusterState::ShutDown;
-        let mut report = RecoveryReport { needed: !clean, from_backup: self.label.is_some(), ..Default::default() };
+        let mut report =
+            RecoveryReport { needed: !clean, from_backup: self.label.is_some(), ..Default::default() };
         if !clean {
             self.note_recovery(ClusterState::InCrashRecovery)?;
         }
@@ -194,6 +206,7 @@ impl Opening {
             report.end = end.reason.to_string();
             report.cut_bytes = cut_bytes(&end);
             self.check_backup_whole(&replay)?;
+            self.engine.remove_dropped()?;
             self.engine.store.check_missing()?;
             broken = end.broken;
             write_start(&replay, &end)
@@ -395,7 +408,8 @@ fn history(
 ) -> Result<TimelineHistory, Error> {
     let wal_dir = options.dir.join("pg_wal");
     let load = |timeline| {
-        TimelineHistory::load(&*host.disk, &wal_dir, timeline).map_err(|error| Error::Unusable(error.to_string()))
+        TimelineHistory::load(&*host.disk, &wal_dir, timeline)
+            .map_err(|error| Error::Unusable(error.to_string()))
     };
     let begin = label.map_or(control.checkpoint_copy.timeline, |label| label.timeline);
     let known = begin.max(control.min_recovery_point_timeline);

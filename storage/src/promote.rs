@@ -20,7 +20,8 @@ fn next_timeline(engine: &Engine, old: TimelineId) -> Result<TimelineId, Error> 
     let size = engine.control.lock().segment_size;
     let mut newest = newest_timeline(host, &dir, old)?;
     for entry in host.disk.list(&dir).map_err(|error| Error::io("list directory", &dir, error))? {
-        let of_history = entry.name.strip_suffix(".history").and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let of_history =
+            entry.name.strip_suffix(".history").and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let of_segment = SegmentNumber::parse_file_name(&entry.name, size).map(|(timeline, _)| timeline);
         let found = of_history.map(TimelineId::new).or(of_segment).unwrap_or(TimelineId::INVALID);
         newest = newest.max(found);
@@ -49,9 +50,9 @@ pub(crate) fn promote(
     let unusable = |error: wal::history::HistoryFileError| Error::Unusable(error.to_string());
     let history = TimelineHistory::load(disk, &wal_dir, old).map_err(unusable)?;
     let branch = BranchId::new(engine.host.entropy.next_u64());
-    let history = history
-        .fork(timeline, at, &options.reason, branch)
-        .ok_or_else(|| Error::Unusable(format!("timeline {timeline} cannot follow timeline {old} at {at}")))?;
+    let history = history.fork(timeline, at, &options.reason, branch).ok_or_else(|| {
+        Error::Unusable(format!("timeline {timeline} cannot follow timeline {old} at {at}"))
+    })?;
     history.store(disk, &wal_dir).map_err(unusable)?;
     let start = WriteStart {
         insert_at: at,

@@ -10,8 +10,8 @@ use crate::snapshot::Insertion;
 use crate::standby::WalFeed;
 use crate::{Error, RecoveryProgress, SyncLevel, TreeId};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use wal::xact::{XactEnd, XactRecord};
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{Lsn, Record, Rmgr, TimelineId, Xid};
@@ -31,7 +31,6 @@ pub(crate) struct ReplayState {
     pub(crate) at: Lsn,
     /// Its start.
     pub(crate) last_record: Lsn,
-    pub(crate) timeline: TimelineId,
     pub(crate) next_xid: Xid,
     /// xids whose versions are in pages and whose outcome the log does not tell.
     pub(crate) leftovers: Vec<Xid>,
@@ -80,7 +79,6 @@ impl Replay {
         ReplayState {
             at: self.at,
             last_record: self.last_record,
-            timeline: self.timeline,
             next_xid: self.next_xid,
             leftovers: self.leftovers(),
             last_commit_end: self.last_commit_end,
@@ -123,7 +121,10 @@ impl Replay {
             // Records that say nothing about pages or transactions.
             Rmgr::STANDBY | Rmgr::LOGICALMSG => {}
             other => {
-                let what = format!("a record of resource manager {}, which this engine does not write", other.number());
+                let what = format!(
+                    "a record of resource manager {}, which this engine does not write",
+                    other.number()
+                );
                 return Err(Error::corrupt("write-ahead log", Some(record.start()), what));
             }
         }
@@ -292,6 +293,7 @@ impl Replay {
             self.end_backup_recovery(self.at)?;
         }
         if self.at >= minimum && !self.engine.recovery.is_consistent() {
+            self.engine.remove_dropped()?;
             self.engine.store.check_missing()?;
             self.load_excluded()?;
             self.engine.recovery.set_consistent();

@@ -29,7 +29,12 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub(crate) fn new(transaction: &Transaction, tree: TreeId, range: KeyRange, direction: Direction) -> Self {
+    pub(crate) fn new(
+        transaction: &Transaction,
+        tree: TreeId,
+        range: KeyRange,
+        direction: Direction,
+    ) -> Self {
         Self {
             tree,
             range,

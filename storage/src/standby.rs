@@ -114,7 +114,8 @@ impl StandbyRedo {
     fn follow(&mut self, timeline: TimelineId) -> Result<(), Error> {
         let history = TimelineHistory::load(&*self.engine.host.disk, &self.engine.wal_dir(), timeline)
             .map_err(|error| Error::Unusable(error.to_string()))?;
-        let ends = history.end_of(self.replay.timeline).map_err(|error| Error::Unusable(error.to_string()))?;
+        let ends =
+            history.end_of(self.replay.timeline).map_err(|error| Error::Unusable(error.to_string()))?;
         if !history.contains(self.replay.timeline) || ends.is_some_and(|end| self.replay.at > end) {
             let what = format!(
                 "timeline {timeline} is no continuation of timeline {}, which was replayed up to {}",

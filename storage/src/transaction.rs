@@ -3,6 +3,7 @@
 use crate::commit::Request;
 use crate::engine::Engine;
 use crate::locks::{LockRef, LockSet, Taken};
+use crate::page::leaf::MAX_KEY;
 use crate::snapshot::LiveSnapshot;
 use crate::write_set::{CommandId, WriteSet};
 use crate::{
@@ -83,7 +84,9 @@ impl Transaction {
 
     fn check_snapshot(&self) -> Result<(), Error> {
         match &self.snapshot {
-            Some(snapshot) if self.engine.is_in_recovery() && self.engine.visibility.is_cancelled(snapshot) => {
+            Some(snapshot)
+                if self.engine.is_in_recovery() && self.engine.visibility.is_cancelled(snapshot) =>
+            {
                 Err(Error::RecoveryConflict)
             }
             _ => Ok(()),
@@ -242,12 +245,7 @@ impl Transaction {
     }
 
     /// Writes `value` under `key`. The caller holds the row's exclusive (or no-key-exclusive) lock.
-    pub fn put(
-        &mut self,
-        tree: TreeId,
-        key: impl Into<Bytes>,
-        value: impl Into<Bytes>,
-    ) -> Result<(), Error> {
+    pub fn put(&mut self, tree: TreeId, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<(), Error> {
         self.write(tree, key.into(), Some(value.into()))
     }
 
@@ -266,7 +264,9 @@ impl Transaction {
                 || self.locks.holds(LockRef::Table(tree), TableLockMode::Exclusive.into()),
             "a write needs the row's lock"
         );
-        crate::tree::check_size(&key, value.as_deref())?;
+        if key.len() > MAX_KEY {
+            return Err(Error::KeyTooLarge { size_bytes: key.len(), limit_bytes: MAX_KEY });
+        }
         self.writes.push(tree, key, value, self.command)
     }
 

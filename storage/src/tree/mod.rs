@@ -14,9 +14,11 @@ mod prepare;
 mod prune;
 mod scan;
 mod split;
+mod sweep;
 
 pub use prepare::Prepared;
 pub use scan::{Batch, TreeScan};
+pub use sweep::Swept;
 
 use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
 use crate::page::{FIRST, Page, PageKind};

@@ -1,0 +1,176 @@
+//! One session, restarts, the write set merged into reads.
+
+use super::*;
+use crate::{Direction, Interrupt};
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_a_clean_stop_and_after_a_crash() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1"), ("b", "2")], SyncLevel::Local).await;
+    db.shutdown().await.unwrap();
+    drop(db);
+    let (db, recovery) = try_open(&disk, options()).unwrap();
+    assert!(!recovery.needed);
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("1"));
+    write(&db, tree, &[("a", "3")], SyncLevel::Local).await;
+    write(&db, tree, &[("b", "4")], SyncLevel::Off).await;
+    let (db, recovery) = try_open(&power_cut(&disk), options()).unwrap();
+    assert!(recovery.needed && recovery.records > 0, "{recovery:?}");
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("3"));
+    assert_eq!(read(&db, tree, "b").await.as_deref(), Some("2"), "level off was not flushed");
+    db.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scan_merges_own_writes_in_both_directions_and_misses_those_made_after_it() {
+    let (_disk, db, tree) = with_tree().await;
+    let pairs = [("b", "b"), ("d", "d"), ("f", "f"), ("h", "h"), ("j", "j")];
+    write(&db, tree, &pairs, SyncLevel::Off).await;
+    let mut own = statement(&db, Isolation::ReadCommitted).await;
+    for key in ["a", "e", "z"] {
+        put(&mut own, tree, key, "own").await.unwrap();
+    }
+    put(&mut own, tree, "f", "changed").await.unwrap();
+    lock(&mut own, tree, "h").await.unwrap();
+    own.delete(tree, "h").unwrap();
+    assert_eq!(
+        rows(&own, tree, Direction::Forward).await.len(),
+        5,
+        "a statement does not see its own writes"
+    );
+    own.begin_statement().await.unwrap();
+    let expected =
+        [("a", "own"), ("b", "b"), ("d", "d"), ("e", "own"), ("f", "changed"), ("j", "j"), ("z", "own")];
+    let mut expected: Vec<_> =
+        expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    assert_eq!(rows(&own, tree, Direction::Forward).await, expected);
+    expected.reverse();
+    assert_eq!(rows(&own, tree, Direction::Backward).await, expected);
+    let mut open = own.scan(tree, crate::KeyRange::new("b", "f"), Direction::Forward);
+    own.begin_statement().await.unwrap();
+    put(&mut own, tree, "c", "late").await.unwrap();
+    let mut found = Vec::new();
+    while open.next_batch(&own, 1, &mut found).await.unwrap() {}
+    assert_eq!(found.iter().map(|(key, _)| &key[..]).collect::<Vec<_>>(), [b"b", b"d", b"e"]);
+}
+
+#[tokio::test]
+async fn a_savepoint_takes_back_writes_locks_and_trees() {
+    let (_disk, db, tree) = with_tree().await;
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    put(&mut transaction, tree, "a", "1").await.unwrap();
+    let savepoint = transaction.savepoint();
+    transaction.begin_statement().await.unwrap();
+    put(&mut transaction, tree, "a", "2").await.unwrap();
+    put(&mut transaction, tree, "b", "2").await.unwrap();
+    let created = transaction.create_tree(5).await.unwrap();
+    transaction.rollback_to(&savepoint).unwrap();
+    transaction.begin_statement().await.unwrap();
+    assert_eq!(get(&transaction, tree, "a").await.as_deref(), Some("1"));
+    assert_eq!(get(&transaction, tree, "b").await, None);
+    let mut other = statement(&db, Isolation::ReadCommitted).await;
+    other.lock(tree, b"b", LockMode::Exclusive, LockWait::NoWait).await.unwrap();
+    assert!(other.lock(tree, b"a", LockMode::Exclusive, LockWait::NoWait).await.is_err());
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    drop(other);
+    db.wal_writer_tick().unwrap();
+    let gone = statement(&db, Isolation::ReadCommitted).await;
+    assert!(matches!(gone.get(created, b"x").await, Err(Error::NoSuchTree(_))));
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_rollback_leaves_nothing_and_a_dropped_tree_goes_only_with_its_commit() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    let mut undone = statement(&db, Isolation::ReadCommitted).await;
+    put(&mut undone, tree, "a", "2").await.unwrap();
+    undone.drop_tree(tree).unwrap();
+    undone.rollback();
+    db.wal_writer_tick().unwrap();
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("1"));
+    let reader = statement(&db, Isolation::RepeatableRead).await;
+    let mut dropping = statement(&db, Isolation::ReadCommitted).await;
+    dropping.drop_tree(tree).unwrap();
+    dropping.commit(SyncLevel::Local).await.unwrap();
+    db.wal_writer_tick().unwrap();
+    assert_eq!(get(&reader, tree, "a").await.as_deref(), Some("1"), "its snapshot is older than the drop");
+    drop(reader);
+    db.wal_writer_tick().unwrap();
+    let later = statement(&db, Isolation::ReadCommitted).await;
+    assert!(matches!(later.get(tree, b"a").await, Err(Error::NoSuchTree(_))));
+    let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
+    let after = statement(&db, Isolation::ReadCommitted).await;
+    assert!(matches!(after.get(tree, b"a").await, Err(Error::NoSuchTree(_))));
+}
+
+#[tokio::test]
+async fn too_large_a_write_set_is_refused_with_54000() {
+    let disk = new_disk();
+    let (db, _) = try_open(&disk, DatabaseOptions { write_set_limit_bytes: 4096, ..options() }).unwrap();
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    let tree = transaction.create_tree(5).await.unwrap();
+    let refused = transaction.put(tree, "k", vec![0; 5000]).unwrap_err();
+    assert_eq!(refused.sqlstate(), "54000");
+    transaction.put(tree, "k", "small").unwrap();
+    transaction.commit(SyncLevel::Local).await.unwrap();
+}
+
+#[tokio::test]
+async fn row_numbers_go_on_after_a_restart() {
+    let (disk, db, tree) = with_tree().await;
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    for expected in 1..=300_u64 {
+        let number = transaction.next_row_number(tree).await.unwrap();
+        assert_eq!(number, expected);
+        let key = number.to_be_bytes();
+        transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        transaction.put(tree, key.to_vec(), "row").unwrap();
+    }
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    drop(db);
+    let db = open(&power_cut(&disk));
+    let again = statement(&db, Isolation::ReadCommitted).await;
+    assert_eq!(again.next_row_number(tree).await.unwrap(), 301);
+}
+
+#[tokio::test]
+async fn relation_numbers_are_never_given_twice() {
+    let (disk, db, tree) = with_tree().await;
+    let next = db.allocate_number().unwrap();
+    assert!(next > tree.relation);
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    drop(db);
+    let db = open(&power_cut(&disk));
+    assert!(db.allocate_number().unwrap() > next);
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_directory_is_refused() {
+    let disk = new_disk();
+    let db = open(&disk);
+    let refused = try_open(&disk, options()).unwrap_err();
+    assert!(refused.to_string().contains("in use by another server"), "{refused}");
+    drop(db);
+    try_open(&disk, options()).unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_empty_is_no_place_for_a_new_database() {
+    let disk = new_disk();
+    let refused = Database::create(&host_on(&disk), Path::new(DIR), &CreateOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("not empty"), "{refused}");
+}
+
+#[tokio::test]
+async fn after_a_shutdown_has_begun_nothing_is_committed() {
+    let (disk, db, tree) = with_tree().await;
+    let mut late = statement(&db, Isolation::ReadCommitted).await;
+    put(&mut late, tree, "a", "late").await.unwrap();
+    db.shutdown().await.unwrap();
+    assert!(matches!(late.commit(SyncLevel::Off).await, Err(Error::Shutdown)));
+    let mut new = db.begin_after(Isolation::ReadCommitted, wal::Lsn::INVALID, Interrupt::new());
+    assert!(matches!(new.begin_statement().await, Err(Error::Shutdown)));
+    drop((db, new));
+    assert_eq!(read(&open(&disk), tree, "a").await, None);
+}
