@@ -70,11 +70,6 @@ impl Request {
                 store.run(|| tree.prepare(&write.key, length, prepared)).await?;
             }
         }
-        Ok(()) => {}
-                Err(_) => store.run(|| tree.prepare(&write.key, length, prepared)).await?,
-            }
-            at += 1;
-        }
         Ok(())
     }
 }
