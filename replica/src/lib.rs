@@ -9,6 +9,8 @@
 //! Knows no SQL and no tables.
 
 pub mod error;
+pub mod lag;
+pub mod sender;
 pub mod slots;
 pub mod sync;
 

@@ -1,0 +1,324 @@
+//! The sending side of a stream, as a state machine without I/O.
+//!
+//! The driver asks [`Sender::poll`] what to do next, does it, and tells the machine what happened: WAL sent, a reply
+//! arrived, the standby ended its side, the log was taken over by another timeline, the server stops. Times are of the
+//! node's monotonic clock.
+//!
+//! ```text
+//!  startup --> catchup --> streaming --> stopping      the log ends here, and the standby has flushed it: done
+//!                 \            \
+//!                  +-- the timeline ended: CopyDone, the standby's CopyDone, the next timeline as a result
+//!                  +-- the standby ended the stream: CopyDone
+//! ```
+
+mod start;
+
+pub use start::{StreamPlan, TimelineEnd};
+
+use crate::error::ReplicaError;
+use crate::sync::Progress;
+use std::time::Duration;
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
+
+/// Most WAL bytes of one message (MAX_SEND_SIZE of PostgreSQL).
+pub const CHUNK_BYTES_MAX: u64 = 128 << 10;
+
+/// state of pg_stat_replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderState {
+    /// Nothing was asked of it yet.
+    Startup,
+    /// It sends a base backup.
+    Backup,
+    /// The standby lags behind.
+    Catchup,
+    /// The standby has all that there is.
+    Streaming,
+    /// The server stops and sends what is left.
+    Stopping,
+}
+
+impl SenderState {
+    /// The word in pg_stat_replication.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Backup => "backup",
+            Self::Catchup => "catchup",
+            Self::Streaming => "streaming",
+            Self::Stopping => "stopping",
+        }
+    }
+    /// Whether commits may count on a standby in this state.
+    pub const fn counts_for_sync(self) -> bool {
+        matches!(self, Self::Streaming | Self::Stopping)
+    }
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Action {
+    /// Send the WAL of `from..upto` in one message, then call [`Sender::sent`].
+    Send {
+        /// The first byte.
+        from: Lsn,
+        /// The end, exclusive.
+        upto: Lsn,
+    },
+    /// Send a keepalive.
+    Keepalive {
+        /// Ask the standby to reply at once.
+        reply_requested: bool,
+    },
+    /// Send CopyDone.
+    CopyDone,
+    /// The stream is over in good order.
+    Finish(Finish),
+    /// End the connection with this error.
+    Fail(ReplicaError),
+    /// Nothing to do before more WAL, a message, or this time.
+    Wait {
+        /// When to poll again at the latest.
+        until: Option<Duration>,
+    },
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The timeline is over (or was, when the standby left): the result names the next.
+    TimelineEnded(TimelineEnd),
+    /// The standby ended the stream.
+    StandbyLeft,
+    /// The server stops, and the standby has everything.
+    Stopped,
+}
+
+/// Times that a sender keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SenderTimes {
+    /// wal_sender_timeout; None waits for ever.
+    pub timeout: Option<Duration>,
+    /// Keepalives that ask for a reply at least this often, to keep lag figures fresh; between Plimsoll nodes only.
+    pub heartbeat: Option<Duration>,
+}
+
+/// A reply of the standby, as far as the machine needs it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// How far it is.
+    pub progress: Progress,
+    /// It wants a keepalive back.
+    pub reply_requested: bool,
+}
+
+/// One stream to one standby.
+#[derive(Debug)]
+pub struct Sender {
+    timeline: TimelineId,
+    end: Option<TimelineEnd>,
+    sent: Lsn,
+    state: SenderState,
+    times: SenderTimes,
+    progress: Progress,
+    last_reply: Duration,
+    last_heartbeat: Duration,
+    /// A keepalive that asks for a reply is on its way.
+    asked: bool,
+    keepalive_due: bool,
+    copy_done_sent: bool,
+    copy_done_received: bool,
+    /// The end of the log, once the server has written its last record.
+    log_ends: Option<Lsn>,
+}
+
+impl Sender {
+    /// A stream of what the plan says, which must not be empty.
+    pub fn new(plan: StreamPlan, times: SenderTimes, now: Duration) -> Self {
+        Self {
+            timeline: plan.timeline,
+            end: plan.end,
+            sent: plan.start,
+            state: SenderState::Catchup,
+            times,
+            progress: Progress::default(),
+            last_reply: now,
+            last_heartbeat: now,
+            asked: false,
+            keepalive_due: false,
+            copy_done_sent: false,
+            copy_done_received: false,
+            log_ends: None,
+        }
+    }
+
+    /// What to do, given that WAL may be sent up to `flushed`.
+    pub fn poll(&mut self, now: Duration, flushed: Lsn) -> Action {
+        if let Some(timeout) = self.times.timeout
+            && now >= self.last_reply + timeout
+        {
+            return Action::Fail(ReplicaError::SenderTimeout);
+        }
+        if let Some(action) = self.end_of_copy() {
+            return action;
+        }
+        if std::mem::take(&mut self.keepalive_due) {
+            return Action::Keepalive { reply_requested: false };
+        }
+        if !self.copy_done_sent {
+            let limit = self.end.map_or(flushed, |end| end.at);
+            if self.sent < limit {
+                return Action::Send { from: self.sent, upto: self.chunk_end(limit) };
+            }
+            if self.end.is_some() {
+                self.copy_done_sent = true;
+                return Action::CopyDone;
+            }
+            if self.state == SenderState::Catchup {
+                self.state = SenderState::Streaming;
+            }
+            if let Some(action) = self.end_of_log() {
+                return action;
+            }
+        }
+        self.keep_alive(now)
+    }
+
+    fn end_of_copy(&mut self) -> Option<Action> {
+        if !self.copy_done_received {
+            return None;
+        }
+        if !std::mem::replace(&mut self.copy_done_sent, true) {
+            return Some(Action::CopyDone);
+        }
+        Some(Action::Finish(self.end.map_or(Finish::StandbyLeft, Finish::TimelineEnded)))
+    }
+
+    /// While the server stops: done when the standby has flushed all (or written, if it does not flush).
+    fn end_of_log(&mut self) -> Option<Action> {
+        let ends = self.log_ends.filter(|ends| self.sent >= *ends)?;
+        let reached =
+            if self.progress.flushed.is_valid() { self.progress.flushed } else { self.progress.written };
+        if reached >= ends {
+            return Some(Action::Finish(Finish::Stopped));
+        }
+        (!self.asked).then(|| self.ask())
+    }
+
+    fn ask(&mut self) -> Action {
+        self.asked = true;
+        Action::Keepalive { reply_requested: true }
+    }
+
+    /// Asks a silent standby for a reply at half its timeout, and a Plimsoll node at each heartbeat.
+    fn keep_alive(&mut self, now: Duration) -> Action {
+        let mut until: Option<Duration> = None;
+        let mut at = |time: Duration| until = Some(until.map_or(time, |other: Duration| other.min(time)));
+        if let Some(timeout) = self.times.timeout {
+            at(self.last_reply + timeout);
+            if !self.asked {
+                let half = self.last_reply + timeout / 2;
+                if now >= half {
+                    return self.ask();
+                }
+                at(half);
+            }
+        }
+        if let Some(heartbeat) = self.times.heartbeat
+            && !self.asked
+        {
+            if now >= self.last_heartbeat + heartbeat {
+                self.last_heartbeat = now;
+                return self.ask();
+            }
+            at(self.last_heartbeat + heartbeat);
+        }
+        Action::Wait { until }
+    }
+
+    /// The end of the next message: whole pages while the standby lags, so that it writes whole pages.
+    fn chunk_end(&self, limit: Lsn) -> Lsn {
+        let full = self.sent + CHUNK_BYTES_MAX;
+        if limit <= full { limit } else { full.page_start().max(self.sent + 1) }
+    }
+
+    /// WAL up to here has gone out.
+    pub fn sent(&mut self, upto: Lsn) {
+        self.sent = self.sent.max(upto);
+    }
+
+    /// The standby replied. Positions may go back (it restarted), as it knows best.
+    pub fn on_reply(&mut self, reply: Reply, now: Duration) {
+        self.last_reply = now;
+        self.asked = false;
+        self.progress = reply.progress;
+        self.keepalive_due |= reply.reply_requested;
+    }
+
+    /// The standby said something else; it lives.
+    pub fn on_life_sign(&mut self, now: Duration) {
+        self.last_reply = now;
+    }
+
+    /// The standby sent CopyDone.
+    pub fn on_copy_done(&mut self) {
+        self.copy_done_received = true;
+    }
+
+    /// This server's own timeline is another one now (a standby was promoted, or follows a promoted primary): if
+    /// the streamed one ended with that, the stream ends at its end. Streaming past the end already is an error.
+    pub fn on_history(&mut self, history: &TimelineHistory) -> Result<(), ReplicaError> {
+        let end =
+            start::timeline_end(history, self.timeline).ok_or(ReplicaError::NoTimeline(self.timeline))?;
+        if let Some(end) = end
+            && self.sent > end.at
+        {
+            let (start, timeline) = (self.sent, self.timeline);
+            return Err(ReplicaError::PastFork { start, timeline, forked_at: end.at });
+        }
+        self.end = end;
+        Ok(())
+    }
+
+    /// The server is stopping; more WAL may come (the shutdown checkpoint).
+    pub fn on_stopping(&mut self) {
+        self.state = SenderState::Stopping;
+    }
+
+    /// The server has flushed its last record, which ends here.
+    pub fn on_log_end(&mut self, end: Lsn) {
+        self.state = SenderState::Stopping;
+        self.log_ends = Some(end);
+        self.asked = false;
+    }
+
+    /// Takes over a reloaded wal_sender_timeout.
+    pub fn set_times(&mut self, times: SenderTimes) {
+        self.times = times;
+    }
+
+    /// The timeline that is streamed.
+    pub fn timeline(&self) -> TimelineId {
+        self.timeline
+    }
+    /// The end of what has gone out.
+    pub fn sent_upto(&self) -> Lsn {
+        self.sent
+    }
+    /// state of pg_stat_replication.
+    pub fn state(&self) -> SenderState {
+        self.state
+    }
+    /// The last reply.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+    /// Where the streamed timeline ends, if it has ended.
+    pub fn end(&self) -> Option<TimelineEnd> {
+        self.end
+    }
+}
+
+#[cfg(test)]
+mod tests;

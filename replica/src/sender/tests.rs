@@ -1,0 +1,155 @@
+use super::*;
+use wal::history::BranchId;
+
+fn at(lsn: u64) -> Lsn {
+    Lsn::new(lsn)
+}
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+fn plan(start: u64) -> StreamPlan {
+    StreamPlan { timeline: TimelineId::new(1), start: at(start), end: None }
+}
+fn times() -> SenderTimes {
+    SenderTimes { timeout: Some(s(60)), heartbeat: None }
+}
+fn sender(start: u64) -> Sender {
+    Sender::new(plan(start), times(), s(0))
+}
+fn reply(flushed: u64) -> Reply {
+    let progress = Progress { written: at(flushed), flushed: at(flushed), applied: at(flushed) };
+    Reply { progress, reply_requested: false }
+}
+/// Sends all there is; returns the ends of the messages.
+fn drain(sender: &mut Sender, now: Duration, flushed: u64) -> Vec<u64> {
+    let mut ends = Vec::new();
+    while let Action::Send { from, upto } = sender.poll(now, at(flushed)) {
+        assert_eq!(from, sender.sent_upto());
+        assert!(upto > from && upto.bytes_since(from) <= CHUNK_BYTES_MAX);
+        sender.sent(upto);
+        ends.push(upto.get());
+    }
+    ends
+}
+
+#[test]
+fn a_lagging_standby_gets_whole_pages_and_then_the_rest() {
+    let mut sender = sender(100);
+    assert_eq!(sender.state(), SenderState::Catchup);
+    let page = 8192;
+    assert_eq!(drain(&mut sender, s(0), 40 * page + 5), [16 * page, 32 * page, 40 * page + 5]);
+    assert_eq!(sender.state(), SenderState::Streaming);
+    assert_eq!(drain(&mut sender, s(0), 40 * page + 77), [40 * page + 77]);
+}
+
+#[test]
+fn a_silent_standby_is_asked_at_half_the_timeout_and_given_up_at_the_whole() {
+    let mut sender = sender(100);
+    assert!(matches!(sender.poll(s(0), at(100)), Action::Wait { until: Some(t) } if t == s(30)));
+    assert!(matches!(sender.poll(s(30), at(100)), Action::Keepalive { reply_requested: true }));
+    assert!(matches!(sender.poll(s(31), at(100)), Action::Wait { until: Some(t) } if t == s(60)));
+    sender.on_reply(reply(100), s(40));
+    assert!(matches!(sender.poll(s(60), at(100)), Action::Wait { until: Some(t) } if t == s(70)));
+    assert!(matches!(sender.poll(s(70), at(100)), Action::Keepalive { .. }));
+    assert!(matches!(sender.poll(s(100), at(100)), Action::Fail(ReplicaError::SenderTimeout)));
+}
+
+#[test]
+fn a_timeout_of_zero_waits_for_ever() {
+    let mut sender = Sender::new(plan(1), SenderTimes::default(), s(0));
+    assert!(matches!(sender.poll(s(1_000_000), at(1)), Action::Wait { until: None }));
+}
+
+#[test]
+fn heartbeats_go_to_plimsoll_nodes_and_never_pile_up() {
+    let times = SenderTimes { heartbeat: Some(s(1)), ..times() };
+    let mut sender = Sender::new(plan(1), times, s(0));
+    assert!(matches!(sender.poll(s(1), at(1)), Action::Keepalive { reply_requested: true }));
+    assert!(matches!(sender.poll(s(9), at(1)), Action::Wait { until: Some(t) } if t == s(60)));
+    sender.on_reply(reply(1), s(10));
+    assert!(matches!(sender.poll(s(10), at(1)), Action::Keepalive { reply_requested: true }));
+}
+
+#[test]
+fn a_standby_that_asks_gets_a_keepalive_before_more_wal() {
+    let mut sender = sender(1);
+    sender.on_reply(Reply { reply_requested: true, ..reply(1) }, s(0));
+    assert!(matches!(sender.poll(s(0), at(9)), Action::Keepalive { reply_requested: false }));
+    assert!(matches!(sender.poll(s(0), at(9)), Action::Send { .. }));
+}
+
+#[test]
+fn a_past_timeline_ends_with_copy_done_and_the_next_one() {
+    let end = TimelineEnd { at: at(500), next: TimelineId::new(2) };
+    let mut sender = Sender::new(StreamPlan { end: Some(end), ..plan(100) }, times(), s(0));
+    assert_eq!(drain(&mut sender, s(0), 9000), [500], "nothing behind the end is sent");
+    assert_eq!(sender.state(), SenderState::Catchup);
+}
+
+#[test]
+fn both_sides_say_copy_done_before_the_result() {
+    let end = TimelineEnd { at: at(500), next: TimelineId::new(2) };
+    let mut sender = Sender::new(StreamPlan { end: Some(end), ..plan(500 - 1) }, times(), s(0));
+    sender.sent(at(500));
+    assert!(matches!(sender.poll(s(0), at(900)), Action::CopyDone));
+    assert!(matches!(sender.poll(s(0), at(900)), Action::Wait { .. }));
+    sender.on_copy_done();
+    assert!(matches!(sender.poll(s(0), at(900)), Action::Finish(Finish::TimelineEnded(e)) if e == end));
+}
+
+#[test]
+fn a_standby_may_leave_at_any_time() {
+    let mut sender = sender(1);
+    sender.on_copy_done();
+    assert!(matches!(sender.poll(s(0), at(900)), Action::CopyDone));
+    assert!(matches!(sender.poll(s(0), at(900)), Action::Finish(Finish::StandbyLeft)));
+}
+
+#[test]
+fn a_promotion_under_a_cascading_sender_ends_the_old_timeline_where_it_forked() {
+    let mut sender = sender(1);
+    drain(&mut sender, s(0), 300);
+    let one = TimelineHistory::root(TimelineId::new(1));
+    let two = one.fork(TimelineId::new(2), at(400), "promoted", BranchId::new(7)).unwrap();
+    sender.on_history(&two).unwrap();
+    assert_eq!(drain(&mut sender, s(0), 1000), [400]);
+    let early = one.fork(TimelineId::new(2), at(350), "promoted", BranchId::new(7)).unwrap();
+    assert!(matches!(sender.on_history(&early), Err(ReplicaError::PastFork { .. })));
+    let stranger = TimelineHistory::root(TimelineId::new(9));
+    assert!(matches!(sender.on_history(&stranger), Err(ReplicaError::NoTimeline(_))));
+}
+
+#[test]
+fn a_stopping_server_waits_until_the_standby_has_flushed_the_last_record() {
+    let mut sender = sender(1);
+    drain(&mut sender, s(0), 300);
+    sender.on_stopping();
+    assert_eq!(sender.state(), SenderState::Stopping);
+    assert!(matches!(sender.poll(s(0), at(300)), Action::Wait { .. }), "more may come");
+    sender.on_reply(reply(300), s(1));
+    sender.on_log_end(at(400));
+    assert_eq!(drain(&mut sender, s(1), 400), [400], "the shutdown checkpoint");
+}
+
+#[test]
+fn the_last_reply_decides_when_a_stop_is_over() {
+    let mut sender = sender(1);
+    sender.on_log_end(at(400));
+    assert!(matches!(sender.poll(s(0), at(400)), Action::Send { .. }));
+    sender.sent(at(400));
+    assert!(matches!(sender.poll(s(0), at(400)), Action::Keepalive { reply_requested: true }));
+    assert!(matches!(sender.poll(s(0), at(400)), Action::Wait { .. }));
+    sender.on_reply(reply(399), s(1));
+    assert!(matches!(sender.poll(s(1), at(400)), Action::Keepalive { reply_requested: true }));
+    sender.on_reply(reply(400), s(1));
+    assert!(matches!(sender.poll(s(1), at(400)), Action::Finish(Finish::Stopped)));
+}
+
+#[test]
+fn a_receiver_that_never_flushes_counts_by_what_it_has_written() {
+    let mut sender = sender(400);
+    sender.on_log_end(at(400));
+    let written = Progress { written: at(400), ..Progress::default() };
+    sender.on_reply(Reply { progress: written, reply_requested: false }, s(0));
+    assert!(matches!(sender.poll(s(0), at(400)), Action::Finish(Finish::Stopped)));
+}
