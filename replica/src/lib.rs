@@ -8,9 +8,11 @@
 //!
 //! Knows no SQL and no tables.
 
+pub mod branch;
 pub mod error;
 pub mod lag;
 pub mod sender;
+pub mod senders;
 pub mod slots;
 pub mod sync;
 

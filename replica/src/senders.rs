@@ -1,0 +1,408 @@
+//! All streams that leave this server: the rows of pg_stat_replication, and the quorum that commits wait for.
+//!
+//! One lock guards the table. Each report of a standby takes it for a moment, applies the rule of
+//! synchronous_standby_names and passes the outcome on while it holds it, so outcomes arrive in order.
+
+use crate::error::ReplicaError;
+use crate::lag::{FlushClock, LagFigures, LagTracker, RoundTrips};
+use crate::sender::SenderState;
+use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
+use host::Timestamp;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use storage::RemoteProgress;
+use tokio::sync::watch;
+use wal::{Lsn, TimelineId, Xid};
+
+/// Who a stream goes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SenderInfo {
+    /// pid
+    pub pid: i32,
+    /// usesysid
+    pub user_oid: u32,
+    /// usename
+    pub user: String,
+    /// application_name
+    pub application_name: String,
+    /// client_addr; None for a Unix socket
+    pub client_addr: Option<String>,
+    /// client_port; -1 for a Unix socket
+    pub client_port: i32,
+    /// backend_start
+    pub backend_start: Timestamp,
+}
+
+/// One row of pg_stat_replication, and what else is known of the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SenderRow {
+    /// Who it goes to.
+    pub info: SenderInfo,
+    /// backend_xmin
+    pub xmin: Option<Xid>,
+    /// state
+    pub state: SenderState,
+    /// The timeline that is streamed.
+    pub timeline: TimelineId,
+    /// sent_lsn; INVALID for NULL
+    pub sent: Lsn,
+    /// write_lsn, flush_lsn, replay_lsn; INVALID for NULL
+    pub progress: Progress,
+    /// write_lag, flush_lag, replay_lag
+    pub round_trips: RoundTrips,
+    /// sync_priority
+    pub priority: usize,
+    /// sync_state
+    pub sync_state: SyncState,
+    /// reply_time: the standby's clock in its last reply
+    pub reply_time: Option<Timestamp>,
+    /// Honest figures against the end of the log now.
+    pub lag: LagFigures,
+}
+
+#[derive(Debug)]
+struct Entry {
+    info: SenderInfo,
+    state: SenderState,
+    timeline: TimelineId,
+    sent: Lsn,
+    progress: Progress,
+    tracker: LagTracker,
+    round_trips: RoundTrips,
+    reply_time: Option<Timestamp>,
+    last_reply: Option<Timestamp>,
+    xmin: Option<Xid>,
+}
+
+type OnProgress = Box<dyn Fn(RemoteProgress) + Send + Sync>;
+
+struct Table {
+    entries: BTreeMap<u64, Entry>,
+    next_key: u64,
+    names: Option<SyncNames>,
+    synced: Progress,
+    clock: FlushClock,
+    max: usize,
+}
+
+struct Shared {
+    table: Mutex<Table>,
+    on_progress: OnProgress,
+    /// How many streams there are, for a stop that waits for them.
+    count: watch::Sender<usize>,
+}
+
+/// The table; cloning shares it.
+#[derive(Clone)]
+pub struct Senders(Arc<Shared>);
+
+impl fmt::Debug for Senders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Senders").field("count", &*self.0.count.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// One stream's place in the table; it leaves the table when this is dropped.
+#[derive(Debug)]
+pub struct SenderHandle {
+    senders: Senders,
+    key: u64,
+}
+
+impl Senders {
+    /// An empty table for at most `max` streams (max_wal_senders). `on_progress` gets what the quorum has reached, each
+    /// time that it may have changed; usually it is [`storage::CommitGate::set_remote`]. It must not call back.
+    pub fn new(max: usize, on_progress: impl Fn(RemoteProgress) + Send + Sync + 'static) -> Self {
+        let table = Table {
+            entries: BTreeMap::new(),
+            next_key: 0,
+            names: None,
+            synced: Progress::default(),
+            clock: FlushClock::default(),
+            max,
+        };
+        Self(Arc::new(Shared {
+            table: Mutex::new(table),
+            on_progress: Box::new(on_progress),
+            count: watch::Sender::new(0),
+        }))
+    }
+
+    /// Takes over a (re)loaded synchronous_standby_names.
+    pub fn set_names(&self, names: Option<SyncNames>) {
+        let mut table = self.0.table.lock();
+        table.names = names;
+        self.recompute(&mut table);
+    }
+
+    /// The rule in force.
+    pub fn names(&self) -> Option<SyncNames> {
+        self.0.table.lock().names.clone()
+    }
+
+    /// Adds a stream, when its connection begins.
+    pub fn register(&self, info: SenderInfo) -> Result<SenderHandle, ReplicaError> {
+        let mut table = self.0.table.lock();
+        if table.entries.len() >= table.max {
+            return Err(ReplicaError::SendersFull(table.max));
+        }
+        let key = table.next_key;
+        table.next_key += 1;
+        let entry = Entry {
+            info,
+            state: SenderState::Startup,
+            timeline: TimelineId::INVALID,
+            sent: Lsn::INVALID,
+            progress: Progress::default(),
+            tracker: LagTracker::default(),
+            round_trips: RoundTrips::default(),
+            reply_time: None,
+            last_reply: None,
+            xmin: None,
+        };
+        table.entries.insert(key, entry);
+        let count = table.entries.len();
+        drop(table);
+        self.0.count.send_replace(count);
+        Ok(SenderHandle { senders: self.clone(), key })
+    }
+
+    /// How many streams there are; a stop waits for 0.
+    pub fn count(&self) -> watch::Receiver<usize> {
+        self.0.count.subscribe()
+    }
+
+    /// Tells the clock of lag figures that the log ends at `end`. Streams do so too; the server calls it for times
+    /// without streams that send.
+    pub fn note_flushed(&self, end: Lsn, now: Timestamp) {
+        self.0.table.lock().clock.note(end, now);
+    }
+
+    /// What the quorum has reached; INVALID where nothing yet.
+    pub fn synced(&self) -> Progress {
+        self.0.table.lock().synced
+    }
+
+    /// The oldest transaction that standbys without a slot need.
+    pub fn oldest_xmin(&self) -> Option<Xid> {
+        self.0.table.lock().entries.values().filter_map(|entry| entry.xmin).min()
+    }
+
+    /// The rows of pg_stat_replication, for a log that ends at `end` now. Oldest stream first.
+    pub fn rows(&self, end: Lsn, now: Timestamp) -> Vec<SenderRow> {
+        let table = self.0.table.lock();
+        let standings = table.standings();
+        let row = |(entry, standing): (&Entry, Standing)| SenderRow {
+            info: entry.info.clone(),
+            xmin: entry.xmin,
+            state: entry.state,
+            timeline: entry.timeline,
+            sent: entry.sent,
+            progress: entry.progress,
+            round_trips: entry.round_trips,
+            priority: standing.priority,
+            sync_state: standing.state,
+            reply_time: entry.reply_time,
+            lag: LagFigures::new(&table.clock, end, entry.sent, entry.progress, entry.last_reply, now),
+        };
+        table.entries.values().zip(standings).map(row).collect()
+    }
+
+    fn recompute(&self, table: &mut Table) {
+        let required = table.names.is_some();
+        let candidates: Vec<_> = table.entries.values().map(Entry::candidate).collect();
+        if let Some(reached) = evaluate(table.names.as_ref(), &candidates).synced {
+            table.synced = Progress {
+                written: table.synced.written.max(reached.written),
+                flushed: table.synced.flushed.max(reached.flushed),
+                applied: table.synced.applied.max(reached.applied),
+            };
+        }
+        let Progress { written, flushed, applied } = table.synced;
+        (self.0.on_progress)(RemoteProgress { required, written, flushed, applied });
+    }
+}
+
+impl Table {
+    fn standings(&self) -> Vec<Standing> {
+        let candidates: Vec<_> = self.entries.values().map(Entry::candidate).collect();
+        evaluate(self.names.as_ref(), &candidates).standings
+    }
+}
+
+impl Entry {
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            name: &self.info.application_name,
+            streaming: self.state.counts_for_sync(),
+            progress: self.progress,
+        }
+    }
+}
+
+impl SenderHandle {
+    fn with<T>(&self, change: impl FnOnce(&mut Table, u64) -> T) -> T {
+        change(&mut self.senders.0.table.lock(), self.key)
+    }
+
+    /// The stream's state, as the machine has it, and its timeline.
+    pub fn set_state(&self, state: SenderState, timeline: TimelineId) {
+        let mut table = self.senders.0.table.lock();
+        let Some(entry) = table.entries.get_mut(&self.key) else { return };
+        let before = std::mem::replace(&mut entry.state, state);
+        entry.timeline = timeline;
+        if before.counts_for_sync() != state.counts_for_sync() {
+            self.senders.recompute(&mut table);
+        }
+    }
+
+    /// The name by which synchronous_standby_names knows the standby (the client may change it).
+    pub fn set_application_name(&self, name: &str) {
+        let mut table = self.senders.0.table.lock();
+        if let Some(entry) = table.entries.get_mut(&self.key) {
+            entry.info.application_name = name.to_owned();
+        }
+        self.senders.recompute(&mut table);
+    }
+
+    /// WAL up to `upto` went out.
+    pub fn on_sent(&self, upto: Lsn, now: Timestamp) {
+        self.with(|table, key| {
+            table.clock.note(upto, now);
+            if let Some(entry) = table.entries.get_mut(&key) {
+                entry.sent = entry.sent.max(upto);
+                entry.tracker.on_sent(upto, now);
+            }
+        });
+    }
+
+    /// The standby reported these positions; `clock` is its own, `now` ours.
+    pub fn on_reply(&self, progress: Progress, clock: Timestamp, now: Timestamp) {
+        let mut table = self.senders.0.table.lock();
+        let Some(entry) = table.entries.get_mut(&self.key) else { return };
+        let before = std::mem::replace(&mut entry.progress, progress);
+        let Progress { written, flushed, applied } = progress;
+        entry.round_trips = entry.tracker.on_reply(written, flushed, applied, entry.sent, now);
+        entry.reply_time = Some(clock);
+        entry.last_reply = Some(now);
+        if before != progress && entry.state.counts_for_sync() {
+            self.senders.recompute(&mut table);
+        }
+    }
+
+    /// The oldest transaction that the standby's queries need; for streams without a slot.
+    pub fn set_xmin(&self, xmin: Option<Xid>) {
+        self.with(|table, key| {
+            if let Some(entry) = table.entries.get_mut(&key) {
+                entry.xmin = xmin;
+            }
+        });
+    }
+
+    /// What is said of the stream in messages.
+    pub fn application_name(&self) -> String {
+        self.with(|table, key| {
+            table.entries.get(&key).map(|entry| entry.info.application_name.clone()).unwrap_or_default()
+        })
+    }
+}
+
+impl Drop for SenderHandle {
+    fn drop(&mut self) {
+        let mut table = self.senders.0.table.lock();
+        table.entries.remove(&self.key);
+        self.senders.recompute(&mut table);
+        let count = table.entries.len();
+        drop(table);
+        self.senders.0.count.send_replace(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(lsn: u64) -> Lsn {
+        Lsn::new(lsn)
+    }
+    fn now() -> Timestamp {
+        Timestamp::from_micros(5)
+    }
+    fn table(names: &str) -> (Senders, Arc<Mutex<Vec<RemoteProgress>>>) {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = seen.clone();
+        let senders = Senders::new(3, move |progress| sink.lock().push(progress));
+        senders.set_names(SyncNames::parse(names).unwrap());
+        (senders, seen)
+    }
+    fn stream(senders: &Senders, name: &str) -> SenderHandle {
+        let info = SenderInfo { application_name: name.to_owned(), ..SenderInfo::default() };
+        let handle = senders.register(info).unwrap();
+        handle.set_state(SenderState::Streaming, TimelineId::FIRST);
+        handle
+    }
+    fn report(handle: &SenderHandle, lsn: u64) {
+        let progress = Progress { written: at(lsn), flushed: at(lsn), applied: at(lsn) };
+        handle.on_reply(progress, now(), now());
+    }
+
+    #[test]
+    fn what_the_quorum_reached_is_passed_on_and_never_goes_back() {
+        let (senders, seen) = table("FIRST 1 (a, b)");
+        let (a, b) = (stream(&senders, "a"), stream(&senders, "b"));
+        report(&b, 50);
+        assert_eq!(seen.lock().last().unwrap().flushed, at(50), "a has not said anything yet");
+        report(&a, 30);
+        assert_eq!(seen.lock().last().unwrap().flushed, at(50));
+        report(&a, 80);
+        assert_eq!(seen.lock().last().unwrap().flushed, at(80));
+        drop(a);
+        assert_eq!(senders.synced().flushed, at(80));
+        assert!(seen.lock().iter().all(|progress| progress.required));
+    }
+
+    #[test]
+    fn a_reload_that_names_nobody_frees_the_commits() {
+        let (senders, seen) = table("a");
+        assert!(seen.lock().last().unwrap().required);
+        senders.set_names(None);
+        assert!(!seen.lock().last().unwrap().required);
+    }
+
+    #[test]
+    fn a_standby_that_is_still_catching_up_does_not_confirm_commits() {
+        let (senders, _) = table("a");
+        let a =
+            senders.register(SenderInfo { application_name: "A".into(), ..SenderInfo::default() }).unwrap();
+        a.set_state(SenderState::Catchup, TimelineId::FIRST);
+        report(&a, 70);
+        assert_eq!(senders.synced(), Progress::default());
+        a.set_state(SenderState::Streaming, TimelineId::FIRST);
+        assert_eq!(senders.synced().flushed, at(70));
+    }
+
+    #[test]
+    fn rows_say_who_counts_and_how_far_behind_each_is() {
+        let (senders, _) = table("FIRST 1 (b, a)");
+        let (a, _b) = (stream(&senders, "a"), stream(&senders, "b"));
+        a.on_sent(at(100), now());
+        report(&a, 90);
+        senders.note_flushed(at(120), Timestamp::from_micros(9));
+        let rows = senders.rows(at(120), Timestamp::from_micros(1005));
+        let shown: Vec<_> = rows.iter().map(|row| (row.priority, row.sync_state.name())).collect();
+        assert_eq!(shown, [(2, "sync"), (1, "potential")], "b has not flushed anything");
+        assert_eq!((rows[0].lag.flushed.bytes, rows[0].lag.flushed.age.as_micros()), (30, 1000));
+    }
+
+    #[test]
+    fn max_wal_senders_bounds_the_streams() {
+        let (senders, _) = table("");
+        let held: Vec<_> = ["a", "b", "c"].map(|name| stream(&senders, name)).into();
+        let error = senders.register(SenderInfo::default()).unwrap_err();
+        assert_eq!(error.sqlstate(), "53300");
+        drop(held);
+        assert_eq!(*senders.count().borrow(), 0);
+    }
+}
