@@ -11,6 +11,7 @@
 pub mod branch;
 pub mod error;
 pub mod lag;
+pub mod receiver;
 pub mod sender;
 pub mod senders;
 pub mod slots;

@@ -1,0 +1,150 @@
+//! When a standby reports: as soon as there is something worth reporting, when asked, and from time to time.
+
+use super::{Command, ReceiverOptions};
+use crate::error::ReplicaError;
+use crate::sync::Progress;
+use std::time::Duration;
+use wal::Xid;
+
+/// Pause between reports of a stage that no commit waits for.
+const UNHURRIED: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(super) struct Replies {
+    status_interval: Option<Duration>,
+    timeout: Option<Duration>,
+    feedback: bool,
+    xmin: Option<Xid>,
+    /// The last feedback sent; None if none was on this connection.
+    told_xmin: Option<Option<Xid>>,
+    last: Option<Progress>,
+    last_at: Duration,
+    feedback_at: Duration,
+    heard_at: Duration,
+    /// A report that asks for an answer is on its way.
+    asked: bool,
+    wants_written: bool,
+    wants_applied: bool,
+    /// Something was held back until the pause is over.
+    held_back: bool,
+}
+
+impl Replies {
+    pub(super) fn new(options: &ReceiverOptions) -> Self {
+        Self {
+            status_interval: options.status_interval,
+            timeout: options.timeout,
+            feedback: options.feedback,
+            xmin: None,
+            told_xmin: None,
+            last: None,
+            last_at: Duration::ZERO,
+            feedback_at: Duration::ZERO,
+            heard_at: Duration::ZERO,
+            asked: false,
+            wants_written: true,
+            wants_applied: true,
+            held_back: false,
+        }
+    }
+
+    /// A new stream.
+    pub(super) fn restart(&mut self, now: Duration) {
+        (self.last, self.told_xmin, self.asked, self.held_back) = (None, None, false, false);
+        (self.heard_at, self.last_at) = (now, now);
+    }
+
+    pub(super) fn set_options(&mut self, options: &ReceiverOptions) {
+        self.status_interval = options.status_interval;
+        self.timeout = options.timeout;
+        self.feedback = options.feedback;
+    }
+    pub(super) fn set_xmin(&mut self, xmin: Option<Xid>) {
+        self.xmin = xmin;
+    }
+    pub(super) fn set_interest(&mut self, written: bool, applied: bool) {
+        (self.wants_written, self.wants_applied) = (written, applied);
+    }
+
+    pub(super) fn heard(&mut self, now: Duration) {
+        self.heard_at = now;
+        self.asked = false;
+    }
+
+    fn send(&mut self, progress: Progress, reply_requested: bool, now: Duration, out: &mut Vec<Command>) {
+        (self.last, self.last_at, self.held_back) = (Some(progress), now, false);
+        out.push(Command::Reply { progress, reply_requested });
+    }
+
+    pub(super) fn force(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+        self.send(progress, false, now, out);
+    }
+
+    pub(super) fn on_written(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+        if self.wants_written && self.last.is_none_or(|last| last.written != progress.written) {
+            self.send(progress, false, now, out);
+        }
+    }
+
+    pub(super) fn on_flushed(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+        if self.last.is_none_or(|last| last.flushed != progress.flushed) {
+            self.send(progress, false, now, out);
+        }
+    }
+
+    pub(super) fn on_applied(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+        if self.last.is_none_or(|last| last.applied == progress.applied) {
+            return;
+        }
+        if self.wants_applied || now >= self.last_at + UNHURRIED {
+            self.send(progress, false, now, out);
+        } else {
+            self.held_back = true;
+        }
+    }
+
+    pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<Command>) {
+        let xmin = self.xmin.filter(|_| self.feedback);
+        // Feedback that was turned off is taken back once.
+        let taken_back = matches!(self.told_xmin, Some(Some(_)));
+        if self.feedback || taken_back {
+            self.told_xmin = Some(xmin);
+            self.feedback_at = now;
+            out.push(Command::Feedback(xmin));
+        }
+    }
+
+    pub(super) fn tick(
+        &mut self,
+        progress: Progress,
+        now: Duration,
+        out: &mut Vec<Command>,
+    ) -> Result<(), ReplicaError> {
+        if let Some(timeout) = self.timeout {
+            if now >= self.heard_at + timeout {
+                return Err(ReplicaError::ReceiverTimeout);
+            }
+            if !self.asked && now >= self.heard_at + timeout / 2 {
+                self.asked = true;
+                self.send(progress, true, now, out);
+            }
+        }
+        let due = self.status_interval.is_some_and(|interval| now >= self.last_at + interval);
+        if due || (self.held_back && now >= self.last_at + UNHURRIED) {
+            self.send(progress, false, now, out);
+        }
+        if self.status_interval.is_some_and(|interval| now >= self.feedback_at + interval) {
+            self.feedback(now, out);
+        }
+        Ok(())
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Duration> {
+        let timeout =
+            self.timeout.map(|timeout| self.heard_at + if self.asked { timeout } else { timeout / 2 });
+        let status = self.status_interval.map(|interval| self.last_at + interval);
+        let feedback = self.status_interval.filter(|_| self.feedback).map(|pause| self.feedback_at + pause);
+        let held_back = self.held_back.then_some(self.last_at + UNHURRIED);
+        [timeout, status, feedback, held_back].into_iter().flatten().min()
+    }
+}

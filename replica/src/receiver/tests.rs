@@ -1,0 +1,307 @@
+use super::*;
+use wal::history::BranchId;
+
+const SEGMENT: u64 = 1 << 20;
+
+fn at(lsn: u64) -> Lsn {
+    Lsn::new(lsn)
+}
+fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+fn tl(number: u32) -> TimelineId {
+    TimelineId::new(number)
+}
+fn wall() -> Timestamp {
+    Timestamp::from_micros(1)
+}
+fn options() -> ReceiverOptions {
+    ReceiverOptions {
+        system: SystemId::new(77),
+        segment_size: SegmentSize::new(SEGMENT).unwrap(),
+        slot: Some("slot".to_owned()),
+        follow_latest: true,
+        status_interval: Some(s(10)),
+        timeout: Some(s(60)),
+        retry_interval: s(5),
+        feedback: false,
+    }
+}
+fn one() -> TimelineHistory {
+    TimelineHistory::root(tl(1))
+}
+fn fork(of: &TimelineHistory, number: u32, lsn: u64) -> TimelineHistory {
+    of.fork(tl(number), at(lsn), "test", BranchId::new(number.into())).unwrap()
+}
+fn receiver(history: TimelineHistory, end: u64) -> Receiver {
+    let timeline = history.timeline_at(at(end));
+    Receiver::new(options(), history, timeline, at(end), at(end))
+}
+/// Commands as short words, so that tests read as a conversation.
+fn words(commands: &[Command]) -> Vec<String> {
+    commands
+        .iter()
+        .map(|command| match command {
+            Command::FetchHistory(timeline) => format!("fetch {timeline}"),
+            Command::StoreHistory(history) => format!("store {}", history.target()),
+            Command::TellDescendant(history) => format!("tell {}", history.target()),
+            Command::CutLog { to } => format!("cut {}", to.get()),
+            Command::SwitchTimeline(timeline) => format!("switch {timeline}"),
+            Command::Start { at, timeline, .. } => format!("start {} on {timeline}", at.get()),
+            Command::Compare { at, wal } => format!("compare {}+{}", at.get(), wal.len()),
+            Command::Write { at, wal } => format!("write {}+{}", at.get(), wal.len()),
+            Command::Reply { progress: p, reply_requested } => format!(
+                "reply {} {} {}{}",
+                p.written.get(),
+                p.flushed.get(),
+                p.applied.get(),
+                if *reply_requested { "?" } else { "" }
+            ),
+            Command::Report(error) => format!("report {error}"),
+            Command::ReportStart { .. } => "log".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        })
+        .collect()
+}
+struct Talk(Receiver, u64);
+impl Talk {
+    fn say(&mut self, event: Event) -> Vec<String> {
+        words(&self.0.handle(event, s(self.1), wall()))
+    }
+    fn data(&mut self, start: u64, len: usize) -> Vec<String> {
+        let wal = Bytes::from(vec![7; len]);
+        self.say(Event::Data { start: at(start), primary_end: at(start + len as u64), clock: wall(), wal })
+    }
+    fn identified(&mut self, timeline: u32) -> Vec<String> {
+        self.say(Event::Identified { system: SystemId::new(77), timeline: tl(timeline) })
+    }
+    fn history(&mut self, history: &TimelineHistory) -> Vec<String> {
+        self.say(Event::History { timeline: history.target(), text: history.text().to_owned() })
+    }
+    /// Up to the answer of IDENTIFY_SYSTEM.
+    fn connect(history: TimelineHistory, end: u64) -> Self {
+        let mut talk = Self(receiver(history, end), 0);
+        assert_eq!(talk.say(Event::Tick), ["connect"]);
+        assert_eq!(talk.say(Event::Connected { plimsoll: true }), ["identify"]);
+        talk
+    }
+    fn streaming(end: u64) -> Self {
+        let mut talk = Self::connect(one(), end);
+        talk.identified(1);
+        talk.say(Event::Started);
+        talk
+    }
+}
+
+#[test]
+fn a_standby_connects_asks_who_it_is_and_streams_from_a_page_before_its_end() {
+    let mut talk = Talk::connect(one(), 20_000);
+    assert_eq!(talk.identified(1), ["start 16384 on 1", "log"]);
+    assert_eq!(talk.say(Event::Started), ["reply 16384 16384 16384"], "nothing is confirmed unseen");
+    assert_eq!(talk.data(16384, 8192), ["compare 16384+3616", "write 20000+4576"]);
+    assert_eq!(talk.say(Event::Written(at(24576))), [""; 0]);
+    assert_eq!(talk.say(Event::Drained), ["reply 24576 20000 20000", "flush"]);
+    assert_eq!(talk.say(Event::Flushed(at(24576))), ["reply 24576 24576 20000"]);
+    assert_eq!(talk.say(Event::Applied(at(24000))), ["reply 24576 24576 24000"]);
+    assert_eq!(talk.say(Event::Drained), [""; 0]);
+}
+
+#[test]
+fn at_a_segment_s_start_nothing_is_sent_again() {
+    let mut talk = Talk::connect(one(), SEGMENT);
+    assert_eq!(talk.identified(1), [format!("start {SEGMENT} on 1"), "log".into()]);
+    let mut talk = Talk::connect(one(), SEGMENT + 8192);
+    assert_eq!(talk.identified(1)[0], format!("start {SEGMENT} on 1"));
+}
+
+#[test]
+fn a_primary_of_another_cluster_is_refused() {
+    let mut talk = Talk::connect(one(), 100);
+    assert_eq!(
+        talk.say(Event::Identified { system: SystemId::new(5), timeline: tl(1) }),
+        ["report database system identifier differs between the primary and standby", "disconnect"]
+    );
+    assert_eq!(talk.0.wake_at(), Some(s(5)));
+    talk.1 = 4;
+    assert_eq!(talk.say(Event::Tick), [""; 0]);
+    talk.1 = 5;
+    assert_eq!(talk.say(Event::Tick), ["connect"]);
+}
+
+#[test]
+fn a_primary_that_was_replaced_is_told_so_and_refused() {
+    let mut talk = Talk::connect(fork(&one(), 2, 50), 100);
+    assert_eq!(
+        talk.identified(1),
+        ["tell 2", "report highest timeline 1 of the primary is behind recovery timeline 2", "disconnect"]
+    );
+}
+
+#[test]
+fn a_new_timeline_is_followed_over_the_rest_of_the_old_one() {
+    let mut talk = Talk::connect(one(), 10_000);
+    assert_eq!(talk.identified(3), ["fetch 3"]);
+    let two = fork(&one(), 2, 12_000);
+    let three = fork(&two, 3, 13_000);
+    assert_eq!(talk.history(&three), ["fetch 2"]);
+    assert_eq!(talk.history(&two), ["store 2", "store 3", "start 8192 on 1", "log"]);
+    talk.say(Event::Started);
+    assert_eq!(talk.data(8192, 12_000 - 8192), ["compare 8192+1808", "write 10000+2000"]);
+    assert_eq!(talk.say(Event::StreamEnded { next: None }), ["flush", "finishstream"]);
+    talk.say(Event::Flushed(at(12_000)));
+    assert_eq!(talk.say(Event::StreamEnded { next: Some((tl(2), at(12_000))) }), ["identify"]);
+    assert_eq!(talk.identified(3), ["fetch 3"]);
+    assert_eq!(talk.history(&three), ["switch 2", "start 8192 on 2", "log"]);
+}
+
+#[test]
+fn a_primary_promoted_under_the_stream_is_followed_on_the_same_connection() {
+    let mut talk = Talk::streaming(10_000);
+    talk.data(8192, 3000);
+    talk.say(Event::Flushed(at(11_192)));
+    assert_eq!(talk.say(Event::StreamEnded { next: None }), ["finishstream"]);
+    assert_eq!(talk.say(Event::StreamEnded { next: Some((tl(2), at(11_192))) }), ["identify"]);
+    assert_eq!(talk.identified(2), ["fetch 2"]);
+    assert_eq!(talk.history(&fork(&one(), 2, 11_192)), ["store 2", "switch 2", "start 8192 on 2", "log"]);
+}
+
+#[test]
+fn a_branch_that_does_not_continue_ours_is_refused() {
+    let two = fork(&one(), 2, 9_000);
+    let twin = one().fork(tl(2), at(9_000), "test", BranchId::new(99)).unwrap();
+    let sibling = fork(&one(), 3, 9_500);
+    let refusal = |ours: &TimelineHistory, theirs: &TimelineHistory| {
+        let mut talk = Talk::connect(ours.clone(), 10_000);
+        talk.identified(theirs.target().get());
+        talk.history(theirs)
+    };
+    assert_eq!(
+        refusal(&two, &sibling)[0],
+        "report new timeline 3 is not a child of database system timeline 2"
+    );
+    assert_eq!(
+        refusal(&two, &twin)[0],
+        "report timeline 2 of the primary is another branch than timeline 2 here"
+    );
+}
+
+#[test]
+fn a_log_past_the_fork_is_cut_only_if_what_is_past_it_is_no_whole_record() {
+    let two = fork(&one(), 2, 9_000);
+    let past = || {
+        let mut talk = Talk::connect(one(), 10_000);
+        talk.identified(2);
+        assert_eq!(talk.history(&two), ["findwholeend"]);
+        talk
+    };
+    assert_eq!(
+        past().say(Event::WholeEnd(at(9_000))),
+        ["cut 9000", "store 2", "switch 2", "start 8192 on 2", "log"]
+    );
+    assert_eq!(
+        past().say(Event::WholeEnd(at(9_008)))[0],
+        "report new timeline 2 forked off current database system timeline 1 before current recovery point 0/2330"
+    );
+}
+
+#[test]
+fn one_that_shall_stay_on_its_timeline_stays_there() {
+    let mut stay = Talk(receiver(one(), 10_000), 0);
+    stay.0.set_options(ReceiverOptions { follow_latest: false, ..options() });
+    stay.say(Event::Tick);
+    stay.say(Event::Connected { plimsoll: false });
+    stay.identified(2);
+    assert_eq!(stay.history(&fork(&one(), 2, 12_000)), ["start 8192 on 1", "log"]);
+}
+
+#[test]
+fn different_bytes_where_both_have_some_end_the_stream_before_anything_is_confirmed() {
+    let mut talk = Talk::streaming(10_000);
+    assert_eq!(talk.data(8192, 100), ["compare 8192+100"]);
+    let given_up = talk.say(Event::Differs(at(8192)));
+    assert_eq!(
+        given_up,
+        ["report WAL of the primary differs from WAL here at 0/2000 on timeline 1", "disconnect"]
+    );
+}
+
+#[test]
+fn a_primary_that_went_back_is_never_told_of_what_it_lost() {
+    let mut talk = Talk::streaming(10_000);
+    talk.data(8192, 1000);
+    let asked = Event::Keepalive { primary_end: at(9_192), clock: wall(), reply_requested: true };
+    assert_eq!(talk.say(asked), ["reply 9192 9192 9192"]);
+}
+
+#[test]
+fn wal_that_is_not_the_next_is_a_protocol_error() {
+    let mut talk = Talk::streaming(10_000);
+    assert_eq!(talk.data(8193, 100)[0], "report WAL for 0/2001 came where 0/2000 was expected");
+}
+
+#[test]
+fn a_silent_primary_is_asked_at_half_the_timeout_and_left_at_the_whole() {
+    let mut talk = Talk::streaming(SEGMENT);
+    talk.1 = 10;
+    assert_eq!(talk.0.wake_at(), Some(s(10)));
+    assert_eq!(talk.say(Event::Tick).len(), 1, "the regular status");
+    talk.1 = 30;
+    let here = SEGMENT;
+    assert_eq!(talk.say(Event::Tick)[0], format!("reply {here} {here} {here}?"));
+    talk.1 = 60;
+    let left = talk.say(Event::Tick);
+    assert_eq!(left, ["report terminating walreceiver due to timeout", "disconnect"]);
+    assert_eq!(talk.say(Event::Lost(ReplicaError::ReceiverTimeout)), [""; 0], "already given up");
+}
+
+#[test]
+fn what_was_written_is_flushed_when_the_connection_breaks() {
+    let mut talk = Talk::streaming(SEGMENT);
+    talk.data(SEGMENT, 100);
+    let lost = talk.say(Event::Lost(ReplicaError::ReceiverTimeout));
+    assert_eq!(lost[0], "flush");
+    talk.say(Event::Flushed(at(SEGMENT + 100)));
+    talk.1 = 5;
+    assert_eq!(talk.say(Event::Tick), ["connect"]);
+    talk.say(Event::Connected { plimsoll: false });
+    assert_eq!(talk.identified(1)[0], format!("start {SEGMENT} on 1"));
+}
+
+#[test]
+fn stages_that_no_commit_waits_for_are_reported_unhurriedly() {
+    let mut talk = Talk::streaming(SEGMENT);
+    talk.say(Event::Interest { written: false, applied: false });
+    talk.data(SEGMENT, 100);
+    assert_eq!(talk.say(Event::Drained), ["flush"]);
+    assert_eq!(talk.say(Event::Flushed(at(SEGMENT + 100))).len(), 1);
+    assert_eq!(talk.say(Event::Applied(at(SEGMENT + 100))), [""; 0]);
+    assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(100)));
+    talk.1 = 1;
+    let end = SEGMENT + 100;
+    assert_eq!(talk.say(Event::Tick), [format!("reply {end} {end} {end}")]);
+}
+
+#[test]
+fn feedback_is_sent_at_the_start_and_taken_back_when_turned_off() {
+    let mut talk = Talk(receiver(one(), SEGMENT), 0);
+    talk.0.set_options(ReceiverOptions { feedback: true, ..options() });
+    talk.0.set_xmin(Some(Xid::new(9)));
+    talk.say(Event::Tick);
+    talk.say(Event::Connected { plimsoll: false });
+    talk.identified(1);
+    assert!(talk.say(Event::Started).contains(&"feedback(some(xid(9)))".to_owned()));
+    talk.0.set_options(options());
+    talk.1 = 10;
+    assert!(talk.say(Event::Tick).contains(&"feedback(none)".to_owned()));
+    talk.1 = 20;
+    assert!(!talk.say(Event::Tick).iter().any(|word| word.starts_with("feedback")));
+}
+
+#[test]
+fn a_primary_that_stops_is_tried_again() {
+    let mut talk = Talk::streaming(SEGMENT);
+    talk.say(Event::StreamEnded { next: None });
+    let ended = talk.say(Event::StreamEnded { next: None });
+    assert!(ended[0].starts_with("report replication terminated by primary server"), "{ended:?}");
+    assert_eq!(talk.0.view().status.name(), "waiting");
+}
