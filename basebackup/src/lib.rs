@@ -3,3 +3,4 @@
 pub mod checksum;
 pub mod clone;
 pub mod manifest;
+pub mod out;

@@ -38,11 +38,7 @@ fn what_is_written_is_read_back() {
                 let modified = Timestamp::from_micros(0);
                 writer.add_file(FileEntry { path, size_bytes: 5, modified, checksum: &checksum }).unwrap();
             }
-            let range = WalRange {
-                timeline: wal::TimelineId::new(3),
-                start: wal::Lsn::new(1),
-                end: wal::Lsn::new(2),
-            };
+            let range = WalRange { timeline: TimelineId::new(3), start: Lsn::new(1), end: Lsn::new(2) };
             let bytes = writer.finish(&[range]);
             let read = Manifest::parse(&bytes).unwrap();
             assert_eq!(read.wal_ranges, [range]);

@@ -1,0 +1,381 @@
+//! The walk over the data directory, file by file into the archive. Blocks; runs on a thread of its own.
+
+use super::exclude::{self, Fate};
+use super::tar_stream::{Entry, Out, entry_size, header};
+use super::{BackupSource, io_failure, manifest_writer};
+use crate::checksum::FileChecksum;
+use crate::manifest::{FileEntry, ManifestError, ManifestWriter};
+use host::{File, FileKind, Metadata, OpenMode, Timestamp};
+use protocol::replication::{BaseBackupOptions, ChecksumAlgorithm};
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+use storage::BackupStart;
+use storage::page::Page;
+use wal::{BlockNumber, Lsn, SegmentNumber, TimelineId};
+
+/// Bytes read at once: whole pages.
+const READ: usize = 64 << 10;
+/// Bytes of a data page.
+const PAGE: usize = 8192;
+/// Pages of a relation segment file.
+const SEGMENT_PAGES: u32 = 131_072;
+
+/// Why the archive cannot go on.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Io {
+        path: String,
+        error: io::Error,
+    },
+    NameTooLong(String),
+    Manifest(ManifestError),
+    MissingWal(String),
+    Checksum {
+        pages: u64,
+        files: u64,
+        path: String,
+        block: u32,
+    },
+    /// Nobody takes the bytes any more.
+    Gone,
+}
+
+/// Pages that did not check out.
+#[derive(Debug, Default)]
+struct BadPages {
+    pages: u64,
+    files: u64,
+    first: Option<(String, u32)>,
+}
+
+/// Something of the data directory that goes into the archive.
+#[derive(Debug)]
+struct Found {
+    path: String,
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    EmptyFolder,
+    Folder,
+    File,
+    /// A file of data pages.
+    Relation,
+}
+
+/// Walks and sends.
+#[derive(Debug)]
+pub(super) struct Archiver {
+    source: BackupSource,
+    manifest: Option<ManifestWriter>,
+    verify: bool,
+    label: String,
+    start: Lsn,
+    start_timeline: TimelineId,
+    bad: BadPages,
+}
+
+impl Archiver {
+    pub(super) fn new(source: BackupSource, options: &BaseBackupOptions, started: &BackupStart) -> Self {
+        Self {
+            source,
+            manifest: manifest_writer(options),
+            verify: options.verify_checksums,
+            label: started.label_file.clone(),
+            start: started.start,
+            start_timeline: started.timeline,
+            bad: BadPages::default(),
+        }
+    }
+
+    /// The archive's size if nothing changes, for progress bars; what cannot be read counts nothing.
+    pub(super) fn estimate_bytes(&self) -> u64 {
+        entry_size(self.label.len() as u64) + self.estimate_folder("")
+    }
+
+    fn estimate_folder(&self, folder: &str) -> u64 {
+        let mut sum = 0;
+        for entry in self.entries(folder).unwrap_or_default() {
+            match entry.what {
+                What::EmptyFolder => sum += entry_size(0),
+                What::Folder => sum += entry_size(0) + self.estimate_folder(&entry.path),
+                What::File | What::Relation => {
+                    let metadata = self.source.host.disk.metadata(&self.source.data_dir.join(&entry.path));
+                    sum += metadata.map_or(0, |metadata| entry_size(metadata.len));
+                }
+            }
+        }
+        if folder == "global" {
+            sum += entry_size(wal::control::CONTROL_FILE_SIZE as u64);
+        }
+        sum
+    }
+
+    /// What of a folder goes into the archive now (pg_control comes later).
+    fn entries(&self, folder: &str) -> io::Result<Vec<Found>> {
+        let entries = self.source.host.disk.list(&self.source.data_dir.join(folder))?;
+        let relations = exclude::is_relation_folder(folder);
+        let unlogged = if relations {
+            exclude::unlogged(entries.iter().map(|entry| entry.name.as_str()))
+        } else {
+            Default::default()
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let name = exclude::relation_name(&entry.name).filter(|_| relations);
+            let reset =
+                name.is_some_and(|name| name.fork != Some("init") && unlogged.contains(&name.relation));
+            if reset || (relations && exclude::is_temporary_relation(&entry.name)) {
+                continue;
+            }
+            let path = join(folder, &entry.name);
+            let what = match (exclude::fate(folder, &entry.name), entry.kind) {
+                (Fate::Omit | Fate::Last, _) => continue,
+                (Fate::Empty, _) => What::EmptyFolder,
+                (Fate::Keep, FileKind::Directory) => What::Folder,
+                // pg_wal may be a link to a folder elsewhere; in the backup it is a folder.
+                (Fate::Keep, FileKind::Other) if path == "pg_wal" => What::Folder,
+                (Fate::Keep, FileKind::File) if name.is_some() => What::Relation,
+                (Fate::Keep, FileKind::File) => What::File,
+                // Sockets and the like.
+                (Fate::Keep, FileKind::Other) => continue,
+            };
+            found.push(Found { path, what });
+        }
+        Ok(found)
+    }
+
+    /// backup_label, everything in the data directory, pg_control.
+    pub(super) fn send_data_directory(&mut self, out: &mut Out) -> Result<(), Failure> {
+        let label = std::mem::take(&mut self.label);
+        self.send_bytes(out, wal::backup_label::BACKUP_LABEL_FILE, label.as_bytes())?;
+        self.send_folder(out, "")?;
+        if !self.send_file(out, "global/pg_control", false)? {
+            let missing = io::Error::from(io::ErrorKind::NotFound);
+            return Err(io_failure("global/pg_control", missing));
+        }
+        Ok(())
+    }
+
+    /// Sends the segments with the bytes from the start up to `stop`, and the history files.
+    pub(super) fn send_wal(&mut self, out: &mut Out, stop: Lsn, timeline: TimelineId) -> Result<(), Failure> {
+        let size = self.source.segment_size;
+        let folder = self.source.data_dir.join("pg_wal");
+        let names = self.source.host.disk.list(&folder).map_err(|error| io_failure("pg_wal", error))?;
+        let (first, last) = (size.segment_of(self.start), size.segment_before(stop));
+        let mut segment = first;
+        while segment <= last {
+            let name = (self.start_timeline.get()..=timeline.get())
+                .rev()
+                .map(|timeline| segment.file_name(TimelineId::new(timeline), size))
+                .find(|name| names.iter().any(|entry| entry.name == *name));
+            let name = name.ok_or_else(|| Failure::MissingWal(segment.file_name(timeline, size)))?;
+            if !self.send_file(out, &format!("pg_wal/{name}"), false)? {
+                return Err(Failure::MissingWal(name));
+            }
+            // Otherwise a primary made from this backup would archive it again.
+            self.send_bytes(out, &format!("pg_wal/archive_status/{name}.done"), b"")?;
+            segment = SegmentNumber::new(segment.get() + 1);
+        }
+        for entry in names.iter().filter(|entry| entry.name.ends_with(".history")) {
+            self.send_file(out, &format!("pg_wal/{}", entry.name), false)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the archive.
+    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), Failure> {
+        out.zeros(1024)
+    }
+
+    /// An error if pages were bad.
+    pub(super) fn verdict(&self) -> Result<(), Failure> {
+        match &self.bad.first {
+            None => Ok(()),
+            Some((path, block)) => Err(Failure::Checksum {
+                pages: self.bad.pages,
+                files: self.bad.files,
+                path: path.clone(),
+                block: *block,
+            }),
+        }
+    }
+
+    pub(super) fn into_manifest(self) -> Option<ManifestWriter> {
+        self.manifest
+    }
+
+    fn send_folder(&mut self, out: &mut Out, folder: &str) -> Result<(), Failure> {
+        let entries = match self.entries(folder) {
+            Ok(entries) => entries,
+            // A database may be dropped meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !folder.is_empty() => return Ok(()),
+            Err(error) => return Err(io_failure(folder, error)),
+        };
+        for Found { path, what } in entries {
+            match what {
+                What::EmptyFolder => self.send_folder_header(out, &path)?,
+                What::Folder => {
+                    self.send_folder_header(out, &path)?;
+                    self.send_folder(out, &path)?;
+                }
+                What::File | What::Relation => {
+                    self.send_file(out, &path, what == What::Relation)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send_folder_header(&mut self, out: &mut Out, path: &str) -> Result<(), Failure> {
+        let modified = self.source.host.disk.metadata(&self.source.data_dir.join(path)).ok();
+        let entry = Entry {
+            path,
+            folder: true,
+            size: 0,
+            mode: modified.map_or(0o700, |metadata| metadata.permissions),
+            modified: modified.map_or(0, |metadata| unix_seconds(metadata.modified)),
+            owner: self.source.owner,
+        };
+        out.put(header(entry)?.as_bytes())
+    }
+
+    /// Sends contents made here.
+    fn send_bytes(&mut self, out: &mut Out, path: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let now = self.source.host.clock.now();
+        let modified = u64::try_from(now.unix_seconds()).unwrap_or(0);
+        let size = bytes.len() as u64;
+        let owner = self.source.owner;
+        out.put(header(Entry { path, folder: false, size, mode: 0o600, modified, owner })?.as_bytes())?;
+        out.put(bytes)?;
+        out.pad(size)?;
+        let mut checksum = FileChecksum::new(self.algorithm());
+        checksum.update(bytes);
+        self.list(path, size, now, checksum)
+    }
+
+    /// Sends a file; false if it is gone.
+    fn send_file(&mut self, out: &mut Out, path: &str, relation: bool) -> Result<bool, Failure> {
+        let full = self.source.data_dir.join(path);
+        let opened = self.source.host.disk.open(&full, OpenMode::Read).and_then(|file| {
+            let metadata = self.source.host.disk.metadata(&full)?;
+            let len = file.len()?;
+            Ok((file, Metadata { len, ..metadata }))
+        });
+        let (file, metadata) = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(io_failure(path, error)),
+        };
+        let entry = Entry {
+            path,
+            folder: false,
+            size: metadata.len,
+            mode: metadata.permissions,
+            modified: unix_seconds(metadata.modified),
+            owner: self.source.owner,
+        };
+        out.put(header(entry)?.as_bytes())?;
+        let mut checksum = FileChecksum::new(self.algorithm());
+        let mut buffer = vec![0; READ];
+        let (mut offset, mut bad) = (0, 0);
+        while offset < metadata.len {
+            let want = usize::try_from(metadata.len - offset).unwrap_or(READ).min(READ);
+            let piece = buffer.get_mut(..want).unwrap_or_default();
+            read_or_zeros(&*file, piece, offset).map_err(|error| io_failure(path, error))?;
+            if relation && self.verify {
+                bad += self.check_pages(&*file, path, piece, offset);
+            }
+            checksum.update(piece);
+            out.put(piece)?;
+            offset += want as u64;
+        }
+        out.pad(metadata.len)?;
+        self.bad.pages += bad;
+        self.bad.files += u64::from(bad > 0);
+        let modified = timestamp(metadata.modified);
+        self.list(path, metadata.len, modified, checksum)?;
+        Ok(true)
+    }
+
+    /// Checks the whole pages of a piece; a bad one is read once more, since a write may have been under way, and the new bytes are sent.
+    /// Returns how many stay bad.
+    fn check_pages(&mut self, file: &dyn File, path: &str, piece: &mut [u8], offset: u64) -> u64 {
+        let name = path.rsplit('/').next().and_then(exclude::relation_name);
+        let first = name.map_or(0, |name| name.segment.saturating_mul(SEGMENT_PAGES));
+        let mut bad = 0;
+        for (at, bytes) in piece.as_chunks_mut::<PAGE>().0.iter_mut().enumerate() {
+            let at = offset + (at * PAGE) as u64;
+            let number = first.saturating_add(u32::try_from(at / PAGE as u64).unwrap_or(u32::MAX));
+            if self.page_is_sound(bytes, number) {
+                continue;
+            }
+            let again = file.read_exact_at(bytes, at);
+            if again.is_ok() && !self.page_is_sound(bytes, number) {
+                bad += 1;
+                self.bad.first.get_or_insert_with(|| (path.to_owned(), number));
+            }
+        }
+        bad
+    }
+
+    /// New pages, and pages changed since the backup began (redo brings their image), are sound whatever they hold.
+    fn page_is_sound(&self, bytes: &[u8; PAGE], number: u32) -> bool {
+        let mut page = Page::boxed();
+        page.bytes_mut().copy_from_slice(bytes);
+        page.is_new()
+            || page.lsn() >= self.start
+            || page.unseal(BlockNumber::new(number), self.source.data_checksums).is_ok()
+    }
+
+    fn algorithm(&self) -> ChecksumAlgorithm {
+        self.manifest.as_ref().map_or(ChecksumAlgorithm::None, ManifestWriter::algorithm)
+    }
+
+    /// Lists a file in the manifest; log segments are not listed there.
+    fn list(
+        &mut self,
+        path: &str,
+        size_bytes: u64,
+        modified: Timestamp,
+        checksum: FileChecksum,
+    ) -> Result<(), Failure> {
+        let Some(manifest) = self.manifest.as_mut().filter(|_| !path.starts_with("pg_wal/")) else {
+            return Ok(());
+        };
+        let checksum = checksum.finish();
+        manifest
+            .add_file(FileEntry { path, size_bytes, modified, checksum: &checksum })
+            .map_err(Failure::Manifest)
+    }
+}
+
+fn join(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+fn unix_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    let micros = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    Timestamp::from_unix_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+}
+
+/// Fills the buffer; where the file has become shorter, with zeros.
+fn read_or_zeros(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut got = 0;
+    while got < buffer.len() {
+        let rest = buffer.get_mut(got..).unwrap_or_default();
+        match file.read_at(rest, offset + got as u64)? {
+            0 => {
+                rest.fill(0);
+                return Ok(());
+            }
+            read => got += read,
+        }
+    }
+    Ok(())
+}

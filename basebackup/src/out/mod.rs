@@ -1,0 +1,421 @@
+//! A base backup out of a running server: its data directory as one tar archive, and the manifest.
+//!
+//! The manual's chapter "Streaming Replication Protocol", BASE_BACKUP, of PostgreSQL 15. [`send_backup`] makes events ([`BackupEvent`]) and
+//! gives them to a sink; [`wire`] turns them into messages. What lies in the archive, in this order:
+//!
+//! | part                 | from                                                                                 |
+//! |----------------------|--------------------------------------------------------------------------------------|
+//! | `backup_label`       | the engine, when the backup starts                                                   |
+//! | the data directory   | every file but those that [`exclude`] names; folders that must exist come empty      |
+//! | `global/pg_control`  | last of the files, so that a broken archive never starts                             |
+//! | `pg_wal/` segments   | with the option WAL only, from the start to the stop position, and history files     |
+//! | two blocks of zeros  | tar's end                                                                            |
+//!
+//! Files change while they are read. A file is sent with the length that it had when it was opened (zeros stand in for what was cut
+//! meanwhile), and one that vanishes before that is left out: redo from the start position puts all of it right.
+//!
+//! Memory: a few chunks of 64 KiB, and the manifest's text (about 150 bytes a file, bounded).
+
+mod archive;
+pub mod exclude;
+mod pace;
+mod tar_stream;
+pub mod wire;
+
+use crate::manifest::{ManifestError, ManifestWriter, WalRange};
+use archive::Archiver;
+use bytes::Bytes;
+use host::Host;
+use pace::Pace;
+use protocol::SqlState;
+use protocol::replication::{BaseBackupOptions, BaseBackupTarget, ManifestMode};
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use storage::{BackupEnd, BackupStart};
+use tokio::sync::mpsc;
+use wal::{Lsn, SegmentSize, TimelineId};
+
+/// What a client is told, in this order: Start, Size, then Archive and its Data with Progress among it, Manifest and its Data, End.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackupEvent {
+    /// The backup has begun.
+    Start {
+        /// Where its log begins.
+        lsn: Lsn,
+        /// The timeline of that.
+        timeline: TimelineId,
+    },
+    /// The one "tablespace" follows.
+    Size {
+        /// Estimated kilobytes, if PROGRESS was asked for.
+        kilobytes: Option<u64>,
+    },
+    /// An archive begins.
+    Archive {
+        /// Its file name: base.tar.
+        name: &'static str,
+    },
+    /// Bytes of the archive or of the manifest.
+    Data(Bytes),
+    /// The manifest begins.
+    Manifest,
+    /// So many archive bytes have been sent.
+    Progress {
+        /// Bytes.
+        sent_bytes: u64,
+    },
+    /// The backup is complete.
+    End {
+        /// The end of its log, exclusive.
+        lsn: Lsn,
+        /// The timeline of that.
+        timeline: TimelineId,
+    },
+}
+
+/// Who takes the events; an error ends the backup.
+pub trait BackupSink: Send {
+    /// Why it takes no more.
+    type Error: std::error::Error + Send + Sync + 'static;
+    /// Takes the next event; returns when there is room for another.
+    fn send(&mut self, event: BackupEvent) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// What the engine does for a backup.
+pub trait BackupEngine: Send + Sync {
+    /// Forces page images, takes a checkpoint, makes the label.
+    fn start(
+        &self,
+        label: &str,
+        fast: bool,
+    ) -> impl Future<Output = Result<BackupStart, storage::Error>> + Send;
+    /// Ends the backup in the log.
+    fn stop(&self, backup: BackupStart) -> impl Future<Output = Result<BackupEnd, storage::Error>> + Send;
+    /// Gives the backup up.
+    fn abort(&self, backup: BackupStart);
+}
+
+impl BackupEngine for storage::Database {
+    async fn start(&self, label: &str, fast: bool) -> Result<BackupStart, storage::Error> {
+        self.start_backup(label, fast).await
+    }
+    async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
+        self.stop_backup(backup).await
+    }
+    fn abort(&self, backup: BackupStart) {
+        self.abort_backup(backup);
+    }
+}
+
+/// Why a backup failed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError<S: std::error::Error + 'static> {
+    /// An option that this server does not have.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    /// The engine could not start or end it.
+    #[error(transparent)]
+    Engine(#[from] storage::Error),
+    /// A file could not be read.
+    #[error("could not read file \"{path}\": {error}")]
+    Io {
+        /// Path below the data directory.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// tar has no room for the name.
+    #[error("file name too long for tar format: \"{0}\"")]
+    NameTooLong(String),
+    /// Pages do not check out.
+    #[error(
+        "checksum verification failure during base backup: {pages} pages in {files} files, the first is block {block} of \"{path}\""
+    )]
+    Checksum {
+        /// Bad pages.
+        pages: u64,
+        /// Files that they are in.
+        files: u64,
+        /// The first file.
+        path: String,
+        /// Its first bad block.
+        block: u32,
+    },
+    /// The manifest is too large.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A segment that the backup needs is gone.
+    #[error("could not find WAL file \"{0}\"")]
+    MissingWal(String),
+    /// The part that reads files broke down.
+    #[error("base backup was interrupted")]
+    Interrupted,
+    /// The client is gone.
+    #[error("base backup could not be sent: {0}")]
+    Sink(S),
+}
+
+impl<S: std::error::Error> BackupError<S> {
+    /// The SQLSTATE for the client; None for an error of the engine, which knows its own.
+    pub fn sqlstate(&self) -> Option<SqlState> {
+        Some(match self {
+            Self::Unsupported(_) => SqlState::FEATURE_NOT_SUPPORTED,
+            Self::Engine(_) => return None,
+            Self::Io { .. } => SqlState::IO_ERROR,
+            Self::NameTooLong(_) | Self::Manifest(_) => SqlState::PROGRAM_LIMIT_EXCEEDED,
+            Self::Checksum { .. } => SqlState::DATA_CORRUPTED,
+            Self::MissingWal(_) => SqlState::UNDEFINED_FILE,
+            Self::Interrupted => SqlState::INTERNAL_ERROR,
+            Self::Sink(_) => SqlState::CONNECTION_FAILURE,
+        })
+    }
+}
+
+/// Where a backup is taken from.
+#[derive(Clone, Debug)]
+pub struct BackupSource {
+    /// The machine.
+    pub host: Host,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The cluster's segment size.
+    pub segment_size: SegmentSize,
+    /// Whether data pages carry PostgreSQL's checksum.
+    pub data_checksums: bool,
+    /// Owner (user and group number) of the files in the archive.
+    pub owner: (u32, u32),
+}
+
+/// Refuses options that this server does not have, before anything is started.
+pub fn check_options<S: std::error::Error>(options: &BaseBackupOptions) -> Result<(), BackupError<S>> {
+    let unsupported = |what: String| Err(BackupError::Unsupported(what));
+    match &options.target {
+        BaseBackupTarget::Client => {}
+        BaseBackupTarget::Blackhole => return unsupported("BASE_BACKUP target \"blackhole\"".to_owned()),
+        BaseBackupTarget::Server(_) => return unsupported("BASE_BACKUP target \"server\"".to_owned()),
+    }
+    match &options.compression {
+        Some((method, _)) if !method.eq_ignore_ascii_case("none") => {
+            unsupported(format!("BASE_BACKUP compression \"{method}\""))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes a base backup and gives it to `sink`. When this ends in any way but success, also by being dropped, the backup is given up.
+pub async fn send_backup<E: BackupEngine, S: BackupSink>(
+    source: &BackupSource,
+    options: &BaseBackupOptions,
+    engine: &E,
+    sink: &mut S,
+) -> Result<BackupEnd, BackupError<S::Error>> {
+    check_options::<S::Error>(options)?;
+    let started = engine.start(&options.label, options.fast_checkpoint).await?;
+    let mut running = Running { engine, backup: Some(started.clone()) };
+    let (lsn, timeline) = (started.start, started.timeline);
+    send(sink, BackupEvent::Start { lsn, timeline }).await?;
+
+    let archiver = Archiver::new(source.clone(), options, &started);
+    let (archiver, kilobytes) = if options.progress {
+        blocking(move || {
+            let size = archiver.estimate_bytes();
+            (archiver, Some(size / 1024))
+        })
+        .await?
+    } else {
+        (archiver, None)
+    };
+    send(sink, BackupEvent::Size { kilobytes }).await?;
+    send(sink, BackupEvent::Archive { name: "base.tar" }).await?;
+
+    let mut progress = Progress::new(source.host.clone(), options.max_rate_kilobytes);
+    let archiver = run(archiver, sink, &mut progress, Archiver::send_data_directory).await?;
+    archiver.verdict()?;
+    let ended = match running.backup.take() {
+        Some(backup) => engine.stop(backup).await?,
+        None => return Err(BackupError::Interrupted),
+    };
+    let stop = (ended.stop, ended.timeline);
+    let wal = options.wal;
+    let archiver = run(archiver, sink, &mut progress, move |archiver, out| {
+        if wal {
+            archiver.send_wal(out, stop.0, stop.1)?;
+        }
+        archiver.finish(out)
+    })
+    .await?;
+    send(sink, BackupEvent::Progress { sent_bytes: progress.sent_bytes }).await?;
+
+    if let Some(manifest) = archiver.into_manifest() {
+        let ranges = wal_ranges(source, &started, &ended);
+        send(sink, BackupEvent::Manifest).await?;
+        let mut bytes = Bytes::from(manifest.finish(&ranges));
+        while !bytes.is_empty() {
+            let piece = bytes.split_to(bytes.len().min(tar_stream::CHUNK));
+            send(sink, BackupEvent::Data(piece)).await?;
+        }
+    }
+    send(sink, BackupEvent::End { lsn: ended.stop, timeline: ended.timeline }).await?;
+    Ok(ended)
+}
+
+/// The log of a backup, one range a timeline that it passes (a standby may be promoted meanwhile).
+fn wal_ranges(source: &BackupSource, started: &BackupStart, ended: &BackupEnd) -> Vec<WalRange> {
+    let pg_wal = source.data_dir.join("pg_wal");
+    let whole = WalRange { timeline: ended.timeline, start: started.start, end: ended.stop };
+    if started.timeline == ended.timeline {
+        return vec![whole];
+    }
+    match wal::history::TimelineHistory::load(&*source.host.disk, &pg_wal, ended.timeline) {
+        Ok(history) => history
+            .newest_first()
+            .map(|(timeline, begin, end)| WalRange {
+                timeline,
+                start: begin.max(started.start),
+                end: end.unwrap_or(ended.stop).min(ended.stop),
+            })
+            .filter(|range| range.start < range.end)
+            .collect(),
+        Err(_) => vec![whole],
+    }
+}
+
+/// Gives the backup up when it was not ended.
+struct Running<'a, E: BackupEngine> {
+    engine: &'a E,
+    backup: Option<BackupStart>,
+}
+
+impl<E: BackupEngine> Drop for Running<'_, E> {
+    fn drop(&mut self) {
+        if let Some(backup) = self.backup.take() {
+            self.engine.abort(backup);
+        }
+    }
+}
+
+async fn send<S: BackupSink>(sink: &mut S, event: BackupEvent) -> Result<(), BackupError<S::Error>> {
+    sink.send(event).await.map_err(BackupError::Sink)
+}
+
+async fn blocking<T: Send + 'static, S: std::error::Error + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, BackupError<S>> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| BackupError::Interrupted)
+}
+
+/// How far the archive is, and how fast it may go.
+struct Progress {
+    host: Host,
+    pace: Option<Pace>,
+    sent_bytes: u64,
+    reported: std::time::Duration,
+}
+
+impl Progress {
+    fn new(host: Host, kilobytes_per_second: Option<u32>) -> Self {
+        let now = host.clock.monotonic();
+        let pace = kilobytes_per_second.map(|rate| Pace::new(u64::from(rate) * 1024, now));
+        Self { host, pace, sent_bytes: 0, reported: now }
+    }
+}
+
+/// Runs a part of the archiver on a thread that may block, and passes on what it makes.
+async fn run<S: BackupSink>(
+    mut archiver: Archiver,
+    sink: &mut S,
+    progress: &mut Progress,
+    part: impl FnOnce(&mut Archiver, &mut tar_stream::Out) -> Result<(), archive::Failure> + Send + 'static,
+) -> Result<Archiver, BackupError<S::Error>> {
+    const REPORT_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+    let (sender, mut receiver) = mpsc::channel(4);
+    let task = tokio::task::spawn_blocking(move || {
+        let mut out = tar_stream::Out::new(sender);
+        let outcome = part(&mut archiver, &mut out).and_then(|()| out.flush());
+        (archiver, outcome)
+    });
+    while let Some(data) = receiver.recv().await {
+        let data: Bytes = data;
+        progress.sent_bytes += data.len() as u64;
+        if let Some(pace) = &mut progress.pace {
+            let wait = pace.wait_for(data.len() as u64, progress.host.clock.monotonic());
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        send(sink, BackupEvent::Data(data)).await?;
+        let now = progress.host.clock.monotonic();
+        if now.saturating_sub(progress.reported) >= REPORT_EVERY {
+            progress.reported = now;
+            send(sink, BackupEvent::Progress { sent_bytes: progress.sent_bytes }).await?;
+        }
+    }
+    let (archiver, outcome) = task.await.map_err(|_| BackupError::Interrupted)?;
+    outcome.map_err(BackupError::from)?;
+    Ok(archiver)
+}
+
+impl<S: std::error::Error + 'static> From<archive::Failure> for BackupError<S> {
+    fn from(failure: archive::Failure) -> Self {
+        match failure {
+            archive::Failure::Io { path, error } => Self::Io { path, error },
+            archive::Failure::NameTooLong(path) => Self::NameTooLong(path),
+            archive::Failure::Manifest(error) => Self::Manifest(error),
+            archive::Failure::MissingWal(name) => Self::MissingWal(name),
+            archive::Failure::Checksum { pages, files, path, block } => {
+                Self::Checksum { pages, files, path, block }
+            }
+            archive::Failure::Gone => Self::Interrupted,
+        }
+    }
+}
+
+/// A manifest writer as the options ask for it.
+fn manifest_writer(options: &BaseBackupOptions) -> Option<ManifestWriter> {
+    match options.manifest {
+        ManifestMode::No => None,
+        ManifestMode::Yes => Some(ManifestWriter::new(options.manifest_checksums, false)),
+        ManifestMode::ForceEncode => Some(ManifestWriter::new(options.manifest_checksums, true)),
+    }
+}
+
+/// For [`BackupSource::owner`]: the process's user and group.
+pub fn process_owner() -> (u32, u32) {
+    (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw())
+}
+
+/// A source over a running server's directory.
+impl BackupSource {
+    /// Files belong to the process's user in the archive.
+    pub fn new(
+        host: Host,
+        data_dir: impl Into<PathBuf>,
+        segment_size: SegmentSize,
+        data_checksums: bool,
+    ) -> Self {
+        Self { host, data_dir: data_dir.into(), segment_size, data_checksums, owner: process_owner() }
+    }
+}
+
+/// Shared by the parts: the cause of a failed read.
+fn io_failure(path: &str, error: io::Error) -> archive::Failure {
+    archive::Failure::Io { path: path.to_owned(), error }
+}
+
+/// Engines are often shared.
+impl<E: BackupEngine> BackupEngine for Arc<E> {
+    async fn start(&self, label: &str, fast: bool) -> Result<BackupStart, storage::Error> {
+        (**self).start(label, fast).await
+    }
+    async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
+        (**self).stop(backup).await
+    }
+    fn abort(&self, backup: BackupStart) {
+        (**self).abort(backup);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use super::*;
+use crate::manifest::{Manifest, verify_directory};
+use host::Timestamp;
+use parking_lot::Mutex;
+use protocol::replication::ChecksumAlgorithm;
+use std::path::Path;
+use storage::page::{Page, PageKind};
+use wal::BlockNumber;
+
+const SIZE: SegmentSize = SegmentSize::new(1 << 20).unwrap();
+
+/// An engine that only keeps the books.
+#[derive(Default)]
+struct Books(Mutex<Vec<&'static str>>);
+
+impl BackupEngine for Books {
+    async fn start(&self, label: &str, _: bool) -> Result<BackupStart, storage::Error> {
+        self.0.lock().push("start");
+        Ok(BackupStart {
+            start: Lsn::new(0x10_0028),
+            checkpoint: Lsn::new(0x10_0060),
+            timeline: TimelineId::FIRST,
+            label_file: format!("LABEL: {label}\n"),
+            started: Timestamp::default(),
+            label: label.to_owned(),
+            on_standby: false,
+        })
+    }
+    async fn stop(&self, _: BackupStart) -> Result<BackupEnd, storage::Error> {
+        self.0.lock().push("stop");
+        Ok(BackupEnd { stop: Lsn::new(0x20_0100), timeline: TimelineId::FIRST, history_file: None })
+    }
+    fn abort(&self, _: BackupStart) {
+        self.0.lock().push("abort");
+    }
+}
+
+/// Keeps what comes; fails after `most` events.
+struct Kept {
+    events: Vec<BackupEvent>,
+    most: usize,
+}
+
+impl BackupSink for Kept {
+    type Error = io::Error;
+    async fn send(&mut self, event: BackupEvent) -> Result<(), io::Error> {
+        if self.events.len() == self.most {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.events.push(event);
+        Ok(())
+    }
+}
+
+impl Kept {
+    fn data(&self) -> (Vec<u8>, Vec<u8>) {
+        let (mut archive, mut manifest, mut in_manifest) = (Vec::new(), Vec::new(), false);
+        for event in &self.events {
+            match event {
+                BackupEvent::Manifest => in_manifest = true,
+                BackupEvent::Data(bytes) if in_manifest => manifest.extend_from_slice(bytes),
+                BackupEvent::Data(bytes) => archive.extend_from_slice(bytes),
+                _ => {}
+            }
+        }
+        (archive, manifest)
+    }
+}
+
+fn put(directory: &Path, path: &str, contents: &[u8]) {
+    let path = directory.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, contents).unwrap();
+}
+
+fn page(lsn: u64, block: u32) -> Vec<u8> {
+    let mut page = Page::boxed();
+    page.init(PageKind::Leaf, 0, BlockNumber::INVALID);
+    page.set_lsn(Lsn::new(lsn));
+    page.seal(BlockNumber::new(block), true);
+    page.bytes().to_vec()
+}
+
+fn data_directory() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    for (path, contents) in [
+        ("PG_VERSION", &b"15\n"[..]),
+        ("postgresql.conf", b""),
+        ("base/5/PG_VERSION", b"15\n"),
+        ("global/pg_control", &[3; 8192]),
+        ("global/pgsql_tmp.pg_control", b"x"),
+        ("postmaster.pid", b"1"),
+        ("backup_manifest", b"old"),
+        ("plimsoll/fence", b"here"),
+        ("pg_wal/000000010000000000000001", &[1; 1 << 20]),
+        ("pg_wal/000000010000000000000002", &[2; 1 << 20]),
+        ("pg_wal/archive_status/000000010000000000000001.ready", b""),
+        ("pg_replslot/one/state", b"s"),
+        ("base/5/16390", b"unlogged"),
+        ("base/5/16390_init", b""),
+        ("base/5/t3_16400", b"temporary"),
+    ] {
+        put(root, path, contents);
+    }
+    let mut relation = page(100, 0);
+    relation.extend_from_slice(&page(200, 1));
+    relation.extend_from_slice(&[0; 8192]);
+    put(root, "base/5/16384", &relation);
+    put(root, "base/5/16384.1", &page(100, 131_072));
+    folder
+}
+
+fn source(directory: &Path) -> BackupSource {
+    BackupSource::new(Host::real(), directory, SIZE, true)
+}
+
+fn options() -> BaseBackupOptions {
+    BaseBackupOptions { manifest: ManifestMode::Yes, progress: true, ..BaseBackupOptions::default() }
+}
+
+async fn backup(
+    directory: &Path,
+    options: &BaseBackupOptions,
+    most: usize,
+) -> (Kept, Books, Result<BackupEnd, BackupError<io::Error>>) {
+    let (books, mut kept) = (Books::default(), Kept { events: Vec::new(), most });
+    let outcome = send_backup(&source(directory), options, &books, &mut kept).await;
+    (kept, books, outcome)
+}
+
+fn names(archive: &[u8]) -> Vec<String> {
+    let mut archive = tar::Archive::new(archive);
+    archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect()
+}
+
+#[tokio::test]
+async fn the_archive_holds_what_belongs_into_a_backup_and_the_control_file_last() {
+    let directory = data_directory();
+    let (kept, books, outcome) = backup(directory.path(), &options(), usize::MAX).await;
+    assert_eq!(outcome.unwrap().stop, Lsn::new(0x20_0100));
+    assert_eq!(*books.0.lock(), ["start", "stop"]);
+    let (archive, _) = kept.data();
+    assert_eq!(
+        names(&archive),
+        [
+            "backup_label",
+            "PG_VERSION",
+            "base/",
+            "base/5/",
+            "base/5/16384",
+            "base/5/16384.1",
+            "base/5/16390_init",
+            "base/5/PG_VERSION",
+            "global/",
+            "pg_replslot/",
+            "pg_wal/",
+            "pg_wal/archive_status/",
+            "postgresql.conf",
+            "global/pg_control",
+        ]
+    );
+    let shape: Vec<_> =
+        kept.events.iter().filter(|event| !matches!(event, BackupEvent::Data(_))).cloned().collect();
+    let sent_bytes = archive.len() as u64;
+    let timeline = TimelineId::FIRST;
+    assert_eq!(
+        shape,
+        [
+            BackupEvent::Start { lsn: Lsn::new(0x10_0028), timeline },
+            BackupEvent::Size { kilobytes: Some((sent_bytes - 1024) / 1024) },
+            BackupEvent::Archive { name: "base.tar" },
+            BackupEvent::Progress { sent_bytes },
+            BackupEvent::Manifest,
+            BackupEvent::End { lsn: Lsn::new(0x20_0100), timeline },
+        ]
+    );
+}
+
+#[tokio::test]
+async fn pg_verifybackup_accepts_what_is_unpacked_with_every_checksum() {
+    let directory = data_directory();
+    for (algorithm, manifest_mode) in [
+        (ChecksumAlgorithm::None, ManifestMode::Yes),
+        (ChecksumAlgorithm::Crc32c, ManifestMode::ForceEncode),
+        (ChecksumAlgorithm::Sha224, ManifestMode::Yes),
+        (ChecksumAlgorithm::Sha256, ManifestMode::Yes),
+        (ChecksumAlgorithm::Sha384, ManifestMode::Yes),
+        (ChecksumAlgorithm::Sha512, ManifestMode::Yes),
+    ] {
+        let options =
+            BaseBackupOptions { manifest: manifest_mode, manifest_checksums: algorithm, ..options() };
+        let (kept, _, outcome) = backup(directory.path(), &options, usize::MAX).await;
+        outcome.unwrap();
+        let (archive, manifest) = kept.data();
+        let target = tempfile::tempdir().unwrap();
+        tar::Archive::new(&archive[..]).unpack(target.path()).unwrap();
+        let read = Manifest::parse(&manifest).unwrap();
+        assert_eq!(verify_directory(&host::RealDisk, target.path(), &read).unwrap(), []);
+        std::fs::write(target.path().join("backup_manifest"), &manifest).unwrap();
+        // -n: the log here is none that could be parsed.
+        let verify = |path: &Path| {
+            let tool = std::process::Command::new("/usr/lib/postgresql/15/bin/pg_verifybackup")
+                .args(["-n", path.to_str().unwrap()])
+                .output()
+                .unwrap_or_else(|error| panic!("PostgreSQL 15 must be installed: {error}"));
+            (tool.status.success(), String::from_utf8_lossy(&tool.stderr).into_owned())
+        };
+        assert_eq!(verify(target.path()), (true, String::new()), "{algorithm:?}");
+        // It would have noticed.
+        std::fs::write(target.path().join("PG_VERSION"), "16\n").unwrap();
+        assert_eq!(verify(target.path()).0, algorithm == ChecksumAlgorithm::None, "{algorithm:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_travels_along_when_asked_for_and_a_missing_segment_is_an_error() {
+    let directory = data_directory();
+    let options = BaseBackupOptions { wal: true, ..options() };
+    let (kept, _, outcome) = backup(directory.path(), &options, usize::MAX).await;
+    outcome.unwrap();
+    let (archive, manifest) = kept.data();
+    let names = names(&archive);
+    for name in ["000000010000000000000001", "000000010000000000000002"] {
+        assert!(names.contains(&format!("pg_wal/{name}")), "{names:?}");
+        assert!(names.contains(&format!("pg_wal/archive_status/{name}.done")), "{names:?}");
+    }
+    assert!(Manifest::parse(&manifest).unwrap().files.keys().all(|path| !path.starts_with("pg_wal")));
+    std::fs::remove_file(directory.path().join("pg_wal/000000010000000000000002")).unwrap();
+    let (_, _, outcome) = backup(directory.path(), &options, usize::MAX).await;
+    assert!(matches!(outcome, Err(BackupError::MissingWal(name)) if name.ends_with('2')));
+}
+
+#[tokio::test]
+async fn a_bad_page_fails_the_backup_unless_it_is_newer_than_its_start_or_nobody_asks() {
+    let directory = data_directory();
+    let mut bad = page(100, 0);
+    bad.extend_from_slice(&page(200, 1));
+    bad[8192 + 4000] ^= 1;
+    put(directory.path(), "base/5/16384", &bad);
+    let (_, books, outcome) = backup(directory.path(), &options(), usize::MAX).await;
+    match outcome {
+        Err(error @ BackupError::Checksum { pages: 1, files: 1, block: 1, .. }) => {
+            assert_eq!(error.sqlstate(), Some(SqlState::DATA_CORRUPTED));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(*books.0.lock(), ["start", "abort"]);
+    let unasked = BaseBackupOptions { verify_checksums: false, ..options() };
+    assert!(backup(directory.path(), &unasked, usize::MAX).await.2.is_ok());
+    let mut newer = page(0x10_0028, 0);
+    newer[4000] ^= 1;
+    put(directory.path(), "base/5/16384", &newer);
+    assert!(backup(directory.path(), &options(), usize::MAX).await.2.is_ok());
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_gives_the_backup_up_at_any_event() {
+    let directory = data_directory();
+    let (kept, _, _) = backup(directory.path(), &options(), usize::MAX).await;
+    for most in 0..kept.events.len() {
+        let (_, books, outcome) = backup(directory.path(), &options(), most).await;
+        assert!(matches!(outcome, Err(BackupError::Sink(_))), "after {most} events");
+        let books = books.0.lock();
+        assert!(*books == ["start", "abort"] || *books == ["start", "stop"], "{books:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_absent_is_refused_before_anything_starts() {
+    let directory = data_directory();
+    for options in [
+        BaseBackupOptions { target: BaseBackupTarget::Blackhole, ..options() },
+        BaseBackupOptions { target: BaseBackupTarget::Server("/x".to_owned()), ..options() },
+        BaseBackupOptions { compression: Some(("gzip".to_owned(), None)), ..options() },
+    ] {
+        let (_, books, outcome) = backup(directory.path(), &options, usize::MAX).await;
+        assert_eq!(outcome.unwrap_err().sqlstate(), Some(SqlState::FEATURE_NOT_SUPPORTED));
+        assert!(books.0.lock().is_empty());
+    }
+}
+
+#[test]
+fn messages_are_those_of_the_manual() {
+    use bytes::BytesMut;
+    let bytes = |event: BackupEvent| {
+        let mut out = BytesMut::new();
+        wire::encode(&event, &mut out);
+        out.to_vec()
+    };
+    assert_eq!(bytes(BackupEvent::Archive { name: "base.tar" }), b"d\0\0\0\x0Fnbase.tar\0\0");
+    assert_eq!(bytes(BackupEvent::Data(Bytes::from_static(b"xy"))), b"d\0\0\0\x07dxy");
+    assert_eq!(bytes(BackupEvent::Manifest), b"d\0\0\0\x05m");
+    assert_eq!(bytes(BackupEvent::Progress { sent_bytes: 258 }), b"d\0\0\0\x0Dp\0\0\0\0\0\0\x01\x02");
+    let start = bytes(BackupEvent::Start { lsn: Lsn::new(0x1_0000_0028), timeline: TimelineId::FIRST });
+    assert!(start.windows(4).any(|part| part == b"1/28") && start.ends_with(b"SELECT\0"));
+    let end = bytes(BackupEvent::End { lsn: Lsn::new(1), timeline: TimelineId::FIRST });
+    assert!(end.starts_with(b"c\0\0\0\x04T") && end.ends_with(b"BASE_BACKUP\0"));
+}
