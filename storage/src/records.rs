@@ -11,7 +11,7 @@
 //! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), [7]| level u16, left u32, right u32, separator length u16, separator               |
 //! | 30   | PRUNE      | 0 leaf                                  | horizon u64, count u16, index u16 each                                        |
 //! | 40   | CHAIN_PUSH | 0 leaf, 1 overflow (new), [7]           | index u16, count u16, old chain u32, new chain u32, xid u64, key length u16, key |
-//! | 50   | CHAIN_CUT  | 0 overflow                              | horizon u64                                                                   |
+//! | 50   | CHAIN_CUT  | 0 overflow                              | horizon u64, next u32                                                         |
 //! | 60   | TREE_INIT  | 0 meta (new), 1 root (new)              |                                                                              |
 //! | 70   | LARGE      | 0 overflow (new), [7]                   | next u32                                                                     |
 //! | 80   | FREE       | 0 the page, 7                           | next u32                                                                     |
@@ -40,7 +40,7 @@ pub mod info {
     pub const PRUNE: u8 = 0x30;
     /// A key's oldest versions move to an overflow page.
     pub const CHAIN_PUSH: u8 = 0x40;
-    /// The rest of a chain is dead.
+    /// The pages between this one of a chain and another are dead.
     pub const CHAIN_CUT: u8 = 0x50;
     /// A new tree.
     pub const TREE_INIT: u8 = 0x60;
@@ -419,7 +419,9 @@ pub fn apply(
         }
         (info::CHAIN_PUSH, id) => ChainPush::decode(main)?.apply(id, page, data),
         (info::CHAIN_CUT, 0) => {
-            page.set_right(BlockNumber::INVALID);
+            let mut fields = Fields::new(main);
+            fields.skip(8)?;
+            page.set_right(block(&mut fields)?);
             Ok(())
         }
         (info::TREE_INIT, 0) => {
@@ -546,7 +548,10 @@ fn describe(record: &Record) -> Result<String, Short> {
                 push.index, push.count, push.new
             )
         }
-        info::CHAIN_CUT => format!("horizon: {}", fields.u64()?),
+        info::CHAIN_CUT => {
+            let horizon = fields.u64()?;
+            format!("horizon: {horizon}, next: {}", fields.u32()? as i32)
+        }
         info::LARGE | info::FREE => format!("next: {}", fields.u32()? as i32),
         info::STATE => {
             let field = fields.u16()?;

@@ -28,6 +28,7 @@ struct LogState {
     next: u64,
     /// Records that are still taken; then the disk is full.
     left: Option<usize>,
+    forgetful: bool,
 }
 
 impl MemoryLog {
@@ -46,6 +47,10 @@ impl MemoryLog {
     pub(crate) fn flushed(&self) -> Lsn {
         Lsn::new(self.flushed.load(Ordering::Acquire))
     }
+    /// Keeps no records from now on.
+    pub(crate) fn forget_records(&self) {
+        self.state.lock().forgetful = true;
+    }
     /// Takes `count` more records, then says that the disk is full.
     pub(crate) fn fill_after(&self, count: Option<usize>) {
         self.state.lock().left = count;
@@ -59,9 +64,12 @@ impl Log for MemoryLog {
             *left = left.checked_sub(1).ok_or(Error::DiskFull { path: PathBuf::from("pg_wal") })?;
         }
         let start = Lsn::new(state.next);
-        let bytes = Bytes::copy_from_slice(record.finish(Lsn::new(state.last)));
-        let end = (start + bytes.len() as u64).aligned();
-        state.records.push(Record::decode(start, end, bytes).unwrap());
+        let previous = Lsn::new(state.last);
+        let end = (start + u64::from(record.len())).aligned();
+        let bytes = record.finish(previous);
+        if !state.forgetful {
+            state.records.push(Record::decode(start, end, Bytes::copy_from_slice(bytes)).unwrap());
+        }
         (state.last, state.next) = (start.get(), end.get());
         Ok(Logged { start, end })
     }

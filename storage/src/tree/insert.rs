@@ -3,7 +3,7 @@
 use super::{DEPTH_MAX, Prepared, Tree};
 use crate::Error;
 use crate::page::leaf::{self, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
-use crate::page::{FIRST, HEADER_SIZE, POINTER_SIZE, PageKind, SPECIAL_AT};
+use crate::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
 use crate::pool::{PageKey, WritePage};
 use crate::records::{self, Insert, META, META_ID, ROOT, info, version_space};
 use crate::store::Fault;
@@ -12,9 +12,17 @@ use smallvec::SmallVec;
 use wal::BlockNumber;
 
 /// Bytes of a large value in one overflow page.
-pub(super) const LARGE_PIECE: usize = SPECIAL_AT - HEADER_SIZE - POINTER_SIZE;
+pub(super) const LARGE_PIECE: usize = USABLE_SIZE - POINTER_SIZE;
 /// Splits that one insertion can need on its way: each level, twice where items are of very different sizes.
 const ROUNDS_MAX: usize = 2 * DEPTH_MAX;
+
+/// Bytes that a prune must leave free beyond what is needed now.
+const SLACK: usize = USABLE_SIZE / 64;
+
+/// Whether all of a leaf's versions are of `key`.
+fn is_lone(page: &Page, key: &[u8]) -> bool {
+    page.item_count() > FIRST && page.key(FIRST) == key && leaf::run_end(page, FIRST) == page.item_count()
+}
 
 /// A leaf under its write latch.
 pub(super) struct Leaf<'a> {
@@ -56,10 +64,16 @@ impl<'a> Writer<'a> {
         let need = version_space(key.len(), value.len());
         for round in 0..ROUNDS_MAX {
             let mut leaf = self.find_leaf(tree, prepared, key)?;
-            if leaf.page.free_space() < need && round == 0 {
-                self.prune_leaf(tree, &mut leaf)?;
+            let mut wanted = need;
+            if leaf.page.free_space() < need
+                && round == 0
+                && self.prune_leaf(tree, &mut leaf)? > 0
+                && !is_lone(&leaf.page, key)
+            {
+                // Room for this version only would mean a prune for each of the next ones: then rather split.
+                wanted += SLACK;
             }
-            if leaf.page.free_space() >= need {
+            if leaf.page.free_space() >= wanted {
                 let index = leaf.page.lower_bound(key);
                 let insert = Insert { index, flags, cid: version.cid, key, value };
                 return self.insert_at(tree, &mut leaf, &insert);
@@ -217,11 +231,7 @@ impl<'a> Writer<'a> {
         key: &[u8],
         need: usize,
     ) -> Result<(), Fault> {
-        let page = &leaf.page;
-        let lone = page.item_count() > FIRST
-            && page.key(FIRST) == key
-            && leaf::run_end(page, FIRST) == page.item_count();
-        if lone {
+        if is_lone(&leaf.page, key) {
             self.push_chain(tree, prepared, leaf)
         } else {
             let block = leaf.block;

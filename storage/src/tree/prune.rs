@@ -4,6 +4,7 @@ use super::insert::Leaf;
 use super::{Tree, VersionHead};
 use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
 use crate::page::{FIRST, Page, PageKind};
+use crate::pool::ReadPage;
 use crate::records::{self, META, META_ID, Prune, info};
 use crate::store::Fault;
 use crate::writer::{Target, Writer};
@@ -12,6 +13,9 @@ use wal::{BlockNumber, Xid};
 
 /// Overflow pages that one prune frees at most without I/O allowed, to keep the write lock short.
 const FREED_MAX: usize = 64;
+
+/// Pages of a chain that are looked at for the place where its dead part begins.
+const WALKED_MAX: usize = 1024;
 
 /// What a prune of one leaf removes.
 #[derive(Debug, Default)]
@@ -65,7 +69,17 @@ impl<'a> Writer<'a> {
         if !self.horizon.is_valid() {
             return Ok(0);
         }
-        let dead = find_dead(&leaf.page, self.horizon, |start| self.chain_pages(tree, start).is_some());
+        let mut long: SmallVec<[BlockNumber; 2]> = SmallVec::new();
+        let dead = find_dead(&leaf.page, self.horizon, |start| {
+            let whole = self.chain_pages(tree, start).is_some();
+            if !whole {
+                long.push(start);
+            }
+            whole
+        });
+        for start in long {
+            self.shorten_chain(tree, start, true)?;
+        }
         if dead.items.is_empty() {
             return Ok(0);
         }
@@ -120,6 +134,71 @@ impl<'a> Writer<'a> {
             }
         }
         Some(pages)
+    }
+
+    /// Takes dead pages out of the middle of a chain, a bounded number at a time: those after the first page that holds
+    /// a version which every snapshot sees (`settled`: there is a newer such version before the chain).
+    pub(super) fn shorten_chain(
+        &mut self,
+        tree: &Tree,
+        start: BlockNumber,
+        settled: bool,
+    ) -> Result<(), Fault> {
+        let (mut block, mut walked) = (start, 0);
+        let mut next = loop {
+            let Some(page) = self.resident(tree, block, PageKind::Overflow) else { return Ok(()) };
+            // The last version of a page is its oldest.
+            let last = page.item(page.item_count().saturating_sub(1));
+            if settled || leaf::item_head(last).xid < self.horizon {
+                break page.right();
+            }
+            walked += 1;
+            if walked == WALKED_MAX {
+                return Ok(());
+            }
+            block = page.right();
+        };
+        let mut pages = Vec::new();
+        while pages.len() < FREED_MAX
+            && let Some(page) = self.resident(tree, next, PageKind::Overflow)
+        {
+            let mut with_values = vec![next];
+            let large = |item: &&[u8]| leaf::item_head(item).flags & LARGE != 0;
+            for item in page.items().filter(large) {
+                match self.chain_pages(tree, leaf::chain_start(leaf::item_value(item))) {
+                    Some(value) => with_values.extend(value),
+                    None => with_values.clear(),
+                }
+                if with_values.is_empty() {
+                    break;
+                }
+            }
+            if with_values.is_empty() {
+                break;
+            }
+            pages.extend(with_values);
+            next = page.right();
+        }
+        if pages.is_empty() {
+            return Ok(());
+        }
+        let mut main = self.horizon.get().to_le_bytes().to_vec();
+        main.extend_from_slice(&next.get().to_le_bytes());
+        let mut page = self.pin(&tree.relation, block)?.write();
+        let target = Target { id: 0, block, init: false, data: &[], page: &mut page };
+        self.change(info::CHAIN_CUT, &tree.relation, &main, &mut [target])?;
+        drop(page);
+        for block in pages {
+            self.free_page(tree, block)?;
+        }
+        Ok(())
+    }
+
+    /// A page of a chain if it can be had now.
+    fn resident(&self, tree: &Tree, block: BlockNumber, kind: PageKind) -> Option<ReadPage<'a>> {
+        let valid = Some(block).filter(|block| block.is_valid())?;
+        let page = self.pin(&tree.relation, valid).ok()?.read();
+        (page.kind() == Some(kind)).then_some(page)
     }
 
     /// Puts a page that nothing leads to at the head of the free list.

@@ -206,6 +206,9 @@ impl<'a> Writer<'a> {
         let has_chain = leaf::item_head(last).flags & CHAIN != 0;
         let old = if has_chain { leaf::chain_start(leaf::item_value(last)) } else { BlockNumber::INVALID };
         let versions_end = count - usize::from(has_chain);
+        if has_chain && self.horizon.is_valid() {
+            self.shorten_chain(tree, old, false)?;
+        }
         let half = page.used_space() / 2;
         let mut kept = 0;
         let first = (FIRST..versions_end)

@@ -2,6 +2,7 @@
 
 mod concurrent;
 mod crash;
+mod speed;
 mod tools;
 
 use super::{Batch, Prepared, Tree};
@@ -238,6 +239,41 @@ fn a_hot_row_under_an_old_snapshot_moves_its_versions_out_and_frees_them_afterwa
     run.write(b"large", Some(&vec![5; 80_000]));
     assert_eq!(run.tree.page_count(), before, "freed pages are used again");
     run.check_key(b"large", run.xid);
+}
+
+#[test]
+fn a_hot_row_under_snapshots_that_come_and_go_keeps_a_bounded_chain() {
+    let mut run = Run::new(256, 10);
+    for number in 0..30_000_u32 {
+        run.horizon = run.xid.saturating_sub(2000).max(3);
+        run.write(b"hot", Some(&number.to_be_bytes()));
+    }
+    for lag in [0, 1, 500, 1999] {
+        run.check_key(b"hot", run.xid - lag);
+    }
+    let pages = run.tree.page_count();
+    assert!(pages < 40, "{pages} pages for 2000 versions");
+    // One snapshot stays for long; what it held is freed piece by piece once it is gone.
+    let held = run.xid;
+    for number in 0..20_000_u32 {
+        run.horizon = held;
+        run.write(b"hot", Some(&number.to_be_bytes()));
+    }
+    run.check_key(b"hot", held);
+    let grown = run.tree.page_count();
+    for number in 0..20_000_u32 {
+        run.horizon = run.xid;
+        run.write(b"hot", Some(&number.to_be_bytes()));
+    }
+    assert_eq!(run.tree.page_count(), grown);
+    let heads = run.bench.store.run_blocking(|| run.tree.versions(b"hot")).unwrap();
+    assert!(heads.len() < 500, "{} versions are left", heads.len());
+    let ours = run.flush();
+    let copy = empty_disk();
+    let redone = open_on(&copy, 128);
+    redo_all(&redone, &run.bench.log.records()).unwrap();
+    redone.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
+    assert_eq!(difference(&ours, &files(&copy)), None);
 }
 
 #[test]

@@ -1,0 +1,66 @@
+//! A rough measure; run by hand in release with --ignored --nocapture.
+
+use super::Run;
+use crate::store::NewVersion;
+use crate::tree::{Batch, Prepared};
+use crate::{Direction, KeyRange};
+use std::time::Instant;
+use wal::Xid;
+
+#[test]
+#[ignore = "a measurement, for release builds"]
+fn descent_insert_and_scan() {
+    const ROWS: u32 = 200_000;
+    let mut run = Run::new(16384, 1);
+    run.bench.log.forget_records();
+    let key_of = |number: u32| u64::from(number.wrapping_mul(0x9E37_79B1)).to_be_bytes();
+    let began = Instant::now();
+    {
+        let mut writer = run.bench.store.writer();
+        writer.allow_io(true);
+        for number in 0..ROWS {
+            writer.set_xid(Xid::new(3 + u64::from(number)));
+            let version = NewVersion { cid: 0, value: Some(&[7; 80]) };
+            writer.insert_version(&run.tree, &mut Prepared::new(), &key_of(number), version).unwrap();
+        }
+    }
+    println!("insert, random keys: {:?} each", began.elapsed() / ROWS);
+    run.xid = 3 + u64::from(ROWS);
+    let began = Instant::now();
+    {
+        let mut writer = run.bench.store.writer();
+        writer.allow_io(true);
+        for number in 0..ROWS {
+            writer.set_xid(Xid::new(run.xid));
+            writer.set_horizon(Xid::new(run.xid));
+            run.xid += 1;
+            let version = NewVersion { cid: 0, value: Some(&[8; 80]) };
+            let key = key_of(number.wrapping_mul(7919) % ROWS);
+            writer.insert_version(&run.tree, &mut Prepared::new(), &key, version).unwrap();
+        }
+    }
+    println!("update, random keys: {:?} each, {} pages", began.elapsed() / ROWS, run.tree.page_count());
+    let mut value = Vec::new();
+    let began = Instant::now();
+    for number in 0..ROWS {
+        value.clear();
+        let key = key_of(number.wrapping_mul(7919) % ROWS);
+        assert!(run.tree.lookup(&key, |_| true, &mut value).unwrap().is_some());
+    }
+    println!("lookup: {:?} each", began.elapsed() / ROWS);
+    let began = Instant::now();
+    let mut prepared = Prepared::new();
+    for number in 0..ROWS {
+        let key = key_of(number.wrapping_mul(7919) % ROWS);
+        run.tree.prepare(&key, 80, &mut prepared).unwrap();
+    }
+    println!("prepare: {:?} each", began.elapsed() / ROWS);
+    let mut scan = run.tree.scan(KeyRange::all(), Direction::Forward);
+    let (mut batch, mut rows) = (Batch::default(), 0);
+    let began = Instant::now();
+    while scan.next_batch(|_| true, 1000, 1 << 20, &mut batch).unwrap() {
+        rows += batch.len() as u32;
+        batch.clear();
+    }
+    println!("scan: {:?} a row", began.elapsed() / (rows + batch.len() as u32));
+}
