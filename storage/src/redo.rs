@@ -104,7 +104,7 @@ impl Store {
         }
         let there = self.0.relations.get(block.rel).is_some_and(|it| block.block.get() < it.page_count());
         if there {
-            let page = self.0.pool.load(key, true)?.write();
+            let page = self.0.pool.load_for_redo(key)?.write();
             if !page.is_new() {
                 return Ok(Some((page, Step::Change(block.data))));
             }

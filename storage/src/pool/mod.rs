@@ -49,6 +49,13 @@ impl PageKey {
     }
 }
 
+/// What a file is that ends before a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Short {
+    IsDamage,
+    IsNew,
+}
+
 type Hasher = BuildHasherDefault<KeyHasher>;
 type Shard = RwLock<HashMap<PageKey, u32, Hasher>>;
 
@@ -145,6 +152,15 @@ impl Pool {
     /// Pins a page, reading it if it is not in the pool. Blocks on the disk, and with `wait` on a free frame;
     /// without it a pool without a free frame is [`Error::PoolExhausted`] at once.
     pub fn load(&self, key: PageKey, wait: bool) -> Result<Pin<'_>, Error> {
+        self.load_or(key, wait, Short::IsDamage)
+    }
+
+    /// As [`Pool::load`], for redo: a page behind the file's end is a new one, whose relation a later record drops.
+    pub fn load_for_redo(&self, key: PageKey) -> Result<Pin<'_>, Error> {
+        self.load_or(key, true, Short::IsNew)
+    }
+
+    fn load_or(&self, key: PageKey, wait: bool, short: Short) -> Result<Pin<'_>, Error> {
         loop {
             if let Some(pin) = self.pin_or_wait(key) {
                 return Ok(pin);
@@ -174,6 +190,10 @@ impl Pool {
                 true => page
                     .unseal(key.block, self.checksums)
                     .map_err(|fault| Error::corrupt_page(key.rel, key.block, fault.to_string())),
+                false if short == Short::IsNew => {
+                    page.clone_from(&Page::ZERO);
+                    Ok(())
+                }
                 false => Err(Error::corrupt_page(key.rel, key.block, "the file ends before it")),
             });
             self.reads.fetch_add(1, Ordering::Relaxed);
