@@ -1,1 +1,114 @@
-//! See ARCHITECTURE.md.
+//! The server: listener, sessions, authentication, monitoring, and the life of a node from start to stop.
+//!
+//! Composes what stands below it (`storage`, `sql`, `replica`, `basebackup`, `settings`, `protocol`) and owns what a running
+//! node owns alone: sockets and their lock files, postmaster.pid, the log, the background tasks, the signals.
+//!
+//! Durability is storage's. What this crate promises: nothing leaves for a client before storage says that it may; a stop
+//! joins every task that was started; a stop waits for the standbys to have the shutdown checkpoint.
+//!
+//! Knows no page formats and no SQL grammar.
+
+mod auth;
+mod background;
+mod files;
+mod init;
+mod listen;
+mod log;
+mod node;
+mod server;
+mod session;
+mod sessions;
+mod signals;
+mod socket;
+mod standby;
+mod views;
+
+pub use init::{InitOptions, init};
+pub use log::{LogSink, stderr_sink};
+pub use server::run;
+
+use host::Host;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How a server is started.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// The machine.
+    pub host: Host,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Settings of the command line (`-c name=value`), which outweigh the files.
+    pub settings: Vec<(String, String)>,
+    /// Where the log goes.
+    pub log: LogSink,
+    /// React to SIGHUP, SIGINT, SIGTERM, SIGQUIT and SIGUSR1 as PostgreSQL does. One server a process.
+    pub signals: bool,
+}
+
+impl ServerOptions {
+    /// A server on the real machine that logs to standard error and leaves signals alone.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            host: Host::real(),
+            data_dir: data_dir.into(),
+            settings: Vec::new(),
+            log: stderr_sink(),
+            signals: false,
+        }
+    }
+
+    /// The same with a setting of the command line.
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+impl std::fmt::Debug for ServerOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerOptions")
+            .field("data_dir", &self.data_dir)
+            .field("settings", &self.settings)
+            .field("signals", &self.signals)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server did not start, or how it ended badly; the log holds the same.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ServerError {
+    /// One line: what and why.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl ServerError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// How a server is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopMode {
+    /// Let the sessions end by themselves (SIGTERM).
+    Smart,
+    /// End the sessions, write a shutdown checkpoint (SIGINT).
+    Fast,
+    /// End at once, as after a crash (SIGQUIT).
+    Immediate,
+}
+
+/// A running server, from [`Server::start`]. Dropping it does not stop it: call [`Server::stop`] and [`Server::join`].
+pub struct Server {
+    node: Arc<node::Node>,
+    sockets: server::Sockets,
+    supervisor: tokio::task::JoinHandle<Result<(), ServerError>>,
+}

@@ -1,0 +1,150 @@
+//! Whether a connection is who it says it is.
+
+pub(crate) mod hba;
+
+use crate::node::Node;
+use crate::session::{Exit, Wire};
+use bytes::BytesMut;
+use hba::{Candidate, Method};
+use protocol::backend;
+use protocol::frame::FrameLimits;
+use protocol::frontend::decode_sasl_initial;
+use protocol::scram::{self, ScramError, ServerExchange, Verifier};
+use protocol::{Report, SqlState};
+
+/// Who connects to what.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) user: String,
+    pub(crate) database: String,
+    /// Physical replication, which names no database.
+    pub(crate) replication: bool,
+}
+
+fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
+    Exit::Fatal(Box::new(Report::fatal(code, message)))
+}
+
+/// Carries out what pg_hba.conf asks for. Ends with AuthenticationOk in the output.
+pub(crate) async fn authenticate(node: &Node, wire: &mut Wire, claim: &Claim) -> Result<(), Exit> {
+    let (peer, local) = (wire.socket().peer(), wire.socket().local());
+    let candidate = Candidate {
+        address: peer.map(|peer| peer.ip()),
+        arrived_at: local.map(|local| local.ip()),
+        user: &claim.user,
+        database: &claim.database,
+        replication: claim.replication,
+        encrypted: false,
+    };
+    let hba = node.current().hba;
+    let host = peer.map_or_else(|| "[local]".to_owned(), |peer| peer.ip().to_string());
+    let whom = if claim.replication {
+        format!("replication connection from host \"{host}\", user \"{}\", no encryption", claim.user)
+    } else {
+        let (user, database) = (&claim.user, &claim.database);
+        format!("host \"{host}\", user \"{user}\", database \"{database}\", no encryption")
+    };
+    let Some((method, line)) = hba.method(&candidate) else {
+        let what = format!("no pg_hba.conf entry for {whom}");
+        return Err(fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what));
+    };
+    match method {
+        Method::Trust => {}
+        Method::Reject => {
+            let what = format!("pg_hba.conf rejects connection for {whom}");
+            return Err(fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what));
+        }
+        Method::Peer => {
+            let name = wire
+                .socket()
+                .peer_user()
+                .and_then(|uid| nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten());
+            if name.is_none_or(|user| user.name != claim.user) {
+                let what = format!("Peer authentication failed for user \"{}\"", claim.user);
+                return Err(fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what));
+            }
+        }
+        Method::ScramSha256 => scram(node, wire, claim, line).await?,
+    }
+    backend::authentication_ok(&mut wire.out);
+    Ok(())
+}
+
+async fn scram(node: &Node, wire: &mut Wire, claim: &Claim, line: u32) -> Result<(), Exit> {
+    let Some(engine) = node.engine() else {
+        return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
+    };
+    let role = engine.role(&claim.user).await.map_err(|error| {
+        Exit::Fatal(Box::new(Report {
+            severity: protocol::Severity::Fatal,
+            ..super::session::from_sql(&error)
+        }))
+    })?;
+    let now = node.host.clock.now();
+    let mut why = match &role {
+        None => Some(format!("Role \"{}\" does not exist.", claim.user)),
+        Some(role) if role.password.is_none() => {
+            Some(format!("User \"{}\" has no password assigned.", claim.user))
+        }
+        Some(role) if role.valid_until.is_some_and(|until| until < now) => {
+            Some(format!("User \"{}\" has an expired password.", claim.user))
+        }
+        Some(_) => None,
+    };
+    let verifier = role.and_then(|role| role.password).and_then(|text| Verifier::parse(&text));
+    if verifier.is_none() && why.is_none() {
+        why = Some(format!("User \"{}\" does not have a valid SCRAM secret.", claim.user));
+    }
+    let verifier = verifier.unwrap_or_else(|| Verifier::mock(&node.secret, &claim.user));
+
+    backend::authentication_sasl(&mut wire.out, &[scram::MECHANISM]);
+    let body = answer(wire).await?;
+    let (mechanism, first) = decode_sasl_initial(&body)?;
+    if mechanism != scram::MECHANISM {
+        return Err(fatal(
+            SqlState::PROTOCOL_VIOLATION,
+            "client selected an invalid SASL authentication mechanism",
+        ));
+    }
+    let mut random = [0; 18];
+    node.host.entropy.fill(&mut random);
+    let violation = |error: ScramError| fatal(SqlState::PROTOCOL_VIOLATION, error.to_string());
+    let (exchange, challenge) =
+        ServerExchange::start(verifier, why.is_some(), first.unwrap_or_default(), &scram::nonce(random))
+            .map_err(violation)?;
+    backend::authentication_sasl_continue(&mut wire.out, challenge.as_bytes());
+    let body = answer(wire).await?;
+    match exchange.finish(&body) {
+        Ok(last) => {
+            backend::authentication_sasl_final(&mut wire.out, last.as_bytes());
+            Ok(())
+        }
+        Err(ScramError::WrongPassword) => {
+            let detail = format!("Connection matched pg_hba.conf line {line}.");
+            let detail = why.map_or(detail.clone(), |why| format!("{why}\n{detail}"));
+            let message = format!("password authentication failed for user \"{}\"", claim.user);
+            // The detail is for the log alone: the client must not learn which roles exist.
+            node.log.write(
+                None,
+                &Report::new(protocol::Severity::Log, SqlState::INVALID_PASSWORD, message.clone())
+                    .with_detail(detail),
+                None,
+            );
+            Err(fatal(SqlState::INVALID_PASSWORD, message))
+        }
+        Err(other) => Err(violation(other)),
+    }
+}
+
+/// Sends what is pending and waits for the client's next password message.
+async fn answer(wire: &mut Wire) -> Result<BytesMut, Exit> {
+    wire.flush().await?;
+    match wire.next(FrameLimits::AUTHENTICATION).await? {
+        (b'p', body) => Ok(body),
+        (b'X', _) => Err(Exit::Gone),
+        (kind, _) => Err(fatal(
+            SqlState::PROTOCOL_VIOLATION,
+            format!("expected SASL response, got message type {kind}"),
+        )),
+    }
+}

@@ -1,0 +1,171 @@
+//! Work that nobody asks for: checkpoints, flushing what level-off commits leave, sweeping.
+
+use crate::node::{Node, Phase};
+use crate::server::Tasks;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use storage::{CheckpointInfo, CheckpointKind, Database};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
+
+/// Time between two sweeps for versions of aborted transactions.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Time between two looks at postmaster.pid.
+const PID_FILE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Starts the background tasks. What comes out of the channel is fatal.
+pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -> mpsc::Receiver<String> {
+    let (failed, failures) = mpsc::channel(8);
+    let due = Arc::new(Notify::new());
+    let token = tasks.writing.clone();
+    let spawn = |task: Task| {
+        let token = token.clone();
+        tasks.writers.spawn(async move {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                () = task => {}
+            }
+        });
+    };
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(write_log(n, d, due.clone(), failed.clone())));
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(checkpoint(n, d, due)));
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(sweep(n, d)));
+    spawn(Box::pin(watch_pid_file(node.clone(), failed)));
+    failures
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The wal writer's ticks, which also see that the log has grown enough for a checkpoint.
+async fn write_log(node: Arc<Node>, database: Database, due: Arc<Notify>, failed: mpsc::Sender<String>) {
+    let mut reloads = node.reloads();
+    loop {
+        let config = node.config();
+        let mut ticks = tokio::time::interval(config.wal_writer_delay.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                changed = reloads.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    break;
+                }
+                _ = ticks.tick() => {}
+            }
+            let writing = database.clone();
+            let ticked = tokio::task::spawn_blocking(move || writing.wal_writer_tick()).await;
+            match ticked {
+                Ok(Ok(_)) => {}
+                Ok(Err(storage::Error::Shutdown)) | Err(_) => return,
+                Ok(Err(error)) => {
+                    // A receiver that has gone is already stopping.
+                    let _ = failed.send(format!("could not write the log: {error}")).await;
+                    return;
+                }
+            }
+            if let Some(positions) = database.positions() {
+                let redo = database.control().checkpoint_copy.redo;
+                // As in PostgreSQL, so that the next one is done before max_wal_size is reached.
+                let share = 1.0 + config.checkpoint_completion_target;
+                let limit = config.max_wal_size_bytes as f64 / share;
+                if positions.inserted().bytes_since(redo) as f64 >= limit {
+                    due.notify_one();
+                }
+            }
+        }
+    }
+}
+
+/// Checkpoints by time and by the log's growth.
+async fn checkpoint(node: Arc<Node>, database: Database, due: Arc<Notify>) {
+    let mut phases = node.phases();
+    let mut last = Instant::now();
+    let mut last_redo = database.control().checkpoint_copy.redo;
+    loop {
+        let config = node.config();
+        let wait = config.checkpoint_timeout.saturating_sub(last.elapsed());
+        let by_time = tokio::select! {
+            biased;
+            () = due.notified() => false,
+            _ = phases.changed() => continue,
+            () = tokio::time::sleep(wait) => true,
+        };
+        if matches!(node.phase(), Phase::Stopping(_)) {
+            std::future::pending::<()>().await;
+        }
+        let standby = database.is_in_recovery();
+        let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.inserted());
+        // An idle server writes none. A checkpoint record itself is some hundred bytes.
+        if by_time && end.bytes_since(last_redo) < 512 {
+            last = Instant::now();
+            continue;
+        }
+        let pace =
+            if by_time { config.checkpoint_timeout } else { last.elapsed().min(config.checkpoint_timeout) };
+        last = Instant::now();
+        if config.log_checkpoints {
+            let what = if standby { "restartpoint" } else { "checkpoint" };
+            node.log.log(format!("{what} starting: {}", if by_time { "time" } else { "wal" }));
+        }
+        let spread = pace.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
+        match database.checkpoint(CheckpointKind::Paced(spread)).await {
+            Ok(info) => {
+                last_redo = info.redo;
+                if config.log_checkpoints {
+                    log_checkpoint(&node, &info, standby);
+                }
+            }
+            Err(storage::Error::Shutdown) => {}
+            Err(error) => node.log.warning(format!("checkpoint failed: {error}")),
+        }
+    }
+}
+
+/// The line of a checkpoint that is done.
+pub(crate) fn log_checkpoint(node: &Node, info: &CheckpointInfo, standby: bool) {
+    let what = if standby { "restartpoint" } else { "checkpoint" };
+    let (added, removed, recycled) = info.segments;
+    let (write, sync) = (info.write_time.as_secs_f64(), info.sync_time.as_secs_f64());
+    node.log.log(format!(
+        "{what} complete: wrote {} buffers; {added} WAL file(s) added, {removed} removed, {recycled} recycled; \
+         write={write:.3} s, sync={sync:.3} s, total={:.3} s; distance={} kB; lsn={}, redo lsn={}",
+        info.pages_written,
+        write + sync,
+        info.distance_bytes / 1024,
+        info.checkpoint,
+        info.redo
+    ));
+}
+
+async fn sweep(node: Arc<Node>, database: Database) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match database.sweep().await {
+            Ok(()) | Err(storage::Error::Shutdown) => {}
+            Err(error) => node.log.warning(format!("sweep failed: {error}")),
+        }
+    }
+}
+
+/// A server whose directory was taken away must not go on writing.
+async fn watch_pid_file(node: Arc<Node>, failed: mpsc::Sender<String>) {
+    let mut ticks = tokio::time::interval(PID_FILE_INTERVAL);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if node.pid_file.get().is_some_and(|file| !file.is_ours()) {
+            let what = "performing immediate shutdown because data directory lock file is invalid";
+            // A receiver that has gone is already stopping.
+            let _ = failed.send(what.to_owned()).await;
+            return;
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The small files by which other programs know a server: postmaster.pid, postmaster.opts, socket lock files.
+
+use crate::ServerError;
+use host::{Disk, Host, LockGuard, OpenMode, SharedFile};
+use parking_lot::Mutex;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The eighth line of postmaster.pid, which pg_ctl reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Recovery has not come to a point where connections are taken.
+    Starting,
+    /// A standby that serves no reads yet (or is told not to).
+    Standby,
+    /// Taking connections.
+    Ready,
+    /// Stopping.
+    Stopping,
+}
+
+impl Status {
+    /// Padded to one width, so that the file can be overwritten in place.
+    const fn line(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Standby => "standby ",
+            Self::Ready => "ready   ",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// postmaster.pid of this server, removed on drop. Holds the node's own lock, which keeps a second server out.
+#[derive(Debug)]
+pub(crate) struct PidFile {
+    host: Host,
+    path: PathBuf,
+    contents: Mutex<Contents>,
+    _lock: Box<dyn LockGuard>,
+}
+
+#[derive(Debug)]
+struct Contents {
+    file: SharedFile,
+    head: String,
+}
+
+/// What the first seven lines say.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PidLines {
+    /// Seconds since 1970.
+    pub(crate) started_s: i64,
+    pub(crate) port: u64,
+    /// The first folder with a socket of ours; empty if there is none.
+    pub(crate) socket_dir: String,
+    /// The first listen address; empty if there is none.
+    pub(crate) listen_address: String,
+}
+
+impl PidFile {
+    /// Takes the data directory for this process.
+    pub(crate) fn create(host: &Host, data_dir: &Path, lines: &PidLines) -> Result<Self, ServerError> {
+        let path = data_dir.join("postmaster.pid");
+        let failed = |error: io::Error| {
+            ServerError::new(format!("could not create lock file \"{}\": {error}", path.display()))
+        };
+        host.disk.create_dir_all(&data_dir.join("plimsoll")).map_err(failed)?;
+        let lock = match host.disk.lock(&data_dir.join("plimsoll/server.lock")) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(in_use(host, &path, data_dir));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        // With the lock in hand, a file that is there was left behind by a server that died.
+        match host.disk.remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let file = host.disk.open(&path, OpenMode::CreateNew).map_err(failed)?;
+        let head = format!(
+            "{}\n{}\n{}\n{}\n{}\n{}\n\n",
+            std::process::id(),
+            data_dir.display(),
+            lines.started_s,
+            lines.port,
+            lines.socket_dir,
+            lines.listen_address
+        );
+        let pid_file = Self {
+            host: host.clone(),
+            path: path.clone(),
+            contents: Mutex::new(Contents { file, head }),
+            _lock: lock,
+        };
+        pid_file.set_status(Status::Starting).map_err(failed)?;
+        Ok(pid_file)
+    }
+
+    /// Writes the eighth line.
+    pub(crate) fn set_status(&self, status: Status) -> io::Result<()> {
+        let contents = self.contents.lock();
+        let text = format!("{}{}\n", contents.head, status.line());
+        contents.file.write_all_at(text.as_bytes(), 0)
+    }
+
+    /// Whether the file is still ours: a server whose directory was taken away must stop.
+    pub(crate) fn is_ours(&self) -> bool {
+        let text = self.host.disk.read(&self.path, 64 << 10).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().next() == Some(&std::process::id().to_string())
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        // A file that stays is recognised as stale at the next start.
+        let _ = self.host.disk.remove_file(&self.path);
+    }
+}
+
+fn in_use(host: &Host, path: &Path, data_dir: &Path) -> ServerError {
+    let text = host.disk.read(path, 64 << 10).unwrap_or_default();
+    let pid = String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned();
+    ServerError::new(format!("lock file \"{}\" already exists", path.display())).with_hint(format!(
+        "Is another server (PID {pid}) running in data directory \"{}\"?",
+        data_dir.display()
+    ))
+}
+
+/// Writes postmaster.opts: the command line that `pg_ctl restart` repeats.
+pub(crate) fn write_opts(host: &Host, data_dir: &Path) -> io::Result<()> {
+    let mut arguments = std::env::args();
+    let mut text = arguments.next().unwrap_or_else(|| "plimsoll".to_owned());
+    for argument in arguments {
+        text.push_str(&format!(" \"{argument}\""));
+    }
+    text.push('\n');
+    host::write_file_durably(host.disk.as_ref(), &data_dir.join("postmaster.opts"), text.as_bytes())
+}
+
+/// The lock file beside a Unix socket; both are removed on drop.
+#[derive(Debug)]
+pub(crate) struct SocketLock {
+    host: Host,
+    socket: PathBuf,
+    lock: PathBuf,
+    _guard: Box<dyn LockGuard>,
+}
+
+impl SocketLock {
+    /// Takes the socket's path for this process; a socket file that a dead server left is removed.
+    pub(crate) fn take(
+        host: &Host,
+        socket: PathBuf,
+        data_dir: &Path,
+        lines: &PidLines,
+    ) -> Result<Self, ServerError> {
+        let lock = PathBuf::from(format!("{}.lock", socket.display()));
+        let failed = |error: io::Error| {
+            ServerError::new(format!("could not create lock file \"{}\": {error}", lock.display()))
+        };
+        let busy = || {
+            ServerError::new(format!("lock file \"{}\" already exists", lock.display()))
+                .with_hint(format!("Is another server using socket file \"{}\"?", socket.display()))
+        };
+        // A real PostgreSQL holds no lock on its file: the process named in it is asked.
+        if let Ok(text) = host.disk.read(&lock, 64 << 10)
+            && let Some(pid) = String::from_utf8_lossy(&text).lines().next().and_then(|pid| pid.parse().ok())
+            && pid != std::process::id().cast_signed()
+            && process_lives(pid)
+        {
+            return Err(busy());
+        }
+        let guard = match host.disk.lock(&lock) {
+            Ok(guard) => guard,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(busy()),
+            Err(error) => return Err(failed(error)),
+        };
+        let text = format!(
+            "{}\n{}\n{}\n{}\n{}\n",
+            std::process::id(),
+            data_dir.display(),
+            lines.started_s,
+            lines.port,
+            socket.parent().map(|dir| dir.display().to_string()).unwrap_or_default()
+        );
+        let file = host.disk.open(&lock, OpenMode::Create).map_err(failed)?;
+        file.truncate(0).and_then(|()| file.write_all_at(text.as_bytes(), 0)).map_err(failed)?;
+        match host.disk.remove_file(&socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        Ok(Self { host: host.clone(), socket, lock, _guard: guard })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for SocketLock {
+    fn drop(&mut self) {
+        // What stays is recognised as stale at the next start.
+        let _ = self.host.disk.remove_file(&self.socket);
+        let _ = self.host.disk.remove_file(&self.lock);
+    }
+}
+
+fn process_lives(pid: i32) -> bool {
+    let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
+    !matches!(asked, Err(nix::errno::Errno::ESRCH))
+}
+
+/// Files as the settings' reader wants them.
+pub(crate) struct SettingFiles<'a>(pub(crate) &'a dyn Disk);
+
+impl settings::Files for SettingFiles<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path, 16 << 20)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        Ok(self.0.list(path)?.into_iter().map(|entry| entry.name).collect())
+    }
+}

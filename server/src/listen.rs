@@ -1,0 +1,155 @@
+//! Sockets that the server listens on.
+
+use crate::ServerError;
+use crate::files::{PidLines, SocketLock};
+use crate::log::Log;
+use crate::socket::Socket;
+use host::Host;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tokio::net::{TcpListener, UnixListener};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// One listening socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketLock),
+}
+
+impl Listener {
+    pub(crate) async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Socket::Tcp(stream)),
+            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
+        }
+    }
+    /// The Unix socket's path.
+    pub(crate) fn unix_path(&self) -> Option<&Path> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, lock) => Some(lock.path()),
+        }
+    }
+    /// The TCP address.
+    pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
+}
+
+/// The words of a comma-separated list.
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(|word| word.trim().trim_matches('"')).filter(|word| !word.is_empty())
+}
+
+/// The folders of unix_socket_directories; relative ones lie in the data directory.
+pub(crate) fn socket_dirs(config: &settings::Config, data_dir: &Path) -> Vec<PathBuf> {
+    words(&config.unix_socket_directories).map(|dir| data_dir.join(dir)).collect()
+}
+
+/// What postmaster.pid says of the sockets.
+pub(crate) fn pid_lines(config: &settings::Config, data_dir: &Path, started_s: i64) -> PidLines {
+    let socket_dir = socket_dirs(config, data_dir).first().map(|dir| dir.display().to_string());
+    PidLines {
+        started_s,
+        port: config.port,
+        socket_dir: socket_dir.unwrap_or_default(),
+        listen_address: words(&config.listen_addresses).next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Opens every socket that the settings name. At least one must open; of the TCP addresses at least one must, if any is
+/// named; every Unix socket must.
+pub(crate) fn open(
+    host: &Host,
+    log: &Log,
+    config: &settings::Config,
+    data_dir: &Path,
+    lines: &PidLines,
+) -> Result<Vec<Listener>, ServerError> {
+    let mut listeners = Vec::new();
+    let port = u16::try_from(config.port).map_err(|_| ServerError::new("invalid port"))?;
+    let addresses: Vec<&str> = words(&config.listen_addresses).collect();
+    let mut last_problem = None;
+    for name in &addresses {
+        for (opened, address) in open_tcp(name, port) {
+            match opened {
+                Ok(listener) => {
+                    let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+                    let port = listener.local_addr().map_or(port, |address| address.port());
+                    log.log(format!("listening on {family} address \"{}\", port {port}", address.ip()));
+                    listeners.push(Listener::Tcp(listener));
+                }
+                Err(error) => {
+                    let in_use = error.kind() == io::ErrorKind::AddrInUse;
+                    let message = format!("could not bind address \"{}\": {error}", address.ip());
+                    let mut problem = ServerError::new(format!("port {port}: {message}"));
+                    if in_use {
+                        problem = problem.with_hint(format!(
+                            "Is another server already running on port {port}? If not, wait a few seconds and retry."
+                        ));
+                    }
+                    log.warning(message);
+                    last_problem = Some(problem);
+                }
+            }
+        }
+    }
+    if !addresses.is_empty() && listeners.is_empty() {
+        let problem = last_problem.unwrap_or_else(|| ServerError::new("no address to listen on"));
+        let message = format!("could not create any TCP/IP sockets: {}", problem.message);
+        return Err(ServerError { message, hint: problem.hint });
+    }
+    for dir in socket_dirs(config, data_dir) {
+        let path = dir.join(format!(".s.PGSQL.{port}"));
+        let lock = SocketLock::take(host, path.clone(), data_dir, lines)?;
+        let failed = |error: io::Error| {
+            ServerError::new(format!("could not create Unix socket \"{}\": {error}", path.display()))
+        };
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        let mode = u32::try_from(config.unix_socket_permissions).unwrap_or(0o777);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        log.log(format!("listening on Unix socket \"{}\"", path.display()));
+        listeners.push(Listener::Unix(listener, lock));
+    }
+    if listeners.is_empty() {
+        return Err(ServerError::new("no socket created for listening")
+            .with_hint("Set listen_addresses or unix_socket_directories."));
+    }
+    Ok(listeners)
+}
+
+fn open_tcp(name: &str, port: u16) -> Vec<(io::Result<TcpListener>, SocketAddr)> {
+    let resolved: io::Result<Vec<SocketAddr>> = match name {
+        "*" => Ok(vec![SocketAddr::from(([0; 4], port)), SocketAddr::from(([0_u16; 8], port))]),
+        name => (name, port).to_socket_addrs().map(|mut found| {
+            let mut addresses: Vec<_> = found.by_ref().collect();
+            addresses.dedup();
+            addresses
+        }),
+    };
+    match resolved {
+        Ok(addresses) => addresses.into_iter().map(|address| (bind(address), address)).collect(),
+        Err(error) => vec![(Err(error), SocketAddr::from(([0; 4], port)))],
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}

@@ -1,0 +1,354 @@
+//! What all parts of a running node share.
+
+use crate::auth::hba::{Hba, HbaError};
+use crate::files::{PidFile, SettingFiles, Status};
+use crate::log::Log;
+use crate::sessions::Sessions;
+use crate::standby::RedoFeed;
+use crate::{ServerError, StopMode};
+use host::{Host, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use settings::{Config, FileContents, Phase as FilesPhase, Settings, Source};
+use sql::SqlEngine;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use storage::Database;
+use tokio::sync::watch;
+
+/// How far the node's life is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Opening the database, recovering from a crash.
+    Starting,
+    /// A standby whose data are not consistent yet.
+    Recovering,
+    /// A standby that serves reads.
+    HotStandby,
+    /// A primary.
+    Running,
+    /// Stopping; no more sessions.
+    Stopping(StopMode),
+}
+
+/// The settings in force and what was read with them.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) hba: Arc<Hba>,
+    pub(crate) loaded: Timestamp,
+}
+
+/// What all parts of a running node share.
+pub(crate) struct Node {
+    pub(crate) host: Host,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) log: Arc<Log>,
+    pub(crate) started: Timestamp,
+    pub(crate) sessions: Arc<Sessions>,
+    /// Keeps mock verifiers of unknown roles stable.
+    pub(crate) secret: [u8; 32],
+    pub(crate) pid_file: OnceLock<PidFile>,
+    current: RwLock<Current>,
+    /// Counts reloads, so that sessions see cheaply that there was one.
+    generation: AtomicU64,
+    reloads: watch::Sender<u64>,
+    phase: watch::Sender<Phase>,
+    engine: OnceLock<SqlEngine>,
+    /// Serialises reloads and ALTER SYSTEM.
+    files: Mutex<()>,
+    stop: watch::Sender<Option<StopMode>>,
+    promote: watch::Sender<bool>,
+    recovery: RwLock<Option<Arc<RedoFeed>>>,
+}
+
+impl Node {
+    pub(crate) fn new(host: Host, data_dir: PathBuf, log: Arc<Log>, current: Current) -> Self {
+        let mut secret = [0; 32];
+        host.entropy.fill(&mut secret);
+        Self {
+            started: host.clock.now(),
+            sessions: Arc::new(Sessions::new(&host)),
+            host,
+            data_dir,
+            log,
+            secret,
+            pid_file: OnceLock::new(),
+            current: RwLock::new(current),
+            generation: AtomicU64::new(0),
+            reloads: watch::Sender::new(0),
+            phase: watch::Sender::new(Phase::Starting),
+            engine: OnceLock::new(),
+            files: Mutex::new(()),
+            stop: watch::Sender::new(None),
+            promote: watch::Sender::new(false),
+            recovery: RwLock::new(None),
+        }
+    }
+
+    // --- settings ---
+
+    pub(crate) fn current(&self) -> Current {
+        self.current.read().clone()
+    }
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.current.read().config.clone()
+    }
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.current.read().settings.clone()
+    }
+    /// Moves with every reload.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+    /// Changes with every reload.
+    pub(crate) fn reloads(&self) -> watch::Receiver<u64> {
+        self.reloads.subscribe()
+    }
+
+    fn replace_settings(&self, change: impl FnOnce(&mut Current)) {
+        change(&mut self.current.write());
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.reloads.send_replace(generation);
+    }
+
+    /// Sets what the server has found out.
+    pub(crate) fn set_computed(&self, values: &[(&str, &str)]) {
+        let mut settings = Settings::clone(&self.settings());
+        for (name, value) in values {
+            if let Err(error) = settings.set_computed(name, value) {
+                self.log.warning(error.one_line());
+            }
+        }
+        let config = Arc::new(settings.config());
+        self.replace_settings(|current| {
+            current.settings = Arc::new(settings);
+            current.config = config;
+        });
+    }
+
+    /// Reads the files again (SIGHUP, pg_reload_conf()).
+    pub(crate) fn reload(&self) {
+        let _files = self.files.lock();
+        self.log.log("received SIGHUP, reloading configuration files");
+        let mut settings = Settings::clone(&self.settings());
+        let applied =
+            settings.apply_files(&read_files(&self.host, &self.data_dir, &settings), FilesPhase::Reload);
+        for problem in &applied.problems {
+            self.log.log(problem.to_string());
+        }
+        for name in &applied.changed {
+            let value = settings.show(name).unwrap_or_default();
+            self.log.log(format!("parameter \"{name}\" changed to \"{value}\""));
+        }
+        if applied.nothing_applied || !applied.problems.is_empty() {
+            let file = self.data_dir.join("postgresql.conf");
+            let what = if applied.nothing_applied {
+                "no changes were applied"
+            } else {
+                "unaffected changes were applied"
+            };
+            self.log.log(format!("configuration file \"{}\" contains errors; {what}", file.display()));
+        }
+        let hba = match load_hba(&self.host, &self.data_dir, &settings) {
+            Ok(hba) => Some(Arc::new(hba)),
+            Err(errors) => {
+                errors.iter().for_each(|error| self.log.log(error.to_string()));
+                self.log.log("pg_hba.conf was not reloaded");
+                None
+            }
+        };
+        self.log.configure(&settings);
+        let config = Arc::new(settings.config());
+        let now = self.host.clock.now();
+        self.replace_settings(|current| {
+            current.settings = Arc::new(settings);
+            current.config = config;
+            current.loaded = now;
+            if let Some(hba) = hba {
+                current.hba = hba;
+            }
+        });
+    }
+
+    /// Changes postgresql.auto.conf, durably.
+    pub(crate) fn alter_system(&self, change: settings::AutoChange<'_>) -> Result<(), AlterSystemError> {
+        let _files = self.files.lock();
+        let path = self.data_dir.join("postgresql.auto.conf");
+        let text = match self.host.disk.read(&path, 16 << 20) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(AlterSystemError::Io(path, error)),
+        };
+        let text = settings::alter_system(&self.settings(), &String::from_utf8_lossy(&text), change)
+            .map_err(AlterSystemError::Setting)?;
+        host::write_file_durably(self.host.disk.as_ref(), &path, text.as_bytes())
+            .map_err(|error| AlterSystemError::Io(path, error))
+    }
+
+    // --- the database ---
+
+    pub(crate) fn set_engine(&self, engine: SqlEngine) {
+        // Set once, before any session can ask for it.
+        let _ = self.engine.set(engine);
+    }
+    pub(crate) fn engine(&self) -> Option<&SqlEngine> {
+        self.engine.get()
+    }
+    pub(crate) fn database(&self) -> Option<&Database> {
+        self.engine.get().map(SqlEngine::database)
+    }
+
+    // --- life ---
+
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+    pub(crate) fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+    /// Moves on; a stop is never taken back.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        let moved = self.phase.send_if_modified(|now| {
+            let stopping = matches!(now, Phase::Stopping(_)) && !matches!(phase, Phase::Stopping(_));
+            let moves = *now != phase && !stopping;
+            if moves {
+                *now = phase;
+            }
+            moves
+        });
+        if !moved {
+            return;
+        }
+        let standby = matches!(phase, Phase::Recovering | Phase::HotStandby);
+        if matches!(phase, Phase::Running | Phase::Recovering | Phase::HotStandby) {
+            self.set_computed(&[("in_hot_standby", if standby { "on" } else { "off" })]);
+        }
+        let status = match phase {
+            Phase::Starting => Status::Starting,
+            Phase::Recovering => Status::Standby,
+            Phase::HotStandby | Phase::Running => Status::Ready,
+            Phase::Stopping(_) => Status::Stopping,
+        };
+        if let Some(Err(error)) = self.pid_file.get().map(|file| file.set_status(status)) {
+            self.log.warning(format!("could not write to postmaster.pid: {error}"));
+        }
+    }
+
+    /// Asks for a stop; a stronger mode replaces a weaker one.
+    pub(crate) fn request_stop(&self, mode: StopMode) {
+        self.stop.send_if_modified(|now| {
+            let stronger = now.is_none_or(|now| now < mode);
+            if stronger {
+                *now = Some(mode);
+            }
+            stronger
+        });
+    }
+    pub(crate) fn stops(&self) -> watch::Receiver<Option<StopMode>> {
+        self.stop.subscribe()
+    }
+
+    /// What feeds redo, while the node is in recovery.
+    pub(crate) fn recovery(&self) -> Option<Arc<RedoFeed>> {
+        self.recovery.read().clone()
+    }
+    pub(crate) fn set_recovery(&self, feed: Option<Arc<RedoFeed>>) {
+        *self.recovery.write() = feed;
+    }
+    /// The end of the log that was received and flushed from a primary; INVALID if none ever was.
+    pub(crate) fn received(&self) -> wal::Lsn {
+        wal::Lsn::INVALID
+    }
+
+    /// Asks a standby to become a primary.
+    pub(crate) fn request_promotion(&self) {
+        self.promote.send_replace(true);
+    }
+    pub(crate) fn promotions(&self) -> watch::Receiver<bool> {
+        self.promote.subscribe()
+    }
+}
+
+/// Why ALTER SYSTEM failed.
+#[derive(Debug)]
+pub(crate) enum AlterSystemError {
+    Setting(settings::SettingError),
+    Io(PathBuf, std::io::Error),
+}
+
+/// All that the files say, postgresql.auto.conf last.
+fn read_files(host: &Host, data_dir: &Path, settings: &Settings) -> FileContents {
+    let files = SettingFiles(host.disk.as_ref());
+    let configured = settings.show("config_file").unwrap_or_default();
+    let main = if configured.is_empty() {
+        data_dir.join("postgresql.conf")
+    } else {
+        settings::resolve(data_dir, &configured)
+    };
+    let mut contents = FileContents::read(&files, &main);
+    let auto = data_dir.join("postgresql.auto.conf");
+    if host.disk.exists(&auto).unwrap_or(false) {
+        contents.append(FileContents::read(&files, &auto));
+    }
+    contents
+}
+
+fn load_hba(host: &Host, data_dir: &Path, settings: &Settings) -> Result<Hba, Vec<HbaError>> {
+    let configured = settings.show("hba_file").unwrap_or_default();
+    let path = if configured.is_empty() {
+        data_dir.join("pg_hba.conf")
+    } else {
+        settings::resolve(data_dir, &configured)
+    };
+    let file = path.display().to_string();
+    match host.disk.read(&path, 16 << 20) {
+        Ok(text) => Hba::parse(&String::from_utf8_lossy(&text), &file),
+        Err(error) => {
+            let message = format!("could not open configuration file \"{file}\": {error}");
+            Err(vec![HbaError { message, file, line: 0 }])
+        }
+    }
+}
+
+/// Reads everything that stands before a start: the command line, the files, pg_hba.conf.
+pub(crate) fn load(
+    host: &Host,
+    data_dir: &Path,
+    command_line: &[(String, String)],
+    log: &Log,
+) -> Result<Current, ServerError> {
+    let mut settings = Settings::new();
+    for (name, value) in command_line {
+        settings
+            .set(name, value, Source::CommandLine)
+            .map_err(|error| ServerError { message: error.to_string(), hint: error.hint() })?;
+    }
+    let applied = settings.apply_files(&read_files(host, data_dir, &settings), FilesPhase::Start);
+    log.configure(&settings);
+    if let Some(first) = applied.problems.first() {
+        applied.problems.iter().for_each(|problem| log.log(problem.to_string()));
+        let file = first.place.file.display();
+        return Err(ServerError::new(format!("configuration file \"{file}\" contains errors: {first}")));
+    }
+    for (name, value) in [
+        ("data_directory", data_dir.display().to_string()),
+        ("config_file", data_dir.join("postgresql.conf").display().to_string()),
+        ("hba_file", data_dir.join("pg_hba.conf").display().to_string()),
+        ("ident_file", data_dir.join("pg_ident.conf").display().to_string()),
+        ("server_version", format!("15.20 (Plimsoll {})", env!("CARGO_PKG_VERSION"))),
+    ] {
+        if settings.show(name).is_ok_and(|now| now.is_empty() || name == "server_version") {
+            settings.set_computed(name, &value).map_err(|error| ServerError::new(error.one_line()))?;
+        }
+    }
+    let hba = load_hba(host, data_dir, &settings).map_err(|errors| {
+        errors.iter().for_each(|error| log.log(error.to_string()));
+        let first = errors.first().map(ToString::to_string).unwrap_or_default();
+        ServerError::new(format!("could not load pg_hba.conf: {first}"))
+    })?;
+    let config = Arc::new(settings.config());
+    let loaded = host.clock.now();
+    Ok(Current { settings: Arc::new(settings), config, hba: Arc::new(hba), loaded })
+}

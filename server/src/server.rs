@@ -1,0 +1,575 @@
+//! A node's life: start, recovery, service, promotion, stop.
+
+use crate::background;
+use crate::files::{self, PidFile};
+use crate::listen::{self, Listener};
+use crate::log::{Log, format_time};
+use crate::node::{self, Node, Phase};
+use crate::sessions::SessionKind;
+use crate::standby::Standby;
+use crate::{Server, ServerError, ServerOptions, StopMode, session};
+use host::Timestamp;
+use protocol::{Report, Severity, SqlState};
+use sql::SqlEngine;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{
+    Database, DatabaseOptions, ImageCompression, Opened, RecoveryReport, ServerParameters, StartMode,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wal::control::{ClusterState, ControlFile};
+
+/// Pause after a failed accept, so that a lack of file descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The tasks of a node and what ends them.
+pub(crate) struct Tasks {
+    /// Ends the background tasks.
+    pub(crate) background: CancellationToken,
+    /// All background tasks.
+    pub(crate) tracker: TaskTracker,
+    /// Ends the tasks that write to the database, which a stop does before its checkpoint.
+    pub(crate) writing: CancellationToken,
+    /// Those tasks.
+    pub(crate) writers: TaskTracker,
+    /// Sessions, ended by their handles, or at once.
+    sessions: TaskTracker,
+    abort_sessions: CancellationToken,
+}
+
+impl Server {
+    /// Starts a server on a data directory, and returns when it takes connections; a standby that is not consistent yet
+    /// returns while it recovers ([`Server::wait_ready`] waits on).
+    pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
+        let log = Arc::new(Log::new(options.log.clone(), options.host.clock.clone()));
+        match Self::start_logged(&options, &log).await {
+            Ok(server) => Ok(server),
+            Err(error) => {
+                let report = Report {
+                    hint: error.hint.clone(),
+                    ..Report::fatal(SqlState::INTERNAL_ERROR, error.message.clone())
+                };
+                log.write(None, &report, None);
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_logged(options: &ServerOptions, log: &Arc<Log>) -> Result<Self, ServerError> {
+        let host = &options.host;
+        let data_dir = absolute(&options.data_dir)?;
+        check_data_dir(host, &data_dir)?;
+        let current = node::load(host, &data_dir, &options.settings, log)?;
+        let config = current.config.clone();
+        let control = ControlFile::load(host.disk.as_ref(), &data_dir)
+            .map_err(|error| ServerError::new(error.to_string()))?;
+        let node = Arc::new(Node::new(host.clone(), data_dir.clone(), log.clone(), current));
+        log.log(format!(
+            "starting Plimsoll {} (formats of PostgreSQL 15) on {}",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::ARCH
+        ));
+        let lines = listen::pid_lines(&config, &data_dir, node.started.unix_seconds());
+        let pid_file = PidFile::create(host, &data_dir, &lines)?;
+        let listeners = listen::open(host, log, &config, &data_dir, &lines)?;
+        // Set once, here.
+        let _ = node.pid_file.set(pid_file);
+        files::write_opts(host, &data_dir)
+            .map_err(|error| ServerError::new(format!("could not write postmaster.opts: {error}")))?;
+
+        let tasks = Arc::new(Tasks {
+            background: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            writing: CancellationToken::new(),
+            writers: TaskTracker::new(),
+            sessions: TaskTracker::new(),
+            abort_sessions: CancellationToken::new(),
+        });
+        let sockets = Sockets::of(&listeners);
+        for listener in listeners {
+            tasks.tracker.spawn(accept(node.clone(), tasks.clone(), listener));
+        }
+        let standby = is_standby(&node)?;
+        log_last_state(&node, &control);
+        let opened = open(&node, &control, standby).await;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                tasks.background.cancel();
+                tasks.tracker.close();
+                tasks.tracker.wait().await;
+                return Err(error);
+            }
+        };
+        let supervisor = tokio::spawn(supervise(node.clone(), tasks.clone(), opened, options.signals));
+        let server = Self { node, sockets, supervisor };
+        server.wait_started().await;
+        Ok(server)
+    }
+
+    /// Waits until connections are taken, or the server stops.
+    pub async fn wait_ready(&self) {
+        let mut phases = self.node.phases();
+        // The sender lives as long as the node.
+        let _ = phases
+            .wait_for(|phase| matches!(phase, Phase::Running | Phase::HotStandby | Phase::Stopping(_)))
+            .await;
+    }
+
+    async fn wait_started(&self) {
+        let mut phases = self.node.phases();
+        let _ = phases.wait_for(|phase| *phase != Phase::Starting).await;
+    }
+
+    /// Asks for a stop; [`Server::join`] waits for it.
+    pub fn stop(&self, mode: StopMode) {
+        self.node.request_stop(mode);
+    }
+
+    /// Reads the configuration files again.
+    pub fn reload(&self) {
+        self.node.reload();
+    }
+
+    /// Asks a standby to become a primary.
+    pub fn promote(&self) {
+        self.node.request_promotion();
+    }
+
+    /// Waits until it has stopped. An error if it failed.
+    pub async fn join(self) -> Result<(), ServerError> {
+        match self.supervisor.await {
+            Ok(done) => done,
+            Err(error) => Err(ServerError::new(format!("the server's main task failed: {error}"))),
+        }
+    }
+
+    /// A connection string (without user and database) that reaches it.
+    pub fn conninfo(&self) -> String {
+        match (&self.sockets.unix, &self.sockets.tcp) {
+            (Some((dir, port)), _) => format!("host={} port={port}", dir.display()),
+            (None, Some(address)) => format!("host={} port={}", address.ip(), address.port()),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Runs a server to its end, on a runtime of its own with the threads that the settings ask for.
+pub fn run(options: ServerOptions) -> Result<(), ServerError> {
+    let threads = worker_threads(&options);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder
+        .enable_all()
+        .thread_name("plimsoll")
+        .build()
+        .map_err(|error| ServerError::new(format!("could not start the runtime: {error}")))?;
+    runtime.block_on(async { Server::start(options).await?.join().await })
+}
+
+/// plimsoll.worker_threads, before anything is logged; 0 is one a processor.
+fn worker_threads(options: &ServerOptions) -> usize {
+    let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
+    let current = node::load(&options.host, &options.data_dir, &options.settings, &silent);
+    current.map_or(0, |current| usize::try_from(current.config.worker_threads).unwrap_or(0))
+}
+
+/// Where a server can be reached.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sockets {
+    unix: Option<(PathBuf, u16)>,
+    tcp: Option<std::net::SocketAddr>,
+}
+
+impl Sockets {
+    fn of(listeners: &[Listener]) -> Self {
+        let unix = listeners.iter().find_map(Listener::unix_path);
+        let unix = unix.and_then(|path| {
+            let port = path.extension()?.to_str()?.parse().ok()?;
+            Some((path.parent()?.to_path_buf(), port))
+        });
+        Self { unix, tcp: listeners.iter().find_map(Listener::tcp_address) }
+    }
+}
+
+fn absolute(dir: &Path) -> Result<PathBuf, ServerError> {
+    std::path::absolute(dir)
+        .map_err(|error| ServerError::new(format!("invalid data directory \"{}\": {error}", dir.display())))
+}
+
+fn check_data_dir(host: &host::Host, dir: &Path) -> Result<(), ServerError> {
+    let found = match host.disk.metadata(dir) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ServerError::new(format!("data directory \"{}\" does not exist", dir.display()))
+                .with_hint("Create it with: plimsoll init -D DIR"));
+        }
+        Err(error) => {
+            let what = format!("could not read permissions of directory \"{}\": {error}", dir.display());
+            return Err(ServerError::new(what));
+        }
+    };
+    if found.kind != host::FileKind::Directory {
+        let what = format!("specified data directory \"{}\" is not a directory", dir.display());
+        return Err(ServerError::new(what));
+    }
+    if found.permissions & 0o027 != 0 {
+        return Err(ServerError::new(format!(
+            "data directory \"{}\" has invalid permissions",
+            dir.display()
+        ))
+        .with_hint("Permissions should be u=rwx (0700) or u=rwx,g=rx (0750)."));
+    }
+    let version = host.disk.read(&dir.join("PG_VERSION"), 64).map_err(|error| {
+        ServerError::new(format!("\"{}\" is not a valid data directory", dir.display())).with_hint(format!(
+            "File \"{}/PG_VERSION\": {error}. You might need plimsoll init.",
+            dir.display()
+        ))
+    })?;
+    let version = String::from_utf8_lossy(&version).trim().to_owned();
+    if version != "15" {
+        return Err(ServerError::new("database files are incompatible with server").with_hint(format!(
+            "The data directory was initialized by version {version}; this server keeps the formats of PostgreSQL 15."
+        )));
+    }
+    Ok(())
+}
+
+fn is_standby(node: &Node) -> Result<bool, ServerError> {
+    let exists = |name: &str| {
+        let path = node.data_dir.join(name);
+        node.host
+            .disk
+            .exists(&path)
+            .map_err(|error| ServerError::new(format!("could not stat file \"{name}\": {error}")))
+    };
+    let standby = exists("standby.signal")?;
+    if !standby && exists("recovery.signal")? {
+        return Err(ServerError::new("recovery.signal: targeted recovery is not supported")
+            .with_hint("Use standby.signal to follow a primary."));
+    }
+    Ok(standby)
+}
+
+fn time(node: &Node, seconds: i64) -> String {
+    let zone = node.settings().show("log_timezone").unwrap_or_default();
+    let zone = jiff::tz::TimeZone::get(&zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let at = Timestamp::from_unix_micros(seconds.saturating_mul(1_000_000));
+    format_time(at, &zone, "%Y-%m-%d %H:%M:%S %Z")
+}
+
+/// What the control file says of the last life.
+fn log_last_state(node: &Node, control: &ControlFile) {
+    let at = time(node, control.time);
+    node.log.log(match control.state {
+        ClusterState::ShutDown => format!("database system was shut down at {at}"),
+        ClusterState::ShutDownInRecovery => format!("database system was shut down in recovery at {at}"),
+        ClusterState::ShuttingDown => {
+            format!("database system shutdown was interrupted; last known up at {at}")
+        }
+        ClusterState::InCrashRecovery => format!("database system was interrupted while in recovery at {at}"),
+        ClusterState::InArchiveRecovery => {
+            format!("database system was interrupted while in recovery at log time {at}")
+        }
+        _ => format!("database system was interrupted; last known up at {at}"),
+    });
+}
+
+fn parameters(config: &settings::Config, settings: &settings::Settings) -> ServerParameters {
+    let number = |name: &str| settings.show(name).ok().and_then(|text| text.parse().ok());
+    let on = |name: &str| settings.value(name) == Some(settings::Value::Bool(true));
+    let count = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
+    ServerParameters {
+        max_connections: count(config.max_connections),
+        max_wal_senders: count(config.max_wal_senders),
+        max_worker_processes: number("max_worker_processes").unwrap_or(8),
+        max_prepared_transactions: number("max_prepared_transactions").unwrap_or(0),
+        max_locks_per_transaction: number("max_locks_per_transaction").unwrap_or(64),
+        wal_level: match config.wal_level.as_ref() {
+            "minimal" => 0,
+            "logical" => 2,
+            _ => 1,
+        },
+        wal_log_hints: on("wal_log_hints"),
+        track_commit_timestamp: on("track_commit_timestamp"),
+    }
+}
+
+/// The options that the settings mean.
+fn database_options(node: &Node, control: &ControlFile) -> DatabaseOptions {
+    let current = node.current();
+    let config = &current.config;
+    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let segment = control.segment_size.bytes();
+    // As in PostgreSQL: a 32nd of shared_buffers, no more than a segment, no less than 64 kB.
+    let automatic = (config.shared_buffers_bytes / 32).min(segment).max(64 << 10);
+    let session = settings::SessionSettings::new(current.settings.clone());
+    DatabaseOptions {
+        shared_buffers_bytes: bytes(config.shared_buffers_bytes).max(1 << 20),
+        wal_buffers_bytes: bytes(config.wal_buffers_bytes.unwrap_or(automatic)),
+        write_set_limit_bytes: bytes(session.config().write_set_limit_bytes),
+        deadlock_timeout: session.config().deadlock_timeout,
+        wal_writer_delay: config.wal_writer_delay,
+        full_page_writes: config.full_page_writes,
+        image_compression: match config.wal_compression.as_ref() {
+            "lz4" | "on" | "pglz" => ImageCompression::Lz4,
+            "zstd" => ImageCompression::Zstd,
+            _ => ImageCompression::Off,
+        },
+        max_wal_size_bytes: config.max_wal_size_bytes,
+        min_wal_size_bytes: config.min_wal_size_bytes,
+        sync_required: !config.synchronous_standby_names.trim().is_empty(),
+        parameters: parameters(config, &current.settings),
+        ..DatabaseOptions::new(&node.data_dir)
+    }
+}
+
+/// Opens the database; crash recovery happens here.
+async fn open(node: &Arc<Node>, control: &ControlFile, standby: bool) -> Result<Opened, ServerError> {
+    let options = database_options(node, control);
+    node.set_computed(&[
+        ("wal_segment_size", &control.segment_size.bytes().to_string()),
+        ("data_checksums", if control.data_checksums { "on" } else { "off" }),
+    ]);
+    let mode = if standby { StartMode::Standby { target_timeline: None } } else { StartMode::Primary };
+    if standby {
+        node.log.log("entering standby mode");
+    }
+    let host = node.host.clone();
+    let opened = tokio::task::spawn_blocking(move || Database::open(&host, options, mode)).await;
+    let opened = opened.map_err(|error| ServerError::new(format!("recovery failed: {error}")))?;
+    opened.map_err(|error| ServerError::new(error.to_string()))
+}
+
+fn log_recovery(node: &Node, recovery: &RecoveryReport) {
+    if !recovery.needed {
+        return;
+    }
+    if !recovery.from_backup {
+        node.log.log("database system was not properly shut down; automatic recovery in progress");
+    }
+    node.log.log(format!("redo starts at {}", recovery.from));
+    if !recovery.end.is_empty() {
+        node.log.log(recovery.end.clone());
+    }
+    if recovery.cut_bytes > 0 {
+        node.log.log(format!("cut {} bytes of a torn record at {}", recovery.cut_bytes, recovery.to));
+    }
+    let seconds = recovery.elapsed.as_secs_f64();
+    node.log.log(format!(
+        "redo done at {} system usage: {} records, elapsed: {seconds:.2} s",
+        recovery.to, recovery.records
+    ));
+    if !recovery.aborted.is_empty() {
+        node.log.log(format!("aborted {} transactions without an outcome", recovery.aborted.len()));
+    }
+}
+
+/// Takes connections on one socket.
+async fn accept(node: Arc<Node>, tasks: Arc<Tasks>, listener: Listener) {
+    loop {
+        let socket = tokio::select! {
+            biased;
+            () = tasks.background.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match socket {
+            Ok(socket) => {
+                let abort = tasks.abort_sessions.clone();
+                let serve = session::serve(node.clone(), socket);
+                tasks.sessions.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = serve => {}
+                        () = abort.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                node.log.log(format!("could not accept new connection: {error}"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Runs the node from its opened database to its stop.
+async fn supervise(
+    node: Arc<Node>,
+    tasks: Arc<Tasks>,
+    opened: Opened,
+    signals: bool,
+) -> Result<(), ServerError> {
+    if signals {
+        tasks.tracker.spawn(crate::signals::listen(node.clone(), tasks.background.clone()));
+    }
+    let (database, mut standby) = match opened {
+        Opened::Primary { db, recovery } => {
+            log_recovery(&node, &recovery);
+            (db, None)
+        }
+        Opened::Standby { db, redo } => {
+            let standby = Standby::start(node.clone(), &tasks, db.clone(), redo);
+            (db, Some(standby))
+        }
+    };
+    node.set_engine(SqlEngine::new(database.clone(), node.host.clone()));
+    let mut failures = background::start(&node, &tasks, &database);
+    let mut stops = node.stops();
+    if standby.is_none() {
+        serve_writes(&node);
+    }
+    loop {
+        tokio::select! {
+            biased;
+            mode = stop_of(&mut stops, StopMode::Smart) => {
+                return stop_node(&node, &tasks, &database, standby, mode).await;
+            }
+            failure = failures.recv() => {
+                let what = failure.unwrap_or_else(|| "a background task ended".to_owned());
+                let report = Report::new(Severity::Panic, SqlState::IO_ERROR, what.clone());
+                node.log.write(None, &report, None);
+                abort(&node, &tasks).await;
+                return Err(ServerError::new(what));
+            }
+            ended = async {
+                match standby.as_mut() {
+                    Some(standby) => standby.ended().await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                // Redo has ended: for a promotion, or badly.
+                if let Some(running) = standby.take() {
+                    match running.finish(ended, &database).await {
+                        Ok(()) => serve_writes(&node),
+                        Err(error) => {
+                            let report = Report::fatal(SqlState::INTERNAL_ERROR, error.message.clone());
+                            node.log.write(None, &report, None);
+                            abort(&node, &tasks).await;
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn serve_writes(node: &Node) {
+    node.set_phase(Phase::Running);
+    node.log.log("database system is ready to accept connections");
+}
+
+/// Ends everything at once.
+async fn abort(node: &Node, tasks: &Tasks) {
+    node.set_phase(Phase::Stopping(StopMode::Immediate));
+    node.sessions.close();
+    tasks.abort_sessions.cancel();
+    tasks.background.cancel();
+    tasks.sessions.close();
+    tasks.tracker.close();
+    tasks.sessions.wait().await;
+    stop_writers(tasks).await;
+    tasks.tracker.wait().await;
+}
+
+/// Waits for a stop of at least this mode.
+async fn stop_of(stops: &mut watch::Receiver<Option<StopMode>>, at_least: StopMode) -> StopMode {
+    // The sender lives as long as the node; without one there is nothing to stop for.
+    match stops.wait_for(|mode| *mode >= Some(at_least)).await {
+        Ok(mode) => mode.unwrap_or(at_least),
+        Err(_) => StopMode::Immediate,
+    }
+}
+
+async fn stop_node(
+    node: &Arc<Node>,
+    tasks: &Arc<Tasks>,
+    database: &Database,
+    standby: Option<Standby>,
+    mode: StopMode,
+) -> Result<(), ServerError> {
+    let mut mode = mode;
+    node.set_phase(Phase::Stopping(mode));
+    node.sessions.close();
+    let mut stops = node.stops();
+    if mode == StopMode::Smart {
+        node.log.log("received smart shutdown request");
+        tokio::select! {
+            () = node.sessions.wait_gone(SessionKind::Client) => {}
+            stronger = stop_of(&mut stops, StopMode::Fast) => mode = stronger,
+        }
+    }
+    if mode == StopMode::Fast {
+        node.set_phase(Phase::Stopping(mode));
+        node.log.log("received fast shutdown request");
+        node.log.log("aborting any active transactions");
+        node.sessions.terminate_all(SessionKind::Client);
+        tokio::select! {
+            () = node.sessions.wait_gone(SessionKind::Client) => {}
+            stronger = stop_of(&mut stops, StopMode::Immediate) => mode = stronger,
+        }
+    }
+    if mode == StopMode::Immediate {
+        node.log.log("received immediate shutdown request");
+        node.sessions.list().iter().for_each(|session| session.terminate());
+        abort(node, tasks).await;
+        return Ok(());
+    }
+    tokio::select! {
+        done = stop_cleanly(node, tasks, database, standby) => done,
+        _ = stop_of(&mut stops, StopMode::Immediate) => {
+            node.log.log("received immediate shutdown request");
+            abort(node, tasks).await;
+            Ok(())
+        }
+    }
+}
+
+async fn stop_writers(tasks: &Tasks) {
+    tasks.writing.cancel();
+    tasks.writers.close();
+    tasks.writers.wait().await;
+}
+
+async fn stop_cleanly(
+    node: &Arc<Node>,
+    tasks: &Arc<Tasks>,
+    database: &Database,
+    standby: Option<Standby>,
+) -> Result<(), ServerError> {
+    node.log.log("shutting down");
+    if let Some(standby) = standby {
+        standby.stop().await;
+    }
+    stop_writers(tasks).await;
+    let done = database.shutdown().await;
+    if let Ok(info) = &done
+        && node.config().log_checkpoints
+    {
+        background::log_checkpoint(node, info, database.is_in_recovery());
+    }
+    // The standbys get the shutdown checkpoint before they are let go.
+    node.sessions.terminate_all(SessionKind::WalSender);
+    node.sessions.wait_gone(SessionKind::WalSender).await;
+    tasks.background.cancel();
+    tasks.sessions.close();
+    tasks.tracker.close();
+    tasks.sessions.wait().await;
+    tasks.tracker.wait().await;
+    match done {
+        Ok(_) => {
+            node.log.log("database system is shut down");
+            Ok(())
+        }
+        Err(error) => {
+            node.log.fatal(format!("could not write the shutdown checkpoint: {error}"));
+            Err(ServerError::new(error.to_string()))
+        }
+    }
+}

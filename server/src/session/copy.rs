@@ -1,0 +1,40 @@
+//! COPY FROM STDIN: data from the client until it says that there is no more.
+
+use super::{Failure, Session, limited};
+use protocol::backend::{self, CopyDirection};
+use protocol::frontend::FrontendMessage;
+use protocol::{Format, Report, SqlState};
+use sql::{CommandTag, Portal};
+
+impl Session {
+    /// Takes a COPY's data. After an error the rest of the data, if any, meets a session that ignores it.
+    pub(super) async fn copy_in(&mut self, portal: &mut Portal, columns: u16) -> Result<CommandTag, Failure> {
+        backend::copy_response(&mut self.wire.out, CopyDirection::In, Format::Text, usize::from(columns));
+        self.wire.flush().await?;
+        loop {
+            let (kind, body) = self.wire.next(self.frame_limits).await?;
+            let message = FrontendMessage::decode(kind, &body).map_err(|error| {
+                self.sql.fail();
+                Report::error(SqlState::PROTOCOL_VIOLATION, error.to_string())
+            })?;
+            match message {
+                FrontendMessage::CopyData(data) => {
+                    limited(self.deadline, &self.canceller, self.sql.copy_feed(portal, data)).await?;
+                }
+                FrontendMessage::CopyDone => {
+                    let finish = self.sql.copy_finish(portal);
+                    return Ok(limited(self.deadline, &self.canceller, finish).await?);
+                }
+                FrontendMessage::CopyFail(why) => return Err(self.sql.copy_fail(portal, why).into()),
+                // A client that pipelines may have sent these ahead.
+                FrontendMessage::Flush | FrontendMessage::Sync => {}
+                FrontendMessage::Terminate => return Err(super::Exit::Gone.into()),
+                _ => {
+                    self.sql.fail();
+                    let what = format!("unexpected message type 0x{kind:02X} during COPY from stdin");
+                    return Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The node as one session's SQL sees it: settings, system views, functions.
+
+use super::report::{setting_error, sql_error};
+use crate::node::{AlterSystemError, Node};
+use crate::sessions::SessionHandle;
+use crate::views;
+use datum::{ByteaOutput, DateOrder, Datum, Style};
+use parking_lot::Mutex;
+use protocol::SqlState;
+use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
+use settings::{
+    AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source,
+    SynchronousCommit,
+};
+use sql::{
+    Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
+    SetScope, SettingActor, SettingLine,
+};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use storage::SyncLevel;
+
+/// One session's environment.
+pub(crate) struct SessionEnvironment {
+    node: Arc<Node>,
+    handle: Arc<SessionHandle>,
+    state: Mutex<State>,
+    /// Moves with every change of a setting, so that the session sees it cheaply.
+    changes: AtomicU64,
+}
+
+struct State {
+    settings: SessionSettings,
+    /// The node's generation that `settings` stands on.
+    generation: u64,
+    quick: Arc<QuickSettings>,
+    marks: Vec<Mark>,
+}
+
+fn privilege(actor: SettingActor) -> Privilege {
+    if actor.superuser { Privilege::Superuser } else { Privilege::User }
+}
+
+/// The levels that a commit can ask for.
+fn level(setting: SynchronousCommit) -> SyncLevel {
+    match setting {
+        SynchronousCommit::Off => SyncLevel::Off,
+        SynchronousCommit::Local => SyncLevel::Local,
+        SynchronousCommit::RemoteWrite => SyncLevel::RemoteWrite,
+        SynchronousCommit::On => SyncLevel::On,
+        SynchronousCommit::RemoteApply => SyncLevel::RemoteApply,
+    }
+}
+
+fn quick(config: &SessionConfig) -> QuickSettings {
+    let order = config.date_style.to_ascii_uppercase();
+    let date_order = if order.contains("DMY") {
+        DateOrder::Dmy
+    } else if order.contains("YMD") {
+        DateOrder::Ymd
+    } else {
+        DateOrder::Mdy
+    };
+    QuickSettings {
+        synchronous_commit: level(config.synchronous_commit),
+        default_isolation: match config.default_transaction_isolation.as_ref() {
+            "read uncommitted" => IsolationLevel::ReadUncommitted,
+            "repeatable read" => IsolationLevel::RepeatableRead,
+            "serializable" => IsolationLevel::Serializable,
+            _ => IsolationLevel::ReadCommitted,
+        },
+        default_read_only: config.default_transaction_read_only,
+        work_mem_bytes: usize::try_from(config.work_mem_bytes).unwrap_or(usize::MAX),
+        lock_timeout_ms: config
+            .lock_timeout
+            .map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
+        style: Arc::new(Style {
+            zone: jiff::tz::TimeZone::get(&config.time_zone).unwrap_or(jiff::tz::TimeZone::UTC),
+            date_order,
+            bytea_output: if config.bytea_output.as_ref() == "escape" {
+                ByteaOutput::Escape
+            } else {
+                ByteaOutput::Hex
+            },
+            extra_float_digits: i32::try_from(config.extra_float_digits).unwrap_or(1),
+            now_micros: 0,
+        }),
+    }
+}
+
+impl State {
+    fn refresh(&mut self) {
+        self.quick = Arc::new(quick(self.settings.config()));
+    }
+}
+
+impl SessionEnvironment {
+    /// With the node's settings and those of the startup packet.
+    pub(crate) fn new(
+        node: Arc<Node>,
+        handle: Arc<SessionHandle>,
+        superuser: bool,
+        startup: &[(String, String)],
+    ) -> Result<Self, SettingError> {
+        let generation = node.generation();
+        let mut settings = SessionSettings::new(node.settings());
+        let privilege = if superuser { Privilege::Superuser } else { Privilege::User };
+        for (name, value) in startup {
+            settings.set_at_start(name, value, Source::Client, privilege)?;
+        }
+        settings.set_computed("is_superuser", if superuser { "on" } else { "off" })?;
+        settings.set_computed("session_authorization", &handle.user)?;
+        settings.take_reports();
+        let quick = Arc::new(quick(settings.config()));
+        *handle.application.lock() = settings.config().application_name.clone();
+        let state = Mutex::new(State { settings, generation, quick, marks: Vec::new() });
+        Ok(Self { node, handle, state, changes: AtomicU64::new(0) })
+    }
+
+    /// Moves with every change of a setting of this session or, after [`Self::follow`], of the node.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Takes over the node's settings if they were reloaded.
+    #[inline]
+    pub(crate) fn follow(&self) {
+        // Unlocked look first: the generation seldom moves.
+        let generation = self.node.generation();
+        let mut state = self.state.lock();
+        if state.generation != generation {
+            state.generation = generation;
+            let node = self.node.settings();
+            state.settings.rebase(node);
+            state.refresh();
+            drop(state);
+            self.changed();
+        }
+    }
+
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The typed values now.
+    pub(crate) fn config(&self) -> SessionConfig {
+        self.state.lock().settings.config().clone()
+    }
+
+    /// What a client is told when it connects.
+    pub(crate) fn reported(&self) -> Vec<(&'static str, String)> {
+        self.state.lock().settings.reported()
+    }
+
+    /// What it has to be told since the last call.
+    pub(crate) fn take_reports(&self) -> Vec<(&'static str, String)> {
+        self.state.lock().settings.take_reports()
+    }
+
+    /// The rows of pg_settings.
+    pub(crate) fn setting_rows(&self, superuser: bool) -> Vec<settings::Row> {
+        self.state.lock().settings.rows(privilege(SettingActor { superuser }))
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+    pub(crate) fn handle(&self) -> &Arc<SessionHandle> {
+        &self.handle
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&mut SessionSettings) -> Result<(), SettingError>,
+    ) -> sql::Result<()> {
+        {
+            let mut state = self.state.lock();
+            change(&mut state.settings).map_err(|error| setting_error(&error))?;
+            state.refresh();
+            *self.handle.application.lock() = state.settings.config().application_name.clone();
+        }
+        self.changed();
+        Ok(())
+    }
+}
+
+impl Environment for SessionEnvironment {
+    fn quick(&self) -> Arc<QuickSettings> {
+        self.state.lock().quick.clone()
+    }
+
+    fn show(&self, actor: SettingActor, name: &str) -> sql::Result<Option<String>> {
+        match self.state.lock().settings.show(name, privilege(actor)) {
+            Ok(value) => Ok(Some(value)),
+            Err(SettingError::Unknown { .. }) => Ok(None),
+            Err(error) => Err(setting_error(&error)),
+        }
+    }
+
+    fn show_all(&self, actor: SettingActor) -> Vec<SettingLine> {
+        let all = self.state.lock().settings.show_all(privilege(actor));
+        let line = |(name, value, description): (String, String, &str)| SettingLine {
+            name,
+            value,
+            description: description.to_owned(),
+        };
+        all.into_iter().map(line).collect()
+    }
+
+    fn set(&self, actor: SettingActor, name: &str, value: Option<&str>, scope: SetScope) -> sql::Result<()> {
+        let scope = match scope {
+            SetScope::Session => Scope::Session,
+            SetScope::Local => Scope::Transaction,
+        };
+        self.change(|settings| match value {
+            Some(value) => settings.set(name, value, scope, privilege(actor)),
+            None => settings.reset(name, scope, privilege(actor)),
+        })
+    }
+
+    fn reset_all(&self, _actor: SettingActor) -> sql::Result<()> {
+        self.change(|settings| {
+            settings.reset_all();
+            Ok(())
+        })
+    }
+
+    fn alter_system(&self, actor: SettingActor, name: Option<&str>, value: Option<&str>) -> sql::Result<()> {
+        if !actor.superuser {
+            let message = match name {
+                Some(name) => format!("permission denied to set parameter \"{name}\""),
+                None => "must be superuser to execute ALTER SYSTEM RESET ALL".to_owned(),
+            };
+            return Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        let change = match (name, value) {
+            (None, _) => AutoChange::ResetAll,
+            (Some(name), None) => AutoChange::Reset(name),
+            (Some(name), Some(value)) => AutoChange::Set(name, value),
+        };
+        self.node.alter_system(change).map_err(|error| match error {
+            AlterSystemError::Setting(error) => setting_error(&error),
+            AlterSystemError::Io(path, error) => {
+                let message = format!("could not write file \"{}\": {error}", path.display());
+                sql_error(SqlState::IO_ERROR, message)
+            }
+        })
+    }
+
+    fn settings_push(&self, level: u32) {
+        let mut state = self.state.lock();
+        let depth = usize::try_from(level.saturating_sub(1)).unwrap_or(usize::MAX);
+        let mark = state.settings.mark();
+        while state.marks.len() < depth.saturating_add(1) {
+            state.marks.push(mark);
+        }
+    }
+
+    fn settings_pop(&self, level: u32, keep: bool) {
+        {
+            let mut state = self.state.lock();
+            let depth = usize::try_from(level.saturating_sub(1)).unwrap_or(usize::MAX);
+            let mark = state.marks.get(depth).copied();
+            state.marks.truncate(depth);
+            match (depth, keep, mark) {
+                (0, true, _) => state.settings.commit(),
+                (0, false, _) => state.settings.rollback(),
+                (_, false, Some(mark)) => state.settings.rollback_to(mark),
+                _ => {}
+            }
+            state.refresh();
+            *self.handle.application.lock() = state.settings.config().application_name.clone();
+        }
+        self.changed();
+    }
+
+    fn node_tables(&self) -> &[NodeTable] {
+        views::tables()
+    }
+
+    fn node_rows(&self, actor: SettingActor, table: usize) -> sql::Result<NodeRows> {
+        views::rows(self, actor, table)
+    }
+
+    fn node_functions(&self) -> &[NodeFunction] {
+        views::functions()
+    }
+
+    fn call(
+        &self,
+        actor: SettingActor,
+        function: usize,
+        arguments: &[Datum],
+        _canceller: &Canceller,
+    ) -> NodeCall {
+        views::call(self, actor, function, arguments)
+    }
+
+    fn password_verifier(&self, password: &str) -> sql::Result<String> {
+        let mut salt = [0; SALT_BYTES];
+        self.node.host.entropy.fill(&mut salt);
+        Ok(Verifier::derive(password, &salt, ITERATIONS).to_string())
+    }
+
+    fn backend_pid(&self) -> i32 {
+        self.handle.key.pid
+    }
+
+    fn client_address(&self) -> Option<SocketAddr> {
+        self.handle.client
+    }
+}

@@ -1,0 +1,225 @@
+//! The extended query protocol: statements prepared, portals bound, executed by pieces.
+
+use super::report::sql_error;
+use super::rows::{self, ResultFormats, Rows};
+use super::{Failure, Session, limited};
+use crate::sessions::Statement;
+use datum::Datum;
+use protocol::backend::{self, CopyDirection};
+use protocol::frontend::{Bind, Parse, Target};
+use protocol::{Format, Report, SqlState};
+use sql::{Environment, Fetch, Portal, PortalKind};
+
+/// A portal and how its client wants it.
+pub(super) struct OpenPortal {
+    portal: Portal,
+    formats: ResultFormats,
+    /// It gave all that it has.
+    finished: bool,
+}
+
+impl Session {
+    /// Prepares a statement.
+    pub(super) async fn parse(&mut self, parse: &Parse<'_>) -> Result<(), Failure> {
+        self.handle.set_statement(Statement::Text(parse.sql.into()));
+        let types: Vec<u32> = parse.types().collect();
+        let prepared = limited(self.deadline, &self.canceller, self.sql.prepare(parse.sql, &types)).await?;
+        self.sql.store(parse.name, prepared)?;
+        self.send_notices();
+        backend::parse_complete(&mut self.wire.out);
+        Ok(())
+    }
+
+    /// Makes a portal.
+    pub(super) async fn bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
+        let prepared = self.sql.stored(bind.statement)?;
+        self.handle.set_statement(Statement::Prepared(prepared.clone()));
+        let types = prepared.parameter_types();
+        if bind.parameter_count() != types.len() {
+            self.sql.fail();
+            let what = format!(
+                "bind message supplies {} parameters, but prepared statement \"{}\" requires {}",
+                bind.parameter_count(),
+                bind.statement,
+                types.len()
+            );
+            return Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
+        }
+        let columns = prepared.columns().map_or(0, <[_]>::len);
+        if !bind.result_formats.fits(columns) {
+            self.sql.fail();
+            let what = format!(
+                "bind message has {} result formats but query has {columns} columns",
+                bind.result_formats.len()
+            );
+            return Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into());
+        }
+        let mut values = Vec::with_capacity(types.len());
+        if !types.is_empty() {
+            let quick = self.environment.quick();
+            for (at, (value, ty)) in bind.parameters().zip(types).enumerate() {
+                let Some(bytes) = value else {
+                    values.push(Datum::Null);
+                    continue;
+                };
+                let read = match bind.parameter_formats.of(at) {
+                    Format::Text => datum::binary::checked_text(bytes)
+                        .and_then(|text| Datum::parse(*ty, text, &quick.style)),
+                    Format::Binary => datum::binary::read(*ty, bytes),
+                };
+                values.push(read.map_err(|error| {
+                    self.sql.fail();
+                    sql::SqlError::from(error).in_context(format!("unnamed portal parameter ${}", at + 1))
+                })?);
+            }
+        }
+        if !bind.portal.is_empty() && self.portals.contains_key(bind.portal) {
+            self.sql.fail();
+            let what = format!("cursor \"{}\" already exists", bind.portal);
+            return Err(Report::error(SqlState::DUPLICATE_CURSOR, what).into());
+        }
+        let portal = limited(self.deadline, &self.canceller, self.sql.open(prepared, values)).await?;
+        let open = OpenPortal { portal, formats: ResultFormats::of(bind.result_formats), finished: false };
+        if bind.portal.is_empty() {
+            self.unnamed = Some(open);
+        } else {
+            self.portals.insert(bind.portal.to_owned(), open);
+        }
+        backend::bind_complete(&mut self.wire.out);
+        Ok(())
+    }
+
+    fn portal(&mut self, name: &str) -> Result<&mut OpenPortal, Failure> {
+        let found = if name.is_empty() { self.unnamed.as_mut() } else { self.portals.get_mut(name) };
+        found.ok_or_else(|| {
+            self.sql.fail();
+            let what = format!("portal \"{name}\" does not exist");
+            Report::error(SqlState::INVALID_CURSOR_NAME, what).into()
+        })
+    }
+
+    /// Describes a statement or portal.
+    pub(super) fn describe(&mut self, target: Target<'_>) -> Result<(), Failure> {
+        match target {
+            Target::Statement(name) => {
+                let prepared = self.sql.stored(name)?;
+                let out = &mut self.wire.out;
+                let types = prepared.parameter_types().iter().map(|ty| ty.id.oid());
+                backend::parameter_description(out, types);
+                match prepared.columns() {
+                    Some(columns) => rows::describe(out, columns, &ResultFormats::All(Format::Text)),
+                    None => backend::no_data(out),
+                }
+            }
+            Target::Portal(name) => {
+                self.portal(name)?;
+                let open = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
+                let out = &mut self.wire.out;
+                match open.and_then(|open| Some((open.portal.columns()?, &open.formats))) {
+                    Some((columns, formats)) => rows::describe(out, columns, formats),
+                    None => backend::no_data(out),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a statement or portal; one that does not exist is no error.
+    pub(super) fn close(&mut self, target: Target<'_>) {
+        match target {
+            Target::Statement(name) => self.sql.forget(name),
+            Target::Portal("") => self.unnamed = None,
+            Target::Portal(name) => {
+                self.portals.remove(name);
+            }
+        }
+        backend::close_complete(&mut self.wire.out);
+    }
+
+    /// Runs a portal, for at most `rows_max` rows if that is not 0.
+    pub(super) async fn execute(&mut self, name: &str, rows_max: u32) -> Result<(), Failure> {
+        self.portal(name)?;
+        // Taken out while it runs, so that session and portal are borrowed apart.
+        let taken = if name.is_empty() {
+            self.unnamed.take().map(|open| (String::new(), open))
+        } else {
+            self.portals.remove_entry(name)
+        };
+        let Some((key, mut open)) = taken else { return Ok(()) };
+        let prepared = open.portal.prepared().clone();
+        let label = "execute <unnamed>";
+        self.log_statement(label, prepared.sql());
+        let began = self.clock();
+        self.handle.set_statement(Statement::Prepared(prepared.clone()));
+        let done = self.run_portal(&mut open, rows_max).await;
+        if key.is_empty() {
+            self.unnamed = Some(open);
+        } else {
+            self.portals.insert(key, open);
+        }
+        self.log_duration(label, prepared.sql(), began);
+        done
+    }
+
+    async fn run_portal(&mut self, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
+        match open.portal.kind() {
+            PortalKind::CopyIn { columns } => {
+                let tag = self.copy_in(&mut open.portal, columns).await?;
+                self.send_notices();
+                self.complete(tag);
+                return Ok(());
+            }
+            PortalKind::CopyOut { columns } => {
+                let (out, columns) = (&mut self.wire.out, usize::from(columns));
+                backend::copy_response(out, CopyDirection::Out, Format::Text, columns);
+            }
+            PortalKind::Command if open.finished => {
+                self.sql.fail();
+                let what = "portal cannot be run";
+                return Err(sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).into());
+            }
+            PortalKind::Rows | PortalKind::Command => {}
+        }
+        let mut left = usize::try_from(rows_max).unwrap_or(usize::MAX);
+        let style = self.environment.quick().style.clone();
+        loop {
+            let mut sink = Rows {
+                out: &mut self.wire.out,
+                scratch: &mut self.scratch,
+                formats: &open.formats,
+                style: &style,
+                count: 0,
+            };
+            let fetch = self.sql.fetch(&mut open.portal, left, &mut sink);
+            let fetched = limited(self.deadline, &self.canceller, fetch).await;
+            let count = sink.count;
+            match fetched? {
+                Fetch::Complete(tag) => {
+                    open.finished = true;
+                    if matches!(open.portal.kind(), PortalKind::CopyOut { .. }) {
+                        backend::copy_done(&mut self.wire.out);
+                    }
+                    self.send_notices();
+                    self.complete(tag);
+                    return Ok(());
+                }
+                Fetch::Suspended => {
+                    self.send_notices();
+                    backend::portal_suspended(&mut self.wire.out);
+                    return Ok(());
+                }
+                Fetch::More => {
+                    if left > 0 {
+                        left = left.saturating_sub(count);
+                        if left == 0 {
+                            // The buffer was full with the last row that was asked for.
+                            backend::portal_suspended(&mut self.wire.out);
+                            return Ok(());
+                        }
+                    }
+                    self.wire.flush().await?;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! One client's session, from its first packet to its last.
+
+mod copy;
+mod environment;
+mod extended;
+mod replication;
+mod report;
+mod rows;
+mod simple;
+mod startup;
+mod wire;
+
+pub(crate) use environment::SessionEnvironment;
+pub(crate) use report::{from_sql, sql_error};
+pub(crate) use startup::serve;
+pub(crate) use wire::{Exit, Wire};
+
+use crate::node::Node;
+use crate::sessions::{Activity, Member, SessionHandle};
+use bytes::BytesMut;
+use extended::OpenPortal;
+use protocol::backend::{self, TransactionStatus};
+use protocol::frame::FrameLimits;
+use protocol::frontend::FrontendMessage;
+use protocol::{Report, SqlState};
+use rows::Scratch;
+use sql::{CancelReason, Canceller, SqlError, SqlSession};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What of the settings the session's loop needs, read anew when one changes.
+struct Limits {
+    seen: u64,
+    statement_timeout: Option<Duration>,
+    idle_in_transaction: Option<Duration>,
+    idle: Option<Duration>,
+    log_statement: LogStatement,
+    log_duration_from: Option<Duration>,
+    client_min_messages: Arc<str>,
+    report_commit_lsn: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum LogStatement {
+    None,
+    Ddl,
+    Mod,
+    All,
+}
+
+impl Limits {
+    fn of(environment: &SessionEnvironment) -> Self {
+        let seen = environment.changes();
+        let config = environment.config();
+        Self {
+            seen,
+            statement_timeout: config.statement_timeout,
+            idle_in_transaction: config.idle_in_transaction_session_timeout,
+            idle: config.idle_session_timeout,
+            log_statement: match config.log_statement.as_ref() {
+                "ddl" => LogStatement::Ddl,
+                "mod" => LogStatement::Mod,
+                "all" => LogStatement::All,
+                _ => LogStatement::None,
+            },
+            log_duration_from: config.log_min_duration_statement.0,
+            client_min_messages: config.client_min_messages,
+            report_commit_lsn: config.report_commit_lsn,
+        }
+    }
+}
+
+/// A failed message: the client is told and the session goes on, or the session ends.
+enum Failure {
+    Error(Box<Report>),
+    Exit(Exit),
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        let report = Box::new(from_sql(&error));
+        if report.severity > protocol::Severity::Error {
+            Self::Exit(Exit::Fatal(report))
+        } else {
+            Self::Error(report)
+        }
+    }
+}
+
+impl From<Exit> for Failure {
+    fn from(exit: Exit) -> Self {
+        Self::Exit(exit)
+    }
+}
+
+impl From<Report> for Failure {
+    fn from(report: Report) -> Self {
+        Self::Error(Box::new(report))
+    }
+}
+
+/// A session that speaks SQL.
+struct Session {
+    node: Arc<Node>,
+    wire: Wire,
+    handle: Arc<SessionHandle>,
+    environment: Arc<SessionEnvironment>,
+    sql: SqlSession,
+    canceller: Canceller,
+    portals: HashMap<String, OpenPortal>,
+    unnamed: Option<OpenPortal>,
+    limits: Limits,
+    /// An extended-query message failed: all up to the next Sync are left out.
+    skipping: bool,
+    /// A query message has come since the last ReadyForQuery.
+    active: bool,
+    /// When statement_timeout strikes.
+    deadline: Option<Instant>,
+    scratch: Scratch,
+    /// The last commit that the client was told of.
+    told_commit: Option<wal::Lsn>,
+    frame_limits: FrameLimits,
+    /// `replication=database`: replication commands are taken too.
+    replication: Option<replication::Replication>,
+    _member: Member,
+}
+
+/// Runs what `future` does; at the deadline its statement is cancelled, and its end awaited.
+async fn limited<T>(deadline: Option<Instant>, canceller: &Canceller, future: impl Future<Output = T>) -> T {
+    let Some(deadline) = deadline else { return future.await };
+    let mut future = pin!(future);
+    tokio::select! {
+        biased;
+        done = &mut future => return done,
+        () = tokio::time::sleep_until(deadline) => {}
+    }
+    canceller.cancel(CancelReason::StatementTimeout);
+    future.await
+}
+
+impl Session {
+    /// Serves the client until it leaves or has to go.
+    async fn run(&mut self) -> Exit {
+        loop {
+            let message = match self.wire.buffered(self.frame_limits) {
+                Ok(Some(message)) => message,
+                Ok(None) => match self.read().await {
+                    Ok(()) => continue,
+                    Err(exit) => return exit,
+                },
+                Err(exit) => return exit,
+            };
+            if let Err(exit) = self.message(message).await {
+                return exit;
+            }
+        }
+    }
+
+    /// Waits for more input, no longer than the session may be idle.
+    async fn read(&mut self) -> Result<(), Exit> {
+        let (limit, code, what) = match self.sql.transaction_status() {
+            _ if self.active => (None, SqlState::INTERNAL_ERROR, ""),
+            sql::TransactionStatus::Idle => {
+                let what = "terminating connection due to idle-session timeout";
+                (self.limits.idle, SqlState::IDLE_SESSION_TIMEOUT, what)
+            }
+            _ => {
+                let what = "terminating connection due to idle-in-transaction timeout";
+                (self.limits.idle_in_transaction, SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, what)
+            }
+        };
+        match limit {
+            None => self.wire.read_more().await,
+            Some(limit) => match tokio::time::timeout(limit, self.wire.read_more()).await {
+                Ok(read) => read,
+                Err(_) => Err(Exit::Fatal(Box::new(Report::fatal(code, what)))),
+            },
+        }
+    }
+
+    /// Carries out one message; only what ends the session comes back as an error.
+    async fn message(&mut self, (kind, body): (u8, BytesMut)) -> Result<(), Exit> {
+        let message = match FrontendMessage::decode(kind, &body) {
+            Ok(message) => message,
+            Err(protocol::ProtocolError::UnknownType(_)) => {
+                let what = format!("invalid frontend message type {kind}");
+                return Err(Exit::Fatal(Box::new(Report::fatal(SqlState::PROTOCOL_VIOLATION, what))));
+            }
+            Err(error) => return self.malformed(kind, &error).await,
+        };
+        if self.skipping && !matches!(message, FrontendMessage::Sync | FrontendMessage::Terminate) {
+            return Ok(());
+        }
+        if !self.active {
+            self.begin();
+        }
+        let done = match message {
+            FrontendMessage::Query(sql) => return self.simple_query(sql).await,
+            FrontendMessage::Parse(parse) => self.parse(&parse).await,
+            FrontendMessage::Bind(bind) => self.bind(&bind).await,
+            FrontendMessage::Describe(target) => self.describe(target),
+            FrontendMessage::Execute { portal, rows_max } => self.execute(portal, rows_max).await,
+            FrontendMessage::Close(target) => {
+                self.close(target);
+                Ok(())
+            }
+            FrontendMessage::Sync => return self.sync().await,
+            FrontendMessage::Flush => return self.wire.flush().await,
+            FrontendMessage::Terminate => return Err(Exit::Gone),
+            // What is left of a COPY that failed.
+            FrontendMessage::CopyData(_) | FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
+                self.active = false;
+                return Ok(());
+            }
+            FrontendMessage::FunctionCall => {
+                let what = "fastpath function calls are not supported";
+                self.failed(Report::error(SqlState::FEATURE_NOT_SUPPORTED, what))?;
+                return self.ready().await;
+            }
+            FrontendMessage::Password(_) => {
+                let what = format!("invalid frontend message type {kind}");
+                Err(Report::error(SqlState::PROTOCOL_VIOLATION, what).into())
+            }
+        };
+        match done {
+            Ok(()) => Ok(()),
+            Err(Failure::Exit(exit)) => Err(exit),
+            Err(Failure::Error(report)) => {
+                self.skipping = true;
+                self.failed(*report)
+            }
+        }
+    }
+
+    /// Answers a message whose body makes no sense.
+    async fn malformed(&mut self, kind: u8, error: &protocol::ProtocolError) -> Result<(), Exit> {
+        if self.skipping && kind != b'S' {
+            return Ok(());
+        }
+        let code = match error {
+            protocol::ProtocolError::NotUtf8(_) => SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            _ => SqlState::PROTOCOL_VIOLATION,
+        };
+        if !self.active {
+            self.begin();
+        }
+        self.sql.fail();
+        self.failed(Report::error(code, error.to_string()))?;
+        if kind == b'Q' {
+            return self.finish(None).await;
+        }
+        self.skipping = true;
+        Ok(())
+    }
+
+    /// The first message after ReadyForQuery.
+    fn begin(&mut self) {
+        self.active = true;
+        self.canceller.clear();
+        self.environment.follow();
+        if self.limits.seen != self.environment.changes() {
+            self.limits = Limits::of(&self.environment);
+        }
+        self.deadline = self.limits.statement_timeout.map(|limit| Instant::now() + limit);
+        self.handle.set_activity(Activity::Active, self.node.host.clock.now());
+    }
+
+    /// Tells the client of an error, and the log.
+    fn failed(&mut self, report: Report) -> Result<(), Exit> {
+        self.send_notices();
+        let statement = self.handle.statement();
+        self.node.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
+        if report.severity > protocol::Severity::Error {
+            return Err(Exit::Fatal(Box::new(report)));
+        }
+        report.encode(&mut self.wire.out);
+        Ok(())
+    }
+
+    /// Encodes the notices that statements left.
+    #[inline]
+    fn send_notices(&mut self) {
+        for notice in self.sql.take_notices() {
+            let report = from_sql(&notice);
+            self.node.log.write(Some(&self.handle.log_context()), &report, None);
+            if report::reaches_client(report.severity, &self.limits.client_min_messages) {
+                report.encode(&mut self.wire.out);
+            }
+        }
+    }
+
+    /// Answers Sync.
+    async fn sync(&mut self) -> Result<(), Exit> {
+        self.skipping = false;
+        self.finish(None).await
+    }
+
+    /// Ends the implicit transaction, sends the tag held back, and says that the session is ready.
+    async fn finish(&mut self, tag: Option<sql::CommandTag>) -> Result<(), Exit> {
+        match limited(self.deadline, &self.canceller, self.sql.sync()).await {
+            Ok(()) => {
+                self.send_notices();
+                if let Some(tag) = tag {
+                    self.complete(tag);
+                }
+            }
+            Err(error) => match Failure::from(error) {
+                Failure::Error(report) => self.failed(*report)?,
+                Failure::Exit(exit) => return Err(exit),
+            },
+        }
+        self.ready().await
+    }
+
+    /// Sends ReadyForQuery, and all that is before it.
+    async fn ready(&mut self) -> Result<(), Exit> {
+        self.active = false;
+        let (status, activity) = match self.sql.transaction_status() {
+            sql::TransactionStatus::Idle => (TransactionStatus::Idle, Activity::Idle),
+            sql::TransactionStatus::InTransaction => (TransactionStatus::Block, Activity::IdleInTransaction),
+            sql::TransactionStatus::Failed => (TransactionStatus::Failed, Activity::IdleInFailedTransaction),
+        };
+        if status == TransactionStatus::Idle {
+            self.portals.clear();
+            self.unnamed = None;
+        }
+        if self.limits.seen != self.environment.changes() {
+            for (name, value) in self.environment.take_reports() {
+                backend::parameter_status(&mut self.wire.out, name, &value);
+            }
+            self.limits = Limits::of(&self.environment);
+        }
+        if self.limits.report_commit_lsn
+            && let Some((timeline, lsn)) = self.sql.last_commit()
+            && self.told_commit != Some(lsn)
+        {
+            self.told_commit = Some(lsn);
+            let token = format!("{timeline}:{lsn}");
+            backend::parameter_status(&mut self.wire.out, "plimsoll.commit_lsn", &token);
+        }
+        backend::ready_for_query(&mut self.wire.out, status);
+        self.handle.set_activity(activity, self.node.host.clock.now());
+        self.wire.flush().await
+    }
+
+    /// Appends CommandComplete.
+    fn complete(&mut self, tag: sql::CommandTag) {
+        use sql::CommandTag;
+        let out = &mut self.wire.out;
+        let mut digits = itoa::Buffer::new();
+        let (words, rows) = match tag {
+            CommandTag::Empty => return backend::empty_query_response(out),
+            CommandTag::Words(words) => return backend::command_complete(out, words),
+            CommandTag::Insert(rows) => ("INSERT 0 ", rows),
+            CommandTag::Update(rows) => ("UPDATE ", rows),
+            CommandTag::Delete(rows) => ("DELETE ", rows),
+            CommandTag::Select(rows) => ("SELECT ", rows),
+            CommandTag::Copy(rows) => ("COPY ", rows),
+        };
+        protocol::frame::message(out, b'C', |body| {
+            body.extend_from_slice(words.as_bytes());
+            body.extend_from_slice(digits.format(rows).as_bytes());
+            body.extend_from_slice(b"\0");
+        });
+    }
+
+    /// Logs a statement before it runs, if the settings say so.
+    fn log_statement(&self, label: &str, sql: &str) {
+        let wanted = self.limits.log_statement;
+        if wanted != LogStatement::None && class_of(sql) <= wanted {
+            let report = Report::new(
+                protocol::Severity::Log,
+                SqlState::SUCCESSFUL_COMPLETION,
+                format!("{label}: {sql}"),
+            );
+            self.node.log.write(Some(&self.handle.log_context()), &report, None);
+        }
+    }
+
+    /// Logs how long a statement took, if the settings say so.
+    fn log_duration(&self, label: &str, sql: &str, began: Option<std::time::Instant>) {
+        let (Some(from), Some(began)) = (self.limits.log_duration_from, began) else { return };
+        let took = began.elapsed();
+        if took >= from {
+            let milliseconds = took.as_secs_f64() * 1e3;
+            let message = format!("duration: {milliseconds:.3} ms  {label}: {sql}");
+            let report = Report::new(protocol::Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
+            self.node.log.write(Some(&self.handle.log_context()), &report, None);
+        }
+    }
+
+    /// Now, if durations are logged.
+    fn clock(&self) -> Option<std::time::Instant> {
+        self.limits.log_duration_from.map(|_| std::time::Instant::now())
+    }
+}
+
+/// From which log_statement on this statement is logged, by its first word.
+fn class_of(sql: &str) -> LogStatement {
+    let word = sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
+    match word.to_ascii_lowercase().as_str() {
+        "create" | "alter" | "drop" | "grant" | "revoke" | "comment" => LogStatement::Ddl,
+        "insert" | "update" | "delete" | "truncate" | "copy" => LogStatement::Mod,
+        _ => LogStatement::All,
+    }
+}

@@ -1,0 +1,213 @@
+//! Replication commands: of a physical connection, and beside SQL in one with `replication=database`.
+
+use super::wire::{Exit, Wire};
+use super::{Failure, Session, SessionEnvironment};
+use crate::node::Node;
+use crate::sessions::{Activity, Member, SessionHandle, Statement};
+use protocol::backend::{self, FieldDescription, TransactionStatus};
+use protocol::frame::FrameLimits;
+use protocol::frontend::FrontendMessage;
+use protocol::replication::{Command, CommandError, parse_command};
+use protocol::{Format, Report, Severity, SqlState};
+use sql::{Environment, SettingActor};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wal::TimelineId;
+
+/// text
+pub(crate) const TEXT: u32 = 25;
+/// integer
+pub(crate) const INT4: u32 = 23;
+/// bigint
+pub(crate) const INT8: u32 = 20;
+
+/// What replication commands work on.
+pub(crate) struct Replication {
+    pub(crate) node: Arc<Node>,
+    pub(crate) handle: Arc<SessionHandle>,
+    environment: Arc<SessionEnvironment>,
+}
+
+/// Appends a RowDescription of text-format columns.
+pub(crate) fn columns(wire: &mut Wire, columns: &[(&str, u32)]) {
+    let fields = columns.iter().map(|(name, data_type)| FieldDescription {
+        name,
+        table: 0,
+        column: 0,
+        data_type: *data_type,
+        type_len: match *data_type {
+            INT4 => 4,
+            INT8 => 8,
+            _ => -1,
+        },
+        type_modifier: -1,
+        format: Format::Text,
+    });
+    backend::row_description(&mut wire.out, fields);
+}
+
+/// Serves a connection that takes replication commands only.
+pub(super) async fn run(mut replication: Replication, mut wire: Wire, member: Member) -> (Wire, Exit) {
+    let exit = loop {
+        if let Err(exit) = replication.step(&mut wire).await {
+            break exit;
+        }
+    };
+    drop(member);
+    (wire, exit)
+}
+
+impl Replication {
+    pub(super) fn new(
+        node: Arc<Node>,
+        handle: Arc<SessionHandle>,
+        environment: Arc<SessionEnvironment>,
+    ) -> Self {
+        Self { node, handle, environment }
+    }
+
+    /// Takes one message of a physical connection.
+    async fn step(&mut self, wire: &mut Wire) -> Result<(), Exit> {
+        let (kind, body) = wire.next(FrameLimits::SERVER).await?;
+        let done = match FrontendMessage::decode(kind, &body)? {
+            FrontendMessage::Query(text) => match parse_command(text) {
+                Ok(Some(command)) => self.execute(wire, text, command).await,
+                Ok(None) => Err(not_a_command(text)),
+                Err(error) => Err(syntax(&error)),
+            },
+            FrontendMessage::Terminate => return Err(Exit::Gone),
+            // What is left of a stream that ended.
+            FrontendMessage::CopyData(_) | FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
+                return Ok(());
+            }
+            _ => {
+                let what = "extended query protocol not supported in a replication connection";
+                return Err(Exit::Fatal(Box::new(Report::fatal(SqlState::PROTOCOL_VIOLATION, what))));
+            }
+        };
+        match done {
+            Ok(()) => {}
+            Err(Failure::Exit(exit)) => return Err(exit),
+            Err(Failure::Error(report)) => {
+                let statement = self.handle.statement();
+                self.node.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
+                report.encode(&mut wire.out);
+            }
+        }
+        backend::ready_for_query(&mut wire.out, TransactionStatus::Idle);
+        self.handle.set_activity(Activity::Idle, self.node.host.clock.now());
+        wire.flush().await
+    }
+
+    /// Carries out a command, up to its CommandComplete.
+    async fn execute(&mut self, wire: &mut Wire, text: &str, command: Command) -> Result<(), Failure> {
+        self.environment.follow();
+        self.handle.set_statement(Statement::Text(text.into()));
+        self.handle.set_activity(Activity::Active, self.node.host.clock.now());
+        if self.node.config().log_replication_commands {
+            let message = format!("received replication command: {text}");
+            let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
+            self.node.log.write(Some(&self.handle.log_context()), &report, None);
+        }
+        match command {
+            Command::IdentifySystem => self.identify_system(wire),
+            Command::Show(name) => self.show(wire, &name),
+            Command::TimelineHistory(timeline) => self.timeline_history(wire, TimelineId::new(timeline)),
+            Command::Logical(what) => {
+                Err(Report::error(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} is not supported")).into())
+            }
+            _ => Err(Report::error(SqlState::FEATURE_NOT_SUPPORTED, "not supported").into()),
+        }
+    }
+
+    fn identify_system(&self, wire: &mut Wire) -> Result<(), Failure> {
+        let database = self.node.database().ok_or_else(starting)?;
+        columns(wire, &[("systemid", TEXT), ("timeline", INT4), ("xlogpos", TEXT), ("dbname", TEXT)]);
+        let at = match database.positions() {
+            Some(positions) => positions.flushed(),
+            None => database.replayed().max(self.node.received()),
+        };
+        let (system, timeline, at) =
+            (database.system_id().to_string(), database.timeline().to_string(), at.to_string());
+        let name = Some(self.handle.database.as_str()).filter(|name| !name.is_empty());
+        backend::text_row(&mut wire.out, &[Some(&system), Some(&timeline), Some(&at), name]);
+        backend::command_complete(&mut wire.out, "IDENTIFY_SYSTEM");
+        Ok(())
+    }
+
+    fn show(&self, wire: &mut Wire, name: &str) -> Result<(), Failure> {
+        let actor = SettingActor { superuser: self.handle.superuser.load(Ordering::Relaxed) };
+        let value = self.environment.show(actor, name)?.ok_or_else(|| {
+            Report::error(
+                SqlState::UNDEFINED_OBJECT,
+                format!("unrecognized configuration parameter \"{name}\""),
+            )
+        })?;
+        columns(wire, &[(name, TEXT)]);
+        backend::text_row(&mut wire.out, &[Some(&value)]);
+        backend::command_complete(&mut wire.out, "SHOW");
+        Ok(())
+    }
+
+    fn timeline_history(&self, wire: &mut Wire, timeline: TimelineId) -> Result<(), Failure> {
+        let name = timeline.history_file_name();
+        let path = self.node.data_dir.join("pg_wal").join(&name);
+        let content = self.node.host.disk.read(&path, 16 << 20).map_err(|error| {
+            let code = if error.kind() == std::io::ErrorKind::NotFound {
+                SqlState::UNDEFINED_FILE
+            } else {
+                SqlState::IO_ERROR
+            };
+            Report::error(code, format!("could not open file \"pg_wal/{name}\": {error}"))
+        })?;
+        columns(wire, &[("filename", TEXT), ("content", TEXT)]);
+        backend::data_row(&mut wire.out, 2, |row| {
+            backend::value(row, |value| value.extend_from_slice(name.as_bytes()));
+            backend::value(row, |value| value.extend_from_slice(&content));
+        });
+        backend::command_complete(&mut wire.out, "TIMELINE_HISTORY");
+        Ok(())
+    }
+}
+
+fn starting() -> Report {
+    Report::error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up")
+}
+
+fn syntax(error: &CommandError) -> Failure {
+    Report::error(error.code(), error.to_string()).into()
+}
+
+fn not_a_command(text: &str) -> Failure {
+    let word: String = text.split_whitespace().next().unwrap_or_default().chars().take(40).collect();
+    let what = format!("cannot execute \"{word}\" in WAL sender for physical replication");
+    Report::error(SqlState::FEATURE_NOT_SUPPORTED, what)
+        .with_hint("Connect with replication=database, or without it, for SQL.")
+        .into()
+}
+
+impl Session {
+    /// Carries out a replication command of a `replication=database` session; None if the text is SQL.
+    pub(super) async fn replication_command(&mut self, text: &str) -> Option<Result<(), Exit>> {
+        self.replication.as_ref()?;
+        let parsed = match parse_command(text) {
+            Ok(None) => return None,
+            Ok(Some(command)) => Ok(command),
+            Err(error) => Err(syntax(&error)),
+        };
+        let mut replication = self.replication.take()?;
+        let done = match parsed {
+            Ok(command) => replication.execute(&mut self.wire, text, command).await,
+            Err(failure) => Err(failure),
+        };
+        self.replication = Some(replication);
+        Some(match done {
+            Ok(()) => self.ready().await,
+            Err(Failure::Exit(exit)) => Err(exit),
+            Err(Failure::Error(report)) => match self.failed(*report) {
+                Ok(()) => self.ready().await,
+                Err(exit) => Err(exit),
+            },
+        })
+    }
+}

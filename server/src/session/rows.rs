@@ -1,0 +1,158 @@
+//! Rows on their way to a client: encoded straight into the write buffer.
+
+use super::wire::OUTPUT_BYTES;
+use bytes::{BufMut, BytesMut};
+use datum::{Datum, Style};
+use protocol::Format;
+use protocol::backend::{self, FieldDescription};
+use protocol::frontend::Formats;
+use sql::{Flow, ResultColumn, RowSink};
+
+/// In which format each column is sent.
+#[derive(Clone, Debug)]
+pub(crate) enum ResultFormats {
+    /// All the same.
+    All(Format),
+    /// One each.
+    Each(Box<[Format]>),
+}
+
+impl ResultFormats {
+    /// What Bind asks for.
+    pub(crate) fn of(formats: Formats<'_>) -> Self {
+        if formats.len() <= 1 {
+            Self::All(formats.of(0))
+        } else {
+            Self::Each((0..formats.len()).map(|at| formats.of(at)).collect())
+        }
+    }
+    #[inline]
+    pub(crate) fn of_column(&self, at: usize) -> Format {
+        match self {
+            Self::All(format) => *format,
+            Self::Each(formats) => formats.get(at).copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// Appends the RowDescription of these columns.
+pub(crate) fn describe(out: &mut BytesMut, columns: &[ResultColumn], formats: &ResultFormats) {
+    let fields = columns.iter().enumerate().map(|(at, column)| FieldDescription {
+        name: &column.name,
+        table: column.table_oid,
+        column: column.attribute,
+        data_type: column.ty.id.oid(),
+        type_len: column.ty.id.width(),
+        type_modifier: column.ty.modifier,
+        format: formats.of_column(at),
+    });
+    backend::row_description(out, fields);
+}
+
+/// Buffers for values whose text or binary form is not written straight into the output.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    text: String,
+    bytes: Vec<u8>,
+}
+
+/// Where a portal's rows go.
+pub(crate) struct Rows<'a> {
+    pub(crate) out: &'a mut BytesMut,
+    pub(crate) scratch: &'a mut Scratch,
+    pub(crate) formats: &'a ResultFormats,
+    pub(crate) style: &'a Style,
+    /// Rows written so far.
+    pub(crate) count: usize,
+}
+
+impl RowSink for Rows<'_> {
+    fn row(&mut self, values: &[Datum]) -> sql::Result<Flow> {
+        let (scratch, formats, style) = (&mut *self.scratch, self.formats, self.style);
+        backend::data_row(self.out, values.len(), |row| {
+            for (at, value) in values.iter().enumerate() {
+                match formats.of_column(at) {
+                    Format::Text => text(row, value, style, scratch),
+                    Format::Binary => binary(row, value, scratch),
+                }
+            }
+        });
+        self.count += 1;
+        Ok(self.flow())
+    }
+
+    fn copy_data(&mut self, line: &[u8]) -> Flow {
+        backend::copy_data(self.out, |data| data.put_slice(line));
+        self.flow()
+    }
+}
+
+impl Rows<'_> {
+    fn flow(&self) -> Flow {
+        if self.out.len() >= OUTPUT_BYTES { Flow::Full } else { Flow::More }
+    }
+}
+
+#[inline]
+fn text(row: &mut BytesMut, value: &Datum, style: &Style, scratch: &mut Scratch) {
+    let mut digits = itoa::Buffer::new();
+    let plain: &[u8] = match value {
+        Datum::Null => return backend::null(row),
+        Datum::Text(text) => text.as_bytes(),
+        Datum::Bpchar(text) => text.as_bytes(),
+        Datum::Int2(number) => digits.format(*number).as_bytes(),
+        Datum::Int4(number) => digits.format(*number).as_bytes(),
+        Datum::Int8(number) => digits.format(*number).as_bytes(),
+        Datum::Bool(on) => {
+            if *on {
+                b"t"
+            } else {
+                b"f"
+            }
+        }
+        other => {
+            scratch.text.clear();
+            other.write_text(style, &mut scratch.text);
+            scratch.text.as_bytes()
+        }
+    };
+    backend::value(row, |row| row.put_slice(plain));
+}
+
+#[inline]
+fn binary(row: &mut BytesMut, value: &Datum, scratch: &mut Scratch) {
+    match value {
+        Datum::Null => backend::null(row),
+        Datum::Int4(number) => backend::value(row, |row| row.put_i32(*number)),
+        Datum::Int8(number) => backend::value(row, |row| row.put_i64(*number)),
+        Datum::Text(text) => backend::value(row, |row| row.put_slice(text.as_bytes())),
+        other => {
+            scratch.bytes.clear();
+            datum::binary::write(other, &mut scratch.bytes);
+            backend::value(row, |row| row.put_slice(&scratch.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_in_their_formats() {
+        let values = [Datum::Int4(-7), Datum::Null, Datum::text("é"), Datum::Bool(true), Datum::Float8(0.5)];
+        let formats = ResultFormats::Each(
+            [Format::Text, Format::Text, Format::Binary, Format::Text, Format::Text].into(),
+        );
+        let (mut out, mut scratch, style) = (BytesMut::new(), Scratch::default(), Style::default());
+        let mut rows =
+            Rows { out: &mut out, scratch: &mut scratch, formats: &formats, style: &style, count: 0 };
+        assert_eq!(rows.row(&values), Ok(Flow::More));
+        let body = out.split_off(5).freeze();
+        let Ok(backend::BackendMessage::DataRow(row)) = backend::BackendMessage::decode(b'D', body) else {
+            panic!("no row")
+        };
+        let texts: Vec<_> = (0..5).map(|at| row.text(at)).collect();
+        assert_eq!(texts, [Some("-7"), None, Some("é"), Some("t"), Some("0.5")]);
+    }
+}

@@ -1,0 +1,87 @@
+//! The simple query protocol: a text of statements, each run to its end.
+
+use super::rows::{self, ResultFormats, Rows};
+use super::{Exit, Failure, Session, limited};
+use crate::sessions::Statement;
+use protocol::Format;
+use protocol::backend::{self, CopyDirection};
+use sql::{CommandTag, Environment, Fetch, PortalKind};
+
+impl Session {
+    /// Answers a Query message.
+    pub(super) async fn simple_query(&mut self, sql: &str) -> Result<(), Exit> {
+        if let Some(done) = self.replication_command(sql).await {
+            return done;
+        }
+        self.handle.set_statement(Statement::Text(sql.into()));
+        self.log_statement("statement", sql);
+        let began = self.clock();
+        // As in PostgreSQL, a simple query throws the unnamed statement and portal away.
+        self.unnamed = None;
+        let outcome = self.run_statements(sql).await;
+        self.log_duration("statement", sql, began);
+        match outcome {
+            Ok(tag) => self.finish(tag).await,
+            Err(Failure::Exit(exit)) => Err(exit),
+            Err(Failure::Error(report)) => {
+                self.failed(*report)?;
+                self.finish(None).await
+            }
+        }
+    }
+
+    /// Runs the statements of a text; the last one's tag is held back until its transaction has committed.
+    async fn run_statements(&mut self, sql: &str) -> Result<Option<CommandTag>, Failure> {
+        let statements = self.sql.start_simple(sql)?;
+        let mut held = None;
+        if statements.is_empty() {
+            held = Some(CommandTag::Empty);
+        }
+        for statement in statements {
+            if let Some(tag) = held.take() {
+                self.complete(tag);
+            }
+            let prepared =
+                limited(self.deadline, &self.canceller, self.sql.prepare_statement(&statement, &[])).await?;
+            let mut portal =
+                limited(self.deadline, &self.canceller, self.sql.open(prepared, Vec::new())).await?;
+            let formats = ResultFormats::All(Format::Text);
+            match portal.kind() {
+                PortalKind::Rows => {
+                    rows::describe(&mut self.wire.out, portal.columns().unwrap_or_default(), &formats);
+                }
+                PortalKind::CopyOut { columns } => {
+                    let (out, columns) = (&mut self.wire.out, usize::from(columns));
+                    backend::copy_response(out, CopyDirection::Out, Format::Text, columns);
+                }
+                PortalKind::CopyIn { columns } => {
+                    held = Some(self.copy_in(&mut portal, columns).await?);
+                    self.send_notices();
+                    continue;
+                }
+                PortalKind::Command => {}
+            }
+            let style = self.environment.quick().style.clone();
+            let tag = loop {
+                let mut sink = Rows {
+                    out: &mut self.wire.out,
+                    scratch: &mut self.scratch,
+                    formats: &formats,
+                    style: &style,
+                    count: 0,
+                };
+                let fetch = self.sql.fetch(&mut portal, 0, &mut sink);
+                match limited(self.deadline, &self.canceller, fetch).await? {
+                    Fetch::Complete(tag) => break tag,
+                    Fetch::Suspended | Fetch::More => self.wire.flush().await?,
+                }
+            };
+            if matches!(portal.kind(), PortalKind::CopyOut { .. }) {
+                backend::copy_done(&mut self.wire.out);
+            }
+            self.send_notices();
+            held = Some(tag);
+        }
+        Ok(held)
+    }
+}

@@ -1,0 +1,418 @@
+//! A connection's first packets: requests, limits, authentication, and what a client is told when it is in.
+
+use super::replication::{self, Replication};
+use super::rows::Scratch;
+use super::wire::{Exit, Wire};
+use super::{Limits, Session, SessionEnvironment, from_sql};
+use crate::StopMode;
+use crate::auth::{self, Claim};
+use crate::node::{Node, Phase};
+use crate::sessions::{Activity, Full, Member, NewSession, SessionKind};
+use crate::socket::Socket;
+use protocol::backend::{self, TransactionStatus};
+use protocol::frame::FrameLimits;
+use protocol::startup::{self, ReplicationMode, Startup, StartupParameters};
+use protocol::{Report, Severity, SqlState};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
+    Exit::Fatal(Box::new(Report::fatal(code, message)))
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
+    let config = node.config();
+    // A socket that takes no options still serves.
+    let _ = socket.configure(&config);
+    let peer = socket.peer();
+    if config.log_connections {
+        let from = match peer {
+            Some(peer) => format!("host={} port={}", peer.ip(), peer.port()),
+            None => "host=[local]".to_owned(),
+        };
+        node.log.log(format!("connection received: {from}"));
+    }
+    let mut wire = Wire::new(socket);
+    let limit = config.authentication_timeout;
+    let entered = match tokio::time::timeout(limit, enter(&node, &mut wire)).await {
+        Ok(entered) => entered,
+        Err(_) => Err(fatal(SqlState::QUERY_CANCELED, "canceling authentication due to timeout")),
+    };
+    let entered = match entered {
+        Ok(Some(entered)) => entered,
+        Ok(None) => return,
+        Err(exit) => return farewell(&node, &mut wire, exit, true).await,
+    };
+    let handle = entered.member.handle.clone();
+    match entered.kind {
+        Kind::Physical(replication) => {
+            let (mut wire, exit) = replication::run(replication, wire, entered.member).await;
+            farewell(&node, &mut wire, exit, true).await;
+        }
+        Kind::Sql(start) => {
+            let (sql, environment, replication) = *start;
+            let canceller = sql.canceller().clone();
+            handle.set_canceller(canceller.clone());
+            let mut session = Session {
+                limits: Limits::of(&environment),
+                node: node.clone(),
+                wire,
+                handle: handle.clone(),
+                environment,
+                sql,
+                canceller,
+                portals: HashMap::new(),
+                unnamed: None,
+                skipping: false,
+                active: false,
+                deadline: None,
+                scratch: Scratch::default(),
+                told_commit: None,
+                frame_limits: FrameLimits::SERVER,
+                replication,
+                _member: entered.member,
+            };
+            let exit = session.run().await;
+            let logged = matches!(&exit, Exit::Fatal(_)) && session.active;
+            farewell(&node, &mut session.wire, exit, !logged).await;
+        }
+    }
+    if node.config().log_disconnections {
+        let seconds = node.host.clock.now().since(handle.started).as_secs_f64();
+        let (hours, minutes, rest) = (seconds / 3600.0, seconds / 60.0 % 60.0, seconds % 60.0);
+        let report = Report::new(
+            Severity::Log,
+            SqlState::SUCCESSFUL_COMPLETION,
+            format!(
+                "disconnection: session time: {:.0}:{:02.0}:{rest:06.3} user={} database={} host={}",
+                hours.floor(),
+                minutes.floor(),
+                handle.user,
+                handle.database,
+                handle.log_context().host
+            ),
+        );
+        node.log.write(Some(&handle.log_context()), &report, None);
+    }
+}
+
+/// Tells the client why the session ends, as far as it still listens.
+async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
+    let report = match exit {
+        Exit::Gone => return,
+        Exit::Terminated => Box::new(match node.phase() {
+            Phase::Stopping(StopMode::Immediate) => {
+                let what = "terminating connection due to immediate shutdown command";
+                Report::warning(SqlState::ADMIN_SHUTDOWN, what)
+            }
+            _ => {
+                let what = "terminating connection due to administrator command";
+                Report::fatal(SqlState::ADMIN_SHUTDOWN, what)
+            }
+        }),
+        Exit::Fatal(report) => report,
+    };
+    if log {
+        let context = wire.handle.as_ref().map(|handle| handle.log_context());
+        node.log.write(context.as_ref(), &report, None);
+    }
+    report.encode(&mut wire.out);
+    wire.flush_now().await;
+}
+
+/// A connection that was let in.
+struct Entered {
+    member: Member,
+    kind: Kind,
+}
+
+enum Kind {
+    Sql(Box<(sql::SqlSession, Arc<SessionEnvironment>, Option<Replication>)>),
+    Physical(Replication),
+}
+
+/// Reads startup packets until one asks for a session; None if the connection had another purpose.
+async fn parameters(node: &Node, wire: &mut Wire) -> Result<Option<StartupParameters>, Exit> {
+    loop {
+        let packet = loop {
+            if let Some(len) = startup::peek(&wire.input)? {
+                break wire.input.split_to(len);
+            }
+            wire.read_more().await?;
+        };
+        match startup::decode(&packet)? {
+            Startup::Ssl | Startup::GssEncryption => {
+                // What came behind the request unencrypted must not be taken for what follows it.
+                if !wire.input.is_empty() {
+                    let what = "received unencrypted data after SSL request";
+                    return Err(fatal(SqlState::PROTOCOL_VIOLATION, what));
+                }
+                wire.out.extend_from_slice(b"N");
+                wire.flush().await?;
+            }
+            Startup::Cancel(key) => {
+                if !node.sessions.cancel(key) {
+                    node.log.log(format!("PID {} in cancel request did not match any process", key.pid));
+                }
+                return Ok(None);
+            }
+            Startup::Session(parameters) => return Ok(Some(parameters)),
+        }
+    }
+}
+
+/// Why no session can begin now.
+fn closed(node: &Node) -> Option<Report> {
+    let report = |message: &str| Report::fatal(SqlState::CANNOT_CONNECT_NOW, message);
+    match node.phase() {
+        Phase::Running | Phase::HotStandby => None,
+        Phase::Starting => Some(report("the database system is starting up")),
+        Phase::Recovering if node.config().hot_standby => Some(
+            report("the database system is not yet accepting connections")
+                .with_detail("Consistent recovery state has not been yet reached."),
+        ),
+        Phase::Recovering => Some(
+            report("the database system is not accepting connections")
+                .with_detail("Hot standby mode is disabled."),
+        ),
+        Phase::Stopping(_) => Some(report("the database system is shutting down")),
+    }
+}
+
+async fn enter(node: &Arc<Node>, wire: &mut Wire) -> Result<Option<Entered>, Exit> {
+    let Some(parameters) = parameters(node, wire).await? else { return Ok(None) };
+    if parameters.major() != 3 {
+        let what = format!(
+            "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
+            parameters.major(),
+            parameters.minor()
+        );
+        return Err(fatal(SqlState::FEATURE_NOT_SUPPORTED, what));
+    }
+    let unknown: Vec<&str> = parameters.extensions().collect();
+    if parameters.minor() > 0 || !unknown.is_empty() {
+        backend::negotiate_protocol_version(&mut wire.out, unknown.into_iter());
+    }
+    let mode = parameters.replication().map_err(|value| {
+        let what = format!("invalid value for parameter \"replication\": \"{value}\"");
+        fatal(SqlState::INVALID_PARAMETER_VALUE, what)
+    })?;
+    let user = parameters.get("user").unwrap_or_default().to_owned();
+    if user.is_empty() {
+        let what = "no PostgreSQL user name specified in startup packet";
+        return Err(fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what));
+    }
+    let physical = mode == ReplicationMode::Physical;
+    let database = match parameters.get("database") {
+        _ if physical => String::new(),
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => user.clone(),
+    };
+    if let Some(report) = closed(node) {
+        return Err(Exit::Fatal(Box::new(report)));
+    }
+    let kind = if mode == ReplicationMode::Off { SessionKind::Client } else { SessionKind::WalSender };
+    let member = admit(node, wire, kind, &user, &database)?;
+    wire.handle = Some(member.handle.clone());
+
+    let claim = Claim { user: user.clone(), database: database.clone(), replication: physical };
+    auth::authenticate(node, wire, &claim).await?;
+    let superuser = authorize(node, &claim, kind).await?;
+    member.handle.superuser.store(superuser, Ordering::Relaxed);
+
+    let settings = startup_settings(&parameters)?;
+    let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
+        .map_err(|error| {
+            let report = Report::fatal(SqlState::new(error.sqlstate()), error.to_string());
+            Exit::Fatal(Box::new(Report {
+                detail: error.detail().map(str::to_owned),
+                hint: error.hint(),
+                ..report
+            }))
+        })?;
+    let environment = Arc::new(environment);
+    let replication = (mode != ReplicationMode::Off)
+        .then(|| Replication::new(node.clone(), member.handle.clone(), environment.clone()));
+    log_authorized(node, &member, physical);
+    let kind = match replication {
+        Some(replication) if physical => Kind::Physical(replication),
+        replication => {
+            let options = sql::SessionOptions { user, database };
+            let Some(engine) = node.engine() else {
+                return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
+            };
+            let session = engine.session(options, environment.clone()).await.map_err(|error| {
+                Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) }))
+            })?;
+            Kind::Sql(Box::new((session, environment.clone(), replication)))
+        }
+    };
+    for (name, value) in environment.reported() {
+        backend::parameter_status(&mut wire.out, name, &value);
+    }
+    backend::backend_key_data(&mut wire.out, member.handle.key);
+    backend::ready_for_query(&mut wire.out, TransactionStatus::Idle);
+    wire.flush().await?;
+    member.handle.set_activity(Activity::Idle, node.host.clock.now());
+    Ok(Some(Entered { member, kind }))
+}
+
+/// Lets the session in if there is room.
+fn admit(
+    node: &Arc<Node>,
+    wire: &Wire,
+    kind: SessionKind,
+    user: &str,
+    database: &str,
+) -> Result<Member, Exit> {
+    let config = node.config();
+    let limit = match kind {
+        SessionKind::Client => config.max_connections,
+        SessionKind::WalSender => config.max_wal_senders,
+    };
+    let new = NewSession {
+        kind,
+        user: user.to_owned(),
+        database: database.to_owned(),
+        client: wire.socket().peer(),
+        started: node.host.clock.now(),
+    };
+    let limit_sessions = usize::try_from(limit).unwrap_or(usize::MAX);
+    node.sessions.admit(new, limit_sessions, node.host.entropy.as_ref()).map_err(|full| match full {
+        Full::Closed => fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down"),
+        Full::Connections => fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"),
+        Full::WalSenders => {
+            let what = format!(
+                "number of requested standby connections exceeds max_wal_senders (currently {limit})"
+            );
+            fatal(SqlState::TOO_MANY_CONNECTIONS, what)
+        }
+    })
+}
+
+/// Checks that the role exists and may do this; gives whether it is a superuser.
+async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<bool, Exit> {
+    let Some(engine) = node.engine() else {
+        return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
+    };
+    let role = engine
+        .role(&claim.user)
+        .await
+        .map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))?;
+    let user = &claim.user;
+    let denied = |what: String| fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what);
+    let Some(role) = role else { return Err(denied(format!("role \"{user}\" does not exist"))) };
+    if !role.login {
+        return Err(denied(format!("role \"{user}\" is not permitted to log in")));
+    }
+    if kind == SessionKind::WalSender && !role.superuser && !role.replication {
+        return Err(fatal(
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            "must be superuser or replication role to start walsender",
+        ));
+    }
+    let config = node.config();
+    let reserved = usize::try_from(config.superuser_reserved_connections).unwrap_or(usize::MAX);
+    let limit = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
+    if kind == SessionKind::Client
+        && !role.superuser
+        && node.sessions.count(SessionKind::Client) > limit.saturating_sub(reserved)
+    {
+        return Err(fatal(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "remaining connection slots are reserved for non-replication superuser connections",
+        ));
+    }
+    if let Ok(limit) = usize::try_from(role.connection_limit)
+        && !role.superuser
+        && node.sessions.list().iter().filter(|other| other.user == *user).count() > limit
+    {
+        return Err(fatal(
+            SqlState::TOO_MANY_CONNECTIONS,
+            format!("too many connections for role \"{user}\""),
+        ));
+    }
+    Ok(role.superuser)
+}
+
+fn log_authorized(node: &Node, member: &Member, physical: bool) {
+    if !node.config().log_connections {
+        return;
+    }
+    let handle = &member.handle;
+    let application = handle.application.lock().clone();
+    let application =
+        if application.is_empty() { String::new() } else { format!(" application_name={application}") };
+    let message = if physical {
+        format!("replication connection authorized: user={}{application}", handle.user)
+    } else {
+        format!("connection authorized: user={} database={}{application}", handle.user, handle.database)
+    };
+    let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
+    node.log.write(Some(&handle.log_context()), &report, None);
+}
+
+/// The settings that a startup packet sets, those of `options` first.
+fn startup_settings(parameters: &StartupParameters) -> Result<Vec<(String, String)>, Exit> {
+    let mut settings = Vec::new();
+    if let Some(options) = parameters.get("options") {
+        settings = parse_options(options).map_err(|word| {
+            fatal(SqlState::SYNTAX_ERROR, format!("invalid command-line argument: {word}"))
+        })?;
+    }
+    let own = ["user", "database", "options", "replication"];
+    let rest = parameters
+        .parameters
+        .iter()
+        .filter(|(name, _)| !own.contains(&name.as_str()) && !name.starts_with("_pq_."));
+    settings.extend(rest.cloned());
+    Ok(settings)
+}
+
+/// Reads `-c name=value`, `-cname=value` and `--name=value`; Err is the word that is none of them.
+fn parse_options(options: &str) -> Result<Vec<(String, String)>, String> {
+    let mut words = vec![String::new()];
+    let mut chars = options.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => words.last_mut().into_iter().for_each(|word| word.extend(chars.next())),
+            c if c.is_whitespace() => words.push(String::new()),
+            c => words.last_mut().into_iter().for_each(|word| word.push(c)),
+        }
+    }
+    let mut words = words.into_iter().filter(|word| !word.is_empty());
+    let mut settings = Vec::new();
+    while let Some(word) = words.next() {
+        let assignment = if word == "-c" {
+            words.next().ok_or_else(|| word.clone())?
+        } else if let Some(rest) = word.strip_prefix("-c") {
+            rest.to_owned()
+        } else if let Some(rest) = word.strip_prefix("--") {
+            rest.replace('-', "_")
+        } else {
+            return Err(word);
+        };
+        let (name, value) = assignment.split_once('=').ok_or(word)?;
+        settings.push((name.to_owned(), value.to_owned()));
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_those_of_the_command_line() {
+        let settings =
+            parse_options("-c work_mem=1MB -cgeqo=off  --statement-timeout=5 -c search_path=a\\ b").unwrap();
+        let expected =
+            [("work_mem", "1MB"), ("geqo", "off"), ("statement_timeout", "5"), ("search_path", "a b")];
+        assert_eq!(settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for bad in ["work_mem=1", "-c", "-c work_mem", "-x"] {
+            assert!(parse_options(bad).is_err(), "{bad}");
+        }
+    }
+}

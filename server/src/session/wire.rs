@@ -1,0 +1,151 @@
+//! A session's connection: bounded buffers, whole messages in, replies out with one write each.
+
+use crate::sessions::SessionHandle;
+use crate::socket::Socket;
+use bytes::BytesMut;
+use protocol::frame::{Frame, FrameLimits};
+use protocol::{Report, SqlState};
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+/// Output over which a producer of rows has to let it be sent.
+pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
+/// Room that a read asks for.
+const INPUT_BYTES: usize = 16 << 10;
+/// Buffers that grew over this are given back when they are empty.
+const KEEP_BYTES: usize = 256 << 10;
+
+/// Why a session ends.
+#[derive(Debug)]
+pub(crate) enum Exit {
+    /// The client has left, or its connection broke.
+    Gone,
+    /// The session was told to end: the client is told so.
+    Terminated,
+    /// The session cannot go on: the client is told why.
+    Fatal(Box<Report>),
+}
+
+impl From<io::Error> for Exit {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<protocol::ProtocolError> for Exit {
+    fn from(error: protocol::ProtocolError) -> Self {
+        Self::Fatal(Box::new(Report::fatal(SqlState::PROTOCOL_VIOLATION, error.to_string())))
+    }
+}
+
+/// A connection with its buffers.
+pub(crate) struct Wire {
+    socket: Socket,
+    pub(crate) input: BytesMut,
+    pub(crate) out: BytesMut,
+    /// Ends waits for the client; there once the session is known to others.
+    pub(crate) handle: Option<Arc<SessionHandle>>,
+}
+
+impl Wire {
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self {
+            socket,
+            input: BytesMut::with_capacity(INPUT_BYTES),
+            out: BytesMut::with_capacity(INPUT_BYTES),
+            handle: None,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Sends what is in `out`. Waits as long as the client does not read, unless the session has to end.
+    pub(crate) async fn flush(&mut self) -> Result<(), Exit> {
+        let (socket, out, handle) = (&mut self.socket, &self.out, self.handle.as_ref());
+        let mut rest: &[u8] = out;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        poll_fn(|cx| {
+            while !rest.is_empty() {
+                match Pin::new(&mut *socket).poll_write(cx, rest) {
+                    Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Err(Exit::Gone)),
+                    Poll::Ready(Ok(sent)) => rest = rest.get(sent..).unwrap_or_default(),
+                    Poll::Pending if handle.is_some_and(|handle| handle.poll_terminated(cx)) => {
+                        return Poll::Ready(Err(Exit::Terminated));
+                    }
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await?;
+        if self.out.capacity() > KEEP_BYTES {
+            self.out = BytesMut::with_capacity(INPUT_BYTES);
+        } else {
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// Sends `out` as far as the client takes it at once, for the last words of a session.
+    pub(crate) async fn flush_now(&mut self) {
+        let (socket, out) = (&mut self.socket, &self.out);
+        let mut rest: &[u8] = out;
+        poll_fn(|cx| {
+            while !rest.is_empty() {
+                match Pin::new(&mut *socket).poll_write(cx, rest) {
+                    Poll::Ready(Ok(sent)) if sent > 0 => rest = rest.get(sent..).unwrap_or_default(),
+                    _ => break,
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Reads more into `input`; `Gone` at the end of the connection.
+    pub(crate) async fn read_more(&mut self) -> Result<(), Exit> {
+        if self.input.is_empty() && self.input.capacity() > KEEP_BYTES {
+            self.input = BytesMut::with_capacity(INPUT_BYTES);
+        }
+        let wanted = Frame::missing(&self.input).clamp(INPUT_BYTES, KEEP_BYTES);
+        self.input.reserve(wanted);
+        let handle = self.handle.as_ref();
+        let mut read = pin!(self.socket.read_buf(&mut self.input));
+        poll_fn(|cx| match read.as_mut().poll(cx) {
+            Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => Poll::Ready(Err(Exit::Gone)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Pending if handle.is_some_and(|handle| handle.poll_terminated(cx)) => {
+                Poll::Ready(Err(Exit::Terminated))
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// The next message, if it is whole: its type and its body.
+    #[inline]
+    pub(crate) fn buffered(&mut self, limits: FrameLimits) -> Result<Option<(u8, BytesMut)>, Exit> {
+        let Some(frame) = Frame::peek(&self.input, limits)? else { return Ok(None) };
+        let mut body = self.input.split_to(frame.len);
+        let _header = body.split_to(Frame::HEADER);
+        Ok(Some((frame.kind, body)))
+    }
+
+    /// The next message, waiting for it; what is in `out` is sent first if `send` says so.
+    pub(crate) async fn next(&mut self, limits: FrameLimits) -> Result<(u8, BytesMut), Exit> {
+        loop {
+            if let Some(message) = self.buffered(limits)? {
+                return Ok(message);
+            }
+            self.read_more().await?;
+        }
+    }
+}

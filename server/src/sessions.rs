@@ -1,0 +1,341 @@
+//! All sessions of a node: their numbers, what they do, and how others stop them.
+
+use crate::log::LogContext;
+use host::{Entropy, Timestamp};
+use parking_lot::Mutex;
+use protocol::startup::CancelKey;
+use sql::{CancelReason, Canceller, Prepared};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
+use tokio::sync::watch;
+
+/// What a session is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionKind {
+    /// SQL.
+    Client,
+    /// Replication commands.
+    WalSender,
+}
+
+impl SessionKind {
+    /// pg_stat_activity.backend_type.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client backend",
+            Self::WalSender => "walsender",
+        }
+    }
+}
+
+/// pg_stat_activity.state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Activity {
+    Starting,
+    Idle,
+    Active,
+    IdleInTransaction,
+    IdleInFailedTransaction,
+}
+
+impl Activity {
+    const ALL: [Self; 5] =
+        [Self::Starting, Self::Idle, Self::Active, Self::IdleInTransaction, Self::IdleInFailedTransaction];
+
+    pub(crate) const fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Starting => None,
+            Self::Idle => Some("idle"),
+            Self::Active => Some("active"),
+            Self::IdleInTransaction => Some("idle in transaction"),
+            Self::IdleInFailedTransaction => Some("idle in transaction (aborted)"),
+        }
+    }
+}
+
+/// The statement that a session runs, or ran last.
+#[derive(Clone, Default)]
+pub(crate) enum Statement {
+    #[default]
+    None,
+    Text(Arc<str>),
+    Prepared(Arc<Prepared>),
+}
+
+impl Statement {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::None => "",
+            Self::Text(text) => text,
+            Self::Prepared(prepared) => prepared.sql(),
+        }
+    }
+}
+
+/// One session as others see it.
+pub(crate) struct SessionHandle {
+    /// Its number and secret.
+    pub(crate) key: CancelKey,
+    pub(crate) kind: SessionKind,
+    pub(crate) user: String,
+    pub(crate) database: String,
+    pub(crate) client: Option<SocketAddr>,
+    pub(crate) started: Timestamp,
+    /// application_name.
+    pub(crate) application: Mutex<Arc<str>>,
+    pub(crate) superuser: AtomicBool,
+    /// Stops its statements; there once it speaks SQL.
+    canceller: OnceLock<Canceller>,
+    /// It has to end; set together with the canceller's reason.
+    terminated: AtomicBool,
+    /// Who waits for the client's next bytes, to be woken when it has to end.
+    waker: Mutex<Option<Waker>>,
+    activity: AtomicU8,
+    statement: Mutex<Statement>,
+    pub(crate) statement_started: AtomicI64,
+    pub(crate) transaction_started: AtomicI64,
+    pub(crate) state_changed: AtomicI64,
+}
+
+impl SessionHandle {
+    /// Takes over what stops the session's statements.
+    pub(crate) fn set_canceller(&self, canceller: Canceller) {
+        // Set once, when the session begins to speak SQL.
+        let _ = self.canceller.set(canceller);
+        if self.is_terminated() {
+            self.cancel(CancelReason::Terminate);
+        }
+    }
+
+    /// Stops what it runs.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        if let Some(canceller) = self.canceller.get() {
+            canceller.cancel(reason);
+        }
+    }
+
+    /// Ends the session: what runs is stopped, and a wait for the client ends.
+    pub(crate) fn terminate(&self) {
+        self.terminated.store(true, Ordering::Release);
+        self.cancel(CancelReason::Terminate);
+        if let Some(waker) = self.waker.lock().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether it has to end.
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.terminated.load(Ordering::Acquire)
+    }
+
+    /// For a poll that waits for the client: true if the session has to end; otherwise `cx` is woken when it does.
+    pub(crate) fn poll_terminated(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.waker.lock();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        // After the waker is in place, so that an end in between is not missed.
+        self.is_terminated()
+    }
+
+    pub(crate) fn activity(&self) -> Activity {
+        let number = usize::from(self.activity.load(Ordering::Relaxed));
+        Activity::ALL.get(number).copied().unwrap_or(Activity::Starting)
+    }
+
+    pub(crate) fn set_activity(&self, activity: Activity, now: Timestamp) {
+        self.activity.store(activity as u8, Ordering::Relaxed);
+        self.state_changed.store(now.micros(), Ordering::Relaxed);
+        match activity {
+            Activity::Active => self.statement_started.store(now.micros(), Ordering::Relaxed),
+            Activity::Idle => self.transaction_started.store(0, Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn set_statement(&self, statement: Statement) {
+        *self.statement.lock() = statement;
+    }
+
+    pub(crate) fn statement(&self) -> Statement {
+        self.statement.lock().clone()
+    }
+
+    /// What log lines of this session begin with.
+    pub(crate) fn log_context(&self) -> LogContext {
+        LogContext {
+            pid: self.key.pid,
+            user: self.user.clone(),
+            database: self.database.clone(),
+            application: self.application.lock().to_string(),
+            host: self.client.map_or_else(|| "[local]".to_owned(), |address| address.ip().to_string()),
+            port: self.client.map(|address| address.port()),
+            backend_type: self.kind.name(),
+            started: self.started,
+            command: "",
+        }
+    }
+}
+
+/// Who connects.
+pub(crate) struct NewSession {
+    pub(crate) kind: SessionKind,
+    pub(crate) user: String,
+    pub(crate) database: String,
+    pub(crate) client: Option<SocketAddr>,
+    pub(crate) started: Timestamp,
+}
+
+/// The sessions of a node.
+pub(crate) struct Sessions {
+    all: Mutex<State>,
+    count: watch::Sender<usize>,
+    first_pid: i32,
+}
+
+struct State {
+    by_pid: BTreeMap<i32, Arc<SessionHandle>>,
+    next_pid: i32,
+    /// No more are let in.
+    closed: bool,
+}
+
+/// Why a session was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Connections,
+    WalSenders,
+    Closed,
+}
+
+/// Membership of a session, given up on drop.
+pub(crate) struct Member {
+    sessions: Arc<Sessions>,
+    pub(crate) handle: Arc<SessionHandle>,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let left = {
+            let mut state = self.sessions.all.lock();
+            state.by_pid.remove(&self.handle.key.pid);
+            state.by_pid.len()
+        };
+        self.sessions.count.send_replace(left);
+    }
+}
+
+impl Sessions {
+    /// Numbers are above the kernel's largest pid, so that a stray kill hits nothing.
+    pub(crate) fn new(host: &host::Host) -> Self {
+        let kernel = host.disk.read(std::path::Path::new("/proc/sys/kernel/pid_max"), 64);
+        let kernel = kernel.ok().and_then(|text| String::from_utf8_lossy(&text).trim().parse::<i32>().ok());
+        let first_pid = kernel.unwrap_or(0).max(4 << 20).saturating_add(1);
+        let state = State { by_pid: BTreeMap::new(), next_pid: first_pid, closed: false };
+        Self { all: Mutex::new(state), count: watch::Sender::new(0), first_pid }
+    }
+
+    /// A number for a part of the server itself (a walreceiver, a checkpointer) or a session.
+    pub(crate) fn allocate_pid(&self) -> i32 {
+        Self::next_pid(&mut self.all.lock(), self.first_pid)
+    }
+
+    fn next_pid(state: &mut State, first: i32) -> i32 {
+        loop {
+            let pid = state.next_pid;
+            state.next_pid = pid.checked_add(1).unwrap_or(first);
+            if !state.by_pid.contains_key(&pid) {
+                return pid;
+            }
+        }
+    }
+
+    /// Lets a session in, if `limit` of its kind leaves room.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        new: NewSession,
+        limit: usize,
+        entropy: &dyn Entropy,
+    ) -> Result<Member, Full> {
+        let mut state = self.all.lock();
+        if state.closed {
+            return Err(Full::Closed);
+        }
+        if state.by_pid.values().filter(|other| other.kind == new.kind).count() >= limit {
+            return Err(if new.kind == SessionKind::Client { Full::Connections } else { Full::WalSenders });
+        }
+        let mut secret = [0; 4];
+        entropy.fill(&mut secret);
+        let key =
+            CancelKey { pid: Self::next_pid(&mut state, self.first_pid), secret: i32::from_le_bytes(secret) };
+        let handle = Arc::new(SessionHandle {
+            key,
+            kind: new.kind,
+            user: new.user,
+            database: new.database,
+            client: new.client,
+            started: new.started,
+            application: Mutex::new("".into()),
+            superuser: AtomicBool::new(false),
+            canceller: OnceLock::new(),
+            terminated: AtomicBool::new(false),
+            waker: Mutex::new(None),
+            activity: AtomicU8::new(Activity::Starting as u8),
+            statement: Mutex::new(Statement::None),
+            statement_started: AtomicI64::new(0),
+            transaction_started: AtomicI64::new(0),
+            state_changed: AtomicI64::new(new.started.micros()),
+        });
+        state.by_pid.insert(key.pid, handle.clone());
+        self.count.send_replace(state.by_pid.len());
+        Ok(Member { sessions: self.clone(), handle })
+    }
+
+    /// How many of a kind there are.
+    pub(crate) fn count(&self, kind: SessionKind) -> usize {
+        self.all.lock().by_pid.values().filter(|session| session.kind == kind).count()
+    }
+
+    /// All of them, by number.
+    pub(crate) fn list(&self) -> Vec<Arc<SessionHandle>> {
+        self.all.lock().by_pid.values().cloned().collect()
+    }
+
+    /// One of them.
+    pub(crate) fn get(&self, pid: i32) -> Option<Arc<SessionHandle>> {
+        self.all.lock().by_pid.get(&pid).cloned()
+    }
+
+    /// Carries out a CancelRequest, if its secret is right.
+    pub(crate) fn cancel(&self, key: CancelKey) -> bool {
+        let session = self.get(key.pid).filter(|session| session.key.secret == key.secret);
+        session.is_some_and(|session| {
+            session.cancel(CancelReason::User);
+            true
+        })
+    }
+
+    /// Lets no more in.
+    pub(crate) fn close(&self) {
+        self.all.lock().closed = true;
+    }
+
+    /// Ends all sessions of a kind.
+    pub(crate) fn terminate_all(&self, kind: SessionKind) {
+        self.list().iter().filter(|session| session.kind == kind).for_each(|session| session.terminate());
+    }
+
+    /// Waits until none of a kind is left.
+    pub(crate) async fn wait_gone(&self, kind: SessionKind) {
+        let mut count = self.count.subscribe();
+        while self.count(kind) > 0 {
+            if count.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}

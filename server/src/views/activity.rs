@@ -1,0 +1,172 @@
+//! pg_stat_activity, and functions about sessions.
+
+use super::{Function, Returns, View, no_defaults, one, refuse, text};
+use crate::session::{SessionEnvironment, sql_error};
+use crate::sessions::{Activity, SessionHandle, SessionKind};
+use datum::{Datum, TypeId};
+use protocol::SqlState;
+use sql::{CancelReason, NodeRows, SettingActor};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+pub(super) static VIEWS: &[View] = &[View {
+    name: "pg_stat_activity",
+    oid: 12_206,
+    columns: &[
+        ("datid", TypeId::Oid),
+        ("datname", TypeId::Name),
+        ("pid", TypeId::Int4),
+        ("leader_pid", TypeId::Int4),
+        ("usesysid", TypeId::Oid),
+        ("usename", TypeId::Name),
+        ("application_name", TypeId::Text),
+        ("client_addr", TypeId::Inet),
+        ("client_hostname", TypeId::Text),
+        ("client_port", TypeId::Int4),
+        ("backend_start", TypeId::Timestamptz),
+        ("xact_start", TypeId::Timestamptz),
+        ("query_start", TypeId::Timestamptz),
+        ("state_change", TypeId::Timestamptz),
+        ("wait_event_type", TypeId::Text),
+        ("wait_event", TypeId::Text),
+        ("state", TypeId::Text),
+        ("backend_xid", TypeId::Xid),
+        ("backend_xmin", TypeId::Xid),
+        ("query_id", TypeId::Int8),
+        ("query", TypeId::Text),
+        ("backend_type", TypeId::Text),
+    ],
+    rows: activity,
+}];
+
+/// A client's address as a value.
+pub(super) fn address(session: &SessionHandle) -> Datum {
+    session.client.map_or(Datum::Null, |client| {
+        let ip = client.ip().to_canonical();
+        Datum::Inet(ip, if ip.is_ipv4() { 32 } else { 128 })
+    })
+}
+
+/// A client's port as a value: -1 on a Unix socket.
+pub(super) fn port(session: &SessionHandle) -> Datum {
+    Datum::Int4(session.client.map_or(-1, |client| i32::from(client.port())))
+}
+
+fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
+    let own = environment.handle();
+    let row = |session: Arc<SessionHandle>| {
+        let visible = actor.superuser || session.user == own.user;
+        let state = session.activity();
+        let time = |micros: i64| if micros == 0 { Datum::Null } else { Datum::Timestamptz(micros) };
+        let waits = state != Activity::Active && state != Activity::Starting;
+        let query = session.statement();
+        let query = if visible { query.text() } else { "<insufficient privilege>" };
+        let mut row = vec![
+            Datum::Null,
+            text(Some(&session.database).filter(|name| !name.is_empty())),
+            Datum::Int4(session.key.pid),
+            Datum::Null,
+            Datum::Null,
+            Datum::text(session.user.as_str()),
+            Datum::text(session.application.lock().as_ref()),
+            address(&session),
+            Datum::Null,
+            port(&session),
+            time(session.started.micros()),
+            time(session.transaction_started.load(Ordering::Relaxed)),
+            time(session.statement_started.load(Ordering::Relaxed)),
+            time(session.state_changed.load(Ordering::Relaxed)),
+            text(waits.then_some("Client")),
+            text(waits.then_some("ClientRead")),
+            text(state.name()),
+            Datum::Null,
+            Datum::Null,
+            Datum::Null,
+            Datum::text(query),
+            Datum::text(session.kind.name()),
+        ];
+        if !visible {
+            row.iter_mut().skip(6).take(14).for_each(|value| *value = Datum::Null);
+        }
+        row
+    };
+    Ok(environment.node().sessions.list().into_iter().map(row).collect())
+}
+
+/// A session that the caller may signal.
+fn target(
+    environment: &SessionEnvironment,
+    actor: SettingActor,
+    pid: &Datum,
+) -> sql::Result<Option<Arc<SessionHandle>>> {
+    let Some(pid) = pid.as_i64().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(None) };
+    let Some(session) = environment.node().sessions.get(pid) else { return Ok(None) };
+    if actor.superuser || session.user == environment.handle().user {
+        Ok(Some(session))
+    } else {
+        let what =
+            "must be a member of the role whose query is being canceled or member of pg_signal_backend";
+        Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, what))
+    }
+}
+
+fn signal(
+    environment: &SessionEnvironment,
+    actor: SettingActor,
+    arguments: &[Datum],
+    act: impl FnOnce(&SessionHandle),
+) -> sql::NodeCall {
+    let Some(pid) = arguments.first() else { return one(Datum::Null) };
+    match target(environment, actor, pid) {
+        Ok(Some(session)) => {
+            act(&session);
+            one(Datum::Bool(true))
+        }
+        Ok(None) => one(Datum::Bool(false)),
+        Err(error) => refuse(error),
+    }
+}
+
+pub(super) static FUNCTIONS: &[Function] = &[
+    Function {
+        name: "pg_cancel_backend",
+        arguments: &[("pid", TypeId::Int4)],
+        required: 1,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::One(TypeId::Bool),
+        call: |environment, actor, arguments| {
+            signal(environment, actor, arguments, |session| session.cancel(CancelReason::User))
+        },
+    },
+    Function {
+        name: "pg_terminate_backend",
+        arguments: &[("pid", TypeId::Int4), ("timeout", TypeId::Int8)],
+        required: 1,
+        defaults: || vec![Datum::Int8(0)],
+        strict: true,
+        returns: Returns::One(TypeId::Bool),
+        call: |environment, actor, arguments| signal(environment, actor, arguments, SessionHandle::terminate),
+    },
+    Function {
+        name: "pg_postmaster_start_time",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::One(TypeId::Timestamptz),
+        call: |environment, _, _| one(Datum::Timestamptz(environment.node().started.micros())),
+    },
+    Function {
+        name: "plimsoll_session_count",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::One(TypeId::Int4),
+        call: |environment, _, _| {
+            let count = environment.node().sessions.count(SessionKind::Client);
+            one(Datum::Int4(i32::try_from(count).unwrap_or(i32::MAX)))
+        },
+    },
+];

@@ -1,0 +1,343 @@
+//! Functions about the log, recovery and the node itself.
+
+use super::{Function, Returns, no_defaults, one, refuse};
+use crate::node::Phase;
+use crate::session::{SessionEnvironment, sql_error};
+use datum::{Datum, TypeId};
+use host::Timestamp;
+use protocol::SqlState;
+use sql::{NodeCall, SettingActor, SqlError};
+use std::time::Duration;
+use storage::Database;
+use wal::Lsn;
+
+fn database(environment: &SessionEnvironment) -> Result<&Database, SqlError> {
+    environment
+        .node()
+        .database()
+        .ok_or_else(|| sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"))
+}
+
+fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError> {
+    if actor.superuser {
+        Ok(())
+    } else {
+        let what = format!("permission denied for function {name}");
+        Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, what))
+    }
+}
+
+fn in_recovery() -> SqlError {
+    sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress")
+        .with_hint("WAL control functions cannot be executed during recovery.")
+}
+
+fn not_in_recovery() -> SqlError {
+    sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is not in progress")
+        .with_hint("Recovery control functions can only be executed during recovery.")
+}
+
+fn lsn(at: Lsn) -> Datum {
+    if at.is_valid() { Datum::Lsn(at.get()) } else { Datum::Null }
+}
+
+/// A position of the primary's log.
+fn of_log(environment: &SessionEnvironment, position: impl FnOnce(&wal::Positions) -> Lsn) -> NodeCall {
+    match database(environment).map(Database::positions) {
+        Ok(Some(positions)) => one(lsn(position(&positions))),
+        Ok(None) => refuse(in_recovery()),
+        Err(error) => refuse(error),
+    }
+}
+
+/// A fact of a standby; NULL where there never was recovery.
+fn of_recovery(environment: &SessionEnvironment, fact: impl FnOnce(&Database) -> Datum) -> NodeCall {
+    match database(environment) {
+        Ok(database) => one(fact(database)),
+        Err(error) => refuse(error),
+    }
+}
+
+macro_rules! function {
+    ($name:literal, [$($argument:literal: $ty:ident),*] -> $returns:ident, $call:expr) => {
+        Function {
+            name: $name,
+            arguments: &[$(($argument, TypeId::$ty)),*],
+            required: <[&str]>::len(&[$($argument),*]),
+            defaults: no_defaults,
+            strict: true,
+            returns: Returns::One(TypeId::$returns),
+            call: $call,
+        }
+    };
+}
+
+fn argument_lsn(arguments: &[Datum]) -> Option<Lsn> {
+    match arguments.first() {
+        Some(Datum::Lsn(at)) => Some(Lsn::new(*at)),
+        _ => None,
+    }
+}
+
+/// The name of the segment that holds the byte before a position, and the position's offset in its own segment.
+fn file_of(environment: &SessionEnvironment, arguments: &[Datum]) -> Result<(String, i32), SqlError> {
+    let database = database(environment)?;
+    let at = argument_lsn(arguments).unwrap_or_default();
+    if database.is_in_recovery() {
+        return Err(in_recovery());
+    }
+    let size = database.control().segment_size;
+    let name = size.segment_before(at).file_name(database.timeline(), size);
+    Ok((name, i32::try_from(size.offset_of(at)).unwrap_or(0)))
+}
+
+fn switch_wal(environment: &SessionEnvironment, actor: SettingActor) -> NodeCall {
+    let database = match superuser(actor, "pg_switch_wal").and_then(|()| database(environment)) {
+        Ok(database) => database.clone(),
+        Err(error) => return refuse(error),
+    };
+    if database.is_in_recovery() {
+        return refuse(in_recovery());
+    }
+    NodeCall::Later(Box::pin(async move {
+        let switched = tokio::task::spawn_blocking(move || {
+            let wal = database.wal().ok_or_else(in_recovery)?;
+            wal.switch_segment().map_err(|error| sql_error(SqlState::IO_ERROR, error.to_string()))
+        });
+        let at = switched.await.map_err(|error| SqlError::internal(error.to_string()))??;
+        Ok(vec![vec![lsn(at.end)]])
+    }))
+}
+
+/// pg_promote(wait, wait_seconds)
+fn promote(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let database = match superuser(actor, "pg_promote").and_then(|()| database(environment)) {
+        Ok(database) => database,
+        Err(error) => return refuse(error),
+    };
+    if !database.is_in_recovery() {
+        return refuse(not_in_recovery());
+    }
+    let wait = arguments.first().and_then(Datum::as_bool).unwrap_or(true);
+    let seconds = arguments.get(1).and_then(Datum::as_i64).unwrap_or(60);
+    let Ok(seconds @ 1..) = u64::try_from(seconds) else {
+        let what = "\"wait_seconds\" must not be negative or zero";
+        return refuse(sql_error(SqlState::INVALID_PARAMETER_VALUE, what));
+    };
+    let node = environment.node().clone();
+    node.log.log("received promote request");
+    node.request_promotion();
+    if !wait {
+        return one(Datum::Bool(true));
+    }
+    NodeCall::Later(Box::pin(async move {
+        let mut phases = node.phases();
+        let promoted = phases.wait_for(|phase| *phase == Phase::Running);
+        let done =
+            tokio::time::timeout(Duration::from_secs(seconds), promoted).await.is_ok_and(|r| r.is_ok());
+        Ok(vec![vec![Datum::Bool(done)]])
+    }))
+}
+
+fn pause(environment: &SessionEnvironment, actor: SettingActor, paused: bool) -> NodeCall {
+    let name = if paused { "pg_wal_replay_pause" } else { "pg_wal_replay_resume" };
+    if let Err(error) = superuser(actor, name) {
+        return refuse(error);
+    }
+    match environment.node().recovery() {
+        Some(feed) => {
+            feed.set_paused(paused);
+            one(void())
+        }
+        None => refuse(not_in_recovery()),
+    }
+}
+
+fn paused(environment: &SessionEnvironment, show: fn(bool) -> Datum) -> NodeCall {
+    match environment.node().recovery() {
+        Some(feed) => one(show(feed.is_paused())),
+        None => refuse(not_in_recovery()),
+    }
+}
+
+/// The one value of type void.
+fn void() -> Datum {
+    Datum::text("")
+}
+
+fn control_system(environment: &SessionEnvironment) -> NodeCall {
+    of_database(environment, |database| {
+        let control = database.control();
+        vec![
+            Datum::Int4(1300),
+            Datum::Int4(i32::try_from(control.catalog_version).unwrap_or(0)),
+            Datum::Int8(control.system_id.get().cast_signed()),
+            Datum::Timestamptz(Timestamp::from_unix_micros(control.time.saturating_mul(1_000_000)).micros()),
+        ]
+    })
+}
+
+fn control_checkpoint(environment: &SessionEnvironment) -> NodeCall {
+    of_database(environment, |database| {
+        let control = database.control();
+        let copy = &control.checkpoint_copy;
+        let name = control.segment_size.segment_of(copy.redo).file_name(copy.timeline, control.segment_size);
+        let timeline = |timeline: wal::TimelineId| Datum::Int4(i32::try_from(timeline.get()).unwrap_or(0));
+        vec![
+            lsn(control.checkpoint),
+            lsn(copy.redo),
+            Datum::text(name),
+            timeline(copy.timeline),
+            timeline(copy.previous_timeline),
+            Datum::Bool(copy.full_page_writes),
+            Datum::text(format!("{}:{}", copy.next_xid.epoch(), copy.next_xid.low())),
+            Datum::Timestamptz(Timestamp::from_unix_micros(copy.time.saturating_mul(1_000_000)).micros()),
+        ]
+    })
+}
+
+fn control_recovery(environment: &SessionEnvironment) -> NodeCall {
+    of_database(environment, |database| {
+        let control = database.control();
+        let always = |at: Lsn| Datum::Lsn(at.get());
+        vec![
+            always(control.min_recovery_point),
+            Datum::Int4(i32::try_from(control.min_recovery_point_timeline.get()).unwrap_or(0)),
+            always(control.backup_start_point),
+            always(control.backup_end_point),
+            Datum::Bool(control.backup_end_required),
+        ]
+    })
+}
+
+fn of_database(environment: &SessionEnvironment, row: impl FnOnce(&Database) -> Vec<Datum>) -> NodeCall {
+    NodeCall::Now(database(environment).map(|database| vec![row(database)]))
+}
+
+fn sleep(arguments: &[Datum]) -> NodeCall {
+    let seconds = match arguments.first() {
+        Some(Datum::Float8(seconds)) if *seconds > 0.0 => seconds.min(1e9),
+        _ => 0.0,
+    };
+    NodeCall::Later(Box::pin(async move {
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+        Ok(vec![vec![void()]])
+    }))
+}
+
+pub(super) static FUNCTIONS: &[Function] = &[
+    function!("pg_is_in_recovery", [] -> Bool, |environment, _, _| {
+        of_recovery(environment, |db| Datum::Bool(db.is_in_recovery()))
+    }),
+    function!("pg_current_wal_lsn", [] -> Lsn, |environment, _, _| {
+        of_log(environment, wal::Positions::written)
+    }),
+    function!("pg_current_wal_insert_lsn", [] -> Lsn, |environment, _, _| {
+        of_log(environment, wal::Positions::inserted)
+    }),
+    function!("pg_current_wal_flush_lsn", [] -> Lsn, |environment, _, _| {
+        of_log(environment, wal::Positions::flushed)
+    }),
+    function!("pg_last_wal_replay_lsn", [] -> Lsn, |environment, _, _| {
+        of_recovery(environment, |db| lsn(db.replayed()))
+    }),
+    function!("pg_last_wal_receive_lsn", [] -> Lsn, |environment, _, _| {
+        one(lsn(environment.node().received()))
+    }),
+    function!("pg_last_xact_replay_timestamp", [] -> Timestamptz, |environment, _, _| {
+        of_recovery(environment, |db| {
+            db.last_replayed_commit().map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()))
+        })
+    }),
+    function!("pg_wal_replay_pause", [] -> Void, |environment, actor, _| pause(environment, actor, true)),
+    function!("pg_wal_replay_resume", [] -> Void, |environment, actor, _| pause(environment, actor, false)),
+    function!("pg_is_wal_replay_paused", [] -> Bool, |environment, _, _| paused(environment, Datum::Bool)),
+    function!("pg_get_wal_replay_pause_state", [] -> Text, |environment, _, _| {
+        paused(environment, |paused| Datum::text(if paused { "paused" } else { "not paused" }))
+    }),
+    function!("pg_switch_wal", [] -> Lsn, |environment, actor, _| switch_wal(environment, actor)),
+    function!("pg_walfile_name", ["lsn": Lsn] -> Text, |environment, _, arguments| {
+        match file_of(environment, arguments) {
+            Ok((name, _)) => one(Datum::text(name)),
+            Err(error) => refuse(error),
+        }
+    }),
+    Function {
+        name: "pg_walfile_name_offset",
+        arguments: &[("lsn", TypeId::Lsn)],
+        required: 1,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Record(&[("file_name", TypeId::Text), ("file_offset", TypeId::Int4)]),
+        call: |environment, _, arguments| {
+            let row = file_of(environment, arguments);
+            NodeCall::Now(row.map(|(name, offset)| vec![vec![Datum::text(name), Datum::Int4(offset)]]))
+        },
+    },
+    Function {
+        name: "pg_promote",
+        arguments: &[("wait", TypeId::Bool), ("wait_seconds", TypeId::Int4)],
+        required: 0,
+        defaults: || vec![Datum::Bool(true), Datum::Int4(60)],
+        strict: true,
+        returns: Returns::One(TypeId::Bool),
+        call: promote,
+    },
+    function!("pg_reload_conf", [] -> Bool, |environment, actor, _| {
+        match superuser(actor, "pg_reload_conf") {
+            Ok(()) => {
+                environment.node().reload();
+                one(Datum::Bool(true))
+            }
+            Err(error) => refuse(error),
+        }
+    }),
+    function!("pg_sleep", ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),
+    Function {
+        name: "pg_control_system",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Record(&[
+            ("pg_control_version", TypeId::Int4),
+            ("catalog_version_no", TypeId::Int4),
+            ("system_identifier", TypeId::Int8),
+            ("pg_control_last_modified", TypeId::Timestamptz),
+        ]),
+        call: |environment, _, _| control_system(environment),
+    },
+    Function {
+        name: "pg_control_checkpoint",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Record(&[
+            ("checkpoint_lsn", TypeId::Lsn),
+            ("redo_lsn", TypeId::Lsn),
+            ("redo_wal_file", TypeId::Text),
+            ("timeline_id", TypeId::Int4),
+            ("prev_timeline_id", TypeId::Int4),
+            ("full_page_writes", TypeId::Bool),
+            ("next_xid", TypeId::Text),
+            ("checkpoint_time", TypeId::Timestamptz),
+        ]),
+        call: |environment, _, _| control_checkpoint(environment),
+    },
+    Function {
+        name: "pg_control_recovery",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Record(&[
+            ("min_recovery_end_lsn", TypeId::Lsn),
+            ("min_recovery_end_timeline", TypeId::Int4),
+            ("backup_start_lsn", TypeId::Lsn),
+            ("backup_end_lsn", TypeId::Lsn),
+            ("end_of_backup_record_required", TypeId::Bool),
+        ]),
+        call: |environment, _, _| control_recovery(environment),
+    },
+];
