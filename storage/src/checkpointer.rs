@@ -35,11 +35,9 @@ fn write_pages(
     let mut pace = |done: f64| {
         let CheckpointKind::Paced(over) = kind else { return };
         let due = over.mul_f64(done.clamp(0.0, 1.0));
-        loop {
-            let ahead = due.saturating_sub(clock.monotonic().saturating_sub(begun));
-            if ahead < REST / 10 || engine.hurry.load(Ordering::Acquire) {
-                return;
-            }
+        let ahead = due.saturating_sub(clock.monotonic().saturating_sub(begun));
+        // One rest a page, as in PostgreSQL: few pages are not stretched over the whole time.
+        if ahead >= REST / 10 && !engine.hurry.load(Ordering::Acquire) {
             std::thread::sleep(ahead.min(REST));
         }
     };

@@ -33,6 +33,7 @@ use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{BackupEnd, BackupStart};
 use tokio::sync::mpsc;
 use wal::{Lsn, SegmentSize, TimelineId};
@@ -99,7 +100,9 @@ pub trait BackupEngine: Send + Sync {
 
 impl BackupEngine for storage::Database {
     async fn start(&self, label: &str, fast: bool) -> Result<BackupStart, storage::Error> {
-        self.start_backup(label, fast).await
+        // The server that knows checkpoint_timeout brings its own engine; this is PostgreSQL's default of 5 min x 0.9.
+        let spread = if fast { Duration::ZERO } else { Duration::from_secs(270) };
+        self.start_backup(label, spread).await
     }
     async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
         self.stop_backup(backup).await
@@ -311,7 +314,7 @@ struct Progress {
     host: Host,
     pace: Option<Pace>,
     sent_bytes: u64,
-    reported: std::time::Duration,
+    reported: Duration,
 }
 
 impl Progress {
@@ -329,7 +332,7 @@ async fn run<S: BackupSink>(
     progress: &mut Progress,
     part: impl FnOnce(&mut Archiver, &mut tar_stream::Out) -> Result<(), archive::Failure> + Send + 'static,
 ) -> Result<Archiver, BackupError<S::Error>> {
-    const REPORT_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+    const REPORT_EVERY: Duration = Duration::from_secs(1);
     let (sender, mut receiver) = mpsc::channel(4);
     let task = tokio::task::spawn_blocking(move || {
         let mut out = tar_stream::Out::new(sender);
