@@ -1,1 +1,390 @@
+//! Standbys, backups and promotion, on log copied between two virtual disks.
 
+use super::*;
+use crate::{CheckpointKind, Direction, Feed, Interrupt, PromoteOptions, RedoEnd, StandbyRedo, WalFeed};
+use host::Disk;
+use parking_lot::{Condvar, Mutex};
+use wal::control::ControlFile;
+use wal::{Lsn, TimelineId, Xid};
+
+/// A feed that a test moves by hand.
+#[derive(Default)]
+struct HandFeed {
+    state: Mutex<HandState>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct HandState {
+    next: Option<Feed>,
+    replayed: Lsn,
+    /// The position that redo waits past.
+    waiting: Option<Lsn>,
+    conflicts: Vec<Xid>,
+}
+
+impl WalFeed for HandFeed {
+    fn wait_past(&self, lsn: Lsn) -> Feed {
+        let mut state = self.state.lock();
+        state.waiting = Some(lsn);
+        self.moved.notify_all();
+        loop {
+            match state.next {
+                Some(Feed::Available { upto, .. }) if upto <= lsn => {}
+                Some(feed) => {
+                    state.waiting = None;
+                    return feed;
+                }
+                None => {}
+            }
+            self.moved.wait(&mut state);
+        }
+    }
+    fn replayed(&self, lsn: Lsn) {
+        self.state.lock().replayed = lsn;
+    }
+    fn before_conflict(&self, horizon: Xid) {
+        self.state.lock().conflicts.push(horizon);
+    }
+}
+
+impl HandFeed {
+    fn set(&self, feed: Feed) {
+        self.state.lock().next = Some(feed);
+        self.moved.notify_all();
+    }
+    /// Waits until redo has done what it can.
+    fn settle(&self) {
+        let mut state = self.state.lock();
+        while state.waiting.is_none() {
+            self.moved.wait(&mut state);
+        }
+    }
+    /// Gives the log up to `upto` and waits until it is redone.
+    fn give(&self, upto: Lsn) {
+        self.settle();
+        let mut state = self.state.lock();
+        state.next = Some(Feed::Available { upto, timeline: TimelineId::FIRST });
+        self.moved.notify_all();
+        while state.waiting != Some(upto) {
+            self.moved.wait(&mut state);
+        }
+    }
+}
+
+struct Standby {
+    disk: VirtualDisk,
+    db: Database,
+    feed: Arc<HandFeed>,
+    thread: std::thread::JoinHandle<Result<RedoEnd, Error>>,
+}
+
+fn copy_file(from: &VirtualDisk, to: &VirtualDisk, path: &Path) {
+    let bytes = from.read(path, 1 << 30).unwrap();
+    let file = to.open(path, host::OpenMode::Create).unwrap();
+    file.truncate(bytes.len() as u64).unwrap();
+    file.write_all_at(&bytes, 0).unwrap();
+    file.sync().unwrap();
+}
+
+fn copy_tree(from: &VirtualDisk, to: &VirtualDisk, path: &Path, skip: &dyn Fn(&Path) -> bool) {
+    to.create_dir_all(path).unwrap();
+    for entry in from.list(path).unwrap() {
+        let path = path.join(&entry.name);
+        if skip(&path) {
+            continue;
+        }
+        match entry.kind {
+            host::FileKind::Directory => copy_tree(from, to, &path, skip),
+            _ => copy_file(from, to, &path),
+        }
+    }
+    to.sync_dir(path).unwrap();
+    to.sync_dir(Path::new("/")).unwrap();
+}
+
+/// Copies pg_wal as streaming would bring it.
+fn ship(from: &VirtualDisk, to: &VirtualDisk) {
+    copy_tree(from, to, &Path::new(DIR).join("pg_wal"), &|_| false);
+}
+
+/// An online backup of a running primary, while `meanwhile` runs between its start and the copy.
+async fn backup(primary: &VirtualDisk, db: &Database, meanwhile: impl Future<Output = ()>) -> VirtualDisk {
+    let begun = db.start_backup("test", Duration::ZERO).await.unwrap();
+    meanwhile.await;
+    let copy = VirtualDisk::new();
+    copy_tree(primary, &copy, Path::new(DIR), &|path| {
+        path.ends_with("pg_control") || path.ends_with("plimsoll") || path.ends_with("lock")
+    });
+    let label = Path::new(DIR).join("backup_label");
+    host::write_file_durably(&copy, &label, begun.label_file.as_bytes()).unwrap();
+    db.stop_backup(begun).await.unwrap();
+    // The control file comes last, as pg_basebackup has it.
+    copy_file(primary, &copy, &Path::new(DIR).join("global/pg_control"));
+    ship(primary, &copy);
+    copy
+}
+
+fn follow(disk: &VirtualDisk) -> Standby {
+    let mode = StartMode::Standby { target_timeline: None };
+    let (db, mut redo): (_, Box<StandbyRedo>) = match Database::open(&host_on(disk), options(), mode).unwrap()
+    {
+        Opened::Standby { db, redo } => (db, redo),
+        Opened::Primary { .. } => panic!("asked for a standby"),
+    };
+    let feed = Arc::new(HandFeed::default());
+    let fed = Arc::clone(&feed);
+    let thread = std::thread::spawn(move || redo.run(&*fed));
+    Standby { disk: disk.clone(), db, feed, thread }
+}
+
+impl Standby {
+    fn stop(self) -> (VirtualDisk, Database, RedoEnd) {
+        self.feed.set(Feed::Stop);
+        let end = self.thread.join().unwrap().unwrap();
+        (self.disk, self.db, end)
+    }
+    /// Brings the primary's flushed log over and redoes it.
+    fn catch_up(&self, primary: &VirtualDisk, db: &Database) {
+        let upto = db.wal_writer_tick().unwrap();
+        ship(primary, &self.disk);
+        self.feed.give(upto);
+    }
+}
+
+async fn primary() -> (VirtualDisk, Database, TreeId) {
+    let (disk, db, tree) = with_tree().await;
+    let names: Vec<String> = (0..200).map(|row| format!("row {row:03}")).collect();
+    let pairs: Vec<_> = names.iter().map(|name| (name.as_str(), "first")).collect();
+    write(&db, tree, &pairs, SyncLevel::Local).await;
+    (disk, db, tree)
+}
+
+#[tokio::test]
+async fn a_backup_taken_under_load_becomes_a_standby_that_follows() {
+    let (disk, db, tree) = primary().await;
+    let load = async {
+        for row in 0..50 {
+            write(&db, tree, &[(&format!("row {row:03}"), "meanwhile")], SyncLevel::Local).await;
+        }
+    };
+    let copy = backup(&disk, &db, load).await;
+    let standby = follow(&copy);
+    standby.feed.settle();
+    assert!(standby.db.is_consistent() && standby.db.is_in_recovery());
+    assert_eq!(read(&standby.db, tree, "row 003").await.as_deref(), Some("meanwhile"));
+    let old = statement(&standby.db, Isolation::RepeatableRead).await;
+    write(&db, tree, &[("row 003", "later"), ("new", "later")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    assert_eq!(read(&standby.db, tree, "row 003").await.as_deref(), Some("later"));
+    assert_eq!(get(&old, tree, "row 003").await.as_deref(), Some("meanwhile"), "a snapshot stays");
+    assert_eq!(rows(&old, tree, Direction::Forward).await.len(), 200);
+    let mut writer = statement(&standby.db, Isolation::ReadCommitted).await;
+    assert_eq!(lock(&mut writer, tree, "x").await.unwrap_err().sqlstate(), "25006");
+    assert_eq!(writer.put(tree, "x", "y").unwrap_err().sqlstate(), "25006");
+    assert_eq!(standby.db.visible(), db.visible());
+    assert_eq!(standby.db.next_xid(), db.next_xid());
+    let end = standby.stop();
+    assert!(matches!(end.2, RedoEnd::Stopped { at } if at == db.positions().unwrap().flushed()));
+}
+
+#[tokio::test]
+async fn readers_of_a_standby_see_whole_transactions_in_the_order_of_the_log() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.feed.settle();
+    let from = db.positions().unwrap().flushed();
+    for round in 0..5 {
+        let value = round.to_string();
+        write(&db, tree, &[("row 000", &value), ("row 100", &value), ("row 199", &value)], SyncLevel::Local)
+            .await;
+    }
+    let upto = db.positions().unwrap().flushed();
+    ship(&disk, &standby.disk);
+    let mut at = from;
+    let mut seen = 0;
+    while at < upto {
+        at = at + 8;
+        standby.feed.give(at);
+        let reader = statement(&standby.db, Isolation::RepeatableRead).await;
+        let mut values = Vec::new();
+        for key in ["row 000", "row 100", "row 199"] {
+            values.push(get(&reader, tree, key).await.unwrap());
+        }
+        assert!(values.iter().all(|value| *value == values[0]), "half a transaction at {at}: {values:?}");
+        let now = values[0].parse::<usize>().map_or(0, |round| round + 1);
+        assert!(now == seen || now == seen + 1, "out of order");
+        seen = now;
+    }
+    assert_eq!(seen, 5);
+    standby.stop();
+}
+
+#[tokio::test]
+async fn after_the_same_shutdown_checkpoint_the_files_are_equal() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    for round in 0..300 {
+        let key = format!("row {:03}", round * 7 % 200);
+        write(&db, tree, &[(&key, &"x".repeat(round))], SyncLevel::Off).await;
+    }
+    db.shutdown().await.unwrap();
+    let upto = db.positions().unwrap().flushed();
+    ship(&disk, &standby.disk);
+    standby.feed.give(upto);
+    let standby_db = standby.db.clone();
+    let (copy, ..) = standby.stop();
+    standby_db.shutdown().await.unwrap();
+    let control = ControlFile::load(&copy, Path::new(DIR)).unwrap();
+    assert_eq!(control.state, wal::control::ClusterState::ShutDownInRecovery);
+    let files = |disk: &VirtualDisk, folder: &str| {
+        let folder = Path::new(DIR).join(folder);
+        let read = |entry: &host::DirEntry| disk.read(&folder.join(&entry.name), 1 << 30).unwrap();
+        disk.list(&folder)
+            .unwrap()
+            .into_iter()
+            .map(|entry| (entry.name.clone(), read(&entry)))
+            .collect::<Vec<_>>()
+    };
+    for folder in ["base/1", "base/5"] {
+        let (ours, theirs) = (files(&disk, folder), files(&copy, folder));
+        let names = |files: &[(String, Vec<u8>)]| files.iter().map(|file| file.0.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&ours), names(&theirs));
+        for (our, their) in ours.iter().zip(&theirs) {
+            assert!(our.1 == their.1, "{folder}/{} differs", our.0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_standby_restarts_where_its_restartpoint_was_and_is_consistent_only_past_its_pages() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.feed.settle();
+    write(&db, tree, &[("row 000", "before")], SyncLevel::Local).await;
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    write(&db, tree, &[("row 001", "after")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    let info = standby.db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    assert!(!info.skipped);
+    assert_eq!(info.redo, db.control().checkpoint_copy.redo);
+    assert!(standby.db.checkpoint(CheckpointKind::Immediate).await.unwrap().skipped, "nothing newer");
+    let crashed = power_cut(&standby.disk);
+    standby.stop();
+    let again = follow(&crashed);
+    again.feed.settle();
+    assert!(again.db.is_consistent());
+    assert_eq!(read(&again.db, tree, "row 000").await.as_deref(), Some("before"));
+    assert_eq!(read(&again.db, tree, "row 001").await.as_deref(), Some("after"));
+    again.stop();
+}
+
+#[tokio::test]
+async fn a_backup_without_the_log_of_its_end_is_not_consistent() {
+    let (disk, db, tree) = primary().await;
+    let begun = db.start_backup("test", Duration::ZERO).await.unwrap();
+    let copy = VirtualDisk::new();
+    copy_tree(&disk, &copy, Path::new(DIR), &|path| path.ends_with("lock"));
+    let label = Path::new(DIR).join("backup_label");
+    host::write_file_durably(&copy, &label, begun.label_file.as_bytes()).unwrap();
+    write(&db, tree, &[("row 000", "later")], SyncLevel::Local).await;
+    let refused = try_open(&copy.fork(), options()).unwrap_err();
+    assert!(refused.to_string().contains("before the end of the online backup"), "{refused}");
+    let standby = follow(&copy);
+    standby.feed.settle();
+    assert!(!standby.db.is_consistent());
+    let interrupt = Interrupt::new();
+    interrupt.cancel();
+    let mut reader = standby.db.begin_after(Isolation::ReadCommitted, Lsn::INVALID, interrupt);
+    assert!(matches!(reader.begin_statement().await, Err(Error::Cancelled)), "reads wait");
+    db.stop_backup(begun).await.unwrap();
+    standby.catch_up(&disk, &db);
+    assert!(standby.db.is_consistent());
+    assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("later"));
+    standby.stop();
+}
+
+#[tokio::test]
+async fn a_promoted_standby_writes_on_a_new_timeline_and_keeps_it_after_a_crash() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    copy.open(&Path::new(DIR).join("standby.signal"), host::OpenMode::CreateNew).unwrap();
+    let standby = follow(&copy);
+    write(&db, tree, &[("row 000", "last")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    standby.feed.set(Feed::Promote);
+    let end = standby.thread.join().unwrap().unwrap();
+    let at = db.positions().unwrap().flushed();
+    assert_eq!(end, RedoEnd::Promote { at, timeline: TimelineId::FIRST });
+    let how = PromoteOptions { new_timeline: None, reason: "no recovery target specified".to_owned() };
+    let promoted = standby.db.promote(end, how).await.unwrap();
+    assert_eq!((promoted.timeline, promoted.switch_at), (TimelineId::new(2), at));
+    assert!(!standby.db.is_in_recovery());
+    assert!(!copy.exists(&Path::new(DIR).join("standby.signal")).unwrap());
+    let history = copy.read(&Path::new(DIR).join("pg_wal/00000002.history"), 1 << 20).unwrap();
+    assert!(
+        String::from_utf8(history).unwrap().starts_with(&format!("1\t{at}\tno recovery target specified\n"))
+    );
+    assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("last"));
+    write(&standby.db, tree, &[("row 000", "promoted")], SyncLevel::Local).await;
+    let crashed = power_cut(&copy);
+    drop(standby.db);
+    let (again, recovery) = try_open(&crashed, options()).unwrap();
+    assert!(recovery.needed);
+    assert_eq!(again.timeline(), TimelineId::new(2));
+    assert_eq!(read(&again, tree, "row 000").await.as_deref(), Some("promoted"));
+    again.shutdown().await.unwrap();
+    drop(again);
+    let (again, recovery) = try_open(&crashed, options()).unwrap();
+    assert!(!recovery.needed);
+    assert_eq!(again.timeline(), TimelineId::new(2));
+    assert_eq!(read(&again, tree, "row 000").await.as_deref(), Some("promoted"));
+}
+
+#[tokio::test]
+async fn pruning_gives_up_the_snapshots_of_a_standby_that_it_would_hurt() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.feed.settle();
+    let mut old = statement(&standby.db, Isolation::RepeatableRead).await;
+    let oldest = standby.db.oldest_snapshot().unwrap();
+    assert_eq!(get(&old, tree, "row 000").await.as_deref(), Some("first"));
+    for round in 0..100 {
+        write(&db, tree, &[("row 000", &format!("{round}{}", "x".repeat(300)))], SyncLevel::Off).await;
+    }
+    standby.catch_up(&disk, &db);
+    let conflicts = standby.feed.state.lock().conflicts.clone();
+    assert!(conflicts.iter().any(|horizon| *horizon > oldest), "{conflicts:?}");
+    assert_eq!(old.get(tree, b"row 000").await.unwrap_err().sqlstate(), "40001");
+    assert_eq!(old.begin_statement().await.unwrap_err().sqlstate(), "40001");
+    drop(old);
+    // With feedback the primary keeps what the standby still reads.
+    let mut kept = statement(&standby.db, Isolation::RepeatableRead).await;
+    let before = get(&kept, tree, "row 000").await;
+    db.set_feedback_horizon(standby.db.oldest_snapshot());
+    for round in 0..100 {
+        write(&db, tree, &[("row 000", &format!("{round}{}", "y".repeat(300)))], SyncLevel::Off).await;
+    }
+    standby.catch_up(&disk, &db);
+    assert_eq!(get(&kept, tree, "row 000").await, before);
+    kept.begin_statement().await.unwrap();
+    standby.stop();
+}
+
+#[tokio::test]
+async fn a_restored_backup_opens_as_a_primary_too() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let (restored, recovery) = try_open(&copy, options()).unwrap();
+    assert!(recovery.from_backup && recovery.needed);
+    assert_eq!(read(&restored, tree, "row 000").await.as_deref(), Some("first"));
+    assert!(!copy.exists(&Path::new(DIR).join("backup_label")).unwrap());
+    write(&restored, tree, &[("row 000", "restored")], SyncLevel::Local).await;
+    assert_eq!(read(&db, tree, "row 000").await.as_deref(), Some("first"));
+    let history = disk.list(&Path::new(DIR).join("pg_wal")).unwrap();
+    assert!(history.iter().any(|entry| entry.name.ends_with(".backup")));
+}

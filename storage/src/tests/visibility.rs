@@ -1,1 +1,243 @@
+//! Visible is durable: nobody reads a commit before its level, and those before it, are reached.
 
+use super::*;
+use crate::{Interrupt, RemoteProgress};
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use wal::Lsn;
+
+macro_rules! waits {
+    ($future:expr) => {
+        matches!($future.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending)
+    };
+}
+
+/// Synchronous standbys are named, and hold everything up to `upto`.
+fn quorum_at(upto: Lsn) -> RemoteProgress {
+    RemoteProgress { required: true, written: upto, flushed: upto, applied: upto }
+}
+
+/// A tree with one row, and a quorum that has it and then stalls.
+async fn stalled() -> (VirtualDisk, Database, TreeId) {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "old")], SyncLevel::Local).await;
+    db.commit_gate().set_remote(quorum_at(db.positions().unwrap().flushed()));
+    (disk, db, tree)
+}
+
+async fn write_with(db: &Database, tree: TreeId, value: &str, interrupt: &Interrupt) -> Transaction {
+    let mut transaction = db.begin_after(Isolation::ReadCommitted, Lsn::INVALID, interrupt.clone());
+    transaction.begin_statement().await.unwrap();
+    put(&mut transaction, tree, "a", value).await.unwrap();
+    transaction
+}
+
+#[tokio::test]
+async fn others_read_a_commit_only_when_the_quorum_has_it() {
+    for level in [SyncLevel::RemoteWrite, SyncLevel::On, SyncLevel::RemoteApply] {
+        let (_disk, db, tree) = stalled().await;
+        let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
+        let mut commit = pin!(writing.commit(level));
+        assert!(waits!(commit));
+        assert_eq!(read(&db, tree, "a").await.as_deref(), Some("old"));
+        let end = db.positions().unwrap().flushed();
+        let mut near = quorum_at(end);
+        // One stage further than needed is missing, then exactly what is needed is there.
+        match level {
+            SyncLevel::RemoteWrite => near.written = end - 1,
+            SyncLevel::On => near.flushed = end - 1,
+            _ => near.applied = end - 1,
+        }
+        db.commit_gate().set_remote(near);
+        assert!(waits!(commit), "{level:?}");
+        assert_eq!(read(&db, tree, "a").await.as_deref(), Some("old"));
+        let mut exact = RemoteProgress { required: true, written: end, ..RemoteProgress::default() };
+        if level >= SyncLevel::On {
+            exact.flushed = end;
+        }
+        if level == SyncLevel::RemoteApply {
+            exact.applied = end;
+        }
+        db.commit_gate().set_remote(exact);
+        let committed = commit.await.unwrap();
+        assert!(committed.confirmed);
+        assert_eq!(committed.lsn, end);
+        assert_eq!(read(&db, tree, "a").await.as_deref(), Some("new"));
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_wait_shows_the_commit_to_nobody_before_it_is_confirmed() {
+    let (_disk, db, tree) = stalled().await;
+    let interrupt = Interrupt::new();
+    let writing = write_with(&db, tree, "new", &interrupt).await;
+    let mut commit = pin!(writing.commit(SyncLevel::On));
+    assert!(waits!(commit));
+    interrupt.cancel();
+    let committed = commit.await.unwrap();
+    assert!(!committed.confirmed);
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("old"), "nor does its own session");
+    db.commit_gate().set_remote(quorum_at(committed.lsn));
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn a_session_that_vanishes_shows_its_commit_to_nobody_either() {
+    let (_disk, db, tree) = stalled().await;
+    {
+        let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
+        let mut commit = pin!(writing.commit(SyncLevel::On));
+        assert!(waits!(commit));
+    }
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("old"));
+    db.commit_gate().set_remote(quorum_at(db.positions().unwrap().flushed()));
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("new"));
+}
+
+#[tokio::test]
+async fn a_weak_commit_behind_a_stalled_one_is_acknowledged_at_once_and_seen_in_its_turn() {
+    let (_disk, db, tree) = stalled().await;
+    let strong = write_with(&db, tree, "strong", &Interrupt::new()).await;
+    let mut strong = pin!(strong.commit(SyncLevel::On));
+    assert!(waits!(strong));
+    let mut weak = statement(&db, Isolation::ReadCommitted).await;
+    put(&mut weak, tree, "b", "weak").await.unwrap();
+    let weak = weak.commit(SyncLevel::Local).await.unwrap();
+    assert!(weak.confirmed);
+    assert_eq!(read(&db, tree, "b").await, None);
+    let mut own = db.begin_after(Isolation::ReadCommitted, weak.lsn, Interrupt::new());
+    own.begin_statement().await.unwrap();
+    assert_eq!(get(&own, tree, "b").await.as_deref(), Some("weak"), "its own session sees it");
+    assert_eq!(get(&own, tree, "a").await.as_deref(), Some("strong"), "and all that is before it");
+    assert_eq!(own.evaluated_up_to(), weak.lsn, "so its results must wait");
+    let interrupt = Interrupt::new();
+    let mut held = pin!(db.wait_visible(own.evaluated_up_to(), &interrupt));
+    assert!(waits!(held));
+    db.commit_gate().set_remote(quorum_at(weak.lsn));
+    held.await.unwrap();
+    strong.await.unwrap();
+    assert_eq!(read(&db, tree, "b").await.as_deref(), Some("weak"));
+}
+
+#[tokio::test]
+async fn a_writer_builds_on_an_in_doubt_row_but_is_not_answered_before_it() {
+    let (_disk, db, tree) = stalled().await;
+    let first = write_with(&db, tree, "first", &Interrupt::new()).await;
+    let mut first = pin!(first.commit(SyncLevel::On));
+    assert!(waits!(first));
+    let mut second = statement(&db, Isolation::ReadCommitted).await;
+    let locked = put(&mut second, tree, "a", "second").await.unwrap();
+    assert_eq!(text(locked.newest).as_deref(), Some("first"), "the row lock has passed on");
+    assert!(locked.changed_since_snapshot);
+    assert!(second.evaluated_up_to() > db.visible());
+    let mut second = pin!(second.commit(SyncLevel::Off));
+    assert!(waits!(second), "level off, but it evaluated a commit that is in doubt");
+    db.commit_gate().set_remote(quorum_at(db.positions().unwrap().inserted()));
+    first.await.unwrap();
+    assert!(second.await.unwrap().confirmed);
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("second"));
+}
+
+#[tokio::test]
+async fn repeatable_read_learns_of_a_conflict_only_when_it_is_no_longer_in_doubt() {
+    let (_disk, db, tree) = stalled().await;
+    let mut reader = statement(&db, Isolation::RepeatableRead).await;
+    let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
+    let mut commit = pin!(writing.commit(SyncLevel::On));
+    assert!(waits!(commit));
+    let mut locking = pin!(lock(&mut reader, tree, "a"));
+    assert!(waits!(locking));
+    db.commit_gate().set_remote(quorum_at(db.positions().unwrap().flushed()));
+    assert_eq!(locking.await.unwrap_err().sqlstate(), "40001");
+    commit.await.unwrap();
+}
+
+#[tokio::test]
+async fn taking_the_standbys_out_of_the_names_releases_those_who_wait() {
+    let (_disk, db, tree) = stalled().await;
+    let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
+    let mut commit = pin!(writing.commit(SyncLevel::RemoteApply));
+    assert!(waits!(commit));
+    db.commit_gate().set_remote(RemoteProgress::default());
+    assert!(commit.await.unwrap().confirmed);
+}
+
+#[tokio::test]
+async fn after_a_restart_unconfirmed_commits_stay_unseen_until_the_quorum_holds_them() {
+    let (disk, db, tree) = stalled().await;
+    let interrupt = Interrupt::new();
+    let writing = write_with(&db, tree, "new", &interrupt).await;
+    interrupt.cancel();
+    assert!(!writing.commit(SyncLevel::On).await.unwrap().confirmed);
+    drop(db);
+    for released in [false, true] {
+        let again = DatabaseOptions { sync_required: true, ..options() };
+        let (db, _) = try_open(&power_cut(&disk), again).unwrap();
+        let mut reader = db.begin(Isolation::ReadCommitted);
+        {
+            let mut begin = pin!(reader.begin_statement());
+            assert!(waits!(begin), "statements that touch rows wait");
+            let (after, upto) = db.commit_gate().undecided().unwrap();
+            assert!(after < upto);
+            if released {
+                assert_eq!(db.commit_gate().release_unconfirmed(), Some((after, upto)));
+            } else {
+                db.commit_gate().set_remote(quorum_at(upto));
+            }
+            begin.await.unwrap();
+        }
+        assert_eq!(db.commit_gate().undecided(), None);
+        assert_eq!(get(&reader, tree, "a").await.as_deref(), Some("new"));
+    }
+    let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("new"), "without names nothing is undecided");
+}
+
+#[tokio::test]
+async fn after_a_clean_stop_only_what_was_in_doubt_is_undecided() {
+    let sync = || DatabaseOptions { sync_required: true, ..options() };
+    let (disk, db, tree) = stalled().await;
+    db.shutdown().await.unwrap();
+    drop(db);
+    let (db, _) = try_open(&disk, sync()).unwrap();
+    assert_eq!(db.commit_gate().undecided(), None);
+    db.commit_gate().set_remote(quorum_at(db.positions().unwrap().flushed()));
+    let interrupt = Interrupt::new();
+    let writing = write_with(&db, tree, "new", &interrupt).await;
+    interrupt.cancel();
+    writing.commit(SyncLevel::On).await.unwrap();
+    db.shutdown().await.unwrap();
+    drop(db);
+    let (db, _) = try_open(&disk, sync()).unwrap();
+    assert!(db.commit_gate().undecided().is_some());
+}
+
+#[tokio::test]
+async fn a_fenced_node_commits_nothing_more() {
+    let (_disk, db, tree) = with_tree().await;
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    put(&mut transaction, tree, "a", "1").await.unwrap();
+    db.fence("timeline 2 was promoted");
+    let refused = transaction.commit(SyncLevel::Off).await.unwrap_err();
+    assert_eq!(refused.to_string(), "this server is fenced: timeline 2 was promoted");
+    assert_eq!(read(&db, tree, "a").await, None);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_synced_acknowledges_nothing_any_more() {
+    let (disk, db, tree) = with_tree().await;
+    disk.inject(host::Fault::always(host::Call::Sync, "pg_wal", host::FaultKind::Io));
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    put(&mut transaction, tree, "a", "1").await.unwrap();
+    let failed = transaction.commit(SyncLevel::Local).await.unwrap_err();
+    assert_eq!(failed.sqlstate(), "58030", "{failed}");
+    disk.clear_faults();
+    let mut again = db.begin(Isolation::ReadCommitted);
+    again.begin_statement().await.unwrap();
+    assert_eq!(get(&again, tree, "a").await, None, "its level was never reached");
+    put(&mut again, tree, "b", "1").await.unwrap();
+    assert!(again.commit(SyncLevel::Off).await.is_err(), "the log takes no more");
+    let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
+    assert_eq!(read(&db, tree, "b").await, None);
+}
