@@ -11,7 +11,7 @@
 //! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), [7]| level u16, left u32, right u32, separator length u16, separator               |
 //! | 30   | PRUNE      | 0 leaf                                  | horizon u64, count u16, index u16 each                                        |
 //! | 40   | CHAIN_PUSH | 0 leaf, 1 overflow (new), [7]           | index u16, count u16, old chain u32, new chain u32, xid u64, key length u16, key |
-//! | 50   | CHAIN_CUT  | 0 overflow                              | horizon u64, next u32                                                         |
+//! | 50   | CHAIN_CUT  | 0 overflow, 1 its leaf (unchanged)      | horizon u64, next u32                                                         |
 //! | 60   | TREE_INIT  | 0 meta (new), 1 root (new)              |                                                                              |
 //! | 70   | LARGE      | 0 overflow (new), [7]                   | next u32                                                                     |
 //! | 80   | FREE       | 0 the page, 7                           | next u32                                                                     |
@@ -424,6 +424,8 @@ pub fn apply(
             page.set_right(block(&mut fields)?);
             Ok(())
         }
+        // The leaf is there to be latched: whoever reads a chain holds its leaf.
+        (info::CHAIN_CUT, 1) => Ok(()),
         (info::TREE_INIT, 0) => {
             page.init(PageKind::Meta, 0, BlockNumber::INVALID);
             Ok(page.insert_item(0, &[&meta_item(&encode_free_list(BlockNumber::INVALID, 0))])?)
@@ -440,6 +442,13 @@ pub fn apply(
         (info::STATE, 0) => apply_state(page, main),
         (info, id) => Err(ApplyError::Unknown { info, id }),
     }
+}
+
+/// The horizon of a record that removes versions: snapshots that do not see all xids below it may miss some afterwards.
+pub fn horizon(record: &Record) -> Option<Xid> {
+    let prunes = record.rmgr() == Rmgr::ENGINE && matches!(record.rmgr_info(), info::PRUNE | info::CHAIN_CUT);
+    let bytes = record.main_data().first_chunk::<8>().filter(|_| prunes)?;
+    Some(Xid::new(u64::from_le_bytes(*bytes)))
 }
 
 /// The name of a record, as pg_waldump's rmgr_desc column has for built-in ones.

@@ -15,13 +15,15 @@ mod prune;
 mod scan;
 mod split;
 mod sweep;
+mod verify;
 
 pub use prepare::Prepared;
 pub use scan::{Batch, TreeScan};
 pub use sweep::Swept;
+pub use verify::Verified;
 
+use crate::page::PageKind;
 use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
-use crate::page::{FIRST, Page, PageKind};
 use crate::pool::{PageKey, Pin, ReadPage};
 use crate::records::ROOT;
 use crate::relation::Relation;
@@ -209,44 +211,6 @@ impl Tree {
             );
         }
         Ok(())
-    }
-
-    /// Checks the whole tree against its own rules, reading every page (blocking); returns how many items its leaves hold.
-    pub fn verify(&self) -> Result<u64, Error> {
-        self.store.run_blocking(|| self.verify_page(ROOT, b"", None))
-    }
-
-    fn verify_page(&self, block: BlockNumber, low: &[u8], high: Option<&[u8]>) -> Result<u64, Fault> {
-        let page: Page = Page::clone(&*self.load(block)?.read());
-        page.check_layout().map_err(|fault| self.broken(block, &fault.to_string()))?;
-        if page.high_key() != high {
-            return Err(self.broken(block, "the high key is not the parent's next separator"));
-        }
-        let count = page.item_count();
-        let ordered = (FIRST..count).all(|at| {
-            let key = page.key(at);
-            let after =
-                at == FIRST || page.key(at - 1) < key || (page.level() == 0 && page.key(at - 1) == key);
-            after && key >= low && high.is_none_or(|high| key < high)
-        });
-        if !ordered {
-            return Err(self.broken(block, "keys are out of order or outside of the page's bounds"));
-        }
-        if page.level() == 0 {
-            return Ok(count.saturating_sub(FIRST) as u64);
-        }
-        let mut items = 0;
-        for at in FIRST..count {
-            let child = page.child(at);
-            let next = if at + 1 < count { Some(page.key(at + 1)) } else { high };
-            let low = if at == FIRST { low } else { page.key(at) };
-            items += self.verify_page(child, low, next)?;
-            let level = self.load(child)?.read().level();
-            if level + 1 != page.level() {
-                return Err(self.broken(child, "the level is not one below the parent's"));
-            }
-        }
-        Ok(items)
     }
 
     fn load(&self, block: BlockNumber) -> Result<Pin<'_>, Fault> {

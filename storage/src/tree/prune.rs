@@ -78,7 +78,7 @@ impl<'a> Writer<'a> {
             whole
         });
         for start in long {
-            self.shorten_chain(tree, start, true)?;
+            self.shorten_chain(tree, leaf, start, true)?;
         }
         if dead.items.is_empty() {
             return Ok(0);
@@ -141,6 +141,7 @@ impl<'a> Writer<'a> {
     pub(super) fn shorten_chain(
         &mut self,
         tree: &Tree,
+        leaf: &mut Leaf<'a>,
         start: BlockNumber,
         settled: bool,
     ) -> Result<(), Fault> {
@@ -185,8 +186,11 @@ impl<'a> Writer<'a> {
         let mut main = self.horizon.get().to_le_bytes().to_vec();
         main.extend_from_slice(&next.get().to_le_bytes());
         let mut page = self.pin(&tree.relation, block)?.write();
-        let target = Target { id: 0, block, init: false, data: &[], page: &mut page };
-        self.change(info::CHAIN_CUT, &tree.relation, &main, &mut [target])?;
+        let targets = &mut [
+            Target { id: 0, block, init: false, data: &[], page: &mut page },
+            Target { id: 1, block: leaf.block, init: false, data: &[], page: &mut leaf.page },
+        ];
+        self.change(info::CHAIN_CUT, &tree.relation, &main, targets)?;
         drop(page);
         for block in pages {
             self.free_page(tree, block)?;

@@ -198,17 +198,15 @@ impl<'a> Writer<'a> {
         &mut self,
         tree: &Tree,
         prepared: &mut Prepared,
-        leaf: Leaf<'a>,
+        mut leaf: Leaf<'a>,
     ) -> Result<(), Fault> {
+        self.shorten_own_chain(tree, &mut leaf)?;
         let Leaf { mut page, block } = leaf;
         let count = page.item_count();
         let last = page.item(count - 1);
         let has_chain = leaf::item_head(last).flags & CHAIN != 0;
         let old = if has_chain { leaf::chain_start(leaf::item_value(last)) } else { BlockNumber::INVALID };
         let versions_end = count - usize::from(has_chain);
-        if has_chain && self.horizon.is_valid() {
-            self.shorten_chain(tree, old, false)?;
-        }
         let half = page.used_space() / 2;
         let mut kept = 0;
         let first = (FIRST..versions_end)
@@ -237,5 +235,14 @@ impl<'a> Writer<'a> {
         targets.push(Target { id: 1, block: new, init: true, data: &data, page: &mut overflow });
         targets.extend(taken.meta_target());
         Ok(self.change(info::CHAIN_PUSH, &tree.relation, &main, &mut targets)?)
+    }
+
+    fn shorten_own_chain(&mut self, tree: &Tree, leaf: &mut Leaf<'a>) -> Result<(), Fault> {
+        let last = leaf.page.item(leaf.page.item_count() - 1);
+        if !self.horizon.is_valid() || leaf::item_head(last).flags & CHAIN == 0 {
+            return Ok(());
+        }
+        let start = leaf::chain_start(leaf::item_value(last));
+        self.shorten_chain(tree, leaf, start, false)
     }
 }

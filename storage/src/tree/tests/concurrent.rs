@@ -56,7 +56,7 @@ fn readers_find_every_finished_key_while_pages_split_under_them() {
         }
         done.store(true, Ordering::Release);
     });
-    assert_eq!(tree.verify().unwrap(), 20_000);
+    assert_eq!(tree.verify().unwrap().items, 20_000);
 }
 
 /// Prepares and writes as the commit pipeline does, in the end with I/O under the lock.
@@ -129,7 +129,7 @@ fn thirty_two_clients_share_128_frames_over_data_ten_times_larger() {
         }
     });
     let tree = store.tree(TREE).unwrap();
-    assert_eq!(tree.verify().unwrap(), u64::from(CLIENTS * ROWS));
+    assert_eq!(tree.verify().unwrap().items, u64::from(CLIENTS * ROWS));
     let pages = tree.page_count();
     println!("{pages} pages, {:?}, {} written in place", store.counters(), in_place.load(Ordering::Relaxed));
     assert!(pages > 1280, "{pages} pages are not ten times the pool");
@@ -187,6 +187,79 @@ fn every_record_may_be_redone_twice_and_the_whole_log_again() {
     again.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
     assert_eq!(difference(&ours, &files(&copy)), None, "redone from files that are ahead");
     assert_eq!(again.run_blocking(|| again.state(1)).unwrap().as_deref(), Some(&b"confirmed later"[..]));
+}
+
+#[test]
+fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page() {
+    let mut run = Run::new(512, 31);
+    for step in 0..12_000_u64 {
+        run.horizon = run.xid.saturating_sub(if step % 4000 < 3000 { 1500 } else { 3 }).max(run.horizon);
+        if step % 3 == 0 {
+            run.write(b"hot", Some(&[step as u8; 150]));
+        } else {
+            let key = super::key_of(&mut run.random, 200);
+            let len = if step % 50 == 1 { 9000 } else { 60 };
+            run.write(&key, (step % 5 > 0).then_some(&vec![step as u8; len][..]));
+        }
+    }
+    let records = run.bench.log.records();
+    let cuts = records.iter().filter(|record| record.rmgr_info() == crate::records::info::CHAIN_CUT).count();
+    assert!(cuts > 10, "{cuts} chains were cut");
+    let disk = empty_disk();
+    let standby = open_on(&disk, 512);
+    redo_all(&standby, &records[..3]).unwrap();
+    let tree = standby.tree(TREE).unwrap();
+    // What was replayed, and what was pruned.
+    let (next_xid, horizon, done) = (AtomicU64::new(3), AtomicU64::new(0), AtomicBool::new(false));
+    let compared = AtomicU64::new(0);
+    let all_there = std::sync::Barrier::new(4);
+    std::thread::scope(|scope| {
+        for reader in 0..3 {
+            let all_there = &all_there;
+            let (next_xid, horizon, done, run) = (&next_xid, &horizon, &done, &run);
+            let (standby, tree, compared) = (&standby, &tree, &compared);
+            scope.spawn(move || {
+                let mut random = fastrand::Rng::with_seed(reader);
+                all_there.wait();
+                while !done.load(Ordering::Acquire) {
+                    let snapshot = next_xid.load(Ordering::Acquire);
+                    let key = if random.bool() { b"hot".to_vec() } else { super::key_of(&mut random, 200) };
+                    let mut value = Vec::new();
+                    let found = standby
+                        .run_blocking(|| {
+                            value.clear();
+                            tree.lookup(&key, |head| head.xid.get() < snapshot, &mut value)
+                        })
+                        .unwrap();
+                    let all = (random.u8(..100) == 0)
+                        .then(|| scan(standby, tree, KeyRange::all(), Direction::Forward, snapshot, 37));
+                    if horizon.load(Ordering::Acquire) > snapshot {
+                        continue;
+                    }
+                    let found = found.filter(|head| !head.deleted).map(|_| value);
+                    assert!(found == run.expected(&key, snapshot), "key {key:?} at {snapshot}");
+                    if let Some(rows) = all {
+                        let keys = run.model.keys();
+                        let live = keys.filter(|key| run.expected(key, snapshot).is_some()).count();
+                        assert_eq!(rows.len(), live, "a scan at {snapshot}");
+                    }
+                    compared.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        all_there.wait();
+        for record in &records[3..] {
+            let pruned = crate::records::horizon(record);
+            horizon.fetch_max(pruned.map_or(0, Xid::get), Ordering::AcqRel);
+            redo_all(&standby, std::slice::from_ref(record)).unwrap();
+            if record.rmgr_info() == crate::records::info::INSERT {
+                next_xid.store(u64::from(record.xid_low()) + 1, Ordering::Release);
+            }
+        }
+        done.store(true, Ordering::Release);
+    });
+    println!("{} reads compared", compared.load(Ordering::Relaxed));
+    assert!(compared.load(Ordering::Relaxed) > 0);
 }
 
 #[test]
