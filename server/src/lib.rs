@@ -15,6 +15,7 @@ mod init;
 mod listen;
 mod log;
 mod node;
+mod replicas;
 mod server;
 mod session;
 mod sessions;

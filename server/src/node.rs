@@ -3,6 +3,7 @@
 use crate::auth::hba::{Hba, HbaError};
 use crate::files::{PidFile, SettingFiles, Status};
 use crate::log::Log;
+use crate::replicas::Replicas;
 use crate::sessions::Sessions;
 use crate::standby::RedoFeed;
 use crate::{ServerError, StopMode};
@@ -56,6 +57,7 @@ pub(crate) struct Node {
     reloads: watch::Sender<u64>,
     phase: watch::Sender<Phase>,
     engine: OnceLock<SqlEngine>,
+    replicas: OnceLock<Replicas>,
     /// Serialises reloads and ALTER SYSTEM.
     files: Mutex<()>,
     stop: watch::Sender<Option<StopMode>>,
@@ -80,6 +82,7 @@ impl Node {
             reloads: watch::Sender::new(0),
             phase: watch::Sender::new(Phase::Starting),
             engine: OnceLock::new(),
+            replicas: OnceLock::new(),
             files: Mutex::new(()),
             stop: watch::Sender::new(None),
             promote: watch::Sender::new(false),
@@ -170,6 +173,12 @@ impl Node {
                 current.hba = hba;
             }
         });
+        if let Some(replicas) = self.replicas() {
+            replicas.reload(self);
+        }
+        if let Some(database) = self.database() {
+            database.set_full_page_writes(self.config().full_page_writes);
+        }
     }
 
     /// Changes postgresql.auto.conf, durably.
@@ -198,6 +207,14 @@ impl Node {
     }
     pub(crate) fn database(&self) -> Option<&Database> {
         self.engine.get().map(SqlEngine::database)
+    }
+
+    pub(crate) fn set_replicas(&self, replicas: Replicas) {
+        // Set once, before any session can ask for it.
+        let _ = self.replicas.set(replicas);
+    }
+    pub(crate) fn replicas(&self) -> Option<&Replicas> {
+        self.replicas.get()
     }
 
     // --- life ---

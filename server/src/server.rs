@@ -5,6 +5,7 @@ use crate::files::{self, PidFile};
 use crate::listen::{self, Listener};
 use crate::log::{Log, format_time};
 use crate::node::{self, Node, Phase};
+use crate::replicas::Replicas;
 use crate::sessions::SessionKind;
 use crate::standby::Standby;
 use crate::{Server, ServerError, ServerOptions, StopMode, session};
@@ -419,6 +420,14 @@ async fn supervise(
         }
     };
     node.set_engine(SqlEngine::new(database.clone(), node.host.clone()));
+    match Replicas::open(&node, &database) {
+        Ok(replicas) => node.set_replicas(replicas),
+        Err(error) => {
+            node.log.fatal(error.message.clone());
+            abort(&node, &tasks).await;
+            return Err(error);
+        }
+    }
     let mut failures = background::start(&node, &tasks, &database);
     let mut stops = node.stops();
     if standby.is_none() {

@@ -88,6 +88,8 @@ pub(crate) struct SessionHandle {
     /// application_name.
     pub(crate) application: Mutex<Arc<str>>,
     pub(crate) superuser: AtomicBool,
+    /// Its role has REPLICATION.
+    pub(crate) replication: AtomicBool,
     /// Stops its statements; there once it speaks SQL.
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
@@ -125,6 +127,11 @@ impl SessionHandle {
         if let Some(waker) = self.waker.lock().take() {
             waker.wake();
         }
+    }
+
+    /// Whether its role has REPLICATION.
+    pub(crate) fn replication_role(&self) -> bool {
+        self.replication.load(Ordering::Relaxed)
     }
 
     /// Whether it has to end.
@@ -281,6 +288,7 @@ impl Sessions {
             started: new.started,
             application: Mutex::new("".into()),
             superuser: AtomicBool::new(false),
+            replication: AtomicBool::new(false),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
             waker: Mutex::new(None),

@@ -1,5 +1,6 @@
 //! One client's session, from its first packet to its last.
 
+mod base_backup;
 mod copy;
 mod environment;
 mod extended;
@@ -7,6 +8,7 @@ mod replication;
 mod report;
 mod rows;
 mod simple;
+mod slots;
 mod startup;
 mod wire;
 

@@ -3,6 +3,7 @@
 use super::wire::{Exit, Wire};
 use super::{Failure, Session, SessionEnvironment};
 use crate::node::Node;
+use crate::replicas::Replicas;
 use crate::sessions::{Activity, Member, SessionHandle, Statement};
 use protocol::backend::{self, FieldDescription, TransactionStatus};
 use protocol::frame::FrameLimits;
@@ -12,6 +13,7 @@ use protocol::{Format, Report, Severity, SqlState};
 use sql::{Environment, SettingActor};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use storage::Database;
 use wal::TimelineId;
 
 /// text
@@ -116,12 +118,24 @@ impl Replication {
             Command::Logical(what) => {
                 Err(Report::error(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} is not supported")).into())
             }
+            Command::CreateSlot(create) => self.create_slot(wire, &create),
+            Command::DropSlot { name, wait } => self.drop_slot(wire, &name, wait).await,
+            Command::ReadSlot { name } => self.read_slot(wire, &name),
+            Command::BaseBackup(options) => self.base_backup(wire, &options).await,
             _ => Err(Report::error(SqlState::FEATURE_NOT_SUPPORTED, "not supported").into()),
         }
     }
 
+    pub(super) fn database(&self) -> Result<&Database, Failure> {
+        self.node.database().ok_or_else(|| starting().into())
+    }
+
+    pub(super) fn replicas(&self) -> Result<&Replicas, Failure> {
+        self.node.replicas().ok_or_else(|| starting().into())
+    }
+
     fn identify_system(&self, wire: &mut Wire) -> Result<(), Failure> {
-        let database = self.node.database().ok_or_else(starting)?;
+        let database = self.database()?;
         columns(wire, &[("systemid", TEXT), ("timeline", INT4), ("xlogpos", TEXT), ("dbname", TEXT)]);
         let at = match database.positions() {
             Some(positions) => positions.flushed(),

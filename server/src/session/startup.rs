@@ -79,6 +79,11 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
             farewell(&node, &mut session.wire, exit, !logged).await;
         }
     }
+    if let Some(replicas) = node.replicas()
+        && let Err(error) = replicas.slots.release_session(handle.key.pid)
+    {
+        node.log.warning(format!("could not drop temporary replication slots: {error}"));
+    }
     if node.config().log_disconnections {
         let seconds = node.host.clock.now().since(handle.started).as_secs_f64();
         let (hours, minutes, rest) = (seconds / 3600.0, seconds / 60.0 % 60.0, seconds % 60.0);
@@ -219,8 +224,10 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire) -> Result<Option<Entered>, Exi
 
     let claim = Claim { user: user.clone(), database: database.clone(), replication: physical };
     auth::authenticate(node, wire, &claim).await?;
-    let superuser = authorize(node, &claim, kind).await?;
+    let role = authorize(node, &claim, kind).await?;
+    let superuser = role.superuser;
     member.handle.superuser.store(superuser, Ordering::Relaxed);
+    member.handle.replication.store(role.replication, Ordering::Relaxed);
 
     let settings = startup_settings(&parameters)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
@@ -292,8 +299,8 @@ fn admit(
     })
 }
 
-/// Checks that the role exists and may do this; gives whether it is a superuser.
-async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<bool, Exit> {
+/// Checks that the role exists and may do this.
+async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<sql::Role, Exit> {
     let Some(engine) = node.engine() else {
         return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
     };
@@ -334,7 +341,7 @@ async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<bool
             format!("too many connections for role \"{user}\""),
         ));
     }
-    Ok(role.superuser)
+    Ok(role)
 }
 
 fn log_authorized(node: &Node, member: &Member, physical: bool) {

@@ -2,6 +2,7 @@
 
 mod activity;
 mod control;
+mod replication;
 mod settings;
 
 use crate::session::SessionEnvironment;
@@ -35,8 +36,9 @@ enum Returns {
     Set(&'static [(&'static str, TypeId)]),
 }
 
-static VIEWS: &[&[View]] = &[activity::VIEWS, settings::VIEWS];
-static FUNCTIONS: &[&[Function]] = &[control::FUNCTIONS, activity::FUNCTIONS, settings::FUNCTIONS];
+static VIEWS: &[&[View]] = &[activity::VIEWS, replication::VIEWS, settings::VIEWS];
+static FUNCTIONS: &[&[Function]] =
+    &[control::FUNCTIONS, activity::FUNCTIONS, replication::FUNCTIONS, settings::FUNCTIONS];
 
 fn typed(columns: &[(&'static str, TypeId)]) -> Vec<(&'static str, Type)> {
     columns.iter().map(|(name, ty)| (*name, Type::of(*ty))).collect()

@@ -1,0 +1,98 @@
+//! What replication keeps on this node: slots, outgoing streams, the quorum's rule, and which log must stay for them.
+
+use crate::ServerError;
+use crate::node::Node;
+use protocol::{Report, SqlState};
+use replica::ReplicaError;
+use replica::senders::Senders;
+use replica::slots::{Slots, WalLimits};
+use replica::sync::SyncNames;
+use std::sync::{Arc, Weak};
+use storage::{Database, WalRetention};
+use wal::Lsn;
+
+/// Slots and streams of a node.
+pub(crate) struct Replicas {
+    pub(crate) slots: Slots,
+    pub(crate) senders: Senders,
+}
+
+impl Replicas {
+    /// Reads the slots, applies synchronous_standby_names, and tells the database which log to keep.
+    pub(crate) fn open(node: &Arc<Node>, database: &Database) -> Result<Self, ServerError> {
+        let config = node.config();
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let dir = node.data_dir.join("pg_replslot");
+        let slots = Slots::open(&node.host, &dir, count(config.max_replication_slots))
+            .map_err(|error| ServerError::new(error.to_string()))?;
+        let gate = database.commit_gate().clone();
+        let senders = Senders::new(count(config.max_wal_senders), move |progress| gate.set_remote(progress));
+        senders.set_names(sync_names(&config)?);
+        database.set_retention(Arc::new(KeepForReplicas { node: Arc::downgrade(node) }));
+        Ok(Self { slots, senders })
+    }
+
+    /// Takes over reloaded settings.
+    pub(crate) fn reload(&self, node: &Node) {
+        match sync_names(&node.config()) {
+            Ok(names) => self.senders.set_names(names),
+            Err(error) => node.log.warning(format!("synchronous_standby_names stays as it was: {error}")),
+        }
+    }
+}
+
+fn sync_names(config: &settings::Config) -> Result<Option<SyncNames>, ServerError> {
+    SyncNames::parse(&config.synchronous_standby_names).map_err(|error| {
+        ServerError::new(format!("invalid value for parameter \"synchronous_standby_names\": {error}"))
+    })
+}
+
+/// The settings and positions that say which log is kept.
+pub(crate) fn limits(node: &Node, database: &Database) -> WalLimits {
+    let config = node.config();
+    let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+    WalLimits {
+        segment_size: database.control().segment_size,
+        end: end.max(node.received()),
+        last_removed: None,
+        max_wal_size_bytes: config.max_wal_size_bytes,
+        wal_keep_size_bytes: config.wal_keep_size_bytes,
+        max_slot_wal_keep_size_bytes: config.max_slot_wal_keep_size_bytes,
+    }
+}
+
+/// Asked by each checkpoint. Holds the node weakly, since the database holds this.
+struct KeepForReplicas {
+    node: Weak<Node>,
+}
+
+impl WalRetention for KeepForReplicas {
+    fn needed_from(&self, redo: Lsn) -> Lsn {
+        let Some(node) = self.node.upgrade() else { return redo };
+        let (Some(database), Some(replicas)) = (node.database(), node.replicas()) else { return redo };
+        if let Err(error) = replicas.slots.save() {
+            // A slot that is not saved may hold back more than its file says, never less.
+            node.log.warning(format!("could not save replication slots: {error}"));
+        }
+        let limits = limits(&node, database);
+        let keep = limits.segment_size.start_of(limits.keep_from(redo, replicas.slots.oldest()));
+        match replicas.slots.invalidate_before(keep) {
+            Ok(gone) => {
+                for slot in gone {
+                    node.log.log(format!(
+                        "invalidating slot \"{}\" because its restart_lsn {} exceeds max_slot_wal_keep_size",
+                        slot.name, slot.invalidated_at
+                    ));
+                }
+            }
+            Err(error) => node.log.warning(format!("could not invalidate replication slots: {error}")),
+        }
+        keep.min(redo)
+    }
+}
+
+/// A refusal of replication as a client sees it.
+pub(crate) fn report(error: &ReplicaError) -> Report {
+    let report = Report::error(SqlState::new(error.sqlstate()), error.to_string());
+    Report { detail: error.detail(), hint: error.hint().map(str::to_owned), ..report }
+}

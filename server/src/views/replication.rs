@@ -1,0 +1,251 @@
+//! pg_stat_replication, pg_replication_slots, pg_stat_wal_receiver, and functions about slots.
+
+use super::{Function, Returns, View, no_defaults, one, refuse, text};
+use crate::replicas::{self, Replicas};
+use crate::session::{SessionEnvironment, sql_error};
+use datum::{Datum, Interval, TypeId};
+use protocol::SqlState;
+use replica::ReplicaError;
+use replica::slots::Lifetime;
+use sql::{NodeCall, NodeRows, SettingActor, SqlError};
+use std::time::Duration;
+use storage::Database;
+use wal::Lsn;
+
+pub(super) static VIEWS: &[View] = &[
+    View {
+        name: "pg_stat_replication",
+        oid: 12_211,
+        columns: &[
+            ("pid", TypeId::Int4),
+            ("usesysid", TypeId::Oid),
+            ("usename", TypeId::Name),
+            ("application_name", TypeId::Text),
+            ("client_addr", TypeId::Inet),
+            ("client_hostname", TypeId::Text),
+            ("client_port", TypeId::Int4),
+            ("backend_start", TypeId::Timestamptz),
+            ("backend_xmin", TypeId::Xid),
+            ("state", TypeId::Text),
+            ("sent_lsn", TypeId::Lsn),
+            ("write_lsn", TypeId::Lsn),
+            ("flush_lsn", TypeId::Lsn),
+            ("replay_lsn", TypeId::Lsn),
+            ("write_lag", TypeId::Interval),
+            ("flush_lag", TypeId::Interval),
+            ("replay_lag", TypeId::Interval),
+            ("sync_priority", TypeId::Int4),
+            ("sync_state", TypeId::Text),
+            ("reply_time", TypeId::Timestamptz),
+        ],
+        rows: stat_replication,
+    },
+    View {
+        name: "pg_replication_slots",
+        oid: 12_235,
+        columns: &[
+            ("slot_name", TypeId::Name),
+            ("plugin", TypeId::Name),
+            ("slot_type", TypeId::Text),
+            ("datoid", TypeId::Oid),
+            ("database", TypeId::Name),
+            ("temporary", TypeId::Bool),
+            ("active", TypeId::Bool),
+            ("active_pid", TypeId::Int4),
+            ("xmin", TypeId::Xid),
+            ("catalog_xmin", TypeId::Xid),
+            ("restart_lsn", TypeId::Lsn),
+            ("confirmed_flush_lsn", TypeId::Lsn),
+            ("wal_status", TypeId::Text),
+            ("safe_wal_size", TypeId::Int8),
+            ("two_phase", TypeId::Bool),
+        ],
+        rows: replication_slots,
+    },
+];
+
+fn ready(environment: &SessionEnvironment) -> Result<(&Database, &Replicas), SqlError> {
+    let node = environment.node();
+    match (node.database(), node.replicas()) {
+        (Some(database), Some(replicas)) => Ok((database, replicas)),
+        _ => Err(sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up")),
+    }
+}
+
+fn lsn(at: Lsn) -> Datum {
+    if at.is_valid() { Datum::Lsn(at.get()) } else { Datum::Null }
+}
+
+fn interval(time: Option<Duration>) -> Datum {
+    let micros = time.and_then(|time| i64::try_from(time.as_micros()).ok());
+    micros.map_or(Datum::Null, |micros| Datum::Interval(Interval { months: 0, days: 0, micros }))
+}
+
+fn stat_replication(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
+    let (database, replicas) = ready(environment)?;
+    let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+    let rows = replicas.senders.rows(end, environment.node().host.clock.now());
+    let own = &environment.handle().user;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let visible = actor.superuser || row.info.user == *own;
+            let session = environment.node().sessions.get(row.info.pid);
+            let address = session.as_deref().map_or(Datum::Null, super::activity::address);
+            let mut values = vec![
+                Datum::Int4(row.info.pid),
+                Datum::Oid(row.info.user_oid),
+                Datum::text(row.info.user.as_str()),
+                Datum::text(row.info.application_name.as_str()),
+                address,
+                Datum::Null,
+                Datum::Int4(row.info.client_port),
+                Datum::Timestamptz(row.info.backend_start.micros()),
+                row.xmin.map_or(Datum::Null, |xmin| Datum::Xid(xmin.low())),
+                Datum::text(row.state.name()),
+                lsn(row.sent),
+                lsn(row.progress.written),
+                lsn(row.progress.flushed),
+                lsn(row.progress.applied),
+                interval(row.round_trips.write),
+                interval(row.round_trips.flush),
+                interval(row.round_trips.replay),
+                Datum::Int4(i32::try_from(row.priority).unwrap_or(i32::MAX)),
+                Datum::text(row.sync_state.name()),
+                row.reply_time.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros())),
+            ];
+            if !visible {
+                values.iter_mut().skip(3).for_each(|value| *value = Datum::Null);
+            }
+            values
+        })
+        .collect())
+}
+
+fn replication_slots(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
+    let (database, replicas) = ready(environment)?;
+    let limits = replicas::limits(environment.node(), database);
+    let row = |slot: replica::slots::SlotView| {
+        vec![
+            Datum::text(slot.name.as_str()),
+            Datum::Null,
+            Datum::text("physical"),
+            Datum::Null,
+            Datum::Null,
+            Datum::Bool(slot.temporary),
+            Datum::Bool(slot.active_pid.is_some()),
+            slot.active_pid.map_or(Datum::Null, Datum::Int4),
+            slot.xmin.map_or(Datum::Null, |xmin| Datum::Xid(xmin.low())),
+            Datum::Null,
+            lsn(slot.restart),
+            Datum::Null,
+            text(slot.wal_status(&limits).map(|status| status.name())),
+            slot.safe_wal_size(&limits).map_or(Datum::Null, Datum::Int8),
+            Datum::Bool(false),
+        ]
+    };
+    Ok(replicas.slots.list().into_iter().map(row).collect())
+}
+
+/// Slots are made and dropped by superusers and roles with REPLICATION.
+fn allowed(
+    environment: &SessionEnvironment,
+    actor: SettingActor,
+) -> Result<(&Database, &Replicas), SqlError> {
+    if actor.superuser || environment.handle().replication_role() {
+        ready(environment)
+    } else {
+        let what = "must be superuser or replication role to use replication slots";
+        Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, what))
+    }
+}
+
+fn slot_error(error: &ReplicaError) -> SqlError {
+    let report = replicas::report(error);
+    let mut own = sql_error(report.code, report.message);
+    own.fields_mut().detail = report.detail;
+    own.fields_mut().hint = report.hint;
+    own
+}
+
+fn name_of(arguments: &[Datum]) -> &str {
+    arguments.first().and_then(Datum::as_str).unwrap_or_default()
+}
+
+fn flag_of(arguments: &[Datum], at: usize) -> bool {
+    arguments.get(at).and_then(Datum::as_bool).unwrap_or(false)
+}
+
+fn create(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let made = allowed(environment, actor).and_then(|(database, replicas)| {
+        let lifetime = if flag_of(arguments, 2) { Lifetime::Temporary } else { Lifetime::Permanent };
+        let redo = || database.control().checkpoint_copy.redo;
+        let reserve: Option<&dyn Fn() -> Lsn> = if flag_of(arguments, 1) { Some(&redo) } else { None };
+        let pid = environment.handle().key.pid;
+        let slot = replicas.slots.create(name_of(arguments), lifetime, reserve, pid);
+        slot.map_err(|error| slot_error(&error))
+    });
+    NodeCall::Now(made.map(|slot| vec![vec![Datum::text(slot.name.as_str()), lsn(slot.restart)]]))
+}
+
+fn drop_slot(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let dropped = allowed(environment, actor).and_then(|(_, replicas)| {
+        let pid = environment.handle().key.pid;
+        replicas.slots.drop_slot(name_of(arguments), pid).map_err(|error| slot_error(&error))
+    });
+    match dropped {
+        Ok(()) => one(Datum::text("")),
+        Err(error) => refuse(error),
+    }
+}
+
+fn advance(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let advanced = allowed(environment, actor).and_then(|(database, replicas)| {
+        let to = match arguments.get(1) {
+            Some(Datum::Lsn(at)) => Lsn::new(*at),
+            _ => Lsn::INVALID,
+        };
+        if !to.is_valid() {
+            return Err(sql_error(SqlState::INVALID_PARAMETER_VALUE, "invalid target WAL LSN"));
+        }
+        let end = replicas::limits(environment.node(), database).end;
+        let pid = environment.handle().key.pid;
+        let at = replicas.slots.advance(name_of(arguments), to, end, pid);
+        at.map_err(|error| slot_error(&error))
+    });
+    NodeCall::Now(advanced.map(|at| vec![vec![Datum::text(name_of(arguments)), lsn(at)]]))
+}
+
+pub(super) static FUNCTIONS: &[Function] = &[
+    Function {
+        name: "pg_create_physical_replication_slot",
+        arguments: &[
+            ("slot_name", TypeId::Name),
+            ("immediately_reserve", TypeId::Bool),
+            ("temporary", TypeId::Bool),
+        ],
+        required: 1,
+        defaults: || vec![Datum::Bool(false), Datum::Bool(false)],
+        strict: true,
+        returns: Returns::Record(&[("slot_name", TypeId::Name), ("lsn", TypeId::Lsn)]),
+        call: create,
+    },
+    Function {
+        name: "pg_drop_replication_slot",
+        arguments: &[("slot_name", TypeId::Name)],
+        required: 1,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::One(TypeId::Void),
+        call: drop_slot,
+    },
+    Function {
+        name: "pg_replication_slot_advance",
+        arguments: &[("slot_name", TypeId::Name), ("upto_lsn", TypeId::Lsn)],
+        required: 2,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Record(&[("slot_name", TypeId::Name), ("end_lsn", TypeId::Lsn)]),
+        call: advance,
+    },
+];
