@@ -133,11 +133,19 @@ fn make_folders(host: &Host, dir: &Path, options: &CreateOptions) -> Result<(), 
     Ok(())
 }
 
-/// Makes the names in all folders durable, deepest first.
-fn sync_tree(host: &Host, dir: &Path) -> Result<(), Error> {
+/// Makes the names in all folders durable, deepest first, and on demand the files' contents.
+pub(crate) fn sync_tree(host: &Host, dir: &Path, contents: bool) -> Result<(), Error> {
     let entries = host.disk.list(dir).map_err(|error| Error::io("list directory", dir, error))?;
-    for entry in entries.iter().filter(|entry| entry.kind == FileKind::Directory) {
-        sync_tree(host, &dir.join(&entry.name))?;
+    for entry in entries {
+        let path = dir.join(&entry.name);
+        match entry.kind {
+            FileKind::Directory => sync_tree(host, &path, contents)?,
+            FileKind::File if contents => {
+                let sync = || host.disk.open(&path, OpenMode::ReadWrite)?.sync();
+                sync().map_err(|error| Error::io("fsync file", &path, error))?;
+            }
+            _ => {}
+        }
     }
     host.disk.sync_dir(dir).map_err(|error| Error::io("fsync directory", dir, error))
 }
@@ -208,7 +216,7 @@ pub(crate) fn create(host: &Host, dir: &Path, options: &CreateOptions) -> Result
         mock_authentication_nonce: nonce,
     };
     wal.close().map_err(log_error)?;
-    sync_tree(host, dir)?;
+    sync_tree(host, dir, false)?;
     // Last of all: a directory without a control file is no database.
     control.store(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {

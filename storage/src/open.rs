@@ -1,6 +1,7 @@
 //! Opening a data directory: who may, what recovery it needs, where the log goes on.
 
 use crate::commit::STATE_CONFIRMED;
+use crate::create::sync_tree;
 use crate::database::{Opened, RecoveryReport};
 use crate::engine::{Engine, Parts};
 use crate::label::{BackupLabel, LABEL_SIZE_MAX};
@@ -10,7 +11,7 @@ use crate::snapshot::{Visibility, XidSet};
 use crate::standby::StandbyRedo;
 use crate::store::{Store, StoreOptions};
 use crate::{Database, DatabaseOptions, Error, StartMode};
-use host::{Host, LockGuard};
+use host::{FileKind, Host, LockGuard};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -132,6 +133,15 @@ impl Opening {
 
     /// Writes the control file for the recovery that begins, then puts backup_label out of the way.
     fn note_recovery(&self, state: ClusterState) -> Result<(), Error> {
+        let (host, dir) = (&self.engine.host, self.engine.dir());
+        let at_rest = matches!(self.found, ClusterState::ShutDown | ClusterState::ShutDownInRecovery);
+        if self.engine.options.fsync && (!at_rest || self.label.is_some()) {
+            // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as if it were.
+            sync_tree(host, &dir.join("base"), true)?;
+        }
+        if self.label.as_ref().is_some_and(|label| label.method == "pg_rewind") {
+            remove_own_files(host, dir)?;
+        }
         self.engine.update_control(|control| control.state = state)?;
         if self.label.is_some() {
             let (dir, disk) = (self.engine.dir(), &*self.engine.host.disk);
@@ -396,6 +406,18 @@ fn begin_from_backup(
         control.min_recovery_point_timeline = contents.timeline;
     }
     Ok(())
+}
+
+/// Removes what belonged to the node that the directory was before pg_rewind made it another.
+fn remove_own_files(host: &Host, dir: &Path) -> Result<(), Error> {
+    let own = dir.join("plimsoll");
+    for entry in host.disk.list(&own).map_err(|error| Error::io("list directory", &own, error))? {
+        let path = own.join(&entry.name);
+        if entry.kind == FileKind::File && entry.name != "lock" {
+            host.disk.remove_file(&path).map_err(|error| Error::io("remove file", &path, error))?;
+        }
+    }
+    host.disk.sync_dir(&own).map_err(|error| Error::io("fsync directory", &own, error))
 }
 
 /// The history along which the log is read.
