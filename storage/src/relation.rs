@@ -22,6 +22,8 @@ struct Segment {
     file: Option<SharedFile>,
     /// Written to since the last sync.
     unsynced: bool,
+    /// Its name is not yet durable.
+    created: bool,
 }
 
 /// The files of one relation.
@@ -62,10 +64,14 @@ impl Relation {
         PathBuf::from(name)
     }
 
-    /// Opens the segment that holds `block`; with `writing` creates it and counts it as to be synced.
-    fn segment(&self, block: BlockNumber, writing: bool) -> Result<(SharedFile, u64), Error> {
+    /// Runs `work` on the segment that holds `block`, opened, and with `create` created.
+    fn with_segment<T>(
+        &self,
+        block: BlockNumber,
+        create: bool,
+        work: impl FnOnce(&mut Segment, &SharedFile) -> T,
+    ) -> Result<T, Error> {
         let number = (block.get() / SEGMENT_PAGES) as usize;
-        let offset = u64::from(block.get() % SEGMENT_PAGES) * PAGE_SIZE as u64;
         let mut segments = self.segments.lock();
         if segments.len() <= number {
             segments.resize_with(number + 1, Segment::default);
@@ -75,15 +81,24 @@ impl Relation {
             Some(file) => file.clone(),
             None => {
                 let path = self.segment_path(number);
-                let mode = if writing { OpenMode::Create } else { OpenMode::ReadWrite };
-                let file =
-                    self.disk.open(&path, mode).map_err(|error| Error::io("open file", &path, error))?;
+                let file = match self.disk.open(&path, OpenMode::ReadWrite) {
+                    Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
+                        segment.created = true;
+                        self.disk.open(&path, OpenMode::Create)
+                    }
+                    other => other,
+                };
+                let file = file.map_err(|error| Error::io("open file", &path, error))?;
                 segment.file = Some(file.clone());
                 file
             }
         };
-        segment.unsynced |= writing;
-        Ok((file, offset))
+        Ok(work(segment, &file))
+    }
+
+    fn segment(&self, block: BlockNumber, create: bool) -> Result<(SharedFile, u64), Error> {
+        let offset = u64::from(block.get() % SEGMENT_PAGES) * PAGE_SIZE as u64;
+        Ok((self.with_segment(block, create, |_, file| file.clone())?, offset))
     }
 
     /// Reads a page as it is on disk. False if the file ends before it.
@@ -105,23 +120,28 @@ impl Relation {
             return Ok(());
         }
         let (file, offset) = self.segment(block, true)?;
-        file.write_all_at(page.bytes(), offset).map_err(|error| Error::io("write file", &self.path, error))
+        let written = file.write_all_at(page.bytes(), offset);
+        // Only now: a sync that began before must not count as having covered this write.
+        self.with_segment(block, false, |segment, _| segment.unsynced = true)?;
+        written.map_err(|error| Error::io("write file", &self.path, error))
     }
 
-    fn sync(&self) -> Result<(), Error> {
-        let mut files = Vec::new();
+    /// Syncs what was written; returns whether the folder has new names.
+    fn sync(&self) -> Result<bool, Error> {
+        let (mut files, mut created) = (Vec::new(), false);
         for segment in self.segments.lock().iter_mut() {
+            created |= std::mem::take(&mut segment.created);
             if std::mem::take(&mut segment.unsynced) {
                 files.extend(segment.file.clone());
             }
         }
         if self.is_dropped() {
-            return Ok(());
+            return Ok(false);
         }
         for file in files {
             file.sync().map_err(|error| Error::io("fsync file", &self.path, error))?;
         }
-        Ok(())
+        Ok(created)
     }
 }
 
@@ -199,7 +219,6 @@ impl Relations {
 
     /// Creates the relation's first file, and its database's folder if that is missing. An existing one stays.
     pub fn create(&self, id: RelFile) -> Result<Arc<Relation>, Error> {
-        let path = self.path_of(id);
         let relation = self.entry(id);
         let opened = match relation.segment(BlockNumber::new(0), true) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -218,7 +237,6 @@ impl Relations {
             self.open.write().remove(&id);
             return Err(error);
         }
-        debug_assert!(path.starts_with(&self.base));
         self.unsynced_folders.lock().insert(id.database);
         Ok(relation)
     }
@@ -258,7 +276,7 @@ impl Relations {
                     if segments.len() <= number {
                         segments.resize_with(number + 1, Segment::default);
                     }
-                    segments[number] = Segment { file: Some(file), unsynced: true };
+                    segments[number] = Segment { file: Some(file), unsynced: true, created: false };
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                 Err(error) => return Err(Error::io("truncate file", &path, error)),
@@ -271,10 +289,12 @@ impl Relations {
     /// Makes all writes, creations and removals so far durable. After a failure nothing is known of what was
     /// written: the caller must stop and never call again.
     pub fn sync(&self) -> Result<(), Error> {
+        let mut folders = std::mem::take(&mut *self.unsynced_folders.lock());
         for relation in self.all() {
-            relation.sync()?;
+            if relation.sync()? {
+                folders.insert(relation.id.database);
+            }
         }
-        let folders = std::mem::take(&mut *self.unsynced_folders.lock());
         for database in folders {
             let folder = self.base.join(database.to_string());
             self.disk.sync_dir(&folder).map_err(|error| Error::io("fsync directory", &folder, error))?;

@@ -396,9 +396,11 @@ impl Page {
         let Some(kind) = self.kind() else {
             return Err(PageFault::Layout("unknown kind of page"));
         };
+        let mut total = 0;
         for index in 0..self.item_count() {
             let pointer = self.u32_at(HEADER_SIZE + index * POINTER_SIZE);
             let (offset, len) = ((pointer & 0x7FFF) as usize, (pointer >> 17) as usize);
+            total += len;
             if len > 0 && (offset < upper || offset + len > SPECIAL_AT) {
                 return Err(PageFault::Layout("a line pointer leads outside the items"));
             }
@@ -411,6 +413,9 @@ impl Page {
             if len < least {
                 return Err(PageFault::Layout("an item is too short"));
             }
+        }
+        if upper + total > SPECIAL_AT {
+            return Err(PageFault::Layout("items overlap"));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::relation::SEGMENT_PAGES;
 use crate::store::NewVersion;
 use crate::testing::{TREE, difference, empty_disk, files, open_on, redo_all};
 use crate::tree::Prepared;
-use host::{Call, Disk, Fault, FaultKind};
+use host::{Call, CrashPolicy, Disk, Fault, FaultKind};
 use std::path::Path;
 use std::sync::Arc;
 use wal::{BlockNumber, Lsn, RelFile};
@@ -119,6 +119,7 @@ fn a_relation_goes_on_in_a_second_file_after_a_gibibyte() {
     relation.write(last, &page).unwrap();
     relation.extend_to(last);
     relations.sync().unwrap();
+    let disk = disk.crash(CrashPolicy::LoseUnsynced);
     assert_eq!(disk.metadata(Path::new("/data/base/5/20000.1")).unwrap().len, 4 * 8192);
     let again = Relations::open(Arc::new(disk.clone()), Path::new("/data")).unwrap();
     let relation = again.get(rel).unwrap();
