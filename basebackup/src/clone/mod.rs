@@ -1,3 +1,584 @@
-//! Cloning.
+//! Cloning a running server into a new data directory: base backup and log at the same time, verified, durable, ready to start.
+//!
+//! The way of a clone:
+//!
+//! | step | what                                                                                                          |
+//! |-----:|---------------------------------------------------------------------------------------------------------------|
+//! |    1 | the target must be absent or empty; it gets [`MARKER_FILE`] durably                                           |
+//! |    2 | two connections; a temporary slot (or the named one) on the second keeps the log                              |
+//! |    3 | BASE_BACKUP on the first; its archive is unpacked as it comes, each file's checksum taken on the way            |
+//! |    4 | meanwhile the log is streamed on the second into pg_wal, from the backup's start to its end                     |
+//! |    5 | the manifest's own checksum, each file against it, and each record of the log are checked                       |
+//! |    6 | standby.signal and primary_conninfo are written, everything is made durable                                    |
+//! |    7 | global/pg_control, kept under another name until here, gets its name; the marker goes                           |
+//!
+//! A clone that is broken off at any point leaves a directory without pg_control and with the marker: no server starts on it, and another
+//! clone says what it is. Memory: a few chunks in flight, and the manifest.
+
+mod finish;
+mod stream;
+mod unpack;
+
+use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError, Problem};
+use bytes::Bytes;
+use host::Host;
+use protocol::backend::BackendMessage;
+use protocol::conninfo::{ConnInfo, ConnInfoError};
+use protocol::replication::ChecksumAlgorithm;
+use protocol::{Client, ClientError};
+use std::io;
+use std::path::{Path, PathBuf};
+use stream::WalStream;
+use tokio::sync::mpsc;
+use unpack::{Part, Unpacked, Unpacker};
+use wal::control::{ControlError, ControlFile};
+use wal::{Lsn, ReadError, SegmentSize, SystemId, TimelineId, WalError};
+
+pub use finish::{check_target, primary_conninfo, remove_interrupted};
+
 /// Stands in a directory while it is being cloned into.
 pub const MARKER_FILE: &str = "plimsoll.clone";
+
+/// What to clone, and how.
+#[derive(Clone, Debug)]
+pub struct CloneOptions {
+    /// The server to clone, as a connection string.
+    pub from: String,
+    /// The new data directory: absent, or empty.
+    pub target: PathBuf,
+    /// The backup's label.
+    pub label: String,
+    /// Whether the server's checkpoint runs at full speed.
+    pub fast_checkpoint: bool,
+    /// The most that the archive may take, in kilobytes a second.
+    pub max_rate_kilobytes: Option<u32>,
+    /// A permanent slot to use and to name in the standby's settings.
+    pub slot: Option<String>,
+    /// Whether that slot is made first.
+    pub create_slot: bool,
+    /// Whether the clone is to start as a standby of the server.
+    pub standby: bool,
+    /// The files' checksums in the manifest.
+    pub checksum: ChecksumAlgorithm,
+    /// Whether a directory of a real PostgreSQL is taken too (this engine cannot start on it).
+    pub accept_postgresql: bool,
+    /// Whether a failed clone is left as it is.
+    pub keep_failed: bool,
+}
+
+impl CloneOptions {
+    /// A standby of `from` in `target`.
+    pub fn new(from: impl Into<String>, target: impl Into<PathBuf>) -> Self {
+        Self {
+            from: from.into(),
+            target: target.into(),
+            label: "plimsoll clone".to_owned(),
+            fast_checkpoint: true,
+            max_rate_kilobytes: None,
+            slot: None,
+            create_slot: false,
+            standby: true,
+            checksum: ChecksumAlgorithm::Crc32c,
+            accept_postgresql: false,
+            keep_failed: false,
+        }
+    }
+}
+
+/// What a clone is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The server takes a checkpoint.
+    Checkpoint,
+    /// Files come.
+    Copying,
+    /// The rest of the log comes.
+    Log,
+    /// Everything is checked.
+    Verifying,
+    /// Everything is made durable.
+    Syncing,
+}
+
+/// How far a clone is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloneProgress {
+    /// What it is doing.
+    pub phase: Phase,
+    /// Archive bytes received.
+    pub received_bytes: u64,
+    /// Estimated bytes of the whole archive.
+    pub total_bytes: Option<u64>,
+    /// The end of the log received.
+    pub wal_end: Lsn,
+}
+
+/// A finished clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cloned {
+    /// The cluster.
+    pub system_id: SystemId,
+    /// The timeline.
+    pub timeline: TimelineId,
+    /// Where its redo starts.
+    pub start: Lsn,
+    /// Where its data becomes consistent.
+    pub end: Lsn,
+    /// Archive bytes received.
+    pub received_bytes: u64,
+    /// Files unpacked.
+    pub files: u64,
+    /// Log records checked.
+    pub wal_records: u64,
+}
+
+/// Why a clone failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CloneError {
+    /// The target holds something.
+    #[error("directory \"{0}\" exists but is not empty")]
+    NotEmpty(String),
+    /// The target is a file.
+    #[error("\"{0}\" is not a directory")]
+    NotADirectory(String),
+    /// The target holds a clone that was broken off.
+    #[error("directory \"{0}\" holds a clone that was broken off: remove it and clone again")]
+    Interrupted(String),
+    /// The connection string is wrong.
+    #[error(transparent)]
+    ConnInfo(#[from] ConnInfoError),
+    /// The connection or the server failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The server is of another major version.
+    #[error("server has version {0}, a server of version 15 is needed")]
+    Version(String),
+    /// The two connections lead to different clusters, or the backup is of another.
+    #[error("system identifier changed from {expected} to {found} during the clone")]
+    SystemId {
+        /// The first one.
+        expected: SystemId,
+        /// The other one.
+        found: SystemId,
+    },
+    /// The server is a real PostgreSQL.
+    #[error("the server is PostgreSQL, not Plimsoll: its data directory cannot be run by Plimsoll")]
+    Foreign,
+    /// The server's answer makes no sense.
+    #[error("unexpected answer from the server: {0}")]
+    Answer(String),
+    /// A file could not be written or read.
+    #[error("could not access \"{path}\": {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
+    /// The archive makes no sense.
+    #[error("invalid archive from the server: {0}")]
+    Archive(String),
+    /// The manifest makes no sense.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// Files are not what the manifest says.
+    #[error("the clone does not match its manifest: {}{}", .0.first().map_or(String::new(), ToString::to_string), more(.0.len()))]
+    Mismatch(Vec<Problem>),
+    /// pg_control makes no sense.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The log could not be written.
+    #[error(transparent)]
+    WalWrite(#[from] WalError),
+    /// The log that came is damaged.
+    #[error("log of the clone: {0}")]
+    WalRead(#[from] ReadError),
+    /// The log that came does not reach the backup's end.
+    #[error("log of the clone ends at {found}, expected {expected}: {reason}")]
+    WalEnd {
+        /// The backup's end.
+        expected: Lsn,
+        /// The end of the last good record.
+        found: Lsn,
+        /// Why it ends there.
+        reason: String,
+    },
+    /// The server stopped streaming before the backup's end.
+    #[error("server ended the log stream at {at}, before the end of the backup")]
+    StreamEnded {
+        /// The end of what came.
+        at: Lsn,
+    },
+    /// A part of the clone broke down.
+    #[error("clone was interrupted")]
+    Broken,
+}
+
+fn more(problems: usize) -> String {
+    if problems > 1 { format!(" (and {} more)", problems - 1) } else { String::new() }
+}
+
+pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CloneError {
+    let path = path.display().to_string();
+    move |error| CloneError::Io { path, error }
+}
+
+/// Clones a server. `progress` is called now and then, and at each change of phase.
+///
+/// Dropping this leaves the directory broken off: see [`remove_interrupted`].
+pub async fn clone(
+    host: &Host,
+    options: &CloneOptions,
+    progress: &mut (dyn FnMut(CloneProgress) + Send),
+) -> Result<Cloned, CloneError> {
+    let info = ConnInfo::parse(&options.from)?;
+    let existed = check_target(&*host.disk, &options.target)?;
+    let mut slot = None;
+    let outcome = run(host, options, info.clone(), &mut slot, progress).await;
+    if outcome.is_err() {
+        if let Some(slot) = slot {
+            drop_slot(info, &slot).await;
+        }
+        if !options.keep_failed {
+            let (disk, target) = (host.disk.clone(), options.target.clone());
+            let removed = tokio::task::spawn_blocking(move || remove_interrupted(&*disk, &target, existed));
+            // The first error is the one that counts.
+            let _ = removed.await;
+        }
+    }
+    outcome
+}
+
+/// Takes back a slot that was made for a clone that failed. The server may be gone: there is nothing more to do then.
+async fn drop_slot(info: ConnInfo, slot: &str) {
+    if let Ok(mut client) = connect(info).await {
+        let _ = client.query(&format!("DROP_REPLICATION_SLOT {}", quoted(slot))).await;
+        client.close().await;
+    }
+}
+
+async fn connect(mut info: ConnInfo) -> Result<Client, CloneError> {
+    info.replication = Some("true".to_owned());
+    info.application_name.get_or_insert_with(|| "plimsoll clone".to_owned());
+    let client = Client::connect(&info).await?;
+    let version = client.parameter("server_version").unwrap_or_default();
+    if version.split(['.', ' ']).next() != Some("15") {
+        return Err(CloneError::Version(version.to_owned()));
+    }
+    Ok(client)
+}
+
+/// Writes an identifier for a replication command.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// What IDENTIFY_SYSTEM says.
+async fn identify(client: &mut Client) -> Result<SystemId, CloneError> {
+    let answer = client.query("IDENTIFY_SYSTEM").await?;
+    let system = answer.text(0, 0).and_then(|system| system.parse().ok());
+    system.ok_or_else(|| CloneError::Answer("IDENTIFY_SYSTEM names no system".to_owned()))
+}
+
+/// wal_segment_size as SHOW prints it: a number with kB, MB or GB.
+async fn segment_size(client: &mut Client) -> Result<SegmentSize, CloneError> {
+    let answer = client.query("SHOW wal_segment_size").await?;
+    let text = answer.text(0, 0).unwrap_or_default();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "B" => Some(1),
+        "kB" => Some(1 << 10),
+        "MB" => Some(1 << 20),
+        "GB" => Some(1_u64 << 30),
+        _ => None,
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .zip(factor)
+        .and_then(|(number, factor)| number.checked_mul(factor))
+        .and_then(SegmentSize::new)
+        .ok_or_else(|| CloneError::Answer(format!("wal_segment_size is \"{text}\"")))
+}
+
+async fn run(
+    host: &Host,
+    options: &CloneOptions,
+    info: ConnInfo,
+    slot_made: &mut Option<String>,
+    progress: &mut (dyn FnMut(CloneProgress) + Send),
+) -> Result<Cloned, CloneError> {
+    let mut control = connect(info.clone()).await?;
+    let system_id = identify(&mut control).await?;
+    let segment_size = segment_size(&mut control).await?;
+    let mut streaming = connect(info).await?;
+    let found = identify(&mut streaming).await?;
+    if found != system_id {
+        return Err(CloneError::SystemId { expected: system_id, found });
+    }
+    let (disk, target) = (host.disk.clone(), options.target.clone());
+    blocking(move || finish::prepare(&*disk, &target)).await?;
+    let slot = make_slot(host, options, &mut streaming, slot_made).await?;
+
+    let mut report = CloneProgress {
+        phase: Phase::Checkpoint,
+        received_bytes: 0,
+        total_bytes: None,
+        wal_end: Lsn::INVALID,
+    };
+    progress(report);
+    let mut backup = Backup::begin(control, options).await?;
+    let (start, timeline) = (backup.start, backup.timeline);
+    report.phase = Phase::Copying;
+    report.total_bytes = backup.total_bytes;
+    progress(report);
+    let wal = WalStream::start(
+        host.clone(),
+        streaming,
+        stream::Request { pg_wal: options.target.join("pg_wal"), slot, start, timeline, segment_size },
+    );
+    let (unpacked, end) = receive(host, options, &mut backup, &wal, &mut report, progress).await?;
+    report.phase = Phase::Log;
+    progress(report);
+    report.wal_end = wal.finish(end).await?;
+    report.phase = Phase::Verifying;
+    progress(report);
+
+    let manifest = Manifest::parse(&unpacked.manifest)?;
+    let problems = unpacked.compare(&manifest);
+    if !problems.is_empty() {
+        return Err(CloneError::Mismatch(problems));
+    }
+    let (disk, target) = (host.disk.clone(), options.target.clone());
+    let range = finish::LogRange { start, end, timeline, segment_size, system_id };
+    let (wal_records, found) = blocking(move || {
+        let records = finish::check_log(disk.clone(), &target, range)?;
+        Ok((records, finish::read_control(&*disk, &target)?))
+    })
+    .await?;
+    check_control(&found, system_id, options)?;
+
+    report.phase = Phase::Syncing;
+    progress(report);
+    let (disk, target) = (host.disk.clone(), options.target.clone());
+    let conninfo = if options.standby { Some(primary_conninfo(&options.from)?) } else { None };
+    let slot_name = options.slot.clone();
+    let files = unpacked.files.len() as u64;
+    let received_bytes = report.received_bytes;
+    blocking(move || {
+        let standby = conninfo.as_deref().map(|conninfo| (conninfo, slot_name.as_deref()));
+        finish::complete(&*disk, &target, &unpacked.manifest, standby)
+    })
+    .await?;
+    *slot_made = None;
+    Ok(Cloned { system_id, timeline, start, end, received_bytes, files, wal_records })
+}
+
+fn check_control(
+    control: &ControlFile,
+    system_id: SystemId,
+    options: &CloneOptions,
+) -> Result<(), CloneError> {
+    if control.system_id != system_id {
+        return Err(CloneError::SystemId { expected: system_id, found: control.system_id });
+    }
+    if !control.is_ours() && !options.accept_postgresql {
+        return Err(CloneError::Foreign);
+    }
+    Ok(())
+}
+
+/// Makes the slot that keeps the log while the backup runs; gives its name.
+async fn make_slot(
+    host: &Host,
+    options: &CloneOptions,
+    client: &mut Client,
+    made: &mut Option<String>,
+) -> Result<String, CloneError> {
+    match &options.slot {
+        Some(name) => {
+            if options.create_slot {
+                let command = format!("CREATE_REPLICATION_SLOT {} PHYSICAL (RESERVE_WAL)", quoted(name));
+                client.query(&command).await?;
+                *made = Some(name.clone());
+            }
+            Ok(name.clone())
+        }
+        None => {
+            let name = format!("plimsoll_clone_{:016x}", host.entropy.next_u64());
+            let command =
+                format!("CREATE_REPLICATION_SLOT {} TEMPORARY PHYSICAL (RESERVE_WAL)", quoted(&name));
+            client.query(&command).await?;
+            Ok(name)
+        }
+    }
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CloneError> + Send + 'static,
+) -> Result<T, CloneError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| CloneError::Broken)?
+}
+
+/// A BASE_BACKUP under way, past its first two result sets.
+struct Backup {
+    client: Client,
+    start: Lsn,
+    timeline: TimelineId,
+    total_bytes: Option<u64>,
+}
+
+impl Backup {
+    async fn begin(mut client: Client, options: &CloneOptions) -> Result<Self, CloneError> {
+        let checkpoint = if options.fast_checkpoint { "fast" } else { "spread" };
+        let checksum = crate::checksum::algorithm_name(options.checksum).unwrap_or("NONE");
+        let rate = options.max_rate_kilobytes.map_or(String::new(), |rate| format!(", MAX_RATE {rate}"));
+        let command = format!(
+            "BASE_BACKUP (LABEL '{}', PROGRESS, CHECKPOINT '{checkpoint}', WAIT 0, MANIFEST 'yes', \
+             MANIFEST_CHECKSUMS '{checksum}', TARGET 'client'{rate})",
+            options.label.replace('\'', "''")
+        );
+        client.queue(|out| protocol::frontend::query(out, &command));
+        client.flush().await?;
+        let (start, timeline) = position(&mut client).await?;
+        let (mut total, mut rows) = (None, 0);
+        loop {
+            match next(&mut client).await? {
+                BackendMessage::DataRow(row) => {
+                    rows += 1;
+                    if row.text(0).is_some() {
+                        return Err(CloneError::Answer("the server has tablespaces".to_owned()));
+                    }
+                    total = row.text(2).and_then(|size| size.parse::<u64>().ok());
+                }
+                BackendMessage::Copy(_) if rows == 1 => break,
+                BackendMessage::RowDescription(_) | BackendMessage::CommandComplete(_) => {}
+                other => return Err(unexpected(&other)),
+            }
+        }
+        let total_bytes = total.map(|kilobytes| kilobytes.saturating_mul(1024));
+        Ok(Self { client, start, timeline, total_bytes })
+    }
+}
+
+/// The next message; an error of the server is one.
+async fn next(client: &mut Client) -> Result<BackendMessage, CloneError> {
+    match client.next_message().await? {
+        BackendMessage::Error(report) => Err(ClientError::Server(report).into()),
+        message => Ok(message),
+    }
+}
+
+fn unexpected(message: &BackendMessage) -> CloneError {
+    let text = format!("{message:?}");
+    let name: String = text.chars().take_while(|char| char.is_ascii_alphanumeric()).collect();
+    CloneError::Answer(format!("message {name} does not belong here"))
+}
+
+/// Reads a result set of one position and its timeline.
+async fn position(client: &mut Client) -> Result<(Lsn, TimelineId), CloneError> {
+    let mut found = None;
+    loop {
+        match next(client).await? {
+            BackendMessage::RowDescription(_) => {}
+            BackendMessage::DataRow(row) => {
+                let lsn = row.text(0).and_then(|text| text.parse().ok());
+                let timeline = row.text(1).and_then(|text| text.parse().ok());
+                found = lsn.zip(timeline);
+            }
+            BackendMessage::CommandComplete(_) => {
+                return found
+                    .ok_or_else(|| CloneError::Answer("the server names no WAL position".to_owned()));
+            }
+            other => return Err(unexpected(&other)),
+        }
+    }
+}
+
+/// Receives the archive and the manifest; gives what was unpacked, and where the backup ends.
+async fn receive(
+    host: &Host,
+    options: &CloneOptions,
+    backup: &mut Backup,
+    wal: &WalStream,
+    report: &mut CloneProgress,
+    progress: &mut (dyn FnMut(CloneProgress) + Send),
+) -> Result<(Unpacked, Lsn), CloneError> {
+    const REPORT_EVERY_BYTES: u64 = 1 << 20;
+    let (sender, mut receiver) = mpsc::channel::<Part>(8);
+    let mut unpacker = Unpacker::new(host.disk.clone(), options.target.clone(), options.checksum);
+    let unpacking = tokio::task::spawn_blocking(move || {
+        while let Some(part) = receiver.blocking_recv() {
+            unpacker.take(part)?;
+        }
+        unpacker.finish()
+    });
+    let mut reported = 0;
+    loop {
+        let data = match next(&mut backup.client).await? {
+            BackendMessage::CopyData(data) => data,
+            BackendMessage::CopyDone => break,
+            other => return Err(unexpected(&other)),
+        };
+        let part = match parse_part(data)? {
+            Some(part) => part,
+            None => continue,
+        };
+        if let Part::Data(data) = &part {
+            report.received_bytes += data.len() as u64;
+        }
+        if sender.send(part).await.is_err() {
+            break; // the unpacker has failed, and says below why
+        }
+        if report.received_bytes - reported >= REPORT_EVERY_BYTES {
+            reported = report.received_bytes;
+            report.wal_end = wal.received();
+            progress(*report);
+        }
+        wal.check()?;
+    }
+    drop(sender);
+    let unpacked = unpacking.await.map_err(|_| CloneError::Broken)??;
+    let (end, timeline) = position(&mut backup.client).await?;
+    if timeline != backup.timeline {
+        return Err(CloneError::Answer(format!(
+            "backup began on timeline {} and ended on {timeline}",
+            backup.timeline
+        )));
+    }
+    loop {
+        match next(&mut backup.client).await? {
+            BackendMessage::ReadyForQuery(_) => break,
+            BackendMessage::CommandComplete(_) => {}
+            other => return Err(unexpected(&other)),
+        }
+    }
+    Ok((unpacked, end))
+}
+
+/// Takes apart a CopyData of BASE_BACKUP; None for what only reports progress.
+fn parse_part(mut data: Bytes) -> Result<Option<Part>, CloneError> {
+    if data.is_empty() {
+        return Err(CloneError::Answer("empty CopyData in a backup".to_owned()));
+    }
+    let body = data.split_off(1);
+    match data.first() {
+        Some(b'd') => Ok(Some(Part::Data(body))),
+        Some(b'n') => {
+            let name = body.split(|byte| *byte == 0).next().unwrap_or_default();
+            Ok(Some(Part::Archive(String::from_utf8_lossy(name).into_owned())))
+        }
+        Some(b'm') => Ok(Some(Part::Manifest)),
+        Some(b'p') => Ok(None),
+        other => Err(CloneError::Answer(format!("unknown CopyData type {other:?} in a backup"))),
+    }
+}
+
+/// The manifest's name in the clone.
+pub(crate) fn manifest_path(target: &Path) -> PathBuf {
+    target.join(MANIFEST_FILE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -86,11 +86,11 @@ pub trait BackupSink: Send {
 
 /// What the engine does for a backup.
 pub trait BackupEngine: Send + Sync {
-    /// Forces page images, takes a checkpoint, makes the label.
+    /// Forces page images, takes a checkpoint spread over `spread` (zero: as fast as it goes), makes the label.
     fn start(
         &self,
         label: &str,
-        fast: bool,
+        spread: Duration,
     ) -> impl Future<Output = Result<BackupStart, storage::Error>> + Send;
     /// Ends the backup in the log.
     fn stop(&self, backup: BackupStart) -> impl Future<Output = Result<BackupEnd, storage::Error>> + Send;
@@ -99,9 +99,7 @@ pub trait BackupEngine: Send + Sync {
 }
 
 impl BackupEngine for storage::Database {
-    async fn start(&self, label: &str, fast: bool) -> Result<BackupStart, storage::Error> {
-        // The server that knows checkpoint_timeout brings its own engine; this is PostgreSQL's default of 5 min x 0.9.
-        let spread = if fast { Duration::ZERO } else { Duration::from_secs(270) };
+    async fn start(&self, label: &str, spread: Duration) -> Result<BackupStart, storage::Error> {
         self.start_backup(label, spread).await
     }
     async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
@@ -189,6 +187,8 @@ pub struct BackupSource {
     pub data_checksums: bool,
     /// Owner (user and group number) of the files in the archive.
     pub owner: (u32, u32),
+    /// How long the first checkpoint may take when the client does not ask for a fast one.
+    pub checkpoint_spread: Duration,
 }
 
 /// Refuses options that this server does not have, before anything is started.
@@ -215,7 +215,8 @@ pub async fn send_backup<E: BackupEngine, S: BackupSink>(
     sink: &mut S,
 ) -> Result<BackupEnd, BackupError<S::Error>> {
     check_options::<S::Error>(options)?;
-    let started = engine.start(&options.label, options.fast_checkpoint).await?;
+    let spread = if options.fast_checkpoint { Duration::ZERO } else { source.checkpoint_spread };
+    let started = engine.start(&options.label, spread).await?;
     let mut running = Running { engine, backup: Some(started.clone()) };
     let (lsn, timeline) = (started.start, started.timeline);
     send(sink, BackupEvent::Start { lsn, timeline }).await?;
@@ -391,14 +392,21 @@ pub fn process_owner() -> (u32, u32) {
 
 /// A source over a running server's directory.
 impl BackupSource {
-    /// Files belong to the process's user in the archive.
+    /// Files belong to the process's user in the archive; a checkpoint is spread as PostgreSQL's defaults have it (0.9 of 5 minutes).
     pub fn new(
         host: Host,
         data_dir: impl Into<PathBuf>,
         segment_size: SegmentSize,
         data_checksums: bool,
     ) -> Self {
-        Self { host, data_dir: data_dir.into(), segment_size, data_checksums, owner: process_owner() }
+        Self {
+            host,
+            data_dir: data_dir.into(),
+            segment_size,
+            data_checksums,
+            owner: process_owner(),
+            checkpoint_spread: Duration::from_secs(270),
+        }
     }
 }
 
@@ -409,8 +417,8 @@ fn io_failure(path: &str, error: io::Error) -> archive::Failure {
 
 /// Engines are often shared.
 impl<E: BackupEngine> BackupEngine for Arc<E> {
-    async fn start(&self, label: &str, fast: bool) -> Result<BackupStart, storage::Error> {
-        (**self).start(label, fast).await
+    async fn start(&self, label: &str, spread: Duration) -> Result<BackupStart, storage::Error> {
+        (**self).start(label, spread).await
     }
     async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
         (**self).stop(backup).await

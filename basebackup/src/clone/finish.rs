@@ -1,0 +1,205 @@
+//! The target before and after: marked while it is incomplete, checked, made durable, released. All of this blocks.
+
+use super::unpack::CONTROL_HELD_BACK;
+use super::{CloneError, MARKER_FILE, io_error, manifest_path};
+use host::{Disk, FileKind, OpenMode, SharedDisk, durable_rename, write_file_durably};
+use protocol::conninfo::{self, ConnInfo, Endpoint};
+use std::io;
+use std::path::Path;
+use wal::control::{CONTROL_FILE_SIZE, ControlFile, control_file_path};
+use wal::history::TimelineHistory;
+use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentSize, SystemId, TimelineId, WalReader};
+
+/// The largest postgresql.auto.conf that is added to, in bytes.
+const AUTO_CONF_SIZE_MAX: u64 = 16 << 20;
+/// What the marker says to who finds it.
+const MARKER_TEXT: &[u8] =
+    b"A clone into this directory has not finished. No server starts here. Remove the directory and clone again.\n";
+
+/// Whether a clone may go to `target`: Ok(whether it is there, empty), or why not. Touches nothing.
+pub fn check_target(disk: &dyn Disk, target: &Path) -> Result<bool, CloneError> {
+    let name = || target.display().to_string();
+    match disk.metadata(target) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(io_error(target)(error)),
+        Ok(found) if found.kind != FileKind::Directory => return Err(CloneError::NotADirectory(name())),
+        Ok(_) => {}
+    }
+    let entries = disk.list(target).map_err(io_error(target))?;
+    if entries.iter().any(|entry| entry.name == MARKER_FILE) {
+        return Err(CloneError::Interrupted(name()));
+    }
+    if entries.is_empty() { Ok(true) } else { Err(CloneError::NotEmpty(name())) }
+}
+
+/// Makes the target and marks it.
+pub(super) fn prepare(disk: &dyn Disk, target: &Path) -> Result<(), CloneError> {
+    let pg_wal = target.join("pg_wal");
+    disk.create_dir_all(target).map_err(io_error(target))?;
+    write_file_durably(disk, &target.join(MARKER_FILE), MARKER_TEXT).map_err(io_error(target))?;
+    disk.create_dir_all(&pg_wal).map_err(io_error(&pg_wal))
+}
+
+/// The log of a clone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogRange {
+    pub start: Lsn,
+    pub end: Lsn,
+    pub timeline: TimelineId,
+    pub segment_size: SegmentSize,
+    pub system_id: SystemId,
+}
+
+/// Reads every record of the log from the backup's start to its end; gives their number.
+pub(super) fn check_log(disk: SharedDisk, target: &Path, range: LogRange) -> Result<u64, CloneError> {
+    let history = TimelineHistory::root(range.timeline);
+    let mut files = SegmentFiles::new(disk, target.join("pg_wal"), range.segment_size, history);
+    files.set_limit(range.end);
+    let options = ReaderOptions {
+        system_id: Some(range.system_id),
+        proven_flush: range.end,
+        ..ReaderOptions::new(range.segment_size)
+    };
+    let mut reader = WalReader::new(AnyTimeline(files), options, range.start);
+    let mut records = 0;
+    while reader.position() < range.end {
+        match reader.next()? {
+            Next::Record(_) => records += 1,
+            Next::End(end) => {
+                let reason = end.reason.to_string();
+                return Err(CloneError::WalEnd { expected: range.end, found: end.at, reason });
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// Files of one timeline whose first segment may begin with pages of its ancestor.
+struct AnyTimeline(SegmentFiles);
+
+impl wal::WalSource for AnyTimeline {
+    fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, wal::SourceError> {
+        self.0.read(from, buf)
+    }
+}
+
+/// Reads the control file under the name that it has until the end.
+pub(super) fn read_control(disk: &dyn Disk, target: &Path) -> Result<ControlFile, CloneError> {
+    let path = target.join(CONTROL_HELD_BACK);
+    let bytes = disk.read(&path, CONTROL_FILE_SIZE as u64 * 2).map_err(io_error(&path))?;
+    Ok(ControlFile::decode(&bytes)?)
+}
+
+/// Writes what is still missing, makes everything durable, and lets the directory go. `standby`: primary_conninfo and a slot's name.
+pub(super) fn complete(
+    disk: &dyn Disk,
+    target: &Path,
+    manifest: &[u8],
+    standby: Option<(&str, Option<&str>)>,
+) -> Result<(), CloneError> {
+    let write = |path: &Path, bytes: &[u8]| write_file_durably(disk, path, bytes).map_err(io_error(path));
+    write(&manifest_path(target), manifest)?;
+    if let Some((conninfo, slot)) = standby {
+        let path = target.join("postgresql.auto.conf");
+        let mut text = match disk.read(&path, AUTO_CONF_SIZE_MAX) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(io_error(&path)(error)),
+        };
+        if !text.is_empty() && !text.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(format!("primary_conninfo = {}\n", setting(conninfo)).as_bytes());
+        if let Some(slot) = slot {
+            text.extend_from_slice(format!("primary_slot_name = {}\n", setting(slot)).as_bytes());
+        }
+        write(&path, &text)?;
+        write(&target.join("standby.signal"), b"")?;
+    }
+    sync_tree(disk, target)?;
+    if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent).map_err(io_error(parent))?;
+    }
+    let control = control_file_path(target);
+    durable_rename(disk, &target.join(CONTROL_HELD_BACK), &control).map_err(io_error(&control))?;
+    let marker = target.join(MARKER_FILE);
+    disk.remove_file(&marker).map_err(io_error(&marker))?;
+    disk.sync_dir(target).map_err(io_error(target))
+}
+
+/// A value as a configuration file has it.
+fn setting(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// Makes every file and every name below durable, files before their folder.
+fn sync_tree(disk: &dyn Disk, folder: &Path) -> Result<(), CloneError> {
+    for entry in disk.list(folder).map_err(io_error(folder))? {
+        let path = folder.join(&entry.name);
+        match entry.kind {
+            FileKind::Directory => sync_tree(disk, &path)?,
+            FileKind::File => {
+                let synced = disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync());
+                synced.map_err(io_error(&path))?;
+            }
+            FileKind::Other => {}
+        }
+    }
+    disk.sync_dir(folder).map_err(io_error(folder))
+}
+
+/// Removes what a clone that was broken off has left: only in a directory that carries the marker. The directory itself stays if
+/// `keep_directory`.
+pub fn remove_interrupted(disk: &dyn Disk, target: &Path, keep_directory: bool) -> Result<(), CloneError> {
+    let marker = target.join(MARKER_FILE);
+    if !disk.exists(&marker).map_err(io_error(&marker))? {
+        return Ok(());
+    }
+    for entry in disk.list(target).map_err(io_error(target))? {
+        if entry.name != MARKER_FILE {
+            remove(disk, &target.join(&entry.name), entry.kind)?;
+        }
+    }
+    // The marker last, so that a removal that is broken off leaves it.
+    disk.remove_file(&marker).map_err(io_error(&marker))?;
+    if !keep_directory {
+        disk.remove_dir(target).map_err(io_error(target))?;
+    }
+    Ok(())
+}
+
+fn remove(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<(), CloneError> {
+    if kind != FileKind::Directory {
+        return disk.remove_file(path).map_err(io_error(path));
+    }
+    for entry in disk.list(path).map_err(io_error(path))? {
+        remove(disk, &path.join(&entry.name), entry.kind)?;
+    }
+    disk.remove_dir(path).map_err(io_error(path))
+}
+
+/// What a standby needs to reach the server of a connection string: the string's own words, and what it left to the environment.
+pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
+    const LEFT_OUT: [&str; 3] = ["dbname", "replication", "fallback_application_name"];
+    let info = ConnInfo::parse(from)?;
+    let mut pairs = conninfo::split(from)?;
+    pairs.retain(|(name, value)| !LEFT_OUT.contains(&name.as_str()) && !value.is_empty());
+    let given = |pairs: &[(String, String)], name: &str| pairs.iter().any(|(known, _)| known == name);
+    let all = |one: &dyn Fn(&(Endpoint, u16)) -> String| {
+        info.endpoints.iter().map(one).collect::<Vec<_>>().join(",")
+    };
+    if !given(&pairs, "host") && !given(&pairs, "hostaddr") {
+        let hosts = all(&|(endpoint, _)| match endpoint {
+            Endpoint::Tcp(host) => host.clone(),
+            Endpoint::Unix(folder) => folder.display().to_string(),
+        });
+        pairs.insert(0, ("host".to_owned(), hosts));
+    }
+    if !given(&pairs, "port") {
+        pairs.push(("port".to_owned(), all(&|(_, port)| port.to_string())));
+    }
+    if !given(&pairs, "user") {
+        pairs.push(("user".to_owned(), info.user.clone()));
+    }
+    Ok(conninfo::join(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+}
