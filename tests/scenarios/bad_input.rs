@@ -1,0 +1,162 @@
+//! Bad input: one line with the cause and what to do, exit code 1, and nothing touched.
+
+use scenarios::{Node, Outcome, plimsoll, run, run_ok};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The refusal is one line of standard error that names each of `words`, with exit code 1.
+fn assert_refused(outcome: &Outcome, words: &[&str]) {
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{}", outcome.stderr);
+    for word in words {
+        assert!(outcome.stderr.contains(word), "\"{word}\" in: {}", outcome.stderr);
+    }
+}
+
+/// Every file below a folder with its contents.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.clone(), fs::read(&path).expect("readable"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn init_refuses_a_folder_that_is_not_empty() {
+    let node = Node::unprepared();
+    fs::create_dir(node.data()).expect("a folder");
+    fs::write(node.data().join("diary.txt"), "mine").expect("a file");
+    let outcome = run(plimsoll().arg("init").arg("-D").arg(node.data()));
+    assert_refused(&outcome, &["exists but is not empty", &node.data().display().to_string()]);
+    assert_eq!(contents(&node.data()).len(), 1);
+}
+
+#[test]
+fn start_refuses_a_folder_that_is_no_data_directory() {
+    let node = Node::unprepared();
+    fs::create_dir(node.data()).expect("a folder");
+    fs::write(node.data().join("diary.txt"), "mine").expect("a file");
+    let outcome = run(plimsoll().args(["start", "-d", "-D"]).arg(node.data()));
+    assert_refused(&outcome, &["is not a database cluster directory", "plimsoll init"]);
+    assert_eq!(contents(&node.data()).len(), 1);
+}
+
+#[test]
+fn a_second_server_on_a_directory_is_refused() {
+    let node = Node::builder().start();
+    let before = fs::read(node.data().join("postmaster.pid")).expect("the lock file");
+    let outcome = run(plimsoll().args(["start", "-d", "-p", "1", "-D"]).arg(node.data()));
+    assert_refused(&outcome, &["is another server running", "postmaster.pid"]);
+    // The lock is the kernel's: without the file it holds all the same.
+    fs::remove_file(node.data().join("postmaster.pid")).expect("removed");
+    let outcome = run(plimsoll().args(["start", "-d", "-p", "1", "-D"]).arg(node.data()));
+    assert_refused(&outcome, &["is another server running"]);
+    fs::write(node.data().join("postmaster.pid"), before).expect("put back");
+    assert_eq!(node.sql("SELECT 1"), "1");
+}
+
+#[test]
+fn a_control_file_of_another_version_or_with_flipped_bits_is_refused() {
+    let node = Node::builder().init();
+    let path = node.data().join("global/pg_control");
+    let sound = fs::read(&path).expect("pg_control");
+    for (offset, words) in [(8, ["pg_control", "version"]), (24, ["pg_control", "checksum"])] {
+        let mut broken = sound.clone();
+        broken[offset] ^= 0x40;
+        fs::write(&path, &broken).expect("written");
+        let before = contents(&node.data());
+        assert_refused(&run(plimsoll().args(["start", "-d", "-D"]).arg(node.data())), &words);
+        assert!(before == contents(&node.data()), "the refused start changed something");
+    }
+    fs::write(&path, &sound[..100]).expect("written");
+    assert_refused(&run(plimsoll().args(["start", "-d", "-D"]).arg(node.data())), &["pg_control"]);
+    fs::write(&path, &sound).expect("written");
+    node.start();
+}
+
+#[test]
+fn a_port_in_use_is_refused_and_named() {
+    let node = Node::builder().init();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let outcome = run(plimsoll()
+        .args([
+            "start",
+            "-d",
+            "-p",
+            &port,
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+            "-D",
+        ])
+        .arg(node.data()));
+    assert_refused(&outcome, &["127.0.0.1", &port, "in use"]);
+    assert!(!node.data().join("postmaster.pid").exists());
+}
+
+#[test]
+fn a_standby_of_another_cluster_is_refused() {
+    let (primary, other) = (Node::builder().start(), Node::builder().start());
+    let standby = Node::builder().clone_from(&primary);
+    standby.stop();
+    standby.set("primary_conninfo", &other.conninfo());
+    standby.start();
+    scenarios::wait_until("the standby names the mismatch", std::time::Duration::from_secs(30), || {
+        let log = standby.log();
+        if log.contains("database system identifier differs between the primary and standby") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+    primary.sql("CREATE TABLE t (i int)");
+    assert_eq!(standby.sql("SELECT pg_is_in_recovery()"), "t");
+}
+
+#[test]
+fn clone_refuses_a_target_that_exists_and_a_source_that_does_not() {
+    let primary = Node::builder().start();
+    let target = Node::unprepared();
+    fs::create_dir(target.data()).expect("a folder");
+    fs::write(target.data().join("diary.txt"), "mine").expect("a file");
+    let outcome = run(plimsoll().args(["clone", "--from", &primary.conninfo(), "-D"]).arg(target.data()));
+    assert_refused(&outcome, &["exists but is not empty"]);
+    assert_eq!(contents(&target.data()).len(), 1);
+
+    let nowhere = Node::unprepared();
+    let outcome = run(plimsoll().args(["clone", "--from", &nowhere.conninfo(), "-D"]).arg(nowhere.data()));
+    assert_refused(&outcome, &["could not connect"]);
+    assert!(!nowhere.data().exists());
+}
+
+#[test]
+fn an_unknown_setting_is_refused_with_the_nearest_name() {
+    let node = Node::builder().init();
+    node.set("shared_bufers", "1MB");
+    let outcome = run(plimsoll().args(["start", "-d", "-D"]).arg(node.data()));
+    assert_refused(&outcome, &["shared_bufers", "shared_buffers", "postgresql.conf"]);
+}
+
+#[test]
+fn status_and_stop_tell_a_running_server_from_a_stopped_one() {
+    let node = Node::builder().start();
+    let said = run_ok(plimsoll().arg("status").arg("-D").arg(node.data()));
+    assert!(said.contains("server is running"), "{said}");
+    node.stop();
+    let stopped = run(plimsoll().arg("status").arg("-D").arg(node.data()));
+    assert_eq!((stopped.code, stopped.stdout.contains("no server running")), (3, true), "{stopped:?}");
+    let again = run(plimsoll().arg("stop").arg("-D").arg(node.data()));
+    assert_refused(&again, &["postmaster.pid", "Is server running?"]);
+}
