@@ -1,40 +1,37 @@
-//! The one binary: `plimsoll`.
+//! The one binary: `plimsoll`, and under the names `initdb`, `pg_ctl` and `postgres` what those programs do.
+//!
+//! Owns the command line, its exit codes and its progress lines. Knows nothing of pages or records: all work is
+//! done by the crates below. Errors are one line on standard error with the cause and what to do, exit code 1;
+//! wrong usage exits with 2.
 
-mod init;
-mod node;
+mod cli;
+mod clone;
+mod commands;
+mod demo;
+mod initdb;
+mod lag;
+mod pg_ctl;
+mod pid_file;
+mod postgres;
+mod process;
+mod serve;
+mod version;
+mod waldump;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-/// A replicated storage engine that keeps PostgreSQL's formats and protocols.
-#[derive(Debug, Parser)]
-#[command(name = "plimsoll", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Make a data directory
-    Init(init::Arguments),
-    /// Start a server
-    Start(node::StartArguments),
-    /// Stop a server
-    Stop(node::StopArguments),
-    /// Say whether a server runs
-    Status(node::StatusArguments),
-}
-
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
-        Command::Init(arguments) => init::run(arguments),
-        Command::Start(arguments) => node::start(arguments),
-        Command::Stop(arguments) => node::stop(&arguments),
-        Command::Status(arguments) => node::status(&arguments),
-    };
-    done.unwrap_or_else(|error| {
-        eprintln!("plimsoll: {error:#}");
-        ExitCode::FAILURE
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let rest: Vec<OsString> = words.collect();
+    ExitCode::from(match name.as_str() {
+        "postgres" | "postmaster" => serve::main(&rest),
+        "pg_ctl" => pg_ctl::main(&rest),
+        "initdb" => commands::initdb(std::iter::once(OsString::from("initdb")).chain(rest)),
+        _ => commands::run(cli::Cli::parse().command),
     })
 }

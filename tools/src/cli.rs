@@ -1,0 +1,189 @@
+//! The command line of `plimsoll`.
+
+use crate::initdb::InitArgs;
+use crate::process::StopMode;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A PostgreSQL-style WAL streaming replication engine.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create a data directory
+    Init(Box<InitArgs>),
+    /// Start a server, in the foreground or with -d in the background
+    Start(StartArgs),
+    /// Stop the server of a data directory
+    Stop(StopArgs),
+    /// Say whether a server runs on a data directory (exit code 0: yes, 3: no, 4: no data directory)
+    Status(DataArgs),
+    /// Copy a running server into a new data directory that starts as its standby
+    Clone(CloneArgs),
+    /// Show how far each standby is behind
+    Lag(LagArgs),
+    /// Make a standby the primary of a new timeline
+    Promote(PromoteArgs),
+    /// Print the records of WAL segments
+    Waldump(WaldumpArgs),
+    /// Tell the main job as a story, with measured figures, in a temporary folder
+    Demo(DemoArgs),
+    /// Run as initdb
+    #[command(hide = true)]
+    Initdb(Box<InitArgs>),
+    /// Run as postgres
+    #[command(hide = true, disable_help_flag = true, disable_version_flag = true)]
+    Run(PassedOn),
+    /// Run as pg_ctl
+    #[command(hide = true, name = "pg_ctl", disable_help_flag = true, disable_version_flag = true)]
+    PgCtl(PassedOn),
+}
+
+/// Arguments that another parser reads.
+#[derive(Args, Debug)]
+pub struct PassedOn {
+    /// The arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
+}
+
+/// A data directory.
+#[derive(Args, Debug)]
+pub struct DataArgs {
+    /// The data directory
+    #[arg(short = 'D', long = "pgdata", value_name = "DIR", env = "PGDATA")]
+    pub data: PathBuf,
+}
+
+/// Options of `start`.
+#[derive(Args, Debug)]
+pub struct StartArgs {
+    /// The data directory
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Return once the server accepts connections, and leave it running
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Port to listen on
+    #[arg(short, long)]
+    pub port: Option<u16>,
+    /// Setting for this run
+    #[arg(short = 'c', long = "set", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
+    /// Log file of a detached server [default: plimsoll/server.log in the data directory]
+    #[arg(short, long, value_name = "FILE", requires = "detach")]
+    pub log: Option<PathBuf>,
+    /// Seconds to wait for a detached server
+    #[arg(short, long, default_value_t = 60, value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
+/// Options of `stop`.
+#[derive(Args, Debug)]
+pub struct StopArgs {
+    /// The data directory
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// How to stop
+    #[arg(short, long, value_enum, default_value = "fast")]
+    pub mode: StopMode,
+    /// Seconds to wait
+    #[arg(short, long, default_value_t = 60, value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
+/// Options of `clone`.
+#[derive(Args, Debug)]
+pub struct CloneArgs {
+    /// Where the server to copy is, as a conninfo string or URI
+    #[arg(long, value_name = "CONNINFO")]
+    pub from: String,
+    /// The folder to create; it must be missing or empty
+    #[arg(short = 'D', long = "pgdata", value_name = "DIR", env = "PGDATA")]
+    pub data: PathBuf,
+    /// Replication slot on the primary for this standby, created if it is missing
+    #[arg(short = 'S', long, value_name = "NAME")]
+    pub slot: Option<String>,
+    /// Let the checkpoint that the copy begins with take its time
+    #[arg(long)]
+    pub spread_checkpoint: bool,
+}
+
+/// Options of `lag`.
+#[derive(Args, Debug)]
+pub struct LagArgs {
+    /// Where the primary is, as a conninfo string or URI
+    #[arg(value_name = "CONNINFO")]
+    pub conninfo: String,
+    /// Print a JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// End after this many looks, one a second [default: go on]
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+}
+
+/// Options of `promote`.
+#[derive(Args, Debug)]
+pub struct PromoteArgs {
+    /// The data directory
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Seconds to wait
+    #[arg(short, long, default_value_t = 60, value_name = "SECONDS")]
+    pub timeout: u64,
+}
+
+/// Options of `waldump`.
+#[derive(Args, Debug)]
+pub struct WaldumpArgs {
+    /// First segment: a file, or a name inside --path
+    #[arg(value_name = "STARTSEG")]
+    pub first: Option<PathBuf>,
+    /// Last segment
+    #[arg(value_name = "ENDSEG")]
+    pub last: Option<String>,
+    /// Folder of the segments
+    #[arg(short, long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
+    /// LSN to begin at
+    #[arg(short, long, value_name = "LSN")]
+    pub start: Option<String>,
+    /// LSN to end at
+    #[arg(short, long, value_name = "LSN")]
+    pub end: Option<String>,
+    /// Timeline
+    #[arg(short, long, default_value = "1", value_name = "TLI")]
+    pub timeline: u32,
+    /// Number of records to print
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Resource manager to print only
+    #[arg(short, long, value_name = "RMGR")]
+    pub rmgr: Option<String>,
+    /// Transaction to print only
+    #[arg(short, long, value_name = "XID")]
+    pub xid: Option<u32>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Options of `demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Leave the demo's folder behind
+    #[arg(long)]
+    pub keep: bool,
+    /// Seed of the load
+    #[arg(long, default_value_t = 1876, value_name = "N")]
+    pub seed: u64,
+}

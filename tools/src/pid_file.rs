@@ -1,0 +1,128 @@
+//! postmaster.pid: what a running server says of itself, one field a line, as PostgreSQL 15 lays it out.
+//!
+//! | line | field |
+//! |---|---|
+//! | 1 | process id |
+//! | 2 | data directory |
+//! | 3 | start time, Unix seconds |
+//! | 4 | port |
+//! | 5 | first socket directory |
+//! | 6 | first listen address |
+//! | 7 | shared memory key (unused) |
+//! | 8 | status: `starting`, `stopping`, `ready`, `standby`, padded with blanks |
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the server's lock file says; fields that are not written yet are None.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PidFile {
+    /// The server's process.
+    pub pid: Pid,
+    /// The port it listens on.
+    pub port: Option<u16>,
+    /// The folder of its first socket.
+    pub socket_dir: Option<PathBuf>,
+    /// Its first listen address.
+    pub listen_address: Option<String>,
+    /// When it started, Unix seconds.
+    pub started: Option<i64>,
+    /// How far it is.
+    pub status: Option<Status>,
+}
+
+/// The last line of the lock file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Recovering, or opening its sockets.
+    Starting,
+    /// Shutting down.
+    Stopping,
+    /// Takes connections.
+    Ready,
+    /// A standby that does not take connections.
+    Standby,
+}
+
+impl PidFile {
+    /// The lock file's path.
+    pub fn path(data: &Path) -> PathBuf {
+        data.join("postmaster.pid")
+    }
+
+    /// Reads the lock file; Ok(None) if there is none, an error if it holds no process id.
+    pub fn read(data: &Path) -> io::Result<Option<Self>> {
+        let path = Self::path(data);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Self::parse(&text).map(Some).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("invalid data in PID file \"{}\"", path.display()))
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines().map(str::trim);
+        let pid = lines.next()?.parse::<i32>().ok().filter(|pid| *pid > 0)?;
+        let _data = lines.next();
+        let started = lines.next().and_then(|line| line.parse().ok());
+        let port = lines.next().and_then(|line| line.parse().ok());
+        let filled = |line: &str| (!line.is_empty()).then(|| line.to_owned());
+        let socket_dir = lines.next().and_then(filled).map(PathBuf::from);
+        let listen_address = lines.next().and_then(filled);
+        let _key = lines.next();
+        let status = lines.next().and_then(|line| match line {
+            "starting" => Some(Status::Starting),
+            "stopping" => Some(Status::Stopping),
+            "ready" => Some(Status::Ready),
+            "standby" => Some(Status::Standby),
+            _ => None,
+        });
+        Some(Self { pid: Pid::from_raw(pid), port, socket_dir, listen_address, started, status })
+    }
+
+    /// The lock file of a server that runs; a file left by one that is gone is None.
+    pub fn of_running(data: &Path) -> io::Result<Option<Self>> {
+        Ok(Self::read(data)?.filter(|file| is_alive(file.pid)))
+    }
+
+    /// Conninfo keywords that reach this server from the same machine.
+    pub fn conninfo(&self) -> Option<String> {
+        let host = match (&self.socket_dir, &self.listen_address) {
+            (Some(folder), _) => folder.display().to_string(),
+            (None, Some(address)) if address == "*" || address == "0.0.0.0" => "127.0.0.1".to_owned(),
+            (None, Some(address)) => address.clone(),
+            (None, None) => return None,
+        };
+        Some(format!("host='{}' port={}", host.replace('\\', "\\\\").replace('\'', "\\'"), self.port?))
+    }
+}
+
+/// Whether a process of this id exists (also one that may not be signalled).
+pub fn is_alive(pid: Pid) -> bool {
+    !matches!(kill(pid, None), Err(Errno::ESRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_is_read_as_far_as_it_is_written() {
+        let full = "4711\n/data\n1700000000\n5433\n/tmp\nlocalhost\n  0 0\nready   \n";
+        let file = PidFile::parse(full).unwrap();
+        assert_eq!((file.pid, file.port, file.status), (Pid::from_raw(4711), Some(5433), Some(Status::Ready)));
+        assert_eq!(file.conninfo().unwrap(), "host='/tmp' port=5433");
+        let early = PidFile::parse("4711\n/data\n1700000000\n5433\n\n").unwrap();
+        assert_eq!((early.socket_dir, early.status), (None, None));
+        for broken in ["", "\n", "x\n", "-4\n", "0\n"] {
+            assert_eq!(PidFile::parse(broken), None, "{broken:?}");
+        }
+    }
+}
