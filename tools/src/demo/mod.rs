@@ -1,0 +1,212 @@
+//! `plimsoll demo`: the main job told as a story, with the program's own commands, and figures at its end.
+//!
+//! Initialise a primary, load a real data set, run transfers from eight clients; clone a standby meanwhile, follow
+//! it, make it synchronous; kill the primary in the middle of the load, promote the standby; prove that nothing
+//! acknowledged is lost; bring the old primary back and see it fenced. Fails loudly when any of this is not so.
+
+mod bank;
+mod nodes;
+mod watch;
+
+use crate::cli::DemoArgs;
+use anyhow::{Context, Result, bail, ensure};
+use bank::{ACCOUNTS, CLIENTS, Load, OPENING_BALANCE, audit, open_bank};
+use nodes::DemoNode;
+use protocol::Client;
+use std::time::{Duration, Instant};
+use watch::{LagWatch, bytes_text};
+
+/// The real data set: Unicode's character database (its licence lies beside the file).
+const UNICODE_DATA: &str = include_str!("../../data/UnicodeData.txt");
+
+/// How long any one step may take.
+const STEP_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs the demo in a temporary folder that is removed afterwards.
+pub fn run(arguments: &DemoArgs) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let folder = nodes::temporary_folder()?;
+    let told = runtime.block_on(tell(arguments, &folder));
+    if arguments.keep {
+        println!("\nThe demo's folder is left at {}", folder.display());
+    } else {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("could not remove {}", folder.display()))?;
+    }
+    told
+}
+
+/// What the demo measured, in the order of its table.
+#[derive(Default)]
+struct Figures(Vec<(&'static str, String)>);
+
+impl Figures {
+    fn add(&mut self, name: &'static str, value: impl ToString) {
+        self.0.push((name, value.to_string()));
+    }
+
+    fn print(&self) {
+        let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        println!();
+        for (name, value) in &self.0 {
+            println!("  {name:<width$}  {value:>16}");
+        }
+    }
+}
+
+fn chapter(text: &str) {
+    println!("\n\u{2014} {text}");
+}
+
+async fn tell(arguments: &DemoArgs, folder: &std::path::Path) -> Result<()> {
+    let begun = Instant::now();
+    let mut figures = Figures::default();
+
+    chapter("A primary is initialised and started");
+    let primary = DemoNode::init(folder, "primary").await?;
+    primary.start(&[]).await?;
+    println!("  {} listens on port {}", primary.name(), primary.port());
+    let mut client = connect(&primary).await?;
+
+    chapter("It loads Unicode's character database over the wire");
+    let rows = load_unicode(&mut client).await?;
+    figures.add("rows loaded", rows);
+
+    chapter(&format!("{CLIENTS} clients transfer money between {ACCOUNTS} accounts"));
+    open_bank(&mut client).await?;
+    let load = Load::start(&primary.conninfo(), arguments.seed).await?;
+    wait_for("the first transfers", || async { Ok(load.acknowledged.total() > 100) }).await?;
+    println!("  {} transfers are acknowledged so far", load.acknowledged.total());
+
+    chapter("A standby is cloned from the live primary while the load goes on");
+    let cloning = Instant::now();
+    let standby = DemoNode::clone_of(folder, "standby", &primary).await?;
+    let clone_time = cloning.elapsed();
+    standby.start(&[]).await?;
+    println!("  cloned in {:.2} s; it listens on port {}", clone_time.as_secs_f64(), standby.port());
+    figures.add("clone, seconds", format!("{:.2}", clone_time.as_secs_f64()));
+
+    chapter("The standby follows; its lag, live");
+    let watch = LagWatch::start(&primary.conninfo()).await?;
+    wait_for("the standby streams", || async { Ok(watch.is_streaming()) }).await?;
+    watch.print_for(Duration::from_secs(3)).await?;
+
+    chapter("The standby becomes synchronous: a commit now waits until it is durable on both");
+    client.query("ALTER SYSTEM SET synchronous_standby_names = '*'").await?;
+    client.query("SELECT pg_reload_conf()").await?;
+    wait_for("the standby is synchronous", || async { Ok(watch.is_synchronous()) }).await?;
+    let at_switch = load.acknowledged.total();
+    wait_for("transfers at the new level", || async { Ok(load.acknowledged.total() > at_switch + 500) }).await?;
+    println!("  {} transfers were acknowledged by both", load.acknowledged.total() - at_switch);
+    let wal_bytes = text_of(&mut client, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").await?;
+    figures.add("WAL position, bytes", wal_bytes);
+
+    chapter("The primary is killed with SIGKILL in the middle of the load");
+    primary.kill_9().await?;
+    let acknowledged = load.await_loss().await?;
+    let worst = watch.stop().await;
+    println!("  the clients were told of {} commits", acknowledged.total());
+    figures.add("worst lag, bytes", bytes_text(worst.bytes));
+    figures.add("worst lag, ms", format!("{:.1}", worst.seconds * 1000.0));
+
+    chapter("The standby is promoted");
+    let promoting = Instant::now();
+    standby.promote().await?;
+    let mut successor = connect(&standby).await?;
+    ensure!(text_of(&mut successor, "SELECT pg_is_in_recovery()").await? == "f", "the promoted standby is still in recovery");
+    successor.query("CREATE TABLE after_the_promotion (note text)").await?;
+    let promotion_time = promoting.elapsed();
+    let timeline = text_of(&mut successor, "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)").await?;
+    println!("  it takes writes on timeline {} after {} ms", timeline.trim_start_matches('0'), promotion_time.as_millis());
+    figures.add("promotion, ms", promotion_time.as_millis());
+
+    chapter("Is everything there that was acknowledged?");
+    let audit = audit(&mut successor, &acknowledged).await?;
+    let unicode = text_of(&mut successor, "SELECT count(*) FROM unicode").await?;
+    figures.add("transfers acknowledged", acknowledged.total());
+    figures.add("transfers lost", audit.lost);
+    figures.add("sum of balances", audit.sum);
+    ensure!(unicode == rows.to_string(), "{unicode} of {rows} loaded rows are on the promoted standby");
+    ensure!(audit.lost == 0, "{} acknowledged transfers are lost", audit.lost);
+    ensure!(audit.sum == ACCOUNTS * OPENING_BALANCE, "the balances sum to {}, not to {}", audit.sum, ACCOUNTS * OPENING_BALANCE);
+    println!("  yes: {} transfers are in the journal, and the balances sum to {} as at the start", audit.found, audit.sum);
+
+    chapter("The old primary is started again, and hears of its successor");
+    fence_old_primary(&primary, &standby).await?;
+
+    drop((client, successor));
+    standby.stop().await?;
+    primary.stop().await?;
+    figures.add("the whole story, seconds", format!("{:.1}", begun.elapsed().as_secs_f64()));
+    figures.print();
+    Ok(())
+}
+
+/// The old primary must refuse to acknowledge anything once it has met the new timeline.
+async fn fence_old_primary(primary: &DemoNode, successor: &DemoNode) -> Result<()> {
+    primary.start(&[("plimsoll.peers", successor.conninfo())]).await?;
+    wait_for("the old primary is fenced", || async {
+        let mut old = connect(primary).await?;
+        match old.query("INSERT INTO journal (client, sequence) VALUES (-1, -1)").await {
+            Ok(_) => bail!("the old primary acknowledged a write after the promotion"),
+            Err(error) => {
+                let text = error.to_string();
+                if text.contains("fenced") {
+                    println!("  it refuses to write: {text}");
+                    return Ok(true);
+                }
+                Ok(false)
+            }
+        }
+    })
+    .await
+}
+
+async fn connect(node: &DemoNode) -> Result<Client> {
+    Client::connect_to(&node.conninfo()).await.with_context(|| format!("could not connect to the {}", node.name()))
+}
+
+async fn text_of(client: &mut Client, sql: &str) -> Result<String> {
+    let result = client.query(sql).await.with_context(|| sql.to_owned())?;
+    Ok(result.text(0, 0).unwrap_or_default().to_owned())
+}
+
+/// Polls a condition until it holds; fails after the limit of a step.
+async fn wait_for<F: Future<Output = Result<bool>>>(what: &str, mut probe: impl FnMut() -> F) -> Result<()> {
+    let begun = Instant::now();
+    let mut interval = tokio::time::interval(Duration::from_millis(20));
+    while !probe().await? {
+        ensure!(begun.elapsed() < STEP_LIMIT, "{what}: not within {} s", STEP_LIMIT.as_secs());
+        interval.tick().await;
+    }
+    Ok(())
+}
+
+/// Loads the data set by COPY; returns how many rows it has.
+async fn load_unicode(client: &mut Client) -> Result<u64> {
+    client
+        .query(
+            "CREATE TABLE unicode (code text PRIMARY KEY, name text, category text, combining int, bidi text, \
+             decomposition text, digit_decimal text, digit text, number text, mirrored text, old_name text, \
+             comment text, upper text, lower text, title text)",
+        )
+        .await?;
+    let loading = Instant::now();
+    let mut copy = client.copy_in("COPY unicode FROM STDIN WITH (DELIMITER ';')").await?;
+    for chunk in UNICODE_DATA.as_bytes().chunks(64 << 10) {
+        copy.send(chunk).await?;
+    }
+    copy.finish().await?;
+    let rows = UNICODE_DATA.lines().count() as u64;
+    let found = text_of(client, "SELECT count(*) FROM unicode").await?;
+    ensure!(found == rows.to_string(), "{found} of {rows} rows were loaded");
+    let anchor = text_of(client, "SELECT name FROM unicode WHERE code = '2693'").await?;
+    ensure!(anchor == "ANCHOR", "U+2693 is {anchor:?}, not ANCHOR");
+    println!("  {rows} characters in {:.2} s; U+2693 is {anchor}", loading.elapsed().as_secs_f64());
+    let categories = client
+        .query("SELECT category, count(*) FROM unicode GROUP BY category ORDER BY count(*) DESC LIMIT 3")
+        .await?;
+    for row in 0..categories.rows.len() {
+        println!("  category {}: {} characters", categories.text(row, 0).unwrap_or(""), categories.text(row, 1).unwrap_or(""));
+    }
+    Ok(rows)
+}
