@@ -148,7 +148,7 @@ fn status(arguments: &DataArgs) -> Result<u8> {
     };
     println!("server {how} (PID: {}, port: {})", file.pid, file.port.unwrap_or_default());
     let control = serve::control_file(data)?;
-    println!("state: {}", control.state);
+    println!("state: {}", control.state.text());
     println!("timeline: {}", control.checkpoint_copy.this_timeline);
     println!("latest checkpoint: {}", control.checkpoint);
     Ok(0)

@@ -253,9 +253,7 @@ pub fn promote(data: &Path, limit: Option<Duration>, tick: impl FnMut()) -> Resu
 }
 
 fn is_standby(data: &Path) -> Result<bool> {
-    let host = host::Host::real();
-    let control = wal::ControlFile::read(&*host.disk, data)?;
-    Ok(control.state == wal::control::DbState::InArchiveRecovery)
+    Ok(crate::serve::control_file(data)?.state == wal::ClusterState::InArchiveRecovery)
 }
 
 fn send(options: &Options) -> Result<u8> {
