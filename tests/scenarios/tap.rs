@@ -1,0 +1,71 @@
+//! PostgreSQL's own replication tests, unmodified, with Plimsoll's initdb, pg_ctl and postgres first in PATH.
+
+use scenarios::{plimsoll, run, run_ok, scratch_dir};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// PGXS of Debian's postgresql-server-dev-15: the Perl harness and pg_regress.
+const PGXS: &str = "/usr/lib/postgresql/15/lib/pgxs";
+
+/// The folder of the fetched tests, shared by the tests of this file; fetched under a lock by whoever comes first.
+fn fetched() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgresql-tap");
+    std::fs::create_dir_all(&folder).expect("a folder for the fetched tests");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tap/fetch.sh");
+    run_ok(Command::new("flock").arg(folder.join("lock")).arg(script).arg(folder.join("source")));
+    folder.join("source/src/test/recovery")
+}
+
+/// Runs one test file with prove in a folder of its own.
+fn prove(name: &str) {
+    let recovery = fetched();
+    let folder = scratch_dir();
+    let links = folder.path().join("bin");
+    std::fs::create_dir(&links).expect("a folder of links");
+    let binary = PathBuf::from(plimsoll().get_program());
+    for program in ["initdb", "pg_ctl", "postgres"] {
+        symlink(&binary, links.join(program)).expect("a link");
+    }
+    let path = format!(
+        "{}:/usr/lib/postgresql/15/bin:{}",
+        links.display(),
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let outcome = run(Command::new("prove")
+        .args(["--verbose", &format!("t/{name}.pl")])
+        .current_dir(&recovery)
+        .env("PATH", path)
+        .env("PERL5LIB", format!("{PGXS}/src/test/perl:{}", recovery.display()))
+        .env("PG_REGRESS", format!("{PGXS}/src/test/regress/pg_regress"))
+        .env("TESTDIR", folder.path())
+        .env("TESTDATADIR", folder.path().join("data"))
+        .env("TESTLOGDIR", folder.path().join("log"))
+        .env("TMPDIR", folder.path())
+        .env("LC_ALL", "C"));
+    if outcome.code != 0 {
+        let logs = std::fs::read_dir(folder.path().join("tmp_check/log")).into_iter().flatten().flatten();
+        for entry in logs {
+            let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+            let tail: Vec<&str> = text.lines().rev().take(40).collect();
+            eprintln!("-- {}", entry.path().display());
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+    assert_eq!(outcome.code, 0, "{}\n{}", outcome.stdout, outcome.stderr);
+}
+
+#[test]
+fn timeline_switch_004() {
+    prove("004_timeline_switch");
+}
+
+#[test]
+fn replay_delay_005() {
+    prove("005_replay_delay");
+}
+
+#[test]
+fn sync_rep_007() {
+    prove("007_sync_rep");
+}
