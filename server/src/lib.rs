@@ -26,11 +26,14 @@ mod views;
 
 pub use init::{InitOptions, init};
 pub use log::{LogSink, stderr_sink};
-pub use server::run;
+pub use server::{run, setting_of};
 
 use host::Host;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The release of PostgreSQL whose formats and protocols these are, as server_version begins.
+pub const POSTGRESQL_RELEASE: &str = "15.18";
 
 /// How a server is started.
 #[derive(Clone)]

@@ -354,7 +354,7 @@ pub(crate) fn load(
         ("config_file", data_dir.join("postgresql.conf").display().to_string()),
         ("hba_file", data_dir.join("pg_hba.conf").display().to_string()),
         ("ident_file", data_dir.join("pg_ident.conf").display().to_string()),
-        ("server_version", format!("15.20 (Plimsoll {})", env!("CARGO_PKG_VERSION"))),
+        ("server_version", format!("{} (Plimsoll {})", crate::POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION"))),
     ] {
         if settings.show(name).is_ok_and(|now| now.is_empty() || name == "server_version") {
             settings.set_computed(name, &value).map_err(|error| ServerError::new(error.one_line()))?;

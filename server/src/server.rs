@@ -173,6 +173,13 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     runtime.block_on(async { Server::start(options).await?.join().await })
 }
 
+/// One setting as SHOW prints it, from the files and the command line, without starting a server (postgres -C).
+pub fn setting_of(options: &ServerOptions, name: &str) -> Result<String, ServerError> {
+    let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
+    let current = node::load(&options.host, &options.data_dir, &options.settings, &silent)?;
+    current.settings.show(name).map_err(|error| ServerError::new(error.one_line()))
+}
+
 /// plimsoll.worker_threads, before anything is logged; 0 is one a processor.
 fn worker_threads(options: &ServerOptions) -> usize {
     let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());

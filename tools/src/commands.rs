@@ -4,7 +4,7 @@ use crate::cli::{Command, DataArgs, PromoteArgs, StartArgs, StopArgs};
 use crate::initdb::InitArgs;
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness, print_now, stop};
-use crate::{clone, demo, lag, pg_ctl, postgres, serve, version, waldump};
+use crate::{clone, demo, lag, pg_ctl, postgres, serve, waldump};
 use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use std::ffi::OsString;
@@ -51,7 +51,7 @@ struct InitdbCli {
 pub fn initdb(words: impl Iterator<Item = OsString>) -> u8 {
     let words: Vec<OsString> = words.collect();
     if words.iter().skip(1).any(|word| word == "-V" || word == "--version") {
-        println!("initdb (PostgreSQL) {}", version::POSTGRES_LONG);
+        println!("initdb (PostgreSQL) {}", serve::long_version());
         return 0;
     }
     match InitdbCli::try_parse_from(words) {
@@ -86,7 +86,9 @@ fn check_data_directory(data: &Path) -> Result<()> {
         bail!("directory \"{shown}\" does not exist: create one with `plimsoll init -D {shown}`");
     }
     if !data.join("PG_VERSION").exists() {
-        bail!("\"{shown}\" is not a database cluster directory: name one that `plimsoll init` or `plimsoll clone` made");
+        bail!(
+            "\"{shown}\" is not a database cluster directory: name one that `plimsoll init` or `plimsoll clone` made"
+        );
     }
     Ok(())
 }
@@ -108,7 +110,8 @@ fn start(arguments: &StartArgs) -> Result<u8> {
         return Ok(serve::main(&all));
     }
     let log = arguments.log.clone().unwrap_or_else(|| data.join("plimsoll").join("server.log"));
-    let launch = Launch { data: data.clone(), arguments: words, shell_options: Vec::new(), log: Some(log.clone()) };
+    let launch =
+        Launch { data: data.clone(), arguments: words, shell_options: Vec::new(), log: Some(log.clone()) };
     match launch.spawn()?.wait(Duration::from_secs(arguments.timeout), || {})? {
         Readiness::Ready => {
             let pid = PidFile::read(data)?.map(|file| file.pid.to_string()).unwrap_or_default();
@@ -149,7 +152,7 @@ fn status(arguments: &DataArgs) -> Result<u8> {
     println!("server {how} (PID: {}, port: {})", file.pid, file.port.unwrap_or_default());
     let control = serve::control_file(data)?;
     println!("state: {}", control.state.text());
-    println!("timeline: {}", control.checkpoint_copy.this_timeline);
+    println!("timeline: {}", control.checkpoint_copy.timeline);
     println!("latest checkpoint: {}", control.checkpoint);
     Ok(0)
 }

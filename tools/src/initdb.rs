@@ -98,7 +98,10 @@ impl InitArgs {
             }
         }
         if let Some(folder) = &self.waldir {
-            bail!("a WAL folder outside the data directory (\"{}\") is not supported: leave -X out", folder.display());
+            bail!(
+                "a WAL folder outside the data directory (\"{}\") is not supported: leave -X out",
+                folder.display()
+            );
         }
         if self.allow_group_access {
             bail!("group access to the data directory is not supported: leave -g out");
@@ -112,7 +115,9 @@ impl InitArgs {
             let method = own.clone().or_else(|| self.auth.clone()).unwrap_or_else(|| "trust".to_owned());
             match method.as_str() {
                 "trust" | "reject" | "scram-sha-256" => Ok(method),
-                other => Err(anyhow!("invalid authentication method \"{other}\": use trust, scram-sha-256 or reject")),
+                other => Err(anyhow!(
+                    "invalid authentication method \"{other}\": use trust, scram-sha-256 or reject"
+                )),
             }
         };
         Ok((pick(&self.auth_local)?, pick(&self.auth_host)?))

@@ -15,7 +15,6 @@ mod pid_file;
 mod postgres;
 mod process;
 mod serve;
-mod version;
 mod waldump;
 
 use clap::Parser;
@@ -26,7 +25,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
-    let name = Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let rest: Vec<OsString> = words.collect();
     ExitCode::from(match name.as_str() {
         "postgres" | "postmaster" => serve::main(&rest),

@@ -58,7 +58,10 @@ fn parse(arguments: &[OsString]) -> Result<Options> {
             _ => (argument.clone(), None),
         };
         let mut value = |what: &str| -> Result<String> {
-            inline.take().or_else(|| rest.next()).ok_or_else(|| anyhow!("option {name} needs {what}\n{USAGE}"))
+            inline
+                .take()
+                .or_else(|| rest.next())
+                .ok_or_else(|| anyhow!("option {name} needs {what}\n{USAGE}"))
         };
         match name.as_str() {
             "-D" | "--pgdata" => options.data = Some(PathBuf::from(value("a folder")?)),
@@ -91,7 +94,7 @@ fn parse(arguments: &[OsString]) -> Result<Options> {
 fn run(options: &Options) -> Result<u8> {
     let Some(command) = options.command.as_deref() else { bail!("no operation specified\n{USAGE}") };
     match command {
-        "version" => println!("pg_ctl (PostgreSQL) {}", crate::version::POSTGRES_LONG),
+        "version" => println!("pg_ctl (PostgreSQL) {}", crate::serve::long_version()),
         "help" => println!("{USAGE}"),
         "kill" => return send(options),
         "init" | "initdb" => {
@@ -109,7 +112,9 @@ fn run(options: &Options) -> Result<u8> {
             if PidFile::of_running(&data(options)?)?.is_some() {
                 end(options)?;
             } else {
-                eprintln!("pg_ctl: PID file does not exist or is stale\nIs server running?\nstarting server anyway");
+                eprintln!(
+                    "pg_ctl: PID file does not exist or is stale\nIs server running?\nstarting server anyway"
+                );
             }
             return start(options);
         }
@@ -160,12 +165,18 @@ fn start(options: &Options) -> Result<u8> {
     if PidFile::of_running(&data)?.is_some() {
         eprintln!("pg_ctl: another server might be running; trying to start server anyway");
     }
-    let mut launch = Launch { data, arguments: Vec::new(), shell_options: options.options.clone(), log: options.log.clone() };
+    let mut launch = Launch {
+        data,
+        arguments: Vec::new(),
+        shell_options: options.options.clone(),
+        log: options.log.clone(),
+    };
     if launch.shell_options.is_empty() && options.command.as_deref() == Some("restart") {
         // postmaster.opts keeps what the last start was given, each word in double quotes.
         launch.shell_options = fs::read_to_string(launch.data.join("postmaster.opts"))
             .ok()
             .and_then(|line| line.trim_end().split_once(' ').map(|(_, rest)| rest.to_owned()))
+            .map(|rest| rest.strip_prefix("\"run\"").unwrap_or(&rest).trim_start().to_owned())
             .into_iter()
             .collect();
     }
@@ -198,7 +209,9 @@ fn end(options: &Options) -> Result<()> {
         say(options, "waiting for server to shut down...");
     }
     match stop(&data(options)?, options.mode, limit, || say(options, ".")) {
-        Ok(()) => say(options, if limit.is_some() { " done\nserver stopped\n" } else { "server shutting down\n" }),
+        Ok(()) => {
+            say(options, if limit.is_some() { " done\nserver stopped\n" } else { "server shutting down\n" })
+        }
         Err(error) => {
             if limit.is_some() {
                 say(options, " failed\n");
@@ -237,7 +250,8 @@ pub fn promote(data: &Path, limit: Option<Duration>, tick: impl FnMut()) -> Resu
         bail!("cannot promote server; server is not in standby mode");
     }
     let request = data.join("promote");
-    fs::write(&request, "").with_context(|| format!("could not create promote signal file \"{}\"", request.display()))?;
+    fs::write(&request, "")
+        .with_context(|| format!("could not create promote signal file \"{}\"", request.display()))?;
     if let Err(error) = signal(&file, Signal::SIGUSR1) {
         let _ = fs::remove_file(&request);
         return Err(error);
@@ -253,12 +267,15 @@ pub fn promote(data: &Path, limit: Option<Duration>, tick: impl FnMut()) -> Resu
 }
 
 fn is_standby(data: &Path) -> Result<bool> {
-    Ok(crate::serve::control_file(data)?.state == wal::ClusterState::InArchiveRecovery)
+    Ok(crate::serve::control_file(data)?.state == wal::control::ClusterState::InArchiveRecovery)
 }
 
 fn send(options: &Options) -> Result<u8> {
-    let [name, pid] = options.positional.as_slice() else { bail!("missing arguments for kill mode\n{USAGE}") };
-    let signal: Signal = format!("SIG{name}").parse().map_err(|_| anyhow!("unrecognized signal name \"{name}\""))?;
+    let [name, pid] = options.positional.as_slice() else {
+        bail!("missing arguments for kill mode\n{USAGE}")
+    };
+    let signal: Signal =
+        format!("SIG{name}").parse().map_err(|_| anyhow!("unrecognized signal name \"{name}\""))?;
     let pid: i32 = pid.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| anyhow!("invalid PID \"{pid}\""))?;
     kill(Pid::from_raw(pid), signal).with_context(|| format!("could not send signal {name} (PID: {pid})"))?;
     Ok(0)

@@ -63,7 +63,10 @@ impl PidFile {
             Err(error) => return Err(error),
         };
         Self::parse(&text).map(Some).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("invalid data in PID file \"{}\"", path.display()))
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("invalid data in PID file \"{}\"", path.display()),
+            )
         })
     }
 
@@ -117,7 +120,10 @@ mod tests {
     fn a_lock_file_is_read_as_far_as_it_is_written() {
         let full = "4711\n/data\n1700000000\n5433\n/tmp\nlocalhost\n  0 0\nready   \n";
         let file = PidFile::parse(full).unwrap();
-        assert_eq!((file.pid, file.port, file.status), (Pid::from_raw(4711), Some(5433), Some(Status::Ready)));
+        assert_eq!(
+            (file.pid, file.port, file.status),
+            (Pid::from_raw(4711), Some(5433), Some(Status::Ready))
+        );
         assert_eq!(file.conninfo().unwrap(), "host='/tmp' port=5433");
         let early = PidFile::parse("4711\n/data\n1700000000\n5433\n\n").unwrap();
         assert_eq!((early.socket_dir, early.status), (None, None));

@@ -17,7 +17,8 @@ pub struct ServerArguments {
     pub words: Vec<String>,
 }
 
-const USAGE: &str = "usage: postgres [-D DATADIR] [-p PORT] [-h HOST] [-k SOCKETDIR] [-c NAME=VALUE]... [--NAME=VALUE]... \
+/// The options, for --help and for errors.
+pub const USAGE: &str = "usage: postgres [-D DATADIR] [-p PORT] [-h HOST] [-k SOCKETDIR] [-c NAME=VALUE]... [--NAME=VALUE]... \
                      [-B BUFFERS] [-N CONNECTIONS] [-F] [-i] [-C NAME] [-V]";
 
 /// What is to be done.
@@ -34,14 +35,17 @@ pub enum Request {
 /// Reads the arguments after the program's name.
 pub fn parse(arguments: &[OsString]) -> Result<Request> {
     let mut parsed = ServerArguments::default();
-    let words: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> =
+        arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         if let Some(long) = word.strip_prefix("--") {
             match long {
                 "version" => return Ok(Request::Version),
                 "help" => return Ok(Request::Help),
-                "single" | "boot" | "describe-config" => bail!("--{long} is not supported: this server has no such mode"),
+                "single" | "boot" | "describe-config" => {
+                    bail!("--{long} is not supported: this server has no such mode")
+                }
                 _ => parsed.settings.push(setting(long)?),
             }
             continue;
@@ -51,7 +55,10 @@ pub fn parse(arguments: &[OsString]) -> Result<Request> {
         };
         let inline = word.get(1 + letter.len_utf8()..).filter(|text| !text.is_empty());
         let mut value = || {
-            inline.map(str::to_owned).or_else(|| rest.next().cloned()).ok_or_else(|| anyhow!("option requires an argument -- '{letter}'\n{USAGE}"))
+            inline
+                .map(str::to_owned)
+                .or_else(|| rest.next().cloned())
+                .ok_or_else(|| anyhow!("option requires an argument -- '{letter}'\n{USAGE}"))
         };
         let mut set = |name: &str, value: String| parsed.settings.push((name.to_owned(), value));
         match letter {
@@ -66,7 +73,10 @@ pub fn parse(arguments: &[OsString]) -> Result<Request> {
             'S' => set("work_mem", value()?),
             'd' => {
                 let level = value()?;
-                set("log_min_messages", if level == "0" { "notice".to_owned() } else { format!("debug{level}") });
+                set(
+                    "log_min_messages",
+                    if level == "0" { "notice".to_owned() } else { format!("debug{level}") },
+                );
             }
             'F' => set("fsync", "off".to_owned()),
             'i' => set("listen_addresses", "*".to_owned()),
@@ -83,7 +93,9 @@ pub fn parse(arguments: &[OsString]) -> Result<Request> {
 /// Reads `name=value`; dashes in the name stand for underscores, as PostgreSQL allows.
 pub fn setting(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {
-        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().replace('-', "_"), value.to_owned())),
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().replace('-', "_"), value.to_owned()))
+        }
         _ => bail!("-c {text} requires a value, as in -c name=value"),
     }
 }
@@ -104,7 +116,13 @@ mod tests {
     fn options_are_taken_joined_and_apart_and_names_with_dashes() {
         let parsed = serve(&["-D", "/d", "-p5433", "-c", "fsync=off", "--cluster-name=one two", "-kx", "-F"]);
         assert_eq!(parsed.data, Some(PathBuf::from("/d")));
-        let expected = [("port", "5433"), ("fsync", "off"), ("cluster_name", "one two"), ("unix_socket_directories", "x"), ("fsync", "off")];
+        let expected = [
+            ("port", "5433"),
+            ("fsync", "off"),
+            ("cluster_name", "one two"),
+            ("unix_socket_directories", "x"),
+            ("fsync", "off"),
+        ];
         assert_eq!(parsed.settings, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 

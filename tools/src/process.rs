@@ -171,14 +171,19 @@ pub fn running(data: &Path) -> Result<PidFile> {
         bail!("PID file \"{}\" does not exist. Is server running?", path.display());
     };
     if !is_alive(file.pid) {
-        bail!("PID file \"{}\" is stale: old server process (PID: {}) seems to be gone. Is server running?", path.display(), file.pid);
+        bail!(
+            "PID file \"{}\" is stale: old server process (PID: {}) seems to be gone. Is server running?",
+            path.display(),
+            file.pid
+        );
     }
     Ok(file)
 }
 
 /// Signals a process.
 pub fn signal(file: &PidFile, signal: Signal) -> Result<()> {
-    kill(file.pid, signal).with_context(|| format!("could not send {signal} to the server (PID: {})", file.pid))
+    kill(file.pid, signal)
+        .with_context(|| format!("could not send {signal} to the server (PID: {})", file.pid))
 }
 
 /// Asks a server to stop; returns once it is gone, or with an error after `limit`.
@@ -201,7 +206,11 @@ fn is_zombie(file: &PidFile) -> bool {
 }
 
 /// Polls `probe` until it is true; false after `limit`. Calls `tick` about every second.
-pub fn wait(limit: Duration, mut tick: impl FnMut(), mut probe: impl FnMut() -> Result<bool>) -> Result<bool> {
+pub fn wait(
+    limit: Duration,
+    mut tick: impl FnMut(),
+    mut probe: impl FnMut() -> Result<bool>,
+) -> Result<bool> {
     let begun = Instant::now();
     let mut ticks = 0;
     loop {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use wal::describe::Describer;
 use wal::page::{LONG_HEADER_SIZE, PageHeader};
 use wal::reader::{EndReason, Next, ReaderOptions, SegmentFiles, WalReader};
-use wal::{Lsn, SegmentNumber, SegmentSize, TimelineHistory, TimelineId};
+use wal::history::TimelineHistory;
+use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// What is to be printed, from the arguments and from what the folder says.
 struct Range {
@@ -33,7 +34,7 @@ pub fn run(arguments: &WaldumpArgs) -> Result<()> {
         files.set_limit(end);
     }
     let mut reader = WalReader::new(files, ReaderOptions::new(range.size), range.start);
-    let records = storage::RecordDescriber;
+    let records = storage::records::EngineDescriber;
     let describer = Describer::new().with(&records);
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut printed = 0;
@@ -51,11 +52,16 @@ pub fn run(arguments: &WaldumpArgs) -> Result<()> {
                 };
             }
         };
-        if range.end.is_some_and(|end| record.start() >= end) || arguments.limit.is_some_and(|limit| printed >= limit) {
+        if range.end.is_some_and(|end| record.start() >= end)
+            || arguments.limit.is_some_and(|limit| printed >= limit)
+        {
             break;
         }
         let wanted = arguments.xid.is_none_or(|xid| record.xid_low() == xid)
-            && arguments.rmgr.as_ref().is_none_or(|name| describer.rmgr_name(&record).eq_ignore_ascii_case(name));
+            && arguments
+                .rmgr
+                .as_ref()
+                .is_none_or(|name| describer.rmgr_name(&record).eq_ignore_ascii_case(name));
         if wanted {
             printed += 1;
             if !arguments.quiet {
@@ -78,8 +84,12 @@ impl Range {
         let (start, end) = (lsn(&arguments.start)?, lsn(&arguments.end)?);
         let (folder, first) = match &arguments.first {
             Some(path) => {
-                let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| anyhow!("no segment is named"))?;
-                let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_path_buf);
+                let name = path
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .ok_or_else(|| anyhow!("no segment is named"))?;
+                let beside =
+                    path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_path_buf);
                 let folder = beside.or_else(|| arguments.path.clone()).unwrap_or_else(|| PathBuf::from("."));
                 (folder, Some(name.to_owned()))
             }
@@ -119,11 +129,14 @@ fn segment_size(disk: &dyn Disk, folder: &Path, first: Option<&str>) -> Result<S
             .ok_or_else(|| anyhow!("there is no WAL segment in {}", folder.display()))?,
     };
     let path = folder.join(name);
-    let file = disk.open(&path, OpenMode::Read).with_context(|| format!("could not open {}", path.display()))?;
+    let file =
+        disk.open(&path, OpenMode::Read).with_context(|| format!("could not open {}", path.display()))?;
     let mut head = [0; LONG_HEADER_SIZE];
     file.read_exact_at(&mut head, 0).with_context(|| format!("could not read {}", path.display()))?;
-    let header = PageHeader::decode(&head).with_context(|| format!("{} is no WAL segment", path.display()))?;
-    let long = header.long.ok_or_else(|| anyhow!("{} does not begin as a WAL segment does", path.display()))?;
+    let header =
+        PageHeader::decode(&head).with_context(|| format!("{} is no WAL segment", path.display()))?;
+    let long =
+        header.long.ok_or_else(|| anyhow!("{} does not begin as a WAL segment does", path.display()))?;
     SegmentSize::new(long.segment_size.into())
         .ok_or_else(|| anyhow!("{} states a segment size of {} bytes", path.display(), long.segment_size))
 }

@@ -62,7 +62,8 @@ impl Load {
         let (acknowledged, stop) = (Arc::new(Acknowledged::default()), CancellationToken::new());
         let mut clients = JoinSet::new();
         for who in 0..CLIENTS {
-            let client = Client::connect_to(conninfo).await.context("a client of the load could not connect")?;
+            let client =
+                Client::connect_to(conninfo).await.context("a client of the load could not connect")?;
             clients.spawn(transfers(client, who, seed, acknowledged.clone(), stop.clone()));
         }
         Ok(Self { acknowledged, stop, clients })
@@ -88,7 +89,11 @@ async fn transfers(
 ) -> Result<()> {
     let outcome = transfer_until_loss(&mut client, who, seed, &acknowledged, &stop).await;
     match outcome {
-        Err(error) if error.downcast_ref::<protocol::ClientError>().is_some_and(protocol::ClientError::is_disconnect) => {
+        Err(error)
+            if error
+                .downcast_ref::<protocol::ClientError>()
+                .is_some_and(protocol::ClientError::is_disconnect) =>
+        {
             Ok(())
         }
         other => other,
@@ -102,8 +107,10 @@ async fn transfer_until_loss(
     acknowledged: &Acknowledged,
     stop: &CancellationToken,
 ) -> Result<()> {
-    let update = client.prepare("update", "UPDATE accounts SET balance = balance + $1 WHERE id = $2", &[]).await?;
-    let insert = client.prepare("insert", "INSERT INTO journal VALUES ($1, $2, $3, $4, $5, now())", &[]).await?;
+    let update =
+        client.prepare("update", "UPDATE accounts SET balance = balance + $1 WHERE id = $2", &[]).await?;
+    let insert =
+        client.prepare("insert", "INSERT INTO journal VALUES ($1, $2, $3, $4, $5, now())", &[]).await?;
     let mut random = Random(seed ^ (who as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     for sequence in 1_u64.. {
         if stop.is_cancelled() {
@@ -123,7 +130,11 @@ async fn transfer_until_loss(
             ensure!(done.row_count() == 1, "account {account} is gone: {}", done.tag);
         }
         client
-            .execute(&insert, &[&who_text, &sequence_text, &source_text, &target_text, &amount_text].map(|text| Some(text.as_str())))
+            .execute(
+                &insert,
+                &[&who_text, &sequence_text, &source_text, &target_text, &amount_text]
+                    .map(|text| Some(text.as_str())),
+            )
             .await?;
         client.query("COMMIT").await?;
         if let Some(count) = acknowledged.0.get(who) {

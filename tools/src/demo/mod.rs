@@ -95,7 +95,8 @@ async fn tell(arguments: &DemoArgs, folder: &std::path::Path) -> Result<()> {
     client.query("SELECT pg_reload_conf()").await?;
     wait_for("the standby is synchronous", || async { Ok(watch.is_synchronous()) }).await?;
     let at_switch = load.acknowledged.total();
-    wait_for("transfers at the new level", || async { Ok(load.acknowledged.total() > at_switch + 500) }).await?;
+    wait_for("transfers at the new level", || async { Ok(load.acknowledged.total() > at_switch + 500) })
+        .await?;
     println!("  {} transfers were acknowledged by both", load.acknowledged.total() - at_switch);
     let wal_bytes = text_of(&mut client, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").await?;
     figures.add("WAL position, bytes", wal_bytes);
@@ -112,11 +113,19 @@ async fn tell(arguments: &DemoArgs, folder: &std::path::Path) -> Result<()> {
     let promoting = Instant::now();
     standby.promote().await?;
     let mut successor = connect(&standby).await?;
-    ensure!(text_of(&mut successor, "SELECT pg_is_in_recovery()").await? == "f", "the promoted standby is still in recovery");
+    ensure!(
+        text_of(&mut successor, "SELECT pg_is_in_recovery()").await? == "f",
+        "the promoted standby is still in recovery"
+    );
     successor.query("CREATE TABLE after_the_promotion (note text)").await?;
     let promotion_time = promoting.elapsed();
-    let timeline = text_of(&mut successor, "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)").await?;
-    println!("  it takes writes on timeline {} after {} ms", timeline.trim_start_matches('0'), promotion_time.as_millis());
+    let timeline =
+        text_of(&mut successor, "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)").await?;
+    println!(
+        "  it takes writes on timeline {} after {} ms",
+        timeline.trim_start_matches('0'),
+        promotion_time.as_millis()
+    );
     figures.add("promotion, ms", promotion_time.as_millis());
 
     chapter("Is everything there that was acknowledged?");
@@ -127,8 +136,16 @@ async fn tell(arguments: &DemoArgs, folder: &std::path::Path) -> Result<()> {
     figures.add("sum of balances", audit.sum);
     ensure!(unicode == rows.to_string(), "{unicode} of {rows} loaded rows are on the promoted standby");
     ensure!(audit.lost == 0, "{} acknowledged transfers are lost", audit.lost);
-    ensure!(audit.sum == ACCOUNTS * OPENING_BALANCE, "the balances sum to {}, not to {}", audit.sum, ACCOUNTS * OPENING_BALANCE);
-    println!("  yes: {} transfers are in the journal, and the balances sum to {} as at the start", audit.found, audit.sum);
+    ensure!(
+        audit.sum == ACCOUNTS * OPENING_BALANCE,
+        "the balances sum to {}, not to {}",
+        audit.sum,
+        ACCOUNTS * OPENING_BALANCE
+    );
+    println!(
+        "  yes: {} transfers are in the journal, and the balances sum to {} as at the start",
+        audit.found, audit.sum
+    );
 
     chapter("The old primary is started again, and hears of its successor");
     fence_old_primary(&primary, &standby).await?;
@@ -162,7 +179,9 @@ async fn fence_old_primary(primary: &DemoNode, successor: &DemoNode) -> Result<(
 }
 
 async fn connect(node: &DemoNode) -> Result<Client> {
-    Client::connect_to(&node.conninfo()).await.with_context(|| format!("could not connect to the {}", node.name()))
+    Client::connect_to(&node.conninfo())
+        .await
+        .with_context(|| format!("could not connect to the {}", node.name()))
 }
 
 async fn text_of(client: &mut Client, sql: &str) -> Result<String> {
@@ -206,7 +225,11 @@ async fn load_unicode(client: &mut Client) -> Result<u64> {
         .query("SELECT category, count(*) FROM unicode GROUP BY category ORDER BY count(*) DESC LIMIT 3")
         .await?;
     for row in 0..categories.rows.len() {
-        println!("  category {}: {} characters", categories.text(row, 0).unwrap_or(""), categories.text(row, 1).unwrap_or(""));
+        println!(
+            "  category {}: {} characters",
+            categories.text(row, 0).unwrap_or(""),
+            categories.text(row, 1).unwrap_or("")
+        );
     }
     Ok(rows)
 }

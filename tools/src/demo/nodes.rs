@@ -77,7 +77,11 @@ impl DemoNode {
     pub async fn start(&self, settings: &[(&str, String)]) -> Result<()> {
         let log = self.folder.join(format!("{}.log", self.name));
         self.plimsoll(|command| {
-            command.args(["start", "-d", "-p", &self.port.to_string(), "-D"]).arg(self.data()).arg("-l").arg(log);
+            command
+                .args(["start", "-d", "-p", &self.port.to_string(), "-D"])
+                .arg(self.data())
+                .arg("-l")
+                .arg(log);
             command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
             for (name, value) in settings {
                 command.arg("-c").arg(format!("{name}={value}"));
@@ -117,7 +121,12 @@ impl DemoNode {
         fill(&mut command);
         let output = command.stdin(std::process::Stdio::null()).output().await?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{}: {}", self.name, said.trim_end().trim_start_matches("plimsoll: error: "));
+        ensure!(
+            output.status.success(),
+            "{}: {}",
+            self.name,
+            said.trim_end().trim_start_matches("plimsoll: error: ")
+        );
         Ok(())
     }
 }

@@ -1,0 +1,112 @@
+//! Making and running servers: where the command line meets the crates below.
+
+use crate::initdb::InitArgs;
+use crate::postgres::{Request, ServerArguments, parse, setting};
+use anyhow::{Context, Result, anyhow, bail};
+use host::Host;
+use server::{InitOptions, ServerOptions};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use wal::SegmentSize;
+use wal::control::ControlFile;
+
+/// Runs a server in the foreground with the options of postgres; returns the exit code.
+pub fn main(arguments: &[OsString]) -> u8 {
+    let done = parse(arguments).and_then(|request| match request {
+        Request::Version => {
+            println!("postgres (PostgreSQL) {}", long_version());
+            Ok(0)
+        }
+        Request::Help => {
+            println!("{}", crate::postgres::USAGE);
+            Ok(0)
+        }
+        Request::Serve(arguments) => serve(arguments),
+    });
+    done.unwrap_or_else(|error| {
+        eprintln!("postgres: {error:#}");
+        1
+    })
+}
+
+fn serve(arguments: ServerArguments) -> Result<u8> {
+    let data = arguments
+        .data
+        .or_else(|| std::env::var_os("PGDATA").map(PathBuf::from))
+        .ok_or_else(|| anyhow!("no data directory specified: name one with -D, or set PGDATA"))?;
+    if std::env::var_os("PLIMSOLL_DETACHED").is_some() {
+        // A session of its own, so that the terminal's signals and end do not reach it. It fails only for a process
+        // that leads a group already, and then the group is its own.
+        let _ = nix::unistd::setsid();
+    }
+    let options = ServerOptions { settings: arguments.settings, signals: true, ..ServerOptions::new(data) };
+    if let Some(name) = arguments.print {
+        println!("{}", server::setting_of(&options, &name)?);
+        return Ok(0);
+    }
+    // The log has said what went wrong.
+    Ok(u8::from(server::run(options).is_err()))
+}
+
+/// The version that the personalities print.
+pub fn long_version() -> String {
+    format!("{} (Plimsoll {})", server::POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION"))
+}
+
+/// Makes a data directory.
+pub fn init(arguments: &InitArgs) -> Result<()> {
+    let data = arguments.folder()?;
+    let segment_size = SegmentSize::new(arguments.wal_segsize.saturating_mul(1 << 20))
+        .ok_or_else(|| anyhow!("argument of --wal-segsize must be a power of two between 1 and 1024"))?;
+    let (auth_local, auth_host) = arguments.auth()?;
+    let password = match &arguments.pwfile {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("could not read password file \"{}\"", path.display()))?;
+            let password = text.lines().next().unwrap_or_default();
+            if password.is_empty() {
+                bail!("password file \"{}\" is empty", path.display());
+            }
+            Some(password.to_owned())
+        }
+    };
+    if password.is_none() && [&auth_local, &auth_host].iter().any(|method| method.as_str() == "scram-sha-256")
+    {
+        bail!(
+            "must specify a password for the superuser to enable password authentication: give one with --pwfile"
+        );
+    }
+    let superuser = match &arguments.username {
+        Some(name) => name.clone(),
+        None => operating_system_user()?,
+    };
+    if superuser.starts_with("pg_") {
+        bail!("superuser name \"{superuser}\" is disallowed; role names cannot begin with \"pg_\"");
+    }
+    let options = InitOptions {
+        superuser,
+        password,
+        auth_local,
+        auth_host,
+        segment_size,
+        settings: arguments.set.iter().map(|text| setting(text)).collect::<Result<_>>()?,
+        ..InitOptions::new(&data)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let id = runtime.block_on(server::init(&options))?;
+    println!("created data directory {} (system identifier {id})", data.display());
+    Ok(())
+}
+
+fn operating_system_user() -> Result<String> {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid())?;
+    Ok(user
+        .ok_or_else(|| anyhow!("the operating system does not know the current user: name one with -U"))?
+        .name)
+}
+
+/// Reads a directory's control file.
+pub fn control_file(data: &Path) -> Result<ControlFile> {
+    Ok(ControlFile::load(&*Host::real().disk, data)?)
+}
