@@ -6,9 +6,9 @@ use host::{Disk, Host, OpenMode};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use wal::describe::Describer;
+use wal::history::TimelineHistory;
 use wal::page::{LONG_HEADER_SIZE, PageHeader};
 use wal::reader::{EndReason, Next, ReaderOptions, SegmentFiles, WalReader};
-use wal::history::TimelineHistory;
 use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// What is to be printed, from the arguments and from what the folder says.

@@ -3,30 +3,9 @@
 use super::replication::Replication;
 use super::wire::{Exit, OUTPUT_BYTES, Wire};
 use super::{Failure, from_sql};
-use basebackup::out::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
+use basebackup::out::{BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
 use protocol::replication::BaseBackupOptions;
 use protocol::{Report, SqlState};
-use std::time::Duration;
-use storage::{BackupEnd, BackupStart, Database};
-
-/// A database with the checkpoint pace that the settings ask for.
-struct Engine {
-    database: Database,
-    spread: Duration,
-}
-
-impl BackupEngine for Engine {
-    async fn start(&self, label: &str, fast: bool) -> Result<BackupStart, storage::Error> {
-        let spread = if fast { Duration::ZERO } else { self.spread };
-        self.database.start_backup(label, spread).await
-    }
-    async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
-        self.database.stop_backup(backup).await
-    }
-    fn abort(&self, backup: BackupStart) {
-        self.database.abort_backup(backup);
-    }
-}
 
 /// The client takes no more.
 #[derive(Debug, thiserror::Error)]
@@ -60,16 +39,16 @@ impl Replication {
         let database = self.database()?;
         let config = self.node.config();
         let control = database.control();
-        let source = BackupSource::new(
+        let mut source = BackupSource::new(
             self.node.host.clone(),
             &self.node.data_dir,
             control.segment_size,
             control.data_checksums,
         );
-        let spread = config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
-        let engine = Engine { database: database.clone(), spread };
+        source.checkpoint_spread =
+            config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
         let mut sink = Sink { wire };
-        match send_backup(&source, options, &engine, &mut sink).await {
+        match send_backup(&source, options, database, &mut sink).await {
             Ok(_) => Ok(()),
             Err(BackupError::Sink(Gone(exit))) => Err(exit.into()),
             Err(BackupError::Engine(error)) => Err(from_sql(&error.into()).into()),
