@@ -9,8 +9,11 @@
 //! Knows no SQL and no tables.
 
 pub mod branch;
+pub mod driver;
 pub mod error;
+pub mod fence;
 pub mod lag;
+pub mod promotion;
 pub mod receiver;
 pub mod sender;
 pub mod senders;

@@ -92,6 +92,16 @@ struct Shared {
     on_progress: OnProgress,
     /// How many streams there are, for a stop that waits for them.
     count: watch::Sender<usize>,
+    interest: watch::Sender<Interest>,
+}
+
+/// Which stages, besides the flush, some commit waits for. Plimsoll standbys report the others unhurriedly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// remote_write
+    pub written: bool,
+    /// remote_apply
+    pub applied: bool,
 }
 
 /// The table; cloning shares it.
@@ -127,6 +137,7 @@ impl Senders {
             table: Mutex::new(table),
             on_progress: Box::new(on_progress),
             count: watch::Sender::new(0),
+            interest: watch::Sender::new(Interest { written: true, applied: true }),
         }))
     }
 
@@ -178,6 +189,11 @@ impl Senders {
     /// without streams that send.
     pub fn note_flushed(&self, end: Lsn, now: Timestamp) {
         self.0.table.lock().clock.note(end, now);
+    }
+
+    /// Which stages commits wait for now; both until this is called.
+    pub fn set_interest(&self, interest: Interest) {
+        self.0.interest.send_if_modified(|known| std::mem::replace(known, interest) != interest);
     }
 
     /// What the quorum has reached; INVALID where nothing yet.
@@ -299,6 +315,11 @@ impl SenderHandle {
                 entry.xmin = xmin;
             }
         });
+    }
+
+    /// Which stages commits wait for.
+    pub fn interest(&self) -> watch::Receiver<Interest> {
+        self.senders.0.interest.subscribe()
     }
 
     /// What is said of the stream in messages.

@@ -4,6 +4,8 @@
 //!
 //! One seed again: `SIMULATION_SEED=42 cargo test -p replica --test simulation`.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a simulation fails by them")]
+
 use bytes::Bytes;
 use host::Timestamp;
 use replica::ReplicaError;

@@ -632,11 +632,11 @@ impl Receiver {
         }
         match next {
             // The history that we follow says what comes next; the primary's is fetched if it is newer.
-            Some(_) => {
+            Some((timeline, _)) if self.options.follow_latest || self.history.contains(timeline) => {
                 self.identify(out);
                 Ok(())
             }
-            None => Err(ReplicaError::Connection {
+            _ => Err(ReplicaError::Connection {
                 what: "replication terminated by primary server".to_owned(),
                 cause: format!("end of WAL reached on timeline {} at {}", self.timeline, self.end),
             }),

@@ -155,9 +155,7 @@ impl Sender {
 
     /// What to do, given that WAL may be sent up to `flushed`.
     pub fn poll(&mut self, now: Duration, flushed: Lsn) -> Action {
-        if let Some(timeout) = self.times.timeout
-            && now >= self.last_reply + timeout
-        {
+        if self.is_overdue(now) {
             return Action::Fail(ReplicaError::SenderTimeout);
         }
         if let Some(action) = self.end_of_copy() {
@@ -291,6 +289,15 @@ impl Sender {
         self.state = SenderState::Stopping;
         self.log_ends = Some(end);
         self.asked = false;
+    }
+
+    /// When the standby is given up if it says nothing; None if never.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.times.timeout.map(|timeout| self.last_reply + timeout)
+    }
+    /// Whether that time has come.
+    pub fn is_overdue(&self, now: Duration) -> bool {
+        self.deadline().is_some_and(|deadline| now >= deadline)
     }
 
     /// Takes over a reloaded wal_sender_timeout.

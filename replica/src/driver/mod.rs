@@ -1,0 +1,18 @@
+//! The thin layer that performs what the state machines ask for, over tokio streams and the log's files.
+//!
+//! - [`NodeLog`]: this node's log as senders see it, through promotions and stops.
+//! - [`send`]: one stream to a standby, on a connection that the server has taken START_REPLICATION from.
+//! - [`receive`]: the walreceiver, a thread of its own.
+//! - [`StandbyFeed`]: hands received log to redo, and takes promotion, pause and stop there.
+//! - [`peers`]: asks the other nodes of the cluster who they are.
+
+mod feed;
+mod node_log;
+pub mod peers;
+mod reading;
+pub mod receive;
+pub mod send;
+
+pub use feed::StandbyFeed;
+pub use node_log::{Live, LogState, NodeLog, Stopping};
+pub use reading::LogPlace;

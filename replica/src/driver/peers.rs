@@ -1,0 +1,90 @@
+//! Asks the other nodes of the cluster who they are, so that a replaced primary fences itself.
+
+use crate::error::ReplicaError;
+use crate::fence::{FenceRecord, FenceStore, NodeBranch, Verdict, judge};
+use host::Host;
+use protocol::conninfo::ConnInfo;
+use protocol::{Client, ClientError};
+use std::time::Duration;
+use wal::history::TimelineHistory;
+use wal::{Lsn, SystemId, TimelineId};
+
+/// How long one peer may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// The connection strings in plimsoll.peers, which are separated by semicolons.
+pub fn split_peers(setting: &str) -> impl Iterator<Item = &str> {
+    setting.split(';').map(str::trim).filter(|peer| !peer.is_empty())
+}
+
+/// Asks a peer for its branch, on a replication connection.
+pub async fn probe(conninfo: &str) -> Result<NodeBranch, ReplicaError> {
+    let failed = |error: ClientError| ReplicaError::Connection {
+        what: "could not ask peer".to_owned(),
+        cause: error.to_string(),
+    };
+    let asked = async {
+        let mut info = ConnInfo::parse(conninfo).map_err(|error| failed(error.into()))?;
+        info.replication = Some("true".to_owned());
+        info.dbname = "replication".to_owned();
+        let mut client = Client::connect(&info).await.map_err(failed)?;
+        let branch = ask(&mut client).await;
+        client.close().await;
+        branch
+    };
+    let timeout = || ReplicaError::Connection {
+        what: "could not ask peer".to_owned(),
+        cause: "it does not answer".to_owned(),
+    };
+    tokio::time::timeout(ANSWER_TIME, asked).await.map_err(|_| timeout())?
+}
+
+async fn ask(client: &mut Client) -> Result<NodeBranch, ReplicaError> {
+    let failed = |error: ClientError| ReplicaError::Connection {
+        what: "could not ask peer".to_owned(),
+        cause: error.to_string(),
+    };
+    let odd = |what: &str| ReplicaError::Protocol(format!("invalid response to {what} from peer"));
+    let identity = client.query("IDENTIFY_SYSTEM").await.map_err(failed)?;
+    let system = identity.text(0, 0).and_then(|text| text.parse().ok());
+    let system: SystemId = system.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
+    let timeline = identity.text(0, 1).and_then(|text| text.parse().ok());
+    let timeline: TimelineId = timeline.ok_or_else(|| odd("IDENTIFY_SYSTEM"))?;
+    let history = if timeline == TimelineId::FIRST {
+        TimelineHistory::root(timeline)
+    } else {
+        let answer = client.query(&format!("TIMELINE_HISTORY {timeline}")).await.map_err(failed)?;
+        let text = answer.text(0, 1).ok_or_else(|| odd("TIMELINE_HISTORY"))?;
+        TimelineHistory::parse(timeline, text).map_err(|error| ReplicaError::Protocol(error.to_string()))?
+    };
+    Ok(NodeBranch { system, history })
+}
+
+/// Judges a peer's branch and, if it replaces ours, makes the fence durable. Returns the verdict, and the record if this
+/// call fenced the node; the caller then has storage refuse commits ([`storage::Database::fence`]).
+pub fn consider(
+    host: &Host,
+    store: &FenceStore,
+    ours: &NodeBranch,
+    primary: bool,
+    log_end: Lsn,
+    peer: &str,
+    theirs: &NodeBranch,
+) -> Result<(Verdict, Option<FenceRecord>), ReplicaError> {
+    let verdict = judge(ours, primary, theirs);
+    let Verdict::Fence { fork } = verdict else { return Ok((verdict, None)) };
+    let record = FenceRecord::new(ours, theirs, fork, log_end, peer, host.clock.now());
+    store.raise(&record)?;
+    Ok((verdict, Some(record)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_separated_by_semicolons() {
+        let peers: Vec<_> = split_peers(" host=a port=1 ; ;host=b;").collect();
+        assert_eq!(peers, ["host=a port=1", "host=b"]);
+    }
+}

@@ -1,0 +1,642 @@
+//! The walreceiver: one thread that owns the connection, the log's files and the state machine.
+//!
+//! It is a thread of its own because it fsyncs: what the log's end needs is done in order and without a hop, and nothing
+//! else waits behind it. Between messages it drains the socket, then flushes once, then replies.
+
+use super::feed::StandbyFeed;
+use super::node_log::NodeLog;
+use super::reading::{LogPlace, read_range};
+use super::send::INTEREST;
+use crate::error::ReplicaError;
+use crate::receiver::{Command, Event, Receiver, ReceiverOptions, ReceiverView};
+use bytes::{Bytes, BytesMut};
+use host::Host;
+use parking_lot::Mutex;
+use protocol::backend::BackendMessage;
+use protocol::client::CopyStart;
+use protocol::conninfo::ConnInfo;
+use protocol::frame::message;
+use protocol::replication::{
+    FromPrimary, HotStandbyFeedback, StatusUpdate, WireLsn, encode_feedback, encode_status_update,
+};
+use protocol::{Client, ClientError, frontend};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wal::history::TimelineHistory;
+use wal::{
+    Lsn, Next, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError, WalReader, WalSource,
+    Xid,
+};
+
+/// WAL written and not yet flushed at which a flush comes even if more is waiting in the socket, in bytes.
+const UNFLUSHED_MAX: usize = 4 << 20;
+/// How long an answer to a command may take without wal_receiver_timeout.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// What can be changed while it runs.
+#[derive(Clone, Debug)]
+pub struct ReceiveSettings {
+    /// primary_conninfo
+    pub conninfo: String,
+    /// application_name where the connection string has none: cluster_name, or walreceiver.
+    pub application_name: String,
+    /// The machine's settings.
+    pub options: ReceiverOptions,
+}
+
+/// What the receiver tells the server.
+pub trait ReceiveObserver: Send + Sync {
+    /// Streaming begins; `again` if it goes on after a timeline's end.
+    fn started(&self, at: Lsn, timeline: TimelineId, again: bool) {
+        let _ = (at, timeline, again);
+    }
+    /// A try ended, and another one follows.
+    fn failed(&self, error: &ReplicaError) {
+        let _ = error;
+    }
+    /// A new timeline's history is durable and followed from now on.
+    fn followed(&self, history: &TimelineHistory) {
+        let _ = history;
+    }
+    /// Log that was no whole record was cut away.
+    fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
+        let _ = (from, to, timeline);
+    }
+    /// The oldest transaction that this node's queries need.
+    fn oldest_xmin(&self) -> Option<Xid> {
+        None
+    }
+}
+
+/// What a receiver needs of the server.
+#[derive(Clone)]
+pub struct ReceiveContext {
+    /// Clock and files.
+    pub host: Host,
+    /// Where the log lies.
+    pub place: LogPlace,
+    /// Whether to fsync (the setting).
+    pub fsync: bool,
+    /// Where redo is fed.
+    pub feed: Arc<StandbyFeed>,
+    /// The log, for cascading senders; its history is what this node follows.
+    pub log: NodeLog,
+    /// Who hears of it.
+    pub observer: Arc<dyn ReceiveObserver>,
+}
+
+/// A receiver at work.
+#[derive(Debug)]
+pub struct ReceiveHandle {
+    cancel: CancellationToken,
+    settings: watch::Sender<ReceiveSettings>,
+    view: Arc<Mutex<Option<ReceiverView>>>,
+    failed: watch::Receiver<Option<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ReceiveHandle {
+    /// What pg_stat_wal_receiver shows; None before it has begun.
+    pub fn view(&self) -> Option<ReceiverView> {
+        *self.view.lock()
+    }
+    /// Takes over reloaded settings; another connection string or slot makes it connect anew.
+    pub fn set(&self, settings: ReceiveSettings) {
+        self.settings.send_replace(settings);
+    }
+    /// Waits until the log can no longer be written: the server has to stop. For ever if that never happens.
+    pub async fn failure(&self) -> String {
+        let mut failed = self.failed.clone();
+        let found = failed.wait_for(Option::is_some).await.ok().and_then(|what| what.clone());
+        match found {
+            Some(what) => what,
+            // The thread ended in good order.
+            None => std::future::pending().await,
+        }
+    }
+    /// Ends it: what came is flushed, the connection closed. Returns when the thread has ended.
+    pub async fn stop(mut self) {
+        self.cancel.cancel();
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has written nothing after that.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}
+
+impl Drop for ReceiveHandle {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Starts a receiver. It begins to stream when redo has used up the local log ([`StandbyFeed::wait_wanted`]).
+pub fn start(context: ReceiveContext, settings: ReceiveSettings) -> std::io::Result<ReceiveHandle> {
+    let cancel = CancellationToken::new();
+    let (settings, changes) = watch::channel(settings);
+    let view = Arc::new(Mutex::new(None));
+    let (failing, failed) = watch::channel(None);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("walreceiver".to_owned()).spawn({
+        let (cancel, view) = (cancel.clone(), view.clone());
+        move || {
+            runtime.block_on(async move {
+                let wanted = tokio::select! {
+                    () = cancel.cancelled() => return,
+                    wanted = context.feed.wait_wanted() => wanted,
+                };
+                let ran = match Driver::open(context, changes, cancel, view, wanted) {
+                    Ok(mut driver) => driver.run().await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = ran {
+                    failing.send_replace(Some(error.to_string()));
+                }
+            });
+        }
+    })?;
+    Ok(ReceiveHandle { cancel, settings, view, failed, thread: Some(thread) })
+}
+
+struct Driver {
+    context: ReceiveContext,
+    settings: ReceiveSettings,
+    changes: watch::Receiver<ReceiveSettings>,
+    cancel: CancellationToken,
+    view: Arc<Mutex<Option<ReceiverView>>>,
+    machine: Receiver,
+    writer: RawWriter,
+    client: Option<Client>,
+    plimsoll: bool,
+    streaming: bool,
+    /// Whether a stream was started on this connection before.
+    streamed: bool,
+    unflushed: usize,
+}
+
+impl Driver {
+    fn open(
+        context: ReceiveContext,
+        mut changes: watch::Receiver<ReceiveSettings>,
+        cancel: CancellationToken,
+        view: Arc<Mutex<Option<ReceiverView>>>,
+        end: Lsn,
+    ) -> Result<Self, ReplicaError> {
+        let settings = changes.borrow_and_update().clone();
+        let history = context.log.state().history.clone();
+        let (timeline, end) = log_end(&context.place, &history, end)?;
+        let writer = open_writer(&context, timeline, end)?;
+        let applied = context.feed.positions().replayed();
+        let machine = Receiver::new(settings.options.clone(), history, timeline, end, applied);
+        Ok(Self {
+            context,
+            settings,
+            changes,
+            cancel,
+            view,
+            machine,
+            writer,
+            client: None,
+            plimsoll: false,
+            streaming: false,
+            streamed: false,
+            unflushed: 0,
+        })
+    }
+
+    async fn run(&mut self) -> Result<(), ReplicaError> {
+        let mut replayed = self.context.feed.positions().subscribe_replayed();
+        loop {
+            *self.view.lock() = Some(self.machine.view());
+            let now = self.context.host.clock.monotonic();
+            let pause = self.machine.wake_at().map(|wake| wake.saturating_sub(now));
+            let due = pause.is_some_and(|pause| pause.is_zero());
+            let event = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => break,
+                _ = self.changes.changed() => {
+                    if self.take_settings() {
+                        continue;
+                    }
+                    Event::Lost(connection("terminating walreceiver", "primary_conninfo or its slot changed"))
+                }
+                () = std::future::ready(()), if due => Event::Tick,
+                Ok(()) = replayed.changed() => Event::Applied(*replayed.borrow_and_update()),
+                message = next_message(&mut self.client), if self.streaming && self.unflushed < UNFLUSHED_MAX => {
+                    match self.stream_event(message) {
+                        Some(event) => event,
+                        None => continue,
+                    }
+                }
+                () = std::future::ready(()), if self.unflushed > 0 => Event::Drained,
+                () = tokio::time::sleep(pause.unwrap_or(Duration::MAX)) => Event::Tick,
+            };
+            self.handle(event).await?;
+        }
+        self.disconnect().await;
+        self.writer.flush()?;
+        self.announce(self.writer.end());
+        Ok(())
+    }
+
+    /// Takes over changed settings; false if the connection must be made anew.
+    fn take_settings(&mut self) -> bool {
+        let new = self.changes.borrow_and_update().clone();
+        let same = new.conninfo == self.settings.conninfo && new.options.slot == self.settings.options.slot;
+        self.machine.set_options(new.options.clone());
+        self.settings = new;
+        same || self.client.is_none()
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), ReplicaError> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let clock = self.context.host.clock.clone();
+            self.machine.set_xmin(self.context.observer.oldest_xmin());
+            for command in self.machine.handle(event, clock.monotonic(), clock.now()) {
+                match self.perform(command).await? {
+                    Some(event @ (Event::Lost(_) | Event::Differs(_))) => {
+                        events.push_back(event);
+                        break;
+                    }
+                    Some(event) => events.push_back(event),
+                    None => {}
+                }
+            }
+        }
+        self.send_queued().await;
+        Ok(())
+    }
+
+    /// Sends replies; a broken connection shows at the next read.
+    async fn send_queued(&mut self) {
+        if let Some(client) = &mut self.client {
+            let cancelled = self.cancel.cancelled();
+            tokio::select! {
+                _ = client.flush() => {}
+                () = cancelled => {}
+            }
+        }
+    }
+
+    async fn perform(&mut self, command: Command) -> Result<Option<Event>, ReplicaError> {
+        match command {
+            Command::Connect | Command::Identify | Command::FetchHistory(_) | Command::Start { .. } => {
+                return Ok(Some(self.ask(command).await));
+            }
+            Command::FinishStream => return Ok(Some(self.finish_stream().await)),
+            Command::TellDescendant(history) => self.tell_descendant(&history).await,
+            Command::Disconnect => self.disconnect().await,
+            Command::StoreHistory(history) => self.store_history(history)?,
+            Command::FindWholeEnd => return Ok(Some(self.find_whole_end())),
+            Command::CutLog { to } => self.cut_log(to)?,
+            Command::SwitchTimeline(to) => self.writer.switch_timeline(to)?,
+            Command::Compare { at, wal } => return self.compare(at, &wal),
+            Command::Write { at, wal } => return self.write(at, &wal),
+            Command::Flush => {
+                // The reply for what is written goes before the fsync, not after it.
+                self.send_queued().await;
+                let end = self.writer.flush()?;
+                self.unflushed = 0;
+                self.announce(end);
+                return Ok(Some(Event::Flushed(end)));
+            }
+            Command::Reply { progress, reply_requested } => {
+                let wire = |lsn: Lsn| WireLsn::new(lsn.get());
+                let status = StatusUpdate {
+                    written: wire(progress.written),
+                    flushed: wire(progress.flushed),
+                    applied: wire(progress.applied),
+                    clock: self.context.host.clock.now(),
+                    reply_requested,
+                };
+                self.queue(|out| encode_status_update(out, &status));
+            }
+            Command::Feedback(xmin) => {
+                let feedback = HotStandbyFeedback {
+                    clock: self.context.host.clock.now(),
+                    xmin: xmin.map_or(0, Xid::low),
+                    xmin_epoch: xmin.map_or(0, Xid::epoch),
+                    catalog_xmin: 0,
+                    catalog_epoch: 0,
+                };
+                self.queue(|out| encode_feedback(out, &feedback));
+            }
+            Command::Report(error) => self.context.observer.failed(&error),
+            Command::ReportStart { at, timeline } => {
+                let again = std::mem::replace(&mut self.streamed, true);
+                self.context.observer.started(at, timeline, again);
+            }
+        }
+        Ok(None)
+    }
+
+    fn queue(&mut self, fill: impl FnOnce(&mut BytesMut)) {
+        if let Some(client) = &mut self.client {
+            client.queue(|out| message(out, b'd', fill));
+        }
+    }
+
+    /// Asks the primary something and waits for the answer, for as long as a silence may last.
+    async fn ask(&mut self, command: Command) -> Event {
+        let limit = self.settings.options.timeout.unwrap_or(ANSWER_TIME);
+        let cancel = self.cancel.clone();
+        let asked = async {
+            match command {
+                Command::Connect => self.connect().await,
+                Command::Identify => self.identify().await,
+                Command::FetchHistory(timeline) => self.fetch_history(timeline).await,
+                Command::Start { slot, at, timeline } => self.start_stream(slot, at, timeline).await,
+                _ => Err(ReplicaError::Protocol("no question".to_owned())),
+            }
+        };
+        tokio::select! {
+            answer = tokio::time::timeout(limit, asked) => match answer {
+                Ok(Ok(event)) => event,
+                Ok(Err(error)) => Event::Lost(error),
+                Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
+            },
+            () = cancel.cancelled() => Event::Lost(connection("terminating walreceiver", "the server stops")),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Event, ReplicaError> {
+        let failed = |cause: String| connection("could not connect to the primary server", &cause);
+        let mut info = ConnInfo::parse(&self.settings.conninfo).map_err(|error| failed(error.to_string()))?;
+        info.replication = Some("true".to_owned());
+        info.dbname = "replication".to_owned();
+        info.application_name.get_or_insert_with(|| self.settings.application_name.clone());
+        let client = Client::connect(&info).await.map_err(|error| failed(error.to_string()))?;
+        self.plimsoll =
+            client.parameter("server_version").is_some_and(|version| version.contains("Plimsoll"));
+        self.client = Some(client);
+        (self.streaming, self.streamed) = (false, false);
+        Ok(Event::Connected { plimsoll: self.plimsoll })
+    }
+
+    fn client(&mut self) -> Result<&mut Client, ReplicaError> {
+        self.client.as_mut().ok_or_else(|| connection("could not send", "there is no connection"))
+    }
+
+    async fn identify(&mut self) -> Result<Event, ReplicaError> {
+        let answer = self.client()?.query("IDENTIFY_SYSTEM").await.map_err(refused)?;
+        let number = |column: usize| answer.text(0, column).and_then(|text| text.parse::<u64>().ok());
+        match (number(0), number(1).and_then(|timeline| u32::try_from(timeline).ok())) {
+            (Some(system), Some(timeline)) => Ok(Event::Identified {
+                system: wal::SystemId::new(system),
+                timeline: TimelineId::new(timeline),
+            }),
+            _ => Err(ReplicaError::Protocol("invalid response to IDENTIFY_SYSTEM from primary".to_owned())),
+        }
+    }
+
+    async fn fetch_history(&mut self, timeline: TimelineId) -> Result<Event, ReplicaError> {
+        let answer = self.client()?.query(&format!("TIMELINE_HISTORY {timeline}")).await.map_err(refused)?;
+        match answer.text(0, 1) {
+            Some(text) => Ok(Event::History { timeline, text: text.to_owned() }),
+            None => {
+                Err(ReplicaError::Protocol("invalid response to TIMELINE_HISTORY from primary".to_owned()))
+            }
+        }
+    }
+
+    async fn start_stream(
+        &mut self,
+        slot: Option<String>,
+        at: Lsn,
+        timeline: TimelineId,
+    ) -> Result<Event, ReplicaError> {
+        let slot = slot.map(|slot| format!(" SLOT \"{}\"", slot.replace('"', "\"\""))).unwrap_or_default();
+        let mut command = format!("START_REPLICATION{slot} {at} TIMELINE {timeline}");
+        if self.plimsoll {
+            let history = self.machine.history();
+            let own = (history.target() == timeline).then(|| history.branch()).flatten();
+            let ended = history.entries().iter().find(|entry| entry.timeline == timeline);
+            command.push_str(" (plimsoll '1'");
+            if let Some(branch) = own.or(ended.and_then(|entry| entry.branch)) {
+                command.push_str(&format!(", branch '{branch}'"));
+            }
+            command.push(')');
+        }
+        let started = match self.client()?.copy_both(&command).await.map_err(refused)? {
+            CopyStart::Streaming(_) => None,
+            CopyStart::Ended(results) => {
+                Some(results.first().and_then(|result| next_timeline(result.text(0, 0), result.text(0, 1))))
+            }
+        };
+        self.streaming = started.is_none();
+        Ok(started.map_or(Event::Started, |next| Event::StreamEnded { next }))
+    }
+
+    fn stream_event(&mut self, message: Result<BackendMessage, ClientError>) -> Option<Event> {
+        let payload = match message {
+            Ok(BackendMessage::CopyData(payload)) => payload,
+            Ok(BackendMessage::CopyDone) => return Some(Event::StreamEnded { next: None }),
+            Ok(BackendMessage::CommandComplete(_)) => {
+                let cause = "the server is shutting down";
+                return Some(Event::Lost(connection("replication terminated by primary server", cause)));
+            }
+            Ok(BackendMessage::Error(report)) => {
+                return Some(Event::Lost(refused(ClientError::Server(report))));
+            }
+            Ok(_) => {
+                let what = "unexpected message from the primary while streaming".to_owned();
+                return Some(Event::Lost(ReplicaError::Protocol(what)));
+            }
+            Err(error) => return Some(Event::Lost(refused(error))),
+        };
+        let lsn = |wire: WireLsn| Lsn::new(wire.get());
+        match FromPrimary::decode(&payload) {
+            Ok(FromPrimary::Data { start, end, clock, wal }) => {
+                Some(Event::Data { start: lsn(start), primary_end: lsn(end), clock, wal })
+            }
+            Ok(FromPrimary::Keepalive(keepalive)) => Some(Event::Keepalive {
+                primary_end: lsn(keepalive.end),
+                clock: keepalive.clock,
+                reply_requested: keepalive.reply_requested,
+            }),
+            Ok(FromPrimary::Extension(INTEREST, flags)) => {
+                let flags = flags.first().copied().unwrap_or(3);
+                Some(Event::Interest { written: flags & 1 != 0, applied: flags & 2 != 0 })
+            }
+            Ok(FromPrimary::Extension(..)) => None,
+            Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),
+        }
+    }
+
+    /// Ends our side of the stream and reads what follows: the next timeline, if this one is over.
+    async fn finish_stream(&mut self) -> Event {
+        self.streaming = false;
+        let limit = self.settings.options.timeout.unwrap_or(ANSWER_TIME);
+        let read = async {
+            let client = self.client()?;
+            client.queue(frontend::copy_done);
+            client.flush().await.map_err(refused)?;
+            let mut next = None;
+            loop {
+                match client.next_message().await.map_err(refused)? {
+                    BackendMessage::DataRow(row) => next = next_timeline(row.text(0), row.text(1)),
+                    BackendMessage::ReadyForQuery(_) => return Ok(Event::StreamEnded { next }),
+                    BackendMessage::Error(report) => return Err(refused(ClientError::Server(report))),
+                    _ => {}
+                }
+            }
+        };
+        match tokio::time::timeout(limit, read).await {
+            Ok(Ok(event)) => event,
+            Ok(Err(error)) => Event::Lost(error),
+            Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
+        }
+    }
+
+    /// A primary that was replaced shall know; if it does not want to hear, that changes nothing here.
+    async fn tell_descendant(&mut self, history: &TimelineHistory) {
+        let text = history.text().replace('\'', "''");
+        let command = format!("PLIMSOLL descendant (timeline {}, history '{text}')", history.target());
+        if let Some(client) = &mut self.client {
+            let _ = tokio::time::timeout(ANSWER_TIME, client.query(&command)).await;
+        }
+    }
+
+    async fn disconnect(&mut self) {
+        (self.streaming, self.streamed) = (false, false);
+        if let Some(client) = self.client.take() {
+            // A peer that takes nothing more shall not hold us up.
+            let _ = tokio::time::timeout(Duration::from_secs(1), client.close()).await;
+        }
+    }
+
+    fn store_history(&mut self, history: TimelineHistory) -> Result<(), ReplicaError> {
+        let place = &self.context.place;
+        history
+            .store(&*place.disk, &place.pg_wal)
+            .map_err(|error| ReplicaError::Protocol(error.to_string()))?;
+        if history.target() == self.machine.history().target() {
+            self.context.observer.followed(&history);
+            self.context.log.set_history(history);
+            self.announce(self.writer.positions().flushed());
+        }
+        Ok(())
+    }
+
+    fn announce(&self, flushed: Lsn) {
+        self.context.feed.set_available(flushed, self.machine.history().target());
+    }
+
+    /// The end of the last whole record, read from where redo is.
+    fn find_whole_end(&self) -> Event {
+        let replayed = self.context.feed.positions().replayed();
+        let state = self.context.log.state();
+        let mut files = self.context.place.files(&state.history);
+        files.set_limit(self.writer.end());
+        let options = ReaderOptions::new(self.context.place.segment_size);
+        let mut reader = WalReader::new(files, options, replayed);
+        loop {
+            match reader.next() {
+                Ok(Next::Record(_)) => {}
+                Ok(Next::End(end)) => return Event::WholeEnd(end.at.max(replayed)),
+                Err(ReadError::Corrupt { at, .. }) => return Event::WholeEnd(at.max(replayed)),
+                Err(ReadError::Source(error)) => {
+                    return Event::Lost(connection("could not read the log", &error.to_string()));
+                }
+            }
+        }
+    }
+
+    fn cut_log(&mut self, to: Lsn) -> Result<(), ReplicaError> {
+        let timeline = self.writer.timeline();
+        self.context.observer.cut(self.writer.end(), to, timeline);
+        self.writer = open_writer(&self.context, timeline, to)?;
+        self.unflushed = 0;
+        Ok(())
+    }
+
+    fn compare(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
+        let state = self.context.log.state();
+        let mut files = self.context.place.files(&state.history);
+        let ours = read_range(&mut files, at, at + wal.len() as u64)?;
+        let same = ours.as_slice() == &wal[..];
+        Ok((!same).then_some(Event::Differs(at)))
+    }
+
+    fn write(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
+        match self.writer.write_at(at, wal) {
+            Ok(end) => {
+                self.unflushed += wal.len();
+                Ok(Some(Event::Written(end)))
+            }
+            // Nothing was written; the same bytes are asked for again when there may be space.
+            Err(error @ WalError::DiskFull { .. }) => Ok(Some(Event::Lost(error.into()))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn next_message(client: &mut Option<Client>) -> Result<BackendMessage, ClientError> {
+    match client {
+        Some(client) => client.next_message().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn next_timeline(timeline: Option<&str>, start: Option<&str>) -> Option<(TimelineId, Lsn)> {
+    Some((timeline?.parse().ok()?, start?.parse().ok()?))
+}
+
+fn connection(what: &str, cause: &str) -> ReplicaError {
+    ReplicaError::Connection { what: what.to_owned(), cause: cause.to_owned() }
+}
+
+fn refused(error: ClientError) -> ReplicaError {
+    match error {
+        ClientError::Server(report) => ReplicaError::Refused {
+            sqlstate: report.code.as_str().to_owned(),
+            message: report.message.clone(),
+        },
+        other => connection("could not receive data from WAL stream", &other.to_string()),
+    }
+}
+
+fn open_writer(context: &ReceiveContext, timeline: TimelineId, end: Lsn) -> Result<RawWriter, ReplicaError> {
+    let config = RawConfig { fsync: context.fsync, ..RawConfig::new(timeline, context.place.segment_size) };
+    let positions = context.feed.positions();
+    Ok(RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?)
+}
+
+/// Where writing can begin: at `wanted`, on the timeline whose file holds it. A segment that is not there, or whose page
+/// was never begun, is asked for from its start.
+fn log_end(
+    place: &LogPlace,
+    history: &TimelineHistory,
+    wanted: Lsn,
+) -> Result<(TimelineId, Lsn), ReplicaError> {
+    let size = place.segment_size;
+    let start = size.start_of(size.segment_of(wanted));
+    let mut newest_first = history.newest_first().filter(|(_, begin, _)| *begin <= wanted);
+    if wanted == start {
+        let timeline = newest_first.next().map_or(history.target(), |(timeline, ..)| timeline);
+        return Ok((timeline, wanted));
+    }
+    let mut files = place.files(history);
+    let there = files.read(start, &mut [0; 1]);
+    match there {
+        Ok(1) => {
+            // The file that was found is that of the newest timeline which has one.
+            for (timeline, ..) in newest_first {
+                let name = size.segment_of(wanted).file_name(timeline, size);
+                if place.disk.exists(&place.pg_wal.join(&name)).unwrap_or(false) {
+                    return Ok((timeline, wanted));
+                }
+            }
+            Ok((history.timeline_at(start), start))
+        }
+        Ok(_) | Err(wal::SourceError::Missing { .. }) => Ok((history.timeline_at(start), start)),
+        Err(wal::SourceError::Io { path, error, .. }) => {
+            Err(ReplicaError::File { what: "read", path, cause: error })
+        }
+    }
+}

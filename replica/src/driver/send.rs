@@ -1,0 +1,452 @@
+//! One stream to a standby, over the connection that START_REPLICATION came on.
+
+use super::node_log::{NodeLog, Stopping};
+use super::reading::{LogPlace, LogReading};
+use crate::error::ReplicaError;
+use crate::sender::{Action, Finish, Reply, Sender, SenderTimes, StreamPlan, TimelineEnd};
+use crate::senders::{Interest, SenderHandle};
+use crate::slots::ActiveSlot;
+use crate::sync::Progress;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use host::Host;
+use protocol::backend::{self, CopyDirection, FieldDescription, Format};
+use protocol::frame::{Frame, FrameLimits};
+use protocol::frontend::FrontendMessage;
+use protocol::replication::{
+    FromStandby, HotStandbyFeedback, Keepalive, StatusUpdate, WireLsn, XLOG_DATA_HEADER_BYTES,
+    encode_extension, encode_keepalive, encode_xlog_data_header,
+};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wal::history::BranchId;
+use wal::{Lsn, TimelineId, Xid};
+
+/// Longest message taken from a standby, in bytes.
+const FRAME_LIMITS: FrameLimits = FrameLimits { large: 64 << 10, small: 10_000 };
+/// Type of the extension message that carries [`Interest`] in the bits of one byte: 1 written, 2 applied.
+pub(super) const INTEREST: u8 = b'I';
+/// OIDs of the result's columns.
+const INT8_OID: u32 = 20;
+const TEXT_OID: u32 = 25;
+
+/// What the standby asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamRequest {
+    /// The first byte.
+    pub start: Lsn,
+    /// The timeline; None for this node's own.
+    pub timeline: Option<TimelineId>,
+    /// The standby is a Plimsoll node, and has this branch for that timeline if it knows one.
+    pub plimsoll: Option<Option<BranchId>>,
+}
+
+/// What a stream needs of the server.
+pub struct SendContext {
+    /// Clock and files.
+    pub host: Host,
+    /// Where the log lies.
+    pub place: LogPlace,
+    /// The log.
+    pub log: NodeLog,
+    /// The stream's row.
+    pub row: SenderHandle,
+    /// The slot, if one is used.
+    pub slot: Option<ActiveSlot>,
+    /// wal_sender_timeout
+    pub timeout: Option<Duration>,
+    /// plimsoll.heartbeat_interval
+    pub heartbeat: Duration,
+    /// Called when the standby's oldest transaction may have changed (then ask slots and senders for the oldest).
+    pub on_feedback: Box<dyn Fn() + Send + Sync>,
+}
+
+/// How a stream ended for the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The connection takes the next command; the caller sends ReadyForQuery.
+    Ready,
+    /// The node stops and the standby has everything: close the connection.
+    Stopped,
+    /// The standby has gone.
+    Gone,
+}
+
+/// Why a stream failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Tell the standby, then close (or go on, if nothing was streamed yet: `streaming` is false).
+    #[error("{error}")]
+    Refused {
+        /// What to tell.
+        error: ReplicaError,
+        /// Whether the stream had begun.
+        streaming: bool,
+    },
+    /// The connection broke.
+    #[error("could not send data to client: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Serves one START_REPLICATION: everything from CopyBothResponse to the last CommandComplete. `input` holds what was read
+/// from the connection and not used yet, before and after.
+pub async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
+    io: &mut S,
+    input: &mut BytesMut,
+    context: &SendContext,
+    request: &StreamRequest,
+) -> Result<Ended, SendError> {
+    let refused = |error| SendError::Refused { error, streaming: false };
+    let state = context.log.state();
+    let plan =
+        StreamPlan::new(&state.history, state.flushed(), request.start, request.timeline).map_err(refused)?;
+    if let Some(Some(theirs)) = request.plimsoll
+        && branch_of(&state.history, plan.timeline).is_some_and(|ours| ours != theirs)
+    {
+        return Err(refused(ReplicaError::Twin { timeline: plan.timeline }));
+    }
+    let mut wire = Wire { io, input, output: VecDeque::new() };
+    if plan.is_empty() {
+        wire.put(|out| finish_copy(out, plan.end));
+        wire.flush().await?;
+        return Ok(Ended::Ready);
+    }
+    wire.put(|out| backend::copy_response(out, CopyDirection::Both, Format::Text, 0));
+    let times =
+        SenderTimes { timeout: context.timeout, heartbeat: request.plimsoll.map(|_| context.heartbeat) };
+    let now = context.host.clock.monotonic();
+    let mut streaming = Streaming {
+        wire,
+        context,
+        sender: Sender::new(plan, times, now),
+        reading: LogReading::new(context.place.clone()),
+        plimsoll: request.plimsoll.is_some(),
+        ended: None,
+    };
+    match streaming.run().await {
+        Err(SendError::Refused { error, .. }) => Err(SendError::Refused { error, streaming: true }),
+        other => other,
+    }
+}
+
+/// The branch id that a history has for one of its timelines.
+fn branch_of(history: &wal::history::TimelineHistory, timeline: TimelineId) -> Option<BranchId> {
+    if history.target() == timeline {
+        return history.branch();
+    }
+    history.entries().iter().find(|entry| entry.timeline == timeline)?.branch
+}
+
+/// The end of a stream as clients read it: the next timeline if this one is over, and both commands' ends.
+fn finish_copy(out: &mut BytesMut, end: Option<TimelineEnd>) {
+    if let Some(end) = end {
+        let column = |name: &'static str, data_type: u32, type_len: i16| FieldDescription {
+            name,
+            table: 0,
+            column: 0,
+            data_type,
+            type_len,
+            type_modifier: -1,
+            format: Format::Text,
+        };
+        let columns = [column("next_tli", INT8_OID, 8), column("next_tli_startpos", TEXT_OID, -1)];
+        backend::row_description(out, columns.into_iter());
+        let (timeline, start) = (end.next.to_string(), end.at.to_string());
+        backend::text_row(out, &[Some(&timeline), Some(&start)]);
+    }
+    backend::command_complete(out, "START_STREAMING");
+    backend::command_complete(out, "START_REPLICATION");
+}
+
+struct Streaming<'a, S> {
+    wire: Wire<'a, S>,
+    context: &'a SendContext,
+    sender: Sender,
+    reading: LogReading,
+    plimsoll: bool,
+    /// The standby has gone.
+    ended: Option<Ended>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
+    async fn run(&mut self) -> Result<Ended, SendError> {
+        let mut changes = self.context.log.subscribe();
+        let mut interest = self.context.row.interest();
+        let mut log = changes.borrow_and_update().clone();
+        self.follow(&log)?;
+        self.tell_interest(*interest.borrow_and_update());
+        loop {
+            self.take_messages()?;
+            if let Some(ended) = self.ended {
+                return Ok(ended);
+            }
+            let now = self.context.host.clock.monotonic();
+            let mut until = self.sender.deadline();
+            let mut idle = false;
+            if self.wire.is_flushed() || self.sender.is_overdue(now) {
+                match self.sender.poll(now, log.flushed()) {
+                    Action::Send { from, upto } => {
+                        self.send_wal(&log, from, upto).await?;
+                        continue;
+                    }
+                    Action::Keepalive { reply_requested } => {
+                        self.keepalive(log.flushed(), reply_requested);
+                        continue;
+                    }
+                    Action::CopyDone => {
+                        self.wire.put(backend::copy_done);
+                        continue;
+                    }
+                    Action::Finish(finish) => return self.finish(finish).await,
+                    Action::Fail(error) => return Err(SendError::Refused { error, streaming: true }),
+                    Action::Wait { until: wake } => (until, idle) = (wake, true),
+                }
+                self.context.row.set_state(self.sender.state(), self.sender.timeline());
+            }
+            let pause = until.map_or(Duration::MAX, |until| until.saturating_sub(now));
+            let sent = self.sender.sent_upto();
+            tokio::select! {
+                moved = self.wire.progress() => {
+                    if !moved? {
+                        return Ok(Ended::Gone);
+                    }
+                }
+                // The caller's NodeLog keeps the channel open.
+                _ = changes.changed() => {
+                    log = changes.borrow_and_update().clone();
+                    self.follow(&log)?;
+                }
+                _ = interest.changed(), if self.plimsoll => {
+                    self.tell_interest(*interest.borrow_and_update());
+                }
+                () = log.wait_past(sent), if idle && self.sender.end().is_none() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Takes over a changed log.
+    fn follow(&mut self, log: &super::node_log::LogState) -> Result<(), SendError> {
+        let failed = |error| SendError::Refused { error, streaming: true };
+        self.sender.on_history(&log.history).map_err(failed)?;
+        match log.stopping {
+            Stopping::No => {}
+            Stopping::Soon => self.sender.on_stopping(),
+            Stopping::LogEnds(end) => self.sender.on_log_end(end),
+        }
+        self.context.row.set_state(self.sender.state(), self.sender.timeline());
+        Ok(())
+    }
+
+    /// Tells a Plimsoll standby which stages commits wait for.
+    fn tell_interest(&mut self, interest: Interest) {
+        if self.plimsoll {
+            let flags = u8::from(interest.written) | u8::from(interest.applied) << 1;
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, INTEREST, &[flags])));
+        }
+    }
+
+    async fn send_wal(
+        &mut self,
+        log: &super::node_log::LogState,
+        from: Lsn,
+        upto: Lsn,
+    ) -> Result<(), SendError> {
+        let failed = |error| SendError::Refused { error, streaming: true };
+        let wal = self.reading.read(log, from, upto).await.map_err(failed)?;
+        let upto = from + wal.len() as u64;
+        let now = self.context.host.clock.now();
+        let payload = u32::try_from(XLOG_DATA_HEADER_BYTES + wal.len()).unwrap_or(u32::MAX);
+        self.wire.put(|out| {
+            backend::copy_data_header(out, payload);
+            encode_xlog_data_header(out, wire_lsn(from), wire_lsn(log.flushed()), now);
+        });
+        self.wire.output.push_back(wal);
+        self.sender.sent(upto);
+        self.context.row.on_sent(upto, now);
+        Ok(())
+    }
+
+    fn keepalive(&mut self, end: Lsn, reply_requested: bool) {
+        let clock = self.context.host.clock.now();
+        let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };
+        self.wire.put(|out| backend::copy_data(out, |out| encode_keepalive(out, &keepalive)));
+    }
+
+    /// Takes all whole messages that are here.
+    fn take_messages(&mut self) -> Result<(), SendError> {
+        let violation =
+            |what: String| SendError::Refused { error: ReplicaError::Protocol(what), streaming: true };
+        loop {
+            let frame = Frame::peek(self.wire.input, FRAME_LIMITS).map_err(|e| violation(e.to_string()))?;
+            let Some(frame) = frame else { return Ok(()) };
+            let mut message = self.wire.input.split_to(frame.len);
+            message.advance(Frame::HEADER);
+            match FrontendMessage::decode(frame.kind, &message).map_err(|e| violation(e.to_string()))? {
+                FrontendMessage::CopyData(payload) => {
+                    match FromStandby::decode(payload).map_err(|e| violation(e.to_string()))? {
+                        FromStandby::Status(status) => self.on_status(&status),
+                        FromStandby::Feedback(feedback) => self.on_feedback(&feedback),
+                        FromStandby::Extension(..) => {}
+                    }
+                    self.sender.on_life_sign(self.context.host.clock.monotonic());
+                }
+                FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
+                    self.sender.on_copy_done();
+                    // What follows belongs to the next command.
+                    return Ok(());
+                }
+                FrontendMessage::Terminate => {
+                    self.ended = Some(Ended::Gone);
+                    return Ok(());
+                }
+                FrontendMessage::Sync | FrontendMessage::Flush => {}
+                _ => {
+                    return Err(violation(format!(
+                        "unexpected message type {:?} while streaming",
+                        char::from(frame.kind)
+                    )));
+                }
+            }
+        }
+    }
+
+    fn on_status(&mut self, status: &StatusUpdate) {
+        let lsn = |wire: WireLsn| Lsn::new(wire.get());
+        let progress = Progress {
+            written: lsn(status.written),
+            flushed: lsn(status.flushed),
+            applied: lsn(status.applied),
+        };
+        let clock = &self.context.host.clock;
+        self.sender.on_reply(Reply { progress, reply_requested: status.reply_requested }, clock.monotonic());
+        // The slot first: it holds back WAL that a confirmed commit must not outlive.
+        if let Some(slot) = &self.context.slot {
+            slot.confirm_flushed(progress.flushed);
+        }
+        self.context.row.on_reply(progress, status.clock, clock.now());
+    }
+
+    fn on_feedback(&mut self, feedback: &HotStandbyFeedback) {
+        let full = u64::from(feedback.xmin_epoch) << 32 | u64::from(feedback.xmin);
+        let xmin = (feedback.xmin != 0).then(|| Xid::new(full));
+        match &self.context.slot {
+            Some(slot) => slot.set_xmin(xmin),
+            None => self.context.row.set_xmin(xmin),
+        }
+        (self.context.on_feedback)();
+    }
+
+    async fn finish(&mut self, finish: Finish) -> Result<Ended, SendError> {
+        let ended = match finish {
+            Finish::TimelineEnded(end) => {
+                self.wire.put(|out| finish_copy(out, Some(end)));
+                Ended::Ready
+            }
+            Finish::StandbyLeft => {
+                self.wire.put(|out| finish_copy(out, None));
+                Ended::Ready
+            }
+            Finish::Stopped => {
+                self.wire.put(|out| backend::command_complete(out, "COPY 0"));
+                Ended::Stopped
+            }
+        };
+        self.wire.flush().await?;
+        Ok(ended)
+    }
+}
+
+fn wire_lsn(lsn: Lsn) -> WireLsn {
+    WireLsn::new(lsn.get())
+}
+
+/// The connection, read and written in turns by one task. Nothing is lost when a wait is dropped.
+struct Wire<'a, S> {
+    io: &'a mut S,
+    input: &'a mut BytesMut,
+    output: VecDeque<Bytes>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
+    /// Queues a message.
+    fn put(&mut self, fill: impl FnOnce(&mut BytesMut)) {
+        let mut message = BytesMut::with_capacity(64);
+        fill(&mut message);
+        self.output.push_back(message.freeze());
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.output.is_empty()
+    }
+
+    /// Waits until something was written to the end of the queue, or read; false if the peer has closed.
+    async fn progress(&mut self) -> io::Result<bool> {
+        poll_fn(|context| {
+            let wrote = self.poll_write(context)?;
+            match self.poll_read(context)? {
+                Poll::Ready(open) => Poll::Ready(Ok(open)),
+                Poll::Pending if wrote => Poll::Ready(Ok(true)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|context| {
+            self.poll_write(context)?;
+            if self.output.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Writes as much as goes; true if the queue has become empty by this.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let had = !self.output.is_empty();
+        while !self.output.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 8];
+            for (slice, bytes) in slices.iter_mut().zip(&self.output) {
+                *slice = IoSlice::new(bytes);
+            }
+            let count = self.output.len().min(slices.len());
+            let slices = slices.get(..count).unwrap_or_default();
+            match Pin::new(&mut *self.io).poll_write_vectored(context, slices) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => self.consume(written),
+            }
+        }
+        Ok(had)
+    }
+
+    fn consume(&mut self, mut written: usize) {
+        while let Some(first) = self.output.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                return;
+            }
+            written -= first.len();
+            self.output.pop_front();
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> io::Result<Poll<bool>> {
+        let mut chunk = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut chunk);
+        let polled = Pin::new(&mut *self.io).poll_read(context, &mut buffer);
+        match polled {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) => {
+                self.input.put_slice(buffer.filled());
+                Ok(Poll::Ready(!buffer.filled().is_empty()))
+            }
+        }
+    }
+}

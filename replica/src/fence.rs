@@ -1,0 +1,297 @@
+//! Fencing: a primary that hears of a branch which replaced its own stops acknowledging for good.
+//!
+//! | what the peer's branch is to ours | a primary does                                                        |
+//! |------------------------------------|-----------------------------------------------------------------------|
+//! | another cluster                    | nothing but a log line: the address is wrong                          |
+//! | the same                           | nothing                                                               |
+//! | an ancestor                        | nothing; it is the peer that has to learn                             |
+//! | a descendant                       | fences itself, durably, until rewound or cloned anew                  |
+//! | a sibling, a twin                  | says so loudly at each look, since neither continues the other        |
+//!
+//! A standby is never fenced: it acknowledges nothing, and its receiver refuses what does not continue it.
+//!
+//! The record is `plimsoll/fence`, text lines `key=value` closed by a CRC-32 of the lines above it. It is node-local, left out
+//! of backups, and dropped when the directory is rewound.
+
+use crate::branch::{Relation, relation};
+use crate::error::ReplicaError;
+use host::{Host, Timestamp};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use wal::history::{BranchId, TimelineHistory};
+use wal::{Lsn, SystemId, TimelineId};
+
+/// Largest record that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 4096;
+const FIRST_LINE: &str = "plimsoll fence 1";
+
+/// A node's branch, ours or a peer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeBranch {
+    /// The cluster.
+    pub system: SystemId,
+    /// The timeline that it writes or follows, with its past.
+    pub history: TimelineHistory,
+}
+
+/// What to do about a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Fine,
+    /// Stop acknowledging: our timeline ended at this position.
+    Fence {
+        /// Where their branch left ours.
+        fork: Lsn,
+    },
+    /// Tell the log: both are primaries of one cluster and neither continues the other.
+    Diverged {
+        /// The end of what they share.
+        fork: Lsn,
+        /// Both took the same timeline number.
+        twins: bool,
+    },
+    /// Tell the log: it belongs to another cluster.
+    Stranger,
+}
+
+/// Judges a peer's branch, as the table above has it. `primary` says whether this node takes writes.
+pub fn judge(ours: &NodeBranch, primary: bool, theirs: &NodeBranch) -> Verdict {
+    if ours.system != theirs.system {
+        return Verdict::Stranger;
+    }
+    match relation(&ours.history, &theirs.history) {
+        Relation::Same | Relation::Ancestor { .. } => Verdict::Fine,
+        _ if !primary => Verdict::Fine,
+        Relation::Descendant { fork } => Verdict::Fence { fork },
+        Relation::Sibling { fork, .. } => Verdict::Diverged { fork, twins: false },
+        Relation::Twin { fork } => Verdict::Diverged { fork, twins: true },
+    }
+}
+
+/// Why this node is fenced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FenceRecord {
+    /// The cluster.
+    pub system: SystemId,
+    /// The timeline that this node wrote.
+    pub timeline: TimelineId,
+    /// The timeline that replaced it.
+    pub descendant: TimelineId,
+    /// Its branch id, if its history names one.
+    pub branch: Option<BranchId>,
+    /// Where it left ours: what this node wrote from here on is not part of it.
+    pub fork: Lsn,
+    /// The end of the log here when it was fenced.
+    pub log_end: Lsn,
+    /// Who said so.
+    pub peer: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl FenceRecord {
+    /// The record of a fence that this verdict led to.
+    pub fn new(
+        ours: &NodeBranch,
+        theirs: &NodeBranch,
+        fork: Lsn,
+        log_end: Lsn,
+        peer: &str,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            system: ours.system,
+            timeline: ours.history.target(),
+            descendant: theirs.history.target(),
+            branch: theirs.history.branch(),
+            fork,
+            log_end,
+            peer: peer.chars().map(|c| if c.is_control() { ' ' } else { c }).take(200).collect(),
+            at,
+        }
+    }
+
+    fn encode(&self) -> String {
+        let branch = self.branch.map_or_else(|| "none".to_owned(), |branch| branch.to_string());
+        let mut text = format!(
+            "{FIRST_LINE}\nsystem={}\ntimeline={}\ndescendant={}\nbranch={branch}\nfork={}\nlog_end={}\nat={}\npeer={}\n",
+            self.system,
+            self.timeline,
+            self.descendant,
+            self.fork,
+            self.log_end,
+            self.at.micros(),
+            self.peer
+        );
+        let crc = crc32fast::hash(text.as_bytes());
+        text.push_str(&format!("crc={crc:08x}\n"));
+        text
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let (covered, crc) = text.strip_suffix('\n')?.rsplit_once("crc=")?;
+        if crc.len() != 8 || u32::from_str_radix(crc, 16).ok()? != crc32fast::hash(covered.as_bytes()) {
+            return None;
+        }
+        let mut lines = covered.lines();
+        if lines.next() != Some(FIRST_LINE) {
+            return None;
+        }
+        let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
+        Some(Self {
+            system: value("system")?.parse().ok()?,
+            timeline: value("timeline")?.parse().ok()?,
+            descendant: value("descendant")?.parse().ok()?,
+            branch: match value("branch")?.as_str() {
+                "none" => None,
+                branch => Some(branch.parse().ok()?),
+            },
+            fork: value("fork")?.parse().ok()?,
+            log_end: value("log_end")?.parse().ok()?,
+            at: Timestamp::from_micros(value("at")?.parse().ok()?),
+            peer: value("peer")?,
+        })
+    }
+}
+
+impl fmt::Display for FenceRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "timeline {} ended at {} and goes on as timeline {} (heard from {}); {} bytes written here since then are not part of it",
+            self.timeline,
+            self.fork,
+            self.descendant,
+            self.peer,
+            self.log_end.bytes_since(self.fork)
+        )
+    }
+}
+
+/// Where the record lies.
+#[derive(Clone, Debug)]
+pub struct FenceStore {
+    host: Host,
+    path: PathBuf,
+}
+
+impl FenceStore {
+    /// Of a data directory.
+    pub fn new(host: &Host, data_dir: &Path) -> Self {
+        Self { host: host.clone(), path: data_dir.join("plimsoll").join("fence") }
+    }
+
+    /// The record; None if this node is not fenced. A record that cannot be read counts as a fence, and is an error.
+    pub fn load(&self) -> Result<Option<FenceRecord>, ReplicaError> {
+        let contents = match self.host.disk.read(&self.path, FILE_BYTES_MAX) {
+            Ok(contents) => contents,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ReplicaError::file("read", &self.path, error)),
+        };
+        let record = String::from_utf8(contents).ok().and_then(|text| FenceRecord::decode(&text));
+        match record {
+            Some(record) => Ok(Some(record)),
+            None => Err(ReplicaError::Fenced(format!("the record \"{}\" is damaged", self.path.display()))),
+        }
+    }
+
+    /// Makes the fence durable. The first record stays, since it says where the history parted.
+    pub fn raise(&self, record: &FenceRecord) -> Result<(), ReplicaError> {
+        if matches!(self.load(), Ok(Some(_)) | Err(ReplicaError::Fenced(_))) {
+            return Ok(());
+        }
+        if let Some(folder) = self.path.parent() {
+            self.host
+                .disk
+                .create_dir_all(folder)
+                .map_err(|error| ReplicaError::file("create", folder, error))?;
+        }
+        host::write_file_durably(&*self.host.disk, &self.path, record.encode().as_bytes())
+            .map_err(|error| ReplicaError::file("write", &self.path, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(system: u64, history: &TimelineHistory) -> NodeBranch {
+        NodeBranch { system: SystemId::new(system), history: history.clone() }
+    }
+    fn fork(of: &TimelineHistory, number: u32, at: u64, branch: u64) -> TimelineHistory {
+        of.fork(TimelineId::new(number), Lsn::new(at), "test", BranchId::new(branch)).unwrap()
+    }
+
+    #[test]
+    fn only_a_primary_that_meets_its_descendant_is_fenced() {
+        let one = TimelineHistory::root(TimelineId::FIRST);
+        let two = fork(&one, 2, 100, 2);
+        let three = fork(&two, 3, 200, 3);
+        let twin = fork(&one, 2, 100, 9);
+        let sibling = fork(&one, 3, 150, 4);
+        let lsn = Lsn::new;
+        for (ours, theirs, as_primary) in [
+            (node(1, &one), node(2, &two), Verdict::Stranger),
+            (node(1, &two), node(1, &two), Verdict::Fine),
+            (node(1, &two), node(1, &one), Verdict::Fine),
+            (node(1, &one), node(1, &two), Verdict::Fence { fork: lsn(100) }),
+            (node(1, &one), node(1, &three), Verdict::Fence { fork: lsn(100) }),
+            (node(1, &two), node(1, &three), Verdict::Fence { fork: lsn(200) }),
+            (node(1, &two), node(1, &twin), Verdict::Diverged { fork: lsn(100), twins: true }),
+            (node(1, &two), node(1, &sibling), Verdict::Diverged { fork: lsn(100), twins: false }),
+        ] {
+            assert_eq!(judge(&ours, true, &theirs), as_primary, "{ours:?} {theirs:?}");
+            let as_standby = judge(&ours, false, &theirs);
+            assert!(matches!(as_standby, Verdict::Fine | Verdict::Stranger), "{as_standby:?}");
+        }
+    }
+
+    fn record() -> FenceRecord {
+        let one = TimelineHistory::root(TimelineId::FIRST);
+        let two = fork(&one, 2, 100, 2);
+        let now = Timestamp::from_micros(5);
+        FenceRecord::new(&node(1, &one), &node(1, &two), Lsn::new(100), Lsn::new(164), "host=b\nport=1", now)
+    }
+
+    #[test]
+    fn a_fence_survives_a_restart_and_the_first_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FenceStore::new(&Host::real(), dir.path());
+        assert_eq!(store.load().unwrap(), None);
+        store.raise(&record()).unwrap();
+        let later = FenceRecord { fork: Lsn::new(1), ..record() };
+        store.raise(&later).unwrap();
+        let found = FenceStore::new(&Host::real(), dir.path()).load().unwrap().unwrap();
+        assert_eq!(found, record());
+        assert_eq!(
+            found.to_string(),
+            "timeline 1 ended at 0/64 and goes on as timeline 2 (heard from host=b port=1); \
+             64 bytes written here since then are not part of it"
+        );
+    }
+
+    #[test]
+    fn a_damaged_record_still_fences() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FenceStore::new(&Host::real(), dir.path());
+        store.raise(&record()).unwrap();
+        let good = std::fs::read(&store.path).unwrap();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&store.path, &bad).unwrap();
+            match store.load() {
+                Err(ReplicaError::Fenced(_)) => {}
+                // Letter case of the checksum's own digits.
+                Ok(Some(found)) => assert_eq!(found, record(), "bit {bit}"),
+                other => panic!("bit {bit}: {other:?}"),
+            }
+        }
+        for len in 0..good.len() {
+            std::fs::write(&store.path, &good[..len]).unwrap();
+            assert!(matches!(store.load(), Err(ReplicaError::Fenced(_))), "{len} bytes");
+        }
+    }
+}
