@@ -12,6 +12,7 @@
 //! happens under them, except where a transaction that has begun to apply meets a page that went away meanwhile: it
 //! cannot be sent back any more, so it reads that page there.
 
+use crate::engine::Engine;
 use crate::levels::Levels;
 use crate::locks::LockSet;
 use crate::log::log_error;
@@ -36,8 +37,9 @@ pub(crate) struct Request {
     pub(crate) writes: WriteSet,
     /// Released when the commit record is inserted, or the request is dropped.
     _locks: LockSet,
-    /// Trees that go when it commits.
-    pub(crate) dropped: Vec<TreeId>,
+    /// Trees that come or go with it; their files follow when the request is dropped, and so never under a lock of the
+    /// pipeline.
+    trees: Option<Box<TreeChanges>>,
     pub(crate) level: SyncLevel,
     /// For each of `writes.last_writes()`, in order.
     targets: Vec<(Tree, Prepared)>,
@@ -47,8 +49,13 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(writes: WriteSet, locks: LockSet, dropped: Vec<TreeId>, level: SyncLevel) -> Self {
-        Self { writes, _locks: locks, dropped, level, targets: Vec::new(), reserved: None, attempts: 0 }
+    pub(crate) fn new(
+        writes: WriteSet,
+        locks: LockSet,
+        trees: Option<Box<TreeChanges>>,
+        level: SyncLevel,
+    ) -> Self {
+        Self { writes, _locks: locks, trees, level, targets: Vec::new(), reserved: None, attempts: 0 }
     }
 
     /// Brings the leaves of all writes into the pool and holds them there, and has space in the log promised.
@@ -71,6 +78,26 @@ impl Request {
             }
         }
         Ok(())
+    }
+}
+
+/// The trees that a transaction created and dropped. Whoever lets go of it last, also when its session is long
+/// gone, sees to their files.
+#[derive(Debug)]
+pub(crate) struct TreeChanges {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) created: Vec<TreeId>,
+    pub(crate) dropped: Vec<TreeId>,
+    pub(crate) committed: Option<Insertion>,
+}
+
+impl Drop for TreeChanges {
+    fn drop(&mut self) {
+        match self.committed {
+            Some(commit) => self.engine.drop_later(commit, &self.dropped),
+            // What could not be removed is a file that nothing names; the log has the reason.
+            None => drop(self.engine.remove_created(&self.created)),
+        }
     }
 }
 
@@ -249,11 +276,12 @@ impl Pipeline {
             for _ in 0..GROUP_MAX {
                 let Some(Follower { request, answer }) = self.queue.lock().pop_front() else { break };
                 self.queued.fetch_sub(1, Ordering::SeqCst);
-                if answer.is_closed() {
+                let (outcome, request) = if answer.is_closed() {
                     // Its session went away before anything was done: that is a rollback.
-                    continue;
-                }
-                let (outcome, request) = self.commit_one(&mut committer, request);
+                    (Err(Refused::Failed(Error::Cancelled)), Some(request))
+                } else {
+                    self.commit_one(&mut committer, request)
+                };
                 committer.done.push(Done { outcome, answer, request });
             }
             self.publish(&mut committer);
@@ -301,13 +329,17 @@ impl Pipeline {
             }
         }
         self.note_confirmed(committer, &mut writer);
-        let logged = self.log_outcome(committer, true, xid, &request.dropped);
+        let dropped = request.trees.as_ref().map_or(&[][..], |trees| &trees.dropped);
+        let logged = self.log_outcome(committer, true, xid, dropped);
         drop(writer);
         match logged {
             Ok(logged) => {
                 self.give_out(committer, xid);
                 let insertion = Insertion { end: logged, xid, level: request.level };
                 committer.insertions.push(insertion);
+                if let Some(trees) = &mut request.trees {
+                    trees.committed = Some(insertion);
+                }
                 (Ok(insertion), Some(request))
             }
             Err(error) => {
@@ -380,21 +412,21 @@ impl Pipeline {
 
     /// Logs the abort of `xids`, which recovery found without an outcome, and lets nobody see their versions.
     pub(crate) fn abort_leftovers(&self, xids: &[Xid]) -> Result<(), Error> {
-        let mut committer = self.committer.lock();
-        for xid in xids {
-            self.visibility.exclude(*xid);
-            committer.unlogged_aborts.push(*xid);
-        }
-        let mut writer = self.store.writer();
-        self.log_aborts(&mut committer, &mut writer)
+        self.alone(|committer| {
+            for xid in xids {
+                self.visibility.exclude(*xid);
+                committer.unlogged_aborts.push(*xid);
+            }
+            self.log_aborts(committer, &mut self.store.writer())
+        })
     }
 
     /// Forgets aborted xids whose versions are gone from all pages.
     pub(crate) fn forget_aborted(&self, swept: &[Xid]) -> Result<(), Error> {
-        let _committer = self.committer.lock();
-        let mut writer = self.store.writer();
-        self.visibility.include(swept);
-        self.put_aborted(&mut writer)
+        self.alone(|_| {
+            self.visibility.include(swept);
+            self.put_aborted(&mut self.store.writer())
+        })
     }
 
     /// Lets the confirmed position ride along, if it has moved enough to be worth its bytes.
@@ -409,28 +441,35 @@ impl Pipeline {
 
     /// Writes the confirmed position to the state page now.
     pub(crate) fn put_confirmed(&self, confirmed: Lsn) -> Result<(), Error> {
-        let _committer = self.committer.lock();
-        let mut writer = self.store.writer();
-        writer.allow_io(true);
-        let put = writer.put_state(STATE_CONFIRMED, &confirmed.get().to_le_bytes());
-        writer.allow_io(false);
-        put.map_err(into_error)
+        self.alone(|_| {
+            let mut writer = self.store.writer();
+            writer.allow_io(true);
+            let put = writer.put_state(STATE_CONFIRMED, &confirmed.get().to_le_bytes());
+            writer.allow_io(false);
+            put.map_err(into_error)
+        })
     }
 
     /// Logs the abort of a transaction that had created trees, which go with it. Returns where.
     pub(crate) fn abort_created(&self, created: &[TreeId]) -> Result<Insertion, Error> {
-        let mut committer = self.committer.lock();
-        let xid = committer.next_xid;
-        let end = self.log_outcome(&mut committer, false, xid, created)?;
-        self.give_out(&mut committer, xid);
-        Ok(Insertion { end, xid, level: SyncLevel::Local })
+        self.alone(|committer| {
+            let xid = committer.next_xid;
+            let end = self.log_outcome(committer, false, xid, created)?;
+            self.give_out(committer, xid);
+            Ok(Insertion { end, xid, level: SyncLevel::Local })
+        })
     }
 
     /// Runs `work` while no transaction is inside the log: redo points are taken here.
     pub(crate) fn at_rest<T>(&self, work: impl FnOnce(&mut Writer<'_>, Xid) -> T) -> T {
-        let committer = self.committer.lock();
-        let mut writer = self.store.writer();
-        work(&mut writer, committer.next_xid)
+        self.alone(|committer| work(&mut self.store.writer(), committer.next_xid))
+    }
+
+    /// Runs `work` with the commit lock, then commits for those who queued meanwhile: nobody else would.
+    fn alone<T>(&self, work: impl FnOnce(&mut Committer) -> T) -> T {
+        let done = work(&mut self.committer.lock());
+        self.help();
+        done
     }
 
     fn check_open(&self) -> Result<(), Error> {
@@ -450,13 +489,13 @@ impl Pipeline {
         *self.fence.lock() = Some(reason.into());
         self.is_fenced.store(true, Ordering::Release);
         // Whoever is inside the lock has seen the old state; after this nobody has.
-        drop(self.committer.lock());
+        self.alone(|_| ());
     }
 
     /// Refuses commits from now on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        drop(self.committer.lock());
+        self.alone(|_| ());
     }
 }
 
@@ -478,7 +517,8 @@ enum Applied {
 
 /// Writes the versions of one transaction into the pages and the log.
 fn apply(writer: &mut Writer<'_>, request: &mut Request) -> Applied {
-    let Request { writes, targets, attempts, dropped, .. } = request;
+    let Request { writes, targets, attempts, trees, .. } = request;
+    let dropped = trees.as_ref().map_or(&[][..], |trees| &trees.dropped);
     let mut written = false;
     let in_place = *attempts > IN_PLACE_AFTER;
     if in_place {

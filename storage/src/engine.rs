@@ -344,6 +344,9 @@ impl Engine {
 
     /// Removes the files of trees whose drop was committed with `after`, once that is safe.
     pub(crate) fn drop_later(&self, after: Insertion, trees: &[TreeId]) {
+        if trees.is_empty() {
+            return;
+        }
         let files = trees.iter().map(|tree| tree.file()).collect();
         self.row_numbers.lock().retain(|tree, _| !trees.contains(tree));
         self.drops.lock().push(Drop { after, files });

@@ -1,6 +1,6 @@
 //! One transaction as its session drives it: snapshots, reads that merge its own writes, locks, commit.
 
-use crate::commit::Request;
+use crate::commit::{Request, TreeChanges};
 use crate::engine::Engine;
 use crate::locks::{LockRef, LockSet, Taken};
 use crate::page::leaf::MAX_KEY;
@@ -339,13 +339,12 @@ impl Transaction {
             let pipeline = self.engine.pipeline()?;
             let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
             let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set());
-            let request = Request::new(writes, locks, self.dropped.clone(), level);
-            let inserted = pipeline.insert(request).await?;
-            // The trees stay from here on, whatever becomes of the wait.
-            self.created.clear();
-            if !self.dropped.is_empty() {
-                self.engine.drop_later(inserted, &self.dropped);
-            }
+            let (created, dropped) = (std::mem::take(&mut self.created), std::mem::take(&mut self.dropped));
+            let trees = (!created.is_empty() || !dropped.is_empty()).then(|| {
+                let engine = Arc::clone(&self.engine);
+                Box::new(TreeChanges { engine, created, dropped, committed: None })
+            });
+            let inserted = pipeline.insert(Request::new(writes, locks, trees, level)).await?;
             let confirmed = pipeline.wait(inserted, &self.interrupt).await?;
             (inserted.end, Some(inserted.xid), confirmed)
         } else {

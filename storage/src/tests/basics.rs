@@ -174,3 +174,40 @@ async fn after_a_shutdown_has_begun_nothing_is_committed() {
     drop((db, new));
     assert_eq!(read(&open(&disk), tree, "a").await, None);
 }
+
+/// Polls a future once, with the commit lock held by somebody else.
+fn poll_while_locked<F: Future>(db: &Database, future: std::pin::Pin<&mut F>) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    db.0.pipeline().unwrap().at_rest(|_, _| future.poll(&mut context).is_pending())
+}
+
+#[tokio::test]
+async fn a_commit_that_queued_behind_a_checkpoint_is_carried_out_when_that_lets_go() {
+    let (_disk, db, tree) = with_tree().await;
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    put(&mut transaction, tree, "a", "1").await.unwrap();
+    let mut commit = std::pin::pin!(transaction.commit(SyncLevel::Off));
+    assert!(poll_while_locked(&db, commit.as_mut()));
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("1"));
+    assert!(commit.await.unwrap().confirmed);
+}
+
+#[tokio::test]
+async fn a_commit_dropped_in_the_queue_is_a_rollback_that_takes_its_trees_along() {
+    let (_disk, db, tree) = with_tree().await;
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    put(&mut transaction, tree, "a", "1").await.unwrap();
+    let created = transaction.create_tree(5).await.unwrap();
+    let mut commit = Box::pin(transaction.commit(SyncLevel::Off));
+    db.0.pipeline().unwrap().at_rest(|_, _| {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(commit.as_mut().poll(&mut context).is_pending());
+        drop(commit);
+    });
+    assert_eq!(read(&db, tree, "a").await, None);
+    let mut next = statement(&db, Isolation::ReadCommitted).await;
+    next.lock(tree, b"a", LockMode::Exclusive, LockWait::NoWait).await.unwrap();
+    drop(next);
+    db.wal_writer_tick().unwrap();
+    assert!(matches!(db.store().tree(created), Err(Error::NoSuchTree(_))));
+}

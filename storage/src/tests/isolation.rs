@@ -200,8 +200,16 @@ async fn a_deadlock_over_two_rows_has_one_victim_and_the_other_commits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_of_many_sessions_keep_the_sum() {
+    transfers(false).await;
+    transfers(true).await;
+}
+
+/// `background`: the log flushes on threads of its own.
+async fn transfers(background: bool) {
     const ACCOUNTS: u64 = 8;
-    let (_disk, db, tree) = with_tree().await;
+    let (disk, db, tree) = with_tree().await;
+    drop(db);
+    let (db, _) = try_open(&disk, DatabaseOptions { background, ..options() }).unwrap();
     let keys: Vec<String> = (0..ACCOUNTS).map(|account| account.to_string()).collect();
     let pairs: Vec<_> = keys.iter().map(|key| (key.as_str(), "100")).collect();
     write(&db, tree, &pairs, SyncLevel::Off).await;

@@ -241,3 +241,42 @@ async fn a_log_that_cannot_be_synced_acknowledges_nothing_any_more() {
     let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
     assert_eq!(read(&db, tree, "b").await, None);
 }
+
+#[tokio::test]
+async fn a_full_disk_refuses_writes_with_53100_and_takes_them_again_once_there_is_space() {
+    let (disk, db, tree) = with_tree().await;
+    let used: u64 = disk_usage(&disk, Path::new(DIR));
+    disk.set_capacity(used);
+    let filler = "x".repeat(1000);
+    let mut refused = 0;
+    for row in 0..2000 {
+        let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+        put(&mut transaction, tree, &format!("row {row:04}"), &filler).await.unwrap();
+        if let Err(error) = transaction.commit(SyncLevel::Local).await {
+            assert_eq!(error.sqlstate(), "53100", "{error}");
+            refused += 1;
+        }
+        if refused == 3 {
+            break;
+        }
+    }
+    assert_eq!(refused, 3);
+    assert_eq!(read(&db, tree, "row 0000").await.as_deref(), Some(filler.as_str()), "reads go on");
+    disk.set_capacity(u64::MAX);
+    write(&db, tree, &[("after", "1")], SyncLevel::Local).await;
+    let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
+    assert_eq!(read(&db, tree, "after").await.as_deref(), Some("1"));
+    db.store().tree(tree).unwrap().verify().unwrap();
+}
+
+fn disk_usage(disk: &VirtualDisk, path: &Path) -> u64 {
+    use host::Disk;
+    disk.list(path)
+        .unwrap()
+        .iter()
+        .map(|entry| match entry.kind {
+            host::FileKind::Directory => disk_usage(disk, &path.join(&entry.name)),
+            _ => disk.metadata(&path.join(&entry.name)).unwrap().len,
+        })
+        .sum()
+}
