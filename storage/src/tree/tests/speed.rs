@@ -64,3 +64,39 @@ fn descent_insert_and_scan() {
     }
     println!("scan: {:?} a row", began.elapsed() / (rows + batch.len() as u32));
 }
+
+#[test]
+#[ignore = "a measurement, for release builds"]
+fn memory_stays_near_the_pool_on_a_real_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("base/5")).unwrap();
+    let options = crate::store::StoreOptions {
+        dir: folder.path().into(),
+        frames: 8192,
+        checksums: true,
+        full_page_writes: true,
+    };
+    let store = crate::store::Store::open(&host::Host::real(), options).unwrap();
+    let log = crate::testing::MemoryLog::new();
+    log.forget_records();
+    store.set_log(log.clone());
+    store.set_barrier(log);
+    let mut writer = store.writer();
+    writer.allow_io(true);
+    writer.create_tree(crate::testing::TREE).unwrap();
+    let tree = store.tree(crate::testing::TREE).unwrap();
+    let began = Instant::now();
+    const ROWS: u32 = 1_500_000;
+    for number in 0..ROWS {
+        writer.set_xid(Xid::new(3 + u64::from(number)));
+        let version = NewVersion { cid: 0, value: Some(&[7; 80]) };
+        let key = u64::from(number.wrapping_mul(0x9E37_79B1)).to_be_bytes();
+        writer.insert_version(&tree, &mut Prepared::new(), &key, version).unwrap();
+    }
+    drop(writer);
+    println!("{:?} an insert, {} pages, {:?}", began.elapsed() / ROWS, tree.page_count(), store.counters());
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    for line in status.lines().filter(|line| line.starts_with("Rss")) {
+        println!("{line}");
+    }
+}
