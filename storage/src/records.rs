@@ -11,7 +11,7 @@
 //! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), [7]| level u16, left u32, right u32, separator length u16, separator               |
 //! | 30   | PRUNE      | 0 leaf                                  | horizon u64, count u16, index u16 each                                        |
 //! | 40   | CHAIN_PUSH | 0 leaf, 1 overflow (new), [7]           | index u16, count u16, old chain u32, new chain u32, xid u64, key length u16, key |
-//! | 50   | CHAIN_CUT  | 0 overflow, 1 its leaf (unchanged)      | horizon u64, next u32                                                         |
+//! | 50   | CHAIN_CUT  | 0 leaf (unchanged), 1 overflow          | horizon u64, next u32                                                         |
 //! | 60   | TREE_INIT  | 0 meta (new), 1 root (new)              |                                                                              |
 //! | 70   | LARGE      | 0 overflow (new), [7]                   | next u32                                                                     |
 //! | 80   | FREE       | 0 the page, 7                           | next u32                                                                     |
@@ -19,6 +19,7 @@
 //!
 //! Block 7 is the meta page whose free list gave or took a page; its data is the list's new head u32 and length u32.
 //! A new page's data is its items: count u16, then for each length u16 and bytes (tree pages begin with right link u32).
+//! Blocks are latched by rising id, so a leaf comes before its overflow pages, as readers latch them.
 //! xids are the record's, widened; PRUNE and CHAIN_CUT carry the horizon that a standby's snapshots must have passed.
 
 use crate::page::leaf::{CHAIN, ITEM_HEADER, ItemHead};
@@ -418,14 +419,14 @@ pub fn apply(
             Ok(())
         }
         (info::CHAIN_PUSH, id) => ChainPush::decode(main)?.apply(id, page, data),
-        (info::CHAIN_CUT, 0) => {
+        (info::CHAIN_CUT, 1) => {
             let mut fields = Fields::new(main);
             fields.skip(8)?;
             page.set_right(block(&mut fields)?);
             Ok(())
         }
         // The leaf is there to be latched: whoever reads a chain holds its leaf.
-        (info::CHAIN_CUT, 1) => Ok(()),
+        (info::CHAIN_CUT, 0) => Ok(()),
         (info::TREE_INIT, 0) => {
             page.init(PageKind::Meta, 0, BlockNumber::INVALID);
             Ok(page.insert_item(0, &[&meta_item(&encode_free_list(BlockNumber::INVALID, 0))])?)

@@ -5,7 +5,7 @@
 //! dropped or cut by a later record, and [`Store::check_missing`] holds that once the data is consistent.
 
 use crate::Error;
-use crate::pool::{PageKey, WritePage};
+use crate::pool::{PageKey, Pin, WritePage};
 use crate::records;
 use crate::store::Store;
 use smallvec::SmallVec;
@@ -49,6 +49,13 @@ impl Store {
 
     fn redo_pages(&self, record: &Record, xid: Xid) -> Result<(), Error> {
         let end = record.end();
+        // Whatever must be read is read before the first latch, so that readers never wait for the disk.
+        let mut pinned: SmallVec<[Pin<'_>; 4]> = SmallVec::new();
+        for block in record.blocks().filter(|block| block.fork == Fork::Main && !is_made_anew(block)) {
+            if self.is_there(&block) {
+                pinned.push(self.0.pool.load_for_redo(PageKey::new(block.rel, block.block))?);
+            }
+        }
         let mut latched: SmallVec<[(WritePage<'_>, Block<'_>, Step<'_>); 4]> = SmallVec::new();
         for block in record.blocks() {
             if block.fork != Fork::Main {
@@ -89,8 +96,7 @@ impl Store {
         block: &Block<'r>,
     ) -> Result<Option<(WritePage<'s>, Step<'r>)>, Error> {
         let key = PageKey::new(block.rel, block.block);
-        let has_image = block.image.as_ref().is_some_and(|image| image.applies());
-        if has_image || block.will_init {
+        if is_made_anew(block) {
             let relation = match self.0.relations.get(block.rel) {
                 Some(relation) => relation,
                 // Dropped by a later record, or its creation is not redone again.
@@ -99,11 +105,10 @@ impl Store {
             let page = self.0.pool.create(key, None, true)?.ok_or(Error::PoolExhausted)?;
             relation.extend_to(block.block);
             self.0.missing.lock().remove(&key);
-            let step = if has_image { Step::Image } else { Step::Change(block.data) };
+            let step = if has_image(block) { Step::Image } else { Step::Change(block.data) };
             return Ok(Some((page, step)));
         }
-        let there = self.0.relations.get(block.rel).is_some_and(|it| block.block.get() < it.page_count());
-        if there {
+        if self.is_there(block) {
             let page = self.0.pool.load_for_redo(key)?.write();
             if !page.is_new() {
                 return Ok(Some((page, Step::Change(block.data))));
@@ -114,6 +119,10 @@ impl Store {
             Entry::Occupied(entry) => entry.into_mut(),
         };
         Ok(None)
+    }
+
+    fn is_there(&self, block: &Block<'_>) -> bool {
+        self.0.relations.get(block.rel).is_some_and(|relation| block.block.get() < relation.page_count())
     }
 
     /// To be called once redo has reached a consistent state: every page that a record missed has been dropped since.
@@ -131,6 +140,15 @@ impl Store {
     pub fn page_count(&self, rel: wal::RelFile) -> u32 {
         self.0.relations.get(rel).map_or(0, |relation| relation.page_count())
     }
+}
+
+fn has_image(block: &Block<'_>) -> bool {
+    block.image.as_ref().is_some_and(|image| image.applies())
+}
+
+/// Whether redo needs nothing of what the page was.
+fn is_made_anew(block: &Block<'_>) -> bool {
+    has_image(block) || block.will_init
 }
 
 fn damaged(record: &Record, what: impl Into<String>) -> Error {

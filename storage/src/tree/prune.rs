@@ -187,8 +187,8 @@ impl<'a> Writer<'a> {
         main.extend_from_slice(&next.get().to_le_bytes());
         let mut page = self.pin(&tree.relation, block)?.write();
         let targets = &mut [
-            Target { id: 0, block, init: false, data: &[], page: &mut page },
-            Target { id: 1, block: leaf.block, init: false, data: &[], page: &mut leaf.page },
+            Target { id: 0, block: leaf.block, init: false, data: &[], page: &mut leaf.page },
+            Target { id: 1, block, init: false, data: &[], page: &mut page },
         ];
         self.change(info::CHAIN_CUT, &tree.relation, &main, targets)?;
         drop(page);

@@ -206,7 +206,7 @@ fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page
     let cuts = records.iter().filter(|record| record.rmgr_info() == crate::records::info::CHAIN_CUT).count();
     assert!(cuts > 10, "{cuts} chains were cut");
     let disk = empty_disk();
-    let standby = open_on(&disk, 512);
+    let standby = open_on(&disk, 128);
     redo_all(&standby, &records[..3]).unwrap();
     let tree = standby.tree(TREE).unwrap();
     // What was replayed, and what was pruned.
