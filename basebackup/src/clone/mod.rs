@@ -28,6 +28,7 @@ use protocol::replication::ChecksumAlgorithm;
 use protocol::{Client, ClientError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use stream::WalStream;
 use tokio::sync::mpsc;
 use unpack::{Part, Unpacked, Unpacker};
@@ -225,7 +226,7 @@ pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CloneError {
 
 /// Clones a server. `progress` is called now and then, and at each change of phase.
 ///
-/// Dropping this leaves the directory broken off: see [`remove_interrupted`].
+/// Dropping this leaves the directory broken off (threads may end their last write after it): see [`remove_interrupted`].
 pub async fn clone(
     host: &Host,
     options: &CloneOptions,
@@ -333,12 +334,19 @@ async fn run(
     report.phase = Phase::Copying;
     report.total_bytes = backup.total_bytes;
     progress(report);
-    let wal = WalStream::start(
+    let mut wal = WalStream::start(
         host.clone(),
         streaming,
         stream::Request { pg_wal: options.target.join("pg_wal"), slot, start, timeline, segment_size },
     );
-    let (unpacked, end) = receive(host, options, &mut backup, &wal, &mut report, progress).await?;
+    let received = receive(host, options, &mut backup, &mut wal, &mut report, progress).await;
+    let (unpacked, end) = match received {
+        Ok(received) => received,
+        Err(error) => {
+            wal.abandon().await;
+            return Err(error);
+        }
+    };
     report.phase = Phase::Log;
     progress(report);
     report.wal_end = wal.finish(end).await?;
@@ -501,45 +509,33 @@ async fn receive(
     host: &Host,
     options: &CloneOptions,
     backup: &mut Backup,
-    wal: &WalStream,
+    wal: &mut WalStream,
     report: &mut CloneProgress,
     progress: &mut (dyn FnMut(CloneProgress) + Send),
 ) -> Result<(Unpacked, Lsn), CloneError> {
-    const REPORT_EVERY_BYTES: u64 = 1 << 20;
     let (sender, mut receiver) = mpsc::channel::<Part>(8);
     let mut unpacker = Unpacker::new(host.disk.clone(), options.target.clone(), options.checksum);
+    let going = Arc::new(());
+    let still_going = Arc::downgrade(&going);
     let unpacking = tokio::task::spawn_blocking(move || {
         while let Some(part) = receiver.blocking_recv() {
+            // Whoever dropped the clone wants no more files, also none of those that wait here.
+            if still_going.strong_count() == 0 {
+                return Err(CloneError::Broken);
+            }
             unpacker.take(part)?;
         }
         unpacker.finish()
     });
-    let mut reported = 0;
-    loop {
-        let data = match next(&mut backup.client).await? {
-            BackendMessage::CopyData(data) => data,
-            BackendMessage::CopyDone => break,
-            other => return Err(unexpected(&other)),
-        };
-        let part = match parse_part(data)? {
-            Some(part) => part,
-            None => continue,
-        };
-        if let Part::Data(data) = &part {
-            report.received_bytes += data.len() as u64;
-        }
-        if sender.send(part).await.is_err() {
-            break; // the unpacker has failed, and says below why
-        }
-        if report.received_bytes - reported >= REPORT_EVERY_BYTES {
-            reported = report.received_bytes;
-            report.wal_end = wal.received();
-            progress(*report);
-        }
-        wal.check()?;
-    }
-    drop(sender);
-    let unpacked = unpacking.await.map_err(|_| CloneError::Broken)??;
+    let received = receive_parts(backup, wal, sender, report, progress).await;
+    // Waited for on errors too: nothing may be written any more when the target is removed.
+    let unpacked = unpacking.await.map_err(|_| CloneError::Broken)?;
+    drop(going);
+    // A full disk is the unpacker's to tell; it ends the receiving without an error.
+    let unpacked = match (received, unpacked) {
+        (Ok(()), unpacked) => unpacked?,
+        (Err(error), _) => return Err(error),
+    };
     let (end, timeline) = position(&mut backup.client).await?;
     if timeline != backup.timeline {
         return Err(CloneError::Answer(format!(
@@ -555,6 +551,38 @@ async fn receive(
         }
     }
     Ok((unpacked, end))
+}
+
+/// Receives CopyData up to its end and passes it on; ends early, without an error, when nobody takes it.
+async fn receive_parts(
+    backup: &mut Backup,
+    wal: &mut WalStream,
+    unpacker: mpsc::Sender<Part>,
+    report: &mut CloneProgress,
+    progress: &mut (dyn FnMut(CloneProgress) + Send),
+) -> Result<(), CloneError> {
+    const REPORT_EVERY_BYTES: u64 = 1 << 20;
+    let mut reported = 0;
+    loop {
+        let data = match next(&mut backup.client).await? {
+            BackendMessage::CopyData(data) => data,
+            BackendMessage::CopyDone => return Ok(()),
+            other => return Err(unexpected(&other)),
+        };
+        let Some(part) = parse_part(data)? else { continue };
+        if let Part::Data(data) = &part {
+            report.received_bytes += data.len() as u64;
+        }
+        if unpacker.send(part).await.is_err() {
+            return Ok(());
+        }
+        if report.received_bytes - reported >= REPORT_EVERY_BYTES {
+            reported = report.received_bytes;
+            report.wal_end = wal.received();
+            progress(*report);
+        }
+        wal.check().await?;
+    }
 }
 
 /// Takes apart a CopyData of BASE_BACKUP; None for what only reports progress.

@@ -27,19 +27,30 @@ pub(super) struct Request {
     pub segment_size: SegmentSize,
 }
 
+/// How long the stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// Nobody has said yet.
+    Open,
+    /// Up to here.
+    Reached(Lsn),
+    /// Not any longer.
+    Abandoned,
+}
+
 /// A stream under way on a task of its own; ended when dropped.
 pub(super) struct WalStream {
-    stop: watch::Sender<Option<Lsn>>,
+    until: watch::Sender<Until>,
     positions: Arc<StandbyPositions>,
     task: Option<JoinHandle<Result<Lsn, CloneError>>>,
 }
 
 impl WalStream {
     pub(super) fn start(host: Host, client: Client, request: Request) -> Self {
-        let (stop, stopping) = watch::channel(None);
+        let (until, changes) = watch::channel(Until::Open);
         let positions = Arc::new(StandbyPositions::new(request.start));
-        let task = tokio::spawn(run(host, client, request, positions.clone(), stopping));
-        Self { stop, positions, task: Some(task) }
+        let task = tokio::spawn(run(host, client, request, positions.clone(), changes));
+        Self { until, positions, task: Some(task) }
     }
 
     /// The end of what has come.
@@ -47,22 +58,34 @@ impl WalStream {
         self.positions.received()
     }
 
-    /// An error if the stream has ended although nobody asked it to.
-    pub(super) fn check(&self) -> Result<(), CloneError> {
-        match &self.task {
-            // `finish` tells why.
-            Some(task) if task.is_finished() => Err(CloneError::StreamEnded { at: self.received() }),
-            _ => Ok(()),
+    /// The stream's error, if it has ended before anybody asked it to.
+    pub(super) async fn check(&mut self) -> Result<(), CloneError> {
+        match self.task.take_if(|task| task.is_finished()) {
+            None => Ok(()),
+            Some(task) => match task.await {
+                Ok(Err(error)) => Err(error),
+                Ok(Ok(at)) => Err(CloneError::StreamEnded { at }),
+                Err(_) => Err(CloneError::Broken),
+            },
         }
     }
 
     /// Waits until the log up to `end` is there and durable; gives the end of what came.
     pub(super) async fn finish(mut self, end: Lsn) -> Result<Lsn, CloneError> {
         // A stream that has failed already has nobody who listens; its error comes below.
-        let _ = self.stop.send(Some(end));
+        let _ = self.until.send(Until::Reached(end));
         match self.task.take() {
             Some(task) => task.await.map_err(|_| CloneError::Broken)?,
             None => Err(CloneError::Broken),
+        }
+    }
+
+    /// Gives the stream up; nothing is written any more when this returns.
+    pub(super) async fn abandon(mut self) {
+        let _ = self.until.send(Until::Abandoned);
+        if let Some(task) = self.task.take() {
+            // Whatever it says, another error came first.
+            let _ = task.await;
         }
     }
 }
@@ -80,7 +103,7 @@ async fn run(
     mut client: Client,
     request: Request,
     positions: Arc<StandbyPositions>,
-    mut stopping: watch::Receiver<Option<Lsn>>,
+    mut changes: watch::Receiver<Until>,
 ) -> Result<Lsn, CloneError> {
     let begin = request.segment_size.start_of(request.segment_size.segment_of(request.start));
     let config = RawConfig {
@@ -103,16 +126,18 @@ async fn run(
     let mut flushed = begin;
     let mut timer = tokio::time::interval(STATUS_EVERY);
     loop {
-        let stop = *stopping.borrow_and_update();
-        if stop.is_some_and(|stop| writer.end() >= stop) {
-            break;
+        let until = *changes.borrow_and_update();
+        match until {
+            Until::Reached(end) if writer.end() >= end => break,
+            Until::Abandoned => return Err(CloneError::Broken),
+            Until::Open | Until::Reached(_) => {}
         }
         let message = tokio::select! {
             message = copy.next() => match message? {
                 Some(message) => FromPrimary::decode(&message).map_err(ClientError::from)?,
                 None => return Err(CloneError::StreamEnded { at: writer.end() }),
             },
-            changed = stopping.changed() => match changed {
+            changed = changes.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return Err(CloneError::Broken),
             },

@@ -29,7 +29,9 @@ fn append(archive: &mut Vec<u8>, path: &str, kind: EntryType, contents: &[u8]) {
 
 fn archive() -> Vec<u8> {
     let mut archive = Vec::new();
-    append(&mut archive, "base/", EntryType::Directory, b"");
+    for folder in ["base/", "base/5/", "global/"] {
+        append(&mut archive, folder, EntryType::Directory, b"");
+    }
     for (path, contents) in FILES {
         append(&mut archive, path, EntryType::Regular, contents);
     }

@@ -4,7 +4,7 @@ use super::{CloneError, io_error};
 use crate::checksum::FileChecksum;
 use crate::manifest::{MANIFEST_SIZE_MAX, Manifest, ManifestError, Problem};
 use bytes::{Buf, Bytes};
-use host::{FileKind, OpenMode, SharedDisk, SharedFile};
+use host::{OpenMode, SharedDisk, SharedFile};
 use protocol::replication::ChecksumAlgorithm;
 use std::collections::BTreeMap;
 use std::io;
@@ -68,7 +68,7 @@ enum State {
     /// Between two entries, with the part of a header that has come.
     Header(Vec<u8>),
     /// In a file's contents.
-    Contents(Open),
+    Contents(Box<Open>),
     /// In the zeros behind contents.
     Padding(usize),
     /// Behind the archive's end mark.
@@ -210,7 +210,13 @@ impl Unpacker {
         match header.entry_type() {
             EntryType::Directory => {
                 let full = self.target.join(&path);
-                self.disk.create_dir_all(&full).map_err(io_error(&full))?;
+                // One level only: a target that was removed meanwhile must not come back.
+                match self.disk.create_dir(&full) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(io_error(&full)(error));
+                    }
+                    _ => {}
+                }
                 self.state = State::Header(Vec::new());
                 Ok(())
             }
@@ -228,16 +234,9 @@ impl Unpacker {
         }
         let on_disk = if path == CONTROL { CONTROL_HELD_BACK } else { path.as_str() };
         let full = self.target.join(on_disk);
-        if let Some(folder) = full.parent() {
-            match self.disk.metadata(folder) {
-                Ok(found) if found.kind == FileKind::Directory => {}
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(folder)(error)),
-                _ => self.disk.create_dir_all(folder).map_err(io_error(folder))?,
-            }
-        }
         let file = self.disk.open(&full, OpenMode::CreateNew).map_err(io_error(&full))?;
         let checksum = FileChecksum::new(self.unpacked.algorithm);
-        self.state = State::Contents(Open { path, file, size, written: 0, checksum });
+        self.state = State::Contents(Box::new(Open { path, file, size, written: 0, checksum }));
         self.close_if_complete();
         Ok(())
     }

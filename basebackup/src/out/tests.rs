@@ -16,7 +16,7 @@ const SIZE: SegmentSize = SegmentSize::new(1 << 20).unwrap();
 struct Books(Mutex<Vec<&'static str>>);
 
 impl BackupEngine for Books {
-    async fn start(&self, label: &str, _: std::time::Duration) -> Result<BackupStart, storage::Error> {
+    async fn start(&self, label: &str, _: Duration) -> Result<BackupStart, storage::Error> {
         self.0.lock().push("start");
         Ok(BackupStart {
             start: Lsn::new(0x10_0028),
