@@ -1,0 +1,184 @@
+//! Segments made ahead, recycled, removed; space that runs out; bytes for senders.
+
+use crate::support::*;
+use host::{Call, CrashPolicy, Disk, Fault, FaultKind};
+use wal::history::TimelineHistory;
+use wal::{Lsn, Retention, SegmentFolder, SegmentNumber, TimelineId, WalError, WriterConfig};
+
+fn names(disk: &host::VirtualDisk) -> Vec<String> {
+    disk.list(dir()).unwrap().into_iter().map(|entry| entry.name).collect()
+}
+
+fn folder(disk: &host::VirtualDisk) -> SegmentFolder {
+    SegmentFolder::new(std::sync::Arc::new(disk.clone()), dir(), SIZE)
+}
+
+#[test]
+fn segments_are_made_before_they_are_needed() {
+    let disk = new_disk();
+    let wal = fresh(&disk, WriterConfig { segments_ahead: 2, background: true, ..quiet() });
+    wal.insert(&mut record(0, 10)).unwrap();
+    // The thread works on its own time: the segment in use and two more are there soon.
+    while names(&disk).iter().filter(|name| name.len() == 24).count() < 3 {
+        std::thread::yield_now();
+    }
+    drop(wal);
+    assert_eq!(
+        names(&disk.crash(CrashPolicy::LoseUnsynced)),
+        ["000000010000000000000001", "000000010000000000000002", "000000010000000000000003"],
+        "whole and durable"
+    );
+}
+
+#[test]
+fn leftovers_of_a_crash_go_at_the_next_start() {
+    let disk = new_disk();
+    let leftover = dir().join("xlogtemp.000000010000000000000009");
+    disk.open(&leftover, host::OpenMode::Create).unwrap();
+    drop(fresh(&disk, quiet()));
+    assert_eq!(names(&disk), ["000000010000000000000001"]);
+}
+
+#[test]
+fn a_full_disk_shows_before_anything_is_inserted() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    disk.set_capacity(SIZE.bytes() * 2 + 1000);
+    let mut inserted = 0;
+    let error = loop {
+        match wal.insert(&mut record(inserted, 10_000)) {
+            Ok(_) => inserted += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_disk_full(), "{error}");
+    assert!(inserted > 190, "{inserted}");
+    assert!(matches!(wal.reserve(200_000), Err(WalError::DiskFull { .. })));
+    for _ in 0..100 {
+        assert!(wal.try_reserve(200_000).is_none());
+    }
+    assert!(wal.try_reserve(100).is_some(), "what was refused is not held");
+    wal.flush_all().unwrap();
+    assert_eq!(numbers(&disk.crash(CrashPolicy::LoseUnsynced)).len() as u64, inserted);
+    assert!(!names(&disk).iter().any(|name| name.starts_with("xlogtemp")), "what did not fit is gone");
+    // There is space again.
+    disk.set_capacity(u64::MAX);
+    let reserved = wal.reserve(200_000).unwrap();
+    wal.insert(&mut record(inserted, 10_000)).unwrap();
+    drop(reserved);
+    wal.flush_all().unwrap();
+    assert_eq!(numbers(&disk).len() as u64, inserted + 1);
+}
+
+#[test]
+fn reserved_space_is_there_when_it_is_used() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    let reserved = wal.reserve(3 << 20).unwrap();
+    assert!(names(&disk).len() >= 4, "{:?}", names(&disk));
+    disk.inject(Fault::always(Call::Create, "", FaultKind::NoSpace));
+    for number in 0..30 {
+        wal.insert(&mut record(number, 100_000)).unwrap();
+    }
+    wal.flush_all().unwrap();
+    drop(reserved);
+    assert_eq!(numbers(&disk).len(), 30);
+}
+
+#[test]
+fn old_segments_are_renamed_for_later_use_or_removed() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    for number in 0..100 {
+        wal.insert(&mut record(number, 60_000)).unwrap();
+    }
+    let end = wal.flush_all().unwrap();
+    let last = SIZE.segment_of(end);
+    assert_eq!(last, SegmentNumber::new(6));
+    // One is not archived yet; one belongs to an older timeline; other files are none of our business.
+    for name in ["00000003.history", "000000010000000000000002.partial", "archive_status"] {
+        disk.open(&dir().join(name), host::OpenMode::Create).unwrap();
+    }
+    let keep = Retention { horizon: SegmentNumber::new(5), recycle_before: SegmentNumber::new(9) };
+    let removed = wal.remove_old_segments(keep, &mut |file| file.segment != SegmentNumber::new(3)).unwrap();
+    assert_eq!((removed.recycled, removed.removed, removed.last), (2, 1, Some(SegmentNumber::new(4))));
+    assert_eq!(
+        names(&disk).into_iter().filter(|name| name.len() == 24).collect::<Vec<_>>(),
+        [3, 5, 6, 7, 8].map(|segment| format!("0000000100000000{segment:08X}"))
+    );
+    assert_eq!(folder(&disk).list().unwrap().len(), 5);
+    // The log goes on through them, and what they held before is not taken for its own.
+    let place = wal.insert(&mut record(100, 1_500_000)).unwrap();
+    wal.flush_all().unwrap();
+    let (records, end) =
+        read_all(&disk.crash(CrashPolicy::LoseUnsynced), place.start, TimelineHistory::root(TLI));
+    assert_eq!(records.len(), 1);
+    assert!(is_clean(&end), "{end:?}");
+    // Whatever is asked, the log's end stays.
+    let all = Retention { horizon: SegmentNumber::new(u64::MAX), recycle_before: SegmentNumber::new(0) };
+    wal.remove_old_segments(all, &mut |_| true).unwrap();
+    assert!(names(&disk).contains(&SIZE.segment_of(place.end).file_name(TLI, SIZE)));
+    wal.insert(&mut record(101, 10)).unwrap();
+    wal.flush_all().unwrap();
+}
+
+#[test]
+fn a_segment_of_another_size_is_not_recycled() {
+    let disk = new_disk();
+    let stub = dir().join(SegmentNumber::new(0).file_name(TimelineId::new(1), SIZE));
+    disk.open(&stub, host::OpenMode::Create).unwrap().truncate(100).unwrap();
+    let wal = fresh(&disk, quiet());
+    let keep = Retention { horizon: SegmentNumber::new(1), recycle_before: SegmentNumber::new(9) };
+    let removed = wal.remove_old_segments(keep, &mut |_| true).unwrap();
+    assert_eq!((removed.recycled, removed.removed), (0, 1));
+}
+
+#[test]
+fn senders_get_flushed_bytes_from_memory() {
+    let disk = new_disk();
+    let config = WriterConfig { recent_bytes: 300_000, buffers_bytes: 1 << 20, ..quiet() };
+    let wal = fresh(&disk, config);
+    let mut random = fastrand::Rng::with_seed(4);
+    let (mut sent, mut stream) = (origin(), Vec::new());
+    for number in 0..2000 {
+        wal.insert(&mut record(number, random.usize(..3000))).unwrap();
+        if number == 700 {
+            wal.switch_segment().unwrap();
+        }
+        if random.u8(..5) == 0 {
+            wal.write(wal.positions().inserted()).unwrap();
+            let flushed = wal.positions().flushed();
+            assert_eq!(wal.read_recent(flushed, 1 << 20), None, "not flushed, not shipped");
+            wal.flush_all().unwrap();
+        }
+        while sent < wal.positions().flushed() {
+            let max = random.usize(1..50_000);
+            let bytes = wal.read_recent(sent, max).expect("fresh bytes are in memory");
+            assert!(!bytes.is_empty() && bytes.len() <= max);
+            stream.extend_from_slice(&bytes);
+            sent = sent + bytes.len() as u64;
+            assert!(sent <= wal.positions().flushed());
+        }
+    }
+    wal.flush_all().unwrap();
+    assert_eq!(wal.read_recent(origin(), 1000), None, "old ones are not");
+    let mut files = Vec::new();
+    for segment in folder(&disk).list().unwrap() {
+        files.extend(disk.read(&dir().join(segment.segment.file_name(TLI, SIZE)), 1 << 20).unwrap());
+    }
+    assert!(stream.len() > 2 << 20);
+    assert_eq!(stream, files[..stream.len()]);
+}
+
+#[test]
+fn a_run_that_lies_in_one_piece_is_shared_and_not_copied() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    wal.insert(&mut record(0, 5000)).unwrap();
+    wal.flush_all().unwrap();
+    let (one, two) =
+        (wal.read_recent(origin(), 9000).unwrap(), wal.read_recent(origin() + 100, 9000).unwrap());
+    assert_eq!(one[100..].as_ptr(), two.as_ptr());
+    assert_eq!(wal.read_recent(Lsn::new(5), 100), None);
+    assert_eq!(wal.read_recent(wal.positions().flushed(), 100), None);
+}

@@ -1,0 +1,140 @@
+//! Raw bytes on a standby.
+
+use crate::support::*;
+use host::{Call, CrashPolicy, Disk, Fault, FaultKind, Host, VirtualDisk};
+use std::sync::Arc;
+use wal::history::{BranchId, TimelineHistory};
+use wal::{Lsn, RawConfig, RawWriter, StandbyPositions, TimelineId, WalError, WalWriter};
+
+fn standby_at(disk: &VirtualDisk, timeline: TimelineId, at: Lsn) -> RawWriter {
+    let config = RawConfig { background: false, ..RawConfig::new(timeline, SIZE) };
+    let positions = Arc::new(StandbyPositions::new(at));
+    RawWriter::open(&Host::simulated(disk, 2), dir(), config, at, positions).unwrap()
+}
+
+/// Ships everything that is flushed in runs of random length; returns the new end.
+fn ship(primary: &WalWriter, standby: &RawWriter, random: &mut fastrand::Rng) -> Lsn {
+    while standby.end() < primary.positions().flushed() {
+        let bytes = primary.read_recent(standby.end(), random.usize(1..20_000)).unwrap();
+        standby.write_at(standby.end(), &bytes).unwrap();
+    }
+    standby.flush().unwrap()
+}
+
+/// The log's bytes from the first segment up to `upto`.
+fn log_bytes(disk: &VirtualDisk, timeline: TimelineId, upto: Lsn) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut segment = SIZE.segment_of(origin());
+    while SIZE.start_of(segment) < upto {
+        bytes.extend(disk.read(&dir().join(segment.file_name(timeline, SIZE)), 1 << 20).unwrap());
+        segment = segment.next();
+    }
+    bytes.truncate(usize::try_from(upto.bytes_since(origin())).unwrap());
+    bytes
+}
+
+#[test]
+fn a_standbys_log_equals_its_primarys_at_every_flush() {
+    let (here, there) = (new_disk(), new_disk());
+    let primary = fresh(&here, quiet());
+    let standby = standby_at(&there, TLI, origin());
+    let mut random = fastrand::Rng::with_seed(6);
+    for number in 0..400 {
+        primary.insert(&mut record(number, random.usize(..20_000))).unwrap();
+        if number == 200 {
+            primary.switch_segment().unwrap();
+        }
+        primary.flush_all().unwrap();
+        let end = ship(&primary, &standby, &mut random);
+        assert_eq!((standby.positions().received(), standby.positions().flushed()), (end, end));
+        if number % 40 == 0 {
+            let after = there.crash(CrashPolicy::LoseUnsynced);
+            assert!(log_bytes(&after, TLI, end) == log_bytes(&here, TLI, end), "at {end}");
+        }
+    }
+    assert_eq!(numbers(&there), (0..400).collect::<Vec<_>>());
+}
+
+#[test]
+fn bytes_that_do_not_continue_the_log_are_refused() {
+    let disk = new_disk();
+    let standby = standby_at(&disk, TLI, origin());
+    for wrong in [origin() + 1, Lsn::new(0), origin() + SIZE.bytes()] {
+        let refused = standby.write_at(wrong, b"bytes");
+        assert!(matches!(refused, Err(WalError::NotContiguous { .. })), "{refused:?}");
+    }
+    assert_eq!(standby.end(), origin());
+}
+
+#[test]
+fn a_standby_goes_on_where_it_was_after_a_crash() {
+    let (here, mut there) = (new_disk(), new_disk());
+    let primary = fresh(&here, quiet());
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut at = origin();
+    let mut shipped = 0;
+    for life in 0..20 {
+        let standby = standby_at(&there, TLI, at);
+        for _ in 0..10 {
+            primary.insert(&mut record(shipped, random.usize(..9000))).unwrap();
+            shipped += 1;
+        }
+        primary.flush_all().unwrap();
+        let flushed = ship(&primary, &standby, &mut random);
+        // Some more arrives, is not flushed, and the machine goes down.
+        primary.insert(&mut record(shipped, 30_000)).unwrap();
+        shipped += 1;
+        primary.flush_all().unwrap();
+        let bytes = primary.read_recent(flushed, 17_000).unwrap();
+        standby.write_at(flushed, &bytes).unwrap();
+        there = there.crash(CrashPolicy::Anything { seed: life });
+        let (records, end) = read_all(&there, origin(), TimelineHistory::root(TLI));
+        assert!(records.len() as u64 >= shipped - 1, "life {life}");
+        at = end.at;
+    }
+    let standby = standby_at(&there, TLI, at);
+    let end = ship(&primary, &standby, &mut random);
+    assert!(log_bytes(&there, TLI, end) == log_bytes(&here, TLI, end));
+}
+
+#[test]
+fn a_switch_of_timelines_goes_on_in_a_segment_that_begins_the_same() {
+    let (here, there) = (new_disk(), new_disk());
+    let primary = fresh(&here, quiet());
+    let standby = standby_at(&there, TLI, origin());
+    let mut random = fastrand::Rng::with_seed(8);
+    let placed: Vec<_> = (0..50).map(|number| primary.insert(&mut record(number, 3000)).unwrap()).collect();
+    primary.flush_all().unwrap();
+    ship(&primary, &standby, &mut random);
+    drop(primary);
+    let (two, last) = (TimelineId::new(2), placed[49]);
+    let config = wal::WriterConfig { timeline: two, ..quiet() };
+    let start = wal::WriteStart { forked_from: Some(TLI), ..at(last.end, last.start) };
+    let promoted = open(&here, config, start);
+    promoted.insert(&mut record(50, 3000)).unwrap();
+    promoted.flush_all().unwrap();
+    standby.switch_timeline(two).unwrap();
+    assert_eq!(standby.timeline(), two);
+    let end = ship(&promoted, &standby, &mut random);
+    assert!(log_bytes(&there, two, end) == log_bytes(&here, two, end));
+    let history = TimelineHistory::root(TLI).fork(two, last.end, "test", BranchId::new(1)).unwrap();
+    let (records, _) = read_all(&there.crash(CrashPolicy::LoseUnsynced), origin(), history);
+    assert_eq!(records.iter().map(number_of).collect::<Vec<_>>(), (0..=50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_full_disk_may_be_tried_again_and_a_failed_sync_may_not() {
+    let disk = new_disk();
+    let standby = standby_at(&disk, TLI, origin());
+    standby.write_at(origin(), &vec![1; 1 << 20]).unwrap();
+    disk.set_capacity(1 << 20);
+    let full = standby.write_at(standby.end(), b"more").unwrap_err();
+    assert!(full.is_disk_full(), "{full}");
+    disk.set_capacity(u64::MAX);
+    standby.write_at(standby.end(), b"more").unwrap();
+    disk.inject(Fault::once(Call::Sync, "", 1, FaultKind::Io));
+    assert!(matches!(standby.flush(), Err(WalError::Failed { .. })));
+    assert!(matches!(standby.flush(), Err(WalError::Failed { .. })));
+    assert!(matches!(standby.write_at(standby.end(), b"x"), Err(WalError::Failed { .. })));
+    assert_eq!(standby.positions().flushed(), origin());
+}
