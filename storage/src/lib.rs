@@ -6,16 +6,22 @@
 //! reached. Knows no SQL types and no sockets.
 //!
 //! ```text
-//! database    the facade: create, open, checkpoint, backup, promote
+//! database      the facade; create, open, checkpointer, backup, promote, standby are its chapters
 //!   |
-//! transaction   reads that merge the write set, locks, savepoints
-//!   |         \
-//! commit      locks, snapshot, write_set
+//! transaction   reads that merge the write set (scan, write_set), locks, savepoints
 //!   |
-//! tree        B-link trees with versions     redo, checkpoint
-//!   |                                          |
-//! pool        fixed-size buffer pool over relation files
+//! commit        one committer at a time; levels (what COMMIT waits for), snapshot (what is visible), early (aborted xids)
+//!   |
+//! tree          B-link trees with versions      replay   redo of the log: transactions and positions
+//!   |                                             |
+//! store         pages under one write lock        redo     pages
+//!   |
+//! pool          fixed-size buffer pool over relation files
 //! ```
+//!
+//! Order of locks, outermost first; nothing is awaited under any of them: the commit lock (commit), the store's write
+//! lock (store), page latches, then the leaves: the visibility queue (snapshot), lock shards (locks), the control file
+//! (engine), the log's own.
 
 mod backup;
 mod checkpointer;

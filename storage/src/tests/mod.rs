@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod isolation;
 mod standby;
+mod tools;
 mod visibility;
 
 use crate::{
