@@ -190,12 +190,12 @@ impl Cluster {
 
     fn perform(&mut self, standby: usize, command: Command) -> Option<Event> {
         let upstream = self.nodes[standby].upstream?;
-        if !self.nodes[upstream].alive {
-            if let Command::Connect | Command::Identify | Command::FetchHistory(_) | Command::Start { .. } =
-                command
-            {
-                return Some(lost("the upstream is down"));
-            }
+        let asks = matches!(
+            command,
+            Command::Connect | Command::Identify | Command::FetchHistory(_) | Command::Start { .. }
+        );
+        if asks && !self.nodes[upstream].alive {
+            return Some(lost("the upstream is down"));
         }
         match command {
             Command::Connect => self.broken().or(Some(Event::Connected { plimsoll: true })),

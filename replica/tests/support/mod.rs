@@ -1,0 +1,569 @@
+//! A primary without tables and a standby without redo, over real sockets and files; and a real PostgreSQL as their peer.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use bytes::{Buf, BytesMut};
+use host::Host;
+use protocol::backend::{self, FieldDescription, Format, TransactionStatus};
+use protocol::frame::{Frame, FrameLimits};
+use protocol::frontend::FrontendMessage;
+use protocol::replication::{Command, OptionValue, parse_command};
+use protocol::startup::{self, CancelKey, Startup};
+use protocol::{Report, SqlState};
+use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObserver, ReceiveSettings};
+use replica::driver::send::{self, Ended, SendContext, SendError, StreamRequest};
+use replica::driver::{Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
+use replica::receiver::ReceiverOptions;
+use replica::senders::{SenderInfo, Senders};
+use replica::slots::Slots;
+use replica::{ReplicaError, sync::SyncNames};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use storage::{Feed, WalFeed};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use wal::history::TimelineHistory;
+use wal::{
+    Lsn, Next, ReaderOptions, RecordBuilder, Rmgr, SegmentFiles, SegmentSize, StandbyPositions, SystemId,
+    TimelineId, WalReader, WalWriter, WriteStart, WriterConfig,
+};
+
+pub const SYSTEM: SystemId = SystemId::new(4_242);
+pub const SEGMENT: u64 = 1 << 20;
+
+pub fn segment_size() -> SegmentSize {
+    SegmentSize::new(SEGMENT).unwrap()
+}
+
+/// A node that writes log and serves replication.
+pub struct Primary {
+    pub dir: tempfile::TempDir,
+    pub log: NodeLog,
+    pub senders: Senders,
+    pub slots: Slots,
+    pub port: u16,
+    pub connections: Arc<AtomicUsize>,
+    /// Cuts all connections there are.
+    cut: Arc<std::sync::Mutex<CancellationToken>>,
+    system: SystemId,
+}
+
+fn writer(dir: &Path, timeline: TimelineId, start: WriteStart) -> WalWriter {
+    let config = WriterConfig {
+        segment_size: segment_size(),
+        recent_bytes: 256 << 10,
+        ..WriterConfig::new(SYSTEM, timeline)
+    };
+    WalWriter::open(&Host::real(), &dir.join("pg_wal"), config, start).unwrap()
+}
+
+impl Primary {
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["pg_wal", "pg_replslot"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let start = WriteStart {
+            insert_at: Lsn::new(SEGMENT),
+            previous: Lsn::INVALID,
+            overwrites_contrecord: false,
+            forked_from: None,
+        };
+        let live = Live::Primary(writer(dir.path(), TimelineId::FIRST, start));
+        let history = TimelineHistory::root(TimelineId::FIRST);
+        let log = NodeLog::new(LogState { history, live, stopping: Stopping::No });
+        Self::serve(dir, log, SYSTEM).await
+    }
+
+    /// Serves a log that is there.
+    pub async fn serve(dir: tempfile::TempDir, log: NodeLog, system: SystemId) -> Self {
+        let slots = Slots::open(&Host::real(), &dir.path().join("pg_replslot"), 5).unwrap();
+        let senders = Senders::new(10, |_| {});
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let cut = Arc::new(std::sync::Mutex::new(CancellationToken::new()));
+        let session = Session {
+            pg_wal: dir.path().join("pg_wal"),
+            log: log.clone(),
+            senders: senders.clone(),
+            slots: slots.clone(),
+            system,
+        };
+        let (counted, cutting) = (connections.clone(), cut.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                let (session, cut) = (session.clone(), cutting.lock().unwrap().clone());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = cut.cancelled() => {}
+                        _ = session.run(stream, number as i32 + 100) => {}
+                    }
+                });
+            }
+        });
+        Self { dir, log, senders, slots, port, connections, cut, system }
+    }
+
+    pub fn pg_wal(&self) -> PathBuf {
+        self.dir.path().join("pg_wal")
+    }
+    pub fn conninfo(&self) -> String {
+        format!("host=127.0.0.1 port={} user=postgres application_name=standby", self.port)
+    }
+    pub fn writer(&self) -> WalWriter {
+        match &self.log.state().live {
+            Live::Primary(writer) => writer.clone(),
+            Live::Standby(_) => panic!("this node writes nothing"),
+        }
+    }
+
+    /// Writes and flushes records; the sizes come from the seed.
+    pub fn write(&self, records: usize, random: &mut fastrand::Rng) -> Lsn {
+        let writer = self.writer();
+        let mut end = Lsn::INVALID;
+        for _ in 0..records {
+            let len = if random.u8(0..10) == 0 { random.usize(0..40_000) } else { random.usize(1..300) };
+            let data: Vec<u8> = (0..len).map(|_| random.u8(..)).collect();
+            let record = RecordBuilder::new(Rmgr::LOGICALMSG, 0, 0).main_data(&data);
+            end = writer.insert(&mut record.encode().unwrap()).unwrap().end;
+        }
+        writer.flush(end).unwrap()
+    }
+
+    /// As if this node had been a standby that is promoted: its log goes on on another timeline.
+    pub fn promote(&self) {
+        let old = self.writer();
+        let (previous, from) = (old.last_record(), old.timeline());
+        let end = old.close().unwrap();
+        let history = self.log.state().history.clone();
+        let next = from.next().unwrap();
+        let branch = wal::history::BranchId::new(next.get().into());
+        let history = history.fork(next, end, "test", branch).unwrap();
+        history.store(&host::RealDisk, &self.pg_wal()).unwrap();
+        let start =
+            WriteStart { insert_at: end, previous, overwrites_contrecord: false, forked_from: Some(from) };
+        self.log.set_primary(history, writer(self.dir.path(), next, start));
+    }
+
+    pub fn cut_connections(&self) {
+        let mut cut = self.cut.lock().unwrap();
+        cut.cancel();
+        *cut = CancellationToken::new();
+    }
+    pub fn set_names(&self, names: &str) {
+        self.senders.set_names(SyncNames::parse(names).unwrap());
+    }
+}
+
+#[derive(Clone)]
+struct Session {
+    pg_wal: PathBuf,
+    log: NodeLog,
+    senders: Senders,
+    slots: Slots,
+    system: SystemId,
+}
+
+impl Session {
+    async fn run(self, mut stream: TcpStream, pid: i32) -> Option<()> {
+        stream.set_nodelay(true).ok()?;
+        let mut input = BytesMut::new();
+        let parameters = loop {
+            while startup::peek(&input).ok()?.is_none_or(|len| input.len() < len) {
+                if stream.read_buf(&mut input).await.ok()? == 0 {
+                    return None;
+                }
+            }
+            let len = startup::peek(&input).ok()??;
+            let packet = input.split_to(len);
+            match startup::decode(&packet).ok()? {
+                Startup::Session(parameters) => break parameters,
+                _ => stream.write_all(b"N").await.ok()?,
+            }
+        };
+        let mut out = BytesMut::new();
+        backend::authentication_ok(&mut out);
+        for (name, value) in
+            [("server_version", "15.20 (Plimsoll)"), ("integer_datetimes", "on"), ("client_encoding", "UTF8")]
+        {
+            backend::parameter_status(&mut out, name, value);
+        }
+        backend::backend_key_data(&mut out, CancelKey { pid, secret: 1 });
+        let name = parameters.get("application_name").unwrap_or_default().to_owned();
+        loop {
+            backend::ready_for_query(&mut out, TransactionStatus::Idle);
+            stream.write_all(&out.split()).await.ok()?;
+            let text = loop {
+                if let Some(frame) = Frame::peek(&input, FrameLimits::SERVER).ok()? {
+                    let mut message = input.split_to(frame.len);
+                    message.advance(Frame::HEADER);
+                    match FrontendMessage::decode(frame.kind, &message).ok()? {
+                        FrontendMessage::Query(text) => break text.to_owned(),
+                        FrontendMessage::Terminate => return None,
+                        _ => continue,
+                    }
+                }
+                if stream.read_buf(&mut input).await.ok()? == 0 {
+                    return None;
+                }
+            };
+            match parse_command(&text) {
+                Ok(Some(Command::StartReplication(request))) => {
+                    let branch = request.options.iter().find_map(|(name, value)| match value {
+                        OptionValue::Text(text) if name == "branch" => text.parse().ok(),
+                        _ => None,
+                    });
+                    let stream_request = StreamRequest {
+                        start: Lsn::new(request.start.get()),
+                        timeline: request.timeline.map(TimelineId::new),
+                        plimsoll: (!request.options.is_empty()).then_some(branch),
+                    };
+                    let info = SenderInfo { pid, application_name: name.clone(), ..SenderInfo::default() };
+                    let slot = request.slot.as_deref().map(|slot| self.slots.acquire(slot, pid)).transpose();
+                    let slot = match slot {
+                        Ok(slot) => slot,
+                        Err(error) => {
+                            refuse(&mut out, &error);
+                            continue;
+                        }
+                    };
+                    let context = SendContext {
+                        host: Host::real(),
+                        place: LogPlace::new(Host::real().disk, &self.pg_wal, segment_size()),
+                        log: self.log.clone(),
+                        row: self.senders.register(info).ok()?,
+                        slot,
+                        timeout: Some(Duration::from_secs(60)),
+                        heartbeat: Duration::from_millis(200),
+                        on_feedback: Box::new(|| {}),
+                    };
+                    match send::stream(&mut stream, &mut input, &context, &stream_request).await {
+                        Ok(Ended::Ready) => {}
+                        Ok(_) => return None,
+                        Err(SendError::Refused { error, streaming }) => {
+                            refuse(&mut out, &error);
+                            if streaming {
+                                stream.write_all(&out).await.ok()?;
+                                return None;
+                            }
+                        }
+                        Err(SendError::Io(_)) => return None,
+                    }
+                }
+                Ok(Some(command)) => self.answer(&mut out, command, pid),
+                _ => Report::error(SqlState::SYNTAX_ERROR, "syntax error").encode(&mut out),
+            }
+        }
+    }
+
+    fn answer(&self, out: &mut BytesMut, command: Command, pid: i32) {
+        let state = self.log.state();
+        match command {
+            Command::IdentifySystem => {
+                let row = [
+                    Some(self.system.to_string()),
+                    Some(state.history.target().to_string()),
+                    Some(state.flushed().to_string()),
+                    None,
+                ];
+                row_of(out, &["systemid", "timeline", "xlogpos", "dbname"], &row);
+            }
+            Command::Show(name) => {
+                let value = match name.as_str() {
+                    "wal_segment_size" => "1MB",
+                    "data_directory_mode" => "0700",
+                    _ => "?",
+                };
+                row_of(out, &[&name], &[Some(value.to_owned())]);
+            }
+            Command::TimelineHistory(timeline) => {
+                let name = TimelineId::new(timeline).history_file_name();
+                let content = std::fs::read_to_string(self.pg_wal.join(&name)).ok();
+                row_of(out, &["filename", "content"], &[Some(name), content]);
+            }
+            Command::CreateSlot(create) => {
+                let lifetime = replica::slots::Lifetime::Permanent;
+                match self.slots.create(&create.name, lifetime, Some(&|| Lsn::new(SEGMENT)), pid) {
+                    Ok(slot) => row_of(
+                        out,
+                        &["slot_name", "consistent_point", "snapshot_name", "output_plugin"],
+                        &[Some(slot.name), Some("0/0".into()), None, None],
+                    ),
+                    Err(error) => refuse(out, &error),
+                }
+            }
+            Command::ReadSlot { name } => {
+                let slot = self.slots.find(&name).unwrap();
+                row_of(
+                    out,
+                    &["slot_type", "restart_lsn", "restart_tli"],
+                    &[Some("physical".into()), Some(slot.restart.to_string()), Some("1".into())],
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn refuse(out: &mut BytesMut, error: &ReplicaError) {
+    Report::error(SqlState::new(error.sqlstate()), error.to_string()).encode(out);
+}
+
+fn row_of(out: &mut BytesMut, names: &[&str], values: &[Option<String>]) {
+    let columns = names.iter().map(|name| FieldDescription {
+        name,
+        table: 0,
+        column: 0,
+        data_type: 25,
+        type_len: -1,
+        type_modifier: -1,
+        format: Format::Text,
+    });
+    backend::row_description(out, columns.collect::<Vec<_>>().into_iter());
+    let values: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+    backend::text_row(out, &values);
+    backend::command_complete(out, "SELECT");
+}
+
+/// Remembers what the receiver said.
+#[derive(Default)]
+pub struct Said(pub std::sync::Mutex<Vec<String>>);
+
+impl ReceiveObserver for Said {
+    fn started(&self, at: Lsn, timeline: TimelineId, again: bool) {
+        let word = if again { "restarted" } else { "started" };
+        self.0.lock().unwrap().push(format!("{word} at {at} on timeline {timeline}"));
+    }
+    fn failed(&self, error: &ReplicaError) {
+        self.0.lock().unwrap().push(error.to_string());
+    }
+    fn followed(&self, history: &TimelineHistory) {
+        self.0.lock().unwrap().push(format!("follows timeline {}", history.target()));
+    }
+}
+
+/// A node that receives log, reads it as redo would, and applies nothing.
+pub struct Standby {
+    pub dir: tempfile::TempDir,
+    pub feed: Arc<StandbyFeed>,
+    pub log: NodeLog,
+    pub receiver: Option<ReceiveHandle>,
+    pub said: Arc<Said>,
+    redo: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Standby {
+    /// Starts in a folder whose pg_wal may hold log already, from `start` on.
+    pub fn start(
+        dir: tempfile::TempDir,
+        conninfo: &str,
+        start: Lsn,
+        system: SystemId,
+        size: SegmentSize,
+        slot: Option<&str>,
+    ) -> Self {
+        let pg_wal = dir.path().join("pg_wal");
+        std::fs::create_dir_all(&pg_wal).unwrap();
+        let disk = Host::real().disk;
+        let history = replica::promotion::latest_history(&*disk, &pg_wal, TimelineId::FIRST).unwrap();
+        let positions = Arc::new(StandbyPositions::new(start));
+        let feed = StandbyFeed::new(positions.clone());
+        let live = Live::Standby(positions);
+        let log = NodeLog::new(LogState { history: history.clone(), live, stopping: Stopping::No });
+        let said = Arc::new(Said::default());
+        let place = LogPlace::new(disk.clone(), &pg_wal, size);
+        let files = SegmentFiles::new(disk, &pg_wal, size, history);
+        let redo = std::thread::spawn({
+            let (feed, pg_wal) = (feed.clone(), pg_wal.clone());
+            move || redo(&feed, files, size, start, &pg_wal)
+        });
+        let context = ReceiveContext {
+            host: Host::real(),
+            place,
+            fsync: true,
+            feed: feed.clone(),
+            log: log.clone(),
+            observer: said.clone(),
+        };
+        let options = ReceiverOptions {
+            system,
+            segment_size: size,
+            slot: slot.map(str::to_owned),
+            follow_latest: true,
+            status_interval: Some(Duration::from_secs(1)),
+            timeout: Some(Duration::from_secs(60)),
+            retry_interval: Duration::from_millis(50),
+            feedback: false,
+        };
+        let settings = ReceiveSettings {
+            conninfo: conninfo.to_owned(),
+            application_name: "standby".to_owned(),
+            options,
+        };
+        let receiver = Some(receive::start(context, settings).unwrap());
+        Self { dir, feed, log, receiver, said, redo: Some(redo) }
+    }
+
+    pub fn of(primary: &Primary, slot: Option<&str>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self::start(dir, &primary.conninfo(), Lsn::new(SEGMENT), primary.system, segment_size(), slot)
+    }
+
+    pub fn pg_wal(&self) -> PathBuf {
+        self.dir.path().join("pg_wal")
+    }
+
+    /// Stops it; gives its folder, for another life.
+    pub async fn stop(mut self) -> tempfile::TempDir {
+        self.receiver.take().unwrap().stop().await;
+        self.feed.stop();
+        self.redo.take().unwrap().join().unwrap();
+        self.dir
+    }
+
+    pub async fn wait_replayed(&self, upto: Lsn) {
+        let positions = self.feed.positions();
+        let reached = tokio::time::timeout(Duration::from_secs(30), positions.wait_replayed(upto)).await;
+        let heard = self.said.0.lock().unwrap().clone();
+        assert!(reached.is_ok(), "at {} of {upto}; {heard:?}", positions.replayed());
+    }
+}
+
+fn redo(feed: &StandbyFeed, files: SegmentFiles, size: SegmentSize, start: Lsn, pg_wal: &Path) {
+    let mut reader = WalReader::new(files, ReaderOptions::new(size), start);
+    let mut asked = start;
+    let mut at = start;
+    // The log may begin in the middle of a record.
+    let mut found = false;
+    loop {
+        while let Next::Record(record) =
+            if found { reader.next() } else { reader.find_next_record(start) }.unwrap()
+        {
+            (found, at) = (true, record.end().aligned());
+        }
+        feed.replayed(at);
+        match feed.wait_past(asked.max(at)) {
+            Feed::Available { upto, timeline } => {
+                if reader.source().history().target() != timeline {
+                    let history = TimelineHistory::load(&host::RealDisk, pg_wal, timeline).unwrap();
+                    reader.source_mut().set_history(history);
+                }
+                reader.source_mut().set_limit(upto);
+                asked = asked.max(upto);
+            }
+            Feed::Promote | Feed::Stop => return,
+        }
+    }
+}
+
+/// The bytes of a log as its segment files hold them.
+pub fn log_bytes(pg_wal: &Path, timeline: u32, size: SegmentSize, from: Lsn, upto: Lsn) -> Vec<u8> {
+    let history = TimelineHistory::load(&host::RealDisk, pg_wal, TimelineId::new(timeline)).unwrap();
+    let mut files = SegmentFiles::new(Host::real().disk, pg_wal, size, history);
+    files.set_limit(upto);
+    let mut bytes = vec![0; usize::try_from(upto.bytes_since(from)).unwrap()];
+    let mut done = 0;
+    while done < bytes.len() {
+        let got = wal::WalSource::read(&mut files, from + done as u64, &mut bytes[done..]).unwrap();
+        assert!(got > 0, "no log at {}", from + done as u64);
+        done += got;
+    }
+    bytes
+}
+
+/// A real PostgreSQL 15 in a temporary folder, on a socket there.
+pub struct Postgres {
+    pub dir: tempfile::TempDir,
+    port: u16,
+}
+
+/// A folder that programs of PostgreSQL may write into.
+pub fn postgres_folder() -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    if nix::unistd::geteuid().is_root() {
+        let postgres = nix::unistd::User::from_name("postgres").unwrap().unwrap();
+        nix::unistd::chown(dir.path(), Some(postgres.uid), Some(postgres.gid)).unwrap();
+    }
+    let path = dir.path().display().to_string();
+    (dir, path)
+}
+
+/// Sends SIGINT to a program that [`postgres_program`] has started.
+pub fn interrupt(child: &std::process::Child) {
+    let pid = child.id();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let target = children.split_whitespace().next().and_then(|pid| pid.parse().ok());
+    let target = nix::unistd::Pid::from_raw(target.unwrap_or(pid as i32));
+    nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGINT).unwrap();
+}
+
+/// A program of PostgreSQL, run as a user that it accepts.
+pub fn postgres_program(program: &str, args: &[&str]) -> std::process::Command {
+    let path = format!("/usr/lib/postgresql/15/bin/{program}");
+    let mut command = if nix::unistd::geteuid().is_root() {
+        let mut command = std::process::Command::new("runuser");
+        command.args(["-u", "postgres", "--", &path]);
+        command
+    } else {
+        std::process::Command::new(&path)
+    };
+    command.args(args).current_dir("/tmp");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+impl Postgres {
+    fn launch(dir: tempfile::TempDir, port: u16) -> Self {
+        let path = dir.path().display().to_string();
+        let options = format!("-k {path} -p {port} -c listen_addresses= -c fsync=off -c wal_keep_size=64MB");
+        let log = format!("{path}/log");
+        let data = format!("{path}/data");
+        let args = ["start", "-w", "-s", "-D", &data, "-l", &log, "-o", &options];
+        assert!(postgres_program("pg_ctl", &args).status().unwrap().success());
+        Self { dir, port }
+    }
+    pub fn start() -> Self {
+        let (dir, path) = postgres_folder();
+        let data = format!("{path}/data");
+        let args = ["-N", "-A", "trust", "-U", "postgres", "--wal-segsize=1", "-D", &data];
+        assert!(postgres_program("initdb", &args).status().unwrap().success());
+        Self::launch(dir, 5432)
+    }
+    /// A standby of this one.
+    pub fn standby(&self) -> Self {
+        let (dir, path) = postgres_folder();
+        let socket = self.dir.path().display().to_string();
+        let data = format!("{path}/data");
+        let args = ["-h", &socket, "-U", "postgres", "-R", "-c", "fast", "-D", &data];
+        assert!(postgres_program("pg_basebackup", &args).status().unwrap().success());
+        Self::launch(dir, 5432)
+    }
+    pub fn promote(&self) {
+        let args = ["promote", "-w", "-s", "-D", &format!("{}/data", self.dir.path().display())];
+        assert!(postgres_program("pg_ctl", &args).status().unwrap().success());
+    }
+    pub fn conninfo(&self) -> String {
+        format!("host={} port={} user=postgres dbname=postgres", self.dir.path().display(), self.port)
+    }
+    pub fn pg_wal(&self) -> PathBuf {
+        self.dir.path().join("data/pg_wal")
+    }
+    pub async fn sql(&self, sql: &str) -> String {
+        let mut client = protocol::Client::connect_to(&self.conninfo()).await.unwrap();
+        let result = client.query(sql).await.unwrap();
+        result.text(0, 0).unwrap_or_default().to_owned()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let data = format!("{}/data", self.dir.path().display());
+        let _ = postgres_program("pg_ctl", &["stop", "-s", "-m", "immediate", "-D", &data]).status();
+    }
+}

@@ -1,0 +1,262 @@
+//! The drivers over real sockets and files: with each other, and with PostgreSQL's own programs as peers.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, also in its helpers")]
+
+mod support;
+
+use replica::driver::Stopping;
+use replica::driver::peers;
+use replica::fence::{NodeBranch, Verdict};
+use replica::sender::SenderState;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use support::{Postgres, Primary, SEGMENT, SYSTEM, Standby, log_bytes, postgres_program, segment_size};
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
+
+const START: Lsn = Lsn::new(SEGMENT);
+
+fn random() -> fastrand::Rng {
+    fastrand::Rng::with_seed(7)
+}
+
+#[track_caller]
+fn assert_equal_logs(primary: &Primary, standby: &Standby, timeline: u32, upto: Lsn) {
+    let of = |pg_wal: std::path::PathBuf| log_bytes(&pg_wal, timeline, segment_size(), START, upto);
+    assert!(of(primary.pg_wal()) == of(standby.pg_wal()), "the logs differ before {upto}");
+}
+
+/// Waits for something that comes by itself.
+async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if check() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_s_log_equals_the_primary_s_from_files_and_from_memory() {
+    let (primary, mut random) = (Primary::start().await, random());
+    primary.write(2000, &mut random);
+    let standby = Standby::of(&primary, None);
+    for _ in 0..50 {
+        let end = primary.write(20, &mut random);
+        standby.wait_replayed(end).await;
+    }
+    let end = primary.writer().positions().flushed();
+    assert!(end > START + 3 * SEGMENT, "the log crosses segments");
+    assert_equal_logs(&primary, &standby, 1, end);
+    eventually("the row shows all of it", || {
+        let rows = primary.senders.rows(end, host::Host::real().clock.now());
+        rows.len() == 1 && rows[0].state == SenderState::Streaming && rows[0].progress.applied == end
+    })
+    .await;
+    standby.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_connections_and_restarts_leave_no_gap() {
+    let (primary, mut random) = (Primary::start().await, random());
+    primary.slots.create("s", replica::slots::Lifetime::Permanent, Some(&|| START), 1).unwrap();
+    let mut standby = Standby::of(&primary, Some("s"));
+    for round in 0..12 {
+        let end = primary.write(30, &mut random);
+        match round % 3 {
+            0 => primary.cut_connections(),
+            1 => {
+                let dir = standby.stop().await;
+                standby = Standby::start(dir, &primary.conninfo(), START, SYSTEM, segment_size(), Some("s"));
+            }
+            _ => {}
+        }
+        standby.wait_replayed(end).await;
+    }
+    let end = primary.writer().positions().flushed();
+    assert_equal_logs(&primary, &standby, 1, end);
+    eventually("the slot follows", || primary.slots.find("s").unwrap().restart == end).await;
+    standby.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_upstream_is_followed_on_the_same_connection() {
+    let (primary, mut random) = (Primary::start().await, random());
+    let standby = Standby::of(&primary, None);
+    for timeline in 2..=3 {
+        let end = primary.write(100, &mut random);
+        standby.wait_replayed(end).await;
+        primary.promote();
+        let end = primary.write(100, &mut random);
+        standby.wait_replayed(end).await;
+        assert_equal_logs(&primary, &standby, timeline, end);
+    }
+    assert_eq!(primary.connections.load(Ordering::SeqCst), 1, "{:?}", standby.said.0.lock().unwrap());
+    standby.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_serves_a_standby_and_passes_a_new_timeline_on() {
+    let (primary, mut random) = (Primary::start().await, random());
+    let middle = Standby::of(&primary, None);
+    std::fs::create_dir(middle.dir.path().join("pg_replslot")).unwrap();
+    let (log, feed) = (middle.log.clone(), middle.feed.clone());
+    // Serves the middle's log from a link to its folder.
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(middle.pg_wal(), dir.path().join("pg_wal")).unwrap();
+    std::fs::create_dir(dir.path().join("pg_replslot")).unwrap();
+    let relay = Primary::serve(dir, log, SYSTEM).await;
+    let last = Standby::of(&relay, None);
+    let end = primary.write(300, &mut random);
+    last.wait_replayed(end).await;
+    primary.promote();
+    let end = primary.write(300, &mut random);
+    last.wait_replayed(end).await;
+    assert_equal_logs(&primary, &last, 2, end);
+    assert!(feed.positions().flushed() >= end);
+    last.stop().await;
+    middle.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_until_the_standby_has_the_last_record() {
+    let (primary, mut random) = (Primary::start().await, random());
+    let standby = Standby::of(&primary, None);
+    let end = primary.write(10, &mut random);
+    standby.wait_replayed(end).await;
+    primary.log.set_stopping(Stopping::Soon);
+    let end = primary.write(1, &mut random);
+    primary.log.set_stopping(Stopping::LogEnds(end));
+    let mut count = primary.senders.count();
+    tokio::time::timeout(Duration::from_secs(20), count.wait_for(|count| *count == 0))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(standby.feed.positions().flushed() >= end);
+    eventually("the standby hears why", || {
+        let said = standby.said.0.lock().unwrap();
+        said.iter().any(|line| line.contains("replication terminated by primary server"))
+    })
+    .await;
+    standby.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_of_another_cluster_gets_nothing_written() {
+    let (primary, mut random) = (Primary::start().await, random());
+    primary.write(10, &mut random);
+    let dir = tempfile::tempdir().unwrap();
+    let other = wal::SystemId::new(1);
+    let standby = Standby::start(dir, &primary.conninfo(), START, other, segment_size(), None);
+    eventually("it is refused", || {
+        standby.said.0.lock().unwrap().iter().any(|line| line.contains("system identifier differs"))
+    })
+    .await;
+    assert_eq!(standby.feed.positions().received(), START);
+    standby.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_primary_hears_it_from_its_peer() {
+    let (old, new) = (Primary::start().await, Primary::start().await);
+    new.write(5, &mut random());
+    new.promote();
+    let theirs = peers::probe(&new.conninfo()).await.unwrap();
+    let ours = NodeBranch { system: SYSTEM, history: TimelineHistory::root(TimelineId::FIRST) };
+    let store = replica::fence::FenceStore::new(&host::Host::real(), old.dir.path());
+    let (verdict, record) =
+        peers::consider(&host::Host::real(), &store, &ours, true, START, "peer", &theirs).unwrap();
+    assert!(matches!(verdict, Verdict::Fence { .. }), "{verdict:?}");
+    assert_eq!(store.load().unwrap(), record);
+    assert_eq!(record.unwrap().descendant, TimelineId::new(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pg_receivewal_gets_the_same_segments_over_a_timeline_switch() {
+    let (primary, mut random) = (Primary::start().await, random());
+    primary.write(300, &mut random);
+    primary.set_names("pg_receivewal");
+    let (target, path) = support::postgres_folder();
+    let port = primary.port.to_string();
+    let to = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "--slot=r", "-w"];
+    let created = postgres_program("pg_receivewal", &[&to[..], &["--create-slot"]].concat());
+    assert!(run(created).await.success());
+    let args = [&to[..], &["-D", &path, "--synchronous", "-n"]].concat();
+    let mut receiving = postgres_program("pg_receivewal", &args).spawn().unwrap();
+    let end = primary.write(300, &mut random);
+    eventually("it confirms as a synchronous standby", || primary.senders.synced().flushed >= end).await;
+    primary.promote();
+    let end = primary.write(600, &mut random);
+    eventually("it follows to the new timeline", || primary.senders.synced().flushed >= end).await;
+    let all = primary.writer().flush_all().unwrap();
+    for segment in std::fs::read_dir(primary.pg_wal()).unwrap() {
+        let name = segment.unwrap().file_name().into_string().unwrap();
+        let Some((timeline, number)) = wal::SegmentNumber::parse_file_name(&name, segment_size()) else {
+            continue;
+        };
+        // The segments that are complete on a timeline that it streamed.
+        let ends = segment_size().start_of(number.next());
+        let newest = timeline == primary.writer().timeline();
+        if newest && ends <= all {
+            let ours = std::fs::read(primary.pg_wal().join(&name)).unwrap();
+            assert!(std::fs::read(target.path().join(&name)).unwrap() == ours, "{name} differs");
+        }
+    }
+    assert!(target.path().join("00000002.history").exists());
+    support::interrupt(&receiving);
+    receiving.wait().unwrap();
+}
+
+async fn run(mut command: std::process::Command) -> std::process::ExitStatus {
+    tokio::task::spawn_blocking(move || command.status().unwrap()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_postgresql_is_followed_byte_for_byte_and_through_its_promotion() {
+    let (real, upstream) = tokio::task::spawn_blocking(|| {
+        let real = Postgres::start();
+        let upstream = real.standby();
+        (real, upstream)
+    })
+    .await
+    .unwrap();
+    real.sql("CREATE TABLE t AS SELECT i, repeat(md5(i::text), 10) FROM generate_series(1, 20000) i").await;
+    let mut client =
+        protocol::Client::connect_to(&format!("{} replication=true", upstream.conninfo())).await.unwrap();
+    let identity = client.query("IDENTIFY_SYSTEM").await.unwrap();
+    let system: wal::SystemId = identity.text(0, 0).unwrap().parse().unwrap();
+    // A segment that the standby has whole.
+    let at: Lsn = identity.text(0, 2).unwrap().parse().unwrap();
+    let start = segment_size().start_of(segment_size().segment_of(at));
+    let standby = Standby::start(
+        tempfile::tempdir().unwrap(),
+        &upstream.conninfo(),
+        start,
+        system,
+        segment_size(),
+        None,
+    );
+    real.sql("UPDATE t SET i = i + 1").await;
+    let end: Lsn = real.sql("SELECT pg_current_wal_flush_lsn()").await.parse().unwrap();
+    standby.wait_replayed(end).await;
+    let of = |pg_wal: std::path::PathBuf, timeline, upto| {
+        log_bytes(&pg_wal, timeline, segment_size(), start, upto)
+    };
+    assert!(of(real.pg_wal(), 1, end) == of(standby.pg_wal(), 1, end));
+    let upstream = tokio::task::spawn_blocking(move || {
+        upstream.promote();
+        upstream
+    })
+    .await
+    .unwrap();
+    upstream.sql("CREATE TABLE u AS SELECT i FROM generate_series(1, 20000) i").await;
+    let end: Lsn = upstream.sql("SELECT pg_current_wal_flush_lsn()").await.parse().unwrap();
+    standby.wait_replayed(end).await;
+    assert!(of(upstream.pg_wal(), 2, end) == of(standby.pg_wal(), 2, end));
+    let said = standby.said.0.lock().unwrap().clone();
+    assert!(said.contains(&"follows timeline 2".to_owned()), "{said:?}");
+    assert!(said.iter().any(|line| line.starts_with("restarted")), "on the same connection: {said:?}");
+    standby.stop().await;
+    drop((real, upstream));
+}
