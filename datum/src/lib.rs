@@ -30,7 +30,7 @@ mod text;
 pub mod time;
 mod types;
 
-pub use array::Array;
+pub use array::{Array, Dimension};
 pub use compare::compare;
 pub use datum::{Datum, Str};
 pub use error::{Error, Result, SqlState};

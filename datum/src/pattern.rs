@@ -59,11 +59,7 @@ fn like_bytes(text: &[u8], pattern: &[u8], escape: Option<u8>, fold: bool) -> Re
                 retry = Some((t, p));
                 continue;
             }
-            (None, Some(_)) => {
-                // Text used up: only the check of the pattern's end is left.
-                check_escape(pattern, escape)?;
-                return Ok(false);
-            }
+            (None, Some(_)) => return Ok(false),
             (Some(_), Some(b'_')) => {
                 t = next_character(text, t);
                 p += 1;
@@ -103,20 +99,6 @@ fn next_character(text: &[u8], at: usize) -> usize {
         next += 1;
     }
     next
-}
-
-fn check_escape(pattern: &[u8], escape: Option<u8>) -> Result<()> {
-    let mut at = 0;
-    while let Some(byte) = pattern.get(at) {
-        if Some(*byte) == escape {
-            if at + 1 == pattern.len() {
-                return Err(trailing_escape());
-            }
-            at += 1;
-        }
-        at += 1;
-    }
-    Ok(())
 }
 
 /// The characters that any match of a LIKE pattern starts with: a range for an index.

@@ -1,5 +1,12 @@
 //! Laws that hold for every value: seeded random ones of every type, awkward ones among them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by failing"
+)]
+
 use datum::key::{self, KeyColumn};
 use datum::row::RowLayout;
 use datum::{Datum, Interval, Numeric, Style, Type, TypeId, binary, compare};

@@ -1,5 +1,12 @@
 //! Text and binary forms against a table that a real PostgreSQL 15 wrote (golden/generate.sh).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by failing"
+)]
+
 use datum::cast::apply_modifier;
 use datum::{Datum, Style, Type, TypeId, binary};
 use std::fmt::Write as _;

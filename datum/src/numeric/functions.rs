@@ -187,7 +187,7 @@ impl Numeric {
             return invalid("a negative number raised to a non-integer power yields a complex result");
         }
         if integral && let Some(small) = exponent.to_i64().and_then(|exponent| i32::try_from(exponent).ok()) {
-            return self.integer_power(small, exponent.scale().unwrap_or(0));
+            return self.integer_power(small);
         }
         if self.is_zero() {
             return Ok(Self::small(0, MIN_SIGNIFICANT_DIGITS as u16));
@@ -216,7 +216,7 @@ impl Numeric {
         Self::checked(if odd && self.signum() == Some(-1) { -rounded } else { rounded }, result_scale)
     }
 
-    fn integer_power(&self, exponent: i32, exponent_scale: u16) -> Result<Self> {
+    fn integer_power(&self, exponent: i32) -> Result<Self> {
         let Class::Finite(base, scale) = self.class() else { return Ok(Self::NAN) };
         // The weight of the result, as a double: enough to choose how many digits are shown.
         let log = if self.is_zero() { 0.0 } else { f64::from(exponent) * self.abs_log10() };
@@ -226,7 +226,7 @@ impl Numeric {
         if log + 1.0 < -(MAX_DISPLAY_SCALE as f64) {
             return Ok(Self::small(0, MAX_DISPLAY_SCALE as u16));
         }
-        let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - log as i64, scale.max(exponent_scale));
+        let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS, scale);
         let times = exponent.unsigned_abs();
         // Computed with all digits where they are few, else with as many as matter.
         let keep = i64::from(result_scale) + log.max(0.0) as i64 + GUARD_DIGITS * 2;

@@ -250,13 +250,13 @@ fn move_lsn(lsn: &Datum, bytes: &Datum, forward: bool) -> Result<Datum> {
     let (Datum::Lsn(lsn), Datum::Numeric(bytes)) = (lsn, bytes) else { return Err(Error::type_mismatch()) };
     if bytes.is_nan() {
         let what = if forward { "cannot add NaN to pg_lsn" } else { "cannot subtract NaN from pg_lsn" };
-        return Err(Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, what));
+        return Err(Error::new(SqlState::FEATURE_NOT_SUPPORTED, what));
     }
     let moved = bytes
         .to_i128()
         .and_then(|bytes| i128::from(*lsn).checked_add(if forward { bytes } else { bytes.checked_neg()? }))
         .and_then(|lsn| u64::try_from(lsn).ok());
-    moved.map(Datum::Lsn).ok_or_else(|| Error::out_of_range("pg_lsn"))
+    moved.map(Datum::Lsn).ok_or_else(|| Error::new(SqlState::INVALID_PARAMETER_VALUE, "pg_lsn out of range"))
 }
 
 pub(super) fn lsn_plus(a: &Datum, b: &Datum, _: &Style) -> Result<Datum> {

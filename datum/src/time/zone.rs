@@ -44,6 +44,15 @@ pub fn offset_seconds_at(micros: i64, zone: &TimeZone) -> i32 {
     }
 }
 
+/// The abbreviation that a zone goes by at a time: `EST`, `CEST`, `+03`.
+pub fn abbreviation_at(micros: i64, zone: &TimeZone) -> String {
+    let seconds = near(micros).div_euclid(MICROS_PER_SECOND) + EPOCH_UNIX_SECONDS;
+    match Timestamp::from_second(seconds) {
+        Ok(timestamp) => zone.to_offset_info(timestamp).abbreviation().to_owned(),
+        Err(_) => String::new(),
+    }
+}
+
 /// The local time of a zone, both in microseconds since 2000-01-01; None if out of range.
 pub fn local_from_utc(micros: i64, zone: &TimeZone) -> Option<i64> {
     let local = micros.checked_add(i64::from(offset_seconds_at(micros, zone)) * MICROS_PER_SECOND)?;

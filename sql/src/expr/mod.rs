@@ -1,91 +1,36 @@
 //! Typed, compiled expressions: what the analyser asks of them, and what they ask of it.
 //!
-//! The seam. This module provides, besides what stands below:
-//!
-//! ```text
-//! pub enum Expr { Const(Datum, Type), Column { index, ty }, Outer { depth, index, ty }, Param { index, ty },
-//!                 Slot { index, ty }, Aggregate { index, ty }, And(Vec<Expr>), Or(Vec<Expr>), Not, Compare { op: Comparison, left, right },
-//!                 Call { function, arguments, ty }, Cast, Case, IsNull, ... }             // Clone + PartialEq + Send + Sync
-//! pub fn compile(ast: &sqlparser::ast::Expr, scope: &mut dyn Scope) -> Result<Expr>;     // resolves operators, functions, casts
-//! pub fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr>; // unknown literals and parameters take the type;
-//!                                       // Assignment is for INSERT/UPDATE/COPY (22001 for long strings, numeric rounding), 42804 otherwise
-//!                                       // an expression of unknown type that is no literal (a column of a subquery) is read as text at run time
-//! pub fn operator(op: &ast::BinaryOperator, left: Expr, right: Expr, scope: &mut dyn Scope) -> Result<Expr>; // `a op b` of compiled sides, as compile does it
-//! pub fn data_type(ast: &ast::DataType) -> Result<Type>;                                 // varchar(5) -> Type; 42704 for an unknown name, 0A000 for one that is absent
-//! pub fn common_type(exprs: &mut [&mut Expr], context: &str, scope) -> Result<Type>;     // UNION, CASE, VALUES, IN lists, as PostgreSQL does
-//! impl Expr {
-//!     pub fn ty(&self) -> Type;
-//!     pub fn eval(&self, cx: &EvalContext<'_>) -> Result<Datum>;
-//!     pub fn eval_condition(&self, cx: &EvalContext<'_>) -> Result<bool>;                 // NULL is false
-//!     pub fn walk(&self, visit: &mut dyn FnMut(&Expr) -> bool);                           // pre-order; false = skip the children
-//!     pub fn transform(self, change: &mut dyn FnMut(Expr) -> Result<Step>) -> Result<Expr>; // Step::{Done(Expr), Into(Expr)}: GROUP BY and join rewriting
-//!     pub fn as_comparison(&self) -> Option<(Comparison, &Expr, &Expr)>;                  // for key ranges and hash joins; Comparison::{Eq, Ne, Lt, Le, Gt, Ge}, Copy, fn swapped(self): a < b is b > a
-//!     pub fn as_in_list(&self) -> Option<(&Expr, &[Expr])>;                               // `x IN (a, b, c)` with all sides of one type
-//!     pub fn is_volatile(&self) -> bool;                                                  // random(), clock_timestamp(), set_config(), ...
-//!     pub fn fold(self) -> Expr;                                                          // immutable calls on constants become constants
-//! }
-//! pub struct Aggregate;   // resolved aggregate function: `Aggregate::resolve(name, argument types) -> Option<...>`, ty()
-//! impl Aggregate { pub fn start(&self) -> Accumulator }
-//! impl Accumulator { pub fn add(&mut self, arguments: &[Datum]) -> Result<()>; pub fn finish(self) -> Result<Datum>; pub fn size_bytes(&self) -> usize }
-//! ```
+//! [`compile`] turns a parsed expression into an [`Expr`]: names looked up in a [`Scope`], operators and functions chosen
+//! as PostgreSQL chooses them, literals of unknown type read, casts made visible, constants folded. [`Expr::eval`] then
+//! computes it over rows without looking anything up.
 //!
 //! `compile` calls `Scope::function` for names that are neither its own scalar functions nor aggregates (node functions
 //! and set-returning functions live with the analyser), and `Scope::aggregate` for aggregates, with DISTINCT, FILTER and
 //! ORDER BY inside the call already taken apart. Errors carry positions through `Scope::position`.
+
+mod aggregate;
+mod coerce;
+mod compile;
+mod data_type;
+mod eval;
+mod functions;
+mod node;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use aggregate::{Accumulator, Aggregate};
+pub use coerce::{coerce, common_type};
+pub use compile::{compile, operator};
+pub use data_type::data_type;
+pub use datum::cast::CastContext;
+pub use node::{Comparison, Expr, Step};
 
 use crate::error::Result;
 use datum::{Datum, Type};
 use host::Timestamp;
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
-
-/// A typed expression. Its owner adds the variants for operators, functions, casts and CASE.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Expr {
-    /// A value.
-    Const(Datum, Type),
-    /// A column of the current row.
-    Column {
-        /// Its place in the row.
-        index: usize,
-        /// Its type.
-        ty: Type,
-    },
-    /// A column of an enclosing query's row.
-    Outer {
-        /// 0 is the nearest.
-        depth: usize,
-        /// Its place in that row.
-        index: usize,
-        /// Its type.
-        ty: Type,
-    },
-    /// A parameter, counted from 0.
-    Param {
-        /// Its place among the parameters.
-        index: usize,
-        /// Its type; unknown until determined.
-        ty: Type,
-    },
-    /// The result of a subquery or of an awaited function, computed before the row's expressions.
-    Slot {
-        /// Its place among the slots.
-        index: usize,
-        /// Its type.
-        ty: Type,
-    },
-    /// The result of an aggregate over the current group.
-    Aggregate {
-        /// Its place among the query's aggregates.
-        index: usize,
-        /// Its type.
-        ty: Type,
-    },
-}
-
-/// A resolved aggregate function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Aggregate {}
 
 /// How a subquery stands in an expression.
 pub enum Subquery<'a> {
