@@ -11,6 +11,7 @@ use crate::page::{
 use crate::record::{RECORD_HEADER_SIZE, Record, RecordDefect, RecordHeader, Rmgr};
 use crate::xlog::XlogRecord;
 use bytes::Bytes;
+use std::ops::Range;
 
 /// Bytes read at once after a jump or at the live end of a log.
 const CHUNK_MIN: usize = PAGE_SIZE;
@@ -235,16 +236,15 @@ impl<S: WalSource> WalReader<S> {
         self.verified = None;
     }
 
-    /// Makes `need` bytes of the page at `page` readable; returns all that are at hand.
-    fn page_bytes(&mut self, page: Lsn, need: usize) -> Result<Bytes, Stop> {
+    /// Makes `need` bytes of the page at `page` readable; returns where its bytes lie in the chunk, as many as are at hand.
+    fn page_range(&mut self, page: Lsn, need: usize) -> Result<Range<usize>, Stop> {
         let at_hand = |reader: &Self| {
             let offset = usize::try_from(page.bytes_since(reader.chunk_start)).ok()?;
             let end = reader.chunk.len().min(offset.saturating_add(PAGE_SIZE));
-            (page >= reader.chunk_start && offset.saturating_add(need) <= end)
-                .then(|| reader.chunk.slice(offset..end))
+            (page >= reader.chunk_start && offset.saturating_add(need) <= end).then_some(offset..end)
         };
-        if let Some(bytes) = at_hand(self) {
-            return Ok(bytes);
+        if let Some(range) = at_hand(self) {
+            return Ok(range);
         }
         let follows = !self.chunk.is_empty() && page == self.chunk_start + self.chunk.len() as u64;
         self.chunk_size = if follows { (self.chunk_size * 2).min(CHUNK_MAX) } else { CHUNK_MIN };
@@ -271,14 +271,15 @@ impl<S: WalSource> WalReader<S> {
             return Ok(header);
         }
         let segment_size = self.options.segment_size;
-        let bytes = self.page_bytes(page, header_size_at(page, segment_size))?;
+        let range = self.page_range(page, header_size_at(page, segment_size))?;
         let expectation = PageExpectation {
             address: page,
             segment_size,
             timeline: self.source.timeline_at(page),
             system_id: self.options.system_id,
         };
-        let header = PageHeader::decode(&bytes).map_err(|defect| Stop::bad(page, defect))?;
+        let bytes = self.chunk.get(range).unwrap_or_default();
+        let header = PageHeader::decode(bytes).map_err(|defect| Stop::bad(page, defect))?;
         header.verify(&expectation).map_err(|defect| Stop::bad(page, defect))?;
         if let Some((before, last)) = self.verified
             && (before < page) != (last.timeline <= header.timeline)
@@ -344,12 +345,13 @@ impl<S: WalSource> WalReader<S> {
             return Err(Stop::bad(page, Defect::NothingToGiveUp));
         }
         let offset = start.page_offset();
-        let bytes = self.page_bytes(page, offset + 4)?;
-        let length = Fields::new(bytes.get(offset..).unwrap_or_default()).u32().unwrap_or(0);
+        let at = self.page_range(page, offset + 4)?.start + offset;
+        let length = Fields::new(self.chunk.get(at..).unwrap_or_default()).u32().unwrap_or(0);
         self.check_length(start, length)?;
         let whole = usize::try_from(length).unwrap_or(usize::MAX);
         let here = (PAGE_SIZE - offset).min(whole);
-        let bytes = self.page_bytes(page, offset + here)?.slice(offset..offset + here);
+        let at = self.page_range(page, offset + here)?.start + offset;
+        let bytes = self.chunk.slice(at..at + here);
         if here >= RECORD_HEADER_SIZE {
             check_header(self.previous, start, &bytes)?;
         }
@@ -380,8 +382,8 @@ impl<S: WalSource> WalReader<S> {
             let size = header.size();
             let missing = usize::try_from(remaining).unwrap_or(usize::MAX);
             let here = (PAGE_SIZE - size).min(missing);
-            let bytes = self.page_bytes(page, size + here)?.slice(size..size + here);
-            assembly.bytes.extend_from_slice(&bytes);
+            let at = self.page_range(page, size + here)?.start + size;
+            assembly.bytes.extend_from_slice(self.chunk.get(at..at + here).unwrap_or_default());
             if got < RECORD_HEADER_SIZE && assembly.bytes.len() >= RECORD_HEADER_SIZE {
                 check_header(self.previous, assembly.start, &assembly.bytes)?;
             }
