@@ -256,7 +256,10 @@ impl Driver {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let clock = self.context.host.clock.clone();
-            self.machine.set_xmin(self.context.observer.oldest_xmin());
+            // Feedback is sent at these events only.
+            if self.settings.options.feedback && matches!(event, Event::Tick | Event::Started) {
+                self.machine.set_xmin(self.context.observer.oldest_xmin());
+            }
             for command in self.machine.handle(event, clock.monotonic(), clock.now()) {
                 match self.perform(command).await? {
                     Some(event @ (Event::Lost(_) | Event::Differs(_))) => {

@@ -81,8 +81,18 @@ impl Primary {
 
     /// Serves a log that is there.
     pub async fn serve(dir: tempfile::TempDir, log: NodeLog, system: SystemId) -> Self {
+        Self::serve_with(dir, log, system, |_| {}).await
+    }
+
+    /// Serves a log that is there, and passes on what the quorum has reached.
+    pub async fn serve_with(
+        dir: tempfile::TempDir,
+        log: NodeLog,
+        system: SystemId,
+        on_progress: impl Fn(storage::RemoteProgress) + Send + Sync + 'static,
+    ) -> Self {
         let slots = Slots::open(&Host::real(), &dir.path().join("pg_replslot"), 5).unwrap();
-        let senders = Senders::new(10, |_| {});
+        let senders = Senders::new(10, on_progress);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(AtomicUsize::new(0));
