@@ -1,5 +1,6 @@
 //! Work that nobody asks for: checkpoints, flushing what level-off commits leave, sweeping.
 
+use crate::ledger::{self, LedgerEntry};
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
 use std::sync::Arc;
@@ -35,6 +36,8 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(sweep(n, d)));
     spawn(Box::pin(watch_pid_file(node.clone(), failed)));
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(release_unconfirmed(n, d)));
     failures
 }
 
@@ -80,6 +83,42 @@ async fn write_log(node: Arc<Node>, database: Database, due: Arc<Notify>, failed
             }
         }
     }
+}
+
+/// Watches commits of before this start whose confirmation is not proven: the quorum confirms them, or time runs out.
+async fn release_unconfirmed(node: Arc<Node>, database: Database) {
+    let gate = database.commit_gate().clone();
+    let Some((after, upto)) = gate.undecided() else { return };
+    node.log.log(format!(
+        "commits after {after} up to {upto} are undecided until the synchronous standbys hold them"
+    ));
+    let begun = Instant::now();
+    let mut reloads = node.reloads();
+    loop {
+        let limit = node.config().unconfirmed_timeout.0;
+        let rest = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(begun.elapsed()));
+        tokio::select! {
+            biased;
+            changed = reloads.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(rest.min(Duration::from_millis(100))) => {}
+        }
+        if gate.undecided().is_none() {
+            node.log.log(format!("the synchronous standbys hold all commits up to {upto}"));
+            return;
+        }
+        if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+            break;
+        }
+    }
+    let reason = "released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation";
+    let (at, event) = (node.host.clock.now(), "released".to_owned());
+    let entry = LedgerEntry { at, event, after, upto, reason: reason.to_owned() };
+    // The record first: nothing becomes visible that it does not name.
+    if let Err(error) = ledger::append(&node.host, &node.data_dir, &entry) {
+        node.log.warning(format!("could not write plimsoll/ledger: {error}"));
+    }
+    gate.release_unconfirmed();
+    node.log.warning(format!("commits after {after} up to {upto} were {reason}"));
 }
 
 /// Checkpoints by time and by the log's growth.
@@ -161,7 +200,7 @@ async fn watch_pid_file(node: Arc<Node>, failed: mpsc::Sender<String>) {
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        if node.pid_file.get().is_some_and(|file| !file.is_ours()) {
+        if node.pid_file.lock().as_ref().is_some_and(|file| !file.is_ours()) {
             let what = "performing immediate shutdown because data directory lock file is invalid";
             // A receiver that has gone is already stopping.
             let _ = failed.send(what.to_owned()).await;

@@ -12,6 +12,7 @@ mod auth;
 mod background;
 mod files;
 mod init;
+mod ledger;
 mod listen;
 mod log;
 mod node;
@@ -25,6 +26,7 @@ mod standby;
 mod views;
 
 pub use init::{InitOptions, init};
+pub use ledger::{LedgerEntry, read_ledger};
 pub use log::{LogSink, stderr_sink};
 pub use server::{run, setting_of};
 
@@ -96,6 +98,12 @@ impl ServerError {
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("data_dir", &self.node.data_dir).finish_non_exhaustive()
     }
 }
 

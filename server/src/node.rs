@@ -50,7 +50,7 @@ pub(crate) struct Node {
     pub(crate) sessions: Arc<Sessions>,
     /// Keeps mock verifiers of unknown roles stable.
     pub(crate) secret: [u8; 32],
-    pub(crate) pid_file: OnceLock<PidFile>,
+    pub(crate) pid_file: Mutex<Option<PidFile>>,
     current: RwLock<Current>,
     /// Counts reloads, so that sessions see cheaply that there was one.
     generation: AtomicU64,
@@ -76,7 +76,7 @@ impl Node {
             data_dir,
             log,
             secret,
-            pid_file: OnceLock::new(),
+            pid_file: Mutex::new(None),
             current: RwLock::new(current),
             generation: AtomicU64::new(0),
             reloads: watch::Sender::new(0),
@@ -248,7 +248,7 @@ impl Node {
             Phase::HotStandby | Phase::Running => Status::Ready,
             Phase::Stopping(_) => Status::Stopping,
         };
-        if let Some(Err(error)) = self.pid_file.get().map(|file| file.set_status(status)) {
+        if let Some(Err(error)) = self.pid_file.lock().as_ref().map(|file| file.set_status(status)) {
             self.log.warning(format!("could not write to postmaster.pid: {error}"));
         }
     }

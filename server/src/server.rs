@@ -76,8 +76,7 @@ impl Server {
         let lines = listen::pid_lines(&config, &data_dir, node.started.unix_seconds());
         let pid_file = PidFile::create(host, &data_dir, &lines)?;
         let listeners = listen::open(host, log, &config, &data_dir, &lines)?;
-        // Set once, here.
-        let _ = node.pid_file.set(pid_file);
+        *node.pid_file.lock() = Some(pid_file);
         files::write_opts(host, &data_dir)
             .map_err(|error| ServerError::new(format!("could not write postmaster.opts: {error}")))?;
 
@@ -105,7 +104,14 @@ impl Server {
                 return Err(error);
             }
         };
-        let supervisor = tokio::spawn(supervise(node.clone(), tasks.clone(), opened, options.signals));
+        let running = supervise(node.clone(), tasks.clone(), opened, options.signals);
+        let owner = node.clone();
+        let supervisor = tokio::spawn(async move {
+            let done = running.await;
+            // Only now is the directory free for another server.
+            drop(owner.pid_file.lock().take());
+            done
+        });
         let server = Self { node, sockets, supervisor };
         server.wait_started().await;
         Ok(server)

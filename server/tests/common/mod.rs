@@ -1,0 +1,118 @@
+//! A server in a temporary folder, and PostgreSQL's programs on it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)] // a test fails by panicking, also in its helpers
+
+use parking_lot::Mutex;
+use protocol::Client;
+use server::{InitOptions, Server, ServerError, ServerOptions, StopMode};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+/// A data directory with a short path, as Unix sockets need it, and what its servers logged.
+pub struct Place {
+    dir: tempfile::TempDir,
+    log: Arc<Mutex<String>>,
+}
+
+impl Place {
+    /// A fresh directory, initialised.
+    pub async fn new() -> Self {
+        let place = Self::empty();
+        server::init(&InitOptions::new(place.data())).await.expect("init succeeds");
+        place
+    }
+
+    /// A folder without a data directory.
+    pub fn empty() -> Self {
+        let dir = tempfile::Builder::new().prefix("plim").tempdir_in("/tmp").unwrap();
+        Self { dir, log: Arc::default() }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn options(&self, settings: &[(&str, &str)]) -> ServerOptions {
+        let log = self.log.clone();
+        let mut options = ServerOptions {
+            log: Arc::new(move |lines| {
+                eprint!("{lines}");
+                log.lock().push_str(lines);
+            }),
+            ..ServerOptions::new(self.data())
+        }
+        .with("unix_socket_directories", self.dir.path().display().to_string())
+        .with("listen_addresses", "")
+        .with("shared_buffers", "8MB");
+        for (name, value) in settings {
+            options = options.with(name, *value);
+        }
+        options
+    }
+
+    pub async fn start(&self, settings: &[(&str, &str)]) -> Server {
+        let server = self.try_start(settings).await.expect("the server starts");
+        server.wait_ready().await;
+        server
+    }
+
+    pub async fn try_start(&self, settings: &[(&str, &str)]) -> Result<Server, ServerError> {
+        Server::start(self.options(settings)).await
+    }
+
+    /// What was logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().clone()
+    }
+
+    /// A connection string for a superuser.
+    pub fn conninfo(&self) -> String {
+        format!("host={} port=5432 user=postgres dbname=postgres", self.dir.path().display())
+    }
+
+    pub async fn connect(&self) -> Client {
+        self.connect_with("").await.expect("the server takes connections")
+    }
+
+    pub async fn connect_with(&self, more: &str) -> Result<Client, protocol::ClientError> {
+        Client::connect_to(&format!("{} {more}", self.conninfo())).await
+    }
+
+    /// Runs a program of PostgreSQL against this server.
+    pub async fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(format!("/usr/lib/postgresql/15/bin/{program}"));
+        command
+            .args(arguments)
+            .env("PGHOST", self.dir.path())
+            .env("PGPORT", "5432")
+            .env("PGUSER", "postgres")
+            .env("PGDATABASE", "postgres")
+            .env("PGCONNECT_TIMEOUT", "20")
+            .env_remove("PGPASSWORD")
+            .current_dir(self.dir.path());
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    }
+
+    /// The same; the program must succeed. Gives what it printed.
+    pub async fn run_ok(&self, program: &str, arguments: &[&str]) -> String {
+        let output = self.run(program, arguments).await;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{program} {arguments:?}: {}\n{out}\n{err}", output.status);
+        out.into_owned()
+    }
+
+    /// Runs SQL with psql; gives bare rows.
+    pub async fn psql(&self, sql: &str) -> String {
+        self.run_ok("psql", &["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql])
+            .await
+            .trim_end()
+            .to_owned()
+    }
+}
+
+/// Stops a server and checks that it stopped well.
+pub async fn stop(server: Server, mode: StopMode) {
+    server.stop(mode);
+    server.join().await.expect("the server stops well");
+}

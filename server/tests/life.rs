@@ -1,0 +1,110 @@
+//! A node's life: starts that are refused, stops of every kind, what is there afterwards.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking, also in its helpers
+
+mod common;
+
+use common::{Place, stop};
+use protocol::ClientError;
+use server::StopMode;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fast_stop_ends_sessions_and_a_restart_finds_everything() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    let mut client = place.connect().await;
+    client.query("create table t (id int primary key)").await.unwrap();
+    client.query("insert into t values (1)").await.unwrap();
+    client.query("begin").await.unwrap();
+    client.query("insert into t values (2)").await.unwrap();
+    stop(server, StopMode::Fast).await;
+    let ended = client.query("commit").await.unwrap_err();
+    assert!(ended.is_disconnect() || ended.code().is_some_and(|code| code.as_str() == "57P01"), "{ended}");
+    assert!(!place.data().join("postmaster.pid").exists());
+    let control = place.run_ok("pg_controldata", &["-D", place.data().to_str().unwrap()]).await;
+    assert!(control.contains("Database cluster state:               shut down\n"), "{control}");
+
+    let server = place.start(&[]).await;
+    assert_eq!(place.psql("select id from t").await, "1");
+    stop(server, StopMode::Smart).await;
+    for line in [
+        "database system is ready to accept connections",
+        "received fast shutdown request",
+        "received smart shutdown request",
+        "database system is shut down",
+        "database system was shut down at",
+    ] {
+        assert!(place.log().contains(line), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_immediate_stop_loses_no_acknowledged_commit() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    let mut client = place.connect().await;
+    client.query("create table t (id int primary key)").await.unwrap();
+    for id in 0..100 {
+        client.query(&format!("insert into t values ({id})")).await.unwrap();
+    }
+    stop(server, StopMode::Immediate).await;
+    let server = place.start(&[]).await;
+    assert_eq!(place.psql("select count(*) from t").await, "100");
+    assert!(
+        place.log().contains("database system was not properly shut down; automatic recovery in progress")
+    );
+    assert!(place.log().contains("redo starts at"));
+    stop(server, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_smart_stop_waits_for_the_sessions() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    let mut client = place.connect().await;
+    client.query("create table t (id int primary key)").await.unwrap();
+    server.stop(StopMode::Smart);
+    // New sessions are refused while old ones go on.
+    loop {
+        match place.connect_with("").await {
+            Err(ClientError::Server(report)) => {
+                assert_eq!(report.code.as_str(), "57P03");
+                break;
+            }
+            Ok(early) => early.close().await,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    client.query("insert into t values (1)").await.unwrap();
+    client.close().await;
+    server.join().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_served_is_refused_with_its_cause() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    let refused = place.try_start(&[("port", "5433")]).await.unwrap_err();
+    assert!(refused.to_string().contains("postmaster.pid") && refused.hint.is_some(), "{refused:?}");
+
+    let other = Place::new().await;
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let listen = [("listen_addresses", "127.0.0.1"), ("port", port.as_str())];
+    let refused = other.try_start(&listen).await.unwrap_err();
+    assert!(refused.to_string().contains("Address already in use"), "{refused:?}");
+    assert!(refused.hint.as_ref().unwrap().contains("Is another server already running on port"));
+    drop(taken);
+    let fine = other.start(&listen).await;
+    stop(fine, StopMode::Fast).await;
+
+    let refused = other.try_start(&[("max_conections", "5")]).await.unwrap_err();
+    assert!(refused.to_string().contains("max_conections"), "{refused:?}");
+    std::fs::write(other.data().join("PG_VERSION"), "14\n").unwrap();
+    let refused = other.try_start(&[]).await.unwrap_err();
+    assert!(refused.to_string().contains("incompatible"), "{refused:?}");
+    let nowhere = Place::empty();
+    let refused = nowhere.try_start(&[]).await.unwrap_err();
+    assert!(refused.to_string().contains("does not exist"), "{refused:?}");
+    stop(server, StopMode::Fast).await;
+}
