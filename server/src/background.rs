@@ -1,5 +1,6 @@
 //! Work that nobody asks for: checkpoints, flushing what level-off commits leave, sweeping.
 
+use crate::fencing;
 use crate::ledger::{self, LedgerEntry};
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
@@ -38,6 +39,7 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     spawn(Box::pin(watch_pid_file(node.clone(), failed)));
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(release_unconfirmed(n, d)));
+    spawn(Box::pin(fencing::watch(node.clone())));
     failures
 }
 

@@ -10,6 +10,7 @@
 
 mod auth;
 mod background;
+mod fencing;
 mod files;
 mod init;
 mod ledger;

@@ -5,7 +5,7 @@ use crate::files::{PidFile, SettingFiles, Status};
 use crate::log::Log;
 use crate::replicas::Replicas;
 use crate::sessions::Sessions;
-use crate::standby::RedoFeed;
+use crate::standby::Recovery;
 use crate::{ServerError, StopMode};
 use host::{Host, Timestamp};
 use parking_lot::{Mutex, RwLock};
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use storage::Database;
 use tokio::sync::watch;
+use wal::history::TimelineHistory;
 
 /// How far the node's life is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,10 @@ pub(crate) struct Node {
     files: Mutex<()>,
     stop: watch::Sender<Option<StopMode>>,
     promote: watch::Sender<bool>,
-    recovery: RwLock<Option<Arc<RedoFeed>>>,
+    recovery: RwLock<Option<Arc<Recovery>>>,
+    fenced: Mutex<Option<String>>,
+    /// What had been received when recovery ended.
+    last_received: AtomicU64,
 }
 
 impl Node {
@@ -87,6 +91,8 @@ impl Node {
             stop: watch::Sender::new(None),
             promote: watch::Sender::new(false),
             recovery: RwLock::new(None),
+            fenced: Mutex::new(None),
+            last_received: AtomicU64::new(0),
         }
     }
 
@@ -175,6 +181,11 @@ impl Node {
         });
         if let Some(replicas) = self.replicas() {
             replicas.reload(self);
+        }
+        if let Some(recovery) = self.recovery()
+            && let Err(error) = recovery.apply_settings(self)
+        {
+            self.log.warning(error.message);
         }
         if let Some(database) = self.database() {
             database.set_full_page_writes(self.config().full_page_writes);
@@ -267,16 +278,54 @@ impl Node {
         self.stop.subscribe()
     }
 
+    /// Why this node takes no writes any more.
+    pub(crate) fn fenced(&self) -> Option<String> {
+        self.fenced.lock().clone()
+    }
+    pub(crate) fn set_fenced(&self, reason: String) {
+        *self.fenced.lock() = Some(reason);
+    }
+
     /// What feeds redo, while the node is in recovery.
-    pub(crate) fn recovery(&self) -> Option<Arc<RedoFeed>> {
+    pub(crate) fn recovery(&self) -> Option<Arc<Recovery>> {
         self.recovery.read().clone()
     }
-    pub(crate) fn set_recovery(&self, feed: Option<Arc<RedoFeed>>) {
-        *self.recovery.write() = feed;
+    pub(crate) fn set_recovery(&self, recovery: Option<Arc<Recovery>>) {
+        *self.recovery.write() = recovery;
+    }
+    /// After a promotion: the signal files go, senders follow the new timeline.
+    pub(crate) fn leave_recovery(
+        &self,
+        database: &Database,
+        timeline: wal::TimelineId,
+    ) -> Result<(), ServerError> {
+        let failed = |what: &str, error: &dyn std::fmt::Display| ServerError::new(format!("{what}: {error}"));
+        for name in ["standby.signal", "recovery.signal"] {
+            match self.host.disk.remove_file(&self.data_dir.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(failed(&format!("could not remove file \"{name}\""), &error));
+                }
+                _ => {}
+            }
+        }
+        let synced = self.host.disk.sync_dir(&self.data_dir);
+        synced.map_err(|error| failed("could not sync the data directory", &error))?;
+        if let (Some(replicas), Some(writer)) = (self.replicas(), database.wal()) {
+            let pg_wal = self.data_dir.join("pg_wal");
+            let history = TimelineHistory::load(self.host.disk.as_ref(), &pg_wal, timeline)
+                .map_err(|error| failed("could not read the new history", &error))?;
+            replicas.log.set_primary(history, writer.clone());
+        }
+        self.last_received.store(self.received().get(), Ordering::Release);
+        self.set_recovery(None);
+        Ok(())
     }
     /// The end of the log that was received and flushed from a primary; INVALID if none ever was.
     pub(crate) fn received(&self) -> wal::Lsn {
-        wal::Lsn::INVALID
+        match self.recovery() {
+            Some(recovery) => recovery.received(),
+            None => wal::Lsn::new(self.last_received.load(Ordering::Acquire)),
+        }
     }
 
     /// Asks a standby to become a primary.

@@ -4,22 +4,32 @@ use crate::ServerError;
 use crate::node::Node;
 use protocol::{Report, SqlState};
 use replica::ReplicaError;
+use replica::driver::{LogPlace, NodeLog};
 use replica::senders::Senders;
 use replica::slots::{Slots, WalLimits};
 use replica::sync::SyncNames;
 use std::sync::{Arc, Weak};
 use storage::{Database, WalRetention};
-use wal::Lsn;
+use wal::{Lsn, Xid};
 
 /// Slots and streams of a node.
 pub(crate) struct Replicas {
     pub(crate) slots: Slots,
     pub(crate) senders: Senders,
+    /// This node's log as senders see it.
+    pub(crate) log: NodeLog,
+    /// Where it lies.
+    pub(crate) place: LogPlace,
 }
 
 impl Replicas {
     /// Reads the slots, applies synchronous_standby_names, and tells the database which log to keep.
-    pub(crate) fn open(node: &Arc<Node>, database: &Database) -> Result<Self, ServerError> {
+    pub(crate) fn open(
+        node: &Arc<Node>,
+        database: &Database,
+        log: NodeLog,
+        place: LogPlace,
+    ) -> Result<Self, ServerError> {
         let config = node.config();
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let dir = node.data_dir.join("pg_replslot");
@@ -29,7 +39,12 @@ impl Replicas {
         let senders = Senders::new(count(config.max_wal_senders), move |progress| gate.set_remote(progress));
         senders.set_names(sync_names(&config)?);
         database.set_retention(Arc::new(KeepForReplicas { node: Arc::downgrade(node) }));
-        Ok(Self { slots, senders })
+        Ok(Self { slots, senders, log, place })
+    }
+
+    /// The oldest transaction that standbys' queries need.
+    pub(crate) fn oldest_xmin(&self) -> Option<Xid> {
+        self.slots.oldest_xmin().into_iter().chain(self.senders.oldest_xmin()).min()
     }
 
     /// Takes over reloaded settings.

@@ -8,9 +8,10 @@ use crate::node::{self, Node, Phase};
 use crate::replicas::Replicas;
 use crate::sessions::SessionKind;
 use crate::standby::Standby;
-use crate::{Server, ServerError, ServerOptions, StopMode, session};
+use crate::{Server, ServerError, ServerOptions, StopMode, fencing, session};
 use host::Timestamp;
 use protocol::{Report, Severity, SqlState};
+use replica::driver::{Live, LogPlace, LogState, NodeLog, Stopping};
 use sql::SqlEngine;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wal::control::{ClusterState, ControlFile};
+use wal::history::TimelineHistory;
 
 /// Pause after a failed accept, so that a lack of file descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -422,25 +424,15 @@ async fn supervise(
     if signals {
         tasks.tracker.spawn(crate::signals::listen(node.clone(), tasks.background.clone()));
     }
-    let (database, mut standby) = match opened {
-        Opened::Primary { db, recovery } => {
-            log_recovery(&node, &recovery);
-            (db, None)
-        }
-        Opened::Standby { db, redo } => {
-            let standby = Standby::start(node.clone(), &tasks, db.clone(), redo);
-            (db, Some(standby))
-        }
-    };
-    node.set_engine(SqlEngine::new(database.clone(), node.host.clone()));
-    match Replicas::open(&node, &database) {
-        Ok(replicas) => node.set_replicas(replicas),
+    let assembled = assemble(&node, &tasks, opened).await;
+    let (database, mut standby) = match assembled {
+        Ok(assembled) => assembled,
         Err(error) => {
             node.log.fatal(error.message.clone());
             abort(&node, &tasks).await;
             return Err(error);
         }
-    }
+    };
     let mut failures = background::start(&node, &tasks, &database);
     let mut stops = node.stops();
     if standby.is_none() {
@@ -480,6 +472,39 @@ async fn supervise(
             }
         }
     }
+}
+
+/// Puts SQL and replication on the opened database, and starts recovery on a standby.
+async fn assemble(
+    node: &Arc<Node>,
+    tasks: &Arc<Tasks>,
+    opened: Opened,
+) -> Result<(Database, Option<Standby>), ServerError> {
+    let (database, redo) = match opened {
+        Opened::Primary { db, recovery } => {
+            log_recovery(node, &recovery);
+            (db, None)
+        }
+        Opened::Standby { db, redo } => (db, Some(redo)),
+    };
+    let segment_size = database.control().segment_size;
+    let place = LogPlace::new(node.host.disk.clone(), &node.data_dir.join("pg_wal"), segment_size);
+    node.set_engine(SqlEngine::new(database.clone(), node.host.clone()));
+    let Some(redo) = redo else {
+        let history = TimelineHistory::load(place.disk.as_ref(), &place.pg_wal, database.timeline())
+            .map_err(|error| ServerError::new(error.to_string()))?;
+        let writer = database.wal().ok_or_else(|| ServerError::new("the log is not open"))?.clone();
+        let log = NodeLog::new(LogState { history, live: Live::Primary(writer), stopping: Stopping::No });
+        node.set_replicas(Replicas::open(node, &database, log, place)?);
+        fencing::apply_stored(node).map_err(|error| ServerError::new(error.to_string()))?;
+        // A primary that was replaced while it was away must not acknowledge a single commit.
+        fencing::look_around(node).await;
+        return Ok((database, None));
+    };
+    let log = Standby::log(node, &place, &database, &redo)?;
+    node.set_replicas(Replicas::open(node, &database, log.0.clone(), place.clone())?);
+    let standby = Standby::start(node.clone(), tasks, database.clone(), redo, log, place)?;
+    Ok((database, Some(standby)))
 }
 
 fn serve_writes(node: &Node) {
@@ -566,6 +591,9 @@ async fn stop_cleanly(
     standby: Option<Standby>,
 ) -> Result<(), ServerError> {
     node.log.log("shutting down");
+    if let Some(replicas) = node.replicas() {
+        replicas.log.set_stopping(Stopping::Soon);
+    }
     if let Some(standby) = standby {
         standby.stop().await;
     }
@@ -577,7 +605,11 @@ async fn stop_cleanly(
         background::log_checkpoint(node, info, database.is_in_recovery());
     }
     // The standbys get the shutdown checkpoint before they are let go.
-    node.sessions.terminate_all(SessionKind::WalSender);
+    if let Some(replicas) = node.replicas() {
+        let end = replicas.log.state().flushed();
+        replicas.log.set_stopping(Stopping::LogEnds(end));
+    }
+    node.sessions.terminate_idle_senders();
     node.sessions.wait_gone(SessionKind::WalSender).await;
     tasks.background.cancel();
     tasks.sessions.close();

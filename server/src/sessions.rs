@@ -7,7 +7,7 @@ use protocol::startup::CancelKey;
 use sql::{CancelReason, Canceller, Prepared};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Waker};
 use tokio::sync::watch;
@@ -88,6 +88,10 @@ pub(crate) struct SessionHandle {
     /// application_name.
     pub(crate) application: Mutex<Arc<str>>,
     pub(crate) superuser: AtomicBool,
+    /// OID of its role.
+    pub(crate) role_oid: AtomicU32,
+    /// It streams: a stop waits until its standby has everything.
+    pub(crate) streaming: AtomicBool,
     /// Its role has REPLICATION.
     pub(crate) replication: AtomicBool,
     /// Stops its statements; there once it speaks SQL.
@@ -289,6 +293,8 @@ impl Sessions {
             application: Mutex::new("".into()),
             superuser: AtomicBool::new(false),
             replication: AtomicBool::new(false),
+            role_oid: AtomicU32::new(0),
+            streaming: AtomicBool::new(false),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
             waker: Mutex::new(None),
@@ -330,6 +336,14 @@ impl Sessions {
     /// Lets no more in.
     pub(crate) fn close(&self) {
         self.all.lock().closed = true;
+    }
+
+    /// Ends the walsenders that do not stream.
+    pub(crate) fn terminate_idle_senders(&self) {
+        let idle = |session: &&Arc<SessionHandle>| {
+            session.kind == SessionKind::WalSender && !session.streaming.load(Ordering::Acquire)
+        };
+        self.list().iter().filter(idle).for_each(|session| session.terminate());
     }
 
     /// Ends all sessions of a kind.

@@ -109,13 +109,15 @@ impl ReceiveHandle {
         self.settings.send_replace(settings);
     }
     /// Waits until the log can no longer be written: the server has to stop. For ever if that never happens.
-    pub async fn failure(&self) -> String {
+    pub fn failure(&self) -> impl Future<Output = String> + Send + use<> {
         let mut failed = self.failed.clone();
-        let found = failed.wait_for(Option::is_some).await.ok().and_then(|what| what.clone());
-        match found {
-            Some(what) => what,
-            // The thread ended in good order.
-            None => std::future::pending().await,
+        async move {
+            let found = failed.wait_for(Option::is_some).await.ok().and_then(|what| what.clone());
+            match found {
+                Some(what) => what,
+                // The thread ended in good order.
+                None => std::future::pending().await,
+            }
         }
     }
     /// Ends it: what came is flushed, the connection closed. Returns when the thread has ended.

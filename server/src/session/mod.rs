@@ -10,6 +10,7 @@ mod rows;
 mod simple;
 mod slots;
 mod startup;
+mod stream;
 mod wire;
 
 pub(crate) use environment::SessionEnvironment;

@@ -27,7 +27,7 @@ pub(crate) const INT8: u32 = 20;
 pub(crate) struct Replication {
     pub(crate) node: Arc<Node>,
     pub(crate) handle: Arc<SessionHandle>,
-    environment: Arc<SessionEnvironment>,
+    pub(super) environment: Arc<SessionEnvironment>,
 }
 
 /// Appends a RowDescription of text-format columns.
@@ -122,7 +122,8 @@ impl Replication {
             Command::DropSlot { name, wait } => self.drop_slot(wire, &name, wait).await,
             Command::ReadSlot { name } => self.read_slot(wire, &name),
             Command::BaseBackup(options) => self.base_backup(wire, &options).await,
-            _ => Err(Report::error(SqlState::FEATURE_NOT_SUPPORTED, "not supported").into()),
+            Command::StartReplication(start) => self.start_replication(wire, &start).await,
+            Command::Extension(command) => self.extension(wire, &command),
         }
     }
 

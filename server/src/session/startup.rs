@@ -228,6 +228,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire) -> Result<Option<Entered>, Exi
     let superuser = role.superuser;
     member.handle.superuser.store(superuser, Ordering::Relaxed);
     member.handle.replication.store(role.replication, Ordering::Relaxed);
+    member.handle.role_oid.store(role.oid, Ordering::Relaxed);
 
     let settings = startup_settings(&parameters)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)

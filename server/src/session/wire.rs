@@ -130,6 +130,23 @@ impl Wire {
         .await
     }
 
+    /// Lends the connection out until the session has to end.
+    pub(crate) async fn until_terminated<T>(
+        &mut self,
+        lend: impl AsyncFnOnce(&mut Socket, &mut BytesMut) -> T,
+    ) -> Result<T, Exit> {
+        let handle = self.handle.as_ref();
+        let mut work = pin!(lend(&mut self.socket, &mut self.input));
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Ok(done)),
+            Poll::Pending if handle.is_some_and(|handle| handle.poll_terminated(cx)) => {
+                Poll::Ready(Err(Exit::Terminated))
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
     /// The next message, if it is whole: its type and its body.
     #[inline]
     pub(crate) fn buffered(&mut self, limits: FrameLimits) -> Result<Option<(u8, BytesMut)>, Exit> {

@@ -66,7 +66,7 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
             text(Some(&session.database).filter(|name| !name.is_empty())),
             Datum::Int4(session.key.pid),
             Datum::Null,
-            Datum::Null,
+            Datum::Oid(session.role_oid.load(Ordering::Relaxed)),
             Datum::text(session.user.as_str()),
             Datum::text(session.application.lock().as_ref()),
             address(&session),

@@ -145,8 +145,8 @@ fn pause(environment: &SessionEnvironment, actor: SettingActor, paused: bool) ->
         return refuse(error);
     }
     match environment.node().recovery() {
-        Some(feed) => {
-            feed.set_paused(paused);
+        Some(recovery) => {
+            recovery.feed.set_paused(paused);
             one(void())
         }
         None => refuse(not_in_recovery()),
@@ -155,7 +155,7 @@ fn pause(environment: &SessionEnvironment, actor: SettingActor, paused: bool) ->
 
 fn paused(environment: &SessionEnvironment, show: fn(bool) -> Datum) -> NodeCall {
     match environment.node().recovery() {
-        Some(feed) => one(show(feed.is_paused())),
+        Some(recovery) => one(show(recovery.feed.is_paused())),
         None => refuse(not_in_recovery()),
     }
 }
@@ -212,6 +212,31 @@ fn control_recovery(environment: &SessionEnvironment) -> NodeCall {
 
 fn of_database(environment: &SessionEnvironment, row: impl FnOnce(&Database) -> Vec<Datum>) -> NodeCall {
     NodeCall::Now(database(environment).map(|database| vec![row(database)]))
+}
+
+/// The files of pg_wal.
+fn list_log(environment: &SessionEnvironment) -> sql::Result<sql::NodeRows> {
+    let node = environment.node();
+    let dir = node.data_dir.join("pg_wal");
+    let failed = |error: std::io::Error| {
+        sql_error(SqlState::IO_ERROR, format!("could not open directory \"pg_wal\": {error}"))
+    };
+    let mut rows = Vec::new();
+    for entry in node.host.disk.list(&dir).map_err(failed)? {
+        // A segment may be recycled between the two looks.
+        let Ok(found) = node.host.disk.metadata(&dir.join(&entry.name)) else { continue };
+        if entry.kind != host::FileKind::File {
+            continue;
+        }
+        let since_unix = found.modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let modified = Timestamp::from_unix_micros(i64::try_from(since_unix.as_micros()).unwrap_or(i64::MAX));
+        rows.push(vec![
+            Datum::text(entry.name),
+            Datum::Int8(i64::try_from(found.len).unwrap_or(i64::MAX)),
+            Datum::Timestamptz(modified.micros()),
+        ]);
+    }
+    Ok(rows)
 }
 
 fn sleep(arguments: &[Datum]) -> NodeCall {
@@ -292,6 +317,21 @@ pub(super) static FUNCTIONS: &[Function] = &[
             Err(error) => refuse(error),
         }
     }),
+    Function {
+        name: "pg_ls_waldir",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Set(&[
+            ("name", TypeId::Text),
+            ("size", TypeId::Int8),
+            ("modification", TypeId::Timestamptz),
+        ]),
+        call: |environment, actor, _| {
+            NodeCall::Now(superuser(actor, "pg_ls_waldir").and_then(|()| list_log(environment)))
+        },
+    },
     function!("pg_sleep", ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),
     Function {
         name: "pg_control_system",

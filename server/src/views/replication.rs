@@ -62,7 +62,76 @@ pub(super) static VIEWS: &[View] = &[
         ],
         rows: replication_slots,
     },
+    View {
+        name: "pg_stat_wal_receiver",
+        oid: 12_216,
+        columns: &[
+            ("pid", TypeId::Int4),
+            ("status", TypeId::Text),
+            ("receive_start_lsn", TypeId::Lsn),
+            ("receive_start_tli", TypeId::Int4),
+            ("written_lsn", TypeId::Lsn),
+            ("flushed_lsn", TypeId::Lsn),
+            ("received_tli", TypeId::Int4),
+            ("last_msg_send_time", TypeId::Timestamptz),
+            ("last_msg_receipt_time", TypeId::Timestamptz),
+            ("latest_end_lsn", TypeId::Lsn),
+            ("latest_end_time", TypeId::Timestamptz),
+            ("slot_name", TypeId::Text),
+            ("sender_host", TypeId::Text),
+            ("sender_port", TypeId::Int4),
+            ("conninfo", TypeId::Text),
+        ],
+        rows: wal_receiver,
+    },
 ];
+
+fn wal_receiver(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
+    let node = environment.node();
+    let Some(recovery) = node.recovery() else { return Ok(Vec::new()) };
+    let Some(view) = recovery.receiver() else { return Ok(Vec::new()) };
+    let config = node.config();
+    let time = |at: Option<host::Timestamp>| at.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()));
+    let timeline = |timeline: wal::TimelineId| Datum::Int4(i32::try_from(timeline.get()).unwrap_or(0));
+    let (conninfo, endpoint) = describe_primary(&config.primary_conninfo);
+    let mut row = vec![
+        Datum::Int4(recovery.receiver_pid),
+        Datum::text(view.status.name()),
+        lsn(view.start),
+        timeline(view.start_timeline),
+        lsn(view.written),
+        lsn(view.flushed),
+        timeline(view.timeline),
+        time(view.last_sent),
+        time(view.last_received),
+        lsn(view.primary_end),
+        time(view.primary_end_at),
+        text(Some(&config.primary_slot_name).filter(|name| !name.is_empty())),
+        text(endpoint.as_ref().map(|(host, _)| host)),
+        endpoint.map_or(Datum::Null, |(_, port)| Datum::Int4(i32::from(port))),
+        Datum::text(conninfo),
+    ];
+    if !actor.superuser {
+        row.iter_mut().skip(1).for_each(|value| *value = Datum::Null);
+    }
+    Ok(vec![row])
+}
+
+/// The connection string without its password, and the first place that it names.
+fn describe_primary(conninfo: &str) -> (String, Option<(String, u16)>) {
+    let pairs = protocol::conninfo::split(conninfo).unwrap_or_default();
+    let shown = pairs.iter().map(|(name, value)| {
+        (name.as_str(), if name.as_str() == "password" { "********" } else { value.as_str() })
+    });
+    let shown = protocol::conninfo::join(shown);
+    let info = protocol::conninfo::ConnInfo::parse(conninfo).ok();
+    let first = info.and_then(|info| info.endpoints.into_iter().next());
+    let place = first.map(|(endpoint, port)| match endpoint {
+        protocol::conninfo::Endpoint::Unix(dir) => (dir.display().to_string(), port),
+        protocol::conninfo::Endpoint::Tcp(host) => (host, port),
+    });
+    (shown, place)
+}
 
 fn ready(environment: &SessionEnvironment) -> Result<(&Database, &Replicas), SqlError> {
     let node = environment.node();

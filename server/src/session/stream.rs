@@ -1,0 +1,120 @@
+//! START_REPLICATION and the commands between Plimsoll nodes.
+
+use super::Failure;
+use super::replication::Replication;
+use super::wire::{Exit, Wire};
+use crate::fencing;
+use crate::replicas::report;
+use protocol::replication::{ExtensionCommand, OptionValue, StartReplication};
+use protocol::{Report, Severity, SqlState, backend};
+use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, stream};
+use replica::senders::SenderInfo;
+use std::sync::atomic::Ordering;
+use wal::{Lsn, TimelineId};
+
+impl Replication {
+    /// START_REPLICATION
+    pub(super) async fn start_replication(
+        &self,
+        wire: &mut Wire,
+        start: &StartReplication,
+    ) -> Result<(), Failure> {
+        let replicas = self.replicas()?;
+        let request = self.request(start)?;
+        let slot = match &start.slot {
+            Some(name) => {
+                Some(replicas.slots.acquire(name, self.handle.key.pid).map_err(|error| report(&error))?)
+            }
+            None => None,
+        };
+        let info = SenderInfo {
+            pid: self.handle.key.pid,
+            user_oid: self.handle.role_oid.load(Ordering::Relaxed),
+            user: self.handle.user.clone(),
+            application_name: self.handle.application.lock().to_string(),
+            client_addr: self.handle.client.map(|client| client.ip().to_string()),
+            client_port: self.handle.client.map_or(-1, |client| i32::from(client.port())),
+            backend_start: self.handle.started,
+        };
+        let row = replicas.senders.register(info).map_err(|error| report(&error))?;
+        let node = self.node.clone();
+        let context = SendContext {
+            host: self.node.host.clone(),
+            place: replicas.place.clone(),
+            log: replicas.log.clone(),
+            row,
+            slot,
+            timeout: self.environment.config().wal_sender_timeout,
+            heartbeat: self.node.config().heartbeat_interval,
+            on_feedback: Box::new(move || {
+                if let (Some(database), Some(replicas)) = (node.database(), node.replicas()) {
+                    database.set_feedback_horizon(replicas.oldest_xmin());
+                }
+            }),
+        };
+        wire.flush().await?;
+        self.handle.streaming.store(true, Ordering::Release);
+        let ended = wire
+            .until_terminated(async |socket, input| stream(socket, input, &context, &request).await)
+            .await;
+        self.handle.streaming.store(false, Ordering::Release);
+        match ended? {
+            Ok(Ended::Ready) => Ok(()),
+            Ok(Ended::Gone | Ended::Stopped) => Err(Exit::Gone.into()),
+            Err(SendError::Io(_)) => Err(Exit::Gone.into()),
+            Err(SendError::Refused { error, streaming: false }) => Err(report(&error).into()),
+            Err(SendError::Refused { error, streaming: true }) => {
+                let report = Report { severity: Severity::Fatal, ..report(&error) };
+                Err(Exit::Fatal(Box::new(report)).into())
+            }
+        }
+    }
+
+    fn request(&self, start: &StartReplication) -> Result<StreamRequest, Failure> {
+        let invalid = |what: String| Report::error(SqlState::SYNTAX_ERROR, what);
+        let (mut speaks, mut branch) = (false, None);
+        for (name, value) in &start.options {
+            match (name.as_str(), value.as_text()) {
+                ("plimsoll", Some(_)) => speaks = true,
+                ("branch", Some(text)) => {
+                    let parsed = text.parse().map_err(|_| invalid(format!("invalid branch \"{text}\"")))?;
+                    branch = Some(parsed);
+                }
+                _ => return Err(invalid(format!("unrecognized option: \"{name}\"")).into()),
+            }
+        }
+        Ok(StreamRequest {
+            start: Lsn::new(start.start.get()),
+            timeline: start.timeline.map(TimelineId::new),
+            plimsoll: speaks.then_some(branch),
+        })
+    }
+
+    /// `PLIMSOLL name (options)`
+    pub(super) fn extension(&self, wire: &mut Wire, command: &ExtensionCommand) -> Result<(), Failure> {
+        let option =
+            |name: &str| command.options.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        match command.name.as_str() {
+            "descendant" => {
+                let (Some(OptionValue::Number(timeline)), Some(OptionValue::Text(history))) =
+                    (option("timeline"), option("history"))
+                else {
+                    let what = "PLIMSOLL descendant needs a timeline and its history";
+                    return Err(Report::error(SqlState::SYNTAX_ERROR, what).into());
+                };
+                let peer = match self.handle.client {
+                    Some(client) => client.ip().to_string(),
+                    None => "local peer".to_owned(),
+                };
+                fencing::told(&self.node, &peer, TimelineId::new(*timeline), history)
+                    .map_err(|error| report(&error))?;
+                backend::command_complete(&mut wire.out, "PLIMSOLL");
+                Ok(())
+            }
+            other => {
+                let what = format!("PLIMSOLL {other} is not supported");
+                Err(Report::error(SqlState::FEATURE_NOT_SUPPORTED, what).into())
+            }
+        }
+    }
+}
