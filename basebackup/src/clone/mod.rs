@@ -15,26 +15,25 @@
 //! A clone that is broken off at any point leaves a directory without pg_control and with the marker: no server starts on it, and another
 //! clone says what it is. Memory: a few chunks in flight, and the manifest.
 
+mod error;
 mod finish;
+mod receive;
 mod stream;
 mod unpack;
 
-use crate::manifest::{MANIFEST_FILE, Manifest, ManifestError, Problem};
-use bytes::Bytes;
+use crate::manifest::{MANIFEST_FILE, Manifest};
 use host::Host;
-use protocol::backend::BackendMessage;
-use protocol::conninfo::{ConnInfo, ConnInfoError};
+use protocol::Client;
+use protocol::conninfo::ConnInfo;
 use protocol::replication::ChecksumAlgorithm;
-use protocol::{Client, ClientError};
-use std::io;
+use receive::{Backup, receive};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use stream::WalStream;
-use tokio::sync::mpsc;
-use unpack::{Part, Unpacked, Unpacker};
-use wal::control::{ControlError, ControlFile};
-use wal::{Lsn, ReadError, SegmentSize, SystemId, TimelineId, WalError};
+use wal::control::ControlFile;
+use wal::{Lsn, SegmentSize, SystemId, TimelineId};
 
+pub use error::CloneError;
+pub(crate) use error::io_error;
 pub use finish::{check_target, primary_conninfo, remove_interrupted};
 
 /// Stands in a directory while it is being cloned into.
@@ -131,97 +130,6 @@ pub struct Cloned {
     pub files: u64,
     /// Log records checked.
     pub wal_records: u64,
-}
-
-/// Why a clone failed.
-#[derive(Debug, thiserror::Error)]
-pub enum CloneError {
-    /// The target holds something.
-    #[error("directory \"{0}\" exists but is not empty")]
-    NotEmpty(String),
-    /// The target is a file.
-    #[error("\"{0}\" is not a directory")]
-    NotADirectory(String),
-    /// The target holds a clone that was broken off.
-    #[error("directory \"{0}\" holds a clone that was broken off: remove it and clone again")]
-    Interrupted(String),
-    /// The connection string is wrong.
-    #[error(transparent)]
-    ConnInfo(#[from] ConnInfoError),
-    /// The connection or the server failed.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The server is of another major version.
-    #[error("server has version {0}, a server of version 15 is needed")]
-    Version(String),
-    /// The two connections lead to different clusters, or the backup is of another.
-    #[error("system identifier changed from {expected} to {found} during the clone")]
-    SystemId {
-        /// The first one.
-        expected: SystemId,
-        /// The other one.
-        found: SystemId,
-    },
-    /// The server is a real PostgreSQL.
-    #[error("the server is PostgreSQL, not Plimsoll: its data directory cannot be run by Plimsoll")]
-    Foreign,
-    /// The server's answer makes no sense.
-    #[error("unexpected answer from the server: {0}")]
-    Answer(String),
-    /// A file could not be written or read.
-    #[error("could not access \"{path}\": {error}")]
-    Io {
-        /// The file.
-        path: String,
-        /// The cause.
-        error: io::Error,
-    },
-    /// The archive makes no sense.
-    #[error("invalid archive from the server: {0}")]
-    Archive(String),
-    /// The manifest makes no sense.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// Files are not what the manifest says.
-    #[error("the clone does not match its manifest: {}{}", .0.first().map_or(String::new(), ToString::to_string), more(.0.len()))]
-    Mismatch(Vec<Problem>),
-    /// pg_control makes no sense.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// The log could not be written.
-    #[error(transparent)]
-    WalWrite(#[from] WalError),
-    /// The log that came is damaged.
-    #[error("log of the clone: {0}")]
-    WalRead(#[from] ReadError),
-    /// The log that came does not reach the backup's end.
-    #[error("log of the clone ends at {found}, expected {expected}: {reason}")]
-    WalEnd {
-        /// The backup's end.
-        expected: Lsn,
-        /// The end of the last good record.
-        found: Lsn,
-        /// Why it ends there.
-        reason: String,
-    },
-    /// The server stopped streaming before the backup's end.
-    #[error("server ended the log stream at {at}, before the end of the backup")]
-    StreamEnded {
-        /// The end of what came.
-        at: Lsn,
-    },
-    /// A part of the clone broke down.
-    #[error("clone was interrupted")]
-    Broken,
-}
-
-fn more(problems: usize) -> String {
-    if problems > 1 { format!(" (and {} more)", problems - 1) } else { String::new() }
-}
-
-pub(crate) fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CloneError {
-    let path = path.display().to_string();
-    move |error| CloneError::Io { path, error }
 }
 
 /// Clones a server. `progress` is called now and then, and at each change of phase.
@@ -427,180 +335,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CloneError> + Send + 'static,
 ) -> Result<T, CloneError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| CloneError::Broken)?
-}
-
-/// A BASE_BACKUP under way, past its first two result sets.
-struct Backup {
-    client: Client,
-    start: Lsn,
-    timeline: TimelineId,
-    total_bytes: Option<u64>,
-}
-
-impl Backup {
-    async fn begin(mut client: Client, options: &CloneOptions) -> Result<Self, CloneError> {
-        let checkpoint = if options.fast_checkpoint { "fast" } else { "spread" };
-        let checksum = crate::checksum::algorithm_name(options.checksum).unwrap_or("NONE");
-        let rate = options.max_rate_kilobytes.map_or(String::new(), |rate| format!(", MAX_RATE {rate}"));
-        let command = format!(
-            "BASE_BACKUP (LABEL '{}', PROGRESS, CHECKPOINT '{checkpoint}', WAIT 0, MANIFEST 'yes', \
-             MANIFEST_CHECKSUMS '{checksum}', TARGET 'client'{rate})",
-            options.label.replace('\'', "''")
-        );
-        client.queue(|out| protocol::frontend::query(out, &command));
-        client.flush().await?;
-        let (start, timeline) = position(&mut client).await?;
-        let (mut total, mut rows) = (None, 0);
-        loop {
-            match next(&mut client).await? {
-                BackendMessage::DataRow(row) => {
-                    rows += 1;
-                    if row.text(0).is_some() {
-                        return Err(CloneError::Answer("the server has tablespaces".to_owned()));
-                    }
-                    total = row.text(2).and_then(|size| size.parse::<u64>().ok());
-                }
-                BackendMessage::Copy(_) if rows == 1 => break,
-                BackendMessage::RowDescription(_) | BackendMessage::CommandComplete(_) => {}
-                other => return Err(unexpected(&other)),
-            }
-        }
-        let total_bytes = total.map(|kilobytes| kilobytes.saturating_mul(1024));
-        Ok(Self { client, start, timeline, total_bytes })
-    }
-}
-
-/// The next message; an error of the server is one.
-async fn next(client: &mut Client) -> Result<BackendMessage, CloneError> {
-    match client.next_message().await? {
-        BackendMessage::Error(report) => Err(ClientError::Server(report).into()),
-        message => Ok(message),
-    }
-}
-
-fn unexpected(message: &BackendMessage) -> CloneError {
-    let text = format!("{message:?}");
-    let name: String = text.chars().take_while(|char| char.is_ascii_alphanumeric()).collect();
-    CloneError::Answer(format!("message {name} does not belong here"))
-}
-
-/// Reads a result set of one position and its timeline.
-async fn position(client: &mut Client) -> Result<(Lsn, TimelineId), CloneError> {
-    let mut found = None;
-    loop {
-        match next(client).await? {
-            BackendMessage::RowDescription(_) => {}
-            BackendMessage::DataRow(row) => {
-                let lsn = row.text(0).and_then(|text| text.parse().ok());
-                let timeline = row.text(1).and_then(|text| text.parse().ok());
-                found = lsn.zip(timeline);
-            }
-            BackendMessage::CommandComplete(_) => {
-                return found
-                    .ok_or_else(|| CloneError::Answer("the server names no WAL position".to_owned()));
-            }
-            other => return Err(unexpected(&other)),
-        }
-    }
-}
-
-/// Receives the archive and the manifest; gives what was unpacked, and where the backup ends.
-async fn receive(
-    host: &Host,
-    options: &CloneOptions,
-    backup: &mut Backup,
-    wal: &mut WalStream,
-    report: &mut CloneProgress,
-    progress: &mut (dyn FnMut(CloneProgress) + Send),
-) -> Result<(Unpacked, Lsn), CloneError> {
-    let (sender, mut receiver) = mpsc::channel::<Part>(8);
-    let mut unpacker = Unpacker::new(host.disk.clone(), options.target.clone(), options.checksum);
-    let going = Arc::new(());
-    let still_going = Arc::downgrade(&going);
-    let unpacking = tokio::task::spawn_blocking(move || {
-        while let Some(part) = receiver.blocking_recv() {
-            // Whoever dropped the clone wants no more files, also none of those that wait here.
-            if still_going.strong_count() == 0 {
-                return Err(CloneError::Broken);
-            }
-            unpacker.take(part)?;
-        }
-        unpacker.finish()
-    });
-    let received = receive_parts(backup, wal, sender, report, progress).await;
-    // Waited for on errors too: nothing may be written any more when the target is removed.
-    let unpacked = unpacking.await.map_err(|_| CloneError::Broken)?;
-    drop(going);
-    // A full disk is the unpacker's to tell; it ends the receiving without an error.
-    let unpacked = match (received, unpacked) {
-        (Ok(()), unpacked) => unpacked?,
-        (Err(error), _) => return Err(error),
-    };
-    let (end, timeline) = position(&mut backup.client).await?;
-    if timeline != backup.timeline {
-        return Err(CloneError::Answer(format!(
-            "backup began on timeline {} and ended on {timeline}",
-            backup.timeline
-        )));
-    }
-    loop {
-        match next(&mut backup.client).await? {
-            BackendMessage::ReadyForQuery(_) => break,
-            BackendMessage::CommandComplete(_) => {}
-            other => return Err(unexpected(&other)),
-        }
-    }
-    Ok((unpacked, end))
-}
-
-/// Receives CopyData up to its end and passes it on; ends early, without an error, when nobody takes it.
-async fn receive_parts(
-    backup: &mut Backup,
-    wal: &mut WalStream,
-    unpacker: mpsc::Sender<Part>,
-    report: &mut CloneProgress,
-    progress: &mut (dyn FnMut(CloneProgress) + Send),
-) -> Result<(), CloneError> {
-    const REPORT_EVERY_BYTES: u64 = 1 << 20;
-    let mut reported = 0;
-    loop {
-        let data = match next(&mut backup.client).await? {
-            BackendMessage::CopyData(data) => data,
-            BackendMessage::CopyDone => return Ok(()),
-            other => return Err(unexpected(&other)),
-        };
-        let Some(part) = parse_part(data)? else { continue };
-        if let Part::Data(data) = &part {
-            report.received_bytes += data.len() as u64;
-        }
-        if unpacker.send(part).await.is_err() {
-            return Ok(());
-        }
-        if report.received_bytes - reported >= REPORT_EVERY_BYTES {
-            reported = report.received_bytes;
-            report.wal_end = wal.received();
-            progress(*report);
-        }
-        wal.check().await?;
-    }
-}
-
-/// Takes apart a CopyData of BASE_BACKUP; None for what only reports progress.
-fn parse_part(mut data: Bytes) -> Result<Option<Part>, CloneError> {
-    if data.is_empty() {
-        return Err(CloneError::Answer("empty CopyData in a backup".to_owned()));
-    }
-    let body = data.split_off(1);
-    match data.first() {
-        Some(b'd') => Ok(Some(Part::Data(body))),
-        Some(b'n') => {
-            let name = body.split(|byte| *byte == 0).next().unwrap_or_default();
-            Ok(Some(Part::Archive(String::from_utf8_lossy(name).into_owned())))
-        }
-        Some(b'm') => Ok(Some(Part::Manifest)),
-        Some(b'p') => Ok(None),
-        other => Err(CloneError::Answer(format!("unknown CopyData type {other:?} in a backup"))),
-    }
 }
 
 /// The manifest's name in the clone.

@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+use super::unpack::{Part, Unpacked, Unpacker};
 use super::*;
 use crate::checksum::FileChecksum;
-use crate::manifest::{FileEntry, ManifestWriter};
+use crate::manifest::{FileEntry, ManifestWriter, Problem};
+use bytes::Bytes;
 use host::{Disk, Timestamp, VirtualDisk};
 use std::sync::Arc;
 use tar::{EntryType, Header};
