@@ -2,7 +2,7 @@
 
 use crate::cli::CloneArgs;
 use anyhow::{Result, bail};
-use basebackup::clone::{CloneOptions, CloneProgress, Phase, clone};
+use basebackup::clone::{CloneOptions, CloneProgress, Phase, check_target, clone, remove_interrupted};
 use host::Host;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
@@ -19,18 +19,22 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let begun = Instant::now();
     let mut progress = Progress::new();
+    let host = Host::real();
+    let existed = check_target(&*host.disk, &arguments.data)?;
     let cloned = runtime.block_on(async {
-        let host = Host::real();
         let mut report = |step| progress.show(step);
         tokio::select! {
-            cloned = clone(&host, &options, &mut report) => Ok(cloned?),
-            _ = tokio::signal::ctrl_c() => bail!(
-                "interrupted: \"{}\" is not complete and must be removed before another try",
-                arguments.data.display()
-            ),
+            cloned = clone(&host, &options, &mut report) => Some(cloned),
+            _ = tokio::signal::ctrl_c() => None,
         }
     });
     progress.finish();
+    let Some(cloned) = cloned else {
+        // Its tasks end with the runtime, before what they wrote is removed.
+        drop(runtime);
+        remove_interrupted(&*host.disk, &arguments.data, existed)?;
+        bail!("interrupted; \"{}\" is as it was before", arguments.data.display());
+    };
     let cloned = cloned?;
     println!(
         "cloned {} files ({} MB) and the WAL from {} to {} on timeline {} in {:.2} s",
