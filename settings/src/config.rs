@@ -253,8 +253,6 @@ config! {
         fence_probe_interval: Duration = "plimsoll.fence_probe_interval",
         /// Time between heartbeats.
         heartbeat_interval: Duration = "plimsoll.heartbeat_interval",
-        /// Largest message of WAL, in bytes.
-        catch_up_chunk_bytes: u64 = "plimsoll.catch_up_chunk",
         /// Longest wait for synchronous standbys; None is for ever.
         synchronous_timeout: Option<Duration> = "plimsoll.synchronous_timeout",
         /// Longest wait before undecided commits are released.

@@ -219,7 +219,7 @@ impl Definition {
     }
     /// Whether the setting has an effect here.
     pub fn meaning(&self) -> Meaning {
-        if crate::used::description(self.name).is_some() { Meaning::Used } else { Meaning::Accepted }
+        if crate::used::is_used(self.name) { Meaning::Used } else { Meaning::Accepted }
     }
     /// pg_settings.short_desc, in our words.
     pub fn description(&self) -> &'static str {

@@ -6,7 +6,6 @@ use crate::definition::{Definition, Unit, boolean, cat, choice, flag, integer, t
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(crate) static PLIMSOLL: &[Definition] = &[
-    integer("plimsoll.catch_up_chunk", Sighup, cat::PLIMSOLL, 128, 8, 128, Unit::Kb),
     integer("plimsoll.fence_probe_interval", Sighup, cat::PLIMSOLL, 5_000, 100, DAY_MS, Unit::Ms),
     integer("plimsoll.heartbeat_interval", Sighup, cat::PLIMSOLL, 1_000, 10, DAY_MS, Unit::Ms),
     text("plimsoll.peers", Sighup, cat::PLIMSOLL, "").flags(flag::SUPERUSER_ONLY),

@@ -1,6 +1,9 @@
 //! The settings that have an effect here, each with what it does. What is not in this list is accepted and
 //! shown, and does nothing; a feature that begins to obey a setting adds its line.
 
+/// Our own settings that a later version obeys: known, so that files may name them, and described as what they are.
+static NOT_YET: &[&str] = &["plimsoll.read_after", "plimsoll.standby_reads", "plimsoll.synchronous_timeout"];
+
 /// Sorted by name, for the search.
 static USED: &[(&str, &str)] = &[
     (
@@ -66,19 +69,24 @@ static USED: &[(&str, &str)] = &[
     ("max_wal_size", "Size of WAL that sets off a checkpoint."),
     ("min_wal_size", "Size of WAL segments below which old ones are kept for reuse."),
     ("password_encryption", "How new passwords are stored."),
-    ("plimsoll.catch_up_chunk", "Largest piece of WAL sent to a standby in one message."),
     ("plimsoll.fence_probe_interval", "Time between two looks at plimsoll.peers for a newer timeline."),
     ("plimsoll.heartbeat_interval", "Time between heartbeats that keep lag figures true on an idle system."),
     (
         "plimsoll.peers",
         "Connection strings of the cluster's other nodes, separated by semicolons; asked for their timeline so that a replaced primary fences itself.",
     ),
-    ("plimsoll.read_after", "Token (timeline/LSN) that each new snapshot of the session must have reached."),
+    (
+        "plimsoll.read_after",
+        "Not in effect yet: token (timeline/LSN) that each new snapshot of the session must have reached.",
+    ),
     ("plimsoll.report_commit_lsn", "Whether a commit reports its LSN to the client as a parameter."),
-    ("plimsoll.standby_reads", "What a standby shows: all that it has replayed, or only what is confirmed."),
+    (
+        "plimsoll.standby_reads",
+        "Not in effect yet: what a standby shows: all that it has replayed, or only what is confirmed.",
+    ),
     (
         "plimsoll.synchronous_timeout",
-        "Longest wait for synchronous standbys before commits fall back to local durability, recorded; 0 waits for ever.",
+        "Not in effect yet: longest wait for synchronous standbys before commits fall back to local durability, recorded; 0 waits for ever.",
     ),
     (
         "plimsoll.unconfirmed_timeout",
@@ -112,6 +120,7 @@ static USED: &[(&str, &str)] = &[
     ("unix_socket_permissions", "Permissions of the Unix sockets."),
     ("wal_block_size", "Bytes of a WAL page."),
     ("wal_buffers", "Memory for WAL that is not yet written."),
+    ("wal_compression", "How page images in the WAL are compressed."),
     ("wal_keep_size", "WAL kept for standbys that have no slot."),
     ("wal_level", "How much the WAL says; replica and logical log the same here."),
     ("wal_receiver_status_interval", "Longest time between two reports of a standby."),
@@ -123,6 +132,11 @@ static USED: &[(&str, &str)] = &[
     ("wal_writer_flush_after", "Unflushed WAL that sets off a flush early."),
     ("work_mem", "Memory of one sort or hash before it uses files."),
 ];
+
+/// Whether a setting has an effect.
+pub(crate) fn is_used(name: &str) -> bool {
+    description(name).is_some() && !NOT_YET.contains(&name)
+}
 
 /// What a setting does here, None if nothing.
 pub(crate) fn description(name: &str) -> Option<&'static str> {
