@@ -6,7 +6,8 @@ use std::process::Command;
 
 /// Lowest first; a crate may depend only on crates of a lower floor.
 const FLOORS: &[&[&str]] = &[
-    &["host", "datum", "settings", "protocol"],
+    &["host"],
+    &["datum", "settings", "protocol"],
     &["wal"],
     &["storage"],
     &["replica", "basebackup", "sql"],
