@@ -22,13 +22,6 @@ impl Socket {
             Self::Unix(_) => None,
         }
     }
-    /// The address at which it arrived.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
-        }
-    }
     /// The user at the other end of a Unix socket.
     pub(crate) fn peer_user(&self) -> Option<u32> {
         match self {

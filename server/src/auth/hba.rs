@@ -32,8 +32,8 @@ pub struct HbaError {
 pub struct Candidate<'a> {
     /// The client's address; None on a Unix socket.
     pub address: Option<IpAddr>,
-    /// The address at which it arrived, for `samehost`; None on a Unix socket.
-    pub arrived_at: Option<IpAddr>,
+    /// This machine's addresses with the length of their networks' prefixes, for `samehost` and `samenet`.
+    pub interfaces: &'a [(IpAddr, u32)],
     /// The role asked for.
     pub user: &'a str,
     /// The database asked for.
@@ -70,6 +70,7 @@ enum Transport {
 enum From {
     All,
     SameHost,
+    SameNet,
     Network { address: IpAddr, prefix_bits: u32 },
 }
 
@@ -212,7 +213,10 @@ impl Rule {
         };
         let from = match (&self.from, candidate.address) {
             (From::All, _) => true,
-            (From::SameHost, Some(address)) => Some(address) == candidate.arrived_at || address.is_loopback(),
+            (From::SameHost, Some(address)) => candidate.interfaces.iter().any(|(own, _)| *own == address),
+            (From::SameNet, Some(address)) => {
+                candidate.interfaces.iter().any(|(own, bits)| same_network(*own, address, *bits))
+            }
             (From::Network { address: network, prefix_bits }, Some(address)) => {
                 same_network(*network, address, *prefix_bits)
             }
@@ -257,7 +261,7 @@ fn parse_from(fields: &mut impl Iterator<Item = Vec<Word>>) -> Result<From, Stri
         return Ok(From::SameHost);
     }
     if word.is("samenet") {
-        return Err("address \"samenet\" is not supported; name the network".to_owned());
+        return Ok(From::SameNet);
     }
     let (address, bits) = word.text.split_once('/').map_or((word.text.as_str(), None), |(a, b)| (a, Some(b)));
     let Ok(address) = address.parse::<IpAddr>() else {
@@ -276,6 +280,23 @@ fn parse_from(fields: &mut impl Iterator<Item = Vec<Word>>) -> Result<From, Stri
         return Err(format!("invalid CIDR mask in address \"{}\"", word.text));
     };
     Ok(From::Network { address, prefix_bits })
+}
+
+/// This machine's addresses with the length of their networks' prefixes.
+pub fn interfaces() -> Vec<(IpAddr, u32)> {
+    let ip = |address: nix::sys::socket::SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    let found = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    found
+        .filter_map(|interface| {
+            let address = ip(interface.address?)?;
+            let whole = if address.is_ipv4() { 32 } else { 128 };
+            let bits = interface.netmask.and_then(ip).and_then(mask_bits);
+            Some((address, bits.unwrap_or(whole)))
+        })
+        .collect()
 }
 
 /// The length of a netmask, None if its ones have gaps.
@@ -316,7 +337,8 @@ mod tests {
 
     fn candidate<'a>(address: Option<&str>, user: &'a str, database: &'a str) -> Candidate<'a> {
         let address = address.map(|address| address.parse().unwrap());
-        Candidate { address, arrived_at: None, user, database, replication: false, encrypted: false }
+        const LOOPBACK: &[(IpAddr, u32)] = &[(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8)];
+        Candidate { address, interfaces: LOOPBACK, user, database, replication: false, encrypted: false }
     }
 
     #[test]
@@ -329,7 +351,8 @@ mod tests {
              hostssl all all 0.0.0.0/0 trust\n\
              host sameuser all ::1/128 trust\n\
              host replication rep samehost \\\n  reject\n\
-             host all all 192.168.0.0/16 md5\n",
+             host all all 192.168.0.0/16 md5\n\
+             host all all samenet reject\n",
             "hba",
         )
         .unwrap();
@@ -341,6 +364,7 @@ mod tests {
         assert_eq!(method(candidate(Some("::1"), "bob", "bob")), Some((Method::Trust, 6)));
         assert_eq!(method(candidate(Some("::1"), "bob", "app")), None);
         assert_eq!(method(candidate(Some("::ffff:192.168.7.1"), "b", "a")), Some((Method::ScramSha256, 9)));
+        assert_eq!(method(candidate(Some("127.9.9.9"), "b", "a")), Some((Method::Reject, 10)));
         let replication = Candidate { replication: true, ..candidate(Some("127.0.0.1"), "rep", "") };
         assert_eq!(method(replication), Some((Method::Reject, 7)));
         let replication = Candidate { replication: true, ..candidate(None, "rep", "") };

@@ -27,10 +27,11 @@ fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
 
 /// Carries out what pg_hba.conf asks for. Ends with AuthenticationOk in the output.
 pub(crate) async fn authenticate(node: &Node, wire: &mut Wire, claim: &Claim) -> Result<(), Exit> {
-    let (peer, local) = (wire.socket().peer(), wire.socket().local());
+    let peer = wire.socket().peer();
+    let interfaces = if peer.is_some() { hba::interfaces() } else { Vec::new() };
     let candidate = Candidate {
         address: peer.map(|peer| peer.ip()),
-        arrived_at: local.map(|local| local.ip()),
+        interfaces: &interfaces,
         user: &claim.user,
         database: &claim.database,
         replication: claim.replication,
