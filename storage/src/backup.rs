@@ -1,11 +1,11 @@
 //! Online backups: the copy of a running database together with the log that makes it whole.
 
 use crate::engine::Engine;
-use crate::label::BackupLabel;
 use crate::log::log_error;
 use crate::{BackupEnd, BackupStart, Error};
 use std::sync::atomic::Ordering;
 use wal::Lsn;
+use wal::backup_label::{BackupLabel, BackupMethod, BackupStop};
 use wal::xlog::XlogRecord;
 
 /// Forces page images from here until the backup's end: a page that is copied while it is written is made whole by
@@ -36,16 +36,22 @@ pub(crate) fn begin(engine: &Engine, label: &str) -> BackupStart {
     // A line of the label file.
     let label: String =
         label.chars().map(|char| if char.is_control() { ' ' } else { char }).take(1024).collect();
-    let file = BackupLabel {
-        start,
-        checkpoint,
-        method: "streamed".to_owned(),
-        from_standby: on_standby,
-        started,
-        label: label.clone(),
-        timeline,
-    };
-    BackupStart { start, checkpoint, timeline, label_file: file.text(size), started, label, on_standby }
+    let mut backup =
+        BackupStart { start, checkpoint, timeline, label_file: String::new(), started, label, on_standby };
+    backup.label_file = label_of(&backup).format(size);
+    backup
+}
+
+fn label_of(backup: &BackupStart) -> BackupLabel {
+    BackupLabel {
+        start: backup.start,
+        checkpoint: backup.checkpoint,
+        timeline: backup.timeline,
+        method: BackupMethod::Streamed,
+        from_standby: backup.on_standby,
+        start_time: BackupLabel::time_text(backup.started),
+        label: Some(backup.label.clone()),
+    }
 }
 
 /// Writes the end record, switches segments and leaves the history file in pg_wal.
@@ -59,16 +65,8 @@ pub(crate) fn end_on_primary(engine: &Engine, backup: &BackupStart) -> Result<Ba
     wal.flush_all().map_err(log_error)?;
     engine.levels.advance();
     let (stop, timeline) = (placed.end, engine.timeline());
-    let label = BackupLabel {
-        start: backup.start,
-        checkpoint: backup.checkpoint,
-        method: "streamed".to_owned(),
-        from_standby: false,
-        started: backup.started,
-        label: backup.label.clone(),
-        timeline: backup.timeline,
-    };
-    let (name, text) = label.history(wal.segment_size(), stop, timeline, engine.host.clock.now());
+    let ended = BackupStop { stop, timeline, time: engine.host.clock.now() };
+    let (name, text) = label_of(backup).history_file(wal.segment_size(), ended);
     let path = engine.wal_dir().join(&name);
     host::write_file_durably(&*engine.host.disk, &path, text.as_bytes())
         .map_err(|error| Error::io("write file", &path, error))?;

@@ -32,7 +32,6 @@ mod early;
 mod engine;
 mod error;
 mod interrupt;
-mod label;
 mod levels;
 mod locks;
 mod log;

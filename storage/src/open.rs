@@ -4,7 +4,6 @@ use crate::commit::STATE_CONFIRMED;
 use crate::create::sync_tree;
 use crate::database::{Opened, RecoveryReport};
 use crate::engine::{Engine, Parts};
-use crate::label::{BackupLabel, LABEL_SIZE_MAX};
 use crate::log::log_error;
 use crate::replay::{RaiseMinRecoveryPoint, Replay, ReplayState};
 use crate::snapshot::{Visibility, XidSet};
@@ -15,13 +14,14 @@ use host::{FileKind, Host, LockGuard};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
 use wal::reader::{
     EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalReader,
 };
 use wal::xlog::{ParameterChange, XlogRecord};
-use wal::{Lsn, TimelineId, WalWriter, WriteStart, WriterConfig};
+use wal::{Lsn, SegmentSize, TimelineId, WalWriter, WriteStart, WriterConfig};
 
 /// A read error of the log as this crate tells it.
 pub(crate) fn read_error(error: ReadError) -> Error {
@@ -71,10 +71,15 @@ fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error> {
     Ok(control)
 }
 
-fn load_label(host: &Host, dir: &Path) -> Result<Option<BackupLabel>, Error> {
-    let path = dir.join("backup_label");
+/// The most that backup_label may have, in bytes.
+const LABEL_SIZE_MAX: u64 = 64 << 10;
+
+fn load_label(host: &Host, dir: &Path, size: SegmentSize) -> Result<Option<BackupLabel>, Error> {
+    let path = dir.join(BACKUP_LABEL_FILE);
     match host.disk.read(&path, LABEL_SIZE_MAX) {
-        Ok(bytes) => BackupLabel::parse(&String::from_utf8_lossy(&bytes)).map(Some),
+        Ok(bytes) => BackupLabel::parse(&String::from_utf8_lossy(&bytes), size)
+            .map(Some)
+            .map_err(|error| Error::corrupt(BACKUP_LABEL_FILE, None, error.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read file", &path, error)),
     }
@@ -103,7 +108,7 @@ impl Opening {
         let lock = lock_directory(host, &options.dir)?;
         let mut control = load_control(host, &options.dir)?;
         let found = control.state;
-        let label = load_label(host, &options.dir)?;
+        let label = load_label(host, &options.dir, control.segment_size)?;
         let history = history(host, &options, &control, label.as_ref(), mode)?;
         let wal_dir = options.dir.join("pg_wal");
         let source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);
@@ -139,13 +144,13 @@ impl Opening {
             // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as if it were.
             sync_tree(host, &dir.join("base"), true)?;
         }
-        if self.label.as_ref().is_some_and(|label| label.method == "pg_rewind") {
+        if self.label.as_ref().is_some_and(|label| label.method == BackupMethod::PgRewind) {
             remove_own_files(host, dir)?;
         }
         self.engine.update_control(|control| control.state = state)?;
         if self.label.is_some() {
             let (dir, disk) = (self.engine.dir(), &*self.engine.host.disk);
-            let label = dir.join("backup_label");
+            let label = dir.join(BACKUP_LABEL_FILE);
             host::durable_rename(disk, &label, &dir.join("backup_label.old"))
                 .map_err(|error| Error::io("rename file", &label, error))?;
         }
