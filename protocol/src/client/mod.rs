@@ -88,6 +88,10 @@ impl ClientError {
     }
 }
 
+fn closed_by_peer(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Client {
@@ -143,13 +147,19 @@ impl Client {
         fill(&mut self.output);
     }
 
-    /// Sends what is queued. Cancel-safe.
+    /// Sends what is queued. Cancel-safe. That the server has closed the connection is told by the next read, after
+    /// what it said last (why it ended the session, say).
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while self.output.has_remaining() {
-            match &mut self.stream {
-                Stream::Tcp(stream) => stream.write_buf(&mut self.output).await?,
-                Stream::Unix(stream) => stream.write_buf(&mut self.output).await?,
+            let written = match &mut self.stream {
+                Stream::Tcp(stream) => stream.write_buf(&mut self.output).await,
+                Stream::Unix(stream) => stream.write_buf(&mut self.output).await,
             };
+            match written {
+                Ok(_) => {}
+                Err(error) if closed_by_peer(&error) => self.output.clear(),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -200,21 +210,28 @@ impl Client {
 
     async fn fill(&mut self) -> Result<(), ClientError> {
         let got = match &mut self.stream {
-            Stream::Tcp(stream) => stream.read_buf(&mut self.input).await?,
-            Stream::Unix(stream) => stream.read_buf(&mut self.input).await?,
+            Stream::Tcp(stream) => stream.read_buf(&mut self.input).await,
+            Stream::Unix(stream) => stream.read_buf(&mut self.input).await,
         };
-        if got == 0 { Err(ClientError::Closed) } else { Ok(()) }
+        match got {
+            Ok(0) => Err(ClientError::Closed),
+            Ok(_) => Ok(()),
+            Err(error) if closed_by_peer(&error) => Err(ClientError::Closed),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads on to ReadyForQuery, dropping what comes before it; the first error on the way is the result.
     async fn finish(&mut self, mut failed: Option<Box<Report>>) -> Result<(), ClientError> {
         loop {
-            match self.next_message().await? {
-                BackendMessage::ReadyForQuery(_) => {
+            match self.next_message().await {
+                Ok(BackendMessage::ReadyForQuery(_)) => {
                     return failed.map_or(Ok(()), |report| Err(ClientError::Server(report)));
                 }
-                BackendMessage::Error(report) => failed = failed.or(Some(report)),
-                _ => {}
+                Ok(BackendMessage::Error(report)) => failed = failed.or(Some(report)),
+                Ok(_) => {}
+                // What the server said before it closed the connection says more.
+                Err(error) => return Err(failed.map_or(error, ClientError::Server)),
             }
         }
     }

@@ -8,7 +8,7 @@ use datum::Datum;
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, Target};
 use protocol::{Format, Report, SqlState};
-use sql::{Environment, Fetch, Portal, PortalKind};
+use sql::{CommandTag, Environment, Fetch, Portal, PortalKind};
 
 /// A portal and how its client wants it.
 pub(super) struct OpenPortal {
@@ -162,7 +162,8 @@ impl Session {
     }
 
     async fn run_portal(&mut self, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
-        match open.portal.kind() {
+        let kind = open.portal.kind();
+        match kind {
             PortalKind::CopyIn { columns } => {
                 let tag = self.copy_in(&mut open.portal, columns).await?;
                 self.send_notices();
@@ -181,6 +182,7 @@ impl Session {
             PortalKind::Rows | PortalKind::Command => {}
         }
         let mut left = usize::try_from(rows_max).unwrap_or(usize::MAX);
+        let mut rows = 0;
         let style = self.environment.quick().style.clone();
         loop {
             let mut sink = Rows {
@@ -193,14 +195,17 @@ impl Session {
             let fetch = self.sql.fetch(&mut open.portal, left, &mut sink);
             let fetched = limited(self.deadline, &self.canceller, fetch).await;
             let count = sink.count;
+            rows += count as u64;
             match fetched? {
                 Fetch::Complete(tag) => {
                     open.finished = true;
-                    if matches!(open.portal.kind(), PortalKind::CopyOut { .. }) {
+                    if matches!(kind, PortalKind::CopyOut { .. }) {
                         backend::copy_done(&mut self.wire.out);
                     }
                     self.send_notices();
-                    self.complete(tag);
+                    // Of a portal run by pieces each tag counts its own rows.
+                    let select = matches!(tag, CommandTag::Select(_));
+                    self.complete(if select { CommandTag::Select(rows) } else { tag });
                     return Ok(());
                 }
                 Fetch::Suspended => {

@@ -46,7 +46,8 @@ impl Session {
             let mut portal =
                 limited(self.deadline, &self.canceller, self.sql.open(prepared, Vec::new())).await?;
             let formats = ResultFormats::All(Format::Text);
-            match portal.kind() {
+            let kind = portal.kind();
+            match kind {
                 PortalKind::Rows => {
                     rows::describe(&mut self.wire.out, portal.columns().unwrap_or_default(), &formats);
                 }
@@ -76,7 +77,7 @@ impl Session {
                     Fetch::Suspended | Fetch::More => self.wire.flush().await?,
                 }
             };
-            if matches!(portal.kind(), PortalKind::CopyOut { .. }) {
+            if matches!(kind, PortalKind::CopyOut { .. }) {
                 backend::copy_done(&mut self.wire.out);
             }
             self.send_notices();
