@@ -148,7 +148,7 @@ class System:
         self.options = options
         self.folder = folder / self.label.lower()
         self.folder.mkdir()
-        self.sockets = folder / f"s{self.label[0].lower()}"
+        self.sockets = folder / self.label[:2].lower()
         self.sockets.mkdir()
         self.prepare_folders()
         self.primary = Node(self, "primary", options)
