@@ -9,19 +9,22 @@
 
 mod contents;
 mod faults;
+mod file;
 mod names;
+mod state;
 
 pub use faults::{Call, Fault, FaultKind, Operation};
 
-use crate::disk::{DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
+use crate::disk::{DirEntry, Disk, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use contents::{Fate, Fnv, Inode};
-use faults::{Faults, eio, enospc};
-use names::{Folder, Node, names_of};
+use faults::{eio, enospc};
+use file::{VirtualFile, VirtualLock, VirtualMapping};
+use names::{Folder, Node};
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::{BTreeMap, BTreeSet};
+use state::{ROOT, State, not_found};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -64,33 +67,6 @@ impl CrashPolicy {
         match self {
             Self::LoseUnsynced | Self::KeepAll => 0,
             Self::InOrder { seed } | Self::Anything { seed } => seed,
-        }
-    }
-}
-
-/// Nodes are shared between copies of a disk until one changes them.
-#[derive(Clone, Debug)]
-struct State {
-    files: BTreeMap<u64, Arc<Inode>>,
-    folders: BTreeMap<u64, Arc<Folder>>,
-    next_node: u64,
-    /// Calls so far that change something.
-    changes: u64,
-    capacity_bytes: u64,
-    faults: Faults,
-}
-
-const ROOT: u64 = 0;
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            files: BTreeMap::new(),
-            folders: BTreeMap::from([(ROOT, Arc::default())]),
-            next_node: ROOT + 1,
-            changes: 0,
-            capacity_bytes: u64::MAX,
-            faults: Faults::default(),
         }
     }
 }
@@ -319,139 +295,6 @@ impl VirtualDisk {
     }
 }
 
-impl State {
-    fn new_node(&mut self) -> u64 {
-        let number = self.next_node;
-        self.next_node += 1;
-        number
-    }
-    fn file(&self, number: u64) -> io::Result<&Inode> {
-        self.files.get(&number).map(Arc::as_ref).ok_or_else(not_found)
-    }
-    fn file_mut(&mut self, number: u64) -> io::Result<&mut Inode> {
-        let tick = self.changes;
-        let file = Arc::make_mut(self.files.get_mut(&number).ok_or_else(not_found)?);
-        file.modified_tick = tick;
-        Ok(file)
-    }
-    fn folder(&self, number: u64) -> io::Result<&Folder> {
-        self.folders.get(&number).map(Arc::as_ref).ok_or_else(not_found)
-    }
-    fn folder_mut(&mut self, number: u64) -> io::Result<&mut Folder> {
-        Ok(Arc::make_mut(self.folders.get_mut(&number).ok_or_else(not_found)?))
-    }
-
-    fn find(&self, path: &Path) -> io::Result<Option<Node>> {
-        let mut at = Node::Folder(ROOT);
-        for name in names_of(path)? {
-            let Node::Folder(folder) = at else { return Err(not_a_directory()) };
-            match self.folder(folder)?.get(name) {
-                Some(node) => at = node,
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(at))
-    }
-    fn find_folder(&self, path: &Path) -> io::Result<u64> {
-        match self.find(path)? {
-            Some(Node::Folder(number)) => Ok(number),
-            Some(Node::File(_)) => Err(not_a_directory()),
-            None => Err(not_found()),
-        }
-    }
-    /// The folder that holds a path's last name, and that name.
-    fn parent_of(&self, path: &Path) -> io::Result<(u64, String)> {
-        let mut names = names_of(path)?;
-        let name = names.pop().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?.to_owned();
-        let folder = self.find_folder(&names.iter().collect::<PathBuf>())?;
-        Ok((folder, name))
-    }
-
-    /// Fails if files would grow beyond the capacity.
-    fn check_growth(&self, number: u64, new_len: u64) -> io::Result<()> {
-        let old = self.file(number)?.live().len();
-        if self.capacity_bytes == u64::MAX || new_len <= old {
-            return Ok(());
-        }
-        let reachable = self.reachable_files();
-        let used: u64 =
-            reachable.iter().filter_map(|number| self.files.get(number)).map(|file| file.live().len()).sum();
-        if used.saturating_sub(old) + new_len > self.capacity_bytes { Err(enospc()) } else { Ok(()) }
-    }
-
-    fn reachable_files(&self) -> BTreeSet<u64> {
-        let mut found = BTreeSet::new();
-        let mut folders = vec![ROOT];
-        while let Some(folder) = folders.pop() {
-            let Some(folder) = self.folders.get(&folder) else { continue };
-            for node in folder.entries().values() {
-                match node {
-                    Node::File(number) => drop(found.insert(*number)),
-                    Node::Folder(number) => folders.push(*number),
-                }
-            }
-        }
-        found
-    }
-
-    /// Visits a folder and everything below it, by name.
-    fn walk(&self, folder: u64, path: &mut PathBuf, visit: &mut dyn FnMut(&Path, Option<&Inode>)) {
-        visit(path, None);
-        let Some(found) = self.folders.get(&folder) else { return };
-        for (name, node) in found.entries() {
-            path.push(name);
-            match node {
-                Node::File(number) => {
-                    if let Some(file) = self.files.get(number) {
-                        visit(path, Some(file));
-                    }
-                }
-                Node::Folder(number) => self.walk(*number, path, visit),
-            }
-            path.pop();
-        }
-    }
-
-    fn open(&mut self, path: &Path, mode: OpenMode) -> io::Result<u64> {
-        match (self.find(path)?, mode) {
-            (Some(Node::Folder(_)), _) => Err(io::Error::from(io::ErrorKind::IsADirectory)),
-            (Some(Node::File(_)), OpenMode::CreateNew) => Err(io::Error::from(io::ErrorKind::AlreadyExists)),
-            (Some(Node::File(number)), _) => Ok(number),
-            (None, OpenMode::Read | OpenMode::ReadWrite) => Err(not_found()),
-            (None, OpenMode::Create | OpenMode::CreateNew) => {
-                let (folder, name) = self.parent_of(path)?;
-                let number = self.new_node();
-                self.files.insert(number, Arc::new(Inode::empty(0o600, self.changes)));
-                self.folder_mut(folder)?.change(vec![(name, Some(Node::File(number)))]);
-                Ok(number)
-            }
-        }
-    }
-
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        let node = self.find(from)?.ok_or_else(not_found)?;
-        let ((source, old), (target, new)) = (self.parent_of(from)?, self.parent_of(to)?);
-        match (node, self.find(to)?) {
-            (Node::File(_), Some(Node::Folder(_))) => {
-                return Err(io::Error::from(io::ErrorKind::IsADirectory));
-            }
-            (Node::Folder(_), Some(Node::File(_))) => return Err(not_a_directory()),
-            (Node::Folder(_), Some(Node::Folder(there))) if !self.folder(there)?.entries().is_empty() => {
-                return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty));
-            }
-            (_, Some(same)) if same == node => return Ok(()),
-            _ => {}
-        }
-        if source == target {
-            self.folder_mut(source)?.change(vec![(old, None), (new, Some(node))]);
-        } else {
-            self.folder_mut(target)?.change(vec![(new, Some(node))]);
-            self.folder_mut(source)?.change(vec![(old, None)]);
-        }
-        Ok(())
-    }
-}
-
 impl Disk for VirtualDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
         let exists = self.shared.state.lock().find(path)?.is_some();
@@ -554,124 +397,11 @@ impl Disk for VirtualDisk {
     }
 }
 
-#[derive(Debug)]
-struct VirtualFile {
-    disk: VirtualDisk,
-    number: u64,
-    path: PathBuf,
-    writable: bool,
-}
-
-impl VirtualFile {
-    /// Makes a call that changes the file.
-    fn change<T>(
-        &self,
-        call: Call,
-        act: impl FnOnce(&mut State, Option<FaultKind>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        if !self.writable && call != Call::Sync {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
-        }
-        self.disk.call(call, &self.path, act)
-    }
-}
-
-impl File for VirtualFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk
-            .call(Call::Read, &self.path, |state, _| Ok(state.file(self.number)?.live().read(buf, offset)))
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.change(Call::Write, |state, fault| {
-            let len = match fault {
-                Some(FaultKind::Short(len)) => len.min(buf.len().saturating_sub(1)),
-                _ => buf.len(),
-            };
-            let end =
-                offset.checked_add(len as u64).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
-            state.check_growth(self.number, end)?;
-            if len > 0 {
-                state.file_mut(self.number)?.write(buf.get(..len).unwrap_or_default(), offset);
-            }
-            Ok(len)
-        })
-    }
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.change(Call::Allocate, |state, _| {
-            let end = offset.checked_add(len).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
-            state.check_growth(self.number, end)?;
-            if end > state.file(self.number)?.live().len() {
-                state.file_mut(self.number)?.set_len(end);
-            }
-            Ok(())
-        })
-    }
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.change(Call::Truncate, |state, _| {
-            state.check_growth(self.number, len)?;
-            state.file_mut(self.number)?.set_len(len);
-            Ok(())
-        })
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.change(Call::Sync, |state, fault| {
-            let file = state.file_mut(self.number)?;
-            match fault {
-                Some(kind) => {
-                    file.lose_dirty();
-                    Err(if kind == FaultKind::NoSpace { enospc() } else { eio() })
-                }
-                None => {
-                    file.sync();
-                    Ok(())
-                }
-            }
-        })
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.disk.call(Call::Metadata, &self.path, |state, _| Ok(state.file(self.number)?.live().len()))
-    }
-}
-
-#[derive(Debug)]
-struct VirtualMapping(Vec<u8>);
-
-impl Deref for VirtualMapping {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl Mapping for VirtualMapping {}
-
-#[derive(Debug)]
-struct VirtualLock {
-    disk: VirtualDisk,
-    number: u64,
-}
-
-impl LockGuard for VirtualLock {}
-
-impl Drop for VirtualLock {
-    fn drop(&mut self) {
-        self.disk.shared.locked.lock().remove(&self.number);
-    }
-}
-
 fn kind_of(node: Node) -> FileKind {
     match node {
         Node::File(_) => FileKind::File,
         Node::Folder(_) => FileKind::Directory,
     }
-}
-
-fn not_found() -> io::Error {
-    io::Error::from_raw_os_error(libc::ENOENT)
-}
-
-fn not_a_directory() -> io::Error {
-    io::Error::from_raw_os_error(libc::ENOTDIR)
 }
 
 #[cfg(test)]
