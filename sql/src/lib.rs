@@ -11,11 +11,15 @@
 
 mod cancel;
 mod catalog;
+mod copy;
 mod engine;
 mod environment;
 mod error;
+mod exec;
 pub mod expr;
+mod facts;
 mod parse;
+mod plan;
 mod prepared;
 mod session;
 

@@ -1,7 +1,13 @@
 //! What a session hands to the protocol: prepared statements, portals, result columns, command tags, sinks.
 
+use crate::copy::LineWriter;
 use crate::error::Result;
+use crate::exec::{Exec, Row};
+use crate::parse::Parsed;
+use crate::plan::Plan;
+use crate::session::CopyIn;
 use datum::{Datum, Type};
+use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
@@ -121,15 +127,33 @@ impl TransactionStatus {
     }
 }
 
+/// What a prepared statement holds beyond its description.
+pub(crate) enum Body {
+    Empty,
+    /// SELECT, INSERT, UPDATE, DELETE: planned, and planned anew when the catalogue has changed.
+    Plan { parsed: Arc<Parsed>, declared: Vec<Option<Type>>, plan: Mutex<Arc<Plan>> },
+    Utility(Arc<Parsed>),
+}
+
 /// An analysed statement; shared by the portals that run it.
 pub struct Prepared {
     sql: Arc<str>,
     parameters: Vec<Type>,
     columns: Option<Vec<ResultColumn>>,
+    pub(crate) body: Body,
 }
 
 impl Prepared {
-    /// The statement's text.
+    pub(crate) fn new(
+        sql: Arc<str>,
+        parameters: Vec<Type>,
+        columns: Option<Vec<ResultColumn>>,
+        body: Body,
+    ) -> Self {
+        Self { sql, parameters, columns, body }
+    }
+
+    /// The text of the message that it came in.
     pub fn sql(&self) -> &str {
         &self.sql
     }
@@ -143,19 +167,83 @@ impl Prepared {
     }
 }
 
+/// A plan on its way.
+pub(crate) struct PlanRun {
+    pub(crate) plan: Arc<Plan>,
+    /// The transaction block that it belongs to.
+    pub(crate) block: u64,
+    /// None before the first fetch (and always for direct plans).
+    pub(crate) exec: Option<Exec>,
+    /// Rows that came but were not given yet.
+    pub(crate) pending: std::vec::IntoIter<Row>,
+    pub(crate) given: u64,
+    pub(crate) affected: u64,
+    /// COPY (query or table) TO.
+    pub(crate) copy: Option<CopyOutState>,
+}
+
+/// The lines of a COPY TO.
+pub(crate) struct CopyOutState {
+    pub(crate) writer: LineWriter,
+    /// The names of the columns, until they were written.
+    pub(crate) header: Option<Vec<String>>,
+    pub(crate) columns: u16,
+}
+
+/// How far a portal is.
+pub(crate) enum Run {
+    Empty,
+    Plan(Box<PlanRun>),
+    /// Not run yet.
+    Utility(Arc<Parsed>),
+    CopyIn(Box<CopyIn>),
+    /// A utility's rows, and its tag.
+    Rows(std::vec::IntoIter<Row>, CommandTag),
+    Done(CommandTag),
+}
+
+impl Run {
+    pub(crate) fn plan(plan: Arc<Plan>, block: u64) -> Self {
+        Self::Plan(Box::new(PlanRun {
+            plan,
+            block,
+            exec: None,
+            pending: Vec::new().into_iter(),
+            given: 0,
+            affected: 0,
+            copy: None,
+        }))
+    }
+}
+
 /// A statement with its parameters, running or about to.
 pub struct Portal {
     prepared: Arc<Prepared>,
+    pub(crate) parameters: Vec<Datum>,
+    pub(crate) run: Run,
 }
 
 impl Portal {
-    /// The statement.
+    pub(crate) fn new(prepared: Arc<Prepared>, parameters: Vec<Datum>, run: Run) -> Self {
+        Self { prepared, parameters, run }
+    }
+
+    /// The statement (for EXECUTE the one that it names).
     pub fn prepared(&self) -> &Arc<Prepared> {
         &self.prepared
     }
     /// What to do with it.
     pub fn kind(&self) -> PortalKind {
-        PortalKind::Command
+        match &self.run {
+            Run::CopyIn(copy) => PortalKind::CopyIn { columns: copy.columns() },
+            Run::Plan(run) => match &run.copy {
+                Some(copy) => PortalKind::CopyOut { columns: copy.columns },
+                None if self.prepared.columns.is_some() => PortalKind::Rows,
+                None => PortalKind::Command,
+            },
+            _ if self.prepared.columns.is_some() => PortalKind::Rows,
+            _ => PortalKind::Command,
+        }
     }
     /// Columns of its rows; None if it gives none.
     pub fn columns(&self) -> Option<&[ResultColumn]> {

@@ -5,6 +5,7 @@ mod bootstrap;
 pub(crate) mod codec;
 mod model;
 pub(crate) mod store;
+pub(crate) mod system;
 
 pub use bootstrap::bootstrap;
 pub use model::Role;

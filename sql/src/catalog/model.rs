@@ -3,7 +3,7 @@
 use crate::error::{Result, SqlError, sqlstate};
 use datum::key::KeyColumn;
 use datum::row::RowLayout;
-use datum::{Type, TypeId};
+use datum::{Datum, Style, Type, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use storage::TreeId;
@@ -86,6 +86,8 @@ pub(crate) struct Layout {
     pub(crate) in_key: Vec<Option<usize>>,
     /// For each place in the value its column.
     pub(crate) row_columns: Vec<usize>,
+    /// For each column what rows written before it was added hold.
+    pub(crate) missing: Vec<Datum>,
 }
 
 impl Layout {
@@ -109,8 +111,15 @@ impl Layout {
             in_row: (0..columns.len()).map(|at| row_columns.iter().position(|row| *row == at)).collect(),
             in_key,
             row_columns,
+            missing: columns.iter().map(missing_value).collect(),
         }
     }
+}
+
+/// The text was written by this program in ISO style and UTC.
+fn missing_value(column: &Column) -> Datum {
+    let text = column.missing.as_ref().filter(|_| !column.dropped);
+    text.and_then(|text| Datum::parse(column.ty, text, &Style::default()).ok()).unwrap_or_default()
 }
 
 impl Relation {

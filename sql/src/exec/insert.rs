@@ -1,0 +1,152 @@
+//! INSERT, with ON CONFLICT.
+
+use super::change::{assign, check_row, replace, returned, returning_slots};
+use super::lock::lock_row;
+use super::slots::SlotState;
+use super::{BATCH, Cx, Exec, Row, Source, build, row};
+use crate::environment::BoxFuture;
+use crate::error::{Result, SqlError, sqlstate};
+use crate::plan::{ConflictPlan, InsertPlan, Slots, Target};
+use bytes::Bytes;
+use datum::Datum;
+use std::sync::Arc;
+use storage::LockMode;
+
+/// A running INSERT.
+pub(super) struct Insert {
+    plan: Arc<InsertPlan>,
+    input: Exec,
+    conflict_slots: SlotState,
+    returning_slots: SlotState,
+}
+
+/// What became of a row.
+pub(super) enum Outcome {
+    /// It is there, or what the conflict made of the one that was.
+    Written(Row),
+    /// ON CONFLICT left things as they were.
+    Left,
+}
+
+impl Insert {
+    pub(super) fn new(plan: Arc<InsertPlan>) -> Self {
+        let conflict_slots = match &plan.conflict {
+            Some(ConflictPlan::Update { slots, .. }) => slots.clone(),
+            _ => Slots::default(),
+        };
+        Self {
+            input: build(&plan.input),
+            conflict_slots: SlotState::new(conflict_slots),
+            returning_slots: returning_slots(plan.returning.as_ref()),
+            plan,
+        }
+    }
+
+    async fn step(&mut self, cx: &mut Cx<'_>) -> Result<Option<Vec<Row>>> {
+        let plan = self.plan.clone();
+        while let Some(rows) = self.input.next(cx, BATCH).await? {
+            let mut out = Vec::new();
+            for input in rows {
+                let eval = cx.eval(&input, &[]);
+                let new = plan.values.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?;
+                let outcome = insert_row(cx, &plan.target, new, plan.conflict.as_ref(), &mut self.conflict_slots).await?;
+                let Outcome::Written(new) = outcome else { continue };
+                cx.affected += 1;
+                if let Some(returning) = &plan.returning {
+                    out.push(returned(cx, returning, &mut self.returning_slots, &new).await?);
+                }
+            }
+            if !out.is_empty() {
+                return Ok(Some(out));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Inserts one row, or does what ON CONFLICT says.
+pub(super) async fn insert_row(
+    cx: &mut Cx<'_>,
+    target: &Target,
+    new: Row,
+    conflict: Option<&ConflictPlan>,
+    slots: &mut SlotState,
+) -> Result<Outcome> {
+    let relation = &target.relation;
+    check_row(cx, target, &new)?;
+    if relation.primary_key.is_none() {
+        let number = cx.transaction.next_row_number(relation.tree).await;
+        let key = cx.storage(number)?.to_be_bytes().to_vec();
+        let value = row::encode_value(relation, &new)?;
+        let put = cx.transaction.put(relation.tree, key, value);
+        cx.storage(put)?;
+        return Ok(Outcome::Written(new));
+    }
+    let mut key = Vec::with_capacity(16);
+    row::encode_key(relation, &new, &mut key)?;
+    if matches!(conflict, Some(ConflictPlan::Nothing)) {
+        // A row that is seen already needs no lock.
+        let seen = cx.transaction.get(relation.tree, &key).await;
+        if cx.storage(seen)?.is_some() {
+            return Ok(Outcome::Left);
+        }
+    }
+    let wait = cx.lock_wait();
+    let locked = lock_row(cx, relation, &key, LockMode::Exclusive, wait).await?;
+    let Some(newest) = locked.newest else {
+        let value = row::encode_value(relation, &new)?;
+        let put = cx.transaction.put(relation.tree, key, value);
+        cx.storage(put)?;
+        return Ok(Outcome::Written(new));
+    };
+    match conflict {
+        None => Err(row::unique_violation(relation, &new)),
+        Some(ConflictPlan::Nothing) => Ok(Outcome::Left),
+        Some(ConflictPlan::Update { .. }) if locked.written_by_this_statement => Err(SqlError::new(
+            sqlstate::CARDINALITY_VIOLATION,
+            "ON CONFLICT DO UPDATE command cannot affect row a second time",
+        )
+        .with_hint(
+            "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+        )),
+        Some(ConflictPlan::Update { assignments, condition, .. }) => {
+            let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
+            let mut both = row::decode(relation, &needed, &key, &newest)?;
+            both.extend(new);
+            if !slots.is_empty() {
+                slots.compute(cx, &both).await?;
+            }
+            if let Some(condition) = condition
+                && !condition.eval_condition(&cx.eval(&both, slots.values()))?
+            {
+                return Ok(Outcome::Left);
+            }
+            let mut changed: Row = both.get(..relation.columns.len()).unwrap_or_default().to_vec();
+            assign(cx, assignments, &both, slots.values(), &mut changed)?;
+            check_row(cx, target, &changed)?;
+            let moves = moves_key(target, assignments.iter().map(|(at, _)| *at));
+            replace(cx, relation, Bytes::from(key), &changed, moves).await?;
+            Ok(Outcome::Written(changed))
+        }
+    }
+}
+
+/// Whether any of these columns belongs to the primary key.
+fn moves_key(target: &Target, mut assigned: impl Iterator<Item = usize>) -> bool {
+    let key: &[usize] = target.relation.primary_key.as_ref().map_or(&[], |key| &key.columns);
+    assigned.any(|at| key.contains(&at))
+}
+
+impl Source for Insert {
+    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, _want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+        Box::pin(self.step(cx))
+    }
+}
+
+/// Rows of values for COPY: no defaults are left to compute.
+pub(crate) async fn copy_row(cx: &mut Cx<'_>, target: &Target, new: Vec<Datum>) -> Result<()> {
+    let mut slots = SlotState::new(Slots::default());
+    insert_row(cx, target, new, None, &mut slots).await?;
+    cx.affected += 1;
+    Ok(())
+}

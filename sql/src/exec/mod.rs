@@ -1,0 +1,153 @@
+//! Running plans: sources that give rows in batches when asked.
+//!
+//! A source never gives an empty batch. It is asked for a number of rows, which is a wish: more may come where more
+//! were at hand, except from sources that lock rows, which touch no more than asked.
+
+mod aggregate;
+mod change;
+pub(crate) mod direct;
+mod generate;
+mod insert;
+mod join;
+mod lock;
+mod misc;
+pub(crate) mod row;
+mod scan;
+mod slots;
+mod sort;
+
+use crate::cancel::Canceller;
+use crate::catalog::Catalogue;
+use crate::environment::{BoxFuture, Environment, SettingActor};
+use crate::error::{Result, SqlError, sqlstate};
+use crate::expr::{EvalContext, Facts};
+use crate::plan::Node;
+use datum::Datum;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{Database, LockWait, Transaction};
+
+/// One row.
+pub(crate) type Row = Vec<Datum>;
+
+/// Rows asked for where nobody said how many.
+pub(crate) const BATCH: usize = 256;
+
+/// What a running statement works with.
+pub(crate) struct Cx<'a> {
+    pub(crate) transaction: &'a mut Transaction,
+    pub(crate) database: &'a Database,
+    pub(crate) catalogue: &'a Arc<Catalogue>,
+    pub(crate) environment: &'a dyn Environment,
+    pub(crate) actor: SettingActor,
+    pub(crate) facts: &'a dyn Facts,
+    pub(crate) canceller: &'a Canceller,
+    pub(crate) params: &'a [Datum],
+    /// Rows of the enclosing queries, the nearest last.
+    pub(crate) outer: Vec<Row>,
+    /// What one sort, hash table or materialised side of a join may hold.
+    pub(crate) memory_max_bytes: usize,
+    pub(crate) lock_timeout_ms: u64,
+    /// Rows that the statement's own INSERT, UPDATE or DELETE changed.
+    pub(crate) affected: u64,
+}
+
+impl Cx<'_> {
+    /// What an expression over `row` sees.
+    pub(crate) fn eval<'x>(&'x self, row: &'x [Datum], slots: &'x [Datum]) -> EvalContext<'x> {
+        EvalContext { row, outer: &self.outer, params: self.params, slots, facts: self.facts }
+    }
+
+    /// How long a row lock may be waited for.
+    pub(crate) fn lock_wait(&self) -> LockWait {
+        match self.lock_timeout_ms {
+            0 => LockWait::Forever,
+            limit => LockWait::AtMost(Duration::from_millis(limit)),
+        }
+    }
+
+    /// Gives others a turn, and fails if the statement was cancelled.
+    pub(crate) async fn pause(&self) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.canceller.check()
+    }
+
+    /// What storage's answer means to the client.
+    pub(crate) fn storage<T>(&self, result: std::result::Result<T, storage::Error>) -> Result<T> {
+        result.map_err(|error| self.canceller.explain(error))
+    }
+}
+
+/// A running source of rows.
+pub(crate) trait Source: Send {
+    /// The next rows, about `want` of them; None at the end.
+    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>>;
+}
+
+/// A running plan.
+pub(crate) type Exec = Box<dyn Source>;
+
+/// Makes a plan ready to run from its start.
+pub(crate) fn build(node: &Node) -> Exec {
+    match node {
+        Node::Unit => Box::new(misc::Unit::default()),
+        Node::Values(plan) => Box::new(misc::Values::new(plan.clone())),
+        Node::Scan(plan) => Box::new(scan::ScanExec::new(plan.clone())),
+        Node::Generated(plan) => Box::new(generate::Generated::new(plan.clone())),
+        Node::Function(plan) => Box::new(generate::Function::new(plan.clone())),
+        Node::Filter(plan) => Box::new(misc::Filter::new(plan.clone())),
+        Node::Project(plan) => Box::new(misc::Project::new(plan.clone())),
+        Node::ProjectSet(plan) => Box::new(generate::ProjectSet::new(plan.clone())),
+        Node::Join(plan) => Box::new(join::Join::new(plan.clone())),
+        Node::Aggregate(plan) => Box::new(aggregate::Aggregate::new(plan.clone())),
+        Node::Sort(plan) => Box::new(sort::Sort::new(plan.clone())),
+        Node::Limit(plan) => Box::new(misc::Limit::new(plan.clone())),
+        Node::Distinct(plan) => Box::new(misc::Distinct::new(plan.clone())),
+        Node::SetOperation(plan) => Box::new(misc::SetOperation::new(plan.clone())),
+        Node::Lock(plan) => Box::new(lock::Lock::new(plan.clone())),
+        Node::Insert(plan) => Box::new(insert::Insert::new(plan.clone())),
+        Node::Update(plan) => Box::new(change::Update::new(plan.clone())),
+        Node::Delete(plan) => Box::new(change::Delete::new(plan.clone())),
+    }
+}
+
+/// What a row takes in memory, roughly.
+pub(crate) fn row_bytes(row: &[Datum]) -> usize {
+    size_of::<Row>() + size_of_val(row) + row.iter().map(Datum::heap_bytes).sum::<usize>()
+}
+
+/// Counts what an operator holds, and refuses to hold more than allowed.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    used_bytes: usize,
+}
+
+impl Budget {
+    pub(crate) fn add(&mut self, cx: &Cx<'_>, bytes: usize) -> Result<()> {
+        self.used_bytes += bytes;
+        if self.used_bytes <= cx.memory_max_bytes {
+            return Ok(());
+        }
+        Err(SqlError::new(sqlstate::OUT_OF_MEMORY, "out of memory for this statement").with_detail(format!(
+            "A sort, hash table or join needs more than {} kB, which work_mem allows.",
+            cx.memory_max_bytes / 1024
+        ))
+        .with_hint("Raise work_mem, or make the statement look at fewer rows at once."))
+    }
+
+    pub(crate) fn give_back(&mut self, bytes: usize) {
+        self.used_bytes = self.used_bytes.saturating_sub(bytes);
+    }
+}
+
+/// Reads a source to its end.
+pub(crate) async fn collect(source: &mut dyn Source, cx: &mut Cx<'_>, budget: &mut Budget) -> Result<Vec<Row>> {
+    let mut all = Vec::new();
+    while let Some(rows) = source.next(cx, BATCH).await? {
+        for row in rows {
+            budget.add(cx, row_bytes(&row))?;
+            all.push(row);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,212 @@
+//! The session as expressions see it, and the settings' transaction levels.
+
+use crate::catalog::Catalogue;
+use crate::environment::{Environment, SetScope, SettingActor};
+use crate::error::{Result, SqlError, sqlstate};
+use crate::expr::Facts;
+use datum::Style;
+use host::{Host, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How deep the transaction is nested, and down to which level the settings were told: they are told only when
+/// something is set.
+#[derive(Debug, Default)]
+pub(crate) struct SettingLevels {
+    /// 0 outside of a transaction, 1 in one, one more for each savepoint.
+    depth: AtomicU32,
+    told: AtomicU32,
+}
+
+impl SettingLevels {
+    /// Enters a level.
+    pub(crate) fn enter(&self) {
+        self.depth.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Before something is set: the settings hear of every level that they do not know yet.
+    pub(crate) fn touch(&self, environment: &dyn Environment) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let mut told = self.told.load(Ordering::Relaxed);
+        while told < depth {
+            told += 1;
+            environment.settings_push(told);
+        }
+        self.told.store(told, Ordering::Relaxed);
+    }
+
+    /// Leaves all levels from `level` on.
+    pub(crate) fn leave(&self, environment: &dyn Environment, level: u32, keep: bool) {
+        if self.told.load(Ordering::Relaxed) >= level {
+            environment.settings_pop(level, keep);
+            self.told.store(level.saturating_sub(1), Ordering::Relaxed);
+        }
+        self.depth.store(level.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// How many levels are entered.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth.load(Ordering::Relaxed)
+    }
+}
+
+/// What scalar functions may know of the session.
+pub(crate) struct SessionFacts {
+    pub(crate) host: Host,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) user: String,
+    pub(crate) database: String,
+    pub(crate) superuser: bool,
+    pub(crate) transaction_time: Timestamp,
+    pub(crate) statement_time: Timestamp,
+    pub(crate) style: Style,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) levels: SettingLevels,
+    /// What SHOW transaction_isolation and its kin say.
+    pub(crate) isolation: &'static str,
+    pub(crate) read_only: bool,
+}
+
+impl SessionFacts {
+    pub(crate) fn actor(&self) -> SettingActor {
+        SettingActor { superuser: self.superuser }
+    }
+
+    /// The value of a setting that belongs to the transaction or the session rather than to the server.
+    fn own_setting(&self, name: &str) -> Option<String> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "transaction_isolation" => self.isolation.to_owned(),
+            "transaction_read_only" => if self.read_only { "on" } else { "off" }.to_owned(),
+            "transaction_deferrable" => "off".to_owned(),
+            "session_authorization" => self.user.clone(),
+            "role" => "none".to_owned(),
+            "is_superuser" => if self.superuser { "on" } else { "off" }.to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// SHOW: 42704 for an unknown name.
+    pub(crate) fn show(&self, name: &str) -> Result<String> {
+        self.setting(name)?.ok_or_else(|| {
+            SqlError::new(
+                sqlstate::UNDEFINED_OBJECT,
+                format!("unrecognized configuration parameter \"{name}\""),
+            )
+        })
+    }
+}
+
+impl Facts for SessionFacts {
+    fn transaction_time(&self) -> Timestamp {
+        self.transaction_time
+    }
+    fn statement_time(&self) -> Timestamp {
+        self.statement_time
+    }
+    fn clock_time(&self) -> Timestamp {
+        self.host.clock.now()
+    }
+    fn random(&self, bytes: &mut [u8]) {
+        self.host.entropy.fill(bytes);
+    }
+    fn style(&self) -> &Style {
+        &self.style
+    }
+    fn current_user(&self) -> &str {
+        &self.user
+    }
+    fn session_user(&self) -> &str {
+        &self.user
+    }
+    fn database(&self) -> &str {
+        &self.database
+    }
+    fn backend_pid(&self) -> i32 {
+        self.environment.backend_pid()
+    }
+    fn setting(&self, name: &str) -> Result<Option<String>> {
+        match self.own_setting(name) {
+            Some(value) => Ok(Some(value)),
+            None => self.environment.show(self.actor(), name),
+        }
+    }
+    fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String> {
+        if self.own_setting(name).is_some() {
+            return Err(SqlError::unsupported(format!("set_config of \"{name}\"")));
+        }
+        self.levels.touch(&*self.environment);
+        let scope = if local { SetScope::Local } else { SetScope::Session };
+        self.environment.set(self.actor(), name, value, scope)?;
+        self.show(name)
+    }
+    fn relation_oid(&self, name: &str) -> Result<Option<u32>> {
+        let parts = split_name(name)?;
+        let (schema, table) = match parts.as_slice() {
+            [table] => (None, table.as_str()),
+            [schema, table] => (Some(schema.as_str()), table.as_str()),
+            _ => return Ok(None),
+        };
+        Ok(crate::catalog::system::relation_oid(&self.catalogue, &*self.environment, schema, table))
+    }
+    fn relation_name(&self, oid: u32) -> Option<String> {
+        crate::catalog::system::relation_name(&self.catalogue, &*self.environment, oid)
+    }
+    fn role_name(&self, oid: u32) -> Option<String> {
+        self.catalogue.roles.get(&oid).map(|role| role.name.clone())
+    }
+}
+
+/// Takes a qualified name apart as regclass input does: `a.b`, `"A".b`.
+fn split_name(text: &str) -> Result<Vec<String>> {
+    let invalid = || SqlError::new(sqlstate::INVALID_NAME, "invalid name syntax");
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let (part, after) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let mut name = String::new();
+                let mut from = quoted;
+                loop {
+                    let at = from.find('"').ok_or_else(invalid)?;
+                    name.push_str(from.get(..at).unwrap_or_default());
+                    from = from.get(at + 1..).unwrap_or_default();
+                    match from.strip_prefix('"') {
+                        Some(more) => {
+                            name.push('"');
+                            from = more;
+                        }
+                        None => break (name, from),
+                    }
+                }
+            }
+            None => {
+                let at = rest.find('.').unwrap_or(rest.len());
+                let (name, after) = rest.split_at(at);
+                (name.trim().to_ascii_lowercase(), after)
+            }
+        };
+        if part.is_empty() {
+            return Err(invalid());
+        }
+        parts.push(part);
+        match after.trim_start().strip_prefix('.') {
+            Some(more) => rest = more.trim_start(),
+            None if after.trim().is_empty() => return Ok(parts),
+            None => return Err(invalid()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qualified_names_come_apart_at_dots_outside_of_quotes() {
+        assert_eq!(split_name("Public.T").unwrap(), ["public", "t"]);
+        assert_eq!(split_name("\"A.\"\"b\".c").unwrap(), ["A.\"b", "c"]);
+        assert!(split_name("a..b").is_err());
+        assert!(split_name("\"a").is_err());
+        assert!(split_name("").is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! Analysis: from a parsed statement and the catalogue to a plan, or to an error with a position.
+
+mod analyzer;
+mod direct;
+mod from;
+mod modify;
+mod node;
+mod predicate;
+mod query;
+
+pub(crate) use analyzer::{Analyzer, fold};
+pub(crate) use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
+pub(crate) use from::table_item;
+pub(crate) use node::*;
+
+use crate::error::{Result, SqlError};
+use crate::parse::Command;
+use crate::prepared::ResultColumn;
+use modify::settled;
+use query::{OutputColumn, Select};
+
+fn result_columns(columns: Vec<OutputColumn>) -> Vec<ResultColumn> {
+    columns
+        .into_iter()
+        .map(|column| {
+            let (table_oid, attribute) = column.origin.unwrap_or((0, 0));
+            ResultColumn { name: column.name, table_oid, attribute, ty: column.ty }
+        })
+        .collect()
+}
+
+/// Plans a SELECT, INSERT, UPDATE or DELETE.
+pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Plan> {
+    let (verb, node, columns) = match command {
+        Command::Query(query) => {
+            let mut select = analyzer.query(query)?;
+            select.settle_unknowns(analyzer)?;
+            let Select { node, columns } = select;
+            (Verb::Select, node, Some(columns))
+        }
+        Command::Insert(insert) => {
+            let (node, columns) = analyzer.insert(insert)?;
+            (Verb::Insert, node, columns)
+        }
+        Command::Update(update) => {
+            let (node, columns) = analyzer.update(update)?;
+            (Verb::Update, node, columns)
+        }
+        Command::Delete(delete) => {
+            let (node, columns) = analyzer.delete(delete)?;
+            (Verb::Delete, node, columns)
+        }
+        _ => return Err(SqlError::internal("a statement without a plan")),
+    };
+    let parameters = settled(&analyzer.parameters)?;
+    let direct = direct::recognise(&node);
+    Ok(Plan {
+        verb,
+        node,
+        columns: columns.map(result_columns),
+        parameters,
+        tables: std::mem::take(&mut analyzer.tables),
+        version: analyzer.catalogue.version,
+        writes: analyzer.writes,
+        direct,
+    })
+}

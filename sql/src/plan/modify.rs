@@ -1,0 +1,490 @@
+//! INSERT, UPDATE, DELETE: from syntax to nodes.
+
+use super::analyzer::{Analyzer, fold};
+use super::from::{FromItem, table_item};
+use super::node::{
+    ConflictPlan, DeletePlan, InsertPlan, Node, ProjectPlan, ProjectSetPlan, Returning, Slots, Target, UpdatePlan, ValuesPlan, null,
+};
+use super::query::{OutputColumn, Select};
+use crate::catalog::Relation;
+use crate::error::{Result, SqlError, sqlstate};
+use crate::expr::{self, CastContext, Expr};
+use crate::parse::parse_expression;
+use datum::{Type, TypeId};
+use sqlparser::ast;
+use std::sync::Arc;
+use storage::TableLockMode;
+
+/// A changing statement's node, and the columns of its RETURNING.
+pub(crate) type Modification = (Node, Option<Vec<OutputColumn>>);
+
+impl Analyzer<'_> {
+    /// The value of a column that is not given.
+    pub(crate) fn default_value(&mut self, relation: &Relation, column: usize) -> Result<Expr> {
+        let Some(column) = relation.columns.get(column) else { return Err(SqlError::internal("no such column")) };
+        let Some(text) = column.default.as_ref().filter(|_| !column.dropped) else { return Ok(null(column.ty)) };
+        let ast = parse_expression(text)?;
+        self.push_level();
+        let value = self.compile_in("DEFAULT expressions", &ast);
+        let (level, _) = self.pop_level();
+        let value = value?;
+        if !level.slots.is_empty() {
+            return Err(SqlError::unsupported("a subquery or waiting function in a DEFAULT expression"));
+        }
+        self.assign(value, relation, &column.name, column.ty)
+    }
+
+    /// A value on its way into a column: 42804 if it cannot get there without a cast.
+    pub(crate) fn assign(&mut self, value: Expr, relation: &Relation, name: &str, ty: Type) -> Result<Expr> {
+        let _ = relation;
+        let found = value.ty();
+        expr::coerce(value, ty, CastContext::Assignment, self).map_err(|error| {
+            if error.code() == sqlstate::DATATYPE_MISMATCH || error.code() == sqlstate::CANNOT_COERCE {
+                SqlError::new(
+                    sqlstate::DATATYPE_MISMATCH,
+                    format!(
+                        "column \"{name}\" is of type {} but expression is of type {}",
+                        ty.id.sql_name(),
+                        found.id.sql_name()
+                    ),
+                )
+                .with_hint("You will need to rewrite or cast the expression.")
+            } else {
+                error
+            }
+        })
+    }
+
+    /// The conditions that every new row of a table must meet.
+    pub(crate) fn target_of(&mut self, relation: &Arc<Relation>) -> Result<Target> {
+        let mut checks = Vec::with_capacity(relation.checks.len());
+        for check in &relation.checks {
+            let ast = parse_expression(&check.expression)?;
+            self.push_level();
+            self.show(table_item(relation, false));
+            let condition = self.condition("CHECK", &ast);
+            let (level, _) = self.pop_level();
+            if !level.slots.is_empty() {
+                return Err(SqlError::unsupported("a subquery or waiting function in a CHECK constraint"));
+            }
+            checks.push((check.name.clone(), condition?));
+        }
+        Ok(Target { relation: relation.clone(), checks })
+    }
+
+    pub(crate) fn insert(&mut self, insert: &ast::Insert) -> Result<Modification> {
+        self.writes = true;
+        let ast::TableObject::TableName(name) = &insert.table else {
+            return Err(SqlError::unsupported("INSERT into anything but a table"));
+        };
+        if insert.or.is_some() || insert.ignore || insert.overwrite || insert.replace_into || !insert.assignments.is_empty() {
+            return Err(SqlError::unsupported("this form of INSERT"));
+        }
+        let relation = self.find_table(name)?;
+        self.use_table(&relation, TableLockMode::RowExclusive)?;
+        let target = self.target_of(&relation)?;
+        let columns = self.insert_columns(&relation, &insert.columns)?;
+        let (input, given) = self.insert_source(&relation, insert.source.as_deref(), &columns)?;
+        // Every column of the new row: given by the source's row, or its default.
+        let mut values = Vec::with_capacity(relation.columns.len());
+        for at in 0..relation.columns.len() {
+            let place = columns.iter().take(given).position(|column| *column == at);
+            values.push(match (place, relation.columns.get(at)) {
+                (Some(index), Some(column)) => Expr::Column { index, ty: column.ty },
+                _ => self.default_value(&relation, at)?,
+            });
+        }
+        let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
+        let conflict = match &insert.on {
+            None => None,
+            Some(ast::OnInsert::OnConflict(conflict)) => Some(self.conflict(&relation, alias.as_deref(), conflict)?),
+            Some(_) => return Err(SqlError::syntax("ON DUPLICATE KEY UPDATE is not PostgreSQL's").with_hint("Use ON CONFLICT.")),
+        };
+        let (returning, outputs) = self.with_row(&relation, alias.as_deref(), insert.returning.as_deref())?;
+        let node = Node::Insert(Arc::new(InsertPlan { input, target, values, conflict, returning }));
+        Ok((node, outputs))
+    }
+
+    /// Places of the columns named, or all of them.
+    fn insert_columns(&mut self, relation: &Relation, names: &[ast::ObjectName]) -> Result<Vec<usize>> {
+        if names.is_empty() {
+            return Ok(relation.live_columns().map(|(at, _)| at).collect());
+        }
+        let mut columns = Vec::with_capacity(names.len());
+        for name in names {
+            let (_, wanted, position) = self.table_name(name)?;
+            let at = relation.require_column(&wanted).map_err(|error| error.at(position))?;
+            if columns.contains(&at) {
+                return Err(SqlError::new(
+                    sqlstate::DUPLICATE_COLUMN,
+                    format!("column \"{wanted}\" specified more than once"),
+                )
+                .at(position));
+            }
+            columns.push(at);
+        }
+        Ok(columns)
+    }
+
+    /// Rows of the columns given, coerced to their types; how many of the columns they fill.
+    fn insert_source(
+        &mut self,
+        relation: &Arc<Relation>,
+        source: Option<&ast::Query>,
+        columns: &[usize],
+    ) -> Result<(Node, usize)> {
+        let Some(query) = source else {
+            // DEFAULT VALUES
+            return Ok((Node::Unit, 0));
+        };
+        let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+        if let (ast::SetExpr::Values(values), true) = (&*query.body, plain) {
+            return self.insert_values(relation, values, columns);
+        }
+        let mut select = self.query(query)?;
+        self.check_count(select.columns.len(), columns.len())?;
+        let given = select.columns.len();
+        self.coerce_source(&mut select, relation, columns)?;
+        Ok((select.node, given))
+    }
+
+    fn coerce_source(&mut self, select: &mut Select, relation: &Relation, columns: &[usize]) -> Result<()> {
+        let wanted: Vec<(String, Type)> = columns
+            .iter()
+            .filter_map(|at| relation.columns.get(*at))
+            .map(|column| (column.name.clone(), column.ty))
+            .collect();
+        select.map_outputs(|at, expr| match wanted.get(at) {
+            Some((name, ty)) => self.assign(expr, relation, name, *ty),
+            None => Ok(expr),
+        })
+    }
+
+    fn check_count(&self, given: usize, wanted: usize) -> Result<()> {
+        if given > wanted {
+            return Err(SqlError::syntax("INSERT has more expressions than target columns"));
+        }
+        Ok(())
+    }
+
+    fn insert_values(
+        &mut self,
+        relation: &Arc<Relation>,
+        values: &ast::Values,
+        columns: &[usize],
+    ) -> Result<(Node, usize)> {
+        let width = values.rows.first().map_or(0, |row| row.content.len());
+        self.check_count(width, columns.len())?;
+        let single = values.rows.len() == 1;
+        self.push_level();
+        self.level().sets_allowed = single;
+        self.level().no_aggregates_in = Some("VALUES");
+        let rows = self.insert_rows(relation, values, columns, width);
+        let slots = self.take_slots();
+        let set_calls = std::mem::take(&mut self.level().set_calls);
+        self.pop_level();
+        let mut rows = rows?;
+        if set_calls.is_empty() {
+            return Ok((Node::Values(Arc::new(ValuesPlan { rows, slots })), width));
+        }
+        // One row of VALUES with a set-returning function is a SELECT.
+        let input = Node::ProjectSet(Arc::new(ProjectSetPlan { input: Node::Unit, calls: set_calls, slots: Slots::default() }));
+        let exprs = rows.pop().unwrap_or_default();
+        Ok((Node::Project(Arc::new(ProjectPlan { input, exprs, slots })), width))
+    }
+
+    fn insert_rows(
+        &mut self,
+        relation: &Arc<Relation>,
+        values: &ast::Values,
+        columns: &[usize],
+        width: usize,
+    ) -> Result<Vec<Vec<Expr>>> {
+        let mut rows = Vec::with_capacity(values.rows.len());
+        for row in &values.rows {
+            if row.content.len() != width {
+                return Err(SqlError::syntax("VALUES lists must all be the same length"));
+            }
+            let mut compiled = Vec::with_capacity(width);
+            for (ast, at) in row.content.iter().zip(columns) {
+                let Some(column) = relation.columns.get(*at) else { return Err(SqlError::internal("no such column")) };
+                compiled.push(if is_default(ast) {
+                    self.default_value(relation, *at)?
+                } else {
+                    let value = self.compile(ast)?;
+                    self.assign(value, relation, &column.name, column.ty)?
+                });
+            }
+            rows.push(compiled);
+        }
+        Ok(rows)
+    }
+
+    fn conflict(
+        &mut self,
+        relation: &Arc<Relation>,
+        alias: Option<&str>,
+        conflict: &ast::OnConflict,
+    ) -> Result<ConflictPlan> {
+        let key: Vec<String> = relation.primary_key.iter().flat_map(|key| {
+            key.columns.iter().filter_map(|at| relation.columns.get(*at)).map(|column| column.name.clone())
+        }).collect();
+        match &conflict.conflict_target {
+            None => {}
+            Some(ast::ConflictTarget::Columns(columns)) => {
+                let mut named: Vec<String> = columns.iter().map(fold).collect();
+                for name in &named {
+                    relation.require_column(name)?;
+                }
+                let mut key = key.clone();
+                named.sort();
+                key.sort();
+                if named != key {
+                    return Err(SqlError::new(
+                        sqlstate::INVALID_COLUMN_REFERENCE,
+                        "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+                    ));
+                }
+            }
+            Some(ast::ConflictTarget::OnConstraint(name)) => {
+                let (_, name, position) = self.table_name(name)?;
+                if relation.primary_key.as_ref().is_none_or(|key| key.name != name) {
+                    return Err(SqlError::new(
+                        sqlstate::UNDEFINED_OBJECT,
+                        format!("constraint \"{name}\" for table \"{}\" does not exist", relation.name),
+                    )
+                    .at(position));
+                }
+            }
+        }
+        let ast::OnConflictAction::DoUpdate(update) = &conflict.action else { return Ok(ConflictPlan::Nothing) };
+        if conflict.conflict_target.is_none() {
+            return Err(SqlError::syntax("ON CONFLICT DO UPDATE requires inference specification or constraint name")
+                .with_hint("For example, ON CONFLICT (column_name)."));
+        }
+        // The row that is there, then the one that was to be inserted, under the name `excluded`.
+        self.push_level();
+        let result = self.conflict_update(relation, alias, update);
+        self.pop_level();
+        result
+    }
+
+    fn conflict_update(
+        &mut self,
+        relation: &Arc<Relation>,
+        alias: Option<&str>,
+        update: &ast::DoUpdate,
+    ) -> Result<ConflictPlan> {
+        let mut item = table_item(relation, false);
+        if let Some(alias) = alias {
+            for column in &mut item.columns {
+                column.table = Arc::from(alias);
+                column.schema = None;
+            }
+            for table in &mut item.tables {
+                table.alias = Arc::from(alias);
+            }
+        }
+        let mut excluded = table_item(relation, false);
+        let width = excluded.width;
+        for column in &mut excluded.columns {
+            column.table = Arc::from("excluded");
+            column.schema = None;
+            column.index += width;
+            column.origin = None;
+            // Only to be had with its table's name, so that plain names mean the row that is there.
+            column.hidden = true;
+        }
+        item.columns.extend(excluded.columns);
+        let mut tables = excluded.tables;
+        for table in &mut tables {
+            table.alias = Arc::from("excluded");
+            table.relation = None;
+        }
+        item.tables.extend(tables);
+        item.width = 2 * width;
+        self.show(item);
+        self.level().no_aggregates_in = Some("UPDATE");
+        let assignments = self.assignments(relation, &update.assignments)?;
+        let condition = update.selection.as_ref().map(|ast| self.condition("WHERE", ast)).transpose()?;
+        let slots = self.take_slots();
+        Ok(ConflictPlan::Update { assignments, condition, slots })
+    }
+
+    /// SET a = ..., (b, c) = (..., ...).
+    fn assignments(&mut self, relation: &Relation, list: &[ast::Assignment]) -> Result<Vec<(usize, Expr)>> {
+        let mut done: Vec<(usize, Expr)> = Vec::with_capacity(list.len());
+        for assignment in list {
+            let pairs: Vec<(&ast::ObjectName, &ast::Expr)> = match (&assignment.target, &assignment.value) {
+                (ast::AssignmentTarget::ColumnName(name), value) => vec![(name, value)],
+                (ast::AssignmentTarget::Tuple(names), ast::Expr::Tuple(values)) if names.len() == values.len() => {
+                    names.iter().zip(values).collect()
+                }
+                (ast::AssignmentTarget::Tuple(names), value) if names.len() == 1 => names.iter().map(|name| (name, value)).collect(),
+                (ast::AssignmentTarget::Tuple(_), ast::Expr::Tuple(_)) => {
+                    return Err(SqlError::syntax("number of columns does not match number of values"));
+                }
+                _ => return Err(SqlError::unsupported("UPDATE of several columns from one subquery")),
+            };
+            for (name, ast) in pairs {
+                let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
+                let [ident] = idents.as_slice() else {
+                    return Err(SqlError::unsupported("a qualified column as the target of SET"));
+                };
+                let position = self.at(ident);
+                let at = relation.require_column(&fold(ident)).map_err(|error| error.at(position))?;
+                let Some(column) = relation.columns.get(at) else { return Err(SqlError::internal("no such column")) };
+                if done.iter().any(|(known, _)| *known == at) {
+                    return Err(SqlError::syntax(format!("multiple assignments to same column \"{}\"", column.name)));
+                }
+                let value = if is_default(ast) {
+                    self.default_value(relation, at)?
+                } else {
+                    let value = self.compile_in("UPDATE", ast)?;
+                    self.assign(value, relation, &column.name, column.ty)?
+                };
+                done.push((at, value));
+            }
+        }
+        Ok(done)
+    }
+
+    /// RETURNING over one row of a table.
+    fn with_row(
+        &mut self,
+        relation: &Arc<Relation>,
+        alias: Option<&str>,
+        items: Option<&[ast::SelectItem]>,
+    ) -> Result<(Option<Returning>, Option<Vec<OutputColumn>>)> {
+        let Some(items) = items else { return Ok((None, None)) };
+        self.push_level();
+        let mut item = table_item(relation, false);
+        if let Some(alias) = alias {
+            for column in &mut item.columns {
+                column.table = Arc::from(alias);
+                column.schema = None;
+            }
+            for table in &mut item.tables {
+                table.alias = Arc::from(alias);
+            }
+        }
+        self.show(item);
+        let result = self.returning(items);
+        self.pop_level();
+        result.map(|(returning, columns)| (Some(returning), Some(columns)))
+    }
+
+    /// The one table that UPDATE or DELETE changes, with its alias.
+    fn changed_table(&mut self, table: &ast::TableWithJoins, verb: &str) -> Result<(Arc<Relation>, FromItem)> {
+        let ast::TableFactor::Table { name, alias, args: None, .. } = &table.relation else {
+            return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
+        };
+        if !table.joins.is_empty() {
+            return Err(SqlError::syntax(format!("{verb} takes one table; join others with FROM or USING")));
+        }
+        let relation = self.find_table(name)?;
+        self.use_table(&relation, TableLockMode::RowExclusive)?;
+        let mut item = table_item(&relation, true);
+        if let Some(alias) = alias {
+            let alias: Arc<str> = Arc::from(fold(&alias.name));
+            for column in &mut item.columns {
+                column.table = alias.clone();
+                column.schema = None;
+            }
+            for table in &mut item.tables {
+                table.alias = alias.clone();
+            }
+        }
+        Ok((relation, item))
+    }
+
+    pub(crate) fn update(&mut self, update: &ast::Update) -> Result<Modification> {
+        self.writes = true;
+        if update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() {
+            return Err(SqlError::unsupported("this form of UPDATE"));
+        }
+        let from: &[ast::TableWithJoins] = match &update.from {
+            None => &[],
+            Some(ast::UpdateTableFromKind::AfterSet(from) | ast::UpdateTableFromKind::BeforeSet(from)) => from,
+        };
+        self.push_level();
+        let result = self.update_in_level(update, from);
+        self.pop_level();
+        result
+    }
+
+    fn update_in_level(&mut self, update: &ast::Update, from: &[ast::TableWithJoins]) -> Result<Modification> {
+        let (relation, item) = self.changed_table(&update.table, "UPDATE")?;
+        let target = self.target_of(&relation)?;
+        let key = relation.columns.len();
+        let (input, recheck, recheck_slots) = self.filtered(item, from, update.selection.as_ref(), false)?;
+        let assignments = self.assignments(&relation, &update.assignments)?;
+        let slots = self.take_slots();
+        let moves = relation
+            .primary_key
+            .as_ref()
+            .is_some_and(|primary| assignments.iter().any(|(at, _)| primary.columns.contains(at)));
+        let (returning, outputs) = match &update.returning {
+            None => (None, None),
+            Some(items) => {
+                let (returning, outputs) = self.returning(items)?;
+                (Some(returning), Some(outputs))
+            }
+        };
+        let plan = UpdatePlan { input, target, key, assignments, slots, recheck, recheck_slots, moves, returning };
+        Ok((Node::Update(Arc::new(plan)), outputs))
+    }
+
+    pub(crate) fn delete(&mut self, delete: &ast::Delete) -> Result<Modification> {
+        self.writes = true;
+        if !delete.tables.is_empty() || !delete.order_by.is_empty() || delete.limit.is_some() {
+            return Err(SqlError::unsupported("this form of DELETE"));
+        }
+        let (ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables)) = &delete.from;
+        let [table] = tables.as_slice() else {
+            return Err(SqlError::syntax("DELETE takes one table; join others with USING"));
+        };
+        self.push_level();
+        let result = self.delete_in_level(table, delete);
+        self.pop_level();
+        result
+    }
+
+    fn delete_in_level(&mut self, table: &ast::TableWithJoins, delete: &ast::Delete) -> Result<Modification> {
+        let (relation, item) = self.changed_table(table, "DELETE")?;
+        let key = relation.columns.len();
+        let using = delete.using.as_deref().unwrap_or_default();
+        let (input, recheck, recheck_slots) = self.filtered(item, using, delete.selection.as_ref(), false)?;
+        let (returning, outputs) = match &delete.returning {
+            None => (None, None),
+            Some(items) => {
+                let (returning, outputs) = self.returning(items)?;
+                (Some(returning), Some(outputs))
+            }
+        };
+        let target = Target { relation, checks: Vec::new() };
+        let plan = DeletePlan { input, target, key, recheck, recheck_slots, returning };
+        Ok((Node::Delete(Arc::new(plan)), outputs))
+    }
+}
+
+/// The word DEFAULT in the place of a value.
+fn is_default(ast: &ast::Expr) -> bool {
+    matches!(ast, ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
+}
+
+/// The type of a parameter that nothing determined: text, as PostgreSQL takes it in a select list.
+pub(crate) fn settled(parameters: &[Option<Type>]) -> Result<Vec<Type>> {
+    parameters
+        .iter()
+        .enumerate()
+        .map(|(at, ty)| {
+            ty.filter(|ty| ty.id != TypeId::Unknown).ok_or_else(|| {
+                SqlError::new(
+                    sqlstate::INDETERMINATE_DATATYPE,
+                    format!("could not determine data type of parameter ${}", at + 1),
+                )
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,287 @@
+//! Conditions: taking them apart, moving them to where they cost least, turning them into key ranges.
+
+use super::node::{FilterPlan, JoinKind, Node, RangePlan, ScanPlan, Slots};
+use crate::catalog::Relation;
+use crate::error::{Result, SqlError};
+use crate::expr::{Comparison, Expr, Step};
+use std::sync::Arc;
+
+/// The parts of a condition that are joined by AND.
+pub(crate) fn conjuncts(condition: Expr) -> Vec<Expr> {
+    match condition {
+        Expr::And(parts) => parts.into_iter().flat_map(conjuncts).collect(),
+        other => vec![other],
+    }
+}
+
+/// The opposite of [`conjuncts`].
+pub(crate) fn conjunction(mut parts: Vec<Expr>) -> Option<Expr> {
+    match parts.len() {
+        0 | 1 => parts.pop(),
+        _ => Some(Expr::And(parts)),
+    }
+}
+
+/// Adds a condition to those that are there.
+pub(crate) fn add_condition(condition: &mut Option<Expr>, more: Expr) {
+    *condition = Some(match condition.take() {
+        None => more,
+        Some(before) => Expr::And(vec![before, more]),
+    });
+}
+
+/// Whether an expression needs values computed before it.
+pub(crate) fn has_slots(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.walk(&mut |part| {
+        found |= matches!(part, Expr::Slot { .. });
+        !found
+    });
+    found
+}
+
+/// Whether all columns that an expression names (at least one) lie in `start..end`.
+pub(crate) fn only_from(expr: &Expr, start: usize, end: usize) -> bool {
+    let (mut some, mut all) = (false, true);
+    expr.walk(&mut |part| {
+        if let Expr::Column { index, .. } = part {
+            some = true;
+            all &= (start..end).contains(index);
+        }
+        true
+    });
+    some && all
+}
+
+/// Whether an expression names no column of the row.
+fn is_fixed(expr: &Expr) -> bool {
+    let mut fixed = true;
+    expr.walk(&mut |part| {
+        fixed &= !matches!(part, Expr::Column { .. } | Expr::Slot { .. } | Expr::Aggregate { .. });
+        fixed
+    });
+    fixed && !expr.is_volatile()
+}
+
+fn move_columns(expr: Expr, change: impl Fn(usize) -> usize) -> Result<Expr> {
+    expr.transform(&mut |part| {
+        Ok(match part {
+            Expr::Column { index, ty } => Step::Done(Expr::Column { index: change(index), ty }),
+            other => Step::Into(other),
+        })
+    })
+}
+
+/// The same over a row that begins `by` places later.
+pub(crate) fn shift_left(expr: Expr, by: usize) -> Result<Expr> {
+    move_columns(expr, |index| index.saturating_sub(by))
+}
+
+/// The same over a row that begins `by` places earlier.
+pub(crate) fn shift_right(expr: Expr, by: usize) -> Result<Expr> {
+    move_columns(expr, |index| index + by)
+}
+
+/// Takes an equality between both sides of a join apart: over the left row, over the right row. Gives it back if it
+/// is none, or if the sides' types differ (then their values do not hash alike).
+pub(crate) fn hash_key(condition: Expr, left_width: usize) -> std::result::Result<(Expr, Expr), Expr> {
+    let Some((Comparison::Eq, a, b)) = condition.as_comparison() else { return Err(condition) };
+    if a.ty().id != b.ty().id || has_slots(&condition) || condition.is_volatile() {
+        return Err(condition);
+    }
+    let (left, right) = if only_from(a, 0, left_width) && only_from(b, left_width, usize::MAX) {
+        (a.clone(), b.clone())
+    } else if only_from(b, 0, left_width) && only_from(a, left_width, usize::MAX) {
+        (b.clone(), a.clone())
+    } else {
+        return Err(condition);
+    };
+    match shift_left(right, left_width) {
+        Ok(right) => Ok((left, right)),
+        Err(_) => Err(condition),
+    }
+}
+
+/// Asks a condition (without slots) of a row source, as far down as it can be asked.
+pub(crate) fn push(node: &mut Node, condition: Expr) -> Result<()> {
+    if condition.is_volatile() {
+        return Ok(wrap(node, condition));
+    }
+    match node {
+        Node::Scan(plan) => match Arc::get_mut(plan) {
+            Some(plan) => {
+                plan.filter.push(condition);
+                Ok(())
+            }
+            None => Err(SqlError::internal("a plan is shared too early")),
+        },
+        Node::Filter(plan) => match Arc::get_mut(plan) {
+            Some(plan) => push(&mut plan.input, condition),
+            None => Err(SqlError::internal("a plan is shared too early")),
+        },
+        Node::Join(shared) => {
+            let Some(plan) = Arc::get_mut(shared) else {
+                return Err(SqlError::internal("a plan is shared too early"));
+            };
+            let width = plan.left_width;
+            let left_kept = matches!(plan.kind, JoinKind::Inner | JoinKind::Left);
+            let right_kept = matches!(plan.kind, JoinKind::Inner | JoinKind::Right);
+            if left_kept && only_from(&condition, 0, width) {
+                return push(&mut plan.left, condition);
+            }
+            if right_kept && only_from(&condition, width, usize::MAX) {
+                // The right side of a lateral join sees one more outer row.
+                let condition = shift_left(condition, width)?;
+                let condition = if plan.lateral { deepen(condition)? } else { condition };
+                return push(&mut plan.right, condition);
+            }
+            if plan.kind == JoinKind::Inner {
+                if plan.lateral {
+                    add_condition(&mut plan.condition, condition);
+                } else {
+                    match hash_key(condition, width) {
+                        Ok(pair) => plan.hash_keys.push(pair),
+                        Err(condition) => add_condition(&mut plan.condition, condition),
+                    }
+                }
+                return Ok(());
+            }
+            wrap(node, condition);
+            Ok(())
+        }
+        _ => {
+            wrap(node, condition);
+            Ok(())
+        }
+    }
+}
+
+/// The same where one more outer row lies in between.
+fn deepen(expr: Expr) -> Result<Expr> {
+    expr.transform(&mut |part| {
+        Ok(match part {
+            Expr::Outer { depth, index, ty } => Step::Done(Expr::Outer { depth: depth + 1, index, ty }),
+            other => Step::Into(other),
+        })
+    })
+}
+
+fn wrap(node: &mut Node, condition: Expr) {
+    let input = std::mem::replace(node, Node::Unit);
+    *node = Node::Filter(Arc::new(FilterPlan { input, condition, slots: Slots::default() }));
+}
+
+/// Works out the key range of each scan from its filter. Called once, when all conditions are in place.
+pub(crate) fn settle_ranges(node: &mut Node) {
+    match node {
+        Node::Scan(plan) => {
+            if let Some(plan) = Arc::get_mut(plan) {
+                plan.range = key_range(plan);
+            }
+        }
+        Node::Filter(plan) => {
+            if let Some(plan) = Arc::get_mut(plan) {
+                settle_ranges(&mut plan.input);
+            }
+        }
+        Node::Join(plan) => {
+            if let Some(plan) = Arc::get_mut(plan) {
+                settle_ranges(&mut plan.left);
+                settle_ranges(&mut plan.right);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// One bound of a column: how it compares, and with what.
+fn bound(condition: &Expr, column: usize, relation: &Relation) -> Option<(Comparison, Expr)> {
+    let (comparison, a, b) = condition.as_comparison()?;
+    let is_column = |expr: &Expr| matches!(expr, Expr::Column { index, .. } if *index == column);
+    let (comparison, value) = if is_column(a) && is_fixed(b) {
+        (comparison, b)
+    } else if is_column(b) && is_fixed(a) {
+        (comparison.swapped(), a)
+    } else {
+        return None;
+    };
+    let id = relation.columns.get(column)?.ty.id;
+    // Only values of the column's own type can be put into its keys as they are; integers of other widths are
+    // brought to it when the scan begins.
+    let integers = |id| matches!(id, datum::TypeId::Int2 | datum::TypeId::Int4 | datum::TypeId::Int8);
+    let strings = |id| matches!(id, datum::TypeId::Text | datum::TypeId::Varchar | datum::TypeId::Name);
+    let found = value.ty().id;
+    let fits = found == id || (integers(found) && integers(id)) || (strings(found) && strings(id));
+    fits.then(|| (comparison, value.clone()))
+}
+
+/// `column IN (...)` or `column = ANY (array of constants)`, as the list of values.
+fn members(condition: &Expr, column: usize, relation: &Relation) -> Option<Vec<Expr>> {
+    let (tested, list) = condition.as_in_list()?;
+    let id = relation.columns.get(column)?.ty.id;
+    let fits = matches!(tested, Expr::Column { index, .. } if *index == column)
+        && list.iter().all(|value| value.ty().id == id && is_fixed(value));
+    fits.then(|| list.to_vec())
+}
+
+fn key_range(plan: &ScanPlan) -> RangePlan {
+    let mut range = RangePlan::default();
+    let Some(key) = &plan.relation.primary_key else { return range };
+    for column in &key.columns {
+        let bounds: Vec<(Comparison, Expr)> =
+            plan.filter.iter().filter_map(|condition| bound(condition, *column, &plan.relation)).collect();
+        if let Some((_, value)) = bounds.iter().find(|(comparison, _)| *comparison == Comparison::Eq) {
+            range.equal.push(value.clone());
+            continue;
+        }
+        for (comparison, value) in bounds {
+            match comparison {
+                Comparison::Gt | Comparison::Ge if range.lower.is_none() => {
+                    range.lower = Some((value, comparison == Comparison::Ge));
+                }
+                Comparison::Lt | Comparison::Le if range.upper.is_none() => {
+                    range.upper = Some((value, comparison == Comparison::Le));
+                }
+                _ => {}
+            }
+        }
+        break;
+    }
+    range.point = range.equal.len() == key.columns.len();
+    if range.equal.is_empty()
+        && range.lower.is_none()
+        && range.upper.is_none()
+        && let [column] = key.columns.as_slice()
+    {
+        range.points = plan.filter.iter().find_map(|condition| members(condition, *column, &plan.relation));
+    }
+    range
+}
+
+/// Whether a scan (perhaps under filters) can give its rows in this order; if so, makes it.
+pub(crate) fn order_by_key(node: &mut Node, keys: &[(usize, bool)]) -> bool {
+    match node {
+        Node::Filter(plan) => Arc::get_mut(plan).is_some_and(|plan| order_by_key(&mut plan.input, keys)),
+        Node::Scan(plan) => {
+            let Some(plan) = Arc::get_mut(plan) else { return false };
+            let Some(key) = &plan.relation.primary_key else { return false };
+            if plan.range.points.is_some() {
+                return false;
+            }
+            let fixed = plan.range.equal.len();
+            let constant = key.columns.get(..fixed).unwrap_or_default();
+            // Columns that the range pins to one value order nothing.
+            let wanted: Vec<&(usize, bool)> = keys.iter().filter(|(column, _)| !constant.contains(column)).collect();
+            let Some((_, descending)) = wanted.first() else { return true };
+            let rest = key.columns.get(fixed..).unwrap_or_default();
+            // Once all of the key is named, rows are unique and further columns order nothing.
+            let fits = wanted.iter().zip(rest).all(|((column, down), key)| column == key && down == descending)
+                && (wanted.len() <= rest.len());
+            if fits && *descending {
+                plan.direction = storage::Direction::Backward;
+            }
+            fits
+        }
+        _ => false,
+    }
+}

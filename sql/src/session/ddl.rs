@@ -1,0 +1,385 @@
+//! CREATE TABLE (AS), DROP TABLE, TRUNCATE.
+
+use super::SqlSession;
+use crate::catalog::{Check, Column, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use crate::error::{Result, Severity, SqlError, sqlstate};
+use crate::exec::{self, BATCH};
+use crate::expr::{self};
+use crate::parse::{Command, DropTarget, Parsed};
+use crate::plan::{Analyzer, Plan, Target, fold};
+use crate::prepared::CommandTag;
+use datum::{Type, TypeId};
+use sqlparser::ast;
+use std::sync::Arc;
+use storage::{TableLockMode, TreeId};
+
+/// PostgreSQL's limit on columns.
+const COLUMNS_MAX: usize = 1600;
+
+/// A table as its definition says, before it has OIDs and files.
+struct Definition {
+    columns: Vec<Column>,
+    /// Name (if given) and column places of the primary key.
+    primary_key: Option<(Option<String>, Vec<usize>)>,
+    checks: Vec<(Option<String>, String)>,
+}
+
+impl SqlSession {
+    /// CREATE TABLE, CREATE TABLE AS.
+    pub(super) async fn create_table(&mut self, parsed: &Arc<Parsed>, table: &ast::CreateTable) -> Result<CommandTag> {
+        refuse_absent_clauses(table)?;
+        let (verb, words) = if table.query.is_some() { ("CREATE TABLE AS", "CREATE TABLE AS") } else { ("CREATE TABLE", "CREATE TABLE") };
+        self.refuse_in_read_only(true, verb)?;
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let (name, exists) = {
+            let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+            let (schema, name, position) = analyzer.table_name(&table.name)?;
+            match schema.as_deref() {
+                None | Some("public") => {}
+                Some("pg_catalog" | "information_schema") => {
+                    return Err(SqlError::new(
+                        sqlstate::INSUFFICIENT_PRIVILEGE,
+                        format!("permission denied to create \"{}.{name}\"", schema.unwrap_or_default()),
+                    ));
+                }
+                Some(other) => {
+                    let message = format!("schema \"{other}\" does not exist");
+                    return Err(SqlError::new(sqlstate::INVALID_SCHEMA_NAME, message).at(position));
+                }
+            }
+            let exists = catalogue.relation(&name).is_some();
+            (name, exists)
+        };
+        let exists = exists || store::lock_relation_name(self.transaction()?, &name).await?;
+        if exists {
+            let message = format!("relation \"{name}\" already exists");
+            if table.if_not_exists {
+                let notice = format!("{message}, skipping");
+                self.notices.push(SqlError::report(Severity::Notice, sqlstate::DUPLICATE_TABLE, notice));
+                return Ok(CommandTag::Words(words));
+            }
+            return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+        }
+        match &table.query {
+            None => {
+                let definition = self.definition(parsed, table)?;
+                self.make_table(parsed, &name, definition).await?;
+                Ok(CommandTag::Words("CREATE TABLE"))
+            }
+            Some(query) => self.create_table_as(parsed, &name, table, query).await,
+        }
+    }
+
+    /// Writes a new table's entries and checks that its expressions make sense.
+    async fn make_table(&mut self, parsed: &Parsed, name: &str, definition: Definition) -> Result<Arc<Relation>> {
+        let tree = self.transaction()?.create_tree(POSTGRES_DATABASE).await.map_err(|e| self.canceller.explain(e))?;
+        let database = self.engine.database().clone();
+        let Definition { columns, primary_key, checks } = definition;
+        let primary_key = match primary_key {
+            None => None,
+            Some((key_name, columns)) => {
+                let key_name = key_name.unwrap_or_else(|| format!("{name}_pkey"));
+                Some(PrimaryKey { oid: database.allocate_number()?, name: key_name, columns })
+            }
+        };
+        let mut named = Vec::with_capacity(checks.len());
+        for (number, (check_name, expression)) in (0..).zip(checks) {
+            let default_name = if number == 0 { format!("{name}_check") } else { format!("{name}_check{number}") };
+            let check_name = check_name.unwrap_or(default_name);
+            named.push(Check { oid: database.allocate_number()?, name: check_name, expression });
+        }
+        let mut relation = Relation {
+            oid: tree.relation,
+            name: name.to_owned(),
+            owner: self.role.oid,
+            tree,
+            columns,
+            primary_key,
+            checks: named,
+            layout: Layout::new(&[], None),
+        };
+        relation.lay_out();
+        let relation = Arc::new(relation);
+        self.check_expressions(parsed, &relation)?;
+        store::create_relation(self.transaction()?, &relation).await?;
+        self.catalogue_changed();
+        Ok(relation)
+    }
+
+    /// Compiles all defaults and checks of a table, for their errors.
+    pub(super) fn check_expressions(&self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<()> {
+        let catalogue = self.facts.catalogue.clone();
+        let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        analyzer.parameters_max = 0;
+        analyzer.target_of(relation)?;
+        for (at, _) in relation.live_columns() {
+            analyzer.default_value(relation, at)?;
+        }
+        Ok(())
+    }
+
+    fn definition(&self, parsed: &Parsed, table: &ast::CreateTable) -> Result<Definition> {
+        let mut definition = Definition { columns: Vec::new(), primary_key: None, checks: Vec::new() };
+        for column in &table.columns {
+            let at = definition.columns.len();
+            let new = column_definition(column, at, &mut definition)?;
+            if definition.columns.iter().any(|known| known.name == new.name) {
+                return Err(SqlError::new(
+                    sqlstate::DUPLICATE_COLUMN,
+                    format!("column \"{}\" specified more than once", new.name),
+                )
+                .at(parsed.source.position(column.name.span.start)));
+            }
+            definition.columns.push(new);
+        }
+        if definition.columns.len() > COLUMNS_MAX {
+            return Err(SqlError::new(
+                sqlstate::TOO_MANY_COLUMNS,
+                format!("tables can have at most {COLUMNS_MAX} columns"),
+            ));
+        }
+        for constraint in &table.constraints {
+            table_constraint(constraint, &mut definition)?;
+        }
+        if let Some((_, columns)) = &definition.primary_key {
+            require_key_types(&definition.columns, columns)?;
+            for at in columns {
+                if let Some(column) = definition.columns.get_mut(*at) {
+                    column.not_null = true;
+                }
+            }
+        }
+        Ok(definition)
+    }
+
+    async fn create_table_as(
+        &mut self,
+        parsed: &Arc<Parsed>,
+        name: &str,
+        table: &ast::CreateTable,
+        query: &ast::Query,
+    ) -> Result<CommandTag> {
+        let catalogue = self.catalogue().await?;
+        let command = Command::Query(Box::new(query.clone()));
+        let plan: Plan = {
+            let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+            analyzer.parameters_max = 0;
+            crate::plan::plan(&mut analyzer, &command)?
+        };
+        self.lock_tables(&plan).await?;
+        let outputs = plan.columns.clone().unwrap_or_default();
+        if table.columns.len() > outputs.len() {
+            return Err(SqlError::syntax("too many column names were specified"));
+        }
+        let mut columns = Vec::with_capacity(outputs.len());
+        for (at, output) in outputs.iter().enumerate() {
+            let column_name = table.columns.get(at).map_or_else(|| output.name.clone(), |column| fold(&column.name));
+            columns.push(plain_column(at, column_name, output.ty)?);
+        }
+        let definition = Definition { columns, primary_key: None, checks: Vec::new() };
+        let relation = self.make_table(parsed, name, definition).await?;
+        let target = Target { relation, checks: Vec::new() };
+        let mut cx = self.context(&[])?;
+        let mut exec = exec::build(&plan.node);
+        while let Some(rows) = exec.next(&mut cx, BATCH).await? {
+            for row in rows {
+                exec::copy_row(&mut cx, &target, row).await?;
+            }
+        }
+        Ok(CommandTag::Select(cx.affected))
+    }
+
+    /// DROP TABLE.
+    pub(super) async fn drop_tables(&mut self, parsed: &Parsed, target: &DropTarget) -> Result<CommandTag> {
+        self.refuse_in_read_only(true, "DROP TABLE")?;
+        for name in &target.names {
+            let wait = self.lock_wait();
+            let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await {
+                Ok(relation) => relation,
+                Err(error) if error.code() == sqlstate::UNDEFINED_TABLE => {
+                    let last = name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
+                    if target.if_exists {
+                        let notice = format!("table \"{last}\" does not exist, skipping");
+                        self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                        continue;
+                    }
+                    return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, format!("table \"{last}\" does not exist")));
+                }
+                Err(error) => return Err(error),
+            };
+            self.require_owner(&relation)?;
+            store::drop_relation(self.transaction()?, &relation).await?;
+            self.transaction()?.drop_tree(relation.tree)?;
+            self.catalogue_changed();
+        }
+        Ok(CommandTag::Words("DROP TABLE"))
+    }
+
+    /// TRUNCATE: the table gets a new, empty tree.
+    pub(super) async fn truncate(&mut self, parsed: &Parsed, truncate: &ast::Truncate) -> Result<CommandTag> {
+        self.refuse_in_read_only(true, "TRUNCATE TABLE")?;
+        for name in &truncate.table_names {
+            let wait = self.lock_wait();
+            let relation = self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;
+            self.require_owner(&relation)?;
+            self.replace_tree(&relation).await?;
+        }
+        Ok(CommandTag::Words("TRUNCATE TABLE"))
+    }
+
+    /// Puts a new, empty tree in the place of a table's old one.
+    pub(super) async fn replace_tree(&mut self, relation: &Relation) -> Result<TreeId> {
+        let tree = self.transaction()?.create_tree(POSTGRES_DATABASE).await.map_err(|e| self.canceller.explain(e))?;
+        let changed = Relation { tree, ..relation.clone() };
+        store::put_relation(self.transaction()?, &changed).await?;
+        self.transaction()?.drop_tree(relation.tree)?;
+        self.catalogue_changed();
+        Ok(tree)
+    }
+}
+
+fn refuse_absent_clauses(table: &ast::CreateTable) -> Result<()> {
+    let absent = [
+        (table.temporary, "CREATE TEMPORARY TABLE"),
+        (table.unlogged, "CREATE UNLOGGED TABLE"),
+        (table.like.is_some(), "CREATE TABLE LIKE"),
+        (table.inherits.is_some(), "CREATE TABLE INHERITS"),
+        (table.partition_by.is_some() || table.partition_of.is_some(), "CREATE TABLE with partitions"),
+        (table.on_commit.is_some(), "CREATE TABLE ON COMMIT"),
+        (table.or_replace || table.external || table.clone.is_some(), "this form of CREATE TABLE"),
+    ];
+    match absent.iter().find(|(found, _)| *found) {
+        Some((_, what)) => Err(SqlError::unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+/// A column without constraints at a place of a table.
+pub(super) fn plain_column(at: usize, name: String, ty: Type) -> Result<Column> {
+    require_storable(&name, ty)?;
+    let number = i16::try_from(at + 1).map_err(|_| {
+        SqlError::new(sqlstate::TOO_MANY_COLUMNS, format!("tables can have at most {COLUMNS_MAX} columns"))
+    })?;
+    Ok(Column { number, name, ty, not_null: false, default: None, missing: None, dropped: false })
+}
+
+/// 42P16 for types that no column can have.
+fn require_storable(name: &str, ty: Type) -> Result<()> {
+    if matches!(ty.id, TypeId::Unknown | TypeId::Void | TypeId::AnyArray) {
+        return Err(SqlError::new(
+            sqlstate::INVALID_TABLE_DEFINITION,
+            format!("column \"{name}\" has pseudo-type {}", ty.id.sql_name()),
+        ));
+    }
+    Ok(())
+}
+
+/// 0A000 for key columns of types without a key form.
+pub(super) fn require_key_types(columns: &[Column], key: &[usize]) -> Result<()> {
+    for column in key.iter().filter_map(|at| columns.get(*at)) {
+        if !datum::key::is_supported(column.ty.id) {
+            return Err(SqlError::unsupported(format!("a primary key of type {}", column.ty.id.sql_name())));
+        }
+    }
+    Ok(())
+}
+
+/// serial and its kin, which are no types.
+fn refuse_serial(ast: &ast::DataType) -> Result<()> {
+    let text = ast.to_string().to_ascii_lowercase();
+    if matches!(text.as_str(), "serial" | "bigserial" | "smallserial" | "serial2" | "serial4" | "serial8") {
+        return Err(SqlError::unsupported(format!("a column of type {text}")));
+    }
+    Ok(())
+}
+
+/// One column of CREATE TABLE or ADD COLUMN; its table-wide constraints go to `table`.
+fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) -> Result<Column> {
+    let name = fold(&ast.name);
+    refuse_serial(&ast.data_type)?;
+    let mut column = plain_column(at, name, expr::data_type(&ast.data_type)?)?;
+    for option in &ast.options {
+        let constraint_name = option.name.as_ref().map(fold);
+        match &option.option {
+            ast::ColumnOption::Null => {}
+            ast::ColumnOption::NotNull => column.not_null = true,
+            ast::ColumnOption::Default(default) => column.default = Some(default.to_string()),
+            ast::ColumnOption::PrimaryKey(_) => set_primary_key(table, constraint_name, vec![at])?,
+            ast::ColumnOption::Check(check) => table.checks.push((constraint_name, check.expr.to_string())),
+            ast::ColumnOption::Collation(collation) => {
+                let wanted = Analyzer::function_name(collation).unwrap_or_default();
+                if !matches!(wanted.as_str(), "c" | "C" | "default" | "posix" | "POSIX") {
+                    return Err(SqlError::unsupported(format!("collation \"{wanted}\"")));
+                }
+            }
+            ast::ColumnOption::Unique(_) => return Err(SqlError::unsupported("UNIQUE")),
+            ast::ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("FOREIGN KEY")),
+            ast::ColumnOption::Generated { .. } | ast::ColumnOption::Identity(_) => {
+                return Err(SqlError::unsupported("a generated or identity column"));
+            }
+            other => return Err(SqlError::unsupported(format!("the column option {other}"))),
+        }
+    }
+    Ok(column)
+}
+
+fn set_primary_key(table: &mut Definition, name: Option<String>, columns: Vec<usize>) -> Result<()> {
+    if table.primary_key.is_some() {
+        return Err(SqlError::new(
+            sqlstate::INVALID_TABLE_DEFINITION,
+            "multiple primary keys for a table are not allowed",
+        ));
+    }
+    table.primary_key = Some((name, columns));
+    Ok(())
+}
+
+/// The places of the columns that a key names.
+pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn]) -> Result<Vec<usize>> {
+    let mut places = Vec::with_capacity(key.len());
+    for part in key {
+        let ast::Expr::Identifier(name) = &part.column.expr else {
+            return Err(SqlError::syntax("a primary key names columns, not expressions"));
+        };
+        let name = fold(name);
+        let at = columns.iter().position(|column| !column.dropped && column.name == name).ok_or_else(|| {
+            SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" named in key does not exist"))
+        })?;
+        if places.contains(&at) {
+            return Err(SqlError::new(
+                sqlstate::DUPLICATE_COLUMN,
+                format!("column \"{name}\" appears twice in primary key constraint"),
+            ));
+        }
+        places.push(at);
+    }
+    Ok(places)
+}
+
+fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -> Result<()> {
+    match constraint {
+        ast::TableConstraint::PrimaryKey(key) => {
+            let columns = key_columns(&table.columns, &key.columns)?;
+            set_primary_key(table, key.name.as_ref().map(fold), columns)
+        }
+        ast::TableConstraint::Check(check) => {
+            table.checks.push((check.name.as_ref().map(fold), check.expr.to_string()));
+            Ok(())
+        }
+        ast::TableConstraint::Unique(_) => Err(SqlError::unsupported("UNIQUE")),
+        ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY")),
+        ast::TableConstraint::Exclude(_) => Err(SqlError::unsupported("EXCLUDE")),
+        _ => Err(SqlError::unsupported("this table constraint")),
+    }
+}
+
+/// A column of ALTER TABLE ADD COLUMN: its checks come back beside it.
+pub(super) fn added_column(ast: &ast::ColumnDef, at: usize) -> Result<(Column, Vec<(Option<String>, String)>)> {
+    let mut table = Definition { columns: Vec::new(), primary_key: None, checks: Vec::new() };
+    let column = column_definition(ast, at, &mut table)?;
+    if table.primary_key.is_some() {
+        return Err(SqlError::unsupported("ADD COLUMN with PRIMARY KEY"));
+    }
+    Ok((column, table.checks))
+}

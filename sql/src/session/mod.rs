@@ -1,0 +1,411 @@
+//! One client's session: its transaction, its prepared statements, its statements' execution.
+//!
+//! How a server drives it:
+//!
+//! - Simple query: `start_simple(sql)` gives the statements; for each `prepare_statement`, `open`, `fetch` until
+//!   `Complete`; hold the last statement's tag back until `sync` has committed, then send it. An error ends the
+//!   string: send it, call `sync`, send ReadyForQuery.
+//! - Extended query: Parse is `prepare` and `store`; Bind is `open`; Execute is `fetch`; Sync is `sync`.
+//! - An error that the server itself finds (a bad Bind, a broken message) is told by `fail`.
+
+mod alter;
+mod block;
+mod copy;
+mod ddl;
+mod explain;
+mod roles;
+mod run;
+mod utility;
+
+use crate::cancel::Canceller;
+use crate::catalog::{Catalogue, Role};
+use crate::engine::SqlEngine;
+use crate::environment::{Environment, QuickSettings, SettingActor};
+use crate::error::{Notice, Result, SqlError, sqlstate};
+use crate::facts::{SessionFacts, SettingLevels};
+use crate::parse::{Command, Parsed, Utility, parse};
+use crate::plan::{Analyzer, Plan};
+use crate::prepared::{Body, Portal, Prepared, Run};
+use block::{Block, in_failed_block};
+pub(crate) use copy::CopyIn;
+use datum::{Datum, Type, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Plans kept for texts that come again without a name.
+const CACHED_PLANS_MAX: usize = 256;
+
+/// One statement of a message, parsed.
+#[derive(Clone)]
+pub struct Statement(Arc<Parsed>);
+
+/// Who connects to what.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The authenticated role.
+    pub user: String,
+    /// The database.
+    pub database: String,
+}
+
+/// One client's session. Methods that fail have put the transaction into its failed state already.
+pub struct SqlSession {
+    engine: SqlEngine,
+    environment: Arc<dyn Environment>,
+    canceller: Canceller,
+    notices: Vec<Notice>,
+    role: Arc<Role>,
+    facts: SessionFacts,
+    quick: Arc<QuickSettings>,
+    block: Option<Block>,
+    serial: u64,
+    named: HashMap<String, Arc<Prepared>>,
+    /// Prepared statements by text and declared types.
+    cache: HashMap<(Arc<str>, Vec<u32>), Arc<Prepared>>,
+    last_commit: Option<(wal::TimelineId, wal::Lsn)>,
+}
+
+impl SqlSession {
+    pub(crate) fn new(
+        engine: SqlEngine,
+        environment: Arc<dyn Environment>,
+        role: Arc<Role>,
+        database: String,
+        catalogue: Arc<Catalogue>,
+    ) -> Self {
+        let quick = environment.quick();
+        let now = engine.host().clock.now();
+        let facts = SessionFacts {
+            host: engine.host().clone(),
+            environment: environment.clone(),
+            user: role.name.clone(),
+            database,
+            superuser: role.superuser,
+            transaction_time: now,
+            statement_time: now,
+            style: datum::Style::clone(&quick.style),
+            catalogue,
+            levels: SettingLevels::default(),
+            isolation: quick.default_isolation.name(),
+            read_only: quick.default_read_only,
+        };
+        Self {
+            engine,
+            environment,
+            canceller: Canceller::default(),
+            notices: Vec::new(),
+            role,
+            facts,
+            quick,
+            block: None,
+            serial: 0,
+            named: HashMap::new(),
+            cache: HashMap::new(),
+            last_commit: None,
+        }
+    }
+
+    /// The handle that stops this session's statements; the server keeps a clone.
+    pub fn canceller(&self) -> &Canceller {
+        &self.canceller
+    }
+
+    /// The server around this session.
+    pub fn environment(&self) -> &Arc<dyn Environment> {
+        &self.environment
+    }
+
+    /// The end of this session's last commit and its timeline, if it committed anything: the token for reads that
+    /// follow it.
+    pub fn last_commit(&self) -> Option<(wal::TimelineId, wal::Lsn)> {
+        self.last_commit
+    }
+
+    /// Notices and warnings since the last call, to be sent before the next message.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    fn actor(&self) -> SettingActor {
+        self.facts.actor()
+    }
+
+    /// Takes over settings that changed since the last statement.
+    fn refresh_settings(&mut self) {
+        let quick = self.environment.quick();
+        if !Arc::ptr_eq(&quick, &self.quick) {
+            let now = self.facts.style.now_micros;
+            self.facts.style = datum::Style::clone(&quick.style);
+            self.facts.style.now_micros = now;
+            self.quick = quick;
+        }
+    }
+
+    /// An error that ended a wait, with the reason of the cancellation where it was one.
+    fn explained(&self, error: SqlError) -> SqlError {
+        match self.canceller.reason() {
+            Some(reason) if error.code() == sqlstate::QUERY_CANCELED => reason.error(),
+            _ => error,
+        }
+    }
+
+    /// Marks the transaction as failed if the result is an error.
+    fn noting<T>(&mut self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            self.fail();
+        }
+        result.map_err(|error| self.explained(error))
+    }
+
+    /// Begins a simple-query message: splits it into its statements (without the semicolons; empty ones left out).
+    /// A syntax error in any of them fails the whole string before anything runs, as in PostgreSQL.
+    pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
+        let parsed = parse(sql);
+        Ok(self.noting(parsed)?.into_iter().map(Statement).collect())
+    }
+
+    /// Analyses a statement of [`SqlSession::start_simple`].
+    pub async fn prepare_statement(&mut self, statement: &Statement, declared_types: &[u32]) -> Result<Arc<Prepared>> {
+        let result = match declared(declared_types) {
+            Ok(declared) => self.analyse(statement.0.clone(), declared).await,
+            Err(error) => Err(error),
+        };
+        self.noting(result).map(Arc::new)
+    }
+
+    /// Analyses a message of one statement (42601 if there are more; none is an empty query). `declared_types` are
+    /// OIDs, 0 for unspecified, and may be shorter than the parameters.
+    pub async fn prepare(&mut self, sql: &str, declared_types: &[u32]) -> Result<Arc<Prepared>> {
+        let key = (Arc::<str>::from(sql), declared_types.to_vec());
+        if let Some(known) = self.cache.get(&key)
+            && !self.block.as_ref().is_some_and(|block| block.failed)
+        {
+            return Ok(known.clone());
+        }
+        let result = self.prepare_text(sql, declared_types).await;
+        let prepared = Arc::new(self.noting(result)?);
+        if matches!(prepared.body, Body::Plan { .. }) {
+            if self.cache.len() >= CACHED_PLANS_MAX {
+                self.cache.clear();
+            }
+            self.cache.insert(key, prepared.clone());
+        }
+        Ok(prepared)
+    }
+
+    async fn prepare_text(&mut self, sql: &str, declared_types: &[u32]) -> Result<Prepared> {
+        let declared = declared(declared_types)?;
+        let mut statements = parse(sql)?;
+        if statements.len() > 1 {
+            return Err(SqlError::syntax("cannot insert multiple commands into a prepared statement"));
+        }
+        match statements.pop() {
+            Some(parsed) => self.analyse(parsed, declared).await,
+            None => Ok(Prepared::new(Arc::from(sql), Vec::new(), None, Body::Empty)),
+        }
+    }
+
+    /// Keeps a prepared statement under a name (`""` replaces what was there); shared with PREPARE, EXECUTE and
+    /// DEALLOCATE. 42P05 if the name is taken.
+    pub fn store(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
+        if !name.is_empty() && self.named.contains_key(name) {
+            let error = SqlError::new(
+                sqlstate::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            );
+            return self.noting(Err(error));
+        }
+        self.named.insert(name.to_owned(), prepared);
+        Ok(())
+    }
+
+    /// A kept statement; 26000 if there is none.
+    pub fn stored(&mut self, name: &str) -> Result<Arc<Prepared>> {
+        let found = self.find_stored(name);
+        self.noting(found)
+    }
+
+    fn find_stored(&self, name: &str) -> Result<Arc<Prepared>> {
+        self.named.get(name).cloned().ok_or_else(|| {
+            let message = if name.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                format!("prepared statement \"{name}\" does not exist")
+            };
+            SqlError::new(sqlstate::INVALID_STATEMENT_NAME, message)
+        })
+    }
+
+    /// Close of a statement: no error if there is none.
+    pub fn forget(&mut self, name: &str) {
+        self.named.remove(name);
+    }
+
+    /// A statement that may run in a failed transaction, because it ends it.
+    fn ends_transaction(command: &Command) -> bool {
+        matches!(
+            command,
+            Command::Utility(Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_))
+        )
+    }
+
+    async fn analyse(&mut self, parsed: Arc<Parsed>, declared: Vec<Option<Type>>) -> Result<Prepared> {
+        let failed = self.block.as_ref().is_some_and(|block| block.failed);
+        if failed && !Self::ends_transaction(&parsed.command) {
+            return Err(in_failed_block());
+        }
+        let text = parsed.source.text().clone();
+        match &parsed.command {
+            Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
+                self.begin_statement().await?;
+                let catalogue = self.catalogue().await?;
+                let plan = Arc::new(self.plan(&parsed, &declared, &catalogue)?);
+                let (parameters, columns) = (plan.parameters.clone(), plan.columns.clone());
+                let body = Body::Plan { parsed, declared, plan: parking_lot::Mutex::new(plan) };
+                Ok(Prepared::new(text, parameters, columns, body))
+            }
+            Command::Utility(Utility::Execute { name, .. }) => {
+                let columns = self.find_stored(name)?.columns().map(<[_]>::to_vec);
+                Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
+            }
+            Command::Utility(Utility::Show(target)) => {
+                let columns = utility::show_columns(target);
+                Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
+            }
+            Command::Utility(Utility::Explain { .. }) => {
+                let columns = vec![utility::text_column("QUERY PLAN")];
+                Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
+            }
+            _ => Ok(Prepared::new(text, Vec::new(), None, Body::Utility(parsed))),
+        }
+    }
+
+    /// Plans a statement for a catalogue.
+    fn plan(&self, parsed: &Parsed, declared: &[Option<Type>], catalogue: &Catalogue) -> Result<Plan> {
+        let mut analyzer = self.analyzer(parsed, declared.to_vec(), catalogue);
+        crate::plan::plan(&mut analyzer, &parsed.command)
+    }
+
+    fn analyzer<'a>(
+        &'a self,
+        parsed: &'a Parsed,
+        declared: Vec<Option<Type>>,
+        catalogue: &'a Catalogue,
+    ) -> Analyzer<'a> {
+        Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, &self.role, declared)
+    }
+
+    /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in a failed
+    /// transaction, unless the statement ends it.
+    pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
+        self.facts.statement_time = self.facts.host.clock.now();
+        let result = self.open_portal(prepared, parameters).await;
+        self.noting(result)
+    }
+
+    async fn open_portal(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
+        self.canceller.check()?;
+        if parameters.len() != prepared.parameter_types().len() {
+            return Err(SqlError::new(
+                sqlstate::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement requires {}",
+                    parameters.len(),
+                    prepared.parameter_types().len()
+                ),
+            ));
+        }
+        let failed = self.block.as_ref().is_some_and(|block| block.failed);
+        let run = match &prepared.body {
+            Body::Empty => Run::Empty,
+            Body::Plan { .. } if failed => return Err(in_failed_block()),
+            Body::Plan { parsed, declared, plan } => {
+                let (parsed, declared) = (parsed.clone(), declared.clone());
+                let known = plan.lock().clone();
+                let current = self.settle_plan(&parsed, &declared, known.clone()).await?;
+                if !Arc::ptr_eq(&current, &known) {
+                    if current.columns != known.columns || current.parameters != known.parameters {
+                        return Err(SqlError::new(
+                            sqlstate::FEATURE_NOT_SUPPORTED,
+                            "cached plan must not change result type",
+                        ));
+                    }
+                    *plan.lock() = current.clone();
+                }
+                self.refuse_in_read_only(current.writes, current.verb.word())?;
+                Run::plan(current, self.serial)
+            }
+            Body::Utility(parsed) => {
+                if failed && !Self::ends_transaction(&parsed.command) {
+                    return Err(in_failed_block());
+                }
+                match &parsed.command {
+                    Command::Utility(Utility::Execute { name, arguments }) => {
+                        let (inner, values) = self.execute_arguments(parsed, name, arguments).await?;
+                        return Box::pin(self.open_portal(inner, values)).await;
+                    }
+                    Command::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await?,
+                    _ => Run::Utility(parsed.clone()),
+                }
+            }
+        };
+        Ok(Portal::new(prepared, parameters, run))
+    }
+
+    /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that snapshot's.
+    async fn settle_plan(
+        &mut self,
+        parsed: &Parsed,
+        declared: &[Option<Type>],
+        mut plan: Arc<Plan>,
+    ) -> Result<Arc<Plan>> {
+        loop {
+            self.lock_tables(&plan).await?;
+            self.begin_statement().await?;
+            let catalogue = self.catalogue().await?;
+            if catalogue.version == plan.version {
+                return Ok(plan);
+            }
+            plan = Arc::new(self.plan(parsed, declared, &catalogue)?);
+        }
+    }
+
+    async fn lock_tables(&mut self, plan: &Plan) -> Result<()> {
+        let wait = self.lock_wait();
+        for used in &plan.tables {
+            let locked = self.transaction()?.lock_table(used.relation.tree, used.mode, wait).await;
+            locked.map_err(|error| self.canceller.explain(error))?;
+        }
+        Ok(())
+    }
+
+    fn lock_wait(&self) -> storage::LockWait {
+        match self.quick.lock_timeout_ms {
+            0 => storage::LockWait::Forever,
+            limit => storage::LockWait::AtMost(std::time::Duration::from_millis(limit)),
+        }
+    }
+
+    /// 25006 for a change in a read-only transaction, which every one on a standby is.
+    fn refuse_in_read_only(&mut self, writes: bool, verb: &str) -> Result<()> {
+        if writes && self.ensure_block().read_only {
+            return Err(SqlError::new(
+                sqlstate::READ_ONLY,
+                format!("cannot execute {verb} in a read-only transaction"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Types by their OIDs; 0 and `unknown` leave a parameter open.
+fn declared(oids: &[u32]) -> Result<Vec<Option<Type>>> {
+    oids.iter()
+        .map(|oid| match TypeId::from_oid(*oid) {
+            _ if *oid == 0 => Ok(None),
+            Some(TypeId::Unknown) => Ok(None),
+            Some(id) => Ok(Some(Type::of(id))),
+            None => Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))),
+        })
+        .collect()
+}

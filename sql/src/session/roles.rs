@@ -1,0 +1,178 @@
+//! CREATE, ALTER and DROP ROLE.
+
+use super::SqlSession;
+use crate::catalog::{BOOTSTRAP_ROLE_OID, Role, store};
+use crate::error::{Result, Severity, SqlError, sqlstate};
+use crate::parse::RoleOption;
+use crate::prepared::CommandTag;
+use datum::{Datum, Type, TypeId};
+use host::Timestamp;
+use std::sync::Arc;
+
+impl SqlSession {
+    /// Only superusers, and for plain roles those with CREATEROLE.
+    fn require_role_privilege(&self, touches_superuser: bool, what: &str) -> Result<()> {
+        let allowed = self.role.superuser || (self.role.create_role && !touches_superuser);
+        if allowed {
+            return Ok(());
+        }
+        let message = if self.role.create_role {
+            format!("must be superuser to {what} superusers")
+        } else {
+            format!("permission denied to {what} role")
+        };
+        Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message))
+    }
+
+    fn apply_options(&self, role: &mut Role, options: &[RoleOption]) -> Result<()> {
+        for option in options {
+            match option {
+                RoleOption::Superuser(yes) => role.superuser = *yes,
+                RoleOption::Login(yes) => role.login = *yes,
+                RoleOption::Replication(yes) => role.replication = *yes,
+                RoleOption::CreateRole(yes) => role.create_role = *yes,
+                RoleOption::CreateDatabase(yes) => role.create_database = *yes,
+                RoleOption::Inherit(yes) => role.inherit = *yes,
+                RoleOption::ConnectionLimit(limit) => role.connection_limit = *limit,
+                RoleOption::Password(None) => role.password = None,
+                RoleOption::Password(Some(text)) if text.starts_with("SCRAM-SHA-256$") => {
+                    role.password = Some(text.clone());
+                }
+                RoleOption::Password(Some(text)) => role.password = Some(self.environment.password_verifier(text)?),
+                RoleOption::ValidUntil(text) => {
+                    role.valid_until = match Datum::parse(Type::of(TypeId::Timestamptz), text, &self.facts.style)? {
+                        Datum::Timestamptz(micros) => Some(Timestamp::from_micros(micros)),
+                        _ => None,
+                    };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin_role_change(&mut self, verb: &str) -> Result<()> {
+        self.refuse_in_read_only(true, verb)?;
+        self.begin_statement().await?;
+        self.catalogue().await?;
+        Ok(())
+    }
+
+    /// `current_user` and its kin stand for the session's role.
+    fn resolve<'a>(&'a self, name: &'a str) -> &'a str {
+        if matches!(name, "current_user" | "session_user" | "current_role") { &self.role.name } else { name }
+    }
+
+    fn find_role(&self, name: &str) -> Result<Arc<Role>> {
+        self.facts.catalogue.role(self.resolve(name)).cloned().ok_or_else(|| {
+            SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
+        })
+    }
+
+    pub(super) async fn create_role(&mut self, name: &str, options: &[RoleOption]) -> Result<CommandTag> {
+        self.begin_role_change("CREATE ROLE").await?;
+        let mut role = Role {
+            oid: self.engine.database().allocate_number()?,
+            name: name.to_owned(),
+            superuser: false,
+            login: false,
+            replication: false,
+            create_role: false,
+            create_database: false,
+            inherit: true,
+            connection_limit: -1,
+            password: None,
+            valid_until: None,
+        };
+        self.apply_options(&mut role, options)?;
+        self.require_role_privilege(role.superuser || role.replication, "create")?;
+        if name.starts_with("pg_") {
+            return Err(SqlError::new(sqlstate::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
+                .with_detail("Role names starting with \"pg_\" are reserved."));
+        }
+        if store::lock_role_name(self.transaction()?, name).await? {
+            return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, format!("role \"{name}\" already exists")));
+        }
+        store::put_role(self.transaction()?, &role).await?;
+        self.catalogue_changed();
+        Ok(CommandTag::Words("CREATE ROLE"))
+    }
+
+    pub(super) async fn alter_role(&mut self, name: &str, options: &[RoleOption]) -> Result<CommandTag> {
+        self.begin_role_change("ALTER ROLE").await?;
+        let old = self.find_role(name)?;
+        let mut new = Role::clone(&old);
+        self.apply_options(&mut new, options)?;
+        // Everybody may change the own password.
+        let own_password = old.oid == self.role.oid
+            && options.iter().all(|option| matches!(option, RoleOption::Password(_)));
+        if !own_password {
+            let superusers = old.superuser || new.superuser || old.replication != new.replication;
+            self.require_role_privilege(superusers, "alter")?;
+        }
+        if old.oid == BOOTSTRAP_ROLE_OID && !new.superuser {
+            return Err(SqlError::new(
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                "permission denied to alter role",
+            )
+            .with_detail("The bootstrap user must have the SUPERUSER attribute."));
+        }
+        store::put_role(self.transaction()?, &new).await?;
+        self.catalogue_changed();
+        Ok(CommandTag::Words("ALTER ROLE"))
+    }
+
+    pub(super) async fn rename_role(&mut self, name: &str, to: &str) -> Result<CommandTag> {
+        self.begin_role_change("ALTER ROLE").await?;
+        let old = self.find_role(name)?;
+        self.require_role_privilege(old.superuser, "rename")?;
+        if old.oid == self.role.oid {
+            return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, "session user cannot be renamed"));
+        }
+        if store::lock_role_name(self.transaction()?, to).await? {
+            return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, format!("role \"{to}\" already exists")));
+        }
+        store::delete_role(self.transaction()?, &old).await?;
+        let new = Role { name: to.to_owned(), ..Role::clone(&old) };
+        store::put_role(self.transaction()?, &new).await?;
+        self.catalogue_changed();
+        Ok(CommandTag::Words("ALTER ROLE"))
+    }
+
+    pub(super) async fn drop_roles(&mut self, if_exists: bool, names: &[String]) -> Result<CommandTag> {
+        self.begin_role_change("DROP ROLE").await?;
+        for name in names {
+            let role = match self.find_role(name) {
+                Ok(role) => role,
+                Err(_) if if_exists => {
+                    let message = format!("role \"{name}\" does not exist, skipping");
+                    self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, message));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            self.require_role_privilege(role.superuser, "drop")?;
+            if role.oid == self.role.oid {
+                return Err(SqlError::new(sqlstate::OBJECT_IN_USE, "current user cannot be dropped"));
+            }
+            let owned: Vec<&str> = self
+                .facts
+                .catalogue
+                .relations
+                .values()
+                .filter(|relation| relation.owner == role.oid)
+                .map(|relation| relation.name.as_str())
+                .collect();
+            if !owned.is_empty() || role.oid == BOOTSTRAP_ROLE_OID {
+                let details: Vec<String> = owned.iter().map(|table| format!("owner of table {table}")).collect();
+                return Err(SqlError::new(
+                    sqlstate::DEPENDENT_OBJECTS,
+                    format!("role \"{name}\" cannot be dropped because some objects depend on it"),
+                )
+                .with_detail(details.join("\n")));
+            }
+            store::delete_role(self.transaction()?, &role).await?;
+            self.catalogue_changed();
+        }
+        Ok(CommandTag::Words("DROP ROLE"))
+    }
+}

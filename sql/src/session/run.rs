@@ -1,0 +1,174 @@
+//! Fetching: plans give rows to the sink, utilities are carried out.
+
+use super::SqlSession;
+use crate::error::{Result, SqlError, sqlstate};
+use crate::exec::{self, BATCH, Cx, Row};
+use crate::plan::Verb;
+use crate::prepared::{CommandTag, Fetch, Flow, PlanRun, Portal, RowSink, Run};
+use datum::Datum;
+
+/// An operator may hold this many times work_mem before it is refused: what it holds is counted in full, with the
+/// overhead that PostgreSQL's figure leaves out, and nothing spills to disk.
+const MEMORY_FACTOR: usize = 16;
+
+impl SqlSession {
+    /// Runs a portal for at most `max_rows` rows (0: all).
+    pub async fn fetch(&mut self, portal: &mut Portal, max_rows: usize, out: &mut dyn RowSink) -> Result<Fetch> {
+        let result = self.fetch_portal(portal, max_rows, out).await;
+        self.noting(result)
+    }
+
+    async fn fetch_portal(&mut self, portal: &mut Portal, max_rows: usize, out: &mut dyn RowSink) -> Result<Fetch> {
+        if let Run::Utility(parsed) = &portal.run {
+            let parsed = parsed.clone();
+            portal.run = self.run_utility(&parsed).await?;
+        }
+        match &mut portal.run {
+            Run::Empty => Ok(Fetch::Complete(CommandTag::Empty)),
+            Run::Done(tag) => Ok(Fetch::Complete(*tag)),
+            Run::Rows(rows, tag) => give_rows(rows, *tag, max_rows, out),
+            Run::Plan(run) => {
+                let fetched = self.fetch_plan(run, &portal.parameters, max_rows, out).await?;
+                if let Fetch::Complete(tag) = fetched {
+                    portal.run = Run::Done(tag);
+                }
+                Ok(fetched)
+            }
+            Run::CopyIn(_) => Err(SqlError::new(sqlstate::PROTOCOL_VIOLATION, "COPY FROM waits for data")),
+            Run::Utility(_) => Err(SqlError::internal("a utility did not run")),
+        }
+    }
+
+    /// What a running statement works with.
+    pub(super) fn context<'a>(&'a mut self, params: &'a [Datum]) -> Result<Cx<'a>> {
+        let block = self.block.as_mut().ok_or_else(|| SqlError::internal("no transaction"))?;
+        let transaction = block.transaction.as_mut().ok_or_else(|| SqlError::internal("no transaction"))?;
+        Ok(Cx {
+            transaction,
+            database: self.engine.database(),
+            catalogue: &self.facts.catalogue,
+            environment: &*self.environment,
+            actor: self.facts.actor(),
+            facts: &self.facts,
+            canceller: &self.canceller,
+            params,
+            outer: Vec::new(),
+            memory_max_bytes: self.quick.work_mem_bytes.saturating_mul(MEMORY_FACTOR),
+            lock_timeout_ms: self.quick.lock_timeout_ms,
+            affected: 0,
+        })
+    }
+
+    async fn fetch_plan(
+        &mut self,
+        run: &mut PlanRun,
+        params: &[Datum],
+        max_rows: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<Fetch> {
+        if self.block.as_ref().is_none_or(|block| block.serial != run.block) {
+            return Err(SqlError::new(datum::SqlState::new(b"34000"), "portal's transaction has ended"));
+        }
+        let database = self.engine.database().clone();
+        let canceller = self.canceller.clone();
+        let mut cx = self.context(params)?;
+        let given_before = run.given;
+        let fetched = match &run.plan.direct {
+            Some(direct) if run.copy.is_none() => {
+                let tag = exec::direct::run(&mut cx, direct, out).await?;
+                if let CommandTag::Select(rows) = tag {
+                    run.given += rows;
+                }
+                Fetch::Complete(tag)
+            }
+            _ => give_plan_rows(&mut cx, run, max_rows, out).await?,
+        };
+        if run.given > given_before {
+            // Rows of commits in doubt leave only once these are visible to all.
+            let upto = cx.transaction.evaluated_up_to();
+            if upto > database.visible() {
+                let waited = database.wait_visible(upto, canceller.interrupt()).await;
+                waited.map_err(|error| canceller.explain(error))?;
+            }
+        }
+        Ok(fetched)
+    }
+}
+
+/// Runs operators and gives what comes to the sink.
+async fn give_plan_rows(cx: &mut Cx<'_>, run: &mut PlanRun, max_rows: usize, out: &mut dyn RowSink) -> Result<Fetch> {
+    let changes = run.plan.verb != Verb::Select;
+    let mut now: usize = 0;
+    let mut line = Vec::new();
+    if run.exec.is_none() {
+        run.exec = Some(exec::build(&run.plan.node));
+        if changes && max_rows > 0 && run.plan.columns.is_some() {
+            // A statement that changes data runs to its end, however few of its rows are wanted at first.
+            let Some(exec) = &mut run.exec else { return Err(SqlError::internal("no plan")) };
+            let rows = exec::collect(exec.as_mut(), cx, &mut exec::Budget::default()).await?;
+            run.affected += std::mem::take(&mut cx.affected);
+            run.pending = rows.into_iter();
+        }
+    }
+    if let Some(copy) = &mut run.copy
+        && let Some(names) = copy.header.take()
+    {
+        copy.writer.header(names.iter().map(String::as_str), &mut line);
+        out.copy_data(&line);
+    }
+    loop {
+        while let Some(row) = run.pending.next() {
+            let flow = match &mut run.copy {
+                None => out.row(&row)?,
+                Some(copy) => {
+                    line.clear();
+                    copy.writer.row(&row, cx.facts.style(), &mut line);
+                    out.copy_data(&line)
+                }
+            };
+            run.given += 1;
+            now += 1;
+            if now == max_rows {
+                return Ok(Fetch::Suspended);
+            }
+            if flow == Flow::Full {
+                return Ok(Fetch::More);
+            }
+        }
+        let want = if max_rows > 0 { (max_rows - now).min(BATCH) } else { BATCH };
+        let Some(exec) = &mut run.exec else { return Err(SqlError::internal("no plan")) };
+        let more = exec.next(cx, want).await?;
+        run.affected += std::mem::take(&mut cx.affected);
+        match more {
+            Some(rows) => run.pending = rows.into_iter(),
+            None => break,
+        }
+    }
+    Ok(Fetch::Complete(match (run.plan.verb, &run.copy) {
+        (_, Some(_)) => CommandTag::Copy(run.given),
+        (Verb::Select, None) => CommandTag::Select(run.given),
+        (Verb::Insert, None) => CommandTag::Insert(run.affected),
+        (Verb::Update, None) => CommandTag::Update(run.affected),
+        (Verb::Delete, None) => CommandTag::Delete(run.affected),
+    }))
+}
+
+fn give_rows(
+    rows: &mut std::vec::IntoIter<Row>,
+    tag: CommandTag,
+    max_rows: usize,
+    out: &mut dyn RowSink,
+) -> Result<Fetch> {
+    let mut now = 0;
+    for row in rows.by_ref() {
+        let flow = out.row(&row)?;
+        now += 1;
+        if now == max_rows {
+            return Ok(Fetch::Suspended);
+        }
+        if flow == Flow::Full {
+            return Ok(Fetch::More);
+        }
+    }
+    Ok(Fetch::Complete(tag))
+}
