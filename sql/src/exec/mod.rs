@@ -16,6 +16,8 @@ mod scan;
 mod slots;
 mod sort;
 
+pub(crate) use insert::copy_row;
+
 use crate::cancel::Canceller;
 use crate::catalog::Catalogue;
 use crate::environment::{BoxFuture, Environment, SettingActor};

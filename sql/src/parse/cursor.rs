@@ -6,7 +6,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// Tokens without the white space, and a place among them.
-pub(crate) struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     source: &'a Source,
     tokens: Vec<&'a TokenWithSpan>,
     at: usize,

@@ -10,6 +10,7 @@ mod statement;
 mod transaction;
 mod utility;
 
+pub(crate) use cursor::fold;
 pub(crate) use source::Source;
 pub(crate) use statement::{
     Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropTarget,
