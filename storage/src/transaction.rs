@@ -295,6 +295,17 @@ impl Transaction {
         self.engine.next_row_number(tree).await
     }
 
+    /// Writes a row under the next row number and gives the number. No lock is needed: until the commit nobody else
+    /// can know that key.
+    pub async fn append(&mut self, tree: TreeId, value: impl Into<Bytes>) -> Result<u64, Error> {
+        if self.engine.is_in_recovery() {
+            return Err(Error::ReadOnly);
+        }
+        let number = self.next_row_number(tree).await?;
+        self.writes.push(tree, Bytes::copy_from_slice(&number.to_be_bytes()), Some(value.into()), self.command)?;
+        Ok(number)
+    }
+
     /// Marks a point to which [`Transaction::rollback_to`] returns.
     pub fn savepoint(&mut self) -> Savepoint {
         Savepoint {

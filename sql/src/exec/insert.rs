@@ -75,11 +75,9 @@ pub(super) async fn insert_row(
     let relation = &target.relation;
     check_row(cx, target, &new)?;
     if relation.primary_key.is_none() {
-        let number = cx.transaction.next_row_number(relation.tree).await;
-        let key = cx.storage(number)?.to_be_bytes().to_vec();
         let value = row::encode_value(relation, &new)?;
-        let put = cx.transaction.put(relation.tree, key, value);
-        cx.storage(put)?;
+        let appended = cx.transaction.append(relation.tree, value).await;
+        cx.storage(appended)?;
         return Ok(Outcome::Written(new));
     }
     let mut key = Vec::with_capacity(16);

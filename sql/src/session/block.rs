@@ -153,11 +153,11 @@ impl SqlSession {
                 "there is already a transaction in progress",
             ));
         }
-        self.ensure_block().explicit = true;
+        // A BEGIN that fails begins nothing.
         self.set_modes(modes)?;
-        if let Some(block) = &self.block {
-            storage_isolation(block.isolation)?;
-        }
+        let block = self.ensure_block();
+        storage_isolation(block.isolation)?;
+        block.explicit = true;
         Ok(tag)
     }
 

@@ -32,6 +32,9 @@ use datum::{Datum, Type, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// The wire protocol's limit.
+const PARAMETERS_MAX: usize = 65535;
+
 /// Plans kept for texts that come again without a name.
 const CACHED_PLANS_MAX: usize = 256;
 
@@ -164,10 +167,10 @@ impl SqlSession {
         Ok(self.noting(parsed)?.into_iter().map(Statement).collect())
     }
 
-    /// Analyses a statement of [`SqlSession::start_simple`].
+    /// Analyses a statement of [`SqlSession::start_simple`]. It can have no parameters.
     pub async fn prepare_statement(&mut self, statement: &Statement, declared_types: &[u32]) -> Result<Arc<Prepared>> {
         let result = match declared(declared_types) {
-            Ok(declared) => self.analyse(statement.0.clone(), declared).await,
+            Ok(declared) => self.analyse(statement.0.clone(), declared, 0).await,
             Err(error) => Err(error),
         };
         self.noting(result).map(Arc::new)
@@ -200,7 +203,7 @@ impl SqlSession {
             return Err(SqlError::syntax("cannot insert multiple commands into a prepared statement"));
         }
         match statements.pop() {
-            Some(parsed) => self.analyse(parsed, declared).await,
+            Some(parsed) => self.analyse(parsed, declared, PARAMETERS_MAX).await,
             None => Ok(Prepared::new(Arc::from(sql), Vec::new(), None, Body::Empty)),
         }
     }
@@ -249,7 +252,12 @@ impl SqlSession {
         )
     }
 
-    async fn analyse(&mut self, parsed: Arc<Parsed>, declared: Vec<Option<Type>>) -> Result<Prepared> {
+    async fn analyse(
+        &mut self,
+        parsed: Arc<Parsed>,
+        declared: Vec<Option<Type>>,
+        parameters_max: usize,
+    ) -> Result<Prepared> {
         let failed = self.block.as_ref().is_some_and(|block| block.failed);
         if failed && !Self::ends_transaction(&parsed.command) {
             return Err(in_failed_block());
@@ -259,7 +267,11 @@ impl SqlSession {
             Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
                 self.begin_statement().await?;
                 let catalogue = self.catalogue().await?;
-                let plan = Arc::new(self.plan(&parsed, &declared, &catalogue)?);
+                let plan = {
+                    let mut analyzer = self.analyzer(&parsed, declared.clone(), &catalogue);
+                    analyzer.parameters_max = parameters_max;
+                    Arc::new(crate::plan::plan(&mut analyzer, &parsed.command)?)
+                };
                 let (parameters, columns) = (plan.parameters.clone(), plan.columns.clone());
                 let body = Body::Plan { parsed, declared, plan: parking_lot::Mutex::new(plan) };
                 Ok(Prepared::new(text, parameters, columns, body))
@@ -324,7 +336,7 @@ impl SqlSession {
                 let known = plan.lock().clone();
                 let current = self.settle_plan(&parsed, &declared, known.clone()).await?;
                 if !Arc::ptr_eq(&current, &known) {
-                    if current.columns != known.columns || current.parameters != known.parameters {
+                    if !same_result(&current, &known) {
                         return Err(SqlError::new(
                             sqlstate::FEATURE_NOT_SUPPORTED,
                             "cached plan must not change result type",
@@ -396,6 +408,14 @@ impl SqlSession {
         }
         Ok(())
     }
+}
+
+/// Whether a client that knows one plan's parameters and columns can go on with another's.
+fn same_result(one: &Plan, other: &Plan) -> bool {
+    let shape = |plan: &Plan| -> Option<Vec<(String, Type)>> {
+        Some(plan.columns.as_ref()?.iter().map(|column| (column.name.clone(), column.ty)).collect())
+    };
+    one.parameters == other.parameters && shape(one) == shape(other)
 }
 
 /// Types by their OIDs; 0 and `unknown` leave a parameter open.

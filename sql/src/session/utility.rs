@@ -278,7 +278,7 @@ impl SqlSession {
         }
         let declared = types.iter().map(|ty| expr::data_type(ty).map(Some)).collect::<Result<_>>()?;
         let inner = Arc::new(Parsed { source: parsed.source.clone(), command: statement.clone() });
-        let prepared = Box::pin(self.analyse(inner, declared)).await?;
+        let prepared = Box::pin(self.analyse(inner, declared, usize::from(u16::MAX))).await?;
         self.named.insert(name.to_owned(), Arc::new(prepared));
         Ok(CommandTag::Words("PREPARE"))
     }

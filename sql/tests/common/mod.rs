@@ -1,0 +1,336 @@
+//! A database in a temporary folder, and sessions on it that speak text.
+
+use datum::{Datum, Style};
+use host::Host;
+use parking_lot::Mutex;
+use sql::{
+    Canceller, CommandTag, Environment, Fetch, Flow, IsolationLevel, NodeArgument, NodeCall, NodeFunction,
+    NodeReturns, NodeRows, NodeTable, PortalKind, QuickSettings, RowSink, SessionOptions, SetScope, SettingActor,
+    SettingLine, SqlEngine, SqlError, SqlSession,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use storage::{CreateOptions, Database, DatabaseOptions, Opened, StartMode, SyncLevel};
+
+/// An open database with its engine; the folder goes with it.
+pub struct Node {
+    pub engine: SqlEngine,
+    pub dir: tempfile::TempDir,
+}
+
+impl Node {
+    pub async fn new() -> Self {
+        let host = Host::real();
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Database::create(&host, &data, &CreateOptions::default()).unwrap();
+        let db = open(&host, &data);
+        sql::bootstrap(&db, "postgres", None).await.unwrap();
+        Self { engine: SqlEngine::new(db, host), dir }
+    }
+
+    /// Forgets the open database as a crash would, and opens the folder again.
+    pub async fn crash(self) -> Self {
+        let Self { engine, dir } = self;
+        drop(engine);
+        let host = Host::real();
+        let db = open(&host, &dir.path().join("data"));
+        Self { engine: SqlEngine::new(db, host), dir }
+    }
+
+    pub async fn client(&self) -> Client {
+        self.client_of("postgres").await
+    }
+
+    pub async fn client_of(&self, user: &str) -> Client {
+        let environment = Arc::new(TestEnvironment::default());
+        let options = SessionOptions { user: user.into(), database: "postgres".into() };
+        let session = self.engine.session(options, environment).await.unwrap();
+        Client { session }
+    }
+}
+
+fn open(host: &Host, dir: &std::path::Path) -> Database {
+    let mut options = DatabaseOptions::new(dir);
+    options.shared_buffers_bytes = 16 << 20;
+    match Database::open(host, options, StartMode::Primary).unwrap() {
+        Opened::Primary { db, .. } => db,
+        Opened::Standby { .. } => panic!("a primary opened as a standby"),
+    }
+}
+
+/// Rows as text, NULL as None.
+pub type Rows = Vec<Vec<Option<String>>>;
+
+#[derive(Default)]
+pub struct Collected {
+    pub rows: Rows,
+    pub copied: Vec<u8>,
+}
+
+impl RowSink for Collected {
+    fn row(&mut self, values: &[Datum]) -> sql::Result<Flow> {
+        self.rows.push(values.iter().map(|value| value.to_text(&Style::default())).collect());
+        Ok(Flow::More)
+    }
+    fn copy_data(&mut self, line: &[u8]) -> Flow {
+        self.copied.extend_from_slice(line);
+        // Full now and then, to go through that path as well.
+        if self.copied.len() % 7 == 0 { Flow::Full } else { Flow::More }
+    }
+}
+
+pub struct Client {
+    pub session: SqlSession,
+}
+
+impl Client {
+    /// Runs a message as a simple query does; rows of all its statements, and the last tag.
+    pub async fn try_run(&mut self, sql: &str) -> Result<(Rows, String), SqlError> {
+        let result = self.run_statements(sql, None).await;
+        let synced = self.session.sync().await;
+        let (out, tag) = result?;
+        synced?;
+        Ok((out.rows, tag))
+    }
+
+    async fn run_statements(&mut self, sql: &str, input: Option<&[u8]>) -> Result<(Collected, String), SqlError> {
+        let statements = self.session.start_simple(sql)?;
+        let mut out = Collected::default();
+        let mut tag = String::new();
+        for statement in &statements {
+            let prepared = self.session.prepare_statement(statement, &[]).await?;
+            let mut portal = self.session.open(prepared, Vec::new()).await?;
+            if let PortalKind::CopyIn { .. } = portal.kind() {
+                for piece in input.unwrap_or_default().chunks(5) {
+                    self.session.copy_feed(&mut portal, piece).await?;
+                }
+                tag = self.session.copy_finish(&mut portal).await?.to_string();
+                continue;
+            }
+            loop {
+                if let Fetch::Complete(done) = self.session.fetch(&mut portal, 0, &mut out).await? {
+                    tag = done.to_string();
+                    break;
+                }
+            }
+        }
+        Ok((out, tag))
+    }
+
+    /// Rows of a message that must succeed.
+    pub async fn rows(&mut self, sql: &str) -> Rows {
+        match self.try_run(sql).await {
+            Ok((rows, _)) => rows,
+            Err(error) => panic!("{sql}: {error} {:?}", error.fields()),
+        }
+    }
+
+    /// Rows as one text: columns joined by `|`, rows by `;`, NULL as `-`.
+    pub async fn text(&mut self, sql: &str) -> String {
+        let rows = self.rows(sql).await;
+        let rows: Vec<String> = rows
+            .into_iter()
+            .map(|row| row.into_iter().map(|v| v.unwrap_or_else(|| "-".into())).collect::<Vec<_>>().join("|"))
+            .collect();
+        rows.join(";")
+    }
+
+    /// The tag of a message that must succeed.
+    pub async fn run(&mut self, sql: &str) -> String {
+        match self.try_run(sql).await {
+            Ok((_, tag)) => tag,
+            Err(error) => panic!("{sql}: {error} {:?}", error.fields()),
+        }
+    }
+
+    /// The error of a message that must fail.
+    pub async fn error(&mut self, sql: &str) -> SqlError {
+        match self.try_run(sql).await {
+            Ok((rows, tag)) => panic!("{sql} succeeded: {tag} {rows:?}"),
+            Err(error) => error,
+        }
+    }
+
+    /// SQLSTATE and message of a message that must fail.
+    pub async fn refused(&mut self, sql: &str) -> (String, String) {
+        let error = self.error(sql).await;
+        (error.code().to_string(), error.message().to_owned())
+    }
+
+    pub async fn copy_in(&mut self, sql: &str, data: &str) -> Result<String, SqlError> {
+        let result = self.run_statements(sql, Some(data.as_bytes())).await;
+        let synced = self.session.sync().await;
+        let (_, tag) = result?;
+        synced?;
+        Ok(tag)
+    }
+
+    pub async fn copy_out(&mut self, sql: &str) -> String {
+        let (out, _) = self.run_statements(sql, None).await.unwrap();
+        self.session.sync().await.unwrap();
+        String::from_utf8(out.copied).unwrap()
+    }
+
+    /// Runs a prepared statement as the extended protocol does.
+    pub async fn execute(&mut self, sql: &str, parameters: Vec<Datum>) -> Result<(Rows, CommandTag), SqlError> {
+        let result = self.execute_portal(sql, parameters).await;
+        let synced = self.session.sync().await;
+        let result = result?;
+        synced?;
+        Ok(result)
+    }
+
+    async fn execute_portal(&mut self, sql: &str, parameters: Vec<Datum>) -> Result<(Rows, CommandTag), SqlError> {
+        let prepared = self.session.prepare(sql, &[]).await?;
+        let mut portal = self.session.open(prepared, parameters).await?;
+        let mut out = Collected::default();
+        loop {
+            if let Fetch::Complete(tag) = self.session.fetch(&mut portal, 0, &mut out).await? {
+                return Ok((out.rows, tag));
+            }
+        }
+    }
+}
+
+/// Settings in a map, one table and a few functions of a node.
+pub struct TestEnvironment {
+    settings: Mutex<Vec<BTreeMap<String, String>>>,
+    /// What SET LOCAL replaced.
+    before_local: Mutex<BTreeMap<String, String>>,
+    quick: Mutex<Arc<QuickSettings>>,
+    tables: Vec<NodeTable>,
+    functions: Vec<NodeFunction>,
+}
+
+impl Default for TestEnvironment {
+    fn default() -> Self {
+        let quick = QuickSettings {
+            synchronous_commit: SyncLevel::Local,
+            default_isolation: IsolationLevel::ReadCommitted,
+            default_read_only: false,
+            work_mem_bytes: 4 << 20,
+            lock_timeout_ms: 0,
+            style: Arc::new(Style::default()),
+        };
+        let settings = BTreeMap::from([("work_mem".to_owned(), "4MB".to_owned()), ("a.b".into(), "x".into())]);
+        let int4 = datum::Type::of(datum::TypeId::Int4);
+        let text = datum::Type::of(datum::TypeId::Text);
+        Self {
+            settings: Mutex::new(vec![settings]),
+            before_local: Mutex::default(),
+            quick: Mutex::new(Arc::new(quick)),
+            tables: vec![NodeTable { schema: "pg_catalog", name: "pg_numbers", oid: 15000, columns: vec![("n", int4)] }],
+            functions: vec![
+                NodeFunction {
+                    name: "node_twice",
+                    arguments: vec![NodeArgument { name: "n", ty: int4, default: Datum::Null }],
+                    required: 1,
+                    strict: true,
+                    returns: NodeReturns::Scalar(int4),
+                },
+                NodeFunction {
+                    name: "node_pair",
+                    arguments: vec![NodeArgument { name: "n", ty: int4, default: Datum::Int4(7) }],
+                    required: 0,
+                    strict: true,
+                    returns: NodeReturns::Record(vec![("number", int4), ("word", text)]),
+                },
+                NodeFunction {
+                    name: "pg_sleep",
+                    arguments: vec![NodeArgument {
+                        name: "seconds",
+                        ty: datum::Type::of(datum::TypeId::Float8),
+                        default: Datum::Null,
+                    }],
+                    required: 1,
+                    strict: true,
+                    returns: NodeReturns::Scalar(datum::Type::of(datum::TypeId::Void)),
+                },
+            ],
+        }
+    }
+}
+
+impl Environment for TestEnvironment {
+    fn quick(&self) -> Arc<QuickSettings> {
+        self.quick.lock().clone()
+    }
+    fn show(&self, _: SettingActor, name: &str) -> sql::Result<Option<String>> {
+        Ok(self.settings.lock().last().and_then(|top| top.get(&name.to_lowercase()).cloned()))
+    }
+    fn show_all(&self, _: SettingActor) -> Vec<SettingLine> {
+        Vec::new()
+    }
+    fn set(&self, _: SettingActor, name: &str, value: Option<&str>, scope: SetScope) -> sql::Result<()> {
+        let mut settings = self.settings.lock();
+        let top = settings.last_mut().unwrap();
+        if !top.contains_key(name) && !name.contains('.') && name != "default_transaction_isolation" {
+            return Err(SqlError::new(
+                sql::sqlstate::UNDEFINED_OBJECT,
+                format!("unrecognized configuration parameter \"{name}\""),
+            ));
+        }
+        let before = top.insert(name.to_owned(), value.unwrap_or("default").to_owned());
+        if scope == SetScope::Local {
+            self.before_local.lock().entry(name.to_owned()).or_insert(before.unwrap_or_default());
+        }
+        if name == "work_mem" {
+            let kilobytes: usize = value.and_then(|v| v.strip_suffix("kB")).and_then(|v| v.parse().ok()).unwrap_or(4096);
+            let mut quick = self.quick.lock();
+            *quick = Arc::new(QuickSettings { work_mem_bytes: kilobytes << 10, ..QuickSettings::clone(&quick) });
+        }
+        Ok(())
+    }
+    fn reset_all(&self, _: SettingActor) -> sql::Result<()> {
+        Ok(())
+    }
+    fn alter_system(&self, _: SettingActor, _: Option<&str>, _: Option<&str>) -> sql::Result<()> {
+        Ok(())
+    }
+    fn settings_push(&self, _level: u32) {
+        let mut settings = self.settings.lock();
+        let top = settings.last().unwrap().clone();
+        settings.push(top);
+    }
+    fn settings_pop(&self, level: u32, keep: bool) {
+        let mut settings = self.settings.lock();
+        let top = settings.last().unwrap().clone();
+        settings.truncate(level as usize);
+        if keep {
+            *settings.last_mut().unwrap() = top;
+        }
+        if level == 1 {
+            settings.last_mut().unwrap().append(&mut self.before_local.lock());
+        }
+    }
+    fn node_tables(&self) -> &[NodeTable] {
+        &self.tables
+    }
+    fn node_rows(&self, _: SettingActor, _table: usize) -> sql::Result<NodeRows> {
+        Ok((1..=3).map(|n| vec![Datum::Int4(n)]).collect())
+    }
+    fn node_functions(&self) -> &[NodeFunction] {
+        &self.functions
+    }
+    fn call(&self, _: SettingActor, function: usize, arguments: &[Datum], _: &Canceller) -> NodeCall {
+        let n = arguments[0].as_i64().unwrap_or(0) as i32;
+        match function {
+            0 => NodeCall::Now(Ok(vec![vec![Datum::Int4(n * 2)]])),
+            1 => NodeCall::Now(Ok(vec![vec![Datum::Int4(n), Datum::from("a b")]])),
+            _ => NodeCall::Later(Box::pin(async {
+                std::future::pending::<()>().await;
+                Ok(Vec::new())
+            })),
+        }
+    }
+    fn password_verifier(&self, password: &str) -> sql::Result<String> {
+        Ok(format!("SCRAM-SHA-256$4096:{password}"))
+    }
+    fn backend_pid(&self) -> i32 {
+        42
+    }
+    fn client_address(&self) -> Option<std::net::SocketAddr> {
+        None
+    }
+}
