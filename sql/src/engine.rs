@@ -81,11 +81,19 @@ impl SqlEngine {
     /// The OID of a database that takes connections, by its name.
     pub async fn database_oid(&self, name: &str) -> Result<Option<u32>> {
         let catalogue = self.newest().await?;
-        Ok(catalogue.databases.iter().find(|entry| entry.name == name && entry.connections).map(|entry| entry.oid))
+        Ok(catalogue
+            .databases
+            .iter()
+            .find(|entry| entry.name == name && entry.connections)
+            .map(|entry| entry.oid))
     }
 
     /// Starts a session for an authenticated role: 28000 or 3D000 if the role or database is not there.
-    pub async fn session(&self, options: SessionOptions, environment: Arc<dyn Environment>) -> Result<SqlSession> {
+    pub async fn session(
+        &self,
+        options: SessionOptions,
+        environment: Arc<dyn Environment>,
+    ) -> Result<SqlSession> {
         let catalogue = self.newest().await?;
         let Some(role) = catalogue.role(&options.user).cloned() else {
             return Err(SqlError::new(

@@ -43,11 +43,6 @@ impl SettingLevels {
         }
         self.depth.store(level.saturating_sub(1), Ordering::Relaxed);
     }
-
-    /// How many levels are entered.
-    pub(crate) fn depth(&self) -> u32 {
-        self.depth.load(Ordering::Relaxed)
-    }
 }
 
 /// What scalar functions may know of the session.

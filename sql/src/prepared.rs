@@ -131,7 +131,11 @@ impl TransactionStatus {
 pub(crate) enum Body {
     Empty,
     /// SELECT, INSERT, UPDATE, DELETE: planned, and planned anew when the catalogue has changed.
-    Plan { parsed: Arc<Parsed>, declared: Vec<Option<Type>>, plan: Mutex<Arc<Plan>> },
+    Plan {
+        parsed: Arc<Parsed>,
+        declared: Vec<Option<Type>>,
+        plan: Mutex<Arc<Plan>>,
+    },
     Utility(Arc<Parsed>),
 }
 

@@ -143,11 +143,6 @@ pub(crate) fn read_oid(rest: &[u8]) -> Result<(u32, &[u8])> {
     Ok((u32::from_be_bytes(*oid), rest))
 }
 
-/// A value that is one OID.
-pub(crate) fn read_oid_value(bytes: &[u8]) -> Result<u32> {
-    <[u8; 4]>::try_from(bytes).map(u32::from_be_bytes).map_err(|_| corrupt())
-}
-
 /// The catalogue's version.
 pub(crate) fn read_version(bytes: Option<&[u8]>) -> Result<u64> {
     bytes.map_or(Ok(0), |bytes| <[u8; 8]>::try_from(bytes).map(u64::from_le_bytes).map_err(|_| corrupt()))

@@ -10,6 +10,5 @@ pub(crate) mod system;
 pub use bootstrap::bootstrap;
 pub use model::Role;
 pub(crate) use model::{
-    BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, DatabaseEntry, FIRST_NORMAL_OID, INFORMATION_SCHEMA_OID,
-    Layout, PG_CATALOG_OID, POSTGRES_DATABASE, PUBLIC_OID, PrimaryKey, Relation,
+    BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, Layout, POSTGRES_DATABASE, PrimaryKey, Relation,
 };

@@ -10,8 +10,6 @@ use storage::TreeId;
 
 /// The OID of the database that sessions use.
 pub(crate) const POSTGRES_DATABASE: u32 = 5;
-/// The first OID given to what users create.
-pub(crate) const FIRST_NORMAL_OID: u32 = 16384;
 /// pg_catalog
 pub(crate) const PG_CATALOG_OID: u32 = 11;
 /// public

@@ -74,7 +74,11 @@ impl LineReader {
         while let Some(byte) = self.buffer.get(self.scanned) {
             match byte {
                 // An escape that is not the quote itself hides the quote after it.
-                byte if csv && self.in_quotes && *byte == self.options.escape && self.options.escape != self.options.quote => {
+                byte if csv
+                    && self.in_quotes
+                    && *byte == self.options.escape
+                    && self.options.escape != self.options.quote =>
+                {
                     if self.scanned + 1 >= self.buffer.len() && !last {
                         return Ok(None);
                     }
@@ -95,21 +99,19 @@ impl LineReader {
                     self.scanned += 1;
                     return Ok(Some(self.take(end, self.scanned)));
                 }
-                b'\r' if !self.in_quotes => {
-                    match self.buffer.get(self.scanned + 1) {
-                        Some(b'\n') => {
-                            let end = self.scanned;
-                            self.scanned += 2;
-                            return Ok(Some(self.take(end, self.scanned)));
-                        }
-                        None if !last => return Ok(None),
-                        _ => {
-                            let end = self.scanned;
-                            self.scanned += 1;
-                            return Ok(Some(self.take(end, self.scanned)));
-                        }
+                b'\r' if !self.in_quotes => match self.buffer.get(self.scanned + 1) {
+                    Some(b'\n') => {
+                        let end = self.scanned;
+                        self.scanned += 2;
+                        return Ok(Some(self.take(end, self.scanned)));
                     }
-                }
+                    None if !last => return Ok(None),
+                    _ => {
+                        let end = self.scanned;
+                        self.scanned += 1;
+                        return Ok(Some(self.take(end, self.scanned)));
+                    }
+                },
                 _ => {}
             }
             self.scanned += 1;
@@ -195,7 +197,8 @@ impl LineReader {
             let byte = bytes.next();
             match byte {
                 Some(byte) if inside => {
-                    if byte == *escape && bytes.peek().is_some_and(|next| *next == *quote || *next == *escape) {
+                    if byte == *escape && bytes.peek().is_some_and(|next| *next == *quote || *next == *escape)
+                    {
                         field.extend(bytes.next());
                     } else if byte == *quote {
                         inside = false;
@@ -225,12 +228,16 @@ impl LineReader {
 fn utf8(bytes: Vec<u8>) -> Result<String> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let bad: Vec<String> = error.as_bytes().iter().skip(at).take(4).map(|byte| format!("0x{byte:02x}")).collect();
+        let bad: Vec<String> =
+            error.as_bytes().iter().skip(at).take(4).map(|byte| format!("0x{byte:02x}")).collect();
         let shown = bad.first().cloned().unwrap_or_default();
         SqlError::new(sqlstate::BAD_ENCODING, format!("invalid byte sequence for encoding \"UTF8\": {shown}"))
     })?;
     if text.contains('\0') {
-        return Err(SqlError::new(sqlstate::BAD_ENCODING, "invalid byte sequence for encoding \"UTF8\": 0x00"));
+        return Err(SqlError::new(
+            sqlstate::BAD_ENCODING,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        ));
     }
     Ok(text)
 }
@@ -324,7 +331,8 @@ mod tests {
     #[test]
     fn text_is_read_the_same_wherever_the_stream_is_cut() {
         let input = b"a\\tb\t\\N\t\\\\N\r\nx\\\ny\t\\101\\x42\t\nlast\t\t1\n\\.\nignored\n";
-        let rows = [fields(&["a\tb", "NULL", "\\N"]), fields(&["x\ny", "AB", ""]), fields(&["last", "", "1"])];
+        let rows =
+            [fields(&["a\tb", "NULL", "\\N"]), fields(&["x\ny", "AB", ""]), fields(&["last", "", "1"])];
         for step in 1..=input.len() {
             assert_eq!(read(false, input, step), rows, "cut after every {step} bytes");
         }
@@ -333,7 +341,8 @@ mod tests {
     #[test]
     fn csv_is_read_the_same_wherever_the_stream_is_cut() {
         let input = b"1,\"a,\"\"b\"\"\nc\",\r\n2,,\"\"\n3,x\"y\"z,end";
-        let rows = [fields(&["1", "a,\"b\"\nc", "NULL"]), fields(&["2", "NULL", ""]), fields(&["3", "xyz", "end"])];
+        let rows =
+            [fields(&["1", "a,\"b\"\nc", "NULL"]), fields(&["2", "NULL", ""]), fields(&["3", "xyz", "end"])];
         for step in 1..=input.len() {
             assert_eq!(read(true, input, step), rows, "cut after every {step} bytes");
         }

@@ -47,7 +47,8 @@ impl LineWriter {
                 CopyFormat::Text => self.escape(&field, out),
                 CopyFormat::Csv => {
                     let single = values.len() == 1;
-                    let forced = self.force_quote.get(at).copied().unwrap_or(false) || (single && field == "\\.");
+                    let forced =
+                        self.force_quote.get(at).copied().unwrap_or(false) || (single && field == "\\.");
                     self.quote(&field, forced, out);
                 }
             }
@@ -122,13 +123,15 @@ mod tests {
 
     #[test]
     fn text_lines_escape_what_would_be_read_otherwise() {
-        let values = ["a\tb".into(), "\\N".into(), Datum::Null, "x\ny\r\u{8}\u{c}\u{b}".into(), Datum::Int4(5)];
+        let values =
+            ["a\tb".into(), "\\N".into(), Datum::Null, "x\ny\r\u{8}\u{c}\u{b}".into(), Datum::Int4(5)];
         assert_eq!(line(CopyFormat::Text, &values), "a\\tb\t\\\\N\t\\N\tx\\ny\\r\\b\\f\\v\t5\n");
     }
 
     #[test]
     fn csv_lines_quote_what_would_be_read_otherwise() {
-        let values = ["a,b".into(), "".into(), Datum::Null, "say \"x\"".into(), "plain".into(), "l1\nl2".into()];
+        let values =
+            ["a,b".into(), "".into(), Datum::Null, "say \"x\"".into(), "plain".into(), "l1\nl2".into()];
         assert_eq!(line(CopyFormat::Csv, &values), "\"a,b\",\"\",,\"say \"\"x\"\"\",plain,\"l1\nl2\"\n");
         assert_eq!(line(CopyFormat::Csv, &["\\.".into()]), "\"\\.\"\n");
     }

@@ -38,14 +38,22 @@ impl State {
         }
     }
 
-    fn add(&mut self, call: &AggregateCall, cx: &Cx<'_>, row: &[Datum], slots: &[Datum], budget: &mut Budget) -> Result<()> {
+    fn add(
+        &mut self,
+        call: &AggregateCall,
+        cx: &Cx<'_>,
+        row: &[Datum],
+        slots: &[Datum],
+        budget: &mut Budget,
+    ) -> Result<()> {
         let eval = cx.eval(row, slots);
         if let Some(filter) = &call.filter
             && !filter.eval_condition(&eval)?
         {
             return Ok(());
         }
-        let arguments = call.arguments.iter().map(|argument| argument.eval(&eval)).collect::<Result<Row>>()?;
+        let arguments =
+            call.arguments.iter().map(|argument| argument.eval(&eval)).collect::<Result<Row>>()?;
         if let Some(seen) = &mut self.seen {
             if seen.contains(&arguments) {
                 return Ok(());
@@ -112,7 +120,8 @@ impl Aggregate {
                     match places.get(&key) {
                         Some(place) => *place,
                         None => {
-                            budget.add(cx, 2 * row_bytes(&key) + plan.aggregates.len() * size_of::<State>())?;
+                            budget
+                                .add(cx, 2 * row_bytes(&key) + plan.aggregates.len() * size_of::<State>())?;
                             groups.push((key.clone(), start()));
                             places.insert(key, groups.len() - 1);
                             groups.len() - 1
@@ -138,7 +147,11 @@ impl Aggregate {
 }
 
 impl Source for Aggregate {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(async move {
             let groups = match &mut self.groups {
                 Some(groups) => groups,

@@ -26,7 +26,13 @@ pub(super) fn check_row(cx: &Cx<'_>, target: &Target, new: &[Datum]) -> Result<(
 }
 
 /// Writes the new version of a row that is locked, under its key or, if that changed, under another.
-pub(super) async fn replace(cx: &mut Cx<'_>, relation: &Relation, key: Bytes, new: &[Datum], moves: bool) -> Result<()> {
+pub(super) async fn replace(
+    cx: &mut Cx<'_>,
+    relation: &Relation,
+    key: Bytes,
+    new: &[Datum],
+    moves: bool,
+) -> Result<()> {
     let value = row::encode_value(relation, new)?;
     if moves && relation.primary_key.is_some() {
         let mut new_key = Vec::with_capacity(key.len());
@@ -48,7 +54,12 @@ pub(super) async fn replace(cx: &mut Cx<'_>, relation: &Relation, key: Bytes, ne
 }
 
 /// RETURNING's expressions over a changed row.
-pub(super) async fn returned(cx: &mut Cx<'_>, returning: &Returning, slots: &mut SlotState, row: &[Datum]) -> Result<Row> {
+pub(super) async fn returned(
+    cx: &mut Cx<'_>,
+    returning: &Returning,
+    slots: &mut SlotState,
+    row: &[Datum],
+) -> Result<Row> {
     if !slots.is_empty() {
         slots.compute(cx, row).await?;
     }
@@ -94,10 +105,14 @@ impl Update {
         while let Some(rows) = self.input.next(cx, BATCH).await? {
             let mut out = Vec::new();
             for mut row in rows {
-                let Some(key) = key_of(&row, plan.key) else { return Err(SqlError::internal("a row without a key")) };
+                let Some(key) = key_of(&row, plan.key) else {
+                    return Err(SqlError::internal("a row without a key"));
+                };
                 let wait = cx.lock_wait();
                 let recheck = (plan.recheck.as_ref(), &mut self.recheck_slots);
-                if !lock_and_recheck(cx, relation, (0, &key, mode, wait), &mut row, &self.needed, recheck).await? {
+                if !lock_and_recheck(cx, relation, (0, &key, mode, wait), &mut row, &self.needed, recheck)
+                    .await?
+                {
                     continue;
                 }
                 let mut new = row.get(..relation.columns.len()).unwrap_or_default().to_vec();
@@ -140,7 +155,11 @@ pub(super) fn assign(
 }
 
 impl Source for Update {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, _want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        _want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx))
     }
 }
@@ -171,7 +190,9 @@ impl Delete {
         while let Some(rows) = self.input.next(cx, BATCH).await? {
             let mut out = Vec::new();
             for mut row in rows {
-                let Some(key) = key_of(&row, plan.key) else { return Err(SqlError::internal("a row without a key")) };
+                let Some(key) = key_of(&row, plan.key) else {
+                    return Err(SqlError::internal("a row without a key"));
+                };
                 let wait = cx.lock_wait();
                 let recheck = (plan.recheck.as_ref(), &mut self.recheck_slots);
                 let target = (0, &key[..], LockMode::Exclusive, wait);
@@ -194,7 +215,11 @@ impl Delete {
 }
 
 impl Source for Delete {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, _want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        _want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx))
     }
 }

@@ -26,7 +26,12 @@ pub(crate) async fn run(cx: &mut Cx<'_>, direct: &Direct, out: &mut dyn RowSink)
 }
 
 /// The key's bytes and values; None if no row can have that key.
-fn encode_key(cx: &Cx<'_>, relation: &Relation, exprs: &[Expr], values: Option<&mut Row>) -> Result<Option<Vec<u8>>> {
+fn encode_key(
+    cx: &Cx<'_>,
+    relation: &Relation,
+    exprs: &[Expr],
+    values: Option<&mut Row>,
+) -> Result<Option<Vec<u8>>> {
     let mut key = Vec::with_capacity(24);
     let mut values = values;
     for (column, expr) in relation.layout.key.iter().zip(exprs) {
@@ -50,11 +55,8 @@ async fn get_row(cx: &mut Cx<'_>, get: &DirectGet, out: &mut dyn RowSink) -> Res
     let Some(key) = encode_key(cx, relation, &get.key, Some(&mut key_values))? else { return Ok(0) };
     let found = cx.transaction.get(relation.tree, &key).await;
     let Some(value) = cx.storage(found)? else { return Ok(0) };
-    let whole = if get.needed.is_empty() {
-        Row::new()
-    } else {
-        row::decode(relation, &get.needed, &key, &value)?
-    };
+    let whole =
+        if get.needed.is_empty() { Row::new() } else { row::decode(relation, &get.needed, &key, &value)? };
     let stored = relation.layout.row.read(&value)?;
     let mut result = Row::with_capacity(get.outputs.len());
     for output in &get.outputs {

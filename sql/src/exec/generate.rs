@@ -33,9 +33,9 @@ impl Series {
                 Ok(Self::Rows(call_node(cx, function, &values).await?.into_iter()))
             }
             SetFunction::Unnest => Ok(match values.first() {
-                Some(Datum::Array(array)) => {
-                    Self::Rows(array.values().iter().map(|value| vec![value.clone()]).collect::<Vec<_>>().into_iter())
-                }
+                Some(Datum::Array(array)) => Self::Rows(
+                    array.values().iter().map(|value| vec![value.clone()]).collect::<Vec<_>>().into_iter(),
+                ),
                 _ => Self::Empty,
             }),
             SetFunction::GenerateSeries(_) if any_null => Ok(Self::Empty),
@@ -56,7 +56,11 @@ impl Series {
                     Some(more) => *next = more,
                     None => *done = true,
                 }
-                let datum = if *wide { Datum::Int8(value) } else { i32::try_from(value).map_or(Datum::Null, Datum::Int4) };
+                let datum = if *wide {
+                    Datum::Int8(value)
+                } else {
+                    i32::try_from(value).map_or(Datum::Null, Datum::Int4)
+                };
                 Ok(Some(vec![datum]))
             }
             Self::Numeric { next, stop, step } => {
@@ -75,7 +79,9 @@ impl Series {
                 }
                 let value = next.clone();
                 *next = match &value {
-                    Datum::Timestamp(micros) => Datum::Timestamp(time::add_interval_to_timestamp(*micros, *step)?),
+                    Datum::Timestamp(micros) => {
+                        Datum::Timestamp(time::add_interval_to_timestamp(*micros, *step)?)
+                    }
                     Datum::Timestamptz(micros) => {
                         let zone = &cx.facts.style().zone;
                         Datum::Timestamptz(time::add_interval_to_timestamptz(*micros, *step, zone)?)
@@ -103,7 +109,10 @@ fn series(ty: TypeId, values: Vec<Datum>) -> Result<Series> {
                 return Err(zero_step());
             }
             if ![&next, &stop, &step].iter().all(|value| value.is_finite()) {
-                return Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, "start, stop and step values must be finite numbers"));
+                return Err(SqlError::new(
+                    sqlstate::INVALID_PARAMETER_VALUE,
+                    "start, stop and step values must be finite numbers",
+                ));
             }
             Ok(Series::Numeric { next, stop, step })
         }
@@ -161,7 +170,11 @@ impl Function {
 }
 
 impl Source for Function {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }
@@ -170,14 +183,15 @@ impl Source for Function {
 pub(super) struct ProjectSet {
     plan: Arc<ProjectSetPlan>,
     input: Exec,
+    slots: SlotState,
     pending: std::vec::IntoIter<Row>,
     current: Option<(Row, Vec<Series>)>,
 }
 
 impl ProjectSet {
     pub(super) fn new(plan: Arc<ProjectSetPlan>) -> Self {
-        let input = build(&plan.input);
-        Self { plan, input, pending: Vec::new().into_iter(), current: None }
+        let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
+        Self { plan, input, slots, pending: Vec::new().into_iter(), current: None }
     }
 
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
@@ -194,9 +208,10 @@ impl ProjectSet {
                         None => break,
                     },
                 };
+                self.slots.compute(cx, &row).await?;
                 let mut series = Vec::with_capacity(self.plan.calls.len());
                 for call in &self.plan.calls {
-                    series.push(Series::start(cx, call, &row, &[]).await?);
+                    series.push(Series::start(cx, call, &row, self.slots.values()).await?);
                 }
                 self.current = Some((row, series));
                 continue;
@@ -220,7 +235,11 @@ impl ProjectSet {
 }
 
 impl Source for ProjectSet {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }
@@ -253,7 +272,11 @@ impl Generated {
 }
 
 impl Source for Generated {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, _want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        _want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(async move {
             let rows = match &mut self.rows {
                 Some(rows) => rows,

@@ -49,7 +49,9 @@ impl Insert {
             for input in rows {
                 let eval = cx.eval(&input, &[]);
                 let new = plan.values.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?;
-                let outcome = insert_row(cx, &plan.target, new, plan.conflict.as_ref(), &mut self.conflict_slots).await?;
+                let outcome =
+                    insert_row(cx, &plan.target, new, plan.conflict.as_ref(), &mut self.conflict_slots)
+                        .await?;
                 let Outcome::Written(new) = outcome else { continue };
                 cx.affected += 1;
                 if let Some(returning) = &plan.returning {
@@ -136,7 +138,11 @@ fn moves_key(target: &Target, mut assigned: impl Iterator<Item = usize>) -> bool
 }
 
 impl Source for Insert {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, _want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        _want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx))
     }
 }

@@ -75,7 +75,12 @@ impl Join {
         if !self.plan.hash_keys.is_empty() {
             for (at, row) in rows.iter().enumerate() {
                 let eval = cx.eval(row, &[]);
-                let key = self.plan.hash_keys.iter().map(|(_, right)| right.eval(&eval)).collect::<Result<Row>>()?;
+                let key = self
+                    .plan
+                    .hash_keys
+                    .iter()
+                    .map(|(_, right)| right.eval(&eval))
+                    .collect::<Result<Row>>()?;
                 // NULL equals nothing.
                 if key.iter().any(Datum::is_null) {
                     continue;
@@ -115,7 +120,8 @@ impl Join {
             Candidates::All(0)
         } else {
             let eval = cx.eval(&row, &[]);
-            let key = self.plan.hash_keys.iter().map(|(left, _)| left.eval(&eval)).collect::<Result<Row>>()?;
+            let key =
+                self.plan.hash_keys.iter().map(|(left, _)| left.eval(&eval)).collect::<Result<Row>>()?;
             let found = if key.iter().any(Datum::is_null) {
                 None
             } else {
@@ -166,7 +172,7 @@ impl Join {
                 break;
             }
             looked_at += 1;
-            if looked_at % 4096 == 0 {
+            if looked_at.is_multiple_of(4096) {
                 cx.pause().await?;
             }
             match self.next_candidate(cx).await? {
@@ -224,7 +230,11 @@ impl Join {
 }
 
 impl Source for Join {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }

@@ -113,7 +113,11 @@ impl Lock {
 }
 
 impl Source for Lock {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }

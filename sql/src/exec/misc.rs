@@ -16,7 +16,11 @@ pub(super) struct Unit {
 }
 
 impl Source for Unit {
-    fn next<'a, 'b: 'a>(&'a mut self, _cx: &'a mut Cx<'b>, _want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        _cx: &'a mut Cx<'b>,
+        _want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         let first = !std::mem::replace(&mut self.done, true);
         Box::pin(async move { Ok(first.then(|| vec![Vec::new()])) })
     }
@@ -54,7 +58,11 @@ impl Values {
 }
 
 impl Source for Values {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }
@@ -92,7 +100,11 @@ impl Filter {
 }
 
 impl Source for Filter {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }
@@ -124,7 +136,11 @@ impl Project {
 }
 
 impl Source for Project {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }
@@ -150,14 +166,22 @@ impl Limit {
             None => {
                 self.slots.compute(cx, &[]).await?;
                 let eval = cx.eval(&[], self.slots.values());
-                let skip = self.plan.offset.as_ref().map(|expr| row_count(expr.eval(&eval)?, "OFFSET")).transpose()?;
-                let give = self.plan.limit.as_ref().map(|expr| row_count(expr.eval(&eval)?, "LIMIT")).transpose()?;
+                let skip = self
+                    .plan
+                    .offset
+                    .as_ref()
+                    .map(|expr| row_count(expr.eval(&eval)?, "OFFSET"))
+                    .transpose()?;
+                let give =
+                    self.plan.limit.as_ref().map(|expr| row_count(expr.eval(&eval)?, "LIMIT")).transpose()?;
                 (skip.flatten().unwrap_or(0), give.flatten().unwrap_or(u64::MAX))
             }
         };
         self.left = Some((skip, give));
         while give > 0 {
-            let ask = usize::try_from(skip.saturating_add(give)).unwrap_or(usize::MAX).min(want.saturating_add(usize::try_from(skip).unwrap_or(usize::MAX)));
+            let ask = usize::try_from(skip.saturating_add(give))
+                .unwrap_or(usize::MAX)
+                .min(want.saturating_add(usize::try_from(skip).unwrap_or(usize::MAX)));
             let Some(mut rows) = self.input.next(cx, ask.max(1)).await? else { break };
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(rows.len());
             rows.drain(..skipped);
@@ -178,14 +202,19 @@ pub(super) fn row_count(value: Datum, what: &str) -> Result<Option<u64>> {
     match value.as_i64() {
         None => Ok(None),
         Some(count) => u64::try_from(count).map(Some).map_err(|_| {
-            let state = if what == "LIMIT" { datum::SqlState::new(b"2201W") } else { datum::SqlState::new(b"2201X") };
+            let state =
+                if what == "LIMIT" { datum::SqlState::new(b"2201W") } else { datum::SqlState::new(b"2201X") };
             SqlError::new(state, format!("{what} must not be negative"))
         }),
     }
 }
 
 impl Source for Limit {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }
@@ -209,7 +238,8 @@ impl Distinct {
         while let Some(rows) = self.input.next(cx, want).await? {
             let mut out = Vec::new();
             for row in rows {
-                let key: Row = self.plan.columns.iter().map(|at| row.get(*at).cloned().unwrap_or_default()).collect();
+                let key: Row =
+                    self.plan.columns.iter().map(|at| row.get(*at).cloned().unwrap_or_default()).collect();
                 let new = if self.plan.sorted {
                     let new = self.last.as_ref() != Some(&key);
                     self.last = Some(key);
@@ -235,7 +265,11 @@ impl Distinct {
 }
 
 impl Source for Distinct {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }
@@ -255,7 +289,15 @@ pub(super) struct SetOperation {
 impl SetOperation {
     pub(super) fn new(plan: Arc<SetOperationPlan>) -> Self {
         let (left, right) = (build(&plan.left), build(&plan.right));
-        Self { plan, left, right, left_done: false, seen: HashMap::new(), right_read: false, budget: Budget::default() }
+        Self {
+            plan,
+            left,
+            right,
+            left_done: false,
+            seen: HashMap::new(),
+            right_read: false,
+            budget: Budget::default(),
+        }
     }
 
     async fn union(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
@@ -334,9 +376,17 @@ impl SetOperation {
 }
 
 impl Source for SetOperation {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(async move {
-            if self.plan.kind == SetKind::Union { self.union(cx, want).await } else { self.compare(cx, want).await }
+            if self.plan.kind == SetKind::Union {
+                self.union(cx, want).await
+            } else {
+                self.compare(cx, want).await
+            }
         })
     }
 }

@@ -83,7 +83,11 @@ impl Cx<'_> {
 /// A running source of rows.
 pub(crate) trait Source: Send {
     /// The next rows, about `want` of them; None at the end.
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>>;
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>>;
 }
 
 /// A running plan.
@@ -130,11 +134,12 @@ impl Budget {
         if self.used_bytes <= cx.memory_max_bytes {
             return Ok(());
         }
-        Err(SqlError::new(sqlstate::OUT_OF_MEMORY, "out of memory for this statement").with_detail(format!(
-            "A sort, hash table or join needs more than {} kB, which work_mem allows.",
-            cx.memory_max_bytes / 1024
-        ))
-        .with_hint("Raise work_mem, or make the statement look at fewer rows at once."))
+        Err(SqlError::new(sqlstate::OUT_OF_MEMORY, "out of memory for this statement")
+            .with_detail(format!(
+                "A sort, hash table or join needs more than {} kB, which work_mem allows.",
+                cx.memory_max_bytes / 1024
+            ))
+            .with_hint("Raise work_mem, or make the statement look at fewer rows at once."))
     }
 
     pub(crate) fn give_back(&mut self, bytes: usize) {
@@ -143,7 +148,11 @@ impl Budget {
 }
 
 /// Reads a source to its end.
-pub(crate) async fn collect(source: &mut dyn Source, cx: &mut Cx<'_>, budget: &mut Budget) -> Result<Vec<Row>> {
+pub(crate) async fn collect(
+    source: &mut dyn Source,
+    cx: &mut Cx<'_>,
+    budget: &mut Budget,
+) -> Result<Vec<Row>> {
     let mut all = Vec::new();
     while let Some(rows) = source.next(cx, BATCH).await? {
         for row in rows {

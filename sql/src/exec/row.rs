@@ -132,7 +132,10 @@ fn not_null_violation(relation: &Relation, at: usize, row: &[Datum]) -> SqlError
     let name = relation.columns.get(at).map_or("", |column| &column.name);
     SqlError::new(
         sqlstate::NOT_NULL_VIOLATION,
-        format!("null value in column \"{name}\" of relation \"{}\" violates not-null constraint", relation.name),
+        format!(
+            "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
+            relation.name
+        ),
     )
     .with_detail(format!("Failing row contains ({}).", describe(relation, row)))
     .of_table("public", &relation.name)
@@ -157,7 +160,8 @@ fn describe(relation: &Relation, row: &[Datum]) -> String {
     let shown: Vec<String> = relation
         .live_columns()
         .map(|(at, _)| {
-            let text = row.get(at).and_then(|value| value.to_text(&style)).unwrap_or_else(|| "null".to_owned());
+            let text =
+                row.get(at).and_then(|value| value.to_text(&style)).unwrap_or_else(|| "null".to_owned());
             if text.len() > 64 {
                 let end = (0..=64).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
                 format!("{}...", text.get(..end).unwrap_or_default())
@@ -174,8 +178,12 @@ fn describe(relation: &Relation, row: &[Datum]) -> String {
 pub(crate) fn unique_violation(relation: &Relation, row: &[Datum]) -> SqlError {
     let style = datum::Style::default();
     let Some(primary) = &relation.primary_key else { return SqlError::internal("a duplicate without a key") };
-    let names: Vec<&str> =
-        primary.columns.iter().filter_map(|at| relation.columns.get(*at)).map(|column| column.name.as_str()).collect();
+    let names: Vec<&str> = primary
+        .columns
+        .iter()
+        .filter_map(|at| relation.columns.get(*at))
+        .map(|column| column.name.as_str())
+        .collect();
     let values: Vec<String> = primary
         .columns
         .iter()

@@ -18,7 +18,7 @@ pub(super) struct ScanExec {
 
 enum State {
     Start,
-    Range { scan: Scan, raw: Vec<(Bytes, Bytes)>, rounds: u32 },
+    Range { scan: Box<Scan>, raw: Vec<(Bytes, Bytes)>, rounds: u32 },
     Points(std::vec::IntoIter<Vec<u8>>),
     End,
 }
@@ -59,7 +59,7 @@ impl ScanExec {
             self.state = match keys(cx, &plan)? {
                 Keys::Nothing => State::End,
                 Keys::Range(range) => {
-                    let scan = cx.transaction.scan(tree, range, plan.direction);
+                    let scan = Box::new(cx.transaction.scan(tree, range, plan.direction));
                     State::Range { scan, raw: Vec::new(), rounds: 0 }
                 }
                 Keys::Points(points) => State::Points(points.into_iter()),
@@ -80,7 +80,7 @@ impl ScanExec {
                         }
                     }
                     *rounds += 1;
-                    if *rounds % 16 == 0 {
+                    if rounds.is_multiple_of(16) {
                         cx.pause().await?;
                     } else {
                         cx.canceller.check()?;
@@ -105,7 +105,9 @@ impl ScanExec {
                 self.state = State::End;
                 return Ok(if out.is_empty() { None } else { Some(out) });
             }
-            if out.len() >= want.clamp(1, BATCH) || (!out.is_empty() && matches!(self.state, State::Range { .. })) {
+            if out.len() >= want.clamp(1, BATCH)
+                || (!out.is_empty() && matches!(self.state, State::Range { .. }))
+            {
                 return Ok(Some(out));
             }
             size = (size * 2).min(BATCH);
@@ -114,7 +116,11 @@ impl ScanExec {
 }
 
 impl Source for ScanExec {
-    fn next<'a, 'b: 'a>(&'a mut self, cx: &'a mut Cx<'b>, want: usize) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
         Box::pin(self.step(cx, want))
     }
 }

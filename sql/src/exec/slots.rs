@@ -21,7 +21,10 @@ enum Kept {
     Nothing,
     Value,
     /// The subquery's values, for the comparison with each row: in a hash, or to be gone through.
-    Set { values: HashSet<Datum>, has_null: bool },
+    Set {
+        values: HashSet<Datum>,
+        has_null: bool,
+    },
     Rows(Vec<Row>),
 }
 
@@ -84,7 +87,11 @@ impl SlotState {
             let rows = subquery_rows(cx, node, row, &mut budget).await?;
             let kept = if hashable {
                 let has_null = rows.iter().any(|row| row.first().is_none_or(Datum::is_null));
-                let values = rows.into_iter().filter_map(|row| row.into_iter().next()).filter(|v| !v.is_null()).collect();
+                let values = rows
+                    .into_iter()
+                    .filter_map(|row| row.into_iter().next())
+                    .filter(|v| !v.is_null())
+                    .collect();
                 Kept::Set { values, has_null }
             } else {
                 Kept::Rows(rows)
@@ -168,7 +175,9 @@ fn record_text(row: &[Datum], cx: &Cx<'_>) -> String {
             out.push(',');
         }
         let Some(text) = value.to_text(cx.facts.style()) else { continue };
-        let quote = text.is_empty() || text.contains(['"', '\\', '(', ')', ',']) || text.contains(char::is_whitespace);
+        let quote = text.is_empty()
+            || text.contains(['"', '\\', '(', ')', ','])
+            || text.contains(char::is_whitespace);
         if quote {
             out.push('"');
             out.push_str(&text.replace('\\', "\\\\").replace('"', "\"\""));

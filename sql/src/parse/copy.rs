@@ -164,7 +164,7 @@ fn encoding(name: &str) -> Result<()> {
 
 fn bare_option(cursor: &mut Cursor<'_>, given: &mut Given) -> Result<()> {
     if cursor.word("binary") {
-        return Err(binary());
+        Err(binary())
     } else if cursor.word("csv") {
         set(&mut given.csv, true)
     } else if cursor.word("header") {
@@ -195,7 +195,7 @@ fn bare_option(cursor: &mut Cursor<'_>, given: &mut Given) -> Result<()> {
     } else if cursor.word("encoding") {
         encoding(&cursor.expect_string()?)
     } else {
-        return Err(cursor.unexpected());
+        Err(cursor.unexpected())
     }
 }
 

@@ -74,6 +74,9 @@ pub(crate) struct Cte {
     pub(crate) sees: usize,
 }
 
+/// A set-returning call, and the names and types of its columns.
+pub(crate) type NamedSet = (SetCall, Vec<(String, Type)>);
+
 /// Turns statements into plans.
 pub(crate) struct Analyzer<'a> {
     pub(crate) catalogue: &'a Catalogue,
@@ -272,7 +275,8 @@ impl<'a> Analyzer<'a> {
         };
         self.catalogue.relation(&table).filter(|_| known).cloned().ok_or_else(|| {
             let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
-            SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{full}\" does not exist")).at(position)
+            SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{full}\" does not exist"))
+                .at(position)
         })
     }
 
@@ -297,7 +301,9 @@ impl<'a> Analyzer<'a> {
         let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
         match idents.as_slice() {
             [function] => Some(fold(function)),
-            [schema, function] if matches!(fold(schema).as_str(), "pg_catalog" | "public") => Some(fold(function)),
+            [schema, function] if matches!(fold(schema).as_str(), "pg_catalog" | "public") => {
+                Some(fold(function))
+            }
             _ => None,
         }
     }
@@ -313,12 +319,24 @@ impl<'a> Analyzer<'a> {
     }
 
     fn add_slot(&mut self, source: SlotSource, per_row: bool, ty: Type) -> Expr {
+        let names_columns = |exprs: &[Expr]| exprs.iter().any(|expr| !super::predicate::is_rowless(expr));
+        let uses_row = match &source {
+            SlotSource::Call { arguments, .. } => names_columns(arguments),
+            SlotSource::Quantified { left, .. } => per_row || names_columns(left),
+            _ => per_row,
+        };
         let slots = &mut self.level().slots;
-        slots.push(Slot { source, per_row });
+        slots.push(Slot { source, per_row, uses_row });
         Expr::Slot { index: slots.len() - 1, ty }
     }
 
-    fn quantified(&mut self, left: Vec<Expr>, op: &ast::BinaryOperator, all: bool, query: &ast::Query) -> Result<Expr> {
+    fn quantified(
+        &mut self,
+        left: Vec<Expr>,
+        op: &ast::BinaryOperator,
+        all: bool,
+        query: &ast::Query,
+    ) -> Result<Expr> {
         let (mut select, correlated) = self.sub_select(query)?;
         select.settle_unknowns(self)?;
         let types = select.types();
@@ -330,7 +348,8 @@ impl<'a> Analyzer<'a> {
         let count = left.len();
         let mut left_values = Vec::with_capacity(count);
         let mut matches: Option<Expr> = None;
-        let mut hashable = matches!((op, all), (ast::BinaryOperator::Eq, false) | (ast::BinaryOperator::NotEq, true));
+        let mut hashable =
+            matches!((op, all), (ast::BinaryOperator::Eq, false) | (ast::BinaryOperator::NotEq, true));
         for (index, (value, ty)) in left.into_iter().zip(types).enumerate() {
             let value = if value.ty().id == TypeId::Unknown {
                 expr::coerce(value, Type::of(ty.id), CastContext::Implicit, self)?
@@ -348,7 +367,11 @@ impl<'a> Analyzer<'a> {
             matches = Some(match matches {
                 None => one,
                 Some(before) => {
-                    let join = if *op == ast::BinaryOperator::NotEq { ast::BinaryOperator::Or } else { ast::BinaryOperator::And };
+                    let join = if *op == ast::BinaryOperator::NotEq {
+                        ast::BinaryOperator::Or
+                    } else {
+                        ast::BinaryOperator::And
+                    };
                     expr::operator(&join, before, one, self)?
                 }
             });
@@ -367,7 +390,9 @@ impl<'a> Analyzer<'a> {
     ) -> Result<Option<(usize, &'a NodeFunction, Vec<Expr>)>> {
         let environment = self.environment;
         let mut error = None;
-        for (index, function) in environment.node_functions().iter().enumerate().filter(|(_, f)| f.name == name) {
+        for (index, function) in
+            environment.node_functions().iter().enumerate().filter(|(_, f)| f.name == name)
+        {
             match self.match_arguments(function, arguments) {
                 Ok(Some(complete)) => return Ok(Some((index, function, complete))),
                 Ok(None) => {}
@@ -377,7 +402,11 @@ impl<'a> Analyzer<'a> {
         error.map_or(Ok(None), Err)
     }
 
-    fn match_arguments(&mut self, function: &NodeFunction, given: &[FunctionArgument]) -> Result<Option<Vec<Expr>>> {
+    fn match_arguments(
+        &mut self,
+        function: &NodeFunction,
+        given: &[FunctionArgument],
+    ) -> Result<Option<Vec<Expr>>> {
         if given.len() > function.arguments.len() {
             return Ok(None);
         }
@@ -390,7 +419,8 @@ impl<'a> Analyzer<'a> {
                     None => return Ok(None),
                 },
             };
-            let (Some(slot), Some(declared)) = (complete.get_mut(place), function.arguments.get(place)) else {
+            let (Some(slot), Some(declared)) = (complete.get_mut(place), function.arguments.get(place))
+            else {
                 return Ok(None);
             };
             if slot.is_some() {
@@ -398,11 +428,12 @@ impl<'a> Analyzer<'a> {
             }
             *slot = Some(expr::coerce(argument.value.clone(), declared.ty, CastContext::Implicit, self)?);
         }
-        let filled = complete.into_iter().zip(&function.arguments).enumerate().map(|(place, (value, declared))| {
-            value.or_else(|| {
-                (place >= function.required).then(|| Expr::Const(declared.default.clone(), declared.ty))
-            })
-        });
+        let filled =
+            complete.into_iter().zip(&function.arguments).enumerate().map(|(place, (value, declared))| {
+                value.or_else(|| {
+                    (place >= function.required).then(|| Expr::Const(declared.default.clone(), declared.ty))
+                })
+            });
         Ok(filled.collect())
     }
 
@@ -411,7 +442,7 @@ impl<'a> Analyzer<'a> {
         &mut self,
         name: &str,
         arguments: &[FunctionArgument],
-    ) -> Result<Option<(SetCall, Vec<(String, Type)>)>> {
+    ) -> Result<Option<NamedSet>> {
         let values: Vec<Expr> = arguments.iter().map(|argument| argument.value.clone()).collect();
         match (name, values.len()) {
             ("generate_series", 2 | 3) => {
@@ -421,13 +452,18 @@ impl<'a> Analyzer<'a> {
             ("unnest", 1) => {
                 let array = values.into_iter().next().map(|value| (value.ty().id.element(), value));
                 let Some((Some(element), value)) = array else {
-                    return Err(SqlError::new(sqlstate::UNDEFINED_FUNCTION, "function unnest of this argument type does not exist"));
+                    return Err(SqlError::new(
+                        sqlstate::UNDEFINED_FUNCTION,
+                        "function unnest of this argument type does not exist",
+                    ));
                 };
                 let call = SetCall { function: SetFunction::Unnest, arguments: vec![value] };
                 Ok(Some((call, vec![("unnest".to_owned(), Type::of(element))])))
             }
             _ => {
-                let Some((index, function, arguments)) = self.node_function(name, arguments)? else { return Ok(None) };
+                let Some((index, function, arguments)) = self.node_function(name, arguments)? else {
+                    return Ok(None);
+                };
                 let (NodeReturns::Record(columns) | NodeReturns::Set(columns)) = &function.returns else {
                     return Ok(None);
                 };
@@ -440,9 +476,10 @@ impl<'a> Analyzer<'a> {
 
     /// generate_series: all arguments become one type; for times the step is an interval.
     fn generate_series(&mut self, mut values: Vec<Expr>) -> Result<(SetCall, Type)> {
-        let times = values.iter().take(2).any(|value| {
-            matches!(value.ty().id, TypeId::Date | TypeId::Timestamp | TypeId::Timestamptz)
-        });
+        let times = values
+            .iter()
+            .take(2)
+            .any(|value| matches!(value.ty().id, TypeId::Date | TypeId::Timestamp | TypeId::Timestamptz));
         let step = (values.len() == 3 && times).then(|| values.pop()).flatten();
         let mut ty = if times {
             let zoned = values.iter().any(|value| value.ty().id == TypeId::Timestamptz)
@@ -456,8 +493,10 @@ impl<'a> Analyzer<'a> {
             TypeId::Int2 | TypeId::Unknown | TypeId::Text => TypeId::Int4,
             id => id,
         });
-        if !matches!(ty.id, TypeId::Int4 | TypeId::Int8 | TypeId::Numeric | TypeId::Timestamp | TypeId::Timestamptz)
-            || times != step.is_some()
+        if !matches!(
+            ty.id,
+            TypeId::Int4 | TypeId::Int8 | TypeId::Numeric | TypeId::Timestamp | TypeId::Timestamptz
+        ) || times != step.is_some()
         {
             return Err(SqlError::new(
                 sqlstate::UNDEFINED_FUNCTION,
@@ -489,7 +528,9 @@ impl Scope for Analyzer<'_> {
         let qualifier = table.as_ref().map(|(alias, schema)| (alias.as_str(), schema.as_deref()));
         let top = self.levels.len().saturating_sub(1);
         for depth in (0..self.levels.len()).rev() {
-            let Some(found) = self.levels.get(depth).map(|level| level.find(qualifier, &wanted)) else { continue };
+            let Some(found) = self.levels.get(depth).map(|level| level.find(qualifier, &wanted)) else {
+                continue;
+            };
             let Some(found) = found.map_err(|error| error.at(position))? else { continue };
             let (index, ty) = (found.index, found.ty);
             if depth == top {
@@ -515,7 +556,10 @@ impl Scope for Analyzer<'_> {
 
     fn parameter(&mut self, number: usize) -> Result<Expr> {
         if number == 0 || number > self.parameters_max {
-            return Err(SqlError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter ${number}")));
+            return Err(SqlError::new(
+                sqlstate::UNDEFINED_PARAMETER,
+                format!("there is no parameter ${number}"),
+            ));
         }
         if self.parameters.len() < number {
             self.parameters.resize(number, None);
@@ -538,7 +582,10 @@ impl Scope for Analyzer<'_> {
                 format!("inconsistent types deduced for parameter ${}", index + 1),
             )
             .with_detail(format!("{} versus {}", known.id.sql_name(), ty.id.sql_name()))),
-            None => Err(SqlError::new(sqlstate::UNDEFINED_PARAMETER, format!("there is no parameter ${}", index + 1))),
+            None => Err(SqlError::new(
+                sqlstate::UNDEFINED_PARAMETER,
+                format!("there is no parameter ${}", index + 1),
+            )),
         }
     }
 
@@ -582,7 +629,9 @@ impl Scope for Analyzer<'_> {
         }
         let mut inside = false;
         let mut slot = false;
-        for argument in call.arguments.iter().chain(&call.filter).chain(call.order_by.iter().map(|(key, ..)| key)) {
+        for argument in
+            call.arguments.iter().chain(&call.filter).chain(call.order_by.iter().map(|(key, ..)| key))
+        {
             argument.walk(&mut |part| {
                 inside |= matches!(part, Expr::Aggregate { .. });
                 slot |= matches!(part, Expr::Slot { .. });
@@ -617,8 +666,12 @@ impl Scope for Analyzer<'_> {
                 NodeReturns::Set(_) => (None, None),
             };
             if let Some(ty) = ty {
-                let source =
-                    SlotSource::Call { function: index, strict: function.strict, arguments: complete, record };
+                let source = SlotSource::Call {
+                    function: index,
+                    strict: function.strict,
+                    arguments: complete,
+                    record,
+                };
                 return Ok(Some(self.add_slot(source, true, ty)));
             }
         }

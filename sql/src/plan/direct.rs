@@ -87,7 +87,9 @@ pub(crate) fn recognise(node: &Node) -> Option<Direct> {
         Node::Insert(plan) => {
             let plain = plan.returning.is_none() && plan.target.relation.primary_key.is_some();
             let Node::Values(values) = &plan.input else { return None };
-            let ([row], true, true) = (values.rows.as_slice(), plain, values.slots.is_empty()) else { return None };
+            let ([row], true, true) = (values.rows.as_slice(), plain, values.slots.is_empty()) else {
+                return None;
+            };
             if let Some(ConflictPlan::Update { slots, .. }) = &plan.conflict
                 && !slots.is_empty()
             {
@@ -106,7 +108,11 @@ pub(crate) fn recognise(node: &Node) -> Option<Direct> {
         Node::Update(plan) => {
             let Node::Scan(scan) = &plan.input else { return None };
             let key = exact_key(scan)?;
-            if plan.moves || plan.returning.is_some() || !plan.slots.is_empty() || !is_whole_row(&plan.target, scan) {
+            if plan.moves
+                || plan.returning.is_some()
+                || !plan.slots.is_empty()
+                || !is_whole_row(&plan.target, scan)
+            {
                 return None;
             }
             let needed = plan.target.relation.live_columns().map(|(at, _)| at).collect();

@@ -2,7 +2,8 @@
 
 use super::analyzer::{Analyzer, Cte, ScopeColumn, ScopeTable, fold};
 use super::node::{
-    FunctionPlan, GeneratedPlan, GeneratedSource, JoinKind, JoinPlan, Node, ProjectPlan, RangePlan, ScanPlan, Slots,
+    FunctionPlan, GeneratedPlan, GeneratedSource, JoinKind, JoinPlan, Node, ProjectPlan, RangePlan, ScanPlan,
+    Slots,
 };
 use crate::catalog::system;
 use crate::error::{Result, SqlError, sqlstate};
@@ -44,7 +45,10 @@ impl FromItem {
         if columns.len() > visible {
             return Err(SqlError::new(
                 sqlstate::INVALID_COLUMN_REFERENCE,
-                format!("table \"{alias}\" has {visible} columns available but {} columns specified", columns.len()),
+                format!(
+                    "table \"{alias}\" has {visible} columns available but {} columns specified",
+                    columns.len()
+                ),
             ));
         }
         for (column, new) in self.columns.iter_mut().filter(|column| !column.internal).zip(columns) {
@@ -115,7 +119,7 @@ pub(crate) fn table_item(relation: &Arc<crate::catalog::Relation>, emit_key: boo
 
 impl Analyzer<'_> {
     /// The whole clause. `emit_keys`: scans of stored tables also give their keys (for row locks).
-    pub(crate) fn from_clause(
+    pub(crate) fn tables_from(
         &mut self,
         start: FromItem,
         from: &[ast::TableWithJoins],
@@ -126,7 +130,9 @@ impl Analyzer<'_> {
             let turns = chain.joins.iter().any(|join| {
                 matches!(
                     join.join_operator,
-                    ast::JoinOperator::Right(_) | ast::JoinOperator::RightOuter(_) | ast::JoinOperator::FullOuter(_)
+                    ast::JoinOperator::Right(_)
+                        | ast::JoinOperator::RightOuter(_)
+                        | ast::JoinOperator::FullOuter(_)
                 )
             });
             if turns {
@@ -200,7 +206,13 @@ impl Analyzer<'_> {
         Ok(item)
     }
 
-    fn join(&mut self, left: FromItem, join: &ast::Join, chain_start: usize, emit_keys: bool) -> Result<FromItem> {
+    fn join(
+        &mut self,
+        left: FromItem,
+        join: &ast::Join,
+        chain_start: usize,
+        emit_keys: bool,
+    ) -> Result<FromItem> {
         use ast::JoinOperator as Op;
         let none = ast::JoinConstraint::None;
         let (kind, constraint, cross) = match &join.join_operator {
@@ -233,10 +245,14 @@ impl Analyzer<'_> {
             }
             ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural => {
                 let names: Vec<String> = match constraint {
-                    ast::JoinConstraint::Using(names) => names.iter().filter_map(Self::function_name).collect(),
+                    ast::JoinConstraint::Using(names) => {
+                        names.iter().filter_map(Self::function_name).collect()
+                    }
                     _ => left_columns
                         .iter()
-                        .filter(|column| !column.hidden && right_columns.iter().any(|r| !r.hidden && r.name == column.name))
+                        .filter(|column| {
+                            !column.hidden && right_columns.iter().any(|r| !r.hidden && r.name == column.name)
+                        })
                         .map(|column| column.name.clone())
                         .collect(),
                 };
@@ -288,15 +304,20 @@ impl Analyzer<'_> {
         Ok(())
     }
 
-    fn join_using(&mut self, item: &mut FromItem, names: &[String], left_width: usize, kind: JoinKind) -> Result<()> {
+    fn join_using(
+        &mut self,
+        item: &mut FromItem,
+        names: &[String],
+        left_width: usize,
+        kind: JoinKind,
+    ) -> Result<()> {
         let mut merged = Vec::new();
         for name in names {
             let side = |right: bool| -> Result<ScopeColumn> {
                 let word = if right { "right" } else { "left" };
-                let mut fitting = item
-                    .columns
-                    .iter()
-                    .filter(|column| !column.hidden && column.name == *name && (column.index >= left_width) == right);
+                let mut fitting = item.columns.iter().filter(|column| {
+                    !column.hidden && column.name == *name && (column.index >= left_width) == right
+                });
                 match (fitting.next(), fitting.next()) {
                     (Some(one), None) => Ok(one.clone()),
                     (None, _) => Err(SqlError::new(
@@ -316,7 +337,9 @@ impl Analyzer<'_> {
                 Expr::Column { index: right.index, ty: right.ty },
                 self,
             )?;
-            let Node::Join(plan) = &mut item.node else { return Err(SqlError::internal("a join without a join node")) };
+            let Node::Join(plan) = &mut item.node else {
+                return Err(SqlError::internal("a join without a join node"));
+            };
             let plan = Arc::get_mut(plan).ok_or_else(|| SqlError::internal("a plan is shared too early"))?;
             match super::predicate::hash_key(condition, left_width) {
                 Ok(pair) if !plan.lateral => plan.hash_keys.push(pair),
@@ -339,7 +362,9 @@ impl Analyzer<'_> {
             }
         }
         // The merged columns come first in `*`.
-        item.columns.sort_by_key(|column| merged.iter().position(|shown| *shown == column.index).unwrap_or(usize::MAX));
+        item.columns.sort_by_key(|column| {
+            merged.iter().position(|shown| *shown == column.index).unwrap_or(usize::MAX)
+        });
         Ok(())
     }
 
@@ -362,7 +387,9 @@ impl Analyzer<'_> {
                 let name = ast::ObjectName::from(vec![ast::Ident::new("unnest")]);
                 self.function_item(left, &name, &[argument], *with_ordinality, alias_name(factor))?
             }
-            ast::TableFactor::Table { name, sample: None, version: None, .. } => self.named_item(name, emit_keys)?,
+            ast::TableFactor::Table { name, sample: None, version: None, .. } => {
+                self.named_item(name, emit_keys)?
+            }
             ast::TableFactor::Table { .. } => return Err(SqlError::unsupported("TABLESAMPLE")),
             ast::TableFactor::Derived { lateral, subquery, sample: None, alias } => {
                 if alias.is_none() {
@@ -372,14 +399,14 @@ impl Analyzer<'_> {
                 self.derived(left, *lateral, subquery)?
             }
             ast::TableFactor::NestedJoin { table_with_joins, .. } => {
-                self.from_clause(FromItem::unit(), std::slice::from_ref(table_with_joins), emit_keys)?
+                self.tables_from(FromItem::unit(), std::slice::from_ref(table_with_joins), emit_keys)?
             }
             _ => return Err(SqlError::unsupported("this kind of table in FROM")),
         };
         if let Some(alias) = alias_of(factor) {
             let columns: Vec<String> = alias.columns.iter().map(|column| fold(&column.name)).collect();
             let name = fold(&alias.name);
-                item.rename(&name, &columns)?;
+            item.rename(&name, &columns)?;
         }
         Ok(item)
     }
@@ -397,7 +424,10 @@ impl Analyzer<'_> {
             return Ok(item);
         }
         let relation = self.find_table(name).map_err(|error| error.at(position))?;
-        self.use_table(&relation, if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare })?;
+        self.use_table(
+            &relation,
+            if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare },
+        )?;
         Ok(table_item(&relation, emit_keys))
     }
 
@@ -405,7 +435,11 @@ impl Analyzer<'_> {
     fn generated_item(&mut self, schema: Option<&str>, name: &str) -> Option<FromItem> {
         // Without a schema only pg_catalog is searched.
         let schema = schema.unwrap_or("pg_catalog");
-        let node = self.environment.node_tables().iter().position(|table| table.schema == schema && table.name == name);
+        let node = self
+            .environment
+            .node_tables()
+            .iter()
+            .position(|table| table.schema == schema && table.name == name);
         let (source, oid, columns): (_, u32, Vec<(String, Type)>) = match node {
             Some(at) => {
                 let table = self.environment.node_tables().get(at)?;
@@ -413,9 +447,11 @@ impl Analyzer<'_> {
                 (GeneratedSource::Node(at), table.oid, columns)
             }
             None => {
-                let at = system::TABLES.iter().position(|table| table.schema == schema && table.name == name)?;
+                let at =
+                    system::TABLES.iter().position(|table| table.schema == schema && table.name == name)?;
                 let table = system::TABLES.get(at)?;
-                let columns = table.columns.iter().map(|(name, id)| ((*name).to_owned(), Type::of(*id))).collect();
+                let columns =
+                    table.columns.iter().map(|(name, id)| ((*name).to_owned(), Type::of(*id))).collect();
                 (GeneratedSource::System(at), table.oid, columns)
             }
         };
@@ -425,7 +461,9 @@ impl Analyzer<'_> {
     }
 
     fn cte_item(&mut self, at: usize) -> Result<FromItem> {
-        let Some(cte) = self.ctes.get(at).cloned() else { return Err(SqlError::internal("a WITH query is gone")) };
+        let Some(cte) = self.ctes.get(at).cloned() else {
+            return Err(SqlError::internal("a WITH query is gone"));
+        };
         let Cte { name, columns, query, sees } = cte;
         let later = self.ctes.split_off(sees.min(self.ctes.len()));
         let result = self.derived(&FromItem::unit(), false, &query);
@@ -439,14 +477,16 @@ impl Analyzer<'_> {
     /// A query in FROM. Only a LATERAL one sees the tables before it.
     fn derived(&mut self, left: &FromItem, lateral: bool, query: &ast::Query) -> Result<FromItem> {
         let (mut select, uses_left) = if lateral {
-            self.with_left(left, |analyzer| analyzer.nested(|analyzer| {
-                analyzer.push_level();
-                let result = analyzer.query_in_level(query);
-                let depth = analyzer.levels.len() - 1;
-                let uses_left = analyzer.levels.last().is_some_and(|level| level.outermost < depth);
-                analyzer.pop_level();
-                Ok((result?, uses_left))
-            }))?
+            self.with_left(left, |analyzer| {
+                analyzer.nested(|analyzer| {
+                    analyzer.push_level();
+                    let result = analyzer.query_in_level(query);
+                    let depth = analyzer.levels.len() - 1;
+                    let uses_left = analyzer.levels.last().is_some_and(|level| level.outermost < depth);
+                    analyzer.pop_level();
+                    Ok((result?, uses_left))
+                })
+            })?
         } else {
             (self.sibling(|analyzer| analyzer.query_in_level(query))?, false)
         };
@@ -501,8 +541,9 @@ impl Analyzer<'_> {
         ordinality: bool,
         alias: Option<String>,
     ) -> Result<FromItem> {
-        let function = Self::function_name(name)
-            .ok_or_else(|| SqlError::new(sqlstate::UNDEFINED_FUNCTION, format!("function {name} does not exist")))?;
+        let function = Self::function_name(name).ok_or_else(|| {
+            SqlError::new(sqlstate::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
+        })?;
         let outcome = self.with_left(left, |analyzer| {
             analyzer.push_level();
             let result = analyzer.function_source(name, &function, arguments);

@@ -7,10 +7,10 @@ mod modify;
 mod node;
 mod predicate;
 mod query;
+mod select;
 
 pub(crate) use analyzer::{Analyzer, fold};
 pub(crate) use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
-pub(crate) use from::table_item;
 pub(crate) use node::*;
 
 use crate::error::{Result, SqlError};

@@ -3,7 +3,8 @@
 use super::analyzer::{Analyzer, fold};
 use super::from::{FromItem, table_item};
 use super::node::{
-    ConflictPlan, DeletePlan, InsertPlan, Node, ProjectPlan, ProjectSetPlan, Returning, Slots, Target, UpdatePlan, ValuesPlan, null,
+    ConflictPlan, DeletePlan, InsertPlan, Node, ProjectPlan, ProjectSetPlan, Returning, Target, UpdatePlan,
+    ValuesPlan, null,
 };
 use super::query::{OutputColumn, Select};
 use crate::catalog::Relation;
@@ -21,8 +22,12 @@ pub(crate) type Modification = (Node, Option<Vec<OutputColumn>>);
 impl Analyzer<'_> {
     /// The value of a column that is not given.
     pub(crate) fn default_value(&mut self, relation: &Relation, column: usize) -> Result<Expr> {
-        let Some(column) = relation.columns.get(column) else { return Err(SqlError::internal("no such column")) };
-        let Some(text) = column.default.as_ref().filter(|_| !column.dropped) else { return Ok(null(column.ty)) };
+        let Some(column) = relation.columns.get(column) else {
+            return Err(SqlError::internal("no such column"));
+        };
+        let Some(text) = column.default.as_ref().filter(|_| !column.dropped) else {
+            return Ok(null(column.ty));
+        };
         let ast = parse_expression(text)?;
         self.push_level();
         let value = self.compile_in("DEFAULT expressions", &ast);
@@ -77,7 +82,12 @@ impl Analyzer<'_> {
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into anything but a table"));
         };
-        if insert.or.is_some() || insert.ignore || insert.overwrite || insert.replace_into || !insert.assignments.is_empty() {
+        if insert.or.is_some()
+            || insert.ignore
+            || insert.overwrite
+            || insert.replace_into
+            || !insert.assignments.is_empty()
+        {
             return Err(SqlError::unsupported("this form of INSERT"));
         }
         let relation = self.find_table(name)?;
@@ -97,8 +107,13 @@ impl Analyzer<'_> {
         let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
         let conflict = match &insert.on {
             None => None,
-            Some(ast::OnInsert::OnConflict(conflict)) => Some(self.conflict(&relation, alias.as_deref(), conflict)?),
-            Some(_) => return Err(SqlError::syntax("ON DUPLICATE KEY UPDATE is not PostgreSQL's").with_hint("Use ON CONFLICT.")),
+            Some(ast::OnInsert::OnConflict(conflict)) => {
+                Some(self.conflict(&relation, alias.as_deref(), conflict)?)
+            }
+            Some(_) => {
+                return Err(SqlError::syntax("ON DUPLICATE KEY UPDATE is not PostgreSQL's")
+                    .with_hint("Use ON CONFLICT."));
+            }
         };
         let (returning, outputs) = self.with_row(&relation, alias.as_deref(), insert.returning.as_deref())?;
         let node = Node::Insert(Arc::new(InsertPlan { input, target, values, conflict, returning }));
@@ -137,7 +152,10 @@ impl Analyzer<'_> {
             // DEFAULT VALUES
             return Ok((Node::Unit, 0));
         };
-        let plain = query.with.is_none() && query.order_by.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+        let plain = query.with.is_none()
+            && query.order_by.is_none()
+            && query.limit_clause.is_none()
+            && query.fetch.is_none();
         if let (ast::SetExpr::Values(values), true) = (&*query.body, plain) {
             return self.insert_values(relation, values, columns);
         }
@@ -188,7 +206,12 @@ impl Analyzer<'_> {
             return Ok((Node::Values(Arc::new(ValuesPlan { rows, slots })), width));
         }
         // One row of VALUES with a set-returning function is a SELECT.
-        let input = Node::ProjectSet(Arc::new(ProjectSetPlan { input: Node::Unit, calls: set_calls, slots: Slots::default() }));
+        let slots_of_sets = slots.clone();
+        let input = Node::ProjectSet(Arc::new(ProjectSetPlan {
+            input: Node::Unit,
+            calls: set_calls,
+            slots: slots_of_sets,
+        }));
         let exprs = rows.pop().unwrap_or_default();
         Ok((Node::Project(Arc::new(ProjectPlan { input, exprs, slots })), width))
     }
@@ -207,7 +230,9 @@ impl Analyzer<'_> {
             }
             let mut compiled = Vec::with_capacity(width);
             for (ast, at) in row.content.iter().zip(columns) {
-                let Some(column) = relation.columns.get(*at) else { return Err(SqlError::internal("no such column")) };
+                let Some(column) = relation.columns.get(*at) else {
+                    return Err(SqlError::internal("no such column"));
+                };
                 compiled.push(if is_default(ast) {
                     self.default_value(relation, *at)?
                 } else {
@@ -226,9 +251,16 @@ impl Analyzer<'_> {
         alias: Option<&str>,
         conflict: &ast::OnConflict,
     ) -> Result<ConflictPlan> {
-        let key: Vec<String> = relation.primary_key.iter().flat_map(|key| {
-            key.columns.iter().filter_map(|at| relation.columns.get(*at)).map(|column| column.name.clone())
-        }).collect();
+        let key: Vec<String> = relation
+            .primary_key
+            .iter()
+            .flat_map(|key| {
+                key.columns
+                    .iter()
+                    .filter_map(|at| relation.columns.get(*at))
+                    .map(|column| column.name.clone())
+            })
+            .collect();
         match &conflict.conflict_target {
             None => {}
             Some(ast::ConflictTarget::Columns(columns)) => {
@@ -257,10 +289,14 @@ impl Analyzer<'_> {
                 }
             }
         }
-        let ast::OnConflictAction::DoUpdate(update) = &conflict.action else { return Ok(ConflictPlan::Nothing) };
+        let ast::OnConflictAction::DoUpdate(update) = &conflict.action else {
+            return Ok(ConflictPlan::Nothing);
+        };
         if conflict.conflict_target.is_none() {
-            return Err(SqlError::syntax("ON CONFLICT DO UPDATE requires inference specification or constraint name")
-                .with_hint("For example, ON CONFLICT (column_name)."));
+            return Err(SqlError::syntax(
+                "ON CONFLICT DO UPDATE requires inference specification or constraint name",
+            )
+            .with_hint("For example, ON CONFLICT (column_name)."));
         }
         // The row that is there, then the one that was to be inserted, under the name `excluded`.
         self.push_level();
@@ -317,25 +353,35 @@ impl Analyzer<'_> {
         for assignment in list {
             let pairs: Vec<(&ast::ObjectName, &ast::Expr)> = match (&assignment.target, &assignment.value) {
                 (ast::AssignmentTarget::ColumnName(name), value) => vec![(name, value)],
-                (ast::AssignmentTarget::Tuple(names), ast::Expr::Tuple(values)) if names.len() == values.len() => {
+                (ast::AssignmentTarget::Tuple(names), ast::Expr::Tuple(values))
+                    if names.len() == values.len() =>
+                {
                     names.iter().zip(values).collect()
                 }
-                (ast::AssignmentTarget::Tuple(names), value) if names.len() == 1 => names.iter().map(|name| (name, value)).collect(),
+                (ast::AssignmentTarget::Tuple(names), value) if names.len() == 1 => {
+                    names.iter().map(|name| (name, value)).collect()
+                }
                 (ast::AssignmentTarget::Tuple(_), ast::Expr::Tuple(_)) => {
                     return Err(SqlError::syntax("number of columns does not match number of values"));
                 }
                 _ => return Err(SqlError::unsupported("UPDATE of several columns from one subquery")),
             };
             for (name, ast) in pairs {
-                let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
+                let idents: Vec<&ast::Ident> =
+                    name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
                 let [ident] = idents.as_slice() else {
                     return Err(SqlError::unsupported("a qualified column as the target of SET"));
                 };
                 let position = self.at(ident);
                 let at = relation.require_column(&fold(ident)).map_err(|error| error.at(position))?;
-                let Some(column) = relation.columns.get(at) else { return Err(SqlError::internal("no such column")) };
+                let Some(column) = relation.columns.get(at) else {
+                    return Err(SqlError::internal("no such column"));
+                };
                 if done.iter().any(|(known, _)| *known == at) {
-                    return Err(SqlError::syntax(format!("multiple assignments to same column \"{}\"", column.name)));
+                    return Err(SqlError::syntax(format!(
+                        "multiple assignments to same column \"{}\"",
+                        column.name
+                    )));
                 }
                 let value = if is_default(ast) {
                     self.default_value(relation, at)?
@@ -375,7 +421,11 @@ impl Analyzer<'_> {
     }
 
     /// The one table that UPDATE or DELETE changes, with its alias.
-    fn changed_table(&mut self, table: &ast::TableWithJoins, verb: &str) -> Result<(Arc<Relation>, FromItem)> {
+    fn changed_table(
+        &mut self,
+        table: &ast::TableWithJoins,
+        verb: &str,
+    ) -> Result<(Arc<Relation>, FromItem)> {
         let ast::TableFactor::Table { name, alias, args: None, .. } = &table.relation else {
             return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
         };
@@ -405,7 +455,9 @@ impl Analyzer<'_> {
         }
         let from: &[ast::TableWithJoins] = match &update.from {
             None => &[],
-            Some(ast::UpdateTableFromKind::AfterSet(from) | ast::UpdateTableFromKind::BeforeSet(from)) => from,
+            Some(ast::UpdateTableFromKind::AfterSet(from) | ast::UpdateTableFromKind::BeforeSet(from)) => {
+                from
+            }
         };
         self.push_level();
         let result = self.update_in_level(update, from);
@@ -413,7 +465,11 @@ impl Analyzer<'_> {
         result
     }
 
-    fn update_in_level(&mut self, update: &ast::Update, from: &[ast::TableWithJoins]) -> Result<Modification> {
+    fn update_in_level(
+        &mut self,
+        update: &ast::Update,
+        from: &[ast::TableWithJoins],
+    ) -> Result<Modification> {
         let (relation, item) = self.changed_table(&update.table, "UPDATE")?;
         let target = self.target_of(&relation)?;
         let key = relation.columns.len();
@@ -431,7 +487,8 @@ impl Analyzer<'_> {
                 (Some(returning), Some(outputs))
             }
         };
-        let plan = UpdatePlan { input, target, key, assignments, slots, recheck, recheck_slots, moves, returning };
+        let plan =
+            UpdatePlan { input, target, key, assignments, slots, recheck, recheck_slots, moves, returning };
         Ok((Node::Update(Arc::new(plan)), outputs))
     }
 

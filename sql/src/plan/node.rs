@@ -38,8 +38,10 @@ pub(crate) type Slots = Arc<Vec<Slot>>;
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) source: SlotSource,
-    /// Depends on the current row (or is volatile): computed for each row anew; else once.
+    /// Depends on the current row, or may change from call to call: computed for each row anew; else once.
     pub(crate) per_row: bool,
+    /// Looks at columns of the current row.
+    pub(crate) uses_row: bool,
 }
 
 #[derive(Debug)]
@@ -292,7 +294,11 @@ pub(crate) struct InsertPlan {
 pub(crate) enum ConflictPlan {
     Nothing,
     /// Expressions see the existing row, then the one that was to be inserted.
-    Update { assignments: Vec<(usize, Expr)>, condition: Option<Expr>, slots: Slots },
+    Update {
+        assignments: Vec<(usize, Expr)>,
+        condition: Option<Expr>,
+        slots: Slots,
+    },
 }
 
 #[derive(Debug)]

@@ -53,14 +53,19 @@ pub(crate) fn only_from(expr: &Expr, start: usize, end: usize) -> bool {
     some && all
 }
 
-/// Whether an expression names no column of the row.
-fn is_fixed(expr: &Expr) -> bool {
-    let mut fixed = true;
+/// Whether an expression looks at nothing of the row.
+pub(crate) fn is_rowless(expr: &Expr) -> bool {
+    let mut rowless = true;
     expr.walk(&mut |part| {
-        fixed &= !matches!(part, Expr::Column { .. } | Expr::Slot { .. } | Expr::Aggregate { .. });
-        fixed
+        rowless &= !matches!(part, Expr::Column { .. } | Expr::Slot { .. } | Expr::Aggregate { .. });
+        rowless
     });
-    fixed && !expr.is_volatile()
+    rowless
+}
+
+/// Whether an expression has one value for all rows.
+fn is_fixed(expr: &Expr) -> bool {
+    is_rowless(expr) && !expr.is_volatile()
 }
 
 fn move_columns(expr: Expr, change: impl Fn(usize) -> usize) -> Result<Expr> {
@@ -105,7 +110,8 @@ pub(crate) fn hash_key(condition: Expr, left_width: usize) -> std::result::Resul
 /// Asks a condition (without slots) of a row source, as far down as it can be asked.
 pub(crate) fn push(node: &mut Node, condition: Expr) -> Result<()> {
     if condition.is_volatile() {
-        return Ok(wrap(node, condition));
+        wrap(node, condition);
+        return Ok(());
     }
     match node {
         Node::Scan(plan) => match Arc::get_mut(plan) {
@@ -271,12 +277,14 @@ pub(crate) fn order_by_key(node: &mut Node, keys: &[(usize, bool)]) -> bool {
             let fixed = plan.range.equal.len();
             let constant = key.columns.get(..fixed).unwrap_or_default();
             // Columns that the range pins to one value order nothing.
-            let wanted: Vec<&(usize, bool)> = keys.iter().filter(|(column, _)| !constant.contains(column)).collect();
+            let wanted: Vec<&(usize, bool)> =
+                keys.iter().filter(|(column, _)| !constant.contains(column)).collect();
             let Some((_, descending)) = wanted.first() else { return true };
             let rest = key.columns.get(fixed..).unwrap_or_default();
             // Once all of the key is named, rows are unique and further columns order nothing.
-            let fits = wanted.iter().zip(rest).all(|((column, down), key)| column == key && down == descending)
-                && (wanted.len() <= rest.len());
+            let fits =
+                wanted.iter().zip(rest).all(|((column, down), key)| column == key && down == descending)
+                    && (wanted.len() <= rest.len());
             if fits && *descending {
                 plan.direction = storage::Direction::Backward;
             }

@@ -15,19 +15,24 @@ use std::sync::Arc;
 use storage::{Direction, KeyRange, LockMode, LockWait, TableLockMode};
 
 impl SqlSession {
-    pub(super) async fn alter_table(&mut self, parsed: &Parsed, alter: &ast::AlterTable) -> Result<CommandTag> {
+    pub(super) async fn alter_table(
+        &mut self,
+        parsed: &Parsed,
+        alter: &ast::AlterTable,
+    ) -> Result<CommandTag> {
         self.refuse_in_read_only(true, "ALTER TABLE")?;
         for operation in &alter.operations {
             let wait = self.lock_wait();
-            let relation = match self.lock_relation(parsed, &alter.name, TableLockMode::AccessExclusive, wait).await {
-                Ok(relation) => relation,
-                Err(error) if alter.if_exists && error.code() == sqlstate::UNDEFINED_TABLE => {
-                    let notice = format!("{}, skipping", error.message());
-                    self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
-                    return Ok(CommandTag::Words("ALTER TABLE"));
-                }
-                Err(error) => return Err(error),
-            };
+            let relation =
+                match self.lock_relation(parsed, &alter.name, TableLockMode::AccessExclusive, wait).await {
+                    Ok(relation) => relation,
+                    Err(error) if alter.if_exists && error.code() == sqlstate::UNDEFINED_TABLE => {
+                        let notice = format!("{}, skipping", error.message());
+                        self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                        return Ok(CommandTag::Words("ALTER TABLE"));
+                    }
+                    Err(error) => return Err(error),
+                };
             self.require_owner(&relation)?;
             self.alter_once(parsed, &relation, operation).await?;
             self.catalogue_changed();
@@ -131,7 +136,13 @@ impl SqlSession {
             if default.is_volatile() {
                 return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
             }
-            default.eval(&EvalContext { row: &[], outer: &[], params: &[], slots: &[], facts: &self.facts })?
+            default.eval(&EvalContext {
+                row: &[],
+                outer: &[],
+                params: &[],
+                slots: &[],
+                facts: &self.facts,
+            })?
         };
         if value.is_null() && column.not_null && !self.is_empty(relation).await? {
             return Err(SqlError::new(
@@ -294,7 +305,12 @@ impl SqlSession {
     }
 
     /// Rewrites the table into a tree keyed by the new primary key.
-    async fn add_primary_key(&mut self, relation: &Relation, name: Option<String>, columns: Vec<usize>) -> Result<()> {
+    async fn add_primary_key(
+        &mut self,
+        relation: &Relation,
+        name: Option<String>,
+        columns: Vec<usize>,
+    ) -> Result<()> {
         if relation.primary_key.is_some() {
             return Err(SqlError::new(
                 sqlstate::INVALID_TABLE_DEFINITION,
@@ -309,23 +325,27 @@ impl SqlSession {
                 column.not_null = true;
             }
         }
-        changed.primary_key = Some(PrimaryKey { oid: self.engine.database().allocate_number()?, name, columns });
+        changed.primary_key =
+            Some(PrimaryKey { oid: self.engine.database().allocate_number()?, name, columns });
         changed.lay_out();
         let canceller = self.canceller.clone();
         let transaction = self.transaction()?;
-        changed.tree = transaction.create_tree(POSTGRES_DATABASE).await.map_err(|error| canceller.explain(error))?;
+        changed.tree =
+            transaction.create_tree(POSTGRES_DATABASE).await.map_err(|error| canceller.explain(error))?;
         let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
         let mut scan = transaction.scan(relation.tree, KeyRange::all(), Direction::Forward);
         let mut batch = Vec::new();
         loop {
             batch.clear();
-            let more = scan.next_batch(transaction, BATCH, &mut batch).await.map_err(|e| canceller.explain(e))?;
+            let more =
+                scan.next_batch(transaction, BATCH, &mut batch).await.map_err(|e| canceller.explain(e))?;
             for (key, value) in &batch {
                 let values = row::decode(relation, &needed, key, value)?;
                 row::check_not_null(&changed, &values)?;
                 let mut new_key = Vec::new();
                 row::encode_key(&changed, &values, &mut new_key)?;
-                let locked = transaction.lock(changed.tree, &new_key, LockMode::Exclusive, LockWait::Forever).await?;
+                let locked =
+                    transaction.lock(changed.tree, &new_key, LockMode::Exclusive, LockWait::Forever).await?;
                 if locked.newest.is_some() {
                     return Err(duplicates(&changed, &values));
                 }
@@ -354,7 +374,8 @@ impl SqlSession {
         match relation.checks.iter().find(|check| check.name == name) {
             Some(check) => store::delete_constraint(self.transaction()?, relation.oid, check.oid).await,
             None => {
-                let message = format!("constraint \"{name}\" of relation \"{}\" does not exist", relation.name);
+                let message =
+                    format!("constraint \"{name}\" of relation \"{}\" does not exist", relation.name);
                 if if_exists {
                     let notice = format!("{message}, skipping");
                     self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
@@ -368,10 +389,15 @@ impl SqlSession {
     async fn change_owner(&mut self, relation: &Relation, owner: &ast::Owner) -> Result<()> {
         let owner = match owner {
             ast::Owner::Ident(name) => fold(name),
-            ast::Owner::CurrentRole | ast::Owner::CurrentUser | ast::Owner::SessionUser => self.role.name.clone(),
+            ast::Owner::CurrentRole | ast::Owner::CurrentUser | ast::Owner::SessionUser => {
+                self.role.name.clone()
+            }
         };
         let Some(role) = self.facts.catalogue.role(&owner).cloned() else {
-            return Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("role \"{owner}\" does not exist")));
+            return Err(SqlError::new(
+                sqlstate::UNDEFINED_OBJECT,
+                format!("role \"{owner}\" does not exist"),
+            ));
         };
         if !self.role.superuser && role.oid != self.role.oid {
             return Err(SqlError::new(

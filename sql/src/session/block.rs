@@ -213,9 +213,10 @@ impl SqlSession {
         if !block.explicit {
             self.warn_no_transaction("there is no transaction in progress");
         }
-        let (failed, isolation, read_only) = self.block.as_ref().map_or((false, IsolationLevel::default(), false), |block| {
-            (block.failed, block.isolation, block.read_only)
-        });
+        let (failed, isolation, read_only) =
+            self.block.as_ref().map_or((false, IsolationLevel::default(), false), |block| {
+                (block.failed, block.isolation, block.read_only)
+            });
         let tag = if failed {
             self.rollback_block();
             CommandTag::Words("ROLLBACK")
@@ -277,7 +278,11 @@ impl SqlSession {
         outcome
     }
 
-    async fn commit_transaction(&mut self, mut transaction: Transaction, catalogue_changed: bool) -> Result<()> {
+    async fn commit_transaction(
+        &mut self,
+        mut transaction: Transaction,
+        catalogue_changed: bool,
+    ) -> Result<()> {
         if catalogue_changed {
             store::bump_version(&mut transaction).await.map_err(|error| self.explained(error))?;
         }
@@ -325,7 +330,9 @@ impl SqlSession {
     }
 
     fn find_savepoint(&self, name: &str, what: &str) -> Result<usize> {
-        let Some(block) = self.block.as_ref().filter(|block| block.explicit) else { return Err(no_block(what)) };
+        let Some(block) = self.block.as_ref().filter(|block| block.explicit) else {
+            return Err(no_block(what));
+        };
         block.savepoints.iter().rposition(|(known, _)| known == name).ok_or_else(|| {
             SqlError::new(sqlstate::INVALID_SAVEPOINT, format!("savepoint \"{name}\" does not exist"))
         })
@@ -347,7 +354,9 @@ impl SqlSession {
         let at = self.find_savepoint(name, "ROLLBACK TO SAVEPOINT")?;
         if let Some(block) = &mut self.block {
             block.savepoints.truncate(at + 1);
-            if let (Some(transaction), Some((_, savepoint))) = (&mut block.transaction, block.savepoints.last()) {
+            if let (Some(transaction), Some((_, savepoint))) =
+                (&mut block.transaction, block.savepoints.last())
+            {
                 transaction.rollback_to(savepoint)?;
             }
             block.failed = false;

@@ -53,22 +53,28 @@ impl SqlSession {
         }
     }
 
-    async fn open_copy_out(&mut self, parsed: &Parsed, query: &ast::Query, options: &CopyOptions) -> Result<Run> {
-        let inner = Parsed { source: parsed.source.clone(), command: Command::Query(Box::new(query.clone())) };
+    async fn open_copy_out(
+        &mut self,
+        parsed: &Parsed,
+        query: &ast::Query,
+        options: &CopyOptions,
+    ) -> Result<Run> {
+        let inner =
+            Parsed { source: parsed.source.clone(), command: Command::Query(Box::new(query.clone())) };
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
         let plan: Plan = self.plan(&inner, &[], &catalogue)?;
         let plan = self.settle_plan(&inner, &[], Arc::new(plan)).await?;
         self.refuse_in_read_only(plan.writes, "COPY TO")?;
-        let names: Vec<String> =
-            plan.columns.iter().flatten().map(|column| column.name.clone()).collect();
+        let names: Vec<String> = plan.columns.iter().flatten().map(|column| column.name.clone()).collect();
         let force_quote = marked(&names, options.force_quote.as_deref(), "FORCE_QUOTE")?;
         let columns = u16::try_from(names.len()).unwrap_or(u16::MAX);
         let header = (options.header != CopyHeader::Off).then_some(names);
         let Run::Plan(mut run) = Run::plan(plan, self.serial) else {
             return Err(SqlError::internal("a plan does not run"));
         };
-        run.copy = Some(CopyOutState { writer: LineWriter::new(options.clone(), force_quote), header, columns });
+        run.copy =
+            Some(CopyOutState { writer: LineWriter::new(options.clone(), force_quote), header, columns });
         Ok(Run::Plan(run))
     }
 
@@ -177,7 +183,7 @@ async fn take_lines(cx: &mut Cx<'_>, copy: &mut CopyIn, data: &[u8], last: bool)
         let taken = take_line(cx, copy, &line, &mut record).await;
         copy.record = record;
         taken?;
-        if copy.rows % 1024 == 0 {
+        if copy.rows.is_multiple_of(1024) {
             cx.pause().await?;
         }
     }
@@ -195,14 +201,21 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
     };
     copy.reader.split(line, record)?;
     if std::mem::take(&mut copy.header) {
-        return if copy.options.header == CopyHeader::Match { match_header(copy, record, &relation) } else { Ok(()) };
+        return if copy.options.header == CopyHeader::Match {
+            match_header(copy, record, &relation)
+        } else {
+            Ok(())
+        };
     }
     if record.fields.len() > copy.columns.len() {
-        return Err(SqlError::new(sqlstate::BAD_COPY_FORMAT, "extra data after last expected column").in_context(whole()));
+        return Err(SqlError::new(sqlstate::BAD_COPY_FORMAT, "extra data after last expected column")
+            .in_context(whole()));
     }
     let mut new = vec![Datum::Null; relation.columns.len()];
     for (place, at) in copy.columns.iter().enumerate() {
-        let Some(column) = relation.columns.get(*at) else { return Err(SqlError::internal("no such column")) };
+        let Some(column) = relation.columns.get(*at) else {
+            return Err(SqlError::internal("no such column"));
+        };
         let Some(field) = record.fields.get(place) else {
             return Err(SqlError::new(
                 sqlstate::BAD_COPY_FORMAT,
@@ -220,7 +233,10 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
         let Some(text) = field else { continue };
         let value = read_value(column.ty, text, cx.facts.style()).map_err(|error| {
             let shown: String = text.chars().take(100).collect();
-            error.in_context(format!("COPY {}, line {number}, column {}: \"{shown}\"", relation.name, column.name))
+            error.in_context(format!(
+                "COPY {}, line {number}, column {}: \"{shown}\"",
+                relation.name, column.name
+            ))
         })?;
         if let Some(slot) = new.get_mut(*at) {
             *slot = value;
@@ -257,7 +273,8 @@ fn match_header(copy: &CopyIn, record: &Record, relation: &Relation) -> Result<(
     for (number, (at, field)) in (1..).zip(copy.columns.iter().zip(&record.fields)) {
         let name = relation.columns.get(*at).map_or("", |column| &column.name);
         if field.as_deref() != Some(name) {
-            let found = field.as_ref().map_or_else(|| "null value".to_owned(), |found| format!("\"{found}\""));
+            let found =
+                field.as_ref().map_or_else(|| "null value".to_owned(), |found| format!("\"{found}\""));
             return Err(wrong(format!(
                 "column name mismatch in header line field {number}: got {found}, expected \"{name}\""
             )));

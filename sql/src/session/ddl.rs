@@ -21,14 +21,25 @@ struct Definition {
     columns: Vec<Column>,
     /// Name (if given) and column places of the primary key.
     primary_key: Option<(Option<String>, Vec<usize>)>,
-    checks: Vec<(Option<String>, String)>,
+    checks: Vec<NamedCheck>,
 }
+
+/// The name (if given) and text of a CHECK.
+pub(super) type NamedCheck = (Option<String>, String);
 
 impl SqlSession {
     /// CREATE TABLE, CREATE TABLE AS.
-    pub(super) async fn create_table(&mut self, parsed: &Arc<Parsed>, table: &ast::CreateTable) -> Result<CommandTag> {
+    pub(super) async fn create_table(
+        &mut self,
+        parsed: &Arc<Parsed>,
+        table: &ast::CreateTable,
+    ) -> Result<CommandTag> {
         refuse_absent_clauses(table)?;
-        let (verb, words) = if table.query.is_some() { ("CREATE TABLE AS", "CREATE TABLE AS") } else { ("CREATE TABLE", "CREATE TABLE") };
+        let (verb, words) = if table.query.is_some() {
+            ("CREATE TABLE AS", "CREATE TABLE AS")
+        } else {
+            ("CREATE TABLE", "CREATE TABLE")
+        };
         self.refuse_in_read_only(true, verb)?;
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
@@ -72,8 +83,17 @@ impl SqlSession {
     }
 
     /// Writes a new table's entries and checks that its expressions make sense.
-    async fn make_table(&mut self, parsed: &Parsed, name: &str, definition: Definition) -> Result<Arc<Relation>> {
-        let tree = self.transaction()?.create_tree(POSTGRES_DATABASE).await.map_err(|e| self.canceller.explain(e))?;
+    async fn make_table(
+        &mut self,
+        parsed: &Parsed,
+        name: &str,
+        definition: Definition,
+    ) -> Result<Arc<Relation>> {
+        let tree = self
+            .transaction()?
+            .create_tree(POSTGRES_DATABASE)
+            .await
+            .map_err(|e| self.canceller.explain(e))?;
         let database = self.engine.database().clone();
         let Definition { columns, primary_key, checks } = definition;
         let primary_key = match primary_key {
@@ -85,7 +105,8 @@ impl SqlSession {
         };
         let mut named = Vec::with_capacity(checks.len());
         for (number, (check_name, expression)) in (0..).zip(checks) {
-            let default_name = if number == 0 { format!("{name}_check") } else { format!("{name}_check{number}") };
+            let default_name =
+                if number == 0 { format!("{name}_check") } else { format!("{name}_check{number}") };
             let check_name = check_name.unwrap_or(default_name);
             named.push(Check { oid: database.allocate_number()?, name: check_name, expression });
         }
@@ -174,7 +195,8 @@ impl SqlSession {
         }
         let mut columns = Vec::with_capacity(outputs.len());
         for (at, output) in outputs.iter().enumerate() {
-            let column_name = table.columns.get(at).map_or_else(|| output.name.clone(), |column| fold(&column.name));
+            let column_name =
+                table.columns.get(at).map_or_else(|| output.name.clone(), |column| fold(&column.name));
             columns.push(plain_column(at, column_name, output.ty)?);
         }
         let definition = Definition { columns, primary_key: None, checks: Vec::new() };
@@ -195,16 +217,21 @@ impl SqlSession {
         self.refuse_in_read_only(true, "DROP TABLE")?;
         for name in &target.names {
             let wait = self.lock_wait();
-            let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await {
+            let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
+            {
                 Ok(relation) => relation,
                 Err(error) if error.code() == sqlstate::UNDEFINED_TABLE => {
-                    let last = name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
+                    let last =
+                        name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
                     if target.if_exists {
                         let notice = format!("table \"{last}\" does not exist, skipping");
                         self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
                         continue;
                     }
-                    return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, format!("table \"{last}\" does not exist")));
+                    return Err(SqlError::new(
+                        sqlstate::UNDEFINED_TABLE,
+                        format!("table \"{last}\" does not exist"),
+                    ));
                 }
                 Err(error) => return Err(error),
             };
@@ -221,7 +248,8 @@ impl SqlSession {
         self.refuse_in_read_only(true, "TRUNCATE TABLE")?;
         for name in &truncate.table_names {
             let wait = self.lock_wait();
-            let relation = self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;
+            let relation =
+                self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;
             self.require_owner(&relation)?;
             self.replace_tree(&relation).await?;
         }
@@ -230,7 +258,11 @@ impl SqlSession {
 
     /// Puts a new, empty tree in the place of a table's old one.
     pub(super) async fn replace_tree(&mut self, relation: &Relation) -> Result<TreeId> {
-        let tree = self.transaction()?.create_tree(POSTGRES_DATABASE).await.map_err(|e| self.canceller.explain(e))?;
+        let tree = self
+            .transaction()?
+            .create_tree(POSTGRES_DATABASE)
+            .await
+            .map_err(|e| self.canceller.explain(e))?;
         let changed = Relation { tree, ..relation.clone() };
         store::put_relation(self.transaction()?, &changed).await?;
         self.transaction()?.drop_tree(relation.tree)?;
@@ -343,9 +375,13 @@ pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn]) -> Resul
             return Err(SqlError::syntax("a primary key names columns, not expressions"));
         };
         let name = fold(name);
-        let at = columns.iter().position(|column| !column.dropped && column.name == name).ok_or_else(|| {
-            SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" named in key does not exist"))
-        })?;
+        let at =
+            columns.iter().position(|column| !column.dropped && column.name == name).ok_or_else(|| {
+                SqlError::new(
+                    sqlstate::UNDEFINED_COLUMN,
+                    format!("column \"{name}\" named in key does not exist"),
+                )
+            })?;
         if places.contains(&at) {
             return Err(SqlError::new(
                 sqlstate::DUPLICATE_COLUMN,
@@ -375,7 +411,7 @@ fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -
 }
 
 /// A column of ALTER TABLE ADD COLUMN: its checks come back beside it.
-pub(super) fn added_column(ast: &ast::ColumnDef, at: usize) -> Result<(Column, Vec<(Option<String>, String)>)> {
+pub(super) fn added_column(ast: &ast::ColumnDef, at: usize) -> Result<(Column, Vec<NamedCheck>)> {
     let mut table = Definition { columns: Vec::new(), primary_key: None, checks: Vec::new() };
     let column = column_definition(ast, at, &mut table)?;
     if table.primary_key.is_some() {

@@ -18,7 +18,10 @@ impl SqlSession {
         options: ExplainOptions,
         statement: &Command,
     ) -> Result<Run> {
-        if !matches!(statement, Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_)) {
+        if !matches!(
+            statement,
+            Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_)
+        ) {
             return Err(SqlError::unsupported("EXPLAIN of this statement"));
         }
         let inner = Parsed { source: parsed.source.clone(), command: statement.clone() };

@@ -168,7 +168,11 @@ impl SqlSession {
     }
 
     /// Analyses a statement of [`SqlSession::start_simple`]. It can have no parameters.
-    pub async fn prepare_statement(&mut self, statement: &Statement, declared_types: &[u32]) -> Result<Arc<Prepared>> {
+    pub async fn prepare_statement(
+        &mut self,
+        statement: &Statement,
+        declared_types: &[u32],
+    ) -> Result<Arc<Prepared>> {
         let result = match declared(declared_types) {
             Ok(declared) => self.analyse(statement.0.clone(), declared, 0).await,
             Err(error) => Err(error),
@@ -425,7 +429,9 @@ fn declared(oids: &[u32]) -> Result<Vec<Option<Type>>> {
             _ if *oid == 0 => Ok(None),
             Some(TypeId::Unknown) => Ok(None),
             Some(id) => Ok(Some(Type::of(id))),
-            None => Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))),
+            None => {
+                Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist")))
+            }
         })
         .collect()
 }

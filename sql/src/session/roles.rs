@@ -38,12 +38,15 @@ impl SqlSession {
                 RoleOption::Password(Some(text)) if text.starts_with("SCRAM-SHA-256$") => {
                     role.password = Some(text.clone());
                 }
-                RoleOption::Password(Some(text)) => role.password = Some(self.environment.password_verifier(text)?),
+                RoleOption::Password(Some(text)) => {
+                    role.password = Some(self.environment.password_verifier(text)?)
+                }
                 RoleOption::ValidUntil(text) => {
-                    role.valid_until = match Datum::parse(Type::of(TypeId::Timestamptz), text, &self.facts.style)? {
-                        Datum::Timestamptz(micros) => Some(Timestamp::from_micros(micros)),
-                        _ => None,
-                    };
+                    role.valid_until =
+                        match Datum::parse(Type::of(TypeId::Timestamptz), text, &self.facts.style)? {
+                            Datum::Timestamptz(micros) => Some(Timestamp::from_micros(micros)),
+                            _ => None,
+                        };
                 }
             }
         }
@@ -110,11 +113,8 @@ impl SqlSession {
             self.require_role_privilege(superusers, "alter")?;
         }
         if old.oid == BOOTSTRAP_ROLE_OID && !new.superuser {
-            return Err(SqlError::new(
-                sqlstate::FEATURE_NOT_SUPPORTED,
-                "permission denied to alter role",
-            )
-            .with_detail("The bootstrap user must have the SUPERUSER attribute."));
+            return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, "permission denied to alter role")
+                .with_detail("The bootstrap user must have the SUPERUSER attribute."));
         }
         store::put_role(self.transaction()?, &new).await?;
         self.catalogue_changed();
@@ -163,7 +163,8 @@ impl SqlSession {
                 .map(|relation| relation.name.as_str())
                 .collect();
             if !owned.is_empty() || role.oid == BOOTSTRAP_ROLE_OID {
-                let details: Vec<String> = owned.iter().map(|table| format!("owner of table {table}")).collect();
+                let details: Vec<String> =
+                    owned.iter().map(|table| format!("owner of table {table}")).collect();
                 return Err(SqlError::new(
                     sqlstate::DEPENDENT_OBJECTS,
                     format!("role \"{name}\" cannot be dropped because some objects depend on it"),

@@ -13,12 +13,22 @@ const MEMORY_FACTOR: usize = 16;
 
 impl SqlSession {
     /// Runs a portal for at most `max_rows` rows (0: all).
-    pub async fn fetch(&mut self, portal: &mut Portal, max_rows: usize, out: &mut dyn RowSink) -> Result<Fetch> {
+    pub async fn fetch(
+        &mut self,
+        portal: &mut Portal,
+        max_rows: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<Fetch> {
         let result = self.fetch_portal(portal, max_rows, out).await;
         self.noting(result)
     }
 
-    async fn fetch_portal(&mut self, portal: &mut Portal, max_rows: usize, out: &mut dyn RowSink) -> Result<Fetch> {
+    async fn fetch_portal(
+        &mut self,
+        portal: &mut Portal,
+        max_rows: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<Fetch> {
         if let Run::Utility(parsed) = &portal.run {
             let parsed = parsed.clone();
             portal.run = self.run_utility(&parsed).await?;
@@ -96,7 +106,12 @@ impl SqlSession {
 }
 
 /// Runs operators and gives what comes to the sink.
-async fn give_plan_rows(cx: &mut Cx<'_>, run: &mut PlanRun, max_rows: usize, out: &mut dyn RowSink) -> Result<Fetch> {
+async fn give_plan_rows(
+    cx: &mut Cx<'_>,
+    run: &mut PlanRun,
+    max_rows: usize,
+    out: &mut dyn RowSink,
+) -> Result<Fetch> {
     let changes = run.plan.verb != Verb::Select;
     let mut now: usize = 0;
     let mut line = Vec::new();
@@ -117,7 +132,7 @@ async fn give_plan_rows(cx: &mut Cx<'_>, run: &mut PlanRun, max_rows: usize, out
         out.copy_data(&line);
     }
     loop {
-        while let Some(row) = run.pending.next() {
+        for row in run.pending.by_ref() {
             let flow = match &mut run.copy {
                 None => out.row(&row)?,
                 Some(copy) => {

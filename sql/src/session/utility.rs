@@ -58,18 +58,24 @@ impl SqlSession {
             Utility::Savepoint(name) => self.savepoint(name).map(Run::Done),
             Utility::RollbackTo(name) => self.rollback_to(name).map(Run::Done),
             Utility::Release(name) => self.release(name).map(Run::Done),
-            Utility::SetTransaction { session, modes } => self.set_transaction(*session, modes).map(Run::Done),
+            Utility::SetTransaction { session, modes } => {
+                self.set_transaction(*session, modes).map(Run::Done)
+            }
             Utility::SetConstraints => done("SET CONSTRAINTS"),
             Utility::Set { local, name, value } => self.set(*local, name, value.as_deref()).map(Run::Done),
             Utility::Show(target) => self.show(target),
             Utility::Reset(target) => self.reset(target).map(Run::Done),
-            Utility::AlterSystem { target, value } => self.alter_system(target, value.as_deref()).map(Run::Done),
+            Utility::AlterSystem { target, value } => {
+                self.alter_system(target, value.as_deref()).map(Run::Done)
+            }
             Utility::Checkpoint => self.checkpoint().await.map(Run::Done),
             Utility::CreateRole { name, options } => self.create_role(name, options).await.map(Run::Done),
             Utility::AlterRole { name, options } => self.alter_role(name, options).await.map(Run::Done),
             Utility::RenameRole { name, to } => self.rename_role(name, to).await.map(Run::Done),
             Utility::DropRole { if_exists, names } => self.drop_roles(*if_exists, names).await.map(Run::Done),
-            Utility::Maintain { vacuum, tables } => self.maintain(parsed, *vacuum, tables).await.map(Run::Done),
+            Utility::Maintain { vacuum, tables } => {
+                self.maintain(parsed, *vacuum, tables).await.map(Run::Done)
+            }
             Utility::Discard(kind) => self.discard(*kind).map(Run::Done),
             Utility::Deallocate(name) => self.deallocate(name.as_deref()).map(Run::Done),
             Utility::Prepare { name, types, statement } => {
@@ -90,8 +96,12 @@ impl SqlSession {
             for mode in modes {
                 let (name, value) = match mode {
                     Mode::Isolation(level) => ("default_transaction_isolation", level.name()),
-                    Mode::ReadOnly(only) => ("default_transaction_read_only", if *only { "on" } else { "off" }),
-                    Mode::Deferrable(yes) => ("default_transaction_deferrable", if *yes { "on" } else { "off" }),
+                    Mode::ReadOnly(only) => {
+                        ("default_transaction_read_only", if *only { "on" } else { "off" })
+                    }
+                    Mode::Deferrable(yes) => {
+                        ("default_transaction_deferrable", if *yes { "on" } else { "off" })
+                    }
                 };
                 self.set(false, name, Some(value))?;
             }
@@ -129,7 +139,9 @@ impl SqlSession {
             ("role", Some(_)) => return Err(SqlError::unsupported("SET ROLE")),
             ("session_authorization", None) => {}
             ("session_authorization", Some(value)) if value == self.role.name => {}
-            ("session_authorization", Some(_)) => return Err(SqlError::unsupported("SET SESSION AUTHORIZATION")),
+            ("session_authorization", Some(_)) => {
+                return Err(SqlError::unsupported("SET SESSION AUTHORIZATION"));
+            }
             _ => {
                 let environment = self.environment.clone();
                 self.facts.levels.touch(&*environment);
@@ -206,13 +218,22 @@ impl SqlSession {
                 "must be superuser or have privileges of pg_checkpoint to do CHECKPOINT",
             ));
         }
-        self.engine.database().checkpoint(CheckpointKind::Immediate).await.map_err(|error| self.canceller.explain(error))?;
+        self.engine
+            .database()
+            .checkpoint(CheckpointKind::Immediate)
+            .await
+            .map_err(|error| self.canceller.explain(error))?;
         Ok(CommandTag::Words("CHECKPOINT"))
     }
 
     /// VACUUM and ANALYZE: pages are pruned as they are written and by storage's own sweep, and there are no
     /// statistics to gather; what is left is to see that the tables exist.
-    async fn maintain(&mut self, parsed: &Parsed, vacuum: bool, tables: &[ast::ObjectName]) -> Result<CommandTag> {
+    async fn maintain(
+        &mut self,
+        parsed: &Parsed,
+        vacuum: bool,
+        tables: &[ast::ObjectName],
+    ) -> Result<CommandTag> {
         let word = if vacuum { "VACUUM" } else { "ANALYZE" };
         if vacuum {
             self.refuse_in_block(word)?;
@@ -293,8 +314,14 @@ impl SqlSession {
         let prepared = self.find_stored(name)?;
         let types = prepared.parameter_types().to_vec();
         if arguments.len() != types.len() {
-            return Err(SqlError::syntax(format!("wrong number of parameters for prepared statement \"{name}\""))
-                .with_detail(format!("Expected {} parameters but got {}.", types.len(), arguments.len())));
+            return Err(SqlError::syntax(format!(
+                "wrong number of parameters for prepared statement \"{name}\""
+            ))
+            .with_detail(format!(
+                "Expected {} parameters but got {}.",
+                types.len(),
+                arguments.len()
+            )));
         }
         self.ensure_block();
         let catalogue = self.facts.catalogue.clone();
@@ -362,7 +389,11 @@ impl SqlSession {
         }
     }
 
-    async fn find(&mut self, parsed: &Parsed, name: &ast::ObjectName) -> Result<Arc<crate::catalog::Relation>> {
+    async fn find(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+    ) -> Result<Arc<crate::catalog::Relation>> {
         let catalogue = self.catalogue().await?;
         let analyzer: Analyzer<'_> = self.analyzer(parsed, Vec::new(), &catalogue);
         analyzer.find_table(name)

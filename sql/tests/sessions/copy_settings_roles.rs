@@ -1,8 +1,6 @@
 //! COPY, settings, roles and privileges, system views.
 
-mod common;
-
-use common::Node;
+use crate::common::Node;
 
 #[tokio::test]
 async fn copy_brings_rows_in_and_out_unchanged() {
@@ -12,8 +10,16 @@ async fn copy_brings_rows_in_and_out_unchanged() {
     let data = "1\ta\\tb\t2024-02-29\n2\t\\N\t\\N\n3\t\\\\N\t1999-12-31\n";
     assert_eq!(c.copy_in("copy t from stdin", data).await.unwrap(), "COPY 3");
     assert_eq!(c.copy_out("copy t to stdout").await, data);
-    assert_eq!(c.copy_in("copy t (id, v) from stdin with (format csv, header)", "id,v\n4,\"x,\"\"y\"\"\"\n5,\n").await.unwrap(), "COPY 2");
-    assert_eq!(c.text("select * from t where id > 3 order by id").await, "4|x,\"y\"|2020-01-02;5|-|2020-01-02");
+    assert_eq!(
+        c.copy_in("copy t (id, v) from stdin with (format csv, header)", "id,v\n4,\"x,\"\"y\"\"\"\n5,\n")
+            .await
+            .unwrap(),
+        "COPY 2"
+    );
+    assert_eq!(
+        c.text("select * from t where id > 3 order by id").await,
+        "4|x,\"y\"|2020-01-02;5|-|2020-01-02"
+    );
     assert_eq!(
         c.copy_out("copy (select id, v from t where id >= 4 order by id) to stdout (format csv, header, force_quote *)").await,
         "id,v\n\"4\",\"x,\"\"y\"\"\"\n\"5\",\n"
@@ -30,9 +36,24 @@ async fn copy_names_the_line_that_is_wrong_and_keeps_nothing() {
     for (data, code, message, context) in [
         ("1\ta\n2\n", "22P04", "missing data for column \"v\"", "COPY t, line 2: \"2\""),
         ("1\ta\tb\n", "22P04", "extra data after last expected column", "COPY t, line 1: \"1\ta\tb\""),
-        ("1\ta\nx\tb\n", "22P02", "invalid input syntax for type integer: \"x\"", "COPY t, line 2, column id: \"x\""),
-        ("1\ta\n1\tb\n", "23505", "duplicate key value violates unique constraint \"t_pkey\"", "COPY t, line 2: \"1\tb\""),
-        ("1\tlong\n", "22001", "value too long for type character varying(3)", "COPY t, line 1, column v: \"long\""),
+        (
+            "1\ta\nx\tb\n",
+            "22P02",
+            "invalid input syntax for type integer: \"x\"",
+            "COPY t, line 2, column id: \"x\"",
+        ),
+        (
+            "1\ta\n1\tb\n",
+            "23505",
+            "duplicate key value violates unique constraint \"t_pkey\"",
+            "COPY t, line 2: \"1\tb\"",
+        ),
+        (
+            "1\tlong\n",
+            "22001",
+            "value too long for type character varying(3)",
+            "COPY t, line 1, column v: \"long\"",
+        ),
     ] {
         let error = c.copy_in("copy t from stdin", data).await.unwrap_err();
         assert_eq!((error.code().as_str(), error.message()), (code, message), "{data:?}");
@@ -46,12 +67,24 @@ async fn roles_own_what_they_make_and_see_nothing_else() {
     let node = Node::new().await;
     let mut c = node.client().await;
     c.run("create role bob login password 'x'; create table secret (a int)").await;
-    assert_eq!(c.text("select rolname, rolcanlogin, rolpassword from pg_authid where rolname = 'bob'").await, "bob|t|SCRAM-SHA-256$4096:x");
-    assert_eq!(node.engine.role("bob").await.unwrap().unwrap().password.as_deref(), Some("SCRAM-SHA-256$4096:x"));
+    assert_eq!(
+        c.text("select rolname, rolcanlogin, rolpassword from pg_authid where rolname = 'bob'").await,
+        "bob|t|SCRAM-SHA-256$4096:x"
+    );
+    assert_eq!(
+        node.engine.role("bob").await.unwrap().unwrap().password.as_deref(),
+        Some("SCRAM-SHA-256$4096:x")
+    );
     assert_eq!(node.engine.role("nobody").await.unwrap(), None);
     let mut b = node.client_of("bob").await;
-    assert_eq!(b.refused("select * from secret").await, ("42501".into(), "permission denied for table secret".into()));
-    assert_eq!(b.refused("drop table secret").await, ("42501".into(), "must be owner of table secret".into()));
+    assert_eq!(
+        b.refused("select * from secret").await,
+        ("42501".into(), "permission denied for table secret".into())
+    );
+    assert_eq!(
+        b.refused("drop table secret").await,
+        ("42501".into(), "must be owner of table secret".into())
+    );
     assert_eq!(b.refused("create role eve").await.0, "42501");
     assert_eq!(b.refused("checkpoint").await.0, "42501");
     assert_eq!(b.refused("alter system set a.b = 1").await.0, "42501");
@@ -74,13 +107,25 @@ async fn system_views_tell_of_tables_and_columns() {
     c.run("create table t (id int, v varchar(5) not null default 'x', primary key (id))").await;
     for (sql, expected) in [
         ("select relname, relkind from pg_class where relnamespace = 2200 order by 1", "t|r;t_pkey|i"),
-        ("select attname, atttypid, attnotnull, atttypmod from pg_attribute where attrelid = 't'::regclass order by attnum", "id|23|t|-1;v|1043|t|9"),
-        ("select column_name, data_type, character_maximum_length, is_nullable from information_schema.columns where table_name = 't' order by ordinal_position", "id|integer|-|NO;v|character varying|5|NO"),
+        (
+            "select attname, atttypid, attnotnull, atttypmod from pg_attribute where attrelid = 't'::regclass order by attnum",
+            "id|23|t|-1;v|1043|t|9",
+        ),
+        (
+            "select column_name, data_type, character_maximum_length, is_nullable from information_schema.columns where table_name = 't' order by ordinal_position",
+            "id|integer|-|NO;v|character varying|5|NO",
+        ),
         ("select table_name from information_schema.tables where table_schema = 'public'", "t"),
         ("select datname from pg_database where datallowconn order by oid", "template1;postgres"),
         ("select typname from pg_type where oid = 23", "int4"),
-        ("select indexdef from pg_indexes where tablename = 't'", "CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)"),
-        ("select n.nspname, c.relname, pg_get_userbyid(c.relowner) from pg_catalog.pg_class c left join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r','p','') and n.nspname <> 'pg_catalog' and n.nspname !~ '^pg_toast' and pg_catalog.pg_table_is_visible(c.oid) order by 1, 2", "public|t|postgres"),
+        (
+            "select indexdef from pg_indexes where tablename = 't'",
+            "CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)",
+        ),
+        (
+            "select n.nspname, c.relname, pg_get_userbyid(c.relowner) from pg_catalog.pg_class c left join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r','p','') and n.nspname <> 'pg_catalog' and n.nspname !~ '^pg_toast' and pg_catalog.pg_table_is_visible(c.oid) order by 1, 2",
+            "public|t|postgres",
+        ),
     ] {
         assert_eq!(c.text(sql).await, expected, "{sql}");
     }
@@ -94,7 +139,10 @@ async fn what_needs_too_much_memory_is_refused() {
     let error = c.error("select g from generate_series(1, 200000) g order by g desc").await;
     assert_eq!(error.code().as_str(), "53200");
     // With a LIMIT only the best rows are kept.
-    assert_eq!(c.text("select g from generate_series(1, 200000) g order by g desc limit 2").await, "200000;199999");
+    assert_eq!(
+        c.text("select g from generate_series(1, 200000) g order by g desc limit 2").await,
+        "200000;199999"
+    );
     assert_eq!(c.text("select count(*) from generate_series(1, 200000) g").await, "200000");
 }
 

@@ -5,8 +5,8 @@ use host::Host;
 use parking_lot::Mutex;
 use sql::{
     Canceller, CommandTag, Environment, Fetch, Flow, IsolationLevel, NodeArgument, NodeCall, NodeFunction,
-    NodeReturns, NodeRows, NodeTable, PortalKind, QuickSettings, RowSink, SessionOptions, SetScope, SettingActor,
-    SettingLine, SqlEngine, SqlError, SqlSession,
+    NodeReturns, NodeRows, NodeTable, PortalKind, QuickSettings, RowSink, SessionOptions, SetScope,
+    SettingActor, SettingLine, SqlEngine, SqlError, SqlSession,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl RowSink for Collected {
     fn copy_data(&mut self, line: &[u8]) -> Flow {
         self.copied.extend_from_slice(line);
         // Full now and then, to go through that path as well.
-        if self.copied.len() % 7 == 0 { Flow::Full } else { Flow::More }
+        if self.copied.len().is_multiple_of(7) { Flow::Full } else { Flow::More }
     }
 }
 
@@ -94,7 +94,11 @@ impl Client {
         Ok((out.rows, tag))
     }
 
-    async fn run_statements(&mut self, sql: &str, input: Option<&[u8]>) -> Result<(Collected, String), SqlError> {
+    async fn run_statements(
+        &mut self,
+        sql: &str,
+        input: Option<&[u8]>,
+    ) -> Result<(Collected, String), SqlError> {
         let statements = self.session.start_simple(sql)?;
         let mut out = Collected::default();
         let mut tag = String::new();
@@ -173,7 +177,11 @@ impl Client {
     }
 
     /// Runs a prepared statement as the extended protocol does.
-    pub async fn execute(&mut self, sql: &str, parameters: Vec<Datum>) -> Result<(Rows, CommandTag), SqlError> {
+    pub async fn execute(
+        &mut self,
+        sql: &str,
+        parameters: Vec<Datum>,
+    ) -> Result<(Rows, CommandTag), SqlError> {
         let result = self.execute_portal(sql, parameters).await;
         let synced = self.session.sync().await;
         let result = result?;
@@ -181,7 +189,11 @@ impl Client {
         Ok(result)
     }
 
-    async fn execute_portal(&mut self, sql: &str, parameters: Vec<Datum>) -> Result<(Rows, CommandTag), SqlError> {
+    async fn execute_portal(
+        &mut self,
+        sql: &str,
+        parameters: Vec<Datum>,
+    ) -> Result<(Rows, CommandTag), SqlError> {
         let prepared = self.session.prepare(sql, &[]).await?;
         let mut portal = self.session.open(prepared, parameters).await?;
         let mut out = Collected::default();
@@ -213,14 +225,20 @@ impl Default for TestEnvironment {
             lock_timeout_ms: 0,
             style: Arc::new(Style::default()),
         };
-        let settings = BTreeMap::from([("work_mem".to_owned(), "4MB".to_owned()), ("a.b".into(), "x".into())]);
+        let settings =
+            BTreeMap::from([("work_mem".to_owned(), "4MB".to_owned()), ("a.b".into(), "x".into())]);
         let int4 = datum::Type::of(datum::TypeId::Int4);
         let text = datum::Type::of(datum::TypeId::Text);
         Self {
             settings: Mutex::new(vec![settings]),
             before_local: Mutex::default(),
             quick: Mutex::new(Arc::new(quick)),
-            tables: vec![NodeTable { schema: "pg_catalog", name: "pg_numbers", oid: 15000, columns: vec![("n", int4)] }],
+            tables: vec![NodeTable {
+                schema: "pg_catalog",
+                name: "pg_numbers",
+                oid: 15000,
+                columns: vec![("n", int4)],
+            }],
             functions: vec![
                 NodeFunction {
                     name: "node_twice",
@@ -276,9 +294,11 @@ impl Environment for TestEnvironment {
             self.before_local.lock().entry(name.to_owned()).or_insert(before.unwrap_or_default());
         }
         if name == "work_mem" {
-            let kilobytes: usize = value.and_then(|v| v.strip_suffix("kB")).and_then(|v| v.parse().ok()).unwrap_or(4096);
+            let kilobytes: usize =
+                value.and_then(|v| v.strip_suffix("kB")).and_then(|v| v.parse().ok()).unwrap_or(4096);
             let mut quick = self.quick.lock();
-            *quick = Arc::new(QuickSettings { work_mem_bytes: kilobytes << 10, ..QuickSettings::clone(&quick) });
+            *quick =
+                Arc::new(QuickSettings { work_mem_bytes: kilobytes << 10, ..QuickSettings::clone(&quick) });
         }
         Ok(())
     }

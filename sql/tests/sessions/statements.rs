@@ -1,22 +1,26 @@
 //! Statements over a real database: what they give, and how they fail.
 
-mod common;
-
-use common::Node;
+use crate::common::Node;
 use datum::Datum;
 
 #[tokio::test]
 async fn a_table_is_made_filled_changed_and_dropped() {
     let node = Node::new().await;
     let mut c = node.client().await;
-    assert_eq!(c.run("create table t (id int primary key, name text not null default 'x', n numeric(8,2))").await, "CREATE TABLE");
+    assert_eq!(
+        c.run("create table t (id int primary key, name text not null default 'x', n numeric(8,2))").await,
+        "CREATE TABLE"
+    );
     assert_eq!(c.run("insert into t values (1, 'one', 1.5), (2, 'two', null)").await, "INSERT 0 2");
     assert_eq!(c.run("insert into t (id) values (3)").await, "INSERT 0 1");
     assert_eq!(c.text("select * from t order by id").await, "1|one|1.50;2|two|-;3|x|-");
     assert_eq!(c.run("update t set n = coalesce(n, 0) + id where id >= 2").await, "UPDATE 2");
     assert_eq!(c.text("select id, n from t order by id desc").await, "3|3.00;2|2.00;1|1.50");
     assert_eq!(c.run("delete from t where name like 't%'").await, "DELETE 1");
-    assert_eq!(c.text("select count(*), sum(n), min(name), avg(id) from t").await, "2|4.50|one|2.0000000000000000");
+    assert_eq!(
+        c.text("select count(*), sum(n), min(name), avg(id) from t").await,
+        "2|4.50|one|2.0000000000000000"
+    );
     assert_eq!(c.text("insert into t values (9) returning id, name || '!' as shout").await, "9|x!");
     assert_eq!(c.text("update t set id = 10 where id = 9 returning id").await, "10");
     assert_eq!(c.text("delete from t where id = 10 returning *").await, "10|x|-");
@@ -37,26 +41,50 @@ async fn queries_without_tables() {
         ("select generate_series(1, 3), 'x'", "1|x;2|x;3|x"),
         ("select g, generate_series(1, g) from generate_series(1, 2) g", "1|1;2|1;2|2"),
         ("select count(*) from generate_series(1, 10000)", "10000"),
-        ("select x, count(*) from generate_series(1, 6) g, lateral (select g % 3 as x) s group by x order by x", "0|2;1|2;2|2"),
+        (
+            "select x, count(*) from generate_series(1, 6) g, lateral (select g % 3 as x) s group by x order by x",
+            "0|2;1|2;2|2",
+        ),
         ("select 1 union select 2 union all select 2 order by 1", "1;2;2"),
         ("select 1 intersect select 1", "1"),
         ("select generate_series(1,3) except select 2", "1;3"),
         ("with a as (select 1 as x), b as (select x + 1 as y from a) select x, y from a, b", "1|2"),
         ("select (select max(g) from generate_series(1, 5) g), exists (select 1 where false)", "5|f"),
         ("select 3 in (select generate_series(1, 3)), 4 not in (select generate_series(1, 3))", "t|t"),
-        ("select null in (select 1), 1 in (select null::int), 5 > all (select generate_series(1,4))", "-|-|t"),
+        (
+            "select null in (select 1), 1 in (select null::int), 5 > all (select generate_series(1,4))",
+            "-|-|t",
+        ),
         ("select array(select generate_series(1, 3))", "{1,2,3}"),
         ("select distinct g % 2 from generate_series(1, 5) g order by 1", "0;1"),
         ("select distinct on (g % 2) g from generate_series(1, 5) g order by g % 2, g desc", "4;5"),
         ("select g from generate_series(1, 5) g order by g desc limit 2 offset 1", "4;3"),
         ("select case when g > 1 then 'big' else 'small' end from generate_series(1, 2) g", "small;big"),
-        ("select sum(g) filter (where g > 2), string_agg(g::text, ',' order by g desc) from generate_series(1, 4) g", "7|4,3,2,1"),
-        ("select g % 2 as k, sum(g) from generate_series(1, 5) g group by k having sum(g) > 6 order by 1", "1|9"),
-        ("select a.g, b.g from generate_series(1,3) a(g) left join generate_series(2,3) b(g) on a.g = b.g order by 1", "1|-;2|2;3|3"),
-        ("select a.g, b.g from generate_series(1,2) a(g) full join generate_series(2,3) b(g) on a.g = b.g order by 1, 2", "1|-;2|2;-|3"),
-        ("select a.g, b.g from generate_series(1,2) a(g) right join generate_series(2,3) b(g) on a.g = b.g order by 2", "2|2;-|3"),
+        (
+            "select sum(g) filter (where g > 2), string_agg(g::text, ',' order by g desc) from generate_series(1, 4) g",
+            "7|4,3,2,1",
+        ),
+        (
+            "select g % 2 as k, sum(g) from generate_series(1, 5) g group by k having sum(g) > 6 order by 1",
+            "1|9",
+        ),
+        (
+            "select a.g, b.g from generate_series(1,3) a(g) left join generate_series(2,3) b(g) on a.g = b.g order by 1",
+            "1|-;2|2;3|3",
+        ),
+        (
+            "select a.g, b.g from generate_series(1,2) a(g) full join generate_series(2,3) b(g) on a.g = b.g order by 1, 2",
+            "1|-;2|2;-|3",
+        ),
+        (
+            "select a.g, b.g from generate_series(1,2) a(g) right join generate_series(2,3) b(g) on a.g = b.g order by 2",
+            "2|2;-|3",
+        ),
         ("select * from generate_series(1,2) a(g) join generate_series(2,3) b(g) using (g)", "2"),
-        ("select g from generate_series(1, 3) g where g = (select max(h) from generate_series(1, g) h) order by 1", "1;2;3"),
+        (
+            "select g from generate_series(1, 3) g where g = (select max(h) from generate_series(1, g) h) order by 1",
+            "1;2;3",
+        ),
         ("select n from pg_numbers where n <> 2 order by n", "1;3"),
         ("select node_twice(21), node_pair()", "42|(7,\"a b\")"),
         ("select word, number from node_pair(3)", "a b|3"),
@@ -75,8 +103,14 @@ async fn joins_and_subqueries_over_tables() {
     c.run("insert into dept values (1, 'a'), (2, 'b'), (3, 'c')").await;
     c.run("insert into emp select g, g % 2 + 1, g * 10 from generate_series(1, 6) g").await;
     for (sql, expected) in [
-        ("select d.name, count(*), sum(pay) from dept d join emp e on e.dept = d.id group by d.id order by d.id", "a|3|120;b|3|90"),
-        ("select d.name, e.id from dept d left join emp e on e.dept = d.id and e.pay > 40 order by d.id, e.id", "a|6;b|5;c|-"),
+        (
+            "select d.name, count(*), sum(pay) from dept d join emp e on e.dept = d.id group by d.id order by d.id",
+            "a|3|120;b|3|90",
+        ),
+        (
+            "select d.name, e.id from dept d left join emp e on e.dept = d.id and e.pay > 40 order by d.id, e.id",
+            "a|6;b|5;c|-",
+        ),
         ("select name from dept where id in (select dept from emp) order by 1", "a;b"),
         ("select name from dept d where not exists (select 1 from emp e where e.dept = d.id)", "c"),
         ("select name, (select max(pay) from emp where dept = d.id) from dept d order by 1", "a|60;b|50;c|-"),
@@ -108,11 +142,23 @@ async fn conflicts_do_as_they_are_told() {
     assert_eq!(error.message(), "duplicate key value violates unique constraint \"kv_pkey\"");
     assert_eq!(error.fields().detail.as_deref(), Some("Key (k)=(a) already exists."));
     assert_eq!(c.run("insert into kv values ('a', 3), ('b', 1) on conflict do nothing").await, "INSERT 0 1");
-    assert_eq!(c.run("insert into kv values ('a', 10) on conflict (k) do update set v = kv.v + excluded.v").await, "INSERT 0 1");
+    assert_eq!(
+        c.run("insert into kv values ('a', 10) on conflict (k) do update set v = kv.v + excluded.v").await,
+        "INSERT 0 1"
+    );
     assert_eq!(c.text("insert into kv values ('a', 5) on conflict (k) do update set v = excluded.v where kv.v > 100 returning v").await, "");
     assert_eq!(c.text("select * from kv order by k").await, "a|11;b|1");
-    assert_eq!(c.error("insert into kv values ('z', 1), ('z', 2) on conflict (k) do update set v = 0").await.code().as_str(), "21000");
-    assert_eq!(c.error("insert into kv values ('z', 1) on conflict (v) do nothing").await.code().as_str(), "42P10");
+    assert_eq!(
+        c.error("insert into kv values ('z', 1), ('z', 2) on conflict (k) do update set v = 0")
+            .await
+            .code()
+            .as_str(),
+        "21000"
+    );
+    assert_eq!(
+        c.error("insert into kv values ('z', 1) on conflict (v) do nothing").await.code().as_str(),
+        "42P10"
+    );
     assert_eq!(c.text("select count(*) from kv").await, "2");
 }
 
@@ -137,8 +183,14 @@ async fn keys_of_several_columns_are_searched_by_prefix_and_in_both_directions()
     ] {
         assert_eq!(c.text(sql).await, expected, "{sql}");
     }
-    assert_eq!(c.text("explain select * from t where a = 1 and b = 'x'").await, "Index Lookup using t_pkey on t");
-    assert_eq!(c.text("explain select * from t where a = 1 order by b desc").await, "Index Scan Backward using t_pkey on t");
+    assert_eq!(
+        c.text("explain select * from t where a = 1 and b = 'x'").await,
+        "Index Lookup using t_pkey on t"
+    );
+    assert_eq!(
+        c.text("explain select * from t where a = 1 order by b desc").await,
+        "Index Scan Backward using t_pkey on t"
+    );
     assert_eq!(c.text("explain select * from t where c = 1").await, "Seq Scan on t");
 }
 
@@ -148,13 +200,25 @@ async fn prepared_statements_take_the_direct_path_with_their_parameters() {
     let mut c = node.client().await;
     c.run("create table acc (id int primary key, balance bigint not null, note varchar(5))").await;
     for id in 1..=3 {
-        let (_, tag) = c.execute("insert into acc values ($1, $2)", vec![Datum::Int4(id), Datum::Int8(100)]).await.unwrap();
+        let (_, tag) = c
+            .execute("insert into acc values ($1, $2)", vec![Datum::Int4(id), Datum::Int8(100)])
+            .await
+            .unwrap();
         assert_eq!(tag.to_string(), "INSERT 0 1");
     }
-    let (_, tag) = c.execute("update acc set balance = balance + $1 where id = $2", vec![Datum::Int8(-7), Datum::Int4(2)]).await.unwrap();
+    let (_, tag) = c
+        .execute("update acc set balance = balance + $1 where id = $2", vec![Datum::Int8(-7), Datum::Int4(2)])
+        .await
+        .unwrap();
     assert_eq!(tag.to_string(), "UPDATE 1");
-    let (rows, tag) = c.execute("select balance, id, balance * 2 from acc where id = $1", vec![Datum::Int4(2)]).await.unwrap();
-    assert_eq!((rows, tag.to_string()), (vec![vec![Some("93".into()), Some("2".into()), Some("186".into())]], "SELECT 1".into()));
+    let (rows, tag) = c
+        .execute("select balance, id, balance * 2 from acc where id = $1", vec![Datum::Int4(2)])
+        .await
+        .unwrap();
+    assert_eq!(
+        (rows, tag.to_string()),
+        (vec![vec![Some("93".into()), Some("2".into()), Some("186".into())]], "SELECT 1".into())
+    );
     let (rows, tag) = c.execute("select balance from acc where id = $1", vec![Datum::Int4(9)]).await.unwrap();
     assert_eq!((rows.len(), tag.to_string()), (0, "SELECT 0".into()));
     let upsert = "insert into acc values ($1, $2) on conflict (id) do update set balance = acc.balance + excluded.balance";
@@ -170,7 +234,10 @@ async fn prepared_statements_take_the_direct_path_with_their_parameters() {
     let columns = prepared.columns().unwrap();
     assert_eq!((columns[0].name.as_str(), columns[0].attribute), ("id", 1));
     c.session.sync().await.unwrap();
-    let error = c.execute("insert into acc values ($1, 1, $2)", vec![Datum::Int4(8), "toolong".into()]).await.unwrap_err();
+    let error = c
+        .execute("insert into acc values ($1, 1, $2)", vec![Datum::Int4(8), "toolong".into()])
+        .await
+        .unwrap_err();
     assert_eq!(error.code().as_str(), "22001");
     let error = c.execute("insert into acc (id) values ($1)", vec![Datum::Int4(8)]).await.unwrap_err();
     assert_eq!(error.code().as_str(), "23502");
@@ -188,26 +255,76 @@ async fn errors_carry_postgres_codes_messages_and_positions() {
         ("select * from nope", "42P01", "relation \"nope\" does not exist", Some(15)),
         ("select id from t a, t b", "42702", "column reference \"id\" is ambiguous", Some(8)),
         ("select * from t, t", "42712", "table name \"t\" specified more than once", None),
-        ("insert into t (id, nope) values (1, 2)", "42703", "column \"nope\" of relation \"t\" does not exist", Some(20)),
-        ("insert into t values (1, 'a', 2)", "42601", "INSERT has more expressions than target columns", None),
-        ("insert into t (id) values (true)", "42804", "column \"id\" is of type integer but expression is of type boolean", None),
-        ("insert into t values (1, 'toolong')", "23514", "new row for relation \"t\" violates check constraint \"t_check\"", None),
-        ("insert into t values (null)", "23502", "null value in column \"id\" of relation \"t\" violates not-null constraint", None),
-        ("select id, count(*) from t", "42803", "column \"t.id\" must appear in the GROUP BY clause or be used in an aggregate function", None),
+        (
+            "insert into t (id, nope) values (1, 2)",
+            "42703",
+            "column \"nope\" of relation \"t\" does not exist",
+            Some(20),
+        ),
+        (
+            "insert into t values (1, 'a', 2)",
+            "42601",
+            "INSERT has more expressions than target columns",
+            None,
+        ),
+        (
+            "insert into t (id) values (true)",
+            "42804",
+            "column \"id\" is of type integer but expression is of type boolean",
+            None,
+        ),
+        (
+            "insert into t values (1, 'toolong')",
+            "23514",
+            "new row for relation \"t\" violates check constraint \"t_check\"",
+            None,
+        ),
+        (
+            "insert into t values (null)",
+            "23502",
+            "null value in column \"id\" of relation \"t\" violates not-null constraint",
+            None,
+        ),
+        (
+            "select id, count(*) from t",
+            "42803",
+            "column \"t.id\" must appear in the GROUP BY clause or be used in an aggregate function",
+            None,
+        ),
         ("select * from t where count(*) > 1", "42803", "aggregate functions are not allowed in WHERE", None),
-        ("select * from t where id", "42804", "argument of WHERE must be type boolean, not type integer", None),
+        (
+            "select * from t where id",
+            "42804",
+            "argument of WHERE must be type boolean, not type integer",
+            None,
+        ),
         ("select 1/0", "22012", "division by zero", None),
         ("create table t (a int)", "42P07", "relation \"t\" already exists", None),
         ("create table u (a int, a int)", "42701", "column \"a\" specified more than once", None),
         ("drop table nope", "42P01", "table \"nope\" does not exist", None),
         ("select $1", "42P02", "there is no parameter $1", None),
-        ("select (select 1 union select 2)", "21000", "more than one row returned by a subquery used as an expression", None),
-        ("select 1 union select 1, 2", "42601", "each UNION query must have the same number of columns", None),
+        (
+            "select (select 1 union select 2)",
+            "21000",
+            "more than one row returned by a subquery used as an expression",
+            None,
+        ),
+        (
+            "select 1 union select 1, 2",
+            "42601",
+            "each UNION query must have the same number of columns",
+            None,
+        ),
         ("create table u (a int unique)", "0A000", "UNIQUE is not supported", None),
         ("create table u (a serial)", "0A000", "a column of type serial is not supported", None),
         ("set nonsense = 1", "42704", "unrecognized configuration parameter \"nonsense\"", None),
         ("execute nope", "26000", "prepared statement \"nope\" does not exist", None),
-        ("begin isolation level serializable", "0A000", "isolation level SERIALIZABLE is not supported", None),
+        (
+            "begin isolation level serializable",
+            "0A000",
+            "isolation level SERIALIZABLE is not supported",
+            None,
+        ),
         ("savepoint a", "25P01", "SAVEPOINT can only be used in transaction blocks", None),
     ] {
         let error = c.error(sql).await;

@@ -1,8 +1,6 @@
 //! Transaction blocks, isolation between sessions, locks.
 
-mod common;
-
-use common::Node;
+use crate::common::{Collected, Node};
 use datum::Datum;
 use sql::{CancelReason, Fetch, TransactionStatus};
 use std::time::Duration;
@@ -15,7 +13,10 @@ async fn a_message_of_several_statements_is_one_transaction() {
     assert_eq!(c.error("insert into t values (1); insert into t values (1)").await.code().as_str(), "23505");
     assert_eq!(c.text("select count(*) from t").await, "0");
     // COMMIT inside of it keeps what came before.
-    assert_eq!(c.error("insert into t values (1); commit; insert into t values (1)").await.code().as_str(), "23505");
+    assert_eq!(
+        c.error("insert into t values (1); commit; insert into t values (1)").await.code().as_str(),
+        "23505"
+    );
     assert_eq!(c.text("select count(*) from t").await, "1");
     assert_eq!(c.session.take_notices()[0].message(), "there is no transaction in progress");
     // BEGIN takes what came before into the block.
@@ -56,7 +57,8 @@ async fn savepoints_undo_rows_settings_and_failures() {
     c.run("rollback to s; insert into t values (3); savepoint x; release s").await;
     assert_eq!(c.refused("rollback to x").await, ("3B001".into(), "savepoint \"x\" does not exist".into()));
     assert_eq!(c.run("rollback").await, "ROLLBACK");
-    c.run("begin; insert into t values (1); savepoint s; insert into t values (2); rollback to s; commit").await;
+    c.run("begin; insert into t values (1); savepoint s; insert into t values (2); rollback to s; commit")
+        .await;
     assert_eq!(c.text("select * from t").await, "1");
     c.run("begin; set local a.b = 'local'; commit").await;
     assert_eq!(c.text("show a.b").await, "x");
@@ -111,7 +113,10 @@ async fn repeatable_read_keeps_its_snapshot_and_refuses_lost_updates() {
     assert_eq!(b.text("select v from t").await, "10");
     assert_eq!(b.text("show transaction_isolation").await, "repeatable read");
     let error = b.error("update t set v = v + 1 where id = 1").await;
-    assert_eq!((error.code().as_str(), error.message()), ("40001", "could not serialize access due to concurrent update"));
+    assert_eq!(
+        (error.code().as_str(), error.message()),
+        ("40001", "could not serialize access due to concurrent update")
+    );
     b.run("rollback").await;
     assert_eq!(b.text("select v from t order by id").await, "11;20");
 }
@@ -206,7 +211,7 @@ async fn a_portal_gives_its_rows_in_portions() {
     let mut c = node.client().await;
     let prepared = c.session.prepare("select g from generate_series(1, $1) g", &[]).await.unwrap();
     let mut portal = c.session.open(prepared, vec![Datum::Int4(5)]).await.unwrap();
-    let mut out = common::Collected::default();
+    let mut out = Collected::default();
     assert_eq!(c.session.fetch(&mut portal, 2, &mut out).await.unwrap(), Fetch::Suspended);
     assert_eq!(out.rows.len(), 2);
     assert_eq!(c.session.fetch(&mut portal, 2, &mut out).await.unwrap(), Fetch::Suspended);
@@ -234,9 +239,20 @@ async fn transfers_between_accounts_keep_the_sum() {
             for round in 0..50_i32 {
                 let (from, to) = ((worker * 7 + round) % 10 + 1, (worker * 3 + round * 5) % 10 + 1);
                 c.run("begin").await;
-                let debit = c.execute("update acc set v = v - $1 where id = $2", vec![Datum::Int8(1), Datum::Int4(from)]).await;
+                let debit = c
+                    .execute(
+                        "update acc set v = v - $1 where id = $2",
+                        vec![Datum::Int8(1), Datum::Int4(from)],
+                    )
+                    .await;
                 let credit = match debit {
-                    Ok(_) => c.execute("update acc set v = v + $1 where id = $2", vec![Datum::Int8(1), Datum::Int4(to)]).await,
+                    Ok(_) => {
+                        c.execute(
+                            "update acc set v = v + $1 where id = $2",
+                            vec![Datum::Int8(1), Datum::Int4(to)],
+                        )
+                        .await
+                    }
                     Err(error) => Err(error),
                 };
                 match credit {

@@ -1,0 +1,444 @@
+//! Rows about tables, columns, types and constraints.
+
+use super::shared::role_name;
+use super::{Context, TABLES, quote, schema_oid, schemas, virtual_tables};
+use crate::catalog::model::{BOOTSTRAP_ROLE_OID, Catalogue, PG_CATALOG_OID, PUBLIC_OID, Relation};
+use datum::{Array, Category, Datum, TypeId};
+use std::sync::Arc;
+
+/// The heap access method, for PostgreSQL's tools.
+const HEAP_OID: u32 = 2;
+const BTREE_OID: u32 = 403;
+
+pub(super) fn name(value: &str) -> Datum {
+    Datum::text(value)
+}
+
+pub(super) fn flag(value: char) -> Datum {
+    let mut buffer = [0; 4];
+    Datum::text(&*value.encode_utf8(&mut buffer))
+}
+
+fn int2(value: usize) -> Datum {
+    Datum::Int2(i16::try_from(value).unwrap_or(i16::MAX))
+}
+
+fn int2_array(values: impl Iterator<Item = i16>) -> Datum {
+    Datum::Array(Arc::new(Array::of(TypeId::Int2, values.map(Datum::Int2).collect())))
+}
+
+pub(super) fn sorted_relations(catalogue: &Catalogue) -> Vec<&Arc<Relation>> {
+    let mut all: Vec<&Arc<Relation>> = catalogue.relations.values().collect();
+    all.sort_by_key(|relation| relation.oid);
+    all
+}
+
+pub(super) fn namespaces(_: &Context<'_>) -> Vec<Vec<Datum>> {
+    schemas()
+        .iter()
+        .map(|(oid, schema)| {
+            vec![Datum::Oid(*oid), name(schema), Datum::Oid(BOOTSTRAP_ROLE_OID), Datum::Null]
+        })
+        .collect()
+}
+
+struct ClassRow<'a> {
+    oid: u32,
+    name: &'a str,
+    schema: u32,
+    owner: u32,
+    access_method: u32,
+    file: u32,
+    pages: i32,
+    has_index: bool,
+    kind: char,
+    columns: usize,
+    checks: usize,
+}
+
+fn class_row(class: &ClassRow<'_>) -> Vec<Datum> {
+    vec![
+        Datum::Oid(class.oid),
+        name(class.name),
+        Datum::Oid(class.schema),
+        Datum::Oid(0),
+        Datum::Oid(0),
+        Datum::Oid(class.owner),
+        Datum::Oid(class.access_method),
+        Datum::Oid(class.file),
+        Datum::Oid(0),
+        Datum::Int4(class.pages),
+        Datum::Float4(-1.0),
+        Datum::Int4(0),
+        Datum::Oid(0),
+        Datum::Bool(class.has_index),
+        Datum::Bool(false),
+        flag('p'),
+        flag(class.kind),
+        int2(class.columns),
+        int2(class.checks),
+        Datum::Bool(false),
+        Datum::Bool(false),
+        Datum::Bool(false),
+        Datum::Bool(false),
+        Datum::Bool(false),
+        Datum::Bool(true),
+        flag('d'),
+        Datum::Bool(false),
+        Datum::Oid(0),
+        Datum::Xid(3),
+        Datum::Xid(1),
+        Datum::Null,
+        Datum::Null,
+        Datum::Null,
+    ]
+}
+
+pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        let bytes = context.database.tree_size_bytes(relation.tree).unwrap_or(0);
+        rows.push(class_row(&ClassRow {
+            oid: relation.oid,
+            name: &relation.name,
+            schema: PUBLIC_OID,
+            owner: relation.owner,
+            access_method: HEAP_OID,
+            file: relation.tree.relation,
+            pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
+            has_index: relation.primary_key.is_some(),
+            kind: 'r',
+            columns: relation.columns.len(),
+            checks: relation.checks.len(),
+        }));
+        if let Some(key) = &relation.primary_key {
+            rows.push(class_row(&ClassRow {
+                oid: key.oid,
+                name: &key.name,
+                schema: PUBLIC_OID,
+                owner: relation.owner,
+                access_method: BTREE_OID,
+                file: relation.tree.relation,
+                pages: 0,
+                has_index: false,
+                kind: 'i',
+                columns: key.columns.len(),
+                checks: 0,
+            }));
+        }
+    }
+    for (schema, table, oid, columns) in virtual_tables(context.environment) {
+        rows.push(class_row(&ClassRow {
+            oid,
+            name: table,
+            schema: schema_oid(schema),
+            owner: BOOTSTRAP_ROLE_OID,
+            access_method: 0,
+            file: 0,
+            pages: 0,
+            has_index: false,
+            kind: 'v',
+            columns,
+            checks: 0,
+        }));
+    }
+    rows
+}
+
+struct AttributeRow<'a> {
+    relation: u32,
+    name: &'a str,
+    ty: datum::Type,
+    number: i16,
+    not_null: bool,
+    has_default: bool,
+    dropped: bool,
+}
+
+fn attribute_row(column: &AttributeRow<'_>) -> Vec<Datum> {
+    let id = column.ty.id;
+    let collation = if id.is_string() { 100 } else { 0 };
+    vec![
+        Datum::Oid(column.relation),
+        name(column.name),
+        Datum::Oid(if column.dropped { 0 } else { id.oid() }),
+        Datum::Int4(-1),
+        Datum::Int2(id.info().len),
+        Datum::Int2(column.number),
+        Datum::Int4(i32::from(id.element().is_some())),
+        Datum::Int4(-1),
+        Datum::Int4(column.ty.modifier),
+        Datum::Bool(matches!(id.info().len, 1 | 2 | 4 | 8)),
+        flag(match id.info().len {
+            1 => 'c',
+            2 => 's',
+            8 => 'd',
+            _ => 'i',
+        }),
+        flag(if id.info().len < 0 { 'x' } else { 'p' }),
+        Datum::text(""),
+        Datum::Bool(column.not_null),
+        Datum::Bool(column.has_default),
+        Datum::Bool(false),
+        Datum::text(""),
+        Datum::text(""),
+        Datum::Bool(column.dropped),
+        Datum::Bool(true),
+        Datum::Int4(0),
+        Datum::Oid(collation),
+        Datum::Null,
+        Datum::Null,
+        Datum::Null,
+        Datum::Null,
+    ]
+}
+
+pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        for column in &relation.columns {
+            rows.push(attribute_row(&AttributeRow {
+                relation: relation.oid,
+                name: &column.name,
+                ty: column.ty,
+                number: column.number,
+                not_null: column.not_null,
+                has_default: column.default.is_some(),
+                dropped: column.dropped,
+            }));
+        }
+        for (key, (place, at)) in relation
+            .primary_key
+            .iter()
+            .flat_map(|key| key.columns.iter().enumerate().map(move |part| (key, part)))
+        {
+            let Some(column) = relation.columns.get(*at) else { continue };
+            rows.push(attribute_row(&AttributeRow {
+                relation: key.oid,
+                name: &column.name,
+                ty: column.ty,
+                number: i16::try_from(place + 1).unwrap_or(i16::MAX),
+                not_null: false,
+                has_default: false,
+                dropped: false,
+            }));
+        }
+    }
+    let mut made_up = |oid: u32, columns: &[(&str, datum::Type)]| {
+        for (number, (column, ty)) in (1..).zip(columns) {
+            rows.push(attribute_row(&AttributeRow {
+                relation: oid,
+                name: column,
+                ty: *ty,
+                number,
+                not_null: false,
+                has_default: false,
+                dropped: false,
+            }));
+        }
+    };
+    for table in TABLES {
+        let columns: Vec<(&str, datum::Type)> =
+            table.columns.iter().map(|(name, id)| (*name, datum::Type::of(*id))).collect();
+        made_up(table.oid, &columns);
+    }
+    for table in context.environment.node_tables() {
+        made_up(table.oid, &table.columns);
+    }
+    rows
+}
+
+pub(super) fn defaults(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        for column in relation.columns.iter().filter(|column| !column.dropped) {
+            let Some(default) = &column.default else { continue };
+            rows.push(vec![
+                Datum::Oid(relation.oid),
+                Datum::Oid(relation.oid),
+                Datum::Int2(column.number),
+                Datum::text(default.as_str()),
+            ]);
+        }
+    }
+    rows
+}
+
+fn category_letter(category: Category) -> char {
+    match category {
+        Category::Array => 'A',
+        Category::Boolean => 'B',
+        Category::DateTime => 'D',
+        Category::Network => 'I',
+        Category::Numeric => 'N',
+        Category::Pseudo => 'P',
+        Category::String => 'S',
+        Category::Timespan => 'T',
+        Category::User => 'U',
+        Category::Unknown => 'X',
+        Category::Internal => 'Z',
+    }
+}
+
+pub(super) fn types(_: &Context<'_>) -> Vec<Vec<Datum>> {
+    TypeId::ALL
+        .iter()
+        .map(|id| {
+            let info = id.info();
+            let stem = if id.element().is_some() { "array_" } else { info.name };
+            vec![
+                Datum::Oid(info.oid),
+                name(info.name),
+                Datum::Oid(PG_CATALOG_OID),
+                Datum::Oid(BOOTSTRAP_ROLE_OID),
+                Datum::Int2(info.len),
+                Datum::Bool(matches!(info.len, 1 | 2 | 4 | 8)),
+                flag(if matches!(info.category, Category::Pseudo | Category::Unknown) { 'p' } else { 'b' }),
+                flag(category_letter(info.category)),
+                Datum::Bool(info.preferred),
+                Datum::Bool(true),
+                flag(','),
+                Datum::Oid(0),
+                Datum::text("-"),
+                Datum::Oid(id.element().map_or(0, TypeId::oid)),
+                Datum::Oid(id.array().map_or(0, TypeId::oid)),
+                Datum::text(format!("{stem}in")),
+                Datum::text(format!("{stem}out")),
+                Datum::text(format!("{stem}recv")),
+                Datum::text(format!("{stem}send")),
+                Datum::Bool(false),
+                Datum::Oid(0),
+                Datum::Int4(-1),
+                Datum::Int4(0),
+                Datum::Oid(if id.is_string() { 100 } else { 0 }),
+                Datum::Null,
+            ]
+        })
+        .collect()
+}
+
+fn key_numbers(relation: &Relation, columns: &[usize]) -> Datum {
+    int2_array(columns.iter().filter_map(|at| relation.columns.get(*at)).map(|column| column.number))
+}
+
+pub(super) fn indexes(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    sorted_relations(context.catalogue)
+        .into_iter()
+        .filter_map(|relation| {
+            let key = relation.primary_key.as_ref()?;
+            let yes = Datum::Bool(true);
+            let no = Datum::Bool(false);
+            Some(vec![
+                Datum::Oid(key.oid),
+                Datum::Oid(relation.oid),
+                int2(key.columns.len()),
+                int2(key.columns.len()),
+                yes.clone(),
+                no.clone(),
+                yes.clone(),
+                no.clone(),
+                yes.clone(),
+                no.clone(),
+                yes.clone(),
+                no.clone(),
+                yes.clone(),
+                yes,
+                no,
+                key_numbers(relation, &key.columns),
+                Datum::Null,
+                Datum::Null,
+            ])
+        })
+        .collect()
+}
+
+pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        let mut add = |oid: u32, constraint: &str, kind: char, index: u32, columns: Datum| {
+            rows.push(vec![
+                Datum::Oid(oid),
+                name(constraint),
+                Datum::Oid(PUBLIC_OID),
+                flag(kind),
+                Datum::Bool(false),
+                Datum::Bool(false),
+                Datum::Bool(true),
+                Datum::Oid(relation.oid),
+                Datum::Oid(0),
+                Datum::Oid(index),
+                Datum::Oid(0),
+                Datum::Oid(0),
+                columns,
+                Datum::Null,
+            ]);
+        };
+        if let Some(key) = &relation.primary_key {
+            add(key.oid, &key.name, 'p', key.oid, key_numbers(relation, &key.columns));
+        }
+        for check in &relation.checks {
+            add(check.oid, &check.name, 'c', 0, Datum::Null);
+        }
+    }
+    rows
+}
+
+pub(super) fn access_methods(_: &Context<'_>) -> Vec<Vec<Datum>> {
+    [(HEAP_OID, "heap", "heap_tableam_handler", 't'), (BTREE_OID, "btree", "bthandler", 'i')]
+        .iter()
+        .map(|(oid, method, handler, kind)| {
+            vec![Datum::Oid(*oid), name(method), Datum::text(*handler), flag(*kind)]
+        })
+        .collect()
+}
+
+pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    sorted_relations(context.catalogue)
+        .into_iter()
+        .map(|relation| {
+            vec![
+                name("public"),
+                name(&relation.name),
+                role_name(context.catalogue, relation.owner),
+                Datum::Null,
+                Datum::Bool(relation.primary_key.is_some()),
+                Datum::Bool(false),
+                Datum::Bool(false),
+                Datum::Bool(false),
+            ]
+        })
+        .collect()
+}
+
+/// CREATE INDEX as pg_get_indexdef prints it.
+pub(crate) fn index_definition(relation: &Relation) -> Option<String> {
+    let key = relation.primary_key.as_ref()?;
+    let columns: Vec<String> = key
+        .columns
+        .iter()
+        .filter_map(|at| relation.columns.get(*at))
+        .map(|column| quote(&column.name))
+        .collect();
+    Some(format!(
+        "CREATE UNIQUE INDEX {} ON public.{} USING btree ({})",
+        quote(&key.name),
+        quote(&relation.name),
+        columns.join(", ")
+    ))
+}
+
+pub(super) fn index_definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    sorted_relations(context.catalogue)
+        .into_iter()
+        .filter_map(|relation| {
+            let key = relation.primary_key.as_ref()?;
+            Some(vec![
+                name("public"),
+                name(&relation.name),
+                name(&key.name),
+                Datum::Null,
+                Datum::from(index_definition(relation)),
+            ])
+        })
+        .collect()
+}
