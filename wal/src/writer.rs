@@ -1,12 +1,12 @@
 //! The primary's log: records get their place, become durable in groups, and are kept for senders while fresh.
 //!
-//! The way of a record: [`WalWriter::insert`] copies it to the log's end in memory (one short lock, no I/O, no allocation), a leader
+//! The way of a record: [`WalWriter::insert`] copies it to the log's end in memory (one short lock, no I/O, an allocation a chunk at most), a leader
 //! takes everything that is there, writes it with one call and makes it durable with one fdatasync, for itself and for all who wait.
 //! Who leads: a lone committer does it in place ([`WalWriter::try_flush_in_place`]); where several come at the same time, the
 //! flusher thread does it for them ([`WalWriter::request_flush`]), so that no session's thread sits in an fdatasync.
 //!
 //! Locks, in this order: `file` (the leader's; held while it writes and syncs), then `tail` (records get their place; memory only), then
-//! `recent`. Nothing else is taken under `tail` or `recent`.
+//! `recent`. Under `tail` only the pool of chunks is taken, under `recent` nothing.
 //!
 //! A failed write or fsync ends the writer for good: every call returns that error from then on. Nothing is tried again, since
 //! after a failed fsync the kernel may have dropped the bytes and report success the next time.
