@@ -79,6 +79,7 @@ impl SqlSession {
         let quick = environment.quick();
         let now = engine.host().clock.now();
         let facts = SessionFacts {
+            storage: engine.database().clone(),
             host: engine.host().clone(),
             environment: environment.clone(),
             user: role.name.clone(),

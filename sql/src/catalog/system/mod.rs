@@ -10,6 +10,7 @@ use crate::error::Result;
 use datum::{Datum, TypeId};
 use storage::Database;
 
+pub(crate) use relations::{constraint_definition, index_definition};
 pub(crate) use tables::TABLES;
 
 /// One of these views.
