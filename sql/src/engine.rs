@@ -67,7 +67,8 @@ impl SqlEngine {
 
     async fn newest(&self) -> Result<Arc<Catalogue>> {
         let mut transaction = self.0.database.begin(Isolation::ReadCommitted);
-        transaction.begin_statement().await?;
+        // Whoever logs in to settle undecided commits must not wait for them.
+        transaction.begin_undecided_statement().await?;
         let catalogue = self.catalogue(&transaction).await;
         transaction.rollback();
         catalogue

@@ -255,6 +255,12 @@ impl Engine {
 
     /// Waits until statements may read rows: commits of before this start are decided, and a standby is consistent.
     pub(crate) async fn wait_readable(&self, interrupt: &Interrupt) -> Result<(), Error> {
+        self.wait_open(interrupt).await?;
+        self.levels.wait_decided(interrupt).await
+    }
+
+    /// Fails when the database is closed; waits on a standby until it is consistent.
+    pub(crate) async fn wait_open(&self, interrupt: &Interrupt) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Shutdown);
         }
@@ -265,7 +271,7 @@ impl Engine {
                 () = self.wait_consistent() => {}
             }
         }
-        self.levels.wait_decided(interrupt).await
+        Ok(())
     }
 
     pub(crate) async fn wait_consistent(&self) {

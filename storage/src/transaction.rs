@@ -72,6 +72,22 @@ impl Transaction {
             return self.check_snapshot();
         }
         self.engine.wait_readable(&self.interrupt).await?;
+        self.take_snapshot();
+        Ok(())
+    }
+
+    /// Begins a statement that does not wait for undecided commits of before this server's start, and sees them: for
+    /// authentication and for the names of node-wide views, so that an operator can get in and settle things.
+    ///
+    /// The caller shows none of the rows that it reads. Waits on a standby until it is consistent.
+    pub async fn begin_undecided_statement(&mut self) -> Result<(), Error> {
+        self.command = CommandId(self.command.0.saturating_add(1));
+        self.engine.wait_open(&self.interrupt).await?;
+        self.take_snapshot();
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self) {
         // The old one goes first, so that it does not hold the horizon back while the new one is taken.
         self.snapshot = None;
         let after = self.floor.max(self.evaluated_up_to());
@@ -79,7 +95,6 @@ impl Transaction {
         let snapshot = self.engine.visibility.take(after, |level, end| levels.reached(level, end));
         self.note_evaluated(snapshot.lsn);
         self.snapshot = Some(Arc::new(snapshot));
-        Ok(())
     }
 
     fn check_snapshot(&self) -> Result<(), Error> {
@@ -302,7 +317,12 @@ impl Transaction {
             return Err(Error::ReadOnly);
         }
         let number = self.next_row_number(tree).await?;
-        self.writes.push(tree, Bytes::copy_from_slice(&number.to_be_bytes()), Some(value.into()), self.command)?;
+        self.writes.push(
+            tree,
+            Bytes::copy_from_slice(&number.to_be_bytes()),
+            Some(value.into()),
+            self.command,
+        )?;
         Ok(number)
     }
 
