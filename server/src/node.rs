@@ -238,6 +238,12 @@ impl Node {
     }
     /// Moves on; a stop is never taken back.
     pub(crate) fn set_phase(&self, phase: Phase) {
+        // Before others hear of the phase, so that what they read then fits it.
+        match phase {
+            Phase::Recovering | Phase::HotStandby => self.set_computed(&[("in_hot_standby", "on")]),
+            Phase::Running => self.set_computed(&[("in_hot_standby", "off")]),
+            Phase::Starting | Phase::Stopping(_) => {}
+        }
         let moved = self.phase.send_if_modified(|now| {
             let stopping = matches!(now, Phase::Stopping(_)) && !matches!(phase, Phase::Stopping(_));
             let moves = *now != phase && !stopping;
@@ -248,10 +254,6 @@ impl Node {
         });
         if !moved {
             return;
-        }
-        let standby = matches!(phase, Phase::Recovering | Phase::HotStandby);
-        if matches!(phase, Phase::Running | Phase::Recovering | Phase::HotStandby) {
-            self.set_computed(&[("in_hot_standby", if standby { "on" } else { "off" })]);
         }
         let status = match phase {
             Phase::Starting => Status::Starting,

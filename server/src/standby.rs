@@ -12,7 +12,7 @@ use replica::driver::{Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
 use replica::promotion;
 use replica::receiver::{ReceiverOptions, ReceiverView};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use storage::{CheckpointKind, Database, PromoteOptions, RedoEnd, StandbyRedo};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -112,43 +112,49 @@ fn receive_settings(node: &Node, place: &LogPlace) -> Option<ReceiveSettings> {
 
 /// Writes what the receiver tells into the log.
 struct Observer {
-    node: Arc<Node>,
+    /// Weak, since the node holds the receiver that holds this.
+    node: Weak<Node>,
 }
 
 impl ReceiveObserver for Observer {
     fn started(&self, at: Lsn, timeline: TimelineId, again: bool) {
+        let Some(node) = self.node.upgrade() else { return };
         let what = if again { "restarted WAL streaming" } else { "started streaming WAL from primary" };
-        self.node.log.log(format!("{what} at {at} on timeline {timeline}"));
+        node.log.log(format!("{what} at {at} on timeline {timeline}"));
     }
 
     fn failed(&self, error: &ReplicaError) {
+        let Some(node) = self.node.upgrade() else { return };
         let report = Report {
             detail: error.detail(),
             hint: error.hint().map(str::to_owned),
             ..Report::fatal(SqlState::new(error.sqlstate()), error.to_string())
         };
-        self.node.log.write(None, &report, None);
+        node.log.write(None, &report, None);
     }
 
     fn followed(&self, history: &TimelineHistory) {
-        self.node.log.log(format!("new target timeline is {}", history.target()));
+        let Some(node) = self.node.upgrade() else { return };
+        node.log.log(format!("new target timeline is {}", history.target()));
     }
 
     fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
+        let Some(node) = self.node.upgrade() else { return };
         let reason = format!("no whole record of timeline {timeline}, cut before following the primary");
-        self.node.log.log(format!("cut log from {from} to {to}: {reason}"));
-        let (at, event) = (self.node.host.clock.now(), "cut".to_owned());
+        node.log.log(format!("cut log from {from} to {to}: {reason}"));
+        let (at, event) = (node.host.clock.now(), "cut".to_owned());
         let entry = LedgerEntry { at, event, after: from, upto: to, reason };
-        if let Err(error) = ledger::append(&self.node.host, &self.node.data_dir, &entry) {
-            self.node.log.warning(format!("could not write plimsoll/ledger: {error}"));
+        if let Err(error) = ledger::append(&node.host, &node.data_dir, &entry) {
+            node.log.warning(format!("could not write plimsoll/ledger: {error}"));
         }
     }
 
     fn oldest_xmin(&self) -> Option<Xid> {
-        let database = self.node.database()?;
+        let node = self.node.upgrade()?;
+        let database = node.database()?;
         let own = database.oldest_snapshot();
         // What standbys of this standby need, it needs too.
-        let others = self.node.replicas().and_then(|replicas| replicas.oldest_xmin());
+        let others = node.replicas().and_then(|replicas| replicas.oldest_xmin());
         own.into_iter().chain(others).min()
     }
 }
@@ -202,7 +208,7 @@ impl Standby {
             fsync: node.config().fsync,
             feed: feed.clone(),
             log,
-            observer: Arc::new(Observer { node: node.clone() }),
+            observer: Arc::new(Observer { node: Arc::downgrade(&node) }),
         };
         let recovery = Arc::new(Recovery {
             feed: feed.clone(),
@@ -263,7 +269,7 @@ impl Standby {
         log.log("archive recovery complete");
         let (node, database) = (self.node.clone(), database.clone());
         self.tasks.writers.spawn(async move {
-            if let Err(error) = database.checkpoint(CheckpointKind::EndOfRecovery).await {
+            if let Err(error) = database.checkpoint(CheckpointKind::Immediate).await {
                 node.log.warning(format!("checkpoint after promotion failed: {error}"));
             }
         });

@@ -65,10 +65,10 @@ impl SqlEngine {
         Ok(Arc::new(catalogue))
     }
 
+    /// The catalogue for a login, which does not wait for commits that are undecided after a restart.
     async fn newest(&self) -> Result<Arc<Catalogue>> {
         let mut transaction = self.0.database.begin(Isolation::ReadCommitted);
-        // Whoever logs in to settle undecided commits must not wait for them.
-        transaction.begin_undecided_statement().await?;
+        transaction.begin_login_statement().await?;
         let catalogue = self.catalogue(&transaction).await;
         transaction.rollback();
         catalogue

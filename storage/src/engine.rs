@@ -255,12 +255,12 @@ impl Engine {
 
     /// Waits until statements may read rows: commits of before this start are decided, and a standby is consistent.
     pub(crate) async fn wait_readable(&self, interrupt: &Interrupt) -> Result<(), Error> {
-        self.wait_open(interrupt).await?;
+        self.wait_open_and_consistent(interrupt).await?;
         self.levels.wait_decided(interrupt).await
     }
 
-    /// Fails when the database is closed; waits on a standby until it is consistent.
-    pub(crate) async fn wait_open(&self, interrupt: &Interrupt) -> Result<(), Error> {
+    /// The same without the wait for decisions.
+    pub(crate) async fn wait_open_and_consistent(&self, interrupt: &Interrupt) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Shutdown);
         }

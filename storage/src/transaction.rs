@@ -76,13 +76,11 @@ impl Transaction {
         Ok(())
     }
 
-    /// Begins a statement that does not wait for undecided commits of before this server's start, and sees them: for
-    /// authentication and for the names of node-wide views, so that an operator can get in and settle things.
-    ///
-    /// The caller shows none of the rows that it reads. Waits on a standby until it is consistent.
-    pub async fn begin_undecided_statement(&mut self) -> Result<(), Error> {
+    /// Begins a statement that looks up who may log in, without waiting for commits of before this start to be decided:
+    /// the standbys that decide them have to log in first. What it reads must not reach a client.
+    pub async fn begin_login_statement(&mut self) -> Result<(), Error> {
         self.command = CommandId(self.command.0.saturating_add(1));
-        self.engine.wait_open(&self.interrupt).await?;
+        self.engine.wait_open_and_consistent(&self.interrupt).await?;
         self.take_snapshot();
         Ok(())
     }

@@ -124,6 +124,8 @@ struct Session {
     /// When statement_timeout strikes.
     deadline: Option<Instant>,
     scratch: Scratch,
+    /// The changes of settings that the client was told of.
+    told_changes: u64,
     /// The last commit that the client was told of.
     told_commit: Option<wal::Lsn>,
     frame_limits: FrameLimits,
@@ -321,6 +323,11 @@ impl Session {
 
     /// Sends ReadyForQuery, and all that is before it.
     async fn ready(&mut self) -> Result<(), Exit> {
+        if self.handle.is_terminated() {
+            // A commit whose wait was ended by this must not look acknowledged.
+            self.wire.out.clear();
+            return Err(Exit::Terminated);
+        }
         self.active = false;
         let (status, activity) = match self.sql.transaction_status() {
             sql::TransactionStatus::Idle => (TransactionStatus::Idle, Activity::Idle),
@@ -331,11 +338,12 @@ impl Session {
             self.portals.clear();
             self.unnamed = None;
         }
-        if self.limits.seen != self.environment.changes() {
+        let changes = self.environment.changes();
+        if self.told_changes != changes {
+            self.told_changes = changes;
             for (name, value) in self.environment.take_reports() {
                 backend::parameter_status(&mut self.wire.out, name, &value);
             }
-            self.limits = Limits::of(&self.environment);
         }
         if self.limits.report_commit_lsn
             && let Some((timeline, lsn)) = self.sql.last_commit()

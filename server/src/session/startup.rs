@@ -69,6 +69,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
                 active: false,
                 deadline: None,
                 scratch: Scratch::default(),
+                told_changes: 0,
                 told_commit: None,
                 frame_limits: FrameLimits::SERVER,
                 replication,

@@ -2,7 +2,7 @@
 
 use crate::sessions::SessionHandle;
 use crate::socket::Socket;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use protocol::frame::{Frame, FrameLimits};
 use protocol::{Report, SqlState};
 use std::future::poll_fn;
@@ -67,16 +67,16 @@ impl Wire {
 
     /// Sends what is in `out`. Waits as long as the client does not read, unless the session has to end.
     pub(crate) async fn flush(&mut self) -> Result<(), Exit> {
-        let (socket, out, handle) = (&mut self.socket, &self.out, self.handle.as_ref());
-        let mut rest: &[u8] = out;
-        if rest.is_empty() {
+        if self.out.is_empty() {
             return Ok(());
         }
-        poll_fn(|cx| {
-            while !rest.is_empty() {
+        let (socket, out, handle) = (&mut self.socket, &self.out, self.handle.as_ref());
+        let mut done = 0;
+        let sent = poll_fn(|cx| {
+            while let Some(rest) = out.get(done..).filter(|rest| !rest.is_empty()) {
                 match Pin::new(&mut *socket).poll_write(cx, rest) {
                     Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Err(Exit::Gone)),
-                    Poll::Ready(Ok(sent)) => rest = rest.get(sent..).unwrap_or_default(),
+                    Poll::Ready(Ok(sent)) => done += sent,
                     Poll::Pending if handle.is_some_and(|handle| handle.poll_terminated(cx)) => {
                         return Poll::Ready(Err(Exit::Terminated));
                     }
@@ -85,7 +85,12 @@ impl Wire {
             }
             Poll::Ready(Ok(()))
         })
-        .await?;
+        .await;
+        if let Err(exit) = sent {
+            // What comes after this must begin where the client's reading is.
+            self.out.advance(done);
+            return Err(exit);
+        }
         if self.out.capacity() > KEEP_BYTES {
             self.out = BytesMut::with_capacity(INPUT_BYTES);
         } else {

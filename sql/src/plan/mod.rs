@@ -6,7 +6,6 @@ mod from;
 mod modify;
 mod node;
 mod predicate;
-mod prune;
 mod query;
 mod select;
 
@@ -32,7 +31,7 @@ fn result_columns(columns: Vec<OutputColumn>) -> Vec<ResultColumn> {
 
 /// Plans a SELECT, INSERT, UPDATE or DELETE.
 pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Plan> {
-    let (verb, mut node, columns) = match command {
+    let (verb, node, columns) = match command {
         Command::Query(query) => {
             let mut select = analyzer.query(query)?;
             select.settle_unknowns(analyzer)?;
@@ -53,10 +52,8 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
         }
         _ => return Err(SqlError::internal("a statement without a plan")),
     };
-    prune::prune(&mut node);
     let parameters = settled(&analyzer.parameters)?;
     let direct = direct::recognise(&node);
-    let of_node_alone = analyzer.tables.is_empty() && !analyzer.writes && !analyzer.reads_catalogue;
     Ok(Plan {
         verb,
         node,
@@ -65,7 +62,6 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
         tables: std::mem::take(&mut analyzer.tables),
         version: analyzer.catalogue.version,
         writes: analyzer.writes,
-        of_node_alone,
         direct,
     })
 }

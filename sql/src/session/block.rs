@@ -111,16 +111,6 @@ impl SqlSession {
         Ok(())
     }
 
-    /// A statement of which only the catalogue's names are needed yet: it does not wait for undecided commits.
-    pub(super) async fn begin_planning(&mut self) -> Result<()> {
-        if self.engine.database().commit_gate().undecided().is_none() {
-            return self.begin_statement().await;
-        }
-        let canceller = self.canceller.clone();
-        let begun = self.transaction()?.begin_undecided_statement().await;
-        begun.map_err(|error| canceller.explain(error))
-    }
-
     /// The catalogue as the running statement sees it.
     pub(super) async fn catalogue(&mut self) -> Result<Arc<Catalogue>> {
         let engine = self.engine.clone();

@@ -79,7 +79,6 @@ impl SqlSession {
         let quick = environment.quick();
         let now = engine.host().clock.now();
         let facts = SessionFacts {
-            storage: engine.database().clone(),
             host: engine.host().clone(),
             environment: environment.clone(),
             user: role.name.clone(),
@@ -270,7 +269,7 @@ impl SqlSession {
         let text = parsed.source.text().clone();
         match &parsed.command {
             Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
-                self.begin_planning().await?;
+                self.begin_statement().await?;
                 let catalogue = self.catalogue().await?;
                 let plan = {
                     let mut analyzer = self.analyzer(&parsed, declared.clone(), &catalogue);
@@ -349,7 +348,7 @@ impl SqlSession {
                     }
                     *plan.lock() = current.clone();
                 }
-                self.refuse_in_read_only(current.writes, current.words())?;
+                self.refuse_in_read_only(current.writes, current.verb.word())?;
                 Run::plan(current, self.serial)
             }
             Body::Utility(parsed) => {
@@ -378,11 +377,7 @@ impl SqlSession {
     ) -> Result<Arc<Plan>> {
         loop {
             self.lock_tables(&plan).await?;
-            if plan.of_node_alone {
-                self.begin_planning().await?;
-            } else {
-                self.begin_statement().await?;
-            }
+            self.begin_statement().await?;
             let catalogue = self.catalogue().await?;
             if catalogue.version == plan.version {
                 return Ok(plan);

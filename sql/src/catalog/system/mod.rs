@@ -10,7 +10,6 @@ use crate::error::Result;
 use datum::{Datum, TypeId};
 use storage::Database;
 
-pub(crate) use relations::{constraint_definition, index_definition};
 pub(crate) use tables::TABLES;
 
 /// One of these views.

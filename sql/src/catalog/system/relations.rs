@@ -427,21 +427,6 @@ pub(crate) fn index_definition(relation: &Relation) -> Option<String> {
     ))
 }
 
-/// A constraint as pg_get_constraintdef prints it; None if it is not one of this table's.
-pub(crate) fn constraint_definition(relation: &Relation, oid: u32) -> Option<String> {
-    if let Some(key) = relation.primary_key.as_ref().filter(|key| key.oid == oid) {
-        let columns: Vec<String> = key
-            .columns
-            .iter()
-            .filter_map(|at| relation.columns.get(*at))
-            .map(|column| quote(&column.name))
-            .collect();
-        return Some(format!("PRIMARY KEY ({})", columns.join(", ")));
-    }
-    let check = relation.checks.iter().find(|check| check.oid == oid)?;
-    Some(format!("CHECK ({})", check.expression))
-}
-
 pub(super) fn index_definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {
     sorted_relations(context.catalogue)
         .into_iter()

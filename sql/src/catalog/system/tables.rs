@@ -313,18 +313,6 @@ pub(crate) static TABLES: &[SystemTable] = &[
     empty("pg_publication_rel", 6106, &[("oid", Oid), ("prpubid", Oid), ("prrelid", Oid)]),
     empty("pg_statistic_ext", 3381, &[("oid", Oid), ("stxrelid", Oid), ("stxname", Name)]),
     empty("pg_foreign_table", 3118, &[("ftrelid", Oid), ("ftserver", Oid)]),
-    empty("pg_partitioned_table", 3350, &[("partrelid", Oid), ("partstrat", Char), ("partnatts", Int2)]),
-    empty("pg_sequence", 2224, &[("seqrelid", Oid), ("seqtypid", Oid)]),
-    empty("pg_publication_namespace", 6237, &[("oid", Oid), ("pnpubid", Oid), ("pnnspid", Oid)]),
-    empty("pg_foreign_server", 1417, &[("oid", Oid), ("srvname", Name)]),
-    empty("pg_proc", 1255, &[("oid", Oid), ("proname", Name), ("pronamespace", Oid)]),
-    empty(
-        "pg_views",
-        12004,
-        &[("schemaname", Name), ("viewname", Name), ("viewowner", Name), ("definition", Text)],
-    ),
-    empty("pg_matviews", 12005, &[("schemaname", Name), ("matviewname", Name), ("matviewowner", Name)]),
-    empty("pg_sequences", 12006, &[("schemaname", Name), ("sequencename", Name), ("sequenceowner", Name)]),
     empty("pg_collation", 3456, &[("oid", Oid), ("collname", Name), ("collnamespace", Oid)]),
     SystemTable {
         schema: "information_schema",

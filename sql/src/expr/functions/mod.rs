@@ -1,6 +1,5 @@
 //! Scalar functions: which exist for which types (pg_proc), and what they compute.
 
-mod catalogue;
 mod misc;
 mod number;
 mod string;
@@ -111,7 +110,6 @@ pub(super) fn named(name: &str) -> &'static [Function] {
         number::register(&mut table);
         time::register(&mut table);
         misc::register(&mut table);
-        catalogue::register(&mut table);
         table.0
     });
     all.get(name).map_or(&[], Vec::as_slice)

@@ -1,0 +1,231 @@
+//! Replication over real sockets: PostgreSQL's own clients, our standbys, promotion and fencing.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking, also in its helpers
+
+mod common;
+
+use common::{Place, stop};
+use server::{Server, StopMode};
+use std::path::Path;
+use std::time::Duration;
+
+/// Waits until `sql` on `place` prints `expected`.
+async fn eventually(place: &Place, sql: &str, expected: &str) {
+    let mut client = place.connect().await;
+    let begun = std::time::Instant::now();
+    loop {
+        let got = client.query(sql).await.unwrap();
+        let got = got.text(0, 0).unwrap_or_default().to_owned();
+        if got == expected {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{sql}: {got} instead of {expected}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A standby of `primary`, cloned with pg_basebackup and started.
+async fn standby_of(primary: &Place, name: &str, settings: &[(&str, &str)]) -> (Place, Server) {
+    let place = Place::empty();
+    let data = place.data();
+    let arguments = ["-D", data.to_str().unwrap(), "-X", "stream", "-R", "-c", "fast"];
+    primary.run_ok("pg_basebackup", &arguments).await;
+    primary.run_ok("pg_verifybackup", &[data.to_str().unwrap()]).await;
+    let mut all = vec![("cluster_name", name), ("wal_retrieve_retry_interval", "50ms")];
+    all.extend(settings);
+    let server = place.start(&all).await;
+    (place, server)
+}
+
+fn segments(dir: &Path) -> Vec<String> {
+    let names =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.len() == 24).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_of_the_replication_protocol_are_answered() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    let mut client = place.connect_with("replication=true").await.unwrap();
+    let system = client.query("IDENTIFY_SYSTEM").await.unwrap();
+    assert_eq!((system.text(0, 1), system.text(0, 3)), (Some("1"), None));
+    assert_eq!(client.query("SHOW data_directory_mode").await.unwrap().text(0, 0), Some("0700"));
+    assert_eq!(client.query("SHOW wal_segment_size").await.unwrap().text(0, 0), Some("16MB"));
+    let made = client.query("CREATE_REPLICATION_SLOT s PHYSICAL RESERVE_WAL").await.unwrap();
+    assert_eq!((made.text(0, 0), made.text(0, 1)), (Some("s"), Some("0/0")));
+    let read = client.query("READ_REPLICATION_SLOT s").await.unwrap();
+    assert_eq!((read.text(0, 0), read.text(0, 2)), (Some("physical"), Some("1")));
+    assert_eq!(client.query("READ_REPLICATION_SLOT none").await.unwrap().text(0, 0), None);
+    client.query("CREATE_REPLICATION_SLOT t TEMPORARY PHYSICAL (RESERVE_WAL)").await.unwrap();
+    let error = client.query("CREATE_REPLICATION_SLOT l LOGICAL pgoutput").await.unwrap_err();
+    assert_eq!(error.code().unwrap().as_str(), "0A000");
+    let error = client.query("TIMELINE_HISTORY 7").await.unwrap_err();
+    assert_eq!(error.code().unwrap().as_str(), "58P01");
+    let error = client.query("select 1").await.unwrap_err();
+    assert_eq!(error.code().unwrap().as_str(), "0A000", "a physical connection takes no SQL");
+    let listed = "select slot_name, temporary, wal_status from pg_replication_slots order by 1";
+    assert_eq!(place.psql(listed).await, "s|f|reserved\nt|t|reserved");
+    client.close().await;
+    eventually(&place, "select count(*) from pg_replication_slots", "1").await;
+    let mut both = place.connect_with("replication=database").await.unwrap();
+    assert_eq!(both.query("select 1").await.unwrap().text(0, 0), Some("1"));
+    assert_eq!(both.query("IDENTIFY_SYSTEM").await.unwrap().text(0, 3), Some("postgres"));
+    both.query("DROP_REPLICATION_SLOT s").await.unwrap();
+    assert_eq!(place.psql("select count(*) from pg_replication_slots").await, "0");
+    stop(server, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pg_receivewal_gets_segments_equal_to_the_byte() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    place.run_ok("pg_receivewal", &["--create-slot", "-S", "archive", "-D", "/tmp"]).await;
+    place.psql("create table t (id int primary key, v text)").await;
+    for round in 0..3 {
+        place
+            .psql(&format!("insert into t select {round} * 1000 + g, 'x' from generate_series(1, 1000) g"))
+            .await;
+        place.psql("select pg_switch_wal()").await;
+    }
+    let end = place.psql("select pg_current_wal_lsn()").await;
+    let dir = place.data().parent().unwrap().join("received");
+    std::fs::create_dir(&dir).unwrap();
+    let arguments = ["-S", "archive", "-D", dir.to_str().unwrap(), "-E", &end, "--no-loop", "--synchronous"];
+    place.run_ok("pg_receivewal", &arguments).await;
+    let received = segments(&dir);
+    assert!(received.len() >= 3, "{received:?}");
+    for name in received {
+        let ours = std::fs::read(place.data().join("pg_wal").join(&name)).unwrap();
+        assert!(ours == std::fs::read(dir.join(&name)).unwrap(), "{name} differs");
+    }
+    stop(server, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_follows_serves_reads_and_takes_over() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    place.psql("insert into t select g from generate_series(1, 5000) g").await;
+    eventually(&copy, "select count(*) from t", "5000").await;
+    assert_eq!(copy.psql("select pg_is_in_recovery()").await, "t");
+    let mut reader = copy.connect().await;
+    assert_eq!(reader.parameter("in_hot_standby"), Some("on"));
+    assert_eq!(reader.query("insert into t values (0)").await.unwrap_err().code().unwrap().as_str(), "25006");
+    let row = place.psql("select application_name, state, sync_state from pg_stat_replication").await;
+    assert_eq!(row, "copy|streaming|async");
+    assert_eq!(copy.psql("select status from pg_stat_wal_receiver").await, "streaming");
+
+    // The stop hands over the shutdown checkpoint: both logs are equal to the byte.
+    stop(primary, StopMode::Fast).await;
+    let wal = "pg_wal";
+    for name in segments(&place.data().join(wal)) {
+        if let Ok(theirs) = std::fs::read(copy.data().join(wal).join(&name)) {
+            let ours = std::fs::read(place.data().join(wal).join(&name)).unwrap();
+            assert!(ours == theirs, "{name} differs");
+        }
+    }
+
+    assert_eq!(copy.psql("select pg_promote()").await, "t");
+    assert_eq!(reader.query("insert into t values (0)").await.unwrap().tag, "INSERT 0 1");
+    assert_eq!(reader.parameter("in_hot_standby"), Some("off"));
+    assert_eq!(copy.psql("select count(*) from t").await, "5001");
+    for line in [
+        "started streaming WAL from primary at",
+        "consistent recovery state reached at",
+        "database system is ready to accept read-only connections",
+        "received promote request",
+        "selected new timeline ID: 2",
+        "archive recovery complete",
+        "database system is ready to accept connections",
+    ] {
+        assert!(copy.log().contains(line), "{line}");
+    }
+
+    // The old primary meets its descendant before it takes a single commit.
+    let peers = copy.conninfo();
+    let old = place.start(&[("plimsoll.peers", peers.as_str())]).await;
+    let mut writer = place.connect().await;
+    let refused = writer.query("insert into t values (-1)").await.unwrap_err();
+    assert!(refused.to_string().contains("fenced"), "{refused}");
+    assert!(place.data().join("plimsoll/fence").exists());
+    stop(old, StopMode::Fast).await;
+    let old = place.start(&[]).await;
+    let mut writer = place.connect().await;
+    let refused = writer.query("insert into t values (-1)").await.unwrap_err();
+    assert!(refused.to_string().contains("fenced"), "the fence holds through restarts: {refused}");
+    stop(old, StopMode::Fast).await;
+    stop(standby, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_synchronous_commit_waits_for_its_standby_and_is_seen_only_then() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    place.psql("alter system set synchronous_standby_names = 'copy'").await;
+    place.psql("select pg_reload_conf()").await;
+    place.psql("insert into t values (1)").await;
+    eventually(&place, "select sync_state from pg_stat_replication", "sync").await;
+    stop(standby, StopMode::Fast).await;
+
+    let mut writer = place.connect().await;
+    let cancel = writer.cancel_token();
+    let waiting = tokio::spawn(async move { (writer.query("insert into t values (2)").await, writer) });
+    let mut reader = place.connect().await;
+    for _ in 0..20 {
+        assert_eq!(reader.query("select count(*) from t").await.unwrap().text(0, 0), Some("1"));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!waiting.is_finished(), "the commit waits");
+    cancel.cancel().await.unwrap();
+    let (outcome, mut writer) = waiting.await.unwrap();
+    outcome.unwrap();
+    assert!(!writer.take_notices().is_empty(), "the session is told that its commit is not confirmed");
+    assert_eq!(reader.query("select count(*) from t").await.unwrap().text(0, 0), Some("1"), "still unseen");
+
+    let standby = copy.start(&[("cluster_name", "copy"), ("wal_retrieve_retry_interval", "50ms")]).await;
+    eventually(&place, "select count(*) from t", "2").await;
+    stop(primary, StopMode::Fast).await;
+    stop(standby, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_undecided_commits_wait_for_the_standby_which_can_log_in() {
+    let place = Place::new().await;
+    let sync = [("synchronous_standby_names", "copy"), ("plimsoll.unconfirmed_timeout", "-1")];
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+    let primary = place.start(&sync).await;
+    let mut writer = place.connect().await;
+    let waiting = tokio::spawn(async move { writer.query("insert into t values (1)").await });
+    eventually(
+        &place,
+        "select count(*) from pg_stat_activity where query like 'insert%' and state = 'active'",
+        "1",
+    )
+    .await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    stop(primary, StopMode::Immediate).await;
+    assert!(waiting.await.unwrap().is_err());
+
+    let primary = place.start(&sync).await;
+    let mut reader = place.connect().await;
+    assert_eq!(reader.query("show port").await.unwrap().text(0, 0), Some("5432"), "SHOW does not wait");
+    let reading = tokio::spawn(async move { reader.query("select count(*) from t").await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!reading.is_finished(), "a read waits until the commit is decided");
+    let standby = copy.start(&[("cluster_name", "copy"), ("wal_retrieve_retry_interval", "50ms")]).await;
+    let read = reading.await.unwrap().unwrap();
+    assert_eq!(read.text(0, 0), Some("1"));
+    stop(primary, StopMode::Fast).await;
+    stop(standby, StopMode::Fast).await;
+}
