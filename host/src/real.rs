@@ -8,7 +8,10 @@ use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+/// How long a lock that is held is tried again.
+const LOCK_GRACE: Duration = Duration::from_millis(100);
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -138,16 +141,20 @@ impl Disk for RealDisk {
         Ok(Box::new(RealMapping(mapping)))
     }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Box::new(RealLock(lock))),
-            Err((_, errno)) => Err(io::Error::from(errno)),
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(path)?;
+        let begun = Instant::now();
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Box::new(RealLock(lock))),
+                // A process that was killed gives its locks up one by one while the kernel clears it away.
+                Err((busy, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < LOCK_GRACE => {
+                    file = busy;
+                    std::thread::yield_now();
+                }
+                Err((_, errno)) => return Err(io::Error::from(errno)),
+            }
         }
     }
 }

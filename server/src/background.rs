@@ -104,6 +104,10 @@ async fn release_unconfirmed(node: Arc<Node>, database: Database) {
             changed = reloads.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(rest.min(Duration::from_millis(100))) => {}
         }
+        if node.fenced().is_some() {
+            // They stay undecided: their branch was replaced.
+            return;
+        }
         if gate.undecided().is_none() {
             node.log.log(format!("the synchronous standbys hold all commits up to {upto}"));
             return;

@@ -5,6 +5,7 @@ use host::{Disk, Host, LockGuard, OpenMode, SharedFile};
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The eighth line of postmaster.pid, which pg_ctl reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl PidFile {
             ServerError::new(format!("could not create lock file \"{}\": {error}", path.display()))
         };
         host.disk.create_dir_all(&data_dir.join("plimsoll")).map_err(failed)?;
-        let lock = match host.disk.lock(&data_dir.join("plimsoll/server.lock")) {
+        let lock = match take_lock(host, &data_dir.join("plimsoll/server.lock"), &path) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(in_use(host, &path, data_dir));
@@ -117,6 +118,32 @@ impl Drop for PidFile {
         // A file that stays is recognised as stale at the next start.
         let _ = self.host.disk.remove_file(&self.path);
     }
+}
+
+/// How long a lock is waited for whose holder is already dead.
+const DYING_LIMIT: Duration = Duration::from_secs(5);
+
+/// Takes a lock. A holder that was killed keeps it until its last thread has gone: that is waited for.
+fn take_lock(host: &Host, path: &Path, pid_file: &Path) -> io::Result<Box<dyn LockGuard>> {
+    let begun = host.clock.monotonic();
+    loop {
+        match host.disk.lock(path) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !is_dying(host, pid_file) || host.clock.monotonic() - begun > DYING_LIMIT {
+                    return Err(error);
+                }
+                std::thread::yield_now();
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Whether the process that a lock file names has ended, except for what the kernel still clears away.
+fn is_dying(host: &Host, pid_file: &Path) -> bool {
+    let text = host.disk.read(pid_file, 64 << 10).unwrap_or_default();
+    let pid = String::from_utf8_lossy(&text).lines().next().and_then(|line| line.trim().parse().ok());
+    pid.is_some_and(|pid| !process_lives(pid))
 }
 
 fn in_use(host: &Host, path: &Path, data_dir: &Path) -> ServerError {
@@ -172,7 +199,7 @@ impl SocketLock {
         {
             return Err(busy());
         }
-        let guard = match host.disk.lock(&lock) {
+        let guard = match take_lock(host, &lock, &lock) {
             Ok(guard) => guard,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(busy()),
             Err(error) => return Err(failed(error)),
@@ -207,9 +234,11 @@ impl Drop for SocketLock {
     }
 }
 
+/// Whether a process runs; one that has ended and waits for its parent to notice does not.
 fn process_lives(pid: i32) -> bool {
-    let asked = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
-    !matches!(asked, Err(nix::errno::Errno::ESRCH))
+    // The state follows the name, which stands in parentheses and may hold anything.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X', 'x']))
 }
 
 /// Files as the settings' reader wants them.

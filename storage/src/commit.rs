@@ -177,8 +177,6 @@ pub(crate) struct Pipeline {
     next_xid: AtomicU64,
     pub(crate) visibility: Arc<Visibility>,
     pub(crate) levels: Arc<Levels>,
-    fence: Mutex<Option<Arc<str>>>,
-    is_fenced: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -209,8 +207,6 @@ impl Pipeline {
             next_xid: AtomicU64::new(next_xid.get()),
             visibility,
             levels,
-            fence: Mutex::new(None),
-            is_fenced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
     }
@@ -476,18 +472,12 @@ impl Pipeline {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Shutdown);
         }
-        if self.is_fenced.load(Ordering::Acquire)
-            && let Some(reason) = self.fence.lock().clone()
-        {
-            return Err(Error::Fenced { reason });
-        }
-        Ok(())
+        self.levels.check_fence()
     }
 
-    /// Refuses commits from now on. A commit that was inserted before keeps waiting for its level.
+    /// Refuses commits from now on; one that waits for a remote level fails, since what it waits for will not come.
     pub(crate) fn fence(&self, reason: &str) {
-        *self.fence.lock() = Some(reason.into());
-        self.is_fenced.store(true, Ordering::Release);
+        self.levels.fence(reason);
         // Whoever is inside the lock has seen the old state; after this nobody has.
         self.alone(|_| ());
     }

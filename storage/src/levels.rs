@@ -61,9 +61,10 @@ impl CommitGate {
     }
 
     /// Gives up waiting for the quorum to hold the commits of before this start
-    /// (plimsoll.unconfirmed_timeout): they become visible. Returns the range, for the ledger and the log line.
+    /// (plimsoll.unconfirmed_timeout): they become visible. Returns the range, for the ledger and the log line; None
+    /// on a fenced server, where they stay undecided for good.
     pub fn release_unconfirmed(&self) -> Option<(Lsn, Lsn)> {
-        self.0.decide()
+        self.0.check_fence().ok().and_then(|()| self.0.decide())
     }
 }
 
@@ -80,6 +81,9 @@ pub(crate) struct Levels {
     undecided: Mutex<Option<(Lsn, Lsn)>>,
     is_undecided: AtomicBool,
     decided: Notify,
+    /// Why this server acknowledges nothing any more.
+    fence: OnceLock<Arc<str>>,
+    fenced: Notify,
 }
 
 impl Levels {
@@ -94,6 +98,8 @@ impl Levels {
             is_undecided: AtomicBool::new(false),
             undecided: Mutex::new(None),
             decided: Notify::new(),
+            fence: OnceLock::new(),
+            fenced: Notify::new(),
         })
     }
 
@@ -160,7 +166,20 @@ impl Levels {
         range
     }
 
-    /// Waits while commits of before this start are undecided.
+    /// Ends all that waits for other nodes: this server's branch was replaced.
+    pub(crate) fn fence(&self, reason: &str) {
+        // The first reason stays.
+        let _ = self.fence.set(reason.into());
+        self.fenced.notify_waiters();
+        self.decided.notify_waiters();
+    }
+
+    /// Fails once the server is fenced.
+    pub(crate) fn check_fence(&self) -> Result<(), Error> {
+        self.fence.get().map_or(Ok(()), |reason| Err(Error::Fenced { reason: Arc::clone(reason) }))
+    }
+
+    /// Waits while commits of before this start are undecided. On a fenced server they stay so.
     pub(crate) async fn wait_decided(&self, interrupt: &Interrupt) -> Result<(), Error> {
         while self.is_undecided.load(Ordering::Acquire) {
             let mut decided = std::pin::pin!(self.decided.notified());
@@ -168,6 +187,7 @@ impl Levels {
             if !self.is_undecided.load(Ordering::Acquire) {
                 break;
             }
+            self.check_fence()?;
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return Err(Error::Cancelled),
@@ -188,10 +208,14 @@ impl Levels {
         if mark.get() >= end {
             return Ok(true);
         }
+        let mut fenced = std::pin::pin!(self.fenced.notified());
+        fenced.as_mut().enable();
+        self.check_fence()?;
         tokio::select! {
             biased;
             reached = mark.wait(end) => reached.map(|_| true).map_err(|_| Error::Shutdown),
             () = interrupt.cancelled() => Ok(false),
+            () = fenced => self.check_fence().map(|()| false),
         }
     }
 

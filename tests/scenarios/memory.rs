@@ -13,9 +13,10 @@ fn a_table_of_four_times_shared_buffers_fits_in_bounded_memory() {
     node.sql("CREATE TABLE big (id int PRIMARY KEY, hits int NOT NULL, filler text NOT NULL)");
     let clients = 8;
     let filler = "plimsoll".repeat(100);
+    let loaded = std::sync::Barrier::new(clients as usize);
     std::thread::scope(|scope| {
         for part in 0..clients {
-            let (node, filler) = (&node, &filler);
+            let (node, filler, loaded) = (&node, &filler, &loaded);
             scope.spawn(move || {
                 let mut client = Client::connect(&node.conninfo(), NoTls).expect("connects");
                 let ids: Vec<i32> = (0..ROWS).filter(|id| id % clients == part).collect();
@@ -26,6 +27,7 @@ fn a_table_of_four_times_shared_buffers_fits_in_bounded_memory() {
                     }
                     copy.finish().expect("COPY ends");
                 }
+                loaded.wait();
                 let mut rng = fastrand::Rng::with_seed(u64::from(part.unsigned_abs()));
                 for _ in 0..1500 {
                     let id = rng.i32(0..ROWS);

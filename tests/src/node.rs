@@ -179,9 +179,10 @@ impl Node {
         let Some(pid) = self.pid() else { return };
         let _ = kill(pid, Signal::SIGKILL);
         crate::wait_until("the killed server is gone", std::time::Duration::from_secs(20), || {
-            // A zombie's reaper is init; its entry in /proc says Z until then, and holds no files.
+            // A zombie that waits for its reaper holds no files any more, once its other threads are gone too.
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            if state.is_empty() || state.contains(") Z ") { Ok(()) } else { Err(state) }
+            let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+            if state.is_empty() || state.contains(") Z ") && threads <= 1 { Ok(()) } else { Err(state) }
         });
     }
 

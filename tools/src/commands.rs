@@ -112,7 +112,13 @@ fn start(arguments: &StartArgs) -> Result<u8> {
     let log = arguments.log.clone().unwrap_or_else(|| data.join("plimsoll").join("server.log"));
     let launch =
         Launch { data: data.clone(), arguments: words, shell_options: Vec::new(), log: Some(log.clone()) };
-    match launch.spawn()?.wait(Duration::from_secs(arguments.timeout), || {})? {
+    // A standby is waited for until it serves reads, if it is meant to.
+    let enough: &[Status] = if serve::is_hot_standby(data, &arguments.settings) {
+        &[Status::Ready]
+    } else {
+        &[Status::Ready, Status::Standby]
+    };
+    match launch.spawn()?.wait(enough, Duration::from_secs(arguments.timeout), || {})? {
         Readiness::Ready => {
             let pid = PidFile::read(data)?.map(|file| file.pid.to_string()).unwrap_or_default();
             println!("server started (PID: {pid}, log: {})", log.display());

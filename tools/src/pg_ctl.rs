@@ -186,7 +186,9 @@ fn start(options: &Options) -> Result<u8> {
         return Ok(0);
     }
     say(options, "waiting for server to start...");
-    match launched.wait(limit(options, "PGCTLTIMEOUT"), || say(options, "."))? {
+    match launched
+        .wait(&[Status::Ready, Status::Standby], limit(options, "PGCTLTIMEOUT"), || say(options, "."))?
+    {
         Readiness::Ready => {
             say(options, " done\nserver started\n");
             Ok(0)

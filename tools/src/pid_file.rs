@@ -94,17 +94,6 @@ impl PidFile {
     pub fn of_running(data: &Path) -> io::Result<Option<Self>> {
         Ok(Self::read(data)?.filter(|file| is_alive(file.pid)))
     }
-
-    /// Conninfo keywords that reach this server from the same machine.
-    pub fn conninfo(&self) -> Option<String> {
-        let host = match (&self.socket_dir, &self.listen_address) {
-            (Some(folder), _) => folder.display().to_string(),
-            (None, Some(address)) if address == "*" || address == "0.0.0.0" => "127.0.0.1".to_owned(),
-            (None, Some(address)) => address.clone(),
-            (None, None) => return None,
-        };
-        Some(format!("host='{}' port={}", host.replace('\\', "\\\\").replace('\'', "\\'"), self.port?))
-    }
 }
 
 /// Whether a process of this id exists (also one that may not be signalled).
@@ -124,7 +113,7 @@ mod tests {
             (file.pid, file.port, file.status),
             (Pid::from_raw(4711), Some(5433), Some(Status::Ready))
         );
-        assert_eq!(file.conninfo().unwrap(), "host='/tmp' port=5433");
+        assert_eq!(file.socket_dir, Some(PathBuf::from("/tmp")));
         let early = PidFile::parse("4711\n/data\n1700000000\n5433\n\n").unwrap();
         assert_eq!((early.socket_dir, early.status), (None, None));
         for broken in ["", "\n", "x\n", "-4\n", "0\n"] {

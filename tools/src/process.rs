@@ -110,8 +110,8 @@ pub enum Readiness {
 }
 
 impl Launched {
-    /// Waits until the server is ready, has ended, or `limit` is over; calls `tick` about every second.
-    pub fn wait(&mut self, limit: Duration, mut tick: impl FnMut()) -> Result<Readiness> {
+    /// Waits until the server says one of `enough`, has ended, or `limit` is over; calls `tick` about every second.
+    pub fn wait(&mut self, enough: &[Status], limit: Duration, mut tick: impl FnMut()) -> Result<Readiness> {
         let begun = Instant::now();
         let mut ticks = 0;
         loop {
@@ -120,7 +120,7 @@ impl Launched {
             }
             let pid = i32::try_from(self.child.id()).unwrap_or(-1);
             let file = PidFile::read(&self.data).ok().flatten().filter(|file| file.pid.as_raw() == pid);
-            if matches!(file.and_then(|file| file.status), Some(Status::Ready | Status::Standby)) {
+            if file.and_then(|file| file.status).is_some_and(|status| enough.contains(&status)) {
                 return Ok(Readiness::Ready);
             }
             if begun.elapsed() > limit {

@@ -48,6 +48,13 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
     Ok(u8::from(server::run(options).is_err()))
 }
 
+/// Whether a standby that is started with these settings serves reads. Settings in error are the server's to refuse.
+pub fn is_hot_standby(data: &Path, settings: &[String]) -> bool {
+    let settings = settings.iter().filter_map(|text| setting(text).ok()).collect();
+    let options = ServerOptions { settings, ..ServerOptions::new(data) };
+    server::setting_of(&options, "hot_standby").is_ok_and(|value| value == "on")
+}
+
 /// The version that the personalities print.
 pub fn long_version() -> String {
     format!("{} (Plimsoll {})", server::POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION"))

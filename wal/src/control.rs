@@ -124,6 +124,14 @@ pub enum ControlError {
         /// What this build needs.
         expected: &'static str,
     },
+    /// What stands at this path is no control file that can be used.
+    #[error("could not use \"{path}\": {error}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// Why.
+        error: Box<ControlError>,
+    },
     /// Reading or writing failed.
     #[error("could not access control file \"{path}\": {error}")]
     Io {
@@ -369,7 +377,10 @@ impl ControlFile {
         let bytes = disk
             .read(&path, CONTROL_FILE_SIZE as u64 * 2)
             .map_err(|error| ControlError::Io { path: path.display().to_string(), error })?;
-        Self::decode(&bytes)
+        Self::decode(&bytes).map_err(|error| ControlError::Unusable {
+            path: path.display().to_string(),
+            error: Box::new(error),
+        })
     }
 
     /// Replaces the control file durably: after a crash either the old or the new one is there, whole. The temporary file's name begins

@@ -38,7 +38,9 @@ pub enum ClientError {
     #[error(transparent)]
     ConnInfo(#[from] crate::conninfo::ConnInfoError),
     /// No endpoint could be reached.
-    #[error("connection to server at \"{endpoint}\" failed: {source}")]
+    #[error(
+        "connection to server at \"{endpoint}\" failed. Is the server running there and accepting connections?"
+    )]
     Connect {
         /// Host or socket, and port.
         endpoint: String,
