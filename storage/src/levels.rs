@@ -82,7 +82,8 @@ pub(crate) struct Levels {
     is_undecided: AtomicBool,
     decided: Notify,
     /// Why this server acknowledges nothing any more.
-    fence: OnceLock<Arc<str>>,
+    fence: Mutex<Option<Arc<str>>>,
+    is_fenced: AtomicBool,
     fenced: Notify,
 }
 
@@ -98,7 +99,8 @@ impl Levels {
             is_undecided: AtomicBool::new(false),
             undecided: Mutex::new(None),
             decided: Notify::new(),
-            fence: OnceLock::new(),
+            fence: Mutex::new(None),
+            is_fenced: AtomicBool::new(false),
             fenced: Notify::new(),
         })
     }
@@ -166,17 +168,20 @@ impl Levels {
         range
     }
 
-    /// Ends all that waits for other nodes: this server's branch was replaced.
+    /// Ends all that waits for other nodes: this server's branch was replaced. A later reason replaces an earlier one.
     pub(crate) fn fence(&self, reason: &str) {
-        // The first reason stays.
-        let _ = self.fence.set(reason.into());
+        *self.fence.lock() = Some(reason.into());
+        self.is_fenced.store(true, Ordering::Release);
         self.fenced.notify_waiters();
         self.decided.notify_waiters();
     }
 
     /// Fails once the server is fenced.
     pub(crate) fn check_fence(&self) -> Result<(), Error> {
-        self.fence.get().map_or(Ok(()), |reason| Err(Error::Fenced { reason: Arc::clone(reason) }))
+        if !self.is_fenced.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.fence.lock().clone().map_or(Ok(()), |reason| Err(Error::Fenced { reason }))
     }
 
     /// Waits while commits of before this start are undecided. On a fenced server they stay so.

@@ -1,0 +1,182 @@
+//! The program's own commands, and its personalities of initdb, pg_ctl and postgres.
+
+use scenarios::{Node, plimsoll, run, run_ok, scratch_dir};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+
+#[test]
+fn the_demo_tells_its_story_to_the_end() {
+    let said = run_ok(plimsoll().arg("demo"));
+    let figure = |name: &str| {
+        let line = said.lines().find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_else(|| panic!("{name} in:\n{said}"))
+            .split_whitespace()
+            .last()
+            .expect("a figure")
+            .to_owned()
+    };
+    assert_eq!(figure("transfers lost"), "0");
+    assert_eq!(figure("rows loaded"), "34924");
+    assert!(said.contains("this server is fenced: timeline 2 left"), "{said}");
+}
+
+#[test]
+fn lag_prints_each_standby_as_text_and_as_json() {
+    let primary = Node::builder().start();
+    let none = run_ok(plimsoll().arg("lag").arg(primary.conninfo()).args(["--count", "1"]));
+    assert_eq!(none, "no standby is connected\n");
+    let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
+    primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    let text = run_ok(plimsoll().arg("lag").arg(primary.conninfo()).args(["--count", "2"]));
+    assert_eq!(text.lines().filter(|line| line.starts_with("boat streaming async at ")).count(), 2, "{text}");
+    let json = run_ok(plimsoll().arg("lag").arg(primary.conninfo()).args(["--json", "--count", "1"]));
+    let standby: serde_json::Value = serde_json::from_str(json.trim()).expect("a JSON object a line");
+    assert_eq!(standby["application_name"], "boat");
+    assert_eq!(standby["sync_state"], "async");
+    for stage in ["sent", "write", "flush", "replay"] {
+        assert!(standby[stage]["lsn"].is_string() && standby[stage]["bytes_behind"].is_u64(), "{json}");
+    }
+}
+
+#[test]
+fn a_promoted_standby_takes_writes_on_a_new_timeline_with_a_history_file() {
+    let primary = Node::builder().start();
+    primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    let standby = Node::builder().clone_from(&primary);
+    let refused = run(plimsoll().arg("promote").arg("-D").arg(primary.data()));
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("server is not in standby mode"), "{}", refused.stderr);
+    primary.sql("INSERT INTO t VALUES (1)");
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    primary.kill_9();
+    let said = run_ok(plimsoll().arg("promote").arg("-D").arg(standby.data()));
+    assert!(said.contains("timeline 2"), "{said}");
+    standby.sql("INSERT INTO t VALUES (2)");
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "2");
+    let history = fs::read_to_string(standby.data().join("pg_wal/00000002.history")).expect("a history file");
+    assert!(history.lines().any(|line| line.starts_with("1\t0/")), "{history}");
+    assert!(!standby.data().join("standby.signal").exists());
+    // The new timeline survives a crash at once, without a checkpoint having been waited for.
+    standby.kill_9();
+    standby.start();
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "2");
+    assert_eq!(standby.sql("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"), "00000002");
+}
+
+#[test]
+fn a_fence_outlives_a_restart_without_the_peer() {
+    let primary = Node::builder().start();
+    primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    let standby = Node::builder().clone_from(&primary);
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    primary.stop();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(standby.data()));
+    primary.set("plimsoll.peers", &standby.conninfo());
+    primary.start();
+    let fenced = |node: &Node| {
+        scenarios::wait_until("a write is refused", std::time::Duration::from_secs(30), || {
+            let outcome = node.try_sql("INSERT INTO t VALUES (1)");
+            assert_ne!(outcome.code, 0, "the old primary acknowledged a write");
+            if outcome.stderr.contains("fenced") { Ok(()) } else { Err(outcome.stderr) }
+        });
+    };
+    fenced(&primary);
+    primary.stop();
+    standby.stop();
+    primary.start();
+    fenced(&primary);
+}
+
+#[test]
+fn waldump_prints_the_engines_own_records() {
+    let node = Node::builder().start();
+    node.sql("CREATE TABLE t (i int PRIMARY KEY, note text)");
+    let start = node.sql("SELECT pg_current_wal_lsn()");
+    node.sql("INSERT INTO t VALUES (1, 'a'), (2, 'b')");
+    let end = node.sql("SELECT pg_current_wal_lsn()");
+    let printed = run_ok(
+        plimsoll()
+            .args(["waldump", "--start", &start, "--end", &end, "--path"])
+            .arg(node.data().join("pg_wal")),
+    );
+    assert_eq!(printed.matches("INSERT").count(), 2, "{printed}");
+    assert!(printed.contains("rmgr: Transaction") && printed.contains("COMMIT"), "{printed}");
+    let bad =
+        run(plimsoll().args(["waldump", "--start", "nonsense", "--path"]).arg(node.data().join("pg_wal")));
+    assert_eq!(bad.code, 1);
+    assert!(bad.stderr.contains("nonsense"), "{}", bad.stderr);
+}
+
+/// Links with PostgreSQL's names to this program.
+struct Links(tempfile::TempDir);
+
+impl Links {
+    fn new() -> Self {
+        let folder = scratch_dir();
+        let binary = PathBuf::from(plimsoll().get_program());
+        for name in ["initdb", "pg_ctl", "postgres"] {
+            symlink(&binary, folder.path().join(name)).expect("a link");
+        }
+        Self(folder)
+    }
+
+    fn command(&self, name: &str) -> Command {
+        Command::new(self.0.path().join(name))
+    }
+}
+
+#[test]
+fn initdb_pg_ctl_and_postgres_take_those_programs_options() {
+    let links = Links::new();
+    for name in ["initdb", "pg_ctl", "postgres"] {
+        let said = run_ok(links.command(name).arg("-V"));
+        assert!(said.starts_with(&format!("{name} (PostgreSQL) 15.")), "{said}");
+    }
+    let node = Node::unprepared();
+    run_ok(
+        links
+            .command("initdb")
+            .args(["-A", "trust", "-N", "-U", "postgres", "--no-locale", "-E", "UTF8", "-D"])
+            .arg(node.data()),
+    );
+    let options = format!(
+        "--cluster-name='one two' -p {} -k {} -c listen_addresses=",
+        node.port(),
+        node.folder().display()
+    );
+    let pg_ctl = |arguments: &[&str]| {
+        let mut command = links.command("pg_ctl");
+        command.arg("-D").arg(node.data()).args(arguments);
+        command
+    };
+    let start = pg_ctl(&["-w", "-l", &node.log_path().display().to_string(), "-o", &options, "start"])
+        .output()
+        .expect("pg_ctl runs");
+    assert!(start.status.success(), "{}", String::from_utf8_lossy(&start.stderr));
+    assert!(String::from_utf8_lossy(&start.stdout).ends_with("server started\n"));
+    assert_eq!(node.sql("SHOW cluster_name"), "one two");
+    let status = run_ok(&mut pg_ctl(&["status"]));
+    assert!(status.contains("server is running"), "{status}");
+
+    node.set("work_mem", "7MB");
+    run_ok(&mut pg_ctl(&["reload"]));
+    scenarios::wait_until("the reload arrives", std::time::Duration::from_secs(10), || {
+        let now = node.sql("SHOW work_mem");
+        if now == "7MB" { Ok(()) } else { Err(now) }
+    });
+
+    let first = node.pid();
+    run_ok(&mut pg_ctl(&["-w", "-m", "immediate", "-l", &node.log_path().display().to_string(), "restart"]));
+    assert_ne!(node.pid(), first);
+    assert_eq!(node.sql("SHOW cluster_name"), "one two", "restart repeats the options of the start");
+    run_ok(&mut pg_ctl(&["-m", "smart", "stop"]));
+    assert_eq!(run(&mut pg_ctl(&["status"])).code, 3);
+    assert_eq!(run(links.command("pg_ctl").args(["status", "-D", "/nonexistent"])).code, 4);
+    assert_eq!(
+        run_ok(links.command("postgres").arg("-D").arg(node.data()).args(["-C", "work_mem"])),
+        "7MB\n"
+    );
+}
