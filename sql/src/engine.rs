@@ -5,10 +5,45 @@ use crate::environment::Environment;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::session::{SessionOptions, SqlSession};
 use host::Host;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use storage::{Database, Isolation, Transaction};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use storage::{Committed, Database, Isolation, SyncLevel, Transaction};
+use wal::Lsn;
+
+/// When the catalogue changed last, on a primary, where every change goes through this process. A standby learns of
+/// changes from the log and looks at the catalogue's version in each statement instead.
+#[derive(Default)]
+struct Changes {
+    /// This node takes writes: changes before that are at or below `last`.
+    is_primary: AtomicBool,
+    /// Commits that change the catalogue, from before they are in the log until `last` knows them. One that was given
+    /// up by its session stays counted, because nobody knows where it ended.
+    under_way: AtomicU64,
+    /// The end of the last commit that changed the catalogue.
+    last: AtomicU64,
+    /// The position of a snapshot in which the cached catalogue was found to be current.
+    seen_current_at: AtomicU64,
+}
+
+impl Changes {
+    /// Whether the cached catalogue, found current before, is that of a snapshot at `snapshot`, which is taken already.
+    fn is_current(&self, database: &Database, snapshot: Lsn) -> bool {
+        if database.is_in_recovery() {
+            return false;
+        }
+        if !self.is_primary.load(Ordering::Acquire) {
+            // What redo brought ended at or before what is visible now.
+            self.last.fetch_max(database.visible().get(), Ordering::AcqRel);
+            self.is_primary.store(true, Ordering::Release);
+        }
+        if self.under_way.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        let last = self.last.load(Ordering::Acquire);
+        snapshot.get() >= last && self.seen_current_at.load(Ordering::Acquire) >= last
+    }
+}
 
 /// SQL over one database directory; cloning shares it.
 #[derive(Clone)]
@@ -18,7 +53,9 @@ struct Shared {
     database: Database,
     host: Host,
     /// The newest catalogue that any session has read.
-    cached: Mutex<Option<Arc<Catalogue>>>,
+    cached: RwLock<Option<Arc<Catalogue>>>,
+    /// Knows on a primary, without a read, whether the cached catalogue is still the snapshot's.
+    changes: Changes,
     /// Numbers for catalogues that only one transaction sees, counted down from the top.
     private_versions: AtomicU64,
 }
@@ -27,7 +64,13 @@ impl SqlEngine {
     /// Over an open database, on a primary or a standby. Reads nothing yet.
     pub fn new(database: Database, host: Host) -> Self {
         let private_versions = AtomicU64::new(u64::MAX);
-        Self(Arc::new(Shared { database, host, cached: Mutex::new(None), private_versions }))
+        Self(Arc::new(Shared {
+            database,
+            host,
+            cached: RwLock::new(None),
+            changes: Changes::default(),
+            private_versions,
+        }))
     }
 
     /// The storage below.
@@ -39,23 +82,53 @@ impl SqlEngine {
         &self.0.host
     }
 
-    /// The catalogue in the running statement's snapshot. One read tells whether the cached one is it.
+    /// The catalogue in the running statement's snapshot.
     pub(crate) async fn catalogue(&self, transaction: &Transaction) -> Result<Arc<Catalogue>> {
+        let snapshot = transaction.snapshot_lsn();
+        let cached = self.0.cached.read().clone();
+        if let Some(cached) = &cached
+            && self.0.changes.is_current(&self.0.database, snapshot)
+        {
+            return Ok(cached.clone());
+        }
         let version = store::version(transaction).await?;
-        let cached = self.0.cached.lock().clone();
         if let Some(cached) = cached
             && cached.version == version
         {
+            self.0.changes.seen_current_at.fetch_max(snapshot.get(), Ordering::AcqRel);
             return Ok(cached);
         }
         let loaded = Arc::new(store::load(transaction).await?);
-        let mut cached = self.0.cached.lock();
+        let mut cached = self.0.cached.write();
         // A snapshot of before must not push out what is newer. After a switch to another history (a standby that
         // was rewound) the process is another one.
         if cached.as_ref().is_none_or(|known| known.version < loaded.version) {
             *cached = Some(loaded.clone());
         }
         Ok(loaded)
+    }
+
+    /// Commits a transaction that changed the catalogue.
+    pub(crate) async fn commit_change(
+        &self,
+        transaction: Transaction,
+        level: SyncLevel,
+    ) -> std::result::Result<Committed, storage::Error> {
+        let changes = &self.0.changes;
+        changes.under_way.fetch_add(1, Ordering::AcqRel);
+        let outcome = transaction.commit(level).await;
+        match &outcome {
+            Ok(committed) => {
+                changes.last.fetch_max(committed.lsn.get(), Ordering::AcqRel);
+            }
+            // Only a restart tells whether these are in the log.
+            Err(storage::Error::Log(_) | storage::Error::Io { .. } | storage::Error::Shutdown) => {
+                return outcome;
+            }
+            Err(_) => {}
+        }
+        changes.under_way.fetch_sub(1, Ordering::AcqRel);
+        outcome
     }
 
     /// A catalogue with changes that only this transaction sees.
@@ -65,9 +138,9 @@ impl SqlEngine {
         Ok(Arc::new(catalogue))
     }
 
-    /// The catalogue for a login, which does not wait for commits that are undecided after a restart.
     async fn newest(&self) -> Result<Arc<Catalogue>> {
         let mut transaction = self.0.database.begin(Isolation::ReadCommitted);
+        // Whoever logs in to settle undecided commits must not wait for them.
         transaction.begin_login_statement().await?;
         let catalogue = self.catalogue(&transaction).await;
         transaction.rollback();

@@ -47,6 +47,7 @@ impl SettingLevels {
 
 /// What scalar functions may know of the session.
 pub(crate) struct SessionFacts {
+    pub(crate) storage: storage::Database,
     pub(crate) host: Host,
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) user: String,
@@ -148,6 +149,27 @@ impl Facts for SessionFacts {
     }
     fn role_name(&self, oid: u32) -> Option<String> {
         self.catalogue.roles.get(&oid).map(|role| role.name.clone())
+    }
+    fn role_oid(&self, name: &str) -> Option<u32> {
+        self.catalogue.role(name).map(|role| role.oid)
+    }
+    fn index_definition(&self, oid: u32) -> Option<String> {
+        let mut tables = self.catalogue.relations.values();
+        let table = tables.find(|table| table.primary_key.as_ref().is_some_and(|key| key.oid == oid))?;
+        crate::catalog::system::index_definition(table)
+    }
+    fn constraint_definition(&self, oid: u32) -> Option<String> {
+        self.catalogue
+            .relations
+            .values()
+            .find_map(|table| crate::catalog::system::constraint_definition(table, oid))
+    }
+    fn relation_bytes(&self, oid: u32) -> Option<u64> {
+        let table = self.catalogue.relations.get(&oid)?;
+        self.storage.tree_size_bytes(table.tree).ok()
+    }
+    fn relation_file(&self, oid: u32) -> Option<u32> {
+        self.catalogue.relations.get(&oid).map(|table| table.tree.relation)
     }
 }
 

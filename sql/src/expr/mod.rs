@@ -126,6 +126,26 @@ pub trait Facts: Send + Sync {
     fn relation_name(&self, oid: u32) -> Option<String>;
     /// The name of a role, for pg_get_userbyid.
     fn role_name(&self, oid: u32) -> Option<String>;
+    /// The OID of a role by its name, for regrole.
+    fn role_oid(&self, _name: &str) -> Option<u32> {
+        None
+    }
+    /// CREATE INDEX for an index's OID, for pg_get_indexdef.
+    fn index_definition(&self, _oid: u32) -> Option<String> {
+        None
+    }
+    /// A constraint's words by its OID, for pg_get_constraintdef.
+    fn constraint_definition(&self, _oid: u32) -> Option<String> {
+        None
+    }
+    /// The bytes of a relation's file, for pg_relation_size and its kin.
+    fn relation_bytes(&self, _oid: u32) -> Option<u64> {
+        None
+    }
+    /// The number of a relation's file, for pg_relation_filenode and pg_relation_filepath.
+    fn relation_file(&self, _oid: u32) -> Option<u32> {
+        None
+    }
 }
 
 /// What an expression sees while it is evaluated.

@@ -87,13 +87,42 @@ fn parse_statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Command>
     if let Some(command) = utility::parse(&mut cursor)? {
         return Ok(command);
     }
-    let mut parser = parser(tokens.to_vec());
+    let mut parser = parser(plain_locks(tokens));
     let statement = parser.parse_statement().map_err(|error| source.syntax_error(&error))?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
         return Err(source.unexpected(&rest));
     }
     classify(statement)
+}
+
+/// FOR NO KEY UPDATE and FOR KEY SHARE, which sqlparser does not know, as the next stronger locks that it does.
+fn plain_locks(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let word = |token: &TokenWithSpan, wanted: &str| matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let solid = |from: usize, count: usize| -> Vec<(usize, &TokenWithSpan)> {
+        let rest = tokens.iter().enumerate().skip(from);
+        rest.filter(|(_, token)| !matches!(token.token, Token::Whitespace(_))).take(count).collect()
+    };
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        out.push(token.clone());
+        at += 1;
+        if !word(token, "for") {
+            continue;
+        }
+        for words in [&["no", "key", "update"][..], &["key", "share"]] {
+            let found = solid(at, words.len());
+            if found.len() == words.len()
+                && found.iter().zip(words).all(|((_, token), wanted)| word(token, wanted))
+                && let Some((last, token)) = found.last()
+            {
+                out.push((*token).clone());
+                at = last + 1;
+            }
+        }
+    }
+    out
 }
 
 /// Parses a query from all of `tokens`.

@@ -91,6 +91,8 @@ pub(crate) struct Analyzer<'a> {
     pub(crate) ctes: Vec<Cte>,
     pub(crate) tables: Vec<TableUse>,
     pub(crate) writes: bool,
+    /// Views of the catalogue are among what is read.
+    pub(crate) reads_catalogue: bool,
     /// The FROM item just made must run once for each row of the left side of its join.
     pub(crate) lateral_pending: bool,
     depth: usize,
@@ -164,6 +166,7 @@ impl<'a> Analyzer<'a> {
             ctes: Vec::new(),
             tables: Vec::new(),
             writes: false,
+            reads_catalogue: false,
             lateral_pending: false,
             depth: 0,
         }

@@ -452,6 +452,7 @@ impl Analyzer<'_> {
                 let table = system::TABLES.get(at)?;
                 let columns =
                     table.columns.iter().map(|(name, id)| ((*name).to_owned(), Type::of(*id))).collect();
+                self.reads_catalogue = true;
                 (GeneratedSource::System(at), table.oid, columns)
             }
         };

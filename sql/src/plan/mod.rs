@@ -6,6 +6,7 @@ mod from;
 mod modify;
 mod node;
 mod predicate;
+mod prune;
 mod query;
 mod select;
 
@@ -31,7 +32,7 @@ fn result_columns(columns: Vec<OutputColumn>) -> Vec<ResultColumn> {
 
 /// Plans a SELECT, INSERT, UPDATE or DELETE.
 pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Plan> {
-    let (verb, node, columns) = match command {
+    let (verb, mut node, columns) = match command {
         Command::Query(query) => {
             let mut select = analyzer.query(query)?;
             select.settle_unknowns(analyzer)?;
@@ -52,8 +53,10 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
         }
         _ => return Err(SqlError::internal("a statement without a plan")),
     };
+    prune::prune(&mut node);
     let parameters = settled(&analyzer.parameters)?;
     let direct = direct::recognise(&node);
+    let of_node_alone = analyzer.tables.is_empty() && !analyzer.writes && !analyzer.reads_catalogue;
     Ok(Plan {
         verb,
         node,
@@ -62,6 +65,7 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
         tables: std::mem::take(&mut analyzer.tables),
         version: analyzer.catalogue.version,
         writes: analyzer.writes,
+        of_node_alone,
         direct,
     })
 }

@@ -367,7 +367,16 @@ pub(crate) struct Plan {
     pub(crate) version: u64,
     /// Takes row locks or writes: refused in a read-only transaction.
     pub(crate) writes: bool,
+    /// What it gives does not depend on any row: only on the node itself.
+    pub(crate) of_node_alone: bool,
     pub(crate) direct: Option<super::direct::Direct>,
+}
+
+impl Plan {
+    /// The command as errors name it.
+    pub(crate) const fn words(&self) -> &'static str {
+        if self.writes && matches!(self.verb, Verb::Select) { "SELECT FOR UPDATE" } else { self.verb.word() }
+    }
 }
 
 /// A constant NULL.

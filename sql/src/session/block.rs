@@ -111,6 +111,16 @@ impl SqlSession {
         Ok(())
     }
 
+    /// A statement of which only the catalogue's names are needed yet: it does not wait for undecided commits.
+    pub(super) async fn begin_planning(&mut self) -> Result<()> {
+        if self.engine.database().commit_gate().undecided().is_none() {
+            return self.begin_statement().await;
+        }
+        let canceller = self.canceller.clone();
+        let begun = self.transaction()?.begin_login_statement().await;
+        begun.map_err(|error| canceller.explain(error))
+    }
+
     /// The catalogue as the running statement sees it.
     pub(super) async fn catalogue(&mut self) -> Result<Arc<Catalogue>> {
         let engine = self.engine.clone();
@@ -283,11 +293,14 @@ impl SqlSession {
         mut transaction: Transaction,
         catalogue_changed: bool,
     ) -> Result<()> {
-        if catalogue_changed {
-            store::bump_version(&mut transaction).await.map_err(|error| self.explained(error))?;
-        }
         let level: SyncLevel = self.environment.quick().synchronous_commit;
-        let committed = transaction.commit(level).await.map_err(|error| self.canceller.explain(error))?;
+        let committed = if catalogue_changed {
+            store::bump_version(&mut transaction).await.map_err(|error| self.explained(error))?;
+            self.engine.commit_change(transaction, level).await
+        } else {
+            transaction.commit(level).await
+        };
+        let committed = committed.map_err(|error| self.canceller.explain(error))?;
         self.last_commit = Some((committed.timeline, committed.lsn));
         if !committed.confirmed {
             self.notices.push(

@@ -32,7 +32,7 @@ impl SqlSession {
         describe(&plan.node, 0, &mut lines);
         if options.analyze {
             let plan = self.settle_plan(&inner, &[], Arc::new(plan)).await?;
-            self.refuse_in_read_only(plan.writes, plan.verb.word())?;
+            self.refuse_in_read_only(plan.writes, plan.words())?;
             let clock = self.facts.host.clock.clone();
             let started = clock.monotonic();
             let mut cx = self.context(&[])?;

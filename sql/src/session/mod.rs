@@ -79,6 +79,7 @@ impl SqlSession {
         let quick = environment.quick();
         let now = engine.host().clock.now();
         let facts = SessionFacts {
+            storage: engine.database().clone(),
             host: engine.host().clone(),
             environment: environment.clone(),
             user: role.name.clone(),
@@ -269,7 +270,7 @@ impl SqlSession {
         let text = parsed.source.text().clone();
         match &parsed.command {
             Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
-                self.begin_statement().await?;
+                self.begin_planning().await?;
                 let catalogue = self.catalogue().await?;
                 let plan = {
                     let mut analyzer = self.analyzer(&parsed, declared.clone(), &catalogue);
@@ -348,7 +349,7 @@ impl SqlSession {
                     }
                     *plan.lock() = current.clone();
                 }
-                self.refuse_in_read_only(current.writes, current.verb.word())?;
+                self.refuse_in_read_only(current.writes, current.words())?;
                 Run::plan(current, self.serial)
             }
             Body::Utility(parsed) => {
@@ -377,7 +378,11 @@ impl SqlSession {
     ) -> Result<Arc<Plan>> {
         loop {
             self.lock_tables(&plan).await?;
-            self.begin_statement().await?;
+            if plan.of_node_alone {
+                self.begin_planning().await?;
+            } else {
+                self.begin_statement().await?;
+            }
             let catalogue = self.catalogue().await?;
             if catalogue.version == plan.version {
                 return Ok(plan);

@@ -119,6 +119,18 @@ async fn system_views_tell_of_tables_and_columns() {
         ("select datname from pg_database where datallowconn order by oid", "template1;postgres"),
         ("select typname from pg_type where oid = 23", "int4"),
         (
+            "select relname, relnamespace::regnamespace, relowner::regrole from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'",
+            "t|public|postgres",
+        ),
+        (
+            "select conname, pg_get_constraintdef(oid) from pg_constraint where conrelid = 't'::regclass",
+            "t_pkey|PRIMARY KEY (id)",
+        ),
+        (
+            "select pg_get_expr(adbin, adrelid), pg_relation_size('t') % 8192 from pg_attrdef where adrelid = 't'::regclass",
+            "'x'|0",
+        ),
+        (
             "select indexdef from pg_indexes where tablename = 't'",
             "CREATE UNIQUE INDEX t_pkey ON public.t USING btree (id)",
         ),

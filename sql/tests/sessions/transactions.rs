@@ -134,6 +134,17 @@ async fn row_locks_wait_fail_or_skip() {
     assert_eq!(b.text("select id from t order by id").await, "1;2;3");
     a.run("rollback").await;
     assert_eq!(b.text("select id from t where id = 1 for share nowait").await, "1");
+    for lock in ["for no key update", "for key share", "for update of t"] {
+        assert_eq!(b.text(&format!("select id from t order by id limit 1 {lock}")).await, "1", "{lock}");
+    }
+    b.run("begin read only").await;
+    let refused = b.refused("select id from t for update").await;
+    let message = "cannot execute SELECT FOR UPDATE in a read-only transaction";
+    assert_eq!(refused, ("25006".into(), message.into()));
+    b.run("rollback; begin read only").await;
+    let message = "cannot execute INSERT in a read-only transaction";
+    assert_eq!(b.refused("insert into t values (9)").await, ("25006".into(), message.into()));
+    b.run("rollback").await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use crate::error::Result;
 use datum::{Datum, TypeId};
 use storage::Database;
 
+pub(crate) use relations::{constraint_definition, index_definition};
 pub(crate) use tables::TABLES;
 
 /// One of these views.
@@ -34,7 +35,7 @@ pub(crate) fn rows(table: usize, context: &Context<'_>) -> Result<Vec<Vec<Datum>
     Ok(TABLES.get(table).map_or_else(Vec::new, |table| (table.rows)(context)))
 }
 
-fn schemas() -> [(u32, &'static str); 3] {
+pub(crate) fn schemas() -> [(u32, &'static str); 3] {
     [(PG_CATALOG_OID, "pg_catalog"), (PUBLIC_OID, "public"), (INFORMATION_SCHEMA_OID, "information_schema")]
 }
 

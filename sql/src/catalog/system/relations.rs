@@ -369,7 +369,15 @@ pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 Datum::Oid(index),
                 Datum::Oid(0),
                 Datum::Oid(0),
+                flag(' '),
+                flag(' '),
+                flag(' '),
+                Datum::Bool(true),
+                Datum::Int4(0),
+                Datum::Bool(true),
                 columns,
+                Datum::Null,
+                Datum::Null,
                 Datum::Null,
             ]);
         };
@@ -425,6 +433,21 @@ pub(crate) fn index_definition(relation: &Relation) -> Option<String> {
         quote(&relation.name),
         columns.join(", ")
     ))
+}
+
+/// A constraint as pg_get_constraintdef prints it; None if it is not one of this table's.
+pub(crate) fn constraint_definition(relation: &Relation, oid: u32) -> Option<String> {
+    if let Some(key) = relation.primary_key.as_ref().filter(|key| key.oid == oid) {
+        let columns: Vec<String> = key
+            .columns
+            .iter()
+            .filter_map(|at| relation.columns.get(*at))
+            .map(|column| quote(&column.name))
+            .collect();
+        return Some(format!("PRIMARY KEY ({})", columns.join(", ")));
+    }
+    let check = relation.checks.iter().find(|check| check.oid == oid)?;
+    Some(format!("CHECK ({})", check.expression))
 }
 
 pub(super) fn index_definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {

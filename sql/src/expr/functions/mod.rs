@@ -1,5 +1,6 @@
 //! Scalar functions: which exist for which types (pg_proc), and what they compute.
 
+mod catalogue;
 mod misc;
 mod number;
 mod string;
@@ -110,6 +111,7 @@ pub(super) fn named(name: &str) -> &'static [Function] {
         number::register(&mut table);
         time::register(&mut table);
         misc::register(&mut table);
+        catalogue::register(&mut table);
         table.0
     });
     all.get(name).map_or(&[], Vec::as_slice)

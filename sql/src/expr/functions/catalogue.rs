@@ -1,0 +1,125 @@
+//! Functions that tell of relations, as psql and monitoring tools ask.
+
+use super::Table;
+use crate::error::{Result, SqlError, sqlstate};
+use crate::expr::Facts;
+use datum::Datum;
+use datum::TypeId::{self, Bool, Int4, Int8, Name, Oid, Regclass, Text};
+
+fn oid(arguments: &[Datum]) -> Result<u32> {
+    match arguments.first() {
+        Some(Datum::Oid(oid)) => Ok(*oid),
+        _ => Err(SqlError::internal("a function of an OID met another value")),
+    }
+}
+
+fn first(arguments: &[Datum]) -> Result<Datum> {
+    arguments.first().cloned().ok_or_else(|| SqlError::internal("a function met no argument"))
+}
+
+fn file(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    Ok(facts.relation_file(oid(arguments)?).map_or(Datum::Null, Datum::Oid))
+}
+
+fn path(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let number = facts.relation_file(oid(arguments)?);
+    Ok(number.map_or(Datum::Null, |number| {
+        Datum::text(format!("base/{}/{number}", crate::catalog::POSTGRES_DATABASE))
+    }))
+}
+
+fn size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let bytes = facts.relation_bytes(oid(arguments)?);
+    Ok(bytes.map_or(Datum::Null, |bytes| Datum::Int8(i64::try_from(bytes).unwrap_or(i64::MAX))))
+}
+
+/// Files other than the main one do not exist here.
+fn fork_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    match arguments.get(1).and_then(Datum::as_str) {
+        Some("main") => size(arguments, facts),
+        Some("fsm" | "vm" | "init") => Ok(Datum::Int8(0)),
+        _ => Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, "invalid fork name")
+            .with_hint("Valid fork names are \"main\", \"fsm\", \"vm\", and \"init\".")),
+    }
+}
+
+/// Schemas by OID or by name; both are fixed.
+fn namespace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let schemas = crate::catalog::system::schemas();
+    match arguments.first() {
+        Some(Datum::Oid(oid)) => Ok(schemas
+            .iter()
+            .find(|(known, _)| known == oid)
+            .map_or_else(|| Datum::from(oid.to_string()), |(_, name)| Datum::text(*name))),
+        Some(Datum::Text(name)) => match schemas.iter().find(|(_, known)| known == name) {
+            Some((oid, _)) => Ok(Datum::Oid(*oid)),
+            None => {
+                Err(SqlError::new(sqlstate::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
+            }
+        },
+        _ => Err(SqlError::internal("regnamespace met another value")),
+    }
+}
+
+fn role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    match arguments.first() {
+        Some(Datum::Oid(oid)) => Ok(Datum::from(facts.role_name(*oid).unwrap_or_else(|| oid.to_string()))),
+        Some(Datum::Text(name)) => match facts.role_oid(name) {
+            Some(oid) => Ok(Datum::Oid(oid)),
+            None => Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
+        },
+        _ => Err(SqlError::internal("regrole met another value")),
+    }
+}
+
+pub(super) fn register(table: &mut Table) {
+    table.add("regnamespace", &[Oid], Text, namespace).stable();
+    table.add("regnamespace", &[Text], Oid, namespace).stable();
+    table.add("regrole", &[Oid], Text, role).stable();
+    table.add("regrole", &[Text], Oid, role).stable();
+    for parameters in [&[Text, Oid][..], &[Text, Oid, Bool]] {
+        table.add("pg_get_expr", parameters, Text, |a, _| first(a)).stable();
+    }
+    for parameters in [&[Oid][..], &[Oid, Int4, Bool]] {
+        table
+            .add("pg_get_indexdef", parameters, Text, |a, facts| {
+                Ok(facts.index_definition(oid(a)?).map_or(Datum::Null, Datum::from))
+            })
+            .stable();
+    }
+    for parameters in [&[Oid][..], &[Oid, Bool]] {
+        table
+            .add("pg_get_constraintdef", parameters, Text, |a, facts| {
+                Ok(facts.constraint_definition(oid(a)?).map_or(Datum::Null, Datum::from))
+            })
+            .stable();
+        // There are no views, rules, triggers or extended statistics to define.
+        for name in
+            ["pg_get_viewdef", "pg_get_ruledef", "pg_get_triggerdef", "pg_get_statisticsobjdef_columns"]
+        {
+            table.add(name, parameters, Text, |_, _| Ok(Datum::Null)).stable();
+        }
+    }
+    for name in ["pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments"]
+    {
+        table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
+    }
+    table.add("pg_tablespace_location", &[Oid], Text, |_, _| Ok(Datum::text(""))).stable();
+    table.add("pg_get_serial_sequence", &[Text, Text], Text, |_, _| Ok(Datum::Null)).stable();
+    table.add("pg_relation_is_publishable", &[Regclass], Bool, |_, _| Ok(Datum::Bool(false))).stable();
+    table.add("pg_relation_filenode", &[Regclass], Oid, file).stable();
+    table.add("pg_relation_filepath", &[Regclass], Text, path).stable();
+    table.add("pg_relation_size", &[Regclass], Int8, size).volatile();
+    table.add("pg_relation_size", &[Regclass, Text], Int8, fork_size).volatile();
+    table.add("pg_table_size", &[Regclass], Int8, size).volatile();
+    table.add("pg_total_relation_size", &[Regclass], Int8, size).volatile();
+    // The primary key is the table.
+    table.add("pg_indexes_size", &[Regclass], Int8, |_, _| Ok(Datum::Int8(0))).stable();
+    for name in ["has_table_privilege", "has_schema_privilege", "has_database_privilege"] {
+        for kind in [Name, Oid] {
+            // Whoever may not look is told so by the statement itself.
+            let parameters: [TypeId; 2] = [kind, Text];
+            table.add(name, &parameters, Bool, |_, _| Ok(Datum::Bool(true))).stable();
+        }
+    }
+}
