@@ -122,6 +122,8 @@ pub mod sqlstate {
     pub const QUERY_CANCELED: SqlState = SqlState::new(b"57014");
     /// admin_shutdown
     pub const ADMIN_SHUTDOWN: SqlState = SqlState::new(b"57P01");
+    /// Ours, and never sent: an expression waits for a subquery.
+    pub(crate) const SLOT_NEEDED: SqlState = SqlState::new(b"XXP00");
     /// internal_error
     pub const INTERNAL_ERROR: SqlState = SqlState::new(b"XX000");
     /// data_corrupted
@@ -226,6 +228,19 @@ impl SqlError {
     /// 42601 with PostgreSQL's wording for an unexpected token.
     pub fn syntax(message: impl Into<String>) -> Self {
         Self::new(sqlstate::SYNTAX_ERROR, message)
+    }
+
+    /// Told by an expression that reads a slot which is not computed yet; never leaves this crate.
+    pub(crate) fn slot_needed(slot: usize) -> Self {
+        let mut error = Self::new(sqlstate::SLOT_NEEDED, "a subquery was not run");
+        error.0.position = u32::try_from(slot).ok();
+        error
+    }
+
+    /// The slot that an expression waits for.
+    pub(crate) fn needed_slot(&self) -> Option<usize> {
+        let slot = self.0.position.filter(|_| self.0.code == sqlstate::SLOT_NEEDED)?;
+        usize::try_from(slot).ok()
     }
 
     /// XX000: a state that the code rules out.

@@ -1,6 +1,5 @@
 //! GROUP BY and aggregates: one hash table of groups, within work_mem.
 
-use super::slots::SlotState;
 use super::sort::compare;
 use super::{BATCH, Budget, Cx, Exec, Row, Source, build, row_bytes};
 use crate::environment::BoxFuture;
@@ -16,7 +15,6 @@ use std::sync::Arc;
 pub(super) struct Aggregate {
     plan: Arc<AggregatePlan>,
     input: Exec,
-    slots: SlotState,
     groups: Option<std::vec::IntoIter<Row>>,
 }
 
@@ -38,15 +36,8 @@ impl State {
         }
     }
 
-    fn add(
-        &mut self,
-        call: &AggregateCall,
-        cx: &Cx<'_>,
-        row: &[Datum],
-        slots: &[Datum],
-        budget: &mut Budget,
-    ) -> Result<()> {
-        let eval = cx.eval(row, slots);
+    fn add(&mut self, call: &AggregateCall, cx: &Cx<'_>, row: &[Datum], budget: &mut Budget) -> Result<()> {
+        let eval = cx.eval(row, &[]);
         if let Some(filter) = &call.filter
             && !filter.eval_condition(&eval)?
         {
@@ -93,8 +84,8 @@ impl State {
 
 impl Aggregate {
     pub(super) fn new(plan: Arc<AggregatePlan>) -> Self {
-        let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
-        Self { plan, input, slots, groups: None }
+        let input = build(&plan.input);
+        Self { plan, input, groups: None }
     }
 
     async fn fill(&mut self, cx: &mut Cx<'_>) -> Result<Vec<Row>> {
@@ -109,13 +100,10 @@ impl Aggregate {
         }
         while let Some(rows) = self.input.next(cx, BATCH).await? {
             for row in rows {
-                if !self.slots.is_empty() {
-                    self.slots.compute(cx, &row).await?;
-                }
                 let place = if plan.plain {
                     0
                 } else {
-                    let eval = cx.eval(&row, self.slots.values());
+                    let eval = cx.eval(&row, &[]);
                     let key = plan.group_by.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?;
                     match places.get(&key) {
                         Some(place) => *place,
@@ -130,7 +118,7 @@ impl Aggregate {
                 };
                 let Some((_, states)) = groups.get_mut(place) else { continue };
                 for (state, call) in states.iter_mut().zip(&plan.aggregates) {
-                    state.add(call, cx, &row, self.slots.values(), &mut budget)?;
+                    state.add(call, cx, &row, &mut budget)?;
                 }
             }
         }

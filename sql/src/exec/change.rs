@@ -60,11 +60,7 @@ pub(super) async fn returned(
     slots: &mut SlotState,
     row: &[Datum],
 ) -> Result<Row> {
-    if !slots.is_empty() {
-        slots.compute(cx, row).await?;
-    }
-    let eval = cx.eval(row, slots.values());
-    returning.exprs.iter().map(|expr| expr.eval(&eval)).collect()
+    slots.run(cx, row, |eval| returning.exprs.iter().map(|expr| expr.eval(eval)).collect()).await
 }
 
 /// The slots of a RETURNING that may not be there.
@@ -116,10 +112,7 @@ impl Update {
                     continue;
                 }
                 let mut new = row.get(..relation.columns.len()).unwrap_or_default().to_vec();
-                if !self.slots.is_empty() {
-                    self.slots.compute(cx, &row).await?;
-                }
-                assign(cx, &plan.assignments, &row, self.slots.values(), &mut new)?;
+                assign(cx, &plan.assignments, &row, &mut self.slots, &mut new).await?;
                 check_row(cx, &plan.target, &new)?;
                 replace(cx, relation, key, &new, plan.moves).await?;
                 cx.affected += 1;
@@ -137,14 +130,34 @@ impl Update {
 }
 
 /// Puts the values of SET into a row.
-pub(super) fn assign(
+pub(super) async fn assign(
+    cx: &mut Cx<'_>,
+    assignments: &[(usize, Expr)],
+    row: &[Datum],
+    slots: &mut SlotState,
+    new: &mut [Datum],
+) -> Result<()> {
+    if slots.is_empty() {
+        return assign_plainly(cx, assignments, row, new);
+    }
+    let values = slots
+        .run(cx, row, |eval| assignments.iter().map(|(_, expr)| expr.eval(eval)).collect::<Result<Row>>());
+    for ((at, _), value) in assignments.iter().zip(values.await?) {
+        if let Some(place) = new.get_mut(*at) {
+            *place = value;
+        }
+    }
+    Ok(())
+}
+
+/// The same without subqueries.
+pub(super) fn assign_plainly(
     cx: &Cx<'_>,
     assignments: &[(usize, Expr)],
     row: &[Datum],
-    slots: &[Datum],
     new: &mut [Datum],
 ) -> Result<()> {
-    let eval = cx.eval(row, slots);
+    let eval = cx.eval(row, &[]);
     for (at, expr) in assignments {
         let value = expr.eval(&eval)?;
         if let Some(place) = new.get_mut(*at) {

@@ -1,6 +1,6 @@
 //! Statements on one row by its primary key, without operators in between.
 
-use super::change::{assign, check_row, replace};
+use super::change::{assign_plainly, check_row, replace};
 use super::insert::{Outcome, insert_row};
 use super::lock::lock_row;
 use super::row::{self, Fit};
@@ -92,7 +92,7 @@ async fn update_one(cx: &mut Cx<'_>, update: &DirectUpdate) -> Result<u64> {
     let Some(newest) = locked.newest else { return Ok(0) };
     let old = row::decode(relation, &update.needed, &key, &newest)?;
     let mut new = old.clone();
-    assign(cx, &update.plan.assignments, &old, &[], &mut new)?;
+    assign_plainly(cx, &update.plan.assignments, &old, &mut new)?;
     check_row(cx, &update.plan.target, &new)?;
     replace(cx, relation, Bytes::from(key), &new, false).await?;
     Ok(1)

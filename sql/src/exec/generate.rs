@@ -19,11 +19,11 @@ enum Series {
 }
 
 impl Series {
-    async fn start(cx: &mut Cx<'_>, call: &SetCall, row: &[Datum], slots: &[Datum]) -> Result<Self> {
-        let mut values = Vec::with_capacity(call.arguments.len());
-        for argument in &call.arguments {
-            values.push(argument.eval(&cx.eval(row, slots))?);
-        }
+    async fn start(cx: &mut Cx<'_>, call: &SetCall, row: &[Datum], slots: &mut SlotState) -> Result<Self> {
+        let values = slots.run(cx, row, |eval| {
+            call.arguments.iter().map(|argument| argument.eval(eval)).collect::<Result<Row>>()
+        });
+        let values = values.await?;
         let any_null = values.iter().any(Datum::is_null);
         match call.function {
             SetFunction::Node { function, strict } => {
@@ -150,8 +150,7 @@ impl Function {
 
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         if self.series.is_none() {
-            self.slots.compute(cx, &[]).await?;
-            self.series = Some(Series::start(cx, &self.plan.call, &[], self.slots.values()).await?);
+            self.series = Some(Series::start(cx, &self.plan.call, &[], &mut self.slots).await?);
         }
         let Some(series) = &mut self.series else { return Ok(None) };
         let mut out = Vec::new();
@@ -208,10 +207,9 @@ impl ProjectSet {
                         None => break,
                     },
                 };
-                self.slots.compute(cx, &row).await?;
                 let mut series = Vec::with_capacity(self.plan.calls.len());
                 for call in &self.plan.calls {
-                    series.push(Series::start(cx, call, &row, self.slots.values()).await?);
+                    series.push(Series::start(cx, call, &row, &mut self.slots).await?);
                 }
                 self.current = Some((row, series));
                 continue;

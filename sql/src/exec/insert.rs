@@ -113,16 +113,13 @@ pub(super) async fn insert_row(
             let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
             let mut both = row::decode(relation, &needed, &key, &newest)?;
             both.extend(new);
-            if !slots.is_empty() {
-                slots.compute(cx, &both).await?;
-            }
             if let Some(condition) = condition
-                && !condition.eval_condition(&cx.eval(&both, slots.values()))?
+                && !slots.run(cx, &both, |eval| condition.eval_condition(eval)).await?
             {
                 return Ok(Outcome::Left);
             }
             let mut changed: Row = both.get(..relation.columns.len()).unwrap_or_default().to_vec();
-            assign(cx, assignments, &both, slots.values(), &mut changed)?;
+            assign(cx, assignments, &both, slots, &mut changed).await?;
             check_row(cx, target, &changed)?;
             let moves = moves_key(target, assignments.iter().map(|(at, _)| *at));
             replace(cx, relation, Bytes::from(key), &changed, moves).await?;

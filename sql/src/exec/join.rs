@@ -182,10 +182,12 @@ impl Join {
                     joined.extend(current.row.iter().cloned());
                     joined.extend(right_row);
                     if let Some(condition) = &self.plan.condition {
-                        if !self.slots.is_empty() {
-                            self.slots.compute(cx, &joined).await?;
-                        }
-                        if !condition.eval_condition(&cx.eval(&joined, self.slots.values()))? {
+                        let fits = if self.slots.is_empty() {
+                            condition.eval_condition(&cx.eval(&joined, &[]))?
+                        } else {
+                            self.slots.run(cx, &joined, |eval| condition.eval_condition(eval)).await?
+                        };
+                        if !fits {
                             continue;
                         }
                     }

@@ -59,10 +59,7 @@ pub(super) async fn lock_and_recheck(
     let Some(columns) = row.get_mut(start..end) else { return Err(SqlError::internal("a row is too short")) };
     row::decode_into(relation, needed, key, &newest, columns)?;
     let Some(condition) = condition else { return Ok(true) };
-    if !slots.is_empty() {
-        slots.compute(cx, row).await?;
-    }
-    condition.eval_condition(&cx.eval(row, slots.values()))
+    slots.run(cx, row, |eval| condition.eval_condition(eval)).await
 }
 
 /// SELECT ... FOR UPDATE and its kin.

@@ -46,11 +46,12 @@ impl Values {
                 break;
             }
             self.at += 1;
-            if !self.slots.is_empty() {
-                self.slots.compute(cx, &[]).await?;
-            }
-            let eval = cx.eval(&[], self.slots.values());
-            out.push(exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?);
+            out.push(if self.slots.is_empty() {
+                let eval = cx.eval(&[], &[]);
+                exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?
+            } else {
+                self.slots.run(cx, &[], |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await?
+            });
         }
         cx.canceller.check()?;
         Ok(if out.is_empty() { None } else { Some(out) })
@@ -84,10 +85,13 @@ impl Filter {
         while let Some(rows) = self.input.next(cx, want).await? {
             let mut out = Vec::with_capacity(rows.len());
             for row in rows {
-                if !self.slots.is_empty() {
-                    self.slots.compute(cx, &row).await?;
-                }
-                if self.plan.condition.eval_condition(&cx.eval(&row, self.slots.values()))? {
+                let condition = &self.plan.condition;
+                let fits = if self.slots.is_empty() {
+                    condition.eval_condition(&cx.eval(&row, &[]))?
+                } else {
+                    self.slots.run(cx, &row, |eval| condition.eval_condition(eval)).await?
+                };
+                if fits {
                     out.push(row);
                 }
             }
@@ -125,11 +129,13 @@ impl Project {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         let Some(mut rows) = self.input.next(cx, want).await? else { return Ok(None) };
         for row in &mut rows {
-            if !self.slots.is_empty() {
-                self.slots.compute(cx, row).await?;
-            }
-            let eval = cx.eval(row, self.slots.values());
-            *row = self.plan.exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?;
+            let exprs = &self.plan.exprs;
+            *row = if self.slots.is_empty() {
+                let eval = cx.eval(row, &[]);
+                exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?
+            } else {
+                self.slots.run(cx, row, |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await?
+            };
         }
         Ok(Some(rows))
     }
@@ -164,17 +170,14 @@ impl Limit {
         let (mut skip, mut give) = match self.left {
             Some(left) => left,
             None => {
-                self.slots.compute(cx, &[]).await?;
-                let eval = cx.eval(&[], self.slots.values());
-                let skip = self
-                    .plan
-                    .offset
-                    .as_ref()
-                    .map(|expr| row_count(expr.eval(&eval)?, "OFFSET"))
-                    .transpose()?;
-                let give =
-                    self.plan.limit.as_ref().map(|expr| row_count(expr.eval(&eval)?, "LIMIT")).transpose()?;
-                (skip.flatten().unwrap_or(0), give.flatten().unwrap_or(u64::MAX))
+                let LimitPlan { limit, offset, .. } = &*self.plan;
+                let counts = self.slots.run(cx, &[], |eval| {
+                    let skip =
+                        offset.as_ref().map(|expr| row_count(expr.eval(eval)?, "OFFSET")).transpose()?;
+                    let give = limit.as_ref().map(|expr| row_count(expr.eval(eval)?, "LIMIT")).transpose()?;
+                    Ok((skip.flatten().unwrap_or(0), give.flatten().unwrap_or(u64::MAX)))
+                });
+                counts.await?
             }
         };
         self.left = Some((skip, give));

@@ -56,7 +56,7 @@ pub(crate) struct Cx<'a> {
 
 impl Cx<'_> {
     /// What an expression over `row` sees.
-    pub(crate) fn eval<'x>(&'x self, row: &'x [Datum], slots: &'x [Datum]) -> EvalContext<'x> {
+    pub(crate) fn eval<'x>(&'x self, row: &'x [Datum], slots: &'x [Option<Datum>]) -> EvalContext<'x> {
         EvalContext { row, outer: &self.outer, params: self.params, slots, facts: self.facts }
     }
 

@@ -1,112 +1,141 @@
 //! Values computed before a row's expressions: subqueries and functions that wait.
 
 use super::{BATCH, Budget, Cx, Exec, Row, build, collect, row_bytes};
-use crate::environment::NodeCall;
+use crate::environment::{BoxFuture, NodeCall};
 use crate::error::{Result, SqlError, sqlstate};
-use crate::expr::Expr;
+use crate::expr::{EvalContext, Expr};
 use crate::plan::{Node, SlotSource, Slots};
-use datum::{Array, Datum, Type, TypeId};
+use datum::{Array, Datum, TypeId};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The slots of one running operator.
+/// The slots of one running operator. Each is computed when an expression first reads it, so that what CASE or
+/// COALESCE do not reach is not run.
 pub(super) struct SlotState {
     slots: Slots,
-    values: Vec<Datum>,
-    /// What was computed once and stays.
-    kept: Vec<Kept>,
+    values: Vec<Option<Datum>>,
+    /// What the comparisons of `= ANY (subquery)` and its kin look through.
+    sets: Vec<Option<Candidates>>,
 }
 
-enum Kept {
-    Nothing,
-    Value,
-    /// The subquery's values, for the comparison with each row: in a hash, or to be gone through.
-    Set {
-        values: HashSet<Datum>,
-        has_null: bool,
-    },
+/// A subquery's values: in a hash, or to be gone through.
+enum Candidates {
+    Set { values: HashSet<Datum>, has_null: bool },
     Rows(Vec<Row>),
 }
 
 impl SlotState {
     pub(super) fn new(slots: Slots) -> Self {
         let count = slots.len();
-        Self { slots, values: vec![Datum::Null; count], kept: (0..count).map(|_| Kept::Nothing).collect() }
+        Self { slots, values: vec![None; count], sets: (0..count).map(|_| None).collect() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
-    pub(super) fn values(&self) -> &[Datum] {
-        &self.values
+    /// Evaluates over a row; `work` is done again after each slot that it turned out to need.
+    pub(super) async fn run<T: Send>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        row: &[Datum],
+        work: impl Fn(&EvalContext<'_>) -> Result<T> + Send + Sync,
+    ) -> Result<T> {
+        for ((slot, value), set) in self.slots.iter().zip(&mut self.values).zip(&mut self.sets) {
+            // A comparison belongs to its row even where the subquery does not.
+            if slot.per_row || matches!(slot.source, SlotSource::Quantified { .. }) {
+                *value = None;
+            }
+            if slot.per_row {
+                *set = None;
+            }
+        }
+        loop {
+            let outcome = work(&cx.eval(row, &self.values));
+            match outcome.as_ref().err().and_then(SqlError::needed_slot) {
+                Some(slot) => self.compute(cx, row, slot).await?,
+                None => return outcome,
+            }
+        }
     }
 
-    /// Computes all slots for a row.
-    pub(super) async fn compute(&mut self, cx: &mut Cx<'_>, row: &[Datum]) -> Result<()> {
+    /// Evaluates the arguments of a slot, which may need others.
+    fn evaluate<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        row: &'a [Datum],
+        exprs: &'a [Expr],
+    ) -> BoxFuture<'a, Result<Row>> {
+        Box::pin(async move {
+            loop {
+                let eval = cx.eval(row, &self.values);
+                let outcome = exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>();
+                match outcome.as_ref().err().and_then(SqlError::needed_slot) {
+                    Some(slot) => self.compute(cx, row, slot).await?,
+                    None => return outcome,
+                }
+            }
+        })
+    }
+
+    /// Computes one slot for a row.
+    async fn compute(&mut self, cx: &mut Cx<'_>, row: &[Datum], at: usize) -> Result<()> {
         let slots = self.slots.clone();
-        for (at, slot) in slots.iter().enumerate() {
-            if matches!(self.kept.get(at), Some(Kept::Value)) {
-                continue;
-            }
-            let value = match &slot.source {
-                SlotSource::Quantified { left, node, matches, all, hashable } => {
-                    self.quantified(cx, row, at, slot.per_row, (left, node, matches, *all, *hashable)).await?
+        let Some(slot) = slots.get(at) else { return Err(SqlError::internal("an unknown subquery")) };
+        let value = match &slot.source {
+            SlotSource::Quantified { left, node, matches, all, hashable } => {
+                let mut sides = self.evaluate(cx, row, left).await?;
+                self.find_candidates(cx, row, at, node, *hashable).await?;
+                match self.sets.get(at) {
+                    Some(Some(candidates)) => candidates.quantify(cx, &mut sides, matches, *all).await?,
+                    _ => Datum::Null,
                 }
-                SlotSource::Scalar(node) => scalar(cx, node, row).await?,
-                SlotSource::Array(node, element) => array(cx, node, *element, row).await?,
-                SlotSource::Exists(node) => exists(cx, node, row).await?,
-                SlotSource::Call { function, strict, arguments, record } => {
-                    self.call(cx, row, *function, *strict, arguments, record.as_deref()).await?
-                }
-            };
-            if !slot.per_row
-                && !matches!(slot.source, SlotSource::Quantified { .. })
-                && let Some(kept) = self.kept.get_mut(at)
-            {
-                *kept = Kept::Value;
             }
-            if let Some(place) = self.values.get_mut(at) {
-                *place = value;
+            SlotSource::Scalar(node) => scalar(cx, node, row).await?,
+            SlotSource::Array(node, element) => array(cx, node, *element, row).await?,
+            SlotSource::Exists(node) => exists(cx, node, row).await?,
+            SlotSource::Call { function, strict, arguments, record } => {
+                let values = self.evaluate(cx, row, arguments).await?;
+                call(cx, *function, *strict, &values, record.is_some()).await?
             }
+        };
+        if let Some(place) = self.values.get_mut(at) {
+            *place = Some(value);
         }
         Ok(())
     }
 
-    /// `left op ANY/ALL (subquery)` with three-valued logic.
-    async fn quantified(
+    /// Runs the subquery of a comparison, unless that was done and stays good.
+    async fn find_candidates(
         &mut self,
         cx: &mut Cx<'_>,
         row: &[Datum],
         at: usize,
-        per_row: bool,
-        (left, node, matches, all, hashable): (&[Expr], &Node, &Expr, bool, bool),
-    ) -> Result<Datum> {
-        if per_row || matches!(self.kept.get(at), Some(Kept::Nothing)) {
-            let mut budget = Budget::default();
-            let rows = subquery_rows(cx, node, row, &mut budget).await?;
-            let kept = if hashable {
-                let has_null = rows.iter().any(|row| row.first().is_none_or(Datum::is_null));
-                let values = rows
-                    .into_iter()
-                    .filter_map(|row| row.into_iter().next())
-                    .filter(|v| !v.is_null())
-                    .collect();
-                Kept::Set { values, has_null }
-            } else {
-                Kept::Rows(rows)
-            };
-            if let Some(place) = self.kept.get_mut(at) {
-                *place = kept;
-            }
+        node: &Node,
+        hashable: bool,
+    ) -> Result<()> {
+        let Some(place) = self.sets.get_mut(at) else { return Ok(()) };
+        if place.is_some() {
+            return Ok(());
         }
-        let mut sides: Row = Vec::with_capacity(left.len() * 2);
-        for expr in left {
-            sides.push(expr.eval(&cx.eval(row, &self.values))?);
-        }
-        match self.kept.get(at) {
-            Some(Kept::Set { values, has_null }) => {
-                // `= ANY`; `<> ALL` is its opposite.
+        let rows = subquery_rows(cx, node, row, &mut Budget::default()).await?;
+        *place = Some(if hashable {
+            let has_null = rows.iter().any(|row| row.first().is_none_or(Datum::is_null));
+            let firsts = rows.into_iter().filter_map(|row| row.into_iter().next());
+            Candidates::Set { values: firsts.filter(|value| !value.is_null()).collect(), has_null }
+        } else {
+            Candidates::Rows(rows)
+        });
+        Ok(())
+    }
+}
+
+impl Candidates {
+    /// `left op ANY/ALL (subquery)` with three-valued logic. `sides` holds the left values.
+    async fn quantify(&self, cx: &mut Cx<'_>, sides: &mut Row, matches: &Expr, all: bool) -> Result<Datum> {
+        match self {
+            // `= ANY`; `<> ALL` is its opposite.
+            Self::Set { values, has_null } => {
                 let Some(value) = sides.first() else { return Ok(Datum::Null) };
                 let found = if values.is_empty() && !has_null {
                     Some(false)
@@ -121,7 +150,7 @@ impl SlotState {
                 };
                 Ok(found.map_or(Datum::Null, |found| Datum::Bool(found != all)))
             }
-            Some(Kept::Rows(rows)) => {
+            Self::Rows(rows) => {
                 let count = sides.len();
                 let mut unknown = false;
                 for (number, candidate) in rows.iter().enumerate() {
@@ -130,7 +159,7 @@ impl SlotState {
                     }
                     sides.truncate(count);
                     sides.extend(candidate.iter().cloned());
-                    match matches.eval(&cx.eval(&sides, &[]))?.as_bool() {
+                    match matches.eval(&cx.eval(sides, &[]))?.as_bool() {
                         None => unknown = true,
                         Some(one) if one != all => return Ok(Datum::Bool(!all)),
                         Some(_) => {}
@@ -138,33 +167,27 @@ impl SlotState {
                 }
                 Ok(if unknown { Datum::Null } else { Datum::Bool(all) })
             }
-            _ => Ok(Datum::Null),
         }
     }
+}
 
-    async fn call(
-        &mut self,
-        cx: &mut Cx<'_>,
-        row: &[Datum],
-        function: usize,
-        strict: bool,
-        arguments: &[Expr],
-        record: Option<&[Type]>,
-    ) -> Result<Datum> {
-        let mut values = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            values.push(argument.eval(&cx.eval(row, &self.values))?);
-        }
-        if strict && values.iter().any(Datum::is_null) {
-            return Ok(Datum::Null);
-        }
-        let rows = call_node(cx, function, &values).await?;
-        let Some(row) = rows.into_iter().next() else { return Ok(Datum::Null) };
-        if record.is_some() {
-            return Ok(Datum::text(record_text(&row, cx)));
-        }
-        Ok(row.into_iter().next().unwrap_or_default())
+/// Calls a function of the node for its one value, or its one row as text.
+async fn call(
+    cx: &mut Cx<'_>,
+    function: usize,
+    strict: bool,
+    values: &[Datum],
+    record: bool,
+) -> Result<Datum> {
+    if strict && values.iter().any(Datum::is_null) {
+        return Ok(Datum::Null);
     }
+    let rows = call_node(cx, function, values).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(Datum::Null) };
+    if record {
+        return Ok(Datum::text(record_text(&row, cx)));
+    }
+    Ok(row.into_iter().next().unwrap_or_default())
 }
 
 /// A composite value as text: `(a,b)`.

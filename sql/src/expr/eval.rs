@@ -113,7 +113,10 @@ impl Expr {
             Self::Const(value, _) => Ok(Value::Borrowed(value)),
             Self::Column { index, .. } => borrowed(cx.row.get(*index), "column"),
             Self::Param { index, .. } => borrowed(cx.params.get(*index), "parameter"),
-            Self::Slot { index, .. } => borrowed(cx.slots.get(*index), "subquery"),
+            Self::Slot { index, .. } => match cx.slots.get(*index) {
+                Some(Some(value)) => Ok(Value::Borrowed(value)),
+                _ => Err(SqlError::slot_needed(*index)),
+            },
             Self::Outer { depth, index, .. } => {
                 let row = cx.outer.len().checked_sub(depth + 1).and_then(|at| cx.outer.get(at));
                 borrowed(row.and_then(|row| row.get(*index)), "column of an outer query")

@@ -156,8 +156,9 @@ pub struct EvalContext<'a> {
     pub outer: &'a [Vec<Datum>],
     /// `Expr::Param`.
     pub params: &'a [Datum],
-    /// `Expr::Slot`: results of subqueries and awaited functions for this row.
-    pub slots: &'a [Datum],
+    /// `Expr::Slot`: results of subqueries and awaited functions for this row; None where they are not computed yet,
+    /// which reading them tells.
+    pub slots: &'a [Option<Datum>],
     /// The session.
     pub facts: &'a dyn Facts,
 }

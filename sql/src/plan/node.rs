@@ -184,7 +184,6 @@ pub(crate) struct AggregatePlan {
     pub(crate) input: Node,
     pub(crate) group_by: Vec<Expr>,
     pub(crate) aggregates: Vec<AggregateCall>,
-    pub(crate) slots: Slots,
     /// No GROUP BY: one row even without input.
     pub(crate) plain: bool,
 }

@@ -144,7 +144,6 @@ fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
                 call.arguments.iter().chain(&call.filter).for_each(|expr| visit(expr, depth));
                 call.order_by.iter().for_each(|(expr, ..)| visit(expr, depth));
             }
-            slots_of(&plan.slots, visit);
             each_expr(&plan.input, depth, visit);
         }
         Node::Sort(plan) => {
@@ -254,8 +253,6 @@ fn visit(node: &mut Node, needed: &Needed) {
                 below.add_exprs(call.arguments.iter().chain(&call.filter));
                 below.add_exprs(call.order_by.iter().map(|(expr, ..)| expr));
             }
-            below.add_slots(&plan.slots);
-            visit_slots(&mut plan.slots);
             visit(&mut plan.input, &below);
         }
         Node::Sort(plan) => {

@@ -381,7 +381,7 @@ impl Analyzer<'_> {
             *expr = regroup(before)?;
         }
         let plain = plain && group_by.is_empty();
-        let plan = AggregatePlan { input, group_by, aggregates, slots: Slots::default(), plain };
+        let plan = AggregatePlan { input, group_by, aggregates, plain };
         let node = Node::Aggregate(Arc::new(plan));
         Ok(match having {
             None => node,

@@ -88,6 +88,17 @@ async fn queries_without_tables() {
         ("select n from pg_numbers where n <> 2 order by n", "1;3"),
         ("select node_twice(21), node_pair()", "42|(7,\"a b\")"),
         ("select word, number from node_pair(3)", "a b|3"),
+        (
+            "select case when g = 1 then node_twice(g) when g = 2 then (select 7) else 0 end from generate_series(1, 3) g",
+            "2;7;0",
+        ),
+        (
+            "select coalesce(g, (select 1 / 0)), g in (select h from generate_series(1, g) h where h > 1) from generate_series(1, 2) g",
+            "1|f;2|t",
+        ),
+        ("select case when false then (select 1 union select 2) end, node_twice(node_twice(3))", "-|12"),
+        ("select count(*), node_twice(4) from generate_series(1, 3)", "3|8"),
+        ("select generate_series(1, (select 3))", "1;2;3"),
         ("select current_user, current_database()", "postgres|postgres"),
     ] {
         assert_eq!(c.text(sql).await, expected, "{sql}");
