@@ -82,22 +82,26 @@ async fn commands_of_the_replication_protocol_are_answered() {
 async fn pg_receivewal_gets_segments_equal_to_the_byte() {
     let place = Place::new().await;
     let server = place.start(&[]).await;
-    place.run_ok("pg_receivewal", &["--create-slot", "-S", "archive", "-D", "/tmp"]).await;
+    place.psql("select pg_create_physical_replication_slot('archive', true)").await;
     place.psql("create table t (id int primary key, v text)").await;
-    for round in 0..3 {
+    for round in 0..4 {
         place
             .psql(&format!("insert into t select {round} * 1000 + g, 'x' from generate_series(1, 1000) g"))
             .await;
         place.psql("select pg_switch_wal()").await;
     }
-    let end = place.psql("select pg_current_wal_lsn()").await;
+    let end = place.psql("select pg_current_wal_insert_lsn()").await;
+    // It stops once it has more than was asked for.
+    place.psql("insert into t values (0)").await;
     let dir = place.data().parent().unwrap().join("received");
     std::fs::create_dir(&dir).unwrap();
     let arguments = ["-S", "archive", "-D", dir.to_str().unwrap(), "-E", &end, "--no-loop", "--synchronous"];
     place.run_ok("pg_receivewal", &arguments).await;
     let received = segments(&dir);
     assert!(received.len() >= 3, "{received:?}");
+    let kept = segments(&place.data().join("pg_wal"));
     for name in received {
+        assert!(kept.contains(&name), "{name} is not among {kept:?}");
         let ours = std::fs::read(place.data().join("pg_wal").join(&name)).unwrap();
         assert!(ours == std::fs::read(dir.join(&name)).unwrap(), "{name} differs");
     }
