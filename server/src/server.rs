@@ -19,7 +19,7 @@ use std::time::Duration;
 use storage::{
     Database, DatabaseOptions, ImageCompression, Opened, RecoveryReport, ServerParameters, StartMode,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wal::control::{ClusterState, ControlFile};
@@ -40,6 +40,8 @@ pub(crate) struct Tasks {
     pub(crate) writers: TaskTracker,
     /// Sessions, ended by their handles, or at once.
     sessions: TaskTracker,
+    /// Connections that may be open at once, logged in or not; more wait in the kernel's queue.
+    connections: Arc<Semaphore>,
     abort_sessions: CancellationToken,
 }
 
@@ -88,6 +90,7 @@ impl Server {
             writing: CancellationToken::new(),
             writers: TaskTracker::new(),
             sessions: TaskTracker::new(),
+            connections: Arc::new(Semaphore::new(connection_limit(&config))),
             abort_sessions: CancellationToken::new(),
         });
         let sockets = Sockets::of(&listeners);
@@ -386,16 +389,26 @@ fn log_recovery(node: &Node, recovery: &RecoveryReport) {
     }
 }
 
+/// Twice what may log in, as in PostgreSQL, so that a full server still says that it is full.
+fn connection_limit(config: &settings::Config) -> usize {
+    let sessions = config.max_connections.saturating_add(config.max_wal_senders);
+    usize::try_from(sessions.saturating_mul(2)).unwrap_or(usize::MAX).clamp(16, Semaphore::MAX_PERMITS)
+}
+
 /// Takes connections on one socket.
 async fn accept(node: Arc<Node>, tasks: Arc<Tasks>, listener: Listener) {
     loop {
         let socket = tokio::select! {
             biased;
             () = tasks.background.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                // The semaphore is never closed.
+                let place = tasks.connections.clone().acquire_owned().await.ok();
+                (listener.accept().await, place)
+            } => accepted,
         };
         match socket {
-            Ok(socket) => {
+            (Ok(socket), place) => {
                 let abort = tasks.abort_sessions.clone();
                 let serve = session::serve(node.clone(), socket);
                 tasks.sessions.spawn(async move {
@@ -404,9 +417,10 @@ async fn accept(node: Arc<Node>, tasks: Arc<Tasks>, listener: Listener) {
                         () = serve => {}
                         () = abort.cancelled() => {}
                     }
+                    drop(place);
                 });
             }
-            Err(error) => {
+            (Err(error), _) => {
                 node.log.log(format!("could not accept new connection: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

@@ -88,6 +88,8 @@ pub(crate) struct SessionHandle {
     /// application_name.
     pub(crate) application: Mutex<Arc<str>>,
     pub(crate) superuser: AtomicBool,
+    /// OID of its database, or 0.
+    pub(crate) database_oid: AtomicU32,
     /// OID of its role.
     pub(crate) role_oid: AtomicU32,
     /// It streams: a stop waits until its standby has everything.
@@ -293,6 +295,7 @@ impl Sessions {
             application: Mutex::new("".into()),
             superuser: AtomicBool::new(false),
             replication: AtomicBool::new(false),
+            database_oid: AtomicU32::new(0),
             role_oid: AtomicU32::new(0),
             streaming: AtomicBool::new(false),
             canceller: OnceLock::new(),

@@ -252,6 +252,10 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire) -> Result<Option<Entered>, Exi
             let Some(engine) = node.engine() else {
                 return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
             };
+            // A database that is not there is the session's error to tell.
+            if let Ok(Some(oid)) = engine.database_oid(&options.database).await {
+                member.handle.database_oid.store(oid, Ordering::Relaxed);
+            }
             let session = engine.session(options, environment.clone()).await.map_err(|error| {
                 Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) }))
             })?;

@@ -61,8 +61,9 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
         let waits = state != Activity::Active && state != Activity::Starting;
         let query = session.statement();
         let query = if visible { query.text() } else { "<insufficient privilege>" };
+        let oid = session.database_oid.load(Ordering::Relaxed);
         let mut row = vec![
-            Datum::Null,
+            if oid == 0 { Datum::Null } else { Datum::Oid(oid) },
             text(Some(&session.database).filter(|name| !name.is_empty())),
             Datum::Int4(session.key.pid),
             Datum::Null,
