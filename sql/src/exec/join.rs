@@ -1,5 +1,5 @@
 //! Joins: by hash where sides must be equal, by nested loops else, anew for each left row where the right side
-//! depends on it.
+//! depends on it (as lookups by primary key do).
 
 use super::slots::SlotState;
 use super::{BATCH, Budget, Cx, Exec, Row, Source, build, collect};
@@ -10,7 +10,8 @@ use datum::Datum;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A running join: the right side in memory, the left side in batches.
+/// A running join: the right side in memory, the left side in batches; the other way round where the plan builds the
+/// hash of the left side, and then "left" and "right" below mean these roles.
 pub(super) struct Join {
     plan: Arc<JoinPlan>,
     left: Exec,
@@ -51,7 +52,8 @@ enum Candidates {
 
 impl Join {
     pub(super) fn new(plan: Arc<JoinPlan>) -> Self {
-        let (left, slots) = (build(&plan.left), SlotState::new(plan.slots.clone()));
+        let driving = if plan.build_left { &plan.right } else { &plan.left };
+        let (left, slots) = (build(driving), SlotState::new(plan.slots.clone()));
         Self {
             plan,
             left,
@@ -69,18 +71,13 @@ impl Join {
             return Ok(());
         }
         let mut budget = Budget::default();
-        let mut exec = build(&self.plan.right);
+        let build_left = self.plan.build_left;
+        let mut exec = build(if build_left { &self.plan.left } else { &self.plan.right });
         let rows = collect(exec.as_mut(), cx, &mut budget).await?;
         let mut table: HashMap<Row, Vec<usize>> = HashMap::new();
         if !self.plan.hash_keys.is_empty() {
             for (at, row) in rows.iter().enumerate() {
-                let eval = cx.eval(row, &[]);
-                let key = self
-                    .plan
-                    .hash_keys
-                    .iter()
-                    .map(|(_, right)| right.eval(&eval))
-                    .collect::<Result<Row>>()?;
+                let key = hash_key(cx, &self.plan, row, !build_left)?;
                 // NULL equals nothing.
                 if key.iter().any(Datum::is_null) {
                     continue;
@@ -119,9 +116,7 @@ impl Join {
         } else if self.plan.hash_keys.is_empty() {
             Candidates::All(0)
         } else {
-            let eval = cx.eval(&row, &[]);
-            let key =
-                self.plan.hash_keys.iter().map(|(left, _)| left.eval(&eval)).collect::<Result<Row>>()?;
+            let key = hash_key(cx, &self.plan, &row, self.plan.build_left)?;
             let found = if key.iter().any(Datum::is_null) {
                 None
             } else {
@@ -179,8 +174,13 @@ impl Join {
                 Some((at, right_row)) => {
                     let Some(current) = &self.current else { continue };
                     let mut joined = Vec::with_capacity(current.row.len() + right_row.len());
-                    joined.extend(current.row.iter().cloned());
-                    joined.extend(right_row);
+                    if self.plan.build_left {
+                        joined.extend(right_row);
+                        joined.extend(current.row.iter().cloned());
+                    } else {
+                        joined.extend(current.row.iter().cloned());
+                        joined.extend(right_row);
+                    }
                     if let Some(condition) = &self.plan.condition {
                         let fits = if self.slots.is_empty() {
                             condition.eval_condition(&cx.eval(&joined, &[]))?
@@ -229,6 +229,18 @@ impl Join {
             self.unmatched_at += 1;
         }
     }
+}
+
+/// The values of the hash keys for a row of the right (or left) side, integers as bigint, so that widths do not matter.
+fn hash_key(cx: &Cx<'_>, plan: &JoinPlan, row: &[Datum], right_side: bool) -> Result<Row> {
+    let eval = cx.eval(row, &[]);
+    plan.hash_keys
+        .iter()
+        .map(|(left, right)| {
+            let value = if right_side { right } else { left }.eval(&eval)?;
+            Ok(value.as_i64().map_or(value, Datum::Int8))
+        })
+        .collect()
 }
 
 impl Source for Join {

@@ -195,6 +195,7 @@ impl Analyzer<'_> {
             hash_keys: Vec::new(),
             condition: None,
             slots: Slots::default(),
+            build_left: false,
             lateral,
         };
         let mut columns = left.columns;

@@ -3,6 +3,7 @@
 mod analyzer;
 mod direct;
 mod from;
+mod joins;
 mod modify;
 mod node;
 mod predicate;

@@ -175,6 +175,8 @@ pub(crate) struct JoinPlan {
     /// Over the joined row.
     pub(crate) condition: Option<Expr>,
     pub(crate) slots: Slots,
+    /// The hash is of the left side, and the right rows look into it. Only for inner joins by hash.
+    pub(crate) build_left: bool,
     /// The right side sees the left row as its nearest outer row, and runs anew for each.
     pub(crate) lateral: bool,
 }

@@ -87,11 +87,19 @@ pub(crate) fn shift_right(expr: Expr, by: usize) -> Result<Expr> {
     move_columns(expr, |index| index + by)
 }
 
+/// Whether values of two types are equal exactly when they hash alike, integers of all widths brought to one.
+fn hash_alike(a: datum::TypeId, b: datum::TypeId) -> bool {
+    use datum::TypeId::{Int2, Int4, Int8, Name, Text, Varchar};
+    let integer = |id| matches!(id, Int2 | Int4 | Int8);
+    let string = |id| matches!(id, Text | Varchar | Name);
+    a == b || (integer(a) && integer(b)) || (string(a) && string(b))
+}
+
 /// Takes an equality between both sides of a join apart: over the left row, over the right row. Gives it back if it
-/// is none, or if the sides' types differ (then their values do not hash alike).
+/// is none, or if the sides' values do not hash alike.
 pub(crate) fn hash_key(condition: Expr, left_width: usize) -> std::result::Result<(Expr, Expr), Expr> {
     let Some((Comparison::Eq, a, b)) = condition.as_comparison() else { return Err(condition) };
-    if a.ty().id != b.ty().id || has_slots(&condition) || condition.is_volatile() {
+    if !hash_alike(a.ty().id, b.ty().id) || has_slots(&condition) || condition.is_volatile() {
         return Err(condition);
     }
     let (left, right) = if only_from(a, 0, left_width) && only_from(b, left_width, usize::MAX) {

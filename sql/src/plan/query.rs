@@ -2,6 +2,7 @@
 
 use super::analyzer::{Analyzer, Cte, fold};
 use super::from::{FromItem, plain_item};
+use super::joins::settle_joins;
 use super::node::{
     FilterPlan, LimitPlan, Node, ProjectPlan, SetKind, SetOperationPlan, Slots, SortKey, SortPlan, ValuesPlan,
 };
@@ -492,11 +493,12 @@ impl Analyzer<'_> {
             for part in below {
                 predicate::push(&mut node, part)?;
             }
-            predicate::settle_ranges(&mut node);
             if let Some(condition) = predicate::conjunction(above) {
                 node = Node::Filter(Arc::new(FilterPlan { input: node, condition, slots: slots.clone() }));
             }
         }
+        predicate::settle_ranges(&mut node);
+        settle_joins(&mut node, self.facts)?;
         Ok((node, whole, slots))
     }
 }

@@ -92,7 +92,12 @@ fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) {
                 JoinKind::Right => " Right",
                 JoinKind::Full => " Full",
             };
-            let how = if plan.hash_keys.is_empty() { "Nested Loop" } else { "Hash" };
+            let looked_up = matches!(&plan.right, Node::Scan(scan) if plan.lateral && scan.range.point);
+            let how = match (looked_up, plan.hash_keys.is_empty()) {
+                (true, _) => "Lookup",
+                (false, true) => "Nested Loop",
+                (false, false) => "Hash",
+            };
             line(&format!("{how}{kind} Join"));
             describe(&plan.left, depth + 1, lines);
             describe(&plan.right, depth + 1, lines);

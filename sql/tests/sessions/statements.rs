@@ -134,6 +134,35 @@ async fn joins_and_subqueries_over_tables() {
     ] {
         assert_eq!(c.text(sql).await, expected, "{sql}");
     }
+    c.run("create table big (id bigint primary key, d int, note text)").await;
+    c.run("insert into big select g, g % 3 + 1, 'n' || g from generate_series(1, 3000) g").await;
+    for (sql, expected, plan) in [
+        (
+            "select e.id, b.note from emp e join big b on b.id = e.id where e.id in (2, 5)",
+            "2|n2;5|n5",
+            "Lookup Join",
+        ),
+        (
+            "select v.x, b.note from (values (7), (9999), (null)) v(x) left join big b on b.id = v.x order by 1",
+            "7|n7;9999|-;-|-",
+            "Lookup Left Join",
+        ),
+        ("select count(*) from dept, big b where b.d = dept.id and b.note like '%7%'", "813", "Hash Join"),
+        (
+            "select count(*) from big a, big b where a.id = b.id and a.d = b.d and a.d = 2",
+            "1000",
+            "Hash Join",
+        ),
+        (
+            "select b.id from emp e join big b on b.id = e.id and b.d = e.dept where e.id < 4 order by 1",
+            "1",
+            "Lookup Join",
+        ),
+    ] {
+        assert_eq!(c.text(sql).await, expected, "{sql}");
+        let explained = c.text(&format!("explain {sql}")).await;
+        assert!(explained.contains(plan), "{sql}: {explained}");
+    }
     c.run("update emp set pay = pay + d.id from dept d where d.id = emp.dept and d.name = 'b'").await;
     assert_eq!(c.text("select id, pay from emp where dept = 2 order by id").await, "1|12;3|32;5|52");
     c.run("delete from emp using dept where dept.id = emp.dept and dept.name = 'a'").await;
