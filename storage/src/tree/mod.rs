@@ -32,8 +32,23 @@ use crate::{Direction, Error, KeyRange};
 use std::sync::Arc;
 use wal::{BlockNumber, Xid};
 
-/// No tree is this deep; a longer way down is a circle.
+/// No tree is this deep.
 const DEPTH_MAX: usize = 64;
+
+/// Counts the steps of a descent beside writers. Each step down or right leads to another page, so a way that is longer than the tree
+/// has pages is a circle. A reader that was held up may have many pages to its right: all that were split off meanwhile.
+#[derive(Default)]
+struct Steps(usize);
+
+impl Steps {
+    fn next(&mut self, tree: &Tree, block: BlockNumber) -> Result<(), Fault> {
+        self.0 += 1;
+        if self.0 > DEPTH_MAX + tree.relation.page_count() as usize {
+            return Err(tree.broken(block, "links lead in a circle"));
+        }
+        Ok(())
+    }
+}
 
 /// What is known of a version without its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +114,9 @@ impl Tree {
         level: u16,
         mut visit: impl FnMut(BlockNumber),
     ) -> Result<Found<'_>, Fault> {
-        let mut block = ROOT;
-        for _ in 0..DEPTH_MAX {
+        let (mut block, mut steps) = (ROOT, Steps::default());
+        loop {
+            steps.next(self, block)?;
             let page = self.pin(block)?.read();
             if page.is_past(key) {
                 block = page.right();
@@ -114,7 +130,6 @@ impl Tree {
                 _ => return Err(self.broken(block, "not the page of the tree that links lead to")),
             }
         }
-        Err(self.broken(block, "links lead in a circle"))
     }
 
     /// Shows `choose` the versions of `key`, newest first, until it says true; that version's value is appended

@@ -7,7 +7,6 @@ use crate::pool::ReadPage;
 use crate::records::ROOT;
 use crate::store::Fault;
 use crate::{Direction, KeyRange};
-use wal::BlockNumber;
 
 /// Rows of a scan, in one piece of memory that is used again.
 #[derive(Debug, Default)]
@@ -211,8 +210,9 @@ impl TreeScan {
 impl Tree {
     /// Finds the leaf that covers the keys right below `bound` (None: the last leaf); its low bound goes to `fence`.
     fn descend_below(&self, bound: Option<&[u8]>, fence: &mut Vec<u8>) -> Result<ReadPage<'_>, Fault> {
-        let mut block: BlockNumber = ROOT;
-        for _ in 0..super::DEPTH_MAX {
+        let (mut block, mut steps) = (ROOT, super::Steps::default());
+        loop {
+            steps.next(self, block)?;
             let page = self.pin(block)?.read();
             let moves = match (page.high_key(), bound) {
                 (Some(high), Some(bound)) => high < bound,
@@ -238,6 +238,5 @@ impl Tree {
                 _ => return Err(self.broken(block, "not the page of the tree that links lead to")),
             }
         }
-        Err(self.broken(block, "links lead in a circle"))
     }
 }
