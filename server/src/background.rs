@@ -87,10 +87,12 @@ async fn write_log(node: Arc<Node>, database: Database, due: Arc<Notify>, failed
     }
 }
 
-/// Watches commits of before this start whose confirmation is not proven: the quorum confirms them, or time runs out.
+/// Watches commits of before this start or promotion whose confirmation is not proven: the quorum confirms them, or time runs out.
 async fn release_unconfirmed(node: Arc<Node>, database: Database) {
+    // A standby has nothing to decide until it is promoted.
+    let running = node.phases().wait_for(|phase| *phase == Phase::Running).await.is_ok();
     let gate = database.commit_gate().clone();
-    let Some((after, upto)) = gate.undecided() else { return };
+    let Some((after, upto)) = gate.undecided().filter(|_| running) else { return };
     node.log.log(format!(
         "commits after {after} up to {upto} are undecided until the synchronous standbys hold them"
     ));
@@ -112,7 +114,8 @@ async fn release_unconfirmed(node: Arc<Node>, database: Database) {
             node.log.log(format!("the synchronous standbys hold all commits up to {upto}"));
             return;
         }
-        if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+        // What a fenced server has in doubt is the new primary's to decide.
+        if node.fenced().is_none() && limit.is_some_and(|limit| begun.elapsed() >= limit) {
             break;
         }
     }

@@ -354,6 +354,16 @@ impl Sessions {
         self.list().iter().filter(|session| session.kind == kind).for_each(|session| session.terminate());
     }
 
+    /// Waits until a session has gone.
+    pub(crate) async fn wait_ended(&self, pid: i32) {
+        let mut count = self.count.subscribe();
+        while self.get(pid).is_some() {
+            if count.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Waits until none of a kind is left.
     pub(crate) async fn wait_gone(&self, kind: SessionKind) {
         let mut count = self.count.subscribe();

@@ -207,7 +207,8 @@ async fn statements_are_cancelled_by_request_by_timeout_and_by_an_administrator(
     assert!(pid > 4 << 20, "session numbers hit no process: {pid}");
     let seen = other.query(&format!("select state from pg_stat_activity where pid = {pid}")).await.unwrap();
     assert_eq!(seen.text(0, 0), Some("idle"));
-    other.query(&format!("select pg_terminate_backend({pid})")).await.unwrap();
+    let ended = other.query(&format!("select pg_terminate_backend({pid}, 10000)")).await.unwrap();
+    assert_eq!(ended.text(0, 0), Some("t"));
     assert_eq!(code(client.query("select 1").await), "57P01");
     assert!(client.query("select 1").await.is_err());
     stop(server, StopMode::Fast).await;

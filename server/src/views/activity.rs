@@ -8,6 +8,7 @@ use protocol::SqlState;
 use sql::{CancelReason, NodeRows, SettingActor};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 pub(super) static VIEWS: &[View] = &[View {
     name: "pg_stat_activity",
@@ -128,6 +129,28 @@ fn signal(
     }
 }
 
+/// pg_terminate_backend(pid, timeout): with a timeout in milliseconds it waits for the session's end.
+fn terminate(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> sql::NodeCall {
+    let timeout = arguments.get(1).and_then(Datum::as_i64).unwrap_or(0);
+    let Ok(timeout) = u64::try_from(timeout) else {
+        let what = "\"timeout\" must not be negative";
+        return refuse(sql_error(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, what));
+    };
+    let done = signal(environment, actor, arguments, SessionHandle::terminate);
+    let pid = arguments.first().and_then(Datum::as_i64).and_then(|pid| i32::try_from(pid).ok());
+    let (Some(pid), 1..) = (pid, timeout) else { return done };
+    match done {
+        sql::NodeCall::Now(Ok(rows)) if rows == [[Datum::Bool(true)]] => {
+            let sessions = environment.node().sessions.clone();
+            sql::NodeCall::Later(Box::pin(async move {
+                let gone = tokio::time::timeout(Duration::from_millis(timeout), sessions.wait_ended(pid));
+                Ok(vec![vec![Datum::Bool(gone.await.is_ok())]])
+            }))
+        }
+        other => other,
+    }
+}
+
 pub(super) static FUNCTIONS: &[Function] = &[
     Function {
         name: "pg_cancel_backend",
@@ -147,7 +170,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: || vec![Datum::Int8(0)],
         strict: true,
         returns: Returns::One(TypeId::Bool),
-        call: |environment, actor, arguments| signal(environment, actor, arguments, SessionHandle::terminate),
+        call: terminate,
     },
     Function {
         name: "pg_postmaster_start_time",
