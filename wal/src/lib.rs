@@ -5,6 +5,7 @@
 //! Durability: what [`WalWriter::flush`] has returned, and nothing else, survives a power cut. A failed write or fsync ends the writer.
 //! This crate knows no tables and no sockets.
 
+pub mod archive_status;
 pub mod backup_label;
 pub mod codec;
 pub mod control;
@@ -27,6 +28,7 @@ pub mod writer;
 pub mod xact;
 pub mod xlog;
 
+pub use archive_status::{ArchiveStatus, Archived};
 pub use error::{WalError, WalOperation};
 pub use ids::{
     BlockNumber, Fork, Lsn, ParseIdError, RelFile, SegmentNumber, SegmentSize, SystemId, TimelineId, Xid,
@@ -35,8 +37,8 @@ pub use page::{PageFlags, PageHeader};
 pub use positions::{Positions, StandbyPositions};
 pub use raw_writer::{RawConfig, RawWriter};
 pub use reader::{
-    EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalBytes, WalReader,
-    WalSource,
+    EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SegmentSupply, SourceError, WalBytes,
+    WalReader, WalSource,
 };
 pub use record::{Block, BlockRef, EncodedRecord, PageImage, Record, RecordBuilder, Rmgr};
 pub use segments::{Removed, Retention, SegmentFile, SegmentFolder};

@@ -165,6 +165,17 @@ impl SegmentFolder {
         Ok(())
     }
 
+    /// Removes the segments before `horizon` for which `may_go` says yes, and renames none: what a node in recovery does, whose log another
+    /// writes. Returns how many are gone.
+    pub fn remove_old(
+        &self,
+        horizon: SegmentNumber,
+        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+    ) -> Result<Removed, WalError> {
+        let keep = Retention { horizon, recycle_before: SegmentNumber::new(0) };
+        self.remove_before(keep, TimelineId::INVALID, horizon, may_go).map(|(removed, _)| removed)
+    }
+
     /// Removes or renames the segments before `keep.horizon` for which `may_go` says yes (their archiving is done). Renamed ones become
     /// segments of `timeline` from `first_free` on; returns the first place that is free then.
     pub(crate) fn remove_before(

@@ -11,7 +11,7 @@
 mod source;
 mod walk;
 
-pub use source::{SegmentFiles, SourceError, WalBytes, WalSource};
+pub use source::{SegmentFiles, SegmentSupply, SourceError, WalBytes, WalSource};
 pub use walk::WalReader;
 
 use crate::ids::{Lsn, SegmentSize, SystemId};

@@ -4,8 +4,36 @@ use crate::history::TimelineHistory;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use bytes::Bytes;
 use host::{OpenMode, SharedDisk, SharedFile};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Brings segments into pg_wal from elsewhere (an archive).
+pub trait SegmentSupply: Send + Sync {
+    /// Puts a segment into pg_wal under its name, in place of one that is there, if it can be had. Blocks. An error ends the
+    /// reading; that there is no such segment is none.
+    fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool>;
+}
+
+/// A shared supply, which may be switched off.
+#[derive(Clone, Default)]
+struct Supply {
+    from: Option<Arc<dyn SegmentSupply>>,
+    off: bool,
+}
+
+impl Supply {
+    fn active(&self) -> Option<&dyn SegmentSupply> {
+        self.from.as_deref().filter(|_| !self.off)
+    }
+}
+
+impl fmt::Debug for Supply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supply").field("active", &self.active().is_some()).finish()
+    }
+}
 
 /// Bytes of the log that could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +113,8 @@ impl WalSource for WalBytes {
 /// The segment files of a pg_wal folder along a timeline history.
 ///
 /// The file of the newest timeline that may hold a position is read (it begins with a copy of what its ancestor wrote in the segment of
-/// the switch); if it is not there, an ancestor's is, up to the end of that timeline.
+/// the switch); if it is not there, an ancestor's is, up to the end of that timeline. With a [`SegmentSupply`], each is asked for there
+/// before it is looked for here.
 #[derive(Clone, Debug)]
 pub struct SegmentFiles {
     disk: SharedDisk,
@@ -94,6 +123,8 @@ pub struct SegmentFiles {
     history: TimelineHistory,
     limit: Option<Lsn>,
     open: Option<OpenSegment>,
+    supply: Supply,
+    gaps_end_the_log: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -113,7 +144,29 @@ impl SegmentFiles {
         segment_size: SegmentSize,
         history: TimelineHistory,
     ) -> Self {
-        Self { disk, pg_wal: pg_wal.into(), segment_size, history, limit: None, open: None }
+        Self {
+            disk,
+            pg_wal: pg_wal.into(),
+            segment_size,
+            history,
+            limit: None,
+            open: None,
+            supply: Supply::default(),
+            gaps_end_the_log: false,
+        }
+    }
+    /// Asks this supply for each segment first.
+    pub fn set_supply(&mut self, supply: Arc<dyn SegmentSupply>) {
+        self.supply.from = Some(supply);
+    }
+    /// Asks the supply (again) from now on, or no longer. Either way the next read opens its file anew.
+    pub fn use_supply(&mut self, on: bool) {
+        self.supply.off = !on;
+        self.open = None;
+    }
+    /// A missing segment ends the log although later ones are there: it may still come (a standby waits for it).
+    pub fn let_gaps_end_the_log(&mut self) {
+        self.gaps_end_the_log = true;
     }
     /// Nothing is read from `limit` on; below it, a segment that is not there is missing rather than not yet there.
     pub fn set_limit(&mut self, limit: Lsn) {
@@ -153,6 +206,13 @@ impl SegmentFiles {
                 continue;
             }
             let path = self.pg_wal.join(segment.file_name(timeline, self.segment_size));
+            if let Some(supply) = self.supply.active() {
+                supply.fetch(timeline, segment).map_err(|error| SourceError::Io {
+                    path: path.display().to_string(),
+                    at: from,
+                    error,
+                })?;
+            }
             match self.disk.open(&path, OpenMode::Read) {
                 Ok(file) => {
                     let open = OpenSegment { segment, end, file, path };
@@ -165,7 +225,11 @@ impl SegmentFiles {
                 }
             }
         }
-        if self.limit.is_some() || self.later_segment_exists(segment, from)? {
+        let must_exist = match self.limit {
+            Some(_) => true,
+            None => !self.gaps_end_the_log && self.later_segment_exists(segment, from)?,
+        };
+        if must_exist {
             let name = segment.file_name(self.history.timeline_at(from), self.segment_size);
             let folder = self.pg_wal.display().to_string();
             return Err(SourceError::Missing { name, folder, at: from });

@@ -1,0 +1,207 @@
+//! pg_wal/archive_status: which finished files wait for the archive, and which are in it.
+//!
+//! | file            | meaning                                                                     |
+//! |-----------------|-----------------------------------------------------------------------------|
+//! | `<name>.ready`  | `pg_wal/<name>` is whole and durable, and waits to be archived              |
+//! | `<name>.done`   | it is in the archive, or came from it or from a primary: it may be removed |
+//!
+//! The files are empty. Names are those of segments, timeline histories, backup histories, and segments of a timeline that a
+//! promotion ended (`<segment>.partial`).
+//!
+//! Invariants: `.ready` is made only after the file it names is durable, and becomes `.done` by a rename that is durable on return. A file
+//! without either is not known to be archived: whoever wants to remove it makes it `.ready` first. So a crash at any point
+//! can archive a file twice and can never lose one.
+
+use crate::ids::{SegmentNumber, SegmentSize};
+use host::{OpenMode, SharedDisk};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const READY: &str = ".ready";
+const DONE: &str = ".done";
+
+/// What is known of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archived {
+    /// Nothing: it has neither mark.
+    Unknown,
+    /// It waits.
+    Ready,
+    /// It may be removed.
+    Done,
+}
+
+/// Whether a file of this name belongs into an archive, besides segments: what PostgreSQL's archiver takes.
+fn is_archivable(name: &str) -> bool {
+    let digits = name.bytes().take_while(u8::is_ascii_hexdigit).count();
+    (digits == 24 || digits == 8)
+        && name.len() <= 40
+        && name.bytes().all(|byte| byte.is_ascii_hexdigit() || b".historybackuppartial".contains(&byte))
+}
+
+/// Whether this is a timeline's history file, which goes before everything else.
+fn is_history(name: &str) -> bool {
+    name.len() == 16 && name.ends_with(".history")
+}
+
+/// The marks of a pg_wal folder.
+#[derive(Clone, Debug)]
+pub struct ArchiveStatus {
+    disk: SharedDisk,
+    pg_wal: PathBuf,
+    folder: PathBuf,
+}
+
+impl ArchiveStatus {
+    /// Those of the folder `pg_wal`.
+    pub fn new(disk: SharedDisk, pg_wal: &Path) -> Self {
+        Self { disk, folder: pg_wal.join("archive_status"), pg_wal: pg_wal.to_path_buf() }
+    }
+
+    fn mark(&self, name: &str, suffix: &str) -> PathBuf {
+        self.folder.join(format!("{name}{suffix}"))
+    }
+
+    /// What is known of a file.
+    pub fn of(&self, name: &str) -> io::Result<Archived> {
+        if self.disk.exists(&self.mark(name, DONE))? {
+            return Ok(Archived::Done);
+        }
+        if self.disk.exists(&self.mark(name, READY))? {
+            return Ok(Archived::Ready);
+        }
+        // The archiver may have renamed it between the two looks.
+        Ok(if self.disk.exists(&self.mark(name, DONE))? { Archived::Done } else { Archived::Unknown })
+    }
+
+    /// Marks a file that is whole and durable as waiting, unless it has a mark. True if it was marked now.
+    pub fn notify(&self, name: &str) -> io::Result<bool> {
+        if self.of(name)? != Archived::Unknown {
+            return Ok(false);
+        }
+        self.create(name, READY)?;
+        Ok(true)
+    }
+
+    /// Marks a file as one that need not be archived: it came from the archive, or its primary archives it.
+    pub fn force_done(&self, name: &str) -> io::Result<()> {
+        match self.of(name)? {
+            Archived::Done => Ok(()),
+            Archived::Ready => self.done(name),
+            Archived::Unknown => self.create(name, DONE),
+        }
+    }
+
+    fn create(&self, name: &str, suffix: &str) -> io::Result<()> {
+        self.disk.create_dir_all(&self.folder)?;
+        self.disk.open(&self.mark(name, suffix), OpenMode::Create)?;
+        self.disk.sync_dir(&self.folder)
+    }
+
+    /// A waiting file is archived: durable on return.
+    pub fn done(&self, name: &str) -> io::Result<()> {
+        host::durable_rename(&*self.disk, &self.mark(name, READY), &self.mark(name, DONE))
+    }
+
+    /// Takes both marks away: the file goes.
+    pub fn forget(&self, name: &str) -> io::Result<()> {
+        for suffix in [DONE, READY] {
+            match self.disk.remove_file(&self.mark(name, suffix)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the file itself is still in pg_wal.
+    pub fn file_exists(&self, name: &str) -> io::Result<bool> {
+        self.disk.exists(&self.pg_wal.join(name))
+    }
+
+    fn marked(&self, suffix: &str) -> io::Result<Vec<String>> {
+        let entries = match self.disk.list(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let names =
+            entries.into_iter().filter_map(|entry| entry.name.strip_suffix(suffix).map(str::to_owned));
+        Ok(names.filter(|name| is_archivable(name)).collect())
+    }
+
+    /// The files that wait, in the order in which they go: timeline histories first, since others may need them to choose their
+    /// timeline; then by name, which is by age.
+    pub fn waiting(&self) -> io::Result<Vec<String>> {
+        let mut names = self.marked(READY)?;
+        names.sort_by(|a, b| is_history(b).cmp(&is_history(a)).then_with(|| a.cmp(b)));
+        Ok(names)
+    }
+
+    /// Removes the marks of archived segments that are gone from pg_wal.
+    pub fn forget_removed(&self, size: SegmentSize) -> io::Result<()> {
+        for name in self.marked(DONE)? {
+            if SegmentNumber::parse_file_name(&name, size).is_some() && !self.file_exists(&name)? {
+                self.forget(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::RealDisk;
+    use std::sync::Arc;
+
+    fn status() -> (tempfile::TempDir, ArchiveStatus) {
+        let dir = tempfile::tempdir().unwrap();
+        let status = ArchiveStatus::new(Arc::new(RealDisk), dir.path());
+        (dir, status)
+    }
+
+    const FIRST: &str = "000000010000000000000001";
+    const SECOND: &str = "000000010000000000000002";
+
+    #[test]
+    fn histories_go_first_and_segments_by_age() {
+        let (_dir, status) = status();
+        let backup = "000000010000000000000001.00000028.backup";
+        let partial = "000000010000000000000003.partial";
+        for name in [SECOND, "00000003.history", partial, FIRST, "00000002.history", backup] {
+            assert!(status.notify(name).unwrap());
+        }
+        let expected = ["00000002.history", "00000003.history", FIRST, backup, SECOND, partial];
+        assert_eq!(status.waiting().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_file_waits_once_and_is_done_once() {
+        let (_dir, status) = status();
+        assert_eq!(status.of(FIRST).unwrap(), Archived::Unknown);
+        assert!(status.notify(FIRST).unwrap());
+        assert_eq!(status.of(FIRST).unwrap(), Archived::Ready);
+        status.done(FIRST).unwrap();
+        assert_eq!(status.of(FIRST).unwrap(), Archived::Done);
+        assert!(!status.notify(FIRST).unwrap(), "it is archived already");
+        status.force_done(SECOND).unwrap();
+        assert!(status.waiting().unwrap().is_empty());
+        status.forget(FIRST).unwrap();
+        assert_eq!(status.of(FIRST).unwrap(), Archived::Unknown);
+    }
+
+    #[test]
+    fn marks_of_removed_segments_go_and_what_is_no_log_file_is_left_alone() {
+        let (dir, status) = status();
+        std::fs::write(dir.path().join(SECOND), b"").unwrap();
+        for name in [FIRST, SECOND, "00000002.history"] {
+            status.force_done(name).unwrap();
+        }
+        std::fs::write(dir.path().join("archive_status/notes.txt.ready"), b"").unwrap();
+        status.forget_removed(SegmentSize::DEFAULT).unwrap();
+        assert_eq!(status.of(FIRST).unwrap(), Archived::Unknown);
+        assert_eq!(status.of(SECOND).unwrap(), Archived::Done);
+        assert_eq!(status.of("00000002.history").unwrap(), Archived::Done);
+        assert!(status.waiting().unwrap().is_empty());
+    }
+}
