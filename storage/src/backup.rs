@@ -70,6 +70,8 @@ pub(crate) fn end_on_primary(engine: &Engine, backup: &BackupStart) -> Result<Ba
     let path = engine.wal_dir().join(&name);
     host::write_file_durably(&*engine.host.disk, &path, text.as_bytes())
         .map_err(|error| Error::io("write file", &path, error))?;
+    let retention = engine.retention.read().clone();
+    retention.made(&name);
     Ok(BackupEnd { stop, timeline, history_file: Some((name, text)) })
 }
 

@@ -7,13 +7,13 @@
 use crate::create::checkpoint_contents;
 use crate::engine::Engine;
 use crate::log::log_error;
-use crate::{CheckpointInfo, CheckpointKind, Error};
+use crate::{CheckpointInfo, CheckpointKind, Error, WalRetention};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use wal::control::ClusterState;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{Lsn, Retention, SegmentNumber, TimelineId};
+use wal::{Lsn, Removed, Retention, SegmentFolder, SegmentNumber, TimelineId};
 
 /// How long one rest of a paced checkpoint lasts at most, so that it hears of haste.
 const REST: Duration = Duration::from_millis(50);
@@ -132,8 +132,26 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) ->
     let removed = wal
         .remove_old_segments(Retention { horizon, recycle_before }, &mut |segment| retention.may_go(segment))
         .map_err(log_error)?;
+    note_removed(&*retention, removed, info);
+    Ok(())
+}
+
+fn note_removed(retention: &dyn WalRetention, removed: Removed, info: &mut CheckpointInfo) {
     let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     info.segments = (0, count(removed.removed), count(removed.recycled));
+    if removed != Removed::default() {
+        retention.removed();
+    }
+}
+
+/// In recovery somebody else makes the segments, so old ones are not renamed for later use.
+fn remove_replayed_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
+    let size = engine.control.lock().segment_size;
+    let retention = engine.retention.read().clone();
+    let horizon = size.segment_of(retention.needed_from(redo).min(redo));
+    let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
+    let removed = folder.remove_old(horizon, &mut |segment| retention.may_go(segment)).map_err(log_error)?;
+    note_removed(&*retention, removed, info);
     Ok(())
 }
 
@@ -167,5 +185,8 @@ fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoint
             control.min_recovery_point_timeline = seen.contents.timeline;
         }
     })?;
+    remove_replayed_segments(engine, redo, &mut info)?;
+    let retention = engine.retention.read().clone();
+    retention.restartpoint_done();
     Ok(info)
 }

@@ -41,6 +41,9 @@ pub(crate) struct Request {
     /// pipeline.
     trees: Option<Box<TreeChanges>>,
     pub(crate) level: SyncLevel,
+    /// The xid that was handed out before the commit (pg_current_xact_id()). No version carries it: it ends with this
+    /// transaction's own, as a part of it.
+    pub(crate) early: Option<Xid>,
     /// For each of `writes.last_writes()`, in order.
     targets: Vec<(Tree, Prepared)>,
     /// Space in the log for all of it.
@@ -55,7 +58,16 @@ impl Request {
         trees: Option<Box<TreeChanges>>,
         level: SyncLevel,
     ) -> Self {
-        Self { writes, _locks: locks, trees, level, targets: Vec::new(), reserved: None, attempts: 0 }
+        Self {
+            writes,
+            _locks: locks,
+            trees,
+            level,
+            early: None,
+            targets: Vec::new(),
+            reserved: None,
+            attempts: 0,
+        }
     }
 
     /// Brings the leaves of all writes into the pool and holds them there, and has space in the log promised.
@@ -326,7 +338,7 @@ impl Pipeline {
         }
         self.note_confirmed(committer, &mut writer);
         let dropped = request.trees.as_ref().map_or(&[][..], |trees| &trees.dropped);
-        let logged = self.log_outcome(committer, true, xid, dropped);
+        let logged = self.log_outcome(committer, true, xid, dropped, request.early);
         drop(writer);
         match logged {
             Ok(logged) => {
@@ -360,7 +372,7 @@ impl Pipeline {
     /// Writes the abort records that are owed, before anything else goes into the log.
     fn log_aborts(&self, committer: &mut Committer, writer: &mut Writer<'_>) -> Result<(), Error> {
         while let Some(xid) = committer.unlogged_aborts.last().copied() {
-            self.log_outcome(committer, false, xid, &[])?;
+            self.log_outcome(committer, false, xid, &[], None)?;
             self.put_aborted(writer)?;
             committer.unlogged_aborts.pop();
         }
@@ -374,17 +386,19 @@ impl Pipeline {
         commit: bool,
         xid: Xid,
         dropped: &[TreeId],
+        early: Option<Xid>,
     ) -> Result<Lsn, Error> {
         let Committer { record, payload, .. } = committer;
         let time = self.clock.now();
-        let info = if dropped.is_empty() {
+        let info = if dropped.is_empty() && early.is_none() {
             // xl_xact_commit and xl_xact_abort without parts: just the time.
             payload.clear();
             payload.put_i64(time.micros());
             if commit { xact::COMMIT } else { xact::ABORT }
         } else {
             let dropped: Vec<RelFile> = dropped.iter().map(|tree| tree.file()).collect();
-            let end = XactEnd { time, dropped, ..XactEnd::default() };
+            let subxacts = early.iter().map(|xid| xid.low()).collect();
+            let end = XactEnd { time, dropped, subxacts, ..XactEnd::default() };
             let outcome = if commit { XactRecord::Commit(end) } else { XactRecord::Abort(end) };
             *payload = outcome.payload();
             outcome.info()
@@ -450,10 +464,26 @@ impl Pipeline {
     pub(crate) fn abort_created(&self, created: &[TreeId]) -> Result<Insertion, Error> {
         self.alone(|committer| {
             let xid = committer.next_xid;
-            let end = self.log_outcome(committer, false, xid, created)?;
+            let end = self.log_outcome(committer, false, xid, created, None)?;
             self.give_out(committer, xid);
             Ok(Insertion { end, xid, level: SyncLevel::Local })
         })
+    }
+
+    /// An xid for a transaction that wants to know one before it commits. No version will carry it.
+    pub(crate) fn early_xid(&self) -> Result<Xid, Error> {
+        self.check_open()?;
+        Ok(self.alone(|committer| {
+            let xid = committer.next_xid;
+            self.give_out(committer, xid);
+            xid
+        }))
+    }
+
+    /// Logs that a transaction which was given an xid early came to nothing.
+    pub(crate) fn abort_early(&self, xid: Xid) -> Result<(), Error> {
+        self.check_open()?;
+        self.alone(|committer| self.log_outcome(committer, false, xid, &[], None).map(drop))
     }
 
     /// Runs `work` while no transaction is inside the log: redo points are taken here.

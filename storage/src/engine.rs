@@ -29,6 +29,14 @@ pub trait WalRetention: Send + Sync {
         let _ = segment;
         true
     }
+    /// Segments were removed.
+    fn removed(&self) {}
+    /// A file of this name, no segment, is durable in pg_wal (a history of a timeline or of a backup).
+    fn made(&self, name: &str) {
+        let _ = name;
+    }
+    /// A restartpoint is done: nothing here needs log from before its redo point any more. Blocks.
+    fn restartpoint_done(&self) {}
 }
 
 /// Keeps what recovery needs.

@@ -49,6 +49,7 @@ mod snapshot;
 mod standby;
 pub mod state;
 pub mod store;
+mod target;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -65,10 +66,11 @@ pub use interrupt::Interrupt;
 pub use levels::{CommitGate, RemoteProgress};
 pub use options::{
     CheckpointInfo, CheckpointKind, Committed, CreateOptions, DatabaseOptions, Direction, ImageCompression,
-    Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryProgress, ServerParameters,
-    StartMode, SyncLevel, TableLockMode, TreeId,
+    Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryOptions, RecoveryProgress,
+    ServerParameters, StartMode, SyncLevel, TableLockMode, TreeId,
 };
 pub use records::EngineDescriber;
 pub use scan::Scan;
-pub use standby::{Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use standby::{AtTarget, Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
 pub use transaction::{Savepoint, Transaction};

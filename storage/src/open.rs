@@ -20,7 +20,7 @@ use wal::history::TimelineHistory;
 use wal::reader::{
     EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalReader,
 };
-use wal::xlog::{ParameterChange, XlogRecord};
+use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
 use wal::{Lsn, SegmentSize, TimelineId, WalWriter, WriteStart, WriterConfig};
 
 /// A read error of the log as this crate tells it.
@@ -111,7 +111,16 @@ impl Opening {
         let label = load_label(host, &options.dir, control.segment_size)?;
         let history = history(host, &options, &control, label.as_ref(), mode)?;
         let wal_dir = options.dir.join("pg_wal");
-        let source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);
+        let mut source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);
+        if mode != StartMode::Primary {
+            if let Some(supply) = &options.recovery.supply {
+                source.set_supply(Arc::clone(supply));
+            }
+            if !options.recovery.ends_with_log {
+                source.let_gaps_end_the_log();
+            }
+            check_wal_level(control.parameters.wal_level)?;
+        }
         let reader_options = ReaderOptions {
             system_id: Some(control.system_id),
             proven_flush: control.min_recovery_point,
@@ -413,6 +422,16 @@ fn begin_from_backup(
     Ok(())
 }
 
+/// Log of wal_level minimal does not hold all that recovery from a copy needs.
+pub(crate) fn check_wal_level(wal_level: WalLevel) -> Result<(), Error> {
+    if wal_level != WalLevel::Minimal {
+        return Ok(());
+    }
+    let what = "WAL was generated with wal_level=minimal, cannot continue recovering; \
+                use a backup taken after setting wal_level to higher than minimal";
+    Err(Error::Unusable(what.to_owned()))
+}
+
 /// Removes what belonged to the node that the directory was before pg_rewind made it another.
 fn remove_own_files(host: &Host, dir: &Path) -> Result<(), Error> {
     let own = dir.join("plimsoll");
@@ -439,37 +458,62 @@ fn history(
             .map_err(|error| Error::Unusable(error.to_string()))
     };
     let begin = label.map_or(control.checkpoint_copy.timeline, |label| label.timeline);
+    let checkpoint = label.map_or(control.checkpoint, |label| label.checkpoint);
     let known = begin.max(control.min_recovery_point_timeline);
-    let (target, asked) = match mode {
-        StartMode::Primary => (known, false),
-        StartMode::Standby { target_timeline: Some(target) } => (target, true),
-        StartMode::Standby { target_timeline: None } => (newest_timeline(host, &wal_dir, known)?, false),
+    let StartMode::Standby { target_timeline } = mode else { return load(known) };
+    let refusal = |history: &TimelineHistory| {
+        let target = history.target();
+        if history.timeline_at(checkpoint) != begin {
+            let forked = history.end_of(begin).ok().flatten();
+            let how = match forked {
+                Some(end) => format!("forked off from that timeline at {end}"),
+                None => "never was on that timeline".to_owned(),
+            };
+            return Some(format!(
+                "requested timeline {target} is not a child of this server's history: latest checkpoint is at \
+                 {checkpoint} on timeline {begin}, but in the history of the requested timeline, the server {how}"
+            ));
+        }
+        let (point, timeline) = (control.min_recovery_point, control.min_recovery_point_timeline);
+        let before = Lsn::new(point.get().saturating_sub(1));
+        (point.is_valid() && history.timeline_at(before) != timeline).then(|| {
+            format!(
+                "requested timeline {target} does not contain minimum recovery point {point} on timeline {timeline}"
+            )
+        })
     };
-    let history = load(target)?;
-    if history.contains(begin) {
-        return Ok(history);
+    if let Some(target) = target_timeline {
+        let history = load(target)?;
+        return refusal(&history).map_or(Ok(history), |why| Err(Error::Unusable(why)));
     }
-    if asked {
-        let what = format!("requested timeline {target} is not a child of this server's timeline {begin}");
-        return Err(Error::Unusable(what));
+    let mut newer: Vec<TimelineId> = known_timelines(host, &wal_dir)?;
+    newer.retain(|timeline| *timeline > known);
+    newer.sort_unstable();
+    for timeline in newer.into_iter().rev() {
+        // A history that makes no sense, or of another branch, is not ours to follow.
+        if let Ok(history) = load(timeline)
+            && refusal(&history).is_none()
+        {
+            return Ok(history);
+        }
     }
     load(known)
 }
 
+/// The timelines that pg_wal has a history file of.
+fn known_timelines(host: &Host, wal_dir: &Path) -> Result<Vec<TimelineId>, Error> {
+    let entries = host.disk.list(wal_dir).map_err(|error| Error::io("list directory", wal_dir, error))?;
+    let number = |name: &str| {
+        let digits = name.strip_suffix(".history").filter(|digits| digits.len() == 8)?;
+        u32::from_str_radix(digits, 16).ok().map(TimelineId::new)
+    };
+    Ok(entries.iter().filter_map(|entry| number(&entry.name)).collect())
+}
+
 /// The newest timeline that pg_wal has a history file of and that descends from `known`.
 pub(crate) fn newest_timeline(host: &Host, wal_dir: &Path, known: TimelineId) -> Result<TimelineId, Error> {
-    let entries = host.disk.list(wal_dir).map_err(|error| Error::io("list directory", wal_dir, error))?;
     let mut newest = known;
-    for entry in entries {
-        let Some(timeline) = entry
-            .name
-            .strip_suffix(".history")
-            .filter(|digits| digits.len() == 8)
-            .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-            .map(TimelineId::new)
-        else {
-            continue;
-        };
+    for timeline in known_timelines(host, wal_dir)? {
         let descends = || {
             TimelineHistory::load(&*host.disk, wal_dir, timeline).is_ok_and(|history| history.contains(known))
         };

@@ -1,11 +1,12 @@
 //! What a caller chooses when it creates or opens a database, and for each transaction.
 
-use crate::Error;
+use crate::{Error, RecoveryTarget};
 use host::Timestamp;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use wal::reader::SegmentSupply;
 use wal::{Lsn, RelFile, SegmentSize, TimelineId, Xid};
 
 /// One B-tree: a table, or an index.
@@ -268,6 +269,17 @@ pub struct RecoveryProgress {
 /// A callback for [`RecoveryProgress`].
 pub type ProgressFn = Arc<dyn Fn(RecoveryProgress) + Send + Sync>;
 
+/// How recovery goes that begins from a signal file.
+#[derive(Clone, Default)]
+pub struct RecoveryOptions {
+    /// Where segments are asked for before they are looked for in pg_wal (restore_command).
+    pub supply: Option<Arc<dyn SegmentSupply>>,
+    /// Where it ends; None goes as far as there is log.
+    pub target: Option<RecoveryTarget>,
+    /// It ends where the log ends (recovery.signal), and waits for no more (standby.signal).
+    pub ends_with_log: bool,
+}
+
 /// How a database is opened.
 #[derive(Clone)]
 pub struct DatabaseOptions {
@@ -302,6 +314,8 @@ pub struct DatabaseOptions {
     pub background: bool,
     /// Hears of recovery's progress.
     pub progress: Option<ProgressFn>,
+    /// For [`StartMode::Standby`].
+    pub recovery: RecoveryOptions,
 }
 
 impl DatabaseOptions {
@@ -323,6 +337,7 @@ impl DatabaseOptions {
             fsync: true,
             background: true,
             progress: None,
+            recovery: RecoveryOptions::default(),
         }
     }
 }
@@ -342,7 +357,8 @@ impl fmt::Debug for DatabaseOptions {
 pub enum StartMode {
     /// Recover from a crash if there was one, then take writes.
     Primary,
-    /// Stay in recovery and follow a feed of WAL (standby.signal).
+    /// Stay in recovery and follow a feed of WAL (standby.signal), or recover from an archive up to a target and then take writes
+    /// (recovery.signal), as [`DatabaseOptions::recovery`] says.
     Standby {
         /// The timeline to follow where history forks; None for the latest that pg_wal knows.
         target_timeline: Option<TimelineId>,

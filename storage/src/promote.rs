@@ -54,6 +54,8 @@ pub(crate) fn promote(
         Error::Unusable(format!("timeline {timeline} cannot follow timeline {old} at {at}"))
     })?;
     history.store(disk, &wal_dir).map_err(unusable)?;
+    let retention = engine.retention.read().clone();
+    retention.made(&timeline.history_file_name());
     let start = WriteStart {
         insert_at: at,
         previous: state.last_record,

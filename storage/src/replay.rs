@@ -235,6 +235,9 @@ impl Replay {
             }
             XlogRecord::ParameterChange(parameters) => {
                 self.engine.update_control(|control| control.parameters = parameters)?;
+                if self.engine.is_in_recovery() {
+                    crate::open::check_wal_level(parameters.wal_level)?;
+                }
             }
             XlogRecord::EndOfRecovery { timeline, .. } => {
                 self.timeline = timeline;

@@ -1,11 +1,16 @@
 //! A database in recovery: redo that follows a growing log while readers read.
+//!
+//! Redo reads pg_wal alone. What brings log there is outside: a supply that is asked for each segment before it is opened (an archive),
+//! and a feed that says how far a receiver has come. Never both at once: while the feed says [`Feed::Available`] the supply is
+//! off, since the receiver writes the segments that it would replace; with [`Feed::Again`] it is on, and nobody else
+//! writes.
 
 use crate::engine::Engine;
 use crate::replay::Replay;
-use crate::{Error, open};
+use crate::{Error, RecoveryStop, open};
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::reader::{EndOfWal, Next, SegmentFiles, WalReader};
+use wal::reader::{Next, SegmentFiles, WalReader};
 use wal::{Lsn, TimelineId, Xid};
 
 /// Tells redo how far the log in pg_wal may be read.
@@ -28,6 +33,22 @@ pub trait WalFeed: Send + Sync {
         let _ = end;
         true
     }
+    /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
+    fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
+        let _ = stop;
+        AtTarget::Promote
+    }
+}
+
+/// What [`WalFeed::at_target`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtTarget {
+    /// End redo for a promotion.
+    Promote,
+    /// End it and shut down; the next start goes on from here.
+    ShutDown,
+    /// End it: the node stops.
+    Stop,
 }
 
 /// What [`WalFeed::wait_past`] answers.
@@ -39,6 +60,11 @@ pub enum Feed {
         upto: Lsn,
         /// The latest timeline; history files say where it forks off.
         timeline: TimelineId,
+    },
+    /// Look again for log in the archive and in pg_wal; nobody else writes there now.
+    Again {
+        /// The latest timeline, if it is another one by now.
+        timeline: Option<TimelineId>,
     },
     /// Redo what is whole, then end for a promotion.
     Promote,
@@ -56,6 +82,11 @@ pub enum RedoEnd {
         /// The timeline that it is on.
         timeline: TimelineId,
     },
+    /// The recovery target is reached, and the node shall shut down.
+    ShutDown {
+        /// The end of the last record redone.
+        at: Lsn,
+    },
     /// The feed said [`Feed::Stop`].
     Stopped {
         /// The end of the last record redone.
@@ -68,6 +99,16 @@ pub struct StandbyRedo {
     engine: Arc<Engine>,
     replay: Replay,
     reader: WalReader<SegmentFiles>,
+    /// The reader asks the supply.
+    supplied: bool,
+}
+
+/// How a run over the log that is there ended.
+enum Ran {
+    /// Nothing more is there, or redo shall not go on.
+    OutOfLog,
+    /// The target is reached.
+    Stopped(RecoveryStop),
 }
 
 impl std::fmt::Debug for StandbyRedo {
@@ -81,37 +122,105 @@ const BATCH_RECORDS: u32 = 256;
 
 impl StandbyRedo {
     pub(crate) fn new(engine: Arc<Engine>, replay: Replay, reader: WalReader<SegmentFiles>) -> Self {
-        Self { engine, replay, reader }
+        Self { engine, replay, reader, supplied: true }
     }
 
-    /// Redoes the log as `feed` lets it, until the feed ends it or a record is damaged. All that pg_wal holds is
-    /// redone before the feed is asked for the first time.
+    /// Redoes the log as `feed` lets it, until the feed ends it, the target is reached, or a record is damaged. All that the archive
+    /// and pg_wal hold is redone before the feed is asked for the first time.
     pub fn run(&mut self, feed: &dyn WalFeed) -> Result<RedoEnd, Error> {
         self.reader.source_mut().clear_limit();
-        self.redo_available(feed)?;
+        let mut ran = self.redo_available(feed)?;
         let mut asked_from = self.replay.at;
         loop {
-            match feed.wait_past(asked_from) {
+            if let Ran::Stopped(stop) = ran {
+                return self.end_at_target(feed, &stop);
+            }
+            ran = match feed.wait_past(asked_from) {
                 Feed::Available { upto, timeline } => {
-                    if timeline != self.reader.source().history().target() {
-                        self.follow(timeline)?;
+                    self.follow(timeline)?;
+                    if std::mem::take(&mut self.supplied) {
+                        self.reader.source_mut().use_supply(false);
                     }
                     self.reader.source_mut().set_limit(upto);
-                    self.redo_available(feed)?;
                     asked_from = asked_from.max(upto);
+                    self.redo_available(feed)?
+                }
+                Feed::Again { timeline } => {
+                    self.look_again(timeline)?;
+                    let ran = self.redo_available(feed)?;
+                    asked_from = self.replay.at;
+                    ran
                 }
                 Feed::Promote => {
-                    self.redo_available(feed)?;
-                    self.engine.park_replay(&self.replay);
-                    let (at, timeline) = (self.replay.at, self.replay.timeline);
-                    return Ok(RedoEnd::Promote { at, timeline });
+                    let ran = self.redo_available(feed)?;
+                    if matches!(ran, Ran::Stopped(_)) {
+                        ran
+                    } else {
+                        return self.end_of_log();
+                    }
                 }
                 Feed::Stop => return Ok(RedoEnd::Stopped { at: self.replay.at }),
             }
         }
     }
 
+    /// Reads on from the last record's end, with nothing kept from before: files may have been replaced.
+    fn look_again(&mut self, timeline: Option<TimelineId>) -> Result<(), Error> {
+        if let Some(timeline) = timeline {
+            self.follow(timeline)?;
+        }
+        self.supplied = true;
+        let source = self.reader.source_mut();
+        source.clear_limit();
+        source.use_supply(true);
+        let previous = (self.replay.records > 0).then_some(self.replay.last_record);
+        self.reader.seek(self.replay.at, previous);
+        Ok(())
+    }
+
+    fn end_at_target(&mut self, feed: &dyn WalFeed, stop: &RecoveryStop) -> Result<RedoEnd, Error> {
+        feed.replayed(self.replay.at);
+        self.replay.tell_progress();
+        self.engine.remove_dropped()?;
+        if !self.engine.recovery.is_consistent() {
+            let what = "requested recovery stop point is before consistent recovery point";
+            return Err(Error::Unusable(what.to_owned()));
+        }
+        Ok(match feed.at_target(stop) {
+            AtTarget::Promote => self.end_for_promotion(),
+            AtTarget::ShutDown => RedoEnd::ShutDown { at: self.replay.at },
+            AtTarget::Stop => RedoEnd::Stopped { at: self.replay.at },
+        })
+    }
+
+    /// The log is over. That a target was not reached, or the data is not consistent, must not pass for success.
+    fn end_of_log(&mut self) -> Result<RedoEnd, Error> {
+        let recovery = &self.engine.options.recovery;
+        if recovery.target.is_some() {
+            let what = "recovery ended before configured recovery target was reached";
+            return Err(Error::Unusable(what.to_owned()));
+        }
+        if recovery.ends_with_log && !self.engine.recovery.is_consistent() {
+            let control = self.engine.control.lock();
+            let what = if control.backup_end_required || control.backup_end_point.is_valid() {
+                "WAL ends before end of online backup"
+            } else {
+                "WAL ends before consistent recovery point"
+            };
+            return Err(Error::Unusable(format!("{what}: it was replayed up to {}", self.replay.at)));
+        }
+        Ok(self.end_for_promotion())
+    }
+
+    fn end_for_promotion(&mut self) -> RedoEnd {
+        self.engine.park_replay(&self.replay);
+        RedoEnd::Promote { at: self.replay.at, timeline: self.replay.timeline }
+    }
+
     fn follow(&mut self, timeline: TimelineId) -> Result<(), Error> {
+        if timeline == self.reader.source().history().target() {
+            return Ok(());
+        }
         let history = TimelineHistory::load(&*self.engine.host.disk, &self.engine.wal_dir(), timeline)
             .map_err(|error| Error::Unusable(error.to_string()))?;
         let ends =
@@ -127,35 +236,57 @@ impl StandbyRedo {
         Ok(())
     }
 
-    fn redo_available(&mut self, feed: &dyn WalFeed) -> Result<Option<EndOfWal>, Error> {
+    fn redo_available(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
         let mut in_batch = 0;
+        let target = self.engine.options.recovery.target.clone();
         loop {
             match self.reader.next().map_err(open::read_error)? {
                 Next::Record(record) => {
+                    if target.is_some() && self.replay.records == 0 {
+                        // An immediate target may be reached where redo begins.
+                        self.replay.check_consistent()?;
+                    }
+                    let consistent = self.engine.recovery.is_consistent();
+                    if let Some(stop) =
+                        target.as_ref().and_then(|target| target.stops_before(&record, consistent))
+                    {
+                        return Ok(Ran::Stopped(stop));
+                    }
                     if !feed.may_replay(record.end()) {
                         self.reader.seek(record.start(), Some(self.replay.last_record));
-                        return Ok(None);
+                        return Ok(Ran::OutOfLog);
                     }
                     if let Some(timeline) = self.reader.page_timeline() {
                         self.replay.timeline = self.replay.timeline.max(timeline);
                         self.engine.set_timeline(self.replay.timeline);
                     }
                     self.replay.redo(&record, Some(feed))?;
+                    let consistent = self.engine.recovery.is_consistent();
+                    if let Some(stop) =
+                        target.as_ref().and_then(|target| target.stops_after(&record, consistent))
+                    {
+                        return Ok(Ran::Stopped(stop));
+                    }
                     in_batch += 1;
                     if in_batch == BATCH_RECORDS {
                         in_batch = 0;
                         feed.replayed(self.replay.at);
                     }
                 }
-                Next::End(end) => {
+                Next::End(_) => {
                     self.replay.check_consistent()?;
                     self.replay.tell_progress();
                     self.engine.remove_dropped()?;
                     feed.replayed(self.replay.at);
-                    return Ok(Some(end));
+                    return Ok(Ran::OutOfLog);
                 }
             }
         }
+    }
+
+    /// The history along which the log is read.
+    pub fn history(&self) -> &TimelineHistory {
+        self.reader.source().history()
     }
 
     /// Where the next record begins that will be redone: where streaming starts if pg_wal holds no more.

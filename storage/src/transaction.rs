@@ -13,7 +13,7 @@ use crate::{
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use wal::Lsn;
+use wal::{Lsn, Xid};
 
 /// A transaction. Dropping it rolls it back; a rollback touches nothing but memory, except that trees which it
 /// created are removed.
@@ -34,6 +34,8 @@ pub struct Transaction {
     created: Vec<TreeId>,
     dropped: Vec<TreeId>,
     evaluated: AtomicU64,
+    /// The xid that was asked for before the commit.
+    early: Option<Xid>,
 }
 
 /// A point in a transaction to which it can go back.
@@ -58,6 +60,7 @@ impl Transaction {
             created: Vec::new(),
             dropped: Vec::new(),
             evaluated: AtomicU64::new(0),
+            early: None,
             engine,
         }
     }
@@ -137,9 +140,31 @@ impl Transaction {
         &self.interrupt
     }
 
-    /// Whether it has written anything.
+    /// Whether it has written anything, or its end must be logged for another reason.
     pub fn has_writes(&self) -> bool {
-        !self.writes.is_empty() || !self.created.is_empty() || !self.dropped.is_empty()
+        !self.writes.is_empty()
+            || !self.created.is_empty()
+            || !self.dropped.is_empty()
+            || self.early.is_some()
+    }
+
+    /// The xid by which the log will tell of this transaction's end: given out now if it has none yet, and logged at its end even if it
+    /// writes nothing. (Its versions carry the xid that the commit takes, because visibility follows commit order.)
+    pub fn assign_xid(&mut self) -> Result<Xid, Error> {
+        if let Some(xid) = self.early {
+            return Ok(xid);
+        }
+        if self.engine.is_in_recovery() {
+            return Err(Error::ReadOnly);
+        }
+        let xid = self.engine.pipeline()?.early_xid()?;
+        self.early = Some(xid);
+        Ok(xid)
+    }
+
+    /// What [`Transaction::assign_xid`] has given.
+    pub fn assigned_xid(&self) -> Option<Xid> {
+        self.early
     }
 
     /// The value of `key` as this statement sees it.
@@ -373,7 +398,9 @@ impl Transaction {
                 let engine = Arc::clone(&self.engine);
                 Box::new(TreeChanges { engine, created, dropped, committed: None })
             });
-            let inserted = pipeline.insert(Request::new(writes, locks, trees, level)).await?;
+            let mut request = Request::new(writes, locks, trees, level);
+            request.early = self.early.take();
+            let inserted = pipeline.insert(request).await?;
             let confirmed = pipeline.wait(inserted, &self.interrupt).await?;
             (inserted.end, Some(inserted.xid), confirmed)
         } else {
@@ -394,6 +421,10 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        if let (Some(xid), Ok(pipeline)) = (self.early, self.engine.pipeline()) {
+            // The record is for those who look for that xid; without it the transaction came to nothing all the same.
+            let _ = pipeline.abort_early(xid);
+        }
         if !self.created.is_empty() {
             // What could not be removed is a file that nothing names; the log has the reason.
             let _ = self.engine.remove_created(&self.created);
