@@ -18,6 +18,7 @@ pub mod receiver;
 pub mod sender;
 pub mod senders;
 pub mod slots;
+pub mod source;
 pub mod sync;
 
 pub use error::ReplicaError;

@@ -1,12 +1,14 @@
-//! Hands received log to redo.
+//! Hands log to redo: what a receiver writes, or the word that there may be some in the archive and pg_wal.
 
+use crate::source::{SourceSettings, SourceSwitch, Turn};
 use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
-use storage::{Feed, WalFeed};
+use std::time::{Duration, Instant};
+use storage::{AtTarget, Feed, WalFeed};
 use tokio::sync::watch;
 use wal::{Lsn, StandbyPositions, TimelineId};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Orders {
     available: Option<(Lsn, TimelineId)>,
     /// What redo was last told that it may read.
@@ -14,6 +16,9 @@ struct Orders {
     promote: bool,
     stop: bool,
     paused: bool,
+    /// No receiver shall run any more.
+    closed: bool,
+    sources: SourceSwitch,
 }
 
 /// The way from the receiver, and from the server's orders, to redo's thread.
@@ -22,15 +27,40 @@ pub struct StandbyFeed {
     orders: Mutex<Orders>,
     changed: Condvar,
     positions: Arc<StandbyPositions>,
-    /// Where redo ran out of local log.
+    /// Where a receiver shall begin; None while none shall run.
     wanted: watch::Sender<Option<Lsn>>,
+    /// Times of the sources count from here.
+    begun: Instant,
 }
 
+/// What a standby does that was told nothing else: follow its primary.
+const FOLLOW_PRIMARY: SourceSettings =
+    SourceSettings { follow: true, primary: true, archive: false, retry: Duration::from_secs(5) };
+
 impl StandbyFeed {
-    /// A feed without log. It moves `replayed` of these positions.
+    /// A feed without log. It moves `replayed` of these positions. Its node follows a primary.
     pub fn new(positions: Arc<StandbyPositions>) -> Arc<Self> {
-        let wanted = watch::Sender::new(None);
-        Arc::new(Self { orders: Mutex::default(), changed: Condvar::new(), positions, wanted })
+        Self::with_sources(positions, FOLLOW_PRIMARY)
+    }
+
+    /// A feed for a node with these sources.
+    pub fn with_sources(positions: Arc<StandbyPositions>, sources: SourceSettings) -> Arc<Self> {
+        let orders = Orders {
+            available: None,
+            given: Lsn::INVALID,
+            promote: false,
+            stop: false,
+            paused: false,
+            closed: false,
+            sources: SourceSwitch::new(sources),
+        };
+        Arc::new(Self {
+            orders: Mutex::new(orders),
+            changed: Condvar::new(),
+            positions,
+            wanted: watch::Sender::new(None),
+            begun: Instant::now(),
+        })
     }
 
     fn order(&self, change: impl FnOnce(&mut Orders)) {
@@ -38,12 +68,34 @@ impl StandbyFeed {
         self.changed.notify_all();
     }
 
-    /// Waits until redo has used up what pg_wal held; gives the end of the last whole record, where a receiver starts.
+    /// Waits until redo has used up what lies here; gives the end of the last whole record, where a receiver starts.
     pub async fn wait_wanted(&self) -> Lsn {
         let mut wanted = self.wanted.subscribe();
         // The sender lives in self, so this cannot fail.
         let found = wanted.wait_for(Option::is_some).await.ok().and_then(|lsn| *lsn);
         found.unwrap_or(Lsn::INVALID)
+    }
+    /// Tells when a receiver shall run (and from where), and when it shall not.
+    pub fn wanted(&self) -> watch::Receiver<Option<Lsn>> {
+        self.wanted.subscribe()
+    }
+    /// Takes over reloaded settings.
+    pub fn set_sources(&self, sources: SourceSettings) {
+        self.order(|orders| orders.sources.set(sources));
+    }
+    /// The receiver could not stream; it tries again unless it is told to stop.
+    pub fn receiver_failed(&self) {
+        self.order(|orders| orders.sources.failed());
+    }
+    /// The receiver has stopped, because none was wanted any more.
+    pub fn receiver_stopped(&self) {
+        let now = self.begun.elapsed();
+        self.order(|orders| orders.sources.stopped(now));
+    }
+    /// From now on no receiver is wanted: the way to stop the last one before a promotion or a stop.
+    pub fn close(&self) {
+        self.order(|orders| orders.closed = true);
+        self.wanted.send_replace(None);
     }
 
     /// The log is durable up to here, on the history of this timeline.
@@ -52,7 +104,10 @@ impl StandbyFeed {
     }
     /// Redo shall end for a promotion, after what is available. Stop the receiver first.
     pub fn promote(&self) {
-        self.order(|orders| orders.promote = true);
+        self.order(|orders| {
+            orders.promote = true;
+            orders.sources.promote();
+        });
     }
     /// Redo shall end.
     pub fn stop(&self) {
@@ -67,6 +122,16 @@ impl StandbyFeed {
     pub fn is_paused(&self) -> bool {
         self.orders.lock().paused
     }
+    /// Holds redo, which has reached its target, until replay is resumed, the node is promoted, or it stops.
+    pub fn hold_at_target(&self) -> AtTarget {
+        let mut orders = self.orders.lock();
+        orders.paused = true;
+        while orders.paused && !orders.stop && !orders.promote {
+            self.changed.wait(&mut orders);
+        }
+        orders.paused = false;
+        if orders.stop { AtTarget::Stop } else { AtTarget::Promote }
+    }
     /// The positions that receiver and redo move.
     pub fn positions(&self) -> Arc<StandbyPositions> {
         self.positions.clone()
@@ -75,13 +140,6 @@ impl StandbyFeed {
 
 impl WalFeed for StandbyFeed {
     fn wait_past(&self, lsn: Lsn) -> Feed {
-        self.wanted.send_if_modified(|wanted| {
-            let first = wanted.is_none();
-            if first {
-                *wanted = Some(lsn);
-            }
-            first
-        });
         let mut orders = self.orders.lock();
         loop {
             if orders.stop {
@@ -93,13 +151,41 @@ impl WalFeed for StandbyFeed {
                     orders.given = upto;
                     return Feed::Available { upto, timeline };
                 }
-                _ if orders.promote => return Feed::Promote,
-                _ => self.changed.wait(&mut orders),
+                _ => {}
+            }
+            match orders.sources.turn(self.begun.elapsed()) {
+                Turn::Look => {
+                    orders.available = None;
+                    return Feed::Again { timeline: None };
+                }
+                Turn::End => return Feed::Promote,
+                Turn::Stream => {
+                    if !orders.closed {
+                        // What was received before is not asked for again.
+                        let from = lsn.max(self.positions.flushed());
+                        self.wanted.send_if_modified(|wanted| {
+                            wanted.is_none().then(|| *wanted = Some(from)).is_some()
+                        });
+                    }
+                    self.changed.wait(&mut orders);
+                }
+                Turn::Leave => {
+                    self.wanted.send_if_modified(|wanted| wanted.take().is_some());
+                    self.changed.wait(&mut orders);
+                }
+                Turn::Rest(pause) => {
+                    self.changed.wait_for(&mut orders, pause);
+                }
             }
         }
     }
 
     fn replayed(&self, lsn: Lsn) {
+        if self.orders.lock().sources.is_local() {
+            // Nobody else says how far the log here is whole.
+            self.positions.set_received(lsn);
+            self.positions.set_flushed(lsn);
+        }
         self.positions.set_replayed(lsn);
     }
 
@@ -142,6 +228,27 @@ mod tests {
         assert_eq!(feed.wait_wanted().await, Lsn::new(33));
         feed.set_available(Lsn::new(34), TimelineId::FIRST);
         assert_eq!(redo.join().unwrap(), available(34));
+    }
+
+    #[test]
+    fn a_failed_stream_ends_the_receiver_before_redo_looks_into_the_archive() {
+        let positions = Arc::new(StandbyPositions::new(Lsn::new(10)));
+        let sources = SourceSettings { archive: true, retry: Duration::ZERO, ..FOLLOW_PRIMARY };
+        let feed = StandbyFeed::with_sources(positions, sources);
+        let redo = std::thread::spawn({
+            let feed = feed.clone();
+            move || feed.wait_past(Lsn::new(10))
+        });
+        while feed.wanted().borrow().is_none() {
+            std::thread::yield_now();
+        }
+        feed.receiver_failed();
+        while feed.wanted().borrow().is_some() {
+            std::thread::yield_now();
+        }
+        assert!(!redo.is_finished(), "the receiver may still write");
+        feed.receiver_stopped();
+        assert_eq!(redo.join().unwrap(), Feed::Again { timeline: None });
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl LogState {
     }
 
     /// Waits until there is something past `lsn`; for ever once the log has ended.
-    pub(super) async fn wait_past(&self, lsn: Lsn) {
+    pub async fn wait_past(&self, lsn: Lsn) {
         let reached = match &self.live {
             Live::Primary(writer) => writer.positions().wait_flushed_past(lsn).await,
             Live::Standby(positions) => positions.wait_flushed_past(lsn).await,

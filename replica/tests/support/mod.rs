@@ -467,6 +467,7 @@ fn redo(feed: &StandbyFeed, files: SegmentFiles, size: SegmentSize, start: Lsn, 
                 reader.source_mut().set_limit(upto);
                 asked = asked.max(upto);
             }
+            Feed::Again { .. } => reader.source_mut().clear_limit(),
             Feed::Promote | Feed::Stop => return,
         }
     }

@@ -1,0 +1,210 @@
+//! Where a node in recovery gets its log from: the archive and pg_wal, or a primary, by turns. Without I/O.
+//!
+//! ```text
+//!            nothing more, and the log may end            (recovery.signal)
+//!          +-------------------------------------------> ended
+//!          |
+//!        local --- nothing more, a primary is named ---> streaming
+//!          ^                                                 | a try failed, and there is an archive to ask;
+//!          |                                                 | or no primary is named any more
+//!          |                                                 v
+//!        resting <----- the receiver has stopped ------- leaving
+//!          ^
+//!          +--- local: nothing more, and no primary is named
+//! ```
+//!
+//! - local: redo reads pg_wal and has each segment fetched from the archive first. Nobody else writes in pg_wal.
+//! - streaming: the receiver writes in pg_wal, redo reads behind it, the archive is not asked. Without an archive, the receiver tries
+//!   again by itself and this state stays.
+//! - leaving: the receiver has been told to stop, and may still write.
+//! - resting: wal_retrieve_retry_interval passes.
+//!
+//! A promotion takes one more look at the archive after the receiver has stopped, so that nothing is left out that was there.
+
+use std::time::Duration;
+
+/// What the settings say of a node's sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// Wait for more log (standby.signal), or end with it (recovery.signal).
+    pub follow: bool,
+    /// primary_conninfo is set.
+    pub primary: bool,
+    /// restore_command is set.
+    pub archive: bool,
+    /// wal_retrieve_retry_interval
+    pub retry: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Local,
+    Streaming { failed: bool },
+    Leaving,
+    Resting { until: Duration },
+}
+
+/// What redo shall do that has used up its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Look in the archive and in pg_wal.
+    Look,
+    /// The log is over.
+    End,
+    /// Wait for the receiver, which shall run.
+    Stream,
+    /// Wait until the receiver, which shall stop, has done so.
+    Leave,
+    /// Wait for this long.
+    Rest(Duration),
+}
+
+/// The turns of the sources.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceSwitch {
+    settings: SourceSettings,
+    state: State,
+    promoting: bool,
+    last_look: bool,
+}
+
+impl SourceSwitch {
+    /// Redo begins locally.
+    pub fn new(settings: SourceSettings) -> Self {
+        Self { settings, state: State::Local, promoting: false, last_look: false }
+    }
+
+    /// Takes over reloaded settings.
+    pub fn set(&mut self, settings: SourceSettings) {
+        self.settings = settings;
+    }
+
+    /// Whether redo reads what lies here, rather than what a receiver writes.
+    pub fn is_local(&self) -> bool {
+        !matches!(self.state, State::Streaming { .. } | State::Leaving)
+    }
+
+    /// A promotion begins, and the receiver has stopped for good.
+    pub fn promote(&mut self) {
+        self.promoting = true;
+        if !self.is_local() {
+            self.state = State::Local;
+        }
+    }
+
+    /// The receiver could not stream.
+    pub fn failed(&mut self) {
+        if let State::Streaming { failed } = &mut self.state {
+            *failed = true;
+        }
+    }
+
+    /// The receiver has stopped as told.
+    pub fn stopped(&mut self, now: Duration) {
+        if self.state == State::Leaving {
+            self.state = State::Resting { until: now + self.settings.retry };
+        }
+    }
+
+    /// Redo has nothing more to do where it looked. Until something changes, the same is answered again.
+    pub fn turn(&mut self, now: Duration) -> Turn {
+        if self.promoting {
+            // The last look is for what came into the archive while a primary was followed.
+            return if self.settings.archive && !std::mem::replace(&mut self.last_look, true) {
+                Turn::Look
+            } else {
+                Turn::End
+            };
+        }
+        match self.state {
+            State::Local if !self.settings.follow => Turn::End,
+            State::Local if self.settings.primary => {
+                self.state = State::Streaming { failed: false };
+                Turn::Stream
+            }
+            State::Local => {
+                self.state = State::Resting { until: now + self.settings.retry };
+                Turn::Rest(self.settings.retry)
+            }
+            State::Streaming { failed } => {
+                if !self.settings.primary || (failed && self.settings.archive) {
+                    self.state = State::Leaving;
+                    Turn::Leave
+                } else {
+                    Turn::Stream
+                }
+            }
+            State::Leaving => Turn::Leave,
+            State::Resting { until } if now >= until => {
+                self.state = State::Local;
+                Turn::Look
+            }
+            State::Resting { until } => Turn::Rest(until - now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRY: Duration = Duration::from_secs(5);
+
+    fn switch(follow: bool, primary: bool, archive: bool) -> SourceSwitch {
+        SourceSwitch::new(SourceSettings { follow, primary, archive, retry: RETRY })
+    }
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn archive_recovery_ends_with_its_log() {
+        assert_eq!(switch(false, false, true).turn(at(0)), Turn::End);
+        // recovery.signal alone does not stream, whatever primary_conninfo says.
+        assert_eq!(switch(false, true, true).turn(at(0)), Turn::End);
+    }
+
+    #[test]
+    fn a_standby_without_a_primary_looks_again_after_each_rest() {
+        let mut switch = switch(true, false, true);
+        assert_eq!(switch.turn(at(0)), Turn::Rest(RETRY));
+        assert_eq!(switch.turn(at(2)), Turn::Rest(at(3)));
+        assert_eq!(switch.turn(at(5)), Turn::Look);
+        assert_eq!(switch.turn(at(5)), Turn::Rest(RETRY));
+    }
+
+    #[test]
+    fn a_failed_stream_gives_the_archive_its_turn_once_nobody_writes() {
+        let mut switch = switch(true, true, true);
+        assert_eq!(switch.turn(at(0)), Turn::Stream);
+        assert!(!switch.is_local());
+        assert_eq!(switch.turn(at(1)), Turn::Stream);
+        switch.failed();
+        assert_eq!(switch.turn(at(2)), Turn::Leave);
+        assert_eq!(switch.turn(at(9)), Turn::Leave, "the receiver may still write");
+        assert!(!switch.is_local());
+        switch.stopped(at(9));
+        assert!(switch.is_local());
+        assert_eq!(switch.turn(at(14)), Turn::Look);
+        assert_eq!(switch.turn(at(14)), Turn::Stream, "and then the primary has its turn again");
+    }
+
+    #[test]
+    fn without_an_archive_the_receiver_tries_again_by_itself() {
+        let mut switch = switch(true, true, false);
+        assert_eq!(switch.turn(at(0)), Turn::Stream);
+        switch.failed();
+        assert_eq!(switch.turn(at(1)), Turn::Stream);
+        switch.set(SourceSettings { follow: true, primary: false, archive: false, retry: RETRY });
+        assert_eq!(switch.turn(at(1)), Turn::Leave);
+    }
+
+    #[test]
+    fn a_promotion_looks_into_the_archive_once_more() {
+        let mut switch = switch(true, true, true);
+        assert_eq!(switch.turn(at(0)), Turn::Stream);
+        switch.promote();
+        assert_eq!(switch.turn(at(0)), Turn::Look);
+        assert_eq!(switch.turn(at(0)), Turn::End);
+    }
+}
