@@ -8,6 +8,7 @@
 //!
 //! Knows no page formats and no SQL grammar.
 
+mod archive;
 mod auth;
 mod background;
 mod fencing;

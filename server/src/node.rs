@@ -1,5 +1,7 @@
 //! What all parts of a running node share.
 
+use crate::archive::archiver::Archiver;
+use crate::archive::restore::Restorer;
 use crate::auth::hba::{Hba, HbaError};
 use crate::files::{PidFile, SettingFiles, Status};
 use crate::log::Log;
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use storage::Database;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
 
 /// How far the node's life is.
@@ -67,6 +70,10 @@ pub(crate) struct Node {
     fenced: Mutex<Option<String>>,
     /// What had been received when recovery ended.
     last_received: AtomicU64,
+    archiver: OnceLock<Arc<Archiver>>,
+    restorer: OnceLock<Arc<Restorer>>,
+    /// Ends the commands that recovery waits for (restore_command and its kin) when the node stops.
+    pub(crate) commands: CancellationToken,
 }
 
 impl Node {
@@ -93,6 +100,9 @@ impl Node {
             recovery: RwLock::new(None),
             fenced: Mutex::new(None),
             last_received: AtomicU64::new(0),
+            archiver: OnceLock::new(),
+            restorer: OnceLock::new(),
+            commands: CancellationToken::new(),
         }
     }
 
@@ -226,6 +236,33 @@ impl Node {
     }
     pub(crate) fn replicas(&self) -> Option<&Replicas> {
         self.replicas.get()
+    }
+
+    pub(crate) fn set_archiver(&self, archiver: Arc<Archiver>) {
+        // Set once, before anything is archived.
+        let _ = self.archiver.set(archiver);
+    }
+    pub(crate) fn set_restorer(&self, restorer: Arc<Restorer>) {
+        // Set once, before recovery begins.
+        let _ = self.restorer.set(restorer);
+    }
+    pub(crate) fn restorer(&self) -> Option<&Arc<Restorer>> {
+        self.restorer.get()
+    }
+    pub(crate) fn archiver(&self) -> Option<&Arc<Archiver>> {
+        self.archiver.get()
+    }
+    /// Something new waits for the archive.
+    pub(crate) fn archiver_woken(&self) {
+        if let Some(archiver) = self.archiver() {
+            archiver.wake();
+        }
+    }
+    /// Marks the segments that are complete by now, for those who want to see the marks at once. Does I/O.
+    pub(crate) fn notice_segments(&self) {
+        if let (Some(archiver), Some(replicas)) = (self.archiver(), self.replicas()) {
+            archiver.notice(&replicas.log.state());
+        }
     }
 
     // --- life ---

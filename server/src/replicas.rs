@@ -2,6 +2,7 @@
 
 use crate::ServerError;
 use crate::node::Node;
+use crate::standby;
 use protocol::{Report, SqlState};
 use replica::ReplicaError;
 use replica::driver::{LogPlace, NodeLog};
@@ -10,7 +11,7 @@ use replica::slots::{Slots, WalLimits};
 use replica::sync::SyncNames;
 use std::sync::{Arc, Weak};
 use storage::{Database, WalRetention};
-use wal::{Lsn, Xid};
+use wal::{Lsn, SegmentFile, Xid};
 
 /// Slots and streams of a node.
 pub(crate) struct Replicas {
@@ -103,6 +104,35 @@ impl WalRetention for KeepForReplicas {
             Err(error) => node.log.warning(format!("could not invalidate replication slots: {error}")),
         }
         keep.min(redo)
+    }
+
+    fn may_go(&self, segment: SegmentFile) -> bool {
+        let Some(node) = self.node.upgrade() else { return true };
+        match (node.archiver(), node.replicas()) {
+            (Some(archiver), Some(replicas)) => archiver.may_go(segment, &replicas.log.state()),
+            _ => true,
+        }
+    }
+
+    fn removed(&self) {
+        let node = self.node.upgrade();
+        if let Some(archiver) = node.as_ref().and_then(|node| node.archiver()) {
+            archiver.forget_removed();
+        }
+    }
+
+    fn made(&self, name: &str) {
+        let node = self.node.upgrade();
+        if let Some(archiver) = node.as_ref().and_then(|node| node.archiver()) {
+            // Backups of a standby leave no history file, so whoever makes one is a primary, or about to be one.
+            archiver.finished(name, false);
+        }
+    }
+
+    fn restartpoint_done(&self) {
+        if let Some(node) = self.node.upgrade() {
+            standby::run_recovery_command(&node, "archive_cleanup_command");
+        }
     }
 }
 

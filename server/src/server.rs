@@ -1,5 +1,7 @@
 //! A node's life: start, recovery, service, promotion, stop.
 
+use crate::archive::Signal;
+use crate::archive::archiver::Archiver;
 use crate::background;
 use crate::files::{self, PidFile};
 use crate::listen::{self, Listener};
@@ -8,7 +10,7 @@ use crate::node::{self, Node, Phase};
 use crate::replicas::Replicas;
 use crate::sessions::SessionKind;
 use crate::standby::Standby;
-use crate::{Server, ServerError, ServerOptions, StopMode, fencing, session};
+use crate::{Server, ServerError, ServerOptions, StopMode, archive, fencing, session};
 use host::Timestamp;
 use protocol::{Report, Severity, SqlState};
 use replica::driver::{Live, LogPlace, LogState, NodeLog, Stopping};
@@ -17,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{
-    Database, DatabaseOptions, ImageCompression, Opened, RecoveryReport, ServerParameters, StartMode,
+    Database, DatabaseOptions, ImageCompression, Opened, RecoveryReport, RedoEnd, ServerParameters, StartMode,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -97,9 +99,8 @@ impl Server {
         for listener in listeners {
             tasks.tracker.spawn(accept(node.clone(), tasks.clone(), listener));
         }
-        let standby = is_standby(&node)?;
         log_last_state(&node, &control);
-        let opened = open(&node, &control, standby).await;
+        let opened = open(&node, &control).await;
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -259,7 +260,8 @@ fn check_data_dir(host: &host::Host, dir: &Path) -> Result<(), ServerError> {
     Ok(())
 }
 
-fn is_standby(node: &Node) -> Result<bool, ServerError> {
+/// Which signal files are there: standby.signal outweighs recovery.signal.
+fn signal_file(node: &Node) -> Result<Option<Signal>, ServerError> {
     let exists = |name: &str| {
         let path = node.data_dir.join(name);
         node.host
@@ -267,12 +269,13 @@ fn is_standby(node: &Node) -> Result<bool, ServerError> {
             .exists(&path)
             .map_err(|error| ServerError::new(format!("could not stat file \"{name}\": {error}")))
     };
-    let standby = exists("standby.signal")?;
-    if !standby && exists("recovery.signal")? {
-        return Err(ServerError::new("recovery.signal: targeted recovery is not supported")
-            .with_hint("Use standby.signal to follow a primary."));
-    }
-    Ok(standby)
+    Ok(if exists("standby.signal")? {
+        Some(Signal::Standby)
+    } else if exists("recovery.signal")? {
+        Some(Signal::Recovery)
+    } else {
+        None
+    })
 }
 
 fn time(node: &Node, seconds: i64) -> String {
@@ -349,16 +352,22 @@ fn database_options(node: &Node, control: &ControlFile) -> DatabaseOptions {
 }
 
 /// Opens the database; crash recovery happens here.
-async fn open(node: &Arc<Node>, control: &ControlFile, standby: bool) -> Result<Opened, ServerError> {
-    let options = database_options(node, control);
+async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerError> {
+    let signal = signal_file(node)?;
+    archive::check_settings(node)?;
+    let mut options = database_options(node, control);
     node.set_computed(&[
         ("wal_segment_size", &control.segment_size.bytes().to_string()),
         ("data_checksums", if control.data_checksums { "on" } else { "off" }),
     ]);
-    let mode = if standby { StartMode::Standby { target_timeline: None } } else { StartMode::Primary };
-    if standby {
-        node.log.log("entering standby mode");
-    }
+    let mode = match signal {
+        None => StartMode::Primary,
+        Some(signal) => {
+            let (recovery, target_timeline) = archive::prepare(node, control, signal).await?;
+            options.recovery = recovery;
+            StartMode::Standby { target_timeline }
+        }
+    };
     let host = node.host.clone();
     let opened = tokio::task::spawn_blocking(move || Database::open(&host, options, mode)).await;
     let opened = opened.map_err(|error| ServerError::new(format!("recovery failed: {error}")))?;
@@ -447,6 +456,7 @@ async fn supervise(
             return Err(error);
         }
     };
+    archive::start(&node, &tasks);
     let mut failures = background::start(&node, &tasks, &database);
     let mut stops = node.stops();
     if standby.is_none() {
@@ -471,8 +481,14 @@ async fn supervise(
                     None => std::future::pending().await,
                 }
             } => {
-                // Redo has ended: for a promotion, or badly.
+                // Redo has ended: for a promotion, for a shutdown at its target, or badly.
                 if let Some(running) = standby.take() {
+                    if matches!(ended, Ok(RedoEnd::ShutDown { .. })) {
+                        node.log.log("shutdown at recovery target");
+                        running.leave().await;
+                        node.request_stop(StopMode::Fast);
+                        continue;
+                    }
                     match running.finish(ended, &database).await {
                         Ok(()) => serve_writes(&node),
                         Err(error) => {
@@ -503,6 +519,7 @@ async fn assemble(
     };
     let segment_size = database.control().segment_size;
     let place = LogPlace::new(node.host.disk.clone(), &node.data_dir.join("pg_wal"), segment_size);
+    node.set_archiver(Arc::new(Archiver::new(node, segment_size)));
     node.set_engine(SqlEngine::new(database.clone(), node.host.clone()));
     let Some(redo) = redo else {
         let history = TimelineHistory::load(place.disk.as_ref(), &place.pg_wal, database.timeline())
@@ -515,7 +532,7 @@ async fn assemble(
         fencing::look_around(node).await;
         return Ok((database, None));
     };
-    let log = Standby::log(node, &place, &database, &redo)?;
+    let log = Standby::log(&redo);
     node.set_replicas(Replicas::open(node, &database, log.0.clone(), place.clone())?);
     let standby = Standby::start(node.clone(), tasks, database.clone(), redo, log, place)?;
     Ok((database, Some(standby)))
@@ -530,6 +547,11 @@ fn serve_writes(node: &Node) {
 async fn abort(node: &Node, tasks: &Tasks) {
     node.set_phase(Phase::Stopping(StopMode::Immediate));
     node.sessions.close();
+    node.commands.cancel();
+    if let Some(recovery) = node.recovery() {
+        // The runtime waits for redo's thread.
+        recovery.feed.stop();
+    }
     tasks.abort_sessions.cancel();
     tasks.background.cancel();
     tasks.sessions.close();
@@ -569,6 +591,7 @@ async fn stop_node(
     if mode == StopMode::Fast {
         node.set_phase(Phase::Stopping(mode));
         node.log.log("received fast shutdown request");
+        node.commands.cancel();
         node.log.log("aborting any active transactions");
         node.sessions.terminate_all(SessionKind::Client);
         tokio::select! {
@@ -612,6 +635,7 @@ async fn stop_cleanly(
         standby.stop().await;
     }
     stop_writers(tasks).await;
+    archive::end_segment(node, database).await;
     let done = database.shutdown().await;
     if let Ok(info) = &done
         && node.config().log_checkpoints
@@ -625,6 +649,10 @@ async fn stop_cleanly(
     }
     node.sessions.terminate_idle_senders();
     node.sessions.wait_gone(SessionKind::WalSender).await;
+    if let Some(archiver) = node.archiver() {
+        node.notice_segments();
+        archiver.finish(node, &tasks.background).await;
+    }
     tasks.background.cancel();
     tasks.sessions.close();
     tasks.tracker.close();

@@ -1,5 +1,10 @@
 //! A node in recovery: redo on its thread, the log that it is fed, and the way out by promotion.
+//!
+//! Redo decides with [`replica::source`] which source has its turn; a receiver runs exactly while redo wants one ([`mind_receiver`]).
 
+use crate::archive::feed::RecoveryFeed;
+use crate::archive::restore::Restorer;
+use crate::archive::{command, target};
 use crate::ledger::{self, LedgerEntry};
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
@@ -11,10 +16,11 @@ use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObser
 use replica::driver::{Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
 use replica::promotion;
 use replica::receiver::{ReceiverOptions, ReceiverView};
-use std::path::Path;
+use replica::source::SourceSettings;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use storage::{CheckpointKind, Database, PromoteOptions, RedoEnd, StandbyRedo};
-use tokio::sync::mpsc;
+use storage::{CheckpointKind, Database, PromoteOptions, RecoveryStop, RedoEnd, StandbyRedo};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use wal::history::TimelineHistory;
 use wal::{Lsn, StandbyPositions, TimelineId, Xid};
@@ -26,6 +32,14 @@ pub(crate) struct Recovery {
     pub(crate) feed: Arc<StandbyFeed>,
     receiver: Mutex<Option<ReceiveHandle>>,
     context: ReceiveContext,
+    /// There is a standby.signal.
+    follow: bool,
+    /// What receivers of before had received.
+    received: AtomicU64,
+    /// Counts receivers.
+    receivers: watch::Sender<u64>,
+    /// Where redo stopped at its target.
+    stopped: Arc<Mutex<Option<RecoveryStop>>>,
     /// The number that the receiver shows, whatever it connects to.
     pub(crate) receiver_pid: i32,
 }
@@ -38,23 +52,33 @@ impl Recovery {
 
     /// The end of the log that was received and is durable; INVALID if nothing was.
     pub(crate) fn received(&self) -> Lsn {
-        self.receiver().map_or(Lsn::INVALID, |view| view.flushed)
+        let before = Lsn::new(self.received.load(Ordering::Acquire));
+        self.receiver().map_or(before, |view| view.flushed.max(before))
     }
 
-    /// Starts, changes or leaves the receiver, as the settings say.
+    /// Takes over reloaded settings.
     pub(crate) fn apply_settings(&self, node: &Node) -> Result<(), ServerError> {
-        let wanted = receive_settings(node, &self.context.place);
+        self.feed.set_sources(source_settings(node, self.follow));
+        if let (Some(running), Some(settings)) =
+            (&*self.receiver.lock(), receive_settings(node, &self.context.place))
+        {
+            running.set(settings);
+        }
+        Ok(())
+    }
+
+    /// Starts a receiver if redo wants one now.
+    fn start_receiver(&self, node: &Node) -> Result<(), ServerError> {
+        let Some(settings) = receive_settings(node, &self.context.place) else { return Ok(()) };
         let mut receiver = self.receiver.lock();
-        match (&*receiver, wanted) {
-            (Some(running), Some(settings)) => running.set(settings),
-            (None, Some(settings)) => {
-                let started = receive::start(self.context.clone(), settings);
-                *receiver = Some(started.map_err(|error| {
+        // Looked at under the lock: whoever closes the feed takes it afterwards to stop what was started before.
+        if receiver.is_none() && self.feed.wanted().borrow().is_some() {
+            let started = receive::start(self.context.clone(), settings);
+            *receiver =
+                Some(started.map_err(|error| {
                     ServerError::new(format!("could not start the WAL receiver: {error}"))
                 })?);
-            }
-            // Without primary_conninfo the receiver ends; its handle cancels it.
-            (_, None) => drop(receiver.take()),
+            self.receivers.send_modify(|count| *count += 1);
         }
         Ok(())
     }
@@ -62,14 +86,24 @@ impl Recovery {
     async fn stop_receiver(&self) {
         let receiver = self.receiver.lock().take();
         if let Some(receiver) = receiver {
+            if let Some(view) = receiver.view() {
+                self.received.fetch_max(view.flushed.get(), Ordering::AcqRel);
+            }
             receiver.stop().await;
         }
     }
 
-    /// Waits until the receiver, this one or one that a reload starts, can no longer write the log.
-    async fn receiver_failure(&self, node: &Node) -> String {
-        let mut reloads = node.reloads();
+    /// Stops the receiver for good.
+    async fn close_receiver(&self) {
+        self.feed.close();
+        self.stop_receiver().await;
+    }
+
+    /// Waits until the receiver, this one or one that comes after it, can no longer write the log.
+    async fn receiver_failure(&self) -> String {
+        let mut receivers = self.receivers.subscribe();
         loop {
+            receivers.borrow_and_update();
             let failure = self.receiver.lock().as_ref().map(ReceiveHandle::failure);
             let failure = async {
                 match failure {
@@ -79,9 +113,57 @@ impl Recovery {
             };
             tokio::select! {
                 what = failure => return what,
-                // The sender lives as long as the node.
-                _ = reloads.changed() => {}
+                // The sender lives in self.
+                _ = receivers.changed() => {}
             }
+        }
+    }
+}
+
+/// Runs a command of recovery (archive_cleanup_command, recovery_end_command), for which a failure is a warning. Blocks.
+pub(crate) fn run_recovery_command(node: &Node, name: &str) {
+    let template = node.settings().show(name).unwrap_or_default();
+    let Some(runtime) = node.restorer().map(|restorer| restorer.runtime()) else { return };
+    if template.trim().is_empty() {
+        return;
+    }
+    let oldest = Restorer::oldest_needed(node).unwrap_or_default();
+    let command = command::expand(&template, &[('r', oldest.as_str())]);
+    let what = match runtime.block_on(command::run(&command, &node.data_dir, &node.commands)) {
+        Ok(command::Outcome::Done) => return,
+        Ok(outcome) => outcome.describe(),
+        Err(error) => error.to_string(),
+    };
+    node.log.warning(format!("{name} \"{command}\": {what}"));
+}
+
+/// What the settings say of the sources. `follow`: there is a standby.signal.
+fn source_settings(node: &Node, follow: bool) -> SourceSettings {
+    let config = node.config();
+    SourceSettings {
+        follow,
+        primary: follow && !config.primary_conninfo.trim().is_empty(),
+        archive: !config.restore_command.trim().is_empty(),
+        retry: config.wal_retrieve_retry_interval,
+    }
+}
+
+/// Runs a receiver while redo wants one.
+async fn mind_receiver(node: Arc<Node>, recovery: Arc<Recovery>, end: tokio_util::sync::CancellationToken) {
+    let mut wanted = recovery.feed.wanted();
+    loop {
+        let runs = wanted.borrow_and_update().is_some();
+        if runs {
+            if let Err(error) = recovery.start_receiver(&node) {
+                node.log.warning(error.message);
+            }
+        } else {
+            recovery.stop_receiver().await;
+            recovery.feed.receiver_stopped();
+        }
+        tokio::select! {
+            () = end.cancelled() => return,
+            changed = wanted.changed() => if changed.is_err() { return },
         }
     }
 }
@@ -131,6 +213,9 @@ impl ReceiveObserver for Observer {
             ..Report::fatal(SqlState::new(error.sqlstate()), error.to_string())
         };
         node.log.write(None, &report, None);
+        if let Some(recovery) = node.recovery() {
+            recovery.feed.receiver_failed();
+        }
     }
 
     fn followed(&self, history: &TimelineHistory) {
@@ -159,16 +244,6 @@ impl ReceiveObserver for Observer {
     }
 }
 
-/// The history that a standby follows: the newest in pg_wal that continues its own timeline.
-pub(crate) fn history_to_follow(
-    node: &Node,
-    pg_wal: &Path,
-    own: TimelineId,
-) -> Result<TimelineHistory, ServerError> {
-    promotion::latest_history(node.host.disk.as_ref(), pg_wal, own)
-        .map_err(|error| ServerError::new(error.to_string()))
-}
-
 /// A standby at work.
 pub(crate) struct Standby {
     node: Arc<Node>,
@@ -180,16 +255,11 @@ pub(crate) struct Standby {
 
 impl Standby {
     /// The log of a standby, for its senders.
-    pub(crate) fn log(
-        node: &Node,
-        place: &LogPlace,
-        database: &Database,
-        redo: &StandbyRedo,
-    ) -> Result<(NodeLog, Arc<StandbyPositions>), ServerError> {
+    pub(crate) fn log(redo: &StandbyRedo) -> (NodeLog, Arc<StandbyPositions>) {
         let positions = Arc::new(StandbyPositions::new(redo.next_lsn()));
-        let history = history_to_follow(node, &place.pg_wal, database.timeline())?;
         let live = Live::Standby(positions.clone());
-        Ok((NodeLog::new(LogState { history, live, stopping: Stopping::No }), positions))
+        let history = redo.history().clone();
+        (NodeLog::new(LogState { history, live, stopping: Stopping::No }), positions)
     }
 
     /// Starts redo, and what feeds it.
@@ -201,7 +271,17 @@ impl Standby {
         (log, positions): (NodeLog, Arc<StandbyPositions>),
         place: LogPlace,
     ) -> Result<Self, ServerError> {
-        let feed = StandbyFeed::new(positions);
+        let follow = !database.options().recovery.ends_with_log;
+        let feed = StandbyFeed::with_sources(positions, source_settings(&node, follow));
+        let stopped = Arc::new(Mutex::new(None));
+        let redo_feed = RecoveryFeed {
+            node: node.clone(),
+            inner: feed.clone(),
+            restorer: node.restorer().cloned(),
+            log: log.clone(),
+            pg_wal: place.pg_wal.clone(),
+            stopped: stopped.clone(),
+        };
         let context = ReceiveContext {
             host: node.host.clone(),
             place,
@@ -211,16 +291,22 @@ impl Standby {
             observer: Arc::new(Observer { node: Arc::downgrade(&node) }),
         };
         let recovery = Arc::new(Recovery {
-            feed: feed.clone(),
+            feed,
             receiver: Mutex::new(None),
             context,
+            follow,
+            received: AtomicU64::new(0),
+            receivers: watch::Sender::new(0),
+            stopped,
             receiver_pid: node.sessions.allocate_pid(),
         });
         node.set_recovery(Some(recovery.clone()));
         node.set_phase(Phase::Recovering);
         node.log.log(format!("redo starts at {}", redo.next_lsn()));
-        recovery.apply_settings(&node)?;
-        let redo = tokio::task::spawn_blocking(move || redo.run(&*feed).map_err(|error| error.to_string()));
+        let redo =
+            tokio::task::spawn_blocking(move || redo.run(&redo_feed).map_err(|error| error.to_string()));
+        let end = tasks.background.clone();
+        tasks.tracker.spawn(mind_receiver(node.clone(), recovery.clone(), end));
         tasks.tracker.spawn(announce(node.clone(), database, tasks.background.clone()));
         let (ended, ends) = mpsc::channel(1);
         tasks.tracker.spawn(await_promotion(node.clone(), recovery.clone(), tasks.background.clone(), ended));
@@ -233,7 +319,7 @@ impl Standby {
             ended = &mut self.redo => {
                 ended.unwrap_or_else(|error| Err(format!("the redo thread failed: {error}")))
             }
-            failure = self.recovery.receiver_failure(&self.node) => Err(failure),
+            failure = self.recovery.receiver_failure() => Err(failure),
         }
     }
 
@@ -243,29 +329,27 @@ impl Standby {
         let RedoEnd::Promote { at, timeline } = end else {
             return Err(ServerError::new("redo ended without a reason"));
         };
-        // The task that stopped the receiver has done so before redo could end.
+        // Redo may have ended without anybody asking for it.
+        self.recovery.close_receiver().await;
         self.ends.close();
         let log = &self.node.log;
         log.log(format!("redo done at {at}"));
         if let Some(last) = database.last_replayed_commit() {
-            let zone = jiff::tz::TimeZone::UTC;
-            let time = crate::log::format_time(last, &zone, "%Y-%m-%d %H:%M:%S%.6f+00");
-            log.log(format!("last completed transaction was at log time {time}"));
+            log.log(format!("last completed transaction was at log time {}", target::time_text(last)));
         }
-        let pg_wal = self.node.data_dir.join("pg_wal");
-        let known = promotion::known_timelines(self.node.host.disk.as_ref(), &pg_wal)
-            .map_err(|error| ServerError::new(format!("could not read pg_wal: {error}")))?;
-        let peers = fencing::timelines_of_peers(&self.node).await;
-        let new_timeline = promotion::choose_timeline(timeline, known, peers)
-            .ok_or_else(|| ServerError::new("there is no timeline number left"))?;
-        let options = PromoteOptions {
-            new_timeline: Some(new_timeline),
-            reason: "no recovery target specified".to_owned(),
-        };
+        let new_timeline = self.choose_timeline(timeline).await?;
+        let reason = target::reason(self.recovery.stopped.lock().as_ref());
+        let options = PromoteOptions { new_timeline: Some(new_timeline), reason };
+        self.end_recovery_files().await?;
         let promoted =
             database.promote(end, options).await.map_err(|error| ServerError::new(error.to_string()))?;
         log.log(format!("selected new timeline ID: {}", promoted.timeline));
         self.node.leave_recovery(database, promoted.timeline)?;
+        if let Some(archiver) = self.node.archiver().cloned() {
+            let (old, at) = (promoted.old_timeline, promoted.switch_at);
+            let settled = tokio::task::spawn_blocking(move || archiver.end_timeline(old, at)).await;
+            settled.map_err(|error| ServerError::new(error.to_string()))??;
+        }
         log.log("archive recovery complete");
         let (node, database) = (self.node.clone(), database.clone());
         self.tasks.writers.spawn(async move {
@@ -276,9 +360,48 @@ impl Standby {
         Ok(())
     }
 
+    /// A number for the new timeline, above all that pg_wal, the archive and the peers know.
+    async fn choose_timeline(&self, own: TimelineId) -> Result<TimelineId, ServerError> {
+        if let Some(restorer) = self.node.restorer().cloned() {
+            let looked = tokio::task::spawn_blocking(move || {
+                if own > TimelineId::FIRST {
+                    // The new history continues this one: the archive's word on it, if it has one.
+                    restorer.history(own)?;
+                }
+                restorer.newest_timeline(own)
+            });
+            let looked = looked.await.map_err(|error| ServerError::new(error.to_string()))?;
+            looked.map_err(|error| ServerError::new(format!("could not look for timelines: {error}")))?;
+        }
+        let pg_wal = self.node.data_dir.join("pg_wal");
+        let known = promotion::known_timelines(self.node.host.disk.as_ref(), &pg_wal)
+            .map_err(|error| ServerError::new(format!("could not read pg_wal: {error}")))?;
+        let peers = fencing::timelines_of_peers(&self.node).await;
+        promotion::choose_timeline(own, known, peers)
+            .ok_or_else(|| ServerError::new("there is no timeline number left"))
+    }
+
+    /// What comes between the end of redo and the first write: nothing of the fetching stays, recovery_end_command runs.
+    async fn end_recovery_files(&self) -> Result<(), ServerError> {
+        let node = self.node.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            Restorer::remove_temporaries(&node)?;
+            run_recovery_command(&node, "recovery_end_command");
+            Ok::<_, std::io::Error>(())
+        });
+        let ended = ended.await.map_err(|error| ServerError::new(error.to_string()))?;
+        ended.map_err(|error| ServerError::new(format!("could not clean up after recovery: {error}")))
+    }
+
+    /// Lets go of a redo that has ended at its target for a shutdown.
+    pub(crate) async fn leave(self) {
+        self.recovery.close_receiver().await;
+    }
+
     /// Ends redo for a stop. The log that was received stays readable for senders.
     pub(crate) async fn stop(mut self) {
-        self.recovery.stop_receiver().await;
+        self.node.commands.cancel();
+        self.recovery.close_receiver().await;
         self.recovery.feed.stop();
         if let Err(what) = self.ended().await {
             self.node.log.warning(what);
@@ -301,7 +424,7 @@ async fn await_promotion(
     };
     if asked {
         // What comes after this is not part of what is promoted.
-        recovery.stop_receiver().await;
+        recovery.close_receiver().await;
         recovery.feed.promote();
     }
 }

@@ -10,7 +10,11 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("search_path", identifier_list),
     ("application_name", printable),
     ("cluster_name", printable),
+    ("recovery_target", recovery_target),
+    ("recovery_target_lsn", recovery_target_lsn),
+    ("recovery_target_name", recovery_target_name),
     ("recovery_target_timeline", recovery_target_timeline),
+    ("recovery_target_xid", recovery_target_xid),
 ];
 
 fn client_encoding(text: &str) -> Result<String, String> {
@@ -63,6 +67,39 @@ fn recovery_target_timeline(text: &str) -> Result<String, String> {
         "current" | "latest" => Ok(text.to_owned()),
         number if number.parse::<u32>().is_ok() => Ok(text.to_owned()),
         _ => Err("It is not \"current\", \"latest\" or a number.".to_owned()),
+    }
+}
+
+fn recovery_target(text: &str) -> Result<String, String> {
+    match text {
+        "" | "immediate" => Ok(text.to_owned()),
+        _ => Err("The only allowed value is \"immediate\".".to_owned()),
+    }
+}
+
+fn recovery_target_lsn(text: &str) -> Result<String, String> {
+    let half =
+        |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match text.split_once('/') {
+        Some((high, low)) if half(high) && half(low) => Ok(text.to_owned()),
+        None if text.is_empty() => Ok(String::new()),
+        _ => Err("It is not a position like 0/3000148.".to_owned()),
+    }
+}
+
+fn recovery_target_name(text: &str) -> Result<String, String> {
+    if text.len() < 64 {
+        Ok(text.to_owned())
+    } else {
+        Err("\"recovery_target_name\" is too long (maximum 63 characters).".to_owned())
+    }
+}
+
+fn recovery_target_xid(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.parse::<u64>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("It is not a transaction id.".to_owned())
     }
 }
 

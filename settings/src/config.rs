@@ -223,6 +223,10 @@ config! {
         wal_retrieve_retry_interval: Duration = "wal_retrieve_retry_interval",
         /// latest, current or a number.
         recovery_target_timeline: Arc<str> = "recovery_target_timeline",
+        /// off, on or always.
+        archive_mode: Arc<str> = "archive_mode",
+        /// Time after which a segment is ended; None is never.
+        archive_timeout: Option<Duration> = "archive_timeout",
         /// Shell command that fetches archived WAL.
         restore_command: Arc<str> = "restore_command",
         /// Name of this server.

@@ -145,6 +145,11 @@ pub enum NodeCall {
     Now(Result<NodeRows>),
     /// To be awaited.
     Later(BoxFuture<'static, Result<NodeRows>>),
+    /// The transaction's id (bigint), which only the session can tell: given out now if it has none, or NULL then.
+    TransactionId {
+        /// Give one out.
+        assign: bool,
+    },
 }
 
 /// The server around one session.

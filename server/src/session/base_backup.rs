@@ -3,9 +3,13 @@
 use super::replication::Replication;
 use super::wire::{Exit, OUTPUT_BYTES, Wire};
 use super::{Failure, from_sql};
-use basebackup::out::{BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
+use crate::node::Node;
+use basebackup::out::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
 use protocol::replication::BaseBackupOptions;
 use protocol::{Report, SqlState};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{BackupEnd, BackupStart, Database};
 
 /// The client takes no more.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,39 @@ impl BackupSink for Sink<'_> {
     }
 }
 
+/// A backup that ends when its log is in the archive, if the client asks for that (WAIT) and there is one.
+struct Archived<'a> {
+    node: &'a Arc<Node>,
+    database: &'a Database,
+    wait: bool,
+}
+
+impl BackupEngine for Archived<'_> {
+    async fn start(&self, label: &str, spread: Duration) -> Result<BackupStart, storage::Error> {
+        self.database.start_backup(label, spread).await
+    }
+
+    async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
+        let ended = self.database.stop_backup(backup).await?;
+        let node = self.node.clone();
+        let noticed = tokio::task::spawn_blocking(move || node.notice_segments()).await;
+        noticed.map_err(|_| storage::Error::Shutdown)?;
+        if let Some(archiver) = self.node.archiver().filter(|_| self.wait) {
+            let in_recovery = self.database.is_in_recovery();
+            let size = self.database.control().segment_size;
+            // Segments go in order, so the last one stands for all.
+            let last = size.segment_before(ended.stop).file_name(ended.timeline, size);
+            let history = ended.history_file.as_ref().map(|(name, _)| name.clone());
+            archiver.wait_archived(std::iter::once(last).chain(history), in_recovery).await;
+        }
+        Ok(ended)
+    }
+
+    fn abort(&self, backup: BackupStart) {
+        self.database.abort_backup(backup);
+    }
+}
+
 impl Replication {
     /// BASE_BACKUP
     pub(super) async fn base_backup(
@@ -48,7 +85,8 @@ impl Replication {
         source.checkpoint_spread =
             config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
         let mut sink = Sink { wire };
-        match send_backup(&source, options, database, &mut sink).await {
+        let engine = Archived { node: &self.node, database, wait: options.wait };
+        match send_backup(&source, options, &engine, &mut sink).await {
             Ok(_) => Ok(()),
             Err(BackupError::Sink(Gone(exit))) => Err(exit.into()),
             Err(BackupError::Engine(error)) => Err(from_sql(&error.into()).into()),

@@ -11,14 +11,14 @@ use std::time::Duration;
 use storage::Database;
 use wal::Lsn;
 
-fn database(environment: &SessionEnvironment) -> Result<&Database, SqlError> {
+pub(super) fn database(environment: &SessionEnvironment) -> Result<&Database, SqlError> {
     environment
         .node()
         .database()
         .ok_or_else(|| sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"))
 }
 
-fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError> {
+pub(super) fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError> {
     if actor.superuser {
         Ok(())
     } else {
@@ -27,7 +27,7 @@ fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError> {
     }
 }
 
-fn in_recovery() -> SqlError {
+pub(super) fn in_recovery() -> SqlError {
     sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress")
         .with_hint("WAL control functions cannot be executed during recovery.")
 }
@@ -37,7 +37,7 @@ fn not_in_recovery() -> SqlError {
         .with_hint("Recovery control functions can only be executed during recovery.")
 }
 
-fn lsn(at: Lsn) -> Datum {
+pub(super) fn lsn(at: Lsn) -> Datum {
     if at.is_valid() { Datum::Lsn(at.get()) } else { Datum::Null }
 }
 
@@ -99,10 +99,16 @@ fn switch_wal(environment: &SessionEnvironment, actor: SettingActor) -> NodeCall
     if database.is_in_recovery() {
         return refuse(in_recovery());
     }
+    let node = environment.node().clone();
     NodeCall::Later(Box::pin(async move {
         let switched = tokio::task::spawn_blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
-            wal.switch_segment().map_err(|error| sql_error(SqlState::IO_ERROR, error.to_string()))
+            let failed = |error: wal::WalError| sql_error(SqlState::IO_ERROR, error.to_string());
+            let switched = wal.switch_segment().map_err(failed)?;
+            // Whoever switches wants the segment whole, and in the archive.
+            wal.flush_all().map_err(failed)?;
+            node.notice_segments();
+            Ok::<_, SqlError>(switched)
         });
         let at = switched.await.map_err(|error| SqlError::internal(error.to_string()))??;
         Ok(vec![vec![lsn(at.end)]])

@@ -1,6 +1,7 @@
 //! The node's own tables and functions: what SQL shows of the server around it.
 
 mod activity;
+mod archive;
 mod control;
 mod replication;
 mod settings;
@@ -36,9 +37,14 @@ enum Returns {
     Set(&'static [(&'static str, TypeId)]),
 }
 
-static VIEWS: &[&[View]] = &[activity::VIEWS, replication::VIEWS, settings::VIEWS];
-static FUNCTIONS: &[&[Function]] =
-    &[control::FUNCTIONS, activity::FUNCTIONS, replication::FUNCTIONS, settings::FUNCTIONS];
+static VIEWS: &[&[View]] = &[activity::VIEWS, archive::VIEWS, replication::VIEWS, settings::VIEWS];
+static FUNCTIONS: &[&[Function]] = &[
+    control::FUNCTIONS,
+    activity::FUNCTIONS,
+    archive::FUNCTIONS,
+    replication::FUNCTIONS,
+    settings::FUNCTIONS,
+];
 
 fn typed(columns: &[(&'static str, TypeId)]) -> Vec<(&'static str, Type)> {
     columns.iter().map(|(name, ty)| (*name, Type::of(*ty))).collect()

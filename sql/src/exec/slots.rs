@@ -222,6 +222,10 @@ pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Dat
             rows = future => rows,
             reason = cx.canceller.cancelled() => Err(reason.error()),
         },
+        NodeCall::TransactionId { assign } => {
+            let xid = if assign { Some(cx.transaction.assign_xid()?) } else { cx.transaction.assigned_xid() };
+            Ok(vec![vec![xid.map_or(Datum::Null, |xid| Datum::Int8(xid.get().cast_signed()))]])
+        }
     }
 }
 

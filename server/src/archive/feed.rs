@@ -1,0 +1,113 @@
+//! What redo asks of the server around it: where the log goes on, and what to do at the target.
+
+use super::restore::Restorer;
+use super::target::{self, Action, TargetTimeline};
+use crate::node::Node;
+use parking_lot::Mutex;
+use protocol::{Report, Severity, SqlState};
+use replica::driver::{NodeLog, StandbyFeed};
+use replica::promotion;
+use std::path::PathBuf;
+use std::sync::Arc;
+use storage::{AtTarget, Feed, RecoveryStop, WalFeed};
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId, Xid};
+
+/// Redo's view of the node.
+pub(crate) struct RecoveryFeed {
+    pub(crate) node: Arc<Node>,
+    pub(crate) inner: Arc<StandbyFeed>,
+    pub(crate) restorer: Option<Arc<Restorer>>,
+    pub(crate) log: NodeLog,
+    pub(crate) pg_wal: PathBuf,
+    /// Where redo stopped at its target.
+    pub(crate) stopped: Arc<Mutex<Option<RecoveryStop>>>,
+}
+
+impl RecoveryFeed {
+    /// A newer timeline that continues what is replayed, if the node follows the latest.
+    fn newer_timeline(&self) -> Option<TimelineId> {
+        if target::timeline(&self.node) != TargetTimeline::Latest {
+            return None;
+        }
+        let current = self.log.state().history.target();
+        if let Some(restorer) = &self.restorer
+            && let Err(error) = restorer.newest_timeline(current)
+        {
+            self.node.log.warning(format!("could not look for new timelines: {error}"));
+        }
+        let disk = &*self.node.host.disk;
+        let mut newer = promotion::known_timelines(disk, &self.pg_wal).unwrap_or_default();
+        newer.retain(|timeline| *timeline > current);
+        let newest = newer.into_iter().max()?;
+        let history = match TimelineHistory::load(disk, &self.pg_wal, newest) {
+            Ok(history) => history,
+            Err(error) => {
+                self.node.log.warning(error.to_string());
+                return None;
+            }
+        };
+        let replayed = self.inner.positions().replayed();
+        let log = &self.node.log;
+        match history.end_of(current) {
+            Err(_) => {
+                log.log(format!(
+                    "new timeline {newest} is not a child of database system timeline {current}"
+                ));
+                None
+            }
+            Ok(Some(end)) if end < replayed => {
+                log.log(format!(
+                    "new timeline {newest} forked off current database system timeline {current} before current \
+                     recovery point {replayed}"
+                ));
+                None
+            }
+            Ok(_) => {
+                log.log(format!("new target timeline is {newest}"));
+                self.log.set_history(history);
+                Some(newest)
+            }
+        }
+    }
+}
+
+impl WalFeed for RecoveryFeed {
+    fn wait_past(&self, lsn: Lsn) -> Feed {
+        match self.inner.wait_past(lsn) {
+            Feed::Again { .. } => Feed::Again { timeline: self.newer_timeline() },
+            other => other,
+        }
+    }
+
+    fn replayed(&self, lsn: Lsn) {
+        self.inner.replayed(lsn);
+    }
+
+    fn before_conflict(&self, horizon: Xid) {
+        self.inner.before_conflict(horizon);
+    }
+
+    fn may_replay(&self, end: Lsn) -> bool {
+        self.inner.may_replay(end)
+    }
+
+    fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
+        self.node.log.log(target::stopping(stop));
+        *self.stopped.lock() = Some(stop.clone());
+        match target::action(&self.node) {
+            Action::Promote => AtTarget::Promote,
+            Action::ShutDown => AtTarget::ShutDown,
+            Action::Pause => {
+                let report = Report::new(
+                    Severity::Log,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    "pausing at the end of recovery",
+                );
+                let hint = "Execute pg_wal_replay_resume() to promote.".to_owned();
+                self.node.log.write(None, &Report { hint: Some(hint), ..report }, None);
+                self.inner.hold_at_target()
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Fetching files from the archive with restore_command.
+
+use super::command::{self, Outcome};
+use crate::log::Log;
+use crate::node::Node;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use wal::history::TimelineHistory;
+use wal::reader::SegmentSupply;
+use wal::{ArchiveStatus, SegmentNumber, SegmentSize, TimelineId};
+
+/// Where a segment is put until it is whole.
+const SEGMENT_FILE: &str = "RECOVERYXLOG";
+/// Where a history file is put until it is whole.
+const HISTORY_FILE: &str = "RECOVERYHISTORY";
+
+/// The way from the archive into pg_wal. Its methods block; they are for threads that may.
+pub(crate) struct Restorer {
+    /// Weak, since the node's database holds this.
+    node: Weak<Node>,
+    log: Arc<Log>,
+    data_dir: PathBuf,
+    pg_wal: PathBuf,
+    segment_size: SegmentSize,
+    status: ArchiveStatus,
+    /// The segment of the redo point that recovery began with, for `%r` until there is a restartpoint.
+    first_needed: String,
+    /// A standby waits for a segment that is not whole yet; without standby.signal that is damage.
+    standby: bool,
+    runtime: Handle,
+    stop: CancellationToken,
+}
+
+impl Restorer {
+    /// To be made in the runtime that will run the commands.
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        segment_size: SegmentSize,
+        first_needed: String,
+        standby: bool,
+    ) -> Self {
+        let pg_wal = node.data_dir.join("pg_wal");
+        Self {
+            node: Arc::downgrade(node),
+            log: node.log.clone(),
+            data_dir: node.data_dir.clone(),
+            status: ArchiveStatus::new(node.host.disk.clone(), &pg_wal),
+            pg_wal,
+            segment_size,
+            first_needed,
+            standby,
+            runtime: Handle::current(),
+            stop: node.commands.clone(),
+        }
+    }
+
+    /// Where commands run.
+    pub(crate) fn runtime(&self) -> Handle {
+        self.runtime.clone()
+    }
+
+    fn node(&self) -> io::Result<Arc<Node>> {
+        self.node.upgrade().ok_or_else(|| io::Error::other("the server stops"))
+    }
+
+    /// The oldest segment that a restart of this recovery needs (`%r`).
+    pub(crate) fn oldest_needed(node: &Node) -> Option<String> {
+        let control = node.database()?.control();
+        let (size, copy) = (control.segment_size, control.checkpoint_copy);
+        Some(size.segment_of(copy.redo).file_name(copy.timeline, size))
+    }
+
+    /// Fetches a file under a temporary name. None: the archive does not have it, as far as can be told.
+    fn fetch_file(&self, name: &str, temporary: &str, size: Option<u64>) -> io::Result<Option<PathBuf>> {
+        let node = self.node()?;
+        let template = node.config().restore_command.clone();
+        if template.trim().is_empty() {
+            return Ok(None);
+        }
+        let disk = &*node.host.disk;
+        let path = self.pg_wal.join(temporary);
+        remove(disk, &path)?;
+        let oldest = Self::oldest_needed(&node).unwrap_or_else(|| self.first_needed.clone());
+        let relative = format!("pg_wal/{temporary}");
+        let values = [('p', relative.as_str()), ('f', name), ('r', oldest.as_str())];
+        let command = command::expand(&template, &values);
+        let outcome = self.runtime.block_on(command::run(&command, &self.data_dir, &self.stop))?;
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Failed { .. } => return Ok(None),
+            Outcome::Broken { .. } | Outcome::Stopped => {
+                let what = format!("could not restore file \"{name}\" from archive: {}", outcome.describe());
+                return Err(io::Error::other(what));
+            }
+        }
+        let found = match disk.metadata(&path) {
+            Ok(found) => found.len,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match size {
+            Some(size) if found < size && self.standby => Ok(None),
+            Some(size) if found != size => Err(io::Error::other(format!(
+                "archive file \"{name}\" has wrong size: {found} instead of {size}"
+            ))),
+            _ => {
+                self.log.log(format!("restored log file \"{name}\" from archive"));
+                Ok(Some(path))
+            }
+        }
+    }
+
+    /// Gives a fetched file its name. It need not be archived again, unless this node archives everything.
+    fn keep(&self, node: &Node, from: &Path, name: &str) -> io::Result<()> {
+        host::durable_rename(&*node.host.disk, from, &self.pg_wal.join(name))?;
+        if node.config().archive_mode.as_ref() == "always" {
+            if self.status.notify(name)? {
+                node.archiver_woken();
+            }
+            Ok(())
+        } else {
+            self.status.force_done(name)
+        }
+    }
+
+    /// Has the history file of a timeline in pg_wal, from the archive if it is there. True if pg_wal has it now.
+    pub(crate) fn history(&self, timeline: TimelineId) -> io::Result<bool> {
+        let node = self.node()?;
+        let disk = &*node.host.disk;
+        let name = timeline.history_file_name();
+        let here = self.pg_wal.join(&name);
+        let Some(fetched) = self.fetch_file(&name, HISTORY_FILE, None)? else {
+            return disk.exists(&here);
+        };
+        let text = disk.read(&fetched, wal::history::HISTORY_FILE_SIZE_MAX)?;
+        if let Err(error) = TimelineHistory::parse(timeline, &String::from_utf8_lossy(&text)) {
+            return Err(io::Error::other(format!("the archive's file \"{name}\" makes no sense: {error}")));
+        }
+        match disk.read(&here, wal::history::HISTORY_FILE_SIZE_MAX) {
+            Ok(own) if own == text => remove(disk, &fetched)?,
+            Ok(_) => {
+                // Twins: two promotions took one number. What this node followed so far stays its own.
+                self.log.warning(format!(
+                    "timeline history file \"{name}\" in the archive differs from the one in pg_wal, which is kept"
+                ));
+                remove(disk, &fetched)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.keep(&node, &fetched, &name)?,
+            Err(error) => return Err(error),
+        }
+        Ok(true)
+    }
+
+    /// The newest timeline after `known` that the archive or pg_wal has a history of, without a gap; all of them are in pg_wal
+    /// afterwards.
+    pub(crate) fn newest_timeline(&self, known: TimelineId) -> io::Result<TimelineId> {
+        let mut newest = known;
+        while let Some(next) = newest.next() {
+            if !self.history(next)? {
+                break;
+            }
+            newest = next;
+        }
+        Ok(newest)
+    }
+
+    /// Removes what a broken-off fetch left.
+    pub(crate) fn remove_temporaries(node: &Node) -> io::Result<()> {
+        for name in [SEGMENT_FILE, HISTORY_FILE] {
+            remove(&*node.host.disk, &node.data_dir.join("pg_wal").join(name))?;
+        }
+        Ok(())
+    }
+}
+
+fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
+    match disk.remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl SegmentSupply for Restorer {
+    fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool> {
+        let name = segment.file_name(timeline, self.segment_size);
+        let Some(fetched) = self.fetch_file(&name, SEGMENT_FILE, Some(self.segment_size.bytes()))? else {
+            return Ok(false);
+        };
+        self.keep(&*self.node()?, &fetched, &name)?;
+        Ok(true)
+    }
+}

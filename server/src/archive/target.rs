@@ -1,0 +1,157 @@
+//! The recovery target as the settings give it, and what the log and the history file say of it.
+
+use crate::ServerError;
+use crate::log::format_time;
+use crate::node::Node;
+use host::Timestamp;
+use storage::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
+use wal::TimelineId;
+
+/// recovery_target_action
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Pause,
+    Promote,
+    ShutDown,
+}
+
+/// recovery_target_timeline
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TargetTimeline {
+    Latest,
+    Current,
+    Number(TimelineId),
+}
+
+/// The settings that only one of may be set.
+const POINTS: [&str; 5] = [
+    "recovery_target",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_xid",
+];
+
+fn setting(node: &Node, name: &str) -> String {
+    node.settings().show(name).unwrap_or_default()
+}
+
+/// The target; None goes to the end of the log. More than one is an error, whether recovery follows or not.
+pub(crate) fn of_settings(node: &Node) -> Result<Option<RecoveryTarget>, ServerError> {
+    let set: Vec<(&str, String)> = POINTS
+        .iter()
+        .map(|name| (*name, setting(node, name)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    let (name, value) = match set.as_slice() {
+        [] => return Ok(None),
+        [one] => one,
+        _ => {
+            return Err(ServerError::new("multiple recovery targets specified")
+                .with_hint(format!("At most one of {} may be set.", POINTS.join(", "))));
+        }
+    };
+    let invalid = |why: String| {
+        ServerError::new(format!("invalid value for parameter \"{name}\": \"{value}\"")).with_hint(why)
+    };
+    let point = match *name {
+        "recovery_target_lsn" => {
+            TargetPoint::Lsn(value.parse().map_err(|error| invalid(format!("{error}")))?)
+        }
+        "recovery_target_name" => TargetPoint::Name(value.clone()),
+        "recovery_target_time" => TargetPoint::Time(parse_time(node, value).map_err(invalid)?),
+        "recovery_target_xid" => {
+            let xid: u64 = value.parse().map_err(|error| invalid(format!("{error}")))?;
+            // The log has the low half; the epoch that pg_current_xact_id() shows is left out.
+            TargetPoint::Xid(u32::try_from(xid & u64::from(u32::MAX)).unwrap_or(0))
+        }
+        _ => TargetPoint::Immediate,
+    };
+    let inclusive = node.settings().value("recovery_target_inclusive") == Some(settings::Value::Bool(true));
+    Ok(Some(RecoveryTarget { point, inclusive }))
+}
+
+fn parse_time(node: &Node, text: &str) -> Result<Timestamp, String> {
+    let relative = ["now", "today", "tomorrow", "yesterday"];
+    if relative.iter().any(|word| text.trim().eq_ignore_ascii_case(word)) {
+        return Err("A recovery target is a moment, not a word for one.".to_owned());
+    }
+    let zone = jiff::tz::TimeZone::get(&setting(node, "TimeZone")).unwrap_or(jiff::tz::TimeZone::UTC);
+    let style = datum::Style { zone, ..datum::Style::default() };
+    let micros = datum::time::parse_timestamptz(text, &style).map_err(|error| error.to_string())?;
+    Ok(Timestamp::from_micros(micros))
+}
+
+/// What happens at the target. Without reads nobody could end a pause, so it is a shutdown then.
+pub(crate) fn action(node: &Node) -> Action {
+    match setting(node, "recovery_target_action").as_str() {
+        "promote" => Action::Promote,
+        "shutdown" => Action::ShutDown,
+        _ if !node.config().hot_standby => Action::ShutDown,
+        _ => Action::Pause,
+    }
+}
+
+/// Which timeline is followed.
+pub(crate) fn timeline(node: &Node) -> TargetTimeline {
+    match node.config().recovery_target_timeline.as_ref() {
+        "latest" => TargetTimeline::Latest,
+        number => number
+            .parse()
+            .map_or(TargetTimeline::Current, |number| TargetTimeline::Number(TimelineId::new(number))),
+    }
+}
+
+/// A moment as PostgreSQL's log has it.
+pub(crate) fn time_text(at: Timestamp) -> String {
+    format_time(at, &jiff::tz::TimeZone::UTC, "%Y-%m-%d %H:%M:%S%.6f+00")
+}
+
+/// The line that says what kind of recovery begins.
+pub(crate) fn starting(target: Option<&RecoveryTarget>) -> String {
+    match target.map(|target| &target.point) {
+        None => "starting archive recovery".to_owned(),
+        Some(TargetPoint::Immediate) => {
+            "starting point-in-time recovery to earliest consistent point".to_owned()
+        }
+        Some(TargetPoint::Name(name)) => format!("starting point-in-time recovery to \"{name}\""),
+        Some(TargetPoint::Time(at)) => format!("starting point-in-time recovery to {}", time_text(*at)),
+        Some(TargetPoint::Xid(xid)) => format!("starting point-in-time recovery to XID {xid}"),
+        Some(TargetPoint::Lsn(lsn)) => {
+            format!("starting point-in-time recovery to WAL location (LSN) \"{lsn}\"")
+        }
+    }
+}
+
+fn side(stop: &RecoveryStop) -> &'static str {
+    if stop.after { "after" } else { "before" }
+}
+
+/// The line that says where recovery stops.
+pub(crate) fn stopping(stop: &RecoveryStop) -> String {
+    let side = side(stop);
+    match &stop.cause {
+        StopCause::Consistent => "recovery stopping after reaching consistency".to_owned(),
+        StopCause::RestorePoint { name, time } => {
+            format!("recovery stopping at restore point \"{name}\", time {}", time_text(*time))
+        }
+        StopCause::Lsn(lsn) => format!("recovery stopping {side} WAL location (LSN) \"{lsn}\""),
+        StopCause::Transaction { commit, xid_low, time, .. } => {
+            let what = if *commit { "commit" } else { "abort" };
+            format!("recovery stopping {side} {what} of transaction {xid_low}, time {}", time_text(*time))
+        }
+    }
+}
+
+/// The reason in the new timeline's history file.
+pub(crate) fn reason(stop: Option<&RecoveryStop>) -> String {
+    let Some(stop) = stop else { return "no recovery target specified".to_owned() };
+    let side = side(stop);
+    match &stop.cause {
+        StopCause::Consistent => "reached consistency".to_owned(),
+        StopCause::RestorePoint { name, .. } => format!("at restore point \"{name}\""),
+        StopCause::Lsn(lsn) => format!("{side} LSN {lsn}"),
+        StopCause::Transaction { time, by_time: true, .. } => format!("{side} {}", time_text(*time)),
+        StopCause::Transaction { xid_low, .. } => format!("{side} transaction {xid_low}"),
+    }
+}

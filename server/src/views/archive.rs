@@ -1,0 +1,206 @@
+//! pg_stat_archiver, restore points, transaction ids, and facts about files: what recovery to a point is prepared and watched with.
+
+use super::control::{database, in_recovery, lsn, superuser};
+use super::{Function, Returns, View, no_defaults, one, refuse};
+use crate::session::{SessionEnvironment, sql_error};
+use datum::{Datum, TypeId};
+use host::Timestamp;
+use protocol::SqlState;
+use sql::{NodeCall, NodeRows, SettingActor, SqlError};
+use std::path::Path;
+use storage::Database;
+use wal::xlog::XlogRecord;
+
+pub(super) static VIEWS: &[View] = &[View {
+    name: "pg_stat_archiver",
+    oid: 12_253,
+    columns: &[
+        ("archived_count", TypeId::Int8),
+        ("last_archived_wal", TypeId::Text),
+        ("last_archived_time", TypeId::Timestamptz),
+        ("failed_count", TypeId::Int8),
+        ("last_failed_wal", TypeId::Text),
+        ("last_failed_time", TypeId::Timestamptz),
+        ("stats_reset", TypeId::Timestamptz),
+    ],
+    rows: stat_archiver,
+}];
+
+fn stat_archiver(environment: &SessionEnvironment, _actor: SettingActor) -> sql::Result<NodeRows> {
+    let Some(archiver) = environment.node().archiver() else { return Ok(Vec::new()) };
+    let stats = archiver.stats();
+    let last = |last: Option<(String, Timestamp)>| match last {
+        Some((name, at)) => [Datum::text(name), Datum::Timestamptz(at.micros())],
+        None => [Datum::Null, Datum::Null],
+    };
+    let [archived, archived_at] = last(stats.last_archived);
+    let [failed, failed_at] = last(stats.last_failed);
+    Ok(vec![vec![
+        Datum::Int8(stats.archived),
+        archived,
+        archived_at,
+        Datum::Int8(stats.failed),
+        failed,
+        failed_at,
+        Datum::Timestamptz(stats.reset.micros()),
+    ]])
+}
+
+/// pg_stat_reset_shared(target)
+fn reset_shared(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    if let Err(error) = superuser(actor, "pg_stat_reset_shared") {
+        return refuse(error);
+    }
+    match arguments.first().and_then(Datum::as_str).unwrap_or_default() {
+        "archiver" => {
+            let node = environment.node();
+            if let Some(archiver) = node.archiver() {
+                archiver.reset_stats(node.host.clock.now());
+            }
+            one(Datum::text(""))
+        }
+        // Counted nowhere here.
+        "bgwriter" | "wal" | "recovery_prefetch" => one(Datum::text("")),
+        other => refuse(
+            sql_error(SqlState::INVALID_PARAMETER_VALUE, format!("unrecognized reset target: \"{other}\""))
+                .with_hint("Target must be \"archiver\", \"bgwriter\", \"recovery_prefetch\", or \"wal\"."),
+        ),
+    }
+}
+
+/// pg_create_restore_point(name)
+fn create_restore_point(
+    environment: &SessionEnvironment,
+    actor: SettingActor,
+    arguments: &[Datum],
+) -> NodeCall {
+    let checked = superuser(actor, "pg_create_restore_point").and_then(|()| database(environment));
+    let database = match checked {
+        Ok(database) if database.is_in_recovery() => return refuse(in_recovery()),
+        Ok(database) => database.clone(),
+        Err(error) => return refuse(error),
+    };
+    let node = environment.node().clone();
+    if node.config().wal_level.as_ref() == "minimal" {
+        let what = "WAL level not sufficient for creating a restore point";
+        let hint = "wal_level must be set to \"replica\" or \"logical\" at server start.";
+        return refuse(sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_hint(hint));
+    }
+    let name = arguments.first().and_then(Datum::as_str).unwrap_or_default().to_owned();
+    if name.len() >= 64 {
+        let what = "value too long for restore point (maximum 63 characters)";
+        return refuse(sql_error(SqlState::INVALID_PARAMETER_VALUE, what));
+    }
+    NodeCall::Later(Box::pin(async move {
+        let made = tokio::task::spawn_blocking(move || {
+            let wal = database.wal().ok_or_else(in_recovery)?;
+            let point = XlogRecord::RestorePoint { name: name.clone(), time: node.host.clock.now() };
+            let mut record = point.encode().map_err(|error| SqlError::internal(error.to_string()))?;
+            let failed = |error: wal::WalError| sql_error(SqlState::IO_ERROR, error.to_string());
+            let placed = wal.insert(&mut record).map_err(failed)?;
+            wal.flush(placed.end).map_err(failed)?;
+            node.log.log(format!("restore point \"{name}\" created at {}", placed.end));
+            Ok::<_, SqlError>(placed.end)
+        });
+        let end = made.await.map_err(|error| SqlError::internal(error.to_string()))??;
+        Ok(vec![vec![lsn(end)]])
+    }))
+}
+
+/// pg_stat_file(filename, missing_ok): relative names lie in the data directory.
+fn stat_file(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    if let Err(error) = superuser(actor, "pg_stat_file") {
+        return refuse(error);
+    }
+    let name = arguments.first().and_then(Datum::as_str).unwrap_or_default();
+    let missing_ok = arguments.get(1).and_then(Datum::as_bool).unwrap_or(false);
+    let node = environment.node();
+    let found = match node.host.disk.metadata(&node.data_dir.join(Path::new(name))) {
+        Ok(found) => found,
+        Err(error) if missing_ok && error.kind() == std::io::ErrorKind::NotFound => {
+            return NodeCall::Now(Ok(vec![vec![Datum::Null; 6]]));
+        }
+        Err(error) => {
+            let code = match error.kind() {
+                std::io::ErrorKind::NotFound => SqlState::UNDEFINED_FILE,
+                _ => SqlState::IO_ERROR,
+            };
+            return refuse(sql_error(code, format!("could not stat file \"{name}\": {error}")));
+        }
+    };
+    let since_unix = found.modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let modified = Timestamp::from_unix_micros(i64::try_from(since_unix.as_micros()).unwrap_or(i64::MAX));
+    let modified = Datum::Timestamptz(modified.micros());
+    NodeCall::Now(Ok(vec![vec![
+        Datum::Int8(i64::try_from(found.len).unwrap_or(i64::MAX)),
+        // The disk's other times are not kept apart here.
+        modified.clone(),
+        modified.clone(),
+        modified,
+        Datum::Null,
+        Datum::Bool(found.kind == host::FileKind::Directory),
+    ]]))
+}
+
+fn transaction_id(environment: &SessionEnvironment, assign: bool) -> NodeCall {
+    if assign && environment.node().database().is_some_and(Database::is_in_recovery) {
+        let what = "cannot assign TransactionIds during recovery";
+        return refuse(sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what));
+    }
+    NodeCall::TransactionId { assign }
+}
+
+macro_rules! transaction_id {
+    ($name:literal, $assign:literal) => {
+        Function {
+            name: $name,
+            arguments: &[],
+            required: 0,
+            defaults: no_defaults,
+            strict: true,
+            returns: Returns::One(TypeId::Int8),
+            call: |environment, _, _| transaction_id(environment, $assign),
+        }
+    };
+}
+
+pub(super) static FUNCTIONS: &[Function] = &[
+    transaction_id!("txid_current", true),
+    transaction_id!("pg_current_xact_id", true),
+    transaction_id!("txid_current_if_assigned", false),
+    transaction_id!("pg_current_xact_id_if_assigned", false),
+    Function {
+        name: "pg_create_restore_point",
+        arguments: &[("name", TypeId::Text)],
+        required: 1,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::One(TypeId::Lsn),
+        call: create_restore_point,
+    },
+    Function {
+        name: "pg_stat_reset_shared",
+        arguments: &[("target", TypeId::Text)],
+        required: 1,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::One(TypeId::Void),
+        call: reset_shared,
+    },
+    Function {
+        name: "pg_stat_file",
+        arguments: &[("filename", TypeId::Text), ("missing_ok", TypeId::Bool)],
+        required: 1,
+        defaults: || vec![Datum::Bool(false)],
+        strict: true,
+        returns: Returns::Record(&[
+            ("size", TypeId::Int8),
+            ("access", TypeId::Timestamptz),
+            ("modification", TypeId::Timestamptz),
+            ("change", TypeId::Timestamptz),
+            ("creation", TypeId::Timestamptz),
+            ("isdir", TypeId::Bool),
+        ]),
+        call: stat_file,
+    },
+];
