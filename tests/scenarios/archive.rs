@@ -174,6 +174,9 @@ fn a_clean_stop_archives_the_last_segment_and_an_idle_one_is_ended_by_archive_ti
     assert_eq!(marks(&node, ".ready"), Vec::<String>::new(), "an idle server ends no segments: {next}");
 }
 
+/// Settings, the rows that they bring back (count and largest), and a part of the reason in the new history.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+
 #[test]
 fn each_target_brings_back_what_it_names_and_no_more() {
     let node = primary(put);
@@ -189,7 +192,7 @@ fn each_target_brings_back_what_it_names_and_no_more() {
     switch(&node);
     node.stop();
 
-    let cases: [(&[(&str, &str)], &str, &str); 8] = [
+    let cases: [Case; 8] = [
         (&[("recovery_target", "immediate")], "0|0", "reached consistency"),
         (&[("recovery_target_xid", &xid)], "101|101", "after transaction"),
         (
