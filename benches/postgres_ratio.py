@@ -269,7 +269,7 @@ class Plimsoll(System):
     label = "Plimsoll"
 
     def init(self, node):
-        run([self.options.plimsoll, "init", "-D", node.data])
+        run([self.options.plimsoll, "init", "-D", node.data, "-U", "postgres"])
 
     def clone(self, primary, standby):
         conninfo = f"host=127.0.0.1 port={primary.port} user=postgres"
