@@ -58,6 +58,10 @@ pub trait RowSink: Send {
     fn row(&mut self, values: &[Datum]) -> Result<Flow>;
     /// COPY TO STDOUT: the payload of one CopyData message (one line).
     fn copy_data(&mut self, line: &[u8]) -> Flow;
+    /// Whether a column is sent as text: a regclass is then given as its relation's name.
+    fn wants_text(&self, _column: usize) -> bool {
+        true
+    }
 }
 
 /// How far a `fetch` came.

@@ -85,6 +85,10 @@ impl RowSink for Rows<'_> {
         backend::copy_data(self.out, |data| data.put_slice(line));
         self.flow()
     }
+
+    fn wants_text(&self, column: usize) -> bool {
+        self.formats.of_column(column) == Format::Text
+    }
 }
 
 impl Rows<'_> {

@@ -3,6 +3,7 @@
 
 mod copy;
 mod cursor;
+mod rewrite;
 mod role;
 mod setting;
 mod source;
@@ -49,7 +50,9 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Arc<Parsed>>> {
         .tokenize_with_location()
         .map_err(|error| source.lexical_error(&error))?;
     let mut statements = Vec::new();
+    let mut taken = 0;
     for part in tokens.split(|token| token.token == Token::SemiColon) {
+        taken += part.len() + 1;
         if part.iter().all(|token| matches!(token.token, Token::Whitespace(_) | Token::EOF)) {
             continue;
         }
@@ -59,7 +62,11 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Arc<Parsed>>> {
                 format!("a query string may hold at most {STATEMENTS_MAX} statements"),
             ));
         }
-        let command = parse_statement(&source, part)?;
+        let command = parse_statement(&source, part).map_err(|error| match tokens.get(taken - 1) {
+            // A statement that ends too early ends at its semicolon, if it has one.
+            Some(end) if error.message() == source::END_OF_INPUT => source.unexpected_here(end),
+            _ => error,
+        })?;
         statements.push(Arc::new(Parsed { source: source.clone(), command }));
     }
     Ok(statements)
@@ -87,7 +94,7 @@ fn parse_statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Command>
     if let Some(command) = utility::parse(&mut cursor)? {
         return Ok(command);
     }
-    let mut parser = parser(plain_locks(tokens));
+    let mut parser = parser(rewrite::adapt(tokens));
     let statement = parser.parse_statement().map_err(|error| source.syntax_error(&error))?;
     let rest = parser.peek_token();
     if rest.token != Token::EOF {
@@ -96,38 +103,9 @@ fn parse_statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Command>
     classify(statement)
 }
 
-/// FOR NO KEY UPDATE and FOR KEY SHARE, which sqlparser does not know, as the next stronger locks that it does.
-fn plain_locks(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-    let word = |token: &TokenWithSpan, wanted: &str| matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));
-    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let solid = |from: usize, count: usize| -> Vec<(usize, &TokenWithSpan)> {
-        let rest = tokens.iter().enumerate().skip(from);
-        rest.filter(|(_, token)| !matches!(token.token, Token::Whitespace(_))).take(count).collect()
-    };
-    let mut at = 0;
-    while let Some(token) = tokens.get(at) {
-        out.push(token.clone());
-        at += 1;
-        if !word(token, "for") {
-            continue;
-        }
-        for words in [&["no", "key", "update"][..], &["key", "share"]] {
-            let found = solid(at, words.len());
-            if found.len() == words.len()
-                && found.iter().zip(words).all(|((_, token), wanted)| word(token, wanted))
-                && let Some((last, token)) = found.last()
-            {
-                out.push((*token).clone());
-                at = last + 1;
-            }
-        }
-    }
-    out
-}
-
 /// Parses a query from all of `tokens`.
 pub(crate) fn parse_query(source: &Source, tokens: &[TokenWithSpan]) -> Result<Box<ast::Query>> {
-    let mut parser = parser(tokens.to_vec());
+    let mut parser = parser(rewrite::adapt(tokens));
     let query = parser.parse_query().map_err(|error| source.syntax_error(&error))?;
     let rest = parser.peek_token();
     if rest.token == Token::EOF { Ok(query) } else { Err(source.unexpected(&rest)) }
@@ -219,6 +197,20 @@ mod tests {
         let (code, message, position) = failure("select 'abc");
         assert_eq!((code.as_str(), position), ("42601", Some(8)));
         assert_eq!(message, "unterminated quoted string at or near \"'abc\"");
+    }
+
+    #[test]
+    fn words_that_the_parser_lacks_are_said_otherwise() {
+        for (sql, plain) in [
+            ("table t", "SELECT * FROM t"),
+            ("(table a) union table b", "(SELECT * FROM a) UNION SELECT * FROM b"),
+            ("select * from only t for no key update", "SELECT * FROM t FOR UPDATE"),
+            ("select only from t for key share nowait", "SELECT only FROM t FOR SHARE NOWAIT"),
+        ] {
+            let Command::Query(query) = one(sql) else { panic!("{sql}") };
+            assert_eq!(query.to_string(), plain, "{sql}");
+        }
+        assert!(matches!(one("update only t set a = 1"), Command::Update(_)));
     }
 
     #[test]

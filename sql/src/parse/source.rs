@@ -5,7 +5,10 @@ use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, TokenizerError};
 use std::sync::Arc;
 
-/// A message's text; cloning shares it.
+/// The message of an error at the end of the text.
+pub(super) const END_OF_INPUT: &str = "syntax error at end of input";
+
+/// The text of a message; cloning shares it.
 #[derive(Clone, Debug)]
 pub(crate) struct Source(Arc<str>);
 
@@ -60,6 +63,11 @@ impl Source {
         if matches!(token.token, Token::EOF | Token::SemiColon) {
             return self.end_of_input();
         }
+        self.unexpected_here(token)
+    }
+
+    /// 42601 at this token, whatever it is.
+    pub(crate) fn unexpected_here(&self, token: &TokenWithSpan) -> SqlError {
         SqlError::syntax(format!("syntax error at or near \"{}\"", self.token_text(token)))
             .at(self.position(token.span.start))
     }
@@ -67,7 +75,7 @@ impl Source {
     /// 42601 where the statement ends too early.
     pub(crate) fn end_of_input(&self) -> SqlError {
         let end = u32::try_from(self.0.chars().count() + 1).ok();
-        SqlError::syntax("syntax error at end of input").at(end)
+        SqlError::syntax(END_OF_INPUT).at(end)
     }
 
     /// What sqlparser says, in PostgreSQL's words: the place is what counts.

@@ -98,6 +98,9 @@ pub(crate) struct Analyzer<'a> {
     depth: usize,
 }
 
+/// How errors call the place of a DEFAULT expression.
+pub(crate) const DEFAULT_PLACE: &str = "DEFAULT expressions";
+
 /// How deep queries may nest.
 const DEPTH_MAX: usize = 64;
 
@@ -543,6 +546,29 @@ impl Scope for Analyzer<'_> {
                 level.outermost = level.outermost.min(depth);
             }
             return Ok(Expr::Outer { depth: top - depth - 1, index, ty });
+        }
+        if self.levels.last().is_some_and(|level| level.no_aggregates_in == Some(DEFAULT_PLACE)) {
+            let message = "cannot use column reference in DEFAULT expression";
+            return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message).at(position));
+        }
+        if let [word] = name
+            && word.quote_style.is_none()
+            && wanted == "current_schema"
+        {
+            // The one of the SQL standard's words for the session that the parser takes for a column.
+            return Ok(Expr::Const(datum::Datum::text("public"), Type::of(TypeId::Name)));
+        }
+        if let Some((alias, _)) = &table
+            && self.levels.iter().flat_map(|level| &level.tables).any(|table| {
+                table.relation.as_ref().is_some_and(|relation| relation.name == *alias)
+                    && *table.alias != **alias
+            })
+        {
+            return Err(SqlError::new(
+                sqlstate::UNDEFINED_TABLE,
+                format!("invalid reference to FROM-clause entry for table \"{alias}\""),
+            )
+            .at(position));
         }
         if let Some((alias, _)) = &table
             && !self.levels.iter().any(|level| level.tables.iter().any(|table| *table.alias == **alias))

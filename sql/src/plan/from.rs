@@ -422,6 +422,10 @@ impl Analyzer<'_> {
         if schema.as_deref().is_none_or(|schema| schema == "pg_catalog" || schema == "information_schema")
             && let Some(item) = self.generated_item(schema.as_deref(), &table)
         {
+            if table == "pg_authid" && !self.role.superuser {
+                let message = "permission denied for table pg_authid";
+                return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+            }
             return Ok(item);
         }
         let relation = self.find_table(name).map_err(|error| error.at(position))?;

@@ -56,7 +56,14 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
     };
     prune::prune(&mut node);
     let parameters = settled(&analyzer.parameters)?;
-    let direct = direct::recognise(&node);
+    let regclasses: Vec<usize> = columns
+        .iter()
+        .flatten()
+        .enumerate()
+        .filter(|(_, column)| column.ty.id == datum::TypeId::Regclass)
+        .map(|(at, _)| at)
+        .collect();
+    let direct = if regclasses.is_empty() { direct::recognise(&node) } else { None };
     let of_node_alone = analyzer.tables.is_empty() && !analyzer.writes && !analyzer.reads_catalogue;
     Ok(Plan {
         verb,
@@ -68,5 +75,6 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
         writes: analyzer.writes,
         of_node_alone,
         direct,
+        regclasses,
     })
 }

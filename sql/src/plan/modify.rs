@@ -1,6 +1,6 @@
 //! INSERT, UPDATE, DELETE: from syntax to nodes.
 
-use super::analyzer::{Analyzer, fold};
+use super::analyzer::{Analyzer, DEFAULT_PLACE, fold};
 use super::from::{FromItem, table_item};
 use super::node::{
     ConflictPlan, DeletePlan, InsertPlan, Node, ProjectPlan, ProjectSetPlan, Returning, Target, UpdatePlan,
@@ -30,7 +30,7 @@ impl Analyzer<'_> {
         };
         let ast = parse_expression(text)?;
         self.push_level();
-        let value = self.compile_in("DEFAULT expressions", &ast);
+        let value = self.compile_in(DEFAULT_PLACE, &ast).map_err(elsewhere);
         let (level, _) = self.pop_level();
         let value = value?;
         if !level.slots.is_empty() {
@@ -72,7 +72,7 @@ impl Analyzer<'_> {
             if !level.slots.is_empty() {
                 return Err(SqlError::unsupported("a subquery or waiting function in a CHECK constraint"));
             }
-            checks.push((check.name.clone(), condition?));
+            checks.push((check.name.clone(), condition.map_err(elsewhere)?));
         }
         Ok(Target { relation: relation.clone(), checks })
     }
@@ -95,6 +95,10 @@ impl Analyzer<'_> {
         let target = self.target_of(&relation)?;
         let columns = self.insert_columns(&relation, &insert.columns)?;
         let (input, given) = self.insert_source(&relation, insert.source.as_deref(), &columns)?;
+        if let Some(name) = insert.columns.get(given).filter(|_| insert.source.is_some()) {
+            let (_, _, position) = self.table_name(name)?;
+            return Err(SqlError::syntax("INSERT has more target columns than expressions").at(position));
+        }
         // Every column of the new row: given by the source's row, or its default.
         let mut values = Vec::with_capacity(relation.columns.len());
         for at in 0..relation.columns.len() {
@@ -523,6 +527,12 @@ impl Analyzer<'_> {
         let plan = DeletePlan { input, target, key, recheck, recheck_slots, returning };
         Ok((Node::Delete(Arc::new(plan)), outputs))
     }
+}
+
+/// An error in an expression that the catalogue keeps: its place is in that text, not in the statement's.
+fn elsewhere(mut error: SqlError) -> SqlError {
+    error.fields_mut().position = None;
+    error
 }
 
 /// The word DEFAULT in the place of a value.

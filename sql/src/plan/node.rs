@@ -371,6 +371,8 @@ pub(crate) struct Plan {
     /// What it gives does not depend on any row: only on the node itself.
     pub(crate) of_node_alone: bool,
     pub(crate) direct: Option<super::direct::Direct>,
+    /// Places of result columns of type regclass, which are shown as names.
+    pub(crate) regclasses: Vec<usize>,
 }
 
 impl Plan {

@@ -512,7 +512,17 @@ pub(super) fn direction(order: &ast::OrderByExpr) -> Result<(bool, bool)> {
     let descending = match &order.options.sort {
         None | Some(ast::OrderBySort::Asc) => false,
         Some(ast::OrderBySort::Desc) => true,
-        Some(_) => return Err(SqlError::unsupported("ORDER BY ... USING")),
+        Some(ast::OrderBySort::Using(operator)) => match operator.to_string().as_str() {
+            "<" => false,
+            ">" => true,
+            other => {
+                return Err(SqlError::new(
+                    sqlstate::WRONG_OBJECT_TYPE,
+                    format!("operator {other} is not a valid ordering operator"),
+                )
+                .with_hint("Ordering operators must be \"<\" or \">\" members of btree operator families."));
+            }
+        },
     };
     Ok((descending, order.options.nulls_first.unwrap_or(descending)))
 }
@@ -569,6 +579,7 @@ fn output_name(ast: &ast::Expr) -> String {
         ast::Expr::Array(_) => "array".to_owned(),
         ast::Expr::Extract { .. } => "extract".to_owned(),
         ast::Expr::Position { .. } => "position".to_owned(),
+        ast::Expr::Substring { shorthand: true, .. } => "substr".to_owned(),
         ast::Expr::Substring { .. } => "substring".to_owned(),
         ast::Expr::Trim { .. } => "btrim".to_owned(),
         ast::Expr::Overlay { .. } => "overlay".to_owned(),

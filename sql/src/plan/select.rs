@@ -64,10 +64,16 @@ impl Analyzer<'_> {
         let aggregated = grouped || !level.aggregates.is_empty() || having.is_some();
         if locking {
             if aggregated || select.distinct.is_some() || !set_calls.is_empty() {
-                let what = if aggregated {
-                    "GROUP BY clause or aggregate functions"
+                let what = if select.distinct.is_some() {
+                    "DISTINCT clause"
+                } else if grouped {
+                    "GROUP BY clause"
+                } else if having.is_some() {
+                    "HAVING clause"
+                } else if aggregated {
+                    "aggregate functions"
                 } else {
-                    "DISTINCT or set-returning functions"
+                    "set-returning functions in the target list"
                 };
                 return Err(SqlError::new(
                     sqlstate::FEATURE_NOT_SUPPORTED,

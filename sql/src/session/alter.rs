@@ -110,7 +110,7 @@ impl SqlSession {
         definition: &ast::ColumnDef,
         if_not_exists: bool,
     ) -> Result<()> {
-        let (mut column, checks) = added_column(definition, relation.columns.len())?;
+        let (mut column, checks) = added_column(relation, definition)?;
         if relation.column(&column.name).is_some() {
             let error = duplicate_column(relation, &column.name);
             if if_not_exists {
@@ -291,16 +291,51 @@ impl SqlSession {
                 let oid = self.engine.database().allocate_number()?;
                 let check = Check { oid, name, expression: check.expr.to_string() };
                 let mut changed = Relation::clone(relation);
-                changed.checks.push(check.clone());
-                self.check_expressions(parsed, &Arc::new(changed))?;
-                if !self.is_empty(relation).await? {
-                    return Err(SqlError::unsupported("ADD CHECK to a table with rows"));
-                }
+                changed.checks = vec![check.clone()];
+                self.check_rows(parsed, &Arc::new(changed)).await?;
                 store::put_check(self.transaction()?, relation.oid, &check).await
             }
             ast::TableConstraint::Unique(_) => Err(SqlError::unsupported("UNIQUE")),
             ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY")),
             _ => Err(SqlError::unsupported("this table constraint")),
+        }
+    }
+
+    /// Asks the CHECK constraints of a table of all its rows.
+    async fn check_rows(&mut self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<()> {
+        self.check_expressions(parsed, relation)?;
+        let checks = {
+            let catalogue = self.facts.catalogue.clone();
+            self.analyzer(parsed, Vec::new(), &catalogue).target_of(relation)?.checks
+        };
+        let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
+        let cx = self.context(&[])?;
+        let mut scan = cx.transaction.scan(relation.tree, KeyRange::all(), Direction::Forward);
+        let mut batch = Vec::new();
+        loop {
+            batch.clear();
+            let more = scan.next_batch(cx.transaction, BATCH, &mut batch).await;
+            let more = cx.storage(more)?;
+            for (key, value) in &batch {
+                let values = row::decode(relation, &needed, key, value)?;
+                for (name, condition) in &checks {
+                    if condition.eval(&cx.eval(&values, &[]))?.as_bool() == Some(false) {
+                        return Err(SqlError::new(
+                            sqlstate::CHECK_VIOLATION,
+                            format!(
+                                "check constraint \"{name}\" of relation \"{}\" is violated by some row",
+                                relation.name
+                            ),
+                        )
+                        .of_table("public", &relation.name)
+                        .of_constraint(name));
+                    }
+                }
+            }
+            if !more {
+                return Ok(());
+            }
+            cx.canceller.check()?;
         }
     }
 

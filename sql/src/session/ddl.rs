@@ -18,10 +18,18 @@ const COLUMNS_MAX: usize = 1600;
 
 /// A table as its definition says, before it has OIDs and files.
 struct Definition {
+    /// The table's name.
+    name: String,
     columns: Vec<Column>,
     /// Name (if given) and column places of the primary key.
     primary_key: Option<(Option<String>, Vec<usize>)>,
     checks: Vec<NamedCheck>,
+}
+
+impl Definition {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), columns: Vec::new(), primary_key: None, checks: Vec::new() }
+    }
 }
 
 /// The name (if given) and text of a CHECK.
@@ -74,7 +82,7 @@ impl SqlSession {
         }
         match &table.query {
             None => {
-                let definition = self.definition(parsed, table)?;
+                let definition = self.definition(parsed, &name, table)?;
                 self.make_table(parsed, &name, definition).await?;
                 Ok(CommandTag::Words("CREATE TABLE"))
             }
@@ -95,7 +103,7 @@ impl SqlSession {
             .await
             .map_err(|e| self.canceller.explain(e))?;
         let database = self.engine.database().clone();
-        let Definition { columns, primary_key, checks } = definition;
+        let Definition { columns, primary_key, checks, .. } = definition;
         let primary_key = match primary_key {
             None => None,
             Some((key_name, columns)) => {
@@ -140,8 +148,8 @@ impl SqlSession {
         Ok(())
     }
 
-    fn definition(&self, parsed: &Parsed, table: &ast::CreateTable) -> Result<Definition> {
-        let mut definition = Definition { columns: Vec::new(), primary_key: None, checks: Vec::new() };
+    fn definition(&self, parsed: &Parsed, name: &str, table: &ast::CreateTable) -> Result<Definition> {
+        let mut definition = Definition::new(name);
         for column in &table.columns {
             let at = definition.columns.len();
             let new = column_definition(column, at, &mut definition)?;
@@ -199,7 +207,7 @@ impl SqlSession {
                 table.columns.get(at).map_or_else(|| output.name.clone(), |column| fold(&column.name));
             columns.push(plain_column(at, column_name, output.ty)?);
         }
-        let definition = Definition { columns, primary_key: None, checks: Vec::new() };
+        let definition = Definition { columns, ..Definition::new(name) };
         let relation = self.make_table(parsed, name, definition).await?;
         let target = Target { relation, checks: Vec::new() };
         let mut cx = self.context(&[])?;
@@ -360,7 +368,7 @@ fn set_primary_key(table: &mut Definition, name: Option<String>, columns: Vec<us
     if table.primary_key.is_some() {
         return Err(SqlError::new(
             sqlstate::INVALID_TABLE_DEFINITION,
-            "multiple primary keys for a table are not allowed",
+            format!("multiple primary keys for table \"{}\" are not allowed", table.name),
         ));
     }
     table.primary_key = Some((name, columns));
@@ -411,8 +419,9 @@ fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -
 }
 
 /// A column of ALTER TABLE ADD COLUMN: its checks come back beside it.
-pub(super) fn added_column(ast: &ast::ColumnDef, at: usize) -> Result<(Column, Vec<NamedCheck>)> {
-    let mut table = Definition { columns: Vec::new(), primary_key: None, checks: Vec::new() };
+pub(super) fn added_column(relation: &Relation, ast: &ast::ColumnDef) -> Result<(Column, Vec<NamedCheck>)> {
+    let at = relation.columns.len();
+    let mut table = Definition::new(&relation.name);
     let column = column_definition(ast, at, &mut table)?;
     if table.primary_key.is_some() {
         return Err(SqlError::unsupported("ADD COLUMN with PRIMARY KEY"));

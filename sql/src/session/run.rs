@@ -132,7 +132,12 @@ async fn give_plan_rows(
         out.copy_data(&line);
     }
     loop {
-        for row in run.pending.by_ref() {
+        for mut row in run.pending.by_ref() {
+            for at in &run.plan.regclasses {
+                if run.copy.is_some() || out.wants_text(*at) {
+                    name_relation(cx, &mut row, *at);
+                }
+            }
             let flow = match &mut run.copy {
                 None => out.row(&row)?,
                 Some(copy) => {
@@ -166,6 +171,16 @@ async fn give_plan_rows(
         (Verb::Update, None) => CommandTag::Update(run.affected),
         (Verb::Delete, None) => CommandTag::Delete(run.affected),
     }))
+}
+
+/// Puts a relation's name in the place of its OID.
+fn name_relation(cx: &Cx<'_>, row: &mut Row, at: usize) {
+    if let Some(value) = row.get_mut(at)
+        && let Datum::Oid(oid) = *value
+    {
+        let name = if oid == 0 { Some("-".to_owned()) } else { cx.facts.relation_name(oid) };
+        *value = Datum::from(name.unwrap_or_else(|| oid.to_string()));
+    }
 }
 
 fn give_rows(

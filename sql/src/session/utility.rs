@@ -246,7 +246,10 @@ impl SqlSession {
             let catalogue = self.catalogue().await?;
             let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
             for table in tables {
-                analyzer.find_table(table)?;
+                analyzer.find_table(table).map_err(|mut error| {
+                    error.fields_mut().position = None;
+                    error
+                })?;
             }
         }
         Ok(CommandTag::Words(word))

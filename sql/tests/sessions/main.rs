@@ -4,5 +4,6 @@
 
 mod common;
 mod copy_settings_roles;
+mod golden;
 mod statements;
 mod transactions;

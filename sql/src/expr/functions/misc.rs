@@ -266,6 +266,7 @@ fn catalogue(table: &mut Table) {
     table.add("pg_type_is_visible", &[Oid], Bool, |_, _| Ok(Datum::Bool(true))).stable();
     table.add("pg_function_is_visible", &[Oid], Bool, |_, _| Ok(Datum::Bool(true))).stable();
     table.add("obj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)).stable();
+    table.add("obj_description", &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("col_description", &[Oid, Int4], Text, |_, _| Ok(Datum::Null)).stable();
     table.add("shobj_description", &[Oid, Name], Text, |_, _| Ok(Datum::Null)).stable();
     table
