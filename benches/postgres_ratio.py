@@ -20,6 +20,7 @@ import os
 import pathlib
 import platform
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -34,6 +35,7 @@ PGBIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 SCRIPTS = ("upsert", "tpcb")
 CLIENTS = (1, 8, 32)
 LEVELS = ("off", "local", "on")
+MORE_LEVELS = ("remote_write", "remote_apply")  # measured if named
 START_TIMEOUT_S = 60
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -319,7 +321,7 @@ def cells_of(text):
         parts = (pattern.split(":") + ["", ""])[:3]
         for script in SCRIPTS:
             for clients in CLIENTS if not parts[1].isdigit() else (int(parts[1]),):
-                for level in LEVELS:
+                for level in LEVELS if parts[2] not in MORE_LEVELS else (parts[2],):
                     cell = (script, clients, level)
                     if all(part in ("", "*", str(value)) for part, value in zip(parts, cell)) and cell not in chosen:
                         chosen.append(cell)
@@ -380,12 +382,17 @@ def report(results, systems, failures, options):
         f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPUs ({model[1] if model else platform.machine()}), "
         f"Linux {platform.release()}; {', '.join(system.version() for system in systems)}.",
         f"pgbench -n -M prepared, {options.seconds} s a run, {options.pairs} pairs a cell in alternating order, clients over "
-        f"{'TCP' if options.host else 'a Unix socket'}; one standby attached throughout.",
+        f"{'TCP' if options.host else 'a Unix socket'}; one standby attached throughout. Load average before the first run: "
+        f"{options.load_average:.1f}.",
+        "",
+        f"    benches/postgres_ratio.py {shlex.join(sys.argv[1:])}",
+        "",
         f"Settings of both: fsync on, full_page_writes on, shared_buffers {options.shared_buffers}, max_wal_size "
         f"{options.max_wal_size}, data checksums. Rows: {options.keys} keys, {options.accounts} accounts, "
         f"{options.branches} branches.",
         "",
-        "Medians, in brackets lowest to highest. The ratio is that of each pair, Plimsoll / PostgreSQL. CPU time is the servers': primary + standby.",
+        "Medians, in brackets lowest to highest. The ratio is that of each pair, Plimsoll / PostgreSQL. CPU time is the servers': "
+        "primary + standby.",
         "",
         *table(results, options),
         "",
@@ -401,7 +408,8 @@ def arguments():
                         default=HERE.parent / "target/release/plimsoll", help="the binary (target/release/plimsoll)")
     parser.add_argument("--seconds", type=int, default=10, help="length of a run (10)")
     parser.add_argument("--pairs", type=int, default=5, help="runs of each system a cell (5)")
-    parser.add_argument("--cells", default="", help="SCRIPT:CLIENTS:LEVEL,... parts may be * (all 18)")
+    parser.add_argument("--cells", default="", help="SCRIPT:CLIENTS:LEVEL,... parts may be * (all 18: remote_write and "
+                        "remote_apply come only if named)")
     parser.add_argument("--out", type=pathlib.Path, help="Markdown file to write (standard output)")
     parser.add_argument("--only", choices=("postgres", "plimsoll"), help="measure one system alone")
     parser.add_argument("--dir", default="/var/tmp", help="where the temporary folder goes (/var/tmp)")
@@ -427,6 +435,7 @@ def main():
     install_postgres()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ratio-", dir=options.dir))
     folder.chmod(0o755)
+    options.load_average = os.getloadavg()[0]
     systems, failures = [], []
     try:
         for kind in kinds:

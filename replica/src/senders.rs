@@ -95,13 +95,20 @@ struct Shared {
     interest: watch::Sender<Interest>,
 }
 
-/// Which stages, besides the flush, some commit waits for. Plimsoll standbys report the others unhurriedly.
+/// Which stages some commit waits for. Plimsoll standbys report the others unhurriedly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest {
     /// remote_write
     pub written: bool,
+    /// on
+    pub flushed: bool,
     /// remote_apply
     pub applied: bool,
+}
+
+impl Interest {
+    /// Every stage.
+    pub const ALL: Self = Self { written: true, flushed: true, applied: true };
 }
 
 /// The table; cloning shares it.
@@ -137,7 +144,7 @@ impl Senders {
             table: Mutex::new(table),
             on_progress: Box::new(on_progress),
             count: watch::Sender::new(0),
-            interest: watch::Sender::new(Interest { written: true, applied: true }),
+            interest: watch::Sender::new(Interest::ALL),
         }))
     }
 
@@ -191,7 +198,7 @@ impl Senders {
         self.0.table.lock().clock.note(end, now);
     }
 
-    /// Which stages commits wait for now; both until this is called.
+    /// Which stages commits wait for now; all until this is called.
     pub fn set_interest(&self, interest: Interest) {
         self.0.interest.send_if_modified(|known| std::mem::replace(known, interest) != interest);
     }

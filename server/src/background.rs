@@ -4,14 +4,17 @@ use crate::fencing;
 use crate::ledger::{self, LedgerEntry};
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
+use replica::senders::Interest;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use storage::{CheckpointInfo, CheckpointKind, Database};
+use storage::{CheckpointInfo, CheckpointKind, Database, RemoteStages};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
 /// Time between two sweeps for versions of aborted transactions.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// After one to two of these, standbys need not hurry any more with a stage that no commit waited for meanwhile.
+const STAGES_INTERVAL: Duration = Duration::from_secs(30);
 /// Time between two looks at postmaster.pid.
 const PID_FILE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -39,6 +42,8 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     spawn(Box::pin(watch_pid_file(node.clone(), failed)));
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(release_unconfirmed(n, d)));
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(tell_stages(n, d)));
     spawn(Box::pin(fencing::watch(node.clone())));
     failures
 }
@@ -83,6 +88,23 @@ async fn write_log(node: Arc<Node>, database: Database, due: Arc<Notify>, failed
                     due.notify_one();
                 }
             }
+        }
+    }
+}
+
+/// Keeps standbys told which stages commits wait for, so that they report nothing else in a hurry.
+async fn tell_stages(node: Arc<Node>, database: Database) {
+    let gate = database.commit_gate();
+    let mut stages = gate.stages();
+    let mut looks = tokio::time::interval(STAGES_INTERVAL);
+    loop {
+        let RemoteStages { written, flushed, applied } = *stages.borrow_and_update();
+        if let Some(replicas) = node.replicas() {
+            replicas.senders.set_interest(Interest { written, flushed, applied });
+        }
+        tokio::select! {
+            changed = stages.changed() => if changed.is_err() { return },
+            _ = looks.tick() => gate.forget_stages(),
         }
     }
 }

@@ -6,9 +6,9 @@
 use crate::snapshot::Visibility;
 use crate::{Error, Interrupt, SyncLevel};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use wal::{Lsn, Positions, Watermark};
 
 /// How far the synchronous standbys are, as the quorum rule counts them.
@@ -23,6 +23,31 @@ pub struct RemoteProgress {
     pub flushed: Lsn,
     /// The quorum has replayed the log up to here (exclusive).
     pub applied: Lsn,
+}
+
+/// The stages of a standby that commits wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemoteStages {
+    /// remote_write
+    pub written: bool,
+    /// on
+    pub flushed: bool,
+    /// remote_apply
+    pub applied: bool,
+}
+
+impl RemoteStages {
+    const fn of_bits(bits: u8) -> Self {
+        Self { written: bits & 1 != 0, flushed: bits & 2 != 0, applied: bits & 4 != 0 }
+    }
+    const fn bit(level: SyncLevel) -> u8 {
+        match level {
+            SyncLevel::Off | SyncLevel::Local => 0,
+            SyncLevel::RemoteWrite => 1,
+            SyncLevel::On => 2,
+            SyncLevel::RemoteApply => 4,
+        }
+    }
 }
 
 /// Where replication tells the commit pipeline of the quorum's progress; cloning shares it.
@@ -46,6 +71,19 @@ impl CommitGate {
     /// The last progress taken.
     pub fn remote(&self) -> RemoteProgress {
         *self.0.remote.lock()
+    }
+
+    /// The stages that commits have waited for since the last [`CommitGate::forget_stages`] but one: those whose
+    /// progress standbys should report at once.
+    pub fn stages(&self) -> watch::Receiver<RemoteStages> {
+        self.0.stages.subscribe()
+    }
+
+    /// Forgets the stages that no commit has waited for since the last call.
+    pub fn forget_stages(&self) {
+        let used = self.0.stages_used.swap(0, Ordering::AcqRel);
+        self.0.stages_known.store(used, Ordering::Release);
+        self.0.tell_stages();
     }
 
     /// The position up to which the quorum holds the log, or, while none is required, up to which it is flushed
@@ -85,6 +123,10 @@ pub(crate) struct Levels {
     fence: Mutex<Option<Arc<str>>>,
     is_fenced: AtomicBool,
     fenced: Notify,
+    /// Bits of [`RemoteStages`]: what commits have waited for since the last look, and what was told.
+    stages_used: AtomicU8,
+    stages_known: AtomicU8,
+    stages: watch::Sender<RemoteStages>,
 }
 
 impl Levels {
@@ -102,6 +144,9 @@ impl Levels {
             fence: Mutex::new(None),
             is_fenced: AtomicBool::new(false),
             fenced: Notify::new(),
+            stages_used: AtomicU8::new(0),
+            stages_known: AtomicU8::new(0),
+            stages: watch::Sender::new(RemoteStages::default()),
         })
     }
 
@@ -213,6 +258,7 @@ impl Levels {
         if mark.get() >= end {
             return Ok(true);
         }
+        self.note_stage(level);
         let mut fenced = std::pin::pin!(self.fenced.notified());
         fenced.as_mut().enable();
         self.check_fence()?;
@@ -222,6 +268,26 @@ impl Levels {
             () = interrupt.cancelled() => Ok(false),
             () = fenced => self.check_fence().map(|()| false),
         }
+    }
+
+    /// A commit is about to wait for this level.
+    fn note_stage(&self, level: SyncLevel) {
+        let bit = RemoteStages::bit(level);
+        if self.stages_used.load(Ordering::Relaxed) & bit == 0 {
+            self.stages_used.fetch_or(bit, Ordering::AcqRel);
+        }
+        // Forgotten at this very moment, it is reported a little later: standbys report all stages in time.
+        if self.stages_known.load(Ordering::Acquire) & bit == 0 {
+            self.stages_known.fetch_or(bit, Ordering::AcqRel);
+            self.tell_stages();
+        }
+    }
+
+    fn tell_stages(&self) {
+        self.stages.send_if_modified(|told| {
+            let known = RemoteStages::of_bits(self.stages_known.load(Ordering::Acquire));
+            std::mem::replace(told, known) != known
+        });
     }
 
     /// Ends all waits.

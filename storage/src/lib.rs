@@ -63,7 +63,7 @@ pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Pro
 pub use engine::WalRetention;
 pub use error::{Corruption, Error};
 pub use interrupt::Interrupt;
-pub use levels::{CommitGate, RemoteProgress};
+pub use levels::{CommitGate, RemoteProgress, RemoteStages};
 pub use options::{
     CheckpointInfo, CheckpointKind, Committed, CreateOptions, DatabaseOptions, Direction, ImageCompression,
     Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryOptions, RecoveryProgress,

@@ -15,6 +15,8 @@ use std::io;
 use std::sync::Arc;
 
 const PAGE: u64 = PAGE_SIZE as u64;
+/// Bytes that are copied to be written together with the zeros behind them.
+const COPIED_BYTES_MAX: usize = 64 << 10;
 
 /// The end of the log on disk. Not thread-safe: its owner holds it under a lock.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(crate) struct LogFile {
     /// Up to here the file has its bytes or zeros written by us (a page's end).
     padded_to: Lsn,
     current: Option<Current>,
+    /// Memory for bytes and the zeros behind them, to be written together.
+    padded: Vec<u8>,
     /// Whether something was written since the last sync.
     dirty: bool,
     /// Whether syncs happen at all (the setting fsync).
@@ -61,6 +65,7 @@ impl LogFile {
             at,
             padded_to: at,
             current: None,
+            padded: Vec::new(),
             dirty: false,
             sync_enabled: sync,
             counters: Counters::default(),
@@ -148,12 +153,17 @@ impl LogFile {
         let end = self.at + bytes.len() as u64;
         if end.page_offset() != 0 && end > self.padded_to {
             // `at` lies on an earlier page or starts this one: a page that was begun is padded.
-            let (whole, last) = bytes.split_at(bytes.len() - end.page_offset().min(bytes.len()));
+            // With the last pages copied, one call writes all that a commit or a small group has.
+            let copied = bytes.len().min(COPIED_BYTES_MAX).max(end.page_offset().min(bytes.len()));
+            let (whole, last) = bytes.split_at(bytes.len() - copied);
             self.write(whole)?;
-            let mut page = [0; PAGE_SIZE];
-            let (head, _) = page.split_at_mut(last.len());
-            head.copy_from_slice(last);
-            self.write(&page)?;
+            let mut padded = std::mem::take(&mut self.padded);
+            padded.clear();
+            padded.extend_from_slice(last);
+            padded.resize(last.len() + PAGE_SIZE - end.page_offset(), 0);
+            let written = self.write(&padded);
+            self.padded = padded;
+            written?;
             self.padded_to = self.at;
             self.at = end;
         } else {

@@ -9,6 +9,7 @@ use super::reading::{LogPlace, read_range};
 use super::send::INTEREST;
 use crate::error::ReplicaError;
 use crate::receiver::{Command, Event, Receiver, ReceiverOptions, ReceiverView};
+use crate::senders::Interest;
 use bytes::{Bytes, BytesMut};
 use host::Host;
 use parking_lot::Mutex;
@@ -211,8 +212,12 @@ impl Driver {
     }
 
     async fn run(&mut self) -> Result<(), ReplicaError> {
-        let mut replayed = self.context.feed.positions().subscribe_replayed();
+        let positions = self.context.feed.positions();
         loop {
+            if !self.machine.hurries_applied() {
+                // Nobody waits for replay: it is looked at, and does not wake this thread.
+                self.machine.set_applied(positions.replayed());
+            }
             *self.view.lock() = Some(self.machine.view());
             let now = self.context.host.clock.monotonic();
             let pause = self.machine.wake_at().map(|wake| wake.saturating_sub(now));
@@ -227,7 +232,8 @@ impl Driver {
                     Event::Lost(connection("terminating walreceiver", "primary_conninfo or its slot changed"))
                 }
                 () = std::future::ready(()), if due => Event::Tick,
-                Ok(()) = replayed.changed() => Event::Applied(*replayed.borrow_and_update()),
+                Ok(replayed) = positions.wait_replayed_past(self.machine.applied()),
+                    if self.machine.hurries_applied() => Event::Applied(replayed),
                 message = next_message(&mut self.client), if self.streaming && self.unflushed < UNFLUSHED_MAX => {
                     match self.stream_event(message) {
                         Some(event) => event,
@@ -465,8 +471,12 @@ impl Driver {
                 reply_requested: keepalive.reply_requested,
             }),
             Ok(FromPrimary::Extension(INTEREST, flags)) => {
-                let flags = flags.first().copied().unwrap_or(3);
-                Some(Event::Interest { written: flags & 1 != 0, applied: flags & 2 != 0 })
+                let flags = flags.first().copied().unwrap_or(7);
+                Some(Event::Interest(Interest {
+                    written: flags & 1 != 0,
+                    flushed: flags & 4 != 0,
+                    applied: flags & 2 != 0,
+                }))
             }
             Ok(FromPrimary::Extension(..)) => None,
             Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),

@@ -28,7 +28,7 @@ use wal::{Lsn, TimelineId, Xid};
 
 /// Longest message taken from a standby, in bytes.
 const FRAME_LIMITS: FrameLimits = FrameLimits { large: 64 << 10, small: 10_000 };
-/// Type of the extension message that carries [`Interest`] in the bits of one byte: 1 written, 2 applied.
+/// Type of the extension message that carries [`Interest`] in the bits of one byte: 1 written, 2 applied, 4 flushed.
 pub(super) const INTEREST: u8 = b'I';
 /// OIDs of the result's columns.
 const INT8_OID: u32 = 20;
@@ -245,7 +245,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
     /// Tells a Plimsoll standby which stages commits wait for.
     fn tell_interest(&mut self, interest: Interest) {
         if self.plimsoll {
-            let flags = u8::from(interest.written) | u8::from(interest.applied) << 1;
+            let Interest { written, flushed, applied } = interest;
+            let flags = u8::from(written) | u8::from(applied) << 1 | u8::from(flushed) << 2;
             self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, INTEREST, &[flags])));
         }
     }

@@ -21,6 +21,7 @@ mod replies;
 
 use crate::branch::{Relation, relation};
 use crate::error::ReplicaError;
+use crate::senders::Interest;
 use crate::sync::Progress;
 use bytes::Bytes;
 use host::Timestamp;
@@ -117,12 +118,7 @@ pub enum Event {
     /// The connection is gone, could not be made, or the primary refused a command.
     Lost(ReplicaError),
     /// The primary says which stages its commits wait for; others need no reply of their own.
-    Interest {
-        /// Some commit waits for remote_write.
-        written: bool,
-        /// Some commit waits for remote_apply.
-        applied: bool,
-    },
+    Interest(Interest),
 }
 
 /// What to do.
@@ -406,7 +402,13 @@ impl Receiver {
             (Event::StreamEnded { next }, State::Streaming | State::Starting | State::Ending) => {
                 self.stream_ended(next, out)?;
             }
-            (Event::Interest { written, applied }, _) => self.replies.set_interest(written, applied),
+            (Event::Interest(interest), state) => {
+                let streaming = matches!(state, State::Streaming);
+                self.replies.set_interest(interest);
+                if streaming {
+                    self.replies.catch_up(self.reported(), now, out);
+                }
+            }
             // A batch may still be on its way when the stream was given up.
             (_, State::Waiting { .. }) => {}
             (event, state) => {
@@ -428,6 +430,22 @@ impl Receiver {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether replay is to be told with [`Event::Applied`] as soon as it moves; otherwise [`Receiver::set_applied`] before
+    /// other events does.
+    pub fn hurries_applied(&self) -> bool {
+        self.replies.interest().applied
+    }
+
+    /// How far redo has come, as this machine knows.
+    pub fn applied(&self) -> Lsn {
+        self.applied
+    }
+
+    /// Redo has come so far; nothing follows from it at once.
+    pub fn set_applied(&mut self, applied: Lsn) {
+        self.applied = self.applied.max(applied);
     }
 
     /// When to tick at the latest; None if only other events move it.

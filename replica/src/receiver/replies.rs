@@ -2,6 +2,7 @@
 
 use super::{Command, ReceiverOptions};
 use crate::error::ReplicaError;
+use crate::senders::Interest;
 use crate::sync::Progress;
 use std::time::Duration;
 use wal::Xid;
@@ -23,10 +24,9 @@ pub(super) struct Replies {
     heard_at: Duration,
     /// A report that asks for an answer is on its way.
     asked: bool,
-    wants_written: bool,
-    wants_applied: bool,
-    /// Something was held back until the pause is over.
-    held_back: bool,
+    interest: Interest,
+    /// When to look whether there is something to report that nobody hurries for.
+    look_at: Option<Duration>,
 }
 
 impl Replies {
@@ -42,15 +42,14 @@ impl Replies {
             feedback_at: Duration::ZERO,
             heard_at: Duration::ZERO,
             asked: false,
-            wants_written: true,
-            wants_applied: true,
-            held_back: false,
+            interest: Interest::ALL,
+            look_at: None,
         }
     }
 
     /// A new stream.
     pub(super) fn restart(&mut self, now: Duration) {
-        (self.last, self.told_xmin, self.asked, self.held_back) = (None, None, false, false);
+        (self.last, self.told_xmin, self.asked, self.look_at) = (None, None, false, None);
         (self.heard_at, self.last_at) = (now, now);
     }
 
@@ -62,8 +61,23 @@ impl Replies {
     pub(super) fn set_xmin(&mut self, xmin: Option<Xid>) {
         self.xmin = xmin;
     }
-    pub(super) fn set_interest(&mut self, written: bool, applied: bool) {
-        (self.wants_written, self.wants_applied) = (written, applied);
+    pub(super) fn set_interest(&mut self, interest: Interest) {
+        self.interest = interest;
+    }
+    pub(super) fn interest(&self) -> Interest {
+        self.interest
+    }
+
+    /// Reports what was held back of a stage that commits wait for by now.
+    pub(super) fn catch_up(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+        let Some(last) = self.last else { return };
+        let Interest { written, flushed, applied } = self.interest;
+        if (written && last.written != progress.written)
+            || (flushed && last.flushed != progress.flushed)
+            || (applied && last.applied != progress.applied)
+        {
+            self.send(progress, false, now, out);
+        }
     }
 
     pub(super) fn heard(&mut self, now: Duration) {
@@ -72,7 +86,8 @@ impl Replies {
     }
 
     fn send(&mut self, progress: Progress, reply_requested: bool, now: Duration, out: &mut Vec<Command>) {
-        (self.last, self.last_at, self.held_back) = (Some(progress), now, false);
+        (self.last, self.last_at) = (Some(progress), now);
+        self.look_at = self.next_look(progress, now);
         out.push(Command::Reply { progress, reply_requested });
     }
 
@@ -81,26 +96,36 @@ impl Replies {
     }
 
     pub(super) fn on_written(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
-        if self.wants_written && self.last.is_none_or(|last| last.written != progress.written) {
+        if self.interest.written && self.last.is_none_or(|last| last.written != progress.written) {
             self.send(progress, false, now, out);
         }
     }
 
     pub(super) fn on_flushed(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
         if self.last.is_none_or(|last| last.flushed != progress.flushed) {
-            self.send(progress, false, now, out);
+            self.report(self.interest.flushed, progress, now, out);
         }
     }
 
     pub(super) fn on_applied(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
-        if self.last.is_none_or(|last| last.applied == progress.applied) {
-            return;
+        if self.last.is_some_and(|last| last.applied != progress.applied) {
+            self.report(self.interest.applied, progress, now, out);
         }
-        if self.wants_applied || now >= self.last_at + UNHURRIED {
+    }
+
+    /// Reports at once what commits wait for, and anything else after a pause.
+    fn report(&mut self, hurried: bool, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+        let pause_ends = self.last_at + UNHURRIED;
+        if hurried || now >= pause_ends {
             self.send(progress, false, now, out);
         } else {
-            self.held_back = true;
+            self.look_at.get_or_insert(pause_ends);
         }
+    }
+
+    /// Replay that is behind moves without an event, unless commits wait for it.
+    fn next_look(&self, progress: Progress, now: Duration) -> Option<Duration> {
+        (!self.interest.applied && progress.applied < progress.flushed).then(|| now + UNHURRIED)
     }
 
     pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<Command>) {
@@ -130,8 +155,11 @@ impl Replies {
             }
         }
         let due = self.status_interval.is_some_and(|interval| now >= self.last_at + interval);
-        if due || (self.held_back && now >= self.last_at + UNHURRIED) {
+        let looks = self.look_at.is_some_and(|at| now >= at);
+        if due || (looks && self.last != Some(progress)) {
             self.send(progress, false, now, out);
+        } else if looks {
+            self.look_at = self.next_look(progress, now);
         }
         if self.status_interval.is_some_and(|interval| now >= self.feedback_at + interval) {
             self.feedback(now, out);
@@ -144,7 +172,6 @@ impl Replies {
             self.timeout.map(|timeout| self.heard_at + if self.asked { timeout } else { timeout / 2 });
         let status = self.status_interval.map(|interval| self.last_at + interval);
         let feedback = self.status_interval.filter(|_| self.feedback).map(|pause| self.feedback_at + pause);
-        let held_back = self.held_back.then_some(self.last_at + UNHURRIED);
-        [timeout, status, feedback, held_back].into_iter().flatten().min()
+        [timeout, status, feedback, self.look_at].into_iter().flatten().min()
     }
 }

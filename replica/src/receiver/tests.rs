@@ -270,7 +270,7 @@ fn what_was_written_is_flushed_when_the_connection_breaks() {
 #[test]
 fn stages_that_no_commit_waits_for_are_reported_unhurriedly() {
     let mut talk = Talk::streaming(SEGMENT);
-    talk.say(Event::Interest { written: false, applied: false });
+    talk.say(Event::Interest(Interest { written: false, flushed: true, applied: false }));
     talk.data(SEGMENT, 100);
     assert_eq!(talk.say(Event::Drained), ["flush"]);
     assert_eq!(talk.say(Event::Flushed(at(SEGMENT + 100))).len(), 1);
@@ -279,6 +279,28 @@ fn stages_that_no_commit_waits_for_are_reported_unhurriedly() {
     talk.1 = 1;
     let end = SEGMENT + 100;
     assert_eq!(talk.say(Event::Tick), [format!("reply {end} {end} {end}")]);
+}
+
+#[test]
+fn a_flush_that_no_commit_waits_for_is_reported_when_one_does_or_the_pause_is_over() {
+    let mut talk = Talk::streaming(SEGMENT);
+    talk.say(Event::Interest(Interest { written: false, flushed: false, applied: false }));
+    let write = |talk: &mut Talk, from: u64| {
+        talk.data(from, 100);
+        assert_eq!(talk.say(Event::Drained), ["flush"]);
+        assert_eq!(talk.say(Event::Flushed(at(from + 100))), [""; 0], "nobody waits for it");
+    };
+    write(&mut talk, SEGMENT);
+    let end = SEGMENT + 100;
+    let waits = Interest { written: false, flushed: true, applied: false };
+    assert_eq!(talk.say(Event::Interest(waits)), [format!("reply {end} {end} {SEGMENT}")]);
+    talk.0.set_applied(at(end));
+    talk.1 = 1;
+    assert_eq!(talk.say(Event::Tick), [format!("reply {end} {end} {end}")], "replay is looked at");
+    assert_eq!(talk.say(Event::Tick), [""; 0], "all is told");
+    talk.say(Event::Interest(Interest { flushed: false, ..waits }));
+    write(&mut talk, end);
+    assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(1100)));
 }
 
 #[test]

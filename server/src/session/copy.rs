@@ -5,6 +5,7 @@ use protocol::backend::{self, CopyDirection};
 use protocol::frontend::FrontendMessage;
 use protocol::{Format, Report, SqlState};
 use sql::{CommandTag, Portal};
+use std::pin::pin;
 
 impl Session {
     /// Takes a COPY's data. After an error the rest of the data, if any, meets a session that ignores it.
@@ -19,11 +20,12 @@ impl Session {
             })?;
             match message {
                 FrontendMessage::CopyData(data) => {
-                    limited(self.deadline, &self.canceller, self.sql.copy_feed(portal, data)).await?;
+                    limited(self.deadline, &self.canceller, pin!(self.sql.copy_feed(portal, data))).await?;
                 }
                 FrontendMessage::CopyDone => {
-                    let finish = self.sql.copy_finish(portal);
-                    return Ok(limited(self.deadline, &self.canceller, finish).await?);
+                    return Ok(
+                        limited(self.deadline, &self.canceller, pin!(self.sql.copy_finish(portal))).await?
+                    );
                 }
                 FrontendMessage::CopyFail(why) => return Err(self.sql.copy_fail(portal, why).into()),
                 // A client that pipelines may have sent these ahead.

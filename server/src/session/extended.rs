@@ -9,6 +9,7 @@ use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, Target};
 use protocol::{Format, Report, SqlState};
 use sql::{CommandTag, Environment, Fetch, Portal, PortalKind};
+use std::pin::pin;
 
 /// A portal and how its client wants it.
 pub(super) struct OpenPortal {
@@ -23,7 +24,8 @@ impl Session {
     pub(super) async fn parse(&mut self, parse: &Parse<'_>) -> Result<(), Failure> {
         self.handle.set_statement(Statement::Text(parse.sql.into()));
         let types: Vec<u32> = parse.types().collect();
-        let prepared = limited(self.deadline, &self.canceller, self.sql.prepare(parse.sql, &types)).await?;
+        let prepared =
+            limited(self.deadline, &self.canceller, pin!(self.sql.prepare(parse.sql, &types))).await?;
         self.sql.store(parse.name, prepared)?;
         self.send_notices();
         backend::parse_complete(&mut self.wire.out);
@@ -78,7 +80,7 @@ impl Session {
             let what = format!("cursor \"{}\" already exists", bind.portal);
             return Err(Report::error(SqlState::DUPLICATE_CURSOR, what).into());
         }
-        let portal = limited(self.deadline, &self.canceller, self.sql.open(prepared, values)).await?;
+        let portal = limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, values))).await?;
         let open = OpenPortal { portal, formats: ResultFormats::of(bind.result_formats), finished: false };
         if bind.portal.is_empty() {
             self.unnamed = Some(open);
@@ -192,8 +194,12 @@ impl Session {
                 style: &style,
                 count: 0,
             };
-            let fetch = self.sql.fetch(&mut open.portal, left, &mut sink);
-            let fetched = limited(self.deadline, &self.canceller, fetch).await;
+            let fetched = limited(
+                self.deadline,
+                &self.canceller,
+                pin!(self.sql.fetch(&mut open.portal, left, &mut sink)),
+            )
+            .await;
             let count = sink.count;
             rows += count as u64;
             match fetched? {

@@ -30,7 +30,7 @@ use rows::Scratch;
 use sql::{CancelReason, Canceller, SqlError, SqlSession};
 use std::collections::HashMap;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -134,10 +134,14 @@ struct Session {
     _member: Member,
 }
 
-/// Runs what `future` does; at the deadline its statement is cancelled, and its end awaited.
-async fn limited<T>(deadline: Option<Instant>, canceller: &Canceller, future: impl Future<Output = T>) -> T {
+/// Runs what `future` does; at the deadline its statement is cancelled, and its end awaited. The future comes pinned, so that
+/// the kilobytes of a statement's state are not moved around.
+async fn limited<F: Future>(
+    deadline: Option<Instant>,
+    canceller: &Canceller,
+    mut future: Pin<&mut F>,
+) -> F::Output {
     let Some(deadline) = deadline else { return future.await };
-    let mut future = pin!(future);
     tokio::select! {
         biased;
         done = &mut future => return done,
@@ -306,7 +310,8 @@ impl Session {
 
     /// Ends the implicit transaction, sends the tag held back, and says that the session is ready.
     async fn finish(&mut self, tag: Option<sql::CommandTag>) -> Result<(), Exit> {
-        match limited(self.deadline, &self.canceller, self.sql.sync()).await {
+        let ended = limited(self.deadline, &self.canceller, pin!(self.sql.sync())).await;
+        match ended {
             Ok(()) => {
                 self.send_notices();
                 if let Some(tag) = tag {

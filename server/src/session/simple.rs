@@ -6,6 +6,7 @@ use crate::sessions::Statement;
 use protocol::Format;
 use protocol::backend::{self, CopyDirection};
 use sql::{CommandTag, Environment, Fetch, PortalKind};
+use std::pin::pin;
 
 impl Session {
     /// Answers a Query message.
@@ -42,9 +43,10 @@ impl Session {
                 self.complete(tag);
             }
             let prepared =
-                limited(self.deadline, &self.canceller, self.sql.prepare_statement(&statement, &[])).await?;
+                limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(&statement, &[])))
+                    .await?;
             let mut portal =
-                limited(self.deadline, &self.canceller, self.sql.open(prepared, Vec::new())).await?;
+                limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared, Vec::new()))).await?;
             let formats = ResultFormats::All(Format::Text);
             let kind = portal.kind();
             match kind {
@@ -72,7 +74,8 @@ impl Session {
                     count: 0,
                 };
                 let fetch = self.sql.fetch(&mut portal, 0, &mut sink);
-                match limited(self.deadline, &self.canceller, fetch).await? {
+                let fetched = limited(self.deadline, &self.canceller, pin!(fetch)).await?;
+                match fetched {
                     Fetch::Complete(tag) => break tag,
                     Fetch::Suspended | Fetch::More => self.wire.flush().await?,
                 }
