@@ -31,7 +31,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PGBIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 START_TIMEOUT_S = 120
 TICKS = os.sysconf("SC_CLK_TCK")
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+SEGMENT_BYTES = 16 << 20
 # What both products are set to; Options.settings comes on top.
 SETTINGS = {
     "fsync": "on",
@@ -269,7 +269,9 @@ class Node:
         if start >= end:
             return 0
         position = [f"{at >> 32:X}/{at & 0xFFFFFFFF:X}" for at in (start, end)]
-        printed = run([PGBIN / "pg_waldump", "--stats", "-p", self.data / "pg_wal", "-s", position[0], "-e", position[1]])
+        # pg_waldump asks the first file that it finds for the segment size, and the first may be one that is yet to be written.
+        segment = f"{1:08X}{start >> 32:08X}{(start & 0xFFFFFFFF) // SEGMENT_BYTES:08X}"
+        printed = run([PGBIN / "pg_waldump", "--stats", "-p", self.data / "pg_wal", "-s", position[0], "-e", position[1], segment])
         total = re.search(r"^Total\s+(\d+)\s+(\d+) \[[^]]*\]\s+(\d+) \[", printed, re.MULTILINE)
         if not total:
             raise Failure("pg_waldump prints no total")
