@@ -4,6 +4,7 @@ use crate::archive::Signal;
 use crate::archive::archiver::Archiver;
 use crate::background;
 use crate::files::{self, PidFile};
+use crate::ledger::{self, LedgerEntry};
 use crate::listen::{self, Listener};
 use crate::log::{Log, format_time};
 use crate::node::{self, Node, Phase};
@@ -368,10 +369,21 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
             StartMode::Standby { target_timeline }
         }
     };
+    options.before_cut = Some(record_cuts(node));
     let host = node.host.clone();
     let opened = tokio::task::spawn_blocking(move || Database::open(&host, options, mode)).await;
     let opened = opened.map_err(|error| ServerError::new(format!("recovery failed: {error}")))?;
     opened.map_err(|error| ServerError::new(error.to_string()))
+}
+
+/// Has what recovery cuts from the log's end written to the ledger first.
+fn record_cuts(node: &Arc<Node>) -> storage::BeforeCutFn {
+    let (host, data_dir) = (node.host.clone(), node.data_dir.clone());
+    Arc::new(move |cut, why| {
+        let reason = format!("{} bytes with {} whole records behind: {why}", cut.bytes(), cut.whole_records);
+        let (at, event) = (host.clock.now(), "cut".to_owned());
+        ledger::append(&host, &data_dir, &LedgerEntry { at, event, after: cut.from, upto: cut.upto, reason })
+    })
 }
 
 fn log_recovery(node: &Node, recovery: &RecoveryReport) {
@@ -386,7 +398,10 @@ fn log_recovery(node: &Node, recovery: &RecoveryReport) {
         node.log.log(recovery.end.clone());
     }
     if recovery.cut_bytes > 0 {
-        node.log.log(format!("cut {} bytes of a torn record at {}", recovery.cut_bytes, recovery.to));
+        node.log.log(format!(
+            "cut {} bytes behind {}, which never became durable (recorded in plimsoll/ledger)",
+            recovery.cut_bytes, recovery.to
+        ));
     }
     let seconds = recovery.elapsed.as_secs_f64();
     node.log.log(format!(

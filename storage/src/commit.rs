@@ -390,15 +390,19 @@ impl Pipeline {
     ) -> Result<Lsn, Error> {
         let Committer { record, payload, .. } = committer;
         let time = self.clock.now();
+        let proven_flush = self.log.proven_flush();
         let info = if dropped.is_empty() && early.is_none() {
-            // xl_xact_commit and xl_xact_abort without parts: just the time.
+            // xl_xact_commit and xl_xact_abort without parts: just the time, and ours.
             payload.clear();
             payload.put_i64(time.micros());
+            if let Some(flushed) = proven_flush {
+                payload.put_u64(flushed.get());
+            }
             if commit { xact::COMMIT } else { xact::ABORT }
         } else {
             let dropped: Vec<RelFile> = dropped.iter().map(|tree| tree.file()).collect();
             let subxacts = early.iter().map(|xid| xid.low()).collect();
-            let end = XactEnd { time, dropped, subxacts, ..XactEnd::default() };
+            let end = XactEnd { time, dropped, subxacts, proven_flush, ..XactEnd::default() };
             let outcome = if commit { XactRecord::Commit(end) } else { XactRecord::Abort(end) };
             *payload = outcome.payload();
             outcome.info()

@@ -65,9 +65,9 @@ pub use error::{Corruption, Error};
 pub use interrupt::Interrupt;
 pub use levels::{CommitGate, RemoteProgress, RemoteStages};
 pub use options::{
-    CheckpointInfo, CheckpointKind, Committed, CreateOptions, DatabaseOptions, Direction, ImageCompression,
-    Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryOptions, RecoveryProgress,
-    ServerParameters, StartMode, SyncLevel, TableLockMode, TreeId,
+    BeforeCutFn, CheckpointInfo, CheckpointKind, Committed, CreateOptions, DatabaseOptions, Direction,
+    ImageCompression, Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryOptions,
+    RecoveryProgress, ServerParameters, StartMode, SyncLevel, TableLockMode, TreeId,
 };
 pub use records::EngineDescriber;
 pub use scan::Scan;

@@ -17,17 +17,15 @@ use std::sync::Arc;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
-use wal::reader::{
-    EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalReader,
-};
+use wal::reader::{EndOfWal, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalReader};
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
 use wal::{Lsn, SegmentSize, TimelineId, WalWriter, WriteStart, WriterConfig};
 
 /// A read error of the log as this crate tells it.
 pub(crate) fn read_error(error: ReadError) -> Error {
     match error {
-        ReadError::Corrupt { damage, .. } => {
-            Error::corrupt("write-ahead log", Some(damage.at), error.to_string())
+        ReadError::Corrupt { reason, .. } => {
+            Error::corrupt("write-ahead log", Some(reason.at()), error.to_string())
         }
         ReadError::Source(SourceError::Io { path, error, .. }) => {
             Error::io("read WAL segment", Path::new(&path), error)
@@ -228,8 +226,9 @@ impl Opening {
         } else {
             let end = self.redo_all(&mut replay)?;
             report.end = end.reason.to_string();
-            report.cut_bytes = cut_bytes(&end);
+            self.check_reached(&end, checkpoint_end)?;
             self.check_backup_whole(&replay)?;
+            report.cut_bytes = self.cut_tail(&end)?;
             self.engine.remove_dropped()?;
             self.engine.store.check_missing()?;
             broken = end.broken;
@@ -271,6 +270,35 @@ impl Opening {
         }
     }
 
+    /// The log must reach what the control file names.
+    fn check_reached(&self, end: &EndOfWal, checkpoint_end: Lsn) -> Result<(), Error> {
+        if end.at >= checkpoint_end {
+            return Ok(());
+        }
+        let what = format!(
+            "WAL ends at {} ({}), before the end of the checkpoint record at {checkpoint_end} that the control file names",
+            end.at, end.reason
+        );
+        Err(Error::corrupt("write-ahead log", Some(end.reason.at()), what))
+    }
+
+    /// Makes sure that what lies behind the log's end never was durable, and has it recorded before it is wiped. Returns its bytes.
+    fn cut_tail(&mut self, end: &EndOfWal) -> Result<u64, Error> {
+        // In a copy, or where another node's log was received, what lies behind says nothing about this node's disk.
+        let own = matches!(self.found, ClusterState::InProduction | ClusterState::InCrashRecovery);
+        if !own || self.label.is_some() || !self.engine.options.fsync {
+            return Ok(0);
+        }
+        let cut = self.reader.verify_end(end).map_err(read_error)?;
+        if cut.bytes() > 0
+            && let Some(hook) = &self.engine.options.before_cut
+        {
+            hook(&cut, &end.reason.to_string())
+                .map_err(|error| Error::io("record the cut of", &self.engine.wal_dir(), error))?;
+        }
+        Ok(cut.bytes())
+    }
+
     /// A backup, or a standby's directory, is usable only from a certain point of the log on.
     fn check_backup_whole(&self, replay: &Replay) -> Result<(), Error> {
         let (required, end_point, minimum) = {
@@ -291,15 +319,6 @@ impl Opening {
             )));
         }
         if end_point.is_valid() { replay.end_backup_recovery(replay.at) } else { Ok(()) }
-    }
-}
-
-/// Bytes behind the log's end that were begun and are not whole, as far as that is known.
-fn cut_bytes(end: &EndOfWal) -> u64 {
-    match (end.broken, end.reason) {
-        (Some(broken), _) => broken.missing_at.bytes_since(broken.start),
-        (None, EndReason::NotYet { at }) if end.torn => at.bytes_since(end.at),
-        _ => 0,
     }
 }
 

@@ -269,6 +269,9 @@ pub struct RecoveryProgress {
 /// A callback for [`RecoveryProgress`].
 pub type ProgressFn = Arc<dyn Fn(RecoveryProgress) + Send + Sync>;
 
+/// Told what is about to be cut from the log's end, and why it ends there. An error stops the start before anything is cut.
+pub type BeforeCutFn = Arc<dyn Fn(&wal::reader::CutTail, &str) -> std::io::Result<()> + Send + Sync>;
+
 /// How recovery goes that begins from a signal file.
 #[derive(Clone, Default)]
 pub struct RecoveryOptions {
@@ -314,6 +317,8 @@ pub struct DatabaseOptions {
     pub background: bool,
     /// Hears of recovery's progress.
     pub progress: Option<ProgressFn>,
+    /// Makes a durable record of a torn tail before it is cut.
+    pub before_cut: Option<BeforeCutFn>,
     /// For [`StartMode::Standby`].
     pub recovery: RecoveryOptions,
 }
@@ -337,6 +342,7 @@ impl DatabaseOptions {
             fsync: true,
             background: true,
             progress: None,
+            before_cut: None,
             recovery: RecoveryOptions::default(),
         }
     }

@@ -107,7 +107,7 @@ pub enum ControlError {
         found: u32,
     },
     /// The bytes are damaged.
-    #[error("control file has an incorrect checksum: found {found:08X}, computed {expected:08X}")]
+    #[error("control file has an incorrect checksum: expected {expected:08X}, found {found:08X}")]
     Crc {
         /// Computed.
         expected: u32,

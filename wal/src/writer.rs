@@ -58,6 +58,8 @@ struct Shared {
     redo_point: AtomicU64,
     buffers_full: AtomicU64,
     fsync: AtomicBool,
+    /// Whether fsync was ever off.
+    unsynced: AtomicBool,
 }
 
 /// Space in the log that is promised to the holder until it is dropped.
@@ -109,6 +111,7 @@ impl WalWriter {
             redo_point: AtomicU64::new(Lsn::INVALID.get()),
             buffers_full: AtomicU64::new(0),
             fsync: AtomicBool::new(config.fsync),
+            unsynced: AtomicBool::new(!config.fsync),
         });
         let threads = Arc::new(Threads::start(&shared, config.background)?);
         Ok(Self { shared, threads })
@@ -218,6 +221,11 @@ impl WalWriter {
         self.shared.recent.read(from, self.shared.positions.flushed(), max)
     }
 
+    /// Up to where the log is durable, for a record to state; None once it was written without fsync, when nobody knows.
+    pub fn proven_flush(&self) -> Option<Lsn> {
+        (!self.shared.unsynced.load(Ordering::Relaxed)).then(|| self.shared.positions.flushed())
+    }
+
     /// How far the log has come.
     pub fn positions(&self) -> Arc<Positions> {
         self.shared.positions.clone()
@@ -279,6 +287,7 @@ impl WalWriter {
     /// Takes over changed settings: fsync, wal_writer_delay, wal_writer_flush_after.
     pub fn reconfigure(&self, fsync: bool, writer_delay: Duration, flush_after_bytes: u64) {
         self.shared.fsync.store(fsync, Ordering::Relaxed);
+        self.shared.unsynced.fetch_or(!fsync, Ordering::Relaxed);
         self.shared.crowd.reconfigure(writer_delay, flush_after_bytes);
     }
 

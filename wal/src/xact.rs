@@ -15,6 +15,9 @@
 //! | 5 ORIGIN       | position at the origin 8, time at the origin 8, unaligned                |
 //! | 6 AE_LOCKS     | (no part) the transaction held locks that standbys must release          |
 //! | 29, 30, 31     | (no part) apply feedback wanted; relcache file to be renewed; forced sync |
+//! | (ours, last)   | up to where the writer knew the log to be durable 8; may be missing       |
+//!
+//! The last part is the engine's own. PostgreSQL's programs stop reading before it, and its own records end before it.
 
 use crate::codec::{Fields, PutFields, Short};
 use crate::ids::{Lsn, RelFile};
@@ -59,6 +62,9 @@ const PARTS: u32 = HAS_DBINFO
     | HAS_ORIGIN
     | HAS_GID
     | HAS_DROPPED_STATS;
+
+/// Bytes of the part that states a proven flush point.
+const PROVEN_FLUSH_SIZE: usize = 8;
 
 /// What a transaction asks of those who redo its end: the bits of xinfo that announce no part of the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,6 +142,9 @@ pub struct XactEnd {
     pub two_phase: Option<TwoPhase>,
     /// Where it was committed first.
     pub origin: Option<Origin>,
+    /// Up to here (exclusive) the writer knew the log to be durable when it wrote this: a bad record below is damage, not a
+    /// torn tail.
+    pub proven_flush: Option<Lsn>,
 }
 
 /// A parsed record of resource manager XACT.
@@ -210,6 +219,9 @@ impl XactEnd {
             end.origin =
                 Some(Origin { lsn: Lsn::new(fields.u64()?), time: Timestamp::from_micros(fields.i64()?) });
         }
+        if fields.left() == PROVEN_FLUSH_SIZE {
+            end.proven_flush = Some(Lsn::new(fields.u64()?));
+        }
         Ok(end)
     }
 
@@ -269,6 +281,9 @@ impl XactEnd {
         if let Some(origin) = self.origin {
             out.put_u64(origin.lsn.get());
             out.put_i64(origin.time.micros());
+        }
+        if let Some(flushed) = self.proven_flush {
+            out.put_u64(flushed.get());
         }
     }
 }
@@ -357,6 +372,17 @@ impl XactRecord {
             .main_data(&self.payload())
             .origin(origin)
             .encode()
+    }
+}
+
+/// Up to where the log was durable, as a commit or abort record states it. None for any other record.
+pub(crate) fn proven_flush(record: &Record) -> Option<Lsn> {
+    match XactRecord::parse(record) {
+        Ok(XactRecord::Commit(end) | XactRecord::Abort(end)) if record.rmgr() == Rmgr::XACT => {
+            // Nobody knows more of the log than what lies before the record itself.
+            end.proven_flush.filter(|flushed| *flushed <= record.start())
+        }
+        _ => None,
     }
 }
 

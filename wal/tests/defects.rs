@@ -273,24 +273,6 @@ fn a_recycled_page_is_a_clean_end_and_a_page_of_another_cluster_is_not() {
 }
 
 #[test]
-fn a_record_behind_damage_is_found_and_an_old_one_is_not_taken_for_it() {
-    let mut log = log();
-    let bad = log.push_bytes(9, 3000);
-    for seed in 10..20 {
-        log.push_bytes(seed, 3000);
-    }
-    let at = usize::try_from(bad.bytes_since(log.start)).unwrap();
-    log.bytes[at + 100] ^= 1;
-    let end = log.start + log.bytes.len() as u64;
-    let mut reader = WalReader::new(WalBytes::new(log.start, log.bytes.clone()), options(), log.start);
-    let found = reader.find_record_behind(bad, end).unwrap().unwrap();
-    assert!(found.previous() >= bad && log.starts.contains(&found.start()));
-    assert_eq!(reader.position(), bad);
-    let behind = reader.find_record_behind(log.previous, end).unwrap();
-    assert!(behind.is_none(), "{behind:?}");
-}
-
-#[test]
 fn records_that_arrive_piece_by_piece_are_read_as_they_complete() {
     let log = log();
     for step in [1000, 8192, 5] {

@@ -196,6 +196,12 @@ async fn transactions_cut_in_the_middle_of_their_log_are_aborted_and_swept() {
         let name = size.segment_of(cut).file_name(wal::TimelineId::FIRST, size);
         let file = image_file(&image, &format!("pg_wal/{name}"));
         let offset = size.offset_of(cut);
+        let mut rest = vec![0; to.bytes_since(cut) as usize];
+        file.read_exact_at(&mut rest, offset).unwrap();
+        if rest.iter().all(|byte| *byte == 0) {
+            // The last record ends in zeros: it is whole without them.
+            break;
+        }
         file.write_all_at(&vec![0; (size.bytes() - offset) as usize], offset).unwrap();
         file.sync().unwrap();
         let (db, recovery) = try_open(&image, options()).unwrap();

@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod isolation;
+mod recovery;
 mod standby;
 mod tools;
 mod visibility;

@@ -4,13 +4,17 @@
 //! answers are three types: a record, the end of the log with its reason, or an error (damage, I/O, a segment that is gone).
 //!
 //! Where a bad record lies decides what it is. Below a proven flush point it is damage ([`ReadError::Corrupt`]); at or above, it is
-//! where the log ends: cleanly, or torn by a crash in the middle of a write ([`EndOfWal::torn`]).
+//! where the log ends: cleanly, or torn by a crash in the middle of a write ([`EndOfWal::torn`]). What proves a flush: what the caller
+//! knows ([`WalReader::prove_flush`]), and for a node that wrote this log itself also what lies behind the end
+//! ([`WalReader::verify_end`]).
 //!
 //! Memory: one chunk of at most 128 KiB, and the record that is being put together, which grows only as its pages arrive and pass.
 
+mod proof;
 mod source;
 mod walk;
 
+pub use proof::{CutTail, FlushProof};
 pub use source::{SegmentFiles, SegmentSupply, SourceError, WalBytes, WalSource};
 pub use walk::WalReader;
 
@@ -68,6 +72,15 @@ pub struct BrokenRecord {
     pub start: Lsn,
     /// The start of the first page that does not continue it.
     pub missing_at: Lsn,
+}
+
+impl EndReason {
+    /// The position that could not be read.
+    pub const fn at(&self) -> Lsn {
+        match self {
+            Self::NotYet { at } | Self::Invalid(Damage { at, .. }) => *at,
+        }
+    }
 }
 
 /// Why there is no further record.
@@ -171,12 +184,14 @@ pub enum Defect {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// A bad record below a point up to which the log was flushed.
-    #[error("WAL is damaged: {damage}, although it was flushed up to {proven_flush}")]
+    #[error("WAL is damaged: {reason}, in {place}, although it was flushed up to {proven_flush}")]
     Corrupt {
-        /// What and where.
-        damage: Damage,
+        /// What is wrong, with what was expected and found.
+        reason: EndReason,
         /// The end of the last good record.
         at: Lsn,
+        /// The file and the offset in it, as far as the source knows them.
+        place: String,
         /// The proof.
         proven_flush: Lsn,
     },

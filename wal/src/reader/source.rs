@@ -69,6 +69,10 @@ pub trait WalSource {
         let _ = page;
         None
     }
+    /// Where the byte at `at` lies, for people.
+    fn place_of(&self, at: Lsn) -> String {
+        format!("the log at {at}")
+    }
 }
 
 impl<S: WalSource + ?Sized> WalSource for Box<S> {
@@ -77,6 +81,9 @@ impl<S: WalSource + ?Sized> WalSource for Box<S> {
     }
     fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
         (**self).timeline_at(page)
+    }
+    fn place_of(&self, at: Lsn) -> String {
+        (**self).place_of(at)
     }
 }
 
@@ -278,5 +285,15 @@ impl WalSource for SegmentFiles {
     /// The history's timeline of the page's first byte: a page on which timelines switch keeps the header of the old one.
     fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
         Some(self.history.timeline_at(page))
+    }
+
+    fn place_of(&self, at: Lsn) -> String {
+        let segment = self.segment_size.segment_of(at);
+        let open = self.open.as_ref().filter(|open| open.segment == segment);
+        let path = match open {
+            Some(open) => open.path.clone(),
+            None => self.pg_wal.join(segment.file_name(self.history.timeline_at(at), self.segment_size)),
+        };
+        format!("file \"{}\" at offset {}", path.display(), self.segment_size.offset_of(at))
     }
 }

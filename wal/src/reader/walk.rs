@@ -21,7 +21,7 @@ const CHUNK_MAX: usize = 16 * PAGE_SIZE;
 const ASSEMBLY_MIN: usize = 64 * 1024;
 
 /// Why no record could be read.
-enum Stop {
+pub(super) enum Stop {
     /// Nothing at this position yet.
     Starved(Lsn),
     /// What is there is bad.
@@ -38,7 +38,7 @@ impl Stop {
 
 /// A record whose pages come one after the other.
 #[derive(Debug)]
-struct Assembly {
+pub(super) struct Assembly {
     start: Lsn,
     length: u32,
     bytes: Vec<u8>,
@@ -49,22 +49,22 @@ struct Assembly {
 /// Reads records one after the other.
 #[derive(Debug)]
 pub struct WalReader<S> {
-    source: S,
-    options: ReaderOptions,
+    pub(super) source: S,
+    pub(super) options: ReaderOptions,
     /// End of the last record.
-    next: Lsn,
+    pub(super) next: Lsn,
     /// Start of the last record; None after a jump.
-    previous: Option<Lsn>,
+    pub(super) previous: Option<Lsn>,
     /// Whole log bytes from `chunk_start`, which is a page start.
-    chunk: Bytes,
+    pub(super) chunk: Bytes,
     chunk_start: Lsn,
     chunk_size: usize,
     /// The page that was verified last, with its header.
-    verified: Option<(Lsn, PageHeader)>,
+    pub(super) verified: Option<(Lsn, PageHeader)>,
     /// The record that waits for more bytes.
-    assembly: Option<Assembly>,
+    pub(super) assembly: Option<Assembly>,
     /// Start of the incomplete record that the record at `next` must give up.
-    given_up: Option<Lsn>,
+    pub(super) given_up: Option<Lsn>,
 }
 
 impl<S: WalSource> WalReader<S> {
@@ -161,31 +161,6 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
-    /// Looks behind a bad spot for a record that was written after it: whole, in its place, and chained to a record at or after `bad`.
-    /// Such a record says that the log went on, and what it carries may prove that the bad spot was flushed; its mere presence does not,
-    /// since pages reach the disk in any order. Pages up to `until` are tried. The reader is at `bad` afterwards.
-    pub fn find_record_behind(&mut self, bad: Lsn, until: Lsn) -> Result<Option<Record>, SourceError> {
-        let mut page = bad.page_start() + PAGE_SIZE as u64;
-        let mut found = None;
-        while page < until && found.is_none() {
-            self.seek(page, None);
-            match self.first_record_on(page).and_then(|start| {
-                self.seek(start, None);
-                self.read_record()
-            }) {
-                Ok(record) if record.previous() >= bad => found = Some(record),
-                Err(Stop::Source(error)) => {
-                    self.seek(bad, None);
-                    return Err(error);
-                }
-                Err(Stop::Starved(_)) => break,
-                Ok(_) | Err(Stop::Bad(_)) => page = page + PAGE_SIZE as u64,
-            }
-        }
-        self.seek(bad, None);
-        Ok(found)
-    }
-
     /// Tells damage from the end of the log.
     fn ended(&mut self, damage: Damage) -> Result<Next, ReadError> {
         let assembly = self.assembly.take();
@@ -194,7 +169,7 @@ impl<S: WalSource> WalReader<S> {
         self.forget_chunk();
         if record_start < self.options.proven_flush {
             let proven_flush = self.options.proven_flush;
-            return Err(ReadError::Corrupt { damage, at: self.next, proven_flush });
+            return Err(self.corrupt(EndReason::Invalid(damage), self.next, proven_flush));
         }
         let broken = assembly
             .map(|assembly| BrokenRecord { start: assembly.start, missing_at: assembly.page })
@@ -237,7 +212,7 @@ impl<S: WalSource> WalReader<S> {
     }
 
     /// Makes `need` bytes of the page at `page` readable; returns where its bytes lie in the chunk, as many as are at hand.
-    fn page_range(&mut self, page: Lsn, need: usize) -> Result<Range<usize>, Stop> {
+    pub(super) fn page_range(&mut self, page: Lsn, need: usize) -> Result<Range<usize>, Stop> {
         let at_hand = |reader: &Self| {
             let offset = usize::try_from(page.bytes_since(reader.chunk_start)).ok()?;
             let end = reader.chunk.len().min(offset.saturating_add(PAGE_SIZE));
@@ -264,7 +239,7 @@ impl<S: WalSource> WalReader<S> {
     }
 
     /// The verified header of the page at `page`.
-    fn page_header(&mut self, page: Lsn) -> Result<PageHeader, Stop> {
+    pub(super) fn page_header(&mut self, page: Lsn) -> Result<PageHeader, Stop> {
         if let Some((verified, header)) = self.verified
             && verified == page
         {
@@ -306,7 +281,7 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
-    fn read_record(&mut self) -> Result<Record, Stop> {
+    pub(super) fn read_record(&mut self) -> Result<Record, Stop> {
         loop {
             let mut assembly = match self.assembly.take() {
                 Some(assembly) => assembly,

@@ -16,7 +16,7 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordDefect {
     /// xl_crc does not fit the bytes.
-    #[error("incorrect checksum: found {found:08X}, computed {expected:08X}")]
+    #[error("incorrect checksum: expected {expected:08X}, found {found:08X}")]
     Crc {
         /// Computed from the bytes.
         expected: u32,

@@ -5,6 +5,7 @@
 mod crash;
 mod flush;
 mod layout;
+mod proof;
 mod segments;
 mod standby;
 mod support;

@@ -1,0 +1,95 @@
+//! Where the log ends, and what of it is damage.
+
+use super::*;
+use crate::BeforeCutFn;
+use host::{Disk, OpenMode};
+use parking_lot::Mutex;
+use std::io;
+use wal::reader::CutTail;
+use wal::{Lsn, TimelineId};
+
+const SIZE: u64 = 1 << 20;
+
+fn path_of(at: Lsn) -> String {
+    let size = SegmentSize::new(1 << 20).unwrap();
+    format!("{DIR}/pg_wal/{}", size.segment_of(at).file_name(TimelineId::FIRST, size))
+}
+
+/// Three commits, each flushed; the places where each began, and where the last ended.
+async fn three_commits() -> (VirtualDisk, Vec<Lsn>) {
+    let (disk, db, tree) = with_tree().await;
+    let mut ends = vec![db.positions().unwrap().inserted()];
+    for key in ["a", "b", "c"] {
+        write(&db, tree, &[(key, "1")], SyncLevel::Local).await;
+        ends.push(db.positions().unwrap().inserted());
+    }
+    drop(db);
+    (disk, ends)
+}
+
+/// Options that keep what is told before a cut, or refuse it.
+fn noting(cuts: &Arc<Mutex<Vec<CutTail>>>, refuse: bool) -> DatabaseOptions {
+    let cuts = Arc::clone(cuts);
+    let before_cut: BeforeCutFn = Arc::new(move |cut, _| {
+        cuts.lock().push(*cut);
+        if refuse { Err(io::Error::other("the ledger is full")) } else { Ok(()) }
+    });
+    DatabaseOptions { before_cut: Some(before_cut), ..options() }
+}
+
+#[tokio::test]
+async fn damage_below_what_a_later_commit_knew_to_be_durable_stops_the_start_and_names_the_place() {
+    let (disk, ends) = three_commits().await;
+    let bad = ends[1] + 40;
+    assert!(disk.flip_bit(Path::new(&path_of(bad)), bad.get() % SIZE, 3).unwrap());
+    let error = try_open(&disk, options()).unwrap_err();
+    assert_eq!(error.sqlstate(), "XX001");
+    let text = error.to_string();
+    for part in [&path_of(bad), "at offset", "expected", "found", &format!("flushed up to {}", ends[2])] {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    // Nothing was cut: mended, it starts and has all.
+    assert!(disk.flip_bit(Path::new(&path_of(bad)), bad.get() % SIZE, 3).unwrap());
+    assert_eq!(try_open(&disk, options()).unwrap().1.to, ends[3]);
+}
+
+#[tokio::test]
+async fn what_is_cut_is_recorded_before_it_is_wiped_and_nothing_is_cut_without_the_record() {
+    let (disk, ends) = three_commits().await;
+    // Nobody behind it knew of the last commit.
+    let bad = ends[2] + 40;
+    assert!(disk.flip_bit(Path::new(&path_of(bad)), bad.get() % SIZE, 3).unwrap());
+    let cuts = Arc::default();
+    let error = try_open(&disk, noting(&cuts, true)).unwrap_err();
+    assert!(error.to_string().contains("the ledger is full"), "{error}");
+    let (_, report) = try_open(&disk, noting(&cuts, false)).unwrap();
+    let cut = cuts.lock().clone();
+    assert_eq!(cut.len(), 2);
+    assert_eq!(cut[0], cut[1], "the refused start had left the tail");
+    assert_eq!(cut[1].from, ends[2]);
+    assert!(cut[1].upto > ends[3] - 8 && cut[1].upto <= ends[3], "{cut:?}");
+    assert_eq!((report.to, report.cut_bytes), (ends[2], cut[1].bytes()));
+    // The next start has nothing to cut.
+    let image = power_cut(&disk);
+    let (_, report) = try_open(&image, noting(&cuts, false)).unwrap();
+    assert_eq!((report.cut_bytes, cuts.lock().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn a_log_that_ends_before_the_checkpoint_of_the_control_file_is_damage() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    let redo = db.positions().unwrap().inserted();
+    db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+    let path = path_of(redo);
+    drop(db);
+    let file = disk.open(Path::new(&path), OpenMode::ReadWrite).unwrap();
+    let checkpoint = {
+        let control = wal::control::ControlFile::load(&disk, Path::new(DIR)).unwrap();
+        control.checkpoint
+    };
+    // The checkpoint record itself is gone: an error, whatever else is there.
+    file.write_all_at(&[0; 40], checkpoint.get() % SIZE).unwrap();
+    let error = try_open(&disk, options()).unwrap_err();
+    assert_eq!(error.sqlstate(), "XX001", "{error}");
+}

@@ -1,0 +1,214 @@
+//! What lies behind the end of the log: the proof that the end is damage, or the tail that is cut.
+//!
+//! Two things on disk say that the log was durable up to some place, so that a bad record below it is damage:
+//! - a whole record behind it that states a flush point above it: commit and abort records carry the point that their writer knew
+//!   ([`XactEnd::proven_flush`](crate::xact::XactEnd::proven_flush));
+//! - a later segment that has begun: a writer makes a finished segment durable before the next one gets its first byte.
+//!
+//! A whole record behind a bad spot proves nothing by being there, since pages reach the disk in any order. And only the node that
+//! wrote the log may believe these proofs: what a standby received and did not yet flush states the flush point of its primary.
+
+use super::{Damage, Defect, EndOfWal, EndReason, ReadError, SourceError, WalReader, WalSource};
+use crate::codec::Fields;
+use crate::ids::Lsn;
+use crate::page::{PAGE_SIZE, record_end, record_start};
+use crate::record::{RECORD_HEADER_SIZE, Record, RecordHeader};
+use crate::xact;
+
+/// What proves that the log was durable up to a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushProof {
+    /// Up to here, exclusive.
+    pub flushed: Lsn,
+    /// The record or the segment that says so.
+    pub stated_at: Lsn,
+}
+
+/// What lies behind the end of the log and is given up: bytes of writes that never became durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutTail {
+    /// The end of the last good record.
+    pub from: Lsn,
+    /// Behind the last byte, exclusive; `from` if there is nothing.
+    pub upto: Lsn,
+    /// Whole records in it, which follow one that is not.
+    pub whole_records: u64,
+}
+
+impl CutTail {
+    /// Its length.
+    pub fn bytes(&self) -> u64 {
+        self.upto.bytes_since(self.from)
+    }
+}
+
+/// The search behind an end.
+struct Search {
+    /// The end of the last good record.
+    end: Lsn,
+    /// The page on which the reading stopped.
+    bad_page: Lsn,
+    /// Behind the last byte that is known to be bad or missing.
+    bad_upto: Lsn,
+    proof: Option<FlushProof>,
+    cut: CutTail,
+}
+
+impl<S: WalSource> WalReader<S> {
+    /// Looks behind an end that this reader gave, on the node that wrote the log: damage if something there proves that the
+    /// log was durable beyond it, else what is to be cut. The reader has no position afterwards: seek before reading on.
+    pub fn verify_end(&mut self, end: &EndOfWal) -> Result<CutTail, ReadError> {
+        let mut search = Search {
+            end: end.at,
+            bad_page: end.reason.at().page_start(),
+            bad_upto: self.bad_upto(end),
+            proof: None,
+            cut: CutTail { from: end.at, upto: end.at, whole_records: 0 },
+        };
+        self.search_segments(&mut search)?;
+        match search.proof {
+            Some(proof) => Err(self.corrupt(end.reason, end.at, proof.flushed)),
+            None => Ok(search.cut),
+        }
+    }
+
+    /// A bad spot below a proven flush point.
+    pub(super) fn corrupt(&self, reason: EndReason, at: Lsn, proven_flush: Lsn) -> ReadError {
+        ReadError::Corrupt { reason, at, place: self.source.place_of(reason.at()), proven_flush }
+    }
+
+    /// Goes on at `at` without forgetting the bytes at hand, which do not change meanwhile.
+    fn step_to(&mut self, at: Lsn) {
+        self.next = at;
+        self.previous = None;
+        self.assembly = None;
+        self.given_up = None;
+    }
+
+    /// Where the bad spot certainly ends: a proof must cover all of it, since any part of it may be the bad one.
+    fn bad_upto(&mut self, end: &EndOfWal) -> Lsn {
+        let Damage { at, defect } = match end.reason {
+            EndReason::NotYet { at } => return at + 1,
+            EndReason::Invalid(damage) => damage,
+        };
+        match defect {
+            Defect::Record(_) | Defect::Previous { .. } | Defect::PreviousAhead { .. } => {
+                let offset = at.page_offset();
+                let length = self
+                    .page_range(at.page_start(), offset + 4)
+                    .ok()
+                    .and_then(|range| self.chunk.get(range.start + offset..))
+                    .and_then(|bytes| Fields::new(bytes).u32().ok())
+                    .unwrap_or(0)
+                    .clamp(RECORD_HEADER_SIZE as u32, self.options.record_size_max);
+                record_end(at, length, self.options.segment_size)
+            }
+            // A page header, or a length, which never leaves its page.
+            _ => at + 1,
+        }
+    }
+
+    fn search_segments(&mut self, search: &mut Search) -> Result<(), SourceError> {
+        let size = self.options.segment_size;
+        let mut segment = size.segment_of(search.end);
+        let mut page = search.end.page_start();
+        loop {
+            let next = size.start_of(segment.next());
+            while page < next && search.proof.is_none() {
+                self.search_page(page, search)?;
+                page = page + PAGE_SIZE as u64;
+            }
+            if search.proof.is_some() || !self.is_ours(next)? {
+                return Ok(());
+            }
+            if search.bad_upto <= next {
+                search.proof = Some(FlushProof { flushed: next, stated_at: next });
+            }
+            segment = segment.next();
+        }
+    }
+
+    /// Whether a page of this log, and not an older one or zeros, is at `page`.
+    fn is_ours(&mut self, page: Lsn) -> Result<bool, SourceError> {
+        // What was verified last may lie behind: only pages that are read in order tell of a timeline's change.
+        self.verified = None;
+        match self.page_header(page) {
+            Ok(_) => Ok(true),
+            Err(super::walk::Stop::Source(error @ SourceError::Io { .. })) => Err(error),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Looks on a page whose header is bad for records that lie on it alone. An older page in its place has none with links that fit.
+    fn search_bad_page(&mut self, page: Lsn, search: &mut Search) {
+        let Ok(range) = self.page_range(page, PAGE_SIZE) else { return };
+        let bytes = self.chunk.slice(range);
+        let first = record_start(page, self.options.segment_size);
+        let mut at = first.max(search.end.aligned() + 8);
+        while at < page + PAGE_SIZE as u64 {
+            let rest = bytes.slice(at.page_offset()..);
+            let found = looks_whole(&rest, at, search.end).and_then(|length| {
+                let end = record_end(at, length, self.options.segment_size);
+                Record::decode(at, end, rest.slice(..usize::try_from(length).ok()?)).ok()
+            });
+            match found {
+                Some(record) => {
+                    search.note(&record);
+                    at = record.end();
+                }
+                None => at = at + 8,
+            }
+        }
+    }
+
+    fn search_page(&mut self, page: Lsn, search: &mut Search) -> Result<(), SourceError> {
+        if !self.is_ours(page)? {
+            if page == search.bad_page || page == search.end.page_start() {
+                self.search_bad_page(page, search);
+            }
+            return Ok(());
+        }
+        let size = self.options.segment_size;
+        let first = record_start(page, size);
+        let begin = search.end.max(page);
+        if let Ok(range) = self.page_range(page, begin.page_offset() + 1) {
+            let bytes = self.chunk.get(range.start + begin.page_offset()..range.end).unwrap_or_default();
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                search.cut.upto = begin + last as u64 + 1;
+            }
+        }
+        let page_end = page + PAGE_SIZE as u64;
+        let mut at = first.max(search.end.aligned());
+        while at < page_end && search.proof.is_none() {
+            self.step_to(at);
+            match self.read_record() {
+                Ok(record) if at > search.end && record.previous() >= search.end => {
+                    search.note(&record);
+                    // A switch would end far behind; its segment is read to the end all the same.
+                    at = if record.is_switch() { at + 8 } else { record.end() };
+                }
+                Err(super::walk::Stop::Source(error @ SourceError::Io { .. })) => return Err(error),
+                _ => at = at + 8,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a whole record looks like before its checksum is computed: a length that fits, a link to something behind the end.
+fn looks_whole(bytes: &[u8], at: Lsn, end: Lsn) -> Option<u32> {
+    let header = RecordHeader::decode(bytes).ok()?;
+    let fits = usize::try_from(header.length).is_ok_and(|len| len <= bytes.len());
+    let linked = header.previous >= end && header.previous < at;
+    (fits && linked && header.length >= RECORD_HEADER_SIZE as u32).then_some(header.length)
+}
+
+impl Search {
+    fn note(&mut self, record: &Record) {
+        self.cut.whole_records += 1;
+        self.cut.upto = self.cut.upto.max(record.end());
+        if let Some(flushed) = xact::proven_flush(record).filter(|flushed| *flushed > self.end) {
+            self.proof = Some(FlushProof { flushed, stated_at: record.start() });
+        }
+    }
+}
