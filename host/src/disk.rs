@@ -73,6 +73,9 @@ pub trait File: Send + Sync + Debug {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
     /// Reserves space for `[offset, offset + len)`, reading as zeros where the file had none; extends the length.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Promises space for `[offset, offset + len)` and leaves length and contents as they are, so that writes there do not meet a
+    /// full disk. `Unsupported` where the file system knows no such promise.
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Sets the length in bytes; growth reads as zeros.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// Makes contents and length durable (fdatasync).

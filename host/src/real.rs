@@ -20,6 +20,19 @@ pub struct RealDisk;
 #[derive(Debug)]
 struct RealFile(fs::File);
 
+impl RealFile {
+    fn give_space(&self, flags: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
+        let (offset, len) =
+            (i64::try_from(offset).map_err(io::Error::other)?, i64::try_from(len).map_err(io::Error::other)?);
+        loop {
+            match fallocate(&self.0, flags, offset, len) {
+                Err(nix::errno::Errno::EINTR) => {}
+                other => return other.map_err(io::Error::from),
+            }
+        }
+    }
+}
+
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         retry(|| self.0.read_at(buf, offset))
@@ -28,14 +41,10 @@ impl File for RealFile {
         retry(|| self.0.write_at(buf, offset))
     }
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        let (offset, len) =
-            (i64::try_from(offset).map_err(io::Error::other)?, i64::try_from(len).map_err(io::Error::other)?);
-        loop {
-            match fallocate(&self.0, FallocateFlags::empty(), offset, len) {
-                Err(nix::errno::Errno::EINTR) => {}
-                other => return other.map_err(io::Error::from),
-            }
-        }
+        self.give_space(FallocateFlags::empty(), offset, len)
+    }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.give_space(FallocateFlags::FALLOC_FL_KEEP_SIZE, offset, len)
     }
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)

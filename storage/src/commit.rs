@@ -89,6 +89,23 @@ impl Request {
                 store.run(|| tree.prepare(&write.key, length, prepared)).await?;
             }
         }
+        self.reserve_pages().await
+    }
+}
+
+impl Request {
+    /// Has space on disk promised for the pages that the writes may add, with as many again for those who commit at the same time.
+    async fn reserve_pages(&self) -> Result<(), Error> {
+        let bytes = self.writes.bytes() / (crate::page::PAGE_SIZE / 4);
+        let pages = u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(PAGES_RESERVED);
+        for (tree, _) in self.targets.iter().filter(|(_, prepared)| prepared.may_add_pages()) {
+            if !tree.relation().has_space(pages) {
+                let tree = tree.clone();
+                let reserved =
+                    tokio::task::spawn_blocking(move || tree.relation().reserve_space(pages)).await;
+                reserved.map_err(|_| Error::Shutdown)??;
+            }
+        }
         Ok(())
     }
 }
@@ -127,6 +144,8 @@ async fn reserve(log: &WalWriter, writes: &WriteSet) -> Result<Reservation, Erro
 
 /// Page images that a transaction reserves space for.
 const IMAGES_RESERVED: usize = 64;
+/// Pages that a transaction reserves space for in each tree, besides those that its bytes fill.
+const PAGES_RESERVED: u32 = 8;
 /// More than a commit record takes.
 const RECORD_BYTES: usize = 4096;
 /// After so many times sent back for want of a page, a transaction loads it under the lock.

@@ -17,6 +17,11 @@ use wal::{BlockNumber, RelFile};
 /// Pages of a segment file (RELSEG_SIZE).
 pub const SEGMENT_PAGES: u32 = 131_072;
 
+/// Space is reserved ahead for this share of a relation's pages, within these bounds.
+const SPACE_AHEAD_SHARE: u32 = 8;
+const SPACE_AHEAD_MIN: u32 = 16;
+const SPACE_AHEAD_MAX: u32 = 2048;
+
 #[derive(Debug, Default)]
 struct Segment {
     file: Option<SharedFile>,
@@ -33,6 +38,8 @@ pub struct Relation {
     path: PathBuf,
     disk: SharedDisk,
     pages: AtomicU32,
+    /// The first pages have their space on disk, so many.
+    reserved: AtomicU32,
     dropped: AtomicBool,
     segments: Mutex<Vec<Segment>>,
 }
@@ -49,6 +56,36 @@ impl Relation {
     /// Lets the relation reach up to and with `block`.
     pub fn extend_to(&self, block: BlockNumber) {
         self.pages.fetch_max(block.get().saturating_add(1), Ordering::AcqRel);
+    }
+    /// Whether the disk has promised space for `more` pages behind the last one.
+    pub fn has_space(&self, more: u32) -> bool {
+        self.reserved.load(Ordering::Acquire) >= self.page_count().saturating_add(more)
+    }
+    /// Has the disk promise space for `more` pages behind the last one, and some for those who come next: so a full disk shows
+    /// before a page is made, and never when a changed page must be written. Does not change the files' lengths.
+    pub fn reserve_space(&self, more: u32) -> Result<(), Error> {
+        if self.has_space(more) || self.is_dropped() {
+            return Ok(());
+        }
+        let pages = self.page_count();
+        let ahead = (pages / SPACE_AHEAD_SHARE).clamp(SPACE_AHEAD_MIN, SPACE_AHEAD_MAX);
+        let upto = pages.saturating_add(more).saturating_add(ahead);
+        let from = self.reserved.load(Ordering::Acquire);
+        let mut block = from;
+        while block < upto {
+            let end = upto.min((block / SEGMENT_PAGES + 1).saturating_mul(SEGMENT_PAGES));
+            let (file, offset) = self.segment(BlockNumber::new(block), true)?;
+            match file.reserve(offset, u64::from(end - block) * PAGE_SIZE as u64) {
+                Ok(()) => {}
+                // The file system makes no such promises: a full disk shows later.
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+                Err(error) => return Err(Error::io("reserve space in file", &self.path, error)),
+            }
+            block = end;
+        }
+        // Unless it was cut meanwhile, which takes the promise back.
+        let _ = self.reserved.compare_exchange(from, upto, Ordering::AcqRel, Ordering::Relaxed);
+        Ok(())
     }
     /// Whether its files are gone.
     pub fn is_dropped(&self) -> bool {
@@ -200,6 +237,7 @@ impl Relations {
                 path: self.path_of(id),
                 disk: self.disk.clone(),
                 pages: AtomicU32::new(0),
+                reserved: AtomicU32::new(0),
                 dropped: AtomicBool::new(false),
                 segments: Mutex::default(),
             })
@@ -264,6 +302,7 @@ impl Relations {
         let Some(relation) = self.get(id) else { return Ok(()) };
         let last = (pages / SEGMENT_PAGES) as usize;
         let mut segments = relation.segments.lock();
+        relation.reserved.store(0, Ordering::Release);
         for number in last.. {
             let path = relation.segment_path(number);
             let keep = if number == last { u64::from(pages % SEGMENT_PAGES) * PAGE_SIZE as u64 } else { 0 };

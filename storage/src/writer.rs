@@ -175,6 +175,7 @@ impl<'a> Writer<'a> {
     /// Creates an empty tree: logs SMGR_CREATE and its first two pages.
     pub fn create_tree(&mut self, tree: TreeId) -> Result<(), Fault> {
         let relation = self.store.0.relations.create(tree.file())?;
+        relation.reserve_space(2)?;
         self.log_creation(&relation)?;
         let mut meta = self.new_page(&relation, records::META)?;
         let mut root = self.new_page(&relation, records::ROOT)?;

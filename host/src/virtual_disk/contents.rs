@@ -236,6 +236,8 @@ pub(super) struct Inode {
     live: Contents,
     durable: Contents,
     unsynced: Vec<Change>,
+    /// Space is promised up to here. A power cut may take the promise back.
+    reserved: u64,
     pub(super) modified_tick: u64,
     pub(super) permissions: u32,
 }
@@ -246,6 +248,7 @@ impl Inode {
             live: Contents::default(),
             durable: Contents::default(),
             unsynced: Vec::new(),
+            reserved: 0,
             modified_tick: tick,
             permissions,
         }
@@ -268,7 +271,18 @@ impl Inode {
         };
         self.change(change);
     }
+    /// Bytes that it takes from the disk's capacity.
+    pub(super) fn space(&self) -> u64 {
+        self.live.len().max(self.reserved)
+    }
+    pub(super) fn reserve(&mut self, upto: u64) {
+        self.reserved = self.reserved.max(upto);
+    }
     pub(super) fn set_len(&mut self, len: u64) {
+        // A file that is cut loses what was promised behind its end.
+        if len < self.live.len() {
+            self.reserved = 0;
+        }
         self.change(Change::Length { len });
     }
     fn change(&mut self, change: Change) {
@@ -320,6 +334,7 @@ impl Inode {
             live: contents.clone(),
             durable: contents,
             unsynced: Vec::new(),
+            reserved: 0,
             modified_tick: self.modified_tick,
             permissions: self.permissions,
         }

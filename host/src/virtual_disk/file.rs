@@ -60,6 +60,14 @@ impl File for VirtualFile {
             Ok(())
         })
     }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.change(Call::Allocate, |state, _| {
+            let end = offset.checked_add(len).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+            state.check_growth(self.number, end)?;
+            state.file_mut(self.number)?.reserve(end);
+            Ok(())
+        })
+    }
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.change(Call::Truncate, |state, _| {
             state.check_growth(self.number, len)?;

@@ -86,13 +86,13 @@ impl State {
 
     /// Fails if files would grow beyond the capacity.
     pub(super) fn check_growth(&self, number: u64, new_len: u64) -> io::Result<()> {
-        let old = self.file(number)?.live().len();
+        let old = self.file(number)?.space();
         if self.capacity_bytes == u64::MAX || new_len <= old {
             return Ok(());
         }
         let reachable = self.reachable_files();
         let used: u64 =
-            reachable.iter().filter_map(|number| self.files.get(number)).map(|file| file.live().len()).sum();
+            reachable.iter().filter_map(|number| self.files.get(number)).map(|file| file.space()).sum();
         if used.saturating_sub(old) + new_len > self.capacity_bytes { Err(enospc()) } else { Ok(()) }
     }
 

@@ -93,3 +93,37 @@ async fn a_log_that_ends_before_the_checkpoint_of_the_control_file_is_damage() {
     let error = try_open(&disk, options()).unwrap_err();
     assert_eq!(error.sqlstate(), "XX001", "{error}");
 }
+
+#[tokio::test]
+async fn a_full_disk_refuses_new_pages_and_never_keeps_a_changed_page_from_being_written() {
+    let (disk, db, tree) = with_tree().await;
+    let filler = "x".repeat(500);
+    write(&db, tree, &[("first", &filler)], SyncLevel::Local).await;
+    db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+    let used = visibility::disk_usage(&disk, Path::new(DIR));
+    // Room for some log, not for data.
+    disk.set_capacity(used + 64 * 8192);
+    let mut refused = None;
+    for row in 0..20_000 {
+        let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+        put(&mut transaction, tree, &format!("row {row:06}"), &filler).await.unwrap();
+        if let Err(error) = transaction.commit(SyncLevel::Local).await {
+            refused = Some(error);
+            break;
+        }
+        if row % 200 == 0 {
+            db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+        }
+    }
+    assert_eq!(refused.unwrap().sqlstate(), "53100");
+    // All that was taken can be written, and what needs no page can be done.
+    for _ in 0..3 {
+        db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+        write(&db, tree, &[("first", "again")], SyncLevel::Local).await;
+    }
+    disk.set_capacity(u64::MAX);
+    write(&db, tree, &[("zz last", &filler)], SyncLevel::Local).await;
+    let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
+    assert_eq!(read(&db, tree, "zz last").await.as_deref(), Some(filler.as_str()));
+    assert_eq!(read(&db, tree, "first").await.as_deref(), Some("again"));
+}

@@ -269,7 +269,7 @@ async fn a_full_disk_refuses_writes_with_53100_and_takes_them_again_once_there_i
     db.store().tree(tree).unwrap().verify().unwrap();
 }
 
-fn disk_usage(disk: &VirtualDisk, path: &Path) -> u64 {
+pub(super) fn disk_usage(disk: &VirtualDisk, path: &Path) -> u64 {
     use host::Disk;
     disk.list(path)
         .unwrap()

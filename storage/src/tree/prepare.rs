@@ -49,6 +49,11 @@ impl Prepared {
         !self.pins.is_empty()
     }
 
+    /// Whether the change may add pages, as things stood when it was prepared.
+    pub fn may_add_pages(&self) -> bool {
+        !self.roomy || !self.spares.is_empty()
+    }
+
     fn take_budget(&mut self, pool: &Arc<Pool>, count: usize) -> bool {
         let granted = pool.take_budget(count);
         if granted {
