@@ -265,7 +265,7 @@ class Node:
         return lsn(self.sql("SELECT pg_current_wal_insert_lsn()"))
 
     def wal_image_bytes(self, start, end):
-        """Bytes of page images in the log from one position to another, as pg_waldump counts them."""
+        """Bytes of page images in the log from one position to another, flushed both, as pg_waldump counts them."""
         if start >= end:
             return 0
         position = [f"{at >> 32:X}/{at & 0xFFFFFFFF:X}" for at in (start, end)]

@@ -1,6 +1,6 @@
-\set aid random(1, :accounts)
-\set bid random(1, :branches)
-\set tid random(1, 10 * :branches)
+\set aid random(1, 100000 * :scale)
+\set bid random(1, 1 * :scale)
+\set tid random(1, 10 * :scale)
 \set delta random(-5000, 5000)
 BEGIN;
 UPDATE accounts SET abalance = abalance + :delta WHERE aid = :aid;
