@@ -112,11 +112,17 @@ pub(crate) struct SessionHandle {
 impl SessionHandle {
     /// Takes over what stops the session's statements.
     pub(crate) fn set_canceller(&self, canceller: Canceller) {
+        canceller.set_session(self.key.pid);
         // Set once, when the session begins to speak SQL.
         let _ = self.canceller.set(canceller);
         if self.is_terminated() {
             self.cancel(CancelReason::Terminate);
         }
+    }
+
+    /// What its transaction waits for just now.
+    pub(crate) fn waits_for(&self) -> Option<storage::WaitEvent> {
+        self.canceller.get().and_then(Canceller::waits_for)
     }
 
     /// Stops what it runs.

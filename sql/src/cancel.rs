@@ -3,7 +3,7 @@
 use crate::error::{Severity, SqlError, sqlstate};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use storage::Interrupt;
+use storage::{Interrupt, WaitEvent};
 
 /// Why a statement is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,16 @@ impl Canceller {
     pub async fn cancelled(&self) -> CancelReason {
         self.interrupt.cancelled().await;
         self.reason().unwrap_or(CancelReason::User)
+    }
+
+    /// Gives the session the number by which others know it.
+    pub fn set_session(&self, pid: i32) {
+        self.interrupt.set_session(pid);
+    }
+
+    /// What the session's transaction waits for just now.
+    pub fn waits_for(&self) -> Option<WaitEvent> {
+        self.interrupt.waits_for()
     }
 
     /// The switch that storage's waits listen to.

@@ -8,7 +8,7 @@ use host::Host;
 use parking_lot::RwLock;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use storage::{Committed, Database, Isolation, SyncLevel, Transaction};
+use storage::{Committed, Database, Isolation, SyncLevel, Transaction, TreeId};
 use wal::Lsn;
 
 /// When the catalogue changed last, on a primary, where every change goes through this process. A standby learns of
@@ -145,6 +145,13 @@ impl SqlEngine {
         let catalogue = self.catalogue(&transaction).await;
         transaction.rollback();
         catalogue
+    }
+
+    /// The OID of the table whose rows are in this tree, as far as the newest catalogue that was read knows it; else the
+    /// tree's file number.
+    pub fn relation_of(&self, tree: TreeId) -> u32 {
+        let cached = self.0.cached.read().clone();
+        cached.and_then(|catalogue| catalogue.relation_of_tree(tree)).unwrap_or(tree.relation)
     }
 
     /// A role by its name, as the newest snapshot has it.

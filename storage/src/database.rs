@@ -5,8 +5,8 @@ use crate::log::log_error;
 use crate::store::Store;
 use crate::{
     CheckpointInfo, CheckpointKind, CommitGate, CreateOptions, DatabaseOptions, Error, Interrupt, Isolation,
-    RedoEnd, StandbyRedo, StartMode, Transaction, TreeId, WalRetention, backup, checkpointer, create, early,
-    open, promote,
+    LockInfo, RedoEnd, StandbyRedo, StartMode, Transaction, TreeId, WalRetention, backup, checkpointer,
+    create, early, open, promote,
 };
 use host::{Host, Timestamp};
 use std::path::Path;
@@ -162,6 +162,16 @@ impl Database {
     /// client's token that this node has reached) and whose waits `interrupt` ends.
     pub fn begin_after(&self, isolation: Isolation, after: Lsn, interrupt: Interrupt) -> Transaction {
         Transaction::new(Arc::clone(&self.0), isolation, after, interrupt)
+    }
+
+    /// The locks on tables and numbers, and those on rows that somebody waits for.
+    pub fn locks(&self) -> Vec<LockInfo> {
+        self.0.locks.list()
+    }
+
+    /// The sessions ([`Interrupt::set_session`]) that keep this one waiting for a lock.
+    pub fn blocking_sessions(&self, session: i32) -> Vec<i32> {
+        self.0.locks.blocking(session)
     }
 
     /// Waits until every commit up to `lsn` is visible: what a result that evaluated them waits for before it

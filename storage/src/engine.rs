@@ -8,7 +8,7 @@ use crate::replay::{Replay, ReplayState, SeenCheckpoint};
 use crate::snapshot::{Insertion, Visibility};
 use crate::store::Store;
 use crate::tree::Batch;
-use crate::{DatabaseOptions, Direction, Error, Interrupt, KeyRange, TreeId};
+use crate::{DatabaseOptions, Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
 use host::{Host, LockGuard, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -306,6 +306,7 @@ impl Engine {
             }
             self.visibility.mark().wait(lsn).await.map_err(|_| Error::Shutdown)
         };
+        let _told = interrupt.waiting(WaitEvent::Visible);
         tokio::select! {
             biased;
             reached = reach => reached.map(drop),

@@ -14,8 +14,11 @@ use wal::{BlockNumber, Lsn, RelFile};
 #[non_exhaustive]
 pub enum Error {
     /// REPEATABLE READ met a row that another transaction changed after the snapshot (40001).
-    #[error("could not serialize access due to concurrent update")]
-    SerializationFailure,
+    #[error("could not serialize access due to concurrent {}", if *.deleted { "delete" } else { "update" })]
+    SerializationFailure {
+        /// Its change was a deletion.
+        deleted: bool,
+    },
     /// This transaction was chosen to break a cycle of lock waits (40P01).
     #[error("deadlock detected")]
     Deadlock {
@@ -133,7 +136,7 @@ impl Error {
     /// The five-letter code that SQL clients see.
     pub fn sqlstate(&self) -> &'static str {
         match self {
-            Self::SerializationFailure | Self::RecoveryConflict => "40001",
+            Self::SerializationFailure { .. } | Self::RecoveryConflict => "40001",
             Self::Deadlock { .. } => "40P01",
             Self::LockNotAvailable { .. } => "55P03",
             Self::WriteSetFull { .. } | Self::KeyTooLarge { .. } | Self::ValueTooLarge { .. } => "54000",

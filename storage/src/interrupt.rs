@@ -1,8 +1,37 @@
-//! A session's cancel switch: one bit that ends every wait of its transaction.
+//! A session's cancel switch: one bit that ends every wait of its transactions, and what they wait for now.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use tokio::sync::Notify;
+
+/// What a transaction waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WaitEvent {
+    /// A lock on a row.
+    RowLock = 1,
+    /// A lock on a table.
+    TableLock,
+    /// An advisory lock.
+    AdvisoryLock,
+    /// Its own commit's level.
+    CommitLevel,
+    /// Commits of others, which its result depends on and which are not visible to all yet.
+    Visible,
+    /// The decision on commits of before this server's start.
+    Undecided,
+}
+
+impl WaitEvent {
+    const ALL: [Self; 6] = [
+        Self::RowLock,
+        Self::TableLock,
+        Self::AdvisoryLock,
+        Self::CommitLevel,
+        Self::Visible,
+        Self::Undecided,
+    ];
+}
 
 /// Cancels the waits of one session's transactions; cloning shares the switch.
 ///
@@ -15,6 +44,19 @@ pub struct Interrupt(Arc<Switch>);
 struct Switch {
     set: AtomicBool,
     changed: Notify,
+    /// The number by which others know the session; 0 for none.
+    session: AtomicI32,
+    /// A [`WaitEvent`], or 0.
+    waits_for: AtomicU8,
+}
+
+/// Says what is waited for as long as it lives.
+pub(crate) struct Waiting<'a>(&'a Switch);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waits_for.store(0, Ordering::Release);
+    }
 }
 
 impl Interrupt {
@@ -34,6 +76,24 @@ impl Interrupt {
     /// Whether it is on.
     pub fn is_cancelled(&self) -> bool {
         self.0.set.load(Ordering::Acquire)
+    }
+    /// Gives the session the number under which lock tables and deadlock reports name it.
+    pub fn set_session(&self, number: i32) {
+        self.0.session.store(number, Ordering::Release);
+    }
+    /// That number; 0 if it has none.
+    pub fn session(&self) -> i32 {
+        self.0.session.load(Ordering::Acquire)
+    }
+    /// What its transaction waits for just now.
+    pub fn waits_for(&self) -> Option<WaitEvent> {
+        let event = self.0.waits_for.load(Ordering::Acquire);
+        WaitEvent::ALL.into_iter().find(|known| *known as u8 == event)
+    }
+    /// Tells of a wait, until the guard goes.
+    pub(crate) fn waiting(&self, event: WaitEvent) -> Waiting<'_> {
+        self.0.waits_for.store(event as u8, Ordering::Release);
+        Waiting(&self.0)
     }
     /// Waits until it is on.
     pub async fn cancelled(&self) {

@@ -4,7 +4,7 @@
 //! flushed here while no quorum is required. It never moves back.
 
 use crate::snapshot::Visibility;
-use crate::{Error, Interrupt, SyncLevel};
+use crate::{Error, Interrupt, SyncLevel, WaitEvent};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -238,6 +238,7 @@ impl Levels {
                 break;
             }
             self.check_fence()?;
+            let _told = interrupt.waiting(WaitEvent::Undecided);
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return Err(Error::Cancelled),
@@ -262,6 +263,7 @@ impl Levels {
         let mut fenced = std::pin::pin!(self.fenced.notified());
         fenced.as_mut().enable();
         self.check_fence()?;
+        let _told = interrupt.waiting(WaitEvent::CommitLevel);
         tokio::select! {
             biased;
             reached = mark.wait(end) => reached.map(|_| true).map_err(|_| Error::Shutdown),

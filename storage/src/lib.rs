@@ -62,8 +62,9 @@ mod writer;
 pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport};
 pub use engine::WalRetention;
 pub use error::{Corruption, Error};
-pub use interrupt::Interrupt;
+pub use interrupt::{Interrupt, WaitEvent};
 pub use levels::{CommitGate, RemoteProgress, RemoteStages};
+pub use locks::{LockInfo, LockTarget};
 pub use options::{
     BeforeCutFn, CheckpointInfo, CheckpointKind, Committed, CreateOptions, DatabaseOptions, Direction,
     ImageCompression, Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryOptions,

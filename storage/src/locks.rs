@@ -7,7 +7,11 @@
 //!
 //! Order of the locks in here: `waits`, then one shard at a time. Nothing is awaited under either.
 
-use crate::{Error, Interrupt, LockMode, LockWait, TableLockMode, TreeId};
+mod report;
+
+pub use report::{LockInfo, LockTarget};
+
+use crate::{Error, Interrupt, LockMode, LockWait, TableLockMode, TreeId, WaitEvent};
 use bytes::Bytes;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
@@ -139,9 +143,12 @@ fn excluded_by(held: u16) -> u16 {
         .fold(0, |bits, strength| bits | strength.excludes)
 }
 
-/// Who locks: one transaction.
+/// Who locks: one transaction, and its session's number (0 for none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Owner(u64);
+pub(crate) struct Owner {
+    number: u64,
+    session: i32,
+}
 
 struct Holder {
     owner: Owner,
@@ -259,9 +266,9 @@ impl LockManager {
         })
     }
 
-    /// An empty set for a new transaction.
-    pub(crate) fn new_set(self: &Arc<Self>) -> LockSet {
-        let owner = Owner(self.next_owner.fetch_add(1, Ordering::Relaxed));
+    /// An empty set for a new transaction of this session.
+    pub(crate) fn new_set(self: &Arc<Self>, session: i32) -> LockSet {
+        let owner = Owner { number: self.next_owner.fetch_add(1, Ordering::Relaxed), session };
         LockSet { manager: Arc::clone(self), owner, held: Vec::new() }
     }
 
@@ -319,11 +326,12 @@ impl LockManager {
     }
 
     /// Those whom `owner`, waiting for this lock, waits for: holders and earlier waiters that exclude it.
-    fn blockers(&self, owner: Owner, hash: u64, name: &LockName) -> Vec<Owner> {
+    fn step(&self, owner: Owner, hash: u64, name: &LockName) -> Step {
+        let mut step = Step { owner, mode: 0, name: name.clone(), blockers: Vec::new() };
         let shard = self.shard(hash).lock();
-        let Some(lock) = shard.find(hash, |lock| lock.name == *name) else { return Vec::new() };
-        let Some(at) = lock.queue.iter().position(|waiter| waiter.owner == owner) else { return Vec::new() };
-        let excludes = lock.queue[at].strength.excludes;
+        let Some(lock) = shard.find(hash, |lock| lock.name == *name) else { return step };
+        let Some(at) = lock.queue.iter().position(|waiter| waiter.owner == owner) else { return step };
+        let Strength { bit, excludes } = lock.queue[at].strength;
         let holders =
             lock.holders.iter().filter(|holder| holder.bits & excludes != 0).map(|holder| holder.owner);
         let ahead = lock
@@ -332,27 +340,27 @@ impl LockManager {
             .take(at)
             .filter(|waiter| waiter.strength.bit & excludes != 0)
             .map(|waiter| waiter.owner);
-        holders.chain(ahead).filter(|blocker| *blocker != owner).collect()
+        step.mode = bit;
+        step.blockers.extend(holders.chain(ahead).filter(|blocker| *blocker != owner));
+        step
     }
 
     /// A cycle of waits through `start`, as the chain of its members.
-    fn find_cycle(&self, start: Owner) -> Option<Vec<(Owner, LockName)>> {
+    fn find_cycle(&self, start: Owner) -> Option<Vec<Step>> {
         let waits = self.waits.lock();
         let mut seen = HashSet::new();
-        let mut path: Vec<(Owner, LockName, Vec<Owner>)> = Vec::new();
+        let mut path: Vec<Step> = Vec::new();
         let enter = |owner: Owner| {
             let (hash, name) = waits.get(&owner)?;
-            Some((owner, name.clone(), self.blockers(owner, *hash, name)))
+            Some(self.step(owner, *hash, name))
         };
         path.push(enter(start)?);
-        while let Some((_, _, blockers)) = path.last_mut() {
-            match blockers.pop() {
+        while let Some(step) = path.last_mut() {
+            match step.blockers.pop() {
                 None => {
                     path.pop();
                 }
-                Some(next) if next == start => {
-                    return Some(path.into_iter().map(|(owner, name, _)| (owner, name)).collect());
-                }
+                Some(next) if next == start => return Some(path),
                 Some(next) if seen.insert(next) => path.extend(enter(next)),
                 Some(_) => {}
             }
@@ -365,6 +373,15 @@ impl LockManager {
     fn count(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
+}
+
+/// One transaction's wait, as a search for cycles or for those to blame finds it.
+struct Step {
+    owner: Owner,
+    /// The bit of the mode that it waits for.
+    mode: u16,
+    name: LockName,
+    blockers: Vec<Owner>,
 }
 
 enum Answer {
@@ -438,6 +455,11 @@ impl LockSet {
     ) -> Result<Held, Error> {
         self.manager.waits.lock().insert(self.owner, (held.hash, held.name.clone()));
         let mut place = Wait { manager: &self.manager, owner: self.owner, held: Some(held) };
+        let _told = interrupt.waiting(match &place.held {
+            Some(Held { name: LockName::Table(_), .. }) => WaitEvent::TableLock,
+            Some(Held { name: LockName::Number(..), .. }) => WaitEvent::AdvisoryLock,
+            _ => WaitEvent::RowLock,
+        });
         let limit = async {
             match wait {
                 LockWait::AtMost(limit) => tokio::time::sleep(limit).await,
@@ -458,7 +480,7 @@ impl LockSet {
             _ = &mut granted => place.held.take().ok_or(Error::Shutdown),
             () = interrupt.cancelled() => Err(Error::Cancelled),
             () = limit => Err(Error::LockNotAvailable { timed_out: true }),
-            cycle = deadlock => Err(Error::Deadlock { cycle: describe(&cycle) }),
+            cycle = deadlock => Err(Error::Deadlock { cycle: report::describe(&cycle) }),
         }
     }
 
@@ -490,29 +512,6 @@ impl Drop for LockSet {
     fn drop(&mut self) {
         self.release_after(0);
     }
-}
-
-fn describe(cycle: &[(Owner, LockName)]) -> String {
-    let mut text = String::new();
-    for (at, (owner, name)) in cycle.iter().enumerate() {
-        let blocker = cycle.get(at + 1).or(cycle.first()).map_or(0, |(owner, _)| owner.0);
-        let what = match name {
-            LockName::Row(tree, key) => {
-                let shown: String = key.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-                format!("row {shown} of relation {}", tree.file())
-            }
-            LockName::Table(tree) => format!("relation {}", tree.file()),
-            LockName::Number(database, number) => format!("advisory lock [{database},{number}]"),
-        };
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(&format!(
-            "Transaction {} waits for {what}; blocked by transaction {blocker}.",
-            owner.0
-        ));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -547,7 +546,7 @@ mod tests {
         for (held, expected) in modes.into_iter().zip(excludes) {
             for (asked, conflict) in modes.into_iter().zip(expected) {
                 let manager = manager();
-                let (mut first, mut second) = (manager.new_set(), manager.new_set());
+                let (mut first, mut second) = (manager.new_set(0), manager.new_set(0));
                 row(&mut first, b"k", held, LockWait::NoWait).await.unwrap();
                 let taken = row(&mut second, b"k", asked, LockWait::NoWait).await;
                 assert_eq!(taken.is_err(), conflict == 1, "{asked:?} while {held:?} is held");
@@ -591,7 +590,7 @@ mod tests {
     #[tokio::test]
     async fn waiters_are_served_in_order_of_arrival() {
         let manager = manager();
-        let (mut a, mut b, mut c) = (manager.new_set(), manager.new_set(), manager.new_set());
+        let (mut a, mut b, mut c) = (manager.new_set(0), manager.new_set(0), manager.new_set(0));
         row(&mut a, b"k", LockMode::Shared, LockWait::Forever).await.unwrap();
         let mut writer = Box::pin(row(&mut b, b"k", LockMode::Exclusive, LockWait::Forever));
         assert!(poll(&mut writer).await.is_none());
@@ -610,7 +609,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_wait_leaves_the_queue_and_lets_the_next_in() {
         let manager = manager();
-        let (mut a, mut b, mut c) = (manager.new_set(), manager.new_set(), manager.new_set());
+        let (mut a, mut b, mut c) = (manager.new_set(0), manager.new_set(0), manager.new_set(0));
         row(&mut a, b"k", LockMode::Shared, LockWait::Forever).await.unwrap();
         let mut writer = Box::pin(row(&mut b, b"k", LockMode::Exclusive, LockWait::Forever));
         assert!(poll(&mut writer).await.is_none());
@@ -630,7 +629,7 @@ mod tests {
     #[tokio::test]
     async fn a_cycle_of_waits_has_one_victim() {
         let manager = manager();
-        let (mut a, mut b) = (manager.new_set(), manager.new_set());
+        let (mut a, mut b) = (manager.new_set(0), manager.new_set(0));
         row(&mut a, b"1", LockMode::Exclusive, LockWait::Forever).await.unwrap();
         row(&mut b, b"2", LockMode::Exclusive, LockWait::Forever).await.unwrap();
         let first =
@@ -649,7 +648,7 @@ mod tests {
     #[tokio::test]
     async fn two_readers_that_both_want_to_write_are_a_deadlock() {
         let manager = manager();
-        let (mut a, mut b) = (manager.new_set(), manager.new_set());
+        let (mut a, mut b) = (manager.new_set(0), manager.new_set(0));
         row(&mut a, b"1", LockMode::Shared, LockWait::Forever).await.unwrap();
         row(&mut b, b"1", LockMode::Shared, LockWait::Forever).await.unwrap();
         let first =
@@ -663,7 +662,7 @@ mod tests {
     #[tokio::test]
     async fn timeouts_nowait_skip_and_cancel_end_a_wait_each_in_its_way() {
         let manager = manager();
-        let (mut a, mut b) = (manager.new_set(), manager.new_set());
+        let (mut a, mut b) = (manager.new_set(0), manager.new_set(0));
         row(&mut a, b"k", LockMode::Exclusive, LockWait::Forever).await.unwrap();
         let short = LockWait::AtMost(Duration::from_millis(5));
         let timed_out = row(&mut b, b"k", LockMode::Shared, short).await;
@@ -684,7 +683,7 @@ mod tests {
     #[tokio::test]
     async fn a_savepoint_gives_back_what_was_taken_after_it_and_no_more() {
         let manager = manager();
-        let (mut a, mut b) = (manager.new_set(), manager.new_set());
+        let (mut a, mut b) = (manager.new_set(0), manager.new_set(0));
         row(&mut a, b"k", LockMode::Shared, LockWait::Forever).await.unwrap();
         let mark = a.mark();
         row(&mut a, b"k", LockMode::Exclusive, LockWait::Forever).await.unwrap();

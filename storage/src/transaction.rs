@@ -50,13 +50,13 @@ pub struct Savepoint {
 impl Transaction {
     pub(crate) fn new(engine: Arc<Engine>, isolation: Isolation, after: Lsn, interrupt: Interrupt) -> Self {
         Self {
+            locks: engine.locks.new_set(interrupt.session()),
             isolation,
             interrupt,
             floor: after,
             snapshot: None,
             command: CommandId(0),
             writes: WriteSet::new(engine.options.write_set_limit_bytes),
-            locks: engine.locks.new_set(),
             created: Vec::new(),
             dropped: Vec::new(),
             evaluated: AtomicU64::new(0),
@@ -205,6 +205,22 @@ impl Transaction {
         mode: LockMode,
         wait: LockWait,
     ) -> Result<Locked, Error> {
+        let locked = self.lock_newest(tree, key, mode, wait).await?;
+        if locked.changed_since_snapshot && self.isolation == Isolation::RepeatableRead {
+            return Err(Error::SerializationFailure { deleted: locked.newest.is_none() });
+        }
+        Ok(locked)
+    }
+
+    /// The same for a key that is to be inserted: what has become of it since the snapshot is no failure at any level, and
+    /// [`Locked::changed_since_snapshot`] tells of it.
+    pub async fn lock_newest(
+        &mut self,
+        tree: TreeId,
+        key: &[u8],
+        mode: LockMode,
+        wait: LockWait,
+    ) -> Result<Locked, Error> {
         if self.engine.is_in_recovery() {
             return Err(Error::ReadOnly);
         }
@@ -241,11 +257,10 @@ impl Transaction {
         let changed = !snapshot.sees(head.xid);
         if changed {
             let in_doubt = self.engine.visibility.in_doubt(head.xid);
-            if self.isolation == Isolation::RepeatableRead {
-                if let Some(end) = in_doubt {
-                    self.engine.wait_visible(end, &self.interrupt).await?;
-                }
-                return Err(Error::SerializationFailure);
+            if self.isolation == Isolation::RepeatableRead
+                && let Some(end) = in_doubt
+            {
+                self.engine.wait_visible(end, &self.interrupt).await?;
             }
             self.note_evaluated(in_doubt.unwrap_or(Lsn::INVALID));
         }
@@ -392,7 +407,7 @@ impl Transaction {
         let (lsn, xid, mut confirmed) = if self.has_writes() {
             let pipeline = self.engine.pipeline()?;
             let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
-            let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set());
+            let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set(0));
             let (created, dropped) = (std::mem::take(&mut self.created), std::mem::take(&mut self.dropped));
             let trees = (!created.is_empty() || !dropped.is_empty()).then(|| {
                 let engine = Arc::clone(&self.engine);

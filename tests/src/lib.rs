@@ -5,7 +5,10 @@
 //! condition and fail with what was last seen.
 
 mod node;
+mod postgresql;
+pub mod script;
 mod tools;
 
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};
+pub use postgresql::PostgreSql;
 pub use tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};

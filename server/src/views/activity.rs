@@ -9,6 +9,7 @@ use sql::{CancelReason, NodeRows, SettingActor};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use storage::WaitEvent;
 
 pub(super) static VIEWS: &[View] = &[View {
     name: "pg_stat_activity",
@@ -53,13 +54,26 @@ pub(super) fn port(session: &SessionHandle) -> Datum {
     Datum::Int4(session.client.map_or(-1, |client| i32::from(client.port())))
 }
 
+/// A wait by the names of PostgreSQL's "Wait Events" where it has one; the last two are ours.
+fn event(wait: WaitEvent) -> (&'static str, &'static str) {
+    match wait {
+        WaitEvent::RowLock => ("Lock", "tuple"),
+        WaitEvent::TableLock => ("Lock", "relation"),
+        WaitEvent::AdvisoryLock => ("Lock", "advisory"),
+        WaitEvent::CommitLevel => ("IPC", "SyncRep"),
+        WaitEvent::Visible => ("IPC", "CommitVisible"),
+        WaitEvent::Undecided => ("IPC", "CommitUndecided"),
+    }
+}
+
 fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
     let own = environment.handle();
     let row = |session: Arc<SessionHandle>| {
         let visible = actor.superuser || session.user == own.user;
         let state = session.activity();
         let time = |micros: i64| if micros == 0 { Datum::Null } else { Datum::Timestamptz(micros) };
-        let waits = state != Activity::Active && state != Activity::Starting;
+        let idle = state != Activity::Active && state != Activity::Starting;
+        let event = if idle { Some(("Client", "ClientRead")) } else { session.waits_for().map(event) };
         let query = session.statement();
         let query = if visible { query.text() } else { "<insufficient privilege>" };
         let oid = session.database_oid.load(Ordering::Relaxed);
@@ -78,8 +92,8 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
             time(session.transaction_started.load(Ordering::Relaxed)),
             time(session.statement_started.load(Ordering::Relaxed)),
             time(session.state_changed.load(Ordering::Relaxed)),
-            text(waits.then_some("Client")),
-            text(waits.then_some("ClientRead")),
+            text(event.map(|(kind, _)| kind)),
+            text(event.map(|(_, name)| name)),
             text(state.name()),
             Datum::Null,
             Datum::Null,

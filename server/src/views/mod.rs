@@ -3,6 +3,7 @@
 mod activity;
 mod archive;
 mod control;
+mod locks;
 mod replication;
 mod settings;
 
@@ -37,11 +38,13 @@ enum Returns {
     Set(&'static [(&'static str, TypeId)]),
 }
 
-static VIEWS: &[&[View]] = &[activity::VIEWS, archive::VIEWS, replication::VIEWS, settings::VIEWS];
+static VIEWS: &[&[View]] =
+    &[activity::VIEWS, archive::VIEWS, locks::VIEWS, replication::VIEWS, settings::VIEWS];
 static FUNCTIONS: &[&[Function]] = &[
     control::FUNCTIONS,
     activity::FUNCTIONS,
     archive::FUNCTIONS,
+    locks::FUNCTIONS,
     replication::FUNCTIONS,
     settings::FUNCTIONS,
 ];

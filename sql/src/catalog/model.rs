@@ -197,6 +197,10 @@ impl Catalogue {
     pub(crate) fn relation(&self, name: &str) -> Option<&Arc<Relation>> {
         self.relations.get(self.by_name.get(name)?)
     }
+    /// The OID of the table whose rows are in this tree.
+    pub(crate) fn relation_of_tree(&self, tree: TreeId) -> Option<u32> {
+        self.relations.values().find(|relation| relation.tree == tree).map(|relation| relation.oid)
+    }
     /// A role by its name.
     pub(crate) fn role(&self, name: &str) -> Option<&Arc<Role>> {
         self.roles.values().find(|role| role.name == name)

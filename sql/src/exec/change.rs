@@ -1,6 +1,6 @@
 //! UPDATE and DELETE.
 
-use super::lock::{key_of, lock_and_recheck, lock_row};
+use super::lock::{key_of, lock_and_recheck, lock_new_key};
 use super::slots::SlotState;
 use super::{BATCH, Cx, Exec, Row, Source, build, row};
 use crate::catalog::Relation;
@@ -38,8 +38,7 @@ pub(super) async fn replace(
         let mut new_key = Vec::with_capacity(key.len());
         row::encode_key(relation, new, &mut new_key)?;
         if new_key[..] != key[..] {
-            let wait = cx.lock_wait();
-            let locked = lock_row(cx, relation, &new_key, LockMode::Exclusive, wait).await?;
+            let locked = lock_new_key(cx, relation, &new_key).await?;
             if locked.newest.is_some() {
                 return Err(row::unique_violation(relation, new));
             }

@@ -1,7 +1,7 @@
 //! INSERT, with ON CONFLICT.
 
 use super::change::{assign, check_row, replace, returned, returning_slots};
-use super::lock::lock_row;
+use super::lock::lock_new_key;
 use super::slots::SlotState;
 use super::{BATCH, Cx, Exec, Row, Source, build, row};
 use crate::environment::BoxFuture;
@@ -10,7 +10,7 @@ use crate::plan::{ConflictPlan, InsertPlan, Slots, Target};
 use bytes::Bytes;
 use datum::Datum;
 use std::sync::Arc;
-use storage::LockMode;
+use storage::Isolation;
 
 /// A running INSERT.
 pub(super) struct Insert {
@@ -91,15 +91,16 @@ pub(super) async fn insert_row(
             return Ok(Outcome::Left);
         }
     }
-    let wait = cx.lock_wait();
-    let locked = lock_row(cx, relation, &key, LockMode::Exclusive, wait).await?;
+    let locked = lock_new_key(cx, relation, &key).await?;
     let Some(newest) = locked.newest else {
         let value = row::encode_value(relation, &new)?;
         let put = cx.transaction.put(relation.tree, key, value);
         cx.storage(put)?;
         return Ok(Outcome::Written(new));
     };
+    let unseen = locked.changed_since_snapshot && cx.transaction.isolation() == Isolation::RepeatableRead;
     match conflict {
+        Some(_) if unseen => cx.storage(Err(storage::Error::SerializationFailure { deleted: false })),
         None => Err(row::unique_violation(relation, &new)),
         Some(ConflictPlan::Nothing) => Ok(Outcome::Left),
         Some(ConflictPlan::Update { .. }) if locked.written_by_this_statement => Err(SqlError::new(

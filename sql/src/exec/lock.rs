@@ -29,6 +29,13 @@ pub(super) async fn lock_row(
     }
 }
 
+/// Locks a key for a new row and gives the newest version under it, whoever wrote that and when.
+pub(super) async fn lock_new_key(cx: &mut Cx<'_>, relation: &Relation, key: &[u8]) -> Result<Locked> {
+    let wait = cx.lock_wait();
+    let locked = cx.transaction.lock_newest(relation.tree, key, LockMode::Exclusive, wait).await;
+    cx.storage(locked)
+}
+
 /// The key that a scan put into a row; None where an outer join found no row.
 pub(super) fn key_of(row: &[Datum], at: usize) -> Option<Bytes> {
     match row.get(at) {
