@@ -165,6 +165,12 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("PGUSER", "user"),
 ];
 
+/// The name of the process's user. As in libpq, the environment has no say: a server that was started by another user's shell
+/// (runuser, sudo) connects as the one that it runs as.
+fn system_user() -> Option<String> {
+    nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name)
+}
+
 /// Splits a connection string of either form into keywords and values, in order; nothing is added to them.
 pub fn split(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
     let pairs = match text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
@@ -310,10 +316,10 @@ fn split_uri(rest: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
 impl ConnInfo {
     /// Reads a connection string and completes it from the process's environment and user.
     pub fn parse(text: &str) -> Result<Self, ConnInfoError> {
-        Self::parse_with(text, |name| std::env::var(name).ok())
+        Self::parse_with(text, |name| if name == "USER" { system_user() } else { std::env::var(name).ok() })
     }
 
-    /// The same with environment variables from `variable`.
+    /// The same with environment variables from `variable`; USER is the system's name of who runs this.
     pub fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConnInfoError> {
         let pairs = split(text)?;
         let given = |keyword: &str| {
@@ -338,7 +344,7 @@ impl ConnInfo {
                 return Err(ConnInfoError::BadValue { option: "sslmode", value: other.to_owned() });
             }
         }
-        let user = get("user").or_else(|| variable("USER")).or_else(|| variable("LOGNAME"));
+        let user = get("user").or_else(|| variable("USER"));
         let mut parameters = Vec::new();
         if let Some(encoding) = get("client_encoding") {
             parameters.push(("client_encoding".to_owned(), encoding));
