@@ -28,3 +28,23 @@ pub fn write_file_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::
     disk.open(&temporary, OpenMode::CreateNew)?.write_all_at(contents, 0)?;
     durable_rename(disk, &temporary, path)
 }
+
+/// The operating system's words for an error, as C programs print them: without Rust's "(os error N)".
+pub fn os_message(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) if error.raw_os_error().is_some() => text.get(..at).unwrap_or(&text).to_owned(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod os_message_tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_read_as_elsewhere_and_ours_stay() {
+        assert_eq!(os_message(&io::Error::from_raw_os_error(2)), "No such file or directory");
+        assert_eq!(os_message(&io::Error::other("of our own")), "of our own");
+    }
+}

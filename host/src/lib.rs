@@ -20,7 +20,7 @@ pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemE
 pub use disk::{
     DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedDisk, SharedFile,
 };
-pub use durable::{durable_rename, write_file_durably};
+pub use durable::{durable_rename, os_message, write_file_durably};
 pub use real::RealDisk;
 pub use virtual_disk::{Call, CrashPolicy, Fault, FaultKind, Moment, Observer, Operation, VirtualDisk};
 

@@ -4,9 +4,9 @@ use crate::engine::Engine;
 use crate::log::log_error;
 use crate::store::Store;
 use crate::{
-    CheckpointInfo, CheckpointKind, CommitGate, CreateOptions, DatabaseOptions, Error, Interrupt, Isolation,
-    LockInfo, RedoEnd, StandbyRedo, StartMode, Transaction, TreeId, WalRetention, backup, checkpointer,
-    create, early, open, promote,
+    CheckpointEvent, CheckpointInfo, CheckpointKind, CommitGate, ConflictKind, CreateOptions,
+    DatabaseOptions, Error, Interrupt, Isolation, LockInfo, RedoEnd, StandbyRedo, StartMode, Transaction,
+    TreeId, WalRetention, backup, checkpointer, create, early, open, promote,
 };
 use host::{Host, Timestamp};
 use std::path::Path;
@@ -208,6 +208,14 @@ impl Database {
         self.0.recovery.last_commit()
     }
 
+    /// How many snapshots replay on this standby had to give up since its start, for this reason.
+    pub fn conflicts(&self, kind: ConflictKind) -> u64 {
+        match kind {
+            ConflictKind::Snapshot => self.0.recovery.snapshot_conflicts.load(Ordering::Relaxed),
+            ConflictKind::Lock => self.0.recovery.lock_conflicts.load(Ordering::Relaxed),
+        }
+    }
+
     /// Where replication feeds the quorum's progress.
     pub fn commit_gate(&self) -> &CommitGate {
         &self.0.gate
@@ -332,10 +340,21 @@ impl Database {
         }
         let _only = self.0.checkpointing.lock().await;
         self.0.hurry.store(false, Ordering::Release);
+        let tell = |event| {
+            if let Some(tell) = &self.0.options.checkpoints {
+                tell(event);
+            }
+        };
+        let restartpoint = self.is_in_recovery();
+        tell(CheckpointEvent::Starting { kind, restartpoint });
         let engine = Arc::clone(&self.0);
-        tokio::task::spawn_blocking(move || checkpointer::run(&engine, kind))
+        let done = tokio::task::spawn_blocking(move || checkpointer::run(&engine, kind))
             .await
-            .map_err(|_| Error::Shutdown)?
+            .map_err(|_| Error::Shutdown)?;
+        if let Ok(info) = &done {
+            tell(CheckpointEvent::Complete { info, restartpoint });
+        }
+        done
     }
 
     /// Begins an online backup: forces page images, then a checkpoint, paced over `spread` unless that is zero. Many

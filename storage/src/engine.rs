@@ -79,6 +79,10 @@ pub(crate) struct RecoveryState {
     /// Microseconds; i64::MIN before the first.
     pub(crate) last_commit: AtomicI64,
     pub(crate) next_xid: AtomicU64,
+    /// Snapshots that replay had to give up, to remove row versions.
+    pub(crate) snapshot_conflicts: AtomicU64,
+    /// The same, to drop tables.
+    pub(crate) lock_conflicts: AtomicU64,
 }
 
 impl RecoveryState {
@@ -90,6 +94,8 @@ impl RecoveryState {
             replayed: Watermark::new(Lsn::INVALID),
             last_commit: AtomicI64::new(i64::MIN),
             next_xid: AtomicU64::new(next_xid.get()),
+            snapshot_conflicts: AtomicU64::new(0),
+            lock_conflicts: AtomicU64::new(0),
         }
     }
     pub(crate) fn is_consistent(&self) -> bool {

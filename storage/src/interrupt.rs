@@ -1,8 +1,10 @@
 //! A session's cancel switch: one bit that ends every wait of its transactions, and what they wait for now.
 
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 use tokio::sync::Notify;
+use wal::Xid;
 
 /// What a transaction waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ struct Switch {
     session: AtomicI32,
     /// A [`WaitEvent`], or 0.
     waits_for: AtomicU8,
+    /// The snapshots that the session holds on a standby, by their next xids.
+    snapshots: Mutex<Vec<Xid>>,
 }
 
 /// Says what is waited for as long as it lives.
@@ -94,6 +98,19 @@ impl Interrupt {
     pub(crate) fn waiting(&self, event: WaitEvent) -> Waiting<'_> {
         self.0.waits_for.store(event as u8, Ordering::Release);
         Waiting(&self.0)
+    }
+    /// The oldest snapshot that the session holds on a standby, by its next xid.
+    pub fn oldest_snapshot(&self) -> Option<Xid> {
+        self.0.snapshots.lock().iter().min().copied()
+    }
+    pub(crate) fn holds(&self, next_xid: Xid) {
+        self.0.snapshots.lock().push(next_xid);
+    }
+    pub(crate) fn lets_go(&self, next_xid: Xid) {
+        let mut snapshots = self.0.snapshots.lock();
+        if let Some(at) = snapshots.iter().position(|xid| *xid == next_xid) {
+            snapshots.swap_remove(at);
+        }
     }
     /// Waits until it is on.
     pub async fn cancelled(&self) {

@@ -66,12 +66,12 @@ pub use interrupt::{Interrupt, WaitEvent};
 pub use levels::{CommitGate, RemoteProgress, RemoteStages};
 pub use locks::{LockInfo, LockTarget};
 pub use options::{
-    BeforeCutFn, CheckpointInfo, CheckpointKind, Committed, CreateOptions, DatabaseOptions, Direction,
-    ImageCompression, Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn, RecoveryOptions,
-    RecoveryProgress, ServerParameters, StartMode, SyncLevel, TableLockMode, TreeId,
+    BeforeCutFn, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind, Committed, CreateOptions,
+    DatabaseOptions, Direction, ImageCompression, Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn,
+    RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, SyncLevel, TableLockMode, TreeId,
 };
 pub use records::EngineDescriber;
 pub use scan::Scan;
-pub use standby::{AtTarget, Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};
 pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
 pub use transaction::{Savepoint, Transaction};

@@ -321,6 +321,8 @@ pub struct DatabaseOptions {
     pub before_cut: Option<BeforeCutFn>,
     /// For [`StartMode::Standby`].
     pub recovery: RecoveryOptions,
+    /// Hears of checkpoints, whoever asks for them.
+    pub checkpoints: Option<CheckpointFn>,
 }
 
 impl DatabaseOptions {
@@ -344,6 +346,7 @@ impl DatabaseOptions {
             progress: None,
             before_cut: None,
             recovery: RecoveryOptions::default(),
+            checkpoints: None,
         }
     }
 }
@@ -383,6 +386,28 @@ pub enum CheckpointKind {
     /// The first one after recovery.
     EndOfRecovery,
 }
+
+/// A checkpoint (on a standby a restartpoint) on its way.
+#[derive(Clone, Copy, Debug)]
+pub enum CheckpointEvent<'a> {
+    /// It begins.
+    Starting {
+        /// Why and how.
+        kind: CheckpointKind,
+        /// On a standby.
+        restartpoint: bool,
+    },
+    /// It is done.
+    Complete {
+        /// What it did.
+        info: &'a CheckpointInfo,
+        /// On a standby.
+        restartpoint: bool,
+    },
+}
+
+/// Hears of checkpoints.
+pub type CheckpointFn = Arc<dyn Fn(CheckpointEvent<'_>) + Send + Sync>;
 
 /// What a checkpoint did, for the log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::commit::STATE_ABORTED;
 use crate::engine::Engine;
 use crate::records::info;
 use crate::snapshot::Insertion;
-use crate::standby::WalFeed;
+use crate::standby::{Conflict, ConflictKind, WalFeed};
 use crate::{Error, RecoveryProgress, SyncLevel, TreeId};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -152,16 +152,23 @@ impl Replay {
     fn before_engine_record(&self, record: &Record, feed: Option<&dyn WalFeed>) {
         let prunes = matches!(record.rmgr_info(), info::PRUNE | info::CHAIN_CUT);
         if let Some(horizon) = record.main_data().first_chunk::<8>().filter(|_| prunes) {
-            self.give_up_snapshots(Xid::new(u64::from_le_bytes(*horizon)), feed);
+            let horizon = Xid::new(u64::from_le_bytes(*horizon));
+            self.give_up_snapshots(Conflict { horizon, kind: ConflictKind::Snapshot }, feed);
         }
     }
 
-    fn give_up_snapshots(&self, horizon: Xid, feed: Option<&dyn WalFeed>) {
+    fn give_up_snapshots(&self, conflict: Conflict, feed: Option<&dyn WalFeed>) {
         let visibility = &self.engine.visibility;
         let Some(feed) = feed else { return };
-        if visibility.oldest_snapshot().is_some_and(|oldest| oldest < horizon) {
-            feed.before_conflict(horizon);
-            visibility.cancel_below(horizon);
+        let are_held = || visibility.oldest_snapshot().is_some_and(|oldest| oldest < conflict.horizon);
+        if are_held() {
+            feed.before_conflict(conflict, &are_held);
+            let given_up = visibility.cancel_below(conflict.horizon);
+            let count = match conflict.kind {
+                ConflictKind::Snapshot => &self.engine.recovery.snapshot_conflicts,
+                ConflictKind::Lock => &self.engine.recovery.lock_conflicts,
+            };
+            count.fetch_add(given_up, Ordering::Relaxed);
         }
     }
 
@@ -207,7 +214,7 @@ impl Replay {
     fn drop_files(&self, record: &Record, xid: Xid, end: &XactEnd, feed: Option<&dyn WalFeed>) {
         let trees: Vec<TreeId> = end.dropped.iter().filter_map(|file| TreeId::try_from(*file).ok()).collect();
         if !trees.is_empty() {
-            self.give_up_snapshots(xid.next(), feed);
+            self.give_up_snapshots(Conflict { horizon: xid.next(), kind: ConflictKind::Lock }, feed);
             let after = Insertion { end: record.end(), xid, level: SyncLevel::Off };
             self.engine.drop_later(after, &trees);
         }

@@ -4,7 +4,7 @@
 //! the early ones that were open or aborted there. Commits whose level is not reached yet stand in a queue in log
 //! order; what is before its front is visible.
 
-use crate::SyncLevel;
+use crate::{Interrupt, SyncLevel};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -98,6 +98,17 @@ pub(crate) struct Visibility {
 pub(crate) struct LiveSnapshot {
     snapshot: Snapshot,
     registry: Arc<Visibility>,
+    /// The session that is asked to give way when replay needs what this sees.
+    owner: Option<Interrupt>,
+}
+
+impl LiveSnapshot {
+    /// Names the session that holds it.
+    pub(crate) fn held_by(mut self, owner: &Interrupt) -> Self {
+        owner.holds(self.snapshot.next_xid);
+        self.owner = Some(owner.clone());
+        self
+    }
 }
 
 impl std::ops::Deref for LiveSnapshot {
@@ -110,6 +121,9 @@ impl std::ops::Deref for LiveSnapshot {
 impl Drop for LiveSnapshot {
     fn drop(&mut self) {
         self.registry.state.lock().leave(self.snapshot.next_xid);
+        if let Some(owner) = &self.owner {
+            owner.lets_go(self.snapshot.next_xid);
+        }
     }
 }
 
@@ -183,7 +197,7 @@ impl Visibility {
         let visible = state.visible;
         drop(state);
         self.mark.advance(visible);
-        LiveSnapshot { snapshot, registry: Arc::clone(self) }
+        LiveSnapshot { snapshot, registry: Arc::clone(self), owner: None }
     }
 
     /// Takes in commits in log order. Called under the commit lock.
@@ -287,11 +301,13 @@ impl Visibility {
         self.state.lock().feedback = xid;
     }
 
-    /// Gives up all snapshots that could see what pruning up to `horizon` removes. Returns whether there were any.
-    pub(crate) fn cancel_below(&self, horizon: Xid) -> bool {
+    /// Gives up all snapshots that could see what pruning up to `horizon` removes. Returns how many that were.
+    pub(crate) fn cancel_below(&self, horizon: Xid) -> u64 {
         let mut state = self.state.lock();
-        state.cancelled_below = state.cancelled_below.max(horizon);
-        state.live.front().is_some_and(|(xid, _)| *xid < horizon)
+        let before = state.cancelled_below;
+        state.cancelled_below = before.max(horizon);
+        let given_up = state.live.iter().filter(|(xid, _)| (before..horizon).contains(xid));
+        given_up.map(|(_, count)| u64::from(*count)).sum()
     }
 
     /// Whether [`Visibility::cancel_below`] gave this snapshot up.
@@ -365,9 +381,10 @@ mod tests {
     fn replay_gives_up_only_snapshots_that_pruning_would_hurt() {
         let seen = registry();
         let old = seen.take(Lsn::INVALID, |_, _| true);
-        assert!(!seen.cancel_below(Xid::new(10)));
+        assert_eq!(seen.cancel_below(Xid::new(10)), 0);
         assert!(!seen.is_cancelled(&old));
-        assert!(seen.cancel_below(Xid::new(11)));
+        assert_eq!(seen.cancel_below(Xid::new(11)), 1);
+        assert_eq!(seen.cancel_below(Xid::new(11)), 0, "each is counted once");
         assert!(seen.is_cancelled(&old));
         seen.replayed(Lsn::new(200), Xid::new(11));
         assert!(!seen.is_cancelled(&seen.take(Lsn::INVALID, |_, _| true)));

@@ -8,6 +8,7 @@
 use crate::engine::Engine;
 use crate::replay::Replay;
 use crate::{Error, RecoveryStop, open};
+use host::Timestamp;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
 use wal::reader::{Next, SegmentFiles, WalReader};
@@ -22,15 +23,16 @@ pub trait WalFeed: Send + Sync {
     fn replayed(&self, lsn: Lsn) {
         let _ = lsn;
     }
-    /// Called before snapshots are given up that do not see all xids below `horizon`. It may block for as long as
-    /// such snapshots shall be waited for (max_standby_streaming_delay); they are given up when it returns.
-    fn before_conflict(&self, horizon: Xid) {
-        let _ = horizon;
+    /// Called before snapshots are given up that do not see all xids below the conflict's horizon. It may block for as long as
+    /// such snapshots shall be waited for (max_standby_streaming_delay) and `are_held` says that there are some; they
+    /// are given up when it returns.
+    fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
+        let _ = (conflict, are_held);
     }
-    /// Whether to go on with the record that ends at `end`: asked before each commit record's batch, it may block
-    /// (paused replay).
-    fn may_replay(&self, end: Lsn) -> bool {
-        let _ = end;
+    /// Whether to go on with the record that ends at `end`: asked before each record, it may block (paused or delayed
+    /// replay). `committed` is the time of a commit that readers would see.
+    fn may_replay(&self, end: Lsn, committed: Option<Timestamp>) -> bool {
+        let _ = (end, committed);
         true
     }
     /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
@@ -49,6 +51,41 @@ pub enum AtTarget {
     ShutDown,
     /// End it: the node stops.
     Stop,
+}
+
+/// Why replay and readers of a standby are in each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// Row versions are removed that they may still need.
+    Snapshot,
+    /// A table is dropped that they may still read.
+    Lock,
+}
+
+impl ConflictKind {
+    /// The DETAIL of what a reader is told.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Snapshot => "User query might have needed to see row versions that must be removed.",
+            Self::Lock => "User was holding a relation lock for too long.",
+        }
+    }
+    /// The word in messages and in pg_stat_database_conflicts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Lock => "lock",
+        }
+    }
+}
+
+/// What replay is about to do to readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Snapshots are given up that do not see all xids below this.
+    pub horizon: Xid,
+    /// Why.
+    pub kind: ConflictKind,
 }
 
 /// What [`WalFeed::wait_past`] answers.
@@ -252,7 +289,9 @@ impl StandbyRedo {
                     {
                         return Ok(Ran::Stopped(stop));
                     }
-                    if !feed.may_replay(record.end()) {
+                    // Before the data is consistent nobody sees a commit, so none is held back.
+                    let committed = if consistent { wal::xact::commit_time(&record) } else { None };
+                    if !feed.may_replay(record.end(), committed) {
                         self.reader.seek(record.start(), Some(self.replay.last_record));
                         return Ok(Ran::OutOfLog);
                     }

@@ -95,7 +95,18 @@ impl Transaction {
         let levels = &self.engine.levels;
         let snapshot = self.engine.visibility.take(after, |level, end| levels.reached(level, end));
         self.note_evaluated(snapshot.lsn);
+        // Only replay asks whose it is.
+        let snapshot =
+            if self.engine.is_in_recovery() { snapshot.held_by(&self.interrupt) } else { snapshot };
         self.snapshot = Some(Arc::new(snapshot));
+    }
+
+    /// Gives the snapshot back between two statements: under READ COMMITTED the next one takes its own, and nothing
+    /// needs to be kept for a session that idles. Scans that are still open keep theirs.
+    pub fn release_snapshot(&mut self) {
+        if self.isolation == Isolation::ReadCommitted {
+            self.snapshot = None;
+        }
     }
 
     fn check_snapshot(&self) -> Result<(), Error> {

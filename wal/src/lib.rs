@@ -15,6 +15,7 @@ pub mod error;
 pub mod history;
 pub mod ids;
 mod log_file;
+pub mod message;
 pub mod page;
 pub mod positions;
 pub mod raw_writer;

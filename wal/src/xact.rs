@@ -299,6 +299,14 @@ fn parse_c_string(fields: &mut Fields<'_>) -> Result<Vec<u8>, Short> {
     }
 }
 
+/// The time of a commit, without taking the rest of its record apart; None for any other record.
+pub fn commit_time(record: &Record) -> Option<Timestamp> {
+    let commits =
+        record.rmgr() == Rmgr::XACT && matches!(record.info() & OPERATION_MASK, COMMIT | COMMIT_PREPARED);
+    let time = record.main_data().first_chunk::<8>().filter(|_| commits)?;
+    Some(Timestamp::from_micros(i64::from_le_bytes(*time)))
+}
+
 impl XactRecord {
     /// Takes apart a record of resource manager XACT.
     pub fn parse(record: &Record) -> Result<Self, PayloadError> {

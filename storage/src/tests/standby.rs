@@ -1,7 +1,9 @@
 //! Standbys, backups and promotion, on log copied between two virtual disks.
 
 use super::*;
-use crate::{CheckpointKind, Direction, Feed, Interrupt, PromoteOptions, RedoEnd, StandbyRedo, WalFeed};
+use crate::{
+    CheckpointKind, Conflict, Direction, Feed, Interrupt, PromoteOptions, RedoEnd, StandbyRedo, WalFeed,
+};
 use host::Disk;
 use parking_lot::{Condvar, Mutex};
 use wal::control::ControlFile;
@@ -43,8 +45,8 @@ impl WalFeed for HandFeed {
     fn replayed(&self, lsn: Lsn) {
         self.state.lock().replayed = lsn;
     }
-    fn before_conflict(&self, horizon: Xid) {
-        self.state.lock().conflicts.push(horizon);
+    fn before_conflict(&self, conflict: Conflict, _are_held: &dyn Fn() -> bool) {
+        self.state.lock().conflicts.push(conflict.horizon);
     }
 }
 
