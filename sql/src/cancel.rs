@@ -102,6 +102,11 @@ impl Canceller {
         self.reason().unwrap_or(CancelReason::User)
     }
 
+    /// The oldest snapshot that the session holds on a standby, by its next xid.
+    pub fn oldest_snapshot(&self) -> Option<wal::Xid> {
+        self.interrupt.oldest_snapshot()
+    }
+
     /// Gives the session the number by which others know it.
     pub fn set_session(&self, pid: i32) {
         self.interrupt.set_session(pid);

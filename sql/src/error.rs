@@ -338,6 +338,9 @@ impl From<storage::Error> for SqlError {
             storage::Error::Deadlock { cycle } => {
                 own.with_detail(cycle).with_hint("See server log for query details.")
             }
+            storage::Error::RecoveryConflict => {
+                own.with_detail("User query might have needed to see row versions that must be removed.")
+            }
             _ => own,
         }
     }

@@ -91,6 +91,10 @@ pub enum CommandTag {
     Select(u64),
     /// COPY n
     Copy(u64),
+    /// FETCH n
+    Fetch(u64),
+    /// MOVE n
+    Move(u64),
     /// The words alone: CREATE TABLE, BEGIN, ...
     Words(&'static str),
 }
@@ -104,6 +108,8 @@ impl fmt::Display for CommandTag {
             Self::Delete(rows) => write!(f, "DELETE {rows}"),
             Self::Select(rows) => write!(f, "SELECT {rows}"),
             Self::Copy(rows) => write!(f, "COPY {rows}"),
+            Self::Fetch(rows) => write!(f, "FETCH {rows}"),
+            Self::Move(rows) => write!(f, "MOVE {rows}"),
             Self::Words(words) => f.write_str(words),
         }
     }
@@ -190,6 +196,16 @@ pub(crate) struct PlanRun {
     pub(crate) copy: Option<CopyOutState>,
 }
 
+/// A FETCH or MOVE on its way.
+pub(crate) struct CursorRun {
+    pub(crate) name: String,
+    /// Rows still wanted; usize::MAX for all.
+    pub(crate) left: usize,
+    pub(crate) given: usize,
+    /// FETCH.
+    pub(crate) shows: bool,
+}
+
 /// The lines of a COPY TO.
 pub(crate) struct CopyOutState {
     pub(crate) writer: LineWriter,
@@ -205,6 +221,8 @@ pub(crate) enum Run {
     /// Not run yet.
     Utility(Arc<Parsed>),
     CopyIn(Box<CopyIn>),
+    /// FETCH and MOVE.
+    Cursor(CursorRun),
     /// A utility's rows, and its tag.
     Rows(std::vec::IntoIter<Row>, CommandTag),
     Done(CommandTag),

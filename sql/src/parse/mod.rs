@@ -15,7 +15,7 @@ pub(crate) use cursor::fold;
 pub(crate) use source::Source;
 pub(crate) use statement::{
     Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropTarget,
-    ExplainOptions, Mode, RoleOption, SetTarget, Utility,
+    ExplainOptions, FetchCount, Mode, RoleOption, SetTarget, Utility,
 };
 
 use crate::error::{Result, SqlError, sqlstate};
@@ -30,6 +30,7 @@ use std::sync::Arc;
 const STATEMENTS_MAX: usize = 10_000;
 
 /// One parsed statement.
+#[derive(Debug)]
 pub(crate) struct Parsed {
     /// The message that it stands in, for error positions.
     pub(crate) source: Source,
@@ -218,7 +219,8 @@ mod tests {
         for (sql, name) in [
             ("create index i on t (a)", "CREATE INDEX"),
             ("listen x", "LISTEN"),
-            ("declare c cursor for select 1", "DECLARE CURSOR"),
+            ("declare c scroll cursor for select 1", "DECLARE SCROLL CURSOR"),
+            ("fetch prior from c", "FETCH in another direction than forward"),
             ("create view v as select 1", "CREATE VIEW"),
             ("comment on table t is 'x'", "COMMENT"),
             ("grant select on t to u", "GRANT"),

@@ -2,6 +2,7 @@
 
 use crate::environment::IsolationLevel;
 use sqlparser::ast;
+use std::sync::Arc;
 
 /// A statement.
 #[derive(Clone, Debug)]
@@ -92,6 +93,19 @@ pub(crate) enum Utility {
         name: String,
         arguments: Vec<ast::Expr>,
     },
+    /// DECLARE: the query, to be fetched by name.
+    Declare {
+        name: String,
+        query: Arc<super::Parsed>,
+    },
+    /// FETCH, and MOVE, which shows no rows.
+    Fetch {
+        name: String,
+        count: FetchCount,
+        shows: bool,
+    },
+    /// CLOSE; None is ALL.
+    Close(Option<String>),
     Explain {
         options: ExplainOptions,
         statement: Box<Command>,
@@ -104,6 +118,15 @@ pub(crate) enum Utility {
     },
     /// UNLISTEN: nothing is ever listened to.
     Unlisten,
+}
+
+/// How many rows FETCH asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchCount {
+    /// So many.
+    Rows(usize),
+    /// All that are left.
+    All,
 }
 
 /// DROP TABLE.

@@ -1,20 +1,17 @@
 //! The statements parsed by hand, and those that are refused by their first words.
 
 use super::cursor::Cursor;
-use super::statement::{Command, DiscardKind, DropTarget, ExplainOptions, Utility};
-use super::{copy, parse_statement, parser, role, setting, transaction};
+use super::statement::{Command, DiscardKind, DropTarget, ExplainOptions, FetchCount, Utility};
+use super::{Parsed, copy, parse_statement, parser, role, setting, transaction};
 use crate::error::{Result, SqlError};
 use sqlparser::tokenizer::Token;
+use std::sync::Arc;
 use storage::TableLockMode;
 
 /// First words of statements that are absent, and how they are called.
 const ABSENT: &[(&[&str], &str)] = &[
     (&["listen"], "LISTEN"),
     (&["notify"], "NOTIFY"),
-    (&["declare"], "DECLARE CURSOR"),
-    (&["fetch"], "FETCH"),
-    (&["move"], "MOVE"),
-    (&["close"], "CLOSE"),
     (&["comment"], "COMMENT"),
     (&["grant"], "GRANT"),
     (&["revoke"], "REVOKE"),
@@ -81,6 +78,14 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         return execute(cursor).map(Some);
     } else if cursor.word("explain") {
         return explain(cursor).map(Some);
+    } else if cursor.word("declare") {
+        return declare(cursor).map(Some);
+    } else if cursor.word("fetch") {
+        fetch(cursor, true)?
+    } else if cursor.word("move") {
+        fetch(cursor, false)?
+    } else if cursor.word("close") {
+        Utility::Close(if cursor.word("all") { None } else { Some(cursor.identifier()?) })
     } else if cursor.word("drop") {
         drop_object(cursor)?
     } else if cursor.word("lock") {
@@ -195,6 +200,59 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Command> {
     }
     let statement = Box::new(parse_statement(cursor.source(), &cursor.rest())?);
     Ok(Command::Utility(Utility::Explain { options, statement }))
+}
+
+/// DECLARE name [options] CURSOR [WITH | WITHOUT HOLD] FOR query
+fn declare(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let name = cursor.identifier()?;
+    loop {
+        if cursor.word("binary") {
+            return Err(SqlError::unsupported("DECLARE BINARY CURSOR"));
+        }
+        // Rows come forward only, and of one snapshot, whatever is asked for.
+        if cursor.words(&["no", "scroll"]) || cursor.any_word(&["asensitive", "insensitive"]) {
+            continue;
+        }
+        if cursor.word("scroll") {
+            return Err(SqlError::unsupported("DECLARE SCROLL CURSOR"));
+        }
+        break;
+    }
+    cursor.expect_word("cursor")?;
+    if cursor.words(&["with", "hold"]) {
+        return Err(SqlError::unsupported("DECLARE CURSOR ... WITH HOLD"));
+    }
+    cursor.words(&["without", "hold"]);
+    cursor.expect_word("for")?;
+    let command = parse_statement(cursor.source(), &cursor.rest())?;
+    if !matches!(command, Command::Query(_)) {
+        return Err(cursor.unexpected());
+    }
+    let query = Arc::new(Parsed { source: cursor.source().clone(), command });
+    Ok(Command::Utility(Utility::Declare { name, query }))
+}
+
+/// FETCH and MOVE [direction] [FROM | IN] name
+fn fetch(cursor: &mut Cursor<'_>, shows: bool) -> Result<Utility> {
+    let verb = if shows { "FETCH" } else { "MOVE" };
+    let mut count = FetchCount::Rows(1);
+    if cursor.any_word(&["prior", "first", "last", "absolute", "relative", "backward"]) {
+        return Err(SqlError::unsupported(format!("{verb} in another direction than forward")));
+    }
+    if !cursor.word("next") {
+        cursor.word("forward");
+        if cursor.word("all") {
+            count = FetchCount::All;
+        } else if matches!(cursor.peek(), Some(Token::Number(..))) {
+            let unexpected = cursor.unexpected();
+            let rows = cursor.number().and_then(|digits| digits.parse().ok());
+            count = FetchCount::Rows(rows.ok_or(unexpected)?);
+        } else if cursor.peek() == Some(&Token::Minus) {
+            return Err(SqlError::unsupported(format!("{verb} in another direction than forward")));
+        }
+    }
+    cursor.any_word(&["from", "in"]);
+    Ok(Utility::Fetch { name: cursor.identifier()?, count, shows })
 }
 
 fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {

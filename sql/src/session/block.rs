@@ -121,6 +121,16 @@ impl SqlSession {
         begun.map_err(|error| canceller.explain(error))
     }
 
+    /// Between two statements of a transaction, nothing needs to be kept for it under READ COMMITTED. Only for a session without open
+    /// portals: those look at rows on their transaction's behalf.
+    pub fn release_snapshot(&mut self) {
+        if let Some(transaction) = self.block.as_mut().and_then(|block| block.transaction.as_mut())
+            && self.cursors.is_empty()
+        {
+            transaction.release_snapshot();
+        }
+    }
+
     /// The catalogue as the running statement sees it.
     pub(super) async fn catalogue(&mut self) -> Result<Arc<Catalogue>> {
         let engine = self.engine.clone();
@@ -272,6 +282,7 @@ impl SqlSession {
 
     /// Commits what the block did. An error means that nothing was committed.
     pub(super) async fn commit_block(&mut self) -> Result<()> {
+        self.cursors.clear();
         let Some(mut block) = self.block.take() else { return Ok(()) };
         let outcome = match block.transaction.take() {
             Some(transaction) if transaction.has_writes() || block.catalogue_changed => {
@@ -320,6 +331,7 @@ impl SqlSession {
 
     /// Forgets what the block did.
     pub(super) fn rollback_block(&mut self) {
+        self.cursors.clear();
         if let Some(mut block) = self.block.take()
             && let Some(transaction) = block.transaction.take()
         {

@@ -11,6 +11,7 @@
 mod alter;
 mod block;
 mod copy;
+mod cursors;
 mod ddl;
 mod explain;
 mod roles;
@@ -66,6 +67,8 @@ pub struct SqlSession {
     /// Prepared statements by text and declared types.
     cache: HashMap<(Arc<str>, Vec<u32>), Arc<Prepared>>,
     last_commit: Option<(wal::TimelineId, wal::Lsn)>,
+    /// Open cursors, all of the present block.
+    cursors: HashMap<String, Portal>,
 }
 
 impl SqlSession {
@@ -106,6 +109,7 @@ impl SqlSession {
             named: HashMap::new(),
             cache: HashMap::new(),
             last_commit: None,
+            cursors: HashMap::new(),
         }
     }
 
@@ -283,6 +287,10 @@ impl SqlSession {
             }
             Command::Utility(Utility::Execute { name, .. }) => {
                 let columns = self.find_stored(name)?.columns().map(<[_]>::to_vec);
+                Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
+            }
+            Command::Utility(Utility::Fetch { name, shows: true, .. }) => {
+                let columns = self.cursor_columns(name)?;
                 Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
             }
             Command::Utility(Utility::Show(target)) => {

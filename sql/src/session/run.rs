@@ -23,7 +23,7 @@ impl SqlSession {
         self.noting(result)
     }
 
-    async fn fetch_portal(
+    pub(super) async fn fetch_portal(
         &mut self,
         portal: &mut Portal,
         max_rows: usize,
@@ -44,6 +44,7 @@ impl SqlSession {
                 }
                 Ok(fetched)
             }
+            Run::Cursor(run) => self.fetch_cursor(run, max_rows, out).await,
             Run::CopyIn(_) => Err(SqlError::new(sqlstate::PROTOCOL_VIOLATION, "COPY FROM waits for data")),
             Run::Utility(_) => Err(SqlError::internal("a utility did not run")),
         }

@@ -81,6 +81,9 @@ impl SqlSession {
             Utility::Prepare { name, types, statement } => {
                 self.prepare_named(parsed, name, types, statement).await.map(Run::Done)
             }
+            Utility::Declare { name, query } => self.declare(name, query).await.map(Run::Done),
+            Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
+            Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
             Utility::Explain { options, statement } => self.explain(parsed, *options, statement).await,
             Utility::Drop(target) => self.drop_tables(parsed, target).await.map(Run::Done),
             Utility::LockTable { tables, mode, no_wait } => {
@@ -114,7 +117,7 @@ impl SqlSession {
         Ok(CommandTag::Words("SET"))
     }
 
-    fn in_explicit_block(&self) -> bool {
+    pub(super) fn in_explicit_block(&self) -> bool {
         self.block.as_ref().is_some_and(|block| block.explicit)
     }
 

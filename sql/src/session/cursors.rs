@@ -1,0 +1,118 @@
+//! DECLARE, FETCH, MOVE and CLOSE: portals that a session keeps by name until their transaction ends.
+
+use super::SqlSession;
+use crate::error::{Result, SqlError, sqlstate};
+use crate::parse::{FetchCount, Parsed};
+use crate::prepared::{CommandTag, CursorRun, Fetch, Flow, Portal, ResultColumn, RowSink, Run};
+use datum::Datum;
+use std::sync::Arc;
+
+/// 34000
+fn no_cursor(name: &str) -> SqlError {
+    SqlError::new(datum::SqlState::new(b"34000"), format!("cursor \"{name}\" does not exist"))
+}
+
+/// Counts the rows that pass to another sink, or keeps them from it (MOVE).
+struct Counting<'a> {
+    out: Option<&'a mut dyn RowSink>,
+    rows: usize,
+}
+
+impl RowSink for Counting<'_> {
+    fn row(&mut self, values: &[Datum]) -> Result<Flow> {
+        self.rows += 1;
+        match &mut self.out {
+            Some(out) => out.row(values),
+            None => Ok(Flow::More),
+        }
+    }
+    fn copy_data(&mut self, _line: &[u8]) -> Flow {
+        Flow::More
+    }
+}
+
+impl SqlSession {
+    /// DECLARE name CURSOR FOR query.
+    pub(super) async fn declare(&mut self, name: &str, query: &Arc<Parsed>) -> Result<CommandTag> {
+        if !self.in_explicit_block() {
+            return Err(SqlError::new(
+                sqlstate::NO_ACTIVE_TRANSACTION,
+                "DECLARE CURSOR can only be used in transaction blocks",
+            ));
+        }
+        if self.cursors.contains_key(name) {
+            let message = format!("cursor \"{name}\" already exists");
+            return Err(SqlError::new(datum::SqlState::new(b"42P03"), message));
+        }
+        let prepared = Arc::new(self.analyse(query.clone(), Vec::new(), 0).await?);
+        let portal = Box::pin(self.open_portal(prepared, Vec::new())).await?;
+        self.cursors.insert(name.to_owned(), portal);
+        Ok(CommandTag::Words("DECLARE CURSOR"))
+    }
+
+    /// The columns of what FETCH gives.
+    pub(super) fn cursor_columns(&self, name: &str) -> Result<Option<Vec<ResultColumn>>> {
+        let cursor = self.cursors.get(name).ok_or_else(|| no_cursor(name))?;
+        Ok(cursor.columns().map(<[_]>::to_vec))
+    }
+
+    /// FETCH and MOVE begin.
+    pub(super) fn open_fetch(&self, name: &str, count: FetchCount, shows: bool) -> Result<Run> {
+        if !self.cursors.contains_key(name) {
+            return Err(no_cursor(name));
+        }
+        let left = match count {
+            FetchCount::All => usize::MAX,
+            FetchCount::Rows(rows) => rows,
+        };
+        Ok(Run::Cursor(CursorRun { name: name.to_owned(), left, given: 0, shows }))
+    }
+
+    /// Gives the next rows of a cursor.
+    pub(super) async fn fetch_cursor(
+        &mut self,
+        run: &mut CursorRun,
+        max_rows: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<Fetch> {
+        let tag = |run: &CursorRun| {
+            let rows = u64::try_from(run.given).unwrap_or(u64::MAX);
+            if run.shows { CommandTag::Fetch(rows) } else { CommandTag::Move(rows) }
+        };
+        if run.left == 0 {
+            return Ok(Fetch::Complete(tag(run)));
+        }
+        let mut cursor: Portal = self.cursors.remove(&run.name).ok_or_else(|| no_cursor(&run.name))?;
+        let most = if max_rows == 0 { run.left } else { run.left.min(max_rows) };
+        let mut sink = Counting { out: run.shows.then_some(out), rows: 0 };
+        // 0 rows would mean all of them; a limit that no result reaches means the same.
+        let fetched = Box::pin(self.fetch_portal(&mut cursor, most, &mut sink)).await;
+        let rows = sink.rows;
+        let fetched = fetched?;
+        self.cursors.insert(run.name.clone(), cursor);
+        run.given += rows;
+        run.left -= rows.min(run.left);
+        Ok(match fetched {
+            Fetch::Complete(_) => {
+                run.left = 0;
+                Fetch::Complete(tag(run))
+            }
+            Fetch::Suspended if run.left == 0 => Fetch::Complete(tag(run)),
+            other => other,
+        })
+    }
+
+    /// CLOSE name, or ALL.
+    pub(super) fn close_cursor(&mut self, name: Option<&str>) -> Result<CommandTag> {
+        match name {
+            None => {
+                self.cursors.clear();
+                Ok(CommandTag::Words("CLOSE CURSOR ALL"))
+            }
+            Some(name) => {
+                self.cursors.remove(name).ok_or_else(|| no_cursor(name))?;
+                Ok(CommandTag::Words("CLOSE CURSOR"))
+            }
+        }
+    }
+}
