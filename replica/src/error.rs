@@ -34,12 +34,12 @@ pub enum ReplicaError {
     /// Something other than a-z, 0-9 and _.
     #[error("replication slot name \"{0}\" contains invalid character")]
     SlotNameCharacter(String),
-    /// A slot without reserved WAL cannot be copied or advanced.
-    #[error("cannot {what} a replication slot that does not reserve WAL")]
-    SlotReservesNothing {
-        /// "copy" or "advance".
-        what: &'static str,
-    },
+    /// A copy of a slot without a position.
+    #[error("cannot copy a replication slot that doesn't reserve WAL")]
+    SlotNotCopied,
+    /// The slot has no position to go on from.
+    #[error("replication slot \"{0}\" cannot be advanced")]
+    SlotNotAdvanced(String),
     /// A slot moves forward only.
     #[error("cannot advance replication slot to {to}, minimum is {minimum}")]
     SlotBackwards {
@@ -89,6 +89,9 @@ pub enum ReplicaError {
     /// The standby said nothing for wal_sender_timeout.
     #[error("terminating walsender process due to replication timeout")]
     SenderTimeout,
+    /// The receiver was told to end, for good or to connect anew.
+    #[error("terminating walreceiver process due to administrator command")]
+    ReceiverTerminated,
     /// The primary said nothing for wal_receiver_timeout.
     #[error("terminating walreceiver due to timeout")]
     ReceiverTimeout,
@@ -149,8 +152,10 @@ pub enum ReplicaError {
     #[error("{0}")]
     Protocol(String),
     /// The peer refused, in its words.
-    #[error("could not receive data from WAL stream: {message}")]
+    #[error("could not {what}: ERROR:  {message}")]
     Refused {
+        /// What was asked for.
+        what: &'static str,
         /// Its SQLSTATE.
         sqlstate: String,
         /// Its message.
@@ -195,7 +200,9 @@ impl ReplicaError {
             Self::NoSlot(_) => "42704",
             Self::SlotActive { .. } => "55006",
             Self::SlotsFull => "53400",
-            Self::SlotsOff | Self::SlotReservesNothing { .. } | Self::SlotInvalidated(_) => "55000",
+            Self::SlotsOff | Self::SlotNotCopied | Self::SlotNotAdvanced(_) | Self::SlotInvalidated(_) => {
+                "55000"
+            }
             Self::OtherSystem { .. } | Self::PrimaryBehind { .. } => "55000",
             Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => "42602",
             Self::SlotNameLong(_) => "42622",
@@ -206,6 +213,7 @@ impl ReplicaError {
             Self::NoTimeline(_) | Self::PastFork { .. } | Self::Ahead { .. } => "XX000",
             Self::NotAChild { .. } | Self::ForkedBefore { .. } | Self::Twin { .. } => "XX000",
             Self::SenderTimeout | Self::ReceiverTimeout | Self::Connection { .. } => "08006",
+            Self::ReceiverTerminated => "57P01",
             Self::Protocol(_) => "08P01",
             Self::Refused { .. } => "08006",
             Self::File { .. } | Self::Wal(_) => "58030",
@@ -225,9 +233,12 @@ impl ReplicaError {
             Self::ForkedBefore { forked_at, .. } => {
                 Some(format!("It forked off at {forked_at}; the WAL here goes further."))
             }
-            Self::SlotInvalidated(_) => {
-                Some("It exceeded max_slot_wal_keep_size and its WAL was removed.".to_owned())
+            Self::SlotNotAdvanced(_) => {
+                Some("This slot has never previously reserved WAL, or it has been invalidated.".to_owned())
             }
+            Self::SlotInvalidated(_) => Some(
+                "This slot has been invalidated because it exceeded the maximum reserved size.".to_owned(),
+            ),
             _ => None,
         }
     }
@@ -255,6 +266,7 @@ impl ReplicaError {
             self,
             Self::Connection { .. }
                 | Self::ReceiverTimeout
+                | Self::ReceiverTerminated
                 | Self::SenderTimeout
                 | Self::Refused { .. }
                 | Self::Protocol(_)

@@ -65,7 +65,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         panic!("asked for a standby");
     };
     let positions = Arc::new(StandbyPositions::new(redo.next_lsn()));
-    let feed = StandbyFeed::new(positions.clone());
+    let feed = StandbyFeed::new(positions.clone(), Host::real().clock);
     let history = TimelineHistory::root(TimelineId::FIRST);
     let context = ReceiveContext {
         host: host.clone(),

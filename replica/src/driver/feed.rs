@@ -1,12 +1,19 @@
 //! Hands log to redo: what a receiver writes, or the word that there may be some in the archive and pg_wal.
 
+use super::hold::{Hold, HoldObserver, HoldSettings, PauseState};
 use crate::source::{SourceSettings, SourceSwitch, Turn};
+use host::{Clock, Timestamp};
 use parking_lot::{Condvar, Mutex};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use storage::{AtTarget, Feed, WalFeed};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use storage::{AtTarget, Conflict, Feed, WalFeed};
 use tokio::sync::watch;
 use wal::{Lsn, StandbyPositions, TimelineId};
+
+/// Longest time between two looks at whether queries still hold replay up. Snapshots end without telling anybody, so
+/// that reading them costs nothing; the first looks come quickly.
+const LOOK_MAX: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 struct Orders {
@@ -15,22 +22,29 @@ struct Orders {
     given: Lsn,
     promote: bool,
     stop: bool,
-    paused: bool,
     /// No receiver shall run any more.
     closed: bool,
     sources: SourceSwitch,
+    hold: Hold,
 }
 
 /// The way from the receiver, and from the server's orders, to redo's thread.
-#[derive(Debug)]
 pub struct StandbyFeed {
     orders: Mutex<Orders>,
     changed: Condvar,
     positions: Arc<StandbyPositions>,
     /// Where a receiver shall begin; None while none shall run.
     wanted: watch::Sender<Option<Lsn>>,
-    /// Times of the sources count from here.
-    begun: Instant,
+    /// Times of the sources count from here, on the monotonic clock.
+    begun: Duration,
+    clock: Arc<dyn Clock>,
+    observer: OnceLock<Box<dyn HoldObserver>>,
+}
+
+impl fmt::Debug for StandbyFeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StandbyFeed").field("orders", &self.orders).finish_non_exhaustive()
+    }
 }
 
 /// What a standby does that was told nothing else: follow its primary.
@@ -39,28 +53,50 @@ const FOLLOW_PRIMARY: SourceSettings =
 
 impl StandbyFeed {
     /// A feed without log. It moves `replayed` of these positions. Its node follows a primary.
-    pub fn new(positions: Arc<StandbyPositions>) -> Arc<Self> {
-        Self::with_sources(positions, FOLLOW_PRIMARY)
+    pub fn new(positions: Arc<StandbyPositions>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::with_sources(positions, FOLLOW_PRIMARY, clock)
     }
 
     /// A feed for a node with these sources.
-    pub fn with_sources(positions: Arc<StandbyPositions>, sources: SourceSettings) -> Arc<Self> {
+    pub fn with_sources(
+        positions: Arc<StandbyPositions>,
+        sources: SourceSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         let orders = Orders {
             available: None,
             given: Lsn::INVALID,
             promote: false,
             stop: false,
-            paused: false,
             closed: false,
             sources: SourceSwitch::new(sources),
+            hold: Hold::default(),
         };
         Arc::new(Self {
             orders: Mutex::new(orders),
             changed: Condvar::new(),
             positions,
             wanted: watch::Sender::new(None),
-            begun: Instant::now(),
+            begun: clock.monotonic(),
+            clock,
+            observer: OnceLock::new(),
         })
+    }
+
+    /// Who hears of replay that is held; set once, before redo runs.
+    pub fn set_observer(&self, observer: Box<dyn HoldObserver>) {
+        let _ = self.observer.set(observer);
+    }
+
+    fn tell(&self, what: impl FnOnce(&dyn HoldObserver)) {
+        if let Some(observer) = self.observer.get() {
+            what(observer.as_ref());
+        }
+    }
+
+    /// The time since the feed was made.
+    fn elapsed(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.begun)
     }
 
     fn order(&self, change: impl FnOnce(&mut Orders)) {
@@ -89,7 +125,7 @@ impl StandbyFeed {
     }
     /// The receiver has stopped, because none was wanted any more.
     pub fn receiver_stopped(&self) {
-        let now = self.begun.elapsed();
+        let now = self.elapsed();
         self.order(|orders| orders.sources.stopped(now));
     }
     /// From now on no receiver is wanted: the way to stop the last one before a promotion or a stop.
@@ -114,22 +150,35 @@ impl StandbyFeed {
         self.order(|orders| orders.stop = true);
         self.positions.stop();
     }
-    /// Holds replay (pg_wal_replay_pause), or lets it go on.
-    pub fn set_paused(&self, paused: bool) {
-        self.order(|orders| orders.paused = paused);
+    /// Holds replay (pg_wal_replay_pause), or lets it go on. False if a promotion has begun, which nothing holds.
+    pub fn set_paused(&self, paused: bool) -> bool {
+        let mut promotes = false;
+        self.order(|orders| {
+            promotes = orders.promote;
+            match (promotes, paused) {
+                (true, _) => {}
+                (false, true) => orders.hold.request_pause(),
+                (false, false) => orders.hold.resume(),
+            }
+        });
+        !promotes
     }
-    /// Whether replay is held.
-    pub fn is_paused(&self) -> bool {
-        self.orders.lock().paused
+    /// Whether replay is held, or soon will be.
+    pub fn pause_state(&self) -> PauseState {
+        self.orders.lock().hold.pause_state()
+    }
+    /// Takes over (re)loaded settings.
+    pub fn set_hold(&self, settings: HoldSettings) {
+        self.order(|orders| orders.hold.set(settings));
     }
     /// Holds redo, which has reached its target, until replay is resumed, the node is promoted, or it stops.
     pub fn hold_at_target(&self) -> AtTarget {
         let mut orders = self.orders.lock();
-        orders.paused = true;
-        while orders.paused && !orders.stop && !orders.promote {
+        orders.hold.pause();
+        while orders.hold.pause_state() == PauseState::Paused && !orders.stop && !orders.promote {
             self.changed.wait(&mut orders);
         }
-        orders.paused = false;
+        orders.hold.resume();
         if orders.stop { AtTarget::Stop } else { AtTarget::Promote }
     }
     /// The positions that receiver and redo move.
@@ -145,15 +194,26 @@ impl WalFeed for StandbyFeed {
             if orders.stop {
                 return Feed::Stop;
             }
+            if !orders.promote {
+                let (state, begins) = orders.hold.between_records();
+                if begins {
+                    self.tell(|observer| observer.paused());
+                }
+                if state == PauseState::Paused {
+                    self.changed.wait(&mut orders);
+                    continue;
+                }
+            }
             match orders.available {
                 // What came before the order to promote is replayed before it.
                 Some((upto, timeline)) if upto > lsn.max(orders.given) || (upto > lsn && !orders.promote) => {
                     orders.given = upto;
+                    orders.hold.came(self.clock.monotonic());
                     return Feed::Available { upto, timeline };
                 }
                 _ => {}
             }
-            match orders.sources.turn(self.begun.elapsed()) {
+            match orders.sources.turn(self.elapsed()) {
                 Turn::Look => {
                     orders.available = None;
                     return Feed::Again { timeline: None };
@@ -189,12 +249,61 @@ impl WalFeed for StandbyFeed {
         self.positions.set_replayed(lsn);
     }
 
-    fn may_replay(&self, _end: Lsn) -> bool {
+    fn may_replay(&self, _end: Lsn, committed: Option<Timestamp>) -> bool {
         let mut orders = self.orders.lock();
-        while orders.paused && !orders.stop && !orders.promote {
-            self.changed.wait(&mut orders);
+        loop {
+            if orders.stop {
+                return false;
+            }
+            if orders.promote {
+                // What was received is replayed at once.
+                orders.hold.resume();
+                return true;
+            }
+            let (state, begins) = orders.hold.between_records();
+            if begins {
+                self.tell(|observer| observer.paused());
+            }
+            if state == PauseState::Paused {
+                self.changed.wait(&mut orders);
+                continue;
+            }
+            match orders.hold.delay(committed, self.clock.now()) {
+                None => return true,
+                Some(left) => {
+                    self.changed.wait_for(&mut orders, left);
+                }
+            }
         }
-        !orders.stop
+    }
+
+    fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
+        let began = self.clock.monotonic();
+        let mut told = false;
+        let mut look = Duration::from_millis(1);
+        let mut orders = self.orders.lock();
+        while !orders.stop && !orders.promote && are_held() {
+            let now = self.clock.monotonic();
+            let left = orders.hold.patience(now).unwrap_or(Duration::MAX);
+            if left.is_zero() {
+                break;
+            }
+            let waited = now.saturating_sub(began);
+            if !told && orders.hold.settings().tell_waits_after.is_some_and(|after| waited >= after) {
+                told = true;
+                self.tell(|observer| observer.waits_for_queries(conflict.kind, waited, false));
+            }
+            self.changed.wait_for(&mut orders, look.min(left));
+            look = (look * 2).min(LOOK_MAX);
+        }
+        drop(orders);
+        if are_held() {
+            self.tell(|observer| observer.gives_up(conflict));
+        }
+        if told {
+            let waited = self.clock.monotonic().saturating_sub(began);
+            self.tell(|observer| observer.waits_for_queries(conflict.kind, waited, true));
+        }
     }
 }
 
@@ -203,7 +312,7 @@ mod tests {
     use super::*;
 
     fn feed() -> Arc<StandbyFeed> {
-        StandbyFeed::new(Arc::new(StandbyPositions::new(Lsn::new(10))))
+        StandbyFeed::new(Arc::new(StandbyPositions::new(Lsn::new(10))), host::Host::real().clock)
     }
     fn available(upto: u64) -> Feed {
         Feed::Available { upto: Lsn::new(upto), timeline: TimelineId::FIRST }
@@ -234,7 +343,7 @@ mod tests {
     fn a_failed_stream_ends_the_receiver_before_redo_looks_into_the_archive() {
         let positions = Arc::new(StandbyPositions::new(Lsn::new(10)));
         let sources = SourceSettings { archive: true, retry: Duration::ZERO, ..FOLLOW_PRIMARY };
-        let feed = StandbyFeed::with_sources(positions, sources);
+        let feed = StandbyFeed::with_sources(positions, sources, host::Host::real().clock);
         let redo = std::thread::spawn({
             let feed = feed.clone();
             move || feed.wait_past(Lsn::new(10))
@@ -257,12 +366,43 @@ mod tests {
         feed.set_paused(true);
         let held = std::thread::spawn({
             let feed = feed.clone();
-            move || feed.may_replay(Lsn::new(20))
+            move || feed.may_replay(Lsn::new(20), None)
         });
         feed.set_paused(false);
         assert!(held.join().unwrap());
         feed.set_paused(true);
         feed.stop();
-        assert!(!feed.may_replay(Lsn::new(20)));
+        assert!(!feed.may_replay(Lsn::new(20), None));
+    }
+
+    #[test]
+    fn idle_redo_pauses_too_and_a_promotion_ends_the_pause() {
+        let feed = feed();
+        feed.set_paused(true);
+        assert_eq!(feed.pause_state(), PauseState::Requested, "redo has not come to it yet");
+        let redo = std::thread::spawn({
+            let feed = feed.clone();
+            move || feed.wait_past(Lsn::new(10))
+        });
+        while feed.pause_state() != PauseState::Paused {
+            std::thread::yield_now();
+        }
+        feed.set_available(Lsn::new(20), TimelineId::FIRST);
+        feed.promote();
+        assert_eq!(redo.join().unwrap(), available(20));
+        assert!(!feed.set_paused(true), "nothing pauses a promotion");
+    }
+
+    #[test]
+    fn queries_are_waited_for_until_they_end_or_patience_does() {
+        let feed = feed();
+        let short = Some(Duration::from_millis(20));
+        feed.set_hold(HoldSettings { streaming_delay: short, ..HoldSettings::default() });
+        let conflict = Conflict { horizon: wal::Xid::new(9), kind: storage::ConflictKind::Snapshot };
+        feed.before_conflict(conflict, &|| true);
+        feed.set_hold(HoldSettings { streaming_delay: None, ..HoldSettings::default() });
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        feed.before_conflict(conflict, &|| looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 3);
+        assert_eq!(looks.load(std::sync::atomic::Ordering::Relaxed), 5, "it ends as soon as they do");
     }
 }

@@ -7,6 +7,7 @@
 //! - [`peers`]: asks the other nodes of the cluster who they are.
 
 mod feed;
+mod hold;
 mod node_log;
 pub mod peers;
 mod reading;
@@ -14,5 +15,6 @@ pub mod receive;
 pub mod send;
 
 pub use feed::StandbyFeed;
+pub use hold::{HoldObserver, HoldSettings, PauseState};
 pub use node_log::{Live, LogState, NodeLog, Stopping};
 pub use reading::LogPlace;

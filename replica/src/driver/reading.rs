@@ -68,6 +68,21 @@ impl LogReading {
         Self { place, ahead: (Lsn::INVALID, Bytes::new()) }
     }
 
+    /// Whether the segment of `at` is still there. One that was removed is refused to a new stream even while its end
+    /// is still in memory: which of the two happens must not depend on how busy the server is.
+    pub(super) fn check_there(&self, log: &LogState, at: Lsn) -> Result<(), ReplicaError> {
+        if at >= log.flushed() {
+            return Ok(());
+        }
+        let size = self.place.segment_size;
+        let name = size.segment_of(at).file_name(log.history.timeline_at(at), size);
+        match self.place.files(&log.history).read(at, &mut [0; 1]).map_err(source_error) {
+            Ok(0) => Err(ReplicaError::SegmentRemoved(name)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Some bytes from `from` on, none at or past `upto`; never empty.
     pub(super) async fn read(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<Bytes, ReplicaError> {
         let len = usize::try_from(upto.bytes_since(from)).unwrap_or(usize::MAX);

@@ -38,6 +38,12 @@ const UNFLUSHED_MAX: usize = 4 << 20;
 /// How long an answer to a command may take without wal_receiver_timeout.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
+/// What the receiver asks for, in the words of the log when it is refused.
+const IDENTIFY: &str = "receive database system identifier and timeline ID from the primary server";
+const HISTORY: &str = "receive timeline history file from the primary server";
+const START: &str = "start WAL streaming";
+const RECEIVE: &str = "receive data from WAL stream";
+
 /// What can be changed while it runs.
 #[derive(Clone, Debug)]
 pub struct ReceiveSettings {
@@ -55,6 +61,8 @@ pub trait ReceiveObserver: Send + Sync {
     fn started(&self, at: Lsn, timeline: TimelineId, again: bool) {
         let _ = (at, timeline, again);
     }
+    /// The settings of the connection changed: it is made anew.
+    fn reconnects(&self) {}
     /// A try ended, and another one follows.
     fn failed(&self, error: &ReplicaError) {
         let _ = error;
@@ -229,7 +237,8 @@ impl Driver {
                     if self.take_settings() {
                         continue;
                     }
-                    Event::Lost(connection("terminating walreceiver", "primary_conninfo or its slot changed"))
+                    self.context.observer.reconnects();
+                    Event::Lost(ReplicaError::ReceiverTerminated)
                 }
                 () = std::future::ready(()), if due => Event::Tick,
                 Ok(replayed) = positions.wait_replayed_past(self.machine.applied()),
@@ -371,7 +380,7 @@ impl Driver {
                 Ok(Err(error)) => Event::Lost(error),
                 Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
             },
-            () = cancel.cancelled() => Event::Lost(connection("terminating walreceiver", "the server stops")),
+            () = cancel.cancelled() => Event::Lost(ReplicaError::ReceiverTerminated),
         }
     }
 
@@ -394,7 +403,8 @@ impl Driver {
     }
 
     async fn identify(&mut self) -> Result<Event, ReplicaError> {
-        let answer = self.client()?.query("IDENTIFY_SYSTEM").await.map_err(refused)?;
+        let answer =
+            self.client()?.query("IDENTIFY_SYSTEM").await.map_err(|error| refused(IDENTIFY, error))?;
         let number = |column: usize| answer.text(0, column).and_then(|text| text.parse::<u64>().ok());
         match (number(0), number(1).and_then(|timeline| u32::try_from(timeline).ok())) {
             (Some(system), Some(timeline)) => Ok(Event::Identified {
@@ -406,7 +416,11 @@ impl Driver {
     }
 
     async fn fetch_history(&mut self, timeline: TimelineId) -> Result<Event, ReplicaError> {
-        let answer = self.client()?.query(&format!("TIMELINE_HISTORY {timeline}")).await.map_err(refused)?;
+        let answer = self
+            .client()?
+            .query(&format!("TIMELINE_HISTORY {timeline}"))
+            .await
+            .map_err(|error| refused(HISTORY, error))?;
         match answer.text(0, 1) {
             Some(text) => Ok(Event::History { timeline, text: text.to_owned() }),
             None => {
@@ -433,7 +447,7 @@ impl Driver {
             }
             command.push(')');
         }
-        let started = match self.client()?.copy_both(&command).await.map_err(refused)? {
+        let started = match self.client()?.copy_both(&command).await.map_err(|error| refused(START, error))? {
             CopyStart::Streaming(_) => None,
             CopyStart::Ended(results) => {
                 Some(results.first().and_then(|result| next_timeline(result.text(0, 0), result.text(0, 1))))
@@ -452,13 +466,13 @@ impl Driver {
                 return Some(Event::Lost(connection("replication terminated by primary server", cause)));
             }
             Ok(BackendMessage::Error(report)) => {
-                return Some(Event::Lost(refused(ClientError::Server(report))));
+                return Some(Event::Lost(refused(RECEIVE, ClientError::Server(report))));
             }
             Ok(_) => {
                 let what = "unexpected message from the primary while streaming".to_owned();
                 return Some(Event::Lost(ReplicaError::Protocol(what)));
             }
-            Err(error) => return Some(Event::Lost(refused(error))),
+            Err(error) => return Some(Event::Lost(refused(RECEIVE, error))),
         };
         let lsn = |wire: WireLsn| Lsn::new(wire.get());
         match FromPrimary::decode(&payload) {
@@ -490,13 +504,15 @@ impl Driver {
         let read = async {
             let client = self.client()?;
             client.queue(frontend::copy_done);
-            client.flush().await.map_err(refused)?;
+            client.flush().await.map_err(|error| refused(RECEIVE, error))?;
             let mut next = None;
             loop {
-                match client.next_message().await.map_err(refused)? {
+                match client.next_message().await.map_err(|error| refused(RECEIVE, error))? {
                     BackendMessage::DataRow(row) => next = next_timeline(row.text(0), row.text(1)),
                     BackendMessage::ReadyForQuery(_) => return Ok(Event::StreamEnded { next }),
-                    BackendMessage::Error(report) => return Err(refused(ClientError::Server(report))),
+                    BackendMessage::Error(report) => {
+                        return Err(refused(RECEIVE, ClientError::Server(report)));
+                    }
                     _ => {}
                 }
             }
@@ -606,13 +622,14 @@ fn connection(what: &str, cause: &str) -> ReplicaError {
     ReplicaError::Connection { what: what.to_owned(), cause: cause.to_owned() }
 }
 
-fn refused(error: ClientError) -> ReplicaError {
+fn refused(what: &'static str, error: ClientError) -> ReplicaError {
     match error {
         ClientError::Server(report) => ReplicaError::Refused {
+            what,
             sqlstate: report.code.as_str().to_owned(),
             message: report.message.clone(),
         },
-        other => connection("could not receive data from WAL stream", &other.to_string()),
+        other => connection(&format!("could not {what}"), &other.to_string()),
     }
 }
 

@@ -178,6 +178,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
         let mut interest = self.context.row.interest();
         let mut log = changes.borrow_and_update().clone();
         self.follow(&log)?;
+        let first = self.sender.sent_upto();
+        if let Err(error) = self.reading.check_there(&log, first) {
+            // The stream has begun: the error is an answer inside of it.
+            self.wire.flush().await?;
+            return Err(SendError::Refused { error, streaming: true });
+        }
         self.tell_interest(*interest.borrow_and_update());
         loop {
             self.take_messages()?;

@@ -27,6 +27,8 @@ pub(super) struct Replies {
     interest: Interest,
     /// When to look whether there is something to report that nobody hurries for.
     look_at: Option<Duration>,
+    /// hot_standby_feedback was turned on or off: the primary shall know at once.
+    feedback_turned: bool,
 }
 
 impl Replies {
@@ -44,6 +46,7 @@ impl Replies {
             asked: false,
             interest: Interest::ALL,
             look_at: None,
+            feedback_turned: false,
         }
     }
 
@@ -56,6 +59,7 @@ impl Replies {
     pub(super) fn set_options(&mut self, options: &ReceiverOptions) {
         self.status_interval = options.status_interval;
         self.timeout = options.timeout;
+        self.feedback_turned |= self.feedback != options.feedback;
         self.feedback = options.feedback;
     }
     pub(super) fn set_xmin(&mut self, xmin: Option<Xid>) {
@@ -129,6 +133,7 @@ impl Replies {
     }
 
     pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<Command>) {
+        self.feedback_turned = false;
         let xmin = self.xmin.filter(|_| self.feedback);
         // Feedback that was turned off is taken back once.
         let taken_back = matches!(self.told_xmin, Some(Some(_)));
@@ -161,7 +166,9 @@ impl Replies {
         } else if looks {
             self.look_at = self.next_look(progress, now);
         }
-        if self.status_interval.is_some_and(|interval| now >= self.feedback_at + interval) {
+        if self.feedback_turned
+            || self.status_interval.is_some_and(|interval| now >= self.feedback_at + interval)
+        {
             self.feedback(now, out);
         }
         Ok(())
@@ -172,6 +179,7 @@ impl Replies {
             self.timeout.map(|timeout| self.heard_at + if self.asked { timeout } else { timeout / 2 });
         let status = self.status_interval.map(|interval| self.last_at + interval);
         let feedback = self.status_interval.filter(|_| self.feedback).map(|pause| self.feedback_at + pause);
-        [timeout, status, feedback, self.look_at].into_iter().flatten().min()
+        let turned = self.feedback_turned.then_some(Duration::ZERO);
+        [timeout, status, feedback, self.look_at, turned].into_iter().flatten().min()
     }
 }

@@ -101,6 +101,8 @@ struct Shared {
 pub struct ActiveSlot {
     slots: Slots,
     name: String,
+    /// The session that took it.
+    pid: i32,
 }
 
 /// Checks a slot's name as PostgreSQL does.
@@ -230,7 +232,7 @@ impl Slots {
             return Err(ReplicaError::SlotInvalidated(from.to_owned()));
         }
         if !source.restart.is_valid() {
-            return Err(ReplicaError::SlotReservesNothing { what: "copy" });
+            return Err(ReplicaError::SlotNotCopied);
         }
         // The saved position: what the source holds back for sure.
         let restart = source.saved;
@@ -244,11 +246,9 @@ impl Slots {
         if let Some(pid) = slot.user_other_than(pid) {
             return Err(ReplicaError::SlotActive { name: name.to_owned(), pid });
         }
-        if slot.invalidated_at.is_valid() {
-            return Err(ReplicaError::SlotInvalidated(name.to_owned()));
-        }
+        // One that was given up may be used too: a receiver that has the WAL from elsewhere makes it reserve again.
         slot.active = Some(pid);
-        Ok(ActiveSlot { slots: self.clone(), name: name.to_owned() })
+        Ok(ActiveSlot { slots: self.clone(), name: name.to_owned(), pid })
     }
 
     /// Drops a slot that no other session uses.
@@ -301,7 +301,7 @@ impl Slots {
             return Err(ReplicaError::SlotActive { name: name.to_owned(), pid });
         }
         if !slot.restart.is_valid() {
-            return Err(ReplicaError::SlotReservesNothing { what: "advance" });
+            return Err(ReplicaError::SlotNotAdvanced(name.to_owned()));
         }
         let to = to.min(end);
         if to < slot.restart {
@@ -345,16 +345,20 @@ impl Slots {
         Ok(())
     }
 
-    /// Gives up slots that need WAL before `kept_from` and that nobody uses; returns them for the log. Durable.
+    /// Gives up slots that need WAL before `kept_from`; returns them as they were, for the log. A session that uses one has lost it
+    /// and has to be ended. Durable.
     pub fn invalidate_before(&self, kept_from: Lsn) -> Result<Vec<SlotView>, ReplicaError> {
         let mut gone = Vec::new();
         let mut table = self.0.table.lock();
         for (name, slot) in table.iter_mut() {
             let behind = slot.restart.is_valid() && slot.restart < kept_from;
-            if behind && !slot.invalidated_at.is_valid() && slot.active.is_none() {
+            if behind && !slot.invalidated_at.is_valid() {
+                let mut view = slot.view(name);
                 (slot.invalidated_at, slot.restart) = (slot.restart, Lsn::INVALID);
+                slot.active = None;
                 self.write(name, slot)?;
-                gone.push(slot.view(name));
+                view.invalidated_at = slot.invalidated_at;
+                gone.push(view);
             }
         }
         Ok(gone)
@@ -455,9 +459,11 @@ impl ActiveSlot {
     pub fn confirm_flushed(&self, flushed: Lsn) {
         let mut table = self.slots.0.table.lock();
         if let Some(slot) = table.get_mut(&self.name)
+            && slot.active == Some(self.pid)
             && flushed.is_valid()
         {
             slot.restart = flushed;
+            slot.invalidated_at = Lsn::INVALID;
             if !slot.saved.is_valid() {
                 slot.saved = flushed;
             }
@@ -474,7 +480,9 @@ impl ActiveSlot {
 
 impl Drop for ActiveSlot {
     fn drop(&mut self) {
-        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name) {
+        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name)
+            && slot.active == Some(self.pid)
+        {
             slot.active = None;
         }
         self.slots.0.released.notify_waiters();

@@ -128,17 +128,31 @@ fn advancing_is_durable_bounded_by_the_log_and_never_backwards() {
 }
 
 #[test]
-fn a_slot_that_fell_too_far_behind_is_given_up_for_good() {
+fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it() {
     let dir = tempfile::tempdir().unwrap();
     let slots = open(dir.path());
     create(&slots, "old", 100);
     create(&slots, "new", 900);
+    let loser = slots.acquire("old", 7).unwrap();
     let gone = slots.invalidate_before(at(500)).unwrap();
     assert_eq!(gone.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>(), ["old"]);
+    assert_eq!(
+        (gone[0].active_pid, gone[0].restart),
+        (Some(7), at(100)),
+        "the log tells whom and from where"
+    );
+    loser.confirm_flushed(at(120));
+    assert!(!slots.find("old").unwrap().restart.is_valid(), "a late report changes nothing");
     let again = open(dir.path());
     assert_eq!(again.find("old").unwrap().invalidated_at, at(100));
     assert_eq!(again.oldest(), Some(at(900)));
-    assert_eq!(refused(again.acquire("old", 1)).0, "55000");
+    assert_eq!(
+        refused(again.advance("old", at(600), at(900), 1)),
+        ("55000", "replication slot \"old\" cannot be advanced".into())
+    );
+    // A receiver that has its WAL from elsewhere makes the slot good again.
+    again.acquire("old", 1).unwrap().confirm_flushed(at(800));
+    assert_eq!((again.oldest(), again.find("old").unwrap().invalidated_at), (Some(at(800)), Lsn::INVALID));
 }
 
 #[test]

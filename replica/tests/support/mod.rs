@@ -383,7 +383,7 @@ impl Standby {
         let disk = Host::real().disk;
         let history = replica::promotion::latest_history(&*disk, &pg_wal, TimelineId::FIRST).unwrap();
         let positions = Arc::new(StandbyPositions::new(start));
-        let feed = StandbyFeed::new(positions.clone());
+        let feed = StandbyFeed::new(positions.clone(), Host::real().clock);
         let live = Live::Standby(positions);
         let log = NodeLog::new(LogState { history: history.clone(), live, stopping: Stopping::No });
         let said = Arc::new(Said::default());
