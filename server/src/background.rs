@@ -7,7 +7,7 @@ use crate::server::Tasks;
 use replica::senders::Interest;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use storage::{CheckpointInfo, CheckpointKind, Database, RemoteStages};
+use storage::{CheckpointEvent, CheckpointInfo, CheckpointKind, Database, RemoteStages};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
@@ -169,7 +169,6 @@ async fn checkpoint(node: Arc<Node>, database: Database, due: Arc<Notify>) {
         if matches!(node.phase(), Phase::Stopping(_)) {
             std::future::pending::<()>().await;
         }
-        let standby = database.is_in_recovery();
         let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.inserted());
         // An idle server writes none. A checkpoint record itself is some hundred bytes.
         if by_time && end.bytes_since(last_redo) < 512 {
@@ -180,25 +179,40 @@ async fn checkpoint(node: Arc<Node>, database: Database, due: Arc<Notify>) {
             if by_time { config.checkpoint_timeout } else { last.elapsed().min(config.checkpoint_timeout) };
         last = Instant::now();
         if config.log_checkpoints {
-            let what = if standby { "restartpoint" } else { "checkpoint" };
+            let what = if database.is_in_recovery() { "restartpoint" } else { "checkpoint" };
             node.log.log(format!("{what} starting: {}", if by_time { "time" } else { "wal" }));
         }
         let spread = pace.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
         match database.checkpoint(CheckpointKind::Paced(spread)).await {
-            Ok(info) => {
-                last_redo = info.redo;
-                if config.log_checkpoints {
-                    log_checkpoint(&node, &info, standby);
-                }
-            }
+            Ok(info) => last_redo = info.redo,
             Err(storage::Error::Shutdown) => {}
             Err(error) => node.log.warning(format!("checkpoint failed: {error}")),
         }
     }
 }
 
+/// The lines of a checkpoint, whoever asked for it; those of the background task say themselves why they begin.
+pub(crate) fn log_checkpoint_event(node: &Node, event: CheckpointEvent<'_>) {
+    if !node.config().log_checkpoints {
+        return;
+    }
+    match event {
+        CheckpointEvent::Starting { kind, restartpoint } => {
+            let what = if restartpoint { "restartpoint" } else { "checkpoint" };
+            let why = match kind {
+                CheckpointKind::Immediate => "immediate force wait",
+                CheckpointKind::Shutdown => "shutdown immediate",
+                CheckpointKind::EndOfRecovery => "force",
+                CheckpointKind::Paced(_) => return,
+            };
+            node.log.log(format!("{what} starting: {why}"));
+        }
+        CheckpointEvent::Complete { info, restartpoint } => log_checkpoint(node, info, restartpoint),
+    }
+}
+
 /// The line of a checkpoint that is done.
-pub(crate) fn log_checkpoint(node: &Node, info: &CheckpointInfo, standby: bool) {
+fn log_checkpoint(node: &Node, info: &CheckpointInfo, standby: bool) {
     let what = if standby { "restartpoint" } else { "checkpoint" };
     let (added, removed, recycled) = info.segments;
     let (write, sync) = (info.write_time.as_secs_f64(), info.sync_time.as_secs_f64());

@@ -11,6 +11,8 @@ use crate::standby::Recovery;
 use crate::{ServerError, StopMode};
 use host::{Host, Timestamp};
 use parking_lot::{Mutex, RwLock};
+use replica::slots::validate_name;
+use replica::sync::SyncNames;
 use settings::{Config, FileContents, Phase as FilesPhase, Settings, Source};
 use sql::SqlEngine;
 use std::path::{Path, PathBuf};
@@ -52,6 +54,8 @@ pub(crate) struct Node {
     pub(crate) log: Arc<Log>,
     pub(crate) started: Timestamp,
     pub(crate) sessions: Arc<Sessions>,
+    /// Numbers that the server's own parts show: startup, checkpointer, background writer, WAL writer.
+    pub(crate) part_pids: [i32; 4],
     /// Keeps mock verifiers of unknown roles stable.
     pub(crate) secret: [u8; 32],
     pub(crate) pid_file: Mutex<Option<PidFile>>,
@@ -80,9 +84,12 @@ impl Node {
     pub(crate) fn new(host: Host, data_dir: PathBuf, log: Arc<Log>, current: Current) -> Self {
         let mut secret = [0; 32];
         host.entropy.fill(&mut secret);
+        let sessions = Arc::new(Sessions::new(&host));
+        let part_pids = [(); 4].map(|()| sessions.allocate_pid());
         Self {
             started: host.clock.now(),
-            sessions: Arc::new(Sessions::new(&host)),
+            sessions,
+            part_pids,
             host,
             data_dir,
             log,
@@ -417,6 +424,17 @@ fn load_hba(host: &Host, data_dir: &Path, settings: &Settings) -> Result<Hba, Ve
     }
 }
 
+fn sync_names(text: &str) -> Result<String, String> {
+    SyncNames::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn slot_name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    validate_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
 /// Reads everything that stands before a start: the command line, the files, pg_hba.conf.
 pub(crate) fn load(
     host: &Host,
@@ -425,6 +443,8 @@ pub(crate) fn load(
     log: &Log,
 ) -> Result<Current, ServerError> {
     let mut settings = Settings::new();
+    settings.set_check("synchronous_standby_names", sync_names);
+    settings.set_check("primary_slot_name", slot_name);
     for (name, value) in command_line {
         settings
             .set(name, value, Source::CommandLine)

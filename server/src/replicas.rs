@@ -95,6 +95,14 @@ impl WalRetention for KeepForReplicas {
         match replicas.slots.invalidate_before(keep) {
             Ok(gone) => {
                 for slot in gone {
+                    if let Some(pid) = slot.active_pid {
+                        let name = &slot.name;
+                        node.log
+                            .log(format!("terminating process {pid} to release replication slot \"{name}\""));
+                        if let Some(session) = node.sessions.get(pid) {
+                            session.terminate();
+                        }
+                    }
                     node.log.log(format!(
                         "invalidating slot \"{}\" because its restart_lsn {} exceeds max_slot_wal_keep_size",
                         slot.name, slot.invalidated_at
@@ -133,6 +141,13 @@ impl WalRetention for KeepForReplicas {
         if let Some(node) = self.node.upgrade() {
             standby::run_recovery_command(&node, "archive_cleanup_command");
         }
+    }
+}
+
+/// After feedback came, or who gave it has gone: pruning keeps what standbys still need, and no more.
+pub(crate) fn update_horizon(node: &Node) {
+    if let (Some(database), Some(replicas)) = (node.database(), node.replicas()) {
+        database.set_feedback_horizon(replicas.oldest_xmin());
     }
 }
 

@@ -324,7 +324,7 @@ fn parameters(config: &settings::Config, settings: &settings::Settings) -> Serve
 }
 
 /// The options that the settings mean.
-fn database_options(node: &Node, control: &ControlFile) -> DatabaseOptions {
+fn database_options(node: &Arc<Node>, control: &ControlFile) -> DatabaseOptions {
     let current = node.current();
     let config = &current.config;
     let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -348,6 +348,16 @@ fn database_options(node: &Node, control: &ControlFile) -> DatabaseOptions {
         min_wal_size_bytes: config.min_wal_size_bytes,
         sync_required: !config.synchronous_standby_names.trim().is_empty(),
         parameters: parameters(config, &current.settings),
+        fsync: config.fsync,
+        checkpoints: Some(Arc::new({
+            // Weak, since the node holds the database.
+            let node = Arc::downgrade(node);
+            move |event| {
+                if let Some(node) = node.upgrade() {
+                    background::log_checkpoint_event(&node, event);
+                }
+            }
+        })),
         ..DatabaseOptions::new(&node.data_dir)
     }
 }
@@ -569,6 +579,10 @@ async fn abort(node: &Node, tasks: &Tasks) {
     }
     tasks.abort_sessions.cancel();
     tasks.background.cancel();
+    // Redo's thread would hold the process.
+    if let Some(recovery) = node.recovery() {
+        recovery.halt();
+    }
     tasks.sessions.close();
     tasks.tracker.close();
     tasks.sessions.wait().await;
@@ -652,11 +666,6 @@ async fn stop_cleanly(
     stop_writers(tasks).await;
     archive::end_segment(node, database).await;
     let done = database.shutdown().await;
-    if let Ok(info) = &done
-        && node.config().log_checkpoints
-    {
-        background::log_checkpoint(node, info, database.is_in_recovery());
-    }
     // The standbys get the shutdown checkpoint before they are let go.
     if let Some(replicas) = node.replicas() {
         let end = replicas.log.state().flushed();

@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Waker};
+use storage::ConflictKind;
 use tokio::sync::watch;
+use wal::Xid;
 
 /// What a session is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +102,8 @@ pub(crate) struct SessionHandle {
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
     terminated: AtomicBool,
+    /// Replay made it give way.
+    conflict: Mutex<Option<ConflictKind>>,
     /// Who waits for the client's next bytes, to be woken when it has to end.
     waker: Mutex<Option<Waker>>,
     activity: AtomicU8,
@@ -130,6 +134,27 @@ impl SessionHandle {
         if let Some(canceller) = self.canceller.get() {
             canceller.cancel(reason);
         }
+    }
+
+    /// The oldest snapshot that it holds on a standby, by its next xid.
+    pub(crate) fn oldest_snapshot(&self) -> Option<Xid> {
+        self.canceller.get().and_then(Canceller::oldest_snapshot)
+    }
+
+    /// Replay needs what this session still looks at: its statement is stopped, or, between two statements of a
+    /// transaction, the session, since nothing else would end the transaction.
+    pub(crate) fn give_way(&self, conflict: ConflictKind) {
+        *self.conflict.lock() = Some(conflict);
+        if self.activity() == Activity::Active {
+            self.cancel(CancelReason::RecoveryConflict);
+        } else {
+            self.terminate();
+        }
+    }
+
+    /// The conflict that ended it.
+    pub(crate) fn conflict(&self) -> Option<ConflictKind> {
+        *self.conflict.lock()
     }
 
     /// Ends the session: what runs is stopped, and a wait for the client ends.
@@ -306,6 +331,7 @@ impl Sessions {
             streaming: AtomicBool::new(false),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
+            conflict: Mutex::new(None),
             waker: Mutex::new(None),
             activity: AtomicU8::new(Activity::Starting as u8),
             statement: Mutex::new(Statement::None),

@@ -10,16 +10,19 @@ use crate::node::{Node, Phase};
 use crate::server::Tasks;
 use crate::{ServerError, fencing};
 use parking_lot::Mutex;
-use protocol::{Report, SqlState};
+use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObserver, ReceiveSettings};
-use replica::driver::{Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
+use replica::driver::{HoldObserver, HoldSettings, Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
 use replica::promotion;
 use replica::receiver::{ReceiverOptions, ReceiverView};
 use replica::source::SourceSettings;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use storage::{CheckpointKind, Database, PromoteOptions, RecoveryStop, RedoEnd, StandbyRedo};
+use std::time::Duration;
+use storage::{
+    CheckpointKind, Conflict, ConflictKind, Database, PromoteOptions, RecoveryStop, RedoEnd, StandbyRedo,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use wal::history::TimelineHistory;
@@ -58,6 +61,7 @@ impl Recovery {
 
     /// Takes over reloaded settings.
     pub(crate) fn apply_settings(&self, node: &Node) -> Result<(), ServerError> {
+        self.feed.set_hold(hold_settings(node));
         self.feed.set_sources(source_settings(node, self.follow));
         if let (Some(running), Some(settings)) =
             (&*self.receiver.lock(), receive_settings(node, &self.context.place))
@@ -81,6 +85,12 @@ impl Recovery {
             self.receivers.send_modify(|count| *count += 1);
         }
         Ok(())
+    }
+
+    /// Ends redo and the receiver at once; whoever waits for them finds them ended soon.
+    pub(crate) fn halt(&self) {
+        drop(self.receiver.lock().take());
+        self.feed.stop();
     }
 
     async fn stop_receiver(&self) {
@@ -168,6 +178,17 @@ async fn mind_receiver(node: Arc<Node>, recovery: Arc<Recovery>, end: tokio_util
     }
 }
 
+/// What the settings say of what holds replay back.
+fn hold_settings(node: &Node) -> HoldSettings {
+    let config = node.config();
+    let session = settings::SessionSettings::new(node.settings());
+    HoldSettings {
+        min_apply_delay: config.recovery_min_apply_delay,
+        streaming_delay: config.max_standby_streaming_delay.0,
+        tell_waits_after: config.log_recovery_conflict_waits.then(|| session.config().deadlock_timeout),
+    }
+}
+
 /// None if no primary is named.
 fn receive_settings(node: &Node, place: &LogPlace) -> Option<ReceiveSettings> {
     let config = node.config();
@@ -205,6 +226,12 @@ impl ReceiveObserver for Observer {
         node.log.log(format!("{what} at {at} on timeline {timeline}"));
     }
 
+    fn reconnects(&self) {
+        if let Some(node) = self.node.upgrade() {
+            node.log.log("WAL receiver process shutdown requested");
+        }
+    }
+
     fn failed(&self, error: &ReplicaError) {
         let Some(node) = self.node.upgrade() else { return };
         let report = Report {
@@ -237,10 +264,39 @@ impl ReceiveObserver for Observer {
     fn oldest_xmin(&self) -> Option<Xid> {
         let node = self.node.upgrade()?;
         let database = node.database()?;
-        let own = database.oldest_snapshot();
+        // Without a snapshot, what the next one will see: the primary keeps that much for it.
+        let own = database.oldest_snapshot().or_else(|| Some(database.next_xid()));
         // What standbys of this standby need, it needs too.
         let others = node.replicas().and_then(|replicas| replicas.oldest_xmin());
         own.into_iter().chain(others).min()
+    }
+}
+
+impl HoldObserver for Observer {
+    fn paused(&self) {
+        let hint = Some("Execute pg_wal_replay_resume() to continue.".to_owned());
+        let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, "recovery has paused");
+        let Some(node) = self.node.upgrade() else { return };
+        node.log.write(None, &Report { hint, ..report }, None);
+    }
+
+    fn waits_for_queries(&self, kind: ConflictKind, waited: Duration, over: bool) {
+        let what = if over { "finished" } else { "still" };
+        let milliseconds = waited.as_secs_f64() * 1e3;
+        let Some(node) = self.node.upgrade() else { return };
+        node.log.log(format!(
+            "recovery {what} waiting after {milliseconds:.3} ms: recovery conflict on {}",
+            kind.name()
+        ));
+    }
+
+    fn gives_up(&self, conflict: Conflict) {
+        let Some(node) = self.node.upgrade() else { return };
+        for session in node.sessions.list() {
+            if session.oldest_snapshot().is_some_and(|oldest| oldest < conflict.horizon) {
+                session.give_way(conflict.kind);
+            }
+        }
     }
 }
 
@@ -272,7 +328,10 @@ impl Standby {
         place: LogPlace,
     ) -> Result<Self, ServerError> {
         let follow = !database.options().recovery.ends_with_log;
-        let feed = StandbyFeed::with_sources(positions, source_settings(&node, follow));
+        let clock = node.host.clock.clone();
+        let feed = StandbyFeed::with_sources(positions, source_settings(&node, follow), clock);
+        feed.set_hold(hold_settings(&node));
+        feed.set_observer(Box::new(Observer { node: Arc::downgrade(&node) }));
         let stopped = Arc::new(Mutex::new(None));
         let redo_feed = RecoveryFeed {
             node: node.clone(),

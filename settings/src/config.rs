@@ -215,6 +215,12 @@ config! {
         hot_standby: bool = "hot_standby",
         /// Whether a standby reports its oldest snapshot.
         hot_standby_feedback: bool = "hot_standby_feedback",
+        /// How old a commit must be before a standby replays it.
+        recovery_min_apply_delay: Duration = "recovery_min_apply_delay",
+        /// How long streamed log waits for queries that it would disturb; None is for ever.
+        max_standby_streaming_delay: UnlessNegative = "max_standby_streaming_delay",
+        /// Whether such waits are logged.
+        log_recovery_conflict_waits: bool = "log_recovery_conflict_waits",
         /// Longest time between reports; None is only when asked.
         wal_receiver_status_interval: Option<Duration> = "wal_receiver_status_interval",
         /// Silence of the primary that ends the connection.

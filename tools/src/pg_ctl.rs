@@ -130,6 +130,10 @@ fn run(options: &Options) -> Result<u8> {
         "promote" => {
             let limit = limit(options, "PGCTLTIMEOUT");
             let data = data(options)?;
+            running(&data)?;
+            if !is_standby(&data)? {
+                bail!("cannot promote server; server is not in standby mode");
+            }
             if !options.no_wait {
                 say(options, "waiting for server to promote...");
             }

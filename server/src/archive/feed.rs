@@ -3,15 +3,16 @@
 use super::restore::Restorer;
 use super::target::{self, Action, TargetTimeline};
 use crate::node::Node;
+use host::Timestamp;
 use parking_lot::Mutex;
 use protocol::{Report, Severity, SqlState};
 use replica::driver::{NodeLog, StandbyFeed};
 use replica::promotion;
 use std::path::PathBuf;
 use std::sync::Arc;
-use storage::{AtTarget, Feed, RecoveryStop, WalFeed};
+use storage::{AtTarget, Conflict, Feed, RecoveryStop, WalFeed};
 use wal::history::TimelineHistory;
-use wal::{Lsn, TimelineId, Xid};
+use wal::{Lsn, TimelineId};
 
 /// Redo's view of the node.
 pub(crate) struct RecoveryFeed {
@@ -84,12 +85,12 @@ impl WalFeed for RecoveryFeed {
         self.inner.replayed(lsn);
     }
 
-    fn before_conflict(&self, horizon: Xid) {
-        self.inner.before_conflict(horizon);
+    fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
+        self.inner.before_conflict(conflict, are_held);
     }
 
-    fn may_replay(&self, end: Lsn) -> bool {
-        self.inner.may_replay(end)
+    fn may_replay(&self, end: Lsn, committed: Option<Timestamp>) -> bool {
+        self.inner.may_replay(end, committed)
     }
 
     fn at_target(&self, stop: &RecoveryStop) -> AtTarget {

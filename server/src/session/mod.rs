@@ -342,6 +342,8 @@ impl Session {
         if status == TransactionStatus::Idle {
             self.portals.clear();
             self.unnamed = None;
+        } else if self.portals.is_empty() && self.unnamed.is_none() {
+            self.sql.release_snapshot();
         }
         let changes = self.environment.changes();
         if self.told_changes != changes {
@@ -376,6 +378,8 @@ impl Session {
             CommandTag::Delete(rows) => ("DELETE ", rows),
             CommandTag::Select(rows) => ("SELECT ", rows),
             CommandTag::Copy(rows) => ("COPY ", rows),
+            CommandTag::Fetch(rows) => ("FETCH ", rows),
+            CommandTag::Move(rows) => ("MOVE ", rows),
         };
         protocol::frame::message(out, b'C', |body| {
             body.extend_from_slice(words.as_bytes());

@@ -74,7 +74,7 @@ impl Replication {
         let done = match FrontendMessage::decode(kind, &body)? {
             FrontendMessage::Query(text) => match parse_command(text) {
                 Ok(Some(command)) => self.execute(wire, text, command).await,
-                Ok(None) => Err(not_a_command(text)),
+                Ok(None) => Err(not_a_command()),
                 Err(error) => Err(syntax(&error)),
             },
             FrontendMessage::Terminate => return Err(Exit::Gone),
@@ -152,6 +152,15 @@ impl Replication {
 
     fn show(&self, wire: &mut Wire, name: &str) -> Result<(), Failure> {
         let actor = SettingActor { superuser: self.handle.superuser.load(Ordering::Relaxed) };
+        if name.eq_ignore_ascii_case("all") {
+            columns(wire, &[("name", TEXT), ("setting", TEXT), ("description", TEXT)]);
+            for line in self.environment.show_all(actor) {
+                let row = [line.name.as_str(), &line.value, &line.description].map(Some);
+                backend::text_row(&mut wire.out, &row);
+            }
+            backend::command_complete(&mut wire.out, "SHOW");
+            return Ok(());
+        }
         let value = self.environment.show(actor, name)?.ok_or_else(|| {
             Report::error(
                 SqlState::UNDEFINED_OBJECT,
@@ -173,7 +182,10 @@ impl Replication {
             } else {
                 SqlState::IO_ERROR
             };
-            Report::error(code, format!("could not open file \"pg_wal/{name}\": {error}"))
+            Report::error(
+                code,
+                format!("could not open file \"pg_wal/{name}\": {}", host::os_message(&error)),
+            )
         })?;
         columns(wire, &[("filename", TEXT), ("content", TEXT)]);
         backend::data_row(&mut wire.out, 2, |row| {
@@ -193,9 +205,8 @@ fn syntax(error: &CommandError) -> Failure {
     Report::error(error.code(), error.to_string()).into()
 }
 
-fn not_a_command(text: &str) -> Failure {
-    let word: String = text.split_whitespace().next().unwrap_or_default().chars().take(40).collect();
-    let what = format!("cannot execute \"{word}\" in WAL sender for physical replication");
+fn not_a_command() -> Failure {
+    let what = "cannot execute SQL commands in WAL sender for physical replication";
     Report::error(SqlState::FEATURE_NOT_SUPPORTED, what)
         .with_hint("Connect with replication=database, or without it, for SQL.")
         .into()

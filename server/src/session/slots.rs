@@ -3,7 +3,7 @@
 use super::Failure;
 use super::replication::{INT8, Replication, TEXT, columns};
 use super::wire::Wire;
-use crate::replicas::report;
+use crate::replicas::{report, update_horizon};
 use protocol::backend;
 use protocol::replication::CreateSlot;
 use replica::ReplicaError;
@@ -42,6 +42,7 @@ impl Replication {
         let pid = self.handle.key.pid;
         let dropped = if wait { slots.drop_when_free(name, pid).await } else { slots.drop_slot(name, pid) };
         dropped.map_err(|error| report(&error))?;
+        update_horizon(&self.node);
         backend::command_complete(&mut wire.out, "DROP_REPLICATION_SLOT");
         Ok(())
     }

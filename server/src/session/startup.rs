@@ -16,6 +16,7 @@ use protocol::{Report, Severity, SqlState};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use storage::ConflictKind;
 
 fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
     Exit::Fatal(Box::new(Report::fatal(code, message)))
@@ -104,6 +105,14 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
     }
 }
 
+/// What a session hears that replay has ended.
+fn conflict_report(conflict: ConflictKind) -> Report {
+    let what = "terminating connection due to conflict with recovery";
+    Report::fatal(SqlState::SERIALIZATION_FAILURE, what)
+        .with_detail(conflict.detail())
+        .with_hint("In a moment you should be able to reconnect to the database and repeat your command.")
+}
+
 /// Tells the client why the session ends, as far as it still listens.
 async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
     let report = match exit {
@@ -113,10 +122,13 @@ async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
                 let what = "terminating connection due to immediate shutdown command";
                 Report::warning(SqlState::ADMIN_SHUTDOWN, what)
             }
-            _ => {
-                let what = "terminating connection due to administrator command";
-                Report::fatal(SqlState::ADMIN_SHUTDOWN, what)
-            }
+            _ => match wire.handle.as_ref().and_then(|handle| handle.conflict()) {
+                Some(conflict) => conflict_report(conflict),
+                None => {
+                    let what = "terminating connection due to administrator command";
+                    Report::fatal(SqlState::ADMIN_SHUTDOWN, what)
+                }
+            },
         }),
         Exit::Fatal(report) => report,
     };
@@ -203,7 +215,8 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire) -> Result<Option<Entered>, Exi
     }
     let mode = parameters.replication().map_err(|value| {
         let what = format!("invalid value for parameter \"replication\": \"{value}\"");
-        fatal(SqlState::INVALID_PARAMETER_VALUE, what)
+        let hint = "Valid values are: \"false\", 0, \"true\", 1, \"database\".";
+        Exit::Fatal(Box::new(Report::fatal(SqlState::INVALID_PARAMETER_VALUE, what).with_hint(hint)))
     })?;
     let user = parameters.get("user").unwrap_or_default().to_owned();
     if user.is_empty() {

@@ -4,7 +4,7 @@ use super::Failure;
 use super::replication::Replication;
 use super::wire::{Exit, Wire};
 use crate::fencing;
-use crate::replicas::report;
+use crate::replicas::{report, update_horizon};
 use protocol::replication::{ExtensionCommand, OptionValue, StartReplication};
 use protocol::{Report, Severity, SqlState, backend};
 use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, stream};
@@ -46,11 +46,7 @@ impl Replication {
             slot,
             timeout: self.environment.config().wal_sender_timeout,
             heartbeat: self.node.config().heartbeat_interval,
-            on_feedback: Box::new(move || {
-                if let (Some(database), Some(replicas)) = (node.database(), node.replicas()) {
-                    database.set_feedback_horizon(replicas.oldest_xmin());
-                }
-            }),
+            on_feedback: Box::new(move || update_horizon(&node)),
         };
         wire.flush().await?;
         self.handle.streaming.store(true, Ordering::Release);
@@ -58,6 +54,9 @@ impl Replication {
             .until_terminated(async |socket, input| stream(socket, input, &context, &request).await)
             .await;
         self.handle.streaming.store(false, Ordering::Release);
+        // Without a slot, what the standby needed is forgotten with it.
+        drop(context);
+        update_horizon(&self.node);
         match ended? {
             Ok(Ended::Ready) => Ok(()),
             Ok(Ended::Gone | Ended::Stopped) => Err(Exit::Gone.into()),

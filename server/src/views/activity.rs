@@ -1,6 +1,7 @@
 //! pg_stat_activity, and functions about sessions.
 
 use super::{Function, Returns, View, no_defaults, one, refuse, text};
+use crate::node::Node;
 use crate::session::{SessionEnvironment, sql_error};
 use crate::sessions::{Activity, SessionHandle, SessionKind};
 use datum::{Datum, TypeId};
@@ -73,7 +74,11 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
         let state = session.activity();
         let time = |micros: i64| if micros == 0 { Datum::Null } else { Datum::Timestamptz(micros) };
         let idle = state != Activity::Active && state != Activity::Starting;
-        let event = if idle { Some(("Client", "ClientRead")) } else { session.waits_for().map(event) };
+        let event = match session.waits_for() {
+            _ if idle => Some(("Client", "ClientRead")),
+            None if session.kind == SessionKind::WalSender => Some(("Activity", "WalSenderMain")),
+            waits_for => waits_for.map(event),
+        };
         let query = session.statement();
         let query = if visible { query.text() } else { "<insufficient privilege>" };
         let oid = session.database_oid.load(Ordering::Relaxed);
@@ -96,7 +101,7 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
             text(event.map(|(_, name)| name)),
             text(state.name()),
             Datum::Null,
-            Datum::Null,
+            session.oldest_snapshot().map_or(Datum::Null, |xid| Datum::Xid(xid.low())),
             Datum::Null,
             Datum::text(query),
             Datum::text(session.kind.name()),
@@ -106,7 +111,43 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
         }
         row
     };
-    Ok(environment.node().sessions.list().into_iter().map(row).collect())
+    let mut rows: NodeRows = environment.node().sessions.list().into_iter().map(row).collect();
+    rows.extend(own_parts(environment.node()));
+    Ok(rows)
+}
+
+/// The server's own parts, which PostgreSQL runs as processes: those that are at work now.
+fn own_parts(node: &Node) -> impl Iterator<Item = Vec<Datum>> {
+    let recovery = node.recovery();
+    let receiver = recovery.as_ref().filter(|recovery| recovery.receiver().is_some());
+    let receiver = receiver.map(|recovery| (recovery.receiver_pid, "walreceiver", "WalReceiverMain"));
+    let [startup, checkpointer, writer, log_writer] = node.part_pids;
+    let startup = recovery.is_some().then_some((startup, "startup", "RecoveryWalStream"));
+    let log_writer = recovery.is_none().then_some((log_writer, "walwriter", "WalWriterMain"));
+    let parts = [
+        startup,
+        receiver,
+        Some((checkpointer, "checkpointer", "CheckpointerMain")),
+        Some((writer, "background writer", "BgWriterHibernate")),
+        log_writer,
+    ];
+    let started = node.started.micros();
+    parts.into_iter().flatten().map(move |(pid, kind, wait)| {
+        let mut row = vec![Datum::Null; 22];
+        for (at, value) in [
+            (2, Datum::Int4(pid)),
+            (10, Datum::Timestamptz(started)),
+            (14, Datum::text("Activity")),
+            (15, Datum::text(wait)),
+            (20, Datum::text("")),
+            (21, Datum::text(kind)),
+        ] {
+            if let Some(place) = row.get_mut(at) {
+                *place = value;
+            }
+        }
+        row
+    })
 }
 
 /// A session that the caller may signal.

@@ -6,6 +6,7 @@ use crate::session::{SessionEnvironment, sql_error};
 use datum::{Datum, TypeId};
 use host::Timestamp;
 use protocol::SqlState;
+use replica::driver::PauseState;
 use sql::{NodeCall, SettingActor, SqlError};
 use std::time::Duration;
 use storage::Database;
@@ -26,6 +27,9 @@ pub(super) fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError>
         Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, what))
     }
 }
+
+/// The number of the database that users' data are in.
+const USER_DATABASE: u32 = 5;
 
 pub(super) fn in_recovery() -> SqlError {
     sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress")
@@ -80,11 +84,16 @@ fn argument_lsn(arguments: &[Datum]) -> Option<Lsn> {
 }
 
 /// The name of the segment that holds the byte before a position, and the position's offset in its own segment.
-fn file_of(environment: &SessionEnvironment, arguments: &[Datum]) -> Result<(String, i32), SqlError> {
+fn file_of(
+    environment: &SessionEnvironment,
+    function: &str,
+    arguments: &[Datum],
+) -> Result<(String, i32), SqlError> {
     let database = database(environment)?;
     let at = argument_lsn(arguments).unwrap_or_default();
     if database.is_in_recovery() {
-        return Err(in_recovery());
+        let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress");
+        return Err(error.with_hint(format!("{function}() cannot be executed during recovery.")));
     }
     let size = database.control().segment_size;
     let name = size.segment_before(at).file_name(database.timeline(), size);
@@ -112,6 +121,41 @@ fn switch_wal(environment: &SessionEnvironment, actor: SettingActor) -> NodeCall
         });
         let at = switched.await.map_err(|error| SqlError::internal(error.to_string()))??;
         Ok(vec![vec![lsn(at.end)]])
+    }))
+}
+
+/// pg_logical_emit_message: a record that says nothing to replay; whoever reads the log finds it. Both kinds are written at once
+/// here, and durable when a transactional one is.
+fn emit_message(environment: &SessionEnvironment, arguments: &[Datum]) -> NodeCall {
+    let database = match database(environment) {
+        Ok(database) => database.clone(),
+        Err(error) => return refuse(error),
+    };
+    if database.is_in_recovery() {
+        return refuse(in_recovery());
+    }
+    let transactional = arguments.first().and_then(Datum::as_bool).unwrap_or(false);
+    let prefix = arguments.get(1).and_then(Datum::as_str).unwrap_or_default().to_owned();
+    let content = match arguments.get(2) {
+        Some(Datum::Bytea(bytes)) => bytes.to_vec(),
+        Some(text) => text.as_str().unwrap_or_default().as_bytes().to_vec(),
+        None => Vec::new(),
+    };
+    NodeCall::Later(Box::pin(async move {
+        let written = tokio::task::spawn_blocking(move || {
+            let log = database.wal().ok_or_else(in_recovery)?;
+            let mut record =
+                wal::message::logical_message(USER_DATABASE, transactional, &prefix, &content)
+                    .map_err(|error| sql_error(SqlState::PROGRAM_LIMIT_EXCEEDED, error.to_string()))?;
+            let failed = |error: wal::WalError| sql_error(SqlState::IO_ERROR, error.to_string());
+            let at = log.insert(&mut record).map_err(failed)?;
+            if transactional {
+                log.flush(at.end).map_err(failed)?;
+            }
+            Ok::<_, SqlError>(at.end)
+        });
+        let end = written.await.map_err(|error| SqlError::internal(error.to_string()))??;
+        Ok(vec![vec![lsn(end)]])
     }))
 }
 
@@ -151,17 +195,18 @@ fn pause(environment: &SessionEnvironment, actor: SettingActor, paused: bool) ->
         return refuse(error);
     }
     match environment.node().recovery() {
-        Some(recovery) => {
-            recovery.feed.set_paused(paused);
-            one(void())
+        Some(recovery) if recovery.feed.set_paused(paused) => one(void()),
+        Some(_) => {
+            let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "standby promotion is ongoing");
+            refuse(error.with_hint(format!("{name}() cannot be executed after promotion is triggered.")))
         }
         None => refuse(not_in_recovery()),
     }
 }
 
-fn paused(environment: &SessionEnvironment, show: fn(bool) -> Datum) -> NodeCall {
+fn paused(environment: &SessionEnvironment, show: fn(PauseState) -> Datum) -> NodeCall {
     match environment.node().recovery() {
-        Some(recovery) => one(show(recovery.feed.is_paused())),
+        Some(recovery) => one(show(recovery.feed.pause_state())),
         None => refuse(not_in_recovery()),
     }
 }
@@ -282,13 +327,19 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     function!("pg_wal_replay_pause", [] -> Void, |environment, actor, _| pause(environment, actor, true)),
     function!("pg_wal_replay_resume", [] -> Void, |environment, actor, _| pause(environment, actor, false)),
-    function!("pg_is_wal_replay_paused", [] -> Bool, |environment, _, _| paused(environment, Datum::Bool)),
+    function!("pg_is_wal_replay_paused", [] -> Bool, |environment, _, _| {
+        paused(environment, |state| Datum::Bool(state != PauseState::NotPaused))
+    }),
     function!("pg_get_wal_replay_pause_state", [] -> Text, |environment, _, _| {
-        paused(environment, |paused| Datum::text(if paused { "paused" } else { "not paused" }))
+        paused(environment, |state| Datum::text(state.name()))
     }),
     function!("pg_switch_wal", [] -> Lsn, |environment, actor, _| switch_wal(environment, actor)),
+    function!("pg_logical_emit_message", ["transactional": Bool, "prefix": Text, "content": Text] -> Lsn,
+        |environment, _, arguments| emit_message(environment, arguments)),
+    function!("pg_logical_emit_message", ["transactional": Bool, "prefix": Text, "content": Bytea] -> Lsn,
+        |environment, _, arguments| emit_message(environment, arguments)),
     function!("pg_walfile_name", ["lsn": Lsn] -> Text, |environment, _, arguments| {
-        match file_of(environment, arguments) {
+        match file_of(environment, "pg_walfile_name", arguments) {
             Ok((name, _)) => one(Datum::text(name)),
             Err(error) => refuse(error),
         }
@@ -301,7 +352,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         strict: true,
         returns: Returns::Record(&[("file_name", TypeId::Text), ("file_offset", TypeId::Int4)]),
         call: |environment, _, arguments| {
-            let row = file_of(environment, arguments);
+            let row = file_of(environment, "pg_walfile_name_offset", arguments);
             NodeCall::Now(row.map(|(name, offset)| vec![vec![Datum::text(name), Datum::Int4(offset)]]))
         },
     },

@@ -6,6 +6,7 @@ mod control;
 mod locks;
 mod replication;
 mod settings;
+mod statistics;
 
 use crate::session::SessionEnvironment;
 use datum::{Datum, Type, TypeId};
@@ -39,7 +40,7 @@ enum Returns {
 }
 
 static VIEWS: &[&[View]] =
-    &[activity::VIEWS, archive::VIEWS, locks::VIEWS, replication::VIEWS, settings::VIEWS];
+    &[activity::VIEWS, archive::VIEWS, locks::VIEWS, replication::VIEWS, settings::VIEWS, statistics::VIEWS];
 static FUNCTIONS: &[&[Function]] = &[
     control::FUNCTIONS,
     activity::FUNCTIONS,

@@ -6,94 +6,126 @@ use crate::session::{SessionEnvironment, sql_error};
 use datum::{Datum, Interval, TypeId};
 use protocol::SqlState;
 use replica::ReplicaError;
+use replica::receiver::{ReceiverStatus, ReceiverView};
 use replica::slots::Lifetime;
 use sql::{NodeCall, NodeRows, SettingActor, SqlError};
 use std::time::Duration;
 use storage::Database;
 use wal::Lsn;
 
+/// Of pg_stat_replication.
+static SENDER_COLUMNS: &[(&str, TypeId)] = &[
+    ("pid", TypeId::Int4),
+    ("usesysid", TypeId::Oid),
+    ("usename", TypeId::Name),
+    ("application_name", TypeId::Text),
+    ("client_addr", TypeId::Inet),
+    ("client_hostname", TypeId::Text),
+    ("client_port", TypeId::Int4),
+    ("backend_start", TypeId::Timestamptz),
+    ("backend_xmin", TypeId::Xid),
+    ("state", TypeId::Text),
+    ("sent_lsn", TypeId::Lsn),
+    ("write_lsn", TypeId::Lsn),
+    ("flush_lsn", TypeId::Lsn),
+    ("replay_lsn", TypeId::Lsn),
+    ("write_lag", TypeId::Interval),
+    ("flush_lag", TypeId::Interval),
+    ("replay_lag", TypeId::Interval),
+    ("sync_priority", TypeId::Int4),
+    ("sync_state", TypeId::Text),
+    ("reply_time", TypeId::Timestamptz),
+];
+
+/// Of pg_replication_slots.
+static SLOT_COLUMNS: &[(&str, TypeId)] = &[
+    ("slot_name", TypeId::Name),
+    ("plugin", TypeId::Name),
+    ("slot_type", TypeId::Text),
+    ("datoid", TypeId::Oid),
+    ("database", TypeId::Name),
+    ("temporary", TypeId::Bool),
+    ("active", TypeId::Bool),
+    ("active_pid", TypeId::Int4),
+    ("xmin", TypeId::Xid),
+    ("catalog_xmin", TypeId::Xid),
+    ("restart_lsn", TypeId::Lsn),
+    ("confirmed_flush_lsn", TypeId::Lsn),
+    ("wal_status", TypeId::Text),
+    ("safe_wal_size", TypeId::Int8),
+    ("two_phase", TypeId::Bool),
+];
+
+/// Of pg_stat_wal_receiver.
+static RECEIVER_COLUMNS: &[(&str, TypeId)] = &[
+    ("pid", TypeId::Int4),
+    ("status", TypeId::Text),
+    ("receive_start_lsn", TypeId::Lsn),
+    ("receive_start_tli", TypeId::Int4),
+    ("written_lsn", TypeId::Lsn),
+    ("flushed_lsn", TypeId::Lsn),
+    ("received_tli", TypeId::Int4),
+    ("last_msg_send_time", TypeId::Timestamptz),
+    ("last_msg_receipt_time", TypeId::Timestamptz),
+    ("latest_end_lsn", TypeId::Lsn),
+    ("latest_end_time", TypeId::Timestamptz),
+    ("slot_name", TypeId::Text),
+    ("sender_host", TypeId::Text),
+    ("sender_port", TypeId::Int4),
+    ("conninfo", TypeId::Text),
+];
+
+/// Of pg_stat_get_wal_senders().
+static SENDER_FUNCTION_COLUMNS: &[(&str, TypeId)] = &[
+    ("pid", TypeId::Int4),
+    ("state", TypeId::Text),
+    ("sent_lsn", TypeId::Lsn),
+    ("write_lsn", TypeId::Lsn),
+    ("flush_lsn", TypeId::Lsn),
+    ("replay_lsn", TypeId::Lsn),
+    ("write_lag", TypeId::Interval),
+    ("flush_lag", TypeId::Interval),
+    ("replay_lag", TypeId::Interval),
+    ("sync_priority", TypeId::Int4),
+    ("sync_state", TypeId::Text),
+    ("reply_time", TypeId::Timestamptz),
+];
+
+/// Of pg_get_replication_slots().
+static SLOT_FUNCTION_COLUMNS: &[(&str, TypeId)] = &[
+    ("slot_name", TypeId::Name),
+    ("plugin", TypeId::Name),
+    ("slot_type", TypeId::Text),
+    ("datoid", TypeId::Oid),
+    ("temporary", TypeId::Bool),
+    ("active", TypeId::Bool),
+    ("active_pid", TypeId::Int4),
+    ("xmin", TypeId::Xid),
+    ("catalog_xmin", TypeId::Xid),
+    ("restart_lsn", TypeId::Lsn),
+    ("confirmed_flush_lsn", TypeId::Lsn),
+    ("wal_status", TypeId::Text),
+    ("safe_wal_size", TypeId::Int8),
+    ("two_phase", TypeId::Bool),
+];
+
 pub(super) static VIEWS: &[View] = &[
-    View {
-        name: "pg_stat_replication",
-        oid: 12_211,
-        columns: &[
-            ("pid", TypeId::Int4),
-            ("usesysid", TypeId::Oid),
-            ("usename", TypeId::Name),
-            ("application_name", TypeId::Text),
-            ("client_addr", TypeId::Inet),
-            ("client_hostname", TypeId::Text),
-            ("client_port", TypeId::Int4),
-            ("backend_start", TypeId::Timestamptz),
-            ("backend_xmin", TypeId::Xid),
-            ("state", TypeId::Text),
-            ("sent_lsn", TypeId::Lsn),
-            ("write_lsn", TypeId::Lsn),
-            ("flush_lsn", TypeId::Lsn),
-            ("replay_lsn", TypeId::Lsn),
-            ("write_lag", TypeId::Interval),
-            ("flush_lag", TypeId::Interval),
-            ("replay_lag", TypeId::Interval),
-            ("sync_priority", TypeId::Int4),
-            ("sync_state", TypeId::Text),
-            ("reply_time", TypeId::Timestamptz),
-        ],
-        rows: stat_replication,
-    },
-    View {
-        name: "pg_replication_slots",
-        oid: 12_235,
-        columns: &[
-            ("slot_name", TypeId::Name),
-            ("plugin", TypeId::Name),
-            ("slot_type", TypeId::Text),
-            ("datoid", TypeId::Oid),
-            ("database", TypeId::Name),
-            ("temporary", TypeId::Bool),
-            ("active", TypeId::Bool),
-            ("active_pid", TypeId::Int4),
-            ("xmin", TypeId::Xid),
-            ("catalog_xmin", TypeId::Xid),
-            ("restart_lsn", TypeId::Lsn),
-            ("confirmed_flush_lsn", TypeId::Lsn),
-            ("wal_status", TypeId::Text),
-            ("safe_wal_size", TypeId::Int8),
-            ("two_phase", TypeId::Bool),
-        ],
-        rows: replication_slots,
-    },
-    View {
-        name: "pg_stat_wal_receiver",
-        oid: 12_216,
-        columns: &[
-            ("pid", TypeId::Int4),
-            ("status", TypeId::Text),
-            ("receive_start_lsn", TypeId::Lsn),
-            ("receive_start_tli", TypeId::Int4),
-            ("written_lsn", TypeId::Lsn),
-            ("flushed_lsn", TypeId::Lsn),
-            ("received_tli", TypeId::Int4),
-            ("last_msg_send_time", TypeId::Timestamptz),
-            ("last_msg_receipt_time", TypeId::Timestamptz),
-            ("latest_end_lsn", TypeId::Lsn),
-            ("latest_end_time", TypeId::Timestamptz),
-            ("slot_name", TypeId::Text),
-            ("sender_host", TypeId::Text),
-            ("sender_port", TypeId::Int4),
-            ("conninfo", TypeId::Text),
-        ],
-        rows: wal_receiver,
-    },
+    View { name: "pg_stat_replication", oid: 12_211, columns: SENDER_COLUMNS, rows: stat_replication },
+    View { name: "pg_replication_slots", oid: 12_235, columns: SLOT_COLUMNS, rows: replication_slots },
+    View { name: "pg_stat_wal_receiver", oid: 12_216, columns: RECEIVER_COLUMNS, rows: wal_receiver },
 ];
 
 fn wal_receiver(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
     let node = environment.node();
     let Some(recovery) = node.recovery() else { return Ok(Vec::new()) };
-    let Some(view) = recovery.receiver() else { return Ok(Vec::new()) };
+    // Between two connections there is no receiver to be seen.
+    let shown =
+        |view: &ReceiverView| matches!(view.status, ReceiverStatus::Streaming | ReceiverStatus::Restarting);
+    let Some(view) = recovery.receiver().filter(shown) else { return Ok(Vec::new()) };
     let config = node.config();
     let time = |at: Option<host::Timestamp>| at.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()));
     let timeline = |timeline: wal::TimelineId| Datum::Int4(i32::try_from(timeline.get()).unwrap_or(0));
-    let (conninfo, endpoint) = describe_primary(&config.primary_conninfo);
+    let (conninfo, endpoint) = describe_primary(&config);
     let mut row = vec![
         Datum::Int4(recovery.receiver_pid),
         Datum::text(view.status.name()),
@@ -118,8 +150,17 @@ fn wal_receiver(environment: &SessionEnvironment, actor: SettingActor) -> sql::R
 }
 
 /// The connection string without its password, and the first place that it names.
-fn describe_primary(conninfo: &str) -> (String, Option<(String, u16)>) {
-    let pairs = protocol::conninfo::split(conninfo).unwrap_or_default();
+fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>) {
+    let conninfo: &str = &config.primary_conninfo;
+    let mut pairs = protocol::conninfo::split(conninfo).unwrap_or_default();
+    pairs.retain(|(name, _)| name != "dbname" && name != "replication");
+    let name = config.cluster_name.trim();
+    let name = if name.is_empty() { "walreceiver" } else { name };
+    for (key, value) in
+        [("dbname", "replication"), ("replication", "true"), ("fallback_application_name", name)]
+    {
+        pairs.push((key.to_owned(), value.to_owned()));
+    }
     let shown = pairs.iter().map(|(name, value)| {
         (name.as_str(), if name.as_str() == "password" { "********" } else { value.as_str() })
     });
@@ -285,7 +326,83 @@ fn advance(environment: &SessionEnvironment, actor: SettingActor, arguments: &[D
     NodeCall::Now(advanced.map(|at| vec![vec![Datum::text(name_of(arguments)), lsn(at)]]))
 }
 
+fn copy(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let made = allowed(environment, actor).and_then(|(_, replicas)| {
+        let (from, to) = (name_of(arguments), arguments.get(1).and_then(Datum::as_str).unwrap_or_default());
+        let found = replicas.slots.find(from).map_err(|error| slot_error(&error))?;
+        let temporary = arguments.get(2).and_then(Datum::as_bool).unwrap_or(found.temporary);
+        let lifetime = if temporary { Lifetime::Temporary } else { Lifetime::Permanent };
+        let pid = environment.handle().key.pid;
+        replicas.slots.copy(from, to, lifetime, pid).map_err(|error| slot_error(&error))
+    });
+    // As in PostgreSQL, the position is told of logical slots only.
+    NodeCall::Now(made.map(|slot| vec![vec![Datum::text(slot.name.as_str()), Datum::Null]]))
+}
+
+/// The columns of `wanted` out of the rows of a view with these columns.
+fn project(
+    rows: sql::Result<NodeRows>,
+    columns: &[(&str, TypeId)],
+    wanted: &[(&str, TypeId)],
+) -> sql::Result<NodeRows> {
+    let places: Vec<usize> =
+        wanted.iter().filter_map(|(name, _)| columns.iter().position(|(column, _)| column == name)).collect();
+    let pick =
+        |row: Vec<Datum>| places.iter().map(|place| row.get(*place).cloned().unwrap_or_default()).collect();
+    Ok(rows?.into_iter().map(pick).collect())
+}
+
 pub(super) static FUNCTIONS: &[Function] = &[
+    Function {
+        name: "pg_get_replication_slots",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Set(SLOT_FUNCTION_COLUMNS),
+        call: |environment, actor, _| {
+            let rows = replication_slots(environment, actor);
+            NodeCall::Now(project(rows, SLOT_COLUMNS, SLOT_FUNCTION_COLUMNS))
+        },
+    },
+    Function {
+        name: "pg_stat_get_wal_senders",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Set(SENDER_FUNCTION_COLUMNS),
+        call: |environment, actor, _| {
+            let rows = stat_replication(environment, actor);
+            NodeCall::Now(project(rows, SENDER_COLUMNS, SENDER_FUNCTION_COLUMNS))
+        },
+    },
+    Function {
+        name: "pg_stat_get_wal_receiver",
+        arguments: &[],
+        required: 0,
+        defaults: no_defaults,
+        strict: true,
+        returns: Returns::Record(RECEIVER_COLUMNS),
+        call: |environment, actor, _| {
+            let row = wal_receiver(environment, actor);
+            let none = || vec![vec![Datum::Null; RECEIVER_COLUMNS.len()]];
+            NodeCall::Now(row.map(|rows| if rows.is_empty() { none() } else { rows }))
+        },
+    },
+    Function {
+        name: "pg_copy_physical_replication_slot",
+        arguments: &[
+            ("src_slot_name", TypeId::Name),
+            ("dst_slot_name", TypeId::Name),
+            ("temporary", TypeId::Bool),
+        ],
+        required: 2,
+        defaults: || vec![Datum::Null],
+        strict: false,
+        returns: Returns::Record(&[("slot_name", TypeId::Name), ("lsn", TypeId::Lsn)]),
+        call: copy,
+    },
     Function {
         name: "pg_create_physical_replication_slot",
         arguments: &[

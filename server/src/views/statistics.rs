@@ -1,0 +1,106 @@
+//! pg_stat_database and pg_stat_database_conflicts: what this server counts of a database. What it does not count is NULL.
+
+use super::View;
+use crate::session::SessionEnvironment;
+use crate::sessions::SessionKind;
+use datum::{Datum, TypeId};
+use sql::{NodeRows, SettingActor};
+use storage::ConflictKind;
+
+/// The databases that exist, by number: users' data are in the last one.
+const DATABASES: [(u32, &str); 3] = [(1, "template1"), (4, "template0"), (5, "postgres")];
+
+static DATABASE_COLUMNS: &[(&str, TypeId)] = &[
+    ("datid", TypeId::Oid),
+    ("datname", TypeId::Name),
+    ("numbackends", TypeId::Int4),
+    ("xact_commit", TypeId::Int8),
+    ("xact_rollback", TypeId::Int8),
+    ("blks_read", TypeId::Int8),
+    ("blks_hit", TypeId::Int8),
+    ("tup_returned", TypeId::Int8),
+    ("tup_fetched", TypeId::Int8),
+    ("tup_inserted", TypeId::Int8),
+    ("tup_updated", TypeId::Int8),
+    ("tup_deleted", TypeId::Int8),
+    ("conflicts", TypeId::Int8),
+    ("temp_files", TypeId::Int8),
+    ("temp_bytes", TypeId::Int8),
+    ("deadlocks", TypeId::Int8),
+    ("checksum_failures", TypeId::Int8),
+    ("checksum_last_failure", TypeId::Timestamptz),
+    ("blk_read_time", TypeId::Float8),
+    ("blk_write_time", TypeId::Float8),
+    ("session_time", TypeId::Float8),
+    ("active_time", TypeId::Float8),
+    ("idle_in_transaction_time", TypeId::Float8),
+    ("sessions", TypeId::Int8),
+    ("sessions_abandoned", TypeId::Int8),
+    ("sessions_fatal", TypeId::Int8),
+    ("sessions_killed", TypeId::Int8),
+    ("stats_reset", TypeId::Timestamptz),
+];
+
+pub(super) static VIEWS: &[View] = &[
+    View { name: "pg_stat_database", oid: 12_250, columns: DATABASE_COLUMNS, rows: databases },
+    View {
+        name: "pg_stat_database_conflicts",
+        oid: 12_255,
+        columns: &[
+            ("datid", TypeId::Oid),
+            ("datname", TypeId::Name),
+            ("confl_tablespace", TypeId::Int8),
+            ("confl_lock", TypeId::Int8),
+            ("confl_snapshot", TypeId::Int8),
+            ("confl_bufferpin", TypeId::Int8),
+            ("confl_deadlock", TypeId::Int8),
+        ],
+        rows: conflicts,
+    },
+];
+
+/// Conflicts of readers with replay in a database, all of which are the one of users' data.
+fn count(environment: &SessionEnvironment, database: &str, kind: ConflictKind) -> Datum {
+    let here = environment.node().database().filter(|_| database == "postgres");
+    Datum::Int8(here.map_or(0, |db| i64::try_from(db.conflicts(kind)).unwrap_or(i64::MAX)))
+}
+
+fn databases(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
+    let sessions = environment.node().sessions.list();
+    let row = |(oid, name): (u32, &str)| {
+        let here = |session: &&std::sync::Arc<crate::sessions::SessionHandle>| {
+            session.kind == SessionKind::Client && session.database == name
+        };
+        let backends = sessions.iter().filter(here).count();
+        let total = [ConflictKind::Snapshot, ConflictKind::Lock]
+            .into_iter()
+            .filter_map(|kind| count(environment, name, kind).as_i64())
+            .sum();
+        DATABASE_COLUMNS
+            .iter()
+            .map(|(column, _)| match *column {
+                "datid" => Datum::Oid(oid),
+                "datname" => Datum::text(name),
+                "numbackends" => Datum::Int4(i32::try_from(backends).unwrap_or(i32::MAX)),
+                "conflicts" => Datum::Int8(total),
+                _ => Datum::Null,
+            })
+            .collect()
+    };
+    Ok(DATABASES.into_iter().map(row).collect())
+}
+
+fn conflicts(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
+    let row = |(oid, name): (u32, &str)| {
+        vec![
+            Datum::Oid(oid),
+            Datum::text(name),
+            Datum::Int8(0),
+            count(environment, name, ConflictKind::Lock),
+            count(environment, name, ConflictKind::Snapshot),
+            Datum::Int8(0),
+            Datum::Int8(0),
+        ]
+    };
+    Ok(DATABASES.into_iter().map(row).collect())
+}
