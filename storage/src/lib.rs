@@ -67,8 +67,9 @@ pub use levels::{CommitGate, RemoteProgress, RemoteStages};
 pub use locks::{LockInfo, LockTarget};
 pub use options::{
     BeforeCutFn, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind, Committed, CreateOptions,
-    DatabaseOptions, Direction, ImageCompression, Isolation, KeyRange, LockMode, LockWait, Locked, ProgressFn,
-    RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, SyncLevel, TableLockMode, TreeId,
+    DatabaseOptions, Direction, ImageCompression, Isolation, KeyRange, LockMode, LockWait, Locked,
+    ProgressFn, RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, SyncLevel, TableLockMode,
+    TreeId,
 };
 pub use records::EngineDescriber;
 pub use scan::Scan;

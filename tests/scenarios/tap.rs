@@ -73,6 +73,21 @@ fn prove(name: &str) {
 }
 
 #[test]
+fn timeline_switch_004() {
+    prove("004_timeline_switch");
+}
+
+#[test]
+fn replay_delay_005() {
+    prove("005_replay_delay");
+}
+
+#[test]
+fn sync_rep_007() {
+    prove("007_sync_rep");
+}
+
+#[test]
 fn archiving_002() {
     prove("002_archiving");
 }

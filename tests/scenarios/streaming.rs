@@ -1,0 +1,321 @@
+//! Streaming replication as the manual's chapters on standbys describe it, seen with PostgreSQL's own clients.
+
+use scenarios::{Node, plimsoll, run, run_ok, wait_until};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until a query answers this.
+fn wait_for(node: &Node, sql: &str, wanted: &str) {
+    wait_until(&format!("{sql} = {wanted}"), LIMIT, || {
+        let outcome = node.try_sql(sql);
+        if outcome.stdout.trim() == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
+    });
+}
+
+/// Waits until a standby has replayed all that its upstream has.
+fn catch_up(upstream: &Node, standby: &Node) {
+    let position =
+        "SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END";
+    standby.wait_replayed(&upstream.sql(position));
+}
+
+fn wait_for_log(node: &Node, from: usize, text: &str) {
+    wait_until(&format!("\"{text}\" in the log"), LIMIT, || {
+        let log = node.log();
+        let new = log.get(from..).unwrap_or_default();
+        if new.contains(text) { Ok(()) } else { Err(new.to_owned()) }
+    });
+}
+
+fn alter(node: &Node, change: &str) {
+    node.sql(&format!("ALTER SYSTEM {change}"));
+    node.sql("SELECT pg_reload_conf()");
+}
+
+fn primary_with_table() -> Node {
+    let primary = Node::builder().setting("wal_receiver_status_interval", "1s").start();
+    primary.sql("CREATE TABLE t (a int)");
+    primary.sql("INSERT INTO t SELECT generate_series(1, 100)");
+    primary
+}
+
+fn standby_of(upstream: &Node, name: &str) -> Node {
+    let standby = Node::builder()
+        .setting("cluster_name", name)
+        .setting("wal_retrieve_retry_interval", "200ms")
+        .clone_from(upstream);
+    catch_up(upstream, &standby);
+    standby
+}
+
+/// A psql in the background.
+fn background(node: &Node, sql: &str) -> Child {
+    let mut psql = node.psql();
+    psql.args(["-c", sql]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    psql.spawn().expect("psql starts")
+}
+
+#[test]
+fn a_delayed_standby_applies_commits_late_and_a_promotion_does_not_wait_for_the_delay() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "late");
+    alter(&standby, "SET recovery_min_apply_delay = '2s'");
+    let began = Instant::now();
+    primary.sql("INSERT INTO t VALUES (101)");
+    catch_up(&primary, &standby);
+    assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
+    alter(&standby, "SET recovery_min_apply_delay = '1h'");
+    primary.sql("INSERT INTO t VALUES (102)");
+    let end = primary.sql("SELECT pg_current_wal_lsn()");
+    wait_for(&standby, &format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t");
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "101");
+    assert_eq!(standby.sql("SELECT pg_promote()"), "t");
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "102");
+}
+
+#[test]
+fn a_paused_standby_receives_without_replaying_until_it_is_resumed() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "paused");
+    let state = "SELECT pg_get_wal_replay_pause_state()";
+    assert_eq!(standby.sql(state), "not paused");
+    standby.sql("SELECT pg_wal_replay_pause()");
+    // An idle standby pauses as well: nothing has to arrive for it.
+    wait_for(&standby, state, "paused");
+    wait_for_log(&standby, 0, "recovery has paused");
+    primary.sql("INSERT INTO t VALUES (101)");
+    let end = primary.sql("SELECT pg_current_wal_lsn()");
+    wait_for(&standby, &format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t");
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "100");
+    standby.sql("SELECT pg_wal_replay_resume()");
+    catch_up(&primary, &standby);
+    assert_eq!(standby.sql(&format!("{state}, (SELECT count(*) FROM t)")), "not paused|101");
+}
+
+#[test]
+fn an_immediate_stop_ends_a_standby_at_once_and_it_recovers() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "cut");
+    for paused in [false, true] {
+        if paused {
+            standby.sql("SELECT pg_wal_replay_pause()");
+        }
+        let pid = standby.pid().expect("it runs");
+        let began = Instant::now();
+        run_ok(plimsoll().args(["stop", "-m", "immediate", "-D"]).arg(standby.data()));
+        wait_until("the process is gone", LIMIT, || {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") { Ok(()) } else { Err(state) }
+        });
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        standby.start();
+        primary.sql("INSERT INTO t VALUES (0)");
+        catch_up(&primary, &standby);
+    }
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "102");
+}
+
+#[test]
+fn a_cascaded_standby_follows_its_promoted_upstream_on_the_same_connection() {
+    let primary = primary_with_table();
+    let middle = standby_of(&primary, "middle");
+    let last = standby_of(&middle, "last");
+    wait_for(&last, "SELECT status FROM pg_stat_wal_receiver", "streaming");
+    let receiver = last.sql("SELECT pid FROM pg_stat_wal_receiver");
+    primary.stop();
+    assert_eq!(middle.sql("SELECT pg_promote(wait_seconds => 60)"), "t");
+    middle.sql("INSERT INTO t SELECT generate_series(101, 150)");
+    catch_up(&middle, &last);
+    assert_eq!(last.sql("SELECT count(*) FROM t"), "150");
+    wait_for(&last, "SELECT pid, received_tli FROM pg_stat_wal_receiver", &format!("{receiver}|2"));
+    assert_eq!(middle.sql("SELECT application_name, state FROM pg_stat_replication"), "last|streaming");
+}
+
+#[test]
+fn a_standby_restarts_and_answers_while_its_primary_is_down() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "alone");
+    primary.kill_9();
+    standby.stop();
+    standby.start();
+    assert_eq!(standby.sql("SELECT count(*), (SELECT count(*) FROM pg_stat_wal_receiver) FROM t"), "100|0");
+    wait_for_log(&standby, 0, "could not connect to the primary server");
+    primary.start();
+    primary.sql("INSERT INTO t VALUES (101)");
+    catch_up(&primary, &standby);
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "101");
+}
+
+#[test]
+fn feedback_holds_the_slots_xmin_as_long_as_it_is_on() {
+    let primary = primary_with_table();
+    primary.sql("SELECT pg_create_physical_replication_slot('held')");
+    let standby = standby_of(&primary, "reader");
+    alter(&standby, "SET primary_slot_name = 'held'");
+    let slot = "SELECT active, xmin IS NOT NULL, catalog_xmin IS NULL FROM pg_replication_slots";
+    wait_for(&primary, slot, "t|f|t");
+    alter(&standby, "SET hot_standby_feedback = on");
+    wait_for(&primary, slot, "t|t|t");
+    alter(&standby, "SET hot_standby_feedback = off");
+    wait_for(&primary, slot, "t|f|t");
+    // Without a slot the sender itself says what its standby needs.
+    alter(&standby, "SET primary_slot_name = ''");
+    wait_for(&primary, slot, "f|f|t");
+    wait_for_log(&standby, 0, "WAL receiver process shutdown requested");
+    alter(&standby, "SET hot_standby_feedback = on");
+    wait_for(&primary, "SELECT backend_xmin IS NOT NULL FROM pg_stat_replication", "t");
+}
+
+#[test]
+fn a_slot_that_falls_too_far_behind_is_lost_loudly_and_so_is_who_needs_it() {
+    let primary = Node::builder()
+        .init_option("--wal-segsize=1")
+        .setting("min_wal_size", "2MB")
+        .setting("max_wal_size", "4MB")
+        .setting("max_slot_wal_keep_size", "3MB")
+        .start();
+    primary.sql("CREATE TABLE t (a int)");
+    primary.sql("SELECT pg_create_physical_replication_slot('behind', true)");
+    let standby = standby_of(&primary, "slow");
+    alter(&standby, "SET primary_slot_name = 'behind'");
+    wait_for(&primary, "SELECT active FROM pg_replication_slots", "t");
+    catch_up(&primary, &standby);
+    standby.stop();
+    let status = "SELECT wal_status FROM pg_replication_slots";
+    assert_eq!(primary.sql(status), "reserved");
+    for _ in 0..6 {
+        primary.sql("INSERT INTO t VALUES (1)");
+        primary.sql("SELECT pg_switch_wal()");
+    }
+    assert_eq!(primary.sql(status), "unreserved");
+    primary.sql("CHECKPOINT");
+    assert_eq!(primary.sql("SELECT wal_status, restart_lsn IS NULL FROM pg_replication_slots"), "lost|t");
+    wait_for_log(&primary, 0, "invalidating slot \"behind\" because its restart_lsn");
+    let advanced = primary.try_sql("SELECT pg_replication_slot_advance('behind', '0/1')");
+    assert!(advanced.stderr.contains("replication slot \"behind\" cannot be advanced"), "{advanced:?}");
+    let from = standby.log().len();
+    standby.start();
+    wait_for_log(&standby, from, "could not receive data from WAL stream: ERROR:  requested WAL segment");
+    wait_for_log(&primary, 0, "has already been removed");
+}
+
+#[test]
+fn clients_find_the_node_that_target_session_attrs_asks_for() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "reads");
+    let choose = |first: &Node, second: &Node, wanted: &str| {
+        let hosts = format!(
+            "host={},{} port={},{} user=postgres dbname=postgres target_session_attrs={wanted}",
+            first.folder().display(),
+            second.folder().display(),
+            first.port(),
+            second.port()
+        );
+        let mut psql = scenarios::pg_tool("psql");
+        let outcome = run(psql.args(["-XAtq", "-d", &hosts, "-c", "SHOW port"]));
+        outcome.stdout.trim().parse::<u16>().unwrap_or(0)
+    };
+    for (attribute, with_primary_first, with_standby_first) in [
+        ("any", &primary, &standby),
+        ("read-write", &primary, &primary),
+        ("read-only", &standby, &standby),
+        ("primary", &primary, &primary),
+        ("standby", &standby, &standby),
+        ("prefer-standby", &standby, &standby),
+    ] {
+        assert_eq!(choose(&primary, &standby, attribute), with_primary_first.port(), "{attribute}");
+        assert_eq!(choose(&standby, &primary, attribute), with_standby_first.port(), "{attribute}");
+    }
+    assert_eq!(choose(&standby, &standby, "read-write"), 0);
+}
+
+#[test]
+fn psql_speaks_replication_commands_on_both_kinds_of_connections() {
+    let primary = primary_with_table();
+    let ask = |mode: &str, command: &str| {
+        let info = format!("{} replication={mode}", primary.conninfo());
+        run(scenarios::pg_tool("psql").args(["-XAtq", "-d", &info, "-c", command]))
+    };
+    for mode in ["1", "database"] {
+        let name = if mode == "database" { "postgres" } else { "" };
+        let system = ask(mode, "IDENTIFY_SYSTEM").stdout;
+        let fields: Vec<&str> = system.trim_end().split('|').collect();
+        assert_eq!((fields[1], fields[3]), ("1", name), "{system}");
+        assert_eq!(ask(mode, "SHOW wal_segment_size").stdout.trim(), "16MB");
+        assert!(ask(mode, "SHOW ALL").stdout.contains("wal_segment_size|16MB"), "{mode}");
+        assert_eq!(ask(mode, "READ_REPLICATION_SLOT nobody;").stdout.trim(), "||");
+        let slot = format!("slot_{mode}");
+        let made = ask(mode, &format!("CREATE_REPLICATION_SLOT {slot} PHYSICAL RESERVE_WAL"));
+        assert_eq!(made.stdout.trim(), format!("{slot}|0/0||"));
+        let read = ask(mode, &format!("READ_REPLICATION_SLOT {slot}")).stdout;
+        assert!(read.starts_with("physical|0/") && read.trim_end().ends_with("|1"), "{read}");
+        let missing = ask(mode, "TIMELINE_HISTORY 7").stderr;
+        assert!(missing.trim_end().ends_with("00000007.history\": No such file or directory"), "{missing}");
+    }
+    assert_eq!(ask("database", "SELECT count(*) FROM t").stdout.trim(), "100");
+    let refused = ask("1", "SELECT 1").stderr;
+    assert!(
+        refused.contains("cannot execute SQL commands in WAL sender for physical replication"),
+        "{refused}"
+    );
+    assert_eq!(
+        primary.sql("SELECT slot_name FROM pg_get_replication_slots() ORDER BY 1"),
+        "slot_1\nslot_database"
+    );
+    primary.sql("SELECT pg_copy_physical_replication_slot('slot_1', 'copied')");
+    assert_eq!(
+        primary.sql(
+            "SELECT count(DISTINCT restart_lsn) FROM pg_replication_slots WHERE slot_name <> 'slot_database'"
+        ),
+        "1"
+    );
+}
+
+#[test]
+fn a_commit_without_its_standby_shows_as_waiting_until_a_reload_frees_it() {
+    let primary = primary_with_table();
+    alter(&primary, "SET synchronous_standby_names = 'nobody'");
+    let waiting = background(&primary, "INSERT INTO t VALUES (101)");
+    let seen = "SELECT wait_event_type, wait_event FROM pg_stat_activity WHERE query LIKE 'INSERT INTO t VALUES (101)%'";
+    wait_for(&primary, seen, "IPC|SyncRep");
+    assert_eq!(primary.sql("SELECT count(*) FROM t"), "100");
+    let refused = primary.try_sql("ALTER SYSTEM SET synchronous_standby_names = 'a b'");
+    assert!(
+        refused.stderr.contains("invalid value for parameter \"synchronous_standby_names\": \"a b\""),
+        "{refused:?}"
+    );
+    alter(&primary, "RESET synchronous_standby_names");
+    let output = waiting.wait_with_output().expect("psql ends");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(primary.sql("SELECT count(*) FROM t"), "101");
+}
+
+#[test]
+fn the_servers_own_parts_are_listed_with_the_sessions() {
+    let primary = primary_with_table();
+    let standby = standby_of(&primary, "parts");
+    let parts = "SELECT string_agg(backend_type, ',') FROM (SELECT DISTINCT backend_type FROM pg_stat_activity ORDER BY 1) AS parts";
+    wait_for(&primary, parts, "background writer,checkpointer,client backend,walsender,walwriter");
+    wait_for(&standby, parts, "background writer,checkpointer,client backend,startup,walreceiver");
+}
+
+#[test]
+fn messages_in_the_log_move_it_and_postgresql_reads_them() {
+    let primary = primary_with_table();
+    let before = primary.sql("SELECT pg_current_wal_insert_lsn()");
+    let end = primary.sql("SELECT pg_logical_emit_message(true, 'note', repeat('x', 3000))");
+    assert_eq!(primary.sql(&format!("SELECT '{end}'::pg_lsn - '{before}'::pg_lsn > 3000")), "t");
+    let mut dump = scenarios::pg_tool("pg_waldump");
+    dump.arg("-p").arg(primary.data().join("pg_wal")).args([
+        "-s",
+        &before,
+        "-e",
+        &end,
+        "-r",
+        "LogicalMessage",
+    ]);
+    let text = run_ok(&mut dump);
+    assert!(text.contains("transactional, prefix \"note\"; payload (3000 bytes)"), "{text}");
+}
