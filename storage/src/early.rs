@@ -17,28 +17,23 @@ pub(crate) fn sweep(engine: &Engine) -> Result<usize, Error> {
     if aborted.is_empty() {
         return Ok(0);
     }
-    let (mut removed, mut left_in_chains) = (0, false);
+    let (mut removed, mut left) = (0, 0);
     for relation in engine.store.relations().all() {
         let Ok(tree) = TreeId::try_from(relation.id()) else { continue };
         if tree == STATE_FILE {
             continue;
         }
-        let tree = match engine.store.tree(tree) {
-            Ok(tree) => tree,
+        match crate::vacuum::sweep_tree(engine, tree, &aborted, &mut crate::tree::Unpaced) {
+            Ok(report) => {
+                removed += report.removed as usize;
+                left += report.aborted;
+            }
             // Dropped meanwhile.
-            Err(Error::NoSuchTree(_)) => continue,
+            Err(Error::NoSuchTree(_)) => {}
             Err(error) => return Err(error),
-        };
-        let mut next = Some(Vec::new());
-        while let Some(key) = next {
-            let swept =
-                engine.store.run_blocking(|| engine.store.writer().sweep_leaf(&tree, &key, &aborted))?;
-            removed += swept.removed;
-            left_in_chains |= swept.left_in_chains;
-            next = swept.next;
         }
     }
-    if !left_in_chains {
+    if left == 0 {
         pipeline.forget_aborted(&aborted)?;
     }
     Ok(removed)

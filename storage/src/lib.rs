@@ -12,7 +12,7 @@
 //!   |
 //! commit        one committer at a time; levels (what COMMIT waits for), snapshot (what is visible), early (aborted xids)
 //!   |
-//! tree          B-link trees with versions      replay   redo of the log: transactions and positions
+//! tree          B-link trees, free_map, vacuum  replay   redo of the log: transactions and positions
 //!   |                                             |
 //! store         pages under one write lock        redo     pages
 //!   |
@@ -31,6 +31,7 @@ mod database;
 mod early;
 mod engine;
 mod error;
+mod free_map;
 mod interrupt;
 mod levels;
 mod locks;
@@ -56,6 +57,7 @@ mod testing;
 mod tests;
 mod transaction;
 pub mod tree;
+mod vacuum;
 mod write_set;
 mod writer;
 
@@ -76,3 +78,4 @@ pub use scan::Scan;
 pub use standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};
 pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
 pub use transaction::{Savepoint, Transaction};
+pub use tree::{Pace, SweepReport};

@@ -9,21 +9,27 @@
 //! | 00   | INSERT     | 0 leaf                                  | index u16, key length u16, flags u8 (80: cid u32 follows), key, value         |
 //! | 10   | SPLIT      | 0 left, 1 right (new), 2 parent, [7]    | level u16, split u16, parent index u16, right u32, separator length u16, separator |
 //! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), [7]| level u16, left u32, right u32, separator length u16, separator               |
-//! | 30   | PRUNE      | 0 leaf                                  | horizon u64, count u16, index u16 each                                        |
+//! | 30   | PRUNE      | 0 leaf, [7...]                          | horizon u64, count u16, index u16 each                                        |
 //! | 40   | CHAIN_PUSH | 0 leaf, 1 overflow (new), [7]           | index u16, count u16, old chain u32, new chain u32, xid u64, key length u16, key |
-//! | 50   | CHAIN_CUT  | 0 leaf (unchanged), 1 overflow          | horizon u64, next u32                                                         |
-//! | 60   | TREE_INIT  | 0 meta (new), 1 root (new)              |                                                                              |
+//! | 50   | CHAIN_CUT  | 0 leaf (unchanged), 1 overflow, [7...]  | horizon u64, next u32                                                         |
+//! | 60   | TREE_INIT  | 0 map (new), 1 root (new; not with a further map) |                                                                    |
 //! | 70   | LARGE      | 0 overflow (new), [7]                   | next u32                                                                     |
-//! | 80   | FREE       | 0 the page, 7                           | next u32                                                                     |
+//! | 80   | FREE       | 7...                                    |                                                                              |
 //! | 90   | STATE      | 0 state page (new the first time)       | field u16, bytes                                                             |
+//! | A0   | CHAIN_PRUNE| 0 leaf (unchanged), 1 overflow, [7...]  | as PRUNE                                                                      |
+//! | B0   | UNLINK     | 0 parent, then for each level, the leaf's first: 1, 3, 5 the page (freed), 2, 4, 6 its left neighbour, if there is one; 7... | count u8, parent index u16, right link u32 of each page |
+//! | C0   | TRIM       | 7 the last map                          | pages u32                                                                     |
 //!
-//! Block 7 is the meta page whose free list gave or took a page; its data is the list's new head u32 and length u32.
+//! Blocks from 7 on are maps of free pages ([`crate::tree`] tells of them); the data is the block numbers, u32 each, that a record of
+//! PRUNE, CHAIN_CUT, FREE, CHAIN_PRUNE and UNLINK gives, and that another takes.
 //! A new page's data is its items: count u16, then for each length u16 and bytes (tree pages begin with right link u32).
 //! Blocks are latched by rising id, so a leaf comes before its overflow pages, as readers latch them.
-//! xids are the record's, widened; PRUNE and CHAIN_CUT carry the horizon that a standby's snapshots must have passed.
+//! xids are the record's, widened; PRUNE, CHAIN_CUT and CHAIN_PRUNE carry the horizon that a standby's snapshots must have passed.
 
+use crate::free_map;
 use crate::page::leaf::{CHAIN, ITEM_HEADER, ItemHead};
 use crate::page::{BadChange, FIRST, Page, PageKind};
+use smallvec::SmallVec;
 use std::fmt::Write;
 use wal::codec::{Fields, PutFields, Short};
 use wal::describe::RmgrDescriber;
@@ -47,21 +53,36 @@ pub mod info {
     pub const TREE_INIT: u8 = 0x60;
     /// A piece of a large value.
     pub const LARGE: u8 = 0x70;
-    /// A page joins the free list.
+    /// Pages that nothing leads to become free.
     pub const FREE: u8 = 0x80;
     /// A field of the state page.
     pub const STATE: u8 = 0x90;
+    /// Versions of aborted transactions leave an overflow page.
+    pub const CHAIN_PRUNE: u8 = 0xA0;
+    /// An empty leaf, with the ancestors that have no other child, leaves the tree.
+    pub const UNLINK: u8 = 0xB0;
+    /// A file was cut: its map forgets the pages behind the end.
+    pub const TRIM: u8 = 0xC0;
+
+    /// Whether this record gives the pages that the blocks of its maps name; else it takes them.
+    pub const fn frees(info: u8) -> bool {
+        matches!(info, PRUNE | CHAIN_CUT | FREE | CHAIN_PRUNE | UNLINK)
+    }
 }
 
-/// The id of the block reference to the meta page.
-pub const META_ID: u8 = 7;
-/// Block of the meta page.
+/// The id of the first block reference to a map of free pages.
+pub const MAP_ID: u8 = 7;
+/// Maps that one record names at most.
+pub const MAPS_MAX: usize = 8;
+/// Levels that one UNLINK takes away at most.
+pub const UNLINKED_MAX: usize = 3;
+/// Block of the first map.
 pub const META: BlockNumber = BlockNumber::new(0);
 /// Block of the root, for good.
 pub const ROOT: BlockNumber = BlockNumber::new(1);
 
 const META_MAGIC: u32 = 0x504C_494D;
-const META_VERSION: u32 = 1;
+const META_VERSION: u32 = 2;
 const HAS_CID: u8 = 0x80;
 
 /// A record does not fit the page it is applied to, or its own format.
@@ -197,6 +218,11 @@ impl<'a> Split<'a> {
             }
             1 => build_tree_page(page, self.level, data),
             2 => {
+                // A page that took over the keys of one on its left has a first item whose key is not its low bound.
+                if self.parent_index == FIRST + 1 && page.key(FIRST) >= self.separator {
+                    let first = page.child(FIRST).get().to_le_bytes();
+                    page.replace_item(FIRST, &first)?;
+                }
                 let child = self.right.get().to_le_bytes();
                 Ok(page.insert_item(self.parent_index, &[&child, self.separator])?)
             }
@@ -362,28 +388,55 @@ fn build_tree_page(page: &mut Page, level: u16, data: &[u8]) -> Result<(), Apply
     put_items(page, &mut fields)
 }
 
-/// The free list's head and length, as the meta page has them.
-pub fn free_list(meta: &Page) -> (BlockNumber, u32) {
-    let mut fields = Fields::new(meta.item(0));
-    let parsed = fields.skip(12).and_then(|()| Ok((block(&mut fields)?, fields.u32()?)));
-    parsed.unwrap_or((BlockNumber::INVALID, 0))
+/// UNLINK.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlink {
+    /// Of the uppermost page that goes, in its parent; the item behind it gives it its child.
+    pub parent_index: usize,
+    /// The right links of the pages that go, the leaf's first.
+    pub rights: SmallVec<[BlockNumber; UNLINKED_MAX]>,
 }
 
-/// Block 7's data.
-pub fn encode_free_list(head: BlockNumber, count: u32) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&head.get().to_le_bytes());
-    bytes[4..].copy_from_slice(&count.to_le_bytes());
-    bytes
-}
-
-fn meta_item(list: &[u8]) -> Vec<u8> {
-    let mut item = Vec::with_capacity(20);
-    item.put_u32(META_MAGIC);
-    item.put_u32(META_VERSION);
-    item.put_u32(ROOT.get());
-    item.put(list);
-    item
+impl Unlink {
+    /// Appends the main data to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u8(self.rights.len() as u8);
+        out.put_u16(short(self.parent_index));
+        for right in &self.rights {
+            out.put_u32(right.get());
+        }
+    }
+    /// Reads the main data.
+    pub fn decode(main: &[u8]) -> Result<Self, Short> {
+        let mut fields = Fields::new(main);
+        let (count, parent_index) = (fields.u8()?, index(&mut fields)?);
+        let rights = (0..count).map(|_| block(&mut fields)).collect::<Result<_, _>>()?;
+        Ok(Self { parent_index, rights })
+    }
+    fn apply(&self, id: u8, page: &mut Page) -> Result<(), ApplyError> {
+        let unknown = ApplyError::Unknown { info: info::UNLINK, id };
+        let Some(at) = usize::from(id).checked_sub(1) else {
+            let next = page.child(self.parent_index + 1);
+            if page.kind() != Some(PageKind::Inner) || !next.is_valid() {
+                return Err(BadChange("a page is taken from a parent that has no other behind it").into());
+            }
+            let mut item = page.item(self.parent_index).to_vec();
+            match item.first_chunk_mut::<4>() {
+                Some(child) => *child = next.get().to_le_bytes(),
+                None => return Err(BadChange("an item is too short").into()),
+            }
+            page.replace_item(self.parent_index, &item)?;
+            page.repack(|index, _| index != self.parent_index + 1);
+            return Ok(());
+        };
+        let right = *self.rights.get(at / 2).ok_or(unknown)?;
+        if at.is_multiple_of(2) {
+            page.init(PageKind::Free, 0, BlockNumber::INVALID);
+        } else {
+            page.set_right(right);
+        }
+        Ok(())
+    }
 }
 
 fn apply_state(page: &mut Page, main: &[u8]) -> Result<(), ApplyError> {
@@ -410,11 +463,12 @@ pub fn apply(
     xid: Xid,
 ) -> Result<(), ApplyError> {
     match (info, id) {
-        (_, META_ID) => Ok(page.replace_item(0, &meta_item(Fields::new(data).take(8)?))?),
+        (info::TRIM, MAP_ID) => free_map::trim(page, Fields::new(main).u32()?),
+        (_, MAP_ID..) => free_map::apply(page, data, info::frees(info)),
         (info::INSERT, 0) => Ok(Insert::decode(main)?.apply(page, xid)?),
         (info::SPLIT, id) => Split::decode(main)?.apply(id, page, data),
         (info::ROOT_SPLIT, id) => RootSplit::decode(main)?.apply(id, page, data),
-        (info::PRUNE, 0) => {
+        (info::PRUNE, 0) | (info::CHAIN_PRUNE, 1) => {
             Prune::decode(main)?.apply(page);
             Ok(())
         }
@@ -426,20 +480,22 @@ pub fn apply(
             Ok(())
         }
         // The leaf is there to be latched: whoever reads a chain holds its leaf.
-        (info::CHAIN_CUT, 0) => Ok(()),
+        (info::CHAIN_CUT | info::CHAIN_PRUNE, 0) => Ok(()),
         (info::TREE_INIT, 0) => {
             page.init(PageKind::Meta, 0, BlockNumber::INVALID);
-            Ok(page.insert_item(0, &[&meta_item(&encode_free_list(BlockNumber::INVALID, 0))])?)
+            let mut item = Vec::with_capacity(12);
+            item.put_u32(META_MAGIC);
+            item.put_u32(META_VERSION);
+            item.put_u32(ROOT.get());
+            page.insert_item(0, &[&item])?;
+            Ok(page.insert_item(1, &[])?)
         }
         (info::TREE_INIT, 1) => Ok(page.init_tree_page(0, BlockNumber::INVALID, b"")?),
         (info::LARGE, 0) => {
             page.init(PageKind::Large, 0, block(&mut Fields::new(main))?);
             Ok(page.insert_item(0, &[data])?)
         }
-        (info::FREE, 0) => {
-            page.init(PageKind::Free, 0, block(&mut Fields::new(main))?);
-            Ok(())
-        }
+        (info::UNLINK, id) => Unlink::decode(main)?.apply(id, page),
         (info::STATE, 0) => apply_state(page, main),
         (info, id) => Err(ApplyError::Unknown { info, id }),
     }
@@ -447,7 +503,8 @@ pub fn apply(
 
 /// The horizon of a record that removes versions: snapshots that do not see all xids below it may miss some afterwards.
 pub fn horizon(record: &Record) -> Option<Xid> {
-    let prunes = record.rmgr() == Rmgr::ENGINE && matches!(record.rmgr_info(), info::PRUNE | info::CHAIN_CUT);
+    let prunes = record.rmgr() == Rmgr::ENGINE
+        && matches!(record.rmgr_info(), info::PRUNE | info::CHAIN_CUT | info::CHAIN_PRUNE);
     let bytes = record.main_data().first_chunk::<8>().filter(|_| prunes)?;
     Some(Xid::new(u64::from_le_bytes(*bytes)))
 }
@@ -465,6 +522,9 @@ pub fn name(info: u8) -> Option<&'static str> {
         info::LARGE => "LARGE",
         info::FREE => "FREE",
         info::STATE => "STATE",
+        info::CHAIN_PRUNE => "CHAIN_PRUNE",
+        info::UNLINK => "UNLINK",
+        info::TRIM => "TRIM",
         _ => return None,
     })
 }
@@ -546,7 +606,7 @@ fn describe(record: &Record) -> Result<String, Short> {
                 split.level, split.left, split.right
             )
         }
-        info::PRUNE => {
+        info::PRUNE | info::CHAIN_PRUNE => {
             let prune = Prune::decode(main)?;
             format!("horizon: {}, dead: {:?}", prune.horizon, prune.dead)
         }
@@ -562,7 +622,16 @@ fn describe(record: &Record) -> Result<String, Short> {
             let horizon = fields.u64()?;
             format!("horizon: {horizon}, next: {}", fields.u32()? as i32)
         }
-        info::LARGE | info::FREE => format!("next: {}", fields.u32()? as i32),
+        info::LARGE => format!("next: {}", fields.u32()? as i32),
+        info::FREE => {
+            let maps = record.blocks().filter(|block| block.id >= MAP_ID);
+            format!("pages: {}", maps.map(|block| block.data.len() / 4).sum::<usize>())
+        }
+        info::UNLINK => {
+            let unlink = Unlink::decode(main)?;
+            format!("pages: {}, parent off: {}", unlink.rights.len(), unlink.parent_index)
+        }
+        info::TRIM => format!("pages: {}", fields.u32()?),
         info::STATE => {
             let field = fields.u16()?;
             format!("field: {field}, value: {}", bytes_text(fields.rest()))

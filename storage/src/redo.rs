@@ -6,7 +6,7 @@
 
 use crate::Error;
 use crate::pool::{PageKey, Pin, WritePage};
-use crate::records;
+use crate::records::{self, info};
 use crate::store::Store;
 use smallvec::SmallVec;
 use std::collections::btree_map::Entry;
@@ -40,6 +40,7 @@ impl Store {
             SmgrRecord::Truncate { rel, length, flags } if flags & TRUNCATE_MAIN != 0 => {
                 let pages = length.get();
                 self.0.missing.lock().retain(|key, _| key.rel != rel || key.block.get() < pages);
+                self.0.pool.before_write(record.end())?;
                 self.0.pool.forget(rel, pages);
                 self.0.relations.truncate(rel, pages)
             }
@@ -66,6 +67,13 @@ impl Store {
             {
                 latched.push((page, block, step));
             }
+        }
+        if record.rmgr() == Rmgr::ENGINE
+            && record.rmgr_info() == info::UNLINK
+            && let Some((_, block, _)) = latched.first()
+            && let Some(relation) = self.0.relations.get(block.rel)
+        {
+            relation.reshape();
         }
         for (page, block, step) in &mut latched {
             match step {

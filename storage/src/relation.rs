@@ -11,8 +11,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use wal::{BlockNumber, RelFile};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use wal::{BlockNumber, Lsn, RelFile};
 
 /// Pages of a segment file (RELSEG_SIZE).
 pub const SEGMENT_PAGES: u32 = 131_072;
@@ -41,6 +41,12 @@ pub struct Relation {
     /// The first pages have their space on disk, so many.
     reserved: AtomicU32,
     dropped: AtomicBool,
+    /// How often a page was taken out of the tree: whoever came by a page's number before may find another page there.
+    reshaped: AtomicU64,
+    /// The first map that may have a free page.
+    map_hint: AtomicU32,
+    /// The log has cut the relation to so many pages by a record that ends there; the files are still longer.
+    cut: Mutex<Option<(u32, Lsn)>>,
     segments: Mutex<Vec<Segment>>,
 }
 
@@ -87,6 +93,73 @@ impl Relation {
         let _ = self.reserved.compare_exchange(from, upto, Ordering::AcqRel, Ordering::Relaxed);
         Ok(())
     }
+    /// How often a page was taken out of the tree. A descent during which this has moved may have gone astray.
+    pub fn reshaped(&self) -> u64 {
+        self.reshaped.load(Ordering::Acquire)
+    }
+    /// A page is about to leave the tree. Its latch, and those of all pages that lead to it, are held for writing.
+    pub(crate) fn reshape(&self) {
+        self.reshaped.fetch_add(1, Ordering::AcqRel);
+    }
+    /// No map before this one has a free page. Under the write lock.
+    pub(crate) fn map_hint(&self) -> u32 {
+        self.map_hint.load(Ordering::Relaxed)
+    }
+    pub(crate) fn set_map_hint(&self, map: u32) {
+        self.map_hint.store(map, Ordering::Relaxed);
+    }
+    /// Cuts the relation to `pages` pages, by a record of the log that ends at `end`: at once for all who use it, its files by
+    /// [`Relation::finish_cut`]. The pool has forgotten the pages behind.
+    pub(crate) fn begin_cut(&self, pages: u32, end: Lsn) {
+        let mut cut = self.cut.lock();
+        *cut = Some((cut.map_or(pages, |(earlier, _)| earlier.min(pages)), end));
+        self.pages.store(pages, Ordering::Release);
+    }
+    /// Where the record ends by which the files are to be cut; None if they are not.
+    pub(crate) fn pending_cut(&self) -> Option<Lsn> {
+        self.cut.lock().map(|(_, end)| end)
+    }
+    /// Cuts the files. The record must be flushed.
+    pub(crate) fn finish_cut(&self) -> Result<(), Error> {
+        let mut cut = self.cut.lock();
+        if let Some((pages, _)) = *cut {
+            self.cut_files(pages)?;
+            *cut = None;
+        }
+        Ok(())
+    }
+
+    fn cut_files(&self, pages: u32) -> Result<(), Error> {
+        let last = (pages / SEGMENT_PAGES) as usize;
+        let mut segments = self.segments.lock();
+        if self.is_dropped() {
+            return Ok(());
+        }
+        self.reserved.store(0, Ordering::Release);
+        for number in last.. {
+            let path = self.segment_path(number);
+            let keep = if number == last { u64::from(pages % SEGMENT_PAGES) * PAGE_SIZE as u64 } else { 0 };
+            let cut = self.disk.open(&path, OpenMode::ReadWrite).and_then(|file| {
+                // The file may be shorter than the relation: pages that were never written.
+                if file.len()? > keep {
+                    file.truncate(keep)?;
+                }
+                Ok(file)
+            });
+            match cut {
+                Ok(file) => {
+                    if segments.len() <= number {
+                        segments.resize_with(number + 1, Segment::default);
+                    }
+                    segments[number] = Segment { file: Some(file), unsynced: true, created: false };
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => return Err(Error::io("truncate file", &path, error)),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether its files are gone.
     pub fn is_dropped(&self) -> bool {
         self.dropped.load(Ordering::Acquire)
@@ -156,6 +229,10 @@ impl Relation {
         if self.is_dropped() {
             return Ok(());
         }
+        // A page that lies behind a cut came after it, so the log is flushed past the cut by now.
+        if self.cut.lock().is_some_and(|(pages, _)| block.get() >= pages) {
+            self.finish_cut()?;
+        }
         let (file, offset) = self.segment(block, true)?;
         let written = file.write_all_at(page.bytes(), offset);
         // Only now: a sync that began before must not count as having covered this write.
@@ -219,6 +296,10 @@ impl Relations {
                 let found =
                     self.disk.metadata(&path).map_err(|error| Error::io("stat file", &path, error))?;
                 let pages = u32::try_from(found.len / PAGE_SIZE as u64).unwrap_or(u32::MAX);
+                if pages == 0 && segment > 0 {
+                    // What a cut leaves.
+                    continue;
+                }
                 let pages = segment.saturating_mul(SEGMENT_PAGES).saturating_add(pages);
                 self.entry(RelFile::new(database, number)).pages.fetch_max(pages, Ordering::AcqRel);
             }
@@ -239,6 +320,9 @@ impl Relations {
                 pages: AtomicU32::new(0),
                 reserved: AtomicU32::new(0),
                 dropped: AtomicBool::new(false),
+                reshaped: AtomicU64::new(0),
+                map_hint: AtomicU32::new(0),
+                cut: Mutex::new(None),
                 segments: Mutex::default(),
             })
         };
@@ -297,32 +381,11 @@ impl Relations {
         Ok(())
     }
 
-    /// Cuts the relation to `pages` pages.
+    /// Cuts the relation to `pages` pages, its files too.
     pub fn truncate(&self, id: RelFile, pages: u32) -> Result<(), Error> {
         let Some(relation) = self.get(id) else { return Ok(()) };
-        let last = (pages / SEGMENT_PAGES) as usize;
-        let mut segments = relation.segments.lock();
-        relation.reserved.store(0, Ordering::Release);
-        for number in last.. {
-            let path = relation.segment_path(number);
-            let keep = if number == last { u64::from(pages % SEGMENT_PAGES) * PAGE_SIZE as u64 } else { 0 };
-            match self
-                .disk
-                .open(&path, OpenMode::ReadWrite)
-                .and_then(|file| file.truncate(keep).map(|()| file))
-            {
-                Ok(file) => {
-                    if segments.len() <= number {
-                        segments.resize_with(number + 1, Segment::default);
-                    }
-                    segments[number] = Segment { file: Some(file), unsynced: true, created: false };
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(Error::io("truncate file", &path, error)),
-            }
-        }
-        relation.pages.store(pages, Ordering::Release);
-        Ok(())
+        relation.begin_cut(pages, Lsn::INVALID);
+        relation.finish_cut()
     }
 
     /// Makes all writes, creations and removals so far durable. After a failure nothing is known of what was

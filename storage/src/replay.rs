@@ -150,9 +150,7 @@ impl Replay {
 
     /// Pruning first gives up the snapshots that could still see what it removes.
     fn before_engine_record(&self, record: &Record, feed: Option<&dyn WalFeed>) {
-        let prunes = matches!(record.rmgr_info(), info::PRUNE | info::CHAIN_CUT);
-        if let Some(horizon) = record.main_data().first_chunk::<8>().filter(|_| prunes) {
-            let horizon = Xid::new(u64::from_le_bytes(*horizon));
+        if let Some(horizon) = crate::records::horizon(record) {
             self.give_up_snapshots(Conflict { horizon, kind: ConflictKind::Snapshot }, feed);
         }
     }

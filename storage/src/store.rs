@@ -6,7 +6,7 @@
 //! one tree page's latch at a time, and keep it only to follow that leaf's overflow pages.
 
 use crate::pool::{OwnedPin, PageKey, Pool, PoolCounters};
-use crate::relation::Relations;
+use crate::relation::{Relation, Relations};
 use crate::tree::Tree;
 use crate::{Error, TreeId};
 use host::Host;
@@ -172,7 +172,16 @@ impl Store {
 
     fn resolve(&self, fault: Fault, wait: bool) -> Result<Option<OwnedPin>, Error> {
         match fault {
-            Fault::Miss(key) => Ok(Some(self.0.pool.load(key, wait)?.into_owned(&self.0.pool))),
+            Fault::Miss(key) => {
+                // Whoever was led to a page that was cut off meanwhile looks again, and finds out if that is damage.
+                let is_cut_off =
+                    || self.0.relations.get(key.rel).is_some_and(|rel| key.block.get() >= rel.page_count());
+                match self.0.pool.load(key, wait) {
+                    Ok(pin) => Ok(Some(pin.into_owned(&self.0.pool))),
+                    Err(Error::Corrupt(_)) if is_cut_off() => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
             Fault::NeedFrames => self.0.pool.make_free(FRAMES_MADE_FREE, wait).map(|()| None),
             Fault::Failed(error) => Err(error),
         }
@@ -220,9 +229,19 @@ impl Store {
         Ok(written)
     }
 
+    /// Cuts the files of a relation that the log has cut, once the log is flushed up to there.
+    pub(crate) fn finish_cut(&self, relation: &Relation) -> Result<(), Error> {
+        let Some(end) = relation.pending_cut() else { return Ok(()) };
+        self.0.pool.before_write(end)?;
+        relation.finish_cut()
+    }
+
     /// Syncs every file written since the last time.
     pub fn sync_files(&self) -> Result<(), Error> {
         self.0.pool.check_poison()?;
+        for relation in self.0.relations.all() {
+            self.finish_cut(&relation)?;
+        }
         self.0.relations.sync().inspect_err(|error| self.0.pool.poison(error.clone()))
     }
 }

@@ -91,6 +91,7 @@ impl<'a> Writer<'a> {
         match self.pool().pin(key) {
             Some(pin) => Ok(pin),
             None if self.io => Ok(self.pool().load(key, true)?),
+            None if block.get() >= relation.page_count() => Err(beyond_the_end(relation, block)),
             None => Err(Fault::Miss(key)),
         }
     }
@@ -198,6 +199,12 @@ impl<'a> Writer<'a> {
         let key = PageKey::new(relation.id(), block);
         self.pool().create(key, None, self.io)?.ok_or(Fault::NeedFrames)
     }
+}
+
+/// A link leads to a page that the relation does not have.
+pub(crate) fn beyond_the_end(relation: &Relation, block: BlockNumber) -> Fault {
+    let what = format!("a link leads here, but the relation has {} pages", relation.page_count());
+    Fault::Failed(Error::corrupt_page(relation.id(), block, what))
 }
 
 fn apply_all(info: u8, main: &[u8], xid: Xid, targets: &mut [Target<'_, '_>]) -> Result<(), Error> {

@@ -71,6 +71,12 @@ impl Pool {
         Ok(true)
     }
 
+    /// Sees to it that files may be changed that the log up to `lsn` tells of.
+    pub(crate) fn before_write(&self, lsn: Lsn) -> Result<(), Error> {
+        let barrier = self.barrier.read().clone();
+        barrier.map_or(Ok(()), |barrier| barrier.before_page_write(lsn))
+    }
+
     /// Writes a pinned page if it is changed. Waits while another thread writes it.
     fn write_out(&self, key: PageKey, frame: &Frame) -> Result<bool, Error> {
         let _io = frame.io.lock();
@@ -83,10 +89,7 @@ impl Pool {
             Box::new(slot.page().clone())
         };
         self.check_poison()?;
-        let barrier = self.barrier.read().clone();
-        if let Some(barrier) = barrier {
-            barrier.before_page_write(copy.lsn())?;
-        }
+        self.before_write(copy.lsn())?;
         copy.seal(key.block, self.checksums);
         // The log may have poisoned the pool meanwhile; then this copy may hold a change that is in no log.
         self.check_poison()?;

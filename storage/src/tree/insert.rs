@@ -2,10 +2,11 @@
 
 use super::{DEPTH_MAX, Prepared, Tree};
 use crate::Error;
+use crate::free_map;
 use crate::page::leaf::{self, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
 use crate::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
 use crate::pool::{PageKey, WritePage};
-use crate::records::{self, Insert, META, META_ID, ROOT, info, version_space};
+use crate::records::{Insert, MAP_ID, ROOT, info, version_space};
 use crate::store::Fault;
 use crate::writer::{NewVersion, Target, Writer};
 use smallvec::SmallVec;
@@ -30,11 +31,11 @@ pub(super) struct Leaf<'a> {
     pub(super) block: BlockNumber,
 }
 
-/// Pages taken for a change that is not yet logged: from the free list, then from the file's end.
+/// Pages taken for a change that is not yet logged: free ones, then from the file's end.
 pub(super) struct Allocation<'a> {
     pub(super) blocks: SmallVec<[BlockNumber; 2]>,
-    /// The meta page and what it will say, if the free list gives pages.
-    pub(super) meta: Option<(WritePage<'a>, [u8; 8])>,
+    /// The map that gives pages, with its block and what the record will say of it.
+    map: Option<(WritePage<'a>, BlockNumber, Vec<u8>)>,
 }
 
 impl<'a> Writer<'a> {
@@ -95,7 +96,8 @@ impl<'a> Writer<'a> {
 
     /// Latches the leaf for `key`: the prepared one or a right neighbour, else by a descent.
     fn find_leaf(&mut self, tree: &Tree, prepared: &mut Prepared, key: &[u8]) -> Result<Leaf<'a>, Fault> {
-        if let Some(mut block) = prepared.leaf {
+        let reshaped = tree.relation.reshaped();
+        if let Some(mut block) = prepared.leaf.filter(|_| prepared.reshaped == reshaped) {
             for _ in 0..4 {
                 let Some(pin) = self.pool().pin(PageKey::new(tree.relation.id(), block)) else { break };
                 let page = pin.write();
@@ -110,7 +112,7 @@ impl<'a> Writer<'a> {
             }
         }
         let (page, block) = self.find(tree, key, 0)?;
-        prepared.leaf = Some(block);
+        (prepared.leaf, prepared.reshaped) = (Some(block), reshaped);
         Ok(Leaf { page, block })
     }
 
@@ -141,49 +143,54 @@ impl<'a> Writer<'a> {
         Err(tree.broken(block, "links lead in a circle"))
     }
 
-    /// Takes `count` pages. Nothing is changed yet: the change that uses them must carry the meta page along.
-    pub(super) fn allocate(&self, tree: &Tree, count: usize) -> Result<Allocation<'a>, Fault> {
+    /// Takes `count` pages, the lowest free ones. Nothing is changed yet: the change that uses them must carry the map along.
+    pub(super) fn allocate(&mut self, tree: &Tree, count: usize) -> Result<Allocation<'a>, Fault> {
         let relation = &tree.relation;
-        let mut blocks: SmallVec<[BlockNumber; 2]> = SmallVec::new();
-        let mut meta = None;
-        let list = match self.pin(relation, META) {
-            Ok(pin) => {
-                let page = pin.write();
-                let (head, length) = records::free_list(&page);
-                (length > 0).then_some((page, head, length))
+        let mut taken = Allocation { blocks: SmallVec::new(), map: None };
+        let maps = free_map::map_count(relation.page_count());
+        for number in relation.map_hint()..maps {
+            let block = BlockNumber::new(number * free_map::SPAN);
+            let page = self.pin(relation, block)?.write();
+            taken.blocks.extend(free_map::free_blocks(&page, block).take(count));
+            if !taken.blocks.is_empty() {
+                relation.set_map_hint(number);
+                taken.map = Some((page, block, free_map::encode_blocks(&taken.blocks)));
+                break;
             }
-            // Without the meta page in the pool the file grows instead.
-            Err(Fault::Miss(_)) => None,
-            Err(fault) => return Err(fault),
-        };
-        if let Some((page, mut head, mut length)) = list {
-            while blocks.len() < count && length > 0 {
-                let next = match self.pin(relation, head) {
-                    Ok(pin) => pin.read(),
-                    Err(Fault::Miss(_)) => break,
-                    Err(fault) => return Err(fault),
-                };
-                if next.kind() != Some(PageKind::Free) {
-                    return Err(tree.broken(head, "the free list leads to a page in use"));
-                }
-                blocks.push(head);
-                (head, length) = (next.right(), length - 1);
-            }
-            if !blocks.is_empty() {
-                meta = Some((page, records::encode_free_list(head, length)));
-            }
+            relation.set_map_hint(number + 1);
         }
-        let mut end = relation.page_count();
-        while blocks.len() < count {
+        let mut end = relation.page_count().max(taken.blocks.last().map_or(0, |last| last.get() + 1));
+        while taken.blocks.len() < count {
             if end >= u32::MAX - 1 {
                 return Err(
                     Error::Unusable(format!("relation {} has no more block numbers", relation.id())).into()
                 );
             }
-            blocks.push(BlockNumber::new(end));
+            let block = BlockNumber::new(end);
             end += 1;
+            if free_map::is_map(block) {
+                self.add_map(tree, block)?;
+            } else if !self.is_marked_free(tree, &taken, block)? {
+                taken.blocks.push(block);
+            }
         }
-        Ok(Allocation { blocks, meta })
+        Ok(taken)
+    }
+
+    /// A page behind the end may be marked as free (see [`free_map`]); then it must not be taken without its map.
+    fn is_marked_free(&self, tree: &Tree, taken: &Allocation<'a>, block: BlockNumber) -> Result<bool, Fault> {
+        let map = free_map::map_of(block);
+        if let Some((page, _, _)) = taken.map.as_ref().filter(|(_, taken, _)| *taken == map) {
+            return Ok(free_map::is_free(page, block));
+        }
+        Ok(free_map::is_free(&self.pin(&tree.relation, map)?.read(), block))
+    }
+
+    /// Begins the next map, at the file's end.
+    fn add_map(&mut self, tree: &Tree, block: BlockNumber) -> Result<(), Fault> {
+        let mut page = self.new_page(&tree.relation, block)?;
+        let target = Target { id: 0, block, init: true, data: &[], page: &mut page };
+        Ok(self.change(info::TREE_INIT, &tree.relation, &[], &mut [target])?)
     }
 
     /// Latches a page that was allocated, in a frame set aside if there is one.
@@ -207,12 +214,12 @@ impl<'a> Writer<'a> {
         let mut next = BlockNumber::INVALID;
         for piece in value.chunks(LARGE_PIECE).rev() {
             let mut taken = self.allocate(tree, 1)?;
-            let [block] = taken.blocks[..] else { return Err(tree.broken(META, "one page was asked for")) };
+            let [block] = taken.blocks[..] else { return Err(tree.broken(ROOT, "one page was asked for")) };
             let mut page = self.fresh(tree, prepared, block)?;
             let main = next.get().to_le_bytes();
             let mut targets: SmallVec<[Target<'_, 'a>; 2]> = SmallVec::new();
             targets.push(Target { id: 0, block, init: true, data: piece, page: &mut page });
-            targets.extend(taken.meta_target());
+            targets.extend(taken.map_target());
             self.change(info::LARGE, &tree.relation, &main, &mut targets)?;
             next = block;
         }
@@ -242,9 +249,9 @@ impl<'a> Writer<'a> {
 }
 
 impl<'a> Allocation<'a> {
-    /// The meta page as a block of the change, if it takes part.
-    pub(super) fn meta_target(&mut self) -> Option<Target<'_, 'a>> {
-        let (page, data) = self.meta.as_mut()?;
-        Some(Target { id: META_ID, block: META, init: false, data, page })
+    /// The map as a block of the change, if it takes part.
+    pub(super) fn map_target(&mut self) -> Option<Target<'_, 'a>> {
+        let (page, block, data) = self.map.as_mut()?;
+        Some(Target { id: MAP_ID, block: *block, init: false, data, page })
     }
 }

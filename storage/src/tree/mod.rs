@@ -1,13 +1,28 @@
 //! B-link trees with versions.
 //!
-//! Block 0 is the meta page, block 1 the root for good. A page covers the keys from its low bound (its downlink's key)
-//! up to its high key; a split moves the upper part to a new page on the right, in one record with the parent's
-//! downlink, so there are no unfinished splits. A reader that comes to a page after it was split moves right. Pages are never
-//! merged, and a leaf never gets another low bound: what was once the right leaf for a key is it still, or lies left of it.
+//! Block 0 is the first map of free pages ([`crate::free_map`]), block 1 the root for good. A page covers the keys from its low bound
+//! (its downlink's key) up to its high key; a split moves the upper part to a new page on the right, in one record with the parent's
+//! downlink, so there are no unfinished splits. A reader that comes to a page after it was split moves right.
 //! Pages have no left links: a scan backwards descends again for the keys below the page's low bound.
 //!
 //! A leaf has one item a version, those of a key side by side, newest first. When a leaf holds one key only and is
 //! full, the oldest versions go to an overflow page, which the key's last item leads to.
+//!
+//! # Pages that leave
+//!
+//! A leaf that a sweep finds empty leaves the tree in one record (UNLINK): its left neighbour leads on to its right one, which takes
+//! over its keys and its item in the parent. It must not be the last child of its parent, unless it is the only one:
+//! then the parent goes with it (up to [`crate::records::UNLINKED_MAX`] levels). So the last page of a level stays, and the root.
+//!
+//! A page is free at once, and may be made another one by the next change. No snapshot and no transaction can need it, because nobody
+//! holds a page's number for longer than from one latch to the next: a scan descends again for each leaf, a chain is followed
+//! under its leaf's latch, and a prepared change keeps the number as a hint. What remains is a descent on its way while the page
+//! leaves. Each removal counts up [`Relation::reshaped`] while it holds the latches of all pages that lead to the one that leaves; a
+//! descent that ends with another count than it began with begins again. The same holds on a standby, where redo counts: so
+//! neither waits for readers nor do readers' snapshots keep pages (PostgreSQL lets a deleted page wait until
+//! its xid is past all snapshots, here and on standbys, because its scans stop on pages).
+//!
+//! The writer holds the write lock, so its own descents go astray never.
 
 mod insert;
 mod prepare;
@@ -15,11 +30,12 @@ mod prune;
 mod scan;
 mod split;
 mod sweep;
+mod unlink;
 mod verify;
 
 pub use prepare::Prepared;
 pub use scan::{Batch, TreeScan};
-pub use sweep::Swept;
+pub use sweep::{Pace, Survey, SweepOrder, SweepReport, Swept, Unpaced};
 pub use verify::Verified;
 
 use crate::page::PageKind;
@@ -28,7 +44,9 @@ use crate::pool::{PageKey, Pin, ReadPage};
 use crate::records::ROOT;
 use crate::relation::Relation;
 use crate::store::{Fault, Store};
+use crate::writer::beyond_the_end;
 use crate::{Direction, Error, KeyRange};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use wal::{BlockNumber, Xid};
 
@@ -99,7 +117,22 @@ impl Tree {
 
     fn pin(&self, block: BlockNumber) -> Result<Pin<'_>, Fault> {
         let key = PageKey::new(self.relation.id(), block);
-        self.store.0.pool.pin(key).ok_or(Fault::Miss(key))
+        match self.store.0.pool.pin(key) {
+            Some(pin) => Ok(pin),
+            None if block.get() >= self.relation.page_count() => Err(beyond_the_end(&self.relation, block)),
+            None => Err(Fault::Miss(key)),
+        }
+    }
+
+    /// Runs a descent, again if a page left the tree meanwhile. Latches that it returns are held when that is looked at.
+    fn unless_reshaped<T>(&self, mut descent: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+        loop {
+            let before = self.relation.reshaped();
+            let done = descent();
+            if self.relation.reshaped() == before {
+                return done;
+            }
+        }
     }
 
     /// The damage that a page shows which is not what links say it is.
@@ -107,29 +140,39 @@ impl Tree {
         Fault::Failed(Error::corrupt_page(self.relation.id(), block, what))
     }
 
-    /// Finds the page of `level` that covers `key`, under its read latch. `visit` hears of each page on the way.
+    /// Finds the page of `level` that covers `key`, under its read latch. `path` gets each page on the way, and that page.
     fn descend(
         &self,
         key: &[u8],
         level: u16,
-        mut visit: impl FnMut(BlockNumber),
+        path: Option<&mut SmallVec<[BlockNumber; 8]>>,
     ) -> Result<Found<'_>, Fault> {
-        let (mut block, mut steps) = (ROOT, Steps::default());
-        loop {
-            steps.next(self, block)?;
-            let page = self.pin(block)?.read();
-            if page.is_past(key) {
-                block = page.right();
-                continue;
+        let mut path = path;
+        self.unless_reshaped(|| {
+            let (mut block, mut steps) = (ROOT, Steps::default());
+            if let Some(path) = &mut path {
+                path.clear();
             }
-            visit(block);
-            let here = page.level();
-            match page.kind() {
-                Some(PageKind::Leaf | PageKind::Inner) if here == level => return Ok(Found { page, block }),
-                Some(PageKind::Inner) if here > level => block = page.child(page.child_index(key)),
-                _ => return Err(self.broken(block, "not the page of the tree that links lead to")),
+            loop {
+                steps.next(self, block)?;
+                let page = self.pin(block)?.read();
+                if page.is_past(key) {
+                    block = page.right();
+                    continue;
+                }
+                if let Some(path) = &mut path {
+                    path.push(block);
+                }
+                let here = page.level();
+                match page.kind() {
+                    Some(PageKind::Leaf | PageKind::Inner) if here == level => {
+                        return Ok(Found { page, block });
+                    }
+                    Some(PageKind::Inner) if here > level => block = page.child(page.child_index(key)),
+                    _ => return Err(self.broken(block, "not the page of the tree that links lead to")),
+                }
             }
-        }
+        })
     }
 
     /// Shows `choose` the versions of `key`, newest first, until it says true; that version's value is appended
@@ -140,7 +183,7 @@ impl Tree {
         mut choose: impl FnMut(VersionHead) -> bool,
         value: &mut Vec<u8>,
     ) -> Result<Option<VersionHead>, Fault> {
-        let found = self.descend(key, 0, |_| ())?;
+        let found = self.descend(key, 0, None)?;
         let start = found.page.lower_bound(key);
         let count = found.page.item_count();
         for index in start..count {

@@ -2,7 +2,7 @@
 
 use super::Tree;
 use crate::page::leaf::{ITEM_HEADER, MAX_ITEM};
-use crate::pool::{OwnedPin, PageKey, Pool, SpareFrame};
+use crate::pool::{OwnedPin, Pool, SpareFrame};
 use crate::records::version_space;
 use crate::store::Fault;
 use smallvec::SmallVec;
@@ -19,6 +19,10 @@ const SPARES_MAX: usize = 16;
 pub struct Prepared {
     /// The leaf for the key, or one left of it.
     pub(super) leaf: Option<BlockNumber>,
+    /// [`Relation::reshaped`] when it was found: it is no hint any more once that has moved.
+    ///
+    /// [`Relation::reshaped`]: crate::relation::Relation::reshaped
+    pub(super) reshaped: u64,
     pins: SmallVec<[OwnedPin; 2]>,
     pub(super) spares: Vec<SpareFrame>,
     /// Room in the leaf is enough, or its parents are pinned and frames are set aside for splits.
@@ -76,7 +80,8 @@ impl Tree {
     pub fn prepare(&self, key: &[u8], value_len: usize, prepared: &mut Prepared) -> Result<(), Fault> {
         prepared.clear();
         let mut path: SmallVec<[BlockNumber; 8]> = SmallVec::new();
-        let found = self.descend(key, 0, |block| path.push(block))?;
+        prepared.reshaped = self.relation.reshaped();
+        let found = self.descend(key, 0, Some(&mut path))?;
         prepared.leaf = Some(found.block);
         let large = value_len + key.len() + ITEM_HEADER > MAX_ITEM;
         let pool = &self.store.0.pool;
@@ -110,24 +115,5 @@ impl Tree {
         }
         prepared.roomy = true;
         Ok(())
-    }
-
-    /// Whether inserting this version would need no I/O as things stand. To be asked under the write lock, before
-    /// the first record of a transaction.
-    pub fn is_ready(&self, prepared: &Prepared, key: &[u8], value_len: usize) -> bool {
-        let Some(leaf) = prepared.leaf.filter(|_| prepared.roomy) else { return false };
-        let mut block = leaf;
-        for _ in 0..4 {
-            let page_key = PageKey::new(self.relation.id(), block);
-            let Some(pin) = self.store.0.pool.pin(page_key) else { return false };
-            let page = pin.read();
-            if page.is_past(key) {
-                block = page.right();
-                continue;
-            }
-            let fits = page.level() == 0 && page.free_space() >= version_space(key.len(), value_len);
-            return fits || !prepared.spares.is_empty();
-        }
-        false
     }
 }

@@ -139,7 +139,7 @@ impl TreeScan {
         &mut self,
         filling: &mut Filling<'_, F>,
     ) -> Result<Room, Fault> {
-        let found = self.tree.descend(&self.low, 0, |_| ())?;
+        let found = self.tree.descend(&self.low, 0, None)?;
         let page = found.page;
         let mut index = page.lower_bound(&self.low);
         while index < page.item_count() {
@@ -210,33 +210,36 @@ impl TreeScan {
 impl Tree {
     /// Finds the leaf that covers the keys right below `bound` (None: the last leaf); its low bound goes to `fence`.
     fn descend_below(&self, bound: Option<&[u8]>, fence: &mut Vec<u8>) -> Result<ReadPage<'_>, Fault> {
-        let (mut block, mut steps) = (ROOT, super::Steps::default());
-        loop {
-            steps.next(self, block)?;
-            let page = self.pin(block)?.read();
-            let moves = match (page.high_key(), bound) {
-                (Some(high), Some(bound)) => high < bound,
-                (high, None) => high.is_some(),
-                (None, _) => false,
-            };
-            if moves {
-                fence.clear();
-                fence.extend_from_slice(page.item(0));
-                block = page.right();
-                continue;
-            }
-            match page.kind() {
-                Some(PageKind::Leaf) => return Ok(page),
-                Some(PageKind::Inner) => {
-                    let index = page.child_index_below(bound);
-                    if index > FIRST {
-                        fence.clear();
-                        fence.extend_from_slice(page.key(index));
-                    }
-                    block = page.child(index);
+        self.unless_reshaped(|| {
+            let (mut block, mut steps) = (ROOT, super::Steps::default());
+            fence.clear();
+            loop {
+                steps.next(self, block)?;
+                let page = self.pin(block)?.read();
+                let moves = match (page.high_key(), bound) {
+                    (Some(high), Some(bound)) => high < bound,
+                    (high, None) => high.is_some(),
+                    (None, _) => false,
+                };
+                if moves {
+                    fence.clear();
+                    fence.extend_from_slice(page.item(0));
+                    block = page.right();
+                    continue;
                 }
-                _ => return Err(self.broken(block, "not the page of the tree that links lead to")),
+                match page.kind() {
+                    Some(PageKind::Leaf) => return Ok(page),
+                    Some(PageKind::Inner) => {
+                        let index = page.child_index_below(bound);
+                        if index > FIRST {
+                            fence.clear();
+                            fence.extend_from_slice(page.key(index));
+                        }
+                        block = page.child(index);
+                    }
+                    _ => return Err(self.broken(block, "not the page of the tree that links lead to")),
+                }
             }
-        }
+        })
     }
 }

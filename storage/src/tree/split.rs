@@ -152,7 +152,7 @@ impl<'a> Writer<'a> {
             targets.push(Target { id: 0, block, init: false, data: &[], page: &mut left });
             targets.push(Target { id: 1, block: right_block, init: true, data: &data, page: &mut right });
             targets.push(Target { id: 2, block: parent_block, init: false, data: &[], page: &mut parent });
-            targets.extend(taken.meta_target());
+            targets.extend(taken.map_target());
             return Ok(self.change(info::SPLIT, &tree.relation, &main, &mut targets)?);
         }
         Err(tree.broken(block, "splits make no room"))
@@ -189,7 +189,7 @@ impl<'a> Writer<'a> {
         targets.push(Target { id: 0, block: ROOT, init: false, data: &[], page: &mut root });
         targets.push(Target { id: 1, block: left_block, init: true, data: &lower, page: &mut left });
         targets.push(Target { id: 2, block: right_block, init: true, data: &upper, page: &mut right });
-        targets.extend(taken.meta_target());
+        targets.extend(taken.map_target());
         Ok(self.change(info::ROOT_SPLIT, &tree.relation, &main, &mut targets)?)
     }
 
@@ -233,7 +233,7 @@ impl<'a> Writer<'a> {
         let mut targets: SmallVec<[Target<'_, 'a>; 3]> = SmallVec::new();
         targets.push(Target { id: 0, block, init: false, data: &[], page: &mut page });
         targets.push(Target { id: 1, block: new, init: true, data: &data, page: &mut overflow });
-        targets.extend(taken.meta_target());
+        targets.extend(taken.map_target());
         Ok(self.change(info::CHAIN_PUSH, &tree.relation, &main, &mut targets)?)
     }
 
@@ -243,6 +243,6 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         let start = leaf::chain_start(leaf::item_value(last));
-        self.shorten_chain(tree, leaf, start, false)
+        self.shorten_chain(tree, leaf, start, false, &super::prune::Known::default()).map(drop)
     }
 }

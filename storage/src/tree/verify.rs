@@ -2,9 +2,10 @@
 
 use super::Tree;
 use crate::Error;
+use crate::free_map;
 use crate::page::leaf::{self, CHAIN, LARGE};
 use crate::page::{FIRST, Page, PageKind};
-use crate::records::{META, ROOT, free_list};
+use crate::records::ROOT;
 use crate::store::Fault;
 use std::collections::BTreeSet;
 use wal::BlockNumber;
@@ -14,10 +15,10 @@ use wal::BlockNumber;
 pub struct Verified {
     /// Items in leaves: versions, and links to chains.
     pub items: u64,
-    /// Pages on the free list.
+    /// Pages marked as free.
     pub free_pages: u64,
-    /// Pages that nothing leads to: left behind where a crash came between making a chain and using it, or between
-    /// cutting one off and freeing it. They do no harm.
+    /// Pages that nothing leads to and that are not marked as free: left behind where a crash came between making a large value and using
+    /// it. They do no harm.
     pub lost_pages: Vec<BlockNumber>,
 }
 
@@ -40,15 +41,18 @@ impl Tree {
     fn verify_all(&self) -> Result<Verified, Fault> {
         let mut walk = Walk::default();
         self.verify_page(&mut walk, ROOT, b"", None)?;
-        let meta = self.verified(&mut walk, META, PageKind::Meta)?;
-        let (mut head, length) = free_list(&meta);
         let mut free_pages = 0;
-        while head.is_valid() {
-            head = self.verified(&mut walk, head, PageKind::Free)?.right();
-            free_pages += 1;
-        }
-        if free_pages != u64::from(length) {
-            return Err(self.broken(META, "the free list has another length than the meta page says"));
+        for number in 0..free_map::map_count(self.page_count()) {
+            let block = BlockNumber::new(number * free_map::SPAN);
+            let map = self.verified(&mut walk, block, PageKind::Meta)?;
+            for free in free_map::free_blocks(&map, block) {
+                // Behind the end every page is free.
+                let is_inside = free.get() < self.page_count();
+                if is_inside && !walk.seen.insert(free) {
+                    return Err(self.broken(free, "a page in use is marked as free"));
+                }
+                free_pages += u64::from(is_inside);
+            }
         }
         let all = (0..self.page_count()).map(BlockNumber::new);
         let lost_pages = all.filter(|block| !walk.seen.contains(block)).collect();
@@ -84,7 +88,9 @@ impl Tree {
         let ordered = (FIRST..count).all(|at| {
             let key = page.key(at);
             let after = at == FIRST || page.key(at - 1) < key || (kind.is_some() && page.key(at - 1) == key);
-            after && key >= low && high.is_none_or(|high| key < high)
+            // The first child of an inner page has all keys from the page's low bound on, whatever its item says.
+            let first_child = at == FIRST && kind.is_none();
+            after && (first_child || key >= low) && high.is_none_or(|high| key < high)
         });
         if !ordered {
             return Err(self.broken(block, "keys are out of order or outside of the page's bounds"));

@@ -155,6 +155,23 @@ fn every_record_may_be_redone_twice_and_the_whole_log_again() {
             run.horizon = run.xid;
         }
     }
+    for number in 0..2000_u32 {
+        run.write(&[b"z", &number.to_be_bytes()[..]].concat(), Some(&[1; 100]));
+    }
+    for number in 0..1500_u32 {
+        run.write(&[b"z", &number.to_be_bytes()[..]].concat(), None);
+    }
+    run.horizon = run.xid;
+    for number in 1500..2000_u32 {
+        run.write(&[b"z", &number.to_be_bytes()[..]].concat(), None);
+    }
+    let doomed = run.xid;
+    for _ in 0..400 {
+        run.write(b"hot", Some(&[8; 100]));
+    }
+    run.sweep(&[doomed, doomed + 1]);
+    run.horizon = run.xid;
+    run.sweep(&[]);
     for number in 0..400_u32 {
         run.write(b"a", Some(&[number as u8; 100]));
     }
@@ -169,7 +186,7 @@ fn every_record_may_be_redone_twice_and_the_whole_log_again() {
         .map(wal::Record::rmgr_info)
         .collect();
     println!("kinds of records: {kinds:02X?}");
-    for info in [0x00, 0x10, 0x20, 0x30, 0x40, 0x60, 0x70, 0x80, 0x90] {
+    for info in [0x00, 0x10, 0x20, 0x30, 0x40, 0x60, 0x70, 0x90, 0xA0, 0xB0, 0xC0] {
         assert!(kinds.contains(&info), "record {info:02X} is missing from the test");
     }
     let copy = empty_disk();
@@ -201,10 +218,20 @@ fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page
             let len = if step % 50 == 1 { 9000 } else { 60 };
             run.write(&key, (step % 5 > 0).then_some(&vec![step as u8; len][..]));
         }
+        // Rows that come on the right and go on the left, page by page.
+        run.write(&[b"queue", &step.to_be_bytes()[..]].concat(), Some(&[7; 90]));
+        if let Some(gone) = step.checked_sub(300) {
+            run.write(&[b"queue", &gone.to_be_bytes()[..]].concat(), None);
+        }
+        if step % 200 == 0 {
+            run.sweep(&[]);
+        }
     }
     let records = run.bench.log.records();
     let cuts = records.iter().filter(|record| record.rmgr_info() == crate::records::info::CHAIN_CUT).count();
     assert!(cuts > 10, "{cuts} chains were cut");
+    let unlinked = records.iter().filter(|record| record.rmgr_info() == crate::records::info::UNLINK).count();
+    assert!(unlinked > 100, "{unlinked} pages were unlinked");
     let disk = empty_disk();
     let standby = open_on(&disk, 128);
     redo_all(&standby, &records[..3]).unwrap();

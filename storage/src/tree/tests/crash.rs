@@ -133,9 +133,18 @@ impl Workload {
             writer.allow_io(true);
             writer.set_xid(xid);
             writer.set_horizon(xid);
-            for _ in 0..random.u8(1..8) {
-                let key = format!("k{:04}", random.u32(..300)).into_bytes();
-                let value = (random.u8(..6) > 0).then(|| value_of(&mut random));
+            // Now and then whole pages of rows go away, and are swept.
+            let wipes = random.u8(..15) == 0;
+            let low = random.u32(..3) * 100;
+            let writes: Vec<(u32, bool)> = match wipes {
+                true => (low..low + 100).map(|number| (number, false)).collect(),
+                false => (0..random.u8(1..8)).map(|_| (random.u32(..300), random.u8(..6) > 0)).collect(),
+            };
+            // A key once a transaction: of one that is cut off in the middle, what was written is then one of two states.
+            let writes: BTreeMap<u32, bool> = writes.into_iter().collect();
+            for (number, put) in writes {
+                let key = format!("k{number:04}").into_bytes();
+                let value = put.then(|| value_of(&mut random));
                 let version = NewVersion { cid: 0, value: value.as_deref() };
                 writer.insert_version(&tree, &mut Prepared::new(), &key, version).unwrap();
                 rows.insert(key, value);
@@ -147,6 +156,13 @@ impl Workload {
             if random.u8(..3) > 0 {
                 log.0.flush(end).unwrap();
                 self.promised.lock().flushed = number;
+            }
+            if wipes {
+                tree.sweep(&|| xid.next(), &[], &mut crate::tree::Unpaced).unwrap();
+                store.run_blocking(|| store.writer().cut_end(&tree, true)).unwrap();
+                if random.bool() {
+                    store.finish_cut(tree.relation()).unwrap();
+                }
             }
             if random.u8(..12) == 0 {
                 let redo = {

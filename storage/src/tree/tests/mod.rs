@@ -4,6 +4,7 @@ mod concurrent;
 mod crash;
 mod damage;
 mod speed;
+mod sweeps;
 mod tools;
 
 use super::{Batch, Prepared, Tree};
@@ -85,6 +86,29 @@ impl Run {
         assert!(rows == expected, "{range:?} {direction:?} at {snapshot}");
     }
 
+    /// Sweeps the whole tree, and cuts its end off.
+    fn sweep(&mut self, aborted: &[u64]) -> super::SweepReport {
+        let aborted: Vec<Xid> = aborted.iter().copied().map(Xid::new).collect();
+        let horizon = Xid::new(self.horizon);
+        let mut report = self.tree.sweep(&|| horizon, &aborted, &mut super::Unpaced).unwrap();
+        let store = &self.bench.store;
+        report.cut = store.run_blocking(|| store.writer().cut_end(&self.tree, true)).unwrap();
+        store.finish_cut(self.tree.relation()).unwrap();
+        report.pages = self.tree.page_count();
+        report
+    }
+
+    /// The log redone onto an empty disk gives the same files.
+    fn check_redo(&self) {
+        let ours = self.flush();
+        let copy = empty_disk();
+        let redone = open_on(&copy, 128);
+        redo_all(&redone, &self.bench.log.records()).unwrap();
+        redone.check_missing().unwrap();
+        redone.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
+        assert_eq!(difference(&ours, &files(&copy)), None, "redo onto an empty disk");
+    }
+
     /// Writes everything and gives the files' bytes.
     fn flush(&self) -> Vec<(String, Vec<u8>)> {
         self.bench.store.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
@@ -148,6 +172,9 @@ fn tree_behaves_as_a_map_with_versions_and_redo_repeats_it_byte_for_byte() {
             if run.random.u8(..20) == 0 {
                 run.horizon = run.random.u64(run.horizon..=run.xid);
             }
+            if run.random.u8(..250) == 0 {
+                run.sweep(&[]);
+            }
             if step % 500 == 499 {
                 assert_eq!(run.tree.verify().unwrap().lost_pages, [], "seed {seed}, step {step}");
             }
@@ -165,14 +192,7 @@ fn tree_behaves_as_a_map_with_versions_and_redo_repeats_it_byte_for_byte() {
                 }
             }
         }
-        let ours = run.flush();
-        let records = run.bench.log.records();
-        let copy = empty_disk();
-        let redone = open_on(&copy, 128);
-        redo_all(&redone, &records).unwrap();
-        redone.check_missing().unwrap();
-        redone.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
-        assert_eq!(difference(&ours, &files(&copy)), None, "redo onto an empty disk, seed {seed}");
+        run.check_redo();
     }
 }
 

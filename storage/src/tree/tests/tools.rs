@@ -120,7 +120,20 @@ fn pg_checksums_accepts_every_page_and_pg_waldump_prints_what_our_describer_prin
     for (kind, line) in &kinds {
         println!("{kind}: {line}");
     }
-    for kind in ["CREATE", "TREE_INIT", "INSERT", "SPLIT", "ROOT_SPLIT", "PRUNE", "LARGE", "FREE", "COMMIT"] {
+    let expected = [
+        "CREATE",
+        "TREE_INIT",
+        "INSERT",
+        "SPLIT",
+        "ROOT_SPLIT",
+        "PRUNE",
+        "LARGE",
+        "UNLINK",
+        "TRUNCATE",
+        "TRIM",
+        "COMMIT",
+    ];
+    for kind in expected {
         assert!(kinds.contains_key(kind), "no {kind} in {:?}", kinds.keys());
     }
     let insert = &kinds["INSERT"];
