@@ -105,7 +105,10 @@ static USED: &[(&str, &str)] = &[
         "After a restart or promotion, longest wait for the quorum to confirm earlier commits before they are released, recorded; -1 waits for ever.",
     ),
     ("plimsoll.worker_threads", "Threads that serve sessions; 0 is one a processor."),
-    ("plimsoll.write_set_limit", "Largest set of uncommitted changes that a transaction can hold."),
+    (
+        "plimsoll.write_set_limit",
+        "Size of the uncommitted changes from which on a transaction puts them into pages.",
+    ),
     ("port", "TCP port, and the number in the Unix socket's name."),
     ("primary_conninfo", "How a standby connects to its primary."),
     ("primary_slot_name", "Replication slot that a standby uses on its primary."),

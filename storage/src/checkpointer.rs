@@ -64,13 +64,14 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         });
     }
     let online = matches!(kind, CheckpointKind::Immediate | CheckpointKind::Paced(_));
-    let (redo, next_xid, next_oid) = pipeline.at_rest(|_, next_xid| {
+    let (redo, next_xid, next_oid, oldest_open) = pipeline.at_rest(|_, next_xid| {
         let numbers = engine.numbers.lock();
-        (wal.set_redo_point_here(), next_xid, if online { numbers.logged } else { numbers.next })
+        let oldest_open = engine.visibility.unsettled().0.iter().next();
+        (wal.set_redo_point_here(), next_xid, if online { numbers.logged } else { numbers.next }, oldest_open)
     });
     let mut info = CheckpointInfo { redo, distance_bytes: redo.bytes_since(last_redo), ..Default::default() };
     write_pages(engine, redo, kind, &mut info)?;
-    let contents = checkpoint_contents(
+    let mut contents = checkpoint_contents(
         redo,
         timeline,
         timeline,
@@ -80,6 +81,9 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         engine.full_page_writes.load(Ordering::Acquire),
         online,
     );
+    if let Some(open) = oldest_open {
+        contents.oldest_active_xid = open.low();
+    }
     let record = if online {
         XlogRecord::CheckpointOnline(contents)
     } else {

@@ -12,6 +12,9 @@
 //! happens under them, except where a transaction that has begun to apply meets a page that went away meanwhile: it
 //! cannot be sent back any more, so it reads that page there.
 
+mod early;
+
+use crate::early::{Early, EarlyList};
 use crate::engine::Engine;
 use crate::levels::Levels;
 use crate::locks::LockSet;
@@ -43,7 +46,9 @@ pub(crate) struct Request {
     pub(crate) level: SyncLevel,
     /// The xid that was handed out before the commit (pg_current_xact_id()). No version carries it: it ends with this
     /// transaction's own, as a part of it.
-    pub(crate) early: Option<Xid>,
+    pub(crate) told: Option<Xid>,
+    /// What a large transaction has in pages already.
+    pub(crate) large: Option<Box<Early>>,
     /// For each of `writes.last_writes()`, in order.
     targets: Vec<(Tree, Prepared)>,
     /// Space in the log for all of it.
@@ -63,7 +68,8 @@ impl Request {
             _locks: locks,
             trees,
             level,
-            early: None,
+            told: None,
+            large: None,
             targets: Vec::new(),
             reserved: None,
             attempts: 0,
@@ -74,7 +80,7 @@ impl Request {
     async fn prepare(&mut self, store: &Store, log: &WalWriter) -> Result<(), Error> {
         self.attempts += 1;
         if self.reserved.is_none() {
-            self.reserved = Some(reserve(log, &self.writes).await?);
+            self.reserved = Some(reserve(log, &self.writes, self.large.is_some()).await?);
         }
         if self.attempts > IN_PLACE_AFTER {
             return Ok(());
@@ -131,9 +137,15 @@ impl Drop for TreeChanges {
 }
 
 /// Promises space in the log for a write set, with page images for the leaves of a small one.
-async fn reserve(log: &WalWriter, writes: &WriteSet) -> Result<Reservation, Error> {
-    let images = writes.mark().min(IMAGES_RESERVED) * crate::page::PAGE_SIZE;
-    let bytes = (writes.bytes() + images + RECORD_BYTES) as u64;
+async fn reserve(log: &WalWriter, writes: &WriteSet, is_large: bool) -> Result<Reservation, Error> {
+    // The list of early xids follows the commit record.
+    let list = if is_large { 2 * crate::page::PAGE_SIZE } else { 0 };
+    let images = writes.len().min(IMAGES_RESERVED) * crate::page::PAGE_SIZE;
+    reserve_bytes(log, (writes.bytes() + images + list + RECORD_BYTES) as u64).await
+}
+
+/// Promises space in the log.
+pub(crate) async fn reserve_bytes(log: &WalWriter, bytes: u64) -> Result<Reservation, Error> {
     if let Some(reserved) = log.try_reserve(bytes) {
         return Ok(reserved);
     }
@@ -186,14 +198,14 @@ struct Committer {
     done: Vec<Done>,
     /// xids that have versions in pages, and whose abort record is still to be written.
     unlogged_aborts: Vec<Xid>,
+    /// What the state page says of early xids, or will say once `unlogged_aborts` is empty.
+    early: EarlyList,
     /// The confirmed position that was last written to the state page.
     confirmed_logged: Lsn,
 }
 
 /// Where the confirmed position stands in the state page.
 pub(crate) const STATE_CONFIRMED: u16 = 1;
-/// Where the aborted xids stand in the state page: 8 bytes each, ascending.
-pub(crate) const STATE_ABORTED: u16 = 2;
 /// How far the confirmed position must have moved before it is written again.
 const CONFIRMED_STEP_BYTES: u64 = 64 << 10;
 
@@ -226,6 +238,7 @@ impl Pipeline {
             insertions: Vec::new(),
             done: Vec::new(),
             unlogged_aborts: Vec::new(),
+            early: EarlyList::default(),
             confirmed_logged: Lsn::INVALID,
         };
         Self {
@@ -357,7 +370,16 @@ impl Pipeline {
         }
         self.note_confirmed(committer, &mut writer);
         let dropped = request.trees.as_ref().map_or(&[][..], |trees| &trees.dropped);
-        let logged = self.log_outcome(committer, true, xid, dropped, request.early);
+        let logged = if request.told.is_none() && request.large.is_none() {
+            self.log_outcome(committer, true, xid, dropped, &[])
+        } else {
+            self.log_outcome(committer, true, xid, dropped, &request.parts())
+        };
+        if logged.is_ok()
+            && let Some(large) = &mut request.large
+        {
+            self.end_early(committer, &mut writer, xid, large);
+        }
         drop(writer);
         match logged {
             Ok(logged) => {
@@ -385,14 +407,15 @@ impl Pipeline {
     fn doom(&self, committer: &mut Committer, xid: Xid) {
         self.give_out(committer, xid);
         committer.unlogged_aborts.push(xid);
-        self.visibility.exclude(xid);
+        committer.early.abort(xid);
+        self.visibility.abort(&[xid]);
     }
 
     /// Writes the abort records that are owed, before anything else goes into the log.
     fn log_aborts(&self, committer: &mut Committer, writer: &mut Writer<'_>) -> Result<(), Error> {
         while let Some(xid) = committer.unlogged_aborts.last().copied() {
-            self.log_outcome(committer, false, xid, &[], None)?;
-            self.put_aborted(writer)?;
+            self.log_outcome(committer, false, xid, &[], &[])?;
+            self.put_early(committer, writer)?;
             committer.unlogged_aborts.pop();
         }
         Ok(())
@@ -405,12 +428,12 @@ impl Pipeline {
         commit: bool,
         xid: Xid,
         dropped: &[TreeId],
-        early: Option<Xid>,
+        parts: &[Xid],
     ) -> Result<Lsn, Error> {
         let Committer { record, payload, .. } = committer;
         let time = self.clock.now();
         let proven_flush = self.log.proven_flush();
-        let info = if dropped.is_empty() && early.is_none() {
+        let info = if dropped.is_empty() && parts.is_empty() {
             // xl_xact_commit and xl_xact_abort without parts: just the time, and ours.
             payload.clear();
             payload.put_i64(time.micros());
@@ -420,7 +443,7 @@ impl Pipeline {
             if commit { xact::COMMIT } else { xact::ABORT }
         } else {
             let dropped: Vec<RelFile> = dropped.iter().map(|tree| tree.file()).collect();
-            let subxacts = early.iter().map(|xid| xid.low()).collect();
+            let subxacts = parts.iter().map(|xid| xid.low()).collect();
             let end = XactEnd { time, dropped, subxacts, proven_flush, ..XactEnd::default() };
             let outcome = if commit { XactRecord::Commit(end) } else { XactRecord::Abort(end) };
             *payload = outcome.payload();
@@ -431,35 +454,6 @@ impl Pipeline {
             .encode_into(record)
             .map_err(|error: BuildError| Error::Log(error.to_string().into()))?;
         self.log.insert(record).map(|inserted| inserted.end).map_err(log_error)
-    }
-
-    /// Writes the set of aborted xids to the state page, so that it outlives the log that tells of them.
-    fn put_aborted(&self, writer: &mut Writer<'_>) -> Result<(), Error> {
-        let aborted = self.visibility.excluded();
-        let bytes: Vec<u8> = aborted.iter().flat_map(|xid| xid.get().to_le_bytes()).collect();
-        writer.allow_io(true);
-        let put = writer.put_state(STATE_ABORTED, &bytes);
-        writer.allow_io(false);
-        put.map_err(into_error)
-    }
-
-    /// Logs the abort of `xids`, which recovery found without an outcome, and lets nobody see their versions.
-    pub(crate) fn abort_leftovers(&self, xids: &[Xid]) -> Result<(), Error> {
-        self.alone(|committer| {
-            for xid in xids {
-                self.visibility.exclude(*xid);
-                committer.unlogged_aborts.push(*xid);
-            }
-            self.log_aborts(committer, &mut self.store.writer())
-        })
-    }
-
-    /// Forgets aborted xids whose versions are gone from all pages.
-    pub(crate) fn forget_aborted(&self, swept: &[Xid]) -> Result<(), Error> {
-        self.alone(|_| {
-            self.visibility.include(swept);
-            self.put_aborted(&mut self.store.writer())
-        })
     }
 
     /// Lets the confirmed position ride along, if it has moved enough to be worth its bytes.
@@ -487,31 +481,20 @@ impl Pipeline {
     pub(crate) fn abort_created(&self, created: &[TreeId]) -> Result<Insertion, Error> {
         self.alone(|committer| {
             let xid = committer.next_xid;
-            let end = self.log_outcome(committer, false, xid, created, None)?;
+            let end = self.log_outcome(committer, false, xid, created, &[])?;
             self.give_out(committer, xid);
             Ok(Insertion { end, xid, level: SyncLevel::Local })
         })
     }
 
-    /// An xid for a transaction that wants to know one before it commits. No version will carry it.
-    pub(crate) fn early_xid(&self) -> Result<Xid, Error> {
-        self.check_open()?;
-        Ok(self.alone(|committer| {
-            let xid = committer.next_xid;
-            self.give_out(committer, xid);
-            xid
-        }))
-    }
-
-    /// Logs that a transaction which was given an xid early came to nothing.
-    pub(crate) fn abort_early(&self, xid: Xid) -> Result<(), Error> {
-        self.check_open()?;
-        self.alone(|committer| self.log_outcome(committer, false, xid, &[], None).map(drop))
-    }
-
     /// Runs `work` while no transaction is inside the log: redo points are taken here.
     pub(crate) fn at_rest<T>(&self, work: impl FnOnce(&mut Writer<'_>, Xid) -> T) -> T {
-        self.alone(|committer| work(&mut self.store.writer(), committer.next_xid))
+        self.alone(|committer| {
+            let mut writer = self.store.writer();
+            // What is owed goes before the redo point if it can: redo from there does not see those versions come.
+            let _ = self.log_aborts(committer, &mut writer);
+            work(&mut writer, committer.next_xid)
+        })
     }
 
     /// Runs `work` with the commit lock, then commits for those who queued meanwhile: nobody else would.
@@ -521,7 +504,8 @@ impl Pipeline {
         done
     }
 
-    fn check_open(&self) -> Result<(), Error> {
+    /// Fails once commits are refused.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(Error::Shutdown);
         }

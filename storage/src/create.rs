@@ -1,6 +1,7 @@
 //! Making a new database: the part of initdb below SQL.
 
-use crate::commit::{STATE_ABORTED, into_error};
+use crate::commit::into_error;
+use crate::early::{EarlyList, STATE_EARLY};
 use crate::engine::FIRST_NUMBER;
 use crate::log::{EngineLog, log_error};
 use crate::store::{Store, StoreOptions};
@@ -187,7 +188,7 @@ pub(crate) fn create(host: &Host, dir: &Path, options: &CreateOptions) -> Result
     {
         let mut writer = store.writer();
         writer.allow_io(true);
-        writer.put_state(STATE_ABORTED, &[]).map_err(into_error)?;
+        writer.put_state(STATE_EARLY, &EarlyList::default().encode()).map_err(into_error)?;
     }
     let redo = wal.set_redo_point_here();
     store.flush_before(redo, &mut |_| {})?;

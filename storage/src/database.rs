@@ -406,7 +406,7 @@ impl Database {
     /// Removes the versions of aborted transactions from all trees, so that their xids need not be kept. Does
     /// nothing while there are none.
     pub async fn sweep(&self) -> Result<(), Error> {
-        if self.0.visibility.excluded().iter().next().is_none() || self.is_in_recovery() {
+        if self.is_in_recovery() || self.0.pipeline()?.aborted().is_empty() {
             return Ok(());
         }
         let engine = Arc::clone(&self.0);

@@ -31,7 +31,8 @@ pub enum Error {
         /// True if `lock_timeout` ran out; false for NOWAIT.
         timed_out: bool,
     },
-    /// The transaction's private write set has reached its limit (54000).
+    /// The transaction's private write set is far beyond its limit and cannot be put into pages: too many large transactions
+    /// or savepoints are open, or nothing was locked for a while (54000).
     #[error("transaction is too large: its changes exceed plimsoll.write_set_limit ({limit_bytes} bytes)")]
     WriteSetFull {
         /// The limit.

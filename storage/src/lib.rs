@@ -10,7 +10,7 @@
 //!   |
 //! transaction   reads that merge the write set (scan, write_set), locks, savepoints
 //!   |
-//! commit        one committer at a time; levels (what COMMIT waits for), snapshot (what is visible), early (aborted xids)
+//! commit        one committer at a time; levels (what COMMIT waits for), snapshot (what is visible), early (large transactions, aborted xids)
 //!   |
 //! tree          B-link trees, free_map, vacuum  replay   redo of the log: transactions and positions
 //!   |                                             |

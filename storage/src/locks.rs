@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use wal::Xid;
 
 /// What can be locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub(crate) enum LockName {
     Table(TreeId),
     /// A number that sessions agree on (advisory locks): database and 64 bits.
     Number(u32, u64),
+    /// A large transaction or a part of it, by its xid: held by itself until its outcome, so that others can wait for that.
+    Transaction(Xid),
+    /// A place for a large transaction.
+    Place(u32),
 }
 
 /// The same without owning the key, for look-ups.
@@ -40,6 +45,8 @@ pub(crate) enum LockRef<'a> {
     Row(TreeId, &'a [u8]),
     Table(TreeId),
     Number(u32, u64),
+    Transaction(Xid),
+    Place(u32),
 }
 
 impl LockRef<'_> {
@@ -48,6 +55,8 @@ impl LockRef<'_> {
             Self::Row(tree, key) => LockName::Row(tree, Bytes::copy_from_slice(key)),
             Self::Table(tree) => LockName::Table(tree),
             Self::Number(database, number) => LockName::Number(database, number),
+            Self::Transaction(xid) => LockName::Transaction(xid),
+            Self::Place(number) => LockName::Place(number),
         }
     }
     fn names(self, other: &LockName) -> bool {
@@ -59,6 +68,8 @@ impl LockRef<'_> {
             (Self::Number(database, number), LockName::Number(other_database, other)) => {
                 database == *other_database && number == *other
             }
+            (Self::Transaction(xid), LockName::Transaction(other)) => xid == *other,
+            (Self::Place(number), LockName::Place(other)) => number == *other,
             _ => false,
         }
     }
@@ -71,6 +82,8 @@ impl LockRef<'_> {
             }
             Self::Table(tree) => tree.hash(&mut state),
             Self::Number(database, number) => (database, number).hash(&mut state),
+            Self::Transaction(xid) => xid.hash(&mut state),
+            Self::Place(number) => number.hash(&mut state),
         }
         state.finish()
     }
@@ -218,6 +231,8 @@ pub(crate) struct Held {
     hash: u64,
     name: LockName,
     bit: u16,
+    /// Its number among all that the transaction took.
+    number: u64,
 }
 
 /// The locks that one transaction holds, in the order in which it took them. Dropping them releases all.
@@ -226,6 +241,8 @@ pub(crate) struct LockSet {
     manager: Arc<LockManager>,
     owner: Owner,
     held: Vec<Held>,
+    /// How many were taken so far.
+    taken: u64,
 }
 
 /// How a request ended.
@@ -269,7 +286,7 @@ impl LockManager {
     /// An empty set for a new transaction of this session.
     pub(crate) fn new_set(self: &Arc<Self>, session: i32) -> LockSet {
         let owner = Owner { number: self.next_owner.fetch_add(1, Ordering::Relaxed), session };
-        LockSet { manager: Arc::clone(self), owner, held: Vec::new() }
+        LockSet { manager: Arc::clone(self), owner, held: Vec::new(), taken: 0 }
     }
 
     fn shard(&self, hash: u64) -> &Shard {
@@ -431,16 +448,16 @@ impl LockSet {
         let hash = name.hash_with(&self.manager.build);
         match self.manager.request(self.owner, hash, name, strength, queue) {
             Answer::Granted(name) => {
-                self.held.push(Held { hash, name, bit: strength.bit });
+                self.note(Held { hash, name, bit: strength.bit, number: 0 });
                 Ok(Taken::Yes)
             }
             Answer::Already => Ok(Taken::Yes),
             Answer::Busy if wait == LockWait::Skip => Ok(Taken::Skipped),
             Answer::Busy => Err(Error::LockNotAvailable { timed_out: false }),
             Answer::Queued(name, granted) => {
-                let held = Held { hash, name, bit: strength.bit };
+                let held = Held { hash, name, bit: strength.bit, number: 0 };
                 let held = self.wait(held, granted, wait, interrupt).await?;
-                self.held.push(held);
+                self.note(held);
                 Ok(Taken::Yes)
             }
         }
@@ -484,18 +501,45 @@ impl LockSet {
         }
     }
 
+    fn note(&mut self, held: Held) {
+        self.held.push(Held { number: self.taken, ..held });
+        self.taken += 1;
+    }
+
+    /// Another set of the same transaction: its members never wait for those of this one.
+    pub(crate) fn sibling(&self) -> Self {
+        Self { manager: Arc::clone(&self.manager), owner: self.owner, held: Vec::new(), taken: 0 }
+    }
+
+    /// A number below `count` that is another one for most transactions.
+    pub(crate) fn number_below(&self, count: u32) -> u32 {
+        (self.owner.number % u64::from(count.max(1))) as u32
+    }
+
     /// How many locks were taken so far: a mark for [`LockSet::release_after`].
-    pub(crate) fn mark(&self) -> usize {
-        self.held.len()
+    pub(crate) fn mark(&self) -> u64 {
+        self.taken
     }
 
     /// Releases what was taken after `mark`, last first.
-    pub(crate) fn release_after(&mut self, mark: usize) {
-        while self.held.len() > mark {
-            if let Some(held) = self.held.pop() {
-                self.manager.release(self.owner, &held);
-            }
+    pub(crate) fn release_after(&mut self, mark: u64) {
+        while let Some(held) = self.held.pop_if(|held| held.number >= mark) {
+            self.manager.release(self.owner, &held);
         }
+    }
+
+    /// Releases the rows of which `done` says so; it hears the lock's number too.
+    pub(crate) fn release_rows(&mut self, mut done: impl FnMut(TreeId, &[u8], u64) -> bool) {
+        let (manager, owner) = (&self.manager, self.owner);
+        self.held.retain(|held| match &held.name {
+            LockName::Row(tree, key) if done(*tree, key, held.number) => {
+                manager.release(owner, held);
+                false
+            }
+            _ => true,
+        });
+        // Memory that many locks took is given back.
+        self.held.shrink_to(2 * self.held.len());
     }
 
     /// Whether this transaction holds the lock in a mode that excludes other writers.

@@ -234,7 +234,7 @@ impl Opening {
             broken = end.broken;
             write_start(&replay, &end)
         };
-        replay.load_excluded()?;
+        replay.load_early()?;
         report.from = replay.from;
         report.to = replay.at;
         report.records = replay.records;
@@ -371,7 +371,7 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
         let time = engine.host.clock.now();
         insert(XlogRecord::EndOfRecovery { time, timeline: *timeline, previous_timeline })?;
     }
-    engine.pipeline()?.abort_leftovers(&state.leftovers)?;
+    engine.pipeline()?.abort_leftovers(state.early.clone(), &state.leftovers)?;
     let parameters = ParameterChange::from(engine.options.parameters);
     if parameters != old_parameters {
         insert(XlogRecord::ParameterChange(parameters))?;

@@ -292,7 +292,7 @@ pub struct DatabaseOptions {
     pub shared_buffers_bytes: usize,
     /// Bytes of log kept in memory (wal_buffers).
     pub wal_buffers_bytes: usize,
-    /// The most bytes that one transaction's changes may take (plimsoll.write_set_limit).
+    /// Bytes of a transaction's changes from which on they go into pages before its commit (plimsoll.write_set_limit).
     pub write_set_limit_bytes: usize,
     /// How long a lock wait lasts before it looks for a cycle (deadlock_timeout).
     pub deadlock_timeout: Duration,

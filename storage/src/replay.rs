@@ -3,18 +3,19 @@
 //! The same code recovers from a crash, follows on a standby, and restores from a backup. Snapshots move on when a
 //! commit record is replayed, so a reader sees whole transactions only, in the order of the log.
 
-use crate::commit::STATE_ABORTED;
+use crate::early::{EarlyList, STATE_EARLY};
 use crate::engine::Engine;
 use crate::records::info;
 use crate::snapshot::Insertion;
 use crate::standby::{Conflict, ConflictKind, WalFeed};
+use crate::state::STATE_FILE;
 use crate::{Error, RecoveryProgress, SyncLevel, TreeId};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use wal::xact::{XactEnd, XactRecord};
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{Lsn, Record, Rmgr, TimelineId, Xid};
+use wal::{BlockNumber, Lsn, Record, Rmgr, TimelineId, Xid};
 
 /// A checkpoint record that was replayed: a restartpoint may begin there.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct ReplayState {
     pub(crate) next_xid: Xid,
     /// xids whose versions are in pages and whose outcome the log does not tell.
     pub(crate) leftovers: Vec<Xid>,
+    /// The early xids as the state page has them.
+    pub(crate) early: EarlyList,
     /// The end of the last commit record that was redone.
     pub(crate) last_commit_end: Option<Lsn>,
 }
@@ -43,6 +46,10 @@ pub(crate) struct Replay {
     engine: Arc<Engine>,
     /// xids with versions in pages and no outcome so far.
     open: BTreeSet<Xid>,
+    /// The early xids as the state page has them, once that is known.
+    early: EarlyList,
+    /// What was committed since as a part of the last commit; the state page may still call it open.
+    committed: Vec<Xid>,
     pub(crate) next_xid: Xid,
     /// Where redo began.
     pub(crate) from: Lsn,
@@ -64,6 +71,8 @@ impl Replay {
         Self {
             engine,
             open: BTreeSet::new(),
+            early: EarlyList::default(),
+            committed: Vec::new(),
             next_xid: checkpoint.next_xid,
             from,
             at: from,
@@ -81,17 +90,34 @@ impl Replay {
             last_record: self.last_record,
             next_xid: self.next_xid,
             leftovers: self.leftovers(),
+            early: self.early.clone(),
             last_commit_end: self.last_commit_end,
         }
     }
 
-    /// Adds the aborted xids that the state page keeps to those that the log has told of.
-    pub(crate) fn load_excluded(&self) -> Result<(), Error> {
-        if let Some(bytes) = self.engine.state_field(STATE_ABORTED)? {
-            let visibility = &self.engine.visibility;
-            visibility.set_excluded(visibility.excluded().iter().chain(parse_xids(&bytes)).collect());
+    /// Learns from the state page which early xids are open and aborted. It tells how it is now only once all pages are as of the
+    /// last record redone.
+    pub(crate) fn load_early(&mut self) -> Result<(), Error> {
+        if let Some(bytes) = self.engine.state_field(STATE_EARLY)? {
+            let list = EarlyList::parse(&bytes).map_err(|error| {
+                Error::corrupt_page(STATE_FILE.file(), BlockNumber::new(0), error.to_string())
+            })?;
+            self.take_early(list);
         }
         Ok(())
+    }
+
+    fn take_early(&mut self, list: EarlyList) {
+        if let Some(last) = list.last()
+            && last >= self.next_xid
+        {
+            self.next_xid = last.next();
+            self.engine.recovery.next_xid.store(self.next_xid.get(), Ordering::Release);
+        }
+        self.open.extend(list.open().filter(|xid| !self.committed.contains(xid)));
+        let aborted = list.aborted().map(|entry| entry.xid).collect();
+        self.engine.visibility.set_early(self.open.iter().copied().collect(), aborted);
+        self.early = list;
     }
 
     /// xids whose versions are in pages and whose outcome the log does not tell.
@@ -115,7 +141,7 @@ impl Replay {
                 }
                 self.before_engine_record(record, feed);
                 self.engine.store.redo(record, xid)?;
-                self.after_engine_record(record);
+                self.after_engine_record(record)?;
             }
             Rmgr::SMGR => self.engine.store.redo(record, xid)?,
             // Records that say nothing about pages or transactions.
@@ -170,15 +196,20 @@ impl Replay {
         }
     }
 
-    fn after_engine_record(&self, record: &Record) {
+    fn after_engine_record(&mut self, record: &Record) -> Result<(), Error> {
         if record.rmgr_info() != info::STATE {
-            return;
+            return Ok(());
         }
         if let Some((field, bytes)) = record.main_data().split_first_chunk::<2>()
-            && u16::from_le_bytes(*field) == STATE_ABORTED
+            && u16::from_le_bytes(*field) == STATE_EARLY
         {
-            self.engine.visibility.set_excluded(parse_xids(bytes).chain(self.open.iter().copied()).collect());
+            let list = EarlyList::parse(bytes).map_err(|error| {
+                Error::corrupt("write-ahead log", Some(record.start()), error.to_string())
+            })?;
+            self.committed.clear();
+            self.take_early(list);
         }
+        Ok(())
     }
 
     fn redo_xact(&mut self, record: &Record, xid: Xid, feed: Option<&dyn WalFeed>) -> Result<(), Error> {
@@ -187,26 +218,34 @@ impl Replay {
         let visibility = &self.engine.visibility;
         match parsed {
             XactRecord::Commit(end) => {
-                // Whoever has versions and no outcome while a later one commits is not seen until its own comes.
-                for open in self.open.range(..xid) {
-                    visibility.exclude(*open);
-                }
+                let parts = self.widened(&end.subxacts);
                 self.open.remove(&xid);
-                visibility.include(&[xid]);
+                for part in &parts {
+                    self.open.remove(part);
+                }
                 self.drop_files(record, xid, &end, feed);
-                visibility.replayed(record.end(), xid.next());
+                // Whoever has versions and no outcome while a later one commits is not seen until its own comes.
+                let open = self.open.range(..xid).copied();
+                visibility.replayed_commit(record.end(), xid, &parts, open);
+                self.committed = parts;
                 self.last_commit_end = Some(record.end());
                 self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);
             }
             XactRecord::Abort(end) => {
-                if self.open.remove(&xid) {
-                    visibility.exclude(xid);
+                for xid in [xid].into_iter().chain(self.widened(&end.subxacts)) {
+                    if self.open.remove(&xid) {
+                        visibility.abort(&[xid]);
+                    }
                 }
                 self.drop_files(record, xid, &end, feed);
             }
             XactRecord::Prepare | XactRecord::Assignment { .. } | XactRecord::Invalidations(_) => {}
         }
         Ok(())
+    }
+
+    fn widened(&self, low: &[u32]) -> Vec<Xid> {
+        low.iter().map(|low| Xid::from_low(*low, self.next_xid)).collect()
     }
 
     fn drop_files(&self, record: &Record, xid: Xid, end: &XactEnd, feed: Option<&dyn WalFeed>) {
@@ -286,7 +325,7 @@ impl Replay {
     }
 
     /// Lets readers in once no page on disk can be newer than what was redone.
-    pub(crate) fn check_consistent(&self) -> Result<(), Error> {
+    pub(crate) fn check_consistent(&mut self) -> Result<(), Error> {
         let (end_point, required, minimum) = {
             let control = self.engine.control.lock();
             (control.backup_end_point, control.backup_end_required, control.min_recovery_point)
@@ -303,16 +342,11 @@ impl Replay {
         if self.at >= minimum && !self.engine.recovery.is_consistent() {
             self.engine.remove_dropped()?;
             self.engine.store.check_missing()?;
-            self.load_excluded()?;
+            self.load_early()?;
             self.engine.recovery.set_consistent();
         }
         Ok(())
     }
-}
-
-/// Reads a list of xids as the state page keeps it.
-pub(crate) fn parse_xids(bytes: &[u8]) -> impl Iterator<Item = Xid> {
-    bytes.as_chunks::<8>().0.iter().map(|xid| Xid::new(u64::from_le_bytes(*xid)))
 }
 
 /// Raises minRecoveryPoint before a page goes to disk that holds changes up to there.

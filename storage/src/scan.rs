@@ -70,7 +70,10 @@ impl Scan {
         let Some(inner) = &mut self.inner else { return Ok(false) };
         let batch = &mut self.batch;
         batch.clear();
-        let mut choose = |version: crate::tree::VersionHead| snapshot.sees(version.xid);
+        let command = self.command;
+        let mut choose = |version: crate::tree::VersionHead| {
+            snapshot.sees(version.xid) || transaction.sees_own(version, command)
+        };
         let more = match inner.next_batch(&mut choose, max, BATCH_BYTES, batch) {
             Ok(more) => more,
             Err(_) => engine.store.run(|| inner.next_batch(&mut choose, max, BATCH_BYTES, batch)).await?,

@@ -1,8 +1,9 @@
 //! What readers see: snapshots, which ones live, and how far commits are visible.
 //!
-//! xids are given out in commit order, so a snapshot is a prefix of the log: every xid below its next one, but for
-//! the early ones that were open or aborted there. Commits whose level is not reached yet stand in a queue in log
-//! order; what is before its front is visible.
+//! A commit takes its xid in commit order, so a snapshot is a prefix of the log: every xid below its next one, but for
+//! the early ones that were open or aborted there. Those of a large transaction (see `early`) are excluded until the
+//! commit that they are a part of is visible. Commits whose level is not reached yet stand in a queue in log order; what is
+//! before its front is visible.
 
 use crate::{Interrupt, SyncLevel};
 use parking_lot::Mutex;
@@ -24,6 +25,15 @@ impl XidSet {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Xid> {
         self.0.iter().flat_map(|set| set.iter().copied())
     }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+    fn with(&self, xids: impl IntoIterator<Item = Xid>) -> Self {
+        self.iter().chain(xids).collect()
+    }
+    fn without(&self, gone: impl Fn(Xid) -> bool) -> Self {
+        self.iter().filter(|xid| !gone(*xid)).collect()
+    }
 }
 
 impl FromIterator<Xid> for XidSet {
@@ -44,6 +54,8 @@ pub(crate) struct Snapshot {
     pub(crate) next_xid: Xid,
     /// xids below that are outside all the same: early ones without an outcome there, and aborted ones.
     pub(crate) excluded: XidSet,
+    /// Every xid below this one is inside, or will never be inside any snapshot.
+    oldest: Xid,
 }
 
 impl Snapshot {
@@ -75,8 +87,15 @@ struct State {
     visible: Lsn,
     next_xid: Xid,
     in_doubt: VecDeque<InDoubt>,
+    /// What no new snapshot sees: `open`, `aborted` and what is in `ending`.
     excluded: XidSet,
-    /// Live snapshots by their next xid, ascending, with how many there are of each.
+    /// Early xids without an outcome.
+    open: XidSet,
+    /// xids that have versions in pages and will never be seen.
+    aborted: XidSet,
+    /// Commits in doubt that early xids are a part of, ascending, with those.
+    ending: VecDeque<(Xid, XidSet)>,
+    /// Live snapshots by their oldest xid, ascending, with how many there are of each.
     live: VecDeque<(Xid, u32)>,
     feedback: Option<Xid>,
     /// Snapshots below this one were given up to replay (standby).
@@ -105,7 +124,7 @@ pub(crate) struct LiveSnapshot {
 impl LiveSnapshot {
     /// Names the session that holds it.
     pub(crate) fn held_by(mut self, owner: &Interrupt) -> Self {
-        owner.holds(self.snapshot.next_xid);
+        owner.holds(self.snapshot.oldest);
         self.owner = Some(owner.clone());
         self
     }
@@ -120,9 +139,9 @@ impl std::ops::Deref for LiveSnapshot {
 
 impl Drop for LiveSnapshot {
     fn drop(&mut self) {
-        self.registry.state.lock().leave(self.snapshot.next_xid);
+        self.registry.state.lock().leave(self.snapshot.oldest);
         if let Some(owner) = &self.owner {
-            owner.lets_go(self.snapshot.next_xid);
+            owner.lets_go(self.snapshot.oldest);
         }
     }
 }
@@ -149,10 +168,35 @@ impl State {
     }
 
     fn settle(&mut self, reached: impl Fn(SyncLevel, Lsn) -> bool) {
-        while let Some(front) = self.in_doubt.front().filter(|front| reached(front.level, front.end)) {
-            (self.visible, self.next_xid) = (front.end, front.xid.next());
+        while let Some(front) = self.in_doubt.front().copied().filter(|front| reached(front.level, front.end))
+        {
             self.in_doubt.pop_front();
+            self.becomes_visible(front.end, front.xid);
         }
+    }
+
+    fn becomes_visible(&mut self, end: Lsn, xid: Xid) {
+        (self.visible, self.next_xid) = (end, xid.next());
+        while self.ending.front().is_some_and(|(commit, _)| *commit <= xid) {
+            if let Some((_, parts)) = self.ending.pop_front() {
+                self.excluded = self.excluded.without(|xid| parts.contains(xid));
+            }
+        }
+    }
+
+    /// What a snapshot up to `next_xid` does not see, and its oldest xid.
+    fn excluded_below(&self, next_xid: Xid) -> (XidSet, Xid) {
+        if self.excluded.is_empty() {
+            return (XidSet::default(), next_xid);
+        }
+        let mut excluded = self.excluded.clone();
+        for (commit, parts) in self.ending.iter().take_while(|(commit, _)| *commit < next_xid) {
+            debug_assert!(*commit >= self.next_xid, "a visible commit's parts are excluded");
+            excluded = excluded.without(|xid| parts.contains(xid));
+        }
+        let first_open = excluded.iter().find(|xid| !self.aborted.contains(*xid));
+        let oldest = first_open.map_or(next_xid, |open| open.min(next_xid));
+        (excluded, oldest)
     }
 }
 
@@ -163,7 +207,10 @@ impl Visibility {
             visible,
             next_xid,
             in_doubt: VecDeque::new(),
+            aborted: excluded.clone(),
             excluded,
+            open: XidSet::default(),
+            ending: VecDeque::new(),
             live: VecDeque::new(),
             feedback: None,
             cancelled_below: Xid::INVALID,
@@ -192,8 +239,9 @@ impl Visibility {
                 (lsn, next_xid) = (last.end, last.xid.next());
             }
         }
-        let snapshot = Snapshot { lsn, next_xid, excluded: state.excluded.clone() };
-        state.enter(next_xid);
+        let (excluded, oldest) = state.excluded_below(next_xid);
+        let snapshot = Snapshot { lsn, next_xid, excluded, oldest };
+        state.enter(oldest);
         let visible = state.visible;
         drop(state);
         self.mark.advance(visible);
@@ -205,7 +253,7 @@ impl Visibility {
         let mut state = self.state.lock();
         for commit in commits {
             if state.in_doubt.is_empty() && reached(commit.level, commit.end) {
-                (state.visible, state.next_xid) = (commit.end, commit.xid.next());
+                state.becomes_visible(commit.end, commit.xid);
             } else {
                 let Insertion { end, xid, level } = *commit;
                 state.in_doubt.push_back(InDoubt { end, xid, level });
@@ -234,32 +282,78 @@ impl Visibility {
         self.mark.advance(visible);
     }
 
-    /// Lets no later snapshot see versions of `xid`. Snapshots taken before do not see them either: its xid is above
-    /// theirs, or it was open.
-    pub(crate) fn exclude(&self, xid: Xid) {
+    /// A commit is replayed on a standby, with the early xids that are a part of it. `open`: those below it that have versions
+    /// and no outcome.
+    pub(crate) fn replayed_commit(&self, end: Lsn, xid: Xid, parts: &[Xid], open: impl Iterator<Item = Xid>) {
         let mut state = self.state.lock();
-        state.excluded = state.excluded.iter().chain([xid]).collect();
+        let open: XidSet = open.collect();
+        if !state.excluded.is_empty() || !open.is_empty() {
+            let ended = |other: Xid| other == xid || parts.contains(&other);
+            state.open = state.open.with(open.iter()).without(ended);
+            state.excluded = state.excluded.with(open.iter()).without(ended);
+        }
+        state.visible = state.visible.max(end);
+        state.next_xid = state.next_xid.max(xid.next());
+        drop(state);
+        self.mark.advance(end);
     }
 
-    /// Replaces the set of xids that are not seen.
-    pub(crate) fn set_excluded(&self, excluded: XidSet) {
-        self.state.lock().excluded = excluded;
+    /// Lets no snapshot see versions of these early xids until they are a part of a commit. To be called before there is one.
+    pub(crate) fn open_early(&self, xid: Xid) {
+        let mut state = self.state.lock();
+        state.open = state.open.with([xid]);
+        state.excluded = state.excluded.with([xid]);
     }
 
-    /// Forgets excluded xids: they committed on the primary, or no version of them is left.
-    pub(crate) fn include(&self, xids: &[Xid]) {
+    /// Lets no later snapshot see versions of these xids. Snapshots taken before do not see them either: they are above
+    /// theirs, or were open.
+    pub(crate) fn abort(&self, xids: &[Xid]) {
         let mut state = self.state.lock();
-        state.excluded = state.excluded.iter().filter(|xid| !xids.contains(xid)).collect();
+        let xids = || xids.iter().copied();
+        state.open = state.open.without(|open| xids().any(|xid| xid == open));
+        state.aborted = state.aborted.with(xids());
+        state.excluded = state.excluded.with(xids());
+    }
+
+    /// These early xids are a part of the commit `commit`, which is in the log and will be published next.
+    pub(crate) fn end_early(&self, commit: Xid, parts: &[Xid]) {
+        let mut state = self.state.lock();
+        state.open = state.open.without(|open| parts.contains(&open));
+        state.ending.push_back((commit, parts.iter().copied().collect()));
+    }
+
+    /// Replaces what is open and aborted: the state page tells a standby.
+    pub(crate) fn set_early(&self, open: XidSet, aborted: XidSet) {
+        let mut state = self.state.lock();
+        state.excluded = open.with(aborted.iter());
+        (state.open, state.aborted) = (open, aborted);
+    }
+
+    /// Forgets aborted xids of which no version is left that anybody could meet.
+    pub(crate) fn forget(&self, xids: &[Xid]) {
+        let mut state = self.state.lock();
+        state.aborted = state.aborted.without(|xid| xids.contains(&xid));
+        state.excluded = state.excluded.without(|xid| xids.contains(&xid));
+    }
+
+    /// The early xids without an outcome, and the aborted ones. To be asked when the row's lock is held: what is
+    /// written to a row before that is then told rightly.
+    pub(crate) fn unsettled(&self) -> (XidSet, XidSet) {
+        let state = self.state.lock();
+        (state.open.clone(), state.aborted.clone())
     }
 
     /// The xids below the next that are not seen.
+    #[cfg(test)]
     pub(crate) fn excluded(&self) -> XidSet {
         self.state.lock().excluded.clone()
     }
 
-    /// The end of the commit with this xid, if it is in doubt.
+    /// The end of the commit with this xid, or that this xid is a part of, if it is in doubt.
     pub(crate) fn in_doubt(&self, xid: Xid) -> Option<Lsn> {
         let state = self.state.lock();
+        let whole = state.ending.iter().find(|(_, parts)| parts.contains(xid));
+        let xid = whole.map_or(xid, |(commit, _)| *commit);
         if xid < state.next_xid {
             return None;
         }
@@ -287,16 +381,17 @@ impl Visibility {
     pub(crate) fn horizon(&self) -> Xid {
         let state = self.state.lock();
         let oldest = state.live.front().map_or(state.next_xid, |(xid, _)| *xid);
+        // An aborted version above the horizon would pass for one that replaced another.
         let first_excluded = state.excluded.iter().next();
         [Some(state.next_xid), state.feedback, first_excluded].into_iter().flatten().fold(oldest, Xid::min)
     }
 
-    /// The oldest live snapshot's next xid, what a standby reports as feedback.
+    /// The least xid that a live snapshot does not see, what a standby reports as feedback.
     pub(crate) fn oldest_snapshot(&self) -> Option<Xid> {
         self.state.lock().live.front().map(|(xid, _)| *xid)
     }
 
-    /// Standbys ask that nothing be removed which snapshots with this next xid still see.
+    /// Standbys ask that nothing be removed which snapshots that do not see this xid still see.
     pub(crate) fn set_feedback(&self, xid: Option<Xid>) {
         self.state.lock().feedback = xid;
     }
@@ -312,7 +407,7 @@ impl Visibility {
 
     /// Whether [`Visibility::cancel_below`] gave this snapshot up.
     pub(crate) fn is_cancelled(&self, snapshot: &Snapshot) -> bool {
-        snapshot.next_xid < self.state.lock().cancelled_below
+        snapshot.oldest < self.state.lock().cancelled_below
     }
 
     /// Ends all waits.
@@ -393,8 +488,46 @@ mod tests {
     #[test]
     fn aborted_xids_are_not_seen() {
         let seen = registry();
-        seen.exclude(Xid::new(7));
+        seen.abort(&[Xid::new(7)]);
         let snapshot = seen.take(Lsn::INVALID, |_, _| true);
         assert!(snapshot.sees(Xid::new(6)) && !snapshot.sees(Xid::new(7)));
+    }
+
+    #[test]
+    fn an_early_xid_is_seen_with_the_commit_that_it_is_a_part_of_and_not_before() {
+        let seen = registry();
+        let none = |_, _| false;
+        let all = |_, _| true;
+        let early = Xid::new(10);
+        let before = seen.take(Lsn::INVALID, all);
+        seen.open_early(early);
+        seen.publish(&[insertion(110, 11, SyncLevel::Off)], all);
+        let during = seen.take(Lsn::INVALID, all);
+        assert!(during.sees(Xid::new(11)) && !during.sees(early) && !before.sees(early));
+        seen.end_early(Xid::new(12), &[early]);
+        seen.publish(&[insertion(120, 12, SyncLevel::On)], none);
+        assert_eq!(seen.in_doubt(early), Some(Lsn::new(120)));
+        assert!(!seen.take(Lsn::INVALID, none).sees(early), "in doubt");
+        assert!(seen.take(Lsn::new(120), none).sees(early), "its own session sees it");
+        seen.settle(all);
+        assert!(seen.take(Lsn::INVALID, all).sees(early) && seen.in_doubt(early).is_none());
+        assert!(!during.sees(early) && !before.sees(early), "snapshots stay as they were");
+        assert!(seen.excluded().is_empty());
+    }
+
+    #[test]
+    fn a_snapshot_beside_an_open_early_xid_holds_the_horizon_at_that_xid_for_good() {
+        let seen = registry();
+        let all = |_, _| true;
+        seen.open_early(Xid::new(10));
+        seen.publish(&[insertion(110, 11, SyncLevel::Off)], all);
+        let during = seen.take(Lsn::INVALID, all);
+        assert_eq!(seen.horizon(), Xid::new(10));
+        seen.end_early(Xid::new(12), &[Xid::new(10)]);
+        seen.publish(&[insertion(120, 12, SyncLevel::Off)], all);
+        assert_eq!(seen.horizon(), Xid::new(10), "that snapshot still reads what the early one replaced");
+        assert_eq!(seen.oldest_snapshot(), Some(Xid::new(10)));
+        drop(during);
+        assert_eq!(seen.horizon(), Xid::new(13));
     }
 }

@@ -1,10 +1,12 @@
 //! One transaction as its session drives it: snapshots, reads that merge its own writes, locks, commit.
 
 use crate::commit::{Request, TreeChanges};
+use crate::early::{Early, Level};
 use crate::engine::Engine;
 use crate::locks::{LockRef, LockSet, Taken};
 use crate::page::leaf::MAX_KEY;
 use crate::snapshot::LiveSnapshot;
+use crate::tree::VersionHead;
 use crate::write_set::{CommandId, WriteSet};
 use crate::{
     Committed, Direction, Error, Interrupt, Isolation, KeyRange, LockMode, LockWait, Locked, Scan, SyncLevel,
@@ -18,34 +20,53 @@ use wal::{Lsn, Xid};
 /// A transaction. Dropping it rolls it back; a rollback touches nothing but memory, except that trees which it
 /// created are removed.
 ///
-/// All writes stay in a private write set until [`Transaction::commit`]. Reads see the statement's snapshot
-/// plus the transaction's own writes of earlier statements; [`Transaction::lock`] sees the newest version.
+/// Writes stay in a private write set until [`Transaction::commit`]; a large transaction puts them into pages as it goes, where
+/// nobody else sees them (`early`). Reads see the statement's snapshot plus the transaction's own writes of earlier
+/// statements; [`Transaction::lock`] sees the newest version.
 #[derive(Debug)]
 pub struct Transaction {
     pub(crate) engine: Arc<Engine>,
     isolation: Isolation,
-    interrupt: Interrupt,
+    pub(crate) interrupt: Interrupt,
     /// Snapshots are at least this.
     floor: Lsn,
     snapshot: Option<Arc<LiveSnapshot>>,
     command: CommandId,
     pub(crate) writes: WriteSet,
-    locks: LockSet,
-    created: Vec<TreeId>,
-    dropped: Vec<TreeId>,
+    /// After `large`: what goes into pages is aborted before the rows' locks pass on.
+    pub(crate) large: Option<Box<Early>>,
+    pub(crate) locks: LockSet,
+    /// The savepoints that stand.
+    pub(crate) levels: Vec<Level>,
+    pub(crate) created: Vec<TreeId>,
+    pub(crate) dropped: Vec<TreeId>,
     evaluated: AtomicU64,
     /// The xid that was asked for before the commit.
-    early: Option<Xid>,
+    told: Option<Xid>,
 }
 
 /// A point in a transaction to which it can go back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Savepoint {
-    writes: usize,
-    locks: usize,
+    level: Level,
+    /// Savepoints around it.
+    depth: usize,
     created: usize,
     dropped: usize,
 }
+
+/// What the newest version of a locked row is.
+enum Newest {
+    /// None, or one that has an outcome.
+    Settled(Locked),
+    /// This transaction's own, in a page.
+    Own(Locked),
+    /// One of another large transaction, which is under way.
+    Open(Xid),
+}
+
+/// What a large transaction leaves to its commit at most.
+const SPILLED_BEFORE_COMMIT_BYTES: usize = 256 << 10;
 
 impl Transaction {
     pub(crate) fn new(engine: Arc<Engine>, isolation: Isolation, after: Lsn, interrupt: Interrupt) -> Self {
@@ -57,10 +78,12 @@ impl Transaction {
             snapshot: None,
             command: CommandId(0),
             writes: WriteSet::new(engine.options.write_set_limit_bytes),
+            large: None,
+            levels: Vec::new(),
             created: Vec::new(),
             dropped: Vec::new(),
             evaluated: AtomicU64::new(0),
-            early: None,
+            told: None,
             engine,
         }
     }
@@ -156,26 +179,27 @@ impl Transaction {
         !self.writes.is_empty()
             || !self.created.is_empty()
             || !self.dropped.is_empty()
-            || self.early.is_some()
+            || self.told.is_some()
+            || self.large.is_some()
     }
 
     /// The xid by which the log will tell of this transaction's end: given out now if it has none yet, and logged at its end even if it
     /// writes nothing. (Its versions carry the xid that the commit takes, because visibility follows commit order.)
     pub fn assign_xid(&mut self) -> Result<Xid, Error> {
-        if let Some(xid) = self.early {
+        if let Some(xid) = self.told {
             return Ok(xid);
         }
         if self.engine.is_in_recovery() {
             return Err(Error::ReadOnly);
         }
-        let xid = self.engine.pipeline()?.early_xid()?;
-        self.early = Some(xid);
+        let xid = self.engine.pipeline()?.told_xid()?;
+        self.told = Some(xid);
         Ok(xid)
     }
 
     /// What [`Transaction::assign_xid`] has given.
     pub fn assigned_xid(&self) -> Option<Xid> {
-        self.early
+        self.told
     }
 
     /// The value of `key` as this statement sees it.
@@ -186,18 +210,24 @@ impl Transaction {
         let snapshot = self.snapshot()?;
         let tree = self.engine.store.tree(tree)?;
         let mut value = Vec::new();
-        let found = match tree.lookup(key, |version| snapshot.sees(version.xid), &mut value) {
+        let sees = |version: VersionHead| snapshot.sees(version.xid) || self.sees_own(version, self.command);
+        let found = match tree.lookup(key, sees, &mut value) {
             Ok(found) => found,
             Err(_) => {
                 let again = || {
                     value.clear();
-                    tree.lookup(key, |version| snapshot.sees(version.xid), &mut value)
+                    tree.lookup(key, sees, &mut value)
                 };
                 self.engine.store.run(again).await?
             }
         };
         self.check_snapshot()?;
         Ok(found.filter(|head| !head.deleted).map(|_| value.into()))
+    }
+
+    /// Whether a version in a page is one of this transaction's own, by a command before `before`.
+    pub(crate) fn sees_own(&self, version: VersionHead, before: CommandId) -> bool {
+        self.large.as_ref().is_some_and(|large| large.sees(version.xid, version.cid, before))
     }
 
     /// Opens a scan at this statement's snapshot.
@@ -235,24 +265,49 @@ impl Transaction {
         if self.engine.is_in_recovery() {
             return Err(Error::ReadOnly);
         }
-        let taken = self.locks.take(LockRef::Row(tree, key), mode.into(), wait, &self.interrupt).await?;
-        if taken == Taken::Skipped {
-            return Ok(Locked { skipped: true, ..Locked::default() });
+        if self.writes.is_full() {
+            self.spill().await?;
         }
-        if let Some(own) = self.writes.newest(tree, key) {
-            return Ok(Locked {
-                newest: own.value.clone(),
-                written_by_this_statement: own.command == self.command,
-                ..Locked::default()
-            });
+        loop {
+            let before = self.locks.mark();
+            let taken = self.locks.take(LockRef::Row(tree, key), mode.into(), wait, &self.interrupt).await?;
+            if taken == Taken::Skipped {
+                return Ok(Locked { skipped: true, ..Locked::default() });
+            }
+            if let Some(own) = self.writes.newest(tree, key) {
+                return Ok(Locked {
+                    newest: own.value.clone(),
+                    written_by_this_statement: own.command == self.command,
+                    ..Locked::default()
+                });
+            }
+            match self.read_newest(tree, key).await? {
+                Newest::Settled(locked) => return Ok(locked),
+                // The stamp is the lock.
+                Newest::Own(locked) => {
+                    self.locks.release_after(before);
+                    return Ok(locked);
+                }
+                Newest::Open(xid) => {
+                    // Not held while waiting: the other one may want it again.
+                    self.locks.release_after(before);
+                    let before = self.locks.mark();
+                    let other = LockRef::Transaction(xid);
+                    let ended =
+                        self.locks.take(other, LockMode::Shared.into(), wait, &self.interrupt).await?;
+                    self.locks.release_after(before);
+                    if ended == Taken::Skipped {
+                        return Ok(Locked { skipped: true, ..Locked::default() });
+                    }
+                }
+            }
         }
-        self.read_newest(tree, key).await
     }
 
-    async fn read_newest(&self, tree: TreeId, key: &[u8]) -> Result<Locked, Error> {
+    async fn read_newest(&self, tree: TreeId, key: &[u8]) -> Result<Newest, Error> {
         let snapshot = self.snapshot()?;
         let tree = self.engine.store.tree(tree)?;
-        let aborted = self.engine.visibility.excluded();
+        let (open, aborted) = self.engine.visibility.unsettled();
         let mut value = Vec::new();
         let found = match tree.lookup(key, |head| !aborted.contains(head.xid), &mut value) {
             Ok(found) => found,
@@ -264,7 +319,17 @@ impl Transaction {
                 self.engine.store.run(again).await?
             }
         };
-        let Some(head) = found else { return Ok(Locked::default()) };
+        let Some(head) = found else { return Ok(Newest::Settled(Locked::default())) };
+        if open.contains(head.xid) {
+            if !self.large.as_ref().is_some_and(|large| large.wrote(head.xid)) {
+                return Ok(Newest::Open(head.xid));
+            }
+            return Ok(Newest::Own(Locked {
+                newest: (!head.deleted).then(|| value.into()),
+                written_by_this_statement: head.cid == self.command.0,
+                ..Locked::default()
+            }));
+        }
         let changed = !snapshot.sees(head.xid);
         if changed {
             let in_doubt = self.engine.visibility.in_doubt(head.xid);
@@ -275,11 +340,11 @@ impl Transaction {
             }
             self.note_evaluated(in_doubt.unwrap_or(Lsn::INVALID));
         }
-        Ok(Locked {
+        Ok(Newest::Settled(Locked {
             newest: (!head.deleted).then(|| value.into()),
             changed_since_snapshot: changed,
             ..Locked::default()
-        })
+        }))
     }
 
     /// Locks a whole table.
@@ -324,6 +389,7 @@ impl Transaction {
         }
         debug_assert!(
             self.created.contains(&tree)
+                || self.is_early()
                 || self.locks.holds(LockRef::Row(tree, &key), LockMode::NoKeyExclusive.into())
                 || self.locks.holds(LockRef::Table(tree), TableLockMode::Exclusive.into()),
             "a write needs the row's lock"
@@ -365,6 +431,9 @@ impl Transaction {
         if self.engine.is_in_recovery() {
             return Err(Error::ReadOnly);
         }
+        if self.writes.is_full() {
+            self.spill().await?;
+        }
         let number = self.next_row_number(tree).await?;
         self.writes.push(
             tree,
@@ -377,22 +446,33 @@ impl Transaction {
 
     /// Marks a point to which [`Transaction::rollback_to`] returns.
     pub fn savepoint(&mut self) -> Savepoint {
-        Savepoint {
-            writes: self.writes.mark(),
-            locks: self.locks.mark(),
-            created: self.created.len(),
-            dropped: self.dropped.len(),
-        }
+        let level = Level { writes: self.writes.mark(), locks: self.locks.mark() };
+        let depth = self.levels.len();
+        self.levels.push(level);
+        Savepoint { level, depth, created: self.created.len(), dropped: self.dropped.len() }
     }
 
     /// Undoes all writes, created trees and locks since the savepoint, which stays.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<(), Error> {
-        self.writes.rollback_to(savepoint.writes);
+        self.levels.truncate(savepoint.depth + 1);
+        self.writes.rollback_to(savepoint.level.writes);
+        if let Some(large) = &mut self.large {
+            large.abort_deeper(savepoint.depth);
+        }
         self.dropped.truncate(savepoint.dropped);
         let created = self.created.split_off(savepoint.created.min(self.created.len()));
         self.engine.remove_created(&created)?;
-        self.locks.release_after(savepoint.locks);
+        self.locks.release_after(savepoint.level.locks);
         Ok(())
+    }
+
+    /// Forgets a savepoint and those after it: what was done since stands or falls with the rest. Only for economy; a
+    /// savepoint that is never released does no harm.
+    pub fn release(&mut self, savepoint: &Savepoint) {
+        self.levels.truncate(savepoint.depth);
+        if let Some(large) = &mut self.large {
+            large.release_deeper(savepoint.depth);
+        }
     }
 
     /// The highest commit that anything returned by this transaction so far depends on: rows, RETURNING and the
@@ -414,6 +494,9 @@ impl Transaction {
     pub async fn commit(mut self, level: SyncLevel) -> Result<Committed, Error> {
         let evaluated = self.evaluated_up_to();
         let timeline = self.engine.timeline();
+        if self.is_early() && self.writes.bytes() > SPILLED_BEFORE_COMMIT_BYTES {
+            self.spill().await?;
+        }
         self.snapshot = None;
         let (lsn, xid, mut confirmed) = if self.has_writes() {
             let pipeline = self.engine.pipeline()?;
@@ -425,7 +508,8 @@ impl Transaction {
                 Box::new(TreeChanges { engine, created, dropped, committed: None })
             });
             let mut request = Request::new(writes, locks, trees, level);
-            request.early = self.early.take();
+            request.told = self.told.take();
+            request.large = self.large.take();
             let inserted = pipeline.insert(request).await?;
             let confirmed = pipeline.wait(inserted, &self.interrupt).await?;
             (inserted.end, Some(inserted.xid), confirmed)
@@ -447,9 +531,9 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if let (Some(xid), Ok(pipeline)) = (self.early, self.engine.pipeline()) {
+        if let (Some(xid), Ok(pipeline)) = (self.told, self.engine.pipeline()) {
             // The record is for those who look for that xid; without it the transaction came to nothing all the same.
-            let _ = pipeline.abort_early(xid);
+            let _ = pipeline.abort_told(xid);
         }
         if !self.created.is_empty() {
             // What could not be removed is a file that nothing names; the log has the reason.

@@ -1,7 +1,8 @@
 //! What a transaction has written and not yet committed: a journal with an index in key order.
 //!
 //! Each write is a journal entry that knows the entry it replaces, so that a rollback to a savepoint pops entries
-//! and puts the index back, and a scan opened by an earlier command finds what the key was then.
+//! and puts the index back, and a scan opened by an earlier command finds what the key was then. Entries are counted
+//! from the transaction's start, also when a large one has put the first of them into pages and forgotten them here.
 
 use crate::{Error, TreeId};
 use bytes::Bytes;
@@ -32,13 +33,18 @@ pub(crate) struct WriteSet {
     journal: Vec<Write>,
     /// For each tree, in the order of first use, its keys with their latest entry.
     trees: Vec<(TreeId, BTreeMap<Bytes, u32>)>,
+    /// Entries before the journal's first.
+    forgotten: usize,
     bytes: usize,
     limit_bytes: usize,
 }
 
+/// How far over its limit a write set may go between two moments at which it can be emptied.
+const OVERDRAFT: usize = 4;
+
 impl WriteSet {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { journal: Vec::new(), trees: Vec::new(), bytes: 0, limit_bytes }
+        Self { journal: Vec::new(), trees: Vec::new(), forgotten: 0, bytes: 0, limit_bytes }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -50,12 +56,22 @@ impl WriteSet {
         self.bytes
     }
 
+    /// Whether it has reached its limit, and is to be put into pages as soon as that can be done.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes >= self.limit_bytes
+    }
+
+    /// How many entries it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.journal.len()
+    }
+
     /// Whether any key of `tree` was written.
     pub(crate) fn touches(&self, tree: TreeId) -> bool {
         self.tree(tree).is_some_and(|index| !index.is_empty())
     }
 
-    /// Adds a write, or fails with 54000 and changes nothing.
+    /// Adds a write, or fails with 54000 and changes nothing where that is far beyond the limit.
     pub(crate) fn push(
         &mut self,
         tree: TreeId,
@@ -65,7 +81,7 @@ impl WriteSet {
     ) -> Result<(), Error> {
         let size = ENTRY_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
         let full = Error::WriteSetFull { limit_bytes: self.limit_bytes };
-        if self.bytes + size > self.limit_bytes {
+        if self.bytes > self.limit_bytes.saturating_mul(OVERDRAFT) {
             return Err(full);
         }
         let Ok(at) = u32::try_from(self.journal.len()) else { return Err(full) };
@@ -137,13 +153,53 @@ impl WriteSet {
         self.trees.iter().flat_map(|(_, index)| index.values().map(|at| self.entry(*at)))
     }
 
-    /// The number of entries: a mark for [`WriteSet::rollback_to`].
+    /// The number of entries since the transaction's start: a mark for [`WriteSet::rollback_to`].
     pub(crate) fn mark(&self) -> usize {
-        self.journal.len()
+        self.forgotten + self.journal.len()
+    }
+
+    /// All writes that are held: for each tree its keys in order, and for each key its writes, oldest first, each with its
+    /// number since the transaction's start. Of those by the same command at the same level the last one alone.
+    pub(crate) fn by_key(&self, mut level: impl FnMut(usize) -> usize) -> Vec<(usize, &Write)> {
+        let mut all = Vec::with_capacity(self.journal.len());
+        for latest in self.trees.iter().flat_map(|(_, index)| index.values()) {
+            let first = all.len();
+            let mut at = Some(*latest);
+            while let Some(index) = at {
+                let (number, write) = (self.forgotten + index as usize, self.entry(index));
+                let replaced =
+                    all.get(first..).and_then(<[_]>::last).is_some_and(|(newer, by): &(usize, &Write)| {
+                        by.command == write.command && level(*newer) == level(number)
+                    });
+                if !replaced {
+                    all.push((number, write));
+                }
+                at = write.previous;
+            }
+            all[first..].reverse();
+        }
+        all
+    }
+
+    /// The number of the first write of `key` that is held.
+    pub(crate) fn oldest(&self, tree: TreeId, key: &[u8]) -> Option<usize> {
+        let mut at = *self.tree(tree)?.get(key)?;
+        while let Some(previous) = self.entry(at).previous {
+            at = previous;
+        }
+        Some(self.forgotten + at as usize)
+    }
+
+    /// Forgets all writes because they are in pages now.
+    pub(crate) fn forget(&mut self) {
+        self.forgotten += self.journal.len();
+        // Memory that a large transaction took is given back.
+        (self.journal, self.trees, self.bytes) = (Vec::new(), Vec::new(), 0);
     }
 
     /// Forgets every write after `mark`.
     pub(crate) fn rollback_to(&mut self, mark: usize) {
+        let mark = mark.saturating_sub(self.forgotten);
         while self.journal.len() > mark {
             let Some(write) = self.journal.pop() else { return };
             self.bytes -= ENTRY_BYTES + write.key.len() + write.value.as_ref().map_or(0, Bytes::len);
@@ -214,12 +270,47 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_refuses_a_write_and_leaves_the_set_as_it_was() {
+    fn far_beyond_the_limit_a_write_is_refused_and_the_set_stays_as_it_was() {
         let mut set = WriteSet::new(400);
         put(&mut set, "a", "1", 1);
-        let refused = set.push(TREE, "b".into(), Some(vec![0; 400].into()), CommandId(1));
+        assert!(!set.is_full());
+        set.push(TREE, "b".into(), Some(vec![0; 1700].into()), CommandId(1)).unwrap();
+        assert!(set.is_full());
+        let refused = set.push(TREE, "c".into(), Some("3".into()), CommandId(1));
         assert!(matches!(refused, Err(Error::WriteSetFull { limit_bytes: 400 })));
-        assert_eq!(set.last_writes().count(), 1);
+        assert_eq!(set.last_writes().count(), 2);
+        set.forget();
+        put(&mut set, "c", "3", 1);
+    }
+
+    #[test]
+    fn what_goes_into_pages_is_in_key_order_and_keeps_what_other_commands_and_levels_wrote() {
+        let mut set = WriteSet::new(1 << 20);
+        put(&mut set, "b", "1", 1);
+        put(&mut set, "a", "2", 1);
+        put(&mut set, "b", "3", 1);
+        put(&mut set, "b", "4", 2);
+        put(&mut set, "b", "5", 2);
+        let level = |number| usize::from(number >= 4);
+        let found: Vec<_> =
+            set.by_key(level).iter().map(|(number, write)| (*number, write.key.clone())).collect();
+        assert_eq!(found, [(1, "a".into()), (2, "b".into()), (3, "b".into()), (4, "b".into())]);
+        assert_eq!(set.oldest(TREE, b"b"), Some(0));
+    }
+
+    #[test]
+    fn marks_hold_although_the_first_writes_are_forgotten() {
+        let mut set = WriteSet::new(1 << 20);
+        put(&mut set, "a", "1", 1);
+        let early = set.mark();
         put(&mut set, "b", "2", 1);
+        set.forget();
+        put(&mut set, "c", "3", 2);
+        let late = set.mark();
+        put(&mut set, "d", "4", 2);
+        set.rollback_to(late);
+        assert_eq!((set.len(), set.mark()), (1, 3));
+        set.rollback_to(early);
+        assert_eq!((set.len(), set.mark()), (0, 2));
     }
 }

@@ -367,6 +367,11 @@ impl SqlSession {
     pub(super) fn release(&mut self, name: &str) -> Result<CommandTag> {
         let at = self.find_savepoint(name, "RELEASE SAVEPOINT")?;
         if let Some(block) = &mut self.block {
+            if let (Some(transaction), Some((_, savepoint))) =
+                (&mut block.transaction, block.savepoints.get(at))
+            {
+                transaction.release(savepoint);
+            }
             block.savepoints.truncate(at);
         }
         let environment = self.environment.clone();

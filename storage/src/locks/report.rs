@@ -62,6 +62,7 @@ impl LockManager {
             for lock in shard.lock().iter() {
                 let target = match &lock.name {
                     LockName::Row(..) if lock.queue.is_empty() => continue,
+                    LockName::Transaction(_) | LockName::Place(_) => continue,
                     LockName::Row(tree, _) => LockTarget::Row(*tree, lock.hash),
                     LockName::Table(tree) => LockTarget::Table(*tree),
                     LockName::Number(database, number) => LockTarget::Number(*database, *number),
@@ -115,6 +116,8 @@ pub(super) fn describe(cycle: &[Step]) -> String {
                 format!("relation {} of database {}", tree.relation, tree.database)
             }
             LockName::Number(database, number) => format!("advisory lock [{database},{number}]"),
+            LockName::Transaction(xid) => format!("transaction {xid}"),
+            LockName::Place(_) => "a place for a large transaction".to_owned(),
         };
         let mode = names_of(step.mode).next().unwrap_or("InvalidLock");
         let who = step.owner.to_string();

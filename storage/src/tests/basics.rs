@@ -105,15 +105,16 @@ async fn a_rollback_leaves_nothing_and_a_dropped_tree_goes_only_with_its_commit(
 }
 
 #[tokio::test]
-async fn too_large_a_write_set_is_refused_with_54000() {
+async fn writes_without_a_lock_in_between_are_refused_with_54000_far_beyond_the_limit() {
     let disk = new_disk();
     let (db, _) = try_open(&disk, DatabaseOptions { write_set_limit_bytes: 4096, ..options() }).unwrap();
     let mut transaction = statement(&db, Isolation::ReadCommitted).await;
     let tree = transaction.create_tree(5).await.unwrap();
-    let refused = transaction.put(tree, "k", vec![0; 5000]).unwrap_err();
-    assert_eq!(refused.sqlstate(), "54000");
-    transaction.put(tree, "k", "small").unwrap();
+    transaction.put(tree, "k", vec![0; 20_000]).unwrap();
+    assert_eq!(transaction.put(tree, "l", "small").unwrap_err().sqlstate(), "54000");
     transaction.commit(SyncLevel::Local).await.unwrap();
+    assert_eq!(read(&db, tree, "l").await, None);
+    assert_eq!(read(&db, tree, "k").await.unwrap().len(), 20_000);
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 mod basics;
 mod crash;
 mod isolation;
+mod large;
+mod large_crash;
 mod recovery;
 mod standby;
 mod tools;

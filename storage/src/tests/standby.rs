@@ -11,7 +11,7 @@ use wal::{Lsn, TimelineId, Xid};
 
 /// A feed that a test moves by hand.
 #[derive(Default)]
-struct HandFeed {
+pub(super) struct HandFeed {
     state: Mutex<HandState>,
     moved: Condvar,
 }
@@ -51,12 +51,12 @@ impl WalFeed for HandFeed {
 }
 
 impl HandFeed {
-    fn set(&self, feed: Feed) {
+    pub(super) fn set(&self, feed: Feed) {
         self.state.lock().next = Some(feed);
         self.moved.notify_all();
     }
     /// Waits until redo has done what it can.
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         let mut state = self.state.lock();
         while state.waiting.is_none() {
             self.moved.wait(&mut state);
@@ -74,11 +74,11 @@ impl HandFeed {
     }
 }
 
-struct Standby {
-    disk: VirtualDisk,
-    db: Database,
-    feed: Arc<HandFeed>,
-    thread: std::thread::JoinHandle<Result<RedoEnd, Error>>,
+pub(super) struct Standby {
+    pub(super) disk: VirtualDisk,
+    pub(super) db: Database,
+    pub(super) feed: Arc<HandFeed>,
+    pub(super) thread: std::thread::JoinHandle<Result<RedoEnd, Error>>,
 }
 
 fn copy_file(from: &VirtualDisk, to: &VirtualDisk, path: &Path) {
@@ -106,12 +106,16 @@ fn copy_tree(from: &VirtualDisk, to: &VirtualDisk, path: &Path, skip: &dyn Fn(&P
 }
 
 /// Copies pg_wal as streaming would bring it.
-fn ship(from: &VirtualDisk, to: &VirtualDisk) {
+pub(super) fn ship(from: &VirtualDisk, to: &VirtualDisk) {
     copy_tree(from, to, &Path::new(DIR).join("pg_wal"), &|_| false);
 }
 
 /// An online backup of a running primary, while `meanwhile` runs between its start and the copy.
-async fn backup(primary: &VirtualDisk, db: &Database, meanwhile: impl Future<Output = ()>) -> VirtualDisk {
+pub(super) async fn backup(
+    primary: &VirtualDisk,
+    db: &Database,
+    meanwhile: impl Future<Output = ()>,
+) -> VirtualDisk {
     let begun = db.start_backup("test", Duration::ZERO).await.unwrap();
     meanwhile.await;
     let copy = VirtualDisk::new();
@@ -127,7 +131,7 @@ async fn backup(primary: &VirtualDisk, db: &Database, meanwhile: impl Future<Out
     copy
 }
 
-fn follow(disk: &VirtualDisk) -> Standby {
+pub(super) fn follow(disk: &VirtualDisk) -> Standby {
     let mode = StartMode::Standby { target_timeline: None };
     let (db, mut redo): (_, Box<StandbyRedo>) = match Database::open(&host_on(disk), options(), mode).unwrap()
     {
@@ -141,13 +145,13 @@ fn follow(disk: &VirtualDisk) -> Standby {
 }
 
 impl Standby {
-    fn stop(self) -> (VirtualDisk, Database, RedoEnd) {
+    pub(super) fn stop(self) -> (VirtualDisk, Database, RedoEnd) {
         self.feed.set(Feed::Stop);
         let end = self.thread.join().unwrap().unwrap();
         (self.disk, self.db, end)
     }
     /// Brings the primary's flushed log over and redoes it.
-    fn catch_up(&self, primary: &VirtualDisk, db: &Database) {
+    pub(super) fn catch_up(&self, primary: &VirtualDisk, db: &Database) {
         let upto = db.wal_writer_tick().unwrap();
         ship(primary, &self.disk);
         self.feed.give(upto);

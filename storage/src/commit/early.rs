@@ -1,0 +1,154 @@
+//! The committer's part in large transactions: xids before the commit, and the list of those.
+
+use super::{Committer, Pipeline, Request, into_error};
+use crate::early::{Early, EarlyList, Entry, LIST_MAX, STATE_EARLY, Touched};
+use crate::snapshot::XidSet;
+use crate::store::Writer;
+use crate::{Error, TreeId};
+use wal::Xid;
+
+impl Request {
+    /// The xids that end as parts of this commit.
+    pub(super) fn parts(&self) -> Vec<Xid> {
+        self.told.into_iter().chain(self.large.iter().flat_map(|large| large.xids())).collect()
+    }
+}
+
+impl Pipeline {
+    /// An xid for a transaction that wants to know one before it commits. No version will carry it.
+    pub(crate) fn told_xid(&self) -> Result<Xid, Error> {
+        self.check_open()?;
+        Ok(self.alone(|committer| {
+            let xid = committer.next_xid;
+            self.give_out(committer, xid);
+            xid
+        }))
+    }
+
+    /// Logs that a transaction which was told an xid came to nothing.
+    pub(crate) fn abort_told(&self, xid: Xid) -> Result<(), Error> {
+        self.check_open()?;
+        self.alone(|committer| self.log_outcome(committer, false, xid, &[], &[]).map(drop))
+    }
+
+    /// An xid for versions that go into pages before the commit; logged, and unseen from now on. None: the list is full.
+    /// Does I/O if the state page is not in the pool.
+    pub(crate) fn begin_early(&self, touched: Touched) -> Result<Option<Xid>, Error> {
+        self.check_open()?;
+        self.alone(|committer| {
+            let mut writer = self.store.writer();
+            self.log_aborts(committer, &mut writer)?;
+            if committer.early.len() >= LIST_MAX {
+                return Ok(None);
+            }
+            let xid = committer.next_xid;
+            committer.early.insert(Entry { xid, aborted: false, touched });
+            if let Err(error) = self.put_early(committer, &mut writer) {
+                committer.early.remove(&[xid]);
+                return Err(error);
+            }
+            self.give_out(committer, xid);
+            self.visibility.open_early(xid);
+            Ok(Some(xid))
+        })
+    }
+
+    /// Notes that an early xid gets versions in these relations too. To be called before the first one is written.
+    pub(crate) fn touch(&self, xid: Xid, trees: &[TreeId]) -> Result<(), Error> {
+        self.check_open()?;
+        self.alone(|committer| {
+            let Some(entry) = committer.early.get_mut(xid) else { return Ok(()) };
+            let mut added = false;
+            for tree in trees {
+                added |= entry.touched.add(*tree);
+            }
+            if added { self.put_early(committer, &mut self.store.writer()) } else { Ok(()) }
+        })
+    }
+
+    /// Early xids came to nothing, the first of them with the others as its parts.
+    pub(crate) fn abort_early(&self, xids: &[Xid]) {
+        let Some((first, parts)) = xids.split_first() else { return };
+        self.alone(|committer| {
+            for xid in xids {
+                if committer.early.abort(*xid) {
+                    self.visibility.abort(&[*xid]);
+                } else {
+                    self.visibility.abort(&[*xid]);
+                    self.visibility.forget(&[*xid]);
+                }
+            }
+            let mut writer = self.store.writer();
+            let logged = self
+                .log_aborts(committer, &mut writer)
+                .and_then(|()| self.log_outcome(committer, false, *first, &[], parts))
+                .and_then(|_| self.put_early(committer, &mut writer));
+            if logged.is_err() {
+                // Before anything else goes into the log; after a restart recovery does it.
+                committer.unlogged_aborts.extend_from_slice(xids);
+            }
+        });
+    }
+
+    /// The commit `commit` is in the log: the early xids that are its parts leave the list. The state page is held in the pool,
+    /// and space in the log was promised.
+    pub(super) fn end_early(
+        &self,
+        committer: &mut Committer,
+        writer: &mut Writer<'_>,
+        commit: Xid,
+        large: &mut Early,
+    ) {
+        let parts: Vec<Xid> = large.xids().collect();
+        large.committed();
+        self.visibility.end_early(commit, &parts);
+        committer.early.remove(&parts);
+        if let Err(error) = self.put_early(committer, writer) {
+            // A checkpoint from here on would make recovery take a committed transaction for an open one.
+            self.store.pool().poison(error);
+        }
+    }
+
+    /// Writes the list to the state page, so that it outlives the log that tells of it.
+    pub(super) fn put_early(&self, committer: &Committer, writer: &mut Writer<'_>) -> Result<(), Error> {
+        writer.allow_io(true);
+        let put = writer.put_state(STATE_EARLY, &committer.early.encode());
+        writer.allow_io(false);
+        put.map_err(into_error)
+    }
+
+    /// Takes over the list as recovery found it, and logs the abort of `xids`, which have no outcome.
+    pub(crate) fn abort_leftovers(&self, found: EarlyList, xids: &[Xid]) -> Result<(), Error> {
+        self.alone(|committer| {
+            let on_page = found.clone();
+            committer.early = found;
+            let outdated: Vec<Xid> = committer.early.open().filter(|xid| !xids.contains(xid)).collect();
+            committer.early.remove(&outdated);
+            for xid in xids {
+                committer.early.abort(*xid);
+                committer.unlogged_aborts.push(*xid);
+            }
+            let aborted = committer.early.aborted().map(|entry| entry.xid).collect();
+            self.visibility.set_early(XidSet::default(), aborted);
+            let mut writer = self.store.writer();
+            self.log_aborts(committer, &mut writer)?;
+            if committer.early == on_page { Ok(()) } else { self.put_early(committer, &mut writer) }
+        })
+    }
+
+    /// The xids to be swept.
+    pub(crate) fn aborted(&self) -> Vec<Entry> {
+        self.alone(|committer| committer.early.aborted().cloned().collect())
+    }
+
+    /// Forgets aborted xids whose versions are gone from all pages.
+    pub(crate) fn forget_aborted(&self, swept: &[Xid]) -> Result<(), Error> {
+        self.alone(|committer| {
+            let mut writer = self.store.writer();
+            self.log_aborts(committer, &mut writer)?;
+            committer.early.remove(swept);
+            self.visibility.forget(swept);
+            self.put_early(committer, &mut writer)
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! A transaction goes early.
+
+use super::{PLACES, Touched, sweep};
+use crate::commit::reserve_bytes;
+use crate::engine::Engine;
+use crate::locks::{LockRef, LockSet};
+use crate::pool::{OwnedPin, PageKey};
+use crate::state::STATE_FILE;
+use crate::store::{Fault, NewVersion};
+use crate::transaction::Transaction;
+use crate::tree::{Prepared, Tree};
+use crate::write_set::{CommandId, Write};
+use crate::{Error, Interrupt, LockMode, LockWait, TreeId};
+use std::sync::Arc;
+use wal::{BlockNumber, Xid};
+
+/// Where a savepoint stands in its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Level {
+    /// Writes before it.
+    pub(crate) writes: usize,
+    /// Locks taken before it.
+    pub(crate) locks: u64,
+}
+
+/// One xid of a large transaction: its own, or that of a savepoint.
+#[derive(Debug)]
+struct Part {
+    xid: Xid,
+    /// How many savepoints are around it.
+    depth: usize,
+    /// Relations that the list names for it.
+    touched: Vec<TreeId>,
+    /// Held until the outcome, for others to wait.
+    _lock: LockSet,
+}
+
+/// What a large transaction has in pages. Dropping it aborts that unless it is committed; never under a lock of the pipeline.
+#[derive(Debug)]
+pub(crate) struct Early {
+    engine: Arc<Engine>,
+    /// The transaction's own first.
+    parts: Vec<Part>,
+    is_committed: bool,
+    /// Keeps the state page in the pool, so that the outcome needs no I/O.
+    _page: OwnedPin,
+    _place: LockSet,
+}
+
+impl Early {
+    /// Its xids, the transaction's own first.
+    pub(crate) fn xids(&self) -> impl Iterator<Item = Xid> {
+        self.parts.iter().map(|part| part.xid)
+    }
+    /// Whether this version is of the transaction.
+    pub(crate) fn wrote(&self, xid: Xid) -> bool {
+        self.parts.iter().any(|part| part.xid == xid)
+    }
+    /// Whether the command `before` sees this version because an earlier one of its own transaction wrote it.
+    pub(crate) fn sees(&self, xid: Xid, cid: u32, before: CommandId) -> bool {
+        cid < before.0 && self.wrote(xid)
+    }
+    /// The commit record is in the log.
+    pub(crate) fn committed(&mut self) {
+        self.is_committed = true;
+    }
+    /// What was written under more than `depth` savepoints came to nothing.
+    pub(crate) fn abort_deeper(&mut self, depth: usize) {
+        let gone: Vec<Part> = self.parts.extract_if(1.., |part| part.depth > depth).collect();
+        if let (false, Ok(pipeline)) = (gone.is_empty(), self.engine.pipeline()) {
+            pipeline.abort_early(&gone.iter().map(|part| part.xid).collect::<Vec<_>>());
+        }
+    }
+    /// Savepoints are no more, what was written under them stays.
+    pub(crate) fn release_deeper(&mut self, depth: usize) {
+        for part in &mut self.parts {
+            part.depth = part.depth.min(depth);
+        }
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        if let (false, Ok(pipeline)) = (self.is_committed, self.engine.pipeline()) {
+            pipeline.abort_early(&self.xids().collect::<Vec<_>>());
+        }
+    }
+}
+
+/// Versions that one hold of the write lock puts into pages at most, so that commits do not wait long.
+const CHUNK_VERSIONS: usize = 256;
+/// The same in bytes.
+const CHUNK_BYTES: usize = 32 << 10;
+/// Log promised for a chunk beyond its versions: records, splits and page images.
+const CHUNK_LOG_BYTES: usize = 512 << 10;
+/// Pages that a chunk may add to its tree, large values apart.
+const CHUNK_PAGES: u32 = 64;
+/// After so many misses in a row a chunk loads what it needs under the lock.
+const IN_PLACE_AFTER: u32 = 4;
+
+/// A version to be put into a page: its key, its value or None for a deletion.
+pub(crate) type KeyValue<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// Writes that share a stamp.
+struct Stamp<'a> {
+    tree: &'a Tree,
+    xid: Xid,
+    command: CommandId,
+}
+
+impl Transaction {
+    /// Whether it has versions in pages.
+    pub(crate) fn is_early(&self) -> bool {
+        self.large.is_some()
+    }
+
+    /// Puts the whole write set into pages. An error in between leaves it as it was: what is in pages already is found there
+    /// as well, and is right.
+    pub(crate) async fn spill(&mut self) -> Result<(), Error> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        self.go_early().await?;
+        let Self { engine, writes, levels, large, created, locks, interrupt, dropped, .. } = self;
+        let Some(large) = large else { return Ok(()) };
+        let depth_of = |number: usize| levels.partition_point(|level| level.writes <= number);
+        let work = writes.by_key(depth_of);
+        for run in work.chunk_by(|left, right| left.1.tree == right.1.tree) {
+            let Some((_, first)) = run.first() else { continue };
+            if dropped.contains(&first.tree) {
+                continue;
+            }
+            let tree = engine.store.tree(first.tree)?;
+            let is_own = created.contains(&first.tree);
+            let same = |left: &(usize, &Write), right: &(usize, &Write)| {
+                left.1.command == right.1.command
+                    && depth_of(left.0) == depth_of(right.0)
+                    && left.1.key != right.1.key
+            };
+            for run in run.chunk_by(same) {
+                let Some((number, first)) = run.first() else { continue };
+                let xid = large.part(locks, depth_of(*number), first.tree, is_own).await?;
+                let stamp = Stamp { tree: &tree, xid, command: first.command };
+                let items: Vec<KeyValue<'_>> =
+                    run.iter().map(|(_, write)| (&write.key[..], write.value.as_deref())).collect();
+                put_into_pages(engine, &stamp, &items, interrupt).await?;
+            }
+        }
+        drop(work);
+        let lock_depth = |number: u64| levels.partition_point(|level| level.locks <= number);
+        locks.release_rows(|tree, key, number| {
+            // One taken outside of the savepoint where the row was written outlives a rollback to it.
+            writes.oldest(tree, key).is_some_and(|write| lock_depth(number) >= depth_of(write))
+        });
+        writes.forget();
+        Ok(())
+    }
+
+    /// Takes a place and an xid, once.
+    pub(crate) async fn go_early(&mut self) -> Result<(), Error> {
+        if self.large.is_some() {
+            return Ok(());
+        }
+        let mut place = self.locks.sibling();
+        take_place(&mut place, &self.interrupt).await?;
+        let xid = begin(&self.engine, None)?;
+        // From here on nothing is awaited before somebody is there who aborts it.
+        let key = PageKey::new(STATE_FILE.file(), BlockNumber::new(0));
+        let pool = self.engine.store.pool();
+        let page = match pool.load(key, true) {
+            Ok(pin) => pin.into_owned(pool),
+            Err(error) => {
+                self.engine.pipeline()?.abort_early(&[xid]);
+                return Err(error);
+            }
+        };
+        let part = Part { xid, depth: 0, touched: Vec::new(), _lock: self.locks.sibling() };
+        let early = Early {
+            engine: Arc::clone(&self.engine),
+            parts: vec![part],
+            is_committed: false,
+            _page: page,
+            _place: place,
+        };
+        let early = self.large.insert(Box::new(early));
+        for part in &mut early.parts {
+            hold(&mut part._lock, xid).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Early {
+    /// The xid for writes into `tree` under `depth` savepoints.
+    async fn part(
+        &mut self,
+        locks: &LockSet,
+        depth: usize,
+        tree: TreeId,
+        is_own: bool,
+    ) -> Result<Xid, Error> {
+        let at = match self.parts.iter().position(|part| part.depth == depth) {
+            Some(at) => at,
+            None => {
+                let xid = begin(&self.engine, (!is_own).then_some(tree))?;
+                let touched = if is_own { Vec::new() } else { vec![tree] };
+                self.parts.push(Part { xid, depth, touched, _lock: locks.sibling() });
+                let at = self.parts.len() - 1;
+                hold(&mut self.parts[at]._lock, xid).await?;
+                at
+            }
+        };
+        let part = &mut self.parts[at];
+        if !is_own && !part.touched.contains(&tree) {
+            self.engine.pipeline()?.touch(part.xid, &[tree])?;
+            part.touched.push(tree);
+        }
+        Ok(part.xid)
+    }
+}
+
+/// Waits for one of the places.
+async fn take_place(place: &mut LockSet, interrupt: &Interrupt) -> Result<(), Error> {
+    for number in 0..PLACES {
+        match place
+            .take(LockRef::Place(number), LockMode::Exclusive.into(), LockWait::NoWait, interrupt)
+            .await
+        {
+            Err(Error::LockNotAvailable { .. }) => {}
+            other => return other.map(drop),
+        }
+    }
+    let number = place.number_below(PLACES);
+    place
+        .take(LockRef::Place(number), LockMode::Exclusive.into(), LockWait::Forever, interrupt)
+        .await
+        .map(drop)
+}
+
+async fn hold(lock: &mut LockSet, xid: Xid) -> Result<(), Error> {
+    // Nobody else holds it, so this never waits.
+    lock.take(LockRef::Transaction(xid), LockMode::Exclusive.into(), LockWait::NoWait, &Interrupt::new())
+        .await
+        .map(drop)
+}
+
+/// A new early xid. A full list is swept first. May do I/O.
+fn begin(engine: &Engine, tree: Option<TreeId>) -> Result<Xid, Error> {
+    let pipeline = engine.pipeline()?;
+    let touched = || Touched::These(tree.into_iter().collect());
+    if let Some(xid) = pipeline.begin_early(touched())? {
+        return Ok(xid);
+    }
+    sweep(engine)?;
+    let full = Error::WriteSetFull { limit_bytes: engine.options.write_set_limit_bytes };
+    pipeline.begin_early(touched())?.ok_or(full)
+}
+
+/// Puts versions with one stamp into pages, in chunks. `items` are in key order, each key once.
+async fn put_into_pages(
+    engine: &Engine,
+    stamp: &Stamp<'_>,
+    items: &[KeyValue<'_>],
+    interrupt: &Interrupt,
+) -> Result<(), Error> {
+    let (mut done, mut missed) = (0, 0);
+    let mut prepared = Prepared::default();
+    while let Some((key, value)) = items.get(done) {
+        if interrupt.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let length = value.map_or(0, <[u8]>::len);
+        let _reserved = reserve_bytes(engine.wal()?, (CHUNK_LOG_BYTES + 2 * length) as u64).await?;
+        if !stamp.tree.relation().has_space(CHUNK_PAGES) {
+            let tree = stamp.tree.clone();
+            let space = tokio::task::spawn_blocking(move || tree.relation().reserve_space(CHUNK_PAGES)).await;
+            space.map_err(|_| Error::Shutdown)??;
+        }
+        let (count, fault) = put_chunk(
+            engine,
+            stamp,
+            items.get(done..).unwrap_or_default(),
+            &mut prepared,
+            missed > IN_PLACE_AFTER,
+        )?;
+        done += count;
+        match fault {
+            None => {
+                missed = 0;
+                tokio::task::yield_now().await;
+            }
+            Some(Fault::Failed(error)) => return Err(error),
+            Some(_) => {
+                missed = if count > 0 { 1 } else { missed + 1 };
+                let Some((next, value)) = items.get(done) else { continue };
+                let length = value.map_or(0, <[u8]>::len);
+                debug_assert!(count > 0 || next == key);
+                engine.store.run(|| stamp.tree.prepare(next, length, &mut prepared)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One hold of the write lock. Returns how many versions are in pages, and what kept the next one out.
+fn put_chunk(
+    engine: &Engine,
+    stamp: &Stamp<'_>,
+    items: &[KeyValue<'_>],
+    prepared: &mut Prepared,
+    in_place: bool,
+) -> Result<(usize, Option<Fault>), Error> {
+    let pipeline = engine.pipeline()?;
+    let mut writer = engine.store.writer();
+    // Under the lock: after a redo point of a shutdown nothing more is written.
+    pipeline.check_open()?;
+    writer.set_xid(stamp.xid);
+    writer.set_horizon(engine.visibility.horizon());
+    writer.allow_io(in_place);
+    let (mut done, mut bytes) = (0, 0);
+    while let Some((key, value)) = items.get(done)
+        && done < CHUNK_VERSIONS
+        && bytes < CHUNK_BYTES
+    {
+        let version = NewVersion { cid: stamp.command.0, value: *value };
+        if let Err(fault) = writer.insert_version(stamp.tree, prepared, key, version) {
+            return Ok((done, Some(fault)));
+        }
+        done += 1;
+        bytes += key.len() + value.map_or(0, <[u8]>::len);
+    }
+    Ok((done, None))
+}

@@ -1,0 +1,48 @@
+//! Large transactions: what they have in pages before their commit, and what is left of those that came to nothing.
+//!
+//! A transaction whose write set reaches `plimsoll.write_set_limit` *goes early*: it takes a place among the few that may do so at once,
+//! then an xid, and puts its writes into pages under that xid, as often as its write set is full again.
+//!
+//! ```text
+//!            takes a place, xid logged            commit record of a fresh xid names it as a part
+//!   (none) ----------------------------> open -------------------------------------------------> committed
+//!                                         |
+//!                                         | ROLLBACK, ROLLBACK TO, error, disconnect; recovery and promotion for what
+//!                                         | a crash left open: an abort record
+//!                                         v           all versions are gone from all pages, logged
+//!                                      aborted ---------------------------------------------------> forgotten
+//! ```
+//!
+//! **The list.** The committer keeps the open and the aborted early xids with the relations where they have versions (relations
+//! that the transaction created itself do not count: they go with it). Each change of the list is logged as a field of the
+//! state page ([`EarlyList`]), in the same hold of the commit lock as the assignment, the commit or abort record, or the end of a sweep
+//! that it follows, so no redo point falls between. Whoever redoes the log from any checkpoint thus knows the list as it was at each moment: from the
+//! state page once the pages on disk are consistent, then from the records. What is open when redo ends for good is aborted.
+//! At most [`LIST_MAX`] xids are listed; [`PLACES`] transactions may be early at once, others wait for a place (a lock like any other, so a
+//! cycle of waits is found).
+//!
+//! **Who sees an open stamp.** Only its own transaction: versions of earlier commands by their command number. The commit takes a
+//! fresh xid as every commit does, so the order of commits stays the order of their xids; the early ones are subtransactions in its
+//! record. Snapshots exclude them from their assignment until that commit is visible to the snapshot, on standbys until the commit
+//! record is replayed. A snapshot that excludes an open xid holds the pruning horizon at that xid.
+//!
+//! **Savepoints.** Writes since a savepoint get an xid of their own when they go into pages, so that ROLLBACK TO aborts them alone.
+//! RELEASE gives it to the level outside.
+//!
+//! **Row locks.** When writes are in pages, their locks in memory are released: an open stamp is the lock, of the strongest
+//! mode. Who meets one gives up the row's lock in memory, waits for the lock that the stamp's transaction holds on its xid until it has an
+//! outcome, and looks again. Those waits take part in deadlock detection.
+//!
+//! **Aborted versions** stand in the excluded set of every snapshot and hold the horizon back until a sweep of the listed relations
+//! has removed them. A transaction that only filled tables which it created leaves nothing to sweep: their files are removed.
+
+mod large;
+mod list;
+mod sweep;
+
+pub(crate) use large::{Early, Level};
+pub(crate) use list::{EarlyList, Entry, LIST_MAX, STATE_EARLY, Touched};
+pub(crate) use sweep::sweep;
+
+/// How many transactions may be early at once.
+pub(crate) const PLACES: u32 = 16;
