@@ -12,12 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{
-    CreateOptions, Database, DatabaseOptions, Isolation, LockMode, LockWait, Opened, PromoteOptions, RedoEnd,
-    StartMode, SyncLevel, TreeId,
+    CreateOptions, Database, DatabaseOptions, Interrupt, Isolation, LockMode, LockWait, Opened,
+    PromoteOptions, RedoEnd, StartMode, SyncLevel, TreeId, WaitEvent,
 };
 use support::{Primary, Said, segment_size};
 use wal::history::TimelineHistory;
-use wal::{StandbyPositions, TimelineId};
+use wal::{Lsn, StandbyPositions, TimelineId};
 
 fn options(dir: &Path) -> DatabaseOptions {
     DatabaseOptions { shared_buffers_bytes: 4 << 20, ..DatabaseOptions::new(dir) }
@@ -38,7 +38,12 @@ fn copy(from: &Path, to: &Path) {
 
 /// One row in a transaction of its own; says whether the commit was confirmed at its level.
 async fn write(db: &Database, tree: TreeId, key: &str, level: SyncLevel) -> bool {
-    let mut transaction = db.begin(Isolation::ReadCommitted);
+    write_as(db, tree, key, level, &Interrupt::new()).await
+}
+
+/// The same, for a session that others look at.
+async fn write_as(db: &Database, tree: TreeId, key: &str, level: SyncLevel, session: &Interrupt) -> bool {
+    let mut transaction = db.begin_after(Isolation::ReadCommitted, Lsn::INVALID, session.clone());
     transaction.begin_statement().await.unwrap();
     transaction.lock(tree, key.as_bytes(), LockMode::Exclusive, LockWait::Forever).await.unwrap();
     transaction.put(tree, key.to_owned(), key.to_owned()).unwrap();
@@ -120,11 +125,14 @@ async fn a_commit_waits_for_the_standby_which_then_reads_it_and_takes_over() {
     primary.set_names("standby");
 
     // Nobody is there: the commit waits, and nobody sees its row.
+    let session = Interrupt::new();
     let waiting = tokio::spawn({
-        let db = db.clone();
-        async move { write(&db, tree, "waited", SyncLevel::On).await }
+        let (db, session) = (db.clone(), session.clone());
+        async move { write_as(&db, tree, "waited", SyncLevel::On, &session).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    while session.waits_for() != Some(WaitEvent::CommitLevel) {
+        tokio::task::yield_now().await;
+    }
     assert!(!waiting.is_finished() && !has(&db, tree, "waited").await);
 
     let standby = follow(&copied, &primary);

@@ -1,9 +1,9 @@
 //! Work that nobody asks for: checkpoints, flushing what level-off commits leave, sweeping.
 
-use crate::fencing;
 use crate::ledger::{self, LedgerEntry};
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
+use crate::{fencing, semi_sync};
 use replica::senders::Interest;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     spawn(Box::pin(release_unconfirmed(n, d)));
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(tell_stages(n, d)));
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(semi_sync::run(n, d)));
     spawn(Box::pin(fencing::watch(node.clone())));
     failures
 }

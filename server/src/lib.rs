@@ -19,6 +19,7 @@ mod listen;
 mod log;
 mod node;
 mod replicas;
+mod semi_sync;
 mod server;
 mod session;
 mod sessions;

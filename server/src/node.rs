@@ -6,6 +6,7 @@ use crate::auth::hba::{Hba, HbaError};
 use crate::files::{PidFile, SettingFiles, Status};
 use crate::log::Log;
 use crate::replicas::Replicas;
+use crate::semi_sync::{self, SemiSync};
 use crate::sessions::Sessions;
 use crate::standby::Recovery;
 use crate::{ServerError, StopMode};
@@ -59,6 +60,7 @@ pub(crate) struct Node {
     /// Keeps mock verifiers of unknown roles stable.
     pub(crate) secret: [u8; 32],
     pub(crate) pid_file: Mutex<Option<PidFile>>,
+    pub(crate) semi_sync: SemiSync,
     current: RwLock<Current>,
     /// Counts reloads, so that sessions see cheaply that there was one.
     generation: AtomicU64,
@@ -95,6 +97,7 @@ impl Node {
             log,
             secret,
             pid_file: Mutex::new(None),
+            semi_sync: SemiSync::default(),
             current: RwLock::new(current),
             generation: AtomicU64::new(0),
             reloads: watch::Sender::new(0),
@@ -199,6 +202,7 @@ impl Node {
         if let Some(replicas) = self.replicas() {
             replicas.reload(self);
         }
+        semi_sync::apply_settings(self);
         if let Some(recovery) = self.recovery()
             && let Err(error) = recovery.apply_settings(self)
         {

@@ -211,13 +211,9 @@ async fn after_a_crash_undecided_commits_wait_for_the_standby_which_can_log_in()
     let primary = place.start(&sync).await;
     let mut writer = place.connect().await;
     let waiting = tokio::spawn(async move { writer.query("insert into t values (1)").await });
-    eventually(
-        &place,
-        "select count(*) from pg_stat_activity where query like 'insert%' and state = 'active'",
-        "1",
-    )
-    .await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let event =
+        "select max(wait_event) from pg_stat_activity where query like 'insert%' and state = 'active'";
+    eventually(&place, event, "SyncRep").await;
     stop(primary, StopMode::Immediate).await;
     assert!(waiting.await.unwrap().is_err());
 
@@ -225,7 +221,8 @@ async fn after_a_crash_undecided_commits_wait_for_the_standby_which_can_log_in()
     let mut reader = place.connect().await;
     assert_eq!(reader.query("show port").await.unwrap().text(0, 0), Some("5432"), "SHOW does not wait");
     let reading = tokio::spawn(async move { reader.query("select count(*) from t").await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let event = "select max(wait_event) from pg_stat_activity where query like 'select count(*) from t' and state = 'active'";
+    eventually(&place, event, "CommitUndecided").await;
     assert!(!reading.is_finished(), "a read waits until the commit is decided");
     let standby = copy.start(&[("cluster_name", "copy"), ("wal_retrieve_retry_interval", "50ms")]).await;
     let read = reading.await.unwrap().unwrap();

@@ -10,7 +10,7 @@ pub(crate) static PLIMSOLL: &[Definition] = &[
     integer("plimsoll.heartbeat_interval", Sighup, cat::PLIMSOLL, 1_000, 10, DAY_MS, Unit::Ms),
     text("plimsoll.peers", Sighup, cat::PLIMSOLL, "").flags(flag::SUPERUSER_ONLY),
     text("plimsoll.read_after", User, cat::PLIMSOLL, ""),
-    boolean("plimsoll.report_commit_lsn", User, cat::PLIMSOLL, true),
+    boolean("plimsoll.report_commit_lsn", User, cat::PLIMSOLL, false),
     choice("plimsoll.standby_reads", User, cat::PLIMSOLL, "replayed", &["replayed", "confirmed"]),
     integer("plimsoll.synchronous_timeout", Sighup, cat::PLIMSOLL, 0, 0, DAY_MS, Unit::Ms),
     integer("plimsoll.unconfirmed_timeout", Sighup, cat::PLIMSOLL, 30_000, -1, DAY_MS, Unit::Ms),

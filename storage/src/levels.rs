@@ -2,13 +2,27 @@
 //!
 //! Each remote level has an effective position: what is flushed here and held by the quorum, or just what is
 //! flushed here while no quorum is required. It never moves back.
+//!
+//! Semi-synchronous operation: a commit that waits for longer than set reports a stall. Whoever listens may then
+//! suspend the weakest level that is not reached: from then on it and the stronger ones mean the level below it, and
+//! [`CommitGate::suspend`] and the [`Resumed`] that follows name the range of the log that was acknowledged so.
+//!
+//! ```text
+//!              a wait is over its time            suspend(level)
+//!  synchronous -----------------------> stalled ------------------> suspended
+//!       ^                                                              |
+//!       +------- the quorum reaches the end of the log, as it ---------+
+//!                stood when the first report came after that
+//! ```
 
 use crate::snapshot::Visibility;
 use crate::{Error, Interrupt, SyncLevel, WaitEvent};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use wal::{Lsn, Positions, Watermark};
 
 /// How far the synchronous standbys are, as the quorum rule counts them.
@@ -50,6 +64,38 @@ impl RemoteStages {
     }
 }
 
+impl RemoteProgress {
+    /// What the quorum has reached of what a remote level waits for; the end of everything for other levels.
+    fn reached(&self, level: SyncLevel) -> Lsn {
+        match level {
+            SyncLevel::Off | SyncLevel::Local => Lsn::MAX,
+            SyncLevel::RemoteWrite => self.written,
+            SyncLevel::On => self.flushed,
+            SyncLevel::RemoteApply => self.applied,
+        }
+    }
+}
+
+/// A commit has waited for its standbys for longer than set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// The weakest level that its commit record has not reached.
+    pub level: SyncLevel,
+    /// The end of that record.
+    pub end: Lsn,
+}
+
+/// A suspended level is waited for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The level.
+    pub level: SyncLevel,
+    /// Commits that end after this ...
+    pub after: Lsn,
+    /// ... and up to here were acknowledged without it.
+    pub upto: Lsn,
+}
+
 /// Where replication tells the commit pipeline of the quorum's progress; cloning shares it.
 #[derive(Clone, Debug)]
 pub struct CommitGate(pub(crate) Arc<Levels>);
@@ -59,18 +105,22 @@ impl CommitGate {
     /// releases every commit that waited for standbys (the caller records that).
     pub fn set_remote(&self, progress: RemoteProgress) {
         {
-            let mut remote = self.0.remote.lock();
+            let mut state = self.0.remote.lock();
+            let remote = &mut state.progress;
             remote.required = progress.required;
             remote.written = remote.written.max(progress.written);
             remote.flushed = remote.flushed.max(progress.flushed);
             remote.applied = remote.applied.max(progress.applied);
+            if state.suspended.is_some() {
+                self.0.try_resume(&mut state);
+            }
         }
         self.0.advance();
     }
 
     /// The last progress taken.
     pub fn remote(&self) -> RemoteProgress {
-        *self.0.remote.lock()
+        self.0.remote.lock().progress
     }
 
     /// The stages that commits have waited for since the last [`CommitGate::forget_stages`] but one: those whose
@@ -89,7 +139,7 @@ impl CommitGate {
     /// The position up to which the quorum holds the log, or, while none is required, up to which it is flushed
     /// here: what a standby with `plimsoll.standby_reads = confirmed` may show.
     pub fn confirmed(&self) -> Lsn {
-        self.0.on.get()
+        self.0.quorum_confirmed().unwrap_or_else(|| self.0.on.get())
     }
 
     /// The commits of before this start that are still undecided, as the range after which and up to which they
@@ -104,6 +154,103 @@ impl CommitGate {
     pub fn release_unconfirmed(&self) -> Option<(Lsn, Lsn)> {
         self.0.check_fence().ok().and_then(|()| self.0.decide())
     }
+
+    /// How long a commit waits for its standbys before it reports a stall; None is for ever. Holds for waits that have
+    /// begun, too.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        let millis =
+            patience.map_or(u64::MAX, |patience| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
+        if self.0.patience_ms.swap(millis, Ordering::AcqRel) != millis {
+            self.0.changed.notify_waiters();
+        }
+    }
+
+    /// Waits for a commit that has waited for too long. The same stall may be told again.
+    pub async fn stalled(&self) -> Stall {
+        let mut stalls = self.0.stall.subscribe();
+        loop {
+            let told = *stalls.borrow_and_update();
+            if let Some(stall) = told
+                && !self.0.reached(stall.level, stall.end)
+            {
+                return stall;
+            }
+            // The sender lives in self.
+            let _ = stalls.changed().await;
+        }
+    }
+
+    /// Waits for a level no more, nor for stronger ones, until the quorum has caught up ([`CommitGate::resumed`]). Gives
+    /// the position after which commits may be acknowledged without it; None if no quorum is required, or a weaker
+    /// level is suspended already.
+    pub fn suspend(&self, level: SyncLevel) -> Option<Lsn> {
+        let after = {
+            let mut state = self.0.remote.lock();
+            let weaker = state.suspended.is_some_and(|suspended| suspended.level <= level);
+            if !state.progress.required || weaker {
+                return None;
+            }
+            // A stronger level was suspended before: what was acknowledged without it stays in the range.
+            let before = state.suspended.map_or(Lsn::MAX, |suspended| suspended.after);
+            let after = state.progress.reached(level).min(before);
+            state.suspended = Some(Suspended { level, after, target: None });
+            after
+        };
+        self.0.advance();
+        Some(after)
+    }
+
+    /// Waits for a suspended level again at once. None if none is suspended.
+    pub fn resume(&self) -> Option<Resumed> {
+        let mut state = self.0.remote.lock();
+        let suspended = state.suspended.take()?;
+        Some(self.0.resumed_now(suspended))
+    }
+
+    /// The level that is suspended.
+    pub fn suspended(&self) -> Option<SyncLevel> {
+        self.0.remote.lock().suspended.map(|suspended| suspended.level)
+    }
+
+    /// Waits until the quorum, having caught up, has ended a suspension.
+    pub async fn resumed(&self) -> Resumed {
+        loop {
+            let mut ended = std::pin::pin!(self.0.resumed.notified());
+            ended.as_mut().enable();
+            if let Some(resumed) = self.0.ended.lock().take() {
+                return resumed;
+            }
+            ended.await;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Suspended {
+    level: SyncLevel,
+    after: Lsn,
+    /// The end of the log when the first report came: the quorum has caught up once it is there.
+    target: Option<Lsn>,
+}
+
+#[derive(Debug, Default)]
+struct Remote {
+    progress: RemoteProgress,
+    suspended: Option<Suspended>,
+}
+
+impl Remote {
+    /// How far commits at each remote level are done, of a log that is flushed here up to `flushed`.
+    fn effective(&self, flushed: Lsn) -> [Lsn; 3] {
+        let mut below = flushed;
+        [SyncLevel::RemoteWrite, SyncLevel::On, SyncLevel::RemoteApply].map(|level| {
+            let waits = self.suspended.is_none_or(|suspended| level < suspended.level);
+            if self.progress.required && waits {
+                below = flushed.min(self.progress.reached(level));
+            }
+            below
+        })
+    }
 }
 
 /// The positions that levels wait for.
@@ -111,7 +258,7 @@ impl CommitGate {
 pub(crate) struct Levels {
     /// Absent on a standby until its promotion.
     positions: OnceLock<Arc<Positions>>,
-    remote: Mutex<RemoteProgress>,
+    remote: Mutex<Remote>,
     remote_write: Watermark,
     on: Watermark,
     remote_apply: Watermark,
@@ -122,11 +269,18 @@ pub(crate) struct Levels {
     /// Why this server acknowledges nothing any more.
     fence: Mutex<Option<Arc<str>>>,
     is_fenced: AtomicBool,
-    fenced: Notify,
     /// Bits of [`RemoteStages`]: what commits have waited for since the last look, and what was told.
     stages_used: AtomicU8,
     stages_known: AtomicU8,
     stages: watch::Sender<RemoteStages>,
+    /// A fence was raised, or the patience is another one.
+    changed: Notify,
+    /// u64::MAX is for ever.
+    patience_ms: AtomicU64,
+    stall: watch::Sender<Option<Stall>>,
+    /// The last suspension that the quorum ended, until it is fetched.
+    ended: Mutex<Option<Resumed>>,
+    resumed: Notify,
 }
 
 impl Levels {
@@ -143,10 +297,14 @@ impl Levels {
             decided: Notify::new(),
             fence: Mutex::new(None),
             is_fenced: AtomicBool::new(false),
-            fenced: Notify::new(),
             stages_used: AtomicU8::new(0),
             stages_known: AtomicU8::new(0),
             stages: watch::Sender::new(RemoteStages::default()),
+            changed: Notify::new(),
+            patience_ms: AtomicU64::new(u64::MAX),
+            stall: watch::Sender::new(None),
+            ended: Mutex::new(None),
+            resumed: Notify::new(),
         })
     }
 
@@ -161,9 +319,11 @@ impl Levels {
         self.positions.get().map_or(Lsn::INVALID, |positions| positions.flushed())
     }
 
-    /// What the quorum holds of what is flushed here; None while no quorum is required.
+    /// What the quorum holds of what is flushed here, suspended or not; None while no quorum is required.
     pub(crate) fn quorum_confirmed(&self) -> Option<Lsn> {
-        self.remote.lock().required.then(|| self.on.get())
+        let flushed = self.flushed();
+        let remote = self.remote.lock();
+        remote.progress.required.then(|| flushed.min(remote.progress.flushed))
     }
 
     fn mark(&self, level: SyncLevel) -> Option<&Watermark> {
@@ -185,12 +345,15 @@ impl Levels {
 
     /// Takes in that the log was flushed further or the quorum has moved: wakes commits, and shows them.
     pub(crate) fn advance(&self) {
+        // Read before the lock: a resumption, which reads it under the lock, names no less.
         let flushed = self.flushed();
-        let remote = *self.remote.lock();
-        let held = |position: Lsn| if remote.required { flushed.min(position) } else { flushed };
-        self.remote_write.advance(held(remote.written));
-        self.on.advance(held(remote.flushed));
-        self.remote_apply.advance(held(remote.applied));
+        let ([written, on, applied], remote) = {
+            let remote = self.remote.lock();
+            (remote.effective(flushed), remote.progress)
+        };
+        self.remote_write.advance(written);
+        self.on.advance(on);
+        self.remote_apply.advance(applied);
         self.visibility.settle(|level, end| self.reached(level, end));
         if self.is_undecided.load(Ordering::Acquire) {
             let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
@@ -198,6 +361,26 @@ impl Levels {
                 self.decide();
             }
         }
+    }
+
+    /// Ends a suspension if the quorum has caught up, or nothing is required any more.
+    fn try_resume(&self, remote: &mut Remote) {
+        let Remote { progress, suspended } = remote;
+        let Some(state) = suspended else { return };
+        let target = *state.target.get_or_insert_with(|| self.flushed());
+        if progress.required && progress.reached(state.level) < target {
+            return;
+        }
+        let resumed = self.resumed_now(*state);
+        *suspended = None;
+        *self.ended.lock() = Some(resumed);
+        self.resumed.notify_waiters();
+    }
+
+    /// With the lock of `remote`.
+    fn resumed_now(&self, suspended: Suspended) -> Resumed {
+        let Suspended { level, after, .. } = suspended;
+        Resumed { level, after, upto: self.flushed().max(after) }
     }
 
     /// Commits in this range, from before this start, are undecided: nobody reads until they are decided.
@@ -217,7 +400,7 @@ impl Levels {
     pub(crate) fn fence(&self, reason: &str) {
         *self.fence.lock() = Some(reason.into());
         self.is_fenced.store(true, Ordering::Release);
-        self.fenced.notify_waiters();
+        self.changed.notify_waiters();
         self.decided.notify_waiters();
     }
 
@@ -260,16 +443,33 @@ impl Levels {
             return Ok(true);
         }
         self.note_stage(level);
-        let mut fenced = std::pin::pin!(self.fenced.notified());
-        fenced.as_mut().enable();
-        self.check_fence()?;
         let _told = interrupt.waiting(WaitEvent::CommitLevel);
-        tokio::select! {
-            biased;
-            reached = mark.wait(end) => reached.map(|_| true).map_err(|_| Error::Shutdown),
-            () = interrupt.cancelled() => Ok(false),
-            () = fenced => self.check_fence().map(|()| false),
+        let began = Instant::now();
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            self.check_fence()?;
+            tokio::select! {
+                biased;
+                reached = mark.wait(end) => return reached.map(|_| true).map_err(|_| Error::Shutdown),
+                () = interrupt.cancelled() => return Ok(false),
+                () = changed => {}
+                () = self.tell_stall(began, end) => {}
+            }
         }
+    }
+
+    /// Tells of a commit that ends at `end` once it has waited since `began` for as long as set. Never returns.
+    async fn tell_stall(&self, began: Instant, end: Lsn) {
+        let patience_ms = self.patience_ms.load(Ordering::Acquire);
+        if patience_ms != u64::MAX {
+            tokio::time::sleep_until(began + Duration::from_millis(patience_ms)).await;
+            let levels = [SyncLevel::RemoteWrite, SyncLevel::On, SyncLevel::RemoteApply];
+            if let Some(level) = levels.into_iter().find(|level| !self.reached(*level, end)) {
+                self.stall.send_replace(Some(Stall { level, end }));
+            }
+        }
+        std::future::pending().await
     }
 
     /// A commit is about to wait for this level.

@@ -50,6 +50,7 @@ mod snapshot;
 mod standby;
 pub mod state;
 pub mod store;
+mod sync_state;
 mod target;
 #[cfg(test)]
 mod testing;
@@ -65,7 +66,7 @@ pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Pro
 pub use engine::WalRetention;
 pub use error::{Corruption, Error};
 pub use interrupt::{Interrupt, WaitEvent};
-pub use levels::{CommitGate, RemoteProgress, RemoteStages};
+pub use levels::{CommitGate, RemoteProgress, RemoteStages, Resumed, Stall};
 pub use locks::{LockInfo, LockTarget};
 pub use options::{
     BeforeCutFn, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind, Committed, CreateOptions,
@@ -76,6 +77,7 @@ pub use options::{
 pub use records::EngineDescriber;
 pub use scan::Scan;
 pub use standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use sync_state::{Fallback, SyncState};
 pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
 pub use transaction::{Savepoint, Transaction};
 pub use tree::{Pace, SweepReport};

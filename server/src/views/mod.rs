@@ -7,6 +7,7 @@ mod locks;
 mod replication;
 mod settings;
 mod statistics;
+mod sync;
 
 use crate::session::SessionEnvironment;
 use datum::{Datum, Type, TypeId};
@@ -39,8 +40,15 @@ enum Returns {
     Set(&'static [(&'static str, TypeId)]),
 }
 
-static VIEWS: &[&[View]] =
-    &[activity::VIEWS, archive::VIEWS, locks::VIEWS, replication::VIEWS, settings::VIEWS, statistics::VIEWS];
+static VIEWS: &[&[View]] = &[
+    activity::VIEWS,
+    archive::VIEWS,
+    locks::VIEWS,
+    replication::VIEWS,
+    settings::VIEWS,
+    statistics::VIEWS,
+    sync::VIEWS,
+];
 static FUNCTIONS: &[&[Function]] = &[
     control::FUNCTIONS,
     activity::FUNCTIONS,
@@ -48,6 +56,7 @@ static FUNCTIONS: &[&[Function]] = &[
     locks::FUNCTIONS,
     replication::FUNCTIONS,
     settings::FUNCTIONS,
+    sync::FUNCTIONS,
 ];
 
 fn typed(columns: &[(&'static str, TypeId)]) -> Vec<(&'static str, Type)> {

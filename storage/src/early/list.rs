@@ -196,7 +196,7 @@ mod tests {
             }
             list.insert(one);
         }
-        assert!(list.encode().len() + 200 < crate::state::STATE_BYTES_MAX);
+        assert!(list.encode().len() + 1200 < crate::state::STATE_BYTES_MAX);
         assert!(list.0[0].touched.add(tree(99)));
         assert!(list.0[0].touched == Touched::Any && list.0[0].touched.has(tree(1234)));
     }

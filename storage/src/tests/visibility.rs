@@ -280,3 +280,66 @@ pub(super) fn disk_usage(disk: &VirtualDisk, path: &Path) -> u64 {
         })
         .sum()
 }
+
+#[tokio::test]
+async fn a_stalled_level_can_be_suspended_and_comes_back_with_the_range_that_went_without() {
+    let (_disk, db, tree) = stalled().await;
+    let gate = db.commit_gate();
+    let safe = db.positions().unwrap().flushed();
+    gate.set_patience(Some(Duration::ZERO));
+    let writing = write_with(&db, tree, "at risk", &Interrupt::new()).await;
+    let commit = tokio::spawn(writing.commit(SyncLevel::RemoteApply));
+    let stall = gate.stalled().await;
+    assert_eq!(stall.level, SyncLevel::RemoteWrite, "the weakest level that is not reached");
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("old"), "a stall alone shows nothing");
+    assert_eq!(gate.suspend(stall.level), Some(safe));
+    assert!(commit.await.unwrap().unwrap().confirmed);
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("at risk"));
+    assert_eq!(gate.confirmed(), safe, "what the quorum holds is told as it is");
+
+    // A report from before the end of the log is not yet a return; one from its end is.
+    let end = db.positions().unwrap().flushed();
+    gate.set_remote(quorum_at(safe));
+    assert_eq!(gate.suspended(), Some(SyncLevel::RemoteWrite));
+    gate.set_remote(quorum_at(end));
+    assert_eq!(gate.suspended(), None);
+    let resumed = gate.resumed().await;
+    assert_eq!((resumed.level, resumed.after, resumed.upto), (SyncLevel::RemoteWrite, safe, end));
+
+    let writing = write_with(&db, tree, "waits", &Interrupt::new()).await;
+    gate.set_patience(None);
+    let mut commit = pin!(writing.commit(SyncLevel::On));
+    assert!(waits!(commit), "the level is waited for again");
+}
+
+#[tokio::test]
+async fn a_suspended_level_means_the_one_below_it() {
+    for (suspended, free) in [
+        (SyncLevel::RemoteApply, SyncLevel::On),
+        (SyncLevel::On, SyncLevel::RemoteWrite),
+        (SyncLevel::RemoteWrite, SyncLevel::Local),
+    ] {
+        for level in [SyncLevel::RemoteWrite, SyncLevel::On, SyncLevel::RemoteApply] {
+            let (_disk, db, tree) = stalled().await;
+            let gate = db.commit_gate();
+            assert!(gate.suspend(suspended).is_some());
+            let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
+            let mut commit = pin!(writing.commit(level));
+            let free_already = level.min(free) == SyncLevel::Local;
+            assert_eq!(waits!(commit), !free_already, "{level:?} while {suspended:?} is suspended");
+            if free_already {
+                continue;
+            }
+            // Reports of the level below are enough, and of nothing less.
+            let end = db.positions().unwrap().flushed();
+            let mut near = RemoteProgress { required: true, written: end, ..RemoteProgress::default() };
+            if level.min(free) == SyncLevel::On {
+                gate.set_remote(near);
+                assert!(waits!(commit), "{level:?} while {suspended:?} is suspended");
+                near.flushed = end;
+            }
+            gate.set_remote(near);
+            assert!(!waits!(commit), "{level:?} while {suspended:?} is suspended");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Semi-synchronous operation: a commit that waits for longer than plimsoll.synchronous_timeout makes the server fall back to
+//! what its standbys still reach, until they have caught up.
+//!
+//! Storage tells of stalls and returns ([`storage::CommitGate`]); here each is recorded before anybody is told of a commit by
+//! it: in the log (so standbys and whoever is promoted know), in this node's ledger, as a line, and in the counters of
+//! plimsoll_stat_sync.
+
+use crate::ledger::{self, LedgerEntry};
+use crate::node::{Node, Phase};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use storage::{Database, Fallback, Resumed, Stall, SyncLevel, SyncState};
+use wal::Lsn;
+
+/// What plimsoll_stat_sync shows of this server's life.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) fallbacks: u64,
+    pub(crate) returns: u64,
+}
+
+/// The counters and who guards them.
+#[derive(Debug, Default)]
+pub(crate) struct SemiSync(Mutex<Counts>);
+
+impl SemiSync {
+    pub(crate) fn counts(&self) -> Counts {
+        *self.0.lock()
+    }
+}
+
+/// The name of a level as synchronous_commit has it.
+pub(crate) fn level_name(level: SyncLevel) -> &'static str {
+    match level {
+        SyncLevel::Off => "off",
+        SyncLevel::Local => "local",
+        SyncLevel::RemoteWrite => "remote_write",
+        SyncLevel::On => "on",
+        SyncLevel::RemoteApply => "remote_apply",
+    }
+}
+
+/// What remote levels mean while this one is not waited for.
+pub(crate) fn level_below(level: SyncLevel) -> SyncLevel {
+    match level {
+        SyncLevel::RemoteApply => SyncLevel::On,
+        SyncLevel::On => SyncLevel::RemoteWrite,
+        _ => SyncLevel::Local,
+    }
+}
+
+/// Takes over (re)loaded settings.
+pub(crate) fn apply_settings(node: &Node) {
+    if let Some(database) = node.database() {
+        database.commit_gate().set_patience(node.config().synchronous_timeout);
+    }
+}
+
+/// Minds the server's mode while it takes writes.
+pub(crate) async fn run(node: Arc<Node>, database: Database) {
+    if node.phases().wait_for(|phase| *phase == Phase::Running).await.is_err() {
+        return;
+    }
+    let gate = database.commit_gate().clone();
+    apply_settings(&node);
+    let mut mode = Mode { node: &node, database: &database, state: SyncState::default() };
+    mode.begin().await;
+    let mut reloads = node.reloads();
+    loop {
+        tokio::select! {
+            biased;
+            resumed = gate.resumed() => mode.returned(resumed).await,
+            changed = reloads.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                if node.config().synchronous_timeout.is_none() && let Some(resumed) = gate.resume() {
+                    mode.returned(resumed).await;
+                }
+                mode.note_names().await;
+            }
+            stall = gate.stalled() => {
+                if node.fenced().is_some() {
+                    // Nothing is acknowledged any more: there is nothing to fall back to.
+                    return;
+                }
+                if !mode.fall_back(stall).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+struct Mode<'a> {
+    node: &'a Arc<Node>,
+    database: &'a Database,
+    /// As it is in the log.
+    state: SyncState,
+}
+
+impl Mode<'_> {
+    /// What the log says from before: a fallback that the end of the server, or of its primary, has cut off is over.
+    async fn begin(&mut self) {
+        let (database, now) = (self.database.clone(), self.node.host.clock.now());
+        let read = tokio::task::spawn_blocking(move || database.sync_state()).await;
+        match read {
+            Ok(Ok(state)) => self.state = state,
+            Ok(Err(error)) => self.node.log.warning(error.to_string()),
+            Err(_) => return,
+        }
+        let end = self.database.positions().map_or(Lsn::INVALID, |positions| positions.flushed());
+        let timeline = self.database.timeline();
+        if let Some(open) = self.state.open() {
+            open.ended = Some((now, end));
+            let (after, at) = (open.after, open.timeline);
+            let what = if at == timeline { "this server's last run" } else { "the primary of before" };
+            self.node.log.warning(format!(
+                "{what} acknowledged commits after {after} without its synchronous standbys; what it had beyond {end} is not here"
+            ));
+            self.store().await;
+        }
+        self.note_names().await;
+    }
+
+    async fn store(&self) -> bool {
+        match self.database.put_sync_state(self.state.clone()).await {
+            Ok(()) => true,
+            Err(storage::Error::Shutdown) => false,
+            Err(error) => {
+                self.node.log.warning(format!("could not log the state of synchronous replication: {error}"));
+                false
+            }
+        }
+    }
+
+    /// The names travel in the log.
+    async fn note_names(&mut self) {
+        let names = self.node.config().synchronous_standby_names.to_string();
+        if self.state.names != names {
+            self.state.names = names;
+            self.store().await;
+        }
+    }
+
+    fn record(&self, event: &str, after: Lsn, upto: Lsn, reason: String) {
+        let at = self.node.host.clock.now();
+        let entry = LedgerEntry { at, event: event.to_owned(), after, upto, reason };
+        if let Err(error) = ledger::append(&self.node.host, &self.node.data_dir, &entry) {
+            self.node.log.warning(format!("could not write plimsoll/ledger: {error}"));
+        }
+    }
+
+    /// False: the log takes nothing any more, and without its record nothing may be acknowledged.
+    async fn fall_back(&mut self, stall: Stall) -> bool {
+        let gate = self.database.commit_gate();
+        let remote = gate.remote();
+        let reached = match stall.level {
+            SyncLevel::RemoteApply => remote.applied,
+            SyncLevel::On => remote.flushed,
+            _ => remote.written,
+        };
+        let began = self.node.host.clock.now();
+        let timeline = self.database.timeline();
+        match self.state.open() {
+            Some(open) => (open.level, open.after) = (open.level.min(stall.level), open.after.min(reached)),
+            None => {
+                self.state.begin(Fallback {
+                    timeline,
+                    level: stall.level,
+                    began,
+                    after: reached,
+                    ended: None,
+                });
+            }
+        }
+        if !self.store().await {
+            return false;
+        }
+        let (level, below) = (level_name(stall.level), level_name(level_below(stall.level)));
+        let timeout = self.node.settings().show("plimsoll.synchronous_timeout").unwrap_or_default();
+        let reason =
+            format!("no synchronous standby reached {level} within {timeout}: commits wait for {below} only");
+        self.record("fallback", reached, stall.end, reason.clone());
+        if let Some(after) = gate.suspend(stall.level) {
+            self.node.semi_sync.0.lock().fallbacks += 1;
+            self.node
+                .log
+                .warning(format!("falling back from synchronous replication after {after}: {reason}"));
+        }
+        true
+    }
+
+    async fn returned(&mut self, resumed: Resumed) {
+        let Resumed { level, after, upto } = resumed;
+        let now = self.node.host.clock.now();
+        if let Some(open) = self.state.open() {
+            (open.after, open.ended) = (after, Some((now, upto)));
+        }
+        self.store().await;
+        let level = level_name(level);
+        let reason = format!("commits wait for {level} again");
+        self.record("return", after, upto, reason.clone());
+        self.node.semi_sync.0.lock().returns += 1;
+        self.node.log.log(format!(
+            "returning to synchronous replication: {reason}; those after {after} up to {upto} were acknowledged without it"
+        ));
+    }
+}

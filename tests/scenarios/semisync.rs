@@ -1,0 +1,179 @@
+//! Semi-synchronous operation: a bounded stall, then service, then the return, and a record of exactly the commits at risk.
+
+use nix::sys::signal::{Signal, kill};
+use scenarios::{Node, wait_until};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+const MODE: &str = "SELECT mode, waits_for, fallbacks, returns FROM plimsoll_stat_sync";
+const RANGES: &str = "SELECT timeline, level, after_lsn, upto_lsn FROM plimsoll_unconfirmed ORDER BY began";
+
+fn wait_for(node: &Node, sql: &str, wanted: &str) {
+    wait_until(&format!("{sql} = {wanted}"), LIMIT, || {
+        let outcome = node.try_sql(sql);
+        if outcome.stdout.trim() == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
+    });
+}
+
+fn alter(node: &Node, change: &str) {
+    node.sql(&format!("ALTER SYSTEM {change}"));
+    node.sql("SELECT pg_reload_conf()");
+}
+
+/// A primary with one synchronous standby.
+fn pair(timeout: &str) -> (Node, Node) {
+    let primary = Node::builder().setting("plimsoll.synchronous_timeout", timeout).start();
+    primary.sql("CREATE TABLE t (id int PRIMARY KEY)");
+    let standby = Node::builder()
+        .setting("cluster_name", "s")
+        .setting("wal_retrieve_retry_interval", "100ms")
+        .setting("wal_receiver_status_interval", "1s")
+        .clone_from(&primary);
+    wait_for(&primary, "SELECT state FROM pg_stat_replication", "streaming");
+    alter(&primary, "SET synchronous_standby_names = 's'");
+    wait_for(&primary, "SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    (primary, standby)
+}
+
+fn insert(node: &Node, id: u32) {
+    node.sql(&format!("INSERT INTO t VALUES ({id})"));
+}
+
+fn end_of_log(node: &Node) -> String {
+    node.sql("SELECT pg_current_wal_flush_lsn()")
+}
+
+fn background(node: &Node, sql: &str) -> Child {
+    let mut psql = node.psql();
+    psql.args(["-c", sql]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    psql.spawn().expect("psql starts")
+}
+
+/// The lines of plimsoll/ledger without checksum and time.
+fn ledger(node: &Node) -> Vec<String> {
+    let text = std::fs::read_to_string(node.data().join("plimsoll/ledger")).unwrap_or_default();
+    text.lines().map(|line| line.splitn(3, ' ').nth(2).unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_dead_standby_costs_one_bounded_stall_and_the_record_names_exactly_the_commits_at_risk() {
+    let (primary, standby) = pair("700ms");
+    insert(&primary, 1);
+    let safe = end_of_log(&primary);
+    let held = |at: &str| {
+        primary.sql(&format!(
+            "SELECT node, sync_state, written, flushed FROM plimsoll_commit_receipts('{at}') ORDER BY 2"
+        ))
+    };
+    assert_eq!(held(&safe), "|local|t|t\ns|sync|t|t");
+    assert_eq!(held("7/0"), "|local|f|f\ns|sync|f|f");
+    standby.kill_9();
+    let began = Instant::now();
+    insert(&primary, 2);
+    assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
+    assert_eq!(primary.sql(MODE), "fallen back|local|1|0");
+    assert!(primary.log().contains("falling back from synchronous replication after"), "{}", primary.log());
+    for id in 3..=5 {
+        insert(&primary, id);
+    }
+    assert_eq!(held(&safe), "|local|t|t", "who has gone gives no receipts");
+    let at_risk = end_of_log(&primary);
+    assert_eq!(primary.sql(MODE), "fallen back|local|1|0", "nobody waits any more");
+    assert_eq!(
+        primary.sql(&format!(
+            "SELECT level, after_lsn >= '{safe}', after_lsn <= '{safe}', ended, upto_lsn FROM plimsoll_unconfirmed"
+        )),
+        "remote_write|t|t||",
+        "row 1 was confirmed, row 2 was not"
+    );
+
+    standby.start();
+    wait_for(&primary, MODE, "synchronous|remote_apply|1|1");
+    let returned = end_of_log(&primary);
+    insert(&primary, 6);
+    assert_eq!(
+        primary.sql(&format!(
+            "SELECT count(*), bool_and(after_lsn = '{safe}'), bool_and(upto_lsn BETWEEN '{at_risk}' AND '{returned}'), \
+             bool_and(ended >= began) FROM plimsoll_unconfirmed"
+        )),
+        "1|t|t|t"
+    );
+    assert_eq!(primary.sql("SELECT count(*) FROM t"), "6");
+
+    // The record travels in the log, and is in the node's own ledger.
+    let ranges = primary.sql(RANGES);
+    wait_for(&standby, RANGES, &ranges);
+    assert_eq!(standby.sql("SELECT mode, synchronous_standby_names FROM plimsoll_stat_sync"), "standby|s");
+    let ledger = ledger(&primary);
+    assert_eq!(ledger.len(), 2, "{ledger:?}");
+    assert!(ledger[0].starts_with(&format!("fallback {safe} ")), "{ledger:?}");
+    assert!(ledger[1].starts_with(&format!("return {safe} ")), "{ledger:?}");
+}
+
+#[test]
+fn replay_that_is_paused_costs_the_level_remote_apply_only() {
+    let (primary, standby) = pair("500ms");
+    standby.sql("SELECT pg_wal_replay_pause()");
+    wait_for(&standby, "SELECT pg_get_wal_replay_pause_state()", "paused");
+    primary.sql("SET synchronous_commit = remote_apply; INSERT INTO t VALUES (1)");
+    assert_eq!(primary.sql(MODE), "fallen back|on|1|0");
+    let end = end_of_log(&primary);
+    insert(&primary, 2);
+    assert_eq!(
+        standby.sql(&format!("SELECT pg_last_wal_receive_lsn() > '{end}'")),
+        "t",
+        "what is acknowledged is durable on the standby all the same"
+    );
+
+    // A standby that stops altogether takes the rest.
+    let pid = standby.pid().expect("it runs");
+    kill(pid, Signal::SIGSTOP).expect("it can be frozen");
+    insert(&primary, 3);
+    assert_eq!(primary.sql(MODE), "fallen back|local|2|0");
+    kill(pid, Signal::SIGCONT).expect("it can go on");
+    wait_for(&primary, "SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    standby.sql("SELECT pg_wal_replay_resume()");
+    primary.sql("SET synchronous_commit = remote_apply; INSERT INTO t VALUES (4)");
+    assert_eq!(primary.sql("SELECT mode FROM plimsoll_stat_sync"), "synchronous");
+    assert_eq!(standby.sql("SELECT count(*) FROM t"), "4");
+}
+
+#[test]
+fn a_reload_lets_commits_fall_back_that_wait_already_and_takes_the_mode_back() {
+    let (primary, standby) = pair("0");
+    standby.stop();
+    let waiting = background(&primary, "INSERT INTO t VALUES (1)");
+    let event = "SELECT wait_event FROM pg_stat_activity WHERE query LIKE 'INSERT INTO t VALUES (1)%'";
+    wait_for(&primary, event, "SyncRep");
+    assert_eq!(primary.sql("SELECT count(*) FROM t"), "0");
+    alter(&primary, "SET plimsoll.synchronous_timeout = '300ms'");
+    let output = waiting.wait_with_output().expect("psql ends");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(primary.sql("SELECT count(*) FROM t"), "1");
+    assert_eq!(primary.sql(MODE), "fallen back|local|1|0");
+    alter(&primary, "SET plimsoll.synchronous_timeout = 0");
+    wait_for(&primary, MODE, "synchronous|remote_apply|1|1");
+    let waiting = background(&primary, "INSERT INTO t VALUES (2)");
+    wait_for(&primary, &event.replace("(1)", "(2)"), "SyncRep");
+    alter(&primary, "RESET synchronous_standby_names");
+    assert!(waiting.wait_with_output().expect("psql ends").status.success());
+}
+
+#[test]
+fn a_fallback_that_a_crash_cuts_off_is_closed_and_told_at_the_next_start() {
+    let (primary, standby) = pair("300ms");
+    standby.kill_9();
+    insert(&primary, 1);
+    let at_risk = end_of_log(&primary);
+    primary.kill_9();
+    primary.set("plimsoll.unconfirmed_timeout", "100ms");
+    primary.start();
+    assert_eq!(primary.sql("SELECT count(*) FROM t"), "1");
+    wait_for(
+        &primary,
+        &format!("SELECT level, ended IS NOT NULL, upto_lsn >= '{at_risk}' FROM plimsoll_unconfirmed"),
+        "remote_write|t|t",
+    );
+    assert!(primary.log().contains("without its synchronous standbys"), "{}", primary.log());
+}
