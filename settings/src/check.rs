@@ -10,6 +10,7 @@ pub(crate) static BUILT_IN: &[(&str, Check)] = &[
     ("search_path", identifier_list),
     ("application_name", printable),
     ("cluster_name", printable),
+    ("plimsoll.read_after", read_after),
     ("recovery_target", recovery_target),
     ("recovery_target_lsn", recovery_target_lsn),
     ("recovery_target_name", recovery_target_name),
@@ -74,6 +75,18 @@ fn recovery_target(text: &str) -> Result<String, String> {
     match text {
         "" | "immediate" => Ok(text.to_owned()),
         _ => Err("The only allowed value is \"immediate\".".to_owned()),
+    }
+}
+
+/// A position with or without its timeline.
+fn read_after(text: &str) -> Result<String, String> {
+    let wrong = || "It is not a position like 0/3000148 or 1:0/3000148.".to_owned();
+    match text.split_once(':') {
+        Some((timeline, lsn)) if timeline.parse::<u32>().is_ok() && !lsn.is_empty() => {
+            recovery_target_lsn(lsn).map(|_| text.to_owned()).map_err(|_| wrong())
+        }
+        Some(_) => Err(wrong()),
+        None => recovery_target_lsn(text).map_err(|_| wrong()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! shown, and does nothing; a feature that begins to obey a setting adds its line.
 
 /// Our own settings that a later version obeys: known, so that files may name them, and described as what they are.
-static NOT_YET: &[&str] = &["plimsoll.read_after", "plimsoll.standby_reads"];
+static NOT_YET: &[&str] = &["plimsoll.standby_reads"];
 
 /// Sorted by name, for the search.
 static USED: &[(&str, &str)] = &[

@@ -5,11 +5,12 @@
 
 use crate::cancel::Canceller;
 use crate::error::Result;
+use crate::token::ReadToken;
 use datum::{Datum, Type};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use storage::SyncLevel;
+use storage::{Interrupt, SyncLevel};
 
 /// How long a SET lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub struct QuickSettings {
     pub work_mem_bytes: usize,
     /// lock_timeout in milliseconds; 0 is none.
     pub lock_timeout_ms: u64,
+    /// plimsoll.read_after: what each new snapshot has to include.
+    pub read_after: Option<ReadToken>,
     /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...); `now_micros` is
     /// filled in by the session.
     pub style: Arc<datum::Style>,
@@ -193,6 +196,12 @@ pub trait Environment: Send + Sync {
         arguments: &[Datum],
         canceller: &Canceller,
     ) -> NodeCall;
+
+    // --- reads that follow writes ---
+
+    /// Waits until a snapshot taken on this node includes everything up to the token; an error if that can never be.
+    /// `interrupt` shows the wait; the future is dropped when the statement is cancelled.
+    fn reach(&self, token: ReadToken, interrupt: &Interrupt) -> BoxFuture<'static, Result<()>>;
 
     // --- roles and identity ---
 

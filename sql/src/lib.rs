@@ -22,6 +22,7 @@ mod parse;
 mod plan;
 mod prepared;
 mod session;
+mod token;
 
 pub use cancel::{CancelReason, Canceller};
 pub use catalog::{Role, bootstrap};
@@ -35,3 +36,4 @@ pub use prepared::{
     CommandTag, Fetch, Flow, Portal, PortalKind, Prepared, ResultColumn, RowSink, TransactionStatus,
 };
 pub use session::{SessionOptions, SqlSession, Statement};
+pub use token::ReadToken;

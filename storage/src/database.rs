@@ -192,6 +192,22 @@ impl Database {
         }
     }
 
+    /// Waits until a snapshot taken here includes every commit that ends at or before `lsn`: on a standby until that is
+    /// replayed, on a primary, whose log must reach so far, until those commits are visible.
+    pub async fn wait_included(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
+        if self.is_in_recovery() {
+            if self.replayed() >= lsn {
+                return Ok(());
+            }
+            let _told = interrupt.waiting(crate::WaitEvent::Position);
+            return self.wait_replayed(lsn, interrupt).await;
+        }
+        // What lies after the last commit shows nothing, so the visible position need not come there.
+        let Some(end) = self.0.visibility.doubt_up_to(lsn) else { return Ok(()) };
+        let _told = interrupt.waiting(crate::WaitEvent::Position);
+        self.wait_visible(end, interrupt).await
+    }
+
     /// The position up to which snapshots see: on a primary just before the oldest commit whose level is not
     /// reached, on a standby the last commit replayed.
     pub fn visible(&self) -> Lsn {

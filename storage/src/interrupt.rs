@@ -22,16 +22,19 @@ pub enum WaitEvent {
     Visible,
     /// The decision on commits of before this server's start.
     Undecided,
+    /// A position of the log (WAIT FOR LSN, plimsoll.read_after).
+    Position,
 }
 
 impl WaitEvent {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::RowLock,
         Self::TableLock,
         Self::AdvisoryLock,
         Self::CommitLevel,
         Self::Visible,
         Self::Undecided,
+        Self::Position,
     ];
 }
 

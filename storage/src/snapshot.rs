@@ -361,6 +361,13 @@ impl Visibility {
         state.in_doubt.get(at).map(|commit| commit.end)
     }
 
+    /// The end of the last commit in doubt that ends at or before `lsn`.
+    pub(crate) fn doubt_up_to(&self, lsn: Lsn) -> Option<Lsn> {
+        let state = self.state.lock();
+        let inside = state.in_doubt.partition_point(|commit| commit.end <= lsn);
+        inside.checked_sub(1).and_then(|at| state.in_doubt.get(at)).map(|commit| commit.end)
+    }
+
     /// How far commits are visible.
     pub(crate) fn visible(&self) -> Lsn {
         self.mark.get()

@@ -75,6 +75,7 @@ fn quick(config: &SessionConfig) -> QuickSettings {
         lock_timeout_ms: config
             .lock_timeout
             .map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
+        read_after: config.read_after.parse().ok(),
         style: Arc::new(Style {
             zone: jiff::tz::TimeZone::get(&config.time_zone).unwrap_or(jiff::tz::TimeZone::UTC),
             date_order,
@@ -295,6 +296,14 @@ impl Environment for SessionEnvironment {
         _canceller: &Canceller,
     ) -> NodeCall {
         views::call(self, actor, function, arguments)
+    }
+
+    fn reach(
+        &self,
+        token: sql::ReadToken,
+        interrupt: &storage::Interrupt,
+    ) -> sql::BoxFuture<'static, sql::Result<()>> {
+        Box::pin(super::reach::reach(self.node.clone(), token, interrupt.clone()))
     }
 
     fn password_verifier(&self, password: &str) -> sql::Result<String> {

@@ -4,6 +4,7 @@ mod base_backup;
 mod copy;
 mod environment;
 mod extended;
+mod reach;
 mod replication;
 mod report;
 mod rows;
@@ -128,6 +129,7 @@ struct Session {
     told_changes: u64,
     /// The last commit that the client was told of.
     told_commit: Option<wal::Lsn>,
+    told_snapshot: Option<wal::Lsn>,
     frame_limits: FrameLimits,
     /// `replication=database`: replication commands are taken too.
     replication: Option<replication::Replication>,
@@ -359,6 +361,14 @@ impl Session {
             self.told_commit = Some(lsn);
             let token = format!("{timeline}:{lsn}");
             backend::parameter_status(&mut self.wire.out, "plimsoll.commit_lsn", &token);
+        }
+        if self.limits.report_commit_lsn
+            && let Some((timeline, lsn)) = self.sql.last_snapshot()
+            && self.told_snapshot != Some(lsn)
+        {
+            self.told_snapshot = Some(lsn);
+            let token = format!("{timeline}:{lsn}");
+            backend::parameter_status(&mut self.wire.out, "plimsoll.snapshot_lsn", &token);
         }
         backend::ready_for_query(&mut self.wire.out, status);
         self.handle.set_activity(activity, self.node.host.clock.now());

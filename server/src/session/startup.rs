@@ -72,6 +72,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
                 scratch: Scratch::default(),
                 told_changes: 0,
                 told_commit: None,
+                told_snapshot: None,
                 frame_limits: FrameLimits::SERVER,
                 replication,
                 _member: entered.member,

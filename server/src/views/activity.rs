@@ -64,6 +64,7 @@ fn event(wait: WaitEvent) -> (&'static str, &'static str) {
         WaitEvent::CommitLevel => ("IPC", "SyncRep"),
         WaitEvent::Visible => ("IPC", "CommitVisible"),
         WaitEvent::Undecided => ("IPC", "CommitUndecided"),
+        WaitEvent::Position => ("IPC", "WaitForLsn"),
     }
 }
 

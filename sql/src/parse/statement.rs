@@ -1,8 +1,10 @@
 //! The statements, as the analyser takes them.
 
 use crate::environment::IsolationLevel;
+use crate::token::ReadToken;
 use sqlparser::ast;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A statement.
 #[derive(Clone, Debug)]
@@ -28,6 +30,10 @@ pub(crate) enum Command {
 /// A statement parsed by hand.
 #[derive(Clone, Debug)]
 pub(crate) enum Utility {
+    WaitFor {
+        token: ReadToken,
+        timeout: Option<Duration>,
+    },
     Begin {
         start: bool,
         modes: Vec<Mode>,

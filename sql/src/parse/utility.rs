@@ -3,9 +3,10 @@
 use super::cursor::Cursor;
 use super::statement::{Command, DiscardKind, DropTarget, ExplainOptions, FetchCount, Utility};
 use super::{Parsed, copy, parse_statement, parser, role, setting, transaction};
-use crate::error::{Result, SqlError};
+use crate::error::{Result, SqlError, sqlstate};
 use sqlparser::tokenizer::Token;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::TableLockMode;
 
 /// First words of statements that are absent, and how they are called.
@@ -90,6 +91,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         drop_object(cursor)?
     } else if cursor.word("lock") {
         lock_table(cursor)?
+    } else if cursor.words(&["wait", "for", "lsn"]) {
+        wait_for(cursor)?
     } else {
         return Ok(None);
     };
@@ -114,6 +117,25 @@ fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
         }
     }
     Ok(Utility::Maintain { vacuum, tables })
+}
+
+/// WAIT FOR LSN 'token' [TIMEOUT milliseconds]
+fn wait_for(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    let text = cursor.expect_string()?;
+    let token = text.parse().map_err(|_| {
+        let what = format!("invalid log position: \"{text}\"");
+        let hint = "A position looks like 0/3000148, or 1:0/3000148 with its timeline.";
+        SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, what).with_hint(hint)
+    })?;
+    let timeout = if cursor.word("timeout") {
+        let number = cursor.number().ok_or_else(|| cursor.unexpected())?;
+        let wrong =
+            || SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid timeout: \"{number}\""));
+        Some(Duration::from_millis(number.parse().map_err(|_| wrong())?))
+    } else {
+        None
+    };
+    Ok(Utility::WaitFor { token, timeout })
 }
 
 fn discard(cursor: &mut Cursor<'_>) -> Result<Utility> {

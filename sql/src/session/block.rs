@@ -6,7 +6,9 @@ use crate::environment::IsolationLevel;
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::parse::Mode;
 use crate::prepared::{CommandTag, TransactionStatus};
+use crate::token::ReadToken;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{Isolation, Savepoint, SyncLevel, Transaction};
 
 /// A transaction, implicit or between BEGIN and COMMIT.
@@ -102,13 +104,66 @@ impl SqlSession {
 
     /// A new statement: its own command number and, under READ COMMITTED, its own snapshot.
     pub(super) async fn begin_statement(&mut self) -> Result<()> {
+        self.transaction()?;
+        if let Some(token) = self.quick.read_after
+            && !self.keeps_snapshot()
+        {
+            self.reach(token).await?;
+        }
         let canceller = self.canceller.clone();
-        let begun = self.transaction()?.begin_statement().await;
-        begun.map_err(|error| canceller.explain(error))?;
+        let timeline = self.engine.database().timeline();
+        let transaction = self.transaction()?;
+        transaction.begin_statement().await.map_err(|error| canceller.explain(error))?;
+        self.last_snapshot = Some((timeline, transaction.snapshot_lsn()));
         if let Some(block) = &mut self.block {
             block.queried = true;
         }
         Ok(())
+    }
+
+    /// Whether the transaction goes on with the snapshot that it has.
+    fn keeps_snapshot(&self) -> bool {
+        let transaction = self.block.as_ref().and_then(|block| block.transaction.as_ref());
+        transaction.is_some_and(|transaction| {
+            transaction.isolation() == Isolation::RepeatableRead && transaction.snapshot_lsn().is_valid()
+        })
+    }
+
+    /// Waits until this node has what the token names.
+    async fn reach(&mut self, token: ReadToken) -> Result<()> {
+        let reach = self.environment.reach(token, self.canceller.interrupt());
+        tokio::select! {
+            biased;
+            reason = self.canceller.cancelled() => Err(reason.error()),
+            reached = reach => reached,
+        }
+    }
+
+    /// WAIT FOR LSN: no snapshot is held meanwhile, since that could hold up the very replay that is waited for.
+    pub(super) async fn wait_for(
+        &mut self,
+        token: ReadToken,
+        timeout: Option<Duration>,
+    ) -> Result<CommandTag> {
+        if self.keeps_snapshot() {
+            let what = "WAIT FOR LSN must be called before any query of a REPEATABLE READ transaction";
+            return Err(SqlError::new(sqlstate::ACTIVE_TRANSACTION, what));
+        }
+        self.release_snapshot();
+        let limit = async {
+            match timeout {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            reached = self.reach(token) => reached.map(|()| CommandTag::Words("WAIT")),
+            () = limit => {
+                let what = format!("timed out while waiting for log position {token}");
+                Err(SqlError::new(sqlstate::QUERY_CANCELED, what))
+            }
+        }
     }
 
     /// A statement of which only the catalogue's names are needed yet: it does not wait for undecided commits.

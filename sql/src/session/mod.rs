@@ -67,6 +67,7 @@ pub struct SqlSession {
     /// Prepared statements by text and declared types.
     cache: HashMap<(Arc<str>, Vec<u32>), Arc<Prepared>>,
     last_commit: Option<(wal::TimelineId, wal::Lsn)>,
+    last_snapshot: Option<(wal::TimelineId, wal::Lsn)>,
     /// Open cursors, all of the present block.
     cursors: HashMap<String, Portal>,
 }
@@ -109,6 +110,7 @@ impl SqlSession {
             named: HashMap::new(),
             cache: HashMap::new(),
             last_commit: None,
+            last_snapshot: None,
             cursors: HashMap::new(),
         }
     }
@@ -127,6 +129,12 @@ impl SqlSession {
     /// follow it.
     pub fn last_commit(&self) -> Option<(wal::TimelineId, wal::Lsn)> {
         self.last_commit
+    }
+
+    /// The position of the last snapshot that this session took, and its timeline: the token for reads that shall not go
+    /// back behind it.
+    pub fn last_snapshot(&self) -> Option<(wal::TimelineId, wal::Lsn)> {
+        self.last_snapshot
     }
 
     /// Notices and warnings since the last call, to be sent before the next message.

@@ -89,6 +89,7 @@ impl SqlSession {
             Utility::LockTable { tables, mode, no_wait } => {
                 self.lock_named_tables(parsed, tables, *mode, *no_wait).await.map(Run::Done)
             }
+            Utility::WaitFor { token, timeout } => self.wait_for(*token, *timeout).await.map(Run::Done),
             Utility::Unlisten => done("UNLISTEN"),
             Utility::Execute { .. } | Utility::Copy(_) => Err(SqlError::internal("a portal was expected")),
         }

@@ -223,6 +223,7 @@ impl Default for TestEnvironment {
             default_read_only: false,
             work_mem_bytes: 4 << 20,
             lock_timeout_ms: 0,
+            read_after: None,
             style: Arc::new(Style::default()),
         };
         let settings =
@@ -271,6 +272,9 @@ impl Default for TestEnvironment {
 }
 
 impl Environment for TestEnvironment {
+    fn reach(&self, _: sql::ReadToken, _: &storage::Interrupt) -> sql::BoxFuture<'static, sql::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
     fn quick(&self) -> Arc<QuickSettings> {
         self.quick.lock().clone()
     }

@@ -1,0 +1,95 @@
+//! Waiting until this node has what a token names: WAIT FOR LSN and plimsoll.read_after.
+
+use super::report::sql_error;
+use crate::node::Node;
+use protocol::SqlState;
+use sql::{ReadToken, SqlError};
+use std::sync::Arc;
+use storage::Interrupt;
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
+
+/// What a history says of a token.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// The position is, or will be, part of this branch.
+    OnBranch,
+    /// The branch left the token's timeline before it.
+    Lost(Lsn),
+    /// The timeline is no ancestor of this branch.
+    Stranger,
+}
+
+fn standing(history: &TimelineHistory, timeline: TimelineId, lsn: Lsn) -> Standing {
+    match history.end_of(timeline) {
+        Ok(Some(end)) if lsn > end => Standing::Lost(end),
+        Ok(_) => Standing::OnBranch,
+        Err(_) => Standing::Stranger,
+    }
+}
+
+fn refused(token: ReadToken, detail: String) -> SqlError {
+    let what = format!("log position {token} is not on this server's branch");
+    sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_detail(detail)
+}
+
+/// Waits until a snapshot taken here includes everything up to the token. An error if that can never be.
+pub(super) async fn reach(node: Arc<Node>, token: ReadToken, interrupt: Interrupt) -> sql::Result<()> {
+    loop {
+        let (Some(database), Some(replicas)) = (node.database(), node.replicas()) else {
+            return Err(sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
+        };
+        let mut changes = replicas.log.subscribe();
+        let state = changes.borrow_and_update().clone();
+        let standby = database.is_in_recovery();
+        let own = state.history.target();
+        match token.timeline.map(|timeline| (timeline, standing(&state.history, timeline, token.lsn))) {
+            None | Some((_, Standing::OnBranch)) => {}
+            // A standby may not have heard yet of the promotion that the token comes from.
+            Some((timeline, Standing::Stranger)) if standby && timeline > own => {
+                // The node keeps the sender.
+                let _ = changes.changed().await;
+                continue;
+            }
+            Some((timeline, Standing::Stranger)) => {
+                return Err(refused(
+                    token,
+                    format!("This server is on timeline {own}, which does not come from {timeline}."),
+                ));
+            }
+            Some((timeline, Standing::Lost(end))) => {
+                return Err(refused(
+                    token,
+                    format!("This server's branch left timeline {timeline} at {end}."),
+                ));
+            }
+        }
+        if let Some(positions) = database.positions().filter(|_| !standby)
+            && token.lsn > positions.inserted()
+        {
+            let end = positions.inserted();
+            return Err(refused(token, format!("This server writes the log, which ends at {end}.")));
+        }
+        tokio::select! {
+            reached = database.wait_included(token.lsn, &interrupt) => return reached.map_err(SqlError::from),
+            // A promotion, here or upstream, may have changed what the token means.
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_stands_on_a_branch_up_to_where_the_branch_left_its_timeline() {
+        let (one, two) = (TimelineId::FIRST, TimelineId::new(2));
+        let branch = wal::history::BranchId::new(7);
+        let history = TimelineHistory::root(one).fork(two, Lsn::new(100), "test", branch).unwrap();
+        assert_eq!(standing(&history, one, Lsn::new(100)), Standing::OnBranch);
+        assert_eq!(standing(&history, one, Lsn::new(101)), Standing::Lost(Lsn::new(100)));
+        assert_eq!(standing(&history, two, Lsn::new(101)), Standing::OnBranch);
+        assert_eq!(standing(&history, TimelineId::new(3), Lsn::new(101)), Standing::Stranger);
+    }
+}
