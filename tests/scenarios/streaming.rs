@@ -173,7 +173,8 @@ fn a_slot_that_falls_too_far_behind_is_lost_loudly_and_so_is_who_needs_it() {
     let primary = Node::builder()
         .init_option("--wal-segsize=1")
         .setting("min_wal_size", "2MB")
-        .setting("max_wal_size", "4MB")
+        // No checkpoint comes by itself.
+        .setting("max_wal_size", "64MB")
         .setting("max_slot_wal_keep_size", "3MB")
         .start();
     primary.sql("CREATE TABLE t (a int)");
