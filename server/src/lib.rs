@@ -32,6 +32,7 @@ pub use init::{InitOptions, init};
 pub use ledger::{LedgerEntry, read_ledger};
 pub use log::{LogSink, stderr_sink};
 pub use server::{run, setting_of};
+pub use session::{Embedded, LocalSession};
 
 use host::Host;
 use std::path::PathBuf;
@@ -53,6 +54,8 @@ pub struct ServerOptions {
     pub log: LogSink,
     /// React to SIGHUP, SIGINT, SIGTERM, SIGQUIT and SIGUSR1 as PostgreSQL does. One server a process.
     pub signals: bool,
+    /// Start even if the settings name no socket to listen on: only this process uses it ([`Server::embedded`]).
+    pub sockets_optional: bool,
 }
 
 impl ServerOptions {
@@ -64,6 +67,7 @@ impl ServerOptions {
             settings: Vec::new(),
             log: stderr_sink(),
             signals: false,
+            sockets_optional: false,
         }
     }
 

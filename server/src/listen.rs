@@ -65,7 +65,7 @@ pub(crate) fn pid_lines(config: &settings::Config, data_dir: &Path, started_s: i
     }
 }
 
-/// Opens every socket that the settings name. At least one must open; of the TCP addresses at least one must, if any is
+/// Opens every socket that the settings name, possibly none. Of the TCP addresses at least one must, if any is
 /// named; every Unix socket must.
 pub(crate) fn open(
     host: &Host,
@@ -118,10 +118,6 @@ pub(crate) fn open(
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
         log.log(format!("listening on Unix socket \"{}\"", path.display()));
         listeners.push(Listener::Unix(listener, lock));
-    }
-    if listeners.is_empty() {
-        return Err(ServerError::new("no socket created for listening")
-            .with_hint("Set listen_addresses or unix_socket_directories."));
     }
     Ok(listeners)
 }

@@ -83,6 +83,10 @@ impl Server {
         let lines = listen::pid_lines(&config, &data_dir, node.started.unix_seconds());
         let pid_file = PidFile::create(host, &data_dir, &lines)?;
         let listeners = listen::open(host, log, &config, &data_dir, &lines)?;
+        if listeners.is_empty() && !options.sockets_optional {
+            return Err(ServerError::new("no socket created for listening")
+                .with_hint("Set listen_addresses or unix_socket_directories."));
+        }
         *node.pid_file.lock() = Some(pid_file);
         files::write_opts(host, &data_dir)
             .map_err(|error| ServerError::new(format!("could not write postmaster.opts: {error}")))?;

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["storage"],
     &["replica", "basebackup", "sql"],
     &["server"],
+    &["plimsoll"],
     &["tools"],
     &["scenarios", "benches"],
 ];

@@ -4,6 +4,7 @@ mod base_backup;
 mod copy;
 mod environment;
 mod extended;
+mod local;
 mod reach;
 mod replication;
 mod report;
@@ -15,6 +16,7 @@ mod stream;
 mod wire;
 
 pub(crate) use environment::SessionEnvironment;
+pub use local::{Embedded, LocalSession};
 pub(crate) use report::{from_sql, sql_error};
 pub(crate) use startup::serve;
 pub(crate) use wire::{Exit, Wire};

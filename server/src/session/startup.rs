@@ -183,7 +183,7 @@ async fn parameters(node: &Node, wire: &mut Wire) -> Result<Option<StartupParame
 }
 
 /// Why no session can begin now.
-fn closed(node: &Node) -> Option<Report> {
+pub(super) fn closed(node: &Node) -> Option<Report> {
     let report = |message: &str| Report::fatal(SqlState::CANNOT_CONNECT_NOW, message);
     match node.phase() {
         Phase::Running | Phase::HotStandby => None,

@@ -91,7 +91,7 @@ impl SqlSession {
 
     /// Begins storage's transaction if that has not happened yet.
     pub(super) fn transaction(&mut self) -> Result<&mut Transaction> {
-        let after = self.last_commit.map_or(wal::Lsn::INVALID, |(_, lsn)| lsn);
+        let after = self.confirmed_commit;
         let interrupt = self.canceller.interrupt().clone();
         let database = self.engine.database().clone();
         let block = self.ensure_block();
@@ -368,7 +368,9 @@ impl SqlSession {
         };
         let committed = committed.map_err(|error| self.canceller.explain(error))?;
         self.last_commit = Some((committed.timeline, committed.lsn));
-        if !committed.confirmed {
+        if committed.confirmed {
+            self.confirmed_commit = committed.lsn;
+        } else {
             self.notices.push(
                 SqlError::report(
                     Severity::Warning,

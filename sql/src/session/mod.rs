@@ -70,6 +70,8 @@ pub struct SqlSession {
     last_snapshot: Option<(wal::TimelineId, wal::Lsn)>,
     /// Open cursors, all of the present block.
     cursors: HashMap<String, Portal>,
+    /// The last commit whose wait was not cancelled: this session's snapshots are at least that.
+    confirmed_commit: wal::Lsn,
 }
 
 impl SqlSession {
@@ -112,6 +114,7 @@ impl SqlSession {
             last_commit: None,
             last_snapshot: None,
             cursors: HashMap::new(),
+            confirmed_commit: wal::Lsn::INVALID,
         }
     }
 
@@ -135,6 +138,11 @@ impl SqlSession {
     /// back behind it.
     pub fn last_snapshot(&self) -> Option<(wal::TimelineId, wal::Lsn)> {
         self.last_snapshot
+    }
+
+    /// Whether the last commit had reached its level when its wait ended. If not, this session reads it when all others do.
+    pub fn last_commit_confirmed(&self) -> bool {
+        self.last_commit.is_none_or(|(_, lsn)| lsn == self.confirmed_commit)
     }
 
     /// Notices and warnings since the last call, to be sent before the next message.
