@@ -3,16 +3,16 @@
 use crate::ledger::{self, LedgerEntry};
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
-use crate::{fencing, semi_sync};
+use crate::{autovacuum, fencing, semi_sync};
 use replica::senders::Interest;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use storage::pool::CleanNeed;
 use storage::{CheckpointEvent, CheckpointInfo, CheckpointKind, Database, RemoteStages};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
-/// Time between two sweeps for versions of aborted transactions.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// After one to two of these, standbys need not hurry any more with a stage that no commit waited for meanwhile.
 const STAGES_INTERVAL: Duration = Duration::from_secs(30);
 /// Time between two looks at postmaster.pid.
@@ -38,7 +38,9 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(checkpoint(n, d, due)));
     let (n, d) = (node.clone(), database.clone());
-    spawn(Box::pin(sweep(n, d)));
+    spawn(Box::pin(write_pages(n, d)));
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(autovacuum::run(n, d)));
     spawn(Box::pin(watch_pid_file(node.clone(), failed)));
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(release_unconfirmed(n, d)));
@@ -186,7 +188,12 @@ async fn checkpoint(node: Arc<Node>, database: Database, due: Arc<Notify>) {
         }
         let spread = pace.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
         match database.checkpoint(CheckpointKind::Paced(spread)).await {
-            Ok(info) => last_redo = info.redo,
+            Ok(info) => {
+                last_redo = info.redo;
+                if !by_time && !info.skipped {
+                    node.checkpoints_by_log.fetch_add(1, Ordering::Relaxed);
+                }
+            }
             Err(storage::Error::Shutdown) => {}
             Err(error) => node.log.warning(format!("checkpoint failed: {error}")),
         }
@@ -229,14 +236,36 @@ fn log_checkpoint(node: &Node, info: &CheckpointInfo, standby: bool) {
     ));
 }
 
-async fn sweep(node: Arc<Node>, database: Database) {
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// The background writer: writes changed pages whose frames will soon be taken, so that no session has to.
+async fn write_pages(node: Arc<Node>, database: Database) {
+    let mut reloads = node.reloads();
+    let mut need = CleanNeed::default();
     loop {
-        ticks.tick().await;
-        match database.sweep().await {
-            Ok(()) | Err(storage::Error::Shutdown) => {}
-            Err(error) => node.log.warning(format!("sweep failed: {error}")),
+        let config = node.config();
+        tokio::select! {
+            biased;
+            changed = reloads.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                continue;
+            }
+            () = tokio::time::sleep(config.bgwriter_delay.max(Duration::from_millis(10))) => {}
+        }
+        let pages_max = usize::try_from(config.bgwriter_lru_maxpages).unwrap_or(usize::MAX);
+        let wanted = need.next(database.store().counters().taken, config.bgwriter_lru_multiplier);
+        if wanted == 0 || pages_max == 0 {
+            continue;
+        }
+        let store = database.store().clone();
+        match tokio::task::spawn_blocking(move || store.pool().write_ahead(wanted, pages_max)).await {
+            Ok(Ok(_)) => {}
+            Err(_) => return,
+            // Whoever needs a frame meets the same error, and has somebody to tell.
+            Ok(Err(error)) => {
+                node.log.warning(format!("background writer could not write a page: {error}"));
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
         }
     }
 }

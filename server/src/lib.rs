@@ -10,6 +10,7 @@
 
 mod archive;
 mod auth;
+mod autovacuum;
 mod background;
 mod fencing;
 mod files;

@@ -57,6 +57,8 @@ pub(crate) struct Node {
     pub(crate) sessions: Arc<Sessions>,
     /// Numbers that the server's own parts show: startup, checkpointer, background writer, WAL writer.
     pub(crate) part_pids: [i32; 4],
+    /// Checkpoints that the log's growth set off.
+    pub(crate) checkpoints_by_log: AtomicU64,
     /// Keeps mock verifiers of unknown roles stable.
     pub(crate) secret: [u8; 32],
     pub(crate) pid_file: Mutex<Option<PidFile>>,
@@ -92,6 +94,7 @@ impl Node {
             started: host.clock.now(),
             sessions,
             part_pids,
+            checkpoints_by_log: AtomicU64::new(0),
             host,
             data_dir,
             log,

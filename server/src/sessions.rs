@@ -136,6 +136,11 @@ impl SessionHandle {
         }
     }
 
+    /// The next xid and the position of the snapshot that its transaction reads.
+    pub(crate) fn snapshot(&self) -> Option<(Xid, wal::Lsn)> {
+        self.canceller.get().and_then(Canceller::snapshot)
+    }
+
     /// The oldest snapshot that it holds on a standby, by its next xid.
     pub(crate) fn oldest_snapshot(&self) -> Option<Xid> {
         self.canceller.get().and_then(Canceller::oldest_snapshot)

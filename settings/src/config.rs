@@ -75,6 +75,10 @@ impl Field for Option<Duration> {
             Value::Integer(count) => {
                 Some(Some(Duration::from_micros(u64::try_from(*count).ok()?.saturating_mul(each))))
             }
+            Value::Real(count) => {
+                let time = Duration::try_from_secs_f64(count * each as f64 / 1e6).ok();
+                Some(time.filter(|time| !time.is_zero()))
+            }
             _ => None,
         }
     }
@@ -93,6 +97,7 @@ impl Field for UnlessNegative {
     fn from_value(value: &Value, unit: Unit) -> Option<Self> {
         match value {
             Value::Integer(count) if *count < 0 => Some(Self(None)),
+            Value::Real(count) if *count < 0.0 => Some(Self(None)),
             _ => Duration::from_value(value, unit).map(|time| Self(Some(time))),
         }
     }
@@ -191,6 +196,36 @@ config! {
         wal_writer_flush_after_bytes: u64 = "wal_writer_flush_after",
         /// Time between checkpoints.
         checkpoint_timeout: Duration = "checkpoint_timeout",
+        /// Whether sweeps run by themselves.
+        autovacuum: bool = "autovacuum",
+        /// Time between two looks for trees that are due.
+        autovacuum_naptime: Duration = "autovacuum_naptime",
+        /// Dead versions that make a sweep due, besides the share.
+        autovacuum_vacuum_threshold: u64 = "autovacuum_vacuum_threshold",
+        /// Dead versions for each row that make a sweep due.
+        autovacuum_vacuum_scale_factor: f64 = "autovacuum_vacuum_scale_factor",
+        /// A sweep's rest; None is vacuum_cost_delay's.
+        autovacuum_vacuum_cost_delay: UnlessNegative = "autovacuum_vacuum_cost_delay",
+        /// Cost between two rests; negative is vacuum_cost_limit's.
+        autovacuum_vacuum_cost_limit: i64 = "autovacuum_vacuum_cost_limit",
+        /// VACUUM's rest.
+        vacuum_cost_delay: Duration = "vacuum_cost_delay",
+        /// Cost between two rests of VACUUM.
+        vacuum_cost_limit: i64 = "vacuum_cost_limit",
+        /// Cost of a page in the pool.
+        vacuum_cost_page_hit: u64 = "vacuum_cost_page_hit",
+        /// Cost of a page that was read.
+        vacuum_cost_page_miss: u64 = "vacuum_cost_page_miss",
+        /// Cost of a page that was changed.
+        vacuum_cost_page_dirty: u64 = "vacuum_cost_page_dirty",
+        /// Sweeps that took this long are logged; None is never.
+        log_autovacuum_min_duration: UnlessNegative = "log_autovacuum_min_duration",
+        /// Pause of the background writer.
+        bgwriter_delay: Duration = "bgwriter_delay",
+        /// Pages that it writes at most in one round.
+        bgwriter_lru_maxpages: u64 = "bgwriter_lru_maxpages",
+        /// How many times the recent need of clean frames it provides.
+        bgwriter_lru_multiplier: f64 = "bgwriter_lru_multiplier",
         /// Share of that time for the writes.
         checkpoint_completion_target: f64 = "checkpoint_completion_target",
         /// Bytes of WAL that set off a checkpoint.

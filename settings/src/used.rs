@@ -18,6 +18,33 @@ static USED: &[(&str, &str)] = &[
         "Longest time after which a segment that was written to is ended, so that it is archived.",
     ),
     ("authentication_timeout", "Longest time that a client may take to log in."),
+    (
+        "autovacuum",
+        "Whether tables are swept by themselves for versions that nobody can see any more, once enough have gathered.",
+    ),
+    ("autovacuum_naptime", "Time between two looks for tables that are due for a sweep."),
+    (
+        "autovacuum_vacuum_cost_delay",
+        "Rest of an automatic sweep each time its cost limit is reached; -1 takes vacuum_cost_delay.",
+    ),
+    (
+        "autovacuum_vacuum_cost_limit",
+        "Cost that an automatic sweep may run up between two rests; -1 takes vacuum_cost_limit.",
+    ),
+    ("autovacuum_vacuum_scale_factor", "Dead versions, as a share of the rows, that make a sweep due."),
+    ("autovacuum_vacuum_threshold", "Dead versions, besides the share, that make a sweep due."),
+    (
+        "bgwriter_delay",
+        "Time between two rounds of the background writer, which writes changed pages before their frames are needed.",
+    ),
+    (
+        "bgwriter_lru_maxpages",
+        "Pages that the background writer writes at most in one round; 0 turns it off.",
+    ),
+    (
+        "bgwriter_lru_multiplier",
+        "How many times the recent need of frames the background writer keeps ready without a write.",
+    ),
     ("block_size", "Bytes of a data page."),
     ("bytea_output", "Text form of bytea values."),
     (
@@ -58,6 +85,7 @@ static USED: &[(&str, &str)] = &[
     ("lc_ctype", "Character classes; only C exists."),
     ("listen_addresses", "Addresses on which clients are accepted."),
     ("lock_timeout", "Longest time that a statement waits for one lock."),
+    ("log_autovacuum_min_duration", "Automatic sweeps that took this long are logged; 0 logs all, -1 none."),
     ("log_checkpoints", "Whether checkpoints are logged with their figures."),
     ("log_connections", "Whether connections are logged."),
     ("log_disconnections", "Whether ends of sessions are logged with their length."),
@@ -143,6 +171,11 @@ static USED: &[(&str, &str)] = &[
     ("transaction_read_only", "Whether the current transaction is read-only."),
     ("unix_socket_directories", "Folders in which Unix sockets are created."),
     ("unix_socket_permissions", "Permissions of the Unix sockets."),
+    ("vacuum_cost_delay", "Rest of VACUUM each time its cost limit is reached; 0 is no rest."),
+    ("vacuum_cost_limit", "Cost that VACUUM may run up between two rests."),
+    ("vacuum_cost_page_dirty", "Cost of a page that a sweep changes."),
+    ("vacuum_cost_page_hit", "Cost of a page that a sweep looks at."),
+    ("vacuum_cost_page_miss", "Cost of a page that a sweep reads from disk."),
     ("wal_block_size", "Bytes of a WAL page."),
     ("wal_buffers", "Memory for WAL that is not yet written."),
     ("wal_compression", "How page images in the WAL are compressed."),

@@ -107,6 +107,11 @@ impl Canceller {
         self.interrupt.oldest_snapshot()
     }
 
+    /// The next xid and the position of the snapshot that the session's transaction took last; None if it has none.
+    pub fn snapshot(&self) -> Option<(wal::Xid, wal::Lsn)> {
+        self.interrupt.snapshot()
+    }
+
     /// Gives the session the number by which others know it.
     pub fn set_session(&self, pid: i32) {
         self.interrupt.set_session(pid);

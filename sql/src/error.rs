@@ -133,6 +133,8 @@ pub mod sqlstate {
 /// How grave a report is, in PostgreSQL's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Something that a user has asked for.
+    Info,
     /// Something a user may like to know.
     Notice,
     /// Something a user should look at.
@@ -147,6 +149,7 @@ impl Severity {
     /// The word of the protocol's fields S and V.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Info => "INFO",
             Self::Notice => "NOTICE",
             Self::Warning => "WARNING",
             Self::Error => "ERROR",

@@ -21,7 +21,17 @@ const REST: Duration = Duration::from_millis(50);
 /// Runs a checkpoint; the caller sees to it that only one runs.
 pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
     engine.remove_dropped()?;
-    if engine.is_in_recovery() { restartpoint(engine, kind) } else { checkpoint(engine, kind) }
+    let done = if engine.is_in_recovery() { restartpoint(engine, kind) } else { checkpoint(engine, kind) }?;
+    if !done.skipped {
+        let mut counts = engine.checkpoints.lock();
+        match kind {
+            CheckpointKind::Paced(_) => counts.paced += 1,
+            _ => counts.immediate += 1,
+        }
+        counts.write_time += done.write_time;
+        counts.sync_time += done.sync_time;
+    }
+    Ok(done)
 }
 
 fn write_pages(
@@ -41,8 +51,11 @@ fn write_pages(
             std::thread::sleep(ahead.min(REST));
         }
     };
-    info.pages_written = engine.store.flush_before(redo, &mut pace)?;
-    info.write_time = clock.monotonic().saturating_sub(begun);
+    info.pages_written = engine.store.pool().write_before(redo, &mut pace)?;
+    let written = clock.monotonic();
+    engine.store.sync_files()?;
+    info.write_time = written.saturating_sub(begun);
+    info.sync_time = clock.monotonic().saturating_sub(written);
     Ok(())
 }
 

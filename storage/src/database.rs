@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::log::log_error;
 use crate::store::Store;
+use crate::{CheckpointCounts, HorizonReport};
 use crate::{
     CheckpointEvent, CheckpointInfo, CheckpointKind, CommitGate, ConflictKind, CreateOptions,
     DatabaseOptions, Error, Interrupt, Isolation, LockInfo, RedoEnd, StandbyRedo, StartMode, Transaction,
@@ -310,6 +311,11 @@ impl Database {
         self.0.visibility.horizon()
     }
 
+    /// What keeps old versions from being removed.
+    pub fn horizon_report(&self) -> HorizonReport {
+        self.0.visibility.horizon_report()
+    }
+
     /// The next xid of the oldest snapshot that lives; what a standby reports as feedback.
     pub fn oldest_snapshot(&self) -> Option<Xid> {
         self.0.visibility.oldest_snapshot()
@@ -371,6 +377,11 @@ impl Database {
             tell(CheckpointEvent::Complete { info, restartpoint });
         }
         done
+    }
+
+    /// How many checkpoints (restartpoints on a standby) were made since the start.
+    pub fn checkpoint_counts(&self) -> CheckpointCounts {
+        *self.0.checkpoints.lock()
     }
 
     /// Begins an online backup: forces page images, then a checkpoint, paced over `spread` unless that is zero. Many

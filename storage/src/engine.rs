@@ -8,7 +8,7 @@ use crate::replay::{Replay, ReplayState, SeenCheckpoint};
 use crate::snapshot::{Insertion, Visibility};
 use crate::store::Store;
 use crate::tree::Batch;
-use crate::{DatabaseOptions, Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
+use crate::{CheckpointCounts, DatabaseOptions, Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
 use host::{Host, LockGuard, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -125,6 +125,7 @@ pub(crate) struct Engine {
     pub(crate) control: Mutex<ControlFile>,
     pub(crate) numbers: Mutex<Numbers>,
     pub(crate) retention: RwLock<Arc<dyn WalRetention>>,
+    pub(crate) checkpoints: Mutex<CheckpointCounts>,
     /// Held by the one checkpoint that runs.
     pub(crate) checkpointing: tokio::sync::Mutex<()>,
     /// A running paced checkpoint shall hurry.
@@ -180,6 +181,7 @@ impl Engine {
             recovery: RecoveryState::new(in_recovery, checkpoint.next_xid),
             numbers: Mutex::new(Numbers { next: next_number, logged: next_number }),
             retention: RwLock::new(Arc::new(KeepForRecovery)),
+            checkpoints: Mutex::default(),
             checkpointing: tokio::sync::Mutex::new(()),
             hurry: AtomicBool::new(false),
             seen_checkpoint: Mutex::new(None),

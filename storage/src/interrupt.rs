@@ -2,9 +2,9 @@
 
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use tokio::sync::Notify;
-use wal::Xid;
+use wal::{Lsn, Xid};
 
 /// What a transaction waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ struct Switch {
     waits_for: AtomicU8,
     /// The snapshots that the session holds on a standby, by their next xids.
     snapshots: Mutex<Vec<Xid>>,
+    /// The newest snapshot of the session's transaction: its next xid (0 for none) and its position.
+    snapshot: (AtomicU64, AtomicU64),
 }
 
 /// Says what is waited for as long as it lives.
@@ -114,6 +116,17 @@ impl Interrupt {
         if let Some(at) = snapshots.iter().position(|xid| *xid == next_xid) {
             snapshots.swap_remove(at);
         }
+    }
+    /// Notes the snapshot that the session's transaction reads, for those who want to know what keeps old versions.
+    pub(crate) fn note_snapshot(&self, snapshot: Option<(Xid, Lsn)>) {
+        let (xid, lsn) = snapshot.map_or((0, 0), |(xid, lsn)| (xid.get(), lsn.get()));
+        self.0.snapshot.1.store(lsn, Ordering::Relaxed);
+        self.0.snapshot.0.store(xid, Ordering::Relaxed);
+    }
+    /// The next xid and the position of the snapshot that the session's transaction took last; None if it has none.
+    pub fn snapshot(&self) -> Option<(Xid, Lsn)> {
+        let xid = self.0.snapshot.0.load(Ordering::Relaxed);
+        (xid != 0).then(|| (Xid::new(xid), Lsn::new(self.0.snapshot.1.load(Ordering::Relaxed))))
     }
     /// Waits until it is on.
     pub async fn cancelled(&self) {

@@ -49,6 +49,7 @@ mod scan;
 mod snapshot;
 mod standby;
 pub mod state;
+mod stats;
 pub mod store;
 mod sync_state;
 mod target;
@@ -69,15 +70,18 @@ pub use interrupt::{Interrupt, WaitEvent};
 pub use levels::{CommitGate, RemoteProgress, RemoteStages, Resumed, Stall};
 pub use locks::{LockInfo, LockTarget};
 pub use options::{
-    BeforeCutFn, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind, Committed, CreateOptions,
-    DatabaseOptions, Direction, ImageCompression, Isolation, KeyRange, LockMode, LockWait, Locked,
-    ProgressFn, RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, SyncLevel, TableLockMode,
-    TreeId,
+    BeforeCutFn, CheckpointCounts, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind, Committed,
+    CreateOptions, DatabaseOptions, Direction, ImageCompression, Isolation, KeyRange, LockMode, LockWait,
+    Locked, ProgressFn, RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, SyncLevel,
+    TableLockMode, TreeId,
 };
 pub use records::EngineDescriber;
 pub use scan::Scan;
+pub use snapshot::HorizonReport;
 pub use standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use stats::{SweepCause, TreeStatistics};
 pub use sync_state::{Fallback, SyncState};
 pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
 pub use transaction::{Savepoint, Transaction};
 pub use tree::{Pace, SweepReport};
+pub use vacuum::{CostPace, SweepCosts};

@@ -409,6 +409,19 @@ pub enum CheckpointEvent<'a> {
 /// Hears of checkpoints.
 pub type CheckpointFn = Arc<dyn Fn(CheckpointEvent<'_>) + Send + Sync>;
 
+/// Checkpoints and restartpoints since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointCounts {
+    /// Those that took their time.
+    pub paced: u64,
+    /// Those that did not.
+    pub immediate: u64,
+    /// Time spent writing pages.
+    pub write_time: Duration,
+    /// Time spent syncing files.
+    pub sync_time: Duration,
+}
+
 /// What a checkpoint did, for the log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointInfo {

@@ -5,6 +5,7 @@
 
 use crate::Error;
 use crate::page::{PAGE_SIZE, Page};
+use crate::stats::TreeCounts;
 use host::{FileKind, OpenMode, SharedDisk, SharedFile};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
@@ -47,6 +48,7 @@ pub struct Relation {
     map_hint: AtomicU32,
     /// The log has cut the relation to so many pages by a record that ends there; the files are still longer.
     cut: Mutex<Option<(u32, Lsn)>>,
+    pub(crate) counts: TreeCounts,
     segments: Mutex<Vec<Segment>>,
 }
 
@@ -323,6 +325,7 @@ impl Relations {
                 reshaped: AtomicU64::new(0),
                 map_hint: AtomicU32::new(0),
                 cut: Mutex::new(None),
+                counts: TreeCounts::default(),
                 segments: Mutex::default(),
             })
         };

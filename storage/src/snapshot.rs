@@ -82,6 +82,25 @@ pub(crate) struct Insertion {
     pub(crate) level: SyncLevel,
 }
 
+/// What keeps old versions: each is an xid from which on versions may be needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HorizonReport {
+    /// How far commits are visible.
+    pub visible: Lsn,
+    /// The next xid there.
+    pub visible_xid: Xid,
+    /// The first commit whose level is not reached.
+    pub in_doubt: Option<Xid>,
+    /// The next xid of the oldest snapshot on this server.
+    pub oldest_snapshot: Option<Xid>,
+    /// The oldest one that standbys have asked for.
+    pub feedback: Option<Xid>,
+    /// Large transactions that have versions in pages and are not at their end.
+    pub open: Vec<Xid>,
+    /// Transactions that came to nothing and have versions in pages.
+    pub aborted: Vec<Xid>,
+}
+
 #[derive(Debug)]
 struct State {
     visible: Lsn,
@@ -391,6 +410,20 @@ impl Visibility {
         // An aborted version above the horizon would pass for one that replaced another.
         let first_excluded = state.excluded.iter().next();
         [Some(state.next_xid), state.feedback, first_excluded].into_iter().flatten().fold(oldest, Xid::min)
+    }
+
+    /// What the horizon consists of.
+    pub(crate) fn horizon_report(&self) -> HorizonReport {
+        let state = self.state.lock();
+        HorizonReport {
+            visible: state.visible,
+            visible_xid: state.next_xid,
+            in_doubt: state.in_doubt.front().map(|front| front.xid),
+            oldest_snapshot: state.live.front().map(|(xid, _)| *xid),
+            feedback: state.feedback,
+            open: state.open.iter().collect(),
+            aborted: state.aborted.iter().collect(),
+        }
     }
 
     /// The least xid that a live snapshot does not see, what a standby reports as feedback.

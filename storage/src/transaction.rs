@@ -118,6 +118,7 @@ impl Transaction {
         let levels = &self.engine.levels;
         let snapshot = self.engine.visibility.take(after, |level, end| levels.reached(level, end));
         self.note_evaluated(snapshot.lsn);
+        self.interrupt.note_snapshot(Some((snapshot.next_xid, snapshot.lsn)));
         // Only replay asks whose it is.
         let snapshot =
             if self.engine.is_in_recovery() { snapshot.held_by(&self.interrupt) } else { snapshot };
@@ -129,6 +130,7 @@ impl Transaction {
     pub fn release_snapshot(&mut self) {
         if self.isolation == Isolation::ReadCommitted {
             self.snapshot = None;
+            self.interrupt.note_snapshot(None);
         }
     }
 
@@ -498,6 +500,7 @@ impl Transaction {
             self.spill().await?;
         }
         self.snapshot = None;
+        self.interrupt.note_snapshot(None);
         let (lsn, xid, mut confirmed) = if self.has_writes() {
             let pipeline = self.engine.pipeline()?;
             let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
@@ -531,6 +534,7 @@ impl Transaction {
 
 impl Drop for Transaction {
     fn drop(&mut self) {
+        self.interrupt.note_snapshot(None);
         if let (Some(xid), Ok(pipeline)) = (self.told, self.engine.pipeline()) {
             // The record is for those who look for that xid; without it the transaction came to nothing all the same.
             let _ = pipeline.abort_told(xid);

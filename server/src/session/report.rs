@@ -7,6 +7,7 @@ use sql::SqlError;
 pub(crate) fn from_sql(error: &SqlError) -> Report {
     let fields = error.fields();
     let severity = match fields.severity {
+        sql::Severity::Info => Severity::Info,
         sql::Severity::Notice => Severity::Notice,
         sql::Severity::Warning => Severity::Warning,
         sql::Severity::Error => Severity::Error,

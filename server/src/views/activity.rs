@@ -102,7 +102,10 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
             text(event.map(|(_, name)| name)),
             text(state.name()),
             Datum::Null,
-            session.oldest_snapshot().map_or(Datum::Null, |xid| Datum::Xid(xid.low())),
+            session
+                .oldest_snapshot()
+                .or_else(|| session.snapshot().map(|(xid, _)| xid))
+                .map_or(Datum::Null, |xid| Datum::Xid(xid.low())),
             Datum::Null,
             Datum::text(query),
             Datum::text(session.kind.name()),

@@ -6,6 +6,7 @@ mod control;
 mod locks;
 mod replication;
 mod settings;
+mod space;
 mod statistics;
 mod sync;
 
@@ -46,6 +47,7 @@ static VIEWS: &[&[View]] = &[
     locks::VIEWS,
     replication::VIEWS,
     settings::VIEWS,
+    space::VIEWS,
     statistics::VIEWS,
     sync::VIEWS,
 ];

@@ -83,9 +83,10 @@ pub(crate) enum Utility {
         if_exists: bool,
         names: Vec<String>,
     },
-    /// VACUUM and ANALYZE: storage prunes by itself and the planner keeps no statistics. Tables are checked to exist.
+    /// VACUUM and ANALYZE. The planner keeps no statistics, so the latter only checks that the tables exist.
     Maintain {
         vacuum: bool,
+        verbose: bool,
         tables: Vec<ast::ObjectName>,
     },
     Discard(DiscardKind),

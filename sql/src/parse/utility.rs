@@ -100,12 +100,32 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
     Ok(Some(Command::Utility(utility)))
 }
 
-/// VACUUM and ANALYZE with their options, which mean nothing here beyond the check that the tables exist.
+/// VACUUM and ANALYZE with their options, of which only VERBOSE means something here.
 fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
-    if cursor.peek() == Some(&Token::LParen) {
-        cursor.parenthesised()?;
+    let mut verbose = false;
+    if cursor.token(&Token::LParen) {
+        loop {
+            let word = cursor.identifier()?;
+            let on = match cursor.peek() {
+                Some(Token::Comma | Token::RParen) => true,
+                _ if cursor.any_word(&["false", "off"]) => false,
+                _ if cursor.any_word(&["true", "on", "auto"]) => true,
+                _ => cursor.number().ok_or_else(|| cursor.unexpected())? != "0",
+            };
+            verbose |= on && word == "verbose";
+            if !cursor.token(&Token::Comma) {
+                break;
+            }
+        }
+        cursor.expect_token(&Token::RParen)?;
     }
-    while cursor.any_word(&["full", "freeze", "verbose", "analyze", "analyse"]) {}
+    loop {
+        if cursor.word("verbose") {
+            verbose = true;
+        } else if !cursor.any_word(&["full", "freeze", "analyze", "analyse"]) {
+            break;
+        }
+    }
     let mut tables = Vec::new();
     while !cursor.is_at_end() {
         tables.push(cursor.object_name()?);
@@ -116,7 +136,7 @@ fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
             break;
         }
     }
-    Ok(Utility::Maintain { vacuum, tables })
+    Ok(Utility::Maintain { vacuum, verbose, tables })
 }
 
 /// WAIT FOR LSN 'token' [TIMEOUT milliseconds]

@@ -14,6 +14,7 @@ mod copy;
 mod cursors;
 mod ddl;
 mod explain;
+mod maintain;
 mod roles;
 mod run;
 mod utility;

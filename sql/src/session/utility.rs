@@ -73,8 +73,8 @@ impl SqlSession {
             Utility::AlterRole { name, options } => self.alter_role(name, options).await.map(Run::Done),
             Utility::RenameRole { name, to } => self.rename_role(name, to).await.map(Run::Done),
             Utility::DropRole { if_exists, names } => self.drop_roles(*if_exists, names).await.map(Run::Done),
-            Utility::Maintain { vacuum, tables } => {
-                self.maintain(parsed, *vacuum, tables).await.map(Run::Done)
+            Utility::Maintain { vacuum, verbose, tables } => {
+                self.maintain(parsed, *vacuum, *verbose, tables).await.map(Run::Done)
             }
             Utility::Discard(kind) => self.discard(*kind).map(Run::Done),
             Utility::Deallocate(name) => self.deallocate(name.as_deref()).map(Run::Done),
@@ -188,7 +188,7 @@ impl SqlSession {
     }
 
     /// 25001 for what must stand alone.
-    fn refuse_in_block(&self, what: &str) -> Result<()> {
+    pub(super) fn refuse_in_block(&self, what: &str) -> Result<()> {
         if self.in_explicit_block() {
             return Err(SqlError::new(
                 sqlstate::ACTIVE_TRANSACTION,
@@ -228,35 +228,6 @@ impl SqlSession {
             .await
             .map_err(|error| self.canceller.explain(error))?;
         Ok(CommandTag::Words("CHECKPOINT"))
-    }
-
-    /// VACUUM and ANALYZE: pages are pruned as they are written and by storage's own sweep, and there are no
-    /// statistics to gather; what is left is to see that the tables exist.
-    async fn maintain(
-        &mut self,
-        parsed: &Parsed,
-        vacuum: bool,
-        tables: &[ast::ObjectName],
-    ) -> Result<CommandTag> {
-        let word = if vacuum { "VACUUM" } else { "ANALYZE" };
-        if vacuum {
-            self.refuse_in_block(word)?;
-            if self.engine.database().is_in_recovery() {
-                return Err(SqlError::new(sqlstate::READ_ONLY, "cannot execute VACUUM during recovery"));
-            }
-        }
-        if !tables.is_empty() {
-            self.begin_statement().await?;
-            let catalogue = self.catalogue().await?;
-            let analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-            for table in tables {
-                analyzer.find_table(table).map_err(|mut error| {
-                    error.fields_mut().position = None;
-                    error
-                })?;
-            }
-        }
-        Ok(CommandTag::Words(word))
     }
 
     fn discard(&mut self, kind: DiscardKind) -> Result<CommandTag> {

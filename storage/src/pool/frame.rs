@@ -106,6 +106,10 @@ impl Frame {
         self.rec_lsn.store(0, Ordering::Release);
     }
 
+    /// Whether the clock would take it when it next comes by.
+    pub(super) fn is_next(&self) -> bool {
+        self.state.load(Ordering::Acquire) & (PINS | LOADING | USAGE) == 0
+    }
     /// One step of the clock: claims the frame with a pin if nobody uses it and its turn has come.
     pub(super) fn tick(&self) -> bool {
         let state = self.state.load(Ordering::Acquire);

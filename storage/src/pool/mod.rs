@@ -9,9 +9,11 @@
 //! A page is written from a copy taken under its read latch, after [`WriteBarrier`] has said that it may be. After a
 //! poisoning (the log failed in the middle of a change, or a sync failed) no page is written ever again.
 
+mod ahead;
 mod frame;
 mod sweep;
 
+pub use ahead::CleanNeed;
 use frame::Spare;
 pub use frame::{OwnedPin, Pin, ReadPage, SpareFrame, WritePage};
 
@@ -64,8 +66,16 @@ type Shard = RwLock<HashMap<PageKey, u32, Hasher>>;
 pub struct PoolCounters {
     /// Pages read.
     pub reads: u64,
-    /// Pages written.
+    /// Pages written, by whomever.
     pub writes: u64,
+    /// Of those, by checkpoints.
+    pub checkpoint_writes: u64,
+    /// Of those, by the background writer.
+    pub background_writes: u64,
+    /// Rounds of the background writer that ended because it had written its most.
+    pub background_stops: u64,
+    /// Frames given to other pages.
+    pub taken: u64,
 }
 
 /// The pool; shared by Arc.
@@ -86,6 +96,10 @@ pub struct Pool {
     budget: AtomicUsize,
     reads: AtomicU64,
     writes: AtomicU64,
+    checkpoint_writes: AtomicU64,
+    background_writes: AtomicU64,
+    background_stops: AtomicU64,
+    taken: AtomicU64,
 }
 
 impl Pool {
@@ -107,6 +121,10 @@ impl Pool {
             budget: AtomicUsize::new(count as usize / 2),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            checkpoint_writes: AtomicU64::new(0),
+            background_writes: AtomicU64::new(0),
+            background_stops: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
         }
     }
 
@@ -119,6 +137,10 @@ impl Pool {
         PoolCounters {
             reads: self.reads.load(Ordering::Relaxed),
             writes: self.writes.load(Ordering::Relaxed),
+            checkpoint_writes: self.checkpoint_writes.load(Ordering::Relaxed),
+            background_writes: self.background_writes.load(Ordering::Relaxed),
+            background_stops: self.background_stops.load(Ordering::Relaxed),
+            taken: self.taken.load(Ordering::Relaxed),
         }
     }
     /// Sets what must be done before a page is written.

@@ -24,7 +24,10 @@ impl Pool {
                 continue;
             }
             match self.evict(frame, io) {
-                Ok(true) => return Ok(Some(Spare::claimed(self, index as u32))),
+                Ok(true) => {
+                    self.taken.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Some(Spare::claimed(self, index as u32)));
+                }
                 Ok(false) => frame.unpin(),
                 // Clean pages can still make room, so that reads go on.
                 Err(error @ Error::DiskFull { .. }) => {
@@ -78,7 +81,7 @@ impl Pool {
     }
 
     /// Writes a pinned page if it is changed. Waits while another thread writes it.
-    fn write_out(&self, key: PageKey, frame: &Frame) -> Result<bool, Error> {
+    pub(super) fn write_out(&self, key: PageKey, frame: &Frame) -> Result<bool, Error> {
         let _io = frame.io.lock();
         let mut copy = {
             let slot = frame.slot.read();
@@ -117,7 +120,9 @@ impl Pool {
         for (done, key) in (1_usize..).zip(keys) {
             // A page no longer in the pool was written when it left.
             if let Some(pin) = self.pin(key) {
-                written += u64::from(self.write_out(key, &self.frames[pin.index() as usize])?);
+                let wrote = self.write_out(key, &self.frames[pin.index() as usize])?;
+                written += u64::from(wrote);
+                self.checkpoint_writes.fetch_add(u64::from(wrote), Ordering::Relaxed);
             }
             pace(done as f64 / total as f64);
         }

@@ -3,7 +3,7 @@
 use super::{DEPTH_MAX, Prepared, Tree};
 use crate::Error;
 use crate::free_map;
-use crate::page::leaf::{self, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
+use crate::page::leaf::{self, CHAIN, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
 use crate::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
 use crate::pool::{PageKey, WritePage};
 use crate::records::{Insert, MAP_ID, ROOT, info, version_space};
@@ -76,8 +76,14 @@ impl<'a> Writer<'a> {
             }
             if leaf.page.free_space() >= wanted {
                 let index = leaf.page.lower_bound(key);
+                let before = leaf.page.item(index);
+                let over_row = leaf::item_key(before) == key
+                    && !before.is_empty()
+                    && leaf::item_head(before).flags & (DELETED | CHAIN) == 0;
                 let insert = Insert { index, flags, cid: version.cid, key, value };
-                return self.insert_at(tree, &mut leaf, &insert);
+                self.insert_at(tree, &mut leaf, &insert)?;
+                tree.relation.counts.wrote(over_row, flags & DELETED == 0);
+                return Ok(());
             }
             self.make_room(tree, prepared, leaf, key, need)?;
         }

@@ -138,6 +138,7 @@ impl<'a> Writer<'a> {
         self.change(info::PRUNE, &tree.relation, &main, &mut targets)?;
         drop(targets);
         maps.freed(tree);
+        tree.relation.counts.removed(removed);
         self.free_pages(tree, rest)?;
         Ok((removed, freed))
     }

@@ -90,6 +90,23 @@ pub struct SweepReport {
     pub pages: u32,
 }
 
+impl SweepReport {
+    /// The sum of two sweeps of trees that hold the same rows: this one's rows, both's pages and versions.
+    #[must_use]
+    pub fn with(self, index: &Self) -> Self {
+        Self {
+            leaves: self.leaves + index.leaves,
+            removed: self.removed + index.removed,
+            live: self.live,
+            dead: self.dead + index.dead,
+            aborted: self.aborted + index.aborted,
+            freed: self.freed + index.freed,
+            cut: self.cut + index.cut,
+            pages: self.pages + index.pages,
+        }
+    }
+}
+
 /// How a sweep spares the others.
 pub trait Pace {
     /// A leaf was looked at, and changed or not; `read_pages` came from disk for it. May rest. False: stop here.

@@ -465,3 +465,38 @@ pub(super) fn index_definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {
         })
         .collect()
 }
+
+/// pg_stat_all_tables and its kin: counts since the start, kept by storage.
+pub(super) fn table_statistics(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let count = |value: u64| Datum::Int8(i64::try_from(value).unwrap_or(i64::MAX));
+    let time = |at: Option<host::Timestamp>| at.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()));
+    let row = |relation: &Arc<Relation>| {
+        let known = context.database.tree_statistics(relation.tree).unwrap_or_default();
+        vec![
+            Datum::Oid(relation.oid),
+            name("public"),
+            name(&relation.name),
+            Datum::Null,
+            Datum::Null,
+            Datum::Null,
+            Datum::Null,
+            count(known.inserted),
+            count(known.updated),
+            count(known.deleted),
+            count(0),
+            count(known.live),
+            count(known.dead),
+            count(0),
+            count(known.inserted_since_sweep),
+            time(known.vacuum.0),
+            time(known.autovacuum.0),
+            Datum::Null,
+            Datum::Null,
+            count(known.vacuum.1),
+            count(known.autovacuum.1),
+            count(0),
+            count(0),
+        ]
+    };
+    sorted_relations(context.catalogue).into_iter().map(row).collect()
+}

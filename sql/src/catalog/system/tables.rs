@@ -2,12 +2,52 @@
 
 use super::{SystemTable, relations, shared};
 use datum::TypeId::{
-    self, Bool, Char, CharArray, Float4, Int2, Int2Array, Int4, Name, Oid, OidArray, Text, TextArray,
+    self, Bool, Char, CharArray, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray,
     Timestamptz, Xid,
 };
 
+const TABLE_STATISTICS: &[(&str, TypeId)] = &[
+    ("relid", Oid),
+    ("schemaname", Name),
+    ("relname", Name),
+    ("seq_scan", Int8),
+    ("seq_tup_read", Int8),
+    ("idx_scan", Int8),
+    ("idx_tup_fetch", Int8),
+    ("n_tup_ins", Int8),
+    ("n_tup_upd", Int8),
+    ("n_tup_del", Int8),
+    ("n_tup_hot_upd", Int8),
+    ("n_live_tup", Int8),
+    ("n_dead_tup", Int8),
+    ("n_mod_since_analyze", Int8),
+    ("n_ins_since_vacuum", Int8),
+    ("last_vacuum", Timestamptz),
+    ("last_autovacuum", Timestamptz),
+    ("last_analyze", Timestamptz),
+    ("last_autoanalyze", Timestamptz),
+    ("vacuum_count", Int8),
+    ("autovacuum_count", Int8),
+    ("analyze_count", Int8),
+    ("autoanalyze_count", Int8),
+];
+
 /// All of them; a plan names one by its place.
 pub(crate) static TABLES: &[SystemTable] = &[
+    SystemTable {
+        schema: "pg_catalog",
+        name: "pg_stat_all_tables",
+        oid: 12145,
+        columns: TABLE_STATISTICS,
+        rows: relations::table_statistics,
+    },
+    SystemTable {
+        schema: "pg_catalog",
+        name: "pg_stat_user_tables",
+        oid: 12157,
+        columns: TABLE_STATISTICS,
+        rows: relations::table_statistics,
+    },
     SystemTable {
         schema: "pg_catalog",
         name: "pg_namespace",
@@ -410,11 +450,11 @@ pub(crate) static TABLES: &[SystemTable] = &[
         &[
             ("seqrelid", Oid),
             ("seqtypid", Oid),
-            ("seqstart", TypeId::Int8),
-            ("seqincrement", TypeId::Int8),
-            ("seqmax", TypeId::Int8),
-            ("seqmin", TypeId::Int8),
-            ("seqcache", TypeId::Int8),
+            ("seqstart", Int8),
+            ("seqincrement", Int8),
+            ("seqmax", Int8),
+            ("seqmin", Int8),
+            ("seqcache", Int8),
             ("seqcycle", Bool),
         ],
     ),

@@ -1,0 +1,159 @@
+//! Space comes back: churn does not grow files, VACUUM frees pages and cuts files, and a standby's files stay the primary's.
+
+use scenarios::{Node, run_ok, wait_until};
+use std::fs;
+use std::time::Duration;
+
+const ROWS: u32 = 20_000;
+
+fn pages(node: &Node, table: &str) -> u64 {
+    let bytes: u64 = node.sql(&format!("SELECT pg_relation_size('{table}')")).parse().expect("a size");
+    bytes / 8192
+}
+
+fn statistic(node: &Node, table: &str, column: &str) -> i64 {
+    let sql = format!("SELECT {column} FROM pg_stat_user_tables WHERE relname = '{table}'");
+    node.sql(&sql).parse().unwrap_or_else(|_| panic!("{column} of {table} is a number"))
+}
+
+/// Every file of the table's database, by name.
+fn files(node: &Node) -> Vec<(String, Vec<u8>)> {
+    let folder = fs::read_dir(node.data().join("base/5")).expect("the database's folder");
+    let mut files: Vec<(String, Vec<u8>)> = folder
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| {
+            let bytes = fs::read(entry.path()).expect("a readable file");
+            (entry.file_name().to_string_lossy().into_owned(), bytes)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Deletes and inserts as a queue does: rows go on the left and come on the right.
+fn work_off_a_queue(node: &Node, rounds: u32) {
+    let batch = ROWS / 10;
+    for round in 0..rounds {
+        let (low, high) = (round * batch, ROWS + round * batch);
+        node.sql(&format!(
+            "INSERT INTO queue SELECT g, repeat('q', 80) FROM generate_series({high}, {high} + {batch} - 1) g"
+        ));
+        node.sql(&format!("DELETE FROM queue WHERE k >= {low} AND k < {low} + {batch}"));
+        node.sql("VACUUM queue");
+    }
+}
+
+#[test]
+fn churn_leaves_files_small_and_a_standbys_files_equal() {
+    let primary = Node::builder().setting("autovacuum", "off").start();
+    primary.sql("CREATE TABLE rows (k int PRIMARY KEY, v text)");
+    primary.sql("CREATE TABLE queue (k int PRIMARY KEY, v text)");
+    primary.sql("CREATE TABLE large (k int PRIMARY KEY, v text)");
+    for table in ["rows", "queue"] {
+        primary.sql(&format!(
+            "INSERT INTO {table} SELECT g, repeat('q', 80) FROM generate_series(0, {ROWS} - 1) g"
+        ));
+    }
+    let standby = Node::builder().clone_from(&primary);
+    let (rows, queue) = (pages(&primary, "rows"), pages(&primary, "queue"));
+
+    for round in 0..4 {
+        primary.sql(&format!("UPDATE rows SET v = repeat('{round}', 80)"));
+        primary.sql("VACUUM rows");
+    }
+    let after = pages(&primary, "rows");
+    // Each page splits for the second version of its rows, unevenly.
+    assert!(after <= rows * 7 / 2, "{rows} pages became {after}");
+    let steady = after;
+    for round in 0..4 {
+        primary.sql(&format!("UPDATE rows SET v = repeat('{round}', 80)"));
+        primary.sql("VACUUM rows");
+    }
+    assert_eq!(pages(&primary, "rows"), steady, "further updates find the room that earlier ones left");
+
+    work_off_a_queue(&primary, 30);
+    let after = pages(&primary, "queue");
+    assert!(after <= queue * 3 / 2, "{queue} pages of a queue became {after}");
+    assert_eq!(primary.sql("SELECT count(*), min(k) FROM queue"), format!("{ROWS}|{}", 30 * ROWS / 10));
+
+    for round in 0..5 {
+        primary.sql(&format!(
+            "INSERT INTO large VALUES (1, repeat('{round}', 1000000)) ON CONFLICT (k) DO UPDATE SET v = excluded.v"
+        ));
+        primary.sql("VACUUM large");
+    }
+    let after = pages(&primary, "large");
+    assert!(after < 3 * 125, "five values of 123 pages, one after the other, took {after}");
+
+    primary.sql("DELETE FROM rows");
+    assert_eq!(statistic(&primary, "rows", "n_live_tup"), 0);
+    assert!(statistic(&primary, "rows", "n_dead_tup") >= i64::from(ROWS));
+    primary.sql("VACUUM rows");
+    assert_eq!(statistic(&primary, "rows", "n_dead_tup"), 0);
+    assert_eq!(statistic(&primary, "rows", "vacuum_count"), 9);
+    assert_eq!(primary.sql("SELECT count(*) FROM rows"), "0");
+
+    let lsn = primary.sql("SELECT pg_current_wal_lsn()");
+    standby.wait_replayed(&lsn);
+    assert_eq!(
+        standby.sql("SELECT count(*), sum(k) FROM queue"),
+        primary.sql("SELECT count(*), sum(k) FROM queue")
+    );
+    assert_eq!(standby.sql("SELECT length(v) FROM large"), "1000000");
+    primary.stop();
+    let control = run_ok(scenarios::pg_tool("pg_controldata").arg(primary.data()));
+    let line =
+        control.lines().find(|line| line.starts_with("Latest checkpoint location")).expect("a checkpoint");
+    let checkpoint = line.split_once(':').expect("a colon").1.trim().to_owned();
+    wait_until("the standby replays the shutdown checkpoint", Duration::from_secs(60), || {
+        let replayed = standby.sql(&format!("SELECT pg_last_wal_replay_lsn() > '{checkpoint}'::pg_lsn"));
+        if replayed == "t" { Ok(()) } else { Err(replayed) }
+    });
+    standby.stop();
+    for ((name, ours), (other, theirs)) in files(&primary).iter().zip(&files(&standby)) {
+        assert_eq!(name, other);
+        let differs = ours.chunks(8192).zip(theirs.chunks(8192)).position(|(left, right)| left != right);
+        assert!(ours == theirs, "{name}: {} and {} bytes, first page {differs:?}", ours.len(), theirs.len());
+    }
+}
+
+#[test]
+fn an_old_snapshot_keeps_versions_and_the_view_names_its_session() {
+    let primary = Node::builder().setting("autovacuum", "off").start();
+    primary.sql("CREATE TABLE t (k int PRIMARY KEY, v int)");
+    primary.sql("INSERT INTO t SELECT g, 0 FROM generate_series(1, 100) g");
+    let reader = scenarios::script::Session::connect(&primary.conninfo());
+    let pid = reader.pid;
+    reader.say("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    reader.say("SELECT count(*) FROM t");
+    primary.sql("UPDATE t SET v = 1");
+    primary.sql("VACUUM t");
+    assert_eq!(statistic(&primary, "t", "n_dead_tup"), 100, "the reader still needs them");
+    let holder = "SELECT holder, pid FROM plimsoll_horizon WHERE is_oldest";
+    assert_eq!(primary.sql(holder), format!("snapshot|{pid}"));
+    assert!(reader.say("SELECT sum(v) FROM t").contains('0'));
+    reader.say("COMMIT");
+    let verbose = scenarios::run(primary.psql().args(["-c", "VACUUM (VERBOSE, ANALYZE off) t"])).stderr;
+    assert_eq!(statistic(&primary, "t", "n_dead_tup"), 0);
+    assert_ne!(primary.sql(holder), format!("snapshot|{pid}"));
+    assert!(
+        verbose.contains("tuples: 100 removed, 100 remain, 0 are dead but not yet removable"),
+        "{verbose}"
+    );
+}
+
+#[test]
+fn deletions_are_swept_without_being_asked() {
+    let primary = Node::builder().setting("autovacuum_naptime", "1s").start();
+    primary.sql("CREATE TABLE t (k int PRIMARY KEY, v text)");
+    primary.sql(&format!("INSERT INTO t SELECT g, repeat('v', 80) FROM generate_series(1, {ROWS}) g"));
+    primary.sql("DELETE FROM t");
+    wait_until("an automatic sweep", Duration::from_secs(60), || {
+        let dead = statistic(&primary, "t", "n_dead_tup");
+        let count = statistic(&primary, "t", "autovacuum_count");
+        if dead == 0 && count > 0 { Ok(()) } else { Err(format!("{dead} dead, {count} sweeps")) }
+    });
+    let before = pages(&primary, "t");
+    primary.sql(&format!("INSERT INTO t SELECT g, repeat('w', 80) FROM generate_series(1, {ROWS}) g"));
+    assert!(pages(&primary, "t") <= before.max(300) * 5 / 4, "freed pages are used again");
+}
