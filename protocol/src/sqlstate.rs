@@ -29,6 +29,11 @@ impl SqlState {
         Some(Self(state))
     }
 
+    /// The five characters as bytes.
+    pub const fn bytes(self) -> [u8; 5] {
+        self.0
+    }
+
     /// The five characters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("XX000")

@@ -1,6 +1,8 @@
 //! Errors and notices as SQL clients see them: PostgreSQL's fields, SQLSTATEs and wording style.
 
 use datum::SqlState;
+use protocol::Report;
+pub use protocol::Severity;
 use std::fmt;
 
 /// SQLSTATEs that this crate raises itself (PostgreSQL's errcodes).
@@ -130,66 +132,9 @@ pub mod sqlstate {
     pub const DATA_CORRUPTED: SqlState = SqlState::new(b"XX001");
 }
 
-/// How grave a report is, in PostgreSQL's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Something that a user has asked for.
-    Info,
-    /// Something a user may like to know.
-    Notice,
-    /// Something a user should look at.
-    Warning,
-    /// The statement failed.
-    Error,
-    /// The session ends.
-    Fatal,
-}
-
-impl Severity {
-    /// The word of the protocol's fields S and V.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Info => "INFO",
-            Self::Notice => "NOTICE",
-            Self::Warning => "WARNING",
-            Self::Error => "ERROR",
-            Self::Fatal => "FATAL",
-        }
-    }
-}
-
-/// The fields of a report. All texts are UTF-8 without NUL bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ErrorFields {
-    /// Fields S and V.
-    pub severity: Severity,
-    /// Field C: five characters.
-    pub code: SqlState,
-    /// Field M.
-    pub message: String,
-    /// Field D.
-    pub detail: Option<String>,
-    /// Field H.
-    pub hint: Option<String>,
-    /// Field P: the character (not byte) in the statement's text, counted from 1.
-    pub position: Option<u32>,
-    /// Field W.
-    pub context: Option<String>,
-    /// Field s.
-    pub schema: Option<String>,
-    /// Field t.
-    pub table: Option<String>,
-    /// Field c.
-    pub column: Option<String>,
-    /// Field d.
-    pub data_type: Option<String>,
-    /// Field n.
-    pub constraint: Option<String>,
-}
-
 /// A failed statement. One pointer wide, so that results on hot paths stay small.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SqlError(Box<ErrorFields>);
+pub struct SqlError(Box<Report>);
 
 /// A report that does not fail the statement.
 pub type Notice = SqlError;
@@ -200,27 +145,12 @@ pub type Result<T, E = SqlError> = std::result::Result<T, E>;
 impl SqlError {
     /// An ERROR with a SQLSTATE and a primary message (lower case, no full stop).
     pub fn new(code: SqlState, message: impl Into<String>) -> Self {
-        Self(Box::new(ErrorFields {
-            severity: Severity::Error,
-            code,
-            message: message.into(),
-            detail: None,
-            hint: None,
-            position: None,
-            context: None,
-            schema: None,
-            table: None,
-            column: None,
-            data_type: None,
-            constraint: None,
-        }))
+        Self::report(Severity::Error, code, message)
     }
 
     /// A notice or warning.
     pub fn report(severity: Severity, code: SqlState, message: impl Into<String>) -> Self {
-        let mut report = Self::new(code, message);
-        report.0.severity = severity;
-        report
+        Self(Box::new(Report::new(severity, protocol::SqlState::new(code.as_str()), message)))
     }
 
     /// 0A000, naming what is absent: `what` is not supported.
@@ -242,7 +172,7 @@ impl SqlError {
 
     /// The slot that an expression waits for.
     pub(crate) fn needed_slot(&self) -> Option<usize> {
-        let slot = self.0.position.filter(|_| self.0.code == sqlstate::SLOT_NEEDED)?;
+        let slot = self.0.position.filter(|_| self.code() == sqlstate::SLOT_NEEDED)?;
         usize::try_from(slot).ok()
     }
 
@@ -252,16 +182,16 @@ impl SqlError {
     }
 
     /// All fields.
-    pub fn fields(&self) -> &ErrorFields {
+    pub fn fields(&self) -> &Report {
         &self.0
     }
     /// All fields, to change.
-    pub fn fields_mut(&mut self) -> &mut ErrorFields {
+    pub fn fields_mut(&mut self) -> &mut Report {
         &mut self.0
     }
     /// The SQLSTATE.
     pub fn code(&self) -> SqlState {
-        self.0.code
+        SqlState::new(&self.0.code.bytes())
     }
     /// The primary message.
     pub fn message(&self) -> &str {
@@ -317,7 +247,7 @@ impl SqlError {
 
 impl fmt::Display for SqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} (SQLSTATE {})", self.0.severity.word(), self.0.message, self.0.code)
+        write!(f, "{}: {} (SQLSTATE {})", self.0.severity.as_str(), self.0.message, self.code())
     }
 }
 

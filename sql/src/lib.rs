@@ -31,7 +31,7 @@ pub use environment::{
     BoxFuture, Environment, IsolationLevel, NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows,
     NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
 };
-pub use error::{ErrorFields, Notice, Result, Severity, SqlError, sqlstate};
+pub use error::{Notice, Result, Severity, SqlError, sqlstate};
 pub use prepared::{
     CommandTag, Fetch, Flow, Portal, PortalKind, Prepared, ResultColumn, RowSink, TransactionStatus,
 };

@@ -5,27 +5,7 @@ use sql::SqlError;
 
 /// An error or notice of the SQL layer.
 pub(crate) fn from_sql(error: &SqlError) -> Report {
-    let fields = error.fields();
-    let severity = match fields.severity {
-        sql::Severity::Info => Severity::Info,
-        sql::Severity::Notice => Severity::Notice,
-        sql::Severity::Warning => Severity::Warning,
-        sql::Severity::Error => Severity::Error,
-        sql::Severity::Fatal => Severity::Fatal,
-    };
-    let code = SqlState::new(fields.code.as_str());
-    Report {
-        detail: fields.detail.clone(),
-        hint: fields.hint.clone(),
-        position: fields.position,
-        context: fields.context.clone(),
-        schema: fields.schema.clone(),
-        table: fields.table.clone(),
-        column: fields.column.clone(),
-        data_type: fields.data_type.clone(),
-        constraint: fields.constraint.clone(),
-        ..Report::new(severity, code, fields.message.clone())
-    }
+    error.fields().clone()
 }
 
 /// A refused setting, for the SQL layer.

@@ -1,8 +1,7 @@
 //! GROUP BY and aggregates: one hash table of groups, within work_mem.
 
 use super::sort::compare;
-use super::{BATCH, Budget, Cx, Exec, Row, Source, build, row_bytes};
-use crate::environment::BoxFuture;
+use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, row_bytes};
 use crate::error::Result;
 use crate::expr::{Accumulator, AggregateCall};
 use crate::plan::AggregatePlan;
@@ -134,22 +133,16 @@ impl Aggregate {
     }
 }
 
-impl Source for Aggregate {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(async move {
-            let groups = match &mut self.groups {
-                Some(groups) => groups,
-                None => {
-                    let rows = self.fill(cx).await?;
-                    self.groups.insert(rows.into_iter())
-                }
-            };
-            let out: Vec<Row> = groups.by_ref().take(want.clamp(1, BATCH)).collect();
-            Ok(if out.is_empty() { None } else { Some(out) })
-        })
+impl Operator for Aggregate {
+    async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
+        let groups = match &mut self.groups {
+            Some(groups) => groups,
+            None => {
+                let rows = self.fill(cx).await?;
+                self.groups.insert(rows.into_iter())
+            }
+        };
+        let out: Vec<Row> = groups.by_ref().take(want.clamp(1, BATCH)).collect();
+        Ok(if out.is_empty() { None } else { Some(out) })
     }
 }

@@ -2,9 +2,8 @@
 
 use super::lock::{key_of, lock_and_recheck, lock_new_key};
 use super::slots::SlotState;
-use super::{BATCH, Cx, Exec, Row, Source, build, row};
+use super::{BATCH, Cx, Exec, Operator, Row, build, row};
 use crate::catalog::Relation;
-use crate::environment::BoxFuture;
 use crate::error::{Result, SqlError};
 use crate::expr::Expr;
 use crate::plan::{DeletePlan, Returning, Slots, Target, UpdatePlan};
@@ -92,8 +91,10 @@ impl Update {
             plan,
         }
     }
+}
 
-    async fn step(&mut self, cx: &mut Cx<'_>) -> Result<Option<Vec<Row>>> {
+impl Operator for Update {
+    async fn step(&mut self, cx: &mut Cx<'_>, _want: usize) -> Result<Option<Vec<Row>>> {
         let plan = self.plan.clone();
         let relation = &plan.target.relation;
         let mode = if plan.moves { LockMode::Exclusive } else { LockMode::NoKeyExclusive };
@@ -166,16 +167,6 @@ pub(super) fn assign_plainly(
     Ok(())
 }
 
-impl Source for Update {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        _want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx))
-    }
-}
-
 /// A running DELETE.
 pub(super) struct Delete {
     plan: Arc<DeletePlan>,
@@ -195,8 +186,10 @@ impl Delete {
             plan,
         }
     }
+}
 
-    async fn step(&mut self, cx: &mut Cx<'_>) -> Result<Option<Vec<Row>>> {
+impl Operator for Delete {
+    async fn step(&mut self, cx: &mut Cx<'_>, _want: usize) -> Result<Option<Vec<Row>>> {
         let plan = self.plan.clone();
         let relation = &plan.target.relation;
         while let Some(rows) = self.input.next(cx, BATCH).await? {
@@ -223,15 +216,5 @@ impl Delete {
             }
         }
         Ok(None)
-    }
-}
-
-impl Source for Delete {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        _want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx))
     }
 }

@@ -1,9 +1,8 @@
 //! Rows that are made up: set-returning functions, the node's tables, the catalogue's views of itself.
 
 use super::slots::{SlotState, call_node};
-use super::{BATCH, Cx, Exec, Row, Source, build};
+use super::{BATCH, Cx, Exec, Operator, Row, build};
 use crate::catalog::system;
-use crate::environment::BoxFuture;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::plan::{FunctionPlan, GeneratedPlan, GeneratedSource, ProjectSetPlan, SetCall, SetFunction};
 use datum::{Datum, Interval, Numeric, TypeId, time};
@@ -147,7 +146,9 @@ impl Function {
         let slots = SlotState::new(plan.slots.clone());
         Self { plan, slots, series: None, number: 0 }
     }
+}
 
+impl Operator for Function {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         if self.series.is_none() {
             self.series = Some(Series::start(cx, &self.plan.call, &[], &mut self.slots).await?);
@@ -168,16 +169,6 @@ impl Function {
     }
 }
 
-impl Source for Function {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
-    }
-}
-
 /// Set-returning functions of a select list: side by side, the shorter ones filled up with NULL.
 pub(super) struct ProjectSet {
     plan: Arc<ProjectSetPlan>,
@@ -192,7 +183,9 @@ impl ProjectSet {
         let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
         Self { plan, input, slots, pending: Vec::new().into_iter(), current: None }
     }
+}
 
+impl Operator for ProjectSet {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         let mut out = Vec::new();
         while out.len() < want.clamp(1, BATCH) {
@@ -232,16 +225,6 @@ impl ProjectSet {
     }
 }
 
-impl Source for ProjectSet {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
-    }
-}
-
 /// A table of the node or of the catalogue.
 pub(super) struct Generated {
     plan: Arc<GeneratedPlan>,
@@ -269,22 +252,16 @@ impl Generated {
     }
 }
 
-impl Source for Generated {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        _want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(async move {
-            let rows = match &mut self.rows {
-                Some(rows) => rows,
-                None => {
-                    let rows = self.read(cx)?;
-                    self.rows.insert(rows.into_iter())
-                }
-            };
-            let out: Vec<Row> = rows.by_ref().take(BATCH).collect();
-            Ok(if out.is_empty() { None } else { Some(out) })
-        })
+impl Operator for Generated {
+    async fn step(&mut self, cx: &mut Cx<'_>, _want: usize) -> Result<Option<Vec<Row>>> {
+        let rows = match &mut self.rows {
+            Some(rows) => rows,
+            None => {
+                let rows = self.read(cx)?;
+                self.rows.insert(rows.into_iter())
+            }
+        };
+        let out: Vec<Row> = rows.by_ref().take(BATCH).collect();
+        Ok(if out.is_empty() { None } else { Some(out) })
     }
 }

@@ -3,8 +3,7 @@
 use super::change::{assign, check_row, replace, returned, returning_slots};
 use super::lock::lock_new_key;
 use super::slots::SlotState;
-use super::{BATCH, Cx, Exec, Row, Source, build, row};
-use crate::environment::BoxFuture;
+use super::{BATCH, Cx, Exec, Operator, Row, build, row};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::plan::{ConflictPlan, InsertPlan, Slots, Target};
 use bytes::Bytes;
@@ -41,8 +40,10 @@ impl Insert {
             plan,
         }
     }
+}
 
-    async fn step(&mut self, cx: &mut Cx<'_>) -> Result<Option<Vec<Row>>> {
+impl Operator for Insert {
+    async fn step(&mut self, cx: &mut Cx<'_>, _want: usize) -> Result<Option<Vec<Row>>> {
         let plan = self.plan.clone();
         while let Some(rows) = self.input.next(cx, BATCH).await? {
             let mut out = Vec::new();
@@ -133,16 +134,6 @@ pub(super) async fn insert_row(
 fn moves_key(target: &Target, mut assigned: impl Iterator<Item = usize>) -> bool {
     let key: &[usize] = target.relation.primary_key.as_ref().map_or(&[], |key| &key.columns);
     assigned.any(|at| key.contains(&at))
-}
-
-impl Source for Insert {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        _want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx))
-    }
 }
 
 /// Rows of values for COPY: no defaults are left to compute.

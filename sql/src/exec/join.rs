@@ -2,8 +2,7 @@
 //! depends on it (as lookups by primary key do).
 
 use super::slots::SlotState;
-use super::{BATCH, Budget, Cx, Exec, Row, Source, build, collect};
-use crate::environment::BoxFuture;
+use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, collect};
 use crate::error::Result;
 use crate::plan::{JoinKind, JoinPlan};
 use datum::Datum;
@@ -157,6 +156,23 @@ impl Join {
         Ok(row.map(|row| (at, row)))
     }
 
+    /// RIGHT and FULL: right rows without a partner, after all else.
+    fn give_unmatched(&mut self, out: &mut Vec<Row>, want: usize) {
+        let Some(right) = &self.right else { return };
+        while out.len() < want
+            && let Some(matched) = right.matched.get(self.unmatched_at)
+        {
+            if !matched && let Some(row) = right.rows.get(self.unmatched_at) {
+                let mut joined = vec![Datum::Null; self.plan.left_width];
+                joined.extend(row.iter().cloned());
+                out.push(joined);
+            }
+            self.unmatched_at += 1;
+        }
+    }
+}
+
+impl Operator for Join {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         self.read_right(cx).await?;
         let want = want.clamp(1, BATCH);
@@ -214,21 +230,6 @@ impl Join {
         }
         Ok(if out.is_empty() { None } else { Some(out) })
     }
-
-    /// RIGHT and FULL: right rows without a partner, after all else.
-    fn give_unmatched(&mut self, out: &mut Vec<Row>, want: usize) {
-        let Some(right) = &self.right else { return };
-        while out.len() < want
-            && let Some(matched) = right.matched.get(self.unmatched_at)
-        {
-            if !matched && let Some(row) = right.rows.get(self.unmatched_at) {
-                let mut joined = vec![Datum::Null; self.plan.left_width];
-                joined.extend(row.iter().cloned());
-                out.push(joined);
-            }
-            self.unmatched_at += 1;
-        }
-    }
 }
 
 /// The values of the hash keys for a row of the right (or left) side, integers as bigint, so that widths do not matter.
@@ -241,14 +242,4 @@ fn hash_key(cx: &Cx<'_>, plan: &JoinPlan, row: &[Datum], right_side: bool) -> Re
             Ok(value.as_i64().map_or(value, Datum::Int8))
         })
         .collect()
-}
-
-impl Source for Join {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
-    }
 }

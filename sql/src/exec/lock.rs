@@ -1,9 +1,8 @@
 //! Row locks: taking one, and looking at what the row has become meanwhile.
 
 use super::slots::SlotState;
-use super::{Cx, Exec, Row, Source, build, row};
+use super::{Cx, Exec, Operator, Row, build, row};
 use crate::catalog::Relation;
-use crate::environment::BoxFuture;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Expr;
 use crate::plan::{LockPlan, RowWait};
@@ -81,7 +80,9 @@ impl Lock {
         let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
         Self { plan, input, slots }
     }
+}
 
+impl Operator for Lock {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         while let Some(rows) = self.input.next(cx, want).await? {
             let mut out = Vec::with_capacity(rows.len());
@@ -113,15 +114,5 @@ impl Lock {
             }
         }
         Ok(None)
-    }
-}
-
-impl Source for Lock {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
     }
 }

@@ -1,8 +1,7 @@
 //! The simple operators: values, filter, projection, limit, distinct, set operations.
 
 use super::slots::SlotState;
-use super::{BATCH, Budget, Cx, Exec, Row, Source, build, row_bytes};
-use crate::environment::BoxFuture;
+use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, row_bytes};
 use crate::error::{Result, SqlError};
 use crate::plan::{DistinctPlan, FilterPlan, LimitPlan, ProjectPlan, SetKind, SetOperationPlan, ValuesPlan};
 use datum::Datum;
@@ -15,14 +14,10 @@ pub(super) struct Unit {
     done: bool,
 }
 
-impl Source for Unit {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        _cx: &'a mut Cx<'b>,
-        _want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+impl Operator for Unit {
+    async fn step(&mut self, _cx: &mut Cx<'_>, _want: usize) -> Result<Option<Vec<Row>>> {
         let first = !std::mem::replace(&mut self.done, true);
-        Box::pin(async move { Ok(first.then(|| vec![Vec::new()])) })
+        Ok(first.then(|| vec![Vec::new()]))
     }
 }
 
@@ -38,7 +33,9 @@ impl Values {
         let slots = SlotState::new(plan.slots.clone());
         Self { plan, at: 0, slots }
     }
+}
 
+impl Operator for Values {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         let mut out = Vec::new();
         while let Some(exprs) = self.plan.rows.get(self.at) {
@@ -58,16 +55,6 @@ impl Values {
     }
 }
 
-impl Source for Values {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
-    }
-}
-
 /// WHERE and HAVING.
 pub(super) struct Filter {
     plan: Arc<FilterPlan>,
@@ -80,7 +67,9 @@ impl Filter {
         let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
         Self { plan, input, slots }
     }
+}
 
+impl Operator for Filter {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         while let Some(rows) = self.input.next(cx, want).await? {
             let mut out = Vec::with_capacity(rows.len());
@@ -103,16 +92,6 @@ impl Filter {
     }
 }
 
-impl Source for Filter {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
-    }
-}
-
 /// A select list.
 pub(super) struct Project {
     plan: Arc<ProjectPlan>,
@@ -125,7 +104,9 @@ impl Project {
         let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
         Self { plan, input, slots }
     }
+}
 
+impl Operator for Project {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         let Some(mut rows) = self.input.next(cx, want).await? else { return Ok(None) };
         for row in &mut rows {
@@ -138,16 +119,6 @@ impl Project {
             };
         }
         Ok(Some(rows))
-    }
-}
-
-impl Source for Project {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
     }
 }
 
@@ -165,7 +136,9 @@ impl Limit {
         let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
         Self { plan, input, slots, left: None }
     }
+}
 
+impl Operator for Limit {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         let (mut skip, mut give) = match self.left {
             Some(left) => left,
@@ -212,16 +185,6 @@ pub(super) fn row_count(value: Datum, what: &str) -> Result<Option<u64>> {
     }
 }
 
-impl Source for Limit {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
-    }
-}
-
 /// DISTINCT.
 pub(super) struct Distinct {
     plan: Arc<DistinctPlan>,
@@ -236,7 +199,9 @@ impl Distinct {
         let input = build(&plan.input);
         Self { plan, input, seen: HashSet::new(), last: None, budget: Budget::default() }
     }
+}
 
+impl Operator for Distinct {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         while let Some(rows) = self.input.next(cx, want).await? {
             let mut out = Vec::new();
@@ -264,16 +229,6 @@ impl Distinct {
             }
         }
         Ok(None)
-    }
-}
-
-impl Source for Distinct {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
     }
 }
 
@@ -378,18 +333,12 @@ impl SetOperation {
     }
 }
 
-impl Source for SetOperation {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(async move {
-            if self.plan.kind == SetKind::Union {
-                self.union(cx, want).await
-            } else {
-                self.compare(cx, want).await
-            }
-        })
+impl Operator for SetOperation {
+    async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
+        if self.plan.kind == SetKind::Union {
+            self.union(cx, want).await
+        } else {
+            self.compare(cx, want).await
+        }
     }
 }

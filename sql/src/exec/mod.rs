@@ -90,6 +90,23 @@ pub(crate) trait Source: Send {
     ) -> BoxFuture<'a, Result<Option<Vec<Row>>>>;
 }
 
+/// What each kind of node does; [`Source`] is the same behind a pointer.
+trait Operator: Send {
+    /// The next rows, about `want` of them; None at the end.
+    fn step(&mut self, cx: &mut Cx<'_>, want: usize)
+    -> impl Future<Output = Result<Option<Vec<Row>>>> + Send;
+}
+
+impl<T: Operator> Source for T {
+    fn next<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        want: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
+        Box::pin(self.step(cx, want))
+    }
+}
+
 /// A running plan.
 pub(crate) type Exec = Box<dyn Source>;
 

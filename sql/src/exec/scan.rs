@@ -1,7 +1,6 @@
 //! Reading a table: by key, by a range of keys, or all of it.
 
-use super::{BATCH, Cx, Row, Source, row};
-use crate::environment::BoxFuture;
+use super::{BATCH, Cx, Operator, Row, row};
 use crate::error::Result;
 use crate::expr::Expr;
 use crate::plan::{RangePlan, ScanPlan};
@@ -51,7 +50,9 @@ impl ScanExec {
         }
         Ok(Some(row))
     }
+}
 
+impl Operator for ScanExec {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         let plan = self.plan.clone();
         let tree = plan.relation.tree;
@@ -112,16 +113,6 @@ impl ScanExec {
             }
             size = (size * 2).min(BATCH);
         }
-    }
-}
-
-impl Source for ScanExec {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(self.step(cx, want))
     }
 }
 

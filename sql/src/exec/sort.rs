@@ -1,8 +1,7 @@
 //! ORDER BY: in memory, within work_mem; with a LIMIT above it only the rows that can still matter are kept.
 
 use super::misc::row_count;
-use super::{BATCH, Budget, Cx, Exec, Row, Source, build, row_bytes};
-use crate::environment::BoxFuture;
+use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, row_bytes};
 use crate::error::Result;
 use crate::plan::{SortKey, SortPlan};
 use datum::Datum;
@@ -99,22 +98,16 @@ fn keep_first(keys: &[SortKey], rows: &mut Vec<(Row, Row)>, bound: Option<usize>
     rows.truncate(bound);
 }
 
-impl Source for Sort {
-    fn next<'a, 'b: 'a>(
-        &'a mut self,
-        cx: &'a mut Cx<'b>,
-        want: usize,
-    ) -> BoxFuture<'a, Result<Option<Vec<Row>>>> {
-        Box::pin(async move {
-            let sorted = match &mut self.sorted {
-                Some(sorted) => sorted,
-                None => {
-                    let rows = self.fill(cx).await?;
-                    self.sorted.insert(rows.into_iter())
-                }
-            };
-            let out: Vec<Row> = sorted.by_ref().take(want.clamp(1, BATCH)).map(|(_, row)| row).collect();
-            Ok(if out.is_empty() { None } else { Some(out) })
-        })
+impl Operator for Sort {
+    async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
+        let sorted = match &mut self.sorted {
+            Some(sorted) => sorted,
+            None => {
+                let rows = self.fill(cx).await?;
+                self.sorted.insert(rows.into_iter())
+            }
+        };
+        let out: Vec<Row> = sorted.by_ref().take(want.clamp(1, BATCH)).map(|(_, row)| row).collect();
+        Ok(if out.is_empty() { None } else { Some(out) })
     }
 }

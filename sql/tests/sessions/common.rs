@@ -10,7 +10,8 @@ use sql::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use storage::{CreateOptions, Database, DatabaseOptions, Opened, StartMode, SyncLevel};
+use std::time::Duration;
+use storage::{CreateOptions, Database, DatabaseOptions, Opened, StartMode, SyncLevel, WaitEvent};
 
 /// An open database with its engine; the folder goes with it.
 pub struct Node {
@@ -57,6 +58,16 @@ fn open(host: &Host, dir: &std::path::Path) -> Database {
         Opened::Primary { db, .. } => db,
         Opened::Standby { .. } => panic!("a primary opened as a standby"),
     }
+}
+
+/// Polls until a session's statement waits for this.
+pub async fn until_it_waits(session: &Canceller, event: WaitEvent) {
+    let poll = async {
+        while session.waits_for() != Some(event) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), poll).await.unwrap();
 }
 
 /// Rows as text, NULL as None.

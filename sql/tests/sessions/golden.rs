@@ -22,7 +22,7 @@ async fn transcript(session: &mut SqlSession, sql: &str) -> String {
 
 fn notices(session: &mut SqlSession, out: &mut String) {
     for notice in session.take_notices() {
-        let _ = writeln!(out, "{}:  {}", notice.fields().severity.word(), notice.message());
+        let _ = writeln!(out, "{}:  {}", notice.fields().severity.as_str(), notice.message());
     }
 }
 

@@ -1,9 +1,9 @@
 //! Transaction blocks, isolation between sessions, locks.
 
-use crate::common::{Collected, Node};
+use crate::common::{Collected, Node, until_it_waits};
 use datum::Datum;
 use sql::{CancelReason, Fetch, TransactionStatus};
-use std::time::Duration;
+use storage::WaitEvent;
 
 #[tokio::test]
 async fn a_message_of_several_statements_is_one_transaction() {
@@ -84,12 +84,12 @@ async fn read_committed_looks_again_at_a_row_that_it_waited_for() {
     let (mut a, mut b) = (node.client().await, node.client().await);
     a.run("create table t (id int primary key, v int); insert into t values (1, 10), (2, 20)").await;
     a.run("begin; update t set v = v + 1 where id = 1").await;
+    let other = b.session.canceller().clone();
     let waiting = tokio::spawn(async move {
         let tag = b.run("update t set v = v + 100 where v < 15").await;
         (b, tag)
     });
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(!waiting.is_finished(), "the second update must wait");
+    until_it_waits(&other, WaitEvent::RowLock).await;
     a.run("commit").await;
     let (mut b, tag) = waiting.await.unwrap();
     assert_eq!(tag, "UPDATE 1");
@@ -97,7 +97,7 @@ async fn read_committed_looks_again_at_a_row_that_it_waited_for() {
     // The newest version no longer fits the condition.
     a.run("begin; update t set v = 1000 where id = 1").await;
     let waiting = tokio::spawn(async move { b.run("delete from t where v = 111").await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_it_waits(&other, WaitEvent::RowLock).await;
     a.run("commit").await;
     assert_eq!(waiting.await.unwrap(), "DELETE 0");
 }
@@ -154,8 +154,9 @@ async fn a_deadlock_is_found_and_one_side_told() {
     a.run("create table t (id int primary key, v int); insert into t values (1, 0), (2, 0)").await;
     a.run("begin; update t set v = 1 where id = 1").await;
     b.run("begin; update t set v = 1 where id = 2").await;
+    let other = a.session.canceller().clone();
     let first = tokio::spawn(async move { a.try_run("update t set v = 2 where id = 2").await.map(|_| ()) });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    until_it_waits(&other, WaitEvent::RowLock).await;
     let second = b.try_run("update t set v = 2 where id = 1").await.map(|_| ());
     if second.is_err() {
         b.run("rollback").await;
@@ -177,14 +178,14 @@ async fn a_waiting_statement_can_be_cancelled() {
         let error = b.error("delete from t").await;
         (b, error)
     });
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    until_it_waits(&canceller, WaitEvent::RowLock).await;
     canceller.cancel(CancelReason::StatementTimeout);
     let (mut b, error) = waiting.await.unwrap();
     let message = "canceling statement due to statement timeout";
     assert_eq!((error.code().as_str(), error.message()), ("57014", message));
     canceller.clear();
+    // Whether it sleeps already or not.
     let sleeping = tokio::spawn(async move { b.error("select pg_sleep(10)").await });
-    tokio::time::sleep(Duration::from_millis(30)).await;
     canceller.cancel(CancelReason::User);
     assert_eq!(sleeping.await.unwrap().message(), "canceling statement due to user request");
 }
@@ -198,12 +199,12 @@ async fn schema_changes_wait_for_readers_and_old_plans_are_made_anew() {
     b.session.store("p", prepared).unwrap();
     b.session.sync().await.unwrap();
     b.run("begin; select * from t").await;
+    let other = a.session.canceller().clone();
     let dropping = tokio::spawn(async move {
         a.run("drop table t").await;
         a
     });
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert!(!dropping.is_finished(), "DROP TABLE must wait for the reader");
+    until_it_waits(&other, WaitEvent::TableLock).await;
     b.run("commit").await;
     let mut a = dropping.await.unwrap();
     assert_eq!(b.error("execute p(1)").await.code().as_str(), "42P01");
