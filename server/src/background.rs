@@ -242,6 +242,8 @@ async fn write_pages(node: Arc<Node>, database: Database) {
     let mut need = CleanNeed::default();
     loop {
         let config = node.config();
+        let read_ahead = usize::try_from(config.effective_io_concurrency).unwrap_or(usize::MAX);
+        database.store().set_read_ahead(read_ahead);
         tokio::select! {
             biased;
             changed = reloads.changed() => {

@@ -226,6 +226,8 @@ config! {
         bgwriter_lru_maxpages: u64 = "bgwriter_lru_maxpages",
         /// How many times the recent need of clean frames it provides.
         bgwriter_lru_multiplier: f64 = "bgwriter_lru_multiplier",
+        /// Pages that a scan has read ahead of it.
+        effective_io_concurrency: u64 = "effective_io_concurrency",
         /// Share of that time for the writes.
         checkpoint_completion_target: f64 = "checkpoint_completion_target",
         /// Bytes of WAL that set off a checkpoint.

@@ -63,6 +63,10 @@ static USED: &[(&str, &str)] = &[
     ("deadlock_timeout", "Time that a lock is waited for before a deadlock is looked for."),
     ("default_transaction_isolation", "Isolation of transactions that name none."),
     ("default_transaction_read_only", "Whether transactions that do not say are read-only."),
+    (
+        "effective_io_concurrency",
+        "Pages that a scan has read ahead of it; the server's value counts, not a session's.",
+    ),
     ("extra_float_digits", "Digits of floating-point output."),
     ("fsync", "Whether WAL and data are forced to disk; off loses data in a crash."),
     ("full_page_writes", "Whether a page's first change after a checkpoint logs the whole page."),

@@ -1,5 +1,6 @@
 //! Scans that merge the tree's rows with the transaction's own writes.
 
+use crate::pool::Ring;
 use crate::snapshot::LiveSnapshot;
 use crate::tree::{Batch, TreeScan};
 use crate::write_set::CommandId;
@@ -22,6 +23,8 @@ pub struct Scan {
     /// None: the transaction had begun no statement; the first batch says so.
     snapshot: Option<Arc<LiveSnapshot>>,
     inner: Option<TreeScan>,
+    /// Of a large tree.
+    ring: Option<Arc<Ring>>,
     batch: Batch,
     /// The last key passed, of the tree's rows or own writes.
     passed: Option<Bytes>,
@@ -42,6 +45,7 @@ impl Scan {
             command: transaction.command(),
             snapshot: transaction.snapshot().ok().cloned(),
             inner: None,
+            ring: None,
             batch: Batch::default(),
             passed: None,
             finished: false,
@@ -64,7 +68,11 @@ impl Scan {
         let snapshot =
             self.snapshot.as_ref().ok_or(Error::WrongState("no statement has begun in this transaction"))?;
         if self.inner.is_none() {
-            let tree = engine.store.tree(self.tree)?;
+            let mut tree = engine.store.tree(self.tree)?;
+            if tree.is_large() {
+                tree = tree.gently();
+                self.ring = Some(Arc::new(Ring::new()));
+            }
             self.inner = Some(tree.scan(self.range.clone(), self.direction));
         }
         let Some(inner) = &mut self.inner else { return Ok(false) };
@@ -76,7 +84,12 @@ impl Scan {
         };
         let more = match inner.next_batch(&mut choose, max, BATCH_BYTES, batch) {
             Ok(more) => more,
-            Err(_) => engine.store.run(|| inner.next_batch(&mut choose, max, BATCH_BYTES, batch)).await?,
+            Err(_) => {
+                let (store, ring) = (&engine.store, self.ring.as_ref());
+                let ahead = inner.upcoming(store.read_ahead_pages());
+                store.read_ahead(self.tree.file(), &ahead, ring);
+                store.run_in(ring, || inner.next_batch(&mut choose, max, BATCH_BYTES, batch)).await?
+            }
         };
         if engine.is_in_recovery() && engine.visibility.is_cancelled(snapshot) {
             return Err(Error::RecoveryConflict);

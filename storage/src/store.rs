@@ -5,7 +5,7 @@
 //! made by the one holder of the write lock, so a redo point taken under it falls between changes. Readers take
 //! one tree page's latch at a time, and keep it only to follow that leaf's overflow pages.
 
-use crate::pool::{OwnedPin, PageKey, Pool, PoolCounters};
+use crate::pool::{OwnedPin, PageKey, Pool, PoolCounters, RING_FRAMES, Ring};
 use crate::relation::{Relation, Relations};
 use crate::tree::Tree;
 use crate::{Error, TreeId};
@@ -16,8 +16,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use wal::{EncodedRecord, Lsn, RelFile};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use wal::{BlockNumber, EncodedRecord, Lsn, RelFile};
 
 pub use crate::writer::{NewVersion, Writer};
 
@@ -77,6 +77,8 @@ pub(crate) struct Inner {
     pub(crate) full_page_writes: AtomicBool,
     pub(crate) writer: Mutex<crate::writer::Scratch>,
     pub(crate) missing: Mutex<BTreeMap<PageKey, Lsn>>,
+    /// Pages that a scan has read ahead of it (effective_io_concurrency).
+    read_ahead: AtomicUsize,
 }
 
 /// Files, pool and log; cloning shares them.
@@ -85,6 +87,8 @@ pub struct Store(pub(crate) Arc<Inner>);
 
 /// Frames that are made free at once for a change that needs some.
 const FRAMES_MADE_FREE: usize = 8;
+/// Pages read ahead at most: a part of a ring.
+const READ_AHEAD_MAX: usize = RING_FRAMES / 4;
 /// Pins that a repeated operation keeps at most: a deep tree's path and an overflow page or two.
 const PINS_KEPT_MAX: usize = 12;
 
@@ -100,6 +104,7 @@ impl Store {
             full_page_writes: AtomicBool::new(options.full_page_writes),
             writer: Mutex::default(),
             missing: Mutex::default(),
+            read_ahead: AtomicUsize::new(1),
         })))
     }
     /// Lets changes go to this log from now on (a primary, or a standby at its promotion).
@@ -113,6 +118,10 @@ impl Store {
     /// full_page_writes, or forced while a backup runs. To be called under the write lock.
     pub fn set_full_page_writes(&self, on: bool) {
         self.0.full_page_writes.store(on, Ordering::Release);
+    }
+    /// How many pages a scan has read ahead of it (effective_io_concurrency).
+    pub fn set_read_ahead(&self, pages: usize) {
+        self.0.read_ahead.store(pages.min(READ_AHEAD_MAX), Ordering::Relaxed);
     }
     /// Waits for the write lock.
     pub fn writer(&self) -> Writer<'_> {
@@ -141,7 +150,16 @@ impl Store {
     ///
     /// Pages once loaded stay pinned until the operation is through, unless the pool has no frame for the next one:
     /// then all pins are given up before the wait, so that operations never wait for each other in a circle.
-    pub async fn run<T>(&self, mut operation: impl FnMut() -> Result<T, Fault> + Send) -> Result<T, Error> {
+    pub async fn run<T>(&self, operation: impl FnMut() -> Result<T, Fault> + Send) -> Result<T, Error> {
+        self.run_in(None, operation).await
+    }
+
+    /// The same for a scan of much, whose pages go into its ring.
+    pub async fn run_in<T>(
+        &self,
+        ring: Option<&Arc<Ring>>,
+        mut operation: impl FnMut() -> Result<T, Fault> + Send,
+    ) -> Result<T, Error> {
         let mut kept: SmallVec<[OwnedPin; 4]> = SmallVec::new();
         loop {
             let fault = match operation() {
@@ -152,31 +170,36 @@ impl Store {
             if kept.len() >= PINS_KEPT_MAX {
                 kept.remove(0);
             }
-            match self.on_io_pool(fault.clone(), false).await {
+            match self.on_io_pool(fault.clone(), false, ring.cloned()).await {
                 Ok(pin) => kept.extend(pin),
                 Err(Error::PoolExhausted) => {
                     kept.clear();
-                    kept.extend(self.on_io_pool(fault, true).await?);
+                    kept.extend(self.on_io_pool(fault, true, ring.cloned()).await?);
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn on_io_pool(&self, fault: Fault, wait: bool) -> Result<Option<OwnedPin>, Error> {
+    async fn on_io_pool(
+        &self,
+        fault: Fault,
+        wait: bool,
+        ring: Option<Arc<Ring>>,
+    ) -> Result<Option<OwnedPin>, Error> {
         let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || store.resolve(fault, wait)).await;
+        let done = tokio::task::spawn_blocking(move || store.resolve(fault, wait, ring.as_deref())).await;
         // The task is joined here and does not panic; it is cancelled only when the runtime stops.
         done.unwrap_or(Err(Error::Shutdown))
     }
 
-    fn resolve(&self, fault: Fault, wait: bool) -> Result<Option<OwnedPin>, Error> {
+    fn resolve(&self, fault: Fault, wait: bool, ring: Option<&Ring>) -> Result<Option<OwnedPin>, Error> {
         match fault {
             Fault::Miss(key) => {
                 // Whoever was led to a page that was cut off meanwhile looks again, and finds out if that is damage.
                 let is_cut_off =
                     || self.0.relations.get(key.rel).is_some_and(|rel| key.block.get() >= rel.page_count());
-                match self.0.pool.load(key, wait) {
+                match self.0.pool.load_in(key, wait, ring) {
                     Ok(pin) => Ok(Some(pin.into_owned(&self.0.pool))),
                     Err(Error::Corrupt(_)) if is_cut_off() => Ok(None),
                     Err(error) => Err(error),
@@ -187,8 +210,30 @@ impl Store {
         }
     }
 
+    /// Begins to read pages that a scan will come to; what goes wrong is told when it does.
+    pub(crate) fn read_ahead(&self, rel: RelFile, blocks: &[BlockNumber], ring: Option<&Arc<Ring>>) {
+        for block in blocks {
+            let (store, ring, key) = (self.clone(), ring.cloned(), PageKey::new(rel, *block));
+            drop(tokio::task::spawn_blocking(move || {
+                store.0.pool.load_in(key, false, ring.as_deref()).map(drop)
+            }));
+        }
+    }
+    pub(crate) fn read_ahead_pages(&self) -> usize {
+        self.0.read_ahead.load(Ordering::Relaxed)
+    }
+
     /// As [`Store::run`], loading in place: for redo, tools and tests.
-    pub fn run_blocking<T>(&self, mut operation: impl FnMut() -> Result<T, Fault>) -> Result<T, Error> {
+    pub fn run_blocking<T>(&self, operation: impl FnMut() -> Result<T, Fault>) -> Result<T, Error> {
+        self.run_blocking_in(None, operation)
+    }
+
+    /// The same for a scan of much, whose pages go into its ring.
+    pub fn run_blocking_in<T>(
+        &self,
+        ring: Option<&Ring>,
+        mut operation: impl FnMut() -> Result<T, Fault>,
+    ) -> Result<T, Error> {
         let mut kept: SmallVec<[OwnedPin; 4]> = SmallVec::new();
         loop {
             let fault = match operation() {
@@ -199,11 +244,11 @@ impl Store {
             if kept.len() >= PINS_KEPT_MAX {
                 kept.remove(0);
             }
-            match self.resolve(fault.clone(), false) {
+            match self.resolve(fault.clone(), false, ring) {
                 Ok(pin) => kept.extend(pin),
                 Err(Error::PoolExhausted) => {
                     kept.clear();
-                    kept.extend(self.resolve(fault, true)?);
+                    kept.extend(self.resolve(fault, true, ring)?);
                 }
                 Err(error) => return Err(error),
             }

@@ -129,9 +129,13 @@ impl Frame {
     pub(super) fn unpin(&self) {
         self.state.fetch_sub(1, Ordering::AcqRel);
     }
-    fn pin(&self) {
+    /// Whether only scans have used it of late.
+    pub(super) fn is_little_used(&self) -> bool {
+        self.state.load(Ordering::Acquire) & USAGE <= USAGE_ONE
+    }
+    fn pin(&self, usage_max: u32) {
         let state = self.state.fetch_add(1, Ordering::AcqRel) + 1;
-        if state & USAGE < USAGE_MAX {
+        if state & USAGE < usage_max {
             // Lost races only make the count a little smaller.
             let _ =
                 self.state.compare_exchange(state, state + USAGE_ONE, Ordering::AcqRel, Ordering::Relaxed);
@@ -148,7 +152,12 @@ pub struct Pin<'p> {
 impl<'p> Pin<'p> {
     /// The page's table shard is locked, or another pin is held.
     pub(super) fn take(pool: &'p Pool, frame: u32) -> Self {
-        pool.frames[frame as usize].pin();
+        pool.frames[frame as usize].pin(USAGE_MAX);
+        Self { pool, frame }
+    }
+    /// As [`Pin::take`], for one who will not come again: however often it is taken so, the page counts as used once.
+    pub(super) fn take_gently(pool: &'p Pool, frame: u32) -> Self {
+        pool.frames[frame as usize].pin(USAGE_ONE);
         Self { pool, frame }
     }
     pub(super) fn index(&self) -> u32 {

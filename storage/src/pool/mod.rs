@@ -1,5 +1,9 @@
 //! The buffer pool: a fixed number of frames, found by page through a sharded table, given to other pages by a
-//! clock sweep.
+//! clock sweep with usage counts, as PostgreSQL's: pages that are used often survive as many rounds.
+//!
+//! A scan of much uses a [`Ring`]: few frames, which it takes again and again, so that its pages push out each other and not
+//! what everybody else uses; its pins count a page as used once at most. (S3-FIFO and 2Q need a history of pages that left. Here the scans are
+//! known as such, so none is needed.)
 //!
 //! A pin keeps a page in its frame; a latch (never held across an await) orders readers and the writer of the page.
 //! Of a frame, `state` (pins, usage, loading) is atomic; `key` changes only while exactly one pin, the changer's,
@@ -11,11 +15,13 @@
 
 mod ahead;
 mod frame;
+mod ring;
 mod sweep;
 
 pub use ahead::CleanNeed;
 use frame::Spare;
 pub use frame::{OwnedPin, Pin, ReadPage, SpareFrame, WritePage};
+pub use ring::{RING_FRAMES, Ring};
 
 use crate::Error;
 use crate::page::Page;
@@ -171,18 +177,37 @@ impl Pool {
         (!self.frames[frame as usize].is_loading()).then_some(pin)
     }
 
+    /// As [`Pool::pin`], for a scan: see [`Ring`].
+    pub fn pin_gently(&self, key: PageKey) -> Option<Pin<'_>> {
+        let shard = self.shard(key).read();
+        let frame = *shard.get(&key)?;
+        let pin = Pin::take_gently(self, frame);
+        drop(shard);
+        (!self.frames[frame as usize].is_loading()).then_some(pin)
+    }
+
+    /// Whether a page is in the pool, or on its way there.
+    pub fn has(&self, key: PageKey) -> bool {
+        self.shard(key).read().contains_key(&key)
+    }
+
     /// Pins a page, reading it if it is not in the pool. Blocks on the disk, and with `wait` on a free frame;
     /// without it a pool without a free frame is [`Error::PoolExhausted`] at once.
     pub fn load(&self, key: PageKey, wait: bool) -> Result<Pin<'_>, Error> {
-        self.load_or(key, wait, Short::IsDamage)
+        self.load_or(key, wait, Short::IsDamage, None)
+    }
+
+    /// As [`Pool::load`], into a frame of the ring's if one can be had.
+    pub fn load_in(&self, key: PageKey, wait: bool, ring: Option<&Ring>) -> Result<Pin<'_>, Error> {
+        self.load_or(key, wait, Short::IsDamage, ring)
     }
 
     /// As [`Pool::load`], for redo: a page behind the file's end is a new one, whose relation a later record drops.
     pub fn load_for_redo(&self, key: PageKey) -> Result<Pin<'_>, Error> {
-        self.load_or(key, true, Short::IsNew)
+        self.load_or(key, true, Short::IsNew, None)
     }
 
-    fn load_or(&self, key: PageKey, wait: bool, short: Short) -> Result<Pin<'_>, Error> {
+    fn load_or(&self, key: PageKey, wait: bool, short: Short, ring: Option<&Ring>) -> Result<Pin<'_>, Error> {
         loop {
             if let Some(pin) = self.pin_or_wait(key) {
                 return Ok(pin);
@@ -195,7 +220,8 @@ impl Pool {
                     format!("a link leads here, but the relation has {} pages", relation.page_count()),
                 ));
             }
-            let spare = self.spare(wait)?;
+            let reused = ring.and_then(|ring| self.take_of(ring));
+            let spare = reused.map_or_else(|| self.spare(wait), Ok)?;
             let frame = spare.frame();
             let mut slot = frame.slot.write();
             {
@@ -223,6 +249,9 @@ impl Pool {
                 Ok(()) => {
                     frame.set_loading(false);
                     drop(slot);
+                    if let Some(ring) = ring {
+                        ring.add(spare.index(), key);
+                    }
                     return Ok(spare.into_pin());
                 }
                 Err(error) => {

@@ -57,7 +57,7 @@ impl Pool {
     }
 
     /// Takes the page out of a claimed frame. False if it has none or somebody uses it after all.
-    fn evict(&self, frame: &Frame, io: bool) -> Result<bool, Error> {
+    pub(super) fn evict(&self, frame: &Frame, io: bool) -> Result<bool, Error> {
         let Some(key) = *frame.key.lock() else { return Ok(false) };
         if frame.is_dirty() {
             if !io {

@@ -90,6 +90,8 @@ impl From<leaf::ItemHead> for VersionHead {
 pub struct Tree {
     store: Store,
     relation: Arc<Relation>,
+    /// Its pins are a scan's ([`crate::pool::Ring`]).
+    gentle: bool,
 }
 
 /// A leaf found by a descent.
@@ -100,7 +102,15 @@ struct Found<'p> {
 
 impl Tree {
     pub(crate) fn new(store: Store, relation: Arc<Relation>) -> Self {
-        Self { store, relation }
+        Self { store, relation, gentle: false }
+    }
+    /// The same tree for one who goes through much of it.
+    pub(crate) fn gently(&self) -> Self {
+        Self { gentle: true, ..self.clone() }
+    }
+    /// Whether a scan of all of it would push much else out of the pool: it is larger than a quarter of that, as PostgreSQL has it.
+    pub(crate) fn is_large(&self) -> bool {
+        self.page_count() as usize > self.store.0.pool.frame_count() / 4
     }
     /// Its files.
     pub fn relation(&self) -> &Relation {
@@ -117,7 +127,8 @@ impl Tree {
 
     fn pin(&self, block: BlockNumber) -> Result<Pin<'_>, Fault> {
         let key = PageKey::new(self.relation.id(), block);
-        match self.store.0.pool.pin(key) {
+        let pool = &self.store.0.pool;
+        match if self.gentle { pool.pin_gently(key) } else { pool.pin(key) } {
             Some(pin) => Ok(pin),
             None if block.get() >= self.relation.page_count() => Err(beyond_the_end(&self.relation, block)),
             None => Err(Fault::Miss(key)),

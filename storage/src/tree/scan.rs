@@ -3,10 +3,11 @@
 use super::{Tree, VersionHead};
 use crate::page::leaf::{run_end, run_start};
 use crate::page::{FIRST, PageKind};
-use crate::pool::ReadPage;
+use crate::pool::{PageKey, ReadPage};
 use crate::records::ROOT;
 use crate::store::Fault;
 use crate::{Direction, KeyRange};
+use wal::BlockNumber;
 
 /// Rows of a scan, in one piece of memory that is used again.
 #[derive(Debug, Default)]
@@ -204,6 +205,26 @@ impl TreeScan {
             self.high = Some(fence);
         }
         Ok(Room::Left)
+    }
+}
+
+impl TreeScan {
+    /// Up to `count` leaves that a scan forward will come to after the one where it stands, and that are not in the pool; none
+    /// if it has to be read where they are.
+    pub(crate) fn upcoming(&self, count: usize) -> Vec<BlockNumber> {
+        let mut blocks = Vec::new();
+        if self.direction == Direction::Backward || self.done || count == 0 {
+            return blocks;
+        }
+        if let Ok(parent) = self.tree.descend(&self.low, 1, None) {
+            let page = parent.page;
+            let first = page.child_index(&self.low) + 1;
+            let wanted = (first..page.item_count().min(first + count))
+                .take_while(|index| self.high.as_deref().is_none_or(|high| page.key(*index) < high));
+            blocks.extend(wanted.map(|index| page.child(index)));
+        }
+        blocks.retain(|block| !self.tree.store.0.pool.has(PageKey::new(self.tree.relation.id(), *block)));
+        blocks
     }
 }
 

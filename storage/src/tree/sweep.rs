@@ -13,7 +13,7 @@ use super::prune::{Known, settled_in};
 use crate::free_map;
 use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
 use crate::page::{FIRST, Page, PageKind};
-use crate::pool::PageKey;
+use crate::pool::{PageKey, Ring};
 use crate::records::{MAP_ID, Prune, info};
 use crate::store::Fault;
 use crate::writer::{Target, Writer};
@@ -134,13 +134,15 @@ impl Tree {
         aborted: &[Xid],
         pace: &mut dyn Pace,
     ) -> Result<SweepReport, Error> {
+        let tree = self.gently();
+        let ring = self.is_large().then(Ring::new);
         let mut order = SweepOrder::new(aborted.to_vec());
         let mut report = SweepReport::default();
         let mut next = Some(Vec::new());
         while let Some(key) = next {
             let reads = self.store.counters().reads;
             let before = (report.removed, report.freed);
-            let survey = self.sweep_at(&key, horizon, &mut order, &mut report)?;
+            let survey = tree.sweep_at(&key, horizon, &mut order, &mut report, ring.as_ref())?;
             report.leaves += 1;
             report.live += survey.live;
             report.dead += survey.dead;
@@ -163,10 +165,11 @@ impl Tree {
         horizon: &dyn Fn() -> Xid,
         order: &mut SweepOrder,
         report: &mut SweepReport,
+        ring: Option<&Ring>,
     ) -> Result<Survey, Error> {
         let mut goes_on = true;
         for round in 0.. {
-            let survey = self.store.run_blocking(|| self.survey(key, horizon(), &order.aborted))?;
+            let survey = self.store.run_blocking_in(ring, || self.survey(key, horizon(), &order.aborted))?;
             if !survey.has_work || !goes_on || round == ROUNDS_MAX {
                 return Ok(survey);
             }

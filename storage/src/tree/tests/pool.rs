@@ -1,0 +1,88 @@
+//! What stays in the pool while much goes through it, and who writes.
+
+use crate::pool::Ring;
+use crate::store::{NewVersion, Store};
+use crate::testing::{Bench, TREE, bench};
+use crate::tree::{Batch, Prepared, Tree};
+use crate::{Direction, KeyRange, TreeId};
+use wal::{Lsn, Xid};
+
+const OTHER: TreeId = TreeId::new(5, 16_385);
+
+fn fill(store: &Store, tree: &Tree, rows: u32) {
+    for number in 0..rows {
+        let mut writer = store.writer();
+        writer.allow_io(true);
+        writer.set_xid(Xid::new(3));
+        let version = NewVersion { cid: 0, value: Some(&[1; 100]) };
+        writer.insert_version(tree, &mut Prepared::new(), &number.to_be_bytes(), version).unwrap();
+    }
+}
+
+/// A tree of about 100 pages, one of about 1000, and a pool of 256.
+fn two_trees() -> (Bench, Tree, Tree) {
+    let bench = bench(256);
+    bench.store.writer().create_tree(OTHER).unwrap();
+    let (small, large) = (bench.store.tree(TREE).unwrap(), bench.store.tree(OTHER).unwrap());
+    fill(&bench.store, &small, 6000);
+    fill(&bench.store, &large, 60_000);
+    bench.store.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
+    (bench, small, large)
+}
+
+fn read_all(store: &Store, tree: &Tree, rows: u32) {
+    for number in 0..rows {
+        let found = store.run_blocking(|| tree.lookup(&number.to_be_bytes(), |_| true, &mut Vec::new()));
+        assert!(found.unwrap().is_some());
+    }
+}
+
+fn scan_all(store: &Store, tree: &Tree, ring: Option<&Ring>) {
+    let mut scan = tree.scan(KeyRange::all(), Direction::Forward);
+    let mut batch = Batch::default();
+    while store.run_blocking_in(ring, || scan.next_batch(|_| true, 50, 1 << 16, &mut batch)).unwrap() {
+        batch.clear();
+    }
+}
+
+#[test]
+fn a_scan_of_much_leaves_in_the_pool_what_others_use() {
+    let (bench, small, large) = two_trees();
+    let store = &bench.store;
+    read_all(store, &small, 6000);
+    let before = store.counters().reads;
+    assert!(large.is_large());
+    for _ in 0..3 {
+        scan_all(store, &large.gently(), Some(&Ring::new()));
+    }
+    let scanned = store.counters().reads;
+    assert!(scanned - before >= 3 * 900, "{} pages read by the scans", scanned - before);
+    read_all(store, &small, 6000);
+    assert_eq!(store.counters().reads, scanned, "the small tree was still there");
+    // So that the test can fail: a scan that is not known as one pushes it out.
+    scan_all(store, &large, None);
+    let scanned = store.counters().reads;
+    read_all(store, &small, 6000);
+    assert!(store.counters().reads > scanned);
+}
+
+#[test]
+fn the_background_writer_leaves_frames_that_can_be_taken_without_a_write() {
+    let (bench, small, large) = two_trees();
+    let store = &bench.store;
+    fill(store, &small, 3000);
+    let dirty = store.counters();
+    let mut written = 0;
+    for _ in 0..8 {
+        // The clock's hand moves on as frames are taken; the first round finds pages in use.
+        scan_all(store, &large.gently(), Some(&Ring::new()));
+        written += store.pool().write_ahead(64, 1000).unwrap();
+    }
+    let after = store.counters();
+    assert_eq!(after.background_writes - dirty.background_writes, written as u64);
+    assert_eq!(store.pool().write_ahead(64, 1000).unwrap(), 0, "what is ready needs no second write");
+    let before = store.counters().writes;
+    let frames: Vec<_> = (0..64).map_while(|_| store.pool().set_aside().unwrap()).collect();
+    assert_eq!(frames.len(), 64, "so many frames are free without a write");
+    assert_eq!(store.counters().writes, before);
+}
