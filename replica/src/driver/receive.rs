@@ -187,6 +187,8 @@ struct Driver {
     /// Whether a stream was started on this connection before.
     streamed: bool,
     unflushed: usize,
+    /// Something was written since the socket was last found empty.
+    undrained: bool,
 }
 
 impl Driver {
@@ -216,6 +218,7 @@ impl Driver {
             streaming: false,
             streamed: false,
             unflushed: 0,
+            undrained: false,
         })
     }
 
@@ -249,7 +252,10 @@ impl Driver {
                         None => continue,
                     }
                 }
-                () = std::future::ready(()), if self.unflushed > 0 => Event::Drained,
+                () = std::future::ready(()), if self.undrained => {
+                    self.undrained = false;
+                    Event::Drained
+                }
                 () = tokio::time::sleep(pause.unwrap_or(Duration::MAX)) => Event::Tick,
             };
             self.handle(event).await?;
@@ -598,6 +604,7 @@ impl Driver {
         match self.writer.write_at(at, wal) {
             Ok(end) => {
                 self.unflushed += wal.len();
+                self.undrained = true;
                 Ok(Some(Event::Written(end)))
             }
             // Nothing was written; the same bytes are asked for again when there may be space.

@@ -31,6 +31,12 @@ use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::{Lsn, SegmentSize, SystemId, TimelineId, Xid};
 
+/// Pause between flushes while no commit waits for one: a flush for each commit at local or off would cost both nodes more than
+/// the commits themselves.
+const UNHURRIED_FLUSH: Duration = Duration::from_millis(10);
+/// So much that was written is flushed all the same, in bytes.
+const UNHURRIED_FLUSH_BYTES: u64 = 1 << 20;
+
 /// What a receiver must know of its node.
 #[derive(Clone, Debug)]
 pub struct ReceiverOptions {
@@ -276,6 +282,8 @@ pub struct Receiver {
     /// The end of our log, exclusive.
     end: Lsn,
     flushed: Lsn,
+    /// When the last flush was done.
+    flushed_at: Option<Duration>,
     applied: Lsn,
     /// The next byte that the primary must send.
     expected: Lsn,
@@ -304,6 +312,7 @@ impl Receiver {
             timeline,
             end,
             flushed: end,
+            flushed_at: None,
             applied,
             expected: Lsn::INVALID,
             started: (Lsn::INVALID, TimelineId::INVALID),
@@ -356,7 +365,7 @@ impl Receiver {
             }
             (Event::Written(lsn), _) => self.end = lsn,
             (Event::Flushed(lsn), _) => {
-                self.flushed = lsn;
+                (self.flushed, self.flushed_at) = (lsn, Some(now));
                 if matches!(self.state, State::Streaming) {
                     let progress = self.reported();
                     self.replies.on_flushed(progress, now, out);
@@ -385,7 +394,10 @@ impl Receiver {
             }
             (Event::Keepalive { primary_end, clock, reply_requested }, State::Streaming) => {
                 self.heard(primary_end, clock, now, wall);
-                if reply_requested {
+                if reply_requested && self.flushed < self.end {
+                    self.replies.owe();
+                    out.push(Command::Flush);
+                } else if reply_requested {
                     self.replies.force(self.reported(), now, out);
                 }
             }
@@ -393,7 +405,9 @@ impl Receiver {
                 if self.flushed < self.end {
                     let progress = self.reported();
                     self.replies.on_written(progress, now, out);
-                    out.push(Command::Flush);
+                    if self.flush_at().is_none_or(|at| now >= at) {
+                        out.push(Command::Flush);
+                    }
                 }
             }
             (Event::Differs(at), State::Streaming) => {
@@ -407,6 +421,9 @@ impl Receiver {
                 self.replies.set_interest(interest);
                 if streaming {
                     self.replies.catch_up(self.reported(), now, out);
+                    if self.flushed < self.end && self.flush_at().is_none() {
+                        out.push(Command::Flush);
+                    }
                 }
             }
             // A batch may still be on its way when the stream was given up.
@@ -426,10 +443,23 @@ impl Receiver {
                 self.state = State::Connecting;
                 out.push(Command::Connect);
             }
-            State::Streaming => self.replies.tick(self.reported(), now, out)?,
+            State::Streaming => {
+                self.replies.tick(self.reported(), now, out)?;
+                if self.flushed < self.end && self.flush_at().is_some_and(|at| now >= at) {
+                    out.push(Command::Flush);
+                }
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// When what is written has to be made durable; None: at once, since commits wait for that or there is much of it.
+    fn flush_at(&self) -> Option<Duration> {
+        let Interest { flushed, applied, .. } = self.replies.interest();
+        let waiting = self.end.bytes_since(self.flushed);
+        let hurried = flushed || applied || waiting >= UNHURRIED_FLUSH_BYTES;
+        self.flushed_at.filter(|_| !hurried).map(|last| last + UNHURRIED_FLUSH)
     }
 
     /// Whether replay is to be told with [`Event::Applied`] as soon as it moves; otherwise [`Receiver::set_applied`] before
@@ -452,7 +482,10 @@ impl Receiver {
     pub fn wake_at(&self) -> Option<Duration> {
         match self.state {
             State::Waiting { until } => Some(until),
-            State::Streaming => self.replies.wake_at(),
+            State::Streaming => {
+                let flush = self.flush_at().filter(|_| self.flushed < self.end);
+                [self.replies.wake_at(), flush].into_iter().flatten().min()
+            }
             _ => None,
         }
     }

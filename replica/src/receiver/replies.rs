@@ -24,6 +24,8 @@ pub(super) struct Replies {
     heard_at: Duration,
     /// A report that asks for an answer is on its way.
     asked: bool,
+    /// The next flush is reported in any case.
+    owed: bool,
     interest: Interest,
     /// When to look whether there is something to report that nobody hurries for.
     look_at: Option<Duration>,
@@ -44,6 +46,7 @@ impl Replies {
             feedback_at: Duration::ZERO,
             heard_at: Duration::ZERO,
             asked: false,
+            owed: false,
             interest: Interest::ALL,
             look_at: None,
             feedback_turned: false,
@@ -53,6 +56,7 @@ impl Replies {
     /// A new stream.
     pub(super) fn restart(&mut self, now: Duration) {
         (self.last, self.told_xmin, self.asked, self.look_at) = (None, None, false, None);
+        self.owed = false;
         (self.heard_at, self.last_at) = (now, now);
     }
 
@@ -70,6 +74,10 @@ impl Replies {
     }
     pub(super) fn interest(&self) -> Interest {
         self.interest
+    }
+    /// The primary wants an answer once what is written is flushed.
+    pub(super) fn owe(&mut self) {
+        self.owed = true;
     }
 
     /// Reports what was held back of a stage that commits wait for by now.
@@ -106,7 +114,9 @@ impl Replies {
     }
 
     pub(super) fn on_flushed(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
-        if self.last.is_none_or(|last| last.flushed != progress.flushed) {
+        if std::mem::take(&mut self.owed) {
+            self.send(progress, false, now, out);
+        } else if self.last.is_none_or(|last| last.flushed != progress.flushed) {
             self.report(self.interest.flushed, progress, now, out);
         }
     }

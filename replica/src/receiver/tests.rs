@@ -304,6 +304,37 @@ fn a_flush_that_no_commit_waits_for_is_reported_when_one_does_or_the_pause_is_ov
 }
 
 #[test]
+fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
+    let mut talk = Talk::streaming(SEGMENT);
+    let nothing = Interest { written: false, flushed: false, applied: false };
+    talk.say(Event::Interest(nothing));
+    talk.data(SEGMENT, 100);
+    assert_eq!(talk.say(Event::Drained), ["flush"], "the first after a long time");
+    talk.say(Event::Flushed(at(SEGMENT + 100)));
+    talk.data(SEGMENT + 100, 100);
+    assert_eq!(talk.say(Event::Drained), [""; 0]);
+    assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(10)));
+    let asked = Event::Keepalive { primary_end: at(SEGMENT + 200), clock: wall(), reply_requested: true };
+    assert_eq!(talk.say(asked), ["flush"]);
+    let (end, applied) = (SEGMENT + 200, SEGMENT);
+    assert_eq!(talk.say(Event::Flushed(at(end))), [format!("reply {end} {end} {applied}")]);
+    talk.data(end, 100);
+    assert_eq!(talk.say(Event::Drained), [""; 0]);
+    assert_eq!(
+        talk.say(Event::Interest(Interest { written: true, ..nothing })).len(),
+        1,
+        "that it is written"
+    );
+    let waits = Interest { applied: true, ..nothing };
+    assert_eq!(talk.say(Event::Interest(waits)), ["flush"], "a commit waits for replay");
+    talk.say(Event::Flushed(at(end + 100)));
+    talk.say(Event::Interest(nothing));
+    talk.data(end + 100, 100);
+    talk.1 = 1;
+    assert_eq!(talk.say(Event::Tick).last().map(String::as_str), Some("flush"), "the pause is over");
+}
+
+#[test]
 fn feedback_is_sent_at_the_start_and_taken_back_when_turned_off() {
     let mut talk = Talk(receiver(one(), SEGMENT), 0);
     talk.0.set_options(ReceiverOptions { feedback: true, ..options() });
