@@ -6,7 +6,7 @@
 //!
 //! | info | record     | blocks                                  | main data                                                                    |
 //! |------|------------|-----------------------------------------|------------------------------------------------------------------------------|
-//! | 00   | INSERT     | 0 leaf                                  | index u16, key length u16, flags u8 (80: cid u32 follows), key, value         |
+//! | 00   | INSERT     | 0 leaf                                  | index u16, key length u16, flags u8 (80: cid u32 follows), key, value; see [`Like`] for 40 |
 //! | 10   | SPLIT      | 0 left, 1 right (new), 2 parent, [7]    | level u16, split u16, parent index u16, right u32, separator length u16, separator |
 //! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), [7]| level u16, left u32, right u32, separator length u16, separator               |
 //! | 30   | PRUNE      | 0 leaf, [7...]                          | horizon u64, count u16, index u16 each                                        |
@@ -27,7 +27,7 @@
 //! xids are the record's, widened; PRUNE, CHAIN_CUT and CHAIN_PRUNE carry the horizon that a standby's snapshots must have passed.
 
 use crate::free_map;
-use crate::page::leaf::{CHAIN, ITEM_HEADER, ItemHead};
+use crate::page::leaf::{self, CHAIN, ITEM_HEADER, ItemHead};
 use crate::page::{BadChange, FIRST, Page, PageKind};
 use smallvec::SmallVec;
 use std::fmt::Write;
@@ -84,6 +84,7 @@ pub const ROOT: BlockNumber = BlockNumber::new(1);
 const META_MAGIC: u32 = 0x504C_494D;
 const META_VERSION: u32 = 2;
 const HAS_CID: u8 = 0x80;
+const IS_LIKE: u8 = 0x40;
 
 /// A record does not fit the page it is applied to, or its own format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +124,34 @@ fn short(value: usize) -> u16 {
     value as u16
 }
 
+/// What a new version shares with the one before it: most updates change a few bytes of a row.
+///
+/// In the record, flag 40 says that there is no key (it is that of the item at `index`), that the place of its length has the number
+/// of bytes that the values share at their beginning, and that another u16, before the rest of the value, counts those at their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Like {
+    /// Bytes at the beginning of the value.
+    pub prefix: usize,
+    /// Bytes at its end.
+    pub suffix: usize,
+}
+
+impl Like {
+    /// What a version of `key` with this value can share with the item that it is put before; None if nothing is gained.
+    pub fn of(item: &[u8], key: &[u8], value: &[u8]) -> Option<Self> {
+        let head = leaf::item_head(item);
+        if head.flags != 0 || leaf::item_key(item) != key {
+            return None;
+        }
+        let old = leaf::item_value(item);
+        let most = old.len().min(value.len());
+        let prefix = old.iter().zip(value).take_while(|(old, new)| old == new).count();
+        let ends = old.iter().rev().zip(value.iter().rev()).take(most - prefix);
+        let suffix = ends.take_while(|(old, new)| old == new).count();
+        (key.len() + prefix + suffix > 2).then_some(Self { prefix, suffix })
+    }
+}
+
 /// INSERT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Insert<'a> {
@@ -132,41 +161,67 @@ pub struct Insert<'a> {
     pub flags: u16,
     /// The command.
     pub cid: u32,
-    /// The key.
+    /// The key; empty with `like`.
     pub key: &'a [u8],
-    /// The value.
+    /// The value; with `like` what is between the shared bytes.
     pub value: &'a [u8],
+    /// What is taken from the item that is at `index` now.
+    pub like: Option<Like>,
 }
 
 impl<'a> Insert<'a> {
     /// Appends the main data to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u16(short(self.index));
-        out.put_u16(short(self.key.len()));
-        let flags = (self.flags as u8) & !HAS_CID;
-        if self.cid == 0 {
-            out.put_u8(flags);
-        } else {
-            out.put_u8(flags | HAS_CID);
+        out.put_u16(short(self.like.map_or(self.key.len(), |like| like.prefix)));
+        let flags = (self.flags as u8) & !(HAS_CID | IS_LIKE);
+        let flags = flags | if self.cid == 0 { 0 } else { HAS_CID };
+        out.put_u8(flags | if self.like.is_some() { IS_LIKE } else { 0 });
+        if self.cid != 0 {
             out.put_u32(self.cid);
         }
-        out.put(self.key);
+        match self.like {
+            Some(like) => out.put_u16(short(like.suffix)),
+            None => out.put(self.key),
+        }
         out.put(self.value);
     }
     /// Reads the main data.
     pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
-        let (at, key_len, flags) = (index(&mut fields)?, index(&mut fields)?, fields.u8()?);
+        let (at, len, flags) = (index(&mut fields)?, index(&mut fields)?, fields.u8()?);
         let cid = if flags & HAS_CID != 0 { fields.u32()? } else { 0 };
-        let key = fields.take(key_len)?;
-        Ok(Self { index: at, flags: u16::from(flags & !HAS_CID), cid, key, value: fields.rest() })
+        let (key, like) = if flags & IS_LIKE != 0 {
+            (&[][..], Some(Like { prefix: len, suffix: index(&mut fields)? }))
+        } else {
+            (fields.take(len)?, None)
+        };
+        let flags = u16::from(flags & !(HAS_CID | IS_LIKE));
+        Ok(Self { index: at, flags, cid, key, value: fields.rest(), like })
     }
     fn apply(&self, page: &mut Page, xid: Xid) -> Result<(), BadChange> {
         if page.kind() != Some(PageKind::Leaf) || self.index < FIRST {
             return Err(BadChange("a version is inserted into a page that is no leaf"));
         }
-        let head = ItemHead { xid, cid: self.cid, flags: self.flags }.encode(short(self.key.len()));
-        page.insert_item(self.index, &[&head, self.key, self.value])
+        let head = ItemHead { xid, cid: self.cid, flags: self.flags };
+        let Some(Like { prefix, suffix }) = self.like else {
+            return page
+                .insert_item(self.index, &[&head.encode(short(self.key.len())), self.key, self.value]);
+        };
+        // Copied, since the page moves under it.
+        let old: SmallVec<[u8; 256]> = match self.index < page.item_count() {
+            true => SmallVec::from_slice(page.item(self.index)),
+            false => SmallVec::new(),
+        };
+        let (key, value) = (leaf::item_key(&old), leaf::item_value(&old));
+        let ends = value.get(..prefix).zip(value.len().checked_sub(suffix).and_then(|at| value.get(at..)));
+        match ends {
+            Some((first, last)) if leaf::item_head(&old).flags == 0 && prefix + suffix <= value.len() => {
+                let head = head.encode(short(key.len()));
+                page.insert_item(self.index, &[&head, key, first, self.value, last])
+            }
+            _ => Err(BadChange("a version is like one that is not there")),
+        }
     }
 }
 
@@ -582,12 +637,22 @@ fn describe(record: &Record) -> Result<String, Short> {
         info::INSERT => {
             let insert = Insert::decode(main)?;
             let kind = match insert.flags {
-                crate::page::leaf::DELETED => " deleted",
-                crate::page::leaf::LARGE => " large",
+                leaf::DELETED => " deleted",
+                leaf::LARGE => " large",
                 _ => "",
             };
-            let (key, len) = (bytes_text(insert.key), insert.value.len());
-            format!("off: {}, cid: {}, key: {key}, value: {len} bytes{kind}", insert.index, insert.cid)
+            let (index, cid, len) = (insert.index, insert.cid, insert.value.len());
+            match insert.like {
+                Some(Like { prefix, suffix }) => {
+                    format!(
+                        "off: {index}, cid: {cid}, value: {prefix} + {len} + {suffix} bytes, like the one before"
+                    )
+                }
+                None => {
+                    let key = bytes_text(insert.key);
+                    format!("off: {index}, cid: {cid}, key: {key}, value: {len} bytes{kind}")
+                }
+            }
         }
         info::SPLIT => {
             let split = Split::decode(main)?;

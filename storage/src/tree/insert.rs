@@ -6,7 +6,7 @@ use crate::free_map;
 use crate::page::leaf::{self, CHAIN, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
 use crate::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
 use crate::pool::{PageKey, WritePage};
-use crate::records::{Insert, MAP_ID, ROOT, info, version_space};
+use crate::records::{Insert, Like, MAP_ID, ROOT, info, version_space};
 use crate::store::Fault;
 use crate::writer::{NewVersion, Target, Writer};
 use smallvec::SmallVec;
@@ -80,7 +80,14 @@ impl<'a> Writer<'a> {
                 let over_row = leaf::item_key(before) == key
                     && !before.is_empty()
                     && leaf::item_head(before).flags & (DELETED | CHAIN) == 0;
-                let insert = Insert { index, flags, cid: version.cid, key, value };
+                let like = if flags == 0 { Like::of(before, key, value) } else { None };
+                let insert = match like {
+                    Some(Like { prefix, suffix }) => {
+                        let middle = value.get(prefix..value.len() - suffix).unwrap_or_default();
+                        Insert { index, flags, cid: version.cid, key: &[], value: middle, like }
+                    }
+                    None => Insert { index, flags, cid: version.cid, key, value, like },
+                };
                 self.insert_at(tree, &mut leaf, &insert)?;
                 tree.relation.counts.wrote(over_row, flags & DELETED == 0);
                 return Ok(());

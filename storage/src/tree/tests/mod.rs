@@ -157,6 +157,38 @@ fn value_of(random: &mut fastrand::Rng) -> Vec<u8> {
     (0..len).map(|_| random.u8(..)).collect()
 }
 
+/// A value with another piece somewhere inside: what an update of one column makes.
+fn changed(random: &mut fastrand::Rng, mut value: Vec<u8>) -> Vec<u8> {
+    let (one, other) = (random.usize(..=value.len()), random.usize(..=value.len()));
+    let piece: Vec<u8> = (0..random.usize(..5)).map(|_| random.u8(..3)).collect();
+    value.splice(one.min(other)..one.max(other), piece);
+    value
+}
+
+#[test]
+fn an_update_logs_what_it_changes_and_not_the_rest_of_its_row() {
+    let mut run = Run::new(128, 1);
+    let mut value = vec![b'x'; 500];
+    run.write(b"key", Some(&value));
+    let logged = |run: &Run| run.bench.log.records().last().unwrap().main_data().to_vec();
+    assert!(logged(&run).len() > 500);
+    for at in [0, 250, 499] {
+        value[at] = b'y';
+        run.write(b"key", Some(&value));
+        assert_eq!(logged(&run).len(), 2 + 2 + 1 + 2 + 1, "a change at {at}");
+        run.check_key(b"key", u64::MAX);
+    }
+    run.write(b"key", Some(&[b'x'; 500]));
+    run.write(b"key", Some(&[b'x'; 500]));
+    assert_eq!(logged(&run).len(), 2 + 2 + 1 + 2, "nothing changed");
+    run.check_key(b"key", u64::MAX);
+    run.write(b"other", Some(&[b'x'; 500]));
+    assert!(logged(&run).len() > 500, "another key's row is no help");
+    run.write(b"key", None);
+    run.write(b"key", Some(&[b'x'; 500]));
+    assert!(logged(&run).len() > 500, "nor is one that was deleted");
+}
+
 #[test]
 fn tree_behaves_as_a_map_with_versions_and_redo_repeats_it_byte_for_byte() {
     for seed in 0..12_u64 {
@@ -165,7 +197,11 @@ fn tree_behaves_as_a_map_with_versions_and_redo_repeats_it_byte_for_byte() {
         let keys = [3, 40, 2000][(seed % 3) as usize];
         for step in 0..3000 {
             let key = key_of(&mut run.random, keys);
-            let value = (run.random.u8(..10) > 1).then(|| value_of(&mut run.random));
+            let now = run.expected(&key, run.xid).filter(|_| run.random.bool());
+            let value = match now {
+                Some(now) => Some(changed(&mut run.random, now)),
+                None => (run.random.u8(..10) > 1).then(|| value_of(&mut run.random)),
+            };
             run.write(&key, value.as_deref());
             if run.random.u8(..50) == 0 {
                 run.bench.log.set_redo_here();
