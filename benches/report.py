@@ -21,7 +21,7 @@ REMOTE = ("remote_write", "on", "remote_apply")
 
 def good(runs, field):
     """The values of a field in the runs that were made."""
-    return [run[field] for run in runs if run]
+    return [run[field] for run in runs if run and run[field] is not None]
 
 
 def middle(values):
@@ -39,7 +39,8 @@ def spread(values, digits=0):
 
 def pairs(entry, of):
     """The quotient ours / theirs of each pair."""
-    return [of(ours) / of(theirs) for ours, theirs in zip(entry[OURS], entry[THEIRS]) if ours and theirs and of(theirs) > 0]
+    both = [(of(ours), of(theirs)) for ours, theirs in zip(entry[OURS], entry[THEIRS]) if ours and theirs]
+    return [ours / theirs for ours, theirs in both if ours is not None and theirs]
 
 
 def cpu(run):

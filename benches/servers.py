@@ -215,15 +215,17 @@ class Node:
             raise Failure(f"COPY into {table} of {self.system.label}: {errors}")
         return time.monotonic() - began
 
-    def pgbench(self, script, clients, seconds, level=None, jobs=1, define=None):
-        """Runs a script by pgbench, prepared; `level` is synchronous_commit, `define` pgbench's variables."""
-        command = [PGBIN / "pgbench", "-n", "-M", "prepared", "-f", script, "-c", clients, "-j", min(clients, jobs), "-T", seconds]
+    def pgbench(self, script, clients, seconds=None, transactions=None, level=None, jobs=1, define=None):
+        """Runs a script by pgbench, prepared, for a time or for a number of transactions of each client; `level` is
+        synchronous_commit, `define` pgbench's variables."""
+        extent = ["-T", seconds] if transactions is None else ["-t", transactions]
+        command = [PGBIN / "pgbench", "-n", "-M", "prepared", "-f", script, "-c", clients, "-j", min(clients, jobs), *extent]
         for name, value in (define or {}).items():
             command += ["-D", f"{name}={value}"]
         # The level comes with the connection, so that the same script serves all.
         environment = dict(os.environ, **({"PGOPTIONS": f"-c synchronous_commit={level}"} if level else {}))
         before = self.system.cpu_seconds()
-        output = run(command + self.connection() + ["postgres"], env=environment, timeout=seconds + 120)
+        output = run(command + self.connection() + ["postgres"], env=environment, timeout=(seconds or 1000) + 120)
         after = self.system.cpu_seconds()
         return Run(**pgbench_figures(output, [late - early for late, early in zip(after, before)]))
 
@@ -270,8 +272,8 @@ class Node:
             return 0
         position = [f"{at >> 32:X}/{at & 0xFFFFFFFF:X}" for at in (start, end)]
         # pg_waldump asks the first file that it finds for the segment size, and the first may be one that is yet to be written.
-        segment = f"{1:08X}{start >> 32:08X}{(start & 0xFFFFFFFF) // SEGMENT_BYTES:08X}"
-        printed = run([PGBIN / "pg_waldump", "--stats", "-p", self.data / "pg_wal", "-s", position[0], "-e", position[1], segment])
+        segments = [f"{1:08X}{at >> 32:08X}{(at & 0xFFFFFFFF) // SEGMENT_BYTES:08X}" for at in (start, end)]
+        printed = run([PGBIN / "pg_waldump", "--stats", "-p", self.data / "pg_wal", "-s", position[0], "-e", position[1], *segments])
         total = re.search(r"^Total\s+(\d+)\s+(\d+) \[[^]]*\]\s+(\d+) \[", printed, re.MULTILINE)
         if not total:
             raise Failure("pg_waldump prints no total")
