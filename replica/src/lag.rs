@@ -7,6 +7,10 @@
 //! into an age: how long the oldest byte that it lacks has been there. This is zero exactly when nothing is lacking,
 //! and grows by a second a second while a standby stalls.
 
+mod pace;
+
+pub use pace::Pace;
+
 use host::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -158,6 +162,11 @@ impl FlushClock {
             self.thin_out(now);
         }
         self.samples.push_back(Sample { at, time: now });
+    }
+
+    /// The end of the log as it was noted last.
+    pub fn end(&self) -> Lsn {
+        self.samples.back().map_or(Lsn::INVALID, |last| last.at)
     }
 
     /// Drops samples whose neighbours lie closer together than a 64th of their age: an age is then at most that much

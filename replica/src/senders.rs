@@ -4,7 +4,7 @@
 //! synchronous_standby_names and passes the outcome on while it holds it, so outcomes arrive in order.
 
 use crate::error::ReplicaError;
-use crate::lag::{FlushClock, LagFigures, LagTracker, RoundTrips};
+use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
 use crate::sender::SenderState;
 use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
 use host::Timestamp;
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::RemoteProgress;
 use tokio::sync::watch;
 use wal::{Lsn, TimelineId, Xid};
@@ -60,6 +61,10 @@ pub struct SenderRow {
     pub reply_time: Option<Timestamp>,
     /// Honest figures against the end of the log now.
     pub lag: LagFigures,
+    /// Bytes that it replayed a second lately.
+    pub replay_rate: Option<f64>,
+    /// When it will have caught up if it goes on like this; None if never.
+    pub catch_up: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -70,6 +75,7 @@ struct Entry {
     sent: Lsn,
     progress: Progress,
     tracker: LagTracker,
+    pace: Pace,
     round_trips: RoundTrips,
     reply_time: Option<Timestamp>,
     last_reply: Option<Timestamp>,
@@ -175,6 +181,7 @@ impl Senders {
             sent: Lsn::INVALID,
             progress: Progress::default(),
             tracker: LagTracker::default(),
+            pace: Pace::default(),
             round_trips: RoundTrips::default(),
             reply_time: None,
             last_reply: None,
@@ -222,13 +229,15 @@ impl Senders {
             xmin: entry.xmin,
             state: entry.state,
             timeline: entry.timeline,
-            sent: entry.sent,
+            sent: entry.sent(),
             progress: entry.progress,
             round_trips: entry.round_trips,
             priority: standing.priority,
             sync_state: standing.state,
             reply_time: entry.reply_time,
-            lag: LagFigures::new(&table.clock, end, entry.sent, entry.progress, entry.last_reply, now),
+            replay_rate: entry.pace.replay_rate(entry.progress.applied, end, now),
+            catch_up: entry.pace.catch_up(entry.progress.applied, end, now),
+            lag: LagFigures::new(&table.clock, end, entry.sent(), entry.progress, entry.last_reply, now),
         };
         table.entries.values().zip(standings).map(row).collect()
     }
@@ -256,6 +265,11 @@ impl Table {
 }
 
 impl Entry {
+    /// What the standby was sent, by this stream or by one before.
+    fn sent(&self) -> Lsn {
+        self.sent.max(self.progress.written)
+    }
+
     fn candidate(&self) -> Candidate<'_> {
         Candidate {
             name: &self.info.application_name,
@@ -304,7 +318,9 @@ impl SenderHandle {
     /// The standby reported these positions; `clock` is its own, `now` ours.
     pub fn on_reply(&self, progress: Progress, clock: Timestamp, now: Timestamp) {
         let mut table = self.senders.0.table.lock();
+        let end = table.clock.end();
         let Some(entry) = table.entries.get_mut(&self.key) else { return };
+        entry.pace.note(progress.applied, end.max(progress.applied), now);
         let before = std::mem::replace(&mut entry.progress, progress);
         let Progress { written, flushed, applied } = progress;
         entry.round_trips = entry.tracker.on_reply(written, flushed, applied, entry.sent, now);

@@ -15,6 +15,8 @@ use tokio::time::MissedTickBehavior;
 
 /// After one to two of these, standbys need not hurry any more with a stage that no commit waited for meanwhile.
 const STAGES_INTERVAL: Duration = Duration::from_secs(30);
+/// What an age of the log that a standby lacks may be wrong by.
+const LAG_CLOCK_INTERVAL: Duration = Duration::from_millis(25);
 /// Time between two looks at postmaster.pid.
 const PID_FILE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -46,6 +48,8 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     spawn(Box::pin(release_unconfirmed(n, d)));
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(tell_stages(n, d)));
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(keep_lag_clock(n, d)));
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(semi_sync::run(n, d)));
     spawn(Box::pin(fencing::watch(node.clone())));
@@ -93,6 +97,26 @@ async fn write_log(node: Arc<Node>, database: Database, due: Arc<Notify>, failed
                 }
             }
         }
+    }
+}
+
+/// Notes how far the log is at which time while standbys are connected, so that what has not even been sent to one has an age.
+async fn keep_lag_clock(node: Arc<Node>, database: Database) {
+    // The log's place is not known before the node is put together.
+    let mut phases = node.phases();
+    while node.replicas().is_none() {
+        if phases.changed().await.is_err() {
+            return;
+        }
+    }
+    let Some(replicas) = node.replicas() else { return };
+    let mut count = replicas.senders.count();
+    let mut ticks = tokio::time::interval(LAG_CLOCK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while count.wait_for(|count| *count > 0).await.is_ok() {
+        ticks.tick().await;
+        let end = database.positions().map_or_else(|| node.received(), |positions| positions.flushed());
+        replicas.senders.note_flushed(end, node.host.clock.now());
     }
 }
 

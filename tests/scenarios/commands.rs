@@ -1,10 +1,11 @@
 //! The program's own commands, and its personalities of initdb, pg_ctl and postgres.
 
-use scenarios::{Node, plimsoll, run, run_ok, scratch_dir};
+use scenarios::{Node, plimsoll, run, run_ok, scratch_dir, wait_until};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn the_demo_tells_its_story_to_the_end() {
@@ -39,6 +40,46 @@ fn lag_prints_each_standby_as_text_and_as_json() {
     for stage in ["sent", "write", "flush", "replay"] {
         assert!(standby[stage]["lsn"].is_string() && standby[stage]["bytes_behind"].is_u64(), "{json}");
     }
+}
+
+#[test]
+fn lag_is_true_at_idle_and_in_a_stall_and_scripts_get_an_exit_code() {
+    let primary = Node::builder().start();
+    let lag = |limits: &[&str]| {
+        let outcome =
+            run(plimsoll().arg("lag").arg(primary.conninfo()).args(["--json", "--count", "1"]).args(limits));
+        let line = outcome.stdout.trim().to_owned();
+        (outcome.code, serde_json::from_str::<serde_json::Value>(&line).unwrap_or_default())
+    };
+    assert_eq!(lag(&["--max-seconds", "3600"]).0, 2, "no standby is an alarm");
+    primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    let caught_up = "SELECT replay_bytes, replay_seconds, catch_up_seconds FROM plimsoll_stat_lag";
+    wait_until("the primary knows", Duration::from_secs(30), || {
+        let shown = primary.sql(caught_up);
+        if shown == "0|0|0" { Ok(()) } else { Err(shown) }
+    });
+    let (code, idle) = lag(&["--max-seconds", "0", "--max-bytes", "0"]);
+    assert_eq!(
+        (code, &idle["replay"]["bytes_behind"], &idle["slowest"]),
+        (0, &0.into(), &serde_json::Value::Null)
+    );
+
+    standby.sql("SELECT pg_wal_replay_pause()");
+    primary.sql("INSERT INTO t VALUES (1)");
+    wait_until("a stall grows on an idle primary", Duration::from_secs(30), || {
+        let (code, stalled) = lag(&["--max-seconds", "0.5", "--max-bytes", "1000000"]);
+        if code == 2 && stalled["slowest"] == "replay" { Ok(()) } else { Err(stalled.to_string()) }
+    });
+    assert_eq!(lag(&["--max-bytes", "10"]).0, 2);
+    assert_eq!(lag(&["--max-seconds", "3600", "--max-bytes", "1000000"]).0, 0);
+    assert_eq!(
+        primary.sql("SELECT catch_up_seconds IS NULL AND flush_bytes = 0 FROM plimsoll_stat_lag"),
+        "t"
+    );
+    standby.sql("SELECT pg_wal_replay_resume()");
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
 }
 
 #[test]

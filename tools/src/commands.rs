@@ -20,7 +20,7 @@ pub fn run(command: Command) -> u8 {
         Command::Stop(arguments) => end(&arguments),
         Command::Status(arguments) => return finish(status(&arguments)),
         Command::Clone(arguments) => clone::run(&arguments),
-        Command::Lag(arguments) => lag::run(&arguments),
+        Command::Lag(arguments) => return finish(lag::run(&arguments)),
         Command::Promote(arguments) => promote(&arguments),
         Command::Waldump(arguments) => waldump::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -1,7 +1,8 @@
 //! `plimsoll lag`: how far each standby is behind, a line a standby a second.
 //!
-//! Positions come from pg_stat_replication. Bytes behind are counted from the server's flushed end of WAL to what
-//! the standby reports; seconds are those that the server measured, by the standby's replies, for each stage.
+//! Bytes behind are counted from the server's flushed end of WAL to what the standby reports. A Plimsoll server
+//! (plimsoll_stat_lag) says for each stage how long the oldest byte that has not reached it has been there; from a PostgreSQL
+//! server come the round trips of pg_stat_replication.
 
 use crate::cli::LagArgs;
 use anyhow::{Context, Result, anyhow};
@@ -18,7 +19,7 @@ pub struct Stage {
     pub lsn: Option<Lsn>,
     /// From there to the server's end of WAL.
     pub bytes: u64,
-    /// As the server measured it; None while it has no measurement.
+    /// As the server measures it; None while it has no measurement.
     pub seconds: Option<f64>,
 }
 
@@ -43,17 +44,31 @@ pub struct StandbyLag {
     pub flush: Stage,
     /// What the standby has replayed.
     pub replay: Stage,
+    /// The stage that costs most time; None if the server does not say, or there is none.
+    pub slowest: Option<String>,
+    /// Seconds until the standby has caught up if it goes on like this; None if never, or if the server does not say.
+    pub catch_up: Option<f64>,
 }
 
-const QUERY: &str = "SELECT application_name, pid, state, sync_state, \
+const QUERY: &str = "SELECT application_name, pid, state, sync_state, current_lsn, sent_lsn, write_lsn, flush_lsn, replay_lsn, \
+     write_seconds, flush_seconds, replay_seconds, slowest, catch_up_seconds, sent_seconds \
+     FROM plimsoll_stat_lag ORDER BY application_name, pid";
+
+/// The same of a PostgreSQL server.
+const POSTGRESQL_QUERY: &str = "SELECT application_name, pid, state, sync_state, \
      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END, \
      sent_lsn, write_lsn, flush_lsn, replay_lsn, \
-     extract(epoch FROM write_lag), extract(epoch FROM flush_lag), extract(epoch FROM replay_lag) \
+     extract(epoch FROM write_lag), extract(epoch FROM flush_lag), extract(epoch FROM replay_lag), NULL, NULL, NULL \
      FROM pg_stat_replication ORDER BY application_name, pid";
 
 /// Asks a server about its standbys.
 pub async fn query_lag(client: &mut Client) -> Result<Vec<StandbyLag>, ClientError> {
-    let found = client.query(QUERY).await?;
+    let found = match client.query(QUERY).await {
+        Err(error) if error.code().is_some_and(|code| code.as_str() == "42P01") => {
+            client.query(POSTGRESQL_QUERY).await?
+        }
+        other => other?,
+    };
     let lag = |row: usize| {
         let text = |column: usize| found.text(row, column).unwrap_or_default().to_owned();
         let lsn = |column: usize| found.text(row, column).and_then(|text| text.parse::<Lsn>().ok());
@@ -72,10 +87,12 @@ pub async fn query_lag(client: &mut Client) -> Result<Vec<StandbyLag>, ClientErr
             state: text(2),
             sync_state: text(3),
             current,
-            sent: stage(5, None),
+            sent: stage(5, Some(14)),
             write: stage(6, Some(9)),
             flush: stage(7, Some(10)),
             replay: stage(8, Some(11)),
+            slowest: found.text(row, 12).map(str::to_owned),
+            catch_up: found.text(row, 13).and_then(|text| text.parse().ok()),
         }
     };
     Ok((0..found.rows.len()).map(lag).collect())
@@ -89,6 +106,13 @@ impl fmt::Display for StandbyLag {
             write!(f, "  {name} {reached} -{} B", stage.bytes)?;
             if let Some(seconds) = stage.seconds {
                 write!(f, " {seconds:.3} s")?;
+            }
+        }
+        if let Some(slowest) = &self.slowest {
+            write!(f, "  slowest {slowest}")?;
+            match self.catch_up {
+                Some(seconds) => write!(f, ", caught up in {seconds:.1} s")?,
+                None => write!(f, ", not catching up")?,
             }
         }
         Ok(())
@@ -107,6 +131,8 @@ impl StandbyLag {
             "state": self.state,
             "sync_state": self.sync_state,
             "current_lsn": self.current.to_string(),
+            "slowest": self.slowest,
+            "catch_up_seconds": self.catch_up,
         });
         for (name, stage) in self.stages() {
             object[name] = serde_json::json!({
@@ -119,8 +145,26 @@ impl StandbyLag {
     }
 }
 
-/// Runs the command.
-pub fn run(arguments: &LagArgs) -> Result<()> {
+/// The exit code of a standby that is further behind than allowed.
+const TOO_FAR: u8 = 2;
+
+impl LagArgs {
+    /// Whether these standbys keep within the limits.
+    fn is_within(&self, standbys: &[StandbyLag]) -> bool {
+        let limited = self.max_seconds.is_some() || self.max_bytes.is_some();
+        let near = |standby: &StandbyLag| {
+            let Stage { lsn, bytes, seconds } = standby.replay;
+            // One that has not reported anything is as far behind as can be.
+            lsn.is_some()
+                && self.max_bytes.is_none_or(|limit| bytes <= limit)
+                && self.max_seconds.is_none_or(|limit| seconds.unwrap_or(0.0) <= limit)
+        };
+        !limited || (!standbys.is_empty() && standbys.iter().all(near))
+    }
+}
+
+/// Runs the command; gives the exit code.
+pub fn run(arguments: &LagArgs) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut client = Client::connect_to(&arguments.conninfo).await.context("could not connect")?;
@@ -128,10 +172,14 @@ pub fn run(arguments: &LagArgs) -> Result<()> {
         let mut interval = tokio::time::interval(Duration::from_secs(1));
         while arguments.count.is_none_or(|count| looks < count) {
             interval.tick().await;
-            print(&query_lag(&mut client).await?, arguments.json)?;
+            let standbys = query_lag(&mut client).await?;
+            print(&standbys, arguments.json)?;
+            if !arguments.is_within(&standbys) {
+                return Ok(TOO_FAR);
+            }
             looks += 1;
         }
-        Ok(())
+        Ok(0)
     })
 }
 

@@ -3,6 +3,7 @@
 mod activity;
 mod archive;
 mod control;
+mod lag;
 mod locks;
 mod replication;
 mod settings;
@@ -44,6 +45,7 @@ enum Returns {
 static VIEWS: &[&[View]] = &[
     activity::VIEWS,
     archive::VIEWS,
+    lag::VIEWS,
     locks::VIEWS,
     replication::VIEWS,
     settings::VIEWS,

@@ -1,0 +1,124 @@
+//! How fast a standby replays and the log grows, and when it will have caught up.
+
+use host::Timestamp;
+use std::collections::VecDeque;
+use std::time::Duration;
+use wal::Lsn;
+
+/// Rates are those of the last so many seconds.
+const SPAN: Duration = Duration::from_secs(10);
+/// Time between two samples.
+const STEP: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    time: Timestamp,
+    replayed: Lsn,
+    end: Lsn,
+}
+
+/// Positions of the last seconds.
+#[derive(Clone, Debug, Default)]
+pub struct Pace {
+    samples: VecDeque<Sample>,
+}
+
+/// Bytes a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rates {
+    replay: f64,
+    growth: f64,
+}
+
+impl Pace {
+    /// The standby has replayed up to here, of a log that ends there.
+    pub fn note(&mut self, replayed: Lsn, end: Lsn, time: Timestamp) {
+        if self.samples.back().is_some_and(|last| time.since(last.time) < STEP) {
+            return;
+        }
+        self.samples.push_back(Sample { time, replayed, end });
+        // One that is older than the span stays, so that there is always a span to look back on.
+        while self.samples.get(1).is_some_and(|second| time.since(second.time) >= SPAN) {
+            self.samples.pop_front();
+        }
+    }
+
+    fn rates(&self, replayed: Lsn, end: Lsn, now: Timestamp) -> Option<Rates> {
+        let first = self.samples.front()?;
+        let span = now.since(first.time);
+        if span < STEP {
+            return None;
+        }
+        let a_second = |from: Lsn, to: Lsn| to.bytes_since(from) as f64 / span.as_secs_f64();
+        Some(Rates { replay: a_second(first.replayed, replayed), growth: a_second(first.end, end) })
+    }
+
+    /// Bytes replayed a second; None before anything is known.
+    pub fn replay_rate(&self, replayed: Lsn, end: Lsn, now: Timestamp) -> Option<f64> {
+        self.rates(replayed, end, now).map(|rates| rates.replay)
+    }
+
+    /// When the standby will have replayed everything, if both go on as in the last seconds: zero if it has, None if never.
+    pub fn catch_up(&self, replayed: Lsn, end: Lsn, now: Timestamp) -> Option<Duration> {
+        let left = end.bytes_since(replayed);
+        if left == 0 {
+            return Some(Duration::ZERO);
+        }
+        let rates = self.rates(replayed, end, now)?;
+        let gain = rates.replay - rates.growth;
+        (gain > 0.0).then(|| Duration::try_from_secs_f64(left as f64 / gain).ok()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn a_catch_up_at_a_constant_rate_is_forecast_from_the_first_second_on() {
+        let mut pace = Pace::default();
+        // The log grows by 100 bytes a millisecond, the standby replays 300 of them; it begins 1,000,000 behind.
+        let (end, replayed) = (
+            |ms: i64| Lsn::new(2_000_000 + 100 * ms as u64),
+            |ms: i64| Lsn::new(1_000_000 + 300 * ms as u64),
+        );
+        for ms in (0..4000).step_by(100) {
+            pace.note(replayed(ms), end(ms), at(ms));
+            if ms >= 1000 {
+                let left_ms = 5000 - ms;
+                let forecast = pace.catch_up(replayed(ms), end(ms), at(ms)).unwrap().as_millis() as i64;
+                assert!((forecast - left_ms).abs() <= left_ms / 10, "{forecast} instead of {left_ms}");
+            }
+        }
+        assert_eq!(pace.replay_rate(replayed(4000), end(4000), at(4000)).map(f64::round), Some(300_000.0));
+    }
+
+    #[test]
+    fn who_does_not_gain_never_catches_up_and_who_has_all_has_caught_up() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.catch_up(Lsn::new(5), Lsn::new(9), at(0)), None, "nothing is known yet");
+        assert_eq!(pace.catch_up(Lsn::new(9), Lsn::new(9), at(0)), Some(Duration::ZERO));
+        pace.note(Lsn::new(1000), Lsn::new(2000), at(0));
+        assert_eq!(pace.catch_up(Lsn::new(1000), Lsn::new(2000), at(5000)), None, "it stalls");
+        assert_eq!(pace.catch_up(Lsn::new(1100), Lsn::new(2100), at(5000)), None, "it keeps its distance");
+    }
+
+    #[test]
+    fn samples_are_bounded_and_old_rates_are_forgotten() {
+        let mut pace = Pace::default();
+        for ms in 0..100_000 {
+            pace.note(Lsn::new(1), Lsn::new(2), at(ms));
+        }
+        assert!(pace.samples.len() <= 42, "{}", pace.samples.len());
+        let later = |ms: u64| Lsn::new(1 + 10 * ms);
+        for ms in 0..20_000 {
+            pace.note(later(ms), later(ms), at(100_000 + ms as i64));
+        }
+        let rate = pace.replay_rate(later(20_000), later(20_000), at(120_000)).unwrap();
+        assert!((9_500.0..10_500.0).contains(&rate), "{rate}");
+    }
+}
