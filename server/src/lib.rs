@@ -18,6 +18,7 @@ mod init;
 mod ledger;
 mod listen;
 mod log;
+mod metrics;
 mod node;
 mod replicas;
 mod semi_sync;

@@ -11,7 +11,7 @@ use crate::node::{self, Node, Phase};
 use crate::replicas::Replicas;
 use crate::sessions::SessionKind;
 use crate::standby::Standby;
-use crate::{Server, ServerError, ServerOptions, StopMode, archive, fencing, session};
+use crate::{Server, ServerError, ServerOptions, StopMode, archive, fencing, metrics, session};
 use host::Timestamp;
 use protocol::{Report, Severity, SqlState};
 use replica::driver::{Live, LogPlace, LogState, NodeLog, Stopping};
@@ -486,6 +486,7 @@ async fn supervise(
         }
     };
     archive::start(&node, &tasks);
+    metrics::start(&node, &tasks).await;
     let mut failures = background::start(&node, &tasks, &database);
     let mut stops = node.stops();
     if standby.is_none() {

@@ -294,6 +294,8 @@ config! {
         tcp_keepalives_interval: Duration = "tcp_keepalives_interval",
         /// Lost keepalives that end a connection.
         tcp_keepalives_count: i64 = "tcp_keepalives_count",
+        /// Where metrics are served; empty is nowhere.
+        metrics_listen: Arc<str> = "plimsoll.metrics_listen",
         /// Other nodes' connection strings, separated by semicolons.
         peers: Arc<str> = "plimsoll.peers",
         /// Time between two looks at the peers.

@@ -8,6 +8,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 pub(crate) static PLIMSOLL: &[Definition] = &[
     integer("plimsoll.fence_probe_interval", Sighup, cat::PLIMSOLL, 5_000, 100, DAY_MS, Unit::Ms),
     integer("plimsoll.heartbeat_interval", Sighup, cat::PLIMSOLL, 1_000, 10, DAY_MS, Unit::Ms),
+    text("plimsoll.metrics_listen", Postmaster, cat::PLIMSOLL, ""),
     text("plimsoll.peers", Sighup, cat::PLIMSOLL, "").flags(flag::SUPERUSER_ONLY),
     text("plimsoll.read_after", User, cat::PLIMSOLL, ""),
     boolean("plimsoll.report_commit_lsn", User, cat::PLIMSOLL, false),

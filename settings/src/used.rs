@@ -116,13 +116,14 @@ static USED: &[(&str, &str)] = &[
     ("plimsoll.fence_probe_interval", "Time between two looks at plimsoll.peers for a newer timeline."),
     ("plimsoll.heartbeat_interval", "Time between heartbeats that keep lag figures true on an idle system."),
     (
+        "plimsoll.metrics_listen",
+        "Address and port where metrics are served as Prometheus reads them; none if empty.",
+    ),
+    (
         "plimsoll.peers",
         "Connection strings of the cluster's other nodes, separated by semicolons; asked for their timeline so that a replaced primary fences itself.",
     ),
-    (
-        "plimsoll.read_after",
-        "Not in effect yet: token (timeline/LSN) that each new snapshot of the session must have reached.",
-    ),
+    ("plimsoll.read_after", "Token (timeline:LSN) that each new snapshot of the session must include."),
     ("plimsoll.report_commit_lsn", "Whether a commit reports its LSN to the client as a parameter."),
     (
         "plimsoll.standby_reads",
@@ -130,7 +131,7 @@ static USED: &[(&str, &str)] = &[
     ),
     (
         "plimsoll.synchronous_timeout",
-        "Not in effect yet: longest wait for synchronous standbys before commits fall back to local durability, recorded; 0 waits for ever.",
+        "Longest wait for synchronous standbys before commits fall back to what those reach, recorded; 0 waits for ever.",
     ),
     (
         "plimsoll.unconfirmed_timeout",
