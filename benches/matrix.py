@@ -150,10 +150,13 @@ class Matrix:
             self.write(header)
         elif json.loads(lines[0]) != header:
             raise Failure(f"{self.options.state} was made with other options: {lines[0].strip()}")
+        if lines and not lines[-1].endswith("\n"):
+            # The machine stopped in the middle of a line.
+            lines.pop()
+            self.state.truncate(sum(len(line.encode()) for line in lines))
         for line in lines[1:]:
-            if line.endswith("\n"):
-                entry = json.loads(line)
-                self.runs[tuple(entry.pop("key"))] = entry
+            entry = json.loads(line)
+            self.runs[tuple(entry.pop("key"))] = entry
         if self.runs:
             print(f"{len(self.runs)} runs are there already", file=sys.stderr)
 
