@@ -348,6 +348,8 @@ fn database_options(node: &Arc<Node>, control: &ControlFile) -> DatabaseOptions 
             "zstd" => ImageCompression::Zstd,
             _ => ImageCompression::Off,
         },
+        wal_init_zero: config.wal_init_zero,
+        wal_recycle: config.wal_recycle,
         max_wal_size_bytes: config.max_wal_size_bytes,
         min_wal_size_bytes: config.min_wal_size_bytes,
         sync_required: !config.synchronous_standby_names.trim().is_empty(),

@@ -188,6 +188,10 @@ config! {
         full_page_writes: bool = "full_page_writes",
         /// off, pglz, lz4, zstd or on.
         wal_compression: Arc<str> = "wal_compression",
+        /// Whether new WAL files are filled with zeros.
+        wal_init_zero: bool = "wal_init_zero",
+        /// Whether old WAL files are renamed for later use.
+        wal_recycle: bool = "wal_recycle",
         /// minimal, replica or logical.
         wal_level: Arc<str> = "wal_level",
         /// Pause of the background flush.

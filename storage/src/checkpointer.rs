@@ -144,7 +144,7 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) ->
     // Enough for the next round as it was the last time, within the bounds of min_wal_size and max_wal_size.
     let room = (info.distance_bytes.saturating_mul(11) / 10)
         .clamp(engine.options.min_wal_size_bytes, engine.options.max_wal_size_bytes);
-    let ahead = (room / size.bytes()).max(1);
+    let ahead = if engine.options.wal_recycle { (room / size.bytes()).max(1) } else { 0 };
     let recycle_before = SegmentNumber::new(size.segment_of(inserted).get() + ahead);
     let removed = wal
         .remove_old_segments(Retention { horizon, recycle_before }, &mut |segment| retention.may_go(segment))

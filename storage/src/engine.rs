@@ -74,6 +74,8 @@ struct Drop {
 pub(crate) struct RecoveryState {
     pub(crate) active: AtomicBool,
     consistent: AtomicBool,
+    /// A crashed primary that is to follow another redoes its own log first; nothing is consistent before its end.
+    pub(crate) in_own_log: AtomicBool,
     became_consistent: Notify,
     pub(crate) replayed: Watermark,
     /// Microseconds; i64::MIN before the first.
@@ -90,6 +92,7 @@ impl RecoveryState {
         Self {
             active: AtomicBool::new(active),
             consistent: AtomicBool::new(!active),
+            in_own_log: AtomicBool::new(false),
             became_consistent: Notify::new(),
             replayed: Watermark::new(Lsn::INVALID),
             last_commit: AtomicI64::new(i64::MIN),

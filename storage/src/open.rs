@@ -14,6 +14,7 @@ use host::{FileKind, Host, LockGuard};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
@@ -135,6 +136,7 @@ impl Opening {
             full_page_writes: options.full_page_writes,
         };
         let store = Store::open(host, store_options)?;
+        store.set_image_compression(options.image_compression.method());
         let checkpoint = control.checkpoint_copy;
         let visibility = Visibility::new(checkpoint.redo, checkpoint.next_xid, XidSet::default());
         let in_recovery = mode != StartMode::Primary;
@@ -197,11 +199,44 @@ impl Opening {
     fn standby(mut self) -> Result<Opened, Error> {
         let barrier = RaiseMinRecoveryPoint(Arc::downgrade(&self.engine));
         self.engine.store.set_barrier(Arc::new(barrier));
-        self.note_recovery(ClusterState::InArchiveRecovery)?;
-        let (replay, _) = self.replay()?;
+        let crashed = self.label.is_none()
+            && matches!(self.found, ClusterState::InProduction | ClusterState::InCrashRecovery);
+        self.note_recovery(if crashed {
+            ClusterState::InCrashRecovery
+        } else {
+            ClusterState::InArchiveRecovery
+        })?;
+        let (mut replay, checkpoint_end) = self.replay()?;
+        if crashed {
+            self.redo_own_log(&mut replay, checkpoint_end)?;
+        }
         let (engine, reader) = (self.engine, self.reader);
         let redo = Box::new(StandbyRedo::new(Arc::clone(&engine), replay, reader));
         Ok(Opened::Standby { db: Database(engine), redo })
+    }
+
+    /// A primary that crashed and now follows another: its pages may be as new as the end of its own log, so nobody reads before
+    /// that is redone, and only then is anything asked of the archive or another server.
+    fn redo_own_log(&mut self, replay: &mut Replay, checkpoint_end: Lsn) -> Result<(), Error> {
+        let has_supply = self.engine.options.recovery.supply.is_some();
+        if has_supply {
+            self.reader.source_mut().use_supply(false);
+        }
+        self.engine.recovery.in_own_log.store(true, Ordering::Release);
+        let end = self.redo_all(replay)?;
+        self.check_reached(&end, checkpoint_end)?;
+        self.engine.recovery.in_own_log.store(false, Ordering::Release);
+        if has_supply {
+            self.reader.source_mut().use_supply(true);
+        }
+        self.reader.seek(replay.at, Some(replay.last_record).filter(|last| last.is_valid()));
+        let (point, timeline) = (replay.at, replay.timeline);
+        self.engine.update_control(|control| {
+            control.state = ClusterState::InArchiveRecovery;
+            control.min_recovery_point = point;
+            control.min_recovery_point_timeline = timeline;
+        })?;
+        replay.check_consistent()
     }
 
     fn primary(mut self) -> Result<Opened, Error> {
@@ -354,6 +389,7 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
     config.recent_bytes = engine.options.wal_buffers_bytes as u64;
     config.writer_delay = engine.options.wal_writer_delay;
     config.fsync = engine.options.fsync;
+    config.zero_fill = engine.options.wal_init_zero;
     config.background = engine.options.background;
     let wal = WalWriter::open(&engine.host, &engine.wal_dir(), config, *start).map_err(log_error)?;
     wal.set_redo_point(redo);

@@ -255,6 +255,16 @@ pub enum ImageCompression {
     Zstd,
 }
 
+impl ImageCompression {
+    pub(crate) const fn method(self) -> wal::ImageMethod {
+        match self {
+            Self::Off => wal::ImageMethod::Plain,
+            Self::Lz4 => wal::ImageMethod::Lz4,
+            Self::Zstd => wal::ImageMethod::Zstd,
+        }
+    }
+}
+
 /// Told now and then how far recovery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecoveryProgress {
@@ -302,6 +312,10 @@ pub struct DatabaseOptions {
     pub full_page_writes: bool,
     /// How those images are compressed.
     pub image_compression: ImageCompression,
+    /// Whether new log segments are filled with zeros (wal_init_zero), or only get their space.
+    pub wal_init_zero: bool,
+    /// Whether old log segments are renamed for later use (wal_recycle), or all removed.
+    pub wal_recycle: bool,
     /// Bytes of log after which a checkpoint is due (max_wal_size); the server schedules it.
     pub max_wal_size_bytes: u64,
     /// Bytes of log segments kept for recycling (min_wal_size).
@@ -337,6 +351,8 @@ impl DatabaseOptions {
             wal_writer_delay: Duration::from_millis(200),
             full_page_writes: true,
             image_compression: ImageCompression::Off,
+            wal_init_zero: true,
+            wal_recycle: true,
             max_wal_size_bytes: 1 << 30,
             min_wal_size_bytes: 80 << 20,
             sync_required: false,

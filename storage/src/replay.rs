@@ -326,6 +326,9 @@ impl Replay {
 
     /// Lets readers in once no page on disk can be newer than what was redone.
     pub(crate) fn check_consistent(&mut self) -> Result<(), Error> {
+        if self.engine.recovery.in_own_log.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let (end_point, required, minimum) = {
             let control = self.engine.control.lock();
             (control.backup_end_point, control.backup_end_required, control.min_recovery_point)

@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use wal::{BlockNumber, EncodedRecord, Lsn, RelFile};
+use wal::{BlockNumber, EncodedRecord, ImageMethod, Lsn, RelFile};
 
 pub use crate::writer::{NewVersion, Writer};
 
@@ -75,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) relations: Arc<Relations>,
     pub(crate) log: RwLock<Option<Arc<dyn Log>>>,
     pub(crate) full_page_writes: AtomicBool,
+    pub(crate) image_compression: RwLock<ImageMethod>,
     pub(crate) writer: Mutex<crate::writer::Scratch>,
     pub(crate) missing: Mutex<BTreeMap<PageKey, Lsn>>,
     /// Pages that a scan has read ahead of it (effective_io_concurrency).
@@ -102,6 +103,7 @@ impl Store {
             relations,
             log: RwLock::new(None),
             full_page_writes: AtomicBool::new(options.full_page_writes),
+            image_compression: RwLock::new(ImageMethod::Plain),
             writer: Mutex::default(),
             missing: Mutex::default(),
             read_ahead: AtomicUsize::new(1),
@@ -122,6 +124,13 @@ impl Store {
     /// How many pages a scan has read ahead of it (effective_io_concurrency).
     pub fn set_read_ahead(&self, pages: usize) {
         self.0.read_ahead.store(pages.min(READ_AHEAD_MAX), Ordering::Relaxed);
+    }
+    /// How page images are compressed from now on (wal_compression).
+    pub fn set_image_compression(&self, method: ImageMethod) {
+        *self.0.image_compression.write() = method;
+    }
+    pub(crate) fn image_compression(&self) -> ImageMethod {
+        *self.0.image_compression.read()
     }
     /// Waits for the write lock.
     pub fn writer(&self) -> Writer<'_> {

@@ -134,6 +134,9 @@ impl<'a> Writer<'a> {
             }
         }
         let mut builder = RecordBuilder::new(Rmgr::ENGINE, info, xid.low());
+        if imaged.contains(&true) {
+            builder = builder.compression(self.store.image_compression());
+        }
         for (target, imaged) in targets.iter().zip(&imaged) {
             let image = imaged.then(|| PageImage { page: target.page.bytes(), standard: true, apply: true });
             builder = builder.block(BlockRef {

@@ -38,6 +38,9 @@ pub const CATALOG_VERSION: u32 = 202_209_061;
 pub const CONTROL_FILE_SIZE: usize = 8192;
 /// Bytes that mean something (sizeof(ControlFileData)).
 pub const CONTROL_DATA_SIZE: usize = 296;
+/// What a disk writes whole or not at all.
+const SECTOR_SIZE: usize = 512;
+const _: () = assert!(CONTROL_DATA_SIZE <= SECTOR_SIZE);
 /// Where the CRC stands.
 const CRC_OFFSET: usize = 288;
 /// FLOATFORMAT_VALUE.
@@ -394,6 +397,24 @@ impl ControlFile {
             file.write_all_at(&self.encode(), 0)?;
             durable_rename(disk, &temporary, &path)
         };
-        replace().map_err(|error| ControlError::Io { path: path.display().to_string(), error })
+        replace()
+            .or_else(|error| match error.kind() {
+                // A full disk must not keep a checkpoint from ending, which gives space back.
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    // Left as it is, it would only take space that is short.
+                    let _ = disk.remove_file(&temporary);
+                    self.overwrite(disk, &path)
+                }
+                _ => Err(error),
+            })
+            .map_err(|error| ControlError::Io { path: path.display().to_string(), error })
+    }
+
+    /// Changes the file where it lies, which needs no space. What is used of it lies in one sector, which a crash leaves old or new.
+    fn overwrite(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
+        let encoded = self.encode();
+        let file = disk.open(path, OpenMode::ReadWrite)?;
+        file.write_all_at(encoded.get(..SECTOR_SIZE).unwrap_or(&encoded), 0)?;
+        file.sync()
     }
 }

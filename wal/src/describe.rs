@@ -5,7 +5,7 @@
 
 use crate::codec::{Fields, Short};
 use crate::ids::{Fork, Lsn};
-use crate::record::{ImageMethod, Record, Rmgr};
+use crate::record::{Record, Rmgr};
 use crate::smgr::SmgrRecord;
 use crate::xact::{self, Completion, XactEnd, XactRecord};
 use crate::xlog::{CheckPoint, XlogRecord};
@@ -148,9 +148,6 @@ fn blocks_text(record: &Record, out: &mut String) {
         let _ = write!(out, " blk {}", block.block);
         if let Some(image) = block.image {
             out.push_str(if image.applies() { " FPW" } else { " FPW for WAL verification" });
-            if image.method() != ImageMethod::Plain {
-                let _ = write!(out, " compressed with {}", image.method().name());
-            }
         }
     }
 }

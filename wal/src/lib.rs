@@ -41,7 +41,7 @@ pub use reader::{
     EndOfWal, EndReason, Next, ReadError, ReaderOptions, SegmentFiles, SegmentSupply, SourceError, WalBytes,
     WalReader, WalSource,
 };
-pub use record::{Block, BlockRef, EncodedRecord, PageImage, Record, RecordBuilder, Rmgr};
+pub use record::{Block, BlockRef, EncodedRecord, ImageMethod, PageImage, Record, RecordBuilder, Rmgr};
 pub use segments::{Removed, Retention, SegmentFile, SegmentFolder};
 pub use watermark::{Stopped, Watermark};
 pub use writer::{Inserted, Reservation, WalStats, WalWriter, WriteStart, WriterConfig};

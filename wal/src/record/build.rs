@@ -1,6 +1,6 @@
 //! Making a record: what the engine hands over becomes bytes, all but xl_prev and xl_crc.
 
-use super::image::{ImageHeader, ImageMethod, standard_hole};
+use super::image::{ImageHeader, ImageMethod, compress, standard_hole};
 use super::{
     BLOCK_ID_MAX, DATA_PAGE_SIZE, HAS_DATA, HAS_IMAGE, ID_DATA_LONG, ID_DATA_SHORT, ID_ORIGIN,
     ID_TOPLEVEL_XID, RECORD_HEADER_SIZE, RECORD_SIZE_MAX, Rmgr, SAME_REL, WILL_INIT,
@@ -77,6 +77,7 @@ pub struct RecordBuilder<'a> {
     main: SmallVec<[&'a [u8]; 4]>,
     origin: Option<u16>,
     toplevel_xid: Option<u32>,
+    compression: ImageMethod,
 }
 
 impl<'a> RecordBuilder<'a> {
@@ -90,7 +91,13 @@ impl<'a> RecordBuilder<'a> {
             main: SmallVec::new(),
             origin: None,
             toplevel_xid: None,
+            compression: ImageMethod::Plain,
         }
+    }
+    /// Has page images compressed, where that makes them shorter (wal_compression). There is no compressor for pglz.
+    pub fn compression(mut self, method: ImageMethod) -> Self {
+        self.compression = method;
+        self
     }
     /// Adds a block reference; ids must rise.
     pub fn block(mut self, block: BlockRef<'a>) -> Self {
@@ -132,15 +139,15 @@ impl<'a> RecordBuilder<'a> {
         out.put_u8(self.rmgr.number());
         out.put_zeros(2 + 4); // padding; xl_crc, known at insertion
 
-        let mut images = SmallVec::<[ImageHeader; 4]>::new();
+        let mut images = SmallVec::<[ShapedImage; 4]>::new();
         let mut previous: Option<&BlockRef<'_>> = None;
         for block in &self.blocks {
             if block.id > BLOCK_ID_MAX || previous.is_some_and(|previous| previous.id >= block.id) {
                 return Err(BuildError::BlockOrder { id: block.id });
             }
             let same_rel = previous.is_some_and(|previous| previous.rel == block.rel);
-            if let Some(header) = put_block_header(out, block, same_rel)? {
-                images.push(header);
+            if let Some(image) = put_block_header(out, block, same_rel, self.compression)? {
+                images.push(image);
             }
             previous = Some(block);
         }
@@ -165,8 +172,13 @@ impl<'a> RecordBuilder<'a> {
         let mut images = images.into_iter();
         for block in &self.blocks {
             if let Some(image) = &block.image
-                && let Some(header) = images.next()
+                && let Some((header, compressed)) = images.next()
             {
+                if let Some(compressed) = compressed {
+                    out.put(&compressed);
+                    out.put(block.data);
+                    continue;
+                }
                 let (before, rest) = image.page.split_at(usize::from(header.hole_offset));
                 out.put(before);
                 out.put(rest.get(usize::from(header.hole_length)..).unwrap_or_default());
@@ -180,16 +192,38 @@ impl<'a> RecordBuilder<'a> {
     }
 }
 
+/// A page without its hole, compressed; None to store it as it is.
+fn compress_page(
+    method: ImageMethod,
+    page: &[u8; DATA_PAGE_SIZE],
+    hole_offset: u16,
+    hole_length: u16,
+) -> Option<Vec<u8>> {
+    if method == ImageMethod::Plain {
+        return None;
+    }
+    let (before, rest) = page.split_at_checked(usize::from(hole_offset))?;
+    let after = rest.get(usize::from(hole_length)..)?;
+    if hole_length == 0 {
+        return compress(method, page, false);
+    }
+    compress(method, &[before, after].concat(), true)
+}
+
 fn too_long(length: usize) -> BuildError {
     BuildError::TooLong { length, limit: RECORD_SIZE_MAX }
 }
 
-/// Writes one block reference's header; returns the shape of its image, if it has one.
+/// An image's shape, and its bytes if they are compressed.
+type ShapedImage = (ImageHeader, Option<Vec<u8>>);
+
+/// Writes one block reference's header; returns the shape of its image, if it has one, and its bytes if they are compressed.
 fn put_block_header(
     out: &mut Vec<u8>,
     block: &BlockRef<'_>,
     same_rel: bool,
-) -> Result<Option<ImageHeader>, BuildError> {
+    compression: ImageMethod,
+) -> Result<Option<ShapedImage>, BuildError> {
     let data_len = u16::try_from(block.data.len())
         .map_err(|_| BuildError::BlockDataTooLong { id: block.id, length: block.data.len() })?;
     let mut flags = block.fork.number();
@@ -206,15 +240,13 @@ fn put_block_header(
     out.put_u16(data_len);
     let image = block.image.as_ref().map(|image| {
         let (hole_offset, hole_length) = if image.standard { standard_hole(image.page) } else { (0, 0) };
-        ImageHeader {
-            stored: DATA_PAGE_SIZE as u16 - hole_length,
-            hole_offset,
-            hole_length,
-            apply: image.apply,
-            method: ImageMethod::Plain,
-        }
+        let plain = DATA_PAGE_SIZE as u16 - hole_length;
+        let compressed = compress_page(compression, image.page, hole_offset, hole_length);
+        let stored = compressed.as_ref().and_then(|bytes| u16::try_from(bytes.len()).ok()).unwrap_or(plain);
+        let method = if compressed.is_some() { compression } else { ImageMethod::Plain };
+        (ImageHeader { stored, hole_offset, hole_length, apply: image.apply, method }, compressed)
     });
-    if let Some(header) = &image {
+    if let Some((header, _)) = &image {
         header.encode(out);
     }
     if !same_rel {

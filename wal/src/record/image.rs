@@ -2,6 +2,8 @@
 
 use super::{DATA_PAGE_SIZE, IMAGE_APPLY, IMAGE_HAS_HOLE, IMAGE_LZ4, IMAGE_PGLZ, IMAGE_ZSTD, RecordDefect};
 use crate::codec::{Fields, PutFields};
+use ruzstd::decoding::FrameDecoder;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 /// How an image's bytes are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +38,51 @@ impl ImageMethod {
     }
 }
 
+/// What a compressor is tried on at least, in bytes: a shorter image has little to gain.
+const WORTH_COMPRESSING: usize = 256;
+
+/// Compresses `plain`; None where that makes it no shorter, or where there is no compressor for the method. An image with a hole must
+/// save the two bytes that its longer header takes.
+pub(super) fn compress(method: ImageMethod, plain: &[u8], has_hole: bool) -> Option<Vec<u8>> {
+    if plain.len() < WORTH_COMPRESSING {
+        return None;
+    }
+    let compressed = match method {
+        ImageMethod::Plain | ImageMethod::Pglz => return None,
+        ImageMethod::Lz4 => lz4_flex::block::compress(plain),
+        ImageMethod::Zstd => compress_to_vec(plain, CompressionLevel::Fastest),
+    };
+    let extra = if has_hole { 2 } else { 0 };
+    (compressed.len() + extra < plain.len()).then_some(compressed)
+}
+
+/// The `expected` bytes that were compressed to `stored`. Takes no more memory than that, whatever `stored` claims.
+fn decompress(method: ImageMethod, stored: &[u8], expected: usize) -> Result<Vec<u8>, ImageError> {
+    let damaged = |found| ImageError::Length { expected, found };
+    let mut plain = vec![0; expected];
+    let length = match method {
+        ImageMethod::Plain | ImageMethod::Pglz => return Err(ImageError::Unsupported { method }),
+        ImageMethod::Lz4 => lz4_flex::block::decompress_into(stored, &mut plain)
+            .map_err(|_| ImageError::Damaged { method })?,
+        ImageMethod::Zstd => {
+            FrameDecoder::new().decode_all(stored, &mut plain).map_err(|_| ImageError::Damaged { method })?
+        }
+    };
+    if length == expected { Ok(plain) } else { Err(damaged(length)) }
+}
+
 /// An image that cannot be turned back into a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// This build has no decoder for the method.
     #[error("full-page image is compressed with {}, which this build cannot decompress", .method.name())]
     Unsupported {
+        /// The method that the record names.
+        method: ImageMethod,
+    },
+    /// The stored bytes are not what the method makes.
+    #[error("full-page image compressed with {} is damaged", .method.name())]
+    Damaged {
         /// The method that the record names.
         method: ImageMethod,
     },
@@ -143,17 +184,22 @@ impl<'a> Image<'a> {
 
     /// Writes the page that the image holds into `page`; on an error `page` is left as it was.
     pub fn restore_into(&self, page: &mut [u8; DATA_PAGE_SIZE]) -> Result<(), ImageError> {
-        if self.header.method != ImageMethod::Plain {
-            return Err(ImageError::Unsupported { method: self.header.method });
-        }
         let hole_length = usize::from(self.header.hole_length);
         let hole_offset = usize::from(self.header.hole_offset);
         let expected = DATA_PAGE_SIZE.saturating_sub(hole_length);
-        let length = ImageError::Length { expected, found: self.stored.len() };
-        if self.stored.len() != expected {
+        let decompressed;
+        let plain = match self.header.method {
+            ImageMethod::Plain => self.stored,
+            method => {
+                decompressed = decompress(method, self.stored, expected)?;
+                decompressed.as_slice()
+            }
+        };
+        let length = ImageError::Length { expected, found: plain.len() };
+        if plain.len() != expected {
             return Err(length);
         }
-        let (before, after) = self.stored.split_at_checked(hole_offset).ok_or(length)?;
+        let (before, after) = plain.split_at_checked(hole_offset).ok_or(length)?;
         let (page_before, rest) = page.split_at_mut_checked(hole_offset).ok_or(length)?;
         let (hole, page_after) = rest.split_at_mut_checked(hole_length).ok_or(length)?;
         page_before.copy_from_slice(before);
@@ -177,5 +223,96 @@ pub(super) fn standard_hole(page: &[u8; DATA_PAGE_SIZE]) -> (u16, u16) {
             if gap.iter().all(|byte| *byte == 0) { (lower, upper - lower) } else { (0, 0) }
         }
         _ => (0, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BlockNumber, BlockRef, Fork, Lsn, PageImage, Record, RecordBuilder, RelFile, Rmgr};
+    use bytes::Bytes;
+
+    /// A page with a hole, whose rest repeats itself so and so often.
+    fn page(repeats: usize) -> [u8; DATA_PAGE_SIZE] {
+        let mut random = fastrand::Rng::with_seed(1);
+        let noise: Vec<u8> = (0..DATA_PAGE_SIZE / repeats).map(|_| random.u8(..)).collect();
+        let mut page = [0; DATA_PAGE_SIZE];
+        for (at, byte) in page.iter_mut().enumerate() {
+            *byte = noise[at % noise.len()];
+        }
+        page[12..16].copy_from_slice(&[0x28, 0, 0, 0x10]); // pd_lower 40, pd_upper 4096
+        page[40..4096].fill(0);
+        page
+    }
+
+    fn record(page: &[u8; DATA_PAGE_SIZE], standard: bool, method: ImageMethod) -> Record {
+        let image = Some(PageImage { page, standard, apply: true });
+        let rel = RelFile::new(5, 16384);
+        let (fork, block) = (Fork::Main, BlockNumber::new(3));
+        let block = BlockRef { id: 0, rel, fork, block, will_init: false, image, data: b"data" };
+        let builder = RecordBuilder::new(Rmgr::ENGINE, 0, 1).compression(method).block(block);
+        let mut encoded = builder.encode().unwrap();
+        let bytes = Bytes::copy_from_slice(encoded.finish(Lsn::new(8)));
+        let start = Lsn::new(1 << 20);
+        Record::decode(start, start + bytes.len() as u64, bytes).unwrap()
+    }
+
+    #[test]
+    fn a_compressed_image_is_shorter_and_gives_the_page_back() {
+        for (method, standard) in [
+            (ImageMethod::Lz4, true),
+            (ImageMethod::Lz4, false),
+            (ImageMethod::Zstd, true),
+            (ImageMethod::Zstd, false),
+        ] {
+            let page = page(40);
+            let (plain, compressed) =
+                (record(&page, standard, ImageMethod::Plain), record(&page, standard, method));
+            assert!(
+                compressed.len() * 2 < plain.len(),
+                "{method:?}: {} of {}",
+                compressed.len(),
+                plain.len()
+            );
+            let block = compressed.blocks().next().unwrap();
+            let image = block.image.unwrap();
+            assert_eq!((image.method(), block.data), (method, &b"data"[..]));
+            let mut restored = [1; DATA_PAGE_SIZE];
+            image.restore_into(&mut restored).unwrap();
+            assert!(restored == page, "{method:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_does_not_shrink_is_stored_as_it_is() {
+        for method in [ImageMethod::Lz4, ImageMethod::Zstd, ImageMethod::Pglz] {
+            let page = page(1);
+            let record = record(&page, true, method);
+            let image = record.blocks().next().unwrap().image.unwrap();
+            assert_eq!(image.method(), ImageMethod::Plain);
+            let mut restored = [1; DATA_PAGE_SIZE];
+            image.restore_into(&mut restored).unwrap();
+            assert!(restored == page);
+        }
+    }
+
+    #[test]
+    fn damaged_compressed_bytes_are_an_error_or_a_page_and_never_a_panic() {
+        for method in [ImageMethod::Lz4, ImageMethod::Zstd] {
+            let record = record(&page(40), true, method);
+            let image = record.blocks().next().unwrap().image.unwrap();
+            let mut refused = 0;
+            for bit in 0..image.stored().len() * 8 {
+                let mut stored = image.stored().to_vec();
+                stored[bit / 8] ^= 1 << (bit % 8);
+                let damaged = Image { header: image.header, stored: &stored };
+                refused += u32::from(damaged.restore_into(&mut [0; DATA_PAGE_SIZE]).is_err());
+            }
+            for cut in 0..image.stored().len() {
+                let damaged = Image { header: image.header, stored: &image.stored()[..cut] };
+                assert!(damaged.restore_into(&mut [0; DATA_PAGE_SIZE]).is_err(), "{method:?} cut at {cut}");
+            }
+            assert!(refused > 0, "{method:?}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod records;
+
 use wal::page::{PAGE_SIZE, record_end, record_start};
 use wal::{
     EncodedRecord, Lsn, PageFlags, PageHeader, RecordBuilder, Rmgr, SegmentSize, SystemId, TimelineId,
