@@ -6,20 +6,20 @@ use crate::{CheckpointKind, Direction};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
-const ACCOUNTS: u64 = 6;
+pub(super) const ACCOUNTS: u64 = 6;
 const START: i64 = 1000;
 
 /// What the clients know at a moment.
 #[derive(Clone, Default)]
-struct Known {
+pub(super) struct Known {
     /// The last acknowledged number of the counter row, at level local.
-    acknowledged: u64,
+    pub(super) acknowledged: u64,
     /// The last number whose commit was begun.
-    begun: u64,
+    pub(super) begun: u64,
 }
 
 /// A bank: transfers, and in each transaction also a counter that goes up by one.
-async fn set_up() -> (VirtualDisk, Database, TreeId, TreeId) {
+pub(super) async fn set_up() -> (VirtualDisk, Database, TreeId, TreeId) {
     let (disk, db, bank) = with_tree().await;
     let mut transaction = statement(&db, Isolation::ReadCommitted).await;
     let counters = transaction.create_tree(5).await.unwrap();
@@ -32,7 +32,7 @@ async fn set_up() -> (VirtualDisk, Database, TreeId, TreeId) {
 }
 
 /// Checks a database that was opened after a crash; returns its counter.
-async fn check(db: &Database, bank: TreeId, counters: TreeId) -> u64 {
+pub(super) async fn check(db: &Database, bank: TreeId, counters: TreeId) -> u64 {
     let all = statement(db, Isolation::RepeatableRead).await;
     let balances = rows(&all, bank, Direction::Forward).await;
     let accounts: Vec<_> = balances.iter().filter(|(key, _)| key.len() == 1).collect();
@@ -49,7 +49,7 @@ async fn check(db: &Database, bank: TreeId, counters: TreeId) -> u64 {
     counter
 }
 
-async fn one_transaction(
+pub(super) async fn one_transaction(
     db: &Database,
     bank: TreeId,
     counters: TreeId,

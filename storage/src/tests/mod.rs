@@ -2,11 +2,13 @@
 
 mod basics;
 mod crash;
+mod faults;
 mod isolation;
 mod large;
 mod large_crash;
 mod recovery;
 mod standby;
+mod states;
 mod tools;
 mod visibility;
 

@@ -127,3 +127,88 @@ async fn a_full_disk_refuses_new_pages_and_never_keeps_a_changed_page_from_being
     assert_eq!(read(&db, tree, "zz last").await.as_deref(), Some(filler.as_str()));
     assert_eq!(read(&db, tree, "first").await.as_deref(), Some("again"));
 }
+
+#[tokio::test]
+async fn a_crashed_primary_that_is_told_to_follow_serves_no_reads_before_its_own_log_is_redone() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "old")], SyncLevel::Local).await;
+    db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+    write(&db, tree, &[("a", "new"), ("b", "new")], SyncLevel::Local).await;
+    let end = db.positions().unwrap().flushed();
+    drop(db);
+    let mode = StartMode::Standby { target_timeline: None };
+    let Opened::Standby { db, .. } = Database::open(&host_on(&disk), options(), mode).unwrap() else {
+        panic!("asked for a standby")
+    };
+    assert!(db.is_consistent() && db.is_in_recovery());
+    assert_eq!(db.replayed(), end);
+    assert_eq!(read(&db, tree, "a").await.as_deref(), Some("new"));
+    assert_eq!(read(&db, tree, "b").await.as_deref(), Some("new"));
+    let control = db.control();
+    assert_eq!(control.min_recovery_point, end, "the next start knows it too");
+    assert_eq!(control.state, wal::control::ClusterState::InArchiveRecovery);
+}
+
+/// Log bytes that changing each of many pages for the first time after a checkpoint takes, and what a crash leaves of the rows.
+async fn bytes_of_images(image_compression: crate::ImageCompression, full_page_writes: bool) -> u64 {
+    let disk = new_disk();
+    let options = || DatabaseOptions { image_compression, full_page_writes, ..options() };
+    let (db, _) = try_open(&disk, options()).unwrap();
+    let mut transaction = db.begin(Isolation::ReadCommitted);
+    let tree = transaction.create_tree(5).await.unwrap();
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    let filler = "text that repeats itself ".repeat(20);
+    for row in 0..200 {
+        write(&db, tree, &[(&format!("row {row:03}"), &filler)], SyncLevel::Off).await;
+    }
+    db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+    let from = db.positions().unwrap().inserted();
+    for row in (0..200).step_by(10) {
+        write(&db, tree, &[(&format!("row {row:03}"), "changed")], SyncLevel::Local).await;
+    }
+    let bytes = db.positions().unwrap().inserted().bytes_since(from);
+    let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
+    assert_eq!(read(&db, tree, "row 050").await.as_deref(), Some("changed"));
+    assert_eq!(read(&db, tree, "row 051").await.as_deref(), Some(filler.as_str()));
+    db.store().tree(tree).unwrap().verify().unwrap();
+    bytes
+}
+
+#[tokio::test]
+async fn wal_compression_and_full_page_writes_change_what_images_take_in_the_log() {
+    use crate::ImageCompression::{Lz4, Off, Zstd};
+    let plain = bytes_of_images(Off, true).await;
+    let (lz4, zstd) = (bytes_of_images(Lz4, true).await, bytes_of_images(Zstd, true).await);
+    let none = bytes_of_images(Off, false).await;
+    assert!(lz4 * 2 < plain && zstd * 2 < plain, "plain {plain}, lz4 {lz4}, zstd {zstd}");
+    assert!(none < lz4 && none < zstd, "without images {none}, lz4 {lz4}, zstd {zstd}");
+}
+
+#[tokio::test]
+async fn old_segments_are_recycled_or_removed_as_wal_recycle_says() {
+    for wal_recycle in [true, false] {
+        let disk = new_disk();
+        let (db, _) = try_open(
+            &disk,
+            DatabaseOptions {
+                wal_recycle,
+                min_wal_size_bytes: 8 << 20,
+                max_wal_size_bytes: 16 << 20,
+                ..options()
+            },
+        )
+        .unwrap();
+        let mut counted = (0, 0);
+        for _ in 0..4 {
+            db.wal().unwrap().switch_segment().unwrap();
+            let info = db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+            counted = (counted.0 + info.segments.1, counted.1 + info.segments.2);
+            let mut transaction = db.begin(Isolation::ReadCommitted);
+            transaction.create_tree(5).await.unwrap();
+            transaction.commit(SyncLevel::Local).await.unwrap();
+        }
+        let (removed, recycled) = counted;
+        assert_eq!(recycled > 0, wal_recycle, "{removed} removed, {recycled} recycled");
+        assert!(removed + recycled > 0);
+    }
+}

@@ -63,7 +63,7 @@ impl HandFeed {
         }
     }
     /// Gives the log up to `upto` and waits until it is redone.
-    fn give(&self, upto: Lsn) {
+    pub(super) fn give(&self, upto: Lsn) {
         self.settle();
         let mut state = self.state.lock();
         state.next = Some(Feed::Available { upto, timeline: TimelineId::FIRST });
@@ -145,6 +145,23 @@ pub(super) fn follow(disk: &VirtualDisk) -> Standby {
 }
 
 impl Standby {
+    /// Waits until redo has done what it can with what is there; an error if it ends.
+    pub(super) fn settle_or_fail(&self) -> Result<(), String> {
+        let mut state = self.feed.state.lock();
+        while state.waiting.is_none() {
+            if self.thread.is_finished() {
+                return Err("redo has ended".to_owned());
+            }
+            self.feed.moved.wait_for(&mut state, Duration::from_millis(5));
+        }
+        Ok(())
+    }
+    /// Ends redo for a promotion.
+    pub(super) fn end_for_promotion(self) -> (Database, RedoEnd) {
+        self.feed.set(Feed::Promote);
+        let end = self.thread.join().unwrap().unwrap();
+        (self.db, end)
+    }
     pub(super) fn stop(self) -> (VirtualDisk, Database, RedoEnd) {
         self.feed.set(Feed::Stop);
         let end = self.thread.join().unwrap().unwrap();
