@@ -34,6 +34,8 @@ pub enum Command {
     Promote(PromoteArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),
+    /// Show what a recovery target would bring back and lose, commit by commit
+    Restore(RestoreArgs),
     /// Tell the main job as a story, with measured figures, in a temporary folder
     Demo(DemoArgs),
     /// Run as initdb
@@ -178,9 +180,60 @@ pub struct WaldumpArgs {
     /// Transaction to print only
     #[arg(short, long, value_name = "XID")]
     pub xid: Option<u32>,
+    /// Table or index to print only, by its file's number as in pg_relation_filenode(), or as database/number
+    #[arg(long, value_name = "FILENODE")]
+    pub table: Option<String>,
+    /// Print only what was committed at this time or later
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Print only what was committed at this time or earlier
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Go on as the log grows, until interrupted or --end or --limit is reached
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Print counts and sizes a resource manager, or with =record a kind of record, instead of the records
+    #[arg(short = 'z', long, value_name = "record", num_args = 0..=1, require_equals = true,
+          default_missing_value = "rmgr", value_parser = ["rmgr", "record"])]
+    pub stats: Option<String>,
     /// Print nothing but errors
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// Options of `restore`.
+#[derive(Args, Debug)]
+pub struct RestoreArgs {
+    /// The data directory: a backup, or one that is to go back in time
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Only show what the target would bring back and what it would lose; nothing is changed
+    #[arg(long)]
+    pub preview: bool,
+    /// Folder of WAL segments, an archive's (may be given several times); pg_wal is always looked at too
+    #[arg(long, value_name = "DIR")]
+    pub wal: Vec<PathBuf>,
+    /// Stop at this time
+    #[arg(long, value_name = "TIME", group = "target")]
+    pub target_time: Option<String>,
+    /// Stop at this transaction
+    #[arg(long, value_name = "XID", group = "target")]
+    pub target_xid: Option<u32>,
+    /// Stop at this position
+    #[arg(long, value_name = "LSN", group = "target")]
+    pub target_lsn: Option<String>,
+    /// Stop at this restore point
+    #[arg(long, value_name = "NAME", group = "target")]
+    pub target_name: Option<String>,
+    /// Leave out what is exactly at the target (recovery_target_inclusive = off)
+    #[arg(long)]
+    pub exclusive: bool,
+    /// Timeline to follow; the newest that is known, if not given
+    #[arg(long, value_name = "TLI")]
+    pub target_timeline: Option<u32>,
+    /// Commits to show on either side of the target
+    #[arg(short = 'n', long, default_value_t = 10, value_name = "N")]
+    pub around: usize,
 }
 
 /// Options of `demo`.

@@ -4,7 +4,7 @@ use crate::cli::{Command, DataArgs, PromoteArgs, StartArgs, StopArgs};
 use crate::initdb::InitArgs;
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness, print_now, stop};
-use crate::{clone, demo, lag, pg_ctl, postgres, serve, waldump};
+use crate::{clone, demo, lag, pg_ctl, postgres, restore, serve, waldump};
 use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use std::ffi::OsString;
@@ -23,6 +23,7 @@ pub fn run(command: Command) -> u8 {
         Command::Lag(arguments) => return finish(lag::run(&arguments)),
         Command::Promote(arguments) => promote(&arguments),
         Command::Waldump(arguments) => waldump::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(passed) => return serve::main(&passed.arguments),
         Command::PgCtl(passed) => return pg_ctl::main(&passed.arguments),

@@ -14,6 +14,7 @@ mod pg_ctl;
 mod pid_file;
 mod postgres;
 mod process;
+mod restore;
 mod serve;
 mod waldump;
 

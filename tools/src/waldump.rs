@@ -2,14 +2,18 @@
 
 use crate::cli::WaldumpArgs;
 use anyhow::{Context, Result, anyhow, bail};
-use host::{Disk, Host, OpenMode};
+use host::{Disk, Host, OpenMode, Timestamp};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use wal::describe::Describer;
 use wal::history::TimelineHistory;
 use wal::page::{LONG_HEADER_SIZE, PageHeader};
 use wal::reader::{EndReason, Next, ReaderOptions, SegmentFiles, WalReader};
-use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use wal::xact::XactRecord;
+use wal::xlog::XlogRecord;
+use wal::{Lsn, Record, Rmgr, SegmentNumber, SegmentSize, TimelineId};
 
 /// What is to be printed, from the arguments and from what the folder says.
 struct Range {
@@ -20,10 +24,196 @@ struct Range {
     end: Option<Lsn>,
 }
 
+/// Time between two looks for more when a log is followed.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Which records are wanted.
+struct Filter {
+    xid: Option<u32>,
+    rmgr: Option<String>,
+    /// Database, if one is named, and file number.
+    table: Option<(Option<u32>, u32)>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Filter {
+    fn new(arguments: &WaldumpArgs) -> Result<Self> {
+        let time = |text: &Option<String>| text.as_deref().map(parse_time).transpose();
+        Ok(Self {
+            xid: arguments.xid,
+            rmgr: arguments.rmgr.clone(),
+            table: arguments.table.as_deref().map(parse_table).transpose()?,
+            since: time(&arguments.since)?,
+            until: time(&arguments.until)?,
+        })
+    }
+    fn by_time(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+    fn takes_time(&self, time: Timestamp) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
+    }
+    fn takes(&self, describer: &Describer<'_>, record: &Record) -> bool {
+        let table = |(database, relation): (Option<u32>, u32)| {
+            record.blocks().any(|block| {
+                block.rel.relation == relation
+                    && database.is_none_or(|database| block.rel.database == database)
+            })
+        };
+        self.xid.is_none_or(|xid| record.xid_low() == xid)
+            && self.rmgr.as_ref().is_none_or(|name| describer.rmgr_name(record).eq_ignore_ascii_case(name))
+            && self.table.is_none_or(table)
+    }
+}
+
+/// A moment as PostgreSQL reads it; without a zone it is UTC.
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp> {
+    let style = datum::Style { zone: jiff::tz::TimeZone::UTC, ..datum::Style::default() };
+    let micros = datum::time::parse_timestamptz(text, &style)
+        .map_err(|error| anyhow!("\"{text}\" is no time: {error}"))?;
+    Ok(Timestamp::from_micros(micros))
+}
+
+fn parse_table(text: &str) -> Result<(Option<u32>, u32)> {
+    let number = |text: &str| {
+        text.parse::<u32>().with_context(|| {
+            format!("\"{text}\" is no file number (SELECT pg_relation_filenode('table') tells it)")
+        })
+    };
+    match text.rsplit_once('/') {
+        Some((database, relation)) => Ok((Some(number(database)?), number(relation)?)),
+        None => Ok((None, number(text)?)),
+    }
+}
+
+/// The time that a record carries.
+fn time_of(record: &Record) -> Option<Timestamp> {
+    match record.rmgr() {
+        Rmgr::XACT => match XactRecord::parse(record).ok()? {
+            XactRecord::Commit(end) | XactRecord::Abort(end) => Some(end.time),
+            _ => None,
+        },
+        Rmgr::XLOG => match XlogRecord::parse(record).ok()? {
+            XlogRecord::CheckpointShutdown(checkpoint) | XlogRecord::CheckpointOnline(checkpoint) => {
+                Some(Timestamp::from_unix_micros(checkpoint.time.saturating_mul(1_000_000)))
+            }
+            XlogRecord::RestorePoint { time, .. }
+            | XlogRecord::EndOfRecovery { time, .. }
+            | XlogRecord::OverwriteContrecord { time, .. } => Some(time),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Counts of one kind of record.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    records: u64,
+    bytes: u64,
+    image_bytes: u64,
+}
+
+/// Where wanted records go.
+struct Output<'a> {
+    filter: Filter,
+    describer: Describer<'a>,
+    out: std::io::BufWriter<std::io::StdoutLock<'static>>,
+    quiet: bool,
+    /// Some: counted by resource manager, or with true by kind of record, instead of printed.
+    stats: Option<bool>,
+    tallies: BTreeMap<String, Tally>,
+    left: u64,
+}
+
+impl Output<'_> {
+    fn put(&mut self, record: &Record) -> std::io::Result<()> {
+        if self.left == 0 || !self.filter.takes(&self.describer, record) {
+            return Ok(());
+        }
+        self.left -= 1;
+        if let Some(by_kind) = self.stats {
+            let mut name = self.describer.rmgr_name(record);
+            if by_kind {
+                let text = self.describer.text(record);
+                let kind = text.split([' ', ':']).next().unwrap_or_default().to_owned();
+                name = format!("{name}/{kind}");
+            }
+            let images = record.blocks().filter_map(|block| block.image);
+            let image_bytes: usize = images.map(|image| image.stored().len()).sum();
+            let tally = self.tallies.entry(name).or_default();
+            tally.records += 1;
+            tally.image_bytes += image_bytes as u64;
+            tally.bytes += u64::from(record.len()).saturating_sub(image_bytes as u64);
+        } else if !self.quiet {
+            writeln!(self.out, "{}", self.describer.line(record))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> std::io::Result<()> {
+        if self.stats.is_some() {
+            let total = self.tallies.values().fold(Tally::default(), |total, tally| Tally {
+                records: total.records + tally.records,
+                bytes: total.bytes + tally.bytes,
+                image_bytes: total.image_bytes + tally.image_bytes,
+            });
+            let share = |part: u64, whole: u64| 100.0 * part as f64 / whole.max(1) as f64;
+            writeln!(
+                self.out,
+                "{:<28} {:>10} {:>8} {:>14} {:>8} {:>14} {:>8}",
+                "Type", "N", "(%)", "Record size", "(%)", "Image size", "(%)"
+            )?;
+            let line = |name: &str, tally: &Tally| {
+                format!(
+                    "{name:<28} {:>10} {:>8.2} {:>14} {:>8.2} {:>14} {:>8.2}",
+                    tally.records,
+                    share(tally.records, total.records),
+                    tally.bytes,
+                    share(tally.bytes, total.bytes),
+                    tally.image_bytes,
+                    share(tally.image_bytes, total.image_bytes)
+                )
+            };
+            for (name, tally) in &self.tallies {
+                writeln!(self.out, "{}", line(name, tally))?;
+            }
+            writeln!(self.out, "{}", line("Total", &total))?;
+        }
+        self.out.flush()
+    }
+}
+
 /// Runs the command.
 pub fn run(arguments: &WaldumpArgs) -> Result<()> {
     let host = Host::real();
     let range = Range::find(&*host.disk, arguments)?;
+    let records = storage::records::EngineDescriber;
+    let mut output = Output {
+        filter: Filter::new(arguments)?,
+        describer: Describer::new().with(&records),
+        out: std::io::BufWriter::new(std::io::stdout().lock()),
+        quiet: arguments.quiet,
+        stats: arguments.stats.as_deref().map(|by| by == "record"),
+        tallies: BTreeMap::new(),
+        left: arguments.limit.unwrap_or(u64::MAX),
+    };
+    match dump(&host, &range, arguments.follow, &mut output) {
+        Ok(()) => Ok(output.finish()?),
+        Err(error) => {
+            let gone = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::BrokenPipe;
+            if error.downcast_ref().is_some_and(gone) {
+                // The reader of our output has seen enough.
+                return Ok(());
+            }
+            output.finish()?;
+            Err(error)
+        }
+    }
+}
+
+fn reader_of(host: &Host, range: &Range) -> WalReader<SegmentFiles> {
     let history = match TimelineHistory::load(&*host.disk, &range.folder, range.timeline) {
         Ok(history) => history,
         // The first timeline has no history file, and a folder of received segments may lack it.
@@ -33,48 +223,66 @@ pub fn run(arguments: &WaldumpArgs) -> Result<()> {
     if let Some(end) = range.end {
         files.set_limit(end);
     }
-    let mut reader = WalReader::new(files, ReaderOptions::new(range.size), range.start);
-    let records = storage::records::EngineDescriber;
-    let describer = Describer::new().with(&records);
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    let mut printed = 0;
+    WalReader::new(files, ReaderOptions::new(range.size), range.start)
+}
+
+fn dump(host: &Host, range: &Range, follow: bool, output: &mut Output<'_>) -> Result<()> {
+    let mut reader = reader_of(host, range);
+    // With a filter by time: records from here on wait for the next one that carries a time.
+    let mut undecided: Option<Lsn> = None;
     let mut next = reader.find_next_record(range.start)?;
     loop {
         let record = match next {
             Next::Record(record) => record,
             Next::End(end) => {
-                out.flush()?;
-                let asked_end = range.end.is_some_and(|asked| reader.position() >= asked);
+                output.out.flush()?;
+                if range.end.is_some_and(|asked| reader.position() >= asked) {
+                    return Ok(());
+                }
+                if follow {
+                    // Nobody tells of a file that grows; a record that is half written is whole the next time.
+                    std::thread::park_timeout(FOLLOW_INTERVAL);
+                    next = reader.next()?;
+                    continue;
+                }
                 return match end.reason {
-                    _ if asked_end => Ok(()),
                     EndReason::NotYet { .. } if !end.torn => Ok(()),
                     reason => bail!("WAL ends at {}: {reason}", end.at),
                 };
             }
         };
-        if range.end.is_some_and(|end| record.start() >= end)
-            || arguments.limit.is_some_and(|limit| printed >= limit)
-        {
-            break;
+        if range.end.is_some_and(|end| record.start() >= end) {
+            return Ok(());
         }
-        let wanted = arguments.xid.is_none_or(|xid| record.xid_low() == xid)
-            && arguments
-                .rmgr
-                .as_ref()
-                .is_none_or(|name| describer.rmgr_name(&record).eq_ignore_ascii_case(name));
-        if wanted {
-            printed += 1;
-            if !arguments.quiet {
-                match writeln!(out, "{}", describer.line(&record)) {
-                    // The reader of our output has seen enough.
-                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-                    other => other?,
+        if !output.filter.by_time() {
+            output.put(&record)?;
+        } else {
+            let from = *undecided.get_or_insert(record.start());
+            if let Some(time) = time_of(&record) {
+                undecided = None;
+                if output.filter.takes_time(time) {
+                    print_again(host, range, from, record.end(), output)?;
                 }
             }
         }
+        if output.left == 0 {
+            // Not after the next record only, which a log that is followed may not get for long.
+            return Ok(());
+        }
         next = reader.next()?;
     }
-    out.flush()?;
+}
+
+/// Prints the records from `from` on that end at or before `upto`.
+fn print_again(host: &Host, range: &Range, from: Lsn, upto: Lsn, output: &mut Output<'_>) -> Result<()> {
+    let mut reader = reader_of(host, range);
+    reader.seek(from, None);
+    while reader.position() < upto {
+        match reader.next()? {
+            Next::Record(record) => output.put(&record)?,
+            Next::End(end) => bail!("WAL changed while it was read: it ends at {}: {}", end.at, end.reason),
+        }
+    }
     Ok(())
 }
 
@@ -110,7 +318,8 @@ impl Range {
         };
         let last = arguments.last.as_deref().map(segment).transpose()?.map(|(_, last)| last);
         // A segment named alone is printed alone, as pg_waldump does.
-        let last = last.or(if arguments.start.is_none() { first } else { None });
+        let alone = arguments.start.is_none() && !arguments.follow;
+        let last = last.or(if alone { first } else { None });
         let end = end.or_else(|| last.map(|last| size.start_of(last.next())));
         Ok(Self { folder, size, timeline, start, end })
     }

@@ -1,0 +1,137 @@
+//! `plimsoll waldump` with its filters, and `plimsoll restore --preview`.
+
+use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+fn waldump(node: &Node, arguments: &[&str]) -> Command {
+    let mut command = plimsoll();
+    command.arg("waldump").arg("--path").arg(node.data().join("pg_wal")).args(arguments);
+    command
+}
+
+#[test]
+fn waldump_filters_by_table_and_time_and_counts() {
+    let node = Node::builder().start();
+    node.sql("CREATE TABLE a (i int PRIMARY KEY)");
+    node.sql("CREATE TABLE b (i int PRIMARY KEY)");
+    let start = node.sql("SELECT pg_current_wal_lsn()");
+    node.sql("INSERT INTO a VALUES (1), (2)");
+    node.sql("INSERT INTO b VALUES (3)");
+    let time = node.sql("SET TimeZone = 'UTC'; SELECT clock_timestamp()");
+    node.sql("INSERT INTO b VALUES (4)");
+    let end = node.sql("SELECT pg_current_wal_lsn()");
+    let range = ["--start", &start, "--end", &end];
+    let inserts = |more: &[&str]| run_ok(waldump(&node, &range).args(more)).matches("INSERT").count();
+    assert_eq!(inserts(&[]), 4);
+    let file = node.sql("SELECT pg_relation_filenode('a')");
+    assert_eq!(inserts(&["--table", &file]), 2);
+    assert_eq!(inserts(&["--table", &format!("5/{file}")]), 2);
+    assert_eq!(inserts(&["--table", &format!("4/{file}")]), 0);
+    assert_eq!(inserts(&["--until", &time]), 3);
+    assert_eq!(inserts(&["--since", &time]), 1);
+    let counted = run_ok(waldump(&node, &range).arg("--stats"));
+    let commits = counted.lines().find(|line| line.starts_with("Transaction")).expect("a line a manager");
+    assert_eq!(commits.split_whitespace().nth(1), Some("3"), "{counted}");
+    let counted = run_ok(waldump(&node, &range).arg("--stats=record"));
+    assert!(counted.lines().any(|line| line.starts_with("Plimsoll/INSERT")), "{counted}");
+    for wrong in [["--table", "t"], ["--since", "soon"]] {
+        let refused = run(waldump(&node, &range).args(wrong));
+        assert!(refused.code == 1 && refused.stderr.contains(wrong[1]), "{refused:?}");
+    }
+}
+
+#[test]
+fn waldump_follows_a_server_that_runs() {
+    let node = Node::builder().start();
+    node.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    let start = node.sql("SELECT pg_current_wal_lsn()");
+    let mut child = waldump(&node, &["--follow", "--rmgr", "Transaction", "--limit", "3", "--start", &start])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    for row in 1..=3 {
+        node.sql(&format!("INSERT INTO t VALUES ({row})"));
+    }
+    // It ends by itself at the third commit, which it can only have seen by following.
+    let printed: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(printed.iter().filter(|line| line.contains("COMMIT")).count(), 3, "{printed:?}");
+}
+
+#[test]
+fn a_preview_says_what_a_target_brings_back_and_what_the_restore_then_does() {
+    let node = Node::builder().start();
+    let archive = node.folder().join("archive");
+    std::fs::create_dir(&archive).expect("a folder");
+    node.set("archive_mode", "on");
+    node.set("archive_command", &format!("cp %p {}/%f", archive.display()));
+    node.stop();
+    node.start();
+    node.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    let backup = Node::unprepared();
+    run_ok(node.tool("pg_basebackup").args(["-c", "fast", "-D"]).arg(backup.data()));
+    for row in 1..=5 {
+        node.sql(&format!("INSERT INTO t VALUES ({row})"));
+    }
+    node.sql("SELECT pg_create_restore_point('here')");
+    for row in 6..=8 {
+        node.sql(&format!("INSERT INTO t VALUES ({row})"));
+    }
+    let last = node.sql("SELECT pg_walfile_name(pg_current_wal_lsn())");
+    node.sql("SELECT pg_switch_wal()");
+    wait_until("the segment is archived", Duration::from_secs(30), || {
+        if archive.join(&last).exists() { Ok(()) } else { Err(last.clone()) }
+    });
+    let preview = |more: &[&str]| {
+        let mut command = plimsoll();
+        command.args(["restore", "--preview", "-D"]).arg(backup.data()).arg("--wal").arg(&archive).args(more);
+        run_ok(&mut command)
+    };
+    let named = preview(&["--target-name", "here"]);
+    assert!(named.contains("brings back 5 commits") && named.contains("loses 3 commits"), "{named}");
+    let all = preview(&[]);
+    assert!(all.contains("brings back 8 commits") && all.contains("loses 0 commits"), "{all}");
+    let unknown = preview(&["--target-name", "there"]);
+    assert!(unknown.contains("before the target"), "{unknown}");
+    // Nothing was changed by looking, and the restore does what was said.
+    backup.set("restore_command", &format!("cp {}/%f %p", archive.display()));
+    backup.set("recovery_target_name", "here");
+    backup.set("recovery_target_action", "promote");
+    backup.set("archive_mode", "off");
+    std::fs::write(backup.data().join("recovery.signal"), "").expect("a file");
+    backup.start();
+    wait_until("it is promoted", Duration::from_secs(30), || {
+        let state = backup.try_sql("SELECT pg_is_in_recovery()").stdout;
+        if state.trim() == "f" { Ok(()) } else { Err(state) }
+    });
+    assert_eq!(backup.sql("SELECT count(*) FROM t"), "5");
+    let without = run(plimsoll().args(["restore", "-D"]).arg(backup.data()));
+    assert!(without.code == 1 && without.stderr.contains("--preview"), "{without:?}");
+}
+
+#[test]
+fn compressed_images_are_what_wal_compression_says_and_pg_waldump_reads_them() {
+    for (method, segment_mb) in [("lz4", 1), ("zstd", 64)] {
+        let node = Node::builder()
+            .init_option(&format!("--wal-segsize={segment_mb}"))
+            .setting("wal_compression", method)
+            .start();
+        assert_eq!(node.sql("SHOW wal_segment_size"), format!("{segment_mb}MB"));
+        node.sql("CREATE TABLE t (i int PRIMARY KEY, note text)");
+        node.sql("INSERT INTO t SELECT g, repeat('note ', 20) FROM generate_series(1, 2000) g");
+        node.sql("CHECKPOINT");
+        let start = node.sql("SELECT pg_current_wal_lsn()");
+        node.sql("UPDATE t SET note = 'changed' WHERE i % 50 = 0");
+        let end = node.sql("SELECT pg_current_wal_flush_lsn()");
+        let mut dump = pg_tool("pg_waldump");
+        dump.arg("-p").arg(node.data().join("pg_wal")).args(["-b", "-s", &start, "-e", &end]);
+        let printed = run_ok(&mut dump);
+        assert!(printed.contains(&format!("method: {method}")), "{printed}");
+        node.kill_9();
+        node.start();
+        assert_eq!(node.sql("SELECT count(*) FROM t WHERE note = 'changed'"), "40");
+    }
+}

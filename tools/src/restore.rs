@@ -1,0 +1,238 @@
+//! `plimsoll restore --preview`: what a recovery target would bring back and what it would lose, as a list of the commits around it.
+//!
+//! The log is read from where redo of the data directory would begin, by the one reader and with the decision that recovery itself takes
+//! ([`storage::RecoveryTarget`]); nothing is changed. Segments come from the folders that are named and from pg_wal, through a folder
+//! of links that is gone afterwards.
+
+use crate::cli::RestoreArgs;
+use crate::waldump::parse_time;
+use anyhow::{Context, Result, anyhow, bail};
+use host::{Disk, Host, Timestamp};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use storage::{RecoveryTarget, TargetPoint};
+use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
+use wal::control::ControlFile;
+use wal::describe::utc_text;
+use wal::history::TimelineHistory;
+use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
+use wal::xact::XactRecord;
+use wal::{Lsn, Record, Rmgr, TimelineId};
+
+/// A commit as the list shows it.
+struct Commit {
+    xid: u32,
+    end: Lsn,
+    time: Timestamp,
+    /// Records of its changes.
+    changes: u64,
+}
+
+/// What is counted on one side of the target.
+#[derive(Default)]
+struct Side {
+    commits: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    shown: VecDeque<Commit>,
+}
+
+impl Side {
+    fn add(&mut self, commit: Commit) {
+        self.commits += 1;
+        self.first.get_or_insert(commit.time);
+        self.last = Some(commit.time);
+        self.shown.push_back(commit);
+    }
+}
+
+/// Links to all segments and history files of some folders; the first folder that has a name wins. Removed on drop.
+struct Links(PathBuf);
+
+impl Links {
+    fn new(folders: &[PathBuf]) -> Result<Self> {
+        let links = Self(std::env::temp_dir().join(format!("plimsoll-preview-{}", std::process::id())));
+        std::fs::create_dir(&links.0)
+            .with_context(|| format!("could not create folder {}", links.0.display()))?;
+        for folder in folders {
+            let folder = std::path::absolute(folder)?;
+            let entries = std::fs::read_dir(&folder)
+                .with_context(|| format!("could not read folder {}", folder.display()))?;
+            for entry in entries {
+                let name = entry?.file_name();
+                let target = links.0.join(&name);
+                let is_log = name.to_str().is_some_and(|name| {
+                    name.ends_with(".history")
+                        || name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+                });
+                if is_log && !target.exists() {
+                    std::os::unix::fs::symlink(folder.join(&name), &target)
+                        .with_context(|| format!("could not create link {}", target.display()))?;
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// The newest timeline with a history file that descends from `known`.
+    fn newest_timeline(&self, disk: &dyn Disk, known: TimelineId) -> Result<TimelineId> {
+        let mut newest = known;
+        for entry in disk.list(&self.0)? {
+            let Some(number) = entry.name.strip_suffix(".history") else { continue };
+            let Ok(number) = u32::from_str_radix(number, 16) else { continue };
+            let timeline = TimelineId::new(number);
+            let descends = TimelineHistory::load(disk, &self.0, timeline).is_ok_and(|it| it.contains(known));
+            if timeline > newest && descends {
+                newest = timeline;
+            }
+        }
+        Ok(newest)
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        // What cannot be removed is a folder of links among the temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn target_of(arguments: &RestoreArgs) -> Result<Option<RecoveryTarget>> {
+    let point = match arguments {
+        RestoreArgs { target_time: Some(time), .. } => TargetPoint::Time(parse_time(time)?),
+        RestoreArgs { target_xid: Some(xid), .. } => TargetPoint::Xid(*xid),
+        RestoreArgs { target_lsn: Some(lsn), .. } => TargetPoint::Lsn(lsn.parse()?),
+        RestoreArgs { target_name: Some(name), .. } => TargetPoint::Name(name.clone()),
+        _ => return Ok(None),
+    };
+    Ok(Some(RecoveryTarget { point, inclusive: !arguments.exclusive }))
+}
+
+/// Where redo would begin, and on which timeline.
+fn redo_start(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<(Lsn, TimelineId)> {
+    let label = dir.join(BACKUP_LABEL_FILE);
+    if !disk.exists(&label)? {
+        return Ok((control.checkpoint_copy.redo, control.checkpoint_copy.timeline));
+    }
+    let text = disk.read(&label, 64 << 10)?;
+    let label = BackupLabel::parse(&String::from_utf8_lossy(&text), control.segment_size)?;
+    Ok((label.start, label.timeline))
+}
+
+/// The commit that a record is.
+fn commit_of(record: &Record, changes: u64) -> Option<Commit> {
+    if record.rmgr() != Rmgr::XACT {
+        return None;
+    }
+    match XactRecord::parse(record).ok()? {
+        XactRecord::Commit(end) => {
+            Some(Commit { xid: record.xid_low(), end: record.end(), time: end.time, changes })
+        }
+        _ => None,
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &RestoreArgs) -> Result<()> {
+    if !arguments.preview {
+        bail!(
+            "only --preview is there; to restore, set restore_command and the recovery_target settings, \
+             create recovery.signal in the data directory and start the server"
+        );
+    }
+    let host = Host::real();
+    let (disk, dir) = (&*host.disk, arguments.data.data.as_path());
+    let control = ControlFile::load(disk, dir)?;
+    let (start, known) = redo_start(disk, dir, &control)?;
+    let target = target_of(arguments)?;
+    let mut folders = arguments.wal.clone();
+    folders.push(dir.join("pg_wal"));
+    let links = Links::new(&folders)?;
+    let timeline = match arguments.target_timeline {
+        Some(number) => TimelineId::new(number),
+        None => links.newest_timeline(disk, known)?,
+    };
+    let history = TimelineHistory::load(disk, &links.0, timeline)
+        .map_err(|error| anyhow!("history of timeline {timeline}: {error}"))?;
+    if !history.contains(known) {
+        bail!("timeline {timeline} does not descend from timeline {known}, on which the data directory is");
+    }
+    let files = SegmentFiles::new(host.disk.clone(), &links.0, control.segment_size, history);
+    let options =
+        ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(control.segment_size) };
+    let mut reader = WalReader::new(files, options, start);
+    let found = read_sides(&mut reader, target.as_ref(), arguments.around)?;
+    println!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");
+    print_found(target.as_ref(), &found);
+    Ok(())
+}
+
+struct Found {
+    before: Side,
+    after: Side,
+    /// Where recovery would stop; None if the log ends before the target.
+    stop: Option<Lsn>,
+    /// Where the log ends, and why.
+    end: (Lsn, String),
+}
+
+fn read_sides(
+    reader: &mut WalReader<SegmentFiles>,
+    target: Option<&RecoveryTarget>,
+    around: usize,
+) -> Result<Found> {
+    let (mut before, mut after) = (Side::default(), Side::default());
+    let mut stop = None;
+    let mut changes = 0;
+    loop {
+        let record = match reader.next()? {
+            Next::Record(record) => record,
+            Next::End(end) => {
+                return Ok(Found { before, after, stop, end: (end.at, end.reason.to_string()) });
+            }
+        };
+        if stop.is_none() && target.is_some_and(|target| target.stops_before(&record, true).is_some()) {
+            stop = Some(record.start());
+        }
+        changes += u64::from(record.rmgr() == Rmgr::ENGINE);
+        if let Some(commit) = commit_of(&record, changes) {
+            changes = 0;
+            if stop.is_none() {
+                before.add(commit);
+                if before.shown.len() > around {
+                    before.shown.pop_front();
+                }
+            } else {
+                after.add(commit);
+                // The list begins at the target: later ones are counted only.
+                after.shown.truncate(around);
+            }
+        }
+        if stop.is_none() && target.is_some_and(|target| target.stops_after(&record, true).is_some()) {
+            stop = Some(record.end());
+        }
+    }
+}
+
+fn print_found(target: Option<&RecoveryTarget>, found: &Found) {
+    let line = |commit: &Commit| {
+        let Commit { xid, end, time, changes } = commit;
+        println!("  {}  xid {xid:<10} ends at {end:<12} {changes} changes", utc_text(*time));
+    };
+    let span = |side: &Side| match (side.first, side.last) {
+        (Some(first), Some(last)) => format!(", from {} to {}", utc_text(first), utc_text(last)),
+        _ => String::new(),
+    };
+    let (before, after) = (&found.before, &found.after);
+    println!("brings back {} commits{}", before.commits, span(before));
+    before.shown.iter().for_each(line);
+    match (found.stop, target) {
+        (Some(stop), _) => println!("-- recovery stops at {stop} --"),
+        (None, Some(_)) => {
+            println!("-- the log ends at {} before the target: {} --", found.end.0, found.end.1)
+        }
+        (None, None) => println!("-- the log ends at {}: {} --", found.end.0, found.end.1),
+    }
+    println!("loses {} commits{}", after.commits, span(after));
+    after.shown.iter().for_each(line);
+}
