@@ -15,7 +15,7 @@ use storage::{Interrupt, SyncLevel};
 /// How long a SET lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetScope {
-    /// SET [SESSION]: until the session ends, or undone if the transaction rolls back.
+    /// SET or SET SESSION: until the session ends, or undone if the transaction rolls back.
     Session,
     /// SET LOCAL: until the transaction ends.
     Local,

@@ -7,13 +7,13 @@
 //! | info | record     | blocks                                  | main data                                                                    |
 //! |------|------------|-----------------------------------------|------------------------------------------------------------------------------|
 //! | 00   | INSERT     | 0 leaf                                  | index u16, key length u16, flags u8 (80: cid u32 follows), key, value; see [`Like`] for 40 |
-//! | 10   | SPLIT      | 0 left, 1 right (new), 2 parent, [7]    | level u16, split u16, parent index u16, right u32, separator length u16, separator |
-//! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), [7]| level u16, left u32, right u32, separator length u16, separator               |
+//! | 10   | SPLIT      | 0 left, 1 right (new), 2 parent, \[7\]  | level u16, split u16, parent index u16, right u32, separator length u16, separator |
+//! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), \[7\]| level u16, left u32, right u32, separator length u16, separator               |
 //! | 30   | PRUNE      | 0 leaf, [7...]                          | horizon u64, count u16, index u16 each                                        |
-//! | 40   | CHAIN_PUSH | 0 leaf, 1 overflow (new), [7]           | index u16, count u16, old chain u32, new chain u32, xid u64, key length u16, key |
+//! | 40   | CHAIN_PUSH | 0 leaf, 1 overflow (new), \[7\]         | index u16, count u16, old chain u32, new chain u32, xid u64, key length u16, key |
 //! | 50   | CHAIN_CUT  | 0 leaf (unchanged), 1 overflow, [7...]  | horizon u64, next u32                                                         |
 //! | 60   | TREE_INIT  | 0 map (new), 1 root (new; not with a further map) |                                                                    |
-//! | 70   | LARGE      | 0 overflow (new), [7]                   | next u32                                                                     |
+//! | 70   | LARGE      | 0 overflow (new), \[7\]                 | next u32                                                                     |
 //! | 80   | FREE       | 7...                                    |                                                                              |
 //! | 90   | STATE      | 0 state page (new the first time)       | field u16, bytes                                                             |
 //! | A0   | CHAIN_PRUNE| 0 leaf (unchanged), 1 overflow, [7...]  | as PRUNE                                                                      |

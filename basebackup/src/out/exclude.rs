@@ -9,7 +9,7 @@
 //! | backup_label, tablespace_map, backup_manifest                                   | the backup brings its own              |
 //! | standby.signal, recovery.signal                                                 | (not kept out: as in PostgreSQL)       |
 //! | names that begin with pgsql_tmp, or pg_internal.init                            | temporary                              |
-//! | forks of unlogged relations but the init fork, temporary relations (t<n>_<n>)   | not in the log                         |
+//! | forks of unlogged relations but the init fork, temporary relations (`t<n>_<n>`) | not in the log                         |
 //! | plimsoll/, plimsoll.clone                                                       | this node's                            |
 
 use std::collections::HashSet;

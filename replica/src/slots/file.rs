@@ -1,4 +1,4 @@
-//! pg_replslot/<name>/state, laid out as PostgreSQL 15 does (ReplicationSlotOnDisk in replication/slot.c):
+//! `pg_replslot/<name>/state`, laid out as PostgreSQL 15 does (ReplicationSlotOnDisk in replication/slot.c):
 //!
 //! ```text
 //!   0  magic u32 = 0x01051CA1      80  database oid u32        112  confirmed_flush u64

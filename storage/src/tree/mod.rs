@@ -1,6 +1,6 @@
 //! B-link trees with versions.
 //!
-//! Block 0 is the first map of free pages ([`crate::free_map`]), block 1 the root for good. A page covers the keys from its low bound
+//! Block 0 is the first map of free pages (`crate::free_map`), block 1 the root for good. A page covers the keys from its low bound
 //! (its downlink's key) up to its high key; a split moves the upper part to a new page on the right, in one record with the parent's
 //! downlink, so there are no unfinished splits. A reader that comes to a page after it was split moves right.
 //! Pages have no left links: a scan backwards descends again for the keys below the page's low bound.

@@ -366,7 +366,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Cuts the free pages off the relation's end if they are worth it (or any, with `all`); returns how many. The files
-    /// follow by [`crate::store::Store::finish_cut`].
+    /// follow by `Store::finish_cut`.
     pub fn cut_end(&mut self, tree: &Tree, all: bool) -> Result<u32, Fault> {
         let relation = &tree.relation;
         let before = relation.page_count();
