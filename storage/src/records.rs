@@ -19,6 +19,7 @@
 //! | A0   | CHAIN_PRUNE| 0 leaf (unchanged), 1 overflow, [7...]  | as PRUNE                                                                      |
 //! | B0   | UNLINK     | 0 parent, then for each level, the leaf's first: 1, 3, 5 the page (freed), 2, 4, 6 its left neighbour, if there is one; 7... | count u8, parent index u16, right link u32 of each page |
 //! | C0   | TRIM       | 7 the last map                          | pages u32                                                                     |
+//! | D0   | INSERT_MANY| 0 leaf                                  | cid u32, count u16, then for each, by rising key: index u16, flags u8, key length u16, value length u16, key, value |
 //!
 //! Blocks from 7 on are maps of free pages ([`crate::tree`] tells of them); the data is the block numbers, u32 each, that a record of
 //! PRUNE, CHAIN_CUT, FREE, CHAIN_PRUNE and UNLINK gives, and that another takes.
@@ -57,6 +58,8 @@ pub mod info {
     pub const FREE: u8 = 0x80;
     /// A field of the state page.
     pub const STATE: u8 = 0x90;
+    /// Versions of several keys of one leaf, by one command.
+    pub const INSERT_MANY: u8 = 0xD0;
     /// Versions of aborted transactions leave an overflow page.
     pub const CHAIN_PRUNE: u8 = 0xA0;
     /// An empty leaf, with the ancestors that have no other child, leaves the tree.
@@ -222,6 +225,44 @@ impl<'a> Insert<'a> {
             }
             _ => Err(BadChange("a version is like one that is not there")),
         }
+    }
+}
+
+/// INSERT_MANY, one version at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InsertMany;
+
+impl InsertMany {
+    /// Begins the main data; the count is set by [`InsertMany::end`].
+    pub fn begin(cid: u32, out: &mut Vec<u8>) {
+        out.put_u32(cid);
+        out.put_u16(0);
+    }
+    /// Appends one version; `index` is its place once those before it are in the page.
+    pub fn put(index: usize, flags: u16, key: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        out.put_u16(short(index));
+        out.put_u8(flags as u8);
+        out.put_u16(short(key.len()));
+        out.put_u16(short(value.len()));
+        out.put(key);
+        out.put(value);
+    }
+    /// Sets the count.
+    pub fn end(count: usize, out: &mut [u8]) {
+        if let Some(bytes) = out.get_mut(4..6) {
+            bytes.copy_from_slice(&short(count).to_le_bytes());
+        }
+    }
+    fn apply(page: &mut Page, main: &[u8], xid: Xid) -> Result<(), ApplyError> {
+        let mut fields = Fields::new(main);
+        let (cid, count) = (fields.u32()?, fields.u16()?);
+        for _ in 0..count {
+            let (index, flags) = (index(&mut fields)?, fields.u8()?);
+            let (key_len, value_len) = (self::index(&mut fields)?, self::index(&mut fields)?);
+            let (key, value) = (fields.take(key_len)?, fields.take(value_len)?);
+            Insert { index, flags: u16::from(flags), cid, key, value, like: None }.apply(page, xid)?;
+        }
+        Ok(())
     }
 }
 
@@ -521,6 +562,7 @@ pub fn apply(
         (info::TRIM, MAP_ID) => free_map::trim(page, Fields::new(main).u32()?),
         (_, MAP_ID..) => free_map::apply(page, data, info::frees(info)),
         (info::INSERT, 0) => Ok(Insert::decode(main)?.apply(page, xid)?),
+        (info::INSERT_MANY, 0) => InsertMany::apply(page, main, xid),
         (info::SPLIT, id) => Split::decode(main)?.apply(id, page, data),
         (info::ROOT_SPLIT, id) => RootSplit::decode(main)?.apply(id, page, data),
         (info::PRUNE, 0) | (info::CHAIN_PRUNE, 1) => {
@@ -568,6 +610,7 @@ pub fn horizon(record: &Record) -> Option<Xid> {
 pub fn name(info: u8) -> Option<&'static str> {
     Some(match info & 0xF0 {
         info::INSERT => "INSERT",
+        info::INSERT_MANY => "INSERT_MANY",
         info::SPLIT => "SPLIT",
         info::ROOT_SPLIT => "ROOT_SPLIT",
         info::PRUNE => "PRUNE",
@@ -653,6 +696,13 @@ fn describe(record: &Record) -> Result<String, Short> {
                     format!("off: {index}, cid: {cid}, key: {key}, value: {len} bytes{kind}")
                 }
             }
+        }
+        info::INSERT_MANY => {
+            let (cid, count) = (fields.u32()?, fields.u16()?);
+            let (first, _) = (fields.u16()?, fields.u8()?);
+            let (key_len, _) = (fields.u16()?, fields.u16()?);
+            let key = bytes_text(fields.take(usize::from(key_len))?);
+            format!("off: {first}, cid: {cid}, versions: {count}, first key: {key}")
         }
         info::SPLIT => {
             let split = Split::decode(main)?;

@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use wal::{Lsn, Xid};
+use wal::{BlockNumber, Lsn, Xid};
 
 /// A transaction. Dropping it rolls it back; a rollback touches nothing but memory, except that trees which it
 /// created are removed.
@@ -36,6 +36,8 @@ pub struct Transaction {
     /// After `large`: what goes into pages is aborted before the rows' locks pass on.
     pub(crate) large: Option<Box<Early>>,
     pub(crate) locks: LockSet,
+    /// The leaf where the row locked last is, or would be.
+    near: (TreeId, BlockNumber),
     /// The savepoints that stand.
     pub(crate) levels: Vec<Level>,
     pub(crate) created: Vec<TreeId>,
@@ -79,6 +81,7 @@ impl Transaction {
             command: CommandId(0),
             writes: WriteSet::new(engine.options.write_set_limit_bytes),
             large: None,
+            near: (TreeId::new(0, 0), BlockNumber::INVALID),
             levels: Vec::new(),
             created: Vec::new(),
             dropped: Vec::new(),
@@ -306,17 +309,29 @@ impl Transaction {
         }
     }
 
-    async fn read_newest(&self, tree: TreeId, key: &[u8]) -> Result<Newest, Error> {
+    async fn read_newest(&mut self, tree: TreeId, key: &[u8]) -> Result<Newest, Error> {
+        let mut near = if self.near.0 == tree { self.near.1 } else { BlockNumber::INVALID };
+        let newest = self.read_newest_near(&mut near, tree, key).await;
+        self.near = (tree, near);
+        newest
+    }
+
+    async fn read_newest_near(
+        &self,
+        near: &mut BlockNumber,
+        tree: TreeId,
+        key: &[u8],
+    ) -> Result<Newest, Error> {
         let snapshot = self.snapshot()?;
         let tree = self.engine.store.tree(tree)?;
         let (open, aborted) = self.engine.visibility.unsettled();
         let mut value = Vec::new();
-        let found = match tree.lookup(key, |head| !aborted.contains(head.xid), &mut value) {
+        let found = match tree.lookup_near(near, key, |head| !aborted.contains(head.xid), &mut value) {
             Ok(found) => found,
             Err(_) => {
                 let again = || {
                     value.clear();
-                    tree.lookup(key, |head| !aborted.contains(head.xid), &mut value)
+                    tree.lookup_near(near, key, |head| !aborted.contains(head.xid), &mut value)
                 };
                 self.engine.store.run(again).await?
             }

@@ -61,6 +61,11 @@ impl WriteSet {
         self.bytes >= self.limit_bytes
     }
 
+    /// Lowers the limit to this, unless it is lower.
+    pub(crate) fn lower_limit(&mut self, limit_bytes: usize) {
+        self.limit_bytes = self.limit_bytes.min(limit_bytes);
+    }
+
     /// How many entries it holds.
     pub(crate) fn len(&self) -> usize {
         self.journal.len()

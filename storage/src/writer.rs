@@ -123,7 +123,7 @@ impl<'a> Writer<'a> {
         let needs_image = |target: &Target<'_, '_>| images && !target.init && target.page.lsn() <= redo;
         let imaged: SmallVec<[bool; 4]> = targets.iter().map(needs_image).collect();
         // Only versions belong to a transaction: a page stays split whatever becomes of the one that it was split for.
-        let xid = if info == info::INSERT { self.xid } else { Xid::INVALID };
+        let xid = if matches!(info, info::INSERT | info::INSERT_MANY) { self.xid } else { Xid::INVALID };
 
         let mut before: SmallVec<[Box<crate::page::Page>; 4]> = SmallVec::new();
         if imaged.contains(&true) {

@@ -78,6 +78,11 @@ impl Pipeline {
                     self.visibility.forget(&[*xid]);
                 }
             }
+            if self.check_open().is_err() {
+                // The log may have got its last record; the next start finds them without an outcome.
+                committer.unlogged_aborts.extend_from_slice(xids);
+                return;
+            }
             let mut writer = self.store.writer();
             let logged = self
                 .log_aborts(committer, &mut writer)

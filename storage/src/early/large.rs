@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::locks::{LockRef, LockSet};
 use crate::pool::{OwnedPin, PageKey};
 use crate::state::STATE_FILE;
-use crate::store::{Fault, NewVersion};
+use crate::store::Fault;
 use crate::transaction::Transaction;
 use crate::tree::{Prepared, Tree};
 use crate::write_set::{CommandId, Write};
@@ -87,6 +87,8 @@ impl Drop for Early {
     }
 }
 
+/// The write set's limit once the transaction is early.
+const SPILLED_BYTES: usize = 4 << 20;
 /// Versions that one hold of the write lock puts into pages at most, so that commits do not wait long.
 const CHUNK_VERSIONS: usize = 256;
 /// The same in bytes.
@@ -121,15 +123,13 @@ impl Transaction {
             return Ok(());
         }
         self.go_early().await?;
-        let Self { engine, writes, levels, large, created, locks, interrupt, dropped, .. } = self;
+        let Self { engine, writes, levels, large, created, locks, interrupt, .. } = self;
         let Some(large) = large else { return Ok(()) };
         let depth_of = |number: usize| levels.partition_point(|level| level.writes <= number);
         let work = writes.by_key(depth_of);
         for run in work.chunk_by(|left, right| left.1.tree == right.1.tree) {
             let Some((_, first)) = run.first() else { continue };
-            if dropped.contains(&first.tree) {
-                continue;
-            }
+            // Also into a tree that is to be dropped: a rollback to a savepoint may keep it.
             let tree = engine.store.tree(first.tree)?;
             let is_own = created.contains(&first.tree);
             let same = |left: &(usize, &Write), right: &(usize, &Write)| {
@@ -182,6 +182,8 @@ impl Transaction {
             _page: page,
             _place: place,
         };
+        // What is written from now on stays in memory for a short time only.
+        self.writes.lower_limit(SPILLED_BYTES);
         let early = self.large.insert(Box::new(early));
         for part in &mut early.parts {
             hold(&mut part._lock, xid).await?;
@@ -199,6 +201,8 @@ impl Early {
         tree: TreeId,
         is_own: bool,
     ) -> Result<Xid, Error> {
+        // A rollback to a savepoint leaves the relations that the transaction created before.
+        let is_own = is_own && depth == 0;
         let at = match self.parts.iter().position(|part| part.depth == depth) {
             Some(at) => at,
             None => {
@@ -318,16 +322,17 @@ fn put_chunk(
     writer.set_horizon(engine.visibility.horizon());
     writer.allow_io(in_place);
     let (mut done, mut bytes) = (0, 0);
-    while let Some((key, value)) = items.get(done)
-        && done < CHUNK_VERSIONS
-        && bytes < CHUNK_BYTES
-    {
-        let version = NewVersion { cid: stamp.command.0, value: *value };
-        if let Err(fault) = writer.insert_version(stamp.tree, prepared, key, version) {
-            return Ok((done, Some(fault)));
+    while done < items.len() && done < CHUNK_VERSIONS && bytes < CHUNK_BYTES {
+        let rest = items.get(done..).unwrap_or_default();
+        let rest = rest.get(..CHUNK_VERSIONS).unwrap_or(rest);
+        match writer.insert_versions(stamp.tree, prepared, stamp.command.0, rest) {
+            Ok(count) => {
+                let written = rest.iter().take(count);
+                bytes += written.map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum::<usize>();
+                done += count;
+            }
+            Err(fault) => return Ok((done, Some(fault))),
         }
-        done += 1;
-        bytes += key.len() + value.map_or(0, <[u8]>::len);
     }
     Ok((done, None))
 }

@@ -13,8 +13,8 @@
 //!                                      aborted ---------------------------------------------------> forgotten
 //! ```
 //!
-//! **The list.** The committer keeps the open and the aborted early xids with the relations where they have versions (relations
-//! that the transaction created itself do not count: they go with it). Each change of the list is logged as a field of the
+//! **The list.** The committer keeps the open and the aborted early xids with the relations where they have versions (for a
+//! transaction's own xid those that it created itself do not count: they go with it). Each change of the list is logged as a field of the
 //! state page ([`EarlyList`]), in the same hold of the commit lock as the assignment, the commit or abort record, or the end of a sweep
 //! that it follows, so no redo point falls between. Whoever redoes the log from any checkpoint thus knows the list as it was at each moment: from the
 //! state page once the pages on disk are consistent, then from the records. What is open when redo ends for good is aborted.

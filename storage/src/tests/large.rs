@@ -187,6 +187,47 @@ async fn a_row_locked_outside_of_a_savepoint_stays_locked_when_the_write_inside_
 }
 
 #[tokio::test]
+async fn what_a_savepoint_undid_in_a_table_of_the_same_transaction_stays_undone_after_its_commit() {
+    let (disk, db, kept) = open_small().await;
+    let mut large = statement(&db, ReadCommitted).await;
+    let tree = large.create_tree(5).await.unwrap();
+    fill(&mut large, tree, 0..50, "x").await;
+    fill(&mut large, kept, 0..3, "x").await;
+    let savepoint = large.savepoint();
+    large.drop_tree(kept).unwrap();
+    fill(&mut large, tree, 50..100, "undone").await;
+    fill(&mut large, tree, 0..50, "undone").await;
+    large.rollback_to(&savepoint).unwrap();
+    large.begin_statement().await.unwrap();
+    assert_eq!(count(&large, tree).await, 50);
+    large.commit(SyncLevel::Local).await.unwrap();
+    for db in [db.clone(), try_open(&power_cut(&disk), small()).unwrap().0] {
+        for _ in 0..2 {
+            let after = statement(&db, ReadCommitted).await;
+            let found = rows(&after, tree, Direction::Forward).await;
+            assert!(found.len() == 50 && found.iter().all(|(_, value)| value == "x"), "{found:?}");
+            assert_eq!(count(&after, kept).await, 3);
+            drop(after);
+            db.sweep().await.unwrap();
+            assert_eq!(early_xids(&db), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_load_into_a_new_table_leaves_nothing_to_sweep_when_it_is_rolled_back() {
+    let (_disk, db, _) = open_small().await;
+    let mut large = statement(&db, ReadCommitted).await;
+    let tree = large.create_tree(5).await.unwrap();
+    fill(&mut large, tree, 0..200, "x").await;
+    assert!(large.is_early());
+    large.rollback();
+    assert_eq!(early_xids(&db), 0);
+    db.wal_writer_tick().unwrap();
+    assert!(db.store().tree(tree).is_err(), "its file is gone");
+}
+
+#[tokio::test]
 async fn a_cursor_reads_what_it_saw_when_it_was_opened_although_the_rows_went_into_pages_since() {
     let (_disk, db, tree) = open_small().await;
     let mut large = statement(&db, ReadCommitted).await;

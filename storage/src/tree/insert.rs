@@ -6,7 +6,7 @@ use crate::free_map;
 use crate::page::leaf::{self, CHAIN, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
 use crate::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
 use crate::pool::{PageKey, WritePage};
-use crate::records::{Insert, Like, MAP_ID, ROOT, info, version_space};
+use crate::records::{Insert, InsertMany, Like, MAP_ID, ROOT, info, version_space};
 use crate::store::Fault;
 use crate::writer::{NewVersion, Target, Writer};
 use smallvec::SmallVec;
@@ -23,6 +23,11 @@ const SLACK: usize = USABLE_SIZE / 64;
 /// Whether all of a leaf's versions are of `key`.
 fn is_lone(page: &Page, key: &[u8]) -> bool {
     page.item_count() > FIRST && page.key(FIRST) == key && leaf::run_end(page, FIRST) == page.item_count()
+}
+
+/// Whether a version stays whole in its leaf.
+fn is_small(key: &[u8], value: Option<&[u8]>) -> bool {
+    key.len() <= MAX_KEY && ITEM_HEADER + key.len() + value.map_or(0, <[u8]>::len) <= MAX_ITEM
 }
 
 /// A leaf under its write latch.
@@ -95,6 +100,59 @@ impl<'a> Writer<'a> {
             self.make_room(tree, prepared, leaf, key, need)?;
         }
         Err(tree.broken(ROOT, "splits make no room"))
+    }
+
+    /// Adds the newest versions of several keys, which rise: as many of the first ones as belong to one leaf and have room there, by
+    /// one record. Returns how many, at least one; faults are as those of [`Writer::insert_version`].
+    pub fn insert_versions(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        cid: u32,
+        items: &[(&[u8], Option<&[u8]>)],
+    ) -> Result<usize, Fault> {
+        let Some((key, value)) = items.first() else { return Ok(0) };
+        let second = items.get(1).is_some_and(|(next, value)| is_small(next, *value));
+        if second && is_small(key, *value) {
+            let mut leaf = self.find_leaf(tree, prepared, key)?;
+            let mut main = std::mem::take(&mut self.scratch.main);
+            main.clear();
+            InsertMany::begin(cid, &mut main);
+            let (mut count, mut room) = (0, leaf.page.free_space());
+            let mut over_rows: SmallVec<[bool; 128]> = SmallVec::new();
+            for (key, value) in items {
+                let need = version_space(key.len(), value.map_or(0, <[u8]>::len));
+                if need > room || !is_small(key, *value) || leaf.page.is_past(key) {
+                    break;
+                }
+                let flags = if value.is_none() { DELETED } else { 0 };
+                let index = leaf.page.lower_bound(key);
+                let before = leaf.page.item(index);
+                over_rows.push(
+                    leaf::item_key(before) == *key
+                        && !before.is_empty()
+                        && leaf::item_head(before).flags & (DELETED | CHAIN) == 0,
+                );
+                InsertMany::put(index + count, flags, key, value.unwrap_or_default(), &mut main);
+                (count, room) = (count + 1, room - need);
+            }
+            let mut done = Ok(());
+            if count > 1 {
+                InsertMany::end(count, &mut main);
+                let target =
+                    Target { id: 0, block: leaf.block, init: false, data: &[], page: &mut leaf.page };
+                done = self.change(info::INSERT_MANY, &tree.relation, &main, &mut [target]);
+            }
+            self.scratch.main = main;
+            if count > 1 {
+                done?;
+                for ((_, value), over_row) in items.iter().zip(over_rows) {
+                    tree.relation.counts.wrote(over_row, value.is_some());
+                }
+                return Ok(count);
+            }
+        }
+        self.insert_version(tree, prepared, key, NewVersion { cid, value: *value }).map(|()| 1)
     }
 
     fn insert_at(&mut self, tree: &Tree, leaf: &mut Leaf<'a>, insert: &Insert<'_>) -> Result<(), Fault> {

@@ -191,10 +191,26 @@ impl Tree {
     pub fn lookup(
         &self,
         key: &[u8],
+        choose: impl FnMut(VersionHead) -> bool,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<VersionHead>, Fault> {
+        let mut anywhere = BlockNumber::INVALID;
+        self.lookup_near(&mut anywhere, key, choose, value)
+    }
+
+    /// As [`Tree::lookup`], for keys that come in order: looks first at the leaf `near`, where the last one was, and sets it.
+    pub fn lookup_near(
+        &self,
+        near: &mut BlockNumber,
+        key: &[u8],
         mut choose: impl FnMut(VersionHead) -> bool,
         value: &mut Vec<u8>,
     ) -> Result<Option<VersionHead>, Fault> {
-        let found = self.descend(key, 0, None)?;
+        let found = match self.leaf_near(*near, key) {
+            Some(found) => found,
+            None => self.descend(key, 0, None)?,
+        };
+        *near = found.block;
         let start = found.page.lower_bound(key);
         let count = found.page.item_count();
         for index in start..count {
@@ -207,6 +223,20 @@ impl Tree {
             }
         }
         Ok(None)
+    }
+
+    /// The page `near` if it is the leaf for `key`: a leaf with a key not above this one and a high key above it. Whatever the page was
+    /// when its number was noted, a leaf with items is a part of the tree now.
+    fn leaf_near(&self, near: BlockNumber, key: &[u8]) -> Option<Found<'_>> {
+        if !near.is_valid() {
+            return None;
+        }
+        let page = self.pin(near).ok()?.read();
+        let is_it = page.kind() == Some(PageKind::Leaf)
+            && page.item_count() > crate::page::FIRST
+            && page.key(crate::page::FIRST) <= key
+            && !page.is_past(key);
+        is_it.then_some(Found { page, block: near })
     }
 
     /// Offers one leaf item, or the versions in the chain it leads to. The leaf is latched, so its chains stay.

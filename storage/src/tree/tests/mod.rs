@@ -54,6 +54,24 @@ impl Run {
         self.xid += 1;
     }
 
+    /// Several keys by one call for each leaf, as large transactions write.
+    fn write_many(&mut self, rows: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) {
+        let mut writer = self.bench.store.writer();
+        writer.allow_io(true);
+        writer.set_xid(Xid::new(self.xid));
+        writer.set_horizon(Xid::new(self.horizon));
+        let items: Vec<_> = rows.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
+        let (mut done, mut prepared) = (0, Prepared::new());
+        while done < items.len() {
+            done += writer.insert_versions(&self.tree, &mut prepared, 0, &items[done..]).unwrap();
+        }
+        drop(writer);
+        for (key, value) in rows {
+            self.model.entry(key.clone()).or_default().insert(0, (self.xid, value.clone()));
+        }
+        self.xid += 1;
+    }
+
     fn expected(&self, key: &[u8], snapshot: u64) -> Option<Vec<u8>> {
         self.model.get(key)?.iter().find(|(xid, _)| *xid < snapshot)?.1.clone()
     }
@@ -203,6 +221,14 @@ fn tree_behaves_as_a_map_with_versions_and_redo_repeats_it_byte_for_byte() {
                 None => (run.random.u8(..10) > 1).then(|| value_of(&mut run.random)),
             };
             run.write(&key, value.as_deref());
+            if run.random.u8(..30) == 0 {
+                let rows = (0..run.random.usize(1..60)).map(|_| {
+                    let value = (run.random.u8(..10) > 1).then(|| value_of(&mut run.random));
+                    (key_of(&mut run.random, keys), value)
+                });
+                let rows = rows.collect();
+                run.write_many(&rows);
+            }
             if run.random.u8(..50) == 0 {
                 run.bench.log.set_redo_here();
             }
