@@ -361,6 +361,9 @@ impl SqlSession {
     ) -> Result<()> {
         let level: SyncLevel = self.environment.quick().synchronous_commit;
         let committed = if catalogue_changed {
+            // The last statement's snapshot may have been given back.
+            let begun = transaction.begin_statement().await;
+            begun.map_err(|error| self.canceller.explain(error))?;
             store::bump_version(&mut transaction).await.map_err(|error| self.explained(error))?;
             self.engine.commit_change(transaction, level).await
         } else {
