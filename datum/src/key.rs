@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! nullable column   0x01 and the value, or 0x02 for NULL (so NULLs stand last)
+//! column of index   the same, or 0x00 for a NULL that stands on the other side; all bytes inverted if descending
 //! bool              0 or 1
 //! integers, dates   big endian, sign bit flipped; unsigned ones plain
 //! floats            big endian bits, sign bit flipped if positive, all bits if negative; -0 as 0, one NaN
@@ -24,6 +25,8 @@ use std::sync::Arc;
 
 const PRESENT: u8 = 1;
 const NULL: u8 = 2;
+/// NULL in a column of an index that has it on the other side.
+const NULL_BEFORE: u8 = 0;
 
 /// One column of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,46 @@ impl KeyColumn {
     /// A column that may be NULL.
     pub const fn nullable(id: TypeId) -> Self {
         Self { id, nullable: true }
+    }
+}
+
+/// A column of an index: it may be NULL and has an order of its own. Such keys are compared and never decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrderedColumn {
+    /// DESC: all bytes of the column are inverted.
+    pub descending: bool,
+    /// NULLS FIRST.
+    pub nulls_first: bool,
+}
+
+impl OrderedColumn {
+    const fn null_byte(self) -> u8 {
+        // Inverting turns first into last.
+        if self.nulls_first == self.descending { NULL } else { NULL_BEFORE }
+    }
+
+    fn finish(self, start: usize, out: &mut [u8]) {
+        if self.descending {
+            out.iter_mut().skip(start).for_each(|byte| *byte = !*byte);
+        }
+    }
+
+    /// Appends a value, which may be NULL.
+    pub fn encode(self, value: &Datum, out: &mut Vec<u8>) -> Result<()> {
+        let start = out.len();
+        if value.is_null() {
+            out.push(self.null_byte());
+        } else {
+            out.push(PRESENT);
+            encode_value(value, out)?;
+        }
+        self.finish(start, out);
+        Ok(())
+    }
+
+    /// The byte that all values but NULL begin with.
+    pub const fn present(self) -> u8 {
+        if self.descending { !PRESENT } else { PRESENT }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::catalog::{Catalogue, Role, store};
 use crate::environment::Environment;
 use crate::error::{Result, SqlError, sqlstate};
+use crate::exec::spill::TempSpace;
 use crate::session::{SessionOptions, SqlSession};
 use host::Host;
 use parking_lot::RwLock;
@@ -56,19 +57,22 @@ struct Shared {
     cached: RwLock<Option<Arc<Catalogue>>>,
     /// Knows on a primary, without a read, whether the cached catalogue is still the snapshot's.
     changes: Changes,
+    temp_space: Arc<TempSpace>,
     /// Numbers for catalogues that only one transaction sees, counted down from the top.
     private_versions: AtomicU64,
 }
 
 impl SqlEngine {
-    /// Over an open database, on a primary or a standby. Reads nothing yet.
+    /// Over an open database, on a primary or a standby. Reads nothing yet; temporary files that a crash left go.
     pub fn new(database: Database, host: Host) -> Self {
+        let temp_space = Arc::new(TempSpace::new(host.disk.clone(), database.dir()));
         let private_versions = AtomicU64::new(u64::MAX);
         Self(Arc::new(Shared {
             database,
             host,
             cached: RwLock::new(None),
             changes: Changes::default(),
+            temp_space,
             private_versions,
         }))
     }
@@ -76,6 +80,11 @@ impl SqlEngine {
     /// The storage below.
     pub fn database(&self) -> &Database {
         &self.0.database
+    }
+
+    /// Where sorts that do not fit into memory go.
+    pub(crate) fn temp_space(&self) -> &Arc<TempSpace> {
+        &self.0.temp_space
     }
 
     pub(crate) fn host(&self) -> &Host {
@@ -111,9 +120,11 @@ impl SqlEngine {
     /// Commits a transaction that changed the catalogue.
     pub(crate) async fn commit_change(
         &self,
-        transaction: Transaction,
+        mut transaction: Transaction,
         level: SyncLevel,
     ) -> std::result::Result<Committed, storage::Error> {
+        // Whoever gets a lock on a table after us must find its new definition.
+        transaction.hold_locks_until_visible();
         let changes = &self.0.changes;
         changes.under_way.fetch_add(1, Ordering::AcqRel);
         let outcome = transaction.commit(level).await;

@@ -108,6 +108,8 @@ pub mod sqlstate {
     pub const INDETERMINATE_DATATYPE: SqlState = SqlState::new(b"42P18");
     /// out_of_memory
     pub const OUT_OF_MEMORY: SqlState = SqlState::new(b"53200");
+    /// disk_full
+    pub const DISK_FULL: SqlState = SqlState::new(b"53100");
     /// program_limit_exceeded
     pub const PROGRAM_LIMIT_EXCEEDED: SqlState = SqlState::new(b"54000");
     /// too_many_columns
@@ -124,6 +126,8 @@ pub mod sqlstate {
     pub const QUERY_CANCELED: SqlState = SqlState::new(b"57014");
     /// admin_shutdown
     pub const ADMIN_SHUTDOWN: SqlState = SqlState::new(b"57P01");
+    /// io_error
+    pub const IO_ERROR: SqlState = SqlState::new(b"58030");
     /// Ours, and never sent: an expression waits for a subquery.
     pub(crate) const SLOT_NEEDED: SqlState = SqlState::new(b"XXP00");
     /// internal_error

@@ -153,10 +153,9 @@ impl Facts for SessionFacts {
     fn role_oid(&self, name: &str) -> Option<u32> {
         self.catalogue.role(name).map(|role| role.oid)
     }
-    fn index_definition(&self, oid: u32) -> Option<String> {
-        let mut tables = self.catalogue.relations.values();
-        let table = tables.find(|table| table.primary_key.as_ref().is_some_and(|key| key.oid == oid))?;
-        crate::catalog::system::index_definition(table)
+    fn index_definition(&self, oid: u32, column: Option<usize>, pretty: bool) -> Option<String> {
+        let (table, index) = self.catalogue.index(oid)?;
+        Some(crate::catalog::system::index_definition(table, &index, column, pretty))
     }
     fn constraint_definition(&self, oid: u32) -> Option<String> {
         self.catalogue
@@ -165,11 +164,21 @@ impl Facts for SessionFacts {
             .find_map(|table| crate::catalog::system::constraint_definition(table, oid))
     }
     fn relation_bytes(&self, oid: u32) -> Option<u64> {
+        let tree = match self.catalogue.relations.get(&oid) {
+            Some(table) => table.tree,
+            None => self.catalogue.index(oid).filter(|(_, index)| !index.primary)?.1.tree,
+        };
+        self.storage.tree_size_bytes(tree).ok()
+    }
+    fn indexes_bytes(&self, oid: u32) -> Option<u64> {
         let table = self.catalogue.relations.get(&oid)?;
-        self.storage.tree_size_bytes(table.tree).ok()
+        table.indexes.iter().map(|index| self.storage.tree_size_bytes(index.tree).ok()).sum()
     }
     fn relation_file(&self, oid: u32) -> Option<u32> {
-        self.catalogue.relations.get(&oid).map(|table| table.tree.relation)
+        match self.catalogue.relations.get(&oid) {
+            Some(table) => Some(table.tree.relation),
+            None => self.catalogue.index(oid).map(|(_, index)| index.tree.relation),
+        }
     }
 }
 

@@ -99,6 +99,18 @@ impl Scan {
         Ok(more)
     }
 
+    /// The value of a key of any tree, as of this scan: in its snapshot, with own writes from before it was opened.
+    pub async fn lookup(
+        &self,
+        transaction: &Transaction,
+        tree: TreeId,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, Error> {
+        let snapshot =
+            self.snapshot.as_ref().ok_or(Error::WrongState("no statement has begun in this transaction"))?;
+        transaction.get_as_of(snapshot, self.command, tree, key).await
+    }
+
     fn merge(&mut self, transaction: &Transaction, out: &mut Vec<(Bytes, Bytes)>) {
         let total = self.batch.rows().map(|(key, value, _)| key.len() + value.len()).sum();
         let mut memory = BytesMut::with_capacity(total);

@@ -5,7 +5,7 @@ use crate::early::{Early, Level};
 use crate::engine::Engine;
 use crate::locks::{LockRef, LockSet, Taken};
 use crate::page::leaf::MAX_KEY;
-use crate::snapshot::LiveSnapshot;
+use crate::snapshot::{LiveSnapshot, Snapshot};
 use crate::tree::VersionHead;
 use crate::write_set::{CommandId, WriteSet};
 use crate::{
@@ -42,6 +42,8 @@ pub struct Transaction {
     pub(crate) levels: Vec<Level>,
     pub(crate) created: Vec<TreeId>,
     pub(crate) dropped: Vec<TreeId>,
+    /// See [`Transaction::hold_locks_until_visible`].
+    holds_locks: bool,
     evaluated: AtomicU64,
     /// The xid that was asked for before the commit.
     told: Option<Xid>,
@@ -83,6 +85,7 @@ impl Transaction {
             large: None,
             near: (TreeId::new(0, 0), BlockNumber::INVALID),
             levels: Vec::new(),
+            holds_locks: false,
             created: Vec::new(),
             dropped: Vec::new(),
             evaluated: AtomicU64::new(0),
@@ -114,10 +117,33 @@ impl Transaction {
         Ok(())
     }
 
+    /// Begins a statement that must not miss any commit, be it in doubt: one that looks at all rows of a table which
+    /// nobody else can write now. What it finds leaves the server only when all of that is visible.
+    ///
+    /// Under REPEATABLE READ the snapshot of before stays, and the statement is refused if there is one.
+    pub async fn begin_complete_statement(&mut self) -> Result<(), Error> {
+        if self.isolation == Isolation::RepeatableRead && self.snapshot.is_some() {
+            return Err(Error::WrongState("this statement needs a newer snapshot than its transaction has"));
+        }
+        self.command = CommandId(self.command.0.saturating_add(1));
+        self.engine.wait_readable(&self.interrupt).await?;
+        self.take_snapshot_after(Lsn::MAX);
+        Ok(())
+    }
+
+    /// Lets others have the locks only when the commit is visible, not when it is in the log: what they look up under
+    /// such a lock must be what the commit made of it (definitions of tables).
+    pub fn hold_locks_until_visible(&mut self) {
+        self.holds_locks = true;
+    }
+
     fn take_snapshot(&mut self) {
+        self.take_snapshot_after(self.floor.max(self.evaluated_up_to()));
+    }
+
+    fn take_snapshot_after(&mut self, after: Lsn) {
         // The old one goes first, so that it does not hold the horizon back while the new one is taken.
         self.snapshot = None;
-        let after = self.floor.max(self.evaluated_up_to());
         let levels = &self.engine.levels;
         let snapshot = self.engine.visibility.take(after, |level, end| levels.reached(level, end));
         self.note_evaluated(snapshot.lsn);
@@ -209,13 +235,23 @@ impl Transaction {
 
     /// The value of `key` as this statement sees it.
     pub async fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        if let Some(own) = self.writes.before(tree, key, self.command) {
+        self.get_as_of(self.snapshot()?, self.command, tree, key).await
+    }
+
+    /// The value of `key` in a snapshot, with own writes of commands before `command`.
+    pub(crate) async fn get_as_of(
+        &self,
+        snapshot: &Snapshot,
+        command: CommandId,
+        tree: TreeId,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, Error> {
+        if let Some(own) = self.writes.before(tree, key, command) {
             return Ok(own.value.clone());
         }
-        let snapshot = self.snapshot()?;
         let tree = self.engine.store.tree(tree)?;
         let mut value = Vec::new();
-        let sees = |version: VersionHead| snapshot.sees(version.xid) || self.sees_own(version, self.command);
+        let sees = |version: VersionHead| snapshot.sees(version.xid) || self.sees_own(version, command);
         let found = match tree.lookup(key, sees, &mut value) {
             Ok(found) => found,
             Err(_) => {
@@ -226,7 +262,9 @@ impl Transaction {
                 self.engine.store.run(again).await?
             }
         };
-        self.check_snapshot()?;
+        if self.engine.is_in_recovery() && self.engine.visibility.is_cancelled(snapshot) {
+            return Err(Error::RecoveryConflict);
+        }
         Ok(found.filter(|head| !head.deleted).map(|_| value.into()))
     }
 
@@ -395,26 +433,53 @@ impl Transaction {
         self.write(tree, key.into(), Some(value.into()))
     }
 
+    /// Writes `value` under a key that has no lock of its own: whoever writes it holds the lock of a row elsewhere
+    /// that the key belongs to (an entry of an index), or nobody else can know it yet.
+    pub fn put_guarded(
+        &mut self,
+        tree: TreeId,
+        key: impl Into<Bytes>,
+        value: impl Into<Bytes>,
+    ) -> Result<(), Error> {
+        self.write_guarded(tree, key.into(), Some(value.into()))
+    }
+
+    /// Deletes a key that is guarded as [`Transaction::put_guarded`] says.
+    pub fn delete_guarded(&mut self, tree: TreeId, key: impl Into<Bytes>) -> Result<(), Error> {
+        self.write_guarded(tree, key.into(), None)
+    }
+
+    fn write_guarded(&mut self, tree: TreeId, key: Bytes, value: Option<Bytes>) -> Result<(), Error> {
+        if self.engine.is_in_recovery() {
+            return Err(Error::ReadOnly);
+        }
+        if key.len() > MAX_KEY {
+            return Err(Error::KeyTooLarge { size_bytes: key.len(), limit_bytes: MAX_KEY });
+        }
+        self.writes.push(tree, key, value, self.command)
+    }
+
     /// Deletes `key`. The caller holds the row's exclusive lock.
     pub fn delete(&mut self, tree: TreeId, key: impl Into<Bytes>) -> Result<(), Error> {
         self.write(tree, key.into(), None)
     }
 
     fn write(&mut self, tree: TreeId, key: Bytes, value: Option<Bytes>) -> Result<(), Error> {
-        if self.engine.is_in_recovery() {
-            return Err(Error::ReadOnly);
-        }
         debug_assert!(
-            self.created.contains(&tree)
+            self.engine.is_in_recovery()
+                || self.created.contains(&tree)
                 || self.is_early()
                 || self.locks.holds(LockRef::Row(tree, &key), LockMode::NoKeyExclusive.into())
                 || self.locks.holds(LockRef::Table(tree), TableLockMode::Exclusive.into()),
             "a write needs the row's lock"
         );
-        if key.len() > MAX_KEY {
-            return Err(Error::KeyTooLarge { size_bytes: key.len(), limit_bytes: MAX_KEY });
-        }
-        self.writes.push(tree, key, value, self.command)
+        self.write_guarded(tree, key, value)
+    }
+
+    /// Sees to it that the write set has room, which locking a row does by itself: for those who write many keys that have
+    /// no lock.
+    pub async fn make_room(&mut self) -> Result<(), Error> {
+        if self.writes.is_full() { self.spill().await } else { Ok(()) }
     }
 
     /// Creates an empty tree. Its file exists at once, and goes away if the transaction does not commit.
@@ -519,7 +584,10 @@ impl Transaction {
         let (lsn, xid, mut confirmed) = if self.has_writes() {
             let pipeline = self.engine.pipeline()?;
             let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
-            let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set(0));
+            let mut locks = self.engine.locks.new_set(0);
+            if !self.holds_locks {
+                std::mem::swap(&mut locks, &mut self.locks);
+            }
             let (created, dropped) = (std::mem::take(&mut self.created), std::mem::take(&mut self.dropped));
             let trees = (!created.is_empty() || !dropped.is_empty()).then(|| {
                 let engine = Arc::clone(&self.engine);
@@ -539,6 +607,15 @@ impl Transaction {
                 Err(Error::Cancelled) => confirmed = false,
                 other => other?,
             }
+        }
+        if self.holds_locks && lsn > self.engine.visibility.visible() {
+            let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set(0));
+            let engine = Arc::clone(&self.engine);
+            tokio::spawn(async move {
+                // At the end of the server nobody waits for them any more.
+                let _ = engine.wait_visible(lsn, &Interrupt::new()).await;
+                drop(locks);
+            });
         }
         Ok(Committed { lsn, timeline, xid, confirmed })
     }

@@ -6,15 +6,17 @@
 //! 02 role-name           role-oid                    01 relation-oid            relation
 //! 03 database-oid        database                    02 relation-oid number     column
 //!                                                    03 relation-oid oid        constraint
-//!                                                    04 relation-name           relation-oid
+//!                                                    04 name                    oid of the table or index
+//!                                                    05 relation-oid oid        index
 //! ```
 //!
 //! OIDs in keys are u32 big endian, column numbers u16 big endian, names UTF-8. Values are rows in datum's row
 //! encoding, which later versions may make longer by columns at the end. The version counts up in every transaction
 //! that changes any of this, so that one read tells whether a cached catalogue is the snapshot's.
 
-use super::model::{Check, Column, DatabaseEntry, PrimaryKey, Relation, Role};
+use super::model::{Check, Column, DatabaseEntry, Index, IndexColumn, PrimaryKey, Relation, Role};
 use crate::error::{Result, SqlError, sqlstate};
+use datum::key::OrderedColumn;
 use datum::row::RowLayout;
 use datum::{Datum, Type, TypeId};
 use host::Timestamp;
@@ -39,6 +41,7 @@ pub(crate) mod kind {
     pub(crate) const COLUMN: u8 = 2;
     pub(crate) const CONSTRAINT: u8 = 3;
     pub(crate) const NAME: u8 = 4;
+    pub(crate) const INDEX: u8 = 5;
 }
 
 pub(crate) const VERSION_KEY: [u8; 1] = [kind::VERSION];
@@ -67,6 +70,12 @@ pub(crate) fn constraint_key(relation: u32, constraint: u32) -> Vec<u8> {
     key
 }
 
+pub(crate) fn index_key(relation: u32, index: u32) -> Vec<u8> {
+    let mut key = oid_key(kind::INDEX, relation);
+    key.extend_from_slice(&index.to_be_bytes());
+    key
+}
+
 /// Whether a stored byte string is a key of this kind; gives what follows.
 pub(crate) fn strip_kind(kind: u8, key: &[u8]) -> Option<&[u8]> {
     key.split_first().filter(|(first, _)| **first == kind).map(|(_, rest)| rest)
@@ -88,6 +97,8 @@ const DATABASE: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::B
 const RELATION: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Oid];
 const COLUMN: &[TypeId] =
     &[TypeId::Text, TypeId::Oid, TypeId::Int4, TypeId::Bool, TypeId::Text, TypeId::Text, TypeId::Bool];
+const INDEX: &[TypeId] =
+    &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool, TypeId::Bool, TypeId::Bytea];
 const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text];
 
 fn encode(layout: &[TypeId], values: &[Datum]) -> Result<Vec<u8>> {
@@ -216,6 +227,7 @@ pub(crate) fn decode_relation(oid: u32, bytes: &[u8]) -> Result<Relation> {
         columns: Vec::new(),
         primary_key: None,
         checks: Vec::new(),
+        indexes: Vec::new(),
         layout: super::model::Layout::new(&[], None),
     })
 }
@@ -257,6 +269,51 @@ pub(crate) fn encode_primary_key(key: &PrimaryKey, columns: &[Column]) -> Result
         .flat_map(|column| column.number.to_be_bytes())
         .collect();
     encode(CONSTRAINT, &[text("p"), text(&key.name), Datum::bytea(numbers), Datum::Null])
+}
+
+/// Flags of an index's column, behind its number.
+const DESCENDING: u8 = 1;
+const NULLS_FIRST: u8 = 2;
+
+pub(crate) fn encode_index(index: &Index, columns: &[Column]) -> Result<Vec<u8>> {
+    let mut parts = Vec::with_capacity(3 * index.columns.len());
+    for part in &index.columns {
+        let Some(column) = columns.get(part.at) else { return Err(corrupt()) };
+        parts.extend_from_slice(&column.number.to_be_bytes());
+        let OrderedColumn { descending, nulls_first } = part.order;
+        parts.push(if descending { DESCENDING } else { 0 } | if nulls_first { NULLS_FIRST } else { 0 });
+    }
+    encode(
+        INDEX,
+        &[
+            text(&index.name),
+            Datum::Oid(index.tree.relation),
+            index.unique.into(),
+            index.constraint.into(),
+            index.nulls_not_distinct.into(),
+            Datum::bytea(parts),
+        ],
+    )
+}
+
+/// Adds a stored index to its relation, whose columns are all there.
+pub(crate) fn decode_index(relation: &mut Relation, oid: u32, bytes: &[u8]) -> Result<()> {
+    let mut fields = Fields::decode(INDEX, bytes)?;
+    let name = fields.text()?;
+    let tree = TreeId::new(super::model::POSTGRES_DATABASE, fields.oid()?);
+    let (unique, constraint, nulls_not_distinct) = (fields.bool()?, fields.bool()?, fields.bool()?);
+    let Datum::Bytea(parts) = fields.next() else { return Err(corrupt()) };
+    let mut columns = Vec::with_capacity(parts.len() / 3);
+    for part in parts.chunks(3) {
+        let [high, low, flags] = part else { return Err(corrupt()) };
+        let number = i16::from_be_bytes([*high, *low]);
+        let at = relation.columns.iter().position(|column| column.number == number).ok_or_else(corrupt)?;
+        let order =
+            OrderedColumn { descending: flags & DESCENDING != 0, nulls_first: flags & NULLS_FIRST != 0 };
+        columns.push(IndexColumn { at, order });
+    }
+    relation.indexes.push(Index { oid, name, tree, columns, unique, constraint, nulls_not_distinct });
+    Ok(())
 }
 
 pub(crate) fn encode_check(check: &Check) -> Result<Vec<u8>> {
@@ -328,6 +385,7 @@ mod tests {
             columns: Vec::new(),
             primary_key: None,
             checks: Vec::new(),
+            indexes: Vec::new(),
             layout: Layout::new(&[], None),
         };
         assert_eq!(decode_relation(7, &encode_relation(&relation).unwrap()).unwrap(), relation);
@@ -336,6 +394,19 @@ mod tests {
         let stored = encode_primary_key(&primary_key, &relation.columns).unwrap();
         decode_constraint(&mut relation, 8, &stored).unwrap();
         assert_eq!(relation.primary_key, Some(primary_key));
+        let order = OrderedColumn { descending: true, nulls_first: false };
+        let index = Index {
+            oid: 9,
+            name: "t_ä_idx".into(),
+            tree: TreeId::new(5, 100),
+            columns: vec![IndexColumn { at: 1, order }],
+            unique: true,
+            constraint: true,
+            nulls_not_distinct: false,
+        };
+        let stored = encode_index(&index, &relation.columns).unwrap();
+        decode_index(&mut relation, 9, &stored).unwrap();
+        assert_eq!(relation.indexes, [index]);
         assert!(decode_role(10, &[1, 0]).is_err(), "a short entry is damage");
     }
 

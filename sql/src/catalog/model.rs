@@ -1,7 +1,7 @@
 //! What the catalogue says: relations with their columns and constraints, roles, databases.
 
 use crate::error::{Result, SqlError, sqlstate};
-use datum::key::KeyColumn;
+use datum::key::{KeyColumn, OrderedColumn};
 use datum::row::RowLayout;
 use datum::{Datum, Style, Type, TypeId};
 use std::collections::HashMap;
@@ -46,6 +46,41 @@ pub(crate) struct PrimaryKey {
     pub(crate) columns: Vec<usize>,
 }
 
+/// A column of a secondary index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexColumn {
+    /// Its place in `Relation::columns`.
+    pub(crate) at: usize,
+    pub(crate) order: OrderedColumn,
+}
+
+/// A secondary index; `exec/index.rs` says what its tree holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Index {
+    pub(crate) oid: u32,
+    pub(crate) name: String,
+    pub(crate) tree: TreeId,
+    pub(crate) columns: Vec<IndexColumn>,
+    pub(crate) unique: bool,
+    /// It is there for a UNIQUE constraint, which has its OID and name.
+    pub(crate) constraint: bool,
+    /// NULLS NOT DISTINCT
+    pub(crate) nulls_not_distinct: bool,
+}
+
+/// What the primary key's index and the secondary ones have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct AnyIndex<'r> {
+    pub(crate) oid: u32,
+    pub(crate) name: &'r str,
+    pub(crate) tree: TreeId,
+    pub(crate) columns: Vec<IndexColumn>,
+    pub(crate) unique: bool,
+    pub(crate) primary: bool,
+    pub(crate) constraint: bool,
+    pub(crate) nulls_not_distinct: bool,
+}
+
 /// A CHECK constraint.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Check {
@@ -67,6 +102,8 @@ pub(crate) struct Relation {
     pub(crate) columns: Vec<Column>,
     pub(crate) primary_key: Option<PrimaryKey>,
     pub(crate) checks: Vec<Check>,
+    /// Secondary indexes, by their OIDs.
+    pub(crate) indexes: Vec<Index>,
     /// How rows and keys are laid out; made by [`Relation::lay_out`].
     pub(crate) layout: Layout,
 }
@@ -138,6 +175,30 @@ impl Relation {
             )
         })
     }
+    /// The primary key's index, then the secondary ones.
+    pub(crate) fn all_indexes(&self) -> impl Iterator<Item = AnyIndex<'_>> {
+        let plain = OrderedColumn { descending: false, nulls_first: false };
+        let primary = self.primary_key.iter().map(move |key| AnyIndex {
+            oid: key.oid,
+            name: &key.name,
+            tree: self.tree,
+            columns: key.columns.iter().map(|at| IndexColumn { at: *at, order: plain }).collect(),
+            unique: true,
+            primary: true,
+            constraint: true,
+            nulls_not_distinct: false,
+        });
+        primary.chain(self.indexes.iter().map(|index| AnyIndex {
+            oid: index.oid,
+            name: &index.name,
+            tree: index.tree,
+            columns: index.columns.clone(),
+            unique: index.unique,
+            primary: false,
+            constraint: index.constraint,
+            nulls_not_distinct: index.nulls_not_distinct,
+        }))
+    }
     /// Computes `layout` anew.
     pub(crate) fn lay_out(&mut self) {
         self.layout = Layout::new(&self.columns, self.primary_key.as_ref());
@@ -200,6 +261,22 @@ impl Catalogue {
     /// The OID of the table whose rows are in this tree.
     pub(crate) fn relation_of_tree(&self, tree: TreeId) -> Option<u32> {
         self.relations.values().find(|relation| relation.tree == tree).map(|relation| relation.oid)
+    }
+    /// Whether a table or an index has this name.
+    pub(crate) fn is_name_taken(&self, name: &str) -> bool {
+        self.by_name.contains_key(name) || self.index_named(name).is_some()
+    }
+    /// An index by its OID, with its table.
+    pub(crate) fn index(&self, oid: u32) -> Option<(&Arc<Relation>, AnyIndex<'_>)> {
+        self.relations
+            .values()
+            .find_map(|table| table.all_indexes().find(|index| index.oid == oid).map(|index| (table, index)))
+    }
+    /// An index by its name, with its table.
+    pub(crate) fn index_named(&self, name: &str) -> Option<(&Arc<Relation>, AnyIndex<'_>)> {
+        self.relations.values().find_map(|table| {
+            table.all_indexes().find(|index| index.name == name).map(|index| (table, index))
+        })
     }
     /// A role by its name.
     pub(crate) fn role(&self, name: &str) -> Option<&Arc<Role>> {

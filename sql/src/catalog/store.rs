@@ -1,7 +1,7 @@
 //! Reading and changing the catalogue inside a transaction.
 
 use super::codec::{self, CATALOGUE_TREE, SHARED_TREE, VERSION_KEY, kind, shared_kind};
-use super::model::{Catalogue, Check, Column, DatabaseEntry, PrimaryKey, Relation, Role};
+use super::model::{Catalogue, Check, Column, DatabaseEntry, Index, PrimaryKey, Relation, Role};
 use crate::error::Result;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -53,6 +53,12 @@ pub(crate) async fn load(transaction: &Transaction) -> Result<Catalogue> {
             let (constraint, _) = codec::read_oid(rest)?;
             if let Some(relation) = relations.get_mut(&oid) {
                 codec::decode_constraint(relation, constraint, &value)?;
+            }
+        } else if let Some(rest) = codec::strip_kind(kind::INDEX, &key) {
+            let (oid, rest) = codec::read_oid(rest)?;
+            let (index, _) = codec::read_oid(rest)?;
+            if let Some(relation) = relations.get_mut(&oid) {
+                codec::decode_index(relation, index, &value)?;
             }
         }
     }
@@ -115,10 +121,14 @@ pub(crate) async fn put_database(transaction: &mut Transaction, entry: &Database
     put(transaction, SHARED_TREE, key, codec::encode_database(entry)?).await
 }
 
+/// Gives a name, locked before by [`lock_relation_name`], to a table or an index.
+async fn put_name(transaction: &mut Transaction, name: &str, oid: u32) -> Result<()> {
+    put(transaction, CATALOGUE_TREE, codec::name_key(kind::NAME, name), oid.to_be_bytes().to_vec()).await
+}
+
 /// The relation's own entry and its name, not its columns and constraints.
 pub(crate) async fn put_relation(transaction: &mut Transaction, relation: &Relation) -> Result<()> {
-    let key = codec::name_key(kind::NAME, &relation.name);
-    put(transaction, CATALOGUE_TREE, key, relation.oid.to_be_bytes().to_vec()).await?;
+    put_name(transaction, &relation.name, relation.oid).await?;
     let key = codec::oid_key(kind::RELATION, relation.oid);
     put(transaction, CATALOGUE_TREE, key, codec::encode_relation(relation)?).await
 }
@@ -138,8 +148,35 @@ pub(crate) async fn put_primary_key(
     key: &PrimaryKey,
     columns: &[Column],
 ) -> Result<()> {
+    put_name(transaction, &key.name, key.oid).await?;
     let place = codec::constraint_key(relation, key.oid);
     put(transaction, CATALOGUE_TREE, place, codec::encode_primary_key(key, columns)?).await
+}
+
+pub(crate) async fn put_index(
+    transaction: &mut Transaction,
+    relation: u32,
+    index: &Index,
+    columns: &[Column],
+) -> Result<()> {
+    put_name(transaction, &index.name, index.oid).await?;
+    let place = codec::index_key(relation, index.oid);
+    put(transaction, CATALOGUE_TREE, place, codec::encode_index(index, columns)?).await
+}
+
+pub(crate) async fn delete_index(transaction: &mut Transaction, relation: u32, index: &Index) -> Result<()> {
+    delete_name(transaction, &index.name).await?;
+    delete(transaction, CATALOGUE_TREE, codec::index_key(relation, index.oid)).await
+}
+
+/// Fails with 40001 under REPEATABLE READ if the table's definition changed since the snapshot; keeps it from changing
+/// until the transaction ends.
+pub(crate) async fn hold_definition(
+    transaction: &mut Transaction,
+    relation: u32,
+) -> std::result::Result<(), storage::Error> {
+    let key = codec::oid_key(kind::RELATION, relation);
+    transaction.lock(CATALOGUE_TREE, &key, LockMode::KeyShare, LockWait::Forever).await.map(drop)
 }
 
 pub(crate) async fn put_check(transaction: &mut Transaction, relation: u32, check: &Check) -> Result<()> {
@@ -164,6 +201,9 @@ pub(crate) async fn create_relation(transaction: &mut Transaction, relation: &Re
     if let Some(key) = &relation.primary_key {
         put_primary_key(transaction, relation.oid, key, &relation.columns).await?;
     }
+    for index in &relation.indexes {
+        put_index(transaction, relation.oid, index, &relation.columns).await?;
+    }
     for check in &relation.checks {
         put_check(transaction, relation.oid, check).await?;
     }
@@ -178,7 +218,11 @@ pub(crate) async fn drop_relation(transaction: &mut Transaction, relation: &Rela
         delete(transaction, CATALOGUE_TREE, codec::column_key(relation.oid, column.number)).await?;
     }
     if let Some(key) = &relation.primary_key {
+        delete_name(transaction, &key.name).await?;
         delete_constraint(transaction, relation.oid, key.oid).await?;
+    }
+    for index in &relation.indexes {
+        delete_index(transaction, relation.oid, index).await?;
     }
     for check in &relation.checks {
         delete_constraint(transaction, relation.oid, check.oid).await?;

@@ -2,7 +2,7 @@
 
 use super::lock::{key_of, lock_and_recheck, lock_new_key};
 use super::slots::SlotState;
-use super::{BATCH, Cx, Exec, Operator, Row, build, row};
+use super::{BATCH, Cx, Exec, Operator, Row, build, index, row};
 use crate::catalog::Relation;
 use crate::error::{Result, SqlError};
 use crate::expr::Expr;
@@ -24,11 +24,13 @@ pub(super) fn check_row(cx: &Cx<'_>, target: &Target, new: &[Datum]) -> Result<(
     Ok(())
 }
 
-/// Writes the new version of a row that is locked, under its key or, if that changed, under another.
+/// Writes the new version of a row that is locked, under its key or, if that changed, under another, and the entries in
+/// indexes that change with it. `old` has all live columns.
 pub(super) async fn replace(
     cx: &mut Cx<'_>,
     relation: &Relation,
     key: Bytes,
+    old: &[Datum],
     new: &[Datum],
     moves: bool,
 ) -> Result<()> {
@@ -37,18 +39,31 @@ pub(super) async fn replace(
         let mut new_key = Vec::with_capacity(key.len());
         row::encode_key(relation, new, &mut new_key)?;
         if new_key[..] != key[..] {
-            let locked = lock_new_key(cx, relation, &new_key).await?;
+            let locked = lock_new_key(cx, relation.tree, &new_key).await?;
             if locked.newest.is_some() {
                 return Err(row::unique_violation(relation, new));
             }
-            let deleted = cx.transaction.delete(relation.tree, key);
+            let deleted = cx.transaction.delete(relation.tree, key.clone());
             cx.storage(deleted)?;
-            let put = cx.transaction.put(relation.tree, new_key, value);
-            return cx.storage(put);
+            let put = cx.transaction.put(relation.tree, new_key.clone(), value);
+            cx.storage(put)?;
+            return index::change_row(cx, relation, (old, &key), (new, &new_key)).await;
         }
     }
-    let put = cx.transaction.put(relation.tree, key, value);
-    cx.storage(put)
+    if relation.indexes.is_empty() {
+        let put = cx.transaction.put(relation.tree, key, value);
+        return cx.storage(put);
+    }
+    let put = cx.transaction.put(relation.tree, key.clone(), value);
+    cx.storage(put)?;
+    index::change_row(cx, relation, (old, &key), (new, &key)).await
+}
+
+/// Deletes a row that is locked, and its entries in indexes. `old` has all indexed columns.
+pub(super) async fn delete(cx: &mut Cx<'_>, relation: &Relation, key: Bytes, old: &[Datum]) -> Result<()> {
+    index::remove_row(cx, relation, old, &key).await?;
+    let deleted = cx.transaction.delete(relation.tree, key);
+    cx.storage(deleted)
 }
 
 /// RETURNING's expressions over a changed row.
@@ -114,7 +129,8 @@ impl Operator for Update {
                 let mut new = row.get(..relation.columns.len()).unwrap_or_default().to_vec();
                 assign(cx, &plan.assignments, &row, &mut self.slots, &mut new).await?;
                 check_row(cx, &plan.target, &new)?;
-                replace(cx, relation, key, &new, plan.moves).await?;
+                let old = row.get(..relation.columns.len()).unwrap_or_default();
+                replace(cx, relation, key, old, &new, plan.moves).await?;
                 cx.affected += 1;
                 if let Some(returning) = &plan.returning {
                     new.extend(row.into_iter().skip(relation.columns.len()));
@@ -204,8 +220,7 @@ impl Operator for Delete {
                 if !lock_and_recheck(cx, relation, target, &mut row, &self.needed, recheck).await? {
                     continue;
                 }
-                let deleted = cx.transaction.delete(relation.tree, key);
-                cx.storage(deleted)?;
+                delete(cx, relation, key, &row).await?;
                 cx.affected += 1;
                 if let Some(returning) = &plan.returning {
                     out.push(returned(cx, returning, &mut self.returning_slots, &row).await?);

@@ -1,6 +1,6 @@
 //! Statements on one row by its primary key, without operators in between.
 
-use super::change::{assign_plainly, check_row, replace};
+use super::change::{self, assign_plainly, check_row, replace};
 use super::insert::{Outcome, insert_row};
 use super::lock::lock_row;
 use super::row::{self, Fit};
@@ -94,7 +94,7 @@ async fn update_one(cx: &mut Cx<'_>, update: &DirectUpdate) -> Result<u64> {
     let mut new = old.clone();
     assign_plainly(cx, &update.plan.assignments, &old, &mut new)?;
     check_row(cx, &update.plan.target, &new)?;
-    replace(cx, relation, Bytes::from(key), &new, false).await?;
+    replace(cx, relation, Bytes::from(key), &old, &new, false).await?;
     Ok(1)
 }
 
@@ -106,11 +106,14 @@ async fn delete_one(cx: &mut Cx<'_>, delete: &DirectDelete) -> Result<u64> {
     }
     let wait = cx.lock_wait();
     let locked = lock_row(cx, relation, &key, LockMode::Exclusive, wait).await?;
-    if locked.newest.is_none() {
-        return Ok(0);
-    }
-    let deleted = cx.transaction.delete(relation.tree, key);
-    cx.storage(deleted)?;
+    let Some(newest) = locked.newest else { return Ok(0) };
+    let old = if relation.indexes.is_empty() {
+        Row::new()
+    } else {
+        let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
+        row::decode(relation, &needed, &key, &newest)?
+    };
+    change::delete(cx, relation, Bytes::from(key), &old).await?;
     Ok(1)
 }
 

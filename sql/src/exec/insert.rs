@@ -1,15 +1,16 @@
 //! INSERT, with ON CONFLICT.
 
 use super::change::{assign, check_row, replace, returned, returning_slots};
+use super::index::Conflict;
 use super::lock::lock_new_key;
 use super::slots::SlotState;
-use super::{BATCH, Cx, Exec, Operator, Row, build, row};
+use super::{BATCH, Cx, Exec, Operator, Row, build, index, row};
+use crate::catalog::Relation;
 use crate::error::{Result, SqlError, sqlstate};
-use crate::plan::{ConflictPlan, InsertPlan, Slots, Target};
+use crate::plan::{Arbiter, ConflictAction, ConflictPlan, InsertPlan, Slots, Target};
 use bytes::Bytes;
 use datum::Datum;
 use std::sync::Arc;
-use storage::Isolation;
 
 /// A running INSERT.
 pub(super) struct Insert {
@@ -30,7 +31,7 @@ pub(super) enum Outcome {
 impl Insert {
     pub(super) fn new(plan: Arc<InsertPlan>) -> Self {
         let conflict_slots = match &plan.conflict {
-            Some(ConflictPlan::Update { slots, .. }) => slots.clone(),
+            Some(ConflictPlan { action: ConflictAction::Update { slots, .. }, .. }) => slots.clone(),
             _ => Slots::default(),
         };
         Self {
@@ -77,57 +78,135 @@ pub(super) async fn insert_row(
 ) -> Result<Outcome> {
     let relation = &target.relation;
     check_row(cx, target, &new)?;
-    if relation.primary_key.is_none() {
-        let value = row::encode_value(relation, &new)?;
-        let appended = cx.transaction.append(relation.tree, value).await;
-        cx.storage(appended)?;
-        return Ok(Outcome::Written(new));
+    let key = match &relation.primary_key {
+        Some(_) => {
+            let mut key = Vec::with_capacity(16);
+            row::encode_key(relation, &new, &mut key)?;
+            key
+        }
+        None if relation.indexes.is_empty() => {
+            let value = row::encode_value(relation, &new)?;
+            let appended = cx.transaction.append(relation.tree, value).await;
+            cx.storage(appended)?;
+            return Ok(Outcome::Written(new));
+        }
+        None => {
+            let number = cx.transaction.next_row_number(relation.tree).await;
+            cx.storage(number)?.to_be_bytes().to_vec()
+        }
+    };
+    if let Some(plan) = conflict
+        && let Some(found) = find_conflict(cx, relation, plan, &new, &key).await?
+    {
+        return resolve(cx, target, &plan.action, found, new, slots).await;
     }
-    let mut key = Vec::with_capacity(16);
-    row::encode_key(relation, &new, &mut key)?;
-    if matches!(conflict, Some(ConflictPlan::Nothing)) {
-        // A row that is seen already needs no lock.
-        let seen = cx.transaction.get(relation.tree, &key).await;
-        if cx.storage(seen)?.is_some() {
-            return Ok(Outcome::Left);
+    let value = row::encode_value(relation, &new)?;
+    if relation.primary_key.is_none() {
+        let room = cx.transaction.make_room().await;
+        cx.storage(room)?;
+        let put = cx.transaction.put_guarded(relation.tree, key.clone(), value);
+        cx.storage(put)?;
+    } else {
+        let looked = conflict.is_some_and(|plan| plan.arbiters.contains(&Arbiter::Primary));
+        if !looked {
+            if lock_new_key(cx, relation.tree, &key).await?.newest.is_some() {
+                return Err(row::unique_violation(relation, &new));
+            }
+        }
+        if relation.indexes.is_empty() {
+            let put = cx.transaction.put(relation.tree, key, value);
+            cx.storage(put)?;
+            return Ok(Outcome::Written(new));
+        }
+        let put = cx.transaction.put(relation.tree, key.clone(), value);
+        cx.storage(put)?;
+    }
+    index::add_row(cx, relation, &new, &key).await?;
+    Ok(Outcome::Written(new))
+}
+
+/// Looks for a row that is in the way of a new one, under the keys that ON CONFLICT is about.
+async fn find_conflict(
+    cx: &mut Cx<'_>,
+    relation: &Relation,
+    plan: &ConflictPlan,
+    new: &[Datum],
+    key: &[u8],
+) -> Result<Option<Conflict>> {
+    let locking = !matches!(plan.action, ConflictAction::Nothing);
+    for arbiter in &plan.arbiters {
+        let found = match arbiter {
+            Arbiter::Primary => find_by_primary_key(cx, relation, key, locking).await?,
+            Arbiter::Index(at) => match relation.indexes.get(*at) {
+                Some(index) => index::find_conflict(cx, relation, index, (new, key), locking).await?,
+                None => return Err(SqlError::internal("an index is gone")),
+            },
+        };
+        if found.is_some() {
+            return Ok(found);
         }
     }
-    let locked = lock_new_key(cx, relation, &key).await?;
-    let Some(newest) = locked.newest else {
-        let value = row::encode_value(relation, &new)?;
-        let put = cx.transaction.put(relation.tree, key, value);
-        cx.storage(put)?;
-        return Ok(Outcome::Written(new));
+    Ok(None)
+}
+
+async fn find_by_primary_key(
+    cx: &mut Cx<'_>,
+    relation: &Relation,
+    key: &[u8],
+    locking: bool,
+) -> Result<Option<Conflict>> {
+    let conflict = |newest, written_by_this_statement| Conflict {
+        key: Bytes::copy_from_slice(key),
+        newest,
+        written_by_this_statement,
     };
-    let unseen = locked.changed_since_snapshot && cx.transaction.isolation() == Isolation::RepeatableRead;
-    match conflict {
-        Some(_) if unseen => cx.storage(Err(storage::Error::SerializationFailure { deleted: false })),
-        None => Err(row::unique_violation(relation, &new)),
-        Some(ConflictPlan::Nothing) => Ok(Outcome::Left),
-        Some(ConflictPlan::Update { .. }) if locked.written_by_this_statement => Err(SqlError::new(
+    if !locking {
+        // A row that is seen already needs no lock.
+        let seen = cx.transaction.get(relation.tree, key).await;
+        if let Some(seen) = cx.storage(seen)? {
+            return Ok(Some(conflict(seen, false)));
+        }
+    }
+    let locked = lock_new_key(cx, relation.tree, key).await?;
+    index::refuse_unseen(cx, &locked)?;
+    Ok(locked.newest.map(|newest| conflict(newest, locked.written_by_this_statement)))
+}
+
+/// Does what ON CONFLICT says with the row that is in the way.
+async fn resolve(
+    cx: &mut Cx<'_>,
+    target: &Target,
+    action: &ConflictAction,
+    found: Conflict,
+    new: Row,
+    slots: &mut SlotState,
+) -> Result<Outcome> {
+    let relation = &target.relation;
+    let ConflictAction::Update { assignments, condition, .. } = action else { return Ok(Outcome::Left) };
+    if found.written_by_this_statement {
+        return Err(SqlError::new(
             sqlstate::CARDINALITY_VIOLATION,
             "ON CONFLICT DO UPDATE command cannot affect row a second time",
         )
         .with_hint(
             "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
-        )),
-        Some(ConflictPlan::Update { assignments, condition, .. }) => {
-            let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
-            let mut both = row::decode(relation, &needed, &key, &newest)?;
-            both.extend(new);
-            if let Some(condition) = condition
-                && !slots.run(cx, &both, |eval| condition.eval_condition(eval)).await?
-            {
-                return Ok(Outcome::Left);
-            }
-            let mut changed: Row = both.get(..relation.columns.len()).unwrap_or_default().to_vec();
-            assign(cx, assignments, &both, slots, &mut changed).await?;
-            check_row(cx, target, &changed)?;
-            let moves = moves_key(target, assignments.iter().map(|(at, _)| *at));
-            replace(cx, relation, Bytes::from(key), &changed, moves).await?;
-            Ok(Outcome::Written(changed))
-        }
+        ));
     }
+    let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
+    let mut both = row::decode(relation, &needed, &found.key, &found.newest)?;
+    both.extend(new);
+    if let Some(condition) = condition
+        && !slots.run(cx, &both, |eval| condition.eval_condition(eval)).await?
+    {
+        return Ok(Outcome::Left);
+    }
+    let old = both.get(..relation.columns.len()).unwrap_or_default();
+    let mut changed: Row = old.to_vec();
+    assign(cx, assignments, &both, slots, &mut changed).await?;
+    check_row(cx, target, &changed)?;
+    let moves = moves_key(target, assignments.iter().map(|(at, _)| *at));
+    replace(cx, relation, found.key, old, &changed, moves).await?;
+    Ok(Outcome::Written(changed))
 }
 
 /// Whether any of these columns belongs to the primary key.

@@ -9,7 +9,7 @@ use crate::plan::{LockPlan, RowWait};
 use bytes::Bytes;
 use datum::Datum;
 use std::sync::Arc;
-use storage::{LockMode, LockWait, Locked};
+use storage::{LockMode, LockWait, Locked, TreeId};
 
 /// Locks a row and gives its newest version.
 pub(super) async fn lock_row(
@@ -28,10 +28,11 @@ pub(super) async fn lock_row(
     }
 }
 
-/// Locks a key for a new row and gives the newest version under it, whoever wrote that and when.
-pub(super) async fn lock_new_key(cx: &mut Cx<'_>, relation: &Relation, key: &[u8]) -> Result<Locked> {
+/// Locks a key for a new row or a new entry of an index, in a tree of the table, and gives the newest version under it,
+/// whoever wrote that and when.
+pub(super) async fn lock_new_key(cx: &mut Cx<'_>, tree: TreeId, key: &[u8]) -> Result<Locked> {
     let wait = cx.lock_wait();
-    let locked = cx.transaction.lock_newest(relation.tree, key, LockMode::Exclusive, wait).await;
+    let locked = cx.transaction.lock_newest(tree, key, LockMode::Exclusive, wait).await;
     cx.storage(locked)
 }
 

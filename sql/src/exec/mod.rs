@@ -7,6 +7,7 @@ mod aggregate;
 mod change;
 pub(crate) mod direct;
 mod generate;
+pub(crate) mod index;
 mod insert;
 mod join;
 mod lock;
@@ -15,6 +16,7 @@ pub(crate) mod row;
 mod scan;
 mod slots;
 mod sort;
+pub(crate) mod spill;
 
 pub(crate) use insert::copy_row;
 

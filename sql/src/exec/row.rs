@@ -1,7 +1,8 @@
 //! Rows between their stored form and values.
 
 use super::Row;
-use crate::catalog::Relation;
+use crate::catalog::system::quote;
+use crate::catalog::{Index, Relation};
 use crate::error::{Result, SqlError, sqlstate};
 use datum::{Datum, TypeId, key};
 
@@ -176,24 +177,45 @@ fn describe(relation: &Relation, row: &[Datum]) -> String {
 /// 23505 for a second row with the same primary key.
 #[cold]
 pub(crate) fn unique_violation(relation: &Relation, row: &[Datum]) -> SqlError {
-    let style = datum::Style::default();
     let Some(primary) = &relation.primary_key else { return SqlError::internal("a duplicate without a key") };
-    let names: Vec<&str> = primary
-        .columns
-        .iter()
-        .filter_map(|at| relation.columns.get(*at))
-        .map(|column| column.name.as_str())
-        .collect();
-    let values: Vec<String> = primary
-        .columns
-        .iter()
-        .map(|at| row.get(*at).and_then(|value| value.to_text(&style)).unwrap_or_else(|| "null".to_owned()))
-        .collect();
+    duplicate(relation, &primary.name, primary.columns.iter().copied(), row)
+}
+
+/// 23505 for a second row with the same key in a unique index.
+#[cold]
+pub(crate) fn duplicate_in_index(relation: &Relation, index: &Index, row: &[Datum]) -> SqlError {
+    duplicate(relation, &index.name, index.columns.iter().map(|column| column.at), row)
+}
+
+fn duplicate(
+    relation: &Relation,
+    constraint: &str,
+    columns: impl Iterator<Item = usize>,
+    row: &[Datum],
+) -> SqlError {
+    let style = datum::Style::default();
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    for at in columns {
+        names.push(relation.columns.get(at).map_or_else(String::new, |column| quote(&column.name)));
+        let text = row.get(at).and_then(|value| value.to_text(&style));
+        values.push(text.unwrap_or_else(|| "null".to_owned()));
+    }
     SqlError::new(
         sqlstate::UNIQUE_VIOLATION,
-        format!("duplicate key value violates unique constraint \"{}\"", primary.name),
+        format!("duplicate key value violates unique constraint \"{constraint}\""),
     )
     .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
     .of_table("public", &relation.name)
-    .of_constraint(&primary.name)
+    .of_constraint(constraint)
+}
+
+/// 23505 while an index is built over rows that are there.
+#[cold]
+pub(crate) fn duplicate_in_build(relation: &Relation, violation: &SqlError) -> SqlError {
+    let name = violation.fields().constraint.clone().unwrap_or_default();
+    let detail = violation.fields().detail.clone().unwrap_or_default();
+    SqlError::new(sqlstate::UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
+        .with_detail(detail.replace("already exists", "is duplicated"))
+        .of_table("public", &relation.name)
+        .of_constraint(&name)
 }

@@ -130,8 +130,12 @@ pub trait Facts: Send + Sync {
     fn role_oid(&self, _name: &str) -> Option<u32> {
         None
     }
-    /// CREATE INDEX for an index's OID, for pg_get_indexdef.
-    fn index_definition(&self, _oid: u32) -> Option<String> {
+    /// CREATE INDEX for an index's OID, or the name of one of its columns (from 1), for pg_get_indexdef.
+    fn index_definition(&self, _oid: u32, _column: Option<usize>, _pretty: bool) -> Option<String> {
+        None
+    }
+    /// The bytes of all secondary indexes of a table, for pg_indexes_size.
+    fn indexes_bytes(&self, _oid: u32) -> Option<u64> {
         None
     }
     /// A constraint's words by its OID, for pg_get_constraintdef.

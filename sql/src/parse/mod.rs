@@ -14,8 +14,8 @@ mod utility;
 pub(crate) use cursor::fold;
 pub(crate) use source::Source;
 pub(crate) use statement::{
-    Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropTarget,
-    ExplainOptions, FetchCount, Mode, RoleOption, SetTarget, Utility,
+    Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind,
+    DropTarget, ExplainOptions, FetchCount, Mode, ReindexTarget, RoleOption, SetTarget, Utility,
 };
 
 use crate::error::{Result, SqlError, sqlstate};
@@ -121,7 +121,7 @@ fn classify(statement: Statement) -> Result<Command> {
         Statement::CreateTable(table) => Command::CreateTable(Box::new(table)),
         Statement::AlterTable(alter) => Command::AlterTable(Box::new(alter)),
         Statement::Truncate(truncate) => Command::Truncate(Box::new(truncate)),
-        Statement::CreateIndex(_) => return Err(SqlError::unsupported("CREATE INDEX")),
+        Statement::CreateIndex(index) => Command::CreateIndex(Box::new(index)),
         Statement::CreateView(_) => return Err(SqlError::unsupported("CREATE VIEW")),
         Statement::CreateSequence { .. } => return Err(SqlError::unsupported("CREATE SEQUENCE")),
         Statement::CreateFunction(_) => return Err(SqlError::unsupported("CREATE FUNCTION")),
@@ -217,7 +217,6 @@ mod tests {
     #[test]
     fn what_is_absent_names_itself() {
         for (sql, name) in [
-            ("create index i on t (a)", "CREATE INDEX"),
             ("listen x", "LISTEN"),
             ("declare c scroll cursor for select 1", "DECLARE SCROLL CURSOR"),
             ("fetch prior from c", "FETCH in another direction than forward"),

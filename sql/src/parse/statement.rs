@@ -21,6 +21,8 @@ pub(crate) enum Command {
     CreateTable(Box<ast::CreateTable>),
     /// ALTER TABLE
     AlterTable(Box<ast::AlterTable>),
+    /// CREATE INDEX
+    CreateIndex(Box<ast::CreateIndex>),
     /// TRUNCATE
     Truncate(Box<ast::Truncate>),
     /// All that sqlparser does not parse for us.
@@ -118,6 +120,7 @@ pub(crate) enum Utility {
         statement: Box<Command>,
     },
     Drop(DropTarget),
+    Reindex(ReindexTarget),
     LockTable {
         tables: Vec<ast::ObjectName>,
         mode: storage::TableLockMode,
@@ -136,9 +139,26 @@ pub(crate) enum FetchCount {
     All,
 }
 
-/// DROP TABLE.
+/// What REINDEX builds anew.
+#[derive(Clone, Debug)]
+pub(crate) enum ReindexTarget {
+    Index(ast::ObjectName),
+    Table(ast::ObjectName),
+    /// SCHEMA, DATABASE
+    All,
+}
+
+/// What kind of thing a DROP is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DropKind {
+    Table,
+    Index,
+}
+
+/// DROP.
 #[derive(Clone, Debug)]
 pub(crate) struct DropTarget {
+    pub(crate) kind: DropKind,
     pub(crate) names: Vec<ast::ObjectName>,
     pub(crate) if_exists: bool,
 }

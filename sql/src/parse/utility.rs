@@ -1,7 +1,9 @@
 //! The statements parsed by hand, and those that are refused by their first words.
 
 use super::cursor::Cursor;
-use super::statement::{Command, DiscardKind, DropTarget, ExplainOptions, FetchCount, Utility};
+use super::statement::{
+    Command, DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, Utility,
+};
 use super::{Parsed, copy, parse_statement, parser, role, setting, transaction};
 use crate::error::{Result, SqlError, sqlstate};
 use sqlparser::tokenizer::Token;
@@ -18,7 +20,6 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["revoke"], "REVOKE"),
     (&["security"], "SECURITY LABEL"),
     (&["cluster"], "CLUSTER"),
-    (&["reindex"], "REINDEX"),
     (&["do"], "DO"),
     (&["load"], "LOAD"),
     (&["import"], "IMPORT FOREIGN SCHEMA"),
@@ -26,8 +27,6 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["refresh"], "REFRESH MATERIALIZED VIEW"),
     (&["create", "database"], "CREATE DATABASE"),
     (&["create", "tablespace"], "CREATE TABLESPACE"),
-    (&["create", "unique", "index"], "CREATE INDEX"),
-    (&["create", "index"], "CREATE INDEX"),
     (&["create", "publication"], "CREATE PUBLICATION"),
     (&["create", "subscription"], "CREATE SUBSCRIPTION"),
     (&["create", "foreign"], "CREATE FOREIGN TABLE"),
@@ -89,6 +88,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         Utility::Close(if cursor.word("all") { None } else { Some(cursor.identifier()?) })
     } else if cursor.word("drop") {
         drop_object(cursor)?
+    } else if cursor.word("reindex") {
+        reindex(cursor)?
     } else if cursor.word("lock") {
         lock_table(cursor)?
     } else if cursor.words(&["wait", "for", "lsn"]) {
@@ -297,11 +298,36 @@ fn fetch(cursor: &mut Cursor<'_>, shows: bool) -> Result<Utility> {
     Ok(Utility::Fetch { name: cursor.identifier()?, count, shows })
 }
 
+fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    if cursor.peek() == Some(&Token::LParen) {
+        cursor.parenthesised()?;
+    }
+    let all = ["schema", "database", "system"];
+    let kind = if cursor.word("index") {
+        ReindexTarget::Index
+    } else if cursor.word("table") {
+        ReindexTarget::Table
+    } else if cursor.any_word(&all) {
+        cursor.word("concurrently");
+        cursor.identifier()?;
+        return Ok(Utility::Reindex(ReindexTarget::All));
+    } else {
+        return Err(cursor.unexpected());
+    };
+    cursor.word("concurrently");
+    Ok(Utility::Reindex(kind(cursor.object_name()?)))
+}
+
 fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {
-    if !cursor.word("table") {
+    let kind = if cursor.word("table") {
+        DropKind::Table
+    } else if cursor.word("index") {
+        cursor.word("concurrently");
+        DropKind::Index
+    } else {
         let kind = cursor.identifier()?.to_ascii_uppercase();
         return Err(SqlError::unsupported(format!("DROP {kind}")));
-    }
+    };
     let if_exists = cursor.words(&["if", "exists"]);
     let mut names = vec![cursor.object_name()?];
     while cursor.token(&Token::Comma) {
@@ -309,7 +335,7 @@ fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {
     }
     // Nothing depends on a table yet, so both words mean the same.
     cursor.any_word(&["cascade", "restrict"]);
-    Ok(Utility::Drop(DropTarget { names, if_exists }))
+    Ok(Utility::Drop(DropTarget { kind, names, if_exists }))
 }
 
 fn lock_table(cursor: &mut Cursor<'_>) -> Result<Utility> {

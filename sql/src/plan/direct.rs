@@ -3,7 +3,7 @@
 //! `SELECT ... WHERE key = ...`, `UPDATE ... WHERE key = ...`, `DELETE ... WHERE key = ...` and `INSERT` of one row,
 //! with or without ON CONFLICT; none with RETURNING or subqueries.
 
-use super::node::{ConflictPlan, Node, RangePlan, ScanPlan, Target};
+use super::node::{ConflictAction, ConflictPlan, Node, RangePlan, ScanPlan, Target};
 use crate::catalog::Relation;
 use crate::expr::Expr;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ pub(crate) fn recognise(node: &Node) -> Option<Direct> {
             let ([row], true, true) = (values.rows.as_slice(), plain, values.slots.is_empty()) else {
                 return None;
             };
-            if let Some(ConflictPlan::Update { slots, .. }) = &plan.conflict
+            if let Some(ConflictPlan { action: ConflictAction::Update { slots, .. }, .. }) = &plan.conflict
                 && !slots.is_empty()
             {
                 return None;
@@ -138,7 +138,7 @@ fn is_whole_row(target: &Target, scan: &ScanPlan) -> bool {
 /// The key's values, if the scan asks for one key and for nothing else.
 fn exact_key(scan: &ScanPlan) -> Option<Vec<Expr>> {
     let RangePlan { equal, point, .. } = &scan.range;
-    (*point && scan.filter.len() == equal.len()).then(|| equal.clone())
+    (*point && scan.index.is_none() && scan.filter.len() == equal.len()).then(|| equal.clone())
 }
 
 fn output(relation: &Relation, expr: &Expr) -> Output {

@@ -100,6 +100,7 @@ pub(crate) fn table_item(relation: &Arc<crate::catalog::Relation>, emit_key: boo
         relation: relation.clone(),
         needed: relation.live_columns().map(|(index, _)| index).collect(),
         emit_key,
+        index: None,
         range: RangePlan::default(),
         direction: Direction::Forward,
         filter: Vec::new(),

@@ -1,4 +1,4 @@
-//! How each join is carried out: by looking rows up in the right table's primary key, or by a hash of the side that
+//! How each join is carried out: by looking rows up in the right table's primary key or an index of it, or by a hash of the side that
 //! is likely to be smaller. There are no statistics; sizes of files and the forms of conditions make the guesses.
 
 use super::node::{JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
@@ -39,34 +39,51 @@ fn settle(plan: &mut JoinPlan, facts: &dyn Facts) -> Result<()> {
     let (left, right) = (rows(&plan.left, facts), rows(&plan.right, facts));
     if matches!(plan.kind, JoinKind::Inner | JoinKind::Left)
         && left * LOOKUP_COST <= whole_table(&plan.right, facts)
-        && let Some(keys) = lookup_keys(plan)
+        && let Some(lookup) = lookup_keys(plan)
     {
-        return look_up(plan, &keys);
+        return look_up(plan, &lookup);
     }
     plan.build_left = plan.kind == JoinKind::Inner && left * 2.0 < right;
     Ok(())
 }
 
-/// For each column of the right table's primary key the place of the hash key that equals it; None if one has none,
-/// or if the right side is no plain scan.
-fn lookup_keys(plan: &JoinPlan) -> Option<Vec<usize>> {
+/// A way to look rows of the right side up: the index (None for the primary key), and for each of its first columns the
+/// place of the hash key that equals it.
+struct Lookup {
+    index: Option<usize>,
+    keys: Vec<usize>,
+    /// One row at most.
+    point: bool,
+}
+
+/// The primary key or else an index of the right table whose columns have hash keys: all of a unique one, or the first of
+/// another. None if there is none, or if the right side is no plain scan.
+fn lookup_keys(plan: &JoinPlan) -> Option<Lookup> {
     let Node::Scan(scan) = &plan.right else { return None };
     if scan.range.point || scan.range.points.is_some() {
         return None;
     }
-    let key = scan.relation.primary_key.as_ref()?;
-    key.columns
-        .iter()
-        .map(|column| {
-            plan.hash_keys
-                .iter()
-                .position(|(_, right)| matches!(right, Expr::Column { index, .. } if index == column))
-        })
-        .collect()
+    let place = |column: usize| {
+        plan.hash_keys
+            .iter()
+            .position(|(_, right)| matches!(right, Expr::Column { index, .. } if *index == column))
+    };
+    if let Some(key) = &scan.relation.primary_key
+        && let Some(keys) = key.columns.iter().map(|column| place(*column)).collect::<Option<Vec<_>>>()
+    {
+        return Some(Lookup { index: None, keys, point: true });
+    }
+    let lookups = scan.relation.indexes.iter().enumerate().map(|(at, index)| {
+        let keys: Vec<usize> = index.columns.iter().map_while(|column| place(column.at)).collect();
+        let point = index.unique && keys.len() == index.columns.len();
+        Lookup { index: Some(at), keys, point }
+    });
+    lookups.filter(|lookup| !lookup.keys.is_empty()).max_by_key(|lookup| (lookup.point, lookup.keys.len()))
 }
 
 /// Makes the right side a lookup that runs anew for each left row.
-fn look_up(plan: &mut JoinPlan, keys: &[usize]) -> Result<()> {
+fn look_up(plan: &mut JoinPlan, lookup: &Lookup) -> Result<()> {
+    let Lookup { index, keys, point } = lookup;
     let Node::Scan(scan) = &mut plan.right else { return Ok(()) };
     let Some(scan) = Arc::get_mut(scan) else { return Ok(()) };
     let mut equal = Vec::with_capacity(keys.len());
@@ -79,7 +96,8 @@ fn look_up(plan: &mut JoinPlan, keys: &[usize]) -> Result<()> {
         let before = std::mem::replace(condition, Expr::Const(Datum::Null, condition.ty()));
         *condition = as_enclosed(before)?;
     }
-    scan.range = RangePlan { equal, point: true, ..RangePlan::default() };
+    scan.index = *index;
+    scan.range = RangePlan { equal, point: *point, ..RangePlan::default() };
     for (place, (left, right)) in std::mem::take(&mut plan.hash_keys).into_iter().enumerate() {
         if !keys.contains(&place) {
             let right = Box::new(shift_right(right, plan.left_width)?);

@@ -3,11 +3,11 @@
 use super::analyzer::{Analyzer, DEFAULT_PLACE, fold};
 use super::from::{FromItem, table_item};
 use super::node::{
-    ConflictPlan, DeletePlan, InsertPlan, Node, ProjectPlan, ProjectSetPlan, Returning, Target, UpdatePlan,
-    ValuesPlan, null,
+    Arbiter, ConflictAction, ConflictPlan, DeletePlan, InsertPlan, Node, ProjectPlan, ProjectSetPlan,
+    Returning, Target, UpdatePlan, ValuesPlan, null,
 };
 use super::query::{OutputColumn, Select};
-use crate::catalog::Relation;
+use crate::catalog::{AnyIndex, Relation};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr};
 use crate::parse::parse_expression;
@@ -255,46 +255,9 @@ impl Analyzer<'_> {
         alias: Option<&str>,
         conflict: &ast::OnConflict,
     ) -> Result<ConflictPlan> {
-        let key: Vec<String> = relation
-            .primary_key
-            .iter()
-            .flat_map(|key| {
-                key.columns
-                    .iter()
-                    .filter_map(|at| relation.columns.get(*at))
-                    .map(|column| column.name.clone())
-            })
-            .collect();
-        match &conflict.conflict_target {
-            None => {}
-            Some(ast::ConflictTarget::Columns(columns)) => {
-                let mut named: Vec<String> = columns.iter().map(fold).collect();
-                for name in &named {
-                    relation.require_column(name)?;
-                }
-                let mut key = key.clone();
-                named.sort();
-                key.sort();
-                if named != key {
-                    return Err(SqlError::new(
-                        sqlstate::INVALID_COLUMN_REFERENCE,
-                        "there is no unique or exclusion constraint matching the ON CONFLICT specification",
-                    ));
-                }
-            }
-            Some(ast::ConflictTarget::OnConstraint(name)) => {
-                let (_, name, position) = self.table_name(name)?;
-                if relation.primary_key.as_ref().is_none_or(|key| key.name != name) {
-                    return Err(SqlError::new(
-                        sqlstate::UNDEFINED_OBJECT,
-                        format!("constraint \"{name}\" for table \"{}\" does not exist", relation.name),
-                    )
-                    .at(position));
-                }
-            }
-        }
+        let arbiters = self.arbiters(relation, conflict.conflict_target.as_ref())?;
         let ast::OnConflictAction::DoUpdate(update) = &conflict.action else {
-            return Ok(ConflictPlan::Nothing);
+            return Ok(ConflictPlan { arbiters, action: ConflictAction::Nothing });
         };
         if conflict.conflict_target.is_none() {
             return Err(SqlError::syntax(
@@ -306,7 +269,63 @@ impl Analyzer<'_> {
         self.push_level();
         let result = self.conflict_update(relation, alias, update);
         self.pop_level();
-        result
+        Ok(ConflictPlan { arbiters, action: result? })
+    }
+
+    /// The unique keys that ON CONFLICT names: those over exactly these columns, or all of them.
+    fn arbiters(
+        &mut self,
+        relation: &Relation,
+        target: Option<&ast::ConflictTarget>,
+    ) -> Result<Vec<Arbiter>> {
+        let unique: Vec<(Arbiter, AnyIndex<'_>)> = relation
+            .all_indexes()
+            .filter(|index| index.unique)
+            .map(|index| {
+                let place = relation.indexes.iter().position(|known| known.oid == index.oid);
+                (place.map_or(Arbiter::Primary, Arbiter::Index), index)
+            })
+            .collect();
+        match target {
+            None => Ok(unique.into_iter().map(|(arbiter, _)| arbiter).collect()),
+            Some(ast::ConflictTarget::Columns(columns)) => {
+                let mut named = Vec::with_capacity(columns.len());
+                for column in columns {
+                    let place = relation.column(&fold(column)).ok_or_else(|| {
+                        let message = format!("column \"{}\" does not exist", fold(column));
+                        SqlError::new(sqlstate::UNDEFINED_COLUMN, message)
+                    });
+                    named.push(place?);
+                }
+                named.sort_unstable();
+                named.dedup();
+                let fits = |index: &AnyIndex<'_>| {
+                    let mut columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
+                    columns.sort_unstable();
+                    columns.dedup();
+                    columns == named
+                };
+                let found: Vec<Arbiter> =
+                    unique.iter().filter(|(_, index)| fits(index)).map(|(arbiter, _)| *arbiter).collect();
+                if found.is_empty() {
+                    return Err(SqlError::new(
+                        sqlstate::INVALID_COLUMN_REFERENCE,
+                        "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+                    ));
+                }
+                Ok(found)
+            }
+            Some(ast::ConflictTarget::OnConstraint(name)) => {
+                let (_, name, _) = self.table_name(name)?;
+                let found = unique.iter().find(|(_, index)| index.constraint && index.name == name);
+                found.map(|(arbiter, _)| vec![*arbiter]).ok_or_else(|| {
+                    SqlError::new(
+                        sqlstate::UNDEFINED_OBJECT,
+                        format!("constraint \"{name}\" for table \"{}\" does not exist", relation.name),
+                    )
+                })
+            }
+        }
     }
 
     fn conflict_update(
@@ -314,7 +333,7 @@ impl Analyzer<'_> {
         relation: &Arc<Relation>,
         alias: Option<&str>,
         update: &ast::DoUpdate,
-    ) -> Result<ConflictPlan> {
+    ) -> Result<ConflictAction> {
         let mut item = table_item(relation, false);
         if let Some(alias) = alias {
             for column in &mut item.columns {
@@ -348,7 +367,7 @@ impl Analyzer<'_> {
         let assignments = self.assignments(relation, &update.assignments)?;
         let condition = update.selection.as_ref().map(|ast| self.condition("WHERE", ast)).transpose()?;
         let slots = self.take_slots();
-        Ok(ConflictPlan::Update { assignments, condition, slots })
+        Ok(ConflictAction::Update { assignments, condition, slots })
     }
 
     /// SET a = ..., (b, c) = (..., ...).

@@ -1,6 +1,6 @@
 //! Plans: trees of nodes that the executor runs. A plan is immutable and shared by all its runs.
 
-use crate::catalog::Relation;
+use crate::catalog::{Index, Relation};
 use crate::expr::{AggregateCall, Expr};
 use crate::prepared::ResultColumn;
 use datum::{Datum, Type};
@@ -72,13 +72,23 @@ pub(crate) struct ScanPlan {
     /// Places of the columns to decode.
     pub(crate) needed: Vec<usize>,
     pub(crate) emit_key: bool,
+    /// The secondary index that it goes through, by its place; None for the table's own tree.
+    pub(crate) index: Option<usize>,
     pub(crate) range: RangePlan,
     pub(crate) direction: Direction,
     /// Over the row; its columns are among the needed ones.
     pub(crate) filter: Vec<Expr>,
 }
 
-/// Which keys a scan visits. Expressions are of the key columns' types and do not depend on the row.
+impl ScanPlan {
+    /// The secondary index that it goes through.
+    pub(crate) fn index(&self) -> Option<&Index> {
+        self.relation.indexes.get(self.index?)
+    }
+}
+
+/// Which keys a scan visits, of the primary key or of the index. Expressions are of the key columns' types and do not
+/// depend on the row.
 #[derive(Debug, Default)]
 pub(crate) struct RangePlan {
     /// The first key columns equal these.
@@ -87,9 +97,9 @@ pub(crate) struct RangePlan {
     pub(crate) lower: Option<(Expr, bool)>,
     /// The next one is at most or below this (true: inclusive).
     pub(crate) upper: Option<(Expr, bool)>,
-    /// `equal` holds a whole primary key: one row at most.
+    /// `equal` holds a whole unique key: one row at most.
     pub(crate) point: bool,
-    /// Instead of all that: the values of a single-column key, each looked up (IN list).
+    /// Instead of all that: the values of the first column, each looked up (IN list).
     pub(crate) points: Option<Vec<Expr>>,
 }
 
@@ -291,8 +301,24 @@ pub(crate) struct InsertPlan {
     pub(crate) returning: Option<Returning>,
 }
 
+/// ON CONFLICT.
 #[derive(Debug)]
-pub(crate) enum ConflictPlan {
+pub(crate) struct ConflictPlan {
+    /// The unique keys whose conflicts it is about.
+    pub(crate) arbiters: Vec<Arbiter>,
+    pub(crate) action: ConflictAction,
+}
+
+/// A unique key of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arbiter {
+    Primary,
+    /// A secondary index, by its place.
+    Index(usize),
+}
+
+#[derive(Debug)]
+pub(crate) enum ConflictAction {
     Nothing,
     /// Expressions see the existing row, then the one that was to be inserted.
     Update {

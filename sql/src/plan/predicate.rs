@@ -190,7 +190,7 @@ pub(crate) fn settle_ranges(node: &mut Node) {
     match node {
         Node::Scan(plan) => {
             if let Some(plan) = Arc::get_mut(plan) {
-                plan.range = key_range(plan);
+                choose_path(plan);
             }
         }
         Node::Filter(plan) => {
@@ -238,10 +238,43 @@ fn members(condition: &Expr, column: usize, relation: &Relation) -> Option<Vec<E
     fits.then(|| list.to_vec())
 }
 
-fn key_range(plan: &ScanPlan) -> RangePlan {
+/// Chooses between the table's own tree and its indexes: the way whose key is bound most.
+fn choose_path(plan: &mut ScanPlan) {
+    let relation = plan.relation.clone();
+    let mut best = (0, None, RangePlan::default());
+    if let Some(key) = &relation.primary_key {
+        let range = key_range(plan, &key.columns, true);
+        // The rows themselves are there: what binds an index as well is no better.
+        let worth = bound_by(&range) + u32::from(bound_by(&range) > 0);
+        if worth > best.0 {
+            best = (worth, None, range);
+        }
+    }
+    for (at, index) in relation.indexes.iter().enumerate() {
+        let columns: Vec<usize> = index.columns.iter().map(|column| column.at).collect();
+        let range = key_range(plan, &columns, index.unique);
+        let worth = bound_by(&range);
+        if worth > best.0 {
+            best = (worth, Some(at), range);
+        }
+    }
+    (_, plan.index, plan.range) = best;
+}
+
+/// How much a range leaves out, as far as its form tells.
+fn bound_by(range: &RangePlan) -> u32 {
+    if range.point {
+        return 10_000;
+    }
+    let equal = u32::try_from(range.equal.len()).unwrap_or(u32::MAX).saturating_mul(100);
+    let ends = u32::from(range.lower.is_some()) + u32::from(range.upper.is_some());
+    equal + ends * 20 + if range.points.is_some() { 90 } else { 0 }
+}
+
+/// The range of a key over these columns that a scan's conditions leave.
+fn key_range(plan: &ScanPlan, columns: &[usize], unique: bool) -> RangePlan {
     let mut range = RangePlan::default();
-    let Some(key) = &plan.relation.primary_key else { return range };
-    for column in &key.columns {
+    for column in columns {
         let bounds: Vec<(Comparison, Expr)> =
             plan.filter.iter().filter_map(|condition| bound(condition, *column, &plan.relation)).collect();
         if let Some((_, value)) = bounds.iter().find(|(comparison, _)| *comparison == Comparison::Eq) {
@@ -261,43 +294,102 @@ fn key_range(plan: &ScanPlan) -> RangePlan {
         }
         break;
     }
-    range.point = range.equal.len() == key.columns.len();
+    range.point = unique && range.equal.len() == columns.len();
     if range.equal.is_empty()
         && range.lower.is_none()
         && range.upper.is_none()
-        && let [column] = key.columns.as_slice()
+        && let Some(column) = columns.first()
     {
         range.points = plan.filter.iter().find_map(|condition| members(condition, *column, &plan.relation));
     }
     range
 }
 
-/// Whether a scan (perhaps under filters) can give its rows in this order; if so, makes it.
-pub(crate) fn order_by_key(node: &mut Node, keys: &[(usize, bool)]) -> bool {
+/// One column of an ORDER BY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) column: usize,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+/// Whether a scan (perhaps under filters) can give its rows in this order; if so, makes it. `few`: not all rows will be
+/// asked for, so that a way through an index is worth more than a sort.
+pub(crate) fn order_by_key(node: &mut Node, wanted: &[Order], few: bool) -> bool {
     match node {
-        Node::Filter(plan) => Arc::get_mut(plan).is_some_and(|plan| order_by_key(&mut plan.input, keys)),
+        Node::Filter(plan) => {
+            Arc::get_mut(plan).is_some_and(|plan| order_by_key(&mut plan.input, wanted, few))
+        }
         Node::Scan(plan) => {
             let Some(plan) = Arc::get_mut(plan) else { return false };
-            let Some(key) = &plan.relation.primary_key else { return false };
             if plan.range.points.is_some() {
                 return false;
             }
-            let fixed = plan.range.equal.len();
-            let constant = key.columns.get(..fixed).unwrap_or_default();
-            // Columns that the range pins to one value order nothing.
-            let wanted: Vec<&(usize, bool)> =
-                keys.iter().filter(|(column, _)| !constant.contains(column)).collect();
-            let Some((_, descending)) = wanted.first() else { return true };
-            let rest = key.columns.get(fixed..).unwrap_or_default();
-            // Once all of the key is named, rows are unique and further columns order nothing.
-            let fits =
-                wanted.iter().zip(rest).all(|((column, down), key)| column == key && down == descending)
-                    && (wanted.len() <= rest.len());
-            if fits && *descending {
-                plan.direction = storage::Direction::Backward;
+            if let Some(direction) = path_order(&plan.relation, plan.index, plan.range.equal.len(), wanted) {
+                plan.direction = direction;
+                return true;
             }
-            fits
+            if !few || plan.index.is_some() || bound_by(&plan.range) > 0 {
+                return false;
+            }
+            let found = (0..plan.relation.indexes.len())
+                .find_map(|at| path_order(&plan.relation, Some(at), 0, wanted).map(|way| (at, way)));
+            let Some((at, direction)) = found else { return false };
+            (plan.index, plan.direction) = (Some(at), direction);
+            true
         }
         _ => false,
+    }
+}
+
+/// The direction in which the table's own tree (or an index), with its first columns bound to one value each, gives rows
+/// in the wanted order.
+fn path_order(
+    relation: &Relation,
+    index: Option<usize>,
+    bound: usize,
+    wanted: &[Order],
+) -> Option<storage::Direction> {
+    let columns: Vec<Order> = match index {
+        None => relation
+            .primary_key
+            .as_ref()?
+            .columns
+            .iter()
+            .map(|column| Order { column: *column, descending: false, nulls_first: false })
+            .collect(),
+        Some(at) => relation
+            .indexes
+            .get(at)?
+            .columns
+            .iter()
+            .map(|column| Order {
+                column: column.at,
+                descending: column.order.descending,
+                nulls_first: column.order.nulls_first,
+            })
+            .collect(),
+    };
+    // Columns that the range pins to one value order nothing.
+    let (pinned, free) = columns.split_at_checked(bound)?;
+    let wanted: Vec<&Order> =
+        wanted.iter().filter(|order| !pinned.iter().any(|pin| pin.column == order.column)).collect();
+    if wanted.len() > free.len() {
+        return None;
+    }
+    let fits = |backward: bool| {
+        wanted.iter().zip(free).all(|(wanted, order)| {
+            let nulls = relation.columns.get(order.column).is_some_and(|column| !column.not_null);
+            wanted.column == order.column
+                && wanted.descending == (order.descending != backward)
+                && (!nulls || wanted.nulls_first == (order.nulls_first != backward))
+        })
+    };
+    if fits(false) {
+        Some(storage::Direction::Forward)
+    } else if fits(true) {
+        Some(storage::Direction::Backward)
+    } else {
+        None
     }
 }

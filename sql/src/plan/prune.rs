@@ -1,6 +1,6 @@
 //! Which columns each scan must decode: those that something above it looks at.
 
-use super::node::{ConflictPlan, JoinPlan, Node, ScanPlan, SetCall, SlotSource, Slots};
+use super::node::{ConflictAction, ConflictPlan, JoinPlan, Node, ScanPlan, SetCall, SlotSource, Slots};
 use crate::expr::Expr;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -288,7 +288,9 @@ fn visit(node: &mut Node, needed: &Needed) {
         }
         Node::Insert(plan) => {
             let Some(plan) = Arc::get_mut(plan) else { return };
-            if let Some(ConflictPlan::Update { slots, .. }) = &mut plan.conflict {
+            if let Some(ConflictPlan { action: ConflictAction::Update { slots, .. }, .. }) =
+                &mut plan.conflict
+            {
                 visit_slots(slots);
             }
             visit(&mut plan.input, &Needed::All);

@@ -105,20 +105,9 @@ impl Analyzer<'_> {
         }
         // Rows may come in the wanted order by themselves.
         if !aggregated && select.distinct.is_none() {
-            let wanted: Option<Vec<(usize, bool)>> = keys
-                .iter()
-                .map(|key| match key.expr {
-                    Expr::Column { index, .. }
-                        if key.nulls_first == key.descending || is_key_column(&node, index) =>
-                    {
-                        Some((index, key.descending))
-                    }
-                    _ => None,
-                })
-                .collect();
-            if let Some(wanted) = wanted
+            if let Some(wanted) = plain_order(&keys)
                 && !wanted.is_empty()
-                && predicate::order_by_key(&mut node, &wanted)
+                && predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())
             {
                 keys.clear();
             }
@@ -213,14 +202,8 @@ impl Analyzer<'_> {
         if keys.iter().any(|key| predicate::has_slots(&key.expr)) {
             return Err(SqlError::unsupported("a subquery in ORDER BY of a query with FOR UPDATE"));
         }
-        let wanted: Option<Vec<(usize, bool)>> = keys
-            .iter()
-            .map(|key| match key.expr {
-                Expr::Column { index, .. } => Some((index, key.descending)),
-                _ => None,
-            })
-            .collect();
-        if wanted.is_some_and(|wanted| predicate::order_by_key(&mut node, &wanted)) {
+        let wanted = plain_order(&keys).filter(|wanted| !wanted.is_empty());
+        if wanted.is_some_and(|wanted| predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())) {
             keys.clear();
         }
         if !keys.is_empty() {
@@ -441,15 +424,16 @@ fn over_groups(expr: Expr, group_by: &[Expr]) -> Result<Expr> {
     })
 }
 
-/// NULLS FIRST and LAST mean nothing for columns that are never NULL.
-fn is_key_column(node: &Node, index: usize) -> bool {
-    match node {
-        Node::Filter(plan) => is_key_column(&plan.input, index),
-        Node::Scan(plan) => {
-            plan.relation.primary_key.as_ref().is_some_and(|key| key.columns.contains(&index))
-        }
-        _ => false,
-    }
+/// An ORDER BY of columns alone.
+fn plain_order(keys: &[SortKey]) -> Option<Vec<predicate::Order>> {
+    keys.iter()
+        .map(|key| match key.expr {
+            Expr::Column { index: column, .. } => {
+                Some(predicate::Order { column, descending: key.descending, nulls_first: key.nulls_first })
+            }
+            _ => None,
+        })
+        .collect()
 }
 
 fn refuse_foreign_clauses(select: &ast::Select) -> Result<()> {

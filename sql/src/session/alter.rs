@@ -1,7 +1,7 @@
 //! ALTER TABLE, as far as rows need no rewriting, and ADD PRIMARY KEY, which rewrites them.
 
 use super::SqlSession;
-use super::ddl::{added_column, key_columns, require_key_types};
+use super::ddl::{added_column, key_columns, require_key_types, unique_key};
 use crate::catalog::{Check, Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::exec::{BATCH, row};
@@ -110,7 +110,7 @@ impl SqlSession {
         definition: &ast::ColumnDef,
         if_not_exists: bool,
     ) -> Result<()> {
-        let (mut column, checks) = added_column(relation, definition)?;
+        let (mut column, checks, uniques) = added_column(relation, definition)?;
         if relation.column(&column.name).is_some() {
             let error = duplicate_column(relation, &column.name);
             if if_not_exists {
@@ -153,7 +153,18 @@ impl SqlSession {
             .of_column(&column.name));
         }
         column.missing = value.to_text(&Style::default());
-        store::put_column(self.transaction()?, relation.oid, &column).await
+        store::put_column(self.transaction()?, relation.oid, &column).await?;
+        if uniques.is_empty() {
+            return Ok(());
+        }
+        let mut changed = Relation::clone(relation);
+        changed.columns.push(column);
+        changed.lay_out();
+        for unique in &uniques {
+            let index = self.unique_index(&changed, unique).await?;
+            self.add_index(&changed, index).await?;
+        }
+        Ok(())
     }
 
     async fn is_empty(&mut self, relation: &Relation) -> Result<bool> {
@@ -179,6 +190,9 @@ impl SqlSession {
         }
         if !relation.checks.is_empty() {
             return Err(SqlError::unsupported("DROP COLUMN of a table with CHECK constraints"));
+        }
+        for index in relation.indexes.iter().filter(|i| i.columns.iter().any(|column| column.at == at)) {
+            self.remove_index(relation, index).await?;
         }
         self.change_column(relation, at, |column| {
             column.name = format!("........pg.dropped.{}........", column.number);
@@ -212,6 +226,7 @@ impl SqlSession {
         let at = relation.require_column(name)?;
         match operation {
             Op::SetNotNull => {
+                self.see_all_rows().await?;
                 self.require_no_nulls(relation, at).await?;
                 self.change_column(relation, at, |column| column.not_null = true).await
             }
@@ -279,7 +294,7 @@ impl SqlSession {
     ) -> Result<()> {
         match constraint {
             ast::TableConstraint::PrimaryKey(key) => {
-                let columns = key_columns(&relation.columns, &key.columns)?;
+                let columns = key_columns(&relation.columns, &key.columns, "primary key")?;
                 self.add_primary_key(relation, key.name.as_ref().map(fold), columns).await
             }
             ast::TableConstraint::Check(check) => {
@@ -295,7 +310,12 @@ impl SqlSession {
                 self.check_rows(parsed, &Arc::new(changed)).await?;
                 store::put_check(self.transaction()?, relation.oid, &check).await
             }
-            ast::TableConstraint::Unique(_) => Err(SqlError::unsupported("UNIQUE")),
+            ast::TableConstraint::Unique(unique) => {
+                let columns = key_columns(&relation.columns, &unique.columns, "unique")?;
+                let key = unique_key(unique, unique.name.as_ref().map(fold), columns)?;
+                let index = self.unique_index(relation, &key).await?;
+                self.add_index(relation, index).await
+            }
             ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY")),
             _ => Err(SqlError::unsupported("this table constraint")),
         }
@@ -304,6 +324,7 @@ impl SqlSession {
     /// Asks the CHECK constraints of a table of all its rows.
     async fn check_rows(&mut self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<()> {
         self.check_expressions(parsed, relation)?;
+        self.see_all_rows().await?;
         let checks = {
             let catalogue = self.facts.catalogue.clone();
             self.analyzer(parsed, Vec::new(), &catalogue).target_of(relation)?.checks
@@ -353,7 +374,14 @@ impl SqlSession {
             ));
         }
         require_key_types(&relation.columns, &columns)?;
-        let name = name.unwrap_or_else(|| format!("{}_pkey", relation.name));
+        let name = match name {
+            None => self.choose_name(&relation.name, "", "pkey").await?,
+            Some(name) if self.is_name_taken(&name).await? => {
+                let message = format!("relation \"{name}\" already exists");
+                return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+            }
+            Some(name) => name,
+        };
         let mut changed = relation.clone();
         for at in &columns {
             if let Some(column) = changed.columns.get_mut(*at) {
@@ -363,6 +391,7 @@ impl SqlSession {
         changed.primary_key =
             Some(PrimaryKey { oid: self.engine.database().allocate_number()?, name, columns });
         changed.lay_out();
+        self.see_all_rows().await?;
         let canceller = self.canceller.clone();
         let transaction = self.transaction()?;
         changed.tree =
@@ -382,7 +411,7 @@ impl SqlSession {
                 let locked =
                     transaction.lock(changed.tree, &new_key, LockMode::Exclusive, LockWait::Forever).await?;
                 if locked.newest.is_some() {
-                    return Err(duplicates(&changed, &values));
+                    return Err(row::duplicate_in_build(&changed, &row::unique_violation(&changed, &values)));
                 }
                 transaction.put(changed.tree, new_key, row::encode_value(&changed, &values)?)?;
             }
@@ -399,12 +428,17 @@ impl SqlSession {
                 store::put_column(transaction, changed.oid, column).await?;
             }
         }
-        Ok(())
+        // Rows have new keys, which the entries of indexes end in.
+        self.rebuild_indexes(&changed).await
     }
 
     async fn drop_constraint(&mut self, relation: &Relation, name: &str, if_exists: bool) -> Result<()> {
         if relation.primary_key.as_ref().is_some_and(|key| key.name == name) {
             return Err(SqlError::unsupported("dropping a primary key"));
+        }
+        let unique = relation.indexes.iter().find(|index| index.constraint && index.name == name);
+        if let Some(index) = unique {
+            return self.remove_index(relation, index).await;
         }
         match relation.checks.iter().find(|check| check.name == name) {
             Some(check) => store::delete_constraint(self.transaction()?, relation.oid, check.oid).await,
@@ -463,14 +497,4 @@ fn widens(old: Type, new: Type) -> bool {
         (Some(old), Some(new)) => old <= new,
         (None, Some(_)) => false,
     }
-}
-
-/// 23505 while a key is built.
-fn duplicates(relation: &Relation, values: &[Datum]) -> SqlError {
-    let name = relation.primary_key.as_ref().map_or("", |key| &key.name);
-    let detail = row::unique_violation(relation, values).fields().detail.clone().unwrap_or_default();
-    SqlError::new(sqlstate::UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
-        .with_detail(detail.replace("already exists", "is duplicated"))
-        .of_table("public", &relation.name)
-        .of_constraint(name)
 }

@@ -1,7 +1,7 @@
 //! CREATE TABLE (AS), DROP TABLE, TRUNCATE.
 
 use super::SqlSession;
-use crate::catalog::{Check, Column, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use crate::catalog::{Check, Column, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::exec::{self, BATCH};
 use crate::expr::{self};
@@ -24,11 +24,27 @@ struct Definition {
     /// Name (if given) and column places of the primary key.
     primary_key: Option<(Option<String>, Vec<usize>)>,
     checks: Vec<NamedCheck>,
+    uniques: Vec<UniqueKey>,
+}
+
+/// A UNIQUE constraint.
+#[derive(Clone, Debug)]
+pub(super) struct UniqueKey {
+    pub(super) name: Option<String>,
+    /// Places of its columns.
+    pub(super) columns: Vec<usize>,
+    pub(super) nulls_not_distinct: bool,
 }
 
 impl Definition {
     fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), columns: Vec::new(), primary_key: None, checks: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            columns: Vec::new(),
+            primary_key: None,
+            checks: Vec::new(),
+            uniques: Vec::new(),
+        }
     }
 }
 
@@ -103,11 +119,21 @@ impl SqlSession {
             .await
             .map_err(|e| self.canceller.explain(e))?;
         let database = self.engine.database().clone();
-        let Definition { columns, primary_key, checks, .. } = definition;
+        let Definition { columns, primary_key, checks, mut uniques, .. } = definition;
+        // A UNIQUE that says what the primary key or another one says adds nothing.
+        let key_columns = primary_key.as_ref().map_or(&[][..], |(_, columns)| columns);
+        uniques.retain(|unique| unique.columns != key_columns);
         let primary_key = match primary_key {
             None => None,
             Some((key_name, columns)) => {
-                let key_name = key_name.unwrap_or_else(|| format!("{name}_pkey"));
+                let key_name = match key_name {
+                    None => self.choose_name(name, "", "pkey").await?,
+                    Some(key_name) if self.is_name_taken(&key_name).await? => {
+                        let message = format!("relation \"{key_name}\" already exists");
+                        return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+                    }
+                    Some(key_name) => key_name,
+                };
                 Some(PrimaryKey { oid: database.allocate_number()?, name: key_name, columns })
             }
         };
@@ -126,9 +152,19 @@ impl SqlSession {
             columns,
             primary_key,
             checks: named,
+            indexes: Vec::new(),
             layout: Layout::new(&[], None),
         };
         relation.lay_out();
+        for (at, unique) in uniques.iter().enumerate() {
+            if uniques.iter().take(at).any(|before| before.columns == unique.columns) {
+                continue;
+            }
+            let index = self.unique_index(&relation, unique).await?;
+            let tree = self.transaction()?.create_tree(POSTGRES_DATABASE).await;
+            let tree = tree.map_err(|e| self.canceller.explain(e))?;
+            relation.indexes.push(Index { tree, ..index });
+        }
         let relation = Arc::new(relation);
         self.check_expressions(parsed, &relation)?;
         store::create_relation(self.transaction()?, &relation).await?;
@@ -245,7 +281,9 @@ impl SqlSession {
             };
             self.require_owner(&relation)?;
             store::drop_relation(self.transaction()?, &relation).await?;
-            self.transaction()?.drop_tree(relation.tree)?;
+            for tree in relation.indexes.iter().map(|index| index.tree).chain([relation.tree]) {
+                self.transaction()?.drop_tree(tree)?;
+            }
             self.catalogue_changed();
         }
         Ok(CommandTag::Words("DROP TABLE"))
@@ -260,6 +298,7 @@ impl SqlSession {
                 self.lock_relation(parsed, &name.name, TableLockMode::AccessExclusive, wait).await?;
             self.require_owner(&relation)?;
             self.replace_tree(&relation).await?;
+            self.empty_indexes(&relation).await?;
         }
         Ok(CommandTag::Words("TRUNCATE TABLE"))
     }
@@ -353,7 +392,9 @@ fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) ->
                     return Err(SqlError::unsupported(format!("collation \"{wanted}\"")));
                 }
             }
-            ast::ColumnOption::Unique(_) => return Err(SqlError::unsupported("UNIQUE")),
+            ast::ColumnOption::Unique(unique) => {
+                table.uniques.push(unique_key(unique, constraint_name, vec![at])?);
+            }
             ast::ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("FOREIGN KEY")),
             ast::ColumnOption::Generated { .. } | ast::ColumnOption::Identity(_) => {
                 return Err(SqlError::unsupported("a generated or identity column"));
@@ -375,12 +416,26 @@ fn set_primary_key(table: &mut Definition, name: Option<String>, columns: Vec<us
     Ok(())
 }
 
+/// A UNIQUE constraint over these columns.
+pub(super) fn unique_key(
+    ast: &ast::UniqueConstraint,
+    name: Option<String>,
+    columns: Vec<usize>,
+) -> Result<UniqueKey> {
+    let deferrable = ast.characteristics.as_ref().is_some_and(|how| how.deferrable == Some(true));
+    if deferrable || !ast.include.is_empty() {
+        return Err(SqlError::unsupported("a UNIQUE constraint that is deferrable or includes columns"));
+    }
+    let nulls_not_distinct = matches!(ast.nulls_distinct, ast::NullsDistinctOption::NotDistinct);
+    Ok(UniqueKey { name, columns, nulls_not_distinct })
+}
+
 /// The places of the columns that a key names.
-pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn]) -> Result<Vec<usize>> {
+pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn], what: &str) -> Result<Vec<usize>> {
     let mut places = Vec::with_capacity(key.len());
     for part in key {
         let ast::Expr::Identifier(name) = &part.column.expr else {
-            return Err(SqlError::syntax("a primary key names columns, not expressions"));
+            return Err(SqlError::syntax("a key names columns, not expressions"));
         };
         let name = fold(name);
         let at =
@@ -393,7 +448,7 @@ pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn]) -> Resul
         if places.contains(&at) {
             return Err(SqlError::new(
                 sqlstate::DUPLICATE_COLUMN,
-                format!("column \"{name}\" appears twice in primary key constraint"),
+                format!("column \"{name}\" appears twice in {what} constraint"),
             ));
         }
         places.push(at);
@@ -404,14 +459,18 @@ pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn]) -> Resul
 fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -> Result<()> {
     match constraint {
         ast::TableConstraint::PrimaryKey(key) => {
-            let columns = key_columns(&table.columns, &key.columns)?;
+            let columns = key_columns(&table.columns, &key.columns, "primary key")?;
             set_primary_key(table, key.name.as_ref().map(fold), columns)
         }
         ast::TableConstraint::Check(check) => {
             table.checks.push((check.name.as_ref().map(fold), check.expr.to_string()));
             Ok(())
         }
-        ast::TableConstraint::Unique(_) => Err(SqlError::unsupported("UNIQUE")),
+        ast::TableConstraint::Unique(unique) => {
+            let columns = key_columns(&table.columns, &unique.columns, "unique")?;
+            table.uniques.push(unique_key(unique, unique.name.as_ref().map(fold), columns)?);
+            Ok(())
+        }
         ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY")),
         ast::TableConstraint::Exclude(_) => Err(SqlError::unsupported("EXCLUDE")),
         _ => Err(SqlError::unsupported("this table constraint")),
@@ -419,12 +478,15 @@ fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -
 }
 
 /// A column of ALTER TABLE ADD COLUMN: its checks come back beside it.
-pub(super) fn added_column(relation: &Relation, ast: &ast::ColumnDef) -> Result<(Column, Vec<NamedCheck>)> {
+pub(super) fn added_column(
+    relation: &Relation,
+    ast: &ast::ColumnDef,
+) -> Result<(Column, Vec<NamedCheck>, Vec<UniqueKey>)> {
     let at = relation.columns.len();
     let mut table = Definition::new(&relation.name);
     let column = column_definition(ast, at, &mut table)?;
     if table.primary_key.is_some() {
         return Err(SqlError::unsupported("ADD COLUMN with PRIMARY KEY"));
     }
-    Ok((column, table.checks))
+    Ok((column, table.checks, table.uniques))
 }

@@ -2,6 +2,7 @@
 
 use super::SqlSession;
 use crate::catalog::Relation;
+use crate::catalog::system::quote;
 use crate::error::{Result, SqlError};
 use crate::exec::{self, BATCH};
 use crate::parse::{Command, ExplainOptions, Parsed};
@@ -52,18 +53,18 @@ impl SqlSession {
 
 fn scan_line(plan: &ScanPlan) -> String {
     let Relation { name, primary_key, .. } = &*plan.relation;
-    let RangePlan { equal, lower, upper, point, points } = &plan.range;
-    let backward = if plan.direction == Direction::Backward { " Backward" } else { "" };
-    let key = primary_key.as_ref().map_or("", |key| &key.name);
-    if *point || points.is_some() {
-        format!("Index Lookup using {key} on {name}")
-    } else if !equal.is_empty() || lower.is_some() || upper.is_some() {
-        format!("Index Scan{backward} using {key} on {name}")
-    } else if plan.direction == Direction::Backward {
-        format!("Index Scan Backward using {key} on {name}")
-    } else {
-        format!("Seq Scan on {name}")
+    let RangePlan { equal, lower, upper, points, .. } = &plan.range;
+    let name = quote(name);
+    let bound = !equal.is_empty() || lower.is_some() || upper.is_some() || points.is_some();
+    let backward = plan.direction == Direction::Backward;
+    if plan.index.is_none() && !bound && !backward {
+        return format!("Seq Scan on {name}");
     }
+    let key = match plan.index() {
+        Some(index) => quote(&index.name),
+        None => primary_key.as_ref().map_or_else(String::new, |key| quote(&key.name)),
+    };
+    format!("Index Scan{} using {key} on {name}", if backward { " Backward" } else { "" })
 }
 
 fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) {
@@ -92,7 +93,8 @@ fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) {
                 JoinKind::Right => " Right",
                 JoinKind::Full => " Full",
             };
-            let looked_up = matches!(&plan.right, Node::Scan(scan) if plan.lateral && scan.range.point);
+            let looked_up =
+                matches!(&plan.right, Node::Scan(scan) if plan.lateral && !scan.range.equal.is_empty());
             let how = match (looked_up, plan.hash_keys.is_empty()) {
                 (true, _) => "Lookup",
                 (false, true) => "Nested Loop",

@@ -14,6 +14,7 @@ mod copy;
 mod cursors;
 mod ddl;
 mod explain;
+mod index;
 mod maintain;
 mod roles;
 mod run;
@@ -410,10 +411,26 @@ impl SqlSession {
             }
             let catalogue = self.catalogue().await?;
             if catalogue.version == plan.version {
+                self.hold_definitions(&plan).await?;
                 return Ok(plan);
             }
             plan = Arc::new(self.plan(parsed, declared, &catalogue)?);
         }
+    }
+
+    /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it would miss an
+    /// index, or write where nobody looks any more.
+    async fn hold_definitions(&mut self, plan: &Plan) -> Result<()> {
+        let canceller = self.canceller.clone();
+        let transaction = self.transaction()?;
+        if !plan.writes || transaction.isolation() != storage::Isolation::RepeatableRead {
+            return Ok(());
+        }
+        for used in plan.tables.iter().filter(|used| used.mode >= storage::TableLockMode::RowExclusive) {
+            let held = crate::catalog::store::hold_definition(transaction, used.relation.oid).await;
+            held.map_err(|error| canceller.explain(error))?;
+        }
+        Ok(())
     }
 
     async fn lock_tables(&mut self, plan: &Plan) -> Result<()> {

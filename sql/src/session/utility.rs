@@ -5,7 +5,7 @@ use crate::environment::SetScope;
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::exec::Row;
 use crate::expr::{self, CastContext, EvalContext};
-use crate::parse::{Command, DiscardKind, Mode, Parsed, SetTarget, Utility};
+use crate::parse::{Command, DiscardKind, DropKind, Mode, Parsed, SetTarget, Utility};
 use crate::plan::Analyzer;
 use crate::prepared::{CommandTag, Prepared, ResultColumn, Run};
 use datum::{Datum, Type, TypeId};
@@ -47,6 +47,7 @@ impl SqlSession {
         let utility = match &parsed.command {
             Command::CreateTable(table) => return self.create_table(parsed, table).await.map(Run::Done),
             Command::AlterTable(alter) => return self.alter_table(parsed, alter).await.map(Run::Done),
+            Command::CreateIndex(create) => return self.create_index(parsed, create).await.map(Run::Done),
             Command::Truncate(truncate) => return self.truncate(parsed, truncate).await.map(Run::Done),
             Command::Utility(utility) => utility,
             _ => return Err(SqlError::internal("a query is no utility")),
@@ -85,7 +86,11 @@ impl SqlSession {
             Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
             Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
             Utility::Explain { options, statement } => self.explain(parsed, *options, statement).await,
-            Utility::Drop(target) => self.drop_tables(parsed, target).await.map(Run::Done),
+            Utility::Drop(target) => match target.kind {
+                DropKind::Table => self.drop_tables(parsed, target).await.map(Run::Done),
+                DropKind::Index => self.drop_indexes(target).await.map(Run::Done),
+            },
+            Utility::Reindex(target) => self.reindex(parsed, target).await.map(Run::Done),
             Utility::LockTable { tables, mode, no_wait } => {
                 self.lock_named_tables(parsed, tables, *mode, *no_wait).await.map(Run::Done)
             }

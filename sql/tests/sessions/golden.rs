@@ -1,4 +1,4 @@
-//! What PostgreSQL 15 answers to the statements of golden/statements.sql, and we too (golden/make.sh made the answers).
+//! What PostgreSQL 15 answers to the statements of golden/*.sql, and we too (golden/make.sh made the answers).
 
 use crate::common::{Collected, Node};
 use sql::{Fetch, PortalKind, SqlError, SqlSession};
@@ -63,15 +63,13 @@ fn without_position(text: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-#[tokio::test]
-async fn statements_answer_as_postgresql_15_does() {
+/// Goes through the statements of a file in one database, each in a session of its own as with psql -c.
+async fn compare(expected: &str, statements_min: usize, positions_missing_max: usize) {
     let node = Node::new().await;
-    let expected = include_str!("../golden/statements.out");
     let mut failures = String::new();
     let (mut count, mut positions_missing) = (0, 0);
     for block in expected.split("=> ").skip(1) {
         let (sql, wanted) = block.split_once('\n').unwrap();
-        // psql -c is a session of its own.
         let mut client = node.client().await;
         let found = transcript(&mut client.session, sql).await;
         count += 1;
@@ -84,7 +82,17 @@ async fn statements_answer_as_postgresql_15_does() {
         }
         let _ = writeln!(failures, "{sql}\n--- PostgreSQL\n{wanted}--- here\n{found}");
     }
-    assert!(count > 250, "only {count} statements");
+    assert!(count >= statements_min, "only {count} statements");
     assert!(failures.is_empty(), "{failures}");
-    assert!(positions_missing <= 24, "{positions_missing} errors without their positions");
+    assert!(positions_missing <= positions_missing_max, "{positions_missing} errors without their positions");
+}
+
+#[tokio::test]
+async fn statements_answer_as_postgresql_15_does() {
+    compare(include_str!("../golden/statements.out"), 280, 24).await;
+}
+
+#[tokio::test]
+async fn indexes_answer_as_postgresql_15_does() {
+    compare(include_str!("../golden/indexes.out"), 100, 12).await;
 }

@@ -5,5 +5,6 @@
 mod common;
 mod copy_settings_roles;
 mod golden;
+mod indexes;
 mod statements;
 mod transactions;

@@ -71,10 +71,7 @@ pub(crate) fn relation_oid(
     if schema.is_some_and(|schema| schema != "public") {
         return None;
     }
-    let index = || {
-        let keys = catalogue.relations.values().filter_map(|relation| relation.primary_key.as_ref());
-        keys.into_iter().find(|key| key.name == table).map(|key| key.oid)
-    };
+    let index = || catalogue.index_named(table).map(|(_, index)| index.oid);
     catalogue.relation(table).map(|relation| relation.oid).or_else(index)
 }
 
@@ -87,9 +84,8 @@ pub(crate) fn relation_name(
     if let Some(relation) = catalogue.relations.get(&oid) {
         return Some(quote(&relation.name));
     }
-    let mut keys = catalogue.relations.values().filter_map(|relation| relation.primary_key.as_ref());
-    if let Some(key) = keys.find(|key| key.oid == oid) {
-        return Some(quote(&key.name));
+    if let Some((_, index)) = catalogue.index(oid) {
+        return Some(quote(index.name));
     }
     let (schema, name, ..) = virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
     Some(if schema == "pg_catalog" { name.to_owned() } else { format!("{schema}.{name}") })

@@ -2,7 +2,10 @@
 
 use super::shared::role_name;
 use super::{Context, TABLES, quote, schema_oid, schemas, virtual_tables};
-use crate::catalog::model::{BOOTSTRAP_ROLE_OID, Catalogue, PG_CATALOG_OID, PUBLIC_OID, Relation};
+use crate::catalog::model::{
+    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, IndexColumn, PG_CATALOG_OID, PUBLIC_OID, Relation,
+};
+use datum::key::OrderedColumn;
 use datum::{Array, Category, Datum, TypeId};
 use std::sync::Arc;
 
@@ -106,23 +109,25 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             access_method: HEAP_OID,
             file: relation.tree.relation,
             pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
-            has_index: relation.primary_key.is_some(),
+            has_index: relation.all_indexes().next().is_some(),
             kind: 'r',
             columns: relation.columns.len(),
             checks: relation.checks.len(),
         }));
-        if let Some(key) = &relation.primary_key {
+        for index in relation.all_indexes() {
+            let bytes =
+                if index.primary { 0 } else { context.database.tree_size_bytes(index.tree).unwrap_or(0) };
             rows.push(class_row(&ClassRow {
-                oid: key.oid,
-                name: &key.name,
+                oid: index.oid,
+                name: index.name,
                 schema: PUBLIC_OID,
                 owner: relation.owner,
                 access_method: BTREE_OID,
-                file: relation.tree.relation,
-                pages: 0,
+                file: index.tree.relation,
+                pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
                 has_index: false,
                 kind: 'i',
-                columns: key.columns.len(),
+                columns: index.columns.len(),
                 checks: 0,
             }));
         }
@@ -207,21 +212,19 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 dropped: column.dropped,
             }));
         }
-        for (key, (place, at)) in relation
-            .primary_key
-            .iter()
-            .flat_map(|key| key.columns.iter().enumerate().map(move |part| (key, part)))
-        {
-            let Some(column) = relation.columns.get(*at) else { continue };
-            rows.push(attribute_row(&AttributeRow {
-                relation: key.oid,
-                name: &column.name,
-                ty: column.ty,
-                number: i16::try_from(place + 1).unwrap_or(i16::MAX),
-                not_null: false,
-                has_default: false,
-                dropped: false,
-            }));
+        for index in relation.all_indexes() {
+            for (number, part) in (1..).zip(&index.columns) {
+                let Some(column) = relation.columns.get(part.at) else { continue };
+                rows.push(attribute_row(&AttributeRow {
+                    relation: index.oid,
+                    name: &column.name,
+                    ty: column.ty,
+                    number,
+                    not_null: false,
+                    has_default: false,
+                    dropped: false,
+                }));
+            }
         }
     }
     let mut made_up = |oid: u32, columns: &[(&str, datum::Type)]| {
@@ -317,39 +320,43 @@ pub(super) fn types(_: &Context<'_>) -> Vec<Vec<Datum>> {
         .collect()
 }
 
-fn key_numbers(relation: &Relation, columns: &[usize]) -> Datum {
-    int2_array(columns.iter().filter_map(|at| relation.columns.get(*at)).map(|column| column.number))
+fn key_numbers(relation: &Relation, index: &AnyIndex<'_>) -> Datum {
+    let columns = index.columns.iter().filter_map(|part| relation.columns.get(part.at));
+    int2_array(columns.map(|column| column.number))
 }
 
 pub(super) fn indexes(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    sorted_relations(context.catalogue)
-        .into_iter()
-        .filter_map(|relation| {
-            let key = relation.primary_key.as_ref()?;
-            let yes = Datum::Bool(true);
-            let no = Datum::Bool(false);
-            Some(vec![
-                Datum::Oid(key.oid),
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        for index in relation.all_indexes() {
+            let options = index.columns.iter().map(|part| {
+                let OrderedColumn { descending, nulls_first } = part.order;
+                i16::from(descending) + 2 * i16::from(nulls_first)
+            });
+            rows.push(vec![
+                Datum::Oid(index.oid),
                 Datum::Oid(relation.oid),
-                int2(key.columns.len()),
-                int2(key.columns.len()),
-                yes.clone(),
-                no.clone(),
-                yes.clone(),
-                no.clone(),
-                yes.clone(),
-                no.clone(),
-                yes.clone(),
-                no.clone(),
-                yes.clone(),
-                yes,
-                no,
-                key_numbers(relation, &key.columns),
+                int2(index.columns.len()),
+                int2(index.columns.len()),
+                Datum::Bool(index.unique),
+                Datum::Bool(index.nulls_not_distinct),
+                Datum::Bool(index.primary),
+                Datum::Bool(false),
+                Datum::Bool(true),
+                Datum::Bool(false),
+                Datum::Bool(true),
+                Datum::Bool(false),
+                Datum::Bool(true),
+                Datum::Bool(true),
+                Datum::Bool(false),
+                key_numbers(relation, &index),
+                int2_array(options),
                 Datum::Null,
                 Datum::Null,
-            ])
-        })
-        .collect()
+            ]);
+        }
+    }
+    rows
 }
 
 pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
@@ -381,8 +388,9 @@ pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 Datum::Null,
             ]);
         };
-        if let Some(key) = &relation.primary_key {
-            add(key.oid, &key.name, 'p', key.oid, key_numbers(relation, &key.columns));
+        for index in relation.all_indexes().filter(|index| index.constraint) {
+            let kind = if index.primary { 'p' } else { 'u' };
+            add(index.oid, index.name, kind, index.oid, key_numbers(relation, &index));
         }
         for check in &relation.checks {
             add(check.oid, &check.name, 'c', 0, Datum::Null);
@@ -409,7 +417,7 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 name(&relation.name),
                 role_name(context.catalogue, relation.owner),
                 Datum::Null,
-                Datum::Bool(relation.primary_key.is_some()),
+                Datum::Bool(relation.all_indexes().next().is_some()),
                 Datum::Bool(false),
                 Datum::Bool(false),
                 Datum::Bool(false),
@@ -418,52 +426,77 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
         .collect()
 }
 
-/// CREATE INDEX as pg_get_indexdef prints it.
-pub(crate) fn index_definition(relation: &Relation) -> Option<String> {
-    let key = relation.primary_key.as_ref()?;
-    let columns: Vec<String> = key
-        .columns
-        .iter()
-        .filter_map(|at| relation.columns.get(*at))
-        .map(|column| quote(&column.name))
-        .collect();
-    Some(format!(
-        "CREATE UNIQUE INDEX {} ON public.{} USING btree ({})",
-        quote(&key.name),
+/// A column of an index as its definition names it.
+fn index_column(relation: &Relation, part: &IndexColumn) -> String {
+    let mut text = relation.columns.get(part.at).map_or_else(String::new, |column| quote(&column.name));
+    let OrderedColumn { descending, nulls_first } = part.order;
+    if descending {
+        text.push_str(" DESC");
+    }
+    if descending != nulls_first {
+        text.push_str(if nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
+    }
+    text
+}
+
+/// CREATE INDEX as pg_get_indexdef prints it; a column of it if one is asked for, counted from 1.
+pub(crate) fn index_definition(
+    relation: &Relation,
+    index: &AnyIndex<'_>,
+    column: Option<usize>,
+    pretty: bool,
+) -> String {
+    if let Some(number) = column {
+        let part = number.checked_sub(1).and_then(|at| index.columns.get(at));
+        let column = part.and_then(|part| relation.columns.get(part.at));
+        return column.map_or_else(String::new, |column| quote(&column.name));
+    }
+    let columns: Vec<String> = index.columns.iter().map(|part| index_column(relation, part)).collect();
+    format!(
+        "CREATE {}INDEX {} ON {}{} USING btree ({}){}",
+        if index.unique { "UNIQUE " } else { "" },
+        quote(index.name),
+        if pretty { "" } else { "public." },
         quote(&relation.name),
-        columns.join(", ")
-    ))
+        columns.join(", "),
+        if index.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" }
+    )
 }
 
 /// A constraint as pg_get_constraintdef prints it; None if it is not one of this table's.
 pub(crate) fn constraint_definition(relation: &Relation, oid: u32) -> Option<String> {
-    if let Some(key) = relation.primary_key.as_ref().filter(|key| key.oid == oid) {
-        let columns: Vec<String> = key
+    if let Some(index) = relation.all_indexes().find(|index| index.oid == oid && index.constraint) {
+        let columns: Vec<String> = index
             .columns
             .iter()
-            .filter_map(|at| relation.columns.get(*at))
+            .filter_map(|part| relation.columns.get(part.at))
             .map(|column| quote(&column.name))
             .collect();
-        return Some(format!("PRIMARY KEY ({})", columns.join(", ")));
+        let kind = match (index.primary, index.nulls_not_distinct) {
+            (true, _) => "PRIMARY KEY",
+            (false, false) => "UNIQUE",
+            (false, true) => "UNIQUE NULLS NOT DISTINCT",
+        };
+        return Some(format!("{kind} ({})", columns.join(", ")));
     }
     let check = relation.checks.iter().find(|check| check.oid == oid)?;
     Some(format!("CHECK ({})", check.expression))
 }
 
 pub(super) fn index_definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    sorted_relations(context.catalogue)
-        .into_iter()
-        .filter_map(|relation| {
-            let key = relation.primary_key.as_ref()?;
-            Some(vec![
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        for index in relation.all_indexes() {
+            rows.push(vec![
                 name("public"),
                 name(&relation.name),
-                name(&key.name),
+                name(index.name),
                 Datum::Null,
-                Datum::from(index_definition(relation)),
-            ])
-        })
-        .collect()
+                Datum::from(index_definition(relation, &index, None, false)),
+            ]);
+        }
+    }
+    rows
 }
 
 /// pg_stat_all_tables and its kin: counts since the start, kept by storage.

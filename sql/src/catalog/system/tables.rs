@@ -191,6 +191,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("indislive", Bool),
             ("indisreplident", Bool),
             ("indkey", Int2Array),
+            ("indoption", Int2Array),
             ("indexprs", Text),
             ("indpred", Text),
         ],

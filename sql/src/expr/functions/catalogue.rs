@@ -29,8 +29,7 @@ fn path(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 }
 
 fn size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
-    let bytes = facts.relation_bytes(oid(arguments)?);
-    Ok(bytes.map_or(Datum::Null, |bytes| Datum::Int8(i64::try_from(bytes).unwrap_or(i64::MAX))))
+    Ok(bytes(facts.relation_bytes(oid(arguments)?)))
 }
 
 /// Files other than the main one do not exist here.
@@ -72,6 +71,27 @@ fn role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     }
 }
 
+fn index(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let column = arguments.get(1).and_then(Datum::as_i64).and_then(|column| usize::try_from(column).ok());
+    let pretty = arguments.get(2).and_then(Datum::as_bool).unwrap_or(false);
+    let definition = facts.index_definition(oid(arguments)?, column.filter(|column| *column > 0), pretty);
+    Ok(definition.map_or(Datum::Null, Datum::from))
+}
+
+fn bytes(found: Option<u64>) -> Datum {
+    found.map_or(Datum::Null, |bytes| Datum::Int8(i64::try_from(bytes).unwrap_or(i64::MAX)))
+}
+
+fn indexes_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    Ok(bytes(facts.indexes_bytes(oid(arguments)?)))
+}
+
+fn total_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let oid = oid(arguments)?;
+    let table = facts.relation_bytes(oid);
+    Ok(bytes(table.map(|table| table + facts.indexes_bytes(oid).unwrap_or(0))))
+}
+
 pub(super) fn register(table: &mut Table) {
     table.add("regnamespace", &[Oid], Text, namespace).stable();
     table.add("regnamespace", &[Text], Oid, namespace).stable();
@@ -81,11 +101,7 @@ pub(super) fn register(table: &mut Table) {
         table.add("pg_get_expr", parameters, Text, |a, _| first(a)).stable();
     }
     for parameters in [&[Oid][..], &[Oid, Int4, Bool]] {
-        table
-            .add("pg_get_indexdef", parameters, Text, |a, facts| {
-                Ok(facts.index_definition(oid(a)?).map_or(Datum::Null, Datum::from))
-            })
-            .stable();
+        table.add("pg_get_indexdef", parameters, Text, index).stable();
     }
     for parameters in [&[Oid][..], &[Oid, Bool]] {
         table
@@ -112,9 +128,9 @@ pub(super) fn register(table: &mut Table) {
     table.add("pg_relation_size", &[Regclass], Int8, size).volatile();
     table.add("pg_relation_size", &[Regclass, Text], Int8, fork_size).volatile();
     table.add("pg_table_size", &[Regclass], Int8, size).volatile();
-    table.add("pg_total_relation_size", &[Regclass], Int8, size).volatile();
-    // The primary key is the table.
-    table.add("pg_indexes_size", &[Regclass], Int8, |_, _| Ok(Datum::Int8(0))).stable();
+    table.add("pg_total_relation_size", &[Regclass], Int8, total_size).volatile();
+    // The primary key is the table: only the other indexes count.
+    table.add("pg_indexes_size", &[Regclass], Int8, indexes_size).volatile();
     for name in ["has_table_privilege", "has_schema_privilege", "has_database_privilege"] {
         for kind in [Name, Oid] {
             // Whoever may not look is told so by the statement itself.
