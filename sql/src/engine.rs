@@ -4,6 +4,7 @@ use crate::catalog::{Catalogue, Role, store};
 use crate::environment::Environment;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::exec::spill::TempSpace;
+use crate::sequences::Sequences;
 use crate::session::{SessionOptions, SqlSession};
 use host::Host;
 use parking_lot::RwLock;
@@ -58,6 +59,7 @@ struct Shared {
     /// Knows on a primary, without a read, whether the cached catalogue is still the snapshot's.
     changes: Changes,
     temp_space: Arc<TempSpace>,
+    sequences: Sequences,
     /// Numbers for catalogues that only one transaction sees, counted down from the top.
     private_versions: AtomicU64,
 }
@@ -73,6 +75,7 @@ impl SqlEngine {
             cached: RwLock::new(None),
             changes: Changes::default(),
             temp_space,
+            sequences: Sequences::default(),
             private_versions,
         }))
     }
@@ -80,6 +83,10 @@ impl SqlEngine {
     /// The storage below.
     pub fn database(&self) -> &Database {
         &self.0.database
+    }
+
+    pub(crate) fn sequences(&self) -> &Sequences {
+        &self.0.sequences
     }
 
     /// Where sorts that do not fit into memory go.

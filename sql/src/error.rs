@@ -18,6 +18,10 @@ pub mod sqlstate {
     pub const PROTOCOL_VIOLATION: SqlState = SqlState::new(b"08P01");
     /// cardinality_violation
     pub const CARDINALITY_VIOLATION: SqlState = SqlState::new(b"21000");
+    /// sequence_generator_limit_exceeded
+    pub const SEQUENCE_EXHAUSTED: SqlState = SqlState::new(b"2200H");
+    /// generated_always
+    pub const GENERATED_ALWAYS: SqlState = SqlState::new(b"428C9");
     /// string_data_right_truncation
     pub const STRING_TOO_LONG: SqlState = SqlState::new(b"22001");
     /// numeric_value_out_of_range

@@ -6,6 +6,8 @@ use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Facts;
 use datum::Style;
 use host::{Host, Timestamp};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -61,6 +63,29 @@ pub(crate) struct SessionFacts {
     /// What SHOW transaction_isolation and its kin say.
     pub(crate) isolation: &'static str,
     pub(crate) read_only: bool,
+    pub(crate) numbers: Mutex<Numbers>,
+}
+
+/// The sequences' numbers that this session has taken.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    by_sequence: HashMap<u32, i64>,
+    /// The sequence of the last nextval.
+    last: Option<u32>,
+}
+
+impl Numbers {
+    pub(crate) fn note(&mut self, sequence: u32, value: i64, taken: bool) {
+        self.by_sequence.insert(sequence, value);
+        if taken {
+            self.last = Some(sequence);
+        }
+    }
+
+    /// DISCARD SEQUENCES
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
 }
 
 impl SessionFacts {
@@ -146,6 +171,49 @@ impl Facts for SessionFacts {
     }
     fn relation_name(&self, oid: u32) -> Option<String> {
         crate::catalog::system::relation_name(&self.catalogue, &*self.environment, oid)
+    }
+    fn view_definition(&self, oid: u32) -> Option<String> {
+        self.catalogue.views.get(&oid).map(|view| format!(" {};", view.query))
+    }
+    fn current_value(&self, sequence: Option<u32>) -> Result<i64> {
+        let undefined = |message: String| SqlError::new(sqlstate::NOT_IN_PREREQUISITE_STATE, message);
+        let numbers = self.numbers.lock();
+        let oid = match sequence {
+            Some(oid) => {
+                let Some(found) = self.catalogue.sequences.get(&oid) else {
+                    let name = self.relation_name(oid).unwrap_or_else(|| oid.to_string());
+                    let message = format!("\"{name}\" is not a sequence");
+                    return Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message));
+                };
+                if !numbers.by_sequence.contains_key(&oid) {
+                    let name = &found.name;
+                    return Err(undefined(format!(
+                        "currval of sequence \"{name}\" is not yet defined in this session"
+                    )));
+                }
+                Some(oid)
+            }
+            None => numbers.last.filter(|oid| self.catalogue.sequences.contains_key(oid)),
+        };
+        let found = oid.and_then(|oid| numbers.by_sequence.get(&oid)).copied();
+        found.ok_or_else(|| undefined("lastval is not yet defined in this session".to_owned()))
+    }
+    fn note_number(&self, sequence: u32, value: i64, taken: bool) {
+        self.numbers.lock().note(sequence, value, taken);
+    }
+    fn owned_sequence(&self, table: &str, column: &str) -> Result<Option<String>> {
+        let relation = match self.relation_oid(table)?.and_then(|oid| self.catalogue.relations.get(&oid)) {
+            Some(relation) => relation,
+            None => {
+                let message = format!("relation \"{table}\" does not exist");
+                return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, message));
+            }
+        };
+        let at = relation.require_column(column)?;
+        let number = relation.columns.get(at).map_or(0, |column| column.number);
+        let owned = Some((relation.oid, number));
+        let found = self.catalogue.sequences.values().find(|sequence| sequence.owned_by == owned);
+        Ok(found.map(|sequence| format!("public.{}", crate::catalog::system::quote(&sequence.name))))
     }
     fn role_name(&self, oid: u32) -> Option<String> {
         self.catalogue.roles.get(&oid).map(|role| role.name.clone())

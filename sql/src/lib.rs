@@ -21,6 +21,7 @@ mod facts;
 mod parse;
 mod plan;
 mod prepared;
+mod sequences;
 mod session;
 mod token;
 

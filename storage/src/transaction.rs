@@ -5,7 +5,7 @@ use crate::early::{Early, Level};
 use crate::engine::Engine;
 use crate::locks::{LockRef, LockSet, Taken};
 use crate::page::leaf::MAX_KEY;
-use crate::snapshot::{LiveSnapshot, Snapshot};
+use crate::snapshot::{Insertion, LiveSnapshot, Snapshot};
 use crate::tree::VersionHead;
 use crate::write_set::{CommandId, WriteSet};
 use crate::{
@@ -568,6 +568,42 @@ impl Transaction {
         self.snapshot.as_ref().map_or(Lsn::INVALID, |snapshot| snapshot.lsn)
     }
 
+    /// Makes this transaction depend on a commit as if it had read a row of it: what it answers, and its own COMMIT, wait
+    /// until that commit is visible.
+    pub fn depend_on(&self, commit: Lsn) {
+        self.note_evaluated(commit);
+    }
+
+    /// Commits and does not wait for the level: whoever tells of what was written waits for it to become visible.
+    pub async fn commit_in_doubt(mut self, level: SyncLevel) -> Result<Committed, Error> {
+        let evaluated = self.evaluated_up_to();
+        let inserted = self.insert_commit(level).await?;
+        let (lsn, xid) = inserted.map_or((evaluated, None), |commit| (commit.end, Some(commit.xid)));
+        Ok(Committed { lsn, timeline: self.engine.timeline(), xid, confirmed: false })
+    }
+
+    /// Puts the commit into the log; None if there is nothing to commit.
+    async fn insert_commit(&mut self, level: SyncLevel) -> Result<Option<Insertion>, Error> {
+        self.snapshot = None;
+        if !self.has_writes() {
+            return Ok(None);
+        }
+        let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
+        let mut locks = self.engine.locks.new_set(0);
+        if !self.holds_locks {
+            std::mem::swap(&mut locks, &mut self.locks);
+        }
+        let (created, dropped) = (std::mem::take(&mut self.created), std::mem::take(&mut self.dropped));
+        let trees = (!created.is_empty() || !dropped.is_empty()).then(|| {
+            let engine = Arc::clone(&self.engine);
+            Box::new(TreeChanges { engine, created, dropped, committed: None })
+        });
+        let mut request = Request::new(writes, locks, trees, level);
+        request.told = self.told.take();
+        request.large = self.large.take();
+        self.engine.pipeline()?.insert(request).await.map(Some)
+    }
+
     /// Commits and waits until the commit has reached `level`, and all commits that it evaluated are visible.
     ///
     /// A cancelled wait ([`Interrupt`]) is no error: the commit stands in this node's log, and
@@ -581,26 +617,12 @@ impl Transaction {
         }
         self.snapshot = None;
         self.interrupt.note_snapshot(None);
-        let (lsn, xid, mut confirmed) = if self.has_writes() {
-            let pipeline = self.engine.pipeline()?;
-            let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
-            let mut locks = self.engine.locks.new_set(0);
-            if !self.holds_locks {
-                std::mem::swap(&mut locks, &mut self.locks);
+        let (lsn, xid, mut confirmed) = match self.insert_commit(level).await? {
+            Some(inserted) => {
+                let confirmed = self.engine.pipeline()?.wait(inserted, &self.interrupt).await?;
+                (inserted.end, Some(inserted.xid), confirmed)
             }
-            let (created, dropped) = (std::mem::take(&mut self.created), std::mem::take(&mut self.dropped));
-            let trees = (!created.is_empty() || !dropped.is_empty()).then(|| {
-                let engine = Arc::clone(&self.engine);
-                Box::new(TreeChanges { engine, created, dropped, committed: None })
-            });
-            let mut request = Request::new(writes, locks, trees, level);
-            request.told = self.told.take();
-            request.large = self.large.take();
-            let inserted = pipeline.insert(request).await?;
-            let confirmed = pipeline.wait(inserted, &self.interrupt).await?;
-            (inserted.end, Some(inserted.xid), confirmed)
-        } else {
-            (evaluated, None, true)
+            None => (evaluated, None, true),
         };
         if evaluated > self.engine.visibility.visible() {
             match self.engine.wait_visible(evaluated, &self.interrupt).await {

@@ -34,6 +34,34 @@ fn transfer(
     transaction.commit()
 }
 
+/// What the indexes say is what the tables say, and each number of the sequence was given out once.
+fn compare_with_indexes(client: &mut Client, cycle: usize) {
+    let mut text = |sql: &str| -> Vec<String> {
+        let rows = client.simple_query(sql).expect(sql);
+        rows.iter()
+            .filter_map(|message| match message {
+                postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+                _ => None,
+            })
+            .collect()
+    };
+    for (table, column) in [("bank", "balance"), ("journal", "number")] {
+        let through = format!("SELECT {column} FROM {table} WHERE {column} > -1000000000 ORDER BY {column}");
+        assert!(text(&format!("EXPLAIN {through}"))[0].starts_with("Index Scan"), "{through}");
+        let beside =
+            format!("SELECT {column} FROM {table} WHERE {column} + 0 > -1000000000 ORDER BY {column} + 0");
+        let (through, beside) = (text(&through), text(&beside));
+        assert!(
+            through == beside,
+            "cycle {cycle}: the index of {table} has {} entries for {} rows",
+            through.len(),
+            beside.len()
+        );
+    }
+    let twice = text("SELECT number FROM journal GROUP BY number HAVING count(*) > 1");
+    assert!(twice.is_empty(), "cycle {cycle}: {twice:?} came twice");
+}
+
 #[test]
 fn fifty_kills_under_load_lose_no_acknowledged_commit() {
     let long = std::env::var("PLIMSOLL_LONG_TESTS").is_ok_and(|value| value == "1");
@@ -47,7 +75,10 @@ fn fifty_kills_under_load_lose_no_acknowledged_commit() {
 
     let node = Node::builder().setting("checkpoint_timeout", "30s").setting("max_wal_size", "32MB").start();
     node.sql("CREATE TABLE bank (id int PRIMARY KEY, balance bigint NOT NULL)");
-    node.sql("CREATE TABLE journal (client int, sequence bigint, PRIMARY KEY (client, sequence))");
+    node.sql("CREATE INDEX bank_balance ON bank (balance)");
+    node.sql(
+        "CREATE TABLE journal (client int, sequence bigint, number bigserial UNIQUE, PRIMARY KEY (client, sequence))",
+    );
     node.sql(&format!("INSERT INTO bank SELECT g, 1000 FROM generate_series(0, {}) g", ACCOUNTS - 1));
 
     let acknowledged: Vec<AtomicI64> = (0..CLIENTS).map(|_| AtomicI64::new(0)).collect();
@@ -89,6 +120,7 @@ fn fifty_kills_under_load_lose_no_acknowledged_commit() {
         let sum: i64 =
             client.query_one("SELECT sum(balance)::bigint FROM bank", &[]).expect("the sum").get(0);
         assert_eq!(sum, TOTAL, "cycle {cycle}: half a transfer is there");
+        compare_with_indexes(&mut client, cycle);
         for who in 0..CLIENTS {
             let row = client
                 .query_one(

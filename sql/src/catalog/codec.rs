@@ -8,18 +8,26 @@
 //!                                                    03 relation-oid oid        constraint
 //!                                                    04 name                    oid of the table or index
 //!                                                    05 relation-oid oid        index
+//!                                                    06 sequence-oid            sequence
+//!                                                    07 view-oid                view
+//!                                                    F0 sequence-oid state      last value (i64 LE), is_called (u8)
 //! ```
 //!
 //! OIDs in keys are u32 big endian, column numbers u16 big endian, names UTF-8. Values are rows in datum's row
 //! encoding, which later versions may make longer by columns at the end. The version counts up in every transaction
 //! that changes any of this, so that one read tells whether a cached catalogue is the snapshot's.
 
-use super::model::{Check, Column, DatabaseEntry, Index, IndexColumn, PrimaryKey, Relation, Role};
+use super::model::{
+    Check, Column, DatabaseEntry, Identity, Index, IndexColumn, PrimaryKey, Relation, Role, Sequence, View,
+    ViewColumn,
+};
 use crate::error::{Result, SqlError, sqlstate};
+use crate::sequences::Position;
 use datum::key::OrderedColumn;
 use datum::row::RowLayout;
-use datum::{Datum, Type, TypeId};
+use datum::{Array, Datum, Type, TypeId};
 use host::Timestamp;
+use std::sync::Arc;
 use storage::TreeId;
 
 /// Roles and databases.
@@ -42,6 +50,10 @@ pub(crate) mod kind {
     pub(crate) const CONSTRAINT: u8 = 3;
     pub(crate) const NAME: u8 = 4;
     pub(crate) const INDEX: u8 = 5;
+    pub(crate) const SEQUENCE: u8 = 6;
+    pub(crate) const VIEW: u8 = 7;
+    /// Not part of what is read as the catalogue: states change without it.
+    pub(crate) const SEQUENCE_STATE: u8 = 0xF0;
 }
 
 pub(crate) const VERSION_KEY: [u8; 1] = [kind::VERSION];
@@ -95,8 +107,16 @@ const ROLE: &[TypeId] = &[
 ];
 const DATABASE: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool];
 const RELATION: &[TypeId] = &[TypeId::Text, TypeId::Oid, TypeId::Oid];
-const COLUMN: &[TypeId] =
-    &[TypeId::Text, TypeId::Oid, TypeId::Int4, TypeId::Bool, TypeId::Text, TypeId::Text, TypeId::Bool];
+const COLUMN: &[TypeId] = &[
+    TypeId::Text,
+    TypeId::Oid,
+    TypeId::Int4,
+    TypeId::Bool,
+    TypeId::Text,
+    TypeId::Text,
+    TypeId::Bool,
+    TypeId::Text,
+];
 const INDEX: &[TypeId] =
     &[TypeId::Text, TypeId::Oid, TypeId::Bool, TypeId::Bool, TypeId::Bool, TypeId::Bytea];
 const CONSTRAINT: &[TypeId] = &[TypeId::Text, TypeId::Text, TypeId::Bytea, TypeId::Text];
@@ -243,6 +263,7 @@ pub(crate) fn encode_column(column: &Column) -> Result<Vec<u8>> {
             optional(column.default.as_ref()),
             optional(column.missing.as_ref()),
             column.dropped.into(),
+            column.identity.map_or(Datum::Null, |identity| text(identity.letter())),
         ],
     )
 }
@@ -258,6 +279,12 @@ pub(crate) fn decode_column(number: &[u8], bytes: &[u8]) -> Result<Column> {
         default: fields.optional_text(),
         missing: fields.optional_text(),
         dropped: fields.bool()?,
+        identity: match fields.optional_text().as_deref() {
+            None => None,
+            Some("a") => Some(Identity::Always),
+            Some("d") => Some(Identity::ByDefault),
+            Some(_) => return Err(corrupt()),
+        },
     })
 }
 
@@ -320,6 +347,150 @@ pub(crate) fn encode_check(check: &Check) -> Result<Vec<u8>> {
     encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression)])
 }
 
+const SEQUENCE: &[TypeId] = &[
+    TypeId::Text,
+    TypeId::Oid,
+    TypeId::Oid,
+    TypeId::Oid,
+    TypeId::Int8,
+    TypeId::Int8,
+    TypeId::Int8,
+    TypeId::Int8,
+    TypeId::Int8,
+    TypeId::Int8,
+    TypeId::Bool,
+    TypeId::Oid,
+    TypeId::Int2,
+    TypeId::Bool,
+];
+
+pub(crate) fn encode_sequence(sequence: &Sequence) -> Result<Vec<u8>> {
+    let (table, column) = sequence.owned_by.unwrap_or_default();
+    encode(
+        SEQUENCE,
+        &[
+            text(&sequence.name),
+            Datum::Oid(sequence.owner),
+            Datum::Oid(sequence.state),
+            Datum::Oid(sequence.ty.oid()),
+            Datum::Int8(sequence.from),
+            Datum::Int8(sequence.start),
+            Datum::Int8(sequence.increment),
+            Datum::Int8(sequence.min),
+            Datum::Int8(sequence.max),
+            Datum::Int8(sequence.cache),
+            sequence.cycle.into(),
+            Datum::Oid(table),
+            Datum::Int2(column),
+            sequence.identity.into(),
+        ],
+    )
+}
+
+pub(crate) fn decode_sequence(oid: u32, bytes: &[u8]) -> Result<Sequence> {
+    let mut fields = Fields::decode(SEQUENCE, bytes)?;
+    let int8 = |fields: &mut Fields| fields.next().as_i64().ok_or_else(corrupt);
+    let name = fields.text()?;
+    let (owner, state) = (fields.oid()?, fields.oid()?);
+    let ty = TypeId::from_oid(fields.oid()?).ok_or_else(corrupt)?;
+    let from = int8(&mut fields)?;
+    let (start, increment) = (int8(&mut fields)?, int8(&mut fields)?);
+    let (min, max, cache) = (int8(&mut fields)?, int8(&mut fields)?, int8(&mut fields)?);
+    let cycle = fields.bool()?;
+    let (table, column) = (fields.oid()?, int8(&mut fields)?);
+    let column = i16::try_from(column).map_err(|_| corrupt())?;
+    Ok(Sequence {
+        oid,
+        name,
+        owner,
+        state,
+        from,
+        ty,
+        start,
+        increment,
+        min,
+        max,
+        cache,
+        cycle,
+        owned_by: (table != 0).then_some((table, column)),
+        identity: fields.bool()?,
+    })
+}
+
+const VIEW: &[TypeId] = &[
+    TypeId::Text,
+    TypeId::Oid,
+    TypeId::Text,
+    TypeId::TextArray,
+    TypeId::TextArray,
+    TypeId::OidArray,
+    TypeId::Int4Array,
+    TypeId::OidArray,
+];
+
+/// Of arrays that run side by side, one entry a column: its name, the query's own name for it, its type, the type's modifier.
+pub(crate) fn encode_view(view: &View) -> Result<Vec<u8>> {
+    let array = |id, values: Vec<Datum>| Datum::Array(Arc::new(Array::of(id, values)));
+    let columns = &view.columns;
+    encode(
+        VIEW,
+        &[
+            text(&view.name),
+            Datum::Oid(view.owner),
+            text(&view.query),
+            array(TypeId::Text, columns.iter().map(|column| text(&column.name)).collect()),
+            array(TypeId::Text, columns.iter().map(|column| text(&column.inner)).collect()),
+            array(TypeId::Oid, columns.iter().map(|column| Datum::Oid(column.ty.id.oid())).collect()),
+            array(TypeId::Int4, columns.iter().map(|column| Datum::Int4(column.ty.modifier)).collect()),
+            array(TypeId::Oid, view.uses.iter().map(|oid| Datum::Oid(*oid)).collect()),
+        ],
+    )
+}
+
+pub(crate) fn decode_view(oid: u32, bytes: &[u8]) -> Result<View> {
+    let mut fields = Fields::decode(VIEW, bytes)?;
+    let (name, owner, query) = (fields.text()?, fields.oid()?, fields.text()?);
+    let mut list = || match fields.next() {
+        Datum::Array(array) => Ok(array.values().to_vec()),
+        _ => Err(corrupt()),
+    };
+    let (names, inner, types, modifiers, uses) = (list()?, list()?, list()?, list()?, list()?);
+    let mut columns = Vec::with_capacity(names.len());
+    for (((name, inner), ty), modifier) in names.iter().zip(&inner).zip(&types).zip(&modifiers) {
+        match (name.as_str(), inner.as_str(), ty, modifier) {
+            (Some(name), Some(inner), Datum::Oid(ty), Datum::Int4(modifier)) => columns.push(ViewColumn {
+                name: name.to_owned(),
+                inner: inner.to_owned(),
+                ty: Type { id: TypeId::from_oid(*ty).ok_or_else(corrupt)?, modifier: *modifier },
+            }),
+            _ => return Err(corrupt()),
+        }
+    }
+    let uses = uses.iter().map(|used| if let Datum::Oid(oid) = used { Ok(*oid) } else { Err(corrupt()) });
+    Ok(View { oid, name, owner, query, columns, uses: uses.collect::<Result<_>>()? })
+}
+
+pub(crate) fn sequence_state_key(sequence: u32, state: u32) -> Vec<u8> {
+    let mut key = oid_key(kind::SEQUENCE_STATE, sequence);
+    key.extend_from_slice(&state.to_be_bytes());
+    key
+}
+
+pub(crate) fn encode_position(position: Position) -> Vec<u8> {
+    let mut bytes = position.last.to_le_bytes().to_vec();
+    bytes.push(u8::from(position.is_called));
+    bytes
+}
+
+pub(crate) fn decode_position(bytes: &[u8]) -> Result<Position> {
+    match bytes.split_first_chunk::<8>() {
+        Some((last, [is_called])) => {
+            Ok(Position { last: i64::from_le_bytes(*last), is_called: *is_called != 0 })
+        }
+        _ => Err(corrupt()),
+    }
+}
+
 /// Adds a stored constraint to its relation, whose columns are all there.
 pub(crate) fn decode_constraint(relation: &mut Relation, oid: u32, bytes: &[u8]) -> Result<()> {
     let mut fields = Fields::decode(CONSTRAINT, bytes)?;
@@ -371,6 +542,7 @@ mod tests {
             default: Some("'x'".into()),
             missing: None,
             dropped: false,
+            identity: Some(Identity::ByDefault),
         };
         let key = column_key(7, 3);
         let (oid, rest) = read_oid(strip_kind(kind::COLUMN, &key).unwrap()).unwrap();
@@ -407,6 +579,37 @@ mod tests {
         let stored = encode_index(&index, &relation.columns).unwrap();
         decode_index(&mut relation, 9, &stored).unwrap();
         assert_eq!(relation.indexes, [index]);
+        let sequence = Sequence {
+            oid: 11,
+            name: "s".into(),
+            owner: 10,
+            state: 12,
+            from: 2,
+            ty: TypeId::Int2,
+            start: -1,
+            increment: -2,
+            min: i64::MIN,
+            max: 3,
+            cache: 4,
+            cycle: true,
+            owned_by: Some((7, 2)),
+            identity: true,
+        };
+        assert_eq!(decode_sequence(11, &encode_sequence(&sequence).unwrap()).unwrap(), sequence);
+        let column =
+            |name: &str| ViewColumn { name: name.into(), inner: "x".into(), ty: Type::of(TypeId::Int4) };
+        let view = View {
+            oid: 13,
+            name: "v".into(),
+            owner: 10,
+            query: "select 1".into(),
+            columns: vec![column("a"), column("ä b")],
+            uses: vec![7, 11],
+        };
+        assert_eq!(decode_view(13, &encode_view(&view).unwrap()).unwrap(), view);
+        let position = Position { last: -5, is_called: true };
+        assert_eq!(decode_position(&encode_position(position)).unwrap(), position);
+        assert!(decode_position(&[1, 2]).is_err());
         assert!(decode_role(10, &[1, 0]).is_err(), "a short entry is damage");
     }
 
@@ -420,6 +623,7 @@ mod tests {
             default: None,
             missing: None,
             dropped: false,
+            identity: None,
         };
         let columns = [column(1, TypeId::Numeric), column(2, TypeId::Int4), column(3, TypeId::Text)];
         let layout =

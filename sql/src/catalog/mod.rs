@@ -10,6 +10,6 @@ pub(crate) mod system;
 pub use bootstrap::bootstrap;
 pub use model::Role;
 pub(crate) use model::{
-    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, Index, IndexColumn, Layout, POSTGRES_DATABASE,
-    PrimaryKey, Relation,
+    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, Identity, Index, IndexColumn, Layout,
+    POSTGRES_DATABASE, PrimaryKey, Relation, Sequence, View, ViewColumn,
 };

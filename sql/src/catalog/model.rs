@@ -19,6 +19,72 @@ pub(crate) const INFORMATION_SCHEMA_OID: u32 = 13000;
 /// The bootstrap superuser.
 pub(crate) const BOOTSTRAP_ROLE_OID: u32 = 10;
 
+/// Who gives the values of an identity column (attidentity).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// The sequence alone, unless OVERRIDING says otherwise.
+    Always,
+    /// The sequence, where no value is given.
+    ByDefault,
+}
+
+impl Identity {
+    /// attidentity
+    pub(crate) const fn letter(self) -> &'static str {
+        match self {
+            Self::Always => "a",
+            Self::ByDefault => "d",
+        }
+    }
+}
+
+/// A sequence; `sequences.rs` says where its numbers are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sequence {
+    pub(crate) oid: u32,
+    pub(crate) name: String,
+    pub(crate) owner: u32,
+    /// Tells the states apart that it has had: RESTART begins another one.
+    pub(crate) state: u32,
+    /// The first value of this state.
+    pub(crate) from: i64,
+    /// int2, int4 or int8
+    pub(crate) ty: TypeId,
+    pub(crate) start: i64,
+    pub(crate) increment: i64,
+    pub(crate) min: i64,
+    pub(crate) max: i64,
+    /// CACHE: told back, and without a meaning here.
+    pub(crate) cache: i64,
+    pub(crate) cycle: bool,
+    /// The table's OID and the column's number that it goes with.
+    pub(crate) owned_by: Option<(u32, i16)>,
+    /// It belongs to an identity column.
+    pub(crate) identity: bool,
+}
+
+/// A column of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ViewColumn {
+    pub(crate) name: String,
+    /// What the query itself calls it.
+    pub(crate) inner: String,
+    pub(crate) ty: Type,
+}
+
+/// A view: a query by its text, which is analysed anew wherever the view is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) oid: u32,
+    pub(crate) name: String,
+    /// Whose rights its tables are read with.
+    pub(crate) owner: u32,
+    pub(crate) query: String,
+    pub(crate) columns: Vec<ViewColumn>,
+    /// OIDs of the tables, views and sequences that it reads.
+    pub(crate) uses: Vec<u32>,
+}
+
 /// A column of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Column {
@@ -31,6 +97,8 @@ pub(crate) struct Column {
     pub(crate) default: Option<String>,
     /// What rows written before the column was added hold, as text of the column's type; None is NULL.
     pub(crate) missing: Option<String>,
+    /// GENERATED ... AS IDENTITY: its values come from a sequence that it owns.
+    pub(crate) identity: Option<Identity>,
     /// Dropped: the place in the row stays, always NULL in new rows.
     pub(crate) dropped: bool,
 }
@@ -249,6 +317,8 @@ pub(crate) struct Catalogue {
     pub(crate) version: u64,
     pub(crate) relations: HashMap<u32, Arc<Relation>>,
     pub(crate) by_name: HashMap<String, u32>,
+    pub(crate) sequences: HashMap<u32, Arc<Sequence>>,
+    pub(crate) views: HashMap<u32, Arc<View>>,
     pub(crate) roles: HashMap<u32, Arc<Role>>,
     pub(crate) databases: Vec<DatabaseEntry>,
 }
@@ -262,9 +332,33 @@ impl Catalogue {
     pub(crate) fn relation_of_tree(&self, tree: TreeId) -> Option<u32> {
         self.relations.values().find(|relation| relation.tree == tree).map(|relation| relation.oid)
     }
-    /// Whether a table or an index has this name.
+    /// Whether a table, an index or a sequence has this name.
     pub(crate) fn is_name_taken(&self, name: &str) -> bool {
-        self.by_name.contains_key(name) || self.index_named(name).is_some()
+        self.by_name.contains_key(name)
+            || self.index_named(name).is_some()
+            || self.sequence_named(name).is_some()
+            || self.view_named(name).is_some()
+    }
+    /// A view by its name.
+    pub(crate) fn view_named(&self, name: &str) -> Option<&Arc<View>> {
+        self.views.values().find(|view| view.name == name)
+    }
+    /// The views that read a table, a view or a sequence, in the order in which they were made.
+    pub(crate) fn views_of(&self, oid: u32) -> Vec<&Arc<View>> {
+        let mut found: Vec<&Arc<View>> =
+            self.views.values().filter(|view| view.uses.contains(&oid)).collect();
+        found.sort_by_key(|view| view.oid);
+        found
+    }
+    /// A sequence by its name.
+    pub(crate) fn sequence_named(&self, name: &str) -> Option<&Arc<Sequence>> {
+        self.sequences.values().find(|sequence| sequence.name == name)
+    }
+    /// The sequences that a table's columns own.
+    pub(crate) fn sequences_of(&self, relation: u32) -> impl Iterator<Item = &Arc<Sequence>> {
+        let owned =
+            move |sequence: &&Arc<Sequence>| sequence.owned_by.is_some_and(|(table, _)| table == relation);
+        self.sequences.values().filter(owned)
     }
     /// An index by its OID, with its table.
     pub(crate) fn index(&self, oid: u32) -> Option<(&Arc<Relation>, AnyIndex<'_>)> {

@@ -1,8 +1,11 @@
 //! Reading and changing the catalogue inside a transaction.
 
 use super::codec::{self, CATALOGUE_TREE, SHARED_TREE, VERSION_KEY, kind, shared_kind};
-use super::model::{Catalogue, Check, Column, DatabaseEntry, Index, PrimaryKey, Relation, Role};
+use super::model::{
+    Catalogue, Check, Column, DatabaseEntry, Index, PrimaryKey, Relation, Role, Sequence, View,
+};
 use crate::error::Result;
+use crate::sequences::Position;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +19,8 @@ pub(crate) async fn version(transaction: &Transaction) -> Result<u64> {
     codec::read_version(transaction.get(CATALOGUE_TREE, &VERSION_KEY).await?.as_deref())
 }
 
-async fn read_all(transaction: &Transaction, tree: TreeId) -> Result<Vec<(Bytes, Bytes)>> {
-    let mut scan = transaction.scan(tree, KeyRange::all(), Direction::Forward);
+async fn read_all(transaction: &Transaction, tree: TreeId, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>> {
+    let mut scan = transaction.scan(tree, range, Direction::Forward);
     let mut entries = Vec::new();
     while scan.next_batch(transaction, BATCH, &mut entries).await? {}
     Ok(entries)
@@ -26,7 +29,7 @@ async fn read_all(transaction: &Transaction, tree: TreeId) -> Result<Vec<(Bytes,
 /// Reads the whole catalogue as the statement sees it.
 pub(crate) async fn load(transaction: &Transaction) -> Result<Catalogue> {
     let mut catalogue = Catalogue::default();
-    for (key, value) in read_all(transaction, SHARED_TREE).await? {
+    for (key, value) in read_all(transaction, SHARED_TREE, KeyRange::all()).await? {
         if let Some(rest) = codec::strip_kind(shared_kind::ROLE, &key) {
             let (oid, _) = codec::read_oid(rest)?;
             catalogue.roles.insert(oid, Arc::new(codec::decode_role(oid, &value)?));
@@ -37,7 +40,8 @@ pub(crate) async fn load(transaction: &Transaction) -> Result<Catalogue> {
     }
     // Kinds sort so that a relation comes before its columns, and those before its constraints.
     let mut relations: HashMap<u32, Relation> = HashMap::new();
-    for (key, value) in read_all(transaction, CATALOGUE_TREE).await? {
+    let definitions = KeyRange::new(Vec::new(), vec![kind::SEQUENCE_STATE]);
+    for (key, value) in read_all(transaction, CATALOGUE_TREE, definitions).await? {
         if key[..] == VERSION_KEY {
             catalogue.version = codec::read_version(Some(&value))?;
         } else if let Some(rest) = codec::strip_kind(kind::RELATION, &key) {
@@ -54,6 +58,12 @@ pub(crate) async fn load(transaction: &Transaction) -> Result<Catalogue> {
             if let Some(relation) = relations.get_mut(&oid) {
                 codec::decode_constraint(relation, constraint, &value)?;
             }
+        } else if let Some(rest) = codec::strip_kind(kind::SEQUENCE, &key) {
+            let (oid, _) = codec::read_oid(rest)?;
+            catalogue.sequences.insert(oid, Arc::new(codec::decode_sequence(oid, &value)?));
+        } else if let Some(rest) = codec::strip_kind(kind::VIEW, &key) {
+            let (oid, _) = codec::read_oid(rest)?;
+            catalogue.views.insert(oid, Arc::new(codec::decode_view(oid, &value)?));
         } else if let Some(rest) = codec::strip_kind(kind::INDEX, &key) {
             let (oid, rest) = codec::read_oid(rest)?;
             let (index, _) = codec::read_oid(rest)?;
@@ -124,6 +134,62 @@ pub(crate) async fn put_database(transaction: &mut Transaction, entry: &Database
 /// Gives a name, locked before by [`lock_relation_name`], to a table or an index.
 async fn put_name(transaction: &mut Transaction, name: &str, oid: u32) -> Result<()> {
     put(transaction, CATALOGUE_TREE, codec::name_key(kind::NAME, name), oid.to_be_bytes().to_vec()).await
+}
+
+/// A sequence's definition and name.
+pub(crate) async fn put_sequence(transaction: &mut Transaction, sequence: &Sequence) -> Result<()> {
+    put_name(transaction, &sequence.name, sequence.oid).await?;
+    let key = codec::oid_key(kind::SEQUENCE, sequence.oid);
+    put(transaction, CATALOGUE_TREE, key, codec::encode_sequence(sequence)?).await
+}
+
+pub(crate) async fn put_view(transaction: &mut Transaction, view: &View) -> Result<()> {
+    put_name(transaction, &view.name, view.oid).await?;
+    put(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid), codec::encode_view(view)?).await
+}
+
+pub(crate) async fn delete_view(transaction: &mut Transaction, view: &View) -> Result<()> {
+    delete_name(transaction, &view.name).await?;
+    delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid)).await
+}
+
+/// A sequence with its present state.
+pub(crate) async fn delete_sequence(transaction: &mut Transaction, sequence: &Sequence) -> Result<()> {
+    delete_name(transaction, &sequence.name).await?;
+    delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::SEQUENCE, sequence.oid)).await?;
+    delete(transaction, CATALOGUE_TREE, codec::sequence_state_key(sequence.oid, sequence.state)).await
+}
+
+/// Locks a state of a sequence and reads it; None while it has none.
+pub(crate) async fn lock_sequence_state(
+    transaction: &mut Transaction,
+    sequence: u32,
+    state: u32,
+) -> Result<Option<Position>> {
+    let key = codec::sequence_state_key(sequence, state);
+    let locked = transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    locked.newest.map(|bytes| codec::decode_position(&bytes)).transpose()
+}
+
+/// Writes a state that is locked.
+pub(crate) fn put_sequence_state(
+    transaction: &mut Transaction,
+    sequence: u32,
+    state: u32,
+    position: Position,
+) -> Result<()> {
+    let key = codec::sequence_state_key(sequence, state);
+    Ok(transaction.put(CATALOGUE_TREE, key, codec::encode_position(position))?)
+}
+
+/// A state as the running statement sees it.
+pub(crate) async fn sequence_state(
+    transaction: &Transaction,
+    sequence: &Sequence,
+) -> Result<Option<Position>> {
+    let key = codec::sequence_state_key(sequence.oid, sequence.state);
+    let found = transaction.get(CATALOGUE_TREE, &key).await?;
+    found.map(|bytes| codec::decode_position(&bytes)).transpose()
 }
 
 /// The relation's own entry and its name, not its columns and constraints.

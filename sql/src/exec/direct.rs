@@ -1,7 +1,7 @@
 //! Statements on one row by its primary key, without operators in between.
 
 use super::change::{self, assign_plainly, check_row, replace};
-use super::insert::{Outcome, insert_row};
+use super::insert::{self, Outcome, insert_row};
 use super::lock::lock_row;
 use super::row::{self, Fit};
 use super::slots::SlotState;
@@ -12,7 +12,7 @@ use crate::expr::Expr;
 use crate::plan::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output, Slots};
 use crate::prepared::{CommandTag, RowSink};
 use bytes::Bytes;
-use datum::{Datum, key};
+use datum::key;
 use storage::{Isolation, LockMode};
 
 /// Runs a direct statement to its end.
@@ -119,11 +119,8 @@ async fn delete_one(cx: &mut Cx<'_>, delete: &DirectDelete) -> Result<u64> {
 
 async fn insert_one(cx: &mut Cx<'_>, insert: &DirectInsert) -> Result<u64> {
     let plan = &insert.plan;
-    let eval = cx.eval(&[], &[]);
-    let mut new = Vec::<Datum>::with_capacity(insert.values.len());
-    for value in &insert.values {
-        new.push(value.eval(&eval)?);
-    }
+    let mut value_slots = SlotState::new(plan.slots.clone());
+    let new = insert::values(cx, &insert.values, &mut value_slots, &[]).await?;
     let mut slots = SlotState::new(Slots::default());
     match insert_row(cx, &plan.target, new, plan.conflict.as_ref(), &mut slots).await? {
         Outcome::Written(_) => Ok(1),

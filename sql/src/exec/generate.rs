@@ -6,6 +6,7 @@ use crate::catalog::system;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::plan::{FunctionPlan, GeneratedPlan, GeneratedSource, ProjectSetPlan, SetCall, SetFunction};
 use datum::{Datum, Interval, Numeric, TypeId, time};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A running set-returning function.
@@ -236,15 +237,23 @@ impl Generated {
         Self { plan, rows: None }
     }
 
-    fn read(&self, cx: &Cx<'_>) -> Result<Vec<Row>> {
+    async fn read(&self, cx: &Cx<'_>) -> Result<Vec<Row>> {
         match self.plan.source {
+            GeneratedSource::Sequence(oid) => super::sequence::as_table(cx, oid).await,
             GeneratedSource::Node(table) => cx.environment.node_rows(cx.actor, table),
             GeneratedSource::System(table) => {
+                let mut positions = HashMap::new();
+                if system::shows_positions(table) {
+                    for sequence in cx.catalogue.sequences.values() {
+                        positions.insert(sequence.oid, super::sequence::position(cx, sequence).await?);
+                    }
+                }
                 let source = system::Context {
                     catalogue: cx.catalogue,
                     environment: cx.environment,
                     database: cx.database,
                     actor: cx.actor,
+                    positions: &positions,
                 };
                 system::rows(table, &source)
             }
@@ -257,7 +266,7 @@ impl Operator for Generated {
         let rows = match &mut self.rows {
             Some(rows) => rows,
             None => {
-                let rows = self.read(cx)?;
+                let rows = self.read(cx).await?;
                 self.rows.insert(rows.into_iter())
             }
         };

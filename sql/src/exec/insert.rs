@@ -7,6 +7,7 @@ use super::slots::SlotState;
 use super::{BATCH, Cx, Exec, Operator, Row, build, index, row};
 use crate::catalog::Relation;
 use crate::error::{Result, SqlError, sqlstate};
+use crate::expr::Expr;
 use crate::plan::{Arbiter, ConflictAction, ConflictPlan, InsertPlan, Slots, Target};
 use bytes::Bytes;
 use datum::Datum;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub(super) struct Insert {
     plan: Arc<InsertPlan>,
     input: Exec,
+    value_slots: SlotState,
     conflict_slots: SlotState,
     returning_slots: SlotState,
 }
@@ -36,6 +38,7 @@ impl Insert {
         };
         Self {
             input: build(&plan.input),
+            value_slots: SlotState::new(plan.slots.clone()),
             conflict_slots: SlotState::new(conflict_slots),
             returning_slots: returning_slots(plan.returning.as_ref()),
             plan,
@@ -49,8 +52,7 @@ impl Operator for Insert {
         while let Some(rows) = self.input.next(cx, BATCH).await? {
             let mut out = Vec::new();
             for input in rows {
-                let eval = cx.eval(&input, &[]);
-                let new = plan.values.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?;
+                let new = values(cx, &plan.values, &mut self.value_slots, &input).await?;
                 let outcome =
                     insert_row(cx, &plan.target, new, plan.conflict.as_ref(), &mut self.conflict_slots)
                         .await?;
@@ -66,6 +68,20 @@ impl Operator for Insert {
         }
         Ok(None)
     }
+}
+
+/// The values of a new row.
+pub(super) async fn values(
+    cx: &mut Cx<'_>,
+    exprs: &[Expr],
+    slots: &mut SlotState,
+    input: &[Datum],
+) -> Result<Row> {
+    if slots.is_empty() {
+        let eval = cx.eval(input, &[]);
+        return exprs.iter().map(|expr| expr.eval(&eval)).collect();
+    }
+    slots.run(cx, input, |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await
 }
 
 /// Inserts one row, or does what ON CONFLICT says.
@@ -108,10 +124,8 @@ pub(super) async fn insert_row(
         cx.storage(put)?;
     } else {
         let looked = conflict.is_some_and(|plan| plan.arbiters.contains(&Arbiter::Primary));
-        if !looked {
-            if lock_new_key(cx, relation.tree, &key).await?.newest.is_some() {
-                return Err(row::unique_violation(relation, &new));
-            }
+        if !looked && lock_new_key(cx, relation.tree, &key).await?.newest.is_some() {
+            return Err(row::unique_violation(relation, &new));
         }
         if relation.indexes.is_empty() {
             let put = cx.transaction.put(relation.tree, key, value);
@@ -221,4 +235,14 @@ pub(crate) async fn copy_row(cx: &mut Cx<'_>, target: &Target, new: Vec<Datum>) 
     insert_row(cx, target, new, None, &mut slots).await?;
     cx.affected += 1;
     Ok(())
+}
+
+/// Puts the defaults of the columns that a line of COPY does not have into a new row.
+pub(crate) async fn default_values(
+    cx: &mut Cx<'_>,
+    defaults: &[(usize, Expr)],
+    slots: &mut SlotState,
+    new: &mut [Datum],
+) -> Result<()> {
+    assign(cx, defaults, &[], slots, new).await
 }

@@ -14,11 +14,12 @@ mod lock;
 mod misc;
 pub(crate) mod row;
 mod scan;
-mod slots;
+mod sequence;
+pub(crate) mod slots;
 mod sort;
 pub(crate) mod spill;
 
-pub(crate) use insert::copy_row;
+pub(crate) use insert::{copy_row, default_values};
 
 use crate::cancel::Canceller;
 use crate::catalog::Catalogue;
@@ -26,6 +27,7 @@ use crate::environment::{BoxFuture, Environment, SettingActor};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{EvalContext, Facts};
 use crate::plan::Node;
+use crate::sequences::Sequences;
 use datum::Datum;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +43,9 @@ pub(crate) const BATCH: usize = 256;
 pub(crate) struct Cx<'a> {
     pub(crate) transaction: &'a mut Transaction,
     pub(crate) database: &'a Database,
+    pub(crate) sequences: &'a Sequences,
+    /// The transaction may change nothing.
+    pub(crate) read_only: bool,
     pub(crate) catalogue: &'a Arc<Catalogue>,
     pub(crate) environment: &'a dyn Environment,
     pub(crate) actor: SettingActor,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The slots of one running operator. Each is computed when an expression first reads it, so that what CASE or
 /// COALESCE do not reach is not run.
-pub(super) struct SlotState {
+pub(crate) struct SlotState {
     slots: Slots,
     values: Vec<Option<Datum>>,
     /// What the comparisons of `= ANY (subquery)` and its kin look through.
@@ -25,17 +25,17 @@ enum Candidates {
 }
 
 impl SlotState {
-    pub(super) fn new(slots: Slots) -> Self {
+    pub(crate) fn new(slots: Slots) -> Self {
         let count = slots.len();
         Self { slots, values: vec![None; count], sets: (0..count).map(|_| None).collect() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
 
     /// Evaluates over a row; `work` is done again after each slot that it turned out to need.
-    pub(super) async fn run<T: Send>(
+    pub(crate) async fn run<T: Send>(
         &mut self,
         cx: &mut Cx<'_>,
         row: &[Datum],
@@ -97,6 +97,10 @@ impl SlotState {
             SlotSource::Call { function, strict, arguments, record } => {
                 let values = self.evaluate(cx, row, arguments).await?;
                 call(cx, *function, *strict, &values, record.is_some()).await?
+            }
+            SlotSource::Sequence { function, arguments } => {
+                let values = self.evaluate(cx, row, arguments).await?;
+                super::sequence::call(cx, *function, &values).await?
             }
         };
         if let Some(place) = self.values.get_mut(at) {

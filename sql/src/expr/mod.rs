@@ -138,6 +138,20 @@ pub trait Facts: Send + Sync {
     fn indexes_bytes(&self, _oid: u32) -> Option<u64> {
         None
     }
+    /// The query of a view, for pg_get_viewdef.
+    fn view_definition(&self, _oid: u32) -> Option<String> {
+        None
+    }
+    /// currval of a sequence, or lastval: 55000 where this session has taken no number.
+    fn current_value(&self, _sequence: Option<u32>) -> Result<i64> {
+        Err(crate::error::SqlError::unsupported("a sequence in this place"))
+    }
+    /// Notes a number that this session has set, or (`taken`) has got by nextval.
+    fn note_number(&self, _sequence: u32, _value: i64, _taken: bool) {}
+    /// The qualified name of the sequence that a column owns, for pg_get_serial_sequence.
+    fn owned_sequence(&self, _table: &str, _column: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
     /// A constraint's words by its OID, for pg_get_constraintdef.
     fn constraint_definition(&self, _oid: u32) -> Option<String> {
         None

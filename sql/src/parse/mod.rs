@@ -5,6 +5,7 @@ mod copy;
 mod cursor;
 mod rewrite;
 mod role;
+mod sequence;
 mod setting;
 mod source;
 mod statement;
@@ -12,10 +13,12 @@ mod transaction;
 mod utility;
 
 pub(crate) use cursor::fold;
+pub(crate) use sequence::identity_options;
 pub(crate) use source::Source;
 pub(crate) use statement::{
     Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind,
-    DropTarget, ExplainOptions, FetchCount, Mode, ReindexTarget, RoleOption, SetTarget, Utility,
+    DropTarget, ExplainOptions, FetchCount, InsertStatement, Mode, Overriding, ReindexTarget, RoleOption,
+    SequenceChange, SequenceOptions, SetTarget, Utility,
 };
 
 use crate::error::{Result, SqlError, sqlstate};
@@ -101,7 +104,16 @@ fn parse_statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Command>
     if rest.token != Token::EOF {
         return Err(source.unexpected(&rest));
     }
-    classify(statement)
+    classify(statement, rewrite::overriding(tokens))
+}
+
+/// Parses a query that the catalogue keeps as text (a view's).
+pub(crate) fn parse_view(text: &str) -> Result<Box<ast::Query>> {
+    let source = Source::new(text);
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        .tokenize_with_location()
+        .map_err(|error| source.lexical_error(&error))?;
+    parse_query(&source, &tokens)
 }
 
 /// Parses a query from all of `tokens`.
@@ -112,10 +124,10 @@ pub(crate) fn parse_query(source: &Source, tokens: &[TokenWithSpan]) -> Result<B
     if rest.token == Token::EOF { Ok(query) } else { Err(source.unexpected(&rest)) }
 }
 
-fn classify(statement: Statement) -> Result<Command> {
+fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<Command> {
     Ok(match statement {
         Statement::Query(query) => Command::Query(query),
-        Statement::Insert(insert) => Command::Insert(Box::new(insert)),
+        Statement::Insert(ast) => Command::Insert(Box::new(InsertStatement { ast, overriding })),
         Statement::Update(update) => Command::Update(Box::new(update)),
         Statement::Delete(delete) => Command::Delete(Box::new(delete)),
         Statement::CreateTable(table) => Command::CreateTable(Box::new(table)),
@@ -123,7 +135,6 @@ fn classify(statement: Statement) -> Result<Command> {
         Statement::Truncate(truncate) => Command::Truncate(Box::new(truncate)),
         Statement::CreateIndex(index) => Command::CreateIndex(Box::new(index)),
         Statement::CreateView(_) => return Err(SqlError::unsupported("CREATE VIEW")),
-        Statement::CreateSequence { .. } => return Err(SqlError::unsupported("CREATE SEQUENCE")),
         Statement::CreateFunction(_) => return Err(SqlError::unsupported("CREATE FUNCTION")),
         Statement::CreateExtension(_) => return Err(SqlError::unsupported("CREATE EXTENSION")),
         Statement::CreateTrigger(_) => return Err(SqlError::unsupported("CREATE TRIGGER")),
@@ -220,7 +231,6 @@ mod tests {
             ("listen x", "LISTEN"),
             ("declare c scroll cursor for select 1", "DECLARE SCROLL CURSOR"),
             ("fetch prior from c", "FETCH in another direction than forward"),
-            ("create view v as select 1", "CREATE VIEW"),
             ("comment on table t is 'x'", "COMMENT"),
             ("grant select on t to u", "GRANT"),
             ("prepare transaction 'x'", "PREPARE TRANSACTION"),

@@ -3,7 +3,10 @@
 //! - FOR NO KEY UPDATE and FOR KEY SHARE become the next stronger locks, FOR UPDATE and FOR SHARE.
 //! - ONLY before a table's name goes: there is no inheritance.
 //! - TABLE name becomes SELECT * FROM name.
+//! - The options of an identity column come in the one order that it takes.
+//! - OVERRIDING SYSTEM VALUE and OVERRIDING USER VALUE go; [`overriding`] tells of them.
 
+use super::statement::Overriding;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
@@ -28,6 +31,12 @@ pub(super) fn adapt(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
         if skip > 0 {
             skip -= 1;
+            continue;
+        }
+        if is_word(&token.token, "overriding")
+            && overriding_here(tokens.iter().skip(at).map(|token| &token.token)).is_some()
+        {
+            skip = 2;
             continue;
         }
         let mut after = tokens.iter().skip(at + 1).map(|token| &token.token);
@@ -56,7 +65,78 @@ pub(super) fn adapt(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
         before = Some(&token.token);
     }
+    order_identity_options(&mut out);
     out
+}
+
+/// Sorts what stands in parentheses after AS IDENTITY.
+fn order_identity_options(tokens: &mut [TokenWithSpan]) {
+    let is_space = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+    let mut from = 0;
+    while let Some(at) =
+        tokens.iter().skip(from).position(|token| is_word(&token.token, "identity")).map(|at| at + from)
+    {
+        from = at + 1;
+        let Some(open) = tokens.iter().skip(from).position(|token| !is_space(token)).map(|at| at + from)
+        else {
+            return;
+        };
+        if tokens.get(open).is_none_or(|token| token.token != Token::LParen) {
+            continue;
+        }
+        let Some(close) = tokens.iter().skip(open).position(|token| token.token == Token::RParen) else {
+            return;
+        };
+        let Some(inside) = tokens.get_mut(open + 1..open + close) else { return };
+        let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
+        let mut negated = false;
+        for token in inside.iter() {
+            let rank = OPTION_ORDER.iter().position(|word| is_word(&token.token, word));
+            match (rank, options.last_mut()) {
+                // NO belongs to the word behind it.
+                (Some(rank), Some((of, option))) if negated => {
+                    *of = rank;
+                    option.push(token.clone());
+                }
+                (Some(rank), _) => options.push((rank, vec![token.clone()])),
+                (None, _) if is_word(&token.token, "no") => options.push((0, vec![token.clone()])),
+                (None, Some((_, option))) => option.push(token.clone()),
+                (None, None) => options.push((0, vec![token.clone()])),
+            }
+            if !is_space(token) {
+                negated = is_word(&token.token, "no");
+            }
+        }
+        options.sort_by_key(|(rank, _)| *rank);
+        for (place, token) in inside.iter_mut().zip(options.into_iter().flat_map(|(_, option)| option)) {
+            *place = token;
+        }
+    }
+}
+
+/// The options of a sequence as sqlparser wants them.
+const OPTION_ORDER: [&str; 6] = ["increment", "minvalue", "maxvalue", "start", "cache", "cycle"];
+
+/// The three words at the front of these tokens, if they are OVERRIDING {SYSTEM | USER} VALUE.
+fn overriding_here<'t>(mut tokens: impl Iterator<Item = &'t Token>) -> Option<Overriding> {
+    let mut next = || tokens.find(|token| !matches!(token, Token::Whitespace(_)));
+    if !is_word(next()?, "overriding") {
+        return None;
+    }
+    let which = next()?;
+    let found = if is_word(which, "system") {
+        Overriding::System
+    } else if is_word(which, "user") {
+        Overriding::User
+    } else {
+        return None;
+    };
+    is_word(next()?, "value").then_some(found)
+}
+
+/// What an INSERT says of the values of identity columns.
+pub(super) fn overriding(tokens: &[TokenWithSpan]) -> Option<Overriding> {
+    (0..tokens.len()).find_map(|at| overriding_here(tokens.iter().skip(at).map(|token| &token.token)))
 }
 
 fn follows_one_of(before: Option<&Token>, words: &[&str]) -> bool {

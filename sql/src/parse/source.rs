@@ -58,6 +58,15 @@ impl Source {
         if text.is_empty() { token.token.to_string() } else { text }
     }
 
+    /// The text from the first to the last of some tokens.
+    pub(crate) fn slice(&self, tokens: &[TokenWithSpan]) -> String {
+        let start = tokens.first().and_then(|token| self.position(token.span.start));
+        let end = tokens.last().and_then(|token| self.position(token.span.end));
+        let (Some(start), Some(end)) = (start, end) else { return String::new() };
+        let length = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+        self.text_from(start).chars().take(length).collect()
+    }
+
     /// 42601 at a token that does not belong there.
     pub(crate) fn unexpected(&self, token: &TokenWithSpan) -> SqlError {
         if matches!(token.token, Token::EOF | Token::SemiColon) {

@@ -12,7 +12,7 @@ pub(crate) enum Command {
     /// SELECT, VALUES, TABLE, WITH.
     Query(Box<ast::Query>),
     /// INSERT
-    Insert(Box<ast::Insert>),
+    Insert(Box<InsertStatement>),
     /// UPDATE
     Update(Box<ast::Update>),
     /// DELETE
@@ -27,6 +27,44 @@ pub(crate) enum Command {
     Truncate(Box<ast::Truncate>),
     /// All that sqlparser does not parse for us.
     Utility(Utility),
+}
+
+/// INSERT with what the parser does not know of it.
+#[derive(Clone, Debug)]
+pub(crate) struct InsertStatement {
+    pub(crate) ast: ast::Insert,
+    pub(crate) overriding: Option<Overriding>,
+}
+
+/// Whose values identity columns get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overriding {
+    /// OVERRIDING SYSTEM VALUE: those that are given.
+    System,
+    /// OVERRIDING USER VALUE: the sequence's.
+    User,
+}
+
+/// Options of CREATE SEQUENCE, ALTER SEQUENCE and identity columns; None where not given, and inside of that for NO
+/// MINVALUE, NO MAXVALUE, RESTART without a value and OWNED BY NONE.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SequenceOptions {
+    pub(crate) data_type: Option<ast::DataType>,
+    pub(crate) increment: Option<i64>,
+    pub(crate) min: Option<Option<i64>>,
+    pub(crate) max: Option<Option<i64>>,
+    pub(crate) start: Option<i64>,
+    pub(crate) restart: Option<Option<i64>>,
+    pub(crate) cache: Option<i64>,
+    pub(crate) cycle: Option<bool>,
+    pub(crate) owned_by: Option<Option<ast::ObjectName>>,
+}
+
+/// What ALTER SEQUENCE changes.
+#[derive(Clone, Debug)]
+pub(crate) enum SequenceChange {
+    Rename(String),
+    Options(Box<SequenceOptions>),
 }
 
 /// A statement parsed by hand.
@@ -121,6 +159,24 @@ pub(crate) enum Utility {
     },
     Drop(DropTarget),
     Reindex(ReindexTarget),
+    CreateView {
+        or_replace: bool,
+        name: ast::ObjectName,
+        columns: Vec<String>,
+        query: Box<ast::Query>,
+        /// The query as it was written.
+        text: String,
+    },
+    CreateSequence {
+        if_not_exists: bool,
+        name: ast::ObjectName,
+        options: Box<SequenceOptions>,
+    },
+    AlterSequence {
+        if_exists: bool,
+        name: ast::ObjectName,
+        change: SequenceChange,
+    },
     LockTable {
         tables: Vec<ast::ObjectName>,
         mode: storage::TableLockMode,
@@ -153,6 +209,8 @@ pub(crate) enum ReindexTarget {
 pub(crate) enum DropKind {
     Table,
     Index,
+    Sequence,
+    View,
 }
 
 /// DROP.
@@ -161,6 +219,7 @@ pub(crate) struct DropTarget {
     pub(crate) kind: DropKind,
     pub(crate) names: Vec<ast::ObjectName>,
     pub(crate) if_exists: bool,
+    pub(crate) cascade: bool,
 }
 
 /// One setting, or all.

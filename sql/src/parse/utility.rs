@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use super::statement::{
     Command, DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, Utility,
 };
-use super::{Parsed, copy, parse_statement, parser, role, setting, transaction};
+use super::{Parsed, copy, parse_statement, parser, role, sequence, setting, transaction};
 use crate::error::{Result, SqlError, sqlstate};
 use sqlparser::tokenizer::Token;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
             return Err(SqlError::unsupported(name));
         }
     }
-    for family in [transaction::parse, setting::parse, copy::parse, role::parse] {
+    for family in [transaction::parse, setting::parse, copy::parse, role::parse, sequence::parse] {
         if let Some(command) = family(cursor)? {
             return Ok(Some(command));
         }
@@ -88,6 +88,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         Utility::Close(if cursor.word("all") { None } else { Some(cursor.identifier()?) })
     } else if cursor.word("drop") {
         drop_object(cursor)?
+    } else if cursor.sees(&["create", "view"]) || cursor.sees(&["create", "or", "replace", "view"]) {
+        return create_view(cursor).map(Some);
     } else if cursor.word("reindex") {
         reindex(cursor)?
     } else if cursor.word("lock") {
@@ -298,6 +300,23 @@ fn fetch(cursor: &mut Cursor<'_>, shows: bool) -> Result<Utility> {
     Ok(Utility::Fetch { name: cursor.identifier()?, count, shows })
 }
 
+/// CREATE [OR REPLACE] VIEW name [(columns)] AS query
+fn create_view(cursor: &mut Cursor<'_>) -> Result<Command> {
+    cursor.expect_word("create")?;
+    let or_replace = cursor.words(&["or", "replace"]);
+    cursor.expect_word("view")?;
+    let name = cursor.object_name()?;
+    let columns = if cursor.peek() == Some(&Token::LParen) { cursor.name_list()? } else { Vec::new() };
+    if cursor.word("with") {
+        return Err(SqlError::unsupported("CREATE VIEW with options"));
+    }
+    cursor.expect_word("as")?;
+    let rest = cursor.rest();
+    let text = cursor.source().slice(&rest);
+    let query = super::parse_query(cursor.source(), &rest)?;
+    Ok(Command::Utility(Utility::CreateView { or_replace, name, columns, query, text }))
+}
+
 fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {
     if cursor.peek() == Some(&Token::LParen) {
         cursor.parenthesised()?;
@@ -324,6 +343,10 @@ fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {
     } else if cursor.word("index") {
         cursor.word("concurrently");
         DropKind::Index
+    } else if cursor.word("sequence") {
+        DropKind::Sequence
+    } else if cursor.word("view") {
+        DropKind::View
     } else {
         let kind = cursor.identifier()?.to_ascii_uppercase();
         return Err(SqlError::unsupported(format!("DROP {kind}")));
@@ -333,9 +356,11 @@ fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {
     while cursor.token(&Token::Comma) {
         names.push(cursor.object_name()?);
     }
-    // Nothing depends on a table yet, so both words mean the same.
-    cursor.any_word(&["cascade", "restrict"]);
-    Ok(Utility::Drop(DropTarget { kind, names, if_exists }))
+    let cascade = cursor.word("cascade");
+    if !cascade {
+        cursor.word("restrict");
+    }
+    Ok(Utility::Drop(DropTarget { kind, names, if_exists, cascade }))
 }
 
 fn lock_table(cursor: &mut Cursor<'_>) -> Result<Utility> {

@@ -1,11 +1,11 @@
 //! Names: what the columns, parameters, subqueries and functions of an expression mean where it stands.
 
-use super::node::{SetCall, SetFunction, Slot, SlotSource, Slots, TableUse};
+use super::node::{SequenceFunction, SetCall, SetFunction, Slot, SlotSource, Slots, TableUse};
 use super::query::Select;
 use crate::catalog::{Catalogue, Relation, Role};
 use crate::environment::{Environment, NodeFunction, NodeReturns};
 use crate::error::{Result, SqlError, sqlstate};
-use crate::expr::{self, AggregateCall, CastContext, Expr, Facts, FunctionArgument, Scope, Subquery};
+use crate::expr::{self, AggregateCall, CastContext, Expr, Facts, FunctionArgument, Scope, Step, Subquery};
 use crate::parse::Source;
 use datum::{Type, TypeId};
 use sqlparser::ast;
@@ -91,6 +91,8 @@ pub(crate) struct Analyzer<'a> {
     pub(crate) ctes: Vec<Cte>,
     pub(crate) tables: Vec<TableUse>,
     pub(crate) writes: bool,
+    /// OIDs of the views that are read.
+    pub(crate) views: Vec<u32>,
     /// Views of the catalogue are among what is read.
     pub(crate) reads_catalogue: bool,
     /// The FROM item just made must run once for each row of the left side of its join.
@@ -169,6 +171,7 @@ impl<'a> Analyzer<'a> {
             ctes: Vec::new(),
             tables: Vec::new(),
             writes: false,
+            views: Vec::new(),
             reads_catalogue: false,
             lateral_pending: false,
             depth: 0,
@@ -279,6 +282,9 @@ impl<'a> Analyzer<'a> {
                 return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, full).at(position));
             }
         };
+        if known && self.catalogue.view_named(&table).is_some() {
+            return Err(SqlError::unsupported("a change or lock of a view"));
+        }
         self.catalogue.relation(&table).filter(|_| known).cloned().ok_or_else(|| {
             let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
             SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{full}\" does not exist"))
@@ -327,7 +333,9 @@ impl<'a> Analyzer<'a> {
     fn add_slot(&mut self, source: SlotSource, per_row: bool, ty: Type) -> Expr {
         let names_columns = |exprs: &[Expr]| exprs.iter().any(|expr| !super::predicate::is_rowless(expr));
         let uses_row = match &source {
-            SlotSource::Call { arguments, .. } => names_columns(arguments),
+            SlotSource::Call { arguments, .. } | SlotSource::Sequence { arguments, .. } => {
+                names_columns(arguments)
+            }
             SlotSource::Quantified { left, .. } => per_row || names_columns(left),
             _ => per_row,
         };
@@ -386,6 +394,52 @@ impl<'a> Analyzer<'a> {
         let source = SlotSource::Quantified { left: left_values, node: select.node, matches, all, hashable };
         // The subquery may run once, but the comparison is the row's.
         Ok(self.add_slot(source, correlated, Type::of(TypeId::Bool)))
+    }
+
+    /// nextval and setval, which wait for the log now and then.
+    fn sequence_function(&mut self, name: &str, arguments: &[FunctionArgument]) -> Result<Option<Expr>> {
+        let (function, types): (_, &[TypeId]) = match (name, arguments.len()) {
+            ("nextval", 1) => (SequenceFunction::Next, &[TypeId::Regclass]),
+            ("setval", 2) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8]),
+            ("setval", 3) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8, TypeId::Bool]),
+            _ => return Ok(None),
+        };
+        let mut coerced = Vec::with_capacity(types.len());
+        for (argument, id) in arguments.iter().zip(types) {
+            coerced.push(expr::coerce(argument.value.clone(), Type::of(*id), CastContext::Implicit, self)?);
+        }
+        Ok(Some(self.sequence_call(function, coerced)))
+    }
+
+    pub(crate) fn sequence_call(&mut self, function: SequenceFunction, arguments: Vec<Expr>) -> Expr {
+        // Not of the node alone: what it gives depends on commits.
+        self.reads_catalogue = true;
+        self.add_slot(SlotSource::Sequence { function, arguments }, true, Type::of(TypeId::Int8))
+    }
+
+    /// Takes over slots that were made at another level, and the expression that reads them.
+    pub(crate) fn adopt(&mut self, value: Expr, slots: Vec<Slot>) -> Result<Expr> {
+        if slots.is_empty() {
+            return Ok(value);
+        }
+        let own = &mut self.level().slots;
+        let base = own.len();
+        for slot in slots {
+            let plain = match &slot.source {
+                SlotSource::Sequence { arguments, .. } => arguments.iter().all(super::predicate::is_rowless),
+                _ => false,
+            };
+            if !plain {
+                return Err(SqlError::unsupported("a subquery or waiting function in a DEFAULT expression"));
+            }
+            own.push(slot);
+        }
+        value.transform(&mut |part| {
+            Ok(match part {
+                Expr::Slot { index, ty } => Step::Done(Expr::Slot { index: index + base, ty }),
+                other => Step::Into(other),
+            })
+        })
     }
 
     /// The overload of a node function that takes these arguments, coerced and completed with defaults.
@@ -686,6 +740,9 @@ impl Scope for Analyzer<'_> {
 
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>> {
         let Some(name) = Self::function_name(&call.name) else { return Ok(None) };
+        if let Some(value) = self.sequence_function(&name, &arguments)? {
+            return Ok(Some(value));
+        }
         if let Some((index, function, complete)) = self.node_function(&name, &arguments)? {
             let (record, ty) = match &function.returns {
                 NodeReturns::Scalar(ty) => (None, Some(*ty)),

@@ -5,7 +5,7 @@ use super::node::{
     FunctionPlan, GeneratedPlan, GeneratedSource, JoinKind, JoinPlan, Node, ProjectPlan, RangePlan, ScanPlan,
     Slots,
 };
-use crate::catalog::system;
+use crate::catalog::{View, system};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr, FunctionArgument};
 use datum::{Type, TypeId};
@@ -429,6 +429,26 @@ impl Analyzer<'_> {
             }
             return Ok(item);
         }
+        if schema.as_deref().is_none_or(|schema| schema == "public")
+            && let Some(sequence) = self.catalogue.sequence_named(&table)
+        {
+            let plan = GeneratedPlan { source: GeneratedSource::Sequence(sequence.oid) };
+            let columns = system::SEQUENCE_COLUMNS
+                .iter()
+                .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
+                .collect();
+            self.reads_catalogue = true;
+            let node = Node::Generated(Arc::new(plan));
+            return Ok(plain_item(node, &table, Some("public"), Some(sequence.oid), columns));
+        }
+        if schema.as_deref().is_none_or(|schema| schema == "public")
+            && let Some(view) = self.catalogue.view_named(&table)
+        {
+            if emit_keys {
+                return Err(SqlError::unsupported("FOR UPDATE of a view"));
+            }
+            return self.view_item(&view.clone());
+        }
         let relation = self.find_table(name).map_err(|error| error.at(position))?;
         self.use_table(
             &relation,
@@ -465,6 +485,52 @@ impl Analyzer<'_> {
         let schema = if schema == "pg_catalog" { "pg_catalog" } else { "information_schema" };
         let plan = GeneratedPlan { source };
         Some(plain_item(Node::Generated(Arc::new(plan)), name, Some(schema), Some(oid), columns))
+    }
+
+    /// A view: its query in its place, with the rights of its owner.
+    fn view_item(&mut self, view: &View) -> Result<FromItem> {
+        let elsewhere = |mut error: SqlError| {
+            error.fields_mut().position = None;
+            error
+        };
+        let query = crate::parse::parse_view(&view.query).map_err(elsewhere)?;
+        if self.role.oid != view.owner && !self.role.superuser {
+            let message = format!("permission denied for view {}", view.name);
+            return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+        }
+        let ctes = std::mem::take(&mut self.ctes);
+        let role = self.role;
+        if let Some(owner) = self.catalogue.roles.get(&view.owner) {
+            self.role = owner;
+        }
+        let inner = self.sibling(|analyzer| analyzer.query_in_level(&query));
+        (self.role, self.ctes) = (role, ctes);
+        let mut select = inner.map_err(elsewhere)?;
+        select.settle_unknowns(self)?;
+        self.views.push(view.oid);
+        // Columns stand where they stood, unless a table has got more of them meanwhile.
+        let in_place =
+            view.columns.iter().zip(&select.columns).all(|(stored, found)| stored.inner == found.name);
+        let mut exprs = Vec::with_capacity(view.columns.len());
+        for (at, stored) in view.columns.iter().enumerate() {
+            let place = if in_place {
+                Some(at)
+            } else {
+                select.columns.iter().position(|found| found.name == stored.inner)
+            };
+            let found = place.and_then(|index| Some((index, select.columns.get(index)?.ty)));
+            let Some((index, ty)) = found.filter(|(_, ty)| *ty == stored.ty) else {
+                return Err(SqlError::new(
+                    sqlstate::INVALID_TABLE_DEFINITION,
+                    format!("view \"{}\" no longer fits the tables that it reads", view.name),
+                ));
+            };
+            exprs.push(Expr::Column { index, ty });
+        }
+        let plan = ProjectPlan { input: select.node, exprs, slots: Slots::default() };
+        let columns = view.columns.iter().map(|column| (column.name.clone(), column.ty)).collect();
+        let node = Node::Project(Arc::new(plan));
+        Ok(plain_item(node, &view.name, Some("public"), Some(view.oid), columns))
     }
 
     fn cte_item(&mut self, at: usize) -> Result<FromItem> {

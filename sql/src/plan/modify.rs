@@ -4,14 +4,14 @@ use super::analyzer::{Analyzer, DEFAULT_PLACE, fold};
 use super::from::{FromItem, table_item};
 use super::node::{
     Arbiter, ConflictAction, ConflictPlan, DeletePlan, InsertPlan, Node, ProjectPlan, ProjectSetPlan,
-    Returning, Target, UpdatePlan, ValuesPlan, null,
+    Returning, SequenceFunction, Target, UpdatePlan, ValuesPlan, null,
 };
 use super::query::{OutputColumn, Select};
-use crate::catalog::{AnyIndex, Relation};
+use crate::catalog::{AnyIndex, Identity, Relation};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr};
-use crate::parse::parse_expression;
-use datum::{Type, TypeId};
+use crate::parse::{InsertStatement, Overriding, parse_expression};
+use datum::{Datum, Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::TableLockMode;
@@ -25,17 +25,27 @@ impl Analyzer<'_> {
         let Some(column) = relation.columns.get(column) else {
             return Err(SqlError::internal("no such column"));
         };
+        if column.identity.is_some() && !column.dropped {
+            let owned = Some((relation.oid, column.number));
+            let mut sequences = self.catalogue.sequences.values();
+            let Some(found) = sequences.find(|known| known.identity && known.owned_by == owned) else {
+                return Err(SqlError::internal("no owned sequence found"));
+            };
+            let sequence = Expr::Const(Datum::Oid(found.oid), Type::of(TypeId::Regclass));
+            let value = self.sequence_call(SequenceFunction::Next, vec![sequence]);
+            return self.assign(value, relation, &column.name, column.ty);
+        }
         let Some(text) = column.default.as_ref().filter(|_| !column.dropped) else {
             return Ok(null(column.ty));
         };
         let ast = parse_expression(text)?;
+        // Nothing around it can be named.
+        let around = std::mem::take(&mut self.levels);
         self.push_level();
         let value = self.compile_in(DEFAULT_PLACE, &ast).map_err(elsewhere);
         let (level, _) = self.pop_level();
-        let value = value?;
-        if !level.slots.is_empty() {
-            return Err(SqlError::unsupported("a subquery or waiting function in a DEFAULT expression"));
-        }
+        self.levels = around;
+        let value = self.adopt(value?, level.slots)?;
         self.assign(value, relation, &column.name, column.ty)
     }
 
@@ -77,7 +87,8 @@ impl Analyzer<'_> {
         Ok(Target { relation: relation.clone(), checks })
     }
 
-    pub(crate) fn insert(&mut self, insert: &ast::Insert) -> Result<Modification> {
+    pub(crate) fn insert(&mut self, statement: &InsertStatement) -> Result<Modification> {
+        let InsertStatement { ast: insert, overriding } = statement;
         self.writes = true;
         let ast::TableObject::TableName(name) = &insert.table else {
             return Err(SqlError::unsupported("INSERT into anything but a table"));
@@ -101,13 +112,30 @@ impl Analyzer<'_> {
         }
         // Every column of the new row: given by the source's row, or its default.
         let mut values = Vec::with_capacity(relation.columns.len());
-        for at in 0..relation.columns.len() {
+        for (at, column) in relation.columns.iter().enumerate() {
             let place = columns.iter().take(given).position(|column| *column == at);
-            values.push(match (place, relation.columns.get(at)) {
-                (Some(index), Some(column)) => Expr::Column { index, ty: column.ty },
-                _ => self.default_value(&relation, at)?,
+            let place = match (place, column.identity) {
+                (Some(_), Some(_)) if *overriding == Some(Overriding::User) => None,
+                (Some(place), Some(Identity::Always)) if overriding.is_none() => {
+                    let defaults = insert.source.as_deref().is_some_and(|query| all_default(query, place));
+                    if !defaults {
+                        return Err(SqlError::new(
+                            sqlstate::GENERATED_ALWAYS,
+                            format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name),
+                        )
+                        .with_detail(generated_always(&column.name))
+                        .with_hint("Use OVERRIDING SYSTEM VALUE to override."));
+                    }
+                    Some(place)
+                }
+                (place, _) => place,
+            };
+            values.push(match place {
+                Some(index) => Expr::Column { index, ty: column.ty },
+                None => self.default_value(&relation, at)?,
             });
         }
+        let slots = self.take_slots();
         let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
         let conflict = match &insert.on {
             None => None,
@@ -120,7 +148,7 @@ impl Analyzer<'_> {
             }
         };
         let (returning, outputs) = self.with_row(&relation, alias.as_deref(), insert.returning.as_deref())?;
-        let node = Node::Insert(Arc::new(InsertPlan { input, target, values, conflict, returning }));
+        let node = Node::Insert(Arc::new(InsertPlan { input, target, values, slots, conflict, returning }));
         Ok((node, outputs))
     }
 
@@ -408,6 +436,12 @@ impl Analyzer<'_> {
                 }
                 let value = if is_default(ast) {
                     self.default_value(relation, at)?
+                } else if column.identity == Some(Identity::Always) {
+                    return Err(SqlError::new(
+                        sqlstate::GENERATED_ALWAYS,
+                        format!("column \"{}\" can only be updated to DEFAULT", column.name),
+                    )
+                    .with_detail(generated_always(&column.name)));
                 } else {
                     let value = self.compile_in("UPDATE", ast)?;
                     self.assign(value, relation, &column.name, column.ty)?
@@ -552,6 +586,20 @@ impl Analyzer<'_> {
 fn elsewhere(mut error: SqlError) -> SqlError {
     error.fields_mut().position = None;
     error
+}
+
+fn generated_always(column: &str) -> String {
+    format!("Column \"{column}\" is an identity column defined as GENERATED ALWAYS.")
+}
+
+/// Whether all rows of VALUES have the word DEFAULT in this place.
+fn all_default(query: &ast::Query, place: usize) -> bool {
+    match &*query.body {
+        ast::SetExpr::Values(values) => {
+            values.rows.iter().all(|row| row.content.get(place).is_some_and(is_default))
+        }
+        _ => false,
+    }
 }
 
 /// The word DEFAULT in the place of a value.

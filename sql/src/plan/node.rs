@@ -56,6 +56,16 @@ pub(crate) enum SlotSource {
     Quantified { left: Vec<Expr>, node: Node, matches: Expr, all: bool, hashable: bool },
     /// A function of the node.
     Call { function: usize, strict: bool, arguments: Vec<Expr>, record: Option<Vec<Type>> },
+    /// nextval or setval.
+    Sequence { function: SequenceFunction, arguments: Vec<Expr> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SequenceFunction {
+    /// nextval(regclass)
+    Next,
+    /// setval(regclass, bigint [, boolean])
+    Set,
 }
 
 #[derive(Debug)]
@@ -115,6 +125,8 @@ pub(crate) enum GeneratedSource {
     Node(usize),
     /// An index into the catalogue's own.
     System(usize),
+    /// A sequence, by its OID.
+    Sequence(u32),
 }
 
 /// A set-returning function.
@@ -297,6 +309,8 @@ pub(crate) struct InsertPlan {
     pub(crate) target: Target,
     /// The whole new row, over the input row.
     pub(crate) values: Vec<Expr>,
+    /// Of the values: what defaults take from sequences.
+    pub(crate) slots: Slots,
     pub(crate) conflict: Option<ConflictPlan>,
     pub(crate) returning: Option<Returning>,
 }

@@ -56,7 +56,9 @@ impl Needed {
                     self.add_exprs(left);
                     self.add_outer(node, 0);
                 }
-                SlotSource::Call { arguments, .. } => self.add_exprs(arguments),
+                SlotSource::Call { arguments, .. } | SlotSource::Sequence { arguments, .. } => {
+                    self.add_exprs(arguments);
+                }
             }
         }
     }
@@ -98,7 +100,9 @@ fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
                     left.iter().for_each(|expr| visit(expr, depth));
                     each_expr(node, depth + 1, visit);
                 }
-                SlotSource::Call { arguments, .. } => arguments.iter().for_each(|expr| visit(expr, depth)),
+                SlotSource::Call { arguments, .. } | SlotSource::Sequence { arguments, .. } => {
+                    arguments.iter().for_each(|expr| visit(expr, depth));
+                }
             }
         }
     };
@@ -193,7 +197,7 @@ fn visit_slots(slots: &mut Slots) {
                 visit(node, &Needed::All);
             }
             SlotSource::Exists(node) => visit(node, &Needed::none()),
-            SlotSource::Call { .. } => {}
+            SlotSource::Call { .. } | SlotSource::Sequence { .. } => {}
         }
     }
 }

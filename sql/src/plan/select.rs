@@ -104,13 +104,13 @@ impl Analyzer<'_> {
             node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls: set_calls, slots }));
         }
         // Rows may come in the wanted order by themselves.
-        if !aggregated && select.distinct.is_none() {
-            if let Some(wanted) = plain_order(&keys)
-                && !wanted.is_empty()
-                && predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())
-            {
-                keys.clear();
-            }
+        if !aggregated
+            && select.distinct.is_none()
+            && let Some(wanted) = plain_order(&keys)
+            && !wanted.is_empty()
+            && predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())
+        {
+            keys.clear();
         }
         self.assemble(node, exprs, columns, slots, keys, distinct_on, select.distinct.as_ref(), tail)
     }

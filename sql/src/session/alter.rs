@@ -1,7 +1,7 @@
 //! ALTER TABLE, as far as rows need no rewriting, and ADD PRIMARY KEY, which rewrites them.
 
 use super::SqlSession;
-use super::ddl::{added_column, key_columns, require_key_types, unique_key};
+use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_key_types, unique_key};
 use crate::catalog::{Check, Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::exec::{BATCH, row};
@@ -51,6 +51,7 @@ impl SqlSession {
                 self.add_column(parsed, relation, column_def, *if_not_exists).await
             }
             AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
+                self.refuse_under_views(relation, "DROP COLUMN").await?;
                 for name in column_names {
                     self.drop_column(relation, &fold(name), *if_exists).await?;
                 }
@@ -65,11 +66,15 @@ impl SqlSession {
                 if !relation.checks.is_empty() {
                     return Err(SqlError::unsupported("RENAME COLUMN of a table with CHECK constraints"));
                 }
+                self.refuse_under_views(relation, "RENAME COLUMN").await?;
                 self.change_column(relation, at, |column| column.name = new).await
             }
             AlterTableOperation::RenameTable {
                 table_name: ast::RenameTableNameKind::To(name) | ast::RenameTableNameKind::As(name),
-            } => self.rename_table(relation, name).await,
+            } => {
+                self.refuse_under_views(relation, "RENAME").await?;
+                self.rename_table(relation, name).await
+            }
             AlterTableOperation::AlterColumn { column_name, op } => {
                 self.alter_column(parsed, relation, &fold(column_name), op).await
             }
@@ -110,7 +115,7 @@ impl SqlSession {
         definition: &ast::ColumnDef,
         if_not_exists: bool,
     ) -> Result<()> {
-        let (mut column, checks, uniques) = added_column(relation, definition)?;
+        let AddedColumn { mut column, checks, uniques, sequences } = added_column(relation, definition)?;
         if relation.column(&column.name).is_some() {
             let error = duplicate_column(relation, &column.name);
             if if_not_exists {
@@ -126,14 +131,27 @@ impl SqlSession {
         let mut changed = Relation::clone(relation);
         changed.columns.push(column.clone());
         changed.lay_out();
+        if !sequences.is_empty() {
+            if !self.is_empty(relation).await? {
+                return Err(SqlError::unsupported("ADD COLUMN with a sequence to a table that has rows"));
+            }
+            for own in &sequences {
+                self.add_own_sequence(&mut changed, own).await?;
+            }
+            self.begin_statement().await?;
+            self.catalogue().await?;
+            if let Some(added) = changed.columns.last() {
+                column = added.clone();
+            }
+        }
         let changed = Arc::new(changed);
         self.check_expressions(parsed, &changed)?;
         // The default of now is what the rows that are there hold.
-        let value = {
+        let value = if sequences.is_empty() {
             let catalogue = self.facts.catalogue.clone();
             let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
             let default: Expr = analyzer.default_value(&changed, relation.columns.len())?;
-            if default.is_volatile() {
+            if default.is_volatile() || !analyzer.take_slots().is_empty() {
                 return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
             }
             default.eval(&EvalContext {
@@ -143,6 +161,8 @@ impl SqlSession {
                 slots: &[],
                 facts: &self.facts,
             })?
+        } else {
+            Datum::Null
         };
         if value.is_null() && column.not_null && !self.is_empty(relation).await? {
             return Err(SqlError::new(
@@ -194,7 +214,10 @@ impl SqlSession {
         for index in relation.indexes.iter().filter(|i| i.columns.iter().any(|column| column.at == at)) {
             self.remove_index(relation, index).await?;
         }
+        let number = relation.columns.get(at).map(|column| column.number);
+        self.drop_sequences_of(relation.oid, number).await?;
         self.change_column(relation, at, |column| {
+            column.identity = None;
             column.name = format!("........pg.dropped.{}........", column.number);
             column.dropped = true;
             column.not_null = false;
@@ -250,6 +273,7 @@ impl SqlSession {
             }
             Op::DropDefault => self.change_column(relation, at, |column| column.default = None).await,
             Op::SetDataType { data_type, .. } => {
+                self.refuse_under_views(relation, "ALTER COLUMN TYPE").await?;
                 let ty = expr::data_type(data_type)?;
                 let old = relation.columns.get(at).map(|column| column.ty);
                 if old.is_some_and(|old| widens(old, ty)) {
@@ -257,7 +281,31 @@ impl SqlSession {
                 }
                 Err(SqlError::unsupported("ALTER COLUMN TYPE that rewrites rows"))
             }
-            Op::AddGenerated { .. } => Err(SqlError::unsupported("an identity column")),
+            Op::AddGenerated { generated_as, sequence_options } => {
+                let generated = generated_as.unwrap_or(ast::GeneratedAs::Always);
+                let own = identity_of(at, generated, sequence_options.as_deref())?;
+                let Some(column) = relation.columns.get(at) else {
+                    return Err(SqlError::internal("no such column"));
+                };
+                let reason = if !column.not_null {
+                    Some("must be declared NOT NULL before identity can be added")
+                } else if column.identity.is_some() {
+                    Some("is already an identity column")
+                } else if column.default.is_some() {
+                    Some("already has a default value")
+                } else {
+                    None
+                };
+                if let Some(reason) = reason {
+                    return Err(SqlError::new(
+                        sqlstate::NOT_IN_PREREQUISITE_STATE,
+                        format!("column \"{name}\" of relation \"{}\" {reason}", relation.name),
+                    ));
+                }
+                let mut changed = Relation::clone(relation);
+                self.add_own_sequence(&mut changed, &own).await?;
+                self.change_column(&changed, at, |_| ()).await
+            }
         }
     }
 

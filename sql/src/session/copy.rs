@@ -4,6 +4,7 @@ use super::SqlSession;
 use crate::catalog::Relation;
 use crate::copy::{Line, LineReader, LineWriter, Record};
 use crate::error::{Result, SqlError, sqlstate};
+use crate::exec::slots::SlotState;
 use crate::exec::{self, Cx};
 use crate::expr::Expr;
 use crate::parse::{Command, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed};
@@ -21,6 +22,7 @@ pub(crate) struct CopyIn {
     columns: Vec<usize>,
     /// Table places and values of the columns that the lines do not have.
     defaults: Vec<(usize, Expr)>,
+    default_slots: SlotState,
     reader: LineReader,
     options: CopyOptions,
     header: bool,
@@ -96,6 +98,7 @@ impl SqlSession {
         for (at, _) in relation.live_columns().filter(|(at, _)| !columns.contains(at)) {
             defaults.push((at, analyzer.default_value(&relation, at)?));
         }
+        let default_slots = SlotState::new(analyzer.take_slots());
         let column_names: Vec<String> = columns
             .iter()
             .filter_map(|at| relation.columns.get(*at))
@@ -107,6 +110,7 @@ impl SqlSession {
             target,
             columns,
             defaults,
+            default_slots,
             reader: LineReader::new(options.clone()),
             options: options.clone(),
             header: options.header != CopyHeader::Off,
@@ -242,12 +246,7 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
             *slot = value;
         }
     }
-    for (at, default) in &copy.defaults {
-        let value = default.eval(&cx.eval(&[], &[]))?;
-        if let Some(slot) = new.get_mut(*at) {
-            *slot = value;
-        }
-    }
+    exec::default_values(cx, &copy.defaults, &mut copy.default_slots, &mut new).await?;
     exec::copy_row(cx, &copy.target, new).await.map_err(|error| match error.fields().context {
         Some(_) => error,
         None => error.in_context(whole()),

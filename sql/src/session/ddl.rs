@@ -1,11 +1,14 @@
 //! CREATE TABLE (AS), DROP TABLE, TRUNCATE.
 
 use super::SqlSession;
-use crate::catalog::{Check, Column, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use super::sequence::OwnSequence;
+use crate::catalog::{
+    Check, Column, Identity, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store,
+};
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::exec::{self, BATCH};
 use crate::expr::{self};
-use crate::parse::{Command, DropTarget, Parsed};
+use crate::parse::{Command, DropTarget, Parsed, SequenceOptions, identity_options};
 use crate::plan::{Analyzer, Plan, Target, fold};
 use crate::prepared::CommandTag;
 use datum::{Type, TypeId};
@@ -25,6 +28,7 @@ struct Definition {
     primary_key: Option<(Option<String>, Vec<usize>)>,
     checks: Vec<NamedCheck>,
     uniques: Vec<UniqueKey>,
+    sequences: Vec<OwnSequence>,
 }
 
 /// A UNIQUE constraint.
@@ -44,6 +48,7 @@ impl Definition {
             primary_key: None,
             checks: Vec::new(),
             uniques: Vec::new(),
+            sequences: Vec::new(),
         }
     }
 }
@@ -119,7 +124,7 @@ impl SqlSession {
             .await
             .map_err(|e| self.canceller.explain(e))?;
         let database = self.engine.database().clone();
-        let Definition { columns, primary_key, checks, mut uniques, .. } = definition;
+        let Definition { columns, primary_key, checks, mut uniques, sequences, .. } = definition;
         // A UNIQUE that says what the primary key or another one says adds nothing.
         let key_columns = primary_key.as_ref().map_or(&[][..], |(_, columns)| columns);
         uniques.retain(|unique| unique.columns != key_columns);
@@ -164,6 +169,14 @@ impl SqlSession {
             let tree = self.transaction()?.create_tree(POSTGRES_DATABASE).await;
             let tree = tree.map_err(|e| self.canceller.explain(e))?;
             relation.indexes.push(Index { tree, ..index });
+        }
+        for own in &sequences {
+            self.add_own_sequence(&mut relation, own).await?;
+        }
+        if !sequences.is_empty() {
+            // The next statement sees what the defaults name.
+            self.begin_statement().await?;
+            self.catalogue().await?;
         }
         let relation = Arc::new(relation);
         self.check_expressions(parsed, &relation)?;
@@ -277,10 +290,20 @@ impl SqlSession {
                         format!("table \"{last}\" does not exist"),
                     ));
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let last = super::index::last_name(name);
+                    if self.facts.catalogue.view_named(&last).is_some() {
+                        let message = format!("\"{last}\" is not a table");
+                        return Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message)
+                            .with_hint("Use DROP VIEW to remove a view."));
+                    }
+                    return Err(error);
+                }
             };
             self.require_owner(&relation)?;
             store::drop_relation(self.transaction()?, &relation).await?;
+            self.drop_views_of(relation.oid, &format!("table {}", relation.name), target.cascade).await?;
+            self.drop_sequences_of(relation.oid, None).await?;
             for tree in relation.indexes.iter().map(|index| index.tree).chain([relation.tree]) {
                 self.transaction()?.drop_tree(tree)?;
             }
@@ -299,6 +322,9 @@ impl SqlSession {
             self.require_owner(&relation)?;
             self.replace_tree(&relation).await?;
             self.empty_indexes(&relation).await?;
+            if truncate.identity == Some(ast::TruncateIdentityOption::Restart) {
+                self.restart_sequences_of(&relation).await?;
+            }
         }
         Ok(CommandTag::Words("TRUNCATE TABLE"))
     }
@@ -340,7 +366,16 @@ pub(super) fn plain_column(at: usize, name: String, ty: Type) -> Result<Column> 
     let number = i16::try_from(at + 1).map_err(|_| {
         SqlError::new(sqlstate::TOO_MANY_COLUMNS, format!("tables can have at most {COLUMNS_MAX} columns"))
     })?;
-    Ok(Column { number, name, ty, not_null: false, default: None, missing: None, dropped: false })
+    Ok(Column {
+        number,
+        name,
+        ty,
+        not_null: false,
+        default: None,
+        missing: None,
+        identity: None,
+        dropped: false,
+    })
 }
 
 /// 42P16 for types that no column can have.
@@ -364,20 +399,28 @@ pub(super) fn require_key_types(columns: &[Column], key: &[usize]) -> Result<()>
     Ok(())
 }
 
-/// serial and its kin, which are no types.
-fn refuse_serial(ast: &ast::DataType) -> Result<()> {
-    let text = ast.to_string().to_ascii_lowercase();
-    if matches!(text.as_str(), "serial" | "bigserial" | "smallserial" | "serial2" | "serial4" | "serial8") {
-        return Err(SqlError::unsupported(format!("a column of type {text}")));
-    }
-    Ok(())
+/// The type behind serial and its kin, which are no types themselves.
+fn serial_type(ast: &ast::DataType) -> Option<Type> {
+    let id = match ast.to_string().to_ascii_lowercase().as_str() {
+        "serial" | "serial4" => TypeId::Int4,
+        "bigserial" | "serial8" => TypeId::Int8,
+        "smallserial" | "serial2" => TypeId::Int2,
+        _ => return None,
+    };
+    Some(Type::of(id))
 }
 
 /// One column of CREATE TABLE or ADD COLUMN; its table-wide constraints go to `table`.
 fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) -> Result<Column> {
     let name = fold(&ast.name);
-    refuse_serial(&ast.data_type)?;
-    let mut column = plain_column(at, name, expr::data_type(&ast.data_type)?)?;
+    let serial = serial_type(&ast.data_type);
+    let ty = serial.map_or_else(|| expr::data_type(&ast.data_type), Ok)?;
+    let mut column = plain_column(at, name, ty)?;
+    if serial.is_some() {
+        column.not_null = true;
+        let own = OwnSequence { at, identity: None, options: SequenceOptions::default() };
+        table.sequences.push(own);
+    }
     for option in &ast.options {
         let constraint_name = option.name.as_ref().map(fold);
         match &option.option {
@@ -396,13 +439,45 @@ fn column_definition(ast: &ast::ColumnDef, at: usize, table: &mut Definition) ->
                 table.uniques.push(unique_key(unique, constraint_name, vec![at])?);
             }
             ast::ColumnOption::ForeignKey(_) => return Err(SqlError::unsupported("FOREIGN KEY")),
+            ast::ColumnOption::Generated {
+                generated_as, sequence_options, generation_expr: None, ..
+            } => {
+                let own = identity_of(at, *generated_as, sequence_options.as_deref())?;
+                column.not_null = true;
+                column.identity = own.identity;
+                table.sequences.push(own);
+            }
             ast::ColumnOption::Generated { .. } | ast::ColumnOption::Identity(_) => {
-                return Err(SqlError::unsupported("a generated or identity column"));
+                return Err(SqlError::unsupported("a generated column"));
             }
             other => return Err(SqlError::unsupported(format!("the column option {other}"))),
         }
     }
+    let own = table.sequences.iter().filter(|own| own.at == at).count();
+    if own + usize::from(column.default.is_some()) > 1 {
+        let kind =
+            if column.identity.is_some() { "both default and identity" } else { "multiple default values" };
+        return Err(SqlError::syntax(format!(
+            "{kind} specified for column \"{}\" of table \"{}\"",
+            column.name, table.name
+        )));
+    }
     Ok(column)
+}
+
+/// GENERATED { ALWAYS | BY DEFAULT } AS IDENTITY (options).
+pub(super) fn identity_of(
+    at: usize,
+    generated: ast::GeneratedAs,
+    options: Option<&[ast::SequenceOptions]>,
+) -> Result<OwnSequence> {
+    let identity = match generated {
+        ast::GeneratedAs::Always => Identity::Always,
+        ast::GeneratedAs::ByDefault => Identity::ByDefault,
+        ast::GeneratedAs::ExpStored => return Err(SqlError::unsupported("a generated column")),
+    };
+    let options = identity_options(options.unwrap_or_default())?;
+    Ok(OwnSequence { at, identity: Some(identity), options })
 }
 
 fn set_primary_key(table: &mut Definition, name: Option<String>, columns: Vec<usize>) -> Result<()> {
@@ -477,16 +552,22 @@ fn table_constraint(constraint: &ast::TableConstraint, table: &mut Definition) -
     }
 }
 
-/// A column of ALTER TABLE ADD COLUMN: its checks come back beside it.
-pub(super) fn added_column(
-    relation: &Relation,
-    ast: &ast::ColumnDef,
-) -> Result<(Column, Vec<NamedCheck>, Vec<UniqueKey>)> {
+/// A column of ALTER TABLE ADD COLUMN.
+pub(super) struct AddedColumn {
+    pub(super) column: Column,
+    pub(super) checks: Vec<NamedCheck>,
+    pub(super) uniques: Vec<UniqueKey>,
+    pub(super) sequences: Vec<OwnSequence>,
+}
+
+/// What ALTER TABLE ADD COLUMN says.
+pub(super) fn added_column(relation: &Relation, ast: &ast::ColumnDef) -> Result<AddedColumn> {
     let at = relation.columns.len();
     let mut table = Definition::new(&relation.name);
     let column = column_definition(ast, at, &mut table)?;
     if table.primary_key.is_some() {
         return Err(SqlError::unsupported("ADD COLUMN with PRIMARY KEY"));
     }
-    Ok((column, table.checks, table.uniques))
+    let Definition { checks, uniques, sequences, .. } = table;
+    Ok(AddedColumn { column, checks, uniques, sequences })
 }

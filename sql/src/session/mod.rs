@@ -18,7 +18,9 @@ mod index;
 mod maintain;
 mod roles;
 mod run;
+mod sequence;
 mod utility;
+mod view;
 
 use crate::cancel::Canceller;
 use crate::catalog::{Catalogue, Role};
@@ -32,6 +34,7 @@ use crate::prepared::{Body, Portal, Prepared, Run};
 use block::{Block, in_failed_block};
 pub(crate) use copy::CopyIn;
 use datum::{Datum, Type, TypeId};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -100,6 +103,7 @@ impl SqlSession {
             levels: SettingLevels::default(),
             isolation: quick.default_isolation.name(),
             read_only: quick.default_read_only,
+            numbers: Mutex::default(),
         };
         Self {
             engine,
@@ -300,7 +304,7 @@ impl SqlSession {
                     Arc::new(crate::plan::plan(&mut analyzer, &parsed.command)?)
                 };
                 let (parameters, columns) = (plan.parameters.clone(), plan.columns.clone());
-                let body = Body::Plan { parsed, declared, plan: parking_lot::Mutex::new(plan) };
+                let body = Body::Plan { parsed, declared, plan: Mutex::new(plan) };
                 Ok(Prepared::new(text, parameters, columns, body))
             }
             Command::Utility(Utility::Execute { name, .. }) => {

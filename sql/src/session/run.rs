@@ -53,10 +53,13 @@ impl SqlSession {
     /// What a running statement works with.
     pub(super) fn context<'a>(&'a mut self, params: &'a [Datum]) -> Result<Cx<'a>> {
         let block = self.block.as_mut().ok_or_else(|| SqlError::internal("no transaction"))?;
+        let read_only = block.read_only;
         let transaction = block.transaction.as_mut().ok_or_else(|| SqlError::internal("no transaction"))?;
         Ok(Cx {
             transaction,
             database: self.engine.database(),
+            sequences: self.engine.sequences(),
+            read_only,
             catalogue: &self.facts.catalogue,
             environment: &*self.environment,
             actor: self.facts.actor(),

@@ -89,7 +89,18 @@ impl SqlSession {
             Utility::Drop(target) => match target.kind {
                 DropKind::Table => self.drop_tables(parsed, target).await.map(Run::Done),
                 DropKind::Index => self.drop_indexes(target).await.map(Run::Done),
+                DropKind::Sequence => self.drop_sequences(target).await.map(Run::Done),
+                DropKind::View => self.drop_views(target).await.map(Run::Done),
             },
+            Utility::CreateView { or_replace, name, columns, query, text } => {
+                self.create_view(parsed, name, (columns, *or_replace), (query, text)).await.map(Run::Done)
+            }
+            Utility::CreateSequence { if_not_exists, name, options } => {
+                self.create_sequence(parsed, name, *if_not_exists, options).await.map(Run::Done)
+            }
+            Utility::AlterSequence { if_exists, name, change } => {
+                self.alter_sequence(parsed, name, *if_exists, change).await.map(Run::Done)
+            }
             Utility::Reindex(target) => self.reindex(parsed, target).await.map(Run::Done),
             Utility::LockTable { tables, mode, no_wait } => {
                 self.lock_named_tables(parsed, tables, *mode, *no_wait).await.map(Run::Done)
@@ -241,6 +252,7 @@ impl SqlSession {
                 self.refuse_in_block("DISCARD ALL")?;
                 self.named.clear();
                 self.cache.clear();
+                self.facts.numbers.lock().forget();
                 self.reset(&SetTarget::All)?;
                 Ok(CommandTag::Words("DISCARD ALL"))
             }
@@ -248,7 +260,10 @@ impl SqlSession {
                 self.cache.clear();
                 Ok(CommandTag::Words("DISCARD PLANS"))
             }
-            DiscardKind::Sequences => Ok(CommandTag::Words("DISCARD SEQUENCES")),
+            DiscardKind::Sequences => {
+                self.facts.numbers.lock().forget();
+                Ok(CommandTag::Words("DISCARD SEQUENCES"))
+            }
             DiscardKind::Temporary => Ok(CommandTag::Words("DISCARD TEMP")),
         }
     }

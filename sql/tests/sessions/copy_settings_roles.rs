@@ -128,7 +128,7 @@ async fn system_views_tell_of_tables_and_columns() {
         ),
         (
             "select pg_get_expr(adbin, adrelid), pg_relation_size('t') % 8192 from pg_attrdef where adrelid = 't'::regclass",
-            "'x'|0",
+            "'x'::character varying|0",
         ),
         (
             "select indexdef from pg_indexes where tablename = 't'",

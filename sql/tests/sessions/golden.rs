@@ -96,3 +96,13 @@ async fn statements_answer_as_postgresql_15_does() {
 async fn indexes_answer_as_postgresql_15_does() {
     compare(include_str!("../golden/indexes.out"), 100, 12).await;
 }
+
+#[tokio::test]
+async fn sequences_answer_as_postgresql_15_does() {
+    compare(include_str!("../golden/sequences.out"), 100, 20).await;
+}
+
+#[tokio::test]
+async fn views_answer_as_postgresql_15_does() {
+    compare(include_str!("../golden/views.out"), 35, 10).await;
+}

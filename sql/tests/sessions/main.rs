@@ -6,5 +6,6 @@ mod common;
 mod copy_settings_roles;
 mod golden;
 mod indexes;
+mod sequences;
 mod statements;
 mod transactions;

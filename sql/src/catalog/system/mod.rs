@@ -1,13 +1,17 @@
 //! The catalogue's views of itself: pg_class and its kin, as rows made when they are asked for.
 
 mod relations;
+mod sequences;
 mod shared;
 mod tables;
+mod views;
 
 use super::model::{Catalogue, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID};
 use crate::environment::{Environment, SettingActor};
 use crate::error::Result;
+use crate::sequences::Position;
 use datum::{Datum, TypeId};
+use std::collections::HashMap;
 use storage::Database;
 
 pub(crate) use relations::{constraint_definition, index_definition};
@@ -28,6 +32,17 @@ pub(crate) struct Context<'a> {
     pub(crate) environment: &'a dyn Environment,
     pub(crate) database: &'a Database,
     pub(crate) actor: SettingActor,
+    /// Where sequences stand, for those views that show it ([`shows_positions`]).
+    pub(crate) positions: &'a HashMap<u32, Position>,
+}
+
+/// The columns of a sequence read as a table.
+pub(crate) const SEQUENCE_COLUMNS: &[(&str, TypeId)] =
+    &[("last_value", TypeId::Int8), ("log_cnt", TypeId::Int8), ("is_called", TypeId::Bool)];
+
+/// Whether a view needs to know where sequences stand.
+pub(crate) fn shows_positions(table: usize) -> bool {
+    TABLES.get(table).is_some_and(|table| table.name == "pg_sequences")
 }
 
 /// The rows of a view.
@@ -72,7 +87,9 @@ pub(crate) fn relation_oid(
         return None;
     }
     let index = || catalogue.index_named(table).map(|(_, index)| index.oid);
-    catalogue.relation(table).map(|relation| relation.oid).or_else(index)
+    let sequence = || catalogue.sequence_named(table).map(|sequence| sequence.oid);
+    let view = || catalogue.view_named(table).map(|view| view.oid);
+    catalogue.relation(table).map(|relation| relation.oid).or_else(index).or_else(sequence).or_else(view)
 }
 
 /// The name of a table by its OID, as regclass prints it.
@@ -86,6 +103,12 @@ pub(crate) fn relation_name(
     }
     if let Some((_, index)) = catalogue.index(oid) {
         return Some(quote(index.name));
+    }
+    if let Some(sequence) = catalogue.sequences.get(&oid) {
+        return Some(quote(&sequence.name));
+    }
+    if let Some(view) = catalogue.views.get(&oid) {
+        return Some(quote(&view.name));
     }
     let (schema, name, ..) = virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
     Some(if schema == "pg_catalog" { name.to_owned() } else { format!("{schema}.{name}") })

@@ -3,7 +3,7 @@
 use super::shared::role_name;
 use super::{Context, TABLES, quote, schema_oid, schemas, virtual_tables};
 use crate::catalog::model::{
-    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, IndexColumn, PG_CATALOG_OID, PUBLIC_OID, Relation,
+    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Identity, IndexColumn, PG_CATALOG_OID, PUBLIC_OID, Relation,
 };
 use datum::key::OrderedColumn;
 use datum::{Array, Category, Datum, TypeId};
@@ -132,6 +132,36 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             }));
         }
     }
+    for sequence in super::sequences::sorted(context.catalogue) {
+        rows.push(class_row(&ClassRow {
+            oid: sequence.oid,
+            name: &sequence.name,
+            schema: PUBLIC_OID,
+            owner: sequence.owner,
+            access_method: 0,
+            file: 0,
+            pages: 0,
+            has_index: false,
+            kind: 'S',
+            columns: super::SEQUENCE_COLUMNS.len(),
+            checks: 0,
+        }));
+    }
+    for view in super::views::sorted(context.catalogue) {
+        rows.push(class_row(&ClassRow {
+            oid: view.oid,
+            name: &view.name,
+            schema: PUBLIC_OID,
+            owner: view.owner,
+            access_method: 0,
+            file: 0,
+            pages: 0,
+            has_index: false,
+            kind: 'v',
+            columns: view.columns.len(),
+            checks: 0,
+        }));
+    }
     for (schema, table, oid, columns) in virtual_tables(context.environment) {
         rows.push(class_row(&ClassRow {
             oid,
@@ -157,6 +187,7 @@ struct AttributeRow<'a> {
     number: i16,
     not_null: bool,
     has_default: bool,
+    identity: &'a str,
     dropped: bool,
 }
 
@@ -180,12 +211,16 @@ fn attribute_row(column: &AttributeRow<'_>) -> Vec<Datum> {
             8 => 'd',
             _ => 'i',
         }),
-        flag(if id.info().len < 0 { 'x' } else { 'p' }),
+        flag(match id {
+            TypeId::Numeric => 'm',
+            _ if id.info().len < 0 => 'x',
+            _ => 'p',
+        }),
         Datum::text(""),
         Datum::Bool(column.not_null),
         Datum::Bool(column.has_default),
         Datum::Bool(false),
-        Datum::text(""),
+        Datum::text(column.identity),
         Datum::text(""),
         Datum::Bool(column.dropped),
         Datum::Bool(true),
@@ -209,6 +244,7 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 number: column.number,
                 not_null: column.not_null,
                 has_default: column.default.is_some(),
+                identity: column.identity.map_or("", Identity::letter),
                 dropped: column.dropped,
             }));
         }
@@ -222,6 +258,7 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
                     number,
                     not_null: false,
                     has_default: false,
+                    identity: "",
                     dropped: false,
                 }));
             }
@@ -236,10 +273,21 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 number,
                 not_null: false,
                 has_default: false,
+                identity: "",
                 dropped: false,
             }));
         }
     };
+    let of_sequence: Vec<(&str, datum::Type)> =
+        super::SEQUENCE_COLUMNS.iter().map(|(name, id)| (*name, datum::Type::of(*id))).collect();
+    for sequence in super::sequences::sorted(context.catalogue) {
+        made_up(sequence.oid, &of_sequence);
+    }
+    for view in super::views::sorted(context.catalogue) {
+        let columns: Vec<(&str, datum::Type)> =
+            view.columns.iter().map(|column| (column.name.as_str(), column.ty)).collect();
+        made_up(view.oid, &columns);
+    }
     for table in TABLES {
         let columns: Vec<(&str, datum::Type)> =
             table.columns.iter().map(|(name, id)| (*name, datum::Type::of(*id))).collect();
@@ -260,11 +308,20 @@ pub(super) fn defaults(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 Datum::Oid(relation.oid),
                 Datum::Oid(relation.oid),
                 Datum::Int2(column.number),
-                Datum::text(default.as_str()),
+                Datum::from(shown_default(default, column.ty)),
             ]);
         }
     }
     rows
+}
+
+/// A DEFAULT as pg_get_expr prints it: a string constant with its type.
+pub(super) fn shown_default(text: &str, ty: datum::Type) -> String {
+    let inside = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    match inside {
+        Some(inside) if !inside.replace("\'\'", "").contains('\'') => format!("{text}::{}", ty.id.sql_name()),
+        _ => text.to_owned(),
+    }
 }
 
 fn category_letter(category: Category) -> char {

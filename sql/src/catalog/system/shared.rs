@@ -1,6 +1,6 @@
 //! Rows about roles and databases, and the information schema.
 
-use super::relations::{flag, name, sorted_relations};
+use super::relations::{flag, name, shown_default, sorted_relations};
 use super::{Context, schemas, virtual_tables};
 use crate::catalog::model::{BOOTSTRAP_ROLE_OID, Catalogue, POSTGRES_DATABASE};
 use datum::{Category, Datum, TypeId};
@@ -158,7 +158,10 @@ pub(super) fn information_columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 name(&relation.name),
                 name(&column.name),
                 Datum::Int4(number),
-                column.default.as_deref().map_or(Datum::Null, Datum::text),
+                match &column.default {
+                    Some(default) => Datum::from(shown_default(default, column.ty)),
+                    None => Datum::Null,
+                },
                 Datum::text(if column.not_null { "NO" } else { "YES" }),
                 Datum::text(if column.ty.id.element().is_some() { "ARRAY" } else { column.ty.id.sql_name() }),
                 length.map_or(Datum::Null, Datum::Int4),
@@ -170,7 +173,7 @@ pub(super) fn information_columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
                     Datum::Null
                 },
                 name(column.ty.id.name()),
-                Datum::text("NO"),
+                Datum::text(if column.identity.is_some() { "YES" } else { "NO" }),
                 Datum::text("NEVER"),
                 Datum::text("YES"),
             ]);

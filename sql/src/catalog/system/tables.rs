@@ -1,6 +1,6 @@
 //! The shapes of the views: PostgreSQL's names, OIDs and columns.
 
-use super::{SystemTable, relations, shared};
+use super::{SystemTable, relations, sequences, shared, views};
 use datum::TypeId::{
     self, Bool, Char, CharArray, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray,
     Timestamptz, Xid,
@@ -445,10 +445,11 @@ pub(crate) static TABLES: &[SystemTable] = &[
     ),
     empty("pg_foreign_table", 3118, &[("ftrelid", Oid), ("ftserver", Oid), ("ftoptions", TextArray)]),
     empty("pg_partitioned_table", 3350, &[("partrelid", Oid), ("partstrat", Char), ("partnatts", Int2)]),
-    empty(
-        "pg_sequence",
-        2224,
-        &[
+    SystemTable {
+        schema: "pg_catalog",
+        name: "pg_sequence",
+        oid: 2224,
+        columns: &[
             ("seqrelid", Oid),
             ("seqtypid", Oid),
             ("seqstart", Int8),
@@ -458,14 +459,16 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("seqcache", Int8),
             ("seqcycle", Bool),
         ],
-    ),
+        rows: sequences::definitions,
+    },
     empty("pg_publication_namespace", 6237, &[("oid", Oid), ("pnpubid", Oid), ("pnnspid", Oid)]),
     empty("pg_foreign_data_wrapper", 2328, &[("oid", Oid), ("fdwname", Name), ("fdwowner", Oid)]),
     empty("pg_language", 2612, &[("oid", Oid), ("lanname", Name)]),
-    empty(
-        "pg_depend",
-        2608,
-        &[
+    SystemTable {
+        schema: "pg_catalog",
+        name: "pg_depend",
+        oid: 2608,
+        columns: &[
             ("classid", Oid),
             ("objid", Oid),
             ("objsubid", Int4),
@@ -474,7 +477,8 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("refobjsubid", Int4),
             ("deptype", Char),
         ],
-    ),
+        rows: sequences::dependencies,
+    },
     empty(
         "pg_foreign_server",
         1417,
@@ -507,13 +511,33 @@ pub(crate) static TABLES: &[SystemTable] = &[
             ("proacl", TextArray),
         ],
     ),
-    empty(
-        "pg_views",
-        12004,
-        &[("schemaname", Name), ("viewname", Name), ("viewowner", Name), ("definition", Text)],
-    ),
+    SystemTable {
+        schema: "pg_catalog",
+        name: "pg_views",
+        oid: 12004,
+        columns: &[("schemaname", Name), ("viewname", Name), ("viewowner", Name), ("definition", Text)],
+        rows: views::definitions,
+    },
     empty("pg_matviews", 12005, &[("schemaname", Name), ("matviewname", Name), ("matviewowner", Name)]),
-    empty("pg_sequences", 12006, &[("schemaname", Name), ("sequencename", Name), ("sequenceowner", Name)]),
+    SystemTable {
+        schema: "pg_catalog",
+        name: "pg_sequences",
+        oid: 12006,
+        columns: &[
+            ("schemaname", Name),
+            ("sequencename", Name),
+            ("sequenceowner", Name),
+            ("data_type", TypeId::Regtype),
+            ("start_value", Int8),
+            ("min_value", Int8),
+            ("max_value", Int8),
+            ("increment_by", Int8),
+            ("cycle", Bool),
+            ("cache_size", Int8),
+            ("last_value", Int8),
+        ],
+        rows: sequences::positions,
+    },
     empty(
         "pg_collation",
         3456,

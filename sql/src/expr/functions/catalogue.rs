@@ -109,10 +109,13 @@ pub(super) fn register(table: &mut Table) {
                 Ok(facts.constraint_definition(oid(a)?).map_or(Datum::Null, Datum::from))
             })
             .stable();
-        // There are no views, rules, triggers or extended statistics to define.
-        for name in
-            ["pg_get_viewdef", "pg_get_ruledef", "pg_get_triggerdef", "pg_get_statisticsobjdef_columns"]
-        {
+        table
+            .add("pg_get_viewdef", parameters, Text, |a, facts| {
+                Ok(facts.view_definition(oid(a)?).map_or(Datum::Null, Datum::from))
+            })
+            .stable();
+        // There are no rules, triggers or extended statistics to define.
+        for name in ["pg_get_ruledef", "pg_get_triggerdef", "pg_get_statisticsobjdef_columns"] {
             table.add(name, parameters, Text, |_, _| Ok(Datum::Null)).stable();
         }
     }
@@ -121,7 +124,16 @@ pub(super) fn register(table: &mut Table) {
         table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
     }
     table.add("pg_tablespace_location", &[Oid], Text, |_, _| Ok(Datum::text(""))).stable();
-    table.add("pg_get_serial_sequence", &[Text, Text], Text, |_, _| Ok(Datum::Null)).stable();
+    table
+        .add("pg_get_serial_sequence", &[Text, Text], Text, |a, facts| {
+            let text = |at: usize| a.get(at).and_then(Datum::as_str).unwrap_or_default();
+            Ok(facts.owned_sequence(text(0), text(1))?.map_or(Datum::Null, Datum::from))
+        })
+        .stable();
+    table
+        .add("currval", &[Regclass], Int8, |a, facts| Ok(Datum::Int8(facts.current_value(Some(oid(a)?))?)))
+        .volatile();
+    table.add("lastval", &[], Int8, |_, facts| Ok(Datum::Int8(facts.current_value(None)?))).volatile();
     table.add("pg_relation_is_publishable", &[Regclass], Bool, |_, _| Ok(Datum::Bool(false))).stable();
     table.add("pg_relation_filenode", &[Regclass], Oid, file).stable();
     table.add("pg_relation_filepath", &[Regclass], Text, path).stable();
