@@ -4,11 +4,13 @@
 //! when it is dropped, and leaves nothing behind. Nothing here waits by sleeping for a fixed time: waits poll a
 //! condition and fail with what was last seen.
 
+mod equality;
 mod node;
 mod postgresql;
 pub mod script;
 mod tools;
 
+pub use equality::assert_equal_after_stop;
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};
 pub use postgresql::PostgreSql;
 pub use tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};

@@ -29,6 +29,23 @@ async fn copy_brings_rows_in_and_out_unchanged() {
 }
 
 #[tokio::test]
+async fn a_block_makes_a_table_and_loads_it() {
+    let node = Node::new().await;
+    let (mut c, mut other) = (node.client().await, node.client().await);
+    for end in ["rollback", "commit"] {
+        c.run("begin").await;
+        c.run("create table t (id int primary key, v text)").await;
+        assert_eq!(c.copy_in("copy t from stdin", "1\ta\n2\tb\n").await.unwrap(), "COPY 2");
+        let unknown = other.try_run("select * from t").await.unwrap_err();
+        assert_eq!(unknown.code().as_str(), "42P01");
+        // As the server does when it waits for the next message.
+        c.session.release_snapshot();
+        c.run(end).await;
+    }
+    assert_eq!(other.text("select * from t order by id").await, "1|a;2|b");
+}
+
+#[tokio::test]
 async fn copy_names_the_line_that_is_wrong_and_keeps_nothing() {
     let node = Node::new().await;
     let mut c = node.client().await;

@@ -1,0 +1,133 @@
+//! Transactions larger than memory: loads that are killed, updates and deletes of everything, standbys beside them.
+
+use postgres::{Client, NoTls};
+use scenarios::Node;
+use std::io::Write as _;
+
+const SHARED_BUFFERS: u64 = 32 << 20;
+/// What a session and the server may take besides.
+const ELSE: u64 = 128 << 20;
+
+fn is_long() -> bool {
+    std::env::var("PLIMSOLL_LONG_TESTS").is_ok_and(|value| value == "1")
+}
+
+fn seeded() -> fastrand::Rng {
+    let seed = std::env::var("PLIMSOLL_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("PLIMSOLL_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+fn node() -> scenarios::NodeBuilder {
+    Node::builder()
+        .setting("shared_buffers", "32MB")
+        .setting("max_wal_size", "256MB")
+        .setting("plimsoll.write_set_limit", "4MB")
+}
+
+fn connect(node: &Node) -> Client {
+    Client::connect(&node.conninfo(), NoTls).expect("connects")
+}
+
+/// Loads rows from 1 on by one COPY, calling `before` ahead of each row. An error is the server's end.
+fn copy(client: &mut Client, rows: u64, mut before: impl FnMut(u64)) -> Result<u64, postgres::Error> {
+    let mut copy = client.copy_in("COPY load FROM STDIN")?;
+    for id in 1..=rows {
+        before(id);
+        if writeln!(copy, "{id}\t{}\tplimsoll plimsoll plimsoll {id}", id % 1000).is_err() {
+            break;
+        }
+    }
+    copy.finish()
+}
+
+fn assert_bounded(node: &Node) {
+    let resident = node.rss_anon_bytes();
+    assert!(resident < SHARED_BUFFERS + ELSE, "RssAnon is {} MB", resident >> 20);
+}
+
+#[test]
+fn a_copy_killed_at_random_moments_leaves_nothing_and_then_loads_everything_in_bounded_memory() {
+    let (rows, kills) = if is_long() { (10_000_000, 20) } else { (300_000, 5) };
+    let mut random = seeded();
+    let node = node().start();
+    node.sql("CREATE TABLE load (id int PRIMARY KEY, a int NOT NULL, note text NOT NULL)");
+    node.sql("INSERT INTO load VALUES (-1, 7, 'before')");
+    for kill in 0..kills {
+        let at = random.u64(1..=rows);
+        let copied = copy(&mut connect(&node), rows, |id| {
+            if id == at {
+                node.kill_9();
+            }
+        });
+        assert!(copied.is_err(), "kill {kill} at row {at}: the COPY went on without its server");
+        node.start();
+        let left = node.sql("SELECT count(*), sum(id), sum(a) FROM load");
+        assert_eq!(left, "1|-1|7", "kill {kill} at row {at}");
+        node.sql("UPDATE load SET a = a + 1 WHERE id = -1");
+        node.sql("UPDATE load SET a = a - 1 WHERE id = -1");
+    }
+    let copied = copy(&mut connect(&node), rows, |id| {
+        if id % 10_000 == 0 {
+            assert_bounded(&node);
+        }
+    });
+    assert_eq!(copied.expect("the load ends"), rows);
+    assert_bounded(&node);
+    node.kill_9();
+    node.start();
+    let sum = u128::from(rows) * u128::from(rows + 1) / 2 - 1;
+    assert_eq!(node.sql("SELECT count(*), sum(id) FROM load"), format!("{}|{sum}", rows + 1));
+    assert_bounded(&node);
+}
+
+/// What a connection of its own reads.
+fn seen(node: &Node) -> String {
+    node.sql("SELECT count(*), sum(v) FROM t")
+}
+
+#[test]
+fn an_update_and_a_delete_of_all_rows_are_seen_at_their_commit_here_and_on_a_standby() {
+    let rows: u64 = if is_long() { 10_000_000 } else { 500_000 };
+    let primary = node().setting("wal_keep_size", "16GB").start();
+    primary.sql("CREATE TABLE t (id int PRIMARY KEY, v int NOT NULL)");
+    let standby = Node::builder().setting("shared_buffers", "32MB").clone_from(&primary);
+    let caught_up = || standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    let both = |expected: &str| {
+        caught_up();
+        assert_eq!(seen(&primary), expected);
+        assert_eq!(seen(&standby), expected);
+        assert_bounded(&primary);
+    };
+    let mut client = connect(&primary);
+    let all = |count: u64, v: u64| format!("{count}|{}", count * v);
+
+    let mut load = client.transaction().expect("BEGIN");
+    let inserted = format!("INSERT INTO t SELECT g, 1 FROM generate_series(1, {rows}) g");
+    assert_eq!(load.execute(&inserted, &[]).expect("INSERT"), rows);
+    both("0|");
+    load.commit().expect("COMMIT");
+    both(&all(rows, 1));
+
+    let mut update = client.transaction().expect("BEGIN");
+    assert_eq!(update.execute("UPDATE t SET v = v + 1", &[]).expect("UPDATE"), rows);
+    let own: i64 = update.query_one("SELECT sum(v) FROM t", &[]).expect("own rows").get(0);
+    assert_eq!(own as u64, 2 * rows);
+    let mut savepoint = update.transaction().expect("SAVEPOINT");
+    assert_eq!(savepoint.execute("DELETE FROM t WHERE id % 2 = 0", &[]).expect("DELETE"), rows / 2);
+    both(&all(rows, 1));
+    savepoint.rollback().expect("ROLLBACK TO");
+    update.commit().expect("COMMIT");
+    both(&all(rows, 2));
+
+    let mut deleted = client.transaction().expect("BEGIN");
+    assert_eq!(deleted.execute("DELETE FROM t", &[]).expect("DELETE"), rows);
+    both(&all(rows, 2));
+    deleted.rollback().expect("ROLLBACK");
+    both(&all(rows, 2));
+    assert_eq!(client.execute("DELETE FROM t", &[]).expect("DELETE"), rows);
+    both("0|");
+    drop(client);
+    scenarios::assert_equal_after_stop(&primary, &standby);
+}
