@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::MissedTickBehavior;
 
 /// After one to two of these, standbys need not hurry any more with a stage that no commit waited for meanwhile.
-const STAGES_INTERVAL: Duration = Duration::from_secs(30);
+const STAGES_INTERVAL: Duration = Duration::from_secs(2);
 /// What an age of the log that a standby lacks may be wrong by.
 const LAG_CLOCK_INTERVAL: Duration = Duration::from_millis(25);
 /// Time between two looks at postmaster.pid.

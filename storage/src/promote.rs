@@ -1,8 +1,8 @@
 //! Promotion: a standby becomes a primary on a timeline of its own.
 //!
 //! The order makes every crash in between harmless: the log's new segment is made first, then the history file says
-//! that the timeline exists, then the end-of-recovery record is durable, then the control file names the timeline, and
-//! last the signal files go.
+//! that the timeline exists, then the end-of-recovery record is durable, then the control file names the timeline, then the
+//! signal files go. The control file's state is the last: who waits for it finds the server out of recovery.
 
 use crate::engine::Engine;
 use crate::open::{Begin, newest_timeline, start_writing};
@@ -65,7 +65,6 @@ pub(crate) fn promote(
     start_writing(engine, &Begin { timeline, start, overwritten: None, state })?;
     let end = engine.wal()?.positions().flushed();
     engine.update_control(|control| {
-        control.state = ClusterState::InProduction;
         control.min_recovery_point = end;
         control.min_recovery_point_timeline = timeline;
     })?;
@@ -80,5 +79,6 @@ pub(crate) fn promote(
     }
     disk.sync_dir(engine.dir()).map_err(|error| Error::io("fsync directory", engine.dir(), error))?;
     engine.recovery.active.store(false, Ordering::Release);
+    engine.update_control(|control| control.state = ClusterState::InProduction)?;
     Ok(Promoted { old_timeline: old, timeline, switch_at: at, branch })
 }

@@ -54,7 +54,9 @@ fn churn_leaves_files_small_and_a_standbys_files_equal() {
             "INSERT INTO {table} SELECT g, repeat('q', 80) FROM generate_series(0, {ROWS} - 1) g"
         ));
     }
+    primary.sql("CREATE INDEX queue_by_value ON queue (v)");
     let standby = Node::builder().clone_from(&primary);
+    let index = pages(&primary, "queue_by_value");
     let (rows, queue) = (pages(&primary, "rows"), pages(&primary, "queue"));
 
     for round in 0..4 {
@@ -74,6 +76,8 @@ fn churn_leaves_files_small_and_a_standbys_files_equal() {
     work_off_a_queue(&primary, 30);
     let after = pages(&primary, "queue");
     assert!(after <= queue * 3 / 2, "{queue} pages of a queue became {after}");
+    let after = pages(&primary, "queue_by_value");
+    assert!(after <= index * 3 / 2, "{index} pages of a queue's index became {after}");
     assert_eq!(primary.sql("SELECT count(*), min(k) FROM queue"), format!("{ROWS}|{}", 30 * ROWS / 10));
 
     for round in 0..5 {

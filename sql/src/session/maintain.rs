@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::{CostPace, SweepCause, SweepCosts, SweepReport, TreeId};
 
-/// All trees that a table has.
+/// All trees that a table has: its own and its indexes'.
 fn trees(relation: &Relation) -> impl Iterator<Item = TreeId> {
-    std::iter::once(relation.tree)
+    std::iter::once(relation.tree).chain(relation.indexes.iter().map(|index| index.tree))
 }
 
 impl SqlSession {
