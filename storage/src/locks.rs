@@ -11,8 +11,8 @@ mod report;
 
 pub use report::{LockInfo, LockTarget};
 
+use crate::write_set::ShortKey;
 use crate::{Error, Interrupt, LockMode, LockWait, TableLockMode, TreeId, WaitEvent};
-use bytes::Bytes;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -28,7 +28,7 @@ use wal::Xid;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LockName {
     /// A key of a tree, whether it exists or not.
-    Row(TreeId, Bytes),
+    Row(TreeId, ShortKey),
     /// A tree as a whole.
     Table(TreeId),
     /// A number that sessions agree on (advisory locks): database and 64 bits.
@@ -52,7 +52,7 @@ pub(crate) enum LockRef<'a> {
 impl LockRef<'_> {
     fn to_owned(self) -> LockName {
         match self {
-            Self::Row(tree, key) => LockName::Row(tree, Bytes::copy_from_slice(key)),
+            Self::Row(tree, key) => LockName::Row(tree, ShortKey::from_slice(key)),
             Self::Table(tree) => LockName::Table(tree),
             Self::Number(database, number) => LockName::Number(database, number),
             Self::Transaction(xid) => LockName::Transaction(xid),
@@ -301,7 +301,7 @@ impl LockManager {
         let mut entry = match entry {
             hashbrown::hash_table::Entry::Vacant(vacant) => {
                 let owned = name.to_owned();
-                let holders = smallvec::smallvec![Holder { owner, bits: strength.bit }];
+                let holders = SmallVec::from_buf([Holder { owner, bits: strength.bit }]);
                 vacant.insert(Lock { hash, name: owned.clone(), holders, queue: VecDeque::new() });
                 return Answer::Granted(owned);
             }

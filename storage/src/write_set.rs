@@ -6,8 +6,12 @@
 
 use crate::{Error, TreeId};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+
+/// A key in memory that is compared often: most have room in here, and then take no allocation and no second look.
+pub(crate) type ShortKey = SmallVec<[u8; 23]>;
 
 /// The number of a statement within its transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +36,7 @@ const ENTRY_BYTES: usize = 160;
 pub(crate) struct WriteSet {
     journal: Vec<Write>,
     /// For each tree, in the order of first use, its keys with their latest entry.
-    trees: Vec<(TreeId, BTreeMap<Bytes, u32>)>,
+    trees: Vec<(TreeId, BTreeMap<ShortKey, u32>)>,
     /// Entries before the journal's first.
     forgotten: usize,
     bytes: usize,
@@ -41,6 +45,9 @@ pub(crate) struct WriteSet {
 
 /// How far over its limit a write set may go between two moments at which it can be emptied.
 const OVERDRAFT: usize = 4;
+
+/// Entries for which memory is kept when all are forgotten.
+const KEPT_ENTRIES: usize = 8192;
 
 impl WriteSet {
     pub(crate) fn new(limit_bytes: usize) -> Self {
@@ -90,13 +97,13 @@ impl WriteSet {
             return Err(full);
         }
         let Ok(at) = u32::try_from(self.journal.len()) else { return Err(full) };
-        let previous = self.index_of(tree).insert(key.clone(), at);
+        let previous = self.index_of(tree).insert(ShortKey::from_slice(&key), at);
         self.journal.push(Write { tree, key, value, command, previous });
         self.bytes += size;
         Ok(())
     }
 
-    fn index_of(&mut self, tree: TreeId) -> &mut BTreeMap<Bytes, u32> {
+    fn index_of(&mut self, tree: TreeId) -> &mut BTreeMap<ShortKey, u32> {
         let at = match self.trees.iter().position(|(id, _)| *id == tree) {
             Some(at) => at,
             None => {
@@ -107,7 +114,7 @@ impl WriteSet {
         &mut self.trees[at].1
     }
 
-    fn tree(&self, tree: TreeId) -> Option<&BTreeMap<Bytes, u32>> {
+    fn tree(&self, tree: TreeId) -> Option<&BTreeMap<ShortKey, u32>> {
         self.trees.iter().find(|(id, _)| *id == tree).map(|(_, index)| index)
     }
 
@@ -117,7 +124,12 @@ impl WriteSet {
 
     /// The latest write of `key`.
     pub(crate) fn newest(&self, tree: TreeId, key: &[u8]) -> Option<&Write> {
-        self.tree(tree)?.get(key).map(|at| self.entry(*at))
+        let index = self.tree(tree)?;
+        // Rows often come in key order, and then nothing is here that could be it.
+        if index.last_key_value().is_none_or(|(last, _)| last[..] < *key) {
+            return None;
+        }
+        index.get(key).map(|at| self.entry(*at))
     }
 
     /// The latest write of `key` by a command before `command`.
@@ -198,8 +210,10 @@ impl WriteSet {
     /// Forgets all writes because they are in pages now.
     pub(crate) fn forget(&mut self) {
         self.forgotten += self.journal.len();
-        // Memory that a large transaction took is given back.
-        (self.journal, self.trees, self.bytes) = (Vec::new(), Vec::new(), 0);
+        // Memory that a large transaction took is given back, but what it needs again at once.
+        self.journal.clear();
+        self.journal.shrink_to(KEPT_ENTRIES);
+        (self.trees, self.bytes) = (Vec::new(), 0);
     }
 
     /// Forgets every write after `mark`.
@@ -210,8 +224,8 @@ impl WriteSet {
             self.bytes -= ENTRY_BYTES + write.key.len() + write.value.as_ref().map_or(0, Bytes::len);
             let index = self.index_of(write.tree);
             match write.previous {
-                Some(previous) => index.insert(write.key, previous),
-                None => index.remove(&write.key),
+                Some(previous) => index.insert(ShortKey::from_slice(&write.key), previous),
+                None => index.remove(&write.key[..]),
             };
         }
     }

@@ -20,6 +20,27 @@ pub(crate) enum Line {
 pub(crate) struct Record {
     pub(crate) fields: Vec<Option<String>>,
     pub(crate) quoted: Vec<bool>,
+    /// Memory of earlier fields, to be used again.
+    spare: Vec<String>,
+}
+
+impl Record {
+    fn clear(&mut self) {
+        self.spare.extend(self.fields.drain(..).flatten());
+        self.quoted.clear();
+    }
+    fn push_plain(&mut self, raw: &[u8]) -> Result<()> {
+        // Checked first, so that the error shows the bytes.
+        let Ok(text) = std::str::from_utf8(raw) else { return utf8(raw.to_vec()).map(drop) };
+        if memchr::memchr(0, raw).is_some() {
+            return utf8(raw.to_vec()).map(drop);
+        }
+        let mut field = self.spare.pop().unwrap_or_default();
+        field.clear();
+        field.push_str(text);
+        self.fields.push(Some(field));
+        Ok(())
+    }
 }
 
 /// Cuts a stream of bytes into lines, and lines into fields.
@@ -33,11 +54,27 @@ pub(crate) struct LineReader {
     in_quotes: bool,
     ended: bool,
     number: u64,
+    /// Memory of an earlier line, to be used again.
+    spare: Vec<u8>,
 }
 
 impl LineReader {
     pub(crate) fn new(options: CopyOptions) -> Self {
-        Self { options, buffer: Vec::new(), scanned: 0, start: 0, in_quotes: false, ended: false, number: 0 }
+        Self {
+            options,
+            buffer: Vec::new(),
+            scanned: 0,
+            start: 0,
+            in_quotes: false,
+            ended: false,
+            number: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes back the memory of a line that is done with.
+    pub(crate) fn give_back(&mut self, line: Vec<u8>) {
+        self.spare = line;
     }
 
     /// The number of the line given last, from 1.
@@ -71,6 +108,9 @@ impl LineReader {
             return Ok(None);
         }
         let csv = self.options.format == CopyFormat::Csv;
+        if !csv {
+            self.skip_plain();
+        }
         while let Some(byte) = self.buffer.get(self.scanned) {
             match byte {
                 // An escape that is not the quote itself hides the quote after it.
@@ -92,6 +132,7 @@ impl LineReader {
                         return Ok(None);
                     }
                     self.scanned += 2;
+                    self.skip_plain();
                     continue;
                 }
                 b'\n' if !self.in_quotes => {
@@ -129,8 +170,16 @@ impl LineReader {
         Ok(Some(self.take(end, end)))
     }
 
+    /// In the text format, goes on to the next byte that may end a line or hide one that does.
+    fn skip_plain(&mut self) {
+        let rest = self.buffer.get(self.scanned..).unwrap_or_default();
+        self.scanned += memchr::memchr3(b'\n', b'\r', b'\\', rest).unwrap_or(rest.len());
+    }
+
     fn take(&mut self, end: usize, next: usize) -> Line {
-        let line = self.buffer.get(self.start..end).unwrap_or_default().to_vec();
+        let mut line = std::mem::take(&mut self.spare);
+        line.clear();
+        line.extend_from_slice(self.buffer.get(self.start..end).unwrap_or_default());
         self.start = next;
         self.number += 1;
         if line == b"\\." {
@@ -143,8 +192,7 @@ impl LineReader {
 
     /// Takes a line apart.
     pub(crate) fn split(&self, line: &[u8], record: &mut Record) -> Result<()> {
-        record.fields.clear();
-        record.quoted.clear();
+        record.clear();
         match self.options.format {
             CopyFormat::Text => self.split_text(line, record),
             CopyFormat::Csv => self.split_csv(line, record),
@@ -157,27 +205,22 @@ impl LineReader {
         let mut at = 0;
         let mut escaped = false;
         loop {
+            let rest = line.get(at..).unwrap_or_default();
+            at += memchr::memchr2(self.options.delimiter, b'\\', rest).unwrap_or(rest.len());
             let byte = line.get(at).copied();
-            match byte {
-                Some(b'\\') => {
-                    escaped = true;
-                    at += 2;
-                    continue;
-                }
-                Some(byte) if byte != self.options.delimiter => {
-                    at += 1;
-                    continue;
-                }
-                _ => {}
+            if byte == Some(b'\\') {
+                escaped = true;
+                at += 2;
+                continue;
             }
             let raw = line.get(start..at.min(line.len())).unwrap_or_default();
-            record.fields.push(if raw == null {
-                None
+            if raw == null {
+                record.fields.push(None);
             } else if escaped {
-                Some(utf8(unescape(raw))?)
+                record.fields.push(Some(utf8(unescape(raw))?));
             } else {
-                Some(utf8(raw.to_vec())?)
-            });
+                record.push_plain(raw)?;
+            }
             record.quoted.push(false);
             if byte.is_none() {
                 return Ok(());

@@ -95,20 +95,16 @@ pub(super) async fn insert_row(
     let relation = &target.relation;
     check_row(cx, target, &new)?;
     let key = match &relation.primary_key {
-        Some(_) => {
-            let mut key = Vec::with_capacity(16);
-            row::encode_key(relation, &new, &mut key)?;
-            key
-        }
+        Some(_) => cx.encoded(|out| row::encode_key(relation, &new, out))?,
         None if relation.indexes.is_empty() => {
-            let value = row::encode_value(relation, &new)?;
+            let value = cx.encoded(|out| row::append_value(relation, &new, out))?;
             let appended = cx.transaction.append(relation.tree, value).await;
             cx.storage(appended)?;
             return Ok(Outcome::Written(new));
         }
         None => {
             let number = cx.transaction.next_row_number(relation.tree).await;
-            cx.storage(number)?.to_be_bytes().to_vec()
+            Bytes::copy_from_slice(&cx.storage(number)?.to_be_bytes())
         }
     };
     if let Some(plan) = conflict
@@ -116,7 +112,7 @@ pub(super) async fn insert_row(
     {
         return resolve(cx, target, &plan.action, found, new, slots).await;
     }
-    let value = row::encode_value(relation, &new)?;
+    let value = cx.encoded(|out| row::append_value(relation, &new, out))?;
     if relation.primary_key.is_none() {
         let room = cx.transaction.make_room().await;
         cx.storage(room)?;

@@ -28,6 +28,7 @@ use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{EvalContext, Facts};
 use crate::plan::Node;
 use crate::sequences::Sequences;
+use bytes::Bytes;
 use datum::Datum;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,12 +60,27 @@ pub(crate) struct Cx<'a> {
     pub(crate) lock_timeout_ms: u64,
     /// Rows that the statement's own INSERT, UPDATE or DELETE changed.
     pub(crate) affected: u64,
+    /// Where new rows are encoded; see [`Cx::encoded`].
+    pub(crate) scratch: Vec<u8>,
 }
+
+/// What is longer stays where it was encoded.
+const COPIED_BYTES_MAX: usize = 4096;
 
 impl Cx<'_> {
     /// What an expression over `row` sees.
     pub(crate) fn eval<'x>(&'x self, row: &'x [Datum], slots: &'x [Option<Datum>]) -> EvalContext<'x> {
         EvalContext { row, outer: &self.outer, params: self.params, slots, facts: self.facts }
+    }
+
+    /// Bytes that `write` appends: encoded where there is room already, then kept in as much memory as they need.
+    pub(crate) fn encoded(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
+        self.scratch.clear();
+        write(&mut self.scratch)?;
+        if self.scratch.len() > COPIED_BYTES_MAX {
+            return Ok(std::mem::take(&mut self.scratch).into());
+        }
+        Ok(Bytes::copy_from_slice(&self.scratch))
     }
 
     /// How long a row lock may be waited for.

@@ -77,16 +77,22 @@ pub(crate) fn encode_key(relation: &Relation, row: &[Datum], out: &mut Vec<u8>) 
 
 /// A row's value as bytes: all that the key does not hold.
 pub(crate) fn encode_value(relation: &Relation, row: &[Datum]) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(16 + 8 * relation.layout.row_columns.len());
+    append_value(relation, row, &mut out)?;
+    Ok(out)
+}
+
+/// Appends the same to `out`.
+pub(crate) fn append_value(relation: &Relation, row: &[Datum], out: &mut Vec<u8>) -> Result<()> {
     let layout = &relation.layout;
-    let mut out = Vec::with_capacity(16 + 8 * layout.row_columns.len());
     if layout.row_columns.len() == relation.columns.len() {
-        layout.row.encode(row, &mut out)?;
+        layout.row.encode(row, out)?;
     } else {
         let values: smallvec::SmallVec<[Datum; 8]> =
             layout.row_columns.iter().map(|at| row.get(*at).cloned().unwrap_or_default()).collect();
-        layout.row.encode(&values, &mut out)?;
+        layout.row.encode(&values, out)?;
     }
-    Ok(out)
+    Ok(())
 }
 
 /// A value for a bound of a key column.

@@ -186,6 +186,7 @@ async fn take_lines(cx: &mut Cx<'_>, copy: &mut CopyIn, data: &[u8], last: bool)
         let mut record = std::mem::take(&mut copy.record);
         let taken = take_line(cx, copy, &line, &mut record).await;
         copy.record = record;
+        copy.reader.give_back(line);
         taken?;
         if copy.rows.is_multiple_of(1024) {
             cx.pause().await?;

@@ -70,6 +70,7 @@ impl SqlSession {
             memory_max_bytes: self.quick.work_mem_bytes.saturating_mul(MEMORY_FACTOR),
             lock_timeout_ms: self.quick.lock_timeout_ms,
             affected: 0,
+            scratch: Vec::new(),
         })
     }
 

@@ -87,8 +87,8 @@ impl Drop for Early {
     }
 }
 
-/// The write set's limit once the transaction is early.
-const SPILLED_BYTES: usize = 4 << 20;
+/// The write set's limit once the transaction is early: with the rows' locks it stays in a core's cache.
+const SPILLED_BYTES: usize = 1 << 20;
 /// Versions that one hold of the write lock puts into pages at most, so that commits do not wait long.
 const CHUNK_VERSIONS: usize = 256;
 /// The same in bytes.
