@@ -360,7 +360,7 @@ impl Database {
         if !paced {
             self.0.hurry.store(true, Ordering::Release);
         }
-        let _only = self.0.checkpointing.lock().await;
+        let only = Arc::clone(&self.0.checkpointing).lock_owned().await;
         self.0.hurry.store(false, Ordering::Release);
         let tell = |event| {
             if let Some(tell) = &self.0.options.checkpoints {
@@ -370,7 +370,8 @@ impl Database {
         let restartpoint = self.is_in_recovery();
         tell(CheckpointEvent::Starting { kind, restartpoint });
         let engine = Arc::clone(&self.0);
-        let done = tokio::task::spawn_blocking(move || checkpointer::run(&engine, kind))
+        // The thread holds the lock: it goes on when whoever waits here is cancelled, and the next checkpoint waits for it.
+        let (done, _only) = tokio::task::spawn_blocking(move || (checkpointer::run(&engine, kind), only))
             .await
             .map_err(|_| Error::Shutdown)?;
         if let Ok(info) = &done {
@@ -447,9 +448,12 @@ impl Database {
         let RedoEnd::Promote { at, timeline } = end else {
             return Err(Error::WrongState("redo did not end for a promotion"));
         };
-        let _only = self.0.checkpointing.lock().await;
+        let only = Arc::clone(&self.0.checkpointing).lock_owned().await;
         let engine = Arc::clone(&self.0);
-        let promoted = tokio::task::spawn_blocking(move || promote::promote(&engine, at, timeline, &options));
+        let promoted = tokio::task::spawn_blocking(move || {
+            let _only = only;
+            promote::promote(&engine, at, timeline, &options)
+        });
         promoted.await.map_err(|_| Error::Shutdown)?
     }
 

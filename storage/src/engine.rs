@@ -130,7 +130,7 @@ pub(crate) struct Engine {
     pub(crate) retention: RwLock<Arc<dyn WalRetention>>,
     pub(crate) checkpoints: Mutex<CheckpointCounts>,
     /// Held by the one checkpoint that runs.
-    pub(crate) checkpointing: tokio::sync::Mutex<()>,
+    pub(crate) checkpointing: Arc<tokio::sync::Mutex<()>>,
     /// A running paced checkpoint shall hurry.
     pub(crate) hurry: AtomicBool,
     /// The last checkpoint record replayed: where a restartpoint may begin.
@@ -185,7 +185,7 @@ impl Engine {
             numbers: Mutex::new(Numbers { next: next_number, logged: next_number }),
             retention: RwLock::new(Arc::new(KeepForRecovery)),
             checkpoints: Mutex::default(),
-            checkpointing: tokio::sync::Mutex::new(()),
+            checkpointing: Arc::new(tokio::sync::Mutex::new(())),
             hurry: AtomicBool::new(false),
             seen_checkpoint: Mutex::new(None),
             parked: Mutex::new(None),

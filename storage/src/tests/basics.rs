@@ -1,7 +1,9 @@
 //! One session, restarts, the write set merged into reads.
 
 use super::*;
+use crate::CheckpointKind;
 use crate::{Direction, Interrupt};
+use wal::control::ClusterState;
 
 #[tokio::test]
 async fn what_was_committed_is_there_after_a_clean_stop_and_after_a_crash() {
@@ -211,4 +213,27 @@ async fn a_commit_dropped_in_the_queue_is_a_rollback_that_takes_its_trees_along(
     drop(next);
     db.wal_writer_tick().unwrap();
     assert!(matches!(db.store().tree(created), Err(Error::NoSuchTree(_))));
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_checkpoint_that_nobody_waits_for_any_more() {
+    let (_disk, db, tree) = with_tree().await;
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    for key in 0..2000_u32 {
+        let key = key.to_be_bytes();
+        transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        transaction.put(tree, key.to_vec(), vec![1; 100]).unwrap();
+    }
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    let mut paced = Box::pin(db.checkpoint(CheckpointKind::Paced(Duration::from_secs(600))));
+    tokio::select! {
+        biased;
+        _ = &mut paced => panic!("it is not that fast"),
+        () = std::future::ready(()) => {}
+    }
+    drop(paced);
+    let last = db.shutdown().await.unwrap();
+    assert_eq!(db.checkpoint_counts().paced, 1, "the paced one ended first");
+    let control = db.control();
+    assert_eq!((control.state, control.checkpoint), (ClusterState::ShutDown, last.checkpoint));
 }
