@@ -456,9 +456,9 @@ impl Receiver {
 
     /// When what is written has to be made durable; None: at once, since commits wait for that or there is much of it.
     fn flush_at(&self) -> Option<Duration> {
-        let Interest { flushed, applied, .. } = self.replies.interest();
+        let Interest { written, flushed, applied } = self.replies.interest();
         let waiting = self.end.bytes_since(self.flushed);
-        let hurried = flushed || applied || waiting >= UNHURRIED_FLUSH_BYTES;
+        let hurried = written || flushed || applied || waiting >= UNHURRIED_FLUSH_BYTES;
         self.flushed_at.filter(|_| !hurried).map(|last| last + UNHURRIED_FLUSH)
     }
 

@@ -117,7 +117,7 @@ impl Replies {
         if std::mem::take(&mut self.owed) {
             self.send(progress, false, now, out);
         } else if self.last.is_none_or(|last| last.flushed != progress.flushed) {
-            self.report(self.interest.flushed, progress, now, out);
+            self.report(self.interest.flushed || self.interest.written, progress, now, out);
         }
     }
 

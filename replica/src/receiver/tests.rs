@@ -322,8 +322,8 @@ fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
     assert_eq!(talk.say(Event::Drained), [""; 0]);
     assert_eq!(
         talk.say(Event::Interest(Interest { written: true, ..nothing })).len(),
-        1,
-        "that it is written"
+        2,
+        "that it is written, and a flush"
     );
     let waits = Interest { applied: true, ..nothing };
     assert_eq!(talk.say(Event::Interest(waits)), ["flush"], "a commit waits for replay");
