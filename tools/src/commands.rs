@@ -5,9 +5,10 @@ use crate::initdb::InitArgs;
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness, print_now, stop};
 use crate::{clone, demo, lag, pg_ctl, postgres, restore, serve, waldump};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -110,7 +111,19 @@ fn start(arguments: &StartArgs) -> Result<u8> {
         all.extend(words);
         return Ok(serve::main(&all));
     }
-    let log = arguments.log.clone().unwrap_or_else(|| data.join("plimsoll").join("server.log"));
+    let log = match &arguments.log {
+        Some(log) => log.clone(),
+        None => {
+            // No copy of a data directory has this folder.
+            let own = data.join("plimsoll");
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&own)
+                .with_context(|| format!("could not create directory \"{}\"", own.display()))?;
+            own.join("server.log")
+        }
+    };
     let launch =
         Launch { data: data.clone(), arguments: words, shell_options: Vec::new(), log: Some(log.clone()) };
     // A standby is waited for until it serves reads, if it is meant to.
