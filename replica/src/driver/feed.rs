@@ -3,7 +3,7 @@
 use super::hold::{Hold, HoldObserver, HoldSettings, PauseState};
 use crate::source::{SourceSettings, SourceSwitch, Turn};
 use host::{Clock, Timestamp};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -185,6 +185,19 @@ impl StandbyFeed {
     pub fn positions(&self) -> Arc<StandbyPositions> {
         self.positions.clone()
     }
+
+    /// Between two records: true if replay is paused, after a wait for the next order, which may be any.
+    fn waits_paused(&self, orders: &mut MutexGuard<'_, Orders>) -> bool {
+        let (state, begins) = orders.hold.between_records();
+        if begins {
+            self.tell(|observer| observer.paused());
+        }
+        let paused = state == PauseState::Paused;
+        if paused {
+            self.changed.wait(orders);
+        }
+        paused
+    }
 }
 
 impl WalFeed for StandbyFeed {
@@ -194,15 +207,8 @@ impl WalFeed for StandbyFeed {
             if orders.stop {
                 return Feed::Stop;
             }
-            if !orders.promote {
-                let (state, begins) = orders.hold.between_records();
-                if begins {
-                    self.tell(|observer| observer.paused());
-                }
-                if state == PauseState::Paused {
-                    self.changed.wait(&mut orders);
-                    continue;
-                }
+            if !orders.promote && self.waits_paused(&mut orders) {
+                continue;
             }
             match orders.available {
                 // What came before the order to promote is replayed before it.
@@ -260,12 +266,7 @@ impl WalFeed for StandbyFeed {
                 orders.hold.resume();
                 return true;
             }
-            let (state, begins) = orders.hold.between_records();
-            if begins {
-                self.tell(|observer| observer.paused());
-            }
-            if state == PauseState::Paused {
-                self.changed.wait(&mut orders);
+            if self.waits_paused(&mut orders) {
                 continue;
             }
             match orders.hold.delay(committed, self.clock.now()) {
