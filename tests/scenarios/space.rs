@@ -1,7 +1,6 @@
 //! Space comes back: churn does not grow files, VACUUM frees pages and cuts files, and a standby's files stay the primary's.
 
-use scenarios::{Node, run_ok, wait_until};
-use std::fs;
+use scenarios::{Node, assert_relations_equal_after_stop, wait_until};
 use std::time::Duration;
 
 const ROWS: u32 = 20_000;
@@ -14,20 +13,6 @@ fn pages(node: &Node, table: &str) -> u64 {
 fn statistic(node: &Node, table: &str, column: &str) -> i64 {
     let sql = format!("SELECT {column} FROM pg_stat_user_tables WHERE relname = '{table}'");
     node.sql(&sql).parse().unwrap_or_else(|_| panic!("{column} of {table} is a number"))
-}
-
-/// Every file of the table's database, by name.
-fn files(node: &Node) -> Vec<(String, Vec<u8>)> {
-    let folder = fs::read_dir(node.data().join("base/5")).expect("the database's folder");
-    let mut files: Vec<(String, Vec<u8>)> = folder
-        .map(|entry| entry.expect("an entry"))
-        .map(|entry| {
-            let bytes = fs::read(entry.path()).expect("a readable file");
-            (entry.file_name().to_string_lossy().into_owned(), bytes)
-        })
-        .collect();
-    files.sort();
-    files
 }
 
 /// Deletes and inserts as a queue does: rows go on the left and come on the right.
@@ -104,21 +89,7 @@ fn churn_leaves_files_small_and_a_standbys_files_equal() {
         primary.sql("SELECT count(*), sum(k) FROM queue")
     );
     assert_eq!(standby.sql("SELECT length(v) FROM large"), "1000000");
-    primary.stop();
-    let control = run_ok(scenarios::pg_tool("pg_controldata").arg(primary.data()));
-    let line =
-        control.lines().find(|line| line.starts_with("Latest checkpoint location")).expect("a checkpoint");
-    let checkpoint = line.split_once(':').expect("a colon").1.trim().to_owned();
-    wait_until("the standby replays the shutdown checkpoint", Duration::from_secs(60), || {
-        let replayed = standby.sql(&format!("SELECT pg_last_wal_replay_lsn() > '{checkpoint}'::pg_lsn"));
-        if replayed == "t" { Ok(()) } else { Err(replayed) }
-    });
-    standby.stop();
-    for ((name, ours), (other, theirs)) in files(&primary).iter().zip(&files(&standby)) {
-        assert_eq!(name, other);
-        let differs = ours.chunks(8192).zip(theirs.chunks(8192)).position(|(left, right)| left != right);
-        assert!(ours == theirs, "{name}: {} and {} bytes, first page {differs:?}", ours.len(), theirs.len());
-    }
+    assert_relations_equal_after_stop(&primary, &standby);
 }
 
 #[test]

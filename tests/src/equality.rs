@@ -18,8 +18,8 @@ fn files(folder: &Path, keep: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>
         .collect()
 }
 
-/// Stops the primary, then the standby once it has replayed the shutdown checkpoint, and compares segments and relation files.
-pub fn assert_equal_after_stop(primary: &Node, standby: &Node) {
+/// Stops the primary, then the standby once it has replayed the shutdown checkpoint. Returns what pg_controldata says.
+fn stop_both(primary: &Node, standby: &Node) -> String {
     // The primary's shutdown checkpoint is sent before its senders end.
     primary.stop();
     let control = run_ok(pg_tool("pg_controldata").arg(primary.data()));
@@ -31,7 +31,18 @@ pub fn assert_equal_after_stop(primary: &Node, standby: &Node) {
         if replayed == "t" { Ok(()) } else { Err(standby.sql("SELECT pg_last_wal_replay_lsn()")) }
     });
     standby.stop();
+    control
+}
 
+/// Stops both after the same shutdown checkpoint, and compares their relation files.
+pub fn assert_relations_equal_after_stop(primary: &Node, standby: &Node) {
+    stop_both(primary, standby);
+    assert_relations_equal(primary, standby);
+}
+
+/// Stops both after the same shutdown checkpoint, and compares their segments and relation files.
+pub fn assert_equal_after_stop(primary: &Node, standby: &Node) {
+    let control = stop_both(primary, standby);
     let is_segment = |name: &str| name.len() == 24;
     let (ours, theirs) = (
         files(&primary.data().join("pg_wal"), is_segment),
@@ -52,7 +63,10 @@ pub fn assert_equal_after_stop(primary: &Node, standby: &Node) {
         compared += 1;
     }
     assert!(compared >= 2, "only {compared} segments compared");
+    assert_relations_equal(primary, standby);
+}
 
+fn assert_relations_equal(primary: &Node, standby: &Node) {
     for database in ["1", "5"] {
         let all = |_: &str| true;
         let (ours, theirs) = (

@@ -10,7 +10,7 @@ mod postgresql;
 pub mod script;
 mod tools;
 
-pub use equality::assert_equal_after_stop;
+pub use equality::{assert_equal_after_stop, assert_relations_equal_after_stop};
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};
 pub use postgresql::PostgreSql;
 pub use tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};
