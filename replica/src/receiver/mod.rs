@@ -401,15 +401,7 @@ impl Receiver {
                     self.replies.force(self.reported(), now, out);
                 }
             }
-            (Event::Drained, State::Streaming) => {
-                if self.flushed < self.end {
-                    let progress = self.reported();
-                    self.replies.on_written(progress, now, out);
-                    if self.flush_at().is_none_or(|at| now >= at) {
-                        out.push(Command::Flush);
-                    }
-                }
-            }
+            (Event::Drained, State::Streaming) => self.settle(now, out),
             (Event::Differs(at), State::Streaming) => {
                 return Err(ReplicaError::Differs { at, timeline: self.started.1 });
             }
@@ -445,20 +437,28 @@ impl Receiver {
             }
             State::Streaming => {
                 self.replies.tick(self.reported(), now, out)?;
-                if self.flushed < self.end && self.flush_at().is_some_and(|at| now >= at) {
-                    out.push(Command::Flush);
-                }
+                self.settle(now, out);
             }
             _ => {}
         }
         Ok(())
     }
 
+    /// Reports what was written if commits wait for that, and only then makes it durable, if it is time.
+    fn settle(&mut self, now: Duration, out: &mut Vec<Command>) {
+        if self.flushed < self.end {
+            self.replies.on_written(self.reported(), now, out);
+            if self.flush_at().is_none_or(|at| now >= at) {
+                out.push(Command::Flush);
+            }
+        }
+    }
+
     /// When what is written has to be made durable; None: at once, since commits wait for that or there is much of it.
     fn flush_at(&self) -> Option<Duration> {
-        let Interest { written, flushed, applied } = self.replies.interest();
+        let Interest { flushed, applied, .. } = self.replies.interest();
         let waiting = self.end.bytes_since(self.flushed);
-        let hurried = written || flushed || applied || waiting >= UNHURRIED_FLUSH_BYTES;
+        let hurried = flushed || applied || waiting >= UNHURRIED_FLUSH_BYTES;
         self.flushed_at.filter(|_| !hurried).map(|last| last + UNHURRIED_FLUSH)
     }
 

@@ -82,14 +82,19 @@ impl Replies {
 
     /// Reports what was held back of a stage that commits wait for by now.
     pub(super) fn catch_up(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
-        let Some(last) = self.last else { return };
-        let Interest { written, flushed, applied } = self.interest;
-        if (written && last.written != progress.written)
-            || (flushed && last.flushed != progress.flushed)
-            || (applied && last.applied != progress.applied)
-        {
+        if self.hurries(progress) {
             self.send(progress, false, now, out);
         }
+    }
+
+    /// Whether a stage that commits wait for has moved since the last report.
+    fn hurries(&self, progress: Progress) -> bool {
+        let Interest { written, flushed, applied } = self.interest;
+        self.last.is_some_and(|last| {
+            (written && last.written != progress.written)
+                || (flushed && last.flushed != progress.flushed)
+                || (applied && last.applied != progress.applied)
+        })
     }
 
     pub(super) fn heard(&mut self, now: Duration) {
@@ -108,29 +113,27 @@ impl Replies {
     }
 
     pub(super) fn on_written(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
-        if self.interest.written && self.last.is_none_or(|last| last.written != progress.written) {
-            self.send(progress, false, now, out);
-        }
+        self.catch_up(progress, now, out);
     }
 
     pub(super) fn on_flushed(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
         if std::mem::take(&mut self.owed) {
             self.send(progress, false, now, out);
         } else if self.last.is_none_or(|last| last.flushed != progress.flushed) {
-            self.report(self.interest.flushed || self.interest.written, progress, now, out);
+            self.report(progress, now, out);
         }
     }
 
     pub(super) fn on_applied(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
         if self.last.is_some_and(|last| last.applied != progress.applied) {
-            self.report(self.interest.applied, progress, now, out);
+            self.report(progress, now, out);
         }
     }
 
     /// Reports at once what commits wait for, and anything else after a pause.
-    fn report(&mut self, hurried: bool, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+    fn report(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
         let pause_ends = self.last_at + UNHURRIED;
-        if hurried || now >= pause_ends {
+        if self.hurries(progress) || now >= pause_ends {
             self.send(progress, false, now, out);
         } else {
             self.look_at.get_or_insert(pause_ends);

@@ -322,8 +322,8 @@ fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
     assert_eq!(talk.say(Event::Drained), [""; 0]);
     assert_eq!(
         talk.say(Event::Interest(Interest { written: true, ..nothing })).len(),
-        2,
-        "that it is written, and a flush"
+        1,
+        "that it is written"
     );
     let waits = Interest { applied: true, ..nothing };
     assert_eq!(talk.say(Event::Interest(waits)), ["flush"], "a commit waits for replay");
@@ -332,6 +332,20 @@ fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
     talk.data(end + 100, 100);
     talk.1 = 1;
     assert_eq!(talk.say(Event::Tick).last().map(String::as_str), Some("flush"), "the pause is over");
+}
+
+#[test]
+fn what_is_written_is_reported_before_a_flush_that_is_due() {
+    let mut talk = Talk::streaming(SEGMENT);
+    talk.say(Event::Interest(Interest { written: true, flushed: false, applied: false }));
+    talk.data(SEGMENT, 100);
+    talk.say(Event::Drained);
+    talk.say(Event::Flushed(at(SEGMENT + 100)));
+    talk.data(SEGMENT + 100, 100);
+    talk.1 = 1;
+    let (end, flushed) = (SEGMENT + 200, SEGMENT + 100);
+    assert_eq!(talk.say(Event::Tick), [format!("reply {end} {flushed} {SEGMENT}"), "flush".to_owned()]);
+    assert_eq!(talk.say(Event::Flushed(at(end))), [""; 0], "nobody waits for the flush");
 }
 
 #[test]
