@@ -545,10 +545,9 @@ fn history(
     newer.retain(|timeline| *timeline > known);
     newer.sort_unstable();
     for timeline in newer.into_iter().rev() {
-        // A history that makes no sense, or of another branch, is not ours to follow.
-        if let Ok(history) = load(timeline)
-            && refusal(&history).is_none()
-        {
+        // One of another branch is not ours to follow; of one that makes no sense nobody knows whose it is.
+        let history = load(timeline)?;
+        if refusal(&history).is_none() {
             return Ok(history);
         }
     }

@@ -179,3 +179,20 @@ fn the_reserved_position_is_asked_while_nobody_can_remove_wal() {
     let slot = slots.create("s", Lifetime::Permanent, Some(&|| at(redo.load(Ordering::SeqCst))), 1).unwrap();
     assert_eq!((slot.restart, slots.oldest()), (at(700), Some(at(700))));
 }
+
+#[test]
+fn a_damaged_slot_file_keeps_the_server_from_starting_and_is_named_with_what_was_expected() {
+    let dir = tempfile::tempdir().unwrap();
+    create(&open(dir.path()), "s", 100);
+    let path = dir.path().join("s/state");
+    let sound = std::fs::read(&path).unwrap();
+    for byte in [0, 5, 9, 20, 96, 199] {
+        let mut bad = sound.clone();
+        bad[byte] ^= 0x10;
+        std::fs::write(&path, bad).unwrap();
+        let (_, text) = refused(Slots::open(&Host::real(), dir.path(), 4));
+        assert!(text.contains(path.to_str().unwrap()) && text.contains("expected"), "byte {byte}: {text}");
+    }
+    std::fs::write(&path, sound).unwrap();
+    assert_eq!(open(dir.path()).find("s").unwrap().restart, at(100));
+}

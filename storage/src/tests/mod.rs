@@ -3,6 +3,7 @@
 mod basics;
 mod crash;
 mod faults;
+mod flips;
 mod isolation;
 mod large;
 mod large_crash;
