@@ -24,6 +24,7 @@ pub use coerce::{coerce, common_type};
 pub use compile::{compile, operator};
 pub use data_type::data_type;
 pub use datum::cast::CastContext;
+pub(crate) use functions::quote_ident;
 pub use node::{Comparison, Expr, Step};
 
 use crate::error::Result;

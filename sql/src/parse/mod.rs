@@ -1,6 +1,7 @@
 //! From text to statements: sqlparser for queries, DML and table definitions; hand-written parsing for the
 //! utility statements that it does not know or reads differently from PostgreSQL.
 
+pub(crate) mod columns;
 mod copy;
 mod cursor;
 mod rewrite;

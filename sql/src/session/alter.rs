@@ -2,7 +2,7 @@
 
 use super::SqlSession;
 use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_key_types, unique_key};
-use crate::catalog::{Check, Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use crate::catalog::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::exec::{BATCH, row};
 use crate::expr::{self, EvalContext, Expr};
@@ -63,10 +63,8 @@ impl SqlSession {
                 if relation.column(&new).is_some() {
                     return Err(duplicate_column(relation, &new));
                 }
-                if !relation.checks.is_empty() {
-                    return Err(SqlError::unsupported("RENAME COLUMN of a table with CHECK constraints"));
-                }
                 self.refuse_under_views(relation, "RENAME COLUMN").await?;
+                self.rename_in_checks(relation, &fold(old_column_name), &new).await?;
                 self.change_column(relation, at, |column| column.name = new).await
             }
             AlterTableOperation::RenameTable {
@@ -125,9 +123,6 @@ impl SqlSession {
             }
             return Err(error);
         }
-        if !checks.is_empty() {
-            return Err(SqlError::unsupported("ADD COLUMN with CHECK"));
-        }
         let mut changed = Relation::clone(relation);
         changed.columns.push(column.clone());
         changed.lay_out();
@@ -174,12 +169,16 @@ impl SqlSession {
         }
         column.missing = value.to_text(&Style::default());
         store::put_column(self.transaction()?, relation.oid, &column).await?;
-        if uniques.is_empty() {
+        if uniques.is_empty() && checks.is_empty() {
             return Ok(());
         }
         let mut changed = Relation::clone(relation);
         changed.columns.push(column);
         changed.lay_out();
+        for given in checks {
+            let relation = Arc::new(changed.clone());
+            changed.checks.push(self.add_check(parsed, &relation, given).await?);
+        }
         for unique in &uniques {
             let index = self.unique_index(&changed, unique).await?;
             self.add_index(&changed, index).await?;
@@ -208,9 +207,7 @@ impl SqlSession {
         if relation.primary_key.as_ref().is_some_and(|key| key.columns.contains(&at)) {
             return Err(SqlError::unsupported("DROP COLUMN of a primary key column"));
         }
-        if !relation.checks.is_empty() {
-            return Err(SqlError::unsupported("DROP COLUMN of a table with CHECK constraints"));
-        }
+        self.drop_checks_of(relation, name).await?;
         for index in relation.indexes.iter().filter(|i| i.columns.iter().any(|column| column.at == at)) {
             self.remove_index(relation, index).await?;
         }
@@ -346,17 +343,8 @@ impl SqlSession {
                 self.add_primary_key(relation, key.name.as_ref().map(fold), columns).await
             }
             ast::TableConstraint::Check(check) => {
-                let name = check.name.as_ref().map(fold).unwrap_or_else(|| {
-                    let taken = relation.checks.len();
-                    let suffix = if taken == 0 { String::new() } else { taken.to_string() };
-                    format!("{}_check{suffix}", relation.name)
-                });
-                let oid = self.engine.database().allocate_number()?;
-                let check = Check { oid, name, expression: check.expr.to_string() };
-                let mut changed = Relation::clone(relation);
-                changed.checks = vec![check.clone()];
-                self.check_rows(parsed, &Arc::new(changed)).await?;
-                store::put_check(self.transaction()?, relation.oid, &check).await
+                let given = (check.name.as_ref().map(fold), check.expr.to_string());
+                self.add_check(parsed, relation, given).await.map(|_| ())
             }
             ast::TableConstraint::Unique(unique) => {
                 let columns = key_columns(&relation.columns, &unique.columns, "unique")?;
@@ -366,45 +354,6 @@ impl SqlSession {
             }
             ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY")),
             _ => Err(SqlError::unsupported("this table constraint")),
-        }
-    }
-
-    /// Asks the CHECK constraints of a table of all its rows.
-    async fn check_rows(&mut self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<()> {
-        self.check_expressions(parsed, relation)?;
-        self.see_all_rows().await?;
-        let checks = {
-            let catalogue = self.facts.catalogue.clone();
-            self.analyzer(parsed, Vec::new(), &catalogue).target_of(relation)?.checks
-        };
-        let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
-        let cx = self.context(&[])?;
-        let mut scan = cx.transaction.scan(relation.tree, KeyRange::all(), Direction::Forward);
-        let mut batch = Vec::new();
-        loop {
-            batch.clear();
-            let more = scan.next_batch(cx.transaction, BATCH, &mut batch).await;
-            let more = cx.storage(more)?;
-            for (key, value) in &batch {
-                let values = row::decode(relation, &needed, key, value)?;
-                for (name, condition) in &checks {
-                    if condition.eval(&cx.eval(&values, &[]))?.as_bool() == Some(false) {
-                        return Err(SqlError::new(
-                            sqlstate::CHECK_VIOLATION,
-                            format!(
-                                "check constraint \"{name}\" of relation \"{}\" is violated by some row",
-                                relation.name
-                            ),
-                        )
-                        .of_table("public", &relation.name)
-                        .of_constraint(name));
-                    }
-                }
-            }
-            if !more {
-                return Ok(());
-            }
-            cx.canceller.check()?;
         }
     }
 

@@ -1,6 +1,7 @@
 //! CREATE TABLE (AS), DROP TABLE, TRUNCATE.
 
 use super::SqlSession;
+use super::checks::check_name;
 use super::sequence::OwnSequence;
 use crate::catalog::{
     Check, Column, Identity, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store,
@@ -143,11 +144,9 @@ impl SqlSession {
             }
         };
         let mut named = Vec::with_capacity(checks.len());
-        for (number, (check_name, expression)) in (0..).zip(checks) {
-            let default_name =
-                if number == 0 { format!("{name}_check") } else { format!("{name}_check{number}") };
-            let check_name = check_name.unwrap_or(default_name);
-            named.push(Check { oid: database.allocate_number()?, name: check_name, expression });
+        for given in checks {
+            let check_name = check_name(name, &given, &named)?;
+            named.push(Check { oid: database.allocate_number()?, name: check_name, expression: given.1 });
         }
         let mut relation = Relation {
             oid: tree.relation,

@@ -353,7 +353,7 @@ fn column_names(relation: &Relation, places: &[usize]) -> String {
 }
 
 /// A name made of parts, the longer of the first two cut until all fits into 63 bytes.
-fn object_name(table: &str, columns: &str, label: &str) -> String {
+pub(super) fn object_name(table: &str, columns: &str, label: &str) -> String {
     let (mut table, mut columns) = (table.to_owned(), columns.to_owned());
     let joints = if columns.is_empty() { 1 } else { 2 };
     while table.len() + columns.len() + label.len() + joints > 63 {

@@ -10,6 +10,7 @@
 
 mod alter;
 mod block;
+mod checks;
 mod copy;
 mod cursors;
 mod ddl;

@@ -316,7 +316,7 @@ async fn errors_carry_postgres_codes_messages_and_positions() {
         (
             "insert into t values (1, 'toolong')",
             "23514",
-            "new row for relation \"t\" violates check constraint \"t_check\"",
+            "new row for relation \"t\" violates check constraint \"t_v_check\"",
             None,
         ),
         (
@@ -400,6 +400,31 @@ async fn tables_change_shape() {
     assert_eq!(c.text("select count(*) from w").await, "4");
     assert_eq!(c.run("create table if not exists w (a int)").await, "CREATE TABLE");
     assert_eq!(c.session.take_notices().len(), 1);
+}
+
+#[tokio::test]
+async fn check_constraints_go_with_their_columns() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table t (a int check (a > 0), b int, c int, check (a < b), constraint cc check (c > 0 and t.b > 1))")
+        .await;
+    let names = "select conname from pg_constraint where contype = 'c' order by 1";
+    assert_eq!(c.text(names).await, "cc;t_a_check;t_check");
+    c.run("alter table t drop column a").await;
+    assert_eq!(c.text(names).await, "cc", "those that name the column are gone");
+    c.run("alter table t rename column b to \"B b\"").await;
+    assert_eq!(
+        c.text("select pg_get_constraintdef(oid) from pg_constraint where conname = 'cc'").await,
+        "CHECK (c > 0 AND t.\"B b\" > 1)"
+    );
+    let error = c.error("insert into t values (1, 1)").await;
+    assert_eq!(error.message(), "new row for relation \"t\" violates check constraint \"cc\"");
+    c.run("insert into t values (2, 1)").await;
+    let refused = c.error("alter table t add column d int default 5 check (d < 5)").await;
+    assert_eq!(refused.message(), "check constraint \"t_d_check\" of relation \"t\" is violated by some row");
+    c.run("alter table t add column d int default 4 check (d < 5)").await;
+    assert_eq!(c.error("insert into t values (2, 1, 5)").await.code().as_str(), "23514");
+    assert_eq!(c.error("alter table t add constraint cc check (c > 0)").await.code().as_str(), "42710");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ mod number;
 mod string;
 mod time;
 
+pub(crate) use string::quote_ident;
+
 use super::Facts;
 use super::resolve::Takes;
 use crate::error::{Result, SqlError};

@@ -493,7 +493,7 @@ fn array_to_string(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
 }
 
 /// An identifier, quoted where it must be.
-fn quote_ident(name: &str) -> String {
+pub(crate) fn quote_ident(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
         && !RESERVED.contains(&name);
