@@ -64,6 +64,10 @@ pub enum SourceError {
 pub trait WalSource {
     /// Reads up to `buf.len()` bytes at `from`; returns how many, 0 where nothing is there yet.
     fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError>;
+    /// Where the bytes end at present (exclusive), if this is known: nothing is read from there on.
+    fn end(&self) -> Option<Lsn> {
+        None
+    }
     /// The timeline that the page starting at `page` must belong to, if this is known.
     fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
         let _ = page;
@@ -78,6 +82,9 @@ pub trait WalSource {
 impl<S: WalSource + ?Sized> WalSource for Box<S> {
     fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError> {
         (**self).read(from, buf)
+    }
+    fn end(&self) -> Option<Lsn> {
+        (**self).end()
     }
     fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
         (**self).timeline_at(page)
@@ -202,11 +209,11 @@ impl SegmentFiles {
     }
 
     /// Opens the file that holds `from`; None if there is none yet.
-    fn open(&mut self, from: Lsn) -> Result<Option<OpenSegment>, SourceError> {
+    fn open(&mut self, from: Lsn) -> Result<Option<&OpenSegment>, SourceError> {
         let segment = self.segment_size.segment_of(from);
         let ahead = |end: Option<Lsn>| end.is_none_or(|end| from < end);
-        if let Some(open) = self.open.as_ref().filter(|open| open.segment == segment && ahead(open.end)) {
-            return Ok(Some(open.clone()));
+        if self.open.as_ref().is_some_and(|open| open.segment == segment && ahead(open.end)) {
+            return Ok(self.open.as_ref());
         }
         for (timeline, begin, end) in self.history.newest_first() {
             if self.segment_size.segment_of(begin) > segment || !ahead(end) {
@@ -222,9 +229,7 @@ impl SegmentFiles {
             }
             match self.disk.open(&path, OpenMode::Read) {
                 Ok(file) => {
-                    let open = OpenSegment { segment, end, file, path };
-                    self.open = Some(open.clone());
-                    return Ok(Some(open));
+                    return Ok(Some(self.open.insert(OpenSegment { segment, end, file, path })));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
@@ -268,10 +273,11 @@ impl WalSource for SegmentFiles {
         if self.limit.is_some_and(|limit| from >= limit) {
             return Ok(0);
         }
+        let (limit, segment_size) = (self.limit, self.segment_size);
         let Some(open) = self.open(from)? else { return Ok(0) };
-        let offset = self.segment_size.offset_of(from);
-        let mut most = self.segment_size.bytes() - offset;
-        for end in [self.limit, open.end].into_iter().flatten() {
+        let offset = segment_size.offset_of(from);
+        let mut most = segment_size.bytes() - offset;
+        for end in [limit, open.end].into_iter().flatten() {
             most = most.min(end.bytes_since(from));
         }
         let len = usize::try_from(most).unwrap_or(usize::MAX).min(buf.len());
@@ -280,6 +286,10 @@ impl WalSource for SegmentFiles {
             at: from,
             error,
         })
+    }
+
+    fn end(&self) -> Option<Lsn> {
+        self.limit
     }
 
     /// The history's timeline of the page's first byte: a page on which timelines switch keeps the header of the old one.

@@ -221,7 +221,12 @@ impl<S: WalSource> WalReader<S> {
         if let Some(range) = at_hand(self) {
             return Ok(range);
         }
-        let follows = !self.chunk.is_empty() && page == self.chunk_start + self.chunk.len() as u64;
+        let chunk_end = self.chunk_start + self.chunk.len() as u64;
+        if (self.chunk_start..chunk_end).contains(&page) && self.source.end() == Some(chunk_end) {
+            // All that there is was read already.
+            return Err(Stop::Starved(chunk_end));
+        }
+        let follows = !self.chunk.is_empty() && page == chunk_end;
         self.chunk_size = if follows { (self.chunk_size * 2).min(CHUNK_MAX) } else { CHUNK_MIN };
         let mut buffer = vec![0; self.chunk_size];
         let mut got = 0;
