@@ -63,7 +63,6 @@ pub(crate) fn end_on_primary(engine: &Engine, backup: &BackupStart) -> Result<Ba
     let placed = wal.insert(&mut record).map_err(log_error)?;
     wal.switch_segment().map_err(log_error)?;
     wal.flush_all().map_err(log_error)?;
-    engine.levels.advance();
     let (stop, timeline) = (placed.end, engine.timeline());
     let ended = BackupStop { stop, timeline, time: engine.host.clock.now() };
     let (name, text) = label_of(backup).history_file(wal.segment_size(), ended);

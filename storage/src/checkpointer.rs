@@ -105,7 +105,6 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
     let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
     let placed = wal.insert(&mut record).map_err(log_error)?;
     wal.flush(placed.end).map_err(log_error)?;
-    engine.levels.advance();
     if !online && placed.start != redo {
         return Err(Error::WrongState("log was written while the database was being shut down"));
     }

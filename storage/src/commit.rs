@@ -279,9 +279,18 @@ impl Pipeline {
             self.log.request_background_flush();
             return Ok(true);
         }
-        self.log.flush_async(commit.end).await.map_err(log_error)?;
-        self.levels.advance();
-        self.levels.wait_remote(commit.level, commit.end, interrupt).await
+        if commit.level == SyncLevel::Local {
+            return self.log.flush_async(commit.end).await.map(|_| true).map_err(log_error);
+        }
+        // A remote level includes the flush here, of which `levels` hears: the session is woken once.
+        self.log.begin_flush(commit.end).map_err(log_error)?;
+        let reached = self.levels.wait_remote(commit.level, commit.end, interrupt).await;
+        let reached = reached.map_err(|error| self.log.failure().map_or(error, log_error))?;
+        if !reached {
+            // The client will be told that the transaction is committed here.
+            self.log.flush_async(commit.end).await.map_err(log_error)?;
+        }
+        Ok(reached)
     }
 
     async fn submit(&self, request: Box<Request>) -> Outcome {

@@ -420,11 +420,7 @@ impl Database {
     /// removes the files of dropped trees that nobody can need any more. Does I/O.
     pub fn wal_writer_tick(&self) -> Result<Lsn, Error> {
         let flushed = match self.0.wal() {
-            Ok(wal) => {
-                let flushed = wal.flush_background().map_err(log_error)?;
-                self.0.levels.advance();
-                flushed
-            }
+            Ok(wal) => wal.flush_background().map_err(log_error)?,
             Err(_) => self.replayed(),
         };
         self.0.remove_dropped()?;

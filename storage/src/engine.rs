@@ -212,6 +212,7 @@ impl Engine {
         self.store.set_log(log.clone());
         self.store.set_barrier(log);
         self.levels.follow(wal.positions());
+        wal.set_observer(self.levels.clone());
         self.timeline.store(wal.timeline().get(), Ordering::Release);
         let shared = (Arc::clone(&self.visibility), Arc::clone(&self.levels));
         let pipeline =
@@ -313,7 +314,6 @@ impl Engine {
             if let Some(primary) = self.primary.get() {
                 // A commit whose session went away has nobody else who would see to this.
                 primary.wal.flush_async(lsn).await.map_err(log_error)?;
-                self.levels.advance();
             }
             self.visibility.mark().wait(lsn).await.map_err(|_| Error::Shutdown)
         };

@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use wal::{Lsn, Positions, Watermark};
+use wal::{LogObserver, Lsn, Positions, Watermark};
 
 /// How far the synchronous standbys are, as the quorum rule counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +94,15 @@ pub struct Resumed {
     pub after: Lsn,
     /// ... and up to here were acknowledged without it.
     pub upto: Lsn,
+}
+
+impl LogObserver for Levels {
+    fn flushed(&self) {
+        self.advance();
+    }
+    fn failed(&self) {
+        self.stop();
+    }
 }
 
 /// Where replication tells the commit pipeline of the quorum's progress; cloning shares it.
@@ -431,7 +440,7 @@ impl Levels {
         Ok(())
     }
 
-    /// Waits until the quorum holds `end` at a remote level. False: cancelled.
+    /// Waits until the log is flushed here up to `end` and the quorum holds it, at a remote level. False: cancelled.
     pub(crate) async fn wait_remote(
         &self,
         level: SyncLevel,
@@ -459,11 +468,18 @@ impl Levels {
         }
     }
 
-    /// Tells of a commit that ends at `end` once it has waited since `began` for as long as set. Never returns.
+    /// Tells of a commit that ends at `end` once it has waited since `began`, and since its flush here, for as long as set. Never
+    /// returns.
     async fn tell_stall(&self, began: Instant, end: Lsn) {
         let patience_ms = self.patience_ms.load(Ordering::Acquire);
         if patience_ms != u64::MAX {
-            tokio::time::sleep_until(began + Duration::from_millis(patience_ms)).await;
+            let patience = Duration::from_millis(patience_ms);
+            tokio::time::sleep_until(began + patience).await;
+            if let Some(positions) = self.positions.get().filter(|positions| positions.flushed() < end) {
+                // That is no fault of the standbys'. A failed log ends the wait elsewhere.
+                let _ = positions.wait_flushed(end).await;
+                tokio::time::sleep(patience).await;
+            }
             let levels = [SyncLevel::RemoteWrite, SyncLevel::On, SyncLevel::RemoteApply];
             if let Some(level) = levels.into_iter().find(|level| !self.reached(*level, end)) {
                 self.stall.send_replace(Some(Stall { level, end }));
@@ -494,9 +510,14 @@ impl Levels {
 
     /// Ends all waits.
     pub(crate) fn close(&self) {
+        self.stop();
+        self.visibility.close();
+    }
+
+    /// Ends the waits for remote levels that are not reached.
+    fn stop(&self) {
         self.remote_write.stop();
         self.on.stop();
         self.remote_apply.stop();
-        self.visibility.close();
     }
 }

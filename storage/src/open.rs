@@ -415,7 +415,6 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
     }
     decide(engine, state)?;
     wal.flush_all().map_err(log_error)?;
-    engine.levels.advance();
     Ok(())
 }
 

@@ -44,4 +44,4 @@ pub use reader::{
 pub use record::{Block, BlockRef, EncodedRecord, ImageMethod, PageImage, Record, RecordBuilder, Rmgr};
 pub use segments::{Removed, Retention, SegmentFile, SegmentFolder};
 pub use watermark::{Stopped, Watermark};
-pub use writer::{Inserted, Reservation, WalStats, WalWriter, WriteStart, WriterConfig};
+pub use writer::{Inserted, LogObserver, Reservation, WalStats, WalWriter, WriteStart, WriterConfig};

@@ -66,8 +66,9 @@ impl Positions {
     pub(crate) fn set_written(&self, to: Lsn) {
         self.written.advance(to);
     }
-    pub(crate) fn set_flushed(&self, to: Lsn) {
-        self.flushed.advance(to);
+    /// `first` is called before those are woken who waited for this.
+    pub(crate) fn set_flushed(&self, to: Lsn, first: impl FnOnce()) {
+        self.flushed.advance_and(to, first);
     }
     /// The writer failed or was closed: whoever still waits for more gets [`Stopped`].
     pub(crate) fn stop(&self) {
@@ -126,6 +127,10 @@ impl StandbyPositions {
     /// A channel that carries the newest flushed position.
     pub fn subscribe_flushed(&self) -> watch::Receiver<Lsn> {
         self.flushed.subscribe()
+    }
+    /// Whether anybody waits for more to be replayed.
+    pub fn replay_is_awaited(&self) -> bool {
+        self.replayed.is_awaited()
     }
     /// A channel that carries the newest replayed position.
     pub fn subscribe_replayed(&self) -> watch::Receiver<Lsn> {

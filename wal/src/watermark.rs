@@ -68,11 +68,17 @@ impl Watermark {
 
     /// Moves it forward to `to` and wakes those who waited for that; never moves it back.
     pub fn advance(&self, to: Lsn) {
+        self.advance_and(to, || {});
+    }
+
+    /// Moves it forward like [`Watermark::advance`], and calls `first` before those are woken who waited for that.
+    pub fn advance_and(&self, to: Lsn, first: impl FnOnce()) {
         // SeqCst on both sides: either we see the waiter's `lowest_wanted`, or it sees our value.
         let before = self.value.fetch_max(to.get(), Ordering::SeqCst);
         if before >= to.get() {
             return;
         }
+        first();
         if self.lowest_wanted.load(Ordering::SeqCst) <= to.get() {
             self.wake_up_to(to.get());
         }
@@ -123,6 +129,11 @@ impl Watermark {
         let receiver = self.channel.subscribe();
         self.publish();
         receiver
+    }
+
+    /// Whether anybody waits at this moment.
+    pub fn is_awaited(&self) -> bool {
+        self.lowest_wanted.load(Ordering::SeqCst) != u64::MAX
     }
 
     /// How many wait at this moment.

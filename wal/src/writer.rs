@@ -15,7 +15,7 @@ mod buffer;
 mod config;
 mod flusher;
 
-pub use config::{Inserted, WalStats, WriteStart, WriterConfig};
+pub use config::{Inserted, LogObserver, WalStats, WriteStart, WriterConfig};
 
 use crate::error::WalError;
 use crate::ids::{Lsn, SegmentSize, TimelineId};
@@ -54,6 +54,7 @@ struct Shared {
     space: Arc<Space>,
     crowd: Crowd,
     failure: OnceLock<WalError>,
+    observer: OnceLock<Arc<dyn LogObserver>>,
     closed: AtomicBool,
     redo_point: AtomicU64,
     buffers_full: AtomicU64,
@@ -107,6 +108,7 @@ impl WalWriter {
             space: Arc::new(space),
             crowd: Crowd::new(&config),
             failure: OnceLock::new(),
+            observer: OnceLock::new(),
             closed: AtomicBool::new(false),
             redo_point: AtomicU64::new(Lsn::INVALID.get()),
             buffers_full: AtomicU64::new(0),
@@ -115,6 +117,11 @@ impl WalWriter {
         });
         let threads = Arc::new(Threads::start(&shared, config.background)?);
         Ok(Self { shared, threads })
+    }
+
+    /// Tells `observer` from now on; only the first one is taken.
+    pub fn set_observer(&self, observer: Arc<dyn LogObserver>) {
+        let _ = self.shared.observer.set(observer);
     }
 
     /// Gives a record its place in the log. It is in memory then, and nowhere else.
@@ -192,6 +199,19 @@ impl WalWriter {
                 self.wait_flushed(upto).await
             }
             None => self.flush(upto),
+        }
+    }
+
+    /// What a commit does that waits for more than the flush, which [`LogObserver`] hears of: flushes in place when it is alone, else
+    /// has it done and does not wait for that.
+    pub fn begin_flush(&self, upto: Lsn) -> Result<(), WalError> {
+        match self.try_flush_in_place(upto) {
+            Some(done) => done.map(drop),
+            None if self.threads.are_running() => {
+                self.request_flush(upto);
+                Ok(())
+            }
+            None => self.flush(upto).map(drop),
         }
     }
 
@@ -349,6 +369,9 @@ impl Shared {
         let error = error.into_failed();
         let first = self.failure.get_or_init(|| error).clone();
         self.positions.stop();
+        if let Some(observer) = self.observer.get() {
+            observer.failed();
+        }
         first
     }
 
@@ -472,7 +495,11 @@ impl Shared {
         // The next leader may begin while we wake those who waited for us.
         drop(file);
         if reach == Reach::Flushed {
-            self.positions.set_flushed(end);
+            self.positions.set_flushed(end, || {
+                if let Some(observer) = self.observer.get() {
+                    observer.flushed();
+                }
+            });
         }
         Ok(end)
     }

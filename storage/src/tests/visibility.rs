@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{Interrupt, RemoteProgress};
+use host::{Call, Fault, FaultKind};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -65,6 +66,20 @@ async fn others_read_a_commit_only_when_the_quorum_has_it() {
         assert_eq!(committed.lsn, end);
         assert_eq!(read(&db, tree, "a").await.as_deref(), Some("new"));
     }
+}
+
+#[tokio::test]
+async fn a_log_that_fails_ends_the_wait_for_the_quorum() {
+    let (disk, db, tree) = stalled().await;
+    let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
+    let mut commit = pin!(writing.commit(SyncLevel::On));
+    assert!(waits!(commit));
+    disk.inject(Fault::once(Call::Sync, "pg_wal", 1, FaultKind::Io));
+    let mut other = db.begin(Isolation::ReadCommitted);
+    other.begin_statement().await.unwrap();
+    put(&mut other, tree, "b", "new").await.unwrap();
+    assert!(matches!(other.commit(SyncLevel::Local).await, Err(Error::Log(_))));
+    assert!(matches!(commit.await, Err(Error::Log(_))), "nothing is acknowledged any more");
 }
 
 #[tokio::test]
@@ -227,7 +242,7 @@ async fn a_fenced_node_commits_nothing_more() {
 #[tokio::test]
 async fn a_log_that_cannot_be_synced_acknowledges_nothing_any_more() {
     let (disk, db, tree) = with_tree().await;
-    disk.inject(host::Fault::always(host::Call::Sync, "pg_wal", host::FaultKind::Io));
+    disk.inject(Fault::always(Call::Sync, "pg_wal", FaultKind::Io));
     let mut transaction = statement(&db, Isolation::ReadCommitted).await;
     put(&mut transaction, tree, "a", "1").await.unwrap();
     let failed = transaction.commit(SyncLevel::Local).await.unwrap_err();

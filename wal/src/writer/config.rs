@@ -3,6 +3,7 @@
 use crate::error::WalError;
 use crate::ids::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::page::{is_record_start, record_start};
+use std::fmt::Debug;
 use std::time::Duration;
 
 /// How a writer is set up.
@@ -50,6 +51,14 @@ impl WriterConfig {
             flush_after_bytes: 1 << 20,
         }
     }
+}
+
+/// Hears how the log gets on, on the thread that made it so and without a lock of the writer's; it must neither block nor call the writer.
+pub trait LogObserver: Debug + Send + Sync {
+    /// More of the log is durable. Whoever waits for that is told afterwards.
+    fn flushed(&self);
+    /// The writer has failed: nothing more will become durable.
+    fn failed(&self);
 }
 
 /// Where a writer begins.

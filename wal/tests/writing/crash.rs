@@ -197,8 +197,11 @@ fn a_failed_sync_is_never_tried_again() {
     wal.insert(&mut record(0, 10)).unwrap();
     wal.flush_all().unwrap();
     wal.insert(&mut record(1, 10)).unwrap();
+    let observer = Arc::new(Observer::default());
+    wal.set_observer(observer.clone());
     disk.inject(Fault::once(Call::Sync, "pg_wal", 1, FaultKind::Io));
     assert!(matches!(wal.flush_all(), Err(WalError::Failed { .. })));
+    assert_eq!(observer.told(), ["failed"]);
     disk.start_trace();
     assert!(matches!(wal.flush_all(), Err(WalError::Failed { .. })));
     assert!(wal.failure().is_some());

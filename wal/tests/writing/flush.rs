@@ -2,6 +2,9 @@
 
 use crate::support::*;
 use host::{Call, CrashPolicy};
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 use wal::{WalError, WriterConfig};
 
@@ -54,6 +57,21 @@ fn one_sync_serves_all_who_wait() {
     let after = wal.stats();
     assert_eq!(after.syncs - before.syncs, 1);
     assert!(after.writes - before.writes <= 2);
+}
+
+#[test]
+fn the_observer_hears_of_a_flush_before_those_who_wait_for_it() {
+    let wal = fresh(&new_disk(), quiet());
+    let observer = Arc::new(Observer::default());
+    wal.set_observer(observer.clone());
+    let end = wal.insert(&mut record(1, 10)).unwrap().end;
+    let mut waiting = Box::pin(wal.wait_flushed(end));
+    let waker = Waker::from(observer.clone());
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    wal.begin_flush(end).unwrap();
+    assert_eq!(observer.told(), ["flushed", "woken"]);
+    wal.begin_flush(end).unwrap();
+    assert_eq!(observer.told().len(), 2, "what is flushed is no news");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

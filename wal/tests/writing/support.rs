@@ -1,13 +1,15 @@
 //! A writer on a virtual disk, records that know their number, and reading them back.
 
 use host::{Disk, Host, VirtualDisk};
+use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Wake;
 use wal::history::TimelineHistory;
 use wal::reader::EndReason;
 use wal::{
-    EncodedRecord, EndOfWal, Lsn, Next, ReaderOptions, Record, RecordBuilder, Rmgr, SegmentFiles,
-    SegmentSize, SystemId, TimelineId, WalReader, WalWriter, WriteStart, WriterConfig,
+    EncodedRecord, EndOfWal, LogObserver, Lsn, Next, ReaderOptions, Record, RecordBuilder, Rmgr,
+    SegmentFiles, SegmentSize, SystemId, TimelineId, WalReader, WalWriter, WriteStart, WriterConfig,
 };
 
 pub const SIZE: SegmentSize = SegmentSize::new(1 << 20).unwrap();
@@ -99,4 +101,35 @@ pub fn is_clean(end: &EndOfWal) -> bool {
                 matches!(damage.defect, wal::reader::Defect::NoRecord | wal::reader::Defect::Page(_))
             }
         }
+}
+
+/// Notes what a log says of itself, and as a waker when it is woken.
+#[derive(Debug, Default)]
+pub struct Observer {
+    told: Mutex<Vec<&'static str>>,
+}
+
+impl Observer {
+    /// What it heard, in order.
+    pub fn told(&self) -> Vec<&'static str> {
+        self.told.lock().clone()
+    }
+    fn note(&self, what: &'static str) {
+        self.told.lock().push(what);
+    }
+}
+
+impl LogObserver for Observer {
+    fn flushed(&self) {
+        self.note("flushed");
+    }
+    fn failed(&self) {
+        self.note("failed");
+    }
+}
+
+impl Wake for Observer {
+    fn wake(self: Arc<Self>) {
+        self.note("woken");
+    }
 }
