@@ -317,7 +317,7 @@ impl Cluster {
         let Some(stream) = &mut self.nodes[standby].stream else { return };
         match stream.sender.poll(now, flushed) {
             Action::Send { from, upto } => {
-                stream.sender.sent(upto);
+                stream.sender.sent(upto, now);
                 let wal = Bytes::from(self.nodes[upstream].bytes(from.get(), upto.get()));
                 let Some(stream) = &mut self.nodes[standby].stream else { return };
                 stream.down.push_back(Down::Data { start: from, wal });

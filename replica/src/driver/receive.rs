@@ -35,6 +35,8 @@ use wal::{
 
 /// WAL written and not yet flushed at which a flush comes even if more is waiting in the socket, in bytes.
 const UNFLUSHED_MAX: usize = 4 << 20;
+/// Pause between two words to redo that more of the log is flushed, while nobody waits for what is replayed: each wakes its thread.
+const REDO_PAUSE: Duration = Duration::from_millis(1);
 /// How long an answer to a command may take without wal_receiver_timeout.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
@@ -189,6 +191,10 @@ struct Driver {
     unflushed: usize,
     /// Something was written since the socket was last found empty.
     undrained: bool,
+    /// When redo was last told of the log's end, on the monotonic clock.
+    announced_at: Duration,
+    /// What it is to be told when the pause ends.
+    unannounced: Option<Lsn>,
 }
 
 impl Driver {
@@ -219,6 +225,8 @@ impl Driver {
             streamed: false,
             unflushed: 0,
             undrained: false,
+            announced_at: Duration::ZERO,
+            unannounced: None,
         })
     }
 
@@ -231,7 +239,12 @@ impl Driver {
             }
             *self.view.lock() = Some(self.machine.view());
             let now = self.context.host.clock.monotonic();
-            let pause = self.machine.wake_at().map(|wake| wake.saturating_sub(now));
+            if let Some(end) = self.unannounced {
+                self.announce_in_time(end, now);
+            }
+            let announces = self.unannounced.map(|_| self.announced_at + REDO_PAUSE);
+            let wake = [self.machine.wake_at(), announces].into_iter().flatten().min();
+            let pause = wake.map(|wake| wake.saturating_sub(now));
             let due = pause.is_some_and(|pause| pause.is_zero());
             let event = tokio::select! {
                 biased;
@@ -328,7 +341,7 @@ impl Driver {
                 self.send_queued().await;
                 let end = self.writer.flush()?;
                 self.unflushed = 0;
-                self.announce(end);
+                self.announce_in_time(end, self.context.host.clock.monotonic());
                 return Ok(Some(Event::Flushed(end)));
             }
             Command::Reply { progress, reply_requested } => {
@@ -560,7 +573,19 @@ impl Driver {
         Ok(())
     }
 
-    fn announce(&self, flushed: Lsn) {
+    /// Tells redo how far the log is flushed: at once if somebody waits for replay, else when the pause since the last time is over.
+    fn announce_in_time(&mut self, flushed: Lsn, now: Duration) {
+        let awaited = self.machine.hurries_applied() || self.context.feed.positions().replay_is_awaited();
+        if awaited || now >= self.announced_at + REDO_PAUSE {
+            self.announced_at = now;
+            self.announce(flushed);
+        } else {
+            self.unannounced = Some(flushed);
+        }
+    }
+
+    fn announce(&mut self, flushed: Lsn) {
+        self.unannounced = None;
         self.context.feed.set_available(flushed, self.machine.history().target());
     }
 
@@ -588,7 +613,7 @@ impl Driver {
         let timeline = self.writer.timeline();
         self.context.observer.cut(self.writer.end(), to, timeline);
         self.writer = open_writer(&self.context, timeline, to)?;
-        self.unflushed = 0;
+        (self.unflushed, self.unannounced) = (0, None);
         Ok(())
     }
 

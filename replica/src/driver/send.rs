@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
             }
             let now = self.context.host.clock.monotonic();
             let mut until = self.sender.deadline();
-            let mut idle = false;
+            let mut idle = None;
             if self.wire.is_flushed() || self.sender.is_overdue(now) {
                 match self.sender.poll(now, log.flushed()) {
                     Action::Send { from, upto } => {
@@ -209,12 +209,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
                     }
                     Action::Finish(finish) => return self.finish(finish).await,
                     Action::Fail(error) => return Err(SendError::Refused { error, streaming: true }),
-                    Action::Wait { until: wake } => (until, idle) = (wake, true),
+                    Action::Wait { until: wake, past } => (until, idle) = (wake, Some(past)),
                 }
                 self.context.row.set_state(self.sender.state(), self.sender.timeline());
             }
             let pause = until.map_or(Duration::MAX, |until| until.saturating_sub(now));
-            let sent = self.sender.sent_upto();
+            let past = idle.unwrap_or(Lsn::MAX);
             tokio::select! {
                 moved = self.wire.progress() => {
                     if !moved? {
@@ -229,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
                 _ = interest.changed(), if self.plimsoll => {
                     self.tell_interest(*interest.borrow_and_update());
                 }
-                () = log.wait_past(sent), if idle && self.sender.end().is_none() => {}
+                () = log.wait_past(past), if idle.is_some() && self.sender.end().is_none() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -252,6 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
     fn tell_interest(&mut self, interest: Interest) {
         if self.plimsoll {
             let Interest { written, flushed, applied } = interest;
+            self.sender.set_hurried(written || flushed || applied);
             let flags = u8::from(written) | u8::from(applied) << 1 | u8::from(flushed) << 2;
             self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, INTEREST, &[flags])));
         }
@@ -266,14 +267,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
         let failed = |error| SendError::Refused { error, streaming: true };
         let wal = self.reading.read(log, from, upto).await.map_err(failed)?;
         let upto = from + wal.len() as u64;
-        let now = self.context.host.clock.now();
+        let (now, monotonic) = (self.context.host.clock.now(), self.context.host.clock.monotonic());
         let payload = u32::try_from(XLOG_DATA_HEADER_BYTES + wal.len()).unwrap_or(u32::MAX);
         self.wire.put(|out| {
             backend::copy_data_header(out, payload);
             encode_xlog_data_header(out, wire_lsn(from), wire_lsn(log.flushed()), now);
         });
         self.wire.output.push_back(wal);
-        self.sender.sent(upto);
+        self.sender.sent(upto, monotonic);
         self.context.row.on_sent(upto, now);
         Ok(())
     }

@@ -23,6 +23,10 @@ use wal::{Lsn, TimelineId};
 
 /// Most WAL bytes of one message (MAX_SEND_SIZE of PostgreSQL).
 pub const CHUNK_BYTES_MAX: u64 = 128 << 10;
+/// Pause between two messages of WAL that no commit waits for, so that each need not wake the standby for a single commit.
+const UNHURRIED_PAUSE: Duration = Duration::from_millis(1);
+/// So much WAL goes out at once all the same, in bytes.
+const UNHURRIED_BYTES: u64 = 32 << 10;
 
 /// state of pg_stat_replication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,8 @@ pub enum Action {
     Wait {
         /// When to poll again at the latest.
         until: Option<Duration>,
+        /// The log is worth a look once it is flushed past this.
+        past: Lsn,
     },
 }
 
@@ -119,6 +125,9 @@ pub struct Sender {
     timeline: TimelineId,
     end: Option<TimelineEnd>,
     sent: Lsn,
+    sent_at: Option<Duration>,
+    /// Commits wait for what the standby reports.
+    hurried: bool,
     state: SenderState,
     times: SenderTimes,
     progress: Progress,
@@ -140,6 +149,8 @@ impl Sender {
             timeline: plan.timeline,
             end: plan.end,
             sent: plan.start,
+            sent_at: None,
+            hurried: true,
             state: SenderState::Catchup,
             times,
             progress: Progress::default(),
@@ -166,6 +177,9 @@ impl Sender {
         }
         if !self.copy_done_sent {
             let limit = self.end.map_or(flushed, |end| end.at);
+            if let Some(pause_ends) = self.pause_ends(limit).filter(|ends| now < *ends) {
+                return self.keep_alive(now, Some(pause_ends));
+            }
             if self.sent < limit {
                 return Action::Send { from: self.sent, upto: self.chunk_end(limit) };
             }
@@ -180,7 +194,14 @@ impl Sender {
                 return action;
             }
         }
-        self.keep_alive(now)
+        self.keep_alive(now, None)
+    }
+
+    /// When WAL up to `limit` goes out that waits for more to come; None if it does not.
+    fn pause_ends(&self, limit: Lsn) -> Option<Duration> {
+        let little = self.sent < limit && limit.bytes_since(self.sent) <= UNHURRIED_BYTES;
+        let may_wait = little && !self.hurried && self.state == SenderState::Streaming && self.end.is_none();
+        self.sent_at.filter(|_| may_wait).map(|sent| sent + UNHURRIED_PAUSE)
     }
 
     fn end_of_copy(&mut self) -> Option<Action> {
@@ -210,8 +231,8 @@ impl Sender {
     }
 
     /// Asks a silent standby for a reply at half its timeout, and a Plimsoll node at each heartbeat.
-    fn keep_alive(&mut self, now: Duration) -> Action {
-        let mut until: Option<Duration> = None;
+    fn keep_alive(&mut self, now: Duration, pause_ends: Option<Duration>) -> Action {
+        let mut until = pause_ends;
         let mut at = |time: Duration| until = Some(until.map_or(time, |other: Duration| other.min(time)));
         if let Some(timeout) = self.times.timeout {
             at(self.last_reply + timeout);
@@ -232,7 +253,8 @@ impl Sender {
             }
             at(self.last_heartbeat + heartbeat);
         }
-        Action::Wait { until }
+        let past = if pause_ends.is_some() { self.sent + UNHURRIED_BYTES } else { self.sent };
+        Action::Wait { until, past }
     }
 
     /// The end of the next message: whole pages while the standby lags, so that it writes whole pages.
@@ -242,8 +264,14 @@ impl Sender {
     }
 
     /// WAL up to here has gone out.
-    pub fn sent(&mut self, upto: Lsn) {
+    pub fn sent(&mut self, upto: Lsn, now: Duration) {
         self.sent = self.sent.max(upto);
+        self.sent_at = Some(now);
+    }
+
+    /// Whether commits wait for what the standby reports; if none does, WAL goes out a millisecond's worth at a time.
+    pub fn set_hurried(&mut self, hurried: bool) {
+        self.hurried = hurried;
     }
 
     /// The standby replied. Positions may go back (it restarted), as it knows best.

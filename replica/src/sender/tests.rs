@@ -26,7 +26,7 @@ fn drain(sender: &mut Sender, now: Duration, flushed: u64) -> Vec<u64> {
     while let Action::Send { from, upto } = sender.poll(now, at(flushed)) {
         assert_eq!(from, sender.sent_upto());
         assert!(upto > from && upto.bytes_since(from) <= CHUNK_BYTES_MAX);
-        sender.sent(upto);
+        sender.sent(upto, now);
         ends.push(upto.get());
     }
     ends
@@ -45,11 +45,11 @@ fn a_lagging_standby_gets_whole_pages_and_then_the_rest() {
 #[test]
 fn a_silent_standby_is_asked_at_half_the_timeout_and_given_up_at_the_whole() {
     let mut sender = sender(100);
-    assert!(matches!(sender.poll(s(0), at(100)), Action::Wait { until: Some(t) } if t == s(30)));
+    assert!(matches!(sender.poll(s(0), at(100)), Action::Wait { until: Some(t), .. } if t == s(30)));
     assert!(matches!(sender.poll(s(30), at(100)), Action::Keepalive { reply_requested: true }));
-    assert!(matches!(sender.poll(s(31), at(100)), Action::Wait { until: Some(t) } if t == s(60)));
+    assert!(matches!(sender.poll(s(31), at(100)), Action::Wait { until: Some(t), .. } if t == s(60)));
     sender.on_reply(reply(100), s(40));
-    assert!(matches!(sender.poll(s(60), at(100)), Action::Wait { until: Some(t) } if t == s(70)));
+    assert!(matches!(sender.poll(s(60), at(100)), Action::Wait { until: Some(t), .. } if t == s(70)));
     assert!(matches!(sender.poll(s(70), at(100)), Action::Keepalive { .. }));
     assert!(matches!(sender.poll(s(100), at(100)), Action::Fail(ReplicaError::SenderTimeout)));
 }
@@ -57,7 +57,7 @@ fn a_silent_standby_is_asked_at_half_the_timeout_and_given_up_at_the_whole() {
 #[test]
 fn a_timeout_of_zero_waits_for_ever() {
     let mut sender = Sender::new(plan(1), SenderTimes::default(), s(0));
-    assert!(matches!(sender.poll(s(1_000_000), at(1)), Action::Wait { until: None }));
+    assert!(matches!(sender.poll(s(1_000_000), at(1)), Action::Wait { until: None, .. }));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn heartbeats_go_to_plimsoll_nodes_and_never_pile_up() {
     let times = SenderTimes { heartbeat: Some(s(1)), ..times() };
     let mut sender = Sender::new(plan(1), times, s(0));
     assert!(matches!(sender.poll(s(1), at(1)), Action::Keepalive { reply_requested: true }));
-    assert!(matches!(sender.poll(s(9), at(1)), Action::Wait { until: Some(t) } if t == s(60)));
+    assert!(matches!(sender.poll(s(9), at(1)), Action::Wait { until: Some(t), .. } if t == s(60)));
     sender.on_reply(reply(1), s(10));
     assert!(matches!(sender.poll(s(10), at(1)), Action::Keepalive { reply_requested: true }));
 }
@@ -90,7 +90,7 @@ fn a_past_timeline_ends_with_copy_done_and_the_next_one() {
 fn both_sides_say_copy_done_before_the_result() {
     let end = TimelineEnd { at: at(500), next: TimelineId::new(2) };
     let mut sender = Sender::new(StreamPlan { end: Some(end), ..plan(500 - 1) }, times(), s(0));
-    sender.sent(at(500));
+    sender.sent(at(500), s(0));
     assert!(matches!(sender.poll(s(0), at(900)), Action::CopyDone));
     assert!(matches!(sender.poll(s(0), at(900)), Action::Wait { .. }));
     sender.on_copy_done();
@@ -136,7 +136,7 @@ fn the_last_reply_decides_when_a_stop_is_over() {
     let mut sender = sender(1);
     sender.on_log_end(at(400));
     assert!(matches!(sender.poll(s(0), at(400)), Action::Send { .. }));
-    sender.sent(at(400));
+    sender.sent(at(400), s(0));
     assert!(matches!(sender.poll(s(0), at(400)), Action::Keepalive { reply_requested: true }));
     assert!(matches!(sender.poll(s(0), at(400)), Action::Wait { .. }));
     sender.on_reply(reply(399), s(1));
@@ -152,4 +152,29 @@ fn a_receiver_that_never_flushes_counts_by_what_it_has_written() {
     let written = Progress { written: at(400), ..Progress::default() };
     sender.on_reply(Reply { progress: written, reply_requested: false }, s(0));
     assert!(matches!(sender.poll(s(0), at(400)), Action::Finish(Finish::Stopped)));
+}
+
+#[test]
+fn wal_that_no_commit_waits_for_goes_out_a_millisecond_apart() {
+    let ms = Duration::from_millis;
+    let mut sender = sender(100);
+    sender.set_hurried(false);
+    assert_eq!(drain(&mut sender, ms(50), 200), [200], "what comes after a rest goes at once");
+    let held = sender.poll(ms(50), at(300));
+    assert!(
+        matches!(held, Action::Wait { until: Some(t), past } if t == ms(51) && past == at(200 + UNHURRIED_BYTES))
+    );
+    assert_eq!(drain(&mut sender, ms(51), 400), [400], "what came meanwhile goes with it");
+    assert_eq!(
+        drain(&mut sender, ms(51), 401 + UNHURRIED_BYTES),
+        [401 + UNHURRIED_BYTES],
+        "much goes at once"
+    );
+    assert_eq!(drain(&mut sender, ms(51), 500 + UNHURRIED_BYTES), [0; 0]);
+    sender.set_hurried(true);
+    assert_eq!(
+        drain(&mut sender, ms(51), 500 + UNHURRIED_BYTES),
+        [500 + UNHURRIED_BYTES],
+        "a commit waits now"
+    );
 }
