@@ -46,7 +46,9 @@ cargo build --workspace --all-targets --quiet
 say "tests"
 export PLIMSOLL_LONG_TESTS=$long
 if cargo nextest --version >/dev/null 2>&1; then
-    cargo nextest run --workspace --no-fail-fast --status-level fail --final-status-level slow
+    profile=default
+    [ $long -eq 0 ] || profile=long
+    cargo nextest run --profile $profile --workspace --no-fail-fast --status-level fail --final-status-level slow
 else
     cargo test --workspace --no-fail-fast --quiet
 fi

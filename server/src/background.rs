@@ -87,14 +87,8 @@ async fn write_log(node: Arc<Node>, database: Database, due: Arc<Notify>, failed
                     return;
                 }
             }
-            if let Some(positions) = database.positions() {
-                let redo = database.control().checkpoint_copy.redo;
-                // As in PostgreSQL, so that the next one is done before max_wal_size is reached.
-                let share = 1.0 + config.checkpoint_completion_target;
-                let limit = config.max_wal_size_bytes as f64 / share;
-                if positions.inserted().bytes_since(redo) as f64 >= limit {
-                    due.notify_one();
-                }
+            if database.checkpoint_is_due() {
+                due.notify_one();
             }
         }
     }
@@ -203,14 +197,16 @@ async fn checkpoint(node: Arc<Node>, database: Database, due: Arc<Notify>) {
             last = Instant::now();
             continue;
         }
-        let pace =
-            if by_time { config.checkpoint_timeout } else { last.elapsed().min(config.checkpoint_timeout) };
+        // A round may have been made by somebody else since this was found due.
+        if !by_time && !database.checkpoint_is_due() {
+            continue;
+        }
         last = Instant::now();
         if config.log_checkpoints {
             let what = if database.is_in_recovery() { "restartpoint" } else { "checkpoint" };
             node.log.log(format!("{what} starting: {}", if by_time { "time" } else { "wal" }));
         }
-        let spread = pace.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
+        let spread = config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
         match database.checkpoint(CheckpointKind::Paced(spread)).await {
             Ok(info) => {
                 last_redo = info.redo;

@@ -212,7 +212,9 @@ impl Node {
             self.log.warning(error.message);
         }
         if let Some(database) = self.database() {
-            database.set_full_page_writes(self.config().full_page_writes);
+            let config = self.config();
+            database.set_full_page_writes(config.full_page_writes);
+            database.set_wal_sizes(crate::server::wal_sizes(&config));
         }
     }
 

@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{
-    Database, DatabaseOptions, ImageCompression, Opened, RecoveryReport, RedoEnd, ServerParameters, StartMode,
+    Database, DatabaseOptions, ImageCompression, Opened, RecoveryReport, RedoEnd, ServerParameters,
+    StartMode, WalSizes,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -349,9 +350,7 @@ fn database_options(node: &Arc<Node>, control: &ControlFile) -> DatabaseOptions 
             _ => ImageCompression::Off,
         },
         wal_init_zero: config.wal_init_zero,
-        wal_recycle: config.wal_recycle,
-        max_wal_size_bytes: config.max_wal_size_bytes,
-        min_wal_size_bytes: config.min_wal_size_bytes,
+        wal_sizes: wal_sizes(config),
         sync_required: !config.synchronous_standby_names.trim().is_empty(),
         parameters: parameters(config, &current.settings),
         fsync: config.fsync,
@@ -365,6 +364,16 @@ fn database_options(node: &Arc<Node>, control: &ControlFile) -> DatabaseOptions 
             }
         })),
         ..DatabaseOptions::new(&node.data_dir)
+    }
+}
+
+/// How much log there is between checkpoints, and is kept for later.
+pub(crate) fn wal_sizes(config: &settings::Config) -> WalSizes {
+    WalSizes {
+        min_bytes: config.min_wal_size_bytes,
+        max_bytes: config.max_wal_size_bytes,
+        completion_target: config.checkpoint_completion_target.clamp(0.0, 1.0),
+        recycle: config.wal_recycle,
     }
 }
 

@@ -10,13 +10,9 @@ use crate::log::log_error;
 use crate::{CheckpointInfo, CheckpointKind, Error, WalRetention};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use wal::control::ClusterState;
 use wal::xlog::{CheckPoint, XlogRecord};
-use wal::{Lsn, Removed, Retention, SegmentFolder, SegmentNumber, TimelineId};
-
-/// How long one rest of a paced checkpoint lasts at most, so that it hears of haste.
-const REST: Duration = Duration::from_millis(50);
+use wal::{Lsn, Removed, Retention, SegmentFolder, TimelineId};
 
 /// Runs a checkpoint; the caller sees to it that only one runs.
 pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
@@ -34,6 +30,11 @@ pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoi
     Ok(done)
 }
 
+/// Where the log ends for now: inserted, or replayed.
+fn log_end(engine: &Engine) -> Lsn {
+    engine.wal().map_or_else(|_| engine.recovery.replayed.get(), |wal| wal.positions().inserted())
+}
+
 fn write_pages(
     engine: &Engine,
     redo: Lsn,
@@ -41,14 +42,14 @@ fn write_pages(
     info: &mut CheckpointInfo,
 ) -> Result<(), Error> {
     let clock = &engine.host.clock;
-    let begun = clock.monotonic();
+    let (begun, begun_at) = (clock.monotonic(), log_end(engine));
     let mut pace = |done: f64| {
         let CheckpointKind::Paced(over) = kind else { return };
-        let due = over.mul_f64(done.clamp(0.0, 1.0));
-        let ahead = due.saturating_sub(clock.monotonic().saturating_sub(begun));
-        // One rest a page, as in PostgreSQL: few pages are not stretched over the whole time.
-        if ahead >= REST / 10 && !engine.hurry.load(Ordering::Acquire) {
-            std::thread::sleep(ahead.min(REST));
+        let (elapsed, grown) =
+            (clock.monotonic().saturating_sub(begun), log_end(engine).bytes_since(begun_at));
+        let rest = engine.wal_sizes.lock().rest(over, done, elapsed, grown);
+        if !rest.is_zero() && !engine.hurry.load(Ordering::Acquire) {
+            std::thread::sleep(rest);
         }
     };
     info.pages_written = engine.store.pool().write_before(redo, &mut pace)?;
@@ -139,12 +140,11 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) ->
     let size = wal.segment_size();
     let retention = engine.retention.read().clone();
     let horizon = size.segment_of(retention.needed_from(redo).min(redo));
-    let inserted = wal.positions().inserted();
-    // Enough for the next round as it was the last time, within the bounds of min_wal_size and max_wal_size.
-    let room = (info.distance_bytes.saturating_mul(11) / 10)
-        .clamp(engine.options.min_wal_size_bytes, engine.options.max_wal_size_bytes);
-    let ahead = if engine.options.wal_recycle { (room / size.bytes()).max(1) } else { 0 };
-    let recycle_before = SegmentNumber::new(size.segment_of(inserted).get() + ahead);
+    let recycle_before = {
+        let mut round = engine.round.lock();
+        round.note(info.distance_bytes);
+        round.recycle_before(redo, &engine.wal_sizes.lock(), size)
+    };
     let removed = wal
         .remove_old_segments(Retention { horizon, recycle_before }, &mut |segment| retention.may_go(segment))
         .map_err(log_error)?;

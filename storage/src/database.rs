@@ -7,7 +7,7 @@ use crate::{CheckpointCounts, HorizonReport};
 use crate::{
     CheckpointEvent, CheckpointInfo, CheckpointKind, CommitGate, ConflictKind, CreateOptions,
     DatabaseOptions, Error, Interrupt, Isolation, LockInfo, RedoEnd, StandbyRedo, StartMode, Transaction,
-    TreeId, WalRetention, backup, checkpointer, create, early, open, promote,
+    TreeId, WalRetention, WalSizes, backup, checkpointer, create, early, open, promote,
 };
 use host::{Host, Timestamp};
 use std::path::Path;
@@ -329,6 +329,25 @@ impl Database {
     /// Says from now on which log must be kept besides what recovery needs.
     pub fn set_retention(&self, retention: Arc<dyn WalRetention>) {
         *self.0.retention.write() = retention;
+    }
+
+    /// Changes how much log there is between checkpoints, and is kept for later.
+    pub fn set_wal_sizes(&self, sizes: WalSizes) {
+        *self.0.wal_sizes.lock() = sizes;
+    }
+
+    /// Whether the log has grown enough since the last redo point for a checkpoint (a restartpoint, which a newer checkpoint record
+    /// has to have been replayed for).
+    pub fn checkpoint_is_due(&self) -> bool {
+        let redo = self.0.control.lock().checkpoint_copy.redo;
+        let end = match self.positions() {
+            Some(positions) => positions.inserted(),
+            None => {
+                let newer = self.0.seen_checkpoint.lock().is_some_and(|seen| seen.contents.redo > redo);
+                if newer { self.replayed() } else { redo }
+            }
+        };
+        end.bytes_since(redo) >= self.0.wal_sizes.lock().round_bytes()
     }
 
     /// Switches full_page_writes.

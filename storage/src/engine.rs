@@ -8,6 +8,7 @@ use crate::replay::{Replay, ReplayState, SeenCheckpoint};
 use crate::snapshot::{Insertion, Visibility};
 use crate::store::Store;
 use crate::tree::Batch;
+use crate::wal_sizes::{RoundEstimate, WalSizes};
 use crate::{CheckpointCounts, DatabaseOptions, Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
 use host::{Host, LockGuard, Timestamp};
 use parking_lot::{Mutex, RwLock};
@@ -131,6 +132,10 @@ pub(crate) struct Engine {
     pub(crate) checkpoints: Mutex<CheckpointCounts>,
     /// Held by the one checkpoint that runs.
     pub(crate) checkpointing: Arc<tokio::sync::Mutex<()>>,
+    /// How much log there may be; a reload changes it.
+    pub(crate) wal_sizes: Mutex<WalSizes>,
+    /// What the next round of log is expected to take.
+    pub(crate) round: Mutex<RoundEstimate>,
     /// A running paced checkpoint shall hurry.
     pub(crate) hurry: AtomicBool,
     /// The last checkpoint record replayed: where a restartpoint may begin.
@@ -186,6 +191,8 @@ impl Engine {
             retention: RwLock::new(Arc::new(KeepForRecovery)),
             checkpoints: Mutex::default(),
             checkpointing: Arc::new(tokio::sync::Mutex::new(())),
+            wal_sizes: Mutex::new(options.wal_sizes),
+            round: Mutex::default(),
             hurry: AtomicBool::new(false),
             seen_checkpoint: Mutex::new(None),
             parked: Mutex::new(None),

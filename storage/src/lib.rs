@@ -60,6 +60,7 @@ mod tests;
 mod transaction;
 pub mod tree;
 mod vacuum;
+mod wal_sizes;
 mod write_set;
 mod writer;
 
@@ -85,3 +86,4 @@ pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
 pub use transaction::{Savepoint, Transaction};
 pub use tree::{Pace, SweepReport};
 pub use vacuum::{CostPace, SweepCosts};
+pub use wal_sizes::WalSizes;

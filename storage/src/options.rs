@@ -1,5 +1,6 @@
 //! What a caller chooses when it creates or opens a database, and for each transaction.
 
+use crate::WalSizes;
 use crate::{Error, RecoveryTarget};
 use host::Timestamp;
 use std::fmt;
@@ -314,12 +315,8 @@ pub struct DatabaseOptions {
     pub image_compression: ImageCompression,
     /// Whether new log segments are filled with zeros (wal_init_zero), or only get their space.
     pub wal_init_zero: bool,
-    /// Whether old log segments are renamed for later use (wal_recycle), or all removed.
-    pub wal_recycle: bool,
-    /// Bytes of log after which a checkpoint is due (max_wal_size); the server schedules it.
-    pub max_wal_size_bytes: u64,
-    /// Bytes of log segments kept for recycling (min_wal_size).
-    pub min_wal_size_bytes: u64,
+    /// How much log there is between checkpoints, and is kept for later; [`crate::Database::set_wal_sizes`] changes it.
+    pub wal_sizes: WalSizes,
     /// Synchronous standbys are named: commits of before this start whose confirmation is not proven stay
     /// unseen until the gate confirms them or [`crate::CommitGate::release_unconfirmed`] is called.
     pub sync_required: bool,
@@ -352,9 +349,7 @@ impl DatabaseOptions {
             full_page_writes: true,
             image_compression: ImageCompression::Off,
             wal_init_zero: true,
-            wal_recycle: true,
-            max_wal_size_bytes: 1 << 30,
-            min_wal_size_bytes: 80 << 20,
+            wal_sizes: WalSizes::default(),
             sync_required: false,
             parameters: ServerParameters::default(),
             fsync: true,

@@ -1,7 +1,11 @@
 //! A real small file system filled under load, and a real fdatasync that fails.
 //!
 //! The file system is a tmpfs of its own, mounted over the data folder; that takes the rights to mount, which test machines
-//! and containers run as root have. Without them the tests say so and pass over this part.
+//! and containers run as root have. Without them this part is passed over, which is printed with the reason (nextest shows what
+//! these tests print, and it goes past cargo test's capture).
+//!
+//! How soon writing resumes is no matter for a test on a machine that does other things too: the first commit that is tried after
+//! space has come back must work, whatever it takes, and the longest that one took is printed.
 
 use postgres::{Client, NoTls};
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
@@ -17,12 +21,15 @@ const CLIENTS: usize = 4;
 /// Size of the small file system: some for the server, some for what each round leaves.
 const SIZE_MB: u64 = 40;
 const ROUND_MB: u64 = 5;
-/// How soon after space has come back a commit must work again.
-const RESUME_LIMIT: Duration = Duration::from_secs(1);
 
 fn rounds() -> u64 {
     let long = std::env::var("PLIMSOLL_LONG_TESTS").is_ok_and(|value| value == "1");
     if long { 50 } else { 5 }
+}
+
+/// Says something that is to be seen also when the test passes.
+fn report(text: &str) {
+    let _ = writeln!(std::io::stderr(), "full_disk: {text}");
 }
 
 /// A mounted tmpfs, unmounted on drop.
@@ -36,7 +43,10 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", &format!("size={size_mb}m,mode=0700"), "tmpfs"])
             .arg(at));
         if outcome.code != 0 {
-            eprintln!("no right to mount here, so this is not tried: {}", outcome.stderr.trim());
+            report(&format!(
+                "SKIPPED: no right to mount a small file system here: {}",
+                outcome.stderr.trim()
+            ));
             return None;
         }
         Some(Self(at.to_path_buf()))
@@ -153,21 +163,16 @@ impl Load {
     }
 }
 
-/// How long it takes until a commit works that needs new pages.
-fn time_to_commit(node: &Node, limit: Duration) -> Result<Duration, String> {
+/// One commit that needs new pages, and how long it took.
+fn commit_with_new_pages(node: &Node) -> Result<Duration, String> {
     let mut client = Client::connect(&node.conninfo(), NoTls).map_err(|error| error.to_string())?;
     let begun = Instant::now();
-    loop {
-        match client.execute("INSERT INTO probe SELECT repeat('x', 1000) FROM generate_series(1, 200)", &[]) {
-            Ok(_) => return Ok(begun.elapsed()),
-            Err(error) if begun.elapsed() > limit => return Err(format!("not within {limit:?}: {error:?}")),
-            Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
-        }
-    }
+    let sql = "INSERT INTO probe SELECT repeat('x', 1000) FROM generate_series(1, 200)";
+    client.execute(sql, &[]).map(|_| begun.elapsed()).map_err(|error| format!("{error:?}"))
 }
 
 #[test]
-fn a_disk_filled_again_and_again_under_load_corrupts_nothing_and_writing_resumes_at_once() {
+fn a_disk_filled_again_and_again_under_load_corrupts_nothing_and_the_next_commit_works() {
     let rounds = rounds();
     let Some((disk, node)) = node_on_small_disk() else { return };
     node.sql("CREATE TABLE journal (client int, n bigint, filler text, PRIMARY KEY (client, n))");
@@ -225,12 +230,12 @@ fn a_disk_filled_again_and_again_under_load_corrupts_nothing_and_writing_resumes
             if round == 0 {
                 // The control: without space, nothing resumes.
                 disk.fill();
-                let resumed = time_to_commit(&node, Duration::from_millis(1500));
+                let resumed = commit_with_new_pages(&node);
                 assert!(resumed.is_err(), "the disk was not full: {resumed:?}");
             }
             disk.free();
-            let took = time_to_commit(&node, Duration::from_secs(20)).expect("writing resumes");
-            assert!(took <= RESUME_LIMIT, "round {round}: it took {took:?}\n{}", node.log());
+            let took = commit_with_new_pages(&node);
+            let took = took.unwrap_or_else(|why| panic!("round {round}: {why}\n{}", node.log()));
             slowest = slowest.max(took);
         }
     });
@@ -240,11 +245,11 @@ fn a_disk_filled_again_and_again_under_load_corrupts_nothing_and_writing_resumes
     let lsn = node.sql("SELECT pg_current_wal_flush_lsn()");
     standby.wait_replayed(&lsn);
     load.check(&standby).expect("the standby has it all");
-    eprintln!(
-        "{rounds} times full: {} commits, {} refused, writing resumed after {slowest:?} at most",
+    report(&format!(
+        "{rounds} times full: {} commits, {} refused; the first commit after space came back took {slowest:?} at most",
         load.commits.load(Ordering::SeqCst),
         load.refused.load(Ordering::SeqCst)
-    );
+    ));
     // What lies on the disk is whole, after a kill and after a clean stop.
     node.kill_9();
     node.start();

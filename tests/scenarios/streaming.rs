@@ -320,3 +320,33 @@ fn messages_in_the_log_move_it_and_postgresql_reads_them() {
     let text = run_ok(&mut dump);
     assert!(text.contains("transactional, prefix \"note\"; payload (3000 bytes)"), "{text}");
 }
+
+#[test]
+fn max_wal_size_sets_off_checkpoints_after_a_reload_and_restartpoints_on_a_standby() {
+    let primary = Node::builder().init_option("--wal-segsize=1").setting("checkpoint_timeout", "1h").start();
+    primary.sql("CREATE TABLE t (i bigserial PRIMARY KEY, filler text)");
+    let standby = Node::builder().setting("max_wal_size", "4MB").clone_from(&primary);
+    let fill = || {
+        primary.sql("INSERT INTO t (filler) SELECT repeat(md5(g::text), 10) FROM generate_series(1, 6000) g")
+    };
+    fill();
+    fill();
+    assert!(!primary.log().contains("checkpoint starting: wal"), "max_wal_size is 1 GB");
+    primary.sql("ALTER SYSTEM SET max_wal_size = '4MB'");
+    primary.sql("SELECT pg_reload_conf()");
+    let seen = |node: &Node, line: &str| {
+        let log = node.log();
+        if log.contains(line) { Ok(()) } else { Err(log) }
+    };
+    wait_until("a checkpoint by the log's growth", Duration::from_secs(60), || {
+        seen(&primary, "checkpoint starting: wal")
+    });
+    wait_until("it is done", Duration::from_secs(60), || seen(&primary, "checkpoint complete"));
+    // Only a checkpoint record that was replayed can begin a restartpoint, and log behind it makes one due.
+    primary.sql("CHECKPOINT");
+    fill();
+    wait_until("a restartpoint by the log's growth", Duration::from_secs(60), || {
+        seen(&standby, "restartpoint starting: wal")
+    });
+    wait_until("it is done", Duration::from_secs(60), || seen(&standby, "restartpoint complete"));
+}

@@ -5,7 +5,8 @@ use super::crash::{ACCOUNTS, check, one_transaction, set_up};
 use super::*;
 use crate::CheckpointKind;
 use host::{
-    Call, DirEntry, Disk, Fault, FaultKind, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile,
+    Call, DirEntry, Disk, Fault, FaultKind, File, LockGuard, Mapping, Metadata, OpenMode, Operation,
+    SharedFile,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -19,6 +20,15 @@ struct Outcome {
     /// Steps that failed.
     errors: u64,
     opened: bool,
+}
+
+/// How a run ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By a clean stop.
+    Stop,
+    /// As a killed process does.
+    Kill,
 }
 
 struct Bench {
@@ -60,7 +70,7 @@ impl Bench {
 
     /// Commits of all kinds, checkpoints, a switch, recycling, archive marks, a new tree, a clean stop. Goes on after errors, as
     /// sessions do.
-    async fn script(&self, disk: Arc<dyn Disk>) -> Outcome {
+    async fn script(&self, disk: Arc<dyn Disk>, end: End) -> Outcome {
         let mut outcome = Outcome::default();
         let host = Host { disk: Arc::clone(&disk), ..host_on(&self.base) };
         let Ok(Opened::Primary { db, .. }) = Database::open(&host, options(), StartMode::Primary) else {
@@ -90,11 +100,20 @@ impl Bench {
                 outcome.errors += u64::from(made.is_err());
             }
             self.commit(&db, SyncLevel::Local, 0, &mut outcome).await;
+            if round == 2 {
+                // So that old segments are removed, too.
+                db.set_wal_sizes(WalSizes { recycle: false, ..options().wal_sizes });
+            }
             outcome.errors += u64::from(db.checkpoint(CheckpointKind::Immediate).await.is_err());
+            // As the server does when segments were removed.
+            let size = SegmentSize::new(1 << 20).unwrap();
+            outcome.errors += u64::from(status.forget_removed(size).is_err());
             outcome.errors += u64::from(db.sweep().await.is_err());
         }
         self.commit(&db, SyncLevel::Local, 1, &mut outcome).await;
-        outcome.errors += u64::from(db.shutdown().await.is_err());
+        if end == End::Stop {
+            outcome.errors += u64::from(db.shutdown().await.is_err());
+        }
         outcome
     }
 
@@ -111,14 +130,19 @@ impl Bench {
         Ok(())
     }
 
-    /// How often the script makes each call.
-    async fn sites(&self) -> BTreeMap<Call, u64> {
+    /// The calls of a run without faults.
+    async fn trace(&self, end: End) -> Vec<Operation> {
         let disk = self.base.fork();
         disk.start_trace();
-        let outcome = self.script(Arc::new(disk.clone())).await;
+        let outcome = self.script(Arc::new(disk.clone()), end).await;
         assert_eq!((outcome.errors, outcome.opened), (0, true));
+        disk.take_trace()
+    }
+
+    /// How often the script makes each call.
+    async fn sites(&self) -> BTreeMap<Call, u64> {
         let mut sites = BTreeMap::new();
-        for operation in disk.take_trace() {
+        for operation in self.trace(End::Stop).await {
             *sites.entry(operation.call).or_default() += 1;
         }
         sites
@@ -159,6 +183,53 @@ fn kinds_of(call: Call) -> &'static [FaultKind] {
     }
 }
 
+/// What a file is for.
+fn role(path: &Path) -> &'static str {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let size = SegmentSize::new(1 << 20).unwrap();
+    let within = |folder: &str| path.starts_with(Path::new(DIR).join(folder));
+    match () {
+        () if within("pg_wal/archive_status") => "archive mark",
+        () if wal::SegmentNumber::parse_file_name(name, size).is_some() => "segment",
+        () if name.starts_with("xlogtemp") => "new segment",
+        () if within("pg_wal") => "pg_wal",
+        () if name.contains("pg_control") => "control file",
+        () if within("base") => "relation",
+        () => "other",
+    }
+}
+
+#[tokio::test]
+async fn the_script_passes_commit_checkpoint_switch_recycling_archiving_and_a_clean_stop() {
+    let bench = Bench::new().await;
+    let trace = bench.trace(End::Stop).await;
+    let mut counts: BTreeMap<(&'static str, Call), u64> = BTreeMap::new();
+    for operation in &trace {
+        *counts.entry((role(&operation.path), operation.call)).or_default() += 1;
+    }
+    println!("{counts:?}");
+    for (what, role, call) in [
+        ("a commit's log", "segment", Call::Write),
+        ("a commit's flush", "segment", Call::Sync),
+        ("a checkpoint's pages", "relation", Call::Write),
+        ("a checkpoint's flush", "relation", Call::Sync),
+        ("a checkpoint's end", "control file", Call::Rename),
+        ("a new tree", "relation", Call::Create),
+        ("pages read back", "relation", Call::Read),
+        ("a switch to a segment that is made", "new segment", Call::Rename),
+        ("an old segment renamed for later use", "segment", Call::Rename),
+        ("an old segment removed", "segment", Call::RemoveFile),
+        ("a segment marked ready", "archive mark", Call::Create),
+        ("a mark that turns to done", "archive mark", Call::Rename),
+        ("the mark of a removed segment", "archive mark", Call::RemoveFile),
+        ("a folder's flush", "pg_wal", Call::SyncDir),
+    ] {
+        assert!(counts.get(&(role, call)).is_some_and(|count| *count > 0), "{what}: {counts:?}");
+    }
+    let killed = bench.trace(End::Kill).await;
+    assert!(trace.len() > killed.len() + 5, "a clean stop makes calls of its own");
+}
+
 #[tokio::test]
 async fn whichever_call_fails_nothing_is_acknowledged_that_it_should_have_made_durable() {
     let long = std::env::var("PLIMSOLL_LONG_TESTS").is_ok_and(|value| value == "1");
@@ -172,7 +243,7 @@ async fn whichever_call_fails_nothing_is_acknowledged_that_it_should_have_made_d
             for kind in kinds_of(*call) {
                 let disk = bench.base.fork();
                 disk.inject(Fault::once(*call, "", nth, *kind));
-                let run = bench.script(Arc::new(disk.clone()));
+                let run = bench.script(Arc::new(disk.clone()), End::Stop);
                 let what = || format!("{call:?} number {nth} of {count} as {kind:?}");
                 let outcome = tokio::time::timeout(Duration::from_secs(30), run)
                     .await
@@ -260,7 +331,7 @@ async fn a_failed_sync_that_is_taken_for_a_success_is_caught() {
     for nth in 1..=syncs {
         let disk = bench.base.fork();
         disk.inject(Fault::once(Call::Sync, "", nth, FaultKind::Io));
-        let outcome = bench.script(Arc::new(LyingDisk(disk.clone()))).await;
+        let outcome = bench.script(Arc::new(LyingDisk(disk.clone())), End::Stop).await;
         disk.clear_faults();
         // The last sync of a kind may be made good by a later one.
         caught += u64::from(bench.judge_at_once(&disk, &outcome).await.is_err());

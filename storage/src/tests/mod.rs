@@ -15,7 +15,7 @@ mod visibility;
 
 use crate::{
     CreateOptions, Database, DatabaseOptions, Error, Isolation, LockMode, LockWait, Locked, Opened,
-    RecoveryReport, StartMode, SyncLevel, Transaction, TreeId,
+    RecoveryReport, StartMode, SyncLevel, Transaction, TreeId, WalSizes,
 };
 use bytes::Bytes;
 use host::{CrashPolicy, Host, ManualClock, SeededEntropy, Timestamp, VirtualDisk};
@@ -41,8 +41,7 @@ pub(crate) fn options() -> DatabaseOptions {
         wal_buffers_bytes: 1 << 20,
         deadlock_timeout: Duration::from_millis(10),
         background: false,
-        min_wal_size_bytes: 1 << 20,
-        max_wal_size_bytes: 4 << 20,
+        wal_sizes: WalSizes { min_bytes: 1 << 20, max_bytes: 4 << 20, ..WalSizes::default() },
         ..DatabaseOptions::new(DIR)
     }
 }

@@ -188,16 +188,9 @@ async fn wal_compression_and_full_page_writes_change_what_images_take_in_the_log
 async fn old_segments_are_recycled_or_removed_as_wal_recycle_says() {
     for wal_recycle in [true, false] {
         let disk = new_disk();
-        let (db, _) = try_open(
-            &disk,
-            DatabaseOptions {
-                wal_recycle,
-                min_wal_size_bytes: 8 << 20,
-                max_wal_size_bytes: 16 << 20,
-                ..options()
-            },
-        )
-        .unwrap();
+        let wal_sizes =
+            WalSizes { min_bytes: 8 << 20, max_bytes: 16 << 20, recycle: wal_recycle, ..WalSizes::default() };
+        let (db, _) = try_open(&disk, DatabaseOptions { wal_sizes, ..options() }).unwrap();
         let mut counted = (0, 0);
         for _ in 0..4 {
             db.wal().unwrap().switch_segment().unwrap();
@@ -211,4 +204,48 @@ async fn old_segments_are_recycled_or_removed_as_wal_recycle_says() {
         assert_eq!(recycled > 0, wal_recycle, "{removed} removed, {recycled} recycled");
         assert!(removed + recycled > 0);
     }
+}
+
+/// How many segments pg_wal holds.
+fn segments(disk: &VirtualDisk) -> u64 {
+    let size = SegmentSize::new(SIZE).unwrap();
+    let names = disk.list(&Path::new(DIR).join("pg_wal")).unwrap();
+    names.iter().filter(|entry| wal::SegmentNumber::parse_file_name(&entry.name, size).is_some()).count()
+        as u64
+}
+
+/// Segments there after a peak of log and a checkpoint, and after many quiet rounds.
+async fn segments_after_peak_and_calm(wal_sizes: WalSizes) -> (u64, u64) {
+    let disk = new_disk();
+    let (db, _) = try_open(&disk, options()).unwrap();
+    // As a reload does it.
+    db.set_wal_sizes(wal_sizes);
+    let round = async |switches: u32| {
+        for _ in 0..switches {
+            let mut transaction = db.begin(Isolation::ReadCommitted);
+            transaction.create_tree(5).await.unwrap();
+            transaction.commit(SyncLevel::Local).await.unwrap();
+            db.wal().unwrap().switch_segment().unwrap();
+        }
+        db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+    };
+    round(20).await;
+    round(1).await;
+    let peak = segments(&disk);
+    for _ in 0..60 {
+        round(1).await;
+    }
+    (peak, segments(&disk))
+}
+
+#[tokio::test]
+async fn pg_wal_shrinks_from_max_wal_size_to_min_wal_size_as_the_log_gets_calm() {
+    let sizes =
+        |min: u64, max: u64| WalSizes { min_bytes: min << 20, max_bytes: max << 20, ..WalSizes::default() };
+    // One more than the bound: the segment that the log is in when the checkpoint ends.
+    let (peak, calm) = segments_after_peak_and_calm(sizes(3, 10)).await;
+    assert!((9..=11).contains(&peak), "{peak} segments of 1 MB with max_wal_size = 10 MB");
+    assert!((3..=5).contains(&calm), "{calm} segments of 1 MB after calm with min_wal_size = 3 MB");
+    let (_, calm) = segments_after_peak_and_calm(sizes(8, 10)).await;
+    assert!((8..=9).contains(&calm), "{calm} segments of 1 MB after calm with min_wal_size = 8 MB");
 }
