@@ -79,6 +79,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         feed: feed.clone(),
         log: NodeLog::new(LogState { history, live: Live::Standby(positions), stopping: Stopping::No }),
         observer: Arc::new(Said::default()),
+        wants_confirmed: tokio::sync::watch::channel(false).1,
     };
     let options = ReceiverOptions {
         system: db.system_id(),

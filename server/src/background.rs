@@ -120,7 +120,10 @@ async fn tell_stages(node: Arc<Node>, database: Database) {
     let mut stages = gate.stages();
     let mut looks = tokio::time::interval(STAGES_INTERVAL);
     loop {
-        let RemoteStages { written, flushed, applied } = *stages.borrow_and_update();
+        let RemoteStages { written, flushed, applied, confirmed } = *stages.borrow_and_update();
+        if let Some(recovery) = node.recovery() {
+            recovery.want_confirmed(confirmed);
+        }
         if let Some(replicas) = node.replicas() {
             replicas.senders.set_interest(Interest { written, flushed, applied });
         }

@@ -41,6 +41,8 @@ pub(crate) struct Recovery {
     received: AtomicU64,
     /// Counts receivers.
     receivers: watch::Sender<u64>,
+    /// Readers want to hear at once what is confirmed.
+    wants_confirmed: watch::Sender<bool>,
     /// Where redo stopped at its target.
     stopped: Arc<Mutex<Option<RecoveryStop>>>,
     /// The number that the receiver shows, whatever it connects to.
@@ -69,6 +71,11 @@ impl Recovery {
             running.set(settings);
         }
         Ok(())
+    }
+
+    /// Whether the primary shall name what is confirmed at once.
+    pub(crate) fn want_confirmed(&self, wants: bool) {
+        self.wants_confirmed.send_if_modified(|wanted| std::mem::replace(wanted, wants) != wants);
     }
 
     /// Starts a receiver if redo wants one now.
@@ -247,6 +254,9 @@ impl ReceiveObserver for Observer {
 
     fn followed(&self, history: &TimelineHistory) {
         let Some(node) = self.node.upgrade() else { return };
+        if let (Some(database), Some(last)) = (node.database(), history.entries().last()) {
+            database.commit_gate().branches_at(last.end);
+        }
         node.log.log(format!("new target timeline is {}", history.target()));
     }
 
@@ -258,6 +268,13 @@ impl ReceiveObserver for Observer {
         let entry = LedgerEntry { at, event, after: from, upto: to, reason };
         if let Err(error) = ledger::append(&node.host, &node.data_dir, &entry) {
             node.log.warning(format!("could not write plimsoll/ledger: {error}"));
+        }
+    }
+
+    fn confirmed(&self, upto: Lsn) {
+        let Some(node) = self.node.upgrade() else { return };
+        if let Some(database) = node.database() {
+            database.commit_gate().confirm(upto);
         }
     }
 
@@ -341,6 +358,7 @@ impl Standby {
             pg_wal: place.pg_wal.clone(),
             stopped: stopped.clone(),
         };
+        let wants_confirmed = watch::Sender::new(false);
         let context = ReceiveContext {
             host: node.host.clone(),
             place,
@@ -348,6 +366,7 @@ impl Standby {
             feed: feed.clone(),
             log,
             observer: Arc::new(Observer { node: Arc::downgrade(&node) }),
+            wants_confirmed: wants_confirmed.subscribe(),
         };
         let recovery = Arc::new(Recovery {
             feed,
@@ -356,6 +375,7 @@ impl Standby {
             follow,
             received: AtomicU64::new(0),
             receivers: watch::Sender::new(0),
+            wants_confirmed,
             stopped,
             receiver_pid: node.sessions.allocate_pid(),
         });

@@ -1,9 +1,6 @@
 //! The settings that have an effect here, each with what it does. What is not in this list is accepted and
 //! shown, and does nothing; a feature that begins to obey a setting adds its line.
 
-/// Our own settings that a later version obeys: known, so that files may name them, and described as what they are.
-static NOT_YET: &[&str] = &["plimsoll.standby_reads"];
-
 /// Sorted by name, for the search.
 static USED: &[(&str, &str)] = &[
     (
@@ -127,7 +124,7 @@ static USED: &[(&str, &str)] = &[
     ("plimsoll.report_commit_lsn", "Whether a commit reports its LSN to the client as a parameter."),
     (
         "plimsoll.standby_reads",
-        "Not in effect yet: what a standby shows: all that it has replayed, or only what is confirmed.",
+        "What a session sees on a standby: all that is replayed, or only what the primary has named confirmed, that is, held by its synchronous standbys.",
     ),
     (
         "plimsoll.synchronous_timeout",
@@ -200,7 +197,7 @@ static USED: &[(&str, &str)] = &[
 
 /// Whether a setting has an effect.
 pub(crate) fn is_used(name: &str) -> bool {
-    description(name).is_some() && !NOT_YET.contains(&name)
+    description(name).is_some()
 }
 
 /// What a setting does here, None if nothing.

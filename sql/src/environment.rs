@@ -54,6 +54,8 @@ pub struct QuickSettings {
     pub lock_timeout_ms: u64,
     /// plimsoll.read_after: what each new snapshot has to include.
     pub read_after: Option<ReadToken>,
+    /// plimsoll.standby_reads = confirmed: on a standby, show only what the server before it has named confirmed.
+    pub reads_confirmed: bool,
     /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...); `now_micros` is
     /// filled in by the session.
     pub style: Arc<datum::Style>,

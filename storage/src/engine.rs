@@ -5,7 +5,7 @@ use crate::levels::{CommitGate, Levels};
 use crate::locks::LockManager;
 use crate::log::log_error;
 use crate::replay::{Replay, ReplayState, SeenCheckpoint};
-use crate::snapshot::{Insertion, Visibility};
+use crate::snapshot::{Insertion, LiveSnapshot, Visibility};
 use crate::store::Store;
 use crate::tree::Batch;
 use crate::wal_sizes::{RoundEstimate, WalSizes};
@@ -299,6 +299,36 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Waits for a snapshot of what is confirmed that has all commits up to `floor`. None: this is no standby any more.
+    pub(crate) async fn wait_confirmed(
+        &self,
+        floor: Lsn,
+        interrupt: &Interrupt,
+    ) -> Result<Option<LiveSnapshot>, Error> {
+        let gate = CommitGate(Arc::clone(&self.levels));
+        let mut told = None;
+        loop {
+            let mut more = std::pin::pin!(self.visibility.confirmed_more().notified());
+            more.as_mut().enable();
+            gate.want_confirmed();
+            if let Some(snapshot) = self.visibility.take_confirmed(floor) {
+                return Ok(Some(snapshot));
+            }
+            if self.closed.load(Ordering::Acquire) {
+                return Err(Error::Shutdown);
+            }
+            if !self.is_in_recovery() {
+                return Ok(None);
+            }
+            told.get_or_insert_with(|| interrupt.waiting(WaitEvent::Confirmed));
+            tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Err(Error::Cancelled),
+                () = more => {}
+            }
+        }
     }
 
     pub(crate) async fn wait_consistent(&self) {

@@ -24,10 +24,12 @@ pub enum WaitEvent {
     Undecided,
     /// A position of the log (WAIT FOR LSN, plimsoll.read_after).
     Position,
+    /// The word that commits are confirmed (plimsoll.standby_reads = confirmed).
+    Confirmed,
 }
 
 impl WaitEvent {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::RowLock,
         Self::TableLock,
         Self::AdvisoryLock,
@@ -35,6 +37,7 @@ impl WaitEvent {
         Self::Visible,
         Self::Undecided,
         Self::Position,
+        Self::Confirmed,
     ];
 }
 

@@ -48,11 +48,21 @@ pub struct RemoteStages {
     pub flushed: bool,
     /// remote_apply
     pub applied: bool,
+    /// No commit, but readers of a standby wait for the word that commits are confirmed, which the server before it gives.
+    pub confirmed: bool,
 }
+
+/// The bit of [`RemoteStages::confirmed`].
+const CONFIRMED_BIT: u8 = 8;
 
 impl RemoteStages {
     const fn of_bits(bits: u8) -> Self {
-        Self { written: bits & 1 != 0, flushed: bits & 2 != 0, applied: bits & 4 != 0 }
+        Self {
+            written: bits & 1 != 0,
+            flushed: bits & 2 != 0,
+            applied: bits & 4 != 0,
+            confirmed: bits & CONFIRMED_BIT != 0,
+        }
     }
     const fn bit(level: SyncLevel) -> u8 {
         match level {
@@ -146,9 +156,37 @@ impl CommitGate {
     }
 
     /// The position up to which the quorum holds the log, or, while none is required, up to which it is flushed
-    /// here: what a standby with `plimsoll.standby_reads = confirmed` may show.
+    /// here: what a standby with `plimsoll.standby_reads = confirmed` may show. On a standby, what it has heard of that.
     pub fn confirmed(&self) -> Lsn {
+        if self.0.positions.get().is_none() {
+            return self.0.visibility.confirmed();
+        }
         self.0.quorum_confirmed().unwrap_or_else(|| self.0.on.get())
+    }
+
+    /// Changes of [`CommitGate::confirmed`]. While nobody listens, nothing is sent.
+    pub fn confirmed_changes(&self) -> watch::Receiver<Lsn> {
+        let changes = self.0.confirmed.subscribe();
+        self.0.tell_confirmed(|| self.confirmed());
+        changes
+    }
+
+    /// A standby hears from the server before it that the log is confirmed up to here.
+    pub fn confirm(&self, upto: Lsn) {
+        self.0.visibility.confirm(upto);
+        self.0.tell_confirmed(|| self.0.visibility.confirmed());
+    }
+
+    /// A standby follows another branch, which leaves its own at or after `end`, the end of its log: what it has heard of later
+    /// positions does not hold there.
+    pub fn branches_at(&self, end: Lsn) {
+        self.0.visibility.branches_at(end);
+        self.0.confirmed.send_modify(|told| *told = end.min(*told));
+    }
+
+    /// Readers here, or on a standby of this standby, want to hear soon what is confirmed: [`RemoteStages::confirmed`].
+    pub fn want_confirmed(&self) {
+        self.0.note_bit(CONFIRMED_BIT);
     }
 
     /// The commits of before this start that are still undecided, as the range after which and up to which they
@@ -282,6 +320,7 @@ pub(crate) struct Levels {
     stages_used: AtomicU8,
     stages_known: AtomicU8,
     stages: watch::Sender<RemoteStages>,
+    confirmed: watch::Sender<Lsn>,
     /// A fence was raised, or the patience is another one.
     changed: Notify,
     /// u64::MAX is for ever.
@@ -309,6 +348,7 @@ impl Levels {
             stages_used: AtomicU8::new(0),
             stages_known: AtomicU8::new(0),
             stages: watch::Sender::new(RemoteStages::default()),
+            confirmed: watch::Sender::new(Lsn::INVALID),
             changed: Notify::new(),
             patience_ms: AtomicU64::new(u64::MAX),
             stall: watch::Sender::new(None),
@@ -364,6 +404,7 @@ impl Levels {
         self.on.advance(on);
         self.remote_apply.advance(applied);
         self.visibility.settle(|level, end| self.reached(level, end));
+        self.tell_confirmed(|| if remote.required { flushed.min(remote.flushed) } else { flushed });
         if self.is_undecided.load(Ordering::Acquire) {
             let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
             if remote.required && remote.flushed >= last {
@@ -488,9 +529,24 @@ impl Levels {
         std::future::pending().await
     }
 
+    /// Sends a confirmed position to those who listen; it never moves back.
+    fn tell_confirmed(&self, upto: impl FnOnce() -> Lsn) {
+        if self.confirmed.receiver_count() > 0 {
+            let upto = upto();
+            self.confirmed.send_if_modified(|told| {
+                let more = upto > *told;
+                *told = upto.max(*told);
+                more
+            });
+        }
+    }
+
     /// A commit is about to wait for this level.
     fn note_stage(&self, level: SyncLevel) {
-        let bit = RemoteStages::bit(level);
+        self.note_bit(RemoteStages::bit(level));
+    }
+
+    fn note_bit(&self, bit: u8) {
         if self.stages_used.load(Ordering::Relaxed) & bit == 0 {
             self.stages_used.fetch_or(bit, Ordering::AcqRel);
         }

@@ -40,6 +40,7 @@ mod open;
 mod options;
 pub mod page;
 pub mod pool;
+mod prefixes;
 mod promote;
 pub mod records;
 mod redo;

@@ -79,6 +79,7 @@ pub(crate) fn promote(
     }
     disk.sync_dir(engine.dir()).map_err(|error| Error::io("fsync directory", engine.dir(), error))?;
     engine.recovery.active.store(false, Ordering::Release);
+    engine.visibility.confirmed_more().notify_waiters();
     engine.update_control(|control| control.state = ClusterState::InProduction)?;
     Ok(Promoted { old_timeline: old, timeline, switch_at: at, branch })
 }

@@ -3,6 +3,7 @@
 //! The same code recovers from a crash, follows on a standby, and restores from a backup. Snapshots move on when a
 //! commit record is replayed, so a reader sees whole transactions only, in the order of the log.
 
+use crate::commit::STATE_CONFIRMED;
 use crate::early::{EarlyList, STATE_EARLY};
 use crate::engine::Engine;
 use crate::records::info;
@@ -183,6 +184,7 @@ impl Replay {
 
     fn give_up_snapshots(&self, conflict: Conflict, feed: Option<&dyn WalFeed>) {
         let visibility = &self.engine.visibility;
+        visibility.prunes_below(conflict.horizon);
         let Some(feed) = feed else { return };
         let are_held = || visibility.oldest_snapshot().is_some_and(|oldest| oldest < conflict.horizon);
         if are_held() {
@@ -200,14 +202,22 @@ impl Replay {
         if record.rmgr_info() != info::STATE {
             return Ok(());
         }
-        if let Some((field, bytes)) = record.main_data().split_first_chunk::<2>()
-            && u16::from_le_bytes(*field) == STATE_EARLY
-        {
-            let list = EarlyList::parse(bytes).map_err(|error| {
-                Error::corrupt("write-ahead log", Some(record.start()), error.to_string())
-            })?;
-            self.committed.clear();
-            self.take_early(list);
+        let Some((field, bytes)) = record.main_data().split_first_chunk::<2>() else { return Ok(()) };
+        match u16::from_le_bytes(*field) {
+            STATE_EARLY => {
+                let list = EarlyList::parse(bytes).map_err(|error| {
+                    Error::corrupt("write-ahead log", Some(record.start()), error.to_string())
+                })?;
+                self.committed.clear();
+                self.take_early(list);
+            }
+            STATE_CONFIRMED => {
+                let told =
+                    bytes.first_chunk::<8>().map_or(Lsn::INVALID, |lsn| Lsn::new(u64::from_le_bytes(*lsn)));
+                // A clean stop says that nothing before it is in doubt.
+                self.engine.visibility.confirm(told.min(record.start()));
+            }
+            _ => {}
         }
         Ok(())
     }

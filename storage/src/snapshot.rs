@@ -5,11 +5,13 @@
 //! commit that they are a part of is visible. Commits whose level is not reached yet stand in a queue in log order; what is
 //! before its front is visible.
 
+use crate::prefixes::{Prefix, Prefixes};
 use crate::{Interrupt, SyncLevel};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Notify;
 use wal::{Lsn, Watermark, Xid};
 
 /// A small set of xids, shared; costs nothing when empty.
@@ -28,7 +30,7 @@ impl XidSet {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_none()
     }
-    fn with(&self, xids: impl IntoIterator<Item = Xid>) -> Self {
+    pub(crate) fn with(&self, xids: impl IntoIterator<Item = Xid>) -> Self {
         self.iter().chain(xids).collect()
     }
     fn without(&self, gone: impl Fn(Xid) -> bool) -> Self {
@@ -119,6 +121,10 @@ struct State {
     feedback: Option<Xid>,
     /// Snapshots below this one were given up to replay (standby).
     cancelled_below: Xid,
+    /// Replay has removed versions that snapshots below this one would need (standby).
+    pruned_below: Xid,
+    /// What replay has shown, and how much of that is confirmed (standby).
+    prefixes: Prefixes,
 }
 
 /// The registry of snapshots and the queue of commits in doubt. Its lock is a leaf: nothing is taken under it.
@@ -127,6 +133,8 @@ pub(crate) struct Visibility {
     state: Mutex<State>,
     /// `state.visible`, for waits.
     mark: Watermark,
+    /// More of [`State::prefixes`] is shown, or they mean nothing any more.
+    confirmed_more: Notify,
     /// Set once the engine stops.
     closed: AtomicBool,
 }
@@ -213,15 +221,21 @@ impl State {
             debug_assert!(*commit >= self.next_xid, "a visible commit's parts are excluded");
             excluded = excluded.without(|xid| parts.contains(xid));
         }
-        let first_open = excluded.iter().find(|xid| !self.aborted.contains(*xid));
-        let oldest = first_open.map_or(next_xid, |open| open.min(next_xid));
+        let oldest = self.oldest_of(&excluded, next_xid);
         (excluded, oldest)
+    }
+
+    fn oldest_of(&self, excluded: &XidSet, next_xid: Xid) -> Xid {
+        let first_open = excluded.iter().find(|xid| !self.aborted.contains(*xid));
+        first_open.map_or(next_xid, |open| open.min(next_xid))
     }
 }
 
 impl Visibility {
     /// Everything up to `visible`, with xids below `next_xid` and without `excluded`, is seen.
     pub(crate) fn new(visible: Lsn, next_xid: Xid, excluded: XidSet) -> Arc<Self> {
+        let mut prefixes = Prefixes::default();
+        prefixes.replayed(Prefix { end: visible, next_xid, excluded: excluded.clone() });
         let state = State {
             visible,
             next_xid,
@@ -233,10 +247,13 @@ impl Visibility {
             live: VecDeque::new(),
             feedback: None,
             cancelled_below: Xid::INVALID,
+            pruned_below: Xid::INVALID,
+            prefixes,
         };
         Arc::new(Self {
             state: Mutex::new(state),
             mark: Watermark::new(visible),
+            confirmed_more: Notify::new(),
             closed: AtomicBool::new(false),
         })
     }
@@ -265,6 +282,49 @@ impl Visibility {
         drop(state);
         self.mark.advance(visible);
         LiveSnapshot { snapshot, registry: Arc::clone(self), owner: None }
+    }
+
+    /// A snapshot of the longest prefix that is confirmed (standby). None if there is none yet, if it lacks a commit that
+    /// ends at or before `floor`, or if replay has removed what it would see: then a longer one comes.
+    pub(crate) fn take_confirmed(self: &Arc<Self>, floor: Lsn) -> Option<LiveSnapshot> {
+        let mut state = self.state.lock();
+        let Prefix { end, next_xid, excluded } = state.prefixes.shown(floor)?.clone();
+        let oldest = state.oldest_of(&excluded, next_xid);
+        if oldest < state.pruned_below {
+            return None;
+        }
+        state.enter(oldest);
+        let snapshot = Snapshot { lsn: end, next_xid, excluded, oldest };
+        Some(LiveSnapshot { snapshot, registry: Arc::clone(self), owner: None })
+    }
+
+    /// Takes the position up to which the log is confirmed (standby).
+    pub(crate) fn confirm(&self, upto: Lsn) {
+        if self.state.lock().prefixes.confirm(upto) {
+            self.confirmed_more.notify_waiters();
+        }
+    }
+
+    /// The position of the last [`Visibility::confirm`].
+    pub(crate) fn confirmed(&self) -> Lsn {
+        self.state.lock().prefixes.confirmed()
+    }
+
+    /// What follows `end` will be of another branch than what was confirmed so far.
+    pub(crate) fn branches_at(&self, end: Lsn) {
+        self.state.lock().prefixes.branches_at(end);
+    }
+
+    /// Wakes those who wait for a confirmed prefix: more is confirmed, or the node is no standby any more.
+    pub(crate) fn confirmed_more(&self) -> &Notify {
+        &self.confirmed_more
+    }
+
+    /// Replay is about to remove what snapshots that do not see all xids below `horizon` may need: no confirmed snapshot is
+    /// older from now on.
+    pub(crate) fn prunes_below(&self, horizon: Xid) {
+        let mut state = self.state.lock();
+        state.pruned_below = state.pruned_below.max(horizon);
     }
 
     /// Takes in commits in log order. Called under the commit lock.
@@ -313,8 +373,13 @@ impl Visibility {
         }
         state.visible = state.visible.max(end);
         state.next_xid = state.next_xid.max(xid.next());
+        let prefix = Prefix { end, next_xid: state.next_xid, excluded: state.excluded.clone() };
+        let shown = state.prefixes.replayed(prefix);
         drop(state);
         self.mark.advance(end);
+        if shown {
+            self.confirmed_more.notify_waiters();
+        }
     }
 
     /// Lets no snapshot see versions of these early xids until they are a part of a commit. To be called before there is one.
@@ -345,6 +410,8 @@ impl Visibility {
     pub(crate) fn set_early(&self, open: XidSet, aborted: XidSet) {
         let mut state = self.state.lock();
         state.excluded = open.with(aborted.iter());
+        let State { excluded, prefixes, .. } = &mut *state;
+        prefixes.exclude(excluded);
         (state.open, state.aborted) = (open, aborted);
     }
 
@@ -454,6 +521,7 @@ impl Visibility {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.mark.stop();
+        self.confirmed_more.notify_waiters();
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Transaction {
     pub(crate) interrupt: Interrupt,
     /// Snapshots are at least this.
     floor: Lsn,
+    /// On a standby, snapshots show only what is confirmed.
+    reads_confirmed: bool,
     snapshot: Option<Arc<LiveSnapshot>>,
     command: CommandId,
     pub(crate) writes: WriteSet,
@@ -79,6 +81,7 @@ impl Transaction {
             isolation,
             interrupt,
             floor: after,
+            reads_confirmed: false,
             snapshot: None,
             command: CommandId(0),
             writes: WriteSet::new(engine.options.write_set_limit_bytes),
@@ -104,8 +107,19 @@ impl Transaction {
             return self.check_snapshot();
         }
         self.engine.wait_readable(&self.interrupt).await?;
-        self.take_snapshot();
+        if self.reads_confirmed && self.engine.is_in_recovery() {
+            self.take_confirmed_snapshot().await?;
+        } else {
+            self.take_snapshot();
+        }
         Ok(())
+    }
+
+    /// Whether later statements on a standby see only commits that the server before it has named confirmed, and of these
+    /// all that end at or before `floor` (a client's token); they may wait for that. On a primary it changes nothing.
+    pub fn read_confirmed(&mut self, confirmed: bool, floor: Lsn) {
+        self.reads_confirmed = confirmed;
+        self.floor = self.floor.max(floor);
     }
 
     /// Begins a statement that looks up who may log in, without waiting for commits of before this start to be decided:
@@ -146,6 +160,19 @@ impl Transaction {
         self.snapshot = None;
         let levels = &self.engine.levels;
         let snapshot = self.engine.visibility.take(after, |level, end| levels.reached(level, end));
+        self.keep_snapshot(snapshot);
+    }
+
+    async fn take_confirmed_snapshot(&mut self) -> Result<(), Error> {
+        self.snapshot = None;
+        match self.engine.wait_confirmed(self.floor, &self.interrupt).await? {
+            Some(snapshot) => self.keep_snapshot(snapshot),
+            None => self.take_snapshot(),
+        }
+        Ok(())
+    }
+
+    fn keep_snapshot(&mut self, snapshot: LiveSnapshot) {
         self.note_evaluated(snapshot.lsn);
         self.interrupt.note_snapshot(Some((snapshot.next_xid, snapshot.lsn)));
         // Only replay asks whose it is.

@@ -6,7 +6,7 @@
 use super::feed::StandbyFeed;
 use super::node_log::NodeLog;
 use super::reading::{LogPlace, read_range};
-use super::send::INTEREST;
+use super::send::{CONFIRMED, INTEREST};
 use crate::error::ReplicaError;
 use crate::receiver::{Command, Event, Receiver, ReceiverOptions, ReceiverView};
 use crate::senders::Interest;
@@ -18,7 +18,8 @@ use protocol::client::CopyStart;
 use protocol::conninfo::ConnInfo;
 use protocol::frame::message;
 use protocol::replication::{
-    FromPrimary, HotStandbyFeedback, StatusUpdate, WireLsn, encode_feedback, encode_status_update,
+    FromPrimary, HotStandbyFeedback, StatusUpdate, WireLsn, encode_extension, encode_feedback,
+    encode_status_update,
 };
 use protocol::{Client, ClientError, frontend};
 use std::collections::VecDeque;
@@ -77,6 +78,10 @@ pub trait ReceiveObserver: Send + Sync {
     fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
         let _ = (from, to, timeline);
     }
+    /// The primary names the log up to here confirmed.
+    fn confirmed(&self, upto: Lsn) {
+        let _ = upto;
+    }
     /// The oldest transaction that this node's queries need.
     fn oldest_xmin(&self) -> Option<Xid> {
         None
@@ -98,6 +103,8 @@ pub struct ReceiveContext {
     pub log: NodeLog,
     /// Who hears of it.
     pub observer: Arc<dyn ReceiveObserver>,
+    /// Whether readers here want to hear at once what is confirmed.
+    pub wants_confirmed: watch::Receiver<bool>,
 }
 
 /// A receiver at work.
@@ -249,6 +256,10 @@ impl Driver {
             let event = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => break,
+                Ok(()) = self.context.wants_confirmed.changed(), if self.streaming => {
+                    self.tell_wants().await;
+                    continue;
+                }
                 _ = self.changes.changed() => {
                     if self.take_settings() {
                         continue;
@@ -277,6 +288,15 @@ impl Driver {
         self.writer.flush()?;
         self.announce(self.writer.end());
         Ok(())
+    }
+
+    /// Tells a Plimsoll primary whether to name what is confirmed at once.
+    async fn tell_wants(&mut self) {
+        let wants = *self.context.wants_confirmed.borrow_and_update();
+        if self.plimsoll {
+            self.queue(|out| encode_extension(out, CONFIRMED, &[u8::from(wants)]));
+            self.send_queued().await;
+        }
     }
 
     /// Takes over changed settings; false if the connection must be made anew.
@@ -473,6 +493,9 @@ impl Driver {
             }
         };
         self.streaming = started.is_none();
+        if self.streaming && self.plimsoll && *self.context.wants_confirmed.borrow_and_update() {
+            self.queue(|out| encode_extension(out, CONFIRMED, &[1]));
+        }
         Ok(started.map_or(Event::Started, |next| Event::StreamEnded { next }))
     }
 
@@ -510,6 +533,11 @@ impl Driver {
                     flushed: flags & 4 != 0,
                     applied: flags & 2 != 0,
                 }))
+            }
+            Ok(FromPrimary::Extension(CONFIRMED, upto)) => {
+                let upto = upto.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                self.context.observer.confirmed(Lsn::new(upto));
+                None
             }
             Ok(FromPrimary::Extension(..)) => None,
             Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),

@@ -20,9 +20,11 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use wal::history::BranchId;
 use wal::{Lsn, TimelineId, Xid};
 
@@ -30,6 +32,9 @@ use wal::{Lsn, TimelineId, Xid};
 const FRAME_LIMITS: FrameLimits = FrameLimits { large: 64 << 10, small: 10_000 };
 /// Type of the extension message that carries [`Interest`] in the bits of one byte: 1 written, 2 applied, 4 flushed.
 pub(super) const INTEREST: u8 = b'I';
+/// Type of the extension message about confirmed positions. From the sender: 8 bytes, the position up to which the quorum holds the
+/// log. From a standby: one byte, whether it wants to hear of each change at once.
+pub(super) const CONFIRMED: u8 = b'C';
 /// OIDs of the result's columns.
 const INT8_OID: u32 = 20;
 const TEXT_OID: u32 = 25;
@@ -43,6 +48,28 @@ pub struct StreamRequest {
     pub timeline: Option<TimelineId>,
     /// The standby is a Plimsoll node, and has this branch for that timeline if it knows one.
     pub plimsoll: Option<Option<BranchId>>,
+}
+
+/// How far the log is confirmed, for standbys that show their readers nothing else.
+pub trait Confirmations: Send + Sync {
+    /// The position now.
+    fn confirmed(&self) -> Lsn;
+    /// Its changes.
+    fn changes(&self) -> watch::Receiver<Lsn>;
+    /// A standby wants to hear of changes at once; called again and again while it does.
+    fn wanted(&self);
+}
+
+impl Confirmations for storage::CommitGate {
+    fn confirmed(&self) -> Lsn {
+        Self::confirmed(self)
+    }
+    fn changes(&self) -> watch::Receiver<Lsn> {
+        self.confirmed_changes()
+    }
+    fn wanted(&self) {
+        self.want_confirmed();
+    }
 }
 
 /// What a stream needs of the server.
@@ -61,6 +88,8 @@ pub struct SendContext {
     pub timeout: Option<Duration>,
     /// plimsoll.heartbeat_interval
     pub heartbeat: Duration,
+    /// What commits are confirmed.
+    pub confirmations: Arc<dyn Confirmations>,
     /// Called when the standby's oldest transaction may have changed (then ask slots and senders for the oldest).
     pub on_feedback: Box<dyn Fn() + Send + Sync>,
 }
@@ -125,6 +154,8 @@ pub async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
         sender: Sender::new(plan, times, now),
         reading: LogReading::new(context.place.clone()),
         plimsoll: request.plimsoll.is_some(),
+        confirmed: Lsn::INVALID,
+        confirmed_changes: None,
         ended: None,
     };
     match streaming.run().await {
@@ -168,6 +199,10 @@ struct Streaming<'a, S> {
     sender: Sender,
     reading: LogReading,
     plimsoll: bool,
+    /// The confirmed position that the standby was told last.
+    confirmed: Lsn,
+    /// It wants to hear of changes at once.
+    confirmed_changes: Option<watch::Receiver<Lsn>>,
     /// The standby has gone.
     ended: Option<Ended>,
 }
@@ -185,6 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
             return Err(SendError::Refused { error, streaming: true });
         }
         self.tell_interest(*interest.borrow_and_update());
+        self.tell_confirmed();
         loop {
             self.take_messages()?;
             if let Some(ended) = self.ended {
@@ -229,6 +265,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
                 _ = interest.changed(), if self.plimsoll => {
                     self.tell_interest(*interest.borrow_and_update());
                 }
+                () = changed(&mut self.confirmed_changes) => {
+                    self.context.confirmations.wanted();
+                    self.tell_confirmed();
+                }
                 () = log.wait_past(past), if idle.is_some() && self.sender.end().is_none() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -258,6 +298,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
         }
     }
 
+    /// Tells a Plimsoll standby how far the log is confirmed, if that is news.
+    fn tell_confirmed(&mut self) {
+        let confirmed = self.context.confirmations.confirmed();
+        if self.plimsoll && confirmed > self.confirmed {
+            self.confirmed = confirmed;
+            let payload = confirmed.get().to_be_bytes();
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, CONFIRMED, &payload)));
+        }
+    }
+
     async fn send_wal(
         &mut self,
         log: &super::node_log::LogState,
@@ -280,6 +330,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
     }
 
     fn keepalive(&mut self, end: Lsn, reply_requested: bool) {
+        if self.confirmed_changes.is_some() {
+            self.context.confirmations.wanted();
+        }
+        self.tell_confirmed();
         let clock = self.context.host.clock.now();
         let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };
         self.wire.put(|out| backend::copy_data(out, |out| encode_keepalive(out, &keepalive)));
@@ -299,6 +353,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
                     match FromStandby::decode(payload).map_err(|e| violation(e.to_string()))? {
                         FromStandby::Status(status) => self.on_status(&status),
                         FromStandby::Feedback(feedback) => self.on_feedback(&feedback),
+                        FromStandby::Extension(CONFIRMED, wants) => {
+                            let wants = wants.first().is_some_and(|wants| *wants != 0);
+                            self.confirmed_changes = wants.then(|| self.context.confirmations.changes());
+                            // What moved until now is told with the next word.
+                            self.tell_confirmed();
+                        }
                         FromStandby::Extension(..) => {}
                     }
                     self.sender.on_life_sign(self.context.host.clock.monotonic());
@@ -366,6 +426,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
         };
         self.wire.flush().await?;
         Ok(ended)
+    }
+}
+
+/// Waits for the next change; for ever if nobody wants to hear of one.
+async fn changed(changes: &mut Option<watch::Receiver<Lsn>>) {
+    let ended = match changes {
+        Some(changes) => changes.changed().await.is_err(),
+        None => true,
+    };
+    if ended {
+        std::future::pending().await
     }
 }
 

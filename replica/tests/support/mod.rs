@@ -11,7 +11,7 @@ use protocol::replication::{Command, OptionValue, parse_command};
 use protocol::startup::{self, CancelKey, Startup};
 use protocol::{Report, SqlState};
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObserver, ReceiveSettings};
-use replica::driver::send::{self, Ended, SendContext, SendError, StreamRequest};
+use replica::driver::send::{self, Confirmations, Ended, SendContext, SendError, StreamRequest};
 use replica::driver::{Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
 use replica::receiver::ReceiverOptions;
 use replica::senders::{SenderInfo, Senders};
@@ -25,6 +25,7 @@ use std::time::Duration;
 use storage::{Feed, WalFeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
 use wal::{
@@ -251,6 +252,7 @@ impl Session {
                         slot,
                         timeout: Some(Duration::from_secs(60)),
                         heartbeat: Duration::from_millis(200),
+                        confirmations: Arc::new(Unheard),
                         on_feedback: Box::new(|| {}),
                     };
                     match send::stream(&mut stream, &mut input, &context, &stream_request).await {
@@ -400,6 +402,7 @@ impl Standby {
             feed: feed.clone(),
             log: log.clone(),
             observer: said.clone(),
+            wants_confirmed: watch::channel(false).1,
         };
         let options = ReceiverOptions {
             system,
@@ -577,4 +580,17 @@ impl Drop for Postgres {
         let data = format!("{}/data", self.dir.path().display());
         let _ = postgres_program("pg_ctl", &["stop", "-s", "-m", "immediate", "-D", &data]).status();
     }
+}
+
+/// Nothing is confirmed, and nobody asks.
+struct Unheard;
+
+impl Confirmations for Unheard {
+    fn confirmed(&self) -> Lsn {
+        Lsn::INVALID
+    }
+    fn changes(&self) -> watch::Receiver<Lsn> {
+        watch::channel(Lsn::INVALID).1
+    }
+    fn wanted(&self) {}
 }

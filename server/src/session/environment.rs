@@ -76,6 +76,7 @@ fn quick(config: &SessionConfig) -> QuickSettings {
             .lock_timeout
             .map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
         read_after: config.read_after.parse().ok(),
+        reads_confirmed: config.standby_reads.as_ref() == "confirmed",
         style: Arc::new(Style {
             zone: jiff::tz::TimeZone::get(&config.time_zone).unwrap_or(jiff::tz::TimeZone::UTC),
             date_order,

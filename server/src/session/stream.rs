@@ -9,6 +9,7 @@ use protocol::replication::{ExtensionCommand, OptionValue, StartReplication};
 use protocol::{Report, Severity, SqlState, backend};
 use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, stream};
 use replica::senders::SenderInfo;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wal::{Lsn, TimelineId};
 
@@ -38,6 +39,7 @@ impl Replication {
         };
         let row = replicas.senders.register(info).map_err(|error| report(&error))?;
         let node = self.node.clone();
+        let database = self.database()?;
         let context = SendContext {
             host: self.node.host.clone(),
             place: replicas.place.clone(),
@@ -46,6 +48,7 @@ impl Replication {
             slot,
             timeout: self.environment.config().wal_sender_timeout,
             heartbeat: self.node.config().heartbeat_interval,
+            confirmations: Arc::new(database.commit_gate().clone()),
             on_feedback: Box::new(move || update_horizon(&node)),
         };
         wire.flush().await?;

@@ -65,6 +65,7 @@ fn event(wait: WaitEvent) -> (&'static str, &'static str) {
         WaitEvent::Visible => ("IPC", "CommitVisible"),
         WaitEvent::Undecided => ("IPC", "CommitUndecided"),
         WaitEvent::Position => ("IPC", "WaitForLsn"),
+        WaitEvent::Confirmed => ("IPC", "WaitForConfirmation"),
     }
 }
 

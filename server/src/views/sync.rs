@@ -52,7 +52,7 @@ fn stat_sync(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<N
         None => ("synchronous", Some("remote_apply")),
     };
     let names = database.sync_state().map_err(damaged)?.names;
-    let confirmed = if standby { Datum::Null } else { lsn(gate.confirmed()) };
+    let confirmed = Some(gate.confirmed()).filter(|at| at.is_valid()).map_or(Datum::Null, lsn);
     let count = |count: u64| Datum::Int8(i64::try_from(count).unwrap_or(i64::MAX));
     Ok(vec![vec![
         Datum::text(mode),

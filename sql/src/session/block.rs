@@ -112,7 +112,10 @@ impl SqlSession {
         }
         let canceller = self.canceller.clone();
         let timeline = self.engine.database().timeline();
+        let confirmed = self.quick.reads_confirmed;
+        let floor = self.quick.read_after.map_or(self.waited_for, |token| token.lsn.max(self.waited_for));
         let transaction = self.transaction()?;
+        transaction.read_confirmed(confirmed, floor);
         transaction.begin_statement().await.map_err(|error| canceller.explain(error))?;
         self.last_snapshot = Some((timeline, transaction.snapshot_lsn()));
         if let Some(block) = &mut self.block {
@@ -158,12 +161,14 @@ impl SqlSession {
         };
         tokio::select! {
             biased;
-            reached = self.reach(token) => reached.map(|()| CommandTag::Words("WAIT")),
+            reached = self.reach(token) => reached?,
             () = limit => {
                 let what = format!("timed out while waiting for log position {token}");
-                Err(SqlError::new(sqlstate::QUERY_CANCELED, what))
+                return Err(SqlError::new(sqlstate::QUERY_CANCELED, what));
             }
         }
+        self.waited_for = self.waited_for.max(token.lsn);
+        Ok(CommandTag::Words("WAIT"))
     }
 
     /// A statement of which only the catalogue's names are needed yet: it does not wait for undecided commits.

@@ -78,6 +78,8 @@ pub struct SqlSession {
     cursors: HashMap<String, Portal>,
     /// The last commit whose wait was not cancelled: this session's snapshots are at least that.
     confirmed_commit: wal::Lsn,
+    /// What WAIT FOR LSN has waited for: later snapshots include it.
+    waited_for: wal::Lsn,
 }
 
 impl SqlSession {
@@ -122,6 +124,7 @@ impl SqlSession {
             last_snapshot: None,
             cursors: HashMap::new(),
             confirmed_commit: wal::Lsn::INVALID,
+            waited_for: wal::Lsn::INVALID,
         }
     }
 

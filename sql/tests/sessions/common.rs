@@ -235,6 +235,7 @@ impl Default for TestEnvironment {
             work_mem_bytes: 4 << 20,
             lock_timeout_ms: 0,
             read_after: None,
+            reads_confirmed: false,
             style: Arc::new(Style::default()),
         };
         let settings =
