@@ -30,6 +30,7 @@ mod socket;
 mod standby;
 mod views;
 
+pub use archive::command::expand as expand_command;
 pub use init::{InitOptions, init};
 pub use ledger::{LedgerEntry, read_ledger};
 pub use log::{LogSink, stderr_sink};

@@ -31,12 +31,22 @@ fn waldump_filters_by_table_and_time_and_counts() {
     assert_eq!(inserts(&["--table", &format!("4/{file}")]), 0);
     assert_eq!(inserts(&["--until", &time]), 3);
     assert_eq!(inserts(&["--since", &time]), 1);
+    // The server that runs on the directory is found by itself.
+    let asked = run_ok(waldump(&node, &range).args(["--table", "a"]).env("PGUSER", "postgres"));
+    assert_eq!(asked.matches("INSERT").count(), 2);
     let counted = run_ok(waldump(&node, &range).arg("--stats"));
     let commits = counted.lines().find(|line| line.starts_with("Transaction")).expect("a line a manager");
     assert_eq!(commits.split_whitespace().nth(1), Some("3"), "{counted}");
     let counted = run_ok(waldump(&node, &range).arg("--stats=record"));
     assert!(counted.lines().any(|line| line.starts_with("Plimsoll/INSERT")), "{counted}");
-    for wrong in [["--table", "t"], ["--since", "soon"]] {
+    // By name, from the server that is named.
+    let conninfo = node.conninfo();
+    let by_name = |table| ["--table", table, "--dbname", &conninfo];
+    assert_eq!(inserts(&by_name("a")), 2);
+    assert_eq!(inserts(&by_name("public.b")), 2);
+    let unknown = run(waldump(&node, &range).args(by_name("it's not there")));
+    assert!(unknown.code == 1 && unknown.stderr.contains("does not exist"), "{unknown:?}");
+    for wrong in [["--table", "5/t"], ["--since", "soon"]] {
         let refused = run(waldump(&node, &range).args(wrong));
         assert!(refused.code == 1 && refused.stderr.contains(wrong[1]), "{refused:?}");
     }
@@ -85,19 +95,38 @@ fn a_preview_says_what_a_target_brings_back_and_what_the_restore_then_does() {
     wait_until("the segment is archived", Duration::from_secs(30), || {
         if archive.join(&last).exists() { Ok(()) } else { Err(last.clone()) }
     });
+    let fetch = format!("cp {}/%f %p", archive.display());
     let preview = |more: &[&str]| {
-        let mut command = plimsoll();
-        command.args(["restore", "--preview", "-D"]).arg(backup.data()).arg("--wal").arg(&archive).args(more);
-        run_ok(&mut command)
+        let of = |source: &[&str]| {
+            let mut command = plimsoll();
+            command.args(["restore", "--preview", "-D"]).arg(backup.data()).args(source).args(more);
+            run_ok(&mut command)
+        };
+        let from_folder = of(&["--wal", archive.to_str().expect("text")]);
+        assert_eq!(of(&["--restore-command", &fetch]), from_folder);
+        from_folder
     };
     let named = preview(&["--target-name", "here"]);
     assert!(named.contains("brings back 5 commits") && named.contains("loses 3 commits"), "{named}");
     let all = preview(&[]);
     assert!(all.contains("brings back 8 commits") && all.contains("loses 0 commits"), "{all}");
+    // Without an archive the log ends in the backup; one whose files are no segments is an error.
+    let bare = |command: &str| {
+        run(plimsoll().args(["restore", "--preview", "--restore-command", command, "-D"]).arg(backup.data()))
+    };
+    assert!(bare("false").stdout.contains("brings back 0 commits"), "{:?}", bare("false"));
+    let broken = bare("case %f in *.history) false ;; *) echo no segment > %p ;; esac");
+    assert!(broken.code == 1 && broken.stderr.contains("has wrong size: 11 instead of"), "{broken:?}");
+    let endless = bare("touch %p");
+    assert!(endless.code == 1 && endless.stderr.contains("00000002.history\" makes no sense"), "{endless:?}");
     let unknown = preview(&["--target-name", "there"]);
     assert!(unknown.contains("before the target"), "{unknown}");
     // Nothing was changed by looking, and the restore does what was said.
-    backup.set("restore_command", &format!("cp {}/%f %p", archive.display()));
+    backup.set("restore_command", &fetch);
+    assert_eq!(preview(&["--target-name", "here"]), named);
+    let by_setting =
+        run_ok(plimsoll().args(["restore", "--preview", "--target-name", "here", "-D"]).arg(backup.data()));
+    assert_eq!(by_setting, named, "restore_command of the directory is asked");
     backup.set("recovery_target_name", "here");
     backup.set("recovery_target_action", "promote");
     backup.set("archive_mode", "off");

@@ -180,9 +180,13 @@ pub struct WaldumpArgs {
     /// Transaction to print only
     #[arg(short, long, value_name = "XID")]
     pub xid: Option<u32>,
-    /// Table or index to print only, by its file's number as in pg_relation_filenode(), or as database/number
-    #[arg(long, value_name = "FILENODE")]
+    /// Table or index to print only: by name, which a server is asked for, by its file's number as in pg_relation_filenode(), or
+    /// as database/number
+    #[arg(long, value_name = "TABLE")]
     pub table: Option<String>,
+    /// Server that knows the table's name [default: the one that runs on the data directory of --path]
+    #[arg(short, long, value_name = "CONNINFO")]
+    pub dbname: Option<String>,
     /// Print only what was committed at this time or later
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
@@ -213,6 +217,9 @@ pub struct RestoreArgs {
     /// Folder of WAL segments, an archive's (may be given several times); pg_wal is always looked at too
     #[arg(long, value_name = "DIR")]
     pub wal: Vec<PathBuf>,
+    /// Command that fetches a segment %f from the archive to the path %p [default: restore_command of the data directory]
+    #[arg(long, value_name = "COMMAND")]
+    pub restore_command: Option<String>,
     /// Stop at this time
     #[arg(long, value_name = "TIME", group = "target")]
     pub target_time: Option<String>,

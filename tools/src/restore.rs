@@ -1,23 +1,32 @@
 //! `plimsoll restore --preview`: what a recovery target would bring back and what it would lose, as a list of the commits around it.
 //!
 //! The log is read from where redo of the data directory would begin, by the one reader and with the decision that recovery itself takes
-//! ([`storage::RecoveryTarget`]); nothing is changed. Segments come from the folders that are named and from pg_wal, through a folder
-//! of links that is gone afterwards.
+//! ([`storage::RecoveryTarget`]); nothing is changed. Segments come from the folders that are named, from restore_command and from
+//! pg_wal, in this order, through a temporary folder of links and fetched files that is gone afterwards.
 
 use crate::cli::RestoreArgs;
 use crate::waldump::parse_time;
 use anyhow::{Context, Result, anyhow, bail};
 use host::{Disk, Host, Timestamp};
-use std::collections::VecDeque;
+use parking_lot::Mutex;
+use server::ServerOptions;
+use std::collections::{HashSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use storage::{RecoveryTarget, TargetPoint};
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::ControlFile;
 use wal::describe::utc_text;
 use wal::history::TimelineHistory;
-use wal::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
+use wal::reader::{Next, ReaderOptions, SegmentFiles, SegmentSupply, WalReader};
 use wal::xact::XactRecord;
-use wal::{Lsn, Record, Rmgr, TimelineId};
+use wal::{Lsn, Record, Rmgr, SegmentNumber, SegmentSize, TimelineId};
+
+/// Fetched segments that are kept at a time.
+const FETCHED_MAX: usize = 4;
 
 /// A commit as the list shows it.
 struct Commit {
@@ -54,6 +63,12 @@ impl Links {
         let links = Self(std::env::temp_dir().join(format!("plimsoll-preview-{}", std::process::id())));
         std::fs::create_dir(&links.0)
             .with_context(|| format!("could not create folder {}", links.0.display()))?;
+        links.add(folders)?;
+        Ok(links)
+    }
+
+    fn add(&self, folders: &[PathBuf]) -> Result<()> {
+        let links = self;
         for folder in folders {
             let folder = std::path::absolute(folder)?;
             let entries = std::fs::read_dir(&folder)
@@ -71,7 +86,7 @@ impl Links {
                 }
             }
         }
-        Ok(links)
+        Ok(())
     }
 
     /// The newest timeline with a history file that descends from `known`.
@@ -94,6 +109,105 @@ impl Drop for Links {
     fn drop(&mut self) {
         // What cannot be removed is a folder of links among the temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Fetches what the links lack by restore_command, as recovery does.
+struct Fetcher {
+    command: String,
+    data: PathBuf,
+    into: PathBuf,
+    size: SegmentSize,
+    /// The segment where redo begins (`%r`).
+    first_needed: String,
+    /// Names that the folders have which were named: the archive is not asked for these.
+    named: HashSet<OsString>,
+    /// What was fetched lately.
+    fetched: Mutex<VecDeque<PathBuf>>,
+}
+
+impl Fetcher {
+    /// Has a file from the archive under its name; false if it has none.
+    fn fetch_file(&self, name: &str) -> io::Result<bool> {
+        if self.command.trim().is_empty() || self.named.contains(OsStr::new(name)) {
+            return Ok(false);
+        }
+        let path = self.into.join("fetched");
+        let text = path.to_str().ok_or_else(|| io::Error::other("the temporary folder's name is no text"))?;
+        let values = [('p', text), ('f', name), ('r', self.first_needed.as_str())];
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(server::expand_command(&self.command, &values)).current_dir(&self.data);
+        let status = shell.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+        // As in recovery: a code up to 125 says that there is no such file, all else that asking again makes no sense.
+        if !status.success() {
+            return match status.code() {
+                Some(1..=125) => Ok(false),
+                _ => Err(io::Error::other(format!("restore_command for \"{name}\" failed: {status}"))),
+            };
+        }
+        match std::fs::rename(&path, self.into.join(name)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The history files of the timelines after `known`, without a gap, and those of `known` and `target`.
+    fn fetch_histories(&self, known: TimelineId, target: Option<TimelineId>) -> io::Result<()> {
+        for timeline in [Some(known), target].into_iter().flatten().filter(|it| *it > TimelineId::FIRST) {
+            self.fetch_history(timeline)?;
+        }
+        let mut newest = known;
+        while let Some(next) = newest.next().filter(|_| target.is_none()) {
+            if !self.fetch_history(next)? {
+                break;
+            }
+            newest = next;
+        }
+        Ok(())
+    }
+
+    /// Has a timeline's history file, fetched or from a folder; false if there is none. One that says nothing is an error: a command
+    /// that makes a file of any name would have timelines without end.
+    fn fetch_history(&self, timeline: TimelineId) -> io::Result<bool> {
+        let name = timeline.history_file_name();
+        let path = self.into.join(&name);
+        if !self.fetch_file(&name)? && !path.exists() {
+            return Ok(false);
+        }
+        let text = String::from_utf8_lossy(&std::fs::read(path)?).into_owned();
+        let nonsense = match TimelineHistory::parse(timeline, &text) {
+            Ok(history) if history.entries().is_empty() => "it names no timeline before it".to_owned(),
+            Ok(_) => return Ok(true),
+            Err(error) => error.to_string(),
+        };
+        Err(io::Error::other(format!("file \"{name}\" makes no sense: {nonsense}")))
+    }
+}
+
+impl SegmentSupply for Fetcher {
+    fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool> {
+        let name = segment.file_name(timeline, self.size);
+        if !self.fetch_file(&name)? {
+            return Ok(false);
+        }
+        let path = self.into.join(&name);
+        let found = std::fs::metadata(&path)?.len();
+        if found != self.size.bytes() {
+            let expected = self.size.bytes();
+            return Err(io::Error::other(format!(
+                "archive file \"{name}\" has wrong size: {found} instead of {expected}"
+            )));
+        }
+        // Reading goes forward: what lies behind only takes space.
+        let mut fetched = self.fetched.lock();
+        fetched.push_back(path);
+        if fetched.len() > FETCHED_MAX
+            && let Some(oldest) = fetched.pop_front()
+        {
+            std::fs::remove_file(oldest)?;
+        }
+        Ok(true)
     }
 }
 
@@ -145,11 +259,13 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     let control = ControlFile::load(disk, dir)?;
     let (start, known) = redo_start(disk, dir, &control)?;
     let target = target_of(arguments)?;
-    let mut folders = arguments.wal.clone();
-    folders.push(dir.join("pg_wal"));
-    let links = Links::new(&folders)?;
-    let timeline = match arguments.target_timeline {
-        Some(number) => TimelineId::new(number),
+    let links = Links::new(&arguments.wal)?;
+    let fetcher = fetcher(arguments, &links, &control, (start, known))?;
+    links.add(&[dir.join("pg_wal")])?;
+    let target_timeline = arguments.target_timeline.map(TimelineId::new);
+    fetcher.fetch_histories(known, target_timeline).context("could not ask the archive for timelines")?;
+    let timeline = match target_timeline {
+        Some(timeline) => timeline,
         None => links.newest_timeline(disk, known)?,
     };
     let history = TimelineHistory::load(disk, &links.0, timeline)
@@ -157,7 +273,8 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     if !history.contains(known) {
         bail!("timeline {timeline} does not descend from timeline {known}, on which the data directory is");
     }
-    let files = SegmentFiles::new(host.disk.clone(), &links.0, control.segment_size, history);
+    let mut files = SegmentFiles::new(host.disk.clone(), &links.0, control.segment_size, history);
+    files.set_supply(Arc::new(fetcher));
     let options =
         ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(control.segment_size) };
     let mut reader = WalReader::new(files, options, start);
@@ -165,6 +282,32 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     println!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");
     print_found(target.as_ref(), &found);
     Ok(())
+}
+
+/// What asks the archive: the command that is given, or the data directory's.
+fn fetcher(
+    arguments: &RestoreArgs,
+    links: &Links,
+    control: &ControlFile,
+    (start, timeline): (Lsn, TimelineId),
+) -> Result<Fetcher> {
+    let (data, size) = (std::path::absolute(&arguments.data.data)?, control.segment_size);
+    let command = match &arguments.restore_command {
+        Some(command) => command.clone(),
+        None => server::setting_of(&ServerOptions::new(data.clone()), "restore_command")
+            .map_err(|error| anyhow!("could not read the settings of the data directory: {error}"))?,
+    };
+    let named: io::Result<_> =
+        std::fs::read_dir(&links.0)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
+    Ok(Fetcher {
+        command,
+        data,
+        into: links.0.clone(),
+        size,
+        first_needed: size.segment_of(start).file_name(timeline, size),
+        named: named?,
+        fetched: Mutex::default(),
+    })
 }
 
 struct Found {

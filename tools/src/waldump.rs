@@ -1,6 +1,7 @@
 //! `plimsoll waldump`: the records of WAL segments as text, the engine's own in full.
 
 use crate::cli::WaldumpArgs;
+use crate::pid_file::PidFile;
 use anyhow::{Context, Result, anyhow, bail};
 use host::{Disk, Host, OpenMode, Timestamp};
 use std::collections::BTreeMap;
@@ -38,12 +39,16 @@ struct Filter {
 }
 
 impl Filter {
-    fn new(arguments: &WaldumpArgs) -> Result<Self> {
+    fn new(arguments: &WaldumpArgs, folder: &Path) -> Result<Self> {
         let time = |text: &Option<String>| text.as_deref().map(parse_time).transpose();
         Ok(Self {
             xid: arguments.xid,
             rmgr: arguments.rmgr.clone(),
-            table: arguments.table.as_deref().map(parse_table).transpose()?,
+            table: arguments
+                .table
+                .as_deref()
+                .map(|table| find_table(table, arguments.dbname.as_deref(), folder))
+                .transpose()?,
             since: time(&arguments.since)?,
             until: time(&arguments.until)?,
         })
@@ -75,16 +80,41 @@ pub(crate) fn parse_time(text: &str) -> Result<Timestamp> {
     Ok(Timestamp::from_micros(micros))
 }
 
-fn parse_table(text: &str) -> Result<(Option<u32>, u32)> {
-    let number = |text: &str| {
-        text.parse::<u32>().with_context(|| {
-            format!("\"{text}\" is no file number (SELECT pg_relation_filenode('table') tells it)")
-        })
-    };
-    match text.rsplit_once('/') {
-        Some((database, relation)) => Ok((Some(number(database)?), number(relation)?)),
-        None => Ok((None, number(text)?)),
+/// Database, if one is named, and file number of a table that is given by number, or by a name that a server knows.
+fn find_table(text: &str, conninfo: Option<&str>, folder: &Path) -> Result<(Option<u32>, u32)> {
+    if let Some((database, relation)) = text.split_once('/') {
+        let number = |part: &str| part.parse().with_context(|| format!("\"{text}\" is no database/number"));
+        return Ok((Some(number(database)?), number(relation)?));
     }
+    if let Ok(relation) = text.parse() {
+        return Ok((None, relation));
+    }
+    let conninfo = match conninfo {
+        Some(conninfo) => conninfo.to_owned(),
+        None => running_server(folder)?.ok_or_else(|| {
+            anyhow!("\"{text}\" is no file number, and no server runs here that knows the name: name one with --dbname")
+        })?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let found = runtime
+        .block_on(async {
+            let mut client = protocol::Client::connect_to(&conninfo).await?;
+            client.query(&format!("SELECT pg_relation_filenode('{}')", text.replace('\'', "''"))).await
+        })
+        .with_context(|| format!("could not ask the server for the file number of \"{text}\""))?;
+    let number = found.text(0, 0).and_then(|number| number.parse().ok());
+    Ok((None, number.ok_or_else(|| anyhow!("\"{text}\" has no file"))?))
+}
+
+/// What connects to the server that runs on the data directory of this pg_wal.
+fn running_server(folder: &Path) -> Result<Option<String>> {
+    let folder = std::path::absolute(folder)?;
+    let Some(data) = folder.parent() else { return Ok(None) };
+    let Some(PidFile { port: Some(port), socket_dir, .. }) = PidFile::of_running(data)? else {
+        return Ok(None);
+    };
+    let host = socket_dir.map_or_else(|| "localhost".to_owned(), |folder| folder.display().to_string());
+    Ok(Some(format!("host='{}' port={port} dbname=postgres", host.replace('\'', "\\'"))))
 }
 
 /// The time that a record carries.
@@ -191,7 +221,7 @@ pub fn run(arguments: &WaldumpArgs) -> Result<()> {
     let range = Range::find(&*host.disk, arguments)?;
     let records = storage::records::EngineDescriber;
     let mut output = Output {
-        filter: Filter::new(arguments)?,
+        filter: Filter::new(arguments, &range.folder)?,
         describer: Describer::new().with(&records),
         out: std::io::BufWriter::new(std::io::stdout().lock()),
         quiet: arguments.quiet,

@@ -37,7 +37,7 @@ impl Outcome {
 }
 
 /// Puts values in place of `%p`, `%f`, `%r`; `%%` is a percent sign, and everything else stays as it is.
-pub(crate) fn expand(template: &str, values: &[(char, &str)]) -> String {
+pub fn expand(template: &str, values: &[(char, &str)]) -> String {
     let mut out = String::with_capacity(template.len());
     let mut chars = template.chars().peekable();
     while let Some(char) = chars.next() {
