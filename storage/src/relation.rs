@@ -191,6 +191,8 @@ impl Relation {
         let segment = &mut segments[number];
         let file = match &segment.file {
             Some(file) => file.clone(),
+            // Looked at under the lock: else a file would be made again behind the back of who removes them.
+            None if self.is_dropped() => return Err(Error::NoSuchTree(self.id)),
             None => {
                 let path = self.segment_path(number);
                 let file = match self.disk.open(&path, OpenMode::ReadWrite) {
@@ -235,6 +237,12 @@ impl Relation {
         if self.cut.lock().is_some_and(|(pages, _)| block.get() >= pages) {
             self.finish_cut()?;
         }
+        let written = self.write_sealed(block, page);
+        // Whoever dropped it meanwhile needs no page of it.
+        if self.is_dropped() { Ok(()) } else { written }
+    }
+
+    fn write_sealed(&self, block: BlockNumber, page: &Page) -> Result<(), Error> {
         let (file, offset) = self.segment(block, true)?;
         let written = file.write_all_at(page.bytes(), offset);
         // Only now: a sync that began before must not count as having covered this write.
@@ -412,4 +420,24 @@ impl Relations {
 fn parse_number(name: &str) -> Option<u32> {
     let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
     if plain { name.parse().ok().filter(|number: &u32| *number != 0) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::{Disk, VirtualDisk};
+
+    #[test]
+    fn whoever_still_writes_a_page_of_a_dropped_relation_makes_no_file_of_it_again() {
+        let disk = VirtualDisk::new();
+        disk.create_dir_all(Path::new("/data/base")).unwrap();
+        let relations = Relations::open(Arc::new(disk.clone()), Path::new("/data")).unwrap();
+        let relation = relations.create(RelFile::new(5, 16384)).unwrap();
+        relations.remove(relation.id()).unwrap();
+        let page = Page::ZERO;
+        // As one does who looked whether it is dropped before it was.
+        assert!(matches!(relation.write_sealed(BlockNumber::new(0), &page), Err(Error::NoSuchTree(_))));
+        assert!(!disk.exists(Path::new("/data/base/5/16384")).unwrap());
+        relation.write(BlockNumber::new(0), &page).unwrap();
+    }
 }
