@@ -82,6 +82,10 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// The length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// Says that `[offset, offset + len)` will be read soon. A hint: it changes nothing and never fails.
+    fn will_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 
     /// Fills `buf` from `offset`, or fails with `UnexpectedEof`.
     fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {

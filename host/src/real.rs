@@ -1,7 +1,7 @@
 //! The real file system.
 
 use crate::disk::{DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, PosixFadviseAdvice, fallocate, posix_fadvise};
 use std::fs;
 use std::io;
 use std::ops::Deref;
@@ -54,6 +54,11 @@ impl File for RealFile {
     }
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+    fn will_need(&self, offset: u64, len: u64) {
+        if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {
+            let _ = posix_fadvise(&self.0, offset, len, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+        }
     }
 }
 

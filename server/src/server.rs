@@ -13,6 +13,7 @@ use crate::sessions::SessionKind;
 use crate::standby::Standby;
 use crate::{Server, ServerError, ServerOptions, StopMode, archive, fencing, metrics, session};
 use host::Timestamp;
+use parking_lot::Mutex;
 use protocol::{Report, Severity, SqlState};
 use replica::driver::{Live, LogPlace, LogState, NodeLog, Stopping};
 use sql::SqlEngine;
@@ -20,12 +21,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{
-    Database, DatabaseOptions, ImageCompression, Opened, RecoveryReport, RedoEnd, ServerParameters,
-    StartMode, WalSizes,
+    Database, DatabaseOptions, ImageCompression, Opened, ProgressFn, RecoveryReport, RedoEnd,
+    ServerParameters, StartMode, WalSizes,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wal::backup_label::BACKUP_LABEL_FILE;
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
 
@@ -268,20 +270,18 @@ fn check_data_dir(host: &host::Host, dir: &Path) -> Result<(), ServerError> {
 
 /// Which signal files are there: standby.signal outweighs recovery.signal.
 fn signal_file(node: &Node) -> Result<Option<Signal>, ServerError> {
-    let exists = |name: &str| {
-        let path = node.data_dir.join(name);
-        node.host
-            .disk
-            .exists(&path)
-            .map_err(|error| ServerError::new(format!("could not stat file \"{name}\": {error}")))
-    };
-    Ok(if exists("standby.signal")? {
+    Ok(if has_file(node, "standby.signal")? {
         Some(Signal::Standby)
-    } else if exists("recovery.signal")? {
+    } else if has_file(node, "recovery.signal")? {
         Some(Signal::Recovery)
     } else {
         None
     })
+}
+
+fn has_file(node: &Node, name: &str) -> Result<bool, ServerError> {
+    let found = node.host.disk.exists(&node.data_dir.join(name));
+    found.map_err(|error| ServerError::new(format!("could not stat file \"{name}\": {error}")))
 }
 
 fn time(node: &Node, seconds: i64) -> String {
@@ -394,7 +394,11 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
             StartMode::Standby { target_timeline }
         }
     };
+    if signal.is_none() && control.state != ClusterState::ShutDown && !has_file(node, BACKUP_LABEL_FILE)? {
+        node.log.log("database system was not properly shut down; automatic recovery in progress");
+    }
     options.before_cut = Some(record_cuts(node));
+    options.progress = Some(log_progress(node, signal));
     let host = node.host.clone();
     let opened = tokio::task::spawn_blocking(move || Database::open(&host, options, mode)).await;
     let opened = opened.map_err(|error| ServerError::new(format!("recovery failed: {error}")))?;
@@ -411,16 +415,48 @@ fn record_cuts(node: &Arc<Node>) -> storage::BeforeCutFn {
     })
 }
 
+/// Logs how redo goes, every log_startup_progress_interval; of a crash recovery its begin and end too. A standby that follows another
+/// is never done: what it redoes is in the views.
+fn log_progress(node: &Arc<Node>, signal: Option<Signal>) -> ProgressFn {
+    // Weak, since the node holds the database.
+    let node = Arc::downgrade(node);
+    let logged = Mutex::new(Duration::ZERO);
+    Arc::new(move |redo| {
+        let Some(node) = node.upgrade() else { return };
+        if signal == Some(Signal::Standby) && node.phase() != Phase::Starting {
+            return;
+        }
+        let seconds = redo.elapsed.as_secs_f64();
+        if redo.records == 0 && redo.ended.is_none() && signal.is_none() {
+            node.log.log(format!("redo starts at {}", redo.from));
+        }
+        let interval = progress_interval(&node);
+        let mut logged = logged.lock();
+        if !interval.is_zero() && redo.elapsed >= *logged + interval {
+            *logged = redo.elapsed;
+            let at = redo.at;
+            node.log.log(format!("redo in progress, elapsed time: {seconds:.2} s, current LSN: {at}"));
+        }
+        if let (Some(reason), None) = (redo.ended, signal) {
+            node.log.log(reason.to_string());
+            let (at, records) = (redo.at, redo.records);
+            node.log
+                .log(format!("redo done at {at} system usage: {records} records, elapsed: {seconds:.2} s"));
+        }
+    })
+}
+
+/// log_startup_progress_interval; 0 for never.
+fn progress_interval(node: &Node) -> Duration {
+    match node.settings().value("log_startup_progress_interval") {
+        Some(settings::Value::Integer(ms)) => Duration::from_millis(u64::try_from(ms).unwrap_or(0)),
+        _ => Duration::ZERO,
+    }
+}
+
 fn log_recovery(node: &Node, recovery: &RecoveryReport) {
     if !recovery.needed {
         return;
-    }
-    if !recovery.from_backup {
-        node.log.log("database system was not properly shut down; automatic recovery in progress");
-    }
-    node.log.log(format!("redo starts at {}", recovery.from));
-    if !recovery.end.is_empty() {
-        node.log.log(recovery.end.clone());
     }
     if recovery.cut_bytes > 0 {
         node.log.log(format!(
@@ -428,11 +464,6 @@ fn log_recovery(node: &Node, recovery: &RecoveryReport) {
             recovery.cut_bytes, recovery.to
         ));
     }
-    let seconds = recovery.elapsed.as_secs_f64();
-    node.log.log(format!(
-        "redo done at {} system usage: {} records, elapsed: {seconds:.2} s",
-        recovery.to, recovery.records
-    ));
     if !recovery.aborted.is_empty() {
         node.log.log(format!("aborted {} transactions without an outcome", recovery.aborted.len()));
     }

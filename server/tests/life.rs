@@ -53,7 +53,18 @@ async fn an_immediate_stop_loses_no_acknowledged_commit() {
     assert!(
         place.log().contains("database system was not properly shut down; automatic recovery in progress")
     );
-    assert!(place.log().contains("redo starts at"));
+    let log = place.log();
+    let at = |line: &str| log.find(line).unwrap_or_else(|| panic!("{line} is not in the log"));
+    assert!(
+        at("automatic recovery in progress") < at("redo starts at")
+            && at("redo starts at") < at("redo done at")
+    );
+    let redo = "select records > 100, replay_lsn > redo_start_lsn, available_lsn = replay_lsn from plimsoll_stat_recovery";
+    assert_eq!(place.psql(redo).await, "t|t|t");
+    assert_eq!(place.psql("select count(*) from pg_stat_recovery_prefetch").await, "1");
+    stop(server, StopMode::Fast).await;
+    let server = place.start(&[]).await;
+    assert_eq!(place.psql("select count(*) from plimsoll_stat_recovery").await, "0", "nothing was redone");
     stop(server, StopMode::Fast).await;
 }
 

@@ -12,7 +12,7 @@ use crate::{
 use host::{Host, Timestamp};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wal::control::ControlFile;
 use wal::history::BranchId;
@@ -87,6 +87,31 @@ pub struct RecoveryReport {
     pub last_commit: Option<Timestamp>,
     /// How long it took.
     pub elapsed: Duration,
+}
+
+/// How redo goes. Pages are counted while log is read ahead of redo: in crash recovery, and on a standby with much to redo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryStatistics {
+    /// Where it began.
+    pub from: Lsn,
+    /// The end of the last record redone, exclusive.
+    pub at: Lsn,
+    /// Records redone.
+    pub records: u64,
+    /// From its begin to when it last looked at the clock.
+    pub elapsed: Duration,
+    /// Pages read ahead of redo.
+    pub prefetched: u64,
+    /// Pages that were in the pool.
+    pub hit: u64,
+    /// Pages that redo makes anew.
+    pub skip_init: u64,
+    /// Pages that were not there.
+    pub skip_new: u64,
+    /// Pages of which the record has an image.
+    pub skip_fpw: u64,
+    /// Pages met a moment before.
+    pub skip_rep: u64,
 }
 
 /// An online backup that has begun.
@@ -223,6 +248,26 @@ impl Database {
     /// The time in the last commit record replayed.
     pub fn last_replayed_commit(&self) -> Option<Timestamp> {
         self.0.recovery.last_commit()
+    }
+
+    /// How redo goes, or went at the last start; None if there was none.
+    pub fn recovery_statistics(&self) -> Option<RecoveryStatistics> {
+        let recovery = &self.0.recovery;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let from = Some(Lsn::new(count(&recovery.from))).filter(|from| from.is_valid())?;
+        let prefetch = &recovery.prefetch;
+        Some(RecoveryStatistics {
+            from,
+            at: recovery.replayed.get().max(from),
+            records: count(&recovery.records),
+            elapsed: Duration::from_micros(count(&recovery.elapsed_micros)),
+            prefetched: count(&prefetch.prefetched),
+            hit: count(&prefetch.hit),
+            skip_init: count(&prefetch.skip_init),
+            skip_new: count(&prefetch.skip_new),
+            skip_fpw: count(&prefetch.skip_fpw),
+            skip_rep: count(&prefetch.skip_rep),
+        })
     }
 
     /// How many snapshots replay on this standby had to give up since its start, for this reason.

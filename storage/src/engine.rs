@@ -1,5 +1,6 @@
 //! What all parts of an open database share.
 
+use crate::ahead::PrefetchCounts;
 use crate::commit::Pipeline;
 use crate::levels::{CommitGate, Levels};
 use crate::locks::LockManager;
@@ -86,6 +87,12 @@ pub(crate) struct RecoveryState {
     pub(crate) snapshot_conflicts: AtomicU64,
     /// The same, to drop tables.
     pub(crate) lock_conflicts: AtomicU64,
+    pub(crate) prefetch: PrefetchCounts,
+    /// Where redo began; 0 if there was none.
+    pub(crate) from: AtomicU64,
+    pub(crate) records: AtomicU64,
+    /// From its begin to when it last told its progress.
+    pub(crate) elapsed_micros: AtomicU64,
 }
 
 impl RecoveryState {
@@ -100,6 +107,10 @@ impl RecoveryState {
             next_xid: AtomicU64::new(next_xid.get()),
             snapshot_conflicts: AtomicU64::new(0),
             lock_conflicts: AtomicU64::new(0),
+            prefetch: PrefetchCounts::default(),
+            from: AtomicU64::new(0),
+            records: AtomicU64::new(0),
+            elapsed_micros: AtomicU64::new(0),
         }
     }
     pub(crate) fn is_consistent(&self) -> bool {

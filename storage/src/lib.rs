@@ -23,6 +23,7 @@
 //! lock (store), page latches, then the leaves: the visibility queue (snapshot), lock shards (locks), the control file
 //! (engine), the log's own.
 
+mod ahead;
 mod backup;
 mod checkpointer;
 mod commit;
@@ -65,7 +66,9 @@ mod wal_sizes;
 mod write_set;
 mod writer;
 
-pub use database::{BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport};
+pub use database::{
+    BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport, RecoveryStatistics,
+};
 pub use engine::WalRetention;
 pub use error::{Corruption, Error};
 pub use interrupt::{Interrupt, WaitEvent};

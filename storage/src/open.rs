@@ -1,5 +1,6 @@
 //! Opening a data directory: who may, what recovery it needs, where the log goes on.
 
+use crate::ahead::{Ended, Ready, read_ahead};
 use crate::commit::STATE_CONFIRMED;
 use crate::create::sync_tree;
 use crate::database::{Opened, RecoveryReport};
@@ -10,8 +11,10 @@ use crate::snapshot::{Visibility, XidSet};
 use crate::standby::StandbyRedo;
 use crate::store::{Store, StoreOptions};
 use crate::{Database, DatabaseOptions, Error, StartMode};
-use host::{FileKind, Host, LockGuard};
+use host::{FileKind, Host, LockGuard, OpenMode};
+use std::convert::Infallible;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +23,7 @@ use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
 use wal::reader::{EndOfWal, Next, ReadError, ReaderOptions, SegmentFiles, SourceError, WalReader};
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
-use wal::{Lsn, SegmentSize, TimelineId, WalWriter, WriteStart, WriterConfig};
+use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId, WalWriter, WriteStart, WriterConfig};
 
 /// A read error of the log as this crate tells it.
 pub(crate) fn read_error(error: ReadError) -> Error {
@@ -152,6 +155,7 @@ impl Opening {
         if self.engine.options.fsync && (!at_rest || self.label.is_some()) {
             // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as if it were.
             sync_tree(host, &dir.join("base"), true)?;
+            self.sync_log()?;
         }
         if self.label.as_ref().is_some_and(|label| label.method == BackupMethod::PgRewind) {
             remove_own_files(host, dir)?;
@@ -162,6 +166,25 @@ impl Opening {
             let label = dir.join(BACKUP_LABEL_FILE);
             host::durable_rename(disk, &label, &dir.join("backup_label.old"))
                 .map_err(|error| Error::io("rename file", &label, error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the log that will be redone durable: a page that redo writes must not be ahead of it.
+    fn sync_log(&self) -> Result<(), Error> {
+        let (disk, wal_dir) = (&*self.engine.host.disk, self.engine.wal_dir());
+        let (size, redo) = {
+            let control = self.engine.control.lock();
+            (control.segment_size, control.checkpoint_copy.redo)
+        };
+        let entries = disk.list(&wal_dir).map_err(|error| Error::io("list directory", &wal_dir, error))?;
+        for entry in entries {
+            let segment = SegmentNumber::parse_file_name(&entry.name, size);
+            if segment.is_some_and(|(_, segment)| segment >= size.segment_of(redo)) {
+                let path = wal_dir.join(&entry.name);
+                let synced = disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync());
+                synced.map_err(|error| Error::io("fsync file", &path, error))?;
+            }
         }
         Ok(())
     }
@@ -294,15 +317,26 @@ impl Opening {
     }
 
     fn redo_all(&mut self, replay: &mut Replay) -> Result<EndOfWal, Error> {
-        loop {
-            match self.reader.next().map_err(read_error)? {
-                Next::Record(record) => replay.redo(&record, None)?,
-                Next::End(end) => {
-                    replay.tell_progress();
-                    return Ok(end);
+        replay.tell_progress(None);
+        let end = if self.engine.options.background {
+            let redo = |ready: &mut Ready<'_>| {
+                let done = replay.redo_pinned(&ready.record, std::mem::take(&mut ready.pins), None);
+                done.map(ControlFlow::<Infallible>::Continue)
+            };
+            match read_ahead(&self.engine, &mut self.reader, redo)? {
+                Ended::Log(end) => end,
+                Ended::Stopped(never) => match never {},
+            }
+        } else {
+            loop {
+                match self.reader.next().map_err(read_error)? {
+                    Next::Record(record) => replay.redo(&record, None)?,
+                    Next::End(end) => break end,
                 }
             }
-        }
+        };
+        replay.tell_progress(Some(end.reason));
+        Ok(end)
     }
 
     /// The log must reach what the control file names.

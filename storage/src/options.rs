@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use wal::reader::SegmentSupply;
+use wal::reader::{EndReason, SegmentSupply};
 use wal::{Lsn, RelFile, SegmentSize, TimelineId, Xid};
 
 /// One B-tree: a table, or an index.
@@ -275,6 +275,12 @@ pub struct RecoveryProgress {
     pub at: Lsn,
     /// The time in the last commit record redone.
     pub last_commit: Option<Timestamp>,
+    /// Records redone; 0 before the first.
+    pub records: u64,
+    /// Since redo began.
+    pub elapsed: Duration,
+    /// Why the log ends, at the end of a crash recovery.
+    pub ended: Option<EndReason>,
 }
 
 /// A callback for [`RecoveryProgress`].

@@ -9,7 +9,6 @@ use crate::pool::{PageKey, Pin, WritePage};
 use crate::records::{self, info};
 use crate::store::Store;
 use smallvec::SmallVec;
-use std::collections::btree_map::Entry;
 use wal::record::Block;
 use wal::smgr::{SmgrRecord, TRUNCATE_MAIN};
 use wal::{BlockNumber, Fork, Record, Rmgr, Xid};
@@ -20,14 +19,35 @@ enum Step<'r> {
     Change(&'r [u8]),
 }
 
+/// Pages that a record changes, pinned before its redo, by their block references. They are there, and stay so until then.
+pub(crate) type Pins<'p> = SmallVec<[(u8, Pin<'p>); 1]>;
+
+/// Where the page is that a record changes.
+enum Found<'p> {
+    Page(Pin<'p>),
+    /// Redo makes it, whatever it was.
+    Anew,
+    Missing,
+}
+
 impl Store {
     /// Redoes a record of SMGR, of the engine, or a page image of XLOG; all others do nothing here. `xid` is the record's,
     /// widened. Called by one thread.
     pub fn redo(&self, record: &Record, xid: Xid) -> Result<(), Error> {
+        self.redo_pinned(record, xid, Pins::new())
+    }
+
+    /// The same, with pages that are pinned already.
+    pub(crate) fn redo_pinned<'s, 'p: 's>(
+        &'s self,
+        record: &Record,
+        xid: Xid,
+        pins: Pins<'p>,
+    ) -> Result<(), Error> {
         match record.rmgr() {
             Rmgr::SMGR => self.redo_file(record),
-            Rmgr::ENGINE => self.redo_pages(record, xid),
-            Rmgr::XLOG if record.blocks().len() > 0 => self.redo_pages(record, xid),
+            Rmgr::ENGINE => self.redo_pages(record, xid, pins),
+            Rmgr::XLOG if record.blocks().len() > 0 => self.redo_pages(record, xid, pins),
             _ => Ok(()),
         }
     }
@@ -48,21 +68,21 @@ impl Store {
         }
     }
 
-    fn redo_pages(&self, record: &Record, xid: Xid) -> Result<(), Error> {
+    fn redo_pages<'s, 'p: 's>(&'s self, record: &Record, xid: Xid, mut pins: Pins<'p>) -> Result<(), Error> {
         let end = record.end();
         // Whatever must be read is read before the first latch, so that readers never wait for the disk.
-        let mut pinned: SmallVec<[Pin<'_>; 4]> = SmallVec::new();
-        for block in record.blocks().filter(|block| block.fork == Fork::Main && !is_made_anew(block)) {
-            if self.is_there(&block) {
-                pinned.push(self.0.pool.load_for_redo(PageKey::new(block.rel, block.block))?);
-            }
+        let mut found: SmallVec<[(Block<'_>, Found<'_>); 4]> = SmallVec::new();
+        for block in record.blocks().filter(|block| block.fork == Fork::Main) {
+            let pinned = pins.iter().position(|(id, _)| *id == block.id);
+            let page = match pinned {
+                Some(at) => Found::Page(pins.swap_remove(at).1),
+                None => self.find_for_redo(&block)?,
+            };
+            found.push((block, page));
         }
         let mut latched: SmallVec<[(WritePage<'_>, Block<'_>, Step<'_>); 4]> = SmallVec::new();
-        for block in record.blocks() {
-            if block.fork != Fork::Main {
-                continue;
-            }
-            if let Some((page, step)) = self.page_for_redo(record, &block)?
+        for (block, page) in found {
+            if let Some((page, step)) = self.latch_for_redo(record, &block, page)?
                 && page.lsn() < end
             {
                 latched.push((page, block, step));
@@ -97,40 +117,48 @@ impl Store {
         Ok(())
     }
 
+    /// Pins a page that a record changes, reading it if it must be.
+    fn find_for_redo(&self, block: &Block<'_>) -> Result<Found<'_>, Error> {
+        if is_made_anew(block) {
+            return Ok(Found::Anew);
+        }
+        if block.block.get() >= self.page_count(block.rel) {
+            return Ok(Found::Missing);
+        }
+        self.0.pool.load_for_redo(PageKey::new(block.rel, block.block)).map(Found::Page)
+    }
+
     /// Latches a page that a record changes; None if it is not there.
-    fn page_for_redo<'s, 'r>(
+    fn latch_for_redo<'s, 'r>(
         &'s self,
         record: &Record,
         block: &Block<'r>,
+        found: Found<'s>,
     ) -> Result<Option<(WritePage<'s>, Step<'r>)>, Error> {
         let key = PageKey::new(block.rel, block.block);
-        if is_made_anew(block) {
-            let relation = match self.0.relations.get(block.rel) {
-                Some(relation) => relation,
-                // Dropped by a later record, or its creation is not redone again.
-                None => self.0.relations.create(block.rel)?,
-            };
-            let page = self.0.pool.create(key, None, true)?.ok_or(Error::PoolExhausted)?;
-            relation.extend_to(block.block);
-            self.0.missing.lock().remove(&key);
-            let step = if has_image(block) { Step::Image } else { Step::Change(block.data) };
-            return Ok(Some((page, step)));
-        }
-        if self.is_there(block) {
-            let page = self.0.pool.load_for_redo(key)?.write();
-            if !page.is_new() {
-                return Ok(Some((page, Step::Change(block.data))));
+        match found {
+            Found::Anew => {
+                let relation = match self.0.relations.get(block.rel) {
+                    Some(relation) => relation,
+                    // Dropped by a later record, or its creation is not redone again.
+                    None => self.0.relations.create(block.rel)?,
+                };
+                let page = self.0.pool.create(key, None, true)?.ok_or(Error::PoolExhausted)?;
+                relation.extend_to(block.block);
+                self.0.missing.lock().remove(&key);
+                let step = if has_image(block) { Step::Image } else { Step::Change(block.data) };
+                return Ok(Some((page, step)));
             }
+            Found::Page(pin) => {
+                let page = pin.write();
+                if !page.is_new() {
+                    return Ok(Some((page, Step::Change(block.data))));
+                }
+            }
+            Found::Missing => {}
         }
-        match self.0.missing.lock().entry(key) {
-            Entry::Vacant(entry) => entry.insert(record.start()),
-            Entry::Occupied(entry) => entry.into_mut(),
-        };
+        self.0.missing.lock().entry(key).or_insert_with(|| record.start());
         Ok(None)
-    }
-
-    fn is_there(&self, block: &Block<'_>) -> bool {
-        self.0.relations.get(block.rel).is_some_and(|relation| block.block.get() < relation.page_count())
     }
 
     /// To be called once redo has reached a consistent state: every page that a record missed has been dropped since.
@@ -144,9 +172,15 @@ impl Store {
         }
     }
 
+    /// Asks the kernel for a page that redo will come to; false if it is not there.
+    pub(crate) fn will_need(&self, key: PageKey) -> bool {
+        let relation = self.0.relations.get(key.rel);
+        relation.is_some_and(|relation| relation.will_need(key.block))
+    }
+
     /// How many pages of a relation redo or the log has given it; 0 for none.
     pub fn page_count(&self, rel: wal::RelFile) -> u32 {
-        self.0.relations.get(rel).map_or(0, |relation| relation.page_count())
+        self.0.relations.page_count(rel)
     }
 }
 

@@ -5,10 +5,12 @@
 
 use crate::Error;
 use crate::page::{PAGE_SIZE, Page};
+use crate::pool::KeyHasher;
 use crate::stats::TreeCounts;
 use host::{FileKind, OpenMode, SharedDisk, SharedFile};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap};
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -215,6 +217,18 @@ impl Relation {
         Ok((self.with_segment(block, create, |_, file| file.clone())?, offset))
     }
 
+    /// Asks the kernel to have a page at hand; false if the relation has none such.
+    pub(crate) fn will_need(&self, block: BlockNumber) -> bool {
+        if block.get() >= self.page_count() {
+            return false;
+        }
+        // Whoever reads the page finds out what is wrong with it.
+        if let Ok((file, offset)) = self.segment(block, false) {
+            file.will_need(offset, PAGE_SIZE as u64);
+        }
+        true
+    }
+
     /// Reads a page as it is on disk. False if the file ends before it.
     pub fn read(&self, block: BlockNumber, page: &mut Page) -> Result<bool, Error> {
         let (file, offset) = match self.segment(block, false) {
@@ -274,7 +288,7 @@ impl Relation {
 pub struct Relations {
     disk: SharedDisk,
     base: PathBuf,
-    open: RwLock<HashMap<RelFile, Arc<Relation>>>,
+    open: RwLock<HashMap<RelFile, Arc<Relation>, BuildHasherDefault<KeyHasher>>>,
     /// Database folders in which names came or went since the last sync.
     unsynced_folders: Mutex<BTreeSet<u32>>,
 }
@@ -343,6 +357,11 @@ impl Relations {
     /// A relation that exists.
     pub fn get(&self, id: RelFile) -> Option<Arc<Relation>> {
         self.open.read().get(&id).cloned()
+    }
+
+    /// How many pages a relation has; 0 if it does not exist.
+    pub fn page_count(&self, id: RelFile) -> u32 {
+        self.open.read().get(&id).map_or(0, |relation| relation.page_count())
     }
 
     /// All relations that exist.

@@ -7,6 +7,7 @@ use crate::commit::STATE_CONFIRMED;
 use crate::early::{EarlyList, STATE_EARLY};
 use crate::engine::Engine;
 use crate::records::info;
+use crate::redo::Pins;
 use crate::snapshot::Insertion;
 use crate::standby::{Conflict, ConflictKind, WalFeed};
 use crate::state::STATE_FILE;
@@ -14,6 +15,8 @@ use crate::{Error, RecoveryProgress, SyncLevel, TreeId};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+use wal::reader::EndReason;
 use wal::xact::{XactEnd, XactRecord};
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{BlockNumber, Lsn, Record, Rmgr, TimelineId, Xid};
@@ -62,6 +65,8 @@ pub(crate) struct Replay {
     pub(crate) timeline: TimelineId,
     pub(crate) records: u64,
     last_commit_end: Option<Lsn>,
+    /// By the monotonic clock.
+    begun: Duration,
 }
 
 /// Progress is told after so many records.
@@ -69,6 +74,7 @@ const PROGRESS_RECORDS: u64 = 4096;
 
 impl Replay {
     pub(crate) fn new(engine: Arc<Engine>, from: Lsn, checkpoint: &CheckPoint) -> Self {
+        let begun = engine.host.clock.monotonic();
         Self {
             engine,
             open: BTreeSet::new(),
@@ -81,6 +87,7 @@ impl Replay {
             timeline: checkpoint.timeline,
             records: 0,
             last_commit_end: None,
+            begun,
         }
     }
 
@@ -128,6 +135,16 @@ impl Replay {
 
     /// Redoes one record. `feed` is asked before snapshots are given up.
     pub(crate) fn redo(&mut self, record: &Record, feed: Option<&dyn WalFeed>) -> Result<(), Error> {
+        self.redo_pinned(record, Pins::new(), feed)
+    }
+
+    /// The same, with pages that are pinned already.
+    pub(crate) fn redo_pinned(
+        &mut self,
+        record: &Record,
+        pins: Pins<'_>,
+        feed: Option<&dyn WalFeed>,
+    ) -> Result<(), Error> {
         let xid = Xid::from_low(record.xid_low(), self.next_xid);
         if xid >= self.next_xid {
             self.next_xid = xid.next();
@@ -141,7 +158,7 @@ impl Replay {
                     self.open.insert(xid);
                 }
                 self.before_engine_record(record, feed);
-                self.engine.store.redo(record, xid)?;
+                self.engine.store.redo_pinned(record, xid, pins)?;
                 self.after_engine_record(record)?;
             }
             Rmgr::SMGR => self.engine.store.redo(record, xid)?,
@@ -158,20 +175,27 @@ impl Replay {
         self.at = record.end();
         self.last_record = record.start();
         self.records += 1;
+        self.engine.recovery.records.store(self.records, Ordering::Relaxed);
         self.engine.recovery.replayed.advance(record.end());
         if !self.engine.recovery.is_consistent() {
             self.check_consistent()?;
         }
         if self.records.is_multiple_of(PROGRESS_RECORDS) {
-            self.tell_progress();
+            self.tell_progress(None);
         }
         Ok(())
     }
 
-    pub(crate) fn tell_progress(&self) {
+    /// Tells how far redo is; `ended` is why the log ends.
+    pub(crate) fn tell_progress(&self, ended: Option<EndReason>) {
+        let recovery = &self.engine.recovery;
+        let elapsed = self.engine.host.clock.monotonic().saturating_sub(self.begun);
+        recovery.from.store(self.from.get(), Ordering::Relaxed);
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        recovery.elapsed_micros.store(micros, Ordering::Relaxed);
         if let Some(tell) = &self.engine.options.progress {
-            let last_commit = self.engine.recovery.last_commit();
-            tell(RecoveryProgress { from: self.from, at: self.at, last_commit });
+            let (last_commit, records) = (recovery.last_commit(), self.records);
+            tell(RecoveryProgress { from: self.from, at: self.at, last_commit, records, elapsed, ended });
         }
     }
 

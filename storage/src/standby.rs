@@ -5,14 +5,17 @@
 //! off, since the receiver writes the segments that it would replace; with [`Feed::Again`] it is on, and nobody else
 //! writes.
 
+use crate::ahead::{Ended, read_ahead};
 use crate::engine::Engine;
+use crate::redo::Pins;
 use crate::replay::Replay;
 use crate::{Error, RecoveryStop, open};
 use host::Timestamp;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
 use wal::reader::{Next, SegmentFiles, WalReader};
-use wal::{Lsn, TimelineId, Xid};
+use wal::{Lsn, Record, TimelineId, Xid};
 
 /// Tells redo how far the log in pg_wal may be read.
 pub trait WalFeed: Send + Sync {
@@ -156,6 +159,8 @@ impl std::fmt::Debug for StandbyRedo {
 
 /// Records between two looks at who waits for the replayed position.
 const BATCH_RECORDS: u32 = 256;
+/// Log that waits for redo is read ahead of it from so much on.
+const BACKLOG_BYTES: u64 = 1 << 20;
 
 impl StandbyRedo {
     pub(crate) fn new(engine: Arc<Engine>, replay: Replay, reader: WalReader<SegmentFiles>) -> Self {
@@ -180,6 +185,9 @@ impl StandbyRedo {
                     }
                     self.reader.source_mut().set_limit(upto);
                     asked_from = asked_from.max(upto);
+                    if self.is_backlog(upto) {
+                        self.redo_backlog(feed)?;
+                    }
                     self.redo_available(feed)?
                 }
                 Feed::Again { timeline } => {
@@ -217,7 +225,7 @@ impl StandbyRedo {
 
     fn end_at_target(&mut self, feed: &dyn WalFeed, stop: &RecoveryStop) -> Result<RedoEnd, Error> {
         feed.replayed(self.replay.at);
-        self.replay.tell_progress();
+        self.replay.tell_progress(None);
         self.engine.remove_dropped()?;
         if !self.engine.recovery.is_consistent() {
             let what = "requested recovery stop point is before consistent recovery point";
@@ -289,17 +297,11 @@ impl StandbyRedo {
                     {
                         return Ok(Ran::Stopped(stop));
                     }
-                    // Before the data is consistent nobody sees a commit, so none is held back.
-                    let committed = if consistent { wal::xact::commit_time(&record) } else { None };
-                    if !feed.may_replay(record.end(), committed) {
+                    let timeline = self.reader.page_timeline();
+                    if !redo_one(&self.engine, &mut self.replay, &record, timeline, Pins::new(), feed)? {
                         self.reader.seek(record.start(), Some(self.replay.last_record));
                         return Ok(Ran::OutOfLog);
                     }
-                    if let Some(timeline) = self.reader.page_timeline() {
-                        self.replay.timeline = self.replay.timeline.max(timeline);
-                        self.engine.set_timeline(self.replay.timeline);
-                    }
-                    self.replay.redo(&record, Some(feed))?;
                     let consistent = self.engine.recovery.is_consistent();
                     if let Some(stop) =
                         target.as_ref().and_then(|target| target.stops_after(&record, consistent))
@@ -314,13 +316,45 @@ impl StandbyRedo {
                 }
                 Next::End(_) => {
                     self.replay.check_consistent()?;
-                    self.replay.tell_progress();
+                    self.replay.tell_progress(None);
                     self.engine.remove_dropped()?;
                     feed.replayed(self.replay.at);
                     return Ok(Ran::OutOfLog);
                 }
             }
         }
+    }
+
+    /// Whether so much log waits that a thread which reads ahead is worth its while. A target, or an archive from which segments
+    /// would be fetched too early, asks for one record after the other.
+    fn is_backlog(&self, upto: Lsn) -> bool {
+        let options = &self.engine.options;
+        options.background
+            && options.recovery.target.is_none()
+            && upto.get().saturating_sub(self.replay.at.get()) >= BACKLOG_BYTES
+    }
+
+    /// Redoes what the log has up to the reader's limit, unless the feed breaks off.
+    fn redo_backlog(&mut self, feed: &dyn WalFeed) -> Result<(), Error> {
+        let Self { engine, replay, reader, .. } = self;
+        let mut in_batch = 0;
+        let ended = read_ahead(engine, reader, |ready| {
+            let pins = std::mem::take(&mut ready.pins);
+            if !redo_one(engine, replay, &ready.record, ready.timeline, pins, feed)? {
+                return Ok(ControlFlow::Break(()));
+            }
+            in_batch += 1;
+            if in_batch == BATCH_RECORDS {
+                in_batch = 0;
+                feed.replayed(replay.at);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if matches!(ended, Ended::Stopped(())) {
+            let previous = (self.replay.records > 0).then_some(self.replay.last_record);
+            self.reader.seek(self.replay.at, previous);
+        }
+        Ok(())
     }
 
     /// The history along which the log is read.
@@ -332,4 +366,27 @@ impl StandbyRedo {
     pub fn next_lsn(&self) -> Lsn {
         self.replay.at
     }
+}
+
+/// Redoes one record, which ends on a page of this timeline, once the feed lets it; false if that breaks off.
+fn redo_one(
+    engine: &Engine,
+    replay: &mut Replay,
+    record: &Record,
+    timeline: Option<TimelineId>,
+    pins: Pins<'_>,
+    feed: &dyn WalFeed,
+) -> Result<bool, Error> {
+    // Before the data is consistent nobody sees a commit, so none is held back.
+    let consistent = engine.recovery.is_consistent();
+    let committed = if consistent { wal::xact::commit_time(record) } else { None };
+    if !feed.may_replay(record.end(), committed) {
+        return Ok(false);
+    }
+    if let Some(timeline) = timeline {
+        replay.timeline = replay.timeline.max(timeline);
+        engine.set_timeline(replay.timeline);
+    }
+    replay.redo_pinned(record, pins, Some(feed))?;
+    Ok(true)
 }

@@ -5,6 +5,7 @@ mod archive;
 mod control;
 mod lag;
 mod locks;
+mod recovery;
 mod replication;
 mod settings;
 mod space;
@@ -47,6 +48,7 @@ static VIEWS: &[&[View]] = &[
     archive::VIEWS,
     lag::VIEWS,
     locks::VIEWS,
+    recovery::VIEWS,
     replication::VIEWS,
     settings::VIEWS,
     space::VIEWS,

@@ -17,9 +17,9 @@ const USAGE: u32 = 0xF << 20;
 const USAGE_MAX: u32 = 5 << 20;
 const LOADING: u32 = 1 << 31;
 
-/// Mixes a page's name quickly; names come from us, so nobody can make them collide on purpose.
+/// Mixes the name of a page or a relation quickly; names come from us, so nobody can make them collide on purpose.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct KeyHasher(u64);
+pub(crate) struct KeyHasher(u64);
 
 impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
@@ -173,6 +173,16 @@ impl<'p> Pin<'p> {
     /// Waits for the write latch.
     pub fn write(self) -> WritePage<'p> {
         WritePage { guard: self.frame().slot.write(), pin: self }
+    }
+    /// Reads what a change before item `index` will read, so that the memory is near when that comes. Nothing if the page is being
+    /// changed just now: then it is near.
+    pub(crate) fn touch(&self, index: usize) {
+        if let Some(slot) = self.frame().slot.try_read() {
+            let page = slot.page();
+            let (lower, upper) = (page.lower(), page.upper());
+            let byte = |at: usize| page.bytes().get(at).copied();
+            std::hint::black_box((page.item(index).first(), byte(lower), byte(upper.saturating_sub(1))));
+        }
     }
     /// The same pin, not borrowed. `pool` must be its pool.
     pub fn into_owned(self, pool: &Arc<Pool>) -> OwnedPin {

@@ -27,7 +27,8 @@ use crate::Error;
 use crate::page::Page;
 use crate::relation::Relations;
 use crate::store::WriteBarrier;
-use frame::{Frame, KeyHasher};
+use frame::Frame;
+pub(crate) use frame::KeyHasher;
 use parking_lot::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault};
@@ -208,6 +209,9 @@ impl Pool {
     }
 
     fn load_or(&self, key: PageKey, wait: bool, short: Short, ring: Option<&Ring>) -> Result<Pin<'_>, Error> {
+        if let Some(pin) = self.pin(key) {
+            return Ok(pin);
+        }
         loop {
             if let Some(pin) = self.pin_or_wait(key) {
                 return Ok(pin);

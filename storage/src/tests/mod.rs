@@ -1,5 +1,6 @@
 //! Scenarios of the whole engine over the virtual disk.
 
+mod ahead;
 mod basics;
 mod crash;
 mod faults;

@@ -23,6 +23,8 @@ struct HandState {
     /// The position that redo waits past.
     waiting: Option<Lsn>,
     conflicts: Vec<Xid>,
+    /// Nothing behind it may be redone.
+    hold: Option<Lsn>,
 }
 
 impl WalFeed for HandFeed {
@@ -45,6 +47,9 @@ impl WalFeed for HandFeed {
     fn replayed(&self, lsn: Lsn) {
         self.state.lock().replayed = lsn;
     }
+    fn may_replay(&self, end: Lsn, _committed: Option<Timestamp>) -> bool {
+        self.state.lock().hold.is_none_or(|hold| end <= hold)
+    }
     fn before_conflict(&self, conflict: Conflict, _are_held: &dyn Fn() -> bool) {
         self.state.lock().conflicts.push(conflict.horizon);
     }
@@ -54,6 +59,10 @@ impl HandFeed {
     pub(super) fn set(&self, feed: Feed) {
         self.state.lock().next = Some(feed);
         self.moved.notify_all();
+    }
+    /// Lets nothing behind this be redone.
+    pub(super) fn hold_at(&self, hold: Option<Lsn>) {
+        self.state.lock().hold = hold;
     }
     /// Waits until redo has done what it can.
     pub(super) fn settle(&self) {
@@ -132,9 +141,12 @@ pub(super) async fn backup(
 }
 
 pub(super) fn follow(disk: &VirtualDisk) -> Standby {
+    follow_with(disk, options())
+}
+
+pub(super) fn follow_with(disk: &VirtualDisk, options: DatabaseOptions) -> Standby {
     let mode = StartMode::Standby { target_timeline: None };
-    let (db, mut redo): (_, Box<StandbyRedo>) = match Database::open(&host_on(disk), options(), mode).unwrap()
-    {
+    let (db, mut redo): (_, Box<StandbyRedo>) = match Database::open(&host_on(disk), options, mode).unwrap() {
         Opened::Standby { db, redo } => (db, redo),
         Opened::Primary { .. } => panic!("asked for a standby"),
     };

@@ -120,6 +120,7 @@ impl<S: WalSource> WalReader<S> {
 
     /// The next record, or the end of the log. After an end or an error it may be called again: it tries at the same place.
     #[allow(clippy::should_implement_trait, reason = "an end is not final and errors are told apart")]
+    #[inline]
     pub fn next(&mut self) -> Result<Next, ReadError> {
         match self.read_record() {
             Ok(record) => Ok(Next::Record(record)),
@@ -286,6 +287,7 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
+    #[inline]
     pub(super) fn read_record(&mut self) -> Result<Record, Stop> {
         loop {
             let mut assembly = match self.assembly.take() {
@@ -311,6 +313,7 @@ impl<S: WalSource> WalReader<S> {
     }
 
     /// Reads the record at `next` if its page holds all of it, or else its beginning.
+    #[inline]
     fn begin_record(&mut self) -> Result<Result<Record, Assembly>, Stop> {
         let start = record_start(self.next, self.options.segment_size);
         let page = start.page_start();
@@ -387,6 +390,7 @@ impl<S: WalSource> WalReader<S> {
         Err(Stop::bad(start, defect))
     }
 
+    #[inline]
     fn decode(&self, start: Lsn, length: u32, bytes: Bytes) -> Result<Record, Stop> {
         let segment_size = self.options.segment_size;
         let end = record_end(start, length, segment_size);
@@ -398,6 +402,7 @@ impl<S: WalSource> WalReader<S> {
     }
 
     /// Takes a verified record as the next one.
+    #[inline]
     fn accept(&mut self, mut record: Record) -> Result<Record, Stop> {
         if let Some(expected) = self.given_up {
             match XlogRecord::parse(&record) {

@@ -122,6 +122,27 @@ impl RecordHeader {
     }
 }
 
+/// A part of a record's bytes. Half as wide as a range of usize, since records are moved from hand to hand by the million in redo.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    at: u32,
+    len: u32,
+}
+
+impl Span {
+    /// The span of `len` bytes at `at`, both inside a record.
+    fn new(at: usize, len: usize) -> Result<Self, RecordDefect> {
+        match (u32::try_from(at), u32::try_from(len)) {
+            (Ok(at), Ok(len)) => Ok(Self { at, len }),
+            _ => Err(RecordDefect::DataLength { expected: len, found: 0 }),
+        }
+    }
+    fn range(self) -> Range<usize> {
+        let at = self.at as usize;
+        at..at.saturating_add(self.len as usize)
+    }
+}
+
 /// A block reference as offsets into its record.
 #[derive(Clone, Debug)]
 struct BlockMeta {
@@ -130,9 +151,12 @@ struct BlockMeta {
     fork: Fork,
     block: BlockNumber,
     will_init: bool,
-    image: Option<(ImageHeader, Range<usize>)>,
-    data: Range<usize>,
+    image: Option<(ImageHeader, Span)>,
+    data: Span,
 }
+
+/// Most records change one page.
+type Blocks = SmallVec<[BlockMeta; 1]>;
 
 /// A page that a decoded record refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,15 +185,16 @@ pub struct Record {
     bytes: Bytes,
     header: RecordHeader,
     rmgr: Rmgr,
-    blocks: SmallVec<[BlockMeta; 2]>,
+    blocks: Blocks,
     origin: Option<u16>,
     toplevel_xid: Option<u32>,
-    main: Range<usize>,
+    main: Span,
     overwrites: Option<Lsn>,
 }
 
 impl Record {
     /// Verifies and takes apart the bytes of one record (page headers already left out). `start` and `end` are its place.
+    #[inline]
     pub fn decode(start: Lsn, end: Lsn, bytes: Bytes) -> Result<Self, RecordDefect> {
         let header = RecordHeader::decode(&bytes)?;
         if usize::try_from(header.length) != Ok(bytes.len()) {
@@ -259,11 +284,11 @@ impl Record {
     }
     /// The main data.
     pub fn main_data(&self) -> &[u8] {
-        self.slice(&self.main)
+        self.slice(self.main)
     }
     /// The main data, sharing the record's memory.
     pub fn main_data_bytes(&self) -> Bytes {
-        self.bytes.slice(self.main.clone())
+        self.bytes.slice(self.main.range())
     }
     /// Whether it is XLOG_SWITCH.
     pub fn is_switch(&self) -> bool {
@@ -278,8 +303,8 @@ impl Record {
         self.blocks.iter().find(|meta| meta.id == id).map(|meta| self.view(meta))
     }
 
-    fn slice(&self, range: &Range<usize>) -> &[u8] {
-        self.bytes.get(range.clone()).unwrap_or_default()
+    fn slice(&self, span: Span) -> &[u8] {
+        self.bytes.get(span.range()).unwrap_or_default()
     }
     fn view(&self, meta: &BlockMeta) -> Block<'_> {
         Block {
@@ -291,26 +316,26 @@ impl Record {
             image: meta
                 .image
                 .as_ref()
-                .map(|(header, range)| Image { header: *header, stored: self.slice(range) }),
-            data: self.slice(&meta.data),
+                .map(|(header, span)| Image { header: *header, stored: self.slice(*span) }),
+            data: self.slice(meta.data),
         }
     }
 }
 
 /// The fragments of a record as offsets.
 struct Parts {
-    blocks: SmallVec<[BlockMeta; 2]>,
+    blocks: Blocks,
     origin: Option<u16>,
     toplevel_xid: Option<u32>,
-    main: Range<usize>,
+    main: Span,
 }
 
 impl Parts {
     fn parse(bytes: &[u8]) -> Result<Self, RecordDefect> {
         let mut fields = Fields::new(bytes);
         fields.skip(RECORD_HEADER_SIZE)?;
-        let mut parts = Self { blocks: SmallVec::new(), origin: None, toplevel_xid: None, main: 0..0 };
-        let mut lengths = SmallVec::<[(u16, u16); 2]>::new();
+        let mut parts =
+            Self { blocks: SmallVec::new(), origin: None, toplevel_xid: None, main: Span::default() };
         let (mut announced, mut main_len) = (0_usize, 0_usize);
         // PostgreSQL's reader stops looking for headers when what is left is what the headers announced.
         while fields.left() > announced {
@@ -332,7 +357,6 @@ impl Parts {
                 id if id <= BLOCK_ID_MAX && parts.blocks.last().is_none_or(|last| last.id < id) => {
                     let (meta, stored, data) = parse_block(&mut fields, id, parts.blocks.last())?;
                     announced += usize::from(stored) + usize::from(data);
-                    lengths.push((stored, data));
                     parts.blocks.push(meta);
                 }
                 id => return Err(RecordDefect::FragmentId { id }),
@@ -342,15 +366,15 @@ impl Parts {
             return Err(RecordDefect::DataLength { expected: announced, found: fields.left() });
         }
         let mut at = fields.offset();
-        for (meta, (stored, data)) in parts.blocks.iter_mut().zip(lengths) {
-            if let Some((_, range)) = &mut meta.image {
-                *range = at..at + usize::from(stored);
-                at = range.end;
+        for meta in &mut parts.blocks {
+            let image = meta.image.as_mut().map(|(header, span)| (span, usize::from(header.stored)));
+            let data_len = meta.data.len as usize;
+            for (span, len) in image.into_iter().chain([(&mut meta.data, data_len)]) {
+                *span = Span::new(at, len)?;
+                at += len;
             }
-            meta.data = at..at + usize::from(data);
-            at = meta.data.end;
         }
-        parts.main = at..at + main_len;
+        parts.main = Span::new(at, main_len)?;
         Ok(parts)
     }
 }
@@ -379,8 +403,8 @@ fn parse_block(
         fork,
         block: BlockNumber::new(fields.u32()?),
         will_init: flags & WILL_INIT != 0,
-        image: image.map(|header| (header, 0..0)),
-        data: 0..0,
+        image: image.map(|header| (header, Span::default())),
+        data: Span { at: 0, len: u32::from(data_len) },
     };
     Ok((meta, image.map_or(0, |header| header.stored), data_len))
 }
