@@ -16,6 +16,7 @@ use host::Timestamp;
 use parking_lot::Mutex;
 use protocol::{Report, Severity, SqlState};
 use replica::driver::{Live, LogPlace, LogState, NodeLog, Stopping};
+use replica::slots::Slots;
 use sql::SqlEngine;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use storage::{
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wal::Lsn;
 use wal::backup_label::BACKUP_LABEL_FILE;
 use wal::control::{ClusterState, ControlFile};
 use wal::history::TimelineHistory;
@@ -387,7 +389,10 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
         ("data_checksums", if control.data_checksums { "on" } else { "off" }),
     ]);
     let mode = match signal {
-        None => StartMode::Primary,
+        None => {
+            options.proven_flush = flushed_by_slots(node)?;
+            StartMode::Primary
+        }
         Some(signal) => {
             let (recovery, target_timeline) = archive::prepare(node, control, signal).await?;
             options.recovery = recovery;
@@ -403,6 +408,13 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
     let opened = tokio::task::spawn_blocking(move || Database::open(&host, options, mode)).await;
     let opened = opened.map_err(|error| ServerError::new(format!("recovery failed: {error}")))?;
     opened.map_err(|error| ServerError::new(error.to_string()))
+}
+
+/// How far standbys with slots have told that they hold this server's log: it was durable here before.
+fn flushed_by_slots(node: &Arc<Node>) -> Result<Lsn, ServerError> {
+    let slots = Slots::open(&node.host, &node.data_dir.join("pg_replslot"), usize::MAX);
+    let slots = slots.map_err(|error| ServerError::new(error.to_string()))?;
+    Ok(slots.list().iter().map(|slot| slot.restart).max().unwrap_or(Lsn::INVALID))
 }
 
 /// Has what recovery cuts from the log's end written to the ledger first.

@@ -359,6 +359,14 @@ impl Opening {
             return Ok(0);
         }
         let cut = self.reader.verify_end(end).map_err(read_error)?;
+        let mut proven = self.engine.options.proven_flush;
+        if cut.bytes() > 0 {
+            // A page is written after the log up to its LSN is durable.
+            proven = proven.max(self.engine.store.newest_lsn_on_disk()?);
+        }
+        if proven > end.at {
+            return Err(read_error(self.reader.damage_at(end, proven)));
+        }
         if cut.bytes() > 0
             && let Some(hook) = &self.engine.options.before_cut
         {

@@ -323,6 +323,9 @@ pub struct DatabaseOptions {
     pub wal_init_zero: bool,
     /// How much log there is between checkpoints, and is kept for later; [`crate::Database::set_wal_sizes`] changes it.
     pub wal_sizes: WalSizes,
+    /// The log is known to have been durable up to here, by what lies outside of the database: replication slots. A crash recovery that
+    /// finds it shorter fails.
+    pub proven_flush: Lsn,
     /// Synchronous standbys are named: commits of before this start whose confirmation is not proven stay
     /// unseen until the gate confirms them or [`crate::CommitGate::release_unconfirmed`] is called.
     pub sync_required: bool,
@@ -356,6 +359,7 @@ impl DatabaseOptions {
             image_compression: ImageCompression::Off,
             wal_init_zero: true,
             wal_sizes: WalSizes::default(),
+            proven_flush: Lsn::INVALID,
             sync_required: false,
             parameters: ServerParameters::default(),
             fsync: true,
@@ -373,6 +377,7 @@ impl fmt::Debug for DatabaseOptions {
         f.debug_struct("DatabaseOptions")
             .field("dir", &self.dir)
             .field("shared_buffers_bytes", &self.shared_buffers_bytes)
+            .field("proven_flush", &self.proven_flush)
             .field("sync_required", &self.sync_required)
             .finish_non_exhaustive()
     }

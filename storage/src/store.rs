@@ -283,6 +283,11 @@ impl Store {
         Ok(written)
     }
 
+    /// The newest LSN that a page on disk bears, of those that redo has changed.
+    pub(crate) fn newest_lsn_on_disk(&self) -> Result<Lsn, Error> {
+        self.0.pool.newest_lsn_on_disk()
+    }
+
     /// Cuts the files of a relation that the log has cut, once the log is flushed up to there.
     pub(crate) fn finish_cut(&self, relation: &Relation) -> Result<(), Error> {
         let Some(end) = relation.pending_cut() else { return Ok(()) };

@@ -394,7 +394,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
         self.sender.on_reply(Reply { progress, reply_requested: status.reply_requested }, clock.monotonic());
         // The slot first: it holds back WAL that a confirmed commit must not outlive.
         if let Some(slot) = &self.context.slot {
-            slot.confirm_flushed(progress.flushed);
+            // No standby holds what is not durable here; a slot that says so would bar the next start.
+            slot.confirm_flushed(progress.flushed.min(self.context.log.state().flushed()));
         }
         self.context.row.on_reply(progress, status.clock, clock.now());
     }

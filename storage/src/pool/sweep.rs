@@ -3,6 +3,7 @@
 use super::frame::{Frame, Spare};
 use super::{PageKey, Pool};
 use crate::Error;
+use crate::page::Page;
 use std::sync::atomic::Ordering;
 use wal::{Lsn, RelFile};
 
@@ -127,6 +128,22 @@ impl Pool {
             pace(done as f64 / total as f64);
         }
         Ok(written)
+    }
+
+    /// The newest LSN that a page on disk bears, of those pages that the pool has changed since. Redo makes such pages from images and
+    /// does not read them. A page that does not check out says nothing.
+    pub fn newest_lsn_on_disk(&self) -> Result<Lsn, Error> {
+        let mut newest = Lsn::INVALID;
+        let mut page = Box::new(Page::ZERO);
+        for frame in &self.frames {
+            let key = *frame.key.lock();
+            let Some(key) = key.filter(|_| frame.is_dirty()) else { continue };
+            let Some(relation) = self.relations.get(key.rel) else { continue };
+            if relation.read(key.block, &mut page)? && page.unseal(key.block, self.checksums).is_ok() {
+                newest = newest.max(page.lsn());
+            }
+        }
+        Ok(newest)
     }
 
     /// Forgets the pages of a relation from block `from` on without writing them.

@@ -76,6 +76,31 @@ async fn what_is_cut_is_recorded_before_it_is_wiped_and_nothing_is_cut_without_t
 }
 
 #[tokio::test]
+async fn damage_in_the_last_commit_stops_the_start_if_a_page_on_disk_or_a_slot_says_that_it_was_durable() {
+    let (disk, db, tree) = with_tree().await;
+    let mut ends = Vec::new();
+    for key in ["a", "b", "c"] {
+        ends.push(db.positions().unwrap().inserted());
+        write(&db, tree, &[(key, "1")], SyncLevel::Local).await;
+    }
+    let (begun, upto) = (ends[2], db.positions().unwrap().inserted());
+    let unwritten = disk.fork();
+    db.0.store.flush_before(Lsn::MAX, &mut |_| {}).unwrap();
+    drop(db);
+    for image in [&disk, &unwritten] {
+        assert!(image.flip_bit(Path::new(&path_of(begun)), (begun.get() + 40) % SIZE, 3).unwrap());
+    }
+    let error = try_open(&disk, options()).unwrap_err();
+    assert_eq!(error.sqlstate(), "XX001", "{error}");
+
+    // Without the page it is the word of a slot that counts.
+    let told = |proven_flush| DatabaseOptions { proven_flush, ..options() };
+    let error = try_open(&unwritten.fork(), told(upto)).unwrap_err();
+    assert!(error.to_string().contains(&format!("flushed up to {upto}")), "{error}");
+    assert_eq!(try_open(&unwritten, told(begun)).unwrap().1.to, begun, "a torn tail");
+}
+
+#[tokio::test]
 async fn a_log_that_ends_before_the_checkpoint_of_the_control_file_is_damage() {
     let (disk, db, tree) = with_tree().await;
     write(&db, tree, &[("a", "1")], SyncLevel::Local).await;

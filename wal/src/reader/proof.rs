@@ -72,6 +72,11 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
+    /// The error that an end is if something outside of the log proves that it was durable beyond it.
+    pub fn damage_at(&self, end: &EndOfWal, proven_flush: Lsn) -> ReadError {
+        self.corrupt(end.reason, end.at, proven_flush)
+    }
+
     /// A bad spot below a proven flush point.
     pub(super) fn corrupt(&self, reason: EndReason, at: Lsn, proven_flush: Lsn) -> ReadError {
         ReadError::Corrupt { reason, at, place: self.source.place_of(reason.at()), proven_flush }
