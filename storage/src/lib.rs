@@ -69,6 +69,7 @@ mod writer;
 pub use database::{
     BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport, RecoveryStatistics,
 };
+pub use early::RowBatch;
 pub use engine::WalRetention;
 pub use error::{Corruption, Error};
 pub use interrupt::{Interrupt, WaitEvent};

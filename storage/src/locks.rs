@@ -14,12 +14,13 @@ pub use report::{LockInfo, LockTarget};
 use crate::write_set::ShortKey;
 use crate::{Error, Interrupt, LockMode, LockWait, TableLockMode, TreeId, WaitEvent};
 use hashbrown::HashTable;
-use parking_lot::Mutex;
+use hashbrown::hash_table::OccupiedEntry;
+use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use wal::Xid;
@@ -220,7 +221,34 @@ impl Lock {
     }
 }
 
-type Shard = Mutex<HashTable<Lock>>;
+/// A part of the table of locks.
+#[derive(Default)]
+struct Shard {
+    table: Mutex<HashTable<Lock>>,
+    /// How many of its locks are on rows; changed under the mutex, read without it.
+    rows: AtomicUsize,
+}
+
+impl Shard {
+    fn lock(&self) -> MutexGuard<'_, HashTable<Lock>> {
+        self.table.lock()
+    }
+    /// A lock came into the table, which is held.
+    fn added(&self, name: LockRef<'_>) {
+        if let LockRef::Row(..) = name {
+            self.rows.fetch_add(1, Ordering::Release);
+        }
+    }
+    /// Removes a lock that nobody holds or waits for.
+    fn remove_unused(&self, entry: OccupiedEntry<'_, Lock>) {
+        if entry.get().holders.is_empty() && entry.get().queue.is_empty() {
+            let (lock, _) = entry.remove();
+            if let LockName::Row(..) = lock.name {
+                self.rows.fetch_sub(1, Ordering::Release);
+            }
+        }
+    }
+}
 
 /// How many shards there are; a power of two, enough that sessions on different rows seldom meet.
 const SHARDS: usize = 64;
@@ -276,7 +304,7 @@ impl LockManager {
     pub(crate) fn new(deadlock_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             build: hashbrown::DefaultHashBuilder::default(),
-            shards: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             waits: Mutex::new(HashMap::new()),
             next_owner: AtomicU64::new(1),
             deadlock_timeout,
@@ -296,13 +324,15 @@ impl LockManager {
 
     /// Takes the lock if it is free, else queues. `None`: held now (the caller journals it if `journal`).
     fn request(&self, owner: Owner, hash: u64, name: LockRef<'_>, strength: Strength, queue: bool) -> Answer {
-        let mut shard = self.shard(hash).lock();
-        let entry = shard.entry(hash, |lock| name.names(&lock.name), |lock| lock.hash);
+        let shard = self.shard(hash);
+        let mut table = shard.lock();
+        let entry = table.entry(hash, |lock| name.names(&lock.name), |lock| lock.hash);
         let mut entry = match entry {
             hashbrown::hash_table::Entry::Vacant(vacant) => {
                 let owned = name.to_owned();
                 let holders = SmallVec::from_buf([Holder { owner, bits: strength.bit }]);
                 vacant.insert(Lock { hash, name: owned.clone(), holders, queue: VecDeque::new() });
+                shard.added(name);
                 return Answer::Granted(owned);
             }
             hashbrown::hash_table::Entry::Occupied(occupied) => occupied,
@@ -333,13 +363,29 @@ impl LockManager {
     }
 
     fn release(&self, owner: Owner, held: &Held) {
-        let mut shard = self.shard(held.hash).lock();
-        if let Ok(mut entry) = shard.find_entry(held.hash, |lock| lock.name == held.name) {
+        let shard = self.shard(held.hash);
+        let mut table = shard.lock();
+        if let Ok(mut entry) = table.find_entry(held.hash, |lock| lock.name == held.name) {
             entry.get_mut().drop_bit(owner, held.bit);
-            if entry.get().holders.is_empty() && entry.get().queue.is_empty() {
-                entry.remove();
-            }
+            shard.remove_unused(entry);
         }
+    }
+
+    /// Whether nobody holds any row's lock.
+    fn is_without_rows(&self) -> bool {
+        self.shards.iter().all(|shard| shard.rows.load(Ordering::Acquire) == 0)
+    }
+
+    /// Whether nobody but `owner` holds this lock.
+    fn is_free_for(&self, owner: Owner, name: LockRef<'_>) -> bool {
+        let hash = name.hash_with(&self.build);
+        let shard = self.shard(hash);
+        if shard.rows.load(Ordering::Acquire) == 0 {
+            return true;
+        }
+        let table = shard.lock();
+        let found = table.find(hash, |lock| name.names(&lock.name));
+        found.is_none_or(|lock| lock.holders.iter().all(|holder| holder.owner == owner))
     }
 
     /// Those whom `owner`, waiting for this lock, waits for: holders and earlier waiters that exclude it.
@@ -419,8 +465,9 @@ impl Drop for Wait<'_> {
     fn drop(&mut self) {
         self.manager.waits.lock().remove(&self.owner);
         let Some(held) = self.held.take() else { return };
-        let mut shard = self.manager.shard(held.hash).lock();
-        let Ok(mut entry) = shard.find_entry(held.hash, |lock| lock.name == held.name) else { return };
+        let shard = self.manager.shard(held.hash);
+        let mut table = shard.lock();
+        let Ok(mut entry) = table.find_entry(held.hash, |lock| lock.name == held.name) else { return };
         let lock = entry.get_mut();
         match lock.queue.iter().position(|waiter| waiter.owner == self.owner) {
             Some(at) => {
@@ -429,9 +476,7 @@ impl Drop for Wait<'_> {
             }
             None => lock.drop_bit(self.owner, held.bit),
         }
-        if entry.get().holders.is_empty() && entry.get().queue.is_empty() {
-            entry.remove();
-        }
+        shard.remove_unused(entry);
     }
 }
 
@@ -540,6 +585,16 @@ impl LockSet {
         });
         // Memory that many locks took is given back.
         self.held.shrink_to(2 * self.held.len());
+    }
+
+    /// Whether nobody holds a lock on any row. As with [`LockSet::is_free`], who takes one right after that is not seen.
+    pub(crate) fn are_rows_free(&self) -> bool {
+        self.manager.is_without_rows()
+    }
+
+    /// Whether no other transaction holds the lock on a row.
+    pub(crate) fn is_free(&self, tree: TreeId, key: &[u8]) -> bool {
+        self.manager.is_free_for(self.owner, LockRef::Row(tree, key))
     }
 
     /// Whether this transaction holds the lock in a mode that excludes other writers.
@@ -722,6 +777,22 @@ mod tests {
         assert!(matches!(cancelled, Err(Error::Cancelled)));
         drop(a);
         row(&mut b, b"k", LockMode::Exclusive, LockWait::NoWait).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_row_is_free_for_all_but_those_who_meet_another_holder() {
+        let manager = manager();
+        let (mut a, b) = (manager.new_set(0), manager.new_set(0));
+        assert!(b.are_rows_free());
+        a.take(LockRef::Table(TREE), LockMode::Exclusive.into(), LockWait::NoWait, &Interrupt::new())
+            .await
+            .unwrap();
+        assert!(b.are_rows_free(), "a table is no row");
+        row(&mut a, b"k", LockMode::KeyShare, LockWait::NoWait).await.unwrap();
+        assert!(!b.are_rows_free() && !b.is_free(TREE, b"k") && b.is_free(TREE, b"l"));
+        assert!(a.is_free(TREE, b"k"), "one's own lock is in nobody's way");
+        drop(a);
+        assert!(b.are_rows_free() && b.is_free(TREE, b"k"));
     }
 
     #[tokio::test]

@@ -104,6 +104,14 @@ impl TreeCounts {
         }
     }
 
+    /// New rows were written.
+    pub(crate) fn wrote_new(&self, rows: usize) {
+        for counter in [&self.inserted, &self.inserted_since_sweep] {
+            counter.store(counter.load(Ordering::Relaxed).wrapping_add(rows as u64), Ordering::Relaxed);
+        }
+        shift(&self.live, i64::try_from(rows).unwrap_or(0));
+    }
+
     /// Versions were removed.
     pub(crate) fn removed(&self, count: usize) {
         shift(&self.dead, -i64::try_from(count).unwrap_or(0));

@@ -33,7 +33,7 @@ pub struct Transaction {
     /// On a standby, snapshots show only what is confirmed.
     reads_confirmed: bool,
     snapshot: Option<Arc<LiveSnapshot>>,
-    command: CommandId,
+    pub(crate) command: CommandId,
     pub(crate) writes: WriteSet,
     /// After `large`: what goes into pages is aborted before the rows' locks pass on.
     pub(crate) large: Option<Box<Early>>,

@@ -131,3 +131,60 @@ fn an_update_and_a_delete_of_all_rows_are_seen_at_their_commit_here_and_on_a_sta
     drop(client);
     scenarios::assert_equal_after_stop(&primary, &standby);
 }
+
+/// The rows 1 to `count` in an order without a pattern.
+fn shuffled(count: u64) -> impl Iterator<Item = u64> {
+    (0..count).map(move |number| number * 2_654_435_761 % count + 1)
+}
+
+/// Loads these rows by one COPY and gives how many, or the error's code and where it was.
+fn copy_rows(client: &mut Client, rows: impl Iterator<Item = u64>) -> Result<u64, (String, String)> {
+    let mut copy = client.copy_in("COPY load FROM STDIN").expect("COPY begins");
+    for id in rows {
+        if writeln!(copy, "{id}\t{}\tplimsoll plimsoll plimsoll {id}", id % 1000).is_err() {
+            break;
+        }
+    }
+    copy.finish().map_err(|error| {
+        let report = error.as_db_error().expect("the server answers");
+        (report.code().code().to_owned(), report.where_().unwrap_or_default().to_owned())
+    })
+}
+
+#[test]
+fn a_copy_waits_for_whoever_inserts_one_of_its_keys_and_stands_or_falls_with_that() {
+    let rows = 60_000;
+    let primary = node().setting("wal_keep_size", "16GB").start();
+    primary.sql("CREATE TABLE load (id int PRIMARY KEY, a int NOT NULL, note text NOT NULL)");
+    let standby = Node::builder().setting("shared_buffers", "32MB").clone_from(&primary);
+    let (at, key) = (1..).zip(shuffled(rows)).nth(50_000).expect("there are more rows");
+    for commits in [true, false] {
+        let mut other = connect(&primary);
+        let mut beside = other.transaction().expect("BEGIN");
+        beside.execute("INSERT INTO load VALUES ($1, 0, 'beside')", &[&(key as i32)]).expect("INSERT");
+        let mut loader = connect(&primary);
+        let pid: i32 = loader.query_one("SELECT pg_backend_pid()", &[]).expect("its number").get(0);
+        let loading = std::thread::spawn(move || copy_rows(&mut loader, shuffled(rows)));
+        scenarios::script::Observer::connect(&primary.conninfo()).wait_for_event(pid, "tuple");
+        if commits {
+            beside.commit().expect("COMMIT");
+        } else {
+            beside.rollback().expect("ROLLBACK");
+        }
+        let loaded = loading.join().expect("the loader ends");
+        if commits {
+            assert_eq!(loaded, Err(("23505".to_owned(), format!("COPY load, line {at}"))));
+            assert_eq!(primary.sql("SELECT count(*), sum(id) FROM load"), format!("1|{key}"));
+            primary.sql("DELETE FROM load");
+        } else {
+            assert_eq!(loaded, Ok(rows));
+        }
+    }
+    primary.sql("CREATE TABLE copied AS SELECT * FROM load");
+    primary.sql("INSERT INTO copied SELECT * FROM load");
+    let sums = format!("{}|{}", 2 * rows, rows * (rows + 1));
+    assert_eq!(primary.sql("SELECT count(*), sum(id) FROM copied"), sums);
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    assert_eq!(standby.sql("SELECT count(*), sum(id) FROM copied"), sums);
+    scenarios::assert_equal_after_stop(&primary, &standby);
+}

@@ -15,31 +15,55 @@ pub(crate) enum Line {
     End,
 }
 
-/// The fields of a line; None is NULL. `quoted` tells fields that stood in quotes (CSV).
+/// The fields of a line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
-    pub(crate) fields: Vec<Option<String>>,
-    pub(crate) quoted: Vec<bool>,
-    /// Memory of earlier fields, to be used again.
-    spare: Vec<String>,
+    /// Those that are not NULL, one behind the other.
+    text: String,
+    fields: Vec<Field>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Field {
+    start: usize,
+    end: usize,
+    is_null: bool,
+    is_quoted: bool,
 }
 
 impl Record {
-    fn clear(&mut self) {
-        self.spare.extend(self.fields.drain(..).flatten());
-        self.quoted.clear();
+    /// How many fields there are.
+    pub(crate) fn len(&self) -> usize {
+        self.fields.len()
     }
-    fn push_plain(&mut self, raw: &[u8]) -> Result<()> {
-        // Checked first, so that the error shows the bytes.
-        let Ok(text) = std::str::from_utf8(raw) else { return utf8(raw.to_vec()).map(drop) };
-        if memchr::memchr(0, raw).is_some() {
-            return utf8(raw.to_vec()).map(drop);
+    /// A field, if there is one: None is NULL.
+    pub(crate) fn get(&self, at: usize) -> Option<Option<&str>> {
+        let field = self.fields.get(at)?;
+        if field.is_null { Some(None) } else { self.text.get(field.start..field.end).map(Some) }
+    }
+    /// Whether a field stood in quotes (CSV).
+    pub(crate) fn is_quoted(&self, at: usize) -> bool {
+        self.fields.get(at).is_some_and(|field| field.is_quoted)
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.fields.clear();
+    }
+    fn push(&mut self, text: Option<&str>, is_quoted: bool) {
+        let start = self.text.len();
+        self.text.push_str(text.unwrap_or_default());
+        self.fields.push(Field { start, end: self.text.len(), is_null: text.is_none(), is_quoted });
+    }
+    /// A line whose fields are as they stand there.
+    fn set_plain(&mut self, line: &str, delimiter: u8, null: &str) {
+        self.text.push_str(line);
+        let mut start = 0;
+        for end in memchr::memchr_iter(delimiter, line.as_bytes()).chain([line.len()]) {
+            let is_null = line.get(start..end) == Some(null);
+            self.fields.push(Field { start, end, is_null, is_quoted: false });
+            start = end + 1;
         }
-        let mut field = self.spare.pop().unwrap_or_default();
-        field.clear();
-        field.push_str(text);
-        self.fields.push(Some(field));
-        Ok(())
     }
 }
 
@@ -200,6 +224,13 @@ impl LineReader {
     }
 
     fn split_text(&self, line: &[u8], record: &mut Record) -> Result<()> {
+        if self.options.delimiter.is_ascii()
+            && memchr::memchr2(b'\\', 0, line).is_none()
+            && let Ok(text) = std::str::from_utf8(line)
+        {
+            record.set_plain(text, self.options.delimiter, &self.options.null);
+            return Ok(());
+        }
         let null = self.options.null.as_bytes();
         let mut start = 0;
         let mut at = 0;
@@ -215,13 +246,11 @@ impl LineReader {
             }
             let raw = line.get(start..at.min(line.len())).unwrap_or_default();
             if raw == null {
-                record.fields.push(None);
-            } else if escaped {
-                record.fields.push(Some(utf8(unescape(raw))?));
+                record.push(None, false);
             } else {
-                record.push_plain(raw)?;
+                let bytes = if escaped { unescape(raw) } else { raw.to_vec() };
+                record.push(Some(&utf8(bytes)?), false);
             }
-            record.quoted.push(false);
             if byte.is_none() {
                 return Ok(());
             }
@@ -256,8 +285,7 @@ impl LineReader {
                 Some(byte) if byte != *delimiter => field.push(byte),
                 _ => {
                     let text = utf8(std::mem::take(&mut field))?;
-                    record.fields.push(if !quoted && text == *null { None } else { Some(text) });
-                    record.quoted.push(quoted);
+                    record.push(Some(text.as_str()).filter(|text| quoted || text != null), quoted);
                     quoted = false;
                     if byte.is_none() {
                         return Ok(());
@@ -355,7 +383,8 @@ mod tests {
             while let Some(line) = reader.next(last).unwrap() {
                 if let Line::Row(line) = line {
                     reader.split(&line, &mut record).unwrap();
-                    rows.push(record.fields.clone());
+                    let fields = (0..record.len()).map(|at| record.get(at).unwrap().map(str::to_owned));
+                    rows.push(fields.collect());
                 }
             }
         };
@@ -382,6 +411,23 @@ mod tests {
     }
 
     #[test]
+    fn null_may_be_any_text_and_a_field_may_have_any_characters() {
+        let mut reader = LineReader::new(CopyOptions { null: "nil".into(), ..options(false) });
+        let mut record = Record::default();
+        for (line, expected) in [
+            ("nil\tnila\t\u{e4}\u{1F600}", [None, Some("nila"), Some("\u{e4}\u{1F600}")]),
+            ("\tnil\tx\\ty", [Some(""), None, Some("x\ty")]),
+        ] {
+            reader.feed(format!("{line}\n").as_bytes()).unwrap();
+            let Some(Line::Row(row)) = reader.next(false).unwrap() else { panic!("{line}") };
+            reader.split(&row, &mut record).unwrap();
+            assert_eq!(record.len(), 3);
+            assert_eq!([0, 1, 2].map(|at| record.get(at).unwrap()), expected);
+            assert_eq!(record.get(3), None);
+        }
+    }
+
+    #[test]
     fn csv_is_read_the_same_wherever_the_stream_is_cut() {
         let input = b"1,\"a,\"\"b\"\"\nc\",\r\n2,,\"\"\n3,x\"y\"z,end";
         let rows =
@@ -399,6 +445,7 @@ mod tests {
         let reader = LineReader::new(options(false));
         let mut record = Record::default();
         assert_eq!(reader.split(b"a\xff", &mut record).unwrap_err().code(), sqlstate::BAD_ENCODING);
+        assert_eq!(reader.split(b"a\0b\tc", &mut record).unwrap_err().code(), sqlstate::BAD_ENCODING);
         assert_eq!(reader.split(b"a\\000", &mut record).unwrap_err().code(), sqlstate::BAD_ENCODING);
     }
 }

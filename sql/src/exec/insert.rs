@@ -12,6 +12,7 @@ use crate::plan::{Arbiter, ConflictAction, ConflictPlan, InsertPlan, Slots, Targ
 use bytes::Bytes;
 use datum::Datum;
 use std::sync::Arc;
+use storage::RowBatch;
 
 /// A running INSERT.
 pub(super) struct Insert {
@@ -226,11 +227,71 @@ fn moves_key(target: &Target, mut assigned: impl Iterator<Item = usize>) -> bool
 }
 
 /// Rows of values for COPY: no defaults are left to compute.
-pub(crate) async fn copy_row(cx: &mut Cx<'_>, target: &Target, new: Vec<Datum>) -> Result<()> {
+pub(crate) async fn copy_row(cx: &mut Cx<'_>, target: &Target, new: Row) -> Result<()> {
     let mut slots = SlotState::new(Slots::default());
-    insert_row(cx, target, new, None, &mut slots).await?;
-    cx.affected += 1;
+    insert_row(cx, target, new, None, &mut slots).await.map(drop)
+}
+
+/// Whether rows for this table may be collected and inserted many at once: each is one version in one tree.
+pub(crate) fn takes_batches(relation: &Relation) -> bool {
+    relation.indexes.is_empty()
+}
+
+/// Adds a checked row to a batch; `line` is where it came from.
+pub(crate) async fn batch_row(
+    cx: &mut Cx<'_>,
+    target: &Target,
+    batch: &mut RowBatch,
+    line: u64,
+    new: &[Datum],
+) -> Result<()> {
+    let relation = &target.relation;
+    check_row(cx, target, new)?;
+    let value = |out: &mut Vec<u8>| row::append_value(relation, new, out);
+    if relation.primary_key.is_some() {
+        return batch.push(line, |out| row::encode_key(relation, new, out), value);
+    }
+    let number = cx.transaction.next_row_number(relation.tree).await;
+    let number = cx.storage(number)?.to_be_bytes();
+    let key = |out: &mut Vec<u8>| {
+        out.extend_from_slice(&number);
+        Ok(())
+    };
+    batch.push(line, key, value)
+}
+
+/// Inserts the rows of a batch and empties it. An error comes with the line of its row, if it is about one.
+pub(crate) async fn insert_batch(
+    cx: &mut Cx<'_>,
+    target: &Target,
+    batch: &mut RowBatch,
+) -> std::result::Result<(), (Option<u64>, SqlError)> {
+    let relation = &target.relation;
+    let direct = cx.transaction.insert_direct(relation.tree, batch).await;
+    cx.storage(direct).map_err(|error| (None, error))?;
+    for (key, value, line) in batch.rows() {
+        insert_encoded(cx, relation, key, value).await.map_err(|error| (Some(line), error))?;
+    }
+    batch.clear();
     Ok(())
+}
+
+/// Inserts one row of a table without indexes.
+async fn insert_encoded(cx: &mut Cx<'_>, relation: &Relation, key: &[u8], value: &[u8]) -> Result<()> {
+    let (tree, owned) = (relation.tree, Bytes::copy_from_slice(key));
+    let put = if relation.primary_key.is_some() {
+        if lock_new_key(cx, tree, key).await?.newest.is_some() {
+            let columns: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
+            let new = row::decode(relation, &columns, key, value)?;
+            return Err(row::unique_violation(relation, &new));
+        }
+        cx.transaction.put(tree, owned, Bytes::copy_from_slice(value))
+    } else {
+        let room = cx.transaction.make_room().await;
+        cx.storage(room)?;
+        cx.transaction.put_guarded(tree, owned, Bytes::copy_from_slice(value))
+    };
+    cx.storage(put)
 }
 
 /// Puts the defaults of the columns that a line of COPY does not have into a new row.

@@ -19,7 +19,7 @@ pub(crate) mod slots;
 mod sort;
 pub(crate) mod spill;
 
-pub(crate) use insert::{copy_row, default_values};
+pub(crate) use insert::{batch_row, copy_row, default_values, insert_batch, takes_batches};
 
 use crate::cancel::Canceller;
 use crate::catalog::Catalogue;

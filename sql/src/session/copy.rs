@@ -13,7 +13,7 @@ use crate::prepared::{CommandTag, CopyOutState, Portal, Run};
 use datum::{Datum, Style, Type};
 use sqlparser::ast;
 use std::sync::Arc;
-use storage::TableLockMode;
+use storage::{RowBatch, TableLockMode};
 
 /// A COPY FROM STDIN on its way.
 pub(crate) struct CopyIn {
@@ -31,7 +31,16 @@ pub(crate) struct CopyIn {
     block: u64,
     rows: u64,
     record: Record,
+    /// Memory of an earlier row, to be used again.
+    row: Vec<Datum>,
+    /// Rows that are not inserted yet.
+    batch: RowBatch,
 }
+
+/// Rows that are collected at most, and their bytes, as PostgreSQL has it: so a later line's own fault is told before a key that
+/// exists already.
+const BATCH_ROWS: usize = 1000;
+const BATCH_BYTES: usize = 65535;
 
 impl CopyIn {
     pub(crate) fn columns(&self) -> u16 {
@@ -119,6 +128,8 @@ impl SqlSession {
             block: self.serial,
             rows: 0,
             record: Record::default(),
+            row: Vec::new(),
+            batch: RowBatch::default(),
         })))
     }
 
@@ -192,7 +203,21 @@ async fn take_lines(cx: &mut Cx<'_>, copy: &mut CopyIn, data: &[u8], last: bool)
             cx.pause().await?;
         }
     }
+    if last {
+        insert_collected(cx, copy).await?;
+    }
     cx.canceller.check()
+}
+
+/// Inserts the rows that were collected.
+async fn insert_collected(cx: &mut Cx<'_>, copy: &mut CopyIn) -> Result<()> {
+    let name = &copy.target.relation.name;
+    exec::insert_batch(cx, &copy.target, &mut copy.batch).await.map_err(|(line, error)| match line {
+        Some(line) if error.fields().context.is_none() => {
+            error.in_context(format!("COPY {name}, line {line}"))
+        }
+        _ => error,
+    })
 }
 
 async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut Record) -> Result<()> {
@@ -212,28 +237,30 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
             Ok(())
         };
     }
-    if record.fields.len() > copy.columns.len() {
+    if record.len() > copy.columns.len() {
         return Err(SqlError::new(sqlstate::BAD_COPY_FORMAT, "extra data after last expected column")
             .in_context(whole()));
     }
-    let mut new = vec![Datum::Null; relation.columns.len()];
+    let mut new = std::mem::take(&mut copy.row);
+    new.clear();
+    new.resize(relation.columns.len(), Datum::Null);
     for (place, at) in copy.columns.iter().enumerate() {
         let Some(column) = relation.columns.get(*at) else {
             return Err(SqlError::internal("no such column"));
         };
-        let Some(field) = record.fields.get(place) else {
+        let Some(field) = record.get(place) else {
             return Err(SqlError::new(
                 sqlstate::BAD_COPY_FORMAT,
                 format!("missing data for column \"{}\"", column.name),
             )
             .in_context(whole()));
         };
-        let quoted = record.quoted.get(place).copied().unwrap_or(false);
+        let quoted = record.is_quoted(place);
         let forced = |list: &[bool]| list.get(place).copied().unwrap_or(false);
         let field = match field {
             None if forced(&copy.force_not_null) => Some(copy.options.null.as_str()),
-            Some(text) if quoted && forced(&copy.force_null) && *text == copy.options.null => None,
-            other => other.as_deref(),
+            Some(text) if quoted && forced(&copy.force_null) && text == copy.options.null => None,
+            other => other,
         };
         let Some(text) = field else { continue };
         let value = read_value(column.ty, text, cx.facts.style()).map_err(|error| {
@@ -248,11 +275,24 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
         }
     }
     exec::default_values(cx, &copy.defaults, &mut copy.default_slots, &mut new).await?;
-    exec::copy_row(cx, &copy.target, new).await.map_err(|error| match error.fields().context {
+    let taken = if exec::takes_batches(&relation) {
+        let taken = exec::batch_row(cx, &copy.target, &mut copy.batch, number, &new).await;
+        copy.row = new;
+        taken
+    } else {
+        exec::copy_row(cx, &copy.target, new).await
+    };
+    taken.map_err(|error| match error.fields().context {
         Some(_) => error,
+        None if error.code() == sqlstate::UNIQUE_VIOLATION => {
+            error.in_context(format!("COPY {}, line {number}", relation.name))
+        }
         None => error.in_context(whole()),
     })?;
     copy.rows += 1;
+    if copy.batch.len() >= BATCH_ROWS || copy.batch.bytes() >= BATCH_BYTES {
+        insert_collected(cx, copy).await?;
+    }
     Ok(())
 }
 
@@ -263,18 +303,18 @@ fn read_value(ty: Type, text: &str, style: &Style) -> Result<Datum> {
 /// HEADER MATCH: the first line must name the columns.
 fn match_header(copy: &CopyIn, record: &Record, relation: &Relation) -> Result<()> {
     let wrong = |message: String| SqlError::new(sqlstate::BAD_COPY_FORMAT, message);
-    if record.fields.len() != copy.columns.len() {
+    if record.len() != copy.columns.len() {
         return Err(wrong(format!(
             "wrong number of fields in header line: got {}, expected {}",
-            record.fields.len(),
+            record.len(),
             copy.columns.len()
         )));
     }
-    for (number, (at, field)) in (1..).zip(copy.columns.iter().zip(&record.fields)) {
+    for (place, at) in copy.columns.iter().enumerate() {
+        let (number, field) = (place + 1, record.get(place).flatten());
         let name = relation.columns.get(*at).map_or("", |column| &column.name);
-        if field.as_deref() != Some(name) {
-            let found =
-                field.as_ref().map_or_else(|| "null value".to_owned(), |found| format!("\"{found}\""));
+        if field != Some(name) {
+            let found = field.map_or_else(|| "null value".to_owned(), |found| format!("\"{found}\""));
             return Err(wrong(format!(
                 "column name mismatch in header line field {number}: got {found}, expected \"{name}\""
             )));

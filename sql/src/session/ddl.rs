@@ -15,7 +15,7 @@ use crate::prepared::CommandTag;
 use datum::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
-use storage::{TableLockMode, TreeId};
+use storage::{RowBatch, TableLockMode, TreeId};
 
 /// PostgreSQL's limit on columns.
 const COLUMNS_MAX: usize = 1600;
@@ -260,12 +260,15 @@ impl SqlSession {
         let target = Target { relation, checks: Vec::new() };
         let mut cx = self.context(&[])?;
         let mut exec = exec::build(&plan.node);
+        let (mut batch, mut count) = (RowBatch::default(), 0);
         while let Some(rows) = exec.next(&mut cx, BATCH).await? {
             for row in rows {
-                exec::copy_row(&mut cx, &target, row).await?;
+                count += 1;
+                exec::batch_row(&mut cx, &target, &mut batch, count, &row).await?;
             }
+            exec::insert_batch(&mut cx, &target, &mut batch).await.map_err(|(_, error)| error)?;
         }
-        Ok(CommandTag::Select(cx.affected))
+        Ok(CommandTag::Select(count))
     }
 
     /// DROP TABLE.

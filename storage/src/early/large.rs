@@ -104,10 +104,19 @@ const IN_PLACE_AFTER: u32 = 4;
 pub(crate) type KeyValue<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Writes that share a stamp.
-struct Stamp<'a> {
-    tree: &'a Tree,
-    xid: Xid,
-    command: CommandId,
+pub(super) struct Stamp<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) xid: Xid,
+    pub(super) command: CommandId,
+}
+
+/// Which versions may go into pages.
+#[derive(Clone, Copy)]
+pub(super) enum Which<'a> {
+    /// All: their locks are held.
+    All,
+    /// Those under keys that nobody has or has locked; who may have is told by these locks, or nobody can.
+    New(Option<(&'a LockSet, TreeId)>),
 }
 
 impl Transaction {
@@ -143,7 +152,7 @@ impl Transaction {
                 let stamp = Stamp { tree: &tree, xid, command: first.command };
                 let items: Vec<KeyValue<'_>> =
                     run.iter().map(|(_, write)| (&write.key[..], write.value.as_deref())).collect();
-                put_into_pages(engine, &stamp, &items, interrupt).await?;
+                put_into_pages(engine, &stamp, &items, Which::All, interrupt).await?;
             }
         }
         drop(work);
@@ -162,7 +171,25 @@ impl Transaction {
             return Ok(());
         }
         let mut place = self.locks.sibling();
-        take_place(&mut place, &self.interrupt).await?;
+        if !take_free_place(&mut place, &self.interrupt).await? {
+            await_place(&mut place, &self.interrupt).await?;
+        }
+        self.begin_early(place).await
+    }
+
+    /// The same, unless it would have to wait for a place. Whether it is early now.
+    pub(super) async fn go_early_now(&mut self) -> Result<bool, Error> {
+        if self.large.is_none() {
+            let mut place = self.locks.sibling();
+            if !take_free_place(&mut place, &self.interrupt).await? {
+                return Ok(false);
+            }
+            self.begin_early(place).await?;
+        }
+        Ok(true)
+    }
+
+    async fn begin_early(&mut self, place: LockSet) -> Result<(), Error> {
         let xid = begin(&self.engine, None)?;
         // From here on nothing is awaited before somebody is there who aborts it.
         let key = PageKey::new(STATE_FILE.file(), BlockNumber::new(0));
@@ -194,7 +221,7 @@ impl Transaction {
 
 impl Early {
     /// The xid for writes into `tree` under `depth` savepoints.
-    async fn part(
+    pub(super) async fn part(
         &mut self,
         locks: &LockSet,
         depth: usize,
@@ -223,17 +250,22 @@ impl Early {
     }
 }
 
-/// Waits for one of the places.
-async fn take_place(place: &mut LockSet, interrupt: &Interrupt) -> Result<(), Error> {
+/// Takes one of the places if one is free.
+async fn take_free_place(place: &mut LockSet, interrupt: &Interrupt) -> Result<bool, Error> {
     for number in 0..PLACES {
         match place
             .take(LockRef::Place(number), LockMode::Exclusive.into(), LockWait::NoWait, interrupt)
             .await
         {
             Err(Error::LockNotAvailable { .. }) => {}
-            other => return other.map(drop),
+            other => return other.map(|_| true),
         }
     }
+    Ok(false)
+}
+
+/// Waits for one of the places.
+async fn await_place(place: &mut LockSet, interrupt: &Interrupt) -> Result<(), Error> {
     let number = place.number_below(PLACES);
     place
         .take(LockRef::Place(number), LockMode::Exclusive.into(), LockWait::Forever, interrupt)
@@ -260,13 +292,15 @@ fn begin(engine: &Engine, tree: Option<TreeId>) -> Result<Xid, Error> {
     pipeline.begin_early(touched())?.ok_or(full)
 }
 
-/// Puts versions with one stamp into pages, in chunks. `items` are in key order, each key once.
-async fn put_into_pages(
+/// Puts versions with one stamp into pages, in chunks. `items` are in key order, each key once if all are to go. Returns how many
+/// went: the one behind them may not.
+pub(super) async fn put_into_pages(
     engine: &Engine,
     stamp: &Stamp<'_>,
     items: &[KeyValue<'_>],
+    which: Which<'_>,
     interrupt: &Interrupt,
-) -> Result<(), Error> {
+) -> Result<usize, Error> {
     let (mut done, mut missed) = (0, 0);
     let mut prepared = Prepared::default();
     while let Some((key, value)) = items.get(done) {
@@ -280,21 +314,17 @@ async fn put_into_pages(
             let space = tokio::task::spawn_blocking(move || tree.relation().reserve_space(CHUNK_PAGES)).await;
             space.map_err(|_| Error::Shutdown)??;
         }
-        let (count, fault) = put_chunk(
-            engine,
-            stamp,
-            items.get(done..).unwrap_or_default(),
-            &mut prepared,
-            missed > IN_PLACE_AFTER,
-        )?;
+        let rest = items.get(done..).unwrap_or_default();
+        let (count, end) = put_chunk(engine, stamp, rest, which, &mut prepared, missed > IN_PLACE_AFTER)?;
         done += count;
-        match fault {
-            None => {
+        match end {
+            ChunkEnd::Full => {
                 missed = 0;
                 tokio::task::yield_now().await;
             }
-            Some(Fault::Failed(error)) => return Err(error),
-            Some(_) => {
+            ChunkEnd::Refused => break,
+            ChunkEnd::Fault(Fault::Failed(error)) => return Err(error),
+            ChunkEnd::Fault(_) => {
                 missed = if count > 0 { 1 } else { missed + 1 };
                 let Some((next, value)) = items.get(done) else { continue };
                 let length = value.map_or(0, <[u8]>::len);
@@ -303,7 +333,17 @@ async fn put_into_pages(
             }
         }
     }
-    Ok(())
+    Ok(done)
+}
+
+/// Why a chunk ended.
+enum ChunkEnd {
+    /// It held enough, or all.
+    Full,
+    /// The next version may not go into a page.
+    Refused,
+    /// Something is missing for the next one, or it failed.
+    Fault(Fault),
 }
 
 /// One hold of the write lock. Returns how many versions are in pages, and what kept the next one out.
@@ -311,9 +351,10 @@ fn put_chunk(
     engine: &Engine,
     stamp: &Stamp<'_>,
     items: &[KeyValue<'_>],
+    which: Which<'_>,
     prepared: &mut Prepared,
     in_place: bool,
-) -> Result<(usize, Option<Fault>), Error> {
+) -> Result<(usize, ChunkEnd), Error> {
     let pipeline = engine.pipeline()?;
     let mut writer = engine.store.writer();
     // Under the lock: after a redo point of a shutdown nothing more is written.
@@ -325,14 +366,19 @@ fn put_chunk(
     while done < items.len() && done < CHUNK_VERSIONS && bytes < CHUNK_BYTES {
         let rest = items.get(done..).unwrap_or_default();
         let rest = rest.get(..CHUNK_VERSIONS).unwrap_or(rest);
-        match writer.insert_versions(stamp.tree, prepared, stamp.command.0, rest) {
+        let put = match which {
+            Which::All => writer.insert_versions(stamp.tree, prepared, stamp.command.0, rest),
+            Which::New(locks) => writer.insert_new(stamp.tree, prepared, stamp.command.0, rest, locks),
+        };
+        match put {
+            Ok(0) => return Ok((done, ChunkEnd::Refused)),
             Ok(count) => {
                 let written = rest.iter().take(count);
                 bytes += written.map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum::<usize>();
                 done += count;
             }
-            Err(fault) => return Ok((done, Some(fault))),
+            Err(fault) => return Ok((done, ChunkEnd::Fault(fault))),
         }
     }
-    Ok((done, None))
+    Ok((done, ChunkEnd::Full))
 }

@@ -33,13 +33,23 @@
 //! mode. Who meets one gives up the row's lock in memory, waits for the lock that the stamp's transaction holds on its xid until it has an
 //! outcome, and looks again. Those waits take part in deadlock detection.
 //!
+//! **Rows that go into pages at once** ([`crate::Transaction::insert_direct`]): COPY hands its rows over in batches. Once the transaction
+//! has written a megabyte, it goes early, and from then on a batch passes the write set and the locks by: sorted by key, a
+//! leaf's rows are put there by one record. A row goes that way only if, under the leaf's write latch and the write lock,
+//! nobody else holds the lock of its key and the leaf has no version of it. Who takes that lock after this look reads the leaf after it has got the
+//! version, and meets the open stamp; who had it before is seen. All other rows, and those of a tree of which the write
+//! set holds anything, take the way of single rows: lock, look, wait, write.
+//!
 //! **Aborted versions** stand in the excluded set of every snapshot and hold the horizon back until a sweep of the listed relations
 //! has removed them. A transaction that only filled tables which it created leaves nothing to sweep: their files are removed.
 
+mod batch;
+mod direct;
 mod large;
 mod list;
 mod sweep;
 
+pub use batch::RowBatch;
 pub(crate) use large::{Early, Level};
 pub(crate) use list::{EarlyList, Entry, LIST_MAX, STATE_EARLY, Touched};
 pub(crate) use sweep::sweep;

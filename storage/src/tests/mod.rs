@@ -3,6 +3,7 @@
 mod ahead;
 mod basics;
 mod crash;
+mod direct;
 mod faults;
 mod flips;
 mod isolation;

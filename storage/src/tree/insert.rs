@@ -1,5 +1,6 @@
 //! A new version takes its place.
 
+use super::split::Wanted;
 use super::{DEPTH_MAX, Prepared, Tree};
 use crate::Error;
 use crate::free_map;
@@ -15,18 +16,18 @@ use wal::BlockNumber;
 /// Bytes of a large value in one overflow page.
 pub(super) const LARGE_PIECE: usize = USABLE_SIZE - POINTER_SIZE;
 /// Splits that one insertion can need on its way: each level, twice where items are of very different sizes.
-const ROUNDS_MAX: usize = 2 * DEPTH_MAX;
+pub(super) const ROUNDS_MAX: usize = 2 * DEPTH_MAX;
 
 /// Bytes that a prune must leave free beyond what is needed now.
-const SLACK: usize = USABLE_SIZE / 64;
+pub(super) const SLACK: usize = USABLE_SIZE / 64;
 
 /// Whether all of a leaf's versions are of `key`.
-fn is_lone(page: &Page, key: &[u8]) -> bool {
+pub(super) fn is_lone(page: &Page, key: &[u8]) -> bool {
     page.item_count() > FIRST && page.key(FIRST) == key && leaf::run_end(page, FIRST) == page.item_count()
 }
 
 /// Whether a version stays whole in its leaf.
-fn is_small(key: &[u8], value: Option<&[u8]>) -> bool {
+pub(super) fn is_small(key: &[u8], value: Option<&[u8]>) -> bool {
     key.len() <= MAX_KEY && ITEM_HEADER + key.len() + value.map_or(0, <[u8]>::len) <= MAX_ITEM
 }
 
@@ -155,7 +156,12 @@ impl<'a> Writer<'a> {
         self.insert_version(tree, prepared, key, NewVersion { cid, value: *value }).map(|()| 1)
     }
 
-    fn insert_at(&mut self, tree: &Tree, leaf: &mut Leaf<'a>, insert: &Insert<'_>) -> Result<(), Fault> {
+    pub(super) fn insert_at(
+        &mut self,
+        tree: &Tree,
+        leaf: &mut Leaf<'a>,
+        insert: &Insert<'_>,
+    ) -> Result<(), Fault> {
         let mut main = std::mem::take(&mut self.scratch.main);
         main.clear();
         insert.encode(&mut main);
@@ -166,7 +172,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Latches the leaf for `key`: the prepared one or a right neighbour, else by a descent.
-    fn find_leaf(&mut self, tree: &Tree, prepared: &mut Prepared, key: &[u8]) -> Result<Leaf<'a>, Fault> {
+    pub(super) fn find_leaf(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        key: &[u8],
+    ) -> Result<Leaf<'a>, Fault> {
         let reshaped = tree.relation.reshaped();
         if let Some(mut block) = prepared.leaf.filter(|_| prepared.reshaped == reshaped) {
             for _ in 0..4 {
@@ -301,7 +312,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes room in a full leaf: splits it, or moves a lone key's oldest versions out.
-    fn make_room(
+    pub(super) fn make_room(
         &mut self,
         tree: &Tree,
         prepared: &mut Prepared,
@@ -314,7 +325,7 @@ impl<'a> Writer<'a> {
         } else {
             let block = leaf.block;
             drop(leaf);
-            self.split(tree, prepared, block, 0, key, need)
+            self.split(tree, prepared, block, 0, Wanted { key, bytes: need, at_end: false })
         }
     }
 }

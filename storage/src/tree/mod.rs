@@ -24,6 +24,7 @@
 //!
 //! The writer holds the write lock, so its own descents go astray never.
 
+mod append;
 mod insert;
 mod prepare;
 mod prune;

@@ -20,6 +20,17 @@ struct Cut {
 /// How full a page stays when keys arrive in ascending order at the tree's end.
 const APPEND_FILL_PERCENT: usize = 90;
 
+/// What a page is split for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'k> {
+    /// The page covers it.
+    pub(super) key: &'k [u8],
+    /// Bytes to be added there.
+    pub(super) bytes: usize,
+    /// A leaf of keys that are all below `key` keeps them all.
+    pub(super) at_end: bool,
+}
+
 /// The shortest key above `left` and not above `right`.
 fn separator_between(left: &[u8], right: &[u8]) -> Vec<u8> {
     let common = left.iter().zip(right).take_while(|(left, right)| left == right).count();
@@ -90,6 +101,12 @@ fn choose_cut(page: &Page, key: &[u8], need: usize) -> Option<Cut> {
     Some(Cut { index, separator })
 }
 
+/// All items stay; the new page is for `key` and those above.
+fn cut_at_end(page: &Page, key: &[u8]) -> Cut {
+    let index = page.item_count();
+    Cut { index, separator: separator_between(page.key(index - 1), key) }
+}
+
 /// A new tree page's data: its right link, its high key and the items.
 fn page_data<'p>(right: BlockNumber, high: &'p [u8], items: impl Iterator<Item = &'p [u8]>) -> Vec<u8> {
     let all: SmallVec<[&[u8]; 128]> = std::iter::once(high).chain(items).collect();
@@ -100,29 +117,29 @@ fn page_data<'p>(right: BlockNumber, high: &'p [u8], items: impl Iterator<Item =
 }
 
 impl<'a> Writer<'a> {
-    /// Splits the page `block` of `level`, which covers `key`, to make room for `need` bytes; its parents first
-    /// where they lack room for the downlink.
+    /// Splits the page `block` of `level` to make room for what is wanted; its parents first where they lack room for the downlink.
     pub(super) fn split(
         &mut self,
         tree: &Tree,
         prepared: &mut Prepared,
         block: BlockNumber,
         level: u16,
-        key: &[u8],
-        need: usize,
+        wanted: Wanted<'_>,
     ) -> Result<(), Fault> {
+        let Wanted { key, bytes: need, at_end } = wanted;
         if block == ROOT {
             return self.split_root(tree, prepared, key, need);
         }
         for _ in 0..super::DEPTH_MAX {
             let mut left = self.pin(&tree.relation, block)?.write();
-            let cut = choose_cut(&left, key, need)
-                .ok_or_else(|| tree.broken(block, "a full page has no place to cut"))?;
+            let cut = if at_end { Some(cut_at_end(&left, key)) } else { choose_cut(&left, key, need) };
+            let cut = cut.ok_or_else(|| tree.broken(block, "a full page has no place to cut"))?;
             let (mut parent, parent_block) = self.find(tree, key, level + 1)?;
             let parent_need = 4 + cut.separator.len() + POINTER_SIZE;
             if parent.free_space() < parent_need {
                 drop((left, parent));
-                self.split(tree, prepared, parent_block, level + 1, key, parent_need)?;
+                let wanted = Wanted { key, bytes: parent_need, at_end: false };
+                self.split(tree, prepared, parent_block, level + 1, wanted)?;
                 continue;
             }
             let downlink = parent.child_index(key);

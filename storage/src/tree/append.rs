@@ -1,0 +1,112 @@
+//! New rows, many at a time, where each key must be one that nobody has.
+
+use super::insert::{Leaf, ROUNDS_MAX, SLACK, is_lone, is_small};
+use super::split::Wanted;
+use super::{Prepared, Tree};
+use crate::TreeId;
+use crate::locks::LockSet;
+use crate::page::{FIRST, USABLE_SIZE};
+use crate::records::{Insert, InsertMany, ROOT, info, version_space};
+use crate::store::Fault;
+use crate::writer::{Target, Writer};
+
+/// Bytes that stay free in a leaf when rows come in ascending order at the tree's end: room for some later versions.
+const KEPT_FREE: usize = USABLE_SIZE / 10;
+
+impl<'a> Writer<'a> {
+    /// Adds rows whose keys rise: as many of the first ones as are small, belong to one leaf, have room there, and have keys under which the
+    /// leaf holds nothing and of which `locks` say, under the leaf's latch, that nobody else has them locked. By one record. Returns how many; none means that
+    /// the first row is not such a one. Faults are as those of [`Writer::insert_version`].
+    pub(crate) fn insert_new(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        cid: u32,
+        items: &[(&[u8], Option<&[u8]>)],
+        locks: Option<(&LockSet, TreeId)>,
+    ) -> Result<usize, Fault> {
+        let Some((key, Some(value))) = items.first() else { return Ok(0) };
+        if !is_small(key, Some(value)) {
+            return Ok(0);
+        }
+        let need = version_space(key.len(), value.len());
+        for round in 0..ROUNDS_MAX {
+            let mut leaf = self.find_leaf(tree, prepared, key)?;
+            let place = leaf.page.lower_bound(key);
+            let appends = place == leaf.page.item_count() && leaf.page.high_key().is_none();
+            let kept = if appends && place > FIRST && leaf.block != ROOT { KEPT_FREE } else { 0 };
+            if leaf.page.free_space() >= need + kept {
+                return self.insert_run(tree, &mut leaf, (place, kept), cid, items, locks);
+            }
+            if round == 0
+                && self.prune_leaf(tree, &mut leaf)? > 0
+                && !is_lone(&leaf.page, key)
+                && leaf.page.free_space() >= need + kept + SLACK
+            {
+                let place = leaf.page.lower_bound(key);
+                return self.insert_run(tree, &mut leaf, (place, kept), cid, items, locks);
+            }
+            if appends && leaf.block != ROOT {
+                let block = leaf.block;
+                drop(leaf);
+                self.split(tree, prepared, block, 0, Wanted { key, bytes: need, at_end: true })?;
+            } else {
+                self.make_room(tree, prepared, leaf, key, need)?;
+            }
+        }
+        Err(tree.broken(ROOT, "splits make no room"))
+    }
+
+    /// Adds the first ones of `items`, of which the first has room and belongs to `place`, as long as `kept` bytes stay free.
+    fn insert_run(
+        &mut self,
+        tree: &Tree,
+        leaf: &mut Leaf<'a>,
+        (mut place, kept): (usize, usize),
+        cid: u32,
+        items: &[(&[u8], Option<&[u8]>)],
+        locks: Option<(&LockSet, TreeId)>,
+    ) -> Result<usize, Fault> {
+        let mut main = std::mem::take(&mut self.scratch.main);
+        main.clear();
+        InsertMany::begin(cid, &mut main);
+        // Asked under the latch: who takes a lock later will read the leaf later.
+        let locks = locks.filter(|(locks, _)| !locks.are_rows_free());
+        let is_free = |key: &[u8]| locks.is_none_or(|(locks, tree)| locks.is_free(tree, key));
+        let page = &leaf.page;
+        let (mut count, mut room, end) = (0, page.free_space() - kept, page.item_count());
+        let (mut first, mut last): (usize, &[u8]) = (place, b"");
+        for (key, value) in items {
+            let Some(value) = value else { break };
+            let need = version_space(key.len(), value.len());
+            if need > room || !is_small(key, Some(value)) || page.is_past(key) || (count > 0 && last == *key)
+            {
+                break;
+            }
+            if place < end && page.key(place) < *key {
+                place = page.lower_bound(key);
+            }
+            if (place < end && page.key(place) == *key) || !is_free(key) {
+                break;
+            }
+            if count == 0 {
+                first = place;
+            }
+            InsertMany::put(place + count, 0, key, value, &mut main);
+            (count, room, last) = (count + 1, room - need, key);
+        }
+        let mut done = Ok(());
+        if count > 1 {
+            InsertMany::end(count, &mut main);
+            let target = Target { id: 0, block: leaf.block, init: false, data: &[], page: &mut leaf.page };
+            done = self.change(info::INSERT_MANY, &tree.relation, &main, &mut [target]);
+        }
+        self.scratch.main = main;
+        done?;
+        if let (1, Some((key, Some(value)))) = (count, items.first()) {
+            self.insert_at(tree, leaf, &Insert { index: first, flags: 0, cid, key, value, like: None })?;
+        }
+        tree.relation.counts.wrote_new(count);
+        Ok(count)
+    }
+}
