@@ -219,6 +219,11 @@ impl Store {
         }
     }
 
+    /// Makes some frames free, waiting for them if need be.
+    pub(crate) async fn make_free(&self) -> Result<(), Error> {
+        self.on_io_pool(Fault::NeedFrames, true, None).await.map(drop)
+    }
+
     /// Begins to read pages that a scan will come to; what goes wrong is told when it does.
     pub(crate) fn read_ahead(&self, rel: RelFile, blocks: &[BlockNumber], ring: Option<&Arc<Ring>>) {
         for block in blocks {

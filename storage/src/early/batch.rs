@@ -74,14 +74,15 @@ impl RowBatch {
         self.bytes.get(place.value..place.end).unwrap_or_default()
     }
 
-    /// Puts the rows in the order of their keys, equal ones in that of their tags.
-    pub(super) fn sort(&mut self) {
+    /// Puts the rows in the order of their keys, equal ones in that of their tags. Whether they stood in that order.
+    pub(super) fn sort(&mut self) -> bool {
         if self.ordered {
-            return;
+            return true;
         }
         let mut rows = std::mem::take(&mut self.rows);
         rows.sort_by(|left, right| self.key(*left).cmp(self.key(*right)));
         self.rows = rows;
+        false
     }
     /// Keys and values in the order in which [`RowBatch::sort`] left them.
     pub(super) fn items(&self) -> Vec<super::large::KeyValue<'_>> {

@@ -22,14 +22,14 @@ impl Transaction {
         let handle = engine.store.tree(tree)?;
         let xid = large.part(locks, levels.len(), tree, is_own).await?;
         let stamp = Stamp { tree: &handle, xid, command: self.command };
-        batch.sort();
+        let is_ordered = batch.sort();
         // Nobody else knows a tree that this transaction has made.
         let which = Which::New((!is_own).then_some((&*locks, tree)));
         let done = put_into_pages(engine, &stamp, &batch.items(), which, interrupt).await;
-        match done {
-            Ok(count) => batch.forget_first(count),
-            // What is in pages stays there until the transaction or its savepoint is rolled back, as it must be now.
-            Err(error) => return Err(error),
+        // After an error what is in pages stays there until the transaction or its savepoint is rolled back, as it must be now.
+        batch.forget_first(done?);
+        if is_ordered {
+            large.write_behind(tree, handle.page_count()).await;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::tree::{Prepared, Tree};
 use crate::write_set::{CommandId, Write};
 use crate::{Error, Interrupt, LockMode, LockWait, TreeId};
 use std::sync::Arc;
+use tokio::task::JoinHandle;
 use wal::{BlockNumber, Xid};
 
 /// Where a savepoint stands in its transaction.
@@ -35,6 +36,16 @@ struct Part {
     _lock: LockSet,
 }
 
+/// The pages at a tree's end that a load fills, and how far they are on their way to disk.
+#[derive(Debug)]
+struct Behind {
+    tree: TreeId,
+    /// Those before it are written, or about to be.
+    next: u32,
+    /// Writes a stretch.
+    job: Option<JoinHandle<Result<usize, Error>>>,
+}
+
 /// What a large transaction has in pages. Dropping it aborts that unless it is committed; never under a lock of the pipeline.
 #[derive(Debug)]
 pub(crate) struct Early {
@@ -42,6 +53,7 @@ pub(crate) struct Early {
     /// The transaction's own first.
     parts: Vec<Part>,
     is_committed: bool,
+    behind: Option<Behind>,
     /// Keeps the state page in the pool, so that the outcome needs no I/O.
     _page: OwnedPin,
     _place: LockSet,
@@ -75,6 +87,42 @@ impl Early {
     pub(crate) fn release_deeper(&mut self, depth: usize) {
         for part in &mut self.parts {
             part.depth = part.depth.min(depth);
+        }
+    }
+}
+
+/// Stretches that a load may be ahead of their writing.
+const STRETCHES_AHEAD: u32 = 4;
+
+impl Early {
+    /// Has the pages written that a load of rising keys has filled at the end of `tree`, once frames run short; waits if that lags far
+    /// behind. They are full, so that nothing is written twice. What goes wrong is told to who needs the frames, and by checkpoints.
+    pub(super) async fn write_behind(&mut self, tree: TreeId, pages: u32) {
+        let pool = self.engine.store.pool();
+        let stretch = pool.stretch();
+        let behind = match &mut self.behind {
+            Some(behind) if behind.tree == tree => behind,
+            other => other.insert(Behind { tree, next: pages, job: None }),
+        };
+        if !pool.is_nearly_full() {
+            // Frames are left: a checkpoint may find these pages changed more than once.
+            behind.next = behind.next.max(pages.saturating_sub(stretch));
+            return;
+        }
+        // The last pages are still being filled, and their log is not flushed.
+        while pages >= behind.next.saturating_add(2 * stretch) {
+            if let Some(job) = behind.job.take_if(|job| {
+                job.is_finished() || pages >= behind.next.saturating_add(STRETCHES_AHEAD * stretch)
+            }) {
+                let _ = job.await;
+            }
+            if behind.job.is_some() {
+                return;
+            }
+            let (pool, blocks) = (Arc::clone(pool), behind.next..behind.next + stretch);
+            behind.next += stretch;
+            let work = move || pool.write_behind(tree.file(), blocks);
+            behind.job = Some(tokio::task::spawn_blocking(work));
         }
     }
 }
@@ -206,6 +254,7 @@ impl Transaction {
             engine: Arc::clone(&self.engine),
             parts: vec![part],
             is_committed: false,
+            behind: None,
             _page: page,
             _place: place,
         };
@@ -324,11 +373,14 @@ pub(super) async fn put_into_pages(
             }
             ChunkEnd::Refused => break,
             ChunkEnd::Fault(Fault::Failed(error)) => return Err(error),
-            ChunkEnd::Fault(_) => {
+            ChunkEnd::Fault(fault) => {
                 missed = if count > 0 { 1 } else { missed + 1 };
                 let Some((next, value)) = items.get(done) else { continue };
                 let length = value.map_or(0, <[u8]>::len);
                 debug_assert!(count > 0 || next == key);
+                if let Fault::NeedFrames = fault {
+                    engine.store.make_free().await?;
+                }
                 engine.store.run(|| stamp.tree.prepare(next, length, &mut prepared)).await?;
             }
         }

@@ -129,6 +129,10 @@ impl Frame {
     pub(super) fn unpin(&self) {
         self.state.fetch_sub(1, Ordering::AcqRel);
     }
+    /// Counts as not used: the clock takes it when it next comes by.
+    pub(super) fn forget_uses(&self) {
+        self.state.fetch_and(!USAGE, Ordering::AcqRel);
+    }
     /// Whether only scans have used it of late.
     pub(super) fn is_little_used(&self) -> bool {
         self.state.load(Ordering::Acquire) & USAGE <= USAGE_ONE

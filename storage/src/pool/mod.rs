@@ -14,6 +14,7 @@
 //! poisoning (the log failed in the middle of a change, or a sync failed) no page is written ever again.
 
 mod ahead;
+mod behind;
 mod frame;
 mod ring;
 mod sweep;

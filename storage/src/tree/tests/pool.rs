@@ -86,3 +86,27 @@ fn the_background_writer_leaves_frames_that_can_be_taken_without_a_write() {
     assert_eq!(frames.len(), 64, "so many frames are free without a write");
     assert_eq!(store.counters().writes, before);
 }
+
+#[test]
+fn pages_written_behind_a_load_are_the_next_to_leave_and_others_stay() {
+    let (bench, small, large) = two_trees();
+    let (store, pool) = (&bench.store, bench.store.pool());
+    for number in 60_000..63_000_u32 {
+        let mut writer = store.writer();
+        writer.allow_io(true);
+        writer.set_xid(Xid::new(3));
+        let version = NewVersion { cid: 0, value: Some(&[1; 100]) };
+        writer.insert_version(&large, &mut Prepared::new(), &number.to_be_bytes(), version).unwrap();
+    }
+    read_all(store, &small, 6000);
+    let (before, end) = (store.counters(), large.page_count());
+    let written = pool.write_behind(OTHER.file(), end - 40..end).unwrap();
+    assert!(written >= 40, "{written}");
+    assert_eq!(store.counters().writes - before.writes, written as u64);
+    assert_eq!(pool.write_behind(OTHER.file(), end - 40..end).unwrap(), 0, "nothing is written twice");
+    let frames: Vec<_> = (0..40).map_while(|_| pool.set_aside().unwrap()).collect();
+    assert_eq!(frames.len(), 40);
+    read_all(store, &small, 6000);
+    let after = store.counters();
+    assert_eq!((after.writes - before.writes, after.reads), (written as u64, before.reads));
+}
