@@ -129,6 +129,11 @@ impl SessionHandle {
         self.canceller.get().and_then(Canceller::waits_for)
     }
 
+    /// The end of the commit whose level it waits for, or waited for last.
+    pub(crate) fn commit_end(&self) -> wal::Lsn {
+        self.canceller.get().map_or(wal::Lsn::INVALID, Canceller::commit_end)
+    }
+
     /// Stops what it runs.
     pub(crate) fn cancel(&self, reason: CancelReason) {
         if let Some(canceller) = self.canceller.get() {

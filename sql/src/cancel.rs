@@ -121,6 +121,10 @@ impl Canceller {
     pub fn waits_for(&self) -> Option<WaitEvent> {
         self.interrupt.waits_for()
     }
+    /// The end of the commit whose level it waits for, or waited for last.
+    pub fn commit_end(&self) -> wal::Lsn {
+        self.interrupt.commit_end()
+    }
 
     /// The switch that storage's waits listen to.
     pub(crate) fn interrupt(&self) -> &Interrupt {

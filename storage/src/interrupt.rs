@@ -56,6 +56,8 @@ struct Switch {
     session: AtomicI32,
     /// A [`WaitEvent`], or 0.
     waits_for: AtomicU8,
+    /// The end of the commit that the session waits for.
+    commit_end: AtomicU64,
     /// The snapshots that the session holds on a standby, by their next xids.
     snapshots: Mutex<Vec<Xid>>,
     /// The newest snapshot of the session's transaction: its next xid (0 for none) and its position.
@@ -106,6 +108,15 @@ impl Interrupt {
     pub(crate) fn waiting(&self, event: WaitEvent) -> Waiting<'_> {
         self.0.waits_for.store(event as u8, Ordering::Release);
         Waiting(&self.0)
+    }
+    /// Tells of a wait for the level of a commit that ends here.
+    pub(crate) fn waiting_for_commit(&self, end: Lsn) -> Waiting<'_> {
+        self.0.commit_end.store(end.get(), Ordering::Release);
+        self.waiting(WaitEvent::CommitLevel)
+    }
+    /// The end of the commit of the last [`WaitEvent::CommitLevel`].
+    pub fn commit_end(&self) -> Lsn {
+        Lsn::new(self.0.commit_end.load(Ordering::Acquire))
     }
     /// The oldest snapshot that the session holds on a standby, by its next xid.
     pub fn oldest_snapshot(&self) -> Option<Xid> {

@@ -493,7 +493,7 @@ impl Levels {
             return Ok(true);
         }
         self.note_stage(level);
-        let _told = interrupt.waiting(WaitEvent::CommitLevel);
+        let _told = interrupt.waiting_for_commit(end);
         let began = Instant::now();
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());

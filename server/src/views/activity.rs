@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::WaitEvent;
+use wal::Lsn;
 
 pub(super) static VIEWS: &[View] = &[View {
     name: "pg_stat_activity",
@@ -71,6 +72,8 @@ fn event(wait: WaitEvent) -> (&'static str, &'static str) {
 
 fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
     let own = environment.handle();
+    let positions = environment.node().database().and_then(|database| database.positions());
+    let flushed = positions.map_or(Lsn::MAX, |positions| positions.flushed());
     let row = |session: Arc<SessionHandle>| {
         let visible = actor.superuser || session.user == own.user;
         let state = session.activity();
@@ -79,6 +82,8 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
         let event = match session.waits_for() {
             _ if idle => Some(("Client", "ClientRead")),
             None if session.kind == SessionKind::WalSender => Some(("Activity", "WalSenderMain")),
+            // Both are waited for at once; the name is that of the first.
+            Some(WaitEvent::CommitLevel) if session.commit_end() > flushed => Some(("IO", "WALSync")),
             waits_for => waits_for.map(event),
         };
         let query = session.statement();

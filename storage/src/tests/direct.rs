@@ -77,6 +77,40 @@ async fn batches_in_any_order_are_seen_whole_at_their_commit_and_not_before() {
 }
 
 #[tokio::test]
+async fn a_batch_goes_on_where_single_rows_have_left_no_room_for_a_high_key() {
+    let (_disk, db, tree) = open_small().await;
+    let mut random = fastrand::Rng::with_seed(11);
+    // The shortest key between two of these is nearly as long as they are.
+    let long = |number: u64| format!("{}{number:06}", "k".repeat(300));
+    let mut next = 0;
+    for _ in 0..60 {
+        for _ in 0..random.u64(1..30) {
+            let value = "v".repeat(random.usize(0..90));
+            write(&db, tree, &[(&long(next), &value)], SyncLevel::Off).await;
+            next += 1;
+        }
+        let mut large = statement(&db, ReadCommitted).await;
+        let mut rows = RowBatch::default();
+        for number in next..next + 40 {
+            let append = |text: String| {
+                move |out: &mut Vec<u8>| -> Result<(), Error> {
+                    out.extend_from_slice(text.as_bytes());
+                    Ok(())
+                }
+            };
+            rows.push(number, append(long(number)), append("batch".repeat(9))).unwrap();
+        }
+        large.insert_direct(tree, &mut rows).await.unwrap();
+        assert!(large.is_early() && rows.is_empty());
+        next += 40;
+        large.commit(SyncLevel::Local).await.unwrap();
+    }
+    db.store().tree(tree).unwrap().verify().unwrap();
+    let all = rows(&statement(&db, RepeatableRead).await, tree, Direction::Forward).await;
+    assert_eq!(all.len() as u64, next);
+}
+
+#[tokio::test]
 async fn a_small_batch_waits_for_its_commit_in_memory() {
     let (_disk, db, tree) = with_tree().await;
     let mut transaction = statement(&db, ReadCommitted).await;

@@ -17,6 +17,13 @@ struct Cut {
     separator: Vec<u8>,
 }
 
+impl Cut {
+    /// Bytes that the high key of the left page takes.
+    fn room(&self) -> usize {
+        self.separator.len() + POINTER_SIZE
+    }
+}
+
 /// How full a page stays when keys arrive in ascending order at the tree's end.
 const APPEND_FILL_PERCENT: usize = 90;
 
@@ -132,7 +139,9 @@ impl<'a> Writer<'a> {
         }
         for _ in 0..super::DEPTH_MAX {
             let mut left = self.pin(&tree.relation, block)?.write();
-            let cut = if at_end { Some(cut_at_end(&left, key)) } else { choose_cut(&left, key, need) };
+            // The page that keeps all gets a high key, which it needs room for.
+            let whole = Some(cut_at_end(&left, key)).filter(|cut| at_end && left.free_space() >= cut.room());
+            let cut = whole.or_else(|| choose_cut(&left, key, need));
             let cut = cut.ok_or_else(|| tree.broken(block, "a full page has no place to cut"))?;
             let (mut parent, parent_block) = self.find(tree, key, level + 1)?;
             let parent_need = 4 + cut.separator.len() + POINTER_SIZE;
