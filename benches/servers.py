@@ -123,6 +123,14 @@ def install_postgres():
     run(root + ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql-15"], env=environment)
 
 
+def process_cpu_seconds(pid):
+    """CPU time of a process and of those of its children that have ended; 0 for one that is gone."""
+    with contextlib.suppress(OSError, IndexError):
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return sum(int(stat[at]) for at in (11, 12, 13, 14)) / TICKS  # utime stime cutime cstime
+    return 0.0
+
+
 def machine():
     """The machine in one line."""
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
@@ -242,12 +250,7 @@ class Node:
 
     def cpu_seconds(self):
         """CPU time of the server and all its processes so far, those that have ended included."""
-        total = 0
-        for pid in self.pids():
-            with contextlib.suppress(OSError, IndexError):
-                stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                total += sum(int(stat[at]) for at in (11, 12, 13, 14))  # utime stime cutime cstime
-        return total / TICKS
+        return sum(process_cpu_seconds(pid) for pid in self.pids())
 
     def resident_bytes(self):
         """Memory of the server's processes, what they share divided among them."""

@@ -60,7 +60,7 @@ fn recovery(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<No
     ]])
 }
 
-/// Where a column counts what is under way at this moment, there is nothing: reading ahead comes and goes with the work.
+/// How far the reader is ahead at this moment, the last three columns, is not counted here.
 fn prefetch(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
     let Some(redo) = database(environment)?.recovery_statistics() else {
         return Ok(Vec::new());
@@ -69,6 +69,6 @@ fn prefetch(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<No
     row.extend(
         [redo.prefetched, redo.hit, redo.skip_init, redo.skip_new, redo.skip_fpw, redo.skip_rep].map(count),
     );
-    row.extend([(); 3].map(|()| Datum::Int4(0)));
+    row.extend([Datum::Null, Datum::Null, Datum::Null]);
     Ok(vec![row])
 }
