@@ -75,6 +75,11 @@ impl RemoteStages {
 }
 
 impl RemoteProgress {
+    /// How far the quorum holds a log that is flushed here up to `flushed`; None while none is required.
+    fn confirmed(&self, flushed: Lsn) -> Option<Lsn> {
+        self.required.then(|| flushed.min(self.flushed))
+    }
+
     /// What the quorum has reached of what a remote level waits for; the end of everything for other levels.
     fn reached(&self, level: SyncLevel) -> Lsn {
         match level {
@@ -371,8 +376,7 @@ impl Levels {
     /// What the quorum holds of what is flushed here, suspended or not; None while no quorum is required.
     pub(crate) fn quorum_confirmed(&self) -> Option<Lsn> {
         let flushed = self.flushed();
-        let remote = self.remote.lock();
-        remote.progress.required.then(|| flushed.min(remote.progress.flushed))
+        self.remote.lock().progress.confirmed(flushed)
     }
 
     fn mark(&self, level: SyncLevel) -> Option<&Watermark> {
@@ -404,7 +408,7 @@ impl Levels {
         self.on.advance(on);
         self.remote_apply.advance(applied);
         self.visibility.settle(|level, end| self.reached(level, end));
-        self.tell_confirmed(|| if remote.required { flushed.min(remote.flushed) } else { flushed });
+        self.tell_confirmed(|| remote.confirmed(flushed).unwrap_or(flushed));
         if self.is_undecided.load(Ordering::Acquire) {
             let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
             if remote.required && remote.flushed >= last {

@@ -293,9 +293,13 @@ impl Driver {
     /// Tells a Plimsoll primary whether to name what is confirmed at once.
     async fn tell_wants(&mut self) {
         let wants = *self.context.wants_confirmed.borrow_and_update();
+        self.queue_wants(wants);
+        self.send_queued().await;
+    }
+
+    fn queue_wants(&mut self, wants: bool) {
         if self.plimsoll {
             self.queue(|out| encode_extension(out, CONFIRMED, &[u8::from(wants)]));
-            self.send_queued().await;
         }
     }
 
@@ -493,8 +497,8 @@ impl Driver {
             }
         };
         self.streaming = started.is_none();
-        if self.streaming && self.plimsoll && *self.context.wants_confirmed.borrow_and_update() {
-            self.queue(|out| encode_extension(out, CONFIRMED, &[1]));
+        if self.streaming && *self.context.wants_confirmed.borrow_and_update() {
+            self.queue_wants(true);
         }
         Ok(started.map_or(Event::Started, |next| Event::StreamEnded { next }))
     }
