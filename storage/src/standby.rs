@@ -33,9 +33,9 @@ pub trait WalFeed: Send + Sync {
         let _ = (conflict, are_held);
     }
     /// Whether to go on with the record that ends at `end`: asked before each record, it may block (paused or delayed
-    /// replay). `committed` is the time of a commit that readers would see.
-    fn may_replay(&self, end: Lsn, committed: Option<Timestamp>) -> bool {
-        let _ = (end, committed);
+    /// replay), and tells [`WalFeed::replayed`] first, `at`. `committed` is the time of a commit that readers would see.
+    fn may_replay(&self, at: Lsn, end: Lsn, committed: Option<Timestamp>) -> bool {
+        let _ = (at, end, committed);
         true
     }
     /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
@@ -157,8 +157,8 @@ impl std::fmt::Debug for StandbyRedo {
     }
 }
 
-/// Records between two looks at who waits for the replayed position.
-const BATCH_RECORDS: u32 = 256;
+/// Records between two looks at who waits for the replayed position; few, since each may have to wait for a page from disk.
+const BATCH_RECORDS: u32 = 32;
 /// Log that waits for redo is read ahead of it from so much on.
 const BACKLOG_BYTES: u64 = 1 << 20;
 
@@ -380,7 +380,7 @@ fn redo_one(
     // Before the data is consistent nobody sees a commit, so none is held back.
     let consistent = engine.recovery.is_consistent();
     let committed = if consistent { wal::xact::commit_time(record) } else { None };
-    if !feed.may_replay(record.end(), committed) {
+    if !feed.may_replay(replay.at, record.end(), committed) {
         return Ok(false);
     }
     if let Some(timeline) = timeline {

@@ -186,6 +186,15 @@ impl StandbyFeed {
         self.positions.clone()
     }
 
+    fn tell_replayed(&self, orders: &Orders, lsn: Lsn) {
+        if orders.sources.is_local() {
+            // Nobody else says how far the log here is whole.
+            self.positions.set_received(lsn);
+            self.positions.set_flushed(lsn);
+        }
+        self.positions.set_replayed(lsn);
+    }
+
     /// Between two records: true if replay is paused, after a wait for the next order, which may be any.
     fn waits_paused(&self, orders: &mut MutexGuard<'_, Orders>) -> bool {
         let (state, begins) = orders.hold.between_records();
@@ -247,15 +256,10 @@ impl WalFeed for StandbyFeed {
     }
 
     fn replayed(&self, lsn: Lsn) {
-        if self.orders.lock().sources.is_local() {
-            // Nobody else says how far the log here is whole.
-            self.positions.set_received(lsn);
-            self.positions.set_flushed(lsn);
-        }
-        self.positions.set_replayed(lsn);
+        self.tell_replayed(&self.orders.lock(), lsn);
     }
 
-    fn may_replay(&self, _end: Lsn, committed: Option<Timestamp>) -> bool {
+    fn may_replay(&self, at: Lsn, _end: Lsn, committed: Option<Timestamp>) -> bool {
         let mut orders = self.orders.lock();
         loop {
             if orders.stop {
@@ -266,12 +270,16 @@ impl WalFeed for StandbyFeed {
                 orders.hold.resume();
                 return true;
             }
+            if orders.hold.pause_state() != PauseState::NotPaused {
+                self.tell_replayed(&orders, at);
+            }
             if self.waits_paused(&mut orders) {
                 continue;
             }
             match orders.hold.delay(committed, self.clock.now()) {
                 None => return true,
                 Some(left) => {
+                    self.tell_replayed(&orders, at);
                     self.changed.wait_for(&mut orders, left);
                 }
             }
@@ -367,13 +375,30 @@ mod tests {
         feed.set_paused(true);
         let held = std::thread::spawn({
             let feed = feed.clone();
-            move || feed.may_replay(Lsn::new(20), None)
+            move || feed.may_replay(Lsn::new(10), Lsn::new(20), None)
         });
         feed.set_paused(false);
         assert!(held.join().unwrap());
         feed.set_paused(true);
         feed.stop();
-        assert!(!feed.may_replay(Lsn::new(20), None));
+        assert!(!feed.may_replay(Lsn::new(10), Lsn::new(20), None));
+    }
+
+    #[test]
+    fn what_was_replayed_before_a_delayed_commit_is_told_at_once() {
+        let clock = host::Host::real().clock;
+        let feed = StandbyFeed::new(Arc::new(StandbyPositions::new(Lsn::new(10))), clock.clone());
+        let min_apply_delay = Duration::from_secs(3600);
+        feed.set_hold(HoldSettings { min_apply_delay, ..HoldSettings::default() });
+        let delayed = std::thread::spawn({
+            let (feed, now) = (feed.clone(), clock.now());
+            move || feed.may_replay(Lsn::new(15), Lsn::new(20), Some(now))
+        });
+        while feed.positions.replayed() < Lsn::new(15) {
+            std::thread::yield_now();
+        }
+        feed.stop();
+        assert!(!delayed.join().unwrap());
     }
 
     #[test]

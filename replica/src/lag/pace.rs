@@ -5,10 +5,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use wal::Lsn;
 
-/// Rates are those of the last so many seconds.
-const SPAN: Duration = Duration::from_secs(10);
+/// Rates are those of this time: long enough to smooth over the pauses between two reports, short enough that a burst of writes is soon
+/// no reason any more to expect others.
+const SPAN: Duration = Duration::from_secs(2);
 /// Time between two samples.
-const STEP: Duration = Duration::from_millis(250);
+const STEP: Duration = Duration::from_millis(100);
+/// Who has not moved for so long stands still: what comes then is measured by itself.
+const STANDSTILL: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -17,10 +20,12 @@ struct Sample {
     end: Lsn,
 }
 
-/// Positions of the last seconds.
+/// Positions of the last seconds, or since the standby last stood still: a rate that reached over a standstill would promise too little.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
     samples: VecDeque<Sample>,
+    /// Where it is, and since when.
+    at: Option<(Lsn, Timestamp)>,
 }
 
 /// Bytes a second.
@@ -33,6 +38,13 @@ struct Rates {
 impl Pace {
     /// The standby has replayed up to here, of a log that ends there.
     pub fn note(&mut self, replayed: Lsn, end: Lsn, time: Timestamp) {
+        if let Some((before, since)) = self.at.filter(|(before, _)| *before != replayed) {
+            if replayed > before && time.since(since) >= STANDSTILL {
+                self.samples.clear();
+            }
+            self.at = Some((replayed, time));
+        }
+        self.at.get_or_insert((replayed, time));
         if self.samples.back().is_some_and(|last| time.since(last.time) < STEP) {
             return;
         }
@@ -98,6 +110,36 @@ mod tests {
     }
 
     #[test]
+    fn a_catch_up_after_a_standstill_is_forecast_by_its_own_rate() {
+        let mut pace = Pace::default();
+        let end = Lsn::new(10_000_000);
+        for ms in (0..60_000).step_by(100) {
+            pace.note(Lsn::new(1000), end, at(ms));
+        }
+        assert_eq!(pace.catch_up(Lsn::new(1000), end, at(60_000)), None, "it stands still");
+        let replayed = |ms: i64| Lsn::new(1000 + 1000 * (ms - 60_000) as u64);
+        for ms in (60_000..61_000).step_by(100) {
+            pace.note(replayed(ms), end, at(ms));
+        }
+        let forecast = pace.catch_up(replayed(61_000), end, at(61_000)).unwrap().as_millis();
+        assert!((8_990..=9_010).contains(&forecast), "{forecast} instead of 8999");
+    }
+
+    #[test]
+    fn a_burst_of_writes_is_forgotten_while_the_standby_works_through_it() {
+        let mut pace = Pace::default();
+        for ms in (0..2000).step_by(50) {
+            pace.note(Lsn::new(1000 + ms as u64), Lsn::new(1000 + 10_000 * ms as u64), at(ms));
+        }
+        let (end, replayed) = (Lsn::new(20_000_000), |ms: i64| Lsn::new(1000 + 1000 * ms as u64));
+        for ms in (2000..4100).step_by(50) {
+            pace.note(replayed(ms), end, at(ms));
+        }
+        let forecast = pace.catch_up(replayed(4100), end, at(4100)).unwrap().as_millis();
+        assert!((15_500..=16_500).contains(&forecast), "{forecast} instead of 15899");
+    }
+
+    #[test]
     fn who_does_not_gain_never_catches_up_and_who_has_all_has_caught_up() {
         let mut pace = Pace::default();
         assert_eq!(pace.catch_up(Lsn::new(5), Lsn::new(9), at(0)), None, "nothing is known yet");
@@ -113,7 +155,7 @@ mod tests {
         for ms in 0..100_000 {
             pace.note(Lsn::new(1), Lsn::new(2), at(ms));
         }
-        assert!(pace.samples.len() <= 42, "{}", pace.samples.len());
+        assert!(pace.samples.len() <= 22, "{}", pace.samples.len());
         let later = |ms: u64| Lsn::new(1 + 10 * ms);
         for ms in 0..20_000 {
             pace.note(later(ms), later(ms), at(100_000 + ms as i64));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use wal::Xid;
 
 /// Pause between reports of a stage that no commit waits for.
-const UNHURRIED: Duration = Duration::from_millis(100);
+const UNHURRIED: Duration = Duration::from_millis(25);
 
 #[derive(Debug)]
 pub(super) struct Replies {

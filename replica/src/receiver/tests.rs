@@ -275,7 +275,7 @@ fn stages_that_no_commit_waits_for_are_reported_unhurriedly() {
     assert_eq!(talk.say(Event::Drained), ["flush"]);
     assert_eq!(talk.say(Event::Flushed(at(SEGMENT + 100))).len(), 1);
     assert_eq!(talk.say(Event::Applied(at(SEGMENT + 100))), [""; 0]);
-    assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(100)));
+    assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(25)));
     talk.1 = 1;
     let end = SEGMENT + 100;
     assert_eq!(talk.say(Event::Tick), [format!("reply {end} {end} {end}")]);
@@ -300,7 +300,7 @@ fn a_flush_that_no_commit_waits_for_is_reported_when_one_does_or_the_pause_is_ov
     assert_eq!(talk.say(Event::Tick), [""; 0], "all is told");
     talk.say(Event::Interest(Interest { flushed: false, ..waits }));
     write(&mut talk, end);
-    assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(1100)));
+    assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(1025)));
 }
 
 #[test]

@@ -89,8 +89,8 @@ impl WalFeed for RecoveryFeed {
         self.inner.before_conflict(conflict, are_held);
     }
 
-    fn may_replay(&self, end: Lsn, committed: Option<Timestamp>) -> bool {
-        self.inner.may_replay(end, committed)
+    fn may_replay(&self, at: Lsn, end: Lsn, committed: Option<Timestamp>) -> bool {
+        self.inner.may_replay(at, end, committed)
     }
 
     fn at_target(&self, stop: &RecoveryStop) -> AtTarget {

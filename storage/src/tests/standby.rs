@@ -47,7 +47,7 @@ impl WalFeed for HandFeed {
     fn replayed(&self, lsn: Lsn) {
         self.state.lock().replayed = lsn;
     }
-    fn may_replay(&self, end: Lsn, _committed: Option<Timestamp>) -> bool {
+    fn may_replay(&self, _at: Lsn, end: Lsn, _committed: Option<Timestamp>) -> bool {
         self.state.lock().hold.is_none_or(|hold| end <= hold)
     }
     fn before_conflict(&self, conflict: Conflict, _are_held: &dyn Fn() -> bool) {

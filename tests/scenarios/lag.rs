@@ -1,0 +1,326 @@
+//! Lag tells the truth: what plimsoll_stat_lag says is held against a row with a clock that is read on the standby, and its forecast
+//! against when the standby really has caught up.
+
+use nix::sys::signal::{Signal, kill};
+use scenarios::script::Observer;
+use scenarios::{Node, wait_until};
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// A figure may be wrong by this, or by this share.
+const WRONG_MAX: f64 = 0.050;
+const WRONG_SHARE_MAX: f64 = 0.10;
+const FORECAST_WRONG_MAX: f64 = 0.25;
+/// Between two clock rows, and between two samples: a pace, not a synchronisation.
+const WRITE_PAUSE: Duration = Duration::from_millis(5);
+const SAMPLE_PAUSE: Duration = Duration::from_millis(40);
+
+const FIGURE: &str = "SELECT replay_seconds FROM plimsoll_stat_lag";
+const READ: &str = "SELECT at FROM clock";
+
+/// One clock row: its number, and between which moments it was committed.
+#[derive(Clone, Copy, Debug)]
+struct Tick {
+    begun: Duration,
+    done: Duration,
+}
+
+/// Commits a new value of the clock row every few milliseconds; the value is the number of the tick.
+struct Clock {
+    start: Instant,
+    ticks: Arc<Mutex<Vec<Tick>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Clock {
+    fn start(primary: &Node) -> Self {
+        let start = Instant::now();
+        let ticks = Arc::new(Mutex::new(vec![Tick { begun: Duration::ZERO, done: Duration::ZERO }]));
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut writer = Observer::connect(&primary.conninfo());
+        let (to, stopped) = (ticks.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let number = to.lock().unwrap().len();
+                let begun = start.elapsed();
+                writer.value(&format!("UPDATE clock SET at = {number} WHERE id = 1 RETURNING at"));
+                to.lock().unwrap().push(Tick { begun, done: start.elapsed() });
+                std::thread::park_timeout(WRITE_PAUSE);
+            }
+        });
+        Self { start, ticks, stop, thread: Some(thread) }
+    }
+
+    fn last(&self) -> usize {
+        self.ticks.lock().unwrap().len() - 1
+    }
+
+    /// How long a node that shows `value` at `now` has lacked something: at least and at most, in seconds.
+    fn behind(&self, value: usize, now: Duration) -> (f64, f64) {
+        let ticks = self.ticks.lock().unwrap();
+        ticks.get(value + 1).map_or((0.0, 0.0), |missing| {
+            let age = |since: Duration| now.saturating_sub(since).as_secs_f64();
+            (age(missing.done), age(missing.begun))
+        })
+    }
+
+    fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the writer did not fail");
+        }
+    }
+}
+
+struct Bench {
+    primary: Observer,
+    standby: Observer,
+    clock: Clock,
+}
+
+impl Bench {
+    fn read(&mut self) -> usize {
+        self.standby.value(READ).parse().expect("a number")
+    }
+
+    /// Waits until the standby has caught up after a stall.
+    fn settle(&mut self) {
+        wait_until("the standby and the figure have caught up", LIMIT, || {
+            let (figure, _, most) = self.sample(None);
+            if figure.max(most) < WRONG_MAX { Ok(()) } else { Err(format!("{figure} {most}")) }
+        });
+    }
+
+    /// The figure, and what it should be: between least and most, as a reader on the standby sees it before and after.
+    fn sample(&mut self, frozen: Option<(usize, usize)>) -> (f64, f64, f64) {
+        let before = frozen.map_or_else(|| self.read(), |(oldest, _)| oldest);
+        let asked = self.clock.start.elapsed();
+        let figure: f64 = self.primary.value(FIGURE).parse().expect("seconds");
+        let answered = self.clock.start.elapsed();
+        let after = frozen.map_or_else(|| self.read(), |(_, newest)| newest);
+        (figure, self.clock.behind(after, asked).0, self.clock.behind(before, answered).1)
+    }
+
+    /// Takes samples for so long. Each must lie close to the truth; prints how close.
+    fn holds_for(&mut self, phase: &str, time: Duration, frozen: Option<(usize, usize)>) {
+        let begun = Instant::now();
+        let mut wrong = Vec::new();
+        let mut seen = Vec::new();
+        while begun.elapsed() < time {
+            let (figure, least, most) = self.sample(frozen);
+            let off = (least - figure).max(figure - most).max(0.0);
+            if off > WRONG_MAX.max(WRONG_SHARE_MAX * most) {
+                wrong.push((figure, least, most));
+            }
+            seen.push((off * 1000.0, most));
+            std::thread::park_timeout(SAMPLE_PAUSE);
+        }
+        seen.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (median, worst) = (seen[seen.len() / 2].0, seen[seen.len() - 1].0);
+        let most = seen.iter().map(|(_, most)| *most).fold(0.0, f64::max);
+        println!(
+            "{phase}: {} samples, the truth up to {most:.3} s; off by {median:.1} ms in the median, {worst:.1} ms at most",
+            seen.len()
+        );
+        // One that the machine held up between two of its three looks is no evidence.
+        assert!(wrong.len() * 20 <= seen.len(), "{phase}: {wrong:?} of {}", seen.len());
+    }
+}
+
+fn change(node: &mut Observer, setting: &str) {
+    node.value(&format!("ALTER SYSTEM SET {setting}"));
+    node.value("SELECT pg_reload_conf()");
+}
+
+#[test]
+fn lag_is_true_in_steady_load_in_stalls_and_at_idle() {
+    let node = Node::builder().start();
+    node.sql("CREATE TABLE clock (id int PRIMARY KEY, at bigint)");
+    node.sql("INSERT INTO clock VALUES (1, 0)");
+    let replica = Node::builder().clone_from(&node);
+    let clock = Clock::start(&node);
+    let (primary, standby) = (Observer::connect(&node.conninfo()), Observer::connect(&replica.conninfo()));
+    let mut bench = Bench { primary, standby, clock };
+    wait_until("the standby streams", LIMIT, || {
+        let shown = bench.primary.value("SELECT count(*) FROM plimsoll_stat_lag WHERE state = 'streaming'");
+        if shown == "1" && bench.read() > 10 { Ok(()) } else { Err(shown) }
+    });
+    let second = Duration::from_secs(1);
+    bench.holds_for("steady load", 2 * second, None);
+
+    bench.standby.value("SELECT pg_wal_replay_pause()");
+    bench.holds_for("replay paused", 2 * second, None);
+    bench.standby.value("SELECT pg_wal_replay_resume()");
+    bench.settle();
+    bench.holds_for("replay resumed", second, None);
+
+    change(&mut bench.standby, "recovery_min_apply_delay = '700ms'");
+    bench.holds_for("replay delayed", 2 * second, None);
+    change(&mut bench.standby, "recovery_min_apply_delay = 0");
+
+    bench.settle();
+    let pid = replica.pid().expect("it runs");
+    let oldest = bench.read();
+    kill(pid, Signal::SIGSTOP).expect("a signal");
+    let newest = bench.clock.last();
+    bench.holds_for("standby frozen", 2 * second, Some((oldest, newest)));
+    kill(pid, Signal::SIGCONT).expect("a signal");
+    bench.settle();
+    bench.holds_for("standby thawed", second, None);
+
+    // A stall goes on on an idle primary, by the age of what was written last.
+    bench.standby.value("SELECT pg_wal_replay_pause()");
+    wait_until("replay is paused", LIMIT, || {
+        let state = bench.standby.value("SELECT pg_get_wal_replay_pause_state()");
+        if state == "paused" { Ok(()) } else { Err(state) }
+    });
+    let held = bench.read();
+    wait_until("the clock goes on", LIMIT, || {
+        if bench.clock.last() > held + 3 { Ok(()) } else { Err(String::new()) }
+    });
+    bench.clock.stop();
+    bench.holds_for("a stall on an idle primary", 2 * second, None);
+    bench.standby.value("SELECT pg_wal_replay_resume()");
+    let last = bench.clock.last();
+    wait_until("all is replayed", LIMIT, || {
+        let value = bench.read();
+        if value == last { Ok(()) } else { Err(value.to_string()) }
+    });
+    bench.settle();
+    bench.holds_for("idle", second, None);
+    wait_until("an idle standby that has everything is not behind", LIMIT, || {
+        let figure = bench.primary.value(FIGURE);
+        if figure == "0" { Ok(()) } else { Err(figure) }
+    });
+}
+
+/// Passes bytes between a standby and its primary, towards the standby at a limited rate.
+struct SlowLink {
+    bytes_a_second: Arc<AtomicU64>,
+    connections: Arc<AtomicU64>,
+}
+
+/// So often a second a piece goes through.
+const PIECES: u64 = 50;
+
+impl SlowLink {
+    /// Listens on the socket of a server with this port in `folder`.
+    fn to(primary: &Node, folder: &Path, port: u16) -> Self {
+        let bytes_a_second = Arc::new(AtomicU64::new(u64::MAX));
+        let listener = UnixListener::bind(folder.join(format!(".s.PGSQL.{port}"))).expect("a socket");
+        let target = primary.folder().join(format!(".s.PGSQL.{}", primary.port()));
+        let rate = bytes_a_second.clone();
+        let connections = Arc::new(AtomicU64::new(0));
+        let taken = connections.clone();
+        std::thread::spawn(move || {
+            for down in listener.incoming().map_while(Result::ok) {
+                let Ok(up) = UnixStream::connect(&target) else { continue };
+                taken.fetch_add(1, Ordering::Relaxed);
+                let (down_too, up_too) =
+                    (down.try_clone().expect("a socket"), up.try_clone().expect("a socket"));
+                let free = Arc::new(AtomicU64::new(u64::MAX));
+                let rate = rate.clone();
+                std::thread::spawn(move || pass(up, down, &rate));
+                std::thread::spawn(move || pass(down_too, up_too, &free));
+            }
+        });
+        Self { bytes_a_second, connections }
+    }
+
+    fn passes(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, bytes_a_second: u64) {
+        self.bytes_a_second.store(bytes_a_second, Ordering::Relaxed);
+    }
+}
+
+/// Passes bytes on until one side ends.
+fn pass(mut from: UnixStream, mut to: UnixStream, bytes_a_second: &AtomicU64) {
+    let mut buffer = vec![0; 1 << 20];
+    let mut due = Instant::now();
+    loop {
+        let rate = bytes_a_second.load(Ordering::Relaxed);
+        let limited = rate < u64::MAX;
+        let piece = if limited { (rate / PIECES) as usize } else { buffer.len() };
+        if piece > 0 {
+            let count = from.read(&mut buffer[..piece]).unwrap_or(0);
+            if count == 0 || to.write_all(&buffer[..count]).is_err() {
+                // The other direction ends with it.
+                let _ = from.shutdown(std::net::Shutdown::Both);
+                let _ = to.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+        }
+        if limited {
+            due = due.max(Instant::now() - Duration::from_secs(1) / PIECES as u32)
+                + Duration::from_secs(1) / PIECES as u32;
+            while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+                std::thread::park_timeout(left);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_catch_up_at_a_constant_rate_ends_when_the_forecast_says() {
+    const BACKLOG: u64 = 28 << 20;
+    const RATE: u64 = 4 << 20;
+    let node = Node::builder().setting("max_wal_size", "1GB").start();
+    node.sql("CREATE TABLE t (id int PRIMARY KEY, filler text)");
+    let folder = scenarios::scratch_dir();
+    let port = scenarios::free_port();
+    let link = SlowLink::to(&node, folder.path(), port);
+    let replica = Node::builder().clone_from(&node);
+    let mut primary = Observer::connect(&node.conninfo());
+    let through_link =
+        format!("primary_conninfo = 'host={} port={port} user=postgres'", folder.path().display());
+    change(&mut Observer::connect(&replica.conninfo()), &through_link);
+    wait_until("the standby streams over the slow link", LIMIT, || {
+        let shown = primary.value("SELECT count(*) FROM plimsoll_stat_lag WHERE state = 'streaming'");
+        if link.passes() > 0 && shown == "1" { Ok(()) } else { Err(shown) }
+    });
+    replica.wait_replayed(&node.sql("SELECT pg_current_wal_lsn()"));
+
+    link.set(0);
+    let rows = BACKLOG / 1100;
+    node.sql(&format!("INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, {rows}) AS s (i)"));
+    let behind: u64 = primary.value("SELECT replay_bytes FROM plimsoll_stat_lag").parse().expect("bytes");
+    assert!(behind > BACKLOG * 8 / 10, "{behind} bytes behind");
+    assert_eq!(
+        primary.value("SELECT catch_up_seconds IS NULL FROM plimsoll_stat_lag"),
+        "t",
+        "a link that is dead"
+    );
+
+    link.set(RATE);
+    let begun = Instant::now();
+    let mut forecasts = Vec::new();
+    loop {
+        let shown = primary
+            .value("SELECT replay_bytes || ' ' || coalesce(catch_up_seconds, -1) FROM plimsoll_stat_lag");
+        let (bytes, forecast) = shown.split_once(' ').expect("two numbers");
+        if bytes == "0" {
+            break;
+        }
+        assert!(begun.elapsed() < LIMIT, "{shown} after {LIMIT:?}");
+        forecasts.push((begun.elapsed().as_secs_f64(), forecast.parse::<f64>().expect("seconds")));
+        std::thread::park_timeout(SAMPLE_PAUSE);
+    }
+    let end = begun.elapsed().as_secs_f64();
+    // The first seconds are for measuring the rate; in the last one a quarter is less than what a figure may be wrong by.
+    let judged: Vec<_> = forecasts.iter().filter(|(at, _)| *at > 2.5 && end - at > 1.0).collect();
+    let off = |(at, forecast): &(f64, f64)| (forecast - (end - at)).abs() / (end - at);
+    let worst = judged.iter().map(|sample| off(sample)).fold(0.0, f64::max);
+    println!("forecast: {} samples over {end:.1} s, off by {:.0} % at most", judged.len(), worst * 100.0);
+    assert!(judged.len() > 20, "{forecasts:?}");
+    assert!(worst <= FORECAST_WRONG_MAX, "the end came after {end} s: {judged:?}");
+}
