@@ -45,8 +45,11 @@ pub(super) async fn reach(node: Arc<Node>, token: ReadToken, interrupt: Interrup
         let own = state.history.target();
         match token.timeline.map(|timeline| (timeline, standing(&state.history, timeline, token.lsn))) {
             None | Some((_, Standing::OnBranch)) => {}
-            // A standby may not have heard yet of the promotion that the token comes from.
-            Some((timeline, Standing::Stranger)) if standby && timeline > own => {
+            // A standby may not have heard yet of the promotion that the token comes from, and a server that is being promoted
+            // writes its new timeline a moment before all its parts know of it.
+            Some((timeline, Standing::Stranger))
+                if timeline > own && (standby || database.timeline() > own) =>
+            {
                 // The node keeps the sender.
                 let _ = changes.changed().await;
                 continue;
