@@ -20,6 +20,8 @@ packages=()
 [ -e /usr/lib/postgresql/15/lib/pgxs/src/test/perl/PostgreSQL/Test/Cluster.pm ] || packages+=(postgresql-server-dev-15)
 perl -MIPC::Run -e 1 2>/dev/null || packages+=(libipc-run-perl)
 command -v strace >/dev/null || packages+=(strace)
+command -v ip >/dev/null || packages+=(iproute2)
+command -v nft >/dev/null || packages+=(nftables)
 command -v cc >/dev/null || packages+=(gcc libc6-dev)
 if [ ${#packages[@]} -gt 0 ]; then
     say "installing ${packages[*]}"

@@ -1,10 +1,14 @@
 //! Whether a standby is its primary's equal, byte for byte.
 
+use crate::wire::parse_lsn;
 use crate::{Node, pg_tool, run_ok, wait_until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
+
+/// Length of the record, its header included.
+const SHUTDOWN_CHECKPOINT_BYTES: usize = 114;
 
 /// Name and contents of every file of a folder, for names that `keep` takes.
 fn files(folder: &Path, keep: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
@@ -18,52 +22,72 @@ fn files(folder: &Path, keep: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>
         .collect()
 }
 
-/// Stops the primary, then the standby once it has replayed the shutdown checkpoint. Returns what pg_controldata says.
-fn stop_both(primary: &Node, standby: &Node) -> String {
+/// Stops the primary, then each standby once it has replayed the shutdown checkpoint. Returns what pg_controldata says.
+fn stop_all(primary: &Node, standbys: &[&Node]) -> String {
     // The primary's shutdown checkpoint is sent before its senders end.
     primary.stop();
     let control = run_ok(pg_tool("pg_controldata").arg(primary.data()));
     let checkpoint =
         control.lines().find(|line| line.starts_with("Latest checkpoint location")).expect("a checkpoint");
     let checkpoint = checkpoint.split_once(':').expect("a colon").1.trim().to_owned();
-    wait_until("the standby replays the shutdown checkpoint", Duration::from_secs(120), || {
-        let replayed = standby.sql(&format!("SELECT pg_last_wal_replay_lsn() > '{checkpoint}'::pg_lsn"));
-        if replayed == "t" { Ok(()) } else { Err(standby.sql("SELECT pg_last_wal_replay_lsn()")) }
-    });
-    standby.stop();
+    for standby in standbys {
+        wait_until("the standby replays the shutdown checkpoint", Duration::from_secs(120), || {
+            let replayed = standby.sql(&format!("SELECT pg_last_wal_replay_lsn() > '{checkpoint}'::pg_lsn"));
+            if replayed == "t" { Ok(()) } else { Err(standby.sql("SELECT pg_last_wal_replay_lsn()")) }
+        });
+        standby.stop();
+    }
     control
 }
 
 /// Stops both after the same shutdown checkpoint, and compares their relation files.
 pub fn assert_relations_equal_after_stop(primary: &Node, standby: &Node) {
-    stop_both(primary, standby);
+    stop_all(primary, &[standby]);
     assert_relations_equal(primary, standby);
 }
 
 /// Stops both after the same shutdown checkpoint, and compares their segments and relation files.
 pub fn assert_equal_after_stop(primary: &Node, standby: &Node) {
-    let control = stop_both(primary, standby);
+    assert_all_equal_after_stop(primary, &[standby]);
+}
+
+/// Stops all after the same shutdown checkpoint, and compares the segments and relation files of each with the primary's.
+pub fn assert_all_equal_after_stop(primary: &Node, standbys: &[&Node]) {
+    let control = stop_all(primary, standbys);
+    for standby in standbys {
+        assert_segments_equal(primary, standby, &control);
+        assert_relations_equal(primary, standby);
+    }
+}
+
+/// Compares segments up to the end of the shutdown checkpoint: what a recycled one has behind that is not the log.
+fn assert_segments_equal(primary: &Node, standby: &Node, control: &str) {
     let is_segment = |name: &str| name.len() == 24;
     let (ours, theirs) = (
         files(&primary.data().join("pg_wal"), is_segment),
         files(&standby.data().join("pg_wal"), is_segment),
     );
-    let end = control
-        .lines()
-        .find(|line| line.contains("REDO WAL file"))
-        .expect("a file")
-        .split_once(':')
-        .expect("a colon")
-        .1
-        .trim();
+    let said = |name: &str| -> &str {
+        let line = control.lines().find(|line| line.starts_with(name)).expect("a line of pg_controldata");
+        line.split_once(':').expect("a colon").1.trim()
+    };
+    let last = said("Latest checkpoint's REDO WAL file");
+    let checkpoint = parse_lsn(said("Latest checkpoint location")).expect("a position");
     let mut compared = 0;
-    for (name, bytes) in theirs.iter().filter(|(name, _)| name.as_str() <= end) {
-        let original = ours.get(name).unwrap_or_else(|| panic!("the primary has no segment {name}"));
-        assert!(original == bytes, "segment {name} differs");
+    // Each node decides for itself how many old segments it keeps.
+    let first = ours.keys().next().expect("a segment").as_str();
+    for (name, theirs) in theirs.iter().filter(|(name, _)| (first..=last).contains(&name.as_str())) {
+        let ours = ours.get(name).unwrap_or_else(|| panic!("the primary has no segment {name}"));
+        let end = match name == last {
+            true => checkpoint as usize % ours.len() + SHUTDOWN_CHECKPOINT_BYTES,
+            false => ours.len(),
+        };
+        let (ours, theirs) = (&ours[..end.min(ours.len())], &theirs[..end.min(theirs.len())]);
+        let differs = ours.iter().zip(theirs).position(|(left, right)| left != right);
+        assert!(ours == theirs, "segment {name} differs at {differs:x?} of {end:x}");
         compared += 1;
     }
     assert!(compared >= 2, "only {compared} segments compared");
-    assert_relations_equal(primary, standby);
 }
 
 fn assert_relations_equal(primary: &Node, standby: &Node) {

@@ -5,12 +5,15 @@
 //! condition and fail with what was last seen.
 
 mod equality;
+pub mod history;
+pub mod network;
 mod node;
 mod postgresql;
 pub mod script;
 mod tools;
+pub mod wire;
 
-pub use equality::{assert_equal_after_stop, assert_relations_equal_after_stop};
+pub use equality::{assert_all_equal_after_stop, assert_equal_after_stop, assert_relations_equal_after_stop};
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};
 pub use postgresql::PostgreSql;
 pub use tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};

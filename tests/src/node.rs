@@ -1,5 +1,6 @@
 //! One Plimsoll server of a scenario.
 
+use crate::network::Host;
 use crate::tools::{Outcome, pg_tool, plimsoll, run, run_ok};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -7,6 +8,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 /// A loopback port that was free a moment ago.
 pub fn free_port() -> u16 {
@@ -24,9 +26,16 @@ pub fn scratch_dir() -> tempfile::TempDir {
 pub struct NodeBuilder {
     init_options: Vec<String>,
     settings: Vec<(String, String)>,
+    host: Option<Arc<Host>>,
 }
 
 impl NodeBuilder {
+    /// Puts the node on a host of its own; it listens on all of its addresses.
+    pub fn on_host(mut self, host: &Arc<Host>) -> Self {
+        self.host = Some(Arc::clone(host));
+        self
+    }
+
     /// Adds an option of `plimsoll init`.
     pub fn init_option(mut self, option: &str) -> Self {
         self.init_options.push(option.to_owned());
@@ -41,7 +50,7 @@ impl NodeBuilder {
 
     /// Initialises a primary and leaves it stopped.
     pub fn init(self) -> Node {
-        let node = Node::unprepared();
+        let node = Node::on(self.host);
         run_ok(
             plimsoll()
                 .arg("init")
@@ -51,6 +60,11 @@ impl NodeBuilder {
                 .args(&self.init_options),
         );
         node.append_settings(&self.settings);
+        if node.host.is_some() {
+            use std::io::Write as _;
+            let hba = fs::OpenOptions::new().append(true).open(node.data().join("pg_hba.conf"));
+            writeln!(hba.expect("pg_hba.conf"), "host all,replication all 10.0.0.0/8 trust").expect("a line");
+        }
         node
     }
 
@@ -63,8 +77,15 @@ impl NodeBuilder {
 
     /// Clones a standby from a running node with `plimsoll clone`, and starts it.
     pub fn clone_from(self, primary: &Node) -> Node {
-        let node = Node::unprepared();
-        run_ok(plimsoll().args(["clone", "--from"]).arg(primary.conninfo()).arg("-D").arg(node.data()));
+        self.clone_over(&primary.conninfo(), &[])
+    }
+
+    /// Clones a standby from the running node at `conninfo`, with more options of `plimsoll clone`, and starts it.
+    pub fn clone_over(self, conninfo: &str, options: &[&str]) -> Node {
+        let node = Node::on(self.host);
+        let mut clone = plimsoll();
+        clone.args(["clone", "--from", conninfo]).args(options).arg("-D").arg(node.data());
+        run_ok(&mut node.on_its_host(clone));
         node.append_settings(&self.settings);
         node.start();
         node
@@ -76,17 +97,22 @@ impl NodeBuilder {
 pub struct Node {
     folder: tempfile::TempDir,
     port: u16,
+    host: Option<Arc<Host>>,
 }
 
 impl Node {
     /// Begins to describe a node.
     pub fn builder() -> NodeBuilder {
-        NodeBuilder { init_options: Vec::new(), settings: Vec::new() }
+        NodeBuilder { init_options: Vec::new(), settings: Vec::new(), host: None }
     }
 
     /// A node with a folder and a port, whose data folder does not exist yet.
     pub fn unprepared() -> Self {
-        Self { folder: scratch_dir(), port: free_port() }
+        Self::on(None)
+    }
+
+    fn on(host: Option<Arc<Host>>) -> Self {
+        Self { folder: scratch_dir(), port: free_port(), host }
     }
 
     /// The data folder.
@@ -146,8 +172,20 @@ impl Node {
             .args(["-p", &self.port.to_string()])
             .arg("-c")
             .arg(format!("unix_socket_directories={}", self.folder.path().display()))
-            .args(["-c", "listen_addresses=127.0.0.1"]);
-        command
+            .args([
+                "-c",
+                if self.host.is_some() { "listen_addresses=*" } else { "listen_addresses=127.0.0.1" },
+            ]);
+        self.on_its_host(command)
+    }
+
+    fn on_its_host(&self, command: Command) -> Command {
+        self.host.as_ref().map(|host| host.command(&command)).unwrap_or(command)
+    }
+
+    /// The server's Unix socket, which is reached from every network namespace.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// The server's log file.
