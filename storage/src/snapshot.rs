@@ -125,6 +125,20 @@ struct State {
     pruned_below: Xid,
     /// What replay has shown, and how much of that is confirmed (standby).
     prefixes: Prefixes,
+    #[cfg(test)]
+    planted: Option<Planted>,
+}
+
+/// Bugs in the publication of snapshots, which a test plants to see that the history check finds them.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Planted {
+    /// A replayed commit is shown without the one before it, until the next.
+    OutOfOrder,
+    /// The position moves to a replayed commit's end before the commit is shown.
+    PositionFirst,
+    /// A commit is shown before its level is reached.
+    InDoubt,
 }
 
 /// The registry of snapshots and the queue of commits in doubt. Its lock is a leaf: nothing is taken under it.
@@ -211,6 +225,21 @@ impl State {
         }
     }
 
+    /// Plays the planted bug for a replayed commit. Returns the xid up to which it is shown.
+    #[cfg(test)]
+    fn spoil(&mut self, xid: Xid) -> Xid {
+        let before = self.next_xid;
+        match self.planted {
+            // A standby's next xid is one behind the last commit that it has shown.
+            Some(Planted::OutOfOrder) => {
+                self.excluded = [Xid::new(before.get() - 1)].into_iter().collect();
+                xid
+            }
+            Some(Planted::PositionFirst) => Xid::new(xid.get() - 1),
+            _ => xid,
+        }
+    }
+
     /// What a snapshot up to `next_xid` does not see, and its oldest xid.
     fn excluded_below(&self, next_xid: Xid) -> (XidSet, Xid) {
         if self.excluded.is_empty() {
@@ -249,6 +278,8 @@ impl Visibility {
             cancelled_below: Xid::INVALID,
             pruned_below: Xid::INVALID,
             prefixes,
+            #[cfg(test)]
+            planted: None,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -331,7 +362,10 @@ impl Visibility {
     pub(crate) fn publish(&self, commits: &[Insertion], reached: impl Fn(SyncLevel, Lsn) -> bool) {
         let mut state = self.state.lock();
         for commit in commits {
-            if state.in_doubt.is_empty() && reached(commit.level, commit.end) {
+            let shows = state.in_doubt.is_empty() && reached(commit.level, commit.end);
+            #[cfg(test)]
+            let shows = shows || state.planted == Some(Planted::InDoubt);
+            if shows {
                 state.becomes_visible(commit.end, commit.xid);
             } else {
                 let Insertion { end, xid, level } = *commit;
@@ -372,6 +406,8 @@ impl Visibility {
             state.excluded = state.excluded.with(open.iter()).without(ended);
         }
         state.visible = state.visible.max(end);
+        #[cfg(test)]
+        let xid = state.spoil(xid);
         state.next_xid = state.next_xid.max(xid.next());
         let prefix = Prefix { end, next_xid: state.next_xid, excluded: state.excluded.clone() };
         let shown = state.prefixes.replayed(prefix);
@@ -427,6 +463,12 @@ impl Visibility {
     pub(crate) fn unsettled(&self) -> (XidSet, XidSet) {
         let state = self.state.lock();
         (state.open.clone(), state.aborted.clone())
+    }
+
+    /// Publishes wrongly from now on.
+    #[cfg(test)]
+    pub(crate) fn plant(&self, planted: Planted) {
+        self.state.lock().planted = Some(planted);
     }
 
     /// The xids below the next that are not seen.

@@ -6,6 +6,7 @@ mod crash;
 mod direct;
 mod faults;
 mod flips;
+mod history;
 mod isolation;
 mod large;
 mod large_crash;
