@@ -19,13 +19,18 @@
 //! | A0   | CHAIN_PRUNE| 0 leaf (unchanged), 1 overflow, [7...]  | as PRUNE                                                                      |
 //! | B0   | UNLINK     | 0 parent, then for each level, the leaf's first: 1, 3, 5 the page (freed), 2, 4, 6 its left neighbour, if there is one; 7... | count u8, parent index u16, right link u32 of each page |
 //! | C0   | TRIM       | 7 the last map                          | pages u32                                                                     |
+//! | E0   | REPACK     | 0 parent, \[1\] the left neighbour, 2, 3 the pages that come of the siblings (new), 4, 5, 6 those that become free; 7... | level u16, parent index u16, siblings u8, count u8, the pages u32 each, separator length u16, separator |
 //! | D0   | INSERT_MANY| 0 leaf                                  | cid u32, count u16, then for each, by rising key: index u16, flags u8, key length u16, value length u16, key, value |
 //!
 //! Blocks from 7 on are maps of free pages ([`crate::tree`] tells of them); the data is the block numbers, u32 each, that a record of
-//! PRUNE, CHAIN_CUT, FREE, CHAIN_PRUNE and UNLINK gives, and that another takes.
+//! PRUNE, CHAIN_CUT, FREE, CHAIN_PRUNE and UNLINK gives, and that another takes; REPACK takes those that it packs into, and gives the others.
 //! A new page's data is its items: count u16, then for each length u16 and bytes (tree pages begin with right link u32).
 //! Blocks are latched by rising id, so a leaf comes before its overflow pages, as readers latch them.
 //! xids are the record's, widened; PRUNE, CHAIN_CUT and CHAIN_PRUNE carry the horizon that a standby's snapshots must have passed.
+
+mod reshape;
+
+pub use reshape::{PACKED_MAX, REPACKED_MAX, Repack, UNLINKED_MAX, Unlink};
 
 use crate::free_map;
 use crate::page::leaf::{self, CHAIN, ITEM_HEADER, ItemHead};
@@ -64,6 +69,8 @@ pub mod info {
     pub const CHAIN_PRUNE: u8 = 0xA0;
     /// An empty leaf, with the ancestors that have no other child, leaves the tree.
     pub const UNLINK: u8 = 0xB0;
+    /// Siblings side by side become fewer, or lie elsewhere.
+    pub const REPACK: u8 = 0xE0;
     /// A file was cut: its map forgets the pages behind the end.
     pub const TRIM: u8 = 0xC0;
 
@@ -71,14 +78,17 @@ pub mod info {
     pub const fn frees(info: u8) -> bool {
         matches!(info, PRUNE | CHAIN_CUT | FREE | CHAIN_PRUNE | UNLINK)
     }
+
+    /// Whether this record takes pages out of a tree to which a descent may be on its way.
+    pub const fn reshapes(info: u8) -> bool {
+        matches!(info, UNLINK | REPACK)
+    }
 }
 
 /// The id of the first block reference to a map of free pages.
 pub const MAP_ID: u8 = 7;
 /// Maps that one record names at most.
 pub const MAPS_MAX: usize = 8;
-/// Levels that one UNLINK takes away at most.
-pub const UNLINKED_MAX: usize = 3;
 /// Block of the first map.
 pub const META: BlockNumber = BlockNumber::new(0);
 /// Block of the root, for good.
@@ -484,57 +494,6 @@ fn build_tree_page(page: &mut Page, level: u16, data: &[u8]) -> Result<(), Apply
     put_items(page, &mut fields)
 }
 
-/// UNLINK.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unlink {
-    /// Of the uppermost page that goes, in its parent; the item behind it gives it its child.
-    pub parent_index: usize,
-    /// The right links of the pages that go, the leaf's first.
-    pub rights: SmallVec<[BlockNumber; UNLINKED_MAX]>,
-}
-
-impl Unlink {
-    /// Appends the main data to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u8(self.rights.len() as u8);
-        out.put_u16(short(self.parent_index));
-        for right in &self.rights {
-            out.put_u32(right.get());
-        }
-    }
-    /// Reads the main data.
-    pub fn decode(main: &[u8]) -> Result<Self, Short> {
-        let mut fields = Fields::new(main);
-        let (count, parent_index) = (fields.u8()?, index(&mut fields)?);
-        let rights = (0..count).map(|_| block(&mut fields)).collect::<Result<_, _>>()?;
-        Ok(Self { parent_index, rights })
-    }
-    fn apply(&self, id: u8, page: &mut Page) -> Result<(), ApplyError> {
-        let unknown = ApplyError::Unknown { info: info::UNLINK, id };
-        let Some(at) = usize::from(id).checked_sub(1) else {
-            let next = page.child(self.parent_index + 1);
-            if page.kind() != Some(PageKind::Inner) || !next.is_valid() {
-                return Err(BadChange("a page is taken from a parent that has no other behind it").into());
-            }
-            let mut item = page.item(self.parent_index).to_vec();
-            match item.first_chunk_mut::<4>() {
-                Some(child) => *child = next.get().to_le_bytes(),
-                None => return Err(BadChange("an item is too short").into()),
-            }
-            page.replace_item(self.parent_index, &item)?;
-            page.repack(|index, _| index != self.parent_index + 1);
-            return Ok(());
-        };
-        let right = *self.rights.get(at / 2).ok_or(unknown)?;
-        if at.is_multiple_of(2) {
-            page.init(PageKind::Free, 0, BlockNumber::INVALID);
-        } else {
-            page.set_right(right);
-        }
-        Ok(())
-    }
-}
-
 fn apply_state(page: &mut Page, main: &[u8]) -> Result<(), ApplyError> {
     if page.kind() != Some(PageKind::State) {
         page.init(PageKind::State, 0, BlockNumber::INVALID);
@@ -560,6 +519,7 @@ pub fn apply(
 ) -> Result<(), ApplyError> {
     match (info, id) {
         (info::TRIM, MAP_ID) => free_map::trim(page, Fields::new(main).u32()?),
+        (info::REPACK, MAP_ID..) => Repack::decode(main)?.apply_to_map(page, data),
         (_, MAP_ID..) => free_map::apply(page, data, info::frees(info)),
         (info::INSERT, 0) => Ok(Insert::decode(main)?.apply(page, xid)?),
         (info::INSERT_MANY, 0) => InsertMany::apply(page, main, xid),
@@ -593,6 +553,7 @@ pub fn apply(
             Ok(page.insert_item(0, &[data])?)
         }
         (info::UNLINK, id) => Unlink::decode(main)?.apply(id, page),
+        (info::REPACK, id) => Repack::decode(main)?.apply(id, page, data),
         (info::STATE, 0) => apply_state(page, main),
         (info, id) => Err(ApplyError::Unknown { info, id }),
     }
@@ -622,6 +583,7 @@ pub fn name(info: u8) -> Option<&'static str> {
         info::STATE => "STATE",
         info::CHAIN_PRUNE => "CHAIN_PRUNE",
         info::UNLINK => "UNLINK",
+        info::REPACK => "REPACK",
         info::TRIM => "TRIM",
         _ => return None,
     })
@@ -745,6 +707,14 @@ fn describe(record: &Record) -> Result<String, Short> {
         info::UNLINK => {
             let unlink = Unlink::decode(main)?;
             format!("pages: {}, parent off: {}", unlink.rights.len(), unlink.parent_index)
+        }
+        info::REPACK => {
+            let Repack { level, parent_index, count, packed, separator } = Repack::decode(main)?;
+            let packed: SmallVec<[u32; PACKED_MAX]> = packed.iter().map(|block| block.get()).collect();
+            let separator = if packed.len() > 1 { bytes_text(separator) } else { "none".to_owned() };
+            format!(
+                "level: {level}, siblings: {count}, packed: {packed:?}, parent off: {parent_index}, separator: {separator}"
+            )
         }
         info::TRIM => format!("pages: {}", fields.u32()?),
         info::STATE => {

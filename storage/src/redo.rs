@@ -89,7 +89,7 @@ impl Store {
             }
         }
         if record.rmgr() == Rmgr::ENGINE
-            && record.rmgr_info() == info::UNLINK
+            && info::reshapes(record.rmgr_info())
             && let Some((_, block, _)) = latched.first()
             && let Some(relation) = self.0.relations.get(block.rel)
         {

@@ -49,14 +49,8 @@ fn churn_leaves_files_small_and_a_standbys_files_equal() {
         primary.sql("VACUUM rows");
     }
     let after = pages(&primary, "rows");
-    // Each page splits for the second version of its rows, unevenly.
-    assert!(after <= rows * 7 / 2, "{rows} pages became {after}");
-    let steady = after;
-    for round in 0..4 {
-        primary.sql(&format!("UPDATE rows SET v = repeat('{round}', 80)"));
-        primary.sql("VACUUM rows");
-    }
-    assert_eq!(pages(&primary, "rows"), steady, "further updates find the room that earlier ones left");
+    // Each page splits for the second version of its rows; once the first ones are gone, three become two.
+    assert!(after <= rows * 8 / 5, "{rows} pages became {after}");
 
     work_off_a_queue(&primary, 30);
     let after = pages(&primary, "queue");
@@ -79,7 +73,7 @@ fn churn_leaves_files_small_and_a_standbys_files_equal() {
     assert!(statistic(&primary, "rows", "n_dead_tup") >= i64::from(ROWS));
     primary.sql("VACUUM rows");
     assert_eq!(statistic(&primary, "rows", "n_dead_tup"), 0);
-    assert_eq!(statistic(&primary, "rows", "vacuum_count"), 9);
+    assert_eq!(statistic(&primary, "rows", "vacuum_count"), 5);
     assert_eq!(primary.sql("SELECT count(*) FROM rows"), "0");
 
     let lsn = primary.sql("SELECT pg_current_wal_lsn()");
@@ -115,6 +109,31 @@ fn an_old_snapshot_keeps_versions_and_the_view_names_its_session() {
         verbose.contains("tuples: 100 removed, 100 remain, 0 are dead but not yet removable"),
         "{verbose}"
     );
+}
+
+#[test]
+fn a_file_that_grew_under_an_old_snapshot_becomes_small_again_without_being_asked() {
+    let primary = Node::builder().setting("autovacuum_naptime", "1s").start();
+    primary.sql("CREATE TABLE t (k int PRIMARY KEY, v text)");
+    primary.sql(&format!("INSERT INTO t SELECT g, repeat('v', 80) FROM generate_series(1, {ROWS}) g"));
+    let fresh = pages(&primary, "t");
+    let standby = Node::builder().clone_from(&primary);
+    let reader = scenarios::script::Session::connect(&primary.conninfo());
+    reader.say("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    reader.say("SELECT count(*) FROM t");
+    primary.sql("UPDATE t SET v = repeat('w', 80)");
+    let grown = pages(&primary, "t");
+    assert!(grown >= fresh * 18 / 10, "{fresh} pages became {grown} under an old snapshot");
+    reader.say("COMMIT");
+    wait_until("sweeps that give the space back", Duration::from_secs(60), || {
+        // What is due is decided by versions that came since the last look.
+        primary.sql("UPDATE t SET v = repeat('x', 80) WHERE k % 4 = 0");
+        let now = pages(&primary, "t");
+        if now <= fresh * 8 / 5 { Ok(()) } else { Err(format!("{now} pages of once {fresh}, then {grown}")) }
+    });
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    assert_eq!(standby.sql("SELECT count(*), sum(k) FROM t"), primary.sql("SELECT count(*), sum(k) FROM t"));
+    assert_relations_equal_after_stop(&primary, &standby);
 }
 
 #[test]

@@ -4,11 +4,13 @@
 use super::crash::{Known, check, one_transaction, set_up};
 use super::standby::{Standby, backup, follow, ship};
 use super::*;
-use crate::{CheckpointKind, PromoteOptions};
+use crate::tree::Unpaced;
+use crate::{CheckpointKind, Direction, PromoteOptions, SweepCause};
 use host::Disk;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use wal::archive_status::ArchiveStatus;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,8 @@ enum Op {
     Lazy,
     /// One that fills pages, so that some split.
     Big,
+    /// The rows that fill pages go again, and their leaves are packed.
+    Sweep,
     /// The wal writer's tick.
     Flush,
     /// A checkpoint, which removes and recycles segments.
@@ -27,7 +31,7 @@ enum Op {
     Switch,
 }
 
-const OPS: [Op; 6] = [Op::Commit, Op::Lazy, Op::Big, Op::Flush, Op::Checkpoint, Op::Switch];
+const OPS: [Op; 7] = [Op::Commit, Op::Lazy, Op::Big, Op::Sweep, Op::Flush, Op::Checkpoint, Op::Switch];
 
 type Seen = Arc<Mutex<Vec<(VirtualDisk, Known)>>>;
 
@@ -45,6 +49,8 @@ struct Bench {
     counters: TreeId,
     /// The states that were looked at, by hash, each with its counter.
     tried: HashMap<u128, u64>,
+    /// How often leaves were packed.
+    packed: AtomicU64,
     /// The deliberate break: lazy commits count as acknowledged.
     lies: bool,
 }
@@ -54,7 +60,14 @@ impl Bench {
         let (disk, db, bank, counters) = set_up().await;
         db.shutdown().await.unwrap();
         drop(db);
-        Self { base: disk.crash(CrashPolicy::LoseUnsynced), bank, counters, tried: HashMap::new(), lies }
+        Self {
+            base: disk.crash(CrashPolicy::LoseUnsynced),
+            bank,
+            counters,
+            tried: HashMap::new(),
+            packed: AtomicU64::new(0),
+            lies,
+        }
     }
 
     async fn step(&self, db: &Database, op: Op, known: &Mutex<Known>, random: &mut fastrand::Rng) {
@@ -80,6 +93,21 @@ impl Bench {
                 known.lock().begun = number;
                 transaction.commit(SyncLevel::Local).await.unwrap();
                 known.lock().acknowledged = number;
+            }
+            Op::Sweep => {
+                let mut transaction = one_transaction(db, self.bank, self.counters, random).await;
+                for (key, _) in rows(&transaction, self.bank, Direction::Forward).await {
+                    if key.starts_with("filler") && random.u8(..4) > 0 {
+                        lock(&mut transaction, self.bank, &key).await.unwrap();
+                        transaction.delete(self.bank, key).unwrap();
+                    }
+                }
+                let number = known.lock().begun + 1;
+                known.lock().begun = number;
+                transaction.commit(SyncLevel::Local).await.unwrap();
+                known.lock().acknowledged = number;
+                let swept = db.vacuum(self.bank, SweepCause::Asked, Box::new(Unpaced)).await.unwrap();
+                self.packed.fetch_add(swept.packed, Ordering::Relaxed);
             }
             Op::Flush => {
                 let number = known.lock().begun;
@@ -191,7 +219,12 @@ async fn no_crash_state_of_any_short_workload_or_of_generated_ones_is_illegal() 
         bench.run(&ops, seed).await.unwrap();
         run += 1;
     }
-    println!("{} distinct crash states of {run} workloads, none illegal", bench.tried.len());
+    let packed = bench.packed.load(Ordering::Relaxed);
+    println!(
+        "{} distinct crash states of {run} workloads, none illegal; leaves packed {packed} times",
+        bench.tried.len()
+    );
+    assert!(packed > 10, "leaves were packed {packed} times only");
 }
 
 #[tokio::test]

@@ -5,13 +5,16 @@ use super::split::Wanted;
 use super::{Prepared, Tree};
 use crate::TreeId;
 use crate::locks::LockSet;
-use crate::page::{FIRST, USABLE_SIZE};
+use crate::page::leaf::MAX_ITEM;
+use crate::page::{POINTER_SIZE, USABLE_SIZE};
 use crate::records::{Insert, InsertMany, ROOT, info, version_space};
 use crate::store::Fault;
 use crate::writer::{Target, Writer};
 
 /// Bytes that stay free in a leaf when rows come in ascending order at the tree's end: room for some later versions.
 const KEPT_FREE: usize = USABLE_SIZE / 10;
+// An empty leaf has room for any row that stays whole in it.
+const _: () = assert!(MAX_ITEM + POINTER_SIZE + KEPT_FREE < USABLE_SIZE / 2);
 
 impl<'a> Writer<'a> {
     /// Adds rows whose keys rise: as many of the first ones as are small, belong to one leaf, have room there, and have keys under which the
@@ -34,7 +37,7 @@ impl<'a> Writer<'a> {
             let mut leaf = self.find_leaf(tree, prepared, key)?;
             let place = leaf.page.lower_bound(key);
             let appends = place == leaf.page.item_count() && leaf.page.high_key().is_none();
-            let kept = if appends && place > FIRST && leaf.block != ROOT { KEPT_FREE } else { 0 };
+            let kept = if appends && leaf.block != ROOT { KEPT_FREE } else { 0 };
             if leaf.page.free_space() >= need + kept {
                 return self.insert_run(tree, &mut leaf, (place, kept), cid, items, locks);
             }

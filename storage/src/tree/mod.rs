@@ -14,6 +14,10 @@
 //! over its keys and its item in the parent. It must not be the last child of its parent, unless it is the only one:
 //! then the parent goes with it (up to [`crate::records::UNLINKED_MAX`] levels). So the last page of a level stays, and the root.
 //!
+//! Sparse leaves side by side become fewer in one record as well (REPACK, in [`repack`], which tells when): what comes of them is made anew, in
+//! the lowest of their pages, and the others leave. So rows move to the left as well as to the right; a page at the file's end may move
+//! to a free one.
+//!
 //! A page is free at once, and may be made another one by the next change. No snapshot and no transaction can need it, because nobody
 //! holds a page's number for longer than from one latch to the next: a scan descends again for each leaf, a chain is followed
 //! under its leaf's latch, and a prepared change keeps the number as a hint. What remains is a descent on its way while the page
@@ -21,6 +25,7 @@
 //! descent that ends with another count than it began with begins again. The same holds on a standby, where redo counts: so
 //! neither waits for readers nor do readers' snapshots keep pages (PostgreSQL lets a deleted page wait until
 //! its xid is past all snapshots, here and on standbys, because its scans stop on pages).
+//! A page that stays, but whose rows have gone to a neighbour, is no other case: whoever was on the way to it begins again.
 //!
 //! The writer holds the write lock, so its own descents go astray never.
 
@@ -28,6 +33,7 @@ mod append;
 mod insert;
 mod prepare;
 mod prune;
+mod repack;
 mod scan;
 mod split;
 mod sweep;

@@ -39,21 +39,38 @@ pub(super) struct Wanted<'k> {
 }
 
 /// The shortest key above `left` and not above `right`.
-fn separator_between(left: &[u8], right: &[u8]) -> Vec<u8> {
+pub(super) fn separator_between(left: &[u8], right: &[u8]) -> Vec<u8> {
     let common = left.iter().zip(right).take_while(|(left, right)| left == right).count();
     right.get(..common + 1).unwrap_or(right).to_vec()
 }
 
+/// How many bytes of a page the left side shall keep if keys come in ascending order: into the last page, or somewhere in the middle of the
+/// tree, as those of one of several queues do. There the version before the new one's place is the page's newest, and the larger part
+/// of the page is before it.
+fn kept_left(page: &Page, key: &[u8], at: usize, need: usize) -> Option<usize> {
+    let count = page.item_count();
+    let space = |index: usize| page.item(index).len() + POINTER_SIZE;
+    let before = (FIRST..at).map(space).sum::<usize>() + need;
+    let last = at == count && page.high_key().is_none();
+    let ascends = || {
+        let xid = |index: usize| leaf::item_head(page.item(index)).xid;
+        let is_new = at > FIRST && (at == count || page.key(at) != key);
+        is_new
+            && before > (at..count).map(space).sum::<usize>()
+            && (FIRST..count).all(|index| xid(index) <= xid(at - 1))
+    };
+    (last || (page.level() == 0 && ascends())).then_some(before * APPEND_FILL_PERCENT / 100)
+}
+
 /// Chooses where to cut a page so that both sides are about equally full once an item of `need` bytes (with its
-/// line pointer) for `key` is added; on the last page for ascending keys, so that the left one stays nearly full. Versions of one key
+/// line pointer) for `key` is added; for ascending keys, so that the left one stays nearly full. Versions of one key
 /// stay together. None if there is no place to cut.
 fn choose_cut(page: &Page, key: &[u8], need: usize) -> Option<Cut> {
     let count = page.item_count();
     let is_leaf = page.level() == 0;
     let at = if is_leaf { page.lower_bound(key) } else { page.child_index(key) + 1 };
     let total = (FIRST..count).map(|index| page.item(index).len() + POINTER_SIZE).sum::<usize>() + need;
-    let appends = at == count && page.high_key().is_none();
-    let target = if appends { total * APPEND_FILL_PERCENT / 100 } else { total / 2 };
+    let target = kept_left(page, key, at, need).unwrap_or(total / 2);
 
     let mut best: Option<(usize, usize, bool)> = None;
     let mut left = 0;
@@ -115,7 +132,11 @@ fn cut_at_end(page: &Page, key: &[u8]) -> Cut {
 }
 
 /// A new tree page's data: its right link, its high key and the items.
-fn page_data<'p>(right: BlockNumber, high: &'p [u8], items: impl Iterator<Item = &'p [u8]>) -> Vec<u8> {
+pub(super) fn page_data<'p>(
+    right: BlockNumber,
+    high: &'p [u8],
+    items: impl Iterator<Item = &'p [u8]>,
+) -> Vec<u8> {
     let all: SmallVec<[&[u8]; 128]> = std::iter::once(high).chain(items).collect();
     let mut data = Vec::with_capacity(8192);
     data.put_u32(right.get());

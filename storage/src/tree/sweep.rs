@@ -1,15 +1,18 @@
-//! A sweep over a tree, leaf by leaf: dead versions go for good, empty leaves leave the tree, and the file's free end is cut off.
+//! A sweep over a tree, leaf by leaf: dead versions go for good, empty leaves leave the tree, sparse ones become fewer, and the file's
+//! free end is cut off.
 //!
 //! ```text
 //! survey      under the leaf's read latch: is anything to be done here? What large values would go?
 //! find_large  without any latch: the pages of those values (reads from disk)
-//! sweep_leaf  under the write lock: one leaf's dead versions, their chains' pages, the leaf itself if it is empty
+//! sweep_leaf  under the write lock: one leaf's dead versions, their chains' pages, the leaf itself if it is empty, or sparse beside others
+//! move_end    under the write lock, a page at a time: pages at the file's end move to free ones before it, if there are many
 //! cut_end     under the write lock: the free pages at the end
 //! ```
 
 use super::Tree;
 use super::insert::Leaf;
 use super::prune::{Known, settled_in};
+use super::repack::is_sparse;
 use crate::free_map;
 use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
 use crate::page::{FIRST, Page, PageKind};
@@ -27,6 +30,8 @@ const LARGE_MAX: usize = 512;
 /// A file is cut if so many pages go, or this share of it; as in PostgreSQL, so that a busy file's end is left alone.
 const CUT_MIN_PAGES: u32 = 1000;
 const CUT_MIN_SHARE: u32 = 16;
+/// Pages move away from a file's end if this share of the file is free: so what moves is less than what has become free since the last time.
+const MOVE_MIN_SHARE: u32 = 8;
 
 /// What one leaf holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +40,7 @@ pub struct Survey {
     pub live: u64,
     /// Versions besides those.
     pub dead: u64,
-    /// There are versions that can go now, or the leaf is empty.
+    /// There are versions that can go now, or the leaf is empty or sparse.
     pub has_work: bool,
     /// Versions of aborted transactions.
     pub aborted: u64,
@@ -67,6 +72,8 @@ pub struct Swept {
     pub removed: usize,
     /// Pages that became free.
     pub freed: usize,
+    /// Whether leaves were packed.
+    pub packed: bool,
 }
 
 /// What a sweep of one tree found and did.
@@ -84,6 +91,10 @@ pub struct SweepReport {
     pub aborted: u64,
     /// Pages that became free.
     pub freed: u64,
+    /// How often sparse leaves were packed into fewer.
+    pub packed: u64,
+    /// Pages that moved away from the end of the file.
+    pub moved: u64,
     /// Pages cut off the end of the file.
     pub cut: u32,
     /// Pages of the file at the end.
@@ -101,6 +112,8 @@ impl SweepReport {
             dead: self.dead + index.dead,
             aborted: self.aborted + index.aborted,
             freed: self.freed + index.freed,
+            packed: self.packed + index.packed,
+            moved: self.moved + index.moved,
             cut: self.cut + index.cut,
             pages: self.pages + index.pages,
         }
@@ -153,6 +166,7 @@ impl Tree {
                 return Err(Error::Cancelled);
             }
         }
+        report.moved = self.move_end(pace)?;
         report.pages = self.page_count();
         Ok(report)
     }
@@ -182,22 +196,58 @@ impl Tree {
             goes_on = swept.removed > 0 || swept.freed > 0;
             report.removed += swept.removed as u64;
             report.freed += swept.freed as u64;
+            report.packed += u64::from(swept.packed);
         }
         Ok(Survey::default())
     }
 
-    /// Looks at the leaf that covers `key`.
+    /// Moves the last pages of the file to free ones before them if many are free, so that the end can be cut off. Returns how many.
+    fn move_end(&self, pace: &mut dyn Pace) -> Result<u64, Error> {
+        let mut moved = 0;
+        let pages = self.page_count();
+        if self.free_count(pages)? < u64::from(pages / MOVE_MIN_SHARE).max(1) {
+            return Ok(0);
+        }
+        // Others may take the free pages meanwhile, or make more.
+        for _ in 0..pages {
+            let reads = self.store.counters().reads;
+            if !self.store.run_blocking(|| self.store.writer().move_last(self))? {
+                break;
+            }
+            moved += 1;
+            if !pace.after_leaf(true, self.store.counters().reads.wrapping_sub(reads)) {
+                return Err(Error::Cancelled);
+            }
+        }
+        Ok(moved)
+    }
+
+    /// How many of the file's pages are free.
+    fn free_count(&self, pages: u32) -> Result<u64, Error> {
+        let mut count = 0;
+        for number in 0..free_map::map_count(pages) {
+            let block = BlockNumber::new(number * free_map::SPAN);
+            count += self.store.run_blocking(|| {
+                let map = self.pin(block)?.read();
+                Ok(free_map::free_blocks(&map, block).filter(|free| free.get() < pages).count() as u64)
+            })?;
+        }
+        Ok(count)
+    }
+
+    /// Looks at the leaf that covers `key`, and at its versions of that key and those above.
     pub fn survey(&self, key: &[u8], horizon: Xid, aborted: &[Xid]) -> Result<Survey, Fault> {
         let page = self.descend(key, 0, None)?.page;
         let mut survey = Survey { next: page.high_key().map(<[u8]>::to_vec), ..Survey::default() };
         let count = page.item_count();
-        let mut index = FIRST;
+        // What is before was looked at where it was before it was packed into this leaf.
+        let mut index = page.lower_bound(key);
         while index < count {
             let end = leaf::run_end(&page, index);
             self.survey_run(&page, index..end, horizon, aborted, &mut survey)?;
             index = end;
         }
-        survey.has_work |= count == FIRST;
+        survey.has_work |= count == FIRST || is_sparse(&page);
         Ok(survey)
     }
 
@@ -288,7 +338,7 @@ impl Tree {
 }
 
 impl<'a> Writer<'a> {
-    /// Removes what is dead from the leaf that covers `key`, and the leaf if that leaves it empty.
+    /// Removes what is dead from the leaf that covers `key`, and the leaf if that leaves it empty, or sparse beside others.
     pub fn sweep_leaf(&mut self, tree: &Tree, key: &[u8], order: &SweepOrder) -> Result<Swept, Fault> {
         let (page, block) = self.find(tree, key, 0)?;
         let mut leaf = Leaf { page, block };
@@ -307,9 +357,15 @@ impl<'a> Writer<'a> {
             }
         }
         if leaf.page.item_count() == FIRST {
-            freed += self.unlink(tree, key, leaf)?;
+            let unlinked = self.unlink(tree, key, leaf)?;
+            if unlinked > 0 {
+                return Ok(Swept { removed, freed: freed + unlinked, packed: false });
+            }
+            let (page, block) = self.find(tree, key, 0)?;
+            leaf = Leaf { page, block };
         }
-        Ok(Swept { removed, freed })
+        let packed = if is_sparse(&leaf.page) { self.pack(tree, key, leaf)? } else { 0 };
+        Ok(Swept { removed, freed: freed + packed, packed: packed > 0 })
     }
 
     /// Removes the versions of aborted transactions from a chain. An overflow page may end up empty; it goes with its chain.

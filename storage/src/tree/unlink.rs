@@ -1,10 +1,10 @@
 //! An empty leaf leaves the tree, with the ancestors that have no other child.
 
+use super::Tree;
 use super::insert::Leaf;
-use super::{DEPTH_MAX, Tree};
 use crate::page::{FIRST, PageKind};
 use crate::pool::WritePage;
-use crate::records::{ROOT, UNLINKED_MAX, Unlink, info};
+use crate::records::{UNLINKED_MAX, Unlink, info};
 use crate::store::Fault;
 use crate::writer::{Target, Writer};
 use smallvec::SmallVec;
@@ -12,17 +12,17 @@ use wal::BlockNumber;
 
 /// A page on the way from the root down, and which of its children the way takes.
 #[derive(Clone, Copy)]
-struct Step {
-    block: BlockNumber,
-    index: usize,
-    count: usize,
+pub(super) struct Step {
+    pub(super) block: BlockNumber,
+    pub(super) index: usize,
+    pub(super) count: usize,
 }
 
 impl<'a> Writer<'a> {
     /// Takes the empty leaf that covers `key` out of the tree. Returns how many pages became free: 0 if it must stay, because it is the
     /// last child of a parent that has others, or the last page of its level.
     pub(super) fn unlink(&mut self, tree: &Tree, key: &[u8], leaf: Leaf<'a>) -> Result<usize, Fault> {
-        let path = self.path_to(tree, key, &leaf)?;
+        let path = self.path_to(tree, key, leaf.block, 0)?;
         // Pages that go, the leaf first: those whose parents have no other child.
         let mut gone: SmallVec<[BlockNumber; UNLINKED_MAX]> = SmallVec::from_slice(&[leaf.block]);
         let mut parent = None;
@@ -86,24 +86,13 @@ impl<'a> Writer<'a> {
         Ok(gone.len())
     }
 
-    /// The pages above the leaf that covers `key`, the root first.
-    fn path_to(&self, tree: &Tree, key: &[u8], leaf: &Leaf<'a>) -> Result<SmallVec<[Step; 8]>, Fault> {
-        let mut path = SmallVec::new();
-        let mut block = ROOT;
-        while block != leaf.block {
-            let page = self.pin(&tree.relation, block)?.read();
-            if page.kind() != Some(PageKind::Inner) || path.len() > DEPTH_MAX {
-                return Err(tree.broken(block, "not the page of the tree that links lead to"));
-            }
-            let index = page.child_index(key);
-            path.push(Step { block, index, count: page.item_count().saturating_sub(FIRST) });
-            block = page.child(index);
-        }
-        Ok(path)
-    }
-
     /// The left neighbour of the page of `level` (0 is the leaf) on a way down; None if that is the first of its level.
-    fn left_of(&self, tree: &Tree, path: &[Step], level: usize) -> Result<Option<BlockNumber>, Fault> {
+    pub(super) fn left_of(
+        &self,
+        tree: &Tree,
+        path: &[Step],
+        level: usize,
+    ) -> Result<Option<BlockNumber>, Fault> {
         let above = path.len().checked_sub(level).map_or(&[][..], |upto| &path[..upto]);
         let Some(turn) = above.iter().rposition(|step| step.index > FIRST) else { return Ok(None) };
         let mut block = self.pin(&tree.relation, above[turn].block)?.read().child(above[turn].index - 1);

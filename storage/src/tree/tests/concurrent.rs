@@ -186,7 +186,7 @@ fn every_record_may_be_redone_twice_and_the_whole_log_again() {
         .map(wal::Record::rmgr_info)
         .collect();
     println!("kinds of records: {kinds:02X?}");
-    for info in [0x00, 0x10, 0x20, 0x30, 0x40, 0x60, 0x70, 0x90, 0xA0, 0xB0, 0xC0] {
+    for info in [0x00, 0x10, 0x20, 0x30, 0x40, 0x60, 0x70, 0x90, 0xA0, 0xB0, 0xC0, 0xE0] {
         assert!(kinds.contains(&info), "record {info:02X} is missing from the test");
     }
     let copy = empty_disk();
@@ -232,6 +232,8 @@ fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page
     assert!(cuts > 10, "{cuts} chains were cut");
     let unlinked = records.iter().filter(|record| record.rmgr_info() == crate::records::info::UNLINK).count();
     assert!(unlinked > 100, "{unlinked} pages were unlinked");
+    let packed = records.iter().filter(|record| record.rmgr_info() == crate::records::info::REPACK).count();
+    assert!(packed > 100, "leaves were packed {packed} times");
     let disk = empty_disk();
     let standby = open_on(&disk, 128);
     redo_all(&standby, &records[..3]).unwrap();

@@ -1,6 +1,7 @@
 //! Power cuts at every call that changes the disk, over the real log.
 
 use super::{scan, value_of};
+use crate::records::info;
 use crate::store::{Log, Logged, NewVersion, Store, WriteBarrier};
 use crate::testing::{DIR, TREE, difference, empty_disk, files, host_on, open_on};
 use crate::tree::Prepared;
@@ -58,8 +59,8 @@ fn open_log(disk: &VirtualDisk) -> WalWriter {
 
 type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Redoes the log from the last checkpoint on; gives the store and the next xid.
-fn recover(disk: &VirtualDisk) -> (Store, Xid) {
+/// Redoes the log from the last checkpoint on; gives the store, the next xid, and how often leaves were packed.
+fn recover(disk: &VirtualDisk) -> (Store, Xid, usize) {
     let store = open_on(disk, 128);
     let checkpoint = String::from_utf8(disk.read(Path::new("/data/checkpoint"), 100).unwrap()).unwrap();
     let (redo, next_xid) = checkpoint.split_once(' ').unwrap();
@@ -68,15 +69,17 @@ fn recover(disk: &VirtualDisk) -> (Store, Xid) {
     let source = SegmentFiles::new(Arc::new(disk.clone()), wal_dir(), SIZE, history);
     let mut reader = WalReader::new(source, ReaderOptions::new(SIZE), redo);
     let mut next_xid = Xid::new(next_xid.parse().unwrap());
+    let mut packed = 0;
     while let Next::Record(record) = reader.next().unwrap() {
         let xid = Xid::from_low(record.xid_low(), next_xid);
+        packed += usize::from(record.rmgr() == wal::Rmgr::ENGINE && record.rmgr_info() == info::REPACK);
         if record.rmgr() == wal::Rmgr::XACT {
             next_xid = xid.next();
         }
         store.redo(&record, xid).unwrap();
     }
     store.check_missing().unwrap();
-    (store, next_xid)
+    (store, next_xid, packed)
 }
 
 /// What a workload has made durable for sure, watched while it runs.
@@ -195,8 +198,8 @@ fn live(rows: &Rows) -> Rows {
 }
 
 /// Runs a workload, cuts power at every `stride`th change, and recovers from what each cut leaves. Returns how many
-/// distinct disks were recovered.
-fn cut_everywhere(seed: u64, transactions: u64, stride: u64, images: bool) -> usize {
+/// distinct disks were recovered, and how often leaves were packed anew in doing so.
+fn cut_everywhere(seed: u64, transactions: u64, stride: u64, images: bool) -> (usize, usize) {
     let disk = empty_disk();
     let cuts: Arc<Mutex<Vec<(VirtualDisk, u64)>>> = Arc::default();
     let promised: Arc<Mutex<Promised>> = Arc::default();
@@ -213,7 +216,7 @@ fn cut_everywhere(seed: u64, transactions: u64, stride: u64, images: bool) -> us
     workload.promised = promised;
     workload.run(seed, transactions, 128, images);
     disk.stop_observing();
-    let mut hashes = std::collections::BTreeSet::new();
+    let (mut hashes, mut packed) = (std::collections::BTreeSet::new(), 0);
     let cuts = std::mem::take(&mut *cuts.lock());
     println!("seed {seed}: {} cuts", cuts.len());
     for (at, (disk, flushed)) in cuts.into_iter().enumerate() {
@@ -230,7 +233,8 @@ fn cut_everywhere(seed: u64, transactions: u64, stride: u64, images: bool) -> us
             {
                 continue;
             }
-            let (store, next_xid) = recover(&crashed);
+            let (store, next_xid, repacks) = recover(&crashed);
+            packed += repacks;
             let last = next_xid.get() - 3;
             assert!(
                 last >= flushed,
@@ -259,27 +263,29 @@ fn cut_everywhere(seed: u64, transactions: u64, stride: u64, images: bool) -> us
             if at % 8 == 0 {
                 store.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
                 let once = files(&crashed);
-                let (again, _) = recover(&crashed);
+                let (again, ..) = recover(&crashed);
                 again.flush_before(Lsn::MAX, &mut |_| ()).unwrap();
                 assert_eq!(difference(&once, &files(&crashed)), None, "recovered twice");
             }
         }
     }
-    hashes.len()
+    (hashes.len(), packed)
 }
 
 #[test]
 fn power_cuts_at_every_write_lose_nothing_that_was_flushed() {
-    let mut distinct = 0;
-    for seed in 0..4 {
-        distinct += cut_everywhere(seed, 60, 1, true);
+    let (mut distinct, mut packed) = (0, 0);
+    let runs = (0..4).map(|seed| (seed, 60, 1)).chain([(100, 600, 13)]);
+    for (seed, transactions, stride) in runs {
+        let (states, repacks) = cut_everywhere(seed, transactions, stride, true);
+        (distinct, packed) = (distinct + states, packed + repacks);
     }
-    distinct += cut_everywhere(100, 600, 13, true);
-    println!("{distinct} crash states");
+    println!("{distinct} crash states, in which leaves were packed {packed} times");
+    assert!(packed > 100, "leaves were packed {packed} times only");
     assert!(distinct > 500, "{distinct} crash states only");
 }
 
 #[test]
 fn without_page_images_a_kill_of_the_process_loses_nothing_that_was_flushed() {
-    assert!(cut_everywhere(5, 80, 2, false) > 50);
+    assert!(cut_everywhere(5, 80, 2, false).0 > 50);
 }

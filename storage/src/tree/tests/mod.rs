@@ -3,6 +3,7 @@
 mod concurrent;
 mod crash;
 mod damage;
+mod packing;
 mod pool;
 mod speed;
 mod sweeps;

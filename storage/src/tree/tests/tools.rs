@@ -129,6 +129,7 @@ fn pg_checksums_accepts_every_page_and_pg_waldump_prints_what_our_describer_prin
         "PRUNE",
         "LARGE",
         "UNLINK",
+        "REPACK",
         "TRUNCATE",
         "TRIM",
         "COMMIT",
