@@ -170,6 +170,7 @@ impl Store {
         mut operation: impl FnMut() -> Result<T, Fault> + Send,
     ) -> Result<T, Error> {
         let mut kept: SmallVec<[OwnedPin; 4]> = SmallVec::new();
+        let mut loads = 0..;
         loop {
             let fault = match operation() {
                 Ok(value) => return Ok(value),
@@ -179,6 +180,9 @@ impl Store {
             if kept.len() >= PINS_KEPT_MAX {
                 kept.remove(0);
             }
+            // One step may need more pages at once than the ring has frames (a value of 300 kB): in the ring it would push out its own
+            // for ever.
+            let ring = ring.filter(|_| loads.next().is_some_and(|load: usize| load < RING_FRAMES / 2));
             match self.on_io_pool(fault.clone(), false, ring.cloned()).await {
                 Ok(pin) => kept.extend(pin),
                 Err(Error::PoolExhausted) => {

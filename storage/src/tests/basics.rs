@@ -237,3 +237,26 @@ async fn a_shutdown_waits_for_the_checkpoint_that_nobody_waits_for_any_more() {
     let control = db.control();
     assert_eq!((control.state, control.checkpoint), (ClusterState::ShutDown, last.checkpoint));
 }
+
+#[tokio::test]
+async fn a_scan_of_a_large_table_gets_through_values_that_are_longer_than_its_ring() {
+    let (disk, db, tree) = with_tree().await;
+    let value = vec![7; 320_000];
+    for key in 0..8_u32 {
+        let key = key.to_be_bytes();
+        let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+        transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        transaction.put(tree, key.to_vec(), value.clone()).unwrap();
+        transaction.commit(SyncLevel::Local).await.unwrap();
+    }
+    db.shutdown().await.unwrap();
+    drop(db);
+    // Nothing is in the pool yet, and the values are more than it holds.
+    let db = open(&disk);
+    let reader = statement(&db, Isolation::ReadCommitted).await;
+    let mut scan = reader.scan(tree, crate::KeyRange::all(), Direction::Forward);
+    let mut found = Vec::new();
+    while scan.next_batch(&reader, 64, &mut found).await.unwrap() {}
+    assert_eq!(found.len(), 8);
+    assert!(found.iter().all(|(_, read)| read[..] == value[..]));
+}
