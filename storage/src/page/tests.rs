@@ -144,6 +144,33 @@ fn items_are_found_packed_and_removed_without_leaving_bytes_behind() {
 }
 
 #[test]
+fn a_search_finds_the_first_key_that_is_not_below_however_keys_lie() {
+    let mut random = fastrand::Rng::with_seed(23);
+    for round in 0..300 {
+        let spread = [2, 40, 1 << 20, u64::MAX >> 1][round % 4];
+        let key = |random: &mut fastrand::Rng| -> Vec<u8> {
+            let number = random.u64(0..spread).to_be_bytes();
+            // Of several lengths, even and crowded at one end.
+            if round % 3 == 0 { number[random.usize(0..8)..].to_vec() } else { number.to_vec() }
+        };
+        let mut keys: Vec<Vec<u8>> = (0..random.usize(0..60)).map(|_| key(&mut random)).collect();
+        keys.sort();
+        let level = (round % 2) as u16;
+        let mut page = Page::boxed();
+        page.init_tree_page(level, BlockNumber::INVALID, b"").unwrap();
+        for (index, key) in keys.iter().enumerate() {
+            let head = leaf::ItemHead { xid: Xid::new(3), cid: 0, flags: 0 }.encode(key.len() as u16);
+            let parts: [&[u8]; 2] = if level == 0 { [&head, key] } else { [&[1, 0, 0, 0], key] };
+            page.insert_item(FIRST + index, &parts).unwrap();
+        }
+        for wanted in keys.clone().into_iter().chain((0..60).map(|_| key(&mut random))) {
+            let found = page.lower_bound(&wanted);
+            assert_eq!(found, FIRST + keys.partition_point(|key| *key < wanted), "{wanted:?} in {keys:?}");
+        }
+    }
+}
+
+#[test]
 fn a_page_that_is_full_says_so_and_stays_as_it_was() {
     let mut page = Page::boxed();
     page.init_tree_page(1, BlockNumber::INVALID, b"").unwrap();
