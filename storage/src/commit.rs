@@ -87,7 +87,7 @@ impl Request {
         }
         for (at, write) in self.writes.last_writes().enumerate() {
             if at == self.targets.len() {
-                self.targets.push((store.tree(write.tree)?, Prepared::default()));
+                self.targets.push((store.tree(write.tree)?, Prepared::near(write.near)));
             }
             let Some((tree, prepared)) = self.targets.get_mut(at) else { break };
             let length = write.value.as_ref().map_or(0, bytes::Bytes::len);

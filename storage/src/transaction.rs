@@ -483,7 +483,11 @@ impl Transaction {
         if key.len() > MAX_KEY {
             return Err(Error::KeyTooLarge { size_bytes: key.len(), limit_bytes: MAX_KEY });
         }
-        self.writes.push(tree, key, value, self.command)
+        self.writes.push(tree, key, value, self.command)?;
+        if self.near.0 == tree {
+            self.writes.note_near(self.near.1);
+        }
+        Ok(())
     }
 
     /// Deletes `key`. The caller holds the row's exclusive lock.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use wal::BlockNumber;
 
 /// A key in memory that is compared often: most have room in here, and then take no allocation and no second look.
 pub(crate) type ShortKey = SmallVec<[u8; 23]>;
@@ -25,6 +26,8 @@ pub(crate) struct Write {
     /// None: deleted.
     pub(crate) value: Option<Bytes>,
     pub(crate) command: CommandId,
+    /// The leaf where the key was, or would have been, when it was looked up last; a hint.
+    pub(crate) near: BlockNumber,
     /// The entry for the same key before this one.
     previous: Option<u32>,
 }
@@ -98,9 +101,16 @@ impl WriteSet {
         }
         let Ok(at) = u32::try_from(self.journal.len()) else { return Err(full) };
         let previous = self.index_of(tree).insert(ShortKey::from_slice(&key), at);
-        self.journal.push(Write { tree, key, value, command, previous });
+        self.journal.push(Write { tree, key, value, command, near: BlockNumber::INVALID, previous });
         self.bytes += size;
         Ok(())
+    }
+
+    /// Says of the last write where its key is.
+    pub(crate) fn note_near(&mut self, leaf: BlockNumber) {
+        if let Some(write) = self.journal.last_mut() {
+            write.near = leaf;
+        }
     }
 
     fn index_of(&mut self, tree: TreeId) -> &mut BTreeMap<ShortKey, u32> {

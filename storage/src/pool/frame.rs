@@ -172,7 +172,7 @@ impl<'p> Pin<'p> {
     }
     /// Waits for the read latch.
     pub fn read(self) -> ReadPage<'p> {
-        ReadPage { guard: self.frame().slot.read(), _pin: self }
+        ReadPage { guard: self.frame().slot.read(), pin: self }
     }
     /// Waits for the write latch.
     pub fn write(self) -> WritePage<'p> {
@@ -219,6 +219,10 @@ impl OwnedPin {
     pub fn pin(&self) -> Pin<'_> {
         Pin::take(&self.pool, self.frame)
     }
+    /// The same, borrowed from `pool`; None unless that is its pool.
+    pub fn pin_in<'p>(&self, pool: &'p Arc<Pool>) -> Option<Pin<'p>> {
+        Arc::ptr_eq(pool, &self.pool).then(|| Pin::take(pool, self.frame))
+    }
 }
 
 impl Drop for OwnedPin {
@@ -237,7 +241,16 @@ impl fmt::Debug for OwnedPin {
 /// A page under its read latch. Not Send, so that it cannot cross an await.
 pub struct ReadPage<'p> {
     guard: RwLockReadGuard<'p, Slot>,
-    _pin: Pin<'p>,
+    pin: Pin<'p>,
+}
+
+impl<'p> ReadPage<'p> {
+    /// Gives up the latch and keeps the pin.
+    pub fn into_pin(self) -> Pin<'p> {
+        let Self { guard, pin } = self;
+        drop(guard);
+        pin
+    }
 }
 
 impl Deref for ReadPage<'_> {

@@ -181,7 +181,9 @@ impl<'a> Writer<'a> {
         let reshaped = tree.relation.reshaped();
         if let Some(mut block) = prepared.leaf.filter(|_| prepared.reshaped == reshaped) {
             for _ in 0..4 {
-                let Some(pin) = self.pool().pin(PageKey::new(tree.relation.id(), block)) else { break };
+                let pin = prepared.held_in(self.pool(), block);
+                let pin = pin.or_else(|| self.pool().pin(PageKey::new(tree.relation.id(), block)));
+                let Some(pin) = pin else { break };
                 let page = pin.write();
                 if page.kind() != Some(PageKind::Leaf) {
                     break;

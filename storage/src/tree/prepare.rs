@@ -1,8 +1,8 @@
 //! What a change needs is brought into the pool, and held there, before its transaction queues for the write lock.
 
-use super::Tree;
+use super::{Found, Tree};
 use crate::page::leaf::{ITEM_HEADER, MAX_ITEM};
-use crate::pool::{OwnedPin, Pool, SpareFrame};
+use crate::pool::{OwnedPin, Pin, Pool, SpareFrame};
 use crate::records::version_space;
 use crate::store::Fault;
 use smallvec::SmallVec;
@@ -23,6 +23,10 @@ pub struct Prepared {
     ///
     /// [`Relation::reshaped`]: crate::relation::Relation::reshaped
     pub(super) reshaped: u64,
+    /// Where to look first.
+    near: Option<BlockNumber>,
+    /// The pin of `leaf`, if that is all that it takes.
+    held: Option<(BlockNumber, OwnedPin)>,
     pins: SmallVec<[OwnedPin; 2]>,
     pub(super) spares: Vec<SpareFrame>,
     /// Room in the leaf is enough, or its parents are pinned and frames are set aside for splits.
@@ -37,9 +41,17 @@ impl Prepared {
         Self::default()
     }
 
+    /// Holds nothing; the key is looked for in this leaf first.
+    pub(crate) fn near(leaf: BlockNumber) -> Self {
+        let mut prepared = Self::default();
+        prepared.near = leaf.is_valid().then_some(leaf);
+        prepared
+    }
+
     /// Gives everything up.
     pub fn clear(&mut self) {
         self.leaf = None;
+        self.held = None;
         self.pins.clear();
         self.spares.clear();
         self.roomy = false;
@@ -50,12 +62,18 @@ impl Prepared {
 
     /// Whether pages are held.
     pub fn holds_pages(&self) -> bool {
-        !self.pins.is_empty()
+        !self.pins.is_empty() || self.held.is_some()
     }
 
     /// Whether the change may add pages, as things stood when it was prepared.
     pub fn may_add_pages(&self) -> bool {
         !self.roomy || !self.spares.is_empty()
+    }
+
+    /// A pin of `block`, if that is the leaf that is held.
+    pub(super) fn held_in<'p>(&self, pool: &'p Arc<Pool>, block: BlockNumber) -> Option<Pin<'p>> {
+        let (held, pin) = self.held.as_ref()?;
+        (*held == block).then(|| pin.pin_in(pool)).flatten()
     }
 
     fn take_budget(&mut self, pool: &Arc<Pool>, count: usize) -> bool {
@@ -79,20 +97,24 @@ impl Tree {
     /// by [`crate::store::Store::run`].
     pub fn prepare(&self, key: &[u8], value_len: usize, prepared: &mut Prepared) -> Result<(), Fault> {
         prepared.clear();
-        let mut path: SmallVec<[BlockNumber; 8]> = SmallVec::new();
         prepared.reshaped = self.relation.reshaped();
-        let found = self.descend(key, 0, Some(&mut path))?;
-        prepared.leaf = Some(found.block);
         let large = value_len + key.len() + ITEM_HEADER > MAX_ITEM;
-        let pool = &self.store.0.pool;
-        if !large && found.page.free_space() >= version_space(key.len(), value_len) {
-            if prepared.take_budget(pool, 1) {
-                prepared.pins.push(self.pin(found.block)?.into_owned(pool));
-                prepared.roomy = true;
-            }
+        let has_room =
+            |found: &Found<'_>| !large && found.page.free_space() >= version_space(key.len(), value_len);
+        let near = prepared.near.take().and_then(|near| self.leaf_near(near, key));
+        if let Some(found) = near.filter(has_room) {
+            self.hold_leaf(found, prepared);
             return Ok(());
         }
+        let mut path: SmallVec<[BlockNumber; 8]> = SmallVec::new();
+        let found = self.descend(key, 0, Some(&mut path))?;
+        if has_room(&found) {
+            self.hold_leaf(found, prepared);
+            return Ok(());
+        }
+        prepared.leaf = Some(found.block);
         drop(found);
+        let pool = &self.store.0.pool;
         // A split of every level, the root's with two new pages, or a chain's page; and the value's own pages.
         let pages = if large { value_len / 8000 + 1 } else { 0 };
         let frames = path.len() + 1 + pages;
@@ -115,5 +137,15 @@ impl Tree {
         }
         prepared.roomy = true;
         Ok(())
+    }
+
+    /// Holds a leaf that has room.
+    fn hold_leaf(&self, found: Found<'_>, prepared: &mut Prepared) {
+        prepared.leaf = Some(found.block);
+        let pool = &self.store.0.pool;
+        if prepared.take_budget(pool, 1) {
+            prepared.held = Some((found.block, found.page.into_pin().into_owned(pool)));
+            prepared.roomy = true;
+        }
     }
 }
