@@ -157,7 +157,7 @@ impl Wire {
     pub(crate) fn buffered(&mut self, limits: FrameLimits) -> Result<Option<(u8, BytesMut)>, Exit> {
         let Some(frame) = Frame::peek(&self.input, limits)? else { return Ok(None) };
         let mut body = self.input.split_to(frame.len);
-        let _header = body.split_to(Frame::HEADER);
+        body.advance(Frame::HEADER);
         Ok(Some((frame.kind, body)))
     }
 
