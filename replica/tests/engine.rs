@@ -71,6 +71,7 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
     };
     let positions = Arc::new(StandbyPositions::new(redo.next_lsn()));
     let feed = StandbyFeed::new(positions.clone(), Host::real().clock);
+    db.set_standby_log(feed.clone());
     let history = TimelineHistory::root(TimelineId::FIRST);
     let context = ReceiveContext {
         host: host.clone(),

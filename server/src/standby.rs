@@ -348,6 +348,7 @@ impl Standby {
         let clock = node.host.clock.clone();
         let feed = StandbyFeed::with_sources(positions, source_settings(&node, follow), clock);
         feed.set_hold(hold_settings(&node));
+        database.set_standby_log(feed.clone());
         feed.set_observer(Box::new(Observer { node: Arc::downgrade(&node) }));
         let stopped = Arc::new(Mutex::new(None));
         let redo_feed = RecoveryFeed {

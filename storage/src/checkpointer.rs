@@ -193,6 +193,7 @@ fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoint
     let redo = seen.contents.redo;
     let mut info = CheckpointInfo { redo, distance_bytes: redo.bytes_since(last_redo), ..Default::default() };
     write_pages(engine, redo, kind, &mut info)?;
+    engine.recovery.make_durable(seen.end)?;
     info.checkpoint = seen.record;
     finish(engine, seen.record, seen.contents, state, |control| {
         // Redo from there reaches at least the end of that record before anybody reads.

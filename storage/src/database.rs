@@ -3,7 +3,7 @@
 use crate::engine::Engine;
 use crate::log::log_error;
 use crate::store::Store;
-use crate::{CheckpointCounts, HorizonReport};
+use crate::{CheckpointCounts, HorizonReport, StandbyLog};
 use crate::{
     CheckpointEvent, CheckpointInfo, CheckpointKind, CommitGate, ConflictKind, CreateOptions,
     DatabaseOptions, Error, Interrupt, Isolation, LockInfo, RedoEnd, StandbyRedo, StartMode, Transaction,
@@ -222,7 +222,7 @@ impl Database {
     /// replayed, on a primary, whose log must reach so far, until those commits are visible.
     pub async fn wait_included(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         if self.is_in_recovery() {
-            if self.replayed() >= lsn {
+            if self.0.recovery.replayed.get() >= lsn {
                 return Ok(());
             }
             let _told = interrupt.waiting(crate::WaitEvent::Position);
@@ -240,9 +240,15 @@ impl Database {
         self.0.visibility.visible()
     }
 
-    /// The end of the last record replayed; INVALID on a server that never was in recovery.
+    /// The end of the last record replayed, of what is durable here; INVALID on a server that never was in recovery. Readers may see
+    /// a little more ([`Database::wait_replayed`] waits for that only).
     pub fn replayed(&self) -> Lsn {
-        self.0.recovery.replayed.get()
+        self.0.recovery.durably_replayed()
+    }
+
+    /// The log that this standby receives; told once, before redo reads from it.
+    pub fn set_standby_log(&self, log: Arc<dyn StandbyLog>) {
+        let _ = self.0.recovery.log.set(log);
     }
 
     /// The time in the last commit record replayed.

@@ -10,7 +10,9 @@ use crate::snapshot::{Insertion, LiveSnapshot, Visibility};
 use crate::store::Store;
 use crate::tree::Batch;
 use crate::wal_sizes::{RoundEstimate, WalSizes};
-use crate::{CheckpointCounts, DatabaseOptions, Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
+use crate::{
+    CheckpointCounts, DatabaseOptions, Direction, Error, Interrupt, KeyRange, StandbyLog, TreeId, WaitEvent,
+};
 use host::{Host, LockGuard, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
@@ -79,7 +81,10 @@ pub(crate) struct RecoveryState {
     /// A crashed primary that is to follow another redoes its own log first; nothing is consistent before its end.
     pub(crate) in_own_log: AtomicBool,
     became_consistent: Notify,
+    /// What readers see; with a log that is received, maybe before that is durable.
     pub(crate) replayed: Watermark,
+    /// The log that is received, once there is one.
+    pub(crate) log: OnceLock<Arc<dyn StandbyLog>>,
     /// Microseconds; i64::MIN before the first.
     pub(crate) last_commit: AtomicI64,
     pub(crate) next_xid: AtomicU64,
@@ -103,6 +108,7 @@ impl RecoveryState {
             in_own_log: AtomicBool::new(false),
             became_consistent: Notify::new(),
             replayed: Watermark::new(Lsn::INVALID),
+            log: OnceLock::new(),
             last_commit: AtomicI64::new(i64::MIN),
             next_xid: AtomicU64::new(next_xid.get()),
             snapshot_conflicts: AtomicU64::new(0),
@@ -112,6 +118,15 @@ impl RecoveryState {
             records: AtomicU64::new(0),
             elapsed_micros: AtomicU64::new(0),
         }
+    }
+    /// To be called before anything goes to disk that follows from the log up to `upto`.
+    pub(crate) fn make_durable(&self, upto: Lsn) -> Result<(), Error> {
+        self.log.get().map_or(Ok(()), |log| log.make_durable(upto).map_err(log_error))
+    }
+    /// How far redo has come, of what is durable.
+    pub(crate) fn durably_replayed(&self) -> Lsn {
+        let replayed = self.replayed.get();
+        self.log.get().map_or(replayed, |log| replayed.min(log.durable()))
     }
     pub(crate) fn is_consistent(&self) -> bool {
         self.consistent.load(Ordering::Acquire)
@@ -433,15 +448,22 @@ impl Engine {
             Some(primary) => primary.wal.positions().flushed(),
             None => Lsn::MAX,
         };
-        let mut ready = Vec::new();
+        let (mut ready, mut upto) = (Vec::new(), Lsn::INVALID);
         self.drops.lock().retain(|drop| {
             let go = drop.after.xid < horizon && drop.after.end <= durable;
             if go {
+                upto = upto.max(drop.after.end);
                 ready.extend_from_slice(&drop.files);
             }
             !go
         });
-        if ready.is_empty() { Ok(()) } else { self.store.drop_files(&ready) }
+        if ready.is_empty() {
+            return Ok(());
+        }
+        if self.is_in_recovery() {
+            self.recovery.make_durable(upto)?;
+        }
+        self.store.drop_files(&ready)
     }
 
     /// Removes trees that a transaction created and does not keep.

@@ -84,7 +84,7 @@ pub use options::{
 pub use records::EngineDescriber;
 pub use scan::Scan;
 pub use snapshot::HorizonReport;
-pub use standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyLog, StandbyRedo, WalFeed};
 pub use stats::{SweepCause, TreeStatistics};
 pub use sync_state::{Fallback, SyncState};
 pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};

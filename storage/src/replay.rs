@@ -312,6 +312,7 @@ impl Replay {
                 }
             }
             XlogRecord::ParameterChange(parameters) => {
+                self.engine.recovery.make_durable(record.end())?;
                 self.engine.update_control(|control| control.parameters = parameters)?;
                 if self.engine.is_in_recovery() {
                     crate::open::check_wal_level(parameters.wal_level)?;
@@ -346,6 +347,7 @@ impl Replay {
 
     /// The data of a backup is whole from here on: the rest is a standby as any other.
     pub(crate) fn end_backup_recovery(&self, end: Lsn) -> Result<(), Error> {
+        self.engine.recovery.make_durable(end)?;
         let timeline = self.timeline;
         self.engine.update_control(|control| {
             control.backup_start_point = Lsn::INVALID;
@@ -386,7 +388,7 @@ impl Replay {
     }
 }
 
-/// Raises minRecoveryPoint before a page goes to disk that holds changes up to there.
+/// Makes the log durable, and raises minRecoveryPoint, before a page goes to disk that holds changes up to there.
 #[derive(Debug)]
 pub(crate) struct RaiseMinRecoveryPoint(pub(crate) Weak<Engine>);
 
@@ -399,6 +401,7 @@ impl crate::store::WriteBarrier for RaiseMinRecoveryPoint {
         // Further than asked, so that the next pages need no write of the control file.
         let point = engine.recovery.replayed.get().max(lsn);
         let timeline = engine.timeline();
+        engine.recovery.make_durable(point)?;
         engine.update_control(|control| {
             control.min_recovery_point = control.min_recovery_point.max(point);
             control.min_recovery_point_timeline = timeline;

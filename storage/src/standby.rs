@@ -11,11 +11,21 @@ use crate::redo::Pins;
 use crate::replay::Replay;
 use crate::{Error, RecoveryStop, open};
 use host::Timestamp;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
 use wal::reader::{Next, SegmentFiles, WalReader};
-use wal::{Lsn, Record, TimelineId, Xid};
+use wal::{Lsn, Record, TimelineId, WalError, Xid};
+
+/// The log that a standby receives while redo reads it: what is written may be redone before it is durable, but nothing on disk may be
+/// ahead of what is durable.
+pub trait StandbyLog: Send + Sync + fmt::Debug {
+    /// How far redo may say that it has come: no further than the log is durable.
+    fn durable(&self) -> Lsn;
+    /// Makes the log durable up to `upto`, which was written.
+    fn make_durable(&self, upto: Lsn) -> Result<(), WalError>;
+}
 
 /// Tells redo how far the log in pg_wal may be read.
 pub trait WalFeed: Send + Sync {
@@ -94,7 +104,7 @@ pub struct Conflict {
 /// What [`WalFeed::wait_past`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feed {
-    /// The log in pg_wal is flushed up to here (exclusive), on the history of this timeline.
+    /// The log in pg_wal is written up to here (exclusive), on the history of this timeline.
     Available {
         /// The end, exclusive; need not be a record's.
         upto: Lsn,
@@ -151,8 +161,8 @@ enum Ran {
     Stopped(RecoveryStop),
 }
 
-impl std::fmt::Debug for StandbyRedo {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for StandbyRedo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StandbyRedo").field("next_lsn", &self.next_lsn()).finish_non_exhaustive()
     }
 }

@@ -143,6 +143,20 @@ impl LogFile {
         Ok(())
     }
 
+    /// The file that has what a sync now would make durable, for a sync outside of the owner's lock; None if there is nothing to
+    /// sync. It counts as synced from now on: whoever fails to do so must write nothing more.
+    pub(crate) fn take_dirty(&mut self) -> Option<(SharedFile, SegmentNumber)> {
+        let dirty = std::mem::take(&mut self.dirty) && self.sync_enabled;
+        let current = self.current.as_ref().filter(|_| dirty)?;
+        self.counters.syncs += 1;
+        Some((current.file.clone(), current.segment))
+    }
+
+    /// The error of a sync that failed.
+    pub(crate) fn sync_failed(&self, segment: SegmentNumber, cause: io::Error) -> WalError {
+        self.failed(WalOperation::Sync, segment, cause)
+    }
+
     fn left_in_segment(&self) -> u64 {
         let size = self.folder.segment_size();
         size.bytes() - size.offset_of(self.at)

@@ -1,5 +1,6 @@
 //! How far the log has come: on a primary `inserted >= written >= flushed`, on a standby
-//! `received >= flushed >= replayed`. Every position is an exclusive end.
+//! `received >= flushed >= replayed` (redo may read ahead of `flushed`; what of that is durable counts). Every position is an
+//! exclusive end.
 
 use crate::ids::Lsn;
 pub use crate::watermark::Stopped;
@@ -103,7 +104,7 @@ impl StandbyPositions {
     pub fn flushed(&self) -> Lsn {
         self.flushed.get()
     }
-    /// What readers on this standby see the effects of.
+    /// What readers on this standby see the effects of, of what is durable here.
     pub fn replayed(&self) -> Lsn {
         self.replayed.get()
     }

@@ -39,9 +39,15 @@ impl RawConfig {
 }
 
 /// A standby's log. Cloning shares it. A failed write or fsync ends it for good, as it does a primary's writer.
+///
+/// A flush does not hold up writes, but where one finishes a segment, which is made durable then. Two fsyncs never run at
+/// once: what one lost must not pass for durable by the other's success. Order of locks: `syncing`, `inner`.
 #[derive(Clone, Debug)]
 pub struct RawWriter {
+    /// Held during an fsync.
+    syncing: Arc<Mutex<()>>,
     inner: Arc<Mutex<Inner>>,
+    size: SegmentSize,
     positions: Arc<StandbyPositions>,
 }
 
@@ -71,12 +77,15 @@ impl RawWriter {
         let (space, maker) = open_space(&config, &file, &positions)?;
         positions.set_received(at);
         positions.set_flushed(at);
+        let size = config.segment_size;
         let inner = Arc::new(Mutex::new(Inner { config, file, space, maker, failure: None }));
-        Ok(Self { inner, positions })
+        Ok(Self { syncing: Arc::default(), inner, size, positions })
     }
 
     /// Writes the bytes that lie at `lsn`, which must be where the log ends. Returns the new end; nothing is durable yet.
     pub fn write_at(&self, lsn: Lsn, bytes: &[u8]) -> Result<Lsn, WalError> {
+        let finishes = self.size.offset_of(lsn) + bytes.len() as u64 >= self.size.bytes();
+        let _syncing = finishes.then(|| self.syncing.lock());
         let mut inner = self.inner.lock();
         inner.check()?;
         let expected = inner.file.at();
@@ -94,14 +103,21 @@ impl RawWriter {
         Ok(end)
     }
 
-    /// Makes everything written durable; returns the durable end.
+    /// Makes everything written so far durable; returns the durable end. Writes go on meanwhile.
     pub fn flush(&self) -> Result<Lsn, WalError> {
-        let mut inner = self.inner.lock();
-        inner.check()?;
-        let synced = inner.file.sync();
-        inner.keep_failure(synced)?;
-        let end = inner.file.at();
-        drop(inner);
+        let _syncing = self.syncing.lock();
+        let (end, dirty) = {
+            let mut inner = self.inner.lock();
+            inner.check()?;
+            (inner.file.at(), inner.file.take_dirty())
+        };
+        if let Some((file, segment)) = dirty
+            && let Err(cause) = file.sync()
+        {
+            let mut inner = self.inner.lock();
+            let failed = inner.file.sync_failed(segment, cause);
+            return inner.keep_failure(Err(failed));
+        }
         self.positions.set_flushed(end);
         Ok(end)
     }
@@ -109,6 +125,7 @@ impl RawWriter {
     /// Goes on on another timeline, which forks from this one at the log's end: makes everything durable, and its segment begin with the
     /// bytes of this one. Does nothing on the same timeline.
     pub fn switch_timeline(&self, to: TimelineId) -> Result<(), WalError> {
+        let _syncing = self.syncing.lock();
         let mut inner = self.inner.lock();
         inner.check()?;
         if to == inner.file.timeline() {
@@ -147,7 +164,7 @@ impl RawWriter {
         let (space, end, size) = {
             let inner = self.inner.lock();
             inner.check()?;
-            (inner.space.clone(), self.positions.flushed(), inner.config.segment_size)
+            (inner.space.clone(), self.positions.flushed(), self.size)
         };
         space.remove_old(Retention { horizon: keep.horizon.min(size.segment_of(end)), ..keep }, may_go)
     }

@@ -1,4 +1,7 @@
 //! Hands log to redo: what a receiver writes, or the word that there may be some in the archive and pg_wal.
+//!
+//! Redo reads what is written, durable or not, so a commit is visible here without an fsync. What goes to disk waits for the log to be
+//! durable ([`StandbyLog`]), and `replayed` of the positions never passes `flushed`.
 
 use super::hold::{Hold, HoldObserver, HoldSettings, PauseState};
 use crate::source::{SourceSettings, SourceSwitch, Turn};
@@ -7,9 +10,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use storage::{AtTarget, Conflict, Feed, WalFeed};
+use storage::{AtTarget, Conflict, Feed, StandbyLog, WalFeed};
 use tokio::sync::watch;
-use wal::{Lsn, StandbyPositions, TimelineId};
+use wal::{Lsn, RawWriter, StandbyPositions, TimelineId, WalError};
 
 /// Longest time between two looks at whether queries still hold replay up. Snapshots end without telling anybody, so
 /// that reading them costs nothing; the first looks come quickly.
@@ -18,6 +21,10 @@ const LOOK_MAX: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 struct Orders {
     available: Option<(Lsn, TimelineId)>,
+    /// How far redo is, durable or not.
+    redone: Lsn,
+    /// Who writes the log.
+    writer: Option<RawWriter>,
     /// What redo was last told that it may read.
     given: Lsn,
     promote: bool,
@@ -65,6 +72,8 @@ impl StandbyFeed {
     ) -> Arc<Self> {
         let orders = Orders {
             available: None,
+            redone: Lsn::INVALID,
+            writer: None,
             given: Lsn::INVALID,
             promote: false,
             stop: false,
@@ -134,9 +143,19 @@ impl StandbyFeed {
         self.wanted.send_replace(None);
     }
 
-    /// The log is durable up to here, on the history of this timeline.
+    /// The log is written up to here, on the history of this timeline.
     pub fn set_available(&self, upto: Lsn, timeline: TimelineId) {
         self.order(|orders| orders.available = Some((upto, timeline)));
+    }
+    /// A receiver writes the log with this writer, or ended in good order, with all of it durable.
+    pub fn set_writer(&self, writer: Option<RawWriter>) {
+        self.orders.lock().writer = writer;
+    }
+    /// More of the log is durable: what of it is redone counts as replayed.
+    pub fn flushed(&self) {
+        // Under the lock, as in `replayed`: the later of the two sees both.
+        let orders = self.orders.lock();
+        self.positions.set_replayed(orders.redone.min(self.positions.flushed()));
     }
     /// Redo shall end for a promotion, after what is available. Stop the receiver first.
     pub fn promote(&self) {
@@ -186,13 +205,15 @@ impl StandbyFeed {
         self.positions.clone()
     }
 
-    fn tell_replayed(&self, orders: &Orders, lsn: Lsn) {
+    /// Redo has come so far; of that counts what is durable.
+    fn tell_replayed(&self, orders: &mut Orders, lsn: Lsn) {
         if orders.sources.is_local() {
             // Nobody else says how far the log here is whole.
             self.positions.set_received(lsn);
             self.positions.set_flushed(lsn);
         }
-        self.positions.set_replayed(lsn);
+        orders.redone = lsn;
+        self.positions.set_replayed(lsn.min(self.positions.flushed()));
     }
 
     /// Between two records: true if replay is paused, after a wait for the next order, which may be any.
@@ -206,6 +227,25 @@ impl StandbyFeed {
             self.changed.wait(orders);
         }
         paused
+    }
+}
+
+impl StandbyLog for StandbyFeed {
+    fn durable(&self) -> Lsn {
+        self.positions.flushed()
+    }
+
+    fn make_durable(&self, upto: Lsn) -> Result<(), WalError> {
+        if self.positions.flushed() >= upto {
+            return Ok(());
+        }
+        // Without a writer redo reads segments that others made, as they are.
+        let writer = self.orders.lock().writer.clone();
+        if let Some(writer) = writer {
+            writer.flush()?;
+            self.flushed();
+        }
+        Ok(())
     }
 }
 
@@ -256,7 +296,7 @@ impl WalFeed for StandbyFeed {
     }
 
     fn replayed(&self, lsn: Lsn) {
-        self.tell_replayed(&self.orders.lock(), lsn);
+        self.tell_replayed(&mut self.orders.lock(), lsn);
     }
 
     fn may_replay(&self, at: Lsn, _end: Lsn, committed: Option<Timestamp>) -> bool {
@@ -271,7 +311,7 @@ impl WalFeed for StandbyFeed {
                 return true;
             }
             if orders.hold.pause_state() != PauseState::NotPaused {
-                self.tell_replayed(&orders, at);
+                self.tell_replayed(&mut orders, at);
             }
             if self.waits_paused(&mut orders) {
                 continue;
@@ -279,7 +319,7 @@ impl WalFeed for StandbyFeed {
             match orders.hold.delay(committed, self.clock.now()) {
                 None => return true,
                 Some(left) => {
-                    self.tell_replayed(&orders, at);
+                    self.tell_replayed(&mut orders, at);
                     self.changed.wait_for(&mut orders, left);
                 }
             }
@@ -319,12 +359,40 @@ impl WalFeed for StandbyFeed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host::Disk;
 
     fn feed() -> Arc<StandbyFeed> {
         StandbyFeed::new(Arc::new(StandbyPositions::new(Lsn::new(10))), host::Host::real().clock)
     }
     fn available(upto: u64) -> Feed {
         Feed::Available { upto: Lsn::new(upto), timeline: TimelineId::FIRST }
+    }
+
+    #[test]
+    fn what_is_redone_counts_as_replayed_once_it_is_durable() {
+        let disk = host::VirtualDisk::new();
+        let dir = std::path::Path::new("/pg_wal");
+        disk.create_dir_all(dir).unwrap();
+        disk.sync_dir(std::path::Path::new("/")).unwrap();
+        let positions = Arc::new(StandbyPositions::new(Lsn::new(1 << 20)));
+        let feed = StandbyFeed::new(positions.clone(), host::Host::real().clock);
+        assert_eq!(feed.orders.lock().sources.turn(Duration::ZERO), Turn::Stream);
+        let size = wal::SegmentSize::new(1 << 20).unwrap();
+        let config = wal::RawConfig { background: false, ..wal::RawConfig::new(TimelineId::FIRST, size) };
+        let begin = Lsn::new(1 << 20);
+        let host = host::Host::simulated(&disk, 1);
+        let writer = RawWriter::open(&host, dir, config, begin, positions.clone()).unwrap();
+        feed.set_writer(Some(writer.clone()));
+        writer.write_at(begin, &[7; 300]).unwrap();
+        feed.replayed(begin + 200);
+        assert_eq!((positions.received(), positions.replayed()), (begin + 300, begin));
+        feed.make_durable(begin).unwrap();
+        assert_eq!(feed.durable(), begin, "there is nothing to do");
+        feed.make_durable(begin + 100).unwrap();
+        assert_eq!((feed.durable(), positions.replayed()), (begin + 300, begin + 200));
+        let left = disk.crash(host::CrashPolicy::LoseUnsynced);
+        let name = size.segment_of(begin).file_name(TimelineId::FIRST, size);
+        assert_eq!(left.read(&dir.join(name), 1 << 20).unwrap()[..300], [7; 300]);
     }
 
     #[test]

@@ -1,15 +1,24 @@
 //! Reading raw log bytes back: from the writer's memory while fresh, else from segment files.
+//!
+//! What streams read from files at about the same place they read once: chunks are shared by all that lag, and the last few are kept for
+//! those a little behind. When none lags any more they are given up.
 
 use super::node_log::{Live, LogState};
 use crate::error::ReplicaError;
 use bytes::Bytes;
 use host::SharedDisk;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::OnceCell;
 use wal::history::TimelineHistory;
-use wal::{Lsn, SegmentFiles, SegmentSize, SourceError, WalSource};
+use wal::{Lsn, SegmentFiles, SegmentSize, SourceError, TimelineId, WalSource};
 
-/// Bytes read from a file at once when a standby lags.
-const READ_AHEAD: u64 = 1 << 20;
+/// Bytes read from a file at once when a standby lags, from a multiple of them on; a segment is not smaller.
+const CHUNK: u64 = 1 << 20;
+/// Chunks that are kept while streams lag.
+const KEPT: usize = 8;
 const PAGE: u64 = 8192;
 
 /// Where a node's log lies.
@@ -21,12 +30,67 @@ pub struct LogPlace {
     pub pg_wal: PathBuf,
     /// Bytes of a segment.
     pub segment_size: SegmentSize,
+    chunks: Arc<Chunks>,
+}
+
+/// A chunk's bytes, once they are read.
+type Chunk = OnceCell<Bytes>;
+
+/// What streams lately read from files.
+#[derive(Debug, Default)]
+struct Chunks(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// The newest last.
+    list: VecDeque<KeptChunk>,
+    /// Streams that read from files.
+    readers: usize,
+}
+
+#[derive(Clone, Debug)]
+struct KeptChunk {
+    /// The latest timeline of the history along which it is read.
+    timeline: TimelineId,
+    start: Lsn,
+    /// Where it ends: where the log did when it was first wanted, or it is whole.
+    end: Lsn,
+    chunk: Arc<Chunk>,
+}
+
+impl Chunks {
+    /// The chunk that begins at `start` and reaches beyond `from`: one that is there, or a new one up to `end`.
+    fn get(&self, timeline: TimelineId, start: Lsn, from: Lsn, end: Lsn) -> KeptChunk {
+        let list = &mut self.0.lock().list;
+        let same = |kept: &&KeptChunk| (kept.timeline, kept.start) == (timeline, start) && kept.end > from;
+        if let Some(there) = list.iter().rev().find(same) {
+            return there.clone();
+        }
+        if list.len() >= KEPT {
+            list.pop_front();
+        }
+        let new = KeptChunk { timeline, start, end, chunk: Arc::default() };
+        list.push_back(new.clone());
+        new
+    }
+
+    fn begin(&self) {
+        self.0.lock().readers += 1;
+    }
+
+    fn end(&self) {
+        let mut kept = self.0.lock();
+        kept.readers = kept.readers.saturating_sub(1);
+        if kept.readers == 0 {
+            kept.list.clear();
+        }
+    }
 }
 
 impl LogPlace {
-    /// The log in `pg_wal`.
+    /// The log in `pg_wal`. Clones share what they read.
     pub fn new(disk: SharedDisk, pg_wal: &Path, segment_size: SegmentSize) -> Self {
-        Self { disk, pg_wal: pg_wal.to_path_buf(), segment_size }
+        Self { disk, pg_wal: pg_wal.to_path_buf(), segment_size, chunks: Arc::default() }
     }
     pub(super) fn files(&self, history: &TimelineHistory) -> SegmentFiles {
         SegmentFiles::new(self.disk.clone(), &self.pg_wal, self.segment_size, history.clone())
@@ -59,13 +123,21 @@ pub(super) fn read_range(files: &mut SegmentFiles, from: Lsn, upto: Lsn) -> Resu
 #[derive(Debug)]
 pub(super) struct LogReading {
     place: LogPlace,
-    /// Read ahead: the position of its first byte, and the bytes.
+    /// The chunk that was read last: the position of its first byte, and the bytes.
     ahead: (Lsn, Bytes),
+    /// Whether it counts among the chunks' readers.
+    lags: bool,
+}
+
+impl Drop for LogReading {
+    fn drop(&mut self) {
+        self.set_lags(false);
+    }
 }
 
 impl LogReading {
     pub(super) fn new(place: LogPlace) -> Self {
-        Self { place, ahead: (Lsn::INVALID, Bytes::new()) }
+        Self { place, ahead: (Lsn::INVALID, Bytes::new()), lags: false }
     }
 
     /// Whether the segment of `at` is still there. One that was removed is refused to a new stream even while its end
@@ -89,16 +161,24 @@ impl LogReading {
         if let Live::Primary(writer) = &log.live
             && let Some(recent) = writer.read_recent(from, len).filter(|recent| !recent.is_empty())
         {
+            self.set_lags(false);
             return Ok(recent.slice(..recent.len().min(len)));
         }
         if let Some(bytes) = self.ahead_from(from, len) {
             return Ok(bytes);
         }
-        let end = upto.max((from + READ_AHEAD).min(log.flushed()));
-        self.fill(log, from, end).await?;
+        let end = self.fill(log, from, upto).await?;
         self.ahead_from(from, len).ok_or_else(|| {
             ReplicaError::Protocol(format!("no WAL at {from} although it is flushed up to {end}"))
         })
+    }
+
+    /// Notes whether it reads from files; if not, what it read is given up.
+    fn set_lags(&mut self, lags: bool) {
+        if std::mem::replace(&mut self.lags, lags) != lags {
+            self.ahead = (Lsn::INVALID, Bytes::new());
+            if lags { self.place.chunks.begin() } else { self.place.chunks.end() }
+        }
     }
 
     fn ahead_from(&mut self, from: Lsn, len: usize) -> Option<Bytes> {
@@ -108,20 +188,27 @@ impl LogReading {
         Some(bytes.slice(skip..skip + rest.len().min(len)))
     }
 
-    /// Reads whole pages from the files, on the I/O pool.
-    async fn fill(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<(), ReplicaError> {
+    /// Takes the chunk that holds `from`, and reads it on the I/O pool if nobody has it; the chunk's end, which is past `from`.
+    async fn fill(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<Lsn, ReplicaError> {
+        self.set_lags(true);
+        let start = Lsn::new(from.get() / CHUNK * CHUNK);
+        let whole = (start + CHUNK).min(log.flushed().max(upto));
+        let KeptChunk { end, chunk, .. } = self.place.chunks.get(log.history.target(), start, from, whole);
+        let bytes = chunk.get_or_try_init(|| self.read_chunk(log, start, end)).await?.clone();
+        self.ahead = (start, bytes);
+        Ok(end)
+    }
+
+    async fn read_chunk(&self, log: &LogState, start: Lsn, end: Lsn) -> Result<Bytes, ReplicaError> {
         let mut files = self.place.files(&log.history);
-        files.set_limit(upto);
-        let (start, segment_size) = (from.page_start(), self.place.segment_size);
-        let history = log.history.clone();
+        files.set_limit(end);
+        let (history, segment_size) = (log.history.clone(), self.place.segment_size);
         let read = tokio::task::spawn_blocking(move || {
-            let bytes = read_range(&mut files, start, upto)?;
+            let bytes = read_range(&mut files, start, end)?;
             check_pages(&bytes, start, segment_size, &history)?;
-            Ok::<_, ReplicaError>(bytes)
+            Ok::<_, ReplicaError>(Bytes::from(bytes))
         });
-        let bytes = read.await.map_err(|error| ReplicaError::Protocol(error.to_string()))??;
-        self.ahead = (start, Bytes::from(bytes));
-        Ok(())
+        read.await.map_err(|error| ReplicaError::Protocol(error.to_string()))?
     }
 }
 
@@ -142,4 +229,43 @@ fn check_pages(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: TimelineId = TimelineId::FIRST;
+
+    fn get(chunks: &Chunks, timeline: TimelineId, from: u64, end: u64) -> Arc<Chunk> {
+        chunks.get(timeline, Lsn::new(from / CHUNK * CHUNK), Lsn::new(from), Lsn::new(end)).chunk
+    }
+
+    #[test]
+    fn streams_share_a_chunk_as_far_as_it_goes() {
+        let chunks = Chunks::default();
+        chunks.begin();
+        let first = get(&chunks, ONE, CHUNK + 10, CHUNK + 500);
+        assert!(Arc::ptr_eq(&first, &get(&chunks, ONE, CHUNK + 499, CHUNK + 900)));
+        let longer = get(&chunks, ONE, CHUNK + 500, CHUNK + 900);
+        assert!(!Arc::ptr_eq(&first, &longer), "the log ended there when it was read");
+        assert!(Arc::ptr_eq(&longer, &get(&chunks, ONE, CHUNK + 10, 2 * CHUNK)));
+        let other = get(&chunks, TimelineId::new(2), CHUNK + 10, 2 * CHUNK);
+        assert!(!Arc::ptr_eq(&longer, &other), "another history may have other bytes there");
+    }
+
+    #[test]
+    fn few_chunks_are_kept_and_none_when_no_stream_lags() {
+        let chunks = Chunks::default();
+        chunks.begin();
+        chunks.begin();
+        for at in 0..3 * KEPT as u64 {
+            get(&chunks, ONE, at * CHUNK, (at + 1) * CHUNK);
+        }
+        assert_eq!(chunks.0.lock().list.len(), KEPT);
+        chunks.end();
+        assert_eq!(chunks.0.lock().list.len(), KEPT, "another stream still reads");
+        chunks.end();
+        assert!(chunks.0.lock().list.is_empty());
+    }
 }

@@ -1,17 +1,21 @@
 //! The walreceiver: one thread that owns the connection, the log's files and the state machine.
 //!
 //! It is a thread of its own because it fsyncs: what the log's end needs is done in order and without a hop, and nothing
-//! else waits behind it. Between messages it drains the socket, then flushes once, then replies.
+//! else waits behind it. Between messages it drains the socket, lets redo read what it wrote, then flushes once, then replies. A
+//! flush that nobody waits for runs on another thread, while this one goes on receiving.
+
+mod log;
 
 use super::feed::StandbyFeed;
 use super::node_log::NodeLog;
-use super::reading::{LogPlace, read_range};
+use super::reading::LogPlace;
 use super::send::{CONFIRMED, INTEREST};
 use crate::error::ReplicaError;
 use crate::receiver::{Command, Event, Receiver, ReceiverOptions, ReceiverView};
 use crate::senders::Interest;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use host::Host;
+use log::{finished, log_end, open_writer};
 use parking_lot::Mutex;
 use protocol::backend::BackendMessage;
 use protocol::client::CopyStart;
@@ -29,15 +33,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
-use wal::{
-    Lsn, Next, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError, WalReader, WalSource,
-    Xid,
-};
+use wal::{Lsn, RawWriter, TimelineId, WalError, Xid};
 
 /// WAL written and not yet flushed at which a flush comes even if more is waiting in the socket, in bytes.
-const UNFLUSHED_MAX: usize = 4 << 20;
-/// Pause between two words to redo that more of the log is flushed, while nobody waits for what is replayed: each wakes its thread.
-const REDO_PAUSE: Duration = Duration::from_millis(1);
+const UNFLUSHED_MAX: u64 = 4 << 20;
+/// Pause between two words to redo that more of the log is written, while nobody waits for what is replayed: each wakes its thread.
+/// Less than a sender's pause, so that what comes after that is not held up once more.
+const REDO_PAUSE: Duration = Duration::from_micros(500);
 /// How long an answer to a command may take without wal_receiver_timeout.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
@@ -195,7 +197,8 @@ struct Driver {
     streaming: bool,
     /// Whether a stream was started on this connection before.
     streamed: bool,
-    unflushed: usize,
+    /// A flush that nobody waits for.
+    flushing: Option<tokio::task::JoinHandle<Result<Lsn, WalError>>>,
     /// Something was written since the socket was last found empty.
     undrained: bool,
     /// When redo was last told of the log's end, on the monotonic clock.
@@ -216,6 +219,7 @@ impl Driver {
         let history = context.log.state().history.clone();
         let (timeline, end) = log_end(&context.place, &history, end)?;
         let writer = open_writer(&context, timeline, end)?;
+        context.feed.set_writer(Some(writer.clone()));
         let applied = context.feed.positions().replayed();
         let machine = Receiver::new(settings.options.clone(), history, timeline, end, applied);
         Ok(Self {
@@ -230,7 +234,7 @@ impl Driver {
             plimsoll: false,
             streaming: false,
             streamed: false,
-            unflushed: 0,
+            flushing: None,
             undrained: false,
             announced_at: Duration::ZERO,
             unannounced: None,
@@ -246,8 +250,8 @@ impl Driver {
             }
             *self.view.lock() = Some(self.machine.view());
             let now = self.context.host.clock.monotonic();
-            if let Some(end) = self.unannounced {
-                self.announce_in_time(end, now);
+            if now >= self.announced_at + REDO_PAUSE {
+                self.announce_written(now);
             }
             let announces = self.unannounced.map(|_| self.announced_at + REDO_PAUSE);
             let wake = [self.machine.wake_at(), announces].into_iter().flatten().min();
@@ -270,7 +274,17 @@ impl Driver {
                 () = std::future::ready(()), if due => Event::Tick,
                 Ok(replayed) = positions.wait_replayed_past(self.machine.applied()),
                     if self.machine.hurries_applied() => Event::Applied(replayed),
-                message = next_message(&mut self.client), if self.streaming && self.unflushed < UNFLUSHED_MAX => {
+                flushed = finished(&mut self.flushing) => {
+                    self.flushing = None;
+                    let end = flushed?;
+                    self.context.feed.flushed();
+                    // What came meanwhile may be due, too.
+                    self.undrained |= end < self.writer.end();
+                    Event::Flushed(end)
+                }
+                message = next_message(&mut self.client),
+                    if self.streaming && self.unflushed() < UNFLUSHED_MAX =>
+                {
                     match self.stream_event(message) {
                         Some(event) => event,
                         None => continue,
@@ -285,7 +299,10 @@ impl Driver {
             self.handle(event).await?;
         }
         self.disconnect().await;
+        self.await_flush().await?;
         self.writer.flush()?;
+        self.context.feed.flushed();
+        self.context.feed.set_writer(None);
         self.announce(self.writer.end());
         Ok(())
     }
@@ -356,18 +373,18 @@ impl Driver {
             Command::Disconnect => self.disconnect().await,
             Command::StoreHistory(history) => self.store_history(history)?,
             Command::FindWholeEnd => return Ok(Some(self.find_whole_end())),
-            Command::CutLog { to } => self.cut_log(to)?,
-            Command::SwitchTimeline(to) => self.writer.switch_timeline(to)?,
+            Command::CutLog { to } => {
+                self.await_flush().await?;
+                self.cut_log(to)?;
+            }
+            Command::SwitchTimeline(to) => {
+                self.await_flush().await?;
+                self.writer.switch_timeline(to)?;
+                self.context.feed.flushed();
+            }
             Command::Compare { at, wal } => return self.compare(at, &wal),
             Command::Write { at, wal } => return self.write(at, &wal),
-            Command::Flush => {
-                // The reply for what is written goes before the fsync, not after it.
-                self.send_queued().await;
-                let end = self.writer.flush()?;
-                self.unflushed = 0;
-                self.announce_in_time(end, self.context.host.clock.monotonic());
-                return Ok(Some(Event::Flushed(end)));
-            }
+            Command::Flush => return self.flush().await,
             Command::Reply { progress, reply_requested } => {
                 let wire = |lsn: Lsn| WireLsn::new(lsn.get());
                 let status = StatusUpdate {
@@ -600,74 +617,9 @@ impl Driver {
         if history.target() == self.machine.history().target() {
             self.context.observer.followed(&history);
             self.context.log.set_history(history);
-            self.announce(self.writer.positions().flushed());
+            self.announce(self.writer.end());
         }
         Ok(())
-    }
-
-    /// Tells redo how far the log is flushed: at once if somebody waits for replay, else when the pause since the last time is over.
-    fn announce_in_time(&mut self, flushed: Lsn, now: Duration) {
-        let awaited = self.machine.hurries_applied() || self.context.feed.positions().replay_is_awaited();
-        if awaited || now >= self.announced_at + REDO_PAUSE {
-            self.announced_at = now;
-            self.announce(flushed);
-        } else {
-            self.unannounced = Some(flushed);
-        }
-    }
-
-    fn announce(&mut self, flushed: Lsn) {
-        self.unannounced = None;
-        self.context.feed.set_available(flushed, self.machine.history().target());
-    }
-
-    /// The end of the last whole record, read from where redo is.
-    fn find_whole_end(&self) -> Event {
-        let replayed = self.context.feed.positions().replayed();
-        let state = self.context.log.state();
-        let mut files = self.context.place.files(&state.history);
-        files.set_limit(self.writer.end());
-        let options = ReaderOptions::new(self.context.place.segment_size);
-        let mut reader = WalReader::new(files, options, replayed);
-        loop {
-            match reader.next() {
-                Ok(Next::Record(_)) => {}
-                Ok(Next::End(end)) => return Event::WholeEnd(end.at.max(replayed)),
-                Err(ReadError::Corrupt { at, .. }) => return Event::WholeEnd(at.max(replayed)),
-                Err(ReadError::Source(error)) => {
-                    return Event::Lost(connection("could not read the log", &error.to_string()));
-                }
-            }
-        }
-    }
-
-    fn cut_log(&mut self, to: Lsn) -> Result<(), ReplicaError> {
-        let timeline = self.writer.timeline();
-        self.context.observer.cut(self.writer.end(), to, timeline);
-        self.writer = open_writer(&self.context, timeline, to)?;
-        (self.unflushed, self.unannounced) = (0, None);
-        Ok(())
-    }
-
-    fn compare(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
-        let state = self.context.log.state();
-        let mut files = self.context.place.files(&state.history);
-        let ours = read_range(&mut files, at, at + wal.len() as u64)?;
-        let same = ours.as_slice() == &wal[..];
-        Ok((!same).then_some(Event::Differs(at)))
-    }
-
-    fn write(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
-        match self.writer.write_at(at, wal) {
-            Ok(end) => {
-                self.unflushed += wal.len();
-                self.undrained = true;
-                Ok(Some(Event::Written(end)))
-            }
-            // Nothing was written; the same bytes are asked for again when there may be space.
-            Err(error @ WalError::DiskFull { .. }) => Ok(Some(Event::Lost(error.into()))),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 
@@ -694,45 +646,5 @@ fn refused(what: &'static str, error: ClientError) -> ReplicaError {
             message: report.message.clone(),
         },
         other => connection(&format!("could not {what}"), &other.to_string()),
-    }
-}
-
-fn open_writer(context: &ReceiveContext, timeline: TimelineId, end: Lsn) -> Result<RawWriter, ReplicaError> {
-    let config = RawConfig { fsync: context.fsync, ..RawConfig::new(timeline, context.place.segment_size) };
-    let positions = context.feed.positions();
-    Ok(RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?)
-}
-
-/// Where writing can begin: at `wanted`, on the timeline whose file holds it. A segment that is not there, or whose page
-/// was never begun, is asked for from its start.
-fn log_end(
-    place: &LogPlace,
-    history: &TimelineHistory,
-    wanted: Lsn,
-) -> Result<(TimelineId, Lsn), ReplicaError> {
-    let size = place.segment_size;
-    let start = size.start_of(size.segment_of(wanted));
-    let mut newest_first = history.newest_first().filter(|(_, begin, _)| *begin <= wanted);
-    if wanted == start {
-        let timeline = newest_first.next().map_or(history.target(), |(timeline, ..)| timeline);
-        return Ok((timeline, wanted));
-    }
-    let mut files = place.files(history);
-    let there = files.read(start, &mut [0; 1]);
-    match there {
-        Ok(1) => {
-            // The file that was found is that of the newest timeline which has one.
-            for (timeline, ..) in newest_first {
-                let name = size.segment_of(wanted).file_name(timeline, size);
-                if place.disk.exists(&place.pg_wal.join(&name)).unwrap_or(false) {
-                    return Ok((timeline, wanted));
-                }
-            }
-            Ok((history.timeline_at(start), start))
-        }
-        Ok(_) | Err(wal::SourceError::Missing { .. }) => Ok((history.timeline_at(start), start)),
-        Err(wal::SourceError::Io { path, error, .. }) => {
-            Err(ReplicaError::File { what: "read", path, cause: error })
-        }
     }
 }

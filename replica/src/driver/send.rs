@@ -262,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
                     log = changes.borrow_and_update().clone();
                     self.follow(&log)?;
                 }
-                _ = interest.changed(), if self.plimsoll => {
+                _ = interest.changed() => {
                     self.tell_interest(*interest.borrow_and_update());
                 }
                 () = changed(&mut self.confirmed_changes) => {
@@ -288,11 +288,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
         Ok(())
     }
 
-    /// Tells a Plimsoll standby which stages commits wait for.
+    /// Takes over which stages commits wait for; a Plimsoll standby is told.
     fn tell_interest(&mut self, interest: Interest) {
+        let Interest { written, flushed, applied } = interest;
+        self.sender.set_hurried(written || flushed || applied);
         if self.plimsoll {
-            let Interest { written, flushed, applied } = interest;
-            self.sender.set_hurried(written || flushed || applied);
             let flags = u8::from(written) | u8::from(applied) << 1 | u8::from(flushed) << 2;
             self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, INTEREST, &[flags])));
         }

@@ -284,6 +284,8 @@ pub struct Receiver {
     flushed: Lsn,
     /// When the last flush was done.
     flushed_at: Option<Duration>,
+    /// One that nobody waits for is on its way.
+    flushing: bool,
     applied: Lsn,
     /// The next byte that the primary must send.
     expected: Lsn,
@@ -313,6 +315,7 @@ impl Receiver {
             end,
             flushed: end,
             flushed_at: None,
+            flushing: false,
             applied,
             expected: Lsn::INVALID,
             started: (Lsn::INVALID, TimelineId::INVALID),
@@ -365,7 +368,9 @@ impl Receiver {
             }
             (Event::Written(lsn), _) => self.end = lsn,
             (Event::Flushed(lsn), _) => {
-                (self.flushed, self.flushed_at) = (lsn, Some(now));
+                // One at the driver's leisure may end after a later one that was waited for.
+                (self.flushed, self.flushed_at) = (self.flushed.max(lsn), Some(now));
+                self.flushing = false;
                 if matches!(self.state, State::Streaming) {
                     let progress = self.reported();
                     self.replies.on_flushed(progress, now, out);
@@ -448,10 +453,24 @@ impl Receiver {
     fn settle(&mut self, now: Duration, out: &mut Vec<Command>) {
         if self.flushed < self.end {
             self.replies.on_written(self.reported(), now, out);
-            if self.flush_at().is_none_or(|at| now >= at) {
+            let leisurely = self.flush_at_leisure();
+            if !(leisurely && self.flushing) && self.flush_at().is_none_or(|at| now >= at) {
+                self.flushing = true;
                 out.push(Command::Flush);
             }
         }
+    }
+
+    /// Whether nobody waits for the flush that was asked for last: the driver may go on receiving meanwhile, and tell
+    /// [`Event::Flushed`] later. Until then no other is asked for, unless somebody waits for it.
+    pub fn flush_at_leisure(&self) -> bool {
+        let Interest { flushed, applied, .. } = self.replies.interest();
+        matches!(self.state, State::Streaming) && !flushed && !applied && !self.replies.owes()
+    }
+
+    /// The driver waited for a flush, and tells no event of it.
+    pub fn flush_was_awaited(&mut self) {
+        self.flushing = false;
     }
 
     /// When what is written has to be made durable; None: at once, since commits wait for that or there is much of it.
@@ -483,7 +502,7 @@ impl Receiver {
         match self.state {
             State::Waiting { until } => Some(until),
             State::Streaming => {
-                let flush = self.flush_at().filter(|_| self.flushed < self.end);
+                let flush = self.flush_at().filter(|_| self.flushed < self.end && !self.flushing);
                 [self.replies.wake_at(), flush].into_iter().flatten().min()
             }
             _ => None,

@@ -80,6 +80,11 @@ impl Replies {
         self.owed = true;
     }
 
+    /// Whether it does.
+    pub(super) fn owes(&self) -> bool {
+        self.owed
+    }
+
     /// Reports what was held back of a stage that commits wait for by now.
     pub(super) fn catch_up(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
         if self.hurries(progress) {

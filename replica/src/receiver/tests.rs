@@ -335,6 +335,26 @@ fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
 }
 
 #[test]
+fn a_flush_at_leisure_is_asked_for_once_and_overtaken_by_one_that_a_commit_waits_for() {
+    let mut talk = Talk::streaming(SEGMENT);
+    let nothing = Interest { written: false, flushed: false, applied: false };
+    talk.say(Event::Interest(nothing));
+    talk.data(SEGMENT, 100);
+    assert_eq!(talk.say(Event::Drained), ["flush"]);
+    assert!(talk.0.flush_at_leisure());
+    talk.data(SEGMENT + 100, 100);
+    talk.1 = 1;
+    assert_eq!(talk.say(Event::Drained), [""; 0], "one is on its way");
+    let waits = Interest { flushed: true, ..nothing };
+    assert_eq!(talk.say(Event::Interest(waits)).last().map(String::as_str), Some("flush"));
+    assert!(!talk.0.flush_at_leisure());
+    let end = SEGMENT + 200;
+    assert_eq!(talk.say(Event::Flushed(at(end))), [format!("reply {end} {end} {SEGMENT}")]);
+    assert_eq!(talk.say(Event::Flushed(at(SEGMENT + 100))), [""; 0], "the first ends after the second");
+    assert_eq!(talk.0.view().flushed, at(end));
+}
+
+#[test]
 fn what_is_written_is_reported_before_a_flush_that_is_due() {
     let mut talk = Talk::streaming(SEGMENT);
     talk.say(Event::Interest(Interest { written: true, flushed: false, applied: false }));

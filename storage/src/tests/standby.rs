@@ -1,13 +1,15 @@
 //! Standbys, backups and promotion, on log copied between two virtual disks.
 
 use super::*;
+use crate::testing::{difference, files};
 use crate::{
-    CheckpointKind, Conflict, Direction, Feed, Interrupt, PromoteOptions, RedoEnd, StandbyRedo, WalFeed,
+    CheckpointKind, Conflict, Direction, Feed, Interrupt, PromoteOptions, RedoEnd, StandbyLog, StandbyRedo,
+    WalFeed,
 };
 use host::Disk;
 use parking_lot::{Condvar, Mutex};
 use wal::control::ControlFile;
-use wal::{Lsn, TimelineId, Xid};
+use wal::{Lsn, TimelineId, WalError, Xid};
 
 /// A feed that a test moves by hand.
 #[derive(Default)]
@@ -315,6 +317,55 @@ async fn a_standby_restarts_where_its_restartpoint_was_and_is_consistent_only_pa
     assert_eq!(read(&again.db, tree, "row 000").await.as_deref(), Some("before"));
     assert_eq!(read(&again.db, tree, "row 001").await.as_deref(), Some("after"));
     again.stop();
+}
+
+/// A log of which no more becomes durable than `limit`.
+#[derive(Debug)]
+struct HeldLog {
+    durable: Mutex<Lsn>,
+    limit: Mutex<Lsn>,
+}
+
+impl StandbyLog for HeldLog {
+    fn durable(&self) -> Lsn {
+        *self.durable.lock()
+    }
+    fn make_durable(&self, upto: Lsn) -> Result<(), WalError> {
+        let limit = *self.limit.lock();
+        if upto > limit {
+            return Err(WalError::Closed { reached: limit });
+        }
+        let mut durable = self.durable.lock();
+        *durable = durable.max(upto);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn readers_of_a_standby_see_what_is_not_durable_but_nothing_of_it_goes_to_disk() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.feed.settle();
+    let begun = standby.db.replayed();
+    let log = Arc::new(HeldLog { durable: Mutex::new(begun), limit: Mutex::new(begun) });
+    standby.db.set_standby_log(log.clone());
+    write(&db, tree, &[("row 000", "shown")], SyncLevel::Local).await;
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    standby.catch_up(&disk, &db);
+    assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("shown"));
+    assert_eq!(standby.db.replayed(), begun, "no more is reported than is durable");
+    let before = (files(&standby.disk), standby.db.control());
+    standby.db.checkpoint(CheckpointKind::Immediate).await.unwrap_err();
+    let after = (files(&standby.disk), standby.db.control());
+    assert_eq!(difference(&before.0, &after.0), None);
+    assert_eq!(before.1.min_recovery_point, after.1.min_recovery_point);
+    let end = db.positions().unwrap().flushed();
+    *log.limit.lock() = end;
+    assert!(!standby.db.checkpoint(CheckpointKind::Immediate).await.unwrap().skipped);
+    assert_eq!((log.durable(), standby.db.replayed()), (end, end));
+    assert_eq!(standby.db.control().min_recovery_point, end);
+    standby.stop();
 }
 
 #[tokio::test]

@@ -1,0 +1,175 @@
+//! What the receiver does to the log: it writes and flushes it, and tells redo how far it is written.
+
+use super::super::reading::{LogPlace, read_range};
+use super::{Driver, ReceiveContext, connection};
+use crate::error::ReplicaError;
+use crate::receiver::Event;
+use bytes::Bytes;
+use std::time::Duration;
+use wal::history::TimelineHistory;
+use wal::{
+    Lsn, Next, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError, WalReader, WalSource,
+};
+
+impl Driver {
+    pub(super) async fn flush(&mut self) -> Result<Option<Event>, ReplicaError> {
+        let now = self.context.host.clock.monotonic();
+        if self.is_replay_awaited() {
+            self.announce_written(now);
+        }
+        if self.machine.flush_at_leisure() {
+            if self.flushing.is_none() {
+                let writer = self.writer.clone();
+                self.flushing = Some(tokio::task::spawn_blocking(move || writer.flush()));
+            }
+            return Ok(None);
+        }
+        // The reply for what is written goes before the fsync, not after it.
+        self.send_queued().await;
+        let end = self.writer.flush()?;
+        self.context.feed.flushed();
+        Ok(Some(Event::Flushed(end)))
+    }
+
+    /// Waits for a flush that runs elsewhere.
+    pub(super) async fn await_flush(&mut self) -> Result<(), ReplicaError> {
+        if self.flushing.is_some() {
+            let flushed = finished(&mut self.flushing).await;
+            self.flushing = None;
+            self.machine.flush_was_awaited();
+            flushed?;
+            self.context.feed.flushed();
+        }
+        Ok(())
+    }
+
+    /// What is written and not durable yet, in bytes.
+    pub(super) fn unflushed(&self) -> u64 {
+        self.machine.end().0.bytes_since(self.writer.positions().flushed())
+    }
+
+    /// Whether somebody waits for replay: redo is told at once then, and else after a pause since the last time.
+    fn is_replay_awaited(&self) -> bool {
+        self.machine.hurries_applied() || self.context.feed.positions().replay_is_awaited()
+    }
+
+    /// Tells redo how far the log is written, if that is news.
+    pub(super) fn announce_written(&mut self, now: Duration) {
+        if let Some(written) = self.unannounced {
+            self.announced_at = now;
+            self.announce(written);
+        }
+    }
+
+    pub(super) fn announce(&mut self, written: Lsn) {
+        self.unannounced = None;
+        self.context.feed.set_available(written, self.machine.history().target());
+    }
+
+    /// The end of the last whole record, read from where redo is.
+    pub(super) fn find_whole_end(&self) -> Event {
+        let replayed = self.context.feed.positions().replayed();
+        let state = self.context.log.state();
+        let mut files = self.context.place.files(&state.history);
+        files.set_limit(self.writer.end());
+        let options = ReaderOptions::new(self.context.place.segment_size);
+        let mut reader = WalReader::new(files, options, replayed);
+        loop {
+            match reader.next() {
+                Ok(Next::Record(_)) => {}
+                Ok(Next::End(end)) => return Event::WholeEnd(end.at.max(replayed)),
+                Err(ReadError::Corrupt { at, .. }) => return Event::WholeEnd(at.max(replayed)),
+                Err(ReadError::Source(error)) => {
+                    return Event::Lost(connection("could not read the log", &error.to_string()));
+                }
+            }
+        }
+    }
+
+    pub(super) fn cut_log(&mut self, to: Lsn) -> Result<(), ReplicaError> {
+        let timeline = self.writer.timeline();
+        self.context.observer.cut(self.writer.end(), to, timeline);
+        self.writer = open_writer(&self.context, timeline, to)?;
+        self.context.feed.set_writer(Some(self.writer.clone()));
+        self.unannounced = None;
+        Ok(())
+    }
+
+    pub(super) fn compare(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
+        let state = self.context.log.state();
+        let mut files = self.context.place.files(&state.history);
+        let ours = read_range(&mut files, at, at + wal.len() as u64)?;
+        let same = ours.as_slice() == &wal[..];
+        Ok((!same).then_some(Event::Differs(at)))
+    }
+
+    pub(super) fn write(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
+        match self.writer.write_at(at, wal) {
+            Ok(end) => {
+                self.unannounced = Some(end);
+                self.undrained = true;
+                Ok(Some(Event::Written(end)))
+            }
+            // Nothing was written; the same bytes are asked for again when there may be space.
+            Err(error @ WalError::DiskFull { .. }) => Ok(Some(Event::Lost(error.into()))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Waits for a flush that runs elsewhere; for ever if none does.
+pub(super) async fn finished(
+    flushing: &mut Option<tokio::task::JoinHandle<Result<Lsn, WalError>>>,
+) -> Result<Lsn, ReplicaError> {
+    match flushing {
+        Some(flushing) => {
+            let ended = flushing.await;
+            Ok(ended.map_err(|error| ReplicaError::Protocol(format!("a flush ended: {error}")))??)
+        }
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) fn open_writer(
+    context: &ReceiveContext,
+    timeline: TimelineId,
+    end: Lsn,
+) -> Result<RawWriter, ReplicaError> {
+    let config = RawConfig { fsync: context.fsync, ..RawConfig::new(timeline, context.place.segment_size) };
+    let positions = context.feed.positions();
+    Ok(RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?)
+}
+
+/// Where writing can begin: at `wanted`, on the timeline whose file holds it. A segment that is not there, or whose page
+/// was never begun, is asked for from its start.
+pub(super) fn log_end(
+    place: &LogPlace,
+    history: &TimelineHistory,
+    wanted: Lsn,
+) -> Result<(TimelineId, Lsn), ReplicaError> {
+    let size = place.segment_size;
+    let start = size.start_of(size.segment_of(wanted));
+    let mut newest_first = history.newest_first().filter(|(_, begin, _)| *begin <= wanted);
+    if wanted == start {
+        let timeline = newest_first.next().map_or(history.target(), |(timeline, ..)| timeline);
+        return Ok((timeline, wanted));
+    }
+    let mut files = place.files(history);
+    let there = files.read(start, &mut [0; 1]);
+    match there {
+        Ok(1) => {
+            // The file that was found is that of the newest timeline which has one.
+            for (timeline, ..) in newest_first {
+                let name = size.segment_of(wanted).file_name(timeline, size);
+                if place.disk.exists(&place.pg_wal.join(&name)).unwrap_or(false) {
+                    return Ok((timeline, wanted));
+                }
+            }
+            Ok((history.timeline_at(start), start))
+        }
+        Ok(_) | Err(wal::SourceError::Missing { .. }) => Ok((history.timeline_at(start), start)),
+        Err(wal::SourceError::Io { path, error, .. }) => {
+            Err(ReplicaError::File { what: "read", path, cause: error })
+        }
+    }
+}
