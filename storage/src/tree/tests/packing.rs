@@ -3,6 +3,7 @@
 use super::{Run, scan};
 use crate::records::info;
 use crate::store::NewVersion;
+use crate::testing::{TREE, empty_disk, open_on, redo_all};
 use crate::tree::Prepared;
 use crate::{Direction, KeyRange};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,6 +79,26 @@ fn a_file_that_an_old_snapshot_made_split_falls_back_and_stays_so_without_furthe
     assert_eq!(run.tree.verify().unwrap().lost_pages, []);
     run.check_scan(KeyRange::all(), Direction::Forward, run.xid, 100);
     run.check_redo();
+}
+
+#[test]
+fn a_standby_too_counts_each_time_that_pages_leave_so_that_descents_on_their_way_begin_again() {
+    let mut run = Run::new(1024, 8);
+    for number in 0..3000 {
+        run.write(&key(number), Some(&[1; 100]));
+    }
+    for number in (0..3000).filter(|number| *number < 500 || number % 10 > 0) {
+        run.write(&key(number), None);
+    }
+    run.horizon = run.xid;
+    run.sweep(&[]);
+    let (unlinked, packed) = (count(&run, info::UNLINK), count(&run, info::REPACK));
+    assert!(unlinked > 0 && packed > 0, "{unlinked} unlinked, {packed} packed");
+    let standby = open_on(&empty_disk(), 128);
+    redo_all(&standby, &run.bench.log.records()).unwrap();
+    let counted = standby.tree(TREE).unwrap().relation().reshaped();
+    assert_eq!(counted, (unlinked + packed) as u64);
+    assert_eq!(counted, run.tree.relation().reshaped());
 }
 
 #[test]
