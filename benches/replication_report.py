@@ -117,7 +117,7 @@ class Report:
             "Upserts by 32 clients at local while receivers follow. The receivers are one process with that many streams over TCP, which takes "
             "all WAL, drops it, and reports every 100 ms that it is written and flushed: real standbys would leave a machine of two cores no time "
             "for the primary. CPU time for live WAL: that of the primary under "
-            f"{options.paced} TPS with the receivers, less that of the same load without any. For old WAL: all of the primary's while each receiver takes "
+            f"{options.paced} TPS with the receivers, less that of the same load without any, before and after. For old WAL: all of the primary's while each receiver takes "
             f"the same {options.old_megabytes} MB from segment files.", "",
             *table(self.HEADER, rows),
         ]
