@@ -19,6 +19,9 @@ pub enum ReplicaError {
         /// Who uses it.
         pid: i32,
     },
+    /// A slot here that follows one of the upstream.
+    #[error("replication slot \"{0}\" is a copy of the upstream server's")]
+    SlotCopied(String),
     /// max_replication_slots are there.
     #[error("all replication slots are in use")]
     SlotsFull,
@@ -200,9 +203,11 @@ impl ReplicaError {
             Self::NoSlot(_) => "42704",
             Self::SlotActive { .. } => "55006",
             Self::SlotsFull => "53400",
-            Self::SlotsOff | Self::SlotNotCopied | Self::SlotNotAdvanced(_) | Self::SlotInvalidated(_) => {
-                "55000"
-            }
+            Self::SlotsOff
+            | Self::SlotCopied(_)
+            | Self::SlotNotCopied
+            | Self::SlotNotAdvanced(_)
+            | Self::SlotInvalidated(_) => "55000",
             Self::OtherSystem { .. } | Self::PrimaryBehind { .. } => "55000",
             Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => "42602",
             Self::SlotNameLong(_) => "42622",

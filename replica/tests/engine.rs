@@ -92,8 +92,12 @@ fn follow(dir: &Path, primary: &Primary) -> Follower {
         retry_interval: Duration::from_millis(50),
         feedback: false,
     };
-    let settings =
-        ReceiveSettings { conninfo: primary.conninfo(), application_name: "standby".to_owned(), options };
+    let settings = ReceiveSettings {
+        conninfo: primary.conninfo(),
+        application_name: "standby".to_owned(),
+        options,
+        copy_slots: false,
+    };
     let receiver = receive::start(context, settings).unwrap();
     let running = feed.clone();
     let redo = std::thread::spawn(move || redo.run(&*running).unwrap());

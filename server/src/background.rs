@@ -1,9 +1,8 @@
 //! Work that nobody asks for: checkpoints, flushing what level-off commits leave, sweeping.
 
-use crate::ledger::{self, LedgerEntry};
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
-use crate::{autovacuum, fencing, semi_sync};
+use crate::{autovacuum, fencing, ledger, semi_sync, slots};
 use replica::senders::Interest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -52,6 +51,8 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     spawn(Box::pin(keep_lag_clock(n, d)));
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(semi_sync::run(n, d)));
+    let (n, d) = (node.clone(), database.clone());
+    spawn(Box::pin(slots::mind(n, d)));
     spawn(Box::pin(fencing::watch(node.clone())));
     failures
 }
@@ -167,12 +168,8 @@ async fn release_unconfirmed(node: Arc<Node>, database: Database) {
         }
     }
     let reason = "released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation";
-    let (at, event) = (node.host.clock.now(), "released".to_owned());
-    let entry = LedgerEntry { at, event, after, upto, reason: reason.to_owned() };
     // The record first: nothing becomes visible that it does not name.
-    if let Err(error) = ledger::append(&node.host, &node.data_dir, &entry) {
-        node.log.warning(format!("could not write plimsoll/ledger: {error}"));
-    }
+    ledger::record(&node, "released", (after, upto), reason);
     gate.release_unconfirmed();
     node.log.warning(format!("commits after {after} up to {upto} were {reason}"));
 }

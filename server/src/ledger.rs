@@ -1,5 +1,5 @@
 //! The node's own record of what it gave up: commits released without their confirmation, standbys fallen back from,
-//! slots invalidated. One line an event, appended durably to plimsoll/ledger; never shortened by the server.
+//! slots invalidated. One line an event, appended durably to plimsoll/ledger.
 //!
 //! | column | contents                                                     |
 //! |--------|--------------------------------------------------------------|
@@ -8,11 +8,20 @@
 //! | 3      | event, one word                                              |
 //! | 4, 5   | positions in the log: after the first, up to the second      |
 //! | 6      | why, to the end of the line                                  |
+//!
+//! At half of plimsoll.ledger_size the file becomes plimsoll/ledger.old, and what that held before goes. A new file then begins with
+//! the event `forgotten`, which says how many entries went and of which time, so that not even this is silent.
 
+use crate::node::Node;
 use host::{Host, OpenMode, Timestamp};
 use std::io;
 use std::path::{Path, PathBuf};
 use wal::Lsn;
+
+/// No reason is longer, in bytes: an entry is small against the smallest ledger.
+const REASON_MAX: usize = 1000;
+/// What is read of a file at most, in bytes; plimsoll.ledger_size is no larger.
+const FILE_MAX: u64 = 1 << 30;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,15 +42,36 @@ fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("plimsoll/ledger")
 }
 
-/// Appends an entry; durable when it returns.
-pub(crate) fn append(host: &Host, data_dir: &Path, entry: &LedgerEntry) -> io::Result<()> {
+fn old_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("plimsoll/ledger.old")
+}
+
+/// Records an event of this node; that it cannot be written is a warning in the log, which says the same.
+pub(crate) fn record(node: &Node, event: &str, (after, upto): (Lsn, Lsn), reason: &str) {
+    let (at, event, reason) = (node.host.clock.now(), event.to_owned(), reason.to_owned());
+    let entry = LedgerEntry { at, event, after, upto, reason };
+    let size = node.config().ledger_size_bytes;
+    if let Err(error) = append(&node.host, &node.data_dir, size, &entry) {
+        node.log.warning(format!("could not write plimsoll/ledger: {error}"));
+    }
+}
+
+/// Appends an entry, to a ledger of at most `size_bytes`; durable when it returns.
+pub(crate) fn append(host: &Host, data_dir: &Path, size_bytes: u64, entry: &LedgerEntry) -> io::Result<()> {
     let path = path(data_dir);
-    let new = !host.disk.exists(&path)?;
+    let mut new = !host.disk.exists(&path)?;
+    let mut lines = String::new();
+    if !new && host.disk.open(&path, OpenMode::ReadWrite)?.len()? >= size_bytes / 2 {
+        if let Some(forgotten) = forgotten(host, data_dir, entry.at)? {
+            push_line(&mut lines, &forgotten);
+        }
+        // Until the new file is there, a reader finds the older half alone.
+        host.disk.rename(&path, &old_path(data_dir))?;
+        new = true;
+    }
+    push_line(&mut lines, entry);
     let file = host.disk.open(&path, OpenMode::Create)?;
-    let reason = entry.reason.replace(['\n', '\r'], " ");
-    let rest = format!("{} {} {} {} {reason}", entry.at.micros(), entry.event, entry.after, entry.upto);
-    let line = format!("{:08x} {rest}\n", crc32fast::hash(rest.as_bytes()));
-    file.write_all_at(line.as_bytes(), file.len()?)?;
+    file.write_all_at(lines.as_bytes(), file.len()?)?;
     file.sync()?;
     if new {
         host.disk.sync_dir(&data_dir.join("plimsoll"))?;
@@ -49,9 +79,40 @@ pub(crate) fn append(host: &Host, data_dir: &Path, entry: &LedgerEntry) -> io::R
     Ok(())
 }
 
-/// Reads the entries; a line that is damaged (a torn last one, say) is left out.
+/// The entry for those of ledger.old, which is about to be replaced; None if there is none.
+fn forgotten(host: &Host, data_dir: &Path, at: Timestamp) -> io::Result<Option<LedgerEntry>> {
+    let gone = read_file(host, &old_path(data_dir))?;
+    let (Some(first), Some(last)) = (gone.first(), gone.last()) else { return Ok(None) };
+    let after = gone.iter().map(|entry| entry.after).min().unwrap_or_default();
+    let upto = gone.iter().map(|entry| entry.upto).max().unwrap_or_default();
+    let span = last.at.since(first.at).as_secs();
+    let reason = format!(
+        "plimsoll.ledger_size is reached: {} older entries went, of {span} seconds that ended {} seconds ago",
+        gone.len(),
+        at.since(last.at).as_secs()
+    );
+    Ok(Some(LedgerEntry { at, event: "forgotten".to_owned(), after, upto, reason }))
+}
+
+fn push_line(lines: &mut String, entry: &LedgerEntry) {
+    let one_line = entry.reason.replace(['\n', '\r'], " ");
+    // The end of the last character that fits.
+    let ends = one_line.char_indices().map(|(at, character)| at + character.len_utf8());
+    let reason =
+        one_line.get(..ends.take_while(|end| *end <= REASON_MAX).last().unwrap_or(0)).unwrap_or_default();
+    let rest = format!("{} {} {} {} {reason}", entry.at.micros(), entry.event, entry.after, entry.upto);
+    lines.push_str(&format!("{:08x} {rest}\n", crc32fast::hash(rest.as_bytes())));
+}
+
+/// Reads the entries, the oldest first; a line that is damaged (a torn last one, say) is left out.
 pub fn read_ledger(host: &Host, data_dir: &Path) -> io::Result<Vec<LedgerEntry>> {
-    let text = match host.disk.read(&path(data_dir), 64 << 20) {
+    let mut entries = read_file(host, &old_path(data_dir))?;
+    entries.extend(read_file(host, &path(data_dir))?);
+    Ok(entries)
+}
+
+fn read_file(host: &Host, path: &Path) -> io::Result<Vec<LedgerEntry>> {
+    let text = match host.disk.read(path, FILE_MAX) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
@@ -78,26 +139,60 @@ fn parse(line: &str) -> Option<LedgerEntry> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn entries_come_back_and_a_damaged_line_is_left_out() {
-        let dir = std::env::temp_dir().join(format!("plimsoll-ledger-{}", std::process::id()));
-        let host = Host::real();
-        host.disk.create_dir_all(&dir.join("plimsoll")).unwrap();
-        let entry = |n: u64| LedgerEntry {
+    const SIZE: u64 = 64 << 10;
+
+    fn folder() -> (Host, tempfile::TempDir) {
+        let (host, dir) = (Host::real(), tempfile::tempdir().unwrap());
+        host.disk.create_dir_all(&dir.path().join("plimsoll")).unwrap();
+        (host, dir)
+    }
+    fn entry(n: u64) -> LedgerEntry {
+        LedgerEntry {
             at: Timestamp::from_micros(7),
             event: "released".into(),
             after: Lsn::new(n),
             upto: Lsn::new(n + 1),
             reason: "no answer in 30 s".into(),
-        };
-        assert_eq!(read_ledger(&host, &dir).unwrap(), []);
-        for n in 0..3 {
-            append(&host, &dir, &entry(n)).unwrap();
         }
-        assert_eq!(read_ledger(&host, &dir).unwrap(), [entry(0), entry(1), entry(2)]);
-        let text = std::fs::read_to_string(path(&dir)).unwrap();
-        std::fs::write(path(&dir), text.replacen("0/1", "0/9", 1)).unwrap();
-        assert_eq!(read_ledger(&host, &dir).unwrap(), [entry(1), entry(2)]);
-        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn entries_come_back_and_a_damaged_line_is_left_out() {
+        let (host, dir) = folder();
+        assert_eq!(read_ledger(&host, dir.path()).unwrap(), []);
+        for n in 0..3 {
+            append(&host, dir.path(), SIZE, &entry(n)).unwrap();
+        }
+        assert_eq!(read_ledger(&host, dir.path()).unwrap(), [entry(0), entry(1), entry(2)]);
+        let text = std::fs::read_to_string(path(dir.path())).unwrap();
+        std::fs::write(path(dir.path()), text.replacen("0/1", "0/9", 1)).unwrap();
+        assert_eq!(read_ledger(&host, dir.path()).unwrap(), [entry(1), entry(2)]);
+    }
+
+    #[test]
+    fn the_ledger_keeps_within_its_size_and_says_what_it_forgot() {
+        let (host, dir) = folder();
+        const COUNT: u64 = 5000;
+        for n in 0..COUNT {
+            append(&host, dir.path(), SIZE, &entry(n)).unwrap();
+            let bytes = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
+            let all = bytes(path(dir.path())) + bytes(old_path(dir.path()));
+            assert!(all <= SIZE + 2 * 1100, "{all} bytes after {n}");
+        }
+        let kept = read_ledger(&host, dir.path()).unwrap();
+        assert_eq!(kept.last(), Some(&entry(COUNT - 1)));
+        let (forgotten, events): (Vec<_>, Vec<_>) = kept.iter().partition(|entry| entry.event == "forgotten");
+        let first = events[0].after.get();
+        assert_eq!(events.len() as u64, COUNT - first, "no gap");
+        // Each tells of the file before the last one, which may have begun with such a line itself.
+        assert!(forgotten.last().unwrap().upto >= Lsn::new(first), "{forgotten:?}");
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_at_a_character() {
+        let (host, dir) = folder();
+        let long = LedgerEntry { reason: "ö".repeat(5000), ..entry(1) };
+        append(&host, dir.path(), SIZE, &long).unwrap();
+        assert_eq!(read_ledger(&host, dir.path()).unwrap()[0].reason, "ö".repeat(500));
     }
 }

@@ -26,6 +26,7 @@ mod server;
 mod session;
 mod sessions;
 mod signals;
+mod slots;
 mod socket;
 mod standby;
 mod views;

@@ -260,6 +260,19 @@ fn slots(node: &Node, database: &storage::Database, replicas: &replicas::Replica
         let kept = limits.end.bytes_since(slot.restart);
         out.sample("slot_retained_bytes", &[("slot", &slot.name)], kept);
     }
+    out.metric(
+        "slot_lost_in_seconds",
+        "gauge",
+        "Time until a slot loses its log to a setting, as things go; +Inf if never.",
+    );
+    let (idle_limit, now) = (node.config().idle_replication_slot_timeout, node.host.clock.monotonic());
+    for slot in slots.iter().filter(|slot| slot.restart.is_valid()) {
+        let lost = crate::views::slots::forecast(slot, &limits, idle_limit, now);
+        let left = lost.map_or_else(|| "+Inf".to_owned(), |(left, _)| left.as_secs_f64().to_string());
+        out.sample("slot_lost_in_seconds", &[("slot", &slot.name)], left);
+    }
+    out.metric("slots_lost_total", "counter", "Slots invalidated since the start.");
+    out.sample("slots_lost_total", &[], node.slots_lost.load(std::sync::atomic::Ordering::Relaxed));
     out.metric("slot_lost", "gauge", "1 for a slot whose log was removed.");
     for slot in &slots {
         out.sample("slot_lost", &[("slot", &slot.name)], u8::from(slot.invalidated_at.is_valid()));

@@ -59,6 +59,8 @@ pub(crate) struct Node {
     pub(crate) part_pids: [i32; 4],
     /// Checkpoints that the log's growth set off.
     pub(crate) checkpoints_by_log: AtomicU64,
+    /// Slots invalidated since the start.
+    pub(crate) slots_lost: AtomicU64,
     /// Keeps mock verifiers of unknown roles stable.
     pub(crate) secret: [u8; 32],
     pub(crate) pid_file: Mutex<Option<PidFile>>,
@@ -95,6 +97,7 @@ impl Node {
             sessions,
             part_pids,
             checkpoints_by_log: AtomicU64::new(0),
+            slots_lost: AtomicU64::new(0),
             host,
             data_dir,
             log,
@@ -369,7 +372,12 @@ impl Node {
             let pg_wal = self.data_dir.join("pg_wal");
             let history = TimelineHistory::load(self.host.disk.as_ref(), &pg_wal, timeline)
                 .map_err(|error| failed("could not read the new history", &error))?;
+            // Standbys behind this node may have heard of confirmations that it has no log for; those after the fork are news to them.
+            if let Some(last) = history.entries().last() {
+                database.commit_gate().branches_at(last.end);
+            }
             replicas.log.set_primary(history, writer.clone());
+            replicas.keep_copied_slots(self);
         }
         self.last_received.store(self.received().get(), Ordering::Release);
         self.set_recovery(None);

@@ -2,7 +2,7 @@
 
 use crate::ServerError;
 use crate::node::Node;
-use crate::standby;
+use crate::{slots, standby};
 use protocol::{Report, SqlState};
 use replica::ReplicaError;
 use replica::driver::{LogPlace, NodeLog};
@@ -40,7 +40,21 @@ impl Replicas {
         let senders = Senders::new(count(config.max_wal_senders), move |progress| gate.set_remote(progress));
         senders.set_names(sync_names(&config)?);
         database.set_retention(Arc::new(KeepForReplicas { node: Arc::downgrade(node) }));
-        Ok(Self { slots, senders, log, place })
+        let replicas = Self { slots, senders, log, place };
+        if !database.is_in_recovery() {
+            replicas.keep_copied_slots(node);
+        } else if !config.sync_replication_slots {
+            slots::drop_copies(node, &replicas);
+        }
+        Ok(replicas)
+    }
+
+    /// This node takes writes: copies of another node's slots are its own from now on.
+    pub(crate) fn keep_copied_slots(&self, node: &Node) {
+        if let Err(error) = self.slots.keep_copies() {
+            node.log
+                .warning(format!("could not write copied replication slots as this server's own: {error}"));
+        }
     }
 
     /// The oldest transaction that standbys' queries need.
@@ -53,6 +67,9 @@ impl Replicas {
         match sync_names(&node.config()) {
             Ok(names) => self.senders.set_names(names),
             Err(error) => node.log.warning(format!("synchronous_standby_names stays as it was: {error}")),
+        }
+        if !node.config().sync_replication_slots {
+            slots::drop_copies(node, self);
         }
     }
 }
@@ -92,25 +109,7 @@ impl WalRetention for KeepForReplicas {
         }
         let limits = limits(&node, database);
         let keep = limits.segment_size.start_of(limits.keep_from(redo, replicas.slots.oldest()));
-        match replicas.slots.invalidate_before(keep) {
-            Ok(gone) => {
-                for slot in gone {
-                    if let Some(pid) = slot.active_pid {
-                        let name = &slot.name;
-                        node.log
-                            .log(format!("terminating process {pid} to release replication slot \"{name}\""));
-                        if let Some(session) = node.sessions.get(pid) {
-                            session.terminate();
-                        }
-                    }
-                    node.log.log(format!(
-                        "invalidating slot \"{}\" because its restart_lsn {} exceeds max_slot_wal_keep_size",
-                        slot.name, slot.invalidated_at
-                    ));
-                }
-            }
-            Err(error) => node.log.warning(format!("could not invalidate replication slots: {error}")),
-        }
+        slots::invalidate_before(&node, replicas, keep);
         keep.min(redo)
     }
 

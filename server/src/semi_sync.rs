@@ -5,7 +5,7 @@
 //! it: in the log (so standbys and whoever is promoted know), in this node's ledger, as a line, and in the counters of
 //! plimsoll_stat_sync.
 
-use crate::ledger::{self, LedgerEntry};
+use crate::ledger;
 use crate::node::{Node, Phase};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -143,14 +143,6 @@ impl Mode<'_> {
         }
     }
 
-    fn record(&self, event: &str, after: Lsn, upto: Lsn, reason: String) {
-        let at = self.node.host.clock.now();
-        let entry = LedgerEntry { at, event: event.to_owned(), after, upto, reason };
-        if let Err(error) = ledger::append(&self.node.host, &self.node.data_dir, &entry) {
-            self.node.log.warning(format!("could not write plimsoll/ledger: {error}"));
-        }
-    }
-
     /// False: the log takes nothing any more, and without its record nothing may be acknowledged.
     async fn fall_back(&mut self, stall: Stall) -> bool {
         let gate = self.database.commit_gate();
@@ -181,7 +173,7 @@ impl Mode<'_> {
         let timeout = self.node.settings().show("plimsoll.synchronous_timeout").unwrap_or_default();
         let reason =
             format!("no synchronous standby reached {level} within {timeout}: commits wait for {below} only");
-        self.record("fallback", reached, stall.end, reason.clone());
+        ledger::record(self.node, "fallback", (reached, stall.end), &reason);
         if let Some(after) = gate.suspend(stall.level) {
             self.node.semi_sync.0.lock().fallbacks += 1;
             self.node
@@ -200,7 +192,7 @@ impl Mode<'_> {
         self.store().await;
         let level = level_name(level);
         let reason = format!("commits wait for {level} again");
-        self.record("return", after, upto, reason.clone());
+        ledger::record(self.node, "return", (after, upto), &reason);
         self.node.semi_sync.0.lock().returns += 1;
         self.node.log.log(format!(
             "returning to synchronous replication: {reason}; those after {after} up to {upto} were acknowledged without it"

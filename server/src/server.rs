@@ -420,10 +420,12 @@ fn flushed_by_slots(node: &Arc<Node>) -> Result<Lsn, ServerError> {
 /// Has what recovery cuts from the log's end written to the ledger first.
 fn record_cuts(node: &Arc<Node>) -> storage::BeforeCutFn {
     let (host, data_dir) = (node.host.clone(), node.data_dir.clone());
+    let size = node.config().ledger_size_bytes;
     Arc::new(move |cut, why| {
         let reason = format!("{} bytes with {} whole records behind: {why}", cut.bytes(), cut.whole_records);
         let (at, event) = (host.clock.now(), "cut".to_owned());
-        ledger::append(&host, &data_dir, &LedgerEntry { at, event, after: cut.from, upto: cut.upto, reason })
+        let entry = LedgerEntry { at, event, after: cut.from, upto: cut.upto, reason };
+        ledger::append(&host, &data_dir, size, &entry)
     })
 }
 

@@ -5,7 +5,7 @@
 use crate::archive::feed::RecoveryFeed;
 use crate::archive::restore::Restorer;
 use crate::archive::{command, target};
-use crate::ledger::{self, LedgerEntry};
+use crate::ledger;
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
 use crate::{ServerError, fencing};
@@ -16,6 +16,7 @@ use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObser
 use replica::driver::{HoldObserver, HoldSettings, Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
 use replica::promotion;
 use replica::receiver::{ReceiverOptions, ReceiverView};
+use replica::slots::UpstreamSlot;
 use replica::source::SourceSettings;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -217,6 +218,7 @@ fn receive_settings(node: &Node, place: &LogPlace) -> Option<ReceiveSettings> {
             retry_interval: config.wal_retrieve_retry_interval,
             feedback: config.hot_standby_feedback,
         },
+        copy_slots: config.sync_replication_slots,
     })
 }
 
@@ -264,17 +266,19 @@ impl ReceiveObserver for Observer {
         let Some(node) = self.node.upgrade() else { return };
         let reason = format!("no whole record of timeline {timeline}, cut before following the primary");
         node.log.log(format!("cut log from {from} to {to}: {reason}"));
-        let (at, event) = (node.host.clock.now(), "cut".to_owned());
-        let entry = LedgerEntry { at, event, after: from, upto: to, reason };
-        if let Err(error) = ledger::append(&node.host, &node.data_dir, &entry) {
-            node.log.warning(format!("could not write plimsoll/ledger: {error}"));
-        }
+        ledger::record(&node, "cut", (from, to), &reason);
     }
 
     fn confirmed(&self, upto: Lsn) {
         let Some(node) = self.node.upgrade() else { return };
         if let Some(database) = node.database() {
             database.commit_gate().confirm(upto);
+        }
+    }
+
+    fn slots(&self, slots: &[UpstreamSlot]) {
+        if let Some(node) = self.node.upgrade() {
+            crate::slots::copy(&node, slots);
         }
     }
 

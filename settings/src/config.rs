@@ -306,6 +306,12 @@ config! {
         fence_probe_interval: Duration = "plimsoll.fence_probe_interval",
         /// Time between heartbeats.
         heartbeat_interval: Duration = "plimsoll.heartbeat_interval",
+        /// Time after which an unused slot is invalidated; None is never.
+        idle_replication_slot_timeout: Option<Duration> = "plimsoll.idle_replication_slot_timeout",
+        /// Bytes of the ledger.
+        ledger_size_bytes: u64 = "plimsoll.ledger_size",
+        /// Whether a standby copies its upstream's slots.
+        sync_replication_slots: bool = "plimsoll.sync_replication_slots",
         /// Longest wait for synchronous standbys; None is for ever.
         synchronous_timeout: Option<Duration> = "plimsoll.synchronous_timeout",
         /// Longest wait before undecided commits are released.

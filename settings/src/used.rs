@@ -113,6 +113,14 @@ static USED: &[(&str, &str)] = &[
     ("plimsoll.fence_probe_interval", "Time between two looks at plimsoll.peers for a newer timeline."),
     ("plimsoll.heartbeat_interval", "Time between heartbeats that keep lag figures true on an idle system."),
     (
+        "plimsoll.idle_replication_slot_timeout",
+        "Time after which a slot that nobody uses is invalidated, recorded; 0 keeps it for ever.",
+    ),
+    (
+        "plimsoll.ledger_size",
+        "Size of plimsoll/ledger, where this node records what it gave up, from which on the older half goes.",
+    ),
+    (
         "plimsoll.metrics_listen",
         "Address and port where metrics are served as Prometheus reads them; none if empty.",
     ),
@@ -125,6 +133,10 @@ static USED: &[(&str, &str)] = &[
     (
         "plimsoll.standby_reads",
         "What a session sees on a standby: all that is replayed, or only what the primary has named confirmed, that is, held by its synchronous standbys.",
+    ),
+    (
+        "plimsoll.sync_replication_slots",
+        "Whether a standby copies its upstream's replication slots, so that receivers find them after a failover.",
     ),
     (
         "plimsoll.synchronous_timeout",

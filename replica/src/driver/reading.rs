@@ -92,6 +92,22 @@ impl LogPlace {
     pub fn new(disk: SharedDisk, pg_wal: &Path, segment_size: SegmentSize) -> Self {
         Self { disk, pg_wal: pg_wal.to_path_buf(), segment_size, chunks: Arc::default() }
     }
+    /// Whether the log from `at` on is there, as far as it is durable. A removed segment is not, even while its end is in memory.
+    pub fn has(&self, log: &LogState, at: Lsn) -> bool {
+        self.check_there(log, at).is_ok()
+    }
+    fn check_there(&self, log: &LogState, at: Lsn) -> Result<(), ReplicaError> {
+        if at >= log.flushed() {
+            return Ok(());
+        }
+        let size = self.segment_size;
+        let name = size.segment_of(at).file_name(log.history.timeline_at(at), size);
+        match self.files(&log.history).read(at, &mut [0; 1]).map_err(source_error) {
+            Ok(0) => Err(ReplicaError::SegmentRemoved(name)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
     pub(super) fn files(&self, history: &TimelineHistory) -> SegmentFiles {
         SegmentFiles::new(self.disk.clone(), &self.pg_wal, self.segment_size, history.clone())
     }
@@ -143,16 +159,7 @@ impl LogReading {
     /// Whether the segment of `at` is still there. One that was removed is refused to a new stream even while its end
     /// is still in memory: which of the two happens must not depend on how busy the server is.
     pub(super) fn check_there(&self, log: &LogState, at: Lsn) -> Result<(), ReplicaError> {
-        if at >= log.flushed() {
-            return Ok(());
-        }
-        let size = self.place.segment_size;
-        let name = size.segment_of(at).file_name(log.history.timeline_at(at), size);
-        match self.place.files(&log.history).read(at, &mut [0; 1]).map_err(source_error) {
-            Ok(0) => Err(ReplicaError::SegmentRemoved(name)),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.place.check_there(log, at)
     }
 
     /// Some bytes from `from` on, none at or past `upto`; never empty.

@@ -9,10 +9,11 @@ mod log;
 use super::feed::StandbyFeed;
 use super::node_log::NodeLog;
 use super::reading::LogPlace;
-use super::send::{CONFIRMED, INTEREST};
+use super::send::{CONFIRMED, INTEREST, SLOTS};
 use crate::error::ReplicaError;
 use crate::receiver::{Command, Event, Receiver, ReceiverOptions, ReceiverView};
 use crate::senders::Interest;
+use crate::slots::{UpstreamSlot, copied};
 use bytes::BytesMut;
 use host::Host;
 use log::{finished, log_end, open_writer};
@@ -58,6 +59,8 @@ pub struct ReceiveSettings {
     pub application_name: String,
     /// The machine's settings.
     pub options: ReceiverOptions,
+    /// Copy the primary's slots, if it is a Plimsoll node.
+    pub copy_slots: bool,
 }
 
 /// What the receiver tells the server.
@@ -83,6 +86,10 @@ pub trait ReceiveObserver: Send + Sync {
     /// The primary names the log up to here confirmed.
     fn confirmed(&self, upto: Lsn) {
         let _ = upto;
+    }
+    /// The slots of the primary.
+    fn slots(&self, slots: &[UpstreamSlot]) {
+        let _ = slots;
     }
     /// The oldest transaction that this node's queries need.
     fn oldest_xmin(&self) -> Option<Xid> {
@@ -266,6 +273,7 @@ impl Driver {
                 }
                 _ = self.changes.changed() => {
                     if self.take_settings() {
+                        self.send_queued().await;
                         continue;
                     }
                     self.context.observer.reconnects();
@@ -320,9 +328,18 @@ impl Driver {
         }
     }
 
+    fn queue_copies(&mut self, copies: bool) {
+        if self.plimsoll {
+            self.queue(|out| encode_extension(out, SLOTS, &[u8::from(copies)]));
+        }
+    }
+
     /// Takes over changed settings; false if the connection must be made anew.
     fn take_settings(&mut self) -> bool {
         let new = self.changes.borrow_and_update().clone();
+        if new.copy_slots != self.settings.copy_slots && self.streaming {
+            self.queue_copies(new.copy_slots);
+        }
         let same = new.conninfo == self.settings.conninfo && new.options.slot == self.settings.options.slot;
         self.machine.set_options(new.options.clone());
         self.settings = new;
@@ -517,6 +534,9 @@ impl Driver {
         if self.streaming && *self.context.wants_confirmed.borrow_and_update() {
             self.queue_wants(true);
         }
+        if self.streaming && self.settings.copy_slots {
+            self.queue_copies(true);
+        }
         Ok(started.map_or(Event::Started, |next| Event::StreamEnded { next }))
     }
 
@@ -560,6 +580,13 @@ impl Driver {
                 self.context.observer.confirmed(Lsn::new(upto));
                 None
             }
+            Ok(FromPrimary::Extension(SLOTS, slots)) => match copied::decode(&slots) {
+                Ok(slots) => {
+                    self.context.observer.slots(&slots);
+                    None
+                }
+                Err(error) => Some(Event::Lost(error)),
+            },
             Ok(FromPrimary::Extension(..)) => None,
             Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),
         }

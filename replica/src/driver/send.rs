@@ -5,7 +5,7 @@ use super::reading::{LogPlace, LogReading};
 use crate::error::ReplicaError;
 use crate::sender::{Action, Finish, Reply, Sender, SenderTimes, StreamPlan, TimelineEnd};
 use crate::senders::{Interest, SenderHandle};
-use crate::slots::ActiveSlot;
+use crate::slots::{ActiveSlot, Slots, UpstreamSlot, copied};
 use crate::sync::Progress;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use host::Host;
@@ -35,6 +35,8 @@ pub(super) const INTEREST: u8 = b'I';
 /// Type of the extension message about confirmed positions. From the sender: 8 bytes, the position up to which the quorum holds the
 /// log. From a standby: one byte, whether it wants to hear of each change at once.
 pub(super) const CONFIRMED: u8 = b'C';
+/// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the sender: the node's slots.
+pub(super) const SLOTS: u8 = b'S';
 /// OIDs of the result's columns.
 const INT8_OID: u32 = 20;
 const TEXT_OID: u32 = 25;
@@ -84,6 +86,8 @@ pub struct SendContext {
     pub row: SenderHandle,
     /// The slot, if one is used.
     pub slot: Option<ActiveSlot>,
+    /// All slots of the node, for standbys that copy them.
+    pub slots: Slots,
     /// wal_sender_timeout
     pub timeout: Option<Duration>,
     /// plimsoll.heartbeat_interval
@@ -156,6 +160,8 @@ pub async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
         plimsoll: request.plimsoll.is_some(),
         confirmed: Lsn::INVALID,
         confirmed_changes: None,
+        copies_slots: false,
+        told_slots: None,
         ended: None,
     };
     match streaming.run().await {
@@ -203,6 +209,10 @@ struct Streaming<'a, S> {
     confirmed: Lsn,
     /// It wants to hear of changes at once.
     confirmed_changes: Option<watch::Receiver<Lsn>>,
+    /// It copies slots.
+    copies_slots: bool,
+    /// Those that it was told of last.
+    told_slots: Option<Vec<UpstreamSlot>>,
     /// The standby has gone.
     ended: Option<Ended>,
 }
@@ -308,6 +318,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
         }
     }
 
+    /// Tells a standby that copies slots of them, if anything moved.
+    fn tell_slots(&mut self) {
+        if !self.copies_slots || !self.plimsoll {
+            return;
+        }
+        let own = self.context.slot.as_ref().map(ActiveSlot::name);
+        let slots = Some(self.context.slots.to_copy(own));
+        if self.told_slots != slots {
+            let payload = copied::encode(slots.as_deref().unwrap_or_default());
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, SLOTS, &payload)));
+            self.told_slots = slots;
+        }
+    }
+
     async fn send_wal(
         &mut self,
         log: &super::node_log::LogState,
@@ -334,6 +358,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
             self.context.confirmations.wanted();
         }
         self.tell_confirmed();
+        self.tell_slots();
         let clock = self.context.host.clock.now();
         let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };
         self.wire.put(|out| backend::copy_data(out, |out| encode_keepalive(out, &keepalive)));
@@ -358,6 +383,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
                             self.confirmed_changes = wants.then(|| self.context.confirmations.changes());
                             // What moved until now is told with the next word.
                             self.tell_confirmed();
+                        }
+                        FromStandby::Extension(SLOTS, wants) => {
+                            self.copies_slots = wants.first().is_some_and(|wants| *wants != 0);
+                            // At once, and even if there are none: copies of before may have to go.
+                            self.told_slots = None;
+                            self.tell_slots();
                         }
                         FromStandby::Extension(..) => {}
                     }

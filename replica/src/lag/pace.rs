@@ -8,10 +8,8 @@ use wal::Lsn;
 /// Rates are those of this time: long enough to smooth over the pauses between two reports, short enough that a burst of writes is soon
 /// no reason any more to expect others.
 const SPAN: Duration = Duration::from_secs(2);
-/// Time between two samples.
-const STEP: Duration = Duration::from_millis(100);
-/// Who has not moved for so long stands still: what comes then is measured by itself.
-const STANDSTILL: Duration = Duration::from_secs(1);
+/// Samples over a span.
+const STEPS: u32 = 20;
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -20,9 +18,11 @@ struct Sample {
     end: Lsn,
 }
 
-/// Positions of the last seconds, or since the standby last stood still: a rate that reached over a standstill would promise too little.
-#[derive(Clone, Debug, Default)]
+/// Positions of the last seconds, or since the standby last stood still for half the span: a rate that reached over a standstill would
+/// promise too little.
+#[derive(Clone, Debug)]
 pub struct Pace {
+    span: Duration,
     samples: VecDeque<Sample>,
     /// Where it is, and since when.
     at: Option<(Lsn, Timestamp)>,
@@ -35,22 +35,37 @@ struct Rates {
     growth: f64,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self::over(SPAN)
+    }
+}
+
 impl Pace {
+    /// Rates over this time, of up to 20 samples.
+    pub fn over(span: Duration) -> Self {
+        Self { span, samples: VecDeque::new(), at: None }
+    }
+
+    fn step(&self) -> Duration {
+        self.span / STEPS
+    }
+
     /// The standby has replayed up to here, of a log that ends there.
     pub fn note(&mut self, replayed: Lsn, end: Lsn, time: Timestamp) {
         if let Some((before, since)) = self.at.filter(|(before, _)| *before != replayed) {
-            if replayed > before && time.since(since) >= STANDSTILL {
+            if replayed > before && time.since(since) >= self.span / 2 {
                 self.samples.clear();
             }
             self.at = Some((replayed, time));
         }
         self.at.get_or_insert((replayed, time));
-        if self.samples.back().is_some_and(|last| time.since(last.time) < STEP) {
+        if self.samples.back().is_some_and(|last| time.since(last.time) < self.step()) {
             return;
         }
         self.samples.push_back(Sample { time, replayed, end });
         // One that is older than the span stays, so that there is always a span to look back on.
-        while self.samples.get(1).is_some_and(|second| time.since(second.time) >= SPAN) {
+        while self.samples.get(1).is_some_and(|second| time.since(second.time) >= self.span) {
             self.samples.pop_front();
         }
     }
@@ -58,7 +73,7 @@ impl Pace {
     fn rates(&self, replayed: Lsn, end: Lsn, now: Timestamp) -> Option<Rates> {
         let first = self.samples.front()?;
         let span = now.since(first.time);
-        if span < STEP {
+        if span < self.step() {
             return None;
         }
         let a_second = |from: Lsn, to: Lsn| to.bytes_since(from) as f64 / span.as_secs_f64();
@@ -68,6 +83,13 @@ impl Pace {
     /// Bytes replayed a second; None before anything is known.
     pub fn replay_rate(&self, replayed: Lsn, end: Lsn, now: Timestamp) -> Option<f64> {
         self.rates(replayed, end, now).map(|rates| rates.replay)
+    }
+
+    /// Bytes a second by which the log's end runs away, as of the last sample; negative while the gap closes.
+    pub fn growth_of_gap(&self) -> Option<f64> {
+        let last = self.samples.back()?;
+        let rates = self.rates(last.replayed, last.end, last.time)?;
+        Some(rates.growth - rates.replay)
     }
 
     /// When the standby will have replayed everything, if both go on as in the last seconds: zero if it has, None if never.

@@ -6,7 +6,7 @@
 //!   8  version u32 = 2             88  xmin u32                128  two_phase u8
 //!  12  length u32 = 184            92  catalog_xmin u32        129  plugin, 64 bytes
 //!  16  name, 64 bytes              96  restart_lsn u64         193  zeros
-//!                                 104  invalidated_at u64
+//!                                 104  invalidated_at u64     199  1 for the copy of an upstream's slot
 //! ```
 //!
 //! All numbers are little-endian, texts end with a zero. A physical slot has database 0, no plugin and no
@@ -34,6 +34,8 @@ pub(super) struct SlotState {
     pub(super) restart: Lsn,
     /// Where it stood when it lost its WAL; INVALID if it did not.
     pub(super) invalidated_at: Lsn,
+    /// It follows the upstream's slot of this name. PostgreSQL's struct has padding there.
+    pub(super) copied: bool,
 }
 
 impl SlotState {
@@ -49,7 +51,8 @@ impl SlotState {
         body.extend([0; 8]);
         body.extend(self.restart.get().to_le_bytes());
         body.extend(self.invalidated_at.get().to_le_bytes());
-        body.resize(FILE_SIZE - 8, 0);
+        body.resize(FILE_SIZE - 8 - 1, 0);
+        body.push(u8::from(self.copied));
         let mut file = MAGIC.to_le_bytes().to_vec();
         file.extend(crc32c(&body).to_le_bytes());
         file.extend(body);
@@ -88,6 +91,7 @@ impl SlotState {
             persistent: number(84)? == PERSISTENCY_PERSISTENT,
             restart: position(96)?,
             invalidated_at: position(104)?,
+            copied: bytes.last() == Some(&1),
         })
     }
 }
@@ -114,6 +118,7 @@ mod tests {
             persistent: true,
             restart: "0/1551EB8".parse().unwrap(),
             invalidated_at: Lsn::INVALID,
+            copied: false,
         };
         assert_eq!(state.encode(), golden());
         assert_eq!(SlotState::decode(&golden()), Ok(state));

@@ -7,24 +7,30 @@
 //! One lock guards the table; files are written under it, since commands on slots are rare. Reports take it for a
 //! few instructions.
 
+pub(crate) mod copied;
 mod file;
 mod limits;
 
+pub use copied::{CopyNews, Refusal, UpstreamSlot};
 pub use limits::{WalLimits, WalStatus};
 
 use crate::error::ReplicaError;
+use crate::lag::Pace;
 use file::SlotState;
-use host::{FileKind, Host, OpenMode};
+use host::{FileKind, Host, OpenMode, Timestamp};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 use wal::{Lsn, Xid};
 
 const NAME_BYTES_MAX: usize = 63;
 const STATE_FILE: &str = "state";
+/// A forecast looks at the log's growth over this time: checkpoints and loads come in bursts.
+const FORECAST_SPAN: Duration = Duration::from_secs(60);
 
 /// How long a slot lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +54,16 @@ struct Slot {
     invalidated_at: Lsn,
     /// Oldest transaction that the receiver's queries need (hot_standby_feedback).
     xmin: Option<Xid>,
+    /// It follows the upstream's slot of this name.
+    copied: bool,
+    /// Since when nobody uses it, on the monotonic clock; None while somebody does.
+    idle_since: Option<Duration>,
+    /// How it moves against the end of the log.
+    pace: Pace,
 }
 
 /// One row of pg_replication_slots.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SlotView {
     /// slot_name
     pub name: String,
@@ -65,6 +77,12 @@ pub struct SlotView {
     pub invalidated_at: Lsn,
     /// xmin
     pub xmin: Option<Xid>,
+    /// It is the copy of a slot of the upstream.
+    pub copied: bool,
+    /// Since when nobody uses it, on the monotonic clock, in this run of the server; None while somebody does.
+    pub idle_since: Option<Duration>,
+    /// Bytes a second by which the log's end runs away from it; None while nothing is known.
+    pub falls_behind: Option<f64>,
 }
 
 impl SlotView {
@@ -80,6 +98,14 @@ impl SlotView {
         let known = self.restart.is_valid() && self.wal_status(limits) != Some(WalStatus::Lost);
         known.then(|| limits.safe_bytes(self.restart)).flatten()
     }
+    /// How long until the slot may lose its WAL to max_slot_wal_keep_size if it and the log go on as in the last minute. None if
+    /// never, or if nothing is known yet.
+    pub fn time_until_lost(&self, limits: &WalLimits) -> Option<Duration> {
+        let left = self.safe_wal_size(limits)?;
+        let Ok(left) = u64::try_from(left) else { return Some(Duration::ZERO) };
+        let rate = self.falls_behind.filter(|rate| *rate > 0.0)?;
+        Duration::try_from_secs_f64(left as f64 / rate).ok()
+    }
 }
 
 /// The slots of a server; cloning shares them.
@@ -92,6 +118,8 @@ struct Shared {
     dir: PathBuf,
     max: usize,
     table: Mutex<BTreeMap<String, Slot>>,
+    /// Why slots of the upstream are not copied, as far as that was told.
+    refused: Mutex<BTreeMap<String, Refusal>>,
     /// Told whenever a slot becomes inactive, for DROP ... WAIT.
     released: Notify,
 }
@@ -126,6 +154,7 @@ impl Slots {
             dir: dir.to_path_buf(),
             max,
             table: Mutex::default(),
+            refused: Mutex::default(),
             released: Notify::new(),
         };
         let slots = Self(Arc::new(shared));
@@ -155,13 +184,10 @@ impl Slots {
                 continue;
             }
             let slot = Slot {
-                lifetime: Lifetime::Permanent,
-                active: None,
-                owner: None,
-                restart: state.restart,
-                saved: state.restart,
                 invalidated_at: state.invalidated_at,
-                xmin: None,
+                copied: state.copied,
+                idle_since: Some(self.0.host.clock.monotonic()),
+                ..Slot::new(Lifetime::Permanent, state.restart)
             };
             table.insert(entry.name, slot);
         }
@@ -210,13 +236,9 @@ impl Slots {
         }
         let restart = restart();
         let slot = Slot {
-            lifetime,
-            active: None,
             owner: (lifetime == Lifetime::Temporary).then_some(pid),
-            restart,
-            saved: restart,
-            invalidated_at: Lsn::INVALID,
-            xmin: None,
+            idle_since: Some(self.0.host.clock.monotonic()),
+            ..Slot::new(lifetime, restart)
         };
         self.write_new(name, &slot)?;
         let view = slot.view(name);
@@ -243,11 +265,9 @@ impl Slots {
     pub fn acquire(&self, name: &str, pid: i32) -> Result<ActiveSlot, ReplicaError> {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
-        if let Some(pid) = slot.user_other_than(pid) {
-            return Err(ReplicaError::SlotActive { name: name.to_owned(), pid });
-        }
+        slot.is_free_for(name, pid)?;
         // One that was given up may be used too: a receiver that has the WAL from elsewhere makes it reserve again.
-        slot.active = Some(pid);
+        (slot.active, slot.idle_since) = (Some(pid), None);
         Ok(ActiveSlot { slots: self.clone(), name: name.to_owned(), pid })
     }
 
@@ -255,9 +275,7 @@ impl Slots {
     pub fn drop_slot(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
         let mut table = self.0.table.lock();
         let slot = table.get(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
-        if let Some(pid) = slot.user_other_than(pid) {
-            return Err(ReplicaError::SlotActive { name: name.to_owned(), pid });
-        }
+        slot.is_free_for(name, pid)?;
         self.remove(name)?;
         table.remove(name);
         drop(table);
@@ -297,9 +315,7 @@ impl Slots {
     pub fn advance(&self, name: &str, to: Lsn, end: Lsn, pid: i32) -> Result<Lsn, ReplicaError> {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
-        if let Some(pid) = slot.user_other_than(pid) {
-            return Err(ReplicaError::SlotActive { name: name.to_owned(), pid });
-        }
+        slot.is_free_for(name, pid)?;
         if !slot.restart.is_valid() {
             return Err(ReplicaError::SlotNotAdvanced(name.to_owned()));
         }
@@ -345,14 +361,31 @@ impl Slots {
         Ok(())
     }
 
+    /// Notes how the slots stand against the end of the log, for forecasts.
+    pub fn note_pace(&self, end: Lsn, now: Timestamp) {
+        for slot in self.0.table.lock().values_mut().filter(|slot| slot.restart.is_valid()) {
+            slot.pace.note(slot.restart, end.max(slot.restart), now);
+        }
+    }
+
     /// Gives up slots that need WAL before `kept_from`; returns them as they were, for the log. A session that uses one has lost it
     /// and has to be ended. Durable.
     pub fn invalidate_before(&self, kept_from: Lsn) -> Result<Vec<SlotView>, ReplicaError> {
+        self.invalidate(|slot| slot.restart < kept_from)
+    }
+
+    /// Gives up slots that nobody has used since `since`, on the monotonic clock; copies are the upstream's to give up. Durable.
+    pub fn invalidate_idle(&self, since: Duration) -> Result<Vec<SlotView>, ReplicaError> {
+        self.invalidate(|slot| {
+            !slot.copied && slot.owner.is_none() && slot.idle_since.is_some_and(|idle| idle < since)
+        })
+    }
+
+    fn invalidate(&self, goes: impl Fn(&Slot) -> bool) -> Result<Vec<SlotView>, ReplicaError> {
         let mut gone = Vec::new();
         let mut table = self.0.table.lock();
         for (name, slot) in table.iter_mut() {
-            let behind = slot.restart.is_valid() && slot.restart < kept_from;
-            if behind && !slot.invalidated_at.is_valid() {
+            if slot.restart.is_valid() && goes(slot) && !slot.invalidated_at.is_valid() {
                 let mut view = slot.view(name);
                 (slot.invalidated_at, slot.restart) = (slot.restart, Lsn::INVALID);
                 slot.active = None;
@@ -420,6 +453,31 @@ impl Slots {
 }
 
 impl Slot {
+    /// One that nobody uses.
+    fn new(lifetime: Lifetime, restart: Lsn) -> Self {
+        Self {
+            lifetime,
+            active: None,
+            owner: None,
+            restart,
+            saved: restart,
+            invalidated_at: Lsn::INVALID,
+            xmin: None,
+            copied: false,
+            idle_since: None,
+            pace: Pace::over(FORECAST_SPAN),
+        }
+    }
+    /// Whether the session `pid` may use, move or drop it.
+    fn is_free_for(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
+        if self.copied {
+            return Err(ReplicaError::SlotCopied(name.to_owned()));
+        }
+        match self.user_other_than(pid) {
+            Some(pid) => Err(ReplicaError::SlotActive { name: name.to_owned(), pid }),
+            None => Ok(()),
+        }
+    }
     fn user_other_than(&self, pid: i32) -> Option<i32> {
         // A temporary slot is its session's own even while no stream uses it.
         self.active.or(self.owner).filter(|user| *user != pid)
@@ -432,6 +490,9 @@ impl Slot {
             restart: self.restart,
             invalidated_at: self.invalidated_at,
             xmin: self.xmin,
+            copied: self.copied,
+            idle_since: self.idle_since,
+            falls_behind: self.pace.growth_of_gap(),
         }
     }
     fn state(&self, name: &str) -> SlotState {
@@ -440,6 +501,7 @@ impl Slot {
             persistent: self.lifetime == Lifetime::Permanent,
             restart: self.restart,
             invalidated_at: self.invalidated_at,
+            copied: self.copied,
         }
     }
 }
@@ -483,7 +545,7 @@ impl Drop for ActiveSlot {
         if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name)
             && slot.active == Some(self.pid)
         {
-            slot.active = None;
+            (slot.active, slot.idle_since) = (None, Some(self.slots.0.host.clock.monotonic()));
         }
         self.slots.0.released.notify_waiters();
     }

@@ -250,6 +250,7 @@ impl Session {
                         log: self.log.clone(),
                         row: self.senders.register(info).ok()?,
                         slot,
+                        slots: self.slots.clone(),
                         timeout: Some(Duration::from_secs(60)),
                         heartbeat: Duration::from_millis(200),
                         confirmations: Arc::new(Unheard),
@@ -418,6 +419,7 @@ impl Standby {
             conninfo: conninfo.to_owned(),
             application_name: "standby".to_owned(),
             options,
+            copy_slots: false,
         };
         let receiver = Some(receive::start(context, settings).unwrap());
         Self { dir, feed, log, receiver, said, redo: Some(redo) }

@@ -46,6 +46,7 @@ impl Replication {
             log: replicas.log.clone(),
             row,
             slot,
+            slots: replicas.slots.clone(),
             timeout: self.environment.config().wal_sender_timeout,
             heartbeat: self.node.config().heartbeat_interval,
             confirmations: Arc::new(database.commit_gate().clone()),

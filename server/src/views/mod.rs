@@ -8,6 +8,7 @@ mod locks;
 mod recovery;
 mod replication;
 mod settings;
+pub(crate) mod slots;
 mod space;
 mod statistics;
 mod sync;
@@ -49,6 +50,7 @@ static VIEWS: &[&[View]] = &[
     lag::VIEWS,
     locks::VIEWS,
     recovery::VIEWS,
+    slots::VIEWS,
     replication::VIEWS,
     settings::VIEWS,
     space::VIEWS,

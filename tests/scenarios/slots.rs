@@ -1,0 +1,188 @@
+//! Replication slots: they survive a failover on the standbys that copy them, say when they will be lost, and are given up loudly.
+
+use scenarios::{Node, plimsoll, run_ok, wait_until};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn wait_for(node: &Node, sql: &str, wanted: &str) {
+    wait_until(&format!("{sql} = {wanted}"), LIMIT, || {
+        let outcome = node.try_sql(sql);
+        if outcome.stdout.trim() == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
+    });
+}
+
+fn alter(node: &Node, change: &str) {
+    node.sql(&format!("ALTER SYSTEM {change}"));
+    node.sql("SELECT pg_reload_conf()");
+}
+
+fn primary() -> Node {
+    let primary = Node::builder()
+        .init_option("--wal-segsize=1")
+        .setting("plimsoll.heartbeat_interval", "100ms")
+        .setting("min_wal_size", "2MB")
+        .setting("max_wal_size", "4MB")
+        .start();
+    primary.sql("CREATE TABLE t (id int PRIMARY KEY, filler text)");
+    primary
+}
+
+fn reserve(node: &Node, name: &str) {
+    node.sql(&format!("SELECT pg_create_physical_replication_slot('{name}', true)"));
+}
+
+/// Writes some megabytes of log.
+fn write(node: &Node, round: u32) {
+    let from = round * 2000;
+    node.sql(&format!(
+        "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series({from}, {}) AS s (i)",
+        from + 1999
+    ));
+}
+
+fn copying_standby(primary: &Node, name: &str, slot: &str) -> Node {
+    Node::builder()
+        .setting("cluster_name", name)
+        .setting("primary_slot_name", slot)
+        .setting("plimsoll.sync_replication_slots", "on")
+        .setting("wal_retrieve_retry_interval", "100ms")
+        .clone_from(primary)
+}
+
+const COPIES: &str = "SELECT slot_name, restart_lsn FROM plimsoll_replication_slots WHERE copied ORDER BY 1";
+const SLOTS: &str =
+    "SELECT slot_name, restart_lsn FROM pg_replication_slots WHERE slot_name <> 's1' ORDER BY 1";
+
+#[test]
+fn a_receiver_finds_its_slot_and_all_its_wal_on_the_standby_that_is_promoted() {
+    let primary = primary();
+    for name in ["s1", "s2", "archive"] {
+        reserve(&primary, name);
+    }
+    let first = copying_standby(&primary, "first", "s1");
+    let second = copying_standby(&primary, "second", "s2");
+    wait_for(&first, "SELECT count(*) FROM plimsoll_replication_slots WHERE copied", "2");
+
+    // What the slot of a receiver that is away keeps, the copy keeps too, through checkpoints and a restart.
+    for round in 0..4 {
+        write(&primary, round);
+        primary.sql("CHECKPOINT");
+        first.wait_replayed(&primary.sql("SELECT pg_current_wal_flush_lsn()"));
+        first.sql("CHECKPOINT");
+    }
+    wait_until("the positions are the same", LIMIT, || {
+        let (ours, theirs) = (first.sql(COPIES), primary.sql(SLOTS));
+        if ours == theirs { Ok(()) } else { Err(format!("{ours} / {theirs}")) }
+    });
+    let refused = first.try_sql("SELECT pg_drop_replication_slot('archive')");
+    assert!(
+        refused.stderr.contains("replication slot \"archive\" is a copy of the upstream server's"),
+        "{refused:?}"
+    );
+    first.stop();
+    primary.sql("SELECT pg_create_physical_replication_slot('new')");
+    first.start();
+    wait_for(
+        &first,
+        "SELECT string_agg(slot_name, ' ') FROM plimsoll_replication_slots WHERE copied",
+        "archive new s2",
+    );
+    primary.sql("SELECT pg_drop_replication_slot('new')");
+    wait_for(
+        &first,
+        "SELECT string_agg(slot_name, ' ') FROM plimsoll_replication_slots WHERE copied",
+        "archive s2",
+    );
+    assert!(first.log().contains("dropped the copy of replication slot \"new\""), "{}", first.log());
+
+    let archive_from =
+        primary.sql("SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = 'archive'");
+    first.wait_replayed(&primary.sql("SELECT pg_current_wal_flush_lsn()"));
+    primary.kill_9();
+    run_ok(plimsoll().arg("promote").arg("-D").arg(first.data()));
+    wait_for(&first, "SELECT count(*) FROM plimsoll_replication_slots WHERE copied", "0");
+    alter(&second, &format!("SET primary_conninfo = '{}'", first.conninfo()));
+    wait_for(&first, "SELECT application_name FROM pg_stat_replication", "second");
+    wait_for(&first, "SELECT active FROM pg_replication_slots WHERE slot_name = 's2'", "t");
+    let end = first.sql("SELECT pg_current_wal_flush_lsn()");
+    write(&first, 4);
+    second.wait_replayed(&first.sql("SELECT pg_current_wal_flush_lsn()"));
+
+    // The receiver that was away all the time gets everything from where it stood.
+    let folder = first.folder().join("received");
+    std::fs::create_dir(&folder).expect("a folder");
+    let mut receive = first.tool("pg_receivewal");
+    receive.arg("-D").arg(&folder).args(["--slot=archive", "--no-loop", &format!("--endpos={end}")]);
+    run_ok(&mut receive);
+    let oldest = std::fs::read_dir(&folder).expect("a folder").flatten().map(|entry| entry.file_name()).min();
+    let wanted = first.sql(&format!("SELECT substr(pg_walfile_name('{archive_from}'), 9)"));
+    let oldest = oldest.expect("segments").to_string_lossy().into_owned();
+    assert_eq!(oldest[8..], wanted, "the first segment received is the one of {archive_from}");
+}
+
+#[test]
+fn a_slot_says_when_it_will_be_lost_and_its_loss_is_on_record() {
+    let primary = primary();
+    reserve(&primary, "left_behind");
+    alter(&primary, "SET max_slot_wal_keep_size = '64MB'");
+    let forecast = "SELECT lost_by, lost_in_seconds > 0, safe_wal_size > 0, falls_behind_rate > 0 FROM plimsoll_replication_slots";
+    let mut rows = 0;
+    let mut write = |count: u32| {
+        primary.sql(&format!(
+            "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series({}, {}) AS s (i)",
+            rows + 1,
+            rows + count
+        ));
+        rows += count;
+    };
+    wait_until("a forecast", LIMIT, || {
+        write(50);
+        let shown = primary.sql(forecast);
+        if shown == "max_slot_wal_keep_size|t|t|t" { Ok(()) } else { Err(shown) }
+    });
+    let promised = primary.sql(
+        "SELECT abs(lost_in_seconds * falls_behind_rate - safe_wal_size) < 0.2 * safe_wal_size FROM plimsoll_replication_slots",
+    );
+    assert_eq!(promised, "t");
+    while primary.sql("SELECT wal_status FROM pg_replication_slots") != "lost" {
+        write(4000);
+        primary.sql("CHECKPOINT");
+    }
+    assert_eq!(
+        primary.sql(
+            "SELECT wal_status, lost_in_seconds, lost_at_lsn IS NOT NULL FROM plimsoll_replication_slots"
+        ),
+        "lost||t"
+    );
+    let log = primary.log();
+    assert!(log.contains("invalidating slot \"left_behind\" because its restart_lsn "), "{log}");
+    let ledger = std::fs::read_to_string(primary.data().join("plimsoll/ledger")).expect("a ledger");
+    assert!(ledger.contains(" slot_lost ") && ledger.contains("\"left_behind\""), "{ledger}");
+}
+
+#[test]
+fn a_slot_that_nobody_uses_is_given_up_after_its_time_and_one_in_use_is_not() {
+    let primary = primary();
+    reserve(&primary, "used");
+    reserve(&primary, "unused");
+    let standby = Node::builder().setting("primary_slot_name", "used").clone_from(&primary);
+    wait_for(&primary, "SELECT active FROM pg_replication_slots WHERE slot_name = 'used'", "t");
+    alter(&primary, "SET plimsoll.idle_replication_slot_timeout = 3600");
+    assert_eq!(
+        primary.sql(
+            "SELECT slot_name, lost_by, lost_in_seconds < 3600 FROM plimsoll_replication_slots ORDER BY 1"
+        ),
+        "unused|plimsoll.idle_replication_slot_timeout|t\nused||"
+    );
+    alter(&primary, "SET plimsoll.idle_replication_slot_timeout = 1");
+    wait_for(&primary, "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'unused'", "lost");
+    assert_eq!(
+        primary.sql("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'used'"),
+        "reserved"
+    );
+    assert!(
+        primary.log().contains("invalidating slot \"unused\" because nobody has used it for longer than")
+    );
+    drop(standby);
+}
