@@ -82,6 +82,63 @@ fn lag_is_true_at_idle_and_in_a_stall_and_scripts_get_an_exit_code() {
     standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
 }
 
+/// Runs a program on a terminal of its own until it shows `wanted`, then presses q; gives the exit code.
+fn on_a_terminal(mut command: std::process::Command, wanted: &[&str]) -> Option<i32> {
+    use std::io::{Read as _, Write as _};
+    let size = nix::pty::Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    let pty = nix::pty::openpty(&size, None).expect("a terminal");
+    let side = || std::process::Stdio::from(pty.slave.try_clone().expect("a descriptor"));
+    let mut child = command.stdin(side()).stdout(side()).stderr(side()).spawn().expect("it starts");
+    // While anybody here has that side open, the reader finds no end.
+    drop((pty.slave, command));
+    let mut terminal = fs::File::from(pty.master);
+    let mut keys = terminal.try_clone().expect("a descriptor");
+    let (shows, shown) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        // The terminal is gone when the program is.
+        while let Ok(count @ 1..) = terminal.read(&mut bytes) {
+            if shows.send(String::from_utf8_lossy(&bytes[..count]).into_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    let mut screen = String::new();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
+    while !wanted.iter().all(|text| screen.contains(text)) {
+        let more = shown.recv_timeout(end.saturating_duration_since(std::time::Instant::now()));
+        screen += &more.unwrap_or_else(|_| panic!("it shows {wanted:?}; it showed {screen:?}"));
+    }
+    keys.write_all(b"q").expect("a key");
+    let code = child.wait().expect("it ends").code();
+    drop((keys, shown));
+    reader.join().expect("the reader ends");
+    code
+}
+
+#[test]
+fn the_screen_of_lag_shows_standbys_and_alarms_and_is_left_with_q() {
+    let primary = Node::builder().start();
+    let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    let watch = |limit: &str| {
+        let mut command = plimsoll();
+        command
+            .arg("lag")
+            .arg(primary.conninfo())
+            .args(["--watch", "--max-bytes", limit])
+            .env("TERM", "xterm");
+        command
+    };
+    assert_eq!(on_a_terminal(watch("1000000"), &["boat:", "streaming,", "quit"]), Some(0));
+    standby.sql("SELECT pg_wal_replay_pause()");
+    primary.sql("CREATE TABLE t (i int)");
+    assert_eq!(on_a_terminal(watch("1"), &["boat:", "ALARM"]), Some(2));
+    let piped = run(&mut watch("1"));
+    assert_eq!(piped.code, 1);
+    assert!(piped.stderr.contains("--watch needs a terminal"), "{}", piped.stderr);
+}
+
 #[test]
 fn a_promoted_standby_takes_writes_on_a_new_timeline_with_a_history_file() {
     let primary = Node::builder().start();

@@ -128,6 +128,10 @@ pub struct LagArgs {
     /// Print a JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// Show a screen with each standby's last minutes; q leaves it. Limits are shown as alarms, and the exit code is that of the
+    /// last look
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
     /// End after this many looks, one a second [default: go on]
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,

@@ -4,6 +4,8 @@
 //! (plimsoll_stat_lag) says for each stage how long the oldest byte that has not reached it has been there; from a PostgreSQL
 //! server come the round trips of pg_stat_replication.
 
+mod watch;
+
 use crate::cli::LagArgs;
 use anyhow::{Context, Result, anyhow};
 use protocol::{Client, ClientError};
@@ -148,10 +150,21 @@ impl StandbyLag {
 /// The exit code of a standby that is further behind than allowed.
 const TOO_FAR: u8 = 2;
 
-impl LagArgs {
-    /// Whether these standbys keep within the limits.
-    fn is_within(&self, standbys: &[StandbyLag]) -> bool {
-        let limited = self.max_seconds.is_some() || self.max_bytes.is_some();
+/// How far behind replay on a standby may be.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limits {
+    max_seconds: Option<f64>,
+    max_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// Whether there is one.
+    fn any(&self) -> bool {
+        self.max_seconds.is_some() || self.max_bytes.is_some()
+    }
+
+    /// Whether these standbys keep within the limits, and there are some.
+    fn hold<'a>(&self, standbys: impl Iterator<Item = &'a StandbyLag>) -> bool {
         let near = |standby: &StandbyLag| {
             let Stage { lsn, bytes, seconds } = standby.replay;
             // One that has not reported anything is as far behind as can be.
@@ -159,13 +172,18 @@ impl LagArgs {
                 && self.max_bytes.is_none_or(|limit| bytes <= limit)
                 && self.max_seconds.is_none_or(|limit| seconds.unwrap_or(0.0) <= limit)
         };
-        !limited || (!standbys.is_empty() && standbys.iter().all(near))
+        let mut standbys = standbys.peekable();
+        !self.any() || (standbys.peek().is_some() && standbys.all(near))
     }
 }
 
 /// Runs the command; gives the exit code.
 pub fn run(arguments: &LagArgs) -> Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let limits = Limits { max_seconds: arguments.max_seconds, max_bytes: arguments.max_bytes };
+    if arguments.watch {
+        return watch::run(&runtime, &arguments.conninfo, limits, arguments.count);
+    }
     runtime.block_on(async {
         let mut client = Client::connect_to(&arguments.conninfo).await.context("could not connect")?;
         let mut looks = 0;
@@ -174,7 +192,7 @@ pub fn run(arguments: &LagArgs) -> Result<u8> {
             interval.tick().await;
             let standbys = query_lag(&mut client).await?;
             print(&standbys, arguments.json)?;
-            if !arguments.is_within(&standbys) {
+            if !limits.hold(standbys.iter()) {
                 return Ok(TOO_FAR);
             }
             looks += 1;
