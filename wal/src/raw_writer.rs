@@ -103,6 +103,12 @@ impl RawWriter {
         Ok(end)
     }
 
+    /// Much log is about to come: new segments are not filled with zeros first, which would double what is written. A flush has some more
+    /// to do then, and there are few of them. To be said again after a switch of timelines.
+    pub fn set_bulk(&self, bulk: bool) {
+        self.inner.lock().space.set_bulk(bulk);
+    }
+
     /// Makes everything written so far durable; returns the durable end. Writes go on meanwhile.
     pub fn flush(&self) -> Result<Lsn, WalError> {
         let _syncing = self.syncing.lock();

@@ -118,10 +118,20 @@ impl SegmentFolder {
 
     /// Makes a segment of zeros, durable with its name, unless it is there already.
     pub fn create(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<(), WalError> {
+        self.create_filled(timeline, segment, self.fill_with_zeros)
+    }
+
+    /// The same; without `zeros` it only gets its space (and reads as zeros), for one that is about to be filled in large pieces.
+    pub(crate) fn create_filled(
+        &self,
+        timeline: TimelineId,
+        segment: SegmentNumber,
+        zeros: bool,
+    ) -> Result<(), WalError> {
         if self.exists(timeline, segment)? {
             return Ok(());
         }
-        self.make(timeline, segment, |file| self.fill(file, 0))
+        self.make(timeline, segment, |file| self.fill(file, 0, zeros && self.fill_with_zeros))
     }
 
     /// Makes the segment that holds `upto` on the timeline `to` begin with the bytes of the one on `from`, up to `upto`
@@ -146,7 +156,7 @@ impl SegmentFolder {
                 file.write_all_at(part, at)?;
                 at += want as u64;
             }
-            self.fill(file, prefix)
+            self.fill(file, prefix, self.fill_with_zeros)
         })
     }
 
@@ -242,14 +252,14 @@ impl SegmentFolder {
     }
 
     /// Gives a new file its space from `offset` on. The space comes first, so that a full disk shows before time is spent on zeros.
-    fn fill(&self, file: &SharedFile, offset: u64) -> io::Result<()> {
+    fn fill(&self, file: &SharedFile, offset: u64, zeros: bool) -> io::Result<()> {
         let end = self.size.bytes();
         let allocated = match file.allocate(offset, end - offset) {
             Ok(()) => true,
             Err(cause) if cause.kind() == io::ErrorKind::Unsupported => false,
             Err(cause) => return Err(cause),
         };
-        if allocated && !self.fill_with_zeros {
+        if allocated && !zeros {
             return Ok(());
         }
         let mut at = offset;

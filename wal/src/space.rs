@@ -27,6 +27,8 @@ pub(crate) struct Space {
     ahead: u64,
     /// Held while segments are made or renamed.
     growing: Mutex<()>,
+    /// New segments will be filled at once, in large pieces: zeros would only be written over.
+    bulk: AtomicBool,
     wanted: AtomicBool,
     stop: AtomicBool,
     sleep: Mutex<()>,
@@ -59,6 +61,7 @@ impl Space {
             timeline,
             reserved: AtomicU64::new(0),
             growing: Mutex::new(()),
+            bulk: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleep: Mutex::new(()),
@@ -80,11 +83,17 @@ impl Space {
             if !self.covers(upto) {
                 let end = Lsn::new(self.end.load(Ordering::Acquire));
                 let size = self.folder.segment_size();
-                self.folder.create(self.timeline, size.segment_of(end))?;
+                let zeros = !self.bulk.load(Ordering::Relaxed);
+                self.folder.create_filled(self.timeline, size.segment_of(end), zeros)?;
                 self.end.store(end.get() + size.bytes(), Ordering::Release);
             }
         }
         Ok(())
+    }
+
+    /// Whether new segments will be filled at once, in large pieces.
+    pub(crate) fn set_bulk(&self, bulk: bool) {
+        self.bulk.store(bulk, Ordering::Relaxed);
     }
 
     /// Counts `bytes` as promised if the log, which ends at `inserted`, has space for them and for all promised before.

@@ -481,6 +481,11 @@ impl Receiver {
         self.flushed_at.filter(|_| !hurried).map(|last| last + UNHURRIED_FLUSH)
     }
 
+    /// Whether so much more is on its way that the log's next segments will be filled at once.
+    pub fn catches_up(&self) -> bool {
+        self.primary_end.bytes_since(self.end) >= 2 * self.options.segment_size.bytes()
+    }
+
     /// Whether replay is to be told with [`Event::Applied`] as soon as it moves; otherwise [`Receiver::set_applied`] before
     /// other events does.
     pub fn hurries_applied(&self) -> bool {

@@ -104,6 +104,7 @@ impl Driver {
     }
 
     pub(super) fn write(&mut self, at: Lsn, wal: &Bytes) -> Result<Option<Event>, ReplicaError> {
+        self.writer.set_bulk(self.machine.catches_up());
         match self.writer.write_at(at, wal) {
             Ok(end) => {
                 self.unannounced = Some(end);
