@@ -12,13 +12,6 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 const SEGMENT_BYTES: u64 = 1 << 20;
 
-fn wait_for(node: &Node, sql: &str, wanted: &str) {
-    wait_until(&format!("{sql} = {wanted}"), LIMIT, || {
-        let outcome = node.try_sql(sql);
-        if outcome.stdout.trim() == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
-    });
-}
-
 fn background(node: &Node, sql: &str) -> Child {
     let mut psql = node.psql();
     psql.args(["-c", sql]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -53,8 +46,7 @@ impl Receiver {
             .stderr(Stdio::null())
             .spawn()
             .expect("pg_receivewal starts");
-        wait_for(
-            node,
+        node.wait_for(
             "SELECT state FROM pg_stat_replication WHERE application_name = 'archive'",
             "streaming",
         );
@@ -122,13 +114,13 @@ fn commits_are_acknowledged_by_pg_receivewal_which_may_be_killed_in_the_middle()
     let receiver = Receiver::start(&primary, &dir);
     primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'archive'");
     primary.sql("SELECT pg_reload_conf()");
-    wait_for(&primary, "SELECT sync_state FROM pg_stat_replication", "sync");
+    primary.wait_for("SELECT sync_state FROM pg_stat_replication", "sync");
     fill(&primary, 3);
 
     receiver.stop(Signal::SIGKILL);
     let waiting = background(&primary, "INSERT INTO t VALUES (0, 'waits')");
     let event = "SELECT wait_event FROM pg_stat_activity WHERE query LIKE 'INSERT INTO t VALUES (0%'";
-    wait_for(&primary, event, "SyncRep");
+    primary.wait_for(event, "SyncRep");
     let receiver = Receiver::start(&primary, &dir);
     let output = waiting.wait_with_output().expect("psql ends");
     assert!(output.status.success(), "{output:?}");
@@ -169,7 +161,7 @@ fn pg_receivewal_follows_a_promotion_on_the_same_connection() {
     assert_eq!(standby.sql("SELECT pg_promote(wait_seconds => 60)"), "t");
     standby.sql("ALTER SYSTEM SET synchronous_standby_names = 'archive'");
     standby.sql("SELECT pg_reload_conf()");
-    wait_for(&standby, "SELECT sync_state FROM pg_stat_replication", "sync");
+    standby.wait_for("SELECT sync_state FROM pg_stat_replication", "sync");
     fill(&standby, 3);
     let name = standby.sql("SELECT pg_walfile_name(pg_current_wal_flush_lsn())");
     assert!(name.starts_with("00000002"), "{name}");

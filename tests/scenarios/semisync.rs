@@ -1,25 +1,12 @@
 //! Semi-synchronous operation: a bounded stall, then service, then the return, and a record of exactly the commits at risk.
 
 use nix::sys::signal::{Signal, kill};
-use scenarios::{Node, wait_until};
+use scenarios::Node;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(60);
 const MODE: &str = "SELECT mode, waits_for, fallbacks, returns FROM plimsoll_stat_sync";
 const RANGES: &str = "SELECT timeline, level, after_lsn, upto_lsn FROM plimsoll_unconfirmed ORDER BY began";
-
-fn wait_for(node: &Node, sql: &str, wanted: &str) {
-    wait_until(&format!("{sql} = {wanted}"), LIMIT, || {
-        let outcome = node.try_sql(sql);
-        if outcome.stdout.trim() == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
-    });
-}
-
-fn alter(node: &Node, change: &str) {
-    node.sql(&format!("ALTER SYSTEM {change}"));
-    node.sql("SELECT pg_reload_conf()");
-}
 
 /// A primary with one synchronous standby.
 fn pair(timeout: &str) -> (Node, Node) {
@@ -30,9 +17,9 @@ fn pair(timeout: &str) -> (Node, Node) {
         .setting("wal_retrieve_retry_interval", "100ms")
         .setting("wal_receiver_status_interval", "1s")
         .clone_from(&primary);
-    wait_for(&primary, "SELECT state FROM pg_stat_replication", "streaming");
-    alter(&primary, "SET synchronous_standby_names = 's'");
-    wait_for(&primary, "SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    primary.wait_for("SELECT state FROM pg_stat_replication", "streaming");
+    primary.alter("SET synchronous_standby_names = 's'");
+    primary.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
     (primary, standby)
 }
 
@@ -89,7 +76,7 @@ fn a_dead_standby_costs_one_bounded_stall_and_the_record_names_exactly_the_commi
     );
 
     standby.start();
-    wait_for(&primary, MODE, "synchronous|remote_apply|1|1");
+    primary.wait_for(MODE, "synchronous|remote_apply|1|1");
     let returned = end_of_log(&primary);
     insert(&primary, 6);
     assert_eq!(
@@ -103,7 +90,7 @@ fn a_dead_standby_costs_one_bounded_stall_and_the_record_names_exactly_the_commi
 
     // The record travels in the log, and is in the node's own ledger.
     let ranges = primary.sql(RANGES);
-    wait_for(&standby, RANGES, &ranges);
+    standby.wait_for(RANGES, &ranges);
     assert_eq!(standby.sql("SELECT mode, synchronous_standby_names FROM plimsoll_stat_sync"), "standby|s");
     let ledger = ledger(&primary);
     assert_eq!(ledger.len(), 2, "{ledger:?}");
@@ -115,7 +102,7 @@ fn a_dead_standby_costs_one_bounded_stall_and_the_record_names_exactly_the_commi
 fn replay_that_is_paused_costs_the_level_remote_apply_only() {
     let (primary, standby) = pair("500ms");
     standby.sql("SELECT pg_wal_replay_pause()");
-    wait_for(&standby, "SELECT pg_get_wal_replay_pause_state()", "paused");
+    standby.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
     primary.sql("SET synchronous_commit = remote_apply; INSERT INTO t VALUES (1)");
     assert_eq!(primary.sql(MODE), "fallen back|on|1|0");
     let end = end_of_log(&primary);
@@ -132,7 +119,7 @@ fn replay_that_is_paused_costs_the_level_remote_apply_only() {
     insert(&primary, 3);
     assert_eq!(primary.sql(MODE), "fallen back|local|2|0");
     kill(pid, Signal::SIGCONT).expect("it can go on");
-    wait_for(&primary, "SELECT mode FROM plimsoll_stat_sync", "synchronous");
+    primary.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
     standby.sql("SELECT pg_wal_replay_resume()");
     primary.sql("SET synchronous_commit = remote_apply; INSERT INTO t VALUES (4)");
     assert_eq!(primary.sql("SELECT mode FROM plimsoll_stat_sync"), "synchronous");
@@ -145,18 +132,18 @@ fn a_reload_lets_commits_fall_back_that_wait_already_and_takes_the_mode_back() {
     standby.stop();
     let waiting = background(&primary, "INSERT INTO t VALUES (1)");
     let event = "SELECT wait_event FROM pg_stat_activity WHERE query LIKE 'INSERT INTO t VALUES (1)%'";
-    wait_for(&primary, event, "SyncRep");
+    primary.wait_for(event, "SyncRep");
     assert_eq!(primary.sql("SELECT count(*) FROM t"), "0");
-    alter(&primary, "SET plimsoll.synchronous_timeout = '300ms'");
+    primary.alter("SET plimsoll.synchronous_timeout = '300ms'");
     let output = waiting.wait_with_output().expect("psql ends");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(primary.sql("SELECT count(*) FROM t"), "1");
     assert_eq!(primary.sql(MODE), "fallen back|local|1|0");
-    alter(&primary, "SET plimsoll.synchronous_timeout = 0");
-    wait_for(&primary, MODE, "synchronous|remote_apply|1|1");
+    primary.alter("SET plimsoll.synchronous_timeout = 0");
+    primary.wait_for(MODE, "synchronous|remote_apply|1|1");
     let waiting = background(&primary, "INSERT INTO t VALUES (2)");
-    wait_for(&primary, &event.replace("(1)", "(2)"), "SyncRep");
-    alter(&primary, "RESET synchronous_standby_names");
+    primary.wait_for(&event.replace("(1)", "(2)"), "SyncRep");
+    primary.alter("RESET synchronous_standby_names");
     assert!(waiting.wait_with_output().expect("psql ends").status.success());
 }
 
@@ -170,8 +157,7 @@ fn a_fallback_that_a_crash_cuts_off_is_closed_and_told_at_the_next_start() {
     primary.set("plimsoll.unconfirmed_timeout", "100ms");
     primary.start();
     assert_eq!(primary.sql("SELECT count(*) FROM t"), "1");
-    wait_for(
-        &primary,
+    primary.wait_for(
         &format!("SELECT level, ended IS NOT NULL, upto_lsn >= '{at_risk}' FROM plimsoll_unconfirmed"),
         "remote_write|t|t",
     );

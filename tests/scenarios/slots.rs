@@ -5,18 +5,6 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn wait_for(node: &Node, sql: &str, wanted: &str) {
-    wait_until(&format!("{sql} = {wanted}"), LIMIT, || {
-        let outcome = node.try_sql(sql);
-        if outcome.stdout.trim() == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
-    });
-}
-
-fn alter(node: &Node, change: &str) {
-    node.sql(&format!("ALTER SYSTEM {change}"));
-    node.sql("SELECT pg_reload_conf()");
-}
-
 fn primary() -> Node {
     let primary = Node::builder()
         .init_option("--wal-segsize=1")
@@ -62,7 +50,7 @@ fn a_receiver_finds_its_slot_and_all_its_wal_on_the_standby_that_is_promoted() {
     }
     let first = copying_standby(&primary, "first", "s1");
     let second = copying_standby(&primary, "second", "s2");
-    wait_for(&first, "SELECT count(*) FROM plimsoll_replication_slots WHERE copied", "2");
+    first.wait_for("SELECT count(*) FROM plimsoll_replication_slots WHERE copied", "2");
 
     // What the slot of a receiver that is away keeps, the copy keeps too, through checkpoints and a restart.
     for round in 0..4 {
@@ -83,14 +71,12 @@ fn a_receiver_finds_its_slot_and_all_its_wal_on_the_standby_that_is_promoted() {
     first.stop();
     primary.sql("SELECT pg_create_physical_replication_slot('new')");
     first.start();
-    wait_for(
-        &first,
+    first.wait_for(
         "SELECT string_agg(slot_name, ' ') FROM plimsoll_replication_slots WHERE copied",
         "archive new s2",
     );
     primary.sql("SELECT pg_drop_replication_slot('new')");
-    wait_for(
-        &first,
+    first.wait_for(
         "SELECT string_agg(slot_name, ' ') FROM plimsoll_replication_slots WHERE copied",
         "archive s2",
     );
@@ -101,10 +87,10 @@ fn a_receiver_finds_its_slot_and_all_its_wal_on_the_standby_that_is_promoted() {
     first.wait_replayed(&primary.sql("SELECT pg_current_wal_flush_lsn()"));
     primary.kill_9();
     run_ok(plimsoll().arg("promote").arg("-D").arg(first.data()));
-    wait_for(&first, "SELECT count(*) FROM plimsoll_replication_slots WHERE copied", "0");
-    alter(&second, &format!("SET primary_conninfo = '{}'", first.conninfo()));
-    wait_for(&first, "SELECT application_name FROM pg_stat_replication", "second");
-    wait_for(&first, "SELECT active FROM pg_replication_slots WHERE slot_name = 's2'", "t");
+    first.wait_for("SELECT count(*) FROM plimsoll_replication_slots WHERE copied", "0");
+    second.alter(&format!("SET primary_conninfo = '{}'", first.conninfo()));
+    first.wait_for("SELECT application_name FROM pg_stat_replication", "second");
+    first.wait_for("SELECT active FROM pg_replication_slots WHERE slot_name = 's2'", "t");
     let end = first.sql("SELECT pg_current_wal_flush_lsn()");
     write(&first, 4);
     second.wait_replayed(&first.sql("SELECT pg_current_wal_flush_lsn()"));
@@ -125,7 +111,7 @@ fn a_receiver_finds_its_slot_and_all_its_wal_on_the_standby_that_is_promoted() {
 fn a_slot_says_when_it_will_be_lost_and_its_loss_is_on_record() {
     let primary = primary();
     reserve(&primary, "left_behind");
-    alter(&primary, "SET max_slot_wal_keep_size = '64MB'");
+    primary.alter("SET max_slot_wal_keep_size = '64MB'");
     let forecast = "SELECT lost_by, lost_in_seconds > 0, safe_wal_size > 0, falls_behind_rate > 0 FROM plimsoll_replication_slots";
     let mut rows = 0;
     let mut write = |count: u32| {
@@ -167,16 +153,16 @@ fn a_slot_that_nobody_uses_is_given_up_after_its_time_and_one_in_use_is_not() {
     reserve(&primary, "used");
     reserve(&primary, "unused");
     let standby = Node::builder().setting("primary_slot_name", "used").clone_from(&primary);
-    wait_for(&primary, "SELECT active FROM pg_replication_slots WHERE slot_name = 'used'", "t");
-    alter(&primary, "SET plimsoll.idle_replication_slot_timeout = 3600");
+    primary.wait_for("SELECT active FROM pg_replication_slots WHERE slot_name = 'used'", "t");
+    primary.alter("SET plimsoll.idle_replication_slot_timeout = 3600");
     assert_eq!(
         primary.sql(
             "SELECT slot_name, lost_by, lost_in_seconds < 3600 FROM plimsoll_replication_slots ORDER BY 1"
         ),
         "unused|plimsoll.idle_replication_slot_timeout|t\nused||"
     );
-    alter(&primary, "SET plimsoll.idle_replication_slot_timeout = 1");
-    wait_for(&primary, "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'unused'", "lost");
+    primary.alter("SET plimsoll.idle_replication_slot_timeout = 1");
+    primary.wait_for("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'unused'", "lost");
     assert_eq!(
         primary.sql("SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'used'"),
         "reserved"

@@ -6,14 +6,6 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits until a query answers this.
-fn wait_for(node: &Node, sql: &str, wanted: &str) {
-    wait_until(&format!("{sql} = {wanted}"), LIMIT, || {
-        let outcome = node.try_sql(sql);
-        if outcome.stdout.trim() == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
-    });
-}
-
 /// Waits until a standby has replayed all that its upstream has.
 fn catch_up(upstream: &Node, standby: &Node) {
     let position =
@@ -27,11 +19,6 @@ fn wait_for_log(node: &Node, from: usize, text: &str) {
         let new = log.get(from..).unwrap_or_default();
         if new.contains(text) { Ok(()) } else { Err(new.to_owned()) }
     });
-}
-
-fn alter(node: &Node, change: &str) {
-    node.sql(&format!("ALTER SYSTEM {change}"));
-    node.sql("SELECT pg_reload_conf()");
 }
 
 fn primary_with_table() -> Node {
@@ -61,15 +48,15 @@ fn background(node: &Node, sql: &str) -> Child {
 fn a_delayed_standby_applies_commits_late_and_a_promotion_does_not_wait_for_the_delay() {
     let primary = primary_with_table();
     let standby = standby_of(&primary, "late");
-    alter(&standby, "SET recovery_min_apply_delay = '2s'");
+    standby.alter("SET recovery_min_apply_delay = '2s'");
     let began = Instant::now();
     primary.sql("INSERT INTO t VALUES (101)");
     catch_up(&primary, &standby);
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
-    alter(&standby, "SET recovery_min_apply_delay = '1h'");
+    standby.alter("SET recovery_min_apply_delay = '1h'");
     primary.sql("INSERT INTO t VALUES (102)");
     let end = primary.sql("SELECT pg_current_wal_lsn()");
-    wait_for(&standby, &format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t");
+    standby.wait_for(&format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t");
     assert_eq!(standby.sql("SELECT count(*) FROM t"), "101");
     assert_eq!(standby.sql("SELECT pg_promote()"), "t");
     assert_eq!(standby.sql("SELECT count(*) FROM t"), "102");
@@ -83,11 +70,11 @@ fn a_paused_standby_receives_without_replaying_until_it_is_resumed() {
     assert_eq!(standby.sql(state), "not paused");
     standby.sql("SELECT pg_wal_replay_pause()");
     // An idle standby pauses as well: nothing has to arrive for it.
-    wait_for(&standby, state, "paused");
+    standby.wait_for(state, "paused");
     wait_for_log(&standby, 0, "recovery has paused");
     primary.sql("INSERT INTO t VALUES (101)");
     let end = primary.sql("SELECT pg_current_wal_lsn()");
-    wait_for(&standby, &format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t");
+    standby.wait_for(&format!("SELECT pg_last_wal_receive_lsn() >= '{end}'"), "t");
     assert_eq!(standby.sql("SELECT count(*) FROM t"), "100");
     standby.sql("SELECT pg_wal_replay_resume()");
     catch_up(&primary, &standby);
@@ -122,14 +109,14 @@ fn a_cascaded_standby_follows_its_promoted_upstream_on_the_same_connection() {
     let primary = primary_with_table();
     let middle = standby_of(&primary, "middle");
     let last = standby_of(&middle, "last");
-    wait_for(&last, "SELECT status FROM pg_stat_wal_receiver", "streaming");
+    last.wait_for("SELECT status FROM pg_stat_wal_receiver", "streaming");
     let receiver = last.sql("SELECT pid FROM pg_stat_wal_receiver");
     primary.stop();
     assert_eq!(middle.sql("SELECT pg_promote(wait_seconds => 60)"), "t");
     middle.sql("INSERT INTO t SELECT generate_series(101, 150)");
     catch_up(&middle, &last);
     assert_eq!(last.sql("SELECT count(*) FROM t"), "150");
-    wait_for(&last, "SELECT pid, received_tli FROM pg_stat_wal_receiver", &format!("{receiver}|2"));
+    last.wait_for("SELECT pid, received_tli FROM pg_stat_wal_receiver", &format!("{receiver}|2"));
     assert_eq!(middle.sql("SELECT application_name, state FROM pg_stat_replication"), "last|streaming");
 }
 
@@ -153,19 +140,19 @@ fn feedback_holds_the_slots_xmin_as_long_as_it_is_on() {
     let primary = primary_with_table();
     primary.sql("SELECT pg_create_physical_replication_slot('held')");
     let standby = standby_of(&primary, "reader");
-    alter(&standby, "SET primary_slot_name = 'held'");
+    standby.alter("SET primary_slot_name = 'held'");
     let slot = "SELECT active, xmin IS NOT NULL, catalog_xmin IS NULL FROM pg_replication_slots";
-    wait_for(&primary, slot, "t|f|t");
-    alter(&standby, "SET hot_standby_feedback = on");
-    wait_for(&primary, slot, "t|t|t");
-    alter(&standby, "SET hot_standby_feedback = off");
-    wait_for(&primary, slot, "t|f|t");
+    primary.wait_for(slot, "t|f|t");
+    standby.alter("SET hot_standby_feedback = on");
+    primary.wait_for(slot, "t|t|t");
+    standby.alter("SET hot_standby_feedback = off");
+    primary.wait_for(slot, "t|f|t");
     // Without a slot the sender itself says what its standby needs.
-    alter(&standby, "SET primary_slot_name = ''");
-    wait_for(&primary, slot, "f|f|t");
+    standby.alter("SET primary_slot_name = ''");
+    primary.wait_for(slot, "f|f|t");
     wait_for_log(&standby, 0, "WAL receiver process shutdown requested");
-    alter(&standby, "SET hot_standby_feedback = on");
-    wait_for(&primary, "SELECT backend_xmin IS NOT NULL FROM pg_stat_replication", "t");
+    standby.alter("SET hot_standby_feedback = on");
+    primary.wait_for("SELECT backend_xmin IS NOT NULL FROM pg_stat_replication", "t");
 }
 
 #[test]
@@ -180,8 +167,8 @@ fn a_slot_that_falls_too_far_behind_is_lost_loudly_and_so_is_who_needs_it() {
     primary.sql("CREATE TABLE t (a int)");
     primary.sql("SELECT pg_create_physical_replication_slot('behind', true)");
     let standby = standby_of(&primary, "slow");
-    alter(&standby, "SET primary_slot_name = 'behind'");
-    wait_for(&primary, "SELECT active FROM pg_replication_slots", "t");
+    standby.alter("SET primary_slot_name = 'behind'");
+    primary.wait_for("SELECT active FROM pg_replication_slots", "t");
     catch_up(&primary, &standby);
     standby.stop();
     let status = "SELECT wal_status FROM pg_replication_slots";
@@ -277,17 +264,17 @@ fn psql_speaks_replication_commands_on_both_kinds_of_connections() {
 #[test]
 fn a_commit_without_its_standby_shows_as_waiting_until_a_reload_frees_it() {
     let primary = primary_with_table();
-    alter(&primary, "SET synchronous_standby_names = 'nobody'");
+    primary.alter("SET synchronous_standby_names = 'nobody'");
     let waiting = background(&primary, "INSERT INTO t VALUES (101)");
     let seen = "SELECT wait_event_type, wait_event FROM pg_stat_activity WHERE query LIKE 'INSERT INTO t VALUES (101)%'";
-    wait_for(&primary, seen, "IPC|SyncRep");
+    primary.wait_for(seen, "IPC|SyncRep");
     assert_eq!(primary.sql("SELECT count(*) FROM t"), "100");
     let refused = primary.try_sql("ALTER SYSTEM SET synchronous_standby_names = 'a b'");
     assert!(
         refused.stderr.contains("invalid value for parameter \"synchronous_standby_names\": \"a b\""),
         "{refused:?}"
     );
-    alter(&primary, "RESET synchronous_standby_names");
+    primary.alter("RESET synchronous_standby_names");
     let output = waiting.wait_with_output().expect("psql ends");
     assert!(output.status.success(), "{output:?}");
     assert_eq!(primary.sql("SELECT count(*) FROM t"), "101");
@@ -298,8 +285,8 @@ fn the_servers_own_parts_are_listed_with_the_sessions() {
     let primary = primary_with_table();
     let standby = standby_of(&primary, "parts");
     let parts = "SELECT string_agg(backend_type, ',') FROM (SELECT DISTINCT backend_type FROM pg_stat_activity ORDER BY 1) AS parts";
-    wait_for(&primary, parts, "background writer,checkpointer,client backend,walsender,walwriter");
-    wait_for(&standby, parts, "background writer,checkpointer,client backend,startup,walreceiver");
+    primary.wait_for(parts, "background writer,checkpointer,client backend,walsender,walwriter");
+    standby.wait_for(parts, "background writer,checkpointer,client backend,startup,walreceiver");
 }
 
 #[test]

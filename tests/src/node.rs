@@ -1,7 +1,7 @@
 //! One Plimsoll server of a scenario.
 
 use crate::network::Host;
-use crate::tools::{Outcome, pg_tool, plimsoll, run, run_ok};
+use crate::tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A loopback port that was free a moment ago.
 pub fn free_port() -> u16 {
@@ -216,7 +217,7 @@ impl Node {
     pub fn kill_9(&self) {
         let Some(pid) = self.pid() else { return };
         let _ = kill(pid, Signal::SIGKILL);
-        crate::wait_until("the killed server is gone", std::time::Duration::from_secs(20), || {
+        wait_until("the killed server is gone", Duration::from_secs(20), || {
             // A zombie that waits for its reaper holds no files any more, once its other threads are gone too.
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
@@ -241,6 +242,20 @@ impl Node {
         run(self.psql().args(["-c", sql]))
     }
 
+    /// Changes a setting for good and has it read (`SET name = value`, `RESET name`).
+    pub fn alter(&self, change: &str) {
+        self.sql(&format!("ALTER SYSTEM {change}"));
+        self.sql("SELECT pg_reload_conf()");
+    }
+
+    /// Waits until a query answers this; also while the server is not there.
+    pub fn wait_for(&self, sql: &str, wanted: &str) {
+        wait_until(&format!("{sql} = {wanted}"), Duration::from_secs(60), || {
+            let outcome = self.try_sql(sql);
+            if outcome.stdout.trim() == wanted { Ok(()) } else { Err(format!("{outcome:?}")) }
+        });
+    }
+
     /// A program of PostgreSQL that takes its connection from the environment, pointed at this node.
     pub fn tool(&self, name: &str) -> Command {
         let mut command = pg_tool(name);
@@ -263,7 +278,7 @@ impl Node {
 
     /// Waits until this standby has replayed `lsn` (in pg_lsn's text form).
     pub fn wait_replayed(&self, lsn: &str) {
-        crate::wait_until("the standby replays", std::time::Duration::from_secs(60), || {
+        wait_until("the standby replays", Duration::from_secs(60), || {
             let outcome = self.try_sql(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'::pg_lsn"));
             if outcome.stdout.trim() == "t" { Ok(()) } else { Err(format!("{outcome:?}")) }
         });
