@@ -345,6 +345,11 @@ impl SenderHandle {
         self.senders.0.interest.subscribe()
     }
 
+    /// How many streams there are, this one among them.
+    pub fn streams(&self) -> watch::Receiver<usize> {
+        self.senders.count()
+    }
+
     /// What is said of the stream in messages.
     pub fn application_name(&self) -> String {
         self.with(|table, key| {

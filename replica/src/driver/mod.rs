@@ -13,6 +13,7 @@ pub mod peers;
 mod reading;
 pub mod receive;
 pub mod send;
+mod timer;
 
 pub use feed::StandbyFeed;
 pub use hold::{HoldObserver, HoldSettings, PauseState};

@@ -10,6 +10,7 @@ use super::feed::StandbyFeed;
 use super::node_log::NodeLog;
 use super::reading::LogPlace;
 use super::send::{CONFIRMED, INTEREST, SLOTS};
+use super::timer::FineTimer;
 use crate::error::ReplicaError;
 use crate::receiver::{Command, Event, Receiver, ReceiverOptions, ReceiverView};
 use crate::senders::Interest;
@@ -40,7 +41,7 @@ use wal::{Lsn, RawWriter, TimelineId, WalError, Xid};
 const UNFLUSHED_MAX: u64 = 4 << 20;
 /// Pause between two words to redo that more of the log is written, while nobody waits for what is replayed: each wakes its thread.
 /// Less than a sender's pause, so that what comes after that is not held up once more.
-const REDO_PAUSE: Duration = Duration::from_micros(500);
+const REDO_PAUSE: Duration = Duration::from_micros(100);
 /// How long an answer to a command may take without wal_receiver_timeout.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
@@ -250,6 +251,7 @@ impl Driver {
 
     async fn run(&mut self) -> Result<(), ReplicaError> {
         let positions = self.context.feed.positions();
+        let timer = FineTimer::new();
         loop {
             if !self.machine.hurries_applied() {
                 // Nobody waits for replay: it is looked at, and does not wake this thread.
@@ -302,7 +304,7 @@ impl Driver {
                     self.undrained = false;
                     Event::Drained
                 }
-                () = tokio::time::sleep(pause.unwrap_or(Duration::MAX)) => Event::Tick,
+                () = timer.sleep(pause.unwrap_or(Duration::MAX)) => Event::Tick,
             };
             self.handle(event).await?;
         }

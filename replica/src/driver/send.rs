@@ -2,6 +2,7 @@
 
 use super::node_log::{NodeLog, Stopping};
 use super::reading::{LogPlace, LogReading};
+use super::timer::FineTimer;
 use crate::error::ReplicaError;
 use crate::sender::{Action, Finish, Reply, Sender, SenderTimes, StreamPlan, TimelineEnd};
 use crate::senders::{Interest, SenderHandle};
@@ -221,6 +222,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
     async fn run(&mut self) -> Result<Ended, SendError> {
         let mut changes = self.context.log.subscribe();
         let mut interest = self.context.row.interest();
+        let streams = self.context.row.streams();
+        let timer = FineTimer::new();
         let mut log = changes.borrow_and_update().clone();
         self.follow(&log)?;
         let first = self.sender.sent_upto();
@@ -237,6 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
                 return Ok(ended);
             }
             let now = self.context.host.clock.monotonic();
+            self.sender.set_streams(*streams.borrow());
             let mut until = self.sender.deadline();
             let mut idle = None;
             if self.wire.is_flushed() || self.sender.is_overdue(now) {
@@ -280,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
                     self.tell_confirmed();
                 }
                 () = log.wait_past(past), if idle.is_some() && self.sender.end().is_none() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = timer.sleep(pause) => {}
             }
         }
     }

@@ -23,8 +23,10 @@ use wal::{Lsn, TimelineId};
 
 /// Most WAL bytes of one message (MAX_SEND_SIZE of PostgreSQL).
 pub const CHUNK_BYTES_MAX: u64 = 128 << 10;
-/// Pause between two messages of WAL that no commit waits for, so that each need not wake the standby for a single commit.
-const UNHURRIED_PAUSE: Duration = Duration::from_millis(1);
+/// Pause between two messages of WAL that no commit waits for, so that each need not wake the standby for a single commit. With many
+/// streams it is longer: together they send [`UNHURRIED_SENDS`] such messages a second at most.
+const UNHURRIED_PAUSE: Duration = Duration::from_micros(300);
+const UNHURRIED_SENDS: u32 = 4000;
 /// So much WAL goes out at once all the same, in bytes.
 const UNHURRIED_BYTES: u64 = 32 << 10;
 
@@ -128,6 +130,8 @@ pub struct Sender {
     sent_at: Option<Duration>,
     /// Commits wait for what the standby reports.
     hurried: bool,
+    /// Pause between two messages that nobody waits for.
+    pause: Duration,
     state: SenderState,
     times: SenderTimes,
     progress: Progress,
@@ -151,6 +155,7 @@ impl Sender {
             sent: plan.start,
             sent_at: None,
             hurried: true,
+            pause: UNHURRIED_PAUSE,
             state: SenderState::Catchup,
             times,
             progress: Progress::default(),
@@ -201,7 +206,7 @@ impl Sender {
     fn pause_ends(&self, limit: Lsn) -> Option<Duration> {
         let little = self.sent < limit && limit.bytes_since(self.sent) <= UNHURRIED_BYTES;
         let may_wait = little && !self.hurried && self.state == SenderState::Streaming && self.end.is_none();
-        self.sent_at.filter(|_| may_wait).map(|sent| sent + UNHURRIED_PAUSE)
+        self.sent_at.filter(|_| may_wait).map(|sent| sent + self.pause)
     }
 
     fn end_of_copy(&mut self) -> Option<Action> {
@@ -269,9 +274,15 @@ impl Sender {
         self.sent_at = Some(now);
     }
 
-    /// Whether commits wait for what the standby reports; if none does, WAL goes out a millisecond's worth at a time.
+    /// Whether commits wait for what the standby reports; if none does, WAL goes out in portions, a moment apart.
     pub fn set_hurried(&mut self, hurried: bool) {
         self.hurried = hurried;
+    }
+
+    /// So many streams leave this server.
+    pub fn set_streams(&mut self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.pause = UNHURRIED_PAUSE.max((Duration::from_secs(1) / UNHURRIED_SENDS).saturating_mul(count));
     }
 
     /// The standby replied. Positions may go back (it restarted), as it knows best.

@@ -155,14 +155,14 @@ fn a_receiver_that_never_flushes_counts_by_what_it_has_written() {
 }
 
 #[test]
-fn wal_that_no_commit_waits_for_goes_out_a_millisecond_apart() {
+fn wal_that_no_commit_waits_for_goes_out_a_moment_apart() {
     let ms = Duration::from_millis;
     let mut sender = sender(100);
     sender.set_hurried(false);
     assert_eq!(drain(&mut sender, ms(50), 200), [200], "what comes after a rest goes at once");
     let held = sender.poll(ms(50), at(300));
     assert!(
-        matches!(held, Action::Wait { until: Some(t), past } if t == ms(51) && past == at(200 + UNHURRIED_BYTES))
+        matches!(held, Action::Wait { until: Some(t), past } if t == ms(50) + UNHURRIED_PAUSE && past == at(200 + UNHURRIED_BYTES))
     );
     assert_eq!(drain(&mut sender, ms(51), 400), [400], "what came meanwhile goes with it");
     assert_eq!(
@@ -171,6 +171,12 @@ fn wal_that_no_commit_waits_for_goes_out_a_millisecond_apart() {
         "much goes at once"
     );
     assert_eq!(drain(&mut sender, ms(51), 500 + UNHURRIED_BYTES), [0; 0]);
+    sender.set_streams(16);
+    assert_eq!(
+        drain(&mut sender, ms(54), 500 + UNHURRIED_BYTES),
+        [0; 0],
+        "sixteen streams send less often each"
+    );
     sender.set_hurried(true);
     assert_eq!(
         drain(&mut sender, ms(51), 500 + UNHURRIED_BYTES),
