@@ -25,7 +25,7 @@ use wal::{Lsn, TimelineId};
 pub const CHUNK_BYTES_MAX: u64 = 128 << 10;
 /// Pause between two messages of WAL that no commit waits for, so that each need not wake the standby for a single commit. With many
 /// streams it is longer: together they send [`UNHURRIED_SENDS`] such messages a second at most.
-const UNHURRIED_PAUSE: Duration = Duration::from_micros(300);
+const UNHURRIED_PAUSE: Duration = Duration::from_micros(500);
 const UNHURRIED_SENDS: u32 = 4000;
 /// So much WAL goes out at once all the same, in bytes.
 const UNHURRIED_BYTES: u64 = 32 << 10;
