@@ -190,6 +190,60 @@ fn a_slot_that_falls_too_far_behind_is_lost_loudly_and_so_is_who_needs_it() {
 }
 
 #[test]
+fn a_standby_without_a_slot_comes_back_if_wal_keep_size_covers_its_absence_and_is_refused_if_not() {
+    const KEPT: usize = 8;
+    let primary = Node::builder()
+        .init_option("--wal-segsize=1")
+        .setting("min_wal_size", "2MB")
+        // No checkpoint comes by itself.
+        .setting("max_wal_size", "64MB")
+        .setting("wal_keep_size", &format!("{KEPT}MB"))
+        .start();
+    primary.sql("CREATE TABLE t (a int)");
+    let standby = standby_of(&primary, "away");
+    let go_on = |segments: usize| {
+        for _ in 0..segments {
+            primary.sql("INSERT INTO t VALUES (1)");
+            primary.sql("SELECT pg_switch_wal()");
+        }
+        // The position of this one is in the segment that follows.
+        primary.sql("INSERT INTO t VALUES (1)");
+        primary.sql("CHECKPOINT");
+    };
+    // Recycled segments have the names of later ones.
+    let before_the_redo_point = || {
+        let redo = primary.sql("SELECT redo_wal_file FROM pg_control_checkpoint()");
+        let files = std::fs::read_dir(primary.data().join("pg_wal")).expect("a folder").flatten();
+        let names = files.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.len() == redo.len() && *name < redo).count()
+    };
+    let rows = "SELECT count(*) FROM t";
+
+    standby.stop();
+    for _ in 0..2 {
+        go_on(KEPT / 2 - 1);
+    }
+    standby.start();
+    catch_up(&primary, &standby);
+    assert_eq!(standby.sql(rows), primary.sql(rows));
+    assert!(!primary.log().contains("has already been removed"), "{}", primary.log());
+    go_on(2 * KEPT);
+    assert_eq!(before_the_redo_point(), KEPT, "as many as the setting says, and no more");
+    catch_up(&primary, &standby);
+
+    standby.stop();
+    primary.alter("SET wal_keep_size = 0");
+    let from = standby.log().len();
+    go_on(KEPT / 2);
+    assert_eq!(before_the_redo_point(), 0);
+    standby.start();
+    let refusal = "could not receive data from WAL stream: ERROR:  requested WAL segment ";
+    wait_for_log(&standby, from, refusal);
+    wait_for_log(&standby, from, " has already been removed");
+    assert_ne!(standby.sql(rows), primary.sql(rows));
+}
+
+#[test]
 fn clients_find_the_node_that_target_session_attrs_asks_for() {
     let primary = primary_with_table();
     let standby = standby_of(&primary, "reads");
