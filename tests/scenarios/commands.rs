@@ -1,6 +1,6 @@
 //! The program's own commands, and its personalities of initdb, pg_ctl and postgres.
 
-use scenarios::{Node, plimsoll, run, run_ok, scratch_dir, wait_until};
+use scenarios::{Node, pg_tool, plimsoll, run, run_ok, scratch_dir, wait_until};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -137,6 +137,46 @@ fn the_screen_of_lag_shows_standbys_and_alarms_and_is_left_with_q() {
     let piped = run(&mut watch("1"));
     assert_eq!(piped.code, 1);
     assert!(piped.stderr.contains("--watch needs a terminal"), "{}", piped.stderr);
+}
+
+#[test]
+fn the_commands_of_the_readme_clone_a_standby_that_starts_in_the_background_and_follows() {
+    // As a newcomer types them: no user, no folder for sockets, no file for the log.
+    let (primary, standby) = (Node::unprepared(), Node::unprepared());
+    let command = |name: &str, node: &Node, options: &[&str]| {
+        let mut command = plimsoll();
+        command.arg(name).arg("-D").arg(node.data()).args(options);
+        command
+    };
+    let start = |node: &Node| {
+        let said = run_ok(&mut command("start", node, &["-d", "-p", &node.port().to_string()]));
+        let pid = node.pid().expect("it runs in the background");
+        assert!(said.starts_with(&format!("server started (PID: {pid}, log: ")), "{said}");
+    };
+    let psql = |node: &Node, sql: &str| {
+        let port = node.port().to_string();
+        let options = ["-XAtq", "-h", "localhost", "-p", &port, "-d", "postgres", "-c", sql];
+        run_ok(pg_tool("psql").args(options)).trim_end().to_owned()
+    };
+    let status = |node: &Node| run(&mut command("status", node, &[])).code;
+
+    run_ok(&mut command("init", &primary, &[]));
+    start(&primary);
+    psql(&primary, "CREATE TABLE t (i int PRIMARY KEY)");
+    run_ok(&mut command("clone", &standby, &["--from", &format!("host=localhost port={}", primary.port())]));
+    start(&standby);
+    psql(&primary, "INSERT INTO t VALUES (1)");
+    wait_until("the clone follows", Duration::from_secs(60), || {
+        let shown = psql(&standby, "SELECT pg_is_in_recovery(), (SELECT count(*) FROM t)");
+        if shown == "t|1" { Ok(()) } else { Err(shown) }
+    });
+    assert_eq!(psql(&primary, "SELECT state FROM pg_stat_replication"), "streaming");
+    assert_eq!(status(&standby), 0);
+
+    run_ok(&mut command("stop", &standby, &[]));
+    assert_eq!((status(&standby), standby.pid()), (3, None));
+    assert_eq!(psql(&primary, "SELECT count(*) FROM t"), "1");
+    run_ok(&mut command("stop", &primary, &[]));
 }
 
 #[test]
