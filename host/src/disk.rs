@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::Deref;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -62,7 +63,12 @@ pub struct Metadata {
 pub trait LockGuard: Send + Sync + Debug {}
 
 /// A file's contents mapped read-only. The file must not change while it is mapped (a sealed WAL segment).
-pub trait Mapping: Deref<Target = [u8]> + Send + Sync + Debug {}
+pub trait Mapping: Deref<Target = [u8]> + Send + Sync + Debug {
+    /// The file itself, for the kernel to send from; None where there is no real file.
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
 
 /// An open file. All calls are positional; none moves a cursor.
 #[allow(clippy::len_without_is_empty, reason = "the length of a file on disk, not of a collection")]

@@ -5,6 +5,7 @@ use nix::fcntl::{FallocateFlags, Flock, FlockArg, PosixFadviseAdvice, fallocate,
 use std::fs;
 use std::io;
 use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -73,16 +74,23 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 }
 
 #[derive(Debug)]
-struct RealMapping(memmap2::Mmap);
+struct RealMapping {
+    bytes: memmap2::Mmap,
+    file: fs::File,
+}
 
 impl Deref for RealMapping {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
-impl Mapping for RealMapping {}
+impl Mapping for RealMapping {
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.file.as_fd())
+    }
+}
 
 #[derive(Debug)]
 struct RealLock(#[allow(dead_code, reason = "held for its drop")] Flock<fs::File>);
@@ -151,8 +159,8 @@ impl Disk for RealDisk {
         let file = fs::File::open(path)?;
         // SAFETY: callers map only files that no longer change (the trait's contract); the mapping is read-only
         // and keeps the file's pages alive after a rename or removal.
-        let mapping = unsafe { memmap2::Mmap::map(&file) }?;
-        Ok(Box::new(RealMapping(mapping)))
+        let bytes = unsafe { memmap2::Mmap::map(&file) }?;
+        Ok(Box::new(RealMapping { bytes, file }))
     }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
         let mut options = fs::OpenOptions::new();

@@ -11,7 +11,7 @@ use replica::slots::{Slots, WalLimits};
 use replica::sync::SyncNames;
 use std::sync::{Arc, Weak};
 use storage::{Database, WalRetention};
-use wal::{Lsn, SegmentFile, Xid};
+use wal::{Lsn, SegmentFate, SegmentFile, Xid};
 
 /// Slots and streams of a node.
 pub(crate) struct Replicas {
@@ -113,18 +113,24 @@ impl WalRetention for KeepForReplicas {
         keep.min(redo)
     }
 
-    fn may_go(&self, segment: SegmentFile) -> bool {
-        let Some(node) = self.node.upgrade() else { return true };
-        match (node.archiver(), node.replicas()) {
-            (Some(archiver), Some(replicas)) => archiver.may_go(segment, &replicas.log.state()),
-            _ => true,
+    fn fate(&self, segment: SegmentFile) -> SegmentFate {
+        let Some(node) = self.node.upgrade() else { return SegmentFate::Reusable };
+        let Some(replicas) = node.replicas() else { return SegmentFate::Reusable };
+        match node.archiver() {
+            Some(archiver) if !archiver.may_go(segment, &replicas.log.state()) => SegmentFate::Kept,
+            _ => replicas.place.fate(segment),
         }
     }
 
     fn removed(&self) {
-        let node = self.node.upgrade();
-        if let Some(archiver) = node.as_ref().and_then(|node| node.archiver()) {
+        let Some(node) = self.node.upgrade() else { return };
+        if let Some(archiver) = node.archiver() {
             archiver.forget_removed();
+        }
+        if let Some(replicas) = node.replicas()
+            && let Err(error) = replicas.place.forget_removed()
+        {
+            node.log.warning(error.to_string());
         }
     }
 

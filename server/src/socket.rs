@@ -1,5 +1,6 @@
 //! A client's connection: TCP or Unix, as one stream.
 
+use replica::driver::{FilePart, Outlet};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -44,6 +45,15 @@ impl Socket {
             keepalive = keepalive.with_retries(count);
         }
         socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    }
+}
+
+impl Outlet for Socket {
+    fn poll_send_file(&mut self, cx: &mut Context<'_>, part: &FilePart<'_>) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_send_file(cx, part),
+            Self::Unix(stream) => stream.poll_send_file(cx, part),
+        }
     }
 }
 

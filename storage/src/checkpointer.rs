@@ -146,7 +146,7 @@ fn remove_old_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) ->
         round.recycle_before(redo, &engine.wal_sizes.lock(), size)
     };
     let removed = wal
-        .remove_old_segments(Retention { horizon, recycle_before }, &mut |segment| retention.may_go(segment))
+        .remove_old_segments(Retention { horizon, recycle_before }, &mut |segment| retention.fate(segment))
         .map_err(log_error)?;
     note_removed(&*retention, removed, info);
     Ok(())
@@ -166,7 +166,7 @@ fn remove_replayed_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInf
     let retention = engine.retention.read().clone();
     let horizon = size.segment_of(retention.needed_from(redo).min(redo));
     let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
-    let removed = folder.remove_old(horizon, &mut |segment| retention.may_go(segment)).map_err(log_error)?;
+    let removed = folder.remove_old(horizon, &mut |segment| retention.fate(segment)).map_err(log_error)?;
     note_removed(&*retention, removed, info);
     Ok(())
 }

@@ -22,16 +22,16 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 use wal::control::ControlFile;
 use wal::xlog::XlogRecord;
-use wal::{Lsn, RelFile, SegmentFile, TimelineId, WalWriter, Watermark, Xid};
+use wal::{Lsn, RelFile, SegmentFate, SegmentFile, TimelineId, WalWriter, Watermark, Xid};
 
 /// Tells a checkpoint which log must stay: replication slots, an archive, wal_keep_size.
 pub trait WalRetention: Send + Sync {
     /// Log from here on is needed, given that recovery itself needs it from `redo` on.
     fn needed_from(&self, redo: Lsn) -> Lsn;
-    /// Whether this segment, not needed any more, may go (is it archived?).
-    fn may_go(&self, segment: SegmentFile) -> bool {
+    /// What may become of this segment, which is not needed any more (is it archived? is it read in place?).
+    fn fate(&self, segment: SegmentFile) -> SegmentFate {
         let _ = segment;
-        true
+        SegmentFate::Reusable
     }
     /// Segments were removed.
     fn removed(&self) {}

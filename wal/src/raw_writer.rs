@@ -7,7 +7,7 @@ use crate::error::WalError;
 use crate::ids::{Lsn, SegmentSize, TimelineId};
 use crate::log_file::LogFile;
 use crate::positions::StandbyPositions;
-use crate::segments::{Removed, Retention, SegmentFile, SegmentFolder};
+use crate::segments::SegmentFolder;
 use crate::space::{SegmentMaker, Space};
 use host::Host;
 use parking_lot::Mutex;
@@ -159,20 +159,6 @@ impl RawWriter {
     /// The positions that this writer moves.
     pub fn positions(&self) -> Arc<StandbyPositions> {
         self.positions.clone()
-    }
-
-    /// Removes or recycles the segments that nobody needs. `may_go` is asked for each.
-    pub fn remove_old_segments(
-        &self,
-        keep: Retention,
-        may_go: &mut dyn FnMut(SegmentFile) -> bool,
-    ) -> Result<Removed, WalError> {
-        let (space, end, size) = {
-            let inner = self.inner.lock();
-            inner.check()?;
-            (inner.space.clone(), self.positions.flushed(), self.size)
-        };
-        space.remove_old(Retention { horizon: keep.horizon.min(size.segment_of(end)), ..keep }, may_go)
     }
 }
 

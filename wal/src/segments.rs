@@ -24,6 +24,17 @@ pub struct SegmentFile {
     pub timeline: TimelineId,
 }
 
+/// What may become of one segment that is not needed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentFate {
+    /// It stays for now (it is not archived yet).
+    Kept,
+    /// Its name may go, not its bytes: somebody still reads the file in place.
+    Removed,
+    /// It may be removed, or renamed for later use.
+    Reusable,
+}
+
 /// What becomes of old segments.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
@@ -175,37 +186,41 @@ impl SegmentFolder {
         Ok(())
     }
 
-    /// Removes the segments before `horizon` for which `may_go` says yes, and renames none: what a node in recovery does, whose log another
+    /// Removes the segments before `horizon` that `fate` does not keep, and renames none: what a node in recovery does, whose log another
     /// writes. Returns how many are gone.
     pub fn remove_old(
         &self,
         horizon: SegmentNumber,
-        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+        fate: &mut dyn FnMut(SegmentFile) -> SegmentFate,
     ) -> Result<Removed, WalError> {
         let keep = Retention { horizon, recycle_before: SegmentNumber::new(0) };
-        self.remove_before(keep, TimelineId::INVALID, horizon, may_go).map(|(removed, _)| removed)
+        self.remove_before(keep, TimelineId::INVALID, horizon, fate).map(|(removed, _)| removed)
     }
 
-    /// Removes or renames the segments before `keep.horizon` for which `may_go` says yes (their archiving is done). Renamed ones become
-    /// segments of `timeline` from `first_free` on; returns the first place that is free then.
+    /// Removes or renames the segments before `keep.horizon` as `fate` allows. Renamed ones become segments of `timeline` from `first_free`
+    /// on; returns the first place that is free then.
     pub(crate) fn remove_before(
         &self,
         keep: Retention,
         timeline: TimelineId,
         mut first_free: SegmentNumber,
-        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+        fate: &mut dyn FnMut(SegmentFile) -> SegmentFate,
     ) -> Result<(Removed, SegmentNumber), WalError> {
         let mut outcome = Removed::default();
         for file in self.list()? {
-            if file.segment >= keep.horizon || !may_go(file) {
+            if file.segment >= keep.horizon {
+                continue;
+            }
+            let fate = fate(file);
+            if fate == SegmentFate::Kept {
                 continue;
             }
             let path = self.path(file.timeline, file.segment);
             while first_free < keep.recycle_before && self.exists(timeline, first_free)? {
                 first_free = first_free.next();
             }
-            let whole = self.exists(file.timeline, file.segment)?;
-            let changed = if whole && first_free < keep.recycle_before {
+            let reusable = fate == SegmentFate::Reusable && self.exists(file.timeline, file.segment)?;
+            let changed = if reusable && first_free < keep.recycle_before {
                 let renamed = self.disk.rename(&path, &self.path(timeline, first_free));
                 first_free = first_free.next();
                 outcome.recycled += 1;

@@ -3,7 +3,7 @@
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, TimelineId};
 use crate::page::{LONG_HEADER_SIZE, PAGE_SIZE, SHORT_HEADER_SIZE};
-use crate::segments::{Removed, Retention, SegmentFile, SegmentFolder};
+use crate::segments::{Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
 use parking_lot::{Condvar, Mutex};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -120,12 +120,12 @@ impl Space {
     pub(crate) fn remove_old(
         &self,
         keep: Retention,
-        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+        fate: &mut dyn FnMut(SegmentFile) -> SegmentFate,
     ) -> Result<Removed, WalError> {
         let _growing = self.growing.lock();
         let size = self.folder.segment_size();
         let end = Lsn::new(self.end.load(Ordering::Acquire));
-        let (removed, _) = self.folder.remove_before(keep, self.timeline, size.segment_of(end), may_go)?;
+        let (removed, _) = self.folder.remove_before(keep, self.timeline, size.segment_of(end), fate)?;
         // Only now, with the names durable, are they ours to write.
         let mut next = size.segment_of(end);
         while self.folder.exists(self.timeline, next)? {

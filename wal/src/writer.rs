@@ -22,7 +22,7 @@ use crate::ids::{Lsn, SegmentSize, TimelineId};
 use crate::log_file::{Counters, LogFile};
 use crate::positions::{Positions, Stopped};
 use crate::record::{EncodedRecord, RECORD_SIZE_MAX, RecordBuilder, Rmgr};
-use crate::segments::{Removed, Retention, SegmentFile, SegmentFolder};
+use crate::segments::{Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
 use crate::space::{Space, footprint};
 use buffer::{ChunkPool, PageMaker, Recent, Tail};
 use bytes::Bytes;
@@ -282,17 +282,17 @@ impl WalWriter {
         redo
     }
 
-    /// Removes or recycles the segments that nobody needs. `may_go` is asked for each (is it archived?).
+    /// Removes or recycles the segments that nobody needs. `fate` says of each what may become of it.
     pub fn remove_old_segments(
         &self,
         keep: Retention,
-        may_go: &mut dyn FnMut(SegmentFile) -> bool,
+        fate: &mut dyn FnMut(SegmentFile) -> SegmentFate,
     ) -> Result<Removed, WalError> {
         self.shared.check()?;
         // Whatever the caller thinks: what is not written yet, and what holds the log's end, stays.
         let end = self.shared.segment_size.segment_of(self.shared.positions.flushed());
         let keep = Retention { horizon: keep.horizon.min(end), ..keep };
-        self.shared.space.remove_old(keep, may_go)
+        self.shared.space.remove_old(keep, fate)
     }
 
     /// The timeline that is written.

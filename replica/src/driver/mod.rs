@@ -8,8 +8,10 @@
 
 mod feed;
 mod hold;
+mod lent;
 mod node_log;
 pub mod peers;
+mod piece;
 mod reading;
 pub mod receive;
 pub mod send;
@@ -18,4 +20,5 @@ mod timer;
 pub use feed::StandbyFeed;
 pub use hold::{HoldObserver, HoldSettings, PauseState};
 pub use node_log::{Live, LogState, NodeLog, Stopping};
+pub use piece::{FilePart, Outlet};
 pub use reading::LogPlace;

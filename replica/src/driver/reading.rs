@@ -1,24 +1,33 @@
 //! Reading raw log bytes back: from the writer's memory while fresh, else from segment files.
 //!
-//! What streams read from files at about the same place they read once: chunks are shared by all that lag, and the last few are kept for
-//! those a little behind. When none lags any more they are given up.
+//! Files of whole segments are mapped, looked through once for all streams at about the same place, and sent from the page cache without a
+//! copy; they are lent meanwhile, so that a checkpoint does not write over them. The newest segment's file is copied. Chunks are shared by
+//! all streams that lag, and the last few are kept for those a little behind. When none lags any more they are given up.
 
+use super::lent::Lent;
 use super::node_log::{Live, LogState};
+use super::piece::Piece;
 use crate::error::ReplicaError;
 use bytes::Bytes;
-use host::SharedDisk;
+use host::{Mapping, SharedDisk};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use wal::history::TimelineHistory;
-use wal::{Lsn, SegmentFiles, SegmentSize, SourceError, TimelineId, WalSource};
+use wal::{
+    Lsn, SegmentFate, SegmentFile, SegmentFiles, SegmentFolder, SegmentSize, SourceError, TimelineId,
+    WalError, WalSource,
+};
 
 /// Bytes read from a file at once when a standby lags, from a multiple of them on; a segment is not smaller.
 const CHUNK: u64 = 1 << 20;
 /// Chunks that are kept while streams lag.
 const KEPT: usize = 8;
+/// Segments that stay mapped meanwhile.
+const MAPPED: usize = 4;
 const PAGE: u64 = 8192;
 
 /// Where a node's log lies.
@@ -31,10 +40,11 @@ pub struct LogPlace {
     /// Bytes of a segment.
     pub segment_size: SegmentSize,
     chunks: Arc<Chunks>,
+    lent: Arc<Lent>,
 }
 
 /// A chunk's bytes, once they are read.
-type Chunk = OnceCell<Bytes>;
+type Chunk = OnceCell<Piece>;
 
 /// What streams lately read from files.
 #[derive(Debug, Default)]
@@ -44,6 +54,8 @@ struct Chunks(Mutex<Kept>);
 struct Kept {
     /// The newest last.
     list: VecDeque<KeptChunk>,
+    /// The newest last.
+    mapped: VecDeque<(SegmentFile, Arc<dyn Mapping>)>,
     /// Streams that read from files.
     readers: usize,
 }
@@ -74,6 +86,24 @@ impl Chunks {
         new
     }
 
+    /// The mapping of a file: one that is there, or the one that `map` makes.
+    fn mapping<E>(
+        &self,
+        file: SegmentFile,
+        map: impl FnOnce() -> Result<Box<dyn Mapping>, E>,
+    ) -> Result<Arc<dyn Mapping>, E> {
+        if let Some((_, there)) = self.0.lock().mapped.iter().find(|(mapped, _)| *mapped == file) {
+            return Ok(there.clone());
+        }
+        let new: Arc<dyn Mapping> = map()?.into();
+        let mapped = &mut self.0.lock().mapped;
+        if mapped.len() >= MAPPED {
+            mapped.pop_front();
+        }
+        mapped.push_back((file, new.clone()));
+        Ok(new)
+    }
+
     fn begin(&self) {
         self.0.lock().readers += 1;
     }
@@ -83,6 +113,7 @@ impl Chunks {
         kept.readers = kept.readers.saturating_sub(1);
         if kept.readers == 0 {
             kept.list.clear();
+            kept.mapped.clear();
         }
     }
 }
@@ -90,11 +121,29 @@ impl Chunks {
 impl LogPlace {
     /// The log in `pg_wal`. Clones share what they read.
     pub fn new(disk: SharedDisk, pg_wal: &Path, segment_size: SegmentSize) -> Self {
-        Self { disk, pg_wal: pg_wal.to_path_buf(), segment_size, chunks: Arc::default() }
+        Self {
+            disk,
+            pg_wal: pg_wal.to_path_buf(),
+            segment_size,
+            chunks: Arc::default(),
+            lent: Arc::default(),
+        }
     }
     /// Whether the log from `at` on is there, as far as it is durable. A removed segment is not, even while its end is in memory.
     pub fn has(&self, log: &LogState, at: Lsn) -> bool {
         self.check_there(log, at).is_ok()
+    }
+    /// What may become of a segment that is not needed any more, as far as streams go.
+    pub fn fate(&self, file: SegmentFile) -> SegmentFate {
+        self.lent.fate(file)
+    }
+    /// Segments were removed: nothing has to be remembered of them.
+    pub fn forget_removed(&self) -> Result<(), WalError> {
+        let there = SegmentFolder::new(self.disk.clone(), &self.pg_wal, self.segment_size).list()?;
+        if let Some(first) = there.first() {
+            self.lent.forget_before(first.segment);
+        }
+        Ok(())
     }
     fn check_there(&self, log: &LogState, at: Lsn) -> Result<(), ReplicaError> {
         if at >= log.flushed() {
@@ -140,7 +189,7 @@ pub(super) fn read_range(files: &mut SegmentFiles, from: Lsn, upto: Lsn) -> Resu
 pub(super) struct LogReading {
     place: LogPlace,
     /// The chunk that was read last: the position of its first byte, and the bytes.
-    ahead: (Lsn, Bytes),
+    ahead: (Lsn, Piece),
     /// Whether it counts among the chunks' readers.
     lags: bool,
 }
@@ -153,7 +202,7 @@ impl Drop for LogReading {
 
 impl LogReading {
     pub(super) fn new(place: LogPlace) -> Self {
-        Self { place, ahead: (Lsn::INVALID, Bytes::new()), lags: false }
+        Self { place, ahead: (Lsn::INVALID, Piece::from(Bytes::new())), lags: false }
     }
 
     /// Whether the segment of `at` is still there. One that was removed is refused to a new stream even while its end
@@ -163,13 +212,13 @@ impl LogReading {
     }
 
     /// Some bytes from `from` on, none at or past `upto`; never empty.
-    pub(super) async fn read(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<Bytes, ReplicaError> {
+    pub(super) async fn read(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<Piece, ReplicaError> {
         let len = usize::try_from(upto.bytes_since(from)).unwrap_or(usize::MAX);
         if let Live::Primary(writer) = &log.live
             && let Some(recent) = writer.read_recent(from, len).filter(|recent| !recent.is_empty())
         {
             self.set_lags(false);
-            return Ok(recent.slice(..recent.len().min(len)));
+            return Ok(recent.slice(..recent.len().min(len)).into());
         }
         if let Some(bytes) = self.ahead_from(from, len) {
             return Ok(bytes);
@@ -183,16 +232,16 @@ impl LogReading {
     /// Notes whether it reads from files; if not, what it read is given up.
     fn set_lags(&mut self, lags: bool) {
         if std::mem::replace(&mut self.lags, lags) != lags {
-            self.ahead = (Lsn::INVALID, Bytes::new());
+            self.ahead = (Lsn::INVALID, Piece::from(Bytes::new()));
             if lags { self.place.chunks.begin() } else { self.place.chunks.end() }
         }
     }
 
-    fn ahead_from(&mut self, from: Lsn, len: usize) -> Option<Bytes> {
-        let (start, bytes) = &self.ahead;
+    fn ahead_from(&mut self, from: Lsn, len: usize) -> Option<Piece> {
+        let (start, piece) = &self.ahead;
         let skip = usize::try_from(from.get().checked_sub(start.get())?).ok()?;
-        let rest = bytes.get(skip..).filter(|rest| !rest.is_empty())?;
-        Some(bytes.slice(skip..skip + rest.len().min(len)))
+        let rest = piece.len().checked_sub(skip).filter(|rest| *rest > 0)?;
+        Some(piece.slice(skip..skip + rest.min(len)))
     }
 
     /// Takes the chunk that holds `from`, and reads it on the I/O pool if nobody has it; the chunk's end, which is past `from`.
@@ -206,16 +255,53 @@ impl LogReading {
         Ok(end)
     }
 
-    async fn read_chunk(&self, log: &LogState, start: Lsn, end: Lsn) -> Result<Bytes, ReplicaError> {
-        let mut files = self.place.files(&log.history);
-        files.set_limit(end);
-        let (history, segment_size) = (log.history.clone(), self.place.segment_size);
-        let read = tokio::task::spawn_blocking(move || {
-            let bytes = read_range(&mut files, start, end)?;
-            check_pages(&bytes, start, segment_size, &history)?;
-            Ok::<_, ReplicaError>(Bytes::from(bytes))
-        });
+    async fn read_chunk(&self, log: &LogState, start: Lsn, end: Lsn) -> Result<Piece, ReplicaError> {
+        let (place, history, flushed) = (self.place.clone(), log.history.clone(), log.flushed());
+        let read = tokio::task::spawn_blocking(move || place.read_chunk(&history, start, end, flushed));
         read.await.map_err(|error| ReplicaError::Protocol(error.to_string()))?
+    }
+}
+
+impl LogPlace {
+    /// The bytes of `start..end`, which lie in one segment. Blocks.
+    fn read_chunk(
+        &self,
+        history: &TimelineHistory,
+        start: Lsn,
+        end: Lsn,
+        flushed: Lsn,
+    ) -> Result<Piece, ReplicaError> {
+        let mut files = self.files(history);
+        files.set_limit(end);
+        let sealed = self.segment_size.start_of(self.segment_size.segment_of(start).next()) <= flushed;
+        let mapped = if sealed { self.map_chunk(&mut files, start, end)? } else { None };
+        let piece = match mapped {
+            Some(piece) => piece,
+            None => Bytes::from(read_range(&mut files, start, end)?).into(),
+        };
+        check_pages(piece.bytes(), start, self.segment_size, history)?;
+        Ok(piece)
+    }
+
+    /// The same out of the segment's mapped file; None if that may be written over, is too short, or goes on on another timeline.
+    fn map_chunk(
+        &self,
+        files: &mut SegmentFiles,
+        start: Lsn,
+        end: Lsn,
+    ) -> Result<Option<Piece>, ReplicaError> {
+        let file = files.whole_segment(start).map_err(source_error)?;
+        let Some(file) = file.filter(|file| self.lent.lend(*file)) else { return Ok(None) };
+        let name = file.segment.file_name(file.timeline, self.segment_size);
+        let path = self.pg_wal.join(&name);
+        let mapping = self.chunks.mapping(file, || match self.disk.map_sealed(&path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Err(ReplicaError::SegmentRemoved(name)),
+            Err(cause) => Err(ReplicaError::File { what: "map", path: path.display().to_string(), cause }),
+            Ok(mapping) => Ok(mapping),
+        })?;
+        let offset = usize::try_from(self.segment_size.offset_of(start)).unwrap_or(usize::MAX);
+        let len = usize::try_from(end.bytes_since(start)).unwrap_or(usize::MAX);
+        Ok(Piece::of_segment(mapping, offset..offset.saturating_add(len)))
     }
 }
 
@@ -274,5 +360,41 @@ mod tests {
         assert_eq!(chunks.0.lock().list.len(), KEPT, "another stream still reads");
         chunks.end();
         assert!(chunks.0.lock().list.is_empty());
+    }
+
+    #[test]
+    fn whole_segments_are_lent_and_the_newest_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let place = LogPlace::new(host::Host::real().disk, dir.path(), size);
+        let file = |segment: u64| SegmentFile { segment: wal::SegmentNumber::new(segment), timeline: ONE };
+        for segment in 1..=3 {
+            let mut bytes = vec![segment; 1 << 20];
+            for page in 0..128 {
+                let address = (u64::from(segment) << 20) + page * PAGE;
+                bytes[(page * PAGE) as usize + 8..][..8].copy_from_slice(&address.to_le_bytes());
+            }
+            let name = file(segment.into()).segment.file_name(ONE, size);
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        let history = TimelineHistory::root(ONE);
+        let read = |segment: u64, at: u64, len: u64| {
+            let start = Lsn::new((segment << 20) + at);
+            let piece =
+                place.read_chunk(&history, start, start + len, Lsn::new((3 << 20) + 500_000)).unwrap();
+            assert!(piece.bytes()[100..].contains(&(segment as u8)));
+            assert_eq!(piece.len() as u64, len);
+            piece.file().map(|(_, offset)| offset)
+        };
+        assert_eq!(read(1, 8192, 100_000), Some(8192));
+        assert_eq!(read(3, 0, 500_000), None, "it is still written");
+        assert_eq!(
+            [1, 2].map(|segment| place.fate(file(segment))),
+            [SegmentFate::Removed, SegmentFate::Reusable]
+        );
+        assert_eq!(read(2, 0, 1 << 20), None, "it may be written over");
+        assert_eq!(read(1, 0, 1 << 20), Some(0));
+        place.forget_removed().unwrap();
+        assert_eq!(place.fate(file(1)), SegmentFate::Removed, "its file is there");
     }
 }

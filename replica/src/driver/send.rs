@@ -1,6 +1,7 @@
 //! One stream to a standby, over the connection that START_REPLICATION came on.
 
 use super::node_log::{NodeLog, Stopping};
+use super::piece::{FilePart, Outlet, Piece};
 use super::reading::{LogPlace, LogReading};
 use super::timer::FineTimer;
 use crate::error::ReplicaError;
@@ -8,7 +9,7 @@ use crate::sender::{Action, Finish, Reply, Sender, SenderTimes, StreamPlan, Time
 use crate::senders::{Interest, SenderHandle};
 use crate::slots::{ActiveSlot, Slots, UpstreamSlot, copied};
 use crate::sync::Progress;
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
 use protocol::frame::{Frame, FrameLimits};
@@ -24,7 +25,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::sync::watch;
 use wal::history::BranchId;
 use wal::{Lsn, TimelineId, Xid};
@@ -128,7 +129,7 @@ pub enum SendError {
 
 /// Serves one START_REPLICATION: everything from CopyBothResponse to the last CommandComplete. `input` holds what was read
 /// from the connection and not used yet, before and after.
-pub async fn stream<S: AsyncRead + AsyncWrite + Unpin>(
+pub async fn stream<S: Outlet>(
     io: &mut S,
     input: &mut BytesMut,
     context: &SendContext,
@@ -218,7 +219,7 @@ struct Streaming<'a, S> {
     ended: Option<Ended>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Streaming<'_, S> {
+impl<S: Outlet> Streaming<'_, S> {
     async fn run(&mut self) -> Result<Ended, SendError> {
         let mut changes = self.context.log.subscribe();
         let mut interest = self.context.row.interest();
@@ -480,19 +481,40 @@ fn wire_lsn(lsn: Lsn) -> WireLsn {
     WireLsn::new(lsn.get())
 }
 
+/// The next part of a segment file and the bytes in front of it, if those are one piece or none.
+fn first_file(output: &VecDeque<Piece>) -> Option<FilePart<'_>> {
+    let (first, second) = (output.front()?, output.get(1));
+    let (head, part) = match first.file() {
+        Some(_) => (&[][..], first),
+        None => (first.bytes(), second?),
+    };
+    part.file().map(|(file, offset)| FilePart { head, file, offset, len: part.len() })
+}
+
+/// The first pieces as far as they are in memory, but for the one that goes out with a part of a file.
+fn first_in_memory<'a, 'b>(output: &'a VecDeque<Piece>, slices: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
+    let in_memory = output.iter().take_while(|piece| piece.file().is_none()).count();
+    let count = if in_memory < output.len() { in_memory.saturating_sub(1) } else { in_memory };
+    let count = count.min(slices.len());
+    for (slice, piece) in slices.iter_mut().zip(output) {
+        *slice = IoSlice::new(piece.bytes());
+    }
+    slices.get(..count).unwrap_or_default()
+}
+
 /// The connection, read and written in turns by one task. Nothing is lost when a wait is dropped.
 struct Wire<'a, S> {
     io: &'a mut S,
     input: &'a mut BytesMut,
-    output: VecDeque<Bytes>,
+    output: VecDeque<Piece>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
+impl<S: Outlet> Wire<'_, S> {
     /// Queues a message.
     fn put(&mut self, fill: impl FnOnce(&mut BytesMut)) {
         let mut message = BytesMut::with_capacity(64);
         fill(&mut message);
-        self.output.push_back(message.freeze());
+        self.output.push_back(message.freeze().into());
     }
 
     fn is_flushed(&self) -> bool {
@@ -524,13 +546,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
     fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
         let had = !self.output.is_empty();
         while !self.output.is_empty() {
-            let mut slices = [IoSlice::new(&[]); 8];
-            for (slice, bytes) in slices.iter_mut().zip(&self.output) {
-                *slice = IoSlice::new(bytes);
-            }
-            let count = self.output.len().min(slices.len());
-            let slices = slices.get(..count).unwrap_or_default();
-            match Pin::new(&mut *self.io).poll_write_vectored(context, slices) {
+            let polled = match first_file(&self.output) {
+                Some(part) => self.io.poll_send_file(context, &part),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); 8];
+                    let slices = first_in_memory(&self.output, &mut slices);
+                    Pin::new(&mut *self.io).poll_write_vectored(context, slices)
+                }
+            };
+            match polled {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -563,5 +587,74 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<'_, S> {
                 Ok(Poll::Ready(!buffer.filled().is_empty()))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use host::{Disk, Mapping, OpenMode, RealDisk};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream, UnixStream};
+
+    /// Heads, parts of a file and bytes in memory in turns, and all of them as they have to arrive.
+    fn pieces(mapping: &Arc<dyn Mapping>) -> (VecDeque<Piece>, Vec<u8>) {
+        let mut random = fastrand::Rng::with_seed(7);
+        let (mut output, mut whole) = (VecDeque::new(), Vec::new());
+        for number in 0..60u8 {
+            for _ in 0..random.usize(0..4) {
+                output.push_back(Piece::from(Bytes::from(vec![number; random.usize(1..2000)])));
+            }
+            let start = random.usize(0..mapping.len());
+            let end = random.usize(start + 1..=mapping.len());
+            let part = Piece::of_segment(mapping.clone(), start..end).unwrap();
+            output.push_back(part.slice(0..part.len()));
+        }
+        output.iter().for_each(|piece| whole.extend_from_slice(piece.bytes()));
+        (output, whole)
+    }
+
+    async fn arrives<S: Outlet>(mut io: S, mut other: S, mapping: &Arc<dyn Mapping>) {
+        let (output, whole) = pieces(mapping);
+        assert!(output.iter().any(|piece| piece.file().is_some()));
+        let mut wire = Wire { io: &mut io, input: &mut BytesMut::new(), output };
+        let mut got = vec![0; whole.len()];
+        let (sent, read) = tokio::join!(wire.flush(), other.read_exact(&mut got));
+        sent.unwrap();
+        read.unwrap();
+        assert!(got == whole);
+    }
+
+    #[tokio::test]
+    async fn parts_of_files_and_bytes_in_memory_arrive_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let mut random = fastrand::Rng::with_seed(8);
+        let contents: Vec<u8> = (0..1 << 20).map(|_| random.u8(..)).collect();
+        RealDisk.open(&path, OpenMode::Create).unwrap().write_all_at(&contents, 0).unwrap();
+        let mapping: Arc<dyn Mapping> = RealDisk.map_sealed(&path).unwrap().into();
+        std::fs::remove_file(&path).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (ours, theirs) = tokio::join!(connecting, listener.accept());
+        arrives(ours.unwrap(), theirs.unwrap().0, &mapping).await;
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        arrives(ours, theirs, &mapping).await;
+    }
+
+    #[tokio::test]
+    async fn a_file_that_became_shorter_ends_the_stream() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let file = RealDisk.open(&path, OpenMode::Create).unwrap();
+        file.write_all_at(&[1; 100_000], 0).unwrap();
+        let mapping: Arc<dyn Mapping> = RealDisk.map_sealed(&path).unwrap().into();
+        assert!(Piece::of_segment(mapping.clone(), 99_999..100_001).is_none());
+        file.truncate(50_000).unwrap();
+        let output = VecDeque::from([Piece::of_segment(mapping, 40_000..60_000).unwrap()]);
+        let (mut ours, _theirs) = UnixStream::pair().unwrap();
+        let mut wire = Wire { io: &mut ours, input: &mut BytesMut::new(), output };
+        assert_eq!(wire.flush().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

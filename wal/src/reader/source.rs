@@ -2,6 +2,7 @@
 
 use crate::history::TimelineHistory;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use crate::segments::SegmentFile;
 use bytes::Bytes;
 use host::{OpenMode, SharedDisk, SharedFile};
 use std::fmt;
@@ -144,6 +145,7 @@ pub struct SegmentFiles {
 #[derive(Clone, Debug)]
 struct OpenSegment {
     segment: SegmentNumber,
+    timeline: TimelineId,
     /// Bytes from here on belong to a later timeline.
     end: Option<Lsn>,
     file: SharedFile,
@@ -208,6 +210,13 @@ impl SegmentFiles {
         &self.pg_wal
     }
 
+    /// The file that holds `from`, if the log goes on in it to its end; None if another timeline's file does, or there is none yet.
+    pub fn whole_segment(&mut self, from: Lsn) -> Result<Option<SegmentFile>, SourceError> {
+        let segment_end = self.segment_size.start_of(self.segment_size.segment_of(from).next());
+        let found = self.open(from)?.filter(|open| open.end.is_none_or(|end| end >= segment_end));
+        Ok(found.map(|open| SegmentFile { segment: open.segment, timeline: open.timeline }))
+    }
+
     /// Opens the file that holds `from`; None if there is none yet.
     fn open(&mut self, from: Lsn) -> Result<Option<&OpenSegment>, SourceError> {
         let segment = self.segment_size.segment_of(from);
@@ -229,7 +238,7 @@ impl SegmentFiles {
             }
             match self.disk.open(&path, OpenMode::Read) {
                 Ok(file) => {
-                    return Ok(Some(self.open.insert(OpenSegment { segment, end, file, path })));
+                    return Ok(Some(self.open.insert(OpenSegment { segment, timeline, end, file, path })));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::{Lsn, Retention, WalError, WalWriter};
+use wal::{Lsn, Retention, SegmentFate, WalError, WalWriter};
 
 /// A disk after some call, with how many records were durable and how many inserted by then.
 type Moments = Arc<Mutex<Vec<(VirtualDisk, u64, u64)>>>;
@@ -237,7 +237,7 @@ fn a_power_cut_while_segments_are_recycled_keeps_the_log() {
     let (from, first) = (kept[0].start(), number_of(kept[0]));
     let moments = watch(&disk, &counts);
     let keep = Retention { horizon, recycle_before: wal::SegmentNumber::new(horizon.get() + 4) };
-    let removed = wal.remove_old_segments(keep, &mut |_| true).unwrap();
+    let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
     assert!(removed.recycled > 0, "{removed:?}");
     work(&wal, &counts, 12, 400).unwrap();
     disk.stop_observing();

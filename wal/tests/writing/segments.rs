@@ -3,7 +3,7 @@
 use crate::support::*;
 use host::{Call, CrashPolicy, Disk, Fault, FaultKind};
 use wal::history::TimelineHistory;
-use wal::{Lsn, Retention, SegmentFolder, SegmentNumber, TimelineId, WalError, WriterConfig};
+use wal::{Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, TimelineId, WalError, WriterConfig};
 
 fn names(disk: &host::VirtualDisk) -> Vec<String> {
     disk.list(dir()).unwrap().into_iter().map(|entry| entry.name).collect()
@@ -100,7 +100,11 @@ fn old_segments_are_renamed_for_later_use_or_removed() {
         disk.open(&dir().join(name), host::OpenMode::Create).unwrap();
     }
     let keep = Retention { horizon: SegmentNumber::new(5), recycle_before: SegmentNumber::new(9) };
-    let removed = wal.remove_old_segments(keep, &mut |file| file.segment != SegmentNumber::new(3)).unwrap();
+    let mut fate = |file: wal::SegmentFile| match file.segment.get() {
+        3 => SegmentFate::Kept,
+        _ => SegmentFate::Reusable,
+    };
+    let removed = wal.remove_old_segments(keep, &mut fate).unwrap();
     assert_eq!((removed.recycled, removed.removed, removed.last), (2, 1, Some(SegmentNumber::new(4))));
     assert_eq!(
         names(&disk).into_iter().filter(|name| name.len() == 24).collect::<Vec<_>>(),
@@ -116,10 +120,27 @@ fn old_segments_are_renamed_for_later_use_or_removed() {
     assert!(is_clean(&end), "{end:?}");
     // Whatever is asked, the log's end stays.
     let all = Retention { horizon: SegmentNumber::new(u64::MAX), recycle_before: SegmentNumber::new(0) };
-    wal.remove_old_segments(all, &mut |_| true).unwrap();
+    wal.remove_old_segments(all, &mut |_| SegmentFate::Reusable).unwrap();
     assert!(names(&disk).contains(&SIZE.segment_of(place.end).file_name(TLI, SIZE)));
     wal.insert(&mut record(101, 10)).unwrap();
     wal.flush_all().unwrap();
+}
+
+#[test]
+fn a_segment_that_is_read_in_place_is_removed_and_not_renamed() {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    for number in 0..50 {
+        wal.insert(&mut record(number, 60_000)).unwrap();
+    }
+    wal.flush_all().unwrap();
+    let keep = Retention { horizon: SegmentNumber::new(3), recycle_before: SegmentNumber::new(9) };
+    let mut fate = |file: wal::SegmentFile| match file.segment.get() {
+        1 => SegmentFate::Removed,
+        _ => SegmentFate::Reusable,
+    };
+    let removed = wal.remove_old_segments(keep, &mut fate).unwrap();
+    assert_eq!((removed.recycled, removed.removed), (1, 1));
 }
 
 #[test]
@@ -129,7 +150,7 @@ fn a_segment_of_another_size_is_not_recycled() {
     disk.open(&stub, host::OpenMode::Create).unwrap().truncate(100).unwrap();
     let wal = fresh(&disk, quiet());
     let keep = Retention { horizon: SegmentNumber::new(1), recycle_before: SegmentNumber::new(9) };
-    let removed = wal.remove_old_segments(keep, &mut |_| true).unwrap();
+    let removed = wal.remove_old_segments(keep, &mut |_| SegmentFate::Reusable).unwrap();
     assert_eq!((removed.recycled, removed.removed), (0, 1));
 }
 
