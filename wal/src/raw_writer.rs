@@ -13,6 +13,7 @@ use host::Host;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a standby's log is set up.
 #[derive(Clone, Debug)]
@@ -49,6 +50,8 @@ pub struct RawWriter {
     inner: Arc<Mutex<Inner>>,
     size: SegmentSize,
     positions: Arc<StandbyPositions>,
+    /// Whether much log is about to come; the space, which is another one on each timeline, looks here.
+    bulk: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -74,12 +77,13 @@ impl RawWriter {
             SegmentFolder::new(host.disk.clone(), dir, config.segment_size).with_zero_fill(config.zero_fill);
         folder.remove_temporaries()?;
         let file = LogFile::open(folder, config.timeline, at, config.fsync)?;
-        let (space, maker) = open_space(&config, &file, &positions)?;
+        let bulk = Arc::<AtomicBool>::default();
+        let (space, maker) = open_space(&config, &file, &positions, &bulk)?;
         positions.set_received(at);
         positions.set_flushed(at);
         let size = config.segment_size;
         let inner = Arc::new(Mutex::new(Inner { config, file, space, maker, failure: None }));
-        Ok(Self { syncing: Arc::default(), inner, size, positions })
+        Ok(Self { syncing: Arc::default(), inner, size, positions, bulk })
     }
 
     /// Writes the bytes that lie at `lsn`, which must be where the log ends. Returns the new end; nothing is durable yet.
@@ -103,10 +107,10 @@ impl RawWriter {
         Ok(end)
     }
 
-    /// Much log is about to come: new segments are not filled with zeros first, which would double what is written. A flush has some more
-    /// to do then, and there are few of them. To be said again after a switch of timelines.
+    /// Much log is about to come, or no more: new segments are not filled with zeros first, which would double what is written. A flush
+    /// has some more to do then, and there are few of them.
     pub fn set_bulk(&self, bulk: bool) {
-        self.inner.lock().space.set_bulk(bulk);
+        self.bulk.store(bulk, Ordering::Relaxed);
     }
 
     /// Makes everything written so far durable; returns the durable end. Writes go on meanwhile.
@@ -141,7 +145,7 @@ impl RawWriter {
         let switched = inner.file.switch_timeline(to);
         inner.keep_failure(switched)?;
         inner.config.timeline = to;
-        (inner.space, inner.maker) = open_space(&inner.config, &inner.file, &self.positions)?;
+        (inner.space, inner.maker) = open_space(&inner.config, &inner.file, &self.positions, &self.bulk)?;
         let end = inner.file.at();
         drop(inner);
         self.positions.set_flushed(end);
@@ -176,9 +180,12 @@ fn open_space(
     config: &RawConfig,
     file: &LogFile,
     positions: &Arc<StandbyPositions>,
+    bulk: &Arc<AtomicBool>,
 ) -> Result<(Arc<Space>, Option<SegmentMaker>), WalError> {
     let at = file.at();
-    let space = Arc::new(Space::open(file.folder().clone(), config.timeline, at, config.segments_ahead)?);
+    let folder = file.folder().clone();
+    let space = Space::open(folder, config.timeline, at, config.segments_ahead, bulk.clone())?;
+    let space = Arc::new(space);
     let maker = if config.background {
         let positions = positions.clone();
         Some(SegmentMaker::start(&space, move || positions.received().max(at))?)

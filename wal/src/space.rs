@@ -27,8 +27,8 @@ pub(crate) struct Space {
     ahead: u64,
     /// Held while segments are made or renamed.
     growing: Mutex<()>,
-    /// New segments will be filled at once, in large pieces: zeros would only be written over.
-    bulk: AtomicBool,
+    /// New segments will be filled at once, in large pieces: zeros would only be written over. Said by whoever writes the log.
+    bulk: Arc<AtomicBool>,
     wanted: AtomicBool,
     stop: AtomicBool,
     sleep: Mutex<()>,
@@ -42,12 +42,13 @@ pub(crate) fn footprint(len: u64) -> u64 {
 }
 
 impl Space {
-    /// The space behind `at`, as it is found.
+    /// The space behind `at`, as it is found. `bulk` says, at any time, whether new segments need no zeros.
     pub(crate) fn open(
         folder: SegmentFolder,
         timeline: TimelineId,
         at: Lsn,
         segments_ahead: u32,
+        bulk: Arc<AtomicBool>,
     ) -> Result<Self, WalError> {
         let size = folder.segment_size();
         let mut next = size.segment_of(at);
@@ -61,7 +62,7 @@ impl Space {
             timeline,
             reserved: AtomicU64::new(0),
             growing: Mutex::new(()),
-            bulk: AtomicBool::new(false),
+            bulk,
             wanted: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleep: Mutex::new(()),
@@ -89,11 +90,6 @@ impl Space {
             }
         }
         Ok(())
-    }
-
-    /// Whether new segments will be filled at once, in large pieces.
-    pub(crate) fn set_bulk(&self, bulk: bool) {
-        self.bulk.store(bulk, Ordering::Relaxed);
     }
 
     /// Counts `bytes` as promised if the log, which ends at `inserted`, has space for them and for all promised before.

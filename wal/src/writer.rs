@@ -88,7 +88,7 @@ impl WalWriter {
             folder.copy_prefix(before, config.timeline, at)?;
         }
         let file = LogFile::open(folder.clone(), config.timeline, at, config.fsync)?;
-        let space = Space::open(folder, config.timeline, at, config.segments_ahead)?;
+        let space = Space::open(folder, config.timeline, at, config.segments_ahead, Arc::default())?;
         let chunk_bytes = usize::try_from(config.buffers_bytes / 16).unwrap_or(0).clamp(64 << 10, 1 << 20);
         let pool = Arc::new(ChunkPool::new(chunk_bytes));
         let pages = PageMaker {

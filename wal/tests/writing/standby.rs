@@ -125,6 +125,24 @@ fn a_switch_of_timelines_goes_on_in_a_segment_that_begins_the_same() {
 }
 
 #[test]
+fn segments_go_without_zeros_while_much_log_comes_on_every_timeline() {
+    let disk = new_disk();
+    let standby = standby_at(&disk, TLI, origin());
+    let segment = vec![1; usize::try_from(SIZE.bytes()).unwrap()];
+    let fill = || standby.write_at(standby.end(), &segment);
+    standby.set_bulk(true);
+    fill().unwrap();
+    standby.switch_timeline(TimelineId::new(2)).unwrap();
+    // Nothing may be written to a segment that is being made.
+    disk.inject(Fault::always(Call::Write, "xlogtemp.", FaultKind::Io));
+    for _ in 0..3 {
+        fill().unwrap();
+    }
+    standby.set_bulk(false);
+    assert!(fill().is_err());
+}
+
+#[test]
 fn a_full_disk_may_be_tried_again_and_a_failed_sync_may_not() {
     let disk = new_disk();
     let standby = standby_at(&disk, TLI, origin());
