@@ -37,9 +37,7 @@ fn a_table_whose_rows_are_all_deleted_keeps_hardly_a_page() {
         run.write(&key(number), Some(&[2; 100]));
     }
     assert!(run.tree.page_count() < full * 2, "{} pages after {full}", run.tree.page_count());
-    assert_eq!(run.tree.verify().unwrap().lost_pages, []);
-    run.check_scan(KeyRange::all(), Direction::Forward, run.xid, 100);
-    run.check_redo();
+    run.check_all();
 }
 
 #[test]
@@ -60,9 +58,7 @@ fn a_queue_lives_in_as_many_pages_as_it_is_long() {
     }
     let after = run.tree.page_count();
     assert!(after <= fresh * 3 / 2 + 4, "{fresh} pages became {after}");
-    assert_eq!(run.tree.verify().unwrap().lost_pages, []);
-    run.check_scan(KeyRange::all(), Direction::Backward, run.xid, 33);
-    run.check_redo();
+    run.check_all();
 }
 
 #[test]
@@ -82,8 +78,7 @@ fn large_values_of_removed_versions_give_their_pages_back() {
     let report = run.sweep(&[]);
     assert!(report.cut > 100, "{report:?}");
     assert_eq!(run.tree.page_count(), 2, "the map and the root");
-    assert_eq!(run.tree.verify().unwrap().lost_pages, []);
-    run.check_redo();
+    run.check_all();
 }
 
 #[test]
@@ -116,8 +111,7 @@ fn versions_of_aborted_transactions_leave_leaves_and_chains_with_their_values() 
     run.sweep(&[]);
     let heads = run.bench.store.run_blocking(|| run.tree.versions(b"hot")).unwrap();
     assert_eq!(heads.len(), 1, "one version is left of those in the chain");
-    assert_eq!(run.tree.verify().unwrap().lost_pages, []);
-    run.check_redo();
+    run.check_all();
 }
 
 #[test]
