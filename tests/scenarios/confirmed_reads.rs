@@ -1,12 +1,9 @@
 //! plimsoll.standby_reads = confirmed: a standby shows what its primary has named confirmed, and no failover within the quorum loses it.
 
 use nix::sys::signal::{Signal, kill};
+use scenarios::Node;
 use scenarios::script::{Observer, Session};
-use scenarios::{Node, wait_until};
-use std::time::Duration;
 
-/// Longer than any wait in here lasts on a loaded machine.
-const LIMIT: Duration = Duration::from_secs(60);
 const READ: &str = "SELECT v FROM t WHERE id = 1";
 
 /// A primary whose commits wait for `anchor`, a standby `reader` that nobody waits for, and a standby of that one.
@@ -24,14 +21,7 @@ fn fleet() -> Fleet {
     let anchor = Node::builder().setting("cluster_name", "anchor").clone_from(&primary);
     let reader = Node::builder().setting("cluster_name", "reader").clone_from(&primary);
     let cascaded = Node::builder().clone_from(&reader);
-    let mut observer = Observer::connect(&primary.conninfo());
-    observer.value("ALTER SYSTEM SET synchronous_standby_names = 'anchor'");
-    observer.value("SELECT pg_reload_conf()");
-    wait_until("the anchor is synchronous", LIMIT, || {
-        let state =
-            observer.value("SELECT sync_state FROM pg_stat_replication WHERE application_name = 'anchor'");
-        if state == "sync" { Ok(()) } else { Err(state) }
-    });
+    Observer::connect(&primary.conninfo()).make_synchronous("anchor");
     Fleet { primary, anchor, reader, cascaded }
 }
 

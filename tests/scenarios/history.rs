@@ -22,8 +22,7 @@ fn fleet() -> [Node; 3] {
     primary.sql(&format!("INSERT INTO registers SELECT g, 0 FROM generate_series(0, {}) g", REGISTERS - 1));
     let standby = |name: &str| Node::builder().setting("cluster_name", name).clone_from(&primary);
     let (anchor, other) = (standby("anchor"), standby("other"));
-    primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'FIRST 1 (anchor)'");
-    primary.sql("SELECT pg_reload_conf()");
+    primary.alter("SET synchronous_standby_names = 'FIRST 1 (anchor)'");
     let sql = "SELECT string_agg(sync_state, ' ') FROM (SELECT sync_state FROM pg_stat_replication ORDER BY 1) AS s";
     wait_until("both stream", LIMIT, || match primary.sql(sql) {
         states if states == "async sync" => Ok(()),

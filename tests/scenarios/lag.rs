@@ -134,11 +134,6 @@ impl Bench {
     }
 }
 
-fn change(node: &mut Observer, setting: &str) {
-    node.value(&format!("ALTER SYSTEM SET {setting}"));
-    node.value("SELECT pg_reload_conf()");
-}
-
 #[test]
 fn lag_is_true_in_steady_load_in_stalls_and_at_idle() {
     let node = Node::builder().start();
@@ -161,9 +156,9 @@ fn lag_is_true_in_steady_load_in_stalls_and_at_idle() {
     bench.settle();
     bench.holds_for("replay resumed", second, None);
 
-    change(&mut bench.standby, "recovery_min_apply_delay = '700ms'");
+    bench.standby.alter("SET recovery_min_apply_delay = '700ms'");
     bench.holds_for("replay delayed", 2 * second, None);
-    change(&mut bench.standby, "recovery_min_apply_delay = 0");
+    bench.standby.alter("SET recovery_min_apply_delay = 0");
 
     bench.settle();
     let pid = replica.pid().expect("it runs");
@@ -282,8 +277,8 @@ fn a_catch_up_at_a_constant_rate_ends_when_the_forecast_says() {
     let replica = Node::builder().clone_from(&node);
     let mut primary = Observer::connect(&node.conninfo());
     let through_link =
-        format!("primary_conninfo = 'host={} port={port} user=postgres'", folder.path().display());
-    change(&mut Observer::connect(&replica.conninfo()), &through_link);
+        format!("SET primary_conninfo = 'host={} port={port} user=postgres'", folder.path().display());
+    replica.alter(&through_link);
     wait_until("the standby streams over the slow link", LIMIT, || {
         let shown = primary.value("SELECT count(*) FROM plimsoll_stat_lag WHERE state = 'streaming'");
         if link.passes() > 0 && shown == "1" { Ok(()) } else { Err(shown) }

@@ -112,8 +112,7 @@ fn commits_are_acknowledged_by_pg_receivewal_which_may_be_killed_in_the_middle()
     primary.sql("SELECT pg_create_physical_replication_slot('archive', true)");
     let dir = primary.folder().join("received");
     let receiver = Receiver::start(&primary, &dir);
-    primary.sql("ALTER SYSTEM SET synchronous_standby_names = 'archive'");
-    primary.sql("SELECT pg_reload_conf()");
+    primary.alter("SET synchronous_standby_names = 'archive'");
     primary.wait_for("SELECT sync_state FROM pg_stat_replication", "sync");
     fill(&primary, 3);
 
@@ -159,8 +158,7 @@ fn pg_receivewal_follows_a_promotion_on_the_same_connection() {
     standby.wait_replayed(&end);
     primary.stop();
     assert_eq!(standby.sql("SELECT pg_promote(wait_seconds => 60)"), "t");
-    standby.sql("ALTER SYSTEM SET synchronous_standby_names = 'archive'");
-    standby.sql("SELECT pg_reload_conf()");
+    standby.alter("SET synchronous_standby_names = 'archive'");
     standby.wait_for("SELECT sync_state FROM pg_stat_replication", "sync");
     fill(&standby, 3);
     let name = standby.sql("SELECT pg_walfile_name(pg_current_wal_flush_lsn())");

@@ -373,8 +373,7 @@ fn max_wal_size_sets_off_checkpoints_after_a_reload_and_restartpoints_on_a_stand
     fill();
     fill();
     assert!(!primary.log().contains("checkpoint starting: wal"), "max_wal_size is 1 GB");
-    primary.sql("ALTER SYSTEM SET max_wal_size = '4MB'");
-    primary.sql("SELECT pg_reload_conf()");
+    primary.alter("SET max_wal_size = '4MB'");
     let seen = |node: &Node, line: &str| {
         let log = node.log();
         if log.contains(line) { Ok(()) } else { Err(log) }

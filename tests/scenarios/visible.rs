@@ -10,25 +10,13 @@ use std::time::Duration;
 /// Longer than any wait in here lasts on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Waits until the standby is the synchronous one.
-fn make_synchronous(conninfo: &str) {
-    let mut observer = Observer::connect(conninfo);
-    observer.value("ALTER SYSTEM SET synchronous_standby_names = 'boat'");
-    observer.value("SELECT pg_reload_conf()");
-    wait_until("the standby is synchronous", LIMIT, || {
-        let state =
-            observer.value("SELECT sync_state FROM pg_stat_replication WHERE application_name = 'boat'");
-        if state == "sync" { Ok(()) } else { Err(state) }
-    });
-}
-
 /// A primary with one synchronous standby and a row to change.
 fn pair(timeout: &str) -> (Node, Node) {
     let primary = Node::builder().setting("plimsoll.unconfirmed_timeout", timeout).start();
     primary.sql("CREATE TABLE t (id int PRIMARY KEY, v text)");
     primary.sql("INSERT INTO t VALUES (1, 'old')");
     let standby = Node::builder().setting("cluster_name", "boat").clone_from(&primary);
-    make_synchronous(&primary.conninfo());
+    Observer::connect(&primary.conninfo()).make_synchronous("boat");
     (primary, standby)
 }
 
@@ -158,7 +146,7 @@ fn postgresql_alone() -> (PostgreSql, PostgreSql) {
     setup.say("CREATE TABLE t (id int PRIMARY KEY, v text)");
     setup.say("INSERT INTO t VALUES (1, 'old')");
     let standby = PostgreSql::standby_of(&primary, &[("cluster_name", "boat")]);
-    make_synchronous(&primary.conninfo());
+    Observer::connect(&primary.conninfo()).make_synchronous("boat");
     standby.stop("immediate");
     (primary, standby)
 }

@@ -161,6 +161,23 @@ impl Observer {
         row.unwrap_or_default()
     }
 
+    /// Changes a setting for good and has it read (`SET name = value`, `RESET name`).
+    pub fn alter(&mut self, change: &str) {
+        self.value(&format!("ALTER SYSTEM {change}"));
+        self.value("SELECT pg_reload_conf()");
+    }
+
+    /// Names a standby the synchronous one and waits until it is.
+    pub fn make_synchronous(&mut self, standby: &str) {
+        self.alter(&format!("SET synchronous_standby_names = '{standby}'"));
+        let state =
+            format!("SELECT sync_state FROM pg_stat_replication WHERE application_name = '{standby}'");
+        wait_until(&format!("{standby} is synchronous"), LIMIT, || match self.value(&state) {
+            state if state == "sync" => Ok(()),
+            state => Err(state),
+        });
+    }
+
     /// Whether a session waits for a lock, as all three views have it.
     pub fn waits(&mut self, pid: i32) -> bool {
         self.value(&format!("SELECT wait_event_type FROM pg_stat_activity WHERE pid = {pid}")) == "Lock"
