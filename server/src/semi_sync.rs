@@ -1,5 +1,5 @@
 //! Semi-synchronous operation: a commit that waits for longer than plimsoll.synchronous_timeout makes the server fall back to
-//! what its standbys still reach, until they have caught up.
+//! what its standbys still reach, until they have kept up with the log for as long.
 //!
 //! Storage tells of stalls and returns ([`storage::CommitGate`]); here each is recorded before anybody is told of a commit by
 //! it: in the log (so standbys and whoever is promoted know), in this node's ledger, as a line, and in the counters of

@@ -11,9 +11,13 @@
 //!              a wait is over its time            suspend(level)
 //!  synchronous -----------------------> stalled ------------------> suspended
 //!       ^                                                              |
-//!       +------- the quorum reaches the end of the log, as it ---------+
-//!                stood when the first report came after that
+//!       +------- the quorum has kept up for as long as a commit -------+
+//!                waits before it reports a stall
 //! ```
+//!
+//! During a suspension the quorum is asked for the log's end over and over: once it is there, for the end as it stands then. It keeps
+//! up while each answer comes within the time that a commit would wait. So a standby that is too slow for commits, or still
+//! catches up, ends no suspension only to cause the next stall. Where the log does not grow, the quorum has to have it all.
 
 use crate::snapshot::Visibility;
 use crate::{Error, Interrupt, SyncLevel, WaitEvent};
@@ -232,7 +236,7 @@ impl CommitGate {
         }
     }
 
-    /// Waits for a level no more, nor for stronger ones, until the quorum has caught up ([`CommitGate::resumed`]). Gives
+    /// Waits for a level no more, nor for stronger ones, until the quorum keeps up again ([`CommitGate::resumed`]). Gives
     /// the position after which commits may be acknowledged without it; None if no quorum is required, or a weaker
     /// level is suspended already.
     pub fn suspend(&self, level: SyncLevel) -> Option<Lsn> {
@@ -245,7 +249,7 @@ impl CommitGate {
             // A stronger level was suspended before: what was acknowledged without it stays in the range.
             let before = state.suspended.map_or(Lsn::MAX, |suspended| suspended.after);
             let after = state.progress.reached(level).min(before);
-            state.suspended = Some(Suspended { level, after, target: None });
+            state.suspended = Some(Suspended { level, after, asked: None, prompt_since: None });
             after
         };
         self.0.advance();
@@ -264,15 +268,26 @@ impl CommitGate {
         self.0.remote.lock().suspended.map(|suspended| suspended.level)
     }
 
-    /// Waits until the quorum, having caught up, has ended a suspension.
+    /// Waits until the quorum, having kept up, has ended a suspension. Without somebody who waits here, only its reports can end one.
     pub async fn resumed(&self) -> Resumed {
         loop {
-            let mut ended = std::pin::pin!(self.0.resumed.notified());
-            ended.as_mut().enable();
+            let mut changed = std::pin::pin!(self.0.resumed.notified());
+            changed.as_mut().enable();
             if let Some(resumed) = self.0.ended.lock().take() {
                 return resumed;
             }
-            ended.await;
+            let due = self.0.resumption_is_due();
+            let in_time = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                // No report needs to come from who has everything already.
+                () = in_time => self.0.try_resume(&mut self.0.remote.lock()),
+            }
         }
     }
 }
@@ -281,8 +296,31 @@ impl CommitGate {
 struct Suspended {
     level: SyncLevel,
     after: Lsn,
-    /// The end of the log when the first report came: the quorum has caught up once it is there.
-    target: Option<Lsn>,
+    /// The position that the quorum was asked for, and when; None while it has what it was asked for.
+    asked: Option<(Lsn, Instant)>,
+    /// Since when each position was reached in time; None before the first was reached.
+    prompt_since: Option<Instant>,
+}
+
+impl Suspended {
+    /// Takes in that the quorum is at `reached` of a log that ends at `end`, and asks for the next position. True: it has
+    /// kept up for as long as `patience`.
+    fn keeps_up(&mut self, reached: Lsn, end: Lsn, now: Instant, patience: Duration) -> bool {
+        let (target, asked_at) = *self.asked.get_or_insert((end, now));
+        if reached < target {
+            return false;
+        }
+        let in_time = now.duration_since(asked_at) <= patience;
+        let since = if in_time { self.prompt_since.unwrap_or(asked_at) } else { now };
+        self.prompt_since = Some(since);
+        self.asked = (reached < end).then_some((end, now));
+        now.duration_since(since) >= patience
+    }
+
+    /// When a quorum that has everything will have kept up for as long as `patience`; None while it has to answer first.
+    fn due(&self, patience: Duration) -> Option<Instant> {
+        self.prompt_since.filter(|_| self.asked.is_none()).map(|since| since + patience)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -417,12 +455,30 @@ impl Levels {
         }
     }
 
-    /// Ends a suspension if the quorum has caught up, or nothing is required any more.
+    /// How long the quorum has to keep up before a suspension ends. No time at all if commits wait for ever.
+    fn probation(&self) -> Duration {
+        match self.patience_ms.load(Ordering::Acquire) {
+            u64::MAX => Duration::ZERO,
+            millis => Duration::from_millis(millis),
+        }
+    }
+
+    fn resumption_is_due(&self) -> Option<Instant> {
+        self.remote.lock().suspended.and_then(|suspended| suspended.due(self.probation()))
+    }
+
+    /// Ends a suspension if the quorum has kept up for long enough, or nothing is required any more.
     fn try_resume(&self, remote: &mut Remote) {
         let Remote { progress, suspended } = remote;
         let Some(state) = suspended else { return };
-        let target = *state.target.get_or_insert_with(|| self.flushed());
-        if progress.required && progress.reached(state.level) < target {
+        let reached = progress.reached(state.level);
+        if progress.required && !state.keeps_up(reached, self.flushed(), Instant::now(), self.probation()) {
+            if state.asked.is_some() {
+                // Commits that wait for less may be all there are: the answer shall come as soon as they would have it.
+                self.note_stage(state.level);
+            } else {
+                self.resumed.notify_waiters();
+            }
             return;
         }
         let resumed = self.resumed_now(*state);
@@ -579,5 +635,41 @@ impl Levels {
         self.remote_write.stop();
         self.on.stop();
         self.remote_apply.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A suspension of a log that grows by 10 a step of 10 ms, of which the quorum has what is `lag_ms(now)` old. The time when it
+    /// ends.
+    fn resumed_at(patience_ms: u64, lag_ms: impl Fn(u64) -> u64) -> Option<u64> {
+        let began = Instant::now();
+        let level = SyncLevel::On;
+        let mut state = Suspended { level, after: Lsn::INVALID, asked: None, prompt_since: None };
+        (1000..9000).step_by(10).find(|now| {
+            let (reached, end) = (Lsn::new(now - lag_ms(*now)), Lsn::new(*now));
+            state.keeps_up(
+                reached,
+                end,
+                began + Duration::from_millis(*now),
+                Duration::from_millis(patience_ms),
+            )
+        })
+    }
+
+    #[test]
+    fn a_suspension_ends_once_the_quorum_has_kept_up_for_as_long_as_a_commit_waits() {
+        assert_eq!(resumed_at(300, |_| 0), Some(1300), "the log never waits for it");
+        let after = resumed_at(300, |_| 100).expect("it is fast enough");
+        assert!((1300..=1400).contains(&after), "{after}");
+        assert_eq!(resumed_at(300, |_| 400), None, "each of its answers is too late");
+        let mended = resumed_at(300, |now| if now < 5000 { 900 } else { 100 }).expect("it has got faster");
+        assert!((5300..=5800).contains(&mended), "{mended}");
+        let hiccup = resumed_at(300, |now| if (1200..1600).contains(&now) { now - 1100 } else { 50 });
+        let hiccup = hiccup.expect("it was held up once");
+        assert!((1900..=2000).contains(&hiccup), "{hiccup}");
+        assert_eq!(resumed_at(0, |_| 0), Some(1000));
     }
 }

@@ -127,6 +127,27 @@ fn replay_that_is_paused_costs_the_level_remote_apply_only() {
 }
 
 #[test]
+fn a_standby_that_is_always_too_slow_costs_one_stall_and_returns_once_it_is_fast_enough() {
+    let (primary, standby) = pair("300ms");
+    standby.alter("SET recovery_min_apply_delay = '800ms'");
+    standby.wait_for("SHOW recovery_min_apply_delay", "800ms");
+    let began = Instant::now();
+    // Long enough for it to catch up with where the log was, several times.
+    for id in 1.. {
+        primary.sql(&format!("SET synchronous_commit = remote_apply; INSERT INTO t VALUES ({id})"));
+        if began.elapsed() > Duration::from_secs(4) {
+            break;
+        }
+    }
+    assert_eq!(primary.sql(MODE), "fallen back|on|1|0", "{:?}", ledger(&primary));
+    standby.alter("SET recovery_min_apply_delay = 0");
+    primary.wait_for(MODE, "synchronous|remote_apply|1|1");
+    primary.sql("SET synchronous_commit = remote_apply; INSERT INTO t VALUES (0)");
+    assert_eq!(standby.sql("SELECT count(*) FROM t WHERE id = 0"), "1");
+    assert_eq!(primary.sql(MODE), "synchronous|remote_apply|1|1");
+}
+
+#[test]
 fn a_reload_lets_commits_fall_back_that_wait_already_and_takes_the_mode_back() {
     let (primary, standby) = pair("0");
     standby.stop();
