@@ -28,7 +28,7 @@ impl Log for EngineLog {
 }
 
 impl WriteBarrier for EngineLog {
-    fn before_page_write(&self, lsn: Lsn) -> Result<(), Error> {
-        self.0.flush(lsn).map(drop).map_err(log_error)
+    fn before_page_write(&self, lsn: Lsn) -> Result<Lsn, Error> {
+        self.0.flush(lsn).map_err(log_error)
     }
 }

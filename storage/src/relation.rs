@@ -242,23 +242,24 @@ impl Relation {
         }
     }
 
-    /// Writes a sealed page. Does nothing on a dropped relation.
-    pub fn write(&self, block: BlockNumber, page: &Page) -> Result<(), Error> {
+    /// Writes sealed pages, the first as `block` and the others behind it, all of one segment file. Does nothing on a dropped relation.
+    pub fn write(&self, block: BlockNumber, pages: &[[u8; PAGE_SIZE]]) -> Result<(), Error> {
         if self.is_dropped() {
             return Ok(());
         }
         // A page that lies behind a cut came after it, so the log is flushed past the cut by now.
-        if self.cut.lock().is_some_and(|(pages, _)| block.get() >= pages) {
+        let end = u64::from(block.get()) + pages.len() as u64;
+        if self.cut.lock().is_some_and(|(left, _)| end > u64::from(left)) {
             self.finish_cut()?;
         }
-        let written = self.write_sealed(block, page);
+        let written = self.write_sealed(block, pages);
         // Whoever dropped it meanwhile needs no page of it.
         if self.is_dropped() { Ok(()) } else { written }
     }
 
-    fn write_sealed(&self, block: BlockNumber, page: &Page) -> Result<(), Error> {
+    fn write_sealed(&self, block: BlockNumber, pages: &[[u8; PAGE_SIZE]]) -> Result<(), Error> {
         let (file, offset) = self.segment(block, true)?;
-        let written = file.write_all_at(page.bytes(), offset);
+        let written = file.write_all_at(pages.as_flattened(), offset);
         // Only now: a sync that began before must not count as having covered this write.
         self.with_segment(block, false, |segment, _| segment.unsynced = true)?;
         written.map_err(|error| Error::io("write file", &self.path, error))
@@ -453,7 +454,7 @@ mod tests {
         let relations = Relations::open(Arc::new(disk.clone()), Path::new("/data")).unwrap();
         let relation = relations.create(RelFile::new(5, 16384)).unwrap();
         relations.remove(relation.id()).unwrap();
-        let page = Page::ZERO;
+        let page = [[0; PAGE_SIZE]];
         // As one does who looked whether it is dropped before it was.
         assert!(matches!(relation.write_sealed(BlockNumber::new(0), &page), Err(Error::NoSuchTree(_))));
         assert!(!disk.exists(Path::new("/data/base/5/16384")).unwrap());

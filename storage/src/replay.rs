@@ -393,10 +393,11 @@ impl Replay {
 pub(crate) struct RaiseMinRecoveryPoint(pub(crate) Weak<Engine>);
 
 impl crate::store::WriteBarrier for RaiseMinRecoveryPoint {
-    fn before_page_write(&self, lsn: Lsn) -> Result<(), Error> {
+    fn before_page_write(&self, lsn: Lsn) -> Result<Lsn, Error> {
         let Some(engine) = self.0.upgrade() else { return Err(Error::Shutdown) };
-        if engine.control.lock().min_recovery_point >= lsn {
-            return Ok(());
+        let raised = engine.control.lock().min_recovery_point;
+        if raised >= lsn {
+            return Ok(raised);
         }
         // Further than asked, so that the next pages need no write of the control file.
         let point = engine.recovery.replayed.get().max(lsn);
@@ -405,6 +406,7 @@ impl crate::store::WriteBarrier for RaiseMinRecoveryPoint {
         engine.update_control(|control| {
             control.min_recovery_point = control.min_recovery_point.max(point);
             control.min_recovery_point_timeline = timeline;
-        })
+        })?;
+        Ok(point)
     }
 }

@@ -35,8 +35,8 @@ pub trait Log: Send + Sync + fmt::Debug {
 /// What must be done before a page with this pd_lsn may be written: on a primary the log is flushed up to there,
 /// in recovery minRecoveryPoint is raised.
 pub trait WriteBarrier: Send + Sync + fmt::Debug {
-    /// Returns once the page may be written.
-    fn before_page_write(&self, lsn: Lsn) -> Result<(), Error>;
+    /// Returns once the page may be written, and up to which pd_lsn others may be too.
+    fn before_page_write(&self, lsn: Lsn) -> Result<Lsn, Error>;
 }
 
 /// How a store is opened.

@@ -79,9 +79,9 @@ impl Log for MemoryLog {
 }
 
 impl WriteBarrier for MemoryLog {
-    fn before_page_write(&self, lsn: Lsn) -> Result<(), Error> {
-        self.flushed.fetch_max(lsn.get(), Ordering::AcqRel);
-        Ok(())
+    fn before_page_write(&self, lsn: Lsn) -> Result<Lsn, Error> {
+        let flushed = self.flushed.fetch_max(lsn.get(), Ordering::AcqRel).max(lsn.get());
+        Ok(Lsn::new(flushed))
     }
 }
 

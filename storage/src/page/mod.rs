@@ -143,6 +143,18 @@ impl fmt::Debug for Page {
     }
 }
 
+/// Prepares the copy of a page for the disk: sets the CRC, and PostgreSQL's checksum if the cluster has them.
+pub(crate) fn seal(page: &mut [u8; PAGE_SIZE], block: BlockNumber, checksums: bool) {
+    page[CHECKSUM_AT..CHECKSUM_AT + 2].fill(0);
+    page[CRC_AT..CRC_AT + 4].fill(0);
+    let crc = checksum::crc(page);
+    page[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+    if checksums {
+        let sum = checksum::page_checksum(page, block);
+        page[CHECKSUM_AT..CHECKSUM_AT + 2].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
 impl Page {
     /// A page that was never used: all zero.
     pub const ZERO: Self = Self([0; PAGE_SIZE]);
@@ -338,16 +350,9 @@ impl Page {
         Ok(())
     }
 
-    /// Prepares a copy for the disk: sets the CRC, and PostgreSQL's checksum if the cluster has them.
+    /// Prepares a copy for the disk, see [`seal`].
     pub fn seal(&mut self, block: BlockNumber, checksums: bool) {
-        self.put_u16(CHECKSUM_AT, 0);
-        self.put_u32(CRC_AT, 0);
-        let crc = checksum::crc(&self.0);
-        self.put_u32(CRC_AT, crc);
-        if checksums {
-            let sum = checksum::page_checksum(&self.0, block);
-            self.put_u16(CHECKSUM_AT, sum);
-        }
+        seal(&mut self.0, block, checksums);
     }
 
     /// Checks a page that came from disk, and clears its sums. A page of zeros is a new page, and right.

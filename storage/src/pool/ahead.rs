@@ -29,8 +29,8 @@ impl CleanNeed {
 }
 
 impl Pool {
-    /// Looks ahead of the clock's hand until `wanted` frames can be taken without a write, and writes the changed ones among them, at most
-    /// `pages_max`. Returns how many it wrote. Blocks on the disk.
+    /// Looks ahead of the clock's hand until `wanted` frames can be taken without a write, and writes the changed ones among them with
+    /// their neighbours, until it has written `pages_max`. Returns how many it wrote. Blocks on the disk.
     pub fn write_ahead(&self, wanted: usize, pages_max: usize) -> Result<usize, Error> {
         let (mut ready, mut written) = (self.free.lock().len(), 0);
         let hand = self.hand.load(Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Pool {
             }
             let Some(key) = *frame.key.lock() else { continue };
             if frame.is_dirty() {
-                if written == pages_max {
+                if written >= pages_max {
                     self.background_stops.fetch_add(1, Ordering::Relaxed);
                     break;
                 }
@@ -53,13 +53,15 @@ impl Pool {
                 }
                 // The frame may hold another page by now.
                 let is_same = *frame.key.lock() == Some(key);
-                let done = if is_same { self.write_out(key, frame) } else { Ok(false) };
+                let done = match is_same {
+                    true => self.write_out(key, frame, &|_, neighbour| neighbour.is_little_used()),
+                    false => Ok(0),
+                };
                 frame.unpin();
                 self.ring();
-                if done? {
-                    written += 1;
-                    self.background_writes.fetch_add(1, Ordering::Relaxed);
-                }
+                let done = done?;
+                written += done;
+                self.background_writes.fetch_add(done as u64, Ordering::Relaxed);
             }
             ready += 1;
         }

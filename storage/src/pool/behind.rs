@@ -26,12 +26,12 @@ impl Pool {
     /// come back. Blocks on the log and the disk.
     pub(crate) fn write_behind(&self, rel: RelFile, blocks: Range<u32>) -> Result<usize, Error> {
         let mut written = 0;
-        for block in blocks {
+        for block in blocks.clone() {
             let key = PageKey::new(rel, BlockNumber::new(block));
             // One that is not there was written when it left.
             let Some(pin) = self.pin_gently(key) else { continue };
             let frame = &self.frames[pin.index() as usize];
-            written += usize::from(self.write_out(key, frame)?);
+            written += self.write_out(key, frame, &|block, _| blocks.contains(&block))?;
             frame.forget_uses();
         }
         Ok(written)

@@ -8,15 +8,18 @@
 //! A pin keeps a page in its frame; a latch (never held across an await) orders readers and the writer of the page.
 //! Of a frame, `state` (pins, usage, loading) is atomic; `key` changes only while exactly one pin, the changer's,
 //! exists and the page's table shard is locked; `rec_lsn` and `next_rec_lsn` change under the page's latch.
-//! Locks, in order: `io` of a frame, its latch, a table shard, a frame's key.
+//! Locks, in order: `io` of a frame, its latch, a table shard, a frame's key. Who has one `io` only tries to get others, and has no
+//! other while it waits for a latch.
 //!
-//! A page is written from a copy taken under its read latch, after [`WriteBarrier`] has said that it may be. After a
-//! poisoning (the log failed in the middle of a change, or a sync failed) no page is written ever again.
+//! A page is written from a copy taken under its read latch, after [`WriteBarrier`] has said that it may be, and with it the
+//! changed ones next to it in its file (`run.rs`). After a poisoning (the log failed in the middle of a change, or a sync failed) no
+//! page is written ever again.
 
 mod ahead;
 mod behind;
 mod frame;
 mod ring;
+mod run;
 mod sweep;
 
 pub use ahead::CleanNeed;
@@ -25,7 +28,7 @@ pub use frame::{OwnedPin, Pin, ReadPage, SpareFrame, WritePage};
 pub use ring::{RING_FRAMES, Ring};
 
 use crate::Error;
-use crate::page::Page;
+use crate::page::{PAGE_SIZE, Page};
 use crate::relation::Relations;
 use crate::store::WriteBarrier;
 use frame::Frame;
@@ -102,6 +105,8 @@ pub struct Pool {
     bell: (Mutex<()>, Condvar),
     /// Pins that prepared changes may still take, so that readers always find frames.
     budget: AtomicUsize,
+    /// Memory for runs of pages that are written, not in use.
+    run_copies: Mutex<Vec<Vec<[u8; PAGE_SIZE]>>>,
     reads: AtomicU64,
     writes: AtomicU64,
     checkpoint_writes: AtomicU64,
@@ -127,6 +132,7 @@ impl Pool {
             waiting: AtomicU32::new(0),
             bell: Default::default(),
             budget: AtomicUsize::new(count as usize / 2),
+            run_copies: Mutex::default(),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             checkpoint_writes: AtomicU64::new(0),

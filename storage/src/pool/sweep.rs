@@ -64,7 +64,8 @@ impl Pool {
             if !io {
                 return Ok(false);
             }
-            self.write_out(key, frame)?;
+            // What is used much changes again soon: it is written when it leaves itself.
+            self.write_out(key, frame, &|_, neighbour| neighbour.is_little_used())?;
         }
         let mut shard = self.shard(key).write();
         if frame.pins() != 1 || frame.is_dirty() || *frame.key.lock() != Some(key) {
@@ -75,44 +76,19 @@ impl Pool {
         Ok(true)
     }
 
-    /// Sees to it that files may be changed that the log up to `lsn` tells of.
-    pub(crate) fn before_write(&self, lsn: Lsn) -> Result<(), Error> {
+    /// Sees to it that files may be changed that the log up to `lsn` tells of; returns up to where that is so by now.
+    pub(crate) fn before_write(&self, lsn: Lsn) -> Result<Lsn, Error> {
         let barrier = self.barrier.read().clone();
-        barrier.map_or(Ok(()), |barrier| barrier.before_page_write(lsn))
-    }
-
-    /// Writes a pinned page if it is changed. Waits while another thread writes it.
-    pub(super) fn write_out(&self, key: PageKey, frame: &Frame) -> Result<bool, Error> {
-        let _io = frame.io.lock();
-        let mut copy = {
-            let slot = frame.slot.read();
-            if !frame.is_dirty() {
-                return Ok(false);
-            }
-            frame.begin_write();
-            Box::new(slot.page().clone())
-        };
-        self.check_poison()?;
-        self.before_write(copy.lsn())?;
-        copy.seal(key.block, self.checksums);
-        // The log may have poisoned the pool meanwhile; then this copy may hold a change that is in no log.
-        self.check_poison()?;
-        if let Some(relation) = self.relations.get(key.rel) {
-            relation.write(key.block, &copy)?;
-        }
-        let slot = frame.slot.read();
-        frame.end_write();
-        drop(slot);
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        Ok(true)
+        barrier.map_or(Ok(Lsn::MAX), |barrier| barrier.before_page_write(lsn))
     }
 
     /// Writes every page whose oldest unwritten change is of a record before `before`, in file order. `pace` hears
     /// after each page which share is done (0 to 1).
     pub fn write_before(&self, before: Lsn, pace: &mut dyn FnMut(f64)) -> Result<u64, Error> {
+        let is_due = |frame: &Frame| frame.rec_lsn().is_some_and(|lsn| lsn < before);
         let mut keys: Vec<PageKey> = Vec::new();
         for frame in &self.frames {
-            if frame.rec_lsn().is_some_and(|lsn| lsn < before) {
+            if is_due(frame) {
                 keys.extend(*frame.key.lock());
             }
         }
@@ -121,9 +97,14 @@ impl Pool {
         for (done, key) in (1_usize..).zip(keys) {
             // A page no longer in the pool was written when it left.
             if let Some(pin) = self.pin(key) {
-                let wrote = self.write_out(key, &self.frames[pin.index() as usize])?;
-                written += u64::from(wrote);
-                self.checkpoint_writes.fetch_add(u64::from(wrote), Ordering::Relaxed);
+                let frame = &self.frames[pin.index() as usize];
+                // One that is no longer due was written with a neighbour.
+                let wrote = match is_due(frame) {
+                    true => self.write_out(key, frame, &|_, neighbour| is_due(neighbour))? as u64,
+                    false => 0,
+                };
+                written += wrote;
+                self.checkpoint_writes.fetch_add(wrote, Ordering::Relaxed);
             }
             pace(done as f64 / total as f64);
         }

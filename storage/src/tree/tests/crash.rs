@@ -35,8 +35,8 @@ impl Log for RealLog {
 }
 
 impl WriteBarrier for RealLog {
-    fn before_page_write(&self, lsn: Lsn) -> Result<(), Error> {
-        self.0.flush(lsn).map(|_| ()).map_err(|error| Error::Log(error.to_string().into()))
+    fn before_page_write(&self, lsn: Lsn) -> Result<Lsn, Error> {
+        self.0.flush(lsn).map_err(|error| Error::Log(error.to_string().into()))
     }
 }
 

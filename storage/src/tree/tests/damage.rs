@@ -116,7 +116,7 @@ fn a_relation_goes_on_in_a_second_file_after_a_gibibyte() {
     let mut page = Page::boxed();
     page.init(PageKind::Free, 0, BlockNumber::INVALID);
     let last = BlockNumber::new(SEGMENT_PAGES + 3);
-    relation.write(last, &page).unwrap();
+    relation.write(last, &[*page.bytes()]).unwrap();
     relation.extend_to(last);
     relations.sync().unwrap();
     let disk = disk.crash(CrashPolicy::LoseUnsynced);
