@@ -7,7 +7,7 @@
 
 use crate::pool::{OwnedPin, PageKey, Pool, PoolCounters, RING_FRAMES, Ring};
 use crate::relation::{Relation, Relations};
-use crate::tree::Tree;
+use crate::tree::{Tree, resuming};
 use crate::{Error, TreeId};
 use host::Host;
 use parking_lot::{Mutex, RwLock};
@@ -169,10 +169,10 @@ impl Store {
         ring: Option<&Arc<Ring>>,
         mut operation: impl FnMut() -> Result<T, Fault> + Send,
     ) -> Result<T, Error> {
-        let mut kept: SmallVec<[OwnedPin; 4]> = SmallVec::new();
+        let (mut kept, mut held) = (SmallVec::<[OwnedPin; 4]>::new(), None);
         let mut loads = 0..;
         loop {
-            let fault = match operation() {
+            let fault = match resuming(&mut held, &mut operation) {
                 Ok(value) => return Ok(value),
                 Err(Fault::Failed(error)) => return Err(error),
                 Err(fault) => fault,
@@ -252,9 +252,9 @@ impl Store {
         ring: Option<&Ring>,
         mut operation: impl FnMut() -> Result<T, Fault>,
     ) -> Result<T, Error> {
-        let mut kept: SmallVec<[OwnedPin; 4]> = SmallVec::new();
+        let (mut kept, mut held) = (SmallVec::<[OwnedPin; 4]>::new(), None);
         loop {
-            let fault = match operation() {
+            let fault = match resuming(&mut held, &mut operation) {
                 Ok(value) => return Ok(value),
                 Err(Fault::Failed(error)) => return Err(error),
                 Err(fault) => fault,

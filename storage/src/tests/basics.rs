@@ -260,3 +260,38 @@ async fn a_scan_of_a_large_table_gets_through_values_that_are_longer_than_its_ri
     assert_eq!(found.len(), 8);
     assert!(found.iter().all(|(_, read)| read[..] == value[..]));
 }
+
+#[tokio::test]
+async fn a_value_that_is_longer_than_the_whole_pool_is_read_changed_and_deleted() {
+    let (disk, db, tree) = with_tree().await;
+    let pool = options().shared_buffers_bytes;
+    let (key, other) = (b"long".to_vec(), b"short".to_vec());
+    let long = |fill: u8| (0..pool * 2).map(|at| (at / 1000) as u8 ^ fill).collect::<Vec<_>>();
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    for (key, value) in [(&key, long(1)), (&other, vec![1])] {
+        transaction.lock(tree, key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        transaction.put(tree, key.clone(), value).unwrap();
+    }
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    db.shutdown().await.unwrap();
+    drop(db);
+    let db = open(&disk);
+    let reader = statement(&db, Isolation::ReadCommitted).await;
+    assert!(reader.get(tree, &key).await.unwrap().unwrap()[..] == long(1)[..]);
+    let mut scan = reader.scan(tree, crate::KeyRange::all(), Direction::Forward);
+    let mut found = Vec::new();
+    while scan.next_batch(&reader, 64, &mut found).await.unwrap() {}
+    assert!(found.len() == 2 && found[0].1[..] == long(1)[..]);
+    drop((scan, reader));
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+    transaction.put(tree, key.clone(), long(2)).unwrap();
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+    assert!(transaction.get(tree, &key).await.unwrap().unwrap()[..] == long(2)[..]);
+    transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await.unwrap();
+    transaction.delete(tree, key.clone()).unwrap();
+    transaction.commit(SyncLevel::Local).await.unwrap();
+    let reader = statement(&db, Isolation::ReadCommitted).await;
+    assert!(reader.get(tree, &key).await.unwrap().is_none());
+}

@@ -31,6 +31,7 @@
 
 mod append;
 mod insert;
+mod large;
 mod prepare;
 mod prune;
 mod repack;
@@ -40,6 +41,7 @@ mod sweep;
 mod unlink;
 mod verify;
 
+pub(crate) use large::resuming;
 pub use prepare::Prepared;
 pub use scan::{Batch, TreeScan};
 pub use sweep::{Pace, Survey, SweepOrder, SweepReport, Swept, Unpaced};
@@ -297,25 +299,10 @@ impl Tree {
     }
 
     fn append_value(&self, item: &[u8], flags: u16, value: &mut Vec<u8>) -> Result<(), Fault> {
-        let inline = leaf::item_value(item);
-        if flags & LARGE == 0 {
-            value.extend_from_slice(inline);
-            return Ok(());
+        if flags & LARGE != 0 {
+            return self.append_large(item, value);
         }
-        let (mut block, len) = (leaf::chain_start(inline), leaf::large_len(inline) as usize);
-        let (first, mut left) = (value.len(), self.relation.page_count());
-        while block.is_valid() {
-            // On a miss the caller tries again from the start, so what was appended must go.
-            let page =
-                self.overflow(block, PageKind::Large, &mut left).inspect_err(|_| value.truncate(first))?;
-            value.extend_from_slice(page.item(0));
-            block = page.right();
-        }
-        if value.len() - first != len {
-            return Err(
-                self.broken(leaf::chain_start(inline), "a large value has another length than its row says")
-            );
-        }
+        value.extend_from_slice(leaf::item_value(item));
         Ok(())
     }
 
