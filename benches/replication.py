@@ -182,6 +182,15 @@ def drain(system, kind, megabytes):
     system.standby.stop()
     begin, end, count = backlog(system, kind, megabytes)
     time.sleep(1)
+    with servers.used_memory(8 * megabytes):
+        found = catch_up(system, end)
+    size = (end - begin) / 2**20
+    return {"received": size / found["received"], "replayed": size / found["replayed"], "size": size, "count": count,
+            "transactions": count / found["replayed"], "cpu_s": found["cpu_s"]}
+
+
+def catch_up(system, end):
+    """Starts the standby; seconds from its stream's beginning until all up to `end` is received and replayed, CPU seconds of both servers."""
     primary = wire.Connection(system.primary)
     standby, cpu = system.standby, sum(system.cpu_seconds())
     with open(system.folder / "standby.log", "a") as log:
@@ -204,11 +213,9 @@ def drain(system, kind, megabytes):
         now, (flushed, shown) = time.monotonic(), (servers.lsn(at or "0/0") for at in row)
         received = received or (now if flushed >= end else None)
         replayed = replayed or (now if shown >= end else None)
-    size = (end - begin) / 2**20
     cpu = sum(system.cpu_seconds()) - cpu
     primary.close()
-    return {"received": size / (received - started), "replayed": size / (replayed - started), "size": size, "count": count,
-            "transactions": count / (replayed - started), "cpu_s": cpu}
+    return {"received": received - started, "replayed": replayed - started, "cpu_s": cpu}
 
 
 def still(node, until):
@@ -315,7 +322,7 @@ def main():
     parser.add_argument("--rate", type=int, default=200, help="latency: commits a second that are timed")
     parser.add_argument("--levels", type=lambda text: text.split(","), default=LEVELS, help="latency: of off,local,on")
     parser.add_argument("--loads", type=lambda text: text.split(","), default=list(LOADS), help=f"latency: of {','.join(LOADS)}")
-    parser.add_argument("--backlogs", type=lambda text: text.split(","), default=["copy", "upsert"], help="drain: of copy,upsert")
+    parser.add_argument("--backlogs", type=lambda text: text.split(","), help="drain: of copy,upsert (both; short: copy)")
     parser.add_argument("--megabytes", type=int, default=1024, help="drain: WAL of the backlog")
     parser.add_argument("--old-megabytes", type=int, default=256, help="fanout: old WAL that all receivers take")
     parser.add_argument("--receivers", type=lambda text: [int(number) for number in text.split(",")], default=[1, 4, 16])
@@ -330,8 +337,7 @@ def main():
     options.pairs = options.pairs or (2 if options.short else 5)
     options.drain_pairs = options.drain_pairs or (2 if options.short else 5)
     options.seconds = options.seconds or (5 if options.short else 10)
-    if options.short:
-        options.backlogs = [kind for kind in options.backlogs if kind == "copy"] or options.backlogs
+    options.backlogs = options.backlogs or (["copy"] if options.short else ["copy", "upsert"])
     report = replication_report.Report()
     begun = time.monotonic()
     started = servers.options_of(options, settings=SETTINGS)

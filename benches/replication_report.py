@@ -96,7 +96,8 @@ class Report:
             "## Drain of a backlog", "",
             f"The standby is stopped; the primary makes a checkpoint and then {options.megabytes} MB of WAL (the same bytes in both products, not "
             "the same work: Plimsoll's rows take less WAL) by COPY in transactions of 10,000 rows, or by pgbench upserts of random keys; the "
-            "standby is started. Time counts from the moment when its stream begins, as pg_stat_replication shows it, until "
+            "standby is started, while memory that was in use is given back to the kernel (a virtual machine may get memory from its host only "
+            "when it is first used, at ten times the cost of copying into it). Time counts from the moment when its stream begins, as pg_stat_replication shows it, until "
             "pg_last_wal_receive_lsn() and pg_last_wal_replay_lsn() on it show the end.", "",
             *table(self.HEADER, rows),
         ]

@@ -15,6 +15,7 @@ removed at the end; the servers are stopped however the block is left. As root, 
 
 import contextlib
 import dataclasses
+import mmap
 import os
 import pathlib
 import platform
@@ -25,6 +26,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -129,6 +131,32 @@ def process_cpu_seconds(pid):
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         return sum(int(stat[at]) for at in (11, 12, 13, 14)) / TICKS  # utime stime cutime cstime
     return 0.0
+
+
+@contextlib.contextmanager
+def used_memory(megabytes, megabytes_a_second=800):
+    """Has so much memory used, and gives it back bit by bit while the body runs. A virtual machine may get memory from its host only when
+    it is first used, at ten times the cost of copying into it, and may give it up again within seconds of its being free; what one product
+    pays for that and the other does not says nothing of either."""
+    pieces = []
+    for _ in range(megabytes // 8):
+        pieces.append(mmap.mmap(-1, 8 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        pieces[-1].write(bytes(8 << 20))
+    ended = threading.Event()
+
+    def give_back():
+        while pieces and not ended.wait(8 / megabytes_a_second):
+            pieces.pop().close()
+
+    giving = threading.Thread(target=give_back)
+    giving.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        giving.join()
+        for piece in pieces:
+            piece.close()
 
 
 def machine():
