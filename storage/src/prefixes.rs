@@ -64,9 +64,12 @@ impl Prefixes {
         self.confirmed = self.confirmed.min(end);
     }
 
-    /// Early xids of which the log tells that they were without an outcome all along.
+    /// Early xids of which the log now tells, and did not before, that they were without an outcome all along.
     pub(crate) fn exclude(&mut self, xids: &XidSet) {
-        for prefix in self.shown.iter_mut().chain(&mut self.later) {
+        let Some(first) = xids.iter().next() else { return };
+        // Mostly none or few: what is above all of a prefix is outside of it already.
+        let from = self.later.partition_point(|prefix| prefix.next_xid <= first);
+        for prefix in self.shown.iter_mut().chain(self.later.range_mut(from..)) {
             prefix.excluded = prefix.excluded.with(xids.iter());
         }
     }
@@ -146,5 +149,23 @@ mod tests {
         assert_eq!(shown(&prefixes, 0), Some(LATER_MAX as u64 - 1), "the last ones have become one");
         prefixes.confirm(Lsn::new(last));
         assert_eq!(shown(&prefixes, last), Some(last));
+    }
+
+    #[test]
+    fn an_xid_that_was_open_all_along_is_outside_of_every_prefix_that_would_show_it() {
+        let mut prefixes = Prefixes::default();
+        for end in [10, 20, 30] {
+            prefixes.replayed(prefix(end));
+        }
+        prefixes.confirm(Lsn::new(10));
+        prefixes.exclude(&[Xid::new(15), Xid::new(25)].into_iter().collect());
+        let sees = |prefix: &Prefix, xid: u64| {
+            xid < prefix.next_xid.get() && !prefix.excluded.contains(Xid::new(xid))
+        };
+        let all: Vec<_> = prefixes.shown.iter().chain(&prefixes.later).collect();
+        assert_eq!(
+            all.iter().map(|prefix| [14, 15, 25].map(|xid| sees(prefix, xid))).collect::<Vec<_>>(),
+            [[false, false, false], [true, false, false], [true, false, false]]
+        );
     }
 }

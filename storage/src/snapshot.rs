@@ -114,6 +114,8 @@ struct State {
     open: XidSet,
     /// xids that have versions in pages and will never be seen.
     aborted: XidSet,
+    /// `open` and `aborted` as the state page told of them last (standby).
+    told: XidSet,
     /// Commits in doubt that early xids are a part of, ascending, with those.
     ending: VecDeque<(Xid, XidSet)>,
     /// Live snapshots by their oldest xid, ascending, with how many there are of each.
@@ -272,6 +274,7 @@ impl Visibility {
             aborted: excluded.clone(),
             excluded,
             open: XidSet::default(),
+            told: XidSet::default(),
             ending: VecDeque::new(),
             live: VecDeque::new(),
             feedback: None,
@@ -446,8 +449,9 @@ impl Visibility {
     pub(crate) fn set_early(&self, open: XidSet, aborted: XidSet) {
         let mut state = self.state.lock();
         state.excluded = open.with(aborted.iter());
-        let State { excluded, prefixes, .. } = &mut *state;
-        prefixes.exclude(excluded);
+        let new = state.excluded.without(|xid| state.told.contains(xid));
+        state.prefixes.exclude(&new);
+        state.told = state.excluded.clone();
         (state.open, state.aborted) = (open, aborted);
     }
 
@@ -603,6 +607,26 @@ mod tests {
         assert_eq!((own.lsn, own.next_xid), (Lsn::new(120), Xid::new(11)));
         assert_eq!(seen.in_doubt(Xid::new(11)), Some(Lsn::new(130)));
         assert_eq!(seen.in_doubt(Xid::new(9)), None);
+    }
+
+    #[test]
+    fn what_the_state_page_tells_late_is_outside_of_the_prefixes_that_were_replayed_before() {
+        let seen = registry();
+        let open = |xids: &[u64]| xids.iter().map(|xid| Xid::new(*xid)).collect::<XidSet>();
+        seen.set_early(open(&[10]), XidSet::default());
+        // 11 is open as well; that shows with its first page, or when the state page is read.
+        seen.replayed_commit(Lsn::new(120), Xid::new(12), &[], open(&[10]).iter());
+        seen.replayed_commit(Lsn::new(130), Xid::new(14), &[], open(&[10, 11]).iter());
+        seen.set_early(open(&[10, 11]), XidSet::default());
+        for end in [120, 130] {
+            seen.confirm(Lsn::new(end));
+            let snapshot = seen.take_confirmed(Lsn::new(end)).unwrap();
+            assert_eq!(
+                [10, 11, 12].map(|xid| snapshot.sees(Xid::new(xid))),
+                [false, false, true],
+                "up to {end}"
+            );
+        }
     }
 
     #[test]
