@@ -221,6 +221,9 @@ pub(crate) struct Pipeline {
     pub(crate) visibility: Arc<Visibility>,
     pub(crate) levels: Arc<Levels>,
     closed: AtomicBool,
+    /// Called once between the next commit's way into the log and its publication.
+    #[cfg(test)]
+    pub(crate) before_publish: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Pipeline {
@@ -252,6 +255,8 @@ impl Pipeline {
             visibility,
             levels,
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            before_publish: Mutex::default(),
         }
     }
 
@@ -346,6 +351,10 @@ impl Pipeline {
 
     fn publish(&self, committer: &mut Committer) {
         if !committer.insertions.is_empty() {
+            #[cfg(test)]
+            if let Some(look) = self.before_publish.lock().take() {
+                look();
+            }
             self.visibility.publish(&committer.insertions, |level, end| self.levels.reached(level, end));
             committer.insertions.clear();
         }
@@ -511,6 +520,19 @@ impl Pipeline {
         let done = work(&mut self.committer.lock());
         self.help();
         done
+    }
+
+    /// Sees to it that all commits are published whose records are in the log up to `lsn`. One may be flushed, sent and shown by a
+    /// standby before its leader comes to that here.
+    pub(crate) fn publish_up_to(&self, lsn: Lsn) {
+        if !self.visibility.is_published(lsn) {
+            self.alone(|_| ());
+        }
+    }
+
+    /// The position up to which commits are visible if others are in doubt.
+    pub(crate) fn decided_up_to(&self) -> Option<Lsn> {
+        self.alone(|_| self.visibility.decided_up_to())
     }
 
     /// Fails once commits are refused.

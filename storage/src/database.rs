@@ -228,6 +228,7 @@ impl Database {
             let _told = interrupt.waiting(crate::WaitEvent::Position);
             return self.wait_replayed(lsn, interrupt).await;
         }
+        self.0.pipeline()?.publish_up_to(lsn);
         // What lies after the last commit shows nothing, so the visible position need not come there.
         let Some(end) = self.0.visibility.doubt_up_to(lsn) else { return Ok(()) };
         let _told = interrupt.waiting(crate::WaitEvent::Position);
@@ -537,7 +538,7 @@ impl Database {
         if let Ok(pipeline) = self.0.pipeline() {
             pipeline.close();
             // Proves for the next start that nothing was left in doubt, or how far it was not.
-            let confirmed = pipeline.visibility.decided_up_to().unwrap_or(Lsn::MAX);
+            let confirmed = pipeline.decided_up_to().unwrap_or(Lsn::MAX);
             pipeline.put_confirmed(confirmed)?;
         }
         let done = self.checkpoint(CheckpointKind::Shutdown).await;

@@ -10,7 +10,7 @@ use crate::{Interrupt, SyncLevel};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 use wal::{Lsn, Watermark, Xid};
 
@@ -147,6 +147,9 @@ pub(crate) enum Planted {
 #[derive(Debug)]
 pub(crate) struct Visibility {
     state: Mutex<State>,
+    /// The end of the last commit that was published: all commits before it in the log are visible or in doubt. Others may be in the
+    /// log already, and even be shown by a standby.
+    published: AtomicU64,
     /// `state.visible`, for waits.
     mark: Watermark,
     /// More of [`State::prefixes`] is shown, or they mean nothing any more.
@@ -286,6 +289,7 @@ impl Visibility {
         };
         Arc::new(Self {
             state: Mutex::new(state),
+            published: AtomicU64::new(visible.get()),
             mark: Watermark::new(visible),
             confirmed_more: Notify::new(),
             closed: AtomicBool::new(false),
@@ -374,6 +378,7 @@ impl Visibility {
                 let Insertion { end, xid, level } = *commit;
                 state.in_doubt.push_back(InDoubt { end, xid, level });
             }
+            self.published.store(commit.end.get(), Ordering::Release);
         }
         let visible = state.visible;
         drop(state);
@@ -493,7 +498,12 @@ impl Visibility {
         state.in_doubt.get(at).map(|commit| commit.end)
     }
 
-    /// The end of the last commit in doubt that ends at or before `lsn`.
+    /// Whether all commits that end at or before `lsn` are published.
+    pub(crate) fn is_published(&self, lsn: Lsn) -> bool {
+        self.published.load(Ordering::Acquire) >= lsn.get()
+    }
+
+    /// The end of the last commit in doubt that ends at or before `lsn`, of those that are published.
     pub(crate) fn doubt_up_to(&self, lsn: Lsn) -> Option<Lsn> {
         let state = self.state.lock();
         let inside = state.in_doubt.partition_point(|commit| commit.end <= lsn);

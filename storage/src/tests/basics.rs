@@ -295,3 +295,39 @@ async fn a_value_that_is_longer_than_the_whole_pool_is_read_changed_and_deleted(
     let reader = statement(&db, Isolation::ReadCommitted).await;
     assert!(reader.get(tree, &key).await.unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_in_the_log_and_not_yet_published_is_waited_for() {
+    let (_disk, db, tree) = with_tree().await;
+    let (in_log, seen) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let wal = db.clone();
+    *db.0.pipeline().unwrap().before_publish.lock() = Some(Box::new(move || {
+        in_log.send(wal.positions().unwrap().inserted()).unwrap();
+        may_go_on.recv().unwrap();
+    }));
+    let writer = db.clone();
+    let commit = tokio::spawn(async move {
+        let mut transaction = statement(&writer, Isolation::ReadCommitted).await;
+        transaction.lock(tree, b"k", LockMode::Exclusive, LockWait::Forever).await.unwrap();
+        transaction.put(tree, &b"k"[..], vec![1]).unwrap();
+        transaction.commit(SyncLevel::Local).await.unwrap();
+    });
+    // A standby may show it by now, and a client come back from there with this position.
+    let token = tokio::task::spawn_blocking(move || seen.recv().unwrap()).await.unwrap();
+    let (done, included) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn({
+        let (db, runtime) = (db.clone(), tokio::runtime::Handle::current());
+        move || {
+            runtime.block_on(db.wait_included(token, &Interrupt::default())).unwrap();
+            done.send(()).unwrap();
+        }
+    });
+    let early = included.recv_timeout(Duration::from_millis(200));
+    assert_eq!(early, Err(std::sync::mpsc::RecvTimeoutError::Timeout), "no snapshot includes it yet");
+    go_on.send(()).unwrap();
+    waiting.join().unwrap();
+    let reader = statement(&db, Isolation::ReadCommitted).await;
+    assert_eq!(reader.get(tree, b"k").await.unwrap().unwrap()[..], [1]);
+    commit.await.unwrap();
+}
