@@ -148,6 +148,17 @@ impl<'f> Talker<'f> {
     }
 }
 
+/// Ends the clients if what runs beside them fails; they would be waited for without an end.
+struct EndsIfItPanics<'s>(&'s AtomicBool);
+
+impl Drop for EndsIfItPanics<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
 impl Run<'_> {
     /// Lets the clients work, while `meanwhile` runs. Returns what they did.
     fn go(&self, seed: u64, meanwhile: impl FnOnce()) -> Vec<Client> {
@@ -156,7 +167,9 @@ impl Run<'_> {
                 .map(|client| Talker::connect(self, seed.wrapping_add(client as u64)))
                 .map(|talker| scope.spawn(move || talker.work()))
                 .collect();
+            let ending = EndsIfItPanics(&self.stop);
             meanwhile();
+            drop(ending);
             clients.into_iter().map(|client| client.join().expect("a client")).collect()
         })
     }
@@ -217,10 +230,9 @@ fn one_order_of_commits_explains_all_that_clients_read_on_three_nodes() {
 #[test]
 fn nothing_that_was_read_anywhere_is_lost_by_a_failover_to_the_quorum() {
     let seed = seed();
-    let rounds = if is_long() { 12 } else { 1 };
-    for round in 0..rounds {
-        failover(seed.wrapping_add(1000 * round), if is_long() { 8000 } else { 4000 });
-    }
+    let (rounds, operations) = if is_long() { (12, 8000) } else { (3, 3000) };
+    let took = (0..rounds).filter(|round| failover(seed.wrapping_add(1000 * round), operations)).count();
+    assert!(took > 0, "no failover took anything that a standby showed, so nothing was tried");
 }
 
 /// What a node shows now.
@@ -229,8 +241,9 @@ fn look(node: &Node) -> Values {
     text(wire.query(LOOK).expect("a look").rows).try_into().expect("all registers")
 }
 
-/// Kills the primary under load, while the other standby is ahead of what the quorum has, and promotes the quorum's.
-fn failover(seed: u64, operations: i64) {
+/// Kills the primary under load, while the other standby is ahead of what the quorum has, and promotes the quorum's. Whether anything
+/// was lost that nobody had been told of.
+fn failover(seed: u64, operations: i64) -> bool {
     let nodes = fleet();
     let [primary, anchor, other] = &nodes;
     // Of no weaker level: what waits for no standby may go with the primary.
@@ -250,11 +263,14 @@ fn failover(seed: u64, operations: i64) {
             if done() > operations { Ok(()) } else { Err(done().to_string()) }
         });
         anchor.kill_9();
-        // All who write wait now, and what they wrote is on the other standby.
-        let stuck = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-        wait_until("writers wait", LIMIT, || match primary.sql(stuck) {
-            count if count.parse::<usize>().expect("a count") >= 2 => Ok(()),
-            count => Err(count),
+        // All who write wait now, for the standby or for one who does, and what they wrote is on the other standby.
+        let stuck = "SELECT wait_event, count(*) FROM pg_stat_activity \
+            WHERE wait_event IN ('SyncRep', 'CommitVisible', 'tuple') GROUP BY 1";
+        wait_until("writers wait", LIMIT, || {
+            let found = primary.sql(stuck);
+            let waits: usize =
+                found.lines().filter_map(|line| line.rsplit('|').next()?.parse::<usize>().ok()).sum();
+            if found.contains("SyncRep") && waits == CLIENTS { Ok(()) } else { Err(found) }
         });
         let end = primary.sql("SELECT pg_current_wal_flush_lsn()");
         other.wait_replayed(&end);
@@ -267,11 +283,10 @@ fn failover(seed: u64, operations: i64) {
     let left = look(anchor);
     let operations = passes(check(&history));
     passes(check_kept(&history, &left));
-    // The control: a read of what is replayed saw what the failover took away.
+    // The control: a read of what is replayed saw what the failover took away, unless the anchor had it and could not say so any more.
     let plain = Operation::Read { node: 2, after: 0, at: 0, values: ahead };
-    let lost = check_kept(&[vec![plain]], &left);
-    let lost = lost.err().map(|violation| violation.kind);
-    assert_eq!(lost, Some(Kind::Lost), "nothing was in doubt: {ahead:?}, {left:?}");
+    let lost = check_kept(&[vec![plain]], &left).err().map(|violation| violation.kind);
+    assert!(lost.is_none_or(|kind| kind == Kind::Lost), "{lost:?}: {ahead:?}, {left:?}");
 
     // The clients go on with the new primary, and with what they remember.
     let promoted = std::slice::from_ref(anchor);
@@ -280,5 +295,9 @@ fn failover(seed: u64, operations: i64) {
         client.extend(more);
     }
     passes(check(&history));
-    eprintln!("a failover under load: {operations} operations, nothing that was read is lost");
+    let took_something = lost.is_some();
+    eprintln!(
+        "a failover under load: {operations} operations, nothing that was read is lost; in doubt and lost: {took_something}"
+    );
+    took_something
 }
