@@ -112,30 +112,28 @@ pub trait Outlet: AsyncRead + AsyncWrite + Unpin {
 
 impl Outlet for TcpStream {
     fn poll_send_file(&mut self, context: &mut Context<'_>, part: &FilePart<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_write_ready(context))?;
-            if let Some(done) = settled(self.try_io(Interest::WRITABLE, || part.send_on(self.as_fd()))) {
-                return Poll::Ready(done);
-            }
-        }
+        let send = || self.try_io(Interest::WRITABLE, || part.send_on(self.as_fd()));
+        poll_sending(|| self.poll_write_ready(context), send)
     }
 }
 
 impl Outlet for UnixStream {
     fn poll_send_file(&mut self, context: &mut Context<'_>, part: &FilePart<'_>) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_write_ready(context))?;
-            if let Some(done) = settled(self.try_io(Interest::WRITABLE, || part.send_on(self.as_fd()))) {
-                return Poll::Ready(done);
-            }
-        }
+        let send = || self.try_io(Interest::WRITABLE, || part.send_on(self.as_fd()));
+        poll_sending(|| self.poll_write_ready(context), send)
     }
 }
 
-/// None if the call has to be made again.
-fn settled(result: io::Result<usize>) -> Option<io::Result<usize>> {
-    match result {
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => None,
-        other => Some(other),
+/// Sends once the socket is ready, again if it was not after all.
+fn poll_sending(
+    mut poll_ready: impl FnMut() -> Poll<io::Result<()>>,
+    send: impl Fn() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(poll_ready())?;
+        match send() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            other => return Poll::Ready(other),
+        }
     }
 }
