@@ -154,7 +154,10 @@ async fn a_commit_waits_for_the_standby_which_then_reads_it_and_takes_over() {
     standby.feed.promote();
     let end = standby.redo.join().unwrap();
     let how = PromoteOptions { new_timeline: None, reason: "test".to_owned() };
-    let promoted = standby.db.promote(end, how).await.unwrap();
+    let promotion = standby.db.promote(end, how).await.unwrap();
+    let promoted = promotion.promoted();
+    assert!(standby.db.is_in_recovery());
+    promotion.end_recovery().await.unwrap();
     assert_eq!(promoted.timeline, TimelineId::new(2));
     assert!(has(&standby.db, tree, "row 199").await);
     assert!(write(&standby.db, tree, "after", SyncLevel::Local).await);

@@ -170,8 +170,8 @@ async fn release_unconfirmed(node: Arc<Node>, database: Database) {
     let reason = "released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation";
     // The record first: nothing becomes visible that it does not name.
     ledger::record(&node, "released", (after, upto), reason);
+    node.log.warning(format!("commits after {after} up to {upto} are {reason}"));
     gate.release_unconfirmed();
-    node.log.warning(format!("commits after {after} up to {upto} were {reason}"));
 }
 
 /// Checkpoints by time and by the log's growth.

@@ -351,23 +351,14 @@ impl Node {
     pub(crate) fn set_recovery(&self, recovery: Option<Arc<Recovery>>) {
         *self.recovery.write() = recovery;
     }
-    /// After a promotion: the signal files go, senders follow the new timeline.
+
+    /// After a promotion: senders follow the new timeline.
     pub(crate) fn leave_recovery(
         &self,
         database: &Database,
         timeline: wal::TimelineId,
     ) -> Result<(), ServerError> {
         let failed = |what: &str, error: &dyn std::fmt::Display| ServerError::new(format!("{what}: {error}"));
-        for name in ["standby.signal", "recovery.signal"] {
-            match self.host.disk.remove_file(&self.data_dir.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(failed(&format!("could not remove file \"{name}\""), &error));
-                }
-                _ => {}
-            }
-        }
-        let synced = self.host.disk.sync_dir(&self.data_dir);
-        synced.map_err(|error| failed("could not sync the data directory", &error))?;
         if let (Some(replicas), Some(writer)) = (self.replicas(), database.wal()) {
             let pg_wal = self.data_dir.join("pg_wal");
             let history = TimelineHistory::load(self.host.disk.as_ref(), &pg_wal, timeline)

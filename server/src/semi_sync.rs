@@ -154,8 +154,11 @@ impl Mode<'_> {
         };
         let began = self.node.host.clock.now();
         let timeline = self.database.timeline();
-        match self.state.open() {
-            Some(open) => (open.level, open.after) = (open.level.min(stall.level), open.after.min(reached)),
+        let after = match self.state.open() {
+            Some(open) => {
+                (open.level, open.after) = (open.level.min(stall.level), open.after.min(reached));
+                open.after
+            }
             None => {
                 self.state.begin(Fallback {
                     timeline,
@@ -164,8 +167,9 @@ impl Mode<'_> {
                     after: reached,
                     ended: None,
                 });
+                reached
             }
-        }
+        };
         if !self.store().await {
             return false;
         }
@@ -173,13 +177,10 @@ impl Mode<'_> {
         let timeout = self.node.settings().show("plimsoll.synchronous_timeout").unwrap_or_default();
         let reason =
             format!("no synchronous standby reached {level} within {timeout}: commits wait for {below} only");
-        ledger::record(self.node, "fallback", (reached, stall.end), &reason);
-        if let Some(after) = gate.suspend(stall.level) {
-            self.node.semi_sync.0.lock().fallbacks += 1;
-            self.node
-                .log
-                .warning(format!("falling back from synchronous replication after {after}: {reason}"));
-        }
+        ledger::record(self.node, "fallback", (after, stall.end), &reason);
+        self.node.semi_sync.0.lock().fallbacks += 1;
+        self.node.log.warning(format!("falling back from synchronous replication after {after}: {reason}"));
+        gate.suspend(stall.level);
         true
     }
 

@@ -425,16 +425,19 @@ impl Standby {
         let reason = target::reason(self.recovery.stopped.lock().as_ref());
         let options = PromoteOptions { new_timeline: Some(new_timeline), reason };
         self.end_recovery_files().await?;
-        let promoted =
-            database.promote(end, options).await.map_err(|error| ServerError::new(error.to_string()))?;
+        let failed = |error: storage::Error| ServerError::new(error.to_string());
+        let promotion = database.promote(end, options).await.map_err(failed)?;
+        let promoted = promotion.promoted();
         log.log(format!("selected new timeline ID: {}", promoted.timeline));
-        self.node.leave_recovery(database, promoted.timeline)?;
         if let Some(archiver) = self.node.archiver().cloned() {
             let (old, at) = (promoted.old_timeline, promoted.switch_at);
             let settled = tokio::task::spawn_blocking(move || archiver.end_timeline(old, at)).await;
             settled.map_err(|error| ServerError::new(error.to_string()))??;
         }
+        // Who sees the server out of recovery finds the ended timeline settled.
         log.log("archive recovery complete");
+        promotion.end_recovery().await.map_err(failed)?;
+        self.node.leave_recovery(database, promoted.timeline)?;
         let (node, database) = (self.node.clone(), database.clone());
         self.tasks.writers.spawn(async move {
             if let Err(error) = database.checkpoint(CheckpointKind::Immediate).await {

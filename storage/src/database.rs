@@ -6,8 +6,8 @@ use crate::store::Store;
 use crate::{CheckpointCounts, HorizonReport, StandbyLog};
 use crate::{
     CheckpointEvent, CheckpointInfo, CheckpointKind, CommitGate, ConflictKind, CreateOptions,
-    DatabaseOptions, Error, Interrupt, Isolation, LockInfo, RedoEnd, StandbyRedo, StartMode, Transaction,
-    TreeId, WalRetention, WalSizes, backup, checkpointer, create, early, open, promote,
+    DatabaseOptions, Error, Interrupt, Isolation, LockInfo, Promotion, RedoEnd, StandbyRedo, StartMode,
+    Transaction, TreeId, WalRetention, WalSizes, backup, checkpointer, create, early, open, promote,
 };
 use host::{Host, Timestamp};
 use std::path::Path;
@@ -509,18 +509,16 @@ impl Database {
         swept.await.map_err(|_| Error::Shutdown)?.map(drop)
     }
 
-    /// Turns a standby whose redo has ended for a promotion into a primary: history file, end-of-recovery
-    /// record on the new timeline; takes writes when it returns. A checkpoint is due afterwards.
-    pub async fn promote(&self, end: RedoEnd, options: PromoteOptions) -> Result<Promoted, Error> {
+    /// Takes a standby whose redo has ended for a promotion to a timeline of its own: history file, end-of-recovery record.
+    /// It takes writes once [`Promotion::end_recovery`] is called.
+    pub async fn promote(&self, end: RedoEnd, options: PromoteOptions) -> Result<Promotion, Error> {
         let RedoEnd::Promote { at, timeline } = end else {
             return Err(Error::WrongState("redo did not end for a promotion"));
         };
         let only = Arc::clone(&self.0.checkpointing).lock_owned().await;
         let engine = Arc::clone(&self.0);
-        let promoted = tokio::task::spawn_blocking(move || {
-            let _only = only;
-            promote::promote(&engine, at, timeline, &options)
-        });
+        let promoted =
+            tokio::task::spawn_blocking(move || promote::promote(engine, only, at, timeline, &options));
         promoted.await.map_err(|_| Error::Shutdown)?
     }
 

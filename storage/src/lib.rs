@@ -81,6 +81,7 @@ pub use options::{
     Locked, ProgressFn, RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, SyncLevel,
     TableLockMode, TreeId,
 };
+pub use promote::Promotion;
 pub use records::EngineDescriber;
 pub use scan::Scan;
 pub use snapshot::HorizonReport;

@@ -2,7 +2,8 @@
 //!
 //! The order makes every crash in between harmless: the log's new segment is made first, then the history file says
 //! that the timeline exists, then the end-of-recovery record is durable, then the control file names the timeline, then the
-//! signal files go. The control file's state is the last: who waits for it finds the server out of recovery.
+//! signal files go. Writes are taken only when the caller ends recovery, who may settle before what belongs to the ended
+//! timeline. The control file's state is the last: who waits for it finds the server out of recovery.
 
 use crate::engine::Engine;
 use crate::open::{Begin, newest_timeline, start_writing};
@@ -10,6 +11,7 @@ use crate::{Error, PromoteOptions, Promoted};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::OwnedMutexGuard;
 use wal::control::ClusterState;
 use wal::history::{BranchId, TimelineHistory};
 use wal::{Lsn, SegmentNumber, TimelineId, WriteStart};
@@ -29,13 +31,47 @@ fn next_timeline(engine: &Engine, old: TimelineId) -> Result<TimelineId, Error> 
     newest.next().ok_or(Error::WrongState("all timelines are used up"))
 }
 
-/// Promotes; see [`crate::Database::promote`].
+/// A database on its new timeline that is in recovery still; see [`crate::Database::promote`].
+#[must_use = "takes no writes before its recovery is ended"]
+pub struct Promotion {
+    engine: Arc<Engine>,
+    promoted: Promoted,
+    /// No checkpoint and no restartpoint sees the half of it.
+    _only: OwnedMutexGuard<()>,
+}
+
+impl std::fmt::Debug for Promotion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Promotion").field("promoted", &self.promoted).finish_non_exhaustive()
+    }
+}
+
+impl Promotion {
+    /// What it did.
+    pub fn promoted(&self) -> Promoted {
+        self.promoted
+    }
+
+    /// Ends recovery: the database takes writes. A checkpoint is due afterwards.
+    pub async fn end_recovery(self) -> Result<(), Error> {
+        let ended = tokio::task::spawn_blocking(move || {
+            let engine = &self.engine;
+            engine.recovery.active.store(false, Ordering::Release);
+            engine.visibility.confirmed_more().notify_waiters();
+            engine.update_control(|control| control.state = ClusterState::InProduction)
+        });
+        ended.await.map_err(|_| Error::Shutdown)?
+    }
+}
+
+/// Promotes up to the end of recovery; see [`crate::Database::promote`].
 pub(crate) fn promote(
-    engine: &Arc<Engine>,
+    engine: Arc<Engine>,
+    only: OwnedMutexGuard<()>,
     at: Lsn,
     old: TimelineId,
     options: &PromoteOptions,
-) -> Result<Promoted, Error> {
+) -> Result<Promotion, Error> {
     let state = engine.parked.lock().clone().ok_or(Error::WrongState("redo is not at its end"))?;
     if !engine.recovery.is_consistent() {
         return Err(Error::Unusable(format!(
@@ -44,7 +80,7 @@ pub(crate) fn promote(
     }
     let timeline = match options.new_timeline {
         Some(timeline) => timeline,
-        None => next_timeline(engine, old)?,
+        None => next_timeline(&engine, old)?,
     };
     let (disk, wal_dir) = (&*engine.host.disk, engine.wal_dir());
     let unusable = |error: wal::history::HistoryFileError| Error::Unusable(error.to_string());
@@ -62,7 +98,7 @@ pub(crate) fn promote(
         overwrites_contrecord: false,
         forked_from: Some(old),
     };
-    start_writing(engine, &Begin { timeline, start, overwritten: None, state })?;
+    start_writing(&engine, &Begin { timeline, start, overwritten: None, state })?;
     let end = engine.wal()?.positions().flushed();
     engine.update_control(|control| {
         control.min_recovery_point = end;
@@ -78,8 +114,6 @@ pub(crate) fn promote(
         }
     }
     disk.sync_dir(engine.dir()).map_err(|error| Error::io("fsync directory", engine.dir(), error))?;
-    engine.recovery.active.store(false, Ordering::Release);
-    engine.visibility.confirmed_more().notify_waiters();
-    engine.update_control(|control| control.state = ClusterState::InProduction)?;
-    Ok(Promoted { old_timeline: old, timeline, switch_at: at, branch })
+    let promoted = Promoted { old_timeline: old, timeline, switch_at: at, branch };
+    Ok(Promotion { engine, promoted, _only: only })
 }

@@ -197,7 +197,7 @@ async fn a_promotion_aborts_the_large_transactions_that_the_log_leaves_open() {
     standby.feed.set(Feed::Promote);
     let end = standby.thread.join().unwrap().unwrap();
     let how = PromoteOptions { new_timeline: None, reason: "test".into() };
-    standby.db.promote(end, how).await.unwrap();
+    standby.db.promote(end, how).await.unwrap().end_recovery().await.unwrap();
     let crashed = power_cut(&standby.disk);
     for db in [standby.db.clone(), try_open(&crashed, small()).unwrap().0] {
         assert_eq!(count(&statement(&db, ReadCommitted).await, tree).await, 2);

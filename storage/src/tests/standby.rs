@@ -406,7 +406,10 @@ async fn a_promoted_standby_writes_on_a_new_timeline_and_keeps_it_after_a_crash(
     let at = db.positions().unwrap().flushed();
     assert_eq!(end, RedoEnd::Promote { at, timeline: TimelineId::FIRST });
     let how = PromoteOptions { new_timeline: None, reason: "no recovery target specified".to_owned() };
-    let promoted = standby.db.promote(end, how).await.unwrap();
+    let promotion = standby.db.promote(end, how).await.unwrap();
+    let promoted = promotion.promoted();
+    assert!(standby.db.is_in_recovery());
+    promotion.end_recovery().await.unwrap();
     assert_eq!((promoted.timeline, promoted.switch_at), (TimelineId::new(2), at));
     assert!(!standby.db.is_in_recovery());
     assert!(!copy.exists(&Path::new(DIR).join("standby.signal")).unwrap());

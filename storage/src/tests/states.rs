@@ -329,7 +329,7 @@ async fn promote_and_write(
 ) {
     let (promoted, end) = standby.end_for_promotion();
     let how = PromoteOptions { new_timeline: None, reason: "test".to_owned() };
-    promoted.promote(end, how).await.unwrap();
+    promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
     for round in 0..4 {
         let transaction = one_transaction(&promoted, bank, counters, random).await;
         known.lock().begun += 1;
