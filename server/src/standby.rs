@@ -56,10 +56,14 @@ impl Recovery {
         self.receiver.lock().as_ref().and_then(ReceiveHandle::view)
     }
 
-    /// The end of the log that was received and is durable; INVALID if nothing was.
+    /// The end of the log that was received and is durable; INVALID if nothing was asked for. As PostgreSQL has it, who asks
+    /// for the log has received what comes before the segment he asks for, before anybody answers.
     pub(crate) fn received(&self) -> Lsn {
         let before = Lsn::new(self.received.load(Ordering::Acquire));
-        self.receiver().map_or(before, |view| view.flushed.max(before))
+        let size = self.context.place.segment_size;
+        let asked = self.feed.wanted().borrow().map(|from| size.start_of(size.segment_of(from)));
+        let here = self.receiver().map(|view| view.flushed);
+        [asked, here].into_iter().flatten().fold(before, Lsn::max)
     }
 
     /// Takes over reloaded settings.

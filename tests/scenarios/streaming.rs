@@ -45,6 +45,16 @@ fn background(node: &Node, sql: &str) -> Child {
 }
 
 #[test]
+fn a_standby_knows_what_it_has_received_before_its_primary_answers() {
+    let primary = primary_with_table();
+    for _ in 0..5 {
+        let standby = Node::builder().clone_from(&primary);
+        let received = standby.sql("SELECT pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn()");
+        assert_eq!(received, "t", "NULL before it asks: {}", standby.log());
+    }
+}
+
+#[test]
 fn a_delayed_standby_applies_commits_late_and_a_promotion_does_not_wait_for_the_delay() {
     let primary = primary_with_table();
     let standby = standby_of(&primary, "late");
