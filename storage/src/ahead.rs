@@ -15,7 +15,6 @@ use crate::Error;
 use crate::engine::Engine;
 use crate::open::read_error;
 use crate::pool::{PageKey, Pool};
-use crate::records::info;
 use crate::redo::Pins;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,13 +23,13 @@ use wal::reader::{EndOfWal, Next, ReadError, SegmentFiles, WalReader};
 use wal::{Fork, Lsn, Record, Rmgr, TimelineId};
 
 /// Batches that wait for redo at most.
-const BATCHES: usize = 4;
-/// Records of a batch.
-const BATCH_RECORDS: usize = 256;
+const BATCHES: usize = 1;
+/// Records of a batch: many, since each that is handed over may wake a thread.
+const BATCH_RECORDS: usize = 1024;
 /// A batch ends with the record that brings it to so many bytes.
 const BATCH_BYTES: u64 = 128 << 10;
 /// Pages are pinned ahead only in a pool of so many: a small one would have none left for others.
-const FRAMES_MIN: usize = 8 * BATCHES * BATCH_RECORDS;
+const FRAMES_MIN: usize = 16 * BATCHES * BATCH_RECORDS;
 /// Pages that were lately met are remembered in so many places: they are at hand or about to be made, and looked up cheaper by who
 /// changes them.
 const LATELY_MET: usize = 2048;
@@ -200,7 +199,6 @@ impl<'p> Ahead<'p, '_> {
                     PrefetchCounts::count(&counts.skip_rep);
                 } else if let Some(pin) = self.pool.pin(key) {
                     PrefetchCounts::count(&counts.hit);
-                    pin.touch(item_of(record));
                     pins.push((block.id, pin));
                 } else if self.engine.store.will_need(key) {
                     PrefetchCounts::count(&counts.prefetched);
@@ -229,12 +227,6 @@ fn was_lately_met(lately: &mut [Option<(PageKey, u64)>], key: PageKey, number: u
     let place = (key.block.get() ^ key.rel.relation.rotate_left(5)) as usize % LATELY_MET;
     let met = lately.get_mut(place).and_then(|place| place.replace((key, number)));
     met.is_some_and(|(other, at)| other == key && at + BATCHES as u64 >= number)
-}
-
-/// The item that a record's change begins with, if it is one of the kind of which there are most.
-fn item_of(record: &Record) -> usize {
-    let index = record.main_data().first_chunk::<2>().filter(|_| record.rmgr_info() == info::INSERT);
-    index.map_or(0, |index| usize::from(u16::from_le_bytes(*index)))
 }
 
 /// Whether its redo cuts or removes files, or may do so.

@@ -316,7 +316,7 @@ impl WalFeed for StandbyFeed {
             if self.waits_paused(&mut orders) {
                 continue;
             }
-            match orders.hold.delay(committed, self.clock.now()) {
+            match orders.hold.delay(committed, || self.clock.now()) {
                 None => return true,
                 Some(left) => {
                     self.tell_replayed(&mut orders, at);

@@ -108,14 +108,18 @@ impl Hold {
     pub(super) fn came(&mut self, now: Duration) {
         self.came_at = now;
     }
-    /// How long a commit of this time has to wait at `now` still; None if it need not.
-    pub(super) fn delay(&self, committed: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
+    /// How long a commit of this time has to wait still; None if it need not. `now` is asked only if one may have to.
+    pub(super) fn delay(
+        &self,
+        committed: Option<Timestamp>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Option<Duration> {
         let committed = committed.filter(|_| !self.settings.min_apply_delay.is_zero())?;
         // A primary's clock that is ahead of ours makes the wait longer, as PostgreSQL documents.
         let due = committed
             .micros()
             .saturating_add(i64::try_from(self.settings.min_apply_delay.as_micros()).unwrap_or(i64::MAX));
-        u64::try_from(due.saturating_sub(now.micros()))
+        u64::try_from(due.saturating_sub(now().micros()))
             .ok()
             .filter(|left| *left > 0)
             .map(Duration::from_micros)
@@ -151,11 +155,11 @@ mod tests {
     #[test]
     fn commits_wait_until_they_are_old_enough() {
         let mut hold = Hold::default();
-        assert_eq!(hold.delay(Some(second(100)), second(100)), None, "no delay is set");
+        assert_eq!(hold.delay(Some(second(100)), || second(100)), None, "no delay is set");
         hold.set(HoldSettings { min_apply_delay: Duration::from_secs(3), ..HoldSettings::default() });
-        assert_eq!(hold.delay(Some(second(100)), second(101)), Some(Duration::from_secs(2)));
-        assert_eq!(hold.delay(Some(second(100)), second(103)), None);
-        assert_eq!(hold.delay(None, second(101)), None, "other records do not wait");
+        assert_eq!(hold.delay(Some(second(100)), || second(101)), Some(Duration::from_secs(2)));
+        assert_eq!(hold.delay(Some(second(100)), || second(103)), None);
+        assert_eq!(hold.delay(None, || second(101)), None, "other records do not wait");
     }
 
     #[test]

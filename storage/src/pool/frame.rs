@@ -178,16 +178,6 @@ impl<'p> Pin<'p> {
     pub fn write(self) -> WritePage<'p> {
         WritePage { guard: self.frame().slot.write(), pin: self }
     }
-    /// Reads what a change before item `index` will read, so that the memory is near when that comes. Nothing if the page is being
-    /// changed just now: then it is near.
-    pub(crate) fn touch(&self, index: usize) {
-        if let Some(slot) = self.frame().slot.try_read() {
-            let page = slot.page();
-            let (lower, upper) = (page.lower(), page.upper());
-            let byte = |at: usize| page.bytes().get(at).copied();
-            std::hint::black_box((page.item(index).first(), byte(lower), byte(upper.saturating_sub(1))));
-        }
-    }
     /// The same pin, not borrowed. `pool` must be its pool.
     pub fn into_owned(self, pool: &Arc<Pool>) -> OwnedPin {
         let this = ManuallyDrop::new(self);
