@@ -181,7 +181,8 @@ def drain(system, kind, megabytes):
     system.await_standby()
     system.standby.stop()
     begin, end, count = backlog(system, kind, megabytes)
-    time.sleep(1)
+    # What the primary has written is no longer on its way to the disk.
+    os.sync()
     with servers.used_memory(8 * megabytes):
         found = catch_up(system, end)
     size = (end - begin) / 2**20

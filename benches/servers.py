@@ -133,20 +133,26 @@ def process_cpu_seconds(pid):
     return 0.0
 
 
+def free_megabytes():
+    """Memory that nothing uses, not even the page cache."""
+    return int(re.search(r"MemFree:\s*(\d+)", pathlib.Path("/proc/meminfo").read_text())[1]) >> 10
+
+
 @contextlib.contextmanager
-def used_memory(megabytes, megabytes_a_second=800):
-    """Has so much memory used, and gives it back bit by bit while the body runs. A virtual machine may get memory from its host only when
-    it is first used, at ten times the cost of copying into it, and may give it up again within seconds of its being free; what one product
-    pays for that and the other does not says nothing of either."""
+def used_memory(megabytes, cushion=512):
+    """Has so much memory used, and gives it back as fast as the body takes memory, a cushion ahead. A virtual machine may get memory from
+    its host only when it is first used, at ten times the cost of copying into it, and may give it up again within seconds of
+    its being free; what one product pays for that and the other does not says nothing of either."""
     pieces = []
     for _ in range(megabytes // 8):
         pieces.append(mmap.mmap(-1, 8 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         pieces[-1].write(bytes(8 << 20))
-    ended = threading.Event()
+    ended, free = threading.Event(), free_megabytes() + cushion
 
     def give_back():
-        while pieces and not ended.wait(8 / megabytes_a_second):
-            pieces.pop().close()
+        while pieces and not ended.wait(0.004):
+            for _ in range(min(len(pieces), max(0, free - free_megabytes()) // 8)):
+                pieces.pop().close()
 
     giving = threading.Thread(target=give_back)
     giving.start()
