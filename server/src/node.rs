@@ -358,11 +358,10 @@ impl Node {
         database: &Database,
         timeline: wal::TimelineId,
     ) -> Result<(), ServerError> {
-        let failed = |what: &str, error: &dyn std::fmt::Display| ServerError::new(format!("{what}: {error}"));
         if let (Some(replicas), Some(writer)) = (self.replicas(), database.wal()) {
             let pg_wal = self.data_dir.join("pg_wal");
             let history = TimelineHistory::load(self.host.disk.as_ref(), &pg_wal, timeline)
-                .map_err(|error| failed("could not read the new history", &error))?;
+                .map_err(|error| ServerError::new(format!("could not read the new history: {error}")))?;
             // Standbys behind this node may have heard of confirmations that it has no log for; those after the fork are news to them.
             if let Some(last) = history.entries().last() {
                 database.commit_gate().branches_at(last.end);
