@@ -165,10 +165,22 @@ async fn a_clone_that_is_refused_or_broken_off_leaves_nothing_that_could_start()
     assert!(!target.exists());
     assert_eq!(value(&mut client, "select count(*) from pg_replication_slots").await, "0");
 
+    // A slot that is there already is nobody's to take, and known before anything is copied.
+    client.query("select pg_create_physical_replication_slot('theirs')").await.unwrap();
+    let taken = CloneOptions { slot: Some("theirs".to_owned()), ..options.clone() };
+    let error =
+        clone(&Host::real(), &taken, &mut |step| assert_eq!(step.received_bytes, 0)).await.unwrap_err();
+    assert!(matches!(&error, CloneError::SlotExists(name) if name == "theirs"), "{error}");
+    assert!(!target.exists());
+    assert_eq!(value(&mut client, "select slot_name from pg_replication_slots").await, "theirs");
+    client.query("select pg_drop_replication_slot('theirs')").await.unwrap();
+
     // Dropped in the middle: marked, without a control file, and known for what it is.
     let options = CloneOptions {
         accept_postgresql: true,
         max_rate_kilobytes: Some(4096),
+        slot: Some("mine".to_owned()),
+        create_slot: true,
         ..CloneOptions::new(primary.conninfo(), &target)
     };
     let host = Host::real();
@@ -183,6 +195,11 @@ async fn a_clone_that_is_refused_or_broken_off_leaves_nothing_that_could_start()
         _ = receiver.recv() => {}
     }
     assert!(target.join("base").exists() && !target.join("global/pg_control").exists());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while value(&mut client, "select count(*) from pg_replication_slots").await != "0" {
+        assert!(Instant::now() < deadline, "the slot goes with its connection");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert!(matches!(check_target(&RealDisk, &target), Err(CloneError::Interrupted(_))));
     let error = clone(&Host::real(), &options, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, CloneError::Interrupted(_)), "{error}");
@@ -215,4 +232,60 @@ async fn a_clone_that_is_refused_or_broken_off_leaves_nothing_that_could_start()
     let error = clone(&Host::real(), &options, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, CloneError::NotEmpty(_)), "{error}");
     assert_eq!(std::fs::read(other.join("file")).unwrap(), b"mine");
+}
+
+#[tokio::test]
+async fn a_slot_that_begins_behind_the_stream_leaves_no_gap() {
+    let folder = TempDir::with_prefix("clone").unwrap();
+    let primary = Postgres::init(folder.path());
+    let mut client = primary.client().await;
+    client.query("create table t(v text)").await.unwrap();
+    let target = folder.path().join("standby");
+    let options = CloneOptions {
+        accept_postgresql: true,
+        slot: Some("standby_1".to_owned()),
+        create_slot: true,
+        ..CloneOptions::new(primary.conninfo(), &target)
+    };
+    // The stream is on this thread, and hears nothing of what comes meanwhile.
+    let conninfo = format!("{} dbname=postgres", primary.conninfo());
+    let mut progress = |step: CloneProgress| {
+        if step.phase == Phase::Finishing {
+            let conninfo = conninfo.clone();
+            let write = async move {
+                let mut client = Client::connect_to(&conninfo).await.unwrap();
+                client
+                    .query("insert into t select repeat('x', 1000) from generate_series(1, 40000)")
+                    .await
+                    .unwrap();
+                client.query("checkpoint").await.unwrap();
+                client.query("select pg_switch_wal()").await.unwrap();
+                client.query("checkpoint").await.unwrap();
+            };
+            let run = || {
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(write)
+            };
+            std::thread::scope(|scope| scope.spawn(run).join().unwrap());
+        }
+    };
+    clone(&Host::real(), &options, &mut progress).await.unwrap();
+    let kept_from = value(&mut client, "select pg_walfile_name(restart_lsn) from pg_replication_slots").await;
+    let wal = |name: &str| target.join("pg_wal").join(name);
+    assert!(wal(&kept_from).exists(), "{kept_from}");
+    let first = std::fs::read_dir(target.join("pg_wal")).unwrap();
+    let mut names: Vec<String> =
+        first.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name.len() == 24);
+    names.sort();
+    assert!(names.len() > 2, "{names:?}");
+    give_to_postgres(&target);
+    let standby = Postgres::start(target, folder.path().to_owned());
+    let lsn = value(&mut client, "select pg_current_wal_lsn()").await;
+    let mut reader = standby.client().await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while value(&mut reader, &format!("select pg_last_wal_replay_lsn() >= '{lsn}'")).await != "t" {
+        assert!(Instant::now() < deadline, "the standby does not catch up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(value(&mut reader, "select count(*) from t").await, "40000");
 }

@@ -80,7 +80,7 @@ fn page_insert(criterion: &mut Criterion) {
                     let key = key(row);
                     let index = page.lower_bound(&key);
                     main.clear();
-                    Insert { index, flags: 0, cid: 0, key: &key, value: &value, like: None }
+                    Insert { index, flags: 0, epoch: None, cid: 0, key: &key, value: &value, like: None }
                         .encode(&mut main);
                     records::apply(info::INSERT, 0, page, &main, &[], Xid::new(700)).unwrap();
                 }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result, SqlState};
 use crate::integer::is_space;
 use crate::style::ByteaOutput;
+use crate::work;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -66,6 +67,9 @@ pub(crate) fn parse_escape(text: &str) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
+        if out.len().is_multiple_of(work::STEPS) {
+            work::check()?;
+        }
         if *first != b'\\' {
             out.push(*first);
             rest = after;

@@ -107,8 +107,12 @@ states! {
     AMBIGUOUS_PARAMETER = b"42P08";
     /// 42P18 indeterminate_datatype
     INDETERMINATE_DATATYPE = b"42P18";
+    /// 53200 out_of_memory
+    OUT_OF_MEMORY = b"53200";
     /// 54000 program_limit_exceeded
     PROGRAM_LIMIT_EXCEEDED = b"54000";
+    /// 57014 query_canceled
+    QUERY_CANCELED = b"57014";
     /// XX000 internal_error
     INTERNAL_ERROR = b"XX000";
     /// XX001 data_corrupted
@@ -182,6 +186,11 @@ impl Error {
     #[cold]
     pub(crate) fn out_of_range(what: &'static str) -> Self {
         Self::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, format!("{what} out of range"))
+    }
+    /// 54000: a value of more than [`crate::VALUE_BYTES_MAX`] bytes.
+    #[cold]
+    pub fn too_long() -> Self {
+        Self::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "requested length too large")
     }
     #[cold]
     pub(crate) fn division_by_zero() -> Self {

@@ -29,6 +29,10 @@ mod style;
 mod text;
 pub mod time;
 mod types;
+pub mod work;
+
+/// The longest value, in bytes, as in PostgreSQL.
+pub const VALUE_BYTES_MAX: usize = 0x3fff_ffff;
 
 pub use array::{Array, Dimension};
 pub use compare::compare;

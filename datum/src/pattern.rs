@@ -4,7 +4,11 @@
 //! `regex` crate has them: no back references and no look-around, and matching takes time linear in the text.
 
 use crate::error::{Error, Result, SqlState};
+use crate::work::{self, Growth};
 use std::cell::RefCell;
+
+/// Matches between two looks at whether to stop.
+const MATCHES: usize = 1 << 10;
 
 fn trailing_escape() -> Error {
     Error::new(SqlState::INVALID_ESCAPE_SEQUENCE, "LIKE pattern must not end with escape character")
@@ -51,7 +55,12 @@ fn like_bytes(text: &[u8], pattern: &[u8], escape: Option<u8>, fold: bool) -> Re
     let same = |a: u8, b: u8| if fold { a.eq_ignore_ascii_case(&b) } else { a == b };
     let (mut t, mut p) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
+    let mut steps = 0_usize;
     loop {
+        steps += 1;
+        if steps.is_multiple_of(work::STEPS) {
+            work::check()?;
+        }
         let matched = match (text.get(t), pattern.get(p)) {
             (None, None) => return Ok(true),
             (_, Some(b'%')) => {
@@ -115,6 +124,15 @@ pub fn like_prefix(pattern: &str) -> String {
     out
 }
 
+/// PostgreSQL's message for an expression that would take too much memory.
+const TOO_COMPLEX: &str = "regular expression is too complex";
+
+/// Longer expressions are too complex: before its size is known, one takes a thousand times its text.
+const PATTERN_BYTES_MAX: usize = 64 << 10;
+
+/// Escapes in an expression: a class such as `\w` has hundreds of ranges.
+const CLASSES_MAX: usize = 5000;
+
 /// A compiled regular expression.
 #[derive(Clone, Debug)]
 pub struct Regex(regex::Regex);
@@ -122,6 +140,10 @@ pub struct Regex(regex::Regex);
 impl Regex {
     /// Compiles PostgreSQL's syntax.
     pub fn new(pattern: &str, fold: bool) -> Result<Self> {
+        let classes = pattern.bytes().filter(|byte| *byte == b'\\').count();
+        if pattern.len() > PATTERN_BYTES_MAX || classes > CLASSES_MAX {
+            return Err(Error::new(SqlState::PROGRAM_LIMIT_EXCEEDED, TOO_COMPLEX));
+        }
         let translated = translate(pattern)?;
         regex::RegexBuilder::new(&translated)
             .case_insensitive(fold)
@@ -132,7 +154,7 @@ impl Regex {
             .map_err(|error| {
                 let (state, what) = match error {
                     regex::Error::CompiledTooBig(_) => {
-                        (SqlState::PROGRAM_LIMIT_EXCEEDED, "regular expression is too complex".to_owned())
+                        (SqlState::PROGRAM_LIMIT_EXCEEDED, TOO_COMPLEX.to_owned())
                     }
                     _ => (
                         SqlState::INVALID_REGULAR_EXPRESSION,
@@ -158,34 +180,57 @@ impl Regex {
         Some(captures.iter().skip(first).map(|group| group.map(|group| group.as_str())).collect())
     }
     /// Replaces the first match, or all; in the replacement `\1` to `\9` are groups, `\&` the match.
-    pub fn replace(&self, text: &str, replacement: &str, all: bool) -> String {
-        let replacer = |captures: &regex::Captures<'_>| {
-            let mut out = String::new();
-            let mut characters = replacement.chars();
-            let group = |at: usize| captures.get(at).map_or("", |group| group.as_str());
-            while let Some(c) = characters.next() {
-                if c != '\\' {
-                    out.push(c);
-                    continue;
-                }
-                match characters.next() {
-                    Some(digit @ '1'..='9') => out.push_str(group(digit as usize - '0' as usize)),
-                    Some('&') => out.push_str(group(0)),
-                    Some('\\') | None => out.push('\\'),
-                    Some(other) => {
-                        out.push('\\');
-                        out.push(other);
-                    }
-                }
+    pub fn replace(&self, text: &str, replacement: &str, all: bool) -> Result<String> {
+        let (mut out, mut copied, mut growth) = (String::new(), 0, Growth::default());
+        for (at, captures) in self.0.captures_iter(text).take(if all { usize::MAX } else { 1 }).enumerate() {
+            let Some(whole) = captures.get(0) else { continue };
+            out.push_str(text.get(copied..whole.start()).unwrap_or_default());
+            copied = whole.end();
+            substitute(&captures, replacement, &mut out);
+            growth.to(out.len())?;
+            if at % MATCHES == MATCHES - 1 {
+                work::check()?;
             }
-            out
-        };
-        self.0.replacen(text, usize::from(!all), replacer).into_owned()
+        }
+        out.push_str(text.get(copied..).unwrap_or_default());
+        Ok(out)
+    }
+    /// How many matches there are.
+    pub fn count(&self, text: &str) -> Result<usize> {
+        let mut count = 0_usize;
+        for _ in self.0.find_iter(text) {
+            count += 1;
+            if count.is_multiple_of(MATCHES) {
+                work::check()?;
+            }
+        }
+        Ok(count)
     }
     /// The parts of the text between matches.
-    pub fn split<'a>(&self, text: &'a str) -> Vec<&'a str> {
-        self.0.split(text).collect()
+    pub fn split<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.split(text)
     }
+}
+
+/// Appends the replacement of one match.
+fn substitute(captures: &regex::Captures<'_>, replacement: &str, out: &mut String) {
+    let group = |at: usize| captures.get(at).map_or("", |group| group.as_str());
+    let mut rest = replacement;
+    while let Some((before, behind)) = rest.split_once('\\') {
+        out.push_str(before);
+        let mut characters = behind.chars();
+        match characters.next() {
+            Some(digit @ '1'..='9') => out.push_str(group(digit as usize - '0' as usize)),
+            Some('&') => out.push_str(group(0)),
+            Some('\\') | None => out.push('\\'),
+            Some(other) => {
+                out.push('\\');
+                out.push(other);
+            }
+        }
+        rest = characters.as_str();
+    }
+    out.push_str(rest);
 }
 
 /// The part of a mistake that users meet most, in PostgreSQL's words.

@@ -60,7 +60,10 @@ pub struct Metadata {
 }
 
 /// An exclusive advisory lock on a file, given up on drop.
-pub trait LockGuard: Send + Sync + Debug {}
+pub trait LockGuard: Send + Sync + Debug {
+    /// The locked file itself, whatever stands at its path by now.
+    fn file(&self) -> &dyn File;
+}
 
 /// A file's contents mapped read-only. The file must not change while it is mapped (a sealed WAL segment).
 pub trait Mapping: Deref<Target = [u8]> + Send + Sync + Debug {
@@ -140,7 +143,8 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Maps a file that no longer changes (a sealed WAL segment), read-only.
     fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>>;
-    /// Takes an exclusive advisory lock on a file, created if missing; `WouldBlock` if another process holds it.
+    /// Takes an exclusive advisory lock on a file, created if missing; `WouldBlock` if another process holds it, `InvalidInput` if
+    /// something else than a regular file of one name stands there: symbolic links are not followed.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
 
     /// Reads a whole file of at most `limit` bytes; a larger one fails with `FileTooLarge`.

@@ -1,4 +1,4 @@
-//! What the machine gives the engine: files, a clock, randomness.
+//! What the machine gives the engine: files, a clock, randomness, memory, and shell commands that end with their owner.
 //!
 //! All durable I/O of Plimsoll goes through [`Disk`] and [`File`], so that the same code runs on the real
 //! file system ([`RealDisk`]) and on the virtual disk ([`VirtualDisk`]) that cuts power, tears sectors and
@@ -8,21 +8,29 @@
 //! or removed, [`Disk::sync_dir`] of its folder. A sync that fails is never retried by callers: what the
 //! kernel did with the dirty data is unknown.
 //!
+//! It also ends the process where a panic leaves what nobody may trust ([`vital`], [`Mutex`]).
+//!
 //! This crate knows no WAL, no pages and no sockets.
 
 mod clock;
 mod disk;
 mod durable;
+mod memory;
 mod real;
+mod shell;
 mod virtual_disk;
+mod vital;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy, Timestamp};
 pub use disk::{
     DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedDisk, SharedFile,
 };
 pub use durable::{durable_rename, os_message, write_file_durably};
+pub use memory::{MemoryLimit, bound_kept_memory, give_back_freed_memory, machine_bytes, note_freed_memory};
 pub use real::RealDisk;
+pub use shell::ShellCommand;
 pub use virtual_disk::{Call, CrashPolicy, Fault, FaultKind, Moment, Observer, Operation, VirtualDisk};
+pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
 
 use std::sync::Arc;
 

@@ -1,12 +1,12 @@
 //! The real file system.
 
 use crate::disk::{DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, PosixFadviseAdvice, fallocate, posix_fadvise};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, OFlag, PosixFadviseAdvice, fallocate, posix_fadvise};
 use std::fs;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -93,9 +93,55 @@ impl Mapping for RealMapping {
 }
 
 #[derive(Debug)]
-struct RealLock(#[allow(dead_code, reason = "held for its drop")] Flock<fs::File>);
+struct RealLock {
+    file: RealFile,
+    _lock: Flock<fs::File>,
+}
 
-impl LockGuard for RealLock {}
+impl LockGuard for RealLock {
+    fn file(&self) -> &dyn File {
+        &self.file
+    }
+}
+
+/// Opens a lock file, which may lie in a folder where others can write: what they put there (a symbolic link, a second name of
+/// another file, a pipe) is refused, so that nothing of theirs or ours is written to under this name.
+fn open_lock_file(path: &Path) -> io::Result<fs::File> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(flags);
+    loop {
+        let file = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match options.clone().create_new(true).open(path) {
+                    // Made by another in between.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    made => return made,
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"));
+            }
+            opened => opened?,
+        };
+        let found = file.metadata()?;
+        if !found.is_file() || found.nlink() > 1 {
+            let what = if found.is_file() { "the file has another name" } else { "it is not a regular file" };
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        return Ok(file);
+    }
+}
+
+/// Whether this open file still stands at its path.
+fn stands_at(file: &fs::File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok((found.dev(), found.ino()) == (own.dev(), own.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 
 fn kind_of(kind: fs::FileType) -> FileKind {
     if kind.is_file() {
@@ -163,13 +209,16 @@ impl Disk for RealDisk {
         Ok(Box::new(RealMapping { bytes, file }))
     }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
-        let mut options = fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(path)?;
+        let mut file = open_lock_file(path)?;
         let begun = Instant::now();
         loop {
+            let other = file.try_clone()?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Box::new(RealLock(lock))),
+                Ok(lock) if stands_at(&other, path)? => {
+                    return Ok(Box::new(RealLock { file: RealFile(other), _lock: lock }));
+                }
+                // Its last holder has removed it: the lock that counts is on the file that is there now.
+                Ok(_) => file = open_lock_file(path)?,
                 // A process that was killed gives its locks up one by one while the kernel clears it away.
                 Err((busy, nix::errno::Errno::EWOULDBLOCK)) if begun.elapsed() < LOCK_GRACE => {
                     file = busy;

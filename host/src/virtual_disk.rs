@@ -390,7 +390,9 @@ impl Disk for VirtualDisk {
                 if !self.shared.locked.lock().insert(number) {
                     return Err(io::Error::from(io::ErrorKind::WouldBlock));
                 }
-                Ok(Box::new(VirtualLock { disk: self.clone(), number }) as Box<dyn LockGuard>)
+                let path = path.to_path_buf();
+                let file = VirtualFile { disk: self.clone(), number, path, writable: true };
+                Ok(Box::new(VirtualLock(file)) as Box<dyn LockGuard>)
             }
             _ => Err(not_found()),
         })

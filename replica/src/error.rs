@@ -1,5 +1,6 @@
 //! What replication refuses, with the SQLSTATE, detail and hint that the wire carries.
 
+use std::borrow::Cow;
 use wal::{Lsn, SystemId, TimelineId};
 
 /// A refusal or failure that a client of the replication protocol, or this node's log, is told of.
@@ -151,6 +152,9 @@ pub enum ReplicaError {
         /// The timeline.
         timeline: TimelineId,
     },
+    /// The peer's program and this one do not read each other's formats.
+    #[error(transparent)]
+    Format(#[from] wal::format::FormatError),
     /// The peer does not keep to the protocol.
     #[error("{0}")]
     Protocol(String),
@@ -208,7 +212,7 @@ impl ReplicaError {
             | Self::SlotNotCopied
             | Self::SlotNotAdvanced(_)
             | Self::SlotInvalidated(_) => "55000",
-            Self::OtherSystem { .. } | Self::PrimaryBehind { .. } => "55000",
+            Self::OtherSystem { .. } | Self::PrimaryBehind { .. } | Self::Format(_) => "55000",
             Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => "42602",
             Self::SlotNameLong(_) => "42622",
             Self::SlotBackwards { .. } => "22023",
@@ -249,8 +253,9 @@ impl ReplicaError {
     }
 
     /// The HINT field.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        let words = match self {
+            Self::Format(error) => return Some(error.hint().into()),
             Self::SlotsFull => Some("Free one or increase max_replication_slots."),
             Self::SlotNameCharacter(_) => Some(
                 "Replication slot names may only contain lower case letters, numbers, and the underscore character.",
@@ -262,7 +267,8 @@ impl ReplicaError {
                 Some("Rewind this server to the fork, or clone it anew.")
             }
             _ => None,
-        }
+        };
+        words.map(Cow::Borrowed)
     }
 
     /// Whether trying again later can succeed without anybody's help.

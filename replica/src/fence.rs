@@ -6,9 +6,12 @@
 //! | the same                           | nothing                                                               |
 //! | an ancestor                        | nothing; it is the peer that has to learn                             |
 //! | a descendant                       | fences itself, durably, until rewound or cloned anew                  |
+//! | one that left where our log ends   | does not believe who only says so, and asks its peers                 |
+//! | before it was there                |                                                                       |
 //! | a sibling, a twin                  | says so loudly at each look, since neither continues the other        |
 //!
-//! A standby is never fenced: it acknowledges nothing, and its receiver refuses what does not continue it.
+//! A standby is never fenced: it acknowledges nothing, and its receiver refuses what does not continue it. But a record that holds
+//! for its branch bars its promotion: whoever is fenced does not get out of it by standby.signal.
 //!
 //! The record is `plimsoll/fence`, text lines `key=value` closed by a CRC-32 of the lines above it. It is node-local, left out
 //! of backups, and dropped when the directory is rewound.
@@ -19,6 +22,7 @@ use host::{Host, Timestamp};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use wal::codec::{seal_text, sealed_text};
 use wal::history::{BranchId, TimelineHistory};
 use wal::{Lsn, SystemId, TimelineId};
 
@@ -45,6 +49,11 @@ pub enum Verdict {
         /// Where their branch left ours.
         fork: Lsn,
     },
+    /// Its fork lies behind the end of our log, where we have never been.
+    Beyond {
+        /// Where their branch left ours, as it says.
+        fork: Lsn,
+    },
     /// Tell the log: both are primaries of one cluster and neither continues the other.
     Diverged {
         /// The end of what they share.
@@ -56,14 +65,16 @@ pub enum Verdict {
     Stranger,
 }
 
-/// Judges a peer's branch, as the table above has it. `primary` says whether this node takes writes.
-pub fn judge(ours: &NodeBranch, primary: bool, theirs: &NodeBranch) -> Verdict {
+/// Judges a peer's branch, as the table above has it. `primary` says whether this node takes writes, `log_end` how far its log is
+/// durable.
+pub fn judge(ours: &NodeBranch, primary: bool, log_end: Lsn, theirs: &NodeBranch) -> Verdict {
     if ours.system != theirs.system {
         return Verdict::Stranger;
     }
     match relation(&ours.history, &theirs.history) {
         Relation::Same | Relation::Ancestor { .. } => Verdict::Fine,
         _ if !primary => Verdict::Fine,
+        Relation::Descendant { fork } if fork > log_end => Verdict::Beyond { fork },
         Relation::Descendant { fork } => Verdict::Fence { fork },
         Relation::Sibling { fork, .. } => Verdict::Diverged { fork, twins: false },
         Relation::Twin { fork } => Verdict::Diverged { fork, twins: true },
@@ -113,9 +124,20 @@ impl FenceRecord {
         }
     }
 
+    /// Whether it holds for a node on this branch: it does unless the branch goes on from the one that replaced ours.
+    pub fn holds_for(&self, ours: &NodeBranch) -> bool {
+        let history = &ours.history;
+        let same_branch = match (self.branch, history.branch_of(self.descendant)) {
+            (Some(replaced_by), Some(followed)) => replaced_by == followed,
+            _ => true,
+        };
+        let left_there = history.end_of(self.timeline).is_ok_and(|end| end == Some(self.fork));
+        !(ours.system == self.system && history.contains(self.descendant) && same_branch && left_there)
+    }
+
     fn encode(&self) -> String {
         let branch = self.branch.map_or_else(|| "none".to_owned(), |branch| branch.to_string());
-        let mut text = format!(
+        seal_text(format!(
             "{FIRST_LINE}\nsystem={}\ntimeline={}\ndescendant={}\nbranch={branch}\nfork={}\nlog_end={}\nat={}\npeer={}\n",
             self.system,
             self.timeline,
@@ -124,18 +146,11 @@ impl FenceRecord {
             self.log_end,
             self.at.micros(),
             self.peer
-        );
-        let crc = crc32fast::hash(text.as_bytes());
-        text.push_str(&format!("crc={crc:08x}\n"));
-        text
+        ))
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let (covered, crc) = text.strip_suffix('\n')?.rsplit_once("crc=")?;
-        if crc.len() != 8 || u32::from_str_radix(crc, 16).ok()? != crc32fast::hash(covered.as_bytes()) {
-            return None;
-        }
-        let mut lines = covered.lines();
+        let mut lines = sealed_text(text)?.lines();
         if lines.next() != Some(FIRST_LINE) {
             return None;
         }
@@ -197,9 +212,15 @@ impl FenceStore {
         }
     }
 
-    /// Makes the fence durable. The first record stays, since it says where the history parted.
-    pub fn raise(&self, record: &FenceRecord) -> Result<(), ReplicaError> {
-        if matches!(self.load(), Ok(Some(_)) | Err(ReplicaError::Fenced(_))) {
+    /// The record that holds for a node on this branch, if there is one.
+    pub fn holding(&self, ours: &NodeBranch) -> Result<Option<FenceRecord>, ReplicaError> {
+        Ok(self.load()?.filter(|record| record.holds_for(ours)))
+    }
+
+    /// Makes the fence durable. The first record that holds for this branch stays, since it says where the history parted; one of an
+    /// earlier life on another branch gives way.
+    pub fn raise(&self, ours: &NodeBranch, record: &FenceRecord) -> Result<(), ReplicaError> {
+        if matches!(self.holding(ours), Ok(Some(_)) | Err(ReplicaError::Fenced(_))) {
             return Ok(());
         }
         if let Some(folder) = self.path.parent() {
@@ -237,13 +258,14 @@ mod tests {
             (node(1, &two), node(1, &two), Verdict::Fine),
             (node(1, &two), node(1, &one), Verdict::Fine),
             (node(1, &one), node(1, &two), Verdict::Fence { fork: lsn(100) }),
+            (node(1, &one), node(1, &fork(&one, 2, 1001, 8)), Verdict::Beyond { fork: lsn(1001) }),
             (node(1, &one), node(1, &three), Verdict::Fence { fork: lsn(100) }),
             (node(1, &two), node(1, &three), Verdict::Fence { fork: lsn(200) }),
             (node(1, &two), node(1, &twin), Verdict::Diverged { fork: lsn(100), twins: true }),
             (node(1, &two), node(1, &sibling), Verdict::Diverged { fork: lsn(100), twins: false }),
         ] {
-            assert_eq!(judge(&ours, true, &theirs), as_primary, "{ours:?} {theirs:?}");
-            let as_standby = judge(&ours, false, &theirs);
+            assert_eq!(judge(&ours, true, lsn(1000), &theirs), as_primary, "{ours:?} {theirs:?}");
+            let as_standby = judge(&ours, false, lsn(1000), &theirs);
             assert!(matches!(as_standby, Verdict::Fine | Verdict::Stranger), "{as_standby:?}");
         }
     }
@@ -260,9 +282,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = FenceStore::new(&Host::real(), dir.path());
         assert_eq!(store.load().unwrap(), None);
-        store.raise(&record()).unwrap();
+        let ours = node(1, &TimelineHistory::root(TimelineId::FIRST));
+        store.raise(&ours, &record()).unwrap();
         let later = FenceRecord { fork: Lsn::new(1), ..record() };
-        store.raise(&later).unwrap();
+        store.raise(&ours, &later).unwrap();
         let found = FenceStore::new(&Host::real(), dir.path()).load().unwrap().unwrap();
         assert_eq!(found, record());
         assert_eq!(
@@ -273,10 +296,38 @@ mod tests {
     }
 
     #[test]
+    fn a_record_holds_by_branch_and_not_by_number_until_the_node_continues_what_replaced_it() {
+        let one = TimelineHistory::root(TimelineId::FIRST);
+        let two = fork(&one, 2, 100, 2);
+        let record = record();
+        for (ours, holds) in [
+            (&one, true),
+            (&two, false),
+            (&fork(&two, 3, 200, 3), false),
+            (&fork(&one, 2, 100, 9), true),
+            (&fork(&fork(&one, 2, 100, 9), 3, 200, 3), true),
+            (&fork(&one, 2, 90, 2), true),
+            (&fork(&one, 3, 100, 3), true),
+        ] {
+            assert_eq!(record.holds_for(&node(1, ours)), holds, "{ours:?}");
+        }
+        // One that holds no more must not stand in the way of the next.
+        let dir = tempfile::tempdir().unwrap();
+        let store = FenceStore::new(&Host::real(), dir.path());
+        store.raise(&node(1, &one), &record).unwrap();
+        let (on_two, three) = (node(1, &two), node(1, &fork(&two, 3, 200, 3)));
+        assert_eq!(store.holding(&on_two).unwrap(), None);
+        let at = Timestamp::from_micros(9);
+        let next = FenceRecord::new(&on_two, &three, Lsn::new(200), Lsn::new(300), "host=c", at);
+        store.raise(&on_two, &next).unwrap();
+        assert_eq!(store.holding(&on_two).unwrap(), Some(next));
+    }
+
+    #[test]
     fn a_damaged_record_still_fences() {
         let dir = tempfile::tempdir().unwrap();
         let store = FenceStore::new(&Host::real(), dir.path());
-        store.raise(&record()).unwrap();
+        store.raise(&node(1, &TimelineHistory::root(TimelineId::FIRST)), &record()).unwrap();
         let good = std::fs::read(&store.path).unwrap();
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();

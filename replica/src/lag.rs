@@ -164,6 +164,12 @@ impl FlushClock {
         self.samples.push_back(Sample { at, time: now });
     }
 
+    /// The log is another one behind `kept`: when it reached later positions says nothing any more.
+    pub fn cut(&mut self, kept: Lsn) {
+        let inside = self.samples.partition_point(|sample| sample.at <= kept);
+        self.samples.truncate(inside);
+    }
+
     /// The end of the log as it was noted last.
     pub fn end(&self) -> Lsn {
         self.samples.back().map_or(Lsn::INVALID, |last| last.at)

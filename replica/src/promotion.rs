@@ -1,12 +1,7 @@
-//! Decisions of a promotion: whether, onto which timeline, and what it would lose. Storage carries it out.
+//! Decisions of a promotion: whether, and what it would lose. [`wal::timelines`] has the number of its timeline; storage carries it out.
 
-use crate::branch::{Relation, relation};
-use host::Disk;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
-use wal::history::{HistoryFileError, TimelineHistory};
-use wal::{Lsn, TimelineId};
+use wal::Lsn;
 
 /// What is known when a promotion is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,50 +62,9 @@ pub fn plan(state: &PromotionState) -> Result<PromotionPlan, PromotionError> {
     })
 }
 
-/// The timeline of a promotion: above our own, above all that pg_wal knows, and above all that reachable peers have. None when
-/// the numbers are used up.
-pub fn choose_timeline(
-    own: TimelineId,
-    known: impl IntoIterator<Item = TimelineId>,
-    peers: impl IntoIterator<Item = TimelineId>,
-) -> Option<TimelineId> {
-    known.into_iter().chain(peers).fold(own, TimelineId::max).next()
-}
-
-/// The timelines that have a history file in pg_wal.
-pub fn known_timelines(disk: &dyn Disk, pg_wal: &Path) -> io::Result<Vec<TimelineId>> {
-    let number = |name: &str| {
-        let digits = name.strip_suffix(".history").filter(|digits| digits.len() == 8)?;
-        u32::from_str_radix(digits, 16).ok().map(TimelineId::new)
-    };
-    Ok(disk.list(pg_wal)?.iter().filter_map(|entry| number(&entry.name)).collect())
-}
-
-/// The history to follow for recovery_target_timeline = latest: the newest in pg_wal that continues `own`.
-pub fn latest_history(
-    disk: &dyn Disk,
-    pg_wal: &Path,
-    own: TimelineId,
-) -> Result<TimelineHistory, HistoryFileError> {
-    let ours = TimelineHistory::load(disk, pg_wal, own)?;
-    let mut known = known_timelines(disk, pg_wal)
-        .map_err(|error| HistoryFileError::Io { path: pg_wal.display().to_string(), error })?;
-    known.retain(|timeline| *timeline > own);
-    known.sort_unstable();
-    for timeline in known.into_iter().rev() {
-        let candidate = TimelineHistory::load(disk, pg_wal, timeline)?;
-        if matches!(relation(&ours, &candidate), Relation::Descendant { .. }) {
-            return Ok(candidate);
-        }
-    }
-    Ok(ours)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::RealDisk;
-    use wal::history::BranchId;
 
     fn at(lsn: u64) -> Lsn {
         Lsn::new(lsn)
@@ -135,29 +89,5 @@ mod tests {
             plan(&PromotionState { consistent: false, ..state }),
             Err(PromotionError::NotConsistent(at(300)))
         );
-    }
-
-    #[test]
-    fn the_new_timeline_is_above_all_that_are_known() {
-        let tl = TimelineId::new;
-        assert_eq!(choose_timeline(tl(1), [], []), Some(tl(2)));
-        assert_eq!(choose_timeline(tl(3), [tl(2), tl(7)], [tl(5)]), Some(tl(8)));
-        assert_eq!(choose_timeline(tl(3), [], [tl(9)]), Some(tl(10)));
-        assert_eq!(choose_timeline(tl(u32::MAX), [], []), None);
-    }
-
-    #[test]
-    fn the_latest_history_is_the_newest_that_continues_ours() {
-        let dir = tempfile::tempdir().unwrap();
-        let tl = TimelineId::new;
-        let one = TimelineHistory::root(tl(1));
-        let two = one.fork(tl(2), at(100), "x", BranchId::new(2)).unwrap();
-        let three = one.fork(tl(3), at(90), "x", BranchId::new(3)).unwrap();
-        let four = two.fork(tl(4), at(200), "x", BranchId::new(4)).unwrap();
-        for history in [&two, &three, &four] {
-            history.store(&RealDisk, dir.path()).unwrap();
-        }
-        let latest = |own| latest_history(&RealDisk, dir.path(), tl(own)).unwrap().target().get();
-        assert_eq!((latest(1), latest(2), latest(3), latest(4)), (4, 4, 3, 4));
     }
 }

@@ -2,20 +2,23 @@
 //!
 //! One lock guards the table. Each report of a standby takes it for a moment, applies the rule of
 //! synchronous_standby_names and passes the outcome on while it holds it, so outcomes arrive in order.
+//!
+//! A report counts as far as it can be true: up to what this stream has sent, and, once the log here has left the branch that the
+//! stream was begun on, up to where it left it.
 
 use crate::error::ReplicaError;
 use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
 use crate::sender::SenderState;
 use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
+use host::Mutex;
 use host::Timestamp;
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::RemoteProgress;
 use tokio::sync::watch;
-use wal::{Lsn, TimelineId, Xid};
+use wal::{BranchObserver, LogState, Lsn, TimelineId, Xid};
 
 /// Who a stream goes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +75,12 @@ struct Entry {
     info: SenderInfo,
     state: SenderState,
     timeline: TimelineId,
+    /// What this stream has sent, exclusive.
     sent: Lsn,
+    /// Reports hold up to here: the stream follows a branch that was left there. MAX on this node's own.
+    valid_upto: Lsn,
+    /// The standby claimed more than it was sent; that is logged once.
+    overstated: bool,
     progress: Progress,
     tracker: LagTracker,
     pace: Pace,
@@ -88,7 +96,10 @@ struct Table {
     entries: BTreeMap<u64, Entry>,
     next_key: u64,
     names: Option<SyncNames>,
+    /// What the quorum has reached of the log as it is now.
     synced: Progress,
+    /// That of the log.
+    generation: u64,
     clock: FlushClock,
     max: usize,
 }
@@ -143,6 +154,7 @@ impl Senders {
             next_key: 0,
             names: None,
             synced: Progress::default(),
+            generation: 0,
             clock: FlushClock::default(),
             max,
         };
@@ -179,6 +191,8 @@ impl Senders {
             state: SenderState::Startup,
             timeline: TimelineId::INVALID,
             sent: Lsn::INVALID,
+            valid_upto: Lsn::MAX,
+            overstated: false,
             progress: Progress::default(),
             tracker: LagTracker::default(),
             pace: Pace::default(),
@@ -229,7 +243,7 @@ impl Senders {
             xmin: entry.xmin,
             state: entry.state,
             timeline: entry.timeline,
-            sent: entry.sent(),
+            sent: entry.sent,
             progress: entry.progress,
             round_trips: entry.round_trips,
             priority: standing.priority,
@@ -237,7 +251,7 @@ impl Senders {
             reply_time: entry.reply_time,
             replay_rate: entry.pace.replay_rate(entry.progress.applied, end, now),
             catch_up: entry.pace.catch_up(entry.progress.applied, end, now),
-            lag: LagFigures::new(&table.clock, end, entry.sent(), entry.progress, entry.last_reply, now),
+            lag: LagFigures::new(&table.clock, end, entry.sent, entry.progress, entry.last_reply, now),
         };
         table.entries.values().zip(standings).map(row).collect()
     }
@@ -257,6 +271,25 @@ impl Senders {
     }
 }
 
+impl BranchObserver for Senders {
+    fn branched(&self, state: &LogState) {
+        let mut table = self.0.table.lock();
+        let kept = state.kept();
+        table.generation = state.generation;
+        table.synced = table.synced.up_to(kept);
+        table.clock.cut(kept);
+        for entry in table.entries.values_mut() {
+            entry.valid_upto = entry.valid_upto.min(kept);
+            entry.progress = entry.progress.up_to(kept);
+            if entry.sent > kept {
+                // The stream ends: it has sent what is no part of this log.
+                (entry.sent, entry.tracker, entry.pace) = (kept, LagTracker::default(), Pace::default());
+            }
+        }
+        self.recompute(&mut table);
+    }
+}
+
 impl Table {
     fn standings(&self) -> Vec<Standing> {
         let candidates: Vec<_> = self.entries.values().map(Entry::candidate).collect();
@@ -265,9 +298,9 @@ impl Table {
 }
 
 impl Entry {
-    /// What the standby was sent, by this stream or by one before.
-    fn sent(&self) -> Lsn {
-        self.sent.max(self.progress.written)
+    /// As much of a report as can be true.
+    fn believed(&self, progress: Progress) -> Progress {
+        progress.up_to(self.sent.min(self.valid_upto))
     }
 
     fn candidate(&self) -> Candidate<'_> {
@@ -295,6 +328,27 @@ impl SenderHandle {
         }
     }
 
+    /// A stream begins at `start`, of the log as it was in this generation.
+    pub fn begin(&self, start: Lsn, generation: u64) {
+        self.with(|table, key| {
+            if let Some(entry) = table.entries.get_mut(&key) {
+                entry.sent = start;
+                entry.progress = entry.believed(entry.progress);
+            }
+        });
+        self.follow(generation);
+    }
+
+    /// The stream goes on in the log of this generation, of which it has sent nothing that is not part of it.
+    pub fn follow(&self, generation: u64) {
+        self.with(|table, key| {
+            let current = table.generation;
+            if let Some(entry) = table.entries.get_mut(&key).filter(|_| current == generation) {
+                entry.valid_upto = Lsn::MAX;
+            }
+        });
+    }
+
     /// The name by which synchronous_standby_names knows the standby (the client may change it).
     pub fn set_application_name(&self, name: &str) {
         let mut table = self.senders.0.table.lock();
@@ -315,11 +369,22 @@ impl SenderHandle {
         });
     }
 
-    /// The standby reported these positions; `clock` is its own, `now` ours.
+    /// What is believed of a report, and whether this is the stream's first that claims more than it was sent.
+    pub fn believe(&self, progress: Progress) -> (Progress, bool) {
+        self.with(|table, key| {
+            let Some(entry) = table.entries.get_mut(&key) else { return (Progress::default(), false) };
+            let believed = entry.believed(progress);
+            let overstates = believed != progress && entry.valid_upto == Lsn::MAX;
+            (believed, overstates && !std::mem::replace(&mut entry.overstated, true))
+        })
+    }
+
+    /// The standby reported these positions, of which as much counts as is believed; `clock` is its own, `now` ours.
     pub fn on_reply(&self, progress: Progress, clock: Timestamp, now: Timestamp) {
         let mut table = self.senders.0.table.lock();
         let end = table.clock.end();
         let Some(entry) = table.entries.get_mut(&self.key) else { return };
+        let progress = entry.believed(progress);
         entry.pace.note(progress.applied, end.max(progress.applied), now);
         let before = std::mem::replace(&mut entry.progress, progress);
         let Progress { written, flushed, applied } = progress;
@@ -372,6 +437,8 @@ impl Drop for SenderHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wal::NodeLog;
+    use wal::history::TimelineHistory;
 
     fn at(lsn: u64) -> Lsn {
         Lsn::new(lsn)
@@ -392,9 +459,17 @@ mod tests {
         handle.set_state(SenderState::Streaming, TimelineId::FIRST);
         handle
     }
+    fn everywhere(lsn: u64) -> Progress {
+        Progress { written: at(lsn), flushed: at(lsn), applied: at(lsn) }
+    }
+    /// A standby reports that it has what it was sent.
     fn report(handle: &SenderHandle, lsn: u64) {
-        let progress = Progress { written: at(lsn), flushed: at(lsn), applied: at(lsn) };
-        handle.on_reply(progress, now(), now());
+        handle.on_sent(at(lsn), now());
+        handle.on_reply(everywhere(lsn), now(), now());
+    }
+    fn log() -> NodeLog {
+        let live = wal::Live::Standby(Arc::new(wal::StandbyPositions::new(at(10))));
+        NodeLog::new(TimelineHistory::root(TimelineId::FIRST), live)
     }
 
     #[test]
@@ -410,6 +485,45 @@ mod tests {
         drop(a);
         assert_eq!(senders.synced().flushed, at(80));
         assert!(seen.lock().iter().all(|progress| progress.required));
+    }
+
+    #[test]
+    fn nobody_has_more_than_he_was_sent() {
+        let (senders, seen) = table("a");
+        let a = stream(&senders, "a");
+        a.on_sent(at(40), now());
+        assert_eq!(a.believe(everywhere(u64::MAX)), (everywhere(40), true));
+        assert_eq!(a.believe(everywhere(u64::MAX)), (everywhere(40), false), "it is told once");
+        a.on_reply(everywhere(u64::MAX), now(), now());
+        drop(a);
+        assert_eq!(seen.lock().last().unwrap().flushed, at(40));
+    }
+
+    #[test]
+    fn what_was_reported_of_a_branch_that_was_left_counts_up_to_where_it_was_left() {
+        let (senders, seen) = table("a, b");
+        let log = log();
+        log.observe(Arc::new(senders.clone()));
+        let (a, b) = (stream(&senders, "a"), stream(&senders, "b"));
+        report(&a, 50);
+        report(&b, 30);
+        let history = log.state().history.clone();
+        log.branch(history, at(40));
+        assert_eq!(senders.synced(), everywhere(40));
+        assert_eq!(senders.rows(at(40), now())[0].sent, at(40));
+        // A report of before that arrives only now; the stream has not looked at the new log.
+        a.on_reply(everywhere(50), now(), now());
+        assert_eq!(a.believe(everywhere(50)), (everywhere(40), false), "that was no lie");
+        assert_eq!(seen.lock().last().unwrap().flushed, at(40));
+        // One that has sent nothing of the part that is cut goes on; a new stream counts from its start.
+        b.follow(0);
+        report(&b, 60);
+        assert_eq!(senders.synced(), everywhere(40), "it follows the log of before");
+        b.follow(1);
+        report(&b, 60);
+        drop(a);
+        report(&b, 70);
+        assert_eq!(senders.synced(), everywhere(70));
     }
 
     #[test]

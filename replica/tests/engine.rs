@@ -6,7 +6,7 @@ mod support;
 
 use host::Host;
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveSettings};
-use replica::driver::{Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
+use replica::driver::{LogPlace, StandbyFeed};
 use replica::receiver::ReceiverOptions;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use storage::{
 };
 use support::{Primary, Said, segment_size};
 use wal::history::TimelineHistory;
-use wal::{Lsn, StandbyPositions, TimelineId};
+use wal::{Live, Lsn, NodeLog, StandbyPositions, TimelineId};
 
 fn options(dir: &Path) -> DatabaseOptions {
     DatabaseOptions { shared_buffers_bytes: 4 << 20, ..DatabaseOptions::new(dir) }
@@ -65,20 +65,20 @@ struct Follower {
 
 fn follow(dir: &Path, primary: &Primary) -> Follower {
     let host = Host::real();
-    let mode = StartMode::Standby { target_timeline: None };
+    let mode = StartMode::Standby { timeline: TimelineId::FIRST };
     let Opened::Standby { db, mut redo } = Database::open(&host, options(dir), mode).unwrap() else {
         panic!("asked for a standby");
     };
     let positions = Arc::new(StandbyPositions::new(redo.next_lsn()));
-    let feed = StandbyFeed::new(positions.clone(), Host::real().clock);
+    let log = NodeLog::new(redo.history().clone(), Live::Standby(positions));
+    let feed = StandbyFeed::new(&log, Host::real().clock);
     db.set_standby_log(feed.clone());
-    let history = TimelineHistory::root(TimelineId::FIRST);
     let context = ReceiveContext {
         host: host.clone(),
         place: LogPlace::new(host.disk.clone(), &dir.join("pg_wal"), segment_size()),
         fsync: true,
         feed: feed.clone(),
-        log: NodeLog::new(LogState { history, live: Live::Standby(positions), stopping: Stopping::No }),
+        log,
         observer: Arc::new(Said::default()),
         wants_confirmed: tokio::sync::watch::channel(false).1,
     };
@@ -121,7 +121,7 @@ async fn a_commit_waits_for_the_standby_which_then_reads_it_and_takes_over() {
 
     let history = TimelineHistory::root(TimelineId::FIRST);
     let live = Live::Primary(db.wal().unwrap().clone());
-    let log = NodeLog::new(LogState { history, live, stopping: Stopping::No });
+    let log = NodeLog::new(history, live);
     let served = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(data.join("pg_wal"), served.path().join("pg_wal")).unwrap();
     std::fs::create_dir(served.path().join("pg_replslot")).unwrap();
@@ -153,7 +153,7 @@ async fn a_commit_waits_for_the_standby_which_then_reads_it_and_takes_over() {
     standby.receiver.stop().await;
     standby.feed.promote();
     let end = standby.redo.join().unwrap();
-    let how = PromoteOptions { new_timeline: None, reason: "test".to_owned() };
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".to_owned() };
     let promotion = standby.db.promote(end, how).await.unwrap();
     let promoted = promotion.promoted();
     assert!(standby.db.is_in_recovery());

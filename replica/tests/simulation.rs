@@ -210,24 +210,24 @@ impl Cluster {
                 self.broken().or(Some(Event::History { timeline, text }))
             }
             Command::StoreHistory(history) => {
+                self.nodes[standby].histories.insert(history.target(), history);
+                None
+            }
+            Command::Follow { history, kept } => {
                 let node = &mut self.nodes[standby];
-                node.histories.insert(history.target(), history.clone());
-                if history.target() > node.history.target() {
-                    node.history = history;
-                    self.tell_history(standby);
+                if node.end() > kept.get() {
+                    self.cuts += 1;
+                    node.log.truncate((kept.get() - BASE) as usize);
+                    node.flushed = node.flushed.min(kept.get());
                 }
+                node.histories.insert(history.target(), history.clone());
+                node.history = history;
+                self.tell_branch(standby, kept);
                 None
             }
             Command::FindWholeEnd => {
                 let node = &self.nodes[standby];
                 Some(Event::WholeEnd(Lsn::new(node.whole_end(node.end()))))
-            }
-            Command::CutLog { to } => {
-                self.cuts += 1;
-                let node = &mut self.nodes[standby];
-                node.log.truncate((to.get() - BASE) as usize);
-                node.flushed = node.flushed.min(to.get());
-                None
             }
             Command::SwitchTimeline(_) => {
                 self.switches += 1;
@@ -290,12 +290,12 @@ impl Cluster {
         }
     }
 
-    /// A node's own timeline changed: the streams that leave it hear of it.
-    fn tell_history(&mut self, upstream: usize) {
+    /// A node's log is another one behind `kept`: the streams that leave it hear of it.
+    fn tell_branch(&mut self, upstream: usize, kept: Lsn) {
         let history = self.nodes[upstream].history.clone();
         for standby in 0..self.nodes.len() {
             let Some(stream) = &mut self.nodes[standby].stream else { continue };
-            if stream.upstream == upstream && stream.sender.on_history(&history).is_err() {
+            if stream.upstream == upstream && stream.sender.on_branch(&history, kept).is_err() {
                 self.cut_connection(standby);
             }
         }
@@ -393,7 +393,7 @@ impl Cluster {
         let next = TimelineId::new(known.get() + 1);
         promoted.history = promoted.history.fork(next, Lsn::new(whole), "promoted", branch).unwrap();
         promoted.histories.insert(next, promoted.history.clone());
-        self.tell_history(node);
+        self.tell_branch(node, Lsn::new(whole));
     }
 
     fn round(&mut self, chaos: bool, primary: usize) {

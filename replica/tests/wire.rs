@@ -4,15 +4,15 @@
 
 mod support;
 
-use replica::driver::Stopping;
 use replica::driver::peers;
-use replica::fence::{NodeBranch, Verdict};
+use replica::fence::{FenceRecord, FenceStore, NodeBranch, Verdict, judge};
 use replica::sender::SenderState;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use support::{Postgres, Primary, SEGMENT, SYSTEM, Standby, log_bytes, postgres_program, segment_size};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wal::history::TimelineHistory;
-use wal::{Lsn, TimelineId};
+use wal::{Lsn, Stopping, TimelineId};
 
 const START: Lsn = Lsn::new(SEGMENT);
 
@@ -142,6 +142,48 @@ async fn a_stop_waits_until_the_standby_has_the_last_record() {
     standby.stop().await;
 }
 
+/// Passes everything on but what the standby says from its first CopyDone on. Gives its port, and tells when that has come.
+async fn deaf_to_the_end(primary: u16) -> (u16, tokio::sync::oneshot::Receiver<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (ended, end) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let (standby, _) = listener.accept().await.unwrap();
+        let (mut from_standby, mut to_standby) = standby.into_split();
+        let primary = tokio::net::TcpStream::connect(("127.0.0.1", primary)).await.unwrap();
+        let (mut from_primary, mut to_primary) = primary.into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from_primary, &mut to_standby).await });
+        let mut said = vec![0; 1 << 16];
+        loop {
+            let count = from_standby.read(&mut said).await.unwrap();
+            if said.get(..count).is_none_or(|said| said.ends_with(b"c\0\0\0\x04")) {
+                break;
+            }
+            to_primary.write_all(&said[..count]).await.unwrap();
+        }
+        let _ = ended.send(());
+        // The connection stands.
+        std::future::pending::<()>().await;
+    });
+    (port, end)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_primary_that_no_longer_answers_at_the_end_of_a_timeline() {
+    let (primary, mut random) = (Primary::start().await, random());
+    let conninfo = primary.conninfo();
+    let port = conninfo.split("port=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let (deaf, end) = deaf_to_the_end(port.parse().unwrap()).await;
+    let conninfo = conninfo.replace(&format!("port={port}"), &format!("port={deaf}"));
+    let standby =
+        Standby::start(tempfile::tempdir().unwrap(), &conninfo, START, SYSTEM, segment_size(), None);
+    standby.wait_replayed(primary.write(10, &mut random)).await;
+    primary.promote();
+    end.await.unwrap();
+    // Far less than the silence that it bears.
+    tokio::time::timeout(Duration::from_secs(20), standby.stop()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_of_another_cluster_gets_nothing_written() {
     let (primary, mut random) = (Primary::start().await, random());
@@ -158,18 +200,43 @@ async fn a_primary_of_another_cluster_gets_nothing_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_primary_of_another_format_gets_nothing_written_and_is_followed_once_it_has_ours() {
+    let (primary, mut random) = (Primary::start().await, random());
+    primary.write(10, &mut random);
+    let ours = wal::format::FORMATS.newest;
+    // None, as before there were numbers; then that of a newer program.
+    primary.format.store(0, Ordering::Relaxed);
+    let dir = tempfile::tempdir().unwrap();
+    let standby = Standby::start(dir, &primary.conninfo(), START, SYSTEM, segment_size(), None);
+    for found in [1, ours + 1] {
+        let words = format!("the server writes Plimsoll format {found}, this program reads format {ours}");
+        eventually("it is refused", || {
+            standby.said.0.lock().unwrap().iter().any(|line| line.contains(&words))
+        })
+        .await;
+        assert_eq!(standby.feed.positions().received(), START);
+        primary.format.store(if found == 1 { ours + 1 } else { ours }, Ordering::Relaxed);
+    }
+    let end = primary.writer().positions().flushed();
+    eventually("it follows", || standby.feed.positions().received() == end).await;
+    standby.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_primary_hears_it_from_its_peer() {
     let (old, new) = (Primary::start().await, Primary::start().await);
     new.write(5, &mut random());
     new.promote();
     let theirs = peers::probe(&new.conninfo()).await.unwrap();
     let ours = NodeBranch { system: SYSTEM, history: TimelineHistory::root(TimelineId::FIRST) };
-    let store = replica::fence::FenceStore::new(&host::Host::real(), old.dir.path());
-    let (verdict, record) =
-        peers::consider(&host::Host::real(), &store, &ours, true, START, "peer", &theirs).unwrap();
-    assert!(matches!(verdict, Verdict::Fence { .. }), "{verdict:?}");
-    assert_eq!(store.load().unwrap(), record);
-    assert_eq!(record.unwrap().descendant, TimelineId::new(2));
+    let verdict = judge(&ours, true, new.log.state().flushed(), &theirs);
+    let Verdict::Fence { fork } = verdict else { panic!("{verdict:?}") };
+    let at = host::Timestamp::from_micros(1);
+    let record = FenceRecord::new(&ours, &theirs, fork, fork, "peer", at);
+    assert_eq!(record.descendant, TimelineId::new(2));
+    let store = FenceStore::new(&host::Host::real(), old.dir.path());
+    store.raise(&ours, &record).unwrap();
+    assert_eq!(store.load().unwrap(), Some(record));
 }
 
 #[tokio::test(flavor = "multi_thread")]

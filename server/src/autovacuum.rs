@@ -3,13 +3,18 @@
 //! Every autovacuum_naptime each tree's estimate of dead versions is held against threshold and share. A tree that has twice as many dead
 //! versions as make it due does not wait for that: a queue that is worked off quickly would outgrow its rows many times in a
 //! minute. A tree whose last sweep had to leave versions is not swept again before the horizon has moved: it would find the same.
+//!
+//! Up to autovacuum_max_workers trees are swept at the same time, which share the cost limit, so that one that takes long keeps no other waiting.
+//! What aborted transactions left is swept beside them.
 
 use crate::node::Node;
 use settings::Config;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use storage::{CostPace, Database, SweepCause, SweepCosts, SweepReport, TreeId, TreeStatistics};
+use tokio::task::JoinSet;
 use wal::Xid;
 
 /// Time between two looks for trees that cannot wait for the next naptime.
@@ -27,13 +32,14 @@ fn is_due(config: &Config, statistics: &TreeStatistics, urgent: bool) -> bool {
 /// Dead versions that a tree has at least before its sweep is urgent.
 const URGENT_MIN: f64 = 10_000.0;
 
-fn costs(config: &Config) -> SweepCosts {
+/// The costs of one of so many sweeps.
+fn costs(config: &Config, sweeps: usize) -> SweepCosts {
     let limit = match config.autovacuum_vacuum_cost_limit {
         limit if limit > 0 => limit,
         _ => config.vacuum_cost_limit,
     };
     SweepCosts {
-        limit: u64::try_from(limit).unwrap_or(200),
+        limit: (u64::try_from(limit).unwrap_or(200) / sweeps.max(1) as u64).max(1),
         delay: config.autovacuum_vacuum_cost_delay.0.unwrap_or(config.vacuum_cost_delay),
         hit: config.vacuum_cost_page_hit,
         miss: config.vacuum_cost_page_miss,
@@ -41,14 +47,112 @@ fn costs(config: &Config) -> SweepCosts {
     }
 }
 
+/// The work that is under way.
+struct Hands {
+    node: Arc<Node>,
+    database: Database,
+    sweeps: JoinSet<Done>,
+    /// The trees that are swept now.
+    under_way: HashSet<TreeId>,
+    /// Those that were found due and are not yet begun.
+    queue: VecDeque<TreeId>,
+    /// The horizon before the last sweep of each tree that had to leave versions.
+    waiting: HashMap<TreeId, Xid>,
+    /// What aborted transactions left is swept now.
+    cleans: bool,
+    /// Set at the end: sweeps do not outlive this.
+    stopped: Arc<AtomicBool>,
+}
+
+/// What came to its end.
+enum Done {
+    /// The sweep of a tree: the horizon before it, how long it took, and what it did.
+    Tree(TreeId, Xid, Duration, Result<SweepReport, storage::Error>),
+    /// What aborted transactions left.
+    Aborted(Result<(), storage::Error>),
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+}
+
+impl Hands {
+    /// Begins what is due, as far as there are hands for it.
+    fn begin(&mut self, config: &Config) {
+        while self.under_way.len() < usize::try_from(config.autovacuum_max_workers).unwrap_or(usize::MAX)
+            && let Some(tree) = self.queue.pop_front()
+        {
+            let horizon = self.database.horizon();
+            if self.under_way.contains(&tree) || self.waiting.get(&tree) == Some(&horizon) {
+                continue;
+            }
+            self.waiting.remove(&tree);
+            self.under_way.insert(tree);
+            let (database, stopped) = (self.database.clone(), Arc::clone(&self.stopped));
+            let costs = costs(config, self.under_way.len());
+            self.sweeps.spawn(async move {
+                let begun = Instant::now();
+                let pace = CostPace::new(costs, move || stopped.load(Ordering::Acquire));
+                let swept = database.vacuum(tree, SweepCause::Automatic, Box::new(pace)).await;
+                Done::Tree(tree, horizon, begun.elapsed(), swept)
+            });
+        }
+    }
+
+    fn begin_cleaning(&mut self) {
+        if !std::mem::replace(&mut self.cleans, true) {
+            let database = self.database.clone();
+            self.sweeps.spawn(async move { Done::Aborted(database.sweep().await) });
+        }
+    }
+
+    fn note(&mut self, config: &Config, done: Done) {
+        let log = &self.node.log;
+        match done {
+            Done::Tree(tree, horizon, took, swept) => {
+                self.under_way.remove(&tree);
+                match swept {
+                    Ok(report) => {
+                        if report.dead > 0 {
+                            self.waiting.insert(tree, horizon);
+                        }
+                        tell(&self.node, config, tree, &report, took);
+                    }
+                    // Dropped meanwhile.
+                    Err(storage::Error::NoSuchTree(_) | storage::Error::Shutdown) => {}
+                    Err(error) => log.warning(format!("sweep of relation {} failed: {error}", tree.file())),
+                }
+            }
+            Done::Aborted(swept) => {
+                self.cleans = false;
+                match swept {
+                    Ok(()) | Err(storage::Error::Shutdown) => {}
+                    Err(error) => log.warning(format!("sweep for aborted transactions failed: {error}")),
+                }
+            }
+        }
+    }
+}
+
 /// Runs until it is dropped.
 pub(crate) async fn run(node: Arc<Node>, database: Database) {
     let mut reloads = node.reloads();
-    // The horizon before the last sweep of each tree that had to leave versions.
-    let mut waiting: HashMap<TreeId, Xid> = HashMap::new();
-    let mut last = Instant::now();
+    let mut hands = Hands {
+        node: Arc::clone(&node),
+        database: database.clone(),
+        sweeps: JoinSet::new(),
+        under_way: HashSet::new(),
+        queue: VecDeque::new(),
+        waiting: HashMap::new(),
+        cleans: false,
+        stopped: Arc::default(),
+    };
+    let (mut last, mut looked) = (Instant::now(), Instant::now());
     loop {
         let config = node.config();
+        let rest = config.autovacuum_naptime.min(URGENT_INTERVAL).saturating_sub(looked.elapsed());
         tokio::select! {
             biased;
             changed = reloads.changed() => {
@@ -57,7 +161,14 @@ pub(crate) async fn run(node: Arc<Node>, database: Database) {
                 }
                 continue;
             }
-            () = tokio::time::sleep(config.autovacuum_naptime.min(URGENT_INTERVAL)) => {}
+            Some(done) = hands.sweeps.join_next() => {
+                if let Ok(done) = done {
+                    hands.note(&config, done);
+                }
+                hands.begin(&config);
+                continue;
+            }
+            () = tokio::time::sleep(rest) => looked = Instant::now(),
         }
         if database.is_in_recovery() {
             continue;
@@ -65,51 +176,36 @@ pub(crate) async fn run(node: Arc<Node>, database: Database) {
         let urgent = last.elapsed() < config.autovacuum_naptime;
         if !urgent {
             last = Instant::now();
-            match database.sweep().await {
-                Ok(()) | Err(storage::Error::Shutdown) => {}
-                Err(error) => node.log.warning(format!("sweep for aborted transactions failed: {error}")),
-            }
+            hands.begin_cleaning();
+        }
+        if !urgent || !config.autovacuum {
+            // What is not yet begun is found again if it is due still.
+            hands.queue.clear();
         }
         if !config.autovacuum {
             continue;
         }
-        for tree in database.trees() {
-            let statistics = database.tree_statistics(tree);
-            let due = statistics.is_some_and(|statistics| is_due(&config, &statistics, urgent));
-            let horizon = database.horizon();
-            if !due || waiting.get(&tree) == Some(&horizon) {
-                continue;
-            }
-            waiting.remove(&tree);
-            let begun = Instant::now();
-            let pace = CostPace::new(costs(&config), || false);
-            match database.vacuum(tree, SweepCause::Automatic, Box::new(pace)).await {
-                Ok(report) => {
-                    if report.dead > 0 {
-                        waiting.insert(tree, horizon);
-                    }
-                    log(&node, &config, tree, &report, begun.elapsed());
-                }
-                // Dropped meanwhile.
-                Err(storage::Error::NoSuchTree(_) | storage::Error::Shutdown) => {
-                    waiting.remove(&tree);
-                }
-                Err(error) => node.log.warning(format!("sweep of relation {} failed: {error}", tree.file())),
-            }
-        }
+        let is_due = |tree: &TreeId| {
+            database.tree_statistics(*tree).is_some_and(|statistics| is_due(&config, &statistics, urgent))
+        };
+        let due = database.trees().into_iter().filter(is_due);
+        let found: Vec<TreeId> = due.filter(|tree| !hands.queue.contains(tree)).collect();
+        hands.queue.extend(found);
+        hands.begin(&config);
     }
 }
 
-fn log(node: &Node, config: &Config, tree: TreeId, report: &SweepReport, took: Duration) {
+fn tell(node: &Node, config: &Config, tree: TreeId, report: &SweepReport, took: Duration) {
     if config.log_autovacuum_min_duration.0.is_none_or(|least| took < least) {
         return;
     }
     node.log.log(format!(
-        "automatic vacuum of relation \"{}\": pages: {} cut off the end, {} freed, {} remain; \
+        "automatic vacuum of relation \"{}\": pages: {} cut off the end, {} freed, {} lost ones found, {} remain; \
          tuples: {} removed, {} remain, {} are dead but not yet removable; elapsed: {:.2} s",
         tree.file(),
         report.cut,
         report.freed,
+        report.recovered,
         report.pages,
         report.removed,
         report.live,

@@ -3,6 +3,7 @@
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
 use crate::{autovacuum, fencing, ledger, semi_sync, slots};
+use host::{vital, vital_task};
 use replica::senders::Interest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,22 +11,29 @@ use std::time::{Duration, Instant};
 use storage::pool::CleanNeed;
 use storage::{CheckpointEvent, CheckpointInfo, CheckpointKind, Database, RemoteStages};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 /// After one to two of these, standbys need not hurry any more with a stage that no commit waited for meanwhile.
 const STAGES_INTERVAL: Duration = Duration::from_secs(2);
 /// What an age of the log that a standby lacks may be wrong by.
 const LAG_CLOCK_INTERVAL: Duration = Duration::from_millis(25);
+/// Time between two looks at how much memory the server has.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
+/// Files that a message names at most.
+const FILES_TOLD: usize = 20;
 /// Time between two looks at postmaster.pid.
 const PID_FILE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Starts the background tasks. What comes out of the channel is fatal.
+/// Starts the background tasks. What comes out of the channel is fatal; a panic in one of them ends the process, since nobody else
+/// would do its work.
 pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -> mpsc::Receiver<String> {
     let (failed, failures) = mpsc::channel(8);
     let due = Arc::new(Notify::new());
     let token = tasks.writing.clone();
     let spawn = |task: Task| {
         let token = token.clone();
+        let task = vital_task("a background task", task);
         tasks.writers.spawn(async move {
             tokio::select! {
                 biased;
@@ -43,6 +51,8 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(autovacuum::run(n, d)));
     spawn(Box::pin(watch_pid_file(node.clone(), failed)));
+    spawn(Box::pin(watch_memory(node.clone())));
+    spawn(Box::pin(remove_unnamed_files(node.clone())));
     let (n, d) = (node.clone(), database.clone());
     spawn(Box::pin(release_unconfirmed(n, d)));
     let (n, d) = (node.clone(), database.clone());
@@ -57,7 +67,49 @@ pub(crate) fn start(node: &Arc<Node>, tasks: &Arc<Tasks>, database: &Database) -
     failures
 }
 
+/// Runs a background task's work on the pool of threads that may block. A panic in it ends the process, like one in the task itself.
+pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(move || {
+        let _vital = vital("a background task");
+        work()
+    })
+}
+
+/// Takes the first checkpoint on a timeline beside its first writes, if it has none yet: clones and standbys' restarts begin there, and a
+/// crash may have come before it.
+pub(crate) fn begin_timeline(node: &Arc<Node>, tasks: &Tasks, database: &Database) {
+    if database.control().checkpoint_copy.timeline == database.timeline() {
+        return;
+    }
+    let (node, database) = (node.clone(), database.clone());
+    tasks.writers.spawn(vital_task("a background task", async move {
+        if let Err(error) = database.checkpoint(CheckpointKind::Immediate).await {
+            node.log
+                .warning(format!("the first checkpoint on timeline {} failed: {error}", database.timeline()));
+        }
+    }));
+}
+
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Keeps the memory limit as it is set, and up to date for those who take much in small pieces.
+async fn watch_memory(node: Arc<Node>) {
+    let machine = host::machine_bytes();
+    let mut looks = tokio::time::interval(MEMORY_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        node.memory.set(match node.config().memory_limit_bytes {
+            0 => machine / 4 * 3,
+            bytes => bytes,
+        });
+        let before = node.memory.is_reached();
+        node.memory.look();
+        if node.memory.is_reached() && !before {
+            node.log.warning("the server has taken all memory that plimsoll.memory_limit allows");
+        }
+    }
+}
 
 /// The wal writer's ticks, which also see that the log has grown enough for a checkpoint.
 async fn write_log(node: Arc<Node>, database: Database, due: Arc<Notify>, failed: mpsc::Sender<String>) {
@@ -78,7 +130,7 @@ async fn write_log(node: Arc<Node>, database: Database, due: Arc<Notify>, failed
                 _ = ticks.tick() => {}
             }
             let writing = database.clone();
-            let ticked = tokio::task::spawn_blocking(move || writing.wal_writer_tick()).await;
+            let ticked = blocking(move || writing.wal_writer_tick()).await;
             match ticked {
                 Ok(Ok(_)) => {}
                 Ok(Err(storage::Error::Shutdown)) | Err(_) => return,
@@ -135,6 +187,29 @@ async fn tell_stages(node: Arc<Node>, database: Database) {
     }
 }
 
+/// Removes the files that a crash left, once this server takes writes.
+async fn remove_unnamed_files(node: Arc<Node>) {
+    let running = node.phases().wait_for(|phase| *phase == Phase::Running).await.is_ok();
+    let Some(engine) = node.engine().filter(|_| running) else { return };
+    match engine.remove_unnamed_files().await {
+        Ok(trees) if trees.is_empty() => {}
+        Ok(trees) => {
+            let files: Vec<String> =
+                trees.iter().take(FILES_TOLD).map(|tree| tree.file().to_string()).collect();
+            let more = if trees.len() > files.len() { ", ..." } else { "" };
+            node.log.log(format!(
+                "removing {} relation files that an earlier crash left and no table names: {}{more}",
+                trees.len(),
+                files.join(", ")
+            ));
+        }
+        Err(error) => {
+            node.log
+                .warning(format!("could not remove relation files that no table names: {}", error.message()));
+        }
+    }
+}
+
 /// Watches commits of before this start or promotion whose confirmation is not proven: the quorum confirms them, or time runs out.
 async fn release_unconfirmed(node: Arc<Node>, database: Database) {
     // A standby has nothing to decide until it is promoted.
@@ -155,23 +230,27 @@ async fn release_unconfirmed(node: Arc<Node>, database: Database) {
             () = tokio::time::sleep(rest.min(Duration::from_millis(100))) => {}
         }
         if node.fenced().is_some() {
-            // They stay undecided: their branch was replaced.
+            // They stay undecided: they are the new primary's to decide.
             return;
         }
         if gate.undecided().is_none() {
             node.log.log(format!("the synchronous standbys hold all commits up to {upto}"));
             return;
         }
-        // What a fenced server has in doubt is the new primary's to decide.
-        if node.fenced().is_none() && limit.is_some_and(|limit| begun.elapsed() >= limit) {
-            break;
-        }
+        let reason = if !gate.remote().required {
+            "released since no synchronous standbys are named any more"
+        } else if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+            "released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation"
+        } else {
+            continue;
+        };
+        // The record first: nothing becomes visible that it does not name.
+        gate.release_unconfirmed(|after, upto| {
+            ledger::record(&node, "released", (after, upto), reason);
+            node.log.warning(format!("commits after {after} up to {upto} are {reason}"));
+        });
+        return;
     }
-    let reason = "released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation";
-    // The record first: nothing becomes visible that it does not name.
-    ledger::record(&node, "released", (after, upto), reason);
-    node.log.warning(format!("commits after {after} up to {upto} are {reason}"));
-    gate.release_unconfirmed();
 }
 
 /// Checkpoints by time and by the log's growth.
@@ -280,7 +359,7 @@ async fn write_pages(node: Arc<Node>, database: Database) {
             continue;
         }
         let store = database.store().clone();
-        match tokio::task::spawn_blocking(move || store.pool().write_ahead(wanted, pages_max)).await {
+        match blocking(move || store.pool().write_ahead(wanted, pages_max)).await {
             Ok(Ok(_)) => {}
             Err(_) => return,
             // Whoever needs a frame meets the same error, and has somebody to tell.

@@ -1,18 +1,48 @@
 //! Whether another node has replaced this one: peers are asked, and what they tell is believed from replication peers only.
+//!
+//! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory, [`Database::fence`]. It is in force in memory
+//! first, so nothing is acknowledged after the verdict, and is written then; a write that fails is tried again at each look around.
+//! Whoever makes this node writable asks for the record: the start of a primary ([`apply_stored`]), and any promotion
+//! ([`check_promotion`]).
 
+use crate::ServerError;
 use crate::node::{Node, Phase};
+use host::Mutex;
 use replica::ReplicaError;
-use replica::driver::peers::{consider, probe, split_peers};
+use replica::driver::peers::{probe, split_peers};
 use replica::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
 use std::sync::Arc;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use wal::TimelineId;
 use wal::history::TimelineHistory;
+
+/// What of the fence is still to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    /// It is in force and not on disk yet.
+    unrecorded: Mutex<Option<FenceRecord>>,
+    /// Somebody told of a branch that only the peers can confirm.
+    inquiry: Notify,
+}
+
+/// Who told of a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A peer that the administrator named, and that was asked.
+    Asked,
+    /// A client with the right to replicate, of its own accord.
+    Told,
+}
 
 /// This node's branch.
 pub(crate) fn own_branch(node: &Node) -> Option<NodeBranch> {
     let (database, replicas) = (node.database()?, node.replicas()?);
     Some(NodeBranch { system: database.system_id(), history: replicas.log.state().history.clone() })
+}
+
+fn store(node: &Node) -> FenceStore {
+    FenceStore::new(&node.host, &node.data_dir)
 }
 
 fn reason(record: &FenceRecord) -> String {
@@ -22,56 +52,81 @@ fn reason(record: &FenceRecord) -> String {
     )
 }
 
-/// Applies the fence of an earlier life to a primary. A node that was rewound onto the branch that replaced it is not fenced.
+/// Applies the fence of an earlier life to a primary. A node that goes on from the branch that replaced it is not fenced.
 pub(crate) fn apply_stored(node: &Node) -> Result<(), ReplicaError> {
-    let store = FenceStore::new(&node.host, &node.data_dir);
-    let Some(record) = store.load()? else { return Ok(()) };
     let Some(ours) = own_branch(node) else { return Ok(()) };
-    if ours.history.contains(record.descendant) {
-        return Ok(());
+    if let Some(record) = store(node).holding(&ours)? {
+        enforce(node, &reason(&record));
     }
-    fence(node, &record);
     Ok(())
 }
 
-fn fence(node: &Node, record: &FenceRecord) {
-    let reason = reason(record);
-    node.log.warning(format!("this server is fenced and takes no more writes: {reason}"));
-    if let Some(database) = node.database() {
-        database.fence(&reason);
-    }
-    node.set_fenced(reason);
+/// Whether this standby may become a primary: not if it was fenced on the branch that it is on.
+pub(crate) fn check_promotion(node: &Node) -> Result<(), ServerError> {
+    let Some(ours) = own_branch(node) else { return Ok(()) };
+    let refused = match store(node).holding(&ours) {
+        Ok(None) => return Ok(()),
+        Ok(Some(record)) => format!("this server is fenced: {}", reason(&record)),
+        Err(error) => error.to_string(),
+    };
+    Err(ServerError::new(refused)
+        .with_hint("Let it follow the server that replaced it, rewind it, or clone it anew."))
 }
 
-/// Judges a branch that a replication peer told of; fences this node durably if it was replaced.
-pub(crate) fn judge(node: &Node, peer: &str, theirs: &NodeBranch) -> Result<(), ReplicaError> {
-    let Some(ours) = own_branch(node) else { return Ok(()) };
-    let Some(database) = node.database() else { return Ok(()) };
+/// Stops acknowledging, from now on.
+fn enforce(node: &Node, reason: &str) {
+    if node.fenced().is_none() {
+        node.log.warning(format!("this server is fenced and takes no more writes: {reason}"));
+    }
+    if let Some(database) = node.database() {
+        database.fence(reason);
+    }
+}
+
+/// Writes the record of a fence that is in force. If that fails it is tried again later.
+fn record(node: &Node) {
+    let mut unrecorded = node.fence.unrecorded.lock();
+    let (Some(record), Some(ours)) = (unrecorded.as_ref(), own_branch(node)) else { return };
+    match store(node).raise(&ours, record) {
+        Ok(()) => *unrecorded = None,
+        Err(error) => node.log.warning(format!(
+            "could not record the fence, which holds until this server ends; it will be tried again: {error}"
+        )),
+    }
+}
+
+/// Judges a branch that was told of; fences this node durably if it was replaced.
+fn judge(node: &Node, peer: &str, theirs: &NodeBranch, source: Source) {
+    let (Some(ours), Some(database)) = (own_branch(node), node.database()) else { return };
     let primary = !database.is_in_recovery();
     let log_end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
-    let store = FenceStore::new(&node.host, &node.data_dir);
-    if primary && ours.system == theirs.system {
-        // No commit is acknowledged between the verdict and the record on disk.
-        if let Verdict::Fence { .. } = replica::fence::judge(&ours, primary, theirs) {
-            database.fence("a newer timeline was seen");
+    match replica::fence::judge(&ours, primary, log_end, theirs) {
+        Verdict::Beyond { fork } if source == Source::Told => {
+            node.log.warning(format!(
+                "\"{peer}\" tells of timeline {}, which left this server's timeline at {fork}; that is not believed, \
+                 since the log here ends at {log_end}: the peers are asked",
+                theirs.history.target()
+            ));
+            node.fence.inquiry.notify_one();
         }
-    }
-    let (verdict, record) = consider(&node.host, &store, &ours, primary, log_end, peer, theirs)?;
-    match (verdict, record) {
-        (Verdict::Fence { .. }, Some(record)) if node.fenced().is_none() => fence(node, &record),
-        (Verdict::Diverged { fork, twins }, _) => {
+        Verdict::Fence { fork } | Verdict::Beyond { fork } if node.fenced().is_none() => {
+            let found = FenceRecord::new(&ours, theirs, fork, log_end, peer, node.host.clock.now());
+            enforce(node, &reason(&found));
+            *node.fence.unrecorded.lock() = Some(found);
+            record(node);
+        }
+        Verdict::Diverged { fork, twins } => {
             let what = if twins { "has the same number" } else { "left the common history" };
             node.log.warning(format!(
                 "peer \"{peer}\" writes another branch: its timeline {} {what} at {fork}",
                 theirs.history.target()
             ));
         }
-        (Verdict::Stranger, _) => {
+        Verdict::Stranger => {
             node.log.warning(format!("peer \"{peer}\" belongs to another cluster ({})", theirs.system));
         }
-        _ => {}
+        Verdict::Fine | Verdict::Fence { .. } | Verdict::Beyond { .. } => {}
     }
-    Ok(())
 }
 
 /// A peer in messages: without what a connection string may hold of secrets.
@@ -113,9 +168,7 @@ pub(crate) async fn timelines_of_peers(node: &Node) -> Vec<TimelineId> {
 /// Asks the peers once, and draws the consequence.
 pub(crate) async fn look_around(node: &Node) {
     for (peer, branch) in ask_peers(node).await {
-        if let Err(error) = judge(node, &peer, &branch) {
-            node.log.warning(format!("could not record the fence: {error}"));
-        }
+        judge(node, &peer, &branch, Source::Asked);
     }
 }
 
@@ -129,9 +182,12 @@ pub(crate) async fn watch(node: Arc<Node>) {
             biased;
             changed = reloads.changed() => if changed.is_err() { return },
             changed = phases.changed() => if changed.is_err() { return },
+            () = node.fence.inquiry.notified() => {}
             () = tokio::time::sleep(interval) => {}
         }
-        if node.phase() == Phase::Running && node.fenced().is_none() {
+        if node.fenced().is_some() {
+            record(&node);
+        } else if node.phase() == Phase::Running {
             look_around(&node).await;
         }
     }
@@ -142,5 +198,6 @@ pub(crate) fn told(node: &Node, peer: &str, timeline: TimelineId, history: &str)
     let Some(ours) = own_branch(node) else { return Ok(()) };
     let history = TimelineHistory::parse(timeline, history)
         .map_err(|error| ReplicaError::Protocol(error.to_string()))?;
-    judge(node, peer, &NodeBranch { system: ours.system, history })
+    judge(node, peer, &NodeBranch { system: ours.system, history }, Source::Told);
+    Ok(())
 }

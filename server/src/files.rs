@@ -1,7 +1,7 @@
 //! The small files by which other programs know a server: postmaster.pid, postmaster.opts, socket lock files.
 
 use crate::ServerError;
-use host::{Disk, Host, LockGuard, OpenMode, SharedFile};
+use host::{Disk, File, Host, LockGuard, OpenMode, SharedFile};
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -191,19 +191,19 @@ impl SocketLock {
             ServerError::new(format!("lock file \"{}\" already exists", lock.display()))
                 .with_hint(format!("Is another server using socket file \"{}\"?", socket.display()))
         };
-        // A real PostgreSQL holds no lock on its file: the process named in it is asked.
-        if let Ok(text) = host.disk.read(&lock, 64 << 10)
-            && let Some(pid) = String::from_utf8_lossy(&text).lines().next().and_then(|pid| pid.parse().ok())
-            && pid != std::process::id().cast_signed()
-            && process_lives(pid)
-        {
-            return Err(busy());
-        }
         let guard = match take_lock(host, &lock, &lock) {
             Ok(guard) => guard,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(busy()),
             Err(error) => return Err(failed(error)),
         };
+        // A real PostgreSQL holds no lock on its file: the process named in it is asked.
+        let file = guard.file();
+        if let Some(pid) = first_pid(file).map_err(failed)?
+            && pid != std::process::id().cast_signed()
+            && process_lives(pid)
+        {
+            return Err(busy());
+        }
         let text = format!(
             "{}\n{}\n{}\n{}\n{}\n",
             std::process::id(),
@@ -212,7 +212,7 @@ impl SocketLock {
             lines.port,
             socket.parent().map(|dir| dir.display().to_string()).unwrap_or_default()
         );
-        let file = host.disk.open(&lock, OpenMode::Create).map_err(failed)?;
+        // Never opened again by its name, which others may have given to something else meanwhile.
         file.truncate(0).and_then(|()| file.write_all_at(text.as_bytes(), 0)).map_err(failed)?;
         match host.disk.remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -234,6 +234,14 @@ impl Drop for SocketLock {
     }
 }
 
+/// The process that a lock file names in its first line.
+fn first_pid(file: &dyn File) -> io::Result<Option<i32>> {
+    let mut head = [0; 32];
+    let len = file.read_at(&mut head, 0)?;
+    let text = String::from_utf8_lossy(head.get(..len).unwrap_or_default()).into_owned();
+    Ok(text.lines().next().and_then(|line| line.trim().parse().ok()))
+}
+
 /// Whether a process runs; one that has ended and waits for its parent to notice does not.
 fn process_lives(pid: i32) -> bool {
     // The state follows the name, which stands in parentheses and may hold anything.
@@ -250,5 +258,50 @@ impl settings::Files for SettingFiles<'_> {
     }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         Ok(self.0.list(path)?.into_iter().map(|entry| entry.name).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn take(dir: &Path) -> Result<SocketLock, ServerError> {
+        SocketLock::take(&Host::real(), dir.join("s"), dir, &PidLines::default())
+    }
+
+    #[test]
+    fn what_others_put_in_the_place_of_a_socket_lock_is_neither_followed_nor_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (precious, lock) = (dir.path().join("precious"), dir.path().join("s.lock"));
+        let missing = dir.path().join("missing");
+        std::fs::write(&precious, "mine\n").unwrap();
+        let put: [(&str, &dyn Fn()); 4] = [
+            ("symbolic link", &|| symlink(&precious, &lock).unwrap()),
+            ("symbolic link", &|| symlink(&missing, &lock).unwrap()),
+            ("another name", &|| std::fs::hard_link(&precious, &lock).unwrap()),
+            ("regular file", &|| nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).unwrap()),
+        ];
+        for (word, put) in put {
+            put();
+            let refused = take(dir.path()).unwrap_err().message;
+            assert!(refused.contains("s.lock") && refused.contains(word), "{refused}");
+            assert_eq!(std::fs::read_to_string(&precious).unwrap(), "mine\n");
+            assert!(!missing.exists());
+            std::fs::remove_file(&lock).unwrap();
+        }
+        let taken = take(dir.path()).unwrap();
+        assert!(take(dir.path()).unwrap_err().message.contains("already exists"));
+        let own = std::process::id().to_string();
+        assert_eq!(std::fs::read_to_string(&lock).unwrap().lines().next(), Some(own.as_str()));
+        drop(taken);
+        assert!(!lock.exists());
+        // One that a dead server left is taken over; one that names a living process is not.
+        std::fs::write(&lock, "2147483646\n/data\nand more lines than the new file will have, much more\n")
+            .unwrap();
+        drop(take(dir.path()).unwrap());
+        std::fs::write(&lock, "1\n").unwrap();
+        assert!(take(dir.path()).unwrap_err().message.contains("already exists"));
+        assert_eq!(std::fs::read_to_string(&lock).unwrap(), "1\n");
     }
 }

@@ -9,9 +9,13 @@
 //! | 4, 5   | positions in the log: after the first, up to the second      |
 //! | 6      | why, to the end of the line                                  |
 //!
+//! An entry that a full disk or a power cut has torn ends where it ends: the next one begins on a line of its own, after an entry
+//! `torn` that says what is lost.
+//!
 //! At half of plimsoll.ledger_size the file becomes plimsoll/ledger.old, and what that held before goes. A new file then begins with
 //! the event `forgotten`, which says how many entries went and of which time, so that not even this is silent.
 
+use crate::log::Log;
 use crate::node::Node;
 use host::{Host, OpenMode, Timestamp};
 use std::io;
@@ -20,6 +24,8 @@ use wal::Lsn;
 
 /// No reason is longer, in bytes: an entry is small against the smallest ledger.
 const REASON_MAX: usize = 1000;
+/// A line is shorter, in bytes: what is looked at of the file's end.
+const TAIL_MAX: u64 = 2048;
 /// What is read of a file at most, in bytes; plimsoll.ledger_size is no larger.
 const FILE_MAX: u64 = 1 << 30;
 
@@ -51,20 +57,37 @@ pub(crate) fn record(node: &Node, event: &str, (after, upto): (Lsn, Lsn), reason
     let (at, event, reason) = (node.host.clock.now(), event.to_owned(), reason.to_owned());
     let entry = LedgerEntry { at, event, after, upto, reason };
     let size = node.config().ledger_size_bytes;
-    if let Err(error) = append(&node.host, &node.data_dir, size, &entry) {
+    if let Err(error) = append(&node.host, &node.data_dir, &node.log, size, &entry) {
         node.log.warning(format!("could not write plimsoll/ledger: {error}"));
     }
 }
 
 /// Appends an entry, to a ledger of at most `size_bytes`; durable when it returns.
-pub(crate) fn append(host: &Host, data_dir: &Path, size_bytes: u64, entry: &LedgerEntry) -> io::Result<()> {
+pub(crate) fn append(
+    host: &Host,
+    data_dir: &Path,
+    log: &Log,
+    size_bytes: u64,
+    entry: &LedgerEntry,
+) -> io::Result<()> {
     let path = path(data_dir);
     let mut new = !host.disk.exists(&path)?;
     let mut lines = String::new();
+    if let Some(tail) = unended_line(host, &path)? {
+        // One that lacks nothing but its end is whole.
+        lines.push('\n');
+        if parse(&tail).is_none() {
+            let torn = torn(&tail, entry.at);
+            log.warning(format!("plimsoll/ledger: {}", torn.reason));
+            push_line(&mut lines, &torn);
+        }
+    }
     if !new && host.disk.open(&path, OpenMode::ReadWrite)?.len()? >= size_bytes / 2 {
         if let Some(forgotten) = forgotten(host, data_dir, entry.at)? {
             push_line(&mut lines, &forgotten);
         }
+        // The torn line stays behind, at the end of the file that it is in.
+        lines = lines.trim_start_matches('\n').to_owned();
         // Until the new file is there, a reader finds the older half alone.
         host.disk.rename(&path, &old_path(data_dir))?;
         new = true;
@@ -77,6 +100,30 @@ pub(crate) fn append(host: &Host, data_dir: &Path, size_bytes: u64, entry: &Ledg
         host.disk.sync_dir(&data_dir.join("plimsoll"))?;
     }
     Ok(())
+}
+
+/// The last line, if nothing ends it.
+fn unended_line(host: &Host, path: &Path) -> io::Result<Option<String>> {
+    let file = match host.disk.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let len = file.len()?;
+    let start = len.saturating_sub(TAIL_MAX);
+    let mut tail = vec![0; usize::try_from(len - start).unwrap_or(0)];
+    file.read_exact_at(&mut tail, start)?;
+    let line = tail.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok(Some(String::from_utf8_lossy(line).into_owned()).filter(|line| !line.is_empty()))
+}
+
+/// The entry that tells of a torn line.
+fn torn(line: &str, at: Timestamp) -> LedgerEntry {
+    let kept: String = line.chars().map(|char| if char.is_control() { '?' } else { char }).collect();
+    let event = "torn".to_owned();
+    let bytes = line.len();
+    let reason = format!("the entry before this one was not written to its end, of {bytes} bytes: {kept}");
+    LedgerEntry { at, event, after: Lsn::INVALID, upto: Lsn::INVALID, reason }
 }
 
 /// The entry for those of ledger.old, which is about to be replaced; None if there is none.
@@ -146,6 +193,9 @@ mod tests {
         host.disk.create_dir_all(&dir.path().join("plimsoll")).unwrap();
         (host, dir)
     }
+    fn log() -> Log {
+        Log::new(std::sync::Arc::new(|_| {}), Host::real().clock.clone())
+    }
     fn entry(n: u64) -> LedgerEntry {
         LedgerEntry {
             at: Timestamp::from_micros(7),
@@ -161,7 +211,7 @@ mod tests {
         let (host, dir) = folder();
         assert_eq!(read_ledger(&host, dir.path()).unwrap(), []);
         for n in 0..3 {
-            append(&host, dir.path(), SIZE, &entry(n)).unwrap();
+            append(&host, dir.path(), &log(), SIZE, &entry(n)).unwrap();
         }
         assert_eq!(read_ledger(&host, dir.path()).unwrap(), [entry(0), entry(1), entry(2)]);
         let text = std::fs::read_to_string(path(dir.path())).unwrap();
@@ -170,11 +220,47 @@ mod tests {
     }
 
     #[test]
+    fn after_a_torn_entry_the_next_one_stands_alone_and_the_loss_is_told() {
+        let (host, dir) = folder();
+        append(&host, dir.path(), &log(), SIZE, &entry(0)).unwrap();
+        append(&host, dir.path(), &log(), SIZE, &entry(1)).unwrap();
+        let whole = std::fs::read(path(dir.path())).unwrap();
+        let second = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        // At each byte, and with the zeros that a file system leaves where it had no time to write.
+        for (cut, zeros) in (second..whole.len()).flat_map(|cut| [(cut, 0), (cut, 3)]) {
+            let torn = [&whole[..cut], &[0; 3][..zeros]].concat();
+            std::fs::write(path(dir.path()), &torn).unwrap();
+            append(&host, dir.path(), &log(), SIZE, &entry(2)).unwrap();
+            append(&host, dir.path(), &log(), SIZE, &entry(3)).unwrap();
+            let mut kept = read_ledger(&host, dir.path()).unwrap();
+            if torn.len() + 1 == whole.len() && zeros == 0 {
+                assert_eq!(kept.remove(1), entry(1), "only its end was missing");
+            } else if torn.len() > second {
+                let told = kept.remove(1);
+                assert_eq!(told.event, "torn", "cut at {cut}");
+                assert!(told.reason.contains(&format!(" {} bytes", torn.len() - second)), "{}", told.reason);
+            }
+            assert_eq!(kept, [entry(0), entry(2), entry(3)], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_torn_entry_at_the_end_of_a_full_ledger_is_told_in_the_next_one() {
+        let (host, dir) = folder();
+        let full = "x".repeat(SIZE as usize / 2);
+        std::fs::write(path(dir.path()), full).unwrap();
+        append(&host, dir.path(), &log(), SIZE, &entry(1)).unwrap();
+        let kept = read_ledger(&host, dir.path()).unwrap();
+        assert_eq!(kept.iter().map(|entry| entry.event.as_str()).collect::<Vec<_>>(), ["torn", "released"]);
+        assert!(!std::fs::read_to_string(path(dir.path())).unwrap().starts_with('\n'));
+    }
+
+    #[test]
     fn the_ledger_keeps_within_its_size_and_says_what_it_forgot() {
         let (host, dir) = folder();
         const COUNT: u64 = 5000;
         for n in 0..COUNT {
-            append(&host, dir.path(), SIZE, &entry(n)).unwrap();
+            append(&host, dir.path(), &log(), SIZE, &entry(n)).unwrap();
             let bytes = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
             let all = bytes(path(dir.path())) + bytes(old_path(dir.path()));
             assert!(all <= SIZE + 2 * 1100, "{all} bytes after {n}");
@@ -192,7 +278,7 @@ mod tests {
     fn a_long_reason_is_cut_at_a_character() {
         let (host, dir) = folder();
         let long = LedgerEntry { reason: "ö".repeat(5000), ..entry(1) };
-        append(&host, dir.path(), SIZE, &long).unwrap();
+        append(&host, dir.path(), &log(), SIZE, &long).unwrap();
         assert_eq!(read_ledger(&host, dir.path()).unwrap()[0].reason, "ö".repeat(500));
     }
 }

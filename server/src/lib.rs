@@ -12,11 +12,13 @@ mod archive;
 mod auth;
 mod autovacuum;
 mod background;
+mod checks;
 mod fencing;
 mod files;
 mod init;
 mod ledger;
 mod listen;
+mod lobby;
 mod log;
 mod metrics;
 mod node;
@@ -35,12 +37,16 @@ pub use archive::command::expand as expand_command;
 pub use init::{InitOptions, init};
 pub use ledger::{LedgerEntry, read_ledger};
 pub use log::{LogSink, stderr_sink};
-pub use server::{run, setting_of};
+pub use server::{recovery_target_of, run, setting_of};
 pub use session::{Embedded, LocalSession};
+pub use sql::{FileCheck, check_files};
 
 use host::Host;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// The file of a data directory that says why the last promotion asked for by a signal was refused. Who asks removes it first.
+pub const PROMOTION_REFUSED: &str = "plimsoll/promotion_refused";
 
 /// The release of PostgreSQL whose formats and protocols these are, as server_version begins.
 pub const POSTGRESQL_RELEASE: &str = "15.18";

@@ -3,16 +3,23 @@
 use crate::ServerError;
 use crate::files::{PidLines, SocketLock};
 use crate::log::Log;
+use crate::node::Node;
+use crate::server::Tasks;
+use crate::session;
 use crate::socket::Socket;
 use host::Host;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Pause after a failed accept, so that a lack of file descriptors does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One listening socket.
 #[derive(Debug)]
@@ -148,4 +155,38 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Takes connections on one socket.
+pub(crate) async fn accept(node: Arc<Node>, tasks: Arc<Tasks>, listener: Listener) {
+    loop {
+        let socket = tokio::select! {
+            biased;
+            () = tasks.background.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match socket {
+            Ok(socket) => {
+                let visitor = tasks.lobby.enter();
+                if let Some(count) = tasks.lobby.to_tell(node.host.clock.monotonic()) {
+                    node.log.log(format!(
+                        "closed {count} connections that had not logged in, to make room for newer ones"
+                    ));
+                }
+                let abort = tasks.abort_sessions.clone();
+                let serve = session::serve(node.clone(), socket, visitor);
+                tasks.sessions.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = serve => {}
+                        () = abort.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                node.log.log(format!("could not accept new connection: {error}"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
 }

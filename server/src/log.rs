@@ -102,7 +102,7 @@ impl Log {
     /// Takes over log_line_prefix, log_timezone, log_min_messages and log_min_error_statement.
     pub fn configure(&self, settings: &settings::Settings) {
         let text = |name: &str| settings.show(name).unwrap_or_default();
-        let zone = TimeZone::get(&text("log_timezone")).unwrap_or(TimeZone::UTC);
+        let zone = crate::checks::zone(&text("log_timezone"));
         *self.style.write() = Style {
             prefix: text("log_line_prefix").into(),
             zone,

@@ -3,6 +3,7 @@
 //! A scrape costs what the views cost. Connections are bounded in number, in what they may send and in time; the port takes no
 //! secrets and gives none, but it asks for no password either: it belongs on a network that may see figures.
 
+use crate::lobby::Lobby;
 use crate::node::Node;
 use crate::replicas;
 use crate::semi_sync::level_name;
@@ -13,10 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
-/// Scrapes at a time.
-const SCRAPES_MAX: usize = 4;
+/// Scrapes at a time; the oldest gives way to a newer one.
+const SCRAPES_MAX: usize = 16;
 /// Bytes of a request.
 const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// Time for a scrape.
@@ -47,18 +47,20 @@ pub(crate) async fn start(node: &Arc<Node>, tasks: &Tasks) {
 }
 
 async fn accept(node: Arc<Node>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(SCRAPES_MAX));
+    let lobby = Lobby::new(SCRAPES_MAX);
     let mut scrapes = tokio::task::JoinSet::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
         while scrapes.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let node = node.clone();
+                let (node, visitor) = (node.clone(), lobby.enter());
                 scrapes.spawn(async move {
                     // Who is too slow, or has gone, gets nothing.
-                    let _ = tokio::time::timeout(SCRAPE_TIME, answer(&node, stream)).await;
-                    drop(place);
+                    tokio::select! {
+                        _ = answer(&node, stream) => {}
+                        () = visitor.shown_out() => {}
+                        () = tokio::time::sleep(SCRAPE_TIME) => {}
+                    }
                 });
             }
             Err(error) => {

@@ -1,28 +1,28 @@
 //! What all parts of a running node share.
 
 use crate::archive::archiver::Archiver;
+use crate::archive::command::Commands;
 use crate::archive::restore::Restorer;
-use crate::auth::hba::{Hba, HbaError};
+use crate::auth::hba::Hba;
+use crate::checks::{self, load_hba};
 use crate::files::{PidFile, SettingFiles, Status};
 use crate::log::Log;
 use crate::replicas::Replicas;
 use crate::semi_sync::{self, SemiSync};
 use crate::sessions::Sessions;
 use crate::standby::Recovery;
-use crate::{ServerError, StopMode};
-use host::{Host, Timestamp};
+use crate::{ServerError, StopMode, fencing};
+use host::{Host, MemoryLimit, Timestamp};
 use parking_lot::{Mutex, RwLock};
-use replica::slots::validate_name;
-use replica::sync::SyncNames;
+use protocol::{Report, SqlState};
 use settings::{Config, FileContents, Phase as FilesPhase, Settings, Source};
 use sql::SqlEngine;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use storage::Database;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wal::history::TimelineHistory;
 
 /// How far the node's life is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub(crate) struct Node {
     pub(crate) log: Arc<Log>,
     pub(crate) started: Timestamp,
     pub(crate) sessions: Arc<Sessions>,
+    /// What sessions may take.
+    pub(crate) memory: Arc<MemoryLimit>,
     /// Numbers that the server's own parts show: startup, checkpointer, background writer, WAL writer.
     pub(crate) part_pids: [i32; 4],
     /// Checkpoints that the log's growth set off.
@@ -77,13 +79,18 @@ pub(crate) struct Node {
     stop: watch::Sender<Option<StopMode>>,
     promote: watch::Sender<bool>,
     recovery: RwLock<Option<Arc<Recovery>>>,
-    fenced: Mutex<Option<String>>,
+    /// What of a fence is still to be done.
+    pub(crate) fence: fencing::Pending,
     /// What had been received when recovery ended.
     last_received: AtomicU64,
     archiver: OnceLock<Arc<Archiver>>,
     restorer: OnceLock<Arc<Restorer>>,
     /// Ends the commands that recovery waits for (restore_command and its kin) when the node stops.
     pub(crate) commands: CancellationToken,
+    /// Runs the shell commands of the settings and owns them.
+    pub(crate) children: Arc<Commands>,
+    /// Ends the opening of the database.
+    pub(crate) end_opening: Arc<AtomicBool>,
 }
 
 impl Node {
@@ -95,6 +102,7 @@ impl Node {
         Self {
             started: host.clock.now(),
             sessions,
+            memory: Arc::default(),
             part_pids,
             checkpoints_by_log: AtomicU64::new(0),
             slots_lost: AtomicU64::new(0),
@@ -114,11 +122,13 @@ impl Node {
             stop: watch::Sender::new(None),
             promote: watch::Sender::new(false),
             recovery: RwLock::new(None),
-            fenced: Mutex::new(None),
+            fence: fencing::Pending::default(),
             last_received: AtomicU64::new(0),
             archiver: OnceLock::new(),
             restorer: OnceLock::new(),
             commands: CancellationToken::new(),
+            children: Arc::default(),
+            end_opening: Arc::default(),
         }
     }
 
@@ -168,10 +178,17 @@ impl Node {
         let _files = self.files.lock();
         self.log.log("received SIGHUP, reloading configuration files");
         let mut settings = Settings::clone(&self.settings());
-        let applied =
-            settings.apply_files(&read_files(&self.host, &self.data_dir, &settings), FilesPhase::Reload);
+        let files = read_files(&self.host, &self.data_dir, &settings);
+        let mut next = settings.clone();
+        next.apply_files(&files, FilesPhase::Start);
+        let applied = settings.apply_files(&files, FilesPhase::Reload);
         for problem in &applied.problems {
             self.log.log(problem.to_string());
+        }
+        if let Some(refusal) = checks::refusal(&self.host, &self.data_dir, &next) {
+            let detail = Some("A server does not start with these settings.".to_owned());
+            let report = Report::warning(SqlState::WARNING, refusal.message);
+            self.log.write(None, &Report { detail, hint: refusal.hint, ..report }, None);
         }
         for name in &applied.changed {
             let value = settings.show(name).unwrap_or_default();
@@ -230,10 +247,26 @@ impl Node {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(AlterSystemError::Io(path, error)),
         };
-        let text = settings::alter_system(&self.settings(), &String::from_utf8_lossy(&text), change)
-            .map_err(AlterSystemError::Setting)?;
+        let before = String::from_utf8_lossy(&text);
+        let text =
+            settings::alter_system(&self.settings(), &before, change).map_err(AlterSystemError::Setting)?;
+        // A directory that would not start anyway is not this change's fault, which may mend it.
+        if let Some(refusal) = self.refusal_of_start(&text)
+            && self.refusal_of_start(&before).is_none()
+        {
+            return Err(AlterSystemError::Refused(refusal));
+        }
         host::write_file_durably(self.host.disk.as_ref(), &path, text.as_bytes())
             .map_err(|error| AlterSystemError::Io(path, error))
+    }
+
+    /// Why the next start would be refused with this text in postgresql.auto.conf.
+    fn refusal_of_start(&self, auto: &str) -> Option<ServerError> {
+        let mut settings = Settings::clone(&self.settings());
+        let auto = FileContents::from_text(auto, &self.data_dir.join("postgresql.auto.conf"));
+        let files = read_files_with(&self.host, &self.data_dir, &settings, Some(auto));
+        settings.apply_files(&files, FilesPhase::Start);
+        checks::refusal(&self.host, &self.data_dir, &settings)
     }
 
     // --- the database ---
@@ -313,6 +346,8 @@ impl Node {
         }
         let status = match phase {
             Phase::Starting => Status::Starting,
+            // As PostgreSQL: who waits for the start waits for reads, if there will be any.
+            Phase::Recovering if self.config().hot_standby => Status::Starting,
             Phase::Recovering => Status::Standby,
             Phase::HotStandby | Phase::Running => Status::Ready,
             Phase::Stopping(_) => Status::Stopping,
@@ -337,11 +372,8 @@ impl Node {
     }
 
     /// Why this node takes no writes any more.
-    pub(crate) fn fenced(&self) -> Option<String> {
-        self.fenced.lock().clone()
-    }
-    pub(crate) fn set_fenced(&self, reason: String) {
-        *self.fenced.lock() = Some(reason);
+    pub(crate) fn fenced(&self) -> Option<Arc<str>> {
+        self.database().and_then(Database::fenced)
     }
 
     /// What feeds redo, while the node is in recovery.
@@ -352,26 +384,10 @@ impl Node {
         *self.recovery.write() = recovery;
     }
 
-    /// After a promotion: senders follow the new timeline.
-    pub(crate) fn leave_recovery(
-        &self,
-        database: &Database,
-        timeline: wal::TimelineId,
-    ) -> Result<(), ServerError> {
-        if let (Some(replicas), Some(writer)) = (self.replicas(), database.wal()) {
-            let pg_wal = self.data_dir.join("pg_wal");
-            let history = TimelineHistory::load(self.host.disk.as_ref(), &pg_wal, timeline)
-                .map_err(|error| ServerError::new(format!("could not read the new history: {error}")))?;
-            // Standbys behind this node may have heard of confirmations that it has no log for; those after the fork are news to them.
-            if let Some(last) = history.entries().last() {
-                database.commit_gate().branches_at(last.end);
-            }
-            replicas.log.set_primary(history, writer.clone());
-            replicas.keep_copied_slots(self);
-        }
+    /// Recovery is over: nothing feeds redo any more.
+    pub(crate) fn leave_recovery(&self) {
         self.last_received.store(self.received().get(), Ordering::Release);
         self.set_recovery(None);
-        Ok(())
     }
     /// The end of the log that was received and flushed from a primary; INVALID if none ever was.
     pub(crate) fn received(&self) -> wal::Lsn {
@@ -381,9 +397,16 @@ impl Node {
         }
     }
 
-    /// Asks a standby to become a primary.
-    pub(crate) fn request_promotion(&self) {
-        self.promote.send_replace(true);
+    /// Asks a standby to become a primary. An error if nothing may make this one a primary, which the log is told too.
+    pub(crate) fn request_promotion(&self) -> Result<(), ServerError> {
+        let barred = fencing::check_promotion(self);
+        match &barred {
+            Ok(()) => {
+                self.promote.send_replace(true);
+            }
+            Err(error) => self.log.warning(format!("promotion is refused: {}", error.message)),
+        }
+        barred
     }
     pub(crate) fn promotions(&self) -> watch::Receiver<bool> {
         self.promote.subscribe()
@@ -394,52 +417,41 @@ impl Node {
 #[derive(Debug)]
 pub(crate) enum AlterSystemError {
     Setting(settings::SettingError),
+    /// The server would not start again.
+    Refused(ServerError),
     Io(PathBuf, std::io::Error),
 }
 
 /// All that the files say, postgresql.auto.conf last.
 fn read_files(host: &Host, data_dir: &Path, settings: &Settings) -> FileContents {
-    let files = SettingFiles(host.disk.as_ref());
+    let auto = data_dir.join("postgresql.auto.conf");
+    let own = host.disk.exists(&auto).unwrap_or(false);
+    read_files_with(
+        host,
+        data_dir,
+        settings,
+        own.then(|| FileContents::read(&SettingFiles(host.disk.as_ref()), &auto)),
+    )
+}
+
+/// The same with these contents of postgresql.auto.conf.
+fn read_files_with(
+    host: &Host,
+    data_dir: &Path,
+    settings: &Settings,
+    auto: Option<FileContents>,
+) -> FileContents {
     let configured = settings.show("config_file").unwrap_or_default();
     let main = if configured.is_empty() {
         data_dir.join("postgresql.conf")
     } else {
         settings::resolve(data_dir, &configured)
     };
-    let mut contents = FileContents::read(&files, &main);
-    let auto = data_dir.join("postgresql.auto.conf");
-    if host.disk.exists(&auto).unwrap_or(false) {
-        contents.append(FileContents::read(&files, &auto));
+    let mut contents = FileContents::read(&SettingFiles(host.disk.as_ref()), &main);
+    if let Some(auto) = auto {
+        contents.append(auto);
     }
     contents
-}
-
-fn load_hba(host: &Host, data_dir: &Path, settings: &Settings) -> Result<Hba, Vec<HbaError>> {
-    let configured = settings.show("hba_file").unwrap_or_default();
-    let path = if configured.is_empty() {
-        data_dir.join("pg_hba.conf")
-    } else {
-        settings::resolve(data_dir, &configured)
-    };
-    let file = path.display().to_string();
-    match host.disk.read(&path, 16 << 20) {
-        Ok(text) => Hba::parse(&String::from_utf8_lossy(&text), &file),
-        Err(error) => {
-            let message = format!("could not open configuration file \"{file}\": {error}");
-            Err(vec![HbaError { message, file, line: 0 }])
-        }
-    }
-}
-
-fn sync_names(text: &str) -> Result<String, String> {
-    SyncNames::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
-}
-
-fn slot_name(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Ok(String::new());
-    }
-    validate_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Reads everything that stands before a start: the command line, the files, pg_hba.conf.
@@ -449,9 +461,7 @@ pub(crate) fn load(
     command_line: &[(String, String)],
     log: &Log,
 ) -> Result<Current, ServerError> {
-    let mut settings = Settings::new();
-    settings.set_check("synchronous_standby_names", sync_names);
-    settings.set_check("primary_slot_name", slot_name);
+    let mut settings = checks::new_settings();
     for (name, value) in command_line {
         settings
             .set(name, value, Source::CommandLine)
@@ -477,8 +487,7 @@ pub(crate) fn load(
     }
     let hba = load_hba(host, data_dir, &settings).map_err(|errors| {
         errors.iter().for_each(|error| log.log(error.to_string()));
-        let first = errors.first().map(ToString::to_string).unwrap_or_default();
-        ServerError::new(format!("could not load pg_hba.conf: {first}"))
+        checks::hba_refusal(&errors)
     })?;
     let config = Arc::new(settings.config());
     let loaded = host.clock.now();

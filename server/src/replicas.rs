@@ -5,13 +5,15 @@ use crate::node::Node;
 use crate::{slots, standby};
 use protocol::{Report, SqlState};
 use replica::ReplicaError;
-use replica::driver::{LogPlace, NodeLog};
+use replica::driver::LogPlace;
 use replica::senders::Senders;
 use replica::slots::{Slots, WalLimits};
 use replica::sync::SyncNames;
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
-use storage::{Database, WalRetention};
-use wal::{Lsn, SegmentFate, SegmentFile, Xid};
+use storage::{Database, Promoted, WalRetention};
+use wal::history::TimelineHistory;
+use wal::{Lsn, NodeLog, SegmentFate, SegmentFile, Xid};
 
 /// Slots and streams of a node.
 pub(crate) struct Replicas {
@@ -37,7 +39,12 @@ impl Replicas {
         let slots = Slots::open(&node.host, &dir, count(config.max_replication_slots))
             .map_err(|error| ServerError::new(error.to_string()))?;
         let gate = database.commit_gate().clone();
-        let senders = Senders::new(count(config.max_wal_senders), move |progress| gate.set_remote(progress));
+        let told = gate.clone();
+        let senders = Senders::new(count(config.max_wal_senders), move |progress| told.set_remote(progress));
+        // The gate last: nobody tells it of another branch any more when it forgets.
+        log.observe(Arc::new(senders.clone()));
+        log.observe(Arc::new(slots.clone()));
+        log.observe(Arc::new(gate));
         senders.set_names(sync_names(&config)?);
         database.set_retention(Arc::new(KeepForReplicas { node: Arc::downgrade(node) }));
         let replicas = Self { slots, senders, log, place };
@@ -47,6 +54,29 @@ impl Replicas {
             slots::drop_copies(node, &replicas);
         }
         Ok(replicas)
+    }
+
+    /// Redo has ended at `at`, where the log of before is left: nothing that was told of later positions counts, and no slot says more
+    /// than that on disk, since it would bar the next start.
+    pub(crate) fn end_log(&self, at: Lsn) -> Result<(), ServerError> {
+        self.log.branch(self.log.state().history.clone(), at);
+        let saved = self.slots.save();
+        saved.map_err(|error| ServerError::new(format!("could not save replication slots: {error}")))
+    }
+
+    /// The node was promoted: its log goes on with its own writer.
+    pub(crate) fn promoted(
+        &self,
+        node: &Node,
+        database: &Database,
+        promoted: &Promoted,
+    ) -> Result<(), ServerError> {
+        let history = TimelineHistory::load(&*self.place.disk, &self.place.pg_wal, promoted.timeline)
+            .map_err(|error| ServerError::new(format!("could not read the new history: {error}")))?;
+        let writer = database.wal().ok_or_else(|| ServerError::new("the log is not open"))?;
+        self.log.promote(history, writer.clone(), promoted.switch_at);
+        self.keep_copied_slots(node);
+        Ok(())
     }
 
     /// This node takes writes: copies of another node's slots are its own from now on.
@@ -144,7 +174,8 @@ impl WalRetention for KeepForReplicas {
 
     fn restartpoint_done(&self) {
         if let Some(node) = self.node.upgrade() {
-            standby::run_recovery_command(&node, "archive_cleanup_command");
+            // What a stop leaves of it, the next restartpoint's does.
+            let _ = standby::run_recovery_command(&node, "archive_cleanup_command");
         }
     }
 }
@@ -159,5 +190,5 @@ pub(crate) fn update_horizon(node: &Node) {
 /// A refusal of replication as a client sees it.
 pub(crate) fn report(error: &ReplicaError) -> Report {
     let report = Report::error(SqlState::new(error.sqlstate()), error.to_string());
-    Report { detail: error.detail(), hint: error.hint().map(str::to_owned), ..report }
+    Report { detail: error.detail(), hint: error.hint().map(Cow::into_owned), ..report }
 }

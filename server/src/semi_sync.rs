@@ -5,8 +5,8 @@
 //! it: in the log (so standbys and whoever is promoted know), in this node's ledger, as a line, and in the counters of
 //! plimsoll_stat_sync.
 
-use crate::ledger;
 use crate::node::{Node, Phase};
+use crate::{background, ledger};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use storage::{Database, Fallback, Resumed, Stall, SyncLevel, SyncState};
@@ -103,7 +103,7 @@ impl Mode<'_> {
     /// What the log says from before: a fallback that the end of the server, or of its primary, has cut off is over.
     async fn begin(&mut self) {
         let (database, now) = (self.database.clone(), self.node.host.clock.now());
-        let read = tokio::task::spawn_blocking(move || database.sync_state()).await;
+        let read = background::blocking(move || database.sync_state()).await;
         match read {
             Ok(Ok(state)) => self.state = state,
             Ok(Err(error)) => self.node.log.warning(error.to_string()),
@@ -146,12 +146,7 @@ impl Mode<'_> {
     /// False: the log takes nothing any more, and without its record nothing may be acknowledged.
     async fn fall_back(&mut self, stall: Stall) -> bool {
         let gate = self.database.commit_gate();
-        let remote = gate.remote();
-        let reached = match stall.level {
-            SyncLevel::RemoteApply => remote.applied,
-            SyncLevel::On => remote.flushed,
-            _ => remote.written,
-        };
+        let reached = gate.known_to_be_held(stall.level);
         let began = self.node.host.clock.now();
         let timeline = self.database.timeline();
         let after = match self.state.open() {

@@ -6,35 +6,39 @@ use crate::background;
 use crate::files::{self, PidFile};
 use crate::ledger::{self, LedgerEntry};
 use crate::listen::{self, Listener};
+use crate::lobby::Lobby;
 use crate::log::{Log, format_time};
 use crate::node::{self, Node, Phase};
 use crate::replicas::Replicas;
 use crate::sessions::SessionKind;
+use crate::signals::Signals;
 use crate::standby::Standby;
-use crate::{Server, ServerError, ServerOptions, StopMode, archive, fencing, metrics, session};
-use host::Timestamp;
+use crate::{Server, ServerError, ServerOptions, StopMode, archive, fencing, metrics};
+use host::{Timestamp, vital_task};
 use parking_lot::Mutex;
 use protocol::{Report, Severity, SqlState};
-use replica::driver::{Live, LogPlace, LogState, NodeLog, Stopping};
+use replica::driver::LogPlace;
 use replica::slots::Slots;
 use sql::SqlEngine;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::{
-    Database, DatabaseOptions, ImageCompression, Opened, ProgressFn, RecoveryReport, RedoEnd,
+    Database, DatabaseOptions, ImageCompression, Opened, ProgressFn, RecoveryReport, RecoveryTarget, RedoEnd,
     ServerParameters, StartMode, WalSizes,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wal::Lsn;
 use wal::backup_label::BACKUP_LABEL_FILE;
 use wal::control::{ClusterState, ControlFile};
+use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
+use wal::{Live, Lsn, NodeLog, Stopping};
 
-/// Pause after a failed accept, so that a lack of file descriptors does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Threads for what the engine itself does besides its tasks: reading pages, flushing, sweeping.
+const ENGINE_THREADS: usize = 512;
 
 /// The tasks of a node and what ends them.
 pub(crate) struct Tasks {
@@ -47,10 +51,10 @@ pub(crate) struct Tasks {
     /// Those tasks.
     pub(crate) writers: TaskTracker,
     /// Sessions, ended by their handles, or at once.
-    sessions: TaskTracker,
-    /// Connections that may be open at once, logged in or not; more wait in the kernel's queue.
-    connections: Arc<Semaphore>,
-    abort_sessions: CancellationToken,
+    pub(crate) sessions: TaskTracker,
+    /// Connections that have not logged in.
+    pub(crate) lobby: Arc<Lobby>,
+    pub(crate) abort_sessions: CancellationToken,
 }
 
 impl Server {
@@ -73,12 +77,17 @@ impl Server {
 
     async fn start_logged(options: &ServerOptions, log: &Arc<Log>) -> Result<Self, ServerError> {
         let host = &options.host;
+        // Before postmaster.pid tells anybody whom to signal.
+        let signals = options.signals.then(Signals::new).transpose();
+        let signals =
+            signals.map_err(|error| ServerError::new(format!("could not listen for signals: {error}")))?;
         let data_dir = absolute(&options.data_dir)?;
         check_data_dir(host, &data_dir)?;
         let current = node::load(host, &data_dir, &options.settings, log)?;
         let config = current.config.clone();
         let control = ControlFile::load(host.disk.as_ref(), &data_dir)
             .map_err(|error| ServerError::new(error.to_string()))?;
+        check_format(host, &data_dir, &control)?;
         let node = Arc::new(Node::new(host.clone(), data_dir.clone(), log.clone(), current));
         log.log(format!(
             "starting Plimsoll {} (formats of PostgreSQL 15) on {}",
@@ -102,28 +111,37 @@ impl Server {
             writing: CancellationToken::new(),
             writers: TaskTracker::new(),
             sessions: TaskTracker::new(),
-            connections: Arc::new(Semaphore::new(connection_limit(&config))),
+            lobby: Lobby::new(lobby_places(&config)),
             abort_sessions: CancellationToken::new(),
         });
         let sockets = Sockets::of(&listeners);
         for listener in listeners {
-            tasks.tracker.spawn(accept(node.clone(), tasks.clone(), listener));
+            let accepting = listen::accept(node.clone(), tasks.clone(), listener);
+            tasks.tracker.spawn(vital_task("the task that takes connections", accepting));
+        }
+        if let Some(signals) = signals {
+            let listening = signals.listen(node.clone(), tasks.background.clone());
+            tasks.tracker.spawn(vital_task("the task that hears signals", listening));
         }
         log_last_state(&node, &control);
-        let opened = open(&node, &control).await;
+        let opened = open_unless_stopped(&node, &control).await;
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                tasks.background.cancel();
-                tasks.tracker.close();
-                tasks.tracker.wait().await;
+                abort(&node, &tasks).await;
                 return Err(error);
             }
         };
-        let running = supervise(node.clone(), tasks.clone(), opened, options.signals);
-        let owner = node.clone();
+        let (owner, running) = (node.clone(), tasks.clone());
         let supervisor = tokio::spawn(async move {
-            let done = running.await;
+            let done = match opened {
+                Some(opened) => vital_task("the supervisor", supervise(owner.clone(), running, opened)).await,
+                None => {
+                    abort(&owner, &running).await;
+                    owner.log.log("database system is shut down");
+                    Ok(())
+                }
+            };
             // Only now is the directory free for another server.
             drop(owner.pid_file.lock().take());
             done
@@ -157,9 +175,9 @@ impl Server {
         self.node.reload();
     }
 
-    /// Asks a standby to become a primary.
-    pub fn promote(&self) {
-        self.node.request_promotion();
+    /// Asks a standby to become a primary. An error if this one is fenced.
+    pub fn promote(&self) -> Result<(), ServerError> {
+        self.node.request_promotion()
     }
 
     /// Waits until it has stopped. An error if it failed.
@@ -182,17 +200,22 @@ impl Server {
 
 /// Runs a server to its end, on a runtime of its own with the threads that the settings ask for.
 pub fn run(options: ServerOptions) -> Result<(), ServerError> {
-    let threads = worker_threads(&options);
+    let (threads, sessions) = threads(&options);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if threads > 0 {
         builder.worker_threads(threads);
     }
     let runtime = builder
+        // Besides what the engine does there itself, each session may compute on a thread of its own.
+        .max_blocking_threads(ENGINE_THREADS.saturating_add(sessions))
         .enable_all()
         .thread_name("plimsoll")
         .build()
         .map_err(|error| ServerError::new(format!("could not start the runtime: {error}")))?;
-    runtime.block_on(async { Server::start(options).await?.join().await })
+    let ended = runtime.block_on(async { Server::start(options).await?.join().await });
+    // What still computes then has nobody to answer to.
+    runtime.shutdown_timeout(LEFTOVERS_LIMIT);
+    ended
 }
 
 /// One setting as SHOW prints it, from the files and the command line, without starting a server (postgres -C).
@@ -202,11 +225,32 @@ pub fn setting_of(options: &ServerOptions, name: &str) -> Result<String, ServerE
     current.settings.show(name).map_err(|error| ServerError::new(error.one_line()))
 }
 
-/// plimsoll.worker_threads, before anything is logged; 0 is one a processor.
-fn worker_threads(options: &ServerOptions) -> usize {
+/// What a server with these options, in recovery, would go to: this target instead of the one that its files name.
+pub fn recovery_target_of(
+    options: &ServerOptions,
+    (name, value): (&str, &str),
+    inclusive: bool,
+) -> Result<Option<RecoveryTarget>, ServerError> {
+    let mut options = options.clone();
+    let others = archive::target::POINTS.iter().filter(|other| **other != name);
+    options.settings.extend(others.map(|other| ((*other).to_owned(), String::new())));
+    let inclusive = if inclusive { "on" } else { "off" };
+    options = options.with(name, value).with("recovery_target_inclusive", inclusive);
     let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
-    let current = node::load(&options.host, &options.data_dir, &options.settings, &silent);
-    current.map_or(0, |current| usize::try_from(current.config.worker_threads).unwrap_or(0))
+    let current = node::load(&options.host, &options.data_dir, &options.settings, &silent)?;
+    archive::target::of_settings(&current.settings)
+}
+
+/// Before anything is logged: plimsoll.worker_threads (0 is one a processor), and how many sessions there may be.
+fn threads(options: &ServerOptions) -> (usize, usize) {
+    let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
+    // What is wrong with the settings, the start says.
+    let Ok(current) = node::load(&options.host, &options.data_dir, &options.settings, &silent) else {
+        return (0, 0);
+    };
+    let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let config = &current.config;
+    (number(config.worker_threads), number(config.max_connections.saturating_add(config.max_wal_senders)))
 }
 
 /// Where a server can be reached.
@@ -288,9 +332,18 @@ fn has_file(node: &Node, name: &str) -> Result<bool, ServerError> {
 
 fn time(node: &Node, seconds: i64) -> String {
     let zone = node.settings().show("log_timezone").unwrap_or_default();
-    let zone = jiff::tz::TimeZone::get(&zone).unwrap_or(jiff::tz::TimeZone::UTC);
+    let zone = crate::checks::zone(&zone);
     let at = Timestamp::from_unix_micros(seconds.saturating_mul(1_000_000));
     format_time(at, &zone, "%Y-%m-%d %H:%M:%S %Z")
+}
+
+/// Refuses a directory of a format that this program does not read, before anything in it changes. What is of a real
+/// PostgreSQL has no such number: opening it says so.
+fn check_format(host: &host::Host, dir: &Path, control: &ControlFile) -> Result<(), ServerError> {
+    match FORMATS.check_directory(host.disk.as_ref(), dir) {
+        Err(error) if control.is_ours() => Err(ServerError::new(error.to_string()).with_hint(error.hint())),
+        _ => Ok(()),
+    }
 }
 
 /// What the control file says of the last life.
@@ -355,6 +408,7 @@ fn database_options(node: &Arc<Node>, control: &ControlFile) -> DatabaseOptions 
         wal_sizes: wal_sizes(config),
         sync_required: !config.synchronous_standby_names.trim().is_empty(),
         parameters: parameters(config, &current.settings),
+        end_recovery: node.end_opening.clone(),
         fsync: config.fsync,
         checkpoints: Some(Arc::new({
             // Weak, since the node holds the database.
@@ -382,11 +436,12 @@ pub(crate) fn wal_sizes(config: &settings::Config) -> WalSizes {
 /// Opens the database; crash recovery happens here.
 async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerError> {
     let signal = signal_file(node)?;
-    archive::check_settings(node)?;
+    archive::check_settings(&node.settings())?;
     let mut options = database_options(node, control);
     node.set_computed(&[
         ("wal_segment_size", &control.segment_size.bytes().to_string()),
         ("data_checksums", if control.data_checksums { "on" } else { "off" }),
+        (FORMAT_SETTING, &FORMATS.newest.to_string()),
     ]);
     let mode = match signal {
         None => {
@@ -394,9 +449,9 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
             StartMode::Primary
         }
         Some(signal) => {
-            let (recovery, target_timeline) = archive::prepare(node, control, signal).await?;
+            let (recovery, timeline) = archive::prepare(node, control, signal).await?;
             options.recovery = recovery;
-            StartMode::Standby { target_timeline }
+            StartMode::Standby { timeline }
         }
     };
     if signal.is_none() && control.state != ClusterState::ShutDown && !has_file(node, BACKUP_LABEL_FILE)? {
@@ -410,6 +465,37 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
     opened.map_err(|error| ServerError::new(error.to_string()))
 }
 
+/// Opens the database, or hears of a stop before that is done: None.
+async fn open_unless_stopped(node: &Arc<Node>, control: &ControlFile) -> Result<Option<Opened>, ServerError> {
+    let mut opening = std::pin::pin!(open(node, control));
+    let mut stops = node.stops();
+    let mode = tokio::select! {
+        biased;
+        opened = &mut opening => return opened.map(Some),
+        mode = stop_of(&mut stops, StopMode::Smart) => mode,
+    };
+    node.log.log(format!("received {} shutdown request", mode_name(mode)));
+    node.set_phase(Phase::Stopping(mode));
+    node.commands.cancel();
+    node.end_opening.store(true, Ordering::Release);
+    match opening.await {
+        // It was done at this very moment: a stop like any other.
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) => {
+            node.log.log(format!("the start was broken off: {}", error.message));
+            Ok(None)
+        }
+    }
+}
+
+fn mode_name(mode: StopMode) -> &'static str {
+    match mode {
+        StopMode::Smart => "smart",
+        StopMode::Fast => "fast",
+        StopMode::Immediate => "immediate",
+    }
+}
+
 /// How far standbys with slots have told that they hold this server's log: it was durable here before.
 fn flushed_by_slots(node: &Arc<Node>) -> Result<Lsn, ServerError> {
     let slots = Slots::open(&node.host, &node.data_dir.join("pg_replslot"), usize::MAX);
@@ -419,13 +505,13 @@ fn flushed_by_slots(node: &Arc<Node>) -> Result<Lsn, ServerError> {
 
 /// Has what recovery cuts from the log's end written to the ledger first.
 fn record_cuts(node: &Arc<Node>) -> storage::BeforeCutFn {
-    let (host, data_dir) = (node.host.clone(), node.data_dir.clone());
+    let (host, data_dir, log) = (node.host.clone(), node.data_dir.clone(), node.log.clone());
     let size = node.config().ledger_size_bytes;
     Arc::new(move |cut, why| {
         let reason = format!("{} bytes with {} whole records behind: {why}", cut.bytes(), cut.whole_records);
         let (at, event) = (host.clock.now(), "cut".to_owned());
         let entry = LedgerEntry { at, event, after: cut.from, upto: cut.upto, reason };
-        ledger::append(&host, &data_dir, size, &entry)
+        ledger::append(&host, &data_dir, &log, size, &entry)
     })
 }
 
@@ -483,55 +569,14 @@ fn log_recovery(node: &Node, recovery: &RecoveryReport) {
     }
 }
 
-/// Twice what may log in, as in PostgreSQL, so that a full server still says that it is full.
-fn connection_limit(config: &settings::Config) -> usize {
+/// As many connections may be about to log in as may have, and a few in any case.
+fn lobby_places(config: &settings::Config) -> usize {
     let sessions = config.max_connections.saturating_add(config.max_wal_senders);
-    usize::try_from(sessions.saturating_mul(2)).unwrap_or(usize::MAX).clamp(16, Semaphore::MAX_PERMITS)
-}
-
-/// Takes connections on one socket.
-async fn accept(node: Arc<Node>, tasks: Arc<Tasks>, listener: Listener) {
-    loop {
-        let socket = tokio::select! {
-            biased;
-            () = tasks.background.cancelled() => return,
-            accepted = async {
-                // The semaphore is never closed.
-                let place = tasks.connections.clone().acquire_owned().await.ok();
-                (listener.accept().await, place)
-            } => accepted,
-        };
-        match socket {
-            (Ok(socket), place) => {
-                let abort = tasks.abort_sessions.clone();
-                let serve = session::serve(node.clone(), socket);
-                tasks.sessions.spawn(async move {
-                    tokio::select! {
-                        biased;
-                        () = serve => {}
-                        () = abort.cancelled() => {}
-                    }
-                    drop(place);
-                });
-            }
-            (Err(error), _) => {
-                node.log.log(format!("could not accept new connection: {error}"));
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+    usize::try_from(sessions).unwrap_or(usize::MAX).max(16)
 }
 
 /// Runs the node from its opened database to its stop.
-async fn supervise(
-    node: Arc<Node>,
-    tasks: Arc<Tasks>,
-    opened: Opened,
-    signals: bool,
-) -> Result<(), ServerError> {
-    if signals {
-        tasks.tracker.spawn(crate::signals::listen(node.clone(), tasks.background.clone()));
-    }
+async fn supervise(node: Arc<Node>, tasks: Arc<Tasks>, opened: Opened) -> Result<(), ServerError> {
     let assembled = assemble(&node, &tasks, opened).await;
     let (database, mut standby) = match assembled {
         Ok(assembled) => assembled,
@@ -547,6 +592,7 @@ async fn supervise(
     let mut stops = node.stops();
     if standby.is_none() {
         serve_writes(&node);
+        background::begin_timeline(&node, &tasks, &database);
     }
     loop {
         tokio::select! {
@@ -575,8 +621,12 @@ async fn supervise(
                         node.request_stop(StopMode::Fast);
                         continue;
                     }
-                    match running.finish(ended, &database).await {
+                    let finished = or_stopped(&node, running.finish(ended, &database)).await;
+                    match finished {
                         Ok(()) => serve_writes(&node),
+                        Err(error) if node.commands.is_cancelled() => {
+                            node.log.log(format!("the promotion was broken off: {}", error.message));
+                        }
                         Err(error) => {
                             let report = Report::fatal(SqlState::INTERNAL_ERROR, error.message.clone());
                             node.log.write(None, &report, None);
@@ -588,6 +638,18 @@ async fn supervise(
             }
         }
     }
+}
+
+/// Waits for the end of recovery, whose commands a stop meanwhile ends.
+async fn or_stopped<T>(node: &Node, finish: impl Future<Output = T>) -> T {
+    let mut finish = std::pin::pin!(finish);
+    let mut stops = node.stops();
+    tokio::select! {
+        biased;
+        done = &mut finish => return done,
+        _ = stop_of(&mut stops, StopMode::Smart) => node.commands.cancel(),
+    }
+    finish.await
 }
 
 /// Puts SQL and replication on the opened database, and starts recovery on a standby.
@@ -611,7 +673,7 @@ async fn assemble(
         let history = TimelineHistory::load(place.disk.as_ref(), &place.pg_wal, database.timeline())
             .map_err(|error| ServerError::new(error.to_string()))?;
         let writer = database.wal().ok_or_else(|| ServerError::new("the log is not open"))?.clone();
-        let log = NodeLog::new(LogState { history, live: Live::Primary(writer), stopping: Stopping::No });
+        let log = NodeLog::new(history, Live::Primary(writer));
         node.set_replicas(Replicas::open(node, &database, log, place)?);
         fencing::apply_stored(node).map_err(|error| ServerError::new(error.to_string()))?;
         // A primary that was replaced while it was away must not acknowledge a single commit.
@@ -619,7 +681,7 @@ async fn assemble(
         return Ok((database, None));
     };
     let log = Standby::log(&redo);
-    node.set_replicas(Replicas::open(node, &database, log.0.clone(), place.clone())?);
+    node.set_replicas(Replicas::open(node, &database, log.clone(), place.clone())?);
     let standby = Standby::start(node.clone(), tasks, database.clone(), redo, log, place)?;
     Ok((database, Some(standby)))
 }
@@ -628,6 +690,9 @@ fn serve_writes(node: &Node) {
     node.set_phase(Phase::Running);
     node.log.log("database system is ready to accept connections");
 }
+
+/// How long an end of the process waits for what computes and does not hear of it, as PostgreSQL's SIGKILL_CHILDREN_AFTER_SECS.
+const LEFTOVERS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Ends everything at once.
 async fn abort(node: &Node, tasks: &Tasks) {
@@ -646,9 +711,15 @@ async fn abort(node: &Node, tasks: &Tasks) {
     }
     tasks.sessions.close();
     tasks.tracker.close();
-    tasks.sessions.wait().await;
-    stop_writers(tasks).await;
-    tasks.tracker.wait().await;
+    node.children.finish().await;
+    let ended = async {
+        tasks.sessions.wait().await;
+        stop_writers(tasks).await;
+        tasks.tracker.wait().await;
+    };
+    if tokio::time::timeout(LEFTOVERS_LIMIT, ended).await.is_err() {
+        node.log.log("the process ends in the middle of what does not hear of the stop");
+    }
 }
 
 /// Waits for a stop of at least this mode.
@@ -718,6 +789,7 @@ async fn stop_cleanly(
     standby: Option<Standby>,
 ) -> Result<(), ServerError> {
     node.log.log("shutting down");
+    node.commands.cancel();
     if let Some(replicas) = node.replicas() {
         replicas.log.set_stopping(Stopping::Soon);
     }
@@ -736,10 +808,12 @@ async fn stop_cleanly(
     node.sessions.wait_gone(SessionKind::WalSender).await;
     if let Some(archiver) = node.archiver() {
         node.notice_segments();
-        archiver.finish(node, &tasks.background).await;
+        archiver.finish().await;
     }
+    node.children.finish().await;
     tasks.background.cancel();
     tasks.sessions.close();
+    tasks.lobby.close();
     tasks.tracker.close();
     tasks.sessions.wait().await;
     tasks.tracker.wait().await;

@@ -4,7 +4,8 @@ use crate::log::LogContext;
 use host::{Entropy, Timestamp};
 use parking_lot::Mutex;
 use protocol::startup::CancelKey;
-use sql::{CancelReason, Canceller, Prepared};
+use protocol::{Report, SqlState};
+use sql::{CancelReason, Canceller};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
@@ -59,13 +60,12 @@ impl Activity {
     }
 }
 
-/// The statement that a session runs, or ran last.
+/// The text of the statement that a session runs, or ran last.
 #[derive(Clone, Default)]
 pub(crate) enum Statement {
     #[default]
     None,
     Text(Arc<str>),
-    Prepared(Arc<Prepared>),
 }
 
 impl Statement {
@@ -73,7 +73,6 @@ impl Statement {
         match self {
             Self::None => "",
             Self::Text(text) => text,
-            Self::Prepared(prepared) => prepared.sql(),
         }
     }
 }
@@ -102,6 +101,8 @@ pub(crate) struct SessionHandle {
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
     terminated: AtomicBool,
+    /// It has asked for the promotion, and looks at no row while it waits for that: replay needs nothing of it.
+    pub(crate) awaits_promotion: AtomicBool,
     /// Replay made it give way.
     conflict: Mutex<Option<ConflictKind>>,
     /// Who waits for the client's next bytes, to be woken when it has to end.
@@ -141,6 +142,11 @@ impl SessionHandle {
         }
     }
 
+    /// Whether there is no more memory for what sessions keep.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        self.canceller.get().is_some_and(Canceller::is_out_of_memory)
+    }
+
     /// The next xid and the position of the snapshot that its transaction reads.
     pub(crate) fn snapshot(&self) -> Option<(Xid, wal::Lsn)> {
         self.canceller.get().and_then(Canceller::snapshot)
@@ -154,6 +160,9 @@ impl SessionHandle {
     /// Replay needs what this session still looks at: its statement is stopped, or, between two statements of a
     /// transaction, the session, since nothing else would end the transaction.
     pub(crate) fn give_way(&self, conflict: ConflictKind) {
+        if self.awaits_promotion.load(Ordering::Acquire) {
+            return;
+        }
         *self.conflict.lock() = Some(conflict);
         if self.activity() == Activity::Active {
             self.cancel(CancelReason::RecoveryConflict);
@@ -261,9 +270,41 @@ struct State {
 /// Why a session was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
+    /// max_connections
     Connections,
+    /// superuser_reserved_connections
+    Reserved,
+    /// max_wal_senders
     WalSenders,
+    /// CONNECTION LIMIT of the role
+    Role,
+    /// The server stops.
     Closed,
+}
+
+impl Full {
+    /// What the client is told.
+    pub(crate) fn report(self, user: &str, config: &settings::Config) -> Report {
+        let code = SqlState::TOO_MANY_CONNECTIONS;
+        match self {
+            Self::Closed => {
+                Report::fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down")
+            }
+            Self::Connections => Report::fatal(code, "sorry, too many clients already"),
+            Self::Reserved => Report::fatal(
+                code,
+                "remaining connection slots are reserved for non-replication superuser connections",
+            ),
+            Self::WalSenders => Report::fatal(
+                code,
+                format!(
+                    "number of requested standby connections exceeds max_wal_senders (currently {})",
+                    config.max_wal_senders
+                ),
+            ),
+            Self::Role => Report::fatal(code, format!("too many connections for role \"{user}\"")),
+        }
+    }
 }
 
 /// Membership of a session, given up on drop.
@@ -308,25 +349,12 @@ impl Sessions {
         }
     }
 
-    /// Lets a session in, if `limit` of its kind leaves room.
-    pub(crate) fn admit(
-        self: &Arc<Self>,
-        new: NewSession,
-        limit: usize,
-        entropy: &dyn Entropy,
-    ) -> Result<Member, Full> {
-        let mut state = self.all.lock();
-        if state.closed {
-            return Err(Full::Closed);
-        }
-        if state.by_pid.values().filter(|other| other.kind == new.kind).count() >= limit {
-            return Err(if new.kind == SessionKind::Client { Full::Connections } else { Full::WalSenders });
-        }
+    /// A session that has not been let in yet: it has a number, and nobody else sees it.
+    pub(crate) fn candidate(&self, new: NewSession, entropy: &dyn Entropy) -> Arc<SessionHandle> {
         let mut secret = [0; 4];
         entropy.fill(&mut secret);
-        let key =
-            CancelKey { pid: Self::next_pid(&mut state, self.first_pid), secret: i32::from_le_bytes(secret) };
-        let handle = Arc::new(SessionHandle {
+        let key = CancelKey { pid: self.allocate_pid(), secret: i32::from_le_bytes(secret) };
+        Arc::new(SessionHandle {
             key,
             kind: new.kind,
             user: new.user,
@@ -341,6 +369,7 @@ impl Sessions {
             streaming: AtomicBool::new(false),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
+            awaits_promotion: AtomicBool::new(false),
             conflict: Mutex::new(None),
             waker: Mutex::new(None),
             activity: AtomicU8::new(Activity::Starting as u8),
@@ -348,8 +377,44 @@ impl Sessions {
             statement_started: AtomicI64::new(0),
             transaction_started: AtomicI64::new(0),
             state_changed: AtomicI64::new(new.started.micros()),
-        });
-        state.by_pid.insert(key.pid, handle.clone());
+        })
+    }
+
+    /// Lets a session of this role in, which has shown that it is who it says it is, if there is room. The last places of clients
+    /// are for superusers; walsenders have places of their own.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        handle: Arc<SessionHandle>,
+        role: &sql::Role,
+        config: &settings::Config,
+    ) -> Result<Member, Full> {
+        let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let mut state = self.all.lock();
+        if state.closed {
+            return Err(Full::Closed);
+        }
+        let there = state.by_pid.values().filter(|other| other.kind == handle.kind).count();
+        let (limit, full) = match handle.kind {
+            SessionKind::Client => (number(config.max_connections), Full::Connections),
+            SessionKind::WalSender => (number(config.max_wal_senders), Full::WalSenders),
+        };
+        if there >= limit {
+            return Err(full);
+        }
+        let reserved = number(config.superuser_reserved_connections);
+        if !role.superuser && handle.kind == SessionKind::Client && there >= limit.saturating_sub(reserved) {
+            return Err(Full::Reserved);
+        }
+        if let Ok(limit) = usize::try_from(role.connection_limit)
+            && !role.superuser
+            && state.by_pid.values().filter(|other| other.user == handle.user).count() >= limit
+        {
+            return Err(Full::Role);
+        }
+        handle.superuser.store(role.superuser, Ordering::Relaxed);
+        handle.replication.store(role.replication, Ordering::Relaxed);
+        handle.role_oid.store(role.oid, Ordering::Relaxed);
+        state.by_pid.insert(handle.key.pid, handle.clone());
         self.count.send_replace(state.by_pid.len());
         Ok(Member { sessions: self.clone(), handle })
     }

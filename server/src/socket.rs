@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -45,6 +46,14 @@ impl Socket {
             keepalive = keepalive.with_retries(count);
         }
         socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    }
+
+    /// How long the client may leave what was sent unacknowledged, as one does that reads nothing; None is the system's own limit.
+    pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => socket2::SockRef::from(stream).set_tcp_user_timeout(limit),
+            Self::Unix(_) => Ok(()),
+        }
     }
 }
 

@@ -8,37 +8,37 @@ use crate::archive::{command, target};
 use crate::ledger;
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
-use crate::{ServerError, fencing};
+use crate::{ServerError, background, fencing};
+use host::vital_task;
 use parking_lot::Mutex;
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObserver, ReceiveSettings};
-use replica::driver::{HoldObserver, HoldSettings, Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
-use replica::promotion;
+use replica::driver::{HoldObserver, HoldSettings, LogPlace, StandbyFeed};
 use replica::receiver::{ReceiverOptions, ReceiverView};
 use replica::slots::UpstreamSlot;
 use replica::source::SourceSettings;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use storage::{
-    CheckpointKind, Conflict, ConflictKind, Database, PromoteOptions, RecoveryStop, RedoEnd, StandbyRedo,
-};
+use storage::{Conflict, ConflictKind, Database, PromoteOptions, RecoveryStop, RedoEnd, StandbyRedo};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use wal::history::TimelineHistory;
-use wal::{Lsn, StandbyPositions, TimelineId, Xid};
+use wal::{Live, Lsn, NodeLog, StandbyPositions, TimelineId, Xid, timelines};
 
 type Ended = Result<RedoEnd, String>;
 
 /// What others ask of a standby: positions, pause, the receiver's state.
 pub(crate) struct Recovery {
     pub(crate) feed: Arc<StandbyFeed>,
-    receiver: Mutex<Option<ReceiveHandle>>,
+    /// It stays here until it has ended.
+    receiver: Mutex<Option<Arc<ReceiveHandle>>>,
     context: ReceiveContext,
     /// There is a standby.signal.
     follow: bool,
-    /// What receivers of before had received.
+    /// What the last receiver had received when it stopped.
     received: AtomicU64,
     /// Counts receivers.
     receivers: watch::Sender<u64>,
@@ -53,13 +53,15 @@ pub(crate) struct Recovery {
 impl Recovery {
     /// What pg_stat_wal_receiver shows.
     pub(crate) fn receiver(&self) -> Option<ReceiverView> {
-        self.receiver.lock().as_ref().and_then(ReceiveHandle::view)
+        self.receiver.lock().as_ref().and_then(|receiver| receiver.view())
     }
 
     /// The end of the log that was received and is durable; INVALID if nothing was asked for. As PostgreSQL has it, who asks
     /// for the log has received what comes before the segment he asks for, before anybody answers.
     pub(crate) fn received(&self) -> Lsn {
-        let before = Lsn::new(self.received.load(Ordering::Acquire));
+        // No more than the log has by now: it may have been cut since.
+        let flushed = self.feed.positions().flushed();
+        let before = Lsn::new(self.received.load(Ordering::Acquire)).min(flushed);
         let size = self.context.place.segment_size;
         let asked = self.feed.wanted().borrow().map(|from| size.start_of(size.segment_of(from)));
         let here = self.receiver().map(|view| view.flushed);
@@ -90,10 +92,9 @@ impl Recovery {
         // Looked at under the lock: whoever closes the feed takes it afterwards to stop what was started before.
         if receiver.is_none() && self.feed.wanted().borrow().is_some() {
             let started = receive::start(self.context.clone(), settings);
-            *receiver =
-                Some(started.map_err(|error| {
-                    ServerError::new(format!("could not start the WAL receiver: {error}"))
-                })?);
+            let started = started
+                .map_err(|error| ServerError::new(format!("could not start the WAL receiver: {error}")))?;
+            *receiver = Some(Arc::new(started));
             self.receivers.send_modify(|count| *count += 1);
         }
         Ok(())
@@ -105,13 +106,15 @@ impl Recovery {
         self.feed.stop();
     }
 
+    /// Stops the receiver; of several who do so none goes on before it has ended.
     async fn stop_receiver(&self) {
-        let receiver = self.receiver.lock().take();
+        let receiver = self.receiver.lock().clone();
         if let Some(receiver) = receiver {
-            if let Some(view) = receiver.view() {
-                self.received.fetch_max(view.flushed.get(), Ordering::AcqRel);
-            }
             receiver.stop().await;
+            if let Some(view) = receiver.view() {
+                self.received.store(view.flushed.get(), Ordering::Release);
+            }
+            self.receiver.lock().take_if(|ended| Arc::ptr_eq(ended, &receiver));
         }
     }
 
@@ -126,7 +129,7 @@ impl Recovery {
         let mut receivers = self.receivers.subscribe();
         loop {
             receivers.borrow_and_update();
-            let failure = self.receiver.lock().as_ref().map(ReceiveHandle::failure);
+            let failure = self.receiver.lock().as_ref().map(|receiver| receiver.failure());
             let failure = async {
                 match failure {
                     Some(failure) => failure.await,
@@ -142,21 +145,24 @@ impl Recovery {
     }
 }
 
-/// Runs a command of recovery (archive_cleanup_command, recovery_end_command), for which a failure is a warning. Blocks.
-pub(crate) fn run_recovery_command(node: &Node, name: &str) {
+/// Runs a command of recovery (archive_cleanup_command, recovery_end_command), for which a failure is a warning. False: a stop ended it,
+/// or came before it. Blocks.
+pub(crate) fn run_recovery_command(node: &Node, name: &str) -> bool {
     let template = node.settings().show(name).unwrap_or_default();
-    let Some(runtime) = node.restorer().map(|restorer| restorer.runtime()) else { return };
+    let Some(runtime) = node.restorer().map(|restorer| restorer.runtime()) else { return true };
     if template.trim().is_empty() {
-        return;
+        return true;
     }
     let oldest = Restorer::oldest_needed(node).unwrap_or_default();
     let command = command::expand(&template, &[('r', oldest.as_str())]);
-    let what = match runtime.block_on(command::run(&command, &node.data_dir, &node.commands)) {
-        Ok(command::Outcome::Done) => return,
+    let what = match runtime.block_on(node.children.run(&command, &node.data_dir, &node.commands)) {
+        Ok(command::Outcome::Done) => return true,
+        Ok(command::Outcome::Stopped) => return false,
         Ok(outcome) => outcome.describe(),
         Err(error) => error.to_string(),
     };
     node.log.warning(format!("{name} \"{command}\": {what}"));
+    true
 }
 
 /// What the settings say of the sources. `follow`: there is a standby.signal.
@@ -249,7 +255,7 @@ impl ReceiveObserver for Observer {
         let Some(node) = self.node.upgrade() else { return };
         let report = Report {
             detail: error.detail(),
-            hint: error.hint().map(str::to_owned),
+            hint: error.hint().map(Cow::into_owned),
             ..Report::fatal(SqlState::new(error.sqlstate()), error.to_string())
         };
         node.log.write(None, &report, None);
@@ -260,9 +266,6 @@ impl ReceiveObserver for Observer {
 
     fn followed(&self, history: &TimelineHistory) {
         let Some(node) = self.node.upgrade() else { return };
-        if let (Some(database), Some(last)) = (node.database(), history.entries().last()) {
-            database.commit_gate().branches_at(last.end);
-        }
         node.log.log(format!("new target timeline is {}", history.target()));
     }
 
@@ -325,6 +328,9 @@ impl HoldObserver for Observer {
     }
 }
 
+/// The tasks of a recovery, whose panic ends the process: nobody else would do their work.
+const RECOVERY: &str = "a task of the recovery";
+
 /// A standby at work.
 pub(crate) struct Standby {
     node: Arc<Node>,
@@ -336,11 +342,9 @@ pub(crate) struct Standby {
 
 impl Standby {
     /// The log of a standby, for its senders.
-    pub(crate) fn log(redo: &StandbyRedo) -> (NodeLog, Arc<StandbyPositions>) {
+    pub(crate) fn log(redo: &StandbyRedo) -> NodeLog {
         let positions = Arc::new(StandbyPositions::new(redo.next_lsn()));
-        let live = Live::Standby(positions.clone());
-        let history = redo.history().clone();
-        (NodeLog::new(LogState { history, live, stopping: Stopping::No }), positions)
+        NodeLog::new(redo.history().clone(), Live::Standby(positions))
     }
 
     /// Starts redo, and what feeds it.
@@ -349,12 +353,12 @@ impl Standby {
         tasks: &Arc<Tasks>,
         database: Database,
         mut redo: Box<StandbyRedo>,
-        (log, positions): (NodeLog, Arc<StandbyPositions>),
+        log: NodeLog,
         place: LogPlace,
     ) -> Result<Self, ServerError> {
         let follow = !database.options().recovery.ends_with_log;
         let clock = node.host.clock.clone();
-        let feed = StandbyFeed::with_sources(positions, source_settings(&node, follow), clock);
+        let feed = StandbyFeed::with_sources(&log, source_settings(&node, follow), clock);
         feed.set_hold(hold_settings(&node));
         database.set_standby_log(feed.clone());
         feed.set_observer(Box::new(Observer { node: Arc::downgrade(&node) }));
@@ -391,13 +395,19 @@ impl Standby {
         node.set_recovery(Some(recovery.clone()));
         node.set_phase(Phase::Recovering);
         node.log.log(format!("redo starts at {}", redo.next_lsn()));
+        if let Some(checkpoint) = redo.awaited_checkpoint() {
+            node.log.log(format!("log of the checkpoint at {checkpoint} is not here: waiting for it"));
+        }
         let redo =
             tokio::task::spawn_blocking(move || redo.run(&redo_feed).map_err(|error| error.to_string()));
         let end = tasks.background.clone();
-        tasks.tracker.spawn(mind_receiver(node.clone(), recovery.clone(), end));
-        tasks.tracker.spawn(announce(node.clone(), database, tasks.background.clone()));
+        tasks.tracker.spawn(vital_task(RECOVERY, mind_receiver(node.clone(), recovery.clone(), end)));
+        tasks.tracker.spawn(vital_task(RECOVERY, announce(node.clone(), database, tasks.background.clone())));
         let (ended, ends) = mpsc::channel(1);
-        tasks.tracker.spawn(await_promotion(node.clone(), recovery.clone(), tasks.background.clone(), ended));
+        tasks.tracker.spawn(vital_task(
+            RECOVERY,
+            await_promotion(node.clone(), recovery.clone(), tasks.background.clone(), ended),
+        ));
         Ok(Self { node, tasks: tasks.clone(), recovery, redo, ends })
     }
 
@@ -417,7 +427,6 @@ impl Standby {
         let RedoEnd::Promote { at, timeline } = end else {
             return Err(ServerError::new("redo ended without a reason"));
         };
-        // Redo may have ended without anybody asking for it.
         self.recovery.close_receiver().await;
         self.ends.close();
         let log = &self.node.log;
@@ -425,51 +434,53 @@ impl Standby {
         if let Some(last) = database.last_replayed_commit() {
             log.log(format!("last completed transaction was at log time {}", target::time_text(last)));
         }
-        let new_timeline = self.choose_timeline(timeline).await?;
+        // Redo may have ended without anybody asking, too.
+        fencing::check_promotion(&self.node)?;
+        let new_timeline = self.new_timeline(database, timeline).await?;
         let reason = target::reason(self.recovery.stopped.lock().as_ref());
-        let options = PromoteOptions { new_timeline: Some(new_timeline), reason };
+        let options = PromoteOptions { new_timeline, reason };
         self.end_recovery_files().await?;
+        let replicas = self.node.replicas().ok_or_else(|| ServerError::new("replication is not set up"))?;
+        replicas.end_log(at)?;
         let failed = |error: storage::Error| ServerError::new(error.to_string());
         let promotion = database.promote(end, options).await.map_err(failed)?;
         let promoted = promotion.promoted();
         log.log(format!("selected new timeline ID: {}", promoted.timeline));
         if let Some(archiver) = self.node.archiver().cloned() {
-            let (old, at) = (promoted.old_timeline, promoted.switch_at);
-            let settled = tokio::task::spawn_blocking(move || archiver.end_timeline(old, at)).await;
+            let settle =
+                move || archiver.end_timeline(promoted.old_timeline, promoted.end_file, promoted.switch_at);
+            let settled = tokio::task::spawn_blocking(settle).await;
             settled.map_err(|error| ServerError::new(error.to_string()))??;
         }
         // Who sees the server out of recovery finds the ended timeline settled.
         log.log("archive recovery complete");
+        replicas.promoted(&self.node, database, &promoted)?;
         promotion.end_recovery().await.map_err(failed)?;
-        self.node.leave_recovery(database, promoted.timeline)?;
-        let (node, database) = (self.node.clone(), database.clone());
-        self.tasks.writers.spawn(async move {
-            if let Err(error) = database.checkpoint(CheckpointKind::Immediate).await {
-                node.log.warning(format!("checkpoint after promotion failed: {error}"));
-            }
-        });
+        self.node.leave_recovery();
+        background::begin_timeline(&self.node, &self.tasks, database);
         Ok(())
     }
 
-    /// A number for the new timeline, above all that pg_wal, the archive and the peers know.
-    async fn choose_timeline(&self, own: TimelineId) -> Result<TimelineId, ServerError> {
-        if let Some(restorer) = self.node.restorer().cloned() {
-            let looked = tokio::task::spawn_blocking(move || {
-                if own > TimelineId::FIRST {
-                    // The new history continues this one: the archive's word on it, if it has one.
-                    restorer.history(own)?;
-                }
-                restorer.newest_timeline(own)
-            });
-            let looked = looked.await.map_err(|error| ServerError::new(error.to_string()))?;
-            looked.map_err(|error| ServerError::new(format!("could not look for timelines: {error}")))?;
-        }
-        let pg_wal = self.node.data_dir.join("pg_wal");
-        let known = promotion::known_timelines(self.node.host.disk.as_ref(), &pg_wal)
-            .map_err(|error| ServerError::new(format!("could not read pg_wal: {error}")))?;
+    /// A number for the new timeline, above all that this directory, the peers and the archive have seen.
+    async fn new_timeline(&self, database: &Database, parent: TimelineId) -> Result<TimelineId, ServerError> {
         let peers = fencing::timelines_of_peers(&self.node).await;
-        promotion::choose_timeline(own, known, peers)
-            .ok_or_else(|| ServerError::new("there is no timeline number left"))
+        let (control, disk) = (database.control(), self.node.host.disk.clone());
+        let (restorer, pg_wal) = (self.node.restorer().cloned(), self.node.data_dir.join("pg_wal"));
+        let looked = tokio::task::spawn_blocking(move || {
+            let here = timelines::newest_seen(&*disk, &pg_wal, &control)?;
+            let newest = peers.into_iter().fold(here.max(parent), TimelineId::max);
+            let Some(restorer) = restorer else { return Ok(newest) };
+            if parent > TimelineId::FIRST {
+                // The new history continues this one: the archive's word on it, if it has one.
+                restorer.history(parent)?;
+            }
+            restorer.fetch_later(newest)
+        });
+        let looked = looked.await.map_err(|error| ServerError::new(error.to_string()))?;
+        let newest = looked.map_err(|error: std::io::Error| {
+            ServerError::new(format!("could not look for timelines: {error}"))
+        })?;
+        newest.next().ok_or_else(|| ServerError::new("there is no timeline number left"))
     }
 
     /// What comes between the end of redo and the first write: nothing of the fetching stays, recovery_end_command runs.
@@ -477,8 +488,10 @@ impl Standby {
         let node = self.node.clone();
         let ended = tokio::task::spawn_blocking(move || {
             Restorer::remove_temporaries(&node)?;
-            run_recovery_command(&node, "recovery_end_command");
-            Ok::<_, std::io::Error>(())
+            if !run_recovery_command(&node, "recovery_end_command") {
+                return Err(std::io::Error::other("recovery_end_command was ended by the server's stop"));
+            }
+            Ok(())
         });
         let ended = ended.await.map_err(|error| ServerError::new(error.to_string()))?;
         ended.map_err(|error| ServerError::new(format!("could not clean up after recovery: {error}")))

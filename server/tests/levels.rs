@@ -43,7 +43,7 @@ impl Standby {
         let mut client =
             place.connect_with(&format!("replication=true application_name={name}")).await.unwrap();
         let (says, mut orders) = mpsc::unbounded_channel::<[Lsn; 3]>();
-        let (seen, received) = watch::channel(0);
+        let (seen, received) = watch::channel(from.get());
         tokio::spawn(async move {
             let command = format!("START_REPLICATION {from} TIMELINE 1");
             let Ok(CopyStart::Streaming(mut stream)) = client.copy_both(&command).await else { return };
@@ -134,6 +134,7 @@ impl Cluster {
     ) {
         let from = self.flushed().await;
         for standby in 0..self.standbys.len() {
+            self.standbys[standby].has_received(from).await;
             self.say(standby, Stage::REPLAYED, from, from).await;
         }
         let id = self.next;

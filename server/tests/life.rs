@@ -119,3 +119,52 @@ async fn what_cannot_be_served_is_refused_with_its_cause() {
     assert!(refused.to_string().contains("does not exist"), "{refused:?}");
     stop(server, StopMode::Fast).await;
 }
+
+/// Names and contents of the files in a folder, at all depths.
+fn contents(dir: &std::path::Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => {
+                found.extend(contents(&path));
+                found.insert(path, Vec::new());
+            }
+            false => {
+                found.insert(path.clone(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_another_format_is_refused_in_words_and_left_as_it_is() {
+    let place = Place::new().await;
+    let file = place.data().join(wal::format::FORMAT_FILE);
+    let ours = std::fs::read(&file).unwrap();
+    let newest = wal::format::FORMATS.newest;
+    let newer = wal::codec::seal_text(format!("plimsoll format {}\n", newest + 1)).into_bytes();
+    let refusals = [
+        (None, "has Plimsoll format 1, this program reads format", "of format 1, reads it."),
+        (Some(newer), "this program reads format", "It was used by a newer Plimsoll"),
+        (Some(b"plimsoll format 2\n".to_vec()), "is damaged", "clone the directory anew"),
+    ];
+    // What belongs to this node alone comes with a start: none may have begun.
+    std::fs::remove_dir_all(place.data().join("plimsoll")).unwrap();
+    for (format, message, hint) in refusals {
+        match &format {
+            Some(text) => std::fs::write(&file, text).unwrap(),
+            None => std::fs::remove_file(&file).unwrap(),
+        }
+        let before = contents(&place.data());
+        let refused = place.try_start(&[]).await.unwrap_err();
+        assert!(refused.message.contains(message), "{refused:?}");
+        assert!(refused.hint.as_ref().is_some_and(|found| found.contains(hint)), "{refused:?}");
+        assert!(contents(&place.data()) == before, "{message}: the directory was changed");
+    }
+    std::fs::write(&file, ours).unwrap();
+    let server = place.start(&[]).await;
+    assert_eq!(place.psql("show plimsoll.format_version").await, newest.to_string());
+    stop(server, StopMode::Fast).await;
+}

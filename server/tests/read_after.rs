@@ -142,6 +142,46 @@ async fn a_token_of_a_commit_that_a_failover_lost_is_refused() {
     assert!(gone.0 == "55000" && gone.1.starts_with("This server's branch left timeline 1 at"), "{gone:?}");
     let stranger = error(client.query("wait for lsn '9:0/1'").await);
     assert_eq!(stranger.0, "55000");
-    assert!(insert(&mut client, 3).await.starts_with("2:"), "the token names the new timeline");
+    assert!(
+        insert(&mut client, 3).await.starts_with("2-"),
+        "the token names the new timeline and its branch"
+    );
     stop(promoted, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_promotion_that_took_the_same_number_is_refused() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (left, left_standby) = standby_of(&place).await;
+    let (right, right_standby) = standby_of(&place).await;
+    eventually(&place, "select count(*) from pg_stat_replication where state = 'streaming'", "2").await;
+    stop(primary, StopMode::Fast).await;
+    let mut clients = Vec::new();
+    for promoted in [&left, &right] {
+        let mut client = promoted.connect().await;
+        assert_eq!(value(&mut client, "select pg_promote()").await, "t");
+        clients.push(client);
+    }
+    let mut right_client = clients.pop().unwrap();
+    let mut left_client = clients.pop().unwrap();
+    let token = insert(&mut left_client, 1).await;
+    // Longer than the other's log, so that nothing but the branch tells them apart.
+    for id in 2..10 {
+        insert(&mut right_client, id).await;
+    }
+    let wait = format!("wait for lsn '{token}'");
+    left_client.query(&wait).await.unwrap();
+    let refused = error(right_client.query(&wait).await);
+    assert!(refused.0 == "55000" && refused.1.contains("two promotions took the same number"), "{refused:?}");
+    right_client.query(&format!("set plimsoll.read_after = '{token}'")).await.unwrap();
+    assert_eq!(error(right_client.query("select count(*) from t").await).0, "55000");
+    right_client.query("reset plimsoll.read_after").await.unwrap();
+    // One that does not say which of the two it means is no token of either.
+    let (_, lsn) = token.split_once(':').unwrap();
+    let unnamed = error(left_client.query(&format!("wait for lsn '2:{lsn}'")).await);
+    assert!(unnamed.0 == "55000" && unnamed.1.contains("which branch of timeline 2"), "{unnamed:?}");
+    stop(left_standby, StopMode::Fast).await;
+    stop(right_standby, StopMode::Fast).await;
 }

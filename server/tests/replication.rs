@@ -4,38 +4,10 @@
 
 mod common;
 
-use common::{Place, stop};
-use server::{Server, StopMode};
+use common::{Place, eventually, standby_of, stop};
+use protocol::ClientError;
+use server::StopMode;
 use std::path::Path;
-use std::time::Duration;
-
-/// Waits until `sql` on `place` prints `expected`.
-async fn eventually(place: &Place, sql: &str, expected: &str) {
-    let mut client = place.connect().await;
-    let begun = std::time::Instant::now();
-    loop {
-        let got = client.query(sql).await.unwrap();
-        let got = got.text(0, 0).unwrap_or_default().to_owned();
-        if got == expected {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{sql}: {got} instead of {expected}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// A standby of `primary`, cloned with pg_basebackup and started.
-async fn standby_of(primary: &Place, name: &str, settings: &[(&str, &str)]) -> (Place, Server) {
-    let place = Place::empty();
-    let data = place.data();
-    let arguments = ["-D", data.to_str().unwrap(), "-X", "stream", "-R", "-c", "fast"];
-    primary.run_ok("pg_basebackup", &arguments).await;
-    primary.run_ok("pg_verifybackup", &[data.to_str().unwrap()]).await;
-    let mut all = vec![("cluster_name", name), ("wal_retrieve_retry_interval", "50ms")];
-    all.extend(settings);
-    let server = place.start(&all).await;
-    (place, server)
-}
 
 fn segments(dir: &Path) -> Vec<String> {
     let names =
@@ -229,4 +201,51 @@ async fn after_a_crash_undecided_commits_wait_for_the_standby_which_can_log_in()
     assert_eq!(read.text(0, 0), Some("1"));
     stop(primary, StopMode::Fast).await;
     stop(standby, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_given_to_programs_of_this_format_and_the_next_and_refused_to_others() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    let ours = wal::format::FORMATS.newest;
+    for (number, served) in [(ours, true), (ours + 1, true), (ours - 1, false), (ours + 2, false)] {
+        let mut client = place.connect_with("replication=true").await.unwrap();
+        let shown = client.show(wal::format::FORMAT_SETTING).await.unwrap();
+        assert_eq!(shown, Some(ours.to_string()));
+        let command = format!("START_REPLICATION 0/1000000 TIMELINE 1 (plimsoll '{number}')");
+        match client.copy_both(&command).await {
+            Ok(_) => assert!(served, "format {number} was served"),
+            Err(ClientError::Server(report)) => {
+                assert!(!served, "format {number}: {report}");
+                assert_eq!(report.code.as_str(), "55000");
+                let expected = format!(
+                    "the standby's program has Plimsoll format {number}, this server writes format {ours}"
+                );
+                assert_eq!(report.message, expected);
+                assert!(report.hint.is_some_and(|hint| hint.contains("upgrade standbys first")));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let mut client = place.connect_with("replication=true").await.unwrap();
+    assert_eq!(client.show("plimsoll.no_such_setting").await.unwrap(), None);
+    stop(server, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_brings_the_number_and_one_of_before_does_not_start() {
+    let primary = Place::new().await;
+    let server = primary.start(&[]).await;
+    let (standby, follower) = standby_of(&primary, "s1", &[]).await;
+    eventually(&primary, "select count(*) from pg_stat_replication", "1").await;
+    stop(follower, StopMode::Fast).await;
+    let file = standby.data().join(wal::format::FORMAT_FILE);
+    assert_eq!(
+        std::fs::read(&file).unwrap(),
+        std::fs::read(primary.data().join(wal::format::FORMAT_FILE)).unwrap()
+    );
+    std::fs::remove_file(&file).unwrap();
+    let refused = standby.try_start(&[]).await.unwrap_err();
+    assert!(refused.message.contains("has Plimsoll format 1"), "{refused:?}");
+    stop(server, StopMode::Fast).await;
 }

@@ -319,3 +319,56 @@ async fn settings_are_shown_set_reported_and_altered() {
     );
     stop(server, StopMode::Fast).await;
 }
+
+#[tokio::test]
+async fn each_statement_of_a_query_string_has_the_time_that_is_in_force_when_it_begins() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    let mut client = place.connect().await;
+    // As PostgreSQL 15 answers each of these.
+    for sql in [
+        "set statement_timeout = '100ms'; select pg_sleep(30)",
+        "set statement_timeout = '100ms'; select pg_sleep(0.06); select pg_sleep(30)",
+        "begin; set local statement_timeout = '100ms'; select pg_sleep(30); commit",
+        "set statement_timeout = '30s'; set statement_timeout = '100ms'; select pg_sleep(30)",
+        "select set_config('statement_timeout', '100ms', false); select pg_sleep(30)",
+    ] {
+        let error = client.query(sql).await.unwrap_err().to_string();
+        assert_eq!(error, "ERROR:  canceling statement due to statement timeout", "{sql}");
+        client.query("rollback; reset statement_timeout").await.unwrap();
+    }
+    for sql in [
+        "set statement_timeout = '200ms'; select pg_sleep(0.12); select pg_sleep(0.12)",
+        "set statement_timeout = '100ms'; set statement_timeout = 0; select pg_sleep(0.2)",
+        "begin; set local statement_timeout = '100ms'; commit; select pg_sleep(0.2)",
+    ] {
+        client.query(sql).await.unwrap();
+        client.query("reset statement_timeout").await.unwrap();
+    }
+    // A pipeline without Sync in between: a completed Execute ends a statement's time.
+    client.queue(|out| {
+        for sql in [
+            "set statement_timeout = '100ms'",
+            "select pg_sleep(0.06)",
+            "select pg_sleep(0.06)",
+            "select pg_sleep(30)",
+        ] {
+            frontend::parse(out, "", sql, &[]);
+            frontend::bind(out, "", "", &[], Format::Text, Format::Text);
+            frontend::execute(out, "", 0);
+        }
+        frontend::sync(out);
+    });
+    client.flush().await.unwrap();
+    let (mut done, mut errors) = (0, Vec::new());
+    loop {
+        match client.next_message().await.unwrap() {
+            BackendMessage::CommandComplete(_) => done += 1,
+            BackendMessage::Error(report) => errors.push(report.code),
+            BackendMessage::ReadyForQuery(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!((done, errors), (3, vec![SqlState::new("57014")]));
+    stop(server, StopMode::Fast).await;
+}

@@ -78,11 +78,16 @@ fn recovery_target(text: &str) -> Result<String, String> {
     }
 }
 
-/// A position with or without its timeline.
+/// A position with or without its timeline, which may have the id of its branch.
 fn read_after(text: &str) -> Result<String, String> {
     let wrong = || "It is not a position like 0/3000148 or 1:0/3000148.".to_owned();
+    let is_place = |place: &str| {
+        let (timeline, branch) = place.split_once('-').unwrap_or((place, "0123456789abcdef"));
+        let is_branch = branch.len() == 16 && branch.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_branch && timeline.parse::<u32>().is_ok()
+    };
     match text.split_once(':') {
-        Some((timeline, lsn)) if timeline.parse::<u32>().is_ok() && !lsn.is_empty() => {
+        Some((place, lsn)) if is_place(place) && !lsn.is_empty() => {
             recovery_target_lsn(lsn).map(|_| text.to_owned()).map_err(|_| wrong())
         }
         Some(_) => Err(wrong()),

@@ -202,6 +202,8 @@ config! {
         checkpoint_timeout: Duration = "checkpoint_timeout",
         /// Whether sweeps run by themselves.
         autovacuum: bool = "autovacuum",
+        /// Sweeps that run by themselves at the same time, at most.
+        autovacuum_max_workers: u64 = "autovacuum_max_workers",
         /// Time between two looks for trees that are due.
         autovacuum_naptime: Duration = "autovacuum_naptime",
         /// Dead versions that make a sweep due, besides the share.
@@ -298,6 +300,8 @@ config! {
         tcp_keepalives_interval: Duration = "tcp_keepalives_interval",
         /// Lost keepalives that end a connection.
         tcp_keepalives_count: i64 = "tcp_keepalives_count",
+        /// Bytes of memory that the process may take; 0 derives them from the machine's.
+        memory_limit_bytes: u64 = "plimsoll.memory_limit",
         /// Where metrics are served; empty is nowhere.
         metrics_listen: Arc<str> = "plimsoll.metrics_listen",
         /// Other nodes' connection strings, separated by semicolons.
@@ -334,6 +338,8 @@ config! {
         deadlock_timeout: Duration = "deadlock_timeout",
         /// Longest idle time in a transaction.
         idle_in_transaction_session_timeout: Option<Duration> = "idle_in_transaction_session_timeout",
+        /// How long sent data may stay unacknowledged before a TCP connection is given up.
+        tcp_user_timeout: Option<Duration> = "tcp_user_timeout",
         /// Longest idle time outside one.
         idle_session_timeout: Option<Duration> = "idle_session_timeout",
         /// Silence of a standby that ends its connection.
@@ -344,6 +350,8 @@ config! {
         default_transaction_read_only: bool = "default_transaction_read_only",
         /// Bytes of one sort.
         work_mem_bytes: u64 = "work_mem",
+        /// Bytes of stack, as PostgreSQL counts them.
+        max_stack_depth_bytes: u64 = "max_stack_depth",
         /// Bytes of uncommitted changes.
         write_set_limit_bytes: u64 = "plimsoll.write_set_limit",
         /// Schemas, as a list of identifiers.

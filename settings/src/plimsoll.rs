@@ -1,15 +1,18 @@
 //! The settings that PostgreSQL does not have.
 
-use crate::definition::Context::{Postmaster, Sighup, User};
+use crate::definition::Context::{Internal, Postmaster, Sighup, User};
 use crate::definition::{Definition, Unit, boolean, cat, choice, flag, integer, text};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 pub(crate) static PLIMSOLL: &[Definition] = &[
     integer("plimsoll.fence_probe_interval", Sighup, cat::PLIMSOLL, 5_000, 100, DAY_MS, Unit::Ms),
+    integer("plimsoll.format_version", Internal, cat::PRESET_OPTIONS, 0, 0, i32::MAX as i64, Unit::None)
+        .flags(flag::NOT_IN_SAMPLE | flag::RUNTIME_COMPUTED),
     integer("plimsoll.heartbeat_interval", Sighup, cat::PLIMSOLL, 1_000, 10, DAY_MS, Unit::Ms),
     integer("plimsoll.idle_replication_slot_timeout", Sighup, cat::PLIMSOLL, 0, 0, i32::MAX as i64, Unit::S),
     integer("plimsoll.ledger_size", Sighup, cat::PLIMSOLL, 16 << 10, 64, 1 << 20, Unit::Kb),
+    integer("plimsoll.memory_limit", Sighup, cat::PLIMSOLL, 0, 0, i32::MAX as i64, Unit::Kb),
     text("plimsoll.metrics_listen", Postmaster, cat::PLIMSOLL, ""),
     text("plimsoll.peers", Sighup, cat::PLIMSOLL, "").flags(flag::SUPERUSER_ONLY),
     text("plimsoll.read_after", User, cat::PLIMSOLL, ""),

@@ -3,7 +3,7 @@
 //! Facts taken from a running PostgreSQL 15.20:
 //! `SELECT name, context, category, boot_val, min_val, max_val, unit, enumvals, pg_settings_get_flags(name) FROM pg_settings`,
 //! and the settings that view hides. Differences on purpose: encodings are UTF8, checksums are on, and the
-//! paths that a distribution patches in have PostgreSQL's own defaults.
+//! paths that a distribution patches in have PostgreSQL's own defaults, and max_stack_depth has what initdb chooses.
 
 use crate::definition::Context::{Backend, Internal, Postmaster, Sighup, Superuser, SuperuserBackend, User};
 use crate::definition::{Definition, Unit, boolean, cat, choice, flag, integer, real, text};
@@ -306,7 +306,7 @@ pub(crate) static POSTGRESQL: &[Definition] = &[
     integer("logical_decoding_work_mem", User, cat::RESOURCE_USAGE__MEMORY, 65536, 64, i32::MAX as i64, Unit::Kb),
     integer("maintenance_work_mem", User, cat::RESOURCE_USAGE__MEMORY, 65536, 1024, i32::MAX as i64, Unit::Kb),
     integer("max_prepared_transactions", Postmaster, cat::RESOURCE_USAGE__MEMORY, 0, 0, 262143, Unit::None),
-    integer("max_stack_depth", Superuser, cat::RESOURCE_USAGE__MEMORY, 100, 100, i32::MAX as i64, Unit::Kb),
+    integer("max_stack_depth", Superuser, cat::RESOURCE_USAGE__MEMORY, 2048, 100, i32::MAX as i64, Unit::Kb),
     integer("min_dynamic_shared_memory", Postmaster, cat::RESOURCE_USAGE__MEMORY, 0, 0, i32::MAX as i64, Unit::Mb),
     integer("shared_buffers", Postmaster, cat::RESOURCE_USAGE__MEMORY, 16384, 16, 1073741823, Unit::Blocks),
     choice("shared_memory_type", Postmaster, cat::RESOURCE_USAGE__MEMORY, "mmap", &["sysv", "mmap"]),

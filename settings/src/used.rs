@@ -19,6 +19,7 @@ static USED: &[(&str, &str)] = &[
         "autovacuum",
         "Whether tables are swept by themselves for versions that nobody can see any more, once enough have gathered.",
     ),
+    ("autovacuum_max_workers", "Automatic sweeps that run at the same time, at most."),
     ("autovacuum_naptime", "Time between two looks for tables that are due for a sweep."),
     (
         "autovacuum_vacuum_cost_delay",
@@ -111,6 +112,10 @@ static USED: &[(&str, &str)] = &[
     ("min_wal_size", "Size of WAL segments below which old ones are kept for reuse."),
     ("password_encryption", "How new passwords are stored."),
     ("plimsoll.fence_probe_interval", "Time between two looks at plimsoll.peers for a newer timeline."),
+    (
+        "plimsoll.format_version",
+        "Number of the format of this server's data directory and WAL; a standby reads its own and the one before.",
+    ),
     ("plimsoll.heartbeat_interval", "Time between heartbeats that keep lag figures true on an idle system."),
     (
         "plimsoll.idle_replication_slot_timeout",
@@ -121,6 +126,10 @@ static USED: &[(&str, &str)] = &[
         "Size of plimsoll/ledger, where this node records what it gave up, from which on the older half goes.",
     ),
     (
+        "plimsoll.memory_limit",
+        "Memory that the server takes, shared_buffers included, before sessions are refused more; 0 is three quarters of the machine's.",
+    ),
+    (
         "plimsoll.metrics_listen",
         "Address and port where metrics are served as Prometheus reads them; none if empty.",
     ),
@@ -128,7 +137,10 @@ static USED: &[(&str, &str)] = &[
         "plimsoll.peers",
         "Connection strings of the cluster's other nodes, separated by semicolons; asked for their timeline so that a replaced primary fences itself.",
     ),
-    ("plimsoll.read_after", "Token (timeline:LSN) that each new snapshot of the session must include."),
+    (
+        "plimsoll.read_after",
+        "Token (timeline-branch:LSN) that each new snapshot of the session must include.",
+    ),
     ("plimsoll.report_commit_lsn", "Whether a commit reports its LSN to the client as a parameter."),
     (
         "plimsoll.standby_reads",
@@ -180,6 +192,10 @@ static USED: &[(&str, &str)] = &[
     ("tcp_keepalives_count", "Lost keepalives after which a TCP connection is given up."),
     ("tcp_keepalives_idle", "Idle time before the first TCP keepalive."),
     ("tcp_keepalives_interval", "Time between TCP keepalives."),
+    (
+        "tcp_user_timeout",
+        "Longest time that sent data may stay unacknowledged before a TCP connection is closed.",
+    ),
     ("TimeZone", "Time zone of timestamps with time zone."),
     ("transaction_isolation", "Isolation of the current transaction."),
     ("transaction_read_only", "Whether the current transaction is read-only."),

@@ -50,6 +50,8 @@ pub struct QuickSettings {
     pub default_read_only: bool,
     /// work_mem in bytes: what one sort, hash or aggregate may hold.
     pub work_mem_bytes: usize,
+    /// max_stack_depth in bytes.
+    pub max_stack_depth_bytes: usize,
     /// lock_timeout in milliseconds; 0 is none.
     pub lock_timeout_ms: u64,
     /// plimsoll.read_after: what each new snapshot has to include.

@@ -96,6 +96,8 @@ pub mod sqlstate {
     pub const UNDEFINED_FUNCTION: SqlState = SqlState::new(b"42883");
     /// undefined_table
     pub const UNDEFINED_TABLE: SqlState = SqlState::new(b"42P01");
+    /// invalid_cursor_name
+    pub const INVALID_CURSOR_NAME: SqlState = SqlState::new(b"34000");
     /// undefined_parameter
     pub const UNDEFINED_PARAMETER: SqlState = SqlState::new(b"42P02");
     /// duplicate_prepared_statement
@@ -200,6 +202,13 @@ impl SqlError {
     /// The SQLSTATE.
     pub fn code(&self) -> SqlState {
         SqlState::new(&self.0.code.bytes())
+    }
+    /// Whether it may tell what rows hold: one of the classes for connections, conflicts between transactions, resources, limits,
+    /// locks, cancelled statements, I/O and internal errors tells of the server alone.
+    pub(crate) fn tells_of_rows(&self) -> bool {
+        let code = self.code();
+        let class = code.as_str().get(..2).unwrap_or_default();
+        !["08", "25", "40", "53", "54", "55", "57", "58", "XX"].contains(&class)
     }
     /// The primary message.
     pub fn message(&self) -> &str {

@@ -9,7 +9,7 @@ use host::{Host, Timestamp};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How deep the transaction is nested, and down to which level the settings were told: they are told only when
 /// something is set.
@@ -64,6 +64,8 @@ pub(crate) struct SessionFacts {
     pub(crate) isolation: &'static str,
     pub(crate) read_only: bool,
     pub(crate) numbers: Mutex<Numbers>,
+    /// The last commit that one of them depends on.
+    pub(crate) numbers_up_to: AtomicU64,
 }
 
 /// The sequences' numbers that this session has taken.
@@ -198,7 +200,8 @@ impl Facts for SessionFacts {
         let found = oid.and_then(|oid| numbers.by_sequence.get(&oid)).copied();
         found.ok_or_else(|| undefined("lastval is not yet defined in this session".to_owned()))
     }
-    fn note_number(&self, sequence: u32, value: i64, taken: bool) {
+    fn note_number(&self, sequence: u32, value: i64, taken: bool, commit: wal::Lsn) {
+        self.numbers_up_to.fetch_max(commit.get(), Ordering::Relaxed);
         self.numbers.lock().note(sequence, value, taken);
     }
     fn owned_sequence(&self, table: &str, column: &str) -> Result<Option<String>> {

@@ -23,10 +23,11 @@ mod plan;
 mod prepared;
 mod sequences;
 mod session;
+mod stack;
 mod token;
 
 pub use cancel::{CancelReason, Canceller};
-pub use catalog::{Role, bootstrap};
+pub use catalog::{FileCheck, Role, bootstrap, check_files};
 pub use engine::SqlEngine;
 pub use environment::{
     BoxFuture, Environment, IsolationLevel, NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows,
@@ -35,6 +36,7 @@ pub use environment::{
 pub use error::{Notice, Result, Severity, SqlError, sqlstate};
 pub use prepared::{
     CommandTag, Fetch, Flow, Portal, PortalKind, Prepared, ResultColumn, RowSink, TransactionStatus,
+    cannot_be_run,
 };
 pub use session::{SessionOptions, SqlSession, Statement};
 pub use token::ReadToken;

@@ -1,15 +1,18 @@
 //! What a session hands to the protocol: prepared statements, portals, result columns, command tags, sinks.
 
 use crate::copy::LineWriter;
-use crate::error::Result;
+use crate::error::{Result, SqlError, sqlstate};
 use crate::exec::{Exec, Row};
 use crate::parse::Parsed;
 use crate::plan::Plan;
 use crate::session::CopyIn;
+use crate::stack;
 use datum::{Datum, Type};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use storage::View;
 
 /// One column of a result: what RowDescription says of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +102,22 @@ pub enum CommandTag {
     Words(&'static str),
 }
 
+impl CommandTag {
+    /// What a portal says that is run again after its end.
+    pub(crate) fn of_nothing(self) -> Self {
+        match self {
+            Self::Insert(_) => Self::Insert(0),
+            Self::Update(_) => Self::Update(0),
+            Self::Delete(_) => Self::Delete(0),
+            Self::Select(_) => Self::Select(0),
+            Self::Copy(_) => Self::Copy(0),
+            Self::Fetch(_) => Self::Fetch(0),
+            Self::Move(_) => Self::Move(0),
+            Self::Empty | Self::Words(_) => self,
+        }
+    }
+}
+
 impl fmt::Display for CommandTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -168,7 +187,7 @@ impl Prepared {
     }
 
     /// The text of the message that it came in.
-    pub fn sql(&self) -> &str {
+    pub fn sql(&self) -> &Arc<str> {
         &self.sql
     }
     /// For ParameterDescription and for decoding Bind's values.
@@ -194,6 +213,15 @@ pub(crate) struct PlanRun {
     pub(crate) affected: u64,
     /// COPY (query or table) TO.
     pub(crate) copy: Option<CopyOutState>,
+    /// What it reads, if other statements may begin before it ends.
+    pub(crate) view: Option<View>,
+}
+
+impl Drop for PlanRun {
+    fn drop(&mut self) {
+        let exec = self.exec.take();
+        stack::with_bytes(self.plan.stack_bytes, || drop(exec));
+    }
 }
 
 /// A FETCH or MOVE on its way.
@@ -214,6 +242,11 @@ pub(crate) struct CopyOutState {
     pub(crate) columns: u16,
 }
 
+/// 55000
+pub fn cannot_be_run(name: &str) -> SqlError {
+    SqlError::new(sqlstate::NOT_IN_PREREQUISITE_STATE, format!("portal \"{name}\" cannot be run"))
+}
+
 /// How far a portal is.
 pub(crate) enum Run {
     Empty,
@@ -226,6 +259,8 @@ pub(crate) enum Run {
     /// A utility's rows, and its tag.
     Rows(std::vec::IntoIter<Row>, CommandTag),
     Done(CommandTag),
+    /// It ended with an error.
+    Failed,
 }
 
 impl Run {
@@ -238,7 +273,33 @@ impl Run {
             given: 0,
             affected: 0,
             copy: None,
+            view: None,
         }))
+    }
+}
+
+/// Where a portal was opened: how many savepoints there are around it. A rollback to one of these ends it.
+pub(crate) struct PortalDepth(AtomicUsize);
+
+impl PortalDepth {
+    const ENDED: usize = usize::MAX;
+
+    pub(crate) fn new(savepoints: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(savepoints)))
+    }
+
+    /// After a rollback to the savepoint at this place; false if the portal ended with it.
+    pub(crate) fn survives(&self, at: usize) -> bool {
+        let survives = self.0.load(Ordering::Relaxed) <= at;
+        if !survives {
+            self.0.store(Self::ENDED, Ordering::Relaxed);
+        }
+        survives
+    }
+
+    /// After the release of the savepoints from this place on: it belongs to the level outside.
+    pub(crate) fn rise(&self, at: usize) {
+        self.0.fetch_min(at, Ordering::Relaxed);
     }
 }
 
@@ -247,11 +308,34 @@ pub struct Portal {
     prepared: Arc<Prepared>,
     pub(crate) parameters: Vec<Datum>,
     pub(crate) run: Run,
+    /// None outside of savepoints.
+    depth: Option<Arc<PortalDepth>>,
 }
 
 impl Portal {
-    pub(crate) fn new(prepared: Arc<Prepared>, parameters: Vec<Datum>, run: Run) -> Self {
-        Self { prepared, parameters, run }
+    pub(crate) fn new(
+        prepared: Arc<Prepared>,
+        parameters: Vec<Datum>,
+        run: Run,
+        depth: Option<Arc<PortalDepth>>,
+    ) -> Self {
+        Self { prepared, parameters, run, depth }
+    }
+
+    /// Whether a savepoint that it was opened behind has been rolled back to: then it exists no more.
+    pub fn has_ended(&self) -> bool {
+        self.depth.as_ref().is_some_and(|depth| depth.0.load(Ordering::Relaxed) == PortalDepth::ENDED)
+    }
+
+    /// 55000 for a portal whose run has failed, 34000 for one that has ended. `name`: the portal's or cursor's.
+    pub fn check_runnable(&self, name: &str) -> Result<()> {
+        match self.run {
+            _ if self.has_ended() => {
+                Err(SqlError::new(sqlstate::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
+            }
+            Run::Failed => Err(cannot_be_run(name)),
+            _ => Ok(()),
+        }
     }
 
     /// The statement (for EXECUTE the one that it names).

@@ -106,10 +106,11 @@ impl Sequences {
         self.0.lock().entry((sequence.oid, sequence.state)).or_default().clone()
     }
 
-    /// The position in memory, if this server has given out numbers.
-    pub(crate) fn known(&self, sequence: &Sequence) -> Option<Position> {
+    /// The position in memory, if this server has given out numbers, and the end of the commit that it depends on.
+    pub(crate) fn known(&self, sequence: &Sequence) -> Option<(Position, Lsn)> {
         let cell = self.0.lock().get(&(sequence.oid, sequence.state)).cloned()?;
-        cell.state.lock().position
+        let State { position, commit, .. } = *cell.state.lock();
+        Some((position?, commit))
     }
 
     /// nextval: the value, and the end of the commit that it depends on.

@@ -16,7 +16,16 @@ use wal::{Lsn, Removed, Retention, SegmentFolder, TimelineId};
 
 /// Runs a checkpoint; the caller sees to it that only one runs.
 pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
-    engine.remove_dropped()?;
+    if kind == CheckpointKind::Shutdown {
+        // Nobody reads any more.
+        let upto = match engine.wal() {
+            Ok(wal) => wal.flush_all().map_err(log_error)?,
+            Err(_) => Lsn::MAX,
+        };
+        engine.remove_dropped_before(upto)?;
+    } else {
+        engine.remove_dropped()?;
+    }
     let done = if engine.is_in_recovery() { restartpoint(engine, kind) } else { checkpoint(engine, kind) }?;
     if !done.skipped {
         let mut counts = engine.checkpoints.lock();
@@ -192,7 +201,10 @@ fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoint
     };
     let redo = seen.contents.redo;
     let mut info = CheckpointInfo { redo, distance_bytes: redo.bytes_since(last_redo), ..Default::default() };
-    write_pages(engine, redo, kind, &mut info)?;
+    engine.remove_dropped_before(redo)?;
+    // A stopped server's files are as of the end of redo, for tools that look at them.
+    let upto = if kind == CheckpointKind::Shutdown { Lsn::MAX } else { redo };
+    write_pages(engine, upto, kind, &mut info)?;
     engine.recovery.make_durable(seen.end)?;
     info.checkpoint = seen.record;
     finish(engine, seen.record, seen.contents, state, |control| {

@@ -8,6 +8,9 @@
 //! wait        until the level is reached, without any lock
 //! ```
 //!
+//! A panic while one of these locks is held ends the process ([`host::Mutex`]): the pages may hold half a transaction under an xid that
+//! the next commit would take.
+//!
 //! Order of locks: `committer`, then the store's write lock, then the visibility queue. `queue` is a leaf. No I/O
 //! happens under them, except where a transaction that has begun to apply meets a page that went away meanwhile: it
 //! cannot be sent back any more, so it reads that page there.
@@ -25,7 +28,7 @@ use crate::tree::{Prepared, Tree};
 use crate::write_set::WriteSet;
 use crate::{Error, Interrupt, SyncLevel, TreeId};
 use host::Clock;
-use parking_lot::{Mutex, MutexGuard};
+use host::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -107,8 +110,7 @@ impl Request {
         for (tree, _) in self.targets.iter().filter(|(_, prepared)| prepared.may_add_pages()) {
             if !tree.relation().has_space(pages) {
                 let tree = tree.clone();
-                let reserved =
-                    tokio::task::spawn_blocking(move || tree.relation().reserve_space(pages)).await;
+                let reserved = crate::blocking::run(move || tree.relation().reserve_space(pages)).await;
                 reserved.map_err(|_| Error::Shutdown)??;
             }
         }
@@ -138,8 +140,8 @@ impl Drop for TreeChanges {
 
 /// Promises space in the log for a write set, with page images for the leaves of a small one.
 async fn reserve(log: &WalWriter, writes: &WriteSet, is_large: bool) -> Result<Reservation, Error> {
-    // The list of early xids follows the commit record.
-    let list = if is_large { 2 * crate::page::PAGE_SIZE } else { 0 };
+    // The commit record names the early xids, and their list follows it.
+    let list = if is_large { 4 * crate::page::PAGE_SIZE } else { 0 };
     let images = writes.len().min(IMAGES_RESERVED) * crate::page::PAGE_SIZE;
     reserve_bytes(log, (writes.bytes() + images + list + RECORD_BYTES) as u64).await
 }
@@ -150,7 +152,7 @@ pub(crate) async fn reserve_bytes(log: &WalWriter, bytes: u64) -> Result<Reserva
         return Ok(reserved);
     }
     let log = log.clone();
-    let reserved = tokio::task::spawn_blocking(move || log.reserve(bytes)).await;
+    let reserved = crate::blocking::run(move || log.reserve(bytes)).await;
     reserved.map_err(|_| Error::Shutdown)?.map_err(log_error)
 }
 
@@ -221,6 +223,9 @@ pub(crate) struct Pipeline {
     pub(crate) visibility: Arc<Visibility>,
     pub(crate) levels: Arc<Levels>,
     closed: AtomicBool,
+    /// Called once when the next commit's versions are in their pages and its commit record is not in the log.
+    #[cfg(test)]
+    pub(crate) before_record: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Called once between the next commit's way into the log and its publication.
     #[cfg(test)]
     pub(crate) before_publish: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -255,6 +260,8 @@ impl Pipeline {
             visibility,
             levels,
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            before_record: Mutex::default(),
             #[cfg(test)]
             before_publish: Mutex::default(),
         }
@@ -386,6 +393,10 @@ impl Pipeline {
                 return (Err(Refused::Failed(error)), Some(request));
             }
         }
+        #[cfg(test)]
+        if let Some(look) = self.before_record.lock().take() {
+            look();
+        }
         self.note_confirmed(committer, &mut writer);
         let dropped = request.trees.as_ref().map_or(&[][..], |trees| &trees.dropped);
         let logged = if request.told.is_none() && request.large.is_none() {
@@ -425,7 +436,7 @@ impl Pipeline {
     fn doom(&self, committer: &mut Committer, xid: Xid) {
         self.give_out(committer, xid);
         committer.unlogged_aborts.push(xid);
-        committer.early.abort(xid);
+        committer.early.abort(&[xid]);
         self.visibility.abort(&[xid]);
     }
 
@@ -451,18 +462,20 @@ impl Pipeline {
         let Committer { record, payload, .. } = committer;
         let time = self.clock.now();
         let proven_flush = self.log.proven_flush();
-        let info = if dropped.is_empty() && parts.is_empty() {
-            // xl_xact_commit and xl_xact_abort without parts: just the time, and ours.
+        let info = if commit && dropped.is_empty() && parts.is_empty() {
+            // xl_xact_commit without parts: just the time, and ours.
             payload.clear();
             payload.put_i64(time.micros());
             if let Some(flushed) = proven_flush {
                 payload.put_u64(flushed.get());
             }
-            if commit { xact::COMMIT } else { xact::ABORT }
+            xact::COMMIT
         } else {
             let dropped: Vec<RelFile> = dropped.iter().map(|tree| tree.file()).collect();
             let subxacts = parts.iter().map(|xid| xid.low()).collect();
-            let end = XactEnd { time, dropped, subxacts, proven_flush, ..XactEnd::default() };
+            // What was early, or told, may be older than its low half can say; so may the xid of an abort.
+            let epochs = [xid].iter().chain(parts).map(|xid| xid.epoch()).collect();
+            let end = XactEnd { time, dropped, subxacts, proven_flush, epochs, ..XactEnd::default() };
             let outcome = if commit { XactRecord::Commit(end) } else { XactRecord::Abort(end) };
             *payload = outcome.payload();
             outcome.info()
@@ -561,7 +574,7 @@ impl Pipeline {
 pub(crate) fn into_error(fault: Fault) -> Error {
     match fault {
         Fault::Failed(error) => error,
-        Fault::Miss(_) | Fault::NeedFrames => Error::PoolExhausted,
+        Fault::Miss(_) | Fault::NeedFrames | Fault::Pause => Error::PoolExhausted,
     }
 }
 

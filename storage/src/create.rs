@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use wal::control::{CATALOG_VERSION, ClusterState, ControlFile};
+use wal::format::FORMATS;
 use wal::xlog::{CheckPoint, ParameterChange, WalLevel, XlogRecord};
 use wal::{Lsn, SystemId, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
 
@@ -126,6 +127,7 @@ fn make_folders(host: &Host, dir: &Path, options: &CreateOptions) -> Result<(), 
         write().map_err(|error| Error::io("write file", &file, error))
     };
     write_version(dir)?;
+    FORMATS.write(disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
     for database in &options.databases {
         let path = dir.join("base").join(database.to_string());
         make(&path)?;

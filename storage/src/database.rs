@@ -10,6 +10,7 @@ use crate::{
     Transaction, TreeId, WalRetention, WalSizes, backup, checkpointer, create, early, open, promote,
 };
 use host::{Host, Timestamp};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -147,8 +148,8 @@ pub struct BackupEnd {
 /// How a promotion names itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromoteOptions {
-    /// The new timeline; None for the next above every one that pg_wal knows.
-    pub new_timeline: Option<TimelineId>,
+    /// The new timeline, above every one that anybody has seen ([`wal::timelines`]).
+    pub new_timeline: TimelineId,
     /// The reason column of the history file.
     pub reason: String,
 }
@@ -158,6 +159,8 @@ pub struct PromoteOptions {
 pub struct Promoted {
     /// The timeline that ended.
     pub old_timeline: TimelineId,
+    /// The timeline of the segment file that its end was read from: an ancestor's, if nothing of it is here.
+    pub end_file: TimelineId,
     /// The new one.
     pub timeline: TimelineId,
     /// Where it forks off.
@@ -419,6 +422,18 @@ impl Database {
         self.0.numbers.lock().next
     }
 
+    /// Removes the files of trees that came before this node took writes and are none of `named`: what a crash left of transactions that did
+    /// not commit, or of tables that were dropped while somebody still read them. `named` are all trees that any commit so far names. The log
+    /// tells standbys. Returns which those are; their files go as soon as no snapshot of before can need them.
+    pub async fn drop_unnamed(&self, named: BTreeSet<TreeId>) -> Result<Vec<TreeId>, Error> {
+        if self.is_in_recovery() {
+            return Err(Error::ReadOnly);
+        }
+        let engine = Arc::clone(&self.0);
+        let dropped = crate::blocking::run(move || engine.drop_unnamed(&named));
+        dropped.await.map_err(|_| Error::Shutdown)?
+    }
+
     /// The bytes of a tree's file.
     pub fn tree_size_bytes(&self, tree: TreeId) -> Result<u64, Error> {
         Ok(u64::from(self.0.store.tree(tree)?.page_count()) * crate::page::PAGE_SIZE as u64)
@@ -442,7 +457,7 @@ impl Database {
         tell(CheckpointEvent::Starting { kind, restartpoint });
         let engine = Arc::clone(&self.0);
         // The thread holds the lock: it goes on when whoever waits here is cancelled, and the next checkpoint waits for it.
-        let (done, _only) = tokio::task::spawn_blocking(move || (checkpointer::run(&engine, kind), only))
+        let (done, _only) = crate::blocking::run(move || (checkpointer::run(&engine, kind), only))
             .await
             .map_err(|_| Error::Shutdown)?;
         if let Ok(info) = &done {
@@ -477,7 +492,7 @@ impl Database {
             return backup::end_on_standby(&self.0, &backup);
         }
         let engine = Arc::clone(&self.0);
-        let end = tokio::task::spawn_blocking(move || backup::end_on_primary(&engine, &backup));
+        let end = crate::blocking::run(move || backup::end_on_primary(&engine, &backup));
         end.await.map_err(|_| Error::Shutdown)?
     }
 
@@ -505,7 +520,7 @@ impl Database {
             return Ok(());
         }
         let engine = Arc::clone(&self.0);
-        let swept = tokio::task::spawn_blocking(move || early::sweep(&engine));
+        let swept = crate::blocking::run(move || early::sweep(&engine, &Interrupt::new()));
         swept.await.map_err(|_| Error::Shutdown)?.map(drop)
     }
 
@@ -517,16 +532,22 @@ impl Database {
         };
         let only = Arc::clone(&self.0.checkpointing).lock_owned().await;
         let engine = Arc::clone(&self.0);
-        let promoted =
-            tokio::task::spawn_blocking(move || promote::promote(engine, only, at, timeline, &options));
+        let promoted = crate::blocking::run(move || promote::promote(engine, only, at, timeline, &options));
         promoted.await.map_err(|_| Error::Shutdown)?
     }
 
-    /// Refuses new commits from now on, with this reason (a descendant branch was seen).
+    /// Refuses new commits for as long as this process lives, with this reason (a descendant branch was seen). A later reason
+    /// replaces an earlier one.
     pub fn fence(&self, reason: &str) {
-        if let Ok(pipeline) = self.0.pipeline() {
-            pipeline.fence(reason);
+        match self.0.pipeline() {
+            Ok(pipeline) => pipeline.fence(reason),
+            Err(_) => self.0.levels.fence(reason),
         }
+    }
+
+    /// Why it refuses them.
+    pub fn fenced(&self) -> Option<Arc<str>> {
+        self.0.levels.fence_reason()
     }
 
     /// Stops: new statements and commits fail with [`Error::Shutdown`], then comes the shutdown checkpoint (a restartpoint

@@ -5,17 +5,19 @@ use crate::commit::Pipeline;
 use crate::levels::{CommitGate, Levels};
 use crate::locks::LockManager;
 use crate::log::log_error;
-use crate::replay::{Replay, ReplayState, SeenCheckpoint};
-use crate::snapshot::{Insertion, LiveSnapshot, Visibility};
+use crate::replay::{Parked, Replay, SeenCheckpoint};
+use crate::shown::Shown;
+use crate::snapshot::{Insertion, LiveSnapshot, Snapshot, Visibility};
 use crate::store::Store;
 use crate::tree::Batch;
 use crate::wal_sizes::{RoundEstimate, WalSizes};
 use crate::{
     CheckpointCounts, DatabaseOptions, Direction, Error, Interrupt, KeyRange, StandbyLog, TreeId, WaitEvent,
 };
+use host::Mutex;
 use host::{Host, LockGuard, Timestamp};
-use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
+use parking_lot::RwLock;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -63,6 +65,8 @@ pub(crate) struct Numbers {
 
 /// How many numbers one NEXTOID record covers, as in PostgreSQL.
 const NUMBERS_LOGGED: u32 = 8192;
+/// Files that one record drops at most, of those that nothing names.
+const DROPPED_AT_ONCE: usize = 512;
 /// The first number for users' relations (FirstNormalObjectId).
 pub(crate) const FIRST_NUMBER: u32 = 16384;
 
@@ -151,6 +155,8 @@ pub(crate) struct Engine {
     pub(crate) gate: CommitGate,
     pub(crate) locks: Arc<LockManager>,
     pub(crate) recovery: RecoveryState,
+    /// How far a standby's readers were shown what is confirmed.
+    pub(crate) shown: Shown,
     /// The newest contents of the control file. Held while the file is written.
     pub(crate) control: Mutex<ControlFile>,
     pub(crate) numbers: Mutex<Numbers>,
@@ -167,7 +173,7 @@ pub(crate) struct Engine {
     /// The last checkpoint record replayed: where a restartpoint may begin.
     pub(crate) seen_checkpoint: Mutex<Option<SeenCheckpoint>>,
     /// What redo left when it ended for a promotion.
-    pub(crate) parked: Mutex<Option<ReplayState>>,
+    pub(crate) parked: Mutex<Option<Parked>>,
     /// Online backups that run; page images are forced while there are any.
     pub(crate) backups: Mutex<u32>,
     pub(crate) full_page_writes: AtomicBool,
@@ -177,6 +183,13 @@ pub(crate) struct Engine {
     primary: OnceLock<Primary>,
     row_numbers: Mutex<HashMap<TreeId, u64>>,
     drops: Mutex<Vec<Drop>>,
+    /// Held by the one who removes files.
+    removing: Mutex<()>,
+    /// Relation files with numbers below this one are of before this node took writes.
+    first_own_number: AtomicU32,
+    /// Called once when a log is opened for writing, before anything is in it.
+    #[cfg(test)]
+    pub(crate) mid_promotion: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Keeps other servers out of the directory.
     _lock: Box<dyn LockGuard>,
 }
@@ -206,11 +219,12 @@ pub(crate) struct Parts {
 impl Engine {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { host, options, store, control, visibility, in_recovery, lock } = parts;
-        let levels = Levels::new(Arc::clone(&visibility));
+        let levels = Levels::new(Arc::clone(&visibility), options.sync_required);
         let checkpoint = &control.checkpoint_copy;
         let next_number = checkpoint.next_oid.max(FIRST_NUMBER);
         Arc::new(Self {
             gate: CommitGate(Arc::clone(&levels)),
+            shown: Shown::new(&host, &options.dir),
             locks: LockManager::new(options.deadlock_timeout),
             recovery: RecoveryState::new(in_recovery, checkpoint.next_xid),
             numbers: Mutex::new(Numbers { next: next_number, logged: next_number }),
@@ -229,6 +243,10 @@ impl Engine {
             primary: OnceLock::new(),
             row_numbers: Mutex::default(),
             drops: Mutex::default(),
+            removing: Mutex::default(),
+            first_own_number: AtomicU32::new(0),
+            #[cfg(test)]
+            mid_promotion: Mutex::default(),
             control: Mutex::new(control),
             _lock: lock,
             host,
@@ -247,6 +265,7 @@ impl Engine {
         self.levels.follow(wal.positions());
         wal.set_observer(self.levels.clone());
         self.timeline.store(wal.timeline().get(), Ordering::Release);
+        self.first_own_number.store(self.numbers.lock().next, Ordering::Release);
         let shared = (Arc::clone(&self.visibility), Arc::clone(&self.levels));
         let pipeline =
             Pipeline::new(self.store.clone(), wal.clone(), Arc::clone(&self.host.clock), shared, next_xid);
@@ -288,9 +307,9 @@ impl Engine {
         self.store.run_blocking(|| self.store.state(field))
     }
 
-    /// Keeps what redo left for the promotion that follows.
-    pub(crate) fn park_replay(&self, replay: &Replay) {
-        *self.parked.lock() = Some(replay.state());
+    /// Keeps what redo left for the promotion that follows. `file` as [`Parked::file`].
+    pub(crate) fn park_replay(&self, replay: &Replay, file: TimelineId) {
+        *self.parked.lock() = Some(Parked { state: replay.state(), timeline: replay.timeline, file });
     }
 
     /// Changes the control file durably.
@@ -340,6 +359,7 @@ impl Engine {
             more.as_mut().enable();
             gate.want_confirmed();
             if let Some(snapshot) = self.visibility.take_confirmed(floor) {
+                self.shown.note(self.timeline(), snapshot.lsn)?;
                 return Ok(Some(snapshot));
             }
             if self.closed.load(Ordering::Acquire) {
@@ -368,7 +388,23 @@ impl Engine {
         }
     }
 
-    /// Waits until commits up to `lsn` are visible.
+    /// Fails if replay had to give up this snapshot: what it sees may be gone.
+    pub(crate) fn check_conflict(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        match self.is_in_recovery() && self.visibility.is_cancelled(snapshot) {
+            true => Err(Error::RecoveryConflict),
+            false => Ok(()),
+        }
+    }
+
+    /// What a reader with this snapshot is told that met an error: whoever was given up may find anything.
+    pub(crate) fn or_conflict(&self, error: Error, snapshot: &Snapshot) -> Error {
+        match error {
+            Error::Cancelled => error,
+            _ => self.check_conflict(snapshot).err().unwrap_or(error),
+        }
+    }
+
+    /// Waits until commits up to `lsn` are visible. Fails on a fenced server, where those in doubt stay so.
     pub(crate) async fn wait_visible(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         if self.visibility.visible() >= lsn {
             return Ok(());
@@ -385,6 +421,7 @@ impl Engine {
             biased;
             reached = reach => reached.map(drop),
             () = interrupt.cancelled() => Err(Error::Cancelled),
+            fenced = self.levels.fenced() => Err(fenced),
         }
     }
 
@@ -448,22 +485,53 @@ impl Engine {
             Some(primary) => primary.wal.positions().flushed(),
             None => Lsn::MAX,
         };
+        self.remove_dropped_if(|drop| drop.xid < horizon && drop.end <= durable)
+    }
+
+    /// Removes the files that the log up to `upto` has dropped, which is durable, whoever may still have a snapshot: redo from there does not
+    /// come by those records again. On a standby such snapshots were given up; at the end of a server nobody reads.
+    pub(crate) fn remove_dropped_before(&self, upto: Lsn) -> Result<(), Error> {
+        self.remove_dropped_if(|drop| drop.end <= upto)
+    }
+
+    fn remove_dropped_if(&self, is_due: impl Fn(&Insertion) -> bool) -> Result<(), Error> {
+        // A checkpoint waits here for a removal that is under way.
+        let _only = self.removing.lock();
         let (mut ready, mut upto) = (Vec::new(), Lsn::INVALID);
-        self.drops.lock().retain(|drop| {
-            let go = drop.after.xid < horizon && drop.after.end <= durable;
-            if go {
-                upto = upto.max(drop.after.end);
-                ready.extend_from_slice(&drop.files);
-            }
-            !go
-        });
+        for drop in self.drops.lock().iter().filter(|drop| is_due(&drop.after)) {
+            upto = upto.max(drop.after.end);
+            ready.extend_from_slice(&drop.files);
+        }
         if ready.is_empty() {
             return Ok(());
         }
         if self.is_in_recovery() {
             self.recovery.make_durable(upto)?;
         }
-        self.store.drop_files(&ready)
+        self.store.drop_files(&ready)?;
+        self.drops.lock().retain(|drop| !drop.files.iter().all(|file| ready.contains(file)));
+        Ok(())
+    }
+
+    /// Removes the files of before this node took writes that are none of `named`, and tells the log. Returns which. They are what a crash
+    /// left: of transactions that created them and did not commit, of tables that were dropped under an old snapshot.
+    pub(crate) fn drop_unnamed(&self, named: &BTreeSet<TreeId>) -> Result<Vec<TreeId>, Error> {
+        let before = self.first_own_number.load(Ordering::Acquire);
+        let pending: BTreeSet<RelFile> =
+            self.drops.lock().iter().flat_map(|drop| drop.files.iter().copied()).collect();
+        let relations = self.store.relations().all();
+        let is_unnamed = |tree: &TreeId| {
+            (FIRST_NUMBER..before).contains(&tree.relation)
+                && !named.contains(tree)
+                && !pending.contains(&tree.file())
+        };
+        let ids = relations.iter().filter_map(|relation| TreeId::try_from(relation.id()).ok());
+        let mut unnamed: Vec<TreeId> = ids.filter(is_unnamed).collect();
+        unnamed.sort_unstable();
+        for some in unnamed.chunks(DROPPED_AT_ONCE) {
+            self.remove_created(some)?;
+        }
+        Ok(unnamed)
     }
 
     /// Removes trees that a transaction created and does not keep.

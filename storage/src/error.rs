@@ -38,6 +38,9 @@ pub enum Error {
         /// The limit.
         limit_bytes: usize,
     },
+    /// A transaction has large changes under so many savepoints that there is no room to note one more of them (54000).
+    #[error("cannot have large changes under more savepoints in a transaction")]
+    TooManyParts,
     /// A key is longer than a tree takes (54000).
     #[error("index row requires {size_bytes} bytes, maximum size is {limit_bytes}")]
     KeyTooLarge {
@@ -140,7 +143,10 @@ impl Error {
             Self::SerializationFailure { .. } | Self::RecoveryConflict => "40001",
             Self::Deadlock { .. } => "40P01",
             Self::LockNotAvailable { .. } => "55P03",
-            Self::WriteSetFull { .. } | Self::KeyTooLarge { .. } | Self::ValueTooLarge { .. } => "54000",
+            Self::WriteSetFull { .. }
+            | Self::TooManyParts
+            | Self::KeyTooLarge { .. }
+            | Self::ValueTooLarge { .. } => "54000",
             Self::ReadOnly | Self::Fenced { .. } => "25006",
             Self::DiskFull { .. } => "53100",
             Self::PoolExhausted => "53200",

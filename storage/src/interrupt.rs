@@ -26,10 +26,12 @@ pub enum WaitEvent {
     Position,
     /// The word that commits are confirmed (plimsoll.standby_reads = confirmed).
     Confirmed,
+    /// A place among the large transactions, of which few may be in pages at once.
+    LargeTransaction,
 }
 
 impl WaitEvent {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::RowLock,
         Self::TableLock,
         Self::AdvisoryLock,
@@ -38,6 +40,7 @@ impl WaitEvent {
         Self::Undecided,
         Self::Position,
         Self::Confirmed,
+        Self::LargeTransaction,
     ];
 }
 

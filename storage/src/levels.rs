@@ -21,13 +21,13 @@
 
 use crate::snapshot::Visibility;
 use crate::{Error, Interrupt, SyncLevel, WaitEvent};
-use parking_lot::Mutex;
+use host::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use wal::{LogObserver, Lsn, Positions, Watermark};
+use wal::{BranchObserver, LogObserver, LogState, Lsn, Positions, Watermark};
 
 /// How far the synchronous standbys are, as the quorum rule counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,6 +115,22 @@ pub struct Resumed {
     pub upto: Lsn,
 }
 
+impl BranchObserver for CommitGate {
+    /// What was confirmed, or reported by the standbys behind this one, of later positions than those that are kept was said of
+    /// another branch.
+    fn branched(&self, state: &LogState) {
+        let kept = state.kept();
+        {
+            let Remote { progress, floor, .. } = &mut *self.0.remote.lock();
+            for position in [&mut progress.written, &mut progress.flushed, &mut progress.applied, floor] {
+                *position = kept.min(*position);
+            }
+        }
+        self.0.visibility.branches_at(kept);
+        self.0.confirmed.send_modify(|told| *told = kept.min(*told));
+    }
+}
+
 impl LogObserver for Levels {
     fn flushed(&self) {
         self.advance();
@@ -134,6 +150,11 @@ impl CommitGate {
     pub fn set_remote(&self, progress: RemoteProgress) {
         {
             let mut state = self.0.remote.lock();
+            if progress.required && !state.was_required {
+                // Until now commits were asked to be here only.
+                state.floor = state.floor.max(self.0.flushed());
+            }
+            state.was_required = progress.required;
             let remote = &mut state.progress;
             remote.required = progress.required;
             remote.written = remote.written.max(progress.written);
@@ -144,6 +165,12 @@ impl CommitGate {
             }
         }
         self.0.advance();
+    }
+
+    /// How far what this level waits for is known to be held: by what the quorum has told since the start, or what was proven
+    /// before it. Commits that end behind this may be held too.
+    pub fn known_to_be_held(&self, level: SyncLevel) -> Lsn {
+        self.0.remote.lock().reached(level)
     }
 
     /// The last progress taken.
@@ -186,13 +213,6 @@ impl CommitGate {
         self.0.tell_confirmed(|| self.0.visibility.confirmed());
     }
 
-    /// A standby follows another branch, which leaves its own at or after `end`, the end of its log: what it has heard of later
-    /// positions does not hold there.
-    pub fn branches_at(&self, end: Lsn) {
-        self.0.visibility.branches_at(end);
-        self.0.confirmed.send_modify(|told| *told = end.min(*told));
-    }
-
     /// Readers here, or on a standby of this standby, want to hear soon what is confirmed: [`RemoteStages::confirmed`].
     pub fn want_confirmed(&self) {
         self.0.note_bit(CONFIRMED_BIT);
@@ -205,10 +225,14 @@ impl CommitGate {
     }
 
     /// Gives up waiting for the quorum to hold the commits of before this start
-    /// (plimsoll.unconfirmed_timeout): they become visible. Returns the range, for the ledger and the log line; None
-    /// on a fenced server, where they stay undecided for good.
-    pub fn release_unconfirmed(&self) -> Option<(Lsn, Lsn)> {
-        self.0.check_fence().ok().and_then(|()| self.0.decide())
+    /// (plimsoll.unconfirmed_timeout, or no names any more): they become visible, once `record` has put the range on record. Returns
+    /// the range; None, and nothing is recorded, on a fenced server, where they stay undecided for good.
+    pub fn release_unconfirmed(&self, record: impl FnOnce(Lsn, Lsn)) -> Option<(Lsn, Lsn)> {
+        // A fence waits for this lock: it comes before the record, or after the release.
+        let fence = self.0.fence.lock();
+        let (after, upto) = self.undecided().filter(|_| fence.is_none())?;
+        record(after, upto);
+        self.0.decide()
     }
 
     /// How long a commit waits for its standbys before it reports a stall; None is for ever. Holds for waits that have
@@ -248,7 +272,7 @@ impl CommitGate {
             }
             // A stronger level was suspended before: what was acknowledged without it stays in the range.
             let before = state.suspended.map_or(Lsn::MAX, |suspended| suspended.after);
-            let after = state.progress.reached(level).min(before);
+            let after = state.reached(level).min(before);
             state.suspended = Some(Suspended { level, after, asked: None, prompt_since: None });
             after
         };
@@ -327,9 +351,18 @@ impl Suspended {
 struct Remote {
     progress: RemoteProgress,
     suspended: Option<Suspended>,
+    /// Nothing up to here is in doubt: it was confirmed before this start, or nobody was asked to confirm it.
+    floor: Lsn,
+    /// Whether a quorum was required last, maybe before this start.
+    was_required: bool,
 }
 
 impl Remote {
+    /// How far what a remote level waits for is known to be held.
+    fn reached(&self, level: SyncLevel) -> Lsn {
+        self.progress.reached(level).max(self.floor)
+    }
+
     /// How far commits at each remote level are done, of a log that is flushed here up to `flushed`.
     fn effective(&self, flushed: Lsn) -> [Lsn; 3] {
         let mut below = flushed;
@@ -375,10 +408,12 @@ pub(crate) struct Levels {
 }
 
 impl Levels {
-    pub(crate) fn new(visibility: Arc<Visibility>) -> Arc<Self> {
+    /// `required`: synchronous standbys are named at this moment.
+    pub(crate) fn new(visibility: Arc<Visibility>, required: bool) -> Arc<Self> {
+        let progress = RemoteProgress { required, ..RemoteProgress::default() };
         Arc::new(Self {
             positions: OnceLock::new(),
-            remote: Mutex::default(),
+            remote: Mutex::new(Remote { progress, was_required: required, ..Remote::default() }),
             remote_write: Watermark::new(Lsn::INVALID),
             on: Watermark::new(Lsn::INVALID),
             remote_apply: Watermark::new(Lsn::INVALID),
@@ -469,7 +504,7 @@ impl Levels {
 
     /// Ends a suspension if the quorum has kept up for long enough, or nothing is required any more.
     fn try_resume(&self, remote: &mut Remote) {
-        let Remote { progress, suspended } = remote;
+        let Remote { progress, suspended, .. } = remote;
         let Some(state) = suspended else { return };
         let reached = progress.reached(state.level);
         if progress.required && !state.keeps_up(reached, self.flushed(), Instant::now(), self.probation()) {
@@ -493,8 +528,23 @@ impl Levels {
         Resumed { level, after, upto: self.flushed().max(after) }
     }
 
-    /// Commits in this range, from before this start, are undecided: nobody reads until they are decided.
+    /// A log begins of which `confirmed` is proven; `required`: a quorum is to hold what comes, as it was before.
+    pub(crate) fn begin_at(&self, confirmed: Lsn, required: bool) {
+        let mut remote = self.remote.lock();
+        (remote.floor, remote.was_required) = (confirmed, required);
+    }
+
+    /// Whether synchronous standbys are named now.
+    pub(crate) fn is_required(&self) -> bool {
+        self.remote.lock().progress.required
+    }
+
+    /// Commits in this range, from before this start or promotion, are undecided if synchronous standbys are named now: nobody reads
+    /// until they are decided.
     pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn) {
+        if after >= upto || !self.is_required() {
+            return;
+        }
         *self.undecided.lock() = Some((after, upto));
         self.is_undecided.store(true, Ordering::Release);
     }
@@ -514,12 +564,29 @@ impl Levels {
         self.decided.notify_waiters();
     }
 
+    /// Why this server acknowledges nothing any more.
+    pub(crate) fn fence_reason(&self) -> Option<Arc<str>> {
+        self.is_fenced.load(Ordering::Acquire).then(|| self.fence.lock().clone()).flatten()
+    }
+
     /// Fails once the server is fenced.
     pub(crate) fn check_fence(&self) -> Result<(), Error> {
         if !self.is_fenced.load(Ordering::Acquire) {
             return Ok(());
         }
-        self.fence.lock().clone().map_or(Ok(()), |reason| Err(Error::Fenced { reason }))
+        self.fence_reason().map_or(Ok(()), |reason| Err(Error::Fenced { reason }))
+    }
+
+    /// Waits until the server is fenced; the error that says so.
+    pub(crate) async fn fenced(&self) -> Error {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Err(fenced) = self.check_fence() {
+                return fenced;
+            }
+            changed.await;
+        }
     }
 
     /// Waits while commits of before this start are undecided. On a fenced server they stay so.

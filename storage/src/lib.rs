@@ -25,8 +25,11 @@
 
 mod ahead;
 mod backup;
+mod begin;
+mod blocking;
 mod checkpointer;
 mod commit;
+mod consistency;
 mod create;
 mod database;
 mod early;
@@ -37,6 +40,7 @@ mod interrupt;
 mod levels;
 mod locks;
 mod log;
+mod offline;
 mod open;
 mod options;
 pub mod page;
@@ -48,6 +52,7 @@ mod redo;
 pub mod relation;
 mod replay;
 mod scan;
+mod shown;
 mod snapshot;
 mod standby;
 pub mod state;
@@ -66,6 +71,7 @@ mod wal_sizes;
 mod write_set;
 mod writer;
 
+pub use consistency::ConsistencyPoint;
 pub use database::{
     BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport, RecoveryStatistics,
 };
@@ -75,6 +81,7 @@ pub use error::{Corruption, Error};
 pub use interrupt::{Interrupt, WaitEvent};
 pub use levels::{CommitGate, RemoteProgress, RemoteStages, Resumed, Stall};
 pub use locks::{LockInfo, LockTarget};
+pub use offline::Offline;
 pub use options::{
     BeforeCutFn, CheckpointCounts, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind, Committed,
     CreateOptions, DatabaseOptions, Direction, ImageCompression, Isolation, KeyRange, LockMode, LockWait,
@@ -89,7 +96,7 @@ pub use standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyLog, S
 pub use stats::{SweepCause, TreeStatistics};
 pub use sync_state::{Fallback, SyncState};
 pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
-pub use transaction::{Savepoint, Transaction};
+pub use transaction::{Savepoint, Transaction, View};
 pub use tree::{Pace, SweepReport};
 pub use vacuum::{CostPace, SweepCosts};
 pub use wal_sizes::WalSizes;

@@ -15,14 +15,14 @@ use crate::write_set::ShortKey;
 use crate::{Error, Interrupt, LockMode, LockWait, TableLockMode, TreeId, WaitEvent};
 use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
-use parking_lot::{Mutex, MutexGuard};
+use host::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use wal::Xid;
 
 /// What can be locked.
@@ -289,6 +289,8 @@ pub(crate) struct LockManager {
     /// What each waiting transaction waits for.
     waits: Mutex<HashMap<Owner, (u64, LockName)>>,
     next_owner: AtomicU64,
+    /// A place for a large transaction was given back.
+    place_freed: Notify,
     deadlock_timeout: Duration,
 }
 
@@ -307,6 +309,7 @@ impl LockManager {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             waits: Mutex::new(HashMap::new()),
             next_owner: AtomicU64::new(1),
+            place_freed: Notify::new(),
             deadlock_timeout,
         })
     }
@@ -369,6 +372,15 @@ impl LockManager {
             entry.get_mut().drop_bit(owner, held.bit);
             shard.remove_unused(entry);
         }
+        drop(table);
+        if let LockName::Place(_) = held.name {
+            self.place_freed.notify_waiters();
+        }
+    }
+
+    /// Rings when a place for a large transaction was given back.
+    pub(crate) fn place_freed(&self) -> &Notify {
+        &self.place_freed
     }
 
     /// Whether nobody holds any row's lock.
@@ -415,7 +427,9 @@ impl LockManager {
         let mut path: Vec<Step> = Vec::new();
         let enter = |owner: Owner| {
             let (hash, name) = waits.get(&owner)?;
-            Some(self.step(owner, *hash, name))
+            // Whoever waits for a place takes any: see `find_stuck_places`.
+            let is_followed = !matches!(name, LockName::Place(_));
+            is_followed.then(|| self.step(owner, *hash, name))
         };
         path.push(enter(start)?);
         while let Some(step) = path.last_mut() {
@@ -429,6 +443,39 @@ impl LockManager {
             }
         }
         None
+    }
+
+    /// For `start`, which waits for any of the places of large transactions: how it and one of their holders wait for each other, if all
+    /// holders wait, be it through others, for those who wait for a place.
+    fn find_stuck_places(&self, start: Owner) -> Option<Vec<Step>> {
+        let mut holders: Vec<Owner> = Vec::new();
+        for shard in &self.shards {
+            let table = shard.lock();
+            let places = table.iter().filter(|lock| matches!(lock.name, LockName::Place(_)));
+            holders.extend(places.flat_map(|lock| lock.holders.iter().map(|holder| holder.owner)));
+        }
+        let waits = self.waits.lock();
+        let waits_for_place = |owner: &Owner| matches!(waits.get(owner), Some((_, LockName::Place(_))));
+        let is_stuck = |holder: Owner| {
+            let (mut seen, mut left) = (HashSet::from([holder]), vec![holder]);
+            while let Some(owner) = left.pop() {
+                let Some((hash, name)) = waits.get(&owner) else { continue };
+                let blockers = self.step(owner, *hash, name).blockers;
+                if blockers.iter().any(waits_for_place) {
+                    return true;
+                }
+                left.extend(blockers.into_iter().filter(|blocker| seen.insert(*blocker)));
+            }
+            false
+        };
+        if holders.contains(&start) || !holders.iter().all(|holder| is_stuck(*holder)) {
+            return None;
+        }
+        let step = |owner: Owner| {
+            let (hash, name) = waits.get(&owner)?;
+            Some(self.step(owner, *hash, name))
+        };
+        Some([start].into_iter().chain(holders.first().copied()).filter_map(step).collect())
     }
 
     /// How many locks exist, held or waited for.
@@ -520,8 +567,10 @@ impl LockSet {
         let _told = interrupt.waiting(match &place.held {
             Some(Held { name: LockName::Table(_), .. }) => WaitEvent::TableLock,
             Some(Held { name: LockName::Number(..), .. }) => WaitEvent::AdvisoryLock,
+            Some(Held { name: LockName::Place(_), .. }) => WaitEvent::LargeTransaction,
             _ => WaitEvent::RowLock,
         });
+        let waits_for_place = matches!(&place.held, Some(Held { name: LockName::Place(_), .. }));
         let limit = async {
             match wait {
                 LockWait::AtMost(limit) => tokio::time::sleep(limit).await,
@@ -529,11 +578,19 @@ impl LockSet {
             }
         };
         let deadlock = async {
-            tokio::time::sleep(self.manager.deadlock_timeout).await;
-            // Two looks: the first one may have put together waits that were never there at one time.
-            match self.manager.find_cycle(self.owner).and_then(|_| self.manager.find_cycle(self.owner)) {
-                Some(cycle) => cycle,
-                None => std::future::pending().await,
+            let find = || match waits_for_place {
+                true => self.manager.find_stuck_places(self.owner),
+                false => self.manager.find_cycle(self.owner),
+            };
+            loop {
+                tokio::time::sleep(self.manager.deadlock_timeout).await;
+                // Two looks: the first one may have put together waits that were never there at one time.
+                match find().and_then(|_| find()) {
+                    Some(cycle) => break cycle,
+                    // Whoever closes a cycle later finds it, but for one of places.
+                    None if waits_for_place => {}
+                    None => std::future::pending().await,
+                }
             }
         };
         tokio::select! {
@@ -554,6 +611,17 @@ impl LockSet {
     /// Another set of the same transaction: its members never wait for those of this one.
     pub(crate) fn sibling(&self) -> Self {
         Self { manager: Arc::clone(&self.manager), owner: self.owner, held: Vec::new(), taken: 0 }
+    }
+
+    /// Takes over the locks of another set of the same transaction.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        debug_assert_eq!(self.owner, other.owner);
+        self.held.append(&mut other.held);
+    }
+
+    /// All locks.
+    pub(crate) fn manager(&self) -> Arc<LockManager> {
+        Arc::clone(&self.manager)
     }
 
     /// A number below `count` that is another one for most transactions.

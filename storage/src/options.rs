@@ -6,6 +6,7 @@ use host::Timestamp;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use wal::reader::{EndReason, SegmentSupply};
 use wal::{Lsn, RelFile, SegmentSize, TimelineId, Xid};
@@ -326,8 +327,9 @@ pub struct DatabaseOptions {
     /// The log is known to have been durable up to here, by what lies outside of the database: replication slots. A crash recovery that
     /// finds it shorter fails.
     pub proven_flush: Lsn,
-    /// Synchronous standbys are named: commits of before this start whose confirmation is not proven stay
-    /// unseen until the gate confirms them or [`crate::CommitGate::release_unconfirmed`] is called.
+    /// Synchronous standbys are named at the start ([`crate::CommitGate::set_remote`] says so later): commits of before this start, or
+    /// a promotion, whose confirmation is not proven stay unseen until the gate confirms them or
+    /// [`crate::CommitGate::release_unconfirmed`] is called.
     pub sync_required: bool,
     /// The settings that standbys must match; a change against the control file is logged.
     pub parameters: ServerParameters,
@@ -335,6 +337,8 @@ pub struct DatabaseOptions {
     pub fsync: bool,
     /// Whether the log has its own threads; without them whoever commits flushes.
     pub background: bool,
+    /// Once it is true, the redo of an opening ends with [`crate::Error::Shutdown`]; the next one starts over.
+    pub end_recovery: Arc<AtomicBool>,
     /// Hears of recovery's progress.
     pub progress: Option<ProgressFn>,
     /// Makes a durable record of a torn tail before it is cut.
@@ -364,6 +368,7 @@ impl DatabaseOptions {
             parameters: ServerParameters::default(),
             fsync: true,
             background: true,
+            end_recovery: Arc::default(),
             progress: None,
             before_cut: None,
             recovery: RecoveryOptions::default(),
@@ -391,8 +396,8 @@ pub enum StartMode {
     /// Stay in recovery and follow a feed of WAL (standby.signal), or recover from an archive up to a target and then take writes
     /// (recovery.signal), as [`DatabaseOptions::recovery`] says.
     Standby {
-        /// The timeline to follow where history forks; None for the latest that pg_wal knows.
-        target_timeline: Option<TimelineId>,
+        /// The timeline to follow where history forks, as [`wal::timelines::RecoveryStart::choose`] chose it.
+        timeline: TimelineId,
     },
 }
 

@@ -6,7 +6,8 @@
 //! timeline. The control file's state is the last: who waits for it finds the server out of recovery.
 
 use crate::engine::Engine;
-use crate::open::{Begin, newest_timeline, start_writing};
+use crate::open::{Begin, start_writing};
+use crate::replay::Parked;
 use crate::{Error, PromoteOptions, Promoted};
 use std::io;
 use std::sync::Arc;
@@ -14,22 +15,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::OwnedMutexGuard;
 use wal::control::ClusterState;
 use wal::history::{BranchId, TimelineHistory};
-use wal::{Lsn, SegmentNumber, TimelineId, WriteStart};
-
-/// The first number above every timeline that pg_wal knows: of history files and of segments.
-fn next_timeline(engine: &Engine, old: TimelineId) -> Result<TimelineId, Error> {
-    let (host, dir) = (&engine.host, engine.wal_dir());
-    let size = engine.control.lock().segment_size;
-    let mut newest = newest_timeline(host, &dir, old)?;
-    for entry in host.disk.list(&dir).map_err(|error| Error::io("list directory", &dir, error))? {
-        let of_history =
-            entry.name.strip_suffix(".history").and_then(|digits| u32::from_str_radix(digits, 16).ok());
-        let of_segment = SegmentNumber::parse_file_name(&entry.name, size).map(|(timeline, _)| timeline);
-        let found = of_history.map(TimelineId::new).or(of_segment).unwrap_or(TimelineId::INVALID);
-        newest = newest.max(found);
-    }
-    newest.next().ok_or(Error::WrongState("all timelines are used up"))
-}
+use wal::{Lsn, TimelineId, WriteStart};
 
 /// A database on its new timeline that is in recovery still; see [`crate::Database::promote`].
 #[must_use = "takes no writes before its recovery is ended"]
@@ -54,7 +40,7 @@ impl Promotion {
 
     /// Ends recovery: the database takes writes. A checkpoint is due afterwards.
     pub async fn end_recovery(self) -> Result<(), Error> {
-        let ended = tokio::task::spawn_blocking(move || {
+        let ended = crate::blocking::run(move || {
             let engine = &self.engine;
             engine.recovery.active.store(false, Ordering::Release);
             engine.visibility.confirmed_more().notify_waiters();
@@ -72,16 +58,14 @@ pub(crate) fn promote(
     old: TimelineId,
     options: &PromoteOptions,
 ) -> Result<Promotion, Error> {
-    let state = engine.parked.lock().clone().ok_or(Error::WrongState("redo is not at its end"))?;
+    let Parked { state, timeline: last_record, file } =
+        engine.parked.lock().clone().ok_or(Error::WrongState("redo is not at its end"))?;
     if !engine.recovery.is_consistent() {
         return Err(Error::Unusable(format!(
             "cannot promote: WAL was replayed up to {at}, and the data is consistent only later"
         )));
     }
-    let timeline = match options.new_timeline {
-        Some(timeline) => timeline,
-        None => next_timeline(&engine, old)?,
-    };
+    let timeline = options.new_timeline;
     let (disk, wal_dir) = (&*engine.host.disk, engine.wal_dir());
     let unusable = |error: wal::history::HistoryFileError| Error::Unusable(error.to_string());
     let history = TimelineHistory::load(disk, &wal_dir, old).map_err(unusable)?;
@@ -96,9 +80,10 @@ pub(crate) fn promote(
         insert_at: at,
         previous: state.last_record,
         overwrites_contrecord: false,
-        forked_from: Some(old),
+        forked_from: Some(file),
     };
-    start_writing(&engine, &Begin { timeline, start, overwritten: None, state })?;
+    // As PostgreSQL has it: the record names the timeline of the record before it, the history the one that is continued.
+    start_writing(&engine, &Begin { timeline, ended: Some(last_record), start, overwritten: None, state })?;
     let end = engine.wal()?.positions().flushed();
     engine.update_control(|control| {
         control.min_recovery_point = end;
@@ -114,6 +99,6 @@ pub(crate) fn promote(
         }
     }
     disk.sync_dir(engine.dir()).map_err(|error| Error::io("fsync directory", engine.dir(), error))?;
-    let promoted = Promoted { old_timeline: old, timeline, switch_at: at, branch };
+    let promoted = Promoted { old_timeline: old, end_file: file, timeline, switch_at: at, branch };
     Ok(Promotion { engine, promoted, _only: only })
 }

@@ -6,7 +6,7 @@
 //!
 //! | info | record     | blocks                                  | main data                                                                    |
 //! |------|------------|-----------------------------------------|------------------------------------------------------------------------------|
-//! | 00   | INSERT     | 0 leaf                                  | index u16, key length u16, flags u8 (80: cid u32 follows), key, value; see [`Like`] for 40 |
+//! | 00   | INSERT     | 0 leaf                                  | index u16, key length u16, flags u8 (20: epoch u32 follows, 80: cid u32), key, value; see [`Like`] for 40 |
 //! | 10   | SPLIT      | 0 left, 1 right (new), 2 parent, \[7\]  | level u16, split u16, parent index u16, right u32, separator length u16, separator |
 //! | 20   | ROOT_SPLIT | 0 root, 1 left (new), 2 right (new), \[7\]| level u16, left u32, right u32, separator length u16, separator               |
 //! | 30   | PRUNE      | 0 leaf, [7...]                          | horizon u64, count u16, index u16 each                                        |
@@ -20,13 +20,15 @@
 //! | B0   | UNLINK     | 0 parent, then for each level, the leaf's first: 1, 3, 5 the page (freed), 2, 4, 6 its left neighbour, if there is one; 7... | count u8, parent index u16, right link u32 of each page |
 //! | C0   | TRIM       | 7 the last map                          | pages u32                                                                     |
 //! | E0   | REPACK     | 0 parent, \[1\] the left neighbour, 2, 3 the pages that come of the siblings (new), 4, 5, 6 those that become free; 7... | level u16, parent index u16, siblings u8, count u8, the pages u32 each, separator length u16, separator |
-//! | D0   | INSERT_MANY| 0 leaf                                  | cid u32, count u16, then for each, by rising key: index u16, flags u8, key length u16, value length u16, key, value |
+//! | D0   | INSERT_MANY| 0 leaf                                  | epoch u32, cid u32, count u16, then for each, by rising key: index u16, flags u8, key length u16, value length u16, key, value |
 //!
 //! Blocks from 7 on are maps of free pages ([`crate::tree`] tells of them); the data is the block numbers, u32 each, that a record of
 //! PRUNE, CHAIN_CUT, FREE, CHAIN_PRUNE and UNLINK gives, and that another takes; REPACK takes those that it packs into, and gives the others.
 //! A new page's data is its items: count u16, then for each length u16 and bytes (tree pages begin with right link u32).
 //! Blocks are latched by rising id, so a leaf comes before its overflow pages, as readers latch them.
-//! xids are the record's, widened; PRUNE, CHAIN_CUT and CHAIN_PRUNE carry the horizon that a standby's snapshots must have passed.
+//! The xid of INSERT and INSERT_MANY is the record's, which has its low half. A commit's own xid was taken right before its records, so its
+//! full one is the nearest to the next xid. An early xid may be older than any distance that can be told from a half: its records
+//! give its high half too, the epoch ([`full_xid`]). All other xids, in pages and in records, are full ones. PRUNE, CHAIN_CUT and CHAIN_PRUNE carry the horizon that a standby's snapshots must have passed.
 
 mod reshape;
 
@@ -98,6 +100,11 @@ const META_MAGIC: u32 = 0x504C_494D;
 const META_VERSION: u32 = 2;
 const HAS_CID: u8 = 0x80;
 const IS_LIKE: u8 = 0x40;
+const HAS_EPOCH: u8 = 0x20;
+/// Flags of INSERT that say how it is written, and are no flags of the item.
+const FORM: u8 = HAS_CID | IS_LIKE | HAS_EPOCH;
+/// Where INSERT has the epoch, behind index, key length and flags.
+const INSERT_EPOCH_AT: usize = 5;
 
 /// A record does not fit the page it is applied to, or its own format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -172,6 +179,8 @@ pub struct Insert<'a> {
     pub index: usize,
     /// The item's flags.
     pub flags: u16,
+    /// The high half of the xid, if it is an early one.
+    pub epoch: Option<u32>,
     /// The command.
     pub cid: u32,
     /// The key; empty with `like`.
@@ -187,9 +196,13 @@ impl<'a> Insert<'a> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.put_u16(short(self.index));
         out.put_u16(short(self.like.map_or(self.key.len(), |like| like.prefix)));
-        let flags = (self.flags as u8) & !(HAS_CID | IS_LIKE);
+        let flags = (self.flags as u8) & !FORM;
         let flags = flags | if self.cid == 0 { 0 } else { HAS_CID };
+        let flags = flags | if self.epoch.is_some() { HAS_EPOCH } else { 0 };
         out.put_u8(flags | if self.like.is_some() { IS_LIKE } else { 0 });
+        if let Some(epoch) = self.epoch {
+            out.put_u32(epoch);
+        }
         if self.cid != 0 {
             out.put_u32(self.cid);
         }
@@ -203,14 +216,15 @@ impl<'a> Insert<'a> {
     pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
         let (at, len, flags) = (index(&mut fields)?, index(&mut fields)?, fields.u8()?);
+        let epoch = if flags & HAS_EPOCH != 0 { Some(fields.u32()?) } else { None };
         let cid = if flags & HAS_CID != 0 { fields.u32()? } else { 0 };
         let (key, like) = if flags & IS_LIKE != 0 {
             (&[][..], Some(Like { prefix: len, suffix: index(&mut fields)? }))
         } else {
             (fields.take(len)?, None)
         };
-        let flags = u16::from(flags & !(HAS_CID | IS_LIKE));
-        Ok(Self { index: at, flags, cid, key, value: fields.rest(), like })
+        let flags = u16::from(flags & !FORM);
+        Ok(Self { index: at, flags, epoch, cid, key, value: fields.rest(), like })
     }
     fn apply(&self, page: &mut Page, xid: Xid) -> Result<(), BadChange> {
         if page.kind() != Some(PageKind::Leaf) || self.index < FIRST {
@@ -244,7 +258,8 @@ pub struct InsertMany;
 
 impl InsertMany {
     /// Begins the main data; the count is set by [`InsertMany::end`].
-    pub fn begin(cid: u32, out: &mut Vec<u8>) {
+    pub fn begin(xid: Xid, cid: u32, out: &mut Vec<u8>) {
+        out.put_u32(xid.epoch());
         out.put_u32(cid);
         out.put_u16(0);
     }
@@ -259,18 +274,19 @@ impl InsertMany {
     }
     /// Sets the count.
     pub fn end(count: usize, out: &mut [u8]) {
-        if let Some(bytes) = out.get_mut(4..6) {
+        if let Some(bytes) = out.get_mut(8..10) {
             bytes.copy_from_slice(&short(count).to_le_bytes());
         }
     }
     fn apply(page: &mut Page, main: &[u8], xid: Xid) -> Result<(), ApplyError> {
         let mut fields = Fields::new(main);
-        let (cid, count) = (fields.u32()?, fields.u16()?);
+        let (_epoch, cid, count) = (fields.u32()?, fields.u32()?, fields.u16()?);
         for _ in 0..count {
             let (index, flags) = (index(&mut fields)?, fields.u8()?);
             let (key_len, value_len) = (self::index(&mut fields)?, self::index(&mut fields)?);
             let (key, value) = (fields.take(key_len)?, fields.take(value_len)?);
-            Insert { index, flags: u16::from(flags), cid, key, value, like: None }.apply(page, xid)?;
+            let flags = u16::from(flags);
+            Insert { index, flags, epoch: None, cid, key, value, like: None }.apply(page, xid)?;
         }
         Ok(())
     }
@@ -507,8 +523,25 @@ fn apply_state(page: &mut Page, main: &[u8]) -> Result<(), ApplyError> {
     Ok(())
 }
 
+/// The xid of a record: the one with this epoch if it says one (any early xid), else the nearest to `near`, the next xid as
+/// the log before it has it, which is right within 2^31 (any xid that a commit takes).
+pub fn full_xid(record: &Record, near: Xid) -> Xid {
+    let main = record.main_data();
+    let epoch = match (record.rmgr() == Rmgr::ENGINE, record.rmgr_info()) {
+        (true, info::INSERT) if main.get(INSERT_EPOCH_AT - 1).is_some_and(|flags| flags & HAS_EPOCH != 0) => {
+            main.get(INSERT_EPOCH_AT..).and_then(<[u8]>::first_chunk)
+        }
+        (true, info::INSERT_MANY) => main.first_chunk(),
+        _ => None,
+    };
+    match epoch {
+        Some(epoch) => Xid::from_halves(u32::from_le_bytes(*epoch), record.xid_low()),
+        None => Xid::from_low(record.xid_low(), near),
+    }
+}
+
 /// Changes one page as the record says: `info` and `main` are the record's, `id` and `data` the block reference's, `xid`
-/// the record's, widened. The page's LSN is the caller's business. After an error the page is unspecified.
+/// the record's ([`full_xid`]). The page's LSN is the caller's business. After an error the page is unspecified.
 pub fn apply(
     info: u8,
     id: u8,
@@ -660,7 +693,7 @@ fn describe(record: &Record) -> Result<String, Short> {
             }
         }
         info::INSERT_MANY => {
-            let (cid, count) = (fields.u32()?, fields.u16()?);
+            let (_epoch, cid, count) = (fields.u32()?, fields.u32()?, fields.u16()?);
             let (first, _) = (fields.u16()?, fields.u8()?);
             let (key_len, _) = (fields.u16()?, fields.u16()?);
             let key = bytes_text(fields.take(usize::from(key_len))?);

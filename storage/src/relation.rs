@@ -7,14 +7,15 @@ use crate::Error;
 use crate::page::{PAGE_SIZE, Page};
 use crate::pool::KeyHasher;
 use crate::stats::TreeCounts;
+use host::Mutex;
 use host::{FileKind, OpenMode, SharedDisk, SharedFile};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasherDefault;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use wal::{BlockNumber, Lsn, RelFile};
 
 /// Pages of a segment file (RELSEG_SIZE).
@@ -34,6 +35,44 @@ struct Segment {
     created: bool,
 }
 
+/// Pages of a relation that may be lost: a bit each.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates(Mutex<Vec<u64>>);
+
+impl Candidates {
+    pub(crate) fn add(&self, blocks: impl Iterator<Item = BlockNumber>) {
+        let mut words = self.0.lock();
+        for block in blocks {
+            let at = block.get() as usize / 64;
+            if words.len() <= at {
+                words.resize(at + 1, 0);
+            }
+            words[at] |= 1 << (block.get() % 64);
+        }
+    }
+    /// Takes pages out; returns how many were inside.
+    pub(crate) fn remove(&self, blocks: &[BlockNumber]) -> usize {
+        let mut words = self.0.lock();
+        let mut take = |block: &&BlockNumber| {
+            let (at, mask) = (block.get() as usize / 64, 1 << (block.get() % 64));
+            let word = words.get_mut(at).filter(|word| **word & mask != 0);
+            word.map(|word| *word &= !mask).is_some()
+        };
+        blocks.iter().filter(|block| take(block)).count()
+    }
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+    /// The first ones, at most so many.
+    pub(crate) fn first(&self, count: usize) -> Vec<BlockNumber> {
+        let words = self.0.lock();
+        let bits = (0_u32..).zip(words.iter()).filter(|(_, word)| **word != 0).flat_map(|(at, word)| {
+            (0..64).filter(move |bit| word >> bit & 1 != 0).map(move |bit| BlockNumber::new(at * 64 + bit))
+        });
+        bits.take(count).collect()
+    }
+}
+
 /// The files of one relation.
 #[derive(Debug)]
 pub struct Relation {
@@ -50,6 +89,9 @@ pub struct Relation {
     map_hint: AtomicU32,
     /// The log has cut the relation to so many pages by a record that ends there; the files are still longer.
     cut: Mutex<Option<(u32, Lsn)>>,
+    /// Searches for lost pages that are under way, and how many those are.
+    searches: Mutex<Vec<Arc<Candidates>>>,
+    search_count: AtomicUsize,
     pub(crate) counts: TreeCounts,
     segments: Mutex<Vec<Segment>>,
 }
@@ -111,6 +153,25 @@ impl Relation {
     }
     pub(crate) fn set_map_hint(&self, map: u32) {
         self.map_hint.store(map, Ordering::Relaxed);
+    }
+    /// Begins a search for pages that nothing leads to, with no page so far.
+    pub(crate) fn begin_search(&self) -> Arc<Candidates> {
+        let candidates = Arc::new(Candidates::default());
+        self.searches.lock().push(Arc::clone(&candidates));
+        self.search_count.fetch_add(1, Ordering::AcqRel);
+        candidates
+    }
+    pub(crate) fn end_search(&self, candidates: &Arc<Candidates>) {
+        self.search_count.fetch_sub(1, Ordering::AcqRel);
+        self.searches.lock().retain(|other| !Arc::ptr_eq(other, candidates));
+    }
+    /// These pages are taken, freed or made anew: they leave all searches. Under the write lock.
+    pub(crate) fn was_not_lost(&self, blocks: &[BlockNumber]) {
+        if self.search_count.load(Ordering::Acquire) > 0 {
+            self.searches.lock().iter().for_each(|candidates| {
+                candidates.remove(blocks);
+            });
+        }
     }
     /// Cuts the relation to `pages` pages, by a record of the log that ends at `end`: at once for all who use it, its files by
     /// [`Relation::finish_cut`]. The pool has forgotten the pages behind.
@@ -348,6 +409,8 @@ impl Relations {
                 reshaped: AtomicU64::new(0),
                 map_hint: AtomicU32::new(0),
                 cut: Mutex::new(None),
+                searches: Mutex::default(),
+                search_count: AtomicUsize::new(0),
                 counts: TreeCounts::default(),
                 segments: Mutex::default(),
             })
@@ -399,13 +462,23 @@ impl Relations {
         let relation = self.entry(id);
         relation.dropped.store(true, Ordering::Release);
         self.open.write().remove(&id);
-        relation.segments.lock().clear();
-        for number in 0.. {
+        let opened = std::mem::take(&mut *relation.segments.lock()).len();
+        let mut count = opened.max(relation.page_count().div_ceil(SEGMENT_PAGES) as usize).max(1);
+        let exists = |number| {
+            let path = relation.segment_path(number);
+            self.disk.exists(&path).map_err(|error| Error::io("stat file", &path, error))
+        };
+        while exists(count)? {
+            count += 1;
+        }
+        // The first one last: as long as it is there, whoever comes after a crash finds the relation.
+        for number in (0..count).rev() {
             let path = relation.segment_path(number);
             match self.disk.remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
-                Err(error) => return Err(Error::io("remove file", &path, error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove file", &path, error));
+                }
+                _ => {}
             }
         }
         self.unsynced_folders.lock().insert(id.database);
@@ -445,7 +518,7 @@ fn parse_number(name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::{Disk, VirtualDisk};
+    use host::{Call, Disk, Fault, FaultKind, VirtualDisk};
 
     #[test]
     fn whoever_still_writes_a_page_of_a_dropped_relation_makes_no_file_of_it_again() {
@@ -459,5 +532,25 @@ mod tests {
         assert!(matches!(relation.write_sealed(BlockNumber::new(0), &page), Err(Error::NoSuchTree(_))));
         assert!(!disk.exists(Path::new("/data/base/5/16384")).unwrap());
         relation.write(BlockNumber::new(0), &page).unwrap();
+    }
+
+    #[test]
+    fn a_removal_that_broke_off_is_finished_by_the_next_one() {
+        for fails_at in 1..=3 {
+            let disk = VirtualDisk::new();
+            disk.create_dir_all(Path::new("/data/base/5")).unwrap();
+            for name in ["16384", "16384.1", "16384.2", "16385", "163840"] {
+                disk.open(&Path::new("/data/base/5").join(name), OpenMode::Create).unwrap();
+            }
+            let open = || Relations::open(Arc::new(disk.clone()), Path::new("/data")).unwrap();
+            disk.inject(Fault::once(Call::RemoveFile, "16384", fails_at, FaultKind::Io));
+            open().remove(RelFile::new(5, 16384)).unwrap_err();
+            // Redo comes by the same record again, in another process.
+            open().remove(RelFile::new(5, 16384)).unwrap();
+            let mut left: Vec<String> =
+                disk.list(Path::new("/data/base/5")).unwrap().into_iter().map(|entry| entry.name).collect();
+            left.sort();
+            assert_eq!(left, ["163840", "16385"], "after a failure of removal {fails_at}");
+        }
     }
 }

@@ -4,9 +4,10 @@
 //! commit record is replayed, so a reader sees whole transactions only, in the order of the log.
 
 use crate::commit::STATE_CONFIRMED;
+use crate::consistency::ConsistencyPoint;
 use crate::early::{EarlyList, STATE_EARLY};
 use crate::engine::Engine;
-use crate::records::info;
+use crate::records::{self, info};
 use crate::redo::Pins;
 use crate::snapshot::Insertion;
 use crate::standby::{Conflict, ConflictKind, WalFeed};
@@ -45,6 +46,17 @@ pub(crate) struct ReplayState {
     pub(crate) last_commit_end: Option<Lsn>,
 }
 
+/// What redo left when it ended for a promotion.
+#[derive(Clone, Debug)]
+pub(crate) struct Parked {
+    pub(crate) state: ReplayState,
+    /// The timeline of the last record.
+    pub(crate) timeline: TimelineId,
+    /// The timeline of the segment file that the log's end was read from. It may be a later one than the last record's: the first
+    /// segment of a timeline begins with a copy of what its ancestor has there, and the ancestor's own file need not be here.
+    pub(crate) file: TimelineId,
+}
+
 /// Where redo stands.
 pub(crate) struct Replay {
     engine: Arc<Engine>,
@@ -65,6 +77,8 @@ pub(crate) struct Replay {
     pub(crate) timeline: TimelineId,
     pub(crate) records: u64,
     last_commit_end: Option<Lsn>,
+    /// The checkpoint that redo began from, while its record has not come.
+    awaited: Option<Lsn>,
     /// By the monotonic clock.
     begun: Duration,
 }
@@ -87,8 +101,43 @@ impl Replay {
             timeline: checkpoint.timeline,
             records: 0,
             last_commit_end: None,
+            awaited: None,
             begun,
         }
+    }
+
+    /// The record of the checkpoint that redo begins from is not here: nothing is consistent before it has come.
+    pub(crate) fn await_checkpoint(&mut self, at: Lsn) {
+        self.awaited = Some(at);
+    }
+
+    /// The checkpoint whose record is waited for.
+    pub(crate) fn awaited_checkpoint(&self) -> Option<Lsn> {
+        self.awaited
+    }
+
+    /// Where the awaited checkpoint must be, there is a record.
+    fn meet_awaited(&mut self, at: Lsn, record: &Record) -> Result<(), Error> {
+        let contents = match XlogRecord::parse(record) {
+            Ok(XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents))
+                if record.start() == at =>
+            {
+                contents
+            }
+            _ => return Err(crate::open::no_checkpoint(at)),
+        };
+        if contents.redo != self.from {
+            let what = format!("its redo point is {}, recovery began at {}", contents.redo, self.from);
+            return Err(Error::corrupt("checkpoint record", Some(at), what));
+        }
+        self.awaited = None;
+        self.engine.recovery.make_durable(record.end())?;
+        // A restartpoint may have moved on meanwhile, but only past this record.
+        self.engine.update_control(|control| {
+            if control.checkpoint == at {
+                control.checkpoint_copy = contents;
+            }
+        })
     }
 
     /// What a writer needs to know to go on from here.
@@ -116,14 +165,11 @@ impl Replay {
     }
 
     fn take_early(&mut self, list: EarlyList) {
-        if let Some(last) = list.last()
-            && last >= self.next_xid
-        {
-            self.next_xid = last.next();
-            self.engine.recovery.next_xid.store(self.next_xid.get(), Ordering::Release);
+        if let Some(last) = list.last() {
+            self.meet(last);
         }
         self.open.extend(list.open().filter(|xid| !self.committed.contains(xid)));
-        let aborted = list.aborted().map(|entry| entry.xid).collect();
+        let aborted = list.aborted_xids().collect();
         self.engine.visibility.set_early(self.open.iter().copied().collect(), aborted);
         self.early = list;
     }
@@ -145,14 +191,18 @@ impl Replay {
         pins: Pins<'_>,
         feed: Option<&dyn WalFeed>,
     ) -> Result<(), Error> {
-        let xid = Xid::from_low(record.xid_low(), self.next_xid);
-        if xid >= self.next_xid {
-            self.next_xid = xid.next();
-            self.engine.recovery.next_xid.store(self.next_xid.get(), Ordering::Release);
+        if let Some(at) = self.awaited.filter(|at| record.start() >= *at) {
+            self.meet_awaited(at, record)?;
         }
+        let xid = match record.rmgr() {
+            // Told by the outcome itself.
+            Rmgr::XACT => Xid::INVALID,
+            _ => records::full_xid(record, self.next_xid),
+        };
+        self.meet(xid);
         match record.rmgr() {
             Rmgr::XLOG => self.redo_xlog(record)?,
-            Rmgr::XACT => self.redo_xact(record, xid, feed)?,
+            Rmgr::XACT => self.redo_xact(record, feed)?,
             Rmgr::ENGINE => {
                 if xid.is_valid() && self.open.last() != Some(&xid) {
                     self.open.insert(xid);
@@ -182,8 +232,19 @@ impl Replay {
         }
         if self.records.is_multiple_of(PROGRESS_RECORDS) {
             self.tell_progress(None);
+            if self.engine.options.end_recovery.load(Ordering::Relaxed) {
+                return Err(Error::Shutdown);
+            }
         }
         Ok(())
+    }
+
+    /// Notes that the log has this xid: the next one is above it.
+    fn meet(&mut self, xid: Xid) {
+        if xid >= self.next_xid {
+            self.next_xid = xid.next();
+            self.engine.recovery.next_xid.store(self.next_xid.get(), Ordering::Release);
+        }
     }
 
     /// Tells how far redo is; `ended` is why the log ends.
@@ -201,7 +262,7 @@ impl Replay {
 
     /// Pruning first gives up the snapshots that could still see what it removes.
     fn before_engine_record(&self, record: &Record, feed: Option<&dyn WalFeed>) {
-        if let Some(horizon) = crate::records::horizon(record) {
+        if let Some(horizon) = records::horizon(record) {
             self.give_up_snapshots(Conflict { horizon, kind: ConflictKind::Snapshot }, feed);
         }
     }
@@ -246,13 +307,16 @@ impl Replay {
         Ok(())
     }
 
-    fn redo_xact(&mut self, record: &Record, xid: Xid, feed: Option<&dyn WalFeed>) -> Result<(), Error> {
+    fn redo_xact(&mut self, record: &Record, feed: Option<&dyn WalFeed>) -> Result<(), Error> {
         let parsed = XactRecord::parse(record)
             .map_err(|error| Error::corrupt("write-ahead log", Some(record.start()), error.to_string()))?;
+        if let XactRecord::Commit(end) | XactRecord::Abort(end) = &parsed {
+            self.meet(end.xid(record, self.next_xid));
+        }
         let visibility = &self.engine.visibility;
         match parsed {
             XactRecord::Commit(end) => {
-                let parts = self.widened(&end.subxacts);
+                let (xid, parts) = (end.xid(record, self.next_xid), end.parts(self.next_xid));
                 self.open.remove(&xid);
                 for part in &parts {
                     self.open.remove(part);
@@ -266,7 +330,8 @@ impl Replay {
                 self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);
             }
             XactRecord::Abort(end) => {
-                for xid in [xid].into_iter().chain(self.widened(&end.subxacts)) {
+                let xid = end.xid(record, self.next_xid);
+                for xid in [xid].into_iter().chain(end.parts(self.next_xid)) {
                     if self.open.remove(&xid) {
                         visibility.abort(&[xid]);
                     }
@@ -276,10 +341,6 @@ impl Replay {
             XactRecord::Prepare | XactRecord::Assignment { .. } | XactRecord::Invalidations(_) => {}
         }
         Ok(())
-    }
-
-    fn widened(&self, low: &[u32]) -> Vec<Xid> {
-        low.iter().map(|low| Xid::from_low(*low, self.next_xid)).collect()
     }
 
     fn drop_files(&self, record: &Record, xid: Xid, end: &XactEnd, feed: Option<&dyn WalFeed>) {
@@ -362,23 +423,20 @@ impl Replay {
 
     /// Lets readers in once no page on disk can be newer than what was redone.
     pub(crate) fn check_consistent(&mut self) -> Result<(), Error> {
-        if self.engine.recovery.in_own_log.load(Ordering::Acquire) {
+        if self.engine.recovery.in_own_log.load(Ordering::Acquire) || self.awaited.is_some() {
             return Ok(());
         }
-        let (end_point, required, minimum) = {
+        let (point, of_standby) = {
             let control = self.engine.control.lock();
-            (control.backup_end_point, control.backup_end_required, control.min_recovery_point)
+            (ConsistencyPoint::of(&control), control.backup_end_point.is_valid())
         };
-        if required {
+        if !point.is_reached(self.at) {
             return Ok(());
         }
-        if end_point.is_valid() {
-            if self.at < end_point {
-                return Ok(());
-            }
+        if of_standby {
             self.end_backup_recovery(self.at)?;
         }
-        if self.at >= minimum && !self.engine.recovery.is_consistent() {
+        if !self.engine.recovery.is_consistent() {
             self.engine.remove_dropped()?;
             self.engine.store.check_missing()?;
             self.load_early()?;

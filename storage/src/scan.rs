@@ -32,8 +32,10 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// In this snapshot; None: the transaction has begun no statement.
     pub(crate) fn new(
         transaction: &Transaction,
+        snapshot: Option<Arc<LiveSnapshot>>,
         tree: TreeId,
         range: KeyRange,
         direction: Direction,
@@ -43,7 +45,7 @@ impl Scan {
             range,
             direction,
             command: transaction.command(),
-            snapshot: transaction.snapshot().ok().cloned(),
+            snapshot,
             inner: None,
             ring: None,
             batch: Batch::default(),
@@ -88,12 +90,12 @@ impl Scan {
                 let (store, ring) = (&engine.store, self.ring.as_ref());
                 let ahead = inner.upcoming(store.read_ahead_pages());
                 store.read_ahead(self.tree.file(), &ahead, ring);
-                store.run_in(ring, || inner.next_batch(&mut choose, max, BATCH_BYTES, batch)).await?
+                let go_on = || inner.next_batch(&mut choose, max, BATCH_BYTES, batch);
+                let more = store.run_until(&transaction.interrupt, ring, go_on).await;
+                more.map_err(|error| engine.or_conflict(error, snapshot))?
             }
         };
-        if engine.is_in_recovery() && engine.visibility.is_cancelled(snapshot) {
-            return Err(Error::RecoveryConflict);
-        }
+        engine.check_conflict(snapshot)?;
         self.finished = !more;
         self.merge(transaction, out);
         Ok(more)

@@ -7,7 +7,7 @@
 
 use crate::prefixes::{Prefix, Prefixes};
 use crate::{Interrupt, SyncLevel};
-use parking_lot::Mutex;
+use host::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -192,6 +192,26 @@ impl Drop for LiveSnapshot {
     }
 }
 
+/// The horizon, which stays where it is while this lives.
+#[derive(Debug)]
+pub(crate) struct HeldHorizon {
+    horizon: Xid,
+    registry: Arc<Visibility>,
+}
+
+impl HeldHorizon {
+    /// Where it is.
+    pub(crate) fn horizon(&self) -> Xid {
+        self.horizon
+    }
+}
+
+impl Drop for HeldHorizon {
+    fn drop(&mut self) {
+        self.registry.state.lock().leave(self.horizon);
+    }
+}
+
 impl State {
     fn enter(&mut self, xid: Xid) {
         match self.live.back_mut() {
@@ -211,6 +231,13 @@ impl State {
                 self.live.pop_front();
             }
         }
+    }
+
+    fn horizon(&self) -> Xid {
+        let oldest = self.live.front().map_or(self.next_xid, |(xid, _)| *xid);
+        // An aborted version above the horizon would pass for one that replaced another.
+        let first_excluded = self.excluded.iter().next();
+        [Some(self.next_xid), self.feedback, first_excluded].into_iter().flatten().fold(oldest, Xid::min)
     }
 
     fn settle(&mut self, reached: impl Fn(SyncLevel, Lsn) -> bool) {
@@ -394,9 +421,13 @@ impl Visibility {
         self.mark.advance(visible);
     }
 
-    /// Moves on without a commit in the log: replay of a standby, which has no doubts.
-    pub(crate) fn replayed(&self, visible: Lsn, next_xid: Xid) {
+    /// Replay has come to its end: what it has left without an outcome is aborted in the same step that moves the next xid past it.
+    pub(crate) fn end_replay(&self, visible: Lsn, next_xid: Xid, leftovers: &[Xid]) {
+        let leftovers = || leftovers.iter().copied();
         let mut state = self.state.lock();
+        state.open = state.open.without(|open| leftovers().any(|xid| xid == open));
+        state.aborted = state.aborted.with(leftovers());
+        state.excluded = state.excluded.with(leftovers());
         state.visible = state.visible.max(visible);
         state.next_xid = state.next_xid.max(next_xid);
         drop(state);
@@ -528,11 +559,15 @@ impl Visibility {
 
     /// Every snapshot, here and on standbys that gave feedback, sees all xids below this one; none of those aborted.
     pub(crate) fn horizon(&self) -> Xid {
-        let state = self.state.lock();
-        let oldest = state.live.front().map_or(state.next_xid, |(xid, _)| *xid);
-        // An aborted version above the horizon would pass for one that replaced another.
-        let first_excluded = state.excluded.iter().next();
-        [Some(state.next_xid), state.feedback, first_excluded].into_iter().flatten().fold(oldest, Xid::min)
+        self.state.lock().horizon()
+    }
+
+    /// Keeps the horizon where it is, for as long as what is returned lives.
+    pub(crate) fn hold_horizon(self: &Arc<Self>) -> HeldHorizon {
+        let mut state = self.state.lock();
+        let horizon = state.horizon();
+        state.enter(horizon);
+        HeldHorizon { horizon, registry: Arc::clone(self) }
     }
 
     /// What the horizon consists of.
@@ -665,7 +700,7 @@ mod tests {
         assert_eq!(seen.cancel_below(Xid::new(11)), 1);
         assert_eq!(seen.cancel_below(Xid::new(11)), 0, "each is counted once");
         assert!(seen.is_cancelled(&old));
-        seen.replayed(Lsn::new(200), Xid::new(11));
+        seen.end_replay(Lsn::new(200), Xid::new(11), &[]);
         assert!(!seen.is_cancelled(&seen.take(Lsn::INVALID, |_, _| true)));
     }
 

@@ -30,7 +30,7 @@ pub trait StandbyLog: Send + Sync + fmt::Debug {
 /// Tells redo how far the log in pg_wal may be read.
 pub trait WalFeed: Send + Sync {
     /// Blocks until there is log past `lsn`, or redo shall end. Called on redo's own thread; the first time when
-    /// everything is redone that pg_wal held, with the position from which more is needed.
+    /// everything is redone that pg_wal held. `lsn`: the end of the last record redone.
     fn wait_past(&self, lsn: Lsn) -> Feed;
     /// Called after each batch with the new replayed position, before the next wait.
     fn replayed(&self, lsn: Lsn) {
@@ -110,6 +110,8 @@ pub enum Feed {
         upto: Lsn,
         /// The latest timeline; history files say where it forks off.
         timeline: TimelineId,
+        /// Moves when the log behind the last whole record may be another one than before.
+        generation: u64,
     },
     /// Look again for log in the archive and in pg_wal; nobody else writes there now.
     Again {
@@ -117,7 +119,10 @@ pub enum Feed {
         timeline: Option<TimelineId>,
     },
     /// Redo what is whole, then end for a promotion.
-    Promote,
+    Promote {
+        /// The latest timeline, which the promoted one goes on from if the log reaches its begin.
+        timeline: TimelineId,
+    },
     /// End now.
     Stop,
 }
@@ -129,7 +134,8 @@ pub enum RedoEnd {
     Promote {
         /// The end of the last one, aligned: where a new timeline begins.
         at: Lsn,
-        /// The timeline that it is on.
+        /// The timeline that ends there: the one that was followed, also if nothing of it is redone, or its ancestor if it begins
+        /// later.
         timeline: TimelineId,
     },
     /// The recovery target is reached, and the node shall shut down.
@@ -178,23 +184,26 @@ impl StandbyRedo {
     }
 
     /// Redoes the log as `feed` lets it, until the feed ends it, the target is reached, or a record is damaged. All that the archive
-    /// and pg_wal hold is redone before the feed is asked for the first time.
+    /// and pg_wal hold is redone before the feed is asked for the first time. A panic in it ends the process.
     pub fn run(&mut self, feed: &dyn WalFeed) -> Result<RedoEnd, Error> {
+        let _vital = host::vital("redo");
         self.reader.source_mut().clear_limit();
         let mut ran = self.redo_available(feed)?;
-        let mut asked_from = self.replay.at;
+        let mut read_generation = None;
         loop {
             if let Ran::Stopped(stop) = ran {
                 return self.end_at_target(feed, &stop);
             }
-            ran = match feed.wait_past(asked_from) {
-                Feed::Available { upto, timeline } => {
+            ran = match feed.wait_past(self.replay.at) {
+                Feed::Available { upto, timeline, generation } => {
                     self.follow(timeline)?;
                     if std::mem::take(&mut self.supplied) {
                         self.reader.source_mut().use_supply(false);
                     }
                     self.reader.source_mut().set_limit(upto);
-                    asked_from = asked_from.max(upto);
+                    if read_generation.replace(generation) != Some(generation) {
+                        self.read_anew();
+                    }
                     if self.is_backlog(upto) {
                         self.redo_backlog(feed)?;
                     }
@@ -202,11 +211,11 @@ impl StandbyRedo {
                 }
                 Feed::Again { timeline } => {
                     self.look_again(timeline)?;
-                    let ran = self.redo_available(feed)?;
-                    asked_from = self.replay.at;
-                    ran
+                    self.redo_available(feed)?
                 }
-                Feed::Promote => {
+                Feed::Promote { timeline } => {
+                    self.follow(timeline)?;
+                    self.read_anew();
                     let ran = self.redo_available(feed)?;
                     if matches!(ran, Ran::Stopped(_)) {
                         ran
@@ -219,7 +228,7 @@ impl StandbyRedo {
         }
     }
 
-    /// Reads on from the last record's end, with nothing kept from before: files may have been replaced.
+    /// Looks at the archive and pg_wal once more: files may have been replaced.
     fn look_again(&mut self, timeline: Option<TimelineId>) -> Result<(), Error> {
         if let Some(timeline) = timeline {
             self.follow(timeline)?;
@@ -228,9 +237,14 @@ impl StandbyRedo {
         let source = self.reader.source_mut();
         source.clear_limit();
         source.use_supply(true);
+        self.read_anew();
+        Ok(())
+    }
+
+    /// Reads on from the last record's end, with no byte behind it kept from before.
+    fn read_anew(&mut self) {
         let previous = (self.replay.records > 0).then_some(self.replay.last_record);
         self.reader.seek(self.replay.at, previous);
-        Ok(())
     }
 
     fn end_at_target(&mut self, feed: &dyn WalFeed, stop: &RecoveryStop) -> Result<RedoEnd, Error> {
@@ -242,7 +256,7 @@ impl StandbyRedo {
             return Err(Error::Unusable(what.to_owned()));
         }
         Ok(match feed.at_target(stop) {
-            AtTarget::Promote => self.end_for_promotion(),
+            AtTarget::Promote => self.end_for_promotion()?,
             AtTarget::ShutDown => RedoEnd::ShutDown { at: self.replay.at },
             AtTarget::Stop => RedoEnd::Stopped { at: self.replay.at },
         })
@@ -264,16 +278,26 @@ impl StandbyRedo {
             };
             return Err(Error::Unusable(format!("{what}: it was replayed up to {}", self.replay.at)));
         }
-        Ok(self.end_for_promotion())
+        self.end_for_promotion()
     }
 
-    fn end_for_promotion(&mut self) -> RedoEnd {
-        self.engine.park_replay(&self.replay);
-        RedoEnd::Promote { at: self.replay.at, timeline: self.replay.timeline }
+    fn end_for_promotion(&mut self) -> Result<RedoEnd, Error> {
+        if let Some(checkpoint) = self.replay.awaited_checkpoint() {
+            let what = "could not locate a valid checkpoint record: its log has not come";
+            return Err(Error::corrupt("write-ahead log", Some(checkpoint), what));
+        }
+        let at = self.replay.at;
+        let file =
+            self.reader.source_mut().file_before(at).map_err(|error| open::read_error(error.into()))?;
+        self.engine.park_replay(&self.replay, file.unwrap_or(self.replay.timeline));
+        Ok(RedoEnd::Promote { at, timeline: self.history().timeline_at(at) })
     }
 
     fn follow(&mut self, timeline: TimelineId) -> Result<(), Error> {
-        if timeline == self.reader.source().history().target() {
+        // A later timeline without a history is one whose file is not here yet.
+        let known = self.history();
+        let lacks_history = known.entries().is_empty() && timeline > TimelineId::FIRST;
+        if timeline == known.target() && !lacks_history {
             return Ok(());
         }
         let history = TimelineHistory::load(&*self.engine.host.disk, &self.engine.wal_dir(), timeline)
@@ -286,6 +310,9 @@ impl StandbyRedo {
                 self.replay.timeline, self.replay.at
             );
             return Err(Error::Unusable(what));
+        }
+        if let Some(shown) = self.engine.shown.recall(&history)? {
+            self.engine.visibility.confirm(shown);
         }
         self.reader.source_mut().set_history(history);
         Ok(())
@@ -361,8 +388,7 @@ impl StandbyRedo {
             Ok(ControlFlow::Continue(()))
         })?;
         if matches!(ended, Ended::Stopped(())) {
-            let previous = (self.replay.records > 0).then_some(self.replay.last_record);
-            self.reader.seek(self.replay.at, previous);
+            self.read_anew();
         }
         Ok(())
     }
@@ -370,6 +396,11 @@ impl StandbyRedo {
     /// The history along which the log is read.
     pub fn history(&self) -> &TimelineHistory {
         self.reader.source().history()
+    }
+
+    /// The checkpoint that redo begins from, if its record is neither in pg_wal nor in the archive and has to come yet.
+    pub fn awaited_checkpoint(&self) -> Option<Lsn> {
+        self.replay.awaited_checkpoint()
     }
 
     /// Where the next record begins that will be redone: where streaming starts if pg_wal holds no more.

@@ -7,10 +7,11 @@
 
 use crate::pool::{OwnedPin, PageKey, Pool, PoolCounters, RING_FRAMES, Ring};
 use crate::relation::{Relation, Relations};
-use crate::tree::{Tree, resuming};
-use crate::{Error, TreeId};
+use crate::tree::{Held, SPARES_MAX, Tree, resuming};
+use crate::{Error, Interrupt, TreeId};
 use host::Host;
-use parking_lot::{Mutex, RwLock};
+use host::Mutex;
+use parking_lot::RwLock;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,6 +60,8 @@ pub enum Fault {
     Miss(PageKey),
     /// No frame is free without I/O: make some free, and try again.
     NeedFrames,
+    /// It has done much in one go: let others have the thread and the pages, then go on.
+    Pause,
     /// It failed.
     Failed(Error),
 }
@@ -86,8 +89,8 @@ pub(crate) struct Inner {
 #[derive(Clone, Debug)]
 pub struct Store(pub(crate) Arc<Inner>);
 
-/// Frames that are made free at once for a change that needs some.
-const FRAMES_MADE_FREE: usize = 8;
+/// Frames that are made free at once for a change that needs some: what the largest one sets aside, and some for others.
+const FRAMES_MADE_FREE: usize = SPARES_MAX + 8;
 /// Pages read ahead at most: a part of a ring.
 const READ_AHEAD_MAX: usize = RING_FRAMES / 4;
 /// Pins that a repeated operation keeps at most: a deep tree's path and an overflow page or two.
@@ -160,16 +163,17 @@ impl Store {
     /// Pages once loaded stay pinned until the operation is through, unless the pool has no frame for the next one:
     /// then all pins are given up before the wait, so that operations never wait for each other in a circle.
     pub async fn run<T>(&self, operation: impl FnMut() -> Result<T, Fault> + Send) -> Result<T, Error> {
-        self.run_in(None, operation).await
+        self.run_until(&Interrupt::new(), None, operation).await
     }
 
-    /// The same for a scan of much, whose pages go into its ring.
-    pub async fn run_in<T>(
+    /// The same, unless `interrupt` ends it, and with a ring for a scan of much, whose pages go there. [`Error::Cancelled`] if it was ended.
+    pub(crate) async fn run_until<T>(
         &self,
+        interrupt: &Interrupt,
         ring: Option<&Arc<Ring>>,
         mut operation: impl FnMut() -> Result<T, Fault> + Send,
     ) -> Result<T, Error> {
-        let (mut kept, mut held) = (SmallVec::<[OwnedPin; 4]>::new(), None);
+        let (mut kept, mut held) = (SmallVec::<[OwnedPin; 4]>::new(), Held::default());
         let mut loads = 0..;
         loop {
             let fault = match resuming(&mut held, &mut operation) {
@@ -177,6 +181,13 @@ impl Store {
                 Err(Fault::Failed(error)) => return Err(error),
                 Err(fault) => fault,
             };
+            if interrupt.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if let Fault::Pause = fault {
+                tokio::task::yield_now().await;
+                continue;
+            }
             if kept.len() >= PINS_KEPT_MAX {
                 kept.remove(0);
             }
@@ -201,8 +212,8 @@ impl Store {
         ring: Option<Arc<Ring>>,
     ) -> Result<Option<OwnedPin>, Error> {
         let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || store.resolve(fault, wait, ring.as_deref())).await;
-        // The task is joined here and does not panic; it is cancelled only when the runtime stops.
+        let done = crate::blocking::run(move || store.resolve(fault, wait, ring.as_deref())).await;
+        // It is cancelled only when the runtime stops.
         done.unwrap_or(Err(Error::Shutdown))
     }
 
@@ -219,6 +230,7 @@ impl Store {
                 }
             }
             Fault::NeedFrames => self.0.pool.make_free(FRAMES_MADE_FREE, wait).map(|()| None),
+            Fault::Pause => Ok(None),
             Fault::Failed(error) => Err(error),
         }
     }
@@ -232,9 +244,7 @@ impl Store {
     pub(crate) fn read_ahead(&self, rel: RelFile, blocks: &[BlockNumber], ring: Option<&Arc<Ring>>) {
         for block in blocks {
             let (store, ring, key) = (self.clone(), ring.cloned(), PageKey::new(rel, *block));
-            drop(tokio::task::spawn_blocking(move || {
-                store.0.pool.load_in(key, false, ring.as_deref()).map(drop)
-            }));
+            drop(crate::blocking::run(move || store.0.pool.load_in(key, false, ring.as_deref()).map(drop)));
         }
     }
     pub(crate) fn read_ahead_pages(&self) -> usize {
@@ -252,7 +262,7 @@ impl Store {
         ring: Option<&Ring>,
         mut operation: impl FnMut() -> Result<T, Fault>,
     ) -> Result<T, Error> {
-        let (mut kept, mut held) = (SmallVec::<[OwnedPin; 4]>::new(), None);
+        let (mut kept, mut held) = (SmallVec::<[OwnedPin; 4]>::new(), Held::default());
         loop {
             let fault = match resuming(&mut held, &mut operation) {
                 Ok(value) => return Ok(value),

@@ -120,7 +120,7 @@ impl Database {
     /// Puts it into the log, if it is new; durable here when it returns. Only on a primary.
     pub async fn put_sync_state(&self, state: SyncState) -> Result<(), Error> {
         let engine = Arc::clone(&self.0);
-        let put = tokio::task::spawn_blocking(move || {
+        let put = crate::blocking::run(move || {
             let bytes = state.encode();
             if engine.state_field(STATE_SYNC)?.as_ref() == Some(&bytes) {
                 return Ok(());

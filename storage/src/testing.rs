@@ -132,7 +132,7 @@ pub(crate) fn bench(frames: usize) -> Bench {
 /// Redoes all records onto a store.
 pub(crate) fn redo_all(store: &Store, records: &[Record]) -> Result<(), Error> {
     for record in records {
-        store.redo(record, Xid::from_low(record.xid_low(), Xid::new(1000)))?;
+        store.redo(record, crate::records::full_xid(record, Xid::new(1000)))?;
     }
     Ok(())
 }

@@ -34,6 +34,8 @@ pub struct Transaction {
     reads_confirmed: bool,
     snapshot: Option<Arc<LiveSnapshot>>,
     pub(crate) command: CommandId,
+    /// Reads are as a statement of before has them, while a cursor goes on.
+    as_of: Option<View>,
     pub(crate) writes: WriteSet,
     /// After `large`: what goes into pages is aborted before the rows' locks pass on.
     pub(crate) large: Option<Box<Early>>,
@@ -49,6 +51,13 @@ pub struct Transaction {
     evaluated: AtomicU64,
     /// The xid that was asked for before the commit.
     told: Option<Xid>,
+}
+
+/// What a statement reads: its snapshot, and own writes of the commands before it. Holds versions like the statement itself.
+#[derive(Clone, Debug)]
+pub struct View {
+    snapshot: Arc<LiveSnapshot>,
+    command: CommandId,
 }
 
 /// A point in a transaction to which it can go back.
@@ -84,6 +93,7 @@ impl Transaction {
             reads_confirmed: false,
             snapshot: None,
             command: CommandId(0),
+            as_of: None,
             writes: WriteSet::new(engine.options.write_set_limit_bytes),
             large: None,
             near: (TreeId::new(0, 0), BlockNumber::INVALID),
@@ -102,6 +112,7 @@ impl Transaction {
     /// Waits while commits of before this server's start are undecided, and on a standby until it is consistent.
     /// Fails with [`Error::RecoveryConflict`] on a standby whose replay had to give up this snapshot.
     pub async fn begin_statement(&mut self) -> Result<(), Error> {
+        self.as_of = None;
         self.command = CommandId(self.command.0.saturating_add(1));
         if self.snapshot.is_some() && self.isolation == Isolation::RepeatableRead {
             return self.check_snapshot();
@@ -158,9 +169,14 @@ impl Transaction {
     fn take_snapshot_after(&mut self, after: Lsn) {
         // The old one goes first, so that it does not hold the horizon back while the new one is taken.
         self.snapshot = None;
-        let levels = &self.engine.levels;
-        let snapshot = self.engine.visibility.take(after, |level, end| levels.reached(level, end));
+        let snapshot = self.snapshot_after(after);
         self.keep_snapshot(snapshot);
+    }
+
+    /// A snapshot of what is visible, and of all commits up to `after`.
+    fn snapshot_after(&self, after: Lsn) -> LiveSnapshot {
+        let levels = &self.engine.levels;
+        self.engine.visibility.take(after, |level, end| levels.reached(level, end))
     }
 
     async fn take_confirmed_snapshot(&mut self) -> Result<(), Error> {
@@ -201,12 +217,26 @@ impl Transaction {
         }
     }
 
+    /// What the statement that has begun reads; None before the first one.
+    pub fn view(&self) -> Option<View> {
+        self.snapshot.clone().map(|snapshot| View { snapshot, command: self.command })
+    }
+
+    /// Has reads give what an earlier statement of this transaction would read, until None is said or another statement begins.
+    pub fn read_as_of(&mut self, view: Option<View>) {
+        self.as_of = view;
+    }
+
     pub(crate) fn snapshot(&self) -> Result<&Arc<LiveSnapshot>, Error> {
+        if let Some(view) = &self.as_of {
+            return Ok(&view.snapshot);
+        }
         self.snapshot.as_ref().ok_or(Error::WrongState("no statement has begun in this transaction"))
     }
 
+    /// Reads see own writes of the commands before this one.
     pub(crate) fn command(&self) -> CommandId {
-        self.command
+        self.as_of.as_ref().map_or(self.command, |view| view.command)
     }
 
     fn note_evaluated(&self, lsn: Lsn) {
@@ -262,7 +292,7 @@ impl Transaction {
 
     /// The value of `key` as this statement sees it.
     pub async fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        self.get_as_of(self.snapshot()?, self.command, tree, key).await
+        self.get_as_of(self.snapshot()?, self.command(), tree, key).await
     }
 
     /// The value of `key` in a snapshot, with own writes of commands before `command`.
@@ -286,12 +316,11 @@ impl Transaction {
                     value.clear();
                     tree.lookup(key, sees, &mut value)
                 };
-                self.engine.store.run(again).await?
+                let found = self.engine.store.run_until(&self.interrupt, None, again).await;
+                found.map_err(|error| self.engine.or_conflict(error, snapshot))?
             }
         };
-        if self.engine.is_in_recovery() && self.engine.visibility.is_cancelled(snapshot) {
-            return Err(Error::RecoveryConflict);
-        }
+        self.engine.check_conflict(snapshot)?;
         Ok(found.filter(|head| !head.deleted).map(|_| value.into()))
     }
 
@@ -302,7 +331,21 @@ impl Transaction {
 
     /// Opens a scan at this statement's snapshot.
     pub fn scan(&self, tree: TreeId, range: KeyRange, direction: Direction) -> Scan {
-        Scan::new(self, tree, range, direction)
+        Scan::new(self, self.snapshot().ok().cloned(), tree, range, direction)
+    }
+
+    /// Opens a scan that misses no row, be it of a commit in doubt or one after the transaction's snapshot: for who decides something
+    /// about all rows of a table that nobody else can write now. What it finds leaves the server only when all of that is visible.
+    pub async fn scan_complete(
+        &self,
+        tree: TreeId,
+        range: KeyRange,
+        direction: Direction,
+    ) -> Result<Scan, Error> {
+        self.engine.wait_readable(&self.interrupt).await?;
+        let snapshot = self.snapshot_after(Lsn::MAX);
+        self.note_evaluated(snapshot.lsn);
+        Ok(Scan::new(self, Some(Arc::new(snapshot)), tree, range, direction))
     }
 
     /// Locks a row (which need not exist) until the end of the transaction or a rollback to a savepoint before,
@@ -398,7 +441,7 @@ impl Transaction {
                     value.clear();
                     tree.lookup_near(near, key, |head| !aborted.contains(head.xid), &mut value)
                 };
-                self.engine.store.run(again).await?
+                self.engine.store.run_until(&self.interrupt, None, again).await?
             }
         };
         let Some(head) = found else { return Ok(Newest::Settled(Locked::default())) };

@@ -6,8 +6,9 @@
 use crate::engine::Engine;
 use crate::state::STATE_FILE;
 use crate::stats::{SweepCause, TreeStatistics};
-use crate::tree::{Pace, SweepReport};
+use crate::tree::{Owner, Pace, SweepReport};
 use crate::{Database, Error, TreeId};
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,7 +44,7 @@ impl<F: FnMut() -> bool> CostPace<F> {
 }
 
 impl<F: FnMut() -> bool> Pace for CostPace<F> {
-    fn after_leaf(&mut self, changed: bool, read_pages: u64) -> bool {
+    fn after_piece(&mut self, changed: bool, read_pages: u64) -> bool {
         let SweepCosts { limit, delay, hit, miss, dirty } = self.costs;
         self.balance += hit + miss * read_pages + if changed { dirty } else { 0 };
         if self.balance >= limit && !delay.is_zero() {
@@ -69,23 +70,43 @@ struct WhileOpen<'a> {
 }
 
 impl Pace for WhileOpen<'_> {
-    fn after_leaf(&mut self, changed: bool, read_pages: u64) -> bool {
-        !self.engine.closed.load(Ordering::Acquire) && self.inner.after_leaf(changed, read_pages)
+    fn after_piece(&mut self, changed: bool, read_pages: u64) -> bool {
+        !self.engine.closed.load(Ordering::Acquire) && self.inner.after_piece(changed, read_pages)
     }
 }
 
-/// Removes what is dead from a tree, and the versions of `aborted`, and gives the free end of its file back. Blocks.
+impl Owner for Engine {
+    fn horizon(&self) -> Xid {
+        self.visibility.horizon()
+    }
+    fn hold_horizon(&self) -> (Xid, Box<dyn Any>) {
+        let held = self.visibility.hold_horizon();
+        (held.horizon(), Box::new(held))
+    }
+    fn check_open(&self) -> Result<(), Error> {
+        // After the redo point of a shutdown nothing is written.
+        if self.closed.load(Ordering::Acquire) { Err(Error::Shutdown) } else { Ok(()) }
+    }
+}
+
+/// Removes what is dead from a tree, and the versions of `aborted`, and gives the free end of its file back; with `finds_lost` also pages
+/// that nothing leads to. Blocks.
 pub(crate) fn sweep_tree(
     engine: &Engine,
     id: TreeId,
     aborted: &[Xid],
+    finds_lost: bool,
     pace: &mut dyn Pace,
 ) -> Result<SweepReport, Error> {
     let store = &engine.store;
     let tree = store.tree(id)?;
     let mut pace = WhileOpen { engine, inner: pace };
-    let mut report = tree.sweep(&|| engine.visibility.horizon(), aborted, &mut pace)?;
-    report.cut = store.run_blocking(|| store.writer().cut_end(&tree, false))?;
+    let mut report = tree.sweep(engine, aborted, finds_lost, &mut pace)?;
+    report.cut = store.run_blocking(|| {
+        let mut writer = store.writer();
+        engine.check_open()?;
+        writer.cut_end(&tree, false)
+    })?;
     if report.cut > 0 {
         store.finish_cut(tree.relation())?;
     }
@@ -106,8 +127,8 @@ impl Database {
             return Err(Error::ReadOnly);
         }
         let engine = Arc::clone(&self.0);
-        let swept = tokio::task::spawn_blocking(move || {
-            let report = sweep_tree(&engine, tree, &[], &mut *pace)?;
+        let swept = crate::blocking::run(move || {
+            let report = sweep_tree(&engine, tree, &[], true, &mut *pace)?;
             let tree = engine.store.tree(tree)?;
             let now = engine.host.clock.now();
             tree.relation().counts.swept(report.live, report.dead, cause, now);

@@ -71,9 +71,9 @@ impl WriteSet {
         self.bytes >= self.limit_bytes
     }
 
-    /// Lowers the limit to this, unless it is lower.
-    pub(crate) fn lower_limit(&mut self, limit_bytes: usize) {
-        self.limit_bytes = self.limit_bytes.min(limit_bytes);
+    /// Changes the limit.
+    pub(crate) fn set_limit(&mut self, limit_bytes: usize) {
+        self.limit_bytes = limit_bytes;
     }
 
     /// How many entries it holds.

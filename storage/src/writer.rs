@@ -5,7 +5,7 @@ use crate::records::{self, info};
 use crate::relation::Relation;
 use crate::store::{Fault, Log, Logged, Store};
 use crate::{Error, TreeId};
-use parking_lot::MutexGuard;
+use host::MutexGuard;
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub struct Writer<'a> {
     pub(crate) scratch: MutexGuard<'a, Scratch>,
     log: Option<Arc<dyn Log>>,
     pub(crate) xid: Xid,
+    is_early: bool,
     pub(crate) horizon: Xid,
     pub(crate) io: bool,
 }
@@ -61,15 +62,23 @@ pub(crate) struct Target<'t, 'p> {
 impl<'a> Writer<'a> {
     pub(crate) fn new(store: &'a Store, scratch: MutexGuard<'a, Scratch>) -> Self {
         let log = store.0.log.read().clone();
-        Self { store, scratch, log, xid: Xid::INVALID, horizon: Xid::INVALID, io: false }
+        Self { store, scratch, log, xid: Xid::INVALID, is_early: false, horizon: Xid::INVALID, io: false }
     }
     /// The store.
     pub fn store(&self) -> &'a Store {
         self.store
     }
-    /// The transaction whose versions follow.
+    /// The transaction whose versions follow: it commits with them.
     pub fn set_xid(&mut self, xid: Xid) {
-        self.xid = xid;
+        (self.xid, self.is_early) = (xid, false);
+    }
+    /// The early xid whose versions follow, however long ago it was given out.
+    pub(crate) fn set_early_xid(&mut self, xid: Xid) {
+        (self.xid, self.is_early) = (xid, true);
+    }
+    /// What records of versions say of an early xid besides its low half.
+    pub(crate) fn early_epoch(&self) -> Option<u32> {
+        self.is_early.then(|| self.xid.epoch())
     }
     /// Every snapshot, here and on standbys, sees all xids below this one: versions under such a one are dead.
     pub fn set_horizon(&mut self, horizon: Xid) {

@@ -56,13 +56,6 @@ fn configure(node: &Node, archive: &Path, signal: &str) {
     fs::write(node.data().join(signal), "").expect("a signal file");
 }
 
-/// A copy of a backup that was never started.
-fn copy_of(backup: &Node) -> Node {
-    let node = Node::unprepared();
-    run_ok(std::process::Command::new("cp").arg("-a").arg(backup.data()).arg(node.data()));
-    node
-}
-
 fn rows(node: &Node) -> String {
     node.sql("SELECT count(*), coalesce(max(n), 0) FROM t")
 }
@@ -208,7 +201,7 @@ fn each_target_brings_back_what_it_names_and_no_more() {
         (&[], "400|400", "no recovery target specified"),
     ];
     for (number, (settings, expected, reason)) in cases.into_iter().enumerate() {
-        let back = copy_of(&base);
+        let back = Node::copy_of(&base);
         back.set("recovery_target_action", "promote");
         settings.iter().for_each(|(name, value)| back.set(name, value));
         back.set("archive_mode", "off");
@@ -303,13 +296,13 @@ fn a_target_that_the_archive_does_not_reach_is_an_error_and_a_gap_is_not_jumped(
     wait_file(&archive_of(&node).join(&last));
     fs::remove_file(archive_of(&node).join(&third)).expect("the segment was archived");
 
-    let back = copy_of(&base);
+    let back = Node::copy_of(&base);
     back.set("recovery_target_name", "nowhere");
     let _ = back.try_start();
     wait_log(&back, "FATAL:  recovery ended before configured recovery target was reached");
     assert!(back.pid().is_none() || !back.log().contains("ready to accept connections"));
 
-    let back = copy_of(&base);
+    let back = Node::copy_of(&base);
     back.set("archive_mode", "off");
     back.start();
     wait_primary(&back);
@@ -342,7 +335,7 @@ fn recovery_goes_onto_a_later_timeline_or_stays_as_it_is_told() {
     node.stop();
     let archive = archive_of(&node);
 
-    let second = copy_of(&base);
+    let second = Node::copy_of(&base);
     second.set("recovery_target_name", "fork");
     second.set("recovery_target_action", "promote");
     second.start();
@@ -358,7 +351,7 @@ fn recovery_goes_onto_a_later_timeline_or_stays_as_it_is_told() {
     second.stop();
 
     let go = |from: &Node, timeline: &str| {
-        let back = copy_of(from);
+        let back = Node::copy_of(from);
         back.set("archive_mode", "off");
         back.set("recovery_target_timeline", timeline);
         back
@@ -432,7 +425,7 @@ fn segments(node: &Node) -> Vec<String> {
 fn a_standby_without_a_primary_follows_the_archive_onto_a_new_timeline() {
     let node = primary(put);
     let follower = backup(&node, "standby.signal");
-    let next = copy_of(&follower);
+    let next = Node::copy_of(&follower);
     follower.start();
     insert(&node, 1, 10);
     switch(&node);
@@ -459,7 +452,7 @@ fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ende
     let own = node.folder().join("own");
     fs::create_dir(&own).expect("an archive");
     let always = backup_with(&node, "standby.signal", "stream");
-    let on = copy_of(&always);
+    let on = Node::copy_of(&always);
     always.set("archive_mode", "always");
     always.set("archive_command", &put(&own));
     for standby in [&always, &on] {
@@ -508,11 +501,77 @@ fn wrong_settings_are_named() {
         ),
         (&[("restore_command", "no-such-program-here %f %p")], "command not found"),
     ] {
-        let wrong = copy_of(&back);
+        let wrong = Node::copy_of(&back);
         settings.iter().for_each(|(name, value)| wrong.set(name, value));
         let outcome = wrong.try_start();
         assert_ne!(outcome.code, 0, "{settings:?}");
         assert!(wrong.log().contains(message), "{settings:?}: {}", wrong.log());
         assert!(wrong.data().join("backup_label").exists(), "nothing was touched");
     }
+}
+
+#[test]
+fn what_a_start_refuses_alter_system_refuses_first_and_a_reload_warns_of() {
+    let node = Node::builder().start();
+    let refused = |change: &str, message: &str| {
+        let before = fs::read_to_string(node.data().join("postgresql.auto.conf")).expect("a file");
+        let outcome = node.try_sql(&format!("ALTER SYSTEM SET {change}"));
+        assert!(outcome.code != 0 && outcome.stderr.contains(message), "{change}: {outcome:?}");
+        let after = fs::read_to_string(node.data().join("postgresql.auto.conf")).expect("a file");
+        assert_eq!(after, before, "{change}");
+    };
+    refused(
+        "recovery_target_time = 'garbage'",
+        "invalid value for parameter \"recovery_target_time\": \"garbage\"",
+    );
+    refused("TimeZone = 'Nowhere/X'", "invalid value for parameter \"TimeZone\": \"Nowhere/X\"");
+    refused("log_timezone = 'Nowhere/X'", "invalid value for parameter \"log_timezone\"");
+    // One alone is good, and a second one makes it wrong; also a time that only this order of days and months cannot read.
+    node.sql("ALTER SYSTEM SET recovery_target_xid = '700'");
+    refused("recovery_target_name = 'x'", "multiple recovery targets specified");
+    node.sql("ALTER SYSTEM RESET recovery_target_xid");
+    refused("recovery_target_time = '25/12/2026 10:00'", "recovery_target_time");
+    node.sql("ALTER SYSTEM SET max_wal_senders = 0");
+    node.sql("ALTER SYSTEM SET wal_level = minimal");
+    refused("archive_mode = on", "WAL archival cannot be enabled when wal_level is");
+    node.sql("ALTER SYSTEM RESET wal_level");
+    node.sql("ALTER SYSTEM RESET max_wal_senders");
+    let session = node.try_sql("SET TimeZone = 'Nowhere/X'");
+    assert!(session.stderr.contains("invalid value for parameter \"TimeZone\""), "{session:?}");
+    assert_eq!(node.sql("SET TimeZone = 'europe/berlin'; SHOW TimeZone"), "Europe/Berlin");
+    assert_eq!(
+        node.sql("SET TIME ZONE -3.5; SELECT '2026-01-01 00:00+00'::timestamptz"),
+        "2025-12-31 20:30:00-03:30"
+    );
+
+    // A file that is edited by hand: the values in force stay, and the log tells.
+    let good = fs::read_to_string(node.data().join("postgresql.conf")).expect("a file");
+    for (lines, message) in [
+        (&[("TimeZone", "Nowhere/X")][..], "invalid value for parameter \"TimeZone\": \"Nowhere/X\""),
+        (
+            &[("recovery_target_time", "garbage")],
+            "invalid value for parameter \"recovery_target_time\": \"garbage\"",
+        ),
+        (
+            &[("recovery_target_xid", "5"), ("recovery_target_lsn", "0/5")],
+            "multiple recovery targets specified",
+        ),
+    ] {
+        node.append_settings(
+            &lines.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>(),
+        );
+        let zone = node.sql("SHOW TimeZone");
+        let seen = node.log().matches(message).count();
+        node.sql("SELECT pg_reload_conf()");
+        wait_until("the log tells", LIMIT, || {
+            if node.log().matches(message).count() > seen { Ok(()) } else { Err(node.log()) }
+        });
+        assert_eq!(node.sql("SHOW TimeZone"), zone);
+        // What is wrong already can be mended, and is nobody's fault who changes something else.
+        node.sql("ALTER SYSTEM SET work_mem = '5MB'");
+        fs::write(node.data().join("postgresql.conf"), &good).expect("a file");
+        node.sql("SELECT pg_reload_conf()");
+    }
+    node.stop();
+    node.start();
 }

@@ -1,10 +1,13 @@
 //! The program's own commands, and its personalities of initdb, pg_ctl and postgres.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, scratch_dir, wait_until};
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 #[test]
@@ -21,6 +24,61 @@ fn the_demo_tells_its_story_to_the_end() {
     assert_eq!(figure("transfers lost"), "0");
     assert_eq!(figure("rows loaded"), "34924");
     assert!(said.contains("this server is fenced: timeline 2 left"), "{said}");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_no_server_and_no_folder() {
+    let scratch = scratch_dir();
+    // Once while servers start, once under load: the line that is waited for, which stands before what takes time.
+    for chapter in ["A primary is initialised", "The standby follows"] {
+        let mut demo = plimsoll();
+        demo.arg("demo").env("TMPDIR", scratch.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut demo = demo.spawn().expect("the demo starts");
+        let mut said = BufReader::new(demo.stdout.take().expect("its output")).lines();
+        let reached = said.find(|line| line.as_ref().is_ok_and(|line| line.contains(chapter)));
+        assert!(reached.is_some(), "{chapter}");
+        kill(Pid::from_raw(demo.id().cast_signed()), Signal::SIGINT).expect("it runs");
+        let outcome = demo.wait_with_output().expect("it ends");
+        assert_eq!(outcome.status.code(), Some(1));
+        assert_eq!(String::from_utf8_lossy(&outcome.stderr), "plimsoll: error: interrupted\n");
+        let left: Vec<_> = fs::read_dir(scratch.path()).expect("the folder").collect();
+        assert!(left.is_empty(), "{left:?}");
+        let place = scratch.path().to_string_lossy().into_owned();
+        let commands = fs::read_dir("/proc").expect("processes").filter_map(|process| {
+            let words = fs::read(process.ok()?.path().join("cmdline")).ok()?;
+            Some(String::from_utf8_lossy(&words).replace('\0', " "))
+        });
+        let running: Vec<String> = commands.filter(|command| command.contains(&place)).collect();
+        assert_eq!(running, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_promotion_that_the_server_refuses_says_why() {
+    let primary = Node::builder().start();
+    let standby = Node::builder().clone_from(&primary);
+    run_ok(plimsoll().arg("promote").arg("-D").arg(standby.data()));
+    primary.sql(&format!("ALTER SYSTEM SET plimsoll.peers = '{}'", standby.conninfo()));
+    primary.sql(&format!("ALTER SYSTEM SET primary_conninfo = '{}'", standby.conninfo()));
+    primary.sql("SELECT pg_reload_conf()");
+    wait_until("the old primary is fenced", Duration::from_secs(60), || {
+        let answer = primary.try_sql("CREATE TABLE t (i int)");
+        if answer.stderr.contains("this server is fenced") { Ok(()) } else { Err(answer.stderr) }
+    });
+    primary.stop();
+    fs::write(primary.data().join("standby.signal"), "").expect("a signal file");
+    primary.start_without_waiting();
+    let mut why = String::new();
+    wait_until("the standby hears of a promotion", Duration::from_secs(60), || {
+        let refused = run(plimsoll().arg("promote").arg("-D").arg(primary.data()));
+        why = refused.stderr;
+        if why.contains("fenced") { Ok(()) } else { Err(why.clone()) }
+    });
+    assert!(
+        why.starts_with("plimsoll: error: server did not promote: this server is fenced: timeline 2"),
+        "{why}"
+    );
+    assert!(!primary.data().join("plimsoll/promotion_refused").exists());
 }
 
 #[test]
@@ -200,6 +258,11 @@ fn a_promoted_standby_takes_writes_on_a_new_timeline_with_a_history_file() {
     // The new timeline survives a crash at once, without a checkpoint having been waited for.
     standby.kill_9();
     standby.start();
+    // Whether its first checkpoint was done or not, it has one soon.
+    wait_until("a checkpoint on the new timeline", Duration::from_secs(60), || {
+        let timeline = standby.sql("SELECT timeline_id FROM pg_control_checkpoint()");
+        if timeline == "2" { Ok(()) } else { Err(timeline) }
+    });
     assert_eq!(standby.sql("SELECT count(*) FROM t"), "2");
     assert_eq!(standby.sql("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"), "00000002");
 }

@@ -105,6 +105,47 @@ fn what_a_confirmed_read_saw_is_there_after_a_failover_to_the_quorum() {
 }
 
 #[test]
+fn what_was_shown_as_confirmed_is_shown_again_after_a_kill_and_a_restart_alone() {
+    let fleet = fleet();
+    let Fleet { primary, anchor, reader, cascaded } = &fleet;
+    for round in 1..=3 {
+        let value = format!("shown {round}");
+        primary.sql(&format!("UPDATE t SET v = '{value}' WHERE id = 1"));
+        let end = primary.sql("SELECT pg_current_wal_flush_lsn()");
+        for node in [reader, cascaded] {
+            let session = confirmed_session(node);
+            session.say(&format!("WAIT FOR LSN '{end}'"));
+            assert_eq!(session.say(READ), value);
+        }
+        if round == 1 {
+            // A later commit is replayed and not confirmed.
+            signal(anchor, Signal::SIGSTOP);
+            let end = fleet.commit_unconfirmed("in doubt");
+            for node in [reader, cascaded] {
+                node.wait_replayed(&end);
+            }
+        }
+        primary.kill_9();
+        for node in [cascaded, reader] {
+            node.kill_9();
+        }
+        for node in [reader, cascaded] {
+            node.start();
+            assert_eq!(confirmed_session(node).say(READ), value, "round {round}");
+        }
+        // Once more with nothing to replay before it.
+        reader.sql("CHECKPOINT");
+        reader.stop();
+        reader.start();
+        assert_eq!(confirmed_session(reader).say(READ), value, "round {round}, after a clean stop");
+        if round == 1 {
+            signal(anchor, Signal::SIGCONT);
+        }
+        primary.start();
+    }
+}
+
+#[test]
 fn a_session_that_waits_for_confirmation_goes_on_when_its_standby_is_promoted() {
     let fleet = fleet();
     signal(&fleet.anchor, Signal::SIGSTOP);

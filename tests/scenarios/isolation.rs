@@ -86,6 +86,11 @@ fn row_and_table_locks_wait_fail_or_skip() {
 }
 
 #[test]
+fn a_cursor_shows_what_there_was_when_it_was_declared_and_ends_with_its_savepoint() {
+    judge(include_str!("isolation/cursors.txt"));
+}
+
+#[test]
 fn savepoints_give_back_what_was_locked_after_them() {
     judge(include_str!("isolation/savepoints.txt"));
 }

@@ -141,6 +141,64 @@ fn a_preview_says_what_a_target_brings_back_and_what_the_restore_then_does() {
     assert!(without.code == 1 && without.stderr.contains("--preview"), "{without:?}");
 }
 
+/// What pg_basebackup's files say of where the backup began.
+fn start_of(backup: &Node) -> String {
+    let label = std::fs::read_to_string(backup.data().join("backup_label")).expect("backup_label");
+    let line = label.lines().next().expect("a line");
+    line.split_whitespace().nth(3).expect("START WAL LOCATION: lsn").to_owned()
+}
+
+#[test]
+fn a_preview_knows_which_targets_are_too_early_and_reads_a_time_as_recovery_does() {
+    let node = Node::builder().start();
+    node.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    let backup = Node::unprepared();
+    run_ok(node.tool("pg_basebackup").args(["-c", "fast", "-X", "none", "-D"]).arg(backup.data()));
+    node.sql("INSERT INTO t VALUES (1)");
+    let moment = node
+        .sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'America/New_York', 'DD/MM/YYYY HH24:MI:SS.US')");
+    node.sql("INSERT INTO t VALUES (2)");
+    let fetch = format!("cp {}/%f %p", node.data().join("pg_wal").display());
+    backup.set("restore_command", &fetch);
+    backup.set("timezone", "America/New_York");
+    backup.set("datestyle", "ISO, DMY");
+    backup.set("recovery_target_action", "shutdown");
+    let preview =
+        |more: &[&str]| run(plimsoll().args(["restore", "--preview", "-D"]).arg(backup.data()).args(more));
+    let recover = |name: &str, value: &str| {
+        let copy = Node::unprepared();
+        run_ok(std::process::Command::new("cp").arg("-a").arg(backup.data()).arg(copy.data()));
+        std::fs::write(copy.data().join("recovery.signal"), "").expect("a file");
+        copy.set(name, value);
+        let outcome = copy.try_start();
+        wait_until("recovery ends", Duration::from_secs(30), || {
+            if copy.pid().is_none() { Ok(()) } else { Err(String::new()) }
+        });
+        format!("{}{}", outcome.stderr, copy.log())
+    };
+
+    let start = start_of(&backup);
+    let early = preview(&["--target-lsn", &start]).stdout;
+    assert!(
+        early.contains("cannot be reached") && early.contains("before the data is consistent"),
+        "{early}"
+    );
+    let early = recover("recovery_target_lsn", &start);
+    assert!(early.contains("requested recovery stop point is before consistent recovery point"), "{early}");
+
+    let timed = preview(&["--target-time", &moment]);
+    assert!(
+        timed.stdout.contains("brings back 1 commits") && timed.stdout.contains("loses 1 commits"),
+        "{timed:?}"
+    );
+    let stop = timed.stdout.split("recovery stops at ").nth(1).and_then(|rest| rest.split(' ').next());
+    let log = recover("recovery_target_time", &moment);
+    assert!(log.contains("recovery stopping before commit"), "{log}");
+    assert!(stop.is_some(), "{timed:?}");
+    let nonsense = preview(&["--target-time", "now"]);
+    assert!(nonsense.code == 1 && nonsense.stderr.contains("recovery_target_time"), "{nonsense:?}");
+}
+
 #[test]
 fn compressed_images_are_what_wal_compression_says_and_pg_waldump_reads_them() {
     for (method, segment_mb) in [("lz4", 1), ("zstd", 64)] {

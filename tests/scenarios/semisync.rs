@@ -184,3 +184,38 @@ fn a_fallback_that_a_crash_cuts_off_is_closed_and_told_at_the_next_start() {
     );
     assert!(primary.log().contains("without its synchronous standbys"), "{}", primary.log());
 }
+
+#[test]
+fn a_fallback_after_a_restart_without_a_standby_begins_where_confirmation_ends() {
+    for clean in [true, false] {
+        let (primary, standby) = pair("300ms");
+        insert(&primary, 1);
+        let safe = end_of_log(&primary);
+        standby.kill_9();
+        if clean {
+            primary.stop();
+        } else {
+            primary.kill_9();
+        }
+        primary.set("plimsoll.unconfirmed_timeout", "100ms");
+        primary.start();
+        insert(&primary, 2);
+        let range = primary.sql(&format!(
+            "SELECT after_lsn > '0/1000000', after_lsn <= '{safe}', after_lsn FROM plimsoll_unconfirmed"
+        ));
+        let mut words = range.split('|');
+        assert_eq!(words.next(), Some("t"), "{range}");
+        // What the stop itself wrote was decided by it; after a crash only what the log itself tells is proven.
+        assert!(clean || words.next() == Some("t"), "{range}");
+        let after = range.rsplit('|').next().expect("a position");
+        let ledger = ledger(&primary);
+        assert!(ledger.iter().any(|line| line.starts_with(&format!("fallback {after} "))), "{ledger:?}");
+        // The one row that nobody else has is behind it.
+        let end = end_of_log(&primary);
+        assert_eq!(primary.sql(&format!("SELECT '{after}'::pg_lsn < '{end}'")), "t");
+        standby.start();
+        primary.wait_for("SELECT mode FROM plimsoll_stat_sync", "synchronous");
+        let told = self::ledger(&primary);
+        assert!(told.iter().any(|line| line.starts_with(&format!("return {after} "))), "{told:?}");
+    }
+}

@@ -151,3 +151,85 @@ fn deletions_are_swept_without_being_asked() {
     primary.sql(&format!("INSERT INTO t SELECT g, repeat('w', 80) FROM generate_series(1, {ROWS}) g"));
     assert!(pages(&primary, "t") <= before.max(300) * 5 / 4, "freed pages are used again");
 }
+
+#[test]
+fn a_sweep_that_takes_long_keeps_no_other_table_waiting_and_no_stop() {
+    let primary = Node::builder()
+        .setting("autovacuum_naptime", "1s")
+        .setting("autovacuum_vacuum_cost_limit", "1")
+        .setting("autovacuum_vacuum_cost_delay", "100ms")
+        .start();
+    for (table, rows) in [("slow", ROWS), ("quick", 100)] {
+        primary.sql(&format!("CREATE TABLE {table} (k int PRIMARY KEY, v text)"));
+        primary
+            .sql(&format!("INSERT INTO {table} SELECT g, repeat('v', 80) FROM generate_series(1, {rows}) g"));
+        primary.sql(&format!("UPDATE {table} SET v = repeat('w', 80)"));
+    }
+    // 600 leaves at more than 100 ms each.
+    let count = |table: &str| statistic(&primary, table, "autovacuum_count");
+    wait_until("a sweep of the small table", Duration::from_secs(30), || {
+        let (slow, quick) = (count("slow"), count("quick"));
+        if quick > 0 && slow == 0 { Ok(()) } else { Err(format!("{slow} sweeps and {quick}")) }
+    });
+    primary.sql("UPDATE quick SET v = repeat('x', 80)");
+    wait_until("one more", Duration::from_secs(30), || {
+        let quick = count("quick");
+        if quick > 1 && count("slow") == 0 { Ok(()) } else { Err(format!("{quick} sweeps")) }
+    });
+    let begun = std::time::Instant::now();
+    primary.stop();
+    assert!(begun.elapsed() < Duration::from_secs(20), "the stop took {:?}", begun.elapsed());
+}
+
+#[test]
+fn files_that_a_crash_left_go_at_the_next_start_on_the_standby_too_and_check_finds_nothing() {
+    let primary = Node::builder().setting("autovacuum", "off").start();
+    primary.sql("CREATE TABLE kept (k int PRIMARY KEY, v text)");
+    primary.sql("INSERT INTO kept SELECT g, repeat('v', 3000) FROM generate_series(1, 500) g");
+    primary.sql("CREATE TABLE gone AS SELECT g FROM generate_series(1, 1000) g");
+    let standby = Node::builder().clone_from(&primary);
+    let file =
+        |table: &str| primary.data().join(primary.sql(&format!("SELECT pg_relation_filepath('{table}')")));
+    let reader = scenarios::script::Session::connect(&primary.conninfo());
+    reader.say("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    reader.say("SELECT count(*) FROM kept");
+    let gone = file("gone");
+    primary.sql("DROP TABLE gone");
+    let writer = scenarios::script::Session::connect(&primary.conninfo());
+    writer.say("BEGIN");
+    writer.say("CREATE TABLE unfinished AS SELECT g FROM generate_series(1, 1000) g");
+    let path = writer.say("SELECT pg_relation_filepath('unfinished')");
+    let path = path.split_whitespace().find(|word| word.starts_with("base/")).expect("a path").to_owned();
+    primary.sql("CHECKPOINT");
+    primary.kill_9();
+
+    let check = || scenarios::run(scenarios::plimsoll().arg("check").arg("-D").arg(primary.data()));
+    let refused = check();
+    assert!(refused.code == 1 && refused.stderr.contains("was not stopped cleanly"), "{}", refused.stderr);
+    let left = [gone, primary.data().join(&path)];
+    assert!(left.iter().all(|path| path.exists()), "redo from the checkpoint does not come by them");
+    primary.start();
+    wait_until("files that no table names to go", Duration::from_secs(30), || {
+        let there = left.iter().filter(|path| path.exists()).count();
+        if there == 0 { Ok(()) } else { Err(format!("{there} files are there")) }
+    });
+    assert!(primary.log().contains("removing 2 relation files that an earlier crash left"));
+    primary.sql("UPDATE kept SET v = repeat('w', 3000)");
+    primary.sql("VACUUM kept");
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_lsn()"));
+    wait_until("the standby's files to go", Duration::from_secs(30), || {
+        let file = standby.data().join(&path);
+        if file.exists() { Err(format!("{} is there", file.display())) } else { Ok(()) }
+    });
+    assert_relations_equal_after_stop(&primary, &standby);
+    for node in [&primary, &standby] {
+        let checked = scenarios::run(scenarios::plimsoll().arg("check").arg("-D").arg(node.data()));
+        assert_eq!(checked.code, 0, "{}{}", checked.stdout, checked.stderr);
+        assert!(checked.stdout.contains("0 unreachable pages (0 bytes) in 0 of "), "{}", checked.stdout);
+        assert!(
+            checked.stdout.contains("0 files (0 bytes) that no table or index names"),
+            "{}",
+            checked.stdout
+        );
+    }
+}

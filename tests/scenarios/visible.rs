@@ -169,6 +169,54 @@ fn postgresql_shows_the_row_as_soon_as_the_wait_is_cancelled() {
     assert_eq!(others_read(&primary.conninfo()), "new", "although no standby has it");
 }
 
+#[test]
+fn no_answer_tells_of_a_row_that_the_failover_loses() {
+    let (primary, standby) = pair("1h");
+    standby.kill_9();
+    let mut observer = Observer::connect(&primary.conninfo());
+    let mut waiting = Vec::new();
+    for doubtful in ["INSERT INTO t VALUES (9, 'lost')", "DELETE FROM t WHERE id = 1"] {
+        let writer = Session::connect(&primary.conninfo());
+        writer.begin(doubtful);
+        observer.wait_for_event(writer.pid, "SyncRep");
+        waiting.push(writer);
+    }
+    for asked in [
+        "INSERT INTO t VALUES (9, 'mine') ON CONFLICT DO NOTHING",
+        "INSERT INTO t VALUES (9, 'mine')",
+        "BEGIN; INSERT INTO t VALUES (9, 'mine') ON CONFLICT DO NOTHING; COMMIT",
+        "DELETE FROM t WHERE id = 1",
+        "UPDATE t SET v = 'mine' WHERE id = 1",
+        "SELECT v FROM t WHERE id = 1 FOR UPDATE",
+        "SELECT v FROM t WHERE id < 5 FOR UPDATE",
+    ] {
+        let session = Session::connect(&primary.conninfo());
+        session.begin(asked);
+        wait_until("the session waits", LIMIT, || {
+            if let Some(told) = session.poll() {
+                panic!("{asked}: told {told} of a commit that only this server has");
+            }
+            let event = "SELECT wait_event || '' FROM pg_stat_activity WHERE pid = ";
+            match observer.value(&format!("{event}{}", session.pid)).as_str() {
+                "CommitVisible" => Ok(()),
+                other => Err(other.to_owned()),
+            }
+        });
+        waiting.push(session);
+    }
+    let cancelled = waiting.pop().expect("the last one");
+    observer.value(&format!("SELECT pg_cancel_backend({})", cancelled.pid));
+    assert_eq!(cancelled.answer(), "ERROR 57014: canceling statement due to user request");
+    for session in &waiting {
+        assert_eq!(session.poll(), None);
+    }
+    primary.kill_9();
+    standby.start();
+    standby.sql("SELECT pg_promote()");
+    assert_eq!(standby.sql("SELECT id, v FROM t ORDER BY id"), "1|old");
+    drop(waiting);
+}
+
 /// Three writers on one row while no standby answers: what each waits for.
 fn writers_on_one_row(conninfo: &str, events: [&str; 3]) -> Vec<Session> {
     let mut observer = Observer::connect(conninfo);

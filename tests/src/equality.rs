@@ -1,5 +1,6 @@
 //! Whether a standby is its primary's equal, byte for byte.
 
+use crate::logs::{Branch, assert_logs_equal};
 use crate::wire::parse_lsn;
 use crate::{Node, pg_tool, run_ok, wait_until};
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Length of the record, its header included.
-const SHUTDOWN_CHECKPOINT_BYTES: usize = 114;
+const SHUTDOWN_CHECKPOINT_BYTES: u64 = 114;
 
 /// Name and contents of every file of a folder, for names that `keep` takes.
 fn files(folder: &Path, keep: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
@@ -60,34 +61,17 @@ pub fn assert_all_equal_after_stop(primary: &Node, standbys: &[&Node]) {
     }
 }
 
-/// Compares segments up to the end of the shutdown checkpoint: what a recycled one has behind that is not the log.
+/// Compares the logs up to the end of the shutdown checkpoint: what a recycled segment has behind that is not the log.
 fn assert_segments_equal(primary: &Node, standby: &Node, control: &str) {
-    let is_segment = |name: &str| name.len() == 24;
-    let (ours, theirs) = (
-        files(&primary.data().join("pg_wal"), is_segment),
-        files(&standby.data().join("pg_wal"), is_segment),
-    );
     let said = |name: &str| -> &str {
         let line = control.lines().find(|line| line.starts_with(name)).expect("a line of pg_controldata");
         line.split_once(':').expect("a colon").1.trim()
     };
-    let last = said("Latest checkpoint's REDO WAL file");
     let checkpoint = parse_lsn(said("Latest checkpoint location")).expect("a position");
-    let mut compared = 0;
-    // Each node decides for itself how many old segments it keeps.
-    let first = ours.keys().next().expect("a segment").as_str();
-    for (name, theirs) in theirs.iter().filter(|(name, _)| (first..=last).contains(&name.as_str())) {
-        let ours = ours.get(name).unwrap_or_else(|| panic!("the primary has no segment {name}"));
-        let end = match name == last {
-            true => checkpoint as usize % ours.len() + SHUTDOWN_CHECKPOINT_BYTES,
-            false => ours.len(),
-        };
-        let (ours, theirs) = (&ours[..end.min(ours.len())], &theirs[..end.min(theirs.len())]);
-        let differs = ours.iter().zip(theirs).position(|(left, right)| left != right);
-        assert!(ours == theirs, "segment {name} differs at {differs:x?} of {end:x}");
-        compared += 1;
-    }
-    assert!(compared >= 2, "only {compared} segments compared");
+    let size: u64 = said("Bytes per WAL segment").parse().expect("a number");
+    let end = checkpoint + SHUTDOWN_CHECKPOINT_BYTES;
+    let compared = assert_logs_equal(primary, standby, &Branch::of(primary), end);
+    assert!(compared >= size, "only {compared} bytes compared");
 }
 
 fn assert_relations_equal(primary: &Node, standby: &Node) {

@@ -6,14 +6,20 @@
 
 mod equality;
 pub mod history;
+mod log_cut;
+mod logs;
 pub mod network;
 mod node;
 mod postgresql;
+mod quorum;
 pub mod script;
 mod tools;
 pub mod wire;
 
 pub use equality::{assert_all_equal_after_stop, assert_equal_after_stop, assert_relations_equal_after_stop};
+pub use log_cut::LogCut;
+pub use logs::{Branch, assert_logs_equal};
 pub use node::{Node, NodeBuilder, free_port, scratch_dir};
 pub use postgresql::PostgreSql;
+pub use quorum::Quorum;
 pub use tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};

@@ -2,10 +2,12 @@
 
 use crate::network::Host;
 use crate::tools::{Outcome, pg_tool, plimsoll, run, run_ok, wait_until};
+use crate::wire::Wire;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -112,6 +114,13 @@ impl Node {
         Self::on(None)
     }
 
+    /// A copy of a node that does not run, with a folder and a port of its own, not started.
+    pub fn copy_of(stopped: &Self) -> Self {
+        let node = Self::unprepared();
+        run_ok(Command::new("cp").arg("-a").arg(stopped.data()).arg(node.data()));
+        node
+    }
+
     fn on(host: Option<Arc<Host>>) -> Self {
         Self { folder: scratch_dir(), port: free_port(), host }
     }
@@ -138,18 +147,28 @@ impl Node {
 
     /// Appends lines to postgresql.conf.
     pub fn append_settings(&self, settings: &[(String, String)]) {
+        self.append_to("postgresql.conf", settings);
+    }
+
+    fn append_to(&self, file: &str, settings: &[(String, String)]) {
         use std::io::Write as _;
-        let path = self.data().join("postgresql.conf");
-        let mut file =
-            fs::OpenOptions::new().append(true).open(&path).expect("postgresql.conf is there after init");
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(self.data().join(file))
+            .expect("the file is there after init");
         for (name, value) in settings {
-            writeln!(file, "{name} = '{}'", value.replace('\'', "''")).expect("postgresql.conf takes a line");
+            writeln!(file, "{name} = '{}'", value.replace('\'', "''")).expect("the file takes a line");
         }
     }
 
     /// Appends one line to postgresql.conf.
     pub fn set(&self, name: &str, value: &str) {
         self.append_settings(&[(name.to_owned(), value.to_owned())]);
+    }
+
+    /// Appends one line to postgresql.auto.conf, where a clone has its primary_conninfo and ALTER SYSTEM writes.
+    pub fn alter_while_stopped(&self, name: &str, value: &str) {
+        self.append_to("postgresql.auto.conf", &[(name.to_owned(), value.to_owned())]);
     }
 
     /// Starts the server and returns once it accepts connections.
@@ -161,6 +180,12 @@ impl Node {
     /// Starts the server and says how that went.
     pub fn try_start(&self) -> Outcome {
         run(self.start_command().arg("-l").arg(self.log_path()))
+    }
+
+    /// Starts a server that cannot take sessions yet.
+    pub fn start_without_waiting(&self) {
+        // That it does not accept connections within no time is no failure.
+        let _ = run(self.start_command().args(["-t", "0", "-l"]).arg(self.log_path()));
     }
 
     fn start_command(&self) -> Command {
@@ -223,6 +248,13 @@ impl Node {
             let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
             if state.is_empty() || state.contains(") Z ") && threads <= 1 { Ok(()) } else { Err(state) }
         });
+    }
+
+    /// A session over the Unix socket; waits until the server takes one.
+    pub fn session(&self) -> Wire<UnixStream> {
+        wait_until("the server takes a session", Duration::from_secs(60), || {
+            Wire::unix(&self.socket()).map_err(|error| format!("{error:?}"))
+        })
     }
 
     /// psql against this node, quiet and unaligned, stopping at the first error.

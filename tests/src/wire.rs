@@ -48,10 +48,19 @@ pub struct Wire<S> {
 impl Wire<UnixStream> {
     /// Connects over the socket of a node.
     pub fn unix(socket: &Path) -> Result<Self, WireError> {
+        Self::connect(socket, &[("user", "postgres"), ("database", "postgres")])
+    }
+
+    /// Connects for commands of replication.
+    pub fn replication(socket: &Path) -> Result<Self, WireError> {
+        Self::connect(socket, &[("user", "postgres"), ("replication", "true")])
+    }
+
+    fn connect(socket: &Path, parameters: &[(&str, &str)]) -> Result<Self, WireError> {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
-        Self::open(stream, &[("user", "postgres"), ("database", "postgres")])
+        Self::open(stream, parameters)
     }
 }
 
@@ -90,6 +99,18 @@ impl<S: Read + Write> Wire<S> {
         self.until_ready()
     }
 
+    /// The first value of the first row; empty for NULL or no row.
+    pub fn value(&mut self, sql: &str) -> Result<String, WireError> {
+        let answer = self.query(sql)?;
+        Ok(answer.rows.first().and_then(|row| row.first().cloned()).unwrap_or_default())
+    }
+
+    /// Changes a setting for good and has it read (`SET name = value`, `RESET name`).
+    pub fn alter(&mut self, change: &str) -> Result<(), WireError> {
+        self.query(&format!("ALTER SYSTEM {change}"))?;
+        self.query("SELECT pg_reload_conf()").map(drop)
+    }
+
     /// The stream itself, for who speaks on it in its own way.
     pub fn stream(&mut self) -> &mut S {
         &mut self.stream
@@ -123,7 +144,8 @@ impl<S: Read + Write> Wire<S> {
         Ok((kind, body))
     }
 
-    fn until_ready(&mut self) -> Result<Answer, WireError> {
+    /// Reads up to ReadyForQuery.
+    pub fn until_ready(&mut self) -> Result<Answer, WireError> {
         let mut answer = Answer::default();
         let mut refused = None;
         loop {

@@ -34,6 +34,8 @@ pub enum Command {
     Promote(PromoteArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),
+    /// Count pages and files that nothing leads to in a data directory whose server is stopped (exit code 0: none, 1: some, or damage)
+    Check(DataArgs),
     /// Show what a recovery target would bring back and lose, commit by commit
     Restore(RestoreArgs),
     /// Tell the main job as a story, with measured figures, in a temporary folder
@@ -224,7 +226,7 @@ pub struct RestoreArgs {
     /// Command that fetches a segment %f from the archive to the path %p [default: restore_command of the data directory]
     #[arg(long, value_name = "COMMAND")]
     pub restore_command: Option<String>,
-    /// Stop at this time
+    /// Stop at this time, as recovery_target_time has it: without a zone in it TimeZone of the data directory is meant
     #[arg(long, value_name = "TIME", group = "target")]
     pub target_time: Option<String>,
     /// Stop at this transaction

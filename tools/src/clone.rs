@@ -1,12 +1,20 @@
 //! `plimsoll clone`: a running server's copy, which starts as its standby.
 
 use crate::cli::CloneArgs;
+use crate::signals::Signals;
 use anyhow::{Result, bail};
-use basebackup::clone::{CloneOptions, CloneProgress, Phase, check_target, clone, remove_interrupted};
+use basebackup::clone::{
+    CloneError, CloneOptions, CloneProgress, Phase, check_target, clone, drop_slot, remove_interrupted,
+};
 use host::Host;
 use indicatif::{ProgressBar, ProgressStyle};
+use protocol::{ClientError, SqlState};
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long an interrupted clone tries to take back its slot.
+const SLOT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs the command; a broken-off clone leaves nothing behind that a server would start on.
 pub fn run(arguments: &CloneArgs) -> Result<()> {
@@ -21,19 +29,32 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
     let mut progress = Progress::new();
     let host = Host::real();
     let existed = check_target(&*host.disk, &arguments.data)?;
+    let finishing = AtomicBool::new(false);
     let cloned = runtime.block_on(async {
-        let mut report = |step| progress.show(step);
+        let mut report = |step: CloneProgress| {
+            finishing.store(step.phase == Phase::Finishing, Ordering::Relaxed);
+            progress.show(step);
+        };
+        let mut cloning = std::pin::pin!(clone(&host, &options, &mut report));
+        let mut signals = Signals::new()?;
         tokio::select! {
-            cloned = clone(&host, &options, &mut report) => Some(cloned),
-            _ = tokio::signal::ctrl_c() => None,
+            cloned = &mut cloning => return anyhow::Ok(Some(cloned)),
+            () = signals.next() => {}
+        }
+        if !finishing.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        // It is whole but for its last moments.
+        tokio::select! {
+            cloned = &mut cloning => Ok(Some(cloned)),
+            () = signals.next() => Ok(None),
         }
     });
     progress.finish();
-    let Some(cloned) = cloned else {
+    let Some(cloned) = cloned? else {
         // Its tasks end with the runtime, before what they wrote is removed.
         drop(runtime);
-        remove_interrupted(&*host.disk, &arguments.data, existed)?;
-        bail!("interrupted; \"{}\" is as it was before", arguments.data.display());
+        return give_up(&host, &options, existed, finishing.into_inner());
     };
     let cloned = cloned?;
     println!(
@@ -47,6 +68,37 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
     );
     println!("start it with:  plimsoll start -D {}", arguments.data.display());
     Ok(())
+}
+
+/// Takes back what a clone that was interrupted has made; a slot only if the clone was `finishing`.
+fn give_up(host: &Host, options: &CloneOptions, existed: bool, finishing: bool) -> Result<()> {
+    let target = options.target.display();
+    if matches!(check_target(&*host.disk, &options.target), Err(CloneError::NotEmpty(_))) {
+        bail!("interrupted when the clone in \"{target}\" was whole already");
+    }
+    remove_interrupted(&*host.disk, &options.target, existed)?;
+    if let Some(slot) = options.slot.as_ref().filter(|_| finishing) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let dropped = runtime.block_on(async {
+            tokio::time::timeout(SLOT_LIMIT, drop_slot(&options.from, slot)).await.map_err(|_| "no answer")
+        });
+        let why = match dropped {
+            Ok(Ok(())) => None,
+            Ok(Err(CloneError::Client(ClientError::Server(report))))
+                if report.code == SqlState::UNDEFINED_OBJECT =>
+            {
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(why) => Some(why.to_owned()),
+        };
+        if let Some(why) = why {
+            bail!(
+                "interrupted; \"{target}\" is as it was before, but the server may still have slot \"{slot}\" ({why})"
+            );
+        }
+    }
+    bail!("interrupted; \"{target}\" is as it was before");
 }
 
 /// A bar on a terminal, a line a phase elsewhere.
@@ -77,6 +129,7 @@ impl Progress {
             Phase::Log => "receiving the last WAL",
             Phase::Verifying => "verifying",
             Phase::Syncing => "making it durable",
+            Phase::Finishing => "finishing",
         };
         match &self.bar {
             Some(bar) => {

@@ -4,7 +4,7 @@ use crate::cli::{Command, DataArgs, PromoteArgs, StartArgs, StopArgs};
 use crate::initdb::InitArgs;
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness, print_now, stop};
-use crate::{clone, demo, lag, pg_ctl, postgres, restore, serve, waldump};
+use crate::{check, clone, demo, lag, pg_ctl, postgres, restore, serve, waldump};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
 use std::ffi::OsString;
@@ -24,6 +24,7 @@ pub fn run(command: Command) -> u8 {
         Command::Lag(arguments) => return finish(lag::run(&arguments)),
         Command::Promote(arguments) => promote(&arguments),
         Command::Waldump(arguments) => waldump::run(&arguments),
+        Command::Check(arguments) => return finish(check::run(&arguments)),
         Command::Restore(arguments) => restore::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Run(passed) => return serve::main(&passed.arguments),
@@ -92,6 +93,10 @@ fn check_data_directory(data: &Path) -> Result<()> {
             "\"{shown}\" is not a database cluster directory: name one that `plimsoll init` or `plimsoll clone` made"
         );
     }
+    // A control file that cannot be read is for the server to tell.
+    if let Ok(control) = serve::control_file(data) {
+        serve::check_format(data, &control)?;
+    }
     Ok(())
 }
 
@@ -126,13 +131,11 @@ fn start(arguments: &StartArgs) -> Result<u8> {
     };
     let launch =
         Launch { data: data.clone(), arguments: words, shell_options: Vec::new(), log: Some(log.clone()) };
-    // A standby is waited for until it serves reads, if it is meant to.
-    let enough: &[Status] = if serve::is_hot_standby(data, &arguments.settings) {
-        &[Status::Ready]
-    } else {
-        &[Status::Ready, Status::Standby]
-    };
-    match launch.spawn()?.wait(enough, Duration::from_secs(arguments.timeout), || {})? {
+    match launch.spawn()?.wait(
+        &[Status::Ready, Status::Standby],
+        Duration::from_secs(arguments.timeout),
+        || {},
+    )? {
         Readiness::Ready => {
             let pid = PidFile::read(data)?.map(|file| file.pid.to_string()).unwrap_or_default();
             println!("server started (PID: {pid}, log: {})", log.display());

@@ -4,6 +4,7 @@
 //! done by the crates below. Errors are one line on standard error with the cause and what to do, exit code 1;
 //! wrong usage exits with 2.
 
+mod check;
 mod cli;
 mod clone;
 mod commands;
@@ -16,6 +17,7 @@ mod postgres;
 mod process;
 mod restore;
 mod serve;
+mod signals;
 mod waldump;
 
 use clap::Parser;
@@ -24,6 +26,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    host::bound_kept_memory();
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_default();
     let name =

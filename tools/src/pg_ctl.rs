@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -256,6 +257,13 @@ pub fn promote(data: &Path, limit: Option<Duration>, tick: impl FnMut()) -> Resu
         bail!("cannot promote server; server is not in standby mode");
     }
     let request = data.join("promote");
+    let refusal = data.join(server::PROMOTION_REFUSED);
+    match fs::remove_file(&refusal) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("could not remove \"{}\"", refusal.display()));
+        }
+        _ => {}
+    }
     fs::write(&request, "")
         .with_context(|| format!("could not create promote signal file \"{}\"", request.display()))?;
     if let Err(error) = signal(&file, Signal::SIGUSR1) {
@@ -266,6 +274,10 @@ pub fn promote(data: &Path, limit: Option<Duration>, tick: impl FnMut()) -> Resu
     let promoted = wait(limit, tick, || {
         if PidFile::of_running(data)?.is_none() {
             bail!("the server ended while it was promoted: see its log");
+        }
+        if let Ok(why) = fs::read_to_string(&refusal) {
+            let _ = fs::remove_file(&refusal);
+            bail!("server did not promote: {why}");
         }
         Ok(!is_standby(data)? && PidFile::read(data)?.and_then(|file| file.status) == Some(Status::Ready))
     })?;

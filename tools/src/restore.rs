@@ -5,23 +5,24 @@
 //! pg_wal, in this order, through a temporary folder of links and fetched files that is gone afterwards.
 
 use crate::cli::RestoreArgs;
-use crate::waldump::parse_time;
+use crate::serve;
 use anyhow::{Context, Result, anyhow, bail};
-use host::{Disk, Host, Timestamp};
+use host::{Disk, Host, SharedDisk, ShellCommand, Timestamp};
 use parking_lot::Mutex;
 use server::ServerOptions;
 use std::collections::{HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
-use storage::{RecoveryTarget, TargetPoint};
-use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
-use wal::control::ControlFile;
+use storage::{ConsistencyPoint, RecoveryTarget};
+use wal::backup_label::BackupLabel;
+use wal::control::{ClusterState, ControlFile};
 use wal::describe::utc_text;
 use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, SegmentFiles, SegmentSupply, WalReader};
+use wal::timelines::{self, RecoveryStart, TargetTimeline};
 use wal::xact::XactRecord;
 use wal::{Lsn, Record, Rmgr, SegmentNumber, SegmentSize, TimelineId};
 
@@ -88,21 +89,6 @@ impl Links {
         }
         Ok(())
     }
-
-    /// The newest timeline with a history file that descends from `known`.
-    fn newest_timeline(&self, disk: &dyn Disk, known: TimelineId) -> Result<TimelineId> {
-        let mut newest = known;
-        for entry in disk.list(&self.0)? {
-            let Some(number) = entry.name.strip_suffix(".history") else { continue };
-            let Ok(number) = u32::from_str_radix(number, 16) else { continue };
-            let timeline = TimelineId::new(number);
-            let descends = TimelineHistory::load(disk, &self.0, timeline).is_ok_and(|it| it.contains(known));
-            if timeline > newest && descends {
-                newest = timeline;
-            }
-        }
-        Ok(newest)
-    }
 }
 
 impl Drop for Links {
@@ -135,9 +121,8 @@ impl Fetcher {
         let path = self.into.join("fetched");
         let text = path.to_str().ok_or_else(|| io::Error::other("the temporary folder's name is no text"))?;
         let values = [('p', text), ('f', name), ('r', self.first_needed.as_str())];
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(server::expand_command(&self.command, &values)).current_dir(&self.data);
-        let status = shell.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+        let command = server::expand_command(&self.command, &values);
+        let status = ShellCommand::spawn(&command, &self.data, Stdio::null())?.wait()?;
         // As in recovery: a code up to 125 says that there is no such file, all else that asking again makes no sense.
         if !status.success() {
             return match status.code() {
@@ -150,21 +135,6 @@ impl Fetcher {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// The history files of the timelines after `known`, without a gap, and those of `known` and `target`.
-    fn fetch_histories(&self, known: TimelineId, target: Option<TimelineId>) -> io::Result<()> {
-        for timeline in [Some(known), target].into_iter().flatten().filter(|it| *it > TimelineId::FIRST) {
-            self.fetch_history(timeline)?;
-        }
-        let mut newest = known;
-        while let Some(next) = newest.next().filter(|_| target.is_none()) {
-            if !self.fetch_history(next)? {
-                break;
-            }
-            newest = next;
-        }
-        Ok(())
     }
 
     /// Has a timeline's history file, fetched or from a folder; false if there is none. One that says nothing is an error: a command
@@ -211,26 +181,65 @@ impl SegmentSupply for Fetcher {
     }
 }
 
+/// The target, as a server on this directory reads it.
 fn target_of(arguments: &RestoreArgs) -> Result<Option<RecoveryTarget>> {
     let point = match arguments {
-        RestoreArgs { target_time: Some(time), .. } => TargetPoint::Time(parse_time(time)?),
-        RestoreArgs { target_xid: Some(xid), .. } => TargetPoint::Xid(*xid),
-        RestoreArgs { target_lsn: Some(lsn), .. } => TargetPoint::Lsn(lsn.parse()?),
-        RestoreArgs { target_name: Some(name), .. } => TargetPoint::Name(name.clone()),
+        RestoreArgs { target_time: Some(time), .. } => ("recovery_target_time", time.clone()),
+        RestoreArgs { target_xid: Some(xid), .. } => ("recovery_target_xid", xid.to_string()),
+        RestoreArgs { target_lsn: Some(lsn), .. } => ("recovery_target_lsn", lsn.clone()),
+        RestoreArgs { target_name: Some(name), .. } => ("recovery_target_name", name.clone()),
         _ => return Ok(None),
     };
-    Ok(Some(RecoveryTarget { point, inclusive: !arguments.exclusive }))
+    let options = ServerOptions::new(std::path::absolute(&arguments.data.data)?);
+    let target = server::recovery_target_of(&options, (point.0, &point.1), !arguments.exclusive);
+    target.map_err(|error| match error.hint {
+        Some(hint) => anyhow!("{}: {hint}", error.message),
+        None => anyhow!(error.message),
+    })
 }
 
-/// Where redo would begin, and on which timeline.
-fn redo_start(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<(Lsn, TimelineId)> {
-    let label = dir.join(BACKUP_LABEL_FILE);
-    if !disk.exists(&label)? {
-        return Ok((control.checkpoint_copy.redo, control.checkpoint_copy.timeline));
+/// What recovery begins with.
+struct Begin {
+    redo: Lsn,
+    timeline: TimelineId,
+    /// What the timeline must contain.
+    start: RecoveryStart,
+    consistency: ConsistencyPoint,
+    /// A server that was not stopped redoes its own log first, whatever the target.
+    own_log_first: bool,
+}
+
+fn begin_of(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<Begin> {
+    let label = BackupLabel::load(disk, dir, control.segment_size)?;
+    let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
+    let copy = &control.checkpoint_copy;
+    let (redo, timeline) =
+        label.as_ref().map_or((copy.redo, copy.timeline), |label| (label.start, label.timeline));
+    Ok(Begin {
+        redo,
+        timeline,
+        start: RecoveryStart::found(control, label.as_ref()),
+        consistency: ConsistencyPoint::found(control, label.as_ref()),
+        own_log_first: crashed && label.is_none(),
+    })
+}
+
+/// The end of the log in the data directory itself.
+fn end_of_own_log(disk: &SharedDisk, dir: &Path, control: &ControlFile, begin: &Begin) -> Result<Lsn> {
+    let pg_wal = dir.join("pg_wal");
+    let history = TimelineHistory::load(&**disk, &pg_wal, begin.timeline)
+        .map_err(|error| anyhow!("history of timeline {}: {error}", begin.timeline))?;
+    let files = SegmentFiles::new(disk.clone(), &pg_wal, control.segment_size, history);
+    let mut reader = WalReader::new(files, reader_options(control), begin.redo);
+    loop {
+        if let Next::End(end) = reader.next()? {
+            return Ok(end.at);
+        }
     }
-    let text = disk.read(&label, 64 << 10)?;
-    let label = BackupLabel::parse(&String::from_utf8_lossy(&text), control.segment_size)?;
-    Ok((label.start, label.timeline))
+}
+
+fn reader_options(control: &ControlFile) -> ReaderOptions {
+    ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(control.segment_size) }
 }
 
 /// The commit that a record is.
@@ -257,28 +266,26 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     let host = Host::real();
     let (disk, dir) = (&*host.disk, arguments.data.data.as_path());
     let control = ControlFile::load(disk, dir)?;
-    let (start, known) = redo_start(disk, dir, &control)?;
+    serve::check_format(dir, &control)?;
+    let begin = begin_of(disk, dir, &control)?;
+    let (start, known) = (begin.redo, begin.timeline);
     let target = target_of(arguments)?;
     let links = Links::new(&arguments.wal)?;
     let fetcher = fetcher(arguments, &links, &control, (start, known))?;
     links.add(&[dir.join("pg_wal")])?;
-    let target_timeline = arguments.target_timeline.map(TimelineId::new);
-    fetcher.fetch_histories(known, target_timeline).context("could not ask the archive for timelines")?;
-    let timeline = match target_timeline {
-        Some(timeline) => timeline,
-        None => links.newest_timeline(disk, known)?,
-    };
-    let history = TimelineHistory::load(disk, &links.0, timeline)
-        .map_err(|error| anyhow!("history of timeline {timeline}: {error}"))?;
-    if !history.contains(known) {
-        bail!("timeline {timeline} does not descend from timeline {known}, on which the data directory is");
-    }
+    let target_timeline = arguments
+        .target_timeline
+        .map_or(TargetTimeline::Latest, |number| TargetTimeline::Number(TimelineId::new(number)));
+    timelines::fetch_for(&begin.start, target_timeline, |timeline| fetcher.fetch_history(timeline))
+        .context("could not ask the archive for timelines")?;
+    let history = begin.start.choose(disk, &links.0, target_timeline)?;
+    let timeline = history.target();
     let mut files = SegmentFiles::new(host.disk.clone(), &links.0, control.segment_size, history);
     files.set_supply(Arc::new(fetcher));
-    let options =
-        ReaderOptions { system_id: Some(control.system_id), ..ReaderOptions::new(control.segment_size) };
-    let mut reader = WalReader::new(files, options, start);
-    let found = read_sides(&mut reader, target.as_ref(), arguments.around)?;
+    let asked_from =
+        if begin.own_log_first { end_of_own_log(&host.disk, dir, &control, &begin)? } else { start };
+    let mut reader = WalReader::new(files, reader_options(&control), start);
+    let found = read_sides(&mut reader, target.as_ref(), begin.consistency, asked_from, arguments.around)?;
     println!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");
     print_found(target.as_ref(), &found);
     Ok(())
@@ -314,28 +321,45 @@ struct Found {
     before: Side,
     after: Side,
     /// Where recovery would stop; None if the log ends before the target.
-    stop: Option<Lsn>,
+    stop: Option<Stop>,
+    /// Where the data becomes consistent; None if the log does not reach that.
+    consistent: Option<Lsn>,
     /// Where the log ends, and why.
     end: (Lsn, String),
 }
 
+#[derive(Clone, Copy)]
+struct Stop {
+    at: Lsn,
+    /// Recovery ends with an error otherwise.
+    consistent: bool,
+}
+
+/// Reads the log and decides as recovery does, which asks about the target from `asked_from` on.
 fn read_sides(
     reader: &mut WalReader<SegmentFiles>,
     target: Option<&RecoveryTarget>,
+    mut consistency: ConsistencyPoint,
+    asked_from: Lsn,
     around: usize,
 ) -> Result<Found> {
     let (mut before, mut after) = (Side::default(), Side::default());
     let mut stop = None;
     let mut changes = 0;
+    let start = reader.position();
+    let mut first_consistent = consistency.is_reached(start).then_some(start);
     loop {
         let record = match reader.next()? {
             Next::Record(record) => record,
             Next::End(end) => {
-                return Ok(Found { before, after, stop, end: (end.at, end.reason.to_string()) });
+                let end = (end.at, end.reason.to_string());
+                return Ok(Found { before, after, stop, consistent: first_consistent, end });
             }
         };
-        if stop.is_none() && target.is_some_and(|target| target.stops_before(&record, true).is_some()) {
-            stop = Some(record.start());
+        let asked = target.filter(|_| record.start() >= asked_from);
+        let consistent = first_consistent.is_some();
+        if stop.is_none() && asked.is_some_and(|target| target.stops_before(&record, consistent).is_some()) {
+            stop = Some(Stop { at: record.start(), consistent });
         }
         changes += u64::from(record.rmgr() == Rmgr::ENGINE);
         if let Some(commit) = commit_of(&record, changes) {
@@ -351,8 +375,13 @@ fn read_sides(
                 after.shown.truncate(around);
             }
         }
-        if stop.is_none() && target.is_some_and(|target| target.stops_after(&record, true).is_some()) {
-            stop = Some(record.end());
+        consistency.note(&record);
+        if first_consistent.is_none() && consistency.is_reached(record.end()) {
+            first_consistent = Some(record.end());
+        }
+        let consistent = first_consistent.is_some();
+        if stop.is_none() && asked.is_some_and(|target| target.stops_after(&record, consistent).is_some()) {
+            stop = Some(Stop { at: record.end(), consistent });
         }
     }
 }
@@ -370,11 +399,23 @@ fn print_found(target: Option<&RecoveryTarget>, found: &Found) {
     println!("brings back {} commits{}", before.commits, span(before));
     before.shown.iter().for_each(line);
     match (found.stop, target) {
-        (Some(stop), _) => println!("-- recovery stops at {stop} --"),
+        (Some(Stop { at, consistent: true }), _) => println!("-- recovery stops at {at} --"),
+        (Some(Stop { at, .. }), _) => {
+            let when = match found.consistent {
+                Some(point) => format!("which is so from {point} on"),
+                None => "which is so only behind the log's end".to_owned(),
+            };
+            println!(
+                "-- this target cannot be reached: recovery fails at {at}, before the data is consistent, {when} --"
+            );
+        }
         (None, Some(_)) => {
             println!("-- the log ends at {} before the target: {} --", found.end.0, found.end.1)
         }
         (None, None) => println!("-- the log ends at {}: {} --", found.end.0, found.end.1),
+    }
+    if found.stop.is_none() && found.consistent.is_none() {
+        println!("-- recovery fails there: the data is consistent only later --");
     }
     println!("loses {} commits{}", after.commits, span(after));
     after.shown.iter().for_each(line);

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use wal::SegmentSize;
 use wal::control::ControlFile;
+use wal::format::FORMATS;
 
 /// Runs a server in the foreground with the options of postgres; returns the exit code.
 pub fn main(arguments: &[OsString]) -> u8 {
@@ -46,13 +47,6 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
     }
     // The log has said what went wrong.
     Ok(u8::from(server::run(options).is_err()))
-}
-
-/// Whether a standby that is started with these settings serves reads. Settings in error are the server's to refuse.
-pub fn is_hot_standby(data: &Path, settings: &[String]) -> bool {
-    let settings = settings.iter().filter_map(|text| setting(text).ok()).collect();
-    let options = ServerOptions { settings, ..ServerOptions::new(data) };
-    server::setting_of(&options, "hot_standby").is_ok_and(|value| value == "on")
 }
 
 /// The version that the personalities print.
@@ -111,6 +105,14 @@ fn operating_system_user() -> Result<String> {
     Ok(user
         .ok_or_else(|| anyhow!("the operating system does not know the current user: name one with -U"))?
         .name)
+}
+
+/// Refuses a directory of ours whose format this program does not read.
+pub fn check_format(data: &Path, control: &ControlFile) -> Result<()> {
+    match FORMATS.check_directory(&*Host::real().disk, data) {
+        Err(error) if control.is_ours() => bail!("{error}; {}", error.hint()),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a directory's control file.

@@ -2,12 +2,14 @@
 
 use crate::cli::WaldumpArgs;
 use crate::pid_file::PidFile;
+use crate::serve::check_format;
 use anyhow::{Context, Result, anyhow, bail};
 use host::{Disk, Host, OpenMode, Timestamp};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use wal::control::ControlFile;
 use wal::describe::Describer;
 use wal::history::TimelineHistory;
 use wal::page::{LONG_HEADER_SIZE, PageHeader};
@@ -73,7 +75,7 @@ impl Filter {
 }
 
 /// A moment as PostgreSQL reads it; without a zone it is UTC.
-pub(crate) fn parse_time(text: &str) -> Result<Timestamp> {
+fn parse_time(text: &str) -> Result<Timestamp> {
     let style = datum::Style { zone: jiff::tz::TimeZone::UTC, ..datum::Style::default() };
     let micros = datum::time::parse_timestamptz(text, &style)
         .map_err(|error| anyhow!("\"{text}\" is no time: {error}"))?;
@@ -334,6 +336,12 @@ impl Range {
             None => (arguments.path.clone().unwrap_or_else(|| PathBuf::from(".")), None),
         };
         let folder = if disk.exists(&folder.join("pg_wal"))? { folder.join("pg_wal") } else { folder };
+        // An archive has no number; segments beside a control file have that of its directory.
+        if let Some(data) = folder.parent()
+            && let Ok(control) = ControlFile::load(disk, data)
+        {
+            check_format(data, &control)?;
+        }
         let size = segment_size(disk, &folder, first.as_deref())?;
         let segment = |name: &str| {
             SegmentNumber::parse_file_name(name, size)

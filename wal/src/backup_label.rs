@@ -16,10 +16,15 @@
 
 use crate::describe::utc_text;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
-use host::Timestamp;
+use host::{Disk, Timestamp};
+use std::io;
+use std::path::Path;
 
 /// The file's name in the data directory.
 pub const BACKUP_LABEL_FILE: &str = "backup_label";
+
+/// The most that the file may have, in bytes.
+const LABEL_SIZE_MAX: u64 = 64 << 10;
 
 /// How the directory was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +75,8 @@ pub struct BackupStop {
     pub time: Timestamp,
 }
 
-/// A backup_label that makes no sense.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// A backup_label that cannot be used.
+#[derive(Debug, thiserror::Error)]
 pub enum LabelError {
     /// A line that must be there is not, or says nothing readable.
     #[error("invalid data in file \"backup_label\": expected \"{expected}\", found \"{found}\"")]
@@ -89,9 +94,31 @@ pub enum LabelError {
         /// The segment's name.
         segment: String,
     },
+    /// Reading failed.
+    #[error("could not read file \"{path}\": {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The cause.
+        error: io::Error,
+    },
 }
 
 impl BackupLabel {
+    /// Reads that of a data directory, if it has one.
+    pub fn load(
+        disk: &dyn Disk,
+        data_dir: &Path,
+        segment_size: SegmentSize,
+    ) -> Result<Option<Self>, LabelError> {
+        let path = data_dir.join(BACKUP_LABEL_FILE);
+        match disk.read(&path, LABEL_SIZE_MAX) {
+            Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes), segment_size).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(LabelError::Io { path: path.display().to_string(), error }),
+        }
+    }
+
     /// The time as backup_label has it.
     pub fn time_text(time: Timestamp) -> String {
         let text = utc_text(time);

@@ -135,3 +135,17 @@ impl<const N: usize> PutFields for smallvec::SmallVec<[u8; N]> {
         self.extend_from_slice(bytes);
     }
 }
+
+/// Ends a small text file of ours, whole lines, with one of their CRC-32 that tells damage.
+pub fn seal_text(mut lines: String) -> String {
+    let crc = crc32fast::hash(lines.as_bytes());
+    lines.push_str(&format!("crc={crc:08x}\n"));
+    lines
+}
+
+/// The lines of such a file; None if it is damaged.
+pub fn sealed_text(text: &str) -> Option<&str> {
+    let (lines, crc) = text.strip_suffix('\n')?.rsplit_once("crc=")?;
+    (crc.len() == 8 && u32::from_str_radix(crc, 16).ok()? == crc32fast::hash(lines.as_bytes()))
+        .then_some(lines)
+}

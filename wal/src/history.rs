@@ -11,7 +11,7 @@
 //! Two promotions that cannot see each other may take the same timeline number; their branch ids differ. PostgreSQL copies the parent's
 //! file and appends to it, so a `# plimsoll` line may stand in the middle: it names the branch of the timeline in the next entry.
 
-use crate::ids::{Lsn, TimelineId};
+use crate::ids::{Lsn, ParseIdError, TimelineId};
 use host::{Disk, write_file_durably};
 use std::fmt;
 use std::io;
@@ -46,9 +46,11 @@ impl fmt::Display for BranchId {
 }
 
 impl FromStr for BranchId {
-    type Err = std::num::ParseIntError;
+    type Err = ParseIdError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        u64::from_str_radix(text, 16).map(Self)
+        let plain = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        value.map(Self).ok_or_else(|| ParseIdError::new("branch", text))
     }
 }
 
@@ -263,6 +265,13 @@ impl TimelineHistory {
             Err(HistoryError::NotAnAncestor { timeline, target: self.target })
         }
     }
+    /// The branch id of one of its timelines, if that is known.
+    pub fn branch_of(&self, timeline: TimelineId) -> Option<BranchId> {
+        if timeline == self.target {
+            return self.branch();
+        }
+        self.entries.iter().find(|entry| entry.timeline == timeline)?.branch
+    }
     /// The timeline that follows `timeline` on the way to the target; None for the target and for strangers.
     pub fn successor_of(&self, timeline: TimelineId) -> Option<TimelineId> {
         let at = self.entries.iter().position(|entry| entry.timeline == timeline)?;
@@ -292,6 +301,15 @@ impl TimelineHistory {
             }
         }
         common
+    }
+
+    /// The lowest number that both histories have for different branches.
+    pub fn first_twin(&self, other: &Self) -> Option<TimelineId> {
+        let twin = |(timeline, _, branch): (TimelineId, Lsn, Option<BranchId>)| {
+            let theirs = other.spans().find(|theirs| theirs.0 == timeline)?.2;
+            (branch? != theirs?).then_some(timeline)
+        };
+        self.spans().find_map(twin)
     }
 
     /// Timeline, end (MAX for the open one) and branch, oldest first.

@@ -13,7 +13,7 @@ pub struct ParseIdError {
 }
 
 impl ParseIdError {
-    fn new(kind: &'static str, text: &str) -> Self {
+    pub(crate) fn new(kind: &'static str, text: &str) -> Self {
         Self { kind, text: text.chars().take(64).collect() }
     }
 }
@@ -277,6 +277,10 @@ impl Xid {
     pub const fn next(self) -> Self {
         let next = self.0.saturating_add(1);
         if (next as u32) < 3 { Self((next & !0xFFFF_FFFF) | 3) } else { Self(next) }
+    }
+    /// From its halves.
+    pub const fn from_halves(epoch: u32, low: u32) -> Self {
+        Self((epoch as u64) << 32 | low as u64)
     }
     /// The full id within 2^31 of `near` whose low half is `low`; INVALID for low 0.
     pub const fn from_low(low: u32, near: Self) -> Self {

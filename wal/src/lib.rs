@@ -12,10 +12,12 @@ pub mod control;
 pub mod crc;
 pub mod describe;
 pub mod error;
+pub mod format;
 pub mod history;
 pub mod ids;
 mod log_file;
 pub mod message;
+mod node_log;
 pub mod page;
 pub mod positions;
 pub mod raw_writer;
@@ -24,6 +26,7 @@ pub mod record;
 pub mod segments;
 pub mod smgr;
 mod space;
+pub mod timelines;
 pub mod watermark;
 pub mod writer;
 pub mod xact;
@@ -34,6 +37,7 @@ pub use error::{WalError, WalOperation};
 pub use ids::{
     BlockNumber, Fork, Lsn, ParseIdError, RelFile, SegmentNumber, SegmentSize, SystemId, TimelineId, Xid,
 };
+pub use node_log::{BranchObserver, Live, LogState, NodeLog, Stopping};
 pub use page::{PageFlags, PageHeader};
 pub use positions::{Positions, StandbyPositions};
 pub use raw_writer::{RawConfig, RawWriter};

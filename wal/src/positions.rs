@@ -1,6 +1,6 @@
 //! How far the log has come: on a primary `inserted >= written >= flushed`, on a standby
 //! `received >= flushed >= replayed` (redo may read ahead of `flushed`; what of that is durable counts). Every position is an
-//! exclusive end.
+//! exclusive end. The order is asserted wherever one of them moves.
 
 use crate::ids::Lsn;
 pub use crate::watermark::Stopped;
@@ -62,13 +62,16 @@ impl Positions {
 
     /// Called under the lock that gives records their places, so it never goes back.
     pub(crate) fn set_inserted(&self, to: Lsn) {
+        debug_assert!(to >= self.inserted(), "inserted goes back from {} to {to}", self.inserted());
         self.inserted.store(to.get(), Ordering::Release);
     }
     pub(crate) fn set_written(&self, to: Lsn) {
+        assert!(to <= self.inserted(), "{to} is written and only {} inserted", self.inserted());
         self.written.advance(to);
     }
     /// `first` is called before those are woken who waited for this.
     pub(crate) fn set_flushed(&self, to: Lsn, first: impl FnOnce()) {
+        assert!(to <= self.written(), "{to} is flushed and only {} written", self.written());
         self.flushed.advance_and(to, first);
     }
     /// The writer failed or was closed: whoever still waits for more gets [`Stopped`].
@@ -94,6 +97,12 @@ impl StandbyPositions {
             flushed: Watermark::new(start),
             replayed: Watermark::new(start),
         }
+    }
+
+    /// The positions of the log that ends at `kept`: nothing behind that counts as received.
+    pub(crate) fn cut(&self, kept: Lsn) -> Self {
+        let cut = |mark: &Watermark| Watermark::new(mark.get().min(kept));
+        Self { replayed: cut(&self.replayed), flushed: cut(&self.flushed), received: cut(&self.received) }
     }
 
     /// What came in and was handed to the kernel.
@@ -144,10 +153,12 @@ impl StandbyPositions {
     }
     /// WAL up to `to` is durable.
     pub fn set_flushed(&self, to: Lsn) {
+        assert!(to <= self.received(), "{to} is flushed and only {} received", self.received());
         self.flushed.advance(to);
     }
-    /// Redo has published everything before `to`.
+    /// Redo has published everything before `to`, which is durable.
     pub fn set_replayed(&self, to: Lsn) {
+        assert!(to <= self.flushed(), "{to} is replayed and only {} flushed", self.flushed());
         self.replayed.advance(to);
     }
     /// The standby stops or is promoted: whoever still waits for more gets [`Stopped`].

@@ -10,7 +10,7 @@ use crate::positions::StandbyPositions;
 use crate::segments::SegmentFolder;
 use crate::space::{SegmentMaker, Space};
 use host::Host;
-use parking_lot::Mutex;
+use host::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

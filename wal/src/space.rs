@@ -26,7 +26,7 @@ pub(crate) struct Space {
     /// Bytes to have ready behind the log's end.
     ahead: u64,
     /// Held while segments are made or renamed.
-    growing: Mutex<()>,
+    growing: host::Mutex<()>,
     /// New segments will be filled at once, in large pieces: zeros would only be written over. Said by whoever writes the log.
     bulk: Arc<AtomicBool>,
     wanted: AtomicBool,
@@ -61,7 +61,7 @@ impl Space {
             folder,
             timeline,
             reserved: AtomicU64::new(0),
-            growing: Mutex::new(()),
+            growing: host::Mutex::new(()),
             bulk,
             wanted: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -202,14 +202,17 @@ impl Drop for SegmentMaker {
         self.space.stop.store(true, Ordering::SeqCst);
         self.space.wake_up();
         if let Some(handle) = self.handle.take() {
-            // A thread that panicked has said so; there is nothing left to end.
             let _ = handle.join();
         }
     }
 }
 
-/// Starts a named thread.
+/// Starts a named thread, whose panic ends the process: nobody else would do its work.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, WalError> {
+    let run = || {
+        let _vital = host::vital("a background thread of the log");
+        run();
+    };
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|cause| WalError::Io {
         operation: WalOperation::Open,
         path: PathBuf::from(name),

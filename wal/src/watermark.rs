@@ -4,7 +4,7 @@
 //! reached, so a group flush wakes exactly the commits that it covers.
 
 use crate::ids::Lsn;
-use parking_lot::Mutex;
+use host::Mutex;
 use smallvec::SmallVec;
 use std::future::Future;
 use std::pin::Pin;

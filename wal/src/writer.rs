@@ -29,7 +29,7 @@ use bytes::Bytes;
 use config::checked_start;
 use flusher::{Crowd, Threads};
 use host::Host;
-use parking_lot::{Mutex, MutexGuard};
+use host::{Mutex, MutexGuard};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -20,7 +20,7 @@
 //! The last part is the engine's own. PostgreSQL's programs stop reading before it, and its own records end before it.
 
 use crate::codec::{Fields, PutFields, Short};
-use crate::ids::{Lsn, RelFile};
+use crate::ids::{Lsn, RelFile, Xid};
 use crate::record::{BuildError, EncodedRecord, Record, RecordBuilder, Rmgr, XLR_SPECIAL_REL_UPDATE};
 use crate::smgr::{parse_rel, put_rel};
 use crate::xlog::PayloadError;
@@ -63,7 +63,7 @@ const PARTS: u32 = HAS_DBINFO
     | HAS_GID
     | HAS_DROPPED_STATS;
 
-/// Bytes of the part that states a proven flush point.
+/// Bytes of the part that states a proven flush point. It is ours, behind PostgreSQL's parts; so are the epochs behind it, u32 each.
 const PROVEN_FLUSH_SIZE: usize = 8;
 
 /// What a transaction asks of those who redo its end: the bits of xinfo that announce no part of the record.
@@ -145,6 +145,8 @@ pub struct XactEnd {
     /// Up to here (exclusive) the writer knew the log to be durable when it wrote this: a bad record below is damage, not a
     /// torn tail.
     pub proven_flush: Option<Lsn>,
+    /// High halves of the record's own xid and then of each of `subxacts`, where one of them may be far from the next xid; else empty.
+    pub epochs: Vec<u32>,
 }
 
 /// A parsed record of resource manager XACT.
@@ -219,10 +221,23 @@ impl XactEnd {
             end.origin =
                 Some(Origin { lsn: Lsn::new(fields.u64()?), time: Timestamp::from_micros(fields.i64()?) });
         }
-        if fields.left() == PROVEN_FLUSH_SIZE {
-            end.proven_flush = Some(Lsn::new(fields.u64()?));
+        let with_epochs = PROVEN_FLUSH_SIZE + 4 * (1 + end.subxacts.len());
+        if fields.left() == PROVEN_FLUSH_SIZE || fields.left() == with_epochs {
+            end.proven_flush = Some(Lsn::new(fields.u64()?)).filter(|flushed| flushed.is_valid());
+            end.epochs = (0..fields.left() / 4).map(|_| fields.u32()).collect::<Result<_, _>>()?;
         }
         Ok(end)
+    }
+
+    /// The full xid of the record that says this; without epochs the nearest to `near`, the next xid as the log before it has it.
+    pub fn xid(&self, record: &Record, near: Xid) -> Xid {
+        widened(record.xid_low(), self.epochs.first(), near)
+    }
+
+    /// The full xids of the subtransactions, told or guessed in the same way.
+    pub fn parts(&self, near: Xid) -> Vec<Xid> {
+        let epochs = self.epochs.iter().skip(1).map(Some).chain(std::iter::repeat(None));
+        self.subxacts.iter().zip(epochs).map(|(low, epoch)| widened(*low, epoch, near)).collect()
     }
 
     /// xinfo: the parts that are there and the completion bits.
@@ -282,10 +297,15 @@ impl XactEnd {
             out.put_u64(origin.lsn.get());
             out.put_i64(origin.time.micros());
         }
-        if let Some(flushed) = self.proven_flush {
-            out.put_u64(flushed.get());
+        if self.proven_flush.is_some() || !self.epochs.is_empty() {
+            out.put_u64(self.proven_flush.unwrap_or(Lsn::INVALID).get());
         }
+        self.epochs.iter().for_each(|epoch| out.put_u32(*epoch));
     }
+}
+
+fn widened(low: u32, epoch: Option<&u32>, near: Xid) -> Xid {
+    epoch.map_or_else(|| Xid::from_low(low, near), |epoch| Xid::from_halves(*epoch, low))
 }
 
 /// Reads up to and over the next zero byte.

@@ -6,7 +6,8 @@ use protocol::conninfo::ConnInfoError;
 use std::io;
 use std::path::Path;
 use wal::control::ControlError;
-use wal::{Lsn, ReadError, SystemId, WalError};
+use wal::format::FormatError;
+use wal::{Lsn, ReadError, SystemId, TimelineId, WalError};
 
 /// Why a clone failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,12 @@ pub enum CloneError {
     /// The target holds a clone that was broken off.
     #[error("directory \"{0}\" holds a clone that was broken off: remove it and clone again")]
     Interrupted(String),
+    /// The server has the slot that was to be made.
+    #[error(
+        "replication slot \"{0}\" already exists: choose another name, or drop it if a clone that was killed has left it \
+         (SELECT pg_drop_replication_slot('{0}'))"
+    )]
+    SlotExists(String),
     /// The connection string is wrong.
     #[error(transparent)]
     ConnInfo(#[from] ConnInfoError),
@@ -40,6 +47,9 @@ pub enum CloneError {
     /// The server is a real PostgreSQL.
     #[error("the server is PostgreSQL, not Plimsoll: its data directory cannot be run by Plimsoll")]
     Foreign,
+    /// The server's format is not one that this program reads.
+    #[error("{0}; {hint}", hint = .0.hint())]
+    Format(FormatError),
     /// The server's answer makes no sense.
     #[error("unexpected answer from the server: {0}")]
     Answer(String),
@@ -84,6 +94,17 @@ pub enum CloneError {
     StreamEnded {
         /// The end of what came.
         at: Lsn,
+    },
+    /// A standby's last restartpoint is of an earlier timeline than its log.
+    #[error(
+        "server's last restartpoint is on timeline {from}, and its log goes on on timeline {to}: take a CHECKPOINT on the \
+         primary, and clone again once this standby has replayed it"
+    )]
+    TimelineEnded {
+        /// Where the backup began.
+        from: TimelineId,
+        /// Where it ended.
+        to: TimelineId,
     },
     /// A part of the clone broke down.
     #[error("clone was interrupted")]

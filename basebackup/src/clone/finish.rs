@@ -90,7 +90,7 @@ pub(super) fn read_control(disk: &dyn Disk, target: &Path) -> Result<ControlFile
     Ok(ControlFile::decode(&bytes)?)
 }
 
-/// Writes what is still missing, makes everything durable, and lets the directory go. `standby`: primary_conninfo and a slot's name.
+/// Writes what is still missing and makes everything durable. `standby`: primary_conninfo and a slot's name.
 pub(super) fn complete(
     disk: &dyn Disk,
     target: &Path,
@@ -120,6 +120,11 @@ pub(super) fn complete(
     if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent).map_err(io_error(parent))?;
     }
+    Ok(())
+}
+
+/// Lets the directory go: from here on a server starts on it.
+pub(super) fn release(disk: &dyn Disk, target: &Path) -> Result<(), CloneError> {
     let control = control_file_path(target);
     durable_rename(disk, &target.join(CONTROL_HELD_BACK), &control).map_err(io_error(&control))?;
     let marker = target.join(MARKER_FILE);
@@ -132,7 +137,8 @@ fn setting(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// Makes every file and every name below durable, files before their folder.
+/// Makes every file and every name below durable, files before their folder. The log still comes meanwhile: a segment that is given its
+/// name between the list and the look at it was made durable by who wrote it.
 fn sync_tree(disk: &dyn Disk, folder: &Path) -> Result<(), CloneError> {
     for entry in disk.list(folder).map_err(io_error(folder))? {
         let path = folder.join(&entry.name);
@@ -140,7 +146,10 @@ fn sync_tree(disk: &dyn Disk, folder: &Path) -> Result<(), CloneError> {
             FileKind::Directory => sync_tree(disk, &path)?,
             FileKind::File => {
                 let synced = disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync());
-                synced.map_err(io_error(&path))?;
+                match synced {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    synced => synced.map_err(io_error(&path))?,
+                }
             }
             FileKind::Other => {}
         }

@@ -5,15 +5,17 @@
 //! | step | what                                                                                                          |
 //! |-----:|---------------------------------------------------------------------------------------------------------------|
 //! |    1 | the target must be absent or empty; it gets [`MARKER_FILE`] durably                                           |
-//! |    2 | two connections; a temporary slot (or the named one) on the second keeps the log                              |
+//! |    2 | two connections to a server of a format that this program reads; a temporary slot (or a given one) on the second keeps the log |
 //! |    3 | BASE_BACKUP on the first; its archive is unpacked as it comes, each file's checksum taken on the way            |
 //! |    4 | meanwhile the log is streamed on the second into pg_wal, from the backup's start to its end                     |
 //! |    5 | the manifest's own checksum, each file against it, and each record of the log are checked                       |
 //! |    6 | standby.signal and primary_conninfo are written, everything is made durable                                    |
-//! |    7 | global/pg_control, kept under another name until here, gets its name; the marker goes                           |
+//! |    7 | the stream ends; a slot that is to stay is made again, for good, and streamed from until what it keeps is reached  |
+//! |    8 | global/pg_control, kept under another name until here, gets its name; the marker goes                           |
 //!
-//! A clone that is broken off at any point leaves a directory without pg_control and with the marker: no server starts on it, and another
-//! clone says what it is. Memory: a few chunks in flight, and the manifest.
+//! A clone that is broken off before step 7 leaves a directory without pg_control and with the marker, and nothing on the server: a
+//! temporary slot goes with its connection, however that ends. No server starts on the directory, and another clone says what it is.
+//! Steps 7 and 8 are short ([`Phase::Finishing`]); an error there takes back the slot. Memory: a few chunks in flight, and the manifest.
 
 mod error;
 mod finish;
@@ -23,13 +25,14 @@ mod unpack;
 
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use host::Host;
-use protocol::Client;
 use protocol::conninfo::ConnInfo;
 use protocol::replication::ChecksumAlgorithm;
+use protocol::{Client, ClientError, SqlState};
 use receive::{Backup, receive};
 use std::path::{Path, PathBuf};
 use stream::WalStream;
 use wal::control::ControlFile;
+use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::{Lsn, SegmentSize, SystemId, TimelineId};
 
 pub use error::CloneError;
@@ -54,7 +57,7 @@ pub struct CloneOptions {
     pub max_rate_kilobytes: Option<u32>,
     /// A permanent slot to use and to name in the standby's settings.
     pub slot: Option<String>,
-    /// Whether that slot is made first.
+    /// Whether that slot is made: temporary while the clone goes on, for good at its end.
     pub create_slot: bool,
     /// Whether the clone is to start as a standby of the server.
     pub standby: bool,
@@ -98,6 +101,8 @@ pub enum Phase {
     Verifying,
     /// Everything is made durable.
     Syncing,
+    /// The slot becomes permanent and the directory startable. Whoever wants to give a clone up does it before this.
+    Finishing,
 }
 
 /// How far a clone is.
@@ -134,7 +139,8 @@ pub struct Cloned {
 
 /// Clones a server. `progress` is called now and then, and at each change of phase.
 ///
-/// Dropping this leaves the directory broken off (threads may end their last write after it): see [`remove_interrupted`].
+/// Dropping this leaves the directory broken off (threads may end their last write after it), see [`remove_interrupted`], and nothing on
+/// the server; from [`Phase::Finishing`] on the slot too, see [`drop_slot`].
 pub async fn clone(
     host: &Host,
     options: &CloneOptions,
@@ -143,10 +149,11 @@ pub async fn clone(
     let info = ConnInfo::parse(&options.from)?;
     let existed = check_target(&*host.disk, &options.target)?;
     let mut slot = None;
-    let outcome = run(host, options, info.clone(), &mut slot, progress).await;
+    let outcome = run(host, options, info, &mut slot, progress).await;
     if outcome.is_err() {
         if let Some(slot) = slot {
-            drop_slot(info, &slot).await;
+            // The server may be gone: there is nothing more to do then, and the first error is the one that counts.
+            let _ = drop_slot(&options.from, &slot).await;
         }
         if !options.keep_failed {
             let (disk, target) = (host.disk.clone(), options.target.clone());
@@ -158,12 +165,12 @@ pub async fn clone(
     outcome
 }
 
-/// Takes back a slot that was made for a clone that failed. The server may be gone: there is nothing more to do then.
-async fn drop_slot(info: ConnInfo, slot: &str) {
-    if let Ok(mut client) = connect(info).await {
-        let _ = client.query(&format!("DROP_REPLICATION_SLOT {}", quoted(slot))).await;
-        client.close().await;
-    }
+/// Takes back a slot that was made for a clone.
+pub async fn drop_slot(from: &str, slot: &str) -> Result<(), CloneError> {
+    let mut client = connect(ConnInfo::parse(from)?).await?;
+    client.query(&format!("DROP_REPLICATION_SLOT {}", quoted(slot))).await?;
+    client.close().await;
+    Ok(())
 }
 
 async fn connect(mut info: ConnInfo) -> Result<Client, CloneError> {
@@ -187,6 +194,15 @@ async fn identify(client: &mut Client) -> Result<SystemId, CloneError> {
     let answer = client.query("IDENTIFY_SYSTEM").await?;
     let system = answer.text(0, 0).and_then(|system| system.parse().ok());
     system.ok_or_else(|| CloneError::Answer("IDENTIFY_SYSTEM names no system".to_owned()))
+}
+
+/// Refuses a server whose format this program does not read, before anything is made. A real PostgreSQL has none.
+async fn check_format(client: &mut Client) -> Result<(), CloneError> {
+    if !client.parameter("server_version").is_some_and(|version| version.contains("Plimsoll")) {
+        return Ok(());
+    }
+    let shown = client.show(FORMAT_SETTING).await?;
+    FORMATS.check_shown(shown.as_deref()).map_err(CloneError::Format)
 }
 
 /// wal_segment_size as SHOW prints it: a number with kB, MB or GB.
@@ -220,6 +236,7 @@ async fn run(
 ) -> Result<Cloned, CloneError> {
     let mut control = connect(info.clone()).await?;
     let system_id = identify(&mut control).await?;
+    check_format(&mut control).await?;
     let segment_size = segment_size(&mut control).await?;
     let mut streaming = connect(info).await?;
     let found = identify(&mut streaming).await?;
@@ -228,7 +245,7 @@ async fn run(
     }
     let (disk, target) = (host.disk.clone(), options.target.clone());
     blocking(move || finish::prepare(&*disk, &target)).await?;
-    let slot = make_slot(host, options, &mut streaming, slot_made).await?;
+    let slot = make_slot(host, options, &mut streaming).await?;
 
     let mut report = CloneProgress {
         phase: Phase::Checkpoint,
@@ -245,7 +262,13 @@ async fn run(
     let mut wal = WalStream::start(
         host.clone(),
         streaming,
-        stream::Request { pg_wal: options.target.join("pg_wal"), slot, start, timeline, segment_size },
+        stream::Request {
+            pg_wal: options.target.join("pg_wal"),
+            slot: slot.clone(),
+            start,
+            timeline,
+            segment_size,
+        },
     );
     let received = receive(host, options, &mut backup, &mut wal, &mut report, progress).await;
     let (unpacked, end) = match received {
@@ -257,7 +280,8 @@ async fn run(
     };
     report.phase = Phase::Log;
     progress(report);
-    report.wal_end = wal.finish(end).await?;
+    wal.reach(end).await?;
+    report.wal_end = wal.received();
     report.phase = Phase::Verifying;
     progress(report);
 
@@ -270,7 +294,11 @@ async fn run(
     let range = finish::LogRange { start, end, timeline, segment_size, system_id };
     let (wal_records, found) = blocking(move || {
         let records = finish::check_log(disk.clone(), &target, range)?;
-        Ok((records, finish::read_control(&*disk, &target)?))
+        let control = finish::read_control(&*disk, &target)?;
+        if control.is_ours() {
+            FORMATS.check_directory(&*disk, &target).map_err(CloneError::Format)?;
+        }
+        Ok((records, control))
     })
     .await?;
     check_control(&found, system_id, options)?;
@@ -287,6 +315,23 @@ async fn run(
         finish::complete(&*disk, &target, &unpacked.manifest, standby)
     })
     .await?;
+
+    report.phase = Phase::Finishing;
+    progress(report);
+    let (mut client, received) = wal.finish().await?;
+    if options.create_slot && options.slot.is_some() {
+        let request = stream::Request {
+            pg_wal: options.target.join("pg_wal"),
+            slot,
+            start: received,
+            timeline,
+            segment_size,
+        };
+        client = keep_slot(host, client, request, slot_made).await?;
+    }
+    client.close().await;
+    let (disk, target) = (host.disk.clone(), options.target.clone());
+    blocking(move || finish::release(&*disk, &target)).await?;
     *slot_made = None;
     Ok(Cloned { system_id, timeline, start, end, received_bytes, files, wal_records })
 }
@@ -305,30 +350,49 @@ fn check_control(
     Ok(())
 }
 
-/// Makes the slot that keeps the log while the backup runs; gives its name.
-async fn make_slot(
-    host: &Host,
-    options: &CloneOptions,
-    client: &mut Client,
-    made: &mut Option<String>,
-) -> Result<String, CloneError> {
-    match &options.slot {
-        Some(name) => {
-            if options.create_slot {
-                let command = format!("CREATE_REPLICATION_SLOT {} PHYSICAL (RESERVE_WAL)", quoted(name));
-                client.query(&command).await?;
-                *made = Some(name.clone());
-            }
-            Ok(name.clone())
+/// Makes the slot that keeps the log while the backup runs; gives its name. It goes with its connection.
+async fn make_slot(host: &Host, options: &CloneOptions, client: &mut Client) -> Result<String, CloneError> {
+    let name = match &options.slot {
+        Some(name) if !options.create_slot => return Ok(name.clone()),
+        Some(name) => name.clone(),
+        None => format!("plimsoll_clone_{:016x}", host.entropy.next_u64()),
+    };
+    create_slot(client, &name, "TEMPORARY PHYSICAL").await?;
+    Ok(name)
+}
+
+async fn create_slot(client: &mut Client, name: &str, kind: &str) -> Result<(), CloneError> {
+    let command = format!("CREATE_REPLICATION_SLOT {} {kind} (RESERVE_WAL)", quoted(name));
+    match client.query(&command).await {
+        Ok(_) => Ok(()),
+        Err(ClientError::Server(report)) if report.code == SqlState::DUPLICATE_OBJECT => {
+            Err(CloneError::SlotExists(name.to_owned()))
         }
-        None => {
-            let name = format!("plimsoll_clone_{:016x}", host.entropy.next_u64());
-            let command =
-                format!("CREATE_REPLICATION_SLOT {} TEMPORARY PHYSICAL (RESERVE_WAL)", quoted(&name));
-            client.query(&command).await?;
-            Ok(name)
-        }
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Makes the temporary slot of the stream a permanent one. No command does that: it is dropped and made again, and what it keeps may
+/// begin behind the stream's end, which is streamed then. What is gone already is the stream's error.
+async fn keep_slot(
+    host: &Host,
+    mut client: Client,
+    request: stream::Request,
+    made: &mut Option<String>,
+) -> Result<Client, CloneError> {
+    let (name, received) = (request.slot.clone(), request.start);
+    client.query(&format!("DROP_REPLICATION_SLOT {}", quoted(&name))).await?;
+    create_slot(&mut client, &name, "PHYSICAL").await?;
+    *made = Some(name.clone());
+    let answer = client.query(&format!("READ_REPLICATION_SLOT {}", quoted(&name))).await?;
+    let kept_from: Option<Lsn> = answer.text(0, 1).and_then(|lsn| lsn.parse().ok());
+    let kept_from = kept_from.ok_or_else(|| CloneError::Answer(format!("slot \"{name}\" keeps nothing")))?;
+    if kept_from <= received {
+        return Ok(client);
+    }
+    let mut wal = WalStream::start(host.clone(), client, request);
+    wal.reach(kept_from).await?;
+    Ok(wal.finish().await?.0)
 }
 
 pub(crate) async fn blocking<T: Send + 'static>(

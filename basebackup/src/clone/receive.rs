@@ -124,10 +124,7 @@ pub(super) async fn receive(
     };
     let (end, timeline) = position(&mut backup.client).await?;
     if timeline != backup.timeline {
-        return Err(CloneError::Answer(format!(
-            "backup began on timeline {} and ended on {timeline}",
-            backup.timeline
-        )));
+        return Err(CloneError::TimelineEnded { from: backup.timeline, to: timeline });
     }
     loop {
         match next(&mut backup.client).await? {

@@ -1,7 +1,7 @@
 //! The log that comes beside the backup.
 
-use super::{CloneError, blocking, quoted};
-use host::Host;
+use super::{CloneError, blocking, io_error, quoted};
+use host::{Host, write_file_durably};
 use protocol::client::{CopyBoth, CopyStart};
 use protocol::replication::{FromPrimary, StatusUpdate, WireLsn, encode_status_update};
 use protocol::{Client, ClientError};
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use wal::history::TimelineHistory;
 use wal::{Lsn, RawConfig, RawWriter, SegmentSize, StandbyPositions, TimelineId};
 
 /// How often the server hears where the stream is, at least.
@@ -32,51 +33,73 @@ pub(super) struct Request {
 enum Until {
     /// Nobody has said yet.
     Open,
-    /// Up to here.
-    Reached(Lsn),
-    /// Not any longer.
+    /// What has come is enough.
+    Finished,
+    /// Nobody wants it any longer.
     Abandoned,
 }
 
 /// A stream under way on a task of its own; ended when dropped.
 pub(super) struct WalStream {
     until: watch::Sender<Until>,
-    positions: Arc<StandbyPositions>,
-    task: Option<JoinHandle<Result<Lsn, CloneError>>>,
+    received: watch::Receiver<Lsn>,
+    task: Option<JoinHandle<Result<(Client, Lsn), CloneError>>>,
+    /// The connection and the end of what came, if the server has ended the stream: its timeline has ended.
+    ended: Option<(Client, Lsn)>,
 }
 
 impl WalStream {
     pub(super) fn start(host: Host, client: Client, request: Request) -> Self {
         let (until, changes) = watch::channel(Until::Open);
-        let positions = Arc::new(StandbyPositions::new(request.start));
-        let task = tokio::spawn(run(host, client, request, positions.clone(), changes));
-        Self { until, positions, task: Some(task) }
+        let (sender, received) = watch::channel(Lsn::INVALID);
+        let task = tokio::spawn(run(host, client, request, sender, changes));
+        Self { until, received, task: Some(task), ended: None }
     }
 
     /// The end of what has come.
     pub(super) fn received(&self) -> Lsn {
-        self.positions.received()
+        *self.received.borrow()
     }
 
-    /// The stream's error, if it has ended before anybody asked it to.
+    /// Waits until the log up to `end` has come; the stream goes on.
+    pub(super) async fn reach(&mut self, end: Lsn) -> Result<(), CloneError> {
+        // The sender goes with the task, whose error comes from the check.
+        let _ = self.received.wait_for(|received| *received >= end).await;
+        if self.received() >= end {
+            return Ok(());
+        }
+        if let Some(task) = self.task.take() {
+            self.ended = Some(task.await.map_err(|_| CloneError::Broken)??);
+        }
+        match &self.ended {
+            Some((_, at)) => Err(CloneError::StreamEnded { at: *at }),
+            None => Err(CloneError::Broken),
+        }
+    }
+
+    /// The stream's error, if it has failed. Where it has ended may be behind the backup's end, which nobody knows yet.
     pub(super) async fn check(&mut self) -> Result<(), CloneError> {
         match self.task.take_if(|task| task.is_finished()) {
             None => Ok(()),
             Some(task) => match task.await {
                 Ok(Err(error)) => Err(error),
-                Ok(Ok(at)) => Err(CloneError::StreamEnded { at }),
+                Ok(Ok(ended)) => {
+                    self.ended = Some(ended);
+                    Ok(())
+                }
                 Err(_) => Err(CloneError::Broken),
             },
         }
     }
 
-    /// Waits until the log up to `end` is there and durable; gives the end of what came.
-    pub(super) async fn finish(mut self, end: Lsn) -> Result<Lsn, CloneError> {
+    /// Ends the stream: what has come is durable. Gives its end, and the connection.
+    pub(super) async fn finish(mut self) -> Result<(Client, Lsn), CloneError> {
         // A stream that has failed already has nobody who listens; its error comes below.
-        let _ = self.until.send(Until::Reached(end));
-        match self.task.take() {
-            Some(task) => task.await.map_err(|_| CloneError::Broken)?,
-            None => Err(CloneError::Broken),
+        let _ = self.until.send(Until::Finished);
+        match (self.task.take(), self.ended.take()) {
+            (_, Some(ended)) => Ok(ended),
+            (Some(task), None) => task.await.map_err(|_| CloneError::Broken)?,
+            (None, None) => Err(CloneError::Broken),
         }
     }
 
@@ -102,16 +125,18 @@ async fn run(
     host: Host,
     mut client: Client,
     request: Request,
-    positions: Arc<StandbyPositions>,
+    received: watch::Sender<Lsn>,
     mut changes: watch::Receiver<Until>,
-) -> Result<Lsn, CloneError> {
+) -> Result<(Client, Lsn), CloneError> {
     let begin = request.segment_size.start_of(request.segment_size.segment_of(request.start));
+    fetch_history(&host, &mut client, &request).await?;
     let config = RawConfig {
         background: false,
         segments_ahead: 0,
         ..RawConfig::new(request.timeline, request.segment_size)
     };
     let (writer_host, pg_wal) = (host.clone(), request.pg_wal);
+    let positions = Arc::new(StandbyPositions::new(request.start));
     let writer =
         blocking(move || Ok(RawWriter::open(&writer_host, &pg_wal, config, begin, positions)?)).await?;
     let command = format!(
@@ -128,14 +153,14 @@ async fn run(
     loop {
         let until = *changes.borrow_and_update();
         match until {
-            Until::Reached(end) if writer.end() >= end => break,
+            Until::Finished => break,
             Until::Abandoned => return Err(CloneError::Broken),
-            Until::Open | Until::Reached(_) => {}
+            Until::Open => {}
         }
         let message = tokio::select! {
             message = copy.next() => match message? {
                 Some(message) => FromPrimary::decode(&message).map_err(ClientError::from)?,
-                None => return Err(CloneError::StreamEnded { at: writer.end() }),
+                None => break,
             },
             changed = changes.changed() => match changed {
                 Ok(()) => continue,
@@ -151,6 +176,7 @@ async fn run(
             FromPrimary::Data { start, wal, .. } => {
                 let to = writer.clone();
                 let end = blocking(move || Ok(to.write_at(Lsn::new(start.get()), &wal)?)).await?;
+                received.send_replace(end);
                 // The slot keeps every segment that is not reported durable.
                 if request.segment_size.segment_of(end) != request.segment_size.segment_of(flushed) {
                     flushed = flush(&writer).await?;
@@ -166,8 +192,23 @@ async fn run(
     let end = flush(&writer).await?;
     status(&host, &mut copy, end, end).await?;
     copy.finish().await?;
-    client.close().await;
-    Ok(end)
+    Ok((client, end))
+}
+
+/// Has the history file of the timeline in pg_wal, which the clone needs to know where its log comes from: without it, a promotion
+/// of the clone would begin a timeline without a past.
+async fn fetch_history(host: &Host, client: &mut Client, request: &Request) -> Result<(), CloneError> {
+    let timeline = request.timeline;
+    if timeline == TimelineId::FIRST {
+        return Ok(());
+    }
+    let answer = client.query(&format!("TIMELINE_HISTORY {timeline}")).await?;
+    let invalid = |why: String| CloneError::Answer(format!("history of timeline {timeline}: {why}"));
+    let text = answer.text(0, 1).ok_or_else(|| invalid("none came".to_owned()))?;
+    let history = TimelineHistory::parse(timeline, text).map_err(|error| invalid(error.to_string()))?;
+    let (disk, path) = (host.disk.clone(), request.pg_wal.join(timeline.history_file_name()));
+    blocking(move || write_file_durably(&*disk, &path, history.text().as_bytes()).map_err(io_error(&path)))
+        .await
 }
 
 async fn flush(writer: &RawWriter) -> Result<Lsn, CloneError> {

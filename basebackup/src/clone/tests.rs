@@ -5,7 +5,8 @@ use super::*;
 use crate::checksum::FileChecksum;
 use crate::manifest::{FileEntry, ManifestWriter, Problem};
 use bytes::Bytes;
-use host::{Disk, Timestamp, VirtualDisk};
+use host::{DirEntry, Disk, LockGuard, Mapping, Metadata, OpenMode, SharedFile, Timestamp, VirtualDisk};
+use std::io;
 use std::sync::Arc;
 use tar::{EntryType, Header};
 
@@ -169,7 +170,7 @@ fn a_target_is_taken_only_when_absent_or_empty_and_an_interrupted_clone_is_known
     // Nothing is removed where no clone has been.
     remove_interrupted(&disk, target, false).unwrap();
     assert!(disk.exists(&target.join("mine")).unwrap());
-    disk.open(Path::new("/data/file"), host::OpenMode::CreateNew).unwrap();
+    disk.open(Path::new("/data/file"), OpenMode::CreateNew).unwrap();
     assert!(matches!(check_target(&disk, Path::new("/data/file")), Err(CloneError::NotADirectory(_))));
 }
 
@@ -194,4 +195,68 @@ fn the_standbys_connection_string_says_all_that_the_clone_knew() {
         }
     }
     assert!(primary_conninfo("user=u").unwrap().contains("port=5432"));
+}
+
+/// A disk on which, while files are made durable, the stream gives a segment that it has filled its name.
+#[derive(Debug)]
+struct StreamGoesOn(VirtualDisk);
+
+impl StreamGoesOn {
+    const NEW: &str = "/clone/pg_wal/xlogtemp.000000010000000000000003";
+    const NAMED: &str = "/clone/pg_wal/000000010000000000000003";
+}
+
+impl Disk for StreamGoesOn {
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let listed = self.0.list(path);
+        if path.ends_with("pg_wal") {
+            self.0.rename(Path::new(Self::NEW), Path::new(Self::NAMED))?;
+        }
+        listed
+    }
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
+        self.0.open(path, mode)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.0.remove_file(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.remove_dir(path)
+    }
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.0.metadata(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>> {
+        self.0.map_sealed(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
+        self.0.lock(path)
+    }
+}
+
+#[test]
+fn log_that_comes_while_the_clone_is_made_durable_does_not_fail_it() {
+    let disk = StreamGoesOn(VirtualDisk::new());
+    disk.create_dir_all(Path::new("/clone/pg_wal")).unwrap();
+    for path in [StreamGoesOn::NEW, "/clone/PG_VERSION"] {
+        let file = disk.open(Path::new(path), OpenMode::CreateNew).unwrap();
+        file.write_all_at(b"contents", 0).unwrap();
+        if path == StreamGoesOn::NEW {
+            file.sync().unwrap();
+        }
+    }
+    finish::complete(&disk, Path::new("/clone"), b"manifest", None).unwrap();
+    let found = disk.0.crash(host::CrashPolicy::LoseUnsynced);
+    for path in [StreamGoesOn::NAMED, "/clone/PG_VERSION"] {
+        assert_eq!(found.read(Path::new(path), 100).unwrap(), b"contents", "{path}");
+    }
 }

@@ -4,9 +4,12 @@ use super::arithmetic::{MAX_DISPLAY_SCALE, MIN_SIGNIFICANT_DIGITS, divide_roundi
 use super::text::overflow;
 use super::{Class, MAX_INTEGER_DIGITS, Numeric, power_of_ten};
 use crate::error::{Error, Result, SqlState};
+use crate::work;
 use num_bigint::BigInt;
 use num_traits::{One as _, Signed as _, ToPrimitive as _, Zero as _};
 
+/// Numbers of so many digits take a while to be multiplied.
+const LONG_DIGITS: u32 = 4000;
 /// Digits computed beyond those that are shown.
 const GUARD_DIGITS: i64 = 12;
 
@@ -24,7 +27,7 @@ fn rescale(coefficient: &BigInt, from: i64, to: i64) -> BigInt {
 }
 
 /// e^x, both fixed-point at `scale`: halved until small, summed as a series, squared back.
-fn exp_fixed(x: &BigInt, scale: u32) -> BigInt {
+fn exp_fixed(x: &BigInt, scale: u32) -> Result<BigInt> {
     let halvings = (x.bits() as i64 - power_of_ten(scale).bits() as i64 + 8).max(0) as u32;
     let extra = scale + halvings / 3 + 5;
     let unit = power_of_ten(extra);
@@ -36,21 +39,23 @@ fn exp_fixed(x: &BigInt, scale: u32) -> BigInt {
             break;
         }
         sum += &term;
+        pause(n, scale)?;
     }
     for _ in 0..halvings {
         sum = &sum * &sum / &unit;
     }
-    rescale(&sum, i64::from(extra), i64::from(scale))
+    Ok(rescale(&sum, i64::from(extra), i64::from(scale)))
 }
 
 /// ln(x) for x > 0, fixed-point at `scale`: roots taken until near 1, then the series of artanh.
-fn ln_fixed(x: &BigInt, scale: u32) -> BigInt {
+fn ln_fixed(x: &BigInt, scale: u32) -> Result<BigInt> {
     let unit = power_of_ten(scale);
     let (mut value, mut doublings) = (x.clone(), 0u32);
     let (low, high) = (&unit * 9 / 10, &unit * 11 / 10);
     while value < low || value > high {
         value = (&value * &unit).sqrt();
         doublings += 1;
+        pause(doublings, scale)?;
     }
     let ratio = (&value - &unit) * &unit / (&value + &unit);
     let square = &ratio * &ratio / &unit;
@@ -62,8 +67,20 @@ fn ln_fixed(x: &BigInt, scale: u32) -> BigInt {
             break;
         }
         sum += term;
+        pause(n, scale)?;
     }
-    sum << (doublings + 1)
+    Ok(sum << (doublings + 1))
+}
+
+/// Looks from time to time whether a series of numbers with so many digits is to stop.
+fn pause(n: u32, digits: u32) -> Result<()> {
+    if digits >= LONG_DIGITS || n.is_multiple_of(128) { work::check() } else { Ok(()) }
+}
+
+/// Computes with so many digits, where nobody waits for it if they are many.
+fn with_digits<T>(digits: i64, compute: impl FnOnce() -> Result<T>) -> Result<T> {
+    let digits = usize::try_from(digits).unwrap_or(0);
+    work::aside(digits.saturating_mul(digits) / 4, compute)
 }
 
 impl Numeric {
@@ -104,7 +121,7 @@ impl Numeric {
                 }
                 let digits = i64::from(result_scale) + decimal_weight.max(0.0) as i64 + GUARD_DIGITS;
                 let x = rescale(&coefficient, i64::from(scale), digits);
-                let value = exp_fixed(&x, digits as u32);
+                let value = with_digits(digits, || exp_fixed(&x, digits as u32))?;
                 Self::checked(rescale(&value, digits, i64::from(result_scale)), result_scale)
             }
         }
@@ -116,7 +133,9 @@ impl Numeric {
         let Class::Finite(coefficient, scale) = self.class() else { return Ok(self.clone()) };
         let result_scale = display_scale(MIN_SIGNIFICANT_DIGITS - self.ln_weight(), scale);
         let digits = i64::from(result_scale) + GUARD_DIGITS + i64::from(scale);
-        let value = ln_fixed(&rescale(&coefficient, i64::from(scale), digits), digits as u32);
+        let value = with_digits(digits, || {
+            ln_fixed(&rescale(&coefficient, i64::from(scale), digits), digits as u32)
+        })?;
         Ok(Self::big(rescale(&value, digits, i64::from(result_scale)), result_scale))
     }
 
@@ -138,8 +157,10 @@ impl Numeric {
             self.scale().unwrap_or(0).max(x.scale().unwrap_or(0)),
         );
         let digits = i64::from(result_scale) + GUARD_DIGITS * 2 + i64::from(scale.max(base_scale));
-        let ln_base = ln_fixed(&rescale(&base, i64::from(base_scale), digits), digits as u32);
-        let ln_value = ln_fixed(&rescale(&value, i64::from(scale), digits), digits as u32);
+        let ln = |of: &BigInt, scale: u16| {
+            with_digits(digits, || ln_fixed(&rescale(of, i64::from(scale), digits), digits as u32))
+        };
+        let (ln_base, ln_value) = (ln(&base, base_scale)?, ln(&value, scale)?);
         if ln_base.is_zero() {
             return Err(Error::division_by_zero());
         }
@@ -187,7 +208,8 @@ impl Numeric {
             return invalid("a negative number raised to a non-integer power yields a complex result");
         }
         if integral && let Some(small) = exponent.to_i64().and_then(|exponent| i32::try_from(exponent).ok()) {
-            return self.integer_power(small);
+            let digits = (f64::from(small) * self.abs_log10()).abs().min(MAX_INTEGER_DIGITS as f64);
+            return with_digits(digits as i64, || self.integer_power(small));
         }
         if self.is_zero() {
             return Ok(Self::small(0, MIN_SIGNIFICANT_DIGITS as u16));
@@ -208,9 +230,11 @@ impl Numeric {
             + decimal_weight.max(0.0) as i64
             + GUARD_DIGITS * 2
             + i64::from(base_scale);
-        let ln = ln_fixed(&rescale(&base, i64::from(base_scale), digits), digits as u32);
-        let product = divide_rounding(&(ln * power), &power_of_ten(u32::from(power_scale)));
-        let value = exp_fixed(&product, digits as u32);
+        let value = with_digits(digits, || {
+            let ln = ln_fixed(&rescale(&base, i64::from(base_scale), digits), digits as u32)?;
+            let product = divide_rounding(&(ln * power), &power_of_ten(u32::from(power_scale)));
+            exp_fixed(&product, digits as u32)
+        })?;
         let odd = integral && !exponent.rem(&Self::small(2, 0))?.is_zero();
         let rounded = rescale(&value, digits, i64::from(result_scale));
         Self::checked(if odd && self.signum() == Some(-1) { -rounded } else { rounded }, result_scale)

@@ -111,17 +111,42 @@ pub(super) fn parse_zone_name(name: &str) -> Option<TimeZone> {
     if let Ok(zone) = TimeZone::get(name) {
         return Some(zone);
     }
+    if let Some(zone) = quoted_offset(name) {
+        return Some(zone);
+    }
     let posix = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '<')
         && name.contains(|c: char| c.is_ascii_digit());
     if posix { TimeZone::posix(name).ok() } else { None }
 }
 
-/// `<+02>-02`: POSIX counts westwards.
+/// The name of a [`fixed_zone`]; what stands in angle brackets is any text, as in PostgreSQL.
+fn quoted_offset(name: &str) -> Option<TimeZone> {
+    let (_, west) = name.strip_prefix('<')?.split_once('>')?;
+    let (sign, digits) = match west.strip_prefix('-') {
+        Some(digits) => (1, digits),
+        None => (-1, west.strip_prefix('+').unwrap_or(west)),
+    };
+    let parts: Vec<&str> = digits.split(':').collect();
+    if parts.len() > 3 {
+        return None;
+    }
+    let mut seconds = 0;
+    for (part, (each, most)) in parts.into_iter().zip([(3600, 24), (60, 59), (1, 59)]) {
+        let number: i32 = part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok())??;
+        if number > most {
+            return None;
+        }
+        seconds += number * each;
+    }
+    Some(TimeZone::fixed(Offset::from_seconds(sign * seconds).ok()?))
+}
+
+/// `<+02>-02`, `<-03:30>+03:30`: POSIX counts westwards.
 pub(super) fn fixed_zone(seconds: i32) -> Option<Zone> {
     let zone = TimeZone::fixed(Offset::from_seconds(seconds).ok()?);
     let mut east = String::new();
     super::format::push_offset(seconds, &mut east);
     let mut west = String::new();
     super::format::push_offset(-seconds, &mut west);
-    Some(Zone { name: format!("<{east}>{}", west.trim_start_matches('+')), zone })
+    Some(Zone { name: format!("<{east}>{west}"), zone })
 }

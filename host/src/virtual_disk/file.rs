@@ -108,15 +108,16 @@ impl Deref for VirtualMapping {
 impl Mapping for VirtualMapping {}
 
 #[derive(Debug)]
-pub(super) struct VirtualLock {
-    pub(super) disk: VirtualDisk,
-    pub(super) number: u64,
-}
+pub(super) struct VirtualLock(pub(super) VirtualFile);
 
-impl LockGuard for VirtualLock {}
+impl LockGuard for VirtualLock {
+    fn file(&self) -> &dyn File {
+        &self.0
+    }
+}
 
 impl Drop for VirtualLock {
     fn drop(&mut self) {
-        self.disk.shared.locked.lock().remove(&self.number);
+        self.0.disk.shared.locked.lock().remove(&self.0.number);
     }
 }

@@ -3,6 +3,7 @@
 use super::{Client, ClientError};
 use crate::backend::{BackendMessage, Column, Format, Row};
 use crate::frontend;
+use crate::sqlstate::SqlState;
 
 /// The result of one statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,15 @@ impl Client {
     /// Runs one statement with the simple protocol and gives its result (the last one, of several).
     pub async fn query(&mut self, sql: &str) -> Result<QueryResult, ClientError> {
         Ok(self.simple_query(sql).await?.pop().unwrap_or_default())
+    }
+
+    /// A setting of the server as SHOW has it; None if the server does not know it.
+    pub async fn show(&mut self, setting: &str) -> Result<Option<String>, ClientError> {
+        match self.query(&format!("SHOW {setting}")).await {
+            Ok(answer) => Ok(answer.text(0, 0).map(str::to_owned)),
+            Err(ClientError::Server(report)) if report.code == SqlState::UNDEFINED_OBJECT => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads results up to ReadyForQuery; an error among them is the outcome.

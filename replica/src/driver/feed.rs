@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use storage::{AtTarget, Conflict, Feed, StandbyLog, WalFeed};
 use tokio::sync::watch;
-use wal::{Lsn, RawWriter, StandbyPositions, TimelineId, WalError};
+use wal::{BranchObserver, Live, LogState, Lsn, NodeLog, RawWriter, StandbyPositions, TimelineId, WalError};
 
 /// Longest time between two looks at whether queries still hold replay up. Snapshots end without telling anybody, so
 /// that reading them costs nothing; the first looks come quickly.
@@ -20,12 +20,18 @@ const LOOK_MAX: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 struct Orders {
+    /// Those of the log as it is now.
+    positions: Arc<StandbyPositions>,
+    /// Moves when the log is cut or goes on along another history.
+    generation: u64,
+    /// The latest timeline of its history.
+    timeline: TimelineId,
     available: Option<(Lsn, TimelineId)>,
     /// How far redo is, durable or not.
     redone: Lsn,
     /// Who writes the log.
     writer: Option<RawWriter>,
-    /// What redo was last told that it may read.
+    /// What redo was last told that it may read, of this generation of the log.
     given: Lsn,
     promote: bool,
     stop: bool,
@@ -39,7 +45,6 @@ struct Orders {
 pub struct StandbyFeed {
     orders: Mutex<Orders>,
     changed: Condvar,
-    positions: Arc<StandbyPositions>,
     /// Where a receiver shall begin; None while none shall run.
     wanted: watch::Sender<Option<Lsn>>,
     /// Times of the sources count from here, on the monotonic clock.
@@ -54,23 +59,43 @@ impl fmt::Debug for StandbyFeed {
     }
 }
 
+impl Orders {
+    /// Redo has come so far; of that counts what is durable.
+    fn tell_replayed(&mut self, lsn: Lsn) {
+        if self.sources.is_local() {
+            // Nobody else says how far the log here is whole.
+            self.positions.set_received(lsn);
+            self.positions.set_flushed(lsn);
+        }
+        self.redone = lsn;
+        self.count_replayed();
+    }
+
+    fn count_replayed(&self) {
+        self.positions.set_replayed(self.redone.min(self.positions.flushed()));
+    }
+}
+
 /// What a standby does that was told nothing else: follow its primary.
 const FOLLOW_PRIMARY: SourceSettings =
     SourceSettings { follow: true, primary: true, archive: false, retry: Duration::from_secs(5) };
 
 impl StandbyFeed {
-    /// A feed without log. It moves `replayed` of these positions. Its node follows a primary.
-    pub fn new(positions: Arc<StandbyPositions>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        Self::with_sources(positions, FOLLOW_PRIMARY, clock)
+    /// A feed for a standby with this log, of which it moves `replayed`. The node follows a primary.
+    pub fn new(log: &NodeLog, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::with_sources(log, FOLLOW_PRIMARY, clock)
     }
 
-    /// A feed for a node with these sources.
-    pub fn with_sources(
-        positions: Arc<StandbyPositions>,
-        sources: SourceSettings,
-        clock: Arc<dyn Clock>,
-    ) -> Arc<Self> {
+    /// A feed for a node with these sources. Panics if the log is a primary's.
+    pub fn with_sources(log: &NodeLog, sources: SourceSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let state = log.state();
+        let Live::Standby(positions) = &state.live else {
+            unreachable!("a primary's log is not fed to redo");
+        };
         let orders = Orders {
+            positions: positions.clone(),
+            generation: state.generation,
+            timeline: state.history.target(),
             available: None,
             redone: Lsn::INVALID,
             writer: None,
@@ -81,15 +106,16 @@ impl StandbyFeed {
             sources: SourceSwitch::new(sources),
             hold: Hold::default(),
         };
-        Arc::new(Self {
+        let feed = Arc::new(Self {
             orders: Mutex::new(orders),
             changed: Condvar::new(),
-            positions,
             wanted: watch::Sender::new(None),
             begun: clock.monotonic(),
             clock,
             observer: OnceLock::new(),
-        })
+        });
+        log.observe(feed.clone());
+        feed
     }
 
     /// Who hears of replay that is held; set once, before redo runs.
@@ -109,6 +135,8 @@ impl StandbyFeed {
     }
 
     fn order(&self, change: impl FnOnce(&mut Orders)) {
+        // Redo goes by these on.
+        let _vital = host::vital("a change of what redo may read");
         change(&mut self.orders.lock());
         self.changed.notify_all();
     }
@@ -154,8 +182,7 @@ impl StandbyFeed {
     /// More of the log is durable: what of it is redone counts as replayed.
     pub fn flushed(&self) {
         // Under the lock, as in `replayed`: the later of the two sees both.
-        let orders = self.orders.lock();
-        self.positions.set_replayed(orders.redone.min(self.positions.flushed()));
+        self.orders.lock().count_replayed();
     }
     /// Redo shall end for a promotion, after what is available. Stop the receiver first.
     pub fn promote(&self) {
@@ -166,8 +193,10 @@ impl StandbyFeed {
     }
     /// Redo shall end.
     pub fn stop(&self) {
-        self.order(|orders| orders.stop = true);
-        self.positions.stop();
+        self.order(|orders| {
+            orders.stop = true;
+            orders.positions.stop();
+        });
     }
     /// Holds replay (pg_wal_replay_pause), or lets it go on. False if a promotion has begun, which nothing holds.
     pub fn set_paused(&self, paused: bool) -> bool {
@@ -200,20 +229,9 @@ impl StandbyFeed {
         orders.hold.resume();
         if orders.stop { AtTarget::Stop } else { AtTarget::Promote }
     }
-    /// The positions that receiver and redo move.
+    /// The positions that receiver and redo move, of the log as it is now.
     pub fn positions(&self) -> Arc<StandbyPositions> {
-        self.positions.clone()
-    }
-
-    /// Redo has come so far; of that counts what is durable.
-    fn tell_replayed(&self, orders: &mut Orders, lsn: Lsn) {
-        if orders.sources.is_local() {
-            // Nobody else says how far the log here is whole.
-            self.positions.set_received(lsn);
-            self.positions.set_flushed(lsn);
-        }
-        orders.redone = lsn;
-        self.positions.set_replayed(lsn.min(self.positions.flushed()));
+        self.orders.lock().positions.clone()
     }
 
     /// Between two records: true if replay is paused, after a wait for the next order, which may be any.
@@ -230,17 +248,30 @@ impl StandbyFeed {
     }
 }
 
+impl BranchObserver for StandbyFeed {
+    fn branched(&self, state: &LogState) {
+        self.order(|orders| {
+            (orders.generation, orders.timeline) = (state.generation, state.history.target());
+            // What may be read is told anew: redo's cursors stand in what is not kept.
+            (orders.available, orders.given) = (None, Lsn::INVALID);
+            if let Live::Standby(positions) = &state.live {
+                orders.positions = positions.clone();
+            }
+        });
+    }
+}
+
 impl StandbyLog for StandbyFeed {
     fn durable(&self) -> Lsn {
-        self.positions.flushed()
+        self.orders.lock().positions.flushed()
     }
 
     fn make_durable(&self, upto: Lsn) -> Result<(), WalError> {
-        if self.positions.flushed() >= upto {
-            return Ok(());
-        }
-        // Without a writer redo reads segments that others made, as they are.
-        let writer = self.orders.lock().writer.clone();
+        let writer = {
+            let orders = self.orders.lock();
+            // Without a writer redo reads segments that others made, as they are.
+            orders.writer.clone().filter(|_| orders.positions.flushed() < upto)
+        };
         if let Some(writer) = writer {
             writer.flush()?;
             self.flushed();
@@ -261,23 +292,23 @@ impl WalFeed for StandbyFeed {
             }
             match orders.available {
                 // What came before the order to promote is replayed before it.
-                Some((upto, timeline)) if upto > lsn.max(orders.given) || (upto > lsn && !orders.promote) => {
+                Some((upto, timeline)) if upto > lsn.max(orders.given) => {
                     orders.given = upto;
                     orders.hold.came(self.clock.monotonic());
-                    return Feed::Available { upto, timeline };
+                    return Feed::Available { upto, timeline, generation: orders.generation };
                 }
                 _ => {}
             }
             match orders.sources.turn(self.elapsed()) {
                 Turn::Look => {
-                    orders.available = None;
+                    (orders.available, orders.given) = (None, Lsn::INVALID);
                     return Feed::Again { timeline: None };
                 }
-                Turn::End => return Feed::Promote,
+                Turn::End => return Feed::Promote { timeline: orders.timeline },
                 Turn::Stream => {
                     if !orders.closed {
                         // What was received before is not asked for again.
-                        let from = lsn.max(self.positions.flushed());
+                        let from = lsn.max(orders.positions.flushed());
                         self.wanted.send_if_modified(|wanted| {
                             wanted.is_none().then(|| *wanted = Some(from)).is_some()
                         });
@@ -296,7 +327,7 @@ impl WalFeed for StandbyFeed {
     }
 
     fn replayed(&self, lsn: Lsn) {
-        self.tell_replayed(&mut self.orders.lock(), lsn);
+        self.orders.lock().tell_replayed(lsn);
     }
 
     fn may_replay(&self, at: Lsn, _end: Lsn, committed: Option<Timestamp>) -> bool {
@@ -311,7 +342,7 @@ impl WalFeed for StandbyFeed {
                 return true;
             }
             if orders.hold.pause_state() != PauseState::NotPaused {
-                self.tell_replayed(&mut orders, at);
+                orders.tell_replayed(at);
             }
             if self.waits_paused(&mut orders) {
                 continue;
@@ -319,7 +350,7 @@ impl WalFeed for StandbyFeed {
             match orders.hold.delay(committed, || self.clock.now()) {
                 None => return true,
                 Some(left) => {
-                    self.tell_replayed(&mut orders, at);
+                    orders.tell_replayed(at);
                     self.changed.wait_for(&mut orders, left);
                 }
             }
@@ -360,12 +391,17 @@ impl WalFeed for StandbyFeed {
 mod tests {
     use super::*;
     use host::Disk;
+    use wal::history::{BranchId, TimelineHistory};
 
+    fn log_at(at: u64) -> NodeLog {
+        let positions = Arc::new(StandbyPositions::new(Lsn::new(at)));
+        NodeLog::new(TimelineHistory::root(TimelineId::FIRST), Live::Standby(positions))
+    }
     fn feed() -> Arc<StandbyFeed> {
-        StandbyFeed::new(Arc::new(StandbyPositions::new(Lsn::new(10))), host::Host::real().clock)
+        StandbyFeed::new(&log_at(10), host::Host::real().clock)
     }
     fn available(upto: u64) -> Feed {
-        Feed::Available { upto: Lsn::new(upto), timeline: TimelineId::FIRST }
+        Feed::Available { upto: Lsn::new(upto), timeline: TimelineId::FIRST, generation: 0 }
     }
 
     #[test]
@@ -374,8 +410,8 @@ mod tests {
         let dir = std::path::Path::new("/pg_wal");
         disk.create_dir_all(dir).unwrap();
         disk.sync_dir(std::path::Path::new("/")).unwrap();
-        let positions = Arc::new(StandbyPositions::new(Lsn::new(1 << 20)));
-        let feed = StandbyFeed::new(positions.clone(), host::Host::real().clock);
+        let feed = StandbyFeed::new(&log_at(1 << 20), host::Host::real().clock);
+        let positions = feed.positions();
         assert_eq!(feed.orders.lock().sources.turn(Duration::ZERO), Turn::Stream);
         let size = wal::SegmentSize::new(1 << 20).unwrap();
         let config = wal::RawConfig { background: false, ..wal::RawConfig::new(TimelineId::FIRST, size) };
@@ -396,12 +432,44 @@ mod tests {
     }
 
     #[test]
+    fn after_a_cut_redo_is_told_anew_what_it_may_read_and_a_receiver_starts_there() {
+        let log = log_at(10);
+        let feed = StandbyFeed::new(&log, host::Host::real().clock);
+        feed.positions().set_received(Lsn::new(50));
+        feed.positions().set_flushed(Lsn::new(50));
+        feed.set_available(Lsn::new(50), TimelineId::FIRST);
+        assert_eq!(feed.wait_past(Lsn::new(10)), available(50));
+        // Whole was the log up to 30 only; from there on it is another one.
+        let two = TimelineId::new(2);
+        let history = log.state().history.fork(two, Lsn::new(40), "test", BranchId::new(2)).unwrap();
+        log.branch(history, Lsn::new(30));
+        assert_eq!(feed.positions().flushed(), Lsn::new(30));
+        feed.set_available(Lsn::new(44), two);
+        assert_eq!(
+            feed.wait_past(Lsn::new(30)),
+            Feed::Available { upto: Lsn::new(44), timeline: two, generation: 1 }
+        );
+        assert_eq!(feed.orders.lock().sources.turn(Duration::ZERO), Turn::Stream);
+        let redo = std::thread::spawn({
+            let feed = feed.clone();
+            move || feed.wait_past(Lsn::new(30))
+        });
+        while feed.wanted().borrow().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(*feed.wanted().borrow(), Some(Lsn::new(30)), "and not from the old branch's end");
+        feed.stop();
+        assert_eq!(redo.join().unwrap(), Feed::Stop);
+    }
+
+    #[test]
     fn what_came_before_a_promotion_is_replayed_before_it() {
         let feed = feed();
         feed.set_available(Lsn::new(50), TimelineId::FIRST);
         feed.promote();
         assert_eq!(feed.wait_past(Lsn::new(10)), available(50));
-        assert_eq!(feed.wait_past(Lsn::new(40)), Feed::Promote, "50 is in the middle of a record");
+        let promote = Feed::Promote { timeline: TimelineId::FIRST };
+        assert_eq!(feed.wait_past(Lsn::new(40)), promote, "50 is in the middle of a record");
     }
 
     #[tokio::test]
@@ -418,9 +486,8 @@ mod tests {
 
     #[test]
     fn a_failed_stream_ends_the_receiver_before_redo_looks_into_the_archive() {
-        let positions = Arc::new(StandbyPositions::new(Lsn::new(10)));
         let sources = SourceSettings { archive: true, retry: Duration::ZERO, ..FOLLOW_PRIMARY };
-        let feed = StandbyFeed::with_sources(positions, sources, host::Host::real().clock);
+        let feed = StandbyFeed::with_sources(&log_at(10), sources, host::Host::real().clock);
         let redo = std::thread::spawn({
             let feed = feed.clone();
             move || feed.wait_past(Lsn::new(10))
@@ -455,14 +522,14 @@ mod tests {
     #[test]
     fn what_was_replayed_before_a_delayed_commit_is_told_at_once() {
         let clock = host::Host::real().clock;
-        let feed = StandbyFeed::new(Arc::new(StandbyPositions::new(Lsn::new(10))), clock.clone());
+        let feed = StandbyFeed::new(&log_at(10), clock.clone());
         let min_apply_delay = Duration::from_secs(3600);
         feed.set_hold(HoldSettings { min_apply_delay, ..HoldSettings::default() });
         let delayed = std::thread::spawn({
             let (feed, now) = (feed.clone(), clock.now());
             move || feed.may_replay(Lsn::new(15), Lsn::new(20), Some(now))
         });
-        while feed.positions.replayed() < Lsn::new(15) {
+        while feed.positions().replayed() < Lsn::new(15) {
             std::thread::yield_now();
         }
         feed.stop();

@@ -1,6 +1,6 @@
 //! Segment files that are read in place, which must not be renamed and written over.
 
-use parking_lot::Mutex;
+use host::Mutex;
 use std::collections::BTreeSet;
 use wal::{SegmentFate, SegmentFile, SegmentNumber};
 

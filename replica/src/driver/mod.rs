@@ -1,6 +1,5 @@
 //! The thin layer that performs what the state machines ask for, over tokio streams and the log's files.
 //!
-//! - [`NodeLog`]: this node's log as senders see it, through promotions and stops.
 //! - [`send`]: one stream to a standby, on a connection that the server has taken START_REPLICATION from.
 //! - [`receive`]: the walreceiver, a thread of its own.
 //! - [`StandbyFeed`]: hands received log to redo, and takes promotion, pause and stop there.
@@ -9,7 +8,6 @@
 mod feed;
 mod hold;
 mod lent;
-mod node_log;
 pub mod peers;
 mod piece;
 mod reading;
@@ -19,6 +17,5 @@ mod timer;
 
 pub use feed::StandbyFeed;
 pub use hold::{HoldObserver, HoldSettings, PauseState};
-pub use node_log::{Live, LogState, NodeLog, Stopping};
 pub use piece::{FilePart, Outlet};
 pub use reading::LogPlace;

@@ -1,13 +1,12 @@
-//! Asks the other nodes of the cluster who they are, so that a replaced primary fences itself.
+//! Asks the other nodes of the cluster who they are.
 
 use crate::error::ReplicaError;
-use crate::fence::{FenceRecord, FenceStore, NodeBranch, Verdict, judge};
-use host::Host;
+use crate::fence::NodeBranch;
 use protocol::conninfo::ConnInfo;
 use protocol::{Client, ClientError};
 use std::time::Duration;
 use wal::history::TimelineHistory;
-use wal::{Lsn, SystemId, TimelineId};
+use wal::{SystemId, TimelineId};
 
 /// How long one peer may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -58,24 +57,6 @@ async fn ask(client: &mut Client) -> Result<NodeBranch, ReplicaError> {
         TimelineHistory::parse(timeline, text).map_err(|error| ReplicaError::Protocol(error.to_string()))?
     };
     Ok(NodeBranch { system, history })
-}
-
-/// Judges a peer's branch and, if it replaces ours, makes the fence durable. Returns the verdict, and the record if this
-/// call fenced the node; the caller then has storage refuse commits ([`storage::Database::fence`]).
-pub fn consider(
-    host: &Host,
-    store: &FenceStore,
-    ours: &NodeBranch,
-    primary: bool,
-    log_end: Lsn,
-    peer: &str,
-    theirs: &NodeBranch,
-) -> Result<(Verdict, Option<FenceRecord>), ReplicaError> {
-    let verdict = judge(ours, primary, theirs);
-    let Verdict::Fence { fork } = verdict else { return Ok((verdict, None)) };
-    let record = FenceRecord::new(ours, theirs, fork, log_end, peer, host.clock.now());
-    store.raise(&record)?;
-    Ok((verdict, Some(record)))
 }
 
 #[cfg(test)]

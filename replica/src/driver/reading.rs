@@ -5,7 +5,6 @@
 //! all streams that lag, and the last few are kept for those a little behind. When none lags any more they are given up.
 
 use super::lent::Lent;
-use super::node_log::{Live, LogState};
 use super::piece::Piece;
 use crate::error::ReplicaError;
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use wal::history::TimelineHistory;
 use wal::{
-    Lsn, SegmentFate, SegmentFile, SegmentFiles, SegmentFolder, SegmentSize, SourceError, TimelineId,
+    Live, LogState, Lsn, SegmentFate, SegmentFile, SegmentFiles, SegmentFolder, SegmentSize, SourceError,
     WalError, WalSource,
 };
 
@@ -62,8 +61,8 @@ struct Kept {
 
 #[derive(Clone, Debug)]
 struct KeptChunk {
-    /// The latest timeline of the history along which it is read.
-    timeline: TimelineId,
+    /// That of the log out of which it is read.
+    generation: u64,
     start: Lsn,
     /// Where it ends: where the log did when it was first wanted, or it is whole.
     end: Lsn,
@@ -72,16 +71,17 @@ struct KeptChunk {
 
 impl Chunks {
     /// The chunk that begins at `start` and reaches beyond `from`: one that is there, or a new one up to `end`.
-    fn get(&self, timeline: TimelineId, start: Lsn, from: Lsn, end: Lsn) -> KeptChunk {
+    fn get(&self, generation: u64, start: Lsn, from: Lsn, end: Lsn) -> KeptChunk {
         let list = &mut self.0.lock().list;
-        let same = |kept: &&KeptChunk| (kept.timeline, kept.start) == (timeline, start) && kept.end > from;
+        let same =
+            |kept: &&KeptChunk| (kept.generation, kept.start) == (generation, start) && kept.end > from;
         if let Some(there) = list.iter().rev().find(same) {
             return there.clone();
         }
         if list.len() >= KEPT {
             list.pop_front();
         }
-        let new = KeptChunk { timeline, start, end, chunk: Arc::default() };
+        let new = KeptChunk { generation, start, end, chunk: Arc::default() };
         list.push_back(new.clone());
         new
     }
@@ -184,12 +184,17 @@ pub(super) fn read_range(files: &mut SegmentFiles, from: Lsn, upto: Lsn) -> Resu
     Ok(bytes)
 }
 
+/// A chunk of no log.
+fn nothing() -> (u64, Lsn, Piece) {
+    (u64::MAX, Lsn::INVALID, Piece::from(Bytes::new()))
+}
+
 /// Reads the log for one stream.
 #[derive(Debug)]
 pub(super) struct LogReading {
     place: LogPlace,
-    /// The chunk that was read last: the position of its first byte, and the bytes.
-    ahead: (Lsn, Piece),
+    /// The chunk that was read last: the log's generation, the position of its first byte, and the bytes.
+    ahead: (u64, Lsn, Piece),
     /// Whether it counts among the chunks' readers.
     lags: bool,
 }
@@ -202,7 +207,7 @@ impl Drop for LogReading {
 
 impl LogReading {
     pub(super) fn new(place: LogPlace) -> Self {
-        Self { place, ahead: (Lsn::INVALID, Piece::from(Bytes::new())), lags: false }
+        Self { place, ahead: nothing(), lags: false }
     }
 
     /// Whether the segment of `at` is still there. One that was removed is refused to a new stream even while its end
@@ -220,11 +225,11 @@ impl LogReading {
             self.set_lags(false);
             return Ok(recent.slice(..recent.len().min(len)).into());
         }
-        if let Some(bytes) = self.ahead_from(from, len) {
+        if let Some(bytes) = self.ahead_from(log.generation, from, len) {
             return Ok(bytes);
         }
         let end = self.fill(log, from, upto).await?;
-        self.ahead_from(from, len).ok_or_else(|| {
+        self.ahead_from(log.generation, from, len).ok_or_else(|| {
             ReplicaError::Protocol(format!("no WAL at {from} although it is flushed up to {end}"))
         })
     }
@@ -232,13 +237,13 @@ impl LogReading {
     /// Notes whether it reads from files; if not, what it read is given up.
     fn set_lags(&mut self, lags: bool) {
         if std::mem::replace(&mut self.lags, lags) != lags {
-            self.ahead = (Lsn::INVALID, Piece::from(Bytes::new()));
+            self.ahead = nothing();
             if lags { self.place.chunks.begin() } else { self.place.chunks.end() }
         }
     }
 
-    fn ahead_from(&mut self, from: Lsn, len: usize) -> Option<Piece> {
-        let (start, piece) = &self.ahead;
+    fn ahead_from(&self, generation: u64, from: Lsn, len: usize) -> Option<Piece> {
+        let (_, start, piece) = Some(&self.ahead).filter(|(read, ..)| *read == generation)?;
         let skip = usize::try_from(from.get().checked_sub(start.get())?).ok()?;
         let rest = piece.len().checked_sub(skip).filter(|rest| *rest > 0)?;
         Some(piece.slice(skip..skip + rest.min(len)))
@@ -249,9 +254,9 @@ impl LogReading {
         self.set_lags(true);
         let start = Lsn::new(from.get() / CHUNK * CHUNK);
         let whole = (start + CHUNK).min(log.flushed().max(upto));
-        let KeptChunk { end, chunk, .. } = self.place.chunks.get(log.history.target(), start, from, whole);
+        let KeptChunk { end, chunk, .. } = self.place.chunks.get(log.generation, start, from, whole);
         let bytes = chunk.get_or_try_init(|| self.read_chunk(log, start, end)).await?.clone();
-        self.ahead = (start, bytes);
+        self.ahead = (log.generation, start, bytes);
         Ok(end)
     }
 
@@ -328,22 +333,23 @@ fn check_pages(
 mod tests {
     use super::*;
 
-    const ONE: TimelineId = TimelineId::FIRST;
+    const ONE: wal::TimelineId = wal::TimelineId::FIRST;
+    const GENERATION: u64 = 1;
 
-    fn get(chunks: &Chunks, timeline: TimelineId, from: u64, end: u64) -> Arc<Chunk> {
-        chunks.get(timeline, Lsn::new(from / CHUNK * CHUNK), Lsn::new(from), Lsn::new(end)).chunk
+    fn get(chunks: &Chunks, generation: u64, from: u64, end: u64) -> Arc<Chunk> {
+        chunks.get(generation, Lsn::new(from / CHUNK * CHUNK), Lsn::new(from), Lsn::new(end)).chunk
     }
 
     #[test]
     fn streams_share_a_chunk_as_far_as_it_goes() {
         let chunks = Chunks::default();
         chunks.begin();
-        let first = get(&chunks, ONE, CHUNK + 10, CHUNK + 500);
-        assert!(Arc::ptr_eq(&first, &get(&chunks, ONE, CHUNK + 499, CHUNK + 900)));
-        let longer = get(&chunks, ONE, CHUNK + 500, CHUNK + 900);
+        let first = get(&chunks, GENERATION, CHUNK + 10, CHUNK + 500);
+        assert!(Arc::ptr_eq(&first, &get(&chunks, GENERATION, CHUNK + 499, CHUNK + 900)));
+        let longer = get(&chunks, GENERATION, CHUNK + 500, CHUNK + 900);
         assert!(!Arc::ptr_eq(&first, &longer), "the log ended there when it was read");
-        assert!(Arc::ptr_eq(&longer, &get(&chunks, ONE, CHUNK + 10, 2 * CHUNK)));
-        let other = get(&chunks, TimelineId::new(2), CHUNK + 10, 2 * CHUNK);
+        assert!(Arc::ptr_eq(&longer, &get(&chunks, GENERATION, CHUNK + 10, 2 * CHUNK)));
+        let other = get(&chunks, 2, CHUNK + 10, 2 * CHUNK);
         assert!(!Arc::ptr_eq(&longer, &other), "another history may have other bytes there");
     }
 
@@ -353,7 +359,7 @@ mod tests {
         chunks.begin();
         chunks.begin();
         for at in 0..3 * KEPT as u64 {
-            get(&chunks, ONE, at * CHUNK, (at + 1) * CHUNK);
+            get(&chunks, GENERATION, at * CHUNK, (at + 1) * CHUNK);
         }
         assert_eq!(chunks.0.lock().list.len(), KEPT);
         chunks.end();

@@ -7,7 +7,6 @@
 mod log;
 
 use super::feed::StandbyFeed;
-use super::node_log::NodeLog;
 use super::reading::LogPlace;
 use super::send::{CONFIRMED, INTEREST, SLOTS};
 use super::timer::FineTimer;
@@ -30,12 +29,12 @@ use protocol::replication::{
 use protocol::{Client, ClientError, frontend};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
-use wal::{Lsn, RawWriter, TimelineId, WalError, Xid};
+use wal::{Lsn, NodeLog, RawWriter, TimelineId, WalError, Xid};
 
 /// WAL written and not yet flushed at which a flush comes even if more is waiting in the socket, in bytes.
 const UNFLUSHED_MAX: u64 = 4 << 20;
@@ -49,6 +48,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 const IDENTIFY: &str = "receive database system identifier and timeline ID from the primary server";
 const HISTORY: &str = "receive timeline history file from the primary server";
 const START: &str = "start WAL streaming";
+const FORMAT: &str = "receive the format's number from the primary server";
 const RECEIVE: &str = "receive data from WAL stream";
 
 /// What can be changed while it runs.
@@ -80,7 +80,7 @@ pub trait ReceiveObserver: Send + Sync {
     fn followed(&self, history: &TimelineHistory) {
         let _ = history;
     }
-    /// Log that was no whole record was cut away.
+    /// Log that was no whole record is cut away: called before that is done.
     fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
         let _ = (from, to, timeline);
     }
@@ -124,7 +124,8 @@ pub struct ReceiveHandle {
     settings: watch::Sender<ReceiveSettings>,
     view: Arc<Mutex<Option<ReceiverView>>>,
     failed: watch::Receiver<Option<String>>,
-    thread: Option<JoinHandle<()>>,
+    /// Closed when the thread has ended.
+    runs: watch::Receiver<()>,
 }
 
 impl ReceiveHandle {
@@ -148,13 +149,12 @@ impl ReceiveHandle {
             }
         }
     }
-    /// Ends it: what came is flushed, the connection closed. Returns when the thread has ended.
-    pub async fn stop(mut self) {
+    /// Ends it: what came is flushed, the connection closed. Returns when the thread writes and acknowledges nothing more, to
+    /// whoever asks: of several that stop it, the first is no earlier than the others.
+    pub async fn stop(&self) {
         self.cancel.cancel();
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has written nothing after that.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
-        }
+        // It ends by its cancellation alone: a panic would have ended the process.
+        while self.runs.clone().changed().await.is_ok() {}
     }
 }
 
@@ -170,10 +170,15 @@ pub fn start(context: ReceiveContext, settings: ReceiveSettings) -> std::io::Res
     let (settings, changes) = watch::channel(settings);
     let view = Arc::new(Mutex::new(None));
     let (failing, failed) = watch::channel(None);
+    let (running, runs) = watch::channel(());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name("walreceiver".to_owned()).spawn({
+    std::thread::Builder::new().name("walreceiver".to_owned()).spawn({
         let (cancel, view) = (cancel.clone(), view.clone());
         move || {
+            // Told when all else of this thread is over.
+            let _running = running;
+            let runtime = runtime;
+            let _vital = host::vital("the walreceiver");
             runtime.block_on(async move {
                 let wanted = tokio::select! {
                     () = cancel.cancelled() => return,
@@ -189,7 +194,7 @@ pub fn start(context: ReceiveContext, settings: ReceiveSettings) -> std::io::Res
             });
         }
     })?;
-    Ok(ReceiveHandle { cancel, settings, view, failed, thread: Some(thread) })
+    Ok(ReceiveHandle { cancel, settings, view, failed, runs })
 }
 
 struct Driver {
@@ -226,6 +231,7 @@ impl Driver {
         let settings = changes.borrow_and_update().clone();
         let history = context.log.state().history.clone();
         let (timeline, end) = log_end(&context.place, &history, end)?;
+        context.log.receive_from(end);
         let writer = open_writer(&context, timeline, end)?;
         context.feed.set_writer(Some(writer.clone()));
         let applied = context.feed.positions().replayed();
@@ -250,9 +256,9 @@ impl Driver {
     }
 
     async fn run(&mut self) -> Result<(), ReplicaError> {
-        let positions = self.context.feed.positions();
         let timer = FineTimer::new();
         loop {
+            let positions = self.context.feed.positions();
             if !self.machine.hurries_applied() {
                 // Nobody waits for replay: it is looked at, and does not wake this thread.
                 self.machine.set_applied(positions.replayed());
@@ -390,11 +396,11 @@ impl Driver {
             Command::FinishStream => return Ok(Some(self.finish_stream().await)),
             Command::TellDescendant(history) => self.tell_descendant(&history).await,
             Command::Disconnect => self.disconnect().await,
-            Command::StoreHistory(history) => self.store_history(history)?,
+            Command::StoreHistory(history) => self.store_history(&history)?,
             Command::FindWholeEnd => return Ok(Some(self.find_whole_end())),
-            Command::CutLog { to } => {
+            Command::Follow { history, kept } => {
                 self.await_flush().await?;
-                self.cut_log(to)?;
+                self.follow(history, kept)?;
             }
             Command::SwitchTimeline(to) => {
                 self.await_flush().await?;
@@ -474,11 +480,20 @@ impl Driver {
             client.parameter("server_version").is_some_and(|version| version.contains("Plimsoll"));
         self.client = Some(client);
         (self.streaming, self.streamed) = (false, false);
+        if self.plimsoll {
+            self.check_format().await?;
+        }
         Ok(Event::Connected { plimsoll: self.plimsoll })
     }
 
     fn client(&mut self) -> Result<&mut Client, ReplicaError> {
         self.client.as_mut().ok_or_else(|| connection("could not send", "there is no connection"))
+    }
+
+    /// Refuses a primary whose log this program does not read.
+    async fn check_format(&mut self) -> Result<(), ReplicaError> {
+        let shown = self.client()?.show(FORMAT_SETTING).await.map_err(|error| refused(FORMAT, error))?;
+        Ok(FORMATS.check_shown(shown.as_deref())?)
     }
 
     async fn identify(&mut self) -> Result<Event, ReplicaError> {
@@ -518,10 +533,8 @@ impl Driver {
         let mut command = format!("START_REPLICATION{slot} {at} TIMELINE {timeline}");
         if self.plimsoll {
             let history = self.machine.history();
-            let own = (history.target() == timeline).then(|| history.branch()).flatten();
-            let ended = history.entries().iter().find(|entry| entry.timeline == timeline);
-            command.push_str(" (plimsoll '1'");
-            if let Some(branch) = own.or(ended.and_then(|entry| entry.branch)) {
+            command.push_str(&format!(" (plimsoll '{}'", FORMATS.newest));
+            if let Some(branch) = history.branch_of(timeline) {
                 command.push_str(&format!(", branch '{branch}'"));
             }
             command.push(')');
@@ -598,6 +611,7 @@ impl Driver {
     async fn finish_stream(&mut self) -> Event {
         self.streaming = false;
         let limit = self.settings.options.timeout.unwrap_or(ANSWER_TIME);
+        let cancel = self.cancel.clone();
         let read = async {
             let client = self.client()?;
             client.queue(frontend::copy_done);
@@ -614,10 +628,14 @@ impl Driver {
                 }
             }
         };
-        match tokio::time::timeout(limit, read).await {
-            Ok(Ok(event)) => event,
-            Ok(Err(error)) => Event::Lost(error),
-            Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Event::Lost(ReplicaError::ReceiverTerminated),
+            read = tokio::time::timeout(limit, read) => match read {
+                Ok(Ok(event)) => event,
+                Ok(Err(error)) => Event::Lost(error),
+                Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
+            },
         }
     }
 
@@ -626,7 +644,11 @@ impl Driver {
         let text = history.text().replace('\'', "''");
         let command = format!("PLIMSOLL descendant (timeline {}, history '{text}')", history.target());
         if let Some(client) = &mut self.client {
-            let _ = tokio::time::timeout(ANSWER_TIME, client.query(&command)).await;
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => {}
+                _ = tokio::time::timeout(ANSWER_TIME, client.query(&command)) => {}
+            }
         }
     }
 
@@ -638,17 +660,9 @@ impl Driver {
         }
     }
 
-    fn store_history(&mut self, history: TimelineHistory) -> Result<(), ReplicaError> {
+    fn store_history(&self, history: &TimelineHistory) -> Result<(), ReplicaError> {
         let place = &self.context.place;
-        history
-            .store(&*place.disk, &place.pg_wal)
-            .map_err(|error| ReplicaError::Protocol(error.to_string()))?;
-        if history.target() == self.machine.history().target() {
-            self.context.observer.followed(&history);
-            self.context.log.set_history(history);
-            self.announce(self.writer.end());
-        }
-        Ok(())
+        history.store(&*place.disk, &place.pg_wal).map_err(|error| ReplicaError::Protocol(error.to_string()))
     }
 }
 
@@ -677,3 +691,6 @@ fn refused(what: &'static str, error: ClientError) -> ReplicaError {
         other => connection(&format!("could not {what}"), &other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

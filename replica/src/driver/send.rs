@@ -1,6 +1,5 @@
 //! One stream to a standby, over the connection that START_REPLICATION came on.
 
-use super::node_log::{NodeLog, Stopping};
 use super::piece::{FilePart, Outlet, Piece};
 use super::reading::{LogPlace, LogReading};
 use super::timer::FineTimer;
@@ -28,10 +27,12 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 use tokio::sync::watch;
 use wal::history::BranchId;
-use wal::{Lsn, TimelineId, Xid};
+use wal::{LogState, Lsn, NodeLog, Stopping, TimelineId, Xid};
 
 /// Longest message taken from a standby, in bytes.
 const FRAME_LIMITS: FrameLimits = FrameLimits { large: 64 << 10, small: 10_000 };
+/// Messages that wait for the socket, from which on no more news are added to them.
+const QUEUED_MAX: usize = 256;
 /// Type of the extension message that carries [`Interest`] in the bits of one byte: 1 written, 2 applied, 4 flushed.
 pub(super) const INTEREST: u8 = b'I';
 /// Type of the extension message about confirmed positions. From the sender: 8 bytes, the position up to which the quorum holds the
@@ -50,7 +51,7 @@ pub struct StreamRequest {
     pub start: Lsn,
     /// The timeline; None for this node's own.
     pub timeline: Option<TimelineId>,
-    /// The standby is a Plimsoll node, and has this branch for that timeline if it knows one.
+    /// The standby is a Plimsoll node whose format goes with ours, and has this branch for that timeline if it knows one.
     pub plimsoll: Option<Option<BranchId>>,
 }
 
@@ -96,6 +97,8 @@ pub struct SendContext {
     pub heartbeat: Duration,
     /// What commits are confirmed.
     pub confirmations: Arc<dyn Confirmations>,
+    /// Called when the standby first claims to be further than it was sent, with what it claims.
+    pub on_overstatement: Box<dyn Fn(Lsn) + Send + Sync>,
     /// Called when the standby's oldest transaction may have changed (then ask slots and senders for the oldest).
     pub on_feedback: Box<dyn Fn() + Send + Sync>,
 }
@@ -140,7 +143,7 @@ pub async fn stream<S: Outlet>(
     let plan =
         StreamPlan::new(&state.history, state.flushed(), request.start, request.timeline).map_err(refused)?;
     if let Some(Some(theirs)) = request.plimsoll
-        && branch_of(&state.history, plan.timeline).is_some_and(|ours| ours != theirs)
+        && state.history.branch_of(plan.timeline).is_some_and(|ours| ours != theirs)
     {
         return Err(refused(ReplicaError::Twin { timeline: plan.timeline }));
     }
@@ -154,9 +157,11 @@ pub async fn stream<S: Outlet>(
     let times =
         SenderTimes { timeout: context.timeout, heartbeat: request.plimsoll.map(|_| context.heartbeat) };
     let now = context.host.clock.monotonic();
+    context.row.begin(plan.start, state.generation);
     let mut streaming = Streaming {
         wire,
         context,
+        generation: state.generation,
         sender: Sender::new(plan, times, now),
         reading: LogReading::new(context.place.clone()),
         plimsoll: request.plimsoll.is_some(),
@@ -164,20 +169,13 @@ pub async fn stream<S: Outlet>(
         confirmed_changes: None,
         copies_slots: false,
         told_slots: None,
+        interest_untold: false,
         ended: None,
     };
     match streaming.run().await {
         Err(SendError::Refused { error, .. }) => Err(SendError::Refused { error, streaming: true }),
         other => other,
     }
-}
-
-/// The branch id that a history has for one of its timelines.
-fn branch_of(history: &wal::history::TimelineHistory, timeline: TimelineId) -> Option<BranchId> {
-    if history.target() == timeline {
-        return history.branch();
-    }
-    history.entries().iter().find(|entry| entry.timeline == timeline)?.branch
 }
 
 /// The end of a stream as clients read it: the next timeline if this one is over, and both commands' ends.
@@ -204,6 +202,8 @@ fn finish_copy(out: &mut BytesMut, end: Option<TimelineEnd>) {
 struct Streaming<'a, S> {
     wire: Wire<'a, S>,
     context: &'a SendContext,
+    /// That of the log which was followed last.
+    generation: u64,
     sender: Sender,
     reading: LogReading,
     plimsoll: bool,
@@ -215,6 +215,8 @@ struct Streaming<'a, S> {
     copies_slots: bool,
     /// Those that it was told of last.
     told_slots: Option<Vec<UpstreamSlot>>,
+    /// It was not told yet which stages commits wait for.
+    interest_untold: bool,
     /// The standby has gone.
     ended: Option<Ended>,
 }
@@ -236,9 +238,16 @@ impl<S: Outlet> Streaming<'_, S> {
         self.tell_interest(*interest.borrow_and_update());
         self.tell_confirmed();
         loop {
+            if changes.has_changed().unwrap_or(false) {
+                log = changes.borrow_and_update().clone();
+                self.follow(&log)?;
+            }
             self.take_messages()?;
             if let Some(ended) = self.ended {
                 return Ok(ended);
+            }
+            if self.interest_untold && self.wire.has_room() {
+                self.tell_interest(*interest.borrow_and_update());
             }
             let now = self.context.host.clock.monotonic();
             self.sender.set_streams(*streams.borrow());
@@ -272,11 +281,8 @@ impl<S: Outlet> Streaming<'_, S> {
                         return Ok(Ended::Gone);
                     }
                 }
-                // The caller's NodeLog keeps the channel open.
-                _ = changes.changed() => {
-                    log = changes.borrow_and_update().clone();
-                    self.follow(&log)?;
-                }
+                // The caller's NodeLog keeps the channel open. Looked at above.
+                _ = changes.changed() => changes.mark_changed(),
                 _ = interest.changed() => {
                     self.tell_interest(*interest.borrow_and_update());
                 }
@@ -284,16 +290,21 @@ impl<S: Outlet> Streaming<'_, S> {
                     self.context.confirmations.wanted();
                     self.tell_confirmed();
                 }
-                () = log.wait_past(past), if idle.is_some() && self.sender.end().is_none() => {}
+                () = log.wait_past(past), if idle.is_some() && self.sender.wants_log() => {}
                 () = timer.sleep(pause) => {}
             }
         }
     }
 
     /// Takes over a changed log.
-    fn follow(&mut self, log: &super::node_log::LogState) -> Result<(), SendError> {
+    fn follow(&mut self, log: &LogState) -> Result<(), SendError> {
         let failed = |error| SendError::Refused { error, streaming: true };
-        self.sender.on_history(&log.history).map_err(failed)?;
+        let kept = log.kept_since(self.generation);
+        self.sender.on_branch(&log.history, kept).map_err(failed)?;
+        self.context.row.follow(log.generation);
+        self.generation = log.generation;
+        // What was confirmed behind the cut was said of another branch.
+        self.confirmed = self.confirmed.min(kept);
         match log.stopping {
             Stopping::No => {}
             Stopping::Soon => self.sender.on_stopping(),
@@ -307,7 +318,8 @@ impl<S: Outlet> Streaming<'_, S> {
     fn tell_interest(&mut self, interest: Interest) {
         let Interest { written, flushed, applied } = interest;
         self.sender.set_hurried(written || flushed || applied);
-        if self.plimsoll {
+        self.interest_untold = !self.wire.has_room();
+        if self.plimsoll && !self.interest_untold {
             let flags = u8::from(written) | u8::from(applied) << 1 | u8::from(flushed) << 2;
             self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, INTEREST, &[flags])));
         }
@@ -315,8 +327,9 @@ impl<S: Outlet> Streaming<'_, S> {
 
     /// Tells a Plimsoll standby how far the log is confirmed, if that is news.
     fn tell_confirmed(&mut self) {
-        let confirmed = self.context.confirmations.confirmed();
-        if self.plimsoll && confirmed > self.confirmed {
+        let ends = self.sender.end().map_or(Lsn::MAX, |end| end.at);
+        let confirmed = self.context.confirmations.confirmed().min(ends);
+        if self.plimsoll && confirmed > self.confirmed && self.wire.has_room() {
             self.confirmed = confirmed;
             let payload = confirmed.get().to_be_bytes();
             self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, CONFIRMED, &payload)));
@@ -325,7 +338,7 @@ impl<S: Outlet> Streaming<'_, S> {
 
     /// Tells a standby that copies slots of them, if anything moved.
     fn tell_slots(&mut self) {
-        if !self.copies_slots || !self.plimsoll {
+        if !self.copies_slots || !self.plimsoll || !self.wire.has_room() {
             return;
         }
         let own = self.context.slot.as_ref().map(ActiveSlot::name);
@@ -337,14 +350,13 @@ impl<S: Outlet> Streaming<'_, S> {
         }
     }
 
-    async fn send_wal(
-        &mut self,
-        log: &super::node_log::LogState,
-        from: Lsn,
-        upto: Lsn,
-    ) -> Result<(), SendError> {
+    async fn send_wal(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<(), SendError> {
         let failed = |error| SendError::Refused { error, streaming: true };
         let wal = self.reading.read(log, from, upto).await.map_err(failed)?;
+        if self.context.log.state().generation != log.generation {
+            // What was read may have been cut meanwhile. The new log is looked at first.
+            return Ok(());
+        }
         let upto = from + wal.len() as u64;
         let (now, monotonic) = (self.context.host.clock.now(), self.context.host.clock.monotonic());
         let payload = u32::try_from(XLOG_DATA_HEADER_BYTES + wal.len()).unwrap_or(u32::MAX);
@@ -427,13 +439,19 @@ impl<S: Outlet> Streaming<'_, S> {
             applied: lsn(status.applied),
         };
         let clock = &self.context.host.clock;
-        self.sender.on_reply(Reply { progress, reply_requested: status.reply_requested }, clock.monotonic());
+        let (believed, overstates) = self.context.row.believe(progress);
+        if overstates {
+            (self.context.on_overstatement)(progress.written.max(progress.flushed).max(progress.applied));
+        }
+        self.sender.on_reply(
+            Reply { progress: believed, reply_requested: status.reply_requested },
+            clock.monotonic(),
+        );
         // The slot first: it holds back WAL that a confirmed commit must not outlive.
         if let Some(slot) = &self.context.slot {
-            // No standby holds what is not durable here; a slot that says so would bar the next start.
-            slot.confirm_flushed(progress.flushed.min(self.context.log.state().flushed()));
+            slot.confirm_flushed(believed.flushed);
         }
-        self.context.row.on_reply(progress, status.clock, clock.now());
+        self.context.row.on_reply(believed, status.clock, clock.now());
     }
 
     fn on_feedback(&mut self, feedback: &HotStandbyFeedback) {
@@ -515,6 +533,11 @@ impl<S: Outlet> Wire<'_, S> {
         let mut message = BytesMut::with_capacity(64);
         fill(&mut message);
         self.output.push_back(message.freeze().into());
+    }
+
+    /// Whether news may be queued. To a standby that does not read they are told later, the newest alone.
+    fn has_room(&self) -> bool {
+        self.output.len() < QUEUED_MAX
     }
 
     fn is_flushed(&self) -> bool {

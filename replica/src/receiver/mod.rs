@@ -136,17 +136,19 @@ pub enum Command {
     Identify,
     /// Send TIMELINE_HISTORY.
     FetchHistory(TimelineId),
-    /// Make this history file durable in pg_wal and follow it.
+    /// Make this history file of an ancestor durable in pg_wal, for those who stream from here.
     StoreHistory(TimelineHistory),
+    /// Make this history file durable in pg_wal and follow it, in one step with the cut that it asks for.
+    Follow {
+        /// The primary's.
+        history: TimelineHistory,
+        /// The log's end here, exclusive: what lies behind it was never whole and is cut away.
+        kept: Lsn,
+    },
     /// Tell the primary, a Plimsoll node that is behind, of the branch that replaced its own.
     TellDescendant(TimelineHistory),
     /// Find the end of the last whole record; then [`Event::WholeEnd`].
     FindWholeEnd,
-    /// Cut the log: what lies behind was never whole.
-    CutLog {
-        /// The new end.
-        to: Lsn,
-    },
     /// Go on writing on this timeline, which forks off at the log's end.
     SwitchTimeline(TimelineId),
     /// Send START_REPLICATION.
@@ -255,11 +257,8 @@ enum State {
     },
     Connecting,
     Identifying,
-    /// The primary's history first, then those of its ancestors that are not here.
-    Fetching {
-        theirs: Option<TimelineHistory>,
-        wanted: VecDeque<TimelineId>,
-    },
+    /// Our own history if it is not here, then the primary's, then those of its ancestors that are not here.
+    Fetching(Fetching),
     Scanning {
         theirs: TimelineHistory,
         fork: Lsn,
@@ -267,6 +266,26 @@ enum State {
     Starting,
     Streaming,
     Ending,
+}
+
+/// Histories on their way.
+#[derive(Debug)]
+enum Fetching {
+    /// That of the timeline that is followed, which is not here; the primary is on this timeline.
+    Own(TimelineId),
+    /// The primary's.
+    Theirs,
+    /// Those of its ancestors that are not here.
+    Ancestors(Accepted),
+}
+
+/// A branch that will be followed.
+#[derive(Debug)]
+struct Accepted {
+    history: TimelineHistory,
+    /// The end of what we have of it.
+    kept: Lsn,
+    wanted: VecDeque<TimelineId>,
 }
 
 /// A standby's stream.
@@ -383,7 +402,7 @@ impl Receiver {
             (Event::Identified { system, timeline }, State::Identifying) => {
                 self.identified(system, timeline, out)?;
             }
-            (Event::History { timeline, text }, State::Fetching { .. }) => {
+            (Event::History { timeline, text }, State::Fetching(_)) => {
                 self.history_came(timeline, &text, out)?;
             }
             (Event::WholeEnd(whole), State::Scanning { .. }) => self.scanned(whole, out)?,
@@ -535,14 +554,39 @@ impl Receiver {
             }
             return Err(ReplicaError::PrimaryBehind { primary, standby });
         }
-        if primary == standby && self.history.entries().is_empty() {
+        let rootless = self.history.entries().is_empty();
+        if rootless && standby > TimelineId::FIRST {
+            // Its file got lost, or a copy left it out: without it no later timeline looks like a child of this one.
+            self.state = State::Fetching(Fetching::Own(primary));
+            out.push(Command::FetchHistory(standby));
+        } else if rootless && primary == standby {
             // A first timeline has no history to compare; the bytes will be.
             self.start(out);
-            return Ok(());
+        } else {
+            self.state = State::Fetching(Fetching::Theirs);
+            out.push(Command::FetchHistory(primary));
         }
-        self.state = State::Fetching { theirs: None, wanted: VecDeque::new() };
-        out.push(Command::FetchHistory(primary));
         Ok(())
+    }
+
+    /// Takes over the history of the timeline that is followed, which was not here. The log goes on where it is.
+    fn own_history(
+        &mut self,
+        own: TimelineHistory,
+        primary: TimelineId,
+        out: &mut Vec<Command>,
+    ) -> Result<(), ReplicaError> {
+        let timeline = own.target();
+        if own.entries().is_empty() {
+            let what = format!("the primary's history of timeline {timeline} names no timeline before it");
+            return Err(ReplicaError::Protocol(what));
+        }
+        if own.timeline_at(self.end) != timeline {
+            return Err(ReplicaError::Twin { timeline });
+        }
+        out.push(Command::Follow { history: own.clone(), kept: self.end });
+        self.history = own;
+        self.identified(self.options.system, primary, out)
     }
 
     fn history_came(
@@ -553,16 +597,16 @@ impl Receiver {
     ) -> Result<(), ReplicaError> {
         let invalid = |error: wal::history::HistoryError| ReplicaError::Protocol(error.to_string());
         let came = TimelineHistory::parse(timeline, text).map_err(invalid)?;
-        let State::Fetching { theirs, wanted } = &mut self.state else { return Ok(()) };
-        let Some(theirs) = theirs.take() else {
-            return self.primary_history(came, out);
-        };
-        // An ancestor's own file, kept for those who stream from here.
-        out.push(Command::StoreHistory(came));
-        wanted.pop_front();
-        let wanted = std::mem::take(wanted);
-        self.fetch_or_accept(theirs, wanted, out);
-        Ok(())
+        match std::mem::replace(&mut self.state, State::Identifying) {
+            State::Fetching(Fetching::Ancestors(mut accepted)) => {
+                out.push(Command::StoreHistory(came));
+                accepted.wanted.pop_front();
+                self.fetch_or_follow(accepted, out);
+                Ok(())
+            }
+            State::Fetching(Fetching::Own(primary)) => self.own_history(came, primary, out),
+            _ => self.primary_history(came, out),
+        }
     }
 
     /// Judges the primary's branch.
@@ -587,7 +631,7 @@ impl Receiver {
                 Ok(())
             }
             Relation::Descendant { .. } => {
-                self.accept(theirs, out);
+                self.accept(theirs, self.end, out);
                 Ok(())
             }
             Relation::Ancestor { .. } => Err(ReplicaError::PrimaryBehind { primary, standby }),
@@ -609,32 +653,29 @@ impl Receiver {
                 reached: whole,
             });
         }
-        out.push(Command::CutLog { to: whole });
-        (self.end, self.flushed) = (whole, whole);
-        self.accept(theirs, out);
+        self.accept(theirs, whole, out);
         Ok(())
     }
 
-    fn accept(&mut self, theirs: TimelineHistory, out: &mut Vec<Command>) {
+    fn accept(&mut self, history: TimelineHistory, kept: Lsn, out: &mut Vec<Command>) {
         let ours = self.history.target();
-        let ancestors = theirs.entries().iter().map(|entry| entry.timeline);
+        let ancestors = history.entries().iter().map(|entry| entry.timeline);
         let wanted = ancestors.filter(|ancestor| *ancestor > ours).collect();
-        self.fetch_or_accept(theirs, wanted, out);
+        self.fetch_or_follow(Accepted { history, kept, wanted }, out);
     }
 
-    fn fetch_or_accept(
-        &mut self,
-        theirs: TimelineHistory,
-        wanted: VecDeque<TimelineId>,
-        out: &mut Vec<Command>,
-    ) {
-        if let Some(next) = wanted.front() {
+    fn fetch_or_follow(&mut self, accepted: Accepted, out: &mut Vec<Command>) {
+        if let Some(next) = accepted.wanted.front() {
             out.push(Command::FetchHistory(*next));
-            self.state = State::Fetching { theirs: Some(theirs), wanted };
+            self.state = State::Fetching(Fetching::Ancestors(accepted));
             return;
         }
-        out.push(Command::StoreHistory(theirs.clone()));
-        self.history = theirs;
+        let Accepted { history, kept, .. } = accepted;
+        out.push(Command::Follow { history: history.clone(), kept });
+        self.history = history;
+        // What the primary told of the end of its log was said of another branch.
+        (self.end, self.flushed, self.primary_end) = (kept, self.flushed.min(kept), Lsn::INVALID);
+        assert!(self.applied <= kept, "{} is applied and only {kept} kept", self.applied);
         self.start(out);
     }
 
@@ -679,7 +720,7 @@ impl Receiver {
             out.push(Command::Compare { at: start, wal: known });
         }
         if !new.is_empty() {
-            self.end = self.expected;
+            // They count once they are written: what comes before in the batch may fail.
             out.push(Command::Write { at: start + shared as u64, wal: new });
         }
         Ok(())
@@ -724,7 +765,7 @@ impl Receiver {
         self.options = options;
     }
 
-    /// The oldest transaction that this node's queries need.
+    /// The oldest transaction that this node's queries need, for feedback.
     pub fn set_xmin(&mut self, xmin: Option<Xid>) {
         self.replies.set_xmin(xmin);
     }

@@ -45,7 +45,7 @@ fn words(commands: &[Command]) -> Vec<String> {
             Command::FetchHistory(timeline) => format!("fetch {timeline}"),
             Command::StoreHistory(history) => format!("store {}", history.target()),
             Command::TellDescendant(history) => format!("tell {}", history.target()),
-            Command::CutLog { to } => format!("cut {}", to.get()),
+            Command::Follow { history, kept } => format!("follow {} from {}", history.target(), kept.get()),
             Command::SwitchTimeline(timeline) => format!("switch {timeline}"),
             Command::Start { at, timeline, .. } => format!("start {} on {timeline}", at.get()),
             Command::Compare { at, wal } => format!("compare {}+{}", at.get(), wal.len()),
@@ -68,9 +68,18 @@ impl Talk {
     fn say(&mut self, event: Event) -> Vec<String> {
         words(&self.0.handle(event, s(self.1), wall()))
     }
-    fn data(&mut self, start: u64, len: usize) -> Vec<String> {
+    /// Data that are still to be compared and written.
+    fn data_came(&mut self, start: u64, len: usize) -> Vec<String> {
         let wal = Bytes::from(vec![7; len]);
         self.say(Event::Data { start: at(start), primary_end: at(start + len as u64), clock: wall(), wal })
+    }
+    /// Data that the driver compares and writes at once.
+    fn data(&mut self, start: u64, len: usize) -> Vec<String> {
+        let commands = self.data_came(start, len);
+        if commands.iter().any(|command| command.starts_with("write")) {
+            assert_eq!(self.say(Event::Written(at(start + len as u64))), [""; 0]);
+        }
+        commands
     }
     fn identified(&mut self, timeline: u32) -> Vec<String> {
         self.say(Event::Identified { system: SystemId::new(77), timeline: tl(timeline) })
@@ -99,7 +108,6 @@ fn a_standby_connects_asks_who_it_is_and_streams_from_a_page_before_its_end() {
     assert_eq!(talk.identified(1), ["start 16384 on 1", "log"]);
     assert_eq!(talk.say(Event::Started), ["reply 16384 16384 16384"], "nothing is confirmed unseen");
     assert_eq!(talk.data(16384, 8192), ["compare 16384+3616", "write 20000+4576"]);
-    assert_eq!(talk.say(Event::Written(at(24576))), [""; 0]);
     assert_eq!(talk.say(Event::Drained), ["reply 24576 20000 20000", "flush"]);
     assert_eq!(talk.say(Event::Flushed(at(24576))), ["reply 24576 24576 20000"]);
     assert_eq!(talk.say(Event::Applied(at(24000))), ["reply 24576 24576 24000"]);
@@ -144,7 +152,7 @@ fn a_new_timeline_is_followed_over_the_rest_of_the_old_one() {
     let two = fork(&one(), 2, 12_000);
     let three = fork(&two, 3, 13_000);
     assert_eq!(talk.history(&three), ["fetch 2"]);
-    assert_eq!(talk.history(&two), ["store 2", "store 3", "start 8192 on 1", "log"]);
+    assert_eq!(talk.history(&two), ["store 2", "follow 3 from 10000", "start 8192 on 1", "log"]);
     talk.say(Event::Started);
     assert_eq!(talk.data(8192, 12_000 - 8192), ["compare 8192+1808", "write 10000+2000"]);
     assert_eq!(talk.say(Event::StreamEnded { next: None }), ["flush", "finishstream"]);
@@ -155,6 +163,25 @@ fn a_new_timeline_is_followed_over_the_rest_of_the_old_one() {
 }
 
 #[test]
+fn a_standby_without_the_history_of_its_own_timeline_has_it_before_it_judges_the_primary() {
+    let two = fork(&one(), 2, 9_000);
+    let three = fork(&two, 3, 12_000);
+    let lost = TimelineHistory::root(tl(2));
+    let mut talk = Talk::connect(lost.clone(), 10_000);
+    assert_eq!(talk.identified(3), ["fetch 2"]);
+    assert_eq!(talk.history(&two), ["follow 2 from 10000", "fetch 3"]);
+    assert_eq!(talk.history(&three), ["follow 3 from 10000", "start 8192 on 2", "log"]);
+    let mut same = Talk::connect(lost.clone(), 10_000);
+    assert_eq!(same.identified(2), ["fetch 2"]);
+    assert_eq!(same.history(&two), ["follow 2 from 10000", "fetch 2"]);
+    assert_eq!(same.history(&two), ["start 8192 on 2", "log"]);
+    let mut past = Talk::connect(lost, 8_500);
+    past.identified(2);
+    let refused = "report timeline 2 of the primary is another branch than timeline 2 here";
+    assert_eq!(past.history(&two), [refused, "disconnect"], "that begins behind our log");
+}
+
+#[test]
 fn a_primary_promoted_under_the_stream_is_followed_on_the_same_connection() {
     let mut talk = Talk::streaming(10_000);
     talk.data(8192, 3000);
@@ -162,7 +189,10 @@ fn a_primary_promoted_under_the_stream_is_followed_on_the_same_connection() {
     assert_eq!(talk.say(Event::StreamEnded { next: None }), ["finishstream"]);
     assert_eq!(talk.say(Event::StreamEnded { next: Some((tl(2), at(11_192))) }), ["identify"]);
     assert_eq!(talk.identified(2), ["fetch 2"]);
-    assert_eq!(talk.history(&fork(&one(), 2, 11_192)), ["store 2", "switch 2", "start 8192 on 2", "log"]);
+    assert_eq!(
+        talk.history(&fork(&one(), 2, 11_192)),
+        ["follow 2 from 11192", "switch 2", "start 8192 on 2", "log"]
+    );
 }
 
 #[test]
@@ -189,15 +219,22 @@ fn a_branch_that_does_not_continue_ours_is_refused() {
 fn a_log_past_the_fork_is_cut_only_if_what_is_past_it_is_no_whole_record() {
     let two = fork(&one(), 2, 9_000);
     let past = || {
-        let mut talk = Talk::connect(one(), 10_000);
+        let mut talk = Talk(Receiver::new(options(), one(), tl(1), at(10_000), at(8_500)), 0);
+        talk.say(Event::Tick);
+        talk.say(Event::Connected { plimsoll: true });
         talk.identified(2);
         assert_eq!(talk.history(&two), ["findwholeend"]);
         talk
     };
     assert_eq!(
         past().say(Event::WholeEnd(at(9_000))),
-        ["cut 9000", "store 2", "switch 2", "start 8192 on 2", "log"]
+        ["follow 2 from 9000", "switch 2", "start 8192 on 2", "log"]
     );
+    let mut cut = past();
+    cut.say(Event::WholeEnd(at(8_600)));
+    assert_eq!(cut.say(Event::Started), ["reply 8192 8192 8192"], "nothing of what was cut is reported");
+    assert_eq!(cut.data(8192, 500), ["compare 8192+408", "write 8600+92"]);
+    assert_eq!(cut.0.view().flushed, at(8_600));
     assert_eq!(
         past().say(Event::WholeEnd(at(9_008)))[0],
         "report new timeline 2 forked off current database system timeline 1 before current recovery point 0/2330"
@@ -223,6 +260,23 @@ fn different_bytes_where_both_have_some_end_the_stream_before_anything_is_confir
         given_up,
         ["report WAL of the primary differs from WAL here at 0/2000 on timeline 1", "disconnect"]
     );
+}
+
+#[test]
+fn what_could_not_be_written_is_neither_reported_nor_passed_over() {
+    let full =
+        wal::WalError::DiskFull { path: "segment".into(), cause: std::io::Error::other("full").into() };
+    for failure in [Event::Differs(at(8192)), Event::Lost(full.into())] {
+        let mut talk = Talk::streaming(10_000);
+        assert_eq!(talk.data_came(8192, 20_000), ["compare 8192+1808", "write 10000+18192"]);
+        assert_eq!(talk.say(failure)[1..], ["disconnect"], "nothing is to be flushed");
+        assert_eq!(talk.0.end(), (at(10_000), tl(1)));
+        talk.1 = 5;
+        talk.say(Event::Tick);
+        talk.say(Event::Connected { plimsoll: true });
+        assert_eq!(talk.identified(1)[0], "start 8192 on 1");
+        assert_eq!(talk.say(Event::Started), ["reply 8192 8192 8192"]);
+    }
 }
 
 #[test]

@@ -181,14 +181,15 @@ impl Sender {
             return Action::Keepalive { reply_requested: false };
         }
         if !self.copy_done_sent {
-            let limit = self.end.map_or(flushed, |end| end.at);
+            // Where the timeline ends may be known before its log is here.
+            let limit = self.end.map_or(flushed, |end| end.at.min(flushed));
             if let Some(pause_ends) = self.pause_ends(limit).filter(|ends| now < *ends) {
                 return self.keep_alive(now, Some(pause_ends));
             }
             if self.sent < limit {
                 return Action::Send { from: self.sent, upto: self.chunk_end(limit) };
             }
-            if self.end.is_some() {
+            if self.end.is_some_and(|end| self.sent >= end.at) {
                 self.copy_done_sent = true;
                 return Action::CopyDone;
             }
@@ -303,16 +304,15 @@ impl Sender {
         self.copy_done_received = true;
     }
 
-    /// This server's own timeline is another one now (a standby was promoted, or follows a promoted primary): if
-    /// the streamed one ended with that, the stream ends at its end. Streaming past the end already is an error.
-    pub fn on_history(&mut self, history: &TimelineHistory) -> Result<(), ReplicaError> {
+    /// This server's log is another one now (a standby was promoted, or follows a promoted primary): it is that of before up to
+    /// `kept`. If the streamed timeline ended with that, the stream ends at its end. To have sent more than that is an error.
+    pub fn on_branch(&mut self, history: &TimelineHistory, kept: Lsn) -> Result<(), ReplicaError> {
         let end =
             start::timeline_end(history, self.timeline).ok_or(ReplicaError::NoTimeline(self.timeline))?;
-        if let Some(end) = end
-            && self.sent > end.at
-        {
+        let forked_at = end.map_or(kept, |end| end.at.min(kept));
+        if self.sent > forked_at {
             let (start, timeline) = (self.sent, self.timeline);
-            return Err(ReplicaError::PastFork { start, timeline, forked_at: end.at });
+            return Err(ReplicaError::PastFork { start, timeline, forked_at });
         }
         self.end = end;
         Ok(())
@@ -359,6 +359,10 @@ impl Sender {
     /// The last reply.
     pub fn progress(&self) -> Progress {
         self.progress
+    }
+    /// Whether more log is to be sent once there is more.
+    pub fn wants_log(&self) -> bool {
+        !self.copy_done_sent && self.end.is_none_or(|end| self.sent < end.at)
     }
     /// Where the streamed timeline ends, if it has ended.
     pub fn end(&self) -> Option<TimelineEnd> {

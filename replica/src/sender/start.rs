@@ -36,7 +36,10 @@ impl StreamPlan {
         let end = timeline_end(history, timeline).ok_or(ReplicaError::NoTimeline(timeline))?;
         match end {
             Some(end) if start > end.at => Err(ReplicaError::PastFork { start, timeline, forked_at: end.at }),
-            None if start > flushed => Err(ReplicaError::Ahead { start, flushed }),
+            // Of a timeline that has ended, its end is known all the same.
+            Some(end) if start == end.at => Ok(Self { timeline, start, end: Some(end) }),
+            // A standby that follows a new timeline may lack the last of the one before.
+            _ if start > flushed => Err(ReplicaError::Ahead { start, flushed }),
             _ => Ok(Self { timeline, start, end }),
         }
     }
@@ -67,7 +70,10 @@ mod tests {
         two.fork(TimelineId::new(4), at(2000), "test", BranchId::new(4)).unwrap()
     }
     fn plan(start: u64, timeline: Option<u32>) -> Result<StreamPlan, String> {
-        let plan = StreamPlan::new(&history(), at(3000), at(start), timeline.map(TimelineId::new));
+        plan_of(3000, start, timeline)
+    }
+    fn plan_of(flushed: u64, start: u64, timeline: Option<u32>) -> Result<StreamPlan, String> {
+        let plan = StreamPlan::new(&history(), at(flushed), at(start), timeline.map(TimelineId::new));
         plan.map_err(|error| error.to_string())
     }
 
@@ -80,6 +86,14 @@ mod tests {
         assert_eq!(two.end, Some(TimelineEnd { at: at(2000), next: TimelineId::new(4) }));
         assert!(two.is_empty());
         assert_eq!(plan(3000, None).unwrap().end, None);
+    }
+
+    #[test]
+    fn a_past_timeline_whose_last_log_is_not_here_yet_is_streamed_from_what_is_here() {
+        assert!(!plan_of(1500, 1500, Some(2)).unwrap().is_empty());
+        let ahead = plan_of(1500, 1501, Some(2)).unwrap_err();
+        assert!(ahead.contains("is ahead of the WAL flush position"), "{ahead}");
+        assert!(plan_of(1500, 2000, Some(2)).unwrap().is_empty(), "nothing is to be sent");
     }
 
     #[test]

@@ -86,6 +86,23 @@ fn a_past_timeline_ends_with_copy_done_and_the_next_one() {
     assert_eq!(sender.state(), SenderState::Catchup);
 }
 
+/// Of a cascading standby that follows a promoted node before it has all of the timeline that the fork ended.
+#[test]
+fn a_past_timeline_is_sent_no_further_than_it_is_here() {
+    let mut sender = sender(1);
+    assert_eq!(drain(&mut sender, s(0), 300), [300]);
+    let one = TimelineHistory::root(TimelineId::new(1));
+    let two = one.fork(TimelineId::new(2), at(500), "promoted", BranchId::new(7)).unwrap();
+    sender.on_branch(&two, at(300)).unwrap();
+    assert!(matches!(sender.poll(s(0), at(300)), Action::Wait { past, .. } if past == at(300)));
+    assert!(sender.wants_log());
+    assert_eq!(drain(&mut sender, s(0), 400), [400]);
+    assert!(matches!(sender.poll(s(0), at(400)), Action::Wait { .. }));
+    sender.sent(at(500), s(0));
+    assert!(!sender.wants_log());
+    assert!(matches!(sender.poll(s(0), at(900)), Action::CopyDone));
+}
+
 #[test]
 fn both_sides_say_copy_done_before_the_result() {
     let end = TimelineEnd { at: at(500), next: TimelineId::new(2) };
@@ -111,12 +128,25 @@ fn a_promotion_under_a_cascading_sender_ends_the_old_timeline_where_it_forked() 
     drain(&mut sender, s(0), 300);
     let one = TimelineHistory::root(TimelineId::new(1));
     let two = one.fork(TimelineId::new(2), at(400), "promoted", BranchId::new(7)).unwrap();
-    sender.on_history(&two).unwrap();
+    sender.on_branch(&two, at(400)).unwrap();
     assert_eq!(drain(&mut sender, s(0), 1000), [400]);
     let early = one.fork(TimelineId::new(2), at(350), "promoted", BranchId::new(7)).unwrap();
-    assert!(matches!(sender.on_history(&early), Err(ReplicaError::PastFork { .. })));
+    assert!(matches!(sender.on_branch(&early, at(350)), Err(ReplicaError::PastFork { .. })));
     let stranger = TimelineHistory::root(TimelineId::new(9));
-    assert!(matches!(sender.on_history(&stranger), Err(ReplicaError::NoTimeline(_))));
+    assert!(matches!(sender.on_branch(&stranger, at(400)), Err(ReplicaError::NoTimeline(_))));
+}
+
+#[test]
+fn a_sender_that_has_sent_more_than_its_own_log_keeps_ends_its_stream() {
+    let mut sender = sender(1);
+    drain(&mut sender, s(0), 300);
+    let one = TimelineHistory::root(TimelineId::new(1));
+    sender.on_branch(&one, at(300)).unwrap();
+    let refused = sender.on_branch(&one, at(299));
+    assert!(
+        matches!(refused, Err(ReplicaError::PastFork { .. })),
+        "the timeline is the same, its end is cut"
+    );
 }
 
 #[test]

@@ -17,15 +17,15 @@ pub use limits::{WalLimits, WalStatus};
 use crate::error::ReplicaError;
 use crate::lag::Pace;
 use file::SlotState;
+use host::Mutex;
 use host::{FileKind, Host, OpenMode, Timestamp};
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use wal::{Lsn, Xid};
+use wal::{BranchObserver, LogState, Lsn, Xid};
 
 const NAME_BYTES_MAX: usize = 63;
 const STATE_FILE: &str = "state";
@@ -448,6 +448,16 @@ impl Slots {
                 Err(ReplicaError::file("remove", folder, cause))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl BranchObserver for Slots {
+    /// A receiver that was further holds what is no part of this log. [`Slots::save`] makes it durable; until then a file says more,
+    /// which nobody believes but a primary at its start.
+    fn branched(&self, state: &LogState) {
+        for slot in self.0.table.lock().values_mut() {
+            slot.restart = slot.restart.min(state.kept());
         }
     }
 }

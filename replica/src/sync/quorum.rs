@@ -14,6 +14,14 @@ pub struct Progress {
     pub applied: Lsn,
 }
 
+impl Progress {
+    /// As much of it as lies before `limit`.
+    pub fn up_to(self, limit: Lsn) -> Self {
+        let Self { written, flushed, applied } = self;
+        Self { written: written.min(limit), flushed: flushed.min(limit), applied: applied.min(limit) }
+    }
+}
+
 /// One connected standby, as the quorum rule sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {

@@ -12,7 +12,7 @@ use protocol::startup::{self, CancelKey, Startup};
 use protocol::{Report, SqlState};
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObserver, ReceiveSettings};
 use replica::driver::send::{self, Confirmations, Ended, SendContext, SendError, StreamRequest};
-use replica::driver::{Live, LogPlace, LogState, NodeLog, StandbyFeed, Stopping};
+use replica::driver::{LogPlace, StandbyFeed};
 use replica::receiver::ReceiverOptions;
 use replica::senders::{SenderInfo, Senders};
 use replica::slots::Slots;
@@ -20,17 +20,18 @@ use replica::{ReplicaError, sync::SyncNames};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use storage::{Feed, WalFeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
 use wal::{
-    Lsn, Next, ReaderOptions, RecordBuilder, Rmgr, SegmentFiles, SegmentSize, StandbyPositions, SystemId,
-    TimelineId, WalReader, WalWriter, WriteStart, WriterConfig,
+    Live, Lsn, Next, NodeLog, ReaderOptions, RecordBuilder, Rmgr, SegmentFiles, SegmentSize,
+    StandbyPositions, SystemId, TimelineId, WalReader, WalWriter, WriteStart, WriterConfig,
 };
 
 pub const SYSTEM: SystemId = SystemId::new(4_242);
@@ -51,6 +52,8 @@ pub struct Primary {
     /// Cuts all connections there are.
     cut: Arc<std::sync::Mutex<CancellationToken>>,
     system: SystemId,
+    /// The number of its format; 0 as of a program that has none.
+    pub format: Arc<AtomicU32>,
 }
 
 fn writer(dir: &Path, timeline: TimelineId, start: WriteStart) -> WalWriter {
@@ -76,7 +79,7 @@ impl Primary {
         };
         let live = Live::Primary(writer(dir.path(), TimelineId::FIRST, start));
         let history = TimelineHistory::root(TimelineId::FIRST);
-        let log = NodeLog::new(LogState { history, live, stopping: Stopping::No });
+        let log = NodeLog::new(history, live);
         Self::serve(dir, log, SYSTEM).await
     }
 
@@ -94,16 +97,20 @@ impl Primary {
     ) -> Self {
         let slots = Slots::open(&Host::real(), &dir.path().join("pg_replslot"), 5).unwrap();
         let senders = Senders::new(10, on_progress);
+        log.observe(Arc::new(senders.clone()));
+        log.observe(Arc::new(slots.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(AtomicUsize::new(0));
         let cut = Arc::new(std::sync::Mutex::new(CancellationToken::new()));
+        let format = Arc::new(AtomicU32::new(FORMATS.newest));
         let session = Session {
             pg_wal: dir.path().join("pg_wal"),
             log: log.clone(),
             senders: senders.clone(),
             slots: slots.clone(),
             system,
+            format: format.clone(),
         };
         let (counted, cutting) = (connections.clone(), cut.clone());
         tokio::spawn(async move {
@@ -118,7 +125,7 @@ impl Primary {
                 });
             }
         });
-        Self { dir, log, senders, slots, port, connections, cut, system }
+        Self { dir, log, senders, slots, port, connections, cut, system, format }
     }
 
     pub fn pg_wal(&self) -> PathBuf {
@@ -159,7 +166,7 @@ impl Primary {
         history.store(&host::RealDisk, &self.pg_wal()).unwrap();
         let start =
             WriteStart { insert_at: end, previous, overwrites_contrecord: false, forked_from: Some(from) };
-        self.log.set_primary(history, writer(self.dir.path(), next, start));
+        self.log.promote(history, writer(self.dir.path(), next, start), end);
     }
 
     pub fn cut_connections(&self) {
@@ -179,6 +186,7 @@ struct Session {
     senders: Senders,
     slots: Slots,
     system: SystemId,
+    format: Arc<AtomicU32>,
 }
 
 impl Session {
@@ -254,6 +262,7 @@ impl Session {
                         timeout: Some(Duration::from_secs(60)),
                         heartbeat: Duration::from_millis(200),
                         confirmations: Arc::new(Unheard),
+                        on_overstatement: Box::new(|_| {}),
                         on_feedback: Box::new(|| {}),
                     };
                     match send::stream(&mut stream, &mut input, &context, &stream_request).await {
@@ -287,6 +296,13 @@ impl Session {
                 ];
                 row_of(out, &["systemid", "timeline", "xlogpos", "dbname"], &row);
             }
+            Command::Show(name) if name == FORMAT_SETTING => match self.format.load(Ordering::Relaxed) {
+                0 => {
+                    let what = format!("unrecognized configuration parameter \"{name}\"");
+                    Report::error(SqlState::UNDEFINED_OBJECT, what).encode(out);
+                }
+                number => row_of(out, &[&name], &[Some(number.to_string())]),
+            },
             Command::Show(name) => {
                 let value = match name.as_str() {
                     "wal_segment_size" => "1MB",
@@ -384,11 +400,11 @@ impl Standby {
         let pg_wal = dir.path().join("pg_wal");
         std::fs::create_dir_all(&pg_wal).unwrap();
         let disk = Host::real().disk;
-        let history = replica::promotion::latest_history(&*disk, &pg_wal, TimelineId::FIRST).unwrap();
-        let positions = Arc::new(StandbyPositions::new(start));
-        let feed = StandbyFeed::new(positions.clone(), Host::real().clock);
-        let live = Live::Standby(positions);
-        let log = NodeLog::new(LogState { history: history.clone(), live, stopping: Stopping::No });
+        let newer = wal::timelines::newer(&*disk, &pg_wal, TimelineId::FIRST, start).unwrap();
+        let history = newer.unwrap_or_else(|| TimelineHistory::root(TimelineId::FIRST));
+        let live = Live::Standby(Arc::new(StandbyPositions::new(start)));
+        let log = NodeLog::new(history.clone(), live);
+        let feed = StandbyFeed::new(&log, Host::real().clock);
         let said = Arc::new(Said::default());
         let place = LogPlace::new(disk.clone(), &pg_wal, size);
         let files = SegmentFiles::new(disk, &pg_wal, size, history);
@@ -452,7 +468,7 @@ impl Standby {
 
 fn redo(feed: &StandbyFeed, files: SegmentFiles, size: SegmentSize, start: Lsn, pg_wal: &Path) {
     let mut reader = WalReader::new(files, ReaderOptions::new(size), start);
-    let mut asked = start;
+    let mut read = 0;
     let mut at = start;
     // The log may begin in the middle of a record.
     let mut found = false;
@@ -463,17 +479,19 @@ fn redo(feed: &StandbyFeed, files: SegmentFiles, size: SegmentSize, start: Lsn, 
             (found, at) = (true, record.end().aligned());
         }
         feed.replayed(at);
-        match feed.wait_past(asked.max(at)) {
-            Feed::Available { upto, timeline } => {
+        match feed.wait_past(at) {
+            Feed::Available { upto, timeline, generation } => {
                 if reader.source().history().target() != timeline {
                     let history = TimelineHistory::load(&host::RealDisk, pg_wal, timeline).unwrap();
                     reader.source_mut().set_history(history);
                 }
                 reader.source_mut().set_limit(upto);
-                asked = asked.max(upto);
+                if std::mem::replace(&mut read, generation) != generation {
+                    reader.seek(at, None);
+                }
             }
             Feed::Again { .. } => reader.source_mut().clear_limit(),
-            Feed::Promote | Feed::Stop => return,
+            Feed::Promote { .. } | Feed::Stop => return,
         }
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! Two tasks. One follows the log and marks each segment that is complete and durable (also called by whoever wants to see the mark at
 //! once). The other hands waiting files to archive_command: three tries a second apart, then a pause of a minute or until
-//! something new waits. At a clean stop, after the last checkpoint, it takes one more turn; a stop at once ends the command.
+//! something new waits. It alone runs the command, so there is one call at a time: a clean stop asks it, after the last checkpoint,
+//! for one more turn and waits for that, and so for a call that was under way. A stop at once ends the command.
 
-use super::command::{self, Outcome};
-use crate::ServerError;
+use super::command::{self, Commands, Outcome};
 use crate::log::Log;
 use crate::node::{Node, Phase};
 use crate::server::Tasks;
-use host::{SharedDisk, Timestamp};
+use crate::{ServerError, StopMode, background};
+use host::{SharedDisk, Timestamp, vital_task};
 use parking_lot::Mutex;
-use replica::driver::{Live, LogState};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use storage::Database;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use wal::{ArchiveStatus, Archived, Lsn, SegmentFile, SegmentNumber, SegmentSize, TimelineId};
+use wal::{
+    ArchiveStatus, Archived, Live, LogState, Lsn, SegmentFile, SegmentNumber, SegmentSize, TimelineId,
+};
 
 /// Tries of one file in a row.
 const TRIES: u32 = 3;
@@ -52,6 +54,14 @@ pub(crate) struct ArchiverStats {
     pub(crate) reset: Timestamp,
 }
 
+/// Where the archiver is in a clean stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastTurn {
+    NotYet,
+    Asked,
+    Over,
+}
+
 /// A node's archiver.
 pub(crate) struct Archiver {
     mode: Mode,
@@ -64,6 +74,8 @@ pub(crate) struct Archiver {
     next: Mutex<Option<SegmentNumber>>,
     stats: Mutex<ArchiverStats>,
     wake: Notify,
+    commands: Arc<Commands>,
+    last_turn: watch::Sender<LastTurn>,
     /// Moves with every file that is archived.
     archived: watch::Sender<u64>,
 }
@@ -98,6 +110,8 @@ impl Archiver {
             next: Mutex::new(None),
             stats: Mutex::new(stats),
             wake: Notify::new(),
+            commands: node.children.clone(),
+            last_turn: watch::Sender::new(LastTurn::NotYet),
             archived: watch::Sender::new(0),
         }
     }
@@ -242,7 +256,8 @@ impl Archiver {
 
     /// After a promotion: what belongs to the ended timeline only. The segment in which it ended goes to the archive under a name
     /// of its own, since the new timeline's segment of that place begins with the same bytes; made-ahead segments behind it go away.
-    pub(crate) fn end_timeline(&self, old: TimelineId, at: Lsn) -> Result<(), ServerError> {
+    /// `file` is the timeline of that segment's file: an ancestor's, if nothing of the ended timeline is here.
+    pub(crate) fn end_timeline(&self, old: TimelineId, file: TimelineId, at: Lsn) -> Result<(), ServerError> {
         let failed = |error: &dyn std::fmt::Display| {
             ServerError::new(format!("could not settle the segments of timeline {old}: {error}"))
         };
@@ -256,7 +271,7 @@ impl Archiver {
             }
         }
         if self.mode != Mode::Off && self.size.offset_of(at) != 0 {
-            self.set_aside(&switch.file_name(old, self.size)).map_err(|error| failed(&error))?;
+            self.set_aside(&switch.file_name(file, self.size)).map_err(|error| failed(&error))?;
         }
         Ok(())
     }
@@ -282,7 +297,7 @@ impl Archiver {
     }
 
     /// Archives what waits.
-    async fn copy_all(&self, node: &Node, stopping: bool, stop: &CancellationToken) -> Copied {
+    async fn copy_all(&self, node: &Node, stop: &CancellationToken) -> Copied {
         loop {
             let names = match self.status.waiting() {
                 Ok(names) => names,
@@ -295,10 +310,6 @@ impl Archiver {
                 return Copied::All;
             }
             for name in names.into_iter().take(BATCH) {
-                if !stopping && matches!(node.phase(), Phase::Stopping(_)) {
-                    // The last turn comes after the shutdown checkpoint.
-                    return Copied::All;
-                }
                 match self.copy(node, &name, stop).await {
                     Copied::All => {}
                     other => return other,
@@ -368,7 +379,7 @@ impl Archiver {
     async fn run(&self, template: &str, name: &str, stop: &CancellationToken) -> Outcome {
         let path = format!("pg_wal/{name}");
         let command = command::expand(template, &[('p', path.as_str()), ('f', name)]);
-        let outcome = match command::run(&command, &self.data_dir, stop).await {
+        let outcome = match self.commands.run(&command, &self.data_dir, stop).await {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.log.warning(format!("could not run archive_command: {error}"));
@@ -409,11 +420,18 @@ impl Archiver {
         }
     }
 
-    /// The last turn of a clean stop.
-    pub(crate) async fn finish(&self, node: &Node, stop: &CancellationToken) {
-        if self.archives(node.database().is_some_and(Database::is_in_recovery)) {
-            self.copy_all(node, true, stop).await;
-        }
+    /// The last turn of a clean stop: returns when everything that could be archived is.
+    pub(crate) async fn finish(&self) {
+        let mut turn = self.last_turn.subscribe();
+        self.last_turn.send_if_modified(|turn| {
+            let asks = self.mode != Mode::Off && *turn == LastTurn::NotYet;
+            if asks {
+                *turn = LastTurn::Asked;
+            }
+            asks
+        });
+        // The sender lives in self.
+        let _ = turn.wait_for(|turn| *turn != LastTurn::Asked).await;
     }
 }
 
@@ -421,29 +439,27 @@ impl Archiver {
 pub(crate) fn start(node: &Arc<Node>, tasks: &Tasks, archiver: &Arc<Archiver>) {
     let end = tasks.background.clone();
     let (n, a, e) = (node.clone(), archiver.clone(), end.clone());
-    tasks.tracker.spawn(async move {
+    tasks.tracker.spawn(vital_task("the archiver", async move {
         tokio::select! {
             () = e.cancelled() => {}
             () = follow(&n, &a) => {}
         }
-    });
+    }));
     if archiver.mode == Mode::Off {
         return;
     }
     let (n, a, e) = (node.clone(), archiver.clone(), end.clone());
-    tasks.tracker.spawn(async move {
-        tokio::select! {
-            () = e.cancelled() => {}
-            () = copy(&n, &a, &e) => {}
-        }
-    });
+    tasks.tracker.spawn(vital_task("the archiver", async move {
+        let _over = OverWhenDropped(&a);
+        copy(&n, &a, &e).await;
+    }));
     let n = node.clone();
-    tasks.tracker.spawn(async move {
+    tasks.tracker.spawn(vital_task("the archiver", async move {
         tokio::select! {
             () = end.cancelled() => {}
             () = end_idle_segments(&n) => {}
         }
-    });
+    }));
 }
 
 /// Marks segments as the log grows.
@@ -454,7 +470,7 @@ async fn follow(node: &Node, archiver: &Arc<Archiver>) {
         let state = states.borrow_and_update().clone();
         let noticing = archiver.clone();
         let seen = state.clone();
-        if tokio::task::spawn_blocking(move || noticing.notice(&seen)).await.is_err() {
+        if background::blocking(move || noticing.notice(&seen)).await.is_err() {
             return;
         }
         let border = archiver.size.start_of(archiver.size.segment_of(state.flushed()).next());
@@ -465,23 +481,44 @@ async fn follow(node: &Node, archiver: &Arc<Archiver>) {
     }
 }
 
+/// Lets go of who waits for the last turn, also if a panic ends the task that owes it.
+struct OverWhenDropped<'a>(&'a Archiver);
+
+impl Drop for OverWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.last_turn.send_replace(LastTurn::Over);
+    }
+}
+
+/// Runs archive_command until the last turn is over, or `end`. Never dropped in the middle of a call.
 async fn copy(node: &Node, archiver: &Archiver, end: &CancellationToken) {
     let mut phases = node.phases();
     let mut reloads = node.reloads();
+    let mut turns = archiver.last_turn.subscribe();
     loop {
+        let last = *turns.borrow_and_update() == LastTurn::Asked;
         let in_recovery = node.database().is_none_or(Database::is_in_recovery);
         let mut pause = WAKE_INTERVAL;
-        let serving = matches!(node.phase(), Phase::Running | Phase::HotStandby | Phase::Recovering);
-        if serving && archiver.archives(in_recovery) {
-            match archiver.copy_all(node, false, end).await {
+        // From a fast stop on nothing begins before the last turn, which has all there is.
+        let serving = !matches!(
+            node.phase(),
+            Phase::Starting | Phase::Stopping(StopMode::Fast) | Phase::Stopping(StopMode::Immediate)
+        );
+        if (serving || last) && archiver.archives(in_recovery) {
+            match archiver.copy_all(node, end).await {
                 Copied::All | Copied::Stuck => {}
                 Copied::Broken => pause = RESTART_PAUSE,
                 Copied::Stopped => return,
             }
         }
+        if last {
+            return;
+        }
         tokio::select! {
+            () = end.cancelled() => return,
             () = archiver.wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
+            changed = turns.changed() => if changed.is_err() { return },
             changed = phases.changed() => if changed.is_err() { return },
             changed = reloads.changed() => if changed.is_err() { return },
         }
@@ -520,7 +557,7 @@ async fn end_idle_segments(node: &Node) {
         if end <= quiet_at || size.offset_of(end) == 0 || only_checkpoint {
             continue;
         }
-        let switched = tokio::task::spawn_blocking(move || {
+        let switched = background::blocking(move || {
             let wal = database.wal()?;
             wal.switch_segment().ok()?;
             wal.flush_all().ok()?;

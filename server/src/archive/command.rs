@@ -1,8 +1,13 @@
 //! Shell commands of the settings: their placeholders, and running them.
 
+use host::ShellCommand;
+use std::io;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,28 +65,64 @@ pub fn expand(template: &str, values: &[(char, &str)]) -> String {
     out
 }
 
-/// Runs a command by the shell in the data directory. Its output goes where the server's goes.
-pub(crate) async fn run(
-    command: &str,
-    data_dir: &Path,
-    stop: &CancellationToken,
-) -> std::io::Result<Outcome> {
-    // A group of its own, so that what the shell started goes with it.
-    let mut child = tokio::process::Command::new("sh")
-        .arg("-c")
-        .arg(command)
-        .current_dir(data_dir)
-        .stdin(Stdio::null())
-        .process_group(0)
-        .spawn()?;
+/// How long a command that is asked to end may take for that.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a node's commands, and owns each until it has ended: whoever has asked for it may go away.
+#[derive(Debug, Default)]
+pub(crate) struct Commands {
+    tracker: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Commands {
+    /// Runs a command by the shell in the data directory; `stop` ends it. Its output goes where the server's goes.
+    pub(crate) async fn run(
+        &self,
+        command: &str,
+        data_dir: &Path,
+        stop: &CancellationToken,
+    ) -> io::Result<Outcome> {
+        if stop.is_cancelled() || self.end.is_cancelled() {
+            return Ok(Outcome::Stopped);
+        }
+        let shell = ShellCommand::spawn(command, data_dir, Stdio::inherit())?;
+        let owner = self.tracker.spawn(own(Arc::new(shell), stop.clone(), self.end.clone()));
+        owner.await.map_err(io::Error::other)?
+    }
+
+    /// Ends what still runs, and waits for that.
+    pub(crate) async fn finish(&self) {
+        self.end.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// Waits for a command, or ends it once one of the two says so.
+async fn own(
+    shell: Arc<ShellCommand>,
+    stop: CancellationToken,
+    end: CancellationToken,
+) -> io::Result<Outcome> {
+    let waiting = shell.clone();
+    let mut ended = tokio::task::spawn_blocking(move || waiting.wait());
+    let told = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = end.cancelled() => {}
+        }
+    };
     let status = tokio::select! {
-        status = child.wait() => status?,
-        () = stop.cancelled() => {
-            if let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()) {
-                // It may have ended by itself in this moment.
-                let _ = nix::sys::signal::killpg(nix::unistd::Pid::from_raw(group), nix::sys::signal::Signal::SIGTERM);
+        status = &mut ended => status.map_err(io::Error::other)??,
+        () = told => {
+            shell.terminate();
+            let timely = tokio::time::timeout(GRACE, &mut ended).await.is_ok();
+            // What did not listen, and what an ended shell has left behind.
+            shell.kill();
+            if !timely {
+                ended.await.map_err(io::Error::other)??;
             }
-            child.wait().await?;
             return Ok(Outcome::Stopped);
         }
     };
@@ -105,21 +146,44 @@ mod tests {
         assert_eq!(expand("%%p", &values), "%p");
     }
 
-    #[tokio::test]
-    async fn exits_are_told_apart() {
-        let (dir, stop) = (Path::new("/"), CancellationToken::new());
-        assert_eq!(run("true", dir, &stop).await.unwrap(), Outcome::Done);
-        assert_eq!(run("exit 3", dir, &stop).await.unwrap(), Outcome::Failed { code: 3 });
-        let missing = run("no_such_command_here 2>/dev/null", dir, &stop).await.unwrap();
-        assert_eq!(missing, Outcome::Broken { code: Some(127), signal: None });
-        let killed = run("kill -9 $$", dir, &stop).await.unwrap();
-        assert_eq!(killed, Outcome::Broken { code: None, signal: Some(9) });
+    async fn run(command: &str) -> Outcome {
+        Commands::default().run(command, Path::new("/"), &CancellationToken::new()).await.unwrap()
     }
 
     #[tokio::test]
-    async fn a_stop_ends_a_command_with_what_it_started() {
-        let stop = CancellationToken::new();
+    async fn exits_are_told_apart() {
+        assert_eq!(run("true").await, Outcome::Done);
+        assert_eq!(run("exit 3").await, Outcome::Failed { code: 3 });
+        let missing = run("no_such_command_here 2>/dev/null").await;
+        assert_eq!(missing, Outcome::Broken { code: Some(127), signal: None });
+        assert_eq!(run("kill -9 $$").await, Outcome::Broken { code: None, signal: Some(9) });
+    }
+
+    #[tokio::test]
+    async fn a_command_outlives_who_waits_for_it_but_not_its_owner() {
+        let (folder, commands) = (tempfile::tempdir().unwrap(), Arc::new(Commands::default()));
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (running, dir) = (commands.clone(), folder.path().to_owned());
+        let waiter = tokio::spawn(async move {
+            let stop = CancellationToken::new();
+            running.run("echo up > fifo; sleep 1000; true", &dir, &stop).await
+        });
+        let opened = tokio::task::spawn_blocking(move || std::fs::read_to_string(fifo));
+        assert_eq!(opened.await.unwrap().unwrap(), "up\n", "it runs");
+        waiter.abort();
+        assert!(waiter.await.unwrap_err().is_cancelled());
+        assert_eq!(commands.tracker.len(), 1, "it has an owner still");
+        commands.finish().await;
+        assert!(commands.tracker.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_begins_after_a_stop() {
+        let (stop, commands) = (CancellationToken::new(), Commands::default());
         stop.cancel();
-        assert_eq!(run("sleep 100 & wait", Path::new("/"), &stop).await.unwrap(), Outcome::Stopped);
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(commands.run("touch begun", folder.path(), &stop).await.unwrap(), Outcome::Stopped);
+        assert!(!folder.path().join("begun").exists());
     }
 }

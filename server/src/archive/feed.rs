@@ -1,18 +1,17 @@
 //! What redo asks of the server around it: where the log goes on, and what to do at the target.
 
 use super::restore::Restorer;
-use super::target::{self, Action, TargetTimeline};
+use super::target::{self, Action};
 use crate::node::Node;
 use host::Timestamp;
 use parking_lot::Mutex;
 use protocol::{Report, Severity, SqlState};
-use replica::driver::{NodeLog, StandbyFeed};
-use replica::promotion;
+use replica::driver::StandbyFeed;
 use std::path::PathBuf;
 use std::sync::Arc;
 use storage::{AtTarget, Conflict, Feed, RecoveryStop, WalFeed};
-use wal::history::TimelineHistory;
-use wal::{Lsn, TimelineId};
+use wal::timelines::{self, TargetTimeline, TimelineError};
+use wal::{Lsn, NodeLog, TimelineId};
 
 /// Redo's view of the node.
 pub(crate) struct RecoveryFeed {
@@ -32,42 +31,29 @@ impl RecoveryFeed {
             return None;
         }
         let current = self.log.state().history.target();
-        if let Some(restorer) = &self.restorer
-            && let Err(error) = restorer.newest_timeline(current)
-        {
-            self.node.log.warning(format!("could not look for new timelines: {error}"));
-        }
-        let disk = &*self.node.host.disk;
-        let mut newer = promotion::known_timelines(disk, &self.pg_wal).unwrap_or_default();
-        newer.retain(|timeline| *timeline > current);
-        let newest = newer.into_iter().max()?;
-        let history = match TimelineHistory::load(disk, &self.pg_wal, newest) {
-            Ok(history) => history,
-            Err(error) => {
-                self.node.log.warning(error.to_string());
-                return None;
-            }
-        };
-        let replayed = self.inner.positions().replayed();
         let log = &self.node.log;
-        match history.end_of(current) {
-            Err(_) => {
-                log.log(format!(
-                    "new timeline {newest} is not a child of database system timeline {current}"
-                ));
-                None
-            }
-            Ok(Some(end)) if end < replayed => {
-                log.log(format!(
-                    "new timeline {newest} forked off current database system timeline {current} before current \
-                     recovery point {replayed}"
-                ));
-                None
-            }
-            Ok(_) => {
+        if let Some(restorer) = &self.restorer
+            && let Err(error) = restorer.fetch_later(current)
+        {
+            log.warning(format!("could not look for new timelines: {error}"));
+        }
+        let replayed = self.inner.positions().replayed();
+        match timelines::newer(&*self.node.host.disk, &self.pg_wal, current, replayed) {
+            Ok(history) => {
+                let history = history?;
+                let newest = history.target();
                 log.log(format!("new target timeline is {newest}"));
-                self.log.set_history(history);
+                // Nobody writes the log now, and redo looks again from where it is: that much is kept.
+                self.log.branch(history, replayed);
                 Some(newest)
+            }
+            Err(error @ TimelineError::History(_)) => {
+                log.warning(error.to_string());
+                None
+            }
+            Err(other) => {
+                log.log(other.to_string());
+                None
             }
         }
     }

@@ -9,7 +9,7 @@
 //!     redo --> [recovery feed] archive, pg_wal and the primary by turns (replica::source decides), target reached --> pause, promote, stop
 //! ```
 //!
-//! Where things are decided: which source has its turn, `replica::source`; where recovery stops, `storage::target`; which marks a
+//! Where things are decided: which source has its turn, `replica::source`; which timeline is followed, `wal::timelines`; where recovery stops, `storage::target`; which marks a
 //! file carries, `wal::archive_status`. Here are the commands, the log lines, and the wiring.
 //!
 //! Invariants:
@@ -31,12 +31,13 @@ use crate::node::Node;
 use crate::server::Tasks;
 use protocol::{Report, SqlState};
 use restore::Restorer;
+use settings::Settings;
 use std::sync::Arc;
 use storage::{Database, RecoveryOptions};
-use target::TargetTimeline;
 use wal::TimelineId;
-use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
+use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
+use wal::timelines::{self, RecoveryStart};
 
 /// Which recovery a signal file asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,35 +49,33 @@ pub(crate) enum Signal {
 }
 
 /// What is wrong whatever the node is started for.
-pub(crate) fn check_settings(node: &Node) -> Result<(), ServerError> {
-    target::of_settings(node)?;
-    let config = node.config();
+pub(crate) fn check_settings(settings: &Settings) -> Result<(), ServerError> {
+    target::of_settings(settings)?;
+    let config = settings.config();
     if config.archive_mode.as_ref() != "off" && config.wal_level.as_ref() == "minimal" {
         return Err(ServerError::new("WAL archival cannot be enabled when wal_level is \"minimal\""));
     }
     Ok(())
 }
 
-/// The timeline and the redo point that recovery begins with, as backup_label or the control file says. What is wrong with
-/// either is told when the database is opened.
-fn begins_at(node: &Node, control: &ControlFile) -> (TimelineId, wal::Lsn) {
-    let text = node.host.disk.read(&node.data_dir.join(BACKUP_LABEL_FILE), 64 << 10).ok();
-    let label =
-        text.and_then(|text| BackupLabel::parse(&String::from_utf8_lossy(&text), control.segment_size).ok());
-    let copy = &control.checkpoint_copy;
-    label.map_or((copy.timeline, copy.redo), |label| (label.timeline, label.start))
+/// What is wrong for a recovery up to a target.
+pub(crate) fn check_recovery(settings: &Settings) -> Result<(), ServerError> {
+    if settings.config().restore_command.trim().is_empty() {
+        return Err(ServerError::new("must specify restore_command when standby mode is not enabled"));
+    }
+    Ok(())
 }
 
-/// Looks at the settings of recovery and fetches the histories that say which way it goes.
+/// Looks at the settings of recovery, fetches the histories that say which way it goes, and chooses its timeline.
 pub(crate) async fn prepare(
     node: &Arc<Node>,
     control: &ControlFile,
     signal: Signal,
-) -> Result<(RecoveryOptions, Option<TimelineId>), ServerError> {
+) -> Result<(RecoveryOptions, TimelineId), ServerError> {
     let config = node.config();
     let (archive, standby) = (!config.restore_command.trim().is_empty(), signal == Signal::Standby);
-    if !standby && !archive {
-        return Err(ServerError::new("must specify restore_command when standby mode is not enabled"));
+    if !standby {
+        check_recovery(&node.settings())?;
     }
     if standby && !archive && config.primary_conninfo.trim().is_empty() {
         let report =
@@ -84,43 +83,34 @@ pub(crate) async fn prepare(
         let hint = "The database server will regularly poll the pg_wal subdirectory to check for files placed there.";
         node.log.write(None, &Report { hint: Some(hint.to_owned()), ..report }, None);
     }
-    let target = target::of_settings(node)?;
+    let target = target::of_settings(&node.settings())?;
     node.log.log(if standby {
         "entering standby mode".to_owned()
     } else {
         target::starting(target.as_ref())
     });
-    let (begin, redo) = begins_at(node, control);
-    let first = control.segment_size.segment_of(redo).file_name(begin, control.segment_size);
-    let restorer = Arc::new(Restorer::new(node, control.segment_size, first, standby));
-    let known = begin.max(control.min_recovery_point_timeline);
+    let failed = |error: &dyn std::fmt::Display| ServerError::new(error.to_string());
+    let size = control.segment_size;
+    let label = BackupLabel::load(&*node.host.disk, &node.data_dir, size).map_err(|error| failed(&error))?;
+    let copy = &control.checkpoint_copy;
+    let (redo, timeline) =
+        label.as_ref().map_or((copy.redo, copy.timeline), |label| (label.start, label.timeline));
+    let first = size.segment_of(redo).file_name(timeline, size);
+    let restorer = Arc::new(Restorer::new(node, size, first, standby));
+    let start = RecoveryStart::found(control, label.as_ref());
     let wanted = target::timeline(node);
-    let fetching = restorer.clone();
-    let fetched = tokio::task::spawn_blocking(move || {
-        if known > TimelineId::FIRST {
-            fetching.history(known)?;
-        }
-        match wanted {
-            TargetTimeline::Latest => fetching.newest_timeline(known).map(|_| true),
-            TargetTimeline::Current => Ok(true),
-            TargetTimeline::Number(number) => Ok(fetching.history(number)? || number == TimelineId::FIRST),
-        }
+    let (fetching, disk, pg_wal) = (restorer.clone(), node.host.disk.clone(), node.data_dir.join("pg_wal"));
+    let chosen = tokio::task::spawn_blocking(move || {
+        timelines::fetch_for(&start, wanted, |timeline| fetching.history(timeline))
+            .map_err(|error| failed(&error))?;
+        start.choose(&*disk, &pg_wal, wanted).map_err(|error| failed(&error))
     });
-    let found = fetched
+    let chosen = chosen
         .await
-        .map_err(|error| ServerError::new(format!("could not fetch timeline histories: {error}")))?
-        .map_err(|error| ServerError::new(error.to_string()))?;
-    let timeline = match wanted {
-        TargetTimeline::Latest => None,
-        TargetTimeline::Current => Some(begin),
-        TargetTimeline::Number(number) if found => Some(number),
-        TargetTimeline::Number(number) => {
-            return Err(ServerError::new(format!("recovery target timeline {number} does not exist")));
-        }
-    };
+        .map_err(|error| ServerError::new(format!("could not fetch timeline histories: {error}")))??;
     node.set_restorer(restorer.clone());
     let options = RecoveryOptions { supply: Some(restorer), target, ends_with_log: !standby };
-    Ok((options, timeline))
+    Ok((options, chosen.target()))
 }
 
 /// Starts the archiver.

@@ -1,10 +1,13 @@
 //! Fetching files from the archive with restore_command.
 
-use super::command::{self, Outcome};
+use super::command::{self, Commands, Outcome};
 use crate::log::Log;
 use crate::node::Node;
+use parking_lot::Mutex;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +33,12 @@ pub(crate) struct Restorer {
     first_needed: String,
     /// A standby waits for a segment that is not whole yet; without standby.signal that is damage.
     standby: bool,
+    /// The timelines whose histories in the archive were compared with ours.
+    known: Mutex<HashSet<TimelineId>>,
+    /// From this number on the archive has another branch's log.
+    foreign_from: AtomicU32,
     runtime: Handle,
+    commands: Arc<Commands>,
     stop: CancellationToken,
 }
 
@@ -52,7 +60,10 @@ impl Restorer {
             segment_size,
             first_needed,
             standby,
+            known: Mutex::default(),
+            foreign_from: AtomicU32::new(u32::MAX),
             runtime: Handle::current(),
+            commands: node.children.clone(),
             stop: node.commands.clone(),
         }
     }
@@ -87,7 +98,7 @@ impl Restorer {
         let relative = format!("pg_wal/{temporary}");
         let values = [('p', relative.as_str()), ('f', name), ('r', oldest.as_str())];
         let command = command::expand(&template, &values);
-        let outcome = self.runtime.block_on(command::run(&command, &self.data_dir, &self.stop))?;
+        let outcome = self.runtime.block_on(self.commands.run(&command, &self.data_dir, &self.stop))?;
         match outcome {
             Outcome::Done => {}
             Outcome::Failed { .. } => return Ok(None),
@@ -141,30 +152,29 @@ impl Restorer {
         }
         match disk.read(&here, wal::history::HISTORY_FILE_SIZE_MAX) {
             Ok(own) if own == text => remove(disk, &fetched)?,
-            Ok(_) => {
+            Ok(own) => {
                 // Twins: two promotions took one number. What this node followed so far stays its own.
                 self.log.warning(format!(
                     "timeline history file \"{name}\" in the archive differs from the one in pg_wal, which is kept"
                 ));
                 remove(disk, &fetched)?;
+                let parse =
+                    |text: &[u8]| TimelineHistory::parse(timeline, &String::from_utf8_lossy(text)).ok();
+                if parse(&own).zip(parse(&text)).is_some_and(|(own, other)| own.first_twin(&other).is_some())
+                {
+                    self.foreign_from.fetch_min(timeline.get(), Ordering::Relaxed);
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.keep(&node, &fetched, &name)?,
             Err(error) => return Err(error),
         }
+        self.known.lock().insert(timeline);
         Ok(true)
     }
 
-    /// The newest timeline after `known` that the archive or pg_wal has a history of, without a gap; all of them are in pg_wal
-    /// afterwards.
-    pub(crate) fn newest_timeline(&self, known: TimelineId) -> io::Result<TimelineId> {
-        let mut newest = known;
-        while let Some(next) = newest.next() {
-            if !self.history(next)? {
-                break;
-            }
-            newest = next;
-        }
-        Ok(newest)
+    /// Fetches the histories of the timelines after `known`; see [`wal::timelines::fetch_later`].
+    pub(crate) fn fetch_later(&self, known: TimelineId) -> io::Result<TimelineId> {
+        wal::timelines::fetch_later(known, |timeline| self.history(timeline))
     }
 
     /// Removes what a broken-off fetch left.
@@ -185,6 +195,13 @@ fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
 
 impl SegmentSupply for Restorer {
     fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool> {
+        // A segment does not tell whose it is: its timeline's history does. The first timeline has none, and no twin.
+        if timeline > TimelineId::FIRST && !self.known.lock().contains(&timeline) {
+            self.history(timeline)?;
+        }
+        if timeline.get() >= self.foreign_from.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let name = segment.file_name(timeline, self.segment_size);
         let Some(fetched) = self.fetch_file(&name, SEGMENT_FILE, Some(self.segment_size.bytes()))? else {
             return Ok(false);

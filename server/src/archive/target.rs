@@ -1,11 +1,14 @@
 //! The recovery target as the settings give it, and what the log and the history file say of it.
 
 use crate::ServerError;
+use crate::checks;
 use crate::log::format_time;
 use crate::node::Node;
 use host::Timestamp;
+use settings::Settings;
 use storage::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
 use wal::TimelineId;
+use wal::timelines::TargetTimeline;
 
 /// recovery_target_action
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,16 +18,8 @@ pub(crate) enum Action {
     ShutDown,
 }
 
-/// recovery_target_timeline
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TargetTimeline {
-    Latest,
-    Current,
-    Number(TimelineId),
-}
-
-/// The settings that only one of may be set.
-const POINTS: [&str; 5] = [
+/// The settings of which only one may be set.
+pub(crate) const POINTS: [&str; 5] = [
     "recovery_target",
     "recovery_target_lsn",
     "recovery_target_name",
@@ -37,10 +32,10 @@ fn setting(node: &Node, name: &str) -> String {
 }
 
 /// The target; None goes to the end of the log. More than one is an error, whether recovery follows or not.
-pub(crate) fn of_settings(node: &Node) -> Result<Option<RecoveryTarget>, ServerError> {
+pub(crate) fn of_settings(settings: &Settings) -> Result<Option<RecoveryTarget>, ServerError> {
     let set: Vec<(&str, String)> = POINTS
         .iter()
-        .map(|name| (*name, setting(node, name)))
+        .map(|name| (*name, settings.show(name).unwrap_or_default()))
         .filter(|(_, value)| !value.is_empty())
         .collect();
     let (name, value) = match set.as_slice() {
@@ -59,7 +54,9 @@ pub(crate) fn of_settings(node: &Node) -> Result<Option<RecoveryTarget>, ServerE
             TargetPoint::Lsn(value.parse().map_err(|error| invalid(format!("{error}")))?)
         }
         "recovery_target_name" => TargetPoint::Name(value.clone()),
-        "recovery_target_time" => TargetPoint::Time(parse_time(node, value).map_err(invalid)?),
+        "recovery_target_time" => {
+            TargetPoint::Time(read_time(value, &checks::node_style(settings)).map_err(invalid)?)
+        }
         "recovery_target_xid" => {
             let xid: u64 = value.parse().map_err(|error| invalid(format!("{error}")))?;
             // The log has the low half; the epoch that pg_current_xact_id() shows is left out.
@@ -67,18 +64,18 @@ pub(crate) fn of_settings(node: &Node) -> Result<Option<RecoveryTarget>, ServerE
         }
         _ => TargetPoint::Immediate,
     };
-    let inclusive = node.settings().value("recovery_target_inclusive") == Some(settings::Value::Bool(true));
+    let inclusive = settings.value("recovery_target_inclusive") == Some(settings::Value::Bool(true));
     Ok(Some(RecoveryTarget { point, inclusive }))
 }
 
-fn parse_time(node: &Node, text: &str) -> Result<Timestamp, String> {
-    let relative = ["now", "today", "tomorrow", "yesterday"];
-    if relative.iter().any(|word| text.trim().eq_ignore_ascii_case(word)) {
+/// Reads a moment; without a zone in it the style's is meant. Err is the detail.
+pub(crate) fn read_time(text: &str, style: &datum::Style) -> Result<Timestamp, String> {
+    const WORDS: [&str; 6] = ["now", "today", "tomorrow", "yesterday", "epoch", "infinity"];
+    let mut words = text.split(|char: char| !char.is_ascii_alphabetic());
+    if words.any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))) {
         return Err("A recovery target is a moment, not a word for one.".to_owned());
     }
-    let zone = jiff::tz::TimeZone::get(&setting(node, "TimeZone")).unwrap_or(jiff::tz::TimeZone::UTC);
-    let style = datum::Style { zone, ..datum::Style::default() };
-    let micros = datum::time::parse_timestamptz(text, &style).map_err(|error| error.to_string())?;
+    let micros = datum::time::parse_timestamptz(text, style).map_err(|error| error.to_string())?;
     Ok(Timestamp::from_micros(micros))
 }
 

@@ -1,10 +1,11 @@
 //! The node as one session's SQL sees it: settings, system views, functions.
 
 use super::report::{setting_error, sql_error};
+use crate::checks;
 use crate::node::{AlterSystemError, Node};
 use crate::sessions::SessionHandle;
 use crate::views;
-use datum::{ByteaOutput, DateOrder, Datum, Style};
+use datum::Datum;
 use parking_lot::Mutex;
 use protocol::SqlState;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
@@ -54,14 +55,6 @@ fn level(setting: SynchronousCommit) -> SyncLevel {
 }
 
 fn quick(config: &SessionConfig) -> QuickSettings {
-    let order = config.date_style.to_ascii_uppercase();
-    let date_order = if order.contains("DMY") {
-        DateOrder::Dmy
-    } else if order.contains("YMD") {
-        DateOrder::Ymd
-    } else {
-        DateOrder::Mdy
-    };
     QuickSettings {
         synchronous_commit: level(config.synchronous_commit),
         default_isolation: match config.default_transaction_isolation.as_ref() {
@@ -72,22 +65,13 @@ fn quick(config: &SessionConfig) -> QuickSettings {
         },
         default_read_only: config.default_transaction_read_only,
         work_mem_bytes: usize::try_from(config.work_mem_bytes).unwrap_or(usize::MAX),
+        max_stack_depth_bytes: usize::try_from(config.max_stack_depth_bytes).unwrap_or(usize::MAX),
         lock_timeout_ms: config
             .lock_timeout
             .map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1)),
         read_after: config.read_after.parse().ok(),
         reads_confirmed: config.standby_reads.as_ref() == "confirmed",
-        style: Arc::new(Style {
-            zone: jiff::tz::TimeZone::get(&config.time_zone).unwrap_or(jiff::tz::TimeZone::UTC),
-            date_order,
-            bytea_output: if config.bytea_output.as_ref() == "escape" {
-                ByteaOutput::Escape
-            } else {
-                ByteaOutput::Hex
-            },
-            extra_float_digits: i32::try_from(config.extra_float_digits).unwrap_or(1),
-            now_micros: 0,
-        }),
+        style: Arc::new(checks::style(config)),
     }
 }
 
@@ -243,6 +227,14 @@ impl Environment for SessionEnvironment {
         };
         self.node.alter_system(change).map_err(|error| match error {
             AlterSystemError::Setting(error) => setting_error(&error),
+            AlterSystemError::Refused(refusal) => {
+                let error = sql_error(SqlState::INVALID_PARAMETER_VALUE, refusal.message)
+                    .with_detail("The server would not start again.");
+                match refusal.hint {
+                    Some(hint) => error.with_hint(hint),
+                    None => error,
+                }
+            }
             AlterSystemError::Io(path, error) => {
                 let message = format!("could not write file \"{}\": {error}", path.display());
                 sql_error(SqlState::IO_ERROR, message)

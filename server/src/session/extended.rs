@@ -1,6 +1,5 @@
 //! The extended query protocol: statements prepared, portals bound, executed by pieces.
 
-use super::report::sql_error;
 use super::rows::{self, ResultFormats, Rows};
 use super::{Failure, Session, limited};
 use crate::sessions::Statement;
@@ -12,6 +11,9 @@ use sql::{CommandTag, Environment, Fetch, Portal, PortalKind};
 use std::pin::pin;
 
 /// A portal and how its client wants it.
+/// Reading a byte of a value takes about as long as touching so many.
+const READ_WORK: usize = 4;
+
 pub(super) struct OpenPortal {
     portal: Portal,
     formats: ResultFormats,
@@ -22,7 +24,9 @@ pub(super) struct OpenPortal {
 impl Session {
     /// Prepares a statement.
     pub(super) async fn parse(&mut self, parse: &Parse<'_>) -> Result<(), Failure> {
+        self.restart_clock();
         self.handle.set_statement(Statement::Text(parse.sql.into()));
+        self.check_memory(parse.sql)?;
         let types: Vec<u32> = parse.types().collect();
         let prepared =
             limited(self.deadline, &self.canceller, pin!(self.sql.prepare(parse.sql, &types))).await?;
@@ -34,8 +38,12 @@ impl Session {
 
     /// Makes a portal.
     pub(super) async fn bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
+        self.restart_clock();
         let prepared = self.sql.stored(bind.statement)?;
-        self.handle.set_statement(Statement::Prepared(prepared.clone()));
+        self.handle.set_statement(Statement::Text(prepared.sql().clone()));
+        if !bind.portal.is_empty() {
+            self.check_memory(prepared.sql())?;
+        }
         let types = prepared.parameter_types();
         if bind.parameter_count() != types.len() {
             self.sql.fail();
@@ -64,17 +72,19 @@ impl Session {
                     values.push(Datum::Null);
                     continue;
                 };
-                let read = match bind.parameter_formats.of(at) {
+                let read = || match bind.parameter_formats.of(at) {
                     Format::Text => datum::binary::checked_text(bytes)
                         .and_then(|text| Datum::parse(*ty, text, &quick.style)),
                     Format::Binary => datum::binary::read(*ty, bytes),
                 };
+                let read = datum::work::large(bytes.len().saturating_mul(READ_WORK), read);
                 values.push(read.map_err(|error| {
                     self.sql.fail();
                     sql::SqlError::from(error).in_context(format!("unnamed portal parameter ${}", at + 1))
                 })?);
             }
         }
+        self.forget_ended(bind.portal);
         if !bind.portal.is_empty() && self.portals.contains_key(bind.portal) {
             self.sql.fail();
             let what = format!("cursor \"{}\" already exists", bind.portal);
@@ -91,7 +101,17 @@ impl Session {
         Ok(())
     }
 
+    /// Forgets a portal that a rollback to a savepoint has ended.
+    fn forget_ended(&mut self, name: &str) {
+        let found = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
+        if found.is_some_and(|open| open.portal.has_ended()) {
+            self.unnamed.take_if(|_| name.is_empty());
+            self.portals.remove(name);
+        }
+    }
+
     fn portal(&mut self, name: &str) -> Result<&mut OpenPortal, Failure> {
+        self.forget_ended(name);
         let found = if name.is_empty() { self.unnamed.as_mut() } else { self.portals.get_mut(name) };
         found.ok_or_else(|| {
             self.sql.fail();
@@ -140,6 +160,7 @@ impl Session {
 
     /// Runs a portal, for at most `rows_max` rows if that is not 0.
     pub(super) async fn execute(&mut self, name: &str, rows_max: u32) -> Result<(), Failure> {
+        self.restart_clock();
         self.portal(name)?;
         // Taken out while it runs, so that session and portal are borrowed apart.
         let taken = if name.is_empty() {
@@ -152,8 +173,8 @@ impl Session {
         let label = "execute <unnamed>";
         self.log_statement(label, prepared.sql());
         let began = self.clock();
-        self.handle.set_statement(Statement::Prepared(prepared.clone()));
-        let done = self.run_portal(&mut open, rows_max).await;
+        self.handle.set_statement(Statement::Text(prepared.sql().clone()));
+        let done = self.run_portal(&key, &mut open, rows_max).await;
         if key.is_empty() {
             self.unnamed = Some(open);
         } else {
@@ -163,11 +184,16 @@ impl Session {
         done
     }
 
-    async fn run_portal(&mut self, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
+    async fn run_portal(&mut self, name: &str, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
         let kind = open.portal.kind();
+        if let Err(error) = open.portal.check_runnable(name) {
+            self.sql.fail();
+            return Err(error.into());
+        }
         match kind {
             PortalKind::CopyIn { columns } => {
                 let tag = self.copy_in(&mut open.portal, columns).await?;
+                self.statement_over = true;
                 self.send_notices();
                 self.complete(tag);
                 return Ok(());
@@ -178,8 +204,7 @@ impl Session {
             }
             PortalKind::Command if open.finished => {
                 self.sql.fail();
-                let what = "portal cannot be run";
-                return Err(sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).into());
+                return Err(sql::cannot_be_run(name).into());
             }
             PortalKind::Rows | PortalKind::Command => {}
         }
@@ -187,24 +212,23 @@ impl Session {
         let mut rows = 0;
         let style = self.environment.quick().style.clone();
         loop {
-            let mut sink = Rows {
-                out: &mut self.wire.out,
-                scratch: &mut self.scratch,
-                formats: &open.formats,
-                style: &style,
-                count: 0,
-            };
+            let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
+            let mut sink = Rows::new(out, scratch, &open.formats, &style);
             let fetched = limited(
                 self.deadline,
                 &self.canceller,
                 pin!(self.sql.fetch(&mut open.portal, left, &mut sink)),
             )
             .await;
+            if fetched.is_err() {
+                sink.take_back();
+            }
             let count = sink.count;
             rows += count as u64;
             match fetched? {
                 Fetch::Complete(tag) => {
                     open.finished = true;
+                    self.statement_over = true;
                     if matches!(kind, PortalKind::CopyOut { .. }) {
                         backend::copy_done(&mut self.wire.out);
                     }

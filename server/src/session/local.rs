@@ -7,7 +7,7 @@ use super::startup::closed;
 use super::{SessionEnvironment, from_sql, limited, sql_error};
 use crate::Server;
 use crate::node::{Node, Phase};
-use crate::sessions::{Activity, Full, Member, NewSession, SessionKind, Statement};
+use crate::sessions::{Activity, Member, NewSession, SessionKind, Statement};
 use datum::Datum;
 use protocol::SqlState;
 use sql::{
@@ -60,17 +60,13 @@ impl Embedded {
             client: None,
             started: node.host.clock.now(),
         };
-        let limit = usize::try_from(node.config().max_connections).unwrap_or(usize::MAX);
-        let member =
-            node.sessions.admit(new, limit, node.host.entropy.as_ref()).map_err(|full| match full {
-                Full::Closed => {
-                    sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down")
-                }
-                _ => sql_error(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"),
-            })?;
+        let handle = node.sessions.candidate(new, node.host.entropy.as_ref());
+        let config = node.config();
+        let member = node.sessions.admit(handle, &role, &config).map_err(|full| {
+            let report = full.report(user, &config);
+            sql_error(report.code, report.message)
+        })?;
         let handle = &member.handle;
-        handle.superuser.store(role.superuser, Ordering::Relaxed);
-        handle.role_oid.store(role.oid, Ordering::Relaxed);
         if let Some(oid) = engine.database_oid(database).await? {
             handle.database_oid.store(oid, Ordering::Relaxed);
         }
@@ -97,10 +93,9 @@ impl Embedded {
         self.0.database().is_none_or(storage::Database::is_in_recovery)
     }
 
-    /// Asks a standby to become a primary, and waits until it is one (true) or has stopped.
+    /// Asks a standby to become a primary, and waits until it is one (true), or has stopped or may be none (it is fenced).
     pub async fn promote(&self) -> bool {
-        self.0.request_promotion();
-        self.reached(|phase| *phase == Phase::Running).await
+        self.0.request_promotion().is_ok() && self.reached(|phase| *phase == Phase::Running).await
     }
 
     /// Waits until a position of a primary is replayed here, so that what was committed there is read here. On a primary:
@@ -211,7 +206,7 @@ impl LocalSession {
     /// Makes a statement ready to run with parameters of its types.
     pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> sql::Result<Portal> {
         self.begin()?;
-        self.member.handle.set_statement(Statement::Prepared(prepared.clone()));
+        self.member.handle.set_statement(Statement::Text(prepared.sql().clone()));
         let done =
             limited(self.deadline, &self.canceller, pin!(self.sql.open(prepared.clone(), parameters))).await;
         self.logged(done, prepared.sql())

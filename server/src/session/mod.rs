@@ -13,6 +13,8 @@ mod simple;
 mod slots;
 mod startup;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub(crate) use environment::SessionEnvironment;
@@ -44,6 +46,7 @@ struct Limits {
     statement_timeout: Option<Duration>,
     idle_in_transaction: Option<Duration>,
     idle: Option<Duration>,
+    tcp_user_timeout: Option<Duration>,
     log_statement: LogStatement,
     log_duration_from: Option<Duration>,
     client_min_messages: Arc<str>,
@@ -67,6 +70,7 @@ impl Limits {
             statement_timeout: config.statement_timeout,
             idle_in_transaction: config.idle_in_transaction_session_timeout,
             idle: config.idle_session_timeout,
+            tcp_user_timeout: config.tcp_user_timeout,
             log_statement: match config.log_statement.as_ref() {
                 "ddl" => LogStatement::Ddl,
                 "mod" => LogStatement::Mod,
@@ -115,10 +119,11 @@ struct Session {
     wire: Wire,
     handle: Arc<SessionHandle>,
     environment: Arc<SessionEnvironment>,
-    sql: SqlSession,
     canceller: Canceller,
     portals: HashMap<String, OpenPortal>,
     unnamed: Option<OpenPortal>,
+    /// Behind the portals: it gives back the memory of statements that are gone.
+    sql: SqlSession,
     limits: Limits,
     /// An extended-query message failed: all up to the next Sync are left out.
     skipping: bool,
@@ -126,6 +131,8 @@ struct Session {
     active: bool,
     /// When statement_timeout strikes.
     deadline: Option<Instant>,
+    /// A statement has ended: the next one's time begins with it.
+    statement_over: bool,
     scratch: Scratch,
     /// The changes of settings that the client was told of.
     told_changes: u64,
@@ -170,11 +177,16 @@ impl Session {
             if let Err(exit) = self.message(message).await {
                 return exit;
             }
+            // Answers to messages that came without a Sync wait no longer than there is room for them.
+            if let Err(exit) = self.wire.make_room().await {
+                return exit;
+            }
         }
     }
 
     /// Waits for more input, no longer than the session may be idle.
     async fn read(&mut self) -> Result<(), Exit> {
+        self.take_limits();
         let (limit, code, what) = match self.sql.transaction_status() {
             _ if self.active => (None, SqlState::INTERNAL_ERROR, ""),
             sql::TransactionStatus::Idle => {
@@ -188,7 +200,8 @@ impl Session {
         };
         match limit {
             None => self.wire.read_more().await,
-            Some(limit) => match tokio::time::timeout(limit, self.wire.read_more()).await {
+            // A message of which only a part has come is none: it does not end the silence.
+            Some(limit) => match tokio::time::timeout(limit, self.wire.read_whole(self.frame_limits)).await {
                 Ok(read) => read,
                 Err(_) => Err(Exit::Fatal(Box::new(Report::fatal(code, what)))),
             },
@@ -270,16 +283,69 @@ impl Session {
         Ok(())
     }
 
+    /// Tells the socket of tcp_user_timeout; one that takes no options still serves.
+    fn limit_silence(&self) {
+        let _ = self.wire.socket().set_user_timeout(self.limits.tcp_user_timeout);
+    }
+
+    /// Refuses what makes the session keep more, when all sessions together have what they may have. What lets go of memory goes on,
+    /// and so does a superuser, who may have to end others.
+    #[inline]
+    fn check_memory(&mut self, sql: &str) -> Result<(), Failure> {
+        if self.canceller.is_out_of_memory() { self.refuse_more(sql) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn refuse_more(&mut self, sql: &str) -> Result<(), Failure> {
+        const FREEING: [&str; 9] =
+            ["commit", "end", "rollback", "abort", "release", "close", "deallocate", "discard", "reset"];
+        let one = !sql.trim_end_matches([';', ' ', '\n']).contains(';');
+        let word = if one { first_word(sql) } else { "" };
+        let superuser = self.handle.superuser.load(std::sync::atomic::Ordering::Relaxed);
+        if superuser || FREEING.iter().any(|freeing| word.eq_ignore_ascii_case(freeing)) {
+            return Ok(());
+        }
+        self.sql.fail();
+        let what = "The server has taken what plimsoll.memory_limit allows.";
+        Err(Report::error(SqlState::OUT_OF_MEMORY, "out of memory").with_detail(what).into())
+    }
+
     /// The first message after ReadyForQuery.
     fn begin(&mut self) {
         self.active = true;
         self.canceller.clear();
         self.environment.follow();
-        if self.limits.seen != self.environment.changes() {
-            self.limits = Limits::of(&self.environment);
-        }
-        self.deadline = self.limits.statement_timeout.map(|limit| Instant::now() + limit);
+        self.start_clock();
         self.handle.set_activity(Activity::Active, self.node.host.clock.now());
+    }
+
+    /// Begins the time of a statement, of whose limit the settings say that are in force now.
+    #[inline]
+    fn start_clock(&mut self) {
+        self.statement_over = false;
+        self.take_limits();
+        self.deadline = self.limits.statement_timeout.map(|limit| Instant::now() + limit);
+        self.canceller.set_deadline(self.deadline.map(Instant::into_std));
+    }
+
+    /// Takes over limits that changed.
+    #[inline]
+    fn take_limits(&mut self) {
+        if self.limits.seen != self.environment.changes() {
+            let before = self.limits.tcp_user_timeout;
+            self.limits = Limits::of(&self.environment);
+            if self.limits.tcp_user_timeout != before {
+                self.limit_silence();
+            }
+        }
+    }
+
+    /// The same if the statement before has ended. As in PostgreSQL, each statement of a query string or a pipeline has its own time.
+    #[inline]
+    fn restart_clock(&mut self) {
+        if self.statement_over {
+            self.start_clock();
+        }
     }
 
     /// Tells the client of an error, and the log.
@@ -361,7 +427,7 @@ impl Session {
             && self.told_commit != Some(lsn)
         {
             self.told_commit = Some(lsn);
-            let token = format!("{timeline}:{lsn}");
+            let token = reach::token(&self.node, timeline, lsn).to_string();
             backend::parameter_status(&mut self.wire.out, "plimsoll.commit_lsn", &token);
         }
         if self.limits.report_commit_lsn
@@ -369,7 +435,7 @@ impl Session {
             && self.told_snapshot != Some(lsn)
         {
             self.told_snapshot = Some(lsn);
-            let token = format!("{timeline}:{lsn}");
+            let token = reach::token(&self.node, timeline, lsn).to_string();
             backend::parameter_status(&mut self.wire.out, "plimsoll.snapshot_lsn", &token);
         }
         backend::ready_for_query(&mut self.wire.out, status);
@@ -431,10 +497,13 @@ impl Session {
     }
 }
 
+fn first_word(sql: &str) -> &str {
+    sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default()
+}
+
 /// From which log_statement on this statement is logged, by its first word.
 fn class_of(sql: &str) -> LogStatement {
-    let word = sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-    match word.to_ascii_lowercase().as_str() {
+    match first_word(sql).to_ascii_lowercase().as_str() {
         "create" | "alter" | "drop" | "grant" | "revoke" | "comment" => LogStatement::Ddl,
         "insert" | "update" | "delete" | "truncate" | "copy" => LogStatement::Mod,
         _ => LogStatement::All,

@@ -6,7 +6,7 @@ use protocol::SqlState;
 use sql::{ReadToken, SqlError};
 use std::sync::Arc;
 use storage::Interrupt;
-use wal::history::TimelineHistory;
+use wal::history::{BranchId, TimelineHistory};
 use wal::{Lsn, TimelineId};
 
 /// What a history says of a token.
@@ -18,14 +18,28 @@ enum Standing {
     Lost(Lsn),
     /// The timeline is no ancestor of this branch.
     Stranger,
+    /// The timeline of that number is another branch here.
+    Twin(BranchId),
+    /// The token does not say which branch it means, and there may be several.
+    Unnamed,
 }
 
-fn standing(history: &TimelineHistory, timeline: TimelineId, lsn: Lsn) -> Standing {
-    match history.end_of(timeline) {
-        Ok(Some(end)) if lsn > end => Standing::Lost(end),
-        Ok(_) => Standing::OnBranch,
-        Err(_) => Standing::Stranger,
+fn standing(history: &TimelineHistory, timeline: TimelineId, branch: Option<BranchId>, lsn: Lsn) -> Standing {
+    let end = history.end_of(timeline);
+    match (end, history.branch_of(timeline), branch) {
+        (Err(_), ..) => Standing::Stranger,
+        (Ok(_), Some(ours), Some(theirs)) if ours != theirs => Standing::Twin(ours),
+        (Ok(_), Some(_), None) => Standing::Unnamed,
+        (Ok(Some(end)), ..) if lsn > end => Standing::Lost(end),
+        // A history that PostgreSQL made has no ids.
+        (Ok(_), ..) => Standing::OnBranch,
     }
+}
+
+/// The token of a position on this node.
+pub(super) fn token(node: &Node, timeline: TimelineId, lsn: Lsn) -> ReadToken {
+    let branch = node.replicas().and_then(|replicas| replicas.log.state().history.branch_of(timeline));
+    ReadToken { timeline: Some(timeline), branch, lsn }
 }
 
 fn refused(token: ReadToken, detail: String) -> SqlError {
@@ -43,7 +57,8 @@ pub(super) async fn reach(node: Arc<Node>, token: ReadToken, interrupt: Interrup
         let state = changes.borrow_and_update().clone();
         let standby = database.is_in_recovery();
         let own = state.history.target();
-        match token.timeline.map(|timeline| (timeline, standing(&state.history, timeline, token.lsn))) {
+        let stands = |timeline| standing(&state.history, timeline, token.branch, token.lsn);
+        match token.timeline.map(|timeline| (timeline, stands(timeline))) {
             None | Some((_, Standing::OnBranch)) => {}
             // A standby may not have heard yet of the promotion that the token comes from, and a server that is being promoted
             // writes its new timeline a moment before all its parts know of it.
@@ -59,6 +74,17 @@ pub(super) async fn reach(node: Arc<Node>, token: ReadToken, interrupt: Interrup
                     token,
                     format!("This server is on timeline {own}, which does not come from {timeline}."),
                 ));
+            }
+            Some((timeline, Standing::Twin(ours))) => {
+                let detail = format!(
+                    "This server's timeline {timeline} is branch {ours}: two promotions took the same number."
+                );
+                return Err(refused(token, detail));
+            }
+            Some((timeline, Standing::Unnamed)) => {
+                let detail = format!("It does not say which branch of timeline {timeline} it means.");
+                let hint = "A token looks like 2-9d631a46fb087816:0/3000148, as the commit reported it.";
+                return Err(refused(token, detail).with_hint(hint));
             }
             Some((timeline, Standing::Lost(end))) => {
                 return Err(refused(
@@ -88,11 +114,14 @@ mod tests {
     #[test]
     fn a_token_stands_on_a_branch_up_to_where_the_branch_left_its_timeline() {
         let (one, two) = (TimelineId::FIRST, TimelineId::new(2));
-        let branch = wal::history::BranchId::new(7);
-        let history = TimelineHistory::root(one).fork(two, Lsn::new(100), "test", branch).unwrap();
-        assert_eq!(standing(&history, one, Lsn::new(100)), Standing::OnBranch);
-        assert_eq!(standing(&history, one, Lsn::new(101)), Standing::Lost(Lsn::new(100)));
-        assert_eq!(standing(&history, two, Lsn::new(101)), Standing::OnBranch);
-        assert_eq!(standing(&history, TimelineId::new(3), Lsn::new(101)), Standing::Stranger);
+        let (ours, twin) = (BranchId::new(7), BranchId::new(8));
+        let history = TimelineHistory::root(one).fork(two, Lsn::new(100), "test", ours).unwrap();
+        let stands = |timeline, branch, lsn| standing(&history, timeline, branch, Lsn::new(lsn));
+        assert_eq!(stands(one, None, 100), Standing::OnBranch);
+        assert_eq!(stands(one, None, 101), Standing::Lost(Lsn::new(100)));
+        assert_eq!(stands(two, Some(ours), 101), Standing::OnBranch);
+        assert_eq!(stands(two, Some(twin), 101), Standing::Twin(ours));
+        assert_eq!(stands(two, None, 101), Standing::Unnamed);
+        assert_eq!(stands(TimelineId::new(3), Some(ours), 101), Standing::Stranger);
     }
 }

@@ -2,11 +2,17 @@
 
 use super::wire::OUTPUT_BYTES;
 use bytes::{BufMut, BytesMut};
-use datum::{Datum, Style};
+use datum::{Datum, Style, VALUE_BYTES_MAX};
 use protocol::Format;
 use protocol::backend::{self, FieldDescription};
 use protocol::frontend::Formats;
 use sql::{Flow, ResultColumn, RowSink};
+
+#[cold]
+fn too_long() -> sql::SqlError {
+    super::sql_error(protocol::SqlState::PROGRAM_LIMIT_EXCEEDED, "out of memory")
+        .with_detail(format!("A row cannot be sent in more than {VALUE_BYTES_MAX} bytes."))
+}
 
 /// In which format each column is sent.
 #[derive(Clone, Debug)]
@@ -56,12 +62,14 @@ pub(crate) struct Scratch {
     bytes: Vec<u8>,
 }
 
-/// Where a portal's rows go.
+/// Where the rows of one fetch go.
 pub(crate) struct Rows<'a> {
     pub(crate) out: &'a mut BytesMut,
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) formats: &'a ResultFormats,
     pub(crate) style: &'a Style,
+    /// Where the first of them begins in `out`.
+    start: usize,
     /// Rows written so far.
     pub(crate) count: usize,
 }
@@ -69,14 +77,32 @@ pub(crate) struct Rows<'a> {
 impl RowSink for Rows<'_> {
     fn row(&mut self, values: &[Datum]) -> sql::Result<Flow> {
         let (scratch, formats, style) = (&mut *self.scratch, self.formats, self.style);
-        backend::data_row(self.out, values.len(), |row| {
-            for (at, value) in values.iter().enumerate() {
-                match formats.of_column(at) {
-                    Format::Text => text(row, value, style, scratch),
-                    Format::Binary => binary(row, value, scratch),
+        let begin = self.out.len();
+        let mut fits = true;
+        let out = &mut *self.out;
+        let bytes = values.iter().map(Datum::heap_bytes).sum();
+        let encode = || {
+            backend::data_row(out, values.len(), |row| {
+                for (at, value) in values.iter().enumerate() {
+                    // Looked at before a value is added that would make the message too long.
+                    fits = row.len() - begin + value.heap_bytes() <= VALUE_BYTES_MAX;
+                    if !fits {
+                        return;
+                    }
+                    match formats.of_column(at) {
+                        Format::Text => text(row, value, style, scratch),
+                        Format::Binary => binary(row, value, scratch),
+                    }
                 }
-            }
-        });
+                fits = row.len() - begin <= VALUE_BYTES_MAX;
+            });
+            Ok::<_, datum::Error>(())
+        };
+        datum::work::large(bytes, encode)?;
+        if !fits {
+            self.out.truncate(begin);
+            return Err(too_long());
+        }
         self.count += 1;
         Ok(self.flow())
     }
@@ -91,7 +117,23 @@ impl RowSink for Rows<'_> {
     }
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    pub(crate) fn new(
+        out: &'a mut BytesMut,
+        scratch: &'a mut Scratch,
+        formats: &'a ResultFormats,
+        style: &'a Style,
+    ) -> Self {
+        let start = out.len();
+        Self { out, scratch, formats, style, start, count: 0 }
+    }
+
+    /// Takes the rows back: the fetch failed, so they may rest on commits that are not visible.
+    pub(crate) fn take_back(&mut self) {
+        self.out.truncate(self.start);
+        self.count = 0;
+    }
+
     fn flow(&self) -> Flow {
         if self.out.len() >= OUTPUT_BYTES { Flow::Full } else { Flow::More }
     }
@@ -149,8 +191,7 @@ mod tests {
             [Format::Text, Format::Text, Format::Binary, Format::Text, Format::Text].into(),
         );
         let (mut out, mut scratch, style) = (BytesMut::new(), Scratch::default(), Style::default());
-        let mut rows =
-            Rows { out: &mut out, scratch: &mut scratch, formats: &formats, style: &style, count: 0 };
+        let mut rows = Rows::new(&mut out, &mut scratch, &formats, &style);
         assert_eq!(rows.row(&values), Ok(Flow::More));
         let body = out.split_off(5).freeze();
         let Ok(backend::BackendMessage::DataRow(row)) = backend::BackendMessage::decode(b'D', body) else {

@@ -33,6 +33,8 @@ impl Session {
 
     /// Runs the statements of a text; the last one's tag is held back until its transaction has committed.
     async fn run_statements(&mut self, sql: &str) -> Result<Option<CommandTag>, Failure> {
+        self.check_memory(sql)?;
+        // A long text is parsed where nobody waits for it.
         let statements = self.sql.start_simple(sql)?;
         let mut held = None;
         if statements.is_empty() {
@@ -41,7 +43,9 @@ impl Session {
         for statement in statements {
             if let Some(tag) = held.take() {
                 self.complete(tag);
+                self.wire.make_room().await?;
             }
+            self.restart_clock();
             let prepared =
                 limited(self.deadline, &self.canceller, pin!(self.sql.prepare_statement(&statement, &[])))
                     .await?;
@@ -60,22 +64,21 @@ impl Session {
                 PortalKind::CopyIn { columns } => {
                     held = Some(self.copy_in(&mut portal, columns).await?);
                     self.send_notices();
+                    self.statement_over = true;
                     continue;
                 }
                 PortalKind::Command => {}
             }
             let style = self.environment.quick().style.clone();
             let tag = loop {
-                let mut sink = Rows {
-                    out: &mut self.wire.out,
-                    scratch: &mut self.scratch,
-                    formats: &formats,
-                    style: &style,
-                    count: 0,
-                };
+                let (out, scratch) = (&mut self.wire.out, &mut self.scratch);
+                let mut sink = Rows::new(out, scratch, &formats, &style);
                 let fetch = self.sql.fetch(&mut portal, 0, &mut sink);
-                let fetched = limited(self.deadline, &self.canceller, pin!(fetch)).await?;
-                match fetched {
+                let fetched = limited(self.deadline, &self.canceller, pin!(fetch)).await;
+                if fetched.is_err() {
+                    sink.take_back();
+                }
+                match fetched? {
                     Fetch::Complete(tag) => break tag,
                     Fetch::Suspended | Fetch::More => self.wire.flush().await?,
                 }
@@ -84,8 +87,11 @@ impl Session {
                 backend::copy_done(&mut self.wire.out);
             }
             self.send_notices();
+            self.statement_over = true;
             held = Some(tag);
         }
+        #[cfg(test)]
+        super::tests::panic_if_asked(sql);
         Ok(held)
     }
 }

@@ -6,6 +6,7 @@ use super::wire::{Exit, Wire};
 use super::{Limits, Session, SessionEnvironment, from_sql};
 use crate::StopMode;
 use crate::auth::{self, Claim};
+use crate::lobby::Visitor;
 use crate::node::{Node, Phase};
 use crate::sessions::{Activity, Full, Member, NewSession, SessionKind};
 use crate::socket::Socket;
@@ -14,16 +15,21 @@ use protocol::frame::FrameLimits;
 use protocol::startup::{self, ReplicationMode, Startup, StartupParameters};
 use protocol::{Report, Severity, SqlState};
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use storage::ConflictKind;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
     Exit::Fatal(Box::new(Report::fatal(code, message)))
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
+pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
     let config = node.config();
     // A socket that takes no options still serves.
     let _ = socket.configure(&config);
@@ -37,10 +43,19 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
     }
     let mut wire = Wire::new(socket);
     let limit = config.authentication_timeout;
-    let entered = match tokio::time::timeout(limit, enter(&node, &mut wire)).await {
-        Ok(entered) => entered,
-        Err(_) => Err(fatal(SqlState::QUERY_CANCELED, "canceling authentication due to timeout")),
+    let entered = tokio::select! {
+        biased;
+        entered = enter(&node, &mut wire, &visitor) => entered,
+        () = visitor.shown_out() => {
+            let report = closed(&node).unwrap_or_else(|| Full::Connections.report("", &config));
+            // The log was told of all who had to leave at once.
+            return farewell(&node, &mut wire, Exit::Fatal(Box::new(report)), false).await;
+        }
+        () = tokio::time::sleep(limit) => {
+            Err(fatal(SqlState::QUERY_CANCELED, "canceling authentication due to timeout"))
+        }
     };
+    drop(visitor);
     let entered = match entered {
         Ok(Some(entered)) => entered,
         Ok(None) => return,
@@ -49,13 +64,21 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
     let handle = entered.member.handle.clone();
     match entered.kind {
         Kind::Physical(replication) => {
-            let (mut wire, exit) = replication::run(replication, wire, entered.member).await;
-            farewell(&node, &mut wire, exit, true).await;
+            match caught(pin!(replication::run(replication, wire, entered.member))).await {
+                Ok((mut wire, exit)) => farewell(&node, &mut wire, exit, true).await,
+                // The connection went with it.
+                Err(Panicked) => node.log.write(Some(&handle.log_context()), &panicked(), None),
+            }
         }
         Kind::Sql(start) => {
             let (sql, environment, replication) = *start;
             let canceller = sql.canceller().clone();
             handle.set_canceller(canceller.clone());
+            canceller.set_memory_limit(node.memory.clone());
+            // A session is a task of its own; where there are other threads they take over what else this one has to do.
+            if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+                canceller.let_work_leave();
+            }
             let mut session = Session {
                 limits: Limits::of(&environment),
                 node: node.clone(),
@@ -69,6 +92,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
                 skipping: false,
                 active: false,
                 deadline: None,
+                statement_over: false,
                 scratch: Scratch::default(),
                 told_changes: 0,
                 told_commit: None,
@@ -77,8 +101,15 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
                 replication,
                 _member: entered.member,
             };
-            let exit = session.run().await;
-            let logged = matches!(&exit, Exit::Fatal(_)) && session.active;
+            session.limit_silence();
+            let canceller = session.canceller.clone();
+            let ran = caught(pin!(canceller.keeping(pin!(session.run())))).await;
+            let logged = matches!(&ran, Ok(Exit::Fatal(_))) && session.active;
+            let exit = ran.unwrap_or_else(|Panicked| {
+                // What lies there may be half a message.
+                session.wire.out.clear();
+                Exit::Fatal(Box::new(panicked()))
+            });
             farewell(&node, &mut session.wire, exit, !logged).await;
         }
     }
@@ -104,6 +135,26 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket) {
         );
         node.log.write(Some(&handle.log_context()), &report, None);
     }
+}
+
+/// A panic in a session's own layers. What it held below has been let go of, or the process would have ended (`host::vital`).
+struct Panicked;
+
+/// Runs what `work` does, and stops a panic of it here: it ends this session, and no other.
+async fn caught<F: Future>(mut work: Pin<&mut F>) -> Result<F::Output, Panicked> {
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    })
+    .await
+}
+
+/// What the client hears of it, and the log; the panic's own words are on standard error.
+fn panicked() -> Report {
+    let what = "terminating connection because of a fault in the server's program";
+    Report::fatal(SqlState::INTERNAL_ERROR, what)
+        .with_detail("The current transaction was rolled back, other sessions go on.")
+        .with_hint("The server's standard error names the place. Please report it.")
 }
 
 /// What a session hears that replay has ended.
@@ -200,8 +251,9 @@ pub(super) fn closed(node: &Node) -> Option<Report> {
     }
 }
 
-async fn enter(node: &Arc<Node>, wire: &mut Wire) -> Result<Option<Entered>, Exit> {
+async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<Option<Entered>, Exit> {
     let Some(parameters) = parameters(node, wire).await? else { return Ok(None) };
+    visitor.is_heard();
     if parameters.major() != 3 {
         let what = format!(
             "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
@@ -234,16 +286,26 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire) -> Result<Option<Entered>, Exi
         return Err(Exit::Fatal(Box::new(report)));
     }
     let kind = if mode == ReplicationMode::Off { SessionKind::Client } else { SessionKind::WalSender };
-    let member = admit(node, wire, kind, &user, &database)?;
-    wire.handle = Some(member.handle.clone());
+    let new = NewSession {
+        kind,
+        user: user.clone(),
+        database: database.clone(),
+        client: wire.socket().peer(),
+        started: node.host.clock.now(),
+    };
+    let handle = node.sessions.candidate(new, node.host.entropy.as_ref());
+    wire.handle = Some(handle.clone());
 
     let claim = Claim { user: user.clone(), database: database.clone(), replication: physical };
     auth::authenticate(node, wire, &claim).await?;
     let role = authorize(node, &claim, kind).await?;
     let superuser = role.superuser;
-    member.handle.superuser.store(superuser, Ordering::Relaxed);
-    member.handle.replication.store(role.replication, Ordering::Relaxed);
-    member.handle.role_oid.store(role.oid, Ordering::Relaxed);
+    // Only now, so that nobody takes a session's place who may not have one.
+    let config = node.config();
+    let member = node
+        .sessions
+        .admit(handle, &role, &config)
+        .map_err(|full| Exit::Fatal(Box::new(full.report(&user, &config))))?;
 
     let settings = startup_settings(&parameters)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
@@ -286,39 +348,6 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire) -> Result<Option<Entered>, Exi
     Ok(Some(Entered { member, kind }))
 }
 
-/// Lets the session in if there is room.
-fn admit(
-    node: &Arc<Node>,
-    wire: &Wire,
-    kind: SessionKind,
-    user: &str,
-    database: &str,
-) -> Result<Member, Exit> {
-    let config = node.config();
-    let limit = match kind {
-        SessionKind::Client => config.max_connections,
-        SessionKind::WalSender => config.max_wal_senders,
-    };
-    let new = NewSession {
-        kind,
-        user: user.to_owned(),
-        database: database.to_owned(),
-        client: wire.socket().peer(),
-        started: node.host.clock.now(),
-    };
-    let limit_sessions = usize::try_from(limit).unwrap_or(usize::MAX);
-    node.sessions.admit(new, limit_sessions, node.host.entropy.as_ref()).map_err(|full| match full {
-        Full::Closed => fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is shutting down"),
-        Full::Connections => fatal(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already"),
-        Full::WalSenders => {
-            let what = format!(
-                "number of requested standby connections exceeds max_wal_senders (currently {limit})"
-            );
-            fatal(SqlState::TOO_MANY_CONNECTIONS, what)
-        }
-    })
-}
-
 /// Checks that the role exists and may do this.
 async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<sql::Role, Exit> {
     let Some(engine) = node.engine() else {
@@ -338,27 +367,6 @@ async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<sql:
         return Err(fatal(
             SqlState::INSUFFICIENT_PRIVILEGE,
             "must be superuser or replication role to start walsender",
-        ));
-    }
-    let config = node.config();
-    let reserved = usize::try_from(config.superuser_reserved_connections).unwrap_or(usize::MAX);
-    let limit = usize::try_from(config.max_connections).unwrap_or(usize::MAX);
-    if kind == SessionKind::Client
-        && !role.superuser
-        && node.sessions.count(SessionKind::Client) > limit.saturating_sub(reserved)
-    {
-        return Err(fatal(
-            SqlState::TOO_MANY_CONNECTIONS,
-            "remaining connection slots are reserved for non-replication superuser connections",
-        ));
-    }
-    if let Ok(limit) = usize::try_from(role.connection_limit)
-        && !role.superuser
-        && node.sessions.list().iter().filter(|other| other.user == *user).count() > limit
-    {
-        return Err(fatal(
-            SqlState::TOO_MANY_CONNECTIONS,
-            format!("too many connections for role \"{user}\""),
         ));
     }
     Ok(role)

@@ -11,6 +11,7 @@ use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, stream
 use replica::senders::SenderInfo;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use wal::format::FORMATS;
 use wal::{Lsn, TimelineId};
 
 impl Replication {
@@ -50,6 +51,7 @@ impl Replication {
             timeout: self.environment.config().wal_sender_timeout,
             heartbeat: self.node.config().heartbeat_interval,
             confirmations: Arc::new(database.commit_gate().clone()),
+            on_overstatement: self.warns_of_overstatement(),
             on_feedback: Box::new(move || update_horizon(&node)),
         };
         wire.flush().await?;
@@ -73,12 +75,28 @@ impl Replication {
         }
     }
 
+    fn warns_of_overstatement(&self) -> Box<dyn Fn(Lsn) + Send + Sync> {
+        let (node, name) = (self.node.clone(), self.handle.application.lock().to_string());
+        Box::new(move |claimed| {
+            node.log.warning(format!(
+                "standby \"{name}\" reports {claimed}, which it was never sent: its reports count up to what was"
+            ));
+        })
+    }
+
     fn request(&self, start: &StartReplication) -> Result<StreamRequest, Failure> {
         let invalid = |what: String| Report::error(SqlState::SYNTAX_ERROR, what);
         let (mut speaks, mut branch) = (false, None);
         for (name, value) in &start.options {
             match (name.as_str(), value.as_text()) {
-                ("plimsoll", Some(_)) => speaks = true,
+                ("plimsoll", Some(number)) => {
+                    let number = number.parse().map_err(|_| {
+                        invalid(format!("invalid value for option \"plimsoll\": \"{number}\""))
+                            .with_detail("It is the number of the standby's format.")
+                    })?;
+                    FORMATS.check_standby(number).map_err(|error| report(&error.into()))?;
+                    speaks = true;
+                }
                 ("branch", Some(text)) => {
                     let parsed = text.parse().map_err(|_| invalid(format!("invalid branch \"{text}\"")))?;
                     branch = Some(parsed);

@@ -16,6 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
 /// Room that a read asks for.
 const INPUT_BYTES: usize = 16 << 10;
+/// The same before the first packet is there.
+const EARLY_INPUT_BYTES: usize = 512;
 /// Buffers that grew over this are given back when they are empty.
 const KEEP_BYTES: usize = 256 << 10;
 
@@ -53,12 +55,7 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
-        Self {
-            socket,
-            input: BytesMut::with_capacity(INPUT_BYTES),
-            out: BytesMut::with_capacity(INPUT_BYTES),
-            handle: None,
-        }
+        Self { socket, input: BytesMut::new(), out: BytesMut::new(), handle: None }
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -99,6 +96,12 @@ impl Wire {
         Ok(())
     }
 
+    /// Sends what is in `out` if it is much: who appends without end calls this again and again, and waits for the client here.
+    #[inline]
+    pub(crate) async fn make_room(&mut self) -> Result<(), Exit> {
+        if self.out.len() < OUTPUT_BYTES { Ok(()) } else { self.flush().await }
+    }
+
     /// Sends `out` as far as the client takes it at once, for the last words of a session.
     pub(crate) async fn flush_now(&mut self) {
         let (socket, out) = (&mut self.socket, &self.out);
@@ -120,7 +123,15 @@ impl Wire {
         if self.input.is_empty() && self.input.capacity() > KEEP_BYTES {
             self.input = BytesMut::with_capacity(INPUT_BYTES);
         }
-        let wanted = Frame::missing(&self.input).clamp(INPUT_BYTES, KEEP_BYTES);
+        // Who has not said yet who it is gets little.
+        let least = if self.handle.is_some() { INPUT_BYTES } else { EARLY_INPUT_BYTES };
+        let missing = Frame::missing(&self.input);
+        let wanted = missing.clamp(least, KEEP_BYTES.max(least));
+        if missing > KEEP_BYTES && self.handle.as_ref().is_some_and(|handle| handle.is_out_of_memory()) {
+            let what = format!("A message of {} more bytes has no room.", missing);
+            let report = Report::fatal(SqlState::OUT_OF_MEMORY, "out of memory").with_detail(what);
+            return Err(Exit::Fatal(Box::new(report)));
+        }
         self.input.reserve(wanted);
         let handle = self.handle.as_ref();
         let mut read = pin!(self.socket.read_buf(&mut self.input));
@@ -133,6 +144,16 @@ impl Wire {
             Poll::Pending => Poll::Pending,
         })
         .await
+    }
+
+    /// Reads until a message is whole, or cannot become one.
+    pub(crate) async fn read_whole(&mut self, limits: FrameLimits) -> Result<(), Exit> {
+        loop {
+            self.read_more().await?;
+            if !matches!(Frame::peek(&self.input, limits), Ok(None)) {
+                return Ok(());
+            }
+        }
     }
 
     /// Lends the connection out until the session has to end.

@@ -56,7 +56,7 @@ pub(super) fn port(session: &SessionHandle) -> Datum {
     Datum::Int4(session.client.map_or(-1, |client| i32::from(client.port())))
 }
 
-/// A wait by the names of PostgreSQL's "Wait Events" where it has one; the last two are ours.
+/// A wait by the names of PostgreSQL's "Wait Events" where it has one; those from the visible position on are ours.
 fn event(wait: WaitEvent) -> (&'static str, &'static str) {
     match wait {
         WaitEvent::RowLock => ("Lock", "tuple"),
@@ -67,6 +67,7 @@ fn event(wait: WaitEvent) -> (&'static str, &'static str) {
         WaitEvent::Undecided => ("IPC", "CommitUndecided"),
         WaitEvent::Position => ("IPC", "WaitForLsn"),
         WaitEvent::Confirmed => ("IPC", "WaitForConfirmation"),
+        WaitEvent::LargeTransaction => ("Lock", "large_transaction"),
     }
 }
 

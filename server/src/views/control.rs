@@ -8,6 +8,7 @@ use host::Timestamp;
 use protocol::SqlState;
 use replica::driver::PauseState;
 use sql::{NodeCall, SettingActor, SqlError};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::Database;
 use wal::Lsn;
@@ -176,15 +177,26 @@ fn promote(environment: &SessionEnvironment, actor: SettingActor, arguments: &[D
     };
     let node = environment.node().clone();
     node.log.log("received promote request");
-    node.request_promotion();
+    // Before redo hears of it, which then lets no query hold replay up.
+    environment.handle().awaits_promotion.store(wait, Ordering::Release);
+    if let Err(refused) = node.request_promotion() {
+        environment.handle().awaits_promotion.store(false, Ordering::Release);
+        let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, refused.message);
+        return refuse(match refused.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        });
+    }
     if !wait {
         return one(Datum::Bool(true));
     }
+    let session = environment.handle().clone();
     NodeCall::Later(Box::pin(async move {
         let mut phases = node.phases();
         let promoted = phases.wait_for(|phase| *phase == Phase::Running);
         let done =
             tokio::time::timeout(Duration::from_secs(seconds), promoted).await.is_ok_and(|r| r.is_ok());
+        session.awaits_promotion.store(false, Ordering::Release);
         Ok(vec![vec![Datum::Bool(done)]])
     }))
 }

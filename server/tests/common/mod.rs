@@ -8,6 +8,7 @@ use server::{InitOptions, Server, ServerError, ServerOptions, StopMode};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A data directory with a short path, as Unix sockets need it, and what its servers logged.
 pub struct Place {
@@ -115,4 +116,32 @@ impl Place {
 pub async fn stop(server: Server, mode: StopMode) {
     server.stop(mode);
     server.join().await.expect("the server stops well");
+}
+
+/// Waits until `sql` on `place` prints `expected`.
+pub async fn eventually(place: &Place, sql: &str, expected: &str) {
+    let mut client = place.connect().await;
+    let begun = std::time::Instant::now();
+    loop {
+        let got = client.query(sql).await.unwrap();
+        let got = got.text(0, 0).unwrap_or_default().to_owned();
+        if got == expected {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{sql}: {got} instead of {expected}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A standby of `primary`, cloned with pg_basebackup and started.
+pub async fn standby_of(primary: &Place, name: &str, settings: &[(&str, &str)]) -> (Place, Server) {
+    let place = Place::empty();
+    let data = place.data();
+    let arguments = ["-D", data.to_str().unwrap(), "-X", "stream", "-R", "-c", "fast"];
+    primary.run_ok("pg_basebackup", &arguments).await;
+    primary.run_ok("pg_verifybackup", &[data.to_str().unwrap()]).await;
+    let mut all = vec![("cluster_name", name), ("wal_retrieve_retry_interval", "50ms")];
+    all.extend(settings);
+    let server = place.start(&all).await;
+    (place, server)
 }

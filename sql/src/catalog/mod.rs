@@ -3,11 +3,13 @@
 
 mod bootstrap;
 pub(crate) mod codec;
+mod files;
 mod model;
 pub(crate) mod store;
 pub(crate) mod system;
 
 pub use bootstrap::bootstrap;
+pub use files::{FileCheck, check_files};
 pub use model::Role;
 pub(crate) use model::{
     AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, Identity, Index, IndexColumn, Layout,

@@ -26,10 +26,21 @@ async fn read_all(transaction: &Transaction, tree: TreeId, range: KeyRange) -> R
     Ok(entries)
 }
 
+/// The entries that are definitions, of those in the catalogue's tree.
+pub(super) fn definitions() -> KeyRange {
+    KeyRange::new(Vec::new(), vec![kind::SEQUENCE_STATE])
+}
+
 /// Reads the whole catalogue as the statement sees it.
 pub(crate) async fn load(transaction: &Transaction) -> Result<Catalogue> {
+    let shared = read_all(transaction, SHARED_TREE, KeyRange::all()).await?;
+    assemble(shared, read_all(transaction, CATALOGUE_TREE, definitions()).await?)
+}
+
+/// Puts the catalogue together from the entries of the shared tree and the definitions.
+pub(super) fn assemble(shared: Vec<(Bytes, Bytes)>, definitions: Vec<(Bytes, Bytes)>) -> Result<Catalogue> {
     let mut catalogue = Catalogue::default();
-    for (key, value) in read_all(transaction, SHARED_TREE, KeyRange::all()).await? {
+    for (key, value) in shared {
         if let Some(rest) = codec::strip_kind(shared_kind::ROLE, &key) {
             let (oid, _) = codec::read_oid(rest)?;
             catalogue.roles.insert(oid, Arc::new(codec::decode_role(oid, &value)?));
@@ -40,8 +51,7 @@ pub(crate) async fn load(transaction: &Transaction) -> Result<Catalogue> {
     }
     // Kinds sort so that a relation comes before its columns, and those before its constraints.
     let mut relations: HashMap<u32, Relation> = HashMap::new();
-    let definitions = KeyRange::new(Vec::new(), vec![kind::SEQUENCE_STATE]);
-    for (key, value) in read_all(transaction, CATALOGUE_TREE, definitions).await? {
+    for (key, value) in definitions {
         if key[..] == VERSION_KEY {
             catalogue.version = codec::read_version(Some(&value))?;
         } else if let Some(rest) = codec::strip_kind(kind::RELATION, &key) {

@@ -2,6 +2,7 @@
 
 use crate::error::{Result, SqlError, sqlstate};
 use crate::parse::{CopyFormat, CopyOptions};
+use datum::work;
 
 /// The longest line taken: a line must fit into memory as a whole.
 const LINE_BYTES_MAX: usize = 256 << 20;
@@ -80,6 +81,7 @@ pub(crate) struct LineReader {
     number: u64,
     /// Memory of an earlier line, to be used again.
     spare: Vec<u8>,
+    growth: work::Growth,
 }
 
 impl LineReader {
@@ -93,6 +95,7 @@ impl LineReader {
             ended: false,
             number: 0,
             spare: Vec::new(),
+            growth: work::Growth::default(),
         }
     }
 
@@ -122,6 +125,7 @@ impl LineReader {
                 format!("a line of COPY data is longer than {LINE_BYTES_MAX} bytes"),
             ));
         }
+        self.growth.to(self.buffer.len() + data.len())?;
         self.buffer.extend_from_slice(data);
         Ok(())
     }

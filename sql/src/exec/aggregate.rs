@@ -5,7 +5,7 @@ use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, row_bytes};
 use crate::error::Result;
 use crate::expr::{Accumulator, AggregateCall};
 use crate::plan::AggregatePlan;
-use datum::Datum;
+use datum::{Datum, work};
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -60,19 +60,22 @@ impl State {
         let before = self.accumulator.size_bytes();
         self.accumulator.add(&arguments)?;
         let after = self.accumulator.size_bytes();
+        if after > datum::VALUE_BYTES_MAX {
+            return Err(datum::Error::too_long().into());
+        }
         if after > before { budget.add(cx, after - before) } else { Ok(()) }
     }
 
     fn finish(mut self, call: &AggregateCall) -> Result<Datum> {
         if let Some(mut waiting) = self.waiting.take() {
-            waiting.sort_by(|(a, _), (b, _)| {
+            work::sort_by(&mut waiting, |(a, _), (b, _)| {
                 call.order_by
                     .iter()
                     .zip(a.iter().zip(b))
                     .map(|((_, descending, nulls_first), (a, b))| compare(a, b, *descending, *nulls_first))
                     .find(|ordering| *ordering != Ordering::Equal)
                     .unwrap_or(Ordering::Equal)
-            });
+            })?;
             for (_, arguments) in waiting {
                 self.accumulator.add(&arguments)?;
             }
@@ -99,6 +102,9 @@ impl Aggregate {
         }
         while let Some(rows) = self.input.next(cx, BATCH).await? {
             for row in rows {
+                if cx.is_due() {
+                    cx.pause().await?;
+                }
                 let place = if plan.plain {
                     0
                 } else {

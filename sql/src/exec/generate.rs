@@ -5,16 +5,33 @@ use super::{BATCH, Cx, Exec, Operator, Row, build};
 use crate::catalog::system;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::plan::{FunctionPlan, GeneratedPlan, GeneratedSource, ProjectSetPlan, SetCall, SetFunction};
-use datum::{Datum, Interval, Numeric, TypeId, time};
+use datum::{Array, Datum, Interval, Numeric, TypeId, time};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A running set-returning function.
 enum Series {
-    Int { next: i64, stop: i64, step: i64, done: bool, wide: bool },
-    Numeric { next: Numeric, stop: Numeric, step: Numeric },
-    Time { next: Datum, stop: Datum, step: Interval, up: bool },
+    Int {
+        next: i64,
+        stop: i64,
+        step: i64,
+        done: bool,
+        wide: bool,
+    },
+    Numeric {
+        next: Numeric,
+        stop: Numeric,
+        step: Numeric,
+    },
+    Time {
+        next: Datum,
+        stop: Datum,
+        step: Interval,
+        up: bool,
+    },
     Rows(std::vec::IntoIter<Row>),
+    /// The elements of an array, from one of them on.
+    Elements(Arc<Array>, usize),
     Empty,
 }
 
@@ -33,9 +50,7 @@ impl Series {
                 Ok(Self::Rows(call_node(cx, function, &values).await?.into_iter()))
             }
             SetFunction::Unnest => Ok(match values.first() {
-                Some(Datum::Array(array)) => Self::Rows(
-                    array.values().iter().map(|value| vec![value.clone()]).collect::<Vec<_>>().into_iter(),
-                ),
+                Some(Datum::Array(array)) => Self::Elements(array.clone(), 0),
                 _ => Self::Empty,
             }),
             SetFunction::GenerateSeries(_) if any_null => Ok(Self::Empty),
@@ -47,6 +62,11 @@ impl Series {
         match self {
             Self::Empty => Ok(None),
             Self::Rows(rows) => Ok(rows.next()),
+            Self::Elements(array, next) => {
+                let value = array.values().get(*next).cloned();
+                *next += 1;
+                Ok(value.map(|value| vec![value]))
+            }
             Self::Int { next, stop, step, done, wide } => {
                 if *done || (*step > 0 && *next > *stop) || (*step < 0 && *next < *stop) {
                     return Ok(None);

@@ -2,7 +2,7 @@
 //! depends on it (as lookups by primary key do).
 
 use super::slots::SlotState;
-use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, collect};
+use super::{Budget, Cx, Exec, Operator, Row, build, collect};
 use crate::error::Result;
 use crate::plan::{JoinKind, JoinPlan};
 use datum::Datum;
@@ -22,6 +22,8 @@ pub(super) struct Join {
     left_done: bool,
     /// RIGHT and FULL: the next right row to look at for having had no partner.
     unmatched_at: usize,
+    /// Pairs looked at, over all steps.
+    looked_at: u32,
 }
 
 /// The right side.
@@ -62,6 +64,7 @@ impl Join {
             current: None,
             left_done: false,
             unmatched_at: 0,
+            looked_at: 0,
         }
     }
 
@@ -76,6 +79,9 @@ impl Join {
         let mut table: HashMap<Row, Vec<usize>> = HashMap::new();
         if !self.plan.hash_keys.is_empty() {
             for (at, row) in rows.iter().enumerate() {
+                if cx.is_due() {
+                    cx.pause().await?;
+                }
                 let key = hash_key(cx, &self.plan, row, !build_left)?;
                 // NULL equals nothing.
                 if key.iter().any(Datum::is_null) {
@@ -102,7 +108,7 @@ impl Join {
             if self.left_done {
                 return Ok(false);
             }
-            match self.left.next(cx, BATCH).await? {
+            match self.left.next(cx, cx.join_rows).await? {
                 Some(rows) => self.pending = rows.into_iter(),
                 None => {
                     self.left_done = true;
@@ -144,7 +150,7 @@ impl Join {
                     return Ok(Some((0, row)));
                 }
                 cx.outer.push(current.row.clone());
-                let more = exec.next(cx, BATCH).await?;
+                let more = exec.next(cx, cx.join_rows).await?;
                 cx.outer.pop();
                 match more {
                     Some(more) => *rows = more.into_iter(),
@@ -175,15 +181,14 @@ impl Join {
 impl Operator for Join {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         self.read_right(cx).await?;
-        let want = want.clamp(1, BATCH);
+        let want = want.clamp(1, cx.join_rows);
         let mut out = Vec::new();
-        let mut looked_at = 0_u32;
         while out.len() < want {
             if self.current.is_none() && !self.next_left(cx).await? {
                 break;
             }
-            looked_at += 1;
-            if looked_at.is_multiple_of(4096) {
+            self.looked_at = self.looked_at.wrapping_add(1);
+            if self.looked_at.is_multiple_of(4096) || (self.plan.condition.is_some() && cx.is_due()) {
                 cx.pause().await?;
             }
             match self.next_candidate(cx).await? {

@@ -1,7 +1,7 @@
 //! Row locks: taking one, and looking at what the row has become meanwhile.
 
 use super::slots::SlotState;
-use super::{Cx, Exec, Operator, Row, build, row};
+use super::{Cx, Exec, Operator, Row, build, out_of_memory, row};
 use crate::catalog::Relation;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Expr;
@@ -90,6 +90,10 @@ impl Operator for Lock {
             'rows: for mut row in rows {
                 for target in &self.plan.targets {
                     let Some(key) = key_of(&row, target.key) else { continue };
+                    // Each lock is kept until the transaction ends.
+                    if cx.canceller.is_out_of_memory() {
+                        return Err(out_of_memory());
+                    }
                     let wait = match target.wait {
                         RowWait::Wait => cx.lock_wait(),
                         RowWait::NoWait => LockWait::NoWait,

@@ -1,7 +1,7 @@
 //! The simple operators: values, filter, projection, limit, distinct, set operations.
 
 use super::slots::SlotState;
-use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, row_bytes};
+use super::{BATCH, BATCH_BYTES, Budget, Cx, Exec, Operator, Row, build, heap_bytes, row_bytes};
 use crate::error::{Result, SqlError};
 use crate::plan::{DistinctPlan, FilterPlan, LimitPlan, ProjectPlan, SetKind, SetOperationPlan, ValuesPlan};
 use datum::Datum;
@@ -38,19 +38,26 @@ impl Values {
 impl Operator for Values {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         let mut out = Vec::new();
+        let mut bytes = 0;
         while let Some(exprs) = self.plan.rows.get(self.at) {
-            if out.len() >= want.clamp(1, BATCH) {
+            if out.len() >= want.clamp(1, BATCH) || bytes > BATCH_BYTES {
                 break;
             }
             self.at += 1;
-            out.push(if self.slots.is_empty() {
+            let row: Row = if self.slots.is_empty() {
                 let eval = cx.eval(&[], &[]);
                 exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?
             } else {
                 self.slots.run(cx, &[], |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await?
-            });
+            };
+            bytes += heap_bytes(&row);
+            out.push(row);
         }
-        cx.canceller.check()?;
+        if out.len() >= BATCH {
+            cx.pause().await?;
+        } else {
+            cx.canceller.check()?;
+        }
         Ok(if out.is_empty() { None } else { Some(out) })
     }
 }
@@ -74,6 +81,9 @@ impl Operator for Filter {
         while let Some(rows) = self.input.next(cx, want).await? {
             let mut out = Vec::with_capacity(rows.len());
             for row in rows {
+                if cx.is_due() {
+                    cx.pause().await?;
+                }
                 let condition = &self.plan.condition;
                 let fits = if self.slots.is_empty() {
                     condition.eval_condition(&cx.eval(&row, &[]))?
@@ -97,19 +107,31 @@ pub(super) struct Project {
     plan: Arc<ProjectPlan>,
     input: Exec,
     slots: SlotState,
+    /// Rows whose turn comes with the next batch: this one was full of what was made of the ones before them.
+    pending: std::vec::IntoIter<Row>,
 }
 
 impl Project {
     pub(super) fn new(plan: Arc<ProjectPlan>) -> Self {
         let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
-        Self { plan, input, slots }
+        Self { plan, input, slots, pending: Vec::new().into_iter() }
     }
 }
 
 impl Operator for Project {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
-        let Some(mut rows) = self.input.next(cx, want).await? else { return Ok(None) };
-        for row in &mut rows {
+        let mut rows = if self.pending.len() > 0 {
+            std::mem::take(&mut self.pending).collect()
+        } else {
+            let Some(rows) = self.input.next(cx, want).await? else { return Ok(None) };
+            rows
+        };
+        let mut bytes = 0;
+        for at in 0..rows.len() {
+            if cx.is_due() {
+                cx.pause().await?;
+            }
+            let Some(row) = rows.get_mut(at) else { break };
             let exprs = &self.plan.exprs;
             *row = if self.slots.is_empty() {
                 let eval = cx.eval(row, &[]);
@@ -117,6 +139,12 @@ impl Operator for Project {
             } else {
                 self.slots.run(cx, row, |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await?
             };
+            bytes += heap_bytes(row);
+            if bytes > BATCH_BYTES {
+                cx.pause().await?;
+                self.pending = rows.split_off(at + 1).into_iter();
+                break;
+            }
         }
         Ok(Some(rows))
     }

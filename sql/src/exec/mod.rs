@@ -26,12 +26,13 @@ use crate::catalog::Catalogue;
 use crate::environment::{BoxFuture, Environment, SettingActor};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{EvalContext, Facts};
-use crate::plan::Node;
+use crate::plan::{Node, Plan};
 use crate::sequences::Sequences;
 use bytes::Bytes;
 use datum::Datum;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 use storage::{Database, LockWait, Transaction};
 
 /// One row.
@@ -39,6 +40,8 @@ pub(crate) type Row = Vec<Datum>;
 
 /// Rows asked for where nobody said how many.
 pub(crate) const BATCH: usize = 256;
+/// What the values of such rows take, about: a batch that has so much ends early.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// What a running statement works with.
 pub(crate) struct Cx<'a> {
@@ -58,16 +61,39 @@ pub(crate) struct Cx<'a> {
     /// What one sort, hash table or materialised side of a join may hold.
     pub(crate) memory_max_bytes: usize,
     pub(crate) lock_timeout_ms: u64,
+    /// Rows that a join gives at once: each of those on top of each other holds so many.
+    pub(crate) join_rows: usize,
+    /// The plan runs on a stack of its own.
+    pub(crate) deep: bool,
+    /// Calls of [`Cx::pause`], where the plan is deep.
+    pub(crate) pauses: AtomicU32,
     /// Rows that the statement's own INSERT, UPDATE or DELETE changed.
     pub(crate) affected: u64,
+    /// Rows that were computed since the last pause or look at the clock.
+    pub(crate) rows: u32,
+    /// The last pause, or the first look at the clock.
+    pub(crate) paused: Option<Instant>,
     /// Where new rows are encoded; see [`Cx::encoded`].
     pub(crate) scratch: Vec<u8>,
 }
+
+/// Rows between two looks at the clock.
+const ROWS_UNSEEN: u32 = 16;
+/// How long a statement computes before others have their turn.
+const TURN: Duration = Duration::from_millis(5);
+/// A deep plan yields once in so many pauses.
+const DEEP_PAUSES: u32 = 64;
 
 /// What is longer stays where it was encoded.
 const COPIED_BYTES_MAX: usize = 4096;
 
 impl Cx<'_> {
+    /// Takes over what a plan asks for.
+    pub(crate) fn suit(&mut self, plan: &Plan) {
+        self.join_rows = plan.join_rows;
+        self.deep = plan.stack_bytes > 0;
+    }
+
     /// What an expression over `row` sees.
     pub(crate) fn eval<'x>(&'x self, row: &'x [Datum], slots: &'x [Option<Datum>]) -> EvalContext<'x> {
         EvalContext { row, outer: &self.outer, params: self.params, slots, facts: self.facts }
@@ -91,8 +117,30 @@ impl Cx<'_> {
         }
     }
 
+    /// Whether it is time for a pause; asked for each row by what computes over rows, since a row may take long.
+    #[inline]
+    pub(crate) fn is_due(&mut self) -> bool {
+        self.rows += 1;
+        self.rows >= ROWS_UNSEEN && self.is_late()
+    }
+
+    #[cold]
+    fn is_late(&mut self) -> bool {
+        self.rows = 0;
+        let now = Instant::now();
+        let late = now.duration_since(*self.paused.get_or_insert(now)) >= TURN;
+        if late {
+            self.paused = Some(now);
+        }
+        late
+    }
+
     /// Gives others a turn, and fails if the statement was cancelled.
     pub(crate) async fn pause(&self) -> Result<()> {
+        // To come back into a plan takes as long as it is deep: it yields the less often.
+        if self.deep && !self.pauses.fetch_add(1, Ordering::Relaxed).is_multiple_of(DEEP_PAUSES) {
+            return self.canceller.check();
+        }
         tokio::task::yield_now().await;
         self.canceller.check()
     }
@@ -159,7 +207,19 @@ pub(crate) fn build(node: &Node) -> Exec {
 
 /// What a row takes in memory, roughly.
 pub(crate) fn row_bytes(row: &[Datum]) -> usize {
-    size_of::<Row>() + size_of_val(row) + row.iter().map(Datum::heap_bytes).sum::<usize>()
+    size_of::<Row>() + size_of_val(row) + heap_bytes(row)
+}
+
+/// What a row's values take beside the row.
+pub(crate) fn heap_bytes(row: &[Datum]) -> usize {
+    row.iter().map(Datum::heap_bytes).sum()
+}
+
+/// 53200: all sessions together have what they may have.
+#[cold]
+pub(crate) fn out_of_memory() -> SqlError {
+    SqlError::new(sqlstate::OUT_OF_MEMORY, "out of memory")
+        .with_detail("The server has taken what plimsoll.memory_limit allows.")
 }
 
 /// Counts what an operator holds, and refuses to hold more than allowed.
@@ -171,6 +231,9 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn add(&mut self, cx: &Cx<'_>, bytes: usize) -> Result<()> {
         self.used_bytes += bytes;
+        if cx.canceller.is_out_of_memory() {
+            return Err(out_of_memory());
+        }
         if self.used_bytes <= cx.memory_max_bytes {
             return Ok(());
         }

@@ -48,7 +48,7 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
             let next = cx.sequences.next(cx.database, &sequence, level);
             let (value, commit) = or_cancelled(cx.canceller, next).await?;
             cx.transaction.depend_on(commit);
-            cx.facts.note_number(*oid, value, true);
+            cx.facts.note_number(*oid, value, true, commit);
             Ok(Datum::Int8(value))
         }
         SequenceFunction::Set => {
@@ -60,7 +60,7 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
             let commit = or_cancelled(cx.canceller, set).await?;
             cx.transaction.depend_on(commit);
             if is_called {
-                cx.facts.note_number(*oid, last, false);
+                cx.facts.note_number(*oid, last, false, commit);
             }
             Ok(Datum::Int8(last))
         }
@@ -69,7 +69,8 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
 
 /// Where a sequence stands: by what this server has given out, else by what the statement sees.
 pub(super) async fn position(cx: &Cx<'_>, sequence: &Sequence) -> Result<Position> {
-    if let Some(known) = cx.sequences.known(sequence) {
+    if let Some((known, commit)) = cx.sequences.known(sequence) {
+        cx.transaction.depend_on(commit);
         return Ok(known);
     }
     let stored = store::sequence_state(cx.transaction, sequence).await?;

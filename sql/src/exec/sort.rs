@@ -4,7 +4,7 @@ use super::misc::row_count;
 use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, row_bytes};
 use crate::error::Result;
 use crate::plan::{SortKey, SortPlan};
-use datum::Datum;
+use datum::{Datum, work};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -74,28 +74,37 @@ impl Sort {
         let mut rows: Vec<(Row, Row)> = Vec::new();
         while let Some(batch) = self.input.next(cx, BATCH).await? {
             for row in batch {
+                if cx.is_due() {
+                    cx.pause().await?;
+                }
                 let eval = cx.eval(&row, &[]);
                 let key = plan.keys.iter().map(|key| key.expr.eval(&eval)).collect::<Result<Row>>()?;
                 budget.add(cx, row_bytes(&row) + row_bytes(&key))?;
                 rows.push((key, row));
             }
             if rows.len() >= cut {
-                keep_first(&plan.keys, &mut rows, bound, &mut budget);
+                keep_first(&plan.keys, &mut rows, bound, &mut budget)?;
             }
         }
-        rows.sort_by(|(a, _), (b, _)| compare_keys(&plan.keys, a, b));
+        work::sort_by(&mut rows, |(a, _), (b, _)| compare_keys(&plan.keys, a, b))?;
         cx.pause().await?;
         Ok(rows)
     }
 }
 
 /// Keeps the first rows in order, as many as the bound; equal ones in the order they came.
-fn keep_first(keys: &[SortKey], rows: &mut Vec<(Row, Row)>, bound: Option<usize>, budget: &mut Budget) {
-    let Some(bound) = bound else { return };
-    rows.sort_by(|(a, _), (b, _)| compare_keys(keys, a, b));
+fn keep_first(
+    keys: &[SortKey],
+    rows: &mut Vec<(Row, Row)>,
+    bound: Option<usize>,
+    budget: &mut Budget,
+) -> Result<()> {
+    let Some(bound) = bound else { return Ok(()) };
+    work::sort_by(rows, |(a, _), (b, _)| compare_keys(keys, a, b))?;
     let freed = rows.iter().skip(bound).map(|(key, row)| row_bytes(key) + row_bytes(row)).sum();
     budget.give_back(freed);
     rows.truncate(bound);
+    Ok(())
 }
 
 impl Operator for Sort {

@@ -5,6 +5,7 @@ use super::{EvalContext, Facts};
 use crate::error::{Result, SqlError};
 use datum::cast;
 use datum::ops::compare_mixed;
+use datum::work;
 use datum::{Array, Datum, Style, Type, TypeId};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -35,6 +36,34 @@ impl Value<'_> {
 }
 
 const NULL: Datum = Datum::Null;
+
+/// Elements of an array between two looks at whether the statement is to stop.
+const ELEMENTS_UNSEEN: usize = 16;
+
+/// What a value holds beside itself, in bytes, roughly.
+fn held_bytes(value: &Datum) -> usize {
+    match value {
+        Datum::Array(array) => size_of_val(array.values()),
+        other => other.heap_bytes(),
+    }
+}
+
+/// Computes a value from others that hold so many bytes: all together, and at most as the product of two. What is much is done
+/// aside, and its result has a limit.
+#[inline]
+fn weighed(bytes: usize, product: usize, compute: impl FnOnce() -> Result<Datum>) -> Result<Datum> {
+    if bytes < work::SHORT_BYTES { compute() } else { heavy(bytes, product, compute) }
+}
+
+#[cold]
+fn heavy(bytes: usize, product: usize, compute: impl FnOnce() -> Result<Datum>) -> Result<Datum> {
+    // The slowest (the division of long numbers, LIKE with long patterns) look at every pair of some thousand bytes.
+    let result = work::large(bytes, || work::aside(product / work::SHORT_BYTES, compute))?;
+    if result.heap_bytes() > datum::VALUE_BYTES_MAX {
+        return Err(datum::Error::too_long().into());
+    }
+    Ok(result)
+}
 
 fn missing(what: &'static str) -> SqlError {
     SqlError::internal(format!("an expression names a {what} that is not there"))
@@ -136,17 +165,27 @@ impl Expr {
                 if left.is_null() || right.is_null() {
                     return Ok(Datum::Null);
                 }
-                Ok((operator.0.function)(&left, &right, cx.facts.style())?)
+                let (some, more) = (held_bytes(&left), held_bytes(&right));
+                weighed(some + more, some.saturating_mul(more), || {
+                    Ok((operator.0.function)(&left, &right, cx.facts.style())?)
+                })
             }
             Self::Unary { operator, operand } => {
                 let operand = operand.value(cx)?;
-                if operand.is_null() { Ok(Datum::Null) } else { Ok((operator.0.function)(&operand)?) }
+                if operand.is_null() {
+                    return Ok(Datum::Null);
+                }
+                weighed(held_bytes(&operand), 0, || Ok((operator.0.function)(&operand)?))
             }
             Self::Call { function, arguments, .. } => call(function.0, arguments, cx),
             Self::Cast { operand, to, explicit } => {
                 let from = operand.ty().id;
                 let value = operand.value(cx)?;
-                convert(&value, from, *to, *explicit, cx.facts)
+                // Each comma of a text may begin an element of an array.
+                let factor = if to.id.element().is_some() { size_of::<Datum>() } else { 2 };
+                weighed(held_bytes(&value).saturating_mul(factor), 0, || {
+                    convert(&value, from, *to, *explicit, cx.facts)
+                })
             }
             Self::Case { branches, otherwise, .. } => {
                 for (condition, result) in branches {
@@ -200,7 +239,10 @@ impl Expr {
         let (left, array) = (left.value(cx)?, array.value(cx)?);
         let Datum::Array(array) = &*array else { return Ok(None) };
         let mut unknown = false;
-        for element in array.values() {
+        for (at, element) in array.values().iter().enumerate() {
+            if at % ELEMENTS_UNSEEN == ELEMENTS_UNSEEN - 1 {
+                work::check()?;
+            }
             if left.is_null() || element.is_null() {
                 unknown = true;
                 continue;
@@ -258,7 +300,13 @@ fn call(function: &super::functions::Function, arguments: &[Expr], cx: &EvalCont
             return Ok(Datum::Null);
         }
     }
-    (function.body)(values, cx.facts)
+    let (mut bytes, mut product) = (0, 0_usize);
+    for value in values.iter() {
+        let more = held_bytes(value);
+        product = product.max(more.saturating_mul(bytes));
+        bytes += more;
+    }
+    weighed(bytes, product, || (function.body)(values, cx.facts))
 }
 
 /// A cast, with the names of relations that only the catalogue knows.

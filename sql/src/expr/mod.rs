@@ -83,6 +83,11 @@ pub trait Scope {
     fn aggregate(&mut self, call: AggregateCall) -> Result<Expr>;
     /// A function that `expr` itself does not know: None if the analyser does not either (then 42883).
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>>;
+    /// Counts parts of an expression that was written once and is used again, which may double at each level: fails
+    /// where these are too many, and where the statement is cancelled.
+    fn repeat(&mut self, _nodes: usize) -> Result<()> {
+        Ok(())
+    }
     /// The character (from 1) in the statement's text where a span starts, for error positions.
     fn position(&self, span: Span) -> Option<u32>;
     /// Facts of the session, for folding casts such as 'now'::timestamptz and 't'::regclass.
@@ -148,7 +153,7 @@ pub trait Facts: Send + Sync {
         Err(crate::error::SqlError::unsupported("a sequence in this place"))
     }
     /// Notes a number that this session has set, or (`taken`) has got by nextval.
-    fn note_number(&self, _sequence: u32, _value: i64, _taken: bool) {}
+    fn note_number(&self, _sequence: u32, _value: i64, _taken: bool, _commit: wal::Lsn) {}
     /// The qualified name of the sequence that a column owns, for pg_get_serial_sequence.
     fn owned_sequence(&self, _table: &str, _column: &str) -> Result<Option<String>> {
         Ok(None)

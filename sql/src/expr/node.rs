@@ -470,14 +470,25 @@ impl Expr {
         volatile
     }
 
-    /// With parts that can only have one value computed. What fails stays, so that it fails when it is reached.
-    #[must_use]
-    pub fn fold(self) -> Self {
-        let kept = self.clone();
-        self.map_children(&mut |child| Ok(child.fold())).map_or(kept, Self::fold_here)
+    /// Of how many parts it is made.
+    pub(crate) fn nodes(&self) -> usize {
+        let mut nodes = 0;
+        self.walk(&mut |_| {
+            nodes += 1;
+            true
+        });
+        nodes
     }
 
-    /// Folds this node, whose parts are folded already.
+    /// How many levels it has: 1 for a leaf.
+    pub(crate) fn levels(&self) -> usize {
+        let mut below = 0;
+        self.for_each_child(&mut |child| below = below.max(child.levels()));
+        below + 1
+    }
+
+    /// With its value if it can only have one and its parts are values. What fails stays, so that it fails when it
+    /// is reached.
     pub(super) fn fold_here(self) -> Self {
         if !self.is_foldable() {
             return self;

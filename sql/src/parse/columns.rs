@@ -21,7 +21,7 @@ fn column_of(expression: &ast::Expr) -> Option<&ast::Ident> {
 pub(crate) fn columns_of(text: &str) -> Result<BTreeSet<String>> {
     let parsed = parse_expression(text)?;
     let mut found = BTreeSet::new();
-    let _: ControlFlow<()> = visit_expressions(&parsed, |part| {
+    let _: ControlFlow<()> = visit_expressions(parsed.tree()?, |part| {
         found.extend(column_of(part).map(fold));
         ControlFlow::Continue(())
     });
@@ -33,7 +33,7 @@ pub(crate) fn rename_column(text: &str, old: &str, new: &str) -> Result<String> 
     let mut parsed = parse_expression(text)?;
     let quote = (quote_ident(new) != new).then_some('"');
     let renamed = ast::Ident { quote_style: quote, ..ast::Ident::new(new) };
-    let _: ControlFlow<()> = visit_expressions_mut(&mut parsed, |part| {
+    let _: ControlFlow<()> = visit_expressions_mut(parsed.tree_mut()?, |part| {
         let name = match part {
             ast::Expr::Identifier(name) => Some(name),
             ast::Expr::CompoundIdentifier(parts) => parts.last_mut(),
@@ -44,7 +44,7 @@ pub(crate) fn rename_column(text: &str, old: &str, new: &str) -> Result<String> 
         }
         ControlFlow::Continue(())
     });
-    Ok(parsed.to_string())
+    Ok(parsed.tree()?.to_string())
 }
 
 #[cfg(test)]

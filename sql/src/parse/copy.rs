@@ -1,7 +1,7 @@
 //! COPY, with the option list in parentheses and the older bare words.
 
 use super::cursor::Cursor;
-use super::parse_query;
+use super::parse_inner_query;
 use super::statement::{Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, Utility};
 use crate::error::{Result, SqlError, sqlstate};
 use sqlparser::tokenizer::Token;
@@ -26,7 +26,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
     }
     let subject = if cursor.peek() == Some(&Token::LParen) {
         let inside = cursor.parenthesised()?;
-        CopySubject::Query(parse_query(cursor.source(), &inside)?)
+        CopySubject::Query(parse_inner_query(cursor.source(), inside)?)
     } else {
         let name = cursor.object_name()?;
         let columns = if cursor.peek() == Some(&Token::LParen) { cursor.name_list()? } else { Vec::new() };

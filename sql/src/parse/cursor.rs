@@ -27,6 +27,10 @@ impl<'a> Cursor<'a> {
         self.tokens.get(self.at).map(|token| &token.token)
     }
 
+    /// How many tokens, but for white space, the statement has.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
     pub(crate) fn place(&self) -> usize {
         self.at
     }

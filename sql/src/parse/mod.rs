@@ -4,14 +4,18 @@
 pub(crate) mod columns;
 mod copy;
 mod cursor;
+mod dialect;
+mod extent;
 mod rewrite;
 mod role;
 mod sequence;
 mod setting;
+mod settle;
 mod source;
 mod statement;
 mod transaction;
 mod utility;
+mod values;
 
 pub(crate) use cursor::fold;
 pub(crate) use sequence::identity_options;
@@ -23,15 +27,27 @@ pub(crate) use statement::{
 };
 
 use crate::error::{Result, SqlError, sqlstate};
+use crate::stack;
 use cursor::Cursor;
+use datum::work;
+use dialect::Patient;
+pub(crate) use extent::{TARGETS_MAX, too_many_tables, too_many_targets};
+use settle::settle;
 use sqlparser::ast::{self, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// The most statements that one message may hold: each is parsed before the first runs.
 const STATEMENTS_MAX: usize = 10_000;
+
+/// A text of more tokens takes so much memory that it is worth time to give it back.
+const LARGE_TOKENS: usize = 10_000;
+
+/// Parsing a byte takes about as long as touching so many.
+const PARSE_WORK: usize = 16;
 
 /// One parsed statement.
 #[derive(Debug)]
@@ -40,89 +56,207 @@ pub(crate) struct Parsed {
     pub(crate) source: Source,
     /// What it says.
     pub(crate) command: Command,
+    /// Of how many tokens it is made: more than its tree is deep.
+    pub(crate) tokens: usize,
 }
 
-/// Parses a message of any number of statements; empty ones are left out.
-pub(crate) fn parse(sql: &str) -> Result<Vec<Arc<Parsed>>> {
+impl Drop for Parsed {
+    fn drop(&mut self) {
+        if self.tokens > stack::SHALLOW_TOKENS {
+            let command = std::mem::replace(&mut self.command, Command::Utility(Utility::Checkpoint));
+            stack::drop_tree(self.tokens, command);
+            note_freed(self.tokens);
+        }
+    }
+}
+
+/// Has memory given back at the message's end after a text of this many tokens, if these were many.
+pub(crate) fn note_freed(tokens: usize) {
+    if tokens > LARGE_TOKENS {
+        host::note_freed_memory();
+    }
+}
+
+/// A parsed part of what the catalogue keeps as text.
+pub(crate) struct Kept<T> {
+    /// Its tree. Taken out only to be dropped.
+    tree: Option<T>,
+    /// Of how many tokens the text is made.
+    pub(crate) tokens: usize,
+}
+
+impl<T> Kept<T> {
+    /// The tree.
+    pub(crate) fn tree(&self) -> Result<&T> {
+        self.tree.as_ref().ok_or_else(|| SqlError::internal("a tree is gone"))
+    }
+
+    /// The tree, to change.
+    pub(crate) fn tree_mut(&mut self) -> Result<&mut T> {
+        self.tree.as_mut().ok_or_else(|| SqlError::internal("a tree is gone"))
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        stack::drop_tree(self.tokens, self.tree.take());
+    }
+}
+
+/// Parses a message of any number of statements; empty ones are left out. `max_stack_depth_bytes`: the session's.
+pub(crate) fn parse(sql: &str, max_stack_depth_bytes: usize) -> Result<Vec<Arc<Parsed>>> {
     if sql.contains('\0') {
         return Err(SqlError::new(
             sqlstate::BAD_ENCODING,
             "invalid byte sequence for encoding \"UTF8\": 0x00",
         ));
     }
-    let source = Source::new(sql);
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+    work::aside(sql.len().saturating_mul(PARSE_WORK), || {
+        stack::limited(max_stack_depth_bytes, || {
+            let source = Source::new(sql);
+            let tokens = tokens(&source)?;
+            let count = tokens.len();
+            stack::with_tokens(count, || parse_statements(&source, tokens))
+        })
+    })
+}
+
+/// The tokens without the white space, which the parser would only pass over.
+fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
+    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, source.text())
         .tokenize_with_location()
         .map_err(|error| source.lexical_error(&error))?;
-    let mut statements = Vec::new();
-    let mut taken = 0;
-    for part in tokens.split(|token| token.token == Token::SemiColon) {
-        taken += part.len() + 1;
-        if part.iter().all(|token| matches!(token.token, Token::Whitespace(_) | Token::EOF)) {
-            continue;
-        }
-        if statements.len() == STATEMENTS_MAX {
-            return Err(SqlError::new(
-                sqlstate::PROGRAM_LIMIT_EXCEEDED,
-                format!("a query string may hold at most {STATEMENTS_MAX} statements"),
-            ));
-        }
-        let command = parse_statement(&source, part).map_err(|error| match tokens.get(taken - 1) {
-            // A statement that ends too early ends at its semicolon, if it has one.
-            Some(end) if error.message() == source::END_OF_INPUT => source.unexpected_here(end),
-            _ => error,
-        })?;
-        statements.push(Arc::new(Parsed { source: source.clone(), command }));
+    note_freed(tokens.len());
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    if tokens.len() > LARGE_TOKENS {
+        tokens.shrink_to_fit();
     }
-    Ok(statements)
+    Ok(tokens)
+}
+
+fn parse_statements(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<Arc<Parsed>>> {
+    let mut statements = Vec::new();
+    if tokens.iter().all(|token| token.token != Token::SemiColon) {
+        // The one statement's tokens need not be moved: they may be many.
+        tokens.retain(|token| token.token != Token::EOF);
+        if !tokens.is_empty() {
+            let count = tokens.len();
+            let command = parse_statement(source, tokens)?;
+            statements.push(Arc::new(Parsed { source: source.clone(), command, tokens: count }));
+        }
+        return Ok(statements);
+    }
+    let mut rest = tokens.into_iter();
+    loop {
+        let mut part = Vec::new();
+        // The semicolon behind the statement, if it has one.
+        let mut end = None;
+        for token in rest.by_ref() {
+            if token.token == Token::SemiColon {
+                end = Some(token);
+                break;
+            }
+            part.push(token);
+        }
+        if part.iter().any(|token| token.token != Token::EOF) {
+            if statements.len() == STATEMENTS_MAX {
+                return Err(SqlError::new(
+                    sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                    format!("a query string may hold at most {STATEMENTS_MAX} statements"),
+                ));
+            }
+            let tokens = part.len();
+            let command = parse_statement(source, part).map_err(|error| match &end {
+                // A statement that ends too early ends at its semicolon.
+                Some(end) if error.message() == source::END_OF_INPUT => source.unexpected_here(end),
+                _ => error,
+            })?;
+            statements.push(Arc::new(Parsed { source: source.clone(), command, tokens }));
+        }
+        if end.is_none() {
+            return Ok(statements);
+        }
+    }
 }
 
 /// Parses a scalar expression that the catalogue keeps as text (DEFAULT, CHECK).
-pub(crate) fn parse_expression(text: &str) -> Result<ast::Expr> {
+pub(crate) fn parse_expression(text: &str) -> Result<Kept<ast::Expr>> {
     let source = Source::new(text);
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
-        .tokenize_with_location()
-        .map_err(|error| source.lexical_error(&error))?;
-    let mut parser = parser(tokens);
-    parser.parse_expr().map_err(|error| source.syntax_error(&error))
-}
-
-pub(crate) fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
-    Parser::new(&PostgreSqlDialect {})
-        .with_options(ParserOptions::new().with_trailing_commas(false))
-        .with_tokens_with_locations(tokens)
-}
-
-/// Parses the tokens of one statement.
-fn parse_statement(source: &Source, tokens: &[TokenWithSpan]) -> Result<Command> {
-    let mut cursor = Cursor::new(source, tokens);
-    if let Some(command) = utility::parse(&mut cursor)? {
-        return Ok(command);
-    }
-    let mut parser = parser(rewrite::adapt(tokens));
-    let statement = parser.parse_statement().map_err(|error| source.syntax_error(&error))?;
-    let rest = parser.peek_token();
-    if rest.token != Token::EOF {
-        return Err(source.unexpected(&rest));
-    }
-    classify(statement, rewrite::overriding(tokens))
+    kept(&source, |tokens| read(&source, tokens, |parser| parser.parse_expr()))
 }
 
 /// Parses a query that the catalogue keeps as text (a view's).
-pub(crate) fn parse_view(text: &str) -> Result<Box<ast::Query>> {
+pub(crate) fn parse_view(text: &str) -> Result<Kept<Box<ast::Query>>> {
     let source = Source::new(text);
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
-        .tokenize_with_location()
-        .map_err(|error| source.lexical_error(&error))?;
-    parse_query(&source, &tokens)
+    kept(&source, |tokens| read_query(&source, tokens))
 }
 
-/// Parses a query from all of `tokens`.
-pub(crate) fn parse_query(source: &Source, tokens: &[TokenWithSpan]) -> Result<Box<ast::Query>> {
-    let mut parser = parser(rewrite::adapt(tokens));
-    let query = parser.parse_query().map_err(|error| source.syntax_error(&error))?;
+fn kept<T: ast::VisitMut>(
+    source: &Source,
+    parse: impl FnOnce(Vec<TokenWithSpan>) -> Result<T>,
+) -> Result<Kept<T>> {
+    let tokens = tokens(source)?;
+    let count = tokens.len();
+    stack::with_tokens(count, || {
+        let tree = settle(parse(tokens)?, count)?;
+        Ok(Kept { tree: Some(tree), tokens: count })
+    })
+}
+
+/// Lets the parser make something of some tokens; the first that it does not take is an error.
+fn read<T>(
+    source: &Source,
+    tokens: Vec<TokenWithSpan>,
+    read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T> {
+    let dialect = Patient::new();
+    let mut parser = Parser::new(&dialect)
+        .with_options(ParserOptions::new().with_trailing_commas(false))
+        .with_recursion_limit(stack::parser_levels_max())
+        .with_tokens_with_locations(tokens);
+    let made = read(&mut parser).map_err(|error| source.syntax_error(&error))?;
     let rest = parser.peek_token();
-    if rest.token == Token::EOF { Ok(query) } else { Err(source.unexpected(&rest)) }
+    if rest.token == Token::EOF { Ok(made) } else { Err(source.unexpected(&rest)) }
+}
+
+/// Like [`read`], for what may hold long lists of rows and words that the parser lacks.
+fn read_whole<T: ast::VisitMut>(
+    source: &Source,
+    tokens: Vec<TokenWithSpan>,
+    parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T> {
+    let (tokens, lists) = values::cut(source, tokens)?;
+    let mut tree = read(source, rewrite::adapt(tokens), parse)?;
+    lists.put_back(source, &mut tree)?;
+    Ok(tree)
+}
+
+/// Parses the tokens of one statement.
+fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Command> {
+    extent::check(&tokens)?;
+    let mut cursor = Cursor::new(source, &tokens);
+    if let Some(command) = utility::parse(&mut cursor)? {
+        return Ok(command);
+    }
+    parse_plain(source, tokens)
+}
+
+/// Parses the tokens of a statement that is none of those parsed by hand, which may have others inside them.
+fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Command> {
+    let (count, overriding) = (tokens.len(), rewrite::overriding(&tokens));
+    let statement = read_whole(source, tokens, |parser| parser.parse_statement())?;
+    classify(settle(statement, count)?, overriding)
+}
+
+/// Parses a query inside another statement from all of `tokens`, as a statement of its own.
+fn parse_inner_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Arc<Parsed>> {
+    let count = tokens.len();
+    let command = Command::Query(settle(read_query(source, tokens)?, count)?);
+    Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
+}
+
+fn read_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Box<ast::Query>> {
+    read_whole(source, tokens, |parser| parser.parse_query())
 }
 
 fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<Command> {
@@ -146,8 +280,10 @@ fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<Comm
         Statement::Call(_) => return Err(SqlError::unsupported("CALL")),
         other => {
             // Its own text begins with the words that name it.
-            let text = other.to_string();
+            let mut text = Head(String::new());
+            let _ = write!(text, "{other}");
             let words: Vec<&str> = text
+                .0
                 .split_whitespace()
                 .take_while(|word| word.bytes().all(|b| b.is_ascii_uppercase()))
                 .take(2)
@@ -161,11 +297,22 @@ fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<Comm
     })
 }
 
+/// The beginning of a text: what writes it is stopped, so that it does not follow the whole tree.
+struct Head(String);
+
+impl Write for Head {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.push_str(text);
+        if self.0.len() < 100 { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
 /// The text of a sqlparser error without its place.
 pub(crate) fn parser_error_parts(error: &ParserError) -> (String, Option<(u64, u64)>) {
     let message = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
-        ParserError::RecursionLimitExceeded => return ("stack depth limit exceeded".to_owned(), None),
+        // Told otherwise: by stack::exceeded().
+        ParserError::RecursionLimitExceeded => return (String::new(), None),
     };
     let Some((text, place)) = message.rsplit_once(" at Line: ") else { return (message, None) };
     let place = place
@@ -178,23 +325,27 @@ pub(crate) fn parser_error_parts(error: &ParserError) -> (String, Option<(u64, u
 mod tests {
     use super::*;
 
+    fn parse_all(sql: &str) -> Result<Vec<Arc<Parsed>>> {
+        parse(sql, 2 << 20)
+    }
+
     fn one(sql: &str) -> Command {
-        let mut all = parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let mut all = parse_all(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
         assert_eq!(all.len(), 1, "{sql}");
-        Arc::into_inner(all.remove(0)).unwrap().command
+        all.remove(0).command.clone()
     }
 
     fn failure(sql: &str) -> (String, String, Option<u32>) {
-        let error = parse(sql).err().unwrap_or_else(|| panic!("{sql} parses"));
+        let error = parse_all(sql).err().unwrap_or_else(|| panic!("{sql} parses"));
         (error.code().to_string(), error.message().to_owned(), error.fields().position)
     }
 
     #[test]
     fn a_message_splits_at_its_semicolons_and_not_inside_quotes() {
-        let all = parse("select ';' ; ; /* ; */ select $$;$$; -- end;\n").unwrap();
+        let all = parse_all("select ';' ; ; /* ; */ select $$;$$; -- end;\n").unwrap();
         assert_eq!(all.len(), 2);
-        assert!(parse(" ;; -- nothing\n").unwrap().is_empty());
-        assert!(parse("").unwrap().is_empty());
+        assert!(parse_all(" ;; -- nothing\n").unwrap().is_empty());
+        assert!(parse_all("").unwrap().is_empty());
     }
 
     #[test]
@@ -356,7 +507,7 @@ mod tests {
             panic!("no PREPARE")
         };
         assert_eq!((name.as_str(), types.len()), ("p", 2));
-        assert!(matches!(*statement, Command::Query(_)));
+        assert!(matches!(statement.command, Command::Query(_)));
         let Command::Utility(Utility::Execute { name, arguments }) = one("execute p(1, 'a' || 'b')") else {
             panic!("no EXECUTE")
         };

@@ -19,8 +19,18 @@ const BEFORE_QUERIES: [&str; 6] = ["union", "all", "except", "intersect", "disti
 /// After these words a table's name stands.
 const BEFORE_TABLES: [&str; 5] = ["from", "update", "join", "table", "truncate"];
 
+/// Words that begin what is said otherwise.
+const REWRITTEN: [&str; 5] = ["only", "table", "for", "overriding", "identity"];
+
 /// The tokens as sqlparser shall see them; places stay those of the text.
-pub(super) fn adapt(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+pub(super) fn adapt(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if !tokens.iter().any(|token| REWRITTEN.iter().any(|word| is_word(&token.token, word))) {
+        return tokens;
+    }
+    rewritten(&tokens)
+}
+
+fn rewritten(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 3);
     let mut before: Option<&Token> = None;
     let mut skip = 0;
@@ -84,9 +94,8 @@ fn order_identity_options(tokens: &mut [TokenWithSpan]) {
         if tokens.get(open).is_none_or(|token| token.token != Token::LParen) {
             continue;
         }
-        let Some(close) = tokens.iter().skip(open).position(|token| token.token == Token::RParen) else {
-            return;
-        };
+        let near = tokens.iter().skip(open).take(OPTION_TOKENS_MAX);
+        let Some(close) = near.into_iter().position(|token| token.token == Token::RParen) else { continue };
         let Some(inside) = tokens.get_mut(open + 1..open + close) else { return };
         let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
         let mut negated = false;
@@ -114,6 +123,9 @@ fn order_identity_options(tokens: &mut [TokenWithSpan]) {
     }
 }
 
+/// What stands in the parentheses of an identity column is short; what is not stays as it is.
+const OPTION_TOKENS_MAX: usize = 200;
+
 /// The options of a sequence as sqlparser wants them.
 const OPTION_ORDER: [&str; 6] = ["increment", "minvalue", "maxvalue", "start", "cache", "cycle"];
 
@@ -136,7 +148,8 @@ fn overriding_here<'t>(mut tokens: impl Iterator<Item = &'t Token>) -> Option<Ov
 
 /// What an INSERT says of the values of identity columns.
 pub(super) fn overriding(tokens: &[TokenWithSpan]) -> Option<Overriding> {
-    (0..tokens.len()).find_map(|at| overriding_here(tokens.iter().skip(at).map(|token| &token.token)))
+    let mut places = tokens.iter().enumerate().filter(|(_, token)| is_word(&token.token, "overriding"));
+    places.find_map(|(at, _)| overriding_here(tokens.iter().skip(at).map(|token| &token.token)))
 }
 
 fn follows_one_of(before: Option<&Token>, words: &[&str]) -> bool {

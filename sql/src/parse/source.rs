@@ -1,50 +1,50 @@
 //! The text of a message, and places in it.
 
-use crate::error::{SqlError, sqlstate};
+use crate::error::SqlError;
+use crate::stack;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, TokenizerError};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The message of an error at the end of the text.
 pub(super) const END_OF_INPUT: &str = "syntax error at end of input";
 
 /// The text of a message; cloning shares it.
 #[derive(Clone, Debug)]
-pub(crate) struct Source(Arc<str>);
+pub(crate) struct Source(Arc<Text>);
+
+#[derive(Debug)]
+struct Text {
+    text: Arc<str>,
+    /// How many characters stand before each line; made when a place is asked for, which may happen for each name.
+    lines: OnceLock<Vec<u64>>,
+}
 
 impl Source {
     pub(crate) fn new(text: &str) -> Self {
-        Self(Arc::from(text))
+        Self(Arc::new(Text { text: Arc::from(text), lines: OnceLock::new() }))
     }
 
     pub(crate) fn text(&self) -> &Arc<str> {
-        &self.0
+        &self.0.text
     }
 
     /// The character, counted from 1 over the whole text, at a line and column.
     pub(crate) fn position(&self, at: Location) -> Option<u32> {
-        if at.line == 0 {
-            return None;
-        }
-        let mut line = 1;
-        let mut start = 0_u64;
-        for (index, character) in (0_u64..).zip(self.0.chars()) {
-            if line == at.line {
-                break;
-            }
-            if character == '\n' {
-                line += 1;
-                start = index + 1;
-            }
-        }
+        let lines = self.0.lines.get_or_init(|| {
+            let breaks = (1_u64..).zip(self.0.text.chars()).filter(|(_, character)| *character == '\n');
+            std::iter::once(0).chain(breaks.map(|(before, _)| before)).collect()
+        });
+        let line = usize::try_from(at.line.checked_sub(1)?).ok()?;
+        let start = lines.get(line).or(lines.last())?;
         u32::try_from(start + at.column).ok()
     }
 
     /// The text from a position (characters from 1) on.
     fn text_from(&self, position: u32) -> &str {
         let skip = usize::try_from(position.saturating_sub(1)).unwrap_or(usize::MAX);
-        let offset = self.0.char_indices().nth(skip).map_or(self.0.len(), |(offset, _)| offset);
-        self.0.get(offset..).unwrap_or_default()
+        let offset = self.text().char_indices().nth(skip).map_or(self.text().len(), |(offset, _)| offset);
+        self.text().get(offset..).unwrap_or_default()
     }
 
     /// The token's own text as it was written.
@@ -83,7 +83,7 @@ impl Source {
 
     /// 42601 where the statement ends too early.
     pub(crate) fn end_of_input(&self) -> SqlError {
-        let end = u32::try_from(self.0.chars().count() + 1).ok();
+        let end = u32::try_from(self.text().chars().count() + 1).ok();
         SqlError::syntax(END_OF_INPUT).at(end)
     }
 
@@ -91,7 +91,7 @@ impl Source {
     pub(crate) fn syntax_error(&self, error: &ParserError) -> SqlError {
         let (message, place) = super::parser_error_parts(error);
         if matches!(error, ParserError::RecursionLimitExceeded) {
-            return SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, message);
+            return stack::exceeded();
         }
         let Some((line, column)) = place else {
             return if message.contains("found: EOF") {

@@ -134,7 +134,7 @@ pub(crate) enum Utility {
     Prepare {
         name: String,
         types: Vec<ast::DataType>,
-        statement: Box<Command>,
+        statement: Arc<super::Parsed>,
     },
     Execute {
         name: String,
@@ -155,7 +155,7 @@ pub(crate) enum Utility {
     Close(Option<String>),
     Explain {
         options: ExplainOptions,
-        statement: Box<Command>,
+        statement: Arc<super::Parsed>,
     },
     Drop(DropTarget),
     Reindex(ReindexTarget),
@@ -163,7 +163,7 @@ pub(crate) enum Utility {
         or_replace: bool,
         name: ast::ObjectName,
         columns: Vec<String>,
-        query: Box<ast::Query>,
+        query: Arc<super::Parsed>,
         /// The query as it was written.
         text: String,
     },
@@ -276,7 +276,7 @@ pub(crate) struct CopyStatement {
 #[derive(Clone, Debug)]
 pub(crate) enum CopySubject {
     Table { name: ast::ObjectName, columns: Vec<String> },
-    Query(Box<ast::Query>),
+    Query(Arc<super::Parsed>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use super::statement::{
     Command, DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, Utility,
 };
-use super::{Parsed, copy, parse_statement, parser, role, sequence, setting, transaction};
+use super::{Parsed, copy, parse_plain, read, role, sequence, setting, settle, transaction};
 use crate::error::{Result, SqlError, sqlstate};
 use sqlparser::tokenizer::Token;
 use std::sync::Arc;
@@ -147,7 +147,7 @@ fn wait_for(cursor: &mut Cursor<'_>) -> Result<Utility> {
     let text = cursor.expect_string()?;
     let token = text.parse().map_err(|_| {
         let what = format!("invalid log position: \"{text}\"");
-        let hint = "A position looks like 0/3000148, or 1:0/3000148 with its timeline.";
+        let hint = "A position looks like 0/3000148, or 1:0/3000148 or 2-9d631a46fb087816:0/3000148 with its timeline.";
         SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, what).with_hint(hint)
     })?;
     let timeout = if cursor.word("timeout") {
@@ -175,23 +175,34 @@ fn discard(cursor: &mut Cursor<'_>) -> Result<Utility> {
     }))
 }
 
+/// What a statement inside of another may begin with: of those that are parsed by hand none, so they do not nest.
+const INNER: [&str; 8] = ["select", "insert", "update", "delete", "values", "table", "with", "merge"];
+
+/// The statement that the rest is.
+fn inner(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
+    if cursor.peek() != Some(&Token::LParen) && !INNER.iter().any(|word| cursor.sees(&[*word])) {
+        return Err(cursor.unexpected());
+    }
+    let tokens = cursor.rest();
+    let (source, count) = (cursor.source(), tokens.len());
+    let command = parse_plain(source, tokens)?;
+    Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
+}
+
 fn prepare(cursor: &mut Cursor<'_>) -> Result<Command> {
     let name = cursor.identifier()?;
     let mut types = Vec::new();
     if cursor.peek() == Some(&Token::LParen) {
-        let mut inside = parser(cursor.parenthesised()?);
-        loop {
-            types.push(inside.parse_data_type().map_err(|error| cursor.source().syntax_error(&error))?);
-            if !inside.consume_token(&Token::Comma) {
-                break;
-            }
-        }
+        let inside = cursor.parenthesised()?;
+        types = read(cursor.source(), inside, |parser| {
+            parser.parse_comma_separated(|parser| parser.parse_data_type())
+        })?;
     }
     cursor.expect_word("as")?;
-    let statement = parse_statement(cursor.source(), &cursor.rest())?;
-    match statement {
+    let statement = inner(cursor)?;
+    match statement.command {
         Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
-            Ok(Command::Utility(Utility::Prepare { name, types, statement: Box::new(statement) }))
+            Ok(Command::Utility(Utility::Prepare { name, types, statement }))
         }
         _ => Err(cursor.unexpected()),
     }
@@ -201,14 +212,11 @@ fn execute(cursor: &mut Cursor<'_>) -> Result<Command> {
     let name = cursor.identifier()?;
     let mut arguments = Vec::new();
     if cursor.peek() == Some(&Token::LParen) {
-        let mut inside = parser(cursor.parenthesised()?);
-        arguments = inside
-            .parse_comma_separated(sqlparser::parser::Parser::parse_expr)
-            .map_err(|error| cursor.source().syntax_error(&error))?;
-        let rest = inside.peek_token();
-        if rest.token != Token::EOF {
-            return Err(cursor.source().unexpected(&rest));
-        }
+        let inside = cursor.parenthesised()?;
+        arguments = read(cursor.source(), inside, |parser| {
+            parser.parse_comma_separated(|parser| parser.parse_expr())
+        })?;
+        arguments = settle(arguments, cursor.len())?;
     }
     cursor.expect_end()?;
     Ok(Command::Utility(Utility::Execute { name, arguments }))
@@ -243,7 +251,10 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Command> {
         options.analyze = cursor.any_word(&["analyze", "analyse"]);
         cursor.word("verbose");
     }
-    let statement = Box::new(parse_statement(cursor.source(), &cursor.rest())?);
+    if ["create", "execute", "declare", "refresh"].iter().any(|word| cursor.sees(&[*word])) {
+        return Err(SqlError::unsupported("EXPLAIN of this statement"));
+    }
+    let statement = inner(cursor)?;
     Ok(Command::Utility(Utility::Explain { options, statement }))
 }
 
@@ -269,11 +280,10 @@ fn declare(cursor: &mut Cursor<'_>) -> Result<Command> {
     }
     cursor.words(&["without", "hold"]);
     cursor.expect_word("for")?;
-    let command = parse_statement(cursor.source(), &cursor.rest())?;
-    if !matches!(command, Command::Query(_)) {
+    let query = inner(cursor)?;
+    if !matches!(query.command, Command::Query(_)) {
         return Err(cursor.unexpected());
     }
-    let query = Arc::new(Parsed { source: cursor.source().clone(), command });
     Ok(Command::Utility(Utility::Declare { name, query }))
 }
 
@@ -313,7 +323,7 @@ fn create_view(cursor: &mut Cursor<'_>) -> Result<Command> {
     cursor.expect_word("as")?;
     let rest = cursor.rest();
     let text = cursor.source().slice(&rest);
-    let query = super::parse_query(cursor.source(), &rest)?;
+    let query = super::parse_inner_query(cursor.source(), rest)?;
     Ok(Command::Utility(Utility::CreateView { or_replace, name, columns, query, text }))
 }
 

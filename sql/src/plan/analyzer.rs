@@ -2,11 +2,13 @@
 
 use super::node::{SequenceFunction, SetCall, SetFunction, Slot, SlotSource, Slots, TableUse};
 use super::query::Select;
+use crate::cancel::Canceller;
 use crate::catalog::{Catalogue, Relation, Role};
 use crate::environment::{Environment, NodeFunction, NodeReturns};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, AggregateCall, CastContext, Expr, Facts, FunctionArgument, Scope, Step, Subquery};
-use crate::parse::Source;
+use crate::parse::{Source, too_many_tables};
+use crate::stack;
 use datum::{Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
@@ -48,6 +50,8 @@ pub(crate) struct ScopeTable {
 #[derive(Debug)]
 pub(crate) struct Level {
     pub(crate) columns: Vec<ScopeColumn>,
+    /// Columns of the row before this one can't be named: those before the comma, in a join's condition.
+    pub(crate) visible_from: usize,
     pub(crate) tables: Vec<ScopeTable>,
     /// Columns of the row that FROM gives.
     pub(crate) width: usize,
@@ -97,19 +101,30 @@ pub(crate) struct Analyzer<'a> {
     pub(crate) reads_catalogue: bool,
     /// The FROM item just made must run once for each row of the left side of its join.
     pub(crate) lateral_pending: bool,
-    depth: usize,
+    /// Who may stop the analysis.
+    pub(crate) canceller: Option<&'a Canceller>,
+    /// Tokens of the statement and of all texts of the catalogue that it has led to.
+    pub(crate) tokens: usize,
+    /// Tables, subqueries and functions in FROM so far, of views and WITH queries as often as they are read.
+    from_items: usize,
+    /// Parts of expressions that were written once and stand in the plan again.
+    repeated_nodes: usize,
 }
 
 /// How errors call the place of a DEFAULT expression.
 pub(crate) const DEFAULT_PLACE: &str = "DEFAULT expressions";
 
-/// How deep queries may nest.
-const DEPTH_MAX: usize = 64;
+/// What a plan may read. A view that reads another twice, which reads another twice, ... doubles at each.
+const FROM_ITEMS_MAX: usize = 65_000;
+
+/// Parts of expressions that a plan may hold more than once.
+const REPEATED_NODES_MAX: usize = 500_000;
 
 impl Level {
     pub(crate) fn new(depth: usize) -> Self {
         Self {
             columns: Vec::new(),
+            visible_from: 0,
             tables: Vec::new(),
             width: 0,
             aggregates: Vec::new(),
@@ -126,6 +141,7 @@ impl Level {
         let mut found: Option<&ScopeColumn> = None;
         for column in &self.columns {
             let fits = !column.internal
+                && column.index >= self.visible_from
                 && column.name == name
                 && match table {
                     None => !column.hidden,
@@ -174,7 +190,10 @@ impl<'a> Analyzer<'a> {
             views: Vec::new(),
             reads_catalogue: false,
             lateral_pending: false,
-            depth: 0,
+            canceller: None,
+            tokens: 0,
+            from_items: 0,
+            repeated_nodes: 0,
         }
     }
 
@@ -207,16 +226,29 @@ impl<'a> Analyzer<'a> {
         (level, correlated)
     }
 
-    /// Guards against queries that nest too deep.
+    /// Guards against queries that nest too deep, and hears who stops the analysis.
     pub(crate) fn nested<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.depth >= DEPTH_MAX {
-            return Err(SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
-                .with_detail(format!("Queries may nest at most {DEPTH_MAX} levels deep.")));
-        }
-        self.depth += 1;
-        let result = work(self);
-        self.depth -= 1;
-        result
+        self.interruptible()?;
+        stack::check()?;
+        work(self)
+    }
+
+    /// Fails if the statement was cancelled.
+    fn interruptible(&self) -> Result<()> {
+        self.canceller.map_or(Ok(()), Canceller::check)
+    }
+
+    /// Counts one more item of a FROM clause.
+    pub(crate) fn count_from_item(&mut self) -> Result<()> {
+        self.interruptible()?;
+        self.from_items += 1;
+        if self.from_items > FROM_ITEMS_MAX { Err(too_many_tables()) } else { Ok(()) }
+    }
+
+    /// Works over a text of the catalogue, which may nest as deep as its own tokens are many.
+    pub(crate) fn over_text<T>(&mut self, tokens: usize, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.tokens = self.tokens.saturating_add(tokens);
+        stack::roomy(tokens, || work(self))
     }
 
     /// The slots of the expressions compiled since the last call.
@@ -773,8 +805,30 @@ impl Scope for Analyzer<'_> {
         let [(_, ty)] = columns.as_slice() else {
             return Err(SqlError::unsupported(format!("function {name} outside of FROM")));
         };
+        // Those of one level stand side by side: none is there before the others are.
+        let mut nested = false;
+        for argument in &set.arguments {
+            argument.walk(&mut |part| {
+                nested |= matches!(part, Expr::Column { index, .. } if *index >= level.width);
+                true
+            });
+        }
+        if nested {
+            return Err(SqlError::unsupported("a set-returning function in the arguments of another"));
+        }
         level.set_calls.push(set);
         Ok(Some(Expr::Column { index: level.width + level.set_calls.len() - 1, ty: *ty }))
+    }
+
+    fn repeat(&mut self, nodes: usize) -> Result<()> {
+        self.interruptible()?;
+        self.repeated_nodes += nodes;
+        if self.repeated_nodes <= REPEATED_NODES_MAX {
+            return Ok(());
+        }
+        Err(SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, "statement is too complex").with_detail(
+            "BETWEEN, CASE, IN and NULLIF compute what stands before them once for each value behind them.",
+        ))
     }
 
     fn position(&self, span: Span) -> Option<u32> {

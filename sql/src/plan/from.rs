@@ -8,6 +8,7 @@ use super::node::{
 use crate::catalog::{View, system};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr, FunctionArgument};
+use crate::stack;
 use datum::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -138,7 +139,7 @@ impl Analyzer<'_> {
             });
             if turns {
                 // The left side of a RIGHT or FULL join must not hold the tables before the comma.
-                let first = self.factor(&FromItem::unit(), &chain.relation, emit_keys)?;
+                let first = self.factor(&mut FromItem::unit(), &chain.relation, emit_keys)?;
                 let mut item = first;
                 for join in &chain.joins {
                     item = self.join(item, join, 0, emit_keys)?;
@@ -146,7 +147,7 @@ impl Analyzer<'_> {
                 all = self.cross(all, item)?;
             } else {
                 let chain_start = all.width;
-                let next = self.factor(&all, &chain.relation, emit_keys)?;
+                let next = self.factor(&mut all, &chain.relation, emit_keys)?;
                 all = self.cross(all, next)?;
                 for join in &chain.joins {
                     all = self.join(all, join, chain_start, emit_keys)?;
@@ -159,15 +160,15 @@ impl Analyzer<'_> {
     /// Both sides' rows, every one with every other.
     fn cross(&mut self, left: FromItem, right: FromItem) -> Result<FromItem> {
         if left.width == 0 && matches!(left.node, Node::Unit) && !self.lateral_pending {
-            self.check_aliases(&right)?;
             return Ok(right);
         }
         self.combine(left, right, JoinKind::Inner)
     }
 
-    fn check_aliases(&self, item: &FromItem) -> Result<()> {
-        for (at, table) in item.tables.iter().enumerate() {
-            if item.tables.iter().take(at).any(|before| before.alias == table.alias) {
+    /// That no table on the right is called like one on the left; within each side that was asked before.
+    fn check_aliases(left: &FromItem, right: &FromItem) -> Result<()> {
+        for table in &right.tables {
+            if left.tables.iter().any(|before| before.alias == table.alias) {
                 return Err(SqlError::new(
                     sqlstate::DUPLICATE_ALIAS,
                     format!("table name \"{}\" specified more than once", table.alias),
@@ -185,6 +186,8 @@ impl Analyzer<'_> {
                 "the combining JOIN type must be INNER or LEFT for a LATERAL reference",
             ));
         }
+        Self::check_aliases(&left, &right)?;
+        stack::check_levels(left.tables.len().max(right.tables.len()))?;
         right.shift(left.width);
         let width = left.width + right.width;
         let plan = JoinPlan {
@@ -203,14 +206,12 @@ impl Analyzer<'_> {
         columns.append(&mut right.columns);
         let mut tables = left.tables;
         tables.append(&mut right.tables);
-        let item = FromItem { node: Node::Join(Arc::new(plan)), columns, tables, width };
-        self.check_aliases(&item)?;
-        Ok(item)
+        Ok(FromItem { node: Node::Join(Arc::new(plan)), columns, tables, width })
     }
 
     fn join(
         &mut self,
-        left: FromItem,
+        mut left: FromItem,
         join: &ast::Join,
         chain_start: usize,
         emit_keys: bool,
@@ -225,23 +226,19 @@ impl Analyzer<'_> {
             Op::CrossJoin(_) => (JoinKind::Inner, &none, true),
             _ => return Err(SqlError::unsupported("this kind of join")),
         };
-        let right = self.factor(&left, &join.relation, emit_keys)?;
-        let (left_columns, right_columns) = (left.columns.clone(), right.columns.clone());
+        let right = self.factor(&mut left, &join.relation, emit_keys)?;
+        let common = match constraint {
+            ast::JoinConstraint::Natural => common_names(&left, &right),
+            _ => Vec::new(),
+        };
         let left_width = left.width;
         let mut item = self.combine(left, right, kind)?;
         match constraint {
             ast::JoinConstraint::On(condition) => {
-                let visible: Vec<ScopeColumn> =
-                    item.columns.iter().filter(|column| column.index >= chain_start).cloned().collect();
-                let level = self.level();
-                let saved = (
-                    std::mem::replace(&mut level.columns, visible),
-                    std::mem::replace(&mut level.tables, item.tables.clone()),
-                );
-                let condition = self.condition("JOIN/ON", condition);
-                let level = self.level();
-                (level.columns, level.tables) = saved;
-                let condition = condition?;
+                let condition = self.with_shown(&mut item, |analyzer| {
+                    analyzer.level().visible_from = chain_start;
+                    analyzer.condition("JOIN/ON", condition)
+                })?;
                 let slots = self.take_slots();
                 self.add_join_condition(&mut item.node, condition, slots)?;
             }
@@ -250,13 +247,7 @@ impl Analyzer<'_> {
                     ast::JoinConstraint::Using(names) => {
                         names.iter().filter_map(Self::function_name).collect()
                     }
-                    _ => left_columns
-                        .iter()
-                        .filter(|column| {
-                            !column.hidden && right_columns.iter().any(|r| !r.hidden && r.name == column.name)
-                        })
-                        .map(|column| column.name.clone())
-                        .collect(),
+                    _ => common,
                 };
                 self.join_using(&mut item, &names, left_width, kind)?;
             }
@@ -370,7 +361,13 @@ impl Analyzer<'_> {
         Ok(())
     }
 
-    fn factor(&mut self, left: &FromItem, factor: &ast::TableFactor, emit_keys: bool) -> Result<FromItem> {
+    fn factor(
+        &mut self,
+        left: &mut FromItem,
+        factor: &ast::TableFactor,
+        emit_keys: bool,
+    ) -> Result<FromItem> {
+        self.count_from_item()?;
         self.lateral_pending = false;
         let mut item = match factor {
             ast::TableFactor::Table { name, args: Some(args), with_ordinality, .. } => {
@@ -503,7 +500,9 @@ impl Analyzer<'_> {
         if let Some(owner) = self.catalogue.roles.get(&view.owner) {
             self.role = owner;
         }
-        let inner = self.sibling(|analyzer| analyzer.query_in_level(&query));
+        let inner = self.over_text(query.tokens, |analyzer| {
+            analyzer.sibling(|analyzer| analyzer.query_in_level(query.tree()?))
+        });
         (self.role, self.ctes) = (role, ctes);
         let mut select = inner.map_err(elsewhere)?;
         select.settle_unknowns(self)?;
@@ -539,7 +538,7 @@ impl Analyzer<'_> {
         };
         let Cte { name, columns, query, sees } = cte;
         let later = self.ctes.split_off(sees.min(self.ctes.len()));
-        let result = self.derived(&FromItem::unit(), false, &query);
+        let result = self.derived(&mut FromItem::unit(), false, &query);
         self.ctes.truncate(sees);
         self.ctes.extend(later);
         let mut item = result?;
@@ -548,9 +547,9 @@ impl Analyzer<'_> {
     }
 
     /// A query in FROM. Only a LATERAL one sees the tables before it.
-    fn derived(&mut self, left: &FromItem, lateral: bool, query: &ast::Query) -> Result<FromItem> {
+    fn derived(&mut self, left: &mut FromItem, lateral: bool, query: &ast::Query) -> Result<FromItem> {
         let (mut select, uses_left) = if lateral {
-            self.with_left(left, |analyzer| {
+            self.with_shown(left, |analyzer| {
                 analyzer.nested(|analyzer| {
                     analyzer.push_level();
                     let result = analyzer.query_in_level(query);
@@ -574,16 +573,18 @@ impl Analyzer<'_> {
         Ok(item)
     }
 
-    /// Works while the present level shows the columns of `left`.
-    fn with_left<T>(&mut self, left: &FromItem, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let level = self.level();
-        let saved = (
-            std::mem::replace(&mut level.columns, left.columns.clone()),
-            std::mem::replace(&mut level.tables, left.tables.clone()),
-        );
+    /// Works while the present level shows the columns of `item`. They are moved there and back: a long FROM clause
+    /// would otherwise be copied for each of its joins.
+    fn with_shown<T>(&mut self, item: &mut FromItem, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let mut exchange = |analyzer: &mut Self| {
+            let level = analyzer.level();
+            std::mem::swap(&mut level.columns, &mut item.columns);
+            std::mem::swap(&mut level.tables, &mut item.tables);
+        };
+        exchange(self);
         let result = work(self);
-        let level = self.level();
-        (level.columns, level.tables) = saved;
+        exchange(self);
+        self.level().visible_from = 0;
         result
     }
 
@@ -608,7 +609,7 @@ impl Analyzer<'_> {
     /// A function in FROM, which may look at the tables before it.
     fn function_item(
         &mut self,
-        left: &FromItem,
+        left: &mut FromItem,
         name: &ast::ObjectName,
         arguments: &[ast::FunctionArg],
         ordinality: bool,
@@ -617,7 +618,7 @@ impl Analyzer<'_> {
         let function = Self::function_name(name).ok_or_else(|| {
             SqlError::new(sqlstate::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
         })?;
-        let outcome = self.with_left(left, |analyzer| {
+        let outcome = self.with_shown(left, |analyzer| {
             analyzer.push_level();
             let result = analyzer.function_source(name, &function, arguments);
             let depth = analyzer.levels.len() - 1;
@@ -694,6 +695,14 @@ impl Analyzer<'_> {
         let ty = value.ty();
         Ok((FunctionSource::Scalar(value), vec![(function.to_owned(), ty)]))
     }
+}
+
+/// The columns that NATURAL joins by.
+fn common_names(left: &FromItem, right: &FromItem) -> Vec<String> {
+    let shown =
+        |item: &FromItem, name: &str| item.columns.iter().any(|known| !known.hidden && known.name == name);
+    let names = left.columns.iter().filter(|column| !column.hidden && shown(right, &column.name));
+    names.map(|column| column.name.clone()).collect()
 }
 
 enum FunctionSource {

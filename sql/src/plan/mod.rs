@@ -1,6 +1,7 @@
 //! Analysis: from a parsed statement and the catalogue to a plan, or to an error with a position.
 
 mod analyzer;
+mod depth;
 mod direct;
 mod from;
 mod joins;
@@ -18,8 +19,11 @@ pub(crate) use node::*;
 use crate::error::{Result, SqlError};
 use crate::parse::Command;
 use crate::prepared::ResultColumn;
+use crate::stack;
+use depth::Needs;
 use modify::settled;
 use query::{OutputColumn, Select};
+use sqlparser::ast;
 
 fn result_columns(columns: Vec<OutputColumn>) -> Vec<ResultColumn> {
     columns
@@ -33,13 +37,8 @@ fn result_columns(columns: Vec<OutputColumn>) -> Vec<ResultColumn> {
 
 /// Plans a SELECT, INSERT, UPDATE or DELETE.
 pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Plan> {
-    let (verb, mut node, columns) = match command {
-        Command::Query(query) => {
-            let mut select = analyzer.query(query)?;
-            select.settle_unknowns(analyzer)?;
-            let Select { node, columns } = select;
-            (Verb::Select, node, Some(columns))
-        }
+    let (verb, node, columns) = match command {
+        Command::Query(query) => return plan_query(analyzer, query),
         Command::Insert(insert) => {
             let (node, columns) = analyzer.insert(insert)?;
             (Verb::Insert, node, columns)
@@ -54,6 +53,23 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
         }
         _ => return Err(SqlError::internal("a statement without a plan")),
     };
+    finish(analyzer, verb, node, columns)
+}
+
+/// Plans a query.
+pub(crate) fn plan_query(analyzer: &mut Analyzer<'_>, query: &ast::Query) -> Result<Plan> {
+    let mut select = analyzer.query(query)?;
+    select.settle_unknowns(analyzer)?;
+    let Select { node, columns } = select;
+    finish(analyzer, Verb::Select, node, Some(columns))
+}
+
+fn finish(
+    analyzer: &mut Analyzer<'_>,
+    verb: Verb,
+    mut node: Node,
+    columns: Option<Vec<OutputColumn>>,
+) -> Result<Plan> {
     prune::prune(&mut node);
     let parameters = settled(&analyzer.parameters)?;
     let regclasses: Vec<usize> = columns
@@ -63,6 +79,8 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
         .filter(|(_, column)| column.ty.id == datum::TypeId::Regclass)
         .map(|(at, _)| at)
         .collect();
+    let Needs { stack_bytes, join_rows } =
+        if analyzer.tokens <= stack::SHALLOW_TOKENS { Needs::default() } else { depth::needs(&node)? };
     let direct = if regclasses.is_empty() { direct::recognise(&node) } else { None };
     let of_node_alone = analyzer.tables.is_empty() && !analyzer.writes && !analyzer.reads_catalogue;
     Ok(Plan {
@@ -76,5 +94,8 @@ pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Pla
         of_node_alone,
         direct,
         regclasses,
+        tokens: analyzer.tokens,
+        stack_bytes,
+        join_rows,
     })
 }

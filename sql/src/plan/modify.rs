@@ -10,7 +10,8 @@ use super::query::{OutputColumn, Select};
 use crate::catalog::{AnyIndex, Identity, Relation};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr};
-use crate::parse::{InsertStatement, Overriding, parse_expression};
+use crate::parse::{InsertStatement, Kept, Overriding, parse_expression};
+use crate::stack;
 use datum::{Datum, Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -42,11 +43,23 @@ impl Analyzer<'_> {
         // Nothing around it can be named.
         let around = std::mem::take(&mut self.levels);
         self.push_level();
-        let value = self.compile_in(DEFAULT_PLACE, &ast).map_err(elsewhere);
+        let value = self.kept_expression(&ast, |analyzer, ast| analyzer.compile_in(DEFAULT_PLACE, ast));
         let (level, _) = self.pop_level();
         self.levels = around;
         let value = self.adopt(value?, level.slots)?;
         self.assign(value, relation, &column.name, column.ty)
+    }
+
+    /// An expression of the catalogue. It is computed in many places, each of which has stack for this many levels.
+    fn kept_expression(
+        &mut self,
+        kept: &Kept<ast::Expr>,
+        compile: impl FnOnce(&mut Self, &ast::Expr) -> Result<Expr>,
+    ) -> Result<Expr> {
+        self.over_text(kept.tokens, |analyzer| {
+            let made = compile(analyzer, kept.tree()?).map_err(elsewhere)?;
+            if made.levels() > stack::SHALLOW_LEVELS { Err(stack::exceeded()) } else { Ok(made) }
+        })
     }
 
     /// A value on its way into a column: 42804 if it cannot get there without a cast.
@@ -77,12 +90,12 @@ impl Analyzer<'_> {
             let ast = parse_expression(&check.expression)?;
             self.push_level();
             self.show(table_item(relation, false));
-            let condition = self.condition("CHECK", &ast);
+            let condition = self.kept_expression(&ast, |analyzer, ast| analyzer.condition("CHECK", ast));
             let (level, _) = self.pop_level();
             if !level.slots.is_empty() {
                 return Err(SqlError::unsupported("a subquery or waiting function in a CHECK constraint"));
             }
-            checks.push((check.name.clone(), condition.map_err(elsewhere)?));
+            checks.push((check.name.clone(), condition?));
         }
         Ok(Target { relation: relation.clone(), checks })
     }

@@ -2,7 +2,9 @@
 
 use crate::catalog::{Index, Relation};
 use crate::expr::{AggregateCall, Expr};
+use crate::parse::note_freed;
 use crate::prepared::ResultColumn;
+use crate::stack;
 use datum::{Datum, Type};
 use std::sync::Arc;
 use storage::{Direction, LockMode, TableLockMode};
@@ -413,6 +415,22 @@ pub(crate) struct Plan {
     pub(crate) direct: Option<super::direct::Direct>,
     /// Places of result columns of type regclass, which are shown as names.
     pub(crate) regclasses: Vec<usize>,
+    /// Of how many tokens its text is made.
+    pub(crate) tokens: usize,
+    /// The stack that running it takes, in bytes; 0 if any will do.
+    pub(crate) stack_bytes: usize,
+    /// Rows that each of its joins gives at once.
+    pub(crate) join_rows: usize,
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        if self.stack_bytes > 0 {
+            let node = std::mem::replace(&mut self.node, Node::Unit);
+            stack::with_bytes(self.stack_bytes, || drop(node));
+        }
+        note_freed(self.tokens);
+    }
 }
 
 impl Plan {

@@ -22,11 +22,22 @@ pub(crate) fn conjunction(mut parts: Vec<Expr>) -> Option<Expr> {
     }
 }
 
+/// Both conditions, asked in this order. However many are added one by one, the result does not nest.
+fn and(before: Expr, more: Expr) -> Expr {
+    match before {
+        Expr::And(mut parts) => {
+            parts.push(more);
+            Expr::And(parts)
+        }
+        before => Expr::And(vec![before, more]),
+    }
+}
+
 /// Adds a condition to those that are there.
 pub(crate) fn add_condition(condition: &mut Option<Expr>, more: Expr) {
     *condition = Some(match condition.take() {
         None => more,
-        Some(before) => Expr::And(vec![before, more]),
+        Some(before) => and(before, more),
     });
 }
 
@@ -117,20 +128,27 @@ pub(crate) fn hash_key(condition: Expr, left_width: usize) -> std::result::Resul
 
 /// Asks a condition (without slots) of a row source, as far down as it can be asked.
 pub(crate) fn push(node: &mut Node, condition: Expr) -> Result<()> {
+    if let Some(stays) = sink(node, condition)? {
+        wrap(node, stays);
+    }
+    Ok(())
+}
+
+/// Asks a condition below the top of a row source; gives it back if it can't be asked there.
+fn sink(node: &mut Node, condition: Expr) -> Result<Option<Expr>> {
     if condition.is_volatile() {
-        wrap(node, condition);
-        return Ok(());
+        return Ok(Some(condition));
     }
     match node {
         Node::Scan(plan) => match Arc::get_mut(plan) {
             Some(plan) => {
                 plan.filter.push(condition);
-                Ok(())
+                Ok(None)
             }
             None => Err(SqlError::internal("a plan is shared too early")),
         },
         Node::Filter(plan) => match Arc::get_mut(plan) {
-            Some(plan) => push(&mut plan.input, condition),
+            Some(plan) => sink(&mut plan.input, condition),
             None => Err(SqlError::internal("a plan is shared too early")),
         },
         Node::Join(shared) => {
@@ -141,13 +159,13 @@ pub(crate) fn push(node: &mut Node, condition: Expr) -> Result<()> {
             let left_kept = matches!(plan.kind, JoinKind::Inner | JoinKind::Left);
             let right_kept = matches!(plan.kind, JoinKind::Inner | JoinKind::Right);
             if left_kept && only_from(&condition, 0, width) {
-                return push(&mut plan.left, condition);
+                return push(&mut plan.left, condition).map(|()| None);
             }
             if right_kept && only_from(&condition, width, usize::MAX) {
                 // The right side of a lateral join sees one more outer row.
                 let condition = shift_left(condition, width)?;
                 let condition = if plan.lateral { deepen(condition)? } else { condition };
-                return push(&mut plan.right, condition);
+                return push(&mut plan.right, condition).map(|()| None);
             }
             if plan.kind == JoinKind::Inner {
                 if plan.lateral {
@@ -158,15 +176,11 @@ pub(crate) fn push(node: &mut Node, condition: Expr) -> Result<()> {
                         Err(condition) => add_condition(&mut plan.condition, condition),
                     }
                 }
-                return Ok(());
+                return Ok(None);
             }
-            wrap(node, condition);
-            Ok(())
+            Ok(Some(condition))
         }
-        _ => {
-            wrap(node, condition);
-            Ok(())
-        }
+        _ => Ok(Some(condition)),
     }
 }
 
@@ -181,6 +195,14 @@ fn deepen(expr: Expr) -> Result<Expr> {
 }
 
 fn wrap(node: &mut Node, condition: Expr) {
+    if let Node::Filter(plan) = node
+        && let Some(plan) = Arc::get_mut(plan)
+        && plan.slots.is_empty()
+    {
+        let before = std::mem::replace(&mut plan.condition, super::node::null(condition.ty()));
+        plan.condition = and(before, condition);
+        return;
+    }
     let input = std::mem::replace(node, Node::Unit);
     *node = Node::Filter(Arc::new(FilterPlan { input, condition, slots: Slots::default() }));
 }

@@ -2,31 +2,41 @@
 
 use super::node::{ConflictAction, ConflictPlan, JoinPlan, Node, ScanPlan, SetCall, SlotSource, Slots};
 use crate::expr::Expr;
-use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Places of a row that are looked at.
+/// Places of a row that are looked at. The row of a long chain of joins is wide, and there is a set for each join: so
+/// a place is a bit.
 #[derive(Clone, Debug)]
 enum Needed {
     All,
-    Some(HashSet<usize>),
+    Some(Vec<u64>),
+}
+
+/// The word of a set that holds a place, and the place's bit in it.
+const fn bit(at: usize) -> (usize, u64) {
+    (at / 64, 1 << (at % 64))
 }
 
 impl Needed {
     fn none() -> Self {
-        Self::Some(HashSet::new())
+        Self::Some(Vec::new())
     }
 
     fn has(&self, at: usize) -> bool {
         match self {
             Self::All => true,
-            Self::Some(places) => places.contains(&at),
+            Self::Some(words) => words.get(bit(at).0).is_some_and(|word| word & bit(at).1 != 0),
         }
     }
 
     fn add(&mut self, at: usize) {
-        if let Self::Some(places) = self {
-            places.insert(at);
+        let Self::Some(words) = self else { return };
+        let (word, bit) = bit(at);
+        if words.len() <= word {
+            words.resize(word + 1, 0);
+        }
+        if let Some(word) = words.get_mut(word) {
+            *word |= bit;
         }
     }
 
@@ -81,9 +91,12 @@ impl Needed {
     fn part(&self, start: usize, end: usize) -> Self {
         match self {
             Self::All => Self::All,
-            Self::Some(places) => Self::Some(
-                places.iter().filter(|at| (start..end).contains(at)).map(|at| at - start).collect(),
-            ),
+            Self::Some(words) => {
+                let mut part = Self::none();
+                let end = end.min(words.len() * 64);
+                (start..end).filter(|at| self.has(*at)).for_each(|at| part.add(at - start));
+                part
+            }
         }
     }
 }
@@ -338,9 +351,11 @@ mod tests {
 
     #[test]
     fn a_part_of_a_row_is_numbered_anew() {
-        let needed = Needed::Some(HashSet::from([0, 2, 5]));
-        let Needed::Some(part) = needed.part(2, usize::MAX) else { panic!("not all is needed") };
-        assert_eq!(part, HashSet::from([0, 3]));
+        let mut needed = Needed::none();
+        [0, 2, 5, 130].into_iter().for_each(|at| needed.add(at));
+        let part = needed.part(2, usize::MAX);
+        assert_eq!((0..200).filter(|at| part.has(*at)).collect::<Vec<_>>(), [0, 3, 128]);
+        assert_eq!((0..200).filter(|at| needed.part(0, 5).has(*at)).collect::<Vec<_>>(), [0, 2]);
         assert!(Needed::All.part(3, 4).has(0));
     }
 }

@@ -9,8 +9,10 @@ use super::node::{
 use super::predicate;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr};
+use crate::stack;
 use datum::{Type, TypeId};
 use sqlparser::ast;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One column of a query's result.
@@ -148,10 +150,10 @@ impl Analyzer<'_> {
 
     /// The queries of a WITH clause; each later one sees those before it.
     fn add_ctes(&mut self, with: &ast::With) -> Result<()> {
-        let first = self.ctes.len();
+        let mut names = HashSet::with_capacity(with.cte_tables.len());
         for cte in &with.cte_tables {
             let name = fold(&cte.alias.name);
-            if self.ctes.iter().skip(first).any(|known| known.name == name) {
+            if !names.insert(name.clone()) {
                 return Err(SqlError::new(
                     sqlstate::DUPLICATE_ALIAS,
                     format!("WITH query name \"{name}\" specified more than once"),
@@ -168,7 +170,8 @@ impl Analyzer<'_> {
             }
             let columns = cte.alias.columns.iter().map(|column| fold(&column.name)).collect();
             let sees = self.ctes.len();
-            self.ctes.push(Cte { name, columns, query: Arc::new((*cte.query).clone()), sees });
+            let query = Arc::new(stack::copying(self.tokens, || (*cte.query).clone()));
+            self.ctes.push(Cte { name, columns, query, sees });
         }
         Ok(())
     }
@@ -184,8 +187,8 @@ impl Analyzer<'_> {
                 let select = self.values(values)?;
                 self.finish(select, tail)
             }
-            ast::SetExpr::SetOperation { left, op, set_quantifier, right } => {
-                let select = self.set_operation(left, *op, *set_quantifier, right)?;
+            ast::SetExpr::SetOperation { .. } => {
+                let select = self.set_operations(body)?;
                 self.finish(select, tail)
             }
             ast::SetExpr::Table(table) => {
@@ -261,16 +264,31 @@ impl Analyzer<'_> {
         Ok(Select { node: Node::Values(Arc::new(ValuesPlan { rows, slots })), columns })
     }
 
+    /// A chain of set operations, which nests to the left: walked without recursion.
+    fn set_operations(&mut self, body: &ast::SetExpr) -> Result<Select> {
+        let nothing = Tail { order_by: &[], limit: None, offset: None, locks: &[] };
+        let mut chain = Vec::new();
+        let mut first = body;
+        while let ast::SetExpr::SetOperation { left, op, set_quantifier, right } = first {
+            chain.push((*op, *set_quantifier, right));
+            first = left;
+        }
+        stack::check_levels(chain.len())?;
+        let mut result = self.sibling(|analyzer| analyzer.body(first, &nothing))?;
+        for (op, quantifier, right) in chain.into_iter().rev() {
+            let right = self.sibling(|analyzer| analyzer.body(right, &nothing))?;
+            result = self.set_operation(result, op, quantifier, right)?;
+        }
+        Ok(result)
+    }
+
     fn set_operation(
         &mut self,
-        left: &ast::SetExpr,
+        mut left: Select,
         op: ast::SetOperator,
         quantifier: ast::SetQuantifier,
-        right: &ast::SetExpr,
+        mut right: Select,
     ) -> Result<Select> {
-        let nothing = Tail { order_by: &[], limit: None, offset: None, locks: &[] };
-        let mut left = self.sibling(|analyzer| analyzer.body(left, &nothing))?;
-        let mut right = self.sibling(|analyzer| analyzer.body(right, &nothing))?;
         let (kind, word) = match op {
             ast::SetOperator::Union => (SetKind::Union, "UNION"),
             ast::SetOperator::Intersect => (SetKind::Intersect, "INTERSECT"),

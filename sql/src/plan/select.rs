@@ -10,6 +10,7 @@ use super::predicate;
 use super::query::{OutputColumn, Select, Tail, direction, ordinal};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{Expr, Step};
+use crate::parse::{TARGETS_MAX, too_many_targets};
 use datum::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ impl Analyzer<'_> {
         };
         self.level().sets_allowed = !grouped;
         let targets = self.targets(&select.projection)?;
+        limit_targets(targets.len())?;
         self.level().sets_allowed = false;
         let having = select.having.as_ref().map(|having| {
             let condition = self.compile(having)?;
@@ -58,6 +60,8 @@ impl Analyzer<'_> {
             .iter()
             .map(|ast| self.group_expression(ast, &columns, &exprs))
             .collect::<Result<Vec<Expr>>>()?;
+        limit_targets(group_by.len())?;
+        limit_targets(keys.len())?;
         let slots = self.take_slots();
         let level = self.level();
         let set_calls = std::mem::take(&mut level.set_calls);
@@ -146,6 +150,7 @@ impl Analyzer<'_> {
             ));
         }
         let total = exprs.len();
+        limit_targets(total)?;
         let types: Vec<Type> = exprs.iter().map(Expr::ty).collect();
         let mut node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, slots }));
         if plain_distinct {
@@ -434,6 +439,11 @@ fn plain_order(keys: &[SortKey]) -> Option<Vec<predicate::Order>> {
             _ => None,
         })
         .collect()
+}
+
+/// 54011: what is selected, grouped and sorted by has one limit, PostgreSQL's.
+fn limit_targets(count: usize) -> Result<()> {
+    if count > TARGETS_MAX { Err(too_many_targets()) } else { Ok(()) }
 }
 
 fn refuse_foreign_clauses(select: &ast::Select) -> Result<()> {

@@ -144,11 +144,13 @@ impl SqlSession {
         // The default of now is what the rows that are there hold.
         let value = if sequences.is_empty() {
             let catalogue = self.facts.catalogue.clone();
-            let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-            let default: Expr = analyzer.default_value(&changed, relation.columns.len())?;
-            if default.is_volatile() || !analyzer.take_slots().is_empty() {
-                return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
-            }
+            let default: Expr = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+                let default = analyzer.default_value(&changed, relation.columns.len())?;
+                if default.is_volatile() || !analyzer.take_slots().is_empty() {
+                    return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
+                }
+                Ok(default)
+            })?;
             default.eval(&EvalContext {
                 row: &[],
                 outer: &[],
@@ -186,11 +188,17 @@ impl SqlSession {
         Ok(())
     }
 
+    /// Whether a table that nobody else can write has no rows at all.
     async fn is_empty(&mut self, relation: &Relation) -> Result<bool> {
+        let canceller = self.canceller.clone();
+        let explain = |error| canceller.explain(error);
         let transaction = self.transaction()?;
-        let mut scan = transaction.scan(relation.tree, KeyRange::all(), Direction::Forward);
+        let scan = transaction.scan_complete(relation.tree, KeyRange::all(), Direction::Forward);
+        let mut scan = scan.await.map_err(explain)?;
         let mut found = Vec::new();
-        while found.is_empty() && scan.next_batch(transaction, 1, &mut found).await? {}
+        while found.is_empty() && scan.next_batch(transaction, 1, &mut found).await.map_err(explain)? {
+            canceller.check()?;
+        }
         Ok(found.is_empty())
     }
 
@@ -246,7 +254,6 @@ impl SqlSession {
         let at = relation.require_column(name)?;
         match operation {
             Op::SetNotNull => {
-                self.see_all_rows().await?;
                 self.require_no_nulls(relation, at).await?;
                 self.change_column(relation, at, |column| column.not_null = true).await
             }
@@ -306,13 +313,17 @@ impl SqlSession {
         }
     }
 
+    /// 23502 if any row of a table that nobody else can write has no value in this column.
     async fn require_no_nulls(&mut self, relation: &Relation, at: usize) -> Result<()> {
+        let canceller = self.canceller.clone();
+        let explain = |error| canceller.explain(error);
         let transaction = self.transaction()?;
-        let mut scan = transaction.scan(relation.tree, KeyRange::all(), Direction::Forward);
+        let scan = transaction.scan_complete(relation.tree, KeyRange::all(), Direction::Forward);
+        let mut scan = scan.await.map_err(explain)?;
         let mut batch = Vec::new();
         loop {
             batch.clear();
-            let more = scan.next_batch(transaction, BATCH, &mut batch).await?;
+            let more = scan.next_batch(transaction, BATCH, &mut batch).await.map_err(explain)?;
             for (key, value) in &batch {
                 let found = row::decode(relation, &[at], key, value)?;
                 if found.get(at).is_none_or(Datum::is_null) {
@@ -328,6 +339,7 @@ impl SqlSession {
             if !more {
                 return Ok(());
             }
+            canceller.check()?;
         }
     }
 

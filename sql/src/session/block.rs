@@ -5,9 +5,9 @@ use crate::catalog::{Catalogue, store};
 use crate::environment::IsolationLevel;
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::parse::Mode;
-use crate::prepared::{CommandTag, TransactionStatus};
+use crate::prepared::{CommandTag, PortalDepth, TransactionStatus};
 use crate::token::ReadToken;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::{Isolation, Savepoint, SyncLevel, Transaction};
 
@@ -25,6 +25,8 @@ pub(super) struct Block {
     /// A statement has looked at rows: the isolation level is settled.
     pub(super) queried: bool,
     pub(super) savepoints: Vec<(String, Savepoint)>,
+    /// The portals that were opened behind savepoints.
+    pub(super) portals: Vec<Weak<PortalDepth>>,
     /// It has changed the catalogue: it reads its own, and counts the version up at COMMIT.
     pub(super) catalogue_changed: bool,
     /// That catalogue, until the next change.
@@ -84,6 +86,7 @@ impl SqlSession {
             transaction: None,
             queried: false,
             savepoints: Vec::new(),
+            portals: Vec::new(),
             catalogue_changed: false,
             own_catalogue: None,
         })
@@ -91,7 +94,7 @@ impl SqlSession {
 
     /// Begins storage's transaction if that has not happened yet.
     pub(super) fn transaction(&mut self) -> Result<&mut Transaction> {
-        let after = self.confirmed_commit;
+        let (after, rests_on) = (self.confirmed_commit, self.rests_on());
         let interrupt = self.canceller.interrupt().clone();
         let database = self.engine.database().clone();
         let block = self.ensure_block();
@@ -99,7 +102,11 @@ impl SqlSession {
             return Err(in_failed_block());
         }
         let isolation = storage_isolation(block.isolation)?;
-        Ok(block.transaction.get_or_insert_with(|| database.begin_after(isolation, after, interrupt)))
+        Ok(block.transaction.get_or_insert_with(|| {
+            let transaction = database.begin_after(isolation, after, interrupt);
+            transaction.depend_on(rests_on);
+            transaction
+        }))
     }
 
     /// A new statement: its own command number and, under READ COMMITTED, its own snapshot.
@@ -340,7 +347,7 @@ impl SqlSession {
         Ok(CommandTag::Words("ROLLBACK"))
     }
 
-    /// Commits what the block did. An error means that nothing was committed.
+    /// Commits what the block did, and waits for what it was told. An error means that nothing was committed.
     pub(super) async fn commit_block(&mut self) -> Result<()> {
         self.cursors.clear();
         let Some(mut block) = self.block.take() else { return Ok(()) };
@@ -349,8 +356,9 @@ impl SqlSession {
                 self.commit_transaction(transaction, block.catalogue_changed).await
             }
             Some(transaction) => {
+                let upto = transaction.evaluated_up_to();
                 transaction.rollback();
-                Ok(())
+                self.wait_for_evaluated(upto).await
             }
             None => Ok(()),
         };
@@ -400,6 +408,7 @@ impl SqlSession {
         if let Some(mut block) = self.block.take()
             && let Some(transaction) = block.transaction.take()
         {
+            self.told_up_to = self.told_up_to.max(transaction.evaluated_up_to());
             transaction.rollback();
         }
         let environment = self.environment.clone();
@@ -439,6 +448,7 @@ impl SqlSession {
             }
             block.savepoints.truncate(at);
         }
+        self.keep_deeper(at);
         let environment = self.environment.clone();
         self.facts.levels.leave(&*environment, setting_level(at), true);
         Ok(CommandTag::Words("RELEASE"))
@@ -457,6 +467,7 @@ impl SqlSession {
             block.failed = false;
             block.own_catalogue = None;
         }
+        self.end_deeper(at);
         let environment = self.environment.clone();
         self.facts.levels.leave(&*environment, setting_level(at), false);
         self.facts.levels.enter();
@@ -490,6 +501,7 @@ impl SqlSession {
     /// Ends a simple query or answers Sync: commits the implicit transaction, or rolls it back if it failed.
     /// Explicit transactions stay. An error means that the commit did not happen.
     pub async fn sync(&mut self) -> Result<()> {
+        host::give_back_freed_memory();
         match &self.block {
             Some(block) if block.explicit => Ok(()),
             Some(block) if block.failed => {

@@ -7,12 +7,14 @@ use crate::catalog::{Check, Relation, store};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::exec::{BATCH, row};
 use crate::parse::{Parsed, columns};
+use std::collections::HashSet;
 use std::sync::Arc;
 use storage::{Direction, KeyRange};
 
 /// The name of a new constraint: the one given, or the table's, with that of the one column that the condition names.
 pub(super) fn check_name(table: &str, (given, expression): &NamedCheck, taken: &[Check]) -> Result<String> {
-    let is_taken = |name: &str| taken.iter().any(|check| check.name == name);
+    let taken: HashSet<&str> = taken.iter().map(|check| check.name.as_str()).collect();
+    let is_taken = |name: &str| taken.contains(name);
     if let Some(name) = given {
         if is_taken(name) {
             let message = format!("constraint \"{name}\" for relation \"{table}\" already exists");
@@ -66,17 +68,17 @@ impl SqlSession {
         Ok(())
     }
 
-    /// Asks the CHECK constraints of a table of all its rows.
+    /// Asks the CHECK constraints of a table, which nobody else can write, of all its rows.
     async fn check_rows(&mut self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<()> {
         self.check_expressions(parsed, relation)?;
-        self.see_all_rows().await?;
         let checks = {
             let catalogue = self.facts.catalogue.clone();
-            self.analyzer(parsed, Vec::new(), &catalogue).target_of(relation)?.checks
+            self.analysing(parsed, Vec::new(), &catalogue, |analyzer| analyzer.target_of(relation))?.checks
         };
         let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
         let cx = self.context(&[])?;
-        let mut scan = cx.transaction.scan(relation.tree, KeyRange::all(), Direction::Forward);
+        let scan = cx.transaction.scan_complete(relation.tree, KeyRange::all(), Direction::Forward).await;
+        let mut scan = cx.storage(scan)?;
         let mut batch = Vec::new();
         loop {
             batch.clear();

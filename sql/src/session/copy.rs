@@ -57,25 +57,19 @@ impl SqlSession {
                 self.open_copy_in(parsed, name, columns, &copy.options).await
             }
             (CopySubject::Table { name, columns }, false) => {
-                let query = table_query(name, columns);
-                self.open_copy_out(parsed, &query, &copy.options).await
+                let command = Command::Query(Box::new(table_query(name, columns)));
+                let query = Parsed { source: parsed.source.clone(), command, tokens: parsed.tokens };
+                self.open_copy_out(&query, &copy.options).await
             }
-            (CopySubject::Query(query), _) => self.open_copy_out(parsed, query, &copy.options).await,
+            (CopySubject::Query(query), _) => self.open_copy_out(query, &copy.options).await,
         }
     }
 
-    async fn open_copy_out(
-        &mut self,
-        parsed: &Parsed,
-        query: &ast::Query,
-        options: &CopyOptions,
-    ) -> Result<Run> {
-        let inner =
-            Parsed { source: parsed.source.clone(), command: Command::Query(Box::new(query.clone())) };
+    async fn open_copy_out(&mut self, query: &Parsed, options: &CopyOptions) -> Result<Run> {
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
-        let plan: Plan = self.plan(&inner, &[], &catalogue)?;
-        let plan = self.settle_plan(&inner, &[], Arc::new(plan)).await?;
+        let plan: Plan = self.plan(query, &[], &catalogue)?;
+        let plan = self.settle_plan(query, &[], Arc::new(plan)).await?;
         self.refuse_in_read_only(plan.writes, "COPY TO")?;
         let names: Vec<String> = plan.columns.iter().flatten().map(|column| column.name.clone()).collect();
         let force_quote = marked(&names, options.force_quote.as_deref(), "FORCE_QUOTE")?;
@@ -99,15 +93,19 @@ impl SqlSession {
         let wait = self.lock_wait();
         let relation = self.lock_relation(parsed, name, TableLockMode::RowExclusive, wait).await?;
         let catalogue = self.catalogue().await?;
-        let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-        analyzer.use_table(&relation, TableLockMode::RowExclusive)?;
-        let columns = copy_columns(&relation, names)?;
-        let target = analyzer.target_of(&relation)?;
-        let mut defaults = Vec::new();
-        for (at, _) in relation.live_columns().filter(|(at, _)| !columns.contains(at)) {
-            defaults.push((at, analyzer.default_value(&relation, at)?));
-        }
-        let default_slots = SlotState::new(analyzer.take_slots());
+        let columns = copy_columns(&relation, names);
+        let (columns, target, defaults, slots) =
+            self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+                analyzer.use_table(&relation, TableLockMode::RowExclusive)?;
+                let columns = columns?;
+                let target = analyzer.target_of(&relation)?;
+                let mut defaults = Vec::new();
+                for (at, _) in relation.live_columns().filter(|(at, _)| !columns.contains(at)) {
+                    defaults.push((at, analyzer.default_value(&relation, at)?));
+                }
+                Ok((columns, target, defaults, analyzer.take_slots()))
+            })?;
+        let default_slots = SlotState::new(slots);
         let column_names: Vec<String> = columns
             .iter()
             .filter_map(|at| relation.columns.get(*at))
@@ -146,7 +144,7 @@ impl SqlSession {
     /// COPY FROM STDIN: the payload of a CopyData message; it may end anywhere in a line.
     pub async fn copy_feed(&mut self, portal: &mut Portal, data: &[u8]) -> Result<()> {
         let result = self.feed(portal, data, false).await;
-        self.noting(result)
+        self.noting(result).await
     }
 
     async fn feed(&mut self, portal: &mut Portal, data: &[u8], last: bool) -> Result<()> {
@@ -164,7 +162,7 @@ impl SqlSession {
     /// CopyDone: writes what is left, gives the tag.
     pub async fn copy_finish(&mut self, portal: &mut Portal) -> Result<CommandTag> {
         let fed = self.feed(portal, &[], true).await;
-        self.noting(fed)?;
+        self.noting(fed).await?;
         let rows = if let Run::CopyIn(copy) = &portal.run { copy.rows } else { 0 };
         let tag = CommandTag::Copy(rows);
         portal.run = Run::Done(tag);

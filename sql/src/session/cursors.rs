@@ -3,13 +3,14 @@
 use super::SqlSession;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::parse::{FetchCount, Parsed};
-use crate::prepared::{CommandTag, CursorRun, Fetch, Flow, Portal, ResultColumn, RowSink, Run};
+use crate::prepared::{CommandTag, CursorRun, Fetch, Flow, PortalDepth, ResultColumn, RowSink, Run};
 use datum::Datum;
 use std::sync::Arc;
+use storage::Transaction;
 
 /// 34000
 fn no_cursor(name: &str) -> SqlError {
-    SqlError::new(datum::SqlState::new(b"34000"), format!("cursor \"{name}\" does not exist"))
+    SqlError::new(sqlstate::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist"))
 }
 
 /// Counts the rows that pass to another sink, or keeps them from it (MOVE).
@@ -32,6 +33,37 @@ impl RowSink for Counting<'_> {
 }
 
 impl SqlSession {
+    /// A rollback to the savepoint at this place ends the portals that were opened after it.
+    pub(super) fn end_deeper(&mut self, at: usize) {
+        if let Some(block) = &mut self.block {
+            block.portals.retain(|portal| portal.upgrade().is_some_and(|portal| portal.survives(at)));
+        }
+        self.cursors.retain(|_, cursor| !cursor.has_ended());
+    }
+
+    /// Savepoints from this place on are released: their portals belong to the level outside.
+    pub(super) fn keep_deeper(&mut self, at: usize) {
+        if let Some(block) = &mut self.block {
+            block.portals.retain(|portal| {
+                let portal = portal.upgrade();
+                portal.iter().for_each(|portal| portal.rise(at));
+                at > 0 && portal.is_some()
+            });
+        }
+    }
+
+    /// The depth of a portal that is opened now.
+    pub(super) fn portal_depth(&mut self) -> Option<Arc<PortalDepth>> {
+        let block = self.block.as_mut().filter(|block| !block.savepoints.is_empty())?;
+        if block.portals.len() == block.portals.capacity() {
+            // Those that were closed make room.
+            block.portals.retain(|portal| portal.strong_count() > 0);
+        }
+        let depth = PortalDepth::new(block.savepoints.len());
+        block.portals.push(Arc::downgrade(&depth));
+        Some(depth)
+    }
+
     /// DECLARE name CURSOR FOR query.
     pub(super) async fn declare(&mut self, name: &str, query: &Arc<Parsed>) -> Result<CommandTag> {
         if !self.in_explicit_block() {
@@ -45,7 +77,11 @@ impl SqlSession {
             return Err(SqlError::new(datum::SqlState::new(b"42P03"), message));
         }
         let prepared = Arc::new(self.analyse(query.clone(), Vec::new(), 0).await?);
-        let portal = Box::pin(self.open_portal(prepared, Vec::new())).await?;
+        let mut portal = Box::pin(self.open_portal(prepared, Vec::new())).await?;
+        // It shows what there was when it was declared, whatever this transaction or another does before a row is fetched.
+        if let (Run::Plan(run), Some(block)) = (&mut portal.run, &self.block) {
+            run.view = block.transaction.as_ref().and_then(Transaction::view);
+        }
         self.cursors.insert(name.to_owned(), portal);
         Ok(CommandTag::Words("DECLARE CURSOR"))
     }
@@ -82,14 +118,20 @@ impl SqlSession {
         if run.left == 0 {
             return Ok(Fetch::Complete(tag(run)));
         }
-        let mut cursor: Portal = self.cursors.remove(&run.name).ok_or_else(|| no_cursor(&run.name))?;
+        let mut cursor = self.cursors.remove(&run.name).ok_or_else(|| no_cursor(&run.name))?;
         let most = if max_rows == 0 { run.left } else { run.left.min(max_rows) };
         let mut sink = Counting { out: run.shows.then_some(out), rows: 0 };
         // 0 rows would mean all of them; a limit that no result reaches means the same.
-        let fetched = Box::pin(self.fetch_portal(&mut cursor, most, &mut sink)).await;
+        let fetched = match cursor.check_runnable(&run.name) {
+            Ok(()) => Box::pin(self.fetch_portal(&mut cursor, most, &mut sink)).await,
+            Err(error) => Err(error),
+        };
         let rows = sink.rows;
-        let fetched = fetched?;
+        if fetched.is_err() {
+            cursor.run = Run::Failed;
+        }
         self.cursors.insert(run.name.clone(), cursor);
+        let fetched = fetched?;
         run.given += rows;
         run.left -= rows.min(run.left);
         Ok(match fetched {

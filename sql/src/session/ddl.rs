@@ -9,9 +9,10 @@ use crate::catalog::{
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::exec::{self, BATCH};
 use crate::expr::{self};
-use crate::parse::{Command, DropTarget, Parsed, SequenceOptions, identity_options};
+use crate::parse::{DropTarget, Parsed, SequenceOptions, identity_options};
 use crate::plan::{Analyzer, Plan, Target, fold};
 use crate::prepared::CommandTag;
+use crate::stack;
 use datum::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use storage::{RowBatch, TableLockMode, TreeId};
 
 /// PostgreSQL's limit on columns.
 const COLUMNS_MAX: usize = 1600;
+
+/// CHECK constraints of one CREATE TABLE. PostgreSQL counts them to 32,767, and finds each a name among the others.
+const CHECKS_MAX: usize = 1600;
 
 /// A table as its definition says, before it has OIDs and files.
 struct Definition {
@@ -187,17 +191,24 @@ impl SqlSession {
     /// Compiles all defaults and checks of a table, for their errors.
     pub(super) fn check_expressions(&self, parsed: &Parsed, relation: &Arc<Relation>) -> Result<()> {
         let catalogue = self.facts.catalogue.clone();
-        let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-        analyzer.parameters_max = 0;
-        analyzer.target_of(relation)?;
-        for (at, _) in relation.live_columns() {
-            analyzer.default_value(relation, at)?;
-        }
-        Ok(())
+        self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            analyzer.target_of(relation)?;
+            for (at, _) in relation.live_columns() {
+                analyzer.default_value(relation, at)?;
+            }
+            Ok(())
+        })
     }
 
     fn definition(&self, parsed: &Parsed, name: &str, table: &ast::CreateTable) -> Result<Definition> {
         let mut definition = Definition::new(name);
+        if table.columns.len() > COLUMNS_MAX {
+            return Err(SqlError::new(
+                sqlstate::TOO_MANY_COLUMNS,
+                format!("tables can have at most {COLUMNS_MAX} columns"),
+            ));
+        }
         for column in &table.columns {
             let at = definition.columns.len();
             let new = column_definition(column, at, &mut definition)?;
@@ -210,14 +221,14 @@ impl SqlSession {
             }
             definition.columns.push(new);
         }
-        if definition.columns.len() > COLUMNS_MAX {
-            return Err(SqlError::new(
-                sqlstate::TOO_MANY_COLUMNS,
-                format!("tables can have at most {COLUMNS_MAX} columns"),
-            ));
-        }
         for constraint in &table.constraints {
             table_constraint(constraint, &mut definition)?;
+        }
+        if definition.checks.len() > CHECKS_MAX {
+            return Err(SqlError::new(
+                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                format!("a table can be created with at most {CHECKS_MAX} check constraints"),
+            ));
         }
         if let Some((_, columns)) = &definition.primary_key {
             require_key_types(&definition.columns, columns)?;
@@ -238,12 +249,10 @@ impl SqlSession {
         query: &ast::Query,
     ) -> Result<CommandTag> {
         let catalogue = self.catalogue().await?;
-        let command = Command::Query(Box::new(query.clone()));
-        let plan: Plan = {
-            let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let plan: Plan = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
-            crate::plan::plan(&mut analyzer, &command)?
-        };
+            crate::plan::plan_query(analyzer, query)
+        })?;
         self.lock_tables(&plan).await?;
         let outputs = plan.columns.clone().unwrap_or_default();
         if table.columns.len() > outputs.len() {
@@ -259,16 +268,20 @@ impl SqlSession {
         let relation = self.make_table(parsed, name, definition).await?;
         let target = Target { relation, checks: Vec::new() };
         let mut cx = self.context(&[])?;
-        let mut exec = exec::build(&plan.node);
-        let (mut batch, mut count) = (RowBatch::default(), 0);
-        while let Some(rows) = exec.next(&mut cx, BATCH).await? {
-            for row in rows {
-                count += 1;
-                exec::batch_row(&mut cx, &target, &mut batch, count, &row).await?;
+        cx.suit(&plan);
+        let fill = async {
+            let mut exec = exec::build(&plan.node);
+            let (mut batch, mut count) = (RowBatch::default(), 0);
+            while let Some(rows) = exec.next(&mut cx, BATCH).await? {
+                for row in rows {
+                    count += 1;
+                    exec::batch_row(&mut cx, &target, &mut batch, count, &row).await?;
+                }
+                exec::insert_batch(&mut cx, &target, &mut batch).await.map_err(|(_, error)| error)?;
             }
-            exec::insert_batch(&mut cx, &target, &mut batch).await.map_err(|(_, error)| error)?;
-        }
-        Ok(CommandTag::Select(count))
+            Ok::<_, SqlError>(count)
+        };
+        Ok(CommandTag::Select(stack::on(plan.stack_bytes, fill).await?))
     }
 
     /// DROP TABLE.

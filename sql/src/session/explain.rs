@@ -8,41 +8,42 @@ use crate::exec::{self, BATCH};
 use crate::parse::{Command, ExplainOptions, Parsed};
 use crate::plan::{JoinKind, Node, Plan, RangePlan, ScanPlan, SetKind};
 use crate::prepared::{CommandTag, Run};
+use crate::stack;
 use datum::Datum;
 use std::sync::Arc;
 use storage::Direction;
 
 impl SqlSession {
-    pub(super) async fn explain(
-        &mut self,
-        parsed: &Arc<Parsed>,
-        options: ExplainOptions,
-        statement: &Command,
-    ) -> Result<Run> {
+    pub(super) async fn explain(&mut self, options: ExplainOptions, inner: &Parsed) -> Result<Run> {
         if !matches!(
-            statement,
+            inner.command,
             Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_)
         ) {
             return Err(SqlError::unsupported("EXPLAIN of this statement"));
         }
-        let inner = Parsed { source: parsed.source.clone(), command: statement.clone() };
         self.begin_statement().await?;
         let catalogue = self.catalogue().await?;
-        let plan: Plan = self.plan(&inner, &[], &catalogue)?;
+        let plan: Plan = self.plan(inner, &[], &catalogue)?;
         let mut lines = Vec::new();
-        describe(&plan.node, 0, &mut lines);
+        stack::with_bytes(plan.stack_bytes, || describe(&plan.node, 0, &mut lines));
         if options.analyze {
-            let plan = self.settle_plan(&inner, &[], Arc::new(plan)).await?;
+            let plan = self.settle_plan(inner, &[], Arc::new(plan)).await?;
             self.refuse_in_read_only(plan.writes, plan.words())?;
             let clock = self.facts.host.clock.clone();
             let started = clock.monotonic();
             let mut cx = self.context(&[])?;
-            let mut exec = exec::build(&plan.node);
-            let mut rows = 0_u64;
-            while let Some(batch) = exec.next(&mut cx, BATCH).await? {
-                rows += batch.len() as u64;
-            }
-            lines.push(format!("Rows: {}", rows.max(cx.affected)));
+            cx.suit(&plan);
+            let run = async {
+                let mut exec = exec::build(&plan.node);
+                let mut rows = 0_u64;
+                while let Some(batch) = exec.next(&mut cx, BATCH).await? {
+                    rows += batch.len() as u64;
+                }
+                Ok::<_, SqlError>(rows.max(cx.affected))
+            };
+            lines.push(format!("Rows: {}", stack::on(plan.stack_bytes, run).await?));
+            let upto = cx.transaction.evaluated_up_to();
+            self.wait_for_evaluated(upto).await?;
             let elapsed = clock.monotonic().saturating_sub(started);
             lines.push(format!("Execution Time: {:.3} ms", elapsed.as_secs_f64() * 1000.0));
         }

@@ -116,7 +116,8 @@ impl SqlSession {
         Ok(())
     }
 
-    /// Begins a statement that sees all rows of a table which nobody else can write.
+    /// Begins a statement that sees all rows of a table which nobody else can write, to put them elsewhere. (Who only asks something of
+    /// all rows opens a complete scan.)
     pub(super) async fn see_all_rows(&mut self) -> Result<()> {
         let canceller = self.canceller.clone();
         let transaction = self.transaction()?;

@@ -87,10 +87,11 @@ impl SqlSession {
         if let (true, Some(report)) = (verbose, total) {
             let text = format!(
                 "finished vacuuming \"postgres.public.{name}\":\n\
-                 pages: {} cut off the end, {} freed, {} remain, {} leaves scanned\n\
+                 pages: {} cut off the end, {} freed, {} lost ones found, {} remain, {} leaves scanned\n\
                  tuples: {} removed, {} remain, {} are dead but not yet removable",
                 report.cut,
                 report.freed,
+                report.recovered,
                 report.pages,
                 report.leaves,
                 report.removed,

@@ -9,6 +9,7 @@
 //! - An error that the server itself finds (a bad Bind, a broken message) is told by `fail`.
 
 mod alter;
+mod answers;
 mod block;
 mod checks;
 mod copy;
@@ -32,18 +33,23 @@ use crate::facts::{SessionFacts, SettingLevels};
 use crate::parse::{Command, Parsed, Utility, parse};
 use crate::plan::{Analyzer, Plan};
 use crate::prepared::{Body, Portal, Prepared, Run};
+use crate::stack;
 use block::{Block, in_failed_block};
 pub(crate) use copy::CopyIn;
 use datum::{Datum, Type, TypeId};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// The wire protocol's limit.
 const PARAMETERS_MAX: usize = 65535;
 
-/// Plans kept for texts that come again without a name.
+/// Plans kept for texts that come again without a name: so many, and of so many bytes of text together.
 const CACHED_PLANS_MAX: usize = 256;
+const CACHED_TEXT_BYTES_MAX: usize = 256 << 10;
+/// What is longer is seldom sent again, and its plan is large.
+const CACHED_STATEMENT_BYTES_MAX: usize = 16 << 10;
 
 /// One statement of a message, parsed.
 #[derive(Clone)]
@@ -72,6 +78,8 @@ pub struct SqlSession {
     named: HashMap<String, Arc<Prepared>>,
     /// Prepared statements by text and declared types.
     cache: HashMap<(Arc<str>, Vec<u32>), Arc<Prepared>>,
+    /// The bytes of those texts.
+    cached_text_bytes: usize,
     last_commit: Option<(wal::TimelineId, wal::Lsn)>,
     last_snapshot: Option<(wal::TimelineId, wal::Lsn)>,
     /// Open cursors, all of the present block.
@@ -80,6 +88,22 @@ pub struct SqlSession {
     confirmed_commit: wal::Lsn,
     /// What WAIT FOR LSN has waited for: later snapshots include it.
     waited_for: wal::Lsn,
+    /// What transactions that were rolled back have told the client: later answers rest on it (see `answers`).
+    told_up_to: wal::Lsn,
+    /// Last, so that it is dropped after all that a session holds.
+    _memory: GiveBack,
+}
+
+/// Analysing a token takes about as long as touching so many bytes.
+const ANALYSIS_WORK: usize = 128;
+
+/// Gives memory back when the session has ended.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        host::give_back_freed_memory();
+    }
 }
 
 impl SqlSession {
@@ -107,6 +131,7 @@ impl SqlSession {
             isolation: quick.default_isolation.name(),
             read_only: quick.default_read_only,
             numbers: Mutex::default(),
+            numbers_up_to: AtomicU64::new(0),
         };
         Self {
             engine,
@@ -120,11 +145,14 @@ impl SqlSession {
             serial: 0,
             named: HashMap::new(),
             cache: HashMap::new(),
+            cached_text_bytes: 0,
             last_commit: None,
             last_snapshot: None,
             cursors: HashMap::new(),
             confirmed_commit: wal::Lsn::INVALID,
             waited_for: wal::Lsn::INVALID,
+            told_up_to: wal::Lsn::INVALID,
+            _memory: GiveBack,
         }
     }
 
@@ -179,23 +207,15 @@ impl SqlSession {
     fn explained(&self, error: SqlError) -> SqlError {
         match self.canceller.reason() {
             Some(reason) if error.code() == sqlstate::QUERY_CANCELED => reason.error(),
-            _ => error,
+            _ => stack::with_hint(error, self.quick.max_stack_depth_bytes),
         }
-    }
-
-    /// Marks the transaction as failed if the result is an error.
-    fn noting<T>(&mut self, result: Result<T>) -> Result<T> {
-        if result.is_err() {
-            self.fail();
-        }
-        result.map_err(|error| self.explained(error))
     }
 
     /// Begins a simple-query message: splits it into its statements (without the semicolons; empty ones left out).
     /// A syntax error in any of them fails the whole string before anything runs, as in PostgreSQL.
     pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
-        let parsed = parse(sql);
-        Ok(self.noting(parsed)?.into_iter().map(Statement).collect())
+        let parsed = parse(sql, self.quick.max_stack_depth_bytes);
+        Ok(self.noting_now(parsed)?.into_iter().map(Statement).collect())
     }
 
     /// Analyses a statement of [`SqlSession::start_simple`]. It can have no parameters.
@@ -208,7 +228,7 @@ impl SqlSession {
             Ok(declared) => self.analyse(statement.0.clone(), declared, 0).await,
             Err(error) => Err(error),
         };
-        self.noting(result).map(Arc::new)
+        self.noting(result).await.map(Arc::new)
     }
 
     /// Analyses a message of one statement (42601 if there are more; none is an empty query). `declared_types` are
@@ -221,19 +241,26 @@ impl SqlSession {
             return Ok(known.clone());
         }
         let result = self.prepare_text(sql, declared_types).await;
-        let prepared = Arc::new(self.noting(result)?);
-        if matches!(prepared.body, Body::Plan { .. }) {
-            if self.cache.len() >= CACHED_PLANS_MAX {
-                self.cache.clear();
+        let prepared = Arc::new(self.noting(result).await?);
+        if matches!(prepared.body, Body::Plan { .. }) && sql.len() <= CACHED_STATEMENT_BYTES_MAX {
+            self.cached_text_bytes += sql.len();
+            if self.cache.len() >= CACHED_PLANS_MAX || self.cached_text_bytes > CACHED_TEXT_BYTES_MAX {
+                self.forget_cached();
+                self.cached_text_bytes = sql.len();
             }
             self.cache.insert(key, prepared.clone());
         }
         Ok(prepared)
     }
 
+    fn forget_cached(&mut self) {
+        self.cache.clear();
+        self.cached_text_bytes = 0;
+    }
+
     async fn prepare_text(&mut self, sql: &str, declared_types: &[u32]) -> Result<Prepared> {
         let declared = declared(declared_types)?;
-        let mut statements = parse(sql)?;
+        let mut statements = parse(sql, self.quick.max_stack_depth_bytes)?;
         if statements.len() > 1 {
             return Err(SqlError::syntax("cannot insert multiple commands into a prepared statement"));
         }
@@ -251,7 +278,7 @@ impl SqlSession {
                 sqlstate::DUPLICATE_PREPARED_STATEMENT,
                 format!("prepared statement \"{name}\" already exists"),
             );
-            return self.noting(Err(error));
+            return self.noting_now(Err(error));
         }
         self.named.insert(name.to_owned(), prepared);
         Ok(())
@@ -260,7 +287,7 @@ impl SqlSession {
     /// A kept statement; 26000 if there is none.
     pub fn stored(&mut self, name: &str) -> Result<Arc<Prepared>> {
         let found = self.find_stored(name);
-        self.noting(found)
+        self.noting_now(found)
     }
 
     fn find_stored(&self, name: &str) -> Result<Arc<Prepared>> {
@@ -302,11 +329,11 @@ impl SqlSession {
             Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
                 self.begin_planning().await?;
                 let catalogue = self.catalogue().await?;
-                let plan = {
-                    let mut analyzer = self.analyzer(&parsed, declared.clone(), &catalogue);
+                let plan = self.analysing(&parsed, declared.clone(), &catalogue, |analyzer| {
                     analyzer.parameters_max = parameters_max;
-                    Arc::new(crate::plan::plan(&mut analyzer, &parsed.command)?)
-                };
+                    crate::plan::plan(analyzer, &parsed.command)
+                });
+                let plan = Arc::new(plan?);
                 let (parameters, columns) = (plan.parameters.clone(), plan.columns.clone());
                 let body = Body::Plan { parsed, declared, plan: Mutex::new(plan) };
                 Ok(Prepared::new(text, parameters, columns, body))
@@ -333,8 +360,24 @@ impl SqlSession {
 
     /// Plans a statement for a catalogue.
     fn plan(&self, parsed: &Parsed, declared: &[Option<Type>], catalogue: &Catalogue) -> Result<Plan> {
-        let mut analyzer = self.analyzer(parsed, declared.to_vec(), catalogue);
-        crate::plan::plan(&mut analyzer, &parsed.command)
+        self.analysing(parsed, declared.to_vec(), catalogue, |analyzer| {
+            crate::plan::plan(analyzer, &parsed.command)
+        })
+    }
+
+    /// Runs work of an analyser where a statement of that size has room.
+    fn analysing<T>(
+        &self,
+        parsed: &Parsed,
+        declared: Vec<Option<Type>>,
+        catalogue: &Catalogue,
+        work: impl FnOnce(&mut Analyzer<'_>) -> Result<T>,
+    ) -> Result<T> {
+        datum::work::aside(parsed.tokens.saturating_mul(ANALYSIS_WORK), || {
+            stack::limited(self.quick.max_stack_depth_bytes, || {
+                stack::roomy(parsed.tokens, || work(&mut self.analyzer(parsed, declared, catalogue)))
+            })
+        })
     }
 
     fn analyzer<'a>(
@@ -343,7 +386,11 @@ impl SqlSession {
         declared: Vec<Option<Type>>,
         catalogue: &'a Catalogue,
     ) -> Analyzer<'a> {
-        Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, &self.role, declared)
+        let mut analyzer =
+            Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, &self.role, declared);
+        analyzer.canceller = Some(&self.canceller);
+        analyzer.tokens = parsed.tokens;
+        analyzer
     }
 
     /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in a failed
@@ -351,7 +398,7 @@ impl SqlSession {
     pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
         self.facts.statement_time = self.facts.host.clock.now();
         let result = self.open_portal(prepared, parameters).await;
-        self.noting(result)
+        self.noting(result).await
     }
 
     async fn open_portal(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
@@ -400,7 +447,7 @@ impl SqlSession {
                 }
             }
         };
-        Ok(Portal::new(prepared, parameters, run))
+        Ok(Portal::new(prepared, parameters, run, self.portal_depth()))
     }
 
     /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that snapshot's.

@@ -1,4 +1,4 @@
-//! CREATE, ALTER and DROP ROLE.
+//! CREATE, ALTER and DROP ROLE. Who may do what is PostgreSQL 15's (user.c).
 
 use super::SqlSession;
 use crate::catalog::{BOOTSTRAP_ROLE_OID, Role, store};
@@ -10,18 +10,14 @@ use host::Timestamp;
 use std::sync::Arc;
 
 impl SqlSession {
-    /// Only superusers, and for plain roles those with CREATEROLE.
-    fn require_role_privilege(&self, touches_superuser: bool, what: &str) -> Result<()> {
-        let allowed = self.role.superuser || (self.role.create_role && !touches_superuser);
-        if allowed {
-            return Ok(());
-        }
-        let message = if self.role.create_role {
-            format!("must be superuser to {what} superusers")
-        } else {
-            format!("permission denied to {what} role")
-        };
-        Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message))
+    /// 42501 with this message for all but superusers.
+    fn require_superuser(&self, message: &str) -> Result<()> {
+        if self.role.superuser { Ok(()) } else { Err(denied(message)) }
+    }
+
+    /// 42501 with this message for roles that have neither CREATEROLE nor SUPERUSER.
+    fn require_create_role(&self, message: &str) -> Result<()> {
+        if self.role.superuser || self.role.create_role { Ok(()) } else { Err(denied(message)) }
     }
 
     fn apply_options(&self, role: &mut Role, options: &[RoleOption]) -> Result<()> {
@@ -87,11 +83,14 @@ impl SqlSession {
             valid_until: None,
         };
         self.apply_options(&mut role, options)?;
-        self.require_role_privilege(role.superuser || role.replication, "create")?;
-        if name.starts_with("pg_") {
-            return Err(SqlError::new(sqlstate::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
-                .with_detail("Role names starting with \"pg_\" are reserved."));
+        if role.superuser {
+            self.require_superuser("must be superuser to create superusers")?;
+        } else if role.replication {
+            self.require_superuser("must be superuser to create replication users")?;
+        } else {
+            self.require_create_role("permission denied to create role")?;
         }
+        refuse_reserved(name)?;
         if store::lock_role_name(self.transaction()?, name).await? {
             return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, format!("role \"{name}\" already exists")));
         }
@@ -105,13 +104,7 @@ impl SqlSession {
         let old = self.find_role(name)?;
         let mut new = Role::clone(&old);
         self.apply_options(&mut new, options)?;
-        // Everybody may change the own password.
-        let own_password = old.oid == self.role.oid
-            && options.iter().all(|option| matches!(option, RoleOption::Password(_)));
-        if !own_password {
-            let superusers = old.superuser || new.superuser || old.replication != new.replication;
-            self.require_role_privilege(superusers, "alter")?;
-        }
+        self.may_alter(&old, options)?;
         if old.oid == BOOTSTRAP_ROLE_OID && !new.superuser {
             return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, "permission denied to alter role")
                 .with_detail("The bootstrap user must have the SUPERUSER attribute."));
@@ -121,15 +114,38 @@ impl SqlSession {
         Ok(CommandTag::Words("ALTER ROLE"))
     }
 
+    /// Who may change a role. A replication role reads everything, so in no way may one without all rights make itself
+    /// one, or learn another's password by setting it; and even NOSUPERUSER for a role that is none asks for them.
+    fn may_alter(&self, old: &Role, options: &[RoleOption]) -> Result<()> {
+        let names = |wanted: fn(&RoleOption) -> bool| options.iter().any(wanted);
+        if old.superuser || names(|option| matches!(option, RoleOption::Superuser(_))) {
+            self.require_superuser("must be superuser to alter superuser roles or change superuser attribute")
+        } else if old.replication || names(|option| matches!(option, RoleOption::Replication(_))) {
+            self.require_superuser(
+                "must be superuser to alter replication roles or change replication attribute",
+            )
+        } else if old.oid == self.role.oid && !names(|option| !matches!(option, RoleOption::Password(_))) {
+            // Everybody may change the own password.
+            Ok(())
+        } else {
+            self.require_create_role("permission denied")
+        }
+    }
+
     pub(super) async fn rename_role(&mut self, name: &str, to: &str) -> Result<CommandTag> {
         self.begin_role_change("ALTER ROLE").await?;
         let old = self.find_role(name)?;
-        self.require_role_privilege(old.superuser, "rename")?;
         if old.oid == self.role.oid {
             return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, "session user cannot be renamed"));
         }
+        refuse_reserved(to)?;
         if store::lock_role_name(self.transaction()?, to).await? {
             return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, format!("role \"{to}\" already exists")));
+        }
+        if old.superuser {
+            self.require_superuser("must be superuser to rename superusers")?;
+        } else {
+            self.require_create_role("permission denied to rename role")?;
         }
         store::delete_role(self.transaction()?, &old).await?;
         let new = Role { name: to.to_owned(), ..Role::clone(&old) };
@@ -140,6 +156,10 @@ impl SqlSession {
 
     pub(super) async fn drop_roles(&mut self, if_exists: bool, names: &[String]) -> Result<CommandTag> {
         self.begin_role_change("DROP ROLE").await?;
+        self.require_create_role("permission denied to drop role")?;
+        // A table in doubt has an owner too.
+        self.see_all_rows().await?;
+        self.catalogue().await?;
         for name in names {
             let role = match self.find_role(name) {
                 Ok(role) => role,
@@ -150,9 +170,11 @@ impl SqlSession {
                 }
                 Err(error) => return Err(error),
             };
-            self.require_role_privilege(role.superuser, "drop")?;
             if role.oid == self.role.oid {
                 return Err(SqlError::new(sqlstate::OBJECT_IN_USE, "current user cannot be dropped"));
+            }
+            if role.superuser {
+                self.require_superuser("must be superuser to drop superusers")?;
             }
             let owned: Vec<&str> = self
                 .facts
@@ -176,4 +198,16 @@ impl SqlSession {
         }
         Ok(CommandTag::Words("DROP ROLE"))
     }
+}
+
+fn denied(message: &str) -> SqlError {
+    SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)
+}
+
+fn refuse_reserved(name: &str) -> Result<()> {
+    if !name.starts_with("pg_") {
+        return Ok(());
+    }
+    Err(SqlError::new(sqlstate::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
+        .with_detail("Role names starting with \"pg_\" are reserved."))
 }

@@ -4,8 +4,10 @@ use super::SqlSession;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::exec::{self, BATCH, Cx, Row};
 use crate::plan::Verb;
-use crate::prepared::{CommandTag, Fetch, Flow, PlanRun, Portal, RowSink, Run};
+use crate::prepared::{CommandTag, Fetch, Flow, PlanRun, Portal, RowSink, Run, cannot_be_run};
+use crate::stack;
 use datum::Datum;
+use std::sync::atomic::AtomicU32;
 
 /// An operator may hold this many times work_mem before it is refused: what it holds is counted in full, with the
 /// overhead that PostgreSQL's figure leaves out, and nothing spills to disk.
@@ -19,8 +21,14 @@ impl SqlSession {
         max_rows: usize,
         out: &mut dyn RowSink,
     ) -> Result<Fetch> {
-        let result = self.fetch_portal(portal, max_rows, out).await;
-        self.noting(result)
+        let result = match portal.check_runnable("") {
+            Ok(()) => self.fetch_portal(portal, max_rows, out).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            portal.run = Run::Failed;
+        }
+        self.noting(result).await
     }
 
     pub(super) async fn fetch_portal(
@@ -36,11 +44,19 @@ impl SqlSession {
         match &mut portal.run {
             Run::Empty => Ok(Fetch::Complete(CommandTag::Empty)),
             Run::Done(tag) => Ok(Fetch::Complete(*tag)),
+            Run::Failed => Err(cannot_be_run("")),
             Run::Rows(rows, tag) => give_rows(rows, *tag, max_rows, out),
             Run::Plan(run) => {
-                let fetched = self.fetch_plan(run, &portal.parameters, max_rows, out).await?;
+                // Twice, so that the future of a shallow plan, which is most often what runs, lies in one place only.
+                let fetched = match run.plan.stack_bytes {
+                    0 => self.fetch_plan(run, &portal.parameters, max_rows, out).await?,
+                    bytes => {
+                        let fetch = Box::pin(self.fetch_plan(run, &portal.parameters, max_rows, out));
+                        stack::Tall::new(bytes, fetch).await?
+                    }
+                };
                 if let Fetch::Complete(tag) = fetched {
-                    portal.run = Run::Done(tag);
+                    portal.run = Run::Done(tag.of_nothing());
                 }
                 Ok(fetched)
             }
@@ -69,7 +85,12 @@ impl SqlSession {
             outer: Vec::new(),
             memory_max_bytes: self.quick.work_mem_bytes.saturating_mul(MEMORY_FACTOR),
             lock_timeout_ms: self.quick.lock_timeout_ms,
+            join_rows: BATCH,
+            deep: false,
+            pauses: AtomicU32::new(0),
             affected: 0,
+            rows: 0,
+            paused: None,
             scratch: Vec::new(),
         })
     }
@@ -82,29 +103,30 @@ impl SqlSession {
         out: &mut dyn RowSink,
     ) -> Result<Fetch> {
         if self.block.as_ref().is_none_or(|block| block.serial != run.block) {
-            return Err(SqlError::new(datum::SqlState::new(b"34000"), "portal's transaction has ended"));
+            return Err(SqlError::new(sqlstate::INVALID_CURSOR_NAME, "portal's transaction has ended"));
         }
-        let database = self.engine.database().clone();
-        let canceller = self.canceller.clone();
         let mut cx = self.context(params)?;
+        cx.suit(&run.plan);
         let given_before = run.given;
+        if run.view.is_some() {
+            cx.transaction.read_as_of(run.view.clone());
+        }
         let fetched = match &run.plan.direct {
-            Some(direct) if run.copy.is_none() => {
-                let tag = exec::direct::run(&mut cx, direct, out).await?;
+            Some(direct) if run.copy.is_none() => exec::direct::run(&mut cx, direct, out).await.map(|tag| {
                 if let CommandTag::Select(rows) = tag {
                     run.given += rows;
                 }
                 Fetch::Complete(tag)
-            }
-            _ => give_plan_rows(&mut cx, run, max_rows, out).await?,
+            }),
+            _ => give_plan_rows(&mut cx, run, max_rows, out).await,
         };
+        if run.view.is_some() {
+            cx.transaction.read_as_of(None);
+        }
+        let fetched = fetched?;
         if run.given > given_before {
-            // Rows of commits in doubt leave only once these are visible to all.
             let upto = cx.transaction.evaluated_up_to();
-            if upto > database.visible() {
-                let waited = database.wait_visible(upto, canceller.interrupt()).await;
-                waited.map_err(|error| canceller.explain(error))?;
-            }
+            self.wait_for_evaluated(upto).await?;
         }
         Ok(fetched)
     }
@@ -122,6 +144,10 @@ async fn give_plan_rows(
     let mut line = Vec::new();
     if run.exec.is_none() {
         run.exec = Some(exec::build(&run.plan.node));
+        if max_rows > 0 && run.view.is_none() {
+            // Its later rows are to come of the same state as its first ones.
+            run.view = cx.transaction.view();
+        }
         if changes && max_rows > 0 && run.plan.columns.is_some() {
             // A statement that changes data runs to its end, however few of its rows are wanted at first.
             let Some(exec) = &mut run.exec else { return Err(SqlError::internal("no plan")) };

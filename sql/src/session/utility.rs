@@ -80,12 +80,12 @@ impl SqlSession {
             Utility::Discard(kind) => self.discard(*kind).map(Run::Done),
             Utility::Deallocate(name) => self.deallocate(name.as_deref()).map(Run::Done),
             Utility::Prepare { name, types, statement } => {
-                self.prepare_named(parsed, name, types, statement).await.map(Run::Done)
+                self.prepare_named(name, types, statement).await.map(Run::Done)
             }
             Utility::Declare { name, query } => self.declare(name, query).await.map(Run::Done),
             Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
             Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
-            Utility::Explain { options, statement } => self.explain(parsed, *options, statement).await,
+            Utility::Explain { options, statement } => self.explain(*options, statement).await,
             Utility::Drop(target) => match target.kind {
                 DropKind::Table => self.drop_tables(parsed, target).await.map(Run::Done),
                 DropKind::Index => self.drop_indexes(target).await.map(Run::Done),
@@ -93,7 +93,7 @@ impl SqlSession {
                 DropKind::View => self.drop_views(target).await.map(Run::Done),
             },
             Utility::CreateView { or_replace, name, columns, query, text } => {
-                self.create_view(parsed, name, (columns, *or_replace), (query, text)).await.map(Run::Done)
+                self.create_view(name, (columns, *or_replace), (query, text)).await.map(Run::Done)
             }
             Utility::CreateSequence { if_not_exists, name, options } => {
                 self.create_sequence(parsed, name, *if_not_exists, options).await.map(Run::Done)
@@ -251,13 +251,13 @@ impl SqlSession {
             DiscardKind::All => {
                 self.refuse_in_block("DISCARD ALL")?;
                 self.named.clear();
-                self.cache.clear();
+                self.forget_cached();
                 self.facts.numbers.lock().forget();
                 self.reset(&SetTarget::All)?;
                 Ok(CommandTag::Words("DISCARD ALL"))
             }
             DiscardKind::Plans => {
-                self.cache.clear();
+                self.forget_cached();
                 Ok(CommandTag::Words("DISCARD PLANS"))
             }
             DiscardKind::Sequences => {
@@ -284,10 +284,9 @@ impl SqlSession {
 
     async fn prepare_named(
         &mut self,
-        parsed: &Arc<Parsed>,
         name: &str,
         types: &[ast::DataType],
-        statement: &Command,
+        statement: &Arc<Parsed>,
     ) -> Result<CommandTag> {
         if self.named.contains_key(name) {
             return Err(SqlError::new(
@@ -296,8 +295,7 @@ impl SqlSession {
             ));
         }
         let declared = types.iter().map(|ty| expr::data_type(ty).map(Some)).collect::<Result<_>>()?;
-        let inner = Arc::new(Parsed { source: parsed.source.clone(), command: statement.clone() });
-        let prepared = Box::pin(self.analyse(inner, declared, usize::from(u16::MAX))).await?;
+        let prepared = Box::pin(self.analyse(statement.clone(), declared, usize::from(u16::MAX))).await?;
         self.named.insert(name.to_owned(), Arc::new(prepared));
         Ok(CommandTag::Words("PREPARE"))
     }
@@ -323,21 +321,23 @@ impl SqlSession {
         }
         self.ensure_block();
         let catalogue = self.facts.catalogue.clone();
-        let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
-        analyzer.parameters_max = 0;
-        let mut values = Vec::with_capacity(arguments.len());
-        for (argument, ty) in arguments.iter().zip(&types) {
-            let value = analyzer.compile_in("EXECUTE parameters", argument)?;
-            if !analyzer.take_slots().is_empty() {
-                return Err(SqlError::new(
-                    sqlstate::FEATURE_NOT_SUPPORTED,
-                    "cannot use subquery in EXECUTE parameter",
-                ));
+        let values = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            let mut values = Vec::with_capacity(arguments.len());
+            for (argument, ty) in arguments.iter().zip(&types) {
+                let value = analyzer.compile_in("EXECUTE parameters", argument)?;
+                if !analyzer.take_slots().is_empty() {
+                    return Err(SqlError::new(
+                        sqlstate::FEATURE_NOT_SUPPORTED,
+                        "cannot use subquery in EXECUTE parameter",
+                    ));
+                }
+                let value = expr::coerce(value, *ty, CastContext::Assignment, analyzer)?;
+                let cx = EvalContext { row: &[], outer: &[], params: &[], slots: &[], facts: &self.facts };
+                values.push(value.eval(&cx)?);
             }
-            let value = expr::coerce(value, *ty, CastContext::Assignment, &mut analyzer)?;
-            let cx = EvalContext { row: &[], outer: &[], params: &[], slots: &[], facts: &self.facts };
-            values.push(value.eval(&cx)?);
-        }
+            Ok(values)
+        })?;
         Ok((prepared, values))
     }
 

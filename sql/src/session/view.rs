@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::index::last_name;
 use crate::catalog::{Relation, View, ViewColumn, store};
 use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::parse::{Command, DropTarget, Parsed};
+use crate::parse::{DropTarget, Parsed};
 use crate::prepared::CommandTag;
 use sqlparser::ast;
 use std::sync::Arc;
@@ -13,10 +13,9 @@ impl SqlSession {
     /// CREATE VIEW.
     pub(super) async fn create_view(
         &mut self,
-        parsed: &Parsed,
         name: &ast::ObjectName,
         (columns, or_replace): (&[String], bool),
-        (query, text): (&ast::Query, &str),
+        (query, text): (&Parsed, &str),
     ) -> Result<CommandTag> {
         const DONE: CommandTag = CommandTag::Words("CREATE VIEW");
         self.refuse_in_read_only(true, "CREATE VIEW")?;
@@ -32,17 +31,15 @@ impl SqlSession {
                 }
             }
         }
-        let command = Command::Query(Box::new(query.clone()));
-        let (found, uses) = {
-            let mut analyzer = self.analyzer(parsed, Vec::new(), &catalogue);
+        let (found, uses) = self.analysing(query, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
-            let plan = crate::plan::plan(&mut analyzer, &command)?;
+            let mut plan = crate::plan::plan(analyzer, &query.command)?;
             let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
             uses.append(&mut analyzer.views);
             uses.sort_unstable();
             uses.dedup();
-            (plan.columns.unwrap_or_default(), uses)
-        };
+            Ok((plan.columns.take().unwrap_or_default(), uses))
+        })?;
         if columns.len() > found.len() {
             return Err(SqlError::syntax("CREATE VIEW specifies more column names than columns"));
         }

@@ -233,13 +233,15 @@ impl Default for TestEnvironment {
             default_isolation: IsolationLevel::ReadCommitted,
             default_read_only: false,
             work_mem_bytes: 4 << 20,
+            max_stack_depth_bytes: 2 << 20,
             lock_timeout_ms: 0,
             read_after: None,
             reads_confirmed: false,
             style: Arc::new(Style::default()),
         };
         let settings =
-            BTreeMap::from([("work_mem".to_owned(), "4MB".to_owned()), ("a.b".into(), "x".into())]);
+            [("work_mem", "4MB"), ("a.b", "x"), ("synchronous_commit", "local"), ("max_stack_depth", "2MB")];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let int4 = datum::Type::of(datum::TypeId::Int4);
         let text = datum::Type::of(datum::TypeId::Text);
         Self {
@@ -308,6 +310,17 @@ impl Environment for TestEnvironment {
         let before = top.insert(name.to_owned(), value.unwrap_or("default").to_owned());
         if scope == SetScope::Local {
             self.before_local.lock().entry(name.to_owned()).or_insert(before.unwrap_or_default());
+        }
+        if name == "synchronous_commit" {
+            let synchronous_commit = if value == Some("on") { SyncLevel::On } else { SyncLevel::Local };
+            let mut quick = self.quick.lock();
+            *quick = Arc::new(QuickSettings { synchronous_commit, ..QuickSettings::clone(&quick) });
+        }
+        if name == "max_stack_depth" {
+            let kilobytes = value.and_then(|v| v.strip_suffix("kB")).and_then(|v| v.parse().ok());
+            let mut quick = self.quick.lock();
+            let max_stack_depth_bytes = kilobytes.unwrap_or(2048) << 10;
+            *quick = Arc::new(QuickSettings { max_stack_depth_bytes, ..QuickSettings::clone(&quick) });
         }
         if name == "work_mem" {
             let kilobytes: usize =

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+mod all_rows;
+mod answers;
 mod common;
 mod copy_settings_roles;
+mod deep;
 mod golden;
 mod indexes;
+mod roles;
 mod sequences;
 mod statements;
 mod transactions;

@@ -440,3 +440,17 @@ async fn what_was_committed_is_there_after_a_crash() {
     c.run("create table u (a int)").await;
     assert_eq!(c.text("select tablename from pg_tables order by 1").await, "t;u");
 }
+
+#[tokio::test]
+async fn a_set_returning_function_in_the_arguments_of_another_is_absent() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    for sql in [
+        "select unnest(array[unnest(array[1, 2]), 3])",
+        "select generate_series(1, generate_series(1, 2))",
+        "select g, generate_series(1, 1 + generate_series(1, g)) from generate_series(1, 2) g",
+    ] {
+        assert_eq!(c.refused(sql).await.0, "0A000", "{sql}");
+    }
+    assert_eq!(c.text("select unnest(array[1, 2]), generate_series(1, 2)").await, "1|1;2|2");
+}

@@ -1,8 +1,8 @@
 //! Transaction blocks, isolation between sessions, locks.
 
-use crate::common::{Collected, Node, until_it_waits};
+use crate::common::{Client, Collected, Node, until_it_waits};
 use datum::Datum;
-use sql::{CancelReason, Fetch, TransactionStatus};
+use sql::{CancelReason, Fetch, Portal, TransactionStatus};
 use storage::WaitEvent;
 
 #[tokio::test]
@@ -236,6 +236,67 @@ async fn a_portal_gives_its_rows_in_portions() {
     c.session.fetch(&mut portal, 1, &mut out).await.unwrap();
     c.session.sync().await.unwrap();
     assert_eq!(c.session.fetch(&mut portal, 1, &mut out).await.unwrap_err().code().as_str(), "34000");
+}
+
+/// A portal of a text without parameters, and its first row.
+async fn begun(c: &mut Client, sql: &str) -> Portal {
+    let prepared = c.session.prepare(sql, &[]).await.unwrap();
+    let mut portal = c.session.open(prepared, Vec::new()).await.unwrap();
+    assert_eq!(c.session.fetch(&mut portal, 1, &mut Collected::default()).await.unwrap(), Fetch::Suspended);
+    portal
+}
+
+async fn goes_on(c: &mut Client, portal: &mut Portal) -> Result<Fetch, String> {
+    let fetched = c.session.fetch(portal, 1, &mut Collected::default()).await;
+    fetched.map_err(|error| error.code().to_string())
+}
+
+#[tokio::test]
+async fn a_portal_ends_with_the_savepoint_that_it_was_opened_behind() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    let sql = "select g from generate_series(1, 9) g";
+    c.run("begin").await;
+    let mut outside = begun(&mut c, sql).await;
+    c.run("savepoint a").await;
+    let mut in_a = begun(&mut c, sql).await;
+    c.run("savepoint b").await;
+    let mut released = begun(&mut c, sql).await;
+    c.run("release b; savepoint b").await;
+    let mut in_b = begun(&mut c, sql).await;
+    c.run("rollback to b").await;
+    for portal in [&mut outside, &mut in_a, &mut released] {
+        assert_eq!(goes_on(&mut c, portal).await, Ok(Fetch::Suspended));
+    }
+    assert!(in_b.has_ended());
+    assert_eq!(goes_on(&mut c, &mut in_b).await, Err("34000".into()));
+    c.run("rollback to a").await;
+    assert!(in_a.has_ended() && released.has_ended() && !outside.has_ended());
+    assert_eq!(goes_on(&mut c, &mut outside).await, Ok(Fetch::Suspended));
+}
+
+#[tokio::test]
+async fn a_portal_that_failed_cannot_be_run_again_and_one_at_its_end_says_that_nothing_was_done() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    let sql = "select 1 / (g - 2) from generate_series(1, 9) g";
+    c.run(&format!("begin; declare k cursor for {sql}; fetch from k")).await;
+    let mut portal = begun(&mut c, sql).await;
+    c.run("savepoint s").await;
+    assert_eq!(goes_on(&mut c, &mut portal).await, Err("22012".into()));
+    c.run("rollback to s").await;
+    assert_eq!(goes_on(&mut c, &mut portal).await, Err("55000".into()));
+    c.run("rollback to s").await;
+    assert_eq!(c.refused("fetch from k").await.0, "22012");
+    c.run("rollback to s").await;
+    assert_eq!(c.refused("fetch from k").await, ("55000".into(), "portal \"k\" cannot be run".into()));
+    c.run("rollback; create table t (id int primary key)").await;
+    let prepared = c.session.prepare("insert into t values (1) returning id", &[]).await.unwrap();
+    let mut portal = c.session.open(prepared, Vec::new()).await.unwrap();
+    for rows in [1, 0] {
+        let done = c.session.fetch(&mut portal, 0, &mut Collected::default()).await.unwrap();
+        assert_eq!(done, Fetch::Complete(sql::CommandTag::Insert(rows)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

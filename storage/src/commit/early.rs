@@ -1,7 +1,7 @@
 //! The committer's part in large transactions: xids before the commit, and the list of those.
 
 use super::{Committer, Pipeline, Request, into_error};
-use crate::early::{Early, EarlyList, Entry, LIST_MAX, STATE_EARLY, Touched};
+use crate::early::{ABORTED_MAX, Early, EarlyList, Entry, STATE_EARLY, Touched};
 use crate::snapshot::XidSet;
 use crate::store::Writer;
 use crate::{Error, TreeId};
@@ -25,24 +25,40 @@ impl Pipeline {
         }))
     }
 
+    /// As if so many transactions had come and gone.
+    #[cfg(test)]
+    pub(crate) fn skip_xids(&self, count: u64) {
+        self.alone(|committer| {
+            let last = Xid::new(committer.next_xid.get() + count);
+            self.give_out(committer, last);
+        });
+    }
+
     /// Logs that a transaction which was told an xid came to nothing.
     pub(crate) fn abort_told(&self, xid: Xid) -> Result<(), Error> {
         self.check_open()?;
         self.alone(|committer| self.log_outcome(committer, false, xid, &[], &[]).map(drop))
     }
 
-    /// An xid for versions that go into pages before the commit; logged, and unseen from now on. None: the list is full.
+    /// An xid for versions that go into pages before the commit; logged, and unseen from now on. It is of the transaction that has the early xid
+    /// `first` already, or of a new one. None: the list is full, or has aborted xids that are to be swept unless they `were_swept`.
     /// Does I/O if the state page is not in the pool.
-    pub(crate) fn begin_early(&self, touched: Touched) -> Result<Option<Xid>, Error> {
+    pub(crate) fn begin_early(
+        &self,
+        first: Option<Xid>,
+        touched: Touched,
+        were_swept: bool,
+    ) -> Result<Option<Xid>, Error> {
         self.check_open()?;
         self.alone(|committer| {
             let mut writer = self.store.writer();
             self.log_aborts(committer, &mut writer)?;
-            if committer.early.len() >= LIST_MAX {
+            let xid = committer.next_xid;
+            if (!were_swept && committer.early.aborted_xids().count() >= ABORTED_MAX)
+                || !committer.early.open_one(xid, first, touched)
+            {
                 return Ok(None);
             }
-            let xid = committer.next_xid;
-            committer.early.insert(Entry { xid, aborted: false, touched });
             if let Err(error) = self.put_early(committer, &mut writer) {
                 committer.early.remove(&[xid]);
                 return Err(error);
@@ -53,15 +69,11 @@ impl Pipeline {
         })
     }
 
-    /// Notes that an early xid gets versions in these relations too. To be called before the first one is written.
-    pub(crate) fn touch(&self, xid: Xid, trees: &[TreeId]) -> Result<(), Error> {
+    /// Notes that the transaction of an early xid gets versions in this relation too. To be called before the first one is written.
+    pub(crate) fn touch(&self, xid: Xid, tree: TreeId) -> Result<(), Error> {
         self.check_open()?;
         self.alone(|committer| {
-            let Some(entry) = committer.early.get_mut(xid) else { return Ok(()) };
-            let mut added = false;
-            for tree in trees {
-                added |= entry.touched.add(*tree);
-            }
+            let added = committer.early.touch(xid, tree);
             if added { self.put_early(committer, &mut self.store.writer()) } else { Ok(()) }
         })
     }
@@ -70,13 +82,9 @@ impl Pipeline {
     pub(crate) fn abort_early(&self, xids: &[Xid]) {
         let Some((first, parts)) = xids.split_first() else { return };
         self.alone(|committer| {
-            for xid in xids {
-                if committer.early.abort(*xid) {
-                    self.visibility.abort(&[*xid]);
-                } else {
-                    self.visibility.abort(&[*xid]);
-                    self.visibility.forget(&[*xid]);
-                }
+            self.visibility.abort(xids);
+            if !committer.early.abort(xids) {
+                self.visibility.forget(xids);
             }
             if self.check_open().is_err() {
                 // The log may have got its last record; the next start finds them without an outcome.
@@ -130,10 +138,10 @@ impl Pipeline {
             let outdated: Vec<Xid> = committer.early.open().filter(|xid| !xids.contains(xid)).collect();
             committer.early.remove(&outdated);
             for xid in xids {
-                committer.early.abort(*xid);
+                committer.early.abort(&[*xid]);
                 committer.unlogged_aborts.push(*xid);
             }
-            let aborted = committer.early.aborted().map(|entry| entry.xid).collect();
+            let aborted = committer.early.aborted_xids().collect();
             self.visibility.set_early(XidSet::default(), aborted);
             let mut writer = self.store.writer();
             self.log_aborts(committer, &mut writer)?;

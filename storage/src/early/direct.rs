@@ -20,7 +20,7 @@ impl Transaction {
         let Self { engine, levels, large, locks, interrupt, .. } = self;
         let Some(large) = large else { return Ok(()) };
         let handle = engine.store.tree(tree)?;
-        let xid = large.part(locks, levels.len(), tree, is_own).await?;
+        let xid = large.part(locks, levels.len(), tree, is_own, interrupt).await?;
         let stamp = Stamp { tree: &handle, xid, command: self.command };
         let is_ordered = batch.sort();
         // Nobody else knows a tree that this transaction has made.
@@ -42,6 +42,12 @@ impl Transaction {
         let begins = !self.is_early();
         let from = DIRECT_FROM_BYTES.min(self.engine.options.write_set_limit_bytes);
         if begins && (self.writes.bytes() + bytes < from || !self.go_early_now().await?) {
+            return Ok(false);
+        }
+        // Of many savepoints, an xid is worth its place in the list only for much.
+        let depth = self.levels.len();
+        let few_will_do = self.large.as_ref().is_some_and(|large| large.takes_small_parts(depth));
+        if !few_will_do && self.writes.bytes() + bytes < from {
             return Ok(false);
         }
         if begins || self.writes.is_full() {

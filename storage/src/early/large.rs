@@ -11,6 +11,7 @@ use crate::transaction::Transaction;
 use crate::tree::{Prepared, Tree};
 use crate::write_set::{CommandId, Write};
 use crate::{Error, Interrupt, LockMode, LockWait, TreeId};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 use wal::{BlockNumber, Xid};
@@ -24,16 +25,15 @@ pub(crate) struct Level {
     pub(crate) locks: u64,
 }
 
-/// One xid of a large transaction: its own, or that of a savepoint.
+/// What a large transaction wrote at one level of savepoints.
 #[derive(Debug)]
 struct Part {
-    xid: Xid,
+    /// The first one is for what is written from now on, the others came by released savepoints.
+    xids: SmallVec<[Xid; 1]>,
     /// How many savepoints are around it.
     depth: usize,
-    /// Relations that the list names for it.
-    touched: Vec<TreeId>,
-    /// Held until the outcome, for others to wait.
-    _lock: LockSet,
+    /// Held on the xids until the outcome, for others to wait.
+    locks: LockSet,
 }
 
 /// The pages at a tree's end that a load fills, and how far they are on their way to disk.
@@ -52,6 +52,10 @@ pub(crate) struct Early {
     engine: Arc<Engine>,
     /// The transaction's own first.
     parts: Vec<Part>,
+    /// All xids of all parts, ascending.
+    xids: Vec<Xid>,
+    /// Relations that the list names for them.
+    touched: Vec<TreeId>,
     is_committed: bool,
     behind: Option<Behind>,
     /// Keeps the state page in the pool, so that the outcome needs no I/O.
@@ -60,13 +64,13 @@ pub(crate) struct Early {
 }
 
 impl Early {
-    /// Its xids, the transaction's own first.
+    /// Its xids, ascending: the transaction's own is the first.
     pub(crate) fn xids(&self) -> impl Iterator<Item = Xid> {
-        self.parts.iter().map(|part| part.xid)
+        self.xids.iter().copied()
     }
     /// Whether this version is of the transaction.
     pub(crate) fn wrote(&self, xid: Xid) -> bool {
-        self.parts.iter().any(|part| part.xid == xid)
+        self.xids.binary_search(&xid).is_ok()
     }
     /// Whether the command `before` sees this version because an earlier one of its own transaction wrote it.
     pub(crate) fn sees(&self, xid: Xid, cid: u32, before: CommandId) -> bool {
@@ -79,15 +83,29 @@ impl Early {
     /// What was written under more than `depth` savepoints came to nothing.
     pub(crate) fn abort_deeper(&mut self, depth: usize) {
         let gone: Vec<Part> = self.parts.extract_if(1.., |part| part.depth > depth).collect();
-        if let (false, Ok(pipeline)) = (gone.is_empty(), self.engine.pipeline()) {
-            pipeline.abort_early(&gone.iter().map(|part| part.xid).collect::<Vec<_>>());
+        let xids: Vec<Xid> = gone.iter().flat_map(|part| part.xids.iter().copied()).collect();
+        self.xids.retain(|xid| !xids.contains(xid));
+        if let (false, Ok(pipeline)) = (xids.is_empty(), self.engine.pipeline()) {
+            pipeline.abort_early(&xids);
         }
     }
-    /// Savepoints are no more, what was written under them stays.
+    /// Savepoints are no more: what was written under them is a part of what was written outside.
     pub(crate) fn release_deeper(&mut self, depth: usize) {
-        for part in &mut self.parts {
-            part.depth = part.depth.min(depth);
+        let released: Vec<Part> = self.parts.extract_if(1.., |part| part.depth > depth).collect();
+        for mut part in released {
+            match self.parts.iter_mut().find(|outer| outer.depth == depth) {
+                Some(outer) => {
+                    outer.xids.append(&mut part.xids);
+                    outer.locks.absorb(part.locks);
+                }
+                None => self.parts.push(Part { depth, ..part }),
+            }
         }
+    }
+    /// Whether rows may go into pages under `depth` savepoints though there are few: they have an xid, or xids are not scarce yet.
+    pub(super) fn takes_small_parts(&self, depth: usize) -> bool {
+        let xids = self.parts.iter().map(|part| part.xids.len()).sum::<usize>();
+        xids <= SMALL_PARTS_MAX || self.parts.iter().any(|part| part.depth == depth)
     }
 }
 
@@ -122,7 +140,7 @@ impl Early {
             let (pool, blocks) = (Arc::clone(pool), behind.next..behind.next + stretch);
             behind.next += stretch;
             let work = move || pool.write_behind(tree.file(), blocks);
-            behind.job = Some(tokio::task::spawn_blocking(work));
+            behind.job = Some(crate::blocking::run(work));
         }
     }
 }
@@ -137,6 +155,8 @@ impl Drop for Early {
 
 /// The write set's limit once the transaction is early: with the rows' locks it stays in a core's cache.
 const SPILLED_BYTES: usize = 1 << 20;
+/// With more xids than this a transaction saves up to its full write set again before it takes another one.
+pub(super) const SMALL_PARTS_MAX: usize = 256;
 /// Versions that one hold of the write lock puts into pages at most, so that commits do not wait long.
 const CHUNK_VERSIONS: usize = 256;
 /// The same in bytes.
@@ -196,7 +216,7 @@ impl Transaction {
             };
             for run in run.chunk_by(same) {
                 let Some((number, first)) = run.first() else { continue };
-                let xid = large.part(locks, depth_of(*number), first.tree, is_own).await?;
+                let xid = large.part(locks, depth_of(*number), first.tree, is_own, interrupt).await?;
                 let stamp = Stamp { tree: &tree, xid, command: first.command };
                 let items: Vec<KeyValue<'_>> =
                     run.iter().map(|(_, write)| (&write.key[..], write.value.as_deref())).collect();
@@ -204,6 +224,9 @@ impl Transaction {
             }
         }
         drop(work);
+        if large.xids.len() > SMALL_PARTS_MAX {
+            writes.set_limit(engine.options.write_set_limit_bytes);
+        }
         let lock_depth = |number: u64| levels.partition_point(|level| level.locks <= number);
         locks.release_rows(|tree, key, number| {
             // One taken outside of the savepoint where the row was written outlives a rollback to it.
@@ -238,7 +261,7 @@ impl Transaction {
     }
 
     async fn begin_early(&mut self, place: LockSet) -> Result<(), Error> {
-        let xid = begin(&self.engine, None)?;
+        let xid = begin(&self.engine, None, None, &self.interrupt).await?;
         // From here on nothing is awaited before somebody is there who aborts it.
         let key = PageKey::new(STATE_FILE.file(), BlockNumber::new(0));
         let pool = self.engine.store.pool();
@@ -249,20 +272,22 @@ impl Transaction {
                 return Err(error);
             }
         };
-        let part = Part { xid, depth: 0, touched: Vec::new(), _lock: self.locks.sibling() };
+        let part = Part { xids: SmallVec::from_buf([xid]), depth: 0, locks: self.locks.sibling() };
         let early = Early {
             engine: Arc::clone(&self.engine),
             parts: vec![part],
+            xids: vec![xid],
+            touched: Vec::new(),
             is_committed: false,
             behind: None,
             _page: page,
             _place: place,
         };
         // What is written from now on stays in memory for a short time only.
-        self.writes.lower_limit(SPILLED_BYTES);
+        self.writes.set_limit(SPILLED_BYTES.min(self.engine.options.write_set_limit_bytes));
         let early = self.large.insert(Box::new(early));
         for part in &mut early.parts {
-            hold(&mut part._lock, xid).await?;
+            hold(&mut part.locks, xid).await?;
         }
         Ok(())
     }
@@ -276,26 +301,33 @@ impl Early {
         depth: usize,
         tree: TreeId,
         is_own: bool,
+        interrupt: &Interrupt,
     ) -> Result<Xid, Error> {
         // A rollback to a savepoint leaves the relations that the transaction created before.
-        let is_own = is_own && depth == 0;
-        let at = match self.parts.iter().position(|part| part.depth == depth) {
-            Some(at) => at,
+        let is_named = (is_own && depth == 0) || self.touched.contains(&tree);
+        let xid = match self.parts.iter().find(|part| part.depth == depth) {
+            Some(part) => {
+                let xid = part.xids[0];
+                if !is_named {
+                    self.engine.pipeline()?.touch(xid, tree)?;
+                }
+                xid
+            }
             None => {
-                let xid = begin(&self.engine, (!is_own).then_some(tree))?;
-                let touched = if is_own { Vec::new() } else { vec![tree] };
-                self.parts.push(Part { xid, depth, touched, _lock: locks.sibling() });
+                let first = self.xids.first().copied();
+                let xid = begin(&self.engine, first, (!is_named).then_some(tree), interrupt).await?;
+                self.xids.push(xid);
+                let part = Part { xids: SmallVec::from_buf([xid]), depth, locks: locks.sibling() };
+                self.parts.push(part);
                 let at = self.parts.len() - 1;
-                hold(&mut self.parts[at]._lock, xid).await?;
-                at
+                hold(&mut self.parts[at].locks, xid).await?;
+                xid
             }
         };
-        let part = &mut self.parts[at];
-        if !is_own && !part.touched.contains(&tree) {
-            self.engine.pipeline()?.touch(part.xid, &[tree])?;
-            part.touched.push(tree);
+        if !is_named {
+            self.touched.push(tree);
         }
-        Ok(part.xid)
+        Ok(xid)
     }
 }
 
@@ -313,13 +345,24 @@ async fn take_free_place(place: &mut LockSet, interrupt: &Interrupt) -> Result<b
     Ok(false)
 }
 
-/// Waits for one of the places.
+/// Waits for one of the places: stands in the queue of one of them, and takes whichever becomes free.
 async fn await_place(place: &mut LockSet, interrupt: &Interrupt) -> Result<(), Error> {
-    let number = place.number_below(PLACES);
-    place
-        .take(LockRef::Place(number), LockMode::Exclusive.into(), LockWait::Forever, interrupt)
-        .await
-        .map(drop)
+    let (manager, number) = (place.manager(), place.number_below(PLACES));
+    loop {
+        let mut freed = std::pin::pin!(manager.place_freed().notified());
+        freed.as_mut().enable();
+        if take_free_place(place, interrupt).await? {
+            return Ok(());
+        }
+        let name = LockRef::Place(number);
+        tokio::select! {
+            biased;
+            taken = place.take(name, LockMode::Exclusive.into(), LockWait::Forever, interrupt) => {
+                return taken.map(drop);
+            }
+            () = freed => {}
+        }
+    }
 }
 
 async fn hold(lock: &mut LockSet, xid: Xid) -> Result<(), Error> {
@@ -329,16 +372,22 @@ async fn hold(lock: &mut LockSet, xid: Xid) -> Result<(), Error> {
         .map(drop)
 }
 
-/// A new early xid. A full list is swept first. May do I/O.
-fn begin(engine: &Engine, tree: Option<TreeId>) -> Result<Xid, Error> {
+/// A new early xid, of the transaction that has `first` or of a new one. A full list is swept first.
+async fn begin(
+    engine: &Arc<Engine>,
+    first: Option<Xid>,
+    tree: Option<TreeId>,
+    interrupt: &Interrupt,
+) -> Result<Xid, Error> {
     let pipeline = engine.pipeline()?;
     let touched = || Touched::These(tree.into_iter().collect());
-    if let Some(xid) = pipeline.begin_early(touched())? {
+    if let Some(xid) = pipeline.begin_early(first, touched(), false)? {
         return Ok(xid);
     }
-    sweep(engine)?;
-    let full = Error::WriteSetFull { limit_bytes: engine.options.write_set_limit_bytes };
-    pipeline.begin_early(touched())?.ok_or(full)
+    let (owned, until) = (Arc::clone(engine), interrupt.clone());
+    let swept = crate::blocking::run(move || sweep(&owned, &until)).await;
+    swept.map_err(|_| Error::Shutdown)??;
+    pipeline.begin_early(first, touched(), true)?.ok_or(Error::TooManyParts)
 }
 
 /// Puts versions with one stamp into pages, in chunks. `items` are in key order, each key once if all are to go. Returns how many
@@ -360,7 +409,7 @@ pub(super) async fn put_into_pages(
         let _reserved = reserve_bytes(engine.wal()?, (CHUNK_LOG_BYTES + 2 * length) as u64).await?;
         if !stamp.tree.relation().has_space(CHUNK_PAGES) {
             let tree = stamp.tree.clone();
-            let space = tokio::task::spawn_blocking(move || tree.relation().reserve_space(CHUNK_PAGES)).await;
+            let space = crate::blocking::run(move || tree.relation().reserve_space(CHUNK_PAGES)).await;
             space.map_err(|_| Error::Shutdown)??;
         }
         let rest = items.get(done..).unwrap_or_default();
@@ -411,7 +460,7 @@ fn put_chunk(
     let mut writer = engine.store.writer();
     // Under the lock: after a redo point of a shutdown nothing more is written.
     pipeline.check_open()?;
-    writer.set_xid(stamp.xid);
+    writer.set_early_xid(stamp.xid);
     writer.set_horizon(engine.visibility.horizon());
     writer.allow_io(in_place);
     let (mut done, mut bytes) = (0, 0);

@@ -18,8 +18,9 @@
 //! state page ([`EarlyList`]), in the same hold of the commit lock as the assignment, the commit or abort record, or the end of a sweep
 //! that it follows, so no redo point falls between. Whoever redoes the log from any checkpoint thus knows the list as it was at each moment: from the
 //! state page once the pages on disk are consistent, then from the records. What is open when redo ends for good is aborted.
-//! At most [`LIST_MAX`] xids are listed; [`PLACES`] transactions may be early at once, others wait for a place (a lock like any other, so a
-//! cycle of waits is found).
+//! An open xid may grow as old as its transaction: its records give the full xid, whatever the distance ([`crate::records::full_xid`]).
+//! [`PLACES`] transactions may be early at once, others wait for a place (a lock like any other, so a cycle of waits is found). The list has
+//! room for some thousand xids, and always for the first one of a transaction with a place.
 //!
 //! **Who sees an open stamp.** Only its own transaction: versions of earlier commands by their command number. The commit takes a
 //! fresh xid as every commit does, so the order of commits stays the order of their xids; the early ones are subtransactions in its
@@ -27,7 +28,8 @@
 //! record is replayed. A snapshot that excludes an open xid holds the pruning horizon at that xid.
 //!
 //! **Savepoints.** Writes since a savepoint get an xid of their own when they go into pages, so that ROLLBACK TO aborts them alone.
-//! RELEASE gives it to the level outside.
+//! RELEASE merges it into the part of the level outside; in the list all xids of a transaction are one entry from the start. A transaction with
+//! many parts puts only larger write sets into pages ([`large::SMALL_PARTS_MAX`]), so that even very many savepoints have room in the list.
 //!
 //! **Row locks.** When writes are in pages, their locks in memory are released: an open stamp is the lock, of the strongest
 //! mode. Who meets one gives up the row's lock in memory, waits for the lock that the stamp's transaction holds on its xid until it has an
@@ -51,7 +53,7 @@ mod sweep;
 
 pub use batch::RowBatch;
 pub(crate) use large::{Early, Level};
-pub(crate) use list::{EarlyList, Entry, LIST_MAX, STATE_EARLY, Touched};
+pub(crate) use list::{ABORTED_MAX, EarlyList, Entry, STATE_EARLY, Touched};
 pub(crate) use sweep::sweep;
 
 /// How many transactions may be early at once.

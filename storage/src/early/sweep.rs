@@ -2,13 +2,23 @@
 
 use crate::engine::Engine;
 use crate::state::STATE_FILE;
-use crate::tree::Unpaced;
-use crate::{Error, TreeId, vacuum};
+use crate::tree::Pace;
+use crate::{Error, Interrupt, TreeId, vacuum};
 use std::sync::atomic::Ordering;
 use wal::Xid;
 
+/// As fast as it goes, until it is interrupted.
+struct UntilInterrupted<'a>(&'a Interrupt);
+
+impl Pace for UntilInterrupted<'_> {
+    fn after_piece(&mut self, _changed: bool, _read_pages: u64) -> bool {
+        !self.0.is_cancelled()
+    }
+}
+
 /// Removes the versions of all aborted xids, then the xids from the list. Blocks; the write lock is taken a leaf at a time.
-pub(crate) fn sweep(engine: &Engine) -> Result<usize, Error> {
+/// [`Error::Cancelled`] if `interrupt` ended it.
+pub(crate) fn sweep(engine: &Engine, interrupt: &Interrupt) -> Result<usize, Error> {
     let pipeline = engine.pipeline()?;
     let entries = pipeline.aborted();
     if entries.is_empty() {
@@ -21,11 +31,12 @@ pub(crate) fn sweep(engine: &Engine) -> Result<usize, Error> {
             continue;
         }
         let here = entries.iter().filter(|entry| entry.touched.has(tree));
-        let aborted: Vec<Xid> = here.map(|entry| entry.xid).collect();
+        let mut aborted: Vec<Xid> = here.flat_map(|entry| entry.xids.iter().copied()).collect();
+        aborted.sort_unstable();
         if aborted.is_empty() {
             continue;
         }
-        match vacuum::sweep_tree(engine, tree, &aborted, &mut Unpaced) {
+        match vacuum::sweep_tree(engine, tree, &aborted, false, &mut UntilInterrupted(interrupt)) {
             Ok(report) => {
                 removed += report.removed as usize;
                 left += report.aborted;
@@ -37,7 +48,7 @@ pub(crate) fn sweep(engine: &Engine) -> Result<usize, Error> {
     }
     // A sweep that the engine's end has cut short has not seen all.
     if left == 0 && !engine.closed.load(Ordering::Acquire) {
-        let all: Vec<Xid> = entries.iter().map(|entry| entry.xid).collect();
+        let all: Vec<Xid> = entries.iter().flat_map(|entry| entry.xids.iter().copied()).collect();
         pipeline.forget_aborted(&all)?;
     }
     Ok(removed)

@@ -4,7 +4,7 @@
 //! checkpoint record's redo point and the segment's name, the checkpoint's position by the record that lies there, the timeline
 //! against the segment's name, method and source by their words.
 
-use super::standby::backup;
+use super::standby::{backup, follow_latest};
 use super::*;
 use host::Disk;
 use std::collections::BTreeMap;
@@ -96,10 +96,14 @@ async fn a_standby_refuses_a_damaged_newer_history_rather_than_stay_on_its_timel
         .fork(TimelineId::new(2), at + 1000, "promoted", BranchId::new(1))
         .unwrap();
     newer.store(&copy, &wal_dir).unwrap();
-    let mode = StartMode::Standby { target_timeline: None };
+    let mode = follow_latest(&copy).unwrap();
+    assert_eq!(mode, StartMode::Standby { timeline: TimelineId::new(2) });
     assert!(Database::open(&host_on(&copy.fork()), options(), mode).is_ok());
     let path = wal_dir.join("00000002.history");
     assert!(copy.flip_bit(&path, 3, 0).unwrap());
-    let error = Database::open(&host_on(&copy), options(), mode).map(|_| ()).unwrap_err().to_string();
-    assert!(error.contains("00000002.history") && error.contains("line"), "{error}");
+    let chosen = follow_latest(&copy).unwrap_err().to_string();
+    let opened = Database::open(&host_on(&copy), options(), mode).map(|_| ()).unwrap_err().to_string();
+    for error in [chosen, opened] {
+        assert!(error.contains("00000002.history") && error.contains("line"), "{error}");
+    }
 }

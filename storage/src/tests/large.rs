@@ -214,6 +214,144 @@ async fn what_a_savepoint_undid_in_a_table_of_the_same_transaction_stays_undone_
     }
 }
 
+/// A savepoint, so many rows that they go into pages, and its release.
+async fn released(transaction: &mut Transaction, tree: TreeId, number: u64) {
+    let savepoint = transaction.savepoint();
+    fill(transaction, tree, number * 12..number * 12 + 12, "x").await;
+    transaction.release(&savepoint);
+}
+
+#[tokio::test]
+async fn a_transaction_may_release_many_savepoints_with_large_changes() {
+    let (disk, db, tree) = open_small().await;
+    let rounds = 400;
+    let mut large = statement(&db, ReadCommitted).await;
+    for number in 0..rounds {
+        released(&mut large, tree, number).await;
+    }
+    // Another one finds its place beside it.
+    let mut other = statement(&db, ReadCommitted).await;
+    fill(&mut other, tree, 900_000..900_100, "other").await;
+    assert!(other.is_early());
+    other.commit(SyncLevel::Local).await.unwrap();
+    large.begin_statement().await.unwrap();
+    let all = usize::try_from(rounds).unwrap() * 12 + 100;
+    assert_eq!(count(&large, tree).await, all);
+    let before = power_cut(&disk);
+    large.commit(SyncLevel::Local).await.unwrap();
+    assert_eq!(early_xids(&db), 0);
+    for (disk, expected) in [(power_cut(&disk), all), (before, 100)] {
+        let (db, _) = try_open(&disk, small()).unwrap();
+        assert_eq!(count(&statement(&db, ReadCommitted).await, tree).await, expected);
+        db.sweep().await.unwrap();
+        assert_eq!(early_xids(&db), 0);
+        assert_eq!(db.store().tree(tree).unwrap().verify().unwrap().lost_pages, []);
+    }
+    assert_eq!(count(&statement(&db, ReadCommitted).await, tree).await, all);
+}
+
+#[tokio::test]
+async fn a_rollback_to_an_outer_savepoint_undoes_what_the_released_ones_inside_wrote() {
+    let (_disk, db, tree) = open_small().await;
+    let mut large = statement(&db, ReadCommitted).await;
+    for number in 0..5 {
+        released(&mut large, tree, number).await;
+    }
+    let outer = large.savepoint();
+    for number in 5..60 {
+        released(&mut large, tree, number).await;
+    }
+    large.rollback_to(&outer).unwrap();
+    large.begin_statement().await.unwrap();
+    assert_eq!(count(&large, tree).await, 60);
+    for number in 60..70 {
+        released(&mut large, tree, number).await;
+    }
+    large.release(&outer);
+    large.commit(SyncLevel::Local).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(count(&statement(&db, ReadCommitted).await, tree).await, 180);
+        db.sweep().await.unwrap();
+        assert_eq!(early_xids(&db), 0);
+    }
+}
+
+/// As many large transactions as there are places, each with a row of its own.
+async fn all_places(db: &Database, tree: TreeId) -> Vec<Transaction> {
+    let mut holders = Vec::new();
+    for number in 0..u64::from(crate::early::PLACES) {
+        let mut holder = statement(db, ReadCommitted).await;
+        fill(&mut holder, tree, number * 1000..number * 1000 + 40, "x").await;
+        assert!(holder.is_early());
+        holders.push(holder);
+    }
+    holders
+}
+
+#[tokio::test]
+async fn who_finds_no_place_waits_says_so_and_takes_whichever_becomes_free() {
+    let (_disk, db, tree) = open_small().await;
+    for leaves in 0..crate::early::PLACES as usize {
+        let mut holders = all_places(&db, tree).await;
+        let mut next = statement(&db, ReadCommitted).await;
+        let interrupt = next.interrupt().clone();
+        {
+            let mut waiting = pin!(fill(&mut next, tree, 500_000..500_040, "x"));
+            assert!(waits!(waiting));
+            assert_eq!(interrupt.waits_for(), Some(crate::WaitEvent::LargeTransaction));
+            holders.swap_remove(leaves).rollback();
+            waiting.await;
+        }
+        assert!(next.is_early() && interrupt.waits_for().is_none());
+    }
+    let holders = all_places(&db, tree).await;
+    let mut next = statement(&db, ReadCommitted).await;
+    let interrupt = next.interrupt().clone();
+    let mut waiting = pin!(async {
+        for number in 0..100 {
+            put(&mut next, tree, &key(500_000 + number), "x").await?;
+        }
+        Ok::<_, Error>(())
+    });
+    assert!(waits!(waiting));
+    interrupt.cancel();
+    assert!(matches!(waiting.await, Err(Error::Cancelled)));
+    drop(holders);
+}
+
+#[tokio::test]
+async fn a_wait_for_a_place_is_a_deadlock_only_if_no_holder_can_go_on() {
+    let (_disk, db, tree) = open_small().await;
+    let mut holders = all_places(&db, tree).await;
+    let last = holders.pop().unwrap();
+    let mut next = statement(&db, ReadCommitted).await;
+    put(&mut next, tree, "wanted", "x").await.unwrap();
+    let wants = |mut holder: Transaction| {
+        tokio::spawn(async move { lock(&mut holder, tree, "wanted").await.map_err(|error| error.sqlstate()) })
+    };
+    let mut ends: Vec<_> = holders.into_iter().map(wants).collect();
+    // Long enough for all to look for deadlocks: one holder could still go on.
+    let waiting = fill(&mut next, tree, 500_000..500_040, "x");
+    let waited = tokio::time::timeout(5 * options().deadlock_timeout, waiting).await;
+    assert!(waited.is_err() && ends.iter().all(|end| !end.is_finished()));
+    {
+        let mut victim = pin!(async {
+            for number in 0..100 {
+                put(&mut next, tree, &key(600_000 + number), "x").await?;
+            }
+            Ok::<_, Error>(())
+        });
+        assert!(waits!(victim));
+        // Whoever waits for a place finds out that the last holder waits for it, too.
+        ends.push(wants(last));
+        assert_eq!(victim.await.map_err(|error| error.sqlstate()), Err("40P01"));
+    }
+    drop(next);
+    for end in ends {
+        assert!(end.await.unwrap().is_ok());
+    }
+}
+
 #[tokio::test]
 async fn a_large_load_into_a_new_table_leaves_nothing_to_sweep_when_it_is_rolled_back() {
     let (_disk, db, _) = open_small().await;
@@ -281,13 +419,13 @@ async fn large_transactions_wait_for_a_place_and_a_cancelled_wait_ends() {
 #[tokio::test]
 async fn more_large_rollbacks_than_the_list_holds_are_swept_on_the_way() {
     let (_disk, db, tree) = open_small().await;
-    for _ in 0..crate::early::LIST_MAX + 5 {
+    for _ in 0..crate::early::ABORTED_MAX + 5 {
         let mut large = statement(&db, ReadCommitted).await;
         fill(&mut large, tree, 0..20, "x").await;
         assert!(large.is_early());
         large.rollback();
     }
-    assert!(early_xids(&db) <= crate::early::LIST_MAX);
+    assert!(early_xids(&db) <= crate::early::ABORTED_MAX);
     assert_eq!(count(&statement(&db, ReadCommitted).await, tree).await, 0);
 }
 

@@ -1,11 +1,12 @@
 //! Large transactions and power cuts, standbys and promotions.
 
 use super::large::{fill, key, open_small, small};
-use super::standby::{Standby, backup, follow};
+use super::standby::{Standby, backup, follow, ship};
 use super::*;
 use crate::{CheckpointKind, Direction, Feed, PromoteOptions};
 use Isolation::{ReadCommitted, RepeatableRead};
 use parking_lot::Mutex;
+use wal::{Lsn, TimelineId};
 
 /// What is known at a moment: the newest value whose commit was acknowledged, and the newest whose commit was begun.
 type Known = (u64, u64);
@@ -194,9 +195,9 @@ async fn a_promotion_aborts_the_large_transactions_that_the_log_leaves_open() {
     let standby = standby_beside(&mut large, &disk, &db, tree, true).await;
     write(&db, tree, &[("other", "y")], SyncLevel::Local).await;
     standby.catch_up(&disk, &db);
-    standby.feed.set(Feed::Promote);
+    standby.feed.set(Feed::Promote { timeline: TimelineId::FIRST });
     let end = standby.thread.join().unwrap().unwrap();
-    let how = PromoteOptions { new_timeline: None, reason: "test".into() };
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
     standby.db.promote(end, how).await.unwrap().end_recovery().await.unwrap();
     let crashed = power_cut(&standby.disk);
     for db in [standby.db.clone(), try_open(&crashed, small()).unwrap().0] {
@@ -210,4 +211,91 @@ async fn a_promotion_aborts_the_large_transactions_that_the_log_leaves_open() {
         assert_eq!(db.horizon(), db.next_xid(), "nothing is left of it");
     }
     drop(large);
+}
+
+/// Distances that no half of an xid tells: the large transaction's first one is further away than 2^31 after three steps, and its low
+/// half comes again after five.
+const STEPS: [u64; 6] = [1 << 30, 1 << 30, (1 << 30) - 5, 1 << 30, 1 << 30, (1 << 31) - 64];
+
+#[tokio::test]
+async fn a_large_transaction_outlives_any_number_of_xids_here_on_a_standby_and_after_a_crash() {
+    for commits in [true, false] {
+        let (disk, db, tree) = open_small().await;
+        write(&db, tree, &[("000003", "old")], SyncLevel::Local).await;
+        let mut large = statement(&db, ReadCommitted).await;
+        let standby = standby_beside(&mut large, &disk, &db, tree, true).await;
+        for (step, xids) in STEPS.into_iter().enumerate() {
+            let first = 60 + 20 * step as u64;
+            fill(&mut large, tree, first..first + 20, "x").await;
+            db.0.pipeline().unwrap().skip_xids(xids);
+            write(&db, tree, &[("other", "y")], SyncLevel::Local).await;
+            let savepoint = large.savepoint();
+            fill(&mut large, tree, 500..560, "undone").await;
+            large.rollback_to(&savepoint).unwrap();
+            db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+            standby.catch_up(&disk, &db);
+            assert_eq!(standby.db.next_xid(), db.next_xid(), "step {step}");
+            assert_eq!(count(&statement(&standby.db, ReadCommitted).await, tree).await, 2, "step {step}");
+        }
+        fill(&mut large, tree, 200..220, "x").await;
+        let rows = if commits {
+            large.commit(SyncLevel::Local).await.unwrap();
+            201
+        } else {
+            large.rollback();
+            2
+        };
+        standby.catch_up(&disk, &db);
+        assert_eq!(standby.db.next_xid(), db.next_xid());
+        assert!(standby.db.0.visibility.excluded().iter().eq(db.0.visibility.excluded().iter()));
+        let crashed = power_cut(&disk);
+        let recovered = try_open(&crashed, small()).unwrap().0;
+        let (after, end) = standby.end_for_promotion();
+        let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+        after.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+        for (place, db) in [("here", &db), ("after a crash", &recovered), ("promoted", &after)] {
+            assert_eq!(
+                count(&statement(db, ReadCommitted).await, tree).await,
+                rows,
+                "{place}, commits: {commits}"
+            );
+            db.sweep().await.unwrap();
+            assert_eq!(count(&statement(db, ReadCommitted).await, tree).await, rows, "{place}, swept");
+            write(db, tree, &[("other", "z")], SyncLevel::Local).await;
+            assert_eq!(db.horizon(), db.next_xid(), "{place}: nothing is left of it");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_taken_in_the_middle_of_a_promotion_sees_nothing_of_what_is_then_aborted() {
+    let (disk, db, tree) = open_small().await;
+    write(&db, tree, &[("before", "1")], SyncLevel::Local).await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    // The log that comes over ends where all versions of a transaction are in it and its commit record is not.
+    let (tell, told) = std::sync::mpsc::channel();
+    let (engine, from, to) = (Arc::clone(&db.0), disk.clone(), standby.disk.clone());
+    *db.0.pipeline().unwrap().before_record.lock() = Some(Box::new(move || {
+        engine.wal().unwrap().flush_all().unwrap();
+        ship(&from, &to);
+        tell.send(engine.wal().unwrap().positions().flushed()).unwrap();
+    }));
+    write(&db, tree, &[("half", "1"), ("other half", "1")], SyncLevel::Local).await;
+    standby.feed.give(told.recv().unwrap());
+    let (promoted, end) = standby.end_for_promotion();
+    let (tell, told) = std::sync::mpsc::channel();
+    let engine = Arc::clone(&promoted.0);
+    *promoted.0.mid_promotion.lock() = Some(Box::new(move || {
+        let snapshot = engine.visibility.take(Lsn::MAX, |_, _| true);
+        let unfinished: Vec<_> =
+            engine.parked.lock().iter().flat_map(|parked| parked.state.leftovers.clone()).collect();
+        let seen: Vec<bool> = unfinished.iter().map(|xid| snapshot.sees(*xid)).collect();
+        tell.send(seen).unwrap();
+    }));
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    assert_eq!(told.recv().unwrap(), [false], "one transaction has no outcome");
+    assert_eq!(count(&statement(&promoted, ReadCommitted).await, tree).await, 1);
 }

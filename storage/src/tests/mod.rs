@@ -2,14 +2,17 @@
 
 mod ahead;
 mod basics;
+mod chains;
 mod crash;
 mod direct;
 mod faults;
+mod files;
 mod flips;
 mod history;
 mod isolation;
 mod large;
 mod large_crash;
+mod panics;
 mod recovery;
 mod standby;
 mod states;

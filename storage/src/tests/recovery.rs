@@ -5,6 +5,7 @@ use crate::BeforeCutFn;
 use host::{Disk, OpenMode};
 use parking_lot::Mutex;
 use std::io;
+use std::sync::atomic::AtomicBool;
 use wal::reader::CutTail;
 use wal::{Lsn, TimelineId};
 
@@ -161,7 +162,7 @@ async fn a_crashed_primary_that_is_told_to_follow_serves_no_reads_before_its_own
     write(&db, tree, &[("a", "new"), ("b", "new")], SyncLevel::Local).await;
     let end = db.positions().unwrap().flushed();
     drop(db);
-    let mode = StartMode::Standby { target_timeline: None };
+    let mode = StartMode::Standby { timeline: TimelineId::FIRST };
     let Opened::Standby { db, .. } = Database::open(&host_on(&disk), options(), mode).unwrap() else {
         panic!("asked for a standby")
     };
@@ -273,4 +274,20 @@ async fn pg_wal_shrinks_from_max_wal_size_to_min_wal_size_as_the_log_gets_calm()
     assert!((3..=5).contains(&calm), "{calm} segments of 1 MB after calm with min_wal_size = 3 MB");
     let (_, calm) = segments_after_peak_and_calm(sizes(8, 10)).await;
     assert!((8..=9).contains(&calm), "{calm} segments of 1 MB after calm with min_wal_size = 8 MB");
+}
+
+#[tokio::test]
+async fn a_recovery_that_is_told_to_end_ends_and_the_next_one_starts_over() {
+    let (disk, db, tree) = with_tree().await;
+    for round in 0..50 {
+        let keys: Vec<String> = (0..100).map(|key| format!("{round}/{key}")).collect();
+        let pairs: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "1")).collect();
+        write(&db, tree, &pairs, SyncLevel::Local).await;
+    }
+    let end = db.positions().unwrap().inserted();
+    drop(db);
+    let told = DatabaseOptions { end_recovery: Arc::new(AtomicBool::new(true)), ..options() };
+    assert!(matches!(try_open(&disk, told), Err(Error::Shutdown)));
+    let (_, report) = try_open(&disk, options()).unwrap();
+    assert_eq!(report.to, end);
 }

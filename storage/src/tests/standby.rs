@@ -8,7 +8,10 @@ use crate::{
 };
 use host::Disk;
 use parking_lot::{Condvar, Mutex};
+use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
+use wal::history::{BranchId, TimelineHistory};
+use wal::timelines::{RecoveryStart, TargetTimeline, TimelineError};
 use wal::{Lsn, TimelineId, WalError, Xid};
 
 /// A feed that a test moves by hand.
@@ -21,12 +24,15 @@ pub(super) struct HandFeed {
 #[derive(Default)]
 struct HandState {
     next: Option<Feed>,
+    /// What redo was told last that it may read.
+    given: Lsn,
     replayed: Lsn,
     /// The position that redo waits past.
     waiting: Option<Lsn>,
     conflicts: Vec<Xid>,
     /// Nothing behind it may be redone.
     hold: Option<Lsn>,
+    panics: bool,
 }
 
 impl WalFeed for HandFeed {
@@ -36,8 +42,11 @@ impl WalFeed for HandFeed {
         self.moved.notify_all();
         loop {
             match state.next {
-                Some(Feed::Available { upto, .. }) if upto <= lsn => {}
+                Some(Feed::Available { upto, .. }) if upto <= lsn.max(state.given) => {}
                 Some(feed) => {
+                    if let Feed::Available { upto, .. } = feed {
+                        state.given = upto;
+                    }
                     state.waiting = None;
                     return feed;
                 }
@@ -50,7 +59,9 @@ impl WalFeed for HandFeed {
         self.state.lock().replayed = lsn;
     }
     fn may_replay(&self, _at: Lsn, end: Lsn, _committed: Option<Timestamp>) -> bool {
-        self.state.lock().hold.is_none_or(|hold| end <= hold)
+        let state = self.state.lock();
+        assert!(!state.panics, "injected");
+        state.hold.is_none_or(|hold| end <= hold)
     }
     fn before_conflict(&self, conflict: Conflict, _are_held: &dyn Fn() -> bool) {
         self.state.lock().conflicts.push(conflict.horizon);
@@ -61,6 +72,9 @@ impl HandFeed {
     pub(super) fn set(&self, feed: Feed) {
         self.state.lock().next = Some(feed);
         self.moved.notify_all();
+    }
+    pub(super) fn panic_at_next_record(&self) {
+        self.state.lock().panics = true;
     }
     /// Lets nothing behind this be redone.
     pub(super) fn hold_at(&self, hold: Option<Lsn>) {
@@ -77,9 +91,9 @@ impl HandFeed {
     pub(super) fn give(&self, upto: Lsn) {
         self.settle();
         let mut state = self.state.lock();
-        state.next = Some(Feed::Available { upto, timeline: TimelineId::FIRST });
+        state.next = Some(Feed::Available { upto, timeline: TimelineId::FIRST, generation: 0 });
         self.moved.notify_all();
-        while state.waiting != Some(upto) {
+        while state.waiting.is_none_or(|at| at.max(state.given) < upto) {
             self.moved.wait(&mut state);
         }
     }
@@ -142,12 +156,22 @@ pub(super) async fn backup(
     copy
 }
 
+/// A start that follows the latest timeline.
+pub(super) fn follow_latest(disk: &VirtualDisk) -> Result<StartMode, TimelineError> {
+    let dir = Path::new(DIR);
+    let control = ControlFile::load(disk, dir).unwrap();
+    let label = BackupLabel::load(disk, dir, control.segment_size).unwrap();
+    let start = RecoveryStart::found(&control, label.as_ref());
+    let history = start.choose(disk, &dir.join("pg_wal"), TargetTimeline::Latest)?;
+    Ok(StartMode::Standby { timeline: history.target() })
+}
+
 pub(super) fn follow(disk: &VirtualDisk) -> Standby {
     follow_with(disk, options())
 }
 
 pub(super) fn follow_with(disk: &VirtualDisk, options: DatabaseOptions) -> Standby {
-    let mode = StartMode::Standby { target_timeline: None };
+    let mode = follow_latest(disk).unwrap();
     let (db, mut redo): (_, Box<StandbyRedo>) = match Database::open(&host_on(disk), options, mode).unwrap() {
         Opened::Standby { db, redo } => (db, redo),
         Opened::Primary { .. } => panic!("asked for a standby"),
@@ -172,7 +196,7 @@ impl Standby {
     }
     /// Ends redo for a promotion.
     pub(super) fn end_for_promotion(self) -> (Database, RedoEnd) {
-        self.feed.set(Feed::Promote);
+        self.feed.set(Feed::Promote { timeline: TimelineId::FIRST });
         let end = self.thread.join().unwrap().unwrap();
         (self.db, end)
     }
@@ -401,11 +425,14 @@ async fn a_promoted_standby_writes_on_a_new_timeline_and_keeps_it_after_a_crash(
     let standby = follow(&copy);
     write(&db, tree, &[("row 000", "last")], SyncLevel::Local).await;
     standby.catch_up(&disk, &db);
-    standby.feed.set(Feed::Promote);
+    standby.feed.set(Feed::Promote { timeline: TimelineId::FIRST });
     let end = standby.thread.join().unwrap().unwrap();
     let at = db.positions().unwrap().flushed();
     assert_eq!(end, RedoEnd::Promote { at, timeline: TimelineId::FIRST });
-    let how = PromoteOptions { new_timeline: None, reason: "no recovery target specified".to_owned() };
+    let how = PromoteOptions {
+        new_timeline: TimelineId::new(2),
+        reason: "no recovery target specified".to_owned(),
+    };
     let promotion = standby.db.promote(end, how).await.unwrap();
     let promoted = promotion.promoted();
     assert!(standby.db.is_in_recovery());
@@ -430,6 +457,34 @@ async fn a_promoted_standby_writes_on_a_new_timeline_and_keeps_it_after_a_crash(
     let (again, recovery) = try_open(&crashed, options()).unwrap();
     assert!(!recovery.needed);
     assert_eq!(again.timeline(), TimelineId::new(2));
+    assert_eq!(read(&again, tree, "row 000").await.as_deref(), Some("promoted"));
+}
+
+#[tokio::test]
+async fn a_standby_promoted_at_the_first_byte_of_the_timeline_that_it_follows_is_a_child_of_that() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    write(&db, tree, &[("row 000", "last")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    let at = db.positions().unwrap().flushed();
+    // Its primary's successor wrote nothing that came here but its history.
+    let (two, three, wal_dir) = (TimelineId::new(2), TimelineId::new(3), Path::new(DIR).join("pg_wal"));
+    let followed = TimelineHistory::root(TimelineId::FIRST).fork(two, at, "test", BranchId::new(2)).unwrap();
+    followed.store(&copy, &wal_dir).unwrap();
+    standby.feed.set(Feed::Promote { timeline: two });
+    let end = standby.thread.join().unwrap().unwrap();
+    assert_eq!(end, RedoEnd::Promote { at, timeline: two });
+    let how = PromoteOptions { new_timeline: three, reason: "test".to_owned() };
+    let promotion = standby.db.promote(end, how).await.unwrap();
+    assert_eq!(promotion.promoted().old_timeline, two);
+    promotion.end_recovery().await.unwrap();
+    let history = TimelineHistory::load(&copy, &wal_dir, three).unwrap();
+    assert_eq!(history.end_of(two), Ok(Some(at)));
+    assert_eq!(history.branch_of(two), Some(BranchId::new(2)));
+    write(&standby.db, tree, &[("row 000", "promoted")], SyncLevel::Local).await;
+    let (again, _) = try_open(&power_cut(&copy), options()).unwrap();
+    assert_eq!(again.timeline(), three);
     assert_eq!(read(&again, tree, "row 000").await.as_deref(), Some("promoted"));
 }
 

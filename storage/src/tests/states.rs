@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use wal::TimelineId;
 use wal::archive_status::ArchiveStatus;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,7 +329,7 @@ async fn promote_and_write(
     random: &mut fastrand::Rng,
 ) {
     let (promoted, end) = standby.end_for_promotion();
-    let how = PromoteOptions { new_timeline: None, reason: "test".to_owned() };
+    let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".to_owned() };
     promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
     for round in 0..4 {
         let transaction = one_transaction(&promoted, bank, counters, random).await;

@@ -197,7 +197,10 @@ async fn after_a_restart_unconfirmed_commits_stay_unseen_until_the_quorum_holds_
             let (after, upto) = db.commit_gate().undecided().unwrap();
             assert!(after < upto);
             if released {
-                assert_eq!(db.commit_gate().release_unconfirmed(), Some((after, upto)));
+                let mut recorded = None;
+                let released =
+                    db.commit_gate().release_unconfirmed(|after, upto| recorded = Some((after, upto)));
+                assert_eq!((released, recorded), (Some((after, upto)), Some((after, upto))));
             } else {
                 db.commit_gate().set_remote(quorum_at(upto));
             }
@@ -208,6 +211,22 @@ async fn after_a_restart_unconfirmed_commits_stay_unseen_until_the_quorum_holds_
     }
     let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
     assert_eq!(read(&db, tree, "a").await.as_deref(), Some("new"), "without names nothing is undecided");
+}
+
+#[tokio::test]
+async fn a_fenced_server_releases_nothing_and_records_nothing() {
+    let (disk, db, tree) = stalled().await;
+    let interrupt = Interrupt::new();
+    let writing = write_with(&db, tree, "new", &interrupt).await;
+    interrupt.cancel();
+    writing.commit(SyncLevel::On).await.unwrap();
+    drop(db);
+    let again = DatabaseOptions { sync_required: true, ..options() };
+    let (db, _) = try_open(&power_cut(&disk), again).unwrap();
+    assert!(db.commit_gate().undecided().is_some());
+    db.fence("timeline 2 was promoted");
+    assert_eq!(db.commit_gate().release_unconfirmed(|_, _| panic!("recorded")), None);
+    assert!(db.commit_gate().undecided().is_some(), "they are the new primary's to decide");
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ impl<'a> Writer<'a> {
     ) -> Result<usize, Fault> {
         let mut main = std::mem::take(&mut self.scratch.main);
         main.clear();
-        InsertMany::begin(cid, &mut main);
+        InsertMany::begin(self.xid, cid, &mut main);
         // Asked under the latch: who takes a lock later will read the leaf later.
         let locks = locks.filter(|(locks, _)| !locks.are_rows_free());
         let is_free = |key: &[u8]| locks.is_none_or(|(locks, tree)| locks.is_free(tree, key));
@@ -107,7 +107,9 @@ impl<'a> Writer<'a> {
         self.scratch.main = main;
         done?;
         if let (1, Some((key, Some(value)))) = (count, items.first()) {
-            self.insert_at(tree, leaf, &Insert { index: first, flags: 0, cid, key, value, like: None })?;
+            let epoch = self.early_epoch();
+            let insert = Insert { index: first, flags: 0, epoch, cid, key, value, like: None };
+            self.insert_at(tree, leaf, &insert)?;
         }
         tree.relation.counts.wrote_new(count);
         Ok(count)

@@ -56,6 +56,19 @@ impl<'a> Writer<'a> {
         key: &[u8],
         version: NewVersion<'_>,
     ) -> Result<(), Fault> {
+        let io = self.io;
+        let done = self.put_version(tree, prepared, key, version);
+        self.io = io;
+        done
+    }
+
+    fn put_version(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        key: &[u8],
+        version: NewVersion<'_>,
+    ) -> Result<(), Fault> {
         if key.len() > MAX_KEY {
             return Err(Error::KeyTooLarge { size_bytes: key.len(), limit_bytes: MAX_KEY }.into());
         }
@@ -87,12 +100,13 @@ impl<'a> Writer<'a> {
                     && !before.is_empty()
                     && leaf::item_head(before).flags & (DELETED | CHAIN) == 0;
                 let like = if flags == 0 { Like::of(before, key, value) } else { None };
+                let (epoch, cid) = (self.early_epoch(), version.cid);
                 let insert = match like {
                     Some(Like { prefix, suffix }) => {
                         let middle = value.get(prefix..value.len() - suffix).unwrap_or_default();
-                        Insert { index, flags, cid: version.cid, key: &[], value: middle, like }
+                        Insert { index, flags, epoch, cid, key: &[], value: middle, like }
                     }
-                    None => Insert { index, flags, cid: version.cid, key, value, like },
+                    None => Insert { index, flags, epoch, cid, key, value, like },
                 };
                 self.insert_at(tree, &mut leaf, &insert)?;
                 tree.relation.counts.wrote(over_row, flags & DELETED == 0);
@@ -118,7 +132,7 @@ impl<'a> Writer<'a> {
             let mut leaf = self.find_leaf(tree, prepared, key)?;
             let mut main = std::mem::take(&mut self.scratch.main);
             main.clear();
-            InsertMany::begin(cid, &mut main);
+            InsertMany::begin(self.xid, cid, &mut main);
             let (mut count, mut room) = (0, leaf.page.free_space());
             let mut over_rows: SmallVec<[bool; 128]> = SmallVec::new();
             for (key, value) in items {
@@ -258,6 +272,7 @@ impl<'a> Writer<'a> {
                 taken.blocks.push(block);
             }
         }
+        relation.was_not_lost(&taken.blocks);
         Ok(taken)
     }
 
@@ -289,8 +304,14 @@ impl<'a> Writer<'a> {
         page.ok_or(Fault::NeedFrames)
     }
 
-    /// Writes a value to overflow pages, last piece first; returns what the leaf keeps.
-    fn write_large(&mut self, tree: &Tree, prepared: &mut Prepared, value: &[u8]) -> Result<[u8; 8], Fault> {
+    /// Writes a value to overflow pages, last piece first; returns what the leaf keeps. Once the first one is logged the version must come to
+    /// its leaf, or they would be lost: so I/O is allowed from there on.
+    pub(super) fn write_large(
+        &mut self,
+        tree: &Tree,
+        prepared: &mut Prepared,
+        value: &[u8],
+    ) -> Result<[u8; 8], Fault> {
         let len = u32::try_from(value.len())
             .ok()
             .filter(|len| *len < 1 << 30)
@@ -305,6 +326,7 @@ impl<'a> Writer<'a> {
             targets.push(Target { id: 0, block, init: true, data: piece, page: &mut page });
             targets.extend(taken.map_target());
             self.change(info::LARGE, &tree.relation, &main, &mut targets)?;
+            self.io = true;
             next = block;
         }
         let mut pointer = [0; 8];

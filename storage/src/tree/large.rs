@@ -1,23 +1,14 @@
-//! Reading large values, whose pages may be more than the pool holds.
-//!
-//! An operation on pages that misses one is run again from its start once the page is there. A large value would be read from its start
-//! each time, and never to its end if its pages push each other out of the pool. So what was read of it is held until the next try,
-//! on the thread that runs the operation ([`resuming`]); as long as the key still has that very version, its chain is the same.
+//! Reading large values, whose pages may be more than the pool holds: see [`super::resume`].
 
+use super::resume::{hold_large, take_large};
 use super::{Fault, Tree};
 use crate::page::PageKind;
 use crate::page::leaf::{self, ItemHead};
-use std::cell::Cell;
 use wal::{BlockNumber, RelFile};
-
-thread_local! {
-    /// What the operation on this thread had read when it missed a page.
-    static HELD: Cell<Option<Box<Reading>>> = const { Cell::new(None) };
-}
 
 /// A large value, read as far as `next`.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub(super) struct Reading {
     rel: RelFile,
     version: ItemHead,
     /// The first page of the chain and the length, as the leaf has them.
@@ -27,19 +18,6 @@ pub(crate) struct Reading {
     next: BlockNumber,
     /// Pages that the chain may still have.
     left: u32,
-}
-
-/// Runs an operation that goes on with the large value that an earlier run of it had to leave off, if it comes to that again.
-pub(crate) fn resuming<T>(
-    held: &mut Option<Box<Reading>>,
-    operation: &mut impl FnMut() -> Result<T, Fault>,
-) -> Result<T, Fault> {
-    if held.is_some() {
-        HELD.set(held.take());
-    }
-    let done = operation();
-    *held = HELD.take();
-    done
 }
 
 impl Tree {
@@ -54,7 +32,7 @@ impl Tree {
                 }
                 Err(fault) => {
                     if matches!(fault, Fault::Miss(_)) {
-                        HELD.set(Some(reading));
+                        hold_large(reading);
                     }
                     return Err(fault);
                 }
@@ -77,7 +55,7 @@ impl Tree {
         let (start, len) = (leaf::chain_start(inline), leaf::large_len(inline) as usize);
         let is_it =
             |held: &Reading| (held.rel, held.version, held.start, held.len) == (rel, version, start, len);
-        HELD.take().filter(|held| is_it(held)).unwrap_or_else(|| {
+        take_large().filter(|held| is_it(held)).unwrap_or_else(|| {
             let bytes = if value.is_empty() { std::mem::take(value) } else { Vec::new() };
             Box::new(Reading {
                 rel,

@@ -30,21 +30,25 @@
 //! The writer holds the write lock, so its own descents go astray never.
 
 mod append;
+mod chain;
 mod insert;
 mod large;
+mod lost;
 mod prepare;
 mod prune;
 mod repack;
+mod resume;
 mod scan;
 mod split;
 mod sweep;
 mod unlink;
 mod verify;
 
-pub(crate) use large::resuming;
 pub use prepare::Prepared;
+pub(crate) use prepare::SPARES_MAX;
+pub(crate) use resume::{Held, resuming};
 pub use scan::{Batch, TreeScan};
-pub use sweep::{Pace, Survey, SweepOrder, SweepReport, Swept, Unpaced};
+pub use sweep::{Owner, Pace, SweepReport, Unpaced};
 pub use verify::Verified;
 
 use crate::page::PageKind;
@@ -55,6 +59,7 @@ use crate::relation::Relation;
 use crate::store::{Fault, Store};
 use crate::writer::beyond_the_end;
 use crate::{Direction, Error, KeyRange};
+use resume::{CHAIN_PAGES_AT_ONCE, Walk};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use wal::{BlockNumber, Xid};
@@ -257,7 +262,7 @@ impl Tree {
     ) -> Result<Option<VersionHead>, Fault> {
         let head = leaf::item_head(item);
         if head.flags & CHAIN != 0 {
-            return self.offer_chain(leaf::chain_start(leaf::item_value(item)), choose, value);
+            return self.offer_chain(item, choose, value);
         }
         if !choose(head.into()) {
             return Ok(None);
@@ -266,26 +271,55 @@ impl Tree {
         Ok(Some(head.into()))
     }
 
+    /// Offers the versions of the chain that a leaf's item leads to. Goes on where an earlier run of the operation had to leave off; a walk
+    /// that finds its place gone so begins again.
     fn offer_chain(
         &self,
-        start: BlockNumber,
+        item: &[u8],
         choose: &mut impl FnMut(VersionHead) -> bool,
         value: &mut Vec<u8>,
     ) -> Result<Option<VersionHead>, Fault> {
-        let mut block = start;
-        let mut left = self.relation.page_count();
-        while block.is_valid() {
-            let page = self.overflow(block, PageKind::Overflow, &mut left)?;
+        let (rel, key) = (self.relation.id(), leaf::item_key(item));
+        let start = leaf::chain_start(leaf::item_value(item));
+        if let Some(mut walk) = resume::take_walk(rel, key) {
+            match self.walk_chain(&mut walk, choose, value) {
+                Err(Fault::Failed(_)) => {}
+                Err(fault) => {
+                    resume::hold_walk(walk);
+                    return Err(fault);
+                }
+                found => return found,
+            }
+        }
+        let mut walk = Walk::new(rel, key, start, self.relation.page_count());
+        self.walk_chain(&mut walk, choose, value).inspect_err(|_| resume::hold_walk(walk))
+    }
+
+    fn walk_chain(
+        &self,
+        walk: &mut Walk,
+        choose: &mut impl FnMut(VersionHead) -> bool,
+        value: &mut Vec<u8>,
+    ) -> Result<Option<VersionHead>, Fault> {
+        for _ in 0..CHAIN_PAGES_AT_ONCE {
+            if !walk.next.is_valid() {
+                return Ok(None);
+            }
+            let page = self.overflow(walk.next, PageKind::Overflow, &mut walk.left)?;
             for item in page.items() {
                 let head = leaf::item_head(item);
                 if choose(head.into()) {
-                    self.append_value(item, head.flags, value)?;
+                    if let Err(fault) = self.append_value(item, head.flags, value) {
+                        // This page is looked at once more.
+                        walk.left += 1;
+                        return Err(fault);
+                    }
                     return Ok(Some(head.into()));
                 }
             }
-            block = page.right();
+            walk.next = page.right();
         }
-        Ok(None)
+        Err(Fault::Pause)
     }
 
     /// The next page of a chain, of which at most `left` more can exist.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use wal::BlockNumber;
 
 /// Frames that one change sets aside at most; a larger one does I/O under the write lock.
-const SPARES_MAX: usize = 16;
+pub(crate) const SPARES_MAX: usize = 16;
+/// After so many times without enough free frames it does without: others were faster, or hold them.
+const SHORT_MAX: u32 = 4;
 
 /// What `insert_version` needs, brought into the pool and held there.
 ///
@@ -29,6 +31,8 @@ pub struct Prepared {
     held: Option<(BlockNumber, OwnedPin)>,
     pins: SmallVec<[OwnedPin; 2]>,
     pub(super) spares: Vec<SpareFrame>,
+    /// How often frames were short in a row.
+    short: u32,
     /// Room in the leaf is enough, or its parents are pinned and frames are set aside for splits.
     roomy: bool,
     budget: usize,
@@ -118,7 +122,10 @@ impl Tree {
         // A split of every level, the root's with two new pages, or a chain's page; and the value's own pages.
         let pages = if large { value_len / 8000 + 1 } else { 0 };
         let frames = path.len() + 1 + pages;
-        if frames > SPARES_MAX || !prepared.take_budget(pool, frames + path.len() + 1) {
+        if frames > SPARES_MAX
+            || prepared.short >= SHORT_MAX
+            || !prepared.take_budget(pool, frames + path.len() + 1)
+        {
             return Ok(());
         }
         for block in path {
@@ -131,11 +138,13 @@ impl Tree {
                 None => {
                     // Others may be after the same frames: hold none while waiting.
                     prepared.clear();
+                    prepared.short += 1;
                     return Err(Fault::NeedFrames);
                 }
             }
         }
         prepared.roomy = true;
+        prepared.short = 0;
         Ok(())
     }
 

@@ -13,8 +13,8 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 use wal::{BlockNumber, Xid};
 
-/// Overflow pages that one prune frees at most without I/O allowed, to keep the write lock short.
-const FREED_MAX: usize = 64;
+/// Overflow pages that one prune frees at most, those of values that were looked up before apart: to keep the write lock short.
+pub(super) const FREED_MAX: usize = 64;
 
 /// Pages of a chain that are looked at for the place where its dead part begins.
 const WALKED_MAX: usize = 1024;
@@ -31,7 +31,12 @@ struct Dead {
 
 /// Large values whose pages were looked up before the write lock was taken: first page, who wrote them, all pages. A version is written
 /// once, so its pages are the same for as long as it is there.
-pub(super) type Known = HashMap<BlockNumber, (Xid, u32, Vec<BlockNumber>)>;
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) values: HashMap<BlockNumber, (Xid, u32, Vec<BlockNumber>)>,
+    /// Other pages that are missing are waited for: this is a sweep, which comes again when they are there.
+    pub(super) waits: bool,
+}
 
 /// Where a run of versions is settled: the first that every snapshot sees, under which all is dead.
 pub(super) fn settled_in(
@@ -110,14 +115,21 @@ impl<'a> Writer<'a> {
         known: &Known,
     ) -> Result<(usize, usize), Fault> {
         let mut long: SmallVec<[BlockNumber; 2]> = SmallVec::new();
+        let mut missing = None;
         let dead = find_dead(&leaf.page, self.horizon, aborted, |item, pages| {
-            let found = self.pages_of(tree, item, known, pages);
+            let found = self.find_pages_of(tree, item, known, pages).unwrap_or_else(|fault| {
+                missing = missing.take().or(Some(fault));
+                false
+            });
             let is_chain = leaf::item_head(item).flags & CHAIN != 0;
             if !found && is_chain {
                 long.push(leaf::chain_start(leaf::item_value(item)));
             }
             found
         });
+        if let Some(fault) = missing.filter(|_| known.waits && dead.items.is_empty()) {
+            return Err(fault);
+        }
         let mut freed = 0;
         for start in long {
             freed += self.shorten_chain(tree, leaf, start, true, known)?;
@@ -144,7 +156,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends the pages that an item leads to: a chain with its versions' large values, or a large value. False, and nothing appended,
-    /// if they are not all at hand.
+    /// if they are not all at hand, or are too many.
     pub(super) fn pages_of(
         &self,
         tree: &Tree,
@@ -152,11 +164,25 @@ impl<'a> Writer<'a> {
         known: &Known,
         pages: &mut Vec<BlockNumber>,
     ) -> bool {
+        self.find_pages_of(tree, item, known, pages).unwrap_or(false)
+    }
+
+    /// The same; what is not at hand is a fault.
+    fn find_pages_of(
+        &self,
+        tree: &Tree,
+        item: &[u8],
+        known: &Known,
+        pages: &mut Vec<BlockNumber>,
+    ) -> Result<bool, Fault> {
         let before = pages.len();
-        let limit = before + if self.io { tree.relation.page_count() as usize } else { FREED_MAX };
-        let found = self.collect(tree, item, known, limit, pages)
-            && pages[before..].iter().all(|page| self.pin(&tree.relation, free_map::map_of(*page)).is_ok());
-        if !found {
+        let found = self.collect(tree, item, known, before + FREED_MAX, pages).and_then(|all| {
+            for page in pages.get(before..).filter(|_| all).unwrap_or_default() {
+                self.pin(&tree.relation, free_map::map_of(*page))?;
+            }
+            Ok(all)
+        });
+        if !matches!(found, Ok(true)) {
             pages.truncate(before);
         }
         found
@@ -169,32 +195,37 @@ impl<'a> Writer<'a> {
         known: &Known,
         limit: usize,
         pages: &mut Vec<BlockNumber>,
-    ) -> bool {
+    ) -> Result<bool, Fault> {
         let head = leaf::item_head(item);
         let start = leaf::chain_start(leaf::item_value(item));
         let kind = if head.flags & CHAIN != 0 { PageKind::Overflow } else { PageKind::Large };
         if kind == PageKind::Large
             && let Some((.., all)) =
-                known.get(&start).filter(|(xid, cid, _)| *xid == head.xid && *cid == head.cid)
+                known.values.get(&start).filter(|(xid, cid, _)| *xid == head.xid && *cid == head.cid)
         {
             pages.extend_from_slice(all);
-            return true;
+            return Ok(true);
         }
         let mut block = start;
         while block.is_valid() {
-            let Some(page) = self.resident(tree, block, kind).filter(|_| pages.len() < limit) else {
-                return false;
-            };
+            if pages.len() >= limit {
+                return Ok(false);
+            }
+            let page = self.pin(&tree.relation, block)?.read();
+            if page.kind() != Some(kind) {
+                return Ok(false);
+            }
             pages.push(block);
-            let is_large = |item: &&[u8]| leaf::item_head(item).flags & LARGE != 0;
-            if kind == PageKind::Overflow
-                && !page.items().filter(is_large).all(|item| self.collect(tree, item, known, limit, pages))
-            {
-                return false;
+            if kind == PageKind::Overflow {
+                for item in page.items().filter(|item| leaf::item_head(item).flags & LARGE != 0) {
+                    if !self.collect(tree, item, known, limit, pages)? {
+                        return Ok(false);
+                    }
+                }
             }
             block = page.right();
         }
-        true
+        Ok(true)
     }
 
     /// Takes dead pages out of the middle of a chain, a bounded number at a time: those after the first page that holds
@@ -208,34 +239,51 @@ impl<'a> Writer<'a> {
         known: &Known,
     ) -> Result<usize, Fault> {
         let (mut block, mut walked) = (start, 0);
-        let mut next = loop {
+        loop {
             let Some(page) = self.resident(tree, block, PageKind::Overflow) else { return Ok(0) };
             // The last version of a page is its oldest. Those of aborted transactions settle nothing, and are above the horizon.
             let last = page.item_count().checked_sub(1).map(|last| leaf::item_head(page.item(last)));
             if settled || last.is_some_and(|last| last.xid < self.horizon) {
-                break page.right();
+                break;
             }
             walked += 1;
             if walked == WALKED_MAX {
                 return Ok(0);
             }
             block = page.right();
+        }
+        self.cut_behind(tree, leaf, block, known)
+    }
+
+    /// Takes pages out of a chain behind its page `block`: as many of the first ones as are at hand and one record frees. All that is behind
+    /// must be dead. Returns how many became free.
+    pub(super) fn cut_behind(
+        &mut self,
+        tree: &Tree,
+        leaf: &mut Leaf<'a>,
+        block: BlockNumber,
+        known: &Known,
+    ) -> Result<usize, Fault> {
+        let mut next = match self.pin(&tree.relation, block).map(|pin| pin.read()) {
+            Ok(page) if page.kind() == Some(PageKind::Overflow) => page.right(),
+            Err(fault) if known.waits => return Err(fault),
+            _ => return Ok(0),
         };
-        let mut pages = Vec::new();
-        while pages.len() < FREED_MAX
-            && let Some(page) = self.resident(tree, next, PageKind::Overflow)
-        {
+        let (mut pages, mut missing) = (Vec::new(), None);
+        while pages.len() < FREED_MAX && next.is_valid() {
             let before = pages.len();
-            let is_large = |item: &&[u8]| leaf::item_head(item).flags & LARGE != 0;
-            let whole =
-                page.items().filter(is_large).all(|item| self.pages_of(tree, item, known, &mut pages))
-                    && self.pin(&tree.relation, free_map::map_of(next)).is_ok();
-            if !whole {
+            let after = self.with_values(tree, next, known, &mut pages).unwrap_or_else(|fault| {
+                missing = Some(fault);
+                None
+            });
+            let Some(after) = after else {
                 pages.truncate(before);
                 break;
-            }
-            pages.push(next);
-            next = page.right();
+            };
+            next = after;
+        }
+        if let Some(fault) = missing.filter(|_| pages.is_empty() && known.waits) {
+            return Err(fault);
         }
         if pages.is_empty() {
             return Ok(0);
@@ -255,6 +303,28 @@ impl<'a> Writer<'a> {
         maps.freed(tree);
         self.free_pages(tree, rest)?;
         Ok(freed)
+    }
+
+    /// Appends a page of a chain with its versions' large values. Returns the next one; None if they can't all be freed now.
+    fn with_values(
+        &self,
+        tree: &Tree,
+        block: BlockNumber,
+        known: &Known,
+        pages: &mut Vec<BlockNumber>,
+    ) -> Result<Option<BlockNumber>, Fault> {
+        let page = self.pin(&tree.relation, block)?.read();
+        self.pin(&tree.relation, free_map::map_of(block))?;
+        if page.kind() != Some(PageKind::Overflow) {
+            return Ok(None);
+        }
+        for item in page.items().filter(|item| leaf::item_head(item).flags & LARGE != 0) {
+            if !self.find_pages_of(tree, item, known, pages)? {
+                return Ok(None);
+            }
+        }
+        pages.push(block);
+        Ok(Some(page.right()))
     }
 
     /// A page of a chain if it can be had now.
@@ -279,6 +349,7 @@ impl<'a> Writer<'a> {
             maps.0.push((self.pin(&tree.relation, map)?.write(), map, free_map::encode_blocks(these)));
             rest = others;
         }
+        tree.relation.was_not_lost(&pages);
         Ok((maps, rest.to_vec()))
     }
 
@@ -322,17 +393,26 @@ impl<'a> Maps<'a> {
 }
 
 impl Tree {
-    /// What `lookup` offers of `key`, for tests and tools: all its versions, newest first.
+    /// All versions of `key`, newest first, for tests and tools: loads its chain under the leaf's latch.
     pub fn versions(&self, key: &[u8]) -> Result<Vec<VersionHead>, Fault> {
+        let page = self.descend(key, 0, None)?.page;
         let mut heads = Vec::new();
-        self.lookup(
-            key,
-            |head| {
-                heads.push(head);
-                false
-            },
-            &mut Vec::new(),
-        )?;
+        for item in (page.lower_bound(key)..page.item_count()).map(|index| page.item(index)) {
+            let head = leaf::item_head(item);
+            if leaf::item_key(item) != key {
+                break;
+            }
+            if head.flags & CHAIN == 0 {
+                heads.push(head.into());
+                continue;
+            }
+            let mut block = leaf::chain_start(leaf::item_value(item));
+            while block.is_valid() {
+                let page = self.load(block)?.read();
+                heads.extend(page.items().map(|item| VersionHead::from(leaf::item_head(item))));
+                block = page.right();
+            }
+        }
         Ok(heads)
     }
 }

@@ -137,6 +137,8 @@ impl<'a> Writer<'a> {
         }
         let Siblings { pages, first, level, .. } = siblings;
         let count = pages.len();
+        // A page that stays may have other keys from now on.
+        tree.relation.was_not_lost(packed);
         let mut changed: Vec<BlockNumber> = Vec::new();
         let mut gone: SmallVec<[(BlockNumber, WritePage<'a>); REPACKED_MAX]> = SmallVec::new();
         let mut made: SmallVec<[(BlockNumber, WritePage<'a>); PACKED_MAX]> = SmallVec::new();
@@ -220,8 +222,8 @@ impl<'a> Writer<'a> {
         Ok(None)
     }
 
-    /// Moves the last page in use of a file to the lowest free one. False if there is none before it, or if it is one that does not
-    /// move: an overflow page, or one that nothing on it tells how to find.
+    /// Moves the last page in use of a file to the lowest free one. False if there is none before it, or if it is an overflow page,
+    /// which does not move.
     pub(super) fn move_last(&mut self, tree: &Tree) -> Result<bool, Fault> {
         let relation = &tree.relation;
         let mut end = relation.page_count();
@@ -236,19 +238,15 @@ impl<'a> Writer<'a> {
             end -= 1;
         };
         let Some(free) = self.lowest_free(tree, last)? else { return Ok(false) };
-        let page = self.pin(relation, last)?.write();
-        let at = match page.kind() {
-            Some(PageKind::Leaf) => FIRST,
-            // The first item of an inner page need not be its low bound.
-            Some(PageKind::Inner) => FIRST + 1,
-            _ => return Ok(false),
+        let (high, level) = {
+            let page = self.pin(relation, last)?.read();
+            if !matches!(page.kind(), Some(PageKind::Leaf | PageKind::Inner)) {
+                return Ok(false);
+            }
+            (page.high_key().map(<[u8]>::to_vec), page.level())
         };
-        if at >= page.item_count() {
-            return Ok(false);
-        }
-        let (key, level) = (page.key(at).to_vec(), page.level());
-        drop(page);
-        let path = self.path_to(tree, &key, last, level)?;
+        // Where it ends, every page tells: an empty one too.
+        let path = self.path_by(tree, last, level, |page| page.child_index_below(high.as_deref()))?;
         let Some(parent) = path.last().copied() else { return Ok(false) };
         let page = self.pin(relation, last)?.write();
         let siblings =
@@ -264,6 +262,17 @@ impl<'a> Writer<'a> {
         target: BlockNumber,
         level: u16,
     ) -> Result<SmallVec<[Step; 8]>, Fault> {
+        self.path_by(tree, target, level, |page| page.child_index(key))
+    }
+
+    /// The same for a page to which `choose` leads, which names an item of each inner page.
+    fn path_by(
+        &self,
+        tree: &Tree,
+        target: BlockNumber,
+        level: u16,
+        choose: impl Fn(&Page) -> usize,
+    ) -> Result<SmallVec<[Step; 8]>, Fault> {
         let mut path = SmallVec::new();
         let mut block = ROOT;
         while block != target {
@@ -271,7 +280,7 @@ impl<'a> Writer<'a> {
             if page.kind() != Some(PageKind::Inner) || page.level() <= level || path.len() > DEPTH_MAX {
                 return Err(tree.broken(block, "not the page of the tree that links lead to"));
             }
-            let index = page.child_index(key);
+            let index = choose(&page);
             path.push(Step { block, index, count: page.item_count().saturating_sub(FIRST) });
             block = page.child(index);
         }

@@ -51,6 +51,9 @@ impl Batch {
     }
 }
 
+/// Leaves that are looked at in one go, though none has a row that is seen: then the thread is others' for a moment.
+const LEAVES_AT_ONCE: usize = 256;
+
 /// Where a scan stands; owns no pages between batches.
 #[derive(Debug)]
 pub struct TreeScan {
@@ -114,7 +117,7 @@ impl TreeScan {
     /// Appends the next rows to `batch`, of each key the newest version for which `choose` says true, unless it
     /// is a deletion. Stops when the batch has `rows_max` rows or `bytes_max` bytes. False: that was the end.
     ///
-    /// Rows found before a missing page stay in the batch, and the scan goes on behind them.
+    /// Rows found before a missing page, or a pause that is due, stay in the batch, and the scan goes on behind them.
     pub fn next_batch(
         &mut self,
         choose: impl FnMut(VersionHead) -> bool,
@@ -123,7 +126,12 @@ impl TreeScan {
         batch: &mut Batch,
     ) -> Result<bool, Fault> {
         let mut filling = Filling { choose, rows_max: rows_max.max(1), bytes_max: bytes_max.max(1), batch };
+        let mut leaves = 0;
         while !self.done {
+            if leaves == LEAVES_AT_ONCE {
+                return Err(Fault::Pause);
+            }
+            leaves += 1;
             let room = match self.direction {
                 Direction::Forward => self.forward(&mut filling)?,
                 Direction::Backward => self.backward(&mut filling)?,

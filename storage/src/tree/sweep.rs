@@ -2,26 +2,32 @@
 //! free end is cut off.
 //!
 //! ```text
-//! survey      under the leaf's read latch: is anything to be done here? What large values would go?
+//! survey      under the leaf's read latch: is anything to be done here? What large values would go? Which chains are there?
+//! sweep_chain a chain of a key's older versions, some pages at a time ([`super::chain`])
 //! find_large  without any latch: the pages of those values (reads from disk)
 //! sweep_leaf  under the write lock: one leaf's dead versions, their chains' pages, the leaf itself if it is empty, or sparse beside others
+//! lost        pages that nothing leads to become free ([`super::lost`])
 //! move_end    under the write lock, a page at a time: pages at the file's end move to free ones before it, if there are many
 //! cut_end     under the write lock: the free pages at the end
 //! ```
 
 use super::Tree;
+use super::chain::{LargeHead, large_head};
 use super::insert::Leaf;
+use super::lost::Search;
 use super::prune::{Known, settled_in};
 use super::repack::is_sparse;
+use crate::commit::into_error;
 use crate::free_map;
-use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
+use crate::page::leaf::{self, CHAIN, DELETED};
 use crate::page::{FIRST, Page, PageKind};
-use crate::pool::{PageKey, Ring};
-use crate::records::{MAP_ID, Prune, info};
-use crate::store::Fault;
+use crate::pool::Ring;
+use crate::records::{MAP_ID, info};
+use crate::store::{Fault, Store};
 use crate::writer::{Target, Writer};
 use crate::{Error, records};
 use smallvec::SmallVec;
+use std::any::Any;
 use wal::smgr::{SmgrRecord, TRUNCATE_MAIN};
 use wal::{BlockNumber, Xid};
 
@@ -33,47 +39,105 @@ const CUT_MIN_SHARE: u32 = 16;
 /// Pages move away from a file's end if this share of the file is free: so what moves is less than what has become free since the last time.
 const MOVE_MIN_SHARE: u32 = 8;
 
+/// Pages of large values that are looked up for one leaf at most, those of one value apart.
+const KNOWN_PAGES_MAX: usize = 1 << 18;
+
 /// What one leaf holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
+pub(super) struct Survey {
     /// Keys whose newest version is a row.
-    pub live: u64,
-    /// Versions besides those.
-    pub dead: u64,
+    live: u64,
+    /// Versions in the leaf besides those.
+    dead: u64,
     /// There are versions that can go now, or the leaf is empty or sparse.
-    pub has_work: bool,
-    /// Versions of aborted transactions.
-    pub aborted: u64,
+    has_work: bool,
+    /// Versions of aborted transactions in the leaf.
+    aborted: u64,
     /// The next leaf's low bound; None at the end of the tree.
-    pub next: Option<Vec<u8>>,
-    /// Large values of versions that may go: their first page, and who wrote them.
-    large: Vec<(BlockNumber, Xid, u32)>,
+    next: Option<Vec<u8>>,
+    /// Large values of versions that may go.
+    large: Vec<LargeHead>,
+    /// Keys that have a chain.
+    chains: Vec<Vec<u8>>,
+}
+
+/// The database whose tree is swept.
+pub trait Owner {
+    /// Every snapshot, here and on standbys, sees all xids below this one.
+    fn horizon(&self) -> Xid;
+    /// The same, and it stays there for all who ask until the guard goes.
+    fn hold_horizon(&self) -> (Xid, Box<dyn Any>);
+    /// Fails once nothing may be written any more. Asked under the write lock.
+    fn check_open(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// A horizon that moves only between two sweeps: for tests and tools.
+impl<F: Fn() -> Xid> Owner for F {
+    fn horizon(&self) -> Xid {
+        self()
+    }
+    fn hold_horizon(&self) -> (Xid, Box<dyn Any>) {
+        (self(), Box::new(()))
+    }
 }
 
 /// What a sweep removes besides what is dead for all.
 #[derive(Clone, Debug, Default)]
-pub struct SweepOrder {
+pub(super) struct SweepOrder {
     /// Transactions that came to nothing, rising: their versions go.
-    pub aborted: Vec<Xid>,
-    known: Known,
+    pub(super) aborted: Vec<Xid>,
+    pub(super) known: Known,
 }
 
-impl SweepOrder {
-    /// Versions of these (rising) go as well.
-    pub fn new(aborted: Vec<Xid>) -> Self {
-        Self { aborted, known: Known::default() }
+/// A sweep on its way through a tree.
+pub(super) struct Pass<'s> {
+    pub(super) owner: &'s dyn Owner,
+    pub(super) order: SweepOrder,
+    pub(super) report: SweepReport,
+    pub(super) ring: Option<&'s Ring>,
+    pub(super) lost: Search,
+    pace: &'s mut dyn Pace,
+    store: Store,
+    /// Pages read and changes made when it rested last.
+    at_rest: (u64, u64),
+}
+
+impl Pass<'_> {
+    /// Takes the write lock for one piece of work.
+    pub(super) fn write<T>(
+        &self,
+        tree: &Tree,
+        mut work: impl FnMut(&mut Writer<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Error> {
+        tree.store.run_blocking(|| {
+            let mut writer = tree.store.writer();
+            self.owner.check_open()?;
+            writer.set_horizon(self.owner.horizon());
+            work(&mut writer)
+        })
+    }
+
+    /// A piece of work is done: rests as the pace says. [`Error::Cancelled`] if that says stop.
+    pub(super) fn rest(&mut self) -> Result<(), Error> {
+        let SweepReport { removed, freed, moved, .. } = self.report;
+        let now = (self.store.counters().reads, removed + freed + moved);
+        let (reads, changes) = std::mem::replace(&mut self.at_rest, now);
+        let goes_on = self.pace.after_piece(changes != now.1, now.0.wrapping_sub(reads));
+        if goes_on { Ok(()) } else { Err(Error::Cancelled) }
     }
 }
 
 /// What a sweep of one leaf did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+struct Swept {
     /// Versions removed.
-    pub removed: usize,
+    removed: usize,
     /// Pages that became free.
-    pub freed: usize,
+    freed: usize,
     /// Whether leaves were packed.
-    pub packed: bool,
+    packed: bool,
 }
 
 /// What a sweep of one tree found and did.
@@ -91,6 +155,8 @@ pub struct SweepReport {
     pub aborted: u64,
     /// Pages that became free.
     pub freed: u64,
+    /// Pages that nothing led to, and that are free now.
+    pub recovered: u64,
     /// How often sparse leaves were packed into fewer.
     pub packed: u64,
     /// Pages that moved away from the end of the file.
@@ -112,6 +178,7 @@ impl SweepReport {
             dead: self.dead + index.dead,
             aborted: self.aborted + index.aborted,
             freed: self.freed + index.freed,
+            recovered: self.recovered + index.recovered,
             packed: self.packed + index.packed,
             moved: self.moved + index.moved,
             cut: self.cut + index.cut,
@@ -122,8 +189,9 @@ impl SweepReport {
 
 /// How a sweep spares the others.
 pub trait Pace {
-    /// A leaf was looked at, and changed or not; `read_pages` came from disk for it. May rest. False: stop here.
-    fn after_leaf(&mut self, changed: bool, read_pages: u64) -> bool;
+    /// A leaf, or a piece of something long, was looked at, and changed or not; `read_pages` came from disk for it. May rest. False: stop
+    /// here.
+    fn after_piece(&mut self, changed: bool, read_pages: u64) -> bool;
 }
 
 /// As fast as it goes.
@@ -131,95 +199,107 @@ pub trait Pace {
 pub struct Unpaced;
 
 impl Pace for Unpaced {
-    fn after_leaf(&mut self, _changed: bool, _read_pages: u64) -> bool {
+    fn after_piece(&mut self, _changed: bool, _read_pages: u64) -> bool {
         true
     }
 }
 
-/// Write locks that one leaf may take in a row: a long chain goes piece by piece.
+/// Write locks that one leaf may take in a row.
 const ROUNDS_MAX: usize = 4096;
 
 impl Tree {
-    /// Removes what is dead from all leaves, and the versions of `aborted` (rising). `horizon` is asked for anew for each leaf. Blocks.
+    /// Removes what is dead from all leaves, and the versions of `aborted` (rising); with `finds_lost` the pages that nothing leads to become
+    /// free. Blocks.
     pub fn sweep(
         &self,
-        horizon: &dyn Fn() -> Xid,
+        owner: &dyn Owner,
         aborted: &[Xid],
+        finds_lost: bool,
         pace: &mut dyn Pace,
     ) -> Result<SweepReport, Error> {
         let tree = self.gently();
         let ring = self.is_large().then(Ring::new);
-        let mut order = SweepOrder::new(aborted.to_vec());
-        let mut report = SweepReport::default();
+        let known = Known { waits: true, ..Known::default() };
+        let mut pass = Pass {
+            owner,
+            order: SweepOrder { aborted: aborted.to_vec(), known },
+            report: SweepReport::default(),
+            ring: ring.as_ref(),
+            lost: if finds_lost { Search::begin(self)? } else { Search::default() },
+            pace,
+            store: self.store.clone(),
+            at_rest: (self.store.counters().reads, 0),
+        };
+        tree.sweep_leaves(&mut pass)?;
+        if pass.lost.has_lost() {
+            pass.lost.follow();
+            let first = pass.report;
+            tree.sweep_leaves(&mut pass)?;
+            let SweepReport { live, dead, aborted, leaves, .. } = first;
+            pass.report = SweepReport { live, dead, aborted, leaves, ..pass.report };
+            pass.report.recovered = self.give_back_lost(&mut pass)?;
+        }
+        self.move_end(&mut pass)?;
+        pass.report.pages = self.page_count();
+        Ok(pass.report)
+    }
+
+    fn sweep_leaves(&self, pass: &mut Pass<'_>) -> Result<(), Error> {
         let mut next = Some(Vec::new());
         while let Some(key) = next {
-            let reads = self.store.counters().reads;
-            let before = (report.removed, report.freed);
-            let survey = tree.sweep_at(&key, horizon, &mut order, &mut report, ring.as_ref())?;
-            report.leaves += 1;
-            report.live += survey.live;
-            report.dead += survey.dead;
-            report.aborted += survey.aborted;
+            let survey = self.sweep_at(&key, pass)?;
+            pass.report.leaves += 1;
+            pass.report.live += survey.live;
+            pass.report.dead += survey.dead;
+            pass.report.aborted += survey.aborted;
             next = survey.next;
-            let read = self.store.counters().reads.wrapping_sub(reads);
-            if next.is_some() && !pace.after_leaf(before != (report.removed, report.freed), read) {
-                return Err(Error::Cancelled);
-            }
+            pass.lost.follow_met(self)?;
+            pass.rest()?;
         }
-        report.moved = self.move_end(pace)?;
-        report.pages = self.page_count();
-        Ok(report)
+        Ok(())
     }
 
     /// Sweeps the leaf that covers `key`. Gives the last look at it, which comes after the last change: what a split moved to the right
     /// meanwhile is found there by the next key.
-    fn sweep_at(
-        &self,
-        key: &[u8],
-        horizon: &dyn Fn() -> Xid,
-        order: &mut SweepOrder,
-        report: &mut SweepReport,
-        ring: Option<&Ring>,
-    ) -> Result<Survey, Error> {
+    fn sweep_at(&self, key: &[u8], pass: &mut Pass<'_>) -> Result<Survey, Error> {
         let mut goes_on = true;
         for round in 0.. {
-            let survey = self.store.run_blocking_in(ring, || self.survey(key, horizon(), &order.aborted))?;
+            let survey = self.store.run_blocking_in(pass.ring, || {
+                self.survey(key, pass.owner.horizon(), &pass.order.aborted, &pass.lost)
+            })?;
+            if round == 0 {
+                for chain in &survey.chains {
+                    self.sweep_chain(chain, pass)?;
+                }
+            }
             if !survey.has_work || !goes_on || round == ROUNDS_MAX {
                 return Ok(survey);
             }
-            self.find_large(&survey, order)?;
-            let swept = self.store.run_blocking(|| {
-                let mut writer = self.store.writer();
-                writer.set_horizon(horizon());
-                writer.sweep_leaf(self, key, order)
-            })?;
+            self.find_large(&survey.large, &mut pass.order.known)?;
+            let swept = pass.write(self, |writer| writer.sweep_leaf(self, key, &pass.order))?;
             goes_on = swept.removed > 0 || swept.freed > 0;
-            report.removed += swept.removed as u64;
-            report.freed += swept.freed as u64;
-            report.packed += u64::from(swept.packed);
+            pass.report.removed += swept.removed as u64;
+            pass.report.freed += swept.freed as u64;
+            pass.report.packed += u64::from(swept.packed);
         }
         Ok(Survey::default())
     }
 
-    /// Moves the last pages of the file to free ones before them if many are free, so that the end can be cut off. Returns how many.
-    fn move_end(&self, pace: &mut dyn Pace) -> Result<u64, Error> {
-        let mut moved = 0;
+    /// Moves the last pages of the file to free ones before them if many are free, so that the end can be cut off.
+    fn move_end(&self, pass: &mut Pass<'_>) -> Result<(), Error> {
         let pages = self.page_count();
         if self.free_count(pages)? < u64::from(pages / MOVE_MIN_SHARE).max(1) {
-            return Ok(0);
+            return Ok(());
         }
         // Others may take the free pages meanwhile, or make more.
         for _ in 0..pages {
-            let reads = self.store.counters().reads;
-            if !self.store.run_blocking(|| self.store.writer().move_last(self))? {
+            if !pass.write(self, |writer| writer.move_last(self))? {
                 break;
             }
-            moved += 1;
-            if !pace.after_leaf(true, self.store.counters().reads.wrapping_sub(reads)) {
-                return Err(Error::Cancelled);
-            }
+            pass.report.moved += 1;
+            pass.rest()?;
         }
-        Ok(moved)
+        Ok(())
     }
 
     /// How many of the file's pages are free.
@@ -236,8 +316,10 @@ impl Tree {
     }
 
     /// Looks at the leaf that covers `key`, and at its versions of that key and those above.
-    pub fn survey(&self, key: &[u8], horizon: Xid, aborted: &[Xid]) -> Result<Survey, Fault> {
-        let page = self.descend(key, 0, None)?.page;
+    fn survey(&self, key: &[u8], horizon: Xid, aborted: &[Xid], lost: &Search) -> Result<Survey, Fault> {
+        let mut path: SmallVec<[BlockNumber; 8]> = SmallVec::new();
+        let page = self.descend(key, 0, Some(&mut path))?.page;
+        lost.met(&path);
         let mut survey = Survey { next: page.high_key().map(<[u8]>::to_vec), ..Survey::default() };
         let count = page.item_count();
         // What is before was looked at where it was before it was packed into this leaf.
@@ -245,6 +327,7 @@ impl Tree {
         while index < count {
             let end = leaf::run_end(&page, index);
             self.survey_run(&page, index..end, horizon, aborted, &mut survey)?;
+            (index..end).for_each(|at| lost.met_large(page.item(at)));
             index = end;
         }
         survey.has_work |= count == FIRST || is_sparse(&page);
@@ -269,93 +352,77 @@ impl Tree {
             let item = page.item(at);
             let head = leaf::item_head(item);
             let below = settled.is_some_and(|settled| at > settled);
+            let is_chain = head.flags & CHAIN != 0;
             let goes = below
-                || (head.flags & CHAIN == 0 && is_aborted(head.xid))
+                || (!is_chain && is_aborted(head.xid))
                 || (settled == Some(at) && head.flags & DELETED != 0);
             survey.has_work |= goes;
-            if head.flags & CHAIN != 0 {
-                self.survey_chain(item, aborted, survey)?;
-                continue;
+            if is_chain {
+                survey.chains.push(leaf::item_key(item).to_vec());
+                // Its versions are counted by the sweep of the chain.
+                survey.dead -= 1;
+            } else {
+                survey.aborted += u64::from(is_aborted(head.xid));
             }
-            survey.aborted += u64::from(is_aborted(head.xid));
-            if goes && head.flags & LARGE != 0 && survey.large.len() < LARGE_MAX {
-                survey.large.push((leaf::chain_start(leaf::item_value(item)), head.xid, head.cid));
+            if goes && is_chain {
+                // The first page goes with its item, the others before.
+                let first =
+                    self.overflow(leaf::chain_start(leaf::item_value(item)), PageKind::Overflow, &mut 1)?;
+                survey.large.extend(first.items().filter_map(large_head));
+            } else if goes && survey.large.len() < LARGE_MAX {
+                survey.large.extend(large_head(item));
             }
         }
         Ok(())
     }
 
-    /// Notes the large values of a chain's versions, and has its pages loaded.
-    fn survey_chain(&self, item: &[u8], aborted: &[Xid], survey: &mut Survey) -> Result<(), Fault> {
-        let mut block = leaf::chain_start(leaf::item_value(item));
-        let mut left = self.relation.page_count();
-        while block.is_valid() {
-            let page = self.overflow(block, PageKind::Overflow, &mut left)?;
-            // The oldest versions of a long chain go piece by piece.
-            survey.has_work = true;
-            for item in page.items() {
-                let head = leaf::item_head(item);
-                survey.aborted += u64::from(aborted.binary_search(&head.xid).is_ok());
-                if head.flags & LARGE != 0 && survey.large.len() < LARGE_MAX {
-                    survey.large.push((leaf::chain_start(leaf::item_value(item)), head.xid, head.cid));
+    /// Finds the pages of large values, and brings their maps into the pool. Does I/O, holds no latch: a value whose version goes away
+    /// meanwhile may yield nonsense, which is not used because no version leads to it.
+    pub(super) fn find_large(&self, large: &[LargeHead], known: &mut Known) -> Result<(), Error> {
+        known.values.clear();
+        let mut total = 0;
+        for (start, xid, cid) in large {
+            if total > KNOWN_PAGES_MAX {
+                break;
+            }
+            let Some(pages) = self.pages_of_large(*start)? else { continue };
+            total += pages.len();
+            let mut map = BlockNumber::INVALID;
+            for page in &pages {
+                if free_map::map_of(*page) != map {
+                    map = free_map::map_of(*page);
+                    self.load(map).map(drop).map_err(into_error)?;
                 }
             }
+            known.values.insert(*start, (*xid, *cid, pages));
+        }
+        Ok(())
+    }
+
+    /// The pages of a large value; None if they are none such.
+    pub(super) fn pages_of_large(&self, start: BlockNumber) -> Result<Option<Vec<BlockNumber>>, Error> {
+        let (mut pages, mut block, limit) = (Vec::new(), start, self.relation.page_count());
+        while block.is_valid() {
+            if block.get() >= limit || pages.len() >= limit as usize {
+                return Ok(None);
+            }
+            let page = self.load(block).map_err(into_error)?.read();
+            if page.kind() != Some(PageKind::Large) {
+                return Ok(None);
+            }
+            pages.push(block);
             block = page.right();
         }
-        Ok(())
-    }
-
-    /// Finds the pages of the large values that a survey has met, and brings their maps into the pool. Does I/O, holds no latch: a
-    /// value whose version goes away meanwhile may yield nonsense, which is not used because no version leads to it.
-    pub fn find_large(&self, survey: &Survey, order: &mut SweepOrder) -> Result<(), Error> {
-        order.known.clear();
-        let pool = &self.store.0.pool;
-        for (start, xid, cid) in &survey.large {
-            let mut pages = Vec::new();
-            let mut block = *start;
-            let mut map = BlockNumber::INVALID;
-            let limit = self.relation.page_count();
-            while block.is_valid() && block.get() < limit && pages.len() < limit as usize {
-                let page = pool.load(PageKey::new(self.relation.id(), block), true)?.read();
-                if page.kind() != Some(PageKind::Large) {
-                    break;
-                }
-                pages.push(block);
-                let next = page.right();
-                drop(page);
-                if free_map::map_of(block) != map {
-                    map = free_map::map_of(block);
-                    pool.load(PageKey::new(self.relation.id(), map), true).map(drop)?;
-                }
-                block = next;
-            }
-            if !block.is_valid() {
-                order.known.insert(*start, (*xid, *cid, pages));
-            }
-        }
-        Ok(())
+        Ok(Some(pages))
     }
 }
 
 impl<'a> Writer<'a> {
     /// Removes what is dead from the leaf that covers `key`, and the leaf if that leaves it empty, or sparse beside others.
-    pub fn sweep_leaf(&mut self, tree: &Tree, key: &[u8], order: &SweepOrder) -> Result<Swept, Fault> {
+    fn sweep_leaf(&mut self, tree: &Tree, key: &[u8], order: &SweepOrder) -> Result<Swept, Fault> {
         let (page, block) = self.find(tree, key, 0)?;
         let mut leaf = Leaf { page, block };
-        let (mut removed, mut freed) = self.remove_dead(tree, &mut leaf, &order.aborted, &order.known)?;
-        for index in FIRST..leaf.page.item_count() {
-            let item = leaf.page.item(index);
-            if leaf::item_head(item).flags & CHAIN == 0 {
-                continue;
-            }
-            let start = leaf::chain_start(leaf::item_value(item));
-            if self.horizon.is_valid() {
-                freed += self.shorten_chain(tree, &mut leaf, start, false, &order.known)?;
-            }
-            if !order.aborted.is_empty() {
-                removed += self.sweep_chain(tree, &mut leaf, start, order)?;
-            }
-        }
+        let (removed, freed) = self.remove_dead(tree, &mut leaf, &order.aborted, &order.known)?;
         if leaf.page.item_count() == FIRST {
             let unlinked = self.unlink(tree, key, leaf)?;
             if unlinked > 0 {
@@ -366,59 +433,6 @@ impl<'a> Writer<'a> {
         }
         let packed = if is_sparse(&leaf.page) { self.pack(tree, key, leaf)? } else { 0 };
         Ok(Swept { removed, freed: freed + packed, packed: packed > 0 })
-    }
-
-    /// Removes the versions of aborted transactions from a chain. An overflow page may end up empty; it goes with its chain.
-    fn sweep_chain(
-        &mut self,
-        tree: &Tree,
-        leaf: &mut Leaf<'a>,
-        start: BlockNumber,
-        order: &SweepOrder,
-    ) -> Result<usize, Fault> {
-        let (mut block, mut removed) = (start, 0);
-        for _ in 0..tree.relation.page_count() {
-            if !block.is_valid() {
-                return Ok(removed);
-            }
-            let mut page = self.pin(&tree.relation, block)?.write();
-            if page.kind() != Some(PageKind::Overflow) {
-                return Err(tree.broken(block, "a chain leads to a page of another kind"));
-            }
-            let (mut dead, mut pages) = (Vec::new(), Vec::new());
-            for (index, item) in (0_u16..).zip(page.items()) {
-                let head = leaf::item_head(item);
-                if order.aborted.binary_search(&head.xid).is_err() {
-                    continue;
-                }
-                if head.flags & LARGE == 0 || self.pages_of(tree, item, &order.known, &mut pages) {
-                    dead.push(index);
-                }
-            }
-            let next = page.right();
-            if !dead.is_empty() {
-                removed += dead.len();
-                let mut main = Vec::with_capacity(10 + 2 * dead.len());
-                Prune { horizon: Xid::INVALID, dead }.encode(&mut main);
-                let (mut maps, rest) = self.take_maps(tree, pages)?;
-                let mut targets: SmallVec<[Target<'_, 'a>; 4]> = SmallVec::new();
-                targets.push(Target {
-                    id: 0,
-                    block: leaf.block,
-                    init: false,
-                    data: &[],
-                    page: &mut leaf.page,
-                });
-                targets.push(Target { id: 1, block, init: false, data: &[], page: &mut page });
-                targets.extend(maps.targets());
-                self.change(info::CHAIN_PRUNE, &tree.relation, &main, &mut targets)?;
-                drop(targets);
-                maps.freed(tree);
-                self.free_pages(tree, rest)?;
-            }
-            block = next;
-        }
-        Err(tree.broken(start, "a chain leads in a circle"))
     }
 
     /// Cuts the free pages off the relation's end if they are worth it (or any, with `all`); returns how many. The files

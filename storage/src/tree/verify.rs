@@ -7,7 +7,6 @@ use crate::page::leaf::{self, CHAIN, LARGE};
 use crate::page::{FIRST, Page, PageKind};
 use crate::records::ROOT;
 use crate::store::Fault;
-use std::collections::BTreeSet;
 use wal::BlockNumber;
 
 /// What a tree consists of.
@@ -18,13 +17,36 @@ pub struct Verified {
     /// Pages marked as free.
     pub free_pages: u64,
     /// Pages that nothing leads to and that are not marked as free: left behind where a crash came between making a large value and using
-    /// it. They do no harm.
+    /// it. The next sweep gives them back.
     pub lost_pages: Vec<BlockNumber>,
+}
+
+/// A bit a page.
+#[derive(Default)]
+struct Seen(Vec<u64>);
+
+impl Seen {
+    /// False if it was inside.
+    fn insert(&mut self, block: BlockNumber) -> bool {
+        let (at, mask) = (block.get() as usize / 64, 1 << (block.get() % 64));
+        if self.0.len() <= at {
+            self.0.resize(at + 1, 0);
+        }
+        self.0.get_mut(at).is_some_and(|word| {
+            *word & mask == 0 && {
+                *word |= mask;
+                true
+            }
+        })
+    }
+    fn contains(&self, block: BlockNumber) -> bool {
+        self.0.get(block.get() as usize / 64).is_some_and(|word| word >> (block.get() % 64) & 1 != 0)
+    }
 }
 
 #[derive(Default)]
 struct Walk {
-    seen: BTreeSet<BlockNumber>,
+    seen: Seen,
     items: u64,
 }
 
@@ -34,7 +56,7 @@ impl Tree {
         self.verify_all().map_err(|fault| match fault {
             Fault::Failed(error) => error,
             // Pages are loaded here, so none is missed.
-            Fault::Miss(_) | Fault::NeedFrames => Error::PoolExhausted,
+            Fault::Miss(_) | Fault::NeedFrames | Fault::Pause => Error::PoolExhausted,
         })
     }
 
@@ -55,7 +77,7 @@ impl Tree {
             }
         }
         let all = (0..self.page_count()).map(BlockNumber::new);
-        let lost_pages = all.filter(|block| !walk.seen.contains(block)).collect();
+        let lost_pages = all.filter(|block| !walk.seen.contains(*block)).collect();
         Ok(Verified { items: walk.items, free_pages, lost_pages })
     }
 

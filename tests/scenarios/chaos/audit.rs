@@ -5,39 +5,13 @@
 //! during a fault proves what was there when the commit was told, but for what the standby could still receive.
 
 use crate::writers::{Ack, CLIENTS, Level};
-use scenarios::Node;
 use scenarios::wire::{Wire, parse_lsn};
+use scenarios::{Node, Quorum};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 /// Bytes of a segment, as the nodes are initialised.
 pub const SEGMENT: u64 = 1 << 20;
-
-/// A setting of synchronous_standby_names.
-#[derive(Debug, Clone, Default)]
-pub struct Quorum {
-    /// FIRST instead of ANY.
-    pub first: bool,
-    pub count: usize,
-    /// Places of the standbys in the fleet.
-    pub standbys: Vec<usize>,
-}
-
-impl Quorum {
-    pub fn setting(&self) -> String {
-        if self.standbys.is_empty() {
-            return String::new();
-        }
-        let names: Vec<String> = self.standbys.iter().map(|at| format!("s{at}")).collect();
-        let method = if self.first { "FIRST" } else { "ANY" };
-        format!("{method} {} ({})", self.count, names.join(", "))
-    }
-
-    /// Whether these standbys are enough.
-    pub fn is_met(&self, by: impl Fn(usize) -> bool) -> bool {
-        self.standbys.is_empty() || self.standbys.iter().filter(|at| by(**at)).count() >= self.count
-    }
-}
 
 /// What a standby was seen to hold.
 #[derive(Debug, Clone, Default)]

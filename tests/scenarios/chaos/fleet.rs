@@ -1,11 +1,11 @@
 //! A primary and three standbys, each on a host of its own, and what can happen to them.
 
-use crate::audit::{Quorum, SEGMENT};
+use crate::audit::SEGMENT;
 use crate::writers::CLIENTS;
 use nix::sys::signal::{Signal, kill};
 use scenarios::network::{Fault, Host};
 use scenarios::wire::Wire;
-use scenarios::{Node, NodeBuilder, wait_until};
+use scenarios::{Node, NodeBuilder, Quorum, wait_until};
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;

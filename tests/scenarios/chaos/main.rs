@@ -8,11 +8,11 @@ mod audit;
 mod fleet;
 mod writers;
 
-use audit::{Holding, Quorum};
+use audit::Holding;
 use fleet::{Fleet, LIMIT, Memory, STANDBYS, Trouble};
 use scenarios::network::namespaces_refused;
 use scenarios::wire::{Wire, parse_lsn};
-use scenarios::{Node, assert_all_equal_after_stop, wait_until};
+use scenarios::{Node, Quorum, assert_all_equal_after_stop, wait_until};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -9,9 +9,10 @@ mod nodes;
 mod watch;
 
 use crate::cli::DemoArgs;
-use anyhow::{Context, Result, bail, ensure};
+use crate::signals::Signals;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use bank::{ACCOUNTS, CLIENTS, Load, OPENING_BALANCE, audit, open_bank};
-use nodes::DemoNode;
+use nodes::{DemoFolder, DemoNode};
 use protocol::Client;
 use std::time::{Duration, Instant};
 use watch::{LagWatch, bytes_text};
@@ -22,15 +23,24 @@ const UNICODE_DATA: &str = include_str!("../../data/UnicodeData.txt");
 /// How long any one step may take.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs the demo in a temporary folder that is removed afterwards.
+/// Runs the demo in a temporary folder that is removed afterwards, also when it is interrupted.
 pub fn run(arguments: &DemoArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let folder = nodes::temporary_folder()?;
-    let told = runtime.block_on(tell(arguments, &folder));
+    let folder = DemoFolder::create()?;
+    let told = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let told = tokio::select! {
+            told = tell(arguments, &folder) => told,
+            () = signals.next() => Err(anyhow!("interrupted")),
+        };
+        let ended = folder.end_servers().await;
+        told.and(ended)
+    });
+    let path = folder.path();
     if arguments.keep {
-        println!("\nThe demo's folder is left at {}", folder.display());
+        println!("\nThe demo's folder is left at {}", path.display());
     } else {
-        std::fs::remove_dir_all(&folder).with_context(|| format!("could not remove {}", folder.display()))?;
+        std::fs::remove_dir_all(path).with_context(|| format!("could not remove {}", path.display()))?;
     }
     told
 }
@@ -57,7 +67,7 @@ fn chapter(text: &str) {
     println!("\n\u{2014} {text}");
 }
 
-async fn tell(arguments: &DemoArgs, folder: &std::path::Path) -> Result<()> {
+async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
     let begun = Instant::now();
     let mut figures = Figures::default();
 
@@ -159,7 +169,7 @@ async fn tell(arguments: &DemoArgs, folder: &std::path::Path) -> Result<()> {
 }
 
 /// The old primary must refuse to acknowledge anything once it has met the new timeline.
-async fn fence_old_primary(primary: &DemoNode, successor: &DemoNode) -> Result<()> {
+async fn fence_old_primary(primary: &DemoNode<'_>, successor: &DemoNode<'_>) -> Result<()> {
     primary.start(&[("plimsoll.peers", successor.conninfo())]).await?;
     wait_for("the old primary is fenced", || async {
         let mut old = connect(primary).await?;
@@ -178,7 +188,7 @@ async fn fence_old_primary(primary: &DemoNode, successor: &DemoNode) -> Result<(
     .await
 }
 
-async fn connect(node: &DemoNode) -> Result<Client> {
+async fn connect(node: &DemoNode<'_>) -> Result<Client> {
     Client::connect_to(&node.conninfo())
         .await
         .with_context(|| format!("could not connect to the {}", node.name()))

@@ -1,38 +1,74 @@
 //! The demo's servers, run by this program's own commands as a user would.
 
+use crate::pid_file::PidFile;
+use crate::process::{self, StopMode};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::process::Command;
+use tokio_util::task::TaskTracker;
 
-/// A new folder below the system's temporary one, for this process alone.
-pub fn temporary_folder() -> Result<PathBuf> {
-    let mut random = [0_u8; 6];
-    host::Entropy::fill(&host::SystemEntropy, &mut random);
-    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    // A short path: a Unix socket's is limited to 107 bytes.
-    let folder = std::env::temp_dir().join(format!("plimsoll-{name}"));
-    std::fs::create_dir(&folder).with_context(|| format!("could not create {}", folder.display()))?;
-    Ok(folder)
+/// How long killed servers take to be gone, at most.
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// The demo's folder, with the servers in it and the commands that work on them.
+#[derive(Debug)]
+pub struct DemoFolder {
+    path: PathBuf,
+    /// A command goes on when nobody waits for it any more: it may be about to start a server.
+    commands: TaskTracker,
 }
 
-/// One server of the demo; killed if it still runs when the demo ends.
+impl DemoFolder {
+    /// A new folder below the system's temporary one, for this process alone.
+    pub fn create() -> Result<Self> {
+        let mut random = [0_u8; 6];
+        host::Entropy::fill(&host::SystemEntropy, &mut random);
+        let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        // A short path: a Unix socket's is limited to 107 bytes.
+        let path = std::env::temp_dir().join(format!("plimsoll-{name}"));
+        std::fs::create_dir(&path).with_context(|| format!("could not create {}", path.display()))?;
+        Ok(Self { path, commands: TaskTracker::new() })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Ends every server that still runs here, and returns once they are gone.
+    pub async fn end_servers(&self) -> Result<()> {
+        self.commands.close();
+        self.commands.wait().await;
+        for entry in std::fs::read_dir(&self.path)? {
+            let data = entry?.path();
+            // The others are logs.
+            if data.is_dir() && PidFile::of_running(&data)?.is_some() {
+                process::stop(&data, StopMode::Immediate, Some(END_LIMIT), || ())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One server of the demo.
 #[derive(Debug)]
-pub struct DemoNode {
+pub struct DemoNode<'a> {
     name: &'static str,
-    folder: PathBuf,
+    folder: &'a DemoFolder,
     port: u16,
 }
 
-impl DemoNode {
-    fn new(folder: &Path, name: &'static str) -> Result<Self> {
+impl<'a> DemoNode<'a> {
+    fn new(folder: &'a DemoFolder, name: &'static str) -> Result<Self> {
         // The kernel names a free port; it is let go just before the server takes it.
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        Ok(Self { name, folder: folder.to_path_buf(), port })
+        Ok(Self { name, folder, port })
     }
 
     /// Runs `plimsoll init`.
-    pub async fn init(folder: &Path, name: &'static str) -> Result<Self> {
+    pub async fn init(folder: &'a DemoFolder, name: &'static str) -> Result<Self> {
         let node = Self::new(folder, name)?;
         let data = node.data();
         node.plimsoll(|command| {
@@ -43,7 +79,7 @@ impl DemoNode {
     }
 
     /// Runs `plimsoll clone`.
-    pub async fn clone_of(folder: &Path, name: &'static str, primary: &Self) -> Result<Self> {
+    pub async fn clone_of(folder: &'a DemoFolder, name: &'static str, primary: &Self) -> Result<Self> {
         let node = Self::new(folder, name)?;
         let data = node.data();
         node.plimsoll(|command| {
@@ -65,7 +101,7 @@ impl DemoNode {
 
     /// Its data directory.
     pub fn data(&self) -> PathBuf {
-        self.folder.join(self.name)
+        self.folder.path.join(self.name)
     }
 
     /// What connects to it.
@@ -75,7 +111,7 @@ impl DemoNode {
 
     /// Runs `plimsoll start -d` with settings.
     pub async fn start(&self, settings: &[(&str, String)]) -> Result<()> {
-        let log = self.folder.join(format!("{}.log", self.name));
+        let log = self.folder.path.join(format!("{}.log", self.name));
         self.plimsoll(|command| {
             command
                 .args(["start", "-d", "-p", &self.port.to_string(), "-D"])
@@ -108,7 +144,7 @@ impl DemoNode {
 
     /// Ends the server with SIGKILL.
     pub async fn kill_9(&self) -> Result<()> {
-        let Some(running) = crate::pid_file::PidFile::of_running(&self.data())? else {
+        let Some(running) = PidFile::of_running(&self.data())? else {
             bail!("the {} does not run", self.name);
         };
         kill(running.pid, Signal::SIGKILL)?;
@@ -119,7 +155,9 @@ impl DemoNode {
     async fn plimsoll(&self, fill: impl FnOnce(&mut Command)) -> Result<()> {
         let mut command = Command::new(std::env::current_exe()?);
         fill(&mut command);
-        let output = command.stdin(std::process::Stdio::null()).output().await?;
+        // A terminal's ^C is for the demo, which then ends what runs in order.
+        command.stdin(std::process::Stdio::null()).process_group(0);
+        let output = self.folder.commands.spawn(async move { command.output().await }).await??;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.success(),
@@ -128,13 +166,5 @@ impl DemoNode {
             said.trim_end().trim_start_matches("plimsoll: error: ")
         );
         Ok(())
-    }
-}
-
-impl Drop for DemoNode {
-    fn drop(&mut self) {
-        if let Ok(Some(running)) = crate::pid_file::PidFile::of_running(&self.data()) {
-            let _ = kill(running.pid, Signal::SIGKILL);
-        }
     }
 }

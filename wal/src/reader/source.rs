@@ -217,6 +217,14 @@ impl SegmentFiles {
         Ok(found.map(|open| SegmentFile { segment: open.segment, timeline: open.timeline }))
     }
 
+    /// The timeline of the file that holds the bytes before `at` in its segment; None if the segment begins there.
+    pub fn file_before(&mut self, at: Lsn) -> Result<Option<TimelineId>, SourceError> {
+        if self.segment_size.offset_of(at) == 0 {
+            return Ok(None);
+        }
+        Ok(self.open(at - 1)?.map(|open| open.timeline))
+    }
+
     /// Opens the file that holds `from`; None if there is none yet.
     fn open(&mut self, from: Lsn) -> Result<Option<&OpenSegment>, SourceError> {
         let segment = self.segment_size.segment_of(from);

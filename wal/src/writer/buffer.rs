@@ -7,7 +7,7 @@ use crate::ids::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::page::{LONG_HEADER_SIZE, PAGE_SIZE, PageFlags, PageHeader, record_start};
 use crate::segments::ZEROS;
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
+use host::Mutex;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;

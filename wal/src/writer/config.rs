@@ -72,7 +72,8 @@ pub struct WriteStart {
     /// The rest of a record was expected at `insert_at`, a page's start, and never came: the page gets the mark that
     /// says so (XLP_FIRST_IS_OVERWRITE_CONTRECORD). The caller's first record is the one that names the lost one.
     pub overwrites_contrecord: bool,
-    /// The timeline that ends at `insert_at`, where this one forks from it: its part of the segment is copied.
+    /// Where this timeline forks off: the timeline whose file has the segment up to `insert_at`, which is copied. It is the one that
+    /// ends there, or one that forked off later and whose file begins with the same bytes.
     pub forked_from: Option<TimelineId>,
 }
 

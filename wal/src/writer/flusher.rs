@@ -5,7 +5,7 @@ use crate::error::WalError;
 use crate::ids::Lsn;
 use crate::log_file::Counters;
 use crate::space::{SegmentMaker, spawn};
-use parking_lot::Mutex;
+use host::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, Thread};
@@ -144,7 +144,6 @@ impl Threads {
         self.shared.crowd.wake();
         let running = self.running.lock().take();
         if let Some((flusher, _maker)) = running {
-            // A thread that panicked has said so; there is nothing left to end.
             let _ = flusher.join();
         }
     }

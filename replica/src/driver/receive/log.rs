@@ -7,8 +7,10 @@ use crate::receiver::Event;
 use bytes::Bytes;
 use std::time::Duration;
 use wal::history::TimelineHistory;
+use wal::page::LONG_HEADER_SIZE;
 use wal::{
-    Lsn, Next, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError, WalReader, WalSource,
+    Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError, WalReader,
+    WalSource,
 };
 
 impl Driver {
@@ -86,12 +88,26 @@ impl Driver {
         }
     }
 
-    pub(super) fn cut_log(&mut self, to: Lsn) -> Result<(), ReplicaError> {
-        let timeline = self.writer.timeline();
-        self.context.observer.cut(self.writer.end(), to, timeline);
-        self.writer = open_writer(&self.context, timeline, to)?;
-        self.context.feed.set_writer(Some(self.writer.clone()));
+    /// Follows another history, which goes on from `kept`: its file is durable first, then the log is another one for all who look at
+    /// it, and only then is what lies behind wiped.
+    pub(super) fn follow(&mut self, history: TimelineHistory, kept: Lsn) -> Result<(), ReplicaError> {
+        self.store_history(&history)?;
+        let (timeline, end) = (self.writer.timeline(), self.writer.end());
+        let cuts = end > kept;
+        if cuts {
+            self.context.observer.cut(end, kept, timeline);
+        }
+        let before = self.context.log.state().history.target();
+        self.context.log.branch(history.clone(), kept);
         self.unannounced = None;
+        if cuts {
+            self.writer = open_writer(&self.context, timeline, kept)?;
+            self.context.feed.set_writer(Some(self.writer.clone()));
+        }
+        if before != history.target() {
+            self.context.observer.followed(&history);
+        }
+        self.announce(kept);
         Ok(())
     }
 
@@ -156,9 +172,12 @@ pub(super) fn log_end(
         return Ok((timeline, wanted));
     }
     let mut files = place.files(history);
-    let there = files.read(start, &mut [0; 1]);
+    let page = (wanted - 1).page_start();
+    let mut header = [0; LONG_HEADER_SIZE];
+    let there = files.read(page, &mut header);
+    let begun = PageHeader::decode(&header).is_ok_and(|header| header.address == page);
     match there {
-        Ok(1) => {
+        Ok(_) if begun => {
             // The file that was found is that of the newest timeline which has one.
             for (timeline, ..) in newest_first {
                 let name = size.segment_of(wanted).file_name(timeline, size);

@@ -298,7 +298,7 @@ impl Compiler<'_> {
                 else {
                     return Err(SqlError::syntax("syntax error at or near \")\""));
                 };
-                let equal = super::operator::named_operator("=", left.clone(), right, self.scope)?;
+                let equal = super::operator::named_operator("=", self.again(&left)?, right, self.scope)?;
                 // The value is of the type that it was compared as.
                 let value = match &equal {
                     Expr::Compare { left: compared, .. } => (**compared).clone(),

@@ -11,13 +11,12 @@ use super::data_type::data_type;
 use super::node::Expr;
 use super::{Scope, Subquery};
 use crate::error::{Result, SqlError, sqlstate};
+use crate::parse::TARGETS_MAX;
+use crate::stack;
 use datum::cast::CastContext;
 use datum::{Datum, Type, TypeId};
 use operator::{comparison, comparison_of, named_operator, unary};
 use sqlparser::ast::{self, BinaryOperator, Expr as Ast, UnaryOperator};
-
-/// How deep expressions may nest before they are refused: their evaluation uses the stack.
-const DEPTH_MAX: usize = 400;
 
 pub(super) const BOOL: Type = Type::of(TypeId::Bool);
 pub(super) const TEXT: Type = Type::of(TypeId::Text);
@@ -41,14 +40,23 @@ pub(super) fn unsupported(what: &str) -> SqlError {
 
 impl Compiler<'_> {
     pub(super) fn expr(&mut self, ast: &Ast) -> Result<Expr> {
-        if self.depth >= DEPTH_MAX {
-            return Err(SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
-                .with_detail(format!("Expressions cannot nest deeper than {DEPTH_MAX} levels.")));
-        }
-        self.depth += 1;
-        let compiled = self.node(ast);
-        self.depth -= 1;
-        compiled
+        self.deeper(1, |compiler| compiler.node(ast))
+    }
+
+    /// Works where so many levels of the expression being made are above.
+    fn deeper<T>(&mut self, levels: usize, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.depth += levels;
+        stack::check_levels(self.depth)?;
+        let made = work(self);
+        self.depth -= levels;
+        made
+    }
+
+    /// An expression once more.
+    pub(super) fn again(&mut self, expr: &Expr) -> Result<Expr> {
+        // Leaves do not double.
+        self.scope.repeat(expr.nodes().saturating_sub(1))?;
+        Ok(expr.clone())
     }
 
     pub(super) fn boxed(&mut self, ast: &Ast) -> Result<Box<Expr>> {
@@ -200,7 +208,8 @@ impl Compiler<'_> {
         let (low_op, high_op) = if negated { ("<", ">") } else { (">=", "<=") };
         let tested = self.expr(expr)?;
         let (low, high) = (self.expr(low)?, self.expr(high)?);
-        let low = named_operator(low_op, tested.clone(), low, self.scope)?.fold_here();
+        let again = self.again(&tested)?;
+        let low = named_operator(low_op, again, low, self.scope)?.fold_here();
         let high = named_operator(high_op, tested, high, self.scope)?.fold_here();
         let parts = vec![low, high];
         Ok(if negated { Expr::Or(parts) } else { Expr::And(parts) }.fold_here())
@@ -231,7 +240,8 @@ impl Compiler<'_> {
         let mut parts = Vec::with_capacity(items.len());
         for item in items.drain(..) {
             let name = if negated { "<>" } else { "=" };
-            parts.push(named_operator(name, tested.clone(), item, self.scope)?.fold_here());
+            let again = self.again(&tested)?;
+            parts.push(named_operator(name, again, item, self.scope)?.fold_here());
         }
         Ok(match (parts.len(), negated) {
             (1, _) => parts.swap_remove(0),
@@ -277,6 +287,12 @@ impl Compiler<'_> {
         if left.is_empty() {
             return Err(unsupported("a comparison of empty rows"));
         }
+        if left.len() > TARGETS_MAX {
+            let message = format!("ROW expressions can have at most {TARGETS_MAX} entries");
+            return Err(SqlError::new(sqlstate::TOO_MANY_COLUMNS, message));
+        }
+        // A comparison by order is as deep as its rows are long, twice.
+        stack::check_levels(self.depth + 2 * left.len())?;
         let left = left.iter().map(|field| self.expr(field)).collect::<Result<Vec<_>>>()?;
         let right = right.iter().map(|field| self.expr(field)).collect::<Result<Vec<_>>>()?;
         let pairs: Vec<(Expr, Expr)> = left.into_iter().zip(right).collect();
@@ -300,11 +316,13 @@ impl Compiler<'_> {
                 Some(rest) => {
                     let decides = compare(strict, pair)?;
                     let equal = compare("=", pair)?;
-                    Expr::Or(vec![decides, Expr::And(vec![equal, rest])])
+                    // What is below is folded already.
+                    let both = Expr::And(vec![equal, rest]).fold_here();
+                    Expr::Or(vec![decides, both]).fold_here()
                 }
             });
         }
-        result.map(Expr::fold).ok_or_else(|| unsupported("a comparison of empty rows"))
+        result.ok_or_else(|| unsupported("a comparison of empty rows"))
     }
 
     fn case(
@@ -321,7 +339,8 @@ impl Compiler<'_> {
                 None => self.condition(&when.condition, "CASE/WHEN")?,
                 Some(operand) => {
                     let value = self.expr(&when.condition)?;
-                    named_operator("=", operand.clone(), value, self.scope)?.fold_here()
+                    let again = self.again(operand)?;
+                    named_operator("=", again, value, self.scope)?.fold_here()
                 }
             };
             branches.push((condition, self.expr(&when.result)?));
@@ -459,16 +478,14 @@ impl Compiler<'_> {
             chain.push((op, right));
             first = left;
         }
-        if chain.len() > DEPTH_MAX {
-            return Err(SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, "stack depth limit exceeded")
-                .with_detail(format!("Expressions cannot nest deeper than {DEPTH_MAX} levels.")));
-        }
-        let mut result = self.expr(first)?;
-        for (op, right) in chain.into_iter().rev() {
-            let right = self.expr(right)?;
-            result = operator(op, result, right, self.scope)?;
-        }
-        Ok(result)
+        self.deeper(chain.len(), |compiler| {
+            let mut result = compiler.expr(first)?;
+            for (op, right) in chain.into_iter().rev() {
+                let right = compiler.expr(right)?;
+                result = operator(op, result, right, compiler.scope)?;
+            }
+            Ok(result)
+        })
     }
 
     fn like(&mut self, expr: &Ast, pattern: &Ast, escape: Option<&Ast>, name: &str) -> Result<Expr> {

@@ -6,17 +6,32 @@ use crate::expr::Facts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use datum::TypeId::{Bool, Bpchar, Bytea, Int4, Int8, Text, TextArray};
-use datum::{Array, Datum, SqlState, Type, pattern};
-use md5::{Digest as _, Md5};
+use datum::{Array, Datum, SqlState, Type, VALUE_BYTES_MAX, pattern, work};
+use md5::Md5;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
-use std::fmt::Write as _;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The largest string that a function makes.
-const LENGTH_MAX: usize = 0x3fff_ffff;
+/// Makes a value of about so many bytes, if one may have so many.
+fn made<T>(bytes: usize, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    if bytes > VALUE_BYTES_MAX { Err(datum::Error::too_long().into()) } else { work::large(bytes, make) }
+}
 
-fn too_long() -> SqlError {
-    SqlError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, "requested length too large")
+/// An array of texts, of which there are `count`, made from `bytes` of text.
+fn many(count: usize, bytes: usize, parts: impl FnOnce() -> Result<Vec<Datum>>) -> Result<Datum> {
+    let most = VALUE_BYTES_MAX / size_of::<Datum>();
+    if count > most {
+        let what = format!("array size exceeds the maximum allowed ({most})");
+        return Err(SqlError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, what));
+    }
+    made(bytes + count * size_of::<Datum>(), || Ok(Datum::Array(Arc::new(Array::of(Text, parts()?)))))
+}
+
+/// Whether a character is one of these.
+fn one_of(set: &str) -> impl Fn(char) -> bool {
+    let mut sorted: Vec<char> = set.chars().collect();
+    sorted.sort_unstable();
+    move |c| sorted.binary_search(&c).is_ok()
 }
 
 fn invalid(message: impl Into<String>) -> SqlError {
@@ -63,16 +78,16 @@ fn cases_and_trims(table: &mut Table) {
     table.add("ltrim", &[Text], Text, |a, _| Ok(Datum::text(text(a, 0)?.trim_start_matches(' '))));
     table.add("rtrim", &[Text], Text, |a, _| Ok(Datum::text(text(a, 0)?.trim_end_matches(' '))));
     table.add("btrim", &[Text, Text], Text, |a, _| {
-        let set = text(a, 1)?;
-        Ok(Datum::text(text(a, 0)?.trim_matches(|c| set.contains(c))))
+        let set = one_of(text(a, 1)?);
+        Ok(Datum::text(text(a, 0)?.trim_matches(set)))
     });
     table.add("ltrim", &[Text, Text], Text, |a, _| {
-        let set = text(a, 1)?;
-        Ok(Datum::text(text(a, 0)?.trim_start_matches(|c| set.contains(c))))
+        let set = one_of(text(a, 1)?);
+        Ok(Datum::text(text(a, 0)?.trim_start_matches(set)))
     });
     table.add("rtrim", &[Text, Text], Text, |a, _| {
-        let set = text(a, 1)?;
-        Ok(Datum::text(text(a, 0)?.trim_end_matches(|c| set.contains(c))))
+        let set = one_of(text(a, 1)?);
+        Ok(Datum::text(text(a, 0)?.trim_end_matches(set)))
     });
     table.add("lpad", &[Text, Int4], Text, |a, _| pad(text(a, 0)?, integer(a, 1)?, " ", true));
     table.add("rpad", &[Text, Int4], Text, |a, _| pad(text(a, 0)?, integer(a, 1)?, " ", false));
@@ -86,12 +101,11 @@ fn pad(value: &str, length: i64, fill: &str, before: bool) -> Result<Datum> {
     if have >= length {
         return Ok(Datum::from(value.chars().take(length).collect::<String>()));
     }
-    if length.saturating_mul(4) > LENGTH_MAX {
-        return Err(too_long());
-    }
-    let padding: String =
-        fill.chars().cycle().take(if fill.is_empty() { 0 } else { length - have }).collect();
-    Ok(Datum::from(if before { padding + value } else { [value, &padding].concat() }))
+    made(length.saturating_mul(4), || {
+        let padding: String =
+            fill.chars().cycle().take(if fill.is_empty() { 0 } else { length - have }).collect();
+        Ok(Datum::from(if before { padding + value } else { [value, &padding].concat() }))
+    })
 }
 
 fn parts(table: &mut Table) {
@@ -117,24 +131,37 @@ fn parts(table: &mut Table) {
     });
     table.add("repeat", &[Text, Int4], Text, |a, _| {
         let (value, times) = (text(a, 0)?, usize::try_from(integer(a, 1)?).unwrap_or(0));
-        if value.len().saturating_mul(times) > LENGTH_MAX {
-            return Err(too_long());
-        }
-        Ok(Datum::from(value.repeat(times)))
+        made(value.len().saturating_mul(times), || Ok(Datum::from(value.repeat(times))))
     });
     table
         .add("reverse", &[Text], Text, |a, _| Ok(Datum::from(text(a, 0)?.chars().rev().collect::<String>())));
     table.add("replace", &[Text, Text, Text], Text, |a, _| {
-        let (value, from) = (text(a, 0)?, text(a, 1)?);
-        Ok(if from.is_empty() { Datum::text(value) } else { Datum::from(value.replace(from, text(a, 2)?)) })
+        let (value, from, to) = (text(a, 0)?, text(a, 1)?, text(a, 2)?);
+        if from.is_empty() {
+            return Ok(Datum::text(value));
+        }
+        let longer = to.len().saturating_sub(from.len());
+        let found = if longer == 0 { 0 } else { value.matches(from).count() };
+        let length = value.len().saturating_add(found.saturating_mul(longer));
+        made(length, || Ok(Datum::from(value.replace(from, to))))
     });
     table.add("translate", &[Text, Text, Text], Text, |a, _| {
-        let (from, to) = (text(a, 1)?, text(a, 2)?.chars().collect::<Vec<_>>());
-        let change = |c: char| match from.chars().position(|known| known == c) {
-            Some(at) => to.get(at).copied(),
-            None => Some(c),
-        };
-        Ok(Datum::from(text(a, 0)?.chars().filter_map(change).collect::<String>()))
+        let mut to = text(a, 2)?.chars();
+        let mut changes = HashMap::new();
+        for from in text(a, 1)?.chars() {
+            let change = to.next();
+            changes.entry(from).or_insert(change);
+        }
+        let change = |c: char| changes.get(&c).copied().unwrap_or(Some(c));
+        let (mut out, mut growth) = (String::new(), work::Growth::default());
+        for (at, c) in text(a, 0)?.chars().enumerate() {
+            if at % work::STEPS == work::STEPS - 1 {
+                work::check()?;
+                growth.to(out.len() + work::STEPS * 4)?;
+            }
+            out.extend(change(c));
+        }
+        Ok(Datum::from(out))
     });
     for name in ["strpos", "position"] {
         table.add(name, &[Text, Text], Int4, |a, _| {
@@ -158,13 +185,16 @@ fn parts(table: &mut Table) {
     table
         .add("string_to_array", &[Text, Text], TextArray, |a, _| {
             let Some(Datum::Text(value)) = a.first() else { return Ok(Datum::Null) };
-            let parts: Vec<Datum> = match a.get(1).and_then(Datum::as_str) {
-                _ if value.is_empty() => Vec::new(),
-                None => value.chars().map(|c| Datum::from(c.to_string())).collect(),
-                Some("") => vec![Datum::Text(value.clone())],
-                Some(delimiter) => value.split(delimiter).map(Datum::from).collect(),
-            };
-            Ok(Datum::Array(Arc::new(Array::of(Text, parts))))
+            match a.get(1).and_then(Datum::as_str) {
+                _ if value.is_empty() => many(0, 0, || Ok(Vec::new())),
+                None => {
+                    many(value.len(), 0, || Ok(value.chars().map(|c| Datum::from(c.to_string())).collect()))
+                }
+                Some("") => many(1, 0, || Ok(vec![Datum::Text(value.clone())])),
+                Some(delimiter) => many(value.matches(delimiter).count() + 1, value.len(), || {
+                    Ok(value.split(delimiter).map(Datum::from).collect())
+                }),
+            }
         })
         .lenient();
 }
@@ -232,19 +262,29 @@ fn split_part(value: &str, delimiter: &str, field: i64) -> Result<Datum> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The digest of so many bytes that it may have to stop.
+fn digest<D: md5::Digest>(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut digest = D::new();
+    for piece in bytes.chunks(1 << 20) {
+        digest.update(piece);
+        work::check()?;
+    }
+    Ok(digest.finalize().to_vec())
 }
 
 fn encodings(table: &mut Table) {
-    table.add("md5", &[Text], Text, |a, _| Ok(Datum::from(hex(&Md5::digest(text(a, 0)?)))));
-    table.add("md5", &[Bytea], Text, |a, _| Ok(Datum::from(hex(&Md5::digest(bytes(a, 0)?)))));
-    table.add("sha224", &[Bytea], Bytea, |a, _| Ok(Datum::bytea(Sha224::digest(bytes(a, 0)?).to_vec())));
-    table.add("sha256", &[Bytea], Bytea, |a, _| Ok(Datum::bytea(Sha256::digest(bytes(a, 0)?).to_vec())));
-    table.add("sha384", &[Bytea], Bytea, |a, _| Ok(Datum::bytea(Sha384::digest(bytes(a, 0)?).to_vec())));
-    table.add("sha512", &[Bytea], Bytea, |a, _| Ok(Datum::bytea(Sha512::digest(bytes(a, 0)?).to_vec())));
+    table.add("md5", &[Text], Text, |a, _| Ok(Datum::from(hex(&digest::<Md5>(text(a, 0)?.as_bytes())?))));
+    table.add("md5", &[Bytea], Text, |a, _| Ok(Datum::from(hex(&digest::<Md5>(bytes(a, 0)?)?))));
+    table.add("sha224", &[Bytea], Bytea, |a, _| Ok(Datum::bytea(digest::<Sha224>(bytes(a, 0)?)?)));
+    table.add("sha256", &[Bytea], Bytea, |a, _| Ok(Datum::bytea(digest::<Sha256>(bytes(a, 0)?)?)));
+    table.add("sha384", &[Bytea], Bytea, |a, _| Ok(Datum::bytea(digest::<Sha384>(bytes(a, 0)?)?)));
+    table.add("sha512", &[Bytea], Bytea, |a, _| Ok(Datum::bytea(digest::<Sha512>(bytes(a, 0)?)?)));
     table.add("encode", &[Bytea, Text], Text, |a, _| encode(bytes(a, 0)?, text(a, 1)?));
     table.add("decode", &[Text, Text], Bytea, |a, facts| decode(text(a, 0)?, text(a, 1)?, facts));
     table.add("to_hex", &[Int4], Text, |a, _| Ok(Datum::from(format!("{:x}", integer(a, 0)? as i32))));
@@ -312,14 +352,19 @@ fn encode(value: &[u8], format: &str) -> Result<Datum> {
         }
         "escape" => {
             // Only NUL, bytes with the high bit and the backslash are escaped here; bytea output escapes more.
-            let mut out = String::with_capacity(value.len());
-            for byte in value {
-                match byte {
-                    0 | 0x80.. => {
-                        let _ = write!(out, "\\{byte:03o}");
+            let (mut out, mut growth) = (String::new(), work::Growth::default());
+            for piece in value.chunks(work::STEPS) {
+                work::check()?;
+                growth.to(out.len() + piece.len() * "\\377".len())?;
+                for byte in piece {
+                    match byte {
+                        0 | 0x80.. => {
+                            let digit = |shift: u8| char::from(b'0' + (byte >> shift & 7));
+                            out.extend(['\\', digit(6), digit(3), digit(0)]);
+                        }
+                        b'\\' => out.push_str("\\\\"),
+                        byte => out.push(char::from(*byte)),
                     }
-                    b'\\' => out.push_str("\\\\"),
-                    byte => out.push(char::from(*byte)),
                 }
             }
             out
@@ -399,11 +444,11 @@ fn patterns(table: &mut Table) {
     });
     table.add("regexp_replace", &[Text, Text, Text], Text, |a, _| {
         let regex = pattern::cached(text(a, 1)?, false)?;
-        Ok(Datum::from(regex.replace(text(a, 0)?, text(a, 2)?, false)))
+        Ok(Datum::from(regex.replace(text(a, 0)?, text(a, 2)?, false)?))
     });
     table.add("regexp_replace", &[Text, Text, Text, Text], Text, |a, _| {
         let (fold, all) = flags(text(a, 3)?)?;
-        Ok(Datum::from(pattern::cached(text(a, 1)?, fold)?.replace(text(a, 0)?, text(a, 2)?, all)))
+        Ok(Datum::from(pattern::cached(text(a, 1)?, fold)?.replace(text(a, 0)?, text(a, 2)?, all)?))
     });
     table.add("regexp_match", &[Text, Text], TextArray, |a, _| {
         let groups = pattern::cached(text(a, 1)?, false)?.groups(text(a, 0)?);
@@ -419,8 +464,8 @@ fn patterns(table: &mut Table) {
         Ok(groups.map_or(Datum::Null, |groups| texts(groups.into_iter())))
     });
     table.add("regexp_split_to_array", &[Text, Text], TextArray, |a, _| {
-        let regex = pattern::cached(text(a, 1)?, false)?;
-        Ok(texts(regex.split(text(a, 0)?).into_iter().map(Some)))
+        let (regex, value) = (pattern::cached(text(a, 1)?, false)?, text(a, 0)?);
+        many(regex.count(value)? + 1, value.len(), || Ok(regex.split(value).map(Datum::from).collect()))
     });
 }
 
@@ -432,7 +477,7 @@ fn printed(value: &Datum, facts: &dyn Facts) -> String {
 fn printing(table: &mut Table) {
     table
         .add_any("concat", &[Parameter::Any], Returns::Is(Text), |a, facts| {
-            Ok(Datum::from(a.iter().map(|value| printed(value, facts)).collect::<String>()))
+            joined(a.iter().map(|value| printed(value, facts)), "")
         })
         .lenient()
         .variadic()
@@ -441,9 +486,10 @@ fn printing(table: &mut Table) {
         .add_any("concat_ws", &[Parameter::Is(Text), Parameter::Any], Returns::Is(Text), |a, facts| {
             let Some((separator, values)) = a.split_first() else { return Ok(Datum::Null) };
             let Some(separator) = separator.as_str() else { return Ok(Datum::Null) };
-            let parts: Vec<String> =
-                values.iter().filter(|value| !value.is_null()).map(|value| printed(value, facts)).collect();
-            Ok(Datum::from(parts.join(separator)))
+            joined(
+                values.iter().filter(|value| !value.is_null()).map(|value| printed(value, facts)),
+                separator,
+            )
         })
         .lenient()
         .variadic()
@@ -489,7 +535,23 @@ fn array_to_string(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let parts = array.values().iter().filter_map(|value| {
         if value.is_null() { null.map(str::to_owned) } else { Some(printed(value, facts)) }
     });
-    Ok(Datum::from(parts.collect::<Vec<_>>().join(delimiter)))
+    joined(parts, delimiter)
+}
+
+/// Texts with another one between them.
+fn joined(parts: impl Iterator<Item = String>, between: &str) -> Result<Datum> {
+    let (mut out, mut growth) = (String::new(), work::Growth::default());
+    for (at, part) in parts.enumerate() {
+        growth.to(out.len() + part.len() + between.len())?;
+        if at > 0 {
+            out.push_str(between);
+        }
+        out.push_str(&part);
+        if at % work::STEPS == work::STEPS - 1 {
+            work::check()?;
+        }
+    }
+    Ok(Datum::from(out))
 }
 
 /// An identifier, quoted where it must be.
@@ -663,7 +725,7 @@ fn quote_literal(value: &str) -> String {
 /// format(): %s, %I, %L, %%, with a position (`%2$s`) and a width (`%-10s`).
 fn format(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     let Some(template) = arguments.first().and_then(Datum::as_str) else { return Ok(Datum::Null) };
-    let mut out = String::new();
+    let (mut out, mut growth) = (String::new(), work::Growth::default());
     let mut next = 1;
     let mut rest = template.chars().peekable();
     while let Some(c) = rest.next() {
@@ -691,9 +753,6 @@ fn format(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
         }
         let left = rest.next_if_eq(&'-').is_some();
         let width = width.or_else(|| number(&mut rest)).unwrap_or(0);
-        if width > LENGTH_MAX {
-            return Err(too_long());
-        }
         let kind = rest.next().ok_or_else(|| {
             invalid("unterminated format() type specifier").with_hint("For a single \"%\" use \"%%\".")
         })?;
@@ -715,7 +774,16 @@ fn format(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
             }
             _ => quote_ident(&printed(value, facts)),
         };
-        let _ = if left { write!(out, "{piece:<width$}") } else { write!(out, "{piece:>width$}") };
+        let missing = width.saturating_sub(piece.chars().count());
+        growth.to(out.len().saturating_add(piece.len()).saturating_add(missing))?;
+        let padding = std::iter::repeat_n(' ', missing);
+        if left {
+            out.push_str(&piece);
+            out.extend(padding);
+        } else {
+            out.extend(padding);
+            out.push_str(&piece);
+        }
     }
     Ok(Datum::from(out))
 }

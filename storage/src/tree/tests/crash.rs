@@ -161,7 +161,7 @@ impl Workload {
                 self.promised.lock().flushed = number;
             }
             if wipes {
-                tree.sweep(&|| xid.next(), &[], &mut crate::tree::Unpaced).unwrap();
+                tree.sweep(&|| xid.next(), &[], true, &mut crate::tree::Unpaced).unwrap();
                 store.run_blocking(|| store.writer().cut_end(&tree, true)).unwrap();
                 if random.bool() {
                     store.finish_cut(tree.relation()).unwrap();

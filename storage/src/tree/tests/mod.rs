@@ -1,5 +1,6 @@
 //! The tree against a map, with seeds that failures print.
 
+mod chains;
 mod concurrent;
 mod crash;
 mod damage;
@@ -25,6 +26,8 @@ struct Run {
     model: Model,
     xid: u64,
     horizon: u64,
+    /// Sweeps give back what is lost.
+    finds_lost: bool,
     random: fastrand::Rng,
 }
 
@@ -32,7 +35,15 @@ impl Run {
     fn new(frames: usize, seed: u64) -> Self {
         let bench = bench(frames);
         let tree = bench.store.tree(TREE).unwrap();
-        Self { bench, tree, model: Model::new(), xid: 3, horizon: 3, random: fastrand::Rng::with_seed(seed) }
+        Self {
+            bench,
+            tree,
+            model: Model::new(),
+            xid: 3,
+            horizon: 3,
+            finds_lost: true,
+            random: fastrand::Rng::with_seed(seed),
+        }
     }
 
     fn write(&mut self, key: &[u8], value: Option<&[u8]>) {
@@ -110,7 +121,8 @@ impl Run {
     fn sweep(&mut self, aborted: &[u64]) -> super::SweepReport {
         let aborted: Vec<Xid> = aborted.iter().copied().map(Xid::new).collect();
         let horizon = Xid::new(self.horizon);
-        let mut report = self.tree.sweep(&|| horizon, &aborted, &mut super::Unpaced).unwrap();
+        let mut report =
+            self.tree.sweep(&|| horizon, &aborted, self.finds_lost, &mut super::Unpaced).unwrap();
         let store = &self.bench.store;
         report.cut = store.run_blocking(|| store.writer().cut_end(&self.tree, true)).unwrap();
         store.finish_cut(self.tree.relation()).unwrap();

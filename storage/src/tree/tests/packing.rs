@@ -178,7 +178,7 @@ fn readers_and_a_second_writer_find_every_row_while_leaves_are_packed_and_split(
             }
             horizon.store(xids.load(Ordering::Acquire), Ordering::Release);
             let horizon = || Xid::new(horizon.load(Ordering::Acquire));
-            tree.sweep(&horizon, &[], &mut crate::tree::Unpaced).unwrap();
+            tree.sweep(&horizon, &[], true, &mut crate::tree::Unpaced).unwrap();
             store.run_blocking(|| store.writer().cut_end(tree, true)).unwrap();
             store.finish_cut(tree.relation()).unwrap();
         }
@@ -265,4 +265,25 @@ fn the_last_leaf_takes_new_rows_after_it_was_packed_or_moved() {
     }
     run.check_scan(KeyRange::from(key(2000).to_vec()), Direction::Forward, run.xid, 50);
     run.check_all();
+}
+
+#[test]
+fn a_file_whose_last_pages_are_empty_or_have_one_child_is_cut_all_the_same() {
+    for kept_every in [u64::MAX, 1000, 3000] {
+        let mut run = Run::new(4096, 6);
+        const ROWS: u64 = 20_000;
+        for number in 0..ROWS {
+            run.write(&key(number), Some(&[1; 1000]));
+        }
+        let full = run.tree.page_count();
+        for number in (0..ROWS).filter(|number| (number + 1) % kept_every > 0) {
+            run.write(&key(number), None);
+        }
+        run.horizon = run.xid;
+        run.sweep(&[]);
+        let after = run.tree.page_count();
+        println!("every {kept_every}th row kept: {full} pages became {after}");
+        assert!(after < 50, "every {kept_every}th row kept: {full} pages became {after}");
+        run.check_all();
+    }
 }

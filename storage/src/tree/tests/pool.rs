@@ -110,3 +110,13 @@ fn pages_written_behind_a_load_are_the_next_to_leave_and_others_stay() {
     let after = store.counters();
     assert_eq!((after.writes - before.writes, after.reads), (written as u64, before.reads));
 }
+
+#[test]
+fn a_change_that_needs_many_frames_is_prepared_although_all_hold_changed_pages() {
+    let (bench, small, large) = two_trees();
+    let store = &bench.store;
+    fill(store, &large, 60_000);
+    let mut prepared = Prepared::new();
+    store.run_blocking(|| small.prepare(b"key", 80_000, &mut prepared)).unwrap();
+    assert!(prepared.holds_pages());
+}

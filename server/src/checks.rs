@@ -1,0 +1,269 @@
+//! The checks of settings that need to know more than the settings' own crate: one home for all ways in which a value comes, which are
+//! the files (at start and at a reload), the command line, ALTER SYSTEM, SET and the startup message.
+//!
+//! A check of one text is a [`settings::Check`], and part of [`new_settings`]. What only several values, or values and files, make wrong
+//! is in [`refusal`]: a start refuses it, and so do ALTER SYSTEM, before it writes, and a reload, in the log.
+
+use crate::ServerError;
+use crate::archive::{self, target};
+use crate::auth::hba::{Hba, HbaError};
+use datum::{ByteaOutput, DateOrder, Style};
+use host::{FileKind, Host, OpenMode};
+use jiff::tz::TimeZone;
+use replica::slots::validate_name;
+use replica::sync::SyncNames;
+use settings::{SessionConfig, SessionSettings, Settings};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The defaults, with all checks.
+pub(crate) fn new_settings() -> Settings {
+    let mut settings = Settings::new();
+    settings.set_check("synchronous_standby_names", sync_names);
+    settings.set_check("primary_slot_name", slot_name);
+    settings.set_check("TimeZone", time_zone);
+    settings.set_check("log_timezone", time_zone);
+    settings.set_check("recovery_target_time", recovery_target_time);
+    settings
+}
+
+fn sync_names(text: &str) -> Result<String, String> {
+    SyncNames::parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn slot_name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    validate_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// The canonical name. PostgreSQL has no detail either.
+fn time_zone(text: &str) -> Result<String, String> {
+    datum::time::parse_zone(text).map(|zone| zone.name).ok_or_else(String::new)
+}
+
+/// A time zone that [`time_zone`] has let through.
+pub(crate) fn zone(name: &str) -> TimeZone {
+    datum::time::parse_zone(name).map_or(TimeZone::UTC, |zone| zone.zone)
+}
+
+/// The order of days and months is another setting's: what none of them can read is refused here, the rest by [`refusal`].
+fn recovery_target_time(text: &str) -> Result<String, String> {
+    let orders = [DateOrder::Mdy, DateOrder::Dmy, DateOrder::Ymd];
+    let mut read =
+        orders.map(|date_order| target::read_time(text, &Style { date_order, ..Style::default() }));
+    if text.is_empty() || read.iter().any(Result::is_ok) {
+        return Ok(text.to_owned());
+    }
+    std::mem::replace(&mut read[0], Ok(host::Timestamp::default())).map(|_| String::new())
+}
+
+/// How values are read and printed under a session's settings.
+pub(crate) fn style(config: &SessionConfig) -> Style {
+    let order = config.date_style.to_ascii_uppercase();
+    let date_order = if order.contains("DMY") {
+        DateOrder::Dmy
+    } else if order.contains("YMD") {
+        DateOrder::Ymd
+    } else {
+        DateOrder::Mdy
+    };
+    Style {
+        zone: zone(&config.time_zone),
+        date_order,
+        bytea_output: if config.bytea_output.as_ref() == "escape" {
+            ByteaOutput::Escape
+        } else {
+            ByteaOutput::Hex
+        },
+        extra_float_digits: i32::try_from(config.extra_float_digits).unwrap_or(1),
+        now_micros: 0,
+    }
+}
+
+/// The style under the node's own values.
+pub(crate) fn node_style(settings: &Settings) -> Style {
+    style(SessionSettings::new(Arc::new(settings.clone())).config())
+}
+
+/// Why a server would not start with these settings in this directory as it is now. What other machines and programs decide (names to
+/// listen on, ports in use, what the archive has) is not looked at.
+pub(crate) fn refusal(host: &Host, data_dir: &Path, settings: &Settings) -> Option<ServerError> {
+    archive::check_settings(settings)
+        .err()
+        .or_else(|| {
+            let signals = |name: &str| host.disk.exists(&data_dir.join(name)).unwrap_or(false);
+            let recovers = signals("recovery.signal") && !signals("standby.signal");
+            recovers.then(|| archive::check_recovery(settings).err()).flatten()
+        })
+        .or_else(|| socket_folders(host, data_dir, settings).err())
+        .or_else(|| too_large_a_pool(settings))
+        .or_else(|| contradiction(settings))
+        .or_else(|| load_hba(host, data_dir, settings).err().map(|errors| hba_refusal(&errors)))
+}
+
+/// sun_path, with the zero at its end (unix(7)).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Values that PostgreSQL starts with neither.
+fn contradiction(settings: &Settings) -> Option<ServerError> {
+    let config = settings.config();
+    let (reserved, connections) = (config.superuser_reserved_connections, config.max_connections);
+    if reserved >= connections {
+        return Some(ServerError::new(format!(
+            "superuser_reserved_connections ({reserved}) must be less than max_connections ({connections})"
+        )));
+    }
+    (&*config.wal_level == "minimal" && config.max_wal_senders > 0).then(|| {
+        ServerError::new("WAL streaming (max_wal_senders > 0) requires wal_level \"replica\" or \"logical\"")
+    })
+}
+
+fn too_large_a_pool(settings: &Settings) -> Option<ServerError> {
+    let (bytes, machine) = (settings.config().shared_buffers_bytes, host::machine_bytes());
+    let what = format!("shared_buffers is {bytes} bytes, and there are {machine} bytes of memory");
+    (bytes > machine).then(|| ServerError::new(what).with_hint("Reduce shared_buffers."))
+}
+
+fn socket_folders(host: &Host, data_dir: &Path, settings: &Settings) -> Result<(), ServerError> {
+    let config = settings.config();
+    for folder in crate::listen::socket_dirs(&config, data_dir) {
+        let socket = folder.join(format!(".s.PGSQL.{}", config.port));
+        if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            let socket = socket.display();
+            return Err(ServerError::new(format!(
+                "Unix-domain socket path \"{socket}\" is too long (maximum {SOCKET_PATH_BYTES_MAX} bytes)"
+            )));
+        }
+        let problem = match host.disk.metadata(&folder) {
+            Ok(found) if found.kind == FileKind::Directory => match takes_files(host, &socket) {
+                Ok(()) => continue,
+                Err(error) => host::os_message(&error),
+            },
+            Ok(_) => "it is not a directory".to_owned(),
+            Err(error) => host::os_message(&error),
+        };
+        let folder = folder.display();
+        return Err(ServerError::new(format!(
+            "could not create Unix sockets in folder \"{folder}\": {problem}"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a file can be made beside a socket.
+fn takes_files(host: &Host, socket: &Path) -> io::Result<()> {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".check");
+    let path = PathBuf::from(path);
+    drop(host.disk.open(&path, OpenMode::Create)?);
+    host.disk.remove_file(&path)
+}
+
+/// pg_hba.conf, where the settings say that it is.
+pub(crate) fn load_hba(host: &Host, data_dir: &Path, settings: &Settings) -> Result<Hba, Vec<HbaError>> {
+    let path = hba_path(data_dir, settings);
+    let file = path.display().to_string();
+    match host.disk.read(&path, 16 << 20) {
+        Ok(text) => Hba::parse(&String::from_utf8_lossy(&text), &file),
+        Err(error) => {
+            let message = format!("could not open configuration file \"{file}\": {error}");
+            Err(vec![HbaError { message, file, line: 0 }])
+        }
+    }
+}
+
+fn hba_path(data_dir: &Path, settings: &Settings) -> PathBuf {
+    let configured = settings.show("hba_file").unwrap_or_default();
+    if configured.is_empty() {
+        data_dir.join("pg_hba.conf")
+    } else {
+        settings::resolve(data_dir, &configured)
+    }
+}
+
+/// What a start says of a pg_hba.conf that is no good.
+pub(crate) fn hba_refusal(errors: &[HbaError]) -> ServerError {
+    let first = errors.first().map(ToString::to_string).unwrap_or_default();
+    ServerError::new(format!("could not load pg_hba.conf: {first}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_kept_under_names_that_mean_the_same_again() {
+        for (given, name) in [
+            ("europe/berlin", "Europe/Berlin"),
+            ("utc", "UTC"),
+            ("GMT", "GMT"),
+            ("-3.5", "<-03:30>+03:30"),
+            ("<-03:30>+03:30", "<-03:30>+03:30"),
+            ("EST5EDT", "EST5EDT"),
+        ] {
+            assert_eq!(time_zone(given).as_deref(), Ok(name), "{given}");
+            assert_eq!(time_zone(name).as_deref(), Ok(name), "{given}");
+            assert_eq!(zone(name), zone(given), "{given}");
+        }
+        assert_eq!(zone("-3.5").to_fixed_offset().map(|offset| offset.seconds()).ok(), Some(-12_600));
+        for wrong in ["Nowhere/X", "", "+99:99", "default"] {
+            assert_eq!(time_zone(wrong), Err(String::new()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_directory_lacks_is_refused_before_a_start_needs_it() {
+        let (host, dir) = (Host::real(), tempfile::tempdir().unwrap());
+        let folder = dir.path();
+        let mut settings = new_settings();
+        let mut set = |name: &str, value: &str| {
+            settings.set(name, value, settings::Source::CommandLine).unwrap();
+            refusal(&host, folder, &settings).map(|refusal| refusal.message).unwrap_or_default()
+        };
+        assert!(
+            set("unix_socket_directories", "missing").starts_with("could not create Unix sockets in folder")
+        );
+        assert!(set("unix_socket_directories", "").starts_with("could not load pg_hba.conf"));
+        std::fs::write(folder.join("pg_hba.conf"), "local all all trust\n").unwrap();
+        assert_eq!(set("work_mem", "1MB"), "");
+        assert!(
+            set("unix_socket_directories", "/proc").starts_with("could not create Unix sockets in folder")
+        );
+        let long = folder.join("d".repeat(100));
+        std::fs::create_dir(&long).unwrap();
+        assert!(
+            set("unix_socket_directories", long.to_str().unwrap())
+                .contains("is too long (maximum 107 bytes)")
+        );
+        assert_eq!(set("unix_socket_directories", ""), "");
+        assert!(set("shared_buffers", "8000GB").starts_with("shared_buffers is 8589934592000 bytes"));
+        assert_eq!(set("shared_buffers", "1MB"), "");
+        assert!(
+            set("superuser_reserved_connections", "100").ends_with("must be less than max_connections (100)")
+        );
+        assert_eq!(set("max_connections", "101"), "");
+        assert!(
+            set("wal_level", "minimal").starts_with("WAL streaming (max_wal_senders > 0) requires wal_level")
+        );
+        assert_eq!(set("max_wal_senders", "0"), "");
+        std::fs::write(folder.join("recovery.signal"), "").unwrap();
+        assert!(set("work_mem", "2MB").starts_with("must specify restore_command"));
+        assert_eq!(set("restore_command", "cp %f %p"), "");
+    }
+
+    #[test]
+    fn a_recovery_target_is_a_moment_in_some_order_of_its_parts() {
+        for good in
+            ["2026-03-01 12:00:00+00", "25/12/2026 10:00", "12/25/2026", "2026-03-01 12:00 Europe/Berlin", ""]
+        {
+            assert_eq!(recovery_target_time(good).as_deref(), Ok(good));
+        }
+        for bad in ["garbage", "now", "today", "infinity", "epoch", "tomorrow 10:00", "2026-13-41", "10:00"] {
+            let said = recovery_target_time(bad).unwrap_err();
+            assert!(!said.is_empty(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What is believed when branches of the log change: reports, names, fences.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking, also in its helpers
+
+mod common;
+
+use common::{Place, eventually, standby_of, stop};
+use protocol::Client;
+use protocol::frame::message;
+use protocol::replication::{StatusUpdate, WireLsn, encode_status_update};
+use server::{Server, StopMode};
+
+async fn query_one(client: &mut Client, sql: &str) -> String {
+    client.query(sql).await.unwrap().text(0, 0).unwrap_or_default().to_owned()
+}
+
+/// Sets something on a server by ALTER SYSTEM and a reload.
+async fn alter(place: &Place, setting: &str, value: &str) {
+    place.psql(&format!("alter system set {setting} = '{value}'")).await;
+    place.psql("select pg_reload_conf()").await;
+}
+
+const WAITING: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_of_more_than_was_sent_confirms_no_commit() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    place.psql("select pg_create_physical_replication_slot('s', true)").await;
+    let at = place.psql("select pg_current_wal_flush_lsn()").await;
+    let mut liar = place.connect_with("replication=true application_name=liar").await.unwrap();
+    liar.copy_both(&format!("START_REPLICATION SLOT \"s\" {at} TIMELINE 1")).await.unwrap();
+    let everything = WireLsn::new(i64::MAX as u64);
+    let clock = host::Host::real().clock.now();
+    let status = StatusUpdate {
+        written: everything,
+        flushed: everything,
+        applied: everything,
+        clock,
+        reply_requested: false,
+    };
+    liar.queue(|out| message(out, b'd', |out| encode_status_update(out, &status)));
+    liar.flush().await.unwrap();
+    alter(&place, "synchronous_standby_names", "*").await;
+    eventually(&place, "select flush_lsn <= sent_lsn from pg_stat_replication", "t").await;
+    eventually(&place, "select count(*) from pg_stat_replication where sync_state = 'sync'", "1").await;
+    assert!(place.log().contains("which it was never sent"), "the lie is told");
+    liar.close().await;
+    eventually(&place, "select count(*) from pg_stat_replication", "0").await;
+    let mut writer = place.connect().await;
+    let waiting = tokio::spawn(async move { writer.query("insert into t values (1)").await.map(drop) });
+    eventually(&place, WAITING, "1").await;
+    assert!(!waiting.is_finished(), "nobody is connected");
+    let kept = "select restart_lsn <= pg_current_wal_flush_lsn() from pg_replication_slots";
+    assert_eq!(place.psql(kept).await, "t");
+    stop(primary, StopMode::Immediate).await;
+    assert!(waiting.await.unwrap().is_err());
+}
+
+/// A primary with a row that no synchronous standby confirms, and a standby that has it too.
+async fn with_a_row_in_doubt() -> (Place, Server, Place, Server) {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[("plimsoll.unconfirmed_timeout", "-1")]).await;
+    alter(&place, "synchronous_standby_names", "ghost").await;
+    let mut writer = place.connect().await;
+    let waiting = tokio::spawn(async move { writer.query("insert into t values (1)").await.map(drop) });
+    eventually(&place, WAITING, "1").await;
+    let end = place.psql("select pg_current_wal_flush_lsn()").await;
+    eventually(&copy, &format!("select pg_last_wal_replay_lsn() >= '{end}'"), "t").await;
+    stop(primary, StopMode::Immediate).await;
+    assert!(waiting.await.unwrap().is_err());
+    let primary = place.start(&[]).await;
+    (place, primary, copy, standby)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_are_undecided_after_a_promotion_by_the_names_in_force_then_and_later() {
+    let (_place, primary, copy, standby) = with_a_row_in_doubt().await;
+    stop(primary, StopMode::Immediate).await;
+    // Named by a reload of the standby: its start knew of nobody.
+    alter(&copy, "synchronous_standby_names", "ghost").await;
+    copy.psql("select pg_promote(false)").await;
+    eventually(&copy, "select pg_is_in_recovery()", "f").await;
+    let mut reader = copy.connect().await;
+    let reading = tokio::spawn(async move { query_one(&mut reader, "select count(*) from t").await });
+    let event = "select max(wait_event) from pg_stat_activity where query = 'select count(*) from t'";
+    eventually(&copy, event, "CommitUndecided").await;
+    assert!(!reading.is_finished());
+    // With nobody named there is nobody to wait for.
+    alter(&copy, "synchronous_standby_names", "").await;
+    assert_eq!(reading.await.unwrap(), "1");
+    assert!(copy.log().contains("no synchronous standbys are named any more"));
+    let ledger = std::fs::read_to_string(copy.data().join("plimsoll/ledger")).unwrap();
+    assert!(ledger.contains(" released "), "{ledger}");
+    stop(standby, StopMode::Fast).await;
+}
+
+/// A primary, and the history of a timeline that leaves its own at `fork`.
+async fn tell_of_descendant(place: &Place, fork: &str) {
+    let mut peer = place.connect_with("replication=true").await.unwrap();
+    let told = format!("PLIMSOLL descendant (timeline 2, history '1\t{fork}\ttold by a test\n')");
+    peer.query(&told).await.unwrap();
+    peer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_descendant_that_left_where_the_log_has_never_been_fences_nobody() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    tell_of_descendant(&place, "7F/0").await;
+    assert!(place.log().contains("that is not believed"));
+    place.psql("insert into t values (1)").await;
+    assert!(!place.data().join("plimsoll/fence").exists());
+    // One that left where the log was is believed.
+    let at = place.psql("select pg_current_wal_flush_lsn()").await;
+    tell_of_descendant(&place, &at).await;
+    let mut client = place.connect().await;
+    let refused = client.query("insert into t values (2)").await.unwrap_err();
+    assert!(refused.to_string().contains("fenced"), "{refused}");
+    stop(primary, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_server_does_not_get_out_by_standby_signal_and_a_promotion() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let at = place.psql("select pg_current_wal_flush_lsn()").await;
+    tell_of_descendant(&place, &at).await;
+    assert!(place.data().join("plimsoll/fence").exists());
+    stop(primary, StopMode::Fast).await;
+    std::fs::write(place.data().join("standby.signal"), "").unwrap();
+    let standby = place.start(&[]).await;
+    let mut client = place.connect().await;
+    let refused = client.query("select pg_promote()").await.unwrap_err();
+    assert!(refused.to_string().contains("this server is fenced"), "{refused}");
+    assert!(standby.promote().is_err());
+    assert_eq!(query_one(&mut client, "select pg_is_in_recovery()").await, "t");
+    stop(standby, StopMode::Fast).await;
+    // Redo that ends by itself is barred as well.
+    std::fs::remove_file(place.data().join("standby.signal")).unwrap();
+    std::fs::write(place.data().join("recovery.signal"), "").unwrap();
+    let started =
+        place.try_start(&[("restore_command", "false"), ("recovery_target_timeline", "current")]).await;
+    let ended = match started {
+        Ok(server) => server.join().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(ended.to_string().contains("this server is fenced"), "{ended}");
+    assert!(!place.data().join("pg_wal/00000002.history").exists(), "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_cannot_be_written_is_in_force_and_is_written_when_that_is_possible() {
+    let place = Place::new().await;
+    let primary = place.start(&[("plimsoll.fence_probe_interval", "100ms")]).await;
+    place.psql("create table t (id int primary key)").await;
+    let at = place.psql("select pg_current_wal_flush_lsn()").await;
+    let fence = place.data().join("plimsoll/fence");
+    std::fs::create_dir(&fence).unwrap();
+    tell_of_descendant(&place, &at).await;
+    assert!(place.log().contains("could not record the fence"), "{}", place.log());
+    let mut client = place.connect().await;
+    assert!(client.query("insert into t values (1)").await.is_err(), "it is in force");
+    std::fs::remove_dir(&fence).unwrap();
+    let begun = std::time::Instant::now();
+    while !fence.exists() {
+        assert!(begun.elapsed().as_secs() < 20, "it is tried again");
+        tokio::task::yield_now().await;
+    }
+    stop(primary, StopMode::Fast).await;
+    let again = place.start(&[]).await;
+    let mut client = place.connect().await;
+    assert!(client.query("insert into t values (1)").await.is_err(), "through restarts");
+    stop(again, StopMode::Fast).await;
+}
+
+/// Has a server that is stopped follow nobody, and promotes it.
+async fn promote_alone(place: &Place) -> Server {
+    std::fs::write(place.data().join("standby.signal"), "").unwrap();
+    let server = place.start(&[("primary_conninfo", ""), ("wal_keep_size", "64MB")]).await;
+    place.psql("select pg_promote()").await;
+    server
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_lost_the_history_of_its_timeline_gets_it_from_its_primary_and_follows_on() {
+    let place = Place::new().await;
+    stop(place.start(&[]).await, StopMode::Fast).await;
+    let primary = promote_alone(&place).await;
+    place.psql("create table t (id int primary key)").await;
+    let copy = Place::empty();
+    let data = copy.data();
+    place.run_ok("pg_basebackup", &["-D", data.to_str().unwrap(), "-X", "stream", "-R", "-c", "fast"]).await;
+    let own = data.join("pg_wal/00000002.history");
+    std::fs::remove_file(&own).unwrap();
+    let standby = copy.start(&[]).await;
+    eventually(&copy, "select status from pg_stat_wal_receiver", "streaming").await;
+    assert_eq!(
+        std::fs::read(&own).unwrap(),
+        std::fs::read(place.data().join("pg_wal/00000002.history")).unwrap()
+    );
+    stop(standby, StopMode::Fast).await;
+    std::fs::remove_file(&own).unwrap();
+    // Without its own, the next timeline is nobody's child.
+    stop(primary, StopMode::Fast).await;
+    let primary = promote_alone(&place).await;
+    place.psql("insert into t values (1)").await;
+    let standby = copy.start(&[("wal_retrieve_retry_interval", "50ms")]).await;
+    eventually(&copy, "select count(*) from t", "1").await;
+    assert!(own.exists() && data.join("pg_wal/00000003.history").exists());
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_promoted_before_it_has_a_byte_of_the_timeline_that_it_follows_is_a_child_of_that() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    // A fast stop waits for those who stream to have all of the log.
+    eventually(&place, "select count(*) from pg_stat_replication where state = 'streaming'", "1").await;
+    stop(primary, StopMode::Fast).await;
+    stop(standby, StopMode::Fast).await;
+    // The primary goes on alone as timeline 2, of which the standby hears the history only.
+    stop(promote_alone(&place).await, StopMode::Immediate).await;
+    let history = |of: &Place, timeline: u32| {
+        let name = format!("pg_wal/{timeline:08X}.history");
+        std::fs::read_to_string(of.data().join(name)).unwrap()
+    };
+    let two = history(&place, 2);
+    std::fs::write(copy.data().join("pg_wal/00000002.history"), &two).unwrap();
+    let standby =
+        copy.start(&[("primary_conninfo", ""), ("archive_mode", "on"), ("archive_command", "true")]).await;
+    copy.psql("select pg_promote()").await;
+    let (three, fork) = (history(&copy, 3), two.split('\t').nth(1).unwrap());
+    assert!(three.starts_with(&two), "{three}");
+    assert!(three.contains(&format!("\n2\t{fork}\t")), "{three}");
+    let at: wal::Lsn = fork.parse().unwrap();
+    let size = wal::SegmentSize::new(16 << 20).unwrap();
+    let ended = size.segment_of(at).file_name(wal::TimelineId::FIRST, size);
+    let pg_wal = copy.data().join("pg_wal");
+    assert!(pg_wal.join(format!("{ended}.partial")).exists(), "the file that has the end of timeline 1");
+    assert!(!pg_wal.join(ended).exists());
+    copy.psql("insert into t values (1)").await;
+    stop(standby, StopMode::Fast).await;
+}

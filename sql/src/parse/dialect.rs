@@ -1,0 +1,145 @@
+//! PostgreSQL's dialect of sqlparser, with an end of its patience.
+//!
+//! Where the parser can't tell by the next token what comes, it tries one way and then another. It remembers where most
+//! of these tries failed, but not all: a text made for this (`case-case-case-...`) has it try the same again and again.
+//! So the expressions that it begins are counted.
+
+use sqlparser::ast::Expr;
+use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use std::any::TypeId;
+use std::cell::{Cell, RefCell};
+
+/// Expressions begun at one token.
+const TRIES_MAX: u8 = 40;
+
+/// So many may be begun anywhere before they are counted for each token: what is short needs no count.
+const UNCOUNTED_MAX: usize = 1000;
+
+/// [`PostgreSqlDialect`] for one text.
+#[derive(Debug)]
+pub(super) struct Patient {
+    inner: PostgreSqlDialect,
+    /// Expressions begun so far, up to [`UNCOUNTED_MAX`].
+    begun: Cell<usize>,
+    /// Those begun since at each token.
+    tries: RefCell<Vec<u8>>,
+    /// The patience is over.
+    ended: Cell<bool>,
+}
+
+impl Patient {
+    /// For one text.
+    pub(super) fn new() -> Self {
+        Self {
+            inner: PostgreSqlDialect {},
+            begun: Cell::new(0),
+            tries: RefCell::default(),
+            ended: Cell::new(false),
+        }
+    }
+
+    /// Whether one more expression may be begun at this token.
+    fn may_begin(&self, at: usize) -> bool {
+        if self.begun.get() < UNCOUNTED_MAX {
+            self.begun.set(self.begun.get() + 1);
+            return true;
+        }
+        let mut tries = self.tries.borrow_mut();
+        if tries.len() <= at {
+            tries.resize((at + 1).next_power_of_two(), 0);
+        }
+        if let Some(tries) = tries.get_mut(at) {
+            *tries = tries.saturating_add(1);
+            self.ended.set(self.ended.get() || *tries > TRIES_MAX);
+        }
+        !self.ended.get()
+    }
+}
+
+/// All that [`PostgreSqlDialect`] answers otherwise than any dialect does.
+macro_rules! as_postgresql {
+    ($($name:ident),* $(,)?) => {
+        $(fn $name(&self) -> bool {
+            self.inner.$name()
+        })*
+    };
+}
+
+impl Dialect for Patient {
+    fn dialect(&self) -> TypeId {
+        self.inner.dialect()
+    }
+
+    /// Called for each expression that is begun. This error ends the parse: no other way is tried after it.
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        if self.may_begin(parser.index()) { None } else { Some(Err(ParserError::RecursionLimitExceeded)) }
+    }
+
+    fn identifier_quote_style(&self, identifier: &str) -> Option<char> {
+        self.inner.identifier_quote_style(identifier)
+    }
+    fn is_delimited_identifier_start(&self, ch: char) -> bool {
+        self.inner.is_delimited_identifier_start(ch)
+    }
+    fn is_identifier_start(&self, ch: char) -> bool {
+        self.inner.is_identifier_start(ch)
+    }
+    fn is_identifier_part(&self, ch: char) -> bool {
+        self.inner.is_identifier_part(ch)
+    }
+    fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
+        self.inner.is_reserved_for_identifier(keyword)
+    }
+    fn is_table_alias(&self, keyword: &Keyword, parser: &mut Parser<'_>) -> bool {
+        self.inner.is_table_alias(keyword, parser)
+    }
+    fn is_custom_operator_part(&self, ch: char) -> bool {
+        self.inner.is_custom_operator_part(ch)
+    }
+    fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<Result<u8, ParserError>> {
+        self.inner.get_next_precedence(parser)
+    }
+    fn prec_value(&self, precedence: Precedence) -> u8 {
+        self.inner.prec_value(precedence)
+    }
+
+    as_postgresql!(
+        supports_unicode_string_literal,
+        supports_filter_during_aggregation,
+        supports_group_by_expr,
+        supports_alter_user_as_alter_role,
+        allow_extract_custom,
+        allow_extract_single_quotes,
+        supports_create_index_with_clause,
+        supports_explain_with_utility_options,
+        supports_listen_notify,
+        supports_exclude_constraint,
+        supports_factorial_operator,
+        supports_bitwise_shift_operators,
+        supports_comment_on,
+        supports_load_extension,
+        supports_named_fn_args_with_colon_operator,
+        supports_named_fn_args_with_expr_name,
+        supports_empty_projections,
+        supports_nested_comments,
+        supports_string_escape_constant,
+        supports_numeric_literal_underscores,
+        supports_array_typedef_with_brackets,
+        supports_geometric_types,
+        supports_order_by_using_operator,
+        supports_set_names,
+        supports_alter_column_type_using,
+        supports_left_associative_joins_without_parens,
+        supports_notnull_operator,
+        supports_interval_options,
+        supports_insert_table_alias,
+        supports_create_table_like_parenthesized,
+        supports_select_wildcard_with_alias,
+        supports_comma_separated_trim,
+        supports_xml_expressions,
+        supports_aliased_function_args,
+        supports_comment_optimizer_hint,
+    );
+}

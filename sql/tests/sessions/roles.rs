@@ -1,0 +1,94 @@
+//! Who may change which role: the answers of PostgreSQL 15.18 to the same statements, after
+//! `set session authorization` to each role (psql with VERBOSITY=verbose).
+
+use crate::common::Node;
+
+const SUPERUSER: &str = "must be superuser to alter superuser roles or change superuser attribute";
+const REPLICATION: &str = "must be superuser to alter replication roles or change replication attribute";
+
+/// Statements in their order; None where PostgreSQL carries it out, else its SQLSTATE and message.
+type Story = &'static [(&'static str, Option<(&'static str, &'static str)>)];
+
+/// A role with CREATEROLE and nothing else.
+const CREATOR: Story = &[
+    ("alter role rep password 'y'", Some(("42501", REPLICATION))),
+    ("alter role rep nologin", Some(("42501", REPLICATION))),
+    ("alter role rep noreplication", Some(("42501", REPLICATION))),
+    ("alter role su password 'y'", Some(("42501", SUPERUSER))),
+    ("alter role su nosuperuser", Some(("42501", SUPERUSER))),
+    ("alter role plain replication", Some(("42501", REPLICATION))),
+    ("alter role plain noreplication", Some(("42501", REPLICATION))),
+    ("alter role plain nosuperuser", Some(("42501", SUPERUSER))),
+    ("alter role plain superuser", Some(("42501", SUPERUSER))),
+    ("alter role plain password 'p'", None),
+    ("create role n1 replication", Some(("42501", "must be superuser to create replication users"))),
+    ("create role n2 superuser", Some(("42501", "must be superuser to create superusers"))),
+    ("create role n3 noreplication nosuperuser", None),
+    ("create role n4 superuser replication", Some(("42501", "must be superuser to create superusers"))),
+    ("alter role rep rename to rep2", None),
+    ("alter role su rename to su2", Some(("42501", "must be superuser to rename superusers"))),
+    ("alter role plain rename to plain2", None),
+    ("alter role plain2 rename to pg_x", Some(("42939", "role name \"pg_x\" is reserved"))),
+    ("alter role plain2 rename to rep2", Some(("42710", "role \"rep2\" already exists"))),
+    ("alter role cr rename to cr2", Some(("0A000", "session user cannot be renamed"))),
+    ("drop role su", Some(("42501", "must be superuser to drop superusers"))),
+    ("drop role rep2", None),
+    ("drop role cr", Some(("55006", "current user cannot be dropped"))),
+    ("drop role n3", None),
+];
+
+/// A role with no right at all, after the story above.
+const PLAIN: Story = &[
+    ("alter role plain2 password 'x'", None),
+    ("alter role plain2 password 'x' nologin", Some(("42501", "permission denied"))),
+    ("alter role plain2 connection limit 3", Some(("42501", "permission denied"))),
+    ("alter role cr password 'x'", Some(("42501", "permission denied"))),
+    ("alter role su password 'x'", Some(("42501", SUPERUSER))),
+    ("alter role rep2 password 'x'", Some(("42704", "role \"rep2\" does not exist"))),
+    ("create role n5", Some(("42501", "permission denied to create role"))),
+    ("create role n6 superuser", Some(("42501", "must be superuser to create superusers"))),
+    ("create role n7 replication", Some(("42501", "must be superuser to create replication users"))),
+    ("alter role cr rename to cr3", Some(("42501", "permission denied to rename role"))),
+    ("alter role su rename to s3", Some(("42501", "must be superuser to rename superusers"))),
+    ("drop role cr", Some(("42501", "permission denied to drop role"))),
+    ("drop role su", Some(("42501", "permission denied to drop role"))),
+    ("drop role nosuch", Some(("42501", "permission denied to drop role"))),
+    ("drop role if exists nosuch", Some(("42501", "permission denied to drop role"))),
+    ("alter role nosuch password 'x'", Some(("42704", "role \"nosuch\" does not exist"))),
+];
+
+/// A role with CREATEROLE and REPLICATION: it may not even change itself.
+const REPLICATING_CREATOR: Story = &[
+    ("alter role crown password 'x'", Some(("42501", REPLICATION))),
+    ("alter role crown nologin", Some(("42501", REPLICATION))),
+    ("create role n8 replication", Some(("42501", "must be superuser to create replication users"))),
+    ("alter role plain2 replication", Some(("42501", REPLICATION))),
+];
+
+#[tokio::test]
+async fn only_superusers_change_superusers_and_roles_that_may_replicate() {
+    let node = Node::new().await;
+    let mut owner = node.client().await;
+    for role in [
+        "su superuser",
+        "rep replication login password 'x'",
+        "plain login",
+        "cr createrole login",
+        "crown createrole replication login",
+    ] {
+        owner.run(&format!("create role {role}")).await;
+    }
+    for (user, story) in [("cr", CREATOR), ("plain2", PLAIN), ("crown", REPLICATING_CREATOR)] {
+        let mut client = node.client_of(user).await;
+        for (sql, expected) in story {
+            let told = client.try_run(sql).await.err();
+            let told = told.map(|error| (error.code().to_string(), error.message().to_owned()));
+            let expected = expected.map(|(code, message)| (code.to_owned(), message.to_owned()));
+            assert_eq!(told, expected, "{user}: {sql}");
+        }
+    }
+    let verifier = node.engine.role("plain2").await.unwrap().unwrap().password;
+    assert_eq!(verifier.as_deref(), Some("SCRAM-SHA-256$4096:x"));
+    // A superuser may do all of it.
+    owner.run("alter role crown password 'y'; alter role plain2 replication; drop role su").await;
+}

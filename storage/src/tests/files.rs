@@ -1,0 +1,90 @@
+//! Relation files that a crash leaves behind, and a directory at rest looked at by tools.
+
+use super::*;
+use crate::{CheckpointKind, Offline};
+use Isolation::{ReadCommitted, RepeatableRead};
+use host::Disk;
+use std::collections::BTreeSet;
+
+fn has_file(disk: &VirtualDisk, tree: TreeId) -> bool {
+    disk.exists(&Path::new(DIR).join(tree.file().to_string())).unwrap()
+}
+
+#[tokio::test]
+async fn files_that_a_crash_left_behind_a_checkpoint_go_at_the_next_start() {
+    let (disk, db, kept) = with_tree().await;
+    let mut first = db.begin(ReadCommitted);
+    let dropped = first.create_tree(5).await.unwrap();
+    first.commit(SyncLevel::Local).await.unwrap();
+    let old = statement(&db, RepeatableRead).await;
+    let mut second = statement(&db, ReadCommitted).await;
+    second.drop_tree(dropped).unwrap();
+    second.commit(SyncLevel::Local).await.unwrap();
+    let mut open = db.begin(ReadCommitted);
+    let unfinished = open.create_tree(5).await.unwrap();
+    db.checkpoint(CheckpointKind::Immediate).await.unwrap();
+    let after = power_cut(&disk);
+    drop((old, open, db));
+
+    let db = super::open(&after);
+    assert!(has_file(&after, dropped) && has_file(&after, unfinished), "redo did not come by them");
+    let mut third = db.begin(ReadCommitted);
+    let new = third.create_tree(5).await.unwrap();
+    let named = BTreeSet::from([kept]);
+    assert_eq!(db.drop_unnamed(named.clone()).await.unwrap(), [dropped, unfinished]);
+    assert_eq!(db.drop_unnamed(named).await.unwrap(), [], "they are on their way");
+    // As if the power went before the files: the log tells.
+    db.wal().unwrap().flush_all().unwrap();
+    let again = power_cut(&after);
+    db.wal_writer_tick().unwrap();
+    super::open(&again).wal_writer_tick().unwrap();
+    for disk in [&after, &again] {
+        assert!(!has_file(disk, dropped) && !has_file(disk, unfinished));
+        assert!(has_file(disk, kept));
+    }
+    assert!(has_file(&after, new), "a transaction is at work on it");
+    third.commit(SyncLevel::Local).await.unwrap();
+    assert!(db.store().tree(new).is_ok());
+}
+
+#[tokio::test]
+async fn a_drop_that_waits_for_a_snapshot_is_done_by_a_clean_stop() {
+    let (disk, db, tree) = with_tree().await;
+    let old = statement(&db, RepeatableRead).await;
+    let mut drops = statement(&db, ReadCommitted).await;
+    drops.drop_tree(tree).unwrap();
+    drops.commit(SyncLevel::Local).await.unwrap();
+    db.wal_writer_tick().unwrap();
+    assert!(has_file(&disk, tree), "somebody may read it");
+    db.shutdown().await.unwrap();
+    drop(old);
+    assert!(!has_file(&disk, tree));
+}
+
+#[tokio::test]
+async fn a_directory_at_rest_is_read_without_a_change_and_another_is_refused() {
+    let (disk, db, tree) = with_tree().await;
+    write(&db, tree, &[("a", "1"), ("b", "2")], SyncLevel::Local).await;
+    let host = host_on(&disk);
+    let refused = Offline::open(&host, Path::new(DIR)).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("in use by a server; stop it first"), "{refused}");
+    db.wal().unwrap().flush_all().unwrap();
+    let crashed = power_cut(&disk);
+    let refused = Offline::open(&host_on(&crashed), Path::new(DIR)).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("was not stopped cleanly"), "{refused}");
+    db.shutdown().await.unwrap();
+    drop(db);
+    let offline = Offline::open(&host, Path::new(DIR)).unwrap();
+    let mut rows = Vec::new();
+    offline
+        .rows::<Error>(tree, crate::KeyRange::all(), |key, value| {
+            rows.push((key.to_vec(), value.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(rows, [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"2".to_vec())]);
+    let verified = offline.verify(tree).unwrap();
+    assert_eq!((verified.items, verified.lost_pages), (2, vec![]));
+    assert!(offline.relations().contains(&(tree.file(), 2)));
+    assert!(try_open(&disk, options()).is_err(), "no server starts meanwhile");
+}

@@ -1,0 +1,84 @@
+//! `plimsoll clone` that is given up, or killed, at each of its stages.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use scenarios::{Node, plimsoll, run_ok, wait_until};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn clone(primary: &Node, standby: &Node) -> std::process::Command {
+    let mut command = plimsoll();
+    command.args(["clone", "-S", "boat", "--from", &primary.conninfo(), "-D"]).arg(standby.data());
+    command
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("it runs");
+}
+
+/// The phases that a clone tells, in order.
+const STAGES: [&str; 6] = [
+    "waiting for a checkpoint",
+    "copying files",
+    "receiving the last WAL",
+    "verifying",
+    "making it durable",
+    "finishing",
+];
+
+#[test]
+fn a_clone_given_up_at_each_stage_leaves_nothing_or_is_whole() {
+    let primary = Node::builder().start();
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    for stage in STAGES {
+        for how in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
+            let standby = Node::unprepared();
+            let mut child = clone(&primary, &standby)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            let mut errors = BufReader::new(child.stderr.take().expect("a pipe"));
+            let mut line = String::new();
+            while line.trim_end() != stage {
+                line.clear();
+                assert_ne!(errors.read_line(&mut line).expect("a line"), 0, "no {stage}");
+            }
+            signal(&child, how);
+            let ended = child.wait().expect("its end");
+            let mut said = String::new();
+            errors.read_to_string(&mut said).expect("its words");
+            if ended.success() {
+                // It was faster, or in its last moments.
+                assert_eq!(primary.sql(slots), "1", "{stage} {how}");
+                primary.sql("SELECT pg_drop_replication_slot('boat')");
+                assert!(!standby.data().join("plimsoll.clone").exists());
+                continue;
+            }
+            if how != Signal::SIGKILL {
+                assert!(said.contains("is as it was before"), "{stage} {how}: {said}");
+                assert!(!standby.data().exists(), "{stage} {how}");
+            }
+            if how == Signal::SIGKILL && stage == "finishing" {
+                // The slot may be there for good by then; that is what the next try says.
+                let again = scenarios::run(&mut clone(&primary, &Node::unprepared()));
+                if again.code != 0 {
+                    assert!(again.stderr.contains("pg_drop_replication_slot('boat')"), "{}", again.stderr);
+                }
+                primary.sql("SELECT pg_drop_replication_slot('boat')");
+                continue;
+            }
+            wait_until("a temporary slot goes with its session", LIMIT, || {
+                let now = primary.sql(slots);
+                if now == "0" { Ok(()) } else { Err(format!("{stage} {how}: {now} slots")) }
+            });
+            if how != Signal::SIGKILL && stage == "copying files" {
+                run_ok(&mut clone(&primary, &standby));
+                primary.sql("SELECT pg_drop_replication_slot('boat')");
+            }
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Which timelines there are, which of them recovery follows, and which number a promotion takes. Recovery, the preview of a restore, the
+//! look around while the log rests, and promotions all ask here; whoever opens the data directory is handed the answer.
+//!
+//! | recovery_target_timeline | followed                                                                                         |
+//! |--------------------------|--------------------------------------------------------------------------------------------------|
+//! | `latest`                 | the highest number with a history that contains what the directory has; those of other branches do not count |
+//! | `current`                | the timeline that the directory is on ([`RecoveryStart::timeline`])                              |
+//! | a number                 | that one; it must have a history file (1 need not) that contains what the directory has         |
+//!
+//! A promotion takes the number above all that anybody has seen: in the directory's control file, in histories and segments in pg_wal
+//! ([`newest_seen`]), in the archive ([`fetch_later`]) and at the peers. Numbers so say nothing about descent; histories do.
+
+use crate::backup_label::BackupLabel;
+use crate::control::ControlFile;
+use crate::history::{HistoryFileError, TimelineHistory};
+use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use host::Disk;
+use std::io;
+use std::path::Path;
+
+/// recovery_target_timeline
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetTimeline {
+    /// The latest that continues what the directory has.
+    Latest,
+    /// The one that it is on.
+    Current,
+    /// This one.
+    Number(TimelineId),
+}
+
+/// Where a data directory begins recovery, as its control file and backup_label say: the positions that a history must contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryStart {
+    /// The checkpoint's record, and its timeline.
+    checkpoint: (Lsn, TimelineId),
+    /// Up to here (exclusive), on this timeline, pages may be as new; INVALID if nothing is known.
+    minimum: (Lsn, TimelineId),
+    timeline: TimelineId,
+}
+
+/// Why a timeline is not followed.
+#[derive(Debug, thiserror::Error)]
+pub enum TimelineError {
+    /// A number that nobody has a history of.
+    #[error("recovery target timeline {0} does not exist")]
+    Missing(TimelineId),
+    /// Its history leaves out the checkpoint.
+    #[error(
+        "requested timeline {target} is not a child of this server's history: latest checkpoint is at {checkpoint} on \
+         timeline {timeline}, but in the history of the requested timeline, the server {}",
+        how_forked(*.forked)
+    )]
+    NoChild {
+        /// The one that was asked for.
+        target: TimelineId,
+        /// The checkpoint's record.
+        checkpoint: Lsn,
+        /// The checkpoint's timeline.
+        timeline: TimelineId,
+        /// Where the requested one left that.
+        forked: Option<Lsn>,
+    },
+    /// Its history leaves out what pages may have.
+    #[error(
+        "requested timeline {target} does not contain minimum recovery point {point} on timeline {timeline}"
+    )]
+    WithoutMinimum {
+        /// The one that was asked for.
+        target: TimelineId,
+        /// The point.
+        point: Lsn,
+        /// The point's timeline.
+        timeline: TimelineId,
+    },
+    /// It does not continue the timeline that is replayed.
+    #[error("new timeline {target} is not a child of database system timeline {current}")]
+    Stranger {
+        /// The new one.
+        target: TimelineId,
+        /// The one that is replayed.
+        current: TimelineId,
+    },
+    /// It continues that from a point that is passed.
+    #[error(
+        "new timeline {target} forked off current database system timeline {current} before current recovery point \
+         {replayed}"
+    )]
+    Passed {
+        /// The new one.
+        target: TimelineId,
+        /// The one that is replayed.
+        current: TimelineId,
+        /// Replayed up to here, exclusive.
+        replayed: Lsn,
+    },
+    /// It continues another branch that took a number of ours.
+    #[error(
+        "requested timeline {target} continues another branch than this server's, which took timeline {timeline} too"
+    )]
+    Twin {
+        /// The one that was asked for, or found.
+        target: TimelineId,
+        /// The number that both have.
+        timeline: TimelineId,
+    },
+    /// A history could not be read.
+    #[error(transparent)]
+    History(#[from] HistoryFileError),
+}
+
+fn how_forked(forked: Option<Lsn>) -> String {
+    match forked {
+        Some(end) => format!("forked off from that timeline at {end}"),
+        None => "never was on that timeline".to_owned(),
+    }
+}
+
+impl RecoveryStart {
+    /// Of a directory as it is found.
+    pub fn found(control: &ControlFile, label: Option<&BackupLabel>) -> Self {
+        let copy = &control.checkpoint_copy;
+        let checkpoint =
+            label.map_or((control.checkpoint, copy.timeline), |label| (label.checkpoint, label.timeline));
+        let minimum = (control.min_recovery_point, control.min_recovery_point_timeline);
+        Self { checkpoint, minimum, timeline: checkpoint.1.max(copy.timeline).max(minimum.1) }
+    }
+
+    /// The timeline that the directory is on.
+    pub const fn timeline(&self) -> TimelineId {
+        self.timeline
+    }
+
+    /// Whether recovery may go along a history.
+    pub fn check(&self, history: &TimelineHistory) -> Result<(), TimelineError> {
+        let target = history.target();
+        let (checkpoint, timeline) = self.checkpoint;
+        if history.timeline_at(checkpoint) != timeline {
+            let forked = history.end_of(timeline).ok().flatten();
+            return Err(TimelineError::NoChild { target, checkpoint, timeline, forked });
+        }
+        let (point, timeline) = self.minimum;
+        let last = Lsn::new(point.get().saturating_sub(1));
+        if point.is_valid() && history.timeline_at(last) != timeline {
+            return Err(TimelineError::WithoutMinimum { target, point, timeline });
+        }
+        Ok(())
+    }
+
+    /// The history that recovery follows, out of those in pg_wal.
+    pub fn choose(
+        &self,
+        disk: &dyn Disk,
+        pg_wal: &Path,
+        target: TargetTimeline,
+    ) -> Result<TimelineHistory, TimelineError> {
+        let ours = TimelineHistory::load(disk, pg_wal, self.timeline)?;
+        let number = match target {
+            TargetTimeline::Number(number) => number,
+            TargetTimeline::Current => self.timeline,
+            TargetTimeline::Latest => {
+                for timeline in known_above(disk, pg_wal, self.timeline)? {
+                    // One of another branch is not ours to follow; of one that makes no sense nobody knows whose it is.
+                    let history = TimelineHistory::load(disk, pg_wal, timeline)?;
+                    if self.check(&history).is_ok() && no_twin(&ours, &history).is_ok() {
+                        return Ok(history);
+                    }
+                }
+                self.timeline
+            }
+        };
+        if matches!(target, TargetTimeline::Number(_)) && number > TimelineId::FIRST {
+            let path = pg_wal.join(number.history_file_name());
+            let found = disk.exists(&path);
+            if !found.map_err(|error| HistoryFileError::Io { path: path.display().to_string(), error })? {
+                return Err(TimelineError::Missing(number));
+            }
+        }
+        let history = TimelineHistory::load(disk, pg_wal, number)?;
+        self.check(&history)?;
+        no_twin(&ours, &history)?;
+        Ok(history)
+    }
+}
+
+/// Numbers alone do not tell branches apart.
+fn no_twin(ours: &TimelineHistory, theirs: &TimelineHistory) -> Result<(), TimelineError> {
+    match ours.first_twin(theirs) {
+        None => Ok(()),
+        Some(timeline) => Err(TimelineError::Twin { target: theirs.target(), timeline }),
+    }
+}
+
+/// A later timeline in pg_wal for a node that has replayed `current` up to `replayed` (exclusive): the highest number that continues
+/// that. None if there is none; the error of the highest if no other does.
+pub fn newer(
+    disk: &dyn Disk,
+    pg_wal: &Path,
+    current: TimelineId,
+    replayed: Lsn,
+) -> Result<Option<TimelineHistory>, TimelineError> {
+    let mut refused = None;
+    let ours = TimelineHistory::load(disk, pg_wal, current)?;
+    for target in known_above(disk, pg_wal, current)? {
+        let history = TimelineHistory::load(disk, pg_wal, target)?;
+        let why = match history.end_of(current) {
+            Err(_) => TimelineError::Stranger { target, current },
+            Ok(Some(end)) if end < replayed => TimelineError::Passed { target, current, replayed },
+            Ok(_) => match no_twin(&ours, &history) {
+                Ok(()) => return Ok(Some(history)),
+                Err(twin) => twin,
+            },
+        };
+        refused.get_or_insert(why);
+    }
+    refused.map_or(Ok(None), Err)
+}
+
+/// The highest timeline that a data directory has seen: its own, and those of history files and segments in pg_wal. The segments are
+/// of a timeline that was begun by a promotion which broke off before its history file was there.
+pub fn newest_seen(disk: &dyn Disk, pg_wal: &Path, control: &ControlFile) -> io::Result<TimelineId> {
+    let own = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
+    Ok(newest_file(disk, pg_wal, control.segment_size)?.max(own))
+}
+
+/// The highest timeline that a history file or a segment is of.
+fn newest_file(disk: &dyn Disk, pg_wal: &Path, size: SegmentSize) -> io::Result<TimelineId> {
+    let of_file = |name: &str| {
+        let segment = || SegmentNumber::parse_file_name(name, size).map(|(timeline, _)| timeline);
+        of_history_file(name).or_else(segment)
+    };
+    let entries = disk.list(pg_wal)?;
+    Ok(entries.iter().filter_map(|entry| of_file(&entry.name)).max().unwrap_or(TimelineId::INVALID))
+}
+
+/// Has the histories of the timelines after `known` fetched, without a gap, and gives the last that there is. `fetch` says whether there
+/// is one of this number.
+pub fn fetch_later<E>(
+    known: TimelineId,
+    mut fetch: impl FnMut(TimelineId) -> Result<bool, E>,
+) -> Result<TimelineId, E> {
+    let mut newest = known;
+    while let Some(next) = newest.next() {
+        if !fetch(next)? {
+            break;
+        }
+        newest = next;
+    }
+    Ok(newest)
+}
+
+/// Has all histories fetched that [`RecoveryStart::choose`] may ask for.
+pub fn fetch_for<E>(
+    start: &RecoveryStart,
+    target: TargetTimeline,
+    mut fetch: impl FnMut(TimelineId) -> Result<bool, E>,
+) -> Result<(), E> {
+    let named = match target {
+        TargetTimeline::Number(number) => Some(number),
+        TargetTimeline::Latest | TargetTimeline::Current => None,
+    };
+    for timeline in [Some(start.timeline), named].into_iter().flatten() {
+        // The first has no history.
+        if timeline > TimelineId::FIRST {
+            fetch(timeline)?;
+        }
+    }
+    if target == TargetTimeline::Latest {
+        fetch_later(start.timeline, fetch)?;
+    }
+    Ok(())
+}
+
+/// The timelines above `timeline` that have a history file in pg_wal, highest first.
+fn known_above(
+    disk: &dyn Disk,
+    pg_wal: &Path,
+    timeline: TimelineId,
+) -> Result<Vec<TimelineId>, HistoryFileError> {
+    let entries = disk
+        .list(pg_wal)
+        .map_err(|error| HistoryFileError::Io { path: pg_wal.display().to_string(), error })?;
+    let mut known: Vec<_> = entries.iter().filter_map(|entry| of_history_file(&entry.name)).collect();
+    known.retain(|known| *known > timeline);
+    known.sort_unstable_by(|left, right| right.cmp(left));
+    Ok(known)
+}
+
+/// The timeline whose history a file has, by its name.
+fn of_history_file(name: &str) -> Option<TimelineId> {
+    let digits = name.strip_suffix(".history").filter(|digits| digits.len() == 8)?;
+    u32::from_str_radix(digits, 16).ok().map(TimelineId::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::BranchId;
+    use host::RealDisk;
+
+    fn tl(number: u32) -> TimelineId {
+        TimelineId::new(number)
+    }
+    fn at(lsn: u64) -> Lsn {
+        Lsn::new(lsn)
+    }
+    /// 1 -100-> 2 -200-> 4, and 1 -90-> 3.
+    fn tree() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let one = TimelineHistory::root(tl(1));
+        let two = one.fork(tl(2), at(100), "x", BranchId::new(2)).unwrap();
+        let three = one.fork(tl(3), at(90), "x", BranchId::new(3)).unwrap();
+        let four = two.fork(tl(4), at(200), "x", BranchId::new(4)).unwrap();
+        for history in [&two, &three, &four] {
+            history.store(&RealDisk, dir.path()).unwrap();
+        }
+        dir
+    }
+    /// A directory whose checkpoint is on `timeline` and whose pages may be as new as `minimum`.
+    fn start(checkpoint: u64, timeline: u32, minimum: (u64, u32)) -> RecoveryStart {
+        let minimum = (at(minimum.0), tl(minimum.1));
+        RecoveryStart {
+            checkpoint: (at(checkpoint), tl(timeline)),
+            minimum,
+            timeline: tl(timeline).max(minimum.1),
+        }
+    }
+    fn chosen(start: RecoveryStart, target: TargetTimeline) -> Result<u32, String> {
+        let chosen = start.choose(&RealDisk, tree().path(), target);
+        chosen.map(|history| history.target().get()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_latest_is_the_highest_that_contains_what_is_here() {
+        for (begun, latest) in [
+            (start(50, 1, (0, 0)), 4),
+            (start(95, 1, (0, 0)), 4),
+            (start(85, 1, (90, 1)), 4),
+            (start(150, 2, (0, 0)), 4),
+            (start(250, 2, (0, 0)), 2),
+            (start(50, 1, (120, 1)), 1),
+            (start(95, 3, (0, 0)), 3),
+            (start(250, 4, (0, 0)), 4),
+        ] {
+            assert_eq!(chosen(begun, TargetTimeline::Latest), Ok(latest), "{begun:?}");
+        }
+    }
+
+    #[test]
+    fn a_child_of_another_branch_that_took_our_number_is_not_ours_to_follow() {
+        let dir = tree();
+        let ours = TimelineHistory::root(tl(1)).fork(tl(2), at(100), "x", BranchId::new(22)).unwrap();
+        ours.store(&RealDisk, dir.path()).unwrap();
+        let here = start(150, 2, (0, 0));
+        let choose =
+            |target| here.choose(&RealDisk, dir.path(), target).map(|history| history.target().get());
+        assert_eq!(choose(TargetTimeline::Latest).unwrap(), 2);
+        let twin =
+            "requested timeline 4 continues another branch than this server's, which took timeline 2 too";
+        assert_eq!(choose(TargetTimeline::Number(tl(4))).unwrap_err().to_string(), twin);
+        assert_eq!(newer(&RealDisk, dir.path(), tl(2), at(150)).unwrap_err().to_string(), twin);
+        // Without a history of our own nobody knows.
+        std::fs::remove_file(dir.path().join("00000002.history")).unwrap();
+        assert_eq!(here.choose(&RealDisk, dir.path(), TargetTimeline::Latest).unwrap().target(), tl(4));
+    }
+
+    #[test]
+    fn current_is_the_timeline_that_the_pages_are_on() {
+        assert_eq!(chosen(start(50, 1, (0, 0)), TargetTimeline::Current), Ok(1));
+        assert_eq!(chosen(start(50, 1, (150, 2)), TargetTimeline::Current), Ok(2), "a later one than redo's");
+    }
+
+    #[test]
+    fn a_number_must_be_there_and_contain_what_is_here() {
+        let number = |number| TargetTimeline::Number(tl(number));
+        assert_eq!(chosen(start(50, 1, (0, 0)), number(3)), Ok(3));
+        assert_eq!(chosen(start(50, 1, (0, 0)), number(1)), Ok(1));
+        let refused = chosen(start(50, 1, (0, 0)), number(5));
+        assert_eq!(refused, Err("recovery target timeline 5 does not exist".to_owned()));
+        for (begun, why) in [
+            (start(95, 1, (0, 0)), "the server forked off from that timeline at 0/5A"),
+            (start(150, 2, (0, 0)), "the server never was on that timeline"),
+            (start(50, 1, (95, 1)), "does not contain minimum recovery point 0/5F on timeline 1"),
+        ] {
+            let refused = chosen(begun, number(3)).unwrap_err();
+            assert!(refused.ends_with(why), "{begun:?}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_newer_timeline_continues_what_is_replayed_whatever_else_is_there() {
+        let dir = tree();
+        let newer = |current, replayed| {
+            let found = newer(&RealDisk, dir.path(), tl(current), at(replayed));
+            found.map(|history| history.map(|it| it.target().get())).map_err(|error| error.to_string())
+        };
+        assert_eq!(newer(1, 100), Ok(Some(4)));
+        assert_eq!(newer(2, 150), Ok(Some(4)), "although 3 is there");
+        assert_eq!(newer(4, 300), Ok(None));
+        assert!(newer(1, 101).unwrap_err().contains("new timeline 4 forked off current"));
+        assert!(newer(3, 95).unwrap_err().contains("new timeline 4 is not a child of"));
+    }
+
+    #[test]
+    fn a_number_is_seen_in_histories_and_in_segments() {
+        let dir = tree();
+        let seen = || newest_file(&RealDisk, dir.path(), SegmentSize::new(1 << 20).unwrap()).unwrap().get();
+        assert_eq!(seen(), 4);
+        for (name, highest) in [
+            ("000000070000000000000003.partial", 4),
+            ("000000060000000000000003", 6),
+            ("00000005.history", 6),
+            ("0000000A.history", 10),
+        ] {
+            std::fs::write(dir.path().join(name), b"").unwrap();
+            assert_eq!(seen(), highest, "{name}");
+        }
+    }
+
+    #[test]
+    fn later_histories_are_fetched_up_to_the_first_that_is_missing() {
+        let mut asked = Vec::new();
+        let found = fetch_later::<()>(tl(2), |timeline| {
+            asked.push(timeline.get());
+            Ok(timeline != tl(5))
+        });
+        assert_eq!((found, asked), (Ok(tl(4)), vec![3, 4, 5]));
+        let mut asked = Vec::new();
+        fetch_for::<()>(&start(50, 1, (150, 2)), TargetTimeline::Number(tl(4)), |timeline| {
+            asked.push(timeline.get());
+            Ok(true)
+        })
+        .unwrap();
+        assert_eq!(asked, [2, 4]);
+    }
+}
