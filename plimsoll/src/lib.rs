@@ -34,11 +34,11 @@ mod table;
 mod transaction;
 
 pub use database::Database;
-pub use datum::{Datum, TypeId};
 pub use error::{Error, Result};
 pub use options::Options;
 pub use record::{Column, Field, Record};
 pub use scan::{Direction, Scan};
+pub use sql_types::{Datum, TypeId};
 pub use storage::SyncLevel;
 pub use table::Table;
 pub use transaction::{Committed, Isolation, Savepoint, Transaction, TransactionOptions};

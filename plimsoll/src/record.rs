@@ -1,7 +1,7 @@
 //! Rust types as columns.
 
 use crate::{Error, Result};
-use datum::{Datum, TypeId};
+use sql_types::{Datum, TypeId};
 
 /// A type that fills one column.
 pub trait Field: Sized + Send {

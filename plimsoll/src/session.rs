@@ -83,7 +83,7 @@ pub(crate) async fn run_sql(
     parameters: &[Datum],
 ) -> Result<(Vec<Vec<Datum>>, CommandTag)> {
     let types: Vec<u32> =
-        parameters.iter().map(|value| value.natural_type().map_or(0, datum::TypeId::oid)).collect();
+        parameters.iter().map(|value| value.natural_type().map_or(0, sql_types::TypeId::oid)).collect();
     Ok(session.run(text, &types, parameters.to_vec()).await?)
 }
 

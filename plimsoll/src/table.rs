@@ -3,7 +3,7 @@
 use crate::record::{Column, Record};
 use crate::scan::Direction;
 use crate::{Error, Result};
-use datum::Datum;
+use sql_types::Datum;
 use std::fmt;
 use std::fmt::Write as _;
 use std::marker::PhantomData;
@@ -76,7 +76,8 @@ impl<K: Record, V: Record> Table<K, V> {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let (key, value) = (K::columns("key"), V::columns("value"));
         let wrong = |what: &str| Error::Mismatch { table: name.to_owned(), what: what.to_owned() };
-        if key.is_empty() || key.iter().any(|column| column.nullable || !datum::key::is_supported(column.ty))
+        if key.is_empty()
+            || key.iter().any(|column| column.nullable || !sql_types::key::is_supported(column.ty))
         {
             return Err(wrong("needs a key of one or more columns that are never NULL"));
         }

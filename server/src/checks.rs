@@ -7,12 +7,12 @@
 use crate::ServerError;
 use crate::archive::{self, target};
 use crate::auth::hba::{Hba, HbaError};
-use datum::{ByteaOutput, DateOrder, Style};
 use host::{FileKind, Host, OpenMode};
 use jiff::tz::TimeZone;
 use replica::slots::validate_name;
 use replica::sync::SyncNames;
 use settings::{SessionConfig, SessionSettings, Settings};
+use sql_types::{ByteaOutput, DateOrder, Style};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,12 +41,12 @@ fn slot_name(text: &str) -> Result<String, String> {
 
 /// The canonical name. PostgreSQL has no detail either.
 fn time_zone(text: &str) -> Result<String, String> {
-    datum::time::parse_zone(text).map(|zone| zone.name).ok_or_else(String::new)
+    sql_types::time::parse_zone(text).map(|zone| zone.name).ok_or_else(String::new)
 }
 
 /// A time zone that [`time_zone`] has let through.
 pub(crate) fn zone(name: &str) -> TimeZone {
-    datum::time::parse_zone(name).map_or(TimeZone::UTC, |zone| zone.zone)
+    sql_types::time::parse_zone(name).map_or(TimeZone::UTC, |zone| zone.zone)
 }
 
 /// The order of days and months is another setting's: what none of them can read is refused here, the rest by [`refusal`].

@@ -231,9 +231,9 @@ pub(crate) fn format_time(at: Timestamp, zone: &TimeZone, format: &str) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::ManualClock;
     use parking_lot::Mutex;
     use settings::{Settings, Source};
+    use simulation::ManualClock;
 
     fn logged(
         prefix: &str,

@@ -1,8 +1,8 @@
 //! Telling a session's running statement to stop, from another task.
 
 use crate::error::{Severity, SqlError, sqlstate};
-use datum::work::{Keeper, Kept};
 use host::MemoryLimit;
+use sql_types::work::{Keeper, Kept};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -117,11 +117,11 @@ impl Shared {
 }
 
 impl Keeper for Shared {
-    fn check(&self) -> datum::Result<()> {
+    fn check(&self) -> sql_types::Result<()> {
         match self.pending() {
             None => Ok(()),
             // The session says why.
-            Some(_) => Err(datum::Error::new(sqlstate::QUERY_CANCELED, "canceling statement")),
+            Some(_) => Err(sql_types::Error::new(sqlstate::QUERY_CANCELED, "canceling statement")),
         }
     }
 
@@ -134,12 +134,12 @@ impl Keeper for Shared {
         }
     }
 
-    fn reserve(&self, bytes: usize) -> datum::Result<()> {
+    fn reserve(&self, bytes: usize) -> sql_types::Result<()> {
         let Some(memory) = self.memory.get() else { return Ok(()) };
         if memory.reserve(bytes as u64) {
             return Ok(());
         }
-        Err(datum::Error::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(format!(
+        Err(sql_types::Error::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(format!(
             "Failed on request of size {bytes}: the server has taken what plimsoll.memory_limit allows."
         )))
     }

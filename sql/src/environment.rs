@@ -6,7 +6,7 @@
 use crate::cancel::Canceller;
 use crate::error::Result;
 use crate::token::ReadToken;
-use datum::{Datum, Type};
+use sql_types::{Datum, Type};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ pub struct QuickSettings {
     pub reads_confirmed: bool,
     /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...); `now_micros` is
     /// filled in by the session.
-    pub style: Arc<datum::Style>,
+    pub style: Arc<sql_types::Style>,
 }
 
 /// Isolation levels by their SQL names.

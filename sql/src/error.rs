@@ -1,13 +1,13 @@
 //! Errors and notices as SQL clients see them: PostgreSQL's fields, SQLSTATEs and wording style.
 
-use datum::SqlState;
 use protocol::Report;
 pub use protocol::Severity;
+use sql_types::SqlState;
 use std::fmt;
 
 /// SQLSTATEs that this crate raises itself (PostgreSQL's errcodes).
 pub mod sqlstate {
-    use datum::SqlState;
+    use sql_types::SqlState;
     /// successful_completion
     pub const SUCCESS: SqlState = SqlState::new(b"00000");
     /// warning
@@ -270,8 +270,8 @@ impl fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {}
 
-impl From<datum::Error> for SqlError {
-    fn from(error: datum::Error) -> Self {
+impl From<sql_types::Error> for SqlError {
+    fn from(error: sql_types::Error) -> Self {
         let mut own = Self::new(error.state(), error.message());
         own.0.detail = error.detail().map(str::to_owned);
         own.0.hint = error.hint().map(str::to_owned);

@@ -191,7 +191,7 @@ async fn reserve(database: &Database, cell: &Cell, sequence: &Sequence, level: S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datum::TypeId;
+    use sql_types::TypeId;
 
     fn sequence(increment: i64, min: i64, max: i64, cycle: bool) -> Sequence {
         Sequence {

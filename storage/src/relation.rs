@@ -518,7 +518,8 @@ fn parse_number(name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::{Call, Disk, Fault, FaultKind, VirtualDisk};
+    use host::Disk;
+    use simulation::{Call, Fault, FaultKind, VirtualDisk};
 
     #[test]
     fn whoever_still_writes_a_page_of_a_dropped_relation_makes_no_file_of_it_again() {

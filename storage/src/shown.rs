@@ -92,12 +92,12 @@ fn decode(bytes: &[u8]) -> Option<(TimelineId, Lsn)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::VirtualDisk;
+    use simulation::VirtualDisk;
 
     #[test]
     fn it_is_recalled_on_its_own_history_only_and_damage_says_nothing() {
         let disk = VirtualDisk::new();
-        let host = Host::simulated(&disk, 1);
+        let host = simulation::host(&disk, 1);
         host.disk.create_dir_all(Path::new("/data/plimsoll")).unwrap();
         let shown = Shown::new(&host, Path::new("/data"));
         let first = TimelineHistory::root(TimelineId::FIRST);

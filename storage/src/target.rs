@@ -180,7 +180,7 @@ mod tests {
 
     /// The records as they would be read back.
     fn written(records: Vec<EncodedRecord>) -> Vec<Record> {
-        let host = host::Host::simulated(&host::VirtualDisk::new(), 1);
+        let host = simulation::host(&simulation::VirtualDisk::new(), 1);
         let dir = std::path::Path::new("/pg_wal");
         host.disk.create_dir_all(dir).unwrap();
         let mut config = wal::WriterConfig::new(wal::SystemId::new(7), wal::TimelineId::FIRST);

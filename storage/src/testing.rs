@@ -3,8 +3,9 @@
 use crate::store::{Log, Logged, Store, StoreOptions, WriteBarrier};
 use crate::{Error, TreeId};
 use bytes::Bytes;
-use host::{Disk, Host, ManualClock, SeededEntropy, VirtualDisk};
+use host::{Disk, Host};
 use parking_lot::Mutex;
+use simulation::{ManualClock, SeededEntropy, VirtualDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -76,8 +76,8 @@ impl Filter {
 
 /// A moment as PostgreSQL reads it; without a zone it is UTC.
 fn parse_time(text: &str) -> Result<Timestamp> {
-    let style = datum::Style { zone: jiff::tz::TimeZone::UTC, ..datum::Style::default() };
-    let micros = datum::time::parse_timestamptz(text, &style)
+    let style = sql_types::Style { zone: jiff::tz::TimeZone::UTC, ..sql_types::Style::default() };
+    let micros = sql_types::time::parse_timestamptz(text, &style)
         .map_err(|error| anyhow!("\"{text}\" is no time: {error}"))?;
     Ok(Timestamp::from_micros(micros))
 }

@@ -208,7 +208,8 @@ fn parse(contents: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::{Host, VirtualDisk};
+    use host::Host;
+    use simulation::VirtualDisk;
 
     const THREE: Formats = Formats { oldest: 2, newest: 3 };
 
@@ -296,7 +297,7 @@ mod tests {
         disk.create_dir_all(dir).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
         FORMATS.write(&disk, dir).unwrap();
-        let after = disk.crash(host::CrashPolicy::LoseUnsynced);
+        let after = disk.crash(simulation::CrashPolicy::LoseUnsynced);
         assert_eq!(FORMATS.check_directory(&after, dir).unwrap(), FORMATS.newest);
     }
 }

@@ -4,7 +4,8 @@
 
 mod support;
 
-use host::{Disk, Host, OpenMode, VirtualDisk};
+use host::{Disk, OpenMode};
+use simulation::VirtualDisk;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ fn write_on(disk: &VirtualDisk, end: &EndOfWal, previous: Lsn, honest: bool) -> 
         overwrites_contrecord: end.broken.is_some() && honest,
         forked_from: None,
     };
-    let wal = WalWriter::open(&Host::simulated(disk, 1), Path::new(DIR), config, start).unwrap();
+    let wal = WalWriter::open(&simulation::host(disk, 1), Path::new(DIR), config, start).unwrap();
     let mut starts = Vec::new();
     let mut put = |mut record: EncodedRecord| starts.push(wal.insert(&mut record).unwrap().start);
     if let Some(broken) = end.broken.filter(|_| honest) {

@@ -5,7 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
-use host::{Disk, VirtualDisk, write_file_durably};
+use host::{Disk, write_file_durably};
+use simulation::VirtualDisk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wal::control::{CONTROL_DATA_SIZE, ControlError, ControlFile, control_file_path};

@@ -5,7 +5,8 @@ use super::*;
 use crate::checksum::FileChecksum;
 use crate::manifest::{FileEntry, ManifestWriter, Problem};
 use bytes::Bytes;
-use host::{DirEntry, Disk, LockGuard, Mapping, Metadata, OpenMode, SharedFile, Timestamp, VirtualDisk};
+use host::{DirEntry, Disk, LockGuard, Mapping, Metadata, OpenMode, SharedFile, Timestamp};
+use simulation::VirtualDisk;
 use std::io;
 use std::sync::Arc;
 use tar::{EntryType, Header};
@@ -255,7 +256,7 @@ fn log_that_comes_while_the_clone_is_made_durable_does_not_fail_it() {
         }
     }
     finish::complete(&disk, Path::new("/clone"), b"manifest", None).unwrap();
-    let found = disk.0.crash(host::CrashPolicy::LoseUnsynced);
+    let found = disk.0.crash(simulation::CrashPolicy::LoseUnsynced);
     for path in [StreamGoesOn::NAMED, "/clone/PG_VERSION"] {
         assert_eq!(found.read(Path::new(path), 100).unwrap(), b"contents", "{path}");
     }

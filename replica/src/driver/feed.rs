@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn what_is_redone_counts_as_replayed_once_it_is_durable() {
-        let disk = host::VirtualDisk::new();
+        let disk = simulation::VirtualDisk::new();
         let dir = std::path::Path::new("/pg_wal");
         disk.create_dir_all(dir).unwrap();
         disk.sync_dir(std::path::Path::new("/")).unwrap();
@@ -416,7 +416,7 @@ mod tests {
         let size = wal::SegmentSize::new(1 << 20).unwrap();
         let config = wal::RawConfig { background: false, ..wal::RawConfig::new(TimelineId::FIRST, size) };
         let begin = Lsn::new(1 << 20);
-        let host = host::Host::simulated(&disk, 1);
+        let host = simulation::host(&disk, 1);
         let writer = RawWriter::open(&host, dir, config, begin, positions.clone()).unwrap();
         feed.set_writer(Some(writer.clone()));
         writer.write_at(begin, &[7; 300]).unwrap();
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(feed.durable(), begin, "there is nothing to do");
         feed.make_durable(begin + 100).unwrap();
         assert_eq!((feed.durable(), positions.replayed()), (begin + 300, begin + 200));
-        let left = disk.crash(host::CrashPolicy::LoseUnsynced);
+        let left = disk.crash(simulation::CrashPolicy::LoseUnsynced);
         let name = size.segment_of(begin).file_name(TimelineId::FIRST, size);
         assert_eq!(left.read(&dir.join(name), 1 << 20).unwrap()[..300], [7; 300]);
     }

@@ -69,13 +69,13 @@ pub(crate) fn of_settings(settings: &Settings) -> Result<Option<RecoveryTarget>,
 }
 
 /// Reads a moment; without a zone in it the style's is meant. Err is the detail.
-pub(crate) fn read_time(text: &str, style: &datum::Style) -> Result<Timestamp, String> {
+pub(crate) fn read_time(text: &str, style: &sql_types::Style) -> Result<Timestamp, String> {
     const WORDS: [&str; 6] = ["now", "today", "tomorrow", "yesterday", "epoch", "infinity"];
     let mut words = text.split(|char: char| !char.is_ascii_alphabetic());
     if words.any(|word| WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))) {
         return Err("A recovery target is a moment, not a word for one.".to_owned());
     }
-    let micros = datum::time::parse_timestamptz(text, style).map_err(|error| error.to_string())?;
+    let micros = sql_types::time::parse_timestamptz(text, style).map_err(|error| error.to_string())?;
     Ok(Timestamp::from_micros(micros))
 }
 

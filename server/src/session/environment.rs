@@ -5,7 +5,6 @@ use crate::checks;
 use crate::node::{AlterSystemError, Node};
 use crate::sessions::SessionHandle;
 use crate::views;
-use datum::Datum;
 use parking_lot::Mutex;
 use protocol::SqlState;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
@@ -17,6 +16,7 @@ use sql::{
     Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
     SetScope, SettingActor, SettingLine,
 };
+use sql_types::Datum;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

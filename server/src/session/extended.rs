@@ -3,11 +3,11 @@
 use super::rows::{self, ResultFormats, Rows};
 use super::{Failure, Session, limited};
 use crate::sessions::Statement;
-use datum::Datum;
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, Target};
 use protocol::{Format, Report, SqlState};
 use sql::{CommandTag, Environment, Fetch, Portal, PortalKind};
+use sql_types::Datum;
 use std::pin::pin;
 
 /// A portal and how its client wants it.
@@ -73,11 +73,11 @@ impl Session {
                     continue;
                 };
                 let read = || match bind.parameter_formats.of(at) {
-                    Format::Text => datum::binary::checked_text(bytes)
+                    Format::Text => sql_types::binary::checked_text(bytes)
                         .and_then(|text| Datum::parse(*ty, text, &quick.style)),
-                    Format::Binary => datum::binary::read(*ty, bytes),
+                    Format::Binary => sql_types::binary::read(*ty, bytes),
                 };
-                let read = datum::work::large(bytes.len().saturating_mul(READ_WORK), read);
+                let read = sql_types::work::large(bytes.len().saturating_mul(READ_WORK), read);
                 values.push(read.map_err(|error| {
                     self.sql.fail();
                     sql::SqlError::from(error).in_context(format!("unnamed portal parameter ${}", at + 1))

@@ -8,12 +8,12 @@ use super::{SessionEnvironment, from_sql, limited, sql_error};
 use crate::Server;
 use crate::node::{Node, Phase};
 use crate::sessions::{Activity, Member, NewSession, SessionKind, Statement};
-use datum::Datum;
 use protocol::SqlState;
 use sql::{
     Canceller, CommandTag, Fetch, Flow, Portal, Prepared, RowSink, SessionOptions, SqlError, SqlSession,
     TransactionStatus,
 };
+use sql_types::Datum;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

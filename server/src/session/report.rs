@@ -17,8 +17,8 @@ pub(crate) fn setting_error(error: &settings::SettingError) -> SqlError {
 }
 
 /// A SQLSTATE as the SQL layer has it.
-pub(crate) fn sql_state(code: &str) -> datum::SqlState {
-    <&[u8; 5]>::try_from(code.as_bytes()).map_or(sql::sqlstate::INTERNAL_ERROR, datum::SqlState::new)
+pub(crate) fn sql_state(code: &str) -> sql_types::SqlState {
+    <&[u8; 5]>::try_from(code.as_bytes()).map_or(sql::sqlstate::INTERNAL_ERROR, sql_types::SqlState::new)
 }
 
 /// An error of the SQL layer with one of the protocol's codes.

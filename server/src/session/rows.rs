@@ -2,11 +2,11 @@
 
 use super::wire::OUTPUT_BYTES;
 use bytes::{BufMut, BytesMut};
-use datum::{Datum, Style, VALUE_BYTES_MAX};
 use protocol::Format;
 use protocol::backend::{self, FieldDescription};
 use protocol::frontend::Formats;
 use sql::{Flow, ResultColumn, RowSink};
+use sql_types::{Datum, Style, VALUE_BYTES_MAX};
 
 #[cold]
 fn too_long() -> sql::SqlError {
@@ -96,9 +96,9 @@ impl RowSink for Rows<'_> {
                 }
                 fits = row.len() - begin <= VALUE_BYTES_MAX;
             });
-            Ok::<_, datum::Error>(())
+            Ok::<_, sql_types::Error>(())
         };
-        datum::work::large(bytes, encode)?;
+        sql_types::work::large(bytes, encode)?;
         if !fits {
             self.out.truncate(begin);
             return Err(too_long());
@@ -174,7 +174,7 @@ fn binary(row: &mut BytesMut, value: &Datum, scratch: &mut Scratch) {
         Datum::Text(text) => backend::value(row, |row| row.put_slice(text.as_bytes())),
         other => {
             scratch.bytes.clear();
-            datum::binary::write(other, &mut scratch.bytes);
+            sql_types::binary::write(other, &mut scratch.bytes);
             backend::value(row, |row| row.put_slice(&scratch.bytes));
         }
     }

@@ -3,10 +3,10 @@
 use super::control::{database, in_recovery, lsn, superuser};
 use super::{Function, Returns, View, no_defaults, one, refuse};
 use crate::session::{SessionEnvironment, sql_error};
-use datum::{Datum, TypeId};
 use host::Timestamp;
 use protocol::SqlState;
 use sql::{NodeCall, NodeRows, SettingActor, SqlError};
+use sql_types::{Datum, TypeId};
 use std::path::Path;
 use storage::Database;
 use wal::xlog::XlogRecord;

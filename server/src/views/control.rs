@@ -3,11 +3,11 @@
 use super::{Function, Returns, no_defaults, one, refuse};
 use crate::node::Phase;
 use crate::session::{SessionEnvironment, sql_error};
-use datum::{Datum, TypeId};
 use host::Timestamp;
 use protocol::SqlState;
 use replica::driver::PauseState;
 use sql::{NodeCall, SettingActor, SqlError};
+use sql_types::{Datum, TypeId};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::Database;

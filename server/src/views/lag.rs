@@ -4,9 +4,9 @@
 use super::View;
 use super::control::{database, lsn};
 use crate::session::SessionEnvironment;
-use datum::{Datum, TypeId};
 use replica::lag::StageLag;
 use sql::{NodeRows, SettingActor};
+use sql_types::{Datum, TypeId};
 use std::time::Duration;
 
 pub(super) static VIEWS: &[View] = &[View {

@@ -5,8 +5,8 @@
 
 use super::{Function, Returns, View, no_defaults, one};
 use crate::session::SessionEnvironment;
-use datum::{Array, Datum, TypeId};
 use sql::{NodeCall, NodeRows, SettingActor};
+use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
 use storage::{LockInfo, LockTarget};
 

@@ -14,8 +14,8 @@ mod statistics;
 mod sync;
 
 use crate::session::SessionEnvironment;
-use datum::{Datum, Type, TypeId};
 use sql::{NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows, NodeTable, SettingActor, SqlError};
+use sql_types::{Datum, Type, TypeId};
 use std::sync::OnceLock;
 
 /// A table and what fills it.

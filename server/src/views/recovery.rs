@@ -3,8 +3,8 @@
 use super::View;
 use super::control::{database, lsn};
 use crate::session::SessionEnvironment;
-use datum::{Datum, TypeId};
 use sql::{NodeRows, SettingActor};
+use sql_types::{Datum, TypeId};
 
 pub(super) static VIEWS: &[View] = &[
     View {

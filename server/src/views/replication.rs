@@ -3,12 +3,12 @@
 use super::{Function, Returns, View, no_defaults, one, refuse, text};
 use crate::replicas::{self, Replicas};
 use crate::session::{SessionEnvironment, sql_error};
-use datum::{Datum, Interval, TypeId};
 use protocol::SqlState;
 use replica::ReplicaError;
 use replica::receiver::{ReceiverStatus, ReceiverView};
 use replica::slots::Lifetime;
 use sql::{NodeCall, NodeRows, SettingActor, SqlError};
+use sql_types::{Datum, Interval, TypeId};
 use std::time::Duration;
 use storage::Database;
 use wal::Lsn;

@@ -2,8 +2,8 @@
 
 use super::{Function, Returns, View, no_defaults, one, text};
 use crate::session::SessionEnvironment;
-use datum::{Array, Datum, TypeId};
 use sql::{NodeRows, SettingActor};
+use sql_types::{Array, Datum, TypeId};
 
 pub(super) static VIEWS: &[View] = &[View {
     name: "pg_settings",

@@ -4,9 +4,9 @@ use super::View;
 use super::control::{database, lsn};
 use crate::replicas;
 use crate::session::SessionEnvironment;
-use datum::{Datum, TypeId};
 use replica::slots::SlotView;
 use sql::{NodeRows, SettingActor};
+use sql_types::{Datum, TypeId};
 use std::time::Duration;
 
 pub(super) static VIEWS: &[View] = &[View {

@@ -2,8 +2,8 @@
 
 use super::{View, text};
 use crate::session::SessionEnvironment;
-use datum::{Datum, TypeId};
 use sql::{NodeRows, SettingActor};
+use sql_types::{Datum, TypeId};
 use std::sync::atomic::Ordering;
 use wal::{Lsn, Xid};
 

@@ -3,8 +3,8 @@
 use super::View;
 use crate::session::SessionEnvironment;
 use crate::sessions::SessionKind;
-use datum::{Datum, TypeId};
 use sql::{NodeRows, SettingActor};
+use sql_types::{Datum, TypeId};
 use storage::ConflictKind;
 
 /// The databases that exist, by number: users' data are in the last one.

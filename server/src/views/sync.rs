@@ -5,9 +5,9 @@ use super::control::{database, lsn};
 use super::{Function, Returns, View, no_defaults, text};
 use crate::semi_sync::{level_below, level_name};
 use crate::session::{SessionEnvironment, sql_error};
-use datum::{Datum, TypeId};
 use protocol::SqlState;
 use sql::{NodeCall, NodeRows, SettingActor};
+use sql_types::{Datum, TypeId};
 
 pub(super) static VIEWS: &[View] = &[
     View {

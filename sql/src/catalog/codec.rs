@@ -23,10 +23,10 @@ use super::model::{
 };
 use crate::error::{Result, SqlError, sqlstate};
 use crate::sequences::Position;
-use datum::key::OrderedColumn;
-use datum::row::RowLayout;
-use datum::{Array, Datum, Type, TypeId};
 use host::Timestamp;
+use sql_types::key::OrderedColumn;
+use sql_types::row::RowLayout;
+use sql_types::{Array, Datum, Type, TypeId};
 use std::sync::Arc;
 use storage::TreeId;
 

@@ -1,9 +1,9 @@
 //! What the catalogue says: relations with their columns and constraints, roles, databases.
 
 use crate::error::{Result, SqlError, sqlstate};
-use datum::key::{KeyColumn, OrderedColumn};
-use datum::row::RowLayout;
-use datum::{Datum, Style, Type, TypeId};
+use sql_types::key::{KeyColumn, OrderedColumn};
+use sql_types::row::RowLayout;
+use sql_types::{Datum, Style, Type, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use storage::TreeId;
@@ -204,7 +204,7 @@ impl Layout {
         let row_columns: Vec<usize> = in_key
             .iter()
             .enumerate()
-            .filter(|(at, in_key)| in_key.is_none() || !datum::key::is_lossless(of(*at)))
+            .filter(|(at, in_key)| in_key.is_none() || !sql_types::key::is_lossless(of(*at)))
             .map(|(at, _)| at)
             .collect();
         let row_types: Vec<TypeId> = row_columns.iter().map(|at| of(*at)).collect();

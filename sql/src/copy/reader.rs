@@ -2,7 +2,7 @@
 
 use crate::error::{Result, SqlError, sqlstate};
 use crate::parse::{CopyFormat, CopyOptions};
-use datum::work;
+use sql_types::work;
 
 /// The longest line taken: a line must fit into memory as a whole.
 const LINE_BYTES_MAX: usize = 256 << 20;

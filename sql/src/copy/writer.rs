@@ -1,7 +1,7 @@
 //! COPY TO: rows as lines.
 
 use crate::parse::{CopyFormat, CopyOptions};
-use datum::{Datum, Style};
+use sql_types::{Datum, Style};
 
 /// Turns rows into lines.
 pub(crate) struct LineWriter {

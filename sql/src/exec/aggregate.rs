@@ -5,7 +5,7 @@ use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, row_bytes};
 use crate::error::Result;
 use crate::expr::{Accumulator, AggregateCall};
 use crate::plan::AggregatePlan;
-use datum::{Datum, work};
+use sql_types::{Datum, work};
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -60,8 +60,8 @@ impl State {
         let before = self.accumulator.size_bytes();
         self.accumulator.add(&arguments)?;
         let after = self.accumulator.size_bytes();
-        if after > datum::VALUE_BYTES_MAX {
-            return Err(datum::Error::too_long().into());
+        if after > sql_types::VALUE_BYTES_MAX {
+            return Err(sql_types::Error::too_long().into());
         }
         if after > before { budget.add(cx, after - before) } else { Ok(()) }
     }

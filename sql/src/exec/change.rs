@@ -8,7 +8,7 @@ use crate::error::{Result, SqlError};
 use crate::expr::Expr;
 use crate::plan::{DeletePlan, Returning, Slots, Target, UpdatePlan};
 use bytes::Bytes;
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 use storage::LockMode;
 

@@ -12,7 +12,7 @@ use crate::expr::Expr;
 use crate::plan::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output, Slots};
 use crate::prepared::{CommandTag, RowSink};
 use bytes::Bytes;
-use datum::key;
+use sql_types::key;
 use storage::{Isolation, LockMode};
 
 /// Runs a direct statement to its end.

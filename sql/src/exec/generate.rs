@@ -5,7 +5,7 @@ use super::{BATCH, Cx, Exec, Operator, Row, build};
 use crate::catalog::system;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::plan::{FunctionPlan, GeneratedPlan, GeneratedSource, ProjectSetPlan, SetCall, SetFunction};
-use datum::{Array, Datum, Interval, Numeric, TypeId, time};
+use sql_types::{Array, Datum, Interval, Numeric, TypeId, time};
 use std::collections::HashMap;
 use std::sync::Arc;
 

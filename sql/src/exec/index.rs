@@ -7,7 +7,7 @@
 //! not unique                       the columns, the row's key           u16 LE: where the row's key begins
 //! ```
 //!
-//! Columns are written by `datum::key::OrderedColumn`, so entries lie in the index's order; "the row's key" is its key
+//! Columns are written by `sql_types::key::OrderedColumn`, so entries lie in the index's order; "the row's key" is its key
 //! in the table's tree: the primary key, or the hidden row number. NULLS NOT DISTINCT makes NULL a value like others.
 //!
 //! Entries are versions like rows: what a snapshot finds in an index is what it finds in the table, and no entry is
@@ -22,7 +22,7 @@ use super::{Cx, row};
 use crate::catalog::{Index, Relation};
 use crate::error::{Result, SqlError, sqlstate};
 use bytes::Bytes;
-use datum::Datum;
+use sql_types::Datum;
 use storage::{Isolation, LockMode, Locked};
 
 /// An entry that a row has in an index.
@@ -230,7 +230,7 @@ async fn lock_conflict(cx: &mut Cx<'_>, relation: &Relation, key: Bytes) -> Resu
 mod tests {
     use super::*;
     use crate::catalog::IndexColumn;
-    use datum::key::OrderedColumn;
+    use sql_types::key::OrderedColumn;
     use storage::TreeId;
 
     fn index(unique: bool, nulls_not_distinct: bool) -> Index {

@@ -10,7 +10,7 @@ use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Expr;
 use crate::plan::{Arbiter, ConflictAction, ConflictPlan, InsertPlan, Slots, Target};
 use bytes::Bytes;
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 use storage::RowBatch;
 

@@ -5,7 +5,7 @@ use super::slots::SlotState;
 use super::{Budget, Cx, Exec, Operator, Row, build, collect};
 use crate::error::Result;
 use crate::plan::{JoinKind, JoinPlan};
-use datum::Datum;
+use sql_types::Datum;
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Expr;
 use crate::plan::{LockPlan, RowWait};
 use bytes::Bytes;
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 use storage::{LockMode, LockWait, Locked, TreeId};
 

@@ -4,7 +4,7 @@ use super::slots::SlotState;
 use super::{BATCH, BATCH_BYTES, Budget, Cx, Exec, Operator, Row, build, heap_bytes, row_bytes};
 use crate::error::{Result, SqlError};
 use crate::plan::{DistinctPlan, FilterPlan, LimitPlan, ProjectPlan, SetKind, SetOperationPlan, ValuesPlan};
-use datum::Datum;
+use sql_types::Datum;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -206,8 +206,11 @@ pub(super) fn row_count(value: Datum, what: &str) -> Result<Option<u64>> {
     match value.as_i64() {
         None => Ok(None),
         Some(count) => u64::try_from(count).map(Some).map_err(|_| {
-            let state =
-                if what == "LIMIT" { datum::SqlState::new(b"2201W") } else { datum::SqlState::new(b"2201X") };
+            let state = if what == "LIMIT" {
+                sql_types::SqlState::new(b"2201W")
+            } else {
+                sql_types::SqlState::new(b"2201X")
+            };
             SqlError::new(state, format!("{what} must not be negative"))
         }),
     }

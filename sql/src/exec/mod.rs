@@ -29,7 +29,7 @@ use crate::expr::{EvalContext, Facts};
 use crate::plan::{Node, Plan};
 use crate::sequences::Sequences;
 use bytes::Bytes;
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

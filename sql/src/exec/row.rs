@@ -4,7 +4,7 @@ use super::Row;
 use crate::catalog::system::quote;
 use crate::catalog::{Index, Relation};
 use crate::error::{Result, SqlError, sqlstate};
-use datum::{Datum, TypeId, key};
+use sql_types::{Datum, TypeId, key};
 
 /// Decodes some columns of a stored row into a row of all columns; the others are NULL.
 pub(crate) fn decode(relation: &Relation, needed: &[usize], key: &[u8], value: &[u8]) -> Result<Row> {
@@ -163,7 +163,7 @@ pub(crate) fn check_violation(relation: &Relation, name: &str, row: &[Datum]) ->
 
 /// A row's values as details of errors show them.
 fn describe(relation: &Relation, row: &[Datum]) -> String {
-    let style = datum::Style::default();
+    let style = sql_types::Style::default();
     let shown: Vec<String> = relation
         .live_columns()
         .map(|(at, _)| {
@@ -199,7 +199,7 @@ fn duplicate(
     columns: impl Iterator<Item = usize>,
     row: &[Datum],
 ) -> SqlError {
-    let style = datum::Style::default();
+    let style = sql_types::Style::default();
     let (mut names, mut values) = (Vec::new(), Vec::new());
     for at in columns {
         names.push(relation.columns.get(at).map_or_else(String::new, |column| quote(&column.name)));

@@ -6,7 +6,7 @@ use crate::error::{Result, SqlError};
 use crate::expr::Expr;
 use crate::plan::{RangePlan, ScanPlan};
 use bytes::Bytes;
-use datum::{Datum, TypeId, key};
+use sql_types::{Datum, TypeId, key};
 use std::sync::Arc;
 use storage::{Direction, KeyRange, Scan};
 

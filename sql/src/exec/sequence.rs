@@ -6,7 +6,7 @@ use crate::catalog::{Sequence, store};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::plan::SequenceFunction;
 use crate::sequences::{Position, start};
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 
 /// The sequence that a regclass names, which the session may change.

@@ -5,7 +5,7 @@ use crate::environment::{BoxFuture, NodeCall};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{EvalContext, Expr};
 use crate::plan::{Node, SlotSource, Slots};
-use datum::{Array, Datum, TypeId};
+use sql_types::{Array, Datum, TypeId};
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::misc::row_count;
 use super::{BATCH, Budget, Cx, Exec, Operator, Row, build, row_bytes};
 use crate::error::Result;
 use crate::plan::{SortKey, SortPlan};
-use datum::{Datum, work};
+use sql_types::{Datum, work};
 use std::cmp::Ordering;
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Aggregate functions: resolution, and the state of one group.
 
 use crate::error::{Result, SqlError, sqlstate};
-use datum::ops::float_overflow;
-use datum::{Array, Datum, Interval, Numeric, SqlState, Type, TypeId, compare};
+use sql_types::ops::float_overflow;
+use sql_types::{Array, Datum, Interval, Numeric, SqlState, Type, TypeId, compare};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl Aggregate {
             (Kind::StringAgg, [value, _], _) => {
                 let id = if *value == T::Bytea { T::Bytea } else { T::Text };
                 let string =
-                    datum::cast::cast_context(*value, id) == Some(datum::cast::CastContext::Implicit);
+                    sql_types::cast::cast_context(*value, id) == Some(sql_types::cast::CastContext::Implicit);
                 return Ok(string.then(|| (Self { kind, argument: id, result: id }, vec![id, id])));
             }
             (_, [id], _) if kind != Kind::StringAgg => *id,
@@ -352,7 +352,7 @@ impl Accumulator {
             State::Numerics { sum, count } if average => Datum::Numeric(sum.div(&Numeric::from(count))?),
             State::Numerics { sum, .. } => Datum::Numeric(sum),
             State::Intervals { sum, count } if average => {
-                Datum::Interval(datum::time::divide_interval(sum, count as f64)?)
+                Datum::Interval(sql_types::time::divide_interval(sum, count as f64)?)
             }
             State::Intervals { sum, .. } => Datum::Interval(sum),
             State::Moments { count, squares, .. } => match self.aggregate.kind {

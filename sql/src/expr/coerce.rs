@@ -3,8 +3,8 @@
 use super::node::Expr;
 use super::{Facts, Scope};
 use crate::error::{Result, SqlError, sqlstate};
-use datum::cast::{self, CastContext};
-use datum::{Category, Datum, Type, TypeId};
+use sql_types::cast::{self, CastContext};
+use sql_types::{Category, Datum, Type, TypeId};
 
 /// Whether values of `from` become `to` in this context. Undetermined literals and parameters always do.
 pub(super) fn can_coerce(from: TypeId, to: TypeId, how: CastContext) -> bool {

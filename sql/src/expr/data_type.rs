@@ -1,7 +1,7 @@
 //! Names of types as statements write them.
 
 use crate::error::{Result, SqlError, sqlstate};
-use datum::{Type, TypeId};
+use sql_types::{Type, TypeId};
 use sqlparser::ast::{
     self, ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, IntervalFields, ObjectNamePart,
     TimezoneInfo,

@@ -3,10 +3,10 @@
 use super::node::{Comparison, Expr};
 use super::{EvalContext, Facts};
 use crate::error::{Result, SqlError};
-use datum::cast;
-use datum::ops::compare_mixed;
-use datum::work;
-use datum::{Array, Datum, Style, Type, TypeId};
+use sql_types::cast;
+use sql_types::ops::compare_mixed;
+use sql_types::work;
+use sql_types::{Array, Datum, Style, Type, TypeId};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
@@ -59,8 +59,8 @@ fn weighed(bytes: usize, product: usize, compute: impl FnOnce() -> Result<Datum>
 fn heavy(bytes: usize, product: usize, compute: impl FnOnce() -> Result<Datum>) -> Result<Datum> {
     // The slowest (the division of long numbers, LIKE with long patterns) look at every pair of some thousand bytes.
     let result = work::large(bytes, || work::aside(product / work::SHORT_BYTES, compute))?;
-    if result.heap_bytes() > datum::VALUE_BYTES_MAX {
-        return Err(datum::Error::too_long().into());
+    if result.heap_bytes() > sql_types::VALUE_BYTES_MAX {
+        return Err(sql_types::Error::too_long().into());
     }
     Ok(result)
 }
@@ -216,7 +216,9 @@ impl Expr {
                 let mut best = Datum::Null;
                 for argument in arguments {
                     let value = argument.value(cx)?;
-                    if !value.is_null() && (best.is_null() || wanted.accepts(datum::compare(&value, &best))) {
+                    if !value.is_null()
+                        && (best.is_null() || wanted.accepts(sql_types::compare(&value, &best)))
+                    {
                         best = value.into_owned();
                     }
                 }
@@ -274,7 +276,7 @@ fn is_member(tested: &Datum, list: &[Expr], cx: &EvalContext<'_>) -> Result<Opti
         let item = item.value(cx)?;
         if item.is_null() {
             unknown = true;
-        } else if datum::compare(tested, &item).is_eq() {
+        } else if sql_types::compare(tested, &item).is_eq() {
             return Ok(Some(true));
         }
     }
@@ -336,7 +338,7 @@ fn array(elements: &[Expr], ty: Type, cx: &EvalContext<'_>) -> Result<Datum> {
     }
     let mismatch = || {
         SqlError::new(
-            datum::SqlState::ARRAY_SUBSCRIPT_ERROR,
+            sql_types::SqlState::ARRAY_SUBSCRIPT_ERROR,
             "multidimensional arrays must have array expressions with matching dimensions",
         )
     };
@@ -349,7 +351,7 @@ fn array(elements: &[Expr], ty: Type, cx: &EvalContext<'_>) -> Result<Datum> {
         all.extend_from_slice(array.values());
     }
     let len = u32::try_from(values.len()).map_err(|_| mismatch())?;
-    let outer = datum::Dimension { len, lower: 1 };
+    let outer = sql_types::Dimension { len, lower: 1 };
     let dimensions = std::iter::once(outer).chain(inner.unwrap_or_default().iter().copied()).collect();
     Ok(Datum::Array(Arc::new(Array::with_dimensions(element, dimensions, all)?)))
 }

@@ -23,13 +23,13 @@ pub use aggregate::{Accumulator, Aggregate};
 pub use coerce::{coerce, common_type};
 pub use compile::{compile, operator};
 pub use data_type::data_type;
-pub use datum::cast::CastContext;
 pub(crate) use functions::quote_ident;
 pub use node::{Comparison, Expr, Step};
+pub use sql_types::cast::CastContext;
 
 use crate::error::Result;
-use datum::{Datum, Type};
 use host::Timestamp;
+use sql_types::{Datum, Type};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 
@@ -113,7 +113,7 @@ pub trait Facts: Send + Sync {
     /// Random bytes, for random() and gen_random_uuid().
     fn random(&self, bytes: &mut [u8]);
     /// How values print and are read.
-    fn style(&self) -> &datum::Style;
+    fn style(&self) -> &sql_types::Style;
     /// current_user.
     fn current_user(&self) -> &str;
     /// session_user.

@@ -2,8 +2,8 @@
 
 use super::functions::Function;
 use crate::error::Result;
-use datum::ops::{BinaryOperator, UnaryOperator};
-use datum::{Datum, Type, TypeId};
+use sql_types::ops::{BinaryOperator, UnaryOperator};
+use sql_types::{Datum, Type, TypeId};
 use std::cmp::Ordering;
 
 /// The six comparisons.

@@ -1,8 +1,8 @@
 //! Choosing among overloaded operators and functions, by the rules of PostgreSQL's manual (chapter Type Conversion).
 
 use super::coerce::can_coerce;
-use datum::cast::CastContext;
-use datum::{Category, TypeId};
+use sql_types::cast::CastContext;
+use sql_types::{Category, TypeId};
 
 /// What one parameter of a candidate takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use super::{
     coerce, compile,
 };
 use crate::error::{Result, SqlError, sqlstate};
-use datum::{Datum, Style, Type, TypeId};
 use host::Timestamp;
+use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;

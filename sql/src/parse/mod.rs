@@ -29,10 +29,10 @@ pub(crate) use statement::{
 use crate::error::{Result, SqlError, sqlstate};
 use crate::stack;
 use cursor::Cursor;
-use datum::work;
 use dialect::Patient;
 pub(crate) use extent::{TARGETS_MAX, too_many_tables, too_many_targets};
 use settle::settle;
+use sql_types::work;
 use sqlparser::ast::{self, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};

@@ -9,7 +9,7 @@ use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, AggregateCall, CastContext, Expr, Facts, FunctionArgument, Scope, Step, Subquery};
 use crate::parse::{Source, too_many_tables};
 use crate::stack;
-use datum::{Type, TypeId};
+use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 use std::sync::Arc;
@@ -642,7 +642,7 @@ impl Scope for Analyzer<'_> {
             && wanted == "current_schema"
         {
             // The one of the SQL standard's words for the session that the parser takes for a column.
-            return Ok(Expr::Const(datum::Datum::text("public"), Type::of(TypeId::Name)));
+            return Ok(Expr::Const(sql_types::Datum::text("public"), Type::of(TypeId::Name)));
         }
         if let Some((alias, _)) = &table
             && self.levels.iter().flat_map(|level| &level.tables).any(|table| {

@@ -9,7 +9,7 @@ use crate::catalog::{View, system};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr, FunctionArgument};
 use crate::stack;
-use datum::{Type, TypeId};
+use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::{Direction, TableLockMode};

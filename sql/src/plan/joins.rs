@@ -5,7 +5,7 @@ use super::node::{JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
 use super::predicate::{add_condition, shift_right};
 use crate::error::Result;
 use crate::expr::{Comparison, Expr, Facts, Step};
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 
 /// Bytes that a stored row takes, for guessing.

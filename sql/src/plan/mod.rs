@@ -76,7 +76,7 @@ fn finish(
         .iter()
         .flatten()
         .enumerate()
-        .filter(|(_, column)| column.ty.id == datum::TypeId::Regclass)
+        .filter(|(_, column)| column.ty.id == sql_types::TypeId::Regclass)
         .map(|(at, _)| at)
         .collect();
     let Needs { stack_bytes, join_rows } =

@@ -12,7 +12,7 @@ use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr};
 use crate::parse::{InsertStatement, Kept, Overriding, parse_expression};
 use crate::stack;
-use datum::{Datum, Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::TableLockMode;

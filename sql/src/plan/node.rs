@@ -5,7 +5,7 @@ use crate::expr::{AggregateCall, Expr};
 use crate::parse::note_freed;
 use crate::prepared::ResultColumn;
 use crate::stack;
-use datum::{Datum, Type};
+use sql_types::{Datum, Type};
 use std::sync::Arc;
 use storage::{Direction, LockMode, TableLockMode};
 
@@ -51,7 +51,7 @@ pub(crate) enum SlotSource {
     /// The one value of a subquery.
     Scalar(Node),
     /// All values of a subquery, as an array of this element type.
-    Array(Node, datum::TypeId),
+    Array(Node, sql_types::TypeId),
     /// Whether a subquery has a row.
     Exists(Node),
     /// `left op ANY/ALL (subquery)`: `matches` sees the left values and then the subquery's.
@@ -150,7 +150,7 @@ pub(crate) struct SetCall {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SetFunction {
     /// generate_series over int4, int8, numeric, timestamp or timestamptz.
-    GenerateSeries(datum::TypeId),
+    GenerateSeries(sql_types::TypeId),
     /// unnest(array)
     Unnest,
     /// A function of the node, by its index.

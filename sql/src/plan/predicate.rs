@@ -99,8 +99,8 @@ pub(crate) fn shift_right(expr: Expr, by: usize) -> Result<Expr> {
 }
 
 /// Whether values of two types are equal exactly when they hash alike, integers of all widths brought to one.
-fn hash_alike(a: datum::TypeId, b: datum::TypeId) -> bool {
-    use datum::TypeId::{Int2, Int4, Int8, Name, Text, Varchar};
+fn hash_alike(a: sql_types::TypeId, b: sql_types::TypeId) -> bool {
+    use sql_types::TypeId::{Int2, Int4, Int8, Name, Text, Varchar};
     let integer = |id| matches!(id, Int2 | Int4 | Int8);
     let string = |id| matches!(id, Text | Varchar | Name);
     a == b || (integer(a) && integer(b)) || (string(a) && string(b))
@@ -244,8 +244,10 @@ fn bound(condition: &Expr, column: usize, relation: &Relation) -> Option<(Compar
     let id = relation.columns.get(column)?.ty.id;
     // Only values of the column's own type can be put into its keys as they are; integers of other widths are
     // brought to it when the scan begins.
-    let integers = |id| matches!(id, datum::TypeId::Int2 | datum::TypeId::Int4 | datum::TypeId::Int8);
-    let strings = |id| matches!(id, datum::TypeId::Text | datum::TypeId::Varchar | datum::TypeId::Name);
+    let integers =
+        |id| matches!(id, sql_types::TypeId::Int2 | sql_types::TypeId::Int4 | sql_types::TypeId::Int8);
+    let strings =
+        |id| matches!(id, sql_types::TypeId::Text | sql_types::TypeId::Varchar | sql_types::TypeId::Name);
     let found = value.ty().id;
     let fits = found == id || (integers(found) && integers(id)) || (strings(found) && strings(id));
     fits.then(|| (comparison, value.clone()))

@@ -10,7 +10,7 @@ use super::predicate;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{self, CastContext, Expr};
 use crate::stack;
-use datum::{Type, TypeId};
+use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use super::query::{OutputColumn, Select, Tail, direction, ordinal};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::{Expr, Step};
 use crate::parse::{TARGETS_MAX, too_many_targets};
-use datum::{Type, TypeId};
+use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::LockMode;

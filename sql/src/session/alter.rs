@@ -9,7 +9,7 @@ use crate::expr::{self, EvalContext, Expr};
 use crate::parse::Parsed;
 use crate::plan::fold;
 use crate::prepared::CommandTag;
-use datum::{Datum, Style, Type, TypeId};
+use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
 use std::sync::Arc;
 use storage::{Direction, KeyRange, LockMode, LockWait, TableLockMode};

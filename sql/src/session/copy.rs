@@ -10,7 +10,7 @@ use crate::expr::Expr;
 use crate::parse::{Command, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed};
 use crate::plan::{Plan, Target};
 use crate::prepared::{CommandTag, CopyOutState, Portal, Run};
-use datum::{Datum, Style, Type};
+use sql_types::{Datum, Style, Type};
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::{RowBatch, TableLockMode};

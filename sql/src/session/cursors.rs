@@ -4,7 +4,7 @@ use super::SqlSession;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::parse::{FetchCount, Parsed};
 use crate::prepared::{CommandTag, CursorRun, Fetch, Flow, PortalDepth, ResultColumn, RowSink, Run};
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 use storage::Transaction;
 
@@ -74,7 +74,7 @@ impl SqlSession {
         }
         if self.cursors.contains_key(name) {
             let message = format!("cursor \"{name}\" already exists");
-            return Err(SqlError::new(datum::SqlState::new(b"42P03"), message));
+            return Err(SqlError::new(sql_types::SqlState::new(b"42P03"), message));
         }
         let prepared = Arc::new(self.analyse(query.clone(), Vec::new(), 0).await?);
         let mut portal = Box::pin(self.open_portal(prepared, Vec::new())).await?;

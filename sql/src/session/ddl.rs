@@ -13,7 +13,7 @@ use crate::parse::{DropTarget, Parsed, SequenceOptions, identity_options};
 use crate::plan::{Analyzer, Plan, Target, fold};
 use crate::prepared::CommandTag;
 use crate::stack;
-use datum::{Type, TypeId};
+use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::{RowBatch, TableLockMode, TreeId};
@@ -407,7 +407,7 @@ fn require_storable(name: &str, ty: Type) -> Result<()> {
 /// 0A000 for key columns of types without a key form.
 pub(super) fn require_key_types(columns: &[Column], key: &[usize]) -> Result<()> {
     for column in key.iter().filter_map(|at| columns.get(*at)) {
-        if !datum::key::is_supported(column.ty.id) {
+        if !sql_types::key::is_supported(column.ty.id) {
             return Err(SqlError::unsupported(format!("a primary key of type {}", column.ty.id.sql_name())));
         }
     }

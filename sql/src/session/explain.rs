@@ -9,7 +9,7 @@ use crate::parse::{Command, ExplainOptions, Parsed};
 use crate::plan::{JoinKind, Node, Plan, RangePlan, ScanPlan, SetKind};
 use crate::prepared::{CommandTag, Run};
 use crate::stack;
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 use storage::Direction;
 

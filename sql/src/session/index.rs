@@ -10,7 +10,7 @@ use crate::exec::{BATCH, row};
 use crate::parse::{DropTarget, Parsed, ReindexTarget};
 use crate::plan::fold;
 use crate::prepared::CommandTag;
-use datum::key::OrderedColumn;
+use sql_types::key::OrderedColumn;
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::{Direction, Isolation, KeyRange, TableLockMode};
@@ -419,7 +419,7 @@ fn index_columns(relation: &Relation, create: &ast::CreateIndex) -> Result<Vec<I
 /// 42704 for columns of types that have no order in an index.
 fn require_index_types(relation: &Relation, columns: impl Iterator<Item = usize>) -> Result<()> {
     for column in columns.filter_map(|at| relation.columns.get(at)) {
-        if !datum::key::is_supported(column.ty.id) {
+        if !sql_types::key::is_supported(column.ty.id) {
             let name = column.ty.id.sql_name();
             return Err(SqlError::unsupported(format!("an index on a column of type {name}")));
         }

@@ -36,8 +36,8 @@ use crate::prepared::{Body, Portal, Prepared, Run};
 use crate::stack;
 use block::{Block, in_failed_block};
 pub(crate) use copy::CopyIn;
-use datum::{Datum, Type, TypeId};
 use parking_lot::Mutex;
+use sql_types::{Datum, Type, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -125,7 +125,7 @@ impl SqlSession {
             superuser: role.superuser,
             transaction_time: now,
             statement_time: now,
-            style: datum::Style::clone(&quick.style),
+            style: sql_types::Style::clone(&quick.style),
             catalogue,
             levels: SettingLevels::default(),
             isolation: quick.default_isolation.name(),
@@ -197,7 +197,7 @@ impl SqlSession {
         let quick = self.environment.quick();
         if !Arc::ptr_eq(&quick, &self.quick) {
             let now = self.facts.style.now_micros;
-            self.facts.style = datum::Style::clone(&quick.style);
+            self.facts.style = sql_types::Style::clone(&quick.style);
             self.facts.style.now_micros = now;
             self.quick = quick;
         }
@@ -373,7 +373,7 @@ impl SqlSession {
         catalogue: &Catalogue,
         work: impl FnOnce(&mut Analyzer<'_>) -> Result<T>,
     ) -> Result<T> {
-        datum::work::aside(parsed.tokens.saturating_mul(ANALYSIS_WORK), || {
+        sql_types::work::aside(parsed.tokens.saturating_mul(ANALYSIS_WORK), || {
             stack::limited(self.quick.max_stack_depth_bytes, || {
                 stack::roomy(parsed.tokens, || work(&mut self.analyzer(parsed, declared, catalogue)))
             })

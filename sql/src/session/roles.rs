@@ -5,8 +5,8 @@ use crate::catalog::{BOOTSTRAP_ROLE_OID, Role, store};
 use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::parse::RoleOption;
 use crate::prepared::CommandTag;
-use datum::{Datum, Type, TypeId};
 use host::Timestamp;
+use sql_types::{Datum, Type, TypeId};
 use std::sync::Arc;
 
 impl SqlSession {

@@ -6,7 +6,7 @@ use crate::exec::{self, BATCH, Cx, Row};
 use crate::plan::Verb;
 use crate::prepared::{CommandTag, Fetch, Flow, PlanRun, Portal, RowSink, Run, cannot_be_run};
 use crate::stack;
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::atomic::AtomicU32;
 
 /// An operator may hold this many times work_mem before it is refused: what it holds is counted in full, with the

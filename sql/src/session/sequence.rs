@@ -7,7 +7,7 @@ use crate::error::{Result, Severity, SqlError, sqlstate};
 use crate::expr;
 use crate::parse::{DropTarget, Parsed, SequenceChange, SequenceOptions};
 use crate::prepared::CommandTag;
-use datum::TypeId;
+use sql_types::TypeId;
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::{TableLockMode, TreeId};

@@ -8,7 +8,7 @@ use crate::expr::{self, CastContext, EvalContext};
 use crate::parse::{Command, DiscardKind, DropKind, Mode, Parsed, SetTarget, Utility};
 use crate::plan::Analyzer;
 use crate::prepared::{CommandTag, Prepared, ResultColumn, Run};
-use datum::{Datum, Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
 use storage::{CheckpointKind, LockWait, TableLockMode};

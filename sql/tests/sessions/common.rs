@@ -1,6 +1,5 @@
 //! A database in a temporary folder, and sessions on it that speak text.
 
-use datum::{Datum, Style};
 use host::Host;
 use parking_lot::Mutex;
 use sql::{
@@ -8,6 +7,7 @@ use sql::{
     NodeReturns, NodeRows, NodeTable, PortalKind, QuickSettings, RowSink, SessionOptions, SetScope,
     SettingActor, SettingLine, SqlEngine, SqlError, SqlSession,
 };
+use sql_types::{Datum, Style};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -242,8 +242,8 @@ impl Default for TestEnvironment {
         let settings =
             [("work_mem", "4MB"), ("a.b", "x"), ("synchronous_commit", "local"), ("max_stack_depth", "2MB")];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let int4 = datum::Type::of(datum::TypeId::Int4);
-        let text = datum::Type::of(datum::TypeId::Text);
+        let int4 = sql_types::Type::of(sql_types::TypeId::Int4);
+        let text = sql_types::Type::of(sql_types::TypeId::Text);
         Self {
             settings: Mutex::new(vec![settings]),
             before_local: Mutex::default(),
@@ -273,12 +273,12 @@ impl Default for TestEnvironment {
                     name: "pg_sleep",
                     arguments: vec![NodeArgument {
                         name: "seconds",
-                        ty: datum::Type::of(datum::TypeId::Float8),
+                        ty: sql_types::Type::of(sql_types::TypeId::Float8),
                         default: Datum::Null,
                     }],
                     required: 1,
                     strict: true,
-                    returns: NodeReturns::Scalar(datum::Type::of(datum::TypeId::Void)),
+                    returns: NodeReturns::Scalar(sql_types::Type::of(sql_types::TypeId::Void)),
                 },
             ],
         }

@@ -1,7 +1,7 @@
 //! Statements over a real database: what they give, and how they fail.
 
 use crate::common::Node;
-use datum::Datum;
+use sql_types::Datum;
 
 #[tokio::test]
 async fn a_table_is_made_filled_changed_and_dropped() {

@@ -1,8 +1,8 @@
 //! Transaction blocks, isolation between sessions, locks.
 
 use crate::common::{Client, Collected, Node, until_it_waits};
-use datum::Datum;
 use sql::{CancelReason, Fetch, Portal, TransactionStatus};
+use sql_types::Datum;
 use storage::WaitEvent;
 
 #[tokio::test]

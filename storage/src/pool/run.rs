@@ -125,8 +125,9 @@ mod tests {
     use crate::pool::WritePage;
     use crate::store::WriteBarrier;
     use crate::testing::{Bench, bench};
-    use host::{Call, Disk, Fault, FaultKind};
+    use host::Disk;
     use parking_lot::Mutex;
+    use simulation::{Call, Fault, FaultKind};
     use std::fmt;
     use std::path::Path;
     use std::sync::Arc;

@@ -4,7 +4,8 @@ use super::standby::{backup, follow_with, ship};
 use super::*;
 use crate::CheckpointKind;
 use crate::testing::{difference, files};
-use host::{Call, Disk};
+use host::Disk;
+use simulation::Call;
 use wal::Lsn;
 
 /// With the thread that reads ahead, and a pool in which it pins pages.

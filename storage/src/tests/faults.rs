@@ -4,10 +4,8 @@
 use super::crash::{ACCOUNTS, check, one_transaction, set_up};
 use super::*;
 use crate::CheckpointKind;
-use host::{
-    Call, DirEntry, Disk, Fault, FaultKind, File, LockGuard, Mapping, Metadata, OpenMode, Operation,
-    SharedFile,
-};
+use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
+use simulation::{Call, Fault, FaultKind, Operation};
 use std::collections::BTreeMap;
 use std::io;
 use wal::archive_status::ArchiveStatus;

@@ -24,7 +24,8 @@ use crate::{
     RecoveryReport, StartMode, SyncLevel, Transaction, TreeId, WalSizes,
 };
 use bytes::Bytes;
-use host::{CrashPolicy, Host, ManualClock, SeededEntropy, Timestamp, VirtualDisk};
+use host::{Host, Timestamp};
+use simulation::{CrashPolicy, ManualClock, SeededEntropy, VirtualDisk};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,7 +5,7 @@
 use super::standby::{backup, follow, ship};
 use super::*;
 use crate::{CheckpointKind, Direction, Feed};
-use host::Call;
+use simulation::Call;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

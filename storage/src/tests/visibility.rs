@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{Interrupt, RemoteProgress};
-use host::{Call, Fault, FaultKind};
+use simulation::{Call, Fault, FaultKind};
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -1,8 +1,9 @@
 //! Power cuts at every step, and disks that fail.
 
 use crate::support::*;
-use host::{Call, CrashPolicy, Disk, Fault, FaultKind, VirtualDisk};
+use host::Disk;
 use parking_lot::Mutex;
+use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::collections::HashSet;
 use std::sync::Arc;
 use wal::history::TimelineHistory;

@@ -1,7 +1,7 @@
 //! Who flushes, and for whom.
 
 use crate::support::*;
-use host::{Call, CrashPolicy};
+use simulation::{Call, CrashPolicy};
 use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Waker};

@@ -164,7 +164,7 @@ fn a_start_behind_a_header_that_is_to_come_is_the_page_start() {
 fn impossible_starts_are_refused() {
     let disk = new_disk();
     drop(fresh(&disk, quiet()));
-    let host = host::Host::simulated(&disk, 1);
+    let host = simulation::host(&disk, 1);
     for (insert_at, overwrites) in
         [(Lsn::INVALID, false), (origin() + 3, false), (origin() + 8, false), (origin() + 48, true)]
     {

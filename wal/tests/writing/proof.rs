@@ -1,8 +1,8 @@
 //! What proves that the log was durable: bit flips in its live part, and power cuts, which must never be taken for damage.
 
 use crate::support::*;
-use host::{CrashPolicy, VirtualDisk};
 use parking_lot::Mutex;
+use simulation::{CrashPolicy, VirtualDisk};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,15 +1,16 @@
 //! Segments made ahead, recycled, removed; space that runs out; bytes for senders.
 
 use crate::support::*;
-use host::{Call, CrashPolicy, Disk, Fault, FaultKind};
+use host::Disk;
+use simulation::{Call, CrashPolicy, Fault, FaultKind};
 use wal::history::TimelineHistory;
 use wal::{Lsn, Retention, SegmentFate, SegmentFolder, SegmentNumber, TimelineId, WalError, WriterConfig};
 
-fn names(disk: &host::VirtualDisk) -> Vec<String> {
+fn names(disk: &simulation::VirtualDisk) -> Vec<String> {
     disk.list(dir()).unwrap().into_iter().map(|entry| entry.name).collect()
 }
 
-fn folder(disk: &host::VirtualDisk) -> SegmentFolder {
+fn folder(disk: &simulation::VirtualDisk) -> SegmentFolder {
     SegmentFolder::new(std::sync::Arc::new(disk.clone()), dir(), SIZE)
 }
 

@@ -1,7 +1,8 @@
 //! Raw bytes on a standby.
 
 use crate::support::*;
-use host::{Call, CrashPolicy, Disk, Fault, FaultKind, Host, VirtualDisk};
+use host::Disk;
+use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::sync::Arc;
 use wal::history::{BranchId, TimelineHistory};
 use wal::{Lsn, RawConfig, RawWriter, StandbyPositions, TimelineId, WalError, WalWriter};
@@ -9,7 +10,7 @@ use wal::{Lsn, RawConfig, RawWriter, StandbyPositions, TimelineId, WalError, Wal
 fn standby_at(disk: &VirtualDisk, timeline: TimelineId, at: Lsn) -> RawWriter {
     let config = RawConfig { background: false, ..RawConfig::new(timeline, SIZE) };
     let positions = Arc::new(StandbyPositions::new(at));
-    RawWriter::open(&Host::simulated(disk, 2), dir(), config, at, positions).unwrap()
+    RawWriter::open(&simulation::host(disk, 2), dir(), config, at, positions).unwrap()
 }
 
 /// Ships everything that is flushed in runs of random length; returns the new end.

@@ -1,7 +1,8 @@
 //! A writer on a virtual disk, records that know their number, and reading them back.
 
-use host::{Disk, Host, VirtualDisk};
+use host::Disk;
 use parking_lot::Mutex;
+use simulation::VirtualDisk;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Wake;
@@ -44,7 +45,7 @@ pub fn at(insert_at: Lsn, previous: Lsn) -> WriteStart {
 }
 
 pub fn open(disk: &VirtualDisk, config: WriterConfig, start: WriteStart) -> WalWriter {
-    WalWriter::open(&Host::simulated(disk, 1), dir(), config, start).unwrap()
+    WalWriter::open(&simulation::host(disk, 1), dir(), config, start).unwrap()
 }
 
 /// A writer of a new log.

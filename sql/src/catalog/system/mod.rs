@@ -10,7 +10,7 @@ use super::model::{Catalogue, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID
 use crate::environment::{Environment, SettingActor};
 use crate::error::Result;
 use crate::sequences::Position;
-use datum::{Datum, TypeId};
+use sql_types::{Datum, TypeId};
 use std::collections::HashMap;
 use storage::Database;
 

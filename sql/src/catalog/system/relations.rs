@@ -5,8 +5,8 @@ use super::{Context, TABLES, quote, schema_oid, schemas, virtual_tables};
 use crate::catalog::model::{
     AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Identity, IndexColumn, PG_CATALOG_OID, PUBLIC_OID, Relation,
 };
-use datum::key::OrderedColumn;
-use datum::{Array, Category, Datum, TypeId};
+use sql_types::key::OrderedColumn;
+use sql_types::{Array, Category, Datum, TypeId};
 use std::sync::Arc;
 
 /// The heap access method, for PostgreSQL's tools.
@@ -183,7 +183,7 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
 struct AttributeRow<'a> {
     relation: u32,
     name: &'a str,
-    ty: datum::Type,
+    ty: sql_types::Type,
     number: i16,
     not_null: bool,
     has_default: bool,
@@ -264,7 +264,7 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             }
         }
     }
-    let mut made_up = |oid: u32, columns: &[(&str, datum::Type)]| {
+    let mut made_up = |oid: u32, columns: &[(&str, sql_types::Type)]| {
         for (number, (column, ty)) in (1..).zip(columns) {
             rows.push(attribute_row(&AttributeRow {
                 relation: oid,
@@ -278,19 +278,19 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             }));
         }
     };
-    let of_sequence: Vec<(&str, datum::Type)> =
-        super::SEQUENCE_COLUMNS.iter().map(|(name, id)| (*name, datum::Type::of(*id))).collect();
+    let of_sequence: Vec<(&str, sql_types::Type)> =
+        super::SEQUENCE_COLUMNS.iter().map(|(name, id)| (*name, sql_types::Type::of(*id))).collect();
     for sequence in super::sequences::sorted(context.catalogue) {
         made_up(sequence.oid, &of_sequence);
     }
     for view in super::views::sorted(context.catalogue) {
-        let columns: Vec<(&str, datum::Type)> =
+        let columns: Vec<(&str, sql_types::Type)> =
             view.columns.iter().map(|column| (column.name.as_str(), column.ty)).collect();
         made_up(view.oid, &columns);
     }
     for table in TABLES {
-        let columns: Vec<(&str, datum::Type)> =
-            table.columns.iter().map(|(name, id)| (*name, datum::Type::of(*id))).collect();
+        let columns: Vec<(&str, sql_types::Type)> =
+            table.columns.iter().map(|(name, id)| (*name, sql_types::Type::of(*id))).collect();
         made_up(table.oid, &columns);
     }
     for table in context.environment.node_tables() {
@@ -316,7 +316,7 @@ pub(super) fn defaults(context: &Context<'_>) -> Vec<Vec<Datum>> {
 }
 
 /// A DEFAULT as pg_get_expr prints it: a string constant with its type.
-pub(super) fn shown_default(text: &str, ty: datum::Type) -> String {
+pub(super) fn shown_default(text: &str, ty: sql_types::Type) -> String {
     let inside = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     match inside {
         Some(inside) if !inside.replace("\'\'", "").contains('\'') => format!("{text}::{}", ty.id.sql_name()),

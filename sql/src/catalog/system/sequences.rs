@@ -4,7 +4,7 @@ use super::Context;
 use super::relations::{flag, name};
 use super::shared::role_name;
 use crate::catalog::model::{Catalogue, Sequence};
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 
 /// pg_class

@@ -3,7 +3,7 @@
 use super::relations::{flag, name, shown_default, sorted_relations};
 use super::{Context, schemas, virtual_tables};
 use crate::catalog::model::{BOOTSTRAP_ROLE_OID, Catalogue, POSTGRES_DATABASE};
-use datum::{Category, Datum, TypeId};
+use sql_types::{Category, Datum, TypeId};
 
 pub(super) fn databases(context: &Context<'_>) -> Vec<Vec<Datum>> {
     context

@@ -1,7 +1,7 @@
 //! The shapes of the views: PostgreSQL's names, OIDs and columns.
 
 use super::{SystemTable, relations, sequences, shared, views};
-use datum::TypeId::{
+use sql_types::TypeId::{
     self, Bool, Char, CharArray, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray,
     Timestamptz, Xid,
 };

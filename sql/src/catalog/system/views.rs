@@ -4,7 +4,7 @@ use super::Context;
 use super::relations::name;
 use super::shared::role_name;
 use crate::catalog::model::{Catalogue, View};
-use datum::Datum;
+use sql_types::Datum;
 use std::sync::Arc;
 
 pub(super) fn sorted(catalogue: &Catalogue) -> Vec<&Arc<View>> {

@@ -9,8 +9,8 @@ use crate::expr::functions::{self, Function, Parameter};
 use crate::expr::node::{Chosen, Expr};
 use crate::expr::resolve::{Choice, Takes, choose};
 use crate::expr::{AggregateCall, FunctionArgument, Scope, Subquery};
-use datum::cast::CastContext;
-use datum::{Type, TypeId};
+use sql_types::cast::CastContext;
+use sql_types::{Type, TypeId};
 use sqlparser::ast::{
     self, CeilFloorKind, DuplicateTreatment, Expr as Ast, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArguments, ObjectNamePart, TrimWhereField,
@@ -137,7 +137,7 @@ impl Compiler<'_> {
                         }
                     }
                     (None, Some(length)) => {
-                        arguments.push(Expr::Const(datum::Datum::Int4(1), Type::of(TypeId::Int4)));
+                        arguments.push(Expr::Const(sql_types::Datum::Int4(1), Type::of(TypeId::Int4)));
                         arguments.push(self.expr(length)?);
                     }
                     (None, None) => {}
@@ -310,7 +310,7 @@ impl Compiler<'_> {
                 let arguments = self.plain_arguments(name, list)?;
                 let [argument] = arguments.as_slice() else { return Ok(None) };
                 let oid = argument.ty().id.oid();
-                Expr::Const(datum::Datum::Regtype(oid), Type::of(TypeId::Regtype))
+                Expr::Const(sql_types::Datum::Regtype(oid), Type::of(TypeId::Regtype))
             }
             "row" => return Err(unsupported("a row value in this place")),
             _ => return Ok(None),

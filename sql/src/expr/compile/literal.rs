@@ -5,8 +5,8 @@ use crate::error::{Result, SqlError};
 use crate::expr::coerce::coerce;
 use crate::expr::data_type::data_type;
 use crate::expr::node::Expr;
-use datum::cast::CastContext;
-use datum::{Datum, Numeric, Type, TypeId};
+use sql_types::cast::CastContext;
+use sql_types::{Datum, Numeric, Type, TypeId};
 use sqlparser::ast::{self, DateTimeField, Value};
 
 fn text(value: &str) -> Expr {

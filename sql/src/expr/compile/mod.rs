@@ -13,9 +13,9 @@ use super::{Scope, Subquery};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::parse::TARGETS_MAX;
 use crate::stack;
-use datum::cast::CastContext;
-use datum::{Datum, Type, TypeId};
 use operator::{comparison, comparison_of, named_operator, unary};
+use sql_types::cast::CastContext;
+use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast::{self, BinaryOperator, Expr as Ast, UnaryOperator};
 
 pub(super) const BOOL: Type = Type::of(TypeId::Bool);

@@ -6,9 +6,9 @@ use crate::expr::Scope;
 use crate::expr::coerce::{can_coerce, coerce, settle};
 use crate::expr::node::{Chosen, Comparison, Expr};
 use crate::expr::resolve::{Choice, Takes, choose};
-use datum::cast::CastContext;
-use datum::ops::{self, BinaryOperator as Known};
-use datum::{Type, TypeId};
+use sql_types::cast::CastContext;
+use sql_types::ops::{self, BinaryOperator as Known};
+use sql_types::{Type, TypeId};
 use sqlparser::ast::BinaryOperator;
 
 /// The name of an operator; None for those that are absent.
@@ -280,7 +280,7 @@ pub(super) fn quantified(
     // `= ANY` of constants is a list, which can become a range of keys.
     if !all
         && name == "="
-        && let Some(datum::Datum::Array(values)) = array.as_const()
+        && let Some(sql_types::Datum::Array(values)) = array.as_const()
         && known.left == known.right
     {
         let ty = Type::of(left.ty().id);

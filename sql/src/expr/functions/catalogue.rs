@@ -3,8 +3,8 @@
 use super::Table;
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Facts;
-use datum::Datum;
-use datum::TypeId::{self, Bool, Int4, Int8, Name, Oid, Regclass, Text};
+use sql_types::Datum;
+use sql_types::TypeId::{self, Bool, Int4, Int8, Name, Oid, Regclass, Text};
 
 fn oid(arguments: &[Datum]) -> Result<u32> {
     match arguments.first() {

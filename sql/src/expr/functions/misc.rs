@@ -3,8 +3,8 @@
 use super::{Parameter, Returns, Table, int4, integer, mismatch, text};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Facts;
-use datum::TypeId::{Bool, Int4, Int8, Lsn, Name, NameArray, Numeric as Num, Oid, Regtype, Text, Uuid};
-use datum::{Array, Datum, Type, TypeId, ops};
+use sql_types::TypeId::{Bool, Int4, Int8, Lsn, Name, NameArray, Numeric as Num, Oid, Regtype, Text, Uuid};
+use sql_types::{Array, Datum, Type, TypeId, ops};
 use std::sync::Arc;
 
 /// What version() says and server_version begins with.
@@ -32,7 +32,7 @@ pub(super) fn register(table: &mut Table) {
     table
         .add_any("pg_column_size", &[Parameter::Any], Returns::Is(Int4), |a, _| {
             let mut bytes = Vec::new();
-            datum::binary::write(a.first().ok_or_else(mismatch)?, &mut bytes);
+            sql_types::binary::write(a.first().ok_or_else(mismatch)?, &mut bytes);
             Ok(int4(bytes.len()))
         })
         .stable();
@@ -111,7 +111,7 @@ fn settings(table: &mut Table) {
         .add("set_config", &[Text, Text, Bool], Text, |a, facts| {
             let Some(name) = a.first().and_then(Datum::as_str) else {
                 return Err(SqlError::new(
-                    datum::SqlState::NULL_VALUE_NOT_ALLOWED,
+                    sql_types::SqlState::NULL_VALUE_NOT_ALLOWED,
                     "SET requires parameter name",
                 ));
             };
@@ -129,7 +129,7 @@ fn array(arguments: &[Datum]) -> Result<&Array> {
     }
 }
 
-fn dimension(arguments: &[Datum]) -> Result<Option<datum::Dimension>> {
+fn dimension(arguments: &[Datum]) -> Result<Option<sql_types::Dimension>> {
     let at = usize::try_from(integer(arguments, 1)? - 1).ok();
     Ok(at.and_then(|at| array(arguments).ok()?.dimensions().get(at).copied()))
 }
@@ -146,7 +146,7 @@ fn of_element(arguments: &[Datum], put: fn(&mut Vec<Datum>, Datum)) -> Result<Da
     };
     if array.dimensions().len() > 1 {
         return Err(SqlError::new(
-            datum::SqlState::DATA_EXCEPTION,
+            sql_types::SqlState::DATA_EXCEPTION,
             "argument must be empty or one-dimensional array",
         ));
     }
@@ -165,7 +165,7 @@ fn arrays(table: &mut Table) {
         Ok(dimension(a)?.map_or(Datum::Null, |found| Datum::Int4(found.lower)))
     });
     table.add_any("array_upper", &[AnyArray, Is(Int4)], Returns::Is(Int4), |a, _| {
-        let upper = |found: datum::Dimension| i64::from(found.lower) + i64::from(found.len) - 1;
+        let upper = |found: sql_types::Dimension| i64::from(found.lower) + i64::from(found.len) - 1;
         Ok(dimension(a)?
             .map_or(Datum::Null, |found| Datum::Int4(i32::try_from(upper(found)).unwrap_or(i32::MAX))))
     });

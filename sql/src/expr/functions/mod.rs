@@ -11,7 +11,7 @@ pub(crate) use string::quote_ident;
 use super::Facts;
 use super::resolve::Takes;
 use crate::error::{Result, SqlError};
-use datum::{Datum, TypeId};
+use sql_types::{Datum, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;

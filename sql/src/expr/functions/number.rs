@@ -3,8 +3,8 @@
 use super::{Table, float, integer, mismatch};
 use crate::error::{Result, SqlError};
 use crate::expr::Facts;
-use datum::TypeId::{self, Float4, Float8, Int2, Int4, Int8, Numeric as Num};
-use datum::{Datum, Numeric, SqlState, ops};
+use sql_types::TypeId::{self, Float4, Float8, Int2, Int4, Int8, Numeric as Num};
+use sql_types::{Datum, Numeric, SqlState, ops};
 
 fn numeric(arguments: &[Datum], at: usize) -> Result<&Numeric> {
     match arguments.get(at) {

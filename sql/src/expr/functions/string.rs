@@ -5,16 +5,16 @@ use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Facts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use datum::TypeId::{Bool, Bpchar, Bytea, Int4, Int8, Text, TextArray};
-use datum::{Array, Datum, SqlState, Type, VALUE_BYTES_MAX, pattern, work};
 use md5::Md5;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
+use sql_types::TypeId::{Bool, Bpchar, Bytea, Int4, Int8, Text, TextArray};
+use sql_types::{Array, Datum, SqlState, Type, VALUE_BYTES_MAX, pattern, work};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Makes a value of about so many bytes, if one may have so many.
 fn made<T>(bytes: usize, make: impl FnOnce() -> Result<T>) -> Result<T> {
-    if bytes > VALUE_BYTES_MAX { Err(datum::Error::too_long().into()) } else { work::large(bytes, make) }
+    if bytes > VALUE_BYTES_MAX { Err(sql_types::Error::too_long().into()) } else { work::large(bytes, make) }
 }
 
 /// An array of texts, of which there are `count`, made from `bytes` of text.
@@ -309,7 +309,7 @@ fn encodings(table: &mut Table) {
     });
     table.add("convert_from", &[Bytea, Text], Text, |a, _| {
         utf8_only(text(a, 1)?)?;
-        Ok(Datum::text(datum::binary::checked_text(bytes(a, 0)?)?))
+        Ok(Datum::text(sql_types::binary::checked_text(bytes(a, 0)?)?))
     });
     table.add("convert_to", &[Text, Text], Bytea, |a, _| {
         utf8_only(text(a, 1)?)?;

@@ -3,12 +3,12 @@
 use super::{Table, float, integer, mismatch, text};
 use crate::error::{Result, SqlError, sqlstate};
 use crate::expr::Facts;
-use datum::TypeId::{
+use sql_types::TypeId::{
     Bool, Date, Float8, Int4, Interval as Span, Numeric as Num, Text, Time, Timestamp, Timestamptz,
 };
-use datum::cast;
-use datum::time::{self, Civil};
-use datum::{Datum, Interval, Numeric, SqlState, Type, TypeId};
+use sql_types::cast;
+use sql_types::time::{self, Civil};
+use sql_types::{Datum, Interval, Numeric, SqlState, Type, TypeId};
 
 fn zone_named(name: &str) -> Result<time::Zone> {
     time::parse_zone(name).ok_or_else(|| {

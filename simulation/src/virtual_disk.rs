@@ -15,10 +15,10 @@ mod state;
 
 pub use faults::{Call, Fault, FaultKind, Operation};
 
-use crate::disk::{DirEntry, Disk, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use contents::{Fate, Fnv, Inode};
 use faults::{eio, enospc};
 use file::{VirtualFile, VirtualLock, VirtualMapping};
+use host::{DirEntry, Disk, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use names::{Folder, Node};
 use parking_lot::{Mutex, MutexGuard};
 use state::{ROOT, State, not_found};

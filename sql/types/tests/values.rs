@@ -7,8 +7,8 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use datum::cast::apply_modifier;
-use datum::{Datum, Style, Type, TypeId, binary};
+use sql_types::cast::apply_modifier;
+use sql_types::{Datum, Style, Type, TypeId, binary};
 use std::fmt::Write as _;
 
 /// Undoes COPY's escaping; None for NULL.

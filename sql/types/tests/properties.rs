@@ -7,10 +7,10 @@
     reason = "a test says what is wrong by failing"
 )]
 
-use datum::key::{self, KeyColumn};
-use datum::row::RowLayout;
-use datum::{Datum, Interval, Numeric, Style, Type, TypeId, binary, compare};
 use fastrand::Rng;
+use sql_types::key::{self, KeyColumn};
+use sql_types::row::RowLayout;
+use sql_types::{Datum, Interval, Numeric, Style, Type, TypeId, binary, compare};
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;

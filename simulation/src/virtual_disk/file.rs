@@ -3,7 +3,7 @@
 use super::VirtualDisk;
 use super::faults::{Call, FaultKind, eio, enospc};
 use super::state::State;
-use crate::disk::{File, LockGuard, Mapping};
+use host::{File, LockGuard, Mapping};
 use std::io;
 use std::ops::Deref;
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! What the virtual disk promises to crash tests.
 
 use super::*;
-use crate::disk::SharedFile;
-use crate::durable::{durable_rename, write_file_durably};
+use host::SharedFile;
+use host::{durable_rename, write_file_durably};
 use std::collections::HashSet;
 
 fn path(text: &str) -> &Path {

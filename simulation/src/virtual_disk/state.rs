@@ -3,7 +3,7 @@
 use super::contents::Inode;
 use super::faults::{Faults, enospc};
 use super::names::{Folder, Node, names_of};
-use crate::disk::OpenMode;
+use host::OpenMode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! What the machine gives the engine: files, a clock, randomness, memory, and shell commands that end with their owner.
 //!
 //! All durable I/O of Plimsoll goes through [`Disk`] and [`File`], so that the same code runs on the real
-//! file system ([`RealDisk`]) and on the virtual disk ([`VirtualDisk`]) that cuts power, tears sectors and
-//! fails the Nth call. Time and randomness come from [`Clock`] and [`Entropy`] for the same reason.
+//! file system ([`RealDisk`]) and on the virtual disk of the crate `simulation`, which cuts power, tears
+//! sectors and fails the Nth call. Time and randomness come from [`Clock`] and [`Entropy`] for the same reason.
 //!
 //! Durability: nothing is durable until [`File::sync`] of the file, and, for a name that was created, renamed
 //! or removed, [`Disk::sync_dir`] of its folder. A sync that fails is never retried by callers: what the
@@ -18,10 +18,9 @@ mod durable;
 mod memory;
 mod real;
 mod shell;
-mod virtual_disk;
 mod vital;
 
-pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy, Timestamp};
+pub use clock::{Clock, Entropy, SystemClock, SystemEntropy, Timestamp};
 pub use disk::{
     DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedDisk, SharedFile,
 };
@@ -29,7 +28,6 @@ pub use durable::{durable_rename, os_message, write_file_durably};
 pub use memory::{MemoryLimit, bound_kept_memory, give_back_freed_memory, machine_bytes, note_freed_memory};
 pub use real::RealDisk;
 pub use shell::ShellCommand;
-pub use virtual_disk::{Call, CrashPolicy, Fault, FaultKind, Moment, Observer, Operation, VirtualDisk};
 pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
 
 use std::sync::Arc;
@@ -49,14 +47,5 @@ impl Host {
     /// The real machine.
     pub fn real() -> Self {
         Self { disk: Arc::new(RealDisk), clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
-    }
-
-    /// A machine of tests: this disk, a clock that stands at 2030 until it is moved, and replayable randomness.
-    pub fn simulated(disk: &VirtualDisk, seed: u64) -> Self {
-        Self {
-            disk: Arc::new(disk.clone()),
-            clock: Arc::new(ManualClock::new(Timestamp::from_unix_micros(1_893_456_000_000_000))),
-            entropy: Arc::new(SeededEntropy::new(seed)),
-        }
     }
 }
