@@ -5,8 +5,8 @@
 mod support;
 
 use replica::driver::peers;
-use replica::fence::{FenceRecord, FenceStore, NodeBranch, Verdict, judge};
 use replica::sender::SenderState;
+use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict, judge};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use support::{Postgres, Primary, SEGMENT, SYSTEM, Standby, log_bytes, postgres_program, segment_size};

@@ -4,7 +4,7 @@ use crate::node::{Node, Phase};
 use crate::server::Tasks;
 use crate::{autovacuum, fencing, ledger, semi_sync, slots};
 use host::{vital, vital_task};
-use replica::senders::Interest;
+use replica::sender::streams::Interest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

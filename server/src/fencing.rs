@@ -10,7 +10,7 @@ use crate::node::{Node, Phase};
 use host::Mutex;
 use replica::ReplicaError;
 use replica::driver::peers::{probe, split_peers};
-use replica::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
+use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -100,7 +100,7 @@ fn judge(node: &Node, peer: &str, theirs: &NodeBranch, source: Source) {
     let (Some(ours), Some(database)) = (own_branch(node), node.database()) else { return };
     let primary = !database.is_in_recovery();
     let log_end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
-    match replica::fence::judge(&ours, primary, log_end, theirs) {
+    match replica::timeline::fence::judge(&ours, primary, log_end, theirs) {
         Verdict::Beyond { fork } if source == Source::Told => {
             node.log.warning(format!(
                 "\"{peer}\" tells of timeline {}, which left this server's timeline at {fork}; that is not believed, \

@@ -211,7 +211,7 @@ fn sessions(node: &Node, out: &mut Text) {
     }
 }
 
-fn standbys(rows: &[::replica::senders::SenderRow], out: &mut Text) {
+fn standbys(rows: &[::replica::sender::streams::SenderRow], out: &mut Text) {
     out.metric("standby_lag_bytes", "gauge", "Log that has not reached a stage of a standby.");
     for row in rows {
         for (stage, lag) in stages(row) {
@@ -249,7 +249,7 @@ fn standbys(rows: &[::replica::senders::SenderRow], out: &mut Text) {
     }
 }
 
-fn stages(row: &::replica::senders::SenderRow) -> [(&'static str, ::replica::lag::StageLag); 4] {
+fn stages(row: &::replica::sender::streams::SenderRow) -> [(&'static str, ::replica::lag::StageLag); 4] {
     let lag = row.lag;
     [("sent", lag.sent), ("written", lag.written), ("flushed", lag.flushed), ("replayed", lag.replayed)]
 }

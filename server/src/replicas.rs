@@ -6,7 +6,7 @@ use crate::{slots, standby};
 use protocol::{Report, SqlState};
 use replica::ReplicaError;
 use replica::driver::LogPlace;
-use replica::senders::Senders;
+use replica::sender::streams::Senders;
 use replica::slots::{Slots, WalLimits};
 use replica::sync::SyncNames;
 use std::borrow::Cow;

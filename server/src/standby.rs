@@ -1,6 +1,6 @@
 //! A node in recovery: redo on its thread, the log that it is fed, and the way out by promotion.
 //!
-//! Redo decides with [`replica::source`] which source has its turn; a receiver runs exactly while redo wants one ([`mind_receiver`]).
+//! Redo decides with [`replica::receiver::sources`] which source has its turn; a receiver runs exactly while redo wants one ([`mind_receiver`]).
 
 use crate::archive::feed::RecoveryFeed;
 use crate::archive::restore::Restorer;
@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use protocol::{Report, Severity, SqlState};
 use replica::ReplicaError;
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObserver, ReceiveSettings};
-use replica::driver::{HoldObserver, HoldSettings, LogPlace, StandbyFeed};
+use replica::driver::{DelayObserver, DelaySettings, LogPlace, StandbyFeed};
 use replica::receiver::{ReceiverOptions, ReceiverView};
 use replica::slots::UpstreamSlot;
-use replica::source::SourceSettings;
+use replica::receiver::sources::SourceSettings;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -70,7 +70,7 @@ impl Recovery {
 
     /// Takes over reloaded settings.
     pub(crate) fn apply_settings(&self, node: &Node) -> Result<(), ServerError> {
-        self.feed.set_hold(hold_settings(node));
+        self.feed.set_delays(hold_settings(node));
         self.feed.set_sources(source_settings(node, self.follow));
         if let (Some(running), Some(settings)) =
             (&*self.receiver.lock(), receive_settings(node, &self.context.place))
@@ -197,10 +197,10 @@ async fn mind_receiver(node: Arc<Node>, recovery: Arc<Recovery>, end: tokio_util
 }
 
 /// What the settings say of what holds replay back.
-fn hold_settings(node: &Node) -> HoldSettings {
+fn hold_settings(node: &Node) -> DelaySettings {
     let config = node.config();
     let session = settings::SessionSettings::new(node.settings());
-    HoldSettings {
+    DelaySettings {
         min_apply_delay: config.recovery_min_apply_delay,
         streaming_delay: config.max_standby_streaming_delay.0,
         tell_waits_after: config.log_recovery_conflict_waits.then(|| session.config().deadlock_timeout),
@@ -300,7 +300,7 @@ impl ReceiveObserver for Observer {
     }
 }
 
-impl HoldObserver for Observer {
+impl DelayObserver for Observer {
     fn paused(&self) {
         let hint = Some("Execute pg_wal_replay_resume() to continue.".to_owned());
         let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, "recovery has paused");
@@ -359,7 +359,7 @@ impl Standby {
         let follow = !database.options().recovery.ends_with_log;
         let clock = node.host.clock.clone();
         let feed = StandbyFeed::with_sources(&log, source_settings(&node, follow), clock);
-        feed.set_hold(hold_settings(&node));
+        feed.set_delays(hold_settings(&node));
         database.set_standby_log(feed.clone());
         feed.set_observer(Box::new(Observer { node: Arc::downgrade(&node) }));
         let stopped = Arc::new(Mutex::new(None));

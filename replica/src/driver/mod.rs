@@ -3,19 +3,15 @@
 //! - [`send`]: one stream to a standby, on a connection that the server has taken START_REPLICATION from.
 //! - [`receive`]: the walreceiver, a thread of its own.
 //! - [`StandbyFeed`]: hands received log to redo, and takes promotion, pause and stop there.
+//! - [`LogPlace`]: where the log lies; streams read and send it from there.
 //! - [`peers`]: asks the other nodes of the cluster who they are.
 
-mod feed;
-mod hold;
-mod lent;
+mod log;
 pub mod peers;
-mod piece;
-mod reading;
 pub mod receive;
+mod replay;
 pub mod send;
 mod timer;
 
-pub use feed::StandbyFeed;
-pub use hold::{HoldObserver, HoldSettings, PauseState};
-pub use piece::{FilePart, Outlet};
-pub use reading::LogPlace;
+pub use log::{FilePart, LogPlace, Outlet};
+pub use replay::{DelayObserver, DelaySettings, PauseState, StandbyFeed};

@@ -1,7 +1,7 @@
 //! Asks the other nodes of the cluster who they are.
 
 use crate::error::ReplicaError;
-use crate::fence::NodeBranch;
+use crate::timeline::fence::NodeBranch;
 use protocol::conninfo::ConnInfo;
 use protocol::{Client, ClientError};
 use std::time::Duration;

@@ -18,11 +18,12 @@
 //! - A timeline switch keeps the connection.
 
 mod replies;
+pub mod sources;
 
-use crate::branch::{Relation, relation};
 use crate::error::ReplicaError;
-use crate::senders::Interest;
+use crate::sender::streams::Interest;
 use crate::sync::Progress;
+use crate::timeline::relation::{Relation, relation};
 use bytes::Bytes;
 use host::Timestamp;
 use replies::Replies;

@@ -2,7 +2,7 @@
 
 use super::{Command, ReceiverOptions};
 use crate::error::ReplicaError;
-use crate::senders::Interest;
+use crate::sender::streams::Interest;
 use crate::sync::Progress;
 use std::time::Duration;
 use wal::Xid;

@@ -12,6 +12,7 @@
 //! ```
 
 mod start;
+pub mod streams;
 
 pub use start::{StreamPlan, TimelineEnd};
 

@@ -14,7 +14,7 @@ use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObser
 use replica::driver::send::{self, Confirmations, Ended, SendContext, SendError, StreamRequest};
 use replica::driver::{LogPlace, StandbyFeed};
 use replica::receiver::ReceiverOptions;
-use replica::senders::{SenderInfo, Senders};
+use replica::sender::streams::{SenderInfo, Senders};
 use replica::slots::Slots;
 use replica::{ReplicaError, sync::SyncNames};
 use std::path::{Path, PathBuf};

@@ -6,10 +6,10 @@
 //!
 //!   node in recovery
 //!     redo's reader --> [restore] restore_command --> pg_wal/RECOVERYXLOG --> pg_wal/<segment>, .done
-//!     redo --> [recovery feed] archive, pg_wal and the primary by turns (replica::source decides), target reached --> pause, promote, stop
+//!     redo --> [recovery feed] archive, pg_wal and the primary by turns (replica::receiver::sources decides), target reached --> pause, promote, stop
 //! ```
 //!
-//! Where things are decided: which source has its turn, `replica::source`; which timeline is followed, `wal::timelines`; where recovery stops, `storage::target`; which marks a
+//! Where things are decided: which source has its turn, `replica::receiver::sources`; which timeline is followed, `wal::timelines`; where recovery stops, `storage::target`; which marks a
 //! file carries, `wal::archive_status`. Here are the commands, the log lines, and the wiring.
 //!
 //! Invariants:

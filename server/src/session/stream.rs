@@ -8,7 +8,7 @@ use crate::replicas::{report, update_horizon};
 use protocol::replication::{ExtensionCommand, OptionValue, StartReplication};
 use protocol::{Report, Severity, SqlState, backend};
 use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, stream};
-use replica::senders::SenderInfo;
+use replica::sender::streams::SenderInfo;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wal::format::FORMATS;

@@ -47,7 +47,7 @@ fn stat_lag(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<No
     let node = environment.node();
     let Some(replicas) = node.replicas() else { return Ok(Vec::new()) };
     let end = database.positions().map_or_else(|| node.received(), |positions| positions.flushed());
-    let row = |row: replica::senders::SenderRow| {
+    let row = |row: replica::sender::streams::SenderRow| {
         let lag = row.lag;
         let stages = [lag.sent, lag.written, lag.flushed, lag.replayed];
         let bytes = |stage: StageLag| Datum::Int8(i64::try_from(stage.bytes).unwrap_or(i64::MAX));

@@ -4,19 +4,18 @@
 //! else waits behind it. Between messages it drains the socket, lets redo read what it wrote, then flushes once, then replies. A
 //! flush that nobody waits for runs on another thread, while this one goes on receiving.
 
-mod log;
+mod writing;
 
-use super::feed::StandbyFeed;
-use super::reading::LogPlace;
+use super::log::LogPlace;
+use super::replay::StandbyFeed;
 use super::send::{CONFIRMED, INTEREST, SLOTS};
 use super::timer::FineTimer;
 use crate::error::ReplicaError;
 use crate::receiver::{Command, Event, Receiver, ReceiverOptions, ReceiverView};
-use crate::senders::Interest;
+use crate::sender::streams::Interest;
 use crate::slots::{UpstreamSlot, copied};
 use bytes::BytesMut;
 use host::Host;
-use log::{finished, log_end, open_writer};
 use parking_lot::Mutex;
 use protocol::backend::BackendMessage;
 use protocol::client::CopyStart;
@@ -35,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
 use wal::{Lsn, NodeLog, RawWriter, TimelineId, WalError, Xid};
+use writing::{finished, log_end, open_writer};
 
 /// WAL written and not yet flushed at which a flush comes even if more is waiting in the socket, in bytes.
 const UNFLUSHED_MAX: u64 = 4 << 20;

@@ -16,8 +16,8 @@
 //! The record is `plimsoll/fence`, text lines `key=value` closed by a CRC-32 of the lines above it. It is node-local, left out
 //! of backups, and dropped when the directory is rewound.
 
-use crate::branch::{Relation, relation};
 use crate::error::ReplicaError;
+use crate::timeline::relation::{Relation, relation};
 use host::{Host, Timestamp};
 use std::fmt;
 use std::io;

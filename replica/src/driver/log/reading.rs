@@ -1,11 +1,11 @@
 //! Reading raw log bytes back: from the writer's memory while fresh, else from segment files.
 //!
 //! Files of whole segments are mapped, looked through once for all streams at about the same place, and sent from the page cache without a
-//! copy; they are lent meanwhile, so that a checkpoint does not write over them. The newest segment's file is copied. Chunks are shared by
+//! copy; a checkpoint does not write over them from then on. The newest segment's file is copied. Chunks are shared by
 //! all streams that lag, and the last few are kept for those a little behind. When none lags any more they are given up.
 
-use super::lent::Lent;
-use super::piece::Piece;
+use super::in_place::SentInPlace;
+use super::outgoing::Outgoing;
 use crate::error::ReplicaError;
 use bytes::Bytes;
 use host::{Mapping, SharedDisk};
@@ -39,11 +39,11 @@ pub struct LogPlace {
     /// Bytes of a segment.
     pub segment_size: SegmentSize,
     chunks: Arc<Chunks>,
-    lent: Arc<Lent>,
+    in_place: Arc<SentInPlace>,
 }
 
 /// A chunk's bytes, once they are read.
-type Chunk = OnceCell<Piece>;
+type Chunk = OnceCell<Outgoing>;
 
 /// What streams lately read from files.
 #[derive(Debug, Default)]
@@ -126,7 +126,7 @@ impl LogPlace {
             pg_wal: pg_wal.to_path_buf(),
             segment_size,
             chunks: Arc::default(),
-            lent: Arc::default(),
+            in_place: Arc::default(),
         }
     }
     /// Whether the log from `at` on is there, as far as it is durable. A removed segment is not, even while its end is in memory.
@@ -135,13 +135,13 @@ impl LogPlace {
     }
     /// What may become of a segment that is not needed any more, as far as streams go.
     pub fn fate(&self, file: SegmentFile) -> SegmentFate {
-        self.lent.fate(file)
+        self.in_place.fate(file)
     }
     /// Segments were removed: nothing has to be remembered of them.
     pub fn forget_removed(&self) -> Result<(), WalError> {
         let there = SegmentFolder::new(self.disk.clone(), &self.pg_wal, self.segment_size).list()?;
         if let Some(first) = there.first() {
-            self.lent.forget_before(first.segment);
+            self.in_place.forget_before(first.segment);
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl LogPlace {
             Err(error) => Err(error),
         }
     }
-    pub(super) fn files(&self, history: &TimelineHistory) -> SegmentFiles {
+    pub(in crate::driver) fn files(&self, history: &TimelineHistory) -> SegmentFiles {
         SegmentFiles::new(self.disk.clone(), &self.pg_wal, self.segment_size, history.clone())
     }
 }
@@ -170,7 +170,11 @@ fn source_error(error: SourceError) -> ReplicaError {
 }
 
 /// All bytes of `from..upto`.
-pub(super) fn read_range(files: &mut SegmentFiles, from: Lsn, upto: Lsn) -> Result<Vec<u8>, ReplicaError> {
+pub(in crate::driver) fn read_range(
+    files: &mut SegmentFiles,
+    from: Lsn,
+    upto: Lsn,
+) -> Result<Vec<u8>, ReplicaError> {
     let len = usize::try_from(upto.bytes_since(from)).unwrap_or(usize::MAX);
     let mut bytes = vec![0; len];
     let mut done = 0;
@@ -185,16 +189,16 @@ pub(super) fn read_range(files: &mut SegmentFiles, from: Lsn, upto: Lsn) -> Resu
 }
 
 /// A chunk of no log.
-fn nothing() -> (u64, Lsn, Piece) {
-    (u64::MAX, Lsn::INVALID, Piece::from(Bytes::new()))
+fn nothing() -> (u64, Lsn, Outgoing) {
+    (u64::MAX, Lsn::INVALID, Outgoing::from(Bytes::new()))
 }
 
 /// Reads the log for one stream.
 #[derive(Debug)]
-pub(super) struct LogReading {
+pub(in crate::driver) struct LogReading {
     place: LogPlace,
     /// The chunk that was read last: the log's generation, the position of its first byte, and the bytes.
-    ahead: (u64, Lsn, Piece),
+    ahead: (u64, Lsn, Outgoing),
     /// Whether it counts among the chunks' readers.
     lags: bool,
 }
@@ -206,18 +210,23 @@ impl Drop for LogReading {
 }
 
 impl LogReading {
-    pub(super) fn new(place: LogPlace) -> Self {
+    pub(in crate::driver) fn new(place: LogPlace) -> Self {
         Self { place, ahead: nothing(), lags: false }
     }
 
     /// Whether the segment of `at` is still there. One that was removed is refused to a new stream even while its end
     /// is still in memory: which of the two happens must not depend on how busy the server is.
-    pub(super) fn check_there(&self, log: &LogState, at: Lsn) -> Result<(), ReplicaError> {
+    pub(in crate::driver) fn check_there(&self, log: &LogState, at: Lsn) -> Result<(), ReplicaError> {
         self.place.check_there(log, at)
     }
 
     /// Some bytes from `from` on, none at or past `upto`; never empty.
-    pub(super) async fn read(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<Piece, ReplicaError> {
+    pub(in crate::driver) async fn read(
+        &mut self,
+        log: &LogState,
+        from: Lsn,
+        upto: Lsn,
+    ) -> Result<Outgoing, ReplicaError> {
         let len = usize::try_from(upto.bytes_since(from)).unwrap_or(usize::MAX);
         if let Live::Primary(writer) = &log.live
             && let Some(recent) = writer.read_recent(from, len).filter(|recent| !recent.is_empty())
@@ -242,7 +251,7 @@ impl LogReading {
         }
     }
 
-    fn ahead_from(&self, generation: u64, from: Lsn, len: usize) -> Option<Piece> {
+    fn ahead_from(&self, generation: u64, from: Lsn, len: usize) -> Option<Outgoing> {
         let (_, start, piece) = Some(&self.ahead).filter(|(read, ..)| *read == generation)?;
         let skip = usize::try_from(from.get().checked_sub(start.get())?).ok()?;
         let rest = piece.len().checked_sub(skip).filter(|rest| *rest > 0)?;
@@ -260,7 +269,7 @@ impl LogReading {
         Ok(end)
     }
 
-    async fn read_chunk(&self, log: &LogState, start: Lsn, end: Lsn) -> Result<Piece, ReplicaError> {
+    async fn read_chunk(&self, log: &LogState, start: Lsn, end: Lsn) -> Result<Outgoing, ReplicaError> {
         let (place, history, flushed) = (self.place.clone(), log.history.clone(), log.flushed());
         let read = tokio::task::spawn_blocking(move || place.read_chunk(&history, start, end, flushed));
         read.await.map_err(|error| ReplicaError::Protocol(error.to_string()))?
@@ -275,7 +284,7 @@ impl LogPlace {
         start: Lsn,
         end: Lsn,
         flushed: Lsn,
-    ) -> Result<Piece, ReplicaError> {
+    ) -> Result<Outgoing, ReplicaError> {
         let mut files = self.files(history);
         files.set_limit(end);
         let sealed = self.segment_size.start_of(self.segment_size.segment_of(start).next()) <= flushed;
@@ -294,9 +303,9 @@ impl LogPlace {
         files: &mut SegmentFiles,
         start: Lsn,
         end: Lsn,
-    ) -> Result<Option<Piece>, ReplicaError> {
+    ) -> Result<Option<Outgoing>, ReplicaError> {
         let file = files.whole_segment(start).map_err(source_error)?;
-        let Some(file) = file.filter(|file| self.lent.lend(*file)) else { return Ok(None) };
+        let Some(file) = file.filter(|file| self.in_place.permit(*file)) else { return Ok(None) };
         let name = file.segment.file_name(file.timeline, self.segment_size);
         let path = self.pg_wal.join(&name);
         let mapping = self.chunks.mapping(file, || match self.disk.map_sealed(&path) {
@@ -306,7 +315,7 @@ impl LogPlace {
         })?;
         let offset = usize::try_from(self.segment_size.offset_of(start)).unwrap_or(usize::MAX);
         let len = usize::try_from(end.bytes_since(start)).unwrap_or(usize::MAX);
-        Ok(Piece::of_segment(mapping, offset..offset.saturating_add(len)))
+        Ok(Outgoing::of_segment(mapping, offset..offset.saturating_add(len)))
     }
 }
 
@@ -369,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_segments_are_lent_and_the_newest_is_copied() {
+    fn whole_segments_are_sent_in_place_and_the_newest_is_copied() {
         let dir = tempfile::tempdir().unwrap();
         let size = SegmentSize::new(1 << 20).unwrap();
         let place = LogPlace::new(host::Host::real().disk, dir.path(), size);

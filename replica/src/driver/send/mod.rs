@@ -1,11 +1,10 @@
 //! One stream to a standby, over the connection that START_REPLICATION came on.
 
-use super::piece::{FilePart, Outlet, Piece};
-use super::reading::{LogPlace, LogReading};
+use super::log::{FilePart, LogPlace, LogReading, Outgoing, Outlet};
 use super::timer::FineTimer;
 use crate::error::ReplicaError;
+use crate::sender::streams::{Interest, SenderHandle};
 use crate::sender::{Action, Finish, Reply, Sender, SenderTimes, StreamPlan, TimelineEnd};
-use crate::senders::{Interest, SenderHandle};
 use crate::slots::{ActiveSlot, Slots, UpstreamSlot, copied};
 use crate::sync::Progress;
 use bytes::{Buf, BufMut, BytesMut};
@@ -500,7 +499,7 @@ fn wire_lsn(lsn: Lsn) -> WireLsn {
 }
 
 /// The next part of a segment file and the bytes in front of it, if those are one piece or none.
-fn first_file(output: &VecDeque<Piece>) -> Option<FilePart<'_>> {
+fn first_file(output: &VecDeque<Outgoing>) -> Option<FilePart<'_>> {
     let (first, second) = (output.front()?, output.get(1));
     let (head, part) = match first.file() {
         Some(_) => (&[][..], first),
@@ -510,7 +509,10 @@ fn first_file(output: &VecDeque<Piece>) -> Option<FilePart<'_>> {
 }
 
 /// The first pieces as far as they are in memory, but for the one that goes out with a part of a file.
-fn first_in_memory<'a, 'b>(output: &'a VecDeque<Piece>, slices: &'b mut [IoSlice<'a>]) -> &'b [IoSlice<'a>] {
+fn first_in_memory<'a, 'b>(
+    output: &'a VecDeque<Outgoing>,
+    slices: &'b mut [IoSlice<'a>],
+) -> &'b [IoSlice<'a>] {
     let in_memory = output.iter().take_while(|piece| piece.file().is_none()).count();
     let count = if in_memory < output.len() { in_memory.saturating_sub(1) } else { in_memory };
     let count = count.min(slices.len());
@@ -524,7 +526,7 @@ fn first_in_memory<'a, 'b>(output: &'a VecDeque<Piece>, slices: &'b mut [IoSlice
 struct Wire<'a, S> {
     io: &'a mut S,
     input: &'a mut BytesMut,
-    output: VecDeque<Piece>,
+    output: VecDeque<Outgoing>,
 }
 
 impl<S: Outlet> Wire<'_, S> {
@@ -622,16 +624,16 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream, UnixStream};
 
     /// Heads, parts of a file and bytes in memory in turns, and all of them as they have to arrive.
-    fn pieces(mapping: &Arc<dyn Mapping>) -> (VecDeque<Piece>, Vec<u8>) {
+    fn pieces(mapping: &Arc<dyn Mapping>) -> (VecDeque<Outgoing>, Vec<u8>) {
         let mut random = fastrand::Rng::with_seed(7);
         let (mut output, mut whole) = (VecDeque::new(), Vec::new());
         for number in 0..60u8 {
             for _ in 0..random.usize(0..4) {
-                output.push_back(Piece::from(Bytes::from(vec![number; random.usize(1..2000)])));
+                output.push_back(Outgoing::from(Bytes::from(vec![number; random.usize(1..2000)])));
             }
             let start = random.usize(0..mapping.len());
             let end = random.usize(start + 1..=mapping.len());
-            let part = Piece::of_segment(mapping.clone(), start..end).unwrap();
+            let part = Outgoing::of_segment(mapping.clone(), start..end).unwrap();
             output.push_back(part.slice(0..part.len()));
         }
         output.iter().for_each(|piece| whole.extend_from_slice(piece.bytes()));
@@ -673,9 +675,9 @@ mod tests {
         let file = RealDisk.open(&path, OpenMode::Create).unwrap();
         file.write_all_at(&[1; 100_000], 0).unwrap();
         let mapping: Arc<dyn Mapping> = RealDisk.map_sealed(&path).unwrap().into();
-        assert!(Piece::of_segment(mapping.clone(), 99_999..100_001).is_none());
+        assert!(Outgoing::of_segment(mapping.clone(), 99_999..100_001).is_none());
         file.truncate(50_000).unwrap();
-        let output = VecDeque::from([Piece::of_segment(mapping, 40_000..60_000).unwrap()]);
+        let output = VecDeque::from([Outgoing::of_segment(mapping, 40_000..60_000).unwrap()]);
         let (mut ours, _theirs) = UnixStream::pair().unwrap();
         let mut wire = Wire { io: &mut ours, input: &mut BytesMut::new(), output };
         assert_eq!(wire.flush().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);

@@ -3,8 +3,8 @@
 //! Redo reads what is written, durable or not, so a commit is visible here without an fsync. What goes to disk waits for the log to be
 //! durable ([`StandbyLog`]), and `replayed` of the positions never passes `flushed`.
 
-use super::hold::{Hold, HoldObserver, HoldSettings, PauseState};
-use crate::source::{SourceSettings, SourceSwitch, Turn};
+use super::delays::{DelayObserver, DelaySettings, PauseState, ReplayDelays};
+use crate::receiver::sources::{SourceSettings, SourceSwitch, Turn};
 use host::{Clock, Timestamp};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fmt;
@@ -38,7 +38,7 @@ struct Orders {
     /// No receiver shall run any more.
     closed: bool,
     sources: SourceSwitch,
-    hold: Hold,
+    delays: ReplayDelays,
 }
 
 /// The way from the receiver, and from the server's orders, to redo's thread.
@@ -50,7 +50,7 @@ pub struct StandbyFeed {
     /// Times of the sources count from here, on the monotonic clock.
     begun: Duration,
     clock: Arc<dyn Clock>,
-    observer: OnceLock<Box<dyn HoldObserver>>,
+    observer: OnceLock<Box<dyn DelayObserver>>,
 }
 
 impl fmt::Debug for StandbyFeed {
@@ -104,7 +104,7 @@ impl StandbyFeed {
             stop: false,
             closed: false,
             sources: SourceSwitch::new(sources),
-            hold: Hold::default(),
+            delays: ReplayDelays::default(),
         };
         let feed = Arc::new(Self {
             orders: Mutex::new(orders),
@@ -119,11 +119,11 @@ impl StandbyFeed {
     }
 
     /// Who hears of replay that is held; set once, before redo runs.
-    pub fn set_observer(&self, observer: Box<dyn HoldObserver>) {
+    pub fn set_observer(&self, observer: Box<dyn DelayObserver>) {
         let _ = self.observer.set(observer);
     }
 
-    fn tell(&self, what: impl FnOnce(&dyn HoldObserver)) {
+    fn tell(&self, what: impl FnOnce(&dyn DelayObserver)) {
         if let Some(observer) = self.observer.get() {
             what(observer.as_ref());
         }
@@ -205,28 +205,28 @@ impl StandbyFeed {
             promotes = orders.promote;
             match (promotes, paused) {
                 (true, _) => {}
-                (false, true) => orders.hold.request_pause(),
-                (false, false) => orders.hold.resume(),
+                (false, true) => orders.delays.request_pause(),
+                (false, false) => orders.delays.resume(),
             }
         });
         !promotes
     }
     /// Whether replay is held, or soon will be.
     pub fn pause_state(&self) -> PauseState {
-        self.orders.lock().hold.pause_state()
+        self.orders.lock().delays.pause_state()
     }
     /// Takes over (re)loaded settings.
-    pub fn set_hold(&self, settings: HoldSettings) {
-        self.order(|orders| orders.hold.set(settings));
+    pub fn set_delays(&self, settings: DelaySettings) {
+        self.order(|orders| orders.delays.set(settings));
     }
     /// Holds redo, which has reached its target, until replay is resumed, the node is promoted, or it stops.
     pub fn hold_at_target(&self) -> AtTarget {
         let mut orders = self.orders.lock();
-        orders.hold.pause();
-        while orders.hold.pause_state() == PauseState::Paused && !orders.stop && !orders.promote {
+        orders.delays.pause();
+        while orders.delays.pause_state() == PauseState::Paused && !orders.stop && !orders.promote {
             self.changed.wait(&mut orders);
         }
-        orders.hold.resume();
+        orders.delays.resume();
         if orders.stop { AtTarget::Stop } else { AtTarget::Promote }
     }
     /// The positions that receiver and redo move, of the log as it is now.
@@ -236,7 +236,7 @@ impl StandbyFeed {
 
     /// Between two records: true if replay is paused, after a wait for the next order, which may be any.
     fn waits_paused(&self, orders: &mut MutexGuard<'_, Orders>) -> bool {
-        let (state, begins) = orders.hold.between_records();
+        let (state, begins) = orders.delays.between_records();
         if begins {
             self.tell(|observer| observer.paused());
         }
@@ -294,7 +294,7 @@ impl WalFeed for StandbyFeed {
                 // What came before the order to promote is replayed before it.
                 Some((upto, timeline)) if upto > lsn.max(orders.given) => {
                     orders.given = upto;
-                    orders.hold.came(self.clock.monotonic());
+                    orders.delays.came(self.clock.monotonic());
                     return Feed::Available { upto, timeline, generation: orders.generation };
                 }
                 _ => {}
@@ -338,16 +338,16 @@ impl WalFeed for StandbyFeed {
             }
             if orders.promote {
                 // What was received is replayed at once.
-                orders.hold.resume();
+                orders.delays.resume();
                 return true;
             }
-            if orders.hold.pause_state() != PauseState::NotPaused {
+            if orders.delays.pause_state() != PauseState::NotPaused {
                 orders.tell_replayed(at);
             }
             if self.waits_paused(&mut orders) {
                 continue;
             }
-            match orders.hold.delay(committed, || self.clock.now()) {
+            match orders.delays.delay(committed, || self.clock.now()) {
                 None => return true,
                 Some(left) => {
                     orders.tell_replayed(at);
@@ -364,12 +364,12 @@ impl WalFeed for StandbyFeed {
         let mut orders = self.orders.lock();
         while !orders.stop && !orders.promote && are_held() {
             let now = self.clock.monotonic();
-            let left = orders.hold.patience(now).unwrap_or(Duration::MAX);
+            let left = orders.delays.patience(now).unwrap_or(Duration::MAX);
             if left.is_zero() {
                 break;
             }
             let waited = now.saturating_sub(began);
-            if !told && orders.hold.settings().tell_waits_after.is_some_and(|after| waited >= after) {
+            if !told && orders.delays.settings().tell_waits_after.is_some_and(|after| waited >= after) {
                 told = true;
                 self.tell(|observer| observer.waits_for_queries(conflict.kind, waited, false));
             }
@@ -524,7 +524,7 @@ mod tests {
         let clock = host::Host::real().clock;
         let feed = StandbyFeed::new(&log_at(10), clock.clone());
         let min_apply_delay = Duration::from_secs(3600);
-        feed.set_hold(HoldSettings { min_apply_delay, ..HoldSettings::default() });
+        feed.set_delays(DelaySettings { min_apply_delay, ..DelaySettings::default() });
         let delayed = std::thread::spawn({
             let (feed, now) = (feed.clone(), clock.now());
             move || feed.may_replay(Lsn::new(15), Lsn::new(20), Some(now))
@@ -558,10 +558,10 @@ mod tests {
     fn queries_are_waited_for_until_they_end_or_patience_does() {
         let feed = feed();
         let short = Some(Duration::from_millis(20));
-        feed.set_hold(HoldSettings { streaming_delay: short, ..HoldSettings::default() });
+        feed.set_delays(DelaySettings { streaming_delay: short, ..DelaySettings::default() });
         let conflict = Conflict { horizon: wal::Xid::new(9), kind: storage::ConflictKind::Snapshot };
         feed.before_conflict(conflict, &|| true);
-        feed.set_hold(HoldSettings { streaming_delay: None, ..HoldSettings::default() });
+        feed.set_delays(DelaySettings { streaming_delay: None, ..DelaySettings::default() });
         let looks = std::sync::atomic::AtomicU32::new(0);
         feed.before_conflict(conflict, &|| looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 3);
         assert_eq!(looks.load(std::sync::atomic::Ordering::Relaxed), 5, "it ends as soon as they do");

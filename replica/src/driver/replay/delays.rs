@@ -1,6 +1,6 @@
 //! What holds replay back: an operator's pause, recovery_min_apply_delay, and queries that still read.
 //!
-//! Decisions only: [`super::StandbyFeed`] asks with the time, and does the waiting.
+//! Decisions only: [`StandbyFeed`] asks with the time, and does the waiting.
 
 use host::Timestamp;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl PauseState {
 
 /// The settings that hold replay back; a reload changes them in the middle of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HoldSettings {
+pub struct DelaySettings {
     /// recovery_min_apply_delay
     pub min_apply_delay: Duration,
     /// max_standby_streaming_delay; None waits for queries for ever.
@@ -40,7 +40,7 @@ pub struct HoldSettings {
     pub tell_waits_after: Option<Duration>,
 }
 
-impl Default for HoldSettings {
+impl Default for DelaySettings {
     /// PostgreSQL's defaults.
     fn default() -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Default for HoldSettings {
 }
 
 /// What the server is told of replay that is held.
-pub trait HoldObserver: Send + Sync {
+pub trait DelayObserver: Send + Sync {
     /// Replay has stopped at a pause.
     fn paused(&self) {}
     /// Replay has waited this long for queries; `over` says that the wait is at its end.
@@ -66,18 +66,18 @@ pub trait HoldObserver: Send + Sync {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Hold {
+pub(super) struct ReplayDelays {
     pause: PauseState,
-    settings: HoldSettings,
+    settings: DelaySettings,
     /// When the log that is being replayed came, on the monotonic clock.
     came_at: Duration,
 }
 
-impl Hold {
-    pub(super) fn set(&mut self, settings: HoldSettings) {
+impl ReplayDelays {
+    pub(super) fn set(&mut self, settings: DelaySettings) {
         self.settings = settings;
     }
-    pub(super) fn settings(&self) -> HoldSettings {
+    pub(super) fn settings(&self) -> DelaySettings {
         self.settings
     }
     pub(super) fn pause_state(&self) -> PauseState {
@@ -141,34 +141,34 @@ mod tests {
 
     #[test]
     fn a_pause_is_requested_first_and_reached_between_two_records() {
-        let mut hold = Hold::default();
-        assert_eq!(hold.between_records(), (PauseState::NotPaused, false));
-        hold.request_pause();
-        assert_eq!(hold.pause_state(), PauseState::Requested);
-        assert_eq!(hold.between_records(), (PauseState::Paused, true));
-        hold.request_pause();
-        assert_eq!(hold.between_records(), (PauseState::Paused, false), "it is told once");
-        hold.resume();
-        assert_eq!(hold.pause_state(), PauseState::NotPaused);
+        let mut delays = ReplayDelays::default();
+        assert_eq!(delays.between_records(), (PauseState::NotPaused, false));
+        delays.request_pause();
+        assert_eq!(delays.pause_state(), PauseState::Requested);
+        assert_eq!(delays.between_records(), (PauseState::Paused, true));
+        delays.request_pause();
+        assert_eq!(delays.between_records(), (PauseState::Paused, false), "it is told once");
+        delays.resume();
+        assert_eq!(delays.pause_state(), PauseState::NotPaused);
     }
 
     #[test]
     fn commits_wait_until_they_are_old_enough() {
-        let mut hold = Hold::default();
-        assert_eq!(hold.delay(Some(second(100)), || second(100)), None, "no delay is set");
-        hold.set(HoldSettings { min_apply_delay: Duration::from_secs(3), ..HoldSettings::default() });
-        assert_eq!(hold.delay(Some(second(100)), || second(101)), Some(Duration::from_secs(2)));
-        assert_eq!(hold.delay(Some(second(100)), || second(103)), None);
-        assert_eq!(hold.delay(None, || second(101)), None, "other records do not wait");
+        let mut delays = ReplayDelays::default();
+        assert_eq!(delays.delay(Some(second(100)), || second(100)), None, "no delay is set");
+        delays.set(DelaySettings { min_apply_delay: Duration::from_secs(3), ..DelaySettings::default() });
+        assert_eq!(delays.delay(Some(second(100)), || second(101)), Some(Duration::from_secs(2)));
+        assert_eq!(delays.delay(Some(second(100)), || second(103)), None);
+        assert_eq!(delays.delay(None, || second(101)), None, "other records do not wait");
     }
 
     #[test]
     fn the_patience_with_queries_counts_from_when_the_log_came() {
-        let mut hold = Hold::default();
-        hold.came(Duration::from_secs(50));
-        assert_eq!(hold.patience(Duration::from_secs(60)), Some(Duration::from_secs(20)));
-        assert_eq!(hold.patience(Duration::from_secs(90)), Some(Duration::ZERO));
-        hold.set(HoldSettings { streaming_delay: None, ..HoldSettings::default() });
-        assert_eq!(hold.patience(Duration::from_secs(90)), None);
+        let mut delays = ReplayDelays::default();
+        delays.came(Duration::from_secs(50));
+        assert_eq!(delays.patience(Duration::from_secs(60)), Some(Duration::from_secs(20)));
+        assert_eq!(delays.patience(Duration::from_secs(90)), Some(Duration::ZERO));
+        delays.set(DelaySettings { streaming_delay: None, ..DelaySettings::default() });
+        assert_eq!(delays.patience(Duration::from_secs(90)), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What the receiver does to the log: it writes and flushes it, and tells redo how far it is written.
 
-use super::super::reading::{LogPlace, read_range};
+use super::super::log::{LogPlace, read_range};
 use super::{Driver, ReceiveContext, connection};
 use crate::error::ReplicaError;
 use crate::receiver::Event;

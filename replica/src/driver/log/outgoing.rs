@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// Some bytes that go out as they are. Cloning and cutting copy none.
 #[derive(Clone, Debug)]
-pub(super) struct Piece {
+pub(in crate::driver) struct Outgoing {
     bytes: Bytes,
     /// The segment that they lie in, and where.
     place: Option<(Arc<dyn Mapping>, u64)>,
@@ -30,39 +30,39 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-impl From<Bytes> for Piece {
+impl From<Bytes> for Outgoing {
     fn from(bytes: Bytes) -> Self {
         Self { bytes, place: None }
     }
 }
 
-impl Piece {
+impl Outgoing {
     /// The bytes of a segment in this range; None if the file is too short for it.
-    pub(super) fn of_segment(mapping: Arc<dyn Mapping>, range: Range<usize>) -> Option<Self> {
+    pub(in crate::driver) fn of_segment(mapping: Arc<dyn Mapping>, range: Range<usize>) -> Option<Self> {
         mapping.get(range.clone())?;
         let offset = range.start as u64;
         let place = mapping.file().is_some().then(|| (mapping.clone(), offset));
         Some(Self { bytes: Bytes::from_owner(Shared(mapping, range)), place })
     }
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::driver) fn len(&self) -> usize {
         self.bytes.len()
     }
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(in crate::driver) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
     /// The file that they can be sent from, and their offset in it.
-    pub(super) fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
+    pub(in crate::driver) fn file(&self) -> Option<(BorrowedFd<'_>, u64)> {
         let (mapping, offset) = self.place.as_ref()?;
         Some((mapping.file()?, *offset))
     }
     /// The bytes in this range of them.
-    pub(super) fn slice(&self, range: Range<usize>) -> Self {
+    pub(in crate::driver) fn slice(&self, range: Range<usize>) -> Self {
         let place =
             self.place.as_ref().map(|(mapping, offset)| (mapping.clone(), offset + range.start as u64));
         Self { bytes: self.bytes.slice(range), place }
     }
     /// Drops the first `count` bytes.
-    pub(super) fn advance(&mut self, count: usize) {
+    pub(in crate::driver) fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
         if let Some((_, offset)) = &mut self.place {
             *offset += count as u64;

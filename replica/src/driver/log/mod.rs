@@ -1,0 +1,10 @@
+//! The log's bytes for streams: read from the writer's memory or from segment files, and sent without a copy.
+
+mod in_place;
+mod outgoing;
+mod reading;
+
+pub(super) use outgoing::Outgoing;
+pub use outgoing::{FilePart, Outlet};
+pub use reading::LogPlace;
+pub(super) use reading::{LogReading, read_range};
