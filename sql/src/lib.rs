@@ -9,34 +9,21 @@
 //! Knows no sockets, no protocol bytes and no files; settings, node-wide views and functions come through
 //! [`Environment`].
 
-mod cancel;
-mod catalog;
-mod copy;
-mod engine;
-mod environment;
-mod error;
-mod exec;
-pub mod expr;
-mod facts;
-mod parse;
-mod plan;
-mod prepared;
-mod sequences;
+mod catalogue;
+mod execution;
+mod interface;
+mod language;
 mod session;
-mod stack;
-mod token;
 
-pub use cancel::{CancelReason, Canceller};
-pub use catalog::{FileCheck, Role, bootstrap, check_files};
-pub use engine::SqlEngine;
-pub use environment::{
+pub use catalogue::{Role, bootstrap};
+pub use interface::answer::{CommandTag, Fetch, Flow, PortalKind, ResultColumn, RowSink, TransactionStatus};
+pub use interface::cancel::{CancelReason, Canceller};
+pub use interface::environment::{
     BoxFuture, Environment, IsolationLevel, NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows,
     NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
 };
-pub use error::{Notice, Result, Severity, SqlError, sqlstate};
-pub use prepared::{
-    CommandTag, Fetch, Flow, Portal, PortalKind, Prepared, ResultColumn, RowSink, TransactionStatus,
-    cannot_be_run,
+pub use interface::error::{Notice, Result, Severity, SqlError, sqlstate};
+pub use interface::token::ReadToken;
+pub use session::{
+    FileCheck, Portal, Prepared, SessionOptions, SqlEngine, SqlSession, Statement, cannot_be_run, check_files,
 };
-pub use session::{SessionOptions, SqlSession, Statement};
-pub use token::ReadToken;

@@ -2,13 +2,13 @@
 
 use super::SqlSession;
 use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_key_types, unique_key};
-use crate::catalog::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::exec::{BATCH, row};
-use crate::expr::{self, EvalContext, Expr};
-use crate::parse::Parsed;
-use crate::plan::fold;
-use crate::prepared::CommandTag;
+use crate::catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use crate::execution::{BATCH, row};
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::language::expr::{self, EvalContext, Expr};
+use crate::language::parse::Parsed;
+use crate::language::parse::fold;
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
 use std::sync::Arc;

@@ -12,7 +12,7 @@
 //! numbers that it took: its later transactions rest on that too. None of this costs more than a comparison where no commit is in doubt.
 
 use super::SqlSession;
-use crate::error::{Result, SqlError};
+use crate::interface::error::{Result, SqlError};
 use std::sync::atomic::Ordering;
 use wal::Lsn;
 

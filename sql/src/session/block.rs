@@ -1,12 +1,13 @@
 //! The transaction block of a session: BEGIN to COMMIT, savepoints, and what an error does to them.
 
 use super::SqlSession;
-use crate::catalog::{Catalogue, store};
-use crate::environment::IsolationLevel;
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::parse::Mode;
-use crate::prepared::{CommandTag, PortalDepth, TransactionStatus};
-use crate::token::ReadToken;
+use super::portal::PortalDepth;
+use crate::catalogue::{Catalogue, store};
+use crate::interface::answer::{CommandTag, TransactionStatus};
+use crate::interface::environment::IsolationLevel;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::token::ReadToken;
+use crate::language::parse::Mode;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::{Isolation, Savepoint, SyncLevel, Transaction};

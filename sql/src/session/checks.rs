@@ -3,10 +3,10 @@
 use super::SqlSession;
 use super::ddl::NamedCheck;
 use super::index::object_name;
-use crate::catalog::{Check, Relation, store};
-use crate::error::{Result, SqlError, sqlstate};
-use crate::exec::{BATCH, row};
-use crate::parse::{Parsed, columns};
+use crate::catalogue::{Check, Relation, store};
+use crate::execution::{BATCH, row};
+use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::language::parse::{Parsed, columns};
 use std::collections::HashSet;
 use std::sync::Arc;
 use storage::{Direction, KeyRange};

@@ -1,15 +1,16 @@
 //! COPY of a session: tables and queries out, rows in.
 
 use super::SqlSession;
-use crate::catalog::Relation;
-use crate::copy::{Line, LineReader, LineWriter, Record};
-use crate::error::{Result, SqlError, sqlstate};
-use crate::exec::slots::SlotState;
-use crate::exec::{self, Cx};
-use crate::expr::Expr;
-use crate::parse::{Command, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed};
-use crate::plan::{Plan, Target};
-use crate::prepared::{CommandTag, CopyOutState, Portal, Run};
+use super::portal::{CopyOutState, Portal, Run};
+use crate::catalogue::Relation;
+use crate::execution::copy::{Line, LineReader, LineWriter, Record};
+use crate::execution::slots::SlotState;
+use crate::execution::{self, Cx};
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::language::expr::Expr;
+use crate::language::parse::{Command, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed};
+use crate::language::plan::{Plan, Target};
 use sql_types::{Datum, Style, Type};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -210,7 +211,7 @@ async fn take_lines(cx: &mut Cx<'_>, copy: &mut CopyIn, data: &[u8], last: bool)
 /// Inserts the rows that were collected.
 async fn insert_collected(cx: &mut Cx<'_>, copy: &mut CopyIn) -> Result<()> {
     let name = &copy.target.relation.name;
-    exec::insert_batch(cx, &copy.target, &mut copy.batch).await.map_err(|(line, error)| match line {
+    execution::insert_batch(cx, &copy.target, &mut copy.batch).await.map_err(|(line, error)| match line {
         Some(line) if error.fields().context.is_none() => {
             error.in_context(format!("COPY {name}, line {line}"))
         }
@@ -272,13 +273,13 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
             *slot = value;
         }
     }
-    exec::default_values(cx, &copy.defaults, &mut copy.default_slots, &mut new).await?;
-    let taken = if exec::takes_batches(&relation) {
-        let taken = exec::batch_row(cx, &copy.target, &mut copy.batch, number, &new).await;
+    execution::default_values(cx, &copy.defaults, &mut copy.default_slots, &mut new).await?;
+    let taken = if execution::takes_batches(&relation) {
+        let taken = execution::batch_row(cx, &copy.target, &mut copy.batch, number, &new).await;
         copy.row = new;
         taken
     } else {
-        exec::copy_row(cx, &copy.target, new).await
+        execution::copy_row(cx, &copy.target, new).await
     };
     taken.map_err(|error| match error.fields().context {
         Some(_) => error,

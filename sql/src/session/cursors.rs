@@ -1,9 +1,10 @@
 //! DECLARE, FETCH, MOVE and CLOSE: portals that a session keeps by name until their transaction ends.
 
 use super::SqlSession;
-use crate::error::{Result, SqlError, sqlstate};
-use crate::parse::{FetchCount, Parsed};
-use crate::prepared::{CommandTag, CursorRun, Fetch, Flow, PortalDepth, ResultColumn, RowSink, Run};
+use super::portal::{CursorRun, PortalDepth, Run};
+use crate::interface::answer::{CommandTag, Fetch, Flow, ResultColumn, RowSink};
+use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::language::parse::{FetchCount, Parsed};
 use sql_types::Datum;
 use std::sync::Arc;
 use storage::Transaction;

@@ -3,16 +3,17 @@
 use super::SqlSession;
 use super::checks::check_name;
 use super::sequence::OwnSequence;
-use crate::catalog::{
+use crate::catalogue::{
     Check, Column, Identity, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store,
 };
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::exec::{self, BATCH};
-use crate::expr::{self};
-use crate::parse::{DropTarget, Parsed, SequenceOptions, identity_options};
-use crate::plan::{Analyzer, Plan, Target, fold};
-use crate::prepared::CommandTag;
-use crate::stack;
+use crate::execution::{self, BATCH};
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::stack;
+use crate::language::expr::{self};
+use crate::language::parse::fold;
+use crate::language::parse::{DropTarget, Parsed, SequenceOptions, identity_options};
+use crate::language::plan::{Analyzer, Plan, Target};
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -251,7 +252,7 @@ impl SqlSession {
         let catalogue = self.catalogue().await?;
         let plan: Plan = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
-            crate::plan::plan_query(analyzer, query)
+            crate::language::plan::plan_query(analyzer, query)
         })?;
         self.lock_tables(&plan).await?;
         let outputs = plan.columns.clone().unwrap_or_default();
@@ -270,14 +271,14 @@ impl SqlSession {
         let mut cx = self.context(&[])?;
         cx.suit(&plan);
         let fill = async {
-            let mut exec = exec::build(&plan.node);
+            let mut exec = execution::build(&plan.node);
             let (mut batch, mut count) = (RowBatch::default(), 0);
             while let Some(rows) = exec.next(&mut cx, BATCH).await? {
                 for row in rows {
                     count += 1;
-                    exec::batch_row(&mut cx, &target, &mut batch, count, &row).await?;
+                    execution::batch_row(&mut cx, &target, &mut batch, count, &row).await?;
                 }
-                exec::insert_batch(&mut cx, &target, &mut batch).await.map_err(|(_, error)| error)?;
+                execution::insert_batch(&mut cx, &target, &mut batch).await.map_err(|(_, error)| error)?;
             }
             Ok::<_, SqlError>(count)
         };

@@ -1,14 +1,15 @@
 //! EXPLAIN: the plan's operators as a tree of lines. No costs are estimated, so none are printed.
 
 use super::SqlSession;
-use crate::catalog::Relation;
-use crate::catalog::system::quote;
-use crate::error::{Result, SqlError};
-use crate::exec::{self, BATCH};
-use crate::parse::{Command, ExplainOptions, Parsed};
-use crate::plan::{JoinKind, Node, Plan, RangePlan, ScanPlan, SetKind};
-use crate::prepared::{CommandTag, Run};
-use crate::stack;
+use super::portal::Run;
+use crate::catalogue::Relation;
+use crate::catalogue::system::quote;
+use crate::execution::{self, BATCH};
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, SqlError};
+use crate::interface::stack;
+use crate::language::parse::{Command, ExplainOptions, Parsed};
+use crate::language::plan::{JoinKind, Node, Plan, RangePlan, ScanPlan, SetKind};
 use sql_types::Datum;
 use std::sync::Arc;
 use storage::Direction;
@@ -34,7 +35,7 @@ impl SqlSession {
             let mut cx = self.context(&[])?;
             cx.suit(&plan);
             let run = async {
-                let mut exec = exec::build(&plan.node);
+                let mut exec = execution::build(&plan.node);
                 let mut rows = 0_u64;
                 while let Some(batch) = exec.next(&mut cx, BATCH).await? {
                     rows += batch.len() as u64;

@@ -2,14 +2,14 @@
 
 use super::SqlSession;
 use super::ddl::UniqueKey;
-use crate::catalog::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::exec::index::Entry;
-use crate::exec::spill::Sorter;
-use crate::exec::{BATCH, row};
-use crate::parse::{DropTarget, Parsed, ReindexTarget};
-use crate::plan::fold;
-use crate::prepared::CommandTag;
+use crate::catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
+use crate::execution::index::Entry;
+use crate::execution::spill::Sorter;
+use crate::execution::{BATCH, row};
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::language::parse::fold;
+use crate::language::parse::{DropTarget, Parsed, ReindexTarget};
 use sql_types::key::OrderedColumn;
 use sqlparser::ast;
 use std::sync::Arc;

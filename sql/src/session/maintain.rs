@@ -1,10 +1,10 @@
 //! VACUUM and ANALYZE.
 
 use super::SqlSession;
-use crate::catalog::Relation;
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::parse::Parsed;
-use crate::prepared::CommandTag;
+use crate::catalogue::Relation;
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::language::parse::Parsed;
 use sqlparser::ast;
 use std::sync::Arc;
 use std::time::Duration;

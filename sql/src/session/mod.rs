@@ -15,28 +15,33 @@ mod checks;
 mod copy;
 mod cursors;
 mod ddl;
+mod engine;
 mod explain;
+mod facts;
+mod files;
 mod index;
 mod maintain;
+mod portal;
 mod roles;
 mod run;
 mod sequence;
 mod utility;
 mod view;
 
-use crate::cancel::Canceller;
-use crate::catalog::{Catalogue, Role};
-use crate::engine::SqlEngine;
-use crate::environment::{Environment, QuickSettings, SettingActor};
-use crate::error::{Notice, Result, SqlError, sqlstate};
-use crate::facts::{SessionFacts, SettingLevels};
-use crate::parse::{Command, Parsed, Utility, parse};
-use crate::plan::{Analyzer, Plan};
-use crate::prepared::{Body, Portal, Prepared, Run};
-use crate::stack;
+use crate::catalogue::{Catalogue, Role};
+use crate::interface::cancel::Canceller;
+use crate::interface::environment::{Environment, QuickSettings, SettingActor};
+use crate::interface::error::{Notice, Result, SqlError, sqlstate};
+use crate::interface::stack;
+use crate::language::parse::{Command, Parsed, Utility, parse};
+use crate::language::plan::{Analyzer, Plan};
 use block::{Block, in_failed_block};
-pub(crate) use copy::CopyIn;
+pub use engine::SqlEngine;
+use facts::{SessionFacts, SettingLevels};
+pub use files::{FileCheck, check_files};
 use parking_lot::Mutex;
+use portal::{Body, Run};
+pub use portal::{Portal, Prepared, cannot_be_run};
 use sql_types::{Datum, Type, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -331,7 +336,7 @@ impl SqlSession {
                 let catalogue = self.catalogue().await?;
                 let plan = self.analysing(&parsed, declared.clone(), &catalogue, |analyzer| {
                     analyzer.parameters_max = parameters_max;
-                    crate::plan::plan(analyzer, &parsed.command)
+                    crate::language::plan::plan(analyzer, &parsed.command)
                 });
                 let plan = Arc::new(plan?);
                 let (parameters, columns) = (plan.parameters.clone(), plan.columns.clone());
@@ -361,7 +366,7 @@ impl SqlSession {
     /// Plans a statement for a catalogue.
     fn plan(&self, parsed: &Parsed, declared: &[Option<Type>], catalogue: &Catalogue) -> Result<Plan> {
         self.analysing(parsed, declared.to_vec(), catalogue, |analyzer| {
-            crate::plan::plan(analyzer, &parsed.command)
+            crate::language::plan::plan(analyzer, &parsed.command)
         })
     }
 
@@ -482,7 +487,7 @@ impl SqlSession {
             return Ok(());
         }
         for used in plan.tables.iter().filter(|used| used.mode >= storage::TableLockMode::RowExclusive) {
-            let held = crate::catalog::store::hold_definition(transaction, used.relation.oid).await;
+            let held = crate::catalogue::store::hold_definition(transaction, used.relation.oid).await;
             held.map_err(|error| canceller.explain(error))?;
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! CREATE, ALTER and DROP ROLE. Who may do what is PostgreSQL 15's (user.c).
 
 use super::SqlSession;
-use crate::catalog::{BOOTSTRAP_ROLE_OID, Role, store};
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::parse::RoleOption;
-use crate::prepared::CommandTag;
+use crate::catalogue::{BOOTSTRAP_ROLE_OID, Role, store};
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::language::parse::RoleOption;
 use host::Timestamp;
 use sql_types::{Datum, Type, TypeId};
 use std::sync::Arc;

@@ -1,11 +1,12 @@
 //! Fetching: plans give rows to the sink, utilities are carried out.
 
 use super::SqlSession;
-use crate::error::{Result, SqlError, sqlstate};
-use crate::exec::{self, BATCH, Cx, Row};
-use crate::plan::Verb;
-use crate::prepared::{CommandTag, Fetch, Flow, PlanRun, Portal, RowSink, Run, cannot_be_run};
-use crate::stack;
+use super::portal::{PlanRun, Portal, Run, cannot_be_run};
+use crate::execution::{self, BATCH, Cx, Row};
+use crate::interface::answer::{CommandTag, Fetch, Flow, RowSink};
+use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::stack;
+use crate::language::plan::Verb;
 use sql_types::Datum;
 use std::sync::atomic::AtomicU32;
 
@@ -112,12 +113,14 @@ impl SqlSession {
             cx.transaction.read_as_of(run.view.clone());
         }
         let fetched = match &run.plan.direct {
-            Some(direct) if run.copy.is_none() => exec::direct::run(&mut cx, direct, out).await.map(|tag| {
-                if let CommandTag::Select(rows) = tag {
-                    run.given += rows;
-                }
-                Fetch::Complete(tag)
-            }),
+            Some(direct) if run.copy.is_none() => {
+                execution::direct::run(&mut cx, direct, out).await.map(|tag| {
+                    if let CommandTag::Select(rows) = tag {
+                        run.given += rows;
+                    }
+                    Fetch::Complete(tag)
+                })
+            }
             _ => give_plan_rows(&mut cx, run, max_rows, out).await,
         };
         if run.view.is_some() {
@@ -143,7 +146,7 @@ async fn give_plan_rows(
     let mut now: usize = 0;
     let mut line = Vec::new();
     if run.exec.is_none() {
-        run.exec = Some(exec::build(&run.plan.node));
+        run.exec = Some(execution::build(&run.plan.node));
         if max_rows > 0 && run.view.is_none() {
             // Its later rows are to come of the same state as its first ones.
             run.view = cx.transaction.view();
@@ -151,7 +154,7 @@ async fn give_plan_rows(
         if changes && max_rows > 0 && run.plan.columns.is_some() {
             // A statement that changes data runs to its end, however few of its rows are wanted at first.
             let Some(exec) = &mut run.exec else { return Err(SqlError::internal("no plan")) };
-            let rows = exec::collect(exec.as_mut(), cx, &mut exec::Budget::default()).await?;
+            let rows = execution::collect(exec.as_mut(), cx, &mut execution::Budget::default()).await?;
             run.affected += std::mem::take(&mut cx.affected);
             run.pending = rows.into_iter();
         }

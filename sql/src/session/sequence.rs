@@ -2,11 +2,11 @@
 
 use super::SqlSession;
 use super::index::last_name;
-use crate::catalog::{Identity, Relation, Sequence, store, system::quote};
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::expr;
-use crate::parse::{DropTarget, Parsed, SequenceChange, SequenceOptions};
-use crate::prepared::CommandTag;
+use crate::catalogue::{Identity, Relation, Sequence, store, system::quote};
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::language::expr;
+use crate::language::parse::{DropTarget, Parsed, SequenceChange, SequenceOptions};
 use sql_types::TypeId;
 use sqlparser::ast;
 use std::sync::Arc;
@@ -114,7 +114,7 @@ impl SqlSession {
         };
         let catalogue = self.catalogue().await?;
         let relation = self.analyzer(parsed, Vec::new(), &catalogue).find_table(&ast::ObjectName(parts))?;
-        let at = relation.require_column(&crate::plan::fold(column))?;
+        let at = relation.require_column(&crate::language::parse::fold(column))?;
         Ok(relation.columns.get(at).map(|column| (relation.oid, column.number)))
     }
 
@@ -136,7 +136,7 @@ impl SqlSession {
             return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
         }
         // Numbers of trees and of sequences come from one supply, so that no table has this lock.
-        let tree = TreeId::new(crate::catalog::POSTGRES_DATABASE, found.oid);
+        let tree = TreeId::new(crate::catalogue::POSTGRES_DATABASE, found.oid);
         let (wait, canceller) = (self.lock_wait(), self.canceller.clone());
         let locked = self.transaction()?.lock_table(tree, mode, wait).await;
         locked.map_err(|error| canceller.explain(error))?;

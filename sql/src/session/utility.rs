@@ -1,13 +1,14 @@
 //! The statements that are no queries.
 
 use super::SqlSession;
-use crate::environment::SetScope;
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::exec::Row;
-use crate::expr::{self, CastContext, EvalContext};
-use crate::parse::{Command, DiscardKind, DropKind, Mode, Parsed, SetTarget, Utility};
-use crate::plan::Analyzer;
-use crate::prepared::{CommandTag, Prepared, ResultColumn, Run};
+use super::portal::{Prepared, Run};
+use crate::execution::Row;
+use crate::interface::answer::{CommandTag, ResultColumn};
+use crate::interface::environment::SetScope;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::language::expr::{self, CastContext, EvalContext};
+use crate::language::parse::{Command, DiscardKind, DropKind, Mode, Parsed, SetTarget, Utility};
+use crate::language::plan::Analyzer;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -28,7 +29,9 @@ pub(super) fn show_columns(target: &SetTarget) -> Vec<ResultColumn> {
 
 /// The isolation level of SET transaction_isolation.
 fn isolation_mode(value: &str) -> Result<Mode> {
-    use crate::environment::IsolationLevel::{ReadCommitted, ReadUncommitted, RepeatableRead, Serializable};
+    use crate::interface::environment::IsolationLevel::{
+        ReadCommitted, ReadUncommitted, RepeatableRead, Serializable,
+    };
     let level = [ReadUncommitted, ReadCommitted, RepeatableRead, Serializable]
         .into_iter()
         .find(|level| level.name().eq_ignore_ascii_case(value));
@@ -366,7 +369,7 @@ impl SqlSession {
         name: &ast::ObjectName,
         mode: TableLockMode,
         wait: LockWait,
-    ) -> Result<Arc<crate::catalog::Relation>> {
+    ) -> Result<Arc<crate::catalogue::Relation>> {
         self.begin_statement().await?;
         let mut found = self.find(parsed, name).await?;
         loop {
@@ -391,14 +394,14 @@ impl SqlSession {
         &mut self,
         parsed: &Parsed,
         name: &ast::ObjectName,
-    ) -> Result<Arc<crate::catalog::Relation>> {
+    ) -> Result<Arc<crate::catalogue::Relation>> {
         let catalogue = self.catalogue().await?;
         let analyzer: Analyzer<'_> = self.analyzer(parsed, Vec::new(), &catalogue);
         analyzer.find_table(name)
     }
 
     /// 42501 for a table that belongs to somebody else.
-    pub(super) fn require_owner(&self, relation: &crate::catalog::Relation) -> Result<()> {
+    pub(super) fn require_owner(&self, relation: &crate::catalogue::Relation) -> Result<()> {
         if self.role.superuser || relation.owner == self.role.oid {
             return Ok(());
         }

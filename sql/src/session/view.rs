@@ -2,10 +2,10 @@
 
 use super::SqlSession;
 use super::index::last_name;
-use crate::catalog::{Relation, View, ViewColumn, store};
-use crate::error::{Result, Severity, SqlError, sqlstate};
-use crate::parse::{DropTarget, Parsed};
-use crate::prepared::CommandTag;
+use crate::catalogue::{Relation, View, ViewColumn, store};
+use crate::interface::answer::CommandTag;
+use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::language::parse::{DropTarget, Parsed};
 use sqlparser::ast;
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl SqlSession {
         }
         let (found, uses) = self.analysing(query, Vec::new(), &catalogue, |analyzer| {
             analyzer.parameters_max = 0;
-            let mut plan = crate::plan::plan(analyzer, &query.command)?;
+            let mut plan = crate::language::plan::plan(analyzer, &query.command)?;
             let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
             uses.append(&mut analyzer.views);
             uses.sort_unstable();

@@ -1,0 +1,151 @@
+//! Statements on one row by its primary key, recognised in finished plans: they run without operators.
+//!
+//! `SELECT ... WHERE key = ...`, `UPDATE ... WHERE key = ...`, `DELETE ... WHERE key = ...` and `INSERT` of one row,
+//! with or without ON CONFLICT; none with RETURNING or subqueries.
+
+use super::node::{ConflictAction, ConflictPlan, Node, RangePlan, ScanPlan, Target};
+use crate::catalogue::Relation;
+use crate::language::expr::Expr;
+use std::sync::Arc;
+
+/// A statement on one row.
+#[derive(Debug)]
+pub(crate) enum Direct {
+    Get(DirectGet),
+    Insert(DirectInsert),
+    Update(DirectUpdate),
+    Delete(DirectDelete),
+}
+
+#[derive(Debug)]
+pub(crate) struct DirectGet {
+    pub(crate) relation: Arc<Relation>,
+    /// Values of the key columns.
+    pub(crate) key: Vec<Expr>,
+    /// Where each output comes from.
+    pub(crate) outputs: Vec<Output>,
+    /// Places of the columns that outputs by expression look at; empty if there are none.
+    pub(crate) needed: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// A column that the row holds: its place there, and in the table.
+    Row { place: usize, column: usize },
+    /// A column that only the key holds: the key's value is the statement's own.
+    Key(usize),
+    /// Anything else, over the row.
+    Expr(Expr),
+}
+
+#[derive(Debug)]
+pub(crate) struct DirectInsert {
+    pub(crate) plan: Arc<super::node::InsertPlan>,
+    /// The new row's values, evaluated over nothing.
+    pub(crate) values: Vec<Expr>,
+}
+
+#[derive(Debug)]
+pub(crate) struct DirectUpdate {
+    pub(crate) plan: Arc<super::node::UpdatePlan>,
+    pub(crate) key: Vec<Expr>,
+    /// All live columns.
+    pub(crate) needed: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct DirectDelete {
+    pub(crate) plan: Arc<super::node::DeletePlan>,
+    pub(crate) key: Vec<Expr>,
+}
+
+/// The direct form of a plan; None if it has none.
+pub(crate) fn recognise(node: &Node) -> Option<Direct> {
+    match node {
+        Node::Project(plan) if plan.slots.is_empty() => {
+            let Node::Scan(scan) = &plan.input else { return None };
+            let key = exact_key(scan)?;
+            if scan.emit_key {
+                return None;
+            }
+            let outputs: Vec<Output> = plan.exprs.iter().map(|expr| output(&scan.relation, expr)).collect();
+            let mut needed = Vec::new();
+            for output in &outputs {
+                if let Output::Expr(expr) = output {
+                    expr.walk(&mut |part| {
+                        if let Expr::Column { index, .. } = part
+                            && !needed.contains(index)
+                        {
+                            needed.push(*index);
+                        }
+                        true
+                    });
+                }
+            }
+            Some(Direct::Get(DirectGet { relation: scan.relation.clone(), key, outputs, needed }))
+        }
+        Node::Insert(plan) => {
+            let plain = plan.returning.is_none() && plan.target.relation.primary_key.is_some();
+            let Node::Values(values) = &plan.input else { return None };
+            let ([row], true, true) = (values.rows.as_slice(), plain, values.slots.is_empty()) else {
+                return None;
+            };
+            if let Some(ConflictPlan { action: ConflictAction::Update { slots, .. }, .. }) = &plan.conflict
+                && !slots.is_empty()
+            {
+                return None;
+            }
+            let values = plan
+                .values
+                .iter()
+                .map(|value| match value {
+                    Expr::Column { index, .. } => row.get(*index).cloned(),
+                    other => Some(other.clone()),
+                })
+                .collect::<Option<Vec<Expr>>>()?;
+            Some(Direct::Insert(DirectInsert { plan: plan.clone(), values }))
+        }
+        Node::Update(plan) => {
+            let Node::Scan(scan) = &plan.input else { return None };
+            let key = exact_key(scan)?;
+            if plan.moves
+                || plan.returning.is_some()
+                || !plan.slots.is_empty()
+                || !is_whole_row(&plan.target, scan)
+            {
+                return None;
+            }
+            let needed = plan.target.relation.live_columns().map(|(at, _)| at).collect();
+            Some(Direct::Update(DirectUpdate { plan: plan.clone(), key, needed }))
+        }
+        Node::Delete(plan) => {
+            let Node::Scan(scan) = &plan.input else { return None };
+            let key = exact_key(scan)?;
+            if plan.returning.is_some() || !is_whole_row(&plan.target, scan) {
+                return None;
+            }
+            Some(Direct::Delete(DirectDelete { plan: plan.clone(), key }))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the scan is of the table that is changed.
+fn is_whole_row(target: &Target, scan: &ScanPlan) -> bool {
+    target.relation.oid == scan.relation.oid
+}
+
+/// The key's values, if the scan asks for one key and for nothing else.
+fn exact_key(scan: &ScanPlan) -> Option<Vec<Expr>> {
+    let RangePlan { equal, point, .. } = &scan.range;
+    (*point && scan.index.is_none() && scan.filter.len() == equal.len()).then(|| equal.clone())
+}
+
+fn output(relation: &Relation, expr: &Expr) -> Output {
+    let Expr::Column { index, .. } = expr else { return Output::Expr(expr.clone()) };
+    match (relation.layout.in_row.get(*index), relation.layout.in_key.get(*index)) {
+        (Some(Some(place)), _) => Output::Row { place: *place, column: *index },
+        (_, Some(Some(place))) => Output::Key(*place),
+        _ => Output::Expr(expr.clone()),
+    }
+}
