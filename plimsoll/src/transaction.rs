@@ -115,14 +115,7 @@ pub(crate) async fn begin(session: &mut LocalSession, options: &TransactionOptio
     let mode = if options.read_only { " READ ONLY" } else { "" };
     command(session, &format!("BEGIN ISOLATION LEVEL {level}{mode}")).await?;
     let Some(level) = options.sync else { return Ok(()) };
-    let name = match level {
-        SyncLevel::Off => "off",
-        SyncLevel::Local => "local",
-        SyncLevel::RemoteWrite => "remote_write",
-        SyncLevel::On => "on",
-        SyncLevel::RemoteApply => "remote_apply",
-    };
-    command(session, &format!("SET LOCAL synchronous_commit = {name}")).await
+    command(session, &format!("SET LOCAL synchronous_commit = {}", level.name())).await
 }
 
 /// Commits; where, if it wrote anything.

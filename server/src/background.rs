@@ -4,7 +4,6 @@ use crate::node::{Node, Phase};
 use crate::server::Tasks;
 use crate::{autovacuum, fencing, ledger, semi_sync, slots};
 use host::{vital, vital_task};
-use replica::sender::streams::Interest;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -173,12 +172,12 @@ async fn tell_stages(node: Arc<Node>, database: Database) {
     let mut stages = gate.stages();
     let mut looks = tokio::time::interval(STAGES_INTERVAL);
     loop {
-        let RemoteStages { written, flushed, applied, confirmed } = *stages.borrow_and_update();
+        let RemoteStages { stages: awaited, confirmed } = *stages.borrow_and_update();
         if let Some(recovery) = node.recovery() {
             recovery.want_confirmed(confirmed);
         }
         if let Some(replicas) = node.replicas() {
-            replicas.senders.set_interest(Interest { written, flushed, applied });
+            replicas.senders.set_awaited(awaited);
         }
         tokio::select! {
             changed = stages.changed() => if changed.is_err() { return },

@@ -6,7 +6,6 @@
 use crate::lobby::Lobby;
 use crate::node::Node;
 use crate::replicas;
-use crate::semi_sync::level_name;
 use crate::server::Tasks;
 use crate::sessions::{Activity, SessionKind};
 use std::fmt::{Display, Write as _};
@@ -171,7 +170,7 @@ fn text(node: &Arc<Node>) -> String {
     );
     out.metric("sync_suspended_level", "gauge", "The level of synchronous_commit that is not waited for.");
     if let Some(level) = suspended {
-        out.sample("sync_suspended_level", &[("level", level_name(level))], 1);
+        out.sample("sync_suspended_level", &[("level", level.name())], 1);
     }
     out.single(
         "sync_fallbacks_total",

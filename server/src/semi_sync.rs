@@ -9,7 +9,7 @@ use crate::node::{Node, Phase};
 use crate::{background, ledger};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use storage::{Database, Fallback, Resumed, Stall, SyncLevel, SyncState};
+use storage::{Database, Fallback, Resumed, Stall, SyncState};
 use wal::Lsn;
 
 /// What plimsoll_stat_sync shows of this server's life.
@@ -26,26 +26,6 @@ pub(crate) struct SemiSync(Mutex<Counts>);
 impl SemiSync {
     pub(crate) fn counts(&self) -> Counts {
         *self.0.lock()
-    }
-}
-
-/// The name of a level as synchronous_commit has it.
-pub(crate) fn level_name(level: SyncLevel) -> &'static str {
-    match level {
-        SyncLevel::Off => "off",
-        SyncLevel::Local => "local",
-        SyncLevel::RemoteWrite => "remote_write",
-        SyncLevel::On => "on",
-        SyncLevel::RemoteApply => "remote_apply",
-    }
-}
-
-/// What remote levels mean while this one is not waited for.
-pub(crate) fn level_below(level: SyncLevel) -> SyncLevel {
-    match level {
-        SyncLevel::RemoteApply => SyncLevel::On,
-        SyncLevel::On => SyncLevel::RemoteWrite,
-        _ => SyncLevel::Local,
     }
 }
 
@@ -168,7 +148,7 @@ impl Mode<'_> {
         if !self.store().await {
             return false;
         }
-        let (level, below) = (level_name(stall.level), level_name(level_below(stall.level)));
+        let (level, below) = (stall.level.name(), stall.level.below().name());
         let timeout = self.node.settings().show("plimsoll.synchronous_timeout").unwrap_or_default();
         let reason =
             format!("no synchronous standby reached {level} within {timeout}: commits wait for {below} only");
@@ -186,7 +166,7 @@ impl Mode<'_> {
             (open.after, open.ended) = (after, Some((now, upto)));
         }
         self.store().await;
-        let level = level_name(level);
+        let level = level.name();
         let reason = format!("commits wait for {level} again");
         ledger::record(self.node, "return", (after, upto), &reason);
         self.node.semi_sync.0.lock().returns += 1;

@@ -21,6 +21,7 @@
 
 use crate::snapshot::Visibility;
 use crate::{Error, Interrupt, SyncLevel, WaitEvent};
+use durability::{Stage, Stages};
 use host::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -43,38 +44,21 @@ pub struct RemoteProgress {
     pub applied: Lsn,
 }
 
-/// The stages of a standby that commits wait for.
+/// What standbys shall report at once, since somebody here waits for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RemoteStages {
-    /// remote_write
-    pub written: bool,
-    /// on
-    pub flushed: bool,
-    /// remote_apply
-    pub applied: bool,
+    /// The stages that commits wait for.
+    pub stages: Stages,
     /// No commit, but readers of a standby wait for the word that commits are confirmed, which the server before it gives.
     pub confirmed: bool,
 }
 
-/// The bit of [`RemoteStages::confirmed`].
+/// The bit of [`RemoteStages::confirmed`], next to those of [`Stages`].
 const CONFIRMED_BIT: u8 = 8;
 
 impl RemoteStages {
     const fn of_bits(bits: u8) -> Self {
-        Self {
-            written: bits & 1 != 0,
-            flushed: bits & 2 != 0,
-            applied: bits & 4 != 0,
-            confirmed: bits & CONFIRMED_BIT != 0,
-        }
-    }
-    const fn bit(level: SyncLevel) -> u8 {
-        match level {
-            SyncLevel::Off | SyncLevel::Local => 0,
-            SyncLevel::RemoteWrite => 1,
-            SyncLevel::On => 2,
-            SyncLevel::RemoteApply => 4,
-        }
+        Self { stages: Stages::from_byte(bits), confirmed: bits & CONFIRMED_BIT != 0 }
     }
 }
 
@@ -84,14 +68,18 @@ impl RemoteProgress {
         self.required.then(|| flushed.min(self.flushed))
     }
 
+    /// How far the quorum has come at this stage.
+    fn at(&self, stage: Stage) -> Lsn {
+        match stage {
+            Stage::Written => self.written,
+            Stage::Flushed => self.flushed,
+            Stage::Replayed => self.applied,
+        }
+    }
+
     /// What the quorum has reached of what a remote level waits for; the end of everything for other levels.
     fn reached(&self, level: SyncLevel) -> Lsn {
-        match level {
-            SyncLevel::Off | SyncLevel::Local => Lsn::MAX,
-            SyncLevel::RemoteWrite => self.written,
-            SyncLevel::On => self.flushed,
-            SyncLevel::RemoteApply => self.applied,
-        }
+        level.stage().map_or(Lsn::MAX, |stage| self.at(stage))
     }
 }
 
@@ -197,7 +185,7 @@ impl CommitGate {
         if self.0.positions.get().is_none() {
             return self.0.visibility.confirmed();
         }
-        self.0.quorum_confirmed().unwrap_or_else(|| self.0.on.get())
+        self.0.quorum_confirmed().unwrap_or_else(|| self.0.done(Stage::Flushed).get())
     }
 
     /// Changes of [`CommitGate::confirmed`]. While nobody listens, nothing is sent.
@@ -366,10 +354,11 @@ impl Remote {
     /// How far commits at each remote level are done, of a log that is flushed here up to `flushed`.
     fn effective(&self, flushed: Lsn) -> [Lsn; 3] {
         let mut below = flushed;
-        [SyncLevel::RemoteWrite, SyncLevel::On, SyncLevel::RemoteApply].map(|level| {
+        Stage::ALL.map(|stage| {
+            let level = stage.level();
             let waits = self.suspended.is_none_or(|suspended| level < suspended.level);
             if self.progress.required && waits {
-                below = flushed.min(self.progress.reached(level));
+                below = flushed.min(self.progress.at(stage));
             }
             below
         })
@@ -382,9 +371,8 @@ pub(crate) struct Levels {
     /// Absent on a standby until its promotion.
     positions: OnceLock<Arc<Positions>>,
     remote: Mutex<Remote>,
-    remote_write: Watermark,
-    on: Watermark,
-    remote_apply: Watermark,
+    /// How far commits at the level of each stage are done.
+    done: [Watermark; Stage::ALL.len()],
     visibility: Arc<Visibility>,
     undecided: Mutex<Option<(Lsn, Lsn)>>,
     is_undecided: AtomicBool,
@@ -414,9 +402,7 @@ impl Levels {
         Arc::new(Self {
             positions: OnceLock::new(),
             remote: Mutex::new(Remote { progress, was_required: required, ..Remote::default() }),
-            remote_write: Watermark::new(Lsn::INVALID),
-            on: Watermark::new(Lsn::INVALID),
-            remote_apply: Watermark::new(Lsn::INVALID),
+            done: Stage::ALL.map(|_| Watermark::new(Lsn::INVALID)),
             visibility,
             is_undecided: AtomicBool::new(false),
             undecided: Mutex::new(None),
@@ -452,13 +438,17 @@ impl Levels {
         self.remote.lock().progress.confirmed(flushed)
     }
 
-    fn mark(&self, level: SyncLevel) -> Option<&Watermark> {
-        match level {
-            SyncLevel::Off | SyncLevel::Local => None,
-            SyncLevel::RemoteWrite => Some(&self.remote_write),
-            SyncLevel::On => Some(&self.on),
-            SyncLevel::RemoteApply => Some(&self.remote_apply),
+    fn done(&self, stage: Stage) -> &Watermark {
+        let [written, flushed, replayed] = &self.done;
+        match stage {
+            Stage::Written => written,
+            Stage::Flushed => flushed,
+            Stage::Replayed => replayed,
         }
+    }
+
+    fn mark(&self, level: SyncLevel) -> Option<&Watermark> {
+        level.stage().map(|stage| self.done(stage))
     }
 
     /// Whether a commit that ends at `end` has reached `level`.
@@ -473,13 +463,13 @@ impl Levels {
     pub(crate) fn advance(&self) {
         // Read before the lock: a resumption, which reads it under the lock, names no less.
         let flushed = self.flushed();
-        let ([written, on, applied], remote) = {
+        let (effective, remote) = {
             let remote = self.remote.lock();
             (remote.effective(flushed), remote.progress)
         };
-        self.remote_write.advance(written);
-        self.on.advance(on);
-        self.remote_apply.advance(applied);
+        for (mark, reached) in self.done.iter().zip(effective) {
+            mark.advance(reached);
+        }
         self.visibility.settle(|level, end| self.reached(level, end));
         self.tell_confirmed(|| remote.confirmed(flushed).unwrap_or(flushed));
         if self.is_undecided.load(Ordering::Acquire) {
@@ -648,8 +638,8 @@ impl Levels {
                 let _ = positions.wait_flushed(end).await;
                 tokio::time::sleep(patience).await;
             }
-            let levels = [SyncLevel::RemoteWrite, SyncLevel::On, SyncLevel::RemoteApply];
-            if let Some(level) = levels.into_iter().find(|level| !self.reached(*level, end)) {
+            let mut levels = Stage::ALL.into_iter().map(Stage::level);
+            if let Some(level) = levels.find(|level| !self.reached(*level, end)) {
                 self.stall.send_replace(Some(Stall { level, end }));
             }
         }
@@ -670,7 +660,7 @@ impl Levels {
 
     /// A commit is about to wait for this level.
     fn note_stage(&self, level: SyncLevel) {
-        self.note_bit(RemoteStages::bit(level));
+        self.note_bit(level.stage().map_or(0, Stage::bit));
     }
 
     fn note_bit(&self, bit: u8) {
@@ -699,9 +689,7 @@ impl Levels {
 
     /// Ends the waits for remote levels that are not reached.
     fn stop(&self) {
-        self.remote_write.stop();
-        self.on.stop();
-        self.remote_apply.stop();
+        self.done.iter().for_each(Watermark::stop);
     }
 }
 

@@ -75,6 +75,7 @@ pub use consistency::ConsistencyPoint;
 pub use database::{
     BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport, RecoveryStatistics,
 };
+pub use durability::SyncLevel;
 pub use early::RowBatch;
 pub use engine::WalRetention;
 pub use error::{Corruption, Error};
@@ -85,8 +86,8 @@ pub use offline::Offline;
 pub use options::{
     BeforeCutFn, CheckpointCounts, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind, Committed,
     CreateOptions, DatabaseOptions, Direction, ImageCompression, Isolation, KeyRange, LockMode, LockWait,
-    Locked, ProgressFn, RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, SyncLevel,
-    TableLockMode, TreeId,
+    Locked, ProgressFn, RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, TableLockMode,
+    TreeId,
 };
 pub use promote::Promotion;
 pub use records::EngineDescriber;

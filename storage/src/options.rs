@@ -41,22 +41,6 @@ pub enum Isolation {
     RepeatableRead,
 }
 
-/// When COMMIT is acknowledged (synchronous_commit). Ordered from weakest to strongest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum SyncLevel {
-    /// At once; the log follows within three times `wal_writer_delay`.
-    Off,
-    /// When this node has flushed the log.
-    Local,
-    /// And the synchronous standbys have written it.
-    RemoteWrite,
-    /// And the synchronous standbys have flushed it.
-    #[default]
-    On,
-    /// And the synchronous standbys have replayed it.
-    RemoteApply,
-}
-
 /// What COMMIT achieved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {

@@ -71,7 +71,7 @@ impl SyncState {
         for fallback in &self.fallbacks {
             let (ended, upto) = fallback.ended.map_or((OPEN, 0), |(at, upto)| (at.micros(), upto.get()));
             out.put_u32(fallback.timeline.get());
-            out.put_u8(fallback.level as u8);
+            out.put_u8(fallback.level.code());
             out.put_i64(fallback.began.micros());
             out.put_u64(fallback.after.get());
             out.put_i64(ended);
@@ -87,11 +87,8 @@ impl SyncState {
         let mut fallbacks = Vec::new();
         while fields.left() > 0 {
             let timeline = TimelineId::new(fields.u32()?);
-            let level = match fields.u8()? {
-                level if level == SyncLevel::RemoteWrite as u8 => SyncLevel::RemoteWrite,
-                level if level == SyncLevel::RemoteApply as u8 => SyncLevel::RemoteApply,
-                _ => SyncLevel::On,
-            };
+            let remote = SyncLevel::from_code(fields.u8()?).filter(|level| level.stage().is_some());
+            let level = remote.unwrap_or(SyncLevel::On);
             let began = Timestamp::from_micros(fields.i64()?);
             let after = Lsn::new(fields.u64()?);
             let (ended, upto) = (fields.i64()?, Lsn::new(fields.u64()?));

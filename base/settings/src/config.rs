@@ -3,24 +3,9 @@
 use crate::definition::{Kind, Unit};
 use crate::node::Settings;
 use crate::value::Value;
+use durability::SyncLevel;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What a commit waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SynchronousCommit {
-    /// Nothing.
-    Off,
-    /// The local flush.
-    Local,
-    /// The standbys have written it.
-    RemoteWrite,
-    /// The standbys have flushed it.
-    #[default]
-    On,
-    /// The standbys have replayed it.
-    RemoteApply,
-}
 
 /// How a field is made from a value.
 trait Field: Sized + Default {
@@ -54,16 +39,9 @@ impl Field for Arc<str> {
         }
     }
 }
-impl Field for SynchronousCommit {
+impl Field for SyncLevel {
     fn from_value(value: &Value, _: Unit) -> Option<Self> {
-        match value {
-            Value::Choice("off") => Some(Self::Off),
-            Value::Choice("local") => Some(Self::Local),
-            Value::Choice("remote_write") => Some(Self::RemoteWrite),
-            Value::Choice("on") => Some(Self::On),
-            Value::Choice("remote_apply") => Some(Self::RemoteApply),
-            _ => None,
-        }
+        if let Value::Choice(word) = value { Self::from_name(word) } else { None }
     }
 }
 /// A time; zero or less means never.
@@ -329,7 +307,7 @@ config! {
     /// A session's settings that the engine reads.
     SessionConfig {
         /// What its commits wait for.
-        synchronous_commit: SynchronousCommit = "synchronous_commit",
+        synchronous_commit: SyncLevel = "synchronous_commit",
         /// Longest time of a statement.
         statement_timeout: Option<Duration> = "statement_timeout",
         /// Longest wait for a lock.

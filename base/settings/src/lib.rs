@@ -25,7 +25,7 @@ mod used;
 mod value;
 
 pub use auto::{AutoChange, alter_system};
-pub use config::{Config, SessionConfig, SizeBytes, SynchronousCommit, UnlessNegative};
+pub use config::{Config, SessionConfig, SizeBytes, UnlessNegative};
 pub use definition::{Context, Definition, Kind, Meaning, Unit, flag};
 pub use error::{Locked, SettingError};
 pub use file::{FileContents, FileEntry, FileError, Files, Place, quote, resolve};

@@ -11,6 +11,7 @@ mod pace;
 
 pub use pace::Pace;
 
+use durability::Stage;
 use host::Timestamp;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,17 +24,6 @@ const SAMPLES_MAX: usize = 8192;
 struct Sample {
     at: Lsn,
     time: Timestamp,
-}
-
-/// The three stages of a standby.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Handed to its kernel.
-    Written,
-    /// Durable there.
-    Flushed,
-    /// Replayed there.
-    Replayed,
 }
 
 /// write_lag, flush_lag and replay_lag.
@@ -107,7 +97,7 @@ impl LagTracker {
     }
 
     fn reached(&mut self, stage: Stage, at: Lsn, now: Timestamp) -> Option<Duration> {
-        let (mut next, mut last) = self.heads[stage as usize];
+        let (mut next, mut last) = self.heads[stage.index()];
         let mut passed = None;
         while let Some(sample) = self.sample(next).filter(|sample| sample.at <= at) {
             (passed, last) = (Some(sample), Some(sample));
@@ -118,7 +108,7 @@ impl LagTracker {
             // Everything is reached: a later stall is not to be interpolated from here.
             last = None;
         }
-        self.heads[stage as usize] = (next, last);
+        self.heads[stage.index()] = (next, last);
         let time = match (passed, waiting, last) {
             (Some(passed), _, _) => passed.time,
             (None, None, _) => return None,

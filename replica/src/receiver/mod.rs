@@ -21,10 +21,10 @@ mod replies;
 pub mod sources;
 
 use crate::error::ReplicaError;
-use crate::sender::streams::Interest;
 use crate::sync::Progress;
 use crate::timeline::relation::{Relation, relation};
 use bytes::Bytes;
+use durability::{Stage, Stages};
 use host::Timestamp;
 use replies::Replies;
 use std::collections::VecDeque;
@@ -125,7 +125,7 @@ pub enum Event {
     /// The connection is gone, could not be made, or the primary refused a command.
     Lost(ReplicaError),
     /// The primary says which stages its commits wait for; others need no reply of their own.
-    Interest(Interest),
+    Awaited(Stages),
 }
 
 /// What to do.
@@ -433,9 +433,9 @@ impl Receiver {
             (Event::StreamEnded { next }, State::Streaming | State::Starting | State::Ending) => {
                 self.stream_ended(next, out)?;
             }
-            (Event::Interest(interest), state) => {
+            (Event::Awaited(awaited), state) => {
                 let streaming = matches!(state, State::Streaming);
-                self.replies.set_interest(interest);
+                self.replies.set_awaited(awaited);
                 if streaming {
                     self.replies.catch_up(self.reported(), now, out);
                     if self.flushed < self.end && self.flush_at().is_none() {
@@ -484,8 +484,13 @@ impl Receiver {
     /// Whether nobody waits for the flush that was asked for last: the driver may go on receiving meanwhile, and tell
     /// [`Event::Flushed`] later. Until then no other is asked for, unless somebody waits for it.
     pub fn flush_at_leisure(&self) -> bool {
-        let Interest { flushed, applied, .. } = self.replies.interest();
-        matches!(self.state, State::Streaming) && !flushed && !applied && !self.replies.owes()
+        matches!(self.state, State::Streaming) && !self.flush_is_awaited() && !self.replies.owes()
+    }
+
+    /// Whether commits wait for a flush here, which replay that counts includes.
+    fn flush_is_awaited(&self) -> bool {
+        let awaited = self.replies.awaited();
+        awaited.has(Stage::Flushed) || awaited.has(Stage::Replayed)
     }
 
     /// The driver waited for a flush, and tells no event of it.
@@ -495,9 +500,8 @@ impl Receiver {
 
     /// When what is written has to be made durable; None: at once, since commits wait for that or there is much of it.
     fn flush_at(&self) -> Option<Duration> {
-        let Interest { flushed, applied, .. } = self.replies.interest();
         let waiting = self.end.bytes_since(self.flushed);
-        let hurried = flushed || applied || waiting >= UNHURRIED_FLUSH_BYTES;
+        let hurried = self.flush_is_awaited() || waiting >= UNHURRIED_FLUSH_BYTES;
         self.flushed_at.filter(|_| !hurried).map(|last| last + UNHURRIED_FLUSH)
     }
 
@@ -509,7 +513,7 @@ impl Receiver {
     /// Whether replay is to be told with [`Event::Applied`] as soon as it moves; otherwise [`Receiver::set_applied`] before
     /// other events does.
     pub fn hurries_applied(&self) -> bool {
-        self.replies.interest().applied
+        self.replies.awaited().has(Stage::Replayed)
     }
 
     /// How far redo has come, as this machine knows.

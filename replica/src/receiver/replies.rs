@@ -2,8 +2,8 @@
 
 use super::{Command, ReceiverOptions};
 use crate::error::ReplicaError;
-use crate::sender::streams::Interest;
 use crate::sync::Progress;
+use durability::{Stage, Stages};
 use std::time::Duration;
 use wal::Xid;
 
@@ -26,7 +26,8 @@ pub(super) struct Replies {
     asked: bool,
     /// The next flush is reported in any case.
     owed: bool,
-    interest: Interest,
+    /// The stages that commits on the primary wait for.
+    awaited: Stages,
     /// When to look whether there is something to report that nobody hurries for.
     look_at: Option<Duration>,
     /// hot_standby_feedback was turned on or off: the primary shall know at once.
@@ -47,7 +48,7 @@ impl Replies {
             heard_at: Duration::ZERO,
             asked: false,
             owed: false,
-            interest: Interest::ALL,
+            awaited: Stages::ALL,
             look_at: None,
             feedback_turned: false,
         }
@@ -69,11 +70,11 @@ impl Replies {
     pub(super) fn set_xmin(&mut self, xmin: Option<Xid>) {
         self.xmin = xmin;
     }
-    pub(super) fn set_interest(&mut self, interest: Interest) {
-        self.interest = interest;
+    pub(super) fn set_awaited(&mut self, awaited: Stages) {
+        self.awaited = awaited;
     }
-    pub(super) fn interest(&self) -> Interest {
-        self.interest
+    pub(super) fn awaited(&self) -> Stages {
+        self.awaited
     }
     /// The primary wants an answer once what is written is flushed.
     pub(super) fn owe(&mut self) {
@@ -94,12 +95,10 @@ impl Replies {
 
     /// Whether a stage that commits wait for has moved since the last report.
     fn hurries(&self, progress: Progress) -> bool {
-        let Interest { written, flushed, applied } = self.interest;
-        self.last.is_some_and(|last| {
-            (written && last.written != progress.written)
-                || (flushed && last.flushed != progress.flushed)
-                || (applied && last.applied != progress.applied)
-        })
+        let moved = |last: Progress, stage: Stage| last.at(stage) != progress.at(stage);
+        let awaited = self.awaited;
+        self.last
+            .is_some_and(|last| Stage::ALL.into_iter().any(|stage| awaited.has(stage) && moved(last, stage)))
     }
 
     pub(super) fn heard(&mut self, now: Duration) {
@@ -147,7 +146,7 @@ impl Replies {
 
     /// Replay that is behind moves without an event, unless commits wait for it.
     fn next_look(&self, progress: Progress, now: Duration) -> Option<Duration> {
-        (!self.interest.applied && progress.applied < progress.flushed).then(|| now + UNHURRIED)
+        (!self.awaited.has(Stage::Replayed) && progress.applied < progress.flushed).then(|| now + UNHURRIED)
     }
 
     pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<Command>) {

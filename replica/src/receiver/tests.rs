@@ -324,7 +324,7 @@ fn what_was_written_is_flushed_when_the_connection_breaks() {
 #[test]
 fn stages_that_no_commit_waits_for_are_reported_unhurriedly() {
     let mut talk = Talk::streaming(SEGMENT);
-    talk.say(Event::Interest(Interest { written: false, flushed: true, applied: false }));
+    talk.say(Event::Awaited(Stages::of([Stage::Flushed])));
     talk.data(SEGMENT, 100);
     assert_eq!(talk.say(Event::Drained), ["flush"]);
     assert_eq!(talk.say(Event::Flushed(at(SEGMENT + 100))).len(), 1);
@@ -338,7 +338,7 @@ fn stages_that_no_commit_waits_for_are_reported_unhurriedly() {
 #[test]
 fn a_flush_that_no_commit_waits_for_is_reported_when_one_does_or_the_pause_is_over() {
     let mut talk = Talk::streaming(SEGMENT);
-    talk.say(Event::Interest(Interest { written: false, flushed: false, applied: false }));
+    talk.say(Event::Awaited(Stages::NONE));
     let write = |talk: &mut Talk, from: u64| {
         talk.data(from, 100);
         assert_eq!(talk.say(Event::Drained), ["flush"]);
@@ -346,13 +346,13 @@ fn a_flush_that_no_commit_waits_for_is_reported_when_one_does_or_the_pause_is_ov
     };
     write(&mut talk, SEGMENT);
     let end = SEGMENT + 100;
-    let waits = Interest { written: false, flushed: true, applied: false };
-    assert_eq!(talk.say(Event::Interest(waits)), [format!("reply {end} {end} {SEGMENT}")]);
+    let waits = Stages::of([Stage::Flushed]);
+    assert_eq!(talk.say(Event::Awaited(waits)), [format!("reply {end} {end} {SEGMENT}")]);
     talk.0.set_applied(at(end));
     talk.1 = 1;
     assert_eq!(talk.say(Event::Tick), [format!("reply {end} {end} {end}")], "replay is looked at");
     assert_eq!(talk.say(Event::Tick), [""; 0], "all is told");
-    talk.say(Event::Interest(Interest { flushed: false, ..waits }));
+    talk.say(Event::Awaited(Stages::NONE));
     write(&mut talk, end);
     assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(1025)));
 }
@@ -360,8 +360,8 @@ fn a_flush_that_no_commit_waits_for_is_reported_when_one_does_or_the_pause_is_ov
 #[test]
 fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
     let mut talk = Talk::streaming(SEGMENT);
-    let nothing = Interest { written: false, flushed: false, applied: false };
-    talk.say(Event::Interest(nothing));
+    let nothing = Stages::NONE;
+    talk.say(Event::Awaited(nothing));
     talk.data(SEGMENT, 100);
     assert_eq!(talk.say(Event::Drained), ["flush"], "the first after a long time");
     talk.say(Event::Flushed(at(SEGMENT + 100)));
@@ -374,15 +374,11 @@ fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
     assert_eq!(talk.say(Event::Flushed(at(end))), [format!("reply {end} {end} {applied}")]);
     talk.data(end, 100);
     assert_eq!(talk.say(Event::Drained), [""; 0]);
-    assert_eq!(
-        talk.say(Event::Interest(Interest { written: true, ..nothing })).len(),
-        1,
-        "that it is written"
-    );
-    let waits = Interest { applied: true, ..nothing };
-    assert_eq!(talk.say(Event::Interest(waits)), ["flush"], "a commit waits for replay");
+    assert_eq!(talk.say(Event::Awaited(Stages::of([Stage::Written]))).len(), 1, "that it is written");
+    let waits = Stages::of([Stage::Replayed]);
+    assert_eq!(talk.say(Event::Awaited(waits)), ["flush"], "a commit waits for replay");
     talk.say(Event::Flushed(at(end + 100)));
-    talk.say(Event::Interest(nothing));
+    talk.say(Event::Awaited(nothing));
     talk.data(end + 100, 100);
     talk.1 = 1;
     assert_eq!(talk.say(Event::Tick).last().map(String::as_str), Some("flush"), "the pause is over");
@@ -391,16 +387,16 @@ fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
 #[test]
 fn a_flush_at_leisure_is_asked_for_once_and_overtaken_by_one_that_a_commit_waits_for() {
     let mut talk = Talk::streaming(SEGMENT);
-    let nothing = Interest { written: false, flushed: false, applied: false };
-    talk.say(Event::Interest(nothing));
+    let nothing = Stages::NONE;
+    talk.say(Event::Awaited(nothing));
     talk.data(SEGMENT, 100);
     assert_eq!(talk.say(Event::Drained), ["flush"]);
     assert!(talk.0.flush_at_leisure());
     talk.data(SEGMENT + 100, 100);
     talk.1 = 1;
     assert_eq!(talk.say(Event::Drained), [""; 0], "one is on its way");
-    let waits = Interest { flushed: true, ..nothing };
-    assert_eq!(talk.say(Event::Interest(waits)).last().map(String::as_str), Some("flush"));
+    let waits = Stages::of([Stage::Flushed]);
+    assert_eq!(talk.say(Event::Awaited(waits)).last().map(String::as_str), Some("flush"));
     assert!(!talk.0.flush_at_leisure());
     let end = SEGMENT + 200;
     assert_eq!(talk.say(Event::Flushed(at(end))), [format!("reply {end} {end} {SEGMENT}")]);
@@ -411,7 +407,7 @@ fn a_flush_at_leisure_is_asked_for_once_and_overtaken_by_one_that_a_commit_waits
 #[test]
 fn what_is_written_is_reported_before_a_flush_that_is_due() {
     let mut talk = Talk::streaming(SEGMENT);
-    talk.say(Event::Interest(Interest { written: true, flushed: false, applied: false }));
+    talk.say(Event::Awaited(Stages::of([Stage::Written])));
     talk.data(SEGMENT, 100);
     talk.say(Event::Drained);
     talk.say(Event::Flushed(at(SEGMENT + 100)));

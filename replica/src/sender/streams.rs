@@ -10,6 +10,7 @@ use crate::error::ReplicaError;
 use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
 use crate::sender::SenderState;
 use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
+use durability::Stages;
 use host::Mutex;
 use host::Timestamp;
 use std::collections::BTreeMap;
@@ -109,23 +110,8 @@ struct Shared {
     on_progress: OnProgress,
     /// How many streams there are, for a stop that waits for them.
     count: watch::Sender<usize>,
-    interest: watch::Sender<Interest>,
-}
-
-/// Which stages some commit waits for. Plimsoll standbys report the others unhurriedly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Interest {
-    /// remote_write
-    pub written: bool,
-    /// on
-    pub flushed: bool,
-    /// remote_apply
-    pub applied: bool,
-}
-
-impl Interest {
-    /// Every stage.
-    pub const ALL: Self = Self { written: true, flushed: true, applied: true };
+    /// The stages that some commit waits for. Plimsoll standbys report the others unhurriedly.
+    awaited: watch::Sender<Stages>,
 }
 
 /// The table; cloning shares it.
@@ -162,7 +148,7 @@ impl Senders {
             table: Mutex::new(table),
             on_progress: Box::new(on_progress),
             count: watch::Sender::new(0),
-            interest: watch::Sender::new(Interest::ALL),
+            awaited: watch::Sender::new(Stages::ALL),
         }))
     }
 
@@ -220,8 +206,8 @@ impl Senders {
     }
 
     /// Which stages commits wait for now; all until this is called.
-    pub fn set_interest(&self, interest: Interest) {
-        self.0.interest.send_if_modified(|known| std::mem::replace(known, interest) != interest);
+    pub fn set_awaited(&self, awaited: Stages) {
+        self.0.awaited.send_if_modified(|known| std::mem::replace(known, awaited) != awaited);
     }
 
     /// What the quorum has reached; INVALID where nothing yet.
@@ -406,8 +392,8 @@ impl SenderHandle {
     }
 
     /// Which stages commits wait for.
-    pub fn interest(&self) -> watch::Receiver<Interest> {
-        self.senders.0.interest.subscribe()
+    pub fn awaited(&self) -> watch::Receiver<Stages> {
+        self.senders.0.awaited.subscribe()
     }
 
     /// How many streams there are, this one among them.

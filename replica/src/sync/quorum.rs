@@ -1,6 +1,7 @@
 //! Which standbys count, and how far the log is where commits wait for them.
 
 use super::names::{Method, SyncNames};
+use durability::Stage;
 use wal::Lsn;
 
 /// What a standby has done with the log, each an exclusive end; INVALID until it has said so.
@@ -15,6 +16,16 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// How far it is at a stage.
+    #[inline]
+    pub const fn at(&self, stage: Stage) -> Lsn {
+        match stage {
+            Stage::Written => self.written,
+            Stage::Flushed => self.flushed,
+            Stage::Replayed => self.applied,
+        }
+    }
+
     /// As much of it as lies before `limit`.
     pub fn up_to(self, limit: Lsn) -> Self {
         let Self { written, flushed, applied } = self;

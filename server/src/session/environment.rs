@@ -8,10 +8,7 @@ use crate::views;
 use parking_lot::Mutex;
 use protocol::SqlState;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
-use settings::{
-    AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source,
-    SynchronousCommit,
-};
+use settings::{AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source};
 use sql::{
     Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
     SetScope, SettingActor, SettingLine,
@@ -20,7 +17,6 @@ use sql_types::Datum;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use storage::SyncLevel;
 
 /// One session's environment.
 pub(crate) struct SessionEnvironment {
@@ -43,20 +39,9 @@ fn privilege(actor: SettingActor) -> Privilege {
     if actor.superuser { Privilege::Superuser } else { Privilege::User }
 }
 
-/// The levels that a commit can ask for.
-fn level(setting: SynchronousCommit) -> SyncLevel {
-    match setting {
-        SynchronousCommit::Off => SyncLevel::Off,
-        SynchronousCommit::Local => SyncLevel::Local,
-        SynchronousCommit::RemoteWrite => SyncLevel::RemoteWrite,
-        SynchronousCommit::On => SyncLevel::On,
-        SynchronousCommit::RemoteApply => SyncLevel::RemoteApply,
-    }
-}
-
 fn quick(config: &SessionConfig) -> QuickSettings {
     QuickSettings {
-        synchronous_commit: level(config.synchronous_commit),
+        synchronous_commit: config.synchronous_commit,
         default_isolation: match config.default_transaction_isolation.as_ref() {
             "read uncommitted" => IsolationLevel::ReadUncommitted,
             "repeatable read" => IsolationLevel::RepeatableRead,

@@ -3,11 +3,11 @@
 
 use super::control::{database, lsn};
 use super::{Function, Returns, View, no_defaults, text};
-use crate::semi_sync::{level_below, level_name};
 use crate::session::{SessionEnvironment, sql_error};
 use protocol::SqlState;
 use sql::{NodeCall, NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
+use storage::SyncLevel;
 
 pub(super) static VIEWS: &[View] = &[
     View {
@@ -47,9 +47,9 @@ fn stat_sync(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<N
     let suspended = gate.suspended();
     let (mode, waits_for) = match suspended {
         _ if standby => ("standby", None),
-        _ if !gate.remote().required => ("asynchronous", Some("local")),
-        Some(level) => ("fallen back", Some(level_name(level_below(level)))),
-        None => ("synchronous", Some("remote_apply")),
+        _ if !gate.remote().required => ("asynchronous", Some(SyncLevel::Local.name())),
+        Some(level) => ("fallen back", Some(level.below().name())),
+        None => ("synchronous", Some(SyncLevel::RemoteApply.name())),
     };
     let names = database.sync_state().map_err(damaged)?.names;
     let confirmed = Some(gate.confirmed()).filter(|at| at.is_valid()).map_or(Datum::Null, lsn);
@@ -79,7 +79,7 @@ fn unconfirmed(environment: &SessionEnvironment, _: SettingActor) -> sql::Result
         };
         vec![
             Datum::Int4(i32::try_from(fallback.timeline.get()).unwrap_or(i32::MAX)),
-            Datum::text(level_name(fallback.level)),
+            Datum::text(fallback.level.name()),
             Datum::Timestamptz(fallback.began.micros()),
             lsn(fallback.after),
             ended,

@@ -1,5 +1,6 @@
 //! Crate dependencies point down only: the layers of ARCHITECTURE.md, held by the manifests themselves.
 
+mod edges;
 mod rooms;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::process::Command;
 
 /// Lowest first; a crate may depend only on crates of a lower floor.
 const FLOORS: &[&[&str]] = &[
-    &["host"],
+    &["host", "durability"],
     &["sql_types", "settings", "protocol", "simulation"],
     &["wal"],
     &["storage"],
@@ -46,16 +47,8 @@ fn crate_dependencies_point_down_only() {
 
 /// Every workspace member with the names it depends on in any way.
 fn manifests() -> Vec<(String, Vec<String>)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .current_dir(root)
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
     let text = |value: &serde_json::Value| value.as_str().expect("a name").to_owned();
-    metadata["packages"]
+    metadata()["packages"]
         .as_array()
         .expect("packages")
         .iter()
@@ -67,4 +60,16 @@ fn manifests() -> Vec<(String, Vec<String>)> {
             )
         })
         .collect()
+}
+
+/// What cargo says of the workspace.
+fn metadata() -> serde_json::Value {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root)
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON")
 }

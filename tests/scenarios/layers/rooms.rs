@@ -156,7 +156,7 @@ fn exports(syntax: &syn::File) -> BTreeMap<String, String> {
 }
 
 /// The paths that a `use` names; a renamed one ends in its name here.
-fn flatten(tree: &syn::UseTree, before: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
+pub(super) fn flatten(tree: &syn::UseTree, before: &mut Vec<String>, paths: &mut Vec<Vec<String>>) {
     match tree {
         syn::UseTree::Path(path) => {
             before.push(path.ident.to_string());
@@ -252,7 +252,7 @@ impl<'a> Visit<'a> for Names {
     }
 }
 
-fn is_test(attributes: &[syn::Attribute]) -> bool {
+pub(super) fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
             && matches!(&attribute.meta, syn::Meta::List(list) if list.tokens.to_string() == "test")

@@ -8,13 +8,13 @@ mod writing;
 
 use super::log::LogPlace;
 use super::replay::StandbyFeed;
-use super::send::{CONFIRMED, INTEREST, SLOTS};
+use super::send::{AWAITED, CONFIRMED, SLOTS};
 use super::timer::FineTimer;
 use crate::error::ReplicaError;
 use crate::receiver::{Command, Event, Receiver, ReceiverOptions, ReceiverView};
-use crate::sender::streams::Interest;
 use crate::slots::{UpstreamSlot, copied};
 use bytes::BytesMut;
+use durability::Stages;
 use host::Host;
 use parking_lot::Mutex;
 use protocol::backend::BackendMessage;
@@ -582,13 +582,9 @@ impl Driver {
                 clock: keepalive.clock,
                 reply_requested: keepalive.reply_requested,
             }),
-            Ok(FromPrimary::Extension(INTEREST, flags)) => {
-                let flags = flags.first().copied().unwrap_or(7);
-                Some(Event::Interest(Interest {
-                    written: flags & 1 != 0,
-                    flushed: flags & 4 != 0,
-                    applied: flags & 2 != 0,
-                }))
+            Ok(FromPrimary::Extension(AWAITED, stages)) => {
+                let stages = stages.first().map_or(Stages::ALL, |byte| Stages::from_byte(*byte));
+                Some(Event::Awaited(stages))
             }
             Ok(FromPrimary::Extension(CONFIRMED, upto)) => {
                 let upto = upto.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));

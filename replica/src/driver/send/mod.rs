@@ -3,11 +3,12 @@
 use super::log::{FilePart, LogPlace, LogReading, Outgoing, Outlet};
 use super::timer::FineTimer;
 use crate::error::ReplicaError;
-use crate::sender::streams::{Interest, SenderHandle};
+use crate::sender::streams::SenderHandle;
 use crate::sender::{Action, Finish, Reply, Sender, SenderTimes, StreamPlan, TimelineEnd};
 use crate::slots::{ActiveSlot, Slots, UpstreamSlot, copied};
 use crate::sync::Progress;
 use bytes::{Buf, BufMut, BytesMut};
+use durability::Stages;
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
 use protocol::frame::{Frame, FrameLimits};
@@ -32,8 +33,8 @@ use wal::{LogState, Lsn, NodeLog, Stopping, TimelineId, Xid};
 const FRAME_LIMITS: FrameLimits = FrameLimits { large: 64 << 10, small: 10_000 };
 /// Messages that wait for the socket, from which on no more news are added to them.
 const QUEUED_MAX: usize = 256;
-/// Type of the extension message that carries [`Interest`] in the bits of one byte: 1 written, 2 applied, 4 flushed.
-pub(super) const INTEREST: u8 = b'I';
+/// Type of the extension message about the stages that commits wait for: one byte, [`Stages::to_byte`].
+pub(super) const AWAITED: u8 = b'I';
 /// Type of the extension message about confirmed positions. From the sender: 8 bytes, the position up to which the quorum holds the
 /// log. From a standby: one byte, whether it wants to hear of each change at once.
 pub(super) const CONFIRMED: u8 = b'C';
@@ -168,7 +169,7 @@ pub async fn stream<S: Outlet>(
         confirmed_changes: None,
         copies_slots: false,
         told_slots: None,
-        interest_untold: false,
+        awaited_untold: false,
         ended: None,
     };
     match streaming.run().await {
@@ -215,7 +216,7 @@ struct Streaming<'a, S> {
     /// Those that it was told of last.
     told_slots: Option<Vec<UpstreamSlot>>,
     /// It was not told yet which stages commits wait for.
-    interest_untold: bool,
+    awaited_untold: bool,
     /// The standby has gone.
     ended: Option<Ended>,
 }
@@ -223,7 +224,7 @@ struct Streaming<'a, S> {
 impl<S: Outlet> Streaming<'_, S> {
     async fn run(&mut self) -> Result<Ended, SendError> {
         let mut changes = self.context.log.subscribe();
-        let mut interest = self.context.row.interest();
+        let mut awaited = self.context.row.awaited();
         let streams = self.context.row.streams();
         let timer = FineTimer::new();
         let mut log = changes.borrow_and_update().clone();
@@ -234,7 +235,7 @@ impl<S: Outlet> Streaming<'_, S> {
             self.wire.flush().await?;
             return Err(SendError::Refused { error, streaming: true });
         }
-        self.tell_interest(*interest.borrow_and_update());
+        self.tell_awaited(*awaited.borrow_and_update());
         self.tell_confirmed();
         loop {
             if changes.has_changed().unwrap_or(false) {
@@ -245,8 +246,8 @@ impl<S: Outlet> Streaming<'_, S> {
             if let Some(ended) = self.ended {
                 return Ok(ended);
             }
-            if self.interest_untold && self.wire.has_room() {
-                self.tell_interest(*interest.borrow_and_update());
+            if self.awaited_untold && self.wire.has_room() {
+                self.tell_awaited(*awaited.borrow_and_update());
             }
             let now = self.context.host.clock.monotonic();
             self.sender.set_streams(*streams.borrow());
@@ -282,8 +283,8 @@ impl<S: Outlet> Streaming<'_, S> {
                 }
                 // The caller's NodeLog keeps the channel open. Looked at above.
                 _ = changes.changed() => changes.mark_changed(),
-                _ = interest.changed() => {
-                    self.tell_interest(*interest.borrow_and_update());
+                _ = awaited.changed() => {
+                    self.tell_awaited(*awaited.borrow_and_update());
                 }
                 () = changed(&mut self.confirmed_changes) => {
                     self.context.confirmations.wanted();
@@ -314,13 +315,12 @@ impl<S: Outlet> Streaming<'_, S> {
     }
 
     /// Takes over which stages commits wait for; a Plimsoll standby is told.
-    fn tell_interest(&mut self, interest: Interest) {
-        let Interest { written, flushed, applied } = interest;
-        self.sender.set_hurried(written || flushed || applied);
-        self.interest_untold = !self.wire.has_room();
-        if self.plimsoll && !self.interest_untold {
-            let flags = u8::from(written) | u8::from(applied) << 1 | u8::from(flushed) << 2;
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, INTEREST, &[flags])));
+    fn tell_awaited(&mut self, awaited: Stages) {
+        self.sender.set_hurried(!awaited.is_empty());
+        self.awaited_untold = !self.wire.has_room();
+        if self.plimsoll && !self.awaited_untold {
+            let stages = [awaited.to_byte()];
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, AWAITED, &stages)));
         }
     }
 
