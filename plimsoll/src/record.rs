@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use sql_types::{Datum, TypeId};
+use sqlstate::SqlState;
 
 /// A type that fills one column.
 pub trait Field: Sized + Send {
@@ -88,7 +89,7 @@ impl Field for String {
     fn to_datum(&self) -> Result<Datum> {
         if self.contains('\0') {
             let what = "invalid byte sequence for encoding \"UTF8\": 0x00";
-            return Err(sql::SqlError::new(sql::sqlstate::BAD_ENCODING, what).into());
+            return Err(sql::SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, what).into());
         }
         Ok(Datum::text(self.as_str()))
     }

@@ -58,13 +58,8 @@ pub(crate) struct Shape {
     pub(crate) delete: Prepared,
 }
 
-/// An identifier of SQL.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 fn names(columns: &[Column]) -> String {
-    columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
+    columns.iter().map(|column| identifier::quote_always(&column.name)).collect::<Vec<_>>().join(", ")
 }
 
 fn oids(columns: &[Column]) -> Vec<u32> {
@@ -90,16 +85,20 @@ impl<K: Record, V: Record> Table<K, V> {
 
 impl Shape {
     fn new(name: &str, key: Vec<Column>, value: Vec<Column>) -> Self {
-        let table = quoted(name);
-        let fits: Vec<String> =
-            (1..).zip(&key).map(|(at, column)| format!("{} = ${at}", quoted(&column.name))).collect();
+        let table = identifier::quote_always(name);
+        let fits: Vec<String> = (1..)
+            .zip(&key)
+            .map(|(at, column)| format!("{} = ${at}", identifier::quote_always(&column.name)))
+            .collect();
         let fits = fits.join(" AND ");
         let wanted = if value.is_empty() { "true".to_owned() } else { names(&value) };
         let all: Vec<Column> = key.iter().chain(&value).cloned().collect();
         let places: Vec<String> = (1..=all.len()).map(|at| format!("${at}")).collect();
         let insert = format!("INSERT INTO {table} ({}) VALUES ({})", names(&all), places.join(", "));
-        let sets: Vec<String> =
-            value.iter().map(|column| format!("{0} = excluded.{0}", quoted(&column.name))).collect();
+        let sets: Vec<String> = value
+            .iter()
+            .map(|column| format!("{0} = excluded.{0}", identifier::quote_always(&column.name)))
+            .collect();
         let then = if sets.is_empty() {
             "DO NOTHING".to_owned()
         } else {
@@ -124,10 +123,15 @@ impl Shape {
 
     /// CREATE TABLE of it.
     pub(crate) fn create(&self) -> String {
-        let mut text = format!("CREATE TABLE IF NOT EXISTS {} (", quoted(&self.name));
+        let mut text = format!("CREATE TABLE IF NOT EXISTS {} (", identifier::quote_always(&self.name));
         for column in self.key.iter().chain(&self.value) {
             let null = if column.nullable { "" } else { " NOT NULL" };
-            let _ = write!(text, "{} {}{null}, ", quoted(&column.name), column.ty.info().sql_name);
+            let _ = write!(
+                text,
+                "{} {}{null}, ",
+                identifier::quote_always(&column.name),
+                column.ty.info().sql_name
+            );
         }
         let _ = write!(text, "PRIMARY KEY ({}))", names(&self.key));
         text
@@ -136,7 +140,7 @@ impl Shape {
     /// A query that gives all columns and no row.
     pub(crate) fn probe(&self) -> String {
         let all: Vec<Column> = self.key.iter().chain(&self.value).cloned().collect();
-        format!("SELECT {} FROM {} LIMIT 0", names(&all), quoted(&self.name))
+        format!("SELECT {} FROM {} LIMIT 0", names(&all), identifier::quote_always(&self.name))
     }
 
     /// The query of a scan, with its parameters.
@@ -159,13 +163,16 @@ impl Shape {
             conditions.push(beyond_key(&self.key, first, beyond, inclusive));
         }
         let all: Vec<Column> = self.key.iter().chain(&self.value).cloned().collect();
-        let mut text = format!("SELECT {} FROM {}", names(&all), quoted(&self.name));
+        let mut text = format!("SELECT {} FROM {}", names(&all), identifier::quote_always(&self.name));
         if !conditions.is_empty() {
             let _ = write!(text, " WHERE {}", conditions.join(" AND "));
         }
         let way = if direction == Direction::Descending { " DESC" } else { "" };
-        let order: Vec<String> =
-            self.key.iter().map(|column| format!("{}{way}", quoted(&column.name))).collect();
+        let order: Vec<String> = self
+            .key
+            .iter()
+            .map(|column| format!("{}{way}", identifier::quote_always(&column.name)))
+            .collect();
         let _ = write!(text, " ORDER BY {}", order.join(", "));
         Ok((Prepared { text, types }, parameters))
     }
@@ -175,7 +182,7 @@ impl Shape {
 /// beyond or is equal, and if equal the rest lies beyond.
 fn beyond_key(columns: &[Column], first: usize, beyond: char, inclusive: bool) -> String {
     let Some((column, rest)) = columns.split_first() else { return "true".to_owned() };
-    let name = quoted(&column.name);
+    let name = identifier::quote_always(&column.name);
     if rest.is_empty() {
         let or_equal = if inclusive { "=" } else { "" };
         return format!("{name} {beyond}{or_equal} ${first}");

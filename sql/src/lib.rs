@@ -22,7 +22,7 @@ pub use interface::environment::{
     BoxFuture, Environment, IsolationLevel, NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows,
     NodeTable, QuickSettings, SetScope, SettingActor, SettingLine,
 };
-pub use interface::error::{Notice, Result, Severity, SqlError, sqlstate};
+pub use interface::error::{Notice, Result, Severity, SqlError};
 pub use interface::token::ReadToken;
 pub use session::{
     FileCheck, Portal, Prepared, SessionOptions, SqlEngine, SqlSession, Statement, cannot_be_run, check_files,

@@ -2,7 +2,7 @@
 //!
 //! - [`frame`], [`frontend`], [`backend`], [`startup`]: messages. A server decodes [`frontend`] messages borrowed from its
 //!   read buffer and encodes [`backend`] messages straight into its write buffer, with no allocation for a row.
-//! - [`report`], [`sqlstate`]: errors and notices with PostgreSQL's fields and codes.
+//! - [`report`]: errors and notices with PostgreSQL's fields and codes.
 //! - [`scram`]: SCRAM-SHA-256 of both sides and the verifier text that roles keep.
 //! - [`conninfo`], [`client`]: connection strings as libpq reads them, and an asynchronous connection.
 //! - [`replication`]: the grammar of replication commands and the messages inside CopyBoth.
@@ -19,7 +19,6 @@ pub mod frontend;
 pub mod replication;
 pub mod report;
 pub mod scram;
-pub mod sqlstate;
 pub mod startup;
 
 pub use backend::{FieldDescription, Format, TransactionStatus};

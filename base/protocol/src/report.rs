@@ -2,8 +2,8 @@
 
 use crate::cursor::{Cursor, ProtocolError};
 use crate::frame::{message, put_cstr};
-use crate::sqlstate::SqlState;
 use bytes::{BufMut, BytesMut};
+use sqlstate::SqlState;
 use std::fmt;
 
 /// How grave a report is, in ascending order.

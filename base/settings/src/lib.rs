@@ -29,7 +29,7 @@ pub use config::{Config, SessionConfig, SizeBytes, UnlessNegative};
 pub use definition::{Context, Definition, Kind, Meaning, Unit, flag};
 pub use error::{Locked, SettingError};
 pub use file::{FileContents, FileEntry, FileError, Files, Place, quote, resolve};
-pub use list::{quote_identifier, split_identifiers};
+pub use list::split_identifiers;
 pub use node::{Applied, Check, Phase, Problem, Row, Settings, Source};
 pub use sample::{SampleValues, sample_file};
 pub use session::{Mark, Privilege, Scope, SessionSettings, join_values};

@@ -43,13 +43,6 @@ pub fn split_identifiers(text: &str) -> Option<Vec<String>> {
     }
 }
 
-/// An identifier with quotes where it needs them.
-pub fn quote_identifier(name: &str) -> String {
-    let plain = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

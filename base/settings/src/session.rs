@@ -3,7 +3,6 @@
 use crate::config::SessionConfig;
 use crate::definition::{Context, Definition, flag};
 use crate::error::{Locked, SettingError};
-use crate::list::quote_identifier;
 use crate::node::{Row, Settings, Source, check_custom_name, unknown};
 use crate::table::definitions;
 use crate::value::Value;
@@ -327,7 +326,7 @@ pub fn join_values(name: &str, values: &[&str]) -> Result<String, SettingError> 
     match values {
         [one] if !quoted => Ok((*one).to_owned()),
         [] => known.map_or_else(|| Err(unknown(name)), |_| Ok(String::new())),
-        many if quoted => Ok(many.iter().map(|one| quote_identifier(one)).collect::<Vec<_>>().join(", ")),
+        many if quoted => Ok(many.iter().map(|one| identifier::quote(one)).collect::<Vec<_>>().join(", ")),
         many if known.is_some_and(|known| known.has(flag::LIST)) => Ok(many.join(", ")),
         _ => match known {
             Some(known) => Err(SettingError::NotAList { name: known.name.to_owned() }),

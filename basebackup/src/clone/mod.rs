@@ -168,7 +168,7 @@ pub async fn clone(
 /// Takes back a slot that was made for a clone.
 pub async fn drop_slot(from: &str, slot: &str) -> Result<(), CloneError> {
     let mut client = connect(ConnInfo::parse(from)?).await?;
-    client.query(&format!("DROP_REPLICATION_SLOT {}", quoted(slot))).await?;
+    client.query(&format!("DROP_REPLICATION_SLOT {}", identifier::quote_always(slot))).await?;
     client.close().await;
     Ok(())
 }
@@ -182,11 +182,6 @@ async fn connect(mut info: ConnInfo) -> Result<Client, CloneError> {
         return Err(CloneError::Version(version.to_owned()));
     }
     Ok(client)
-}
-
-/// Writes an identifier for a replication command.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// What IDENTIFY_SYSTEM says.
@@ -362,7 +357,7 @@ async fn make_slot(host: &Host, options: &CloneOptions, client: &mut Client) -> 
 }
 
 async fn create_slot(client: &mut Client, name: &str, kind: &str) -> Result<(), CloneError> {
-    let command = format!("CREATE_REPLICATION_SLOT {} {kind} (RESERVE_WAL)", quoted(name));
+    let command = format!("CREATE_REPLICATION_SLOT {} {kind} (RESERVE_WAL)", identifier::quote_always(name));
     match client.query(&command).await {
         Ok(_) => Ok(()),
         Err(ClientError::Server(report)) if report.code == SqlState::DUPLICATE_OBJECT => {
@@ -381,10 +376,10 @@ async fn keep_slot(
     made: &mut Option<String>,
 ) -> Result<Client, CloneError> {
     let (name, received) = (request.slot.clone(), request.start);
-    client.query(&format!("DROP_REPLICATION_SLOT {}", quoted(&name))).await?;
+    client.query(&format!("DROP_REPLICATION_SLOT {}", identifier::quote_always(&name))).await?;
     create_slot(&mut client, &name, "PHYSICAL").await?;
     *made = Some(name.clone());
-    let answer = client.query(&format!("READ_REPLICATION_SLOT {}", quoted(&name))).await?;
+    let answer = client.query(&format!("READ_REPLICATION_SLOT {}", identifier::quote_always(&name))).await?;
     let kept_from: Option<Lsn> = answer.text(0, 1).and_then(|lsn| lsn.parse().ok());
     let kept_from = kept_from.ok_or_else(|| CloneError::Answer(format!("slot \"{name}\" keeps nothing")))?;
     if kept_from <= received {

@@ -1,6 +1,6 @@
 //! The log that comes beside the backup.
 
-use super::{CloneError, blocking, io_error, quoted};
+use super::{CloneError, blocking, io_error};
 use host::{Host, write_file_durably};
 use protocol::client::{CopyBoth, CopyStart};
 use protocol::replication::{FromPrimary, StatusUpdate, WireLsn, encode_status_update};
@@ -141,7 +141,7 @@ async fn run(
         blocking(move || Ok(RawWriter::open(&writer_host, &pg_wal, config, begin, positions)?)).await?;
     let command = format!(
         "START_REPLICATION SLOT {} PHYSICAL {begin} TIMELINE {}",
-        quoted(&request.slot),
+        identifier::quote_always(&request.slot),
         request.timeline
     );
     let mut copy = match client.copy_both(&command).await? {

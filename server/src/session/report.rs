@@ -10,20 +10,15 @@ pub(crate) fn from_sql(error: &SqlError) -> Report {
 
 /// A refused setting, for the SQL layer.
 pub(crate) fn setting_error(error: &settings::SettingError) -> SqlError {
-    let mut own = SqlError::new(sql_state(error.sqlstate()), error.to_string());
+    let mut own = SqlError::new(SqlState::new(error.sqlstate()), error.to_string());
     own.fields_mut().detail = error.detail().map(str::to_owned);
     own.fields_mut().hint = error.hint();
     own
 }
 
-/// A SQLSTATE as the SQL layer has it.
-pub(crate) fn sql_state(code: &str) -> sql_types::SqlState {
-    <&[u8; 5]>::try_from(code.as_bytes()).map_or(sql::sqlstate::INTERNAL_ERROR, sql_types::SqlState::new)
-}
-
 /// An error of the SQL layer with one of the protocol's codes.
 pub(crate) fn sql_error(code: SqlState, message: impl Into<String>) -> SqlError {
-    SqlError::new(sql_state(code.as_str()), message)
+    SqlError::new(code, message)
 }
 
 /// The order of client_min_messages, in which LOG stands below NOTICE.

@@ -22,11 +22,12 @@ use super::model::{
     ViewColumn,
 };
 use crate::catalogue::sequences::Position;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use host::Timestamp;
 use sql_types::key::OrderedColumn;
 use sql_types::row::RowLayout;
 use sql_types::{Array, Datum, Type, TypeId};
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::TreeId;
 
@@ -128,7 +129,7 @@ fn encode(layout: &[TypeId], values: &[Datum]) -> Result<Vec<u8>> {
 }
 
 fn corrupt() -> SqlError {
-    SqlError::new(sqlstate::DATA_CORRUPTED, "a catalogue entry is malformed")
+    SqlError::new(SqlState::DATA_CORRUPTED, "a catalogue entry is malformed")
 }
 
 /// A decoded entry, read field by field.

@@ -1,9 +1,10 @@
 //! What the catalogue says: relations with their columns and constraints, roles, databases.
 
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use sql_types::key::{KeyColumn, OrderedColumn};
 use sql_types::row::RowLayout;
 use sql_types::{Datum, Style, Type, TypeId};
+use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use storage::TreeId;
@@ -238,7 +239,7 @@ impl Relation {
     pub(crate) fn require_column(&self, name: &str) -> Result<usize> {
         self.column(name).ok_or_else(|| {
             SqlError::new(
-                sqlstate::UNDEFINED_COLUMN,
+                SqlState::UNDEFINED_COLUMN,
                 format!("column \"{name}\" of relation \"{}\" does not exist", self.name),
             )
         })

@@ -13,8 +13,9 @@
 //! Locks: `refill` is held while the row changes, `state` for a moment at a time and never across an await.
 
 use crate::catalogue::{Sequence, store};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use parking_lot::Mutex;
+use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use storage::{Database, Isolation, SyncLevel, Transaction};
@@ -72,7 +73,7 @@ fn next_value(sequence: &Sequence, position: Position) -> Result<i64> {
         _ => {
             let (word, bound) = if up { ("maximum", max) } else { ("minimum", min) };
             Err(SqlError::new(
-                sqlstate::SEQUENCE_EXHAUSTED,
+                SqlState::SEQUENCE_GENERATOR_LIMIT_EXCEEDED,
                 format!("nextval: reached {word} value of sequence \"{}\" ({bound})", sequence.name),
             ))
         }
@@ -145,7 +146,7 @@ impl Sequences {
         let Sequence { min, max, name, .. } = sequence;
         if position.last < *min || position.last > *max {
             return Err(SqlError::new(
-                sqlstate::NUMERIC_OUT_OF_RANGE,
+                SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
                 format!(
                     "setval: value {} is out of bounds for sequence \"{name}\" ({min}..{max})",
                     position.last

@@ -3,11 +3,12 @@
 use super::slots::{SlotState, call_node};
 use super::{BATCH, Cx, Exec, Operator, Row, build};
 use crate::catalogue::system;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::plan::{
     FunctionPlan, GeneratedPlan, GeneratedSource, ProjectSetPlan, SetCall, SetFunction,
 };
 use sql_types::{Array, Datum, Interval, Numeric, TypeId, time};
+use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -117,7 +118,7 @@ impl Series {
 }
 
 fn series(ty: TypeId, values: Vec<Datum>) -> Result<Series> {
-    let zero_step = || SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
+    let zero_step = || SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "step size cannot equal zero");
     let mut values = values.into_iter();
     let (Some(next), Some(stop)) = (values.next(), values.next()) else { return Ok(Series::Empty) };
     let step = values.next();
@@ -132,7 +133,7 @@ fn series(ty: TypeId, values: Vec<Datum>) -> Result<Series> {
             }
             if ![&next, &stop, &step].iter().all(|value| value.is_finite()) {
                 return Err(SqlError::new(
-                    sqlstate::INVALID_PARAMETER_VALUE,
+                    SqlState::INVALID_PARAMETER_VALUE,
                     "start, stop and step values must be finite numbers",
                 ));
             }

@@ -20,9 +20,10 @@
 use super::lock::{lock_new_key, lock_row};
 use super::{Cx, row};
 use crate::catalogue::{Index, Relation};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use bytes::Bytes;
 use sql_types::Datum;
+use sqlstate::SqlState;
 use storage::{Isolation, LockMode, Locked};
 
 /// An entry that a row has in an index.
@@ -71,7 +72,7 @@ pub(crate) fn row_key_of(index: &Index, key: &Bytes, value: &Bytes) -> Result<By
     match start {
         Ok(start) if start <= key.len() => Ok(key.slice(start..)),
         _ => Err(SqlError::new(
-            sqlstate::DATA_CORRUPTED,
+            SqlState::DATA_CORRUPTED,
             format!("an entry of index \"{}\" is malformed", index.name),
         )),
     }
@@ -213,7 +214,7 @@ pub(super) async fn find_conflict(
     match lock_conflict(cx, relation, key).await? {
         Some(conflict) => Ok(Some(conflict)),
         None => Err(SqlError::new(
-            sqlstate::DATA_CORRUPTED,
+            SqlState::DATA_CORRUPTED,
             format!("index \"{}\" has an entry without a row", index.name),
         )),
     }

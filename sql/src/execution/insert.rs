@@ -6,11 +6,12 @@ use super::lock::lock_new_key;
 use super::slots::SlotState;
 use super::{BATCH, Cx, Exec, Operator, Row, build, index, row};
 use crate::catalogue::Relation;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Expr;
 use crate::language::plan::{Arbiter, ConflictAction, ConflictPlan, InsertPlan, Slots, Target};
 use bytes::Bytes;
 use sql_types::Datum;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::RowBatch;
 
@@ -196,7 +197,7 @@ async fn resolve(
     let ConflictAction::Update { assignments, condition, .. } = action else { return Ok(Outcome::Left) };
     if found.written_by_this_statement {
         return Err(SqlError::new(
-            sqlstate::CARDINALITY_VIOLATION,
+            SqlState::CARDINALITY_VIOLATION,
             "ON CONFLICT DO UPDATE command cannot affect row a second time",
         )
         .with_hint(

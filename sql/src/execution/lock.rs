@@ -3,11 +3,12 @@
 use super::slots::SlotState;
 use super::{Cx, Exec, Operator, Row, build, out_of_memory, row};
 use crate::catalogue::Relation;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Expr;
 use crate::language::plan::{LockPlan, RowWait};
 use bytes::Bytes;
 use sql_types::Datum;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{LockMode, LockWait, Locked, TreeId};
 
@@ -21,7 +22,7 @@ pub(super) async fn lock_row(
 ) -> Result<Locked> {
     match cx.transaction.lock(relation.tree, key, mode, wait).await {
         Err(storage::Error::LockNotAvailable { timed_out: false }) => Err(SqlError::new(
-            sqlstate::LOCK_NOT_AVAILABLE,
+            SqlState::LOCK_NOT_AVAILABLE,
             format!("could not obtain lock on row in relation \"{}\"", relation.name),
         )),
         other => cx.storage(other),

@@ -7,6 +7,7 @@ use crate::language::plan::{
     DistinctPlan, FilterPlan, LimitPlan, ProjectPlan, SetKind, SetOperationPlan, ValuesPlan,
 };
 use sql_types::Datum;
+use sqlstate::SqlState;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -209,9 +210,9 @@ pub(super) fn row_count(value: Datum, what: &str) -> Result<Option<u64>> {
         None => Ok(None),
         Some(count) => u64::try_from(count).map(Some).map_err(|_| {
             let state = if what == "LIMIT" {
-                sql_types::SqlState::new(b"2201W")
+                SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE
             } else {
-                sql_types::SqlState::new(b"2201X")
+                SqlState::INVALID_ROW_COUNT_IN_RESULT_OFFSET_CLAUSE
             };
             SqlError::new(state, format!("{what} must not be negative"))
         }),

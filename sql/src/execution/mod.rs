@@ -26,12 +26,13 @@ use crate::catalogue::Catalogue;
 use crate::catalogue::sequences::Sequences;
 use crate::interface::cancel::Canceller;
 use crate::interface::environment::{BoxFuture, Environment, SettingActor};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::{EvalContext, Facts};
 pub(crate) use crate::language::plan::BATCH;
 use crate::language::plan::{Node, Plan};
 use bytes::Bytes;
 use sql_types::Datum;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -218,7 +219,7 @@ pub(crate) fn heap_bytes(row: &[Datum]) -> usize {
 /// 53200: all sessions together have what they may have.
 #[cold]
 pub(crate) fn out_of_memory() -> SqlError {
-    SqlError::new(sqlstate::OUT_OF_MEMORY, "out of memory")
+    SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory")
         .with_detail("The server has taken what plimsoll.memory_limit allows.")
 }
 
@@ -237,7 +238,7 @@ impl Budget {
         if self.used_bytes <= cx.memory_max_bytes {
             return Ok(());
         }
-        Err(SqlError::new(sqlstate::OUT_OF_MEMORY, "out of memory for this statement")
+        Err(SqlError::new(SqlState::OUT_OF_MEMORY, "out of memory for this statement")
             .with_detail(format!(
                 "A sort, hash table or join needs more than {} kB, which work_mem allows.",
                 cx.memory_max_bytes / 1024

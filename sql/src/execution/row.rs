@@ -1,10 +1,11 @@
 //! Rows between their stored form and values.
 
 use super::Row;
-use crate::catalogue::system::quote;
 use crate::catalogue::{Index, Relation};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
+use identifier::quote;
 use sql_types::{Datum, TypeId, key};
+use sqlstate::SqlState;
 
 /// Decodes some columns of a stored row into a row of all columns; the others are NULL.
 pub(crate) fn decode(relation: &Relation, needed: &[usize], key: &[u8], value: &[u8]) -> Result<Row> {
@@ -138,7 +139,7 @@ pub(crate) fn check_not_null(relation: &Relation, row: &[Datum]) -> Result<()> {
 fn not_null_violation(relation: &Relation, at: usize, row: &[Datum]) -> SqlError {
     let name = relation.columns.get(at).map_or("", |column| &column.name);
     SqlError::new(
-        sqlstate::NOT_NULL_VIOLATION,
+        SqlState::NOT_NULL_VIOLATION,
         format!(
             "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
             relation.name
@@ -153,7 +154,7 @@ fn not_null_violation(relation: &Relation, at: usize, row: &[Datum]) -> SqlError
 #[cold]
 pub(crate) fn check_violation(relation: &Relation, name: &str, row: &[Datum]) -> SqlError {
     SqlError::new(
-        sqlstate::CHECK_VIOLATION,
+        SqlState::CHECK_VIOLATION,
         format!("new row for relation \"{}\" violates check constraint \"{name}\"", relation.name),
     )
     .with_detail(format!("Failing row contains ({}).", describe(relation, row)))
@@ -207,7 +208,7 @@ fn duplicate(
         values.push(text.unwrap_or_else(|| "null".to_owned()));
     }
     SqlError::new(
-        sqlstate::UNIQUE_VIOLATION,
+        SqlState::UNIQUE_VIOLATION,
         format!("duplicate key value violates unique constraint \"{constraint}\""),
     )
     .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
@@ -220,7 +221,7 @@ fn duplicate(
 pub(crate) fn duplicate_in_build(relation: &Relation, violation: &SqlError) -> SqlError {
     let name = violation.fields().constraint.clone().unwrap_or_default();
     let detail = violation.fields().detail.clone().unwrap_or_default();
-    SqlError::new(sqlstate::UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
+    SqlError::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
         .with_detail(detail.replace("already exists", "is duplicated"))
         .of_table("public", &relation.name)
         .of_constraint(&name)

@@ -7,6 +7,7 @@ use crate::language::expr::Expr;
 use crate::language::plan::{RangePlan, ScanPlan};
 use bytes::Bytes;
 use sql_types::{Datum, TypeId, key};
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{Direction, KeyRange, Scan};
 
@@ -182,11 +183,8 @@ impl Walk {
 
 #[cold]
 fn stray_entry(index: &Index) -> SqlError {
-    SqlError::new(
-        crate::interface::error::sqlstate::DATA_CORRUPTED,
-        format!("index \"{}\" has an entry without a row", index.name),
-    )
-    .with_hint("REINDEX makes it anew.")
+    SqlError::new(SqlState::DATA_CORRUPTED, format!("index \"{}\" has an entry without a row", index.name))
+        .with_hint("REINDEX makes it anew.")
 }
 
 /// How the keys of a scan's tree are made.

@@ -4,9 +4,10 @@ use super::{Cx, Row};
 use crate::catalogue::sequences::{Position, start};
 use crate::catalogue::{Sequence, store};
 use crate::interface::cancel::Canceller;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::plan::SequenceFunction;
 use sql_types::Datum;
+use sqlstate::SqlState;
 use std::sync::Arc;
 
 /// The sequence that a regclass names, which the session may change.
@@ -14,15 +15,15 @@ fn find(cx: &Cx<'_>, oid: u32, word: &str) -> Result<Arc<Sequence>> {
     let Some(sequence) = cx.catalogue.sequences.get(&oid).cloned() else {
         let name = cx.facts.relation_name(oid).unwrap_or_else(|| oid.to_string());
         let message = format!("\"{name}\" is not a sequence");
-        return Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message));
+        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
     };
     if !cx.actor.superuser && cx.facts.role_oid(cx.facts.current_user()) != Some(sequence.owner) {
         let message = format!("permission denied for sequence {}", sequence.name);
-        return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+        return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
     }
     if cx.read_only {
         let message = format!("cannot execute {word}() in a read-only transaction");
-        return Err(SqlError::new(sqlstate::READ_ONLY, message));
+        return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
     }
     Ok(sequence)
 }

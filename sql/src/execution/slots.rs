@@ -2,10 +2,11 @@
 
 use super::{BATCH, Budget, Cx, Exec, Row, build, collect, row_bytes};
 use crate::interface::environment::{BoxFuture, NodeCall};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::{EvalContext, Expr};
 use crate::language::plan::{Node, SlotSource, Slots};
 use sql_types::{Array, Datum, TypeId};
+use sqlstate::SqlState;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -251,7 +252,7 @@ async fn scalar(cx: &mut Cx<'_>, node: &Node, row: &[Datum]) -> Result<Datum> {
     cx.outer.pop();
     if rows.len() > 1 {
         return Err(SqlError::new(
-            sqlstate::CARDINALITY_VIOLATION,
+            SqlState::CARDINALITY_VIOLATION,
             "more than one row returned by a subquery used as an expression",
         ));
     }

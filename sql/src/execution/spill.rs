@@ -3,8 +3,9 @@
 //! A run is a file of `base/pgsql_tmp`, which backups and checksum tools pass over: pairs in order, each as two u32 (LE)
 //! lengths, the key, the value. It is removed when its sort is over; what a crash leaves is removed at the next start.
 
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use host::{OpenMode, SharedDisk, SharedFile};
+use sqlstate::SqlState;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ impl TempSpace {
     fn create(self: &Arc<Self>) -> Result<TempFile> {
         let failed = |what: &str, path: &Path, error: std::io::Error| {
             let message = format!("could not {what} \"{}\": {error}", path.display());
-            SqlError::new(sqlstate::IO_ERROR, message)
+            SqlError::new(SqlState::IO_ERROR, message)
         };
         if self.disk.metadata(&self.folder).is_err()
             && let Err(error) = self.disk.create_dir(&self.folder)
@@ -78,8 +79,8 @@ impl TempFile {
 
     fn failed(&self, what: &str, error: &std::io::Error) -> SqlError {
         let state = match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => sqlstate::DISK_FULL,
-            _ => sqlstate::IO_ERROR,
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SqlState::DISK_FULL,
+            _ => SqlState::IO_ERROR,
         };
         SqlError::new(state, format!("could not {what} temporary file \"{}\": {error}", self.path.display()))
     }
@@ -206,7 +207,7 @@ impl Run {
         let (key, value) = (self.take(key)?, self.take(value)?);
         match (key, value) {
             (Some(key), Some(value)) => Ok(Some((key, value))),
-            _ => Err(SqlError::new(sqlstate::IO_ERROR, "a temporary file ends too early")),
+            _ => Err(SqlError::new(SqlState::IO_ERROR, "a temporary file ends too early")),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Telling a session's running statement to stop, from another task.
 
-use crate::interface::error::{Severity, SqlError, sqlstate};
+use crate::interface::error::{Severity, SqlError};
 use host::MemoryLimit;
 use sql_types::work::{Keeper, Kept};
+use sqlstate::SqlState;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -32,16 +33,16 @@ impl CancelReason {
     /// What the client is told.
     pub fn error(self) -> SqlError {
         let (code, message) = match self {
-            Self::User => (sqlstate::QUERY_CANCELED, "canceling statement due to user request"),
+            Self::User => (SqlState::QUERY_CANCELED, "canceling statement due to user request"),
             Self::StatementTimeout => {
-                (sqlstate::QUERY_CANCELED, "canceling statement due to statement timeout")
+                (SqlState::QUERY_CANCELED, "canceling statement due to statement timeout")
             }
-            Self::LockTimeout => (sqlstate::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout"),
+            Self::LockTimeout => (SqlState::LOCK_NOT_AVAILABLE, "canceling statement due to lock timeout"),
             Self::Terminate => {
-                (sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+                (SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
             }
             Self::RecoveryConflict => {
-                (sqlstate::SERIALIZATION_FAILURE, "canceling statement due to conflict with recovery")
+                (SqlState::SERIALIZATION_FAILURE, "canceling statement due to conflict with recovery")
             }
         };
         let mut error = SqlError::new(code, message);
@@ -121,7 +122,7 @@ impl Keeper for Shared {
         match self.pending() {
             None => Ok(()),
             // The session says why.
-            Some(_) => Err(sql_types::Error::new(sqlstate::QUERY_CANCELED, "canceling statement")),
+            Some(_) => Err(sql_types::Error::new(SqlState::QUERY_CANCELED, "canceling statement")),
         }
     }
 
@@ -139,7 +140,7 @@ impl Keeper for Shared {
         if memory.reserve(bytes as u64) {
             return Ok(());
         }
-        Err(sql_types::Error::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(format!(
+        Err(sql_types::Error::new(SqlState::OUT_OF_MEMORY, "out of memory").with_detail(format!(
             "Failed on request of size {bytes}: the server has taken what plimsoll.memory_limit allows."
         )))
     }

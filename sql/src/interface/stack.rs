@@ -12,7 +12,8 @@
 //! - Trees that live on know about their depth and take a stack for their drop ([`drop_tree`], [`with_bytes`]) and their
 //!   evaluation ([`Tall`]).
 
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
+use sqlstate::SqlState;
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
@@ -179,14 +180,14 @@ pub(crate) fn check() -> Result<()> {
 
 /// PostgreSQL's error for what nests too deep.
 pub(crate) fn exceeded() -> SqlError {
-    SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, MESSAGE)
+    SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, MESSAGE)
 }
 
 const MESSAGE: &str = "stack depth limit exceeded";
 
 /// The error with PostgreSQL's hint, if it is [`exceeded`]'s.
 pub(crate) fn with_hint(error: SqlError, max_stack_depth_bytes: usize) -> SqlError {
-    if error.code() != sqlstate::STATEMENT_TOO_COMPLEX || error.message() != MESSAGE {
+    if error.code() != SqlState::STATEMENT_TOO_COMPLEX || error.message() != MESSAGE {
         return error;
     }
     error.with_hint(format!(

@@ -5,12 +5,13 @@ use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_ke
 use crate::catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use crate::execution::{BATCH, row};
 use crate::interface::answer::CommandTag;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::language::expr::{self, EvalContext, Expr};
 use crate::language::parse::Parsed;
 use crate::language::parse::fold;
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast::{self, AlterTableOperation};
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{Direction, KeyRange, LockMode, LockWait, TableLockMode};
 
@@ -26,9 +27,13 @@ impl SqlSession {
             let relation =
                 match self.lock_relation(parsed, &alter.name, TableLockMode::AccessExclusive, wait).await {
                     Ok(relation) => relation,
-                    Err(error) if alter.if_exists && error.code() == sqlstate::UNDEFINED_TABLE => {
+                    Err(error) if alter.if_exists && error.code() == SqlState::UNDEFINED_TABLE => {
                         let notice = format!("{}, skipping", error.message());
-                        self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                        self.notices.push(SqlError::report(
+                            Severity::Notice,
+                            SqlState::SUCCESSFUL_COMPLETION,
+                            notice,
+                        ));
                         return Ok(CommandTag::Words("ALTER TABLE"));
                     }
                     Err(error) => return Err(error),
@@ -118,7 +123,7 @@ impl SqlSession {
             let error = duplicate_column(relation, &column.name);
             if if_not_exists {
                 let notice = format!("{}, skipping", error.message());
-                self.notices.push(SqlError::report(Severity::Notice, sqlstate::DUPLICATE_COLUMN, notice));
+                self.notices.push(SqlError::report(Severity::Notice, SqlState::DUPLICATE_COLUMN, notice));
                 return Ok(());
             }
             return Err(error);
@@ -163,7 +168,7 @@ impl SqlSession {
         };
         if value.is_null() && column.not_null && !self.is_empty(relation).await? {
             return Err(SqlError::new(
-                sqlstate::NOT_NULL_VIOLATION,
+                SqlState::NOT_NULL_VIOLATION,
                 format!("column \"{}\" of relation \"{}\" contains null values", column.name, relation.name),
             )
             .of_table("public", &relation.name)
@@ -207,7 +212,11 @@ impl SqlSession {
             if if_exists {
                 let notice =
                     format!("column \"{name}\" of relation \"{}\" does not exist, skipping", relation.name);
-                self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
                 return Ok(());
             }
             return relation.require_column(name).map(|_| ());
@@ -236,7 +245,7 @@ impl SqlSession {
         let new = name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
         if store::lock_relation_name(self.transaction()?, &new).await? {
             let message = format!("relation \"{new}\" already exists");
-            return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
         }
         store::delete_name(self.transaction()?, &relation.name).await?;
         let changed = Relation { name: new, ..relation.clone() };
@@ -260,7 +269,7 @@ impl SqlSession {
             Op::DropNotNull => {
                 if relation.primary_key.as_ref().is_some_and(|key| key.columns.contains(&at)) {
                     return Err(SqlError::new(
-                        sqlstate::INVALID_TABLE_DEFINITION,
+                        SqlState::INVALID_TABLE_DEFINITION,
                         format!("column \"{name}\" is in a primary key"),
                     ));
                 }
@@ -302,7 +311,7 @@ impl SqlSession {
                 };
                 if let Some(reason) = reason {
                     return Err(SqlError::new(
-                        sqlstate::NOT_IN_PREREQUISITE_STATE,
+                        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
                         format!("column \"{name}\" of relation \"{}\" {reason}", relation.name),
                     ));
                 }
@@ -329,7 +338,7 @@ impl SqlSession {
                 if found.get(at).is_none_or(Datum::is_null) {
                     let name = relation.columns.get(at).map_or("", |column| &column.name);
                     return Err(SqlError::new(
-                        sqlstate::NOT_NULL_VIOLATION,
+                        SqlState::NOT_NULL_VIOLATION,
                         format!("column \"{name}\" of relation \"{}\" contains null values", relation.name),
                     )
                     .of_table("public", &relation.name)
@@ -378,7 +387,7 @@ impl SqlSession {
     ) -> Result<()> {
         if relation.primary_key.is_some() {
             return Err(SqlError::new(
-                sqlstate::INVALID_TABLE_DEFINITION,
+                SqlState::INVALID_TABLE_DEFINITION,
                 format!("multiple primary keys for table \"{}\" are not allowed", relation.name),
             ));
         }
@@ -387,7 +396,7 @@ impl SqlSession {
             None => self.choose_name(&relation.name, "", "pkey").await?,
             Some(name) if self.is_name_taken(&name).await? => {
                 let message = format!("relation \"{name}\" already exists");
-                return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+                return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
             }
             Some(name) => name,
         };
@@ -456,10 +465,14 @@ impl SqlSession {
                     format!("constraint \"{name}\" of relation \"{}\" does not exist", relation.name);
                 if if_exists {
                     let notice = format!("{message}, skipping");
-                    self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                    self.notices.push(SqlError::report(
+                        Severity::Notice,
+                        SqlState::SUCCESSFUL_COMPLETION,
+                        notice,
+                    ));
                     return Ok(());
                 }
-                Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, message))
+                Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message))
             }
         }
     }
@@ -473,13 +486,13 @@ impl SqlSession {
         };
         let Some(role) = self.facts.catalogue.role(&owner).cloned() else {
             return Err(SqlError::new(
-                sqlstate::UNDEFINED_OBJECT,
+                SqlState::UNDEFINED_OBJECT,
                 format!("role \"{owner}\" does not exist"),
             ));
         };
         if !self.role.superuser && role.oid != self.role.oid {
             return Err(SqlError::new(
-                sqlstate::INSUFFICIENT_PRIVILEGE,
+                SqlState::INSUFFICIENT_PRIVILEGE,
                 format!("must be member of role \"{owner}\""),
             ));
         }
@@ -490,7 +503,7 @@ impl SqlSession {
 
 fn duplicate_column(relation: &Relation, name: &str) -> SqlError {
     SqlError::new(
-        sqlstate::DUPLICATE_COLUMN,
+        SqlState::DUPLICATE_COLUMN,
         format!("column \"{name}\" of relation \"{}\" already exists", relation.name),
     )
 }

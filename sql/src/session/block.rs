@@ -5,9 +5,10 @@ use super::portal::PortalDepth;
 use crate::catalogue::{Catalogue, store};
 use crate::interface::answer::{CommandTag, TransactionStatus};
 use crate::interface::environment::IsolationLevel;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::interface::token::ReadToken;
 use crate::language::parse::Mode;
+use sqlstate::SqlState;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use storage::{Isolation, Savepoint, SyncLevel, Transaction};
@@ -46,7 +47,10 @@ fn storage_isolation(level: IsolationLevel) -> Result<Isolation> {
 }
 
 pub(super) fn no_block(what: &str) -> SqlError {
-    SqlError::new(sqlstate::NO_ACTIVE_TRANSACTION, format!("{what} can only be used in transaction blocks"))
+    SqlError::new(
+        SqlState::NO_ACTIVE_SQL_TRANSACTION,
+        format!("{what} can only be used in transaction blocks"),
+    )
 }
 
 impl SqlSession {
@@ -60,7 +64,7 @@ impl SqlSession {
     }
 
     fn warn_no_transaction(&mut self, message: &str) {
-        self.notices.push(SqlError::report(Severity::Warning, sqlstate::NO_ACTIVE_TRANSACTION, message));
+        self.notices.push(SqlError::report(Severity::Warning, SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
     }
 
     /// Begins an implicit block if there is none.
@@ -158,7 +162,7 @@ impl SqlSession {
     ) -> Result<CommandTag> {
         if self.keeps_snapshot() {
             let what = "WAIT FOR LSN must be called before any query of a REPEATABLE READ transaction";
-            return Err(SqlError::new(sqlstate::ACTIVE_TRANSACTION, what));
+            return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, what));
         }
         self.release_snapshot();
         let limit = async {
@@ -172,7 +176,7 @@ impl SqlSession {
             reached = self.reach(token) => reached?,
             () = limit => {
                 let what = format!("timed out while waiting for log position {token}");
-                return Err(SqlError::new(sqlstate::QUERY_CANCELED, what));
+                return Err(SqlError::new(SqlState::QUERY_CANCELED, what));
             }
         }
         self.waited_for = self.waited_for.max(token.lsn);
@@ -237,7 +241,7 @@ impl SqlSession {
         if self.block.as_ref().is_some_and(|block| block.explicit) {
             self.notices.push(SqlError::report(
                 Severity::Warning,
-                sqlstate::ACTIVE_TRANSACTION,
+                SqlState::ACTIVE_SQL_TRANSACTION,
                 "there is already a transaction in progress",
             ));
         }
@@ -259,7 +263,7 @@ impl SqlSession {
                     let isolation = storage_isolation(*level)?;
                     if block.queried && *level != block.isolation {
                         return Err(SqlError::new(
-                            sqlstate::ACTIVE_TRANSACTION,
+                            SqlState::ACTIVE_SQL_TRANSACTION,
                             "SET TRANSACTION ISOLATION LEVEL must be called before any query",
                         ));
                     }
@@ -272,13 +276,13 @@ impl SqlSession {
                 }
                 Mode::ReadOnly(false) if in_recovery => {
                     return Err(SqlError::new(
-                        sqlstate::FEATURE_NOT_SUPPORTED,
+                        SqlState::FEATURE_NOT_SUPPORTED,
                         "cannot set transaction read-write mode during recovery",
                     ));
                 }
                 Mode::ReadOnly(false) if block.read_only && block.queried => {
                     return Err(SqlError::new(
-                        sqlstate::ACTIVE_TRANSACTION,
+                        SqlState::ACTIVE_SQL_TRANSACTION,
                         "transaction read-write mode must be set before any query",
                     ));
                 }
@@ -391,7 +395,7 @@ impl SqlSession {
             self.notices.push(
                 SqlError::report(
                     Severity::Warning,
-                    sqlstate::WARNING,
+                    SqlState::WARNING,
                     "canceling wait for synchronous replication due to user request",
                 )
                 .with_detail(
@@ -434,7 +438,10 @@ impl SqlSession {
             return Err(no_block(what));
         };
         block.savepoints.iter().rposition(|(known, _)| known == name).ok_or_else(|| {
-            SqlError::new(sqlstate::INVALID_SAVEPOINT, format!("savepoint \"{name}\" does not exist"))
+            SqlError::new(
+                SqlState::INVALID_SAVEPOINT_SPECIFICATION,
+                format!("savepoint \"{name}\" does not exist"),
+            )
         })
     }
 
@@ -523,7 +530,7 @@ fn setting_level(at: usize) -> u32 {
 /// 25P02.
 pub(super) fn in_failed_block() -> SqlError {
     SqlError::new(
-        sqlstate::FAILED_TRANSACTION,
+        SqlState::IN_FAILED_SQL_TRANSACTION,
         "current transaction is aborted, commands ignored until end of transaction block",
     )
 }

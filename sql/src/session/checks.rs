@@ -5,8 +5,9 @@ use super::ddl::NamedCheck;
 use super::index::object_name;
 use crate::catalogue::{Check, Relation, store};
 use crate::execution::{BATCH, row};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::parse::{Parsed, columns};
+use sqlstate::SqlState;
 use std::collections::HashSet;
 use std::sync::Arc;
 use storage::{Direction, KeyRange};
@@ -18,7 +19,7 @@ pub(super) fn check_name(table: &str, (given, expression): &NamedCheck, taken: &
     if let Some(name) = given {
         if is_taken(name) {
             let message = format!("constraint \"{name}\" for relation \"{table}\" already exists");
-            return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, message));
+            return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, message));
         }
         return Ok(name.clone());
     }
@@ -89,7 +90,7 @@ impl SqlSession {
                 for (name, condition) in &checks {
                     if condition.eval(&cx.eval(&values, &[]))?.as_bool() == Some(false) {
                         return Err(SqlError::new(
-                            sqlstate::CHECK_VIOLATION,
+                            SqlState::CHECK_VIOLATION,
                             format!(
                                 "check constraint \"{name}\" of relation \"{}\" is violated by some row",
                                 relation.name

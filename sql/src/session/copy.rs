@@ -7,12 +7,13 @@ use crate::execution::copy::{Line, LineReader, LineWriter, Record};
 use crate::execution::slots::SlotState;
 use crate::execution::{self, Cx};
 use crate::interface::answer::CommandTag;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Expr;
 use crate::language::parse::{Command, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed};
 use crate::language::plan::{Plan, Target};
 use sql_types::{Datum, Style, Type};
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{RowBatch, TableLockMode};
 
@@ -134,7 +135,7 @@ impl SqlSession {
 
     fn copy_in<'p>(&self, portal: &'p mut Portal) -> Result<&'p mut CopyIn> {
         let Run::CopyIn(copy) = &mut portal.run else {
-            return Err(SqlError::new(sqlstate::PROTOCOL_VIOLATION, "no COPY FROM is in progress"));
+            return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, "no COPY FROM is in progress"));
         };
         if self.block.as_ref().is_none_or(|block| block.serial != copy.block || block.failed) {
             return Err(SqlError::internal("the transaction of COPY has ended"));
@@ -180,7 +181,7 @@ impl SqlSession {
         };
         self.fail();
         portal.run = Run::Empty;
-        let error = SqlError::new(sqlstate::QUERY_CANCELED, format!("COPY from stdin failed: {message}"));
+        let error = SqlError::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {message}"));
         match place {
             Some(place) => error.in_context(place),
             None => error,
@@ -237,7 +238,7 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
         };
     }
     if record.len() > copy.columns.len() {
-        return Err(SqlError::new(sqlstate::BAD_COPY_FORMAT, "extra data after last expected column")
+        return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column")
             .in_context(whole()));
     }
     let mut new = std::mem::take(&mut copy.row);
@@ -249,7 +250,7 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
         };
         let Some(field) = record.get(place) else {
             return Err(SqlError::new(
-                sqlstate::BAD_COPY_FORMAT,
+                SqlState::BAD_COPY_FILE_FORMAT,
                 format!("missing data for column \"{}\"", column.name),
             )
             .in_context(whole()));
@@ -283,7 +284,7 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
     };
     taken.map_err(|error| match error.fields().context {
         Some(_) => error,
-        None if error.code() == sqlstate::UNIQUE_VIOLATION => {
+        None if error.code() == SqlState::UNIQUE_VIOLATION => {
             error.in_context(format!("COPY {}, line {number}", relation.name))
         }
         None => error.in_context(whole()),
@@ -301,7 +302,7 @@ fn read_value(ty: Type, text: &str, style: &Style) -> Result<Datum> {
 
 /// HEADER MATCH: the first line must name the columns.
 fn match_header(copy: &CopyIn, record: &Record, relation: &Relation) -> Result<()> {
-    let wrong = |message: String| SqlError::new(sqlstate::BAD_COPY_FORMAT, message);
+    let wrong = |message: String| SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message);
     if record.len() != copy.columns.len() {
         return Err(wrong(format!(
             "wrong number of fields in header line: got {}, expected {}",
@@ -331,7 +332,7 @@ fn copy_columns(relation: &Relation, names: &[String]) -> Result<Vec<usize>> {
         let at = relation.require_column(name)?;
         if columns.contains(&at) {
             return Err(SqlError::new(
-                sqlstate::DUPLICATE_COLUMN,
+                SqlState::DUPLICATE_COLUMN,
                 format!("column \"{name}\" specified more than once"),
             ));
         }
@@ -343,7 +344,7 @@ fn copy_columns(relation: &Relation, names: &[String]) -> Result<Vec<usize>> {
 fn marked_by(names: &[String], wanted: &[String], option: &str) -> Result<Vec<bool>> {
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
         return Err(SqlError::new(
-            sqlstate::INVALID_COLUMN_REFERENCE,
+            SqlState::INVALID_COLUMN_REFERENCE,
             format!("{option} column \"{unknown}\" not referenced by COPY"),
         ));
     }

@@ -3,15 +3,16 @@
 use super::SqlSession;
 use super::portal::{CursorRun, PortalDepth, Run};
 use crate::interface::answer::{CommandTag, Fetch, Flow, ResultColumn, RowSink};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::parse::{FetchCount, Parsed};
 use sql_types::Datum;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::Transaction;
 
 /// 34000
 fn no_cursor(name: &str) -> SqlError {
-    SqlError::new(sqlstate::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist"))
+    SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("cursor \"{name}\" does not exist"))
 }
 
 /// Counts the rows that pass to another sink, or keeps them from it (MOVE).
@@ -69,13 +70,13 @@ impl SqlSession {
     pub(super) async fn declare(&mut self, name: &str, query: &Arc<Parsed>) -> Result<CommandTag> {
         if !self.in_explicit_block() {
             return Err(SqlError::new(
-                sqlstate::NO_ACTIVE_TRANSACTION,
+                SqlState::NO_ACTIVE_SQL_TRANSACTION,
                 "DECLARE CURSOR can only be used in transaction blocks",
             ));
         }
         if self.cursors.contains_key(name) {
             let message = format!("cursor \"{name}\" already exists");
-            return Err(SqlError::new(sql_types::SqlState::new(b"42P03"), message));
+            return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, message));
         }
         let prepared = Arc::new(self.analyse(query.clone(), Vec::new(), 0).await?);
         let mut portal = Box::pin(self.open_portal(prepared, Vec::new())).await?;

@@ -8,7 +8,7 @@ use crate::catalogue::{
 };
 use crate::execution::{self, BATCH};
 use crate::interface::answer::CommandTag;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::interface::stack;
 use crate::language::expr::{self};
 use crate::language::parse::fold;
@@ -16,6 +16,7 @@ use crate::language::parse::{DropTarget, Parsed, SequenceOptions, identity_optio
 use crate::language::plan::{Analyzer, Plan, Target};
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{RowBatch, TableLockMode, TreeId};
 
@@ -85,13 +86,13 @@ impl SqlSession {
                 None | Some("public") => {}
                 Some("pg_catalog" | "information_schema") => {
                     return Err(SqlError::new(
-                        sqlstate::INSUFFICIENT_PRIVILEGE,
+                        SqlState::INSUFFICIENT_PRIVILEGE,
                         format!("permission denied to create \"{}.{name}\"", schema.unwrap_or_default()),
                     ));
                 }
                 Some(other) => {
                     let message = format!("schema \"{other}\" does not exist");
-                    return Err(SqlError::new(sqlstate::INVALID_SCHEMA_NAME, message).at(position));
+                    return Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, message).at(position));
                 }
             }
             let exists = catalogue.relation(&name).is_some();
@@ -102,10 +103,10 @@ impl SqlSession {
             let message = format!("relation \"{name}\" already exists");
             if table.if_not_exists {
                 let notice = format!("{message}, skipping");
-                self.notices.push(SqlError::report(Severity::Notice, sqlstate::DUPLICATE_TABLE, notice));
+                self.notices.push(SqlError::report(Severity::Notice, SqlState::DUPLICATE_TABLE, notice));
                 return Ok(CommandTag::Words(words));
             }
-            return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
         }
         match &table.query {
             None => {
@@ -141,7 +142,7 @@ impl SqlSession {
                     None => self.choose_name(name, "", "pkey").await?,
                     Some(key_name) if self.is_name_taken(&key_name).await? => {
                         let message = format!("relation \"{key_name}\" already exists");
-                        return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+                        return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
                     }
                     Some(key_name) => key_name,
                 };
@@ -206,7 +207,7 @@ impl SqlSession {
         let mut definition = Definition::new(name);
         if table.columns.len() > COLUMNS_MAX {
             return Err(SqlError::new(
-                sqlstate::TOO_MANY_COLUMNS,
+                SqlState::TOO_MANY_COLUMNS,
                 format!("tables can have at most {COLUMNS_MAX} columns"),
             ));
         }
@@ -215,7 +216,7 @@ impl SqlSession {
             let new = column_definition(column, at, &mut definition)?;
             if definition.columns.iter().any(|known| known.name == new.name) {
                 return Err(SqlError::new(
-                    sqlstate::DUPLICATE_COLUMN,
+                    SqlState::DUPLICATE_COLUMN,
                     format!("column \"{}\" specified more than once", new.name),
                 )
                 .at(parsed.source.position(column.name.span.start)));
@@ -227,7 +228,7 @@ impl SqlSession {
         }
         if definition.checks.len() > CHECKS_MAX {
             return Err(SqlError::new(
-                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
                 format!("a table can be created with at most {CHECKS_MAX} check constraints"),
             ));
         }
@@ -293,16 +294,20 @@ impl SqlSession {
             let relation = match self.lock_relation(parsed, name, TableLockMode::AccessExclusive, wait).await
             {
                 Ok(relation) => relation,
-                Err(error) if error.code() == sqlstate::UNDEFINED_TABLE => {
+                Err(error) if error.code() == SqlState::UNDEFINED_TABLE => {
                     let last =
                         name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
                     if target.if_exists {
                         let notice = format!("table \"{last}\" does not exist, skipping");
-                        self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                        self.notices.push(SqlError::report(
+                            Severity::Notice,
+                            SqlState::SUCCESSFUL_COMPLETION,
+                            notice,
+                        ));
                         continue;
                     }
                     return Err(SqlError::new(
-                        sqlstate::UNDEFINED_TABLE,
+                        SqlState::UNDEFINED_TABLE,
                         format!("table \"{last}\" does not exist"),
                     ));
                 }
@@ -310,7 +315,7 @@ impl SqlSession {
                     let last = super::index::last_name(name);
                     if self.facts.catalogue.view_named(&last).is_some() {
                         let message = format!("\"{last}\" is not a table");
-                        return Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message)
+                        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
                             .with_hint("Use DROP VIEW to remove a view."));
                     }
                     return Err(error);
@@ -380,7 +385,7 @@ fn refuse_absent_clauses(table: &ast::CreateTable) -> Result<()> {
 pub(super) fn plain_column(at: usize, name: String, ty: Type) -> Result<Column> {
     require_storable(&name, ty)?;
     let number = i16::try_from(at + 1).map_err(|_| {
-        SqlError::new(sqlstate::TOO_MANY_COLUMNS, format!("tables can have at most {COLUMNS_MAX} columns"))
+        SqlError::new(SqlState::TOO_MANY_COLUMNS, format!("tables can have at most {COLUMNS_MAX} columns"))
     })?;
     Ok(Column {
         number,
@@ -398,7 +403,7 @@ pub(super) fn plain_column(at: usize, name: String, ty: Type) -> Result<Column> 
 fn require_storable(name: &str, ty: Type) -> Result<()> {
     if matches!(ty.id, TypeId::Unknown | TypeId::Void | TypeId::AnyArray) {
         return Err(SqlError::new(
-            sqlstate::INVALID_TABLE_DEFINITION,
+            SqlState::INVALID_TABLE_DEFINITION,
             format!("column \"{name}\" has pseudo-type {}", ty.id.sql_name()),
         ));
     }
@@ -499,7 +504,7 @@ pub(super) fn identity_of(
 fn set_primary_key(table: &mut Definition, name: Option<String>, columns: Vec<usize>) -> Result<()> {
     if table.primary_key.is_some() {
         return Err(SqlError::new(
-            sqlstate::INVALID_TABLE_DEFINITION,
+            SqlState::INVALID_TABLE_DEFINITION,
             format!("multiple primary keys for table \"{}\" are not allowed", table.name),
         ));
     }
@@ -532,13 +537,13 @@ pub(super) fn key_columns(columns: &[Column], key: &[ast::IndexColumn], what: &s
         let at =
             columns.iter().position(|column| !column.dropped && column.name == name).ok_or_else(|| {
                 SqlError::new(
-                    sqlstate::UNDEFINED_COLUMN,
+                    SqlState::UNDEFINED_COLUMN,
                     format!("column \"{name}\" named in key does not exist"),
                 )
             })?;
         if places.contains(&at) {
             return Err(SqlError::new(
-                sqlstate::DUPLICATE_COLUMN,
+                SqlState::DUPLICATE_COLUMN,
                 format!("column \"{name}\" appears twice in {what} constraint"),
             ));
         }

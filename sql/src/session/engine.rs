@@ -5,9 +5,10 @@ use crate::catalogue::sequences::Sequences;
 use crate::catalogue::{Catalogue, Role, store};
 use crate::execution::spill::TempSpace;
 use crate::interface::environment::Environment;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use host::Host;
 use parking_lot::RwLock;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::{Committed, Database, Isolation, SyncLevel, Transaction, TreeId};
@@ -196,13 +197,13 @@ impl SqlEngine {
         let catalogue = self.newest().await?;
         let Some(role) = catalogue.role(&options.user).cloned() else {
             return Err(SqlError::new(
-                sqlstate::INVALID_AUTHORIZATION,
+                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
                 format!("role \"{}\" does not exist", options.user),
             ));
         };
         if !catalogue.databases.iter().any(|entry| entry.name == options.database && entry.connections) {
             return Err(SqlError::new(
-                sqlstate::INVALID_CATALOG_NAME,
+                SqlState::INVALID_CATALOG_NAME,
                 format!("database \"{}\" does not exist", options.database),
             ));
         }

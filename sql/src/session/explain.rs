@@ -3,13 +3,13 @@
 use super::SqlSession;
 use super::portal::Run;
 use crate::catalogue::Relation;
-use crate::catalogue::system::quote;
 use crate::execution::{self, BATCH};
 use crate::interface::answer::CommandTag;
 use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::parse::{Command, ExplainOptions, Parsed};
 use crate::language::plan::{JoinKind, Node, Plan, RangePlan, ScanPlan, SetKind};
+use identifier::quote;
 use sql_types::Datum;
 use std::sync::Arc;
 use storage::Direction;

@@ -2,11 +2,12 @@
 
 use crate::catalogue::Catalogue;
 use crate::interface::environment::{Environment, SetScope, SettingActor};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Facts;
 use host::{Host, Timestamp};
 use parking_lot::Mutex;
 use sql_types::Style;
+use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -112,7 +113,7 @@ impl SessionFacts {
     pub(crate) fn show(&self, name: &str) -> Result<String> {
         self.setting(name)?.ok_or_else(|| {
             SqlError::new(
-                sqlstate::UNDEFINED_OBJECT,
+                SqlState::UNDEFINED_OBJECT,
                 format!("unrecognized configuration parameter \"{name}\""),
             )
         })
@@ -178,14 +179,14 @@ impl Facts for SessionFacts {
         self.catalogue.views.get(&oid).map(|view| format!(" {};", view.query))
     }
     fn current_value(&self, sequence: Option<u32>) -> Result<i64> {
-        let undefined = |message: String| SqlError::new(sqlstate::NOT_IN_PREREQUISITE_STATE, message);
+        let undefined = |message: String| SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
         let numbers = self.numbers.lock();
         let oid = match sequence {
             Some(oid) => {
                 let Some(found) = self.catalogue.sequences.get(&oid) else {
                     let name = self.relation_name(oid).unwrap_or_else(|| oid.to_string());
                     let message = format!("\"{name}\" is not a sequence");
-                    return Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message));
+                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
                 };
                 if !numbers.by_sequence.contains_key(&oid) {
                     let name = &found.name;
@@ -209,14 +210,14 @@ impl Facts for SessionFacts {
             Some(relation) => relation,
             None => {
                 let message = format!("relation \"{table}\" does not exist");
-                return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, message));
+                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
             }
         };
         let at = relation.require_column(column)?;
         let number = relation.columns.get(at).map_or(0, |column| column.number);
         let owned = Some((relation.oid, number));
         let found = self.catalogue.sequences.values().find(|sequence| sequence.owned_by == owned);
-        Ok(found.map(|sequence| format!("public.{}", crate::catalogue::system::quote(&sequence.name))))
+        Ok(found.map(|sequence| format!("public.{}", identifier::quote(&sequence.name))))
     }
     fn role_name(&self, oid: u32) -> Option<String> {
         self.catalogue.roles.get(&oid).map(|role| role.name.clone())
@@ -255,7 +256,7 @@ impl Facts for SessionFacts {
 
 /// Takes a qualified name apart as regclass input does: `a.b`, `"A".b`.
 fn split_name(text: &str) -> Result<Vec<String>> {
-    let invalid = || SqlError::new(sqlstate::INVALID_NAME, "invalid name syntax");
+    let invalid = || SqlError::new(SqlState::INVALID_NAME, "invalid name syntax");
     let mut parts = Vec::new();
     let mut rest = text.trim();
     loop {

@@ -7,11 +7,12 @@ use crate::execution::index::Entry;
 use crate::execution::spill::Sorter;
 use crate::execution::{BATCH, row};
 use crate::interface::answer::CommandTag;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::language::parse::fold;
 use crate::language::parse::{DropTarget, Parsed, ReindexTarget};
 use sql_types::key::OrderedColumn;
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{Direction, Isolation, KeyRange, TableLockMode};
 
@@ -77,10 +78,10 @@ impl SqlSession {
     ) -> Result<CommandTag> {
         let message = format!("relation \"{name}\" already exists");
         if !if_not_exists {
-            return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
         }
         let notice = format!("{message}, skipping");
-        self.notices.push(SqlError::report(Severity::Notice, sqlstate::DUPLICATE_TABLE, notice));
+        self.notices.push(SqlError::report(Severity::Notice, SqlState::DUPLICATE_TABLE, notice));
         Ok(CommandTag::Words(words))
     }
 
@@ -219,22 +220,26 @@ impl SqlSession {
             let Some((relation, oid)) = self.lock_index(&name).await? else {
                 let message = format!("index \"{name}\" does not exist");
                 if !target.if_exists {
-                    return Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, message));
+                    return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
                 }
                 let notice = format!("{message}, skipping");
-                self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
                 continue;
             };
             if self.require_owner(&relation).is_err() {
                 let message = format!("must be owner of index {name}");
-                return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
             }
             match relation.indexes.iter().find(|index| index.oid == oid) {
                 Some(index) if !index.constraint => self.remove_index(&relation, index).await?,
                 _ => {
                     let table = &relation.name;
                     return Err(SqlError::new(
-                        sqlstate::DEPENDENT_OBJECTS,
+                        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                         format!(
                             "cannot drop index {name} because constraint {name} on table {table} requires it"
                         ),
@@ -283,7 +288,7 @@ impl SqlSession {
                 let name = last_name(name);
                 let Some((relation, oid)) = self.lock_index(&name).await? else {
                     let message = format!("relation \"{name}\" does not exist");
-                    return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, message));
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
                 };
                 self.require_owner(&relation)?;
                 // The primary key is the table: there is nothing beside it that could be built anew.
@@ -322,7 +327,7 @@ impl SqlSession {
             Some(name) => {
                 if self.is_name_taken(name).await? {
                     let message = format!("relation \"{name}\" already exists");
-                    return Err(SqlError::new(sqlstate::DUPLICATE_TABLE, message));
+                    return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
                 }
                 name.clone()
             }
@@ -389,7 +394,7 @@ fn refuse_absent_clauses(create: &ast::CreateIndex) -> Result<()> {
 fn index_columns(relation: &Relation, create: &ast::CreateIndex) -> Result<Vec<IndexColumn>> {
     if create.columns.len() > INDEX_COLUMNS_MAX {
         let message = format!("cannot use more than {INDEX_COLUMNS_MAX} columns in an index");
-        return Err(SqlError::new(sqlstate::TOO_MANY_COLUMNS, message));
+        return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message));
     }
     let mut columns = Vec::with_capacity(create.columns.len());
     for part in &create.columns {
@@ -405,7 +410,7 @@ fn index_columns(relation: &Relation, create: &ast::CreateIndex) -> Result<Vec<I
         };
         let name = fold(name);
         let at = relation.column(&name).ok_or_else(|| {
-            SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
+            SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
         })?;
         let options = &part.column.options;
         let descending = matches!(options.sort, Some(ast::OrderBySort::Desc));

@@ -3,9 +3,10 @@
 use super::SqlSession;
 use crate::catalogue::Relation;
 use crate::interface::answer::CommandTag;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::language::parse::Parsed;
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::{CostPace, SweepCause, SweepCosts, SweepReport, TreeId};
@@ -29,7 +30,10 @@ impl SqlSession {
         if vacuum {
             self.refuse_in_block(word)?;
             if self.engine.database().is_in_recovery() {
-                return Err(SqlError::new(sqlstate::READ_ONLY, "cannot execute VACUUM during recovery"));
+                return Err(SqlError::new(
+                    SqlState::READ_ONLY_SQL_TRANSACTION,
+                    "cannot execute VACUUM during recovery",
+                ));
             }
         }
         if tables.is_empty() && !vacuum {
@@ -65,12 +69,12 @@ impl SqlSession {
         let name = &relation.name;
         if self.require_owner(relation).is_err() {
             let text = format!("permission denied to vacuum \"{name}\", skipping it");
-            self.notices.push(SqlError::report(Severity::Warning, sqlstate::INSUFFICIENT_PRIVILEGE, text));
+            self.notices.push(SqlError::report(Severity::Warning, SqlState::INSUFFICIENT_PRIVILEGE, text));
             return Ok(());
         }
         if verbose {
             let text = format!("vacuuming \"postgres.public.{name}\"");
-            self.notices.push(SqlError::report(Severity::Info, sqlstate::SUCCESS, text));
+            self.notices.push(SqlError::report(Severity::Info, SqlState::SUCCESSFUL_COMPLETION, text));
         }
         let mut total: Option<SweepReport> = None;
         for tree in trees(relation) {
@@ -98,7 +102,7 @@ impl SqlSession {
                 report.live,
                 report.dead
             );
-            self.notices.push(SqlError::report(Severity::Info, sqlstate::SUCCESS, text));
+            self.notices.push(SqlError::report(Severity::Info, SqlState::SUCCESSFUL_COMPLETION, text));
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ mod view;
 use crate::catalogue::{Catalogue, Role};
 use crate::interface::cancel::Canceller;
 use crate::interface::environment::{Environment, QuickSettings, SettingActor};
-use crate::interface::error::{Notice, Result, SqlError, sqlstate};
+use crate::interface::error::{Notice, Result, SqlError};
 use crate::interface::stack;
 use crate::language::parse::{Command, Parsed, Utility, parse};
 use crate::language::plan::{Analyzer, Plan};
@@ -43,6 +43,7 @@ use parking_lot::Mutex;
 use portal::{Body, Run};
 pub use portal::{Portal, Prepared, cannot_be_run};
 use sql_types::{Datum, Type, TypeId};
+use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -211,7 +212,7 @@ impl SqlSession {
     /// An error that ended a wait, with the reason of the cancellation where it was one.
     fn explained(&self, error: SqlError) -> SqlError {
         match self.canceller.reason() {
-            Some(reason) if error.code() == sqlstate::QUERY_CANCELED => reason.error(),
+            Some(reason) if error.code() == SqlState::QUERY_CANCELED => reason.error(),
             _ => stack::with_hint(error, self.quick.max_stack_depth_bytes),
         }
     }
@@ -280,7 +281,7 @@ impl SqlSession {
     pub fn store(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
         if !name.is_empty() && self.named.contains_key(name) {
             let error = SqlError::new(
-                sqlstate::DUPLICATE_PREPARED_STATEMENT,
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
                 format!("prepared statement \"{name}\" already exists"),
             );
             return self.noting_now(Err(error));
@@ -302,7 +303,7 @@ impl SqlSession {
             } else {
                 format!("prepared statement \"{name}\" does not exist")
             };
-            SqlError::new(sqlstate::INVALID_STATEMENT_NAME, message)
+            SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
         })
     }
 
@@ -410,7 +411,7 @@ impl SqlSession {
         self.canceller.check()?;
         if parameters.len() != prepared.parameter_types().len() {
             return Err(SqlError::new(
-                sqlstate::PROTOCOL_VIOLATION,
+                SqlState::PROTOCOL_VIOLATION,
                 format!(
                     "bind message supplies {} parameters, but prepared statement requires {}",
                     parameters.len(),
@@ -429,7 +430,7 @@ impl SqlSession {
                 if !Arc::ptr_eq(&current, &known) {
                     if !same_result(&current, &known) {
                         return Err(SqlError::new(
-                            sqlstate::FEATURE_NOT_SUPPORTED,
+                            SqlState::FEATURE_NOT_SUPPORTED,
                             "cached plan must not change result type",
                         ));
                     }
@@ -513,7 +514,7 @@ impl SqlSession {
     fn refuse_in_read_only(&mut self, writes: bool, verb: &str) -> Result<()> {
         if writes && self.ensure_block().read_only {
             return Err(SqlError::new(
-                sqlstate::READ_ONLY,
+                SqlState::READ_ONLY_SQL_TRANSACTION,
                 format!("cannot execute {verb} in a read-only transaction"),
             ));
         }
@@ -537,7 +538,7 @@ fn declared(oids: &[u32]) -> Result<Vec<Option<Type>>> {
             Some(TypeId::Unknown) => Ok(None),
             Some(id) => Ok(Some(Type::of(id))),
             None => {
-                Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist")))
+                Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist")))
             }
         })
         .collect()

@@ -4,12 +4,13 @@ use super::copy::CopyIn;
 use crate::execution::copy::LineWriter;
 use crate::execution::{Exec, Row};
 use crate::interface::answer::{CommandTag, PortalKind, ResultColumn};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::parse::Parsed;
 use crate::language::plan::Plan;
 use parking_lot::Mutex;
 use sql_types::{Datum, Type};
+use sqlstate::SqlState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use storage::View;
@@ -102,7 +103,7 @@ pub(crate) struct CopyOutState {
 
 /// 55000
 pub fn cannot_be_run(name: &str) -> SqlError {
-    SqlError::new(sqlstate::NOT_IN_PREREQUISITE_STATE, format!("portal \"{name}\" cannot be run"))
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("portal \"{name}\" cannot be run"))
 }
 
 /// How far a portal is.
@@ -189,7 +190,7 @@ impl Portal {
     pub fn check_runnable(&self, name: &str) -> Result<()> {
         match self.run {
             _ if self.has_ended() => {
-                Err(SqlError::new(sqlstate::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
+                Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
             }
             Run::Failed => Err(cannot_be_run(name)),
             _ => Ok(()),

@@ -3,10 +3,11 @@
 use super::SqlSession;
 use crate::catalogue::{BOOTSTRAP_ROLE_OID, Role, store};
 use crate::interface::answer::CommandTag;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::language::parse::RoleOption;
 use host::Timestamp;
 use sql_types::{Datum, Type, TypeId};
+use sqlstate::SqlState;
 use std::sync::Arc;
 
 impl SqlSession {
@@ -63,7 +64,7 @@ impl SqlSession {
 
     fn find_role(&self, name: &str) -> Result<Arc<Role>> {
         self.facts.catalogue.role(self.resolve(name)).cloned().ok_or_else(|| {
-            SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
+            SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
         })
     }
 
@@ -92,7 +93,7 @@ impl SqlSession {
         }
         refuse_reserved(name)?;
         if store::lock_role_name(self.transaction()?, name).await? {
-            return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, format!("role \"{name}\" already exists")));
+            return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, format!("role \"{name}\" already exists")));
         }
         store::put_role(self.transaction()?, &role).await?;
         self.catalogue_changed();
@@ -106,7 +107,7 @@ impl SqlSession {
         self.apply_options(&mut new, options)?;
         self.may_alter(&old, options)?;
         if old.oid == BOOTSTRAP_ROLE_OID && !new.superuser {
-            return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, "permission denied to alter role")
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "permission denied to alter role")
                 .with_detail("The bootstrap user must have the SUPERUSER attribute."));
         }
         store::put_role(self.transaction()?, &new).await?;
@@ -136,11 +137,11 @@ impl SqlSession {
         self.begin_role_change("ALTER ROLE").await?;
         let old = self.find_role(name)?;
         if old.oid == self.role.oid {
-            return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, "session user cannot be renamed"));
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "session user cannot be renamed"));
         }
         refuse_reserved(to)?;
         if store::lock_role_name(self.transaction()?, to).await? {
-            return Err(SqlError::new(sqlstate::DUPLICATE_OBJECT, format!("role \"{to}\" already exists")));
+            return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, format!("role \"{to}\" already exists")));
         }
         if old.superuser {
             self.require_superuser("must be superuser to rename superusers")?;
@@ -165,13 +166,17 @@ impl SqlSession {
                 Ok(role) => role,
                 Err(_) if if_exists => {
                     let message = format!("role \"{name}\" does not exist, skipping");
-                    self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, message));
+                    self.notices.push(SqlError::report(
+                        Severity::Notice,
+                        SqlState::SUCCESSFUL_COMPLETION,
+                        message,
+                    ));
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             if role.oid == self.role.oid {
-                return Err(SqlError::new(sqlstate::OBJECT_IN_USE, "current user cannot be dropped"));
+                return Err(SqlError::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));
             }
             if role.superuser {
                 self.require_superuser("must be superuser to drop superusers")?;
@@ -188,7 +193,7 @@ impl SqlSession {
                 let details: Vec<String> =
                     owned.iter().map(|table| format!("owner of table {table}")).collect();
                 return Err(SqlError::new(
-                    sqlstate::DEPENDENT_OBJECTS,
+                    SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                     format!("role \"{name}\" cannot be dropped because some objects depend on it"),
                 )
                 .with_detail(details.join("\n")));
@@ -201,13 +206,13 @@ impl SqlSession {
 }
 
 fn denied(message: &str) -> SqlError {
-    SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message)
+    SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
 }
 
 fn refuse_reserved(name: &str) -> Result<()> {
     if !name.starts_with("pg_") {
         return Ok(());
     }
-    Err(SqlError::new(sqlstate::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
+    Err(SqlError::new(SqlState::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
         .with_detail("Role names starting with \"pg_\" are reserved."))
 }

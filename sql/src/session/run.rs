@@ -4,10 +4,11 @@ use super::SqlSession;
 use super::portal::{PlanRun, Portal, Run, cannot_be_run};
 use crate::execution::{self, BATCH, Cx, Row};
 use crate::interface::answer::{CommandTag, Fetch, Flow, RowSink};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::plan::Verb;
 use sql_types::Datum;
+use sqlstate::SqlState;
 use std::sync::atomic::AtomicU32;
 
 /// An operator may hold this many times work_mem before it is refused: what it holds is counted in full, with the
@@ -62,7 +63,7 @@ impl SqlSession {
                 Ok(fetched)
             }
             Run::Cursor(run) => self.fetch_cursor(run, max_rows, out).await,
-            Run::CopyIn(_) => Err(SqlError::new(sqlstate::PROTOCOL_VIOLATION, "COPY FROM waits for data")),
+            Run::CopyIn(_) => Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, "COPY FROM waits for data")),
             Run::Utility(_) => Err(SqlError::internal("a utility did not run")),
         }
     }
@@ -104,7 +105,7 @@ impl SqlSession {
         out: &mut dyn RowSink,
     ) -> Result<Fetch> {
         if self.block.as_ref().is_none_or(|block| block.serial != run.block) {
-            return Err(SqlError::new(sqlstate::INVALID_CURSOR_NAME, "portal's transaction has ended"));
+            return Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, "portal's transaction has ended"));
         }
         let mut cx = self.context(params)?;
         cx.suit(&run.plan);

@@ -2,13 +2,14 @@
 
 use super::SqlSession;
 use super::index::last_name;
-use crate::catalogue::{Identity, Relation, Sequence, store, system::quote};
+use crate::catalogue::{Identity, Relation, Sequence, store};
 use crate::interface::answer::CommandTag;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::language::expr;
 use crate::language::parse::{DropTarget, Parsed, SequenceChange, SequenceOptions};
 use sql_types::TypeId;
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{TableLockMode, TreeId};
 
@@ -24,7 +25,7 @@ pub(super) struct OwnSequence {
 
 /// DEFAULT of a serial column.
 pub(crate) fn next_value_call(sequence: &str) -> String {
-    format!("nextval('{}'::regclass)", quote(sequence).replace('\'', "''"))
+    format!("nextval('{}'::regclass)", identifier::quote(sequence).replace('\'', "''"))
 }
 
 impl SqlSession {
@@ -125,7 +126,7 @@ impl SqlSession {
         let Some(found) = catalogue.sequence_named(name) else {
             if catalogue.is_name_taken(name) {
                 return Err(SqlError::new(
-                    sqlstate::WRONG_OBJECT_TYPE,
+                    SqlState::WRONG_OBJECT_TYPE,
                     format!("\"{name}\" is not a sequence"),
                 ));
             }
@@ -133,7 +134,7 @@ impl SqlSession {
         };
         if !self.role.superuser && found.owner != self.role.oid {
             let message = format!("must be owner of sequence {name}");
-            return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
         // Numbers of trees and of sequences come from one supply, so that no table has this lock.
         let tree = TreeId::new(crate::catalogue::POSTGRES_DATABASE, found.oid);
@@ -159,10 +160,10 @@ impl SqlSession {
         let Some(found) = self.lock_sequence(&name, TableLockMode::ShareRowExclusive).await? else {
             let message = format!("relation \"{name}\" does not exist");
             if !if_exists {
-                return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, message));
+                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
             }
             let notice = format!("{message}, skipping");
-            self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+            self.notices.push(SqlError::report(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, notice));
             return Ok(DONE);
         };
         let mut sequence = Sequence::clone(&found);
@@ -180,7 +181,7 @@ impl SqlSession {
                 if let Some(owner) = &options.owned_by {
                     if found.identity {
                         return Err(SqlError::new(
-                            sqlstate::FEATURE_NOT_SUPPORTED,
+                            SqlState::FEATURE_NOT_SUPPORTED,
                             "cannot change ownership of identity sequence",
                         ));
                     }
@@ -261,10 +262,14 @@ impl SqlSession {
             let Some(sequence) = self.lock_sequence(&name, TableLockMode::AccessExclusive).await? else {
                 let message = format!("sequence \"{name}\" does not exist");
                 if !target.if_exists {
-                    return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, message));
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
                 }
                 let notice = format!("{message}, skipping");
-                self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
                 continue;
             };
             if sequence.identity {
@@ -276,14 +281,18 @@ impl SqlSession {
                 let what = format!("default value for column {} of table {}", column.name, relation.name);
                 if !target.cascade {
                     return Err(SqlError::new(
-                        sqlstate::DEPENDENT_OBJECTS,
+                        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                         format!("cannot drop sequence {name} because other objects depend on it"),
                     )
                     .with_detail(format!("{what} depends on sequence {name}"))
                     .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
                 }
                 let notice = format!("drop cascades to {what}");
-                self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
                 column.default = None;
                 store::put_column(self.transaction()?, relation.oid, &column).await?;
             }
@@ -303,7 +312,7 @@ impl SqlSession {
             .map_or("", |column| &column.name);
         let name = &sequence.name;
         Ok(SqlError::new(
-            sqlstate::DEPENDENT_OBJECTS,
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
             format!("cannot drop sequence {name} because column {column} of table {table} requires it"),
         )
         .with_hint(format!("You can drop column {column} of table {table} instead.")))
@@ -317,7 +326,7 @@ fn is_call_of(text: &str, call: &str) -> bool {
 }
 
 fn invalid(message: String) -> SqlError {
-    SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
 }
 
 fn require_inside(word: &str, value: i64, sequence: &Sequence) -> Result<()> {

@@ -5,12 +5,13 @@ use super::portal::{Prepared, Run};
 use crate::execution::Row;
 use crate::interface::answer::{CommandTag, ResultColumn};
 use crate::interface::environment::SetScope;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::language::expr::{self, CastContext, EvalContext};
 use crate::language::parse::{Command, DiscardKind, DropKind, Mode, Parsed, SetTarget, Utility};
 use crate::language::plan::Analyzer;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{CheckpointKind, LockWait, TableLockMode};
 
@@ -37,7 +38,7 @@ fn isolation_mode(value: &str) -> Result<Mode> {
         .find(|level| level.name().eq_ignore_ascii_case(value));
     level.map(Mode::Isolation).ok_or_else(|| {
         SqlError::new(
-            sqlstate::INVALID_PARAMETER_VALUE,
+            SqlState::INVALID_PARAMETER_VALUE,
             format!("invalid value for parameter \"transaction_isolation\": \"{value}\""),
         )
     })
@@ -142,7 +143,7 @@ impl SqlSession {
     }
 
     fn warn(&mut self, message: &str) {
-        self.notices.push(SqlError::report(Severity::Warning, sqlstate::NO_ACTIVE_TRANSACTION, message));
+        self.notices.push(SqlError::report(Severity::Warning, SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
     }
 
     fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<CommandTag> {
@@ -210,7 +211,7 @@ impl SqlSession {
     pub(super) fn refuse_in_block(&self, what: &str) -> Result<()> {
         if self.in_explicit_block() {
             return Err(SqlError::new(
-                sqlstate::ACTIVE_TRANSACTION,
+                SqlState::ACTIVE_SQL_TRANSACTION,
                 format!("{what} cannot run inside a transaction block"),
             ));
         }
@@ -224,7 +225,7 @@ impl SqlSession {
                 SetTarget::Name(name) => format!("permission denied to set parameter \"{name}\""),
                 SetTarget::All => "permission denied to perform ALTER SYSTEM RESET ALL".to_owned(),
             };
-            return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, what));
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what));
         }
         let name = match target {
             SetTarget::Name(name) => Some(name.as_str()),
@@ -237,7 +238,7 @@ impl SqlSession {
     async fn checkpoint(&mut self) -> Result<CommandTag> {
         if !self.role.superuser {
             return Err(SqlError::new(
-                sqlstate::INSUFFICIENT_PRIVILEGE,
+                SqlState::INSUFFICIENT_PRIVILEGE,
                 "must be superuser or have privileges of pg_checkpoint to do CHECKPOINT",
             ));
         }
@@ -293,7 +294,7 @@ impl SqlSession {
     ) -> Result<CommandTag> {
         if self.named.contains_key(name) {
             return Err(SqlError::new(
-                sqlstate::DUPLICATE_PREPARED_STATEMENT,
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
                 format!("prepared statement \"{name}\" already exists"),
             ));
         }
@@ -331,7 +332,7 @@ impl SqlSession {
                 let value = analyzer.compile_in("EXECUTE parameters", argument)?;
                 if !analyzer.take_slots().is_empty() {
                     return Err(SqlError::new(
-                        sqlstate::FEATURE_NOT_SUPPORTED,
+                        SqlState::FEATURE_NOT_SUPPORTED,
                         "cannot use subquery in EXECUTE parameter",
                     ));
                 }
@@ -376,7 +377,7 @@ impl SqlSession {
             let locked = self.transaction()?.lock_table(found.tree, mode, wait).await;
             locked.map_err(|error| match error {
                 storage::Error::LockNotAvailable { timed_out: false } => SqlError::new(
-                    sqlstate::LOCK_NOT_AVAILABLE,
+                    SqlState::LOCK_NOT_AVAILABLE,
                     format!("could not obtain lock on relation \"{}\"", found.name),
                 ),
                 other => self.canceller.explain(other),
@@ -406,7 +407,7 @@ impl SqlSession {
             return Ok(());
         }
         Err(SqlError::new(
-            sqlstate::INSUFFICIENT_PRIVILEGE,
+            SqlState::INSUFFICIENT_PRIVILEGE,
             format!("must be owner of table {}", relation.name),
         ))
     }

@@ -4,9 +4,10 @@ use super::SqlSession;
 use super::index::last_name;
 use crate::catalogue::{Relation, View, ViewColumn, store};
 use crate::interface::answer::CommandTag;
-use crate::interface::error::{Result, Severity, SqlError, sqlstate};
+use crate::interface::error::{Result, Severity, SqlError};
 use crate::language::parse::{DropTarget, Parsed};
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 
 impl SqlSession {
@@ -48,7 +49,7 @@ impl SqlSession {
             let shown = columns.get(at).unwrap_or(&column.name).clone();
             if view_columns.iter().any(|known| known.name == shown) {
                 let message = format!("column \"{shown}\" specified more than once");
-                return Err(SqlError::new(sqlstate::DUPLICATE_COLUMN, message));
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
             }
             view_columns.push(ViewColumn { name: shown, inner: column.name.clone(), ty: column.ty });
         }
@@ -68,10 +69,10 @@ impl SqlSession {
 
     /// OR REPLACE may add columns at the end and nothing else.
     fn require_same_columns(&self, before: &View, after: &[ViewColumn]) -> Result<()> {
-        let refused = |message: String| SqlError::new(sqlstate::INVALID_TABLE_DEFINITION, message);
+        let refused = |message: String| SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message);
         if !self.role.superuser && before.owner != self.role.oid {
             let message = format!("must be owner of view {}", before.name);
-            return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
         if after.len() < before.columns.len() {
             return Err(refused("cannot drop columns from view".to_owned()));
@@ -106,19 +107,23 @@ impl SqlSession {
             let Some(view) = catalogue.view_named(&name).cloned() else {
                 if catalogue.is_name_taken(&name) {
                     let message = format!("\"{name}\" is not a view");
-                    return Err(SqlError::new(sqlstate::WRONG_OBJECT_TYPE, message));
+                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
                 }
                 let message = format!("view \"{name}\" does not exist");
                 if !target.if_exists {
-                    return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, message));
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
                 }
                 let notice = format!("{message}, skipping");
-                self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
                 continue;
             };
             if !self.role.superuser && view.owner != self.role.oid {
                 let message = format!("must be owner of view {name}");
-                return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
             }
             self.drop_views_of(view.oid, &format!("view {name}"), target.cascade).await?;
             store::delete_view(self.transaction()?, &view).await?;
@@ -153,7 +158,7 @@ impl SqlSession {
         }
         if !cascade {
             return Err(SqlError::new(
-                sqlstate::DEPENDENT_OBJECTS,
+                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                 format!("cannot drop {what} because other objects depend on it"),
             )
             .with_detail(details.join("\n"))
@@ -166,7 +171,7 @@ impl SqlSession {
             [one] => format!("drop cascades to view {}", one.name),
             more => format!("drop cascades to {} other objects", more.len()),
         };
-        self.notices.push(SqlError::report(Severity::Notice, sqlstate::SUCCESS, notice));
+        self.notices.push(SqlError::report(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, notice));
         self.catalogue_changed();
         Ok(())
     }

@@ -8,6 +8,7 @@ use sql::{
     SettingActor, SettingLine, SqlEngine, SqlError, SqlSession,
 };
 use sql_types::{Datum, Style};
+use sqlstate::SqlState;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -303,7 +304,7 @@ impl Environment for TestEnvironment {
         let top = settings.last_mut().unwrap();
         if !top.contains_key(name) && !name.contains('.') && name != "default_transaction_isolation" {
             return Err(SqlError::new(
-                sql::sqlstate::UNDEFINED_OBJECT,
+                SqlState::UNDEFINED_OBJECT,
                 format!("unrecognized configuration parameter \"{name}\""),
             ));
         }

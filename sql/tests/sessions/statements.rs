@@ -454,3 +454,31 @@ async fn a_set_returning_function_in_the_arguments_of_another_is_absent() {
     }
     assert_eq!(c.text("select unnest(array[1, 2]), generate_series(1, 2)").await, "1|1;2|2");
 }
+
+#[tokio::test]
+async fn names_that_are_key_words_print_in_quotes_wherever_a_name_is_printed() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table \"order\" (\"user\" serial primary key, note int, check (\"user\" > 0))").await;
+    c.run("create index on \"order\" (\"user\", note)").await;
+    c.run("create table \"value\" (\"name\" int primary key)").await;
+    for (sql, answer) in [
+        ("select 'public.\"order\"'::regclass", "\"order\""),
+        ("select 'value'::regclass", "value"),
+        ("explain select * from \"order\"", "Seq Scan on \"order\""),
+        ("explain select * from value where name = 1", "Index Scan using value_pkey on value"),
+        (
+            "select indexdef from pg_indexes where indexname = 'order_pkey'",
+            "CREATE UNIQUE INDEX order_pkey ON public.\"order\" USING btree (\"user\")",
+        ),
+        (
+            "select pg_get_constraintdef(oid) from pg_constraint where conname = 'order_pkey'",
+            "PRIMARY KEY (\"user\")",
+        ),
+        ("select quote_ident('order') || format('%I', 'value')", "\"order\"value"),
+    ] {
+        assert_eq!(c.text(sql).await, answer, "{sql}");
+    }
+    let error = c.error("insert into \"order\" values (1); insert into \"order\" values (1)").await;
+    assert_eq!(error.fields().detail.as_deref(), Some("Key (\"user\")=(1) already exists."));
+}

@@ -1,8 +1,9 @@
 //! Arrays: any number of dimensions, each with its lower bound.
 
 use crate::datum::Datum;
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::types::TypeId;
+use sqlstate::SqlState;
 use std::hash::{Hash, Hasher};
 
 /// Most dimensions (MAXDIM).

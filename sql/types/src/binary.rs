@@ -2,10 +2,11 @@
 
 use crate::array::{Array, Dimension, MAX_DIMENSIONS};
 use crate::datum::{Datum, Str};
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::numeric::Numeric;
 use crate::types::{Type, TypeId};
+use sqlstate::SqlState;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -220,7 +221,7 @@ fn read_array(element: Type, bytes: &mut &[u8]) -> Result<Datum> {
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N]> {
-    let insufficient = || Error::new(SqlState::new(b"08P01"), "insufficient data left in message");
+    let insufficient = || Error::new(SqlState::PROTOCOL_VIOLATION, "insufficient data left in message");
     let (taken, rest) = bytes.split_first_chunk::<N>().ok_or_else(insufficient)?;
     *bytes = rest;
     Ok(*taken)

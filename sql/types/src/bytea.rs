@@ -1,9 +1,10 @@
 //! bytea as text: hexadecimal and escape forms.
 
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::integer::is_space;
 use crate::style::ByteaOutput;
 use crate::work;
+use sqlstate::SqlState;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 

@@ -2,12 +2,13 @@
 
 use crate::array::Array;
 use crate::datum::{Datum, Str};
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::numeric::Numeric;
 use crate::style::Style;
 use crate::time;
 use crate::types::{Category, Type, TypeId};
+use sqlstate::SqlState;
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! real and double precision as text.
 
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::integer::trim;
 use num_bigint::BigUint;
+use sqlstate::SqlState;
 use std::fmt::Write as _;
 
 /// Reads a double.

@@ -16,10 +16,11 @@
 //! see [`is_lossless`].
 
 use crate::datum::{Datum, Str};
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::interval::{Interval, MICROS_PER_DAY};
 use crate::numeric::Numeric;
 use crate::types::TypeId;
+use sqlstate::SqlState;
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -37,7 +37,7 @@ pub const VALUE_BYTES_MAX: usize = 0x3fff_ffff;
 pub use array::{Array, Dimension};
 pub use compare::compare;
 pub use datum::{Datum, Str};
-pub use error::{Error, Result, SqlState};
+pub use error::{Error, Result};
 pub use interval::Interval;
 pub use numeric::Numeric;
 pub use style::{ByteaOutput, DateOrder, Style};

@@ -3,8 +3,9 @@
 //! With collation C, upper and lower case are those of ASCII. Regular expressions are PostgreSQL's as far as the
 //! `regex` crate has them: no back references and no look-around, and matching takes time linear in the text.
 
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::work::{self, Growth};
+use sqlstate::SqlState;
 use std::cell::RefCell;
 
 /// Matches between two looks at whether to stop.

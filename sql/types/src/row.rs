@@ -183,7 +183,7 @@ struct Ends {
 impl Ends {
     fn push(&mut self, out: &mut [u8], varying: usize) -> Result<()> {
         let too_long = || {
-            Error::new(crate::SqlState::PROGRAM_LIMIT_EXCEEDED, "row is too big")
+            Error::new(sqlstate::SqlState::PROGRAM_LIMIT_EXCEEDED, "row is too big")
                 .with_detail("The values of one row cannot take more than 1 GB.")
         };
         let end =
@@ -397,7 +397,7 @@ fn write_array(array: &Array, out: &mut Vec<u8>) -> Result<()> {
     }
     if array.values().len() > usize::from(u16::MAX) {
         return Err(Error::new(
-            crate::SqlState::PROGRAM_LIMIT_EXCEEDED,
+            sqlstate::SqlState::PROGRAM_LIMIT_EXCEEDED,
             "an array of more than 65535 elements cannot be stored",
         ));
     }

@@ -2,11 +2,12 @@
 
 use crate::array::{Array, Dimension, MAX_DIMENSIONS};
 use crate::datum::{Datum, Str};
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::numeric::Numeric;
 use crate::style::Style;
 use crate::types::{Type, TypeId};
 use crate::{bytea, float, inet, integer, time};
+use sqlstate::SqlState;
 use std::fmt::Write as _;
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! The types: PostgreSQL's OIDs, names, lengths, categories and type modifiers.
 
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
+use sqlstate::SqlState;
 use std::fmt::Write as _;
 
 /// What a type is for, when an operator or function has to be chosen (pg_type.typcategory).

@@ -207,7 +207,7 @@ pub fn sort_by<T>(rows: &mut [T], mut compare: impl FnMut(&T, &T) -> std::cmp::O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SqlState;
+    use sqlstate::SqlState;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[derive(Default)]

@@ -3,7 +3,7 @@
 use super::{Client, ClientError};
 use crate::backend::{BackendMessage, Column, Format, Row};
 use crate::frontend;
-use crate::sqlstate::SqlState;
+use sqlstate::SqlState;
 
 /// The result of one statement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

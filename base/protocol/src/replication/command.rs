@@ -2,7 +2,7 @@
 
 use super::WireLsn;
 use super::scanner::{Token, scan};
-use crate::sqlstate::SqlState;
+use sqlstate::SqlState;
 
 /// A replication command.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -99,25 +99,17 @@ pub(crate) fn relation_name(
     oid: u32,
 ) -> Option<String> {
     if let Some(relation) = catalogue.relations.get(&oid) {
-        return Some(quote(&relation.name));
+        return Some(identifier::quote(&relation.name));
     }
     if let Some((_, index)) = catalogue.index(oid) {
-        return Some(quote(index.name));
+        return Some(identifier::quote(index.name));
     }
     if let Some(sequence) = catalogue.sequences.get(&oid) {
-        return Some(quote(&sequence.name));
+        return Some(identifier::quote(&sequence.name));
     }
     if let Some(view) = catalogue.views.get(&oid) {
-        return Some(quote(&view.name));
+        return Some(identifier::quote(&view.name));
     }
     let (schema, name, ..) = virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
     Some(if schema == "pg_catalog" { name.to_owned() } else { format!("{schema}.{name}") })
-}
-
-/// An identifier as SQL must write it.
-pub(crate) fn quote(name: &str) -> String {
-    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && !name.is_empty();
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }

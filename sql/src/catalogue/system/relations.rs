@@ -1,10 +1,11 @@
 //! Rows about tables, columns, types and constraints.
 
 use super::shared::role_name;
-use super::{Context, TABLES, quote, schema_oid, schemas, virtual_tables};
+use super::{Context, TABLES, schema_oid, schemas, virtual_tables};
 use crate::catalogue::model::{
     AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Identity, IndexColumn, PG_CATALOG_OID, PUBLIC_OID, Relation,
 };
+use identifier::quote;
 use sql_types::key::OrderedColumn;
 use sql_types::{Array, Category, Datum, TypeId};
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! COPY FROM: lines as fields.
 
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::parse::{CopyFormat, CopyOptions};
 use sql_types::work;
+use sqlstate::SqlState;
 
 /// The longest line taken: a line must fit into memory as a whole.
 const LINE_BYTES_MAX: usize = 256 << 20;
@@ -121,7 +122,7 @@ impl LineReader {
         }
         if self.buffer.len() + data.len() > LINE_BYTES_MAX {
             return Err(SqlError::new(
-                sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
                 format!("a line of COPY data is longer than {LINE_BYTES_MAX} bytes"),
             ));
         }
@@ -191,7 +192,7 @@ impl LineReader {
         }
         if csv && self.in_quotes {
             self.number += 1;
-            return Err(SqlError::new(sqlstate::BAD_COPY_FORMAT, "unterminated CSV quoted field"));
+            return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "unterminated CSV quoted field"));
         }
         let end = self.buffer.len();
         self.scanned = end;
@@ -306,11 +307,14 @@ fn utf8(bytes: Vec<u8>) -> Result<String> {
         let bad: Vec<String> =
             error.as_bytes().iter().skip(at).take(4).map(|byte| format!("0x{byte:02x}")).collect();
         let shown = bad.first().cloned().unwrap_or_default();
-        SqlError::new(sqlstate::BAD_ENCODING, format!("invalid byte sequence for encoding \"UTF8\": {shown}"))
+        SqlError::new(
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            format!("invalid byte sequence for encoding \"UTF8\": {shown}"),
+        )
     })?;
     if text.contains('\0') {
         return Err(SqlError::new(
-            sqlstate::BAD_ENCODING,
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
             "invalid byte sequence for encoding \"UTF8\": 0x00",
         ));
     }
@@ -445,11 +449,20 @@ mod tests {
     fn damage_is_refused() {
         let mut reader = LineReader::new(options(true));
         reader.feed(b"1,\"open").unwrap();
-        assert_eq!(reader.next(true).unwrap_err().code(), sqlstate::BAD_COPY_FORMAT);
+        assert_eq!(reader.next(true).unwrap_err().code(), SqlState::BAD_COPY_FILE_FORMAT);
         let reader = LineReader::new(options(false));
         let mut record = Record::default();
-        assert_eq!(reader.split(b"a\xff", &mut record).unwrap_err().code(), sqlstate::BAD_ENCODING);
-        assert_eq!(reader.split(b"a\0b\tc", &mut record).unwrap_err().code(), sqlstate::BAD_ENCODING);
-        assert_eq!(reader.split(b"a\\000", &mut record).unwrap_err().code(), sqlstate::BAD_ENCODING);
+        assert_eq!(
+            reader.split(b"a\xff", &mut record).unwrap_err().code(),
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE
+        );
+        assert_eq!(
+            reader.split(b"a\0b\tc", &mut record).unwrap_err().code(),
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE
+        );
+        assert_eq!(
+            reader.split(b"a\\000", &mut record).unwrap_err().code(),
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! Aggregate functions: resolution, and the state of one group.
 
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use sql_types::ops::float_overflow;
-use sql_types::{Array, Datum, Interval, Numeric, SqlState, Type, TypeId, compare};
+use sql_types::{Array, Datum, Interval, Numeric, Type, TypeId, compare};
+use sqlstate::SqlState;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ fn kind_of(name: &str) -> Option<Kind> {
 }
 
 fn ambiguous(name: &str, id: TypeId) -> SqlError {
-    SqlError::new(sqlstate::AMBIGUOUS_FUNCTION, format!("function {name}({}) is not unique", id.sql_name()))
+    SqlError::new(SqlState::AMBIGUOUS_FUNCTION, format!("function {name}({}) is not unique", id.sql_name()))
         .with_hint("Could not choose a best candidate function. You might need to add explicit type casts.")
 }
 

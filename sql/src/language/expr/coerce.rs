@@ -2,9 +2,10 @@
 
 use super::node::Expr;
 use super::{Facts, Scope};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use sql_types::cast::{self, CastContext};
 use sql_types::{Category, Datum, Type, TypeId};
+use sqlstate::SqlState;
 
 /// Whether values of `from` become `to` in this context. Undetermined literals and parameters always do.
 pub(super) fn can_coerce(from: TypeId, to: TypeId, how: CastContext) -> bool {
@@ -18,7 +19,7 @@ pub(super) fn relation(name: &str, facts: &dyn Facts) -> Result<Datum> {
     }
     match facts.relation_oid(name)? {
         Some(oid) => Ok(Datum::Oid(oid)),
-        None => Err(SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))),
+        None => Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))),
     }
 }
 
@@ -36,10 +37,10 @@ pub fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> 
     if !can_coerce(from.id, to.id, how) {
         let (from, to) = (from.id.sql_name(), to.id.sql_name());
         return Err(if explicit {
-            SqlError::new(sqlstate::CANNOT_COERCE, format!("cannot cast type {from} to {to}"))
+            SqlError::new(SqlState::CANNOT_COERCE, format!("cannot cast type {from} to {to}"))
         } else {
             SqlError::new(
-                sqlstate::DATATYPE_MISMATCH,
+                SqlState::DATATYPE_MISMATCH,
                 format!("expression is of type {from}, but type {to} is needed"),
             )
             .with_hint("You will need to rewrite or cast the expression.")
@@ -82,9 +83,9 @@ pub fn common_type(exprs: &mut [&mut Expr], context: &str, scope: &mut dyn Scope
     for expr in exprs.iter_mut() {
         let taken = std::mem::replace(*expr, Expr::Const(Datum::Null, ty));
         **expr = coerce(taken, ty, CastContext::Implicit, scope).map_err(|error| {
-            if error.code() == sqlstate::DATATYPE_MISMATCH {
+            if error.code() == SqlState::DATATYPE_MISMATCH {
                 let message = format!("{context} could not convert type to {}", ty.id.sql_name());
-                return SqlError::new(sqlstate::CANNOT_COERCE, message);
+                return SqlError::new(SqlState::CANNOT_COERCE, message);
             }
             error
         })?;
@@ -112,7 +113,7 @@ pub(super) fn choose_common(types: &[Type], context: &str) -> Result<Type> {
         }
         if id.category() != current.category() {
             return Err(SqlError::new(
-                sqlstate::DATATYPE_MISMATCH,
+                SqlState::DATATYPE_MISMATCH,
                 format!("{context} types {} and {} cannot be matched", current.sql_name(), id.sql_name()),
             ));
         }
@@ -132,7 +133,7 @@ pub(super) fn condition(expr: Expr, context: &str, scope: &mut dyn Scope) -> Res
     let id = expr.ty().id;
     if id != TypeId::Bool && id != TypeId::Unknown {
         return Err(SqlError::new(
-            sqlstate::DATATYPE_MISMATCH,
+            SqlState::DATATYPE_MISMATCH,
             format!("argument of {context} must be type boolean, not type {}", id.sql_name()),
         ));
     }

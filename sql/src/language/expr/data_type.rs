@@ -1,11 +1,12 @@
 //! Names of types as statements write them.
 
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use sql_types::{Type, TypeId};
 use sqlparser::ast::{
     self, ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, IntervalFields, ObjectNamePart,
     TimezoneInfo,
 };
+use sqlstate::SqlState;
 
 /// The type that a statement names: 42704 for an unknown name, 0A000 for one that is absent.
 pub fn data_type(ast: &DataType) -> Result<Type> {
@@ -67,7 +68,7 @@ fn array(element: Type) -> Result<Type> {
 }
 
 fn unknown(name: &str) -> SqlError {
-    SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
+    SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
 }
 
 fn limit(length: Option<&CharacterLength>) -> Result<Option<u32>> {
@@ -80,7 +81,7 @@ fn limit(length: Option<&CharacterLength>) -> Result<Option<u32>> {
 }
 
 fn float(precision: &ExactNumberInfo) -> Result<Type> {
-    let invalid = |what| Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, what));
+    let invalid = |what| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
     match precision {
         ExactNumberInfo::None => Ok(Type::of(TypeId::Float8)),
         ExactNumberInfo::Precision(0) => invalid("precision for type float must be at least 1 bit"),

@@ -7,6 +7,7 @@ use sql_types::cast;
 use sql_types::ops::compare_mixed;
 use sql_types::work;
 use sql_types::{Array, Datum, Style, Type, TypeId};
+use sqlstate::SqlState;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
@@ -338,7 +339,7 @@ fn array(elements: &[Expr], ty: Type, cx: &EvalContext<'_>) -> Result<Datum> {
     }
     let mismatch = || {
         SqlError::new(
-            sql_types::SqlState::ARRAY_SUBSCRIPT_ERROR,
+            SqlState::ARRAY_SUBSCRIPT_ERROR,
             "multidimensional arrays must have array expressions with matching dimensions",
         )
     };

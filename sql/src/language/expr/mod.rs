@@ -23,7 +23,6 @@ pub use aggregate::{Accumulator, Aggregate};
 pub use coerce::{coerce, common_type};
 pub use compile::{compile, operator};
 pub use data_type::data_type;
-pub(crate) use functions::quote_ident;
 pub use node::{Comparison, Expr, Step};
 pub use sql_types::cast::CastContext;
 

@@ -4,13 +4,14 @@ use super::{
     Aggregate, AggregateCall, CastContext, EvalContext, Expr, Facts, FunctionArgument, Scope, Subquery,
     coerce, compile,
 };
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use host::Timestamp;
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Span;
+use sqlstate::SqlState;
 use std::fmt::Write as _;
 
 struct Session(Style);
@@ -89,7 +90,7 @@ impl Scope for Names {
         let wanted = &name.last().unwrap().value;
         let at = self.columns.iter().position(|(name, _)| name == wanted);
         let missing =
-            || SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{wanted}\" does not exist"));
+            || SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{wanted}\" does not exist"));
         let index = at.ok_or_else(missing)?;
         Ok(Expr::Column { index, ty: Type::of(self.columns[index].1) })
     }
@@ -270,7 +271,7 @@ fn deep_nesting_is_an_error_and_long_chains_are_not() {
     let chain = format!("a = 1{}", " OR a = 2".repeat(5000));
     assert!(matches!(compiled(&chain, &mut names).unwrap(), Expr::Or(parts) if parts.len() == 5001));
     let sum = parse(&format!("a{}", " + 1".repeat(3000)));
-    assert_eq!(compile(&sum, &mut names).unwrap_err().code(), sqlstate::STATEMENT_TOO_COMPLEX);
+    assert_eq!(compile(&sum, &mut names).unwrap_err().code(), SqlState::STATEMENT_TOO_COMPLEX);
 }
 
 /// Type and text of an aggregate over values of a type, as SELECT f(x) FROM unnest(...) has them.

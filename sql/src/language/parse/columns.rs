@@ -2,7 +2,6 @@
 
 use super::{fold, parse_expression};
 use crate::interface::error::Result;
-use crate::language::expr::quote_ident;
 use sqlparser::ast::{self, visit_expressions, visit_expressions_mut};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -30,7 +29,7 @@ pub(crate) fn columns_of(text: &str) -> Result<BTreeSet<String>> {
 /// The expression's text with a column under its new name.
 pub(crate) fn rename_column(text: &str, old: &str, new: &str) -> Result<String> {
     let mut parsed = parse_expression(text)?;
-    let quote = (quote_ident(new) != new).then_some('"');
+    let quote = identifier::needs_quotes(new).then_some('"');
     let renamed = ast::Ident { quote_style: quote, ..ast::Ident::new(new) };
     let _: ControlFlow<()> = visit_expressions_mut(parsed.tree_mut()?, |part| {
         let name = match part {

@@ -3,8 +3,9 @@
 use super::cursor::Cursor;
 use super::parse_inner_query;
 use super::statement::{Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, Utility};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use sqlparser::tokenizer::Token;
+use sqlstate::SqlState;
 
 /// The options as written, before the format's defaults are known.
 #[derive(Default)]
@@ -116,7 +117,7 @@ fn listed_option(cursor: &mut Cursor<'_>, given: &mut Given) -> Result<()> {
                 "csv" => set(&mut given.csv, true),
                 "binary" => Err(binary()),
                 _ => Err(SqlError::new(
-                    sqlstate::INVALID_PARAMETER_VALUE,
+                    SqlState::INVALID_PARAMETER_VALUE,
                     format!("COPY format \"{format}\" not recognized"),
                 )
                 .at(position)),
@@ -210,8 +211,8 @@ fn bare_names(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
 /// Fills in the format's defaults and checks what excludes what, as PostgreSQL does.
 fn settle(given: Given, from: bool) -> Result<CopyOptions> {
     let csv = given.csv.unwrap_or(false);
-    let unsupported = |message: &str| Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
-    let invalid = |message: &str| Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+    let unsupported = |message: &str| Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+    let invalid = |message: &str| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     let single = |text: Option<&String>, default: u8| match text.map(|text| text.as_bytes()) {
         None => Some(default),
         Some([byte]) => Some(*byte),

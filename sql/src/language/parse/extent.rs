@@ -3,10 +3,11 @@
 //! This is about memory alone. Nothing relies on it being exact: how deep a tree really is, is found out once it is
 //! made ([`super::settle`]).
 
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use sqlstate::SqlState;
 
 /// PostgreSQL's MaxTupleAttributeNumber.
 pub(crate) const TARGETS_MAX: usize = 1664;
@@ -196,10 +197,10 @@ impl Counts {
         }
         if self.brackets > BRACKETS_MAX {
             let message = "number of array dimensions exceeds the maximum allowed (6)";
-            return Err(SqlError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, message));
+            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
         }
         if self.tree_bytes > TREE_BYTES_MAX {
-            return Err(SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, "statement is too complex")
+            return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "statement is too complex")
                 .with_detail("Its lists have too many items, or its conditions too many parts.")
                 .with_hint("Load many values with COPY, or pass them as one array parameter."));
         }
@@ -252,10 +253,10 @@ impl Counts {
 
 /// 54011
 pub(crate) fn too_many_targets() -> SqlError {
-    SqlError::new(sqlstate::TOO_MANY_COLUMNS, format!("target lists can have at most {TARGETS_MAX} entries"))
+    SqlError::new(SqlState::TOO_MANY_COLUMNS, format!("target lists can have at most {TARGETS_MAX} entries"))
 }
 
 /// 54000
 pub(crate) fn too_many_tables() -> SqlError {
-    SqlError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, "too many range table entries")
+    SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "too many range table entries")
 }

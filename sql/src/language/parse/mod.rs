@@ -25,7 +25,7 @@ pub(crate) use statement::{
     SequenceChange, SequenceOptions, SetTarget, Utility,
 };
 
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use cursor::Cursor;
 use dialect::Patient;
@@ -36,6 +36,7 @@ use sqlparser::ast::{self, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError, ParserOptions};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlstate::SqlState;
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
@@ -111,7 +112,7 @@ impl<T> Drop for Kept<T> {
 pub(crate) fn parse(sql: &str, max_stack_depth_bytes: usize) -> Result<Vec<Arc<Parsed>>> {
     if sql.contains('\0') {
         return Err(SqlError::new(
-            sqlstate::BAD_ENCODING,
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
             "invalid byte sequence for encoding \"UTF8\": 0x00",
         ));
     }
@@ -165,7 +166,7 @@ fn parse_statements(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<V
         if part.iter().any(|token| token.token != Token::EOF) {
             if statements.len() == STATEMENTS_MAX {
                 return Err(SqlError::new(
-                    sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                    SqlState::PROGRAM_LIMIT_EXCEEDED,
                     format!("a query string may hold at most {STATEMENTS_MAX} statements"),
                 ));
             }

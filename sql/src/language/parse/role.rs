@@ -4,6 +4,7 @@ use super::cursor::Cursor;
 use super::statement::{Command, RoleOption, Utility};
 use crate::interface::error::{Result, SqlError};
 use sqlparser::tokenizer::Token;
+use sqlstate::SqlState;
 
 const KINDS: [&str; 3] = ["role", "user", "group"];
 
@@ -59,11 +60,9 @@ fn role_name(cursor: &mut Cursor<'_>) -> Result<String> {
     let position = cursor.position();
     let name = cursor.identifier()?;
     if name == "public" || name == "none" {
-        return Err(SqlError::new(
-            crate::interface::error::sqlstate::RESERVED_NAME,
-            format!("role name \"{name}\" is reserved"),
-        )
-        .at(position));
+        return Err(
+            SqlError::new(SqlState::RESERVED_NAME, format!("role name \"{name}\" is reserved")).at(position)
+        );
     }
     Ok(name)
 }
@@ -98,7 +97,7 @@ fn options(cursor: &mut Cursor<'_>, list: &mut Vec<RoleOption>) -> Result<()> {
             let limit = number.parse::<i32>().ok().filter(|limit| *limit >= -1);
             list.push(RoleOption::ConnectionLimit(limit.ok_or_else(|| {
                 SqlError::new(
-                    crate::interface::error::sqlstate::INVALID_PARAMETER_VALUE,
+                    SqlState::INVALID_PARAMETER_VALUE,
                     format!("invalid connection limit: {number}"),
                 )
             })?));

@@ -69,7 +69,7 @@ fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
     }
     if cursor.word("schema") {
         let schema = cursor.expect_string()?;
-        return Ok(simple("search_path", Some(quote_if_needed(&schema))));
+        return Ok(simple("search_path", Some(identifier::quote(&schema))));
     }
     if cursor.words(&["time", "zone"]) {
         let value = if cursor.any_word(&["local", "default"]) { None } else { value(cursor)? };
@@ -98,7 +98,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
         } else {
             let quoted = matches!(cursor.peek(), Some(Token::Word(word)) if word.quote_style.is_some());
             let name = cursor.identifier()?;
-            if quoted { quote_if_needed(&name) } else { name }
+            if quoted { identifier::quote(&name) } else { name }
         };
         values.push(one);
         if !cursor.token(&Token::Comma) {
@@ -106,13 +106,6 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
         }
     }
     Ok(Some(values.join(", ")))
-}
-
-fn quote_if_needed(name: &str) -> String {
-    let plain = !name.is_empty()
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        && !name.starts_with(|first: char| first.is_ascii_digit());
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {

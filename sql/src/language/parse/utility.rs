@@ -5,8 +5,9 @@ use super::statement::{
     Command, DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, Utility,
 };
 use super::{Parsed, copy, parse_plain, read, role, sequence, setting, settle, transaction};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use sqlparser::tokenizer::Token;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::TableLockMode;
@@ -148,12 +149,12 @@ fn wait_for(cursor: &mut Cursor<'_>) -> Result<Utility> {
     let token = text.parse().map_err(|_| {
         let what = format!("invalid log position: \"{text}\"");
         let hint = "A position looks like 0/3000148, or 1:0/3000148 or 2-9d631a46fb087816:0/3000148 with its timeline.";
-        SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, what).with_hint(hint)
+        SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what).with_hint(hint)
     })?;
     let timeout = if cursor.word("timeout") {
         let number = cursor.number().ok_or_else(|| cursor.unexpected())?;
         let wrong =
-            || SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid timeout: \"{number}\""));
+            || SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid timeout: \"{number}\""));
         Some(Duration::from_millis(number.parse().map_err(|_| wrong())?))
     } else {
         None

@@ -5,7 +5,7 @@ use super::query::Select;
 use crate::catalogue::{Catalogue, Relation, Role};
 use crate::interface::cancel::Canceller;
 use crate::interface::environment::{Environment, NodeFunction, NodeReturns};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::expr::{
     self, AggregateCall, CastContext, Expr, Facts, FunctionArgument, Scope, Step, Subquery,
@@ -14,6 +14,7 @@ use crate::language::parse::{Source, fold, too_many_tables};
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use sqlparser::tokenizer::Span;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::TableLockMode;
 
@@ -154,7 +155,7 @@ impl Level {
             if fits {
                 if found.is_some() {
                     let message = format!("column reference \"{name}\" is ambiguous");
-                    return Err(SqlError::new(sqlstate::AMBIGUOUS_COLUMN, message));
+                    return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message));
                 }
                 found = Some(column);
             }
@@ -278,7 +279,7 @@ impl<'a> Analyzer<'a> {
         let found = condition.ty();
         if !matches!(found.id, TypeId::Bool | TypeId::Unknown) {
             return Err(SqlError::new(
-                sqlstate::DATATYPE_MISMATCH,
+                SqlState::DATATYPE_MISMATCH,
                 format!("argument of {place} must be type boolean, not type {}", found.id.sql_name()),
             ));
         }
@@ -289,7 +290,7 @@ impl<'a> Analyzer<'a> {
     pub(crate) fn use_table(&mut self, relation: &Arc<Relation>, mode: TableLockMode) -> Result<()> {
         if !self.role.superuser && self.role.oid != relation.owner {
             return Err(SqlError::new(
-                sqlstate::INSUFFICIENT_PRIVILEGE,
+                SqlState::INSUFFICIENT_PRIVILEGE,
                 format!("permission denied for table {}", relation.name),
             ));
         }
@@ -308,7 +309,7 @@ impl<'a> Analyzer<'a> {
             Some("pg_catalog" | "information_schema" | "pg_temp") => false,
             Some(other) => {
                 let full = format!("relation \"{other}.{table}\" does not exist");
-                return Err(SqlError::new(sqlstate::UNDEFINED_TABLE, full).at(position));
+                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, full).at(position));
             }
         };
         if known && self.catalogue.view_named(&table).is_some() {
@@ -316,7 +317,7 @@ impl<'a> Analyzer<'a> {
         }
         self.catalogue.relation(&table).filter(|_| known).cloned().ok_or_else(|| {
             let full = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
-            SqlError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{full}\" does not exist"))
+            SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{full}\" does not exist"))
                 .at(position)
         })
     }
@@ -331,7 +332,7 @@ impl<'a> Analyzer<'a> {
                 Ok((Some(fold(schema)), fold(table), self.at(database)))
             }
             _ => Err(SqlError::new(
-                sqlstate::FEATURE_NOT_SUPPORTED,
+                SqlState::FEATURE_NOT_SUPPORTED,
                 format!("cross-database references are not implemented: \"{name}\""),
             )),
         }
@@ -542,7 +543,7 @@ impl<'a> Analyzer<'a> {
                 let array = values.into_iter().next().map(|value| (value.ty().id.element(), value));
                 let Some((Some(element), value)) = array else {
                     return Err(SqlError::new(
-                        sqlstate::UNDEFINED_FUNCTION,
+                        SqlState::UNDEFINED_FUNCTION,
                         "function unnest of this argument type does not exist",
                     ));
                 };
@@ -588,7 +589,7 @@ impl<'a> Analyzer<'a> {
         ) || times != step.is_some()
         {
             return Err(SqlError::new(
-                sqlstate::UNDEFINED_FUNCTION,
+                SqlState::UNDEFINED_FUNCTION,
                 format!("function generate_series over type {} does not exist", ty.id.sql_name()),
             )
             .with_hint("No function matches the given name and argument types. You might need to add explicit type casts."));
@@ -632,7 +633,7 @@ impl Scope for Analyzer<'_> {
         }
         if self.levels.last().is_some_and(|level| level.no_aggregates_in == Some(DEFAULT_PLACE)) {
             let message = "cannot use column reference in DEFAULT expression";
-            return Err(SqlError::new(sqlstate::FEATURE_NOT_SUPPORTED, message).at(position));
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message).at(position));
         }
         if let [word] = name
             && word.quote_style.is_none()
@@ -648,7 +649,7 @@ impl Scope for Analyzer<'_> {
             })
         {
             return Err(SqlError::new(
-                sqlstate::UNDEFINED_TABLE,
+                SqlState::UNDEFINED_TABLE,
                 format!("invalid reference to FROM-clause entry for table \"{alias}\""),
             )
             .at(position));
@@ -657,19 +658,19 @@ impl Scope for Analyzer<'_> {
             && !self.levels.iter().any(|level| level.tables.iter().any(|table| *table.alias == **alias))
         {
             return Err(SqlError::new(
-                sqlstate::UNDEFINED_TABLE,
+                SqlState::UNDEFINED_TABLE,
                 format!("missing FROM-clause entry for table \"{alias}\""),
             )
             .at(position));
         }
         let full = table.map_or_else(|| format!("\"{wanted}\""), |(alias, _)| format!("{alias}.{wanted}"));
-        Err(SqlError::new(sqlstate::UNDEFINED_COLUMN, format!("column {full} does not exist")).at(position))
+        Err(SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column {full} does not exist")).at(position))
     }
 
     fn parameter(&mut self, number: usize) -> Result<Expr> {
         if number == 0 || number > self.parameters_max {
             return Err(SqlError::new(
-                sqlstate::UNDEFINED_PARAMETER,
+                SqlState::UNDEFINED_PARAMETER,
                 format!("there is no parameter ${number}"),
             ));
         }
@@ -690,12 +691,12 @@ impl Scope for Analyzer<'_> {
             }
             Some(Some(known)) if known.id == ty.id => Ok(()),
             Some(Some(known)) => Err(SqlError::new(
-                sqlstate::AMBIGUOUS_PARAMETER,
+                SqlState::AMBIGUOUS_PARAMETER,
                 format!("inconsistent types deduced for parameter ${}", index + 1),
             )
             .with_detail(format!("{} versus {}", known.id.sql_name(), ty.id.sql_name()))),
             None => Err(SqlError::new(
-                sqlstate::UNDEFINED_PARAMETER,
+                SqlState::UNDEFINED_PARAMETER,
                 format!("there is no parameter ${}", index + 1),
             )),
         }
@@ -717,7 +718,7 @@ impl Scope for Analyzer<'_> {
                 let Some(array_type) = ty.id.array() else {
                     let name = ty.id.sql_name();
                     return Err(SqlError::new(
-                        sqlstate::UNDEFINED_OBJECT,
+                        SqlState::UNDEFINED_OBJECT,
                         format!("could not find array type for data type {name}"),
                     ));
                 };
@@ -735,7 +736,7 @@ impl Scope for Analyzer<'_> {
         let level = self.level();
         if let Some(place) = level.no_aggregates_in {
             return Err(SqlError::new(
-                sqlstate::GROUPING_ERROR,
+                SqlState::GROUPING_ERROR,
                 format!("aggregate functions are not allowed in {place}"),
             ));
         }
@@ -751,7 +752,7 @@ impl Scope for Analyzer<'_> {
             });
         }
         if inside {
-            return Err(SqlError::new(sqlstate::GROUPING_ERROR, "aggregate function calls cannot be nested"));
+            return Err(SqlError::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested"));
         }
         if slot {
             return Err(SqlError::unsupported("a subquery inside an aggregate function"));
@@ -795,7 +796,7 @@ impl Scope for Analyzer<'_> {
         if !level.sets_allowed {
             let place = level.no_aggregates_in.unwrap_or("this place");
             return Err(SqlError::new(
-                sqlstate::FEATURE_NOT_SUPPORTED,
+                SqlState::FEATURE_NOT_SUPPORTED,
                 format!("set-returning functions are not allowed in {place}"),
             ));
         }
@@ -823,7 +824,7 @@ impl Scope for Analyzer<'_> {
         if self.repeated_nodes <= REPEATED_NODES_MAX {
             return Ok(());
         }
-        Err(SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, "statement is too complex").with_detail(
+        Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "statement is too complex").with_detail(
             "BETWEEN, CASE, IN and NULLIF compute what stands before them once for each value behind them.",
         ))
     }

@@ -3,9 +3,10 @@
 
 use super::BATCH;
 use super::node::{ConflictAction, Node, Returning, SlotSource, Slots};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::expr::Expr;
+use sqlstate::SqlState;
 
 /// What an operator takes with the future of its step, in bytes.
 const NODE_BYTES: usize = if cfg!(debug_assertions) { 24 << 10 } else { 6 << 10 };
@@ -43,7 +44,7 @@ pub(super) fn needs(node: &Node) -> Result<Needs> {
     let mut depth = Depth::default();
     depth.node(node, 1);
     if depth.joined_values > JOINED_VALUES_MAX {
-        return Err(SqlError::new(sqlstate::STATEMENT_TOO_COMPLEX, "statement is too complex")
+        return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "statement is too complex")
             .with_detail("The rows of its joins have too many columns.")
             .with_hint("Join subqueries that select the columns that are needed."));
     }

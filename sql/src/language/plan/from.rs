@@ -6,12 +6,13 @@ use super::node::{
     Slots,
 };
 use crate::catalogue::{View, system};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::expr::{self, CastContext, Expr, FunctionArgument};
 use crate::language::parse::fold;
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::{Direction, TableLockMode};
 
@@ -46,7 +47,7 @@ impl FromItem {
         let visible = self.columns.iter().filter(|column| !column.internal).count();
         if columns.len() > visible {
             return Err(SqlError::new(
-                sqlstate::INVALID_COLUMN_REFERENCE,
+                SqlState::INVALID_COLUMN_REFERENCE,
                 format!(
                     "table \"{alias}\" has {visible} columns available but {} columns specified",
                     columns.len()
@@ -171,7 +172,7 @@ impl Analyzer<'_> {
         for table in &right.tables {
             if left.tables.iter().any(|before| before.alias == table.alias) {
                 return Err(SqlError::new(
-                    sqlstate::DUPLICATE_ALIAS,
+                    SqlState::DUPLICATE_ALIAS,
                     format!("table name \"{}\" specified more than once", table.alias),
                 ));
             }
@@ -183,7 +184,7 @@ impl Analyzer<'_> {
         let lateral = std::mem::take(&mut self.lateral_pending);
         if lateral && matches!(kind, JoinKind::Right | JoinKind::Full) {
             return Err(SqlError::new(
-                sqlstate::INVALID_COLUMN_REFERENCE,
+                SqlState::INVALID_COLUMN_REFERENCE,
                 "the combining JOIN type must be INNER or LEFT for a LATERAL reference",
             ));
         }
@@ -315,11 +316,11 @@ impl Analyzer<'_> {
                 match (fitting.next(), fitting.next()) {
                     (Some(one), None) => Ok(one.clone()),
                     (None, _) => Err(SqlError::new(
-                        sqlstate::UNDEFINED_COLUMN,
+                        SqlState::UNDEFINED_COLUMN,
                         format!("column \"{name}\" specified in USING clause does not exist in {word} table"),
                     )),
                     _ => Err(SqlError::new(
-                        sqlstate::AMBIGUOUS_COLUMN,
+                        SqlState::AMBIGUOUS_COLUMN,
                         format!("common column name \"{name}\" appears more than once in {word} table"),
                     )),
                 }
@@ -423,7 +424,7 @@ impl Analyzer<'_> {
         {
             if table == "pg_authid" && !self.role.superuser {
                 let message = "permission denied for table pg_authid";
-                return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
             }
             return Ok(item);
         }
@@ -494,7 +495,7 @@ impl Analyzer<'_> {
         let query = crate::language::parse::parse_view(&view.query).map_err(elsewhere)?;
         if self.role.oid != view.owner && !self.role.superuser {
             let message = format!("permission denied for view {}", view.name);
-            return Err(SqlError::new(sqlstate::INSUFFICIENT_PRIVILEGE, message));
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
         let ctes = std::mem::take(&mut self.ctes);
         let role = self.role;
@@ -521,7 +522,7 @@ impl Analyzer<'_> {
             let found = place.and_then(|index| Some((index, select.columns.get(index)?.ty)));
             let Some((index, ty)) = found.filter(|(_, ty)| *ty == stored.ty) else {
                 return Err(SqlError::new(
-                    sqlstate::INVALID_TABLE_DEFINITION,
+                    SqlState::INVALID_TABLE_DEFINITION,
                     format!("view \"{}\" no longer fits the tables that it reads", view.name),
                 ));
             };
@@ -617,7 +618,7 @@ impl Analyzer<'_> {
         alias: Option<String>,
     ) -> Result<FromItem> {
         let function = Self::function_name(name).ok_or_else(|| {
-            SqlError::new(sqlstate::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
+            SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
         })?;
         let outcome = self.with_shown(left, |analyzer| {
             analyzer.push_level();

@@ -8,13 +8,14 @@ use super::node::{
 };
 use super::query::{OutputColumn, Select};
 use crate::catalogue::{AnyIndex, Identity, Relation};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::expr::{self, CastContext, Expr};
 use crate::language::parse::fold;
 use crate::language::parse::{InsertStatement, Kept, Overriding, parse_expression};
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::TableLockMode;
 
@@ -68,9 +69,9 @@ impl Analyzer<'_> {
         let _ = relation;
         let found = value.ty();
         expr::coerce(value, ty, CastContext::Assignment, self).map_err(|error| {
-            if error.code() == sqlstate::DATATYPE_MISMATCH || error.code() == sqlstate::CANNOT_COERCE {
+            if error.code() == SqlState::DATATYPE_MISMATCH || error.code() == SqlState::CANNOT_COERCE {
                 SqlError::new(
-                    sqlstate::DATATYPE_MISMATCH,
+                    SqlState::DATATYPE_MISMATCH,
                     format!(
                         "column \"{name}\" is of type {} but expression is of type {}",
                         ty.id.sql_name(),
@@ -134,7 +135,7 @@ impl Analyzer<'_> {
                     let defaults = insert.source.as_deref().is_some_and(|query| all_default(query, place));
                     if !defaults {
                         return Err(SqlError::new(
-                            sqlstate::GENERATED_ALWAYS,
+                            SqlState::GENERATED_ALWAYS,
                             format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name),
                         )
                         .with_detail(generated_always(&column.name))
@@ -177,7 +178,7 @@ impl Analyzer<'_> {
             let at = relation.require_column(&wanted).map_err(|error| error.at(position))?;
             if columns.contains(&at) {
                 return Err(SqlError::new(
-                    sqlstate::DUPLICATE_COLUMN,
+                    SqlState::DUPLICATE_COLUMN,
                     format!("column \"{wanted}\" specified more than once"),
                 )
                 .at(position));
@@ -335,7 +336,7 @@ impl Analyzer<'_> {
                 for column in columns {
                     let place = relation.column(&fold(column)).ok_or_else(|| {
                         let message = format!("column \"{}\" does not exist", fold(column));
-                        SqlError::new(sqlstate::UNDEFINED_COLUMN, message)
+                        SqlError::new(SqlState::UNDEFINED_COLUMN, message)
                     });
                     named.push(place?);
                 }
@@ -351,7 +352,7 @@ impl Analyzer<'_> {
                     unique.iter().filter(|(_, index)| fits(index)).map(|(arbiter, _)| *arbiter).collect();
                 if found.is_empty() {
                     return Err(SqlError::new(
-                        sqlstate::INVALID_COLUMN_REFERENCE,
+                        SqlState::INVALID_COLUMN_REFERENCE,
                         "there is no unique or exclusion constraint matching the ON CONFLICT specification",
                     ));
                 }
@@ -362,7 +363,7 @@ impl Analyzer<'_> {
                 let found = unique.iter().find(|(_, index)| index.constraint && index.name == name);
                 found.map(|(arbiter, _)| vec![*arbiter]).ok_or_else(|| {
                     SqlError::new(
-                        sqlstate::UNDEFINED_OBJECT,
+                        SqlState::UNDEFINED_OBJECT,
                         format!("constraint \"{name}\" for table \"{}\" does not exist", relation.name),
                     )
                 })
@@ -452,7 +453,7 @@ impl Analyzer<'_> {
                     self.default_value(relation, at)?
                 } else if column.identity == Some(Identity::Always) {
                     return Err(SqlError::new(
-                        sqlstate::GENERATED_ALWAYS,
+                        SqlState::GENERATED_ALWAYS,
                         format!("column \"{}\" can only be updated to DEFAULT", column.name),
                     )
                     .with_detail(generated_always(&column.name)));
@@ -629,7 +630,7 @@ pub(crate) fn settled(parameters: &[Option<Type>]) -> Result<Vec<Type>> {
         .map(|(at, ty)| {
             ty.filter(|ty| ty.id != TypeId::Unknown).ok_or_else(|| {
                 SqlError::new(
-                    sqlstate::INDETERMINATE_DATATYPE,
+                    SqlState::INDETERMINATE_DATATYPE,
                     format!("could not determine data type of parameter ${}", at + 1),
                 )
             })

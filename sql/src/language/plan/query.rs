@@ -7,12 +7,13 @@ use super::node::{
     FilterPlan, LimitPlan, Node, ProjectPlan, SetKind, SetOperationPlan, Slots, SortKey, SortPlan, ValuesPlan,
 };
 use super::predicate;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::expr::{self, CastContext, Expr};
 use crate::language::parse::fold;
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -156,7 +157,7 @@ impl Analyzer<'_> {
             let name = fold(&cte.alias.name);
             if !names.insert(name.clone()) {
                 return Err(SqlError::new(
-                    sqlstate::DUPLICATE_ALIAS,
+                    SqlState::DUPLICATE_ALIAS,
                     format!("WITH query name \"{name}\" specified more than once"),
                 ));
             }
@@ -335,7 +336,7 @@ impl Analyzer<'_> {
     fn finish(&mut self, select: Select, tail: &Tail<'_>) -> Result<Select> {
         if !tail.locks.is_empty() {
             return Err(SqlError::new(
-                sqlstate::FEATURE_NOT_SUPPORTED,
+                SqlState::FEATURE_NOT_SUPPORTED,
                 "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT",
             ));
         }
@@ -356,7 +357,7 @@ impl Analyzer<'_> {
                 };
                 if !matches!(expr, Expr::Column { .. }) {
                     return Err(SqlError::new(
-                        sqlstate::FEATURE_NOT_SUPPORTED,
+                        SqlState::FEATURE_NOT_SUPPORTED,
                         "invalid UNION/INTERSECT/EXCEPT ORDER BY clause",
                     )
                     .with_detail("Only result column names can be used, not expressions or functions."));
@@ -382,7 +383,7 @@ impl Analyzer<'_> {
         let (limit, offset) = (limit?.flatten(), offset?.flatten());
         if correlated {
             return Err(SqlError::new(
-                sqlstate::INVALID_COLUMN_REFERENCE,
+                SqlState::INVALID_COLUMN_REFERENCE,
                 "argument of LIMIT must not contain variables",
             ));
         }
@@ -422,7 +423,7 @@ impl Analyzer<'_> {
             .collect();
         match table {
             Some(table) if !level.tables.iter().any(|known| *known.alias == *table) => Err(SqlError::new(
-                sqlstate::UNDEFINED_TABLE,
+                SqlState::UNDEFINED_TABLE,
                 format!("missing FROM-clause entry for table \"{table}\""),
             )),
             None if level.tables.is_empty() => {
@@ -536,7 +537,7 @@ pub(super) fn direction(order: &ast::OrderByExpr) -> Result<(bool, bool)> {
             ">" => true,
             other => {
                 return Err(SqlError::new(
-                    sqlstate::WRONG_OBJECT_TYPE,
+                    SqlState::WRONG_OBJECT_TYPE,
                     format!("operator {other} is not a valid ordering operator"),
                 )
                 .with_hint("Ordering operators must be \"<\" or \">\" members of btree operator families."));
@@ -553,7 +554,7 @@ pub(super) fn ordinal(ast: &ast::Expr, count: usize, place: &str) -> Result<Opti
         ast::Value::Number(text, _) => match text.parse::<usize>() {
             Ok(number) if (1..=count).contains(&number) => Ok(Some(number - 1)),
             Ok(number) => Err(SqlError::new(
-                sqlstate::INVALID_COLUMN_REFERENCE,
+                SqlState::INVALID_COLUMN_REFERENCE,
                 format!("{place} position {number} is not in select list"),
             )),
             Err(_) => Err(SqlError::syntax(format!("non-integer constant in {place}"))),

@@ -8,12 +8,13 @@ use super::node::{
 };
 use super::predicate;
 use super::query::{OutputColumn, Select, Tail, direction, ordinal};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::{Expr, Step};
 use crate::language::parse::fold;
 use crate::language::parse::{TARGETS_MAX, too_many_targets};
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
+use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::LockMode;
 
@@ -81,7 +82,7 @@ impl Analyzer<'_> {
                     "set-returning functions in the target list"
                 };
                 return Err(SqlError::new(
-                    sqlstate::FEATURE_NOT_SUPPORTED,
+                    SqlState::FEATURE_NOT_SUPPORTED,
                     format!("FOR UPDATE is not allowed with {what}"),
                 ));
             }
@@ -146,7 +147,7 @@ impl Analyzer<'_> {
         let plain_distinct = matches!(distinct, Some(ast::Distinct::Distinct));
         if plain_distinct && sort.iter().any(|(at, _)| *at >= visible) {
             return Err(SqlError::new(
-                sqlstate::INVALID_COLUMN_REFERENCE,
+                SqlState::INVALID_COLUMN_REFERENCE,
                 "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
             ));
         }
@@ -163,7 +164,7 @@ impl Analyzer<'_> {
             && !sort.iter().take(on.len()).all(|(at, _)| on.contains(at))
         {
             return Err(SqlError::new(
-                sqlstate::INVALID_COLUMN_REFERENCE,
+                SqlState::INVALID_COLUMN_REFERENCE,
                 "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
             ));
         }
@@ -235,7 +236,7 @@ impl Analyzer<'_> {
                 && !level.tables.iter().any(|table| *table.alias == **of)
             {
                 return Err(SqlError::new(
-                    sqlstate::UNDEFINED_TABLE,
+                    SqlState::UNDEFINED_TABLE,
                     format!("relation \"{of}\" in FOR UPDATE clause not found in FROM clause"),
                 ));
             }
@@ -278,7 +279,7 @@ impl Analyzer<'_> {
             for (column, expr) in columns.iter().zip(exprs).filter(|(column, _)| column.name == wanted) {
                 if found.is_some_and(|before| before != expr) {
                     let message = format!("{place} \"{}\" is ambiguous", column.name);
-                    return Err(SqlError::new(sqlstate::AMBIGUOUS_COLUMN, message).at(self.at(name)));
+                    return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message).at(self.at(name)));
                 }
                 found = Some(expr);
             }
@@ -317,7 +318,7 @@ impl Analyzer<'_> {
         });
         if aggregate {
             return Err(SqlError::new(
-                sqlstate::GROUPING_ERROR,
+                SqlState::GROUPING_ERROR,
                 "aggregate functions are not allowed in GROUP BY",
             ));
         }
@@ -363,7 +364,7 @@ impl Analyzer<'_> {
                 let name = named
                     .map_or_else(|| "?column?".to_owned(), |known| format!("{}.{}", known.table, known.name));
                 return Err(SqlError::new(
-                    sqlstate::GROUPING_ERROR,
+                    SqlState::GROUPING_ERROR,
                     format!(
                         "column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function"
                     ),

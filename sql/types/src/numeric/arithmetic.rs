@@ -2,10 +2,11 @@
 
 use super::text::overflow;
 use super::{Class, MAX_INTEGER_DIGITS, MAX_SCALE, Numeric, Repr, power_of_ten};
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use num_bigint::BigInt;
 use num_integer::Integer as _;
 use num_traits::{Signed as _, Zero as _};
+use sqlstate::SqlState;
 
 /// Significant digits that a quotient has at least (NUMERIC_MIN_SIG_DIGITS).
 pub(super) const MIN_SIGNIFICANT_DIGITS: i64 = 16;

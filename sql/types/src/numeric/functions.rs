@@ -3,10 +3,11 @@
 use super::arithmetic::{MAX_DISPLAY_SCALE, MIN_SIGNIFICANT_DIGITS, divide_rounding};
 use super::text::overflow;
 use super::{Class, MAX_INTEGER_DIGITS, Numeric, power_of_ten};
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::work;
 use num_bigint::BigInt;
 use num_traits::{One as _, Signed as _, ToPrimitive as _, Zero as _};
+use sqlstate::SqlState;
 
 /// Numbers of so many digits take a while to be multiplied.
 const LONG_DIGITS: u32 = 4000;
@@ -98,7 +99,7 @@ impl Numeric {
                 Ok(Self::big(divide_rounding(&radicand.sqrt(), &BigInt::from(10)), result_scale))
             }
             _ => Err(Error::new(
-                SqlState::INVALID_ARGUMENT_FOR_POWER,
+                SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION,
                 "cannot take square root of a negative number",
             )),
         }
@@ -199,7 +200,8 @@ impl Numeric {
         if !self.is_finite() || !exponent.is_finite() {
             return self.special_power(exponent);
         }
-        let invalid = |what: &'static str| Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER, what));
+        let invalid =
+            |what: &'static str| Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION, what));
         let integral = exponent.trunc(0) == *exponent;
         if self.is_zero() && exponent.signum() == Some(-1) {
             return invalid("zero raised to a negative power is undefined");

@@ -1,8 +1,9 @@
 //! The text form of numeric.
 
 use super::{MAX_INTEGER_DIGITS, MAX_SCALE, Numeric, Repr};
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use num_bigint::{BigInt, Sign};
+use sqlstate::SqlState;
 use std::fmt;
 
 impl fmt::Display for Numeric {

@@ -1,9 +1,10 @@
 //! Arithmetic on integers, floats, numerics and log positions.
 
 use crate::datum::Datum;
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::numeric::Numeric;
 use crate::style::Style;
+use sqlstate::SqlState;
 
 /// 22003 for a float that became infinite.
 #[cold]
@@ -150,7 +151,7 @@ pub(crate) fn float_power(a: f64, b: f64) -> Result<f64> {
     if b.is_nan() {
         return Ok(if a == 1.0 { 1.0 } else { b });
     }
-    let invalid = |what: &'static str| Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER, what));
+    let invalid = |what: &'static str| Err(Error::new(SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION, what));
     if a == 0.0 && b < 0.0 {
         return invalid("zero raised to a negative power is undefined");
     }
@@ -228,7 +229,7 @@ pub(super) fn square_root(value: &Datum) -> Result<Datum> {
     let value = float(value)?;
     if value < 0.0 {
         return Err(Error::new(
-            SqlState::INVALID_ARGUMENT_FOR_POWER,
+            SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION,
             "cannot take square root of a negative number",
         ));
     }

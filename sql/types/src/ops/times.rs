@@ -35,7 +35,7 @@ pub(super) fn date_minus_date(a: &Datum, b: &Datum, _: &Style) -> Result<Datum> 
         (Datum::Date(a), Datum::Date(b)) => {
             if time::is_infinite_date(*a) || time::is_infinite_date(*b) {
                 return Err(Error::new(
-                    crate::SqlState::DATETIME_FIELD_OVERFLOW,
+                    sqlstate::SqlState::DATETIME_FIELD_OVERFLOW,
                     "cannot subtract infinite dates",
                 ));
             }

@@ -6,9 +6,10 @@ use super::{
     DATE_INFINITY, DATE_NEGATIVE_INFINITY, INFINITY, MICROS_PER_DAY, NEGATIVE_INFINITY, date_in_range,
     is_infinite, overflow, timestamp_in_range,
 };
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::interval::Interval;
 use jiff::tz::TimeZone;
+use sqlstate::SqlState;
 
 /// Midnight of a date.
 pub fn date_to_timestamp(days: i32) -> Result<i64> {

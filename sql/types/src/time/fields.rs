@@ -8,10 +8,11 @@ use super::{
     FIRST_DAY, INFINITY, MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, is_infinite,
     overflow,
 };
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::interval::Interval;
 use crate::numeric::Numeric;
 use jiff::tz::TimeZone;
+use sqlstate::SqlState;
 
 fn unknown(field: &str, type_name: &str) -> Error {
     Error::new(

@@ -4,9 +4,10 @@ use super::format::push_fraction;
 use super::parse::fraction_micros;
 use super::words::{self, Unit};
 use super::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::integer::{is_space, trim};
 use crate::interval::Interval;
+use sqlstate::SqlState;
 use std::fmt::Write as _;
 
 enum Refused {

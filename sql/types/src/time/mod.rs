@@ -29,8 +29,9 @@ pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
 pub use to_char::to_char;
 pub use zone::{Zone, abbreviation_at, local_from_utc, offset_seconds_at, parse_zone, utc_from_local};
 
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 pub(crate) use crate::interval::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};
+use sqlstate::SqlState;
 
 /// The date before all others.
 pub const DATE_NEGATIVE_INFINITY: i32 = i32::MIN;

@@ -8,10 +8,11 @@ use super::{
     MICROS_PER_MINUTE, MICROS_PER_SECOND, NEGATIVE_INFINITY, abbreviations, date_in_range,
     timestamp_in_range,
 };
-use crate::error::{Error, Result, SqlState};
+use crate::error::{Error, Result};
 use crate::integer::is_space;
 use crate::style::{DateOrder, Style};
 use jiff::tz::{Offset, TimeZone};
+use sqlstate::SqlState;
 
 /// Why a text is not read; turned into an [`Error`] where text and type are known.
 enum Refused {
@@ -41,7 +42,7 @@ impl Refused {
             Self::Field => field(),
             Self::Order => field().with_hint("Perhaps you need a different \"datestyle\" setting."),
             Self::ZoneOffset => Error::new(
-                SqlState::INVALID_TIME_ZONE_DISPLACEMENT,
+                SqlState::INVALID_TIME_ZONE_DISPLACEMENT_VALUE,
                 format!("time zone displacement out of range: \"{text}\""),
             ),
             Self::Zone(zone) => {

@@ -2,7 +2,7 @@
 
 use super::literal::{field_name, text_constant};
 use super::{Compiler, strip, unsupported};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::aggregate::{self, Aggregate};
 use crate::language::expr::coerce::{self, coerce, common_type};
 use crate::language::expr::functions::{self, Function, Parameter};
@@ -15,6 +15,7 @@ use sqlparser::ast::{
     self, CeilFloorKind, DuplicateTreatment, Expr as Ast, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArguments, ObjectNamePart, TrimWhereField,
 };
+use sqlstate::SqlState;
 
 /// The function's name if it is plain or in pg_catalog; names of other schemas are unknown here.
 fn name_of(name: &ast::ObjectName) -> Option<(String, &ast::Ident)> {
@@ -38,7 +39,7 @@ fn type_list(types: &[TypeId]) -> String {
 
 fn undefined(name: &str, types: &[TypeId]) -> SqlError {
     SqlError::new(
-        sqlstate::UNDEFINED_FUNCTION,
+        SqlState::UNDEFINED_FUNCTION,
         format!("function {name}({}) does not exist", type_list(types)),
     )
     .with_hint(
@@ -76,7 +77,7 @@ fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
         Choice::One(place) => Ok(named.get(place).copied()),
         Choice::None => Ok(None),
         Choice::Ambiguous => Err(SqlError::new(
-            sqlstate::AMBIGUOUS_FUNCTION,
+            SqlState::AMBIGUOUS_FUNCTION,
             format!("function {name}({}) is not unique", type_list(types)),
         )
         .with_hint("Could not choose a best candidate function. You might need to add explicit type casts.")),
@@ -208,13 +209,13 @@ impl Compiler<'_> {
             && functions::named(name).iter().next().is_some()
         {
             return Err(SqlError::new(
-                sqlstate::WRONG_OBJECT_TYPE,
+                SqlState::WRONG_OBJECT_TYPE,
                 format!("DISTINCT or ORDER BY specified, but {name} is not an aggregate function"),
             ));
         }
         if call.filter.is_some() {
             return Err(SqlError::new(
-                sqlstate::WRONG_OBJECT_TYPE,
+                SqlState::WRONG_OBJECT_TYPE,
                 format!("FILTER specified, but {name} is not an aggregate function"),
             ));
         }
@@ -353,7 +354,7 @@ impl Compiler<'_> {
         }
         if arguments.is_empty() && name == "count" && !star {
             return Err(SqlError::new(
-                sqlstate::WRONG_OBJECT_TYPE,
+                SqlState::WRONG_OBJECT_TYPE,
                 "count(*) must be used to call a parameterless aggregate function",
             ));
         }
@@ -374,7 +375,7 @@ impl Compiler<'_> {
         }
         if distinct && order_by.iter().any(|(key, ..)| !coerced.contains(key)) {
             return Err(SqlError::new(
-                sqlstate::INVALID_COLUMN_REFERENCE,
+                SqlState::INVALID_COLUMN_REFERENCE,
                 "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list",
             ));
         }

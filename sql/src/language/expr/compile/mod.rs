@@ -10,13 +10,14 @@ use super::coerce::{self, coerce, common_type};
 use super::data_type::data_type;
 use super::node::Expr;
 use super::{Scope, Subquery};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::parse::TARGETS_MAX;
 use operator::{comparison, comparison_of, named_operator, unary};
 use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast::{self, BinaryOperator, Expr as Ast, UnaryOperator};
+use sqlstate::SqlState;
 
 pub(super) const BOOL: Type = Type::of(TypeId::Bool);
 pub(super) const TEXT: Type = Type::of(TypeId::Text);
@@ -289,7 +290,7 @@ impl Compiler<'_> {
         }
         if left.len() > TARGETS_MAX {
             let message = format!("ROW expressions can have at most {TARGETS_MAX} entries");
-            return Err(SqlError::new(sqlstate::TOO_MANY_COLUMNS, message));
+            return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message));
         }
         // A comparison by order is as deep as its rows are long, twice.
         stack::check_levels(self.depth + 2 * left.len())?;
@@ -389,7 +390,7 @@ impl Compiler<'_> {
     fn array(&mut self, elements: &[Ast]) -> Result<Expr> {
         if elements.is_empty() {
             return Err(SqlError::new(
-                sqlstate::INDETERMINATE_DATATYPE,
+                SqlState::INDETERMINATE_DATATYPE,
                 "cannot determine type of empty array",
             )
             .with_hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
@@ -403,7 +404,7 @@ impl Compiler<'_> {
             None if element.id.element().is_some() => element,
             None => {
                 return Err(SqlError::new(
-                    sqlstate::UNDEFINED_OBJECT,
+                    SqlState::UNDEFINED_OBJECT,
                     format!("could not find array type for data type {}", element.id.sql_name()),
                 ));
             }
@@ -421,7 +422,7 @@ impl Compiler<'_> {
             let Some(element) = ty.id.element() else {
                 let name = ty.id.sql_name();
                 return Err(SqlError::new(
-                    sqlstate::DATATYPE_MISMATCH,
+                    SqlState::DATATYPE_MISMATCH,
                     format!("cannot subscript type {name} because it does not support subscripting"),
                 ));
             };
@@ -445,7 +446,7 @@ impl Compiler<'_> {
         };
         if !matches!(name, "C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "C.utf8") {
             return Err(SqlError::new(
-                sqlstate::UNDEFINED_OBJECT,
+                SqlState::UNDEFINED_OBJECT,
                 format!("collation \"{name}\" for encoding \"UTF8\" does not exist"),
             ));
         }
@@ -456,7 +457,7 @@ impl Compiler<'_> {
             return Ok(settled);
         }
         Err(SqlError::new(
-            sqlstate::DATATYPE_MISMATCH,
+            SqlState::DATATYPE_MISMATCH,
             format!("collations are not supported by type {}", id.sql_name()),
         ))
     }

@@ -1,7 +1,7 @@
 //! Choosing operators.
 
 use super::{TEXT, unsupported};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Scope;
 use crate::language::expr::coerce::{can_coerce, coerce, settle};
 use crate::language::expr::node::{Chosen, Comparison, Expr};
@@ -10,6 +10,7 @@ use sql_types::cast::CastContext;
 use sql_types::ops::{self, BinaryOperator as Known};
 use sql_types::{Type, TypeId};
 use sqlparser::ast::BinaryOperator;
+use sqlstate::SqlState;
 
 /// The name of an operator; None for those that are absent.
 fn name_of(op: &BinaryOperator) -> Option<&str> {
@@ -76,7 +77,7 @@ pub fn operator(op: &BinaryOperator, left: Expr, right: Expr, scope: &mut dyn Sc
 
 fn undefined(name: &str, left: TypeId, right: TypeId) -> SqlError {
     SqlError::new(
-        sqlstate::UNDEFINED_FUNCTION,
+        SqlState::UNDEFINED_FUNCTION,
         format!("operator does not exist: {} {name} {}", left.sql_name(), right.sql_name()),
     )
     .with_hint(
@@ -108,7 +109,7 @@ fn find(name: &str, left: TypeId, right: TypeId) -> Result<&'static Known> {
         Choice::One(place) => candidates.get(place).ok_or_else(|| undefined(name, left, right)),
         Choice::None => Err(undefined(name, left, right)),
         Choice::Ambiguous => Err(SqlError::new(
-            sqlstate::AMBIGUOUS_FUNCTION,
+            SqlState::AMBIGUOUS_FUNCTION,
             format!("operator is not unique: {} {name} {}", left.sql_name(), right.sql_name()),
         )
         .with_hint("Could not choose a best candidate operator. You might need to add explicit type casts.")),
@@ -163,7 +164,7 @@ pub(super) fn unary(name: &str, operand: Expr, scope: &mut dyn Scope) -> Result<
     let id = operand.ty().id;
     let takes: Vec<Vec<Takes>> = candidates.iter().map(|known| vec![Takes::Type(known.operand)]).collect();
     let missing = || {
-        SqlError::new(sqlstate::UNDEFINED_FUNCTION, format!("operator does not exist: {name} {}", id.sql_name()))
+        SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {name} {}", id.sql_name()))
             .with_hint("No operator matches the given name and argument type. You might need to add an explicit type cast.")
     };
     let known = match choose(&[id], &takes) {
@@ -171,7 +172,7 @@ pub(super) fn unary(name: &str, operand: Expr, scope: &mut dyn Scope) -> Result<
         Choice::None => return Err(missing()),
         Choice::Ambiguous => {
             return Err(SqlError::new(
-                sqlstate::AMBIGUOUS_FUNCTION,
+                SqlState::AMBIGUOUS_FUNCTION,
                 format!("operator is not unique: {name} {}", id.sql_name()),
             )
             .with_hint(
@@ -260,14 +261,14 @@ pub(super) fn quantified(
     };
     let Some(element) = array.ty().id.element() else {
         return Err(SqlError::new(
-            sqlstate::WRONG_OBJECT_TYPE,
+            SqlState::WRONG_OBJECT_TYPE,
             "op ANY/ALL (array) requires array on right side",
         ));
     };
     let known = find(name, left.ty().id, element)?;
     if known.result != TypeId::Bool {
         return Err(SqlError::new(
-            sqlstate::WRONG_OBJECT_TYPE,
+            SqlState::WRONG_OBJECT_TYPE,
             "op ANY/ALL (array) requires operator to yield boolean",
         ));
     }

@@ -1,10 +1,11 @@
 //! Functions that tell of relations, as psql and monitoring tools ask.
 
 use super::Table;
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Facts;
 use sql_types::Datum;
 use sql_types::TypeId::{self, Bool, Int4, Int8, Name, Oid, Regclass, Text};
+use sqlstate::SqlState;
 
 fn oid(arguments: &[Datum]) -> Result<u32> {
     match arguments.first() {
@@ -37,7 +38,7 @@ fn fork_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
     match arguments.get(1).and_then(Datum::as_str) {
         Some("main") => size(arguments, facts),
         Some("fsm" | "vm" | "init") => Ok(Datum::Int8(0)),
-        _ => Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, "invalid fork name")
+        _ => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "invalid fork name")
             .with_hint("Valid fork names are \"main\", \"fsm\", \"vm\", and \"init\".")),
     }
 }
@@ -53,7 +54,7 @@ fn namespace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
         Some(Datum::Text(name)) => match schemas.iter().find(|(_, known)| known == name) {
             Some((oid, _)) => Ok(Datum::Oid(*oid)),
             None => {
-                Err(SqlError::new(sqlstate::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
+                Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
             }
         },
         _ => Err(SqlError::internal("regnamespace met another value")),
@@ -65,7 +66,7 @@ fn role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
         Some(Datum::Oid(oid)) => Ok(Datum::from(facts.role_name(*oid).unwrap_or_else(|| oid.to_string()))),
         Some(Datum::Text(name)) => match facts.role_oid(name) {
             Some(oid) => Ok(Datum::Oid(oid)),
-            None => Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
+            None => Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
         },
         _ => Err(SqlError::internal("regrole met another value")),
     }

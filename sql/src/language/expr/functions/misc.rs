@@ -1,10 +1,11 @@
 //! Functions of the session, of arrays, of log positions, and what else psql and drivers call.
 
 use super::{Parameter, Returns, Table, int4, integer, mismatch, text};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Facts;
 use sql_types::TypeId::{Bool, Int4, Int8, Lsn, Name, NameArray, Numeric as Num, Oid, Regtype, Text, Uuid};
 use sql_types::{Array, Datum, Type, TypeId, ops};
+use sqlstate::SqlState;
 use std::sync::Arc;
 
 /// What version() says and server_version begins with.
@@ -90,7 +91,7 @@ fn settings(table: &mut Table) {
             let name = text(a, 0)?;
             facts.setting(name)?.map(Datum::from).ok_or_else(|| {
                 let message = format!("unrecognized configuration parameter \"{name}\"");
-                SqlError::new(sqlstate::UNDEFINED_OBJECT, message)
+                SqlError::new(SqlState::UNDEFINED_OBJECT, message)
             })
         })
         .stable();
@@ -102,7 +103,7 @@ fn settings(table: &mut Table) {
                 None if a.get(1).and_then(Datum::as_bool) == Some(true) => Ok(Datum::Null),
                 None => {
                     let message = format!("unrecognized configuration parameter \"{name}\"");
-                    Err(SqlError::new(sqlstate::UNDEFINED_OBJECT, message))
+                    Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message))
                 }
             }
         })
@@ -110,10 +111,7 @@ fn settings(table: &mut Table) {
     table
         .add("set_config", &[Text, Text, Bool], Text, |a, facts| {
             let Some(name) = a.first().and_then(Datum::as_str) else {
-                return Err(SqlError::new(
-                    sql_types::SqlState::NULL_VALUE_NOT_ALLOWED,
-                    "SET requires parameter name",
-                ));
+                return Err(SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, "SET requires parameter name"));
             };
             let local = a.get(2).and_then(Datum::as_bool).unwrap_or(false);
             facts.set_setting(name, a.get(1).and_then(Datum::as_str), local).map(Datum::from)
@@ -146,7 +144,7 @@ fn of_element(arguments: &[Datum], put: fn(&mut Vec<Datum>, Datum)) -> Result<Da
     };
     if array.dimensions().len() > 1 {
         return Err(SqlError::new(
-            sql_types::SqlState::DATA_EXCEPTION,
+            SqlState::DATA_EXCEPTION,
             "argument must be empty or one-dimensional array",
         ));
     }

@@ -6,8 +6,6 @@ mod number;
 mod string;
 mod time;
 
-pub(crate) use string::quote_ident;
-
 use super::Facts;
 use super::resolve::Takes;
 use crate::interface::error::{Result, SqlError};

@@ -4,7 +4,8 @@ use super::{Table, float, integer, mismatch};
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Facts;
 use sql_types::TypeId::{self, Float4, Float8, Int2, Int4, Int8, Numeric as Num};
-use sql_types::{Datum, Numeric, SqlState, ops};
+use sql_types::{Datum, Numeric, ops};
+use sqlstate::SqlState;
 
 fn numeric(arguments: &[Datum], at: usize) -> Result<&Numeric> {
     match arguments.get(at) {
@@ -169,7 +170,7 @@ fn powers(table: &mut Table) {
         let value = float(a, 0)?;
         if value < 0.0 {
             return Err(domain(
-                SqlState::INVALID_ARGUMENT_FOR_POWER,
+                SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION,
                 "cannot take square root of a negative number",
             ));
         }

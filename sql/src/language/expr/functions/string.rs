@@ -1,14 +1,15 @@
 //! Functions of strings and bytea. With collation C, case is that of ASCII letters.
 
 use super::{Parameter, Returns, Table, bytes, int4, integer, mismatch, text};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Facts;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::Md5;
 use sha2::{Sha224, Sha256, Sha384, Sha512};
 use sql_types::TypeId::{Bool, Bpchar, Bytea, Int4, Int8, Text, TextArray};
-use sql_types::{Array, Datum, SqlState, Type, VALUE_BYTES_MAX, pattern, work};
+use sql_types::{Array, Datum, Type, VALUE_BYTES_MAX, pattern, work};
+use sqlstate::SqlState;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ fn many(count: usize, bytes: usize, parts: impl FnOnce() -> Result<Vec<Datum>>) 
     let most = VALUE_BYTES_MAX / size_of::<Datum>();
     if count > most {
         let what = format!("array size exceeds the maximum allowed ({most})");
-        return Err(SqlError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, what));
+        return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, what));
     }
     made(bytes + count * size_of::<Datum>(), || Ok(Datum::Array(Arc::new(Array::of(Text, parts()?)))))
 }
@@ -35,7 +36,7 @@ fn one_of(set: &str) -> impl Fn(char) -> bool {
 }
 
 fn invalid(message: impl Into<String>) -> SqlError {
-    SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
 }
 
 pub(super) fn register(table: &mut Table) {
@@ -295,7 +296,7 @@ fn encodings(table: &mut Table) {
     table.add("chr", &[Int4], Text, |a, _| {
         let code = integer(a, 0)?;
         if code == 0 {
-            return Err(SqlError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, "null character not permitted"));
+            return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, "null character not permitted"));
         }
         let character = u32::try_from(code).ok().and_then(char::from_u32).ok_or_else(|| {
             let what = if code < 0 {
@@ -303,7 +304,7 @@ fn encodings(table: &mut Table) {
             } else {
                 "requested character not valid for encoding"
             };
-            SqlError::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, format!("{what}: {code}"))
+            SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("{what}: {code}"))
         })?;
         Ok(Datum::from(character.to_string()))
     });
@@ -494,7 +495,7 @@ fn printing(table: &mut Table) {
         .lenient()
         .variadic()
         .stable();
-    table.add("quote_ident", &[Text], Text, |a, _| Ok(Datum::from(quote_ident(text(a, 0)?))));
+    table.add("quote_ident", &[Text], Text, |a, _| Ok(Datum::from(identifier::quote(text(a, 0)?))));
     table.add("quote_literal", &[Text], Text, |a, _| Ok(Datum::from(quote_literal(text(a, 0)?))));
     table
         .add_any("quote_literal", &[Parameter::Any], Returns::Is(Text), |a, facts| {
@@ -554,169 +555,6 @@ fn joined(parts: impl Iterator<Item = String>, between: &str) -> Result<Datum> {
     Ok(Datum::from(out))
 }
 
-/// An identifier, quoted where it must be.
-pub(crate) fn quote_ident(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-        && !RESERVED.contains(&name);
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
-/// Key words that cannot stand as a name without quotes.
-const RESERVED: &[&str] = &[
-    "all",
-    "analyse",
-    "analyze",
-    "and",
-    "any",
-    "array",
-    "as",
-    "asc",
-    "asymmetric",
-    "authorization",
-    "between",
-    "bigint",
-    "binary",
-    "bit",
-    "boolean",
-    "both",
-    "case",
-    "cast",
-    "char",
-    "character",
-    "check",
-    "coalesce",
-    "collate",
-    "collation",
-    "column",
-    "concurrently",
-    "constraint",
-    "create",
-    "cross",
-    "current_catalog",
-    "current_date",
-    "current_role",
-    "current_schema",
-    "current_time",
-    "current_timestamp",
-    "current_user",
-    "dec",
-    "decimal",
-    "default",
-    "deferrable",
-    "desc",
-    "distinct",
-    "do",
-    "else",
-    "end",
-    "except",
-    "exists",
-    "extract",
-    "false",
-    "fetch",
-    "float",
-    "for",
-    "foreign",
-    "freeze",
-    "from",
-    "full",
-    "grant",
-    "greatest",
-    "group",
-    "grouping",
-    "having",
-    "ilike",
-    "in",
-    "initially",
-    "inner",
-    "inout",
-    "int",
-    "integer",
-    "intersect",
-    "interval",
-    "into",
-    "is",
-    "isnull",
-    "join",
-    "lateral",
-    "leading",
-    "least",
-    "left",
-    "like",
-    "limit",
-    "localtime",
-    "localtimestamp",
-    "national",
-    "natural",
-    "nchar",
-    "none",
-    "normalize",
-    "not",
-    "notnull",
-    "null",
-    "nullif",
-    "numeric",
-    "offset",
-    "on",
-    "only",
-    "or",
-    "order",
-    "out",
-    "outer",
-    "overlaps",
-    "overlay",
-    "placing",
-    "position",
-    "precision",
-    "primary",
-    "real",
-    "references",
-    "returning",
-    "right",
-    "row",
-    "select",
-    "session_user",
-    "setof",
-    "similar",
-    "smallint",
-    "some",
-    "substring",
-    "symmetric",
-    "table",
-    "tablesample",
-    "then",
-    "time",
-    "timestamp",
-    "to",
-    "trailing",
-    "treat",
-    "trim",
-    "true",
-    "union",
-    "unique",
-    "user",
-    "using",
-    "values",
-    "varchar",
-    "variadic",
-    "verbose",
-    "when",
-    "where",
-    "window",
-    "with",
-    "xmlattributes",
-    "xmlconcat",
-    "xmlelement",
-    "xmlexists",
-    "xmlforest",
-    "xmlnamespaces",
-    "xmlparse",
-    "xmlpi",
-    "xmlroot",
-    "xmlserialize",
-    "xmltable",
-];
-
 fn quote_literal(value: &str) -> String {
     let quoted = value.replace('\'', "''");
     if value.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
@@ -772,7 +610,7 @@ fn format(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
                     "null values cannot be formatted as an SQL identifier",
                 ));
             }
-            _ => quote_ident(&printed(value, facts)),
+            _ => identifier::quote(&printed(value, facts)),
         };
         let missing = width.saturating_sub(piece.chars().count());
         growth.to(out.len().saturating_add(piece.len()).saturating_add(missing))?;

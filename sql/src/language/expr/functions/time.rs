@@ -1,18 +1,19 @@
 //! Functions of dates and times.
 
 use super::{Table, float, integer, mismatch, text};
-use crate::interface::error::{Result, SqlError, sqlstate};
+use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Facts;
 use sql_types::TypeId::{
     Bool, Date, Float8, Int4, Interval as Span, Numeric as Num, Text, Time, Timestamp, Timestamptz,
 };
 use sql_types::cast;
 use sql_types::time::{self, Civil};
-use sql_types::{Datum, Interval, Numeric, SqlState, Type, TypeId};
+use sql_types::{Datum, Interval, Numeric, Type, TypeId};
+use sqlstate::SqlState;
 
 fn zone_named(name: &str) -> Result<time::Zone> {
     time::parse_zone(name).ok_or_else(|| {
-        SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"))
+        SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized"))
     })
 }
 
@@ -20,7 +21,7 @@ fn zone_named(name: &str) -> Result<time::Zone> {
 fn rounded(value: Datum, id: TypeId, digits: i64) -> Result<Datum> {
     if digits < 0 {
         let message = format!("{}({digits}) precision must not be negative", id.sql_name());
-        return Err(SqlError::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     }
     let ty = Type::with_precision(id, Some(u32::try_from(digits).unwrap_or(6)));
     Ok(cast::apply_modifier(value, ty, true)?)
