@@ -5,10 +5,17 @@ use crate::process::StopMode;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::LazyLock;
+
+/// What `--version` says: our version, the commit that was built, and whose formats and protocols these are.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (own, commit) = (env!("CARGO_PKG_VERSION"), env!("PLIMSOLL_COMMIT"));
+    format!("{own} (commit {commit}, PostgreSQL {})", server::POSTGRESQL_RELEASE)
+});
 
 /// A PostgreSQL-style WAL streaming replication engine.
 #[derive(Debug, Parser)]
-#[command(name = "plimsoll", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "plimsoll", version = VERSION.as_str(), propagate_version = true, max_term_width = 100)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]
@@ -34,7 +41,8 @@ pub enum Command {
     Promote(PromoteArgs),
     /// Print the records of WAL segments
     Waldump(WaldumpArgs),
-    /// Count pages and files that nothing leads to in a data directory whose server is stopped (exit code 0: none, 1: some, or damage)
+    /// Count pages and files that nothing leads to in a data directory whose server is stopped (exit code 0:
+    /// none, 1: some, or damage)
     Check(DataArgs),
     /// Show what a recovery target would bring back and lose, commit by commit
     Restore(RestoreArgs),
@@ -130,17 +138,19 @@ pub struct LagArgs {
     /// Print a JSON object a line
     #[arg(long)]
     pub json: bool,
-    /// Show a screen with each standby's last minutes; q leaves it. Limits are shown as alarms, and the exit code is that of the
-    /// last look
+    /// Show a screen with each standby's last minutes; q leaves it. Limits are shown as alarms, and the exit
+    /// code is that of the last look
     #[arg(long, conflicts_with = "json")]
     pub watch: bool,
     /// End after this many looks, one a second [default: go on]
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
-    /// End with exit code 2 as soon as replay on a standby is more than this many seconds behind, or none is connected
+    /// End with exit code 2 as soon as replay on a standby is more than this many seconds behind, or none is
+    /// connected
     #[arg(long, value_name = "SECONDS")]
     pub max_seconds: Option<f64>,
-    /// End with exit code 2 as soon as replay on a standby is more than this many bytes behind, or none is connected
+    /// End with exit code 2 as soon as replay on a standby is more than this many bytes behind, or none is
+    /// connected
     #[arg(long, value_name = "BYTES")]
     pub max_bytes: Option<u64>,
 }
@@ -186,8 +196,8 @@ pub struct WaldumpArgs {
     /// Transaction to print only
     #[arg(short, long, value_name = "XID")]
     pub xid: Option<u32>,
-    /// Table or index to print only: by name, which a server is asked for, by its file's number as in pg_relation_filenode(), or
-    /// as database/number
+    /// Table or index to print only: by name, which a server is asked for, by its file's number as in
+    /// pg_relation_filenode(), or as database/number
     #[arg(long, value_name = "TABLE")]
     pub table: Option<String>,
     /// Server that knows the table's name [default: the one that runs on the data directory of --path]
@@ -223,10 +233,12 @@ pub struct RestoreArgs {
     /// Folder of WAL segments, an archive's (may be given several times); pg_wal is always looked at too
     #[arg(long, value_name = "DIR")]
     pub wal: Vec<PathBuf>,
-    /// Command that fetches a segment %f from the archive to the path %p [default: restore_command of the data directory]
+    /// Command that fetches a segment %f from the archive to the path %p [default: restore_command of the
+    /// data directory]
     #[arg(long, value_name = "COMMAND")]
     pub restore_command: Option<String>,
-    /// Stop at this time, as recovery_target_time has it: without a zone in it TimeZone of the data directory is meant
+    /// Stop at this time, as recovery_target_time has it: without a zone in it TimeZone of the data directory
+    /// is meant
     #[arg(long, value_name = "TIME", group = "target")]
     pub target_time: Option<String>,
     /// Stop at this transaction

@@ -1,13 +1,14 @@
 //! The one binary: `plimsoll`, and under the names `initdb`, `pg_ctl` and `postgres` what those programs do.
 //!
-//! Owns the command line, its exit codes and its progress lines. Knows nothing of pages or records: all work is
-//! done by the crates below. Errors are one line on standard error with the cause and what to do, exit code 1;
-//! wrong usage exits with 2.
+//! Owns the command line, its exit codes and its progress lines. Knows nothing of pages or records: all work
+//! is done by the crates below. Errors are one line on standard error with the cause and what to do, exit
+//! code 1; wrong usage exits with 2.
 
 mod check;
 mod cli;
 mod clone;
 mod commands;
+mod connect;
 mod demo;
 mod initdb;
 mod lag;

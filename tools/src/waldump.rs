@@ -82,7 +82,8 @@ fn parse_time(text: &str) -> Result<Timestamp> {
     Ok(Timestamp::from_micros(micros))
 }
 
-/// Database, if one is named, and file number of a table that is given by number, or by a name that a server knows.
+/// Database, if one is named, and file number of a table that is given by number, or by a name that a server
+/// knows.
 fn find_table(text: &str, conninfo: Option<&str>, folder: &Path) -> Result<(Option<u32>, u32)> {
     if let Some((database, relation)) = text.split_once('/') {
         let number = |part: &str| part.parse().with_context(|| format!("\"{text}\" is no database/number"));
@@ -100,7 +101,7 @@ fn find_table(text: &str, conninfo: Option<&str>, folder: &Path) -> Result<(Opti
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let found = runtime
         .block_on(async {
-            let mut client = protocol::Client::connect_to(&conninfo).await?;
+            let mut client = crate::connect::connect(&conninfo).await?;
             client.query(&format!("SELECT pg_relation_filenode('{}')", text.replace('\'', "''"))).await
         })
         .with_context(|| format!("could not ask the server for the file number of \"{text}\""))?;
@@ -272,7 +273,8 @@ fn dump(host: &Host, range: &Range, follow: bool, output: &mut Output<'_>) -> Re
                     return Ok(());
                 }
                 if follow {
-                    // Nobody tells of a file that grows; a record that is half written is whole the next time.
+                    // Nobody tells of a file that grows; a record that is half written is whole the next
+                    // time.
                     std::thread::park_timeout(FOLLOW_INTERVAL);
                     next = reader.next()?;
                     continue;

@@ -1,12 +1,13 @@
 //! `plimsoll lag`: how far each standby is behind, a line a standby a second.
 //!
-//! Bytes behind are counted from the server's flushed end of WAL to what the standby reports. A Plimsoll server
-//! (plimsoll_stat_lag) says for each stage how long the oldest byte that has not reached it has been there; from a PostgreSQL
-//! server come the round trips of pg_stat_replication.
+//! Bytes behind are counted from the server's flushed end of WAL to what the standby reports. A Plimsoll
+//! server (plimsoll_stat_lag) says for each stage how long the oldest byte that has not reached it has been
+//! there; from a PostgreSQL server come the round trips of pg_stat_replication.
 
 mod watch;
 
 use crate::cli::LagArgs;
+use crate::connect::connect;
 use anyhow::{Context, Result, anyhow};
 use protocol::{Client, ClientError};
 use std::fmt;
@@ -48,7 +49,8 @@ pub struct StandbyLag {
     pub replay: Stage,
     /// The stage that costs most time; None if the server does not say, or there is none.
     pub slowest: Option<String>,
-    /// Seconds until the standby has caught up if it goes on like this; None if never, or if the server does not say.
+    /// Seconds until the standby has caught up if it goes on like this; None if never, or if the server does
+    /// not say.
     pub catch_up: Option<f64>,
 }
 
@@ -185,7 +187,7 @@ pub fn run(arguments: &LagArgs) -> Result<u8> {
         return watch::run(&runtime, &arguments.conninfo, limits, arguments.count);
     }
     runtime.block_on(async {
-        let mut client = Client::connect_to(&arguments.conninfo).await.context("could not connect")?;
+        let mut client = connect(&arguments.conninfo).await.context("could not connect")?;
         let mut looks = 0;
         let mut interval = tokio::time::interval(Duration::from_secs(1));
         while arguments.count.is_none_or(|count| looks < count) {

@@ -1,9 +1,10 @@
 //! `plimsoll lag --watch`: a screen that shows each standby's lag with its last minutes as a sparkline.
 //!
-//! [`Screen`] is what is shown, without a terminal: looks go in, a frame is drawn. [`run`] asks the server once a second, connects anew
-//! when that fails, and reads the keys.
+//! [`Screen`] is what is shown, without a terminal: looks go in, a frame is drawn. [`run`] asks the server
+//! once a second, connects anew when that fails, and reads the keys.
 
 use super::{Limits, Stage, StandbyLag, TOO_FAR, query_lag};
+use crate::connect::connect;
 use anyhow::{Context, Result, bail};
 use protocol::Client;
 use ratatui::Frame;
@@ -29,7 +30,8 @@ const STANDBY_LINES: u16 = 8;
 struct Seen {
     /// None while it is not connected.
     now: Option<StandbyLag>,
-    /// Replay's seconds (or bytes, where the server has no seconds), the newest last; None while it was not connected.
+    /// Replay's seconds (or bytes, where the server has no seconds), the newest last; None while it was not
+    /// connected.
     history: VecDeque<Option<u64>>,
 }
 
@@ -81,8 +83,8 @@ impl Screen {
         }
     }
 
-    /// Whether a limit is exceeded now, as for `lag` without a screen: a standby too far behind, or none at all. One that has gone
-    /// counts too: a screen is looked at to see just that.
+    /// Whether a limit is exceeded now, as for `lag` without a screen: a standby too far behind, or none at
+    /// all. One that has gone counts too: a screen is looked at to see just that.
     pub(super) fn alarm(&self) -> bool {
         let gone = self.limits.any() && self.standbys.values().any(|seen| seen.now.is_none());
         let there: Vec<_> = self.standbys.values().filter_map(|seen| seen.now.as_ref()).collect();
@@ -149,7 +151,8 @@ impl Screen {
     }
 }
 
-/// A sparkline's height for a lag: milliseconds, or bytes where the server has no time. One that has not reported has none.
+/// A sparkline's height for a lag: milliseconds, or bytes where the server has no time. One that has not
+/// reported has none.
 fn height(replay: Stage) -> u64 {
     match replay.seconds {
         Some(seconds) => (seconds.max(0.0) * 1000.0) as u64,
@@ -188,7 +191,7 @@ pub(super) fn run(
         bail!("--watch needs a terminal; for scripts there is --json");
     }
     // A server that is not there at the start is an error of the command line, later it is something to show.
-    let client = runtime.block_on(Client::connect_to(conninfo)).context("could not connect")?;
+    let client = runtime.block_on(connect(conninfo)).context("could not connect")?;
     let mut screen = Screen::new(&server_name(conninfo), limits);
     let mut terminal = ratatui::try_init().context("could not set up the terminal")?;
     let shown = watch(runtime, conninfo, client, &mut screen, &mut terminal, count);
@@ -247,9 +250,7 @@ async fn look(client: &mut Option<Client>, conninfo: &str) -> Result<Vec<Standby
     let asked = async {
         let mut open = match client.take() {
             Some(open) => open,
-            None => {
-                Client::connect_to(conninfo).await.map_err(|error| format!("could not connect: {error}"))?
-            }
+            None => connect(conninfo).await.map_err(|error| format!("could not connect: {error}"))?,
         };
         let found = query_lag(&mut open).await.map_err(|error| error.to_string())?;
         *client = Some(open);
