@@ -1,0 +1,113 @@
+//! The reference pages of docs/ say what the program's own tables say.
+//!
+//! `PLIMSOLL_WRITE_DOCS=1 cargo test -p scenarios --test reference` writes them anew.
+
+use settings::{Context, Definition, Kind, Meaning, Value, definitions, flag};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn the_page_of_settings_says_what_the_table_says() {
+    let mut page = String::from(
+        "# Settings\n\n\
+         Settings are set as in PostgreSQL: in `postgresql.conf`, by `ALTER SYSTEM`, on the command line with `-c name=value`,\n\
+         and those of a session by `SET`. Names are PostgreSQL's; what is new begins with `plimsoll.`. An unknown name is an\n\
+         error that names the nearest. The view `pg_settings` shows the values in force.\n\n\
+         The column \"when\" says when a change counts: at a restart, at a reload (`SELECT pg_reload_conf()`), for new sessions,\n\
+         or at once for the session; \"superuser\" means that only a superuser may set it for a session.\n",
+    );
+    let shown = || definitions().iter().filter(|one| !one.has(flag::NO_SHOW_ALL));
+    let mut used: BTreeMap<&str, Vec<&Definition>> = BTreeMap::new();
+    for one in shown().filter(|one| one.meaning() == Meaning::Used) {
+        used.entry(one.category).or_default().push(one);
+    }
+    for (category, settings) in &used {
+        let _ = write!(
+            page,
+            "\n## {category}\n\n| setting | default | range | when | what it does |\n|---|---|---|---|---|\n"
+        );
+        for one in settings {
+            let _ = writeln!(
+                page,
+                "| `{}` | {} | {} | {} | {} |",
+                one.name,
+                default(one),
+                range(one),
+                when(one.context),
+                cell(one.description())
+            );
+        }
+    }
+    page.push_str(
+        "\n## Accepted without an effect\n\n\
+         PostgreSQL 15 has these settings. Here they are checked and shown, and do nothing, because what they adjust does not\n\
+         exist here or needs no adjustment.\n\n",
+    );
+    let mut accepted: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for one in shown().filter(|one| one.meaning() == Meaning::Accepted) {
+        accepted.entry(one.category).or_default().push(format!("`{}`", one.name));
+    }
+    for (category, names) in &accepted {
+        let _ = writeln!(page, "- {category}: {}.", names.join(", "));
+    }
+    assert_page("settings.md", &page);
+}
+
+/// The default, as SHOW prints it.
+fn default(of: &Definition) -> String {
+    match Value::boot(of).show(of).as_str() {
+        "" => "empty".to_owned(),
+        text => format!("`{}`", cell(text)),
+    }
+}
+
+/// The values allowed, in the words of the setting's unit.
+fn range(of: &Definition) -> String {
+    let bound = |number: String| {
+        let parsed = Value::parse(of, &number).map(|value| value.show(of));
+        parsed.unwrap_or(number)
+    };
+    match of.kind {
+        Kind::Bool { .. } => "on, off".to_owned(),
+        Kind::Integer { min, max, .. } => format!("{} to {}", bound(min.to_string()), bound(max.to_string())),
+        Kind::Real { min, max, .. } => format!("{} to {}", bound(min.to_string()), bound(max.to_string())),
+        Kind::Text { .. } => "text".to_owned(),
+        Kind::Choice { words, .. } => words.join(", "),
+    }
+}
+
+fn when(context: Context) -> &'static str {
+    match context {
+        Context::Internal => "never: it is computed",
+        Context::Postmaster => "restart",
+        Context::Sighup => "reload",
+        Context::SuperuserBackend => "new sessions, superuser",
+        Context::Backend => "new sessions",
+        Context::Superuser => "at once, superuser",
+        Context::User => "at once",
+    }
+}
+
+/// A text as a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// Compares a page with what it shall be, or writes it.
+fn assert_page(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let note = "<!-- Made by tests/scenarios/reference.rs from the program's own tables. -->\n";
+    let expected = format!("{note}{text}");
+    if std::env::var_os("PLIMSOLL_WRITE_DOCS").is_some() {
+        fs::write(&path, &expected).expect("the page is written");
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let differs = expected.lines().zip(found.lines()).find(|(expected, found)| expected != found);
+    assert!(
+        expected == found,
+        "docs/{name} differs from the program's tables, first here: {differs:?}\n\
+         Write it anew with PLIMSOLL_WRITE_DOCS=1 cargo test -p scenarios --test reference"
+    );
+}
