@@ -1,6 +1,7 @@
 //! Storage in pieces: a version into a page, a key's way through the tree, a commit.
 //!
-//! `cargo bench -p benches --bench storage`; the database lies in a folder under $TMPDIR, so that decides which disk is measured.
+//! `cargo bench -p benches --bench storage`; the database lies in a folder under $TMPDIR, so that decides
+//! which disk is measured.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark; its groups are made by a macro")]
 

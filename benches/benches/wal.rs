@@ -1,6 +1,7 @@
 //! The log's hot path in pieces: checksum, encoding, insertion, and commits that wait for the disk.
 //!
-//! `cargo bench -p benches --bench wal`; the commits write to a folder under $TMPDIR, so that decides which disk is measured.
+//! `cargo bench -p benches --bench wal`; the commits write to a folder under $TMPDIR, so that decides which
+//! disk is measured.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark; its groups are made by a macro")]
 
@@ -104,8 +105,8 @@ fn insert(criterion: &mut Criterion) {
     }
 }
 
-/// Commits of 200 bytes that wait for the disk, from so many sessions on two worker threads; the time is that of one commit in the
-/// whole, so 1 / time is commits a second.
+/// Commits of 200 bytes that wait for the disk, from so many sessions on two worker threads; the time is that
+/// of one commit in the whole, so 1 / time is commits a second.
 fn commit(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("commit");
     group.measurement_time(Duration::from_secs(3)).sample_size(10);

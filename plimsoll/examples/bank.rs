@@ -1,4 +1,5 @@
-//! Transfers between accounts from eight tasks at once, retried where they meet: `cargo run -p plimsoll --example bank`.
+//! Transfers between accounts from eight tasks at once, retried where they meet: `cargo run -p plimsoll
+//! --example bank`.
 
 use plimsoll::{Database, Direction, Error, Isolation, Options, Result, Table, TransactionOptions};
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! A primary and its follower in one process, synchronous, then a failover: `cargo run -p plimsoll --example replica`.
+//! A primary and its follower in one process, synchronous, then a failover: `cargo run -p plimsoll --example
+//! replica`.
 
 use plimsoll::{Error, Options, Result, SyncLevel, TransactionOptions};
 use std::net::TcpListener;

@@ -12,7 +12,8 @@ use std::sync::{Arc, Weak};
 use wal::Lsn;
 
 /// A data directory that is open in this process; cloning shares it. When the last clone is dropped without
-/// [`Database::close`], a stop is asked for and not waited for: if the runtime ends first, the next start recovers as after a crash.
+/// [`Database::close`], a stop is asked for and not waited for: if the runtime ends first, the next start
+/// recovers as after a crash.
 #[derive(Clone, Debug)]
 pub struct Database(Arc<Shared>);
 
@@ -76,14 +77,15 @@ impl Database {
         if self.0.sessions.server()?.promote().await { Ok(()) } else { Err(Error::Closed) }
     }
 
-    /// On a follower: waits until the primary's log is replayed up to `lsn` ([`Committed::position`]), so that what was
-    /// committed there is read here.
+    /// On a follower: waits until the primary's log is replayed up to `lsn` ([`Committed::position`]), so
+    /// that what was committed there is read here.
     pub async fn wait_replayed(&self, lsn: Lsn) -> Result<()> {
         Ok(self.0.sessions.server()?.wait_replayed(lsn).await?)
     }
 
-    /// A table with these types' columns, made on a primary if it is not there. One that is there must have columns of these
-    /// names and types, and the key as its primary key; it may have others, which puts leave to their defaults.
+    /// A table with these types' columns, made on a primary if it is not there. One that is there must have
+    /// columns of these names and types, and the key as its primary key; it may have others, which puts leave
+    /// to their defaults.
     pub async fn table<K: Record, V: Record>(&self, name: &str) -> Result<Table<K, V>> {
         let table = Table::<K, V>::new(name)?;
         let mut session = self.0.sessions.take().await?;
@@ -100,8 +102,9 @@ impl Database {
         checked.map(|()| table)
     }
 
-    /// Runs a transaction: commits when `work` gives Ok, rolls back when it gives an error. After a serialization failure or
-    /// a deadlock (40001, 40P01) it is run again, so `work` must not change anything else that it could not change twice.
+    /// Runs a transaction: commits when `work` gives Ok, rolls back when it gives an error. After a
+    /// serialization failure or a deadlock (40001, 40P01) it is run again, so `work` must not change anything
+    /// else that it could not change twice.
     ///
     /// Ok means that the commit has reached its level.
     pub async fn transaction<T, F>(&self, work: impl FnMut(Transaction) -> F) -> Result<T>
@@ -197,8 +200,9 @@ impl Database {
         Ok(changed(self.finish(session, done).await?.1) > 0)
     }
 
-    /// Stops: ends the sessions, waits for followers to have everything, writes a shutdown checkpoint. Transactions that
-    /// run meanwhile fail with 57P01; their closures must come to an end for this to return.
+    /// Stops: ends the sessions, waits for followers to have everything, writes a shutdown checkpoint.
+    /// Transactions that run meanwhile fail with 57P01; their closures must come to an end for this to
+    /// return.
     pub async fn close(&self) -> Result<()> {
         self.0.sessions.close();
         let server = self.0.server.lock().take();

@@ -36,8 +36,8 @@ pub enum Error {
         /// What is there.
         found: String,
     },
-    /// The commit is in this node's log, but its level was not reached when the wait for it was cancelled. Others see it
-    /// once it is.
+    /// The commit is in this node's log, but its level was not reached when the wait for it was cancelled.
+    /// Others see it once it is.
     #[error("committed locally at {lsn}, replication unconfirmed")]
     Unconfirmed {
         /// The end of the commit.

@@ -1,5 +1,5 @@
-//! Plimsoll in a Rust program: a data directory opened in the process, with typed tables, transactions and SQL, that standbys
-//! and PostgreSQL's own tools can follow over the network while the program works on it.
+//! Plimsoll in a Rust program: a data directory opened in the process, with typed tables, transactions and
+//! SQL, that standbys and PostgreSQL's own tools can follow over the network while the program works on it.
 //!
 //! ```no_run
 //! # async fn example() -> plimsoll::Result<()> {
@@ -15,13 +15,14 @@
 //! # }
 //! ```
 //!
-//! A typed table is a SQL table: its key type's columns are the primary key, its value type's columns stand beside them (see
-//! [`Record`]). What the program puts, psql selects, and the other way round; constraints, isolation and
-//! locks are those of SQL, and a typed call is a prepared statement on the direct path by primary key, without a socket.
+//! A typed table is a SQL table: its key type's columns are the primary key, its value type's columns stand
+//! beside them (see [`Record`]). What the program puts, psql selects, and the other way round; constraints,
+//! isolation and locks are those of SQL, and a typed call is a prepared statement on the direct path by
+//! primary key, without a socket.
 //!
-//! Durability: [`Database::transaction`] returns Ok when the commit has reached its [`SyncLevel`], and not before; no other session
-//! reads it earlier. The engine below, page formats and the wire protocol are the server's: this crate composes `server` and
-//! `sql` and knows neither pages nor messages.
+//! Durability: [`Database::transaction`] returns Ok when the commit has reached its [`SyncLevel`], and not
+//! before; no other session reads it earlier. The engine below, page formats and the wire protocol are the
+//! server's: this crate composes `server` and `sql` and knows neither pages nor messages.
 
 mod database;
 mod error;

@@ -51,15 +51,15 @@ impl Options {
         self
     }
 
-    /// A directory that is not there yet is cloned from this server (a connection string), and follows it: a standby that serves
-    /// reads. One that is there starts as what it is.
+    /// A directory that is not there yet is cloned from this server (a connection string), and follows it: a
+    /// standby that serves reads. One that is there starts as what it is.
     pub fn follow(mut self, conninfo: impl Into<String>) -> Self {
         self.follow = Some(conninfo.into());
         self
     }
 
-    /// Serves clients and followers at this address and port too: psql, pg_basebackup, pg_receivewal, standbys. pg_hba.conf in the
-    /// data directory says who may come in.
+    /// Serves clients and followers at this address and port too: psql, pg_basebackup, pg_receivewal,
+    /// standbys. pg_hba.conf in the data directory says who may come in.
     pub fn listen(mut self, address: impl Into<String>, port: u16) -> Self {
         self.listen = Some((address.into(), port));
         self
@@ -89,7 +89,8 @@ impl Options {
         self
     }
 
-    /// Opens it, inside of a tokio runtime with time and I/O enabled. Returns when reads are served; on a primary, writes too.
+    /// Opens it, inside of a tokio runtime with time and I/O enabled. Returns when reads are served; on a
+    /// primary, writes too.
     pub async fn open(self) -> Result<Database> {
         let host = Host::real();
         // What is there all the same, init and clone refuse and leave as it is.

@@ -31,8 +31,8 @@ pub struct Column {
 
 /// A type that fills one or more columns: a key or a value of a [`crate::Table`].
 ///
-/// Every [`Field`] is one, its column named `key` or `value`; tuples of fields are (`key1`, `key2`, ... or `value1`, ...); `()` is
-/// a value without columns; and structs become one by [`crate::record!`].
+/// Every [`Field`] is one, its column named `key` or `value`; tuples of fields are (`key1`, `key2`, ... or
+/// `value1`, ...); `()` is a value without columns; and structs become one by [`crate::record!`].
 pub trait Record: Sized + Send {
     /// The columns, in order; `role` is `key` or `value`.
     fn columns(role: &str) -> Vec<Column>;

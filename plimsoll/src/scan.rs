@@ -21,8 +21,8 @@ pub enum Direction {
     Descending,
 }
 
-/// A running scan: rows in the order of their keys, all of one snapshot. It borrows its transaction; whoever wants to write
-/// meanwhile collects first.
+/// A running scan: rows in the order of their keys, all of one snapshot. It borrows its transaction; whoever
+/// wants to write meanwhile collects first.
 pub struct Scan<'t, K, V> {
     session: &'t mut LocalSession,
     portal: Portal,

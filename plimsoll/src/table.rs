@@ -178,8 +178,8 @@ impl Shape {
     }
 }
 
-/// The condition that a key lies beyond the parameters from `first` on: for more than one column, that the first lies
-/// beyond or is equal, and if equal the rest lies beyond.
+/// The condition that a key lies beyond the parameters from `first` on: for more than one column, that the
+/// first lies beyond or is equal, and if equal the rest lies beyond.
 fn beyond_key(columns: &[Column], first: usize, beyond: char, inclusive: bool) -> String {
     let Some((column, rest)) = columns.split_first() else { return "true".to_owned() };
     let name = identifier::quote_always(&column.name);

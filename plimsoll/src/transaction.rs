@@ -70,16 +70,16 @@ impl TransactionOptions {
 pub struct Committed<T> {
     /// The closure's result.
     pub value: T,
-    /// Where its commit ends, and on which timeline; None if it wrote nothing. Followers that have replayed up to there show
-    /// it ([`crate::Database::wait_replayed`]).
+    /// Where its commit ends, and on which timeline; None if it wrote nothing. Followers that have replayed
+    /// up to there show it ([`crate::Database::wait_replayed`]).
     pub position: Option<(TimelineId, Lsn)>,
 }
 
 /// Where a transaction leaves its session when its closure is done with it.
 pub(crate) type Home = Arc<Mutex<Option<LocalSession>>>;
 
-/// An open transaction, given to the closure of [`crate::Database::transaction`]. It ends when the closure's future does: with a
-/// commit after Ok, else with a rollback.
+/// An open transaction, given to the closure of [`crate::Database::transaction`]. It ends when the closure's
+/// future does: with a commit after Ok, else with a rollback.
 #[derive(Debug)]
 pub struct Transaction {
     /// There until the drop.
@@ -178,8 +178,8 @@ impl Transaction {
         first(rows)
     }
 
-    /// The value of a key, which nobody else changes until this transaction ends (SELECT FOR UPDATE). A key that is not there
-    /// is not locked.
+    /// The value of a key, which nobody else changes until this transaction ends (SELECT FOR UPDATE). A key
+    /// that is not there is not locked.
     pub async fn get_for_update<K: Record, V: Record>(
         &mut self,
         table: &Table<K, V>,
@@ -248,8 +248,8 @@ impl Transaction {
         Ok(Savepoint(self.savepoints))
     }
 
-    /// Undoes what was done since, gives back the locks taken since, and makes a transaction in which a call failed usable again.
-    /// The savepoint stays.
+    /// Undoes what was done since, gives back the locks taken since, and makes a transaction in which a call
+    /// failed usable again. The savepoint stays.
     pub async fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<()> {
         self.command(&format!("ROLLBACK TO SAVEPOINT plimsoll_{}", savepoint.0)).await
     }

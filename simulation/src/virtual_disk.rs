@@ -1,9 +1,10 @@
 //! A disk in memory that can cut power.
 //!
-//! Every file has two lives: what programs read (all writes, at once), and what is durable (up to its last sync); so has every
-//! folder with its names. [`VirtualDisk::crash`] gives the disk that a machine finds after a power cut: what was synced is there, and
-//! of the rest whatever the [`CrashPolicy`] says, torn at sectors of 512 bytes and in any order between two syncs. Calls can be
-//! made to fail ([`Fault`]), bits to flip, and every state on the way can be looked at ([`VirtualDisk::observe`]).
+//! Every file has two lives: what programs read (all writes, at once), and what is durable (up to its last
+//! sync); so has every folder with its names. [`VirtualDisk::crash`] gives the disk that a machine finds
+//! after a power cut: what was synced is there, and of the rest whatever the [`CrashPolicy`] says, torn at
+//! sectors of 512 bytes and in any order between two syncs. Calls can be made to fail ([`Fault`]), bits to
+//! flip, and every state on the way can be looked at ([`VirtualDisk::observe`]).
 //!
 //! A copy of a disk shares its pages with it, so hundreds of thousands of crash states are cheap.
 
@@ -36,13 +37,14 @@ pub enum CrashPolicy {
     LoseUnsynced,
     /// It all reached the disk (a kill of the process, not of the machine).
     KeepAll,
-    /// Writes reach the disk in the order in which they were made, up to a point for each file, where the last one is torn.
+    /// Writes reach the disk in the order in which they were made, up to a point for each file, where the
+    /// last one is torn.
     InOrder {
         /// Picks the points.
         seed: u64,
     },
-    /// Each file and folder gets a fate of its own; in some files each sector stops at a state of its own between the durable
-    /// and the newest one.
+    /// Each file and folder gets a fate of its own; in some files each sector stops at a state of its own
+    /// between the durable and the newest one.
     Anything {
         /// Picks all that.
         seed: u64,
@@ -127,8 +129,8 @@ impl VirtualDisk {
         Self::from_state(state)
     }
 
-    /// The disk that a machine finds after power failed now. This one stays as it is. The same policy on the same state gives the same
-    /// disk.
+    /// The disk that a machine finds after power failed now. This one stays as it is. The same policy on the
+    /// same state gives the same disk.
     pub fn crash(&self, policy: CrashPolicy) -> Self {
         let state = self.shared.state.lock().clone();
         let mut random = fastrand::Rng::with_seed(policy.seed());
@@ -183,7 +185,8 @@ impl VirtualDisk {
     pub fn take_trace(&self) -> Vec<Operation> {
         self.shared.watch.lock().trace.take().unwrap_or_default()
     }
-    /// Has `observer` called after each call that changes something. It must not use this disk itself, only copies of it.
+    /// Has `observer` called after each call that changes something. It must not use this disk itself, only
+    /// copies of it.
     pub fn observe(&self, observer: Observer) {
         self.shared.watch.lock().observer = Some(observer);
     }
@@ -212,7 +215,8 @@ impl VirtualDisk {
         hash.0
     }
 
-    /// Copies a folder of this disk into an existing folder of the real one, so that ordinary tools can look at it.
+    /// Copies a folder of this disk into an existing folder of the real one, so that ordinary tools can look
+    /// at it.
     pub fn export(&self, from: &Path, to: &Path) -> io::Result<()> {
         let state = self.shared.state.lock();
         let Some(Node::Folder(number)) = state.find(from)? else { return Err(not_found()) };

@@ -1,4 +1,5 @@
-//! PostgreSQL's own tools on the directory that a long mixed run left behind, with segments of 1, 16 and 64 MB.
+//! PostgreSQL's own tools on the directory that a long mixed run left behind, with segments of 1, 16 and 64
+//! MB.
 
 use scenarios::{Node, Outcome, pg_tool, plimsoll, run, run_ok, wait_until};
 use std::fs;
@@ -59,7 +60,8 @@ impl Mixed {
         command
     }
 
-    /// One round: pgbench, COPY, savepoints, large values, DDL, checkpoints, a switch, a kill in the middle of a load, a restart.
+    /// One round: pgbench, COPY, savepoints, large values, DDL, checkpoints, a switch, a kill in the middle
+    /// of a load, a restart.
     fn round(&self, number: u32) {
         let node = &self.node;
         run_ok(&mut self.pgbench(&["-t", "300"]));

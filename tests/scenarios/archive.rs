@@ -1,4 +1,5 @@
-//! The archive: what must be in it, what must wait for it, and how a node comes back from it to a point in time.
+//! The archive: what must be in it, what must wait for it, and how a node comes back from it to a point in
+//! time.
 
 use scenarios::{Node, run_ok, wait_until};
 use std::fs;
@@ -194,7 +195,8 @@ fn each_target_brings_back_what_it_names_and_no_more() {
             "before transaction",
         ),
         (&[("recovery_target_lsn", &lsn), ("recovery_target_inclusive", "off")], "200|200", "before LSN"),
-        // Inclusive redoes the record that begins there: a part of a transaction, of which nothing may be seen.
+        // Inclusive redoes the record that begins there: a part of a transaction, of which nothing may be
+        // seen.
         (&[("recovery_target_lsn", &lsn)], "200|200", "after LSN"),
         (&[("recovery_target_name", "three hundred")], "300|300", "at restore point \"three hundred\""),
         (&[("recovery_target_time", &time)], "300|300", "before 20"),
@@ -526,7 +528,8 @@ fn what_a_start_refuses_alter_system_refuses_first_and_a_reload_warns_of() {
     );
     refused("TimeZone = 'Nowhere/X'", "invalid value for parameter \"TimeZone\": \"Nowhere/X\"");
     refused("log_timezone = 'Nowhere/X'", "invalid value for parameter \"log_timezone\"");
-    // One alone is good, and a second one makes it wrong; also a time that only this order of days and months cannot read.
+    // One alone is good, and a second one makes it wrong; also a time that only this order of days and months
+    // cannot read.
     node.sql("ALTER SYSTEM SET recovery_target_xid = '700'");
     refused("recovery_target_name = 'x'", "multiple recovery targets specified");
     node.sql("ALTER SYSTEM RESET recovery_target_xid");

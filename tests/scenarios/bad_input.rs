@@ -14,7 +14,8 @@ fn assert_refused(outcome: &Outcome, words: &[&str]) {
     }
 }
 
-/// Every file below a folder with its contents, except this node's own log and locks, where a refusal is noted.
+/// Every file below a folder with its contents, except this node's own log and locks, where a refusal is
+/// noted.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];

@@ -31,7 +31,8 @@ fn pid_in(path: &Path) -> Pid {
     Pid::from_raw(wait_for_file(path).lines().last().and_then(|pid| pid.parse().ok()).expect("a pid"))
 }
 
-/// A primary with small segments whose archive_command tells of each call in `calls`, and in the first one waits for `go`.
+/// A primary with small segments whose archive_command tells of each call in `calls`, and in the first one
+/// waits for `go`.
 fn slow_archive() -> Node {
     let node = Node::builder()
         .init_option("--wal-segsize=1")

@@ -29,7 +29,8 @@ fn the_demo_tells_its_story_to_the_end() {
 #[test]
 fn an_interrupted_demo_leaves_no_server_and_no_folder() {
     let scratch = scratch_dir();
-    // Once while servers start, once under load: the line that is waited for, which stands before what takes time.
+    // Once while servers start, once under load: the line that is waited for, which stands before what takes
+    // time.
     for chapter in ["A primary is initialised", "The standby follows"] {
         let mut demo = plimsoll();
         demo.arg("demo").env("TMPDIR", scratch.path()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,4 +1,5 @@
-//! plimsoll.standby_reads = confirmed: a standby shows what its primary has named confirmed, and no failover within the quorum loses it.
+//! plimsoll.standby_reads = confirmed: a standby shows what its primary has named confirmed, and no failover
+//! within the quorum loses it.
 
 use nix::sys::signal::{Signal, kill};
 use scenarios::Node;
@@ -6,7 +7,8 @@ use scenarios::script::{Observer, Session};
 
 const READ: &str = "SELECT v FROM t WHERE id = 1";
 
-/// A primary whose commits wait for `anchor`, a standby `reader` that nobody waits for, and a standby of that one.
+/// A primary whose commits wait for `anchor`, a standby `reader` that nobody waits for, and a standby of that
+/// one.
 struct Fleet {
     primary: Node,
     anchor: Node,
@@ -37,7 +39,8 @@ fn signal(node: &Node, signal: Signal) {
 }
 
 impl Fleet {
-    /// Commits a new value that the anchor, which is frozen or down, does not confirm. Returns the end of the log.
+    /// Commits a new value that the anchor, which is frozen or down, does not confirm. Returns the end of the
+    /// log.
     fn commit_unconfirmed(&self, value: &str) -> String {
         let mut observer = Observer::connect(&self.primary.conninfo());
         let writer = Session::connect(&self.primary.conninfo());

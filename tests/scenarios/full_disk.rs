@@ -1,11 +1,12 @@
 //! A real small file system filled under load, and a real fdatasync that fails.
 //!
-//! The file system is a tmpfs of its own, mounted over the data folder; that takes the rights to mount, which test machines
-//! and containers run as root have. Without them this part is passed over, which is printed with the reason (nextest shows what
-//! these tests print, and it goes past cargo test's capture).
+//! The file system is a tmpfs of its own, mounted over the data folder; that takes the rights to mount, which
+//! test machines and containers run as root have. Without them this part is passed over, which is printed
+//! with the reason (nextest shows what these tests print, and it goes past cargo test's capture).
 //!
-//! How soon writing resumes is no matter for a test on a machine that does other things too: the first commit that is tried after
-//! space has come back must work, whatever it takes, and the longest that one took is printed.
+//! How soon writing resumes is no matter for a test on a machine that does other things too: the first commit
+//! that is tried after space has come back must work, whatever it takes, and the longest that one took is
+//! printed.
 
 use postgres::{Client, NoTls};
 use scenarios::{Node, pg_tool, plimsoll, run, run_ok, wait_until};
@@ -299,7 +300,8 @@ fn commit_until_it_stops(node: &Node, limit: Duration) -> Vec<Commit> {
     acknowledged.into_inner().expect("a lock")
 }
 
-/// strace at a running server, which makes all fdatasync calls from the fifth of each thread on end as `outcome` says.
+/// strace at a running server, which makes all fdatasync calls from the fifth of each thread on end as
+/// `outcome` says.
 fn inject(node: &Node, outcome: &str, log: &Path) -> Child {
     let pid = node.pid().expect("it runs").to_string();
     let mut strace = Command::new("strace");
@@ -309,8 +311,8 @@ fn inject(node: &Node, outcome: &str, log: &Path) -> Child {
     strace.spawn().expect("strace is there: run ./test.sh, which installs it")
 }
 
-/// Whether an injected failure of fdatasync did what it has to: the server is gone, and no commit that began after the failure was
-/// acknowledged.
+/// Whether an injected failure of fdatasync did what it has to: the server is gone, and no commit that began
+/// after the failure was acknowledged.
 fn judge(node: &Node, log: &Path, acknowledged: &[Commit]) -> Result<(), String> {
     let trace = fs::read_to_string(log).map_err(|error| error.to_string())?;
     let first = trace.lines().find(|line| line.contains("(INJECTED)")).ok_or("nothing was injected")?;
@@ -330,7 +332,8 @@ fn judge(node: &Node, log: &Path, acknowledged: &[Commit]) -> Result<(), String>
     Ok(())
 }
 
-/// A server, a load, and a fdatasync that ends as `outcome` says; the verdict, the acknowledged commits, and the server.
+/// A server, a load, and a fdatasync that ends as `outcome` says; the verdict, the acknowledged commits, and
+/// the server.
 fn with_broken_fdatasync(outcome: &str) -> (Result<(), String>, Vec<Commit>, Node) {
     let node = Node::builder().start();
     node.sql("CREATE TABLE t (n bigint PRIMARY KEY)");

@@ -1,7 +1,9 @@
-//! The history check: clients on a primary and two standbys, and one order of commits that explains all that they read.
+//! The history check: clients on a primary and two standbys, and one order of commits that explains all that
+//! they read.
 //!
-//! `scenarios::history` says what is checked; its tests, and the planted bug in `storage/src/tests/history.rs`, show what it finds.
-//! `PLIMSOLL_SEED` replays the clients' choices, though not their timing.
+//! `scenarios::history` says what is checked; its tests, and the planted bug in
+//! `storage/src/tests/history.rs`, show what it finds. `PLIMSOLL_SEED` replays the clients' choices, though
+//! not their timing.
 
 use scenarios::history::{Client, Kind, Operation, REGISTERS, Values, Violation, check, check_kept};
 use scenarios::wire::{Wire, WireError, parse_lsn};
@@ -241,8 +243,8 @@ fn look(node: &Node) -> Values {
     text(wire.query(LOOK).expect("a look").rows).try_into().expect("all registers")
 }
 
-/// Kills the primary under load, while the other standby is ahead of what the quorum has, and promotes the quorum's. Whether anything
-/// was lost that nobody had been told of.
+/// Kills the primary under load, while the other standby is ahead of what the quorum has, and promotes the
+/// quorum's. Whether anything was lost that nobody had been told of.
 fn failover(seed: u64, operations: i64) -> bool {
     let nodes = fleet();
     let [primary, anchor, other] = &nodes;
@@ -263,7 +265,8 @@ fn failover(seed: u64, operations: i64) -> bool {
             if done() > operations { Ok(()) } else { Err(done().to_string()) }
         });
         anchor.kill_9();
-        // All who write wait now, for the standby or for one who does, and what they wrote is on the other standby.
+        // All who write wait now, for the standby or for one who does, and what they wrote is on the other
+        // standby.
         let stuck = "SELECT wait_event, count(*) FROM pg_stat_activity \
             WHERE wait_event IN ('SyncRep', 'CommitVisible', 'tuple') GROUP BY 1";
         wait_until("writers wait", LIMIT, || {
@@ -283,7 +286,8 @@ fn failover(seed: u64, operations: i64) -> bool {
     let left = look(anchor);
     let operations = passes(check(&history));
     passes(check_kept(&history, &left));
-    // The control: a read of what is replayed saw what the failover took away, unless the anchor had it and could not say so any more.
+    // The control: a read of what is replayed saw what the failover took away, unless the anchor had it and
+    // could not say so any more.
     let plain = Operation::Read { node: 2, after: 0, at: 0, values: ahead };
     let lost = check_kept(&[vec![plain]], &left).err().map(|violation| violation.kind);
     assert!(lost.is_none_or(|kind| kind == Kind::Lost), "{lost:?}: {ahead:?}, {left:?}");

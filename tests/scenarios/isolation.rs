@@ -1,7 +1,8 @@
-//! What concurrent sessions see and get in each other's way: the same scripts on Plimsoll and on a real PostgreSQL 15, step by step.
+//! What concurrent sessions see and get in each other's way: the same scripts on Plimsoll and on a real
+//! PostgreSQL 15, step by step.
 //!
-//! The scripts in `isolation/` are the expected transcripts. Those named `hermitage_` follow Martin Kleppmann's Hermitage, the
-//! standard list of anomalies.
+//! The scripts in `isolation/` are the expected transcripts. Those named `hermitage_` follow Martin
+//! Kleppmann's Hermitage, the standard list of anomalies.
 
 use scenarios::script::{Observer, Session, transcript};
 use scenarios::{Node, PostgreSql, pg_tool, wait_until};

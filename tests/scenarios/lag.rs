@@ -1,5 +1,5 @@
-//! Lag tells the truth: what plimsoll_stat_lag says is held against a row with a clock that is read on the standby, and its forecast
-//! against when the standby really has caught up.
+//! Lag tells the truth: what plimsoll_stat_lag says is held against a row with a clock that is read on the
+//! standby, and its forecast against when the standby really has caught up.
 
 use nix::sys::signal::{Signal, kill};
 use scenarios::script::Observer;
@@ -98,7 +98,8 @@ impl Bench {
         });
     }
 
-    /// The figure, and what it should be: between least and most, as a reader on the standby sees it before and after.
+    /// The figure, and what it should be: between least and most, as a reader on the standby sees it before
+    /// and after.
     fn sample(&mut self, frozen: Option<(usize, usize)>) -> (f64, f64, f64) {
         let before = frozen.map_or_else(|| self.read(), |(oldest, _)| oldest);
         let asked = self.clock.start.elapsed();
@@ -311,7 +312,8 @@ fn a_catch_up_at_a_constant_rate_ends_when_the_forecast_says() {
         std::thread::park_timeout(SAMPLE_PAUSE);
     }
     let end = begun.elapsed().as_secs_f64();
-    // The first seconds are for measuring the rate; in the last one a quarter is less than what a figure may be wrong by.
+    // The first seconds are for measuring the rate; in the last one a quarter is less than what a figure may
+    // be wrong by.
     let judged: Vec<_> = forecasts.iter().filter(|(at, _)| *at > 2.5 && end - at > 1.0).collect();
     let off = |(at, forecast): &(f64, f64)| (forecast - (end - at)).abs() / (end - at);
     let worst = judged.iter().map(|sample| off(sample)).fold(0.0, f64::max);

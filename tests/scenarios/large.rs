@@ -1,4 +1,5 @@
-//! Transactions larger than memory: loads that are killed, updates and deletes of everything, standbys beside them.
+//! Transactions larger than memory: loads that are killed, updates and deletes of everything, standbys beside
+//! them.
 
 use postgres::{Client, NoTls};
 use scenarios::Node;
@@ -53,8 +54,9 @@ fn loaded(rows: u64) -> String {
     format!("{}|{}|-1", rows + 1, i128::from(rows) * i128::from(rows + 1) / 2 - 1)
 }
 
-/// The load comes in as many parts as there are kills. Each part is killed once, at a random row, and then loaded whole: so the kills fall
-/// into a table of every size on the way to the last one, and what is loaded for them is half as much again and not ten times as much.
+/// The load comes in as many parts as there are kills. Each part is killed once, at a random row, and then
+/// loaded whole: so the kills fall into a table of every size on the way to the last one, and what is loaded
+/// for them is half as much again and not ten times as much.
 #[test]
 fn a_copy_killed_at_random_moments_leaves_nothing_and_then_loads_everything_in_bounded_memory() {
     let (rows, kills): (u64, u64) = if is_long() { (10_000_000, 20) } else { (500_000, 5) };

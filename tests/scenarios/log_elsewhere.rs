@@ -275,7 +275,8 @@ fn a_recovery_that_stops_before_the_fork_is_promoted_with_the_later_timelines_se
         let back = Node::copy_of(&base);
         back.set("recovery_target_name", target);
         back.set("recovery_target_action", "promote");
-        // Killed in the middle of redo, or of the promotion, and started again: whatever was done is done once.
+        // Killed in the middle of redo, or of the promotion, and started again: whatever was done is done
+        // once.
         back.set("recovery_end_command", "test -e ended || { touch ended; kill -9 $PPID; }");
         back.start_without_waiting();
         wait_file(&back.data().join("ended"));

@@ -1,5 +1,5 @@
-//! PostgreSQL's pg_receivewal as the synchronous standby: what was acknowledged is in its files, byte for byte, through its own
-//! restart and through a change of timeline.
+//! PostgreSQL's pg_receivewal as the synchronous standby: what was acknowledged is in its files, byte for
+//! byte, through its own restart and through a change of timeline.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

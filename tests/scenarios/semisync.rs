@@ -1,4 +1,5 @@
-//! Semi-synchronous operation: a bounded stall, then service, then the return, and a record of exactly the commits at risk.
+//! Semi-synchronous operation: a bounded stall, then service, then the return, and a record of exactly the
+//! commits at risk.
 
 use nix::sys::signal::{Signal, kill};
 use scenarios::Node;
@@ -205,7 +206,8 @@ fn a_fallback_after_a_restart_without_a_standby_begins_where_confirmation_ends()
         ));
         let mut words = range.split('|');
         assert_eq!(words.next(), Some("t"), "{range}");
-        // What the stop itself wrote was decided by it; after a crash only what the log itself tells is proven.
+        // What the stop itself wrote was decided by it; after a crash only what the log itself tells is
+        // proven.
         assert!(clean || words.next() == Some("t"), "{range}");
         let after = range.rsplit('|').next().expect("a position");
         let ledger = ledger(&primary);

@@ -1,5 +1,5 @@
-//! Statements of a megabyte in every shape that the grammar can nest or repeat, from a role without rights: each ends in
-//! an answer or an error, nobody's connection is lost, and the server's memory stays bounded.
+//! Statements of a megabyte in every shape that the grammar can nest or repeat, from a role without rights:
+//! each ends in an answer or an error, nobody's connection is lost, and the server's memory stays bounded.
 
 use scenarios::wire::{Wire, WireError};
 use scenarios::{Node, wait_until};
@@ -15,8 +15,8 @@ const TEXT_BYTES: usize = 1 << 20;
 const SHORT_BYTES: usize = 50 << 10;
 const ALWAYS_LONG: &[&str] = &["sum", "and of a column", "parentheses", "values rows"];
 
-/// A shape: what stands before, what is repeated, what stands in the middle, what is repeated after it as often, what
-/// stands at the end. `{}` becomes the number of the repetition.
+/// A shape: what stands before, what is repeated, what stands in the middle, what is repeated after it as
+/// often, what stands at the end. `{}` becomes the number of the repetition.
 type Shape = (&'static str, [&'static str; 5]);
 
 const SHAPES: &[Shape] = &[

@@ -1,4 +1,5 @@
-//! Replication slots: they survive a failover on the standbys that copy them, say when they will be lost, and are given up loudly.
+//! Replication slots: they survive a failover on the standbys that copy them, say when they will be lost, and
+//! are given up loudly.
 
 use scenarios::{Node, plimsoll, run_ok, wait_until};
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Space comes back: churn does not grow files, VACUUM frees pages and cuts files, and a standby's files stay the primary's.
+//! Space comes back: churn does not grow files, VACUUM frees pages and cuts files, and a standby's files stay
+//! the primary's.
 
 use scenarios::{Node, assert_relations_equal_after_stop, wait_until};
 use std::time::Duration;

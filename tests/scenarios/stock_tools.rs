@@ -278,8 +278,9 @@ fn pg_waldump_reads_all_the_wal_and_pg_checksums_every_page() {
         let outcome = run(pg_tool("pg_waldump").arg("-q").arg(wal.join(name)));
         assert_eq!(outcome.code, 0, "{name}: {}", outcome.stderr);
     }
-    // Without a segment's name pg_waldump takes the segment size from any file, also from one made ahead, still empty.
-    // The shutdown checkpoint is the last record: its end is where pg_waldump must be told to stop.
+    // Without a segment's name pg_waldump takes the segment size from any file, also from one made ahead,
+    // still empty. The shutdown checkpoint is the last record: its end is where pg_waldump must be told to
+    // stop.
     let printed = run(pg_tool("pg_waldump").arg("-p").arg(&wal).args(["-s", &checkpoint, &last]));
     let line = printed
         .stdout

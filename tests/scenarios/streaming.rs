@@ -1,4 +1,5 @@
-//! Streaming replication as the manual's chapters on standbys describe it, seen with PostgreSQL's own clients.
+//! Streaming replication as the manual's chapters on standbys describe it, seen with PostgreSQL's own
+//! clients.
 
 use scenarios::{Node, plimsoll, run, run_ok, wait_until};
 use std::process::{Child, Stdio};

@@ -8,7 +8,8 @@ use std::process::Command;
 /// PGXS of Debian's postgresql-server-dev-15: the Perl harness and pg_regress.
 const PGXS: &str = "/usr/lib/postgresql/15/lib/pgxs";
 
-/// The folder of the fetched tests, shared by the tests of this file; fetched under a lock by whoever comes first.
+/// The folder of the fetched tests, shared by the tests of this file; fetched under a lock by whoever comes
+/// first.
 fn fetched() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgresql-tap");
     std::fs::create_dir_all(&folder).expect("a folder for the fetched tests");
@@ -22,8 +23,8 @@ fn copy(from: &Path, to: &Path) {
     run_ok(Command::new("cp").args(["-r", "--dereference", "--reflink=auto"]).arg(from).arg(to));
 }
 
-/// Runs one test file with prove in a folder of its own. As root, it runs as the user postgres, because some of PostgreSQL's
-/// programs refuse root.
+/// Runs one test file with prove in a folder of its own. As root, it runs as the user postgres, because some
+/// of PostgreSQL's programs refuse root.
 fn prove(name: &str) {
     let folder = scratch_dir();
     let recovery = folder.path().join("recovery");

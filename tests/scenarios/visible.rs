@@ -1,6 +1,8 @@
-//! Visible is durable: no other session reads a commit before it is as durable as it asked to be, however its wait ends.
+//! Visible is durable: no other session reads a commit before it is as durable as it asked to be, however its
+//! wait ends.
 //!
-//! The same story on PostgreSQL 15 shows the row as soon as the wait is cancelled. That is the difference, and kept here.
+//! The same story on PostgreSQL 15 shows the row as soon as the wait is cancelled. That is the difference,
+//! and kept here.
 
 use nix::sys::signal::{Signal, kill};
 use scenarios::script::{Observer, Session};
@@ -39,8 +41,8 @@ fn others_read(conninfo: &str) -> String {
     plain
 }
 
-/// A commit at level on that no standby confirms, its wait cancelled, its session gone: what others read at each moment, and what
-/// the session itself heard and reads.
+/// A commit at level on that no standby confirms, its wait cancelled, its session gone: what others read at
+/// each moment, and what the session itself heard and reads.
 fn story(conninfo: &str) -> Vec<(&'static str, String)> {
     let mut observer = Observer::connect(conninfo);
     let writer = Session::connect(conninfo);

@@ -23,7 +23,8 @@ fn files(folder: &Path, keep: impl Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>
         .collect()
 }
 
-/// Stops the primary, then each standby once it has replayed the shutdown checkpoint. Returns what pg_controldata says.
+/// Stops the primary, then each standby once it has replayed the shutdown checkpoint. Returns what
+/// pg_controldata says.
 fn stop_all(primary: &Node, standbys: &[&Node]) -> String {
     // The primary's shutdown checkpoint is sent before its senders end.
     primary.stop();
@@ -52,7 +53,8 @@ pub fn assert_equal_after_stop(primary: &Node, standby: &Node) {
     assert_all_equal_after_stop(primary, &[standby]);
 }
 
-/// Stops all after the same shutdown checkpoint, and compares the segments and relation files of each with the primary's.
+/// Stops all after the same shutdown checkpoint, and compares the segments and relation files of each with
+/// the primary's.
 pub fn assert_all_equal_after_stop(primary: &Node, standbys: &[&Node]) {
     let control = stop_all(primary, standbys);
     for standby in standbys {
@@ -61,7 +63,8 @@ pub fn assert_all_equal_after_stop(primary: &Node, standbys: &[&Node]) {
     }
 }
 
-/// Compares the logs up to the end of the shutdown checkpoint: what a recycled segment has behind that is not the log.
+/// Compares the logs up to the end of the shutdown checkpoint: what a recycled segment has behind that is not
+/// the log.
 fn assert_segments_equal(primary: &Node, standby: &Node, control: &str) {
     let said = |name: &str| -> &str {
         let line = control.lines().find(|line| line.starts_with(name)).expect("a line of pg_controldata");

@@ -1,17 +1,19 @@
 //! What clients of several nodes wrote and read, and whether one order of commits explains it.
 //!
-//! The registers are counters: each write adds one to some of them in one transaction, so a value names the write that made it.
-//! A read looks at all of them in one snapshot. If every snapshot is a prefix of one order of commits, then
+//! The registers are counters: each write adds one to some of them in one transaction, so a value names the
+//! write that made it. A read looks at all of them in one snapshot. If every snapshot is a prefix of one
+//! order of commits, then
 //!
-//! - any two reads, wherever they were taken, can be compared: one is nowhere behind the other (no long fork);
+//! - any two reads, wherever they were taken, can be compared: one is nowhere behind the other (no long
+//!   fork);
 //! - each write is seen whole or not at all;
-//! - a read at log position L has exactly the writes whose commits end at or before L (and no commit lies between L and the token
-//!   that it asked for, should that be ahead);
+//! - a read at log position L has exactly the writes whose commits end at or before L (and no commit lies
+//!   between L and the token that it asked for, should that be ahead);
 //!
 //! and if tokens keep their promise, then
 //!
-//! - who asks for a token reads at least what the token's commit or snapshot had: a client its own writes, and never less than it
-//!   read before, on whatever node.
+//! - who asks for a token reads at least what the token's commit or snapshot had: a client its own writes,
+//!   and never less than it read before, on whatever node.
 
 use std::fmt;
 
@@ -202,7 +204,8 @@ fn writes_of(history: &[Client]) -> Result<Vec<Vec<(Position, u32)>>, Violation>
     Ok(writes)
 }
 
-/// A read has, of each register, the last write at or before its position. Writes that nobody was told of may be between.
+/// A read has, of each register, the last write at or before its position. Writes that nobody was told of may
+/// be between.
 fn check_prefixes(writes: &[Vec<(Position, u32)>], looks: &[Look<'_>]) -> Result<(), Violation> {
     for look in looks {
         for (register, (writes, value)) in (0..).zip(writes.iter().zip(look.values)) {

@@ -1,8 +1,9 @@
-//! What the scenarios share: nodes in temporary folders, started and ended by process id, and PostgreSQL's tools.
+//! What the scenarios share: nodes in temporary folders, started and ended by process id, and PostgreSQL's
+//! tools.
 //!
 //! A [`Node`] listens on a Unix socket in its own folder and on a loopback port that the kernel gave, stops
-//! when it is dropped, and leaves nothing behind. Nothing here waits by sleeping for a fixed time: waits poll a
-//! condition and fail with what was last seen.
+//! when it is dropped, and leaves nothing behind. Nothing here waits by sleeping for a fixed time: waits poll
+//! a condition and fail with what was last seen.
 
 mod equality;
 pub mod history;

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 /// XLogData before its bytes of log: 'w', start, end, clock.
 const XLOG_DATA_HEADER: usize = 1 + 8 + 8 + 8;
 
-/// Forwards connections to a port on the loopback. Streams of log end before the position `cut`; then nothing more is
-/// forwarded, and the connection stays open until [`LogCut::end`].
+/// Forwards connections to a port on the loopback. Streams of log end before the position `cut`; then nothing
+/// more is forwarded, and the connection stays open until [`LogCut::end`].
 #[derive(Debug)]
 pub struct LogCut {
     port: u16,
@@ -114,7 +114,8 @@ fn forward(mut from: impl Read, mut to: impl Write, cut: u64) -> io::Result<()> 
     }
 }
 
-/// How many bytes of a message's log lie before the cut, if some or all do not. Log that ends at the cut is the last.
+/// How many bytes of a message's log lie before the cut, if some or all do not. Log that ends at the cut is
+/// the last.
 fn log_left(message: &[u8], cut: u64) -> Option<usize> {
     let log = message.len().checked_sub(5 + XLOG_DATA_HEADER)?;
     if message[0] != b'd' || message[5] != b'w' {

@@ -43,7 +43,8 @@ impl Branch {
         self.timelines.last().map_or(0, |(_, begin)| *begin)
     }
 
-    /// The timeline whose file holds a segment's bytes; it begins with a copy of what its ancestors have there.
+    /// The timeline whose file holds a segment's bytes; it begins with a copy of what its ancestors have
+    /// there.
     fn file_timeline(&self, segment: u64, size: u64) -> u32 {
         let begun = self.timelines.iter().rfind(|(_, begin)| begin / size <= segment);
         begun.map_or(1, |(timeline, _)| *timeline)
@@ -65,8 +66,8 @@ fn segments(node: &Node, branch: &Branch, size: u64) -> BTreeMap<u64, String> {
     of_branch.collect()
 }
 
-/// Compares the logs of two nodes along a branch from the first segment that both have up to `upto`. Returns how many bytes
-/// were compared.
+/// Compares the logs of two nodes along a branch from the first segment that both have up to `upto`. Returns
+/// how many bytes were compared.
 pub fn assert_logs_equal(one: &Node, other: &Node, branch: &Branch, upto: u64) -> u64 {
     let size = names(one).filter(|name| name.len() == 24).find_map(|name| {
         let metadata = fs::metadata(one.data().join("pg_wal").join(name)).ok()?;

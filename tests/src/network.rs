@@ -1,4 +1,5 @@
-//! A network of the test's own: a namespace for each node, linked to one in the middle, with faults by nftables.
+//! A network of the test's own: a namespace for each node, linked to one in the middle, with faults by
+//! nftables.
 
 use crate::tools::{run, run_ok};
 use std::fs::{self, File};

@@ -83,7 +83,8 @@ impl NodeBuilder {
         self.clone_over(&primary.conninfo(), &[])
     }
 
-    /// Clones a standby from the running node at `conninfo`, with more options of `plimsoll clone`, and starts it.
+    /// Clones a standby from the running node at `conninfo`, with more options of `plimsoll clone`, and
+    /// starts it.
     pub fn clone_over(self, conninfo: &str, options: &[&str]) -> Node {
         let node = Node::on(self.host);
         let mut clone = plimsoll();
@@ -166,7 +167,8 @@ impl Node {
         self.append_settings(&[(name.to_owned(), value.to_owned())]);
     }
 
-    /// Appends one line to postgresql.auto.conf, where a clone has its primary_conninfo and ALTER SYSTEM writes.
+    /// Appends one line to postgresql.auto.conf, where a clone has its primary_conninfo and ALTER SYSTEM
+    /// writes.
     pub fn alter_while_stopped(&self, name: &str, value: &str) {
         self.append_to("postgresql.auto.conf", &[(name.to_owned(), value.to_owned())]);
     }
@@ -243,7 +245,8 @@ impl Node {
         let Some(pid) = self.pid() else { return };
         let _ = kill(pid, Signal::SIGKILL);
         wait_until("the killed server is gone", Duration::from_secs(20), || {
-            // A zombie that waits for its reaper holds no files any more, once its other threads are gone too.
+            // A zombie that waits for its reaper holds no files any more, once its other threads are gone
+            // too.
             let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
             if state.is_empty() || state.contains(") Z ") && threads <= 1 { Ok(()) } else { Err(state) }

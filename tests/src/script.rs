@@ -13,10 +13,12 @@
 //! 2: 1
 //! ```
 //!
-//! Session 1 says what stands behind `1>` and hears the lines below. `2:` is what a session that waited heard at last.
+//! Session 1 says what stands behind `1>` and hears the lines below. `2:` is what a session that waited heard
+//! at last.
 //!
-//! A statement that waits is told from one that runs by pg_stat_activity, pg_locks and pg_blocking_pids(). Where a wait ends by
-//! itself (a timeout), `1>>` stands for `1>`: the answer is awaited, whether the session was seen waiting or not.
+//! A statement that waits is told from one that runs by pg_stat_activity, pg_locks and pg_blocking_pids().
+//! Where a wait ends by itself (a timeout), `1>>` stands for `1>`: the answer is awaited, whether the session
+//! was seen waiting or not.
 
 use crate::tools::wait_until;
 use postgres::{Client, NoTls, SimpleQueryMessage};

@@ -1,4 +1,5 @@
-//! A small client of the wire protocol: what the drivers hide (parameters that the server reports, a peer that never reads).
+//! A small client of the wire protocol: what the drivers hide (parameters that the server reports, a peer
+//! that never reads).
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,6 +1,7 @@
 //! The personality of pg_ctl: init, start, stop, restart, reload, status, promote, logrotate, kill.
 //!
-//! Exit codes and the words that scripts look for are pg_ctl's: 0 done, 1 failed, 3 not running, 4 no data directory.
+//! Exit codes and the words that scripts look for are pg_ctl's: 0 done, 1 failed, 3 not running, 4 no data
+//! directory.
 
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness, StopMode, print_now, running, signal, stop, wait};

@@ -110,7 +110,8 @@ pub enum Readiness {
 }
 
 impl Launched {
-    /// Waits until the server says one of `enough`, has ended, or `limit` is over; calls `tick` about every second.
+    /// Waits until the server says one of `enough`, has ended, or `limit` is over; calls `tick` about every
+    /// second.
     pub fn wait(&mut self, enough: &[Status], limit: Duration, mut tick: impl FnMut()) -> Result<Readiness> {
         let begun = Instant::now();
         let mut ticks = 0;

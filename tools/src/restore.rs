@@ -1,8 +1,10 @@
-//! `plimsoll restore --preview`: what a recovery target would bring back and what it would lose, as a list of the commits around it.
+//! `plimsoll restore --preview`: what a recovery target would bring back and what it would lose, as a list of
+//! the commits around it.
 //!
-//! The log is read from where redo of the data directory would begin, by the one reader and with the decision that recovery itself takes
-//! ([`storage::RecoveryTarget`]); nothing is changed. Segments come from the folders that are named, from restore_command and from
-//! pg_wal, in this order, through a temporary folder of links and fetched files that is gone afterwards.
+//! The log is read from where redo of the data directory would begin, by the one reader and with the decision
+//! that recovery itself takes ([`storage::RecoveryTarget`]); nothing is changed. Segments come from the
+//! folders that are named, from restore_command and from pg_wal, in this order, through a temporary folder of
+//! links and fetched files that is gone afterwards.
 
 use crate::cli::RestoreArgs;
 use crate::serve;
@@ -56,7 +58,8 @@ impl Side {
     }
 }
 
-/// Links to all segments and history files of some folders; the first folder that has a name wins. Removed on drop.
+/// Links to all segments and history files of some folders; the first folder that has a name wins. Removed on
+/// drop.
 struct Links(PathBuf);
 
 impl Links {
@@ -123,7 +126,8 @@ impl Fetcher {
         let values = [('p', text), ('f', name), ('r', self.first_needed.as_str())];
         let command = server::expand_command(&self.command, &values);
         let status = ShellCommand::spawn(&command, &self.data, Stdio::null())?.wait()?;
-        // As in recovery: a code up to 125 says that there is no such file, all else that asking again makes no sense.
+        // As in recovery: a code up to 125 says that there is no such file, all else that asking again makes
+        // no sense.
         if !status.success() {
             return match status.code() {
                 Some(1..=125) => Ok(false),
@@ -137,8 +141,8 @@ impl Fetcher {
         }
     }
 
-    /// Has a timeline's history file, fetched or from a folder; false if there is none. One that says nothing is an error: a command
-    /// that makes a file of any name would have timelines without end.
+    /// Has a timeline's history file, fetched or from a folder; false if there is none. One that says nothing
+    /// is an error: a command that makes a file of any name would have timelines without end.
     fn fetch_history(&self, timeline: TimelineId) -> io::Result<bool> {
         let name = timeline.history_file_name();
         let path = self.into.join(&name);

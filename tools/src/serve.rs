@@ -36,8 +36,8 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
         .or_else(|| std::env::var_os("PGDATA").map(PathBuf::from))
         .ok_or_else(|| anyhow!("no data directory specified: name one with -D, or set PGDATA"))?;
     if std::env::var_os("PLIMSOLL_DETACHED").is_some() {
-        // A session of its own, so that the terminal's signals and end do not reach it. It fails only for a process
-        // that leads a group already, and then the group is its own.
+        // A session of its own, so that the terminal's signals and end do not reach it. It fails only for a
+        // process that leads a group already, and then the group is its own.
         let _ = nix::unistd::setsid();
     }
     let options = ServerOptions { settings: arguments.settings, signals: true, ..ServerOptions::new(data) };

@@ -2,7 +2,8 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a user sends to give a command up: SIGINT, SIGTERM and SIGHUP, which no longer end the process by themselves.
+/// What a user sends to give a command up: SIGINT, SIGTERM and SIGHUP, which no longer end the process by
+/// themselves.
 pub struct Signals([Signal; 3]);
 
 impl Signals {

@@ -80,10 +80,11 @@ pub trait File: Send + Sync + Debug {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes up to `buf.len()` bytes at `offset`; returns how many (a short write is not an error).
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
-    /// Reserves space for `[offset, offset + len)`, reading as zeros where the file had none; extends the length.
+    /// Reserves space for `[offset, offset + len)`, reading as zeros where the file had none; extends the
+    /// length.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
-    /// Promises space for `[offset, offset + len)` and leaves length and contents as they are, so that writes there do not meet a
-    /// full disk. `Unsupported` where the file system knows no such promise.
+    /// Promises space for `[offset, offset + len)` and leaves length and contents as they are, so that writes
+    /// there do not meet a full disk. `Unsupported` where the file system knows no such promise.
     fn reserve(&self, offset: u64, len: u64) -> io::Result<()>;
     /// Sets the length in bytes; growth reads as zeros.
     fn truncate(&self, len: u64) -> io::Result<()>;
@@ -143,8 +144,9 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Maps a file that no longer changes (a sealed WAL segment), read-only.
     fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>>;
-    /// Takes an exclusive advisory lock on a file, created if missing; `WouldBlock` if another process holds it, `InvalidInput` if
-    /// something else than a regular file of one name stands there: symbolic links are not followed.
+    /// Takes an exclusive advisory lock on a file, created if missing; `WouldBlock` if another process holds
+    /// it, `InvalidInput` if something else than a regular file of one name stands there: symbolic links are
+    /// not followed.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>>;
 
     /// Reads a whole file of at most `limit` bytes; a larger one fails with `FileTooLarge`.

@@ -1,8 +1,10 @@
-//! What the machine gives the engine: files, a clock, randomness, memory, and shell commands that end with their owner.
+//! What the machine gives the engine: files, a clock, randomness, memory, and shell commands that end with
+//! their owner.
 //!
 //! All durable I/O of Plimsoll goes through [`Disk`] and [`File`], so that the same code runs on the real
 //! file system ([`RealDisk`]) and on the virtual disk of the crate `simulation`, which cuts power, tears
-//! sectors and fails the Nth call. Time and randomness come from [`Clock`] and [`Entropy`] for the same reason.
+//! sectors and fails the Nth call. Time and randomness come from [`Clock`] and [`Entropy`] for the same
+//! reason.
 //!
 //! Durability: nothing is durable until [`File::sync`] of the file, and, for a name that was created, renamed
 //! or removed, [`Disk::sync_dir`] of its folder. A sync that fails is never retried by callers: what the

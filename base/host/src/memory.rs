@@ -1,14 +1,16 @@
-//! How much memory a server may take, how much its process has, and how much of that is kept although nobody uses it.
+//! How much memory a server may take, how much its process has, and how much of that is kept although nobody
+//! uses it.
 //!
-//! What the process has is asked of the kernel, so that nothing is forgotten; what is about to be filled is added to it. Who takes
-//! much at once reserves it first; who takes many small pieces looks at [`MemoryLimit::is_reached`], which is kept up to date by
-//! whoever calls [`MemoryLimit::look`] regularly.
+//! What the process has is asked of the kernel, so that nothing is forgotten; what is about to be filled is
+//! added to it. Who takes much at once reserves it first; who takes many small pieces looks at
+//! [`MemoryLimit::is_reached`], which is kept up to date by whoever calls [`MemoryLimit::look`] regularly.
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// A limit of what this process takes. The process's memory is one, so servers in one process share what they have.
+/// A limit of what this process takes. The process's memory is one, so servers in one process share what they
+/// have.
 #[derive(Debug)]
 pub struct MemoryLimit {
     limit_bytes: AtomicU64,
@@ -49,8 +51,8 @@ impl MemoryLimit {
         self.reached.load(Ordering::Relaxed)
     }
 
-    /// Looks how much the process has. What is free, and only kept by the allocator, keeps nobody out: if there is too much, it may
-    /// take milliseconds.
+    /// Looks how much the process has. What is free, and only kept by the allocator, keeps nobody out: if
+    /// there is too much, it may take milliseconds.
     pub fn look(&self) {
         let over = || process_bytes() >= self.bytes();
         self.reached.store(over() && (!trim_if_time() || over()), Ordering::Relaxed);
@@ -68,13 +70,15 @@ impl MemoryLimit {
         false
     }
 
-    /// Gives back what was reserved: it has been filled, and shows in what the process has, or it will not be.
+    /// Gives back what was reserved: it has been filled, and shows in what the process has, or it will not
+    /// be.
     pub fn release(&self, bytes: u64) {
         self.reserved_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-/// Anonymous memory of this process, in bytes: heap, stacks and buffers without mapped files. 0 if the kernel does not tell.
+/// Anonymous memory of this process, in bytes: heap, stacks and buffers without mapped files. 0 if the kernel
+/// does not tell.
 pub fn process_bytes() -> u64 {
     // Sizes in pages: all, resident, and resident of files (proc(5)).
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -89,8 +93,8 @@ fn page_bytes() -> u64 {
     bytes.unwrap_or(4096)
 }
 
-/// What this process can have at most: the machine's memory, or less where the process is in a group with a limit. In bytes;
-/// `u64::MAX` if neither is known.
+/// What this process can have at most: the machine's memory, or less where the process is in a group with a
+/// limit. In bytes; `u64::MAX` if neither is known.
 pub fn machine_bytes() -> u64 {
     let machine = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let machine = machine.lines().find_map(|line| line.strip_prefix("MemTotal:"));
@@ -109,7 +113,8 @@ const MAPPED_BYTES_MIN: libc::c_int = 4 << 20;
 /// What each arena keeps at its end.
 const KEPT_BYTES_MAX: libc::c_int = 4 << 20;
 
-/// Much memory was freed in small pieces since memory was given back. It is the process's: so is the allocator.
+/// Much memory was freed in small pieces since memory was given back. It is the process's: so is the
+/// allocator.
 static FREED: AtomicBool = AtomicBool::new(false);
 
 /// Notes that something large that was made of small pieces is about to be freed, or was just now.
@@ -117,8 +122,9 @@ pub fn note_freed_memory() {
     FREED.store(true, Ordering::Relaxed);
 }
 
-/// Bounds what the allocator keeps at the end of each of its arenas. By itself it comes to keep up to 64 MB there, for each, once large
-/// pieces were freed, and does not give it back when asked. For the start of a server, before it has threads.
+/// Bounds what the allocator keeps at the end of each of its arenas. By itself it comes to keep up to 64 MB
+/// there, for each, once large pieces were freed, and does not give it back when asked. For the start of a
+/// server, before it has threads.
 pub fn bound_kept_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (what, bytes) in
@@ -129,8 +135,8 @@ pub fn bound_kept_memory() {
     }
 }
 
-/// Gives back to the system what is free, if [`note_freed_memory`] was called since the last time: the allocator would
-/// keep it, for each of its arenas. Costs nothing else; then milliseconds.
+/// Gives back to the system what is free, if [`note_freed_memory`] was called since the last time: the
+/// allocator would keep it, for each of its arenas. Costs nothing else; then milliseconds.
 #[inline]
 pub fn give_back_freed_memory() {
     if FREED.load(Ordering::Relaxed) && FREED.swap(false, Ordering::Relaxed) {

@@ -104,8 +104,9 @@ impl LockGuard for RealLock {
     }
 }
 
-/// Opens a lock file, which may lie in a folder where others can write: what they put there (a symbolic link, a second name of
-/// another file, a pipe) is refused, so that nothing of theirs or ours is written to under this name.
+/// Opens a lock file, which may lie in a folder where others can write: what they put there (a symbolic link,
+/// a second name of another file, a pipe) is refused, so that nothing of theirs or ours is written to under
+/// this name.
 fn open_lock_file(path: &Path) -> io::Result<fs::File> {
     let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
     let mut options = fs::OpenOptions::new();
@@ -203,8 +204,8 @@ impl Disk for RealDisk {
     }
     fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>> {
         let file = fs::File::open(path)?;
-        // SAFETY: callers map only files that no longer change (the trait's contract); the mapping is read-only
-        // and keeps the file's pages alive after a rename or removal.
+        // SAFETY: callers map only files that no longer change (the trait's contract); the mapping is
+        // read-only and keeps the file's pages alive after a rename or removal.
         let bytes = unsafe { memmap2::Mmap::map(&file) }?;
         Ok(Box::new(RealMapping { bytes, file }))
     }

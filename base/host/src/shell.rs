@@ -1,9 +1,10 @@
 //! Shell commands that have an owner, whatever becomes of it.
 //!
-//! A command runs in a process group of its own, together with a watcher: a shell that waits for the end of a pipe whose other end
-//! only this process holds. So when this process ends in any way, by SIGKILL too, the watcher ends the group: what has not ended a
-//! second after SIGTERM gets SIGKILL. The watcher is reaped last, so the group's number means this group for as long as anybody here
-//! uses it. Not reached is what has left the group on purpose (`setsid`, `set -m`).
+//! A command runs in a process group of its own, together with a watcher: a shell that waits for the end of a
+//! pipe whose other end only this process holds. So when this process ends in any way, by SIGKILL too, the
+//! watcher ends the group: what has not ended a second after SIGTERM gets SIGKILL. The watcher is reaped
+//! last, so the group's number means this group for as long as anybody here uses it. Not reached is what has
+//! left the group on purpose (`setsid`, `set -m`).
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -26,7 +27,8 @@ pub struct ShellCommand {
 }
 
 impl ShellCommand {
-    /// Starts a command by the shell in a folder. It reads nothing; its errors go where this process's go, its output to `output`.
+    /// Starts a command by the shell in a folder. It reads nothing; its errors go where this process's go,
+    /// its output to `output`.
     pub fn spawn(command: &str, folder: &Path, output: Stdio) -> io::Result<Self> {
         let shell = |text: &str| {
             let mut shell = Command::new("sh");
@@ -93,7 +95,8 @@ mod tests {
     use super::*;
     use std::io::{BufRead, BufReader, Read};
 
-    /// Runs a command whose descendants all hold the write end of a pipe, so that the pipe's end tells that all of them are gone.
+    /// Runs a command whose descendants all hold the write end of a pipe, so that the pipe's end tells that
+    /// all of them are gone.
     fn spawn(command: &str) -> (ShellCommand, BufReader<io::PipeReader>) {
         let (reader, writer) = io::pipe().unwrap();
         (ShellCommand::spawn(command, Path::new("/"), Stdio::from(writer)).unwrap(), BufReader::new(reader))

@@ -1,11 +1,13 @@
-//! Work after whose panic the process must not go on: what it was changing cannot be trusted any more, and whoever went on with it
-//! could make half a transaction durable. So the process ends with a PANIC line, as PostgreSQL does, and crash recovery decides.
+//! Work after whose panic the process must not go on: what it was changing cannot be trusted any more, and
+//! whoever went on with it could make half a transaction durable. So the process ends with a PANIC line, as
+//! PostgreSQL does, and crash recovery decides.
 //!
 //! - [`vital`] covers a stretch of code, [`vital_task`] a task without an owner that would miss it.
 //! - [`Mutex`] covers what is done while it is held.
 //!
-//! A session's own layers are not vital: a panic there ends that session, whose destructors let go of what it held. These run while the
-//! thread is panicking, and may do vital work in turn: only a panic that begins inside of such work counts.
+//! A session's own layers are not vital: a panic there ends that session, whose destructors let go of what it
+//! held. These run while the thread is panicking, and may do vital work in turn: only a panic that begins
+//! inside of such work counts.
 
 use std::fmt;
 use std::future::Future;
@@ -68,7 +70,8 @@ impl<F: Future> Future for VitalTask<F> {
     }
 }
 
-/// A lock whose holder's panic ends the process: for state that several share, and that is never seen half changed.
+/// A lock whose holder's panic ends the process: for state that several share, and that is never seen half
+/// changed.
 #[derive(Default)]
 pub struct Mutex<T>(parking_lot::Mutex<T>);
 

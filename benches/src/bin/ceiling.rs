@@ -1,14 +1,21 @@
-//! What the machine allows: servers that do only what a durability level cannot do without, for pgbench's prepared scripts.
+//! What the machine allows: servers that do only what a durability level cannot do without, for pgbench's
+//! prepared scripts.
 //!
 //! ```text
-//! ceiling answer  --socket DIR --port N                              takes statements apart and answers them, stores nothing
-//! ceiling flush   --socket DIR --port N --log FILE                   also makes 200 bytes a writing transaction durable, in groups
-//! ceiling ship    --socket DIR --port N --log FILE --standby ADDRESS also sends them on and waits until they were confirmed
-//! ceiling standby --listen ADDRESS --log FILE                        the stub at the other end: writes, fdatasyncs, answers
+//! ceiling answer  --socket DIR --port N
+//! ceiling flush   --socket DIR --port N --log FILE
+//! ceiling ship    --socket DIR --port N --log FILE --standby ADDRESS
+//! ceiling standby --listen ADDRESS --log FILE
 //! ```
 //!
-//! Codec, runtime and sockets are the server's. A ceiling has no SQL, no rows, no locks, no records and no checksums. Levels compare with:
-//! off and reads with `answer`, local with `flush`, the remote ones with `ship`.
+//! - `answer` takes statements apart and answers them; it stores nothing.
+//! - `flush` also makes 200 bytes a writing transaction durable, in groups.
+//! - `ship` also sends them on and waits until they were confirmed.
+//! - `standby` is the stub at the other end: it writes, calls fdatasync and answers.
+//!
+//! Codec, runtime and sockets are the server's. A ceiling has no SQL, no rows, no locks, no records and no
+//! checksums. Levels compare with: off and reads with `answer`, local with `flush`, the remote ones with
+//! `ship`.
 
 use anyhow::{Context as _, bail};
 use bytes::{Buf, BytesMut};
@@ -143,7 +150,8 @@ fn stand_by(listen: SocketAddr, path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The log: appended to in memory, made durable in groups by whoever comes first, or by a thread where several come.
+/// The log: appended to in memory, made durable in groups by whoever comes first, or by a thread where
+/// several come.
 struct Log {
     file: Mutex<File>,
     /// What is not written yet, and where it ends.

@@ -50,7 +50,8 @@ impl Call {
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// EIO. A sync that fails so drops the dirty data of its file, as Linux does: the next sync succeeds and has saved nothing.
+    /// EIO. A sync that fails so drops the dirty data of its file, as Linux does: the next sync succeeds and
+    /// has saved nothing.
     Io,
     /// ENOSPC.
     NoSpace,

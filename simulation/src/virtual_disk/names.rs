@@ -44,8 +44,8 @@ impl Folder {
         !self.unsynced.is_empty()
     }
 
-    /// The folder as a power cut leaves it. Names change in the order in which they were changed, as a journal has them: some first
-    /// changes are kept, the others lost.
+    /// The folder as a power cut leaves it. Names change in the order in which they were changed, as a
+    /// journal has them: some first changes are kept, the others lost.
     pub(super) fn after_power_cut(&self, fate: Fate, random: &mut fastrand::Rng) -> Self {
         let kept = match fate {
             Fate::Lost => 0,

@@ -8,8 +8,8 @@
 //!   3. A is killed, S is promoted: it has what was acknowledged, and what A showed.
 //! ```
 //!
-//! One primary with a small log of all kinds of records serves all chains; it never dies, but is cut off by [`LogCut`].
-//! `PLIMSOLL_CHAIN` runs the one chain of this number, with `PLIMSOLL_SEED` as it was printed:
+//! One primary with a small log of all kinds of records serves all chains; it never dies, but is cut off by
+//! [`LogCut`]. `PLIMSOLL_CHAIN` runs the one chain of this number, with `PLIMSOLL_SEED` as it was printed:
 //! `PLIMSOLL_CHAIN=17 cargo nextest run --workspace -E 'test(half_a_record)'`.
 
 use crate::{LEVELS, LIMIT, ask, is_acknowledged, is_long, position, run_chains, seed, value, variable};
@@ -22,7 +22,8 @@ use std::os::unix::net::UnixStream;
 const INNER_CUTS: usize = 50;
 /// Chains in CI.
 const FEW: usize = 10;
-/// Commits at the synchronous level, few and short, so that the new branch does not pass where the old log was cut.
+/// Commits at the synchronous level, few and short, so that the new branch does not pass where the old log
+/// was cut.
 const COMMITS: usize = 5;
 const ROWS: &str = "SELECT id, md5(filler) FROM t ORDER BY id";
 
@@ -74,8 +75,8 @@ impl Origin {
         }
     }
 
-    /// Some dozens of records: page images, versions, splits, a large transaction that is committed and one that is open,
-    /// a segment's end that a record crosses and one by a switch. Returns the end of the log.
+    /// Some dozens of records: page images, versions, splits, a large transaction that is committed and one
+    /// that is open, a segment's end that a record crosses and one by a switch. Returns the end of the log.
     fn work(primary: &Node, wire: &mut Wire<UnixStream>) -> u64 {
         ask(wire, &format!("UPDATE t SET filler = '{}' WHERE id % 9 = 1 AND id < 60", text(1, 60)));
         ask(wire, &format!("INSERT INTO t VALUES (101, '{}')", text(2, 1500)));
@@ -184,7 +185,8 @@ impl Origin {
         check(&told, &shown, &found)?;
         let (second, third) = (Branch::of(&a), Branch::of(&s));
         assert_eq!((second.timeline(), third.timeline()), (2, 3));
-        // A record is whole without the padding behind it (up to the segment's end, if it switches): the logs are compared below.
+        // A record is whole without the padding behind it (up to the segment's end, if it switches): the logs
+        // are compared below.
         let most = self.boundaries.iter().find(|end| **end >= cut.at);
         assert!(Some(&second.fork()) <= most, "{second:?} begins behind {most:x?}");
         assert_logs_equal(&self.primary, &a, &Branch::of(&self.primary), second.fork());

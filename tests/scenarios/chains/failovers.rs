@@ -1,16 +1,18 @@
 //! Five failovers in a row over a primary and three standbys, one of them behind another, under load.
 //!
 //! ```text
-//!   a round:  P is promoted -> names -> clients write at all levels -> others follow, who was left behind is cloned anew
-//!             -> a barrier -> (names change) -> P is killed at a random moment -> who may be promoted? one of them is
+//!   a round:  P is promoted -> names -> clients write at all levels
+//!             -> others follow, who was left behind is cloned anew -> a barrier -> (names change)
+//!             -> P is killed at a random moment -> who may be promoted? one of them is
 //! ```
 //!
-//! Who may be promoted: a commit that was acknowledged under `ANY k` or `FIRST k` of some names is on k of them at least. So a standby
-//! has it unless k of the named ones are further. That rule is all that the choice rests on, with the timeline and position that each
-//! standby tells (IDENTIFY_SYSTEM), as an operator has them.
+//! Who may be promoted: a commit that was acknowledged under `ANY k` or `FIRST k` of some names is on k of
+//! them at least. So a standby has it unless k of the named ones are further. That rule is all that the
+//! choice rests on, with the timeline and position that each standby tells (IDENTIFY_SYSTEM), as an operator
+//! has them.
 //!
-//! The barrier is a commit at `on` under the new names: once it is acknowledged, what was promised before is on the new
-//! quorum, and the next failover may come.
+//! The barrier is a commit at `on` under the new names: once it is acknowledged, what was promised before is
+//! on the new quorum, and the next failover may come.
 //!
 //! `PLIMSOLL_SEED` and `PLIMSOLL_CHAIN` replay the choices of one chain, though not their timing.
 
@@ -25,7 +27,8 @@ use std::sync::atomic::Ordering;
 const NODES: usize = 4;
 const FAILOVERS: usize = 5;
 const CLIENTS: usize = 4;
-/// What a standby says that cannot follow: it is past the fork, or what it follows is a clone of later and lacks the log in between.
+/// What a standby says that cannot follow: it is past the fork, or what it follows is a clone of later and
+/// lacks the log in between.
 const LEFT_BEHIND: [&str; 2] = ["before current recovery point", "has already been removed"];
 
 /// A primary and three standbys, stopped, from which each chain is copied.
@@ -269,7 +272,8 @@ impl Chain {
         }
         for at in standbys {
             let upstream = self.upstream[at];
-            // A new clone has no log of before: who comes from the branch of before has to get that elsewhere.
+            // A new clone has no log of before: who comes from the branch of before has to get that
+            // elsewhere.
             let first = if new.contains(&upstream) { self.primary } else { upstream };
             if !self.out.contains(&at) {
                 self.point(at, first);
@@ -371,7 +375,8 @@ impl Chain {
         })
     }
 
-    /// The old primary comes back by mistake: nobody follows it, so it can acknowledge nothing that waits for standbys.
+    /// The old primary comes back by mistake: nobody follows it, so it can acknowledge nothing that waits for
+    /// standbys.
     fn look_at_the_old(&mut self, old: usize) -> Result<(), String> {
         for at in self.standbys().filter(|at| *at != old) {
             // Not to the old one any more; to which of the others is settled when they follow.

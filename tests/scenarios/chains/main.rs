@@ -1,7 +1,8 @@
-//! One failover after the other: no commit that was acknowledged at a synchronous level is missing on the node that is promoted next.
+//! One failover after the other: no commit that was acknowledged at a synchronous level is missing on the
+//! node that is promoted next.
 //!
-//! [`cuts`] ends the log of a primary at a chosen byte, and goes through two failovers from there. [`failovers`] kills primaries under
-//! load at random moments, five in a row.
+//! [`cuts`] ends the log of a primary at a chosen byte, and goes through two failovers from there.
+//! [`failovers`] kills primaries under load at random moments, five in a row.
 
 mod cuts;
 mod failovers;
@@ -50,7 +51,8 @@ fn is_acknowledged(answer: &Result<Answer, WireError>) -> bool {
     answer.as_ref().is_ok_and(|answer| answer.warnings.is_empty())
 }
 
-/// Runs chains by number on a few threads, the machine's cores. Returns what each gave, and the failures with their numbers.
+/// Runs chains by number on a few threads, the machine's cores. Returns what each gave, and the failures with
+/// their numbers.
 fn run_chains<T: Send>(
     numbers: &[usize],
     chain: impl Fn(usize) -> Result<T, String> + Sync,

@@ -79,7 +79,8 @@ pub fn write(socket: &Path, told: &Told, seed: u64) {
     }
 }
 
-/// A row whose value is in a table of its own: all rows are read after each failover, but not all large values.
+/// A row whose value is in a table of its own: all rows are read after each failover, but not all large
+/// values.
 fn insert_large(rng: &mut fastrand::Rng, id: u64, lengths: std::ops::Range<usize>) -> String {
     let value = filler(rng, lengths);
     format!("INSERT INTO t VALUES ({id}, 'large'); INSERT INTO large VALUES ({id}, '{value}')")
@@ -90,7 +91,8 @@ fn pause(rng: &mut fastrand::Rng) {
     std::thread::park_timeout(std::time::Duration::from_millis(rng.u64(..16)));
 }
 
-/// One transaction of any size: small ones, ones that change a page which others change, rows of many pages, and ones that go early.
+/// One transaction of any size: small ones, ones that change a page which others change, rows of many pages,
+/// and ones that go early.
 fn commit(
     wire: &mut Wire<UnixStream>,
     told: &Told,

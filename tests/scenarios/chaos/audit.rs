@@ -1,8 +1,9 @@
 //! Whether each commit that was told is where its level and its quorum ask for.
 //!
-//! A standby's own disk is the first witness: it holds the log as far as its segments' bytes are the primary's. What a standby
-//! that answers says of its flush, and which rows it shows, are the second and third. All three only ever grow, so a look
-//! during a fault proves what was there when the commit was told, but for what the standby could still receive.
+//! A standby's own disk is the first witness: it holds the log as far as its segments' bytes are the
+//! primary's. What a standby that answers says of its flush, and which rows it shows, are the second and
+//! third. All three only ever grow, so a look during a fault proves what was there when the commit was told,
+//! but for what the standby could still receive.
 
 use crate::writers::{Ack, CLIENTS, Level};
 use scenarios::wire::{Wire, parse_lsn};

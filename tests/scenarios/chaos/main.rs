@@ -1,8 +1,9 @@
-//! Faults of networks and processes under load, one round after the other: no acknowledged commit is missing where it was
-//! acknowledged for, nobody waits for more than the level asks for, memory stays bounded, and all nodes end up equal.
+//! Faults of networks and processes under load, one round after the other: no acknowledged commit is missing
+//! where it was acknowledged for, nobody waits for more than the level asks for, memory stays bounded, and
+//! all nodes end up equal.
 //!
-//! The nodes are on hosts of their own (network namespaces); the clients come over Unix sockets, which no fault reaches.
-//! `PLIMSOLL_SEED` replays a run's choices, `PLIMSOLL_CHAOS_ROUNDS` changes their number.
+//! The nodes are on hosts of their own (network namespaces); the clients come over Unix sockets, which no
+//! fault reaches. `PLIMSOLL_SEED` replays a run's choices, `PLIMSOLL_CHAOS_ROUNDS` changes their number.
 
 mod audit;
 mod fleet;
@@ -199,7 +200,8 @@ impl Chaos {
 
     /// Checks all that was told since the last time against what the standbys hold now.
     fn audit(&mut self, told: &Told, troubles: &[Trouble]) {
-        // Told first, looked at second: what a standby has come to hold meanwhile proves nothing, what it lacks does.
+        // Told first, looked at second: what a standby has come to hold meanwhile proves nothing, what it
+        // lacks does.
         let acks: Vec<Ack> = std::mem::take(&mut *told.acks.lock().expect("no writer panics"));
         let end = acks.iter().map(|ack| ack.lsn).max().unwrap_or(0);
         let holdings: Vec<Holding> = (0..STANDBYS)

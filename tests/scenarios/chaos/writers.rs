@@ -130,7 +130,8 @@ impl Writer<'_> {
             }
             // Paced, so that 200 rounds leave a table of a size that can be compared.
             std::thread::park_timeout(Duration::from_millis(self.rng.u64(1..12)));
-            // A session reads at least its own last commit, which waits for its turn to be visible: no session of this client has one.
+            // A session reads at least its own last commit, which waits for its turn to be visible: no
+            // session of this client has one.
             if self.client == LOCAL_CLIENT {
                 return;
             }

@@ -1,12 +1,14 @@
-//! Inside the large crates: rooms, which are a crate's top-level modules, lie on floors, and imports point down only.
+//! Inside the large crates: rooms, which are a crate's top-level modules, lie on floors, and imports point
+//! down only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
-/// The rooms of each large crate, lowest first. A room imports only from rooms that stand before it here, so there
-/// can be no circle. `lib` is the crate's root: what it defines belongs to everybody's callers, above all rooms.
+/// The rooms of each large crate, lowest first. A room imports only from rooms that stand before it here, so
+/// there can be no circle. `lib` is the crate's root: what it defines belongs to everybody's callers, above
+/// all rooms.
 const ROOMS: &[(&str, &[&str])] = &[
     ("replica", &["error", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"]),
     ("sql", &["interface", "catalogue", "language", "execution", "session"]),

@@ -1,7 +1,8 @@
 //! Statements by a seed, two sessions in turns, none of which ever waits for the other.
 //!
-//! Keys come from small ranges, so that inserts meet rows, deletions free keys that come back, and uniqueness is often violated. A
-//! statement's outcome never rests on the order in which rows are visited: that is PostgreSQL's own affair.
+//! Keys come from small ranges, so that inserts meet rows, deletions free keys that come back, and uniqueness
+//! is often violated. A statement's outcome never rests on the order in which rows are visited: that is
+//! PostgreSQL's own affair.
 
 use fastrand::Rng;
 
@@ -219,7 +220,8 @@ impl Generator {
         }
     }
 
-    /// The second one reads at any time, in a snapshot of its own or statement by statement, and writes where nobody holds a lock.
+    /// The second one reads at any time, in a snapshot of its own or statement by statement, and writes where
+    /// nobody holds a lock.
     fn second(&mut self) -> (usize, Statement) {
         let (first, session) = (self.sessions[0].clone(), self.sessions[1].clone());
         if session.open {

@@ -1,8 +1,10 @@
-//! Generated SQL transactions give PostgreSQL 15's answers: rows, counts, SQLSTATEs and messages, while they run and after a kill.
+//! Generated SQL transactions give PostgreSQL 15's answers: rows, counts, SQLSTATEs and messages, while they
+//! run and after a kill.
 //!
-//! Each seed makes its own tables, then says the same statements to a real PostgreSQL 15 and to a primary of ours with a small write
-//! set, so that many transactions go early. A standby follows. Two sessions take turns; none ever waits for the other, so the order of
-//! all statements is the seed's alone. `PLIMSOLL_SEED` replays one; what failed is printed with the statements before it.
+//! Each seed makes its own tables, then says the same statements to a real PostgreSQL 15 and to a primary of
+//! ours with a small write set, so that many transactions go early. A standby follows. Two sessions take
+//! turns; none ever waits for the other, so the order of all statements is the seed's alone. `PLIMSOLL_SEED`
+//! replays one; what failed is printed with the statements before it.
 
 mod generate;
 
@@ -30,7 +32,8 @@ struct Answer {
 fn error_text(error: &postgres::Error) -> String {
     let told = error.as_db_error().unwrap_or_else(|| panic!("the connection broke: {error}"));
     match told.code().code() {
-        // Of several rows that others have changed, either may be met first; and a row whose key went elsewhere is deleted here.
+        // Of several rows that others have changed, either may be met first; and a row whose key went
+        // elsewhere is deleted here.
         "40001" => "40001".to_owned(),
         code => format!("{code} {}", told.message()),
     }

@@ -69,7 +69,8 @@ impl Load {
         Ok(Self { acknowledged, stop, clients })
     }
 
-    /// Waits for the clients after their server was killed: every one must have lost its connection, not failed.
+    /// Waits for the clients after their server was killed: every one must have lost its connection, not
+    /// failed.
     pub async fn await_loss(mut self) -> Result<Arc<Acknowledged>> {
         self.stop.cancel();
         while let Some(ended) = self.clients.join_next().await {

@@ -1,8 +1,9 @@
 //! `plimsoll demo`: the main job told as a story, with the program's own commands, and figures at its end.
 //!
-//! Initialise a primary, load a real data set, run transfers from eight clients; clone a standby meanwhile, follow
-//! it, make it synchronous; kill the primary in the middle of the load, promote the standby; prove that nothing
-//! acknowledged is lost; bring the old primary back and see it fenced. Fails loudly when any of this is not so.
+//! Initialise a primary, load a real data set, run transfers from eight clients; clone a standby meanwhile,
+//! follow it, make it synchronous; kill the primary in the middle of the load, promote the standby; prove
+//! that nothing acknowledged is lost; bring the old primary back and see it fenced. Fails loudly when any of
+//! this is not so.
 
 mod bank;
 mod nodes;
