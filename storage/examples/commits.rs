@@ -1,4 +1,5 @@
-//! How many small commits a second the engine takes: `cargo run --release -p storage --example commits [sessions] [level]`.
+//! How many small commits a second the engine takes: `cargo run --release -p storage --example commits
+//! [sessions] [level]`.
 //!
 //! Each transaction locks, reads and updates one row of 100 bytes out of 100,000, and commits.
 

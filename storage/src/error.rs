@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use wal::{BlockNumber, Lsn, RelFile};
+use wal::reader::{ReadError, SourceError};
+use wal::{BlockNumber, Lsn, RelFile, WalError};
 
 /// Every failure that callers of the engine tell apart.
 ///
@@ -31,14 +32,15 @@ pub enum Error {
         /// True if `lock_timeout` ran out; false for NOWAIT.
         timed_out: bool,
     },
-    /// The transaction's private write set is far beyond its limit and cannot be put into pages: too many large transactions
-    /// or savepoints are open, or nothing was locked for a while (54000).
+    /// The transaction's private write set is far beyond its limit and cannot be put into pages: too many
+    /// large transactions or savepoints are open, or nothing was locked for a while (54000).
     #[error("transaction is too large: its changes exceed plimsoll.write_set_limit ({limit_bytes} bytes)")]
     WriteSetFull {
         /// The limit.
         limit_bytes: usize,
     },
-    /// A transaction has large changes under so many savepoints that there is no room to note one more of them (54000).
+    /// A transaction has large changes under so many savepoints that there is no room to note one more of
+    /// them (54000).
     #[error("cannot have large changes under more savepoints in a transaction")]
     TooManyParts,
     /// A key is longer than a tree takes (54000).
@@ -94,7 +96,8 @@ pub enum Error {
     /// The engine is stopping (57P01).
     #[error("the database system is shutting down")]
     Shutdown,
-    /// The wait was cancelled (57014). The server knows whether by a user, a timeout or the end of the session.
+    /// The wait was cancelled (57014). The server knows whether by a user, a timeout or the end of the
+    /// session.
     #[error("canceling statement due to user request")]
     Cancelled,
     /// Replay on a standby needed what this snapshot still read (40001).
@@ -178,5 +181,27 @@ impl Error {
     /// Damage anywhere else: a record, a control file, a label.
     pub fn corrupt(place: impl Into<String>, lsn: Option<Lsn>, what: impl Into<String>) -> Self {
         Self::Corrupt(Arc::new(Corruption { place: place.into(), block: None, lsn, what: what.into() }))
+    }
+}
+
+/// A log error as this crate tells it: a full disk apart from a log that has failed for good.
+pub(crate) fn log_error(error: WalError) -> Error {
+    match error {
+        WalError::DiskFull { path, .. } => Error::DiskFull { path },
+        WalError::Closed { .. } => Error::Shutdown,
+        other => Error::Log(other.to_string().into()),
+    }
+}
+
+/// A read error of the log as this crate tells it.
+pub(crate) fn read_error(error: ReadError) -> Error {
+    match error {
+        ReadError::Corrupt { reason, .. } => {
+            Error::corrupt("write-ahead log", Some(reason.at()), error.to_string())
+        }
+        ReadError::Source(SourceError::Io { path, error, .. }) => {
+            Error::io("read WAL segment", Path::new(&path), error)
+        }
+        ReadError::Source(missing @ SourceError::Missing { .. }) => Error::Unusable(missing.to_string()),
     }
 }

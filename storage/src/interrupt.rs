@@ -134,13 +134,15 @@ impl Interrupt {
             snapshots.swap_remove(at);
         }
     }
-    /// Notes the snapshot that the session's transaction reads, for those who want to know what keeps old versions.
+    /// Notes the snapshot that the session's transaction reads, for those who want to know what keeps old
+    /// versions.
     pub(crate) fn note_snapshot(&self, snapshot: Option<(Xid, Lsn)>) {
         let (xid, lsn) = snapshot.map_or((0, 0), |(xid, lsn)| (xid.get(), lsn.get()));
         self.0.snapshot.1.store(lsn, Ordering::Relaxed);
         self.0.snapshot.0.store(xid, Ordering::Relaxed);
     }
-    /// The next xid and the position of the snapshot that the session's transaction took last; None if it has none.
+    /// The next xid and the position of the snapshot that the session's transaction took last; None if it has
+    /// none.
     pub fn snapshot(&self) -> Option<(Xid, Lsn)> {
         let xid = self.0.snapshot.0.load(Ordering::Relaxed);
         (xid != 0).then(|| (Xid::new(xid), Lsn::new(self.0.snapshot.1.load(Ordering::Relaxed))))

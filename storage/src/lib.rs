@@ -1,103 +1,86 @@
-//! The engine: pages, buffer pool, B+trees with versions, transactions, checkpoint, redo.
+//! The engine: pages, buffer pool, B-link trees with versions, transactions, checkpoint, redo.
 //!
 //! Owns the relation files, the control file and the log's contents. Keys and values are bytes, and keys
-//! compare by memcmp. Durability: a commit acknowledged at a [`SyncLevel`] survives what that level names, and
-//! no other session reads a row of a commit before its level, and that of each one before it in the log, is
-//! reached. Knows no SQL types and no sockets.
+//! compare by memcmp. Durability: a commit acknowledged at a [`SyncLevel`] survives what that level names,
+//! and no other session reads a row of a commit before its level, and that of each one before it in the log,
+//! is reached. Knows no SQL types and no sockets.
+//!
+//! The rooms, from the top down. A room imports from those below it only (`tests/scenarios/layers/rooms.rs`).
 //!
 //! ```text
-//! database      the facade; create, open, checkpointer, backup, promote, standby are its chapters
-//!   |
-//! transaction   reads that merge the write set (scan, write_set), locks, savepoints
-//!   |
-//! commit        one committer at a time; levels (what COMMIT waits for), snapshot (what is visible), early (large transactions, aborted xids)
-//!   |
-//! tree          B-link trees, free_map, vacuum  replay   redo of the log: transactions and positions
-//!   |                                             |
-//! store         pages under one write lock        redo     pages
-//!   |
-//! pool          fixed-size buffer pool over relation files
+//! database      the facade: a data directory as one object
+//! recovery      how a directory becomes a running database: create, open, redo, standby,
+//!               checkpoint, backup, promotion
+//! transaction   what a session does: snapshots, reads that merge its own writes, savepoints,
+//!               large transactions
+//! engine        what all parts of an open database share; options, files to be dropped,
+//!               sweeps over whole trees
+//! commit        one committer at a time; write sets, levels (what COMMIT waits for), xids before the commit
+//! locks         locks on rows, tables and numbers, in memory
+//! visibility    snapshots, commits in doubt, the horizon
+//! tree          B-link trees: lookup, scan, insertion, prune, sweep
+//! changes       records, and pages that change by them under one write lock: first, and again in redo
+//! pages         page layout, buffer pool, relation files, maps of free pages
 //! ```
 //!
-//! Order of locks, outermost first; nothing is awaited under any of them: the commit lock (commit), the store's write
-//! lock (store), page latches, then the leaves: the visibility queue (snapshot), lock shards (locks), the control file
-//! (engine), the log's own.
+//! Order of locks, outermost first; nothing is awaited under any of them: the commit lock (`commit`), the
+//! store's write lock (`changes`), page latches, then the leaves: the visibility queue (`visibility`), lock
+//! shards (`locks`), the control file (`engine`), the log's own.
 
-mod ahead;
-mod backup;
-mod begin;
 mod blocking;
-mod checkpointer;
+mod changes;
 mod commit;
-mod consistency;
-mod create;
 mod database;
-mod early;
 mod engine;
 mod error;
-mod free_map;
 mod interrupt;
-mod levels;
 mod locks;
-mod log;
-mod offline;
-mod open;
-mod options;
-pub mod page;
-pub mod pool;
-mod prefixes;
-mod promote;
-pub mod records;
-mod redo;
-pub mod relation;
-mod replay;
-mod scan;
-mod shown;
-mod snapshot;
-mod standby;
-pub mod state;
-mod stats;
-pub mod store;
-mod sync_state;
-mod target;
+mod pages;
+mod recovery;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod transaction;
 pub mod tree;
-mod vacuum;
-mod wal_sizes;
-mod write_set;
-mod writer;
+mod types;
+mod visibility;
 
-pub use consistency::ConsistencyPoint;
-pub use database::{
-    BackupEnd, BackupStart, Database, Opened, PromoteOptions, Promoted, RecoveryReport, RecoveryStatistics,
-};
+pub use changes::{records, state_page as state, store};
+pub use pages::{page, pool, relation};
+
+pub use changes::records::EngineDescriber;
+pub use commit::gate::CommitGate;
+pub use commit::remote::{RemoteProgress, RemoteStages};
+pub use commit::suspension::{Resumed, Stall};
+pub use commit::sync_state::{Fallback, SyncState};
+pub use database::{Database, Opened, RecoveryStatistics};
 pub use durability::SyncLevel;
-pub use early::RowBatch;
 pub use engine::WalRetention;
+pub use engine::options::{
+    BeforeCutFn, CheckpointCounts, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind,
+    CreateOptions, DatabaseOptions, ImageCompression, ProgressFn, RecoveryOptions, RecoveryProgress,
+    RecoveryTarget, ServerParameters, StartMode, TargetPoint,
+};
+pub use engine::recovery_state::StandbyLog;
+pub use engine::sweep::{CostPace, SweepCosts};
+pub use engine::wal_sizes::WalSizes;
 pub use error::{Corruption, Error};
 pub use interrupt::{Interrupt, WaitEvent};
-pub use levels::{CommitGate, RemoteProgress, RemoteStages, Resumed, Stall};
 pub use locks::{LockInfo, LockTarget};
-pub use offline::Offline;
-pub use options::{
-    BeforeCutFn, CheckpointCounts, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind, Committed,
-    CreateOptions, DatabaseOptions, Direction, ImageCompression, Isolation, KeyRange, LockMode, LockWait,
-    Locked, ProgressFn, RecoveryOptions, RecoveryProgress, ServerParameters, StartMode, TableLockMode,
-    TreeId,
-};
-pub use promote::Promotion;
-pub use records::EngineDescriber;
-pub use scan::Scan;
-pub use snapshot::HorizonReport;
-pub use standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyLog, StandbyRedo, WalFeed};
-pub use stats::{SweepCause, TreeStatistics};
-pub use sync_state::{Fallback, SyncState};
-pub use target::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
+pub use pages::counts::{SweepCause, TreeStatistics};
+pub use recovery::backup::{BackupEnd, BackupStart};
+pub use recovery::consistency::ConsistencyPoint;
+pub use recovery::offline::Offline;
+pub use recovery::open::RecoveryReport;
+pub use recovery::promote::{PromoteOptions, Promoted, Promotion};
+pub use recovery::standby::{AtTarget, Conflict, ConflictKind, Feed, RedoEnd, StandbyRedo, WalFeed};
+pub use recovery::target::{RecoveryStop, StopCause};
+pub use transaction::early::RowBatch;
+pub use transaction::scan::Scan;
 pub use transaction::{Savepoint, Transaction, View};
 pub use tree::{Pace, SweepReport};
-pub use vacuum::{CostPace, SweepCosts};
-pub use wal_sizes::WalSizes;
+pub use types::{
+    Committed, Direction, Isolation, KeyRange, LockMode, LockWait, Locked, TableLockMode, TreeId,
+};
+pub use visibility::snapshot::HorizonReport;

@@ -1,6 +1,6 @@
 //! A store over a virtual disk with a log in memory, for the tests of this crate.
 
-use crate::store::{Log, Logged, Store, StoreOptions, WriteBarrier};
+use crate::changes::store::{Log, Logged, Store, StoreOptions, WriteBarrier};
 use crate::{Error, TreeId};
 use bytes::Bytes;
 use host::{Disk, Host};
@@ -133,7 +133,7 @@ pub(crate) fn bench(frames: usize) -> Bench {
 /// Redoes all records onto a store.
 pub(crate) fn redo_all(store: &Store, records: &[Record]) -> Result<(), Error> {
     for record in records {
-        store.redo(record, crate::records::full_xid(record, Xid::new(1000)))?;
+        store.redo(record, crate::changes::records::full_xid(record, Xid::new(1000)))?;
     }
     Ok(())
 }

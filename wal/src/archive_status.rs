@@ -5,12 +5,12 @@
 //! | `<name>.ready`  | `pg_wal/<name>` is whole and durable, and waits to be archived              |
 //! | `<name>.done`   | it is in the archive, or came from it or from a primary: it may be removed |
 //!
-//! The files are empty. Names are those of segments, timeline histories, backup histories, and segments of a timeline that a
-//! promotion ended (`<segment>.partial`).
+//! The files are empty. Names are those of segments, timeline histories, backup histories, and segments of a
+//! timeline that a promotion ended (`<segment>.partial`).
 //!
-//! Invariants: `.ready` is made only after the file it names is durable, and becomes `.done` by a rename that is durable on return. A file
-//! without either is not known to be archived: whoever wants to remove it makes it `.ready` first. So a crash at any point
-//! can archive a file twice and can never lose one.
+//! Invariants: `.ready` is made only after the file it names is durable, and becomes `.done` by a rename that
+//! is durable on return. A file without either is not known to be archived: whoever wants to remove it makes
+//! it `.ready` first. So a crash at any point can archive a file twice and can never lose one.
 
 use crate::ids::{SegmentNumber, SegmentSize};
 use host::{OpenMode, SharedDisk};
@@ -129,8 +129,8 @@ impl ArchiveStatus {
         Ok(names.filter(|name| is_archivable(name)).collect())
     }
 
-    /// The files that wait, in the order in which they go: timeline histories first, since others may need them to choose their
-    /// timeline; then by name, which is by age.
+    /// The files that wait, in the order in which they go: timeline histories first, since others may need
+    /// them to choose their timeline; then by name, which is by age.
     pub fn waiting(&self) -> io::Result<Vec<String>> {
         let mut names = self.marked(READY)?;
         names.sort_by(|a, b| is_history(b).cmp(&is_history(a)).then_with(|| a.cmp(b)));

@@ -1,18 +1,20 @@
-//! backup_label: what a data directory that came by a base backup must recover from, instead of its control file's checkpoint.
+//! backup_label: what a data directory that came by a base backup must recover from, instead of its control
+//! file's checkpoint.
 //!
-//! Text, one field a line, in this order (the manual's chapter "Continuous Archiving" shows the file; a real server's is the judge):
+//! Text, one field a line, in this order (the manual's chapter "Continuous Archiving" shows the file; a real
+//! server's is the judge):
 //!
-//! | line                                               | meaning                                                        |
-//! |----------------------------------------------------|----------------------------------------------------------------|
-//! | `START WAL LOCATION: <lsn> (file <segment name>)`  | redo starts here; the segment's name carries the timeline       |
-//! | `STOP WAL LOCATION: <lsn> (file <segment name>)`   | only in the history file                                       |
-//! | `CHECKPOINT LOCATION: <lsn>`                       | the checkpoint record that the backup began with                |
-//! | `BACKUP METHOD: streamed` or `pg_rewind`           | `streamed`: an end-of-backup record must come                   |
-//! | `BACKUP FROM: primary` or `standby`                | where it was taken                                             |
-//! | `START TIME: <time> <zone>`                        | for people                                                     |
-//! | `LABEL: <text>`                                    | for people                                                     |
-//! | `START TIMELINE: <number>`                         | must agree with the segment's name                              |
-//! | `STOP TIME:`, `STOP TIMELINE:`                     | only in the history file                                       |
+//! | line | meaning |
+//! | ---- | ---- |
+//! | `START WAL LOCATION: <lsn> (file <segment name>)` | redo starts here; the name has the timeline |
+//! | `STOP WAL LOCATION: <lsn> (file <segment name>)` | only in the history file |
+//! | `CHECKPOINT LOCATION: <lsn>` | the checkpoint record that the backup began with |
+//! | `BACKUP METHOD: streamed` or `pg_rewind` | `streamed`: an end-of-backup record must come |
+//! | `BACKUP FROM: primary` or `standby` | where it was taken |
+//! | `START TIME: <time> <zone>` | for people |
+//! | `LABEL: <text>` | for people |
+//! | `START TIMELINE: <number>` | must agree with the segment's name |
+//! | `STOP TIME:`, `STOP TIMELINE:` | only in the history file |
 
 use crate::describe::utc_text;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};

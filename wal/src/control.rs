@@ -1,24 +1,26 @@
 //! global/pg_control: what the server must know before it can read anything else.
 //!
-//! catalog/pg_control.h, ControlFileData as a C compiler lays it out on 64-bit machines; 296 bytes in a file of 8192, the rest zero:
+//! catalog/pg_control.h, ControlFileData as a C compiler lays it out on 64-bit machines; 296 bytes in a file
+//! of 8192, the rest zero:
 //!
-//! | offset | field              | offset | field                | offset | field                   |
-//! |-------:|--------------------|-------:|----------------------|-------:|-------------------------|
-//! |      0 | system_identifier  |    152 | backupStartPoint     |    212 | floatFormat (at 208)    |
-//! |      8 | pg_control_version |    160 | backupEndPoint       |    216 | blcksz                  |
-//! |     12 | catalog_version_no |    168 | backupEndRequired    |    220 | relseg_size             |
-//! |     16 | state              |    172 | wal_level            |    224 | xlog_blcksz             |
-//! |     24 | time               |    176 | wal_log_hints        |    228 | xlog_seg_size           |
-//! |     32 | checkPoint         |    180 | MaxConnections       |    232 | nameDataLen             |
-//! |     40 | checkPointCopy     |    184 | max_worker_processes |    236 | indexMaxKeys            |
-//! |    128 | unloggedLSN        |    188 | max_wal_senders      |    240 | toast_max_chunk_size, 0 |
-//! |    136 | minRecoveryPoint   |    192 | max_prepared_xacts   |    244 | loblksize, 0            |
-//! |    144 | minRecoveryPointTLI|    196 | max_locks_per_xact   |    248 | float8ByVal             |
-//! |        |                    |    200 | track_commit_timestamp |  252 | data_checksum_version   |
-//! |        |                    |    204 | maxAlign             |    256 | mock_authentication_nonce, 32 bytes |
-//! |        |                    |        |                      |    288 | crc                     |
+//! | offset | field | offset | field | offset | field |
+//! | ---: | ---- | ---: | ---- | ---: | ---- |
+//! | 0 | system_identifier | 152 | backupStartPoint | 212 | floatFormat (at 208) |
+//! | 8 | pg_control_version | 160 | backupEndPoint | 216 | blcksz |
+//! | 12 | catalog_version_no | 168 | backupEndRequired | 220 | relseg_size |
+//! | 16 | state | 172 | wal_level | 224 | xlog_blcksz |
+//! | 24 | time | 176 | wal_log_hints | 228 | xlog_seg_size |
+//! | 32 | checkPoint | 180 | MaxConnections | 232 | nameDataLen |
+//! | 40 | checkPointCopy | 184 | max_worker_processes | 236 | indexMaxKeys |
+//! | 128 | unloggedLSN | 188 | max_wal_senders | 240 | toast_max_chunk_size, 0 |
+//! | 136 | minRecoveryPoint | 192 | max_prepared_xacts | 244 | loblksize, 0 |
+//! | 144 | minRecoveryPointTLI | 196 | max_locks_per_xact | 248 | float8ByVal |
+//! |  |  | 200 | track_commit_timestamp | 252 | data_checksum_version |
+//! |  |  | 204 | maxAlign | 256 | mock_authentication_nonce, 32 bytes |
+//! |  |  |  |  | 288 | crc |
 //!
-//! toast_max_chunk_size and loblksize are 0 here: a real PostgreSQL server then refuses the directory, and its tools accept it.
+//! toast_max_chunk_size and loblksize are 0 here: a real PostgreSQL server then refuses the directory, and
+//! its tools accept it.
 
 use crate::codec::{Fields, PutFields, Short};
 use crate::crc::crc32c;
@@ -386,8 +388,8 @@ impl ControlFile {
         })
     }
 
-    /// Replaces the control file durably: after a crash either the old or the new one is there, whole. The temporary file's name begins
-    /// with pgsql_tmp, which backup and checksum tools pass over.
+    /// Replaces the control file durably: after a crash either the old or the new one is there, whole. The
+    /// temporary file's name begins with pgsql_tmp, which backup and checksum tools pass over.
     pub fn store(&self, disk: &dyn Disk, data_dir: &Path) -> Result<(), ControlError> {
         let path = control_file_path(data_dir);
         let temporary = path.with_file_name("pgsql_tmp.pg_control");
@@ -410,7 +412,8 @@ impl ControlFile {
             .map_err(|error| ControlError::Io { path: path.display().to_string(), error })
     }
 
-    /// Changes the file where it lies, which needs no space. What is used of it lies in one sector, which a crash leaves old or new.
+    /// Changes the file where it lies, which needs no space. What is used of it lies in one sector, which a
+    /// crash leaves old or new.
     fn overwrite(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
         let encoded = self.encode();
         let file = disk.open(path, OpenMode::ReadWrite)?;

@@ -7,7 +7,8 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
-/// A CRC-32C in the making. Small and cheap to copy, so a body's can be kept and continued when its header is known.
+/// A CRC-32C in the making. Small and cheap to copy, so a body's can be kept and continued when its header is
+/// known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crc32c(u32);
 

@@ -1,7 +1,8 @@
 //! Records as text, in pg_waldump's words (times in UTC).
 //!
-//! Full descriptions: XLOG, Transaction, Storage, Standby (running transactions, locks), LogicalMessage, and resource managers that register
-//! a [`RmgrDescriber`]. Of PostgreSQL's other resource managers, which this engine does not write, only xl_info is shown.
+//! Full descriptions: XLOG, Transaction, Storage, Standby (running transactions, locks), LogicalMessage, and
+//! resource managers that register a [`RmgrDescriber`]. Of PostgreSQL's other resource managers, which this
+//! engine does not write, only xl_info is shown.
 
 use crate::codec::{Fields, Short};
 use crate::ids::{Fork, Lsn};

@@ -41,8 +41,8 @@ impl std::fmt::Display for WalOperation {
 /// An error of the log's writing side. Cloning shares the cause.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum WalError {
-    /// A write or fsync of log bytes failed. It is never retried, since what the kernel did with the bytes is unknown: every later call
-    /// of this writer gives this error, and the server has to stop and recover.
+    /// A write or fsync of log bytes failed. It is never retried, since what the kernel did with the bytes is
+    /// unknown: every later call of this writer gives this error, and the server has to stop and recover.
     #[error("could not {operation} file \"{}\": {cause}; the log can take no more, restart to recover", path.display())]
     Failed {
         /// What was tried.
@@ -52,7 +52,8 @@ pub enum WalError {
         /// What the system said.
         cause: Arc<io::Error>,
     },
-    /// There is no space for another segment. Nothing was inserted, and the writer goes on when there is space again.
+    /// There is no space for another segment. Nothing was inserted, and the writer goes on when there is
+    /// space again.
     #[error("could not create file \"{}\": {cause}", path.display())]
     DiskFull {
         /// The segment that has no place.

@@ -1,21 +1,24 @@
-//! Plimsoll's own format number: what a program must know to read a data directory, a backup of it, or its log.
+//! Plimsoll's own format number: what a program must know to read a data directory, a backup of it, or its
+//! log.
 //!
-//! The control file's version numbers stay PostgreSQL's, since PostgreSQL's tools compare them. What differs between two Plimsoll
-//! programs (engine records, trees, the state page) is told by one number of ours, in three places:
+//! The control file's version numbers stay PostgreSQL's, since PostgreSQL's tools compare them. What differs
+//! between two Plimsoll programs (engine records, trees, the state page) is told by one number of ours, in
+//! three places:
 //!
-//! | place                 | form                                                                                            |
-//! |-----------------------|-------------------------------------------------------------------------------------------------|
-//! | data directory, backup | the file [`FORMAT_FILE`] beside PG_VERSION; a directory of ours without it has format 1          |
-//! | stream, to the sender | START_REPLICATION ... (plimsoll 'N'): the number of the receiver's program                       |
-//! | stream, from the sender | SHOW plimsoll.format_version; a sender of format 1 does not know that setting                   |
+//! | place | form |
+//! | ---- | ---- |
+//! | data directory, backup | the file [`FORMAT_FILE`] beside PG_VERSION; without it format 1 |
+//! | stream, to the sender | START_REPLICATION ... (plimsoll 'N'): the number of the receiver's program |
+//! | stream, from the sender | SHOW plimsoll.format_version, which format 1 does not know |
 //!
-//! A program reads the formats from [`Formats::oldest`] to [`Formats::newest`] and writes the newest. It opens no directory
-//! of another number. One that it reads gets the newest number when it is opened, for good: an older program would not understand what
-//! is written from then on. So a standby may run the next format before its primary does, never after it, and an upgrade is a switchover
-//! to a standby of the new program.
+//! A program reads the formats from [`Formats::oldest`] to [`Formats::newest`] and writes the newest. It
+//! opens no directory of another number. One that it reads gets the newest number when it is opened, for
+//! good: an older program would not understand what is written from then on. So a standby may run the next
+//! format before its primary does, never after it, and an upgrade is a switchover to a standby of the new
+//! program.
 //!
-//! The file is text: `plimsoll format N`, any lines that a later format adds, and `crc=` with the CRC-32 of what is above.
-//! pg_basebackup and pg_rewind copy it like any file, and no tool of PostgreSQL's reads it.
+//! The file is text: `plimsoll format N`, any lines that a later format adds, and `crc=` with the CRC-32 of
+//! what is above. pg_basebackup and pg_rewind copy it like any file, and no tool of PostgreSQL's reads it.
 
 use crate::codec::{seal_text, sealed_text};
 use host::{Disk, write_file_durably};
@@ -153,7 +156,8 @@ impl Formats {
         self.check_server(shown.map_or(UNNUMBERED, |number| number.parse().unwrap_or(0)))
     }
 
-    /// Checks a standby that asks for the log of this program, by its program's number: it may be one format ahead.
+    /// Checks a standby that asks for the log of this program, by its program's number: it may be one format
+    /// ahead.
     pub fn check_standby(self, found: u32) -> Result<(), FormatError> {
         match found.checked_sub(self.newest) {
             Some(0 | 1) => Ok(()),
@@ -171,8 +175,8 @@ impl Formats {
         Err(FormatError::Foreign { of, found, reads: self })
     }
 
-    /// Gives a directory the number of this program, durably, if it has not got it: before anything is written that only this
-    /// program, and those after it, read.
+    /// Gives a directory the number of this program, durably, if it has not got it: before anything is
+    /// written that only this program, and those after it, read.
     pub fn mark_directory(self, disk: &dyn Disk, dir: &Path) -> Result<(), FormatError> {
         if self.check_directory(disk, dir)? == self.newest {
             return Ok(());

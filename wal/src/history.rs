@@ -2,14 +2,15 @@
 //!
 //! `<8 hex digits>.history` in pg_wal, text (access/transam/timeline.c documents the format in words):
 //!
-//! | line                                        | meaning                                                                   |
-//! |---------------------------------------------|---------------------------------------------------------------------------|
-//! | `<timeline>\t<switch position>\t<reason>`   | the log up to the position, exclusive, is that timeline's; oldest first   |
-//! | empty, or starting with `#`                 | comment                                                                   |
-//! | `# plimsoll branch=<16 hex> crc=<8 hex>`    | id of the branch that this file opens; CRC-32 of the file up to here       |
+//! | line | meaning |
+//! | ---- | ---- |
+//! | `<timeline>\t<switch position>\t<reason>` | its log goes up to the position, exclusive; oldest first |
+//! | empty, or starting with `#` | comment |
+//! | `# plimsoll branch=<16 hex> crc=<8 hex>` | id of the branch that begins here; CRC-32 so far |
 //!
-//! Two promotions that cannot see each other may take the same timeline number; their branch ids differ. PostgreSQL copies the parent's
-//! file and appends to it, so a `# plimsoll` line may stand in the middle: it names the branch of the timeline in the next entry.
+//! Two promotions that cannot see each other may take the same timeline number; their branch ids differ.
+//! PostgreSQL copies the parent's file and appends to it, so a `# plimsoll` line may stand in the middle: it
+//! names the branch of the timeline in the next entry.
 
 use crate::ids::{Lsn, ParseIdError, TimelineId};
 use host::{Disk, write_file_durably};
@@ -193,8 +194,8 @@ impl TimelineHistory {
         Ok(Self { target, entries, branch, text: text.to_owned() })
     }
 
-    /// The history of a new timeline that leaves this one at `end` (exclusive). None if `timeline` is not above this one or `end`
-    /// lies before this timeline's own start.
+    /// The history of a new timeline that leaves this one at `end` (exclusive). None if `timeline` is not
+    /// above this one or `end` lies before this timeline's own start.
     pub fn fork(&self, timeline: TimelineId, end: Lsn, reason: &str, branch: BranchId) -> Option<Self> {
         if timeline <= self.target || end < self.begin() {
             return None;
@@ -242,7 +243,8 @@ impl TimelineHistory {
     pub fn timeline_at(&self, lsn: Lsn) -> TimelineId {
         self.entries.iter().find(|entry| lsn < entry.end).map_or(self.target, |entry| entry.timeline)
     }
-    /// Where a timeline ends: Some for an ancestor (its switch point), None for the target. An error for any other.
+    /// Where a timeline ends: Some for an ancestor (its switch point), None for the target. An error for any
+    /// other.
     pub fn end_of(&self, timeline: TimelineId) -> Result<Option<Lsn>, HistoryError> {
         match self.entries.iter().find(|entry| entry.timeline == timeline) {
             Some(entry) => Ok(Some(entry.end)),
@@ -286,8 +288,8 @@ impl TimelineHistory {
             Some((entry.timeline, begin.map_or(Lsn::INVALID, |before| before.end), Some(entry.end)))
         }))
     }
-    /// The last position that both histories share, and the timeline that owns the byte before it. None if they have nothing in common
-    /// or their branch ids say that equal numbers are twins from the start.
+    /// The last position that both histories share, and the timeline that owns the byte before it. None if
+    /// they have nothing in common or their branch ids say that equal numbers are twins from the start.
     pub fn common_ancestor(&self, other: &Self) -> Option<(TimelineId, Lsn)> {
         let mut common = None;
         for (mine, theirs) in self.spans().zip(other.spans()) {
@@ -321,7 +323,8 @@ impl TimelineHistory {
         )))
     }
 
-    /// Reads the history of `target` from pg_wal. A timeline without a file is a root: PostgreSQL sees it so too.
+    /// Reads the history of `target` from pg_wal. A timeline without a file is a root: PostgreSQL sees it so
+    /// too.
     pub fn load(disk: &dyn Disk, pg_wal: &Path, target: TimelineId) -> Result<Self, HistoryFileError> {
         let file = pg_wal.join(target.history_file_name());
         let path = file.display().to_string();
@@ -361,7 +364,8 @@ fn parse_mark(mark: &str) -> Option<(BranchId, u32)> {
     Some((branch, u32::from_str_radix(crc.strip_prefix("crc=")?, 16).ok()?))
 }
 
-/// `<timeline> <position> <reason>`, parted by white space; the reason may be missing, as PostgreSQL takes it.
+/// `<timeline> <position> <reason>`, parted by white space; the reason may be missing, as PostgreSQL takes
+/// it.
 fn parse_entry(line: &str, branch: Option<BranchId>) -> Option<HistoryEntry> {
     // A damaged line end would hide the next line in this one's reason.
     if line.contains(MARK) || line.chars().any(|char| char.is_control() && char != '\t') {

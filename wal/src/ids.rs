@@ -20,7 +20,8 @@ impl ParseIdError {
 
 /// A byte position in the log (XLogRecPtr). As an end it is exclusive: the first byte not yet covered.
 ///
-/// Text form `XXXXXXXX/XXXXXXXX`: high and low half in hexadecimal without leading zeros, as pg_lsn prints it.
+/// Text form `XXXXXXXX/XXXXXXXX`: high and low half in hexadecimal without leading zeros, as pg_lsn prints
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(u64);
 
@@ -326,7 +327,8 @@ impl FromStr for SystemId {
     }
 }
 
-/// The files of one relation (RelFileNode): tablespace, database, file number. Files lie at `base/<database>/<relation>`.
+/// The files of one relation (RelFileNode): tablespace, database, file number. Files lie at
+/// `base/<database>/<relation>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelFile {
     /// Tablespace OID; always [`RelFile::DEFAULT_TABLESPACE`] here.

@@ -2,8 +2,8 @@
 //!
 //! Byte layouts are PostgreSQL 15's; each module's header names the C header that it follows.
 //!
-//! Durability: what [`WalWriter::flush`] has returned, and nothing else, survives a power cut. A failed write or fsync ends the writer.
-//! This crate knows no tables and no sockets.
+//! Durability: what [`WalWriter::flush`] has returned, and nothing else, survives a power cut. A failed write
+//! or fsync ends the writer. This crate knows no tables and no sockets.
 
 pub mod archive_status;
 pub mod backup_label;

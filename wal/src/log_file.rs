@@ -1,10 +1,12 @@
 //! The log as a file that grows at its end, over the borders of segments.
 //!
 //! Used by the primary's writer and the standby's, so both leave the same bytes:
-//! - The first write to a page covers the whole page, zeros behind its bytes: in a recycled segment the log's end is
+//! - The first write to a page covers the whole page, zeros behind its bytes: in a recycled segment the log's
+//!   end is
 //!   always followed by zeros, and no page has to be read before it is written.
-//! - A finished segment is made durable before the next one gets its first byte. So after a crash whatever lies behind the log's end
-//!   lies in one segment, and [`LogFile::open`] wipes it before a new record could end where an old one starts.
+//! - A finished segment is made durable before the next one gets its first byte. So after a crash whatever
+//!   lies behind the log's end
+//!   lies in one segment. [`LogFile::open`] wipes it before a new record could end where an old one starts.
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, SegmentNumber, TimelineId};
@@ -51,8 +53,8 @@ pub(crate) struct Counters {
 }
 
 impl LogFile {
-    /// The log that ends at `at`. In the middle of a segment, the segment must be there with the page that holds `at`; what lies behind
-    /// `at` from a former life is overwritten with zeros, durably.
+    /// The log that ends at `at`. In the middle of a segment, the segment must be there with the page that
+    /// holds `at`; what lies behind `at` from a former life is overwritten with zeros, durably.
     pub(crate) fn open(
         folder: SegmentFolder,
         timeline: TimelineId,
@@ -143,8 +145,9 @@ impl LogFile {
         Ok(())
     }
 
-    /// The file that has what a sync now would make durable, for a sync outside of the owner's lock; None if there is nothing to
-    /// sync. It counts as synced from now on: whoever fails to do so must write nothing more.
+    /// The file that has what a sync now would make durable, for a sync outside of the owner's lock; None if
+    /// there is nothing to sync. It counts as synced from now on: whoever fails to do so must write nothing
+    /// more.
     pub(crate) fn take_dirty(&mut self) -> Option<(SharedFile, SegmentNumber)> {
         let dirty = std::mem::take(&mut self.dirty) && self.sync_enabled;
         let current = self.current.as_ref().filter(|_| dirty)?;
@@ -235,8 +238,9 @@ impl LogFile {
         }
     }
 
-    /// Overwrites what a former life left behind the end of the log in this segment: the rest of the last page, and pages that
-    /// claim to be the ones that will come here. Pages of a recycled segment carry other addresses and may stay.
+    /// Overwrites what a former life left behind the end of the log in this segment: the rest of the last
+    /// page, and pages that claim to be the ones that will come here. Pages of a recycled segment carry other
+    /// addresses and may stay.
     fn wipe_behind(&mut self, file: &SharedFile) -> Result<(), WalError> {
         let size = self.folder.segment_size();
         let segment = size.segment_of(self.at);
@@ -272,7 +276,8 @@ impl LogFile {
     }
 }
 
-/// Whether bytes at `at` (from the log's end to its page's end, or a whole later page) could be taken for the log's.
+/// Whether bytes at `at` (from the log's end to its page's end, or a whole later page) could be taken for the
+/// log's.
 fn is_stale(page: &[u8], at: Lsn) -> bool {
     if at.page_offset() != 0 {
         return page.iter().any(|byte| *byte != 0);

@@ -1,9 +1,10 @@
 //! The log that a node has, as one object: which branch it is on, who moves its end, and how far it has come.
 //!
-//! A position means something only on its branch. So whatever ends a branch here is one step of this object, [`NodeLog::branch`]
-//! (a standby's log is cut, or goes on along another history) or [`NodeLog::promote`]: the log gets its next generation, a standby
-//! whose log went further gets new positions that stand where the branch is left, those who waited for the old ones are told, and every
-//! observer forgets what it was told of later positions.
+//! A position means something only on its branch. So whatever ends a branch here is one step of this object,
+//! [`NodeLog::branch`] (a standby's log is cut, or goes on along another history) or [`NodeLog::promote`]:
+//! the log gets its next generation, a standby whose log went further gets new positions that stand where the
+//! branch is left, those who waited for the old ones are told, and every observer forgets what it was told of
+//! later positions.
 //!
 //! ```text
 //!                 branch: cut, or another history       promote: its own timeline
@@ -11,10 +12,10 @@
 //!  received >= flushed >= replayed                                          inserted >= written >= flushed
 //! ```
 //!
-//! | of a generation | meaning                                                                                     |
-//! |-----------------|---------------------------------------------------------------------------------------------|
-//! | `generation`    | counts from 0 in the life of this object; it says nothing to other nodes                    |
-//! | `kept`          | up to here (exclusive) the log is that of the generation before; later positions are others |
+//! | of a generation | meaning |
+//! | ---- | ---- |
+//! | `generation` | counts from 0 in the life of this object; it says nothing to other nodes |
+//! | `kept` | up to here (exclusive) the log is that of the generation before; later positions are others |
 //!
 //! Who looks only now and then may miss a generation, and asks [`LogState::kept_since`] the last that it saw.
 
@@ -63,7 +64,8 @@ pub struct LogState {
     left_at: Vec<Lsn>,
 }
 
-/// So many generations are remembered. A node is promoted, or follows somebody who was, once in its life or a few times.
+/// So many generations are remembered. A node is promoted, or follows somebody who was, once in its life or a
+/// few times.
 const GENERATIONS_MAX: usize = 64;
 
 impl LogState {
@@ -107,7 +109,8 @@ impl LogState {
         }
     }
 
-    /// Waits until there is something past `lsn`; for ever once the log has ended, or is cut (then the state changes).
+    /// Waits until there is something past `lsn`; for ever once the log has ended, or is cut (then the state
+    /// changes).
     pub async fn wait_past(&self, lsn: Lsn) {
         let reached = match &self.live {
             Live::Primary(writer) => writer.positions().wait_flushed_past(lsn).await,
@@ -121,8 +124,9 @@ impl LogState {
 
 /// Who keeps positions of the log, and has to forget those of a branch that was left.
 pub trait BranchObserver: Send + Sync {
-    /// The log is another one from `state.kept()` on: what was told of later positions under an earlier generation counts no
-    /// more. Called before anybody else can see the new state, one branch after the other.
+    /// The log is another one from `state.kept()` on: what was told of later positions under an earlier
+    /// generation counts no more. Called before anybody else can see the new state, one branch after the
+    /// other.
     fn branched(&self, state: &LogState);
 }
 
@@ -163,10 +167,11 @@ impl NodeLog {
         self.0.observers.lock().push(observer);
     }
 
-    /// A standby's log goes on along `history` from `kept` on, and nothing behind that is kept. Returns the positions of the log as it
-    /// is now, which a writer of it moves.
+    /// A standby's log goes on along `history` from `kept` on, and nothing behind that is kept. Returns the
+    /// positions of the log as it is now, which a writer of it moves.
     ///
-    /// Panics on a primary, whose log is cut by nothing but its own recovery, and if `kept` lies in the part that was replayed.
+    /// Panics on a primary, whose log is cut by nothing but its own recovery, and if `kept` lies in the part
+    /// that was replayed.
     pub fn branch(&self, history: TimelineHistory, kept: Lsn) -> Arc<StandbyPositions> {
         let before = self.standby();
         let replayed = before.replayed();
@@ -174,8 +179,8 @@ impl NodeLog {
         self.cut(&before, history, kept)
     }
 
-    /// A standby's log is received from `at` on: it ends there, although more may be redone (which then came from elsewhere, or
-    /// is not here any more). Returns the positions of the log as it is now.
+    /// A standby's log is received from `at` on: it ends there, although more may be redone (which then came
+    /// from elsewhere, or is not here any more). Returns the positions of the log as it is now.
     ///
     /// Panics on a primary.
     pub fn receive_from(&self, at: Lsn) -> Arc<StandbyPositions> {

@@ -294,8 +294,8 @@ pub const fn header_size_at(page_start: Lsn, segment_size: SegmentSize) -> usize
     if segment_size.offset_of(page_start) == 0 { LONG_HEADER_SIZE } else { SHORT_HEADER_SIZE }
 }
 
-/// Where a record starts that is laid down at or after `end`, the end of the one before: aligned to 8, and behind the page
-/// header if `end` is where a page starts.
+/// Where a record starts that is laid down at or after `end`, the end of the one before: aligned to 8, and
+/// behind the page header if `end` is where a page starts.
 pub const fn record_start(end: Lsn, segment_size: SegmentSize) -> Lsn {
     let end = end.aligned();
     match end.page_offset() {
@@ -304,9 +304,10 @@ pub const fn record_start(end: Lsn, segment_size: SegmentSize) -> Lsn {
     }
 }
 
-/// Where a record of `len` bytes that starts at `start` ends: exclusive and aligned to 8, as PostgreSQL's EndRecPtr. The
-/// padding belongs to the record, so pd_lsn, flush positions and this agree. A record that fills its page ends where the next page
-/// starts, before that page's header. (The log switch record is the exception: a reader ends it where the next segment starts.)
+/// Where a record of `len` bytes that starts at `start` ends: exclusive and aligned to 8, as PostgreSQL's
+/// EndRecPtr. The padding belongs to the record, so pd_lsn, flush positions and this agree. A record that
+/// fills its page ends where the next page starts, before that page's header. (The log switch record is the
+/// exception: a reader ends it where the next segment starts.)
 pub const fn record_end(start: Lsn, len: u32, segment_size: SegmentSize) -> Lsn {
     let mut left = len as u64;
     let mut at = start;

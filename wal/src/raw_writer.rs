@@ -1,7 +1,8 @@
 //! A standby's log: the bytes that come from upstream, laid down where they lie there.
 //!
-//! Nothing is interpreted: a standby's segments equal the primary's because the same bytes go to the same places. The rules for pages and
-//! segments are those of [`crate::writer`], since both write through the same code.
+//! Nothing is interpreted: a standby's segments equal the primary's because the same bytes go to the same
+//! places. The rules for pages and segments are those of [`crate::writer`], since both write through the same
+//! code.
 
 use crate::error::WalError;
 use crate::ids::{Lsn, SegmentSize, TimelineId};
@@ -39,10 +40,12 @@ impl RawConfig {
     }
 }
 
-/// A standby's log. Cloning shares it. A failed write or fsync ends it for good, as it does a primary's writer.
+/// A standby's log. Cloning shares it. A failed write or fsync ends it for good, as it does a primary's
+/// writer.
 ///
-/// A flush does not hold up writes, but where one finishes a segment, which is made durable then. Two fsyncs never run at
-/// once: what one lost must not pass for durable by the other's success. Order of locks: `syncing`, `inner`.
+/// A flush does not hold up writes, but where one finishes a segment, which is made durable then. Two fsyncs
+/// never run at once: what one lost must not pass for durable by the other's success. Order of locks:
+/// `syncing`, `inner`.
 #[derive(Clone, Debug)]
 pub struct RawWriter {
     /// Held during an fsync.
@@ -64,8 +67,9 @@ struct Inner {
 }
 
 impl RawWriter {
-    /// Opens the log at `at`, the end of what this node has (the end of the last record that recovery found, or the first byte of a
-    /// segment). What lies behind in that segment is wiped, durably. Moves `positions`: received and flushed.
+    /// Opens the log at `at`, the end of what this node has (the end of the last record that recovery found,
+    /// or the first byte of a segment). What lies behind in that segment is wiped, durably. Moves
+    /// `positions`: received and flushed.
     pub fn open(
         host: &Host,
         dir: &Path,
@@ -86,7 +90,8 @@ impl RawWriter {
         Ok(Self { syncing: Arc::default(), inner, size, positions, bulk })
     }
 
-    /// Writes the bytes that lie at `lsn`, which must be where the log ends. Returns the new end; nothing is durable yet.
+    /// Writes the bytes that lie at `lsn`, which must be where the log ends. Returns the new end; nothing is
+    /// durable yet.
     pub fn write_at(&self, lsn: Lsn, bytes: &[u8]) -> Result<Lsn, WalError> {
         let finishes = self.size.offset_of(lsn) + bytes.len() as u64 >= self.size.bytes();
         let _syncing = finishes.then(|| self.syncing.lock());
@@ -107,8 +112,8 @@ impl RawWriter {
         Ok(end)
     }
 
-    /// Much log is about to come, or no more: new segments are not filled with zeros first, which would double what is written. A flush
-    /// has some more to do then, and there are few of them.
+    /// Much log is about to come, or no more: new segments are not filled with zeros first, which would
+    /// double what is written. A flush has some more to do then, and there are few of them.
     pub fn set_bulk(&self, bulk: bool) {
         self.bulk.store(bulk, Ordering::Relaxed);
     }
@@ -132,8 +137,8 @@ impl RawWriter {
         Ok(end)
     }
 
-    /// Goes on on another timeline, which forks from this one at the log's end: makes everything durable, and its segment begin with the
-    /// bytes of this one. Does nothing on the same timeline.
+    /// Goes on on another timeline, which forks from this one at the log's end: makes everything durable, and
+    /// its segment begin with the bytes of this one. Does nothing on the same timeline.
     pub fn switch_timeline(&self, to: TimelineId) -> Result<(), WalError> {
         let _syncing = self.syncing.lock();
         let mut inner = self.inner.lock();

@@ -1,8 +1,9 @@
 //! The segment files of a pg_wal folder: made full of zeros, renamed for later use, removed.
 //!
-//! A segment file has its full size from the moment it carries its final name. It is filled with zeros (so that an
-//! fdatasync of the log later has no block mapping to write), made durable under a temporary name and only then renamed.
-//! Recycled segments keep their old bytes: each page in them carries an older page address, which readers refuse.
+//! A segment file has its full size from the moment it carries its final name. It is filled with zeros (so
+//! that an fdatasync of the log later has no block mapping to write), made durable under a temporary name and
+//! only then renamed. Recycled segments keep their old bytes: each page in them carries an older page
+//! address, which readers refuse.
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
@@ -132,7 +133,8 @@ impl SegmentFolder {
         self.create_filled(timeline, segment, self.fill_with_zeros)
     }
 
-    /// The same; without `zeros` it only gets its space (and reads as zeros), for one that is about to be filled in large pieces.
+    /// The same; without `zeros` it only gets its space (and reads as zeros), for one that is about to be
+    /// filled in large pieces.
     pub(crate) fn create_filled(
         &self,
         timeline: TimelineId,
@@ -145,9 +147,9 @@ impl SegmentFolder {
         self.make(timeline, segment, |file| self.fill(file, 0, zeros && self.fill_with_zeros))
     }
 
-    /// Makes the segment that holds `upto` on the timeline `to` begin with the bytes of the one on `from`, up to `upto`
-    /// (exclusive), with zeros behind: a timeline that forks in the middle of a segment begins so. Nothing happens where a segment
-    /// starts at `upto`, or where the target is there already.
+    /// Makes the segment that holds `upto` on the timeline `to` begin with the bytes of the one on `from`, up
+    /// to `upto` (exclusive), with zeros behind: a timeline that forks in the middle of a segment begins so.
+    /// Nothing happens where a segment starts at `upto`, or where the target is there already.
     pub fn copy_prefix(&self, from: TimelineId, to: TimelineId, upto: Lsn) -> Result<(), WalError> {
         let (segment, prefix) = (self.size.segment_of(upto), self.size.offset_of(upto));
         if prefix == 0 || from == to || self.exists(to, segment)? {
@@ -186,8 +188,8 @@ impl SegmentFolder {
         Ok(())
     }
 
-    /// Removes the segments before `horizon` that `fate` does not keep, and renames none: what a node in recovery does, whose log another
-    /// writes. Returns how many are gone.
+    /// Removes the segments before `horizon` that `fate` does not keep, and renames none: what a node in
+    /// recovery does, whose log another writes. Returns how many are gone.
     pub fn remove_old(
         &self,
         horizon: SegmentNumber,
@@ -197,8 +199,8 @@ impl SegmentFolder {
         self.remove_before(keep, TimelineId::INVALID, horizon, fate).map(|(removed, _)| removed)
     }
 
-    /// Removes or renames the segments before `keep.horizon` as `fate` allows. Renamed ones become segments of `timeline` from `first_free`
-    /// on; returns the first place that is free then.
+    /// Removes or renames the segments before `keep.horizon` as `fate` allows. Renamed ones become segments
+    /// of `timeline` from `first_free` on; returns the first place that is free then.
     pub(crate) fn remove_before(
         &self,
         keep: Retention,
@@ -266,7 +268,8 @@ impl SegmentFolder {
         })
     }
 
-    /// Gives a new file its space from `offset` on. The space comes first, so that a full disk shows before time is spent on zeros.
+    /// Gives a new file its space from `offset` on. The space comes first, so that a full disk shows before
+    /// time is spent on zeros.
     fn fill(&self, file: &SharedFile, offset: u64, zeros: bool) -> io::Result<()> {
         let end = self.size.bytes();
         let allocated = match file.allocate(offset, end - offset) {

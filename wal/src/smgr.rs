@@ -1,4 +1,5 @@
-//! Records of relation files (resource manager SMGR): creation and truncation. Files are dropped by commit and abort records.
+//! Records of relation files (resource manager SMGR): creation and truncation. Files are dropped by commit
+//! and abort records.
 //!
 //! catalog/storage_xlog.h:
 //!

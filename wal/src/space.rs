@@ -1,4 +1,5 @@
-//! Segments that are there before the log needs them, so that an insertion meets neither a slow disk nor a full one.
+//! Segments that are there before the log needs them, so that an insertion meets neither a slow disk nor a
+//! full one.
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, TimelineId};
@@ -27,7 +28,8 @@ pub(crate) struct Space {
     ahead: u64,
     /// Held while segments are made or renamed.
     growing: host::Mutex<()>,
-    /// New segments will be filled at once, in large pieces: zeros would only be written over. Said by whoever writes the log.
+    /// New segments will be filled at once, in large pieces: zeros would only be written over. Said by
+    /// whoever writes the log.
     bulk: Arc<AtomicBool>,
     wanted: AtomicBool,
     stop: AtomicBool,
@@ -92,7 +94,8 @@ impl Space {
         Ok(())
     }
 
-    /// Counts `bytes` as promised if the log, which ends at `inserted`, has space for them and for all promised before.
+    /// Counts `bytes` as promised if the log, which ends at `inserted`, has space for them and for all
+    /// promised before.
     pub(crate) fn try_reserve(&self, inserted: Lsn, bytes: u64) -> bool {
         let promised = self.reserved.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let fits = self.covers(inserted + promised);

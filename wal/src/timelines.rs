@@ -1,14 +1,16 @@
-//! Which timelines there are, which of them recovery follows, and which number a promotion takes. Recovery, the preview of a restore, the
-//! look around while the log rests, and promotions all ask here; whoever opens the data directory is handed the answer.
+//! Which timelines there are, which of them recovery follows, and which number a promotion takes. Recovery,
+//! the preview of a restore, the look around while the log rests, and promotions all ask here; whoever opens
+//! the data directory is handed the answer.
 //!
-//! | recovery_target_timeline | followed                                                                                         |
-//! |--------------------------|--------------------------------------------------------------------------------------------------|
-//! | `latest`                 | the highest number with a history that contains what the directory has; those of other branches do not count |
-//! | `current`                | the timeline that the directory is on ([`RecoveryStart::timeline`])                              |
-//! | a number                 | that one; it must have a history file (1 need not) that contains what the directory has         |
+//! | recovery_target_timeline | followed |
+//! | ---- | ---- |
+//! | `latest` | the highest number with a history that contains what the directory has |
+//! | `current` | the timeline that the directory is on ([`RecoveryStart::timeline`]) |
+//! | a number | that one; it must have a history file (1 need not) that contains what the directory has |
 //!
-//! A promotion takes the number above all that anybody has seen: in the directory's control file, in histories and segments in pg_wal
-//! ([`newest_seen`]), in the archive ([`fetch_later`]) and at the peers. Numbers so say nothing about descent; histories do.
+//! A promotion takes the number above all that anybody has seen: in the directory's control file, in
+//! histories and segments in pg_wal ([`newest_seen`]), in the archive ([`fetch_later`]) and at the peers.
+//! Numbers so say nothing about descent; histories do.
 
 use crate::backup_label::BackupLabel;
 use crate::control::ControlFile;
@@ -29,7 +31,8 @@ pub enum TargetTimeline {
     Number(TimelineId),
 }
 
-/// Where a data directory begins recovery, as its control file and backup_label say: the positions that a history must contain.
+/// Where a data directory begins recovery, as its control file and backup_label say: the positions that a
+/// history must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecoveryStart {
     /// The checkpoint's record, and its timeline.
@@ -160,7 +163,8 @@ impl RecoveryStart {
             TargetTimeline::Current => self.timeline,
             TargetTimeline::Latest => {
                 for timeline in known_above(disk, pg_wal, self.timeline)? {
-                    // One of another branch is not ours to follow; of one that makes no sense nobody knows whose it is.
+                    // One of another branch is not ours to follow; of one that makes no sense nobody knows
+                    // whose it is.
                     let history = TimelineHistory::load(disk, pg_wal, timeline)?;
                     if self.check(&history).is_ok() && no_twin(&ours, &history).is_ok() {
                         return Ok(history);
@@ -191,8 +195,8 @@ fn no_twin(ours: &TimelineHistory, theirs: &TimelineHistory) -> Result<(), Timel
     }
 }
 
-/// A later timeline in pg_wal for a node that has replayed `current` up to `replayed` (exclusive): the highest number that continues
-/// that. None if there is none; the error of the highest if no other does.
+/// A later timeline in pg_wal for a node that has replayed `current` up to `replayed` (exclusive): the
+/// highest number that continues that. None if there is none; the error of the highest if no other does.
 pub fn newer(
     disk: &dyn Disk,
     pg_wal: &Path,
@@ -216,8 +220,9 @@ pub fn newer(
     refused.map_or(Ok(None), Err)
 }
 
-/// The highest timeline that a data directory has seen: its own, and those of history files and segments in pg_wal. The segments are
-/// of a timeline that was begun by a promotion which broke off before its history file was there.
+/// The highest timeline that a data directory has seen: its own, and those of history files and segments in
+/// pg_wal. The segments are of a timeline that was begun by a promotion which broke off before its history
+/// file was there.
 pub fn newest_seen(disk: &dyn Disk, pg_wal: &Path, control: &ControlFile) -> io::Result<TimelineId> {
     let own = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
     Ok(newest_file(disk, pg_wal, control.segment_size)?.max(own))
@@ -233,8 +238,8 @@ fn newest_file(disk: &dyn Disk, pg_wal: &Path, size: SegmentSize) -> io::Result<
     Ok(entries.iter().filter_map(|entry| of_file(&entry.name)).max().unwrap_or(TimelineId::INVALID))
 }
 
-/// Has the histories of the timelines after `known` fetched, without a gap, and gives the last that there is. `fetch` says whether there
-/// is one of this number.
+/// Has the histories of the timelines after `known` fetched, without a gap, and gives the last that there is.
+/// `fetch` says whether there is one of this number.
 pub fn fetch_later<E>(
     known: TimelineId,
     mut fetch: impl FnMut(TimelineId) -> Result<bool, E>,

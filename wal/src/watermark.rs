@@ -1,7 +1,7 @@
 //! A position that only moves forward, and those who wait for it.
 //!
-//! Advancing without waiters is one atomic maximum and one load. A waiter is woken only when its own position is
-//! reached, so a group flush wakes exactly the commits that it covers.
+//! Advancing without waiters is one atomic maximum and one load. A waiter is woken only when its own position
+//! is reached, so a group flush wakes exactly the commits that it covers.
 
 use crate::ids::Lsn;
 use host::Mutex;
@@ -71,7 +71,8 @@ impl Watermark {
         self.advance_and(to, || {});
     }
 
-    /// Moves it forward like [`Watermark::advance`], and calls `first` before those are woken who waited for that.
+    /// Moves it forward like [`Watermark::advance`], and calls `first` before those are woken who waited for
+    /// that.
     pub fn advance_and(&self, to: Lsn, first: impl FnOnce()) {
         // SeqCst on both sides: either we see the waiter's `lowest_wanted`, or it sees our value.
         let before = self.value.fetch_max(to.get(), Ordering::SeqCst);

@@ -1,15 +1,19 @@
-//! The primary's log: records get their place, become durable in groups, and are kept for senders while fresh.
+//! The primary's log: records get their place, become durable in groups, and are kept for senders while
+//! fresh.
 //!
-//! The way of a record: [`WalWriter::insert`] copies it to the log's end in memory (one short lock, no I/O, an allocation a chunk at most), a leader
-//! takes everything that is there, writes it with one call and makes it durable with one fdatasync, for itself and for all who wait.
-//! Who leads: a lone committer does it in place ([`WalWriter::try_flush_in_place`]); where several come at the same time, the
-//! flusher thread does it for them ([`WalWriter::request_flush`]), so that no session's thread sits in an fdatasync.
+//! The way of a record: [`WalWriter::insert`] copies it to the log's end in memory (one short lock, no I/O,
+//! an allocation a chunk at most), a leader takes everything that is there, writes it with one call and makes
+//! it durable with one fdatasync, for itself and for all who wait. Who leads: a lone committer does it in
+//! place ([`WalWriter::try_flush_in_place`]); where several come at the same time, the flusher thread does it
+//! for them ([`WalWriter::request_flush`]), so that no session's thread sits in an fdatasync.
 //!
-//! Locks, in this order: `file` (the leader's; held while it writes and syncs), then `tail` (records get their place; memory only), then
-//! `recent`. Under `tail` only the pool of chunks is taken, under `recent` nothing.
+//! Locks, in this order: `file` (the leader's; held while it writes and syncs), then `tail` (records get
+//! their place; memory only), then `recent`. Under `tail` only the pool of chunks is taken, under `recent`
+//! nothing.
 //!
-//! A failed write or fsync ends the writer for good: every call returns that error from then on. Nothing is tried again, since
-//! after a failed fsync the kernel may have dropped the bytes and report success the next time.
+//! A failed write or fsync ends the writer for good: every call returns that error from then on. Nothing is
+//! tried again, since after a failed fsync the kernel may have dropped the bytes and report success the next
+//! time.
 
 mod buffer;
 mod config;
@@ -129,8 +133,9 @@ impl WalWriter {
         self.shared.insert(std::slice::from_mut(record), |_| {})
     }
 
-    /// Gives a transaction's records their places, with no other record between them, and appends the places to `placed` in the
-    /// same order. Returns the first one's start and the last one's end. On an error none was inserted.
+    /// Gives a transaction's records their places, with no other record between them, and appends the places
+    /// to `placed` in the same order. Returns the first one's start and the last one's end. On an error none
+    /// was inserted.
     pub fn insert_group(
         &self,
         records: &mut [EncodedRecord],
@@ -155,7 +160,8 @@ impl WalWriter {
         Ok(Reservation { shared: self.shared.clone(), bytes })
     }
 
-    /// Makes the log durable at least up to `upto`, waiting if somebody else is at it. Returns how far it is durable.
+    /// Makes the log durable at least up to `upto`, waiting if somebody else is at it. Returns how far it is
+    /// durable.
     pub fn flush(&self, upto: Lsn) -> Result<Lsn, WalError> {
         self.shared.flush(upto)
     }
@@ -174,13 +180,15 @@ impl WalWriter {
         self.shared.lead(self.shared.file.lock(), Reach::Written)
     }
 
-    /// Flushes on the calling thread if nobody else is flushing and commits have come alone of late: a lone session then pays for no
-    /// hand-over. None: others are about; use [`WalWriter::request_flush`] and [`WalWriter::wait_flushed`].
+    /// Flushes on the calling thread if nobody else is flushing and commits have come alone of late: a lone
+    /// session then pays for no hand-over. None: others are about; use [`WalWriter::request_flush`] and
+    /// [`WalWriter::wait_flushed`].
     pub fn try_flush_in_place(&self, upto: Lsn) -> Option<Result<Lsn, WalError>> {
         self.shared.try_flush_in_place(upto)
     }
 
-    /// Asks for a flush up to `upto` and does not wait. Without background threads it comes with the next call that flushes.
+    /// Asks for a flush up to `upto` and does not wait. Without background threads it comes with the next
+    /// call that flushes.
     pub fn request_flush(&self, upto: Lsn) {
         self.shared.crowd.request(upto);
     }
@@ -202,8 +210,8 @@ impl WalWriter {
         }
     }
 
-    /// What a commit does that waits for more than the flush, which [`LogObserver`] hears of: flushes in place when it is alone, else
-    /// has it done and does not wait for that.
+    /// What a commit does that waits for more than the flush, which [`LogObserver`] hears of: flushes in
+    /// place when it is alone, else has it done and does not wait for that.
     pub fn begin_flush(&self, upto: Lsn) -> Result<(), WalError> {
         match self.try_flush_in_place(upto) {
             Some(done) => done.map(drop),
@@ -220,13 +228,14 @@ impl WalWriter {
         self.shared.crowd.request_lazily();
     }
 
-    /// One round of what the background flush does: makes everything durable. For owners without background threads.
+    /// One round of what the background flush does: makes everything durable. For owners without background
+    /// threads.
     pub fn flush_background(&self) -> Result<Lsn, WalError> {
         self.flush_all()
     }
 
-    /// Ends the segment: a record says that the rest is empty, and zeros fill it. Returns the record's place (its end is not the segment's); at
-    /// a segment's start nothing happens and both are where the log ends.
+    /// Ends the segment: a record says that the rest is empty, and zeros fill it. Returns the record's place
+    /// (its end is not the segment's); at a segment's start nothing happens and both are where the log ends.
     pub fn switch_segment(&self) -> Result<Inserted, WalError> {
         match RecordBuilder::new(Rmgr::XLOG, crate::xlog::SWITCH, 0).encode() {
             Ok(mut record) => self.insert(&mut record),
@@ -235,13 +244,15 @@ impl WalWriter {
         }
     }
 
-    /// Up to `max` flushed bytes from `from` on, shared with the writer's memory where they lie together there. None if they are
-    /// no longer in memory (read the segment) or not yet flushed. May give less than is there; never an empty run.
+    /// Up to `max` flushed bytes from `from` on, shared with the writer's memory where they lie together
+    /// there. None if they are no longer in memory (read the segment) or not yet flushed. May give less than
+    /// is there; never an empty run.
     pub fn read_recent(&self, from: Lsn, max: usize) -> Option<Bytes> {
         self.shared.recent.read(from, self.shared.positions.flushed(), max)
     }
 
-    /// Up to where the log is durable, for a record to state; None once it was written without fsync, when nobody knows.
+    /// Up to where the log is durable, for a record to state; None once it was written without fsync, when
+    /// nobody knows.
     pub fn proven_flush(&self) -> Option<Lsn> {
         (!self.shared.unsynced.load(Ordering::Relaxed)).then(|| self.shared.positions.flushed())
     }
@@ -251,8 +262,8 @@ impl WalWriter {
         self.shared.positions.clone()
     }
 
-    /// Where the next record will start (behind the page header, where one comes first). [`Positions::inserted`] is where the last
-    /// one ends.
+    /// Where the next record will start (behind the page header, where one comes first).
+    /// [`Positions::inserted`] is where the last one ends.
     pub fn insertion_point(&self) -> Lsn {
         self.shared.tail.lock().next_start()
     }
@@ -262,8 +273,8 @@ impl WalWriter {
         self.shared.tail.lock().previous()
     }
 
-    /// Where redo begins after the newest checkpoint, running ones included: a page whose pd_lsn is not above it needs its image in
-    /// the next record that changes it.
+    /// Where redo begins after the newest checkpoint, running ones included: a page whose pd_lsn is not above
+    /// it needs its image in the next record that changes it.
     pub fn redo_point(&self) -> Lsn {
         Lsn::new(self.shared.redo_point.load(Ordering::Acquire))
     }
@@ -273,8 +284,8 @@ impl WalWriter {
         self.shared.redo_point.store(redo.get(), Ordering::Release);
     }
 
-    /// Begins a checkpoint: makes the insertion point the redo point and returns it. The caller sees to it that no transaction's records
-    /// are half inserted (the commit lock).
+    /// Begins a checkpoint: makes the insertion point the redo point and returns it. The caller sees to it
+    /// that no transaction's records are half inserted (the commit lock).
     pub fn set_redo_point_here(&self) -> Lsn {
         let tail = self.shared.tail.lock();
         let redo = tail.next_start();
@@ -332,7 +343,8 @@ impl WalWriter {
         self.shared.failure.get().cloned()
     }
 
-    /// Flushes everything, ends the threads and takes no more records. Waits for positions that were not reached end.
+    /// Flushes everything, ends the threads and takes no more records. Waits for positions that were not
+    /// reached end.
     pub fn close(&self) -> Result<Lsn, WalError> {
         let flushed = self.flush_all();
         self.shared.closed.store(true, Ordering::Release);

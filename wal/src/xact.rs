@@ -17,7 +17,8 @@
 //! | 29, 30, 31     | (no part) apply feedback wanted; relcache file to be renewed; forced sync |
 //! | (ours, last)   | up to where the writer knew the log to be durable 8; may be missing       |
 //!
-//! The last part is the engine's own. PostgreSQL's programs stop reading before it, and its own records end before it.
+//! The last part is the engine's own. PostgreSQL's programs stop reading before it, and its own records end
+//! before it.
 
 use crate::codec::{Fields, PutFields, Short};
 use crate::ids::{Lsn, RelFile, Xid};
@@ -63,7 +64,8 @@ const PARTS: u32 = HAS_DBINFO
     | HAS_GID
     | HAS_DROPPED_STATS;
 
-/// Bytes of the part that states a proven flush point. It is ours, behind PostgreSQL's parts; so are the epochs behind it, u32 each.
+/// Bytes of the part that states a proven flush point. It is ours, behind PostgreSQL's parts; so are the
+/// epochs behind it, u32 each.
 const PROVEN_FLUSH_SIZE: usize = 8;
 
 /// What a transaction asks of those who redo its end: the bits of xinfo that announce no part of the record.
@@ -112,7 +114,8 @@ pub struct TwoPhase {
     pub gid: Option<Vec<u8>>,
 }
 
-/// Where a transaction that came by replication was committed first (its origin's id stands in the record's own origin field).
+/// Where a transaction that came by replication was committed first (its origin's id stands in the record's
+/// own origin field).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// End of its commit record at the origin.
@@ -142,10 +145,11 @@ pub struct XactEnd {
     pub two_phase: Option<TwoPhase>,
     /// Where it was committed first.
     pub origin: Option<Origin>,
-    /// Up to here (exclusive) the writer knew the log to be durable when it wrote this: a bad record below is damage, not a
-    /// torn tail.
+    /// Up to here (exclusive) the writer knew the log to be durable when it wrote this: a bad record below is
+    /// damage, not a torn tail.
     pub proven_flush: Option<Lsn>,
-    /// High halves of the record's own xid and then of each of `subxacts`, where one of them may be far from the next xid; else empty.
+    /// High halves of the record's own xid and then of each of `subxacts`, where one of them may be far from
+    /// the next xid; else empty.
     pub epochs: Vec<u32>,
 }
 
@@ -229,7 +233,8 @@ impl XactEnd {
         Ok(end)
     }
 
-    /// The full xid of the record that says this; without epochs the nearest to `near`, the next xid as the log before it has it.
+    /// The full xid of the record that says this; without epochs the nearest to `near`, the next xid as the
+    /// log before it has it.
     pub fn xid(&self, record: &Record, near: Xid) -> Xid {
         widened(record.xid_low(), self.epochs.first(), near)
     }
@@ -414,7 +419,8 @@ pub(crate) fn proven_flush(record: &Record) -> Option<Lsn> {
     }
 }
 
-/// Name and time of a PREPARE record (xl_xact_prepare: prepared_at at offset 16, gidlen at 54, the name at 72).
+/// Name and time of a PREPARE record (xl_xact_prepare: prepared_at at offset 16, gidlen at 54, the name at
+/// 72).
 pub(crate) fn prepared(record: &Record) -> Result<(String, Timestamp), Short> {
     let mut fields = Fields::new(record.main_data());
     fields.skip(16)?;

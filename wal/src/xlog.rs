@@ -1,22 +1,23 @@
 //! Records of the log itself (resource manager XLOG): what their main data holds.
 //!
-//! catalog/pg_control.h and access/xlog_internal.h. Offsets are those that a C compiler gives on x86-64 and aarch64:
+//! catalog/pg_control.h and access/xlog_internal.h. Offsets are those that a C compiler gives on x86-64 and
+//! aarch64:
 //!
-//! | xl_info | record              | main data                                                                                |
-//! |---------|---------------------|------------------------------------------------------------------------------------------|
-//! | 0x00    | CHECKPOINT_SHUTDOWN | [`CheckPoint`], 88 bytes                                                                 |
-//! | 0x10    | CHECKPOINT_ONLINE   | [`CheckPoint`], 88 bytes                                                                 |
-//! | 0x20    | NOOP                | nothing that matters                                                                     |
-//! | 0x30    | NEXTOID             | OID 4                                                                                    |
-//! | 0x40    | SWITCH              | nothing; the rest of the segment stays empty                                             |
-//! | 0x50    | BACKUP_END          | the backup's start position 8                                                            |
-//! | 0x60    | PARAMETER_CHANGE    | [`ParameterChange`], 28 bytes                                                            |
-//! | 0x70    | RESTORE_POINT       | time 8, name 64 (zero-terminated)                                                        |
-//! | 0x80    | FPW_CHANGE          | full_page_writes 1                                                                       |
-//! | 0x90    | END_OF_RECOVERY     | time 8, this timeline 4, previous timeline 4                                             |
-//! | 0xA0    | FPI_FOR_HINT        | nothing; images in the block references                                                  |
-//! | 0xB0    | FPI                 | nothing; images in the block references                                                  |
-//! | 0xD0    | OVERWRITE_CONTRECORD| start of the record whose rest is missing 8, time 8                                      |
+//! | xl_info | record               | main data                                           |
+//! | -------- | --------------------- | ---------------------------------------------------- |
+//! | 0x00    | CHECKPOINT_SHUTDOWN  | [`CheckPoint`], 88 bytes                            |
+//! | 0x10    | CHECKPOINT_ONLINE    | [`CheckPoint`], 88 bytes                            |
+//! | 0x20    | NOOP                 | nothing that matters                                |
+//! | 0x30    | NEXTOID              | OID 4                                               |
+//! | 0x40    | SWITCH               | nothing; the rest of the segment stays empty        |
+//! | 0x50    | BACKUP_END           | the backup's start position 8                       |
+//! | 0x60    | PARAMETER_CHANGE     | [`ParameterChange`], 28 bytes                       |
+//! | 0x70    | RESTORE_POINT        | time 8, name 64 (zero-terminated)                   |
+//! | 0x80    | FPW_CHANGE           | full_page_writes 1                                  |
+//! | 0x90    | END_OF_RECOVERY      | time 8, this timeline 4, previous timeline 4        |
+//! | 0xA0    | FPI_FOR_HINT         | nothing; images in the block references             |
+//! | 0xB0    | FPI                  | nothing; images in the block references             |
+//! | 0xD0    | OVERWRITE_CONTRECORD | start of the record whose rest is missing 8, time 8 |
 
 use crate::codec::{Fields, PutFields, Short};
 use crate::ids::{Lsn, TimelineId, Xid};
@@ -105,12 +106,12 @@ impl PayloadError {
 
 /// Body of a checkpoint record, and its copy in the control file (struct CheckPoint).
 ///
-/// | offset | field             | offset | field             | offset | field             | offset | field           |
-/// |-------:|-------------------|-------:|-------------------|-------:|-------------------|-------:|-----------------|
-/// |      0 | redo              |     24 | nextXid           |     44 | oldestXid         |     64 | time            |
-/// |      8 | ThisTimeLineID    |     32 | nextOid           |     48 | oldestXidDB       |     72 | oldestCommitTsXid |
-/// |     12 | PrevTimeLineID    |     36 | nextMulti         |     52 | oldestMulti       |     76 | newestCommitTsXid |
-/// |     16 | fullPageWrites    |     40 | nextMultiOffset   |     56 | oldestMultiDB     |     80 | oldestActiveXid |
+/// | offset | field | offset | field | offset | field | offset | field |
+/// | ---: | ---- | ---: | ---- | ---: | ---- | ---: | ---- |
+/// | 0 | redo | 24 | nextXid | 44 | oldestXid | 64 | time |
+/// | 8 | ThisTimeLineID | 32 | nextOid | 48 | oldestXidDB | 72 | oldestCommitTsXid |
+/// | 12 | PrevTimeLineID | 36 | nextMulti | 52 | oldestMulti | 76 | newestCommitTsXid |
+/// | 16 | fullPageWrites | 40 | nextMultiOffset | 56 | oldestMultiDB | 80 | oldestActiveXid |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckPoint {
     /// Where redo starts.
@@ -252,7 +253,8 @@ impl WalLevel {
     }
 }
 
-/// The settings that a standby must know of its primary (xl_parameter_change; the same fields stand in the control file).
+/// The settings that a standby must know of its primary (xl_parameter_change; the same fields stand in the
+/// control file).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParameterChange {
     /// max_connections.
@@ -328,7 +330,8 @@ pub enum XlogRecord {
 const RESTORE_POINT_NAME_SIZE: usize = 64;
 
 impl XlogRecord {
-    /// Takes apart a record of resource manager XLOG. Surplus bytes are an error where the format fixes the length.
+    /// Takes apart a record of resource manager XLOG. Surplus bytes are an error where the format fixes the
+    /// length.
     pub fn parse(record: &Record) -> Result<Self, PayloadError> {
         let (rmgr, info) = (record.rmgr(), record.info());
         let unknown = PayloadError::Unknown { rmgr, info };
@@ -462,7 +465,8 @@ impl XlogRecord {
         out
     }
 
-    /// The record, without a transaction and without block references (page images are built with [`RecordBuilder`]).
+    /// The record, without a transaction and without block references (page images are built with
+    /// [`RecordBuilder`]).
     pub fn encode(&self) -> Result<EncodedRecord, BuildError> {
         RecordBuilder::new(Rmgr::XLOG, self.info(), 0).main_data(&self.payload()).encode()
     }

@@ -1,4 +1,5 @@
-//! Power cuts in the middle of the last record: of each kind, at each byte, wherever it lies on its pages and segments.
+//! Power cuts in the middle of the last record: of each kind, at each byte, wherever it lies on its pages and
+//! segments.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
@@ -39,7 +40,8 @@ fn straddles(len: u64) -> Vec<Straddle> {
     let aligned = len.next_multiple_of(8);
     let mut found = Vec::new();
     for border in [page, segment] {
-        // The header split, a few bytes behind the header, half of the record, all of it, and all with room left.
+        // The header split, a few bytes behind the header, half of the record, all of it, and all with room
+        // left.
         for before in [8, 16, 24, 32, (len / 2).next_multiple_of(8), aligned, aligned + 64] {
             if (8..PAGE - 200).contains(&before) {
                 found.push(Straddle { border, before });
@@ -120,8 +122,8 @@ fn read_all(disk: &VirtualDisk, from: Lsn) -> (Vec<Lsn>, EndOfWal, WalReader<Seg
     }
 }
 
-/// Writes on as recovery does, a record over a page border too; returns the new records' starts and where the log ends.
-/// `honest`: what was begun and is not whole is given up as the format has it.
+/// Writes on as recovery does, a record over a page border too; returns the new records' starts and where the
+/// log ends. `honest`: what was begun and is not whole is given up as the format has it.
 fn write_on(disk: &VirtualDisk, end: &EndOfWal, previous: Lsn, honest: bool) -> (Vec<Lsn>, Lsn) {
     let config = WriterConfig { segment_size: SIZE, background: false, ..WriterConfig::new(SYSTEM, TLI) };
     let start = WriteStart {
@@ -166,7 +168,8 @@ fn waldump(disk: &VirtualDisk, from: Lsn, end: Lsn) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
-/// The places to cut at: each byte of a record of moderate length, and of a long one those around page borders and some between.
+/// The places to cut at: each byte of a record of moderate length, and of a long one those around page
+/// borders and some between.
 fn cuts(first: Lsn, upto: Lsn) -> impl Iterator<Item = Lsn> {
     let long = upto.bytes_since(first) > 2000;
     (0..upto.bytes_since(first)).map(move |at| first + at).filter(move |at| {

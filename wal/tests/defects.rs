@@ -1,4 +1,5 @@
-//! Damage, one defect at a time: what the reader says of each, and that it never takes a bad record for a good one.
+//! Damage, one defect at a time: what the reader says of each, and that it never takes a bad record for a
+//! good one.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
@@ -155,8 +156,9 @@ fn every_bit_flip_in_a_page_header_is_noticed_but_for_flags_that_mean_nothing_th
             let mut damaged = log.bytes.clone();
             damaged[page + bit / 8] ^= 1 << (bit % 8);
             let (records, _) = read_all(&damaged, log.start, options());
-            // Two flips are explained: XLP_BKP_REMOVABLE (bit 18) means nothing to a reader, and on the very first page nothing tells
-            // whether a record was given up before it (bit 19). Timelines (bits 32 to 63) are the next test's.
+            // Two flips are explained: XLP_BKP_REMOVABLE (bit 18) means nothing to a reader, and on the very
+            // first page nothing tells whether a record was given up before it (bit 19). Timelines (bits 32
+            // to 63) are the next test's.
             let explained = bit == 18 || (bit == 19 && page == 0) || (32..64).contains(&bit);
             assert!(records.len() < whole.len() || explained, "a flip of bit {bit} at {page} went unnoticed");
             assert!(bit != 18 || records.len() == whole.len());

@@ -1,7 +1,9 @@
-//! Every single-bit flip in the small files beside the log: what finds it, and what is left because nothing can.
+//! Every single-bit flip in the small files beside the log: what finds it, and what is left because nothing
+//! can.
 //!
-//! Each test counts where the flips of one file end, prints the counts, and holds them to exact numbers. The second half of each
-//! is its control: the same flips shown to a reader that lacks the check, which the same count has to catch.
+//! Each test counts where the flips of one file end, prints the counts, and holds them to exact numbers. The
+//! second half of each is its control: the same flips shown to a reader that lacks the check, which the same
+//! count has to catch.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
@@ -52,7 +54,8 @@ fn every_flip_in_the_control_file_is_refused_by_name_but_for_the_padding_behind_
             Err(error) => {
                 let text = error.to_string();
                 for part in [path.to_str().unwrap(), "expected", "found"] {
-                    // The one error that is about a single number says it without the word: "has version 1301, expected 1300".
+                    // The one error that is about a single number says it without the word: "has version
+                    // 1301, expected 1300".
                     assert!(
                         text.contains(part) || (part == "found" && text.contains("has version")),
                         "byte {byte}: {text}"

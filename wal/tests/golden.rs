@@ -1,4 +1,5 @@
-//! The log of a real PostgreSQL 15 (golden/make.sh made it): read, described as pg_waldump does, and written again byte for byte.
+//! The log of a real PostgreSQL 15 (golden/make.sh made it): read, described as pg_waldump does, and written
+//! again byte for byte.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 

@@ -1,6 +1,9 @@
 //! Locks as others are shown them: pg_locks, pg_blocking_pids(), the detail of a deadlock.
 
-use super::{LockManager, LockName, Owner, Step};
+use super::deadlock::Step;
+use super::manager::LockManager;
+use super::name::LockName;
+use super::table::Owner;
 use crate::TreeId;
 use std::collections::BTreeSet;
 

@@ -1,5 +1,9 @@
+use super::strength::Strength;
 use super::*;
+use crate::{Error, Interrupt, LockMode, LockWait, TableLockMode, TreeId};
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 const TREE: TreeId = TreeId::new(5, 16384);
 

@@ -17,7 +17,8 @@ fn key(row: usize) -> String {
     format!("row {row:05}")
 }
 
-/// Rows come, change and go, a file is cut and grows again, a tree is dropped; the redo point lies in the middle.
+/// Rows come, change and go, a file is cut and grows again, a tree is dropped; the redo point lies in the
+/// middle.
 async fn worked_on() -> (VirtualDisk, Database, TreeId) {
     let (disk, db, tree) = with_tree().await;
     let mut transaction = db.begin(Isolation::ReadCommitted);

@@ -40,7 +40,8 @@ pub(super) async fn check(db: &Database, bank: TreeId, counters: TreeId) -> u64 
     let total: i64 = accounts.iter().map(|(_, value)| value.parse::<i64>().unwrap()).sum();
     assert_eq!(total, START * ACCOUNTS as i64, "a transfer was torn: {balances:?}");
     let counter: u64 = get(&all, counters, "n").await.unwrap().parse().unwrap();
-    // Each transaction leaves one row named after its number, so all up to the counter are there, and no other.
+    // Each transaction leaves one row named after its number, so all up to the counter are there, and no
+    // other.
     let numbers = rows(&all, counters, Direction::Forward).await.len() as u64 - 1;
     assert_eq!(numbers, counter, "rows of a transaction are missing or too many");
     for tree in [bank, counters] {

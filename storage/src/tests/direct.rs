@@ -1,4 +1,5 @@
-//! Batches of rows that go into pages at once: whom they meet, what they leave to single rows, savepoints, crashes.
+//! Batches of rows that go into pages at once: whom they meet, what they leave to single rows, savepoints,
+//! crashes.
 
 use super::large::{key, open_small, small};
 use super::*;

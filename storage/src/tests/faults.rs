@@ -1,5 +1,5 @@
-//! Every call of a scripted run fails once: as an I/O error, as a full disk, as a short write. Whatever comes of it, nothing is
-//! acknowledged that is not there after a power cut.
+//! Every call of a scripted run fails once: as an I/O error, as a full disk, as a short write. Whatever comes
+//! of it, nothing is acknowledged that is not there after a power cut.
 
 use super::crash::{ACCOUNTS, check, one_transaction, set_up};
 use super::*;
@@ -66,8 +66,8 @@ impl Bench {
         }
     }
 
-    /// Commits of all kinds, checkpoints, a switch, recycling, archive marks, a new tree, a clean stop. Goes on after errors, as
-    /// sessions do.
+    /// Commits of all kinds, checkpoints, a switch, recycling, archive marks, a new tree, a clean stop. Goes
+    /// on after errors, as sessions do.
     async fn script(&self, disk: Arc<dyn Disk>, end: End) -> Outcome {
         let mut outcome = Outcome::default();
         let host = Host { disk: Arc::clone(&disk), ..host_on(&self.base) };

@@ -1,8 +1,8 @@
 //! Every single-bit flip of a backup_label, judged by what the start makes of it.
 //!
-//! PostgreSQL's format has no checksum there. What a start depends on is said twice or looked up: the start position against the
-//! checkpoint record's redo point and the segment's name, the checkpoint's position by the record that lies there, the timeline
-//! against the segment's name, method and source by their words.
+//! PostgreSQL's format has no checksum there. What a start depends on is said twice or looked up: the start
+//! position against the checkpoint record's redo point and the segment's name, the checkpoint's position by
+//! the record that lies there, the timeline against the segment's name, method and source by their words.
 
 use super::standby::{backup, follow_latest};
 use super::*;
@@ -28,7 +28,8 @@ fn parse(text: &[u8]) -> Result<BackupLabel, String> {
     BackupLabel::parse(&String::from_utf8_lossy(text), size).map_err(|error| error.to_string())
 }
 
-/// What each flip of the label leads to, by class. `start` says whether the row of before the backup is there.
+/// What each flip of the label leads to, by class. `start` says whether the row of before the backup is
+/// there.
 async fn flip_each(
     start: impl AsyncFn(&VirtualDisk, TreeId) -> Result<bool, String>,
 ) -> BTreeMap<&'static str, u32> {

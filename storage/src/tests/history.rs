@@ -1,5 +1,5 @@
-//! The history check of the scenarios, on a primary and two standbys over virtual disks, with bugs planted in the publication of
-//! snapshots: it passes the engine as it is and finds each of them.
+//! The history check of the scenarios, on a primary and two standbys over virtual disks, with bugs planted in
+//! the publication of snapshots: it passes the engine as it is and finds each of them.
 
 // One checker for both: it knows neither the engine nor the server.
 #[path = "../../../tests/src/history.rs"]
@@ -9,7 +9,7 @@ mod checker;
 use super::standby::{Standby, backup, follow, ship};
 use super::*;
 use crate::RemoteProgress;
-use crate::snapshot::Planted;
+use crate::visibility::snapshot::Planted;
 use checker::{Client, Kind, Operation, REGISTERS, Values, check, check_kept};
 use std::future::Future;
 use std::pin::pin;

@@ -279,7 +279,7 @@ async fn a_rollback_to_an_outer_savepoint_undoes_what_the_released_ones_inside_w
 /// As many large transactions as there are places, each with a row of its own.
 async fn all_places(db: &Database, tree: TreeId) -> Vec<Transaction> {
     let mut holders = Vec::new();
-    for number in 0..u64::from(crate::early::PLACES) {
+    for number in 0..u64::from(crate::commit::early_list::PLACES) {
         let mut holder = statement(db, ReadCommitted).await;
         fill(&mut holder, tree, number * 1000..number * 1000 + 40, "x").await;
         assert!(holder.is_early());
@@ -291,7 +291,7 @@ async fn all_places(db: &Database, tree: TreeId) -> Vec<Transaction> {
 #[tokio::test]
 async fn who_finds_no_place_waits_says_so_and_takes_whichever_becomes_free() {
     let (_disk, db, tree) = open_small().await;
-    for leaves in 0..crate::early::PLACES as usize {
+    for leaves in 0..crate::commit::early_list::PLACES as usize {
         let mut holders = all_places(&db, tree).await;
         let mut next = statement(&db, ReadCommitted).await;
         let interrupt = next.interrupt().clone();
@@ -385,7 +385,7 @@ async fn a_cursor_reads_what_it_saw_when_it_was_opened_although_the_rows_went_in
 async fn large_transactions_wait_for_a_place_and_a_cancelled_wait_ends() {
     let (_disk, db, tree) = open_small().await;
     let mut open = Vec::new();
-    for number in 0..u64::from(crate::early::PLACES) {
+    for number in 0..u64::from(crate::commit::early_list::PLACES) {
         let mut large = statement(&db, ReadCommitted).await;
         fill(&mut large, tree, number * 100..number * 100 + 50, "x").await;
         assert!(large.is_early());
@@ -419,13 +419,13 @@ async fn large_transactions_wait_for_a_place_and_a_cancelled_wait_ends() {
 #[tokio::test]
 async fn more_large_rollbacks_than_the_list_holds_are_swept_on_the_way() {
     let (_disk, db, tree) = open_small().await;
-    for _ in 0..crate::early::ABORTED_MAX + 5 {
+    for _ in 0..crate::commit::early_list::ABORTED_MAX + 5 {
         let mut large = statement(&db, ReadCommitted).await;
         fill(&mut large, tree, 0..20, "x").await;
         assert!(large.is_early());
         large.rollback();
     }
-    assert!(early_xids(&db) <= crate::early::ABORTED_MAX);
+    assert!(early_xids(&db) <= crate::commit::early_list::ABORTED_MAX);
     assert_eq!(count(&statement(&db, ReadCommitted).await, tree).await, 0);
 }
 

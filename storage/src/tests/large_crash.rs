@@ -8,7 +8,8 @@ use Isolation::{ReadCommitted, RepeatableRead};
 use parking_lot::Mutex;
 use wal::{Lsn, TimelineId};
 
-/// What is known at a moment: the newest value whose commit was acknowledged, and the newest whose commit was begun.
+/// What is known at a moment: the newest value whose commit was acknowledged, and the newest whose commit was
+/// begun.
 type Known = (u64, u64);
 
 /// Each round writes its number into all rows by a large transaction, or tries and rolls back.
@@ -213,8 +214,8 @@ async fn a_promotion_aborts_the_large_transactions_that_the_log_leaves_open() {
     drop(large);
 }
 
-/// Distances that no half of an xid tells: the large transaction's first one is further away than 2^31 after three steps, and its low
-/// half comes again after five.
+/// Distances that no half of an xid tells: the large transaction's first one is further away than 2^31 after
+/// three steps, and its low half comes again after five.
 const STEPS: [u64; 6] = [1 << 30, 1 << 30, (1 << 30) - 5, 1 << 30, 1 << 30, (1 << 31) - 64];
 
 #[tokio::test]
@@ -274,7 +275,8 @@ async fn a_snapshot_taken_in_the_middle_of_a_promotion_sees_nothing_of_what_is_t
     let copy = backup(&disk, &db, async {}).await;
     let standby = follow(&copy);
     standby.catch_up(&disk, &db);
-    // The log that comes over ends where all versions of a transaction are in it and its commit record is not.
+    // The log that comes over ends where all versions of a transaction are in it and its commit record is
+    // not.
     let (tell, told) = std::sync::mpsc::channel();
     let (engine, from, to) = (Arc::clone(&db.0), disk.clone(), standby.disk.clone());
     *db.0.pipeline().unwrap().before_record.lock() = Some(Box::new(move || {

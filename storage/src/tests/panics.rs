@@ -154,7 +154,8 @@ fn a_panic_in_the_middle_of_a_step_to_another_branch_ends_the_process() {
         let log = NodeLog::new(TimelineHistory::root(TimelineId::FIRST), Live::Standby(positions));
         log.observe(Arc::new(Panics));
         let cut = std::thread::spawn(move || log.receive_from(Lsn::new(150)));
-        // Without an end of the process some who keep positions have forgotten those that are cut, and others not.
+        // Without an end of the process some who keep positions have forgotten those that are cut, and others
+        // not.
         assert!(cut.join().is_err());
         return;
     }

@@ -175,7 +175,8 @@ async fn a_crashed_primary_that_is_told_to_follow_serves_no_reads_before_its_own
     assert_eq!(control.state, wal::control::ClusterState::InArchiveRecovery);
 }
 
-/// Log bytes that changing each of many pages for the first time after a checkpoint takes, and what a crash leaves of the rows.
+/// Log bytes that changing each of many pages for the first time after a checkpoint takes, and what a crash
+/// leaves of the rows.
 async fn bytes_of_images(image_compression: crate::ImageCompression, full_page_writes: bool) -> u64 {
     let disk = new_disk();
     let options = || DatabaseOptions { image_compression, full_page_writes, ..options() };

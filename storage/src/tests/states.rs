@@ -1,5 +1,5 @@
-//! Crash states, enumerated: each workload of a few operations, a look at the disk after each call, and what power cuts make of
-//! it. States are counted by a hash of all names and bytes, and each is looked at once.
+//! Crash states, enumerated: each workload of a few operations, a look at the disk after each call, and what
+//! power cuts make of it. States are counted by a hash of all names and bytes, and each is looked at once.
 
 use super::crash::{Known, check, one_transaction, set_up};
 use super::standby::{Standby, backup, follow, ship};

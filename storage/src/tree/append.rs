@@ -3,30 +3,39 @@
 use super::insert::{Leaf, ROUNDS_MAX, SLACK, is_lone, is_small};
 use super::split::Wanted;
 use super::{Prepared, Tree};
-use crate::TreeId;
-use crate::locks::LockSet;
-use crate::page::leaf::MAX_ITEM;
-use crate::page::{POINTER_SIZE, USABLE_SIZE};
-use crate::records::{Insert, InsertMany, ROOT, info, version_space};
-use crate::store::Fault;
-use crate::writer::{Target, Writer};
+use crate::changes::records::{Insert, InsertMany, ROOT, info, version_space};
+use crate::changes::store::Fault;
+use crate::changes::writer::{Target, Writer};
+use crate::pages::page::leaf::MAX_ITEM;
+use crate::pages::page::{POINTER_SIZE, USABLE_SIZE};
 
-/// Bytes that stay free in a leaf when rows come in ascending order at the tree's end: room for some later versions.
+/// Bytes that stay free in a leaf when rows come in ascending order at the tree's end: room for some later
+/// versions.
 const KEPT_FREE: usize = USABLE_SIZE / 10;
 // An empty leaf has room for any row that stays whole in it.
 const _: () = assert!(MAX_ITEM + POINTER_SIZE + KEPT_FREE < USABLE_SIZE / 2);
 
+/// The locks that other transactions hold on keys of the tree. What is said of a key holds at that moment
+/// only.
+pub trait KeyLocks {
+    /// Whether nobody holds a lock on any key.
+    fn are_all_free(&self) -> bool;
+    /// Whether no other transaction holds the lock on this key.
+    fn is_free(&self, key: &[u8]) -> bool;
+}
+
 impl<'a> Writer<'a> {
-    /// Adds rows whose keys rise: as many of the first ones as are small, belong to one leaf, have room there, and have keys under which the
-    /// leaf holds nothing and of which `locks` say, under the leaf's latch, that nobody else has them locked. By one record. Returns how many; none means that
-    /// the first row is not such a one. Faults are as those of [`Writer::insert_version`].
+    /// Adds rows whose keys rise: as many of the first ones as are small, belong to one leaf, have room
+    /// there, and have keys under which the leaf holds nothing and of which `locks` say, under the leaf's
+    /// latch, that nobody else has them locked. By one record. Returns how many; none means that the first
+    /// row is not such a one. Faults are as those of [`Writer::insert_version`].
     pub(crate) fn insert_new(
         &mut self,
         tree: &Tree,
         prepared: &mut Prepared,
         cid: u32,
         items: &[(&[u8], Option<&[u8]>)],
-        locks: Option<(&LockSet, TreeId)>,
+        locks: Option<&impl KeyLocks>,
     ) -> Result<usize, Fault> {
         let Some((key, Some(value))) = items.first() else { return Ok(0) };
         if !is_small(key, Some(value)) {
@@ -60,7 +69,8 @@ impl<'a> Writer<'a> {
         Err(tree.broken(ROOT, "splits make no room"))
     }
 
-    /// Adds the first ones of `items`, of which the first has room and belongs to `place`, as long as `kept` bytes stay free.
+    /// Adds the first ones of `items`, of which the first has room and belongs to `place`, as long as `kept`
+    /// bytes stay free.
     fn insert_run(
         &mut self,
         tree: &Tree,
@@ -68,14 +78,14 @@ impl<'a> Writer<'a> {
         (mut place, kept): (usize, usize),
         cid: u32,
         items: &[(&[u8], Option<&[u8]>)],
-        locks: Option<(&LockSet, TreeId)>,
+        locks: Option<&impl KeyLocks>,
     ) -> Result<usize, Fault> {
         let mut main = std::mem::take(&mut self.scratch.main);
         main.clear();
         InsertMany::begin(self.xid, cid, &mut main);
         // Asked under the latch: who takes a lock later will read the leaf later.
-        let locks = locks.filter(|(locks, _)| !locks.are_rows_free());
-        let is_free = |key: &[u8]| locks.is_none_or(|(locks, tree)| locks.is_free(tree, key));
+        let locks = locks.filter(|locks| !locks.are_all_free());
+        let is_free = |key: &[u8]| locks.is_none_or(|locks| locks.is_free(key));
         let page = &leaf.page;
         let (mut count, mut room, end) = (0, page.free_space() - kept, page.item_count());
         let (mut first, mut last): (usize, &[u8]) = (place, b"");

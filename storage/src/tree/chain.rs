@@ -1,25 +1,27 @@
 //! A sweep along the chain of one key, which may have more pages than the pool.
 //!
 //! ```text
-//! look    under the leaf's read latch, some pages at a time: where are versions of aborted transactions, where does the dead part begin?
+//! look    under the leaf's read latch, some pages at a time: where are versions of aborted transactions,
+//!         where does the dead part begin?
 //! clean   under the write lock, a page at a time: those versions go
 //! look_behind, cut   as many pages of the dead part at a time as one record frees
 //! ```
 //!
-//! Between two steps nothing is latched. The horizon is held meanwhile: if the first version that every snapshot sees is in the chain, it
-//! stays on its page, nobody cuts the chain before that, and a place found in an earlier step is still in the chain. If it is in the leaf, the
-//! whole chain is dead, others may be at work on it too, and each step begins at the page that the leaf leads to then.
+//! Between two steps nothing is latched. The horizon is held meanwhile: if the first version that every
+//! snapshot sees is in the chain, it stays on its page, nobody cuts the chain before that, and a place found
+//! in an earlier step is still in the chain. If it is in the leaf, the whole chain is dead, others may be at
+//! work on it too, and each step begins at the page that the leaf leads to then.
 
 use super::Tree;
 use super::insert::Leaf;
 use super::prune::{FREED_MAX, Known, settled_in};
 use super::sweep::{Pass, SweepOrder};
 use crate::Error;
-use crate::page::leaf::{self, CHAIN, LARGE};
-use crate::page::{Page, PageKind};
-use crate::records::{Prune, info};
-use crate::store::Fault;
-use crate::writer::{Target, Writer};
+use crate::changes::records::{Prune, info};
+use crate::changes::store::Fault;
+use crate::changes::writer::{Target, Writer};
+use crate::pages::page::leaf::{self, CHAIN, LARGE};
+use crate::pages::page::{Page, PageKind};
 use smallvec::SmallVec;
 use wal::{BlockNumber, Xid};
 
@@ -165,7 +167,8 @@ impl Tree {
                 look.versions -= unclean;
                 look.unclean.push((block, unclean, large));
             }
-            // The last version of a page is its oldest. Those of aborted transactions settle nothing, and are above the horizon.
+            // The last version of a page is its oldest. Those of aborted transactions settle nothing, and are
+            // above the horizon.
             let last = overflow.item_count().checked_sub(1).map(|last| leaf::item_head(overflow.item(last)));
             if last.is_some_and(|last| last.xid < horizon) {
                 look.upto = LookedTo::Settled(block);
@@ -180,7 +183,8 @@ impl Tree {
         Ok(look)
     }
 
-    /// The page of a chain behind which all is dead: `last`, or the first one of a chain that is dead. None if there is no such chain.
+    /// The page of a chain behind which all is dead: `last`, or the first one of a chain that is dead. None
+    /// if there is no such chain.
     fn last_kept(
         page: &Page,
         key: &[u8],
@@ -192,8 +196,8 @@ impl Tree {
         last.or(is_settled.then_some(start))
     }
 
-    /// The large values of the pages behind the last kept one that one record can free, which are brought into the pool; None if there is no
-    /// page.
+    /// The large values of the pages behind the last kept one that one record can free, which are brought
+    /// into the pool; None if there is no page.
     fn look_behind(
         &self,
         key: &[u8],
@@ -227,8 +231,8 @@ impl Tree {
 }
 
 impl<'a> Writer<'a> {
-    /// Removes the versions of aborted transactions from the page `block` of a chain. It may end up empty; it goes with its chain. Returns
-    /// how many.
+    /// Removes the versions of aborted transactions from the page `block` of a chain. It may end up empty; it
+    /// goes with its chain. Returns how many.
     fn clean_chain(
         &mut self,
         tree: &Tree,

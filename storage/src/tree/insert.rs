@@ -3,13 +3,13 @@
 use super::split::Wanted;
 use super::{DEPTH_MAX, Prepared, Tree};
 use crate::Error;
-use crate::free_map;
-use crate::page::leaf::{self, CHAIN, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
-use crate::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
-use crate::pool::{PageKey, WritePage};
-use crate::records::{Insert, InsertMany, Like, MAP_ID, ROOT, info, version_space};
-use crate::store::Fault;
-use crate::writer::{NewVersion, Target, Writer};
+use crate::changes::records::{Insert, InsertMany, Like, MAP_ID, ROOT, info, version_space};
+use crate::changes::store::Fault;
+use crate::changes::writer::{NewVersion, Target, Writer};
+use crate::pages::free_map;
+use crate::pages::page::leaf::{self, CHAIN, DELETED, ITEM_HEADER, LARGE, MAX_ITEM, MAX_KEY};
+use crate::pages::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
+use crate::pages::pool::{PageKey, WritePage};
 use smallvec::SmallVec;
 use wal::BlockNumber;
 
@@ -47,8 +47,9 @@ pub(super) struct Allocation<'a> {
 impl<'a> Writer<'a> {
     /// Adds the newest version of `key`.
     ///
-    /// [`Fault::Miss`] and [`Fault::NeedFrames`] come only without [`Writer::allow_io`]; the version is not written
-    /// then (pages may have been split for it, each split whole), so the transaction may prepare again.
+    /// [`Fault::Miss`] and [`Fault::NeedFrames`] come only without [`Writer::allow_io`]; the version is not
+    /// written then (pages may have been split for it, each split whole), so the transaction may prepare
+    /// again.
     pub fn insert_version(
         &mut self,
         tree: &Tree,
@@ -117,8 +118,9 @@ impl<'a> Writer<'a> {
         Err(tree.broken(ROOT, "splits make no room"))
     }
 
-    /// Adds the newest versions of several keys, which rise: as many of the first ones as belong to one leaf and have room there, by
-    /// one record. Returns how many, at least one; faults are as those of [`Writer::insert_version`].
+    /// Adds the newest versions of several keys, which rise: as many of the first ones as belong to one leaf
+    /// and have room there, by one record. Returns how many, at least one; faults are as those of
+    /// [`Writer::insert_version`].
     pub fn insert_versions(
         &mut self,
         tree: &Tree,
@@ -214,8 +216,8 @@ impl<'a> Writer<'a> {
         Ok(Leaf { page, block })
     }
 
-    /// Latches the page of `level` that covers `key` for writing. Nobody else changes pages, so what was seen under
-    /// the read latches on the way still holds.
+    /// Latches the page of `level` that covers `key` for writing. Nobody else changes pages, so what was seen
+    /// under the read latches on the way still holds.
     pub(super) fn find(
         &self,
         tree: &Tree,
@@ -241,7 +243,8 @@ impl<'a> Writer<'a> {
         Err(tree.broken(block, "links lead in a circle"))
     }
 
-    /// Takes `count` pages, the lowest free ones. Nothing is changed yet: the change that uses them must carry the map along.
+    /// Takes `count` pages, the lowest free ones. Nothing is changed yet: the change that uses them must
+    /// carry the map along.
     pub(super) fn allocate(&mut self, tree: &Tree, count: usize) -> Result<Allocation<'a>, Fault> {
         let relation = &tree.relation;
         let mut taken = Allocation { blocks: SmallVec::new(), map: None };
@@ -276,7 +279,8 @@ impl<'a> Writer<'a> {
         Ok(taken)
     }
 
-    /// A page behind the end may be marked as free (see [`free_map`]); then it must not be taken without its map.
+    /// A page behind the end may be marked as free (see [`free_map`]); then it must not be taken without its
+    /// map.
     fn is_marked_free(&self, tree: &Tree, taken: &Allocation<'a>, block: BlockNumber) -> Result<bool, Fault> {
         let map = free_map::map_of(block);
         if let Some((page, _, _)) = taken.map.as_ref().filter(|(_, taken, _)| *taken == map) {
@@ -304,8 +308,8 @@ impl<'a> Writer<'a> {
         page.ok_or(Fault::NeedFrames)
     }
 
-    /// Writes a value to overflow pages, last piece first; returns what the leaf keeps. Once the first one is logged the version must come to
-    /// its leaf, or they would be lost: so I/O is allowed from there on.
+    /// Writes a value to overflow pages, last piece first; returns what the leaf keeps. Once the first one is
+    /// logged the version must come to its leaf, or they would be lost: so I/O is allowed from there on.
     pub(super) fn write_large(
         &mut self,
         tree: &Tree,

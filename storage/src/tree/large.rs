@@ -1,24 +1,9 @@
-//! Reading large values, whose pages may be more than the pool holds: see [`super::resume`].
+//! Reading large values, whose pages may be more than the pool holds: see [`crate::changes::resume`].
 
-use super::resume::{hold_large, take_large};
 use super::{Fault, Tree};
-use crate::page::PageKind;
-use crate::page::leaf::{self, ItemHead};
-use wal::{BlockNumber, RelFile};
-
-/// A large value, read as far as `next`.
-#[derive(Debug)]
-pub(super) struct Reading {
-    rel: RelFile,
-    version: ItemHead,
-    /// The first page of the chain and the length, as the leaf has them.
-    start: BlockNumber,
-    len: usize,
-    bytes: Vec<u8>,
-    next: BlockNumber,
-    /// Pages that the chain may still have.
-    left: u32,
-}
+use crate::changes::resume::{Reading, hold_large, take_large};
+use crate::pages::page::PageKind;
+use crate::pages::page::leaf;
 
 impl Tree {
     /// Appends the value of an item whose value lies in large pages. On a fault nothing is appended.
@@ -49,7 +34,8 @@ impl Tree {
         Ok(())
     }
 
-    /// What is held of this item's value, or its beginning. Takes over the memory of `value` if that is empty.
+    /// What is held of this item's value, or its beginning. Takes over the memory of `value` if that is
+    /// empty.
     fn begin_large(&self, item: &[u8], value: &mut Vec<u8>) -> Box<Reading> {
         let (rel, version, inline) = (self.relation.id(), leaf::item_head(item), leaf::item_value(item));
         let (start, len) = (leaf::chain_start(inline), leaf::large_len(inline) as usize);

@@ -1,28 +1,32 @@
 //! Pages in use to which nothing leads, found and given back.
 //!
-//! A crash, or a full disk, between making a large value's pages and putting the row in its leaf leaves such pages; so does one between
-//! removing a version and freeing the last of many pages. No reader ever comes to them.
+//! A crash, or a full disk, between making a large value's pages and putting the row in its leaf leaves such
+//! pages; so does one between removing a version and freeing the last of many pages. No reader ever comes to
+//! them.
 //!
-//! A search begins with the pages that are in use, copied from the maps under the write lock, where no change is under way. A page leaves
-//! the search as soon as it is met on the way through the tree, is taken or freed, or is made anew: what is left when all keys were passed has been in use,
-//! unchanged, and led to by nothing all the time, so it is lost for good.
+//! A search begins with the pages that are in use, copied from the maps under the write lock, where no change
+//! is under way. A page leaves the search as soon as it is met on the way through the tree, is taken or
+//! freed, or is made anew: what is left when all keys were passed has been in use, unchanged, and led to by
+//! nothing all the time, so it is lost for good.
 //!
 //! ```text
-//! first pass   every sweep: of large values the first page is met; their other pages are counted by the rows' lengths
+//! first pass   every sweep: of large values the first page is met; their other pages are counted
+//!              by the rows' lengths
 //! second pass  only if more pages are left than that: large values are followed page by page
 //! give back    what is left becomes free (FREE)
 //! ```
 //!
-//! Where a pass does not come to the end of something (a long chain that others cut), the search is given up: the next sweep tries again.
+//! Where a pass does not come to the end of something (a long chain that others cut), the search is given up:
+//! the next sweep tries again.
 
 use super::Tree;
 use super::insert::LARGE_PIECE;
 use super::sweep::Pass;
-use crate::free_map;
-use crate::page::leaf::{self, CHAIN, LARGE};
-use crate::relation::{Candidates, Relation};
-use crate::store::Fault;
-use crate::writer::Writer;
+use crate::changes::store::Fault;
+use crate::changes::writer::Writer;
+use crate::pages::free_map;
+use crate::pages::page::leaf::{self, CHAIN, LARGE};
+use crate::pages::relation::{Candidates, Relation};
 use crate::{Error, records};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

@@ -1,31 +1,35 @@
 //! B-link trees with versions.
 //!
-//! Block 0 is the first map of free pages (`crate::free_map`), block 1 the root for good. A page covers the keys from its low bound
-//! (its downlink's key) up to its high key; a split moves the upper part to a new page on the right, in one record with the parent's
-//! downlink, so there are no unfinished splits. A reader that comes to a page after it was split moves right.
-//! Pages have no left links: a scan backwards descends again for the keys below the page's low bound.
+//! Block 0 is the first map of free pages (`crate::pages::free_map`), block 1 the root for good. A page
+//! covers the keys from its low bound (its downlink's key) up to its high key; a split moves the upper part
+//! to a new page on the right, in one record with the parent's downlink, so there are no unfinished splits. A
+//! reader that comes to a page after it was split moves right. Pages have no left links: a scan backwards
+//! descends again for the keys below the page's low bound.
 //!
-//! A leaf has one item a version, those of a key side by side, newest first. When a leaf holds one key only and is
-//! full, the oldest versions go to an overflow page, which the key's last item leads to.
+//! A leaf has one item a version, those of a key side by side, newest first. When a leaf holds one key only
+//! and is full, the oldest versions go to an overflow page, which the key's last item leads to.
 //!
 //! # Pages that leave
 //!
-//! A leaf that a sweep finds empty leaves the tree in one record (UNLINK): its left neighbour leads on to its right one, which takes
-//! over its keys and its item in the parent. It must not be the last child of its parent, unless it is the only one:
-//! then the parent goes with it (up to [`crate::records::UNLINKED_MAX`] levels). So the last page of a level stays, and the root.
+//! A leaf that a sweep finds empty leaves the tree in one record (UNLINK): its left neighbour leads on to its
+//! right one, which takes over its keys and its item in the parent. It must not be the last child of its
+//! parent, unless it is the only one: then the parent goes with it (up to
+//! [`crate::changes::records::UNLINKED_MAX`] levels). So the last page of a level stays, and the root.
 //!
-//! Sparse leaves side by side become fewer in one record as well (REPACK, in [`repack`], which tells when): what comes of them is made anew, in
-//! the lowest of their pages, and the others leave. So rows move to the left as well as to the right; a page at the file's end may move
-//! to a free one.
+//! Sparse leaves side by side become fewer in one record as well (REPACK, in [`repack`], which tells when):
+//! what comes of them is made anew, in the lowest of their pages, and the others leave. So rows move to the
+//! left as well as to the right; a page at the file's end may move to a free one.
 //!
-//! A page is free at once, and may be made another one by the next change. No snapshot and no transaction can need it, because nobody
-//! holds a page's number for longer than from one latch to the next: a scan descends again for each leaf, a chain is followed
-//! under its leaf's latch, and a prepared change keeps the number as a hint. What remains is a descent on its way while the page
-//! leaves. Each removal counts up [`Relation::reshaped`] while it holds the latches of all pages that lead to the one that leaves; a
-//! descent that ends with another count than it began with begins again. The same holds on a standby, where redo counts: so
-//! neither waits for readers nor do readers' snapshots keep pages (PostgreSQL lets a deleted page wait until
-//! its xid is past all snapshots, here and on standbys, because its scans stop on pages).
-//! A page that stays, but whose rows have gone to a neighbour, is no other case: whoever was on the way to it begins again.
+//! A page is free at once, and may be made another one by the next change. No snapshot and no transaction can
+//! need it, because nobody holds a page's number for longer than from one latch to the next: a scan descends
+//! again for each leaf, a chain is followed under its leaf's latch, and a prepared change keeps the number as
+//! a hint. What remains is a descent on its way while the page leaves. Each removal counts up
+//! [`Relation::reshaped`] while it holds the latches of all pages that lead to the one that leaves; a descent
+//! that ends with another count than it began with begins again. The same holds on a standby, where redo
+//! counts: so neither waits for readers nor do readers' snapshots keep pages (PostgreSQL lets a deleted page
+//! wait until its xid is past all snapshots, here and on standbys, because its scans stop on pages). A page
+//! that stays, but whose rows have gone to a neighbour, is no other case: whoever was on the way to it begins
+//! again.
 //!
 //! The writer holds the write lock, so its own descents go astray never.
 
@@ -37,29 +41,27 @@ mod lost;
 mod prepare;
 mod prune;
 mod repack;
-mod resume;
 mod scan;
 mod split;
 mod sweep;
 mod unlink;
 mod verify;
 
+pub(crate) use append::KeyLocks;
 pub use prepare::Prepared;
-pub(crate) use prepare::SPARES_MAX;
-pub(crate) use resume::{Held, resuming};
 pub use scan::{Batch, TreeScan};
 pub use sweep::{Owner, Pace, SweepReport, Unpaced};
 pub use verify::Verified;
 
-use crate::page::PageKind;
-use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
-use crate::pool::{PageKey, Pin, ReadPage};
-use crate::records::ROOT;
-use crate::relation::Relation;
-use crate::store::{Fault, Store};
-use crate::writer::beyond_the_end;
-use crate::{Direction, Error, KeyRange};
-use resume::{CHAIN_PAGES_AT_ONCE, Walk};
+use crate::changes::records::ROOT;
+use crate::changes::resume::{self, CHAIN_PAGES_AT_ONCE, Walk};
+use crate::changes::store::{Fault, Store};
+use crate::changes::writer::beyond_the_end;
+use crate::pages::page::PageKind;
+use crate::pages::page::leaf::{self, CHAIN, DELETED, LARGE};
+use crate::pages::pool::{PageKey, Pin, ReadPage};
+use crate::pages::relation::Relation;
+use crate::{Direction, Error, KeyRange, TreeId};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use wal::{BlockNumber, Xid};
@@ -67,8 +69,9 @@ use wal::{BlockNumber, Xid};
 /// No tree is this deep.
 const DEPTH_MAX: usize = 64;
 
-/// Counts the steps of a descent beside writers. Each step down or right leads to another page, so a way that is longer than the tree
-/// has pages is a circle. A reader that was held up may have many pages to its right: all that were split off meanwhile.
+/// Counts the steps of a descent beside writers. Each step down or right leads to another page, so a way that
+/// is longer than the tree has pages is a circle. A reader that was held up may have many pages to its right:
+/// all that were split off meanwhile.
 #[derive(Default)]
 struct Steps(usize);
 
@@ -104,7 +107,7 @@ impl From<leaf::ItemHead> for VersionHead {
 pub struct Tree {
     store: Store,
     relation: Arc<Relation>,
-    /// Its pins are a scan's ([`crate::pool::Ring`]).
+    /// Its pins are a scan's ([`crate::pages::pool::Ring`]).
     gentle: bool,
 }
 
@@ -112,6 +115,14 @@ pub struct Tree {
 struct Found<'p> {
     page: ReadPage<'p>,
     block: BlockNumber,
+}
+
+impl Store {
+    /// A tree by its number; [`Error::NoSuchTree`] if there is none. Does no I/O.
+    pub fn tree(&self, tree: TreeId) -> Result<Tree, Error> {
+        let relation = self.0.relations.get(tree.file()).filter(|relation| relation.page_count() > 1);
+        Ok(Tree::new(self.clone(), relation.ok_or(Error::NoSuchTree(tree.file()))?))
+    }
 }
 
 impl Tree {
@@ -122,7 +133,8 @@ impl Tree {
     pub(crate) fn gently(&self) -> Self {
         Self { gentle: true, ..self.clone() }
     }
-    /// Whether a scan of all of it would push much else out of the pool: it is larger than a quarter of that, as PostgreSQL has it.
+    /// Whether a scan of all of it would push much else out of the pool: it is larger than a quarter of that,
+    /// as PostgreSQL has it.
     pub(crate) fn is_large(&self) -> bool {
         self.page_count() as usize > self.store.0.pool.frame_count() / 4
     }
@@ -149,7 +161,8 @@ impl Tree {
         }
     }
 
-    /// Runs a descent, again if a page left the tree meanwhile. Latches that it returns are held when that is looked at.
+    /// Runs a descent, again if a page left the tree meanwhile. Latches that it returns are held when that is
+    /// looked at.
     fn unless_reshaped<T>(&self, mut descent: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
         loop {
             let before = self.relation.reshaped();
@@ -165,7 +178,8 @@ impl Tree {
         Fault::Failed(Error::corrupt_page(self.relation.id(), block, what))
     }
 
-    /// Finds the page of `level` that covers `key`, under its read latch. `path` gets each page on the way, and that page.
+    /// Finds the page of `level` that covers `key`, under its read latch. `path` gets each page on the way,
+    /// and that page.
     fn descend(
         &self,
         key: &[u8],
@@ -200,8 +214,8 @@ impl Tree {
         })
     }
 
-    /// Shows `choose` the versions of `key`, newest first, until it says true; that version's value is appended
-    /// to `value`. None if it never does.
+    /// Shows `choose` the versions of `key`, newest first, until it says true; that version's value is
+    /// appended to `value`. None if it never does.
     pub fn lookup(
         &self,
         key: &[u8],
@@ -212,7 +226,8 @@ impl Tree {
         self.lookup_near(&mut anywhere, key, choose, value)
     }
 
-    /// As [`Tree::lookup`], for keys that come in order: looks first at the leaf `near`, where the last one was, and sets it.
+    /// As [`Tree::lookup`], for keys that come in order: looks first at the leaf `near`, where the last one
+    /// was, and sets it.
     pub fn lookup_near(
         &self,
         near: &mut BlockNumber,
@@ -239,21 +254,22 @@ impl Tree {
         Ok(None)
     }
 
-    /// The page `near` if it is the leaf for `key`: a leaf with a key not above this one and a high key above it. Whatever the page was
-    /// when its number was noted, a leaf with items is a part of the tree now.
+    /// The page `near` if it is the leaf for `key`: a leaf with a key not above this one and a high key above
+    /// it. Whatever the page was when its number was noted, a leaf with items is a part of the tree now.
     fn leaf_near(&self, near: BlockNumber, key: &[u8]) -> Option<Found<'_>> {
         if !near.is_valid() {
             return None;
         }
         let page = self.pin(near).ok()?.read();
         let is_it = page.kind() == Some(PageKind::Leaf)
-            && page.item_count() > crate::page::FIRST
-            && page.key(crate::page::FIRST) <= key
+            && page.item_count() > crate::pages::page::FIRST
+            && page.key(crate::pages::page::FIRST) <= key
             && !page.is_past(key);
         is_it.then_some(Found { page, block: near })
     }
 
-    /// Offers one leaf item, or the versions in the chain it leads to. The leaf is latched, so its chains stay.
+    /// Offers one leaf item, or the versions in the chain it leads to. The leaf is latched, so its chains
+    /// stay.
     fn offer(
         &self,
         item: &[u8],
@@ -271,8 +287,8 @@ impl Tree {
         Ok(Some(head.into()))
     }
 
-    /// Offers the versions of the chain that a leaf's item leads to. Goes on where an earlier run of the operation had to leave off; a walk
-    /// that finds its place gone so begins again.
+    /// Offers the versions of the chain that a leaf's item leads to. Goes on where an earlier run of the
+    /// operation had to leave off; a walk that finds its place gone so begins again.
     fn offer_chain(
         &self,
         item: &[u8],

@@ -1,29 +1,29 @@
-//! What a change needs is brought into the pool, and held there, before its transaction queues for the write lock.
+//! What a change needs is brought into the pool, and held there, before its transaction queues for the write
+//! lock.
 
 use super::{Found, Tree};
-use crate::page::leaf::{ITEM_HEADER, MAX_ITEM};
-use crate::pool::{OwnedPin, Pin, Pool, SpareFrame};
-use crate::records::version_space;
-use crate::store::Fault;
+use crate::changes::records::version_space;
+use crate::changes::store::{Fault, SPARES_MAX};
+use crate::pages::page::leaf::{ITEM_HEADER, MAX_ITEM};
+use crate::pages::pool::{OwnedPin, Pin, Pool, SpareFrame};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use wal::BlockNumber;
 
-/// Frames that one change sets aside at most; a larger one does I/O under the write lock.
-pub(crate) const SPARES_MAX: usize = 16;
 /// After so many times without enough free frames it does without: others were faster, or hold them.
 const SHORT_MAX: u32 = 4;
 
 /// What `insert_version` needs, brought into the pool and held there.
 ///
-/// All such holdings together never take more than half of the pool; one that gets nothing still knows where its leaf is.
+/// All such holdings together never take more than half of the pool; one that gets nothing still knows where
+/// its leaf is.
 #[derive(Debug, Default)]
 pub struct Prepared {
     /// The leaf for the key, or one left of it.
     pub(super) leaf: Option<BlockNumber>,
     /// [`Relation::reshaped`] when it was found: it is no hint any more once that has moved.
     ///
-    /// [`Relation::reshaped`]: crate::relation::Relation::reshaped
+    /// [`Relation::reshaped`]: crate::pages::relation::Relation::reshaped
     pub(super) reshaped: u64,
     /// Where to look first.
     near: Option<BlockNumber>,
@@ -97,8 +97,8 @@ impl Drop for Prepared {
 }
 
 impl Tree {
-    /// Brings into the pool what inserting a version of `key` with `value_len` bytes needs, and holds it. To be run
-    /// by [`crate::store::Store::run`].
+    /// Brings into the pool what inserting a version of `key` with `value_len` bytes needs, and holds it. To
+    /// be run by [`crate::changes::store::Store::run`].
     pub fn prepare(&self, key: &[u8], value_len: usize, prepared: &mut Prepared) -> Result<(), Fault> {
         prepared.clear();
         prepared.reshaped = self.relation.reshaped();
@@ -119,7 +119,8 @@ impl Tree {
         prepared.leaf = Some(found.block);
         drop(found);
         let pool = &self.store.0.pool;
-        // A split of every level, the root's with two new pages, or a chain's page; and the value's own pages.
+        // A split of every level, the root's with two new pages, or a chain's page; and the value's own
+        // pages.
         let pages = if large { value_len / 8000 + 1 } else { 0 };
         let frames = path.len() + 1 + pages;
         if frames > SPARES_MAX
@@ -131,7 +132,7 @@ impl Tree {
         for block in path {
             prepared.pins.push(self.pin(block)?.into_owned(pool));
         }
-        prepared.pins.push(self.pin(crate::records::META)?.into_owned(pool));
+        prepared.pins.push(self.pin(crate::changes::records::META)?.into_owned(pool));
         for _ in 0..frames {
             match pool.set_aside()? {
                 Some(frame) => prepared.spares.push(frame),

@@ -2,18 +2,19 @@
 
 use super::insert::Leaf;
 use super::{Tree, VersionHead};
-use crate::free_map;
-use crate::page::leaf::{self, CHAIN, DELETED, LARGE};
-use crate::page::{FIRST, Page, PageKind};
-use crate::pool::{ReadPage, WritePage};
-use crate::records::{MAP_ID, MAPS_MAX, Prune, info};
-use crate::store::Fault;
-use crate::writer::{Target, Writer};
+use crate::changes::records::{MAP_ID, MAPS_MAX, Prune, info};
+use crate::changes::store::Fault;
+use crate::changes::writer::{Target, Writer};
+use crate::pages::free_map;
+use crate::pages::page::leaf::{self, CHAIN, DELETED, LARGE};
+use crate::pages::page::{FIRST, Page, PageKind};
+use crate::pages::pool::{ReadPage, WritePage};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use wal::{BlockNumber, Xid};
 
-/// Overflow pages that one prune frees at most, those of values that were looked up before apart: to keep the write lock short.
+/// Overflow pages that one prune frees at most, those of values that were looked up before apart: to keep the
+/// write lock short.
 pub(super) const FREED_MAX: usize = 64;
 
 /// Pages of a chain that are looked at for the place where its dead part begins.
@@ -29,8 +30,8 @@ struct Dead {
     seen: bool,
 }
 
-/// Large values whose pages were looked up before the write lock was taken: first page, who wrote them, all pages. A version is written
-/// once, so its pages are the same for as long as it is there.
+/// Large values whose pages were looked up before the write lock was taken: first page, who wrote them, all
+/// pages. A version is written once, so its pages are the same for as long as it is there.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     pub(super) values: HashMap<BlockNumber, (Xid, u32, Vec<BlockNumber>)>,
@@ -51,9 +52,9 @@ pub(super) fn settled_in(
     })
 }
 
-/// Finds the dead items of a leaf. A version is dead if a newer one of its key is seen by every snapshot, or if its transaction is
-/// one of `aborted`; a deletion seen by every snapshot is dead with all that is older. `pages_of` gives the pages that an item leads to,
-/// if they can be freed now.
+/// Finds the dead items of a leaf. A version is dead if a newer one of its key is seen by every snapshot, or
+/// if its transaction is one of `aborted`; a deletion seen by every snapshot is dead with all that is older.
+/// `pages_of` gives the pages that an item leads to, if they can be freed now.
 fn find_dead(
     page: &Page,
     horizon: Xid,
@@ -106,7 +107,8 @@ impl<'a> Writer<'a> {
         self.remove_dead(tree, leaf, &[], &Known::default()).map(|(removed, _)| removed)
     }
 
-    /// Removes the dead versions of a latched leaf, and those of `aborted`. Returns how many, and how many pages became free.
+    /// Removes the dead versions of a latched leaf, and those of `aborted`. Returns how many, and how many
+    /// pages became free.
     pub(super) fn remove_dead(
         &mut self,
         tree: &Tree,
@@ -155,8 +157,8 @@ impl<'a> Writer<'a> {
         Ok((removed, freed))
     }
 
-    /// Appends the pages that an item leads to: a chain with its versions' large values, or a large value. False, and nothing appended,
-    /// if they are not all at hand, or are too many.
+    /// Appends the pages that an item leads to: a chain with its versions' large values, or a large value.
+    /// False, and nothing appended, if they are not all at hand, or are too many.
     pub(super) fn pages_of(
         &self,
         tree: &Tree,
@@ -228,8 +230,9 @@ impl<'a> Writer<'a> {
         Ok(true)
     }
 
-    /// Takes dead pages out of the middle of a chain, a bounded number at a time: those after the first page that holds
-    /// a version which every snapshot sees (`settled`: there is a newer such version before the chain). Returns how many became free.
+    /// Takes dead pages out of the middle of a chain, a bounded number at a time: those after the first page
+    /// that holds a version which every snapshot sees (`settled`: there is a newer such version before the
+    /// chain). Returns how many became free.
     pub(super) fn shorten_chain(
         &mut self,
         tree: &Tree,
@@ -241,7 +244,8 @@ impl<'a> Writer<'a> {
         let (mut block, mut walked) = (start, 0);
         loop {
             let Some(page) = self.resident(tree, block, PageKind::Overflow) else { return Ok(0) };
-            // The last version of a page is its oldest. Those of aborted transactions settle nothing, and are above the horizon.
+            // The last version of a page is its oldest. Those of aborted transactions settle nothing, and are
+            // above the horizon.
             let last = page.item_count().checked_sub(1).map(|last| leaf::item_head(page.item(last)));
             if settled || last.is_some_and(|last| last.xid < self.horizon) {
                 break;
@@ -255,8 +259,8 @@ impl<'a> Writer<'a> {
         self.cut_behind(tree, leaf, block, known)
     }
 
-    /// Takes pages out of a chain behind its page `block`: as many of the first ones as are at hand and one record frees. All that is behind
-    /// must be dead. Returns how many became free.
+    /// Takes pages out of a chain behind its page `block`: as many of the first ones as are at hand and one
+    /// record frees. All that is behind must be dead. Returns how many became free.
     pub(super) fn cut_behind(
         &mut self,
         tree: &Tree,
@@ -305,7 +309,8 @@ impl<'a> Writer<'a> {
         Ok(freed)
     }
 
-    /// Appends a page of a chain with its versions' large values. Returns the next one; None if they can't all be freed now.
+    /// Appends a page of a chain with its versions' large values. Returns the next one; None if they can't
+    /// all be freed now.
     fn with_values(
         &self,
         tree: &Tree,

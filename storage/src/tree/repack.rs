@@ -1,27 +1,30 @@
-//! Siblings that are sparse become fewer pages, and pages at the file's end move to free ones before it, so that the end can be cut off.
+//! Siblings that are sparse become fewer pages, and pages at the file's end move to free ones before it, so
+//! that the end can be cut off.
 //!
-//! Both are one record (REPACK): the pages that come of the siblings are made anew with all that they hold, the parent leads to
-//! them, the left neighbour to the first, and what is left over becomes free. Rows of one page go to another, which
-//! [`super`] says why readers may not notice.
+//! Both are one record (REPACK): the pages that come of the siblings are made anew with all that they hold,
+//! the parent leads to them, the left neighbour to the first, and what is left over becomes free. Rows of one
+//! page go to another, which [`super`] says why readers may not notice.
 //!
 //! # When leaves are packed
 //!
-//! A sweep looks back from each leaf at its one or two left siblings, which it has just pruned. They become as few pages as they fill to
-//! [`FILL_PERCENT`]; a leaf that was split holds half a page, so two such ones stay two, and three become two. What was packed must grow by
-//! half of that again until it is split, and a page that was split must lose a quarter until it is packed: so sweeps and splits do not chase one
-//! another. Versions that a snapshot still needs count as rows do: leaves that are full of them are left alone until they are gone.
+//! A sweep looks back from each leaf at its one or two left siblings, which it has just pruned. They become
+//! as few pages as they fill to [`FILL_PERCENT`]; a leaf that was split holds half a page, so two such ones
+//! stay two, and three become two. What was packed must grow by half of that again until it is split, and a
+//! page that was split must lose a quarter until it is packed: so sweeps and splits do not chase one another.
+//! Versions that a snapshot still needs count as rows do: leaves that are full of them are left alone until
+//! they are gone.
 
 use super::insert::Leaf;
 use super::split::{page_data, separator_between};
 use super::unlink::Step;
 use super::{DEPTH_MAX, Tree};
-use crate::free_map;
-use crate::page::leaf;
-use crate::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
-use crate::pool::WritePage;
-use crate::records::{PACKED_MAX, REPACKED_MAX, ROOT, Repack, info};
-use crate::store::Fault;
-use crate::writer::{Target, Writer};
+use crate::changes::records::{PACKED_MAX, REPACKED_MAX, ROOT, Repack, info};
+use crate::changes::store::Fault;
+use crate::changes::writer::{Target, Writer};
+use crate::pages::free_map;
+use crate::pages::page::leaf;
+use crate::pages::page::{FIRST, POINTER_SIZE, Page, PageKind, USABLE_SIZE};
+use crate::pages::pool::WritePage;
 use smallvec::SmallVec;
 use wal::BlockNumber;
 
@@ -53,8 +56,9 @@ impl Siblings<'_> {
     fn items(&self) -> Vec<&[u8]> {
         self.pages.iter().flat_map(|(_, page)| page.items().skip(FIRST)).collect()
     }
-    /// Where their items are cut in two, with the right part's low bound: the left one is as full as packed leaves become, and the right one goes
-    /// on to be packed with what follows. Versions of one key stay together.
+    /// Where their items are cut in two, with the right part's low bound: the left one is as full as packed
+    /// leaves become, and the right one goes on to be packed with what follows. Versions of one key stay
+    /// together.
     fn cut(&self) -> Option<(usize, Vec<u8>)> {
         let items = self.items();
         let (mut left, mut cut) = (0, None);
@@ -73,7 +77,8 @@ impl Siblings<'_> {
 }
 
 impl<'a> Writer<'a> {
-    /// Packs the leaf that covers `key` with its left siblings if they are sparse. Returns how many pages became free.
+    /// Packs the leaf that covers `key` with its left siblings if they are sparse. Returns how many pages
+    /// became free.
     pub(super) fn pack(&mut self, tree: &Tree, key: &[u8], leaf: Leaf<'a>) -> Result<usize, Fault> {
         let path = self.path_to(tree, key, leaf.block, 0)?;
         let Some(parent) = path.last().copied() else { return Ok(0) };
@@ -116,7 +121,8 @@ impl<'a> Writer<'a> {
         Ok(if done { count - packed } else { 0 })
     }
 
-    /// Makes the pages `packed` of siblings; those that are none of them must be free. False if they do not fit.
+    /// Makes the pages `packed` of siblings; those that are none of them must be free. False if they do not
+    /// fit.
     fn repack(&mut self, tree: &Tree, siblings: Siblings<'a>, packed: &[BlockNumber]) -> Result<bool, Fault> {
         let Some(parent) = siblings.path.last().copied() else { return Ok(false) };
         let whole = (siblings.items().len(), Vec::new());
@@ -222,8 +228,8 @@ impl<'a> Writer<'a> {
         Ok(None)
     }
 
-    /// Moves the last page in use of a file to the lowest free one. False if there is none before it, or if it is an overflow page,
-    /// which does not move.
+    /// Moves the last page in use of a file to the lowest free one. False if there is none before it, or if
+    /// it is an overflow page, which does not move.
     pub(super) fn move_last(&mut self, tree: &Tree) -> Result<bool, Fault> {
         let relation = &tree.relation;
         let mut end = relation.page_count();

@@ -1,11 +1,11 @@
 //! Scans: each batch descends anew, so a scan holds no page between batches and no split can lead it astray.
 
 use super::{Tree, VersionHead};
-use crate::page::leaf::{run_end, run_start};
-use crate::page::{FIRST, PageKind};
-use crate::pool::{PageKey, ReadPage};
-use crate::records::ROOT;
-use crate::store::Fault;
+use crate::changes::records::ROOT;
+use crate::changes::store::Fault;
+use crate::pages::page::leaf::{run_end, run_start};
+use crate::pages::page::{FIRST, PageKind};
+use crate::pages::pool::{PageKey, ReadPage};
 use crate::{Direction, KeyRange};
 use wal::BlockNumber;
 
@@ -51,7 +51,8 @@ impl Batch {
     }
 }
 
-/// Leaves that are looked at in one go, though none has a row that is seen: then the thread is others' for a moment.
+/// Leaves that are looked at in one go, though none has a row that is seen: then the thread is others' for a
+/// moment.
 const LEAVES_AT_ONCE: usize = 256;
 
 /// Where a scan stands; owns no pages between batches.
@@ -114,10 +115,12 @@ impl TreeScan {
         Self { tree, low: range.start.to_vec(), high: range.end.map(|end| end.to_vec()), direction, done }
     }
 
-    /// Appends the next rows to `batch`, of each key the newest version for which `choose` says true, unless it
-    /// is a deletion. Stops when the batch has `rows_max` rows or `bytes_max` bytes. False: that was the end.
+    /// Appends the next rows to `batch`, of each key the newest version for which `choose` says true, unless
+    /// it is a deletion. Stops when the batch has `rows_max` rows or `bytes_max` bytes. False: that was the
+    /// end.
     ///
-    /// Rows found before a missing page, or a pause that is due, stay in the batch, and the scan goes on behind them.
+    /// Rows found before a missing page, or a pause that is due, stay in the batch, and the scan goes on
+    /// behind them.
     pub fn next_batch(
         &mut self,
         choose: impl FnMut(VersionHead) -> bool,
@@ -217,8 +220,8 @@ impl TreeScan {
 }
 
 impl TreeScan {
-    /// Up to `count` leaves that a scan forward will come to after the one where it stands, and that are not in the pool; none
-    /// if it has to be read where they are.
+    /// Up to `count` leaves that a scan forward will come to after the one where it stands, and that are not
+    /// in the pool; none if it has to be read where they are.
     pub(crate) fn upcoming(&self, count: usize) -> Vec<BlockNumber> {
         let mut blocks = Vec::new();
         if self.direction == Direction::Backward || self.done || count == 0 {
@@ -237,7 +240,8 @@ impl TreeScan {
 }
 
 impl Tree {
-    /// Finds the leaf that covers the keys right below `bound` (None: the last leaf); its low bound goes to `fence`.
+    /// Finds the leaf that covers the keys right below `bound` (None: the last leaf); its low bound goes to
+    /// `fence`.
     fn descend_below(&self, bound: Option<&[u8]>, fence: &mut Vec<u8>) -> Result<ReadPage<'_>, Fault> {
         self.unless_reshaped(|| {
             let (mut block, mut steps) = (ROOT, super::Steps::default());

@@ -2,11 +2,11 @@
 
 use super::insert::Leaf;
 use super::{Prepared, Tree};
-use crate::page::leaf::{self, CHAIN};
-use crate::page::{FIRST, POINTER_SIZE, Page, USABLE_SIZE};
-use crate::records::{ChainPush, ROOT, RootSplit, Split, encode_items, info};
-use crate::store::Fault;
-use crate::writer::{Target, Writer};
+use crate::changes::records::{ChainPush, ROOT, RootSplit, Split, encode_items, info};
+use crate::changes::store::Fault;
+use crate::changes::writer::{Target, Writer};
+use crate::pages::page::leaf::{self, CHAIN};
+use crate::pages::page::{FIRST, POINTER_SIZE, Page, USABLE_SIZE};
 use smallvec::SmallVec;
 use wal::BlockNumber;
 use wal::codec::PutFields;
@@ -44,9 +44,9 @@ pub(super) fn separator_between(left: &[u8], right: &[u8]) -> Vec<u8> {
     right.get(..common + 1).unwrap_or(right).to_vec()
 }
 
-/// How many bytes of a page the left side shall keep if keys come in ascending order: into the last page, or somewhere in the middle of the
-/// tree, as those of one of several queues do. There the version before the new one's place is the page's newest, and the larger part
-/// of the page is before it.
+/// How many bytes of a page the left side shall keep if keys come in ascending order: into the last page, or
+/// somewhere in the middle of the tree, as those of one of several queues do. There the version before the
+/// new one's place is the page's newest, and the larger part of the page is before it.
 fn kept_left(page: &Page, key: &[u8], at: usize, need: usize) -> Option<usize> {
     let count = page.item_count();
     let space = |index: usize| page.item(index).len() + POINTER_SIZE;
@@ -62,9 +62,9 @@ fn kept_left(page: &Page, key: &[u8], at: usize, need: usize) -> Option<usize> {
     (last || (page.level() == 0 && ascends())).then_some(before * APPEND_FILL_PERCENT / 100)
 }
 
-/// Chooses where to cut a page so that both sides are about equally full once an item of `need` bytes (with its
-/// line pointer) for `key` is added; for ascending keys, so that the left one stays nearly full. Versions of one key
-/// stay together. None if there is no place to cut.
+/// Chooses where to cut a page so that both sides are about equally full once an item of `need` bytes (with
+/// its line pointer) for `key` is added; for ascending keys, so that the left one stays nearly full. Versions
+/// of one key stay together. None if there is no place to cut.
 fn choose_cut(page: &Page, key: &[u8], need: usize) -> Option<Cut> {
     let count = page.item_count();
     let is_leaf = page.level() == 0;
@@ -145,7 +145,8 @@ pub(super) fn page_data<'p>(
 }
 
 impl<'a> Writer<'a> {
-    /// Splits the page `block` of `level` to make room for what is wanted; its parents first where they lack room for the downlink.
+    /// Splits the page `block` of `level` to make room for what is wanted; its parents first where they lack
+    /// room for the downlink.
     pub(super) fn split(
         &mut self,
         tree: &Tree,

@@ -1,13 +1,16 @@
-//! A sweep over a tree, leaf by leaf: dead versions go for good, empty leaves leave the tree, sparse ones become fewer, and the file's
-//! free end is cut off.
+//! A sweep over a tree, leaf by leaf: dead versions go for good, empty leaves leave the tree, sparse ones
+//! become fewer, and the file's free end is cut off.
 //!
 //! ```text
-//! survey      under the leaf's read latch: is anything to be done here? What large values would go? Which chains are there?
+//! survey      under the leaf's read latch: is anything to be done here? What large values would go?
+//!             Which chains are there?
 //! sweep_chain a chain of a key's older versions, some pages at a time ([`super::chain`])
 //! find_large  without any latch: the pages of those values (reads from disk)
-//! sweep_leaf  under the write lock: one leaf's dead versions, their chains' pages, the leaf itself if it is empty, or sparse beside others
+//! sweep_leaf  under the write lock: one leaf's dead versions, their chains' pages, the leaf itself
+//!             if it is empty, or sparse beside others
 //! lost        pages that nothing leads to become free ([`super::lost`])
-//! move_end    under the write lock, a page at a time: pages at the file's end move to free ones before it, if there are many
+//! move_end    under the write lock, a page at a time: pages at the file's end move to free ones before it,
+//!             if there are many
 //! cut_end     under the write lock: the free pages at the end
 //! ```
 
@@ -17,14 +20,13 @@ use super::insert::Leaf;
 use super::lost::Search;
 use super::prune::{Known, settled_in};
 use super::repack::is_sparse;
-use crate::commit::into_error;
-use crate::free_map;
-use crate::page::leaf::{self, CHAIN, DELETED};
-use crate::page::{FIRST, Page, PageKind};
-use crate::pool::Ring;
-use crate::records::{MAP_ID, info};
-use crate::store::{Fault, Store};
-use crate::writer::{Target, Writer};
+use crate::changes::records::{MAP_ID, info};
+use crate::changes::store::{Fault, Store};
+use crate::changes::writer::{Target, Writer};
+use crate::pages::free_map;
+use crate::pages::page::leaf::{self, CHAIN, DELETED};
+use crate::pages::page::{FIRST, Page, PageKind};
+use crate::pages::pool::Ring;
 use crate::{Error, records};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -33,10 +35,12 @@ use wal::{BlockNumber, Xid};
 
 /// Versions of large values that are looked up for one leaf at most.
 const LARGE_MAX: usize = 512;
-/// A file is cut if so many pages go, or this share of it; as in PostgreSQL, so that a busy file's end is left alone.
+/// A file is cut if so many pages go, or this share of it; as in PostgreSQL, so that a busy file's end is
+/// left alone.
 const CUT_MIN_PAGES: u32 = 1000;
 const CUT_MIN_SHARE: u32 = 16;
-/// Pages move away from a file's end if this share of the file is free: so what moves is less than what has become free since the last time.
+/// Pages move away from a file's end if this share of the file is free: so what moves is less than what has
+/// become free since the last time.
 const MOVE_MIN_SHARE: u32 = 8;
 
 /// Pages of large values that are looked up for one leaf at most, those of one value apart.
@@ -189,8 +193,8 @@ impl SweepReport {
 
 /// How a sweep spares the others.
 pub trait Pace {
-    /// A leaf, or a piece of something long, was looked at, and changed or not; `read_pages` came from disk for it. May rest. False: stop
-    /// here.
+    /// A leaf, or a piece of something long, was looked at, and changed or not; `read_pages` came from disk
+    /// for it. May rest. False: stop here.
     fn after_piece(&mut self, changed: bool, read_pages: u64) -> bool;
 }
 
@@ -208,8 +212,8 @@ impl Pace for Unpaced {
 const ROUNDS_MAX: usize = 4096;
 
 impl Tree {
-    /// Removes what is dead from all leaves, and the versions of `aborted` (rising); with `finds_lost` the pages that nothing leads to become
-    /// free. Blocks.
+    /// Removes what is dead from all leaves, and the versions of `aborted` (rising); with `finds_lost` the
+    /// pages that nothing leads to become free. Blocks.
     pub fn sweep(
         &self,
         owner: &dyn Owner,
@@ -259,8 +263,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Sweeps the leaf that covers `key`. Gives the last look at it, which comes after the last change: what a split moved to the right
-    /// meanwhile is found there by the next key.
+    /// Sweeps the leaf that covers `key`. Gives the last look at it, which comes after the last change: what
+    /// a split moved to the right meanwhile is found there by the next key.
     fn sweep_at(&self, key: &[u8], pass: &mut Pass<'_>) -> Result<Survey, Error> {
         let mut goes_on = true;
         for round in 0.. {
@@ -285,7 +289,8 @@ impl Tree {
         Ok(Survey::default())
     }
 
-    /// Moves the last pages of the file to free ones before them if many are free, so that the end can be cut off.
+    /// Moves the last pages of the file to free ones before them if many are free, so that the end can be cut
+    /// off.
     fn move_end(&self, pass: &mut Pass<'_>) -> Result<(), Error> {
         let pages = self.page_count();
         if self.free_count(pages)? < u64::from(pages / MOVE_MIN_SHARE).max(1) {
@@ -376,8 +381,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Finds the pages of large values, and brings their maps into the pool. Does I/O, holds no latch: a value whose version goes away
-    /// meanwhile may yield nonsense, which is not used because no version leads to it.
+    /// Finds the pages of large values, and brings their maps into the pool. Does I/O, holds no latch: a
+    /// value whose version goes away meanwhile may yield nonsense, which is not used because no version leads
+    /// to it.
     pub(super) fn find_large(&self, large: &[LargeHead], known: &mut Known) -> Result<(), Error> {
         known.values.clear();
         let mut total = 0;
@@ -391,7 +397,7 @@ impl Tree {
             for page in &pages {
                 if free_map::map_of(*page) != map {
                     map = free_map::map_of(*page);
-                    self.load(map).map(drop).map_err(into_error)?;
+                    self.load(map).map(drop).map_err(Fault::into_error)?;
                 }
             }
             known.values.insert(*start, (*xid, *cid, pages));
@@ -406,7 +412,7 @@ impl Tree {
             if block.get() >= limit || pages.len() >= limit as usize {
                 return Ok(None);
             }
-            let page = self.load(block).map_err(into_error)?.read();
+            let page = self.load(block).map_err(Fault::into_error)?.read();
             if page.kind() != Some(PageKind::Large) {
                 return Ok(None);
             }
@@ -418,7 +424,8 @@ impl Tree {
 }
 
 impl<'a> Writer<'a> {
-    /// Removes what is dead from the leaf that covers `key`, and the leaf if that leaves it empty, or sparse beside others.
+    /// Removes what is dead from the leaf that covers `key`, and the leaf if that leaves it empty, or sparse
+    /// beside others.
     fn sweep_leaf(&mut self, tree: &Tree, key: &[u8], order: &SweepOrder) -> Result<Swept, Fault> {
         let (page, block) = self.find(tree, key, 0)?;
         let mut leaf = Leaf { page, block };
@@ -435,8 +442,8 @@ impl<'a> Writer<'a> {
         Ok(Swept { removed, freed: freed + packed, packed: packed > 0 })
     }
 
-    /// Cuts the free pages off the relation's end if they are worth it (or any, with `all`); returns how many. The files
-    /// follow by `Store::finish_cut`.
+    /// Cuts the free pages off the relation's end if they are worth it (or any, with `all`); returns how
+    /// many. The files follow by `Store::finish_cut`.
     pub fn cut_end(&mut self, tree: &Tree, all: bool) -> Result<u32, Fault> {
         let relation = &tree.relation;
         let before = relation.page_count();

@@ -2,11 +2,11 @@
 
 use super::Tree;
 use super::insert::Leaf;
-use crate::page::{FIRST, PageKind};
-use crate::pool::WritePage;
-use crate::records::{UNLINKED_MAX, Unlink, info};
-use crate::store::Fault;
-use crate::writer::{Target, Writer};
+use crate::changes::records::{UNLINKED_MAX, Unlink, info};
+use crate::changes::store::Fault;
+use crate::changes::writer::{Target, Writer};
+use crate::pages::page::{FIRST, PageKind};
+use crate::pages::pool::WritePage;
 use smallvec::SmallVec;
 use wal::BlockNumber;
 
@@ -19,8 +19,8 @@ pub(super) struct Step {
 }
 
 impl<'a> Writer<'a> {
-    /// Takes the empty leaf that covers `key` out of the tree. Returns how many pages became free: 0 if it must stay, because it is the
-    /// last child of a parent that has others, or the last page of its level.
+    /// Takes the empty leaf that covers `key` out of the tree. Returns how many pages became free: 0 if it
+    /// must stay, because it is the last child of a parent that has others, or the last page of its level.
     pub(super) fn unlink(&mut self, tree: &Tree, key: &[u8], leaf: Leaf<'a>) -> Result<usize, Fault> {
         let path = self.path_to(tree, key, leaf.block, 0)?;
         // Pages that go, the leaf first: those whose parents have no other child.
@@ -86,7 +86,8 @@ impl<'a> Writer<'a> {
         Ok(gone.len())
     }
 
-    /// The left neighbour of the page of `level` (0 is the leaf) on a way down; None if that is the first of its level.
+    /// The left neighbour of the page of `level` (0 is the leaf) on a way down; None if that is the first of
+    /// its level.
     pub(super) fn left_of(
         &self,
         tree: &Tree,

@@ -2,11 +2,11 @@
 
 use super::Tree;
 use crate::Error;
-use crate::free_map;
-use crate::page::leaf::{self, CHAIN, LARGE};
-use crate::page::{FIRST, Page, PageKind};
-use crate::records::ROOT;
-use crate::store::Fault;
+use crate::changes::records::ROOT;
+use crate::changes::store::Fault;
+use crate::pages::free_map;
+use crate::pages::page::leaf::{self, CHAIN, LARGE};
+use crate::pages::page::{FIRST, Page, PageKind};
 use wal::BlockNumber;
 
 /// What a tree consists of.
@@ -16,8 +16,8 @@ pub struct Verified {
     pub items: u64,
     /// Pages marked as free.
     pub free_pages: u64,
-    /// Pages that nothing leads to and that are not marked as free: left behind where a crash came between making a large value and using
-    /// it. The next sweep gives them back.
+    /// Pages that nothing leads to and that are not marked as free: left behind where a crash came between
+    /// making a large value and using it. The next sweep gives them back.
     pub lost_pages: Vec<BlockNumber>,
 }
 
@@ -110,7 +110,8 @@ impl Tree {
         let ordered = (FIRST..count).all(|at| {
             let key = page.key(at);
             let after = at == FIRST || page.key(at - 1) < key || (kind.is_some() && page.key(at - 1) == key);
-            // The first child of an inner page has all keys from the page's low bound on, whatever its item says.
+            // The first child of an inner page has all keys from the page's low bound on, whatever its item
+            // says.
             let first_child = at == FIRST && kind.is_none();
             after && (first_child || key >= low) && high.is_none_or(|high| key < high)
         });

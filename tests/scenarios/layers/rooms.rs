@@ -10,6 +10,25 @@ use syn::visit::{self, Visit};
 /// there can be no circle. `lib` is the crate's root: what it defines belongs to everybody's callers, above
 /// all rooms.
 const ROOMS: &[(&str, &[&str])] = &[
+    (
+        "storage",
+        &[
+            "error",
+            "types",
+            "interrupt",
+            "blocking",
+            "pages",
+            "changes",
+            "tree",
+            "visibility",
+            "locks",
+            "commit",
+            "engine",
+            "transaction",
+            "recovery",
+            "database",
+        ],
+    ),
     ("replica", &["error", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"]),
     ("sql", &["interface", "catalogue", "language", "execution", "session"]),
 ];

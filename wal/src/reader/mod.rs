@@ -1,14 +1,16 @@
 //! Reading the log: one reader for recovery, redo on standbys, waldump, clone, rewind and the sender.
 //!
-//! It puts records together over page and segment borders, follows timelines, and checks everything the format promises. What it
-//! answers are three types: a record, the end of the log with its reason, or an error (damage, I/O, a segment that is gone).
+//! It puts records together over page and segment borders, follows timelines, and checks everything the
+//! format promises. What it answers are three types: a record, the end of the log with its reason, or an
+//! error (damage, I/O, a segment that is gone).
 //!
-//! Where a bad record lies decides what it is. Below a proven flush point it is damage ([`ReadError::Corrupt`]); at or above, it is
-//! where the log ends: cleanly, or torn by a crash in the middle of a write ([`EndOfWal::torn`]). What proves a flush: what the caller
-//! knows ([`WalReader::prove_flush`]), and for a node that wrote this log itself also what lies behind the end
-//! ([`WalReader::verify_end`]).
+//! Where a bad record lies decides what it is. Below a proven flush point it is damage
+//! ([`ReadError::Corrupt`]); at or above, it is where the log ends: cleanly, or torn by a crash in the middle
+//! of a write ([`EndOfWal::torn`]). What proves a flush: what the caller knows ([`WalReader::prove_flush`]),
+//! and for a node that wrote this log itself also what lies behind the end ([`WalReader::verify_end`]).
 //!
-//! Memory: one chunk of at most 128 KiB, and the record that is being put together, which grows only as its pages arrive and pass.
+//! Memory: one chunk of at most 128 KiB, and the record that is being put together, which grows only as its
+//! pages arrive and pass.
 
 mod proof;
 mod source;
@@ -60,8 +62,10 @@ pub struct EndOfWal {
     pub reason: EndReason,
     /// Whether something was begun here that is not whole; false where the log ends cleanly.
     pub torn: bool,
-    /// A record whose first pages are there and whose rest is not. A primary that recovers from a crash goes on at `missing_at` with
-    /// [`XlogRecord::OverwriteContrecord`](crate::xlog::XlogRecord::OverwriteContrecord), since the first pages may have been shipped.
+    /// A record whose first pages are there and whose rest is not. A primary that recovers from a crash goes
+    /// on at `missing_at` with
+    /// [`XlogRecord::OverwriteContrecord`](crate::xlog::XlogRecord::OverwriteContrecord), since the first
+    /// pages may have been shipped.
     pub broken: Option<BrokenRecord>,
 }
 

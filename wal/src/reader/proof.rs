@@ -1,12 +1,15 @@
 //! What lies behind the end of the log: the proof that the end is damage, or the tail that is cut.
 //!
 //! Two things on disk say that the log was durable up to some place, so that a bad record below it is damage:
-//! - a whole record behind it that states a flush point above it: commit and abort records carry the point that their writer knew
+//! - a whole record behind it that states a flush point above it: commit and abort records carry the point
+//!   that their writer knew
 //!   ([`XactEnd::proven_flush`](crate::xact::XactEnd::proven_flush));
-//! - a later segment that has begun: a writer makes a finished segment durable before the next one gets its first byte.
+//! - a later segment that has begun: a writer makes a finished segment durable before the next one gets its
+//!   first byte.
 //!
-//! A whole record behind a bad spot proves nothing by being there, since pages reach the disk in any order. And only the node that
-//! wrote the log may believe these proofs: what a standby received and did not yet flush states the flush point of its primary.
+//! A whole record behind a bad spot proves nothing by being there, since pages reach the disk in any order.
+//! And only the node that wrote the log may believe these proofs: what a standby received and did not yet
+//! flush states the flush point of its primary.
 
 use super::{Damage, Defect, EndOfWal, EndReason, ReadError, SourceError, WalReader, WalSource};
 use crate::codec::Fields;
@@ -55,8 +58,9 @@ struct Search {
 }
 
 impl<S: WalSource> WalReader<S> {
-    /// Looks behind an end that this reader gave, on the node that wrote the log: damage if something there proves that the
-    /// log was durable beyond it, else what is to be cut. The reader has no position afterwards: seek before reading on.
+    /// Looks behind an end that this reader gave, on the node that wrote the log: damage if something there
+    /// proves that the log was durable beyond it, else what is to be cut. The reader has no position
+    /// afterwards: seek before reading on.
     pub fn verify_end(&mut self, end: &EndOfWal) -> Result<CutTail, ReadError> {
         let mut search = Search {
             end: end.at,
@@ -90,7 +94,8 @@ impl<S: WalSource> WalReader<S> {
         self.given_up = None;
     }
 
-    /// Where the bad spot certainly ends: a proof must cover all of it, since any part of it may be the bad one.
+    /// Where the bad spot certainly ends: a proof must cover all of it, since any part of it may be the bad
+    /// one.
     fn bad_upto(&mut self, end: &EndOfWal) -> Lsn {
         let Damage { at, defect } = match end.reason {
             EndReason::NotYet { at } => return at + 1,
@@ -135,7 +140,8 @@ impl<S: WalSource> WalReader<S> {
 
     /// Whether a page of this log, and not an older one or zeros, is at `page`.
     fn is_ours(&mut self, page: Lsn) -> Result<bool, SourceError> {
-        // What was verified last may lie behind: only pages that are read in order tell of a timeline's change.
+        // What was verified last may lie behind: only pages that are read in order tell of a timeline's
+        // change.
         self.verified = None;
         match self.page_header(page) {
             Ok(_) => Ok(true),
@@ -144,7 +150,8 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
-    /// Looks on a page whose header is bad for records that lie on it alone. An older page in its place has none with links that fit.
+    /// Looks on a page whose header is bad for records that lie on it alone. An older page in its place has
+    /// none with links that fit.
     fn search_bad_page(&mut self, page: Lsn, search: &mut Search) {
         let Ok(range) = self.page_range(page, PAGE_SIZE) else { return };
         let bytes = self.chunk.slice(range);
@@ -200,7 +207,8 @@ impl<S: WalSource> WalReader<S> {
     }
 }
 
-/// What a whole record looks like before its checksum is computed: a length that fits, a link to something behind the end.
+/// What a whole record looks like before its checksum is computed: a length that fits, a link to something
+/// behind the end.
 fn looks_whole(bytes: &[u8], at: Lsn, end: Lsn) -> Option<u32> {
     let header = RecordHeader::decode(bytes).ok()?;
     let fits = usize::try_from(header.length).is_ok_and(|len| len <= bytes.len());

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 /// Brings segments into pg_wal from elsewhere (an archive).
 pub trait SegmentSupply: Send + Sync {
-    /// Puts a segment into pg_wal under its name, in place of one that is there, if it can be had. Blocks. An error ends the
-    /// reading; that there is no such segment is none.
+    /// Puts a segment into pg_wal under its name, in place of one that is there, if it can be had. Blocks. An
+    /// error ends the reading; that there is no such segment is none.
     fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool>;
 }
 
@@ -127,9 +127,9 @@ impl WalSource for WalBytes {
 
 /// The segment files of a pg_wal folder along a timeline history.
 ///
-/// The file of the newest timeline that may hold a position is read (it begins with a copy of what its ancestor wrote in the segment of
-/// the switch); if it is not there, an ancestor's is, up to the end of that timeline. With a [`SegmentSupply`], each is asked for there
-/// before it is looked for here.
+/// The file of the newest timeline that may hold a position is read (it begins with a copy of what its
+/// ancestor wrote in the segment of the switch); if it is not there, an ancestor's is, up to the end of that
+/// timeline. With a [`SegmentSupply`], each is asked for there before it is looked for here.
 #[derive(Clone, Debug)]
 pub struct SegmentFiles {
     disk: SharedDisk,
@@ -180,11 +180,13 @@ impl SegmentFiles {
         self.supply.off = !on;
         self.open = None;
     }
-    /// A missing segment ends the log although later ones are there: it may still come (a standby waits for it).
+    /// A missing segment ends the log although later ones are there: it may still come (a standby waits for
+    /// it).
     pub fn let_gaps_end_the_log(&mut self) {
         self.gaps_end_the_log = true;
     }
-    /// Nothing is read from `limit` on; below it, a segment that is not there is missing rather than not yet there.
+    /// Nothing is read from `limit` on; below it, a segment that is not there is missing rather than not yet
+    /// there.
     pub fn set_limit(&mut self, limit: Lsn) {
         self.limit = Some(limit);
     }
@@ -210,14 +212,16 @@ impl SegmentFiles {
         &self.pg_wal
     }
 
-    /// The file that holds `from`, if the log goes on in it to its end; None if another timeline's file does, or there is none yet.
+    /// The file that holds `from`, if the log goes on in it to its end; None if another timeline's file does,
+    /// or there is none yet.
     pub fn whole_segment(&mut self, from: Lsn) -> Result<Option<SegmentFile>, SourceError> {
         let segment_end = self.segment_size.start_of(self.segment_size.segment_of(from).next());
         let found = self.open(from)?.filter(|open| open.end.is_none_or(|end| end >= segment_end));
         Ok(found.map(|open| SegmentFile { segment: open.segment, timeline: open.timeline }))
     }
 
-    /// The timeline of the file that holds the bytes before `at` in its segment; None if the segment begins there.
+    /// The timeline of the file that holds the bytes before `at` in its segment; None if the segment begins
+    /// there.
     pub fn file_before(&mut self, at: Lsn) -> Result<Option<TimelineId>, SourceError> {
         if self.segment_size.offset_of(at) == 0 {
             return Ok(None);
@@ -272,7 +276,8 @@ impl SegmentFiles {
             at,
             error,
         })?;
-        // An ancestor's files behind its end (made ahead, or written by another branch) say nothing about this history.
+        // An ancestor's files behind its end (made ahead, or written by another branch) say nothing about
+        // this history.
         let ours = |timeline, found| {
             self.history
                 .end_of(timeline)
@@ -309,7 +314,8 @@ impl WalSource for SegmentFiles {
         self.limit
     }
 
-    /// The history's timeline of the page's first byte: a page on which timelines switch keeps the header of the old one.
+    /// The history's timeline of the page's first byte: a page on which timelines switch keeps the header of
+    /// the old one.
     fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
         Some(self.history.timeline_at(page))
     }

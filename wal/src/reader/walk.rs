@@ -84,7 +84,8 @@ impl<S: WalSource> WalReader<S> {
         }
     }
 
-    /// Goes to `at`: where a record starts, or the end of one. `previous` is the start of the record before, if known.
+    /// Goes to `at`: where a record starts, or the end of one. `previous` is the start of the record before,
+    /// if known.
     pub fn seek(&mut self, at: Lsn, previous: Option<Lsn>) {
         self.next = at;
         self.previous = previous;
@@ -118,7 +119,8 @@ impl<S: WalSource> WalReader<S> {
         self.options.proven_flush = self.options.proven_flush.max(flushed);
     }
 
-    /// The next record, or the end of the log. After an end or an error it may be called again: it tries at the same place.
+    /// The next record, or the end of the log. After an end or an error it may be called again: it tries at
+    /// the same place.
     #[allow(clippy::should_implement_trait, reason = "an end is not final and errors are told apart")]
     #[inline]
     pub fn next(&mut self) -> Result<Next, ReadError> {
@@ -183,7 +185,8 @@ impl<S: WalSource> WalReader<S> {
         self.given_up.map(|start| BrokenRecord { start, missing_at: self.next.page_start() })
     }
 
-    /// Whether nothing was ever written where the next record belongs: zeros, or a page of a recycled segment.
+    /// Whether nothing was ever written where the next record belongs: zeros, or a page of a recycled
+    /// segment.
     fn is_untouched(&self, damage: &Damage) -> bool {
         let offset = usize::try_from(damage.at.bytes_since(self.chunk_start)).unwrap_or(usize::MAX);
         let zeros = |len: usize| {
@@ -212,7 +215,8 @@ impl<S: WalSource> WalReader<S> {
         self.verified = None;
     }
 
-    /// Makes `need` bytes of the page at `page` readable; returns where its bytes lie in the chunk, as many as are at hand.
+    /// Makes `need` bytes of the page at `page` readable; returns where its bytes lie in the chunk, as many
+    /// as are at hand.
     pub(super) fn page_range(&mut self, page: Lsn, need: usize) -> Result<Range<usize>, Stop> {
         let at_hand = |reader: &Self| {
             let offset = usize::try_from(page.bytes_since(reader.chunk_start)).ok()?;

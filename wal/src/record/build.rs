@@ -42,7 +42,8 @@ pub enum BuildError {
 pub struct PageImage<'a> {
     /// The page as it is after the change.
     pub page: &'a [u8; DATA_PAGE_SIZE],
-    /// Whether the page has PostgreSQL's standard header, so that the zeros between pd_lower and pd_upper are left out.
+    /// Whether the page has PostgreSQL's standard header, so that the zeros between pd_lower and pd_upper are
+    /// left out.
     pub standard: bool,
     /// Whether redo restores the page from the image instead of applying the change.
     pub apply: bool,
@@ -94,7 +95,8 @@ impl<'a> RecordBuilder<'a> {
             compression: ImageMethod::Plain,
         }
     }
-    /// Has page images compressed, where that makes them shorter (wal_compression). There is no compressor for pglz.
+    /// Has page images compressed, where that makes them shorter (wal_compression). There is no compressor
+    /// for pglz.
     pub fn compression(mut self, method: ImageMethod) -> Self {
         self.compression = method;
         self
@@ -217,7 +219,8 @@ fn too_long(length: usize) -> BuildError {
 /// An image's shape, and its bytes if they are compressed.
 type ShapedImage = (ImageHeader, Option<Vec<u8>>);
 
-/// Writes one block reference's header; returns the shape of its image, if it has one, and its bytes if they are compressed.
+/// Writes one block reference's header; returns the shape of its image, if it has one, and its bytes if they
+/// are compressed.
 fn put_block_header(
     out: &mut Vec<u8>,
     block: &BlockRef<'_>,
@@ -258,7 +261,8 @@ fn put_block_header(
     Ok(image)
 }
 
-/// A record in its final bytes, but for xl_prev and xl_crc, which are filled when its place in the log is known.
+/// A record in its final bytes, but for xl_prev and xl_crc, which are filled when its place in the log is
+/// known.
 #[derive(Clone, Debug)]
 pub struct EncodedRecord {
     bytes: Vec<u8>,
@@ -274,7 +278,8 @@ impl Default for EncodedRecord {
 }
 
 impl EncodedRecord {
-    /// The record's length in bytes (xl_tot_len), without page headers and padding; 0 before anything was encoded.
+    /// The record's length in bytes (xl_tot_len), without page headers and padding; 0 before anything was
+    /// encoded.
     pub fn len(&self) -> u32 {
         u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
@@ -295,8 +300,8 @@ impl EncodedRecord {
         self.rmgr() == Rmgr::XLOG && self.info() & super::XLR_RMGR_INFO_MASK == crate::xlog::SWITCH
     }
 
-    /// Takes its place behind the record that starts at `previous`: fills xl_prev and xl_crc and gives the final bytes.
-    /// May be called again for another place.
+    /// Takes its place behind the record that starts at `previous`: fills xl_prev and xl_crc and gives the
+    /// final bytes. May be called again for another place.
     pub fn finish(&mut self, previous: Lsn) -> &[u8] {
         let mut crc = self.body_crc;
         if let Some((header, _)) = self.bytes.split_first_chunk_mut::<RECORD_HEADER_SIZE>() {

@@ -122,7 +122,8 @@ impl RecordHeader {
     }
 }
 
-/// A part of a record's bytes. Half as wide as a range of usize, since records are moved from hand to hand by the million in redo.
+/// A part of a record's bytes. Half as wide as a range of usize, since records are moved from hand to hand by
+/// the million in redo.
 #[derive(Clone, Copy, Debug, Default)]
 struct Span {
     at: u32,
@@ -193,7 +194,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Verifies and takes apart the bytes of one record (page headers already left out). `start` and `end` are its place.
+    /// Verifies and takes apart the bytes of one record (page headers already left out). `start` and `end`
+    /// are its place.
     #[inline]
     pub fn decode(start: Lsn, end: Lsn, bytes: Bytes) -> Result<Self, RecordDefect> {
         let header = RecordHeader::decode(&bytes)?;

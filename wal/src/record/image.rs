@@ -41,8 +41,8 @@ impl ImageMethod {
 /// What a compressor is tried on at least, in bytes: a shorter image has little to gain.
 const WORTH_COMPRESSING: usize = 256;
 
-/// Compresses `plain`; None where that makes it no shorter, or where there is no compressor for the method. An image with a hole must
-/// save the two bytes that its longer header takes.
+/// Compresses `plain`; None where that makes it no shorter, or where there is no compressor for the method.
+/// An image with a hole must save the two bytes that its longer header takes.
 pub(super) fn compress(method: ImageMethod, plain: &[u8], has_hole: bool) -> Option<Vec<u8>> {
     if plain.len() < WORTH_COMPRESSING {
         return None;
@@ -56,7 +56,8 @@ pub(super) fn compress(method: ImageMethod, plain: &[u8], has_hole: bool) -> Opt
     (compressed.len() + extra < plain.len()).then_some(compressed)
 }
 
-/// The `expected` bytes that were compressed to `stored`. Takes no more memory than that, whatever `stored` claims.
+/// The `expected` bytes that were compressed to `stored`. Takes no more memory than that, whatever `stored`
+/// claims.
 fn decompress(method: ImageMethod, stored: &[u8], expected: usize) -> Result<Vec<u8>, ImageError> {
     let damaged = |found| ImageError::Length { expected, found };
     let mut plain = vec![0; expected];
@@ -209,8 +210,8 @@ impl<'a> Image<'a> {
     }
 }
 
-/// The hole of a page with PostgreSQL's standard header: the bytes between pd_lower and pd_upper, if they are zero and the two
-/// make sense. Offset and length; (0, 0) for none.
+/// The hole of a page with PostgreSQL's standard header: the bytes between pd_lower and pd_upper, if they are
+/// zero and the two make sense. Offset and length; (0, 0) for none.
 pub(super) fn standard_hole(page: &[u8; DATA_PAGE_SIZE]) -> (u16, u16) {
     const PAGE_HEADER_SIZE: u16 = 24;
     let mut fields = Fields::new(page);

@@ -12,18 +12,20 @@
 //! |     18 | padding    |     2 | zero                                                        |
 //! |     20 | xl_crc     |     4 | CRC-32C of what follows the header, then of bytes 0 to 19   |
 //!
-//! Then fragment headers, unaligned, in this order: block references by rising id, origin, top-level xid, main data length;
-//! then images and data of the blocks in the same order, then the main data:
+//! Then fragment headers, unaligned, in this order: block references by rising id, origin, top-level xid,
+//! main data length; then images and data of the blocks in the same order, then the main data:
 //!
-//! | id       | fragment header                                                                                            |
-//! |----------|------------------------------------------------------------------------------------------------------------|
-//! | 0 to 32  | id 1, fork and flags 1, data length 2, [image header], [tablespace 4, database 4, relation 4], block 4      |
-//! | 253      | id 1, replication origin 2                                                                                 |
-//! | 252      | id 1, top-level xid 4                                                                                      |
-//! | 255      | id 1, main data length 1                                                                                   |
-//! | 254      | id 1, main data length 4                                                                                   |
+//! | id | fragment header |
+//! | ---- | ---- |
+//! | 0 to 32 | id 1, fork and flags 1, data length 2, [image header], [relation 12], block 4 |
+//! | 253 | id 1, replication origin 2 |
+//! | 252 | id 1, top-level xid 4 |
+//! | 255 | id 1, main data length 1 |
+//! | 254 | id 1, main data length 4 |
 //!
-//! An image header is: stored length 2, hole offset 2, image info 1, and hole length 2 if the image is compressed and has a hole.
+//! A relation is: tablespace 4, database 4, relation 4; it is left out if it is that of the reference before.
+//! An image header is: stored length 2, hole offset 2, image info 1, and hole length 2 if the image is
+//! compressed and has a hole.
 
 mod build;
 mod decode;

@@ -1,7 +1,8 @@
 //! The log's end in memory: records are laid down into pages here, and taken from here by whoever writes.
 //!
-//! Bytes lie in chunks. What was taken is frozen and shared, never copied: the file gets it, and senders read it from
-//! [`Recent`] until it is pushed out by newer bytes. A chunk's memory is used again when nobody holds it any more.
+//! Bytes lie in chunks. What was taken is frozen and shared, never copied: the file gets it, and senders read
+//! it from [`Recent`] until it is pushed out by newer bytes. A chunk's memory is used again when nobody holds
+//! it any more.
 
 use crate::ids::{Lsn, SegmentSize, SystemId, TimelineId};
 use crate::page::{LONG_HEADER_SIZE, PAGE_SIZE, PageFlags, PageHeader, record_start};
@@ -93,7 +94,8 @@ pub(super) struct PageMaker {
 }
 
 impl PageMaker {
-    /// Writes the header of the page at `address`, whose first `remaining` bytes belong to a record that started before.
+    /// Writes the header of the page at `address`, whose first `remaining` bytes belong to a record that
+    /// started before.
     fn put_header(&self, address: Lsn, remaining: u32, out: &mut BytesMut) {
         let mut flags = if remaining > 0 { PageFlags::CONTRECORD } else { PageFlags::NONE };
         if self.overwritten == Some(address) {
@@ -271,7 +273,8 @@ impl Recent {
         gone.into_iter().for_each(|last| self.pool.give_back(last));
     }
 
-    /// Up to `max` log bytes from `from` on and before `upto`; None if the first one is no longer kept. Never empty.
+    /// Up to `max` log bytes from `from` on and before `upto`; None if the first one is no longer kept. Never
+    /// empty.
     pub(super) fn read(&self, from: Lsn, upto: Lsn, max: usize) -> Option<Bytes> {
         let wanted = max.min(usize::try_from(upto.bytes_since(from)).unwrap_or(usize::MAX));
         let mut parts: SmallVec<[Bytes; 16]> = SmallVec::new();

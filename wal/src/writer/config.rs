@@ -15,8 +15,8 @@ pub struct WriterConfig {
     pub timeline: TimelineId,
     /// Bytes of a segment file.
     pub segment_size: SegmentSize,
-    /// Log bytes held in memory before they are written (wal_buffers). Who inserts above that writes first. Only one group of records
-    /// can exceed it, by its own size.
+    /// Log bytes held in memory before they are written (wal_buffers). Who inserts above that writes first.
+    /// Only one group of records can exceed it, by its own size.
     pub buffers_bytes: u64,
     /// Log bytes kept in memory for senders after they were written.
     pub recent_bytes: u64,
@@ -26,7 +26,8 @@ pub struct WriterConfig {
     pub zero_fill: bool,
     /// Segments to have ready ahead of the log.
     pub segments_ahead: u32,
-    /// Whether threads flush and make segments in the background; without them the owner calls [`WalWriter::flush_background`].
+    /// Whether threads flush and make segments in the background; without them the owner calls
+    /// [`WalWriter::flush_background`].
     pub background: bool,
     /// How long a commit that does not wait stays in memory before the background flush (wal_writer_delay).
     pub writer_delay: Duration,
@@ -53,7 +54,8 @@ impl WriterConfig {
     }
 }
 
-/// Hears how the log gets on, on the thread that made it so and without a lock of the writer's; it must neither block nor call the writer.
+/// Hears how the log gets on, on the thread that made it so and without a lock of the writer's; it must
+/// neither block nor call the writer.
 pub trait LogObserver: Debug + Send + Sync {
     /// More of the log is durable. Whoever waits for that is told afterwards.
     fn flushed(&self);
@@ -64,16 +66,19 @@ pub trait LogObserver: Debug + Send + Sync {
 /// Where a writer begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteStart {
-    /// The end of the last record (exclusive, aligned), or the first byte of a segment for a new cluster. In the middle of a page, the page
-    /// is on disk; what lies behind this place in its segment is wiped, durably, before the writer opens.
+    /// The end of the last record (exclusive, aligned), or the first byte of a segment for a new cluster. In
+    /// the middle of a page, the page is on disk; what lies behind this place in its segment is wiped,
+    /// durably, before the writer opens.
     pub insert_at: Lsn,
     /// The start of the last record; INVALID for a new cluster.
     pub previous: Lsn,
-    /// The rest of a record was expected at `insert_at`, a page's start, and never came: the page gets the mark that
-    /// says so (XLP_FIRST_IS_OVERWRITE_CONTRECORD). The caller's first record is the one that names the lost one.
+    /// The rest of a record was expected at `insert_at`, a page's start, and never came: the page gets the
+    /// mark that says so (XLP_FIRST_IS_OVERWRITE_CONTRECORD). The caller's first record is the one that names
+    /// the lost one.
     pub overwrites_contrecord: bool,
-    /// Where this timeline forks off: the timeline whose file has the segment up to `insert_at`, which is copied. It is the one that
-    /// ends there, or one that forked off later and whose file begins with the same bytes.
+    /// Where this timeline forks off: the timeline whose file has the segment up to `insert_at`, which is
+    /// copied. It is the one that ends there, or one that forked off later and whose file begins with the
+    /// same bytes.
     pub forked_from: Option<TimelineId>,
 }
 
@@ -82,7 +87,8 @@ pub struct WriteStart {
 pub struct Inserted {
     /// Its first byte.
     pub start: Lsn,
-    /// Its end: exclusive, aligned to 8. A page that it changed carries this as pd_lsn; flushed up to here it is durable.
+    /// Its end: exclusive, aligned to 8. A page that it changed carries this as pd_lsn; flushed up to here it
+    /// is durable.
     pub end: Lsn,
 }
 
@@ -101,7 +107,8 @@ pub struct WalStats {
     pub syncs: u64,
 }
 
-/// Checks where the log is to begin; gives a page's start where the place is just behind a header that is still to be written.
+/// Checks where the log is to begin; gives a page's start where the place is just behind a header that is
+/// still to be written.
 pub(super) fn checked_start(config: &WriterConfig, start: WriteStart) -> Result<Lsn, WalError> {
     let at = start.insert_at;
     let bad = |why| Err(WalError::BadStart { at, why });

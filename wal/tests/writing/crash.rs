@@ -47,7 +47,8 @@ fn work(wal: &WalWriter, counts: &Mutex<(u64, u64)>, seed: u64, records: u64) ->
     Ok(())
 }
 
-/// What must hold after any crash: all that was flushed, then perhaps more of what was inserted, in order and nothing else.
+/// What must hold after any crash: all that was flushed, then perhaps more of what was inserted, in order and
+/// nothing else.
 fn check(after: &VirtualDisk, from: Lsn, first: u64, flushed: u64, inserted: u64, what: &str) {
     let (records, _) = read_all(after, from, TimelineHistory::root(TLI));
     let found: Vec<u64> = records.iter().map(number_of).collect();

@@ -53,7 +53,8 @@ fn a_record_may_end_anywhere_around_a_page_border() {
     for short_by in (0..120).step_by(4) {
         let disk = new_disk();
         let wal = fresh(&disk, quiet());
-        // The first page holds 8192 - 40 bytes of records; 24 + 5 + 8 bytes of header, length and number frame ours.
+        // The first page holds 8192 - 40 bytes of records; 24 + 5 + 8 bytes of header, length and number
+        // frame ours.
         let first = wal.insert(&mut record(1, 8152 - 37 - short_by)).unwrap();
         let second = wal.insert(&mut record(2, 50)).unwrap();
         wal.flush_all().unwrap();

@@ -1,4 +1,5 @@
-//! What proves that the log was durable: bit flips in its live part, and power cuts, which must never be taken for damage.
+//! What proves that the log was durable: bit flips in its live part, and power cuts, which must never be
+//! taken for damage.
 
 use crate::support::*;
 use parking_lot::Mutex;
@@ -38,7 +39,8 @@ fn work(wal: &WalWriter, random: &mut fastrand::Rng, transactions: u32, mut befo
     }
 }
 
-/// What recovery on the node that wrote the log makes of it: starts and bytes of the records, and the end, or damage.
+/// What recovery on the node that wrote the log makes of it: starts and bytes of the records, and the end, or
+/// damage.
 type Verdict = (Vec<Lsn>, Result<CutTail, ReadError>);
 
 fn recover(disk: &VirtualDisk, from: Lsn, proofs: bool) -> Verdict {
@@ -71,7 +73,8 @@ struct Counts {
     padding: u32,
     /// XLP_BKP_REMOVABLE, which means nothing here.
     removable: u32,
-    /// XLP_FIRST_IS_OVERWRITE_CONTRECORD of the first page that is read: there is no record before it that it could give up.
+    /// XLP_FIRST_IS_OVERWRITE_CONTRECORD of the first page that is read: there is no record before it that it
+    /// could give up.
     overwrite_flag: u32,
     unnoticed: Vec<(Lsn, u8)>,
 }
@@ -81,7 +84,8 @@ fn flip_all(disk: &VirtualDisk, from: Lsn, step: u64, proofs: bool) -> Counts {
     let (whole, end) = recover(disk, from, true);
     let end = end.unwrap();
     assert_eq!(end.bytes(), 0, "the log ends cleanly");
-    // The highest point that a record states is below it; and all segments before the last are proven by the last one's page.
+    // The highest point that a record states is below it; and all segments before the last are proven by the
+    // last one's page.
     let stated = stated_points(disk, from);
     let gaps: Vec<_> =
         read_all(disk, from, TimelineHistory::root(TLI)).0.iter().map(padding_behind).collect();
@@ -113,7 +117,8 @@ fn flip_all(disk: &VirtualDisk, from: Lsn, step: u64, proofs: bool) -> Counts {
                 }
             }
             Ok(cut) => {
-                // Sound only if nobody but the damaged record and what stands before it stated a point above the cut.
+                // Sound only if nobody but the damaged record and what stands before it stated a point above
+                // the cut.
                 let proven = stated
                     .iter()
                     .filter(|(start, _)| *start > cut.from)
@@ -170,7 +175,8 @@ fn two_segments() -> (VirtualDisk, Lsn) {
 fn every_flip_in_the_live_log_is_damage_below_a_proven_point_or_the_cut_tail_above_it() {
     let (disk, second) = two_segments();
     let long = std::env::var("PLIMSOLL_LONG_TESTS").is_ok_and(|value| value == "1");
-    // The short form takes every seventh bit of the records; the second segment's first pages are taken whole.
+    // The short form takes every seventh bit of the records; the second segment's first pages are taken
+    // whole.
     let counts = flip_all(&disk, second.page_start(), if long { 1 } else { 7 }, true);
     println!("flips: {counts:?}");
     let (damage, cut_above_the_proof, padding, removable, overwrite_flag) =

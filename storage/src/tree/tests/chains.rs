@@ -1,7 +1,7 @@
 //! Chains of versions with more pages than the pool, and pages that nothing leads to.
 
 use super::{Run, key_of, scan};
-use crate::store::NewVersion;
+use crate::changes::store::NewVersion;
 use crate::tree::{Owner, Pace, Prepared};
 use crate::{Direction, Error, KeyRange};
 use parking_lot::Mutex;
@@ -154,7 +154,10 @@ fn a_full_log_in_the_middle_of_a_large_value_costs_its_pages_only_until_the_next
     let value = vec![2; 800_000];
     let version = NewVersion { cid: 0, value: Some(&value) };
     let refused = writer.insert_version(&run.tree, &mut Prepared::new(), b"key", version);
-    assert!(matches!(refused, Err(crate::store::Fault::Failed(Error::DiskFull { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(crate::changes::store::Fault::Failed(Error::DiskFull { .. }))),
+        "{refused:?}"
+    );
     drop(writer);
     run.bench.log.fill_after(None);
     assert_eq!(run.tree.verify().unwrap().lost_pages.len(), 40);

@@ -1,7 +1,7 @@
 //! Readers, a writer, and a pool that is too small for all.
 
 use super::{Run, scan};
-use crate::store::{Fault, NewVersion, Store};
+use crate::changes::store::{Fault, NewVersion, Store};
 use crate::testing::{MemoryLog, TREE, bench, difference, empty_disk, files, open_on, redo_all};
 use crate::tree::{Batch, Prepared};
 use crate::{Direction, KeyRange};
@@ -228,11 +228,16 @@ fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page
         }
     }
     let records = run.bench.log.records();
-    let cuts = records.iter().filter(|record| record.rmgr_info() == crate::records::info::CHAIN_CUT).count();
+    let cuts = records
+        .iter()
+        .filter(|record| record.rmgr_info() == crate::changes::records::info::CHAIN_CUT)
+        .count();
     assert!(cuts > 10, "{cuts} chains were cut");
-    let unlinked = records.iter().filter(|record| record.rmgr_info() == crate::records::info::UNLINK).count();
+    let unlinked =
+        records.iter().filter(|record| record.rmgr_info() == crate::changes::records::info::UNLINK).count();
     assert!(unlinked > 100, "{unlinked} pages were unlinked");
-    let packed = records.iter().filter(|record| record.rmgr_info() == crate::records::info::REPACK).count();
+    let packed =
+        records.iter().filter(|record| record.rmgr_info() == crate::changes::records::info::REPACK).count();
     assert!(packed > 100, "leaves were packed {packed} times");
     let disk = empty_disk();
     let standby = open_on(&disk, 128);
@@ -278,10 +283,10 @@ fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page
         }
         all_there.wait();
         for record in &records[3..] {
-            let pruned = crate::records::horizon(record);
+            let pruned = crate::changes::records::horizon(record);
             horizon.fetch_max(pruned.map_or(0, Xid::get), Ordering::AcqRel);
             redo_all(&standby, std::slice::from_ref(record)).unwrap();
-            if record.rmgr_info() == crate::records::info::INSERT {
+            if record.rmgr_info() == crate::changes::records::info::INSERT {
                 next_xid.store(u64::from(record.xid_low()) + 1, Ordering::Release);
             }
         }

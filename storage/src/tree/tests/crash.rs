@@ -1,8 +1,8 @@
 //! Power cuts at every call that changes the disk, over the real log.
 
 use super::{scan, value_of};
-use crate::records::info;
-use crate::store::{Log, Logged, NewVersion, Store, WriteBarrier};
+use crate::changes::records::info;
+use crate::changes::store::{Log, Logged, NewVersion, Store, WriteBarrier};
 use crate::testing::{DIR, TREE, difference, empty_disk, files, host_on, open_on};
 use crate::tree::Prepared;
 use crate::{Direction, Error, KeyRange};
@@ -60,7 +60,8 @@ fn open_log(disk: &VirtualDisk) -> WalWriter {
 
 type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Redoes the log from the last checkpoint on; gives the store, the next xid, and how often leaves were packed.
+/// Redoes the log from the last checkpoint on; gives the store, the next xid, and how often leaves were
+/// packed.
 fn recover(disk: &VirtualDisk) -> (Store, Xid, usize) {
     let store = open_on(disk, 128);
     let checkpoint = String::from_utf8(disk.read(Path::new("/data/checkpoint"), 100).unwrap()).unwrap();
@@ -144,7 +145,8 @@ impl Workload {
                 true => (low..low + 100).map(|number| (number, false)).collect(),
                 false => (0..random.u8(1..8)).map(|_| (random.u32(..300), random.u8(..6) > 0)).collect(),
             };
-            // A key once a transaction: of one that is cut off in the middle, what was written is then one of two states.
+            // A key once a transaction: of one that is cut off in the middle, what was written is then one of
+            // two states.
             let writes: BTreeMap<u32, bool> = writes.into_iter().collect();
             for (number, put) in writes {
                 let key = format!("k{number:04}").into_bytes();
@@ -198,8 +200,8 @@ fn live(rows: &Rows) -> Rows {
         .collect()
 }
 
-/// Runs a workload, cuts power at every `stride`th change, and recovers from what each cut leaves. Returns how many
-/// distinct disks were recovered, and how often leaves were packed anew in doing so.
+/// Runs a workload, cuts power at every `stride`th change, and recovers from what each cut leaves. Returns
+/// how many distinct disks were recovered, and how often leaves were packed anew in doing so.
 fn cut_everywhere(seed: u64, transactions: u64, stride: u64, images: bool) -> (usize, usize) {
     let disk = empty_disk();
     let cuts: Arc<Mutex<Vec<(VirtualDisk, u64)>>> = Arc::default();

@@ -2,10 +2,10 @@
 
 use super::Run;
 use crate::Error;
-use crate::page::{Page, PageKind};
-use crate::relation::Relations;
-use crate::relation::SEGMENT_PAGES;
-use crate::store::NewVersion;
+use crate::changes::store::NewVersion;
+use crate::pages::page::{Page, PageKind};
+use crate::pages::relation::Relations;
+use crate::pages::relation::SEGMENT_PAGES;
 use crate::testing::{TREE, difference, empty_disk, files, open_on, redo_all};
 use crate::tree::Prepared;
 use host::Disk;

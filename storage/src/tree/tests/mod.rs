@@ -11,7 +11,7 @@ mod sweeps;
 mod tools;
 
 use super::{Batch, Prepared, Tree};
-use crate::store::{Fault, NewVersion, Store};
+use crate::changes::store::{Fault, NewVersion, Store};
 use crate::testing::{Bench, TREE, bench, difference, empty_disk, files, open_on, redo_all};
 use crate::{Direction, Error, KeyRange};
 use std::collections::BTreeMap;
@@ -141,7 +141,8 @@ impl Run {
         assert_eq!(difference(&ours, &files(&copy)), None, "redo onto an empty disk");
     }
 
-    /// What holds at the end of every history: no page is lost, scans find the model's rows and no others, and the log says it all.
+    /// What holds at the end of every history: no page is lost, scans find the model's rows and no others,
+    /// and the log says it all.
     fn check_all(&self) {
         assert_eq!(self.tree.verify().unwrap().lost_pages, []);
         self.check_scan(KeyRange::all(), Direction::Forward, self.xid, 100);
@@ -287,7 +288,7 @@ fn ascending_keys_fill_pages_and_random_keys_do_not_waste_them() {
         run.write(&number.to_be_bytes(), Some(&[7; 80]));
     }
     let bytes = 40_000 * (80 + 4 + 20);
-    let pages = bytes / crate::page::USABLE_SIZE;
+    let pages = bytes / crate::pages::page::USABLE_SIZE;
     let ascending = run.tree.page_count() as usize;
     assert!(ascending < pages * 118 / 100, "{ascending} pages for {pages} full ones");
     assert_eq!(run.tree.verify().unwrap().items, 40_000);
@@ -379,7 +380,7 @@ fn a_hot_row_under_snapshots_that_come_and_go_keeps_a_bounded_chain() {
 #[test]
 fn keys_and_values_over_the_limits_are_refused_and_those_at_them_kept() {
     let mut run = Run::new(256, 3);
-    let longest = vec![9; crate::page::leaf::MAX_KEY];
+    let longest = vec![9; crate::pages::page::leaf::MAX_KEY];
     for fill in 0..30 {
         let mut key = longest.clone();
         *key.last_mut().unwrap() = fill;
@@ -391,7 +392,7 @@ fn keys_and_values_over_the_limits_are_refused_and_those_at_them_kept() {
     let mut writer = run.bench.store.writer();
     writer.allow_io(true);
     writer.set_xid(Xid::new(99));
-    let key = vec![9; crate::page::leaf::MAX_KEY + 1];
+    let key = vec![9; crate::pages::page::leaf::MAX_KEY + 1];
     let refused =
         writer.insert_version(&run.tree, &mut Prepared::new(), &key, NewVersion { cid: 0, value: None });
     assert!(matches!(refused, Err(Fault::Failed(Error::KeyTooLarge { .. }))));

@@ -1,13 +1,25 @@
 //! Sparse leaves become fewer, and the file's end comes back to its beginning.
 
 use super::{Run, scan};
-use crate::records::info;
-use crate::store::NewVersion;
+use crate::changes::records::info;
+use crate::changes::store::NewVersion;
 use crate::testing::{TREE, empty_disk, open_on, redo_all};
 use crate::tree::Prepared;
 use crate::{Direction, KeyRange};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wal::Xid;
+
+/// No session locks a key.
+struct NobodyLocks;
+
+impl super::super::KeyLocks for NobodyLocks {
+    fn are_all_free(&self) -> bool {
+        true
+    }
+    fn is_free(&self, _key: &[u8]) -> bool {
+        true
+    }
+}
 
 fn key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
@@ -128,7 +140,8 @@ fn readers_and_a_second_writer_find_every_row_while_leaves_are_packed_and_split(
     let (xids, horizon, compared) = (AtomicU64::new(3), AtomicU64::new(3), AtomicU64::new(0));
     let done = AtomicBool::new(false);
     let put = |number: u64, value: &[u8]| {
-        // Found without the lock, as a transaction prepares: the leaf may have gone elsewhere when it is written to.
+        // Found without the lock, as a transaction prepares: the leaf may have gone elsewhere when it is
+        // written to.
         let mut prepared = Prepared::new();
         store.run_blocking(|| tree.prepare(&key(number), value.len(), &mut prepared)).unwrap();
         let mut writer = store.writer();
@@ -203,7 +216,8 @@ fn a_batch_at_the_end_leaves_room_for_later_versions_in_each_leaf() {
     writer.set_xid(Xid::new(run.xid));
     let (mut done, mut prepared) = (0, Prepared::new());
     while done < items.len() {
-        let count = writer.insert_new(&run.tree, &mut prepared, 0, &items[done..], None).unwrap();
+        let count =
+            writer.insert_new(&run.tree, &mut prepared, 0, &items[done..], None::<&NobodyLocks>).unwrap();
         assert!(count > 0, "row {done} is new");
         done += count;
     }

@@ -1,7 +1,7 @@
 //! What stays in the pool while much goes through it, and who writes.
 
-use crate::pool::Ring;
-use crate::store::{NewVersion, Store};
+use crate::changes::store::{NewVersion, Store};
+use crate::pages::pool::Ring;
 use crate::testing::{Bench, TREE, bench};
 use crate::tree::{Batch, Prepared, Tree};
 use crate::{Direction, KeyRange, TreeId};

@@ -1,7 +1,7 @@
 //! A rough measure; run by hand in release with --ignored --nocapture.
 
 use super::Run;
-use crate::store::NewVersion;
+use crate::changes::store::NewVersion;
 use crate::tree::{Batch, Prepared};
 use crate::{Direction, KeyRange};
 use std::time::Instant;
@@ -70,13 +70,13 @@ fn descent_insert_and_scan() {
 fn memory_stays_near_the_pool_on_a_real_disk() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("base/5")).unwrap();
-    let options = crate::store::StoreOptions {
+    let options = crate::changes::store::StoreOptions {
         dir: folder.path().into(),
         frames: 8192,
         checksums: true,
         full_page_writes: true,
     };
-    let store = crate::store::Store::open(&host::Host::real(), options).unwrap();
+    let store = crate::changes::store::Store::open(&host::Host::real(), options).unwrap();
     let log = crate::testing::MemoryLog::new();
     log.forget_records();
     store.set_log(log.clone());

@@ -1,8 +1,8 @@
 //! Pages leave the tree, and are used again.
 
 use super::{Run, scan};
-use crate::free_map;
-use crate::store::NewVersion;
+use crate::changes::store::NewVersion;
+use crate::pages::free_map;
 use crate::tree::Prepared;
 use crate::{Direction, KeyRange};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -98,7 +98,7 @@ fn versions_of_aborted_transactions_leave_leaves_and_chains_with_their_values() 
         }
     }
     let chains = run.bench.log.records();
-    assert!(chains.iter().any(|record| record.rmgr_info() == crate::records::info::CHAIN_PUSH));
+    assert!(chains.iter().any(|record| record.rmgr_info() == crate::changes::records::info::CHAIN_PUSH));
     let report = run.sweep(&aborted);
     assert_eq!((report.aborted, report.removed), (0, aborted.len() as u64));
     for name in ["hot", "key1", "key7", "key299"] {
@@ -185,7 +185,7 @@ fn readers_find_every_row_while_pages_leave_and_become_others() {
         .log
         .records()
         .iter()
-        .filter(|record| record.rmgr_info() == crate::records::info::UNLINK)
+        .filter(|record| record.rmgr_info() == crate::changes::records::info::UNLINK)
         .count();
     println!("{} reads compared, {unlinked} pages left", compared.load(Ordering::Relaxed));
     assert!(unlinked > 500 && compared.load(Ordering::Relaxed) > 0, "{unlinked} pages left");

@@ -1,0 +1,208 @@
+//! The gate through which replication reports how far the standbys are.
+
+use super::levels::Levels;
+use super::remote::{CONFIRMED_BIT, Remote, RemoteProgress, RemoteStages};
+use super::suspension::{Resumed, Stall, Suspended};
+use crate::SyncLevel;
+use durability::Stage;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use wal::{BranchObserver, LogState, Lsn};
+
+/// Where replication tells the commit pipeline of the quorum's progress; cloning shares it.
+#[derive(Clone, Debug)]
+pub struct CommitGate(pub(crate) Arc<Levels>);
+
+impl BranchObserver for CommitGate {
+    /// What was confirmed, or reported by the standbys behind this one, of later positions than those that
+    /// are kept was said of another branch.
+    fn branched(&self, state: &LogState) {
+        let kept = state.kept();
+        {
+            let Remote { progress, floor, .. } = &mut *self.0.remote.lock();
+            for position in [&mut progress.written, &mut progress.flushed, &mut progress.applied, floor] {
+                *position = kept.min(*position);
+            }
+        }
+        self.0.visibility.branches_at(kept);
+        self.0.confirmed.send_modify(|told| *told = kept.min(*told));
+    }
+}
+
+impl CommitGate {
+    /// Takes new positions. They only move forward; `required` may change either way, and a change to false
+    /// releases every commit that waited for standbys (the caller records that).
+    pub fn set_remote(&self, progress: RemoteProgress) {
+        {
+            let mut state = self.0.remote.lock();
+            if progress.required && !state.was_required {
+                // Until now commits were asked to be here only.
+                state.floor = state.floor.max(self.0.flushed());
+            }
+            state.was_required = progress.required;
+            let remote = &mut state.progress;
+            remote.required = progress.required;
+            remote.written = remote.written.max(progress.written);
+            remote.flushed = remote.flushed.max(progress.flushed);
+            remote.applied = remote.applied.max(progress.applied);
+            if state.suspended.is_some() {
+                self.0.try_resume(&mut state);
+            }
+        }
+        self.0.advance();
+    }
+
+    /// How far what this level waits for is known to be held: by what the quorum has told since the start, or
+    /// what was proven before it. Commits that end behind this may be held too.
+    pub fn known_to_be_held(&self, level: SyncLevel) -> Lsn {
+        self.0.remote.lock().reached(level)
+    }
+
+    /// The last progress taken.
+    pub fn remote(&self) -> RemoteProgress {
+        self.0.remote.lock().progress
+    }
+
+    /// The stages that commits have waited for since the last [`CommitGate::forget_stages`] but one: those
+    /// whose progress standbys should report at once.
+    pub fn stages(&self) -> watch::Receiver<RemoteStages> {
+        self.0.stages.subscribe()
+    }
+
+    /// Forgets the stages that no commit has waited for since the last call.
+    pub fn forget_stages(&self) {
+        let used = self.0.stages_used.swap(0, Ordering::AcqRel);
+        self.0.stages_known.store(used, Ordering::Release);
+        self.0.tell_stages();
+    }
+
+    /// The position up to which the quorum holds the log, or, while none is required, up to which it is
+    /// flushed here: what a standby with `plimsoll.standby_reads = confirmed` may show. On a standby, what it
+    /// has heard of that.
+    pub fn confirmed(&self) -> Lsn {
+        if self.0.positions.get().is_none() {
+            return self.0.visibility.confirmed();
+        }
+        self.0.quorum_confirmed().unwrap_or_else(|| self.0.done(Stage::Flushed).get())
+    }
+
+    /// Changes of [`CommitGate::confirmed`]. While nobody listens, nothing is sent.
+    pub fn confirmed_changes(&self) -> watch::Receiver<Lsn> {
+        let changes = self.0.confirmed.subscribe();
+        self.0.tell_confirmed(|| self.confirmed());
+        changes
+    }
+
+    /// A standby hears from the server before it that the log is confirmed up to here.
+    pub fn confirm(&self, upto: Lsn) {
+        self.0.visibility.confirm(upto);
+        self.0.tell_confirmed(|| self.0.visibility.confirmed());
+    }
+
+    /// Readers here, or on a standby of this standby, want to hear soon what is confirmed:
+    /// [`RemoteStages::confirmed`].
+    pub fn want_confirmed(&self) {
+        self.0.note_bit(CONFIRMED_BIT);
+    }
+
+    /// The commits of before this start that are still undecided, as the range after which and up to which
+    /// they lie; None if there are none.
+    pub fn undecided(&self) -> Option<(Lsn, Lsn)> {
+        *self.0.undecided.lock()
+    }
+
+    /// Gives up waiting for the quorum to hold the commits of before this start
+    /// (plimsoll.unconfirmed_timeout, or no names any more): they become visible, once `record` has put the
+    /// range on record. Returns the range; None, and nothing is recorded, on a fenced server, where they stay
+    /// undecided for good.
+    pub fn release_unconfirmed(&self, record: impl FnOnce(Lsn, Lsn)) -> Option<(Lsn, Lsn)> {
+        // A fence waits for this lock: it comes before the record, or after the release.
+        let fence = self.0.fence.lock();
+        let (after, upto) = self.undecided().filter(|_| fence.is_none())?;
+        record(after, upto);
+        self.0.decide()
+    }
+
+    /// How long a commit waits for its standbys before it reports a stall; None is for ever. Holds for waits
+    /// that have begun, too.
+    pub fn set_patience(&self, patience: Option<Duration>) {
+        let millis =
+            patience.map_or(u64::MAX, |patience| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
+        if self.0.patience_ms.swap(millis, Ordering::AcqRel) != millis {
+            self.0.changed.notify_waiters();
+        }
+    }
+
+    /// Waits for a commit that has waited for too long. The same stall may be told again.
+    pub async fn stalled(&self) -> Stall {
+        let mut stalls = self.0.stall.subscribe();
+        loop {
+            let told = *stalls.borrow_and_update();
+            if let Some(stall) = told
+                && !self.0.reached(stall.level, stall.end)
+            {
+                return stall;
+            }
+            // The sender lives in self.
+            let _ = stalls.changed().await;
+        }
+    }
+
+    /// Waits for a level no more, nor for stronger ones, until the quorum keeps up again
+    /// ([`CommitGate::resumed`]). Gives the position after which commits may be acknowledged without it; None
+    /// if no quorum is required, or a weaker level is suspended already.
+    pub fn suspend(&self, level: SyncLevel) -> Option<Lsn> {
+        let after = {
+            let mut state = self.0.remote.lock();
+            let weaker = state.suspended.is_some_and(|suspended| suspended.level <= level);
+            if !state.progress.required || weaker {
+                return None;
+            }
+            // A stronger level was suspended before: what was acknowledged without it stays in the range.
+            let before = state.suspended.map_or(Lsn::MAX, |suspended| suspended.after);
+            let after = state.reached(level).min(before);
+            state.suspended = Some(Suspended { level, after, asked: None, prompt_since: None });
+            after
+        };
+        self.0.advance();
+        Some(after)
+    }
+
+    /// Waits for a suspended level again at once. None if none is suspended.
+    pub fn resume(&self) -> Option<Resumed> {
+        let mut state = self.0.remote.lock();
+        let suspended = state.suspended.take()?;
+        Some(self.0.resumed_now(suspended))
+    }
+
+    /// The level that is suspended.
+    pub fn suspended(&self) -> Option<SyncLevel> {
+        self.0.remote.lock().suspended.map(|suspended| suspended.level)
+    }
+
+    /// Waits until the quorum, having kept up, has ended a suspension. Without somebody who waits here, only
+    /// its reports can end one.
+    pub async fn resumed(&self) -> Resumed {
+        loop {
+            let mut changed = std::pin::pin!(self.0.resumed.notified());
+            changed.as_mut().enable();
+            if let Some(resumed) = self.0.ended.lock().take() {
+                return resumed;
+            }
+            let due = self.0.resumption_is_due();
+            let in_time = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = changed => {}
+                // No report needs to come from who has everything already.
+                () = in_time => self.0.try_resume(&mut self.0.remote.lock()),
+            }
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Which position reaches which level of durability.
+//!
+//! Each remote level has an effective position: what is flushed here and held by the quorum, or just what is
+//! flushed here while no quorum is required. It never moves back.
+
+use super::remote::{Remote, RemoteProgress, RemoteStages};
+use super::suspension::{Resumed, Stall, Suspended};
+use crate::visibility::snapshot::Visibility;
+use crate::{Error, Interrupt, SyncLevel, WaitEvent};
+use durability::Stage;
+use host::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use wal::{LogObserver, Lsn, Positions, Watermark};
+
+impl LogObserver for Levels {
+    fn flushed(&self) {
+        self.advance();
+    }
+    fn failed(&self) {
+        self.stop();
+    }
+}
+
+/// The positions that levels wait for.
+#[derive(Debug)]
+pub(crate) struct Levels {
+    /// Absent on a standby until its promotion.
+    pub(super) positions: OnceLock<Arc<Positions>>,
+    pub(super) remote: Mutex<Remote>,
+    /// How far commits at the level of each stage are done.
+    done: [Watermark; Stage::ALL.len()],
+    pub(super) visibility: Arc<Visibility>,
+    pub(super) undecided: Mutex<Option<(Lsn, Lsn)>>,
+    pub(super) is_undecided: AtomicBool,
+    pub(super) decided: Notify,
+    /// Why this server acknowledges nothing any more.
+    pub(super) fence: Mutex<Option<Arc<str>>>,
+    pub(super) is_fenced: AtomicBool,
+    /// Bits of [`RemoteStages`]: what commits have waited for since the last look, and what was told.
+    pub(super) stages_used: AtomicU8,
+    pub(super) stages_known: AtomicU8,
+    pub(super) stages: watch::Sender<RemoteStages>,
+    pub(super) confirmed: watch::Sender<Lsn>,
+    /// A fence was raised, or the patience is another one.
+    pub(super) changed: Notify,
+    /// u64::MAX is for ever.
+    pub(super) patience_ms: AtomicU64,
+    pub(super) stall: watch::Sender<Option<Stall>>,
+    /// The last suspension that the quorum ended, until it is fetched.
+    pub(super) ended: Mutex<Option<Resumed>>,
+    pub(super) resumed: Notify,
+}
+
+impl Levels {
+    /// `required`: synchronous standbys are named at this moment.
+    pub(crate) fn new(visibility: Arc<Visibility>, required: bool) -> Arc<Self> {
+        let progress = RemoteProgress { required, ..RemoteProgress::default() };
+        Arc::new(Self {
+            positions: OnceLock::new(),
+            remote: Mutex::new(Remote { progress, was_required: required, ..Remote::default() }),
+            done: Stage::ALL.map(|_| Watermark::new(Lsn::INVALID)),
+            visibility,
+            is_undecided: AtomicBool::new(false),
+            undecided: Mutex::new(None),
+            decided: Notify::new(),
+            fence: Mutex::new(None),
+            is_fenced: AtomicBool::new(false),
+            stages_used: AtomicU8::new(0),
+            stages_known: AtomicU8::new(0),
+            stages: watch::Sender::new(RemoteStages::default()),
+            confirmed: watch::Sender::new(Lsn::INVALID),
+            changed: Notify::new(),
+            patience_ms: AtomicU64::new(u64::MAX),
+            stall: watch::Sender::new(None),
+            ended: Mutex::new(None),
+            resumed: Notify::new(),
+        })
+    }
+
+    /// Follows this log from now on.
+    pub(crate) fn follow(&self, positions: Arc<Positions>) {
+        // A second log never comes: a node becomes a primary once in the life of a process.
+        let _ = self.positions.set(positions);
+        self.advance();
+    }
+
+    pub(super) fn flushed(&self) -> Lsn {
+        self.positions.get().map_or(Lsn::INVALID, |positions| positions.flushed())
+    }
+
+    /// What the quorum holds of what is flushed here, suspended or not; None while no quorum is required.
+    pub(crate) fn quorum_confirmed(&self) -> Option<Lsn> {
+        let flushed = self.flushed();
+        self.remote.lock().progress.confirmed(flushed)
+    }
+
+    pub(super) fn done(&self, stage: Stage) -> &Watermark {
+        let [written, flushed, replayed] = &self.done;
+        match stage {
+            Stage::Written => written,
+            Stage::Flushed => flushed,
+            Stage::Replayed => replayed,
+        }
+    }
+
+    fn mark(&self, level: SyncLevel) -> Option<&Watermark> {
+        level.stage().map(|stage| self.done(stage))
+    }
+
+    /// Whether a commit that ends at `end` has reached `level`.
+    pub(crate) fn reached(&self, level: SyncLevel, end: Lsn) -> bool {
+        match self.mark(level) {
+            Some(mark) => mark.get() >= end,
+            None => level == SyncLevel::Off || self.flushed() >= end,
+        }
+    }
+
+    /// Takes in that the log was flushed further or the quorum has moved: wakes commits, and shows them.
+    pub(crate) fn advance(&self) {
+        // Read before the lock: a resumption, which reads it under the lock, names no less.
+        let flushed = self.flushed();
+        let (effective, remote) = {
+            let remote = self.remote.lock();
+            (remote.effective(flushed), remote.progress)
+        };
+        for (mark, reached) in self.done.iter().zip(effective) {
+            mark.advance(reached);
+        }
+        self.visibility.settle(|level, end| self.reached(level, end));
+        self.tell_confirmed(|| remote.confirmed(flushed).unwrap_or(flushed));
+        if self.is_undecided.load(Ordering::Acquire) {
+            let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
+            if remote.required && remote.flushed >= last {
+                self.decide();
+            }
+        }
+    }
+
+    /// How long the quorum has to keep up before a suspension ends. No time at all if commits wait for ever.
+    pub(super) fn probation(&self) -> Duration {
+        match self.patience_ms.load(Ordering::Acquire) {
+            u64::MAX => Duration::ZERO,
+            millis => Duration::from_millis(millis),
+        }
+    }
+
+    pub(super) fn resumption_is_due(&self) -> Option<Instant> {
+        self.remote.lock().suspended.and_then(|suspended| suspended.due(self.probation()))
+    }
+
+    /// Ends a suspension if the quorum has kept up for long enough, or nothing is required any more.
+    pub(super) fn try_resume(&self, remote: &mut Remote) {
+        let Remote { progress, suspended, .. } = remote;
+        let Some(state) = suspended else { return };
+        let reached = progress.reached(state.level);
+        if progress.required && !state.keeps_up(reached, self.flushed(), Instant::now(), self.probation()) {
+            if state.asked.is_some() {
+                // Commits that wait for less may be all there are: the answer shall come as soon as they
+                // would have it.
+                self.note_stage(state.level);
+            } else {
+                self.resumed.notify_waiters();
+            }
+            return;
+        }
+        let resumed = self.resumed_now(*state);
+        *suspended = None;
+        *self.ended.lock() = Some(resumed);
+        self.resumed.notify_waiters();
+    }
+
+    /// With the lock of `remote`.
+    pub(super) fn resumed_now(&self, suspended: Suspended) -> Resumed {
+        let Suspended { level, after, .. } = suspended;
+        Resumed { level, after, upto: self.flushed().max(after) }
+    }
+
+    /// A log begins of which `confirmed` is proven; `required`: a quorum is to hold what comes, as it was
+    /// before.
+    pub(crate) fn begin_at(&self, confirmed: Lsn, required: bool) {
+        let mut remote = self.remote.lock();
+        (remote.floor, remote.was_required) = (confirmed, required);
+    }
+
+    /// Whether synchronous standbys are named now.
+    pub(crate) fn is_required(&self) -> bool {
+        self.remote.lock().progress.required
+    }
+
+    /// Commits in this range, from before this start or promotion, are undecided if synchronous standbys are
+    /// named now: nobody reads until they are decided.
+    pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn) {
+        if after >= upto || !self.is_required() {
+            return;
+        }
+        *self.undecided.lock() = Some((after, upto));
+        self.is_undecided.store(true, Ordering::Release);
+    }
+
+    pub(super) fn decide(&self) -> Option<(Lsn, Lsn)> {
+        let range = self.undecided.lock().take();
+        self.is_undecided.store(false, Ordering::Release);
+        self.decided.notify_waiters();
+        range
+    }
+
+    /// Ends all that waits for other nodes: this server's branch was replaced. A later reason replaces an
+    /// earlier one.
+    pub(crate) fn fence(&self, reason: &str) {
+        *self.fence.lock() = Some(reason.into());
+        self.is_fenced.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+        self.decided.notify_waiters();
+    }
+
+    /// Why this server acknowledges nothing any more.
+    pub(crate) fn fence_reason(&self) -> Option<Arc<str>> {
+        self.is_fenced.load(Ordering::Acquire).then(|| self.fence.lock().clone()).flatten()
+    }
+
+    /// Fails once the server is fenced.
+    pub(crate) fn check_fence(&self) -> Result<(), Error> {
+        if !self.is_fenced.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.fence_reason().map_or(Ok(()), |reason| Err(Error::Fenced { reason }))
+    }
+
+    /// Waits until the server is fenced; the error that says so.
+    pub(crate) async fn fenced(&self) -> Error {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Err(fenced) = self.check_fence() {
+                return fenced;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits while commits of before this start are undecided. On a fenced server they stay so.
+    pub(crate) async fn wait_decided(&self, interrupt: &Interrupt) -> Result<(), Error> {
+        while self.is_undecided.load(Ordering::Acquire) {
+            let mut decided = std::pin::pin!(self.decided.notified());
+            decided.as_mut().enable();
+            if !self.is_undecided.load(Ordering::Acquire) {
+                break;
+            }
+            self.check_fence()?;
+            let _told = interrupt.waiting(WaitEvent::Undecided);
+            tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Err(Error::Cancelled),
+                () = decided => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the log is flushed here up to `end` and the quorum holds it, at a remote level. False:
+    /// cancelled.
+    pub(crate) async fn wait_remote(
+        &self,
+        level: SyncLevel,
+        end: Lsn,
+        interrupt: &Interrupt,
+    ) -> Result<bool, Error> {
+        let Some(mark) = self.mark(level) else { return Ok(true) };
+        if mark.get() >= end {
+            return Ok(true);
+        }
+        self.note_stage(level);
+        let _told = interrupt.waiting_for_commit(end);
+        let began = Instant::now();
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            self.check_fence()?;
+            tokio::select! {
+                biased;
+                reached = mark.wait(end) => return reached.map(|_| true).map_err(|_| Error::Shutdown),
+                () = interrupt.cancelled() => return Ok(false),
+                () = changed => {}
+                () = self.tell_stall(began, end) => {}
+            }
+        }
+    }
+
+    /// Tells of a commit that ends at `end` once it has waited since `began`, and since its flush here, for
+    /// as long as set. Never returns.
+    pub(super) async fn tell_stall(&self, began: Instant, end: Lsn) {
+        let patience_ms = self.patience_ms.load(Ordering::Acquire);
+        if patience_ms != u64::MAX {
+            let patience = Duration::from_millis(patience_ms);
+            tokio::time::sleep_until(began + patience).await;
+            if let Some(positions) = self.positions.get().filter(|positions| positions.flushed() < end) {
+                // That is no fault of the standbys'. A failed log ends the wait elsewhere.
+                let _ = positions.wait_flushed(end).await;
+                tokio::time::sleep(patience).await;
+            }
+            let mut levels = Stage::ALL.into_iter().map(Stage::level);
+            if let Some(level) = levels.find(|level| !self.reached(*level, end)) {
+                self.stall.send_replace(Some(Stall { level, end }));
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Sends a confirmed position to those who listen; it never moves back.
+    pub(super) fn tell_confirmed(&self, upto: impl FnOnce() -> Lsn) {
+        if self.confirmed.receiver_count() > 0 {
+            let upto = upto();
+            self.confirmed.send_if_modified(|told| {
+                let more = upto > *told;
+                *told = upto.max(*told);
+                more
+            });
+        }
+    }
+
+    /// A commit is about to wait for this level.
+    pub(super) fn note_stage(&self, level: SyncLevel) {
+        self.note_bit(level.stage().map_or(0, Stage::bit));
+    }
+
+    pub(super) fn note_bit(&self, bit: u8) {
+        if self.stages_used.load(Ordering::Relaxed) & bit == 0 {
+            self.stages_used.fetch_or(bit, Ordering::AcqRel);
+        }
+        // Forgotten at this very moment, it is reported a little later: standbys report all stages in time.
+        if self.stages_known.load(Ordering::Acquire) & bit == 0 {
+            self.stages_known.fetch_or(bit, Ordering::AcqRel);
+            self.tell_stages();
+        }
+    }
+
+    pub(super) fn tell_stages(&self) {
+        self.stages.send_if_modified(|told| {
+            let known = RemoteStages::of_bits(self.stages_known.load(Ordering::Acquire));
+            std::mem::replace(told, known) != known
+        });
+    }
+
+    /// Ends all waits.
+    pub(crate) fn close(&self) {
+        self.stop();
+        self.visibility.close();
+    }
+
+    /// Ends the waits for remote levels that are not reached.
+    pub(super) fn stop(&self) {
+        self.done.iter().for_each(Watermark::stop);
+    }
+}

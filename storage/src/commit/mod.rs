@@ -1,0 +1,14 @@
+//! Commits: in which order they go into the log, and how long each waits.
+//!
+//! This room knows how far the synchronous standbys are, and not which of them said so.
+
+pub(crate) mod early_list;
+mod early_xids;
+pub(crate) mod gate;
+pub(crate) mod levels;
+pub(crate) mod pipeline;
+pub(crate) mod remote;
+pub(crate) mod request;
+pub(crate) mod suspension;
+pub(crate) mod sync_state;
+pub(crate) mod write_set;

@@ -1,0 +1,45 @@
+//! Reading and writing what the log says of synchronous replication.
+
+use super::Database;
+use crate::Error;
+use crate::changes::state_page::STATE_SYNC;
+use crate::changes::store::Fault;
+use crate::commit::sync_state::SyncState;
+use crate::engine::Engine;
+use crate::error::log_error;
+use std::sync::Arc;
+
+fn read(engine: &Engine) -> Result<SyncState, Error> {
+    match engine.state_field(STATE_SYNC)? {
+        Some(bytes) => SyncState::decode(&bytes).map_err(|short| {
+            Error::Unusable(format!("the state of synchronous replication is damaged: {short}"))
+        }),
+        None => Ok(SyncState::default()),
+    }
+}
+
+impl Database {
+    /// What the log, as far as it is written or replayed here, says of synchronous replication. Does I/O.
+    pub fn sync_state(&self) -> Result<SyncState, Error> {
+        read(&self.0)
+    }
+
+    /// Puts it into the log, if it is new; durable here when it returns. Only on a primary.
+    pub async fn put_sync_state(&self, state: SyncState) -> Result<(), Error> {
+        let engine = Arc::clone(&self.0);
+        let put = crate::blocking::run(move || {
+            let bytes = state.encode();
+            if engine.state_field(STATE_SYNC)?.as_ref() == Some(&bytes) {
+                return Ok(());
+            }
+            engine.pipeline()?.at_rest(|writer, _| {
+                writer.allow_io(true);
+                let put = writer.put_state(STATE_SYNC, &bytes);
+                writer.allow_io(false);
+                put.map_err(Fault::into_error)
+            })?;
+            engine.wal()?.flush_all().map(drop).map_err(log_error)
+        });
+        put.await.map_err(|_| Error::Shutdown)?
+    }
+}

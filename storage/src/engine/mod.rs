@@ -1,0 +1,360 @@
+//! What all parts of an open database share.
+
+pub(crate) mod dropped;
+pub(crate) mod options;
+pub(crate) mod recovery_state;
+pub(crate) mod retention;
+pub(crate) mod sweep;
+pub(crate) mod wal_sizes;
+
+pub use retention::WalRetention;
+
+use crate::changes::log::EngineLog;
+use crate::changes::store::Store;
+use crate::commit::gate::CommitGate;
+use crate::commit::levels::Levels;
+use crate::commit::pipeline::Pipeline;
+use crate::error::log_error;
+use crate::locks::LockManager;
+use crate::tree::Batch;
+use crate::visibility::shown::Shown;
+use crate::visibility::snapshot::{LiveSnapshot, Snapshot, Visibility};
+use crate::{Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
+use dropped::Drop;
+use host::Mutex;
+use host::{Host, LockGuard};
+use options::{CheckpointCounts, DatabaseOptions};
+use parking_lot::RwLock;
+use recovery_state::{Parked, RecoveryState, SeenCheckpoint};
+use retention::KeepForRecovery;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use wal::control::ControlFile;
+use wal::xlog::XlogRecord;
+use wal::{Lsn, TimelineId, WalWriter, Xid};
+use wal_sizes::{RoundEstimate, WalSizes};
+
+/// Relation file numbers, given out and logged in advance.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    pub(crate) next: u32,
+    /// Numbers below this one are logged as used.
+    pub(crate) logged: u32,
+}
+
+/// How many numbers one NEXTOID record covers, as in PostgreSQL.
+const NUMBERS_LOGGED: u32 = 8192;
+/// The first number for users' relations (FirstNormalObjectId).
+pub(crate) const FIRST_NUMBER: u32 = 16384;
+
+/// An open database.
+pub(crate) struct Engine {
+    pub(crate) host: Host,
+    pub(crate) options: DatabaseOptions,
+    pub(crate) store: Store,
+    pub(crate) visibility: Arc<Visibility>,
+    pub(crate) levels: Arc<Levels>,
+    pub(crate) gate: CommitGate,
+    pub(crate) locks: Arc<LockManager>,
+    pub(crate) recovery: RecoveryState,
+    /// How far a standby's readers were shown what is confirmed.
+    pub(crate) shown: Shown,
+    /// The newest contents of the control file. Held while the file is written.
+    pub(crate) control: Mutex<ControlFile>,
+    pub(crate) numbers: Mutex<Numbers>,
+    pub(crate) retention: RwLock<Arc<dyn WalRetention>>,
+    pub(crate) checkpoints: Mutex<CheckpointCounts>,
+    /// Held by the one checkpoint that runs.
+    pub(crate) checkpointing: Arc<tokio::sync::Mutex<()>>,
+    /// How much log there may be; a reload changes it.
+    pub(crate) wal_sizes: Mutex<WalSizes>,
+    /// What the next round of log is expected to take.
+    pub(crate) round: Mutex<RoundEstimate>,
+    /// A running paced checkpoint shall hurry.
+    pub(crate) hurry: AtomicBool,
+    /// The last checkpoint record replayed: where a restartpoint may begin.
+    pub(crate) seen_checkpoint: Mutex<Option<SeenCheckpoint>>,
+    /// What redo left when it ended for a promotion.
+    pub(crate) parked: Mutex<Option<Parked>>,
+    /// Online backups that run; page images are forced while there are any.
+    pub(crate) backups: Mutex<u32>,
+    pub(crate) full_page_writes: AtomicBool,
+    pub(crate) closed: AtomicBool,
+    timeline: AtomicU32,
+    /// Set once this node takes writes.
+    primary: OnceLock<Primary>,
+    row_numbers: Mutex<HashMap<TreeId, u64>>,
+    drops: Mutex<Vec<Drop>>,
+    /// Held by the one who removes files.
+    removing: Mutex<()>,
+    /// Relation files with numbers below this one are of before this node took writes.
+    first_own_number: AtomicU32,
+    /// Called once when a log is opened for writing, before anything is in it.
+    #[cfg(test)]
+    pub(crate) mid_promotion: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Keeps other servers out of the directory.
+    _lock: Box<dyn LockGuard>,
+}
+
+struct Primary {
+    wal: WalWriter,
+    pipeline: Pipeline,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("dir", &self.options.dir).finish_non_exhaustive()
+    }
+}
+
+/// The parts that an engine is made of.
+pub(crate) struct Parts {
+    pub(crate) host: Host,
+    pub(crate) options: DatabaseOptions,
+    pub(crate) store: Store,
+    pub(crate) control: ControlFile,
+    pub(crate) visibility: Arc<Visibility>,
+    pub(crate) in_recovery: bool,
+    pub(crate) lock: Box<dyn LockGuard>,
+}
+
+impl Engine {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { host, options, store, control, visibility, in_recovery, lock } = parts;
+        let levels = Levels::new(Arc::clone(&visibility), options.sync_required);
+        let checkpoint = &control.checkpoint_copy;
+        let next_number = checkpoint.next_oid.max(FIRST_NUMBER);
+        Arc::new(Self {
+            gate: CommitGate(Arc::clone(&levels)),
+            shown: Shown::new(&host, &options.dir),
+            locks: LockManager::new(options.deadlock_timeout),
+            recovery: RecoveryState::new(in_recovery, checkpoint.next_xid),
+            numbers: Mutex::new(Numbers { next: next_number, logged: next_number }),
+            retention: RwLock::new(Arc::new(KeepForRecovery)),
+            checkpoints: Mutex::default(),
+            checkpointing: Arc::new(tokio::sync::Mutex::new(())),
+            wal_sizes: Mutex::new(options.wal_sizes),
+            round: Mutex::default(),
+            hurry: AtomicBool::new(false),
+            seen_checkpoint: Mutex::new(None),
+            parked: Mutex::new(None),
+            backups: Mutex::new(0),
+            full_page_writes: AtomicBool::new(options.full_page_writes),
+            closed: AtomicBool::new(false),
+            timeline: AtomicU32::new(checkpoint.timeline.get()),
+            primary: OnceLock::new(),
+            row_numbers: Mutex::default(),
+            drops: Mutex::default(),
+            removing: Mutex::default(),
+            first_own_number: AtomicU32::new(0),
+            #[cfg(test)]
+            mid_promotion: Mutex::default(),
+            control: Mutex::new(control),
+            _lock: lock,
+            host,
+            options,
+            store,
+            visibility,
+            levels,
+        })
+    }
+
+    /// Takes writes from now on, into this log.
+    pub(crate) fn become_primary(&self, wal: WalWriter, next_xid: Xid) -> Result<(), Error> {
+        let log = Arc::new(EngineLog(wal.clone()));
+        self.store.set_log(log.clone());
+        self.store.set_barrier(log);
+        self.levels.follow(wal.positions());
+        wal.set_observer(self.levels.clone());
+        self.timeline.store(wal.timeline().get(), Ordering::Release);
+        self.first_own_number.store(self.numbers.lock().next, Ordering::Release);
+        let shared = (Arc::clone(&self.visibility), Arc::clone(&self.levels));
+        let pipeline =
+            Pipeline::new(self.store.clone(), wal.clone(), Arc::clone(&self.host.clock), shared, next_xid);
+        self.primary
+            .set(Primary { wal, pipeline })
+            .map_err(|_| Error::WrongState("this server already takes writes"))
+    }
+
+    pub(crate) fn pipeline(&self) -> Result<&Pipeline, Error> {
+        self.primary.get().map(|primary| &primary.pipeline).ok_or(Error::ReadOnly)
+    }
+
+    pub(crate) fn wal(&self) -> Result<&WalWriter, Error> {
+        self.primary.get().map(|primary| &primary.wal).ok_or(Error::ReadOnly)
+    }
+
+    pub(crate) fn is_in_recovery(&self) -> bool {
+        self.recovery.active.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn timeline(&self) -> TimelineId {
+        TimelineId::new(self.timeline.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_timeline(&self, timeline: TimelineId) {
+        self.timeline.store(timeline.get(), Ordering::Release);
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    pub(crate) fn wal_dir(&self) -> PathBuf {
+        self.options.dir.join("pg_wal")
+    }
+
+    /// A field of the state page. Does I/O.
+    pub(crate) fn state_field(&self, field: u16) -> Result<Option<Vec<u8>>, Error> {
+        self.store.run_blocking(|| self.store.state(field))
+    }
+
+    /// Changes the control file durably.
+    pub(crate) fn update_control(&self, change: impl FnOnce(&mut ControlFile)) -> Result<(), Error> {
+        let mut control = self.control.lock();
+        let mut changed = control.clone();
+        change(&mut changed);
+        changed.time = self.host.clock.now().unix_seconds();
+        changed
+            .store(&*self.host.disk, &self.options.dir)
+            .map_err(|error| Error::Unusable(error.to_string()))?;
+        *control = changed;
+        Ok(())
+    }
+
+    /// Waits until statements may read rows: commits of before this start are decided, and a standby is
+    /// consistent.
+    pub(crate) async fn wait_readable(&self, interrupt: &Interrupt) -> Result<(), Error> {
+        self.wait_open_and_consistent(interrupt).await?;
+        self.levels.wait_decided(interrupt).await
+    }
+
+    /// The same without the wait for decisions.
+    pub(crate) async fn wait_open_and_consistent(&self, interrupt: &Interrupt) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Shutdown);
+        }
+        if !self.recovery.is_consistent() {
+            tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Err(Error::Cancelled),
+                () = self.recovery.wait_consistent() => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a snapshot of what is confirmed that has all commits up to `floor`. None: this is no standby
+    /// any more.
+    pub(crate) async fn wait_confirmed(
+        &self,
+        floor: Lsn,
+        interrupt: &Interrupt,
+    ) -> Result<Option<LiveSnapshot>, Error> {
+        let gate = CommitGate(Arc::clone(&self.levels));
+        let mut told = None;
+        loop {
+            let mut more = std::pin::pin!(self.visibility.confirmed_more().notified());
+            more.as_mut().enable();
+            gate.want_confirmed();
+            if let Some(snapshot) = self.visibility.take_confirmed(floor) {
+                self.shown.note(self.timeline(), snapshot.lsn)?;
+                return Ok(Some(snapshot));
+            }
+            if self.closed.load(Ordering::Acquire) {
+                return Err(Error::Shutdown);
+            }
+            if !self.is_in_recovery() {
+                return Ok(None);
+            }
+            told.get_or_insert_with(|| interrupt.waiting(WaitEvent::Confirmed));
+            tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Err(Error::Cancelled),
+                () = more => {}
+            }
+        }
+    }
+
+    /// Fails if replay had to give up this snapshot: what it sees may be gone.
+    pub(crate) fn check_conflict(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        match self.is_in_recovery() && self.visibility.is_cancelled(snapshot) {
+            true => Err(Error::RecoveryConflict),
+            false => Ok(()),
+        }
+    }
+
+    /// What a reader with this snapshot is told that met an error: whoever was given up may find anything.
+    pub(crate) fn or_conflict(&self, error: Error, snapshot: &Snapshot) -> Error {
+        match error {
+            Error::Cancelled => error,
+            _ => self.check_conflict(snapshot).err().unwrap_or(error),
+        }
+    }
+
+    /// Waits until commits up to `lsn` are visible. Fails on a fenced server, where those in doubt stay so.
+    pub(crate) async fn wait_visible(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
+        if self.visibility.visible() >= lsn {
+            return Ok(());
+        }
+        let reach = async {
+            if let Some(primary) = self.primary.get() {
+                // A commit whose session went away has nobody else who would see to this.
+                primary.wal.flush_async(lsn).await.map_err(log_error)?;
+            }
+            self.visibility.mark().wait(lsn).await.map_err(|_| Error::Shutdown)
+        };
+        let _told = interrupt.waiting(WaitEvent::Visible);
+        tokio::select! {
+            biased;
+            reached = reach => reached.map(drop),
+            () = interrupt.cancelled() => Err(Error::Cancelled),
+            fenced = self.levels.fenced() => Err(fenced),
+        }
+    }
+
+    /// A relation file number that was never used.
+    pub(crate) fn allocate_number(&self) -> Result<u32, Error> {
+        let wal = self.wal()?;
+        let mut numbers = self.numbers.lock();
+        if numbers.next >= numbers.logged {
+            let upto = numbers
+                .next
+                .checked_add(NUMBERS_LOGGED)
+                .ok_or(Error::WrongState("all relation file numbers are used up"))?;
+            let mut record =
+                XlogRecord::NextOid(upto).encode().map_err(|error| Error::Log(error.to_string().into()))?;
+            wal.insert(&mut record).map_err(log_error)?;
+            numbers.logged = upto;
+        }
+        let number = numbers.next;
+        numbers.next += 1;
+        Ok(number)
+    }
+
+    /// The next number for a hidden key of `tree`.
+    pub(crate) async fn next_row_number(&self, tree: TreeId) -> Result<u64, Error> {
+        if let Some(next) = self.row_numbers.lock().get_mut(&tree) {
+            *next += 1;
+            return Ok(*next - 1);
+        }
+        let mut scan = self.store.tree(tree)?.scan(KeyRange::all(), Direction::Backward);
+        let mut batch = Batch::default();
+        self.store.run(|| scan.next_batch(&mut |_| true, 1, 1, &mut batch)).await?;
+        let last = match batch.rows().next() {
+            Some((key, ..)) => {
+                let key = key.try_into().map_err(|_| {
+                    Error::WrongState("the keys of this relation are no row numbers of 8 bytes")
+                })?;
+                u64::from_be_bytes(key)
+            }
+            None => 0,
+        };
+        let mut numbers = self.row_numbers.lock();
+        let next = numbers.entry(tree).or_insert(last + 1);
+        *next += 1;
+        Ok(*next - 1)
+    }
+}

@@ -1,0 +1,32 @@
+//! Which log must stay besides what recovery needs.
+
+use wal::{Lsn, SegmentFate, SegmentFile};
+
+/// Tells a checkpoint which log must stay: replication slots, an archive, wal_keep_size.
+pub trait WalRetention: Send + Sync {
+    /// Log from here on is needed, given that recovery itself needs it from `redo` on.
+    fn needed_from(&self, redo: Lsn) -> Lsn;
+    /// What may become of this segment, which is not needed any more (is it archived? is it read in place?).
+    fn fate(&self, segment: SegmentFile) -> SegmentFate {
+        let _ = segment;
+        SegmentFate::Reusable
+    }
+    /// Segments were removed.
+    fn removed(&self) {}
+    /// A file of this name, no segment, is durable in pg_wal (a history of a timeline or of a backup).
+    fn made(&self, name: &str) {
+        let _ = name;
+    }
+    /// A restartpoint is done: nothing here needs log from before its redo point any more. Blocks.
+    fn restartpoint_done(&self) {}
+}
+
+/// Keeps what recovery needs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KeepForRecovery;
+
+impl WalRetention for KeepForRecovery {
+    fn needed_from(&self, redo: Lsn) -> Lsn {
+        redo
+    }
+}

@@ -1,0 +1,220 @@
+//! The locks of one transaction.
+
+use super::manager::{Answer, LockManager};
+use super::name::{LockName, LockRef};
+use super::report;
+use super::strength::{Strength, excluded_by};
+use super::table::Owner;
+use crate::{Error, Interrupt, LockWait, TreeId, WaitEvent};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// One lock that a transaction took, as its journal keeps it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(super) hash: u64,
+    pub(super) name: LockName,
+    pub(super) bit: u16,
+    /// Its number among all that the transaction took.
+    pub(super) number: u64,
+}
+
+/// The locks that one transaction holds, in the order in which it took them. Dropping them releases all.
+#[derive(Debug)]
+pub(crate) struct LockSet {
+    pub(super) manager: Arc<LockManager>,
+    pub(super) owner: Owner,
+    pub(super) held: Vec<Held>,
+    /// How many were taken so far.
+    pub(super) taken: u64,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// The lock is held.
+    Yes,
+    /// SKIP LOCKED met another holder.
+    Skipped,
+}
+
+/// A place in a queue; dropping it leaves the queue, or gives back what was granted meanwhile.
+struct Wait<'a> {
+    manager: &'a LockManager,
+    owner: Owner,
+    held: Option<Held>,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.manager.waits.lock().remove(&self.owner);
+        let Some(held) = self.held.take() else { return };
+        let shard = self.manager.shard(held.hash);
+        let mut table = shard.lock();
+        let Ok(mut entry) = table.find_entry(held.hash, |lock| lock.name == held.name) else { return };
+        let lock = entry.get_mut();
+        match lock.queue.iter().position(|waiter| waiter.owner == self.owner) {
+            Some(at) => {
+                lock.queue.remove(at);
+                lock.grant_waiting();
+            }
+            None => lock.drop_bit(self.owner, held.bit),
+        }
+        shard.remove_unused(entry);
+    }
+}
+
+impl LockSet {
+    /// Takes a lock, waiting for it as `wait` says and `interrupt` allows.
+    pub(crate) async fn take(
+        &mut self,
+        name: LockRef<'_>,
+        strength: Strength,
+        wait: LockWait,
+        interrupt: &Interrupt,
+    ) -> Result<Taken, Error> {
+        let queue = matches!(wait, LockWait::Forever | LockWait::AtMost(_));
+        let hash = name.hash_with(&self.manager.build);
+        match self.manager.request(self.owner, hash, name, strength, queue) {
+            Answer::Granted(name) => {
+                self.note(Held { hash, name, bit: strength.bit, number: 0 });
+                Ok(Taken::Yes)
+            }
+            Answer::Already => Ok(Taken::Yes),
+            Answer::Busy if wait == LockWait::Skip => Ok(Taken::Skipped),
+            Answer::Busy => Err(Error::LockNotAvailable { timed_out: false }),
+            Answer::Queued(name, granted) => {
+                let held = Held { hash, name, bit: strength.bit, number: 0 };
+                let held = self.wait(held, granted, wait, interrupt).await?;
+                self.note(held);
+                Ok(Taken::Yes)
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        held: Held,
+        mut granted: oneshot::Receiver<()>,
+        wait: LockWait,
+        interrupt: &Interrupt,
+    ) -> Result<Held, Error> {
+        self.manager.waits.lock().insert(self.owner, (held.hash, held.name.clone()));
+        let mut place = Wait { manager: &self.manager, owner: self.owner, held: Some(held) };
+        let _told = interrupt.waiting(match &place.held {
+            Some(Held { name: LockName::Table(_), .. }) => WaitEvent::TableLock,
+            Some(Held { name: LockName::Number(..), .. }) => WaitEvent::AdvisoryLock,
+            Some(Held { name: LockName::Place(_), .. }) => WaitEvent::LargeTransaction,
+            _ => WaitEvent::RowLock,
+        });
+        let waits_for_place = matches!(&place.held, Some(Held { name: LockName::Place(_), .. }));
+        let limit = async {
+            match wait {
+                LockWait::AtMost(limit) => tokio::time::sleep(limit).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let deadlock = async {
+            let find = || match waits_for_place {
+                true => self.manager.find_stuck_places(self.owner),
+                false => self.manager.find_cycle(self.owner),
+            };
+            loop {
+                tokio::time::sleep(self.manager.deadlock_timeout).await;
+                // Two looks: the first one may have put together waits that were never there at one time.
+                match find().and_then(|_| find()) {
+                    Some(cycle) => break cycle,
+                    // Whoever closes a cycle later finds it, but for one of places.
+                    None if waits_for_place => {}
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            // The sender goes away only with a grant: it lives in the queue until `place` leaves it.
+            _ = &mut granted => place.held.take().ok_or(Error::Shutdown),
+            () = interrupt.cancelled() => Err(Error::Cancelled),
+            () = limit => Err(Error::LockNotAvailable { timed_out: true }),
+            cycle = deadlock => Err(Error::Deadlock { cycle: report::describe(&cycle) }),
+        }
+    }
+
+    fn note(&mut self, held: Held) {
+        self.held.push(Held { number: self.taken, ..held });
+        self.taken += 1;
+    }
+
+    /// Another set of the same transaction: its members never wait for those of this one.
+    pub(crate) fn sibling(&self) -> Self {
+        Self { manager: Arc::clone(&self.manager), owner: self.owner, held: Vec::new(), taken: 0 }
+    }
+
+    /// Takes over the locks of another set of the same transaction.
+    pub(crate) fn absorb(&mut self, mut other: Self) {
+        debug_assert_eq!(self.owner, other.owner);
+        self.held.append(&mut other.held);
+    }
+
+    /// All locks.
+    pub(crate) fn manager(&self) -> Arc<LockManager> {
+        Arc::clone(&self.manager)
+    }
+
+    /// A number below `count` that is another one for most transactions.
+    pub(crate) fn number_below(&self, count: u32) -> u32 {
+        (self.owner.number % u64::from(count.max(1))) as u32
+    }
+
+    /// How many locks were taken so far: a mark for [`LockSet::release_after`].
+    pub(crate) fn mark(&self) -> u64 {
+        self.taken
+    }
+
+    /// Releases what was taken after `mark`, last first.
+    pub(crate) fn release_after(&mut self, mark: u64) {
+        while let Some(held) = self.held.pop_if(|held| held.number >= mark) {
+            self.manager.release(self.owner, &held);
+        }
+    }
+
+    /// Releases the rows of which `done` says so; it hears the lock's number too.
+    pub(crate) fn release_rows(&mut self, mut done: impl FnMut(TreeId, &[u8], u64) -> bool) {
+        let (manager, owner) = (&self.manager, self.owner);
+        self.held.retain(|held| match &held.name {
+            LockName::Row(tree, key) if done(*tree, key, held.number) => {
+                manager.release(owner, held);
+                false
+            }
+            _ => true,
+        });
+        // Memory that many locks took is given back.
+        self.held.shrink_to(2 * self.held.len());
+    }
+
+    /// Whether nobody holds a lock on any row. As with [`LockSet::is_free`], who takes one right after that
+    /// is not seen.
+    pub(crate) fn are_rows_free(&self) -> bool {
+        self.manager.is_without_rows()
+    }
+
+    /// Whether no other transaction holds the lock on a row.
+    pub(crate) fn is_free(&self, tree: TreeId, key: &[u8]) -> bool {
+        self.manager.is_free_for(self.owner, LockRef::Row(tree, key))
+    }
+
+    /// Whether this transaction holds the lock in a mode that excludes other writers.
+    pub(crate) fn holds(&self, name: LockRef<'_>, strength: Strength) -> bool {
+        let hash = name.hash_with(&self.manager.build);
+        let shard = self.manager.shard(hash).lock();
+        shard
+            .find(hash, |lock| name.names(&lock.name))
+            .is_some_and(|lock| strength.excludes & !excluded_by(lock.held_by(self.owner)) == 0)
+    }
+}
+
+impl Drop for LockSet {
+    fn drop(&mut self) {
+        self.release_after(0);
+    }
+}

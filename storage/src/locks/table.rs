@@ -1,0 +1,104 @@
+//! The table of locks: holders and queues.
+
+use super::name::{LockName, LockRef};
+use super::strength::Strength;
+use hashbrown::HashTable;
+use hashbrown::hash_table::OccupiedEntry;
+use host::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::oneshot;
+
+/// Who locks: one transaction, and its session's number (0 for none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Owner {
+    pub(super) number: u64,
+    pub(super) session: i32,
+}
+
+pub(super) struct Holder {
+    pub(super) owner: Owner,
+    pub(super) bits: u16,
+}
+
+pub(super) struct Waiter {
+    pub(super) owner: Owner,
+    pub(super) strength: Strength,
+    pub(super) grant: oneshot::Sender<()>,
+}
+
+pub(super) struct Lock {
+    pub(super) hash: u64,
+    pub(super) name: LockName,
+    pub(super) holders: SmallVec<[Holder; 1]>,
+    pub(super) queue: VecDeque<Waiter>,
+}
+
+impl Lock {
+    pub(super) fn held_by(&self, owner: Owner) -> u16 {
+        self.holders.iter().find(|holder| holder.owner == owner).map_or(0, |holder| holder.bits)
+    }
+    pub(super) fn conflicts(&self, owner: Owner, strength: Strength) -> bool {
+        self.holders.iter().any(|holder| holder.owner != owner && holder.bits & strength.excludes != 0)
+    }
+    pub(super) fn hold(&mut self, owner: Owner, bit: u16) {
+        match self.holders.iter_mut().find(|holder| holder.owner == owner) {
+            Some(holder) => holder.bits |= bit,
+            None => self.holders.push(Holder { owner, bits: bit }),
+        }
+    }
+    /// Grants from the front of the queue until one must go on waiting.
+    pub(super) fn grant_waiting(&mut self) {
+        while let Some(front) = self.queue.front() {
+            if self.conflicts(front.owner, front.strength) {
+                return;
+            }
+            if let Some(waiter) = self.queue.pop_front() {
+                self.hold(waiter.owner, waiter.strength.bit);
+                // A receiver that is gone gives the lock back itself: see `Wait::drop`.
+                let _ = waiter.grant.send(());
+            }
+        }
+    }
+    pub(super) fn drop_bit(&mut self, owner: Owner, bit: u16) {
+        if let Some(at) = self.holders.iter().position(|holder| holder.owner == owner)
+            && let Some(holder) = self.holders.get_mut(at)
+        {
+            holder.bits &= !bit;
+            if holder.bits == 0 {
+                self.holders.swap_remove(at);
+            }
+        }
+        self.grant_waiting();
+    }
+}
+
+/// A part of the table of locks.
+#[derive(Default)]
+pub(super) struct Shard {
+    pub(super) table: Mutex<HashTable<Lock>>,
+    /// How many of its locks are on rows; changed under the mutex, read without it.
+    pub(super) rows: AtomicUsize,
+}
+
+impl Shard {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashTable<Lock>> {
+        self.table.lock()
+    }
+    /// A lock came into the table, which is held.
+    pub(super) fn added(&self, name: LockRef<'_>) {
+        if let LockRef::Row(..) = name {
+            self.rows.fetch_add(1, Ordering::Release);
+        }
+    }
+    /// Removes a lock that nobody holds or waits for.
+    pub(super) fn remove_unused(&self, entry: OccupiedEntry<'_, Lock>) {
+        if entry.get().holders.is_empty() && entry.get().queue.is_empty() {
+            let (lock, _) = entry.remove();
+            if let LockName::Row(..) = lock.name {
+                self.rows.fetch_sub(1, Ordering::Release);
+            }
+        }
+    }
+}

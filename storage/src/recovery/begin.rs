@@ -1,0 +1,89 @@
+//! Where recovery begins: at the checkpoint that the control file or backup_label names.
+//!
+//! A standby's log may have to come first, from its primary or the archive: then redo begins at the redo
+//! point nevertheless, nobody reads, and no promotion happens, before the checkpoint's record has come
+//! ([`crate::recovery::replay::Replay::await_checkpoint`]).
+
+use crate::Error;
+use crate::error::read_error;
+use host::Host;
+use std::path::Path;
+use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, LabelError};
+use wal::control::ControlFile;
+use wal::reader::{Next, SegmentFiles, WalReader};
+use wal::xlog::{CheckPoint, XlogRecord};
+use wal::{Lsn, SegmentSize};
+
+pub(crate) fn load_label(host: &Host, dir: &Path, size: SegmentSize) -> Result<Option<BackupLabel>, Error> {
+    BackupLabel::load(&*host.disk, dir, size).map_err(|error| match error {
+        LabelError::Io { error, .. } => Error::io("read file", &dir.join(BACKUP_LABEL_FILE), error),
+        unreadable => Error::corrupt(BACKUP_LABEL_FILE, None, unreadable.to_string()),
+    })
+}
+
+/// What is where a checkpoint's record should be.
+pub(crate) enum Found {
+    /// The record.
+    Checkpoint {
+        /// The record's end, exclusive.
+        end: Lsn,
+        /// What it says.
+        contents: CheckPoint,
+    },
+    /// Another record.
+    Other,
+    /// The log ends before it, for this reason.
+    Nothing(String),
+}
+
+/// Reads the record of a checkpoint.
+pub(crate) fn find_checkpoint(reader: &mut WalReader<SegmentFiles>, at: Lsn) -> Result<Found, Error> {
+    reader.seek(at, None);
+    Ok(match reader.next().map_err(read_error)? {
+        Next::Record(record) => match XlogRecord::parse(&record) {
+            Ok(XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents)) => {
+                Found::Checkpoint { end: record.end(), contents }
+            }
+            _ => Found::Other,
+        },
+        Next::End(end) => Found::Nothing(end.reason.to_string()),
+    })
+}
+
+/// Turns the control file of a backup to the backup's checkpoint, in memory. If its record `may_come` later,
+/// it need not be here.
+pub(crate) fn begin_from_backup(
+    control: &mut ControlFile,
+    label: &BackupLabel,
+    reader: &mut WalReader<SegmentFiles>,
+    may_come: bool,
+) -> Result<(), Error> {
+    let missing = |why: String| {
+        Error::Unusable(format!(
+            "could not find the checkpoint record at {} that backup_label names ({why}); \
+             the backup's WAL must be in pg_wal",
+            label.checkpoint
+        ))
+    };
+    let contents =
+        match find_checkpoint(reader, label.checkpoint).map_err(|error| missing(error.to_string()))? {
+            Found::Checkpoint { contents, .. } => contents,
+            // The control file was copied after that checkpoint, so its counters are no less than the
+            // checkpoint's. The record sets them right.
+            Found::Nothing(_) if may_come => CheckPoint {
+                redo: label.start,
+                timeline: label.timeline,
+                previous_timeline: label.timeline,
+                ..control.checkpoint_copy
+            },
+            Found::Nothing(why) => return Err(missing(why)),
+            Found::Other => return Err(missing("another record is there".to_owned())),
+        };
+    if contents.redo != label.start {
+        return Err(missing(format!("its redo point is {}, the label says {}", contents.redo, label.start)));
+    }
+    control.checkpoint = label.checkpoint;
+    control.checkpoint_copy = contents;
+    crate::recovery::consistency::note_backup(control, label);
+    Ok(())
+}

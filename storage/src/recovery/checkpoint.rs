@@ -1,0 +1,221 @@
+//! Checkpoints of a primary, restartpoints of a standby.
+//!
+//! A checkpoint takes its redo point while no transaction is inside the log, writes every page changed before
+//! that, and says so in the log and then in the control file. A restartpoint does the same for a checkpoint
+//! record that was replayed, and writes no record.
+
+use crate::engine::Engine;
+use crate::error::log_error;
+use crate::recovery::create::checkpoint_contents;
+use crate::{CheckpointInfo, CheckpointKind, Error, WalRetention};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wal::control::ClusterState;
+use wal::xlog::{CheckPoint, XlogRecord};
+use wal::{Lsn, Removed, Retention, SegmentFolder, TimelineId};
+
+/// Runs a checkpoint; the caller sees to it that only one runs.
+pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
+    if kind == CheckpointKind::Shutdown {
+        // Nobody reads any more.
+        let upto = match engine.wal() {
+            Ok(wal) => wal.flush_all().map_err(log_error)?,
+            Err(_) => Lsn::MAX,
+        };
+        engine.remove_dropped_before(upto)?;
+    } else {
+        engine.remove_dropped()?;
+    }
+    let done = if engine.is_in_recovery() { restartpoint(engine, kind) } else { checkpoint(engine, kind) }?;
+    if !done.skipped {
+        let mut counts = engine.checkpoints.lock();
+        match kind {
+            CheckpointKind::Paced(_) => counts.paced += 1,
+            _ => counts.immediate += 1,
+        }
+        counts.write_time += done.write_time;
+        counts.sync_time += done.sync_time;
+    }
+    Ok(done)
+}
+
+/// Where the log ends for now: inserted, or replayed.
+fn log_end(engine: &Engine) -> Lsn {
+    engine.wal().map_or_else(|_| engine.recovery.replayed.get(), |wal| wal.positions().inserted())
+}
+
+fn write_pages(
+    engine: &Engine,
+    redo: Lsn,
+    kind: CheckpointKind,
+    info: &mut CheckpointInfo,
+) -> Result<(), Error> {
+    let clock = &engine.host.clock;
+    let (begun, begun_at) = (clock.monotonic(), log_end(engine));
+    let mut pace = |done: f64| {
+        let CheckpointKind::Paced(over) = kind else { return };
+        let (elapsed, grown) =
+            (clock.monotonic().saturating_sub(begun), log_end(engine).bytes_since(begun_at));
+        let rest = engine.wal_sizes.lock().rest(over, done, elapsed, grown);
+        if !rest.is_zero() && !engine.hurry.load(Ordering::Acquire) {
+            std::thread::sleep(rest);
+        }
+    };
+    info.pages_written = engine.store.pool().write_before(redo, &mut pace)?;
+    let written = clock.monotonic();
+    engine.store.sync_files()?;
+    info.write_time = written.saturating_sub(begun);
+    info.sync_time = clock.monotonic().saturating_sub(written);
+    Ok(())
+}
+
+fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
+    let pipeline = engine.pipeline()?;
+    let wal = engine.wal()?;
+    let timeline = engine.timeline();
+    let (last_checkpoint, last_redo) = {
+        let control = engine.control.lock();
+        (control.checkpoint, control.checkpoint_copy.redo)
+    };
+    let idle = wal.last_record() == last_checkpoint;
+    if idle && matches!(kind, CheckpointKind::Paced(_)) {
+        return Ok(CheckpointInfo {
+            checkpoint: last_checkpoint,
+            redo: last_redo,
+            skipped: true,
+            ..Default::default()
+        });
+    }
+    let online = matches!(kind, CheckpointKind::Immediate | CheckpointKind::Paced(_));
+    let (redo, next_xid, next_oid, oldest_open) = pipeline.at_rest(|_, next_xid| {
+        let numbers = engine.numbers.lock();
+        let oldest_open = engine.visibility.unsettled().0.iter().next();
+        (wal.set_redo_point_here(), next_xid, if online { numbers.logged } else { numbers.next }, oldest_open)
+    });
+    let mut info = CheckpointInfo { redo, distance_bytes: redo.bytes_since(last_redo), ..Default::default() };
+    write_pages(engine, redo, kind, &mut info)?;
+    let mut contents = checkpoint_contents(
+        redo,
+        timeline,
+        timeline,
+        next_xid,
+        next_oid,
+        engine.host.clock.now().unix_seconds(),
+        engine.full_page_writes.load(Ordering::Acquire),
+        online,
+    );
+    if let Some(open) = oldest_open {
+        contents.oldest_active_xid = open.low();
+    }
+    let record = if online {
+        XlogRecord::CheckpointOnline(contents)
+    } else {
+        XlogRecord::CheckpointShutdown(contents)
+    };
+    let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
+    let placed = wal.insert(&mut record).map_err(log_error)?;
+    wal.flush(placed.end).map_err(log_error)?;
+    if !online && placed.start != redo {
+        return Err(Error::WrongState("log was written while the database was being shut down"));
+    }
+    info.checkpoint = placed.start;
+    let state =
+        if kind == CheckpointKind::Shutdown { ClusterState::ShutDown } else { ClusterState::InProduction };
+    finish(engine, placed.start, contents, state, |control| {
+        control.min_recovery_point = Lsn::INVALID;
+        control.min_recovery_point_timeline = TimelineId::INVALID;
+    })?;
+    remove_old_segments(engine, redo, &mut info)?;
+    Ok(info)
+}
+
+fn finish(
+    engine: &Engine,
+    checkpoint: Lsn,
+    contents: CheckPoint,
+    state: ClusterState,
+    change: impl FnOnce(&mut wal::control::ControlFile),
+) -> Result<(), Error> {
+    engine.update_control(|control| {
+        control.checkpoint = checkpoint;
+        control.checkpoint_copy = contents;
+        control.state = state;
+        change(control);
+    })
+}
+
+fn remove_old_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
+    let wal = engine.wal()?;
+    let size = wal.segment_size();
+    let retention = engine.retention.read().clone();
+    let horizon = size.segment_of(retention.needed_from(redo).min(redo));
+    let recycle_before = {
+        let mut round = engine.round.lock();
+        round.note(info.distance_bytes);
+        round.recycle_before(redo, &engine.wal_sizes.lock(), size)
+    };
+    let removed = wal
+        .remove_old_segments(Retention { horizon, recycle_before }, &mut |segment| retention.fate(segment))
+        .map_err(log_error)?;
+    note_removed(&*retention, removed, info);
+    Ok(())
+}
+
+fn note_removed(retention: &dyn WalRetention, removed: Removed, info: &mut CheckpointInfo) {
+    let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    info.segments = (0, count(removed.removed), count(removed.recycled));
+    if removed != Removed::default() {
+        retention.removed();
+    }
+}
+
+/// In recovery somebody else makes the segments, so old ones are not renamed for later use.
+fn remove_replayed_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
+    let size = engine.control.lock().segment_size;
+    let retention = engine.retention.read().clone();
+    let horizon = size.segment_of(retention.needed_from(redo).min(redo));
+    let folder = SegmentFolder::new(Arc::clone(&engine.host.disk), &engine.wal_dir(), size);
+    let removed = folder.remove_old(horizon, &mut |segment| retention.fate(segment)).map_err(log_error)?;
+    note_removed(&*retention, removed, info);
+    Ok(())
+}
+
+fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
+    let seen = *engine.seen_checkpoint.lock();
+    let (last, last_redo) = {
+        let control = engine.control.lock();
+        (control.checkpoint, control.checkpoint_copy.redo)
+    };
+    let state = if kind == CheckpointKind::Shutdown {
+        ClusterState::ShutDownInRecovery
+    } else {
+        ClusterState::InArchiveRecovery
+    };
+    let Some(seen) = seen.filter(|seen| seen.contents.redo > last_redo) else {
+        if kind == CheckpointKind::Shutdown {
+            // Nothing to begin from that is newer; what was changed goes to disk all the same.
+            engine.store.flush_before(Lsn::MAX, &mut |_| {})?;
+            engine.update_control(|control| control.state = state)?;
+        }
+        return Ok(CheckpointInfo { checkpoint: last, redo: last_redo, skipped: true, ..Default::default() });
+    };
+    let redo = seen.contents.redo;
+    let mut info = CheckpointInfo { redo, distance_bytes: redo.bytes_since(last_redo), ..Default::default() };
+    engine.remove_dropped_before(redo)?;
+    // A stopped server's files are as of the end of redo, for tools that look at them.
+    let upto = if kind == CheckpointKind::Shutdown { Lsn::MAX } else { redo };
+    write_pages(engine, upto, kind, &mut info)?;
+    engine.recovery.make_durable(seen.end)?;
+    info.checkpoint = seen.record;
+    finish(engine, seen.record, seen.contents, state, |control| {
+        // Redo from there reaches at least the end of that record before anybody reads.
+        if control.min_recovery_point < seen.end {
+            control.min_recovery_point = seen.end;
+            control.min_recovery_point_timeline = seen.contents.timeline;
+        }
+    })?;
+    remove_replayed_segments(engine, redo, &mut info)?;
+    let retention = engine.retention.read().clone();
+    retention.restartpoint_done();
+    Ok(info)
+}

@@ -1,0 +1,233 @@
+//! Making a new database: the part of initdb below SQL.
+
+use crate::changes::log::EngineLog;
+use crate::changes::state_page::STATE_EARLY;
+use crate::changes::store::{Fault, Store, StoreOptions};
+use crate::commit::early_list::EarlyList;
+use crate::engine::FIRST_NUMBER;
+use crate::error::log_error;
+use crate::{CreateOptions, Error, ServerParameters};
+use host::{FileKind, Host, OpenMode};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use wal::control::{CATALOG_VERSION, ClusterState, ControlFile};
+use wal::format::FORMATS;
+use wal::xlog::{CheckPoint, ParameterChange, WalLevel, XlogRecord};
+use wal::{Lsn, SystemId, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
+
+/// The major version, as PG_VERSION files say it.
+const VERSION: &[u8] = b"15\n";
+/// PostgreSQL's skeleton of a data directory, parents first. base/<database> come besides.
+const FOLDERS: [&str; 23] = [
+    "base",
+    "global",
+    "pg_commit_ts",
+    "pg_dynshmem",
+    "pg_logical",
+    "pg_logical/mappings",
+    "pg_logical/snapshots",
+    "pg_multixact",
+    "pg_multixact/members",
+    "pg_multixact/offsets",
+    "pg_notify",
+    "pg_replslot",
+    "pg_serial",
+    "pg_snapshots",
+    "pg_stat",
+    "pg_stat_tmp",
+    "pg_subtrans",
+    "pg_tblspc",
+    "pg_twophase",
+    "pg_wal",
+    "pg_wal/archive_status",
+    "pg_xact",
+    "plimsoll",
+];
+
+impl From<ServerParameters> for ParameterChange {
+    fn from(parameters: ServerParameters) -> Self {
+        Self {
+            max_connections: parameters.max_connections,
+            max_worker_processes: parameters.max_worker_processes,
+            max_wal_senders: parameters.max_wal_senders,
+            max_prepared_xacts: parameters.max_prepared_transactions,
+            max_locks_per_xact: parameters.max_locks_per_transaction,
+            wal_level: WalLevel::from_number(parameters.wal_level).unwrap_or(WalLevel::Replica),
+            wal_log_hints: parameters.wal_log_hints,
+            track_commit_timestamp: parameters.track_commit_timestamp,
+        }
+    }
+}
+
+/// The contents of a checkpoint record, with the fields that mean nothing here as a new PostgreSQL cluster
+/// has them.
+pub(crate) fn checkpoint_contents(
+    redo: Lsn,
+    timeline: TimelineId,
+    previous_timeline: TimelineId,
+    next_xid: Xid,
+    next_oid: u32,
+    unix_seconds: i64,
+    full_page_writes: bool,
+    online: bool,
+) -> CheckPoint {
+    CheckPoint {
+        redo,
+        timeline,
+        previous_timeline,
+        full_page_writes,
+        next_xid,
+        next_oid,
+        next_multi: 1,
+        next_multi_offset: 0,
+        oldest_xid: Xid::FIRST_NORMAL.low(),
+        oldest_xid_db: 1,
+        oldest_multi: 1,
+        oldest_multi_db: 1,
+        time: unix_seconds,
+        oldest_commit_ts_xid: 0,
+        newest_commit_ts_xid: 0,
+        oldest_active_xid: if online { next_xid.low() } else { 0 },
+    }
+}
+
+/// PostgreSQL's recipe for a system identifier: the time, and what else tells two clusters of one moment
+/// apart.
+fn new_system_id(host: &Host) -> SystemId {
+    let micros = host.clock.now().unix_micros().max(0) as u64;
+    let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
+    SystemId::new(seconds << 32 | micros << 12 | host.entropy.next_u64() & 0xFFF)
+}
+
+fn check_empty(host: &Host, dir: &Path) -> Result<(), Error> {
+    match host.disk.list(dir) {
+        Ok(entries) if entries.is_empty() => Ok(()),
+        Ok(_) => Err(Error::Unusable(format!(
+            "directory \"{}\" exists but is not empty; remove or empty it, or choose another",
+            dir.display()
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("list directory", dir, error)),
+    }
+}
+
+fn make_folders(host: &Host, dir: &Path, options: &CreateOptions) -> Result<(), Error> {
+    let disk = &*host.disk;
+    let make =
+        |path: &Path| disk.create_dir_all(path).map_err(|error| Error::io("create directory", path, error));
+    make(dir)?;
+    for folder in FOLDERS {
+        make(&dir.join(folder))?;
+    }
+    let write_version = |path: &Path| {
+        let file = path.join("PG_VERSION");
+        let write = || {
+            let version = disk.open(&file, OpenMode::CreateNew)?;
+            version.write_all_at(VERSION, 0)?;
+            version.sync()
+        };
+        write().map_err(|error| Error::io("write file", &file, error))
+    };
+    write_version(dir)?;
+    FORMATS.write(disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
+    for database in &options.databases {
+        let path = dir.join("base").join(database.to_string());
+        make(&path)?;
+        write_version(&path)?;
+    }
+    Ok(())
+}
+
+/// Makes the names in all folders durable, deepest first, and on demand the files' contents.
+pub(crate) fn sync_tree(host: &Host, dir: &Path, contents: bool) -> Result<(), Error> {
+    let entries = host.disk.list(dir).map_err(|error| Error::io("list directory", dir, error))?;
+    for entry in entries {
+        let path = dir.join(&entry.name);
+        match entry.kind {
+            FileKind::Directory => sync_tree(host, &path, contents)?,
+            FileKind::File if contents => {
+                let sync = || host.disk.open(&path, OpenMode::ReadWrite)?.sync();
+                sync().map_err(|error| Error::io("fsync file", &path, error))?;
+            }
+            _ => {}
+        }
+    }
+    host.disk.sync_dir(dir).map_err(|error| Error::io("fsync directory", dir, error))
+}
+
+/// Lays out a new database; see [`crate::Database::create`].
+pub(crate) fn create(host: &Host, dir: &Path, options: &CreateOptions) -> Result<SystemId, Error> {
+    check_empty(host, dir)?;
+    make_folders(host, dir, options)?;
+    let system_id = new_system_id(host);
+    let mut config = WriterConfig::new(system_id, TimelineId::FIRST);
+    config.segment_size = options.segment_size;
+    config.background = false;
+    // Segment 0 stays unused, so that no valid position is 0; as PostgreSQL has it.
+    let insert_at = Lsn::new(options.segment_size.bytes());
+    let start =
+        WriteStart { insert_at, previous: Lsn::INVALID, overwrites_contrecord: false, forked_from: None };
+    let wal = WalWriter::open(host, &dir.join("pg_wal"), config, start).map_err(log_error)?;
+    let insert = |record: XlogRecord| {
+        let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
+        wal.insert(&mut record).map_err(log_error)
+    };
+    // The first record of a log is a checkpoint, as tools expect; the one that counts follows the first
+    // pages.
+    let now = host.clock.now();
+    let contents = |redo| {
+        let (first, xid) = (TimelineId::FIRST, Xid::FIRST_NORMAL);
+        checkpoint_contents(redo, first, first, xid, FIRST_NUMBER, now.unix_seconds(), true, false)
+    };
+    insert(XlogRecord::CheckpointShutdown(contents(wal.set_redo_point_here())))?;
+    let store_options = StoreOptions {
+        dir: dir.to_path_buf(),
+        frames: 256,
+        checksums: options.data_checksums,
+        full_page_writes: true,
+    };
+    let store = Store::open(host, store_options)?;
+    let log = Arc::new(EngineLog(wal.clone()));
+    store.set_log(log.clone());
+    store.set_barrier(log);
+    {
+        let mut writer = store.writer();
+        writer.allow_io(true);
+        writer.put_state(STATE_EARLY, &EarlyList::default().encode()).map_err(Fault::into_error)?;
+    }
+    let redo = wal.set_redo_point_here();
+    store.flush_before(redo, &mut |_| {})?;
+    let checkpoint = insert(XlogRecord::CheckpointShutdown(contents(redo)))?;
+    wal.flush(checkpoint.end).map_err(log_error)?;
+    let mut nonce = [0; 32];
+    host.entropy.fill(&mut nonce);
+    let control = ControlFile {
+        system_id,
+        catalog_version: CATALOG_VERSION,
+        state: ClusterState::ShutDown,
+        time: now.unix_seconds(),
+        checkpoint: checkpoint.start,
+        checkpoint_copy: contents(redo),
+        unlogged_lsn: Lsn::new(1000),
+        min_recovery_point: Lsn::INVALID,
+        min_recovery_point_timeline: TimelineId::INVALID,
+        backup_start_point: Lsn::INVALID,
+        backup_end_point: Lsn::INVALID,
+        backup_end_required: false,
+        parameters: options.parameters.into(),
+        segment_size: options.segment_size,
+        data_checksums: options.data_checksums,
+        toast_max_chunk_size: 0,
+        large_object_block_size: 0,
+        mock_authentication_nonce: nonce,
+    };
+    wal.close().map_err(log_error)?;
+    sync_tree(host, dir, false)?;
+    // Last of all: a directory without a control file is no database.
+    control.store(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        host.disk.sync_dir(parent).map_err(|error| Error::io("fsync directory", parent, error))?;
+    }
+    Ok(system_id)
+}

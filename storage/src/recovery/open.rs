@@ -1,0 +1,564 @@
+//! Opening a data directory: who may, what recovery it needs, where the log goes on.
+
+use crate::changes::state_page::STATE_CONFIRMED;
+use crate::changes::store::{Store, StoreOptions};
+use crate::engine::recovery_state::ReplayState;
+use crate::engine::{Engine, Parts};
+use crate::error::log_error;
+use crate::error::read_error;
+use crate::pages::page::PAGE_SIZE;
+use crate::recovery::begin::{Found, begin_from_backup, find_checkpoint, load_label};
+use crate::recovery::create::sync_tree;
+use crate::recovery::read_ahead::{Ended, Ready, read_ahead};
+use crate::recovery::replay::{RaiseMinRecoveryPoint, Replay};
+use crate::recovery::standby::StandbyRedo;
+use crate::visibility::snapshot::Visibility;
+use crate::visibility::xid_set::XidSet;
+use crate::{DatabaseOptions, Error, StartMode};
+use host::{FileKind, Host, LockGuard, OpenMode, Timestamp};
+use std::convert::Infallible;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
+use wal::control::{ClusterState, ControlFile};
+use wal::format::{FORMATS, FormatError};
+use wal::history::TimelineHistory;
+use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
+use wal::timelines::RecoveryStart;
+use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
+use wal::{Lsn, SegmentNumber, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
+
+/// What is where the checkpoint should be that the control file names is another record.
+pub(crate) fn no_checkpoint(at: Lsn) -> Error {
+    Error::corrupt("write-ahead log", Some(at), "no checkpoint record is there")
+}
+
+/// Takes the directory for this process alone.
+pub(crate) fn lock_directory(host: &Host, dir: &Path) -> Result<Box<dyn LockGuard>, Error> {
+    let own = dir.join("plimsoll");
+    host.disk.create_dir_all(&own).map_err(|error| Error::io("create directory", &own, error))?;
+    let path = own.join("lock");
+    host.disk.lock(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::Unusable(format!(
+            "data directory \"{}\" is in use by another server; stop it first",
+            dir.display()
+        )),
+        _ => Error::io("lock file", &path, error),
+    })
+}
+
+pub(crate) fn load_control(host: &Host, dir: &Path) -> Result<ControlFile, Error> {
+    if !host
+        .disk
+        .exists(&dir.join("PG_VERSION"))
+        .map_err(|error| Error::io("access directory", dir, error))?
+    {
+        return Err(Error::Unusable(format!(
+            "\"{}\" is not a database directory; create one with `plimsoll init -D {0}`",
+            dir.display()
+        )));
+    }
+    let control = ControlFile::load(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
+    // Told first: such a directory has no format number of ours.
+    if !control.is_ours() {
+        return Err(Error::Unusable(format!(
+            "\"{}\" belongs to a PostgreSQL server: this engine does not read its tables; load a dump instead",
+            dir.display()
+        )));
+    }
+    FORMATS.check_directory(&*host.disk, dir).map_err(|error| format_error(&error))?;
+    Ok(control)
+}
+
+fn format_error(error: &FormatError) -> Error {
+    Error::Unusable(format!("{error}; {}", error.hint()))
+}
+
+/// What recovery found and did, for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The directory was not shut down cleanly (or came from a backup), and log was redone.
+    pub needed: bool,
+    /// Where redo began.
+    pub from: Lsn,
+    /// The end of the last whole record: where the log goes on.
+    pub to: Lsn,
+    /// Why the log ended there, with what was cut.
+    pub end: String,
+    /// Bytes after `to` that were cut as a torn tail.
+    pub cut_bytes: u64,
+    /// Records redone.
+    pub records: u64,
+    /// Transactions whose log was there without an outcome, and which were aborted.
+    pub aborted: Vec<Xid>,
+    /// The directory came from a backup (backup_label).
+    pub from_backup: bool,
+    /// The time in the last commit record redone.
+    pub last_commit: Option<Timestamp>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What opening a directory gives.
+pub(crate) enum Started {
+    /// It takes writes.
+    Primary(Arc<Engine>, RecoveryReport),
+    /// It is in recovery; its redo is to be run on a thread.
+    Standby(Arc<Engine>, Box<StandbyRedo>),
+}
+
+/// A data directory on its way to being open.
+struct Opening {
+    engine: Arc<Engine>,
+    reader: WalReader<SegmentFiles>,
+    label: Option<BackupLabel>,
+    /// The state of the control file as it was found.
+    found: ClusterState,
+    /// Log that is not here may come still.
+    may_come: bool,
+}
+
+/// Opens a data directory; see [`crate::Database::open`].
+pub(crate) fn open(host: &Host, options: DatabaseOptions, mode: StartMode) -> Result<Started, Error> {
+    let _vital = host::vital("recovery");
+    let opening = Opening::begin(host, options, mode)?;
+    match mode {
+        StartMode::Primary => opening.primary(),
+        StartMode::Standby { .. } => opening.standby(),
+    }
+}
+
+impl Opening {
+    fn begin(host: &Host, options: DatabaseOptions, mode: StartMode) -> Result<Self, Error> {
+        // A directory that is not for this program is left as it is.
+        load_control(host, &options.dir)?;
+        let lock = lock_directory(host, &options.dir)?;
+        let mut control = load_control(host, &options.dir)?;
+        let found = control.state;
+        FORMATS.mark_directory(&*host.disk, &options.dir).map_err(|error| format_error(&error))?;
+        let label = load_label(host, &options.dir, control.segment_size)?;
+        let history = history(host, &options, &control, label.as_ref(), mode)?;
+        let wal_dir = options.dir.join("pg_wal");
+        let mut source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);
+        if mode != StartMode::Primary {
+            if let Some(supply) = &options.recovery.supply {
+                source.set_supply(Arc::clone(supply));
+            }
+            if !options.recovery.ends_with_log {
+                source.let_gaps_end_the_log();
+            }
+            check_wal_level(control.parameters.wal_level)?;
+        }
+        // A standby gets the log again that it lacks, so a hole in its own proves no damage. It is not
+        // consistent before it has it.
+        let may_come = mode != StartMode::Primary && !options.recovery.ends_with_log;
+        let reader_options = ReaderOptions {
+            system_id: Some(control.system_id),
+            proven_flush: if may_come { Lsn::INVALID } else { control.min_recovery_point },
+            ..ReaderOptions::new(control.segment_size)
+        };
+        let mut reader = WalReader::new(source, reader_options, Lsn::INVALID);
+        if let Some(label) = &label {
+            begin_from_backup(&mut control, label, &mut reader, may_come)?;
+        }
+        let store_options = StoreOptions {
+            dir: options.dir.clone(),
+            frames: options.shared_buffers_bytes.max(1 << 20) / PAGE_SIZE,
+            checksums: control.data_checksums,
+            full_page_writes: options.full_page_writes,
+        };
+        let store = Store::open(host, store_options)?;
+        store.set_image_compression(options.image_compression.method());
+        let checkpoint = control.checkpoint_copy;
+        let visibility = Visibility::new(checkpoint.redo, checkpoint.next_xid, XidSet::default());
+        let in_recovery = mode != StartMode::Primary;
+        let host = host.clone();
+        let engine = Engine::new(Parts { host, options, store, control, visibility, in_recovery, lock });
+        Ok(Self { engine, reader, label, found, may_come })
+    }
+
+    /// Writes the control file for the recovery that begins, then puts backup_label out of the way.
+    fn note_recovery(&self, state: ClusterState) -> Result<(), Error> {
+        let (host, dir) = (&self.engine.host, self.engine.dir());
+        let at_rest = matches!(self.found, ClusterState::ShutDown | ClusterState::ShutDownInRecovery);
+        if self.engine.options.fsync && (!at_rest || self.label.is_some()) {
+            // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as
+            // if it were.
+            sync_tree(host, &dir.join("base"), true)?;
+            self.sync_log()?;
+        }
+        if self.label.as_ref().is_some_and(|label| label.method == BackupMethod::PgRewind) {
+            remove_own_files(host, dir)?;
+        }
+        self.engine.update_control(|control| control.state = state)?;
+        if self.label.is_some() {
+            let (dir, disk) = (self.engine.dir(), &*self.engine.host.disk);
+            let label = dir.join(BACKUP_LABEL_FILE);
+            host::durable_rename(disk, &label, &dir.join("backup_label.old"))
+                .map_err(|error| Error::io("rename file", &label, error))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the log that will be redone durable: a page that redo writes must not be ahead of it.
+    fn sync_log(&self) -> Result<(), Error> {
+        let (disk, wal_dir) = (&*self.engine.host.disk, self.engine.wal_dir());
+        let (size, redo) = {
+            let control = self.engine.control.lock();
+            (control.segment_size, control.checkpoint_copy.redo)
+        };
+        let entries = disk.list(&wal_dir).map_err(|error| Error::io("list directory", &wal_dir, error))?;
+        for entry in entries {
+            let segment = SegmentNumber::parse_file_name(&entry.name, size);
+            if segment.is_some_and(|(_, segment)| segment >= size.segment_of(redo)) {
+                let path = wal_dir.join(&entry.name);
+                let synced = disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync());
+                synced.map_err(|error| Error::io("fsync file", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A replay at the redo point, after a look at the checkpoint record itself, and that record's end. If
+    /// the record is not here and `may_come`, replay waits for it; INVALID is its end then.
+    fn replay(&mut self, may_come: bool) -> Result<(Replay, Lsn), Error> {
+        let (checkpoint, contents) = {
+            let control = self.engine.control.lock();
+            (control.checkpoint, control.checkpoint_copy)
+        };
+        let mut replay = Replay::new(Arc::clone(&self.engine), contents.redo, &contents);
+        let end = match find_checkpoint(&mut self.reader, checkpoint)? {
+            Found::Checkpoint { end, .. } => {
+                self.reader.prove_flush(end);
+                end
+            }
+            Found::Nothing(_) if may_come => {
+                replay.await_checkpoint(checkpoint);
+                Lsn::INVALID
+            }
+            Found::Nothing(why) => {
+                let what = format!("could not locate a valid checkpoint record: {why}");
+                return Err(Error::corrupt("write-ahead log", Some(checkpoint), what));
+            }
+            Found::Other => return Err(no_checkpoint(checkpoint)),
+        };
+        self.reader.seek(contents.redo, None);
+        Ok((replay, end))
+    }
+
+    fn standby(mut self) -> Result<Started, Error> {
+        let barrier = RaiseMinRecoveryPoint(Arc::downgrade(&self.engine));
+        self.engine.store.set_barrier(Arc::new(barrier));
+        let crashed = self.label.is_none()
+            && matches!(self.found, ClusterState::InProduction | ClusterState::InCrashRecovery);
+        self.note_recovery(if crashed {
+            ClusterState::InCrashRecovery
+        } else {
+            ClusterState::InArchiveRecovery
+        })?;
+        let (mut replay, checkpoint_end) = self.replay(self.may_come && !crashed)?;
+        if crashed {
+            self.redo_own_log(&mut replay, checkpoint_end)?;
+        }
+        let (engine, reader) = (self.engine, self.reader);
+        if let Some(shown) = engine.shown.recall(reader.source().history())? {
+            engine.visibility.confirm(shown);
+        }
+        let redo = Box::new(StandbyRedo::new(Arc::clone(&engine), replay, reader));
+        Ok(Started::Standby(engine, redo))
+    }
+
+    /// A primary that crashed and now follows another: its pages may be as new as the end of its own log, so
+    /// nobody reads before that is redone, and only then is anything asked of the archive or another server.
+    fn redo_own_log(&mut self, replay: &mut Replay, checkpoint_end: Lsn) -> Result<(), Error> {
+        let has_supply = self.engine.options.recovery.supply.is_some();
+        if has_supply {
+            self.reader.source_mut().use_supply(false);
+        }
+        self.engine.recovery.in_own_log.store(true, Ordering::Release);
+        let end = self.redo_all(replay)?;
+        self.check_reached(&end, checkpoint_end)?;
+        self.engine.recovery.in_own_log.store(false, Ordering::Release);
+        if has_supply {
+            self.reader.source_mut().use_supply(true);
+        }
+        self.reader.seek(replay.at, Some(replay.last_record).filter(|last| last.is_valid()));
+        let (point, timeline) = (replay.at, replay.timeline);
+        self.engine.update_control(|control| {
+            control.state = ClusterState::InArchiveRecovery;
+            control.min_recovery_point = point;
+            control.min_recovery_point_timeline = timeline;
+        })?;
+        replay.check_consistent()
+    }
+
+    fn primary(mut self) -> Result<Started, Error> {
+        let begun = self.engine.host.clock.monotonic();
+        let clean = self.label.is_none() && self.found == ClusterState::ShutDown;
+        let mut report =
+            RecoveryReport { needed: !clean, from_backup: self.label.is_some(), ..Default::default() };
+        if !clean {
+            self.note_recovery(ClusterState::InCrashRecovery)?;
+        }
+        let (mut replay, checkpoint_end) = self.replay(false)?;
+        let mut broken = None;
+        let start = if clean {
+            let checkpoint = self.engine.control.lock().checkpoint;
+            replay.at = checkpoint_end;
+            WriteStart {
+                insert_at: checkpoint_end,
+                previous: checkpoint,
+                overwrites_contrecord: false,
+                forked_from: None,
+            }
+        } else {
+            let end = self.redo_all(&mut replay)?;
+            report.end = end.reason.to_string();
+            self.check_reached(&end, checkpoint_end)?;
+            self.check_backup_whole(&replay)?;
+            report.cut_bytes = self.cut_tail(&end)?;
+            self.engine.remove_dropped()?;
+            self.engine.store.check_missing()?;
+            broken = end.broken;
+            write_start(&replay, &end)
+        };
+        replay.load_early()?;
+        report.from = replay.from;
+        report.to = replay.at;
+        report.records = replay.records;
+        report.last_commit = self.engine.recovery.last_commit();
+        report.aborted = replay.leftovers();
+        let begin = Begin {
+            timeline: replay.timeline,
+            ended: None,
+            start,
+            overwritten: broken.map(|broken| broken.start),
+            state: replay.state(),
+        };
+        start_writing(&self.engine, &begin)?;
+        self.engine.update_control(|control| {
+            control.state = ClusterState::InProduction;
+            if control.min_recovery_point_timeline == control.checkpoint_copy.timeline {
+                control.min_recovery_point = Lsn::INVALID;
+                control.min_recovery_point_timeline = TimelineId::INVALID;
+            }
+        })?;
+        report.elapsed = self.engine.host.clock.monotonic().saturating_sub(begun);
+        Ok(Started::Primary(self.engine, report))
+    }
+
+    fn redo_all(&mut self, replay: &mut Replay) -> Result<EndOfWal, Error> {
+        replay.tell_progress(None);
+        let end = if self.engine.options.background {
+            let redo = |ready: &mut Ready<'_>| {
+                let done = replay.redo_pinned(&ready.record, std::mem::take(&mut ready.pins), None);
+                done.map(ControlFlow::<Infallible>::Continue)
+            };
+            match read_ahead(&self.engine, &mut self.reader, redo)? {
+                Ended::Log(end) => end,
+                Ended::Stopped(never) => match never {},
+            }
+        } else {
+            loop {
+                match self.reader.next().map_err(read_error)? {
+                    Next::Record(record) => replay.redo(&record, None)?,
+                    Next::End(end) => break end,
+                }
+            }
+        };
+        replay.tell_progress(Some(end.reason));
+        Ok(end)
+    }
+
+    /// The log must reach what the control file names.
+    fn check_reached(&self, end: &EndOfWal, checkpoint_end: Lsn) -> Result<(), Error> {
+        if end.at >= checkpoint_end {
+            return Ok(());
+        }
+        let what = format!(
+            "WAL ends at {} ({}), before the end of the checkpoint record at {checkpoint_end} that the control file names",
+            end.at, end.reason
+        );
+        Err(Error::corrupt("write-ahead log", Some(end.reason.at()), what))
+    }
+
+    /// Makes sure that what lies behind the log's end never was durable, and has it recorded before it is
+    /// wiped. Returns its bytes.
+    fn cut_tail(&mut self, end: &EndOfWal) -> Result<u64, Error> {
+        // In a copy, or where another node's log was received, what lies behind says nothing about this
+        // node's disk.
+        let own = matches!(self.found, ClusterState::InProduction | ClusterState::InCrashRecovery);
+        if !own || self.label.is_some() || !self.engine.options.fsync {
+            return Ok(0);
+        }
+        let cut = self.reader.verify_end(end).map_err(read_error)?;
+        let mut proven = self.engine.options.proven_flush;
+        if cut.bytes() > 0 {
+            // A page is written after the log up to its LSN is durable.
+            proven = proven.max(self.engine.store.newest_lsn_on_disk()?);
+        }
+        if proven > end.at {
+            return Err(read_error(self.reader.damage_at(end, proven)));
+        }
+        if cut.bytes() > 0
+            && let Some(hook) = &self.engine.options.before_cut
+        {
+            hook(&cut, &end.reason.to_string())
+                .map_err(|error| Error::io("record the cut of", &self.engine.wal_dir(), error))?;
+        }
+        Ok(cut.bytes())
+    }
+
+    /// A backup, or a standby's directory, is usable only from a certain point of the log on.
+    fn check_backup_whole(&self, replay: &Replay) -> Result<(), Error> {
+        let (required, end_point, minimum) = {
+            let control = self.engine.control.lock();
+            (control.backup_end_required, control.backup_end_point, control.min_recovery_point)
+        };
+        if required || (end_point.is_valid() && replay.at < end_point) {
+            return Err(Error::Unusable(format!(
+                "WAL ends at {} before the end of the online backup; all WAL generated while the backup was taken \
+                 must be in pg_wal",
+                replay.at
+            )));
+        }
+        if replay.at < minimum {
+            return Err(Error::Unusable(format!(
+                "WAL ends at {} before the consistent recovery point {minimum}; provide the rest in pg_wal",
+                replay.at
+            )));
+        }
+        if end_point.is_valid() { replay.end_backup_recovery(replay.at) } else { Ok(()) }
+    }
+}
+
+fn write_start(replay: &Replay, end: &EndOfWal) -> WriteStart {
+    WriteStart {
+        insert_at: end.broken.map_or(replay.at, |broken| broken.missing_at),
+        previous: replay.last_record,
+        overwrites_contrecord: end.broken.is_some(),
+        forked_from: None,
+    }
+}
+
+/// How a node begins to write its log.
+pub(crate) struct Begin {
+    pub(crate) timeline: TimelineId,
+    /// The timeline of the last record, if this one forks off.
+    pub(crate) ended: Option<TimelineId>,
+    pub(crate) start: WriteStart,
+    /// The record whose rest never came.
+    pub(crate) overwritten: Option<Lsn>,
+    pub(crate) state: ReplayState,
+}
+
+/// Opens the log for writing and settles what recovery left: the end of a broken record, transactions without
+/// an outcome, changed parameters, undecided commits. All of it is durable on return.
+pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error> {
+    let Begin { timeline, ended, start, overwritten, state } = begin;
+    let (system_id, segment_size, redo, old_parameters) = {
+        let control = engine.control.lock();
+        (control.system_id, control.segment_size, control.checkpoint_copy.redo, control.parameters)
+    };
+    let mut config = WriterConfig::new(system_id, *timeline);
+    config.segment_size = segment_size;
+    config.buffers_bytes = engine.options.wal_buffers_bytes as u64;
+    config.recent_bytes = engine.options.wal_buffers_bytes as u64;
+    config.writer_delay = engine.options.wal_writer_delay;
+    config.fsync = engine.options.fsync;
+    config.zero_fill = engine.options.wal_init_zero;
+    config.background = engine.options.background;
+    let wal = WalWriter::open(&engine.host, &engine.wal_dir(), config, *start).map_err(log_error)?;
+    wal.set_redo_point(redo);
+    engine.visibility.end_replay(state.at, state.next_xid, &state.leftovers);
+    engine.become_primary(wal.clone(), state.next_xid)?;
+    #[cfg(test)]
+    if let Some(look) = engine.mid_promotion.lock().take() {
+        look();
+    }
+    let insert = |record: XlogRecord| {
+        let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
+        wal.insert(&mut record).map_err(log_error)
+    };
+    if let Some(overwritten) = *overwritten {
+        insert(XlogRecord::OverwriteContrecord { overwritten, time: engine.host.clock.now() })?;
+    }
+    if let Some(previous_timeline) = *ended {
+        let time = engine.host.clock.now();
+        insert(XlogRecord::EndOfRecovery { time, timeline: *timeline, previous_timeline })?;
+    }
+    engine.pipeline()?.abort_leftovers(state.early.clone(), &state.leftovers)?;
+    let parameters = ParameterChange::from(engine.options.parameters);
+    if parameters != old_parameters {
+        insert(XlogRecord::ParameterChange(parameters))?;
+        engine.update_control(|control| control.parameters = parameters)?;
+    }
+    decide(engine, state)?;
+    wal.flush_all().map_err(log_error)?;
+    Ok(())
+}
+
+/// Which commits of before this start are proven confirmed, and which nobody may see yet.
+fn decide(engine: &Engine, state: &ReplayState) -> Result<(), Error> {
+    let confirmed = engine.state_field(STATE_CONFIRMED)?;
+    let confirmed = confirmed.and_then(|bytes| bytes.first_chunk::<8>().copied()).map(u64::from_le_bytes);
+    let mut confirmed = Lsn::new(confirmed.unwrap_or(0));
+    if confirmed == Lsn::MAX {
+        // The clean stop before this start had nothing in doubt. That must not be believed at the next one.
+        confirmed = state.last_commit_end.unwrap_or(Lsn::INVALID).max(state.at);
+        engine.pipeline()?.put_confirmed(confirmed)?;
+    }
+    let last = state.last_commit_end.unwrap_or(state.at);
+    let required = engine.levels.is_required();
+    engine.levels.begin_at(if required { confirmed.min(last) } else { last }, required);
+    engine.levels.set_undecided(confirmed, last);
+    Ok(())
+}
+
+/// Log of wal_level minimal does not hold all that recovery from a copy needs.
+pub(crate) fn check_wal_level(wal_level: WalLevel) -> Result<(), Error> {
+    if wal_level != WalLevel::Minimal {
+        return Ok(());
+    }
+    let what = "WAL was generated with wal_level=minimal, cannot continue recovering; \
+                use a backup taken after setting wal_level to higher than minimal";
+    Err(Error::Unusable(what.to_owned()))
+}
+
+/// Removes what belonged to the node that the directory was before pg_rewind made it another.
+fn remove_own_files(host: &Host, dir: &Path) -> Result<(), Error> {
+    let own = dir.join("plimsoll");
+    for entry in host.disk.list(&own).map_err(|error| Error::io("list directory", &own, error))? {
+        let path = own.join(&entry.name);
+        if entry.kind == FileKind::File && entry.name != "lock" {
+            host.disk.remove_file(&path).map_err(|error| Error::io("remove file", &path, error))?;
+        }
+    }
+    host.disk.sync_dir(&own).map_err(|error| Error::io("fsync directory", &own, error))
+}
+
+/// The history along which the log is read: a primary's own, or the one that was chosen for a standby.
+fn history(
+    host: &Host,
+    options: &DatabaseOptions,
+    control: &ControlFile,
+    label: Option<&BackupLabel>,
+    mode: StartMode,
+) -> Result<TimelineHistory, Error> {
+    let unusable = |error: &dyn std::fmt::Display| Error::Unusable(error.to_string());
+    let start = RecoveryStart::found(control, label);
+    let timeline = match mode {
+        StartMode::Primary => start.timeline(),
+        StartMode::Standby { timeline } => timeline,
+    };
+    let history = TimelineHistory::load(&*host.disk, &options.dir.join("pg_wal"), timeline)
+        .map_err(|error| unusable(&error))?;
+    if mode != StartMode::Primary {
+        start.check(&history).map_err(|error| unusable(&error))?;
+    }
+    Ok(history)
+}

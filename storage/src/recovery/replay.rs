@@ -1,0 +1,439 @@
+//! Redo of the log, record by record: pages through the tree side, transactions and positions here.
+//!
+//! The same code recovers from a crash, follows on a standby, and restores from a backup. Snapshots move on
+//! when a commit record is replayed, so a reader sees whole transactions only, in the order of the log.
+
+use crate::changes::records::{self, info};
+use crate::changes::redo::Pins;
+use crate::changes::state_page::{STATE_CONFIRMED, STATE_EARLY, STATE_FILE};
+use crate::commit::early_list::EarlyList;
+use crate::engine::Engine;
+use crate::engine::recovery_state::{ReplayState, SeenCheckpoint};
+use crate::pages::barrier::WriteBarrier;
+use crate::recovery::consistency::ConsistencyPoint;
+use crate::recovery::standby::{Conflict, ConflictKind, WalFeed};
+use crate::visibility::snapshot::Insertion;
+use crate::{Error, RecoveryProgress, SyncLevel, TreeId};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use wal::reader::EndReason;
+use wal::xact::{XactEnd, XactRecord};
+use wal::xlog::{CheckPoint, XlogRecord};
+use wal::{BlockNumber, Lsn, Record, Rmgr, TimelineId, Xid};
+
+/// Where redo stands.
+pub(crate) struct Replay {
+    engine: Arc<Engine>,
+    /// xids with versions in pages and no outcome so far.
+    open: BTreeSet<Xid>,
+    /// The early xids as the state page has them, once that is known.
+    early: EarlyList,
+    /// What was committed since as a part of the last commit; the state page may still call it open.
+    committed: Vec<Xid>,
+    pub(crate) next_xid: Xid,
+    /// Where redo began.
+    pub(crate) from: Lsn,
+    /// The end of the last record redone; where the next one is looked for.
+    pub(crate) at: Lsn,
+    /// The start of that record.
+    pub(crate) last_record: Lsn,
+    /// The timeline of the last record.
+    pub(crate) timeline: TimelineId,
+    pub(crate) records: u64,
+    last_commit_end: Option<Lsn>,
+    /// The checkpoint that redo began from, while its record has not come.
+    awaited: Option<Lsn>,
+    /// By the monotonic clock.
+    begun: Duration,
+}
+
+/// Progress is told after so many records.
+const PROGRESS_RECORDS: u64 = 4096;
+
+impl Replay {
+    pub(crate) fn new(engine: Arc<Engine>, from: Lsn, checkpoint: &CheckPoint) -> Self {
+        let begun = engine.host.clock.monotonic();
+        Self {
+            engine,
+            open: BTreeSet::new(),
+            early: EarlyList::default(),
+            committed: Vec::new(),
+            next_xid: checkpoint.next_xid,
+            from,
+            at: from,
+            last_record: Lsn::INVALID,
+            timeline: checkpoint.timeline,
+            records: 0,
+            last_commit_end: None,
+            awaited: None,
+            begun,
+        }
+    }
+
+    /// The record of the checkpoint that redo begins from is not here: nothing is consistent before it has
+    /// come.
+    pub(crate) fn await_checkpoint(&mut self, at: Lsn) {
+        self.awaited = Some(at);
+    }
+
+    /// The checkpoint whose record is waited for.
+    pub(crate) fn awaited_checkpoint(&self) -> Option<Lsn> {
+        self.awaited
+    }
+
+    /// Where the awaited checkpoint must be, there is a record.
+    fn meet_awaited(&mut self, at: Lsn, record: &Record) -> Result<(), Error> {
+        let contents = match XlogRecord::parse(record) {
+            Ok(XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents))
+                if record.start() == at =>
+            {
+                contents
+            }
+            _ => return Err(crate::recovery::open::no_checkpoint(at)),
+        };
+        if contents.redo != self.from {
+            let what = format!("its redo point is {}, recovery began at {}", contents.redo, self.from);
+            return Err(Error::corrupt("checkpoint record", Some(at), what));
+        }
+        self.awaited = None;
+        self.engine.recovery.make_durable(record.end())?;
+        // A restartpoint may have moved on meanwhile, but only past this record.
+        self.engine.update_control(|control| {
+            if control.checkpoint == at {
+                control.checkpoint_copy = contents;
+            }
+        })
+    }
+
+    /// What a writer needs to know to go on from here.
+    pub(crate) fn state(&self) -> ReplayState {
+        ReplayState {
+            at: self.at,
+            last_record: self.last_record,
+            next_xid: self.next_xid,
+            leftovers: self.leftovers(),
+            early: self.early.clone(),
+            last_commit_end: self.last_commit_end,
+        }
+    }
+
+    /// Learns from the state page which early xids are open and aborted. It tells how it is now only once all
+    /// pages are as of the last record redone.
+    pub(crate) fn load_early(&mut self) -> Result<(), Error> {
+        if let Some(bytes) = self.engine.state_field(STATE_EARLY)? {
+            let list = EarlyList::parse(&bytes).map_err(|error| {
+                Error::corrupt_page(STATE_FILE.file(), BlockNumber::new(0), error.to_string())
+            })?;
+            self.take_early(list);
+        }
+        Ok(())
+    }
+
+    fn take_early(&mut self, list: EarlyList) {
+        if let Some(last) = list.last() {
+            self.meet(last);
+        }
+        self.open.extend(list.open().filter(|xid| !self.committed.contains(xid)));
+        let aborted = list.aborted_xids().collect();
+        self.engine.visibility.set_early(self.open.iter().copied().collect(), aborted);
+        self.early = list;
+    }
+
+    /// xids whose versions are in pages and whose outcome the log does not tell.
+    pub(crate) fn leftovers(&self) -> Vec<Xid> {
+        self.open.iter().copied().collect()
+    }
+
+    /// Redoes one record. `feed` is asked before snapshots are given up.
+    pub(crate) fn redo(&mut self, record: &Record, feed: Option<&dyn WalFeed>) -> Result<(), Error> {
+        self.redo_pinned(record, Pins::new(), feed)
+    }
+
+    /// The same, with pages that are pinned already.
+    pub(crate) fn redo_pinned(
+        &mut self,
+        record: &Record,
+        pins: Pins<'_>,
+        feed: Option<&dyn WalFeed>,
+    ) -> Result<(), Error> {
+        if let Some(at) = self.awaited.filter(|at| record.start() >= *at) {
+            self.meet_awaited(at, record)?;
+        }
+        let xid = match record.rmgr() {
+            // Told by the outcome itself.
+            Rmgr::XACT => Xid::INVALID,
+            _ => records::full_xid(record, self.next_xid),
+        };
+        self.meet(xid);
+        match record.rmgr() {
+            Rmgr::XLOG => self.redo_xlog(record)?,
+            Rmgr::XACT => self.redo_xact(record, feed)?,
+            Rmgr::ENGINE => {
+                if xid.is_valid() && self.open.last() != Some(&xid) {
+                    self.open.insert(xid);
+                }
+                self.before_engine_record(record, feed);
+                self.engine.store.redo_pinned(record, xid, pins)?;
+                self.after_engine_record(record)?;
+            }
+            Rmgr::SMGR => self.engine.store.redo(record, xid)?,
+            // Records that say nothing about pages or transactions.
+            Rmgr::STANDBY | Rmgr::LOGICALMSG => {}
+            other => {
+                let what = format!(
+                    "a record of resource manager {}, which this engine does not write",
+                    other.number()
+                );
+                return Err(Error::corrupt("write-ahead log", Some(record.start()), what));
+            }
+        }
+        self.at = record.end();
+        self.last_record = record.start();
+        self.records += 1;
+        self.engine.recovery.records.store(self.records, Ordering::Relaxed);
+        self.engine.recovery.replayed.advance(record.end());
+        if !self.engine.recovery.is_consistent() {
+            self.check_consistent()?;
+        }
+        if self.records.is_multiple_of(PROGRESS_RECORDS) {
+            self.tell_progress(None);
+            if self.engine.options.end_recovery.load(Ordering::Relaxed) {
+                return Err(Error::Shutdown);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that the log has this xid: the next one is above it.
+    fn meet(&mut self, xid: Xid) {
+        if xid >= self.next_xid {
+            self.next_xid = xid.next();
+            self.engine.recovery.next_xid.store(self.next_xid.get(), Ordering::Release);
+        }
+    }
+
+    /// Tells how far redo is; `ended` is why the log ends.
+    pub(crate) fn tell_progress(&self, ended: Option<EndReason>) {
+        let recovery = &self.engine.recovery;
+        let elapsed = self.engine.host.clock.monotonic().saturating_sub(self.begun);
+        recovery.from.store(self.from.get(), Ordering::Relaxed);
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        recovery.elapsed_micros.store(micros, Ordering::Relaxed);
+        if let Some(tell) = &self.engine.options.progress {
+            let (last_commit, records) = (recovery.last_commit(), self.records);
+            tell(RecoveryProgress { from: self.from, at: self.at, last_commit, records, elapsed, ended });
+        }
+    }
+
+    /// Pruning first gives up the snapshots that could still see what it removes.
+    fn before_engine_record(&self, record: &Record, feed: Option<&dyn WalFeed>) {
+        if let Some(horizon) = records::horizon(record) {
+            self.give_up_snapshots(Conflict { horizon, kind: ConflictKind::Snapshot }, feed);
+        }
+    }
+
+    fn give_up_snapshots(&self, conflict: Conflict, feed: Option<&dyn WalFeed>) {
+        let visibility = &self.engine.visibility;
+        visibility.prunes_below(conflict.horizon);
+        let Some(feed) = feed else { return };
+        let are_held = || visibility.oldest_snapshot().is_some_and(|oldest| oldest < conflict.horizon);
+        if are_held() {
+            feed.before_conflict(conflict, &are_held);
+            let given_up = visibility.cancel_below(conflict.horizon);
+            let count = match conflict.kind {
+                ConflictKind::Snapshot => &self.engine.recovery.snapshot_conflicts,
+                ConflictKind::Lock => &self.engine.recovery.lock_conflicts,
+            };
+            count.fetch_add(given_up, Ordering::Relaxed);
+        }
+    }
+
+    fn after_engine_record(&mut self, record: &Record) -> Result<(), Error> {
+        if record.rmgr_info() != info::STATE {
+            return Ok(());
+        }
+        let Some((field, bytes)) = record.main_data().split_first_chunk::<2>() else { return Ok(()) };
+        match u16::from_le_bytes(*field) {
+            STATE_EARLY => {
+                let list = EarlyList::parse(bytes).map_err(|error| {
+                    Error::corrupt("write-ahead log", Some(record.start()), error.to_string())
+                })?;
+                self.committed.clear();
+                self.take_early(list);
+            }
+            STATE_CONFIRMED => {
+                let told =
+                    bytes.first_chunk::<8>().map_or(Lsn::INVALID, |lsn| Lsn::new(u64::from_le_bytes(*lsn)));
+                // A clean stop says that nothing before it is in doubt.
+                self.engine.visibility.confirm(told.min(record.start()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn redo_xact(&mut self, record: &Record, feed: Option<&dyn WalFeed>) -> Result<(), Error> {
+        let parsed = XactRecord::parse(record)
+            .map_err(|error| Error::corrupt("write-ahead log", Some(record.start()), error.to_string()))?;
+        if let XactRecord::Commit(end) | XactRecord::Abort(end) = &parsed {
+            self.meet(end.xid(record, self.next_xid));
+        }
+        let visibility = &self.engine.visibility;
+        match parsed {
+            XactRecord::Commit(end) => {
+                let (xid, parts) = (end.xid(record, self.next_xid), end.parts(self.next_xid));
+                self.open.remove(&xid);
+                for part in &parts {
+                    self.open.remove(part);
+                }
+                self.drop_files(record, xid, &end, feed);
+                // Whoever has versions and no outcome while a later one commits is not seen until its own
+                // comes.
+                let open = self.open.range(..xid).copied();
+                visibility.replayed_commit(record.end(), xid, &parts, open);
+                self.committed = parts;
+                self.last_commit_end = Some(record.end());
+                self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);
+            }
+            XactRecord::Abort(end) => {
+                let xid = end.xid(record, self.next_xid);
+                for xid in [xid].into_iter().chain(end.parts(self.next_xid)) {
+                    if self.open.remove(&xid) {
+                        visibility.abort(&[xid]);
+                    }
+                }
+                self.drop_files(record, xid, &end, feed);
+            }
+            XactRecord::Prepare | XactRecord::Assignment { .. } | XactRecord::Invalidations(_) => {}
+        }
+        Ok(())
+    }
+
+    fn drop_files(&self, record: &Record, xid: Xid, end: &XactEnd, feed: Option<&dyn WalFeed>) {
+        let trees: Vec<TreeId> = end.dropped.iter().filter_map(|file| TreeId::try_from(*file).ok()).collect();
+        if !trees.is_empty() {
+            self.give_up_snapshots(Conflict { horizon: xid.next(), kind: ConflictKind::Lock }, feed);
+            let after = Insertion { end: record.end(), xid, level: SyncLevel::Off };
+            self.engine.drop_later(after, &trees);
+        }
+    }
+
+    fn redo_xlog(&mut self, record: &Record) -> Result<(), Error> {
+        let parsed = XlogRecord::parse(record)
+            .map_err(|error| Error::corrupt("write-ahead log", Some(record.start()), error.to_string()))?;
+        match parsed {
+            XlogRecord::CheckpointShutdown(contents) | XlogRecord::CheckpointOnline(contents) => {
+                self.raise_counters(&contents);
+                let seen = SeenCheckpoint { record: record.start(), end: record.end(), contents };
+                *self.engine.seen_checkpoint.lock() = Some(seen);
+            }
+            XlogRecord::NextOid(upto) => {
+                let mut numbers = self.engine.numbers.lock();
+                numbers.next = numbers.next.max(upto);
+                numbers.logged = numbers.next;
+            }
+            XlogRecord::BackupEnd { start } => {
+                let waited_for = self.engine.control.lock().backup_start_point;
+                if start == waited_for {
+                    self.end_backup_recovery(record.end())?;
+                }
+            }
+            XlogRecord::ParameterChange(parameters) => {
+                self.engine.recovery.make_durable(record.end())?;
+                self.engine.update_control(|control| control.parameters = parameters)?;
+                if self.engine.is_in_recovery() {
+                    crate::recovery::open::check_wal_level(parameters.wal_level)?;
+                }
+            }
+            XlogRecord::EndOfRecovery { timeline, .. } => {
+                self.timeline = timeline;
+                self.engine.set_timeline(timeline);
+            }
+            XlogRecord::Fpi | XlogRecord::FpiForHint => self.engine.store.redo(record, Xid::INVALID)?,
+            XlogRecord::Noop
+            | XlogRecord::Switch
+            | XlogRecord::RestorePoint { .. }
+            | XlogRecord::FpwChange(_)
+            | XlogRecord::OverwriteContrecord { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn raise_counters(&mut self, checkpoint: &CheckPoint) {
+        self.next_xid = self.next_xid.max(checkpoint.next_xid);
+        self.engine.recovery.next_xid.store(self.next_xid.get(), Ordering::Release);
+        let mut numbers = self.engine.numbers.lock();
+        numbers.next = numbers.next.max(checkpoint.next_oid);
+        numbers.logged = numbers.next;
+        drop(numbers);
+        if checkpoint.timeline > self.timeline {
+            self.timeline = checkpoint.timeline;
+            self.engine.set_timeline(checkpoint.timeline);
+        }
+    }
+
+    /// The data of a backup is whole from here on: the rest is a standby as any other.
+    pub(crate) fn end_backup_recovery(&self, end: Lsn) -> Result<(), Error> {
+        self.engine.recovery.make_durable(end)?;
+        let timeline = self.timeline;
+        self.engine.update_control(|control| {
+            control.backup_start_point = Lsn::INVALID;
+            control.backup_end_point = Lsn::INVALID;
+            control.backup_end_required = false;
+            if control.min_recovery_point < end {
+                control.min_recovery_point = end;
+                control.min_recovery_point_timeline = timeline;
+            }
+        })
+    }
+
+    /// Lets readers in once no page on disk can be newer than what was redone.
+    pub(crate) fn check_consistent(&mut self) -> Result<(), Error> {
+        if self.engine.recovery.in_own_log.load(Ordering::Acquire) || self.awaited.is_some() {
+            return Ok(());
+        }
+        let (point, of_standby) = {
+            let control = self.engine.control.lock();
+            (ConsistencyPoint::of(&control), control.backup_end_point.is_valid())
+        };
+        if !point.is_reached(self.at) {
+            return Ok(());
+        }
+        if of_standby {
+            self.end_backup_recovery(self.at)?;
+        }
+        if !self.engine.recovery.is_consistent() {
+            self.engine.remove_dropped()?;
+            self.engine.store.check_missing()?;
+            self.load_early()?;
+            self.engine.recovery.set_consistent();
+        }
+        Ok(())
+    }
+}
+
+/// Makes the log durable, and raises minRecoveryPoint, before a page goes to disk that holds changes up to
+/// there.
+#[derive(Debug)]
+pub(crate) struct RaiseMinRecoveryPoint(pub(crate) Weak<Engine>);
+
+impl WriteBarrier for RaiseMinRecoveryPoint {
+    fn before_page_write(&self, lsn: Lsn) -> Result<Lsn, Error> {
+        let Some(engine) = self.0.upgrade() else { return Err(Error::Shutdown) };
+        let raised = engine.control.lock().min_recovery_point;
+        if raised >= lsn {
+            return Ok(raised);
+        }
+        // Further than asked, so that the next pages need no write of the control file.
+        let point = engine.recovery.replayed.get().max(lsn);
+        let timeline = engine.timeline();
+        engine.recovery.make_durable(point)?;
+        engine.update_control(|control| {
+            control.min_recovery_point = control.min_recovery_point.max(point);
+            control.min_recovery_point_timeline = timeline;
+        })?;
+        Ok(point)
+    }
+}

@@ -1,0 +1,431 @@
+//! A database in recovery: redo that follows a growing log while readers read.
+//!
+//! Redo reads pg_wal alone. What brings log there is outside: a supply that is asked for each segment before
+//! it is opened (an archive), and a feed that says how far a receiver has come. Never both at once: while the
+//! feed says [`Feed::Available`] the supply is off, since the receiver writes the segments that it would
+//! replace; with [`Feed::Again`] it is on, and nobody else writes.
+
+use super::read_ahead::{Ended, read_ahead};
+use super::replay::Replay;
+use crate::changes::redo::Pins;
+use crate::engine::Engine;
+use crate::engine::recovery_state::Parked;
+use crate::error::read_error;
+use crate::{Error, RecoveryStop};
+use host::Timestamp;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use wal::history::TimelineHistory;
+use wal::reader::{Next, SegmentFiles, WalReader};
+use wal::{Lsn, Record, TimelineId, Xid};
+
+/// Tells redo how far the log in pg_wal may be read.
+pub trait WalFeed: Send + Sync {
+    /// Blocks until there is log past `lsn`, or redo shall end. Called on redo's own thread; the first time
+    /// when everything is redone that pg_wal held. `lsn`: the end of the last record redone.
+    fn wait_past(&self, lsn: Lsn) -> Feed;
+    /// Called after each batch with the new replayed position, before the next wait.
+    fn replayed(&self, lsn: Lsn) {
+        let _ = lsn;
+    }
+    /// Called before snapshots are given up that do not see all xids below the conflict's horizon. It may
+    /// block for as long as such snapshots shall be waited for (max_standby_streaming_delay) and `are_held`
+    /// says that there are some; they are given up when it returns.
+    fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {
+        let _ = (conflict, are_held);
+    }
+    /// Whether to go on with the record that ends at `end`: asked before each record, it may block (paused or
+    /// delayed replay), and tells [`WalFeed::replayed`] first, `at`. `committed` is the time of a commit that
+    /// readers would see.
+    fn may_replay(&self, at: Lsn, end: Lsn, committed: Option<Timestamp>) -> bool {
+        let _ = (at, end, committed);
+        true
+    }
+    /// The recovery target is reached: what now? It may block (recovery_target_action = pause).
+    fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
+        let _ = stop;
+        AtTarget::Promote
+    }
+}
+
+/// What [`WalFeed::at_target`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtTarget {
+    /// End redo for a promotion.
+    Promote,
+    /// End it and shut down; the next start goes on from here.
+    ShutDown,
+    /// End it: the node stops.
+    Stop,
+}
+
+/// Why replay and readers of a standby are in each other's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConflictKind {
+    /// Row versions are removed that they may still need.
+    Snapshot,
+    /// A table is dropped that they may still read.
+    Lock,
+}
+
+impl ConflictKind {
+    /// The DETAIL of what a reader is told.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Snapshot => "User query might have needed to see row versions that must be removed.",
+            Self::Lock => "User was holding a relation lock for too long.",
+        }
+    }
+    /// The word in messages and in pg_stat_database_conflicts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Lock => "lock",
+        }
+    }
+}
+
+/// What replay is about to do to readers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Snapshots are given up that do not see all xids below this.
+    pub horizon: Xid,
+    /// Why.
+    pub kind: ConflictKind,
+}
+
+/// What [`WalFeed::wait_past`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// The log in pg_wal is written up to here (exclusive), on the history of this timeline.
+    Available {
+        /// The end, exclusive; need not be a record's.
+        upto: Lsn,
+        /// The latest timeline; history files say where it forks off.
+        timeline: TimelineId,
+        /// Moves when the log behind the last whole record may be another one than before.
+        generation: u64,
+    },
+    /// Look again for log in the archive and in pg_wal; nobody else writes there now.
+    Again {
+        /// The latest timeline, if it is another one by now.
+        timeline: Option<TimelineId>,
+    },
+    /// Redo what is whole, then end for a promotion.
+    Promote {
+        /// The latest timeline, which the promoted one goes on from if the log reaches its begin.
+        timeline: TimelineId,
+    },
+    /// End now.
+    Stop,
+}
+
+/// Why [`StandbyRedo::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedoEnd {
+    /// The feed said [`Feed::Promote`]: all whole records are redone.
+    Promote {
+        /// The end of the last one, aligned: where a new timeline begins.
+        at: Lsn,
+        /// The timeline that ends there: the one that was followed, also if nothing of it is redone, or its
+        /// ancestor if it begins later.
+        timeline: TimelineId,
+    },
+    /// The recovery target is reached, and the node shall shut down.
+    ShutDown {
+        /// The end of the last record redone.
+        at: Lsn,
+    },
+    /// The feed said [`Feed::Stop`].
+    Stopped {
+        /// The end of the last record redone.
+        at: Lsn,
+    },
+}
+
+/// Redo of a standby, to be run on a thread of its own.
+pub struct StandbyRedo {
+    engine: Arc<Engine>,
+    replay: Replay,
+    reader: WalReader<SegmentFiles>,
+    /// The reader asks the supply.
+    supplied: bool,
+}
+
+/// How a run over the log that is there ended.
+enum Ran {
+    /// Nothing more is there, or redo shall not go on.
+    OutOfLog,
+    /// The target is reached.
+    Stopped(RecoveryStop),
+}
+
+impl fmt::Debug for StandbyRedo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StandbyRedo").field("next_lsn", &self.next_lsn()).finish_non_exhaustive()
+    }
+}
+
+/// Records between two looks at who waits for the replayed position; few, since each may have to wait for a
+/// page from disk.
+const BATCH_RECORDS: u32 = 32;
+/// Log that waits for redo is read ahead of it from so much on.
+const BACKLOG_BYTES: u64 = 1 << 20;
+
+impl StandbyRedo {
+    pub(crate) fn new(engine: Arc<Engine>, replay: Replay, reader: WalReader<SegmentFiles>) -> Self {
+        Self { engine, replay, reader, supplied: true }
+    }
+
+    /// Redoes the log as `feed` lets it, until the feed ends it, the target is reached, or a record is
+    /// damaged. All that the archive and pg_wal hold is redone before the feed is asked for the first time. A
+    /// panic in it ends the process.
+    pub fn run(&mut self, feed: &dyn WalFeed) -> Result<RedoEnd, Error> {
+        let _vital = host::vital("redo");
+        self.reader.source_mut().clear_limit();
+        let mut ran = self.redo_available(feed)?;
+        let mut read_generation = None;
+        loop {
+            if let Ran::Stopped(stop) = ran {
+                return self.end_at_target(feed, &stop);
+            }
+            ran = match feed.wait_past(self.replay.at) {
+                Feed::Available { upto, timeline, generation } => {
+                    self.follow(timeline)?;
+                    if std::mem::take(&mut self.supplied) {
+                        self.reader.source_mut().use_supply(false);
+                    }
+                    self.reader.source_mut().set_limit(upto);
+                    if read_generation.replace(generation) != Some(generation) {
+                        self.read_anew();
+                    }
+                    if self.is_backlog(upto) {
+                        self.redo_backlog(feed)?;
+                    }
+                    self.redo_available(feed)?
+                }
+                Feed::Again { timeline } => {
+                    self.look_again(timeline)?;
+                    self.redo_available(feed)?
+                }
+                Feed::Promote { timeline } => {
+                    self.follow(timeline)?;
+                    self.read_anew();
+                    let ran = self.redo_available(feed)?;
+                    if matches!(ran, Ran::Stopped(_)) {
+                        ran
+                    } else {
+                        return self.end_of_log();
+                    }
+                }
+                Feed::Stop => return Ok(RedoEnd::Stopped { at: self.replay.at }),
+            }
+        }
+    }
+
+    /// Looks at the archive and pg_wal once more: files may have been replaced.
+    fn look_again(&mut self, timeline: Option<TimelineId>) -> Result<(), Error> {
+        if let Some(timeline) = timeline {
+            self.follow(timeline)?;
+        }
+        self.supplied = true;
+        let source = self.reader.source_mut();
+        source.clear_limit();
+        source.use_supply(true);
+        self.read_anew();
+        Ok(())
+    }
+
+    /// Reads on from the last record's end, with no byte behind it kept from before.
+    fn read_anew(&mut self) {
+        let previous = (self.replay.records > 0).then_some(self.replay.last_record);
+        self.reader.seek(self.replay.at, previous);
+    }
+
+    fn end_at_target(&mut self, feed: &dyn WalFeed, stop: &RecoveryStop) -> Result<RedoEnd, Error> {
+        feed.replayed(self.replay.at);
+        self.replay.tell_progress(None);
+        self.engine.remove_dropped()?;
+        if !self.engine.recovery.is_consistent() {
+            let what = "requested recovery stop point is before consistent recovery point";
+            return Err(Error::Unusable(what.to_owned()));
+        }
+        Ok(match feed.at_target(stop) {
+            AtTarget::Promote => self.end_for_promotion()?,
+            AtTarget::ShutDown => RedoEnd::ShutDown { at: self.replay.at },
+            AtTarget::Stop => RedoEnd::Stopped { at: self.replay.at },
+        })
+    }
+
+    /// The log is over. That a target was not reached, or the data is not consistent, must not pass for
+    /// success.
+    fn end_of_log(&mut self) -> Result<RedoEnd, Error> {
+        let recovery = &self.engine.options.recovery;
+        if recovery.target.is_some() {
+            let what = "recovery ended before configured recovery target was reached";
+            return Err(Error::Unusable(what.to_owned()));
+        }
+        if recovery.ends_with_log && !self.engine.recovery.is_consistent() {
+            let control = self.engine.control.lock();
+            let what = if control.backup_end_required || control.backup_end_point.is_valid() {
+                "WAL ends before end of online backup"
+            } else {
+                "WAL ends before consistent recovery point"
+            };
+            return Err(Error::Unusable(format!("{what}: it was replayed up to {}", self.replay.at)));
+        }
+        self.end_for_promotion()
+    }
+
+    fn end_for_promotion(&mut self) -> Result<RedoEnd, Error> {
+        if let Some(checkpoint) = self.replay.awaited_checkpoint() {
+            let what = "could not locate a valid checkpoint record: its log has not come";
+            return Err(Error::corrupt("write-ahead log", Some(checkpoint), what));
+        }
+        let at = self.replay.at;
+        let file = self.reader.source_mut().file_before(at).map_err(|error| read_error(error.into()))?;
+        let (state, timeline) = (self.replay.state(), self.replay.timeline);
+        *self.engine.parked.lock() = Some(Parked { state, timeline, file: file.unwrap_or(timeline) });
+        Ok(RedoEnd::Promote { at, timeline: self.history().timeline_at(at) })
+    }
+
+    fn follow(&mut self, timeline: TimelineId) -> Result<(), Error> {
+        // A later timeline without a history is one whose file is not here yet.
+        let known = self.history();
+        let lacks_history = known.entries().is_empty() && timeline > TimelineId::FIRST;
+        if timeline == known.target() && !lacks_history {
+            return Ok(());
+        }
+        let history = TimelineHistory::load(&*self.engine.host.disk, &self.engine.wal_dir(), timeline)
+            .map_err(|error| Error::Unusable(error.to_string()))?;
+        let ends =
+            history.end_of(self.replay.timeline).map_err(|error| Error::Unusable(error.to_string()))?;
+        if !history.contains(self.replay.timeline) || ends.is_some_and(|end| self.replay.at > end) {
+            let what = format!(
+                "timeline {timeline} is no continuation of timeline {}, which was replayed up to {}",
+                self.replay.timeline, self.replay.at
+            );
+            return Err(Error::Unusable(what));
+        }
+        if let Some(shown) = self.engine.shown.recall(&history)? {
+            self.engine.visibility.confirm(shown);
+        }
+        self.reader.source_mut().set_history(history);
+        Ok(())
+    }
+
+    fn redo_available(&mut self, feed: &dyn WalFeed) -> Result<Ran, Error> {
+        let mut in_batch = 0;
+        let target = self.engine.options.recovery.target.clone();
+        loop {
+            match self.reader.next().map_err(read_error)? {
+                Next::Record(record) => {
+                    if target.is_some() && self.replay.records == 0 {
+                        // An immediate target may be reached where redo begins.
+                        self.replay.check_consistent()?;
+                    }
+                    let consistent = self.engine.recovery.is_consistent();
+                    if let Some(stop) =
+                        target.as_ref().and_then(|target| target.stops_before(&record, consistent))
+                    {
+                        return Ok(Ran::Stopped(stop));
+                    }
+                    let timeline = self.reader.page_timeline();
+                    if !redo_one(&self.engine, &mut self.replay, &record, timeline, Pins::new(), feed)? {
+                        self.reader.seek(record.start(), Some(self.replay.last_record));
+                        return Ok(Ran::OutOfLog);
+                    }
+                    let consistent = self.engine.recovery.is_consistent();
+                    if let Some(stop) =
+                        target.as_ref().and_then(|target| target.stops_after(&record, consistent))
+                    {
+                        return Ok(Ran::Stopped(stop));
+                    }
+                    in_batch += 1;
+                    if in_batch == BATCH_RECORDS {
+                        in_batch = 0;
+                        feed.replayed(self.replay.at);
+                    }
+                }
+                Next::End(_) => {
+                    self.replay.check_consistent()?;
+                    self.replay.tell_progress(None);
+                    self.engine.remove_dropped()?;
+                    feed.replayed(self.replay.at);
+                    return Ok(Ran::OutOfLog);
+                }
+            }
+        }
+    }
+
+    /// Whether so much log waits that a thread which reads ahead is worth its while. A target, or an archive
+    /// from which segments would be fetched too early, asks for one record after the other.
+    fn is_backlog(&self, upto: Lsn) -> bool {
+        let options = &self.engine.options;
+        options.background
+            && options.recovery.target.is_none()
+            && upto.get().saturating_sub(self.replay.at.get()) >= BACKLOG_BYTES
+    }
+
+    /// Redoes what the log has up to the reader's limit, unless the feed breaks off.
+    fn redo_backlog(&mut self, feed: &dyn WalFeed) -> Result<(), Error> {
+        let Self { engine, replay, reader, .. } = self;
+        let mut in_batch = 0;
+        let ended = read_ahead(engine, reader, |ready| {
+            let pins = std::mem::take(&mut ready.pins);
+            if !redo_one(engine, replay, &ready.record, ready.timeline, pins, feed)? {
+                return Ok(ControlFlow::Break(()));
+            }
+            in_batch += 1;
+            if in_batch == BATCH_RECORDS {
+                in_batch = 0;
+                feed.replayed(replay.at);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if matches!(ended, Ended::Stopped(())) {
+            self.read_anew();
+        }
+        Ok(())
+    }
+
+    /// The history along which the log is read.
+    pub fn history(&self) -> &TimelineHistory {
+        self.reader.source().history()
+    }
+
+    /// The checkpoint that redo begins from, if its record is neither in pg_wal nor in the archive and has to
+    /// come yet.
+    pub fn awaited_checkpoint(&self) -> Option<Lsn> {
+        self.replay.awaited_checkpoint()
+    }
+
+    /// Where the next record begins that will be redone: where streaming starts if pg_wal holds no more.
+    pub fn next_lsn(&self) -> Lsn {
+        self.replay.at
+    }
+}
+
+/// Redoes one record, which ends on a page of this timeline, once the feed lets it; false if that breaks off.
+fn redo_one(
+    engine: &Engine,
+    replay: &mut Replay,
+    record: &Record,
+    timeline: Option<TimelineId>,
+    pins: Pins<'_>,
+    feed: &dyn WalFeed,
+) -> Result<bool, Error> {
+    // Before the data is consistent nobody sees a commit, so none is held back.
+    let consistent = engine.recovery.is_consistent();
+    let committed = if consistent { wal::xact::commit_time(record) } else { None };
+    if !feed.may_replay(replay.at, record.end(), committed) {
+        return Ok(false);
+    }
+    if let Some(timeline) = timeline {
+        replay.timeline = replay.timeline.max(timeline);
+        engine.set_timeline(replay.timeline);
+    }
+    replay.redo_pinned(record, pins, Some(feed))?;
+    Ok(true)
+}

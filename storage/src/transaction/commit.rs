@@ -1,0 +1,85 @@
+//! The end of a transaction.
+
+use super::Transaction;
+use crate::commit::request::{EarlyWrites, Request, TreeChanges, TreeOwner};
+use crate::commit::write_set::WriteSet;
+use crate::visibility::snapshot::Insertion;
+use crate::{Committed, Error, Interrupt, SyncLevel};
+use std::sync::Arc;
+
+/// What a large transaction leaves to its commit at most.
+const SPILLED_BEFORE_COMMIT_BYTES: usize = 256 << 10;
+
+impl Transaction {
+    /// Commits and does not wait for the level: whoever tells of what was written waits for it to become
+    /// visible.
+    pub async fn commit_in_doubt(mut self, level: SyncLevel) -> Result<Committed, Error> {
+        let evaluated = self.evaluated_up_to();
+        let inserted = self.insert_commit(level).await?;
+        let (lsn, xid) = inserted.map_or((evaluated, None), |commit| (commit.end, Some(commit.xid)));
+        Ok(Committed { lsn, timeline: self.engine.timeline(), xid, confirmed: false })
+    }
+
+    /// Puts the commit into the log; None if there is nothing to commit.
+    async fn insert_commit(&mut self, level: SyncLevel) -> Result<Option<Insertion>, Error> {
+        self.snapshot = None;
+        if !self.has_writes() {
+            return Ok(None);
+        }
+        let writes = std::mem::replace(&mut self.writes, WriteSet::new(0));
+        let mut locks = self.engine.locks.new_set(0);
+        if !self.holds_locks {
+            std::mem::swap(&mut locks, &mut self.locks);
+        }
+        let (created, dropped) = (std::mem::take(&mut self.created), std::mem::take(&mut self.dropped));
+        let trees = (!created.is_empty() || !dropped.is_empty()).then(|| {
+            let owner: Arc<dyn TreeOwner> = Arc::clone(&self.engine) as _;
+            Box::new(TreeChanges { owner, created, dropped, committed: None })
+        });
+        let mut request = Request::new(writes, locks, trees, level);
+        request.assigned_xid = self.assigned_xid.take();
+        request.large = self.large.take().map(|large| large as Box<dyn EarlyWrites>);
+        self.engine.pipeline()?.insert(request).await.map(Some)
+    }
+
+    /// Commits and waits until the commit has reached `level`, and all commits that it evaluated are visible.
+    ///
+    /// A cancelled wait ([`Interrupt`]) is no error: the commit stands in this node's log, and
+    /// [`Committed::confirmed`] is false. An error means that nothing was committed, except [`Error::Log`],
+    /// [`Error::Io`] and [`Error::Shutdown`], after which only a restart tells.
+    pub async fn commit(mut self, level: SyncLevel) -> Result<Committed, Error> {
+        let evaluated = self.evaluated_up_to();
+        let timeline = self.engine.timeline();
+        if self.is_early() && self.writes.bytes() > SPILLED_BEFORE_COMMIT_BYTES {
+            self.spill().await?;
+        }
+        self.snapshot = None;
+        self.interrupt.note_snapshot(None);
+        let (lsn, xid, mut confirmed) = match self.insert_commit(level).await? {
+            Some(inserted) => {
+                let confirmed = self.engine.pipeline()?.wait(inserted, &self.interrupt).await?;
+                (inserted.end, Some(inserted.xid), confirmed)
+            }
+            None => (evaluated, None, true),
+        };
+        if evaluated > self.engine.visibility.visible() {
+            match self.engine.wait_visible(evaluated, &self.interrupt).await {
+                Err(Error::Cancelled) => confirmed = false,
+                other => other?,
+            }
+        }
+        if self.holds_locks && lsn > self.engine.visibility.visible() {
+            let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set(0));
+            let engine = Arc::clone(&self.engine);
+            tokio::spawn(async move {
+                // At the end of the server nobody waits for them any more.
+                let _ = engine.wait_visible(lsn, &Interrupt::new()).await;
+                drop(locks);
+            });
+        }
+        Ok(Committed { lsn, timeline, xid, confirmed })
+    }
+
+    /// Rolls back: forgets the write set, releases locks, removes trees it created.
+    pub fn rollback(self) {}
+}

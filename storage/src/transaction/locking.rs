@@ -1,0 +1,168 @@
+//! Locks that a transaction takes, and what it reads under them.
+
+use super::Transaction;
+use crate::locks::{LockRef, Taken};
+use crate::{Error, Isolation, LockMode, LockWait, Locked, TableLockMode, TreeId};
+use wal::{BlockNumber, Lsn, Xid};
+
+/// What the newest version of a locked row is.
+enum Newest {
+    /// None, or one that has an outcome.
+    Settled(Locked),
+    /// This transaction's own, in a page.
+    Own(Locked),
+    /// One of another large transaction, which is under way.
+    Open(Xid),
+}
+
+impl Transaction {
+    /// Locks a row (which need not exist) until the end of the transaction or a rollback to a savepoint
+    /// before, then reads its newest version.
+    ///
+    /// Under REPEATABLE READ a row changed after the snapshot is [`Error::SerializationFailure`].
+    pub async fn lock(
+        &mut self,
+        tree: TreeId,
+        key: &[u8],
+        mode: LockMode,
+        wait: LockWait,
+    ) -> Result<Locked, Error> {
+        let locked = self.lock_newest(tree, key, mode, wait).await?;
+        if locked.changed_since_snapshot && self.isolation == Isolation::RepeatableRead {
+            return Err(Error::SerializationFailure { deleted: locked.newest.is_none() });
+        }
+        Ok(locked)
+    }
+
+    /// The same for a key that is to be inserted: what has become of it since the snapshot is no failure at
+    /// any level, and [`Locked::changed_since_snapshot`] tells of it.
+    pub async fn lock_newest(
+        &mut self,
+        tree: TreeId,
+        key: &[u8],
+        mode: LockMode,
+        wait: LockWait,
+    ) -> Result<Locked, Error> {
+        if self.engine.is_in_recovery() {
+            return Err(Error::ReadOnly);
+        }
+        if self.writes.is_full() {
+            self.spill().await?;
+        }
+        loop {
+            let before = self.locks.mark();
+            let taken = self.locks.take(LockRef::Row(tree, key), mode.into(), wait, &self.interrupt).await?;
+            if taken == Taken::Skipped {
+                return Ok(Locked { skipped: true, ..Locked::default() });
+            }
+            if let Some(own) = self.writes.newest(tree, key) {
+                return Ok(Locked {
+                    newest: own.value.clone(),
+                    written_by_this_statement: own.command == self.command,
+                    ..Locked::default()
+                });
+            }
+            match self.read_newest(tree, key).await? {
+                Newest::Settled(locked) => return Ok(locked),
+                // The stamp is the lock.
+                Newest::Own(locked) => {
+                    self.locks.release_after(before);
+                    return Ok(locked);
+                }
+                Newest::Open(xid) => {
+                    // Not held while waiting: the other one may want it again.
+                    self.locks.release_after(before);
+                    let before = self.locks.mark();
+                    let other = LockRef::Transaction(xid);
+                    let ended =
+                        self.locks.take(other, LockMode::Shared.into(), wait, &self.interrupt).await?;
+                    self.locks.release_after(before);
+                    if ended == Taken::Skipped {
+                        return Ok(Locked { skipped: true, ..Locked::default() });
+                    }
+                }
+            }
+        }
+    }
+
+    async fn read_newest(&mut self, tree: TreeId, key: &[u8]) -> Result<Newest, Error> {
+        let mut near = if self.near.0 == tree { self.near.1 } else { BlockNumber::INVALID };
+        let newest = self.read_newest_near(&mut near, tree, key).await;
+        self.near = (tree, near);
+        newest
+    }
+
+    async fn read_newest_near(
+        &self,
+        near: &mut BlockNumber,
+        tree: TreeId,
+        key: &[u8],
+    ) -> Result<Newest, Error> {
+        let snapshot = self.snapshot()?;
+        let tree = self.engine.store.tree(tree)?;
+        let (open, aborted) = self.engine.visibility.unsettled();
+        let mut value = Vec::new();
+        let found = match tree.lookup_near(near, key, |head| !aborted.contains(head.xid), &mut value) {
+            Ok(found) => found,
+            Err(_) => {
+                let again = || {
+                    value.clear();
+                    tree.lookup_near(near, key, |head| !aborted.contains(head.xid), &mut value)
+                };
+                self.engine.store.run_until(&self.interrupt, None, again).await?
+            }
+        };
+        let Some(head) = found else { return Ok(Newest::Settled(Locked::default())) };
+        if open.contains(head.xid) {
+            if !self.large.as_ref().is_some_and(|large| large.wrote(head.xid)) {
+                return Ok(Newest::Open(head.xid));
+            }
+            return Ok(Newest::Own(Locked {
+                newest: (!head.deleted).then(|| value.into()),
+                written_by_this_statement: head.cid == self.command.0,
+                ..Locked::default()
+            }));
+        }
+        let changed = !snapshot.sees(head.xid);
+        if changed {
+            let in_doubt = self.engine.visibility.in_doubt(head.xid);
+            if self.isolation == Isolation::RepeatableRead
+                && let Some(end) = in_doubt
+            {
+                self.engine.wait_visible(end, &self.interrupt).await?;
+            }
+            self.note_evaluated(in_doubt.unwrap_or(Lsn::INVALID));
+        }
+        Ok(Newest::Settled(Locked {
+            newest: (!head.deleted).then(|| value.into()),
+            changed_since_snapshot: changed,
+            ..Locked::default()
+        }))
+    }
+
+    /// Locks a whole table.
+    pub async fn lock_table(
+        &mut self,
+        tree: TreeId,
+        mode: TableLockMode,
+        wait: LockWait,
+    ) -> Result<(), Error> {
+        match self.locks.take(LockRef::Table(tree), mode.into(), wait, &self.interrupt).await? {
+            Taken::Yes => Ok(()),
+            Taken::Skipped => Err(Error::LockNotAvailable { timed_out: false }),
+        }
+    }
+
+    /// Locks a number that sessions agree on (advisory locks) until the transaction ends. False: under
+    /// [`LockWait::Skip`] somebody else holds it.
+    pub async fn lock_number(
+        &mut self,
+        database: u32,
+        number: u64,
+        mode: LockMode,
+        wait: LockWait,
+    ) -> Result<bool, Error> {
+        let name = LockRef::Number(database, number);
+        Ok(self.locks.take(name, mode.into(), wait, &self.interrupt).await? == Taken::Yes)
+    }
+}

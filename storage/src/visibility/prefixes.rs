@@ -1,0 +1,172 @@
+//! The prefixes of the commit order that a standby has replayed, until it hears that they are confirmed.
+//!
+//! Each commit that is replayed ends a prefix. Readers with `plimsoll.standby_reads = confirmed` see the last
+//! one that ends at or before the position which the upstream server has named confirmed.
+
+use crate::visibility::xid_set::XidSet;
+use std::collections::VecDeque;
+use wal::{Lsn, Xid};
+
+/// Prefixes that are kept at most. Beyond that the newest two become one: their commits are shown together.
+const LATER_MAX: usize = 4096;
+
+/// What is seen by whoever sees all commits up to `end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    /// The end of its last commit.
+    pub(crate) end: Lsn,
+    /// Every xid from here on is outside.
+    pub(crate) next_xid: Xid,
+    /// xids below that are outside all the same.
+    pub(crate) excluded: XidSet,
+}
+
+/// The prefixes, and how far they are confirmed.
+#[derive(Debug, Default)]
+pub(crate) struct Prefixes {
+    confirmed: Lsn,
+    shown: Option<Prefix>,
+    /// Not confirmed yet, in log order.
+    later: VecDeque<Prefix>,
+}
+
+impl Prefixes {
+    /// Takes the prefix that a replayed commit ends. True if it is shown at once.
+    pub(crate) fn replayed(&mut self, prefix: Prefix) -> bool {
+        if prefix.end <= self.confirmed {
+            // Those before it are confirmed with it.
+            self.later.clear();
+            self.shown = Some(prefix);
+            return true;
+        }
+        if self.later.len() >= LATER_MAX {
+            self.later.pop_back();
+        }
+        self.later.push_back(prefix);
+        false
+    }
+
+    /// Takes a confirmed position. True if more is shown by that.
+    pub(crate) fn confirm(&mut self, upto: Lsn) -> bool {
+        self.confirmed = self.confirmed.max(upto);
+        let confirmed = self.later.partition_point(|prefix| prefix.end <= self.confirmed);
+        match self.later.drain(..confirmed).next_back() {
+            Some(last) => {
+                self.shown = Some(last);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The log goes on differently behind `end`: what was said of later positions was said of another branch.
+    pub(crate) fn branches_at(&mut self, end: Lsn) {
+        self.confirmed = self.confirmed.min(end);
+    }
+
+    /// Early xids of which the log now tells, and did not before, that they were without an outcome all
+    /// along.
+    pub(crate) fn exclude(&mut self, xids: &XidSet) {
+        let Some(first) = xids.iter().next() else { return };
+        // Mostly none or few: what is above all of a prefix is outside of it already.
+        let from = self.later.partition_point(|prefix| prefix.next_xid <= first);
+        for prefix in self.shown.iter_mut().chain(self.later.range_mut(from..)) {
+            prefix.excluded = prefix.excluded.with(xids.iter());
+        }
+    }
+
+    /// How far the log is confirmed.
+    pub(crate) fn confirmed(&self) -> Lsn {
+        self.confirmed
+    }
+
+    /// The last confirmed prefix; None if none is, or if one that ends at or before `floor` is not.
+    pub(crate) fn shown(&self, floor: Lsn) -> Option<&Prefix> {
+        let more = self.later.front().is_some_and(|prefix| prefix.end <= floor);
+        self.shown.as_ref().filter(|_| !more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(end: u64) -> Prefix {
+        Prefix { end: Lsn::new(end), next_xid: Xid::new(end), excluded: XidSet::default() }
+    }
+    fn shown(prefixes: &Prefixes, floor: u64) -> Option<u64> {
+        prefixes.shown(Lsn::new(floor)).map(|prefix| prefix.end.get())
+    }
+
+    #[test]
+    fn the_last_prefix_that_is_confirmed_as_a_whole_is_shown() {
+        let mut prefixes = Prefixes::default();
+        for end in [10, 20, 30] {
+            assert!(!prefixes.replayed(prefix(end)));
+        }
+        assert_eq!(shown(&prefixes, 0), None);
+        assert!(!prefixes.confirm(Lsn::new(9)));
+        assert!(prefixes.confirm(Lsn::new(29)));
+        assert_eq!(shown(&prefixes, 0), Some(20));
+        assert!(!prefixes.confirm(Lsn::new(11)), "an older word changes nothing");
+        assert!(prefixes.confirm(Lsn::new(45)));
+        assert!(prefixes.replayed(prefix(40)), "confirmed before it was replayed");
+        assert_eq!(shown(&prefixes, 0), Some(40));
+        assert!(!prefixes.replayed(prefix(50)));
+        assert_eq!(shown(&prefixes, 0), Some(40));
+    }
+
+    #[test]
+    fn who_asks_for_a_position_is_shown_nothing_that_lacks_a_commit_before_it() {
+        let mut prefixes = Prefixes::default();
+        for end in [10, 20] {
+            prefixes.replayed(prefix(end));
+        }
+        prefixes.confirm(Lsn::new(10));
+        assert_eq!(shown(&prefixes, 19), Some(10));
+        assert_eq!(shown(&prefixes, 20), None);
+        prefixes.confirm(Lsn::new(20));
+        assert_eq!(shown(&prefixes, 35), Some(20), "nothing else was replayed");
+    }
+
+    #[test]
+    fn what_another_branch_confirmed_does_not_count_for_this_one() {
+        let mut prefixes = Prefixes::default();
+        prefixes.confirm(Lsn::new(100));
+        prefixes.branches_at(Lsn::new(50));
+        assert!(!prefixes.replayed(prefix(60)));
+        assert!(prefixes.confirm(Lsn::new(60)));
+    }
+
+    #[test]
+    fn a_standby_that_never_hears_keeps_a_bounded_number() {
+        let mut prefixes = Prefixes::default();
+        let last = 3 * LATER_MAX as u64;
+        for end in 1..=last {
+            prefixes.replayed(prefix(end));
+        }
+        assert_eq!(prefixes.later.len(), LATER_MAX);
+        prefixes.confirm(Lsn::new(last - 1));
+        assert_eq!(shown(&prefixes, 0), Some(LATER_MAX as u64 - 1), "the last ones have become one");
+        prefixes.confirm(Lsn::new(last));
+        assert_eq!(shown(&prefixes, last), Some(last));
+    }
+
+    #[test]
+    fn an_xid_that_was_open_all_along_is_outside_of_every_prefix_that_would_show_it() {
+        let mut prefixes = Prefixes::default();
+        for end in [10, 20, 30] {
+            prefixes.replayed(prefix(end));
+        }
+        prefixes.confirm(Lsn::new(10));
+        prefixes.exclude(&[Xid::new(15), Xid::new(25)].into_iter().collect());
+        let sees = |prefix: &Prefix, xid: u64| {
+            xid < prefix.next_xid.get() && !prefix.excluded.contains(Xid::new(xid))
+        };
+        let all: Vec<_> = prefixes.shown.iter().chain(&prefixes.later).collect();
+        assert_eq!(
+            all.iter().map(|prefix| [14, 15, 25].map(|xid| sees(prefix, xid))).collect::<Vec<_>>(),
+            [[false, false, false], [true, false, false], [true, false, false]]
+        );
+    }
+}
