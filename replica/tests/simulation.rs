@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use host::Timestamp;
 use replica::ReplicaError;
-use replica::receiver::{Command, Event, Receiver, ReceiverOptions};
+use replica::receiver::{Event, Receiver, ReceiverAction, ReceiverOptions};
 use replica::sender::{Action, Finish, Reply, Sender, SenderTimes, StreamPlan};
 use replica::sync::Progress;
 use std::collections::{BTreeMap, VecDeque};
@@ -188,32 +188,35 @@ impl Cluster {
         broken.then(|| lost("broken"))
     }
 
-    fn perform(&mut self, standby: usize, command: Command) -> Option<Event> {
+    fn perform(&mut self, standby: usize, command: ReceiverAction) -> Option<Event> {
         let upstream = self.nodes[standby].upstream?;
         let asks = matches!(
             command,
-            Command::Connect | Command::Identify | Command::FetchHistory(_) | Command::Start { .. }
+            ReceiverAction::Connect
+                | ReceiverAction::Identify
+                | ReceiverAction::FetchHistory(_)
+                | ReceiverAction::Start { .. }
         );
         if asks && !self.nodes[upstream].alive {
             return Some(lost("the upstream is down"));
         }
         match command {
-            Command::Connect => self.broken().or(Some(Event::Connected { plimsoll: true })),
-            Command::Identify => {
+            ReceiverAction::Connect => self.broken().or(Some(Event::Connected { plimsoll: true })),
+            ReceiverAction::Identify => {
                 let timeline = self.nodes[upstream].history.target();
                 self.broken().or(Some(Event::Identified { system: SYSTEM, timeline }))
             }
-            Command::FetchHistory(timeline) => {
+            ReceiverAction::FetchHistory(timeline) => {
                 let node = &self.nodes[upstream];
                 let known = node.histories.get(&timeline).map(|history| history.text().to_owned());
                 let text = known.unwrap_or_default();
                 self.broken().or(Some(Event::History { timeline, text }))
             }
-            Command::StoreHistory(history) => {
+            ReceiverAction::StoreHistory(history) => {
                 self.nodes[standby].histories.insert(history.target(), history);
                 None
             }
-            Command::Follow { history, kept } => {
+            ReceiverAction::Follow { history, kept } => {
                 let node = &mut self.nodes[standby];
                 if node.end() > kept.get() {
                     self.cuts += 1;
@@ -225,51 +228,55 @@ impl Cluster {
                 self.tell_branch(standby, kept);
                 None
             }
-            Command::FindWholeEnd => {
+            ReceiverAction::FindWholeEnd => {
                 let node = &self.nodes[standby];
                 Some(Event::WholeEnd(Lsn::new(node.whole_end(node.end()))))
             }
-            Command::SwitchTimeline(_) => {
+            ReceiverAction::SwitchTimeline(_) => {
                 self.switches += 1;
                 None
             }
-            Command::Start { at, timeline, .. } => Some(self.start_stream(standby, upstream, at, timeline)),
-            Command::Compare { at, wal } => {
+            ReceiverAction::Start { at, timeline, .. } => {
+                Some(self.start_stream(standby, upstream, at, timeline))
+            }
+            ReceiverAction::Compare { at, wal } => {
                 let ours = self.nodes[standby].bytes(at.get(), at.get() + wal.len() as u64);
                 (ours != wal).then_some(Event::Differs(at))
             }
-            Command::Write { at, wal } => {
+            ReceiverAction::Write { at, wal } => {
                 let node = &mut self.nodes[standby];
                 assert_eq!(at.get(), node.end(), "seed {}: a hole in the log", self.seed);
                 node.log.extend(&wal);
                 Some(Event::Written(Lsn::new(self.nodes[standby].end())))
             }
-            Command::Flush => {
+            ReceiverAction::Flush => {
                 let node = &mut self.nodes[standby];
                 node.flushed = node.end();
                 Some(Event::Flushed(Lsn::new(node.flushed)))
             }
-            Command::Reply { progress, reply_requested } => {
+            ReceiverAction::Reply { progress, reply_requested } => {
                 if let Some(stream) = &mut self.nodes[standby].stream {
                     stream.up.push_back(Up::Reply(progress, reply_requested));
                 }
                 None
             }
-            Command::FinishStream => {
+            ReceiverAction::FinishStream => {
                 if let Some(stream) = &mut self.nodes[standby].stream {
                     stream.up.push_back(Up::CopyDone);
                 }
                 None
             }
-            Command::Disconnect => {
+            ReceiverAction::Disconnect => {
                 self.nodes[standby].stream = None;
                 None
             }
-            Command::Report(error) => {
+            ReceiverAction::Report(error) => {
                 self.nodes[standby].refused = (!error.is_temporary()).then(|| error.to_string());
                 None
             }
-            Command::TellDescendant(_) | Command::Feedback(_) | Command::ReportStart { .. } => None,
+            ReceiverAction::TellDescendant(_)
+            | ReceiverAction::Feedback(_)
+            | ReceiverAction::ReportStart { .. } => None,
         }
     }
 

@@ -6,6 +6,7 @@
 //! - [`LogPlace`]: where the log lies; streams read and send it from there.
 //! - [`peers`]: asks the other nodes of the cluster who they are.
 
+mod extensions;
 mod log;
 pub mod peers;
 pub mod receive;

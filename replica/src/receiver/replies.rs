@@ -1,6 +1,6 @@
 //! When a standby reports: as soon as there is something worth reporting, when asked, and from time to time.
 
-use super::{Command, ReceiverOptions};
+use super::{ReceiverAction, ReceiverOptions};
 use crate::error::ReplicaError;
 use crate::sync::Progress;
 use durability::{Stage, Stages};
@@ -87,7 +87,7 @@ impl Replies {
     }
 
     /// Reports what was held back of a stage that commits wait for by now.
-    pub(super) fn catch_up(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+    pub(super) fn catch_up(&mut self, progress: Progress, now: Duration, out: &mut Vec<ReceiverAction>) {
         if self.hurries(progress) {
             self.send(progress, false, now, out);
         }
@@ -106,21 +106,27 @@ impl Replies {
         self.asked = false;
     }
 
-    fn send(&mut self, progress: Progress, reply_requested: bool, now: Duration, out: &mut Vec<Command>) {
+    fn send(
+        &mut self,
+        progress: Progress,
+        reply_requested: bool,
+        now: Duration,
+        out: &mut Vec<ReceiverAction>,
+    ) {
         (self.last, self.last_at) = (Some(progress), now);
         self.look_at = self.next_look(progress, now);
-        out.push(Command::Reply { progress, reply_requested });
+        out.push(ReceiverAction::Reply { progress, reply_requested });
     }
 
-    pub(super) fn force(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+    pub(super) fn force(&mut self, progress: Progress, now: Duration, out: &mut Vec<ReceiverAction>) {
         self.send(progress, false, now, out);
     }
 
-    pub(super) fn on_written(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+    pub(super) fn on_written(&mut self, progress: Progress, now: Duration, out: &mut Vec<ReceiverAction>) {
         self.catch_up(progress, now, out);
     }
 
-    pub(super) fn on_flushed(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+    pub(super) fn on_flushed(&mut self, progress: Progress, now: Duration, out: &mut Vec<ReceiverAction>) {
         if std::mem::take(&mut self.owed) {
             self.send(progress, false, now, out);
         } else if self.last.is_none_or(|last| last.flushed != progress.flushed) {
@@ -128,14 +134,14 @@ impl Replies {
         }
     }
 
-    pub(super) fn on_applied(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+    pub(super) fn on_applied(&mut self, progress: Progress, now: Duration, out: &mut Vec<ReceiverAction>) {
         if self.last.is_some_and(|last| last.applied != progress.applied) {
             self.report(progress, now, out);
         }
     }
 
     /// Reports at once what commits wait for, and anything else after a pause.
-    fn report(&mut self, progress: Progress, now: Duration, out: &mut Vec<Command>) {
+    fn report(&mut self, progress: Progress, now: Duration, out: &mut Vec<ReceiverAction>) {
         let pause_ends = self.last_at + UNHURRIED;
         if self.hurries(progress) || now >= pause_ends {
             self.send(progress, false, now, out);
@@ -149,7 +155,7 @@ impl Replies {
         (!self.awaited.has(Stage::Replayed) && progress.applied < progress.flushed).then(|| now + UNHURRIED)
     }
 
-    pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<Command>) {
+    pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<ReceiverAction>) {
         self.feedback_turned = false;
         let xmin = self.xmin.filter(|_| self.feedback);
         // Feedback that was turned off is taken back once.
@@ -157,7 +163,7 @@ impl Replies {
         if self.feedback || taken_back {
             self.told_xmin = Some(xmin);
             self.feedback_at = now;
-            out.push(Command::Feedback(xmin));
+            out.push(ReceiverAction::Feedback(xmin));
         }
     }
 
@@ -165,7 +171,7 @@ impl Replies {
         &mut self,
         progress: Progress,
         now: Duration,
-        out: &mut Vec<Command>,
+        out: &mut Vec<ReceiverAction>,
     ) -> Result<(), ReplicaError> {
         if let Some(timeout) = self.timeout {
             if now >= self.heard_at + timeout {

@@ -1,4 +1,5 @@
 use super::*;
+use durability::Stages;
 use wal::history::BranchId;
 
 const SEGMENT: u64 = 1 << 20;
@@ -38,27 +39,29 @@ fn receiver(history: TimelineHistory, end: u64) -> Receiver {
     Receiver::new(options(), history, timeline, at(end), at(end))
 }
 /// Commands as short words, so that tests read as a conversation.
-fn words(commands: &[Command]) -> Vec<String> {
+fn words(commands: &[ReceiverAction]) -> Vec<String> {
     commands
         .iter()
         .map(|command| match command {
-            Command::FetchHistory(timeline) => format!("fetch {timeline}"),
-            Command::StoreHistory(history) => format!("store {}", history.target()),
-            Command::TellDescendant(history) => format!("tell {}", history.target()),
-            Command::Follow { history, kept } => format!("follow {} from {}", history.target(), kept.get()),
-            Command::SwitchTimeline(timeline) => format!("switch {timeline}"),
-            Command::Start { at, timeline, .. } => format!("start {} on {timeline}", at.get()),
-            Command::Compare { at, wal } => format!("compare {}+{}", at.get(), wal.len()),
-            Command::Write { at, wal } => format!("write {}+{}", at.get(), wal.len()),
-            Command::Reply { progress: p, reply_requested } => format!(
+            ReceiverAction::FetchHistory(timeline) => format!("fetch {timeline}"),
+            ReceiverAction::StoreHistory(history) => format!("store {}", history.target()),
+            ReceiverAction::TellDescendant(history) => format!("tell {}", history.target()),
+            ReceiverAction::Follow { history, kept } => {
+                format!("follow {} from {}", history.target(), kept.get())
+            }
+            ReceiverAction::SwitchTimeline(timeline) => format!("switch {timeline}"),
+            ReceiverAction::Start { at, timeline, .. } => format!("start {} on {timeline}", at.get()),
+            ReceiverAction::Compare { at, wal } => format!("compare {}+{}", at.get(), wal.len()),
+            ReceiverAction::Write { at, wal } => format!("write {}+{}", at.get(), wal.len()),
+            ReceiverAction::Reply { progress: p, reply_requested } => format!(
                 "reply {} {} {}{}",
                 p.written.get(),
                 p.flushed.get(),
                 p.applied.get(),
                 if *reply_requested { "?" } else { "" }
             ),
-            Command::Report(error) => format!("report {error}"),
-            Command::ReportStart { .. } => "log".to_owned(),
+            ReceiverAction::Report(error) => format!("report {error}"),
+            ReceiverAction::ReportStart { .. } => "log".to_owned(),
             other => format!("{other:?}").to_lowercase(),
         })
         .collect()

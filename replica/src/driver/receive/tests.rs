@@ -1,4 +1,5 @@
 use super::*;
+use std::time::Duration;
 
 /// Redo that ends for a promotion while the receiver still acknowledges would lose what it acknowledged.
 #[tokio::test]

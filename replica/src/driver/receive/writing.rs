@@ -1,7 +1,9 @@
 //! What the receiver does to the log: it writes and flushes it, and tells redo how far it is written.
 
-use super::super::log::{LogPlace, read_range};
-use super::{Driver, ReceiveContext, connection};
+use super::ReceiveContext;
+use super::asking::connection;
+use super::running::Driver;
+use crate::driver::log::{LogPlace, read_range};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use bytes::Bytes;

@@ -1,45 +1,28 @@
 //! One stream to a standby, over the connection that START_REPLICATION came on.
 
-use super::log::{FilePart, LogPlace, LogReading, Outgoing, Outlet};
+mod news;
+mod replies;
+mod wire;
+
+use super::log::{LogPlace, LogReading, Outlet};
 use super::timer::FineTimer;
 use crate::error::ReplicaError;
 use crate::sender::streams::SenderHandle;
-use crate::sender::{Action, Finish, Reply, Sender, SenderTimes, StreamPlan, TimelineEnd};
-use crate::slots::{ActiveSlot, Slots, UpstreamSlot, copied};
-use crate::sync::Progress;
-use bytes::{Buf, BufMut, BytesMut};
-use durability::Stages;
+use crate::sender::{Action, Finish, Sender, SenderTimes, StreamPlan, TimelineEnd};
+use crate::slots::{ActiveSlot, Slots, UpstreamSlot};
+use bytes::BytesMut;
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
-use protocol::frame::{Frame, FrameLimits};
-use protocol::frontend::FrontendMessage;
-use protocol::replication::{
-    FromStandby, HotStandbyFeedback, Keepalive, StatusUpdate, WireLsn, XLOG_DATA_HEADER_BYTES,
-    encode_extension, encode_keepalive, encode_xlog_data_header,
-};
+use protocol::replication::{WireLsn, XLOG_DATA_HEADER_BYTES, encode_xlog_data_header};
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::ReadBuf;
 use tokio::sync::watch;
 use wal::history::BranchId;
-use wal::{LogState, Lsn, NodeLog, Stopping, TimelineId, Xid};
+use wal::{LogState, Lsn, NodeLog, Stopping, TimelineId};
+use wire::Wire;
 
-/// Longest message taken from a standby, in bytes.
-const FRAME_LIMITS: FrameLimits = FrameLimits { large: 64 << 10, small: 10_000 };
-/// Messages that wait for the socket, from which on no more news are added to them.
-const QUEUED_MAX: usize = 256;
-/// Type of the extension message about the stages that commits wait for: one byte, [`Stages::to_byte`].
-pub(super) const AWAITED: u8 = b'I';
-/// Type of the extension message about confirmed positions. From the sender: 8 bytes, the position up to which the quorum holds the
-/// log. From a standby: one byte, whether it wants to hear of each change at once.
-pub(super) const CONFIRMED: u8 = b'C';
-/// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the sender: the node's slots.
-pub(super) const SLOTS: u8 = b'S';
 /// OIDs of the result's columns.
 const INT8_OID: u32 = 20;
 const TEXT_OID: u32 = 25;
@@ -314,41 +297,6 @@ impl<S: Outlet> Streaming<'_, S> {
         Ok(())
     }
 
-    /// Takes over which stages commits wait for; a Plimsoll standby is told.
-    fn tell_awaited(&mut self, awaited: Stages) {
-        self.sender.set_hurried(!awaited.is_empty());
-        self.awaited_untold = !self.wire.has_room();
-        if self.plimsoll && !self.awaited_untold {
-            let stages = [awaited.to_byte()];
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, AWAITED, &stages)));
-        }
-    }
-
-    /// Tells a Plimsoll standby how far the log is confirmed, if that is news.
-    fn tell_confirmed(&mut self) {
-        let ends = self.sender.end().map_or(Lsn::MAX, |end| end.at);
-        let confirmed = self.context.confirmations.confirmed().min(ends);
-        if self.plimsoll && confirmed > self.confirmed && self.wire.has_room() {
-            self.confirmed = confirmed;
-            let payload = confirmed.get().to_be_bytes();
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, CONFIRMED, &payload)));
-        }
-    }
-
-    /// Tells a standby that copies slots of them, if anything moved.
-    fn tell_slots(&mut self) {
-        if !self.copies_slots || !self.plimsoll || !self.wire.has_room() {
-            return;
-        }
-        let own = self.context.slot.as_ref().map(ActiveSlot::name);
-        let slots = Some(self.context.slots.to_copy(own));
-        if self.told_slots != slots {
-            let payload = copied::encode(slots.as_deref().unwrap_or_default());
-            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, SLOTS, &payload)));
-            self.told_slots = slots;
-        }
-    }
-
     async fn send_wal(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<(), SendError> {
         let failed = |error| SendError::Refused { error, streaming: true };
         let wal = self.reading.read(log, from, upto).await.map_err(failed)?;
@@ -367,100 +315,6 @@ impl<S: Outlet> Streaming<'_, S> {
         self.sender.sent(upto, monotonic);
         self.context.row.on_sent(upto, now);
         Ok(())
-    }
-
-    fn keepalive(&mut self, end: Lsn, reply_requested: bool) {
-        if self.confirmed_changes.is_some() {
-            self.context.confirmations.wanted();
-        }
-        self.tell_confirmed();
-        self.tell_slots();
-        let clock = self.context.host.clock.now();
-        let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };
-        self.wire.put(|out| backend::copy_data(out, |out| encode_keepalive(out, &keepalive)));
-    }
-
-    /// Takes all whole messages that are here.
-    fn take_messages(&mut self) -> Result<(), SendError> {
-        let violation =
-            |what: String| SendError::Refused { error: ReplicaError::Protocol(what), streaming: true };
-        loop {
-            let frame = Frame::peek(self.wire.input, FRAME_LIMITS).map_err(|e| violation(e.to_string()))?;
-            let Some(frame) = frame else { return Ok(()) };
-            let mut message = self.wire.input.split_to(frame.len);
-            message.advance(Frame::HEADER);
-            match FrontendMessage::decode(frame.kind, &message).map_err(|e| violation(e.to_string()))? {
-                FrontendMessage::CopyData(payload) => {
-                    match FromStandby::decode(payload).map_err(|e| violation(e.to_string()))? {
-                        FromStandby::Status(status) => self.on_status(&status),
-                        FromStandby::Feedback(feedback) => self.on_feedback(&feedback),
-                        FromStandby::Extension(CONFIRMED, wants) => {
-                            let wants = wants.first().is_some_and(|wants| *wants != 0);
-                            self.confirmed_changes = wants.then(|| self.context.confirmations.changes());
-                            // What moved until now is told with the next word.
-                            self.tell_confirmed();
-                        }
-                        FromStandby::Extension(SLOTS, wants) => {
-                            self.copies_slots = wants.first().is_some_and(|wants| *wants != 0);
-                            // At once, and even if there are none: copies of before may have to go.
-                            self.told_slots = None;
-                            self.tell_slots();
-                        }
-                        FromStandby::Extension(..) => {}
-                    }
-                    self.sender.on_life_sign(self.context.host.clock.monotonic());
-                }
-                FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
-                    self.sender.on_copy_done();
-                    // What follows belongs to the next command.
-                    return Ok(());
-                }
-                FrontendMessage::Terminate => {
-                    self.ended = Some(Ended::Gone);
-                    return Ok(());
-                }
-                FrontendMessage::Sync | FrontendMessage::Flush => {}
-                _ => {
-                    return Err(violation(format!(
-                        "unexpected message type {:?} while streaming",
-                        char::from(frame.kind)
-                    )));
-                }
-            }
-        }
-    }
-
-    fn on_status(&mut self, status: &StatusUpdate) {
-        let lsn = |wire: WireLsn| Lsn::new(wire.get());
-        let progress = Progress {
-            written: lsn(status.written),
-            flushed: lsn(status.flushed),
-            applied: lsn(status.applied),
-        };
-        let clock = &self.context.host.clock;
-        let (believed, overstates) = self.context.row.believe(progress);
-        if overstates {
-            (self.context.on_overstatement)(progress.written.max(progress.flushed).max(progress.applied));
-        }
-        self.sender.on_reply(
-            Reply { progress: believed, reply_requested: status.reply_requested },
-            clock.monotonic(),
-        );
-        // The slot first: it holds back WAL that a confirmed commit must not outlive.
-        if let Some(slot) = &self.context.slot {
-            slot.confirm_flushed(believed.flushed);
-        }
-        self.context.row.on_reply(believed, status.clock, clock.now());
-    }
-
-    fn on_feedback(&mut self, feedback: &HotStandbyFeedback) {
-        let full = u64::from(feedback.xmin_epoch) << 32 | u64::from(feedback.xmin);
-        let xmin = (feedback.xmin != 0).then(|| Xid::new(full));
-        match &self.context.slot {
-            Some(slot) => slot.set_xmin(xmin),
-            None => self.context.row.set_xmin(xmin),
-        }
-        (self.context.on_feedback)();
     }
 
     async fn finish(&mut self, finish: Finish) -> Result<Ended, SendError> {
@@ -496,190 +350,4 @@ async fn changed(changes: &mut Option<watch::Receiver<Lsn>>) {
 
 fn wire_lsn(lsn: Lsn) -> WireLsn {
     WireLsn::new(lsn.get())
-}
-
-/// The next part of a segment file and the bytes in front of it, if those are one piece or none.
-fn first_file(output: &VecDeque<Outgoing>) -> Option<FilePart<'_>> {
-    let (first, second) = (output.front()?, output.get(1));
-    let (head, part) = match first.file() {
-        Some(_) => (&[][..], first),
-        None => (first.bytes(), second?),
-    };
-    part.file().map(|(file, offset)| FilePart { head, file, offset, len: part.len() })
-}
-
-/// The first pieces as far as they are in memory, but for the one that goes out with a part of a file.
-fn first_in_memory<'a, 'b>(
-    output: &'a VecDeque<Outgoing>,
-    slices: &'b mut [IoSlice<'a>],
-) -> &'b [IoSlice<'a>] {
-    let in_memory = output.iter().take_while(|piece| piece.file().is_none()).count();
-    let count = if in_memory < output.len() { in_memory.saturating_sub(1) } else { in_memory };
-    let count = count.min(slices.len());
-    for (slice, piece) in slices.iter_mut().zip(output) {
-        *slice = IoSlice::new(piece.bytes());
-    }
-    slices.get(..count).unwrap_or_default()
-}
-
-/// The connection, read and written in turns by one task. Nothing is lost when a wait is dropped.
-struct Wire<'a, S> {
-    io: &'a mut S,
-    input: &'a mut BytesMut,
-    output: VecDeque<Outgoing>,
-}
-
-impl<S: Outlet> Wire<'_, S> {
-    /// Queues a message.
-    fn put(&mut self, fill: impl FnOnce(&mut BytesMut)) {
-        let mut message = BytesMut::with_capacity(64);
-        fill(&mut message);
-        self.output.push_back(message.freeze().into());
-    }
-
-    /// Whether news may be queued. To a standby that does not read they are told later, the newest alone.
-    fn has_room(&self) -> bool {
-        self.output.len() < QUEUED_MAX
-    }
-
-    fn is_flushed(&self) -> bool {
-        self.output.is_empty()
-    }
-
-    /// Waits until something was written to the end of the queue, or read; false if the peer has closed.
-    async fn progress(&mut self) -> io::Result<bool> {
-        poll_fn(|context| {
-            let wrote = self.poll_write(context)?;
-            match self.poll_read(context)? {
-                Poll::Ready(open) => Poll::Ready(Ok(open)),
-                Poll::Pending if wrote => Poll::Ready(Ok(true)),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|context| {
-            self.poll_write(context)?;
-            if self.output.is_empty() { Poll::Ready(Ok(())) } else { Poll::Pending }
-        })
-        .await
-    }
-
-    /// Writes as much as goes; true if the queue has become empty by this.
-    fn poll_write(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
-        let had = !self.output.is_empty();
-        while !self.output.is_empty() {
-            let polled = match first_file(&self.output) {
-                Some(part) => self.io.poll_send_file(context, &part),
-                None => {
-                    let mut slices = [IoSlice::new(&[]); 8];
-                    let slices = first_in_memory(&self.output, &mut slices);
-                    Pin::new(&mut *self.io).poll_write_vectored(context, slices)
-                }
-            };
-            match polled {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => self.consume(written),
-            }
-        }
-        Ok(had)
-    }
-
-    fn consume(&mut self, mut written: usize) {
-        while let Some(first) = self.output.front_mut() {
-            if written < first.len() {
-                first.advance(written);
-                return;
-            }
-            written -= first.len();
-            self.output.pop_front();
-        }
-    }
-
-    fn poll_read(&mut self, context: &mut Context<'_>) -> io::Result<Poll<bool>> {
-        let mut chunk = [0; 4096];
-        let mut buffer = ReadBuf::new(&mut chunk);
-        let polled = Pin::new(&mut *self.io).poll_read(context, &mut buffer);
-        match polled {
-            Poll::Pending => Ok(Poll::Pending),
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(())) => {
-                self.input.put_slice(buffer.filled());
-                Ok(Poll::Ready(!buffer.filled().is_empty()))
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-    use host::{Disk, Mapping, OpenMode, RealDisk};
-    use tokio::io::AsyncReadExt;
-    use tokio::net::{TcpListener, TcpStream, UnixStream};
-
-    /// Heads, parts of a file and bytes in memory in turns, and all of them as they have to arrive.
-    fn pieces(mapping: &Arc<dyn Mapping>) -> (VecDeque<Outgoing>, Vec<u8>) {
-        let mut random = fastrand::Rng::with_seed(7);
-        let (mut output, mut whole) = (VecDeque::new(), Vec::new());
-        for number in 0..60u8 {
-            for _ in 0..random.usize(0..4) {
-                output.push_back(Outgoing::from(Bytes::from(vec![number; random.usize(1..2000)])));
-            }
-            let start = random.usize(0..mapping.len());
-            let end = random.usize(start + 1..=mapping.len());
-            let part = Outgoing::of_segment(mapping.clone(), start..end).unwrap();
-            output.push_back(part.slice(0..part.len()));
-        }
-        output.iter().for_each(|piece| whole.extend_from_slice(piece.bytes()));
-        (output, whole)
-    }
-
-    async fn arrives<S: Outlet>(mut io: S, mut other: S, mapping: &Arc<dyn Mapping>) {
-        let (output, whole) = pieces(mapping);
-        assert!(output.iter().any(|piece| piece.file().is_some()));
-        let mut wire = Wire { io: &mut io, input: &mut BytesMut::new(), output };
-        let mut got = vec![0; whole.len()];
-        let (sent, read) = tokio::join!(wire.flush(), other.read_exact(&mut got));
-        sent.unwrap();
-        read.unwrap();
-        assert!(got == whole);
-    }
-
-    #[tokio::test]
-    async fn parts_of_files_and_bytes_in_memory_arrive_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("segment");
-        let mut random = fastrand::Rng::with_seed(8);
-        let contents: Vec<u8> = (0..1 << 20).map(|_| random.u8(..)).collect();
-        RealDisk.open(&path, OpenMode::Create).unwrap().write_all_at(&contents, 0).unwrap();
-        let mapping: Arc<dyn Mapping> = RealDisk.map_sealed(&path).unwrap().into();
-        std::fs::remove_file(&path).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let connecting = TcpStream::connect(listener.local_addr().unwrap());
-        let (ours, theirs) = tokio::join!(connecting, listener.accept());
-        arrives(ours.unwrap(), theirs.unwrap().0, &mapping).await;
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        arrives(ours, theirs, &mapping).await;
-    }
-
-    #[tokio::test]
-    async fn a_file_that_became_shorter_ends_the_stream() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("segment");
-        let file = RealDisk.open(&path, OpenMode::Create).unwrap();
-        file.write_all_at(&[1; 100_000], 0).unwrap();
-        let mapping: Arc<dyn Mapping> = RealDisk.map_sealed(&path).unwrap().into();
-        assert!(Outgoing::of_segment(mapping.clone(), 99_999..100_001).is_none());
-        file.truncate(50_000).unwrap();
-        let output = VecDeque::from([Outgoing::of_segment(mapping, 40_000..60_000).unwrap()]);
-        let (mut ours, _theirs) = UnixStream::pair().unwrap();
-        let mut wire = Wire { io: &mut ours, input: &mut BytesMut::new(), output };
-        assert_eq!(wire.flush().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
 }

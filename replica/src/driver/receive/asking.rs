@@ -1,0 +1,205 @@
+//! What the receiver asks of the primary before and after a stream, and how long it waits for the answers.
+
+use super::running::Driver;
+use crate::error::ReplicaError;
+use crate::receiver::{Event, ReceiverAction};
+use protocol::backend::BackendMessage;
+use protocol::client::CopyStart;
+use protocol::conninfo::ConnInfo;
+use protocol::{Client, ClientError, frontend};
+use std::time::Duration;
+use wal::format::{FORMAT_SETTING, FORMATS};
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
+
+/// How long an answer to a command may take without wal_receiver_timeout.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// What the receiver asks for, in the words of the log when it is refused.
+const IDENTIFY: &str = "receive database system identifier and timeline ID from the primary server";
+const HISTORY: &str = "receive timeline history file from the primary server";
+const START: &str = "start WAL streaming";
+const FORMAT: &str = "receive the format's number from the primary server";
+pub(super) const RECEIVE: &str = "receive data from WAL stream";
+
+impl Driver {
+    /// Asks the primary something and waits for the answer, for as long as a silence may last.
+    pub(super) async fn ask(&mut self, command: ReceiverAction) -> Event {
+        let limit = self.settings.options.timeout.unwrap_or(ANSWER_TIME);
+        let cancel = self.cancel.clone();
+        let asked = async {
+            match command {
+                ReceiverAction::Connect => self.connect().await,
+                ReceiverAction::Identify => self.identify().await,
+                ReceiverAction::FetchHistory(timeline) => self.fetch_history(timeline).await,
+                ReceiverAction::Start { slot, at, timeline } => self.start_stream(slot, at, timeline).await,
+                _ => Err(ReplicaError::Protocol("no question".to_owned())),
+            }
+        };
+        tokio::select! {
+            answer = tokio::time::timeout(limit, asked) => match answer {
+                Ok(Ok(event)) => event,
+                Ok(Err(error)) => Event::Lost(error),
+                Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
+            },
+            () = cancel.cancelled() => Event::Lost(ReplicaError::ReceiverTerminated),
+        }
+    }
+
+    pub(super) async fn connect(&mut self) -> Result<Event, ReplicaError> {
+        let failed = |cause: String| connection("could not connect to the primary server", &cause);
+        let mut info = ConnInfo::parse(&self.settings.conninfo).map_err(|error| failed(error.to_string()))?;
+        info.replication = Some("true".to_owned());
+        info.dbname = "replication".to_owned();
+        info.application_name.get_or_insert_with(|| self.settings.application_name.clone());
+        let client = Client::connect(&info).await.map_err(|error| failed(error.to_string()))?;
+        self.plimsoll =
+            client.parameter("server_version").is_some_and(|version| version.contains("Plimsoll"));
+        self.client = Some(client);
+        (self.streaming, self.streamed) = (false, false);
+        if self.plimsoll {
+            self.check_format().await?;
+        }
+        Ok(Event::Connected { plimsoll: self.plimsoll })
+    }
+
+    pub(super) fn client(&mut self) -> Result<&mut Client, ReplicaError> {
+        self.client.as_mut().ok_or_else(|| connection("could not send", "there is no connection"))
+    }
+
+    /// Refuses a primary whose log this program does not read.
+    pub(super) async fn check_format(&mut self) -> Result<(), ReplicaError> {
+        let shown = self.client()?.show(FORMAT_SETTING).await.map_err(|error| refused(FORMAT, error))?;
+        Ok(FORMATS.check_shown(shown.as_deref())?)
+    }
+
+    pub(super) async fn identify(&mut self) -> Result<Event, ReplicaError> {
+        let answer =
+            self.client()?.query("IDENTIFY_SYSTEM").await.map_err(|error| refused(IDENTIFY, error))?;
+        let number = |column: usize| answer.text(0, column).and_then(|text| text.parse::<u64>().ok());
+        match (number(0), number(1).and_then(|timeline| u32::try_from(timeline).ok())) {
+            (Some(system), Some(timeline)) => Ok(Event::Identified {
+                system: wal::SystemId::new(system),
+                timeline: TimelineId::new(timeline),
+            }),
+            _ => Err(ReplicaError::Protocol("invalid response to IDENTIFY_SYSTEM from primary".to_owned())),
+        }
+    }
+
+    pub(super) async fn fetch_history(&mut self, timeline: TimelineId) -> Result<Event, ReplicaError> {
+        let answer = self
+            .client()?
+            .query(&format!("TIMELINE_HISTORY {timeline}"))
+            .await
+            .map_err(|error| refused(HISTORY, error))?;
+        match answer.text(0, 1) {
+            Some(text) => Ok(Event::History { timeline, text: text.to_owned() }),
+            None => {
+                Err(ReplicaError::Protocol("invalid response to TIMELINE_HISTORY from primary".to_owned()))
+            }
+        }
+    }
+
+    pub(super) async fn start_stream(
+        &mut self,
+        slot: Option<String>,
+        at: Lsn,
+        timeline: TimelineId,
+    ) -> Result<Event, ReplicaError> {
+        let slot = slot.map(|slot| format!(" SLOT \"{}\"", slot.replace('"', "\"\""))).unwrap_or_default();
+        let mut command = format!("START_REPLICATION{slot} {at} TIMELINE {timeline}");
+        if self.plimsoll {
+            let history = self.machine.history();
+            command.push_str(&format!(" (plimsoll '{}'", FORMATS.newest));
+            if let Some(branch) = history.branch_of(timeline) {
+                command.push_str(&format!(", branch '{branch}'"));
+            }
+            command.push(')');
+        }
+        let started = match self.client()?.copy_both(&command).await.map_err(|error| refused(START, error))? {
+            CopyStart::Streaming(_) => None,
+            CopyStart::Ended(results) => {
+                Some(results.first().and_then(|result| next_timeline(result.text(0, 0), result.text(0, 1))))
+            }
+        };
+        self.streaming = started.is_none();
+        if self.streaming && *self.context.wants_confirmed.borrow_and_update() {
+            self.queue_wants(true);
+        }
+        if self.streaming && self.settings.copy_slots {
+            self.queue_copies(true);
+        }
+        Ok(started.map_or(Event::Started, |next| Event::StreamEnded { next }))
+    }
+
+    /// Ends our side of the stream and reads what follows: the next timeline, if this one is over.
+    pub(super) async fn finish_stream(&mut self) -> Event {
+        self.streaming = false;
+        let limit = self.settings.options.timeout.unwrap_or(ANSWER_TIME);
+        let cancel = self.cancel.clone();
+        let read = async {
+            let client = self.client()?;
+            client.queue(frontend::copy_done);
+            client.flush().await.map_err(|error| refused(RECEIVE, error))?;
+            let mut next = None;
+            loop {
+                match client.next_message().await.map_err(|error| refused(RECEIVE, error))? {
+                    BackendMessage::DataRow(row) => next = next_timeline(row.text(0), row.text(1)),
+                    BackendMessage::ReadyForQuery(_) => return Ok(Event::StreamEnded { next }),
+                    BackendMessage::Error(report) => {
+                        return Err(refused(RECEIVE, ClientError::Server(report)));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Event::Lost(ReplicaError::ReceiverTerminated),
+            read = tokio::time::timeout(limit, read) => match read {
+                Ok(Ok(event)) => event,
+                Ok(Err(error)) => Event::Lost(error),
+                Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
+            },
+        }
+    }
+
+    /// A primary that was replaced shall know; if it does not want to hear, that changes nothing here.
+    pub(super) async fn tell_descendant(&mut self, history: &TimelineHistory) {
+        let text = history.text().replace('\'', "''");
+        let command = format!("PLIMSOLL descendant (timeline {}, history '{text}')", history.target());
+        if let Some(client) = &mut self.client {
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => {}
+                _ = tokio::time::timeout(ANSWER_TIME, client.query(&command)) => {}
+            }
+        }
+    }
+
+    pub(super) async fn disconnect(&mut self) {
+        (self.streaming, self.streamed) = (false, false);
+        if let Some(client) = self.client.take() {
+            // A peer that takes nothing more shall not hold us up.
+            let _ = tokio::time::timeout(Duration::from_secs(1), client.close()).await;
+        }
+    }
+}
+
+pub(super) fn next_timeline(timeline: Option<&str>, start: Option<&str>) -> Option<(TimelineId, Lsn)> {
+    Some((timeline?.parse().ok()?, start?.parse().ok()?))
+}
+
+pub(super) fn connection(what: &str, cause: &str) -> ReplicaError {
+    ReplicaError::Connection { what: what.to_owned(), cause: cause.to_owned() }
+}
+
+pub(super) fn refused(what: &'static str, error: ClientError) -> ReplicaError {
+    match error {
+        ClientError::Server(report) => ReplicaError::Refused {
+            what,
+            sqlstate: report.code.as_str().to_owned(),
+            message: report.message.clone(),
+        },
+        other => connection(&format!("could not {what}"), &other.to_string()),
+    }
+}

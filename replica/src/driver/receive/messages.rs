@@ -1,0 +1,63 @@
+//! What comes on a stream, as events of the state machine or straight to the server.
+
+use super::asking::{RECEIVE, connection, refused};
+use super::running::Driver;
+use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS};
+use crate::error::ReplicaError;
+use crate::receiver::Event;
+use crate::slots::copied;
+use durability::Stages;
+use protocol::ClientError;
+use protocol::backend::BackendMessage;
+use protocol::replication::{FromPrimary, WireLsn};
+use wal::Lsn;
+
+impl Driver {
+    pub(super) fn stream_event(&mut self, message: Result<BackendMessage, ClientError>) -> Option<Event> {
+        let payload = match message {
+            Ok(BackendMessage::CopyData(payload)) => payload,
+            Ok(BackendMessage::CopyDone) => return Some(Event::StreamEnded { next: None }),
+            Ok(BackendMessage::CommandComplete(_)) => {
+                let cause = "the server is shutting down";
+                return Some(Event::Lost(connection("replication terminated by primary server", cause)));
+            }
+            Ok(BackendMessage::Error(report)) => {
+                return Some(Event::Lost(refused(RECEIVE, ClientError::Server(report))));
+            }
+            Ok(_) => {
+                let what = "unexpected message from the primary while streaming".to_owned();
+                return Some(Event::Lost(ReplicaError::Protocol(what)));
+            }
+            Err(error) => return Some(Event::Lost(refused(RECEIVE, error))),
+        };
+        let lsn = |wire: WireLsn| Lsn::new(wire.get());
+        match FromPrimary::decode(&payload) {
+            Ok(FromPrimary::Data { start, end, clock, wal }) => {
+                Some(Event::Data { start: lsn(start), primary_end: lsn(end), clock, wal })
+            }
+            Ok(FromPrimary::Keepalive(keepalive)) => Some(Event::Keepalive {
+                primary_end: lsn(keepalive.end),
+                clock: keepalive.clock,
+                reply_requested: keepalive.reply_requested,
+            }),
+            Ok(FromPrimary::Extension(AWAITED, stages)) => {
+                let stages = stages.first().map_or(Stages::ALL, |byte| Stages::from_byte(*byte));
+                Some(Event::Awaited(stages))
+            }
+            Ok(FromPrimary::Extension(CONFIRMED, upto)) => {
+                let upto = upto.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+                self.context.observer.confirmed(Lsn::new(upto));
+                None
+            }
+            Ok(FromPrimary::Extension(SLOTS, slots)) => match copied::decode(&slots) {
+                Ok(slots) => {
+                    self.context.observer.slots(&slots);
+                    None
+                }
+                Err(error) => Some(Event::Lost(error)),
+            },
+            Ok(FromPrimary::Extension(..)) => None,
+            Err(error) => Some(Event::Lost(ReplicaError::Protocol(error.to_string()))),
+        }
+    }
+}

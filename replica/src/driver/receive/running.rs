@@ -1,0 +1,294 @@
+//! The receiver's loop: it waits for what happens, asks the state machine and performs what that says.
+
+use super::writing::{finished, log_end, open_writer};
+use super::{ReceiveContext, ReceiveSettings};
+use crate::driver::extensions::{CONFIRMED, SLOTS};
+use crate::driver::timer::FineTimer;
+use crate::error::ReplicaError;
+use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use protocol::backend::BackendMessage;
+use protocol::frame::message;
+use protocol::replication::{
+    HotStandbyFeedback, StatusUpdate, WireLsn, encode_extension, encode_feedback, encode_status_update,
+};
+use protocol::{Client, ClientError};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wal::history::TimelineHistory;
+use wal::{Lsn, RawWriter, WalError, Xid};
+
+/// WAL written and not yet flushed at which a flush comes even if more is waiting in the socket, in bytes.
+const UNFLUSHED_MAX: u64 = 4 << 20;
+/// Pause between two words to redo that more of the log is written, while nobody waits for what is replayed: each wakes its thread.
+/// Less than a sender's pause, so that what comes after that is not held up once more.
+const REDO_PAUSE: Duration = Duration::from_micros(100);
+
+pub(super) struct Driver {
+    pub(super) context: ReceiveContext,
+    pub(super) settings: ReceiveSettings,
+    pub(super) changes: watch::Receiver<ReceiveSettings>,
+    pub(super) cancel: CancellationToken,
+    pub(super) view: Arc<Mutex<Option<ReceiverView>>>,
+    pub(super) machine: Receiver,
+    pub(super) writer: RawWriter,
+    pub(super) client: Option<Client>,
+    pub(super) plimsoll: bool,
+    pub(super) streaming: bool,
+    /// Whether a stream was started on this connection before.
+    pub(super) streamed: bool,
+    /// A flush that nobody waits for.
+    pub(super) flushing: Option<tokio::task::JoinHandle<Result<Lsn, WalError>>>,
+    /// Something was written since the socket was last found empty.
+    pub(super) undrained: bool,
+    /// When redo was last told of the log's end, on the monotonic clock.
+    pub(super) announced_at: Duration,
+    /// What it is to be told when the pause ends.
+    pub(super) unannounced: Option<Lsn>,
+}
+
+impl Driver {
+    pub(super) fn open(
+        context: ReceiveContext,
+        mut changes: watch::Receiver<ReceiveSettings>,
+        cancel: CancellationToken,
+        view: Arc<Mutex<Option<ReceiverView>>>,
+        end: Lsn,
+    ) -> Result<Self, ReplicaError> {
+        let settings = changes.borrow_and_update().clone();
+        let history = context.log.state().history.clone();
+        let (timeline, end) = log_end(&context.place, &history, end)?;
+        context.log.receive_from(end);
+        let writer = open_writer(&context, timeline, end)?;
+        context.feed.set_writer(Some(writer.clone()));
+        let applied = context.feed.positions().replayed();
+        let machine = Receiver::new(settings.options.clone(), history, timeline, end, applied);
+        Ok(Self {
+            context,
+            settings,
+            changes,
+            cancel,
+            view,
+            machine,
+            writer,
+            client: None,
+            plimsoll: false,
+            streaming: false,
+            streamed: false,
+            flushing: None,
+            undrained: false,
+            announced_at: Duration::ZERO,
+            unannounced: None,
+        })
+    }
+
+    pub(super) async fn run(&mut self) -> Result<(), ReplicaError> {
+        let timer = FineTimer::new();
+        loop {
+            let positions = self.context.feed.positions();
+            if !self.machine.hurries_applied() {
+                // Nobody waits for replay: it is looked at, and does not wake this thread.
+                self.machine.set_applied(positions.replayed());
+            }
+            *self.view.lock() = Some(self.machine.view());
+            let now = self.context.host.clock.monotonic();
+            if now >= self.announced_at + REDO_PAUSE {
+                self.announce_written(now);
+            }
+            let announces = self.unannounced.map(|_| self.announced_at + REDO_PAUSE);
+            let wake = [self.machine.wake_at(), announces].into_iter().flatten().min();
+            let pause = wake.map(|wake| wake.saturating_sub(now));
+            let due = pause.is_some_and(|pause| pause.is_zero());
+            let event = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => break,
+                Ok(()) = self.context.wants_confirmed.changed(), if self.streaming => {
+                    self.tell_wants().await;
+                    continue;
+                }
+                _ = self.changes.changed() => {
+                    if self.take_settings() {
+                        self.send_queued().await;
+                        continue;
+                    }
+                    self.context.observer.reconnects();
+                    Event::Lost(ReplicaError::ReceiverTerminated)
+                }
+                () = std::future::ready(()), if due => Event::Tick,
+                Ok(replayed) = positions.wait_replayed_past(self.machine.applied()),
+                    if self.machine.hurries_applied() => Event::Applied(replayed),
+                flushed = finished(&mut self.flushing) => {
+                    self.flushing = None;
+                    let end = flushed?;
+                    self.context.feed.flushed();
+                    // What came meanwhile may be due, too.
+                    self.undrained |= end < self.writer.end();
+                    Event::Flushed(end)
+                }
+                message = next_message(&mut self.client),
+                    if self.streaming && self.unflushed() < UNFLUSHED_MAX =>
+                {
+                    match self.stream_event(message) {
+                        Some(event) => event,
+                        None => continue,
+                    }
+                }
+                () = std::future::ready(()), if self.undrained => {
+                    self.undrained = false;
+                    Event::Drained
+                }
+                () = timer.sleep(pause.unwrap_or(Duration::MAX)) => Event::Tick,
+            };
+            self.handle(event).await?;
+        }
+        self.disconnect().await;
+        self.await_flush().await?;
+        self.writer.flush()?;
+        self.context.feed.flushed();
+        self.context.feed.set_writer(None);
+        self.announce(self.writer.end());
+        Ok(())
+    }
+
+    /// Tells a Plimsoll primary whether to name what is confirmed at once.
+    pub(super) async fn tell_wants(&mut self) {
+        let wants = *self.context.wants_confirmed.borrow_and_update();
+        self.queue_wants(wants);
+        self.send_queued().await;
+    }
+
+    pub(super) fn queue_wants(&mut self, wants: bool) {
+        if self.plimsoll {
+            self.queue(|out| encode_extension(out, CONFIRMED, &[u8::from(wants)]));
+        }
+    }
+
+    pub(super) fn queue_copies(&mut self, copies: bool) {
+        if self.plimsoll {
+            self.queue(|out| encode_extension(out, SLOTS, &[u8::from(copies)]));
+        }
+    }
+
+    /// Takes over changed settings; false if the connection must be made anew.
+    pub(super) fn take_settings(&mut self) -> bool {
+        let new = self.changes.borrow_and_update().clone();
+        if new.copy_slots != self.settings.copy_slots && self.streaming {
+            self.queue_copies(new.copy_slots);
+        }
+        let same = new.conninfo == self.settings.conninfo && new.options.slot == self.settings.options.slot;
+        self.machine.set_options(new.options.clone());
+        self.settings = new;
+        same || self.client.is_none()
+    }
+
+    pub(super) async fn handle(&mut self, event: Event) -> Result<(), ReplicaError> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let clock = self.context.host.clock.clone();
+            // Feedback is sent at these events only.
+            if self.settings.options.feedback && matches!(event, Event::Tick | Event::Started) {
+                self.machine.set_xmin(self.context.observer.oldest_xmin());
+            }
+            for command in self.machine.handle(event, clock.monotonic(), clock.now()) {
+                match self.perform(command).await? {
+                    Some(event @ (Event::Lost(_) | Event::Differs(_))) => {
+                        events.push_back(event);
+                        break;
+                    }
+                    Some(event) => events.push_back(event),
+                    None => {}
+                }
+            }
+        }
+        self.send_queued().await;
+        Ok(())
+    }
+
+    /// Sends replies; a broken connection shows at the next read.
+    pub(super) async fn send_queued(&mut self) {
+        if let Some(client) = &mut self.client {
+            let cancelled = self.cancel.cancelled();
+            tokio::select! {
+                _ = client.flush() => {}
+                () = cancelled => {}
+            }
+        }
+    }
+
+    pub(super) async fn perform(&mut self, command: ReceiverAction) -> Result<Option<Event>, ReplicaError> {
+        match command {
+            ReceiverAction::Connect
+            | ReceiverAction::Identify
+            | ReceiverAction::FetchHistory(_)
+            | ReceiverAction::Start { .. } => {
+                return Ok(Some(self.ask(command).await));
+            }
+            ReceiverAction::FinishStream => return Ok(Some(self.finish_stream().await)),
+            ReceiverAction::TellDescendant(history) => self.tell_descendant(&history).await,
+            ReceiverAction::Disconnect => self.disconnect().await,
+            ReceiverAction::StoreHistory(history) => self.store_history(&history)?,
+            ReceiverAction::FindWholeEnd => return Ok(Some(self.find_whole_end())),
+            ReceiverAction::Follow { history, kept } => {
+                self.await_flush().await?;
+                self.follow(history, kept)?;
+            }
+            ReceiverAction::SwitchTimeline(to) => {
+                self.await_flush().await?;
+                self.writer.switch_timeline(to)?;
+                self.context.feed.flushed();
+            }
+            ReceiverAction::Compare { at, wal } => return self.compare(at, &wal),
+            ReceiverAction::Write { at, wal } => return self.write(at, &wal),
+            ReceiverAction::Flush => return self.flush().await,
+            ReceiverAction::Reply { progress, reply_requested } => {
+                let wire = |lsn: Lsn| WireLsn::new(lsn.get());
+                let status = StatusUpdate {
+                    written: wire(progress.written),
+                    flushed: wire(progress.flushed),
+                    applied: wire(progress.applied),
+                    clock: self.context.host.clock.now(),
+                    reply_requested,
+                };
+                self.queue(|out| encode_status_update(out, &status));
+            }
+            ReceiverAction::Feedback(xmin) => {
+                let feedback = HotStandbyFeedback {
+                    clock: self.context.host.clock.now(),
+                    xmin: xmin.map_or(0, Xid::low),
+                    xmin_epoch: xmin.map_or(0, Xid::epoch),
+                    catalog_xmin: 0,
+                    catalog_epoch: 0,
+                };
+                self.queue(|out| encode_feedback(out, &feedback));
+            }
+            ReceiverAction::Report(error) => self.context.observer.failed(&error),
+            ReceiverAction::ReportStart { at, timeline } => {
+                let again = std::mem::replace(&mut self.streamed, true);
+                self.context.observer.started(at, timeline, again);
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn queue(&mut self, fill: impl FnOnce(&mut BytesMut)) {
+        if let Some(client) = &mut self.client {
+            client.queue(|out| message(out, b'd', fill));
+        }
+    }
+
+    pub(super) fn store_history(&self, history: &TimelineHistory) -> Result<(), ReplicaError> {
+        let place = &self.context.place;
+        history.store(&*place.disk, &place.pg_wal).map_err(|error| ReplicaError::Protocol(error.to_string()))
+    }
+}
+
+async fn next_message(client: &mut Option<Client>) -> Result<BackendMessage, ClientError> {
+    match client {
+        Some(client) => client.next_message().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,58 @@
+//! What a Plimsoll standby is told besides WAL: the stages that commits wait for, what is confirmed, the slots.
+
+use super::{Streaming, wire_lsn};
+use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS};
+use crate::driver::log::Outlet;
+use crate::slots::{ActiveSlot, copied};
+use durability::Stages;
+use protocol::backend;
+use protocol::replication::{Keepalive, encode_extension, encode_keepalive};
+use wal::Lsn;
+
+impl<S: Outlet> Streaming<'_, S> {
+    /// Takes over which stages commits wait for; a Plimsoll standby is told.
+    pub(super) fn tell_awaited(&mut self, awaited: Stages) {
+        self.sender.set_hurried(!awaited.is_empty());
+        self.awaited_untold = !self.wire.has_room();
+        if self.plimsoll && !self.awaited_untold {
+            let stages = [awaited.to_byte()];
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, AWAITED, &stages)));
+        }
+    }
+
+    /// Tells a Plimsoll standby how far the log is confirmed, if that is news.
+    pub(super) fn tell_confirmed(&mut self) {
+        let ends = self.sender.end().map_or(Lsn::MAX, |end| end.at);
+        let confirmed = self.context.confirmations.confirmed().min(ends);
+        if self.plimsoll && confirmed > self.confirmed && self.wire.has_room() {
+            self.confirmed = confirmed;
+            let payload = confirmed.get().to_be_bytes();
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, CONFIRMED, &payload)));
+        }
+    }
+
+    /// Tells a standby that copies slots of them, if anything moved.
+    pub(super) fn tell_slots(&mut self) {
+        if !self.copies_slots || !self.plimsoll || !self.wire.has_room() {
+            return;
+        }
+        let own = self.context.slot.as_ref().map(ActiveSlot::name);
+        let slots = Some(self.context.slots.to_copy(own));
+        if self.told_slots != slots {
+            let payload = copied::encode(slots.as_deref().unwrap_or_default());
+            self.wire.put(|out| backend::copy_data(out, |out| encode_extension(out, SLOTS, &payload)));
+            self.told_slots = slots;
+        }
+    }
+
+    pub(super) fn keepalive(&mut self, end: Lsn, reply_requested: bool) {
+        if self.confirmed_changes.is_some() {
+            self.context.confirmations.wanted();
+        }
+        self.tell_confirmed();
+        self.tell_slots();
+        let clock = self.context.host.clock.now();
+        let keepalive = Keepalive { end: wire_lsn(end), clock, reply_requested };
+        self.wire.put(|out| backend::copy_data(out, |out| encode_keepalive(out, &keepalive)));
+    }
+}

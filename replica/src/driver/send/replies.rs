@@ -1,0 +1,101 @@
+//! What a standby says: how far it is, what its queries need, what it wants to hear of.
+
+use super::{Ended, SendError, Streaming};
+use crate::driver::extensions::{CONFIRMED, SLOTS};
+use crate::driver::log::Outlet;
+use crate::error::ReplicaError;
+use crate::sender::Reply;
+use crate::sync::Progress;
+use bytes::Buf;
+use protocol::frame::{Frame, FrameLimits};
+use protocol::frontend::FrontendMessage;
+use protocol::replication::{FromStandby, HotStandbyFeedback, StatusUpdate, WireLsn};
+use wal::{Lsn, Xid};
+
+/// Longest message taken from a standby, in bytes.
+const FRAME_LIMITS: FrameLimits = FrameLimits { large: 64 << 10, small: 10_000 };
+
+impl<S: Outlet> Streaming<'_, S> {
+    /// Takes all whole messages that are here.
+    pub(super) fn take_messages(&mut self) -> Result<(), SendError> {
+        let violation =
+            |what: String| SendError::Refused { error: ReplicaError::Protocol(what), streaming: true };
+        loop {
+            let frame = Frame::peek(self.wire.input, FRAME_LIMITS).map_err(|e| violation(e.to_string()))?;
+            let Some(frame) = frame else { return Ok(()) };
+            let mut message = self.wire.input.split_to(frame.len);
+            message.advance(Frame::HEADER);
+            match FrontendMessage::decode(frame.kind, &message).map_err(|e| violation(e.to_string()))? {
+                FrontendMessage::CopyData(payload) => {
+                    match FromStandby::decode(payload).map_err(|e| violation(e.to_string()))? {
+                        FromStandby::Status(status) => self.on_status(&status),
+                        FromStandby::Feedback(feedback) => self.on_feedback(&feedback),
+                        FromStandby::Extension(CONFIRMED, wants) => {
+                            let wants = wants.first().is_some_and(|wants| *wants != 0);
+                            self.confirmed_changes = wants.then(|| self.context.confirmations.changes());
+                            // What moved until now is told with the next word.
+                            self.tell_confirmed();
+                        }
+                        FromStandby::Extension(SLOTS, wants) => {
+                            self.copies_slots = wants.first().is_some_and(|wants| *wants != 0);
+                            // At once, and even if there are none: copies of before may have to go.
+                            self.told_slots = None;
+                            self.tell_slots();
+                        }
+                        FromStandby::Extension(..) => {}
+                    }
+                    self.sender.on_life_sign(self.context.host.clock.monotonic());
+                }
+                FrontendMessage::CopyDone | FrontendMessage::CopyFail(_) => {
+                    self.sender.on_copy_done();
+                    // What follows belongs to the next command.
+                    return Ok(());
+                }
+                FrontendMessage::Terminate => {
+                    self.ended = Some(Ended::Gone);
+                    return Ok(());
+                }
+                FrontendMessage::Sync | FrontendMessage::Flush => {}
+                _ => {
+                    return Err(violation(format!(
+                        "unexpected message type {:?} while streaming",
+                        char::from(frame.kind)
+                    )));
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_status(&mut self, status: &StatusUpdate) {
+        let lsn = |wire: WireLsn| Lsn::new(wire.get());
+        let progress = Progress {
+            written: lsn(status.written),
+            flushed: lsn(status.flushed),
+            applied: lsn(status.applied),
+        };
+        let clock = &self.context.host.clock;
+        let (believed, overstates) = self.context.row.believe(progress);
+        if overstates {
+            (self.context.on_overstatement)(progress.written.max(progress.flushed).max(progress.applied));
+        }
+        self.sender.on_reply(
+            Reply { progress: believed, reply_requested: status.reply_requested },
+            clock.monotonic(),
+        );
+        // The slot first: it holds back WAL that a confirmed commit must not outlive.
+        if let Some(slot) = &self.context.slot {
+            slot.confirm_flushed(believed.flushed);
+        }
+        self.context.row.on_reply(believed, status.clock, clock.now());
+    }
+
+    pub(super) fn on_feedback(&mut self, feedback: &HotStandbyFeedback) {
+        let full = u64::from(feedback.xmin_epoch) << 32 | u64::from(feedback.xmin);
+        let xmin = (feedback.xmin != 0).then(|| Xid::new(full));
+        match &self.context.slot {
+            Some(slot) => slot.set_xmin(xmin),
+            None => self.context.row.set_xmin(xmin),
+        }
+        (self.context.on_feedback)();
+    }
+}

@@ -1,0 +1,224 @@
+//! Which branch is followed: from the primary's answer about itself to START_REPLICATION, and on to the next timeline.
+
+use super::{Receiver, ReceiverAction, State};
+use crate::error::ReplicaError;
+use crate::timeline::relation::{Relation, relation};
+use std::collections::VecDeque;
+use wal::history::TimelineHistory;
+use wal::{Lsn, SystemId, TimelineId};
+
+/// Histories on their way.
+#[derive(Debug)]
+pub(super) enum Fetching {
+    /// That of the timeline that is followed, which is not here; the primary is on this timeline.
+    Own(TimelineId),
+    /// The primary's.
+    Theirs,
+    /// Those of its ancestors that are not here.
+    Ancestors(Accepted),
+}
+
+/// A branch that will be followed.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    history: TimelineHistory,
+    /// The end of what we have of it.
+    kept: Lsn,
+    wanted: VecDeque<TimelineId>,
+}
+
+impl Receiver {
+    pub(super) fn identify(&mut self, out: &mut Vec<ReceiverAction>) {
+        self.state = State::Identifying;
+        out.push(ReceiverAction::Identify);
+    }
+
+    pub(super) fn identified(
+        &mut self,
+        system: SystemId,
+        primary: TimelineId,
+        out: &mut Vec<ReceiverAction>,
+    ) -> Result<(), ReplicaError> {
+        if system != self.options.system {
+            return Err(ReplicaError::OtherSystem { primary: system, standby: self.options.system });
+        }
+        let standby = self.history.target();
+        if primary < standby {
+            if self.plimsoll {
+                out.push(ReceiverAction::TellDescendant(self.history.clone()));
+            }
+            return Err(ReplicaError::PrimaryBehind { primary, standby });
+        }
+        let rootless = self.history.entries().is_empty();
+        if rootless && standby > TimelineId::FIRST {
+            // Its file got lost, or a copy left it out: without it no later timeline looks like a child of this one.
+            self.state = State::Fetching(Fetching::Own(primary));
+            out.push(ReceiverAction::FetchHistory(standby));
+        } else if rootless && primary == standby {
+            // A first timeline has no history to compare; the bytes will be.
+            self.start(out);
+        } else {
+            self.state = State::Fetching(Fetching::Theirs);
+            out.push(ReceiverAction::FetchHistory(primary));
+        }
+        Ok(())
+    }
+
+    /// Takes over the history of the timeline that is followed, which was not here. The log goes on where it is.
+    pub(super) fn own_history(
+        &mut self,
+        own: TimelineHistory,
+        primary: TimelineId,
+        out: &mut Vec<ReceiverAction>,
+    ) -> Result<(), ReplicaError> {
+        let timeline = own.target();
+        if own.entries().is_empty() {
+            let what = format!("the primary's history of timeline {timeline} names no timeline before it");
+            return Err(ReplicaError::Protocol(what));
+        }
+        if own.timeline_at(self.end) != timeline {
+            return Err(ReplicaError::Twin { timeline });
+        }
+        out.push(ReceiverAction::Follow { history: own.clone(), kept: self.end });
+        self.history = own;
+        self.identified(self.options.system, primary, out)
+    }
+
+    pub(super) fn history_came(
+        &mut self,
+        timeline: TimelineId,
+        text: &str,
+        out: &mut Vec<ReceiverAction>,
+    ) -> Result<(), ReplicaError> {
+        let invalid = |error: wal::history::HistoryError| ReplicaError::Protocol(error.to_string());
+        let came = TimelineHistory::parse(timeline, text).map_err(invalid)?;
+        match std::mem::replace(&mut self.state, State::Identifying) {
+            State::Fetching(Fetching::Ancestors(mut accepted)) => {
+                out.push(ReceiverAction::StoreHistory(came));
+                accepted.wanted.pop_front();
+                self.fetch_or_follow(accepted, out);
+                Ok(())
+            }
+            State::Fetching(Fetching::Own(primary)) => self.own_history(came, primary, out),
+            _ => self.primary_history(came, out),
+        }
+    }
+
+    /// Judges the primary's branch.
+    pub(super) fn primary_history(
+        &mut self,
+        theirs: TimelineHistory,
+        out: &mut Vec<ReceiverAction>,
+    ) -> Result<(), ReplicaError> {
+        let (primary, standby) = (theirs.target(), self.history.target());
+        match relation(&self.history, &theirs) {
+            Relation::Same => {
+                self.start(out);
+                Ok(())
+            }
+            Relation::Descendant { .. } if !self.options.follow_latest => {
+                self.start(out);
+                Ok(())
+            }
+            Relation::Descendant { fork } if self.end > fork => {
+                self.state = State::Scanning { theirs, fork };
+                out.push(ReceiverAction::FindWholeEnd);
+                Ok(())
+            }
+            Relation::Descendant { .. } => {
+                self.accept(theirs, self.end, out);
+                Ok(())
+            }
+            Relation::Ancestor { .. } => Err(ReplicaError::PrimaryBehind { primary, standby }),
+            Relation::Sibling { .. } => Err(ReplicaError::NotAChild { primary, standby }),
+            Relation::Twin { .. } => Err(ReplicaError::Twin { timeline: primary }),
+        }
+    }
+
+    /// Our log goes past the fork; it still continues if only a record's beginning does.
+    pub(super) fn scanned(&mut self, whole: Lsn, out: &mut Vec<ReceiverAction>) -> Result<(), ReplicaError> {
+        let State::Scanning { theirs, fork } = std::mem::replace(&mut self.state, State::Identifying) else {
+            return Ok(());
+        };
+        if whole > fork {
+            return Err(ReplicaError::ForkedBefore {
+                primary: theirs.target(),
+                standby: self.history.target(),
+                forked_at: fork,
+                reached: whole,
+            });
+        }
+        self.accept(theirs, whole, out);
+        Ok(())
+    }
+
+    pub(super) fn accept(&mut self, history: TimelineHistory, kept: Lsn, out: &mut Vec<ReceiverAction>) {
+        let ours = self.history.target();
+        let ancestors = history.entries().iter().map(|entry| entry.timeline);
+        let wanted = ancestors.filter(|ancestor| *ancestor > ours).collect();
+        self.fetch_or_follow(Accepted { history, kept, wanted }, out);
+    }
+
+    pub(super) fn fetch_or_follow(&mut self, accepted: Accepted, out: &mut Vec<ReceiverAction>) {
+        if let Some(next) = accepted.wanted.front() {
+            out.push(ReceiverAction::FetchHistory(*next));
+            self.state = State::Fetching(Fetching::Ancestors(accepted));
+            return;
+        }
+        let Accepted { history, kept, .. } = accepted;
+        out.push(ReceiverAction::Follow { history: history.clone(), kept });
+        self.history = history;
+        // What the primary told of the end of its log was said of another branch.
+        (self.end, self.flushed, self.primary_end) = (kept, self.flushed.min(kept), Lsn::INVALID);
+        assert!(self.applied <= kept, "{} is applied and only {kept} kept", self.applied);
+        self.start(out);
+    }
+
+    pub(super) fn start(&mut self, out: &mut Vec<ReceiverAction>) {
+        let timeline = self.history.timeline_at(self.end);
+        if timeline != self.timeline {
+            out.push(ReceiverAction::SwitchTimeline(timeline));
+            self.timeline = timeline;
+        }
+        let at = self.overlap_start();
+        self.expected = at;
+        self.started = (at, timeline);
+        self.state = State::Starting;
+        out.push(ReceiverAction::Start { slot: self.options.slot.clone(), at, timeline });
+        out.push(ReceiverAction::ReportStart { at, timeline });
+    }
+
+    /// Where to start so that up to a page that we have is sent again, inside the segment.
+    pub(super) fn overlap_start(&self) -> Lsn {
+        let segment_start =
+            self.options.segment_size.start_of(self.options.segment_size.segment_of(self.end));
+        if self.end == segment_start { self.end } else { (self.end - 1).page_start().max(segment_start) }
+    }
+
+    pub(super) fn stream_ended(
+        &mut self,
+        next: Option<(TimelineId, Lsn)>,
+        out: &mut Vec<ReceiverAction>,
+    ) -> Result<(), ReplicaError> {
+        if matches!(self.state, State::Streaming) {
+            // The primary's CopyDone; its result comes after ours.
+            if self.flushed < self.end {
+                out.push(ReceiverAction::Flush);
+            }
+            out.push(ReceiverAction::FinishStream);
+            self.state = State::Ending;
+            return Ok(());
+        }
+        match next {
+            // The history that we follow says what comes next; the primary's is fetched if it is newer.
+            Some((timeline, _)) if self.options.follow_latest || self.history.contains(timeline) => {
+                self.identify(out);
+                Ok(())
+            }
+            _ => Err(ReplicaError::Connection {
+                what: "replication terminated by primary server".to_owned(),
+                cause: format!("end of WAL reached on timeline {} at {}", self.timeline, self.end),
+            }),
+        }
+    }
+}
