@@ -7,7 +7,7 @@ use host::{Host, Timestamp};
 use protocol::backend::{self, FieldDescription, Format, TransactionStatus};
 use protocol::frame::{Frame, FrameLimits};
 use protocol::frontend::FrontendMessage;
-use protocol::replication::{Command, parse_command};
+use protocol::replication::{ReplicationCommand, parse_command};
 use protocol::startup;
 use std::io;
 use std::path::Path;
@@ -103,9 +103,11 @@ async fn serve(mut stream: TcpStream, source: BackupSource) -> io::Result<()> {
             return Ok(());
         };
         match parse_command(sql).unwrap().unwrap() {
-            Command::Show(name) if name == "wal_segment_size" => answer(&mut out, &[(&name, Some("1MB"))]),
-            Command::Show(name) => answer(&mut out, &[(&name, Some("0700"))]),
-            Command::IdentifySystem => answer(
+            ReplicationCommand::Show(name) if name == "wal_segment_size" => {
+                answer(&mut out, &[(&name, Some("1MB"))])
+            }
+            ReplicationCommand::Show(name) => answer(&mut out, &[(&name, Some("0700"))]),
+            ReplicationCommand::IdentifySystem => answer(
                 &mut out,
                 &[
                     ("systemid", Some("42")),
@@ -114,7 +116,7 @@ async fn serve(mut stream: TcpStream, source: BackupSource) -> io::Result<()> {
                     ("dbname", None),
                 ],
             ),
-            Command::BaseBackup(options) => {
+            ReplicationCommand::BaseBackup(options) => {
                 send_backup(&source, &options, &Books, &mut sink).await.unwrap();
             }
             other => panic!("{other:?}"),

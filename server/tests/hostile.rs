@@ -8,7 +8,7 @@ use bytes::Buf;
 use common::{Place, stop};
 use protocol::backend::Format;
 use protocol::frame::{Frame, FrameLimits};
-use protocol::frontend::{self, Target};
+use protocol::frontend::{self, StatementOrPortal};
 use protocol::{Client, ClientError};
 use server::StopMode;
 use std::path::PathBuf;
@@ -166,14 +166,14 @@ async fn answers_that_nobody_reads_wait_at_a_bounded_buffer_and_the_session_stil
     let wide = format!("select {}", columns.join(", "));
     let prepare = message(|out| frontend::parse(out, "wide", &wide, &[]));
     // 50 kB come back for each of these.
-    let describe = message(|out| frontend::describe(out, Target::Statement("wide")));
+    let describe = message(|out| frontend::describe(out, StatementOrPortal::Statement("wide")));
     let parse_and_run = message(|out| {
         frontend::bind(out, "", "wide", &[], Format::Text, Format::Text);
-        frontend::describe(out, Target::Portal(""));
+        frontend::describe(out, StatementOrPortal::Portal(""));
         frontend::execute(out, "", 0);
     });
     let no_such = message(|out| {
-        frontend::describe(out, Target::Statement("nothing"));
+        frontend::describe(out, StatementOrPortal::Statement("nothing"));
         frontend::sync(out);
     });
     let many = message(|out| frontend::query(out, &"rollback;".repeat(9_000)));
@@ -218,7 +218,7 @@ async fn a_client_that_reads_at_last_gets_every_answer_in_order() {
     let sent = message(|out| {
         frontend::parse(out, "one", "select 1 as one", &[]);
         for _ in 0..TIMES {
-            frontend::describe(out, Target::Statement("one"));
+            frontend::describe(out, StatementOrPortal::Statement("one"));
         }
         frontend::sync(out);
     });

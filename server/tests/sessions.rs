@@ -6,7 +6,7 @@ mod common;
 
 use common::{Place, stop};
 use protocol::backend::{BackendMessage, Format};
-use protocol::frontend::{self, Target};
+use protocol::frontend::{self, StatementOrPortal};
 use protocol::{ClientError, SqlState, TransactionStatus};
 use server::StopMode;
 use std::time::Duration;
@@ -50,7 +50,7 @@ async fn a_pipeline_skips_to_its_sync_after_an_error() {
         frontend::sync(out);
         frontend::parse(out, "", "select count(*) from t", &[]);
         frontend::bind(out, "", "", &[], Format::Text, Format::Binary);
-        frontend::describe(out, Target::Portal(""));
+        frontend::describe(out, StatementOrPortal::Portal(""));
         frontend::execute(out, "", 0);
         frontend::sync(out);
     });

@@ -15,9 +15,9 @@ pub enum FrontendMessage<'a> {
     /// Make a portal of a prepared statement.
     Bind(Bind<'a>),
     /// Describe a statement or portal.
-    Describe(Target<'a>),
+    Describe(StatementOrPortal<'a>),
     /// Close a statement or portal.
-    Close(Target<'a>),
+    Close(StatementOrPortal<'a>),
     /// Run a portal.
     Execute {
         /// The portal's name, "" for the unnamed one.
@@ -62,7 +62,7 @@ impl<'a> Parse<'a> {
 
 /// A statement or a portal by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target<'a> {
+pub enum StatementOrPortal<'a> {
     /// A prepared statement.
     Statement(&'a str),
     /// A portal.
@@ -165,8 +165,8 @@ impl<'a> FrontendMessage<'a> {
                 let what = cursor.u8()?;
                 let name = cursor.cstr()?;
                 let target = match what {
-                    b'S' => Target::Statement(name),
-                    b'P' => Target::Portal(name),
+                    b'S' => StatementOrPortal::Statement(name),
+                    b'P' => StatementOrPortal::Portal(name),
                     _ => return Err(cursor.malformed("neither a statement nor a portal")),
                 };
                 if kind == b'D' { Self::Describe(target) } else { Self::Close(target) }
@@ -254,22 +254,22 @@ pub fn bind(
     });
 }
 
-fn target(body: &mut BytesMut, target: Target<'_>) {
+fn target(body: &mut BytesMut, target: StatementOrPortal<'_>) {
     let (kind, name) = match target {
-        Target::Statement(name) => (b'S', name),
-        Target::Portal(name) => (b'P', name),
+        StatementOrPortal::Statement(name) => (b'S', name),
+        StatementOrPortal::Portal(name) => (b'P', name),
     };
     body.put_u8(kind);
     put_cstr(body, name);
 }
 
 /// Appends a Describe.
-pub fn describe(out: &mut BytesMut, what: Target<'_>) {
+pub fn describe(out: &mut BytesMut, what: StatementOrPortal<'_>) {
     message(out, b'D', |body| target(body, what));
 }
 
 /// Appends a Close.
-pub fn close(out: &mut BytesMut, what: Target<'_>) {
+pub fn close(out: &mut BytesMut, what: StatementOrPortal<'_>) {
     message(out, b'C', |body| target(body, what));
 }
 
@@ -362,8 +362,8 @@ mod tests {
 
         let out = encoded(|out| execute(out, "", 5));
         assert_eq!(decoded(&out), FrontendMessage::Execute { portal: "", rows_max: 5 });
-        let out = encoded(|out| close(out, Target::Portal("p")));
-        assert_eq!(decoded(&out), FrontendMessage::Close(Target::Portal("p")));
+        let out = encoded(|out| close(out, StatementOrPortal::Portal("p")));
+        assert_eq!(decoded(&out), FrontendMessage::Close(StatementOrPortal::Portal("p")));
         let out = encoded(|out| sasl_initial(out, "SCRAM-SHA-256", b"n,,"));
         assert_eq!(decode_sasl_initial(&out[5..]), Ok(("SCRAM-SHA-256", Some(&b"n,,"[..]))));
     }
@@ -374,7 +374,7 @@ mod tests {
             encoded(|out| query(out, "select 1")),
             encoded(|out| parse(out, "s", "q", &[23])),
             encoded(|out| bind(out, "p", "s", &[Some(b"ab"), None], Format::Text, Format::Text)),
-            encoded(|out| describe(out, Target::Statement("s"))),
+            encoded(|out| describe(out, StatementOrPortal::Statement("s"))),
             encoded(|out| execute(out, "p", 0)),
             encoded(|out| copy_fail(out, "no")),
             encoded(sync),

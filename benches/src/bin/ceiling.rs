@@ -23,7 +23,7 @@ use clap::Parser;
 use parking_lot::{Mutex, MutexGuard};
 use protocol::backend::{self, FieldDescription, Format, TransactionStatus};
 use protocol::frame::{Frame, FrameLimits};
-use protocol::frontend::{FrontendMessage, Target};
+use protocol::frontend::{FrontendMessage, StatementOrPortal};
 use protocol::startup::{self, CancelKey, Startup};
 use std::collections::HashMap;
 use std::fs::File;
@@ -395,7 +395,7 @@ impl Session {
                 bind.parameters().for_each(drop);
                 backend::bind_complete(&mut self.out);
             }
-            FrontendMessage::Describe(Target::Portal(_)) if self.portal == Statement::Select => {
+            FrontendMessage::Describe(StatementOrPortal::Portal(_)) if self.portal == Statement::Select => {
                 self.describe()
             }
             FrontendMessage::Describe(_) => backend::no_data(&mut self.out),

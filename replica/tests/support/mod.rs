@@ -12,7 +12,7 @@ use host::Host;
 use protocol::backend::{self, FieldDescription, Format, TransactionStatus};
 use protocol::frame::{Frame, FrameLimits};
 use protocol::frontend::FrontendMessage;
-use protocol::replication::{Command, OptionValue, parse_command};
+use protocol::replication::{OptionValue, ReplicationCommand, parse_command};
 use protocol::startup::{self, CancelKey, Startup};
 use protocol::{Report, SqlState};
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObserver, ReceiveSettings};
@@ -237,7 +237,7 @@ impl Session {
                 }
             };
             match parse_command(&text) {
-                Ok(Some(Command::StartReplication(request))) => {
+                Ok(Some(ReplicationCommand::StartReplication(request))) => {
                     let branch = request.options.iter().find_map(|(name, value)| match value {
                         OptionValue::Text(text) if name == "branch" => text.parse().ok(),
                         _ => None,
@@ -288,10 +288,10 @@ impl Session {
         }
     }
 
-    fn answer(&self, out: &mut BytesMut, command: Command, pid: i32) {
+    fn answer(&self, out: &mut BytesMut, command: ReplicationCommand, pid: i32) {
         let state = self.log.state();
         match command {
-            Command::IdentifySystem => {
+            ReplicationCommand::IdentifySystem => {
                 let row = [
                     Some(self.system.to_string()),
                     Some(state.history.target().to_string()),
@@ -300,14 +300,16 @@ impl Session {
                 ];
                 row_of(out, &["systemid", "timeline", "xlogpos", "dbname"], &row);
             }
-            Command::Show(name) if name == FORMAT_SETTING => match self.format.load(Ordering::Relaxed) {
-                0 => {
-                    let what = format!("unrecognized configuration parameter \"{name}\"");
-                    Report::error(SqlState::UNDEFINED_OBJECT, what).encode(out);
+            ReplicationCommand::Show(name) if name == FORMAT_SETTING => {
+                match self.format.load(Ordering::Relaxed) {
+                    0 => {
+                        let what = format!("unrecognized configuration parameter \"{name}\"");
+                        Report::error(SqlState::UNDEFINED_OBJECT, what).encode(out);
+                    }
+                    number => row_of(out, &[&name], &[Some(number.to_string())]),
                 }
-                number => row_of(out, &[&name], &[Some(number.to_string())]),
-            },
-            Command::Show(name) => {
+            }
+            ReplicationCommand::Show(name) => {
                 let value = match name.as_str() {
                     "wal_segment_size" => "1MB",
                     "data_directory_mode" => "0700",
@@ -315,12 +317,12 @@ impl Session {
                 };
                 row_of(out, &[&name], &[Some(value.to_owned())]);
             }
-            Command::TimelineHistory(timeline) => {
+            ReplicationCommand::TimelineHistory(timeline) => {
                 let name = TimelineId::new(timeline).history_file_name();
                 let content = std::fs::read_to_string(self.pg_wal.join(&name)).ok();
                 row_of(out, &["filename", "content"], &[Some(name), content]);
             }
-            Command::CreateSlot(create) => {
+            ReplicationCommand::CreateSlot(create) => {
                 let lifetime = replica::slots::Lifetime::Permanent;
                 match self.slots.create(&create.name, lifetime, Some(&|| Lsn::new(SEGMENT)), pid) {
                     Ok(slot) => row_of(
@@ -331,7 +333,7 @@ impl Session {
                     Err(error) => refuse(out, &error),
                 }
             }
-            Command::ReadSlot { name } => {
+            ReplicationCommand::ReadSlot { name } => {
                 let slot = self.slots.find(&name).unwrap();
                 row_of(
                     out,

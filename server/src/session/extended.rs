@@ -4,7 +4,7 @@ use super::rows::{self, ResultFormats, Rows};
 use super::{Failure, Session, limited};
 use crate::sessions::Statement;
 use protocol::backend::{self, CopyDirection};
-use protocol::frontend::{Bind, Parse, Target};
+use protocol::frontend::{Bind, Parse, StatementOrPortal};
 use protocol::{Format, Report, SqlState};
 use sql::{CommandTag, Environment, Fetch, Portal, PortalKind};
 use sql_types::Datum;
@@ -121,9 +121,9 @@ impl Session {
     }
 
     /// Describes a statement or portal.
-    pub(super) fn describe(&mut self, target: Target<'_>) -> Result<(), Failure> {
+    pub(super) fn describe(&mut self, target: StatementOrPortal<'_>) -> Result<(), Failure> {
         match target {
-            Target::Statement(name) => {
+            StatementOrPortal::Statement(name) => {
                 let prepared = self.sql.stored(name)?;
                 let out = &mut self.wire.out;
                 let types = prepared.parameter_types().iter().map(|ty| ty.id.oid());
@@ -133,7 +133,7 @@ impl Session {
                     None => backend::no_data(out),
                 }
             }
-            Target::Portal(name) => {
+            StatementOrPortal::Portal(name) => {
                 self.portal(name)?;
                 let open = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
                 let out = &mut self.wire.out;
@@ -147,11 +147,11 @@ impl Session {
     }
 
     /// Closes a statement or portal; one that does not exist is no error.
-    pub(super) fn close(&mut self, target: Target<'_>) {
+    pub(super) fn close(&mut self, target: StatementOrPortal<'_>) {
         match target {
-            Target::Statement(name) => self.sql.forget(name),
-            Target::Portal("") => self.unnamed = None,
-            Target::Portal(name) => {
+            StatementOrPortal::Statement(name) => self.sql.forget(name),
+            StatementOrPortal::Portal("") => self.unnamed = None,
+            StatementOrPortal::Portal(name) => {
                 self.portals.remove(name);
             }
         }

@@ -8,7 +8,7 @@ use crate::sessions::{Activity, Member, SessionHandle, Statement};
 use protocol::backend::{self, FieldDescription, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
-use protocol::replication::{Command, CommandError, parse_command};
+use protocol::replication::{CommandError, ReplicationCommand, parse_command};
 use protocol::{Format, Report, Severity, SqlState};
 use sql::{Environment, SettingActor};
 use std::sync::Arc;
@@ -102,7 +102,12 @@ impl Replication {
     }
 
     /// Carries out a command, up to its CommandComplete.
-    async fn execute(&mut self, wire: &mut Wire, text: &str, command: Command) -> Result<(), Failure> {
+    async fn execute(
+        &mut self,
+        wire: &mut Wire,
+        text: &str,
+        command: ReplicationCommand,
+    ) -> Result<(), Failure> {
         self.environment.follow();
         self.handle.set_statement(Statement::Text(text.into()));
         self.handle.set_activity(Activity::Active, self.node.host.clock.now());
@@ -112,18 +117,20 @@ impl Replication {
             self.node.log.write(Some(&self.handle.log_context()), &report, None);
         }
         match command {
-            Command::IdentifySystem => self.identify_system(wire),
-            Command::Show(name) => self.show(wire, &name),
-            Command::TimelineHistory(timeline) => self.timeline_history(wire, TimelineId::new(timeline)),
-            Command::Logical(what) => {
+            ReplicationCommand::IdentifySystem => self.identify_system(wire),
+            ReplicationCommand::Show(name) => self.show(wire, &name),
+            ReplicationCommand::TimelineHistory(timeline) => {
+                self.timeline_history(wire, TimelineId::new(timeline))
+            }
+            ReplicationCommand::Logical(what) => {
                 Err(Report::error(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} is not supported")).into())
             }
-            Command::CreateSlot(create) => self.create_slot(wire, &create),
-            Command::DropSlot { name, wait } => self.drop_slot(wire, &name, wait).await,
-            Command::ReadSlot { name } => self.read_slot(wire, &name),
-            Command::BaseBackup(options) => self.base_backup(wire, &options).await,
-            Command::StartReplication(start) => self.start_replication(wire, &start).await,
-            Command::Extension(command) => self.extension(wire, &command),
+            ReplicationCommand::CreateSlot(create) => self.create_slot(wire, &create),
+            ReplicationCommand::DropSlot { name, wait } => self.drop_slot(wire, &name, wait).await,
+            ReplicationCommand::ReadSlot { name } => self.read_slot(wire, &name),
+            ReplicationCommand::BaseBackup(options) => self.base_backup(wire, &options).await,
+            ReplicationCommand::StartReplication(start) => self.start_replication(wire, &start).await,
+            ReplicationCommand::Extension(command) => self.extension(wire, &command),
         }
     }
 

@@ -99,7 +99,7 @@ impl Client {
     pub async fn prepare(&mut self, name: &str, sql: &str, types: &[u32]) -> Result<Statement, ClientError> {
         self.queue(|out| {
             frontend::parse(out, name, sql, types);
-            frontend::describe(out, frontend::Target::Statement(name));
+            frontend::describe(out, frontend::StatementOrPortal::Statement(name));
             frontend::sync(out);
         });
         self.flush().await?;
