@@ -4,7 +4,7 @@
 //! postgresql.conf ([`FileContents`]), the node's layers of sources ([`Settings`]), a session's values with the
 //! rules of SET, SET LOCAL and savepoints ([`SessionSettings`]), typed snapshots for hot paths ([`Config`],
 //! [`SessionConfig`]), the text of postgresql.auto.conf ([`alter_system`]) and of a new postgresql.conf
-//! ([`sample_file`]).
+//! ([`sample_file`]), and the same table in words for the documentation ([`reference()`]).
 //!
 //! It does no I/O (files come in through [`Files`], texts go out) and knows nothing of WAL, storage or sockets.
 
@@ -18,6 +18,7 @@ mod list;
 mod node;
 mod plimsoll;
 mod postgresql15;
+mod reference;
 mod sample;
 mod session;
 mod table;
@@ -31,6 +32,7 @@ pub use error::{Locked, SettingError};
 pub use file::{FileContents, FileEntry, FileError, Files, Place, quote, resolve};
 pub use list::split_identifiers;
 pub use node::{Applied, Check, Phase, Problem, Row, Settings, Source};
+pub use reference::{Allowed, ReferenceEntry, reference};
 pub use sample::{SampleValues, sample_file};
 pub use session::{Mark, Privilege, Scope, SessionSettings, join_values};
 pub use table::{definitions, find, is_custom_name, nearest_name};

@@ -41,33 +41,14 @@ fn old_name(name: &str) -> &str {
 
 /// The known name that differs least from this one, if it differs little.
 pub fn nearest_name(name: &str) -> Option<&'static str> {
-    let wanted: Vec<char> = name.chars().take(64).map(|c| c.to_ascii_lowercase()).collect();
-    let allowed = (wanted.len() / 3).clamp(1, 4);
+    let wanted: String = name.chars().take(64).map(|c| c.to_ascii_lowercase()).collect();
+    let allowed = (wanted.chars().count() / 3).clamp(1, 4);
     BY_NAME
         .iter()
-        .map(|known| (distance(&wanted, known.name), known.name))
+        .map(|known| (strsim::osa_distance(&wanted, &known.name.to_ascii_lowercase()), known.name))
         .min()
         .filter(|(distance, _)| *distance <= allowed)
         .map(|(_, name)| name)
-}
-
-/// Edits (insert, remove, replace, swap neighbours) from one name to the other.
-fn distance(a: &[char], b: &str) -> usize {
-    let b: Vec<char> = b.chars().map(|c| c.to_ascii_lowercase()).collect();
-    let (mut before_last, mut last) = (Vec::new(), (0..=b.len()).collect::<Vec<usize>>());
-    for (i, &from) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, &to) in b.iter().enumerate() {
-            let replaced = last[j] + usize::from(from != to);
-            let mut best = replaced.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && from == b[j - 1] && a[i - 1] == to {
-                best = best.min(before_last[j - 1] + 1);
-            }
-            row.push(best);
-        }
-        before_last = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
 }
 
 /// Whether a name may stand for a customized setting: two or more identifiers joined by dots.
