@@ -5,8 +5,8 @@ use super::*;
 use crate::checksum::FileChecksum;
 use crate::manifest::{FileEntry, ManifestWriter, Problem};
 use bytes::Bytes;
-use host::{DirEntry, Disk, LockGuard, Mapping, Metadata, OpenMode, SharedFile, Timestamp};
-use simulation::VirtualDisk;
+use host::{DirEntry, Disk, OpenMode, Timestamp};
+use simulation::{Hooks, VirtualDisk, WrappedDisk};
 use std::io;
 use std::sync::Arc;
 use tar::{EntryType, Header};
@@ -198,55 +198,28 @@ fn the_standbys_connection_string_says_all_that_the_clone_knew() {
     assert!(primary_conninfo("user=u").unwrap().contains("port=5432"));
 }
 
-/// A disk on which, while files are made durable, the stream gives a segment that it has filled its name.
+/// While files are made durable, the stream gives a segment that it has filled its name.
 #[derive(Debug)]
-struct StreamGoesOn(VirtualDisk);
+struct StreamGoesOn;
 
 impl StreamGoesOn {
     const NEW: &str = "/clone/pg_wal/xlogtemp.000000010000000000000003";
     const NAMED: &str = "/clone/pg_wal/000000010000000000000003";
 }
 
-impl Disk for StreamGoesOn {
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        let listed = self.0.list(path);
+impl Hooks for StreamGoesOn {
+    fn list(&self, disk: &VirtualDisk, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let listed = disk.list(path);
         if path.ends_with("pg_wal") {
-            self.0.rename(Path::new(Self::NEW), Path::new(Self::NAMED))?;
+            disk.rename(Path::new(Self::NEW), Path::new(Self::NAMED))?;
         }
         listed
-    }
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
-        self.0.open(path, mode)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_file(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_dir(path)
-    }
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.0.metadata(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.sync_dir(path)
-    }
-    fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>> {
-        self.0.map_sealed(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
-        self.0.lock(path)
     }
 }
 
 #[test]
 fn log_that_comes_while_the_clone_is_made_durable_does_not_fail_it() {
-    let disk = StreamGoesOn(VirtualDisk::new());
+    let disk = WrappedDisk::new(VirtualDisk::new(), StreamGoesOn);
     disk.create_dir_all(Path::new("/clone/pg_wal")).unwrap();
     for path in [StreamGoesOn::NEW, "/clone/PG_VERSION"] {
         let file = disk.open(Path::new(path), OpenMode::CreateNew).unwrap();
@@ -256,7 +229,7 @@ fn log_that_comes_while_the_clone_is_made_durable_does_not_fail_it() {
         }
     }
     finish::complete(&disk, Path::new("/clone"), b"manifest", None).unwrap();
-    let found = disk.0.crash(simulation::CrashPolicy::LoseUnsynced);
+    let found = disk.inner.crash(simulation::CrashPolicy::LoseUnsynced);
     for path in [StreamGoesOn::NAMED, "/clone/PG_VERSION"] {
         assert_eq!(found.read(Path::new(path), 100).unwrap(), b"contents", "{path}");
     }

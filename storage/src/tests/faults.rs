@@ -4,8 +4,8 @@
 use super::crash::{ACCOUNTS, check, one_transaction, set_up};
 use super::*;
 use crate::CheckpointKind;
-use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
-use simulation::{Call, Fault, FaultKind, Operation};
+use host::{Disk, File};
+use simulation::{Call, Fault, FaultKind, Hooks, Operation, WrappedDisk};
 use std::collections::BTreeMap;
 use std::io;
 use wal::archive_status::ArchiveStatus;
@@ -257,67 +257,14 @@ async fn whichever_call_fails_nothing_is_acknowledged_that_it_should_have_made_d
     assert!(tried > 300 && met > 100);
 }
 
-/// A disk whose syncs claim to have worked.
+/// Syncs claim to have worked.
 #[derive(Debug)]
-struct LyingDisk(VirtualDisk);
-#[derive(Debug)]
-struct LyingFile(SharedFile);
+struct Lies;
 
-impl File for LyingFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(buf, offset)
-    }
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.0.allocate(offset, len)
-    }
-    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.0.reserve(offset, len)
-    }
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.0.truncate(len)
-    }
-    fn sync(&self) -> io::Result<()> {
-        let _ = self.0.sync();
+impl Hooks for Lies {
+    fn sync(&self, file: &dyn File) -> io::Result<()> {
+        let _ = file.sync();
         Ok(())
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-}
-
-impl Disk for LyingDisk {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
-        Ok(Arc::new(LyingFile(self.0.open(path, mode)?)))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_file(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.remove_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
-        self.0.list(path)
-    }
-    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.0.metadata(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.sync_dir(path)
-    }
-    fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>> {
-        self.0.map_sealed(path)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
-        self.0.lock(path)
     }
 }
 
@@ -329,7 +276,7 @@ async fn a_failed_sync_that_is_taken_for_a_success_is_caught() {
     for nth in 1..=syncs {
         let disk = bench.base.fork();
         disk.inject(Fault::once(Call::Sync, "", nth, FaultKind::Io));
-        let outcome = bench.script(Arc::new(LyingDisk(disk.clone())), End::Stop).await;
+        let outcome = bench.script(Arc::new(WrappedDisk::new(disk.clone(), Lies)), End::Stop).await;
         disk.clear_faults();
         // The last sync of a kind may be made good by a later one.
         caught += u64::from(bench.judge_at_once(&disk, &outcome).await.is_err());
