@@ -99,7 +99,7 @@ fn record(node: &Node) {
 fn judge(node: &Node, peer: &str, theirs: &NodeBranch, source: Source) {
     let (Some(ours), Some(database)) = (own_branch(node), node.database()) else { return };
     let primary = !database.is_in_recovery();
-    let log_end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+    let log_end = database.durable_end();
     match replica::timeline::fence::judge(&ours, primary, log_end, theirs) {
         Verdict::Beyond { fork } if source == Source::Told => {
             node.log.warning(format!(

@@ -113,7 +113,7 @@ fn sync_names(config: &settings::Config) -> Result<Option<SyncNames>, ServerErro
 /// The settings and positions that say which log is kept.
 pub(crate) fn limits(node: &Node, database: &Database) -> WalLimits {
     let config = node.config();
-    let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+    let end = database.durable_end();
     WalLimits {
         segment_size: database.control().segment_size,
         end: end.max(node.received()),

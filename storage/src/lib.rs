@@ -26,6 +26,7 @@
 //! Order of locks, outermost first; nothing is awaited under any of them: the commit lock (`commit`), the
 //! store's write lock (`changes`), page latches, then the leaves: the visibility queue (`visibility`), lock
 //! shards (`locks`), the control file (`engine`), the log's own.
+//! `lock_order` has that in code, and checks it in debug builds.
 
 mod blocking;
 mod changes;
@@ -34,6 +35,7 @@ mod database;
 mod engine;
 mod error;
 mod interrupt;
+mod lock_order;
 mod locks;
 mod pages;
 mod recovery;

@@ -63,6 +63,9 @@ impl ArchiveStatus {
     }
 
     /// What is known of a file.
+    ///
+    /// # Errors
+    /// Fails if the marks cannot be read.
     pub fn of(&self, name: &str) -> io::Result<Archived> {
         if self.disk.exists(&self.mark(name, DONE))? {
             return Ok(Archived::Done);
@@ -75,6 +78,9 @@ impl ArchiveStatus {
     }
 
     /// Marks a file that is whole and durable as waiting, unless it has a mark. True if it was marked now.
+    ///
+    /// # Errors
+    /// Fails if the mark cannot be written.
     pub fn notify(&self, name: &str) -> io::Result<bool> {
         if self.of(name)? != Archived::Unknown {
             return Ok(false);
@@ -84,6 +90,9 @@ impl ArchiveStatus {
     }
 
     /// Marks a file as one that need not be archived: it came from the archive, or its primary archives it.
+    ///
+    /// # Errors
+    /// Fails if the mark cannot be written.
     pub fn force_done(&self, name: &str) -> io::Result<()> {
         match self.of(name)? {
             Archived::Done => Ok(()),
@@ -99,11 +108,17 @@ impl ArchiveStatus {
     }
 
     /// A waiting file is archived: durable on return.
+    ///
+    /// # Errors
+    /// Fails if the mark cannot be renamed.
     pub fn done(&self, name: &str) -> io::Result<()> {
         host::durable_rename(&*self.disk, &self.mark(name, READY), &self.mark(name, DONE))
     }
 
     /// Takes both marks away: the file goes.
+    ///
+    /// # Errors
+    /// Fails if a mark cannot be removed.
     pub fn forget(&self, name: &str) -> io::Result<()> {
         for suffix in [DONE, READY] {
             match self.disk.remove_file(&self.mark(name, suffix)) {
@@ -115,6 +130,9 @@ impl ArchiveStatus {
     }
 
     /// Whether the file itself is still in pg_wal.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read.
     pub fn file_exists(&self, name: &str) -> io::Result<bool> {
         self.disk.exists(&self.pg_wal.join(name))
     }
@@ -131,6 +149,9 @@ impl ArchiveStatus {
 
     /// The files that wait, in the order in which they go: timeline histories first, since others may need
     /// them to choose their timeline; then by name, which is by age.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read.
     pub fn waiting(&self) -> io::Result<Vec<String>> {
         let mut names = self.marked(READY)?;
         names.sort_by(|a, b| is_history(b).cmp(&is_history(a)).then_with(|| a.cmp(b)));
@@ -138,6 +159,9 @@ impl ArchiveStatus {
     }
 
     /// Removes the marks of archived segments that are gone from pg_wal.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read or a mark not be removed.
     pub fn forget_removed(&self, size: SegmentSize) -> io::Result<()> {
         for name in self.marked(DONE)? {
             if SegmentNumber::parse_file_name(&name, size).is_some() && !self.file_exists(&name)? {

@@ -108,6 +108,9 @@ pub enum LabelError {
 
 impl BackupLabel {
     /// Reads that of a data directory, if it has one.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read or makes no sense.
     pub fn load(
         disk: &dyn Disk,
         data_dir: &Path,
@@ -129,6 +132,9 @@ impl BackupLabel {
     }
 
     /// Reads the file's text.
+    ///
+    /// # Errors
+    /// Fails if a line is missing or makes no sense.
     pub fn parse(text: &str, segment_size: SegmentSize) -> Result<Self, LabelError> {
         let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let bad = |expected: &'static str| LabelError::Line {

@@ -33,6 +33,9 @@ impl<'a> Fields<'a> {
         self.bytes.len() - self.offset
     }
     /// The next `len` bytes.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], Short> {
         let end = self.offset.checked_add(len);
         match end.and_then(|end| self.bytes.get(self.offset..end)) {
@@ -44,11 +47,17 @@ impl<'a> Fields<'a> {
         }
     }
     /// The next `N` bytes as an array.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Short> {
         let short = Short { offset: self.offset, wanted: N, left: self.left() };
         self.take(N)?.try_into().map_err(|_| short)
     }
     /// Leaves out `len` bytes (padding).
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn skip(&mut self, len: usize) -> Result<(), Short> {
         self.take(len).map(|_| ())
     }
@@ -59,30 +68,51 @@ impl<'a> Fields<'a> {
         rest
     }
     /// An unsigned byte.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn u8(&mut self) -> Result<u8, Short> {
         self.array().map(|[byte]| byte)
     }
     /// A C bool: 0 is false, all else true.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn bool(&mut self) -> Result<bool, Short> {
         self.u8().map(|byte| byte != 0)
     }
     /// Two bytes.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn u16(&mut self) -> Result<u16, Short> {
         self.array().map(u16::from_le_bytes)
     }
     /// Four bytes.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn u32(&mut self) -> Result<u32, Short> {
         self.array().map(u32::from_le_bytes)
     }
     /// Four bytes, signed.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn i32(&mut self) -> Result<i32, Short> {
         self.array().map(i32::from_le_bytes)
     }
     /// Eight bytes.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn u64(&mut self) -> Result<u64, Short> {
         self.array().map(u64::from_le_bytes)
     }
     /// Eight bytes, signed.
+    ///
+    /// # Errors
+    /// Fails if fewer bytes are left.
     pub fn i64(&mut self) -> Result<i64, Short> {
         self.array().map(i64::from_le_bytes)
     }

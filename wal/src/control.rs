@@ -254,6 +254,9 @@ impl ControlFile {
     }
 
     /// Reads the file's bytes, and holds them to what this build can work with.
+    ///
+    /// # Errors
+    /// Fails if the bytes are no control file of a known version, or the CRC is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, ControlError> {
         let size = ControlError::Size { found: bytes.len() };
         if bytes.len() != CONTROL_FILE_SIZE {
@@ -377,6 +380,9 @@ impl ControlFile {
     }
 
     /// Reads the control file of a data directory.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read or is damaged.
     pub fn load(disk: &dyn Disk, data_dir: &Path) -> Result<Self, ControlError> {
         let path = control_file_path(data_dir);
         let bytes = disk
@@ -390,6 +396,9 @@ impl ControlFile {
 
     /// Replaces the control file durably: after a crash either the old or the new one is there, whole. The
     /// temporary file's name begins with pgsql_tmp, which backup and checksum tools pass over.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
     pub fn store(&self, disk: &dyn Disk, data_dir: &Path) -> Result<(), ControlError> {
         let path = control_file_path(data_dir);
         let temporary = path.with_file_name("pgsql_tmp.pg_control");

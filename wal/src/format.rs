@@ -145,12 +145,18 @@ impl Formats {
     }
 
     /// Checks a server that a standby of this program is to follow, or that is to be cloned, by its number.
+    ///
+    /// # Errors
+    /// Fails if the formats do not go together.
     pub fn check_server(self, found: u32) -> Result<(), FormatError> {
         let of = FormatOf::Server;
         if self.reads(found) { Ok(()) } else { Err(FormatError::Foreign { of, found, reads: self }) }
     }
 
     /// The same, by what the server answers to SHOW of [`FORMAT_SETTING`]; None if it does not know that.
+    ///
+    /// # Errors
+    /// Fails if the formats do not go together.
     pub fn check_shown(self, shown: Option<&str>) -> Result<(), FormatError> {
         // What is no number is of no format that we know.
         self.check_server(shown.map_or(UNNUMBERED, |number| number.parse().unwrap_or(0)))
@@ -158,6 +164,9 @@ impl Formats {
 
     /// Checks a standby that asks for the log of this program, by its program's number: it may be one format
     /// ahead.
+    ///
+    /// # Errors
+    /// Fails if the formats do not go together.
     pub fn check_standby(self, found: u32) -> Result<(), FormatError> {
         match found.checked_sub(self.newest) {
             Some(0 | 1) => Ok(()),
@@ -166,6 +175,9 @@ impl Formats {
     }
 
     /// Reads the number of a data directory of ours and checks it; changes nothing.
+    ///
+    /// # Errors
+    /// Fails if the directory has another format, or its file cannot be read.
     pub fn check_directory(self, disk: &dyn Disk, dir: &Path) -> Result<u32, FormatError> {
         let found = read(disk, dir)?;
         if self.reads(found) {
@@ -177,6 +189,9 @@ impl Formats {
 
     /// Gives a directory the number of this program, durably, if it has not got it: before anything is
     /// written that only this program, and those after it, read.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
     pub fn mark_directory(self, disk: &dyn Disk, dir: &Path) -> Result<(), FormatError> {
         if self.check_directory(disk, dir)? == self.newest {
             return Ok(());
@@ -185,6 +200,9 @@ impl Formats {
     }
 
     /// Writes the file of a new directory, durably.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
     pub fn write(self, disk: &dyn Disk, dir: &Path) -> Result<(), FormatError> {
         let path = dir.join(FORMAT_FILE);
         let text = seal_text(format!("{FIRST_WORDS}{}\n", self.newest));

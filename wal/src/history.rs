@@ -68,6 +68,20 @@ pub struct HistoryEntry {
     pub branch: Option<BranchId>,
 }
 
+/// A timeline of a history.
+struct Span {
+    timeline: TimelineId,
+    /// MAX for the one that goes on.
+    end: Lsn,
+    branch: Option<BranchId>,
+}
+
+/// Whether two branches took the same number, as their ids say.
+fn are_twins(mine: &Span, theirs: &Span) -> bool {
+    mine.timeline == theirs.timeline
+        && matches!((mine.branch, theirs.branch), (Some(mine), Some(theirs)) if mine != theirs)
+}
+
 /// A history that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
@@ -155,6 +169,9 @@ impl TimelineHistory {
     }
 
     /// Reads the contents of the history file of `target`.
+    ///
+    /// # Errors
+    /// Fails if a line makes no sense, positions go back, or a CRC is wrong.
     pub fn parse(target: TimelineId, text: &str) -> Result<Self, HistoryError> {
         let mut entries: Vec<HistoryEntry> = Vec::new();
         let mut branch = None;
@@ -245,6 +262,9 @@ impl TimelineHistory {
     }
     /// Where a timeline ends: Some for an ancestor (its switch point), None for the target. An error for any
     /// other.
+    ///
+    /// # Errors
+    /// Fails if the timeline is no part of this history.
     pub fn end_of(&self, timeline: TimelineId) -> Result<Option<Lsn>, HistoryError> {
         match self.entries.iter().find(|entry| entry.timeline == timeline) {
             Some(entry) => Ok(Some(entry.end)),
@@ -253,6 +273,9 @@ impl TimelineHistory {
         }
     }
     /// Where a timeline of this history begins.
+    ///
+    /// # Errors
+    /// Fails if the timeline is no part of this history.
     pub fn begin_of(&self, timeline: TimelineId) -> Result<Lsn, HistoryError> {
         let mut begin = Lsn::INVALID;
         for entry in &self.entries {
@@ -293,12 +316,11 @@ impl TimelineHistory {
     pub fn common_ancestor(&self, other: &Self) -> Option<(TimelineId, Lsn)> {
         let mut common = None;
         for (mine, theirs) in self.spans().zip(other.spans()) {
-            let twins = matches!((mine.2, theirs.2), (Some(mine), Some(theirs)) if mine != theirs);
-            if mine.0 != theirs.0 || twins {
+            if mine.timeline != theirs.timeline || are_twins(&mine, &theirs) {
                 break;
             }
-            common = Some((mine.0, mine.1.min(theirs.1)));
-            if mine.1 != theirs.1 {
+            common = Some((mine.timeline, mine.end.min(theirs.end)));
+            if mine.end != theirs.end {
                 break;
             }
         }
@@ -307,24 +329,26 @@ impl TimelineHistory {
 
     /// The lowest number that both histories have for different branches.
     pub fn first_twin(&self, other: &Self) -> Option<TimelineId> {
-        let twin = |(timeline, _, branch): (TimelineId, Lsn, Option<BranchId>)| {
-            let theirs = other.spans().find(|theirs| theirs.0 == timeline)?.2;
-            (branch? != theirs?).then_some(timeline)
-        };
-        self.spans().find_map(twin)
+        self.spans()
+            .find(|mine| other.spans().any(|theirs| are_twins(mine, &theirs)))
+            .map(|twin| twin.timeline)
     }
 
-    /// Timeline, end (MAX for the open one) and branch, oldest first.
-    fn spans(&self) -> impl Iterator<Item = (TimelineId, Lsn, Option<BranchId>)> + '_ {
-        self.entries.iter().map(|entry| (entry.timeline, entry.end, entry.branch)).chain(std::iter::once((
-            self.target,
-            Lsn::MAX,
-            self.branch,
-        )))
+    /// The timelines, oldest first.
+    fn spans(&self) -> impl Iterator<Item = Span> + '_ {
+        let ended = |entry: &HistoryEntry| {
+            let HistoryEntry { timeline, end, branch, .. } = entry;
+            Span { timeline: *timeline, end: *end, branch: *branch }
+        };
+        let open = Span { timeline: self.target, end: Lsn::MAX, branch: self.branch };
+        self.entries.iter().map(ended).chain(std::iter::once(open))
     }
 
     /// Reads the history of `target` from pg_wal. A timeline without a file is a root: PostgreSQL sees it so
     /// too.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read or makes no sense.
     pub fn load(disk: &dyn Disk, pg_wal: &Path, target: TimelineId) -> Result<Self, HistoryFileError> {
         let file = pg_wal.join(target.history_file_name());
         let path = file.display().to_string();
@@ -338,6 +362,9 @@ impl TimelineHistory {
     }
 
     /// Writes the file durably into pg_wal. A root has no file, and nothing is written.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
     pub fn store(&self, disk: &dyn Disk, pg_wal: &Path) -> Result<(), HistoryFileError> {
         if self.entries.is_empty() {
             return Ok(());

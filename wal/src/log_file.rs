@@ -1,12 +1,11 @@
 //! The log as a file that grows at its end, over the borders of segments.
 //!
 //! Used by the primary's writer and the standby's, so both leave the same bytes:
-//! - The first write to a page covers the whole page, zeros behind its bytes: in a recycled segment the log's
-//!   end is
-//!   always followed by zeros, and no page has to be read before it is written.
+//! - The first write to a page covers the whole page, zeros behind its bytes. So in a recycled segment the
+//!   log's end is always followed by zeros, and no page has to be read before it is written.
 //! - A finished segment is made durable before the next one gets its first byte. So after a crash whatever
-//!   lies behind the log's end
-//!   lies in one segment. [`LogFile::open`] wipes it before a new record could end where an old one starts.
+//!   lies behind the log's end lies in one segment. [`LogFile::open`] wipes it before a new record could end
+//!   where an old one starts.
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, SegmentNumber, TimelineId};

@@ -15,6 +15,9 @@ use crate::record::{BuildError, EncodedRecord, RecordBuilder, Rmgr};
 pub const LOGICAL_MESSAGE: u8 = 0x00;
 
 /// Builds the record of a message. It carries no transaction id: those are given out at commit here.
+///
+/// # Errors
+/// Fails if it is too long for a record.
 pub fn logical_message(
     database: u32,
     transactional: bool,

@@ -227,6 +227,9 @@ impl PageHeader {
     }
 
     /// Reads a header from the start of `bytes` and checks what can be checked without knowing its place.
+    ///
+    /// # Errors
+    /// Fails if the bytes are too few or the header makes no sense.
     pub fn decode(bytes: &[u8]) -> Result<Self, PageDefect> {
         let mut fields = Fields::new(bytes);
         let magic = fields.u16()?;
@@ -258,6 +261,9 @@ impl PageHeader {
     }
 
     /// Checks a decoded header against its place.
+    ///
+    /// # Errors
+    /// Fails if a field is not as expected.
     pub fn verify(&self, expected: &PageExpectation) -> Result<(), PageDefect> {
         let starts_segment = expected.segment_size.offset_of(expected.address) == 0;
         if self.long.is_some() != starts_segment {

@@ -40,18 +40,30 @@ impl Positions {
     }
 
     /// Waits until everything before `upto` is durable.
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub async fn wait_flushed(&self, upto: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait(upto).await
     }
     /// Waits until something after `lsn` is durable: how a sender waits for more.
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub async fn wait_flushed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait_past(lsn).await
     }
     /// Waits until everything before `upto` is written.
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub async fn wait_written(&self, upto: Lsn) -> Result<Lsn, Stopped> {
         self.written.wait(upto).await
     }
     /// Waits like [`Positions::wait_flushed`], blocking this thread.
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub fn wait_flushed_blocking(&self, upto: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait_blocking(upto)
     }
@@ -119,18 +131,30 @@ impl StandbyPositions {
     }
 
     /// Waits until everything before `upto` is replayed (`remote_apply`, WAIT FOR LSN).
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub async fn wait_replayed(&self, upto: Lsn) -> Result<Lsn, Stopped> {
         self.replayed.wait(upto).await
     }
     /// Waits until something after `lsn` is replayed.
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub async fn wait_replayed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
         self.replayed.wait_past(lsn).await
     }
     /// Waits until something after `lsn` is durable here: how a cascading sender waits for more.
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub async fn wait_flushed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait_past(lsn).await
     }
     /// Waits like [`StandbyPositions::wait_flushed_past`], blocking this thread: how redo waits for more.
+    ///
+    /// # Errors
+    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub fn wait_flushed_past_blocking(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait_blocking(lsn + 1)
     }

@@ -70,6 +70,9 @@ impl RawWriter {
     /// Opens the log at `at`, the end of what this node has (the end of the last record that recovery found,
     /// or the first byte of a segment). What lies behind in that segment is wiped, durably. Moves
     /// `positions`: received and flushed.
+    ///
+    /// # Errors
+    /// Fails if the segment cannot be opened or does not fit.
     pub fn open(
         host: &Host,
         dir: &Path,
@@ -92,6 +95,9 @@ impl RawWriter {
 
     /// Writes the bytes that lie at `lsn`, which must be where the log ends. Returns the new end; nothing is
     /// durable yet.
+    ///
+    /// # Errors
+    /// Fails if the bytes do not continue the log, or the file cannot be written.
     pub fn write_at(&self, lsn: Lsn, bytes: &[u8]) -> Result<Lsn, WalError> {
         let finishes = self.size.offset_of(lsn) + bytes.len() as u64 >= self.size.bytes();
         let _syncing = finishes.then(|| self.syncing.lock());
@@ -119,6 +125,9 @@ impl RawWriter {
     }
 
     /// Makes everything written so far durable; returns the durable end. Writes go on meanwhile.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be synced.
     pub fn flush(&self) -> Result<Lsn, WalError> {
         let _syncing = self.syncing.lock();
         let (end, dirty) = {
@@ -139,6 +148,9 @@ impl RawWriter {
 
     /// Goes on on another timeline, which forks from this one at the log's end: makes everything durable, and
     /// its segment begin with the bytes of this one. Does nothing on the same timeline.
+    ///
+    /// # Errors
+    /// Fails if the segment cannot be made.
     pub fn switch_timeline(&self, to: TimelineId) -> Result<(), WalError> {
         let _syncing = self.syncing.lock();
         let mut inner = self.inner.lock();

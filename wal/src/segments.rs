@@ -90,6 +90,9 @@ impl SegmentFolder {
     }
 
     /// All segment files with their final names, by place and then timeline.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read.
     pub fn list(&self) -> Result<Vec<SegmentFile>, WalError> {
         let entries =
             self.disk.list(&self.dir).map_err(|cause| io_error(WalOperation::List, &self.dir, cause))?;
@@ -104,6 +107,9 @@ impl SegmentFolder {
     }
 
     /// Whether a segment of full size is there.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read.
     pub fn exists(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<bool, WalError> {
         let path = self.path(timeline, segment);
         match self.disk.metadata(&path) {
@@ -114,6 +120,9 @@ impl SegmentFolder {
     }
 
     /// Opens a segment for writing. One that is too short (a copy that was broken off) gets its full size.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be opened.
     pub fn open(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<SharedFile, WalError> {
         let path = self.path(timeline, segment);
         let opened = self.disk.open(&path, OpenMode::ReadWrite).and_then(|file| {
@@ -129,6 +138,9 @@ impl SegmentFolder {
     }
 
     /// Makes a segment of zeros, durable with its name, unless it is there already.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be made, or the disk is full.
     pub fn create(&self, timeline: TimelineId, segment: SegmentNumber) -> Result<(), WalError> {
         self.create_filled(timeline, segment, self.fill_with_zeros)
     }
@@ -150,6 +162,9 @@ impl SegmentFolder {
     /// Makes the segment that holds `upto` on the timeline `to` begin with the bytes of the one on `from`, up
     /// to `upto` (exclusive), with zeros behind: a timeline that forks in the middle of a segment begins so.
     /// Nothing happens where a segment starts at `upto`, or where the target is there already.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read or written.
     pub fn copy_prefix(&self, from: TimelineId, to: TimelineId, upto: Lsn) -> Result<(), WalError> {
         let (segment, prefix) = (self.size.segment_of(upto), self.size.offset_of(upto));
         if prefix == 0 || from == to || self.exists(to, segment)? {
@@ -174,6 +189,9 @@ impl SegmentFolder {
     }
 
     /// Removes what a crash left half made.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be removed.
     pub fn remove_temporaries(&self) -> Result<(), WalError> {
         let entries =
             self.disk.list(&self.dir).map_err(|cause| io_error(WalOperation::List, &self.dir, cause))?;
@@ -190,6 +208,9 @@ impl SegmentFolder {
 
     /// Removes the segments before `horizon` that `fate` does not keep, and renames none: what a node in
     /// recovery does, whose log another writes. Returns how many are gone.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be removed or renamed.
     pub fn remove_old(
         &self,
         horizon: SegmentNumber,

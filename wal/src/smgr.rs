@@ -53,6 +53,9 @@ pub(crate) fn put_rel(out: &mut Vec<u8>, rel: RelFile) {
 
 impl SmgrRecord {
     /// Takes apart a record of resource manager SMGR.
+    ///
+    /// # Errors
+    /// Fails if the record is none of these, or too short.
     pub fn parse(record: &Record) -> Result<Self, PayloadError> {
         let (rmgr, info) = (record.rmgr(), record.info());
         let short = PayloadError::short(record);
@@ -107,6 +110,9 @@ impl SmgrRecord {
     }
 
     /// The record, written under a transaction or none (0).
+    ///
+    /// # Errors
+    /// Fails if the record would be too long.
     pub fn encode(&self, xid_low: u32) -> Result<EncodedRecord, BuildError> {
         RecordBuilder::new(Rmgr::SMGR, self.info(), xid_low).main_data(&self.payload()).encode()
     }

@@ -135,6 +135,9 @@ impl RecoveryStart {
     }
 
     /// Whether recovery may go along a history.
+    ///
+    /// # Errors
+    /// Fails if the history does not contain what the directory has.
     pub fn check(&self, history: &TimelineHistory) -> Result<(), TimelineError> {
         let target = history.target();
         let (checkpoint, timeline) = self.checkpoint;
@@ -151,6 +154,9 @@ impl RecoveryStart {
     }
 
     /// The history that recovery follows, out of those in pg_wal.
+    ///
+    /// # Errors
+    /// Fails if no timeline can be followed, or a file cannot be read.
     pub fn choose(
         &self,
         disk: &dyn Disk,
@@ -197,6 +203,9 @@ fn no_twin(ours: &TimelineHistory, theirs: &TimelineHistory) -> Result<(), Timel
 
 /// A later timeline in pg_wal for a node that has replayed `current` up to `replayed` (exclusive): the
 /// highest number that continues that. None if there is none; the error of the highest if no other does.
+///
+/// # Errors
+/// Fails if a history file cannot be read.
 pub fn newer(
     disk: &dyn Disk,
     pg_wal: &Path,
@@ -223,6 +232,9 @@ pub fn newer(
 /// The highest timeline that a data directory has seen: its own, and those of history files and segments in
 /// pg_wal. The segments are of a timeline that was begun by a promotion which broke off before its history
 /// file was there.
+///
+/// # Errors
+/// Fails if the folder cannot be read.
 pub fn newest_seen(disk: &dyn Disk, pg_wal: &Path, control: &ControlFile) -> io::Result<TimelineId> {
     let own = control.checkpoint_copy.timeline.max(control.min_recovery_point_timeline);
     Ok(newest_file(disk, pg_wal, control.segment_size)?.max(own))
@@ -240,6 +252,9 @@ fn newest_file(disk: &dyn Disk, pg_wal: &Path, size: SegmentSize) -> io::Result<
 
 /// Has the histories of the timelines after `known` fetched, without a gap, and gives the last that there is.
 /// `fetch` says whether there is one of this number.
+///
+/// # Errors
+/// Fails if a file cannot be fetched or written.
 pub fn fetch_later<E>(
     known: TimelineId,
     mut fetch: impl FnMut(TimelineId) -> Result<bool, E>,
@@ -255,6 +270,9 @@ pub fn fetch_later<E>(
 }
 
 /// Has all histories fetched that [`RecoveryStart::choose`] may ask for.
+///
+/// # Errors
+/// Fails if a file cannot be fetched or written.
 pub fn fetch_for<E>(
     start: &RecoveryStart,
     target: TargetTimeline,

@@ -110,6 +110,9 @@ impl Watermark {
     }
 
     /// Waits like [`Watermark::wait`], blocking this thread.
+    ///
+    /// # Errors
+    /// Fails once the mark is stopped below.
     pub fn wait_blocking(&self, upto: Lsn) -> Result<Lsn, Stopped> {
         if let Some(done) = self.outcome(upto.get()) {
             return done;

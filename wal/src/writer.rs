@@ -83,6 +83,9 @@ impl Drop for Reservation {
 
 impl WalWriter {
     /// Opens the log for writing at its end.
+    ///
+    /// # Errors
+    /// Fails if the segment cannot be opened or made.
     pub fn open(host: &Host, dir: &Path, config: WriterConfig, start: WriteStart) -> Result<Self, WalError> {
         let at = checked_start(&config, start)?;
         let folder =
@@ -129,6 +132,9 @@ impl WalWriter {
     }
 
     /// Gives a record its place in the log. It is in memory then, and nowhere else.
+    ///
+    /// # Errors
+    /// Fails if the writer has failed or was closed, or the disk is full.
     pub fn insert(&self, record: &mut EncodedRecord) -> Result<Inserted, WalError> {
         self.shared.insert(std::slice::from_mut(record), |_| {})
     }
@@ -136,6 +142,9 @@ impl WalWriter {
     /// Gives a transaction's records their places, with no other record between them, and appends the places
     /// to `placed` in the same order. Returns the first one's start and the last one's end. On an error none
     /// was inserted.
+    ///
+    /// # Errors
+    /// Fails if the writer has failed or was closed, or the disk is full.
     pub fn insert_group(
         &self,
         records: &mut [EncodedRecord],
@@ -153,6 +162,9 @@ impl WalWriter {
 
     /// Promises space for `bytes` of records; makes segments if need be, so it may wait for the disk.
     /// [`WalError::DiskFull`] if there is no space; the log goes on nevertheless.
+    ///
+    /// # Errors
+    /// Fails if the disk is full, or the writer has failed or was closed.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, WalError> {
         self.shared.check()?;
         let bytes = footprint(bytes);
@@ -162,16 +174,25 @@ impl WalWriter {
 
     /// Makes the log durable at least up to `upto`, waiting if somebody else is at it. Returns how far it is
     /// durable.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be written or synced; the writer takes no more then.
     pub fn flush(&self, upto: Lsn) -> Result<Lsn, WalError> {
         self.shared.flush(upto)
     }
 
     /// Makes everything durable that was inserted.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be written or synced; the writer takes no more then.
     pub fn flush_all(&self) -> Result<Lsn, WalError> {
         self.shared.flush(self.shared.positions.inserted())
     }
 
     /// Hands everything up to `upto` to the kernel: it survives a kill of the process, not of the machine.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be written; the writer takes no more then.
     pub fn write(&self, upto: Lsn) -> Result<Lsn, WalError> {
         let written = self.shared.positions.written();
         if written >= upto {
@@ -194,11 +215,17 @@ impl WalWriter {
     }
 
     /// Waits until the log is durable up to `upto`. Does not flush by itself.
+    ///
+    /// # Errors
+    /// Fails if the writer has failed or was closed.
     pub async fn wait_flushed(&self, upto: Lsn) -> Result<Lsn, WalError> {
         self.shared.positions.wait_flushed(upto).await.map_err(|stopped| self.shared.why_stopped(stopped))
     }
 
     /// What a commit does: flushes in place when it is alone, else has it done and waits.
+    ///
+    /// # Errors
+    /// Fails if the writer has failed or was closed.
     pub async fn flush_async(&self, upto: Lsn) -> Result<Lsn, WalError> {
         match self.try_flush_in_place(upto) {
             Some(done) => done,
@@ -212,6 +239,9 @@ impl WalWriter {
 
     /// What a commit does that waits for more than the flush, which [`LogObserver`] hears of: flushes in
     /// place when it is alone, else has it done and does not wait for that.
+    ///
+    /// # Errors
+    /// Fails if the writer has failed or was closed.
     pub fn begin_flush(&self, upto: Lsn) -> Result<(), WalError> {
         match self.try_flush_in_place(upto) {
             Some(done) => done.map(drop),
@@ -230,12 +260,18 @@ impl WalWriter {
 
     /// One round of what the background flush does: makes everything durable. For owners without background
     /// threads.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be written or synced; the writer takes no more then.
     pub fn flush_background(&self) -> Result<Lsn, WalError> {
         self.flush_all()
     }
 
     /// Ends the segment: a record says that the rest is empty, and zeros fill it. Returns the record's place
     /// (its end is not the segment's); at a segment's start nothing happens and both are where the log ends.
+    ///
+    /// # Errors
+    /// Fails if the writer has failed or was closed, or the disk is full.
     pub fn switch_segment(&self) -> Result<Inserted, WalError> {
         match RecordBuilder::new(Rmgr::XLOG, crate::xlog::SWITCH, 0).encode() {
             Ok(mut record) => self.insert(&mut record),
@@ -294,6 +330,9 @@ impl WalWriter {
     }
 
     /// Removes or recycles the segments that nobody needs. `fate` says of each what may become of it.
+    ///
+    /// # Errors
+    /// Fails if a segment cannot be removed or renamed.
     pub fn remove_old_segments(
         &self,
         keep: Retention,
@@ -345,6 +384,9 @@ impl WalWriter {
 
     /// Flushes everything, ends the threads and takes no more records. Waits for positions that were not
     /// reached end.
+    ///
+    /// # Errors
+    /// Fails if the last of the log cannot be written or synced.
     pub fn close(&self) -> Result<Lsn, WalError> {
         let flushed = self.flush_all();
         self.shared.closed.store(true, Ordering::Release);

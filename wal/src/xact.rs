@@ -334,6 +334,9 @@ pub fn commit_time(record: &Record) -> Option<Timestamp> {
 
 impl XactRecord {
     /// Takes apart a record of resource manager XACT.
+    ///
+    /// # Errors
+    /// Fails if the record is none of these, or too short.
     pub fn parse(record: &Record) -> Result<Self, PayloadError> {
         let (rmgr, info) = (record.rmgr(), record.info());
         let short = PayloadError::short(record);
@@ -400,6 +403,9 @@ impl XactRecord {
     }
 
     /// The record of transaction `xid_low`; `origin` is the replication origin's id, 0 for none.
+    ///
+    /// # Errors
+    /// Fails if the record would be too long.
     pub fn encode(&self, xid_low: u32, origin: u16) -> Result<EncodedRecord, BuildError> {
         RecordBuilder::new(Rmgr::XACT, self.info(), xid_low)
             .main_data(&self.payload())

@@ -332,6 +332,9 @@ const RESTORE_POINT_NAME_SIZE: usize = 64;
 impl XlogRecord {
     /// Takes apart a record of resource manager XLOG. Surplus bytes are an error where the format fixes the
     /// length.
+    ///
+    /// # Errors
+    /// Fails if the record is none of these, or too short.
     pub fn parse(record: &Record) -> Result<Self, PayloadError> {
         let (rmgr, info) = (record.rmgr(), record.info());
         let unknown = PayloadError::Unknown { rmgr, info };
@@ -467,6 +470,9 @@ impl XlogRecord {
 
     /// The record, without a transaction and without block references (page images are built with
     /// [`RecordBuilder`]).
+    ///
+    /// # Errors
+    /// Fails if the record would be too long.
     pub fn encode(&self) -> Result<EncodedRecord, BuildError> {
         RecordBuilder::new(Rmgr::XLOG, self.info(), 0).main_data(&self.payload()).encode()
     }

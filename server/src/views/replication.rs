@@ -193,7 +193,7 @@ fn interval(time: Option<Duration>) -> Datum {
 
 fn stat_replication(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
     let (database, replicas) = ready(environment)?;
-    let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+    let end = database.durable_end();
     let rows = replicas.senders.rows(end, environment.node().host.clock.now());
     let own = &environment.handle().user;
     Ok(rows

@@ -12,6 +12,9 @@ pub type Logged = wal::Inserted;
 /// The log as page changes need it.
 pub trait Log: Send + Sync + fmt::Debug {
     /// Appends a record. After an error it is not in the log.
+    ///
+    /// # Errors
+    /// Fails if the log takes no more records or has no space.
     fn insert(&self, record: &mut EncodedRecord) -> Result<Logged, Error>;
     /// The redo point of the running or last checkpoint: pages not changed since need an image.
     fn redo_point(&self) -> Lsn;

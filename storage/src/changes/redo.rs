@@ -35,6 +35,9 @@ enum Found<'p> {
 impl Store {
     /// Redoes a record of SMGR, of the engine, or a page image of XLOG; all others do nothing here. `xid` is
     /// the record's, widened. Called by one thread.
+    ///
+    /// # Errors
+    /// Fails if the record or a page is damaged, or a file cannot be read or changed.
     pub fn redo(&self, record: &Record, xid: Xid) -> Result<(), Error> {
         self.redo_pinned(record, xid, Pins::new())
     }
@@ -165,6 +168,9 @@ impl Store {
 
     /// To be called once redo has reached a consistent state: every page that a record missed has been
     /// dropped since.
+    ///
+    /// # Errors
+    /// Fails if a record changed a page that does not exist and was not dropped later.
     pub fn check_missing(&self) -> Result<(), Error> {
         match self.0.missing.lock().first_key_value() {
             None => Ok(()),

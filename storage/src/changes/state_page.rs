@@ -26,6 +26,9 @@ const BLOCK: BlockNumber = BlockNumber::new(0);
 
 impl Writer<'_> {
     /// Puts one field of the state page, creating the page with the first.
+    ///
+    /// # Errors
+    /// Fails if the page is missing from the pool, the fields are too long, or the log takes no record.
     pub fn put_state(&mut self, field: u16, bytes: &[u8]) -> Result<(), Fault> {
         let file = STATE_FILE.file();
         let relations = &self.store.0.relations;
@@ -60,6 +63,9 @@ impl Writer<'_> {
 
 impl Store {
     /// Reads one field of the state page; None if it was never put.
+    ///
+    /// # Errors
+    /// Fails if the page is not in the pool, or is none.
     pub fn state(&self, field: u16) -> Result<Option<Vec<u8>>, Fault> {
         let file = STATE_FILE.file();
         if self.page_count(file) == 0 {

@@ -6,6 +6,7 @@
 //! changes. Readers take one tree page's latch at a time, and keep it only to follow that leaf's overflow
 //! pages.
 
+use crate::lock_order::{Rank, Ranked};
 use crate::pages::pool::{OwnedPin, PageKey, Pool, PoolCounters, RING_FRAMES, Ring};
 use crate::pages::relation::{Relation, Relations};
 use crate::{Error, Interrupt};
@@ -96,6 +97,9 @@ const PINS_KEPT_MAX: usize = 12;
 
 impl Store {
     /// Opens the relation files below `base/`. Without a log it only reads and redoes.
+    ///
+    /// # Errors
+    /// Fails if the folders of relations cannot be read.
     pub fn open(host: &Host, options: StoreOptions) -> Result<Self, Error> {
         let relations = Arc::new(Relations::open(host.disk.clone(), &options.dir)?);
         let pool = Arc::new(Pool::new(options.frames, relations.clone(), options.checksums));
@@ -135,7 +139,7 @@ impl Store {
     }
     /// Waits for the write lock.
     pub fn writer(&self) -> Writer<'_> {
-        Writer::new(self, self.0.writer.lock())
+        Writer::new(self, Ranked::take(Rank::Write, || self.0.writer.lock()))
     }
     /// The buffer pool.
     pub fn pool(&self) -> &Arc<Pool> {
@@ -155,6 +159,9 @@ impl Store {
     /// Pages once loaded stay pinned until the operation is through, unless the pool has no frame for the
     /// next one: then all pins are given up before the wait, so that operations never wait for each other in
     /// a circle.
+    ///
+    /// # Errors
+    /// Fails with what the operation failed with, or if a page cannot be loaded.
     pub async fn run<T>(&self, operation: impl FnMut() -> Result<T, Fault> + Send) -> Result<T, Error> {
         self.run_until(&Interrupt::new(), None, operation).await
     }
@@ -247,11 +254,17 @@ impl Store {
     }
 
     /// As [`Store::run`], loading in place: for redo, tools and tests.
+    ///
+    /// # Errors
+    /// Fails with what the operation failed with, or if a page cannot be loaded.
     pub fn run_blocking<T>(&self, operation: impl FnMut() -> Result<T, Fault>) -> Result<T, Error> {
         self.run_blocking_in(None, operation)
     }
 
     /// The same for a scan of much, whose pages go into its ring.
+    ///
+    /// # Errors
+    /// Fails with what the operation failed with, or if a page cannot be loaded.
     pub fn run_blocking_in<T>(
         &self,
         ring: Option<&Ring>,
@@ -279,6 +292,9 @@ impl Store {
     }
 
     /// Forgets and removes the files of dropped relations. Nobody may use them any more.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be removed.
     pub fn drop_files(&self, relations: &[RelFile]) -> Result<(), Error> {
         for rel in relations {
             self.0.relations.remove(*rel)?;
@@ -291,6 +307,9 @@ impl Store {
     /// Writes all pages changed before `redo`, in file order, and syncs every file written since the last
     /// time. `pace` is called after each page with the share done (0 to 1). Returns pages written. After a
     /// failed sync the store writes no page any more.
+    ///
+    /// # Errors
+    /// Fails if a page cannot be written or a file not be synced.
     pub fn flush_before(&self, redo: Lsn, pace: &mut dyn FnMut(f64)) -> Result<u64, Error> {
         let written = self.0.pool.write_before(redo, pace)?;
         self.sync_files()?;
@@ -310,6 +329,9 @@ impl Store {
     }
 
     /// Syncs every file written since the last time.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be cut or synced.
     pub fn sync_files(&self) -> Result<(), Error> {
         self.0.pool.check_poison()?;
         for relation in self.0.relations.all() {

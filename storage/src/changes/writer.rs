@@ -2,6 +2,7 @@
 
 use crate::changes::records::{self, info};
 use crate::changes::store::{Fault, Log, Logged, Store};
+use crate::lock_order::Ranked;
 use crate::pages::pool::{PageKey, Pin, Pool, WritePage};
 use crate::pages::relation::Relation;
 use crate::{Error, TreeId};
@@ -32,7 +33,7 @@ pub struct NewVersion<'a> {
 /// The right to change pages, of which there is one: the commit lock. Never held across an await.
 pub struct Writer<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) scratch: MutexGuard<'a, Scratch>,
+    pub(crate) scratch: Ranked<MutexGuard<'a, Scratch>>,
     log: Option<Arc<dyn Log>>,
     pub(crate) xid: Xid,
     is_early: bool,
@@ -60,7 +61,7 @@ pub(crate) struct Target<'t, 'p> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(store: &'a Store, scratch: MutexGuard<'a, Scratch>) -> Self {
+    pub(crate) fn new(store: &'a Store, scratch: Ranked<MutexGuard<'a, Scratch>>) -> Self {
         let log = store.0.log.read().clone();
         Self { store, scratch, log, xid: Xid::INVALID, is_early: false, horizon: Xid::INVALID, io: false }
     }
@@ -111,6 +112,9 @@ impl<'a> Writer<'a> {
     }
 
     /// Appends a record that changes no pages.
+    ///
+    /// # Errors
+    /// Fails if there is no log, or it takes no more records.
     pub fn insert_record(&mut self, record: &mut EncodedRecord) -> Result<Logged, Error> {
         self.log()?.insert(record)
     }
@@ -190,6 +194,9 @@ impl<'a> Writer<'a> {
     }
 
     /// Creates an empty tree: logs SMGR_CREATE and its first two pages.
+    ///
+    /// # Errors
+    /// Fails if the files cannot be created, frames are short, or the log takes no record.
     pub fn create_tree(&mut self, tree: TreeId) -> Result<(), Fault> {
         let relation = self.store.0.relations.create(tree.file())?;
         relation.reserve_space(2)?;

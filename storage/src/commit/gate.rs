@@ -27,7 +27,7 @@ impl BranchObserver for CommitGate {
             }
         }
         self.0.visibility.branches_at(kept);
-        self.0.confirmed.send_modify(|told| *told = kept.min(*told));
+        self.0.confirmed.send_modify(|sent| *sent = kept.min(*sent));
     }
 }
 
@@ -139,8 +139,8 @@ impl CommitGate {
     pub async fn stalled(&self) -> Stall {
         let mut stalls = self.0.stall.subscribe();
         loop {
-            let told = *stalls.borrow_and_update();
-            if let Some(stall) = told
+            let last = *stalls.borrow_and_update();
+            if let Some(stall) = last
                 && !self.0.reached(stall.level, stall.end)
             {
                 return stall;

@@ -251,7 +251,7 @@ impl Levels {
                 break;
             }
             self.check_fence()?;
-            let _told = interrupt.waiting(WaitEvent::Undecided);
+            let _waiting = interrupt.waiting(WaitEvent::Undecided);
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return Err(Error::Cancelled),
@@ -274,7 +274,7 @@ impl Levels {
             return Ok(true);
         }
         self.note_stage(level);
-        let _told = interrupt.waiting_for_commit(end);
+        let _waiting = interrupt.waiting_for_commit(end);
         let began = Instant::now();
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -314,9 +314,9 @@ impl Levels {
     pub(super) fn tell_confirmed(&self, upto: impl FnOnce() -> Lsn) {
         if self.confirmed.receiver_count() > 0 {
             let upto = upto();
-            self.confirmed.send_if_modified(|told| {
-                let more = upto > *told;
-                *told = upto.max(*told);
+            self.confirmed.send_if_modified(|sent| {
+                let more = upto > *sent;
+                *sent = upto.max(*sent);
                 more
             });
         }
@@ -339,9 +339,9 @@ impl Levels {
     }
 
     pub(super) fn tell_stages(&self) {
-        self.stages.send_if_modified(|told| {
+        self.stages.send_if_modified(|sent| {
             let known = RemoteStages::of_bits(self.stages_known.load(Ordering::Acquire));
-            std::mem::replace(told, known) != known
+            std::mem::replace(sent, known) != known
         });
     }
 

@@ -21,6 +21,7 @@ use super::request::{IN_PLACE_AFTER, Request};
 use crate::changes::state_page::STATE_CONFIRMED;
 use crate::changes::store::{Fault, NewVersion, Store, Writer};
 use crate::error::log_error;
+use crate::lock_order::{Rank, Ranked};
 use crate::visibility::snapshot::{Insertion, Visibility};
 use crate::{Error, Interrupt, SyncLevel, TreeId};
 use host::Clock;
@@ -78,6 +79,9 @@ pub(super) struct Committer {
 
 /// How far the confirmed position must have moved before it is written again.
 const CONFIRMED_STEP_BYTES: u64 = 64 << 10;
+
+/// The commit lock.
+type CommitLock<'a> = Ranked<MutexGuard<'a, Committer>>;
 
 /// Everything between a write set and an acknowledged commit.
 pub(crate) struct Pipeline {
@@ -174,9 +178,13 @@ impl Pipeline {
         Ok(reached)
     }
 
+    fn try_commit_lock(&self) -> Option<CommitLock<'_>> {
+        self.committer.try_lock().map(|committer| Ranked::taken(Rank::Commit, committer))
+    }
+
     async fn submit(&self, request: Box<Request>) -> Outcome {
         for _ in 0..SPINS {
-            if let Some(committer) = self.committer.try_lock() {
+            if let Some(committer) = self.try_commit_lock() {
                 return self.lead(committer, request);
             }
             std::hint::spin_loop();
@@ -189,7 +197,7 @@ impl Pipeline {
     }
 
     /// Commits one's own transaction, and those of all who queued meanwhile.
-    fn lead(&self, mut committer: MutexGuard<'_, Committer>, request: Box<Request>) -> Outcome {
+    fn lead(&self, mut committer: CommitLock<'_>, request: Box<Request>) -> Outcome {
         let (outcome, request) = self.commit_one(&mut committer, request);
         self.publish(&mut committer);
         drop(committer);
@@ -202,7 +210,7 @@ impl Pipeline {
     /// Commits for those who queue, unless somebody does already.
     fn help(&self) {
         while self.queued.load(Ordering::SeqCst) > 0 {
-            let Some(mut committer) = self.committer.try_lock() else { return };
+            let Some(mut committer) = self.try_commit_lock() else { return };
             for _ in 0..GROUP_MAX {
                 let Some(Follower { request, answer }) = self.queue.lock().pop_front() else { break };
                 self.queued.fetch_sub(1, Ordering::SeqCst);
@@ -297,6 +305,8 @@ impl Pipeline {
     }
 
     pub(super) fn give_out(&self, committer: &mut Committer, xid: Xid) {
+        let next = committer.next_xid;
+        assert!(xid >= next, "xid {xid} is given out after those below {next}");
         committer.next_xid = xid.next();
         self.next_xid.store(committer.next_xid.get(), Ordering::Release);
     }
@@ -400,7 +410,7 @@ impl Pipeline {
 
     /// Runs `work` with the commit lock, then commits for those who queued meanwhile: nobody else would.
     pub(super) fn alone<T>(&self, work: impl FnOnce(&mut Committer) -> T) -> T {
-        let done = work(&mut self.committer.lock());
+        let done = work(&mut Ranked::take(Rank::Commit, || self.committer.lock()));
         self.help();
         done
     }

@@ -24,8 +24,8 @@ pub struct RemoteProgress {
 pub struct RemoteStages {
     /// The stages that commits wait for.
     pub stages: Stages,
-    /// No commit, but readers of a standby wait for the word that commits are confirmed, which the server before
-    /// it gives.
+    /// No commit, but readers of a standby wait for the word that commits are confirmed, which the server
+    /// before it gives.
     pub confirmed: bool,
 }
 

@@ -103,12 +103,18 @@ pub struct RecoveryStatistics {
 impl Database {
     /// Lays out a new database in `dir`, which must be missing or empty: folders, PG_VERSION files, control
     /// file, first log segment with a shutdown checkpoint. Durable when it returns.
+    ///
+    /// # Errors
+    /// Fails if the directory is not empty or cannot be written.
     pub fn create(host: &Host, dir: &Path, options: &CreateOptions) -> Result<SystemId, Error> {
         create::create(host, dir, options)
     }
 
     /// Opens the data directory, alone (a lock on plimsoll/lock keeps a second server out). A primary's
     /// recovery runs inside. A checkpoint is due afterwards if recovery was needed.
+    ///
+    /// # Errors
+    /// Fails if the directory is in use, is no database of this format, is damaged, or cannot be recovered.
     pub fn open(host: &Host, options: DatabaseOptions, mode: StartMode) -> Result<Opened, Error> {
         Ok(match open::open(host, options, mode)? {
             Started::Primary(engine, recovery) => Opened::Primary { db: Database(engine), recovery },
@@ -139,12 +145,18 @@ impl Database {
 
     /// Waits until every commit up to `lsn` is visible: what a result that evaluated them waits for before it
     /// leaves. On a standby: until it is replayed.
+    ///
+    /// # Errors
+    /// Fails if the wait is cancelled, or the server stops or is fenced.
     pub async fn wait_visible(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         self.0.wait_visible(lsn, interrupt).await
     }
 
     /// Waits until the log is replayed up to `lsn` (WAIT FOR LSN on a standby; on a primary until it is
     /// visible).
+    ///
+    /// # Errors
+    /// Fails if the wait is cancelled or the server stops.
     pub async fn wait_replayed(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         if !self.is_in_recovery() {
             return self.wait_visible(lsn, interrupt).await;
@@ -158,18 +170,21 @@ impl Database {
 
     /// Waits until a snapshot taken here includes every commit that ends at or before `lsn`: on a standby
     /// until that is replayed, on a primary, whose log must reach so far, until those commits are visible.
+    ///
+    /// # Errors
+    /// Fails if the wait is cancelled, or the server stops or is fenced.
     pub async fn wait_included(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         if self.is_in_recovery() {
             if self.0.recovery.replayed.get() >= lsn {
                 return Ok(());
             }
-            let _told = interrupt.waiting(crate::WaitEvent::Position);
+            let _waiting = interrupt.waiting(crate::WaitEvent::Position);
             return self.wait_replayed(lsn, interrupt).await;
         }
         self.0.pipeline()?.publish_up_to(lsn);
         // What lies after the last commit shows nothing, so the visible position need not come there.
         let Some(end) = self.0.visibility.doubt_up_to(lsn) else { return Ok(()) };
-        let _told = interrupt.waiting(crate::WaitEvent::Position);
+        let _waiting = interrupt.waiting(crate::WaitEvent::Position);
         self.wait_visible(end, interrupt).await
     }
 
@@ -183,6 +198,12 @@ impl Database {
     /// recovery. Readers may see a little more ([`Database::wait_replayed`] waits for that only).
     pub fn replayed(&self) -> Lsn {
         self.0.recovery.durably_replayed()
+    }
+
+    /// The end of the log as it is durable here: what is flushed on a primary, what is replayed of that on a
+    /// standby. Positions behind it may be lost by a crash.
+    pub fn durable_end(&self) -> Lsn {
+        self.positions().map_or_else(|| self.replayed(), |positions| positions.flushed())
     }
 
     /// The log that this standby receives; told once, before redo reads from it.
@@ -349,6 +370,9 @@ impl Database {
     }
 
     /// A new relation file number, unused and durable as used before the log that uses it.
+    ///
+    /// # Errors
+    /// Fails in recovery, or if the log takes no record.
     pub fn allocate_number(&self) -> Result<u32, Error> {
         self.0.allocate_number()
     }
@@ -362,6 +386,9 @@ impl Database {
     /// crash left of transactions that did not commit, or of tables that were dropped while somebody still
     /// read them. `named` are all trees that any commit so far names. The log tells standbys. Returns which
     /// those are; their files go as soon as no snapshot of before can need them.
+    ///
+    /// # Errors
+    /// Fails in recovery, or if the log takes no record.
     pub async fn drop_unnamed(&self, named: BTreeSet<TreeId>) -> Result<Vec<TreeId>, Error> {
         if self.is_in_recovery() {
             return Err(Error::ReadOnly);
@@ -372,12 +399,18 @@ impl Database {
     }
 
     /// The bytes of a tree's file.
+    ///
+    /// # Errors
+    /// Fails if there is no such tree.
     pub fn tree_size_bytes(&self, tree: TreeId) -> Result<u64, Error> {
         Ok(u64::from(self.0.store.tree(tree)?.page_count()) * PAGE_SIZE as u64)
     }
 
     /// Writes a checkpoint (on a standby a restartpoint, after which the receiver may remove log from before
     /// its redo point). One runs at a time; a paced one hurries when another is asked for.
+    ///
+    /// # Errors
+    /// Fails if pages, the log or the control file cannot be written.
     pub async fn checkpoint(&self, kind: CheckpointKind) -> Result<CheckpointInfo, Error> {
         let paced = matches!(kind, CheckpointKind::Paced(_));
         if !paced {
@@ -411,6 +444,9 @@ impl Database {
 
     /// Begins an online backup: forces page images, then a checkpoint, paced over `spread` unless that is
     /// zero. Many may run at once. Each ends by [`Database::stop_backup`] or [`Database::abort_backup`].
+    ///
+    /// # Errors
+    /// Fails if its checkpoint fails.
     pub async fn start_backup(&self, label: &str, spread: Duration) -> Result<BackupStart, Error> {
         backup::force_images(&self.0);
         let kind = if spread.is_zero() { CheckpointKind::Immediate } else { CheckpointKind::Paced(spread) };
@@ -424,6 +460,9 @@ impl Database {
     }
 
     /// Ends an online backup: on a primary with a backup-end record and a segment switch.
+    ///
+    /// # Errors
+    /// Fails if the log or the history file cannot be written, or the standby was promoted meanwhile.
     pub async fn stop_backup(&self, backup: BackupStart) -> Result<BackupEnd, Error> {
         backup::release_images(&self.0);
         if backup.on_standby {
@@ -442,6 +481,9 @@ impl Database {
 
     /// One tick of housekeeping, every `wal_writer_delay` or so: flushes what level-off commits left behind,
     /// and removes the files of dropped trees that nobody can need any more. Does I/O.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be flushed or a file not be removed.
     pub fn wal_writer_tick(&self) -> Result<Lsn, Error> {
         let flushed = match self.0.wal() {
             Ok(wal) => wal.flush_background().map_err(log_error)?,
@@ -453,6 +495,9 @@ impl Database {
 
     /// Removes the versions of aborted transactions from all trees, so that their xids need not be kept. Does
     /// nothing while there are none.
+    ///
+    /// # Errors
+    /// Fails if a page cannot be read or changed, or the server stops.
     pub async fn sweep(&self) -> Result<(), Error> {
         if self.is_in_recovery() || self.0.pipeline()?.aborted().is_empty() {
             return Ok(());
@@ -464,6 +509,9 @@ impl Database {
 
     /// Takes a standby whose redo has ended for a promotion to a timeline of its own: history file,
     /// end-of-recovery record. It takes writes once [`Promotion::end_recovery`] is called.
+    ///
+    /// # Errors
+    /// Fails if redo did not end for a promotion, the data is not consistent, or a file cannot be written.
     pub async fn promote(&self, end: RedoEnd, options: PromoteOptions) -> Result<Promotion, Error> {
         let RedoEnd::Promote { at, timeline } = end else {
             return Err(Error::WrongState("redo did not end for a promotion"));
@@ -491,6 +539,9 @@ impl Database {
     /// Stops: new statements and commits fail with [`Error::Shutdown`], then comes the shutdown checkpoint (a
     /// restartpoint on a standby, whose redo must have ended). The log can still be read and streamed until
     /// the last clone goes.
+    ///
+    /// # Errors
+    /// Fails if the last checkpoint fails.
     pub async fn shutdown(&self) -> Result<CheckpointInfo, Error> {
         self.0.closed.store(true, Ordering::Release);
         if let Ok(pipeline) = self.0.pipeline() {

@@ -20,11 +20,17 @@ fn read(engine: &Engine) -> Result<SyncState, Error> {
 
 impl Database {
     /// What the log, as far as it is written or replayed here, says of synchronous replication. Does I/O.
+    ///
+    /// # Errors
+    /// Fails if the state page cannot be read or makes no sense.
     pub fn sync_state(&self) -> Result<SyncState, Error> {
         read(&self.0)
     }
 
     /// Puts it into the log, if it is new; durable here when it returns. Only on a primary.
+    ///
+    /// # Errors
+    /// Fails in recovery, or if the log cannot be written.
     pub async fn put_sync_state(&self, state: SyncState) -> Result<(), Error> {
         let engine = Arc::clone(&self.0);
         let put = crate::blocking::run(move || {

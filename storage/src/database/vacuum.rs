@@ -12,6 +12,10 @@ impl Database {
     /// Removes the versions of a tree that nobody can need any more, frees the pages that this empties, and
     /// gives the free end of its file back. Commits go on meanwhile. [`Error::Cancelled`] when `pace` says
     /// stop; what was done stays done.
+    ///
+    /// # Errors
+    /// Fails in recovery, if there is no such tree, if a page cannot be read or changed, or when `pace` says
+    /// stop.
     pub async fn vacuum(
         &self,
         tree: TreeId,

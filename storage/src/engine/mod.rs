@@ -15,6 +15,7 @@ use crate::commit::gate::CommitGate;
 use crate::commit::levels::Levels;
 use crate::commit::pipeline::Pipeline;
 use crate::error::log_error;
+use crate::lock_order::{Rank, Ranked};
 use crate::locks::LockManager;
 use crate::tree::Batch;
 use crate::visibility::shown::Shown;
@@ -213,7 +214,7 @@ impl Engine {
 
     /// Changes the control file durably.
     pub(crate) fn update_control(&self, change: impl FnOnce(&mut ControlFile)) -> Result<(), Error> {
-        let mut control = self.control.lock();
+        let mut control = Ranked::take(Rank::Leaf, || self.control.lock());
         let mut changed = control.clone();
         change(&mut changed);
         changed.time = self.host.clock.now().unix_seconds();
@@ -254,7 +255,7 @@ impl Engine {
         interrupt: &Interrupt,
     ) -> Result<Option<LiveSnapshot>, Error> {
         let gate = CommitGate(Arc::clone(&self.levels));
-        let mut told = None;
+        let mut waiting = None;
         loop {
             let mut more = std::pin::pin!(self.visibility.confirmed_more().notified());
             more.as_mut().enable();
@@ -269,7 +270,7 @@ impl Engine {
             if !self.is_in_recovery() {
                 return Ok(None);
             }
-            told.get_or_insert_with(|| interrupt.waiting(WaitEvent::Confirmed));
+            waiting.get_or_insert_with(|| interrupt.waiting(WaitEvent::Confirmed));
             tokio::select! {
                 biased;
                 () = interrupt.cancelled() => return Err(Error::Cancelled),
@@ -306,7 +307,7 @@ impl Engine {
             }
             self.visibility.mark().wait(lsn).await.map_err(|_| Error::Shutdown)
         };
-        let _told = interrupt.waiting(WaitEvent::Visible);
+        let _waiting = interrupt.waiting(WaitEvent::Visible);
         tokio::select! {
             biased;
             reached = reach => reached.map(drop),

@@ -17,6 +17,9 @@ pub trait StandbyLog: Send + Sync + fmt::Debug {
     /// How far redo may say that it has come: no further than the log is durable.
     fn durable(&self) -> Lsn;
     /// Makes the log durable up to `upto`, which was written.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be flushed.
     fn make_durable(&self, upto: Lsn) -> Result<(), WalError>;
 }
 

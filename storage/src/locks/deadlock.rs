@@ -38,7 +38,7 @@ impl LockManager {
 
     /// A cycle of waits through `start`, as the chain of its members.
     pub(super) fn find_cycle(&self, start: Owner) -> Option<Vec<Step>> {
-        let waits = self.waits.lock();
+        let waits = self.waits();
         let mut seen = HashSet::new();
         let mut path: Vec<Step> = Vec::new();
         let enter = |owner: Owner| {
@@ -70,7 +70,7 @@ impl LockManager {
             let places = table.iter().filter(|lock| matches!(lock.name, LockName::Place(_)));
             holders.extend(places.flat_map(|lock| lock.holders.iter().map(|holder| holder.owner)));
         }
-        let waits = self.waits.lock();
+        let waits = self.waits();
         let waits_for_place = |owner: &Owner| matches!(waits.get(owner), Some((_, LockName::Place(_))));
         let is_stuck = |holder: Owner| {
             let (mut seen, mut left) = (HashSet::from([holder]), vec![holder]);

@@ -4,7 +4,8 @@ use super::name::{LockName, LockRef};
 use super::set::{Held, LockSet};
 use super::strength::{Strength, excluded_by};
 use super::table::{Holder, Lock, Owner, Shard, Waiter};
-use host::Mutex;
+use crate::lock_order::{Rank, Ranked};
+use host::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,12 +16,15 @@ use tokio::sync::{Notify, oneshot};
 /// How many shards there are; a power of two, enough that sessions on different rows seldom meet.
 const SHARDS: usize = 64;
 
+/// What each waiting transaction waits for.
+type Waits = HashMap<Owner, (u64, LockName)>;
+
 /// All locks of a database.
 pub(crate) struct LockManager {
     pub(super) build: hashbrown::DefaultHashBuilder,
     pub(super) shards: Box<[Shard]>,
     /// What each waiting transaction waits for.
-    pub(super) waits: Mutex<HashMap<Owner, (u64, LockName)>>,
+    pub(super) waits: Mutex<Waits>,
     pub(super) next_owner: AtomicU64,
     /// A place for a large transaction was given back.
     pub(super) place_freed: Notify,
@@ -56,6 +60,10 @@ impl LockManager {
     pub(super) fn shard(&self, hash: u64) -> &Shard {
         // The table inside uses the low bits for places and the top ones for tags; take some from between.
         &self.shards[(hash >> 40) as usize % SHARDS]
+    }
+
+    pub(super) fn waits(&self) -> Ranked<MutexGuard<'_, Waits>> {
+        Ranked::take(Rank::Waits, || self.waits.lock())
     }
 
     /// Takes the lock if it is free, else queues. `None`: held now (the caller journals it if `journal`).

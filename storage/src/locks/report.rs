@@ -90,7 +90,7 @@ impl LockManager {
 
     /// The sessions whose locks, or earlier places in the queue, keep this one waiting.
     pub(crate) fn blocking(&self, session: i32) -> Vec<i32> {
-        let waits = self.waits.lock();
+        let waits = self.waits();
         let waiting = waits.iter().filter(|(owner, _)| owner.session == session);
         let blockers = waiting.flat_map(|(owner, (hash, name))| self.step(*owner, *hash, name).blockers);
         blockers.map(|blocker| blocker.session).collect::<BTreeSet<i32>>().into_iter().collect()

@@ -47,7 +47,7 @@ struct Wait<'a> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.manager.waits.lock().remove(&self.owner);
+        self.manager.waits().remove(&self.owner);
         let Some(held) = self.held.take() else { return };
         let shard = self.manager.shard(held.hash);
         let mut table = shard.lock();
@@ -99,9 +99,9 @@ impl LockSet {
         wait: LockWait,
         interrupt: &Interrupt,
     ) -> Result<Held, Error> {
-        self.manager.waits.lock().insert(self.owner, (held.hash, held.name.clone()));
+        self.manager.waits().insert(self.owner, (held.hash, held.name.clone()));
         let mut place = Wait { manager: &self.manager, owner: self.owner, held: Some(held) };
-        let _told = interrupt.waiting(match &place.held {
+        let _waiting = interrupt.waiting(match &place.held {
             Some(Held { name: LockName::Table(_), .. }) => WaitEvent::TableLock,
             Some(Held { name: LockName::Number(..), .. }) => WaitEvent::AdvisoryLock,
             Some(Held { name: LockName::Place(_), .. }) => WaitEvent::LargeTransaction,

@@ -2,6 +2,7 @@
 
 use super::name::{LockName, LockRef};
 use super::strength::Strength;
+use crate::lock_order::{Rank, Ranked};
 use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
 use host::{Mutex, MutexGuard};
@@ -83,8 +84,8 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashTable<Lock>> {
-        self.table.lock()
+    pub(super) fn lock(&self) -> Ranked<MutexGuard<'_, HashTable<Lock>>> {
+        Ranked::take(Rank::Leaf, || self.table.lock())
     }
     /// A lock came into the table, which is held.
     pub(super) fn added(&self, name: LockRef<'_>) {

@@ -118,6 +118,9 @@ impl Relation {
     /// Has the disk promise space for `more` pages behind the last one, and some for those who come next: so
     /// a full disk shows before a page is made, and never when a changed page must be written. Does not
     /// change the files' lengths.
+    ///
+    /// # Errors
+    /// Fails if the disk is full or the file cannot be opened.
     pub fn reserve_space(&self, more: u32) -> Result<(), Error> {
         if self.has_space(more) || self.is_dropped() {
             return Ok(());
@@ -296,6 +299,9 @@ impl Relation {
     }
 
     /// Reads a page as it is on disk. False if the file ends before it.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read.
     pub fn read(&self, block: BlockNumber, page: &mut Page) -> Result<bool, Error> {
         let (file, offset) = match self.segment(block, false) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -310,6 +316,9 @@ impl Relation {
 
     /// Writes sealed pages, the first as `block` and the others behind it, all of one segment file. Does
     /// nothing on a dropped relation.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written.
     pub fn write(&self, block: BlockNumber, pages: &[[u8; PAGE_SIZE]]) -> Result<(), Error> {
         if self.is_dropped() {
             return Ok(());
@@ -333,6 +342,9 @@ impl Relation {
     }
 
     /// Syncs what was written; returns whether the folder has new names.
+    ///
+    /// # Errors
+    /// Fails if a file or a folder cannot be synced.
     fn sync(&self) -> Result<bool, Error> {
         let (mut files, mut created) = (Vec::new(), false);
         for segment in self.segments.lock().iter_mut() {
@@ -363,6 +375,9 @@ pub struct Relations {
 
 impl Relations {
     /// Finds the relations below `base/` of the data directory `dir`.
+    ///
+    /// # Errors
+    /// Fails if a folder cannot be read.
     pub fn open(disk: SharedDisk, dir: &Path) -> Result<Self, Error> {
         let base = dir.join("base");
         let relations =
@@ -441,6 +456,9 @@ impl Relations {
 
     /// Creates the relation's first file, and its database's folder if that is missing. An existing one
     /// stays.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be created.
     pub fn create(&self, id: RelFile) -> Result<Arc<Relation>, Error> {
         let relation = self.entry(id);
         let opened = match relation.segment(BlockNumber::new(0), true) {
@@ -465,6 +483,9 @@ impl Relations {
     }
 
     /// Forgets the relation and removes its files; none is no error.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be removed.
     pub fn remove(&self, id: RelFile) -> Result<(), Error> {
         let relation = self.entry(id);
         relation.dropped.store(true, Ordering::Release);
@@ -493,6 +514,9 @@ impl Relations {
     }
 
     /// Cuts the relation to `pages` pages, its files too.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be cut.
     pub fn truncate(&self, id: RelFile, pages: u32) -> Result<(), Error> {
         let Some(relation) = self.get(id) else { return Ok(()) };
         relation.begin_cut(pages, Lsn::INVALID);
@@ -501,6 +525,9 @@ impl Relations {
 
     /// Makes all writes, creations and removals so far durable. After a failure nothing is known of what was
     /// written: the caller must stop and never call again.
+    ///
+    /// # Errors
+    /// Fails if a file or a folder cannot be synced.
     pub fn sync(&self) -> Result<(), Error> {
         let mut folders = std::mem::take(&mut *self.unsynced_folders.lock());
         for relation in self.all() {

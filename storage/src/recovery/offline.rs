@@ -38,6 +38,9 @@ impl std::fmt::Debug for Offline {
 impl Offline {
     /// Opens a directory. [`Error::Unusable`] if a server runs there, or it was not stopped cleanly: then its
     /// log has to be redone first.
+    ///
+    /// # Errors
+    /// Fails if a server runs there, it was not stopped cleanly, or it is no database of this format.
     pub fn open(host: &Host, dir: &Path) -> Result<Self, Error> {
         let control = load_control(host, dir)?;
         let lock = lock(host, dir)?;
@@ -84,11 +87,17 @@ impl Offline {
     }
 
     /// Holds a tree against its own rules, page by page. Blocks.
+    ///
+    /// # Errors
+    /// Fails if there is no such tree or a page cannot be read.
     pub fn verify(&self, tree: TreeId) -> Result<Verified, Error> {
         self.store.tree(tree)?.verify()
     }
 
     /// Gives the rows of a range as of the last commit to `each`, in order. Blocks.
+    ///
+    /// # Errors
+    /// Fails if a page is damaged or cannot be read, or with what `each` fails with.
     pub fn rows<E: From<Error>>(
         &self,
         tree: TreeId,

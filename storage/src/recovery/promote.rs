@@ -64,6 +64,9 @@ impl Promotion {
     }
 
     /// Ends recovery: the database takes writes. A checkpoint is due afterwards.
+    ///
+    /// # Errors
+    /// Fails if the control file cannot be written.
     pub async fn end_recovery(self) -> Result<(), Error> {
         let ended = crate::blocking::run(move || {
             let engine = &self.engine;

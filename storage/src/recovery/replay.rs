@@ -158,6 +158,7 @@ impl Replay {
         pins: Pins<'_>,
         feed: Option<&dyn WalFeed>,
     ) -> Result<(), Error> {
+        assert!(record.start() >= self.at, "{} is redone after what ends at {}", record.start(), self.at);
         if let Some(at) = self.awaited.filter(|at| record.start() >= *at) {
             self.meet_awaited(at, record)?;
         }
@@ -264,10 +265,10 @@ impl Replay {
                 self.take_early(list);
             }
             STATE_CONFIRMED => {
-                let told =
+                let confirmed =
                     bytes.first_chunk::<8>().map_or(Lsn::INVALID, |lsn| Lsn::new(u64::from_le_bytes(*lsn)));
                 // A clean stop says that nothing before it is in doubt.
-                self.engine.visibility.confirm(told.min(record.start()));
+                self.engine.visibility.confirm(confirmed.min(record.start()));
             }
             _ => {}
         }

@@ -181,6 +181,10 @@ impl StandbyRedo {
     /// Redoes the log as `feed` lets it, until the feed ends it, the target is reached, or a record is
     /// damaged. All that the archive and pg_wal hold is redone before the feed is asked for the first time. A
     /// panic in it ends the process.
+    ///
+    /// # Errors
+    /// Fails if a record is damaged or does not fit, a file cannot be read or written, or the log ends too
+    /// early.
     pub fn run(&mut self, feed: &dyn WalFeed) -> Result<RedoEnd, Error> {
         let _vital = host::vital("redo");
         self.reader.source_mut().clear_limit();

@@ -13,6 +13,9 @@ const SPILLED_BEFORE_COMMIT_BYTES: usize = 256 << 10;
 impl Transaction {
     /// Commits and does not wait for the level: whoever tells of what was written waits for it to become
     /// visible.
+    ///
+    /// # Errors
+    /// Fails if nothing was committed; after an error of the log only a restart tells.
     pub async fn commit_in_doubt(mut self, level: SyncLevel) -> Result<Committed, Error> {
         let evaluated = self.evaluated_up_to();
         let inserted = self.insert_commit(level).await?;
@@ -47,6 +50,9 @@ impl Transaction {
     /// A cancelled wait ([`Interrupt`]) is no error: the commit stands in this node's log, and
     /// [`Committed::confirmed`] is false. An error means that nothing was committed, except [`Error::Log`],
     /// [`Error::Io`] and [`Error::Shutdown`], after which only a restart tells.
+    ///
+    /// # Errors
+    /// Fails if nothing was committed, except after an error of the log, when only a restart tells.
     pub async fn commit(mut self, level: SyncLevel) -> Result<Committed, Error> {
         let evaluated = self.evaluated_up_to();
         let timeline = self.engine.timeline();

@@ -20,6 +20,9 @@ impl Transaction {
     /// before, then reads its newest version.
     ///
     /// Under REPEATABLE READ a row changed after the snapshot is [`Error::SerializationFailure`].
+    ///
+    /// # Errors
+    /// Fails if the lock is not to be had, the row cannot be read, or REPEATABLE READ met a later change.
     pub async fn lock(
         &mut self,
         tree: TreeId,
@@ -36,6 +39,9 @@ impl Transaction {
 
     /// The same for a key that is to be inserted: what has become of it since the snapshot is no failure at
     /// any level, and [`Locked::changed_since_snapshot`] tells of it.
+    ///
+    /// # Errors
+    /// Fails if the lock is not to be had or the row cannot be read.
     pub async fn lock_newest(
         &mut self,
         tree: TreeId,
@@ -141,6 +147,9 @@ impl Transaction {
     }
 
     /// Locks a whole table.
+    ///
+    /// # Errors
+    /// Fails if the lock is not to be had.
     pub async fn lock_table(
         &mut self,
         tree: TreeId,
@@ -155,6 +164,9 @@ impl Transaction {
 
     /// Locks a number that sessions agree on (advisory locks) until the transaction ends. False: under
     /// [`LockWait::Skip`] somebody else holds it.
+    ///
+    /// # Errors
+    /// Fails if the lock is not to be had.
     pub async fn lock_number(
         &mut self,
         database: u32,

@@ -96,6 +96,9 @@ impl Transaction {
     }
 
     /// Sets the level; only before the first statement.
+    ///
+    /// # Errors
+    /// Fails after the first statement.
     pub fn set_isolation(&mut self, isolation: Isolation) -> Result<(), Error> {
         if self.snapshot.is_some() && isolation != self.isolation {
             return Err(Error::WrongState("SET TRANSACTION ISOLATION LEVEL must be called before any query"));
@@ -121,6 +124,9 @@ impl Transaction {
     /// The xid by which the log will tell of this transaction's end: given out now if it has none yet, and
     /// logged at its end even if it writes nothing. (Its versions carry the xid that the commit takes,
     /// because visibility follows commit order.)
+    ///
+    /// # Errors
+    /// Fails in recovery, or if commits are refused.
     pub fn assign_xid(&mut self) -> Result<Xid, Error> {
         if let Some(xid) = self.assigned_xid {
             return Ok(xid);
@@ -139,6 +145,9 @@ impl Transaction {
     }
 
     /// The value of `key` as this statement sees it.
+    ///
+    /// # Errors
+    /// Fails if no statement has begun, a page cannot be read, or replay gave the snapshot up.
     pub async fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Bytes>, Error> {
         self.get_as_of(self.snapshot()?, self.command(), tree, key).await
     }
@@ -185,6 +194,9 @@ impl Transaction {
     /// Opens a scan that misses no row, be it of a commit in doubt or one after the transaction's snapshot:
     /// for who decides something about all rows of a table that nobody else can write now. What it finds
     /// leaves the server only when all of that is visible.
+    ///
+    /// # Errors
+    /// Fails if the wait for readable data is cancelled or the server stops.
     pub async fn scan_complete(
         &self,
         tree: TreeId,

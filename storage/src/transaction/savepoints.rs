@@ -24,6 +24,9 @@ impl Transaction {
     }
 
     /// Undoes all writes, created trees and locks since the savepoint, which stays.
+    ///
+    /// # Errors
+    /// Fails if the log takes no record of created trees that go.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<(), Error> {
         self.savepoints.truncate(savepoint.depth + 1);
         self.writes.rollback_to(savepoint.mark.writes);

@@ -58,6 +58,9 @@ impl Scan {
     ///
     /// `transaction` is the one that opened the scan. Writes that it made after the scan was opened are not
     /// seen.
+    ///
+    /// # Errors
+    /// Fails if no statement has begun, a page cannot be read, or replay gave the snapshot up.
     pub async fn next_batch(
         &mut self,
         transaction: &Transaction,
@@ -104,6 +107,9 @@ impl Scan {
 
     /// The value of a key of any tree, as of this scan: in its snapshot, with own writes from before it was
     /// opened.
+    ///
+    /// # Errors
+    /// Fails if no statement has begun, a page cannot be read, or replay gave the snapshot up.
     pub async fn lookup(
         &self,
         transaction: &Transaction,

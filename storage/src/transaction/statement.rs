@@ -14,6 +14,9 @@ impl Transaction {
     /// Waits while commits of before this server's start are undecided, and on a standby until it is
     /// consistent. Fails with [`Error::RecoveryConflict`] on a standby whose replay had to give up this
     /// snapshot.
+    ///
+    /// # Errors
+    /// Fails if the wait is cancelled, the server stops, or replay gave the snapshot up.
     pub async fn begin_statement(&mut self) -> Result<(), Error> {
         self.as_of = None;
         self.command = CommandId(self.command.0.saturating_add(1));
@@ -39,6 +42,9 @@ impl Transaction {
 
     /// Begins a statement that looks up who may log in, without waiting for commits of before this start to
     /// be decided: the standbys that decide them have to log in first. What it reads must not reach a client.
+    ///
+    /// # Errors
+    /// Fails if the wait is cancelled or the server stops.
     pub async fn begin_login_statement(&mut self) -> Result<(), Error> {
         self.command = CommandId(self.command.0.saturating_add(1));
         self.engine.wait_open_and_consistent(&self.interrupt).await?;
@@ -51,6 +57,9 @@ impl Transaction {
     /// visible.
     ///
     /// Under REPEATABLE READ the snapshot of before stays, and the statement is refused if there is one.
+    ///
+    /// # Errors
+    /// Fails under REPEATABLE READ with a snapshot, if the wait is cancelled, or if the server stops.
     pub async fn begin_complete_statement(&mut self) -> Result<(), Error> {
         if self.isolation == Isolation::RepeatableRead && self.snapshot.is_some() {
             return Err(Error::WrongState("this statement needs a newer snapshot than its transaction has"));

@@ -50,6 +50,10 @@ impl<'a> Writer<'a> {
     /// [`Fault::Miss`] and [`Fault::NeedFrames`] come only without [`Writer::allow_io`]; the version is not
     /// written then (pages may have been split for it, each split whole), so the transaction may prepare
     /// again.
+    ///
+    /// # Errors
+    /// Fails if the key is too long, a page or a frame is missing, a page is damaged, or the log takes no
+    /// record.
     pub fn insert_version(
         &mut self,
         tree: &Tree,
@@ -121,6 +125,10 @@ impl<'a> Writer<'a> {
     /// Adds the newest versions of several keys, which rise: as many of the first ones as belong to one leaf
     /// and have room there, by one record. Returns how many, at least one; faults are as those of
     /// [`Writer::insert_version`].
+    ///
+    /// # Errors
+    /// Fails if the key is too long, a page or a frame is missing, a page is damaged, or the log takes no
+    /// record.
     pub fn insert_versions(
         &mut self,
         tree: &Tree,

@@ -119,6 +119,9 @@ struct Found<'p> {
 
 impl Store {
     /// A tree by its number; [`Error::NoSuchTree`] if there is none. Does no I/O.
+    ///
+    /// # Errors
+    /// Fails if there is none.
     pub fn tree(&self, tree: TreeId) -> Result<Tree, Error> {
         let relation = self.0.relations.get(tree.file()).filter(|relation| relation.page_count() > 1);
         Ok(Tree::new(self.clone(), relation.ok_or(Error::NoSuchTree(tree.file()))?))
@@ -216,6 +219,9 @@ impl Tree {
 
     /// Shows `choose` the versions of `key`, newest first, until it says true; that version's value is
     /// appended to `value`. None if it never does.
+    ///
+    /// # Errors
+    /// Fails if a page is not in the pool or is damaged.
     pub fn lookup(
         &self,
         key: &[u8],
@@ -228,6 +234,9 @@ impl Tree {
 
     /// As [`Tree::lookup`], for keys that come in order: looks first at the leaf `near`, where the last one
     /// was, and sets it.
+    ///
+    /// # Errors
+    /// Fails if a page is not in the pool or is damaged.
     pub fn lookup_near(
         &self,
         near: &mut BlockNumber,

@@ -99,6 +99,9 @@ impl Drop for Prepared {
 impl Tree {
     /// Brings into the pool what inserting a version of `key` with `value_len` bytes needs, and holds it. To
     /// be run by [`crate::changes::store::Store::run`].
+    ///
+    /// # Errors
+    /// Fails if a page or a frame is missing, or a page is damaged.
     pub fn prepare(&self, key: &[u8], value_len: usize, prepared: &mut Prepared) -> Result<(), Fault> {
         prepared.clear();
         prepared.reshaped = self.relation.reshaped();

@@ -399,6 +399,9 @@ impl<'a> Maps<'a> {
 
 impl Tree {
     /// All versions of `key`, newest first, for tests and tools: loads its chain under the leaf's latch.
+    ///
+    /// # Errors
+    /// Fails if a page is not in the pool or is damaged.
     pub fn versions(&self, key: &[u8]) -> Result<Vec<VersionHead>, Fault> {
         let page = self.descend(key, 0, None)?.page;
         let mut heads = Vec::new();

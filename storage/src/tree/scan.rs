@@ -121,6 +121,9 @@ impl TreeScan {
     ///
     /// Rows found before a missing page, or a pause that is due, stay in the batch, and the scan goes on
     /// behind them.
+    ///
+    /// # Errors
+    /// Fails if a page is not in the pool or is damaged, or after many rows that were not chosen.
     pub fn next_batch(
         &mut self,
         choose: impl FnMut(VersionHead) -> bool,

@@ -72,6 +72,9 @@ pub trait Owner {
     /// The same, and it stays there for all who ask until the guard goes.
     fn hold_horizon(&self) -> (Xid, Box<dyn Any>);
     /// Fails once nothing may be written any more. Asked under the write lock.
+    ///
+    /// # Errors
+    /// Fails once nothing may be written any more.
     fn check_open(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -214,6 +217,9 @@ const ROUNDS_MAX: usize = 4096;
 impl Tree {
     /// Removes what is dead from all leaves, and the versions of `aborted` (rising); with `finds_lost` the
     /// pages that nothing leads to become free. Blocks.
+    ///
+    /// # Errors
+    /// Fails if a page cannot be read or changed, or the pace or the owner ends it.
     pub fn sweep(
         &self,
         owner: &dyn Owner,
@@ -444,6 +450,9 @@ impl<'a> Writer<'a> {
 
     /// Cuts the free pages off the relation's end if they are worth it (or any, with `all`); returns how
     /// many. The files follow by `Store::finish_cut`.
+    ///
+    /// # Errors
+    /// Fails if a page is not in the pool or is damaged, or the log takes no record.
     pub fn cut_end(&mut self, tree: &Tree, all: bool) -> Result<u32, Fault> {
         let relation = &tree.relation;
         let before = relation.page_count();

@@ -52,6 +52,9 @@ struct Walk {
 
 impl Tree {
     /// Checks the whole tree, reading every page (blocking). Nothing may change it meanwhile.
+    ///
+    /// # Errors
+    /// Fails if a page is damaged or cannot be read.
     pub fn verify(&self) -> Result<Verified, Error> {
         self.verify_all().map_err(|fault| match fault {
             Fault::Failed(error) => error,

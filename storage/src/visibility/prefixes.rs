@@ -39,6 +39,10 @@ impl Prefixes {
             self.shown = Some(prefix);
             return true;
         }
+        debug_assert!(
+            self.later.back().is_none_or(|last| last.end <= prefix.end),
+            "prefixes come in log order"
+        );
         if self.later.len() >= LATER_MAX {
             self.later.pop_back();
         }

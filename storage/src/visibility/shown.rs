@@ -43,7 +43,7 @@ impl Shown {
     /// A reader is about to be shown the log up to here, on this timeline.
     pub(crate) fn note(&self, timeline: TimelineId, upto: Lsn) -> Result<(), Error> {
         let mut written = self.written.lock();
-        if written.last.is_some_and(|(last, told)| last == timeline && told >= upto) {
+        if written.last.is_some_and(|(last, shown)| last == timeline && shown >= upto) {
             return Ok(());
         }
         let failed = |error: io::Error| Error::io("write file", &self.path, error);

@@ -8,8 +8,9 @@
 use super::prefixes::{Prefix, Prefixes};
 use super::state::{InDoubt, State};
 use super::xid_set::XidSet;
+use crate::lock_order::{Rank, Ranked};
 use crate::{Interrupt, SyncLevel};
-use host::Mutex;
+use host::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -119,7 +120,7 @@ impl std::ops::Deref for LiveSnapshot {
 
 impl Drop for LiveSnapshot {
     fn drop(&mut self) {
-        self.registry.state.lock().leave(self.snapshot.oldest);
+        self.registry.lock().leave(self.snapshot.oldest);
         if let Some(owner) = &self.owner {
             owner.lets_go(self.snapshot.oldest);
         }
@@ -142,7 +143,7 @@ impl HeldHorizon {
 
 impl Drop for HeldHorizon {
     fn drop(&mut self) {
-        self.registry.state.lock().leave(self.horizon);
+        self.registry.lock().leave(self.horizon);
     }
 }
 
@@ -177,13 +178,17 @@ impl Visibility {
         })
     }
 
+    fn lock(&self) -> Ranked<MutexGuard<'_, State>> {
+        Ranked::take(Rank::Leaf, || self.state.lock())
+    }
+
     /// A snapshot of what is visible, or of the prefix up to `after` if that is longer.
     pub(crate) fn take(
         self: &Arc<Self>,
         after: Lsn,
         reached: impl Fn(SyncLevel, Lsn) -> bool,
     ) -> LiveSnapshot {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if !state.in_doubt.is_empty() {
             state.settle(reached);
         }
@@ -207,7 +212,7 @@ impl Visibility {
     /// commit that ends at or before `floor`, or if replay has removed what it would see: then a longer one
     /// comes.
     pub(crate) fn take_confirmed(self: &Arc<Self>, floor: Lsn) -> Option<LiveSnapshot> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let Prefix { end, next_xid, excluded } = state.prefixes.shown(floor)?.clone();
         let oldest = state.oldest_of(&excluded, next_xid);
         if oldest < state.pruned_below {
@@ -220,19 +225,19 @@ impl Visibility {
 
     /// Takes the position up to which the log is confirmed (standby).
     pub(crate) fn confirm(&self, upto: Lsn) {
-        if self.state.lock().prefixes.confirm(upto) {
+        if self.lock().prefixes.confirm(upto) {
             self.confirmed_more.notify_waiters();
         }
     }
 
     /// The position of the last [`Visibility::confirm`].
     pub(crate) fn confirmed(&self) -> Lsn {
-        self.state.lock().prefixes.confirmed()
+        self.lock().prefixes.confirmed()
     }
 
     /// What follows `end` will be of another branch than what was confirmed so far.
     pub(crate) fn branches_at(&self, end: Lsn) {
-        self.state.lock().prefixes.branches_at(end);
+        self.lock().prefixes.branches_at(end);
     }
 
     /// Wakes those who wait for a confirmed prefix: more is confirmed, or the node is no standby any more.
@@ -243,14 +248,20 @@ impl Visibility {
     /// Replay is about to remove what snapshots that do not see all xids below `horizon` may need: no
     /// confirmed snapshot is older from now on.
     pub(crate) fn prunes_below(&self, horizon: Xid) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.pruned_below = state.pruned_below.max(horizon);
     }
 
     /// Takes in commits in log order. Called under the commit lock.
     pub(crate) fn publish(&self, commits: &[Insertion], reached: impl Fn(SyncLevel, Lsn) -> bool) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         for commit in commits {
+            let published = Lsn::new(self.published.load(Ordering::Relaxed));
+            assert!(
+                commit.end > published,
+                "a commit ends at {} and one at {published} came before",
+                commit.end
+            );
             let shows = state.in_doubt.is_empty() && reached(commit.level, commit.end);
             #[cfg(test)]
             let shows = shows || state.planted == Some(Planted::InDoubt);
@@ -269,7 +280,7 @@ impl Visibility {
 
     /// Takes commits out of doubt whose level is reached by now.
     pub(crate) fn settle(&self, reached: impl Fn(SyncLevel, Lsn) -> bool) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.settle(reached);
         let visible = state.visible;
         drop(state);
@@ -280,7 +291,7 @@ impl Visibility {
     /// the next xid past it.
     pub(crate) fn end_replay(&self, visible: Lsn, next_xid: Xid, leftovers: &[Xid]) {
         let leftovers = || leftovers.iter().copied();
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.open = state.open.without(|open| leftovers().any(|xid| xid == open));
         state.aborted = state.aborted.with(leftovers());
         state.excluded = state.excluded.with(leftovers());
@@ -293,7 +304,7 @@ impl Visibility {
     /// A commit is replayed on a standby, with the early xids that are a part of it. `open`: those below it
     /// that have versions and no outcome.
     pub(crate) fn replayed_commit(&self, end: Lsn, xid: Xid, parts: &[Xid], open: impl Iterator<Item = Xid>) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let open: XidSet = open.collect();
         if !state.excluded.is_empty() || !open.is_empty() {
             let ended = |other: Xid| other == xid || parts.contains(&other);
@@ -316,7 +327,7 @@ impl Visibility {
     /// Lets no snapshot see versions of these early xids until they are a part of a commit. To be called
     /// before there is one.
     pub(crate) fn open_early(&self, xid: Xid) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.open = state.open.with([xid]);
         state.excluded = state.excluded.with([xid]);
     }
@@ -324,7 +335,7 @@ impl Visibility {
     /// Lets no later snapshot see versions of these xids. Snapshots taken before do not see them either: they
     /// are above theirs, or were open.
     pub(crate) fn abort(&self, xids: &[Xid]) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let xids = || xids.iter().copied();
         state.open = state.open.without(|open| xids().any(|xid| xid == open));
         state.aborted = state.aborted.with(xids());
@@ -333,14 +344,14 @@ impl Visibility {
 
     /// These early xids are a part of the commit `commit`, which is in the log and will be published next.
     pub(crate) fn end_early(&self, commit: Xid, parts: &[Xid]) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.open = state.open.without(|open| parts.contains(&open));
         state.ending.push_back((commit, parts.iter().copied().collect()));
     }
 
     /// Replaces what is open and aborted: the state page tells a standby.
     pub(crate) fn set_early(&self, open: XidSet, aborted: XidSet) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.excluded = open.with(aborted.iter());
         let new = state.excluded.without(|xid| state.known_early.contains(xid));
         state.prefixes.exclude(&new);
@@ -350,7 +361,7 @@ impl Visibility {
 
     /// Forgets aborted xids of which no version is left that anybody could meet.
     pub(crate) fn forget(&self, xids: &[Xid]) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.aborted = state.aborted.without(|xid| xids.contains(&xid));
         state.excluded = state.excluded.without(|xid| xids.contains(&xid));
     }
@@ -358,25 +369,25 @@ impl Visibility {
     /// The early xids without an outcome, and the aborted ones. To be asked when the row's lock is held: what
     /// is written to a row before that is then told rightly.
     pub(crate) fn unsettled(&self) -> (XidSet, XidSet) {
-        let state = self.state.lock();
+        let state = self.lock();
         (state.open.clone(), state.aborted.clone())
     }
 
     /// Publishes wrongly from now on.
     #[cfg(test)]
     pub(crate) fn plant(&self, planted: Planted) {
-        self.state.lock().planted = Some(planted);
+        self.lock().planted = Some(planted);
     }
 
     /// The xids below the next that are not seen.
     #[cfg(test)]
     pub(crate) fn excluded(&self) -> XidSet {
-        self.state.lock().excluded.clone()
+        self.lock().excluded.clone()
     }
 
     /// The end of the commit with this xid, or that this xid is a part of, if it is in doubt.
     pub(crate) fn in_doubt(&self, xid: Xid) -> Option<Lsn> {
-        let state = self.state.lock();
+        let state = self.lock();
         let whole = state.ending.iter().find(|(_, parts)| parts.contains(xid));
         let xid = whole.map_or(xid, |(commit, _)| *commit);
         if xid < state.next_xid {
@@ -393,7 +404,7 @@ impl Visibility {
 
     /// The end of the last commit in doubt that ends at or before `lsn`, of those that are published.
     pub(crate) fn doubt_up_to(&self, lsn: Lsn) -> Option<Lsn> {
-        let state = self.state.lock();
+        let state = self.lock();
         let inside = state.in_doubt.partition_point(|commit| commit.end <= lsn);
         inside.checked_sub(1).and_then(|at| state.in_doubt.get(at)).map(|commit| commit.end)
     }
@@ -405,7 +416,7 @@ impl Visibility {
 
     /// The visible position if commits are in doubt.
     pub(crate) fn decided_up_to(&self) -> Option<Lsn> {
-        let state = self.state.lock();
+        let state = self.lock();
         (!state.in_doubt.is_empty()).then_some(state.visible)
     }
 
@@ -417,12 +428,12 @@ impl Visibility {
     /// Every snapshot, here and on standbys that gave feedback, sees all xids below this one; none of those
     /// aborted.
     pub(crate) fn horizon(&self) -> Xid {
-        self.state.lock().horizon()
+        self.lock().horizon()
     }
 
     /// Keeps the horizon where it is, for as long as what is returned lives.
     pub(crate) fn hold_horizon(self: &Arc<Self>) -> HeldHorizon {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let horizon = state.horizon();
         state.enter(horizon);
         HeldHorizon { horizon, registry: Arc::clone(self) }
@@ -430,7 +441,7 @@ impl Visibility {
 
     /// What the horizon consists of.
     pub(crate) fn horizon_report(&self) -> HorizonReport {
-        let state = self.state.lock();
+        let state = self.lock();
         HorizonReport {
             visible: state.visible,
             visible_xid: state.next_xid,
@@ -444,18 +455,18 @@ impl Visibility {
 
     /// The least xid that a live snapshot does not see, what a standby reports as feedback.
     pub(crate) fn oldest_snapshot(&self) -> Option<Xid> {
-        self.state.lock().live.front().map(|(xid, _)| *xid)
+        self.lock().live.front().map(|(xid, _)| *xid)
     }
 
     /// Standbys ask that nothing be removed which snapshots that do not see this xid still see.
     pub(crate) fn set_feedback(&self, xid: Option<Xid>) {
-        self.state.lock().feedback = xid;
+        self.lock().feedback = xid;
     }
 
     /// Gives up all snapshots that could see what pruning up to `horizon` removes. Returns how many that
     /// were.
     pub(crate) fn cancel_below(&self, horizon: Xid) -> u64 {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let before = state.cancelled_below;
         state.cancelled_below = before.max(horizon);
         let given_up = state.live.iter().filter(|(xid, _)| (before..horizon).contains(xid));
@@ -464,7 +475,7 @@ impl Visibility {
 
     /// Whether [`Visibility::cancel_below`] gave this snapshot up.
     pub(crate) fn is_cancelled(&self, snapshot: &Snapshot) -> bool {
-        snapshot.oldest < self.state.lock().cancelled_below
+        snapshot.oldest < self.lock().cancelled_below
     }
 
     /// Ends all waits.

@@ -81,6 +81,7 @@ impl State {
     }
 
     pub(super) fn becomes_visible(&mut self, end: Lsn, xid: Xid) {
+        assert!(end >= self.visible && xid >= self.next_xid, "visible goes back to {end}, xid {xid}");
         (self.visible, self.next_xid) = (end, xid.next());
         while self.ending.front().is_some_and(|(commit, _)| *commit <= xid) {
             if let Some((_, parts)) = self.ending.pop_front() {

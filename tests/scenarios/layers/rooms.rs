@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "error",
             "types",
+            "lock_order",
             "interrupt",
             "blocking",
             "pages",

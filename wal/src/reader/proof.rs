@@ -61,6 +61,9 @@ impl<S: WalSource> WalReader<S> {
     /// Looks behind an end that this reader gave, on the node that wrote the log: damage if something there
     /// proves that the log was durable beyond it, else what is to be cut. The reader has no position
     /// afterwards: seek before reading on.
+    ///
+    /// # Errors
+    /// Fails if what lies behind was durable once: then it is damage.
     pub fn verify_end(&mut self, end: &EndOfWal) -> Result<CutTail, ReadError> {
         let mut search = Search {
             end: end.at,

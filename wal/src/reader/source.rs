@@ -14,6 +14,9 @@ use std::sync::Arc;
 pub trait SegmentSupply: Send + Sync {
     /// Puts a segment into pg_wal under its name, in place of one that is there, if it can be had. Blocks. An
     /// error ends the reading; that there is no such segment is none.
+    ///
+    /// # Errors
+    /// Fails if the source cannot be asked.
     fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool>;
 }
 
@@ -64,6 +67,9 @@ pub enum SourceError {
 /// Gives the bytes of a log by position.
 pub trait WalSource {
     /// Reads up to `buf.len()` bytes at `from`; returns how many, 0 where nothing is there yet.
+    ///
+    /// # Errors
+    /// Fails if the bytes cannot be read.
     fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError>;
     /// Where the bytes end at present (exclusive), if this is known: nothing is read from there on.
     fn end(&self) -> Option<Lsn> {
@@ -214,6 +220,9 @@ impl SegmentFiles {
 
     /// The file that holds `from`, if the log goes on in it to its end; None if another timeline's file does,
     /// or there is none yet.
+    ///
+    /// # Errors
+    /// Fails if the bytes cannot be read.
     pub fn whole_segment(&mut self, from: Lsn) -> Result<Option<SegmentFile>, SourceError> {
         let segment_end = self.segment_size.start_of(self.segment_size.segment_of(from).next());
         let found = self.open(from)?.filter(|open| open.end.is_none_or(|end| end >= segment_end));
@@ -222,6 +231,9 @@ impl SegmentFiles {
 
     /// The timeline of the file that holds the bytes before `at` in its segment; None if the segment begins
     /// there.
+    ///
+    /// # Errors
+    /// Fails if the files cannot be looked at.
     pub fn file_before(&mut self, at: Lsn) -> Result<Option<TimelineId>, SourceError> {
         if self.segment_size.offset_of(at) == 0 {
             return Ok(None);

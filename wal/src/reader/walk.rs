@@ -121,6 +121,9 @@ impl<S: WalSource> WalReader<S> {
 
     /// The next record, or the end of the log. After an end or an error it may be called again: it tries at
     /// the same place.
+    ///
+    /// # Errors
+    /// Fails if the log is damaged or cannot be read.
     #[allow(clippy::should_implement_trait, reason = "an end is not final and errors are told apart")]
     #[inline]
     pub fn next(&mut self) -> Result<Next, ReadError> {
@@ -145,6 +148,9 @@ impl<S: WalSource> WalReader<S> {
     }
 
     /// The first record that starts at or after `from`; the reader goes on behind it.
+    ///
+    /// # Errors
+    /// Fails if the log is damaged or cannot be read.
     pub fn find_next_record(&mut self, from: Lsn) -> Result<Next, ReadError> {
         self.seek(from, None);
         match self.first_record_on(from.page_start()) {

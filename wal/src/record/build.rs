@@ -123,6 +123,9 @@ impl<'a> RecordBuilder<'a> {
     }
 
     /// Lays the record down in memory.
+    ///
+    /// # Errors
+    /// Fails if the record would be too long.
     pub fn encode(self) -> Result<EncodedRecord, BuildError> {
         let mut record = EncodedRecord::default();
         self.encode_into(&mut record)?;
@@ -130,6 +133,9 @@ impl<'a> RecordBuilder<'a> {
     }
 
     /// As [`RecordBuilder::encode`], into a record whose memory is used again.
+    ///
+    /// # Errors
+    /// Fails if the record would be too long.
     pub fn encode_into(self, record: &mut EncodedRecord) -> Result<(), BuildError> {
         let main_len: usize = self.main.iter().map(|part| part.len()).sum();
         let out = &mut record.bytes;

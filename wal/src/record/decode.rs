@@ -113,6 +113,9 @@ pub struct RecordHeader {
 
 impl RecordHeader {
     /// Reads the 24 bytes.
+    ///
+    /// # Errors
+    /// Fails if the bytes are no whole record or its CRC is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(bytes);
         let (length, xid_low, previous) = (fields.u32()?, fields.u32()?, Lsn::new(fields.u64()?));
@@ -196,6 +199,9 @@ pub struct Record {
 impl Record {
     /// Verifies and takes apart the bytes of one record (page headers already left out). `start` and `end`
     /// are its place.
+    ///
+    /// # Errors
+    /// Fails if the bytes are no whole record or its CRC is wrong.
     #[inline]
     pub fn decode(start: Lsn, end: Lsn, bytes: Bytes) -> Result<Self, RecordDefect> {
         let header = RecordHeader::decode(&bytes)?;

@@ -184,6 +184,9 @@ impl<'a> Image<'a> {
     }
 
     /// Writes the page that the image holds into `page`; on an error `page` is left as it was.
+    ///
+    /// # Errors
+    /// Fails if the image cannot be decompressed to a page.
     pub fn restore_into(&self, page: &mut [u8; DATA_PAGE_SIZE]) -> Result<(), ImageError> {
         let hole_length = usize::from(self.header.hole_length);
         let hole_offset = usize::from(self.header.hole_offset);

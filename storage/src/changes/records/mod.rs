@@ -161,6 +161,9 @@ pub fn full_xid(record: &Record, near: Xid) -> Xid {
 /// Changes one page as the record says: `info` and `main` are the record's, `id` and `data` the block
 /// reference's, `xid` the record's ([`full_xid`]). The page's LSN is the caller's business. After an error
 /// the page is unspecified.
+///
+/// # Errors
+/// Fails if the record has no such block, is too short, or does not fit the page.
 pub fn apply(
     info: u8,
     id: u8,

@@ -33,6 +33,9 @@ impl Unlink {
         }
     }
     /// Reads the main data.
+    ///
+    /// # Errors
+    /// Fails if the data is too short.
     pub fn decode(main: &[u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
         let (count, parent_index) = (fields.u8()?, super::index(&mut fields)?);
@@ -102,6 +105,9 @@ impl<'a> Repack<'a> {
         out.put(self.separator);
     }
     /// Reads the main data.
+    ///
+    /// # Errors
+    /// Fails if the data is too short.
     pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
         let (level, parent_index) = (fields.u16()?, super::index(&mut fields)?);

@@ -31,6 +31,9 @@ impl<'a> Split<'a> {
         out.put(self.separator);
     }
     /// Reads the main data.
+    ///
+    /// # Errors
+    /// Fails if the data is too short.
     pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
         Ok(Self {
@@ -90,6 +93,9 @@ impl<'a> RootSplit<'a> {
         out.put(self.separator);
     }
     /// Reads the main data.
+    ///
+    /// # Errors
+    /// Fails if the data is too short.
     pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
         Ok(Self {

@@ -1,5 +1,5 @@
-//! Records of versions that come to a leaf, move to an overflow page, and leave: INSERT, INSERT_MANY, CHAIN_PUSH,
-//! PRUNE.
+//! Records of versions that come to a leaf, move to an overflow page, and leave: INSERT, INSERT_MANY,
+//! CHAIN_PUSH, PRUNE.
 
 use super::{ApplyError, block, index, info, prefixed, put_items, short};
 use crate::pages::page::leaf::{self, CHAIN, ItemHead};
@@ -87,6 +87,9 @@ impl<'a> Insert<'a> {
         out.put(self.value);
     }
     /// Reads the main data.
+    ///
+    /// # Errors
+    /// Fails if the data is too short.
     pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
         let (at, len, flags) = (index(&mut fields)?, index(&mut fields)?, fields.u8()?);
@@ -195,6 +198,9 @@ impl<'a> ChainPush<'a> {
         out.put(self.key);
     }
     /// Reads the main data.
+    ///
+    /// # Errors
+    /// Fails if the data is too short.
     pub fn decode(main: &'a [u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
         Ok(Self {
@@ -243,6 +249,9 @@ impl Prune {
         }
     }
     /// Reads the main data.
+    ///
+    /// # Errors
+    /// Fails if the data is too short.
     pub fn decode(main: &[u8]) -> Result<Self, Short> {
         let mut fields = Fields::new(main);
         let (horizon, count) = (fields.u64().map(Xid::new)?, fields.u16()?);

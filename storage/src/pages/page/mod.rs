@@ -306,6 +306,9 @@ impl Page {
 
     /// Puts a new item, joined from `parts`, before item `index`. The caller has checked that it fits, or
     /// takes the error for damage.
+    ///
+    /// # Errors
+    /// Fails if the item does not fit.
     pub fn insert_item(&mut self, index: usize, parts: &[&[u8]]) -> Result<(), BadChange> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         let (lower, upper, count) = (self.lower(), self.upper(), self.item_count());
@@ -353,6 +356,9 @@ impl Page {
     }
 
     /// Replaces item `index` by bytes of another length: repacks the page.
+    ///
+    /// # Errors
+    /// Fails if there is no such item or the new one does not fit.
     pub fn replace_item(&mut self, index: usize, with: &[u8]) -> Result<(), BadChange> {
         if index >= self.item_count() {
             return Err(BadChange("an item is replaced that is not there"));
@@ -376,6 +382,9 @@ impl Page {
     }
 
     /// Checks a page that came from disk, and clears its sums. A page of zeros is a new page, and right.
+    ///
+    /// # Errors
+    /// Fails if a checksum or the layout is wrong.
     pub fn unseal(&mut self, block: BlockNumber, checksums: bool) -> Result<(), PageFault> {
         if self.is_new() && self.0.iter().all(|byte| *byte == 0) {
             return Ok(());
@@ -404,6 +413,9 @@ impl Page {
     }
 
     /// Checks that header and line pointers stay inside the page and items are long enough for their kind.
+    ///
+    /// # Errors
+    /// Fails if the header or a line pointer is wrong.
     pub fn check_layout(&self) -> Result<(), PageFault> {
         let (lower, upper) = (self.lower(), self.upper());
         if usize::from(self.u16_at(SPECIAL_FIELD_AT)) != SPECIAL_AT
@@ -472,6 +484,9 @@ fn guess(first: &[u8], last: &[u8], key: &[u8], count: usize) -> usize {
 
 impl Page {
     /// Makes an empty leaf or inner page with its high key.
+    ///
+    /// # Errors
+    /// Fails if the high key does not fit.
     pub fn init_tree_page(&mut self, level: u16, right: BlockNumber, high: &[u8]) -> Result<(), BadChange> {
         self.init(if level == 0 { PageKind::Leaf } else { PageKind::Inner }, level, right);
         self.insert_item(0, &[high])

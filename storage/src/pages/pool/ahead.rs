@@ -32,6 +32,9 @@ impl Pool {
     /// Looks ahead of the clock's hand until `wanted` frames can be taken without a write, and writes the
     /// changed ones among them with their neighbours, until it has written `pages_max`. Returns how many it
     /// wrote. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Fails if the log cannot be flushed or a page not be written.
     pub fn write_ahead(&self, wanted: usize, pages_max: usize) -> Result<usize, Error> {
         let (mut ready, mut written) = (self.free.lock().len(), 0);
         let hand = self.hand.load(Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! A frame of the pool, and what holds on to it: pins, latches, spare frames.
 
 use super::{PageKey, Pool};
+use crate::lock_order::{Held, Rank, hold};
 use crate::pages::page::Page;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::fmt;
@@ -128,7 +129,8 @@ impl Frame {
             && self.state.compare_exchange(state, 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
     pub(super) fn unpin(&self) {
-        self.state.fetch_sub(1, Ordering::AcqRel);
+        let before = self.state.fetch_sub(1, Ordering::AcqRel);
+        debug_assert!(before & PINS != 0, "a pin is given back that nobody has");
     }
     /// Counts as not used: the clock takes it when it next comes by.
     pub(super) fn forget_uses(&self) {
@@ -140,6 +142,7 @@ impl Frame {
     }
     fn pin(&self, usage_max: u32) {
         let state = self.state.fetch_add(1, Ordering::AcqRel) + 1;
+        debug_assert!(state & PINS != 0, "a frame has more pins than can be counted");
         if state & USAGE < usage_max {
             // Lost races only make the count a little smaller.
             let _ =
@@ -174,11 +177,13 @@ impl<'p> Pin<'p> {
     }
     /// Waits for the read latch.
     pub fn read(self) -> ReadPage<'p> {
-        ReadPage { guard: self.frame().slot.read(), pin: self }
+        let held = hold(Rank::Latch);
+        ReadPage { guard: self.frame().slot.read(), _held: held, pin: self }
     }
     /// Waits for the write latch.
     pub fn write(self) -> WritePage<'p> {
-        WritePage { guard: self.frame().slot.write(), pin: self }
+        let held = hold(Rank::Latch);
+        WritePage { guard: self.frame().slot.write(), _held: held, pin: self }
     }
     /// The same pin, not borrowed. `pool` must be its pool.
     pub fn into_owned(self, pool: &Arc<Pool>) -> OwnedPin {
@@ -233,13 +238,14 @@ impl fmt::Debug for OwnedPin {
 /// A page under its read latch. Not Send, so that it cannot cross an await.
 pub struct ReadPage<'p> {
     guard: RwLockReadGuard<'p, Slot>,
+    _held: Held,
     pin: Pin<'p>,
 }
 
 impl<'p> ReadPage<'p> {
     /// Gives up the latch and keeps the pin.
     pub fn into_pin(self) -> Pin<'p> {
-        let Self { guard, pin } = self;
+        let Self { guard, pin, .. } = self;
         drop(guard);
         pin
     }
@@ -255,6 +261,7 @@ impl Deref for ReadPage<'_> {
 /// A page under its write latch.
 pub struct WritePage<'p> {
     guard: RwLockWriteGuard<'p, Slot>,
+    _held: Held,
     pin: Pin<'p>,
 }
 
@@ -303,7 +310,7 @@ impl<'p> Spare<'p> {
     }
     /// As [`Spare::into_pin`], for a frame whose write latch is held.
     pub(super) fn into_page(self, guard: RwLockWriteGuard<'p, Slot>) -> WritePage<'p> {
-        WritePage { guard, pin: self.into_pin() }
+        WritePage { guard, _held: hold(Rank::Latch), pin: self.into_pin() }
     }
     /// The same, not borrowed.
     pub(super) fn into_owned(self, pool: &Arc<Pool>) -> SpareFrame {

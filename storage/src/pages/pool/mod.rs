@@ -166,6 +166,9 @@ impl Pool {
         let _ = self.poison.set(why);
     }
     /// Fails if the pool is poisoned.
+    ///
+    /// # Errors
+    /// Fails with the reason if it is.
     pub fn check_poison(&self) -> Result<(), Error> {
         self.poison.get().map_or(Ok(()), |error| Err(error.clone()))
     }
@@ -201,17 +204,26 @@ impl Pool {
 
     /// Pins a page, reading it if it is not in the pool. Blocks on the disk, and with `wait` on a free frame;
     /// without it a pool without a free frame is [`Error::PoolExhausted`] at once.
+    ///
+    /// # Errors
+    /// Fails if the page does not exist, is damaged or cannot be read, or no frame is free.
     pub fn load(&self, key: PageKey, wait: bool) -> Result<Pin<'_>, Error> {
         self.load_or(key, wait, Short::IsDamage, None)
     }
 
     /// As [`Pool::load`], into a frame of the ring's if one can be had.
+    ///
+    /// # Errors
+    /// Fails if the page does not exist, is damaged or cannot be read, or no frame is free.
     pub fn load_in(&self, key: PageKey, wait: bool, ring: Option<&Ring>) -> Result<Pin<'_>, Error> {
         self.load_or(key, wait, Short::IsDamage, ring)
     }
 
     /// As [`Pool::load`], for redo: a page behind the file's end is a new one, whose relation a later record
     /// drops.
+    ///
+    /// # Errors
+    /// Fails if the page is damaged or cannot be read, or no frame is free.
     pub fn load_for_redo(&self, key: PageKey) -> Result<Pin<'_>, Error> {
         self.load_or(key, true, Short::IsNew, None)
     }
@@ -298,6 +310,9 @@ impl Pool {
 
     /// Latches a page that is about to be made anew, without reading it. Takes `spare` if the page is not in
     /// the pool; without one a free frame, for which `io` allows the writing of another page. None: no frame.
+    ///
+    /// # Errors
+    /// Fails if a page cannot be written to make a frame free.
     pub fn create(
         &self,
         key: PageKey,
@@ -334,12 +349,18 @@ impl Pool {
     }
 
     /// A frame set aside for a change to come, if one is free without I/O.
+    ///
+    /// # Errors
+    /// Fails if the pool cannot look for a frame.
     pub fn set_aside(self: &Arc<Self>) -> Result<Option<SpareFrame>, Error> {
         Ok(self.take_frame(false)?.map(|frame| frame.into_owned(self)))
     }
 
     /// Writes changed pages until `count` frames are free. Blocks on the disk, and with `wait` on others'
     /// pins.
+    ///
+    /// # Errors
+    /// Fails if a page cannot be written, or no frame becomes free.
     pub fn make_free(&self, count: usize, wait: bool) -> Result<(), Error> {
         let mut taken = Vec::with_capacity(count);
         while taken.len() < count

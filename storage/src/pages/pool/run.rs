@@ -264,8 +264,10 @@ mod tests {
             let pool = bench.store.pool();
             // One that is used by a single scan goes along.
             drop(pool.pin_gently(key(6)));
-            stop(pool, 4);
-            stop(pool, 9);
+            // On a thread of its own, with which the latches that it keeps are gone from the order of locks.
+            std::thread::scope(|scope| {
+                scope.spawn(|| [4, 9].map(|block| stop(pool, block)));
+            });
             let others =
                 dirty(pool, 16).into_iter().filter(|block| !(5..9).contains(block)).collect::<Vec<_>>();
             let uses = frame(pool, 6).is_next();

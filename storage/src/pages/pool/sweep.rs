@@ -86,6 +86,9 @@ impl Pool {
 
     /// Writes every page whose oldest unwritten change is of a record before `before`, in file order. `pace`
     /// hears after each page which share is done (0 to 1).
+    ///
+    /// # Errors
+    /// Fails if the log cannot be flushed or a page not be written.
     pub fn write_before(&self, before: Lsn, pace: &mut dyn FnMut(f64)) -> Result<u64, Error> {
         let is_due = |frame: &Frame| frame.rec_lsn().is_some_and(|lsn| lsn < before);
         let mut keys: Vec<PageKey> = Vec::new();
@@ -115,6 +118,9 @@ impl Pool {
 
     /// The newest LSN that a page on disk bears, of those pages that the pool has changed since. Redo makes
     /// such pages from images and does not read them. A page that does not check out says nothing.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read.
     pub fn newest_lsn_on_disk(&self) -> Result<Lsn, Error> {
         let mut newest = Lsn::INVALID;
         let mut page = Box::new(Page::ZERO);

@@ -22,6 +22,9 @@ struct Place {
 impl RowBatch {
     /// Adds a row of which `key` and `value` append the bytes, or none where one of them fails. `tag` is for
     /// the caller, and rises.
+    ///
+    /// # Errors
+    /// Fails with what `key` or `value` fails with.
     pub fn push<E>(
         &mut self,
         tag: u64,

@@ -14,6 +14,9 @@ impl Transaction {
     /// What is left, which may be all of it, is to be inserted row by row, by [`Transaction::lock_newest`]
     /// and [`Transaction::put`]. The caller holds a lock on the table that lets it write there, and the tree
     /// has no row without a key of its own.
+    ///
+    /// # Errors
+    /// Fails if the wait for a place is cancelled, or pages or the log cannot be written.
     pub async fn insert_direct(&mut self, tree: TreeId, batch: &mut RowBatch) -> Result<(), Error> {
         if batch.is_empty() || !self.goes_direct(tree, batch.bytes()).await? {
             return Ok(());
