@@ -1,4 +1,5 @@
-//! A real PostgreSQL 15 is the server that is cloned, the tool that verifies the clone, and the standby that starts on it.
+//! A real PostgreSQL 15 is the server that is cloned, the tool that verifies the clone, and the standby that
+//! starts on it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
 use basebackup::clone::{

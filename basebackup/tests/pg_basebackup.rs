@@ -1,7 +1,8 @@
-//! PostgreSQL 15's own pg_basebackup takes a backup from a server that is nothing but this crate and the protocol's messages.
+//! PostgreSQL 15's own pg_basebackup takes a backup from a server that is nothing but this crate and the
+//! protocol's messages.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
-use basebackup::out::{BackupEngine, BackupEvent, BackupSink, BackupSource, send_backup, wire};
+use basebackup::send::{BackupEngine, BackupEvent, BackupSink, BackupSource, send_backup, wire};
 use bytes::{Buf, BytesMut};
 use host::{Host, Timestamp};
 use protocol::backend::{self, FieldDescription, Format, TransactionStatus};

@@ -1,7 +1,7 @@
 //! Replication: senders, receivers, slots, the synchronous quorum, lag, promotion and fencing.
 //!
-//! The protocol logic is state machines without I/O: messages and the time go in, actions come out. Thin drivers
-//! over tokio streams perform them, so a seeded simulator can run the same logic.
+//! The protocol logic is state machines without I/O: messages and the time go in, actions come out. Thin
+//! drivers over tokio streams perform them, so a seeded simulator can run the same logic.
 //!
 //! Rooms, lowest first; each imports from those before it only:
 //!

@@ -1,6 +1,6 @@
-//! Senders and receivers wired to each other, without I/O, under a seed: connections break, nodes restart, standbys are
-//! promoted and followed, also in cascades. At each reply the standby's log must equal its upstream's up to what it says
-//! it has flushed; at the end all logs are equal.
+//! Senders and receivers wired to each other, without I/O, under a seed: connections break, nodes restart,
+//! standbys are promoted and followed, also in cascades. At each reply the standby's log must equal its
+//! upstream's up to what it says it has flushed; at the end all logs are equal.
 //!
 //! One seed again: `SIMULATION_SEED=42 cargo test -p replica --test simulation`.
 

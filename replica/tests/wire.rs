@@ -142,7 +142,8 @@ async fn a_stop_waits_until_the_standby_has_the_last_record() {
     standby.stop().await;
 }
 
-/// Passes everything on but what the standby says from its first CopyDone on. Gives its port, and tells when that has come.
+/// Passes everything on but what the standby says from its first CopyDone on. Gives its port, and tells when
+/// that has come.
 async fn deaf_to_the_end(primary: u16) -> (u16, tokio::sync::oneshot::Receiver<()>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,8 +1,9 @@
 //! A machine for tests: what [`host::Host`] gives the engine, under a test's control and replayed by a seed.
 //!
-//! [`VirtualDisk`] cuts power, tears sectors and fails the Nth call; [`WrappedDisk`] lets a test replace some calls;
-//! [`ManualClock`] stands still until it is moved; [`SeededEntropy`] gives the same bytes for the same seed. Only
-//! tests depend on this crate: the binary does not contain it. It knows no WAL, no pages and no sockets.
+//! [`VirtualDisk`] cuts power, tears sectors and fails the Nth call; [`WrappedDisk`] lets a test replace some
+//! calls; [`ManualClock`] stands still until it is moved; [`SeededEntropy`] gives the same bytes for the same
+//! seed. Only tests depend on this crate: the binary does not contain it. It knows no WAL, no pages and no
+//! sockets.
 
 mod clock;
 mod virtual_disk;

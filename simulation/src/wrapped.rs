@@ -7,7 +7,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a [`WrappedDisk`] does otherwise than the disk inside. Each hook does what that would unless it is replaced.
+/// What a [`WrappedDisk`] does otherwise than the disk inside. Each hook does what that would unless it is
+/// replaced.
 pub trait Hooks: Debug + Send + Sync + 'static {
     /// In place of [`Disk::list`].
     ///

@@ -59,8 +59,8 @@ impl SyncLevel {
         }
     }
 
-    /// What a remote level means while it is not waited for: the next weaker one. Levels that ask no standby mean
-    /// [`SyncLevel::Local`].
+    /// What a remote level means while it is not waited for: the next weaker one. Levels that ask no standby
+    /// mean [`SyncLevel::Local`].
     pub const fn below(self) -> Self {
         match self {
             Self::RemoteApply => Self::On,

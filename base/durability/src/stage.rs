@@ -32,8 +32,8 @@ impl Stage {
         self as usize
     }
 
-    /// Its bit in a byte of [`Stages`]. Streams between nodes carry these: they are part of the protocol and follow
-    /// the order in which the stages came into it.
+    /// Its bit in a byte of [`Stages`]. Streams between nodes carry these: they are part of the protocol and
+    /// follow the order in which the stages came into it.
     #[inline]
     pub const fn bit(self) -> u8 {
         match self {

@@ -1,5 +1,6 @@
-//! Connection strings as libpq reads them: `keyword=value` text and `postgresql://` URIs, completed from the environment
-//! and the password file (the manual's sections "Connection Strings", "Environment Variables", "The Password File").
+//! Connection strings as libpq reads them: `keyword=value` text and `postgresql://` URIs, completed from the
+//! environment and the password file (the manual's sections "Connection Strings", "Environment Variables",
+//! "The Password File").
 
 use host::Disk;
 use std::path::{Path, PathBuf};
@@ -165,8 +166,8 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("PGUSER", "user"),
 ];
 
-/// The name of the process's user. As in libpq, the environment has no say: a server that was started by another user's shell
-/// (runuser, sudo) connects as the one that it runs as.
+/// The name of the process's user. As in libpq, the environment has no say: a server that was started by
+/// another user's shell (runuser, sudo) connects as the one that it runs as.
 fn system_user() -> Option<String> {
     nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.name)
 }

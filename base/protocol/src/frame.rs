@@ -3,7 +3,8 @@
 use crate::cursor::ProtocolError;
 use bytes::{BufMut, BytesMut};
 
-/// The largest messages that a receiver takes, length words included. Anything over them is a protocol violation.
+/// The largest messages that a receiver takes, length words included. Anything over them is a protocol
+/// violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameLimits {
     /// For messages that carry queries or data (Query, Parse, Bind, CopyData, FunctionCall, DataRow...).
@@ -43,7 +44,8 @@ impl Frame {
 
     /// Looks at the message at the head of `buf`: None while it is not all there.
     ///
-    /// The length word is checked as soon as it is there, so that a buffer never grows for a message over its limit.
+    /// The length word is checked as soon as it is there, so that a buffer never grows for a message over its
+    /// limit.
     #[inline]
     pub fn peek(buf: &[u8], limits: FrameLimits) -> Result<Option<Self>, ProtocolError> {
         let Some((&[kind, a, b, c, d], _)) = buf.split_first_chunk::<5>() else { return Ok(None) };
@@ -61,7 +63,8 @@ impl Frame {
         Ok((buf.len() >= len).then_some(Self { kind, len }))
     }
 
-    /// Bytes still missing of the message at the head of `buf` (which `peek` found incomplete), to reserve room for.
+    /// Bytes still missing of the message at the head of `buf` (which `peek` found incomplete), to reserve
+    /// room for.
     pub fn missing(buf: &[u8]) -> usize {
         match buf.split_first_chunk::<5>() {
             Some((&[_, a, b, c, d], _)) => {

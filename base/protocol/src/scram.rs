@@ -96,8 +96,8 @@ impl Verifier {
         }
     }
 
-    /// One that no password fits, for names that do not exist: its salt depends on the name and the server's secret
-    /// alone, so that a client can't tell by asking twice.
+    /// One that no password fits, for names that do not exist: its salt depends on the name and the server's
+    /// secret alone, so that a client can't tell by asking twice.
     pub fn mock(secret: &[u8], user: &str) -> Self {
         let salt = hmac(secret, &[b"mock salt", user.as_bytes()]);
         Self {
@@ -247,8 +247,8 @@ pub struct ClientProof {
 }
 
 impl ClientExchange {
-    /// Starts with a fresh [`nonce`]; gives the exchange and the client's first message. The user's name travels in the
-    /// startup packet, so the one here is empty, as libpq's.
+    /// Starts with a fresh [`nonce`]; gives the exchange and the client's first message. The user's name
+    /// travels in the startup packet, so the one here is empty, as libpq's.
     pub fn start(password: &str, nonce: String) -> (Self, String) {
         let first_bare = format!("n=,r={nonce}");
         let message = format!("n,,{first_bare}");
@@ -298,7 +298,8 @@ mod tests {
 
     #[test]
     fn the_exchange_of_rfc_7677_comes_out_to_the_byte() {
-        // RFC 7677, section 3: user "user", password "pencil". The RFC's client names its user; libpq's does not.
+        // RFC 7677, section 3: user "user", password "pencil". The RFC's client names its user; libpq's does
+        // not.
         let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let verifier = Verifier::derive("pencil", &salt, 4096);
         let (server, server_first) = ServerExchange::start(
@@ -343,7 +344,8 @@ mod tests {
 
     #[test]
     fn a_verifier_made_by_postgresql_is_read() {
-        // psql -c "set password_encryption='scram-sha-256'; create role r password 'pencil'; select rolpassword ..."
+        // psql -c "set password_encryption='scram-sha-256'; create role r password 'pencil'; select
+        // rolpassword ..."
         for (text, good) in [
             (
                 "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",

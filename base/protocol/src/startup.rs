@@ -77,7 +77,8 @@ impl StartupParameters {
             _ => Err(value.to_owned()),
         }
     }
-    /// Parameters of protocol extensions (`_pq_.` names), none of which is known; for NegotiateProtocolVersion.
+    /// Parameters of protocol extensions (`_pq_.` names), none of which is known; for
+    /// NegotiateProtocolVersion.
     pub fn extensions(&self) -> impl Iterator<Item = &str> {
         self.parameters.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with("_pq_."))
     }

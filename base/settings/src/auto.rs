@@ -20,7 +20,8 @@ pub enum AutoChange<'a> {
 const HEADER: &str =
     "# Written by ALTER SYSTEM, which replaces this file; put your own settings into postgresql.conf.\n";
 
-/// The text of postgresql.auto.conf after a change. `current` is its text now; lines that cannot be read are dropped.
+/// The text of postgresql.auto.conf after a change. `current` is its text now; lines that cannot be read are
+/// dropped.
 pub fn alter_system(
     settings: &Settings,
     current: &str,

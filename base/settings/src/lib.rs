@@ -1,12 +1,13 @@
 //! The settings of a node: PostgreSQL 15's and our own, their files and their layers.
 //!
 //! Owns the table of all settings ([`definitions`]), reading and printing values with units ([`Value`]),
-//! postgresql.conf ([`FileContents`]), the node's layers of sources ([`Settings`]), a session's values with the
-//! rules of SET, SET LOCAL and savepoints ([`SessionSettings`]), typed snapshots for hot paths ([`Config`],
-//! [`SessionConfig`]), the text of postgresql.auto.conf ([`alter_system`]) and of a new postgresql.conf
-//! ([`sample_file`]), and the same table in words for the documentation ([`reference()`]).
+//! postgresql.conf ([`FileContents`]), the node's layers of sources ([`Settings`]), a session's values with
+//! the rules of SET, SET LOCAL and savepoints ([`SessionSettings`]), typed snapshots for hot paths
+//! ([`Config`], [`SessionConfig`]), the text of postgresql.auto.conf ([`alter_system`]) and of a new
+//! postgresql.conf ([`sample_file`]), and the same table in words for the documentation ([`reference()`]).
 //!
-//! It does no I/O (files come in through [`Files`], texts go out) and knows nothing of WAL, storage or sockets.
+//! It does no I/O (files come in through [`Files`], texts go out) and knows nothing of WAL, storage or
+//! sockets.
 
 mod auto;
 mod check;

@@ -215,7 +215,8 @@ impl Settings {
         self.compute(name, text, source)
     }
 
-    /// Sets a value that the server has found out (data_checksums, wal_segment_size, shared_memory_size, ...).
+    /// Sets a value that the server has found out (data_checksums, wal_segment_size, shared_memory_size,
+    /// ...).
     pub fn set_computed(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
         self.compute(name, text, Source::Override)
     }

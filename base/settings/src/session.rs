@@ -89,7 +89,8 @@ impl SessionSettings {
         self.refresh();
     }
 
-    /// Sets a value when the session starts (startup message, ALTER ROLE, ALTER DATABASE); RESET goes back to it.
+    /// Sets a value when the session starts (startup message, ALTER ROLE, ALTER DATABASE); RESET goes back to
+    /// it.
     pub fn set_at_start(
         &mut self,
         name: &str,
@@ -135,7 +136,8 @@ impl SessionSettings {
         self.set(name, &join_values(name, values)?, scope, privilege)
     }
 
-    /// Sets a value that the server itself decides for the session (transaction_isolation, is_superuser, ...).
+    /// Sets a value that the server itself decides for the session (transaction_isolation, is_superuser,
+    /// ...).
     pub fn set_computed(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
         let value = self.node.parse(name, text)?;
         self.own.entry(key(name)).or_default().start = Some((Source::Override, value));

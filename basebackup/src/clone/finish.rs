@@ -1,4 +1,5 @@
-//! The target before and after: marked while it is incomplete, checked, made durable, released. All of this blocks.
+//! The target before and after: marked while it is incomplete, checked, made durable, released. All of this
+//! blocks.
 
 use super::unpack::CONTROL_HELD_BACK;
 use super::{CloneError, MARKER_FILE, io_error, manifest_path};
@@ -137,8 +138,8 @@ fn setting(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// Makes every file and every name below durable, files before their folder. The log still comes meanwhile: a segment that is given its
-/// name between the list and the look at it was made durable by who wrote it.
+/// Makes every file and every name below durable, files before their folder. The log still comes meanwhile: a
+/// segment that is given its name between the list and the look at it was made durable by who wrote it.
 fn sync_tree(disk: &dyn Disk, folder: &Path) -> Result<(), CloneError> {
     for entry in disk.list(folder).map_err(io_error(folder))? {
         let path = folder.join(&entry.name);
@@ -157,8 +158,8 @@ fn sync_tree(disk: &dyn Disk, folder: &Path) -> Result<(), CloneError> {
     disk.sync_dir(folder).map_err(io_error(folder))
 }
 
-/// Removes what a clone that was broken off has left: only in a directory that carries the marker. The directory itself stays if
-/// `keep_directory`.
+/// Removes what a clone that was broken off has left: only in a directory that carries the marker. The
+/// directory itself stays if `keep_directory`.
 pub fn remove_interrupted(disk: &dyn Disk, target: &Path, keep_directory: bool) -> Result<(), CloneError> {
     let marker = target.join(MARKER_FILE);
     if !disk.exists(&marker).map_err(io_error(&marker))? {
@@ -187,7 +188,8 @@ fn remove(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<(), CloneError
     disk.remove_dir(path).map_err(io_error(path))
 }
 
-/// What a standby needs to reach the server of a connection string: the string's own words, and what it left to the environment.
+/// What a standby needs to reach the server of a connection string: the string's own words, and what it left
+/// to the environment.
 pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
     const LEFT_OUT: [&str; 3] = ["dbname", "replication", "fallback_application_name"];
     let info = ConnInfo::parse(from)?;

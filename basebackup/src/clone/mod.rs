@@ -1,21 +1,26 @@
-//! Cloning a running server into a new data directory: base backup and log at the same time, verified, durable, ready to start.
+//! Cloning a running server into a new data directory: base backup and log at the same time, verified,
+//! durable, ready to start.
 //!
 //! The way of a clone:
 //!
-//! | step | what                                                                                                          |
-//! |-----:|---------------------------------------------------------------------------------------------------------------|
-//! |    1 | the target must be absent or empty; it gets [`MARKER_FILE`] durably                                           |
-//! |    2 | two connections to a server of a format that this program reads; a temporary slot (or a given one) on the second keeps the log |
-//! |    3 | BASE_BACKUP on the first; its archive is unpacked as it comes, each file's checksum taken on the way            |
-//! |    4 | meanwhile the log is streamed on the second into pg_wal, from the backup's start to its end                     |
-//! |    5 | the manifest's own checksum, each file against it, and each record of the log are checked                       |
-//! |    6 | standby.signal and primary_conninfo are written, everything is made durable                                    |
-//! |    7 | the stream ends; a slot that is to stay is made again, for good, and streamed from until what it keeps is reached  |
-//! |    8 | global/pg_control, kept under another name until here, gets its name; the marker goes                           |
+//! | step | what                                                                                            |
+//! |-----:|-------------------------------------------------------------------------------------------------|
+//! |    1 | the target must be absent or empty; it gets [`MARKER_FILE`] durably                             |
+//! |    2 | two connections to a server of a format that this program reads; a temporary slot (or a given   |
+//! |      | one) on the second keeps the log                                                                |
+//! |    3 | BASE_BACKUP on the first; its archive is unpacked as it comes, each file's checksum taken on    |
+//! |      | the way                                                                                         |
+//! |    4 | meanwhile the log is streamed on the second into pg_wal, from the backup's start to its end     |
+//! |    5 | the manifest's own checksum, each file against it, and each record of the log are checked       |
+//! |    6 | standby.signal and primary_conninfo are written, everything is made durable                     |
+//! |    7 | the stream ends; a slot that is to stay is made again, for good, and streamed from until what   |
+//! |      | it keeps is reached                                                                             |
+//! |    8 | global/pg_control, kept under another name until here, gets its name; the marker goes           |
 //!
-//! A clone that is broken off before step 7 leaves a directory without pg_control and with the marker, and nothing on the server: a
-//! temporary slot goes with its connection, however that ends. No server starts on the directory, and another clone says what it is.
-//! Steps 7 and 8 are short ([`Phase::Finishing`]); an error there takes back the slot. Memory: a few chunks in flight, and the manifest.
+//! A clone that is broken off before step 7 leaves a directory without pg_control and with the marker, and
+//! nothing on the server: a temporary slot goes with its connection, however that ends. No server starts on
+//! the directory, and another clone says what it is. Steps 7 and 8 are short ([`Phase::Finishing`]); an error
+//! there takes back the slot. Memory: a few chunks in flight, and the manifest.
 
 mod error;
 mod finish;
@@ -101,7 +106,8 @@ pub enum Phase {
     Verifying,
     /// Everything is made durable.
     Syncing,
-    /// The slot becomes permanent and the directory startable. Whoever wants to give a clone up does it before this.
+    /// The slot becomes permanent and the directory startable. Whoever wants to give a clone up does it
+    /// before this.
     Finishing,
 }
 
@@ -139,8 +145,9 @@ pub struct Cloned {
 
 /// Clones a server. `progress` is called now and then, and at each change of phase.
 ///
-/// Dropping this leaves the directory broken off (threads may end their last write after it), see [`remove_interrupted`], and nothing on
-/// the server; from [`Phase::Finishing`] on the slot too, see [`drop_slot`].
+/// Dropping this leaves the directory broken off (threads may end their last write after it), see
+/// [`remove_interrupted`], and nothing on the server; from [`Phase::Finishing`] on the slot too, see
+/// [`drop_slot`].
 pub async fn clone(
     host: &Host,
     options: &CloneOptions,
@@ -152,7 +159,8 @@ pub async fn clone(
     let outcome = run(host, options, info, &mut slot, progress).await;
     if outcome.is_err() {
         if let Some(slot) = slot {
-            // The server may be gone: there is nothing more to do then, and the first error is the one that counts.
+            // The server may be gone: there is nothing more to do then, and the first error is the one that
+            // counts.
             let _ = drop_slot(&options.from, &slot).await;
         }
         if !options.keep_failed {
@@ -191,7 +199,8 @@ async fn identify(client: &mut Client) -> Result<SystemId, CloneError> {
     system.ok_or_else(|| CloneError::Answer("IDENTIFY_SYSTEM names no system".to_owned()))
 }
 
-/// Refuses a server whose format this program does not read, before anything is made. A real PostgreSQL has none.
+/// Refuses a server whose format this program does not read, before anything is made. A real PostgreSQL has
+/// none.
 async fn check_format(client: &mut Client) -> Result<(), CloneError> {
     if !client.parameter("server_version").is_some_and(|version| version.contains("Plimsoll")) {
         return Ok(());
@@ -367,8 +376,9 @@ async fn create_slot(client: &mut Client, name: &str, kind: &str) -> Result<(), 
     }
 }
 
-/// Makes the temporary slot of the stream a permanent one. No command does that: it is dropped and made again, and what it keeps may
-/// begin behind the stream's end, which is streamed then. What is gone already is the stream's error.
+/// Makes the temporary slot of the stream a permanent one. No command does that: it is dropped and made
+/// again, and what it keeps may begin behind the stream's end, which is streamed then. What is gone already
+/// is the stream's error.
 async fn keep_slot(
     host: &Host,
     mut client: Client,

@@ -26,7 +26,7 @@ impl Backup {
     /// Sends the command and waits for the server's checkpoint.
     pub(super) async fn begin(mut client: Client, options: &CloneOptions) -> Result<Self, CloneError> {
         let checkpoint = if options.fast_checkpoint { "fast" } else { "spread" };
-        let checksum = crate::checksum::algorithm_name(options.checksum).unwrap_or("NONE");
+        let checksum = crate::manifest::checksum::algorithm_name(options.checksum).unwrap_or("NONE");
         let rate = options.max_rate_kilobytes.map_or(String::new(), |rate| format!(", MAX_RATE {rate}"));
         let command = format!(
             "BASE_BACKUP (LABEL '{}', PROGRESS, CHECKPOINT '{checkpoint}', WAIT 0, MANIFEST 'yes', \

@@ -77,7 +77,8 @@ impl WalStream {
         }
     }
 
-    /// The stream's error, if it has failed. Where it has ended may be behind the backup's end, which nobody knows yet.
+    /// The stream's error, if it has failed. Where it has ended may be behind the backup's end, which nobody
+    /// knows yet.
     pub(super) async fn check(&mut self) -> Result<(), CloneError> {
         match self.task.take_if(|task| task.is_finished()) {
             None => Ok(()),
@@ -195,8 +196,8 @@ async fn run(
     Ok((client, end))
 }
 
-/// Has the history file of the timeline in pg_wal, which the clone needs to know where its log comes from: without it, a promotion
-/// of the clone would begin a timeline without a past.
+/// Has the history file of the timeline in pg_wal, which the clone needs to know where its log comes from:
+/// without it, a promotion of the clone would begin a timeline without a past.
 async fn fetch_history(host: &Host, client: &mut Client, request: &Request) -> Result<(), CloneError> {
     let timeline = request.timeline;
     if timeline == TimelineId::FIRST {

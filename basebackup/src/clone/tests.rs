@@ -2,7 +2,7 @@
 
 use super::unpack::{Part, Unpacked, Unpacker};
 use super::*;
-use crate::checksum::FileChecksum;
+use crate::manifest::checksum::FileChecksum;
 use crate::manifest::{FileEntry, ManifestWriter, Problem};
 use bytes::Bytes;
 use host::{DirEntry, Disk, OpenMode, Timestamp};

@@ -1,7 +1,7 @@
 //! The archive, unpacked as it comes: a state machine over bytes in pieces of any length.
 
 use super::{CloneError, io_error};
-use crate::checksum::FileChecksum;
+use crate::manifest::checksum::FileChecksum;
 use crate::manifest::{MANIFEST_SIZE_MAX, Manifest, ManifestError, Problem};
 use bytes::{Buf, Bytes};
 use host::{OpenMode, SharedDisk, SharedFile};
@@ -13,7 +13,8 @@ use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
 
-/// pg_control's name until the clone is complete: without pg_control no server starts, and backup tools pass over this name.
+/// pg_control's name until the clone is complete: without pg_control no server starts, and backup tools pass
+/// over this name.
 pub(super) const CONTROL_HELD_BACK: &str = "global/pgsql_tmp.pg_control.clone";
 const CONTROL: &str = "global/pg_control";
 

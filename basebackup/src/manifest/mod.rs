@@ -1,21 +1,22 @@
 //! The backup manifest: what files a base backup has, and how to tell that they are whole.
 //!
-//! The manual's chapter "Backup Manifest Format" (PostgreSQL 15, version 1): one JSON object, whose lines break as below because the
-//! last line's checksum (SHA-256) covers all lines before it, byte for byte.
+//! The manual's chapter "Backup Manifest Format" (PostgreSQL 15, version 1): one JSON object, whose lines
+//! break as below because the last line's checksum (SHA-256) covers all lines before it, byte for byte.
 //!
-//! | line                                                                                                    |
-//! |---------------------------------------------------------------------------------------------------------|
-//! | `{ "PostgreSQL-Backup-Manifest-Version": 1,`                                                            |
-//! | `"Files": [`                                                                                            |
-//! | `{ "Path": "...", "Size": n, "Last-Modified": "... GMT", "Checksum-Algorithm": "...", "Checksum": "..." },` |
-//! | `],`                                                                                                    |
-//! | `"WAL-Ranges": [`                                                                                       |
-//! | `{ "Timeline": n, "Start-LSN": "...", "End-LSN": "..." }`                                               |
-//! | `],`                                                                                                    |
-//! | `"Manifest-Checksum": "<sha256>"}`                                                                      |
+//! ```text
+//! { "PostgreSQL-Backup-Manifest-Version": 1,
+//! "Files": [
+//! { "Path": "...", "Size": n, "Last-Modified": "... GMT", "Checksum-Algorithm": "...", "Checksum": "..." },
+//! ],
+//! "WAL-Ranges": [
+//! { "Timeline": n, "Start-LSN": "...", "End-LSN": "..." }
+//! ],
+//! "Manifest-Checksum": "<sha256>"}
+//! ```
 //!
 //! A path that is not UTF-8 stands as `"Encoded-Path"`, in hexadecimal.
 
+pub mod checksum;
 mod parse;
 mod verify;
 mod write;

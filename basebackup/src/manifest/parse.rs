@@ -1,7 +1,7 @@
 //! Reading a manifest: its own checksum first, then every field.
 
 use super::{MANIFEST_SIZE_MAX, WalRange};
-use crate::checksum::{hex, unhex};
+use crate::manifest::checksum::{hex, unhex};
 use protocol::replication::ChecksumAlgorithm;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};

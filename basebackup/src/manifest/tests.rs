@@ -1,5 +1,5 @@
 use super::*;
-use crate::checksum::FileChecksum;
+use crate::manifest::checksum::FileChecksum;
 use host::Timestamp;
 use protocol::replication::ChecksumAlgorithm;
 
@@ -10,7 +10,7 @@ fn real() -> Vec<u8> {
         { \"Path\": \"backup_label\", \"Size\": 225, \"Last-Modified\": \"2026-11-20 08:09:10 GMT\", \"Checksum-Algorithm\": \"CRC32C\", \"Checksum\": \"1f2e3d4c\" },\n\
         { \"Encoded-Path\": \"612f62\", \"Size\": 0, \"Last-Modified\": \"2026-11-20 08:09:10 GMT\", \"Checksum-Algorithm\": \"CRC32C\", \"Checksum\": \"00000000\" }\n\
         ],\n\"WAL-Ranges\": [\n{ \"Timeline\": 1, \"Start-LSN\": \"0/2000028\", \"End-LSN\": \"0/2000100\" }\n],\n";
-    let sum = crate::checksum::hex(&Sha256::digest(body.as_bytes()));
+    let sum = checksum::hex(&Sha256::digest(body.as_bytes()));
     format!("{body}\"Manifest-Checksum\": \"{sum}\"}}\n").into_bytes()
 }
 

@@ -1,7 +1,7 @@
 //! Holding a directory to its manifest, as pg_verifybackup does.
 
 use super::Manifest;
-use crate::checksum::FileChecksum;
+use crate::manifest::checksum::FileChecksum;
 use host::{Disk, File, FileKind, OpenMode};
 use protocol::replication::ChecksumAlgorithm;
 use std::io;
@@ -53,7 +53,8 @@ const IGNORED: [&str; 6] = [
     crate::clone::MARKER_FILE,
 ];
 
-/// Compares each file; returns what is wrong, an empty list for a sound backup. Memory does not grow with the files' sizes.
+/// Compares each file; returns what is wrong, an empty list for a sound backup. Memory does not grow with the
+/// files' sizes.
 pub fn verify_directory(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> io::Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let mut found = Vec::new();

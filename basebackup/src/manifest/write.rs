@@ -1,7 +1,7 @@
 //! Writing a manifest while the files go by.
 
 use super::{MANIFEST_SIZE_MAX, ManifestError, WalRange};
-use crate::checksum::{algorithm_name, hex};
+use crate::manifest::checksum::{algorithm_name, hex};
 use host::Timestamp;
 use protocol::replication::ChecksumAlgorithm;
 use sha2::{Digest, Sha256};
@@ -16,7 +16,7 @@ pub struct FileEntry<'a> {
     pub size_bytes: u64,
     /// Its last change.
     pub modified: Timestamp,
-    /// The checksum's bytes, as [`crate::checksum::FileChecksum::finish`] gives them.
+    /// The checksum's bytes, as [`crate::manifest::checksum::FileChecksum::finish`] gives them.
     pub checksum: &'a [u8],
 }
 

@@ -1,9 +1,11 @@
-//! Messages between Plimsoll nodes inside a stream, by their types. What they carry besides PostgreSQL's messages.
+//! Messages between Plimsoll nodes inside a stream, by their types. What they carry besides PostgreSQL's
+//! messages.
 
 /// Type of the extension message about the stages that commits wait for: one byte, [`Stages::to_byte`].
 pub(super) const AWAITED: u8 = b'I';
-/// Type of the extension message about confirmed positions. From the sender: 8 bytes, the position up to which the quorum holds the
-/// log. From a standby: one byte, whether it wants to hear of each change at once.
+/// Type of the extension message about confirmed positions. From the sender: 8 bytes, the position up to
+/// which the quorum holds the log. From a standby: one byte, whether it wants to hear of each change at once.
 pub(super) const CONFIRMED: u8 = b'C';
-/// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the sender: the node's slots.
+/// Type of the extension message about slots. From a standby: one byte, whether it copies them. From the
+/// sender: the node's slots.
 pub(super) const SLOTS: u8 = b'S';

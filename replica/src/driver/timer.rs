@@ -1,5 +1,5 @@
-//! Pauses shorter than a millisecond: the runtime's own timer rounds up to whole ones, which would be most of the time that a commit
-//! takes to a standby's readers.
+//! Pauses shorter than a millisecond: the runtime's own timer rounds up to whole ones, which would be most of
+//! the time that a commit takes to a standby's readers.
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};

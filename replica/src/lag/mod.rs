@@ -1,11 +1,12 @@
 //! How far a standby is behind: PostgreSQL's round-trip figures, and honest ones.
 //!
-//! [`LagTracker`] gives write_lag, flush_lag and replay_lag of pg_stat_replication: how long it took from the flush
-//! here until the standby reported the stage. They say nothing while nothing is reported and vanish on an idle system.
+//! [`LagTracker`] gives write_lag, flush_lag and replay_lag of pg_stat_replication: how long it took from the
+//! flush here until the standby reported the stage. They say nothing while nothing is reported and vanish on
+//! an idle system.
 //!
-//! [`FlushClock`] remembers when the log reached which position here, so that a standby's position at any stage turns
-//! into an age: how long the oldest byte that it lacks has been there. This is zero exactly when nothing is lacking,
-//! and grows by a second a second while a standby stalls.
+//! [`FlushClock`] remembers when the log reached which position here, so that a standby's position at any
+//! stage turns into an age: how long the oldest byte that it lacks has been there. This is zero exactly when
+//! nothing is lacking, and grows by a second a second while a standby stalls.
 
 mod pace;
 
@@ -135,8 +136,8 @@ fn interpolate(before: Sample, after: Sample, at: Lsn) -> Timestamp {
     Timestamp::from_micros(before.time.micros().saturating_add((span * part.min(1.0)) as i64))
 }
 
-/// When the log of this node reached which position. Old samples are thinned out, so that it reaches far back with an
-/// error that grows with the age.
+/// When the log of this node reached which position. Old samples are thinned out, so that it reaches far back
+/// with an error that grows with the age.
 #[derive(Clone, Debug, Default)]
 pub struct FlushClock {
     samples: VecDeque<Sample>,
@@ -165,8 +166,8 @@ impl FlushClock {
         self.samples.back().map_or(Lsn::INVALID, |last| last.at)
     }
 
-    /// Drops samples whose neighbours lie closer together than a 64th of their age: an age is then at most that much
-    /// too low. Should that free too little, every other sample goes.
+    /// Drops samples whose neighbours lie closer together than a 64th of their age: an age is then at most
+    /// that much too low. Should that free too little, every other sample goes.
     fn thin_out(&mut self, now: Timestamp) {
         let mut kept: VecDeque<Sample> = VecDeque::with_capacity(SAMPLES_MAX);
         for (index, sample) in self.samples.iter().enumerate() {

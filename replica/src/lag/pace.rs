@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use wal::Lsn;
 
-/// Rates are those of this time: long enough to smooth over the pauses between two reports, short enough that a burst of writes is soon
-/// no reason any more to expect others.
+/// Rates are those of this time: long enough to smooth over the pauses between two reports, short enough that
+/// a burst of writes is soon no reason any more to expect others.
 const SPAN: Duration = Duration::from_secs(2);
 /// Samples over a span.
 const STEPS: u32 = 20;
@@ -18,8 +18,8 @@ struct Sample {
     end: Lsn,
 }
 
-/// Positions of the last seconds, or since the standby last stood still for half the span: a rate that reached over a standstill would
-/// promise too little.
+/// Positions of the last seconds, or since the standby last stood still for half the span: a rate that
+/// reached over a standstill would promise too little.
 #[derive(Clone, Debug)]
 pub struct Pace {
     span: Duration,
@@ -92,7 +92,8 @@ impl Pace {
         Some(rates.growth - rates.replay)
     }
 
-    /// When the standby will have replayed everything, if both go on as in the last seconds: zero if it has, None if never.
+    /// When the standby will have replayed everything, if both go on as in the last seconds: zero if it has,
+    /// None if never.
     pub fn catch_up(&self, replayed: Lsn, end: Lsn, now: Timestamp) -> Option<Duration> {
         let left = end.bytes_since(replayed);
         if left == 0 {
@@ -115,7 +116,8 @@ mod tests {
     #[test]
     fn a_catch_up_at_a_constant_rate_is_forecast_from_the_first_second_on() {
         let mut pace = Pace::default();
-        // The log grows by 100 bytes a millisecond, the standby replays 300 of them; it begins 1,000,000 behind.
+        // The log grows by 100 bytes a millisecond, the standby replays 300 of them; it begins 1,000,000
+        // behind.
         let (end, replayed) = (
             |ms: i64| Lsn::new(2_000_000 + 100 * ms as u64),
             |ms: i64| Lsn::new(1_000_000 + 300 * ms as u64),

@@ -4,8 +4,8 @@ use super::{Receiver, ReceiverAction, State};
 use durability::Stage;
 use std::time::Duration;
 
-/// Pause between flushes while no commit waits for one: a flush for each commit at local or off would cost both nodes more than
-/// the commits themselves.
+/// Pause between flushes while no commit waits for one: a flush for each commit at local or off would cost
+/// both nodes more than the commits themselves.
 const UNHURRIED_FLUSH: Duration = Duration::from_millis(10);
 /// So much that was written is flushed all the same, in bytes.
 const UNHURRIED_FLUSH_BYTES: u64 = 1 << 20;
@@ -23,8 +23,8 @@ impl Receiver {
         }
     }
 
-    /// Whether nobody waits for the flush that was asked for last: the driver may go on receiving meanwhile, and tell
-    /// [`Event::Flushed`] later. Until then no other is asked for, unless somebody waits for it.
+    /// Whether nobody waits for the flush that was asked for last: the driver may go on receiving meanwhile,
+    /// and tell [`Event::Flushed`] later. Until then no other is asked for, unless somebody waits for it.
     pub fn flush_at_leisure(&self) -> bool {
         matches!(self.state, State::Streaming) && !self.flush_is_awaited() && !self.replies.owes()
     }
@@ -40,7 +40,8 @@ impl Receiver {
         self.flushing = false;
     }
 
-    /// When what is written has to be made durable; None: at once, since commits wait for that or there is much of it.
+    /// When what is written has to be made durable; None: at once, since commits wait for that or there is
+    /// much of it.
     pub(super) fn flush_at(&self) -> Option<Duration> {
         let waiting = self.end.bytes_since(self.flushed);
         let hurried = self.flush_is_awaited() || waiting >= UNHURRIED_FLUSH_BYTES;

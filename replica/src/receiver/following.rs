@@ -1,4 +1,5 @@
-//! Which branch is followed: from the primary's answer about itself to START_REPLICATION, and on to the next timeline.
+//! Which branch is followed: from the primary's answer about itself to START_REPLICATION, and on to the next
+//! timeline.
 
 use super::{Receiver, ReceiverAction, State};
 use crate::error::ReplicaError;
@@ -51,7 +52,8 @@ impl Receiver {
         }
         let rootless = self.history.entries().is_empty();
         if rootless && standby > TimelineId::FIRST {
-            // Its file got lost, or a copy left it out: without it no later timeline looks like a child of this one.
+            // Its file got lost, or a copy left it out: without it no later timeline looks like a child of
+            // this one.
             self.state = State::Fetching(Fetching::Own(primary));
             out.push(ReceiverAction::FetchHistory(standby));
         } else if rootless && primary == standby {
@@ -64,7 +66,8 @@ impl Receiver {
         Ok(())
     }
 
-    /// Takes over the history of the timeline that is followed, which was not here. The log goes on where it is.
+    /// Takes over the history of the timeline that is followed, which was not here. The log goes on where it
+    /// is.
     pub(super) fn own_history(
         &mut self,
         own: TimelineHistory,

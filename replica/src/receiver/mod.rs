@@ -1,7 +1,7 @@
 //! The receiving side of a stream, as a state machine without I/O.
 //!
-//! [`Receiver::handle`] takes what happened and the time, and gives commands that the driver performs in order. If one
-//! fails, the driver drops the rest of the batch and tells the failure as an event.
+//! [`Receiver::handle`] takes what happened and the time, and gives commands that the driver performs in
+//! order. If one fails, the driver drops the rest of the batch and tells the failure as an event.
 //!
 //! ```text
 //!  waiting --> connecting --> identifying --> fetching histories --> (scanning) --> starting --> streaming
@@ -11,10 +11,12 @@
 //! ```
 //!
 //! What it holds to:
-//! - A branch is followed only if it continues what this node has: same cluster, our timeline in its history, and the
-//!   fork not before the end of our last whole record. Its history file is durable here before a byte of it is confirmed.
-//! - A stream begins a little before our end (inside the segment), and the bytes that both have are compared. Positions are
-//!   reported only as far as this comparison has come, so a primary that went back is never told what it has lost.
+//! - A branch is followed only if it continues what this node has: same cluster, our timeline in its history,
+//!   and the fork not before the end of our last whole record. Its history file is durable here before a byte
+//!   of it is confirmed.
+//! - A stream begins a little before our end (inside the segment), and the bytes that both have are compared.
+//!   Positions are reported only as far as this comparison has come, so a primary that went back is never
+//!   told what it has lost.
 //! - A timeline switch keeps the connection.
 
 mod events;
@@ -105,7 +107,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver for a node that follows `history` and whose log ends at `end` on `timeline`, all of it durable.
+    /// A receiver for a node that follows `history` and whose log ends at `end` on `timeline`, all of it
+    /// durable.
     pub fn new(
         options: ReceiverOptions,
         history: TimelineHistory,
@@ -134,7 +137,8 @@ impl Receiver {
         }
     }
 
-    /// Takes an event; gives the commands that follow from it. `now` is the monotonic clock, `wall` the wall clock.
+    /// Takes an event; gives the commands that follow from it. `now` is the monotonic clock, `wall` the wall
+    /// clock.
     pub fn handle(&mut self, event: Event, now: Duration, wall: Timestamp) -> Vec<ReceiverAction> {
         let mut out = Vec::new();
         if let Err(error) = self.step(event, now, wall, &mut out) {
@@ -262,8 +266,8 @@ impl Receiver {
         self.primary_end.bytes_since(self.end) >= 2 * self.options.segment_size.bytes()
     }
 
-    /// Whether replay is to be told with [`Event::Applied`] as soon as it moves; otherwise [`Receiver::set_applied`] before
-    /// other events does.
+    /// Whether replay is to be told with [`Event::Applied`] as soon as it moves; otherwise
+    /// [`Receiver::set_applied`] before other events does.
     pub fn hurries_applied(&self) -> bool {
         self.replies.awaited().has(Stage::Replayed)
     }
@@ -322,7 +326,8 @@ impl Receiver {
         Progress { written: shown(self.end), flushed: shown(self.flushed), applied: shown(self.applied) }
     }
 
-    /// Takes over reloaded settings. A changed slot or conninfo needs a new connection, which the driver makes.
+    /// Takes over reloaded settings. A changed slot or conninfo needs a new connection, which the driver
+    /// makes.
     pub fn set_options(&mut self, options: ReceiverOptions) {
         self.replies.set_options(&options);
         self.options = options;

@@ -13,13 +13,15 @@
 //!          +--- local: nothing more, and no primary is named
 //! ```
 //!
-//! - local: redo reads pg_wal and has each segment fetched from the archive first. Nobody else writes in pg_wal.
-//! - streaming: the receiver writes in pg_wal, redo reads behind it, the archive is not asked. Without an archive, the receiver tries
-//!   again by itself and this state stays.
+//! - local: redo reads pg_wal and has each segment fetched from the archive first. Nobody else writes in
+//!   pg_wal.
+//! - streaming: the receiver writes in pg_wal, redo reads behind it, the archive is not asked. Without an
+//!   archive, the receiver tries again by itself and this state stays.
 //! - leaving: the receiver has been told to stop, and may still write.
 //! - resting: wal_retrieve_retry_interval passes.
 //!
-//! A promotion takes one more look at the archive after the receiver has stopped, so that nothing is left out that was there.
+//! A promotion takes one more look at the archive after the receiver has stopped, so that nothing is left out
+//! that was there.
 
 use std::time::Duration;
 

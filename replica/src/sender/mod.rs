@@ -1,11 +1,11 @@
 //! The sending side of a stream, as a state machine without I/O.
 //!
-//! The driver asks [`Sender::poll`] what to do next, does it, and tells the machine what happened: WAL sent, a reply
-//! arrived, the standby ended its side, the log was taken over by another timeline, the server stops. Times are of the
-//! node's monotonic clock.
+//! The driver asks [`Sender::poll`] what to do next, does it, and tells the machine what happened: WAL sent,
+//! a reply arrived, the standby ended its side, the log was taken over by another timeline, the server stops.
+//! Times are of the node's monotonic clock.
 //!
 //! ```text
-//!  startup --> catchup --> streaming --> stopping      the log ends here, and the standby has flushed it: done
+//!  startup --> catchup --> streaming --> stopping     the log ends here, the standby has flushed it: done
 //!                 \            \
 //!                  +-- the timeline ended: CopyDone, the standby's CopyDone, the next timeline as a result
 //!                  +-- the standby ended the stream: CopyDone
@@ -24,8 +24,9 @@ use wal::{Lsn, TimelineId};
 
 /// Most WAL bytes of one message (MAX_SEND_SIZE of PostgreSQL).
 pub const CHUNK_BYTES_MAX: u64 = 128 << 10;
-/// Pause between two messages of WAL that no commit waits for, so that each need not wake the standby for a single commit. With many
-/// streams it is longer: together they send [`UNHURRIED_SENDS`] such messages a second at most.
+/// Pause between two messages of WAL that no commit waits for, so that each need not wake the standby for a
+/// single commit. With many streams it is longer: together they send [`UNHURRIED_SENDS`] such messages a
+/// second at most.
 const UNHURRIED_PAUSE: Duration = Duration::from_micros(500);
 const UNHURRIED_SENDS: u32 = 4000;
 /// So much WAL goes out at once all the same, in bytes.
@@ -109,7 +110,8 @@ pub enum Finish {
 pub struct SenderTimes {
     /// wal_sender_timeout; None waits for ever.
     pub timeout: Option<Duration>,
-    /// Keepalives that ask for a reply at least this often, to keep lag figures fresh; between Plimsoll nodes only.
+    /// Keepalives that ask for a reply at least this often, to keep lag figures fresh; between Plimsoll nodes
+    /// only.
     pub heartbeat: Option<Duration>,
 }
 
@@ -276,7 +278,8 @@ impl Sender {
         self.sent_at = Some(now);
     }
 
-    /// Whether commits wait for what the standby reports; if none does, WAL goes out in portions, a moment apart.
+    /// Whether commits wait for what the standby reports; if none does, WAL goes out in portions, a moment
+    /// apart.
     pub fn set_hurried(&mut self, hurried: bool) {
         self.hurried = hurried;
     }
@@ -305,8 +308,9 @@ impl Sender {
         self.copy_done_received = true;
     }
 
-    /// This server's log is another one now (a standby was promoted, or follows a promoted primary): it is that of before up to
-    /// `kept`. If the streamed timeline ended with that, the stream ends at its end. To have sent more than that is an error.
+    /// This server's log is another one now (a standby was promoted, or follows a promoted primary): it is
+    /// that of before up to `kept`. If the streamed timeline ended with that, the stream ends at its end. To
+    /// have sent more than that is an error.
     pub fn on_branch(&mut self, history: &TimelineHistory, kept: Lsn) -> Result<(), ReplicaError> {
         let end =
             start::timeline_end(history, self.timeline).ok_or(ReplicaError::NoTimeline(self.timeline))?;

@@ -3,8 +3,8 @@
 //! One lock guards the table. Each report of a standby takes it for a moment, applies the rule of
 //! synchronous_standby_names and passes the outcome on while it holds it, so outcomes arrive in order.
 //!
-//! A report counts as far as it can be true: up to what this stream has sent, and, once the log here has left the branch that the
-//! stream was begun on, up to where it left it.
+//! A report counts as far as it can be true: up to what this stream has sent, and, once the log here has left
+//! the branch that the stream was begun on, up to where it left it.
 
 use crate::error::ReplicaError;
 use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
@@ -132,8 +132,9 @@ pub struct SenderHandle {
 }
 
 impl Senders {
-    /// An empty table for at most `max` streams (max_wal_senders). `on_progress` gets what the quorum has reached, each
-    /// time that it may have changed; usually it is [`storage::CommitGate::set_remote`]. It must not call back.
+    /// An empty table for at most `max` streams (max_wal_senders). `on_progress` gets what the quorum has
+    /// reached, each time that it may have changed; usually it is [`storage::CommitGate::set_remote`]. It
+    /// must not call back.
     pub fn new(max: usize, on_progress: impl Fn(RemoteProgress) + Send + Sync + 'static) -> Self {
         let table = Table {
             entries: BTreeMap::new(),
@@ -199,8 +200,8 @@ impl Senders {
         self.0.count.subscribe()
     }
 
-    /// Tells the clock of lag figures that the log ends at `end`. Streams do so too; the server calls it for times
-    /// without streams that send.
+    /// Tells the clock of lag figures that the log ends at `end`. Streams do so too; the server calls it for
+    /// times without streams that send.
     pub fn note_flushed(&self, end: Lsn, now: Timestamp) {
         self.0.table.lock().clock.note(end, now);
     }
@@ -355,7 +356,8 @@ impl SenderHandle {
         });
     }
 
-    /// What is believed of a report, and whether this is the stream's first that claims more than it was sent.
+    /// What is believed of a report, and whether this is the stream's first that claims more than it was
+    /// sent.
     pub fn believe(&self, progress: Progress) -> (Progress, bool) {
         self.with(|table, key| {
             let Some(entry) = table.entries.get_mut(&key) else { return (Progress::default(), false) };
@@ -365,7 +367,8 @@ impl SenderHandle {
         })
     }
 
-    /// The standby reported these positions, of which as much counts as is believed; `clock` is its own, `now` ours.
+    /// The standby reported these positions, of which as much counts as is believed; `clock` is its own,
+    /// `now` ours.
     pub fn on_reply(&self, progress: Progress, clock: Timestamp, now: Timestamp) {
         let mut table = self.senders.0.table.lock();
         let end = table.clock.end();

@@ -191,9 +191,8 @@ fn wal_that_no_commit_waits_for_goes_out_a_moment_apart() {
     sender.set_hurried(false);
     assert_eq!(drain(&mut sender, ms(50), 200), [200], "what comes after a rest goes at once");
     let held = sender.poll(ms(50), at(300));
-    assert!(
-        matches!(held, Action::Wait { until: Some(t), past } if t == ms(50) + UNHURRIED_PAUSE && past == at(200 + UNHURRIED_BYTES))
-    );
+    assert!(matches!(held, Action::Wait { until: Some(t), past }
+            if t == ms(50) + UNHURRIED_PAUSE && past == at(200 + UNHURRIED_BYTES)));
     assert_eq!(drain(&mut sender, ms(51), 400), [400], "what came meanwhile goes with it");
     assert_eq!(
         drain(&mut sender, ms(51), 401 + UNHURRIED_BYTES),

@@ -1,10 +1,12 @@
 //! Slots that a standby copies from its upstream, so that a receiver finds its slot on whoever is promoted.
 //!
-//! The sender tells a Plimsoll standby that asked for it the permanent slots of its node, with each heartbeat if anything moved. A copy
-//! stands where the original stands, or at the end of the log here if that is less, and keeps WAL here. Until the promotion it
-//! belongs to the upstream: nobody uses, moves or drops it here; a promotion makes it an ordinary slot.
+//! The sender tells a Plimsoll standby that asked for it the permanent slots of its node, with each heartbeat
+//! if anything moved. A copy stands where the original stands, or at the end of the log here if that is less,
+//! and keeps WAL here. Until the promotion it belongs to the upstream: nobody uses, moves or drops it here; a
+//! promotion makes it an ordinary slot.
 //!
-//! A copy is only made, or moved back, where the WAL that it promises is here: a slot that lacks its WAL is worth nothing.
+//! A copy is only made, or moved back, where the WAL that it promises is here: a slot that lacks its WAL is
+//! worth nothing.
 
 use super::{Lifetime, ReplicaError, Slot, Slots, validate_name};
 use std::collections::BTreeMap;
@@ -45,7 +47,8 @@ pub enum Refusal {
     WalMissing(Lsn),
 }
 
-/// Writes slots for the wire: for each the name's length in a byte, the name, restart_lsn and lost_at in 8 bytes each, big-endian.
+/// Writes slots for the wire: for each the name's length in a byte, the name, restart_lsn and lost_at in 8
+/// bytes each, big-endian.
 pub(crate) fn encode(slots: &[UpstreamSlot]) -> Vec<u8> {
     let mut out = Vec::with_capacity(slots.len() * 32);
     for slot in slots {
@@ -91,9 +94,9 @@ impl Slots {
         .collect()
     }
 
-    /// Makes the copies what the upstream's slots are. `end` is the end of the durable log here, and `is_there` says whether the log from
-    /// a position before it on is here. What is new is durable when it returns; positions that move on are saved with the next
-    /// checkpoint, as those of other slots are.
+    /// Makes the copies what the upstream's slots are. `end` is the end of the durable log here, and
+    /// `is_there` says whether the log from a position before it on is here. What is new is durable when it
+    /// returns; positions that move on are saved with the next checkpoint, as those of other slots are.
     pub fn follow(
         &self,
         upstream: &[UpstreamSlot],

@@ -49,8 +49,8 @@ impl WalLimits {
         bytes / self.segment_size.bytes()
     }
 
-    /// The oldest segment to keep, given that recovery needs `redo` and the slots `oldest_slot`: segments before
-    /// it may be recycled.
+    /// The oldest segment to keep, given that recovery needs `redo` and the slots `oldest_slot`: segments
+    /// before it may be recycled.
     pub fn keep_from(&self, redo: Lsn, oldest_slot: Option<Lsn>) -> SegmentNumber {
         let recovery = self.segment_size.segment_of(redo).get();
         SegmentNumber::new(recovery.min(self.kept_for_others(oldest_slot)))

@@ -1,11 +1,11 @@
 //! Replication slots: names under which receivers keep WAL on this server.
 //!
-//! A slot's position moves in memory with every report of its receiver and is written at checkpoints and clean
-//! stops, as in PostgreSQL: after a crash it stands a little back, which only keeps more WAL. What is asked of a
-//! client (create, drop, copy, advance) is durable when the call returns.
+//! A slot's position moves in memory with every report of its receiver and is written at checkpoints and
+//! clean stops, as in PostgreSQL: after a crash it stands a little back, which only keeps more WAL. What is
+//! asked of a client (create, drop, copy, advance) is durable when the call returns.
 //!
-//! One lock guards the table; files are written under it, since commands on slots are rare. Reports take it for a
-//! few instructions.
+//! One lock guards the table; files are written under it, since commands on slots are rare. Reports take it
+//! for a few instructions.
 
 pub(crate) mod copied;
 mod file;
@@ -79,7 +79,8 @@ pub struct SlotView {
     pub xmin: Option<Xid>,
     /// It is the copy of a slot of the upstream.
     pub copied: bool,
-    /// Since when nobody uses it, on the monotonic clock, in this run of the server; None while somebody does.
+    /// Since when nobody uses it, on the monotonic clock, in this run of the server; None while somebody
+    /// does.
     pub idle_since: Option<Duration>,
     /// Bytes a second by which the log's end runs away from it; None while nothing is known.
     pub falls_behind: Option<f64>,
@@ -98,8 +99,8 @@ impl SlotView {
         let known = self.restart.is_valid() && self.wal_status(limits) != Some(WalStatus::Lost);
         known.then(|| limits.safe_bytes(self.restart)).flatten()
     }
-    /// How long until the slot may lose its WAL to max_slot_wal_keep_size if it and the log go on as in the last minute. None if
-    /// never, or if nothing is known yet.
+    /// How long until the slot may lose its WAL to max_slot_wal_keep_size if it and the log go on as in the
+    /// last minute. None if never, or if nothing is known yet.
     pub fn time_until_lost(&self, limits: &WalLimits) -> Option<Duration> {
         let left = self.safe_wal_size(limits)?;
         let Ok(left) = u64::try_from(left) else { return Some(Duration::ZERO) };
@@ -146,8 +147,8 @@ pub fn validate_name(name: &str) -> Result<(), ReplicaError> {
 }
 
 impl Slots {
-    /// Reads the slots of the folder `dir` (pg_replslot). What a crash left half made or half dropped is removed;
-    /// a damaged file is an error. More slots than `max` are an error, as in PostgreSQL.
+    /// Reads the slots of the folder `dir` (pg_replslot). What a crash left half made or half dropped is
+    /// removed; a damaged file is an error. More slots than `max` are an error, as in PostgreSQL.
     pub fn open(host: &Host, dir: &Path, max: usize) -> Result<Self, ReplicaError> {
         let shared = Shared {
             host: host.clone(),
@@ -197,8 +198,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Creates a slot that the session `pid` then uses if it is temporary. With `reserve`, WAL is kept from the
-    /// position it returns on (the redo point); it is asked under the lock that [`Slots::oldest`] takes.
+    /// Creates a slot that the session `pid` then uses if it is temporary. With `reserve`, WAL is kept from
+    /// the position it returns on (the redo point); it is asked under the lock that [`Slots::oldest`] takes.
     pub fn create(
         &self,
         name: &str,
@@ -266,7 +267,8 @@ impl Slots {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
         slot.is_free_for(name, pid)?;
-        // One that was given up may be used too: a receiver that has the WAL from elsewhere makes it reserve again.
+        // One that was given up may be used too: a receiver that has the WAL from elsewhere makes it reserve
+        // again.
         (slot.active, slot.idle_since) = (Some(pid), None);
         Ok(ActiveSlot { slots: self.clone(), name: name.to_owned(), pid })
     }
@@ -310,8 +312,8 @@ impl Slots {
         Ok(())
     }
 
-    /// pg_replication_slot_advance: moves a slot that nobody uses to `to`, or to `end` if that is less; durable when
-    /// it returns. Gives the position reached.
+    /// pg_replication_slot_advance: moves a slot that nobody uses to `to`, or to `end` if that is less;
+    /// durable when it returns. Gives the position reached.
     pub fn advance(&self, name: &str, to: Lsn, end: Lsn, pid: i32) -> Result<Lsn, ReplicaError> {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
@@ -352,7 +354,8 @@ impl Slots {
         self.0.table.lock().values().filter_map(|slot| slot.xmin).min()
     }
 
-    /// Writes the positions that moved since they were last written; called by each checkpoint and clean stop.
+    /// Writes the positions that moved since they were last written; called by each checkpoint and clean
+    /// stop.
     pub fn save(&self) -> Result<(), ReplicaError> {
         let mut table = self.0.table.lock();
         for (name, slot) in table.iter_mut().filter(|(_, slot)| slot.saved != slot.restart) {
@@ -368,13 +371,14 @@ impl Slots {
         }
     }
 
-    /// Gives up slots that need WAL before `kept_from`; returns them as they were, for the log. A session that uses one has lost it
-    /// and has to be ended. Durable.
+    /// Gives up slots that need WAL before `kept_from`; returns them as they were, for the log. A session
+    /// that uses one has lost it and has to be ended. Durable.
     pub fn invalidate_before(&self, kept_from: Lsn) -> Result<Vec<SlotView>, ReplicaError> {
         self.invalidate(|slot| slot.restart < kept_from)
     }
 
-    /// Gives up slots that nobody has used since `since`, on the monotonic clock; copies are the upstream's to give up. Durable.
+    /// Gives up slots that nobody has used since `since`, on the monotonic clock; copies are the upstream's
+    /// to give up. Durable.
     pub fn invalidate_idle(&self, since: Duration) -> Result<Vec<SlotView>, ReplicaError> {
         self.invalidate(|slot| {
             !slot.copied && slot.owner.is_none() && slot.idle_since.is_some_and(|idle| idle < since)
@@ -453,8 +457,8 @@ impl Slots {
 }
 
 impl BranchObserver for Slots {
-    /// A receiver that was further holds what is no part of this log. [`Slots::save`] makes it durable; until then a file says more,
-    /// which nobody believes but a primary at its start.
+    /// A receiver that was further holds what is no part of this log. [`Slots::save`] makes it durable; until
+    /// then a file says more, which nobody believes but a primary at its start.
     fn branched(&self, state: &LogState) {
         for slot in self.0.table.lock().values_mut() {
             slot.restart = slot.restart.min(state.kept());

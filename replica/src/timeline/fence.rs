@@ -1,20 +1,21 @@
 //! Fencing: a primary that hears of a branch which replaced its own stops acknowledging for good.
 //!
-//! | what the peer's branch is to ours | a primary does                                                        |
-//! |------------------------------------|-----------------------------------------------------------------------|
-//! | another cluster                    | nothing but a log line: the address is wrong                          |
-//! | the same                           | nothing                                                               |
-//! | an ancestor                        | nothing; it is the peer that has to learn                             |
-//! | a descendant                       | fences itself, durably, until rewound or cloned anew                  |
-//! | one that left where our log ends   | does not believe who only says so, and asks its peers                 |
-//! | before it was there                |                                                                       |
-//! | a sibling, a twin                  | says so loudly at each look, since neither continues the other        |
+//! | what the peer's branch is to ours | a primary does                                                 |
+//! |-----------------------------------|----------------------------------------------------------------|
+//! | another cluster                   | nothing but a log line: the address is wrong                   |
+//! | the same                          | nothing                                                        |
+//! | an ancestor                       | nothing; it is the peer that has to learn                      |
+//! | a descendant                      | fences itself, durably, until rewound or cloned anew           |
+//! | one that left where our log ends  | does not believe who only says so, and asks its peers          |
+//! | before it was there               |                                                                |
+//! | a sibling, a twin                 | says so loudly at each look, since neither continues the other |
 //!
-//! A standby is never fenced: it acknowledges nothing, and its receiver refuses what does not continue it. But a record that holds
-//! for its branch bars its promotion: whoever is fenced does not get out of it by standby.signal.
+//! A standby is never fenced: it acknowledges nothing, and its receiver refuses what does not continue it.
+//! But a record that holds for its branch bars its promotion: whoever is fenced does not get out of it by
+//! standby.signal.
 //!
-//! The record is `plimsoll/fence`, text lines `key=value` closed by a CRC-32 of the lines above it. It is node-local, left out
-//! of backups, and dropped when the directory is rewound.
+//! The record is `plimsoll/fence`, text lines `key=value` closed by a CRC-32 of the lines above it. It is
+//! node-local, left out of backups, and dropped when the directory is rewound.
 
 use crate::error::ReplicaError;
 use crate::timeline::relation::{Relation, relation};
@@ -65,8 +66,8 @@ pub enum Verdict {
     Stranger,
 }
 
-/// Judges a peer's branch, as the table above has it. `primary` says whether this node takes writes, `log_end` how far its log is
-/// durable.
+/// Judges a peer's branch, as the table above has it. `primary` says whether this node takes writes,
+/// `log_end` how far its log is durable.
 pub fn judge(ours: &NodeBranch, primary: bool, log_end: Lsn, theirs: &NodeBranch) -> Verdict {
     if ours.system != theirs.system {
         return Verdict::Stranger;
@@ -124,7 +125,8 @@ impl FenceRecord {
         }
     }
 
-    /// Whether it holds for a node on this branch: it does unless the branch goes on from the one that replaced ours.
+    /// Whether it holds for a node on this branch: it does unless the branch goes on from the one that
+    /// replaced ours.
     pub fn holds_for(&self, ours: &NodeBranch) -> bool {
         let history = &ours.history;
         let same_branch = match (self.branch, history.branch_of(self.descendant)) {
@@ -198,7 +200,8 @@ impl FenceStore {
         Self { host: host.clone(), path: data_dir.join("plimsoll").join("fence") }
     }
 
-    /// The record; None if this node is not fenced. A record that cannot be read counts as a fence, and is an error.
+    /// The record; None if this node is not fenced. A record that cannot be read counts as a fence, and is an
+    /// error.
     pub fn load(&self) -> Result<Option<FenceRecord>, ReplicaError> {
         let contents = match self.host.disk.read(&self.path, FILE_BYTES_MAX) {
             Ok(contents) => contents,
@@ -217,8 +220,8 @@ impl FenceStore {
         Ok(self.load()?.filter(|record| record.holds_for(ours)))
     }
 
-    /// Makes the fence durable. The first record that holds for this branch stays, since it says where the history parted; one of an
-    /// earlier life on another branch gives way.
+    /// Makes the fence durable. The first record that holds for this branch stays, since it says where the
+    /// history parted; one of an earlier life on another branch gives way.
     pub fn raise(&self, ours: &NodeBranch, record: &FenceRecord) -> Result<(), ReplicaError> {
         if matches!(self.holding(ours), Ok(Some(_)) | Err(ReplicaError::Fenced(_))) {
             return Ok(());

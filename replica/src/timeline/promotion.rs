@@ -1,4 +1,5 @@
-//! Decisions of a promotion: whether, and what it would lose. [`wal::timelines`] has the number of its timeline; storage carries it out.
+//! Decisions of a promotion: whether, and what it would lose. [`wal::timelines`] has the number of its
+//! timeline; storage carries it out.
 
 use std::time::Duration;
 use wal::Lsn;

@@ -1,4 +1,5 @@
-//! A primary without tables and a standby without redo, over real sockets and files; and a real PostgreSQL as their peer.
+//! A primary without tables and a standby without redo, over real sockets and files; and a real PostgreSQL as
+//! their peer.
 
 #![allow(dead_code, reason = "each test uses its part")]
 

@@ -4,7 +4,7 @@ use super::replication::Replication;
 use super::wire::{Exit, OUTPUT_BYTES, Wire};
 use super::{Failure, from_sql};
 use crate::node::Node;
-use basebackup::out::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
+use basebackup::send::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
 use protocol::replication::BaseBackupOptions;
 use protocol::{Report, SqlState};
 use std::sync::Arc;

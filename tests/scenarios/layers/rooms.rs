@@ -30,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "database",
         ],
     ),
+    ("basebackup", &["manifest", "send", "clone"]),
     ("replica", &["error", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"]),
     ("sql", &["interface", "catalogue", "language", "execution", "session"]),
 ];

@@ -50,7 +50,8 @@ impl Client {
         }
     }
 
-    /// Starts a COPY TO STDOUT (or BASE_BACKUP's archives, after its result sets were read with `next_message`).
+    /// Starts a COPY TO STDOUT (or BASE_BACKUP's archives, after its result sets were read with
+    /// `next_message`).
     pub async fn copy_out(&mut self, sql: &str) -> Result<CopyOut<'_>, ClientError> {
         self.queue(|out| frontend::query(out, sql));
         self.flush().await?;
@@ -175,8 +176,9 @@ impl CopyBoth<'_> {
         self.client.flush().await
     }
 
-    /// Ends our side, waits for the server to end its own, and reads the results that follow (the next timeline, if
-    /// this one ended). Data still on its way is dropped. The connection then takes commands again.
+    /// Ends our side, waits for the server to end its own, and reads the results that follow (the next
+    /// timeline, if this one ended). Data still on its way is dropped. The connection then takes commands
+    /// again.
     pub async fn finish(self) -> Result<Vec<QueryResult>, ClientError> {
         self.client.queue(frontend::copy_done);
         self.client.flush().await?;

@@ -1,8 +1,8 @@
 //! An asynchronous connection to a server: ours or PostgreSQL's.
 //!
-//! Used by the walreceiver, by clone and lag, by load generators and tests. One task owns a [`Client`]. Receiving is
-//! cancel-safe (what arrived stays in the buffer); so is [`Client::flush`]. Other calls must run to their end: after one
-//! was dropped midway the connection is out of step and has to be dropped too.
+//! Used by the walreceiver, by clone and lag, by load generators and tests. One task owns a [`Client`].
+//! Receiving is cancel-safe (what arrived stays in the buffer); so is [`Client::flush`]. Other calls must run
+//! to their end: after one was dropped midway the connection is out of step and has to be dropped too.
 
 mod connect;
 mod copy;
@@ -149,8 +149,8 @@ impl Client {
         fill(&mut self.output);
     }
 
-    /// Sends what is queued. Cancel-safe. That the server has closed the connection is told by the next read, after
-    /// what it said last (why it ended the session, say).
+    /// Sends what is queued. Cancel-safe. That the server has closed the connection is told by the next read,
+    /// after what it said last (why it ended the session, say).
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while self.output.has_remaining() {
             let written = match &mut self.stream {
@@ -170,8 +170,8 @@ impl Client {
         if self.output.len() >= OUTPUT_BYTES { self.flush().await } else { Ok(()) }
     }
 
-    /// The next message, as it comes: also ErrorResponse and ReadyForQuery. Notices, notifications and parameter
-    /// statuses are kept aside. Cancel-safe.
+    /// The next message, as it comes: also ErrorResponse and ReadyForQuery. Notices, notifications and
+    /// parameter statuses are kept aside. Cancel-safe.
     pub async fn next_message(&mut self) -> Result<BackendMessage, ClientError> {
         loop {
             if let Some(message) = self.buffered_message()? {

@@ -129,7 +129,8 @@ impl Client {
         Ok(self.results().await?.pop().unwrap_or_default())
     }
 
-    /// Queues Bind and Execute of a prepared statement, for pipelines: queue several, then [`Self::run_queued`].
+    /// Queues Bind and Execute of a prepared statement, for pipelines: queue several, then
+    /// [`Self::run_queued`].
     pub fn queue_execute(&mut self, statement: &Statement, parameters: &[Option<&str>]) {
         let values: Vec<_> = parameters.iter().map(|value| value.map(str::as_bytes)).collect();
         self.queue(|out| {

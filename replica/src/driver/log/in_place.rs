@@ -4,8 +4,8 @@ use host::Mutex;
 use std::collections::BTreeSet;
 use wal::{SegmentFate, SegmentFile, SegmentNumber};
 
-/// Which segments were. One is never reused from then on, since what was sent from it may still wait in a socket, by
-/// reference; it is removed instead, and the bytes go with the last reader.
+/// Which segments were. One is never reused from then on, since what was sent from it may still wait in a
+/// socket, by reference; it is removed instead, and the bytes go with the last reader.
 #[derive(Debug, Default)]
 pub(super) struct SentInPlace(Mutex<Kept>);
 

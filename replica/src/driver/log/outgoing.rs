@@ -1,4 +1,5 @@
-//! What goes out on a stream: bytes in memory, or of a mapped segment, which the kernel takes from the page cache without a copy.
+//! What goes out on a stream: bytes in memory, or of a mapped segment, which the kernel takes from the page
+//! cache without a copy.
 
 use bytes::{Buf, Bytes};
 use host::Mapping;

@@ -1,8 +1,9 @@
 //! Reading raw log bytes back: from the writer's memory while fresh, else from segment files.
 //!
-//! Files of whole segments are mapped, looked through once for all streams at about the same place, and sent from the page cache without a
-//! copy; a checkpoint does not write over them from then on. The newest segment's file is copied. Chunks are shared by
-//! all streams that lag, and the last few are kept for those a little behind. When none lags any more they are given up.
+//! Files of whole segments are mapped, looked through once for all streams at about the same place, and sent
+//! from the page cache without a copy; a checkpoint does not write over them from then on. The newest
+//! segment's file is copied. Chunks are shared by all streams that lag, and the last few are kept for those a
+//! little behind. When none lags any more they are given up.
 
 use super::in_place::SentInPlace;
 use super::outgoing::Outgoing;
@@ -70,7 +71,8 @@ struct KeptChunk {
 }
 
 impl Chunks {
-    /// The chunk that begins at `start` and reaches beyond `from`: one that is there, or a new one up to `end`.
+    /// The chunk that begins at `start` and reaches beyond `from`: one that is there, or a new one up to
+    /// `end`.
     fn get(&self, generation: u64, start: Lsn, from: Lsn, end: Lsn) -> KeptChunk {
         let list = &mut self.0.lock().list;
         let same =
@@ -129,7 +131,8 @@ impl LogPlace {
             in_place: Arc::default(),
         }
     }
-    /// Whether the log from `at` on is there, as far as it is durable. A removed segment is not, even while its end is in memory.
+    /// Whether the log from `at` on is there, as far as it is durable. A removed segment is not, even while
+    /// its end is in memory.
     pub fn has(&self, log: &LogState, at: Lsn) -> bool {
         self.check_there(log, at).is_ok()
     }
@@ -214,8 +217,8 @@ impl LogReading {
         Self { place, ahead: nothing(), lags: false }
     }
 
-    /// Whether the segment of `at` is still there. One that was removed is refused to a new stream even while its end
-    /// is still in memory: which of the two happens must not depend on how busy the server is.
+    /// Whether the segment of `at` is still there. One that was removed is refused to a new stream even while
+    /// its end is still in memory: which of the two happens must not depend on how busy the server is.
     pub(in crate::driver) fn check_there(&self, log: &LogState, at: Lsn) -> Result<(), ReplicaError> {
         self.place.check_there(log, at)
     }
@@ -258,7 +261,8 @@ impl LogReading {
         Some(piece.slice(skip..skip + rest.min(len)))
     }
 
-    /// Takes the chunk that holds `from`, and reads it on the I/O pool if nobody has it; the chunk's end, which is past `from`.
+    /// Takes the chunk that holds `from`, and reads it on the I/O pool if nobody has it; the chunk's end,
+    /// which is past `from`.
     async fn fill(&mut self, log: &LogState, from: Lsn, upto: Lsn) -> Result<Lsn, ReplicaError> {
         self.set_lags(true);
         let start = Lsn::new(from.get() / CHUNK * CHUNK);
@@ -297,7 +301,8 @@ impl LogPlace {
         Ok(piece)
     }
 
-    /// The same out of the segment's mapped file; None if that may be written over, is too short, or goes on on another timeline.
+    /// The same out of the segment's mapped file; None if that may be written over, is too short, or goes on
+    /// on another timeline.
     fn map_chunk(
         &self,
         files: &mut SegmentFiles,
@@ -329,7 +334,8 @@ fn check_pages(
     for (index, page) in bytes.chunks(PAGE as usize).enumerate() {
         let at = start + index as u64 * PAGE;
         let found = page.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
-        // The last page may be cut before its address; pages behind a switch of segments are zeros, headers too.
+        // The last page may be cut before its address; pages behind a switch of segments are zeros, headers
+        // too.
         if found.is_some_and(|found| found != 0 && found != at.get()) {
             let name = segment_size.segment_of(at).file_name(history.timeline_at(at), segment_size);
             return Err(ReplicaError::SegmentRemoved(name));

@@ -1,8 +1,9 @@
 //! The walreceiver: one thread that owns the connection, the log's files and the state machine.
 //!
-//! It is a thread of its own because it fsyncs: what the log's end needs is done in order and without a hop, and nothing
-//! else waits behind it. Between messages it drains the socket, lets redo read what it wrote, then flushes once, then replies. A
-//! flush that nobody waits for runs on another thread, while this one goes on receiving.
+//! It is a thread of its own because it fsyncs: what the log's end needs is done in order and without a hop,
+//! and nothing else waits behind it. Between messages it drains the socket, lets redo read what it wrote,
+//! then flushes once, then replies. A flush that nobody waits for runs on another thread, while this one goes
+//! on receiving.
 
 mod asking;
 mod messages;
@@ -121,8 +122,8 @@ impl ReceiveHandle {
             }
         }
     }
-    /// Ends it: what came is flushed, the connection closed. Returns when the thread writes and acknowledges nothing more, to
-    /// whoever asks: of several that stop it, the first is no earlier than the others.
+    /// Ends it: what came is flushed, the connection closed. Returns when the thread writes and acknowledges
+    /// nothing more, to whoever asks: of several that stop it, the first is no earlier than the others.
     pub async fn stop(&self) {
         self.cancel.cancel();
         // It ends by its cancellation alone: a panic would have ended the process.

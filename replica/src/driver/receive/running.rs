@@ -24,8 +24,8 @@ use wal::{Lsn, RawWriter, WalError, Xid};
 
 /// WAL written and not yet flushed at which a flush comes even if more is waiting in the socket, in bytes.
 const UNFLUSHED_MAX: u64 = 4 << 20;
-/// Pause between two words to redo that more of the log is written, while nobody waits for what is replayed: each wakes its thread.
-/// Less than a sender's pause, so that what comes after that is not held up once more.
+/// Pause between two words to redo that more of the log is written, while nobody waits for what is replayed:
+/// each wakes its thread. Less than a sender's pause, so that what comes after that is not held up once more.
 const REDO_PAUSE: Duration = Duration::from_micros(100);
 
 pub(super) struct Driver {

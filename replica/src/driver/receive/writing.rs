@@ -52,7 +52,8 @@ impl Driver {
         self.machine.end().0.bytes_since(self.writer.positions().flushed())
     }
 
-    /// Whether somebody waits for replay: redo is told at once then, and else after a pause since the last time.
+    /// Whether somebody waits for replay: redo is told at once then, and else after a pause since the last
+    /// time.
     fn is_replay_awaited(&self) -> bool {
         self.machine.hurries_applied() || self.context.feed.positions().replay_is_awaited()
     }
@@ -90,8 +91,8 @@ impl Driver {
         }
     }
 
-    /// Follows another history, which goes on from `kept`: its file is durable first, then the log is another one for all who look at
-    /// it, and only then is what lies behind wiped.
+    /// Follows another history, which goes on from `kept`: its file is durable first, then the log is another
+    /// one for all who look at it, and only then is what lies behind wiped.
     pub(super) fn follow(&mut self, history: TimelineHistory, kept: Lsn) -> Result<(), ReplicaError> {
         self.store_history(&history)?;
         let (timeline, end) = (self.writer.timeline(), self.writer.end());
@@ -159,8 +160,8 @@ pub(super) fn open_writer(
     Ok(RawWriter::open(&context.host, &context.place.pg_wal, config, end, positions)?)
 }
 
-/// Where writing can begin: at `wanted`, on the timeline whose file holds it. A segment that is not there, or whose page
-/// was never begun, is asked for from its start.
+/// Where writing can begin: at `wanted`, on the timeline whose file holds it. A segment that is not there, or
+/// whose page was never begun, is asked for from its start.
 pub(super) fn log_end(
     place: &LogPlace,
     history: &TimelineHistory,

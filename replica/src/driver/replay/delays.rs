@@ -108,7 +108,8 @@ impl ReplayDelays {
     pub(super) fn came(&mut self, now: Duration) {
         self.came_at = now;
     }
-    /// How long a commit of this time has to wait still; None if it need not. `now` is asked only if one may have to.
+    /// How long a commit of this time has to wait still; None if it need not. `now` is asked only if one may
+    /// have to.
     pub(super) fn delay(
         &self,
         committed: Option<Timestamp>,

@@ -1,7 +1,8 @@
 //! Hands log to redo: what a receiver writes, or the word that there may be some in the archive and pg_wal.
 //!
-//! Redo reads what is written, durable or not, so a commit is visible here without an fsync. What goes to disk waits for the log to be
-//! durable ([`StandbyLog`]), and `replayed` of the positions never passes `flushed`.
+//! Redo reads what is written, durable or not, so a commit is visible here without an fsync. What goes to
+//! disk waits for the log to be durable ([`StandbyLog`]), and `replayed` of the positions never passes
+//! `flushed`.
 
 use super::delays::{DelayObserver, DelaySettings, PauseState, ReplayDelays};
 use crate::receiver::sources::{SourceSettings, SourceSwitch, Turn};
@@ -14,8 +15,8 @@ use storage::{AtTarget, Conflict, Feed, StandbyLog, WalFeed};
 use tokio::sync::watch;
 use wal::{BranchObserver, Live, LogState, Lsn, NodeLog, RawWriter, StandbyPositions, TimelineId, WalError};
 
-/// Longest time between two looks at whether queries still hold replay up. Snapshots end without telling anybody, so
-/// that reading them costs nothing; the first looks come quickly.
+/// Longest time between two looks at whether queries still hold replay up. Snapshots end without telling
+/// anybody, so that reading them costs nothing; the first looks come quickly.
 const LOOK_MAX: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
@@ -141,7 +142,8 @@ impl StandbyFeed {
         self.changed.notify_all();
     }
 
-    /// Waits until redo has used up what lies here; gives the end of the last whole record, where a receiver starts.
+    /// Waits until redo has used up what lies here; gives the end of the last whole record, where a receiver
+    /// starts.
     pub async fn wait_wanted(&self) -> Lsn {
         let mut wanted = self.wanted.subscribe();
         // The sender lives in self, so this cannot fail.
@@ -198,7 +200,8 @@ impl StandbyFeed {
             orders.positions.stop();
         });
     }
-    /// Holds replay (pg_wal_replay_pause), or lets it go on. False if a promotion has begun, which nothing holds.
+    /// Holds replay (pg_wal_replay_pause), or lets it go on. False if a promotion has begun, which nothing
+    /// holds.
     pub fn set_paused(&self, paused: bool) -> bool {
         let mut promotes = false;
         self.order(|orders| {

@@ -34,7 +34,8 @@ pub struct StreamRequest {
     pub start: Lsn,
     /// The timeline; None for this node's own.
     pub timeline: Option<TimelineId>,
-    /// The standby is a Plimsoll node whose format goes with ours, and has this branch for that timeline if it knows one.
+    /// The standby is a Plimsoll node whose format goes with ours, and has this branch for that timeline if
+    /// it knows one.
     pub plimsoll: Option<Option<BranchId>>,
 }
 
@@ -82,7 +83,8 @@ pub struct SendContext {
     pub confirmations: Arc<dyn Confirmations>,
     /// Called when the standby first claims to be further than it was sent, with what it claims.
     pub on_overstatement: Box<dyn Fn(Lsn) + Send + Sync>,
-    /// Called when the standby's oldest transaction may have changed (then ask slots and senders for the oldest).
+    /// Called when the standby's oldest transaction may have changed (then ask slots and senders for the
+    /// oldest).
     pub on_feedback: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -113,8 +115,8 @@ pub enum SendError {
     Io(#[from] io::Error),
 }
 
-/// Serves one START_REPLICATION: everything from CopyBothResponse to the last CommandComplete. `input` holds what was read
-/// from the connection and not used yet, before and after.
+/// Serves one START_REPLICATION: everything from CopyBothResponse to the last CommandComplete. `input` holds
+/// what was read from the connection and not used yet, before and after.
 pub async fn stream<S: Outlet>(
     io: &mut S,
     input: &mut BytesMut,

@@ -1,4 +1,5 @@
-//! What a Plimsoll standby is told besides WAL: the stages that commits wait for, what is confirmed, the slots.
+//! What a Plimsoll standby is told besides WAL: the stages that commits wait for, what is confirmed, the
+//! slots.
 
 use super::{Streaming, wire_lsn};
 use crate::driver::extensions::{AWAITED, CONFIRMED, SLOTS};

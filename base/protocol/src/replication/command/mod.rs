@@ -8,8 +8,8 @@ pub use option::OptionValue;
 
 use super::WireLsn;
 use super::scanner::{Token, scan};
-use sqlstate::SqlState;
 use base_backup::base_backup_options;
+use sqlstate::SqlState;
 
 /// A replication command.
 #[derive(Clone, Debug, PartialEq, Eq)]

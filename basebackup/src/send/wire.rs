@@ -1,14 +1,15 @@
 //! Events as the messages that answer BASE_BACKUP.
 //!
-//! | event    | messages                                                                                            |
-//! |----------|-----------------------------------------------------------------------------------------------------|
-//! | Start    | result set (recptr text, tli int8), one row                                                         |
-//! | Size     | result set (spcoid oid, spclocation text, size int8), one row with NULL, NULL, kilobytes; CopyOutResponse |
-//! | Archive  | CopyData `n`, archive name, tablespace path (empty), both zero-terminated                           |
-//! | Data     | CopyData `d`, bytes                                                                                 |
-//! | Manifest | CopyData `m`                                                                                        |
-//! | Progress | CopyData `p`, bytes sent as a 64-bit number                                                         |
-//! | End      | CopyDone; result set (recptr, tli); CommandComplete `BASE_BACKUP`                                   |
+//! | event    | messages                                                                                    |
+//! |----------|---------------------------------------------------------------------------------------------|
+//! | Start    | result set (recptr text, tli int8), one row                                                 |
+//! | Size     | result set (spcoid oid, spclocation text, size int8), one row with NULL, NULL, kilobytes;   |
+//! |          | CopyOutResponse                                                                             |
+//! | Archive  | CopyData `n`, archive name, tablespace path (empty), both zero-terminated                   |
+//! | Data     | CopyData `d`, bytes                                                                         |
+//! | Manifest | CopyData `m`                                                                                |
+//! | Progress | CopyData `p`, bytes sent as a 64-bit number                                                 |
+//! | End      | CopyDone; result set (recptr, tli); CommandComplete `BASE_BACKUP`                           |
 //!
 //! ReadyForQuery is the session's.
 

@@ -1,9 +1,9 @@
 //! The walk over the data directory, file by file into the archive. Blocks; runs on a thread of its own.
 
 use super::exclude::{self, Fate};
-use super::tar_stream::{Entry, Out, entry_size, header};
+use super::tar_stream::{Entry, TarStream, entry_size, header};
 use super::{BackupSource, io_failure, manifest_writer};
-use crate::checksum::FileChecksum;
+use crate::manifest::checksum::FileChecksum;
 use crate::manifest::{FileEntry, ManifestError, ManifestWriter};
 use host::{File, FileKind, Metadata, OpenMode, Timestamp};
 use protocol::replication::{BaseBackupOptions, ChecksumAlgorithm};
@@ -66,7 +66,7 @@ enum What {
 
 /// Walks and sends.
 #[derive(Debug)]
-pub(super) struct Archiver {
+pub(super) struct DirectoryWalk {
     source: BackupSource,
     manifest: Option<ManifestWriter>,
     verify: bool,
@@ -76,7 +76,7 @@ pub(super) struct Archiver {
     bad: BadPages,
 }
 
-impl Archiver {
+impl DirectoryWalk {
     pub(super) fn new(source: BackupSource, options: &BaseBackupOptions, started: &BackupStart) -> Self {
         Self {
             source,
@@ -147,7 +147,7 @@ impl Archiver {
     }
 
     /// backup_label, everything in the data directory, pg_control.
-    pub(super) fn send_data_directory(&mut self, out: &mut Out) -> Result<(), Failure> {
+    pub(super) fn send_data_directory(&mut self, out: &mut TarStream) -> Result<(), Failure> {
         let label = std::mem::take(&mut self.label);
         self.send_bytes(out, wal::backup_label::BACKUP_LABEL_FILE, label.as_bytes())?;
         self.send_folder(out, "")?;
@@ -159,7 +159,12 @@ impl Archiver {
     }
 
     /// Sends the segments with the bytes from the start up to `stop`, and the history files.
-    pub(super) fn send_wal(&mut self, out: &mut Out, stop: Lsn, timeline: TimelineId) -> Result<(), Failure> {
+    pub(super) fn send_wal(
+        &mut self,
+        out: &mut TarStream,
+        stop: Lsn,
+        timeline: TimelineId,
+    ) -> Result<(), Failure> {
         let size = self.source.segment_size;
         let folder = self.source.data_dir.join("pg_wal");
         let names = self.source.host.disk.list(&folder).map_err(|error| io_failure("pg_wal", error))?;
@@ -185,7 +190,7 @@ impl Archiver {
     }
 
     /// Ends the archive.
-    pub(super) fn finish(&mut self, out: &mut Out) -> Result<(), Failure> {
+    pub(super) fn finish(&mut self, out: &mut TarStream) -> Result<(), Failure> {
         out.zeros(1024)
     }
 
@@ -206,7 +211,7 @@ impl Archiver {
         self.manifest
     }
 
-    fn send_folder(&mut self, out: &mut Out, folder: &str) -> Result<(), Failure> {
+    fn send_folder(&mut self, out: &mut TarStream, folder: &str) -> Result<(), Failure> {
         let entries = match self.entries(folder) {
             Ok(entries) => entries,
             // A database may be dropped meanwhile.
@@ -228,7 +233,7 @@ impl Archiver {
         Ok(())
     }
 
-    fn send_folder_header(&mut self, out: &mut Out, path: &str) -> Result<(), Failure> {
+    fn send_folder_header(&mut self, out: &mut TarStream, path: &str) -> Result<(), Failure> {
         let modified = self.source.host.disk.metadata(&self.source.data_dir.join(path)).ok();
         let entry = Entry {
             path,
@@ -242,7 +247,7 @@ impl Archiver {
     }
 
     /// Sends contents made here.
-    fn send_bytes(&mut self, out: &mut Out, path: &str, bytes: &[u8]) -> Result<(), Failure> {
+    fn send_bytes(&mut self, out: &mut TarStream, path: &str, bytes: &[u8]) -> Result<(), Failure> {
         let now = self.source.host.clock.now();
         let modified = u64::try_from(now.unix_seconds()).unwrap_or(0);
         let size = bytes.len() as u64;
@@ -256,7 +261,7 @@ impl Archiver {
     }
 
     /// Sends a file; false if it is gone.
-    fn send_file(&mut self, out: &mut Out, path: &str, relation: bool) -> Result<bool, Failure> {
+    fn send_file(&mut self, out: &mut TarStream, path: &str, relation: bool) -> Result<bool, Failure> {
         let full = self.source.data_dir.join(path);
         let opened = self.source.host.disk.open(&full, OpenMode::Read).and_then(|file| {
             let metadata = self.source.host.disk.metadata(&full)?;
@@ -299,8 +304,8 @@ impl Archiver {
         Ok(true)
     }
 
-    /// Checks the whole pages of a piece; a bad one is read once more, since a write may have been under way, and the new bytes are sent.
-    /// Returns how many stay bad.
+    /// Checks the whole pages of a piece; a bad one is read once more, since a write may have been under way,
+    /// and the new bytes are sent. Returns how many stay bad.
     fn check_pages(&mut self, file: &dyn File, path: &str, piece: &mut [u8], offset: u64) -> u64 {
         let name = path.rsplit('/').next().and_then(exclude::relation_name);
         let first = name.map_or(0, |name| name.segment.saturating_mul(SEGMENT_PAGES));
@@ -320,7 +325,8 @@ impl Archiver {
         bad
     }
 
-    /// New pages, and pages changed since the backup began (redo brings their image), are sound whatever they hold.
+    /// New pages, and pages changed since the backup began (redo brings their image), are sound whatever they
+    /// hold.
     fn page_is_sound(&self, bytes: &[u8; PAGE], number: u32) -> bool {
         let mut page = Page::boxed();
         page.bytes_mut().copy_from_slice(bytes);

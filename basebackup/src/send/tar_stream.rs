@@ -1,6 +1,7 @@
-//! tar, as pg_basebackup reads it: POSIX ustar headers, contents in blocks of 512 bytes, two blocks of zeros at the end.
+//! tar, as pg_basebackup reads it: POSIX ustar headers, contents in blocks of 512 bytes, two blocks of zeros
+//! at the end.
 
-use super::archive::Failure;
+use super::walk::Failure;
 use bytes::{Bytes, BytesMut};
 use tar::{EntryType, Header};
 use tokio::sync::mpsc::Sender;
@@ -14,12 +15,12 @@ const NAME_MAX: usize = 99;
 
 /// Collects archive bytes into chunks, for a receiver that may be slow.
 #[derive(Debug)]
-pub(super) struct Out {
+pub(super) struct TarStream {
     buffer: BytesMut,
     to: Sender<Bytes>,
 }
 
-impl Out {
+impl TarStream {
     pub(super) fn new(to: Sender<Bytes>) -> Self {
         Self { buffer: BytesMut::with_capacity(CHUNK), to }
     }

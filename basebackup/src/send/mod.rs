@@ -1,29 +1,30 @@
 //! A base backup out of a running server: its data directory as one tar archive, and the manifest.
 //!
-//! The manual's chapter "Streaming Replication Protocol", BASE_BACKUP, of PostgreSQL 15. [`send_backup`] makes events ([`BackupEvent`]) and
-//! gives them to a sink; [`wire`] turns them into messages. What lies in the archive, in this order:
+//! The manual's chapter "Streaming Replication Protocol", BASE_BACKUP, of PostgreSQL 15. [`send_backup`]
+//! makes events ([`BackupEvent`]) and gives them to a sink; [`wire`] turns them into messages. What lies in
+//! the archive, in this order:
 //!
-//! | part                 | from                                                                                 |
-//! |----------------------|--------------------------------------------------------------------------------------|
-//! | `backup_label`       | the engine, when the backup starts                                                   |
-//! | the data directory   | every file but those that [`exclude`] names; folders that must exist come empty      |
-//! | `global/pg_control`  | last of the files, so that a broken archive never starts                             |
-//! | `pg_wal/` segments   | with the option WAL only, from the start to the stop position, and history files     |
-//! | two blocks of zeros  | tar's end                                                                            |
+//! | part                | from                                                                             |
+//! |---------------------|----------------------------------------------------------------------------------|
+//! | `backup_label`      | the engine, when the backup starts                                               |
+//! | the data directory  | every file but those that [`exclude`] names; folders that must exist come empty  |
+//! | `global/pg_control` | last of the files, so that a broken archive never starts                         |
+//! | `pg_wal/` segments  | with the option WAL only, from the start to the stop position, and history files |
+//! | two blocks of zeros | tar's end                                                                        |
 //!
-//! Files change while they are read. A file is sent with the length that it had when it was opened (zeros stand in for what was cut
-//! meanwhile), and one that vanishes before that is left out: redo from the start position puts all of it right.
+//! Files change while they are read. A file is sent with the length that it had when it was opened (zeros
+//! stand in for what was cut meanwhile), and one that vanishes before that is left out: redo from the start
+//! position puts all of it right.
 //!
 //! Memory: a few chunks of 64 KiB, and the manifest's text (about 150 bytes a file, bounded).
 
-mod archive;
 pub mod exclude;
 mod pace;
 mod tar_stream;
+mod walk;
 pub mod wire;
 
 use crate::manifest::{ManifestError, ManifestWriter, WalRange};
-use archive::Archiver;
 use bytes::Bytes;
 use host::Host;
 use pace::Pace;
@@ -37,8 +38,10 @@ use std::time::Duration;
 use storage::{BackupEnd, BackupStart};
 use tokio::sync::mpsc;
 use wal::{Lsn, SegmentSize, TimelineId};
+use walk::DirectoryWalk;
 
-/// What a client is told, in this order: Start, Size, then Archive and its Data with Progress among it, Manifest and its Data, End.
+/// What a client is told, in this order: Start, Size, then Archive and its Data with Progress among it,
+/// Manifest and its Data, End.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackupEvent {
     /// The backup has begun.
@@ -86,7 +89,8 @@ pub trait BackupSink: Send {
 
 /// What the engine does for a backup.
 pub trait BackupEngine: Send + Sync {
-    /// Forces page images, takes a checkpoint spread over `spread` (zero: as fast as it goes), makes the label.
+    /// Forces page images, takes a checkpoint spread over `spread` (zero: as fast as it goes), makes the
+    /// label.
     fn start(
         &self,
         label: &str,
@@ -207,7 +211,8 @@ pub fn check_options<S: std::error::Error>(options: &BaseBackupOptions) -> Resul
     }
 }
 
-/// Takes a base backup and gives it to `sink`. When this ends in any way but success, also by being dropped, the backup is given up.
+/// Takes a base backup and gives it to `sink`. When this ends in any way but success, also by being dropped,
+/// the backup is given up.
 pub async fn send_backup<E: BackupEngine, S: BackupSink>(
     source: &BackupSource,
     options: &BaseBackupOptions,
@@ -221,38 +226,38 @@ pub async fn send_backup<E: BackupEngine, S: BackupSink>(
     let (lsn, timeline) = (started.start, started.timeline);
     send(sink, BackupEvent::Start { lsn, timeline }).await?;
 
-    let archiver = Archiver::new(source.clone(), options, &started);
-    let (archiver, kilobytes) = if options.progress {
+    let walk = DirectoryWalk::new(source.clone(), options, &started);
+    let (walk, kilobytes) = if options.progress {
         blocking(move || {
-            let size = archiver.estimate_bytes();
-            (archiver, Some(size / 1024))
+            let size = walk.estimate_bytes();
+            (walk, Some(size / 1024))
         })
         .await?
     } else {
-        (archiver, None)
+        (walk, None)
     };
     send(sink, BackupEvent::Size { kilobytes }).await?;
     send(sink, BackupEvent::Archive { name: "base.tar" }).await?;
 
     let mut progress = Progress::new(source.host.clone(), options.max_rate_kilobytes);
-    let archiver = run(archiver, sink, &mut progress, Archiver::send_data_directory).await?;
-    archiver.verdict()?;
+    let walk = run(walk, sink, &mut progress, DirectoryWalk::send_data_directory).await?;
+    walk.verdict()?;
     let ended = match running.backup.take() {
         Some(backup) => engine.stop(backup).await?,
         None => return Err(BackupError::Interrupted),
     };
     let stop = (ended.stop, ended.timeline);
     let wal = options.wal;
-    let archiver = run(archiver, sink, &mut progress, move |archiver, out| {
+    let walk = run(walk, sink, &mut progress, move |walk, out| {
         if wal {
-            archiver.send_wal(out, stop.0, stop.1)?;
+            walk.send_wal(out, stop.0, stop.1)?;
         }
-        archiver.finish(out)
+        walk.finish(out)
     })
     .await?;
     send(sink, BackupEvent::Progress { sent_bytes: progress.sent_bytes }).await?;
 
-    if let Some(manifest) = archiver.into_manifest() {
+    if let Some(manifest) = walk.into_manifest() {
         let ranges = wal_ranges(source, &started, &ended);
         send(sink, BackupEvent::Manifest).await?;
         let mut bytes = Bytes::from(manifest.finish(&ranges));
@@ -326,19 +331,21 @@ impl Progress {
     }
 }
 
-/// Runs a part of the archiver on a thread that may block, and passes on what it makes.
+/// Runs a part of the walk on a thread that may block, and passes on what it makes.
 async fn run<S: BackupSink>(
-    mut archiver: Archiver,
+    mut walk: DirectoryWalk,
     sink: &mut S,
     progress: &mut Progress,
-    part: impl FnOnce(&mut Archiver, &mut tar_stream::Out) -> Result<(), archive::Failure> + Send + 'static,
-) -> Result<Archiver, BackupError<S::Error>> {
+    part: impl FnOnce(&mut DirectoryWalk, &mut tar_stream::TarStream) -> Result<(), walk::Failure>
+    + Send
+    + 'static,
+) -> Result<DirectoryWalk, BackupError<S::Error>> {
     const REPORT_EVERY: Duration = Duration::from_secs(1);
     let (sender, mut receiver) = mpsc::channel(4);
     let task = tokio::task::spawn_blocking(move || {
-        let mut out = tar_stream::Out::new(sender);
-        let outcome = part(&mut archiver, &mut out).and_then(|()| out.flush());
-        (archiver, outcome)
+        let mut out = tar_stream::TarStream::new(sender);
+        let outcome = part(&mut walk, &mut out).and_then(|()| out.flush());
+        (walk, outcome)
     });
     while let Some(data) = receiver.recv().await {
         let data: Bytes = data;
@@ -356,22 +363,22 @@ async fn run<S: BackupSink>(
             send(sink, BackupEvent::Progress { sent_bytes: progress.sent_bytes }).await?;
         }
     }
-    let (archiver, outcome) = task.await.map_err(|_| BackupError::Interrupted)?;
+    let (walk, outcome) = task.await.map_err(|_| BackupError::Interrupted)?;
     outcome.map_err(BackupError::from)?;
-    Ok(archiver)
+    Ok(walk)
 }
 
-impl<S: std::error::Error + 'static> From<archive::Failure> for BackupError<S> {
-    fn from(failure: archive::Failure) -> Self {
+impl<S: std::error::Error + 'static> From<walk::Failure> for BackupError<S> {
+    fn from(failure: walk::Failure) -> Self {
         match failure {
-            archive::Failure::Io { path, error } => Self::Io { path, error },
-            archive::Failure::NameTooLong(path) => Self::NameTooLong(path),
-            archive::Failure::Manifest(error) => Self::Manifest(error),
-            archive::Failure::MissingWal(name) => Self::MissingWal(name),
-            archive::Failure::Checksum { pages, files, path, block } => {
+            walk::Failure::Io { path, error } => Self::Io { path, error },
+            walk::Failure::NameTooLong(path) => Self::NameTooLong(path),
+            walk::Failure::Manifest(error) => Self::Manifest(error),
+            walk::Failure::MissingWal(name) => Self::MissingWal(name),
+            walk::Failure::Checksum { pages, files, path, block } => {
                 Self::Checksum { pages, files, path, block }
             }
-            archive::Failure::Gone => Self::Interrupted,
+            walk::Failure::Gone => Self::Interrupted,
         }
     }
 }
@@ -392,7 +399,8 @@ pub fn process_owner() -> (u32, u32) {
 
 /// A source over a running server's directory.
 impl BackupSource {
-    /// Files belong to the process's user in the archive; a checkpoint is spread as PostgreSQL's defaults have it (0.9 of 5 minutes).
+    /// Files belong to the process's user in the archive; a checkpoint is spread as PostgreSQL's defaults
+    /// have it (0.9 of 5 minutes).
     pub fn new(
         host: Host,
         data_dir: impl Into<PathBuf>,
@@ -411,8 +419,8 @@ impl BackupSource {
 }
 
 /// Shared by the parts: the cause of a failed read.
-fn io_failure(path: &str, error: io::Error) -> archive::Failure {
-    archive::Failure::Io { path: path.to_owned(), error }
+fn io_failure(path: &str, error: io::Error) -> walk::Failure {
+    walk::Failure::Io { path: path.to_owned(), error }
 }
 
 /// Engines are often shared.

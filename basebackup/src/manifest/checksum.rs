@@ -57,7 +57,8 @@ impl FileChecksum {
             Self::Sha512(sha) => sha.update(bytes),
         }
     }
-    /// The bytes that a manifest shows in hexadecimal: a CRC as it lies in memory (lowest byte first); none without a checksum.
+    /// The bytes that a manifest shows in hexadecimal: a CRC as it lies in memory (lowest byte first); none
+    /// without a checksum.
     pub fn finish(self) -> Vec<u8> {
         match self {
             Self::None => Vec::new(),

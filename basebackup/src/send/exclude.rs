@@ -2,15 +2,18 @@
 //!
 //! PostgreSQL 15's rules (the manual, BASE_BACKUP), and `plimsoll/`, which belongs to one node:
 //!
-//! | kept out                                                                        | why                                    |
-//! |---------------------------------------------------------------------------------|----------------------------------------|
-//! | contents of pg_wal, pg_replslot, pg_dynshmem, pg_notify, pg_serial, pg_snapshots, pg_stat_tmp, pg_subtrans | made anew; the folders come empty |
-//! | postmaster.pid, postmaster.opts, current_logfiles.tmp, postgresql.auto.conf.tmp  | of the running server                  |
-//! | backup_label, tablespace_map, backup_manifest                                   | the backup brings its own              |
-//! | standby.signal, recovery.signal                                                 | (not kept out: as in PostgreSQL)       |
-//! | names that begin with pgsql_tmp, or pg_internal.init                            | temporary                              |
-//! | forks of unlogged relations but the init fork, temporary relations (`t<n>_<n>`) | not in the log                         |
-//! | plimsoll/, plimsoll.clone                                                       | this node's                            |
+//! | kept out                                                           | why                               |
+//! |--------------------------------------------------------------------|-----------------------------------|
+//! | contents of pg_wal, pg_replslot, pg_dynshmem, pg_notify,           | made anew; the folders come empty |
+//! | pg_serial, pg_snapshots, pg_stat_tmp, pg_subtrans                  |                                   |
+//! | postmaster.pid, postmaster.opts, current_logfiles.tmp,             | of the running server             |
+//! | postgresql.auto.conf.tmp                                           |                                   |
+//! | backup_label, tablespace_map, backup_manifest                      | the backup brings its own         |
+//! | standby.signal, recovery.signal                                    | (not kept out: as in PostgreSQL)  |
+//! | names that begin with pgsql_tmp, or pg_internal.init               | temporary                         |
+//! | forks of unlogged relations but the init fork, temporary relations | not in the log                    |
+//! | (`t<n>_<n>`)                                                       |                                   |
+//! | plimsoll/, plimsoll.clone                                          | this node's                       |
 
 use std::collections::HashSet;
 
