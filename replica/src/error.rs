@@ -270,18 +270,4 @@ impl ReplicaError {
         };
         words.map(Cow::Borrowed)
     }
-
-    /// Whether trying again later can succeed without anybody's help.
-    pub fn is_temporary(&self) -> bool {
-        matches!(
-            self,
-            Self::Connection { .. }
-                | Self::ReceiverTimeout
-                | Self::ReceiverTerminated
-                | Self::SenderTimeout
-                | Self::Refused { .. }
-                | Self::Protocol(_)
-                | Self::SendersFull(_)
-        )
-    }
 }

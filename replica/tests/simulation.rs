@@ -271,7 +271,7 @@ impl Cluster {
                 None
             }
             ReceiverAction::Report(error) => {
-                self.nodes[standby].refused = (!error.is_temporary()).then(|| error.to_string());
+                self.nodes[standby].refused = (!is_temporary(&error)).then(|| error.to_string());
                 None
             }
             ReceiverAction::TellDescendant(_)
@@ -523,4 +523,18 @@ fn a_promotion_is_followed_by_all_and_nobody_confirms_another_branch() {
         cuts += cluster.cuts;
     }
     assert!(switches > 100 && clones > 10 && cuts > 0, "{switches} switches, {clones} clones, {cuts} cuts");
+}
+
+/// Whether trying again later can succeed without anybody's help.
+fn is_temporary(error: &ReplicaError) -> bool {
+    matches!(
+        error,
+        ReplicaError::Connection { .. }
+            | ReplicaError::ReceiverTimeout
+            | ReplicaError::ReceiverTerminated
+            | ReplicaError::SenderTimeout
+            | ReplicaError::Refused { .. }
+            | ReplicaError::Protocol(_)
+            | ReplicaError::SendersFull(_)
+    )
 }

@@ -406,7 +406,7 @@ fn database_options(node: &Arc<Node>, control: &ControlFile) -> DatabaseOptions 
         },
         wal_init_zero: config.wal_init_zero,
         wal_sizes: wal_sizes(config),
-        sync_required: !config.synchronous_standby_names.trim().is_empty(),
+        sync_required: replica::sync::SyncNames::are_given(&config.synchronous_standby_names),
         parameters: parameters(config, &current.settings),
         end_recovery: node.end_opening.clone(),
         fsync: config.fsync,

@@ -196,6 +196,10 @@ impl VirtualDisk {
     }
 
     /// Flips a bit of a file where it lies; false if the file is shorter.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no file stands there.
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u8) -> io::Result<bool> {
         let mut state = self.shared.state.lock();
         match state.find(path)? {
@@ -217,6 +221,10 @@ impl VirtualDisk {
 
     /// Copies a folder of this disk into an existing folder of the real one, so that ordinary tools can look
     /// at it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a real file cannot be written.
     pub fn export(&self, from: &Path, to: &Path) -> io::Result<()> {
         let state = self.shared.state.lock();
         let Some(Node::Folder(number)) = state.find(from)? else { return Err(not_found()) };
@@ -237,6 +245,10 @@ impl VirtualDisk {
     }
 
     /// Copies a folder of the real disk into this one, where it is durable at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a real file cannot be read.
     pub fn import(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.create_dir_all(to)?;
         for entry in std::fs::read_dir(from)? {

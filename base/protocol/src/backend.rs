@@ -378,6 +378,10 @@ impl Row {
 
 impl BackendMessage {
     /// Reads the body of a message of this kind.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the message is too short, too long or malformed.
     pub fn decode(kind: u8, body: Bytes) -> Result<Self, ProtocolError> {
         let mut cursor = Cursor::new(kind, &body);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -173,6 +173,10 @@ fn system_user() -> Option<String> {
 }
 
 /// Splits a connection string of either form into keywords and values, in order; nothing is added to them.
+///
+/// # Errors
+///
+/// Fails where the text is no list of `name = value`.
 pub fn split(text: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
     let pairs = match text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://")) {
         Some(rest) => split_uri(rest)?,
@@ -316,11 +320,19 @@ fn split_uri(rest: &str) -> Result<Vec<(String, String)>, ConnInfoError> {
 
 impl ConnInfo {
     /// Reads a connection string and completes it from the process's environment and user.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the text is no connection string, or names an option or value that there is not.
     pub fn parse(text: &str) -> Result<Self, ConnInfoError> {
         Self::parse_with(text, |name| if name == "USER" { system_user() } else { std::env::var(name).ok() })
     }
 
     /// The same with environment variables from `variable`; USER is the system's name of who runs this.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConnInfo::parse`].
     pub fn parse_with(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConnInfoError> {
         let pairs = split(text)?;
         let given = |keyword: &str| {

@@ -46,6 +46,10 @@ impl Frame {
     ///
     /// The length word is checked as soon as it is there, so that a buffer never grows for a message over its
     /// limit.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the length is impossible or above its bound.
     #[inline]
     pub fn peek(buf: &[u8], limits: FrameLimits) -> Result<Option<Self>, ProtocolError> {
         let Some((&[kind, a, b, c, d], _)) = buf.split_first_chunk::<5>() else { return Ok(None) };

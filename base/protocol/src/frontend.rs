@@ -136,6 +136,10 @@ fn formats<'a>(cursor: &mut Cursor<'a>) -> Result<Formats<'a>, ProtocolError> {
 
 impl<'a> FrontendMessage<'a> {
     /// Reads the body of a message of this kind.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the message is too short, too long or malformed.
     pub fn decode(kind: u8, body: &'a [u8]) -> Result<Self, ProtocolError> {
         let mut cursor = Cursor::new(kind, body);
         let decoded = match kind {
@@ -193,15 +197,11 @@ impl<'a> FrontendMessage<'a> {
     }
 }
 
-/// Reads a password message's text.
-pub fn decode_password(body: &[u8]) -> Result<&str, ProtocolError> {
-    let mut cursor = Cursor::new(b'p', body);
-    let password = cursor.cstr()?;
-    cursor.finish()?;
-    Ok(password)
-}
-
 /// Reads a SASLInitialResponse: the mechanism and the client's first message, if it sent one.
+///
+/// # Errors
+///
+/// Fails if the message is too short, too long or malformed.
 pub fn decode_sasl_initial(body: &[u8]) -> Result<(&str, Option<&[u8]>), ProtocolError> {
     let mut cursor = Cursor::new(b'p', body);
     let mechanism = cursor.cstr()?;

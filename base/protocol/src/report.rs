@@ -171,6 +171,10 @@ impl Report {
 
     /// Reads the body of an ErrorResponse or NoticeResponse. Fields of unknown kinds are skipped, as the
     /// manual asks.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the message is too short, too long or malformed.
     pub fn decode(kind: u8, body: &[u8]) -> Result<Self, ProtocolError> {
         let mut cursor = Cursor::new(kind, body);
         let default = if kind == b'E' { Severity::Error } else { Severity::Notice };

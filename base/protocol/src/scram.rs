@@ -173,6 +173,10 @@ impl ServerExchange {
     /// Takes the client's first message; gives the exchange and the server's first message.
     ///
     /// `doomed` goes through the motions and then fails, for roles that do not exist or have no password.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the message is malformed, or asks for channel binding.
     pub fn start(
         verifier: Verifier,
         doomed: bool,
@@ -206,6 +210,10 @@ impl ServerExchange {
     }
 
     /// Takes the client's last message; gives the server's last message if the password was right.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the message is malformed or belongs to another exchange, or the proof does not verify.
     pub fn finish(self, client_final: &[u8]) -> Result<String, ScramError> {
         let message = text(client_final)?;
         let (without_proof, proof) =
@@ -256,6 +264,10 @@ impl ClientExchange {
     }
 
     /// Takes the server's first message; gives the client's last one.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the message is malformed, or does not continue our nonce.
     pub fn prove(self, server_first: &[u8]) -> Result<(ClientProof, String), ScramError> {
         let server_first = text(server_first)?;
         let (nonce, rest) = attribute(server_first, "r")?;
@@ -281,6 +293,10 @@ impl ClientExchange {
 
 impl ClientProof {
     /// Takes the server's last message, which proves that it knows the password too.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server reports an error, or its signature does not verify.
     pub fn verify(self, server_final: &[u8]) -> Result<(), ScramError> {
         let message = text(server_final)?;
         if let Ok((error, _)) = attribute(message, "e") {

@@ -68,6 +68,10 @@ impl StartupParameters {
         self.version & 0xFFFF
     }
     /// The `replication` parameter; Err holds a value that is neither a boolean nor "database".
+    ///
+    /// # Errors
+    ///
+    /// Fails with the value if it is no Boolean and not `database`.
     pub fn replication(&self) -> Result<ReplicationMode, String> {
         let Some(value) = self.get("replication") else { return Ok(ReplicationMode::Off) };
         match value.to_ascii_lowercase().as_str() {
@@ -85,6 +89,10 @@ impl StartupParameters {
 }
 
 /// Looks at the startup packet at the head of `buf`: its whole length, or None while it is not all there.
+///
+/// # Errors
+///
+/// Fails if the length is impossible or above its bound.
 pub fn peek(buf: &[u8]) -> Result<Option<usize>, ProtocolError> {
     let Some((word, _)) = buf.split_first_chunk::<4>() else { return Ok(None) };
     let word = u32::from_be_bytes(*word);
@@ -100,6 +108,10 @@ pub fn peek(buf: &[u8]) -> Result<Option<usize>, ProtocolError> {
 }
 
 /// Reads a whole startup packet, length word included.
+///
+/// # Errors
+///
+/// Fails if the packet is malformed, or of an unknown version.
 pub fn decode(packet: &[u8]) -> Result<Startup, ProtocolError> {
     let mut cursor = Cursor::new(b'0', packet);
     cursor.u32()?;
@@ -148,11 +160,6 @@ pub fn encode_cancel(out: &mut BytesMut, key: CancelKey) {
     });
 }
 
-/// Appends an SSLRequest.
-pub fn encode_ssl_request(out: &mut BytesMut) {
-    with_length(out, |body| body.put_u32(SSL_REQUEST));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +182,7 @@ mod tests {
         encode_cancel(&mut out, key);
         assert_eq!(decode(&out), Ok(Startup::Cancel(key)));
         out.clear();
-        encode_ssl_request(&mut out);
+        with_length(&mut out, |body| body.put_u32(SSL_REQUEST));
         assert_eq!(decode(&out), Ok(Startup::Ssl));
     }
 

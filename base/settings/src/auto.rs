@@ -22,6 +22,10 @@ const HEADER: &str =
 
 /// The text of postgresql.auto.conf after a change. `current` is its text now; lines that cannot be read are
 /// dropped.
+///
+/// # Errors
+///
+/// Fails if the setting is unknown, may not be changed so, or does not take the value.
 pub fn alter_system(
     settings: &Settings,
     current: &str,

@@ -1,6 +1,6 @@
 //! Typed snapshots of the settings that code reads often: plain fields, derived once a reload or SET.
 
-use crate::definition::{Kind, Unit};
+use crate::definition::Unit;
 use crate::node::Settings;
 use crate::value::Value;
 use durability::SyncLevel;
@@ -365,13 +365,6 @@ impl Settings {
     /// The typed snapshot of the values in force.
     pub fn config(&self) -> Config {
         Config::from_values(|name| self.value(name))
-    }
-}
-
-impl Kind {
-    /// Whether a value of this kind is a number with a unit.
-    pub const fn has_unit(&self) -> bool {
-        !matches!(self.unit(), Unit::None)
     }
 }
 

@@ -49,8 +49,16 @@ pub struct FileError {
 /// The files as the reader sees them, so that this crate does no I/O itself.
 pub trait Files {
     /// A whole file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the file cannot be read.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// The names in a folder.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the folder cannot be read.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 }
 

@@ -185,6 +185,10 @@ impl Settings {
     }
 
     /// Reads and checks a value without setting it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, or does not take the value.
     pub fn parse(&self, name: &str, text: &str) -> Result<Value, SettingError> {
         let Some(at) = position(name) else {
             return check_custom_name(name).map(|()| Value::Text(text.into()));
@@ -206,6 +210,10 @@ impl Settings {
     }
 
     /// Sets a value before the server runs (command line, environment). Computed settings are refused.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, does not take the value, or not from this source.
     pub fn set(&mut self, name: &str, text: &str, source: Source) -> Result<(), SettingError> {
         if let Some(known) = crate::find(name)
             && known.context == Context::Internal
@@ -217,6 +225,10 @@ impl Settings {
 
     /// Sets a value that the server has found out (data_checksums, wal_segment_size, shared_memory_size,
     /// ...).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, or does not take the value.
     pub fn set_computed(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
         self.compute(name, text, Source::Override)
     }
@@ -329,6 +341,10 @@ impl Settings {
     }
 
     /// The value in force as SHOW prints it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown.
     pub fn show(&self, name: &str) -> Result<String, SettingError> {
         let (definition, _) = self.slot(name).ok_or_else(|| unknown(name))?;
         let value = self.value(name).ok_or_else(|| unknown(name))?;

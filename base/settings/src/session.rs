@@ -91,6 +91,10 @@ impl SessionSettings {
 
     /// Sets a value when the session starts (startup message, ALTER ROLE, ALTER DATABASE); RESET goes back to
     /// it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, does not take the value, or may not be changed by who asks.
     pub fn set_at_start(
         &mut self,
         name: &str,
@@ -109,6 +113,10 @@ impl SessionSettings {
     }
 
     /// SET and set_config().
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, does not take the value, or may not be changed by who asks.
     pub fn set(
         &mut self,
         name: &str,
@@ -125,19 +133,12 @@ impl SessionSettings {
         Ok(())
     }
 
-    /// SET with its list of values: `SET search_path TO a, b`.
-    pub fn set_list(
-        &mut self,
-        name: &str,
-        values: &[&str],
-        scope: Scope,
-        privilege: Privilege,
-    ) -> Result<(), SettingError> {
-        self.set(name, &join_values(name, values)?, scope, privilege)
-    }
-
     /// Sets a value that the server itself decides for the session (transaction_isolation, is_superuser,
     /// ...).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, or does not take the value.
     pub fn set_computed(&mut self, name: &str, text: &str) -> Result<(), SettingError> {
         let value = self.node.parse(name, text)?;
         self.own.entry(key(name)).or_default().start = Some((Source::Override, value));
@@ -146,6 +147,10 @@ impl SessionSettings {
     }
 
     /// RESET name, and SET name TO DEFAULT.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, or may not be changed by who asks.
     pub fn reset(&mut self, name: &str, scope: Scope, privilege: Privilege) -> Result<(), SettingError> {
         check_allowed(name, privilege, false)?;
         let base = self.reset_value(name);
@@ -237,6 +242,10 @@ impl SessionSettings {
     }
 
     /// SHOW.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the setting is unknown, or hidden from who asks.
     pub fn show(&self, name: &str, privilege: Privilege) -> Result<String, SettingError> {
         let known = crate::find(name);
         if privilege == Privilege::User && known.is_some_and(|known| known.has(flag::SUPERUSER_ONLY)) {
@@ -322,6 +331,10 @@ fn check_allowed(name: &str, privilege: Privilege, at_start: bool) -> Result<(),
 }
 
 /// The one text that SET with these values means.
+///
+/// # Errors
+///
+/// Fails if the setting takes one value and several are given, or is unknown and none is given.
 pub fn join_values(name: &str, values: &[&str]) -> Result<String, SettingError> {
     let known: Option<&Definition> = crate::find(name);
     let quoted = known.is_some_and(|known| known.has(flag::LIST_QUOTED));

@@ -52,6 +52,10 @@ impl Value {
     }
 
     /// Reads a value as postgresql.conf, SET and the command line give it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is no value of the setting's type, or out of its bounds.
     pub fn parse(of: &Definition, text: &str) -> Result<Self, SettingError> {
         match of.kind {
             Kind::Bool { .. } => parse_bool(text)

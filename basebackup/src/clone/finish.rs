@@ -18,6 +18,10 @@ const MARKER_TEXT: &[u8] =
     b"A clone into this directory has not finished. No server starts here. Remove the directory and clone again.\n";
 
 /// Whether a clone may go to `target`: Ok(whether it is there, empty), or why not. Touches nothing.
+///
+/// # Errors
+///
+/// Fails if it is no directory, not empty, a clone that was broken off, or cannot be looked at.
 pub fn check_target(disk: &dyn Disk, target: &Path) -> Result<bool, CloneError> {
     let name = || target.display().to_string();
     match disk.metadata(target) {
@@ -160,6 +164,10 @@ fn sync_tree(disk: &dyn Disk, folder: &Path) -> Result<(), CloneError> {
 
 /// Removes what a clone that was broken off has left: only in a directory that carries the marker. The
 /// directory itself stays if `keep_directory`.
+///
+/// # Errors
+///
+/// Fails if something in the directory cannot be looked at or removed.
 pub fn remove_interrupted(disk: &dyn Disk, target: &Path, keep_directory: bool) -> Result<(), CloneError> {
     let marker = target.join(MARKER_FILE);
     if !disk.exists(&marker).map_err(io_error(&marker))? {
@@ -190,6 +198,10 @@ fn remove(disk: &dyn Disk, path: &Path, kind: FileKind) -> Result<(), CloneError
 
 /// What a standby needs to reach the server of a connection string: the string's own words, and what it left
 /// to the environment.
+///
+/// # Errors
+///
+/// Fails if the text is no connection string.
 pub fn primary_conninfo(from: &str) -> Result<String, CloneError> {
     const LEFT_OUT: [&str; 3] = ["dbname", "replication", "fallback_application_name"];
     let info = ConnInfo::parse(from)?;

@@ -36,6 +36,7 @@ use protocol::{Client, ClientError, SqlState};
 use receive::{Backup, receive};
 use std::path::{Path, PathBuf};
 use stream::WalStream;
+use unpack::Unpacked;
 use wal::control::ControlFile;
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::{Lsn, SegmentSize, SystemId, TimelineId};
@@ -148,6 +149,10 @@ pub struct Cloned {
 /// Dropping this leaves the directory broken off (threads may end their last write after it), see
 /// [`remove_interrupted`], and nothing on the server; from [`Phase::Finishing`] on the slot too, see
 /// [`drop_slot`].
+///
+/// # Errors
+///
+/// Fails with what went wrong; the directory then keeps its marker, and no server starts on it.
 pub async fn clone(
     host: &Host,
     options: &CloneOptions,
@@ -174,6 +179,10 @@ pub async fn clone(
 }
 
 /// Takes back a slot that was made for a clone.
+///
+/// # Errors
+///
+/// Fails if the server cannot be reached, or refuses.
 pub async fn drop_slot(from: &str, slot: &str) -> Result<(), CloneError> {
     let mut client = connect(ConnInfo::parse(from)?).await?;
     client.query(&format!("DROP_REPLICATION_SLOT {}", identifier::quote_always(slot))).await?;
@@ -289,36 +298,13 @@ async fn run(
     report.phase = Phase::Verifying;
     progress(report);
 
-    let manifest = Manifest::parse(&unpacked.manifest)?;
-    let problems = unpacked.compare(&manifest);
-    if !problems.is_empty() {
-        return Err(CloneError::Mismatch(problems));
-    }
-    let (disk, target) = (host.disk.clone(), options.target.clone());
     let range = finish::LogRange { start, end, timeline, segment_size, system_id };
-    let (wal_records, found) = blocking(move || {
-        let records = finish::check_log(disk.clone(), &target, range)?;
-        let control = finish::read_control(&*disk, &target)?;
-        if control.is_ours() {
-            FORMATS.check_directory(&*disk, &target).map_err(CloneError::Format)?;
-        }
-        Ok((records, control))
-    })
-    .await?;
-    check_control(&found, system_id, options)?;
+    let wal_records = verify(host, options, &unpacked, range).await?;
 
     report.phase = Phase::Syncing;
     progress(report);
-    let (disk, target) = (host.disk.clone(), options.target.clone());
-    let conninfo = if options.standby { Some(primary_conninfo(&options.from)?) } else { None };
-    let slot_name = options.slot.clone();
-    let files = unpacked.files.len() as u64;
-    let received_bytes = report.received_bytes;
-    blocking(move || {
-        let standby = conninfo.as_deref().map(|conninfo| (conninfo, slot_name.as_deref()));
-        finish::complete(&*disk, &target, &unpacked.manifest, standby)
-    })
-    .await?;
+    let (files, received_bytes) = (unpacked.files.len() as u64, report.received_bytes);
+    complete(host, options, unpacked).await?;
 
     report.phase = Phase::Finishing;
     progress(report);
@@ -338,6 +324,45 @@ async fn run(
     blocking(move || finish::release(&*disk, &target)).await?;
     *slot_made = None;
     Ok(Cloned { system_id, timeline, start, end, received_bytes, files, wal_records })
+}
+
+/// Checks the manifest, each file against it, each record of the log and the control file; the number of records.
+async fn verify(
+    host: &Host,
+    options: &CloneOptions,
+    unpacked: &Unpacked,
+    range: finish::LogRange,
+) -> Result<u64, CloneError> {
+    let manifest = Manifest::parse(&unpacked.manifest)?;
+    let problems = unpacked.compare(&manifest);
+    if !problems.is_empty() {
+        return Err(CloneError::Mismatch(problems));
+    }
+    let (disk, target) = (host.disk.clone(), options.target.clone());
+    let system_id = range.system_id;
+    let (wal_records, found) = blocking(move || {
+        let records = finish::check_log(disk.clone(), &target, range)?;
+        let control = finish::read_control(&*disk, &target)?;
+        if control.is_ours() {
+            FORMATS.check_directory(&*disk, &target).map_err(CloneError::Format)?;
+        }
+        Ok((records, control))
+    })
+    .await?;
+    check_control(&found, system_id, options)?;
+    Ok(wal_records)
+}
+
+/// Writes what makes it a standby, if it is to be one, and makes everything durable.
+async fn complete(host: &Host, options: &CloneOptions, unpacked: Unpacked) -> Result<(), CloneError> {
+    let (disk, target) = (host.disk.clone(), options.target.clone());
+    let conninfo = if options.standby { Some(primary_conninfo(&options.from)?) } else { None };
+    let slot_name = options.slot.clone();
+    blocking(move || {
+        let standby = conninfo.as_deref().map(|conninfo| (conninfo, slot_name.as_deref()));
+        finish::complete(&*disk, &target, &unpacked.manifest, standby)
+    })
+    .await
 }
 
 fn check_control(

@@ -60,6 +60,10 @@ fn syntax(what: impl Into<String>) -> ManifestError {
 
 impl Manifest {
     /// Reads a manifest's bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is no manifest of version 1, or its checksum does not match.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         if bytes.len() > MANIFEST_SIZE_MAX {
             return Err(ManifestError::TooLarge { limit: MANIFEST_SIZE_MAX });

@@ -55,6 +55,10 @@ const IGNORED: [&str; 6] = [
 
 /// Compares each file; returns what is wrong, an empty list for a sound backup. Memory does not grow with the
 /// files' sizes.
+///
+/// # Errors
+///
+/// Fails if the directory or a file in it cannot be read.
 pub fn verify_directory(disk: &dyn Disk, directory: &Path, manifest: &Manifest) -> io::Result<Vec<Problem>> {
     let mut problems = Vec::new();
     let mut found = Vec::new();

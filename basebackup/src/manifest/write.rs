@@ -42,6 +42,10 @@ impl ManifestWriter {
     }
 
     /// Lists a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the manifest would grow beyond [`MANIFEST_SIZE_MAX`](super::MANIFEST_SIZE_MAX).
     pub fn add_file(&mut self, file: FileEntry<'_>) -> Result<(), ManifestError> {
         let mut line = String::with_capacity(200);
         line.push_str(if self.files == 0 { "\n" } else { ",\n" });

@@ -196,6 +196,10 @@ pub struct BackupSource {
 }
 
 /// Refuses options that this server does not have, before anything is started.
+///
+/// # Errors
+///
+/// Fails if an option is not supported.
 pub fn check_options<S: std::error::Error>(options: &BaseBackupOptions) -> Result<(), BackupError<S>> {
     let unsupported = |what: String| Err(BackupError::Unsupported(what));
     match &options.target {
@@ -213,6 +217,11 @@ pub fn check_options<S: std::error::Error>(options: &BaseBackupOptions) -> Resul
 
 /// Takes a base backup and gives it to `sink`. When this ends in any way but success, also by being dropped,
 /// the backup is given up.
+///
+/// # Errors
+///
+/// Fails if the engine, a file or the sink fails, or pages do not check out; the engine's backup is ended in
+/// any case.
 pub async fn send_backup<E: BackupEngine, S: BackupSink>(
     source: &BackupSource,
     options: &BaseBackupOptions,

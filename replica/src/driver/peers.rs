@@ -17,6 +17,10 @@ pub fn split_peers(setting: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Asks a peer for its branch, on a replication connection.
+///
+/// # Errors
+///
+/// Fails if the node cannot be reached, refuses, or answers nonsense.
 pub async fn probe(conninfo: &str) -> Result<NodeBranch, ReplicaError> {
     let failed = |error: ClientError| ReplicaError::Connection {
         what: "could not ask peer".to_owned(),

@@ -32,7 +32,7 @@ pub use view::{ReceiverStatus, ReceiverView};
 use crate::error::ReplicaError;
 use crate::sync::Progress;
 use bytes::Bytes;
-use durability::Stage;
+use durability::{Stage, Stages};
 use following::Fetching;
 use host::Timestamp;
 use replies::Replies;
@@ -171,23 +171,9 @@ impl Receiver {
             }
             (Event::Lost(error), _) => return Err(error),
             (Event::Tick, _) => return self.tick(now, out),
-            (Event::Applied(lsn), _) => {
-                self.applied = self.applied.max(lsn);
-                if matches!(self.state, State::Streaming) {
-                    let progress = self.reported();
-                    self.replies.on_applied(progress, now, out);
-                }
-            }
+            (Event::Applied(lsn), _) => self.on_applied(lsn, now, out),
             (Event::Written(lsn), _) => self.end = lsn,
-            (Event::Flushed(lsn), _) => {
-                // One at the driver's leisure may end after a later one that was waited for.
-                (self.flushed, self.flushed_at) = (self.flushed.max(lsn), Some(now));
-                self.flushing = false;
-                if matches!(self.state, State::Streaming) {
-                    let progress = self.reported();
-                    self.replies.on_flushed(progress, now, out);
-                }
-            }
+            (Event::Flushed(lsn), _) => self.on_flushed(lsn, now, out),
             (Event::Connected { plimsoll }, State::Connecting) => {
                 self.plimsoll = plimsoll;
                 self.identify(out);
@@ -211,11 +197,8 @@ impl Receiver {
             }
             (Event::Keepalive { primary_end, clock, reply_requested }, State::Streaming) => {
                 self.heard(primary_end, clock, now, wall);
-                if reply_requested && self.flushed < self.end {
-                    self.replies.owe();
-                    out.push(ReceiverAction::Flush);
-                } else if reply_requested {
-                    self.replies.force(self.reported(), now, out);
+                if reply_requested {
+                    self.on_question(now, out);
                 }
             }
             (Event::Drained, State::Streaming) => self.settle(now, out),
@@ -225,16 +208,7 @@ impl Receiver {
             (Event::StreamEnded { next }, State::Streaming | State::Starting | State::Ending) => {
                 self.stream_ended(next, out)?;
             }
-            (Event::Awaited(awaited), state) => {
-                let streaming = matches!(state, State::Streaming);
-                self.replies.set_awaited(awaited);
-                if streaming {
-                    self.replies.catch_up(self.reported(), now, out);
-                    if self.flushed < self.end && self.flush_at().is_none() {
-                        out.push(ReceiverAction::Flush);
-                    }
-                }
-            }
+            (Event::Awaited(awaited), _) => self.on_awaited(awaited, now, out),
             // A batch may still be on its way when the stream was given up.
             (_, State::Waiting { .. }) => {}
             (event, state) => {
@@ -244,6 +218,44 @@ impl Receiver {
             }
         }
         Ok(())
+    }
+
+    fn on_applied(&mut self, lsn: Lsn, now: Duration, out: &mut Vec<ReceiverAction>) {
+        self.applied = self.applied.max(lsn);
+        if matches!(self.state, State::Streaming) {
+            let progress = self.reported();
+            self.replies.on_applied(progress, now, out);
+        }
+    }
+
+    fn on_flushed(&mut self, lsn: Lsn, now: Duration, out: &mut Vec<ReceiverAction>) {
+        // One at the driver's leisure may end after a later one that was waited for.
+        (self.flushed, self.flushed_at) = (self.flushed.max(lsn), Some(now));
+        self.flushing = false;
+        if matches!(self.state, State::Streaming) {
+            let progress = self.reported();
+            self.replies.on_flushed(progress, now, out);
+        }
+    }
+
+    /// The primary wants a reply: at once, or after the flush of what is written.
+    fn on_question(&mut self, now: Duration, out: &mut Vec<ReceiverAction>) {
+        if self.flushed < self.end {
+            self.replies.owe();
+            out.push(ReceiverAction::Flush);
+        } else {
+            self.replies.force(self.reported(), now, out);
+        }
+    }
+
+    fn on_awaited(&mut self, awaited: Stages, now: Duration, out: &mut Vec<ReceiverAction>) {
+        self.replies.set_awaited(awaited);
+        if matches!(self.state, State::Streaming) {
+            self.replies.catch_up(self.reported(), now, out);
+            if self.flushed < self.end && self.flush_at().is_none() {
+                out.push(ReceiverAction::Flush);
+            }
+        }
     }
 
     fn tick(&mut self, now: Duration, out: &mut Vec<ReceiverAction>) -> Result<(), ReplicaError> {

@@ -1,5 +1,4 @@
 use super::*;
-use durability::Stages;
 use wal::history::BranchId;
 
 const SEGMENT: u64 = 1 << 20;

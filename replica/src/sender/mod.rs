@@ -311,6 +311,10 @@ impl Sender {
     /// This server's log is another one now (a standby was promoted, or follows a promoted primary): it is
     /// that of before up to `kept`. If the streamed timeline ended with that, the stream ends at its end. To
     /// have sent more than that is an error.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the streamed timeline is not in the history, or more was sent than it has of it.
     pub fn on_branch(&mut self, history: &TimelineHistory, kept: Lsn) -> Result<(), ReplicaError> {
         let end =
             start::timeline_end(history, self.timeline).ok_or(ReplicaError::NoTimeline(self.timeline))?;
@@ -342,11 +346,6 @@ impl Sender {
     /// Whether that time has come.
     pub fn is_overdue(&self, now: Duration) -> bool {
         self.deadline().is_some_and(|deadline| now >= deadline)
-    }
-
-    /// Takes over a reloaded wal_sender_timeout.
-    pub fn set_times(&mut self, times: SenderTimes) {
-        self.times = times;
     }
 
     /// The timeline that is streamed.

@@ -26,6 +26,10 @@ pub struct StreamPlan {
 
 impl StreamPlan {
     /// Checks a request against this server's history. `flushed` is the end of what it may send.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the timeline is not in the history, or the start is behind its end or ahead of all log.
     pub fn new(
         history: &TimelineHistory,
         flushed: Lsn,

@@ -166,6 +166,10 @@ impl Senders {
     }
 
     /// Adds a stream, when its connection begins.
+    ///
+    /// # Errors
+    ///
+    /// Fails if max_wal_senders streams are there.
     pub fn register(&self, info: SenderInfo) -> Result<SenderHandle, ReplicaError> {
         let mut table = self.0.table.lock();
         if table.entries.len() >= table.max {
@@ -334,15 +338,6 @@ impl SenderHandle {
                 entry.valid_upto = Lsn::MAX;
             }
         });
-    }
-
-    /// The name by which synchronous_standby_names knows the standby (the client may change it).
-    pub fn set_application_name(&self, name: &str) {
-        let mut table = self.senders.0.table.lock();
-        if let Some(entry) = table.entries.get_mut(&self.key) {
-            entry.info.application_name = name.to_owned();
-        }
-        self.senders.recompute(&mut table);
     }
 
     /// WAL up to `upto` went out.

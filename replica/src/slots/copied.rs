@@ -97,6 +97,10 @@ impl Slots {
     /// Makes the copies what the upstream's slots are. `end` is the end of the durable log here, and
     /// `is_there` says whether the log from a position before it on is here. What is new is durable when it
     /// returns; positions that move on are saved with the next checkpoint, as those of other slots are.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a slot's file cannot be written or removed.
     pub fn follow(
         &self,
         upstream: &[UpstreamSlot],
@@ -183,6 +187,10 @@ impl Slots {
     }
 
     /// Drops copies of these names, durably.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a slot's file cannot be removed.
     pub fn drop_copies(&self, goes: impl Fn(&str) -> bool) -> Result<Vec<CopyNews>, ReplicaError> {
         let mut table = self.0.table.lock();
         let copies = table.iter().filter(|(name, slot)| slot.copied && goes(name));
@@ -195,6 +203,10 @@ impl Slots {
     }
 
     /// Copies become ordinary slots, durably: this node takes writes from now on.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a slot's file cannot be written.
     pub fn keep_copies(&self) -> Result<(), ReplicaError> {
         let mut table = self.0.table.lock();
         for (name, slot) in table.iter_mut().filter(|(_, slot)| slot.copied) {

@@ -7,12 +7,16 @@
 //! One lock guards the table; files are written under it, since commands on slots are rare. Reports take it
 //! for a few instructions.
 
+mod active;
 pub(crate) mod copied;
 mod file;
 mod limits;
+mod view;
 
+pub use active::ActiveSlot;
 pub use copied::{CopyNews, Refusal, UpstreamSlot};
 pub use limits::{WalLimits, WalStatus};
+pub use view::SlotView;
 
 use crate::error::ReplicaError;
 use crate::lag::Pace;
@@ -62,50 +66,57 @@ struct Slot {
     pace: Pace,
 }
 
-/// One row of pg_replication_slots.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SlotView {
-    /// slot_name
-    pub name: String,
-    /// temporary
-    pub temporary: bool,
-    /// active_pid
-    pub active_pid: Option<i32>,
-    /// restart_lsn; INVALID for NULL
-    pub restart: Lsn,
-    /// Where it stood when it lost its WAL; INVALID if it has not.
-    pub invalidated_at: Lsn,
-    /// xmin
-    pub xmin: Option<Xid>,
-    /// It is the copy of a slot of the upstream.
-    pub copied: bool,
-    /// Since when nobody uses it, on the monotonic clock, in this run of the server; None while somebody
-    /// does.
-    pub idle_since: Option<Duration>,
-    /// Bytes a second by which the log's end runs away from it; None while nothing is known.
-    pub falls_behind: Option<f64>,
-}
-
-impl SlotView {
-    /// wal_status; None while it reserves nothing.
-    pub fn wal_status(&self, limits: &WalLimits) -> Option<WalStatus> {
-        if self.invalidated_at.is_valid() {
-            return Some(WalStatus::Lost);
+impl Slot {
+    /// One that nobody uses.
+    fn new(lifetime: Lifetime, restart: Lsn) -> Self {
+        Self {
+            lifetime,
+            active: None,
+            owner: None,
+            restart,
+            saved: restart,
+            invalidated_at: Lsn::INVALID,
+            xmin: None,
+            copied: false,
+            idle_since: None,
+            pace: Pace::over(FORECAST_SPAN),
         }
-        self.restart.is_valid().then(|| limits.status(self.restart))
     }
-    /// safe_wal_size
-    pub fn safe_wal_size(&self, limits: &WalLimits) -> Option<i64> {
-        let known = self.restart.is_valid() && self.wal_status(limits) != Some(WalStatus::Lost);
-        known.then(|| limits.safe_bytes(self.restart)).flatten()
+    /// Whether the session `pid` may use, move or drop it.
+    fn is_free_for(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
+        if self.copied {
+            return Err(ReplicaError::SlotCopied(name.to_owned()));
+        }
+        match self.user_other_than(pid) {
+            Some(pid) => Err(ReplicaError::SlotActive { name: name.to_owned(), pid }),
+            None => Ok(()),
+        }
     }
-    /// How long until the slot may lose its WAL to max_slot_wal_keep_size if it and the log go on as in the
-    /// last minute. None if never, or if nothing is known yet.
-    pub fn time_until_lost(&self, limits: &WalLimits) -> Option<Duration> {
-        let left = self.safe_wal_size(limits)?;
-        let Ok(left) = u64::try_from(left) else { return Some(Duration::ZERO) };
-        let rate = self.falls_behind.filter(|rate| *rate > 0.0)?;
-        Duration::try_from_secs_f64(left as f64 / rate).ok()
+    fn user_other_than(&self, pid: i32) -> Option<i32> {
+        // A temporary slot is its session's own even while no stream uses it.
+        self.active.or(self.owner).filter(|user| *user != pid)
+    }
+    fn view(&self, name: &str) -> SlotView {
+        SlotView {
+            name: name.to_owned(),
+            temporary: self.lifetime == Lifetime::Temporary,
+            active_pid: self.active.or(self.owner),
+            restart: self.restart,
+            invalidated_at: self.invalidated_at,
+            xmin: self.xmin,
+            copied: self.copied,
+            idle_since: self.idle_since,
+            falls_behind: self.pace.growth_of_gap(),
+        }
+    }
+    fn state(&self, name: &str) -> SlotState {
+        SlotState {
+            name: name.to_owned(),
+            persistent: self.lifetime == Lifetime::Permanent,
+            restart: self.restart,
+            invalidated_at: self.invalidated_at,
+            copied: self.copied,
+        }
     }
 }
 
@@ -125,16 +136,11 @@ struct Shared {
     released: Notify,
 }
 
-/// A slot in use by a session; letting go of it makes it inactive.
-#[derive(Debug)]
-pub struct ActiveSlot {
-    slots: Slots,
-    name: String,
-    /// The session that took it.
-    pid: i32,
-}
-
 /// Checks a slot's name as PostgreSQL does.
+///
+/// # Errors
+///
+/// Fails if the name is too short, too long, or has other characters.
 pub fn validate_name(name: &str) -> Result<(), ReplicaError> {
     if name.is_empty() {
         return Err(ReplicaError::SlotNameShort(name.to_owned()));
@@ -149,6 +155,10 @@ pub fn validate_name(name: &str) -> Result<(), ReplicaError> {
 impl Slots {
     /// Reads the slots of the folder `dir` (pg_replslot). What a crash left half made or half dropped is
     /// removed; a damaged file is an error. More slots than `max` are an error, as in PostgreSQL.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a slot's file is damaged or cannot be read, or there are more than `max`.
     pub fn open(host: &Host, dir: &Path, max: usize) -> Result<Self, ReplicaError> {
         let shared = Shared {
             host: host.clone(),
@@ -200,6 +210,10 @@ impl Slots {
 
     /// Creates a slot that the session `pid` then uses if it is temporary. With `reserve`, WAL is kept from
     /// the position it returns on (the redo point); it is asked under the lock that [`Slots::oldest`] takes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the name is invalid or taken, no slot is free, or the file cannot be written.
     pub fn create(
         &self,
         name: &str,
@@ -248,6 +262,10 @@ impl Slots {
     }
 
     /// Copies a slot that reserves WAL.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such slot, it keeps no log, or as [`Slots::create`].
     pub fn copy(&self, from: &str, to: &str, lifetime: Lifetime, pid: i32) -> Result<SlotView, ReplicaError> {
         let mut table = self.0.table.lock();
         let source = table.get(from).ok_or_else(|| ReplicaError::NoSlot(from.to_owned()))?;
@@ -263,6 +281,10 @@ impl Slots {
     }
 
     /// Takes a slot for the session `pid`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such slot, somebody uses it, or it has lost its log.
     pub fn acquire(&self, name: &str, pid: i32) -> Result<ActiveSlot, ReplicaError> {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
@@ -274,6 +296,10 @@ impl Slots {
     }
 
     /// Drops a slot that no other session uses.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such slot, somebody uses it, or its file cannot be removed.
     pub fn drop_slot(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
         let mut table = self.0.table.lock();
         let slot = table.get(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
@@ -286,6 +312,10 @@ impl Slots {
     }
 
     /// DROP_REPLICATION_SLOT ... WAIT: drops it as soon as nobody uses it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Slots::drop_slot`], but for one that is used.
     pub async fn drop_when_free(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
         loop {
             let released = self.0.released.notified();
@@ -299,6 +329,10 @@ impl Slots {
     }
 
     /// The session `pid` has ended: its temporary slots go.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a temporary slot's file cannot be removed.
     pub fn release_session(&self, pid: i32) -> Result<(), ReplicaError> {
         let mut table = self.0.table.lock();
         let owned = table.iter().filter(|(_, slot)| slot.owner == Some(pid));
@@ -314,6 +348,10 @@ impl Slots {
 
     /// pg_replication_slot_advance: moves a slot that nobody uses to `to`, or to `end` if that is less;
     /// durable when it returns. Gives the position reached.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such slot, it cannot move there, or its file cannot be written.
     pub fn advance(&self, name: &str, to: Lsn, end: Lsn, pid: i32) -> Result<Lsn, ReplicaError> {
         let mut table = self.0.table.lock();
         let slot = table.get_mut(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
@@ -331,6 +369,10 @@ impl Slots {
     }
 
     /// One slot.
+    ///
+    /// # Errors
+    ///
+    /// Fails if there is no such slot.
     pub fn find(&self, name: &str) -> Result<SlotView, ReplicaError> {
         let table = self.0.table.lock();
         let slot = table.get(name).ok_or_else(|| ReplicaError::NoSlot(name.to_owned()))?;
@@ -356,6 +398,10 @@ impl Slots {
 
     /// Writes the positions that moved since they were last written; called by each checkpoint and clean
     /// stop.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a slot's file cannot be written.
     pub fn save(&self) -> Result<(), ReplicaError> {
         let mut table = self.0.table.lock();
         for (name, slot) in table.iter_mut().filter(|(_, slot)| slot.saved != slot.restart) {
@@ -373,12 +419,20 @@ impl Slots {
 
     /// Gives up slots that need WAL before `kept_from`; returns them as they were, for the log. A session
     /// that uses one has lost it and has to be ended. Durable.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a slot's file cannot be written.
     pub fn invalidate_before(&self, kept_from: Lsn) -> Result<Vec<SlotView>, ReplicaError> {
         self.invalidate(|slot| slot.restart < kept_from)
     }
 
     /// Gives up slots that nobody has used since `since`, on the monotonic clock; copies are the upstream's
     /// to give up. Durable.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a slot's file cannot be written.
     pub fn invalidate_idle(&self, since: Duration) -> Result<Vec<SlotView>, ReplicaError> {
         self.invalidate(|slot| {
             !slot.copied && slot.owner.is_none() && slot.idle_since.is_some_and(|idle| idle < since)
@@ -463,105 +517,6 @@ impl BranchObserver for Slots {
         for slot in self.0.table.lock().values_mut() {
             slot.restart = slot.restart.min(state.kept());
         }
-    }
-}
-
-impl Slot {
-    /// One that nobody uses.
-    fn new(lifetime: Lifetime, restart: Lsn) -> Self {
-        Self {
-            lifetime,
-            active: None,
-            owner: None,
-            restart,
-            saved: restart,
-            invalidated_at: Lsn::INVALID,
-            xmin: None,
-            copied: false,
-            idle_since: None,
-            pace: Pace::over(FORECAST_SPAN),
-        }
-    }
-    /// Whether the session `pid` may use, move or drop it.
-    fn is_free_for(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
-        if self.copied {
-            return Err(ReplicaError::SlotCopied(name.to_owned()));
-        }
-        match self.user_other_than(pid) {
-            Some(pid) => Err(ReplicaError::SlotActive { name: name.to_owned(), pid }),
-            None => Ok(()),
-        }
-    }
-    fn user_other_than(&self, pid: i32) -> Option<i32> {
-        // A temporary slot is its session's own even while no stream uses it.
-        self.active.or(self.owner).filter(|user| *user != pid)
-    }
-    fn view(&self, name: &str) -> SlotView {
-        SlotView {
-            name: name.to_owned(),
-            temporary: self.lifetime == Lifetime::Temporary,
-            active_pid: self.active.or(self.owner),
-            restart: self.restart,
-            invalidated_at: self.invalidated_at,
-            xmin: self.xmin,
-            copied: self.copied,
-            idle_since: self.idle_since,
-            falls_behind: self.pace.growth_of_gap(),
-        }
-    }
-    fn state(&self, name: &str) -> SlotState {
-        SlotState {
-            name: name.to_owned(),
-            persistent: self.lifetime == Lifetime::Permanent,
-            restart: self.restart,
-            invalidated_at: self.invalidated_at,
-            copied: self.copied,
-        }
-    }
-}
-
-impl ActiveSlot {
-    /// The slot's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The slot as it stands.
-    pub fn view(&self) -> Result<SlotView, ReplicaError> {
-        self.slots.find(&self.name)
-    }
-
-    /// The receiver has flushed up to here: WAL before it is no longer needed. In memory until the next save.
-    pub fn confirm_flushed(&self, flushed: Lsn) {
-        let mut table = self.slots.0.table.lock();
-        if let Some(slot) = table.get_mut(&self.name)
-            && slot.active == Some(self.pid)
-            && flushed.is_valid()
-        {
-            slot.restart = flushed;
-            slot.invalidated_at = Lsn::INVALID;
-            if !slot.saved.is_valid() {
-                slot.saved = flushed;
-            }
-        }
-    }
-
-    /// The oldest transaction that the receiver's queries need.
-    pub fn set_xmin(&self, xmin: Option<Xid>) {
-        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name) {
-            slot.xmin = xmin;
-        }
-    }
-}
-
-impl Drop for ActiveSlot {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name)
-            && slot.active == Some(self.pid)
-        {
-            (slot.active, slot.idle_since) = (None, Some(self.slots.0.host.clock.monotonic()));
-        }
-        self.slots.0.released.notify_waiters();
     }
 }
 

@@ -43,6 +43,10 @@ pub enum SyncNamesError {
 
 impl SyncNames {
     /// Reads the setting. None if it is empty: nothing is synchronous.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the text is not in the grammar, or asks for no standby.
     pub fn parse(text: &str) -> Result<Option<Self>, SyncNamesError> {
         let mut tokens = Tokens { list: scan(text)?, at: 0 };
         if tokens.list.is_empty() {
@@ -75,6 +79,12 @@ impl SyncNames {
             return Err(SyncNamesError::Zero(0));
         }
         Ok(Some(parsed))
+    }
+
+    /// Whether a value of the setting names any standby. One that cannot be read counts as naming some: commits
+    /// then wait rather than go without.
+    pub fn are_given(text: &str) -> bool {
+        !matches!(Self::parse(text), Ok(None))
     }
 
     /// FIRST or ANY.
@@ -250,6 +260,8 @@ mod tests {
             assert_eq!(parsed, Ok(Some(shown.to_owned())), "{text}");
         }
         assert_eq!(SyncNames::parse(" "), Ok(None));
+        let given = ["", " \t\n", "a", "*", "\u{a0}", "(", "\"open"].map(SyncNames::are_given);
+        assert_eq!(given, [false, false, true, true, true, true, true]);
     }
 
     #[test]

@@ -202,6 +202,10 @@ impl FenceStore {
 
     /// The record; None if this node is not fenced. A record that cannot be read counts as a fence, and is an
     /// error.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the record cannot be read; a damaged one counts as a fence.
     pub fn load(&self) -> Result<Option<FenceRecord>, ReplicaError> {
         let contents = match self.host.disk.read(&self.path, FILE_BYTES_MAX) {
             Ok(contents) => contents,
@@ -216,12 +220,20 @@ impl FenceStore {
     }
 
     /// The record that holds for a node on this branch, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`FenceStore::load`].
     pub fn holding(&self, ours: &NodeBranch) -> Result<Option<FenceRecord>, ReplicaError> {
         Ok(self.load()?.filter(|record| record.holds_for(ours)))
     }
 
     /// Makes the fence durable. The first record that holds for this branch stays, since it says where the
     /// history parted; one of an earlier life on another branch gives way.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the record cannot be written.
     pub fn raise(&self, ours: &NodeBranch, record: &FenceRecord) -> Result<(), ReplicaError> {
         if matches!(self.holding(ours), Ok(Some(_)) | Err(ReplicaError::Fenced(_))) {
             return Ok(());

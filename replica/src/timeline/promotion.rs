@@ -48,6 +48,10 @@ pub struct PromotionPlan {
 }
 
 /// Decides on a promotion.
+///
+/// # Errors
+///
+/// Fails if the node is no standby, or not consistent yet.
 pub fn plan(state: &PromotionState) -> Result<PromotionPlan, PromotionError> {
     if !state.in_recovery {
         return Err(PromotionError::NotAStandby);

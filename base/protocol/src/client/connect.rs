@@ -43,6 +43,10 @@ pub struct CancelToken {
 
 impl CancelToken {
     /// Sends the request and waits until the server has taken it. Whether it came in time is not known.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server cannot be reached.
     pub async fn cancel(&self) -> Result<(), ClientError> {
         let mut stream = Stream::connect(&self.endpoint, self.port).await?;
         let mut packet = BytesMut::new();
@@ -72,11 +76,19 @@ fn describe(endpoint: &Endpoint, port: u16) -> String {
 
 impl Client {
     /// Connects with a connection string, completed as libpq does.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the text is no connection string, and as [`Client::connect`].
     pub async fn connect_to(conninfo: &str) -> Result<Self, ClientError> {
         Self::connect(&ConnInfo::parse(conninfo)?).await
     }
 
     /// Connects to the first endpoint that answers and is of the kind wanted.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no server can be reached, or it refuses the login.
     pub async fn connect(info: &ConnInfo) -> Result<Self, ClientError> {
         let passes: &[TargetSession] = match info.target_session {
             TargetSession::PreferStandby => &[TargetSession::Standby, TargetSession::Any],

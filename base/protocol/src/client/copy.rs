@@ -37,6 +37,10 @@ pub enum CopyStart<'c> {
 
 impl Client {
     /// Starts a COPY FROM STDIN.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server refuses the statement, or the connection breaks.
     pub async fn copy_in(&mut self, sql: &str) -> Result<CopyIn<'_>, ClientError> {
         self.queue(|out| frontend::query(out, sql));
         self.flush().await?;
@@ -52,6 +56,10 @@ impl Client {
 
     /// Starts a COPY TO STDOUT (or BASE_BACKUP's archives, after its result sets were read with
     /// `next_message`).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server refuses the statement, or the connection breaks.
     pub async fn copy_out(&mut self, sql: &str) -> Result<CopyOut<'_>, ClientError> {
         self.queue(|out| frontend::query(out, sql));
         self.flush().await?;
@@ -66,6 +74,10 @@ impl Client {
     }
 
     /// Sends a command that starts a two-way stream.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server refuses the command, or the connection breaks.
     pub async fn copy_both(&mut self, command: &str) -> Result<CopyStart<'_>, ClientError> {
         self.queue(|out| frontend::query(out, command));
         self.flush().await?;
@@ -95,12 +107,20 @@ impl Client {
 
 impl CopyIn<'_> {
     /// Sends a piece of data, of any length.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks.
     pub async fn send(&mut self, data: &[u8]) -> Result<(), ClientError> {
         self.client.queue(|out| frontend::copy_data(out, data));
         self.client.flush_if_large().await
     }
 
     /// Ends the data; gives the command tag.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks, or the server refuses the data.
     pub async fn finish(self) -> Result<String, ClientError> {
         self.client.queue(frontend::copy_done);
         self.client.flush().await?;
@@ -108,6 +128,10 @@ impl CopyIn<'_> {
     }
 
     /// Gives the COPY up; the server undoes it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks.
     pub async fn abort(self, why: &str) -> Result<(), ClientError> {
         self.client.queue(|out| frontend::copy_fail(out, why));
         self.client.flush().await?;
@@ -120,6 +144,10 @@ impl CopyIn<'_> {
 
 impl CopyOut<'_> {
     /// The next piece of data; None at its end. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks, or the server reports an error.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         if self.ended {
             return Ok(None);
@@ -143,6 +171,10 @@ impl CopyOut<'_> {
 
 impl CopyBoth<'_> {
     /// The next message's payload; None when the server has ended its side. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks, or the server reports an error.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         if self.ended {
             return Ok(None);
@@ -158,20 +190,16 @@ impl CopyBoth<'_> {
         }
     }
 
-    /// Whether another message is already here, so that [`Self::next`] would not wait.
-    pub fn has_buffered(&self) -> bool {
-        matches!(
-            crate::frame::Frame::peek(&self.client.input, crate::frame::FrameLimits::CLIENT),
-            Ok(Some(_))
-        )
-    }
-
     /// Queues a message whose payload `fill` writes.
     pub fn queue(&mut self, fill: impl FnOnce(&mut BytesMut)) {
         self.client.queue(|out| message(out, b'd', fill));
     }
 
     /// Sends what is queued. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         self.client.flush().await
     }
@@ -179,6 +207,10 @@ impl CopyBoth<'_> {
     /// Ends our side, waits for the server to end its own, and reads the results that follow (the next
     /// timeline, if this one ended). Data still on its way is dropped. The connection then takes commands
     /// again.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks, or the server reports an error.
     pub async fn finish(self) -> Result<Vec<QueryResult>, ClientError> {
         self.client.queue(frontend::copy_done);
         self.client.flush().await?;

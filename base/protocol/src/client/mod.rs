@@ -151,6 +151,10 @@ impl Client {
 
     /// Sends what is queued. Cancel-safe. That the server has closed the connection is told by the next read,
     /// after what it said last (why it ended the session, say).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while self.output.has_remaining() {
             let written = match &mut self.stream {
@@ -172,6 +176,10 @@ impl Client {
 
     /// The next message, as it comes: also ErrorResponse and ReadyForQuery. Notices, notifications and
     /// parameter statuses are kept aside. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks, or a message is malformed.
     pub async fn next_message(&mut self) -> Result<BackendMessage, ClientError> {
         loop {
             if let Some(message) = self.buffered_message()? {

@@ -40,6 +40,10 @@ pub struct Statement {
 
 impl Client {
     /// Runs the statements of `sql` with the simple protocol; values come as text.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server refuses a statement, or the connection breaks.
     pub async fn simple_query(&mut self, sql: &str) -> Result<Vec<QueryResult>, ClientError> {
         self.queue(|out| frontend::query(out, sql));
         self.flush().await?;
@@ -47,11 +51,20 @@ impl Client {
     }
 
     /// Runs one statement with the simple protocol and gives its result (the last one, of several).
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server refuses the statement, or the connection breaks.
     pub async fn query(&mut self, sql: &str) -> Result<QueryResult, ClientError> {
         Ok(self.simple_query(sql).await?.pop().unwrap_or_default())
     }
 
     /// A setting of the server as SHOW has it; None if the server does not know it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection breaks, or the server refuses for another reason than that it lacks the
+    /// setting.
     pub async fn show(&mut self, setting: &str) -> Result<Option<String>, ClientError> {
         match self.query(&format!("SHOW {setting}")).await {
             Ok(answer) => Ok(answer.text(0, 0).map(str::to_owned)),
@@ -96,6 +109,10 @@ impl Client {
     }
 
     /// Prepares a statement under a name; `types` may leave parameters open with 0 or by ending early.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server refuses the statement, or the connection breaks.
     pub async fn prepare(&mut self, name: &str, sql: &str, types: &[u32]) -> Result<Statement, ClientError> {
         self.queue(|out| {
             frontend::parse(out, name, sql, types);
@@ -118,6 +135,10 @@ impl Client {
     }
 
     /// Runs a prepared statement with text parameters; values come as text. One round trip.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the server refuses the execution, or the connection breaks.
     pub async fn execute(
         &mut self,
         statement: &Statement,
@@ -140,6 +161,10 @@ impl Client {
     }
 
     /// Sends what was queued and a Sync, and reads the results of all of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first error that the server reports, or if the connection breaks.
     pub async fn run_queued(&mut self) -> Result<Vec<QueryResult>, ClientError> {
         self.queue(frontend::sync);
         self.flush().await?;

@@ -88,6 +88,10 @@ fn after(payload: &Bytes, len: usize) -> Bytes {
 
 impl FromPrimary {
     /// Reads the payload of a CopyData; the WAL bytes are shared with it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the payload is cut off, or of an unknown type.
     pub fn decode(payload: &Bytes) -> Result<Self, ProtocolError> {
         let mut cursor = Cursor::new(b'd', payload);
         match cursor.u8()? {
@@ -111,6 +115,10 @@ impl FromPrimary {
 
 impl FromStandby {
     /// Reads the payload of a CopyData.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the payload is cut off, or of an unknown type.
     pub fn decode(payload: &[u8]) -> Result<Self, ProtocolError> {
         let mut cursor = Cursor::new(b'd', payload);
         let decoded = match cursor.u8()? {

@@ -141,6 +141,10 @@ impl LogPlace {
         self.in_place.fate(file)
     }
     /// Segments were removed: nothing has to be remembered of them.
+    ///
+    /// # Errors
+    ///
+    /// Fails if pg_wal cannot be listed.
     pub fn forget_removed(&self) -> Result<(), WalError> {
         let there = SegmentFolder::new(self.disk.clone(), &self.pg_wal, self.segment_size).list()?;
         if let Some(first) = there.first() {

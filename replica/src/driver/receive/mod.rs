@@ -138,6 +138,10 @@ impl Drop for ReceiveHandle {
 }
 
 /// Starts a receiver. It begins to stream when redo has used up the local log ([`StandbyFeed::wait_wanted`]).
+///
+/// # Errors
+///
+/// Fails if the system gives no thread or no runtime for it.
 pub fn start(context: ReceiveContext, settings: ReceiveSettings) -> std::io::Result<ReceiveHandle> {
     let cancel = CancellationToken::new();
     let (settings, changes) = watch::channel(settings);

@@ -117,6 +117,10 @@ pub enum SendError {
 
 /// Serves one START_REPLICATION: everything from CopyBothResponse to the last CommandComplete. `input` holds
 /// what was read from the connection and not used yet, before and after.
+///
+/// # Errors
+///
+/// Fails if the request is refused, the stream has to end with an error, or the connection breaks.
 pub async fn stream<S: Outlet>(
     io: &mut S,
     input: &mut BytesMut,

@@ -129,6 +129,10 @@ impl CommandError {
 }
 
 /// Reads a replication command; None if the text starts with none of their keywords, so that it may be SQL.
+///
+/// # Errors
+///
+/// Fails where the command is not in the grammar, or an option does not take its value.
 pub fn parse_command(text: &str) -> Result<Option<ReplicationCommand>, CommandError> {
     let first = text.trim_start().split(|c: char| !(c == '_' || c.is_ascii_alphanumeric())).next();
     let keyword = match first.unwrap_or_default() {

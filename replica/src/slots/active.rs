@@ -1,0 +1,63 @@
+//! A slot in use: who holds it moves it, and gives it up when it is dropped.
+
+use super::{SlotView, Slots};
+use crate::error::ReplicaError;
+use wal::{Lsn, Xid};
+
+/// A slot in use by a session; letting go of it makes it inactive.
+#[derive(Debug)]
+pub struct ActiveSlot {
+    pub(super) slots: Slots,
+    pub(super) name: String,
+    /// The session that took it.
+    pub(super) pid: i32,
+}
+
+impl ActiveSlot {
+    /// The slot's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The slot as it stands.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the slot is gone.
+    pub fn view(&self) -> Result<SlotView, ReplicaError> {
+        self.slots.find(&self.name)
+    }
+
+    /// The receiver has flushed up to here: WAL before it is no longer needed. In memory until the next save.
+    pub fn confirm_flushed(&self, flushed: Lsn) {
+        let mut table = self.slots.0.table.lock();
+        if let Some(slot) = table.get_mut(&self.name)
+            && slot.active == Some(self.pid)
+            && flushed.is_valid()
+        {
+            slot.restart = flushed;
+            slot.invalidated_at = Lsn::INVALID;
+            if !slot.saved.is_valid() {
+                slot.saved = flushed;
+            }
+        }
+    }
+
+    /// The oldest transaction that the receiver's queries need.
+    pub fn set_xmin(&self, xmin: Option<Xid>) {
+        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name) {
+            slot.xmin = xmin;
+        }
+    }
+}
+
+impl Drop for ActiveSlot {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slots.0.table.lock().get_mut(&self.name)
+            && slot.active == Some(self.pid)
+        {
+            (slot.active, slot.idle_since) = (None, Some(self.slots.0.host.clock.monotonic()));
+        }
+        self.slots.0.released.notify_waiters();
+    }
+}
