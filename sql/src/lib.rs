@@ -1,8 +1,9 @@
 //! SQL over `storage`: from a statement's text to its rows.
 //!
-//! Owns the parser's front, the catalogue (relations, columns, roles, databases as rows of its own trees), analysis,
-//! plans, execution, COPY and the transaction block of a session. A statement's way: text -> [`SqlSession::prepare`]
-//! -> [`Prepared`] -> [`SqlSession::open`] -> [`Portal`] -> [`SqlSession::fetch`] -> [`RowSink`].
+//! Owns the parser's front, the catalogue (relations, columns, roles, databases as rows of its own trees),
+//! analysis, plans, execution, COPY and the transaction block of a session. A statement's way: text ->
+//! [`SqlSession::prepare`] -> [`Prepared`] -> [`SqlSession::open`] -> [`Portal`] -> [`SqlSession::fetch`] ->
+//! [`RowSink`].
 //!
 //! Durability is storage's: what a COMMIT answered is as durable as its synchronous_commit level says.
 //!

@@ -12,8 +12,8 @@ pub fn quote_always(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Whether an identifier means something else without quotes: it is no plain lower-case word, or a key word that
-/// may not stand for every name.
+/// Whether an identifier means something else without quotes: it is no plain lower-case word, or a key word
+/// that may not stand for every name.
 pub fn needs_quotes(name: &str) -> bool {
     let plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');

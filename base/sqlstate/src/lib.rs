@@ -1,7 +1,8 @@
 //! SQLSTATE codes: the one place that says which error has which code.
 //!
-//! Owns the code's type and the codes that this program raises or looks for, each under the name of its condition
-//! in the manual's appendix "PostgreSQL Error Codes". Knows no error: who raises one says which code it has.
+//! Owns the code's type and the codes that this program raises or looks for, each under the name of its
+//! condition in the manual's appendix "PostgreSQL Error Codes". Knows no error: who raises one says which
+//! code it has.
 
 use std::fmt;
 

@@ -13,8 +13,9 @@ const DATABASES: [(u32, &str, bool, bool); 3] = [
     (POSTGRES_DATABASE, "postgres", false, true),
 ];
 
-/// Writes the first catalogue into a freshly created directory: the databases template1, template0 and postgres,
-/// and one superuser. `verifier` is its SCRAM-SHA-256 verifier; None lets it in only where pg_hba.conf says trust.
+/// Writes the first catalogue into a freshly created directory: the databases template1, template0 and
+/// postgres, and one superuser. `verifier` is its SCRAM-SHA-256 verifier; None lets it in only where
+/// pg_hba.conf says trust.
 pub async fn bootstrap(database: &Database, superuser: &str, verifier: Option<&str>) -> Result<()> {
     let mut transaction = database.begin(Isolation::ReadCommitted);
     transaction.begin_statement().await?;

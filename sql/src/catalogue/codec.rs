@@ -10,12 +10,13 @@
 //!                                                    05 relation-oid oid        index
 //!                                                    06 sequence-oid            sequence
 //!                                                    07 view-oid                view
-//!                                                    F0 sequence-oid state      last value (i64 LE), is_called (u8)
+//!                                                    F0 sequence-oid state      last value (i64 LE),
+//!                                                    is_called (u8)
 //! ```
 //!
-//! OIDs in keys are u32 big endian, column numbers u16 big endian, names UTF-8. Values are rows in datum's row
-//! encoding, which later versions may make longer by columns at the end. The version counts up in every transaction
-//! that changes any of this, so that one read tells whether a cached catalogue is the snapshot's.
+//! OIDs in keys are u32 big endian, column numbers u16 big endian, names UTF-8. Values are rows in datum's
+//! row encoding, which later versions may make longer by columns at the end. The version counts up in every
+//! transaction that changes any of this, so that one read tells whether a cached catalogue is the snapshot's.
 
 use super::model::{
     Check, Column, DatabaseEntry, Identity, Index, IndexColumn, PrimaryKey, Relation, Role, Sequence, View,
@@ -429,7 +430,8 @@ const VIEW: &[TypeId] = &[
     TypeId::OidArray,
 ];
 
-/// Of arrays that run side by side, one entry a column: its name, the query's own name for it, its type, the type's modifier.
+/// Of arrays that run side by side, one entry a column: its name, the query's own name for it, its type, the
+/// type's modifier.
 pub(crate) fn encode_view(view: &View) -> Result<Vec<u8>> {
     let array = |id, values: Vec<Datum>| Datum::Array(Arc::new(Array::of(id, values)));
     let columns = &view.columns;

@@ -1,5 +1,5 @@
-//! The catalogue: what tables, roles and databases there are, kept as rows in trees of its own and read as one
-//! immutable version.
+//! The catalogue: what tables, roles and databases there are, kept as rows in trees of its own and read as
+//! one immutable version.
 
 mod bootstrap;
 pub(crate) mod codec;

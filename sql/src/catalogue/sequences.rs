@@ -1,14 +1,15 @@
 //! Sequences at work: numbers that are given out once, whatever becomes of the transactions that took them.
 //!
-//! The state of a sequence is a row of the catalogue's tree, under its OID and its state number: the last value that may
-//! have been given out. A transaction of its own moves it [`AHEAD`] values on before the first of them leaves; the others
-//! are counted in memory. So a number costs no log, none comes twice after a crash or a promotion (up to `AHEAD` are
-//! lost then, as in PostgreSQL), and none is given back by a rollback.
+//! The state of a sequence is a row of the catalogue's tree, under its OID and its state number: the last
+//! value that may have been given out. A transaction of its own moves it [`AHEAD`] values on before the first
+//! of them leaves; the others are counted in memory. So a number costs no log, none comes twice after a crash
+//! or a promotion (up to `AHEAD` are lost then, as in PostgreSQL), and none is given back by a rollback.
 //!
-//! That transaction commits at the level of the session that needed it and nobody waits for it: whoever takes a number
-//! depends on its position as on any row that is in doubt, and so do all answers with that number.
+//! That transaction commits at the level of the session that needed it and nobody waits for it: whoever takes
+//! a number depends on its position as on any row that is in doubt, and so do all answers with that number.
 //!
-//! ALTER SEQUENCE ... RESTART gives the sequence another state number, so that it is undone with its transaction.
+//! ALTER SEQUENCE ... RESTART gives the sequence another state number, so that it is undone with its
+//! transaction.
 //!
 //! Locks: `refill` is held while the row changes, `state` for a moment at a time and never across an await.
 
@@ -107,7 +108,8 @@ impl Sequences {
         self.0.lock().entry((sequence.oid, sequence.state)).or_default().clone()
     }
 
-    /// The position in memory, if this server has given out numbers, and the end of the commit that it depends on.
+    /// The position in memory, if this server has given out numbers, and the end of the commit that it
+    /// depends on.
     pub(crate) fn known(&self, sequence: &Sequence) -> Option<(Position, Lsn)> {
         let cell = self.0.lock().get(&(sequence.oid, sequence.state)).cloned()?;
         let State { position, commit, .. } = *cell.state.lock();

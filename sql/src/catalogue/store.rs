@@ -101,8 +101,8 @@ async fn delete(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>) -> Re
     Ok(transaction.delete(tree, key)?)
 }
 
-/// Counts the version up: the last thing that a transaction with catalogue changes does before it commits, so that
-/// the lock on this one entry is held for the commit alone.
+/// Counts the version up: the last thing that a transaction with catalogue changes does before it commits, so
+/// that the lock on this one entry is held for the commit alone.
 pub(crate) async fn bump_version(transaction: &mut Transaction) -> Result<()> {
     let locked =
         transaction.lock(CATALOGUE_TREE, &VERSION_KEY, LockMode::Exclusive, LockWait::Forever).await?;
@@ -245,8 +245,8 @@ pub(crate) async fn delete_index(transaction: &mut Transaction, relation: u32, i
     delete(transaction, CATALOGUE_TREE, codec::index_key(relation, index.oid)).await
 }
 
-/// Fails with 40001 under REPEATABLE READ if the table's definition changed since the snapshot; keeps it from changing
-/// until the transaction ends.
+/// Fails with 40001 under REPEATABLE READ if the table's definition changed since the snapshot; keeps it from
+/// changing until the transaction ends.
 pub(crate) async fn hold_definition(
     transaction: &mut Transaction,
     relation: u32,

@@ -24,8 +24,8 @@ pub(super) fn check_row(cx: &Cx<'_>, target: &Target, new: &[Datum]) -> Result<(
     Ok(())
 }
 
-/// Writes the new version of a row that is locked, under its key or, if that changed, under another, and the entries in
-/// indexes that change with it. `old` has all live columns.
+/// Writes the new version of a row that is locked, under its key or, if that changed, under another, and the
+/// entries in indexes that change with it. `old` has all live columns.
 pub(super) async fn replace(
     cx: &mut Cx<'_>,
     relation: &Relation,

@@ -71,8 +71,8 @@ async fn get_row(cx: &mut Cx<'_>, get: &DirectGet, out: &mut dyn RowSink) -> Res
     Ok(1)
 }
 
-/// Whether the statement's snapshot must be asked before the newest version: under REPEATABLE READ a row that is not
-/// in the snapshot is not there, rather than a conflict.
+/// Whether the statement's snapshot must be asked before the newest version: under REPEATABLE READ a row that
+/// is not in the snapshot is not there, rather than a conflict.
 async fn hidden_from_snapshot(cx: &mut Cx<'_>, relation: &Relation, key: &[u8]) -> Result<bool> {
     if cx.transaction.isolation() == Isolation::ReadCommitted {
         return Ok(false);

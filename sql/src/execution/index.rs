@@ -7,15 +7,17 @@
 //! not unique                       the columns, the row's key           u16 LE: where the row's key begins
 //! ```
 //!
-//! Columns are written by `sql_types::key::OrderedColumn`, so entries lie in the index's order; "the row's key" is its key
-//! in the table's tree: the primary key, or the hidden row number. NULLS NOT DISTINCT makes NULL a value like others.
+//! Columns are written by `sql_types::key::OrderedColumn`, so entries lie in the index's order; "the row's
+//! key" is its key in the table's tree: the primary key, or the hidden row number. NULLS NOT DISTINCT makes
+//! NULL a value like others.
 //!
-//! Entries are versions like rows: what a snapshot finds in an index is what it finds in the table, and no entry is
-//! ever looked at twice. A statement writes an entry only where the key of one changes.
+//! Entries are versions like rows: what a snapshot finds in an index is what it finds in the table, and no
+//! entry is ever looked at twice. A statement writes an entry only where the key of one changes.
 //!
-//! Locks: the entry of a unique key is locked like a row before it is read or written, so that the newest version tells
-//! whether the key is free; all other entries are guarded by the lock of their row. UPDATE and DELETE lock the row
-//! first and then its entries; so does ON CONFLICT where it sees the row that is in the way.
+//! Locks: the entry of a unique key is locked like a row before it is read or written, so that the newest
+//! version tells whether the key is free; all other entries are guarded by the lock of their row. UPDATE and
+//! DELETE lock the row first and then its entries; so does ON CONFLICT where it sees the row that is in the
+//! way.
 
 use super::lock::{lock_new_key, lock_row};
 use super::{Cx, row};
@@ -82,7 +84,8 @@ async fn lock_entry(cx: &mut Cx<'_>, index: &Index, entry: &Entry) -> Result<Loc
     lock_new_key(cx, index.tree, &entry.key).await
 }
 
-/// 40001 for ON CONFLICT under REPEATABLE READ with a row that is not in the snapshot: it can be neither left nor changed.
+/// 40001 for ON CONFLICT under REPEATABLE READ with a row that is not in the snapshot: it can be neither left
+/// nor changed.
 pub(super) fn refuse_unseen(cx: &Cx<'_>, locked: &Locked) -> Result<()> {
     let unseen = locked.newest.is_some()
         && locked.changed_since_snapshot
@@ -148,7 +151,8 @@ pub(super) async fn remove_row(
     Ok(())
 }
 
-/// Brings the entries of a changed row up to date: each where its columns or the row's key changed, and no other.
+/// Brings the entries of a changed row up to date: each where its columns or the row's key changed, and no
+/// other.
 pub(super) async fn change_row(
     cx: &mut Cx<'_>,
     relation: &Relation,
@@ -178,8 +182,8 @@ pub(super) struct Conflict {
     pub(super) written_by_this_statement: bool,
 }
 
-/// Looks for the row that has the key which `new` is to have in a unique index. With `locking` that row is locked, else
-/// it is enough to know that there is one.
+/// Looks for the row that has the key which `new` is to have in a unique index. With `locking` that row is
+/// locked, else it is enough to know that there is one.
 pub(super) async fn find_conflict(
     cx: &mut Cx<'_>,
     relation: &Relation,

@@ -1,5 +1,5 @@
-//! Joins: by hash where sides must be equal, by nested loops else, anew for each left row where the right side
-//! depends on it (as lookups by primary key do).
+//! Joins: by hash where sides must be equal, by nested loops else, anew for each left row where the right
+//! side depends on it (as lookups by primary key do).
 
 use super::slots::SlotState;
 use super::{Budget, Cx, Exec, Operator, Row, build, collect};
@@ -9,8 +9,8 @@ use sql_types::Datum;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A running join: the right side in memory, the left side in batches; the other way round where the plan builds the
-/// hash of the left side, and then "left" and "right" below mean these roles.
+/// A running join: the right side in memory, the left side in batches; the other way round where the plan
+/// builds the hash of the left side, and then "left" and "right" below mean these roles.
 pub(super) struct Join {
     plan: Arc<JoinPlan>,
     left: Exec,
@@ -237,7 +237,8 @@ impl Operator for Join {
     }
 }
 
-/// The values of the hash keys for a row of the right (or left) side, integers as bigint, so that widths do not matter.
+/// The values of the hash keys for a row of the right (or left) side, integers as bigint, so that widths do
+/// not matter.
 fn hash_key(cx: &Cx<'_>, plan: &JoinPlan, row: &[Datum], right_side: bool) -> Result<Row> {
     let eval = cx.eval(row, &[]);
     plan.hash_keys

@@ -29,8 +29,8 @@ pub(super) async fn lock_row(
     }
 }
 
-/// Locks a key for a new row or a new entry of an index, in a tree of the table, and gives the newest version under it,
-/// whoever wrote that and when.
+/// Locks a key for a new row or a new entry of an index, in a tree of the table, and gives the newest version
+/// under it, whoever wrote that and when.
 pub(super) async fn lock_new_key(cx: &mut Cx<'_>, tree: TreeId, key: &[u8]) -> Result<Locked> {
     let wait = cx.lock_wait();
     let locked = cx.transaction.lock_newest(tree, key, LockMode::Exclusive, wait).await;
@@ -45,8 +45,8 @@ pub(super) fn key_of(row: &[Datum], at: usize) -> Option<Bytes> {
     }
 }
 
-/// Locks the row of a table that stands at `start` in `row`, and brings its columns up to date. False if the row is
-/// gone, no longer meets the condition, or was skipped.
+/// Locks the row of a table that stands at `start` in `row`, and brings its columns up to date. False if the
+/// row is gone, no longer meets the condition, or was skipped.
 pub(super) async fn lock_and_recheck(
     cx: &mut Cx<'_>,
     relation: &Relation,

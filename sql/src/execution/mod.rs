@@ -1,7 +1,7 @@
 //! Running plans: sources that give rows in batches when asked.
 //!
-//! A source never gives an empty batch. It is asked for a number of rows, which is a wish: more may come where more
-//! were at hand, except from sources that lock rows, which touch no more than asked.
+//! A source never gives an empty batch. It is asked for a number of rows, which is a wish: more may come
+//! where more were at hand, except from sources that lock rows, which touch no more than asked.
 
 mod aggregate;
 mod change;
@@ -100,7 +100,8 @@ impl Cx<'_> {
         EvalContext { row, outer: &self.outer, params: self.params, slots, facts: self.facts }
     }
 
-    /// Bytes that `write` appends: encoded where there is room already, then kept in as much memory as they need.
+    /// Bytes that `write` appends: encoded where there is room already, then kept in as much memory as they
+    /// need.
     pub(crate) fn encoded(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<()>) -> Result<Bytes> {
         self.scratch.clear();
         write(&mut self.scratch)?;
@@ -118,7 +119,8 @@ impl Cx<'_> {
         }
     }
 
-    /// Whether it is time for a pause; asked for each row by what computes over rows, since a row may take long.
+    /// Whether it is time for a pause; asked for each row by what computes over rows, since a row may take
+    /// long.
     #[inline]
     pub(crate) fn is_due(&mut self) -> bool {
         self.rows += 1;

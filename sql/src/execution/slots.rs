@@ -10,8 +10,8 @@ use sqlstate::SqlState;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The slots of one running operator. Each is computed when an expression first reads it, so that what CASE or
-/// COALESCE do not reach is not run.
+/// The slots of one running operator. Each is computed when an expression first reads it, so that what CASE
+/// or COALESCE do not reach is not run.
 pub(crate) struct SlotState {
     slots: Slots,
     values: Vec<Option<Datum>>,

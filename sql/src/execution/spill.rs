@@ -1,7 +1,9 @@
-//! Sorting more than memory holds: pairs of byte strings go to runs in temporary files, which are merged when read.
+//! Sorting more than memory holds: pairs of byte strings go to runs in temporary files, which are merged when
+//! read.
 //!
-//! A run is a file of `base/pgsql_tmp`, which backups and checksum tools pass over: pairs in order, each as two u32 (LE)
-//! lengths, the key, the value. It is removed when its sort is over; what a crash leaves is removed at the next start.
+//! A run is a file of `base/pgsql_tmp`, which backups and checksum tools pass over: pairs in order, each as
+//! two u32 (LE) lengths, the key, the value. It is removed when its sort is over; what a crash leaves is
+//! removed at the next start.
 
 use crate::interface::error::{Result, SqlError};
 use host::{OpenMode, SharedDisk, SharedFile};
@@ -26,8 +28,8 @@ pub(crate) struct TempSpace {
 }
 
 impl TempSpace {
-    /// The space of a data directory. Removes what is left there from before a crash; that it cannot is no reason not to
-    /// start, for new files get other names.
+    /// The space of a data directory. Removes what is left there from before a crash; that it cannot is no
+    /// reason not to start, for new files get other names.
     pub(crate) fn new(disk: SharedDisk, data_dir: &Path) -> Self {
         let folder = data_dir.join("base").join("pgsql_tmp");
         let mut next = 0;

@@ -24,12 +24,14 @@ pub enum PortalKind {
     Rows,
     /// `fetch` gives a tag alone (also for an empty query: [`CommandTag::Empty`]).
     Command,
-    /// Send CopyInResponse (text format, this many columns), then feed `copy_feed` and end with `copy_finish` or `copy_fail`.
+    /// Send CopyInResponse (text format, this many columns), then feed `copy_feed` and end with `copy_finish`
+    /// or `copy_fail`.
     CopyIn {
         /// Columns of each line.
         columns: u16,
     },
-    /// Send CopyOutResponse (text format), then `fetch`: data comes through [`RowSink::copy_data`]; end with CopyDone and the tag.
+    /// Send CopyOutResponse (text format), then `fetch`: data comes through [`RowSink::copy_data`]; end with
+    /// CopyDone and the tag.
     CopyOut {
         /// Columns of each line.
         columns: u16,
@@ -63,7 +65,8 @@ pub enum Fetch {
     /// All is done; CommandComplete (or EmptyQueryResponse) with this tag. Inside an implicit transaction the
     /// commit follows at `SqlSession::sync`.
     Complete(CommandTag),
-    /// `max_rows` were given: PortalSuspended. (Also where the last row was the last one; the next fetch completes.)
+    /// `max_rows` were given: PortalSuspended. (Also where the last row was the last one; the next fetch
+    /// completes.)
     Suspended,
     /// The sink was full: send what it holds and call again with what is left of `max_rows`.
     More,

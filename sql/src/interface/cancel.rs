@@ -153,13 +153,14 @@ impl Keeper for Shared {
 }
 
 impl Canceller {
-    /// Stops what runs now; if nothing runs, what runs next (until [`Canceller::clear`]). The first reason stays,
-    /// except that `Terminate` replaces any other.
+    /// Stops what runs now; if nothing runs, what runs next (until [`Canceller::clear`]). The first reason
+    /// stays, except that `Terminate` replaces any other.
     pub fn cancel(&self, reason: CancelReason) {
         self.0.cancel(reason);
     }
 
-    /// Forgets a cancellation that met nothing; the server calls this when a new query message begins. Terminate stays.
+    /// Forgets a cancellation that met nothing; the server calls this when a new query message begins.
+    /// Terminate stays.
     pub fn clear(&self) {
         if self.reason() != Some(CancelReason::Terminate) {
             self.0.reason.store(0, Ordering::Release);
@@ -167,14 +168,16 @@ impl Canceller {
         }
     }
 
-    /// When the time of what runs is over: it is cancelled then even if it computes without a pause. None is never.
+    /// When the time of what runs is over: it is cancelled then even if it computes without a pause. None is
+    /// never.
     pub fn set_deadline(&self, deadline: Option<Instant>) {
         let micros = |at: Instant| at.saturating_duration_since(self.0.born).as_micros();
         let deadline = deadline.map_or(0, |at| u64::try_from(micros(at)).unwrap_or(u64::MAX).max(1));
         self.0.deadline.store(deadline, Ordering::Relaxed);
     }
 
-    /// Lets long work become a thread of its own. Only for sessions that run as tasks of a runtime with several threads.
+    /// Lets long work become a thread of its own. Only for sessions that run as tasks of a runtime with
+    /// several threads.
     pub fn let_work_leave(&self) {
         self.0.leaves.store(true, Ordering::Relaxed);
     }
@@ -189,8 +192,8 @@ impl Canceller {
         self.0.memory.get().is_some_and(|memory| memory.is_reached())
     }
 
-    /// Runs what computes for the session: long computations inside of it hear of cancellations, leave the thread, and ask
-    /// for memory. The future comes pinned, so that it is not moved around.
+    /// Runs what computes for the session: long computations inside of it hear of cancellations, leave the
+    /// thread, and ask for memory. The future comes pinned, so that it is not moved around.
     pub async fn keeping<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
         let mut keeper: Option<Arc<dyn Keeper>> = Some(self.0.clone());
         poll_fn(move |cx| {
@@ -224,7 +227,8 @@ impl Canceller {
         self.0.interrupt.oldest_snapshot()
     }
 
-    /// The next xid and the position of the snapshot that the session's transaction took last; None if it has none.
+    /// The next xid and the position of the snapshot that the session's transaction took last; None if it has
+    /// none.
     pub fn snapshot(&self) -> Option<(wal::Xid, wal::Lsn)> {
         self.0.interrupt.snapshot()
     }

@@ -39,7 +39,8 @@ pub struct SettingLine {
     pub description: String,
 }
 
-/// The settings that statements consult all the time, already parsed. A new `Arc` whenever one of them changes.
+/// The settings that statements consult all the time, already parsed. A new `Arc` whenever one of them
+/// changes.
 #[derive(Clone, Debug)]
 pub struct QuickSettings {
     /// synchronous_commit.
@@ -56,10 +57,11 @@ pub struct QuickSettings {
     pub lock_timeout_ms: u64,
     /// plimsoll.read_after: what each new snapshot has to include.
     pub read_after: Option<ReadToken>,
-    /// plimsoll.standby_reads = confirmed: on a standby, show only what the server before it has named confirmed.
+    /// plimsoll.standby_reads = confirmed: on a standby, show only what the server before it has named
+    /// confirmed.
     pub reads_confirmed: bool,
-    /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...); `now_micros` is
-    /// filled in by the session.
+    /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...);
+    /// `now_micros` is filled in by the session.
     pub style: Arc<sql_types::Style>,
 }
 
@@ -96,7 +98,8 @@ pub struct NodeTable {
     pub schema: &'static str,
     /// Name, without quotes.
     pub name: &'static str,
-    /// pg_class.oid as PostgreSQL has it where it has one; else below 16384 and unique among the node's tables.
+    /// pg_class.oid as PostgreSQL has it where it has one; else below 16384 and unique among the node's
+    /// tables.
     pub oid: u32,
     /// Columns in order.
     pub columns: Vec<(&'static str, Type)>,
@@ -152,7 +155,8 @@ pub enum NodeCall {
     Now(Result<NodeRows>),
     /// To be awaited.
     Later(BoxFuture<'static, Result<NodeRows>>),
-    /// The transaction's id (bigint), which only the session can tell: given out now if it has none, or NULL then.
+    /// The transaction's id (bigint), which only the session can tell: given out now if it has none, or NULL
+    /// then.
     TransactionId {
         /// Give one out.
         assign: bool,
@@ -174,13 +178,14 @@ pub trait Environment: Send + Sync {
     fn set(&self, actor: SettingActor, name: &str, value: Option<&str>, scope: SetScope) -> Result<()>;
     /// RESET ALL.
     fn reset_all(&self, actor: SettingActor) -> Result<()>;
-    /// ALTER SYSTEM SET (value), ALTER SYSTEM RESET (None), ALTER SYSTEM RESET ALL (name None). Durable on return.
+    /// ALTER SYSTEM SET (value), ALTER SYSTEM RESET (None), ALTER SYSTEM RESET ALL (name None). Durable on
+    /// return.
     fn alter_system(&self, actor: SettingActor, name: Option<&str>, value: Option<&str>) -> Result<()>;
-    /// A savepoint of the settings, called only in transactions that set something: level 1 is the transaction
-    /// itself, each SAVEPOINT one more.
+    /// A savepoint of the settings, called only in transactions that set something: level 1 is the
+    /// transaction itself, each SAVEPOINT one more.
     fn settings_push(&self, level: u32);
-    /// Gives up every level from `level` on: its changes are undone (`keep` false) or pass to the level below.
-    /// Leaving level 1 ends what SET LOCAL set, whichever way.
+    /// Gives up every level from `level` on: its changes are undone (`keep` false) or pass to the level
+    /// below. Leaving level 1 ends what SET LOCAL set, whichever way.
     fn settings_pop(&self, level: u32, keep: bool);
 
     // --- the node's own tables and functions ---
@@ -189,10 +194,11 @@ pub trait Environment: Send + Sync {
     fn node_tables(&self) -> &[NodeTable];
     /// The rows of one of them now. `table` is an index into [`Environment::node_tables`].
     fn node_rows(&self, actor: SettingActor, table: usize) -> Result<NodeRows>;
-    /// Signatures of the node's functions; the same for the life of the process. Overloads differ in argument types.
+    /// Signatures of the node's functions; the same for the life of the process. Overloads differ in argument
+    /// types.
     fn node_functions(&self) -> &[NodeFunction];
-    /// Calls one of them; `function` is an index into [`Environment::node_functions`], `arguments` is complete and
-    /// of the declared types. `canceller` tells a blocking wait inside to give up.
+    /// Calls one of them; `function` is an index into [`Environment::node_functions`], `arguments` is
+    /// complete and of the declared types. `canceller` tells a blocking wait inside to give up.
     fn call(
         &self,
         actor: SettingActor,
@@ -203,13 +209,14 @@ pub trait Environment: Send + Sync {
 
     // --- reads that follow writes ---
 
-    /// Waits until a snapshot taken on this node includes everything up to the token; an error if that can never be.
-    /// `interrupt` shows the wait; the future is dropped when the statement is cancelled.
+    /// Waits until a snapshot taken on this node includes everything up to the token; an error if that can
+    /// never be. `interrupt` shows the wait; the future is dropped when the statement is cancelled.
     fn reach(&self, token: ReadToken, interrupt: &Interrupt) -> BoxFuture<'static, Result<()>>;
 
     // --- roles and identity ---
 
-    /// A SCRAM-SHA-256 verifier for a clear-text password (a text that is a verifier already is not passed here).
+    /// A SCRAM-SHA-256 verifier for a clear-text password (a text that is a verifier already is not passed
+    /// here).
     fn password_verifier(&self, password: &str) -> Result<String>;
     /// The pid that the client was told (pg_backend_pid()).
     fn backend_pid(&self) -> i32;

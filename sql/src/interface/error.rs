@@ -69,8 +69,9 @@ impl SqlError {
     pub fn code(&self) -> SqlState {
         self.0.code
     }
-    /// Whether it may tell what rows hold: one of the classes for connections, conflicts between transactions, resources, limits,
-    /// locks, cancelled statements, I/O and internal errors tells of the server alone.
+    /// Whether it may tell what rows hold: one of the classes for connections, conflicts between
+    /// transactions, resources, limits, locks, cancelled statements, I/O and internal errors tells of the
+    /// server alone.
     pub(crate) fn tells_of_rows(&self) -> bool {
         let code = self.code();
         let class = code.as_str().get(..2).unwrap_or_default();

@@ -1,16 +1,19 @@
 //! Stack for statements that nest deep, and the end of nesting that is too deep.
 //!
-//! A client decides how deep its statement nests, and everything that follows a tree downwards uses the stack: parsing,
-//! analysis, evaluation, the operators of a plan, and the trees' own drop. An overflow would end the whole process. So:
+//! A client decides how deep its statement nests, and everything that follows a tree downwards uses the
+//! stack: parsing, analysis, evaluation, the operators of a plan, and the trees' own drop. An overflow would
+//! end the whole process. So:
 //!
-//! - What is small, by its count of tokens, runs on the thread's own stack. All else runs on a tall one ([`roomy`]),
-//!   made for this and given back at once: `max_stack_depth` times [`STACK_FACTOR`] of address space, of which only
-//!   what is used takes memory.
-//! - Analysis asks at each level whether there is room ([`check`]): 54001 if not. A frame of analysis is larger than those
-//!   of what later follows the tree that it has made (copies, comparisons, drops), so these have room where it had.
-//! - A copy of a part of a statement's own tree, which was not analysed before, makes room for itself ([`copying`]).
-//! - Trees that live on know about their depth and take a stack for their drop ([`drop_tree`], [`with_bytes`]) and their
-//!   evaluation ([`Tall`]).
+//! - What is small, by its count of tokens, runs on the thread's own stack. All else runs on a tall one
+//!   ([`roomy`]), made for this and given back at once: `max_stack_depth` times [`STACK_FACTOR`] of address
+//!   space, of which only what is used takes memory.
+//! - Analysis asks at each level whether there is room ([`check`]): 54001 if not. A frame of analysis is
+//!   larger than those of what later follows the tree that it has made (copies, comparisons, drops), so these
+//!   have room where it had.
+//! - A copy of a part of a statement's own tree, which was not analysed before, makes room for itself
+//!   ([`copying`]).
+//! - Trees that live on know about their depth and take a stack for their drop ([`drop_tree`],
+//!   [`with_bytes`]) and their evaluation ([`Tall`]).
 
 use crate::interface::error::{Result, SqlError};
 use sqlstate::SqlState;
@@ -19,8 +22,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A tall stack is this many times max_stack_depth: a level takes several times what it takes PostgreSQL, so that as
-/// many levels fit as there.
+/// A tall stack is this many times max_stack_depth: a level takes several times what it takes PostgreSQL, so
+/// that as many levels fit as there.
 const STACK_FACTOR: usize = 32;
 
 /// max_stack_depth counts no further, in bytes: address space is not endless.
@@ -44,11 +47,12 @@ pub(crate) const SHALLOW_LEVELS: usize = 400;
 /// What the parser takes at each of its levels, at most.
 const PARSER_BYTES: usize = 24 << 10;
 
-/// Up to so many tokens the parser needs nothing. It makes itself more stack, by pieces, where less than 128 kB are left;
-/// only the drop of a tree as deep as more tokens make it would not fit into so little.
+/// Up to so many tokens the parser needs nothing. It makes itself more stack, by pieces, where less than 128
+/// kB are left; only the drop of a tree as deep as more tokens make it would not fit into so little.
 const PARSED_ANYWHERE_TOKENS: usize = 1000;
 
-/// What dropping a statement's tree takes at each level, at most: 200 bytes were measured, for types of arrays.
+/// What dropping a statement's tree takes at each level, at most: 200 bytes were measured, for types of
+/// arrays.
 const AST_LEVEL_BYTES: usize = 256;
 
 /// Up to so many tokens nothing about a statement can be deep: all of it runs on any stack.
@@ -105,7 +109,8 @@ pub(crate) fn limited<T>(max_stack_depth_bytes: usize, work: impl FnOnce() -> T)
     work()
 }
 
-/// Runs the analysis of a text of this many tokens where it has room, or else [`check`] says that it nests too deep.
+/// Runs the analysis of a text of this many tokens where it has room, or else [`check`] says that it nests
+/// too deep.
 pub(crate) fn roomy<T>(tokens: usize, work: impl FnOnce() -> T) -> T {
     let wanted = tokens.saturating_mul(TOKEN_BYTES).saturating_add(RESERVE_BYTES * 2);
     if ON_TALL.get() || left_bytes() >= wanted {
@@ -114,7 +119,8 @@ pub(crate) fn roomy<T>(tokens: usize, work: impl FnOnce() -> T) -> T {
     on_new_stack(tall_bytes(LIMIT_BYTES.get()), work)
 }
 
-/// Runs the parser over this many tokens: what it makes may be as deep as they are many, until it is known and settled.
+/// Runs the parser over this many tokens: what it makes may be as deep as they are many, until it is known
+/// and settled.
 pub(crate) fn with_tokens<T>(tokens: usize, work: impl FnOnce() -> T) -> T {
     if tokens <= PARSED_ANYWHERE_TOKENS {
         return work();
@@ -150,7 +156,8 @@ pub(crate) fn drop_tree<T>(tokens: usize, tree: T) {
     if left_bytes() >= wanted { drop(tree) } else { stacker::grow(wanted, || drop(tree)) }
 }
 
-/// Copies a part of the tree of a text of this many tokens: unlike analysis it does not ask whether there is room.
+/// Copies a part of the tree of a text of this many tokens: unlike analysis it does not ask whether there is
+/// room.
 pub(crate) fn copying<T>(tokens: usize, copy: impl FnOnce() -> T) -> T {
     with_bytes(tokens.min(levels_max()) * COPY_BYTES + RESERVE_BYTES, copy)
 }
@@ -197,8 +204,8 @@ pub(crate) fn with_hint(error: SqlError, max_stack_depth_bytes: usize) -> SqlErr
     ))
 }
 
-/// Runs a future whose polls need this much stack. It is boxed by the caller, so that shallow statements do not pay
-/// for its place.
+/// Runs a future whose polls need this much stack. It is boxed by the caller, so that shallow statements do
+/// not pay for its place.
 pub(crate) struct Tall<F> {
     bytes: usize,
     future: Option<Pin<Box<F>>>,

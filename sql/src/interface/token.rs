@@ -1,12 +1,14 @@
-//! Tokens for reads that follow a write: what a commit or a snapshot on one node names, and what another node waits for.
+//! Tokens for reads that follow a write: what a commit or a snapshot on one node names, and what another node
+//! waits for.
 
 use std::fmt;
 use std::str::FromStr;
 use wal::history::BranchId;
 use wal::{Lsn, ParseIdError, TimelineId};
 
-/// A position in a branch of the log, printed as `1:0/3000148`, or with the id of its branch as `2-9d631a46fb087816:0/3000148`: two
-/// promotions that could not see each other may have taken the same number. A bare position means whatever branch the server is on.
+/// A position in a branch of the log, printed as `1:0/3000148`, or with the id of its branch as
+/// `2-9d631a46fb087816:0/3000148`: two promotions that could not see each other may have taken the same
+/// number. A bare position means whatever branch the server is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadToken {
     /// The timeline that the position was taken on.

@@ -1,15 +1,18 @@
 //! When an answer may leave: once every commit that it rests on is visible to everybody.
 //!
-//! What a transaction evaluates is noted in one place, storage's [`storage::Transaction::evaluated_up_to`]: its snapshots, the newest
-//! version of each row or key that it locked, whether or not it then wrote anything, and the numbers it took from sequences. What
-//! the client is told by that waits in one place, [`SqlSession::wait_for_evaluated`]:
+//! What a transaction evaluates is noted in one place, storage's [`storage::Transaction::evaluated_up_to`]:
+//! its snapshots, the newest version of each row or key that it locked, whether or not it then wrote
+//! anything, and the numbers it took from sequences. What the client is told by that waits in one place,
+//! [`SqlSession::wait_for_evaluated`]:
 //!
 //! - rows, before they leave;
-//! - the end of a transaction, whether it wrote or not: so the tag of a statement outside of a block, and COMMIT's;
+//! - the end of a transaction, whether it wrote or not: so the tag of a statement outside of a block, and
+//!   COMMIT's;
 //! - an error that tells what rows hold (23505): nothing else may follow it that would wait.
 //!
-//! Tags inside of a block do not wait, COMMIT does. What was told in a block that is rolled back stays with the session, and so do
-//! numbers that it took: its later transactions rest on that too. None of this costs more than a comparison where no commit is in doubt.
+//! Tags inside of a block do not wait, COMMIT does. What was told in a block that is rolled back stays with
+//! the session, and so do numbers that it took: its later transactions rest on that too. None of this costs
+//! more than a comparison where no commit is in doubt.
 
 use super::SqlSession;
 use crate::interface::error::{Result, SqlError};
@@ -23,13 +26,15 @@ impl SqlSession {
         transaction.map_or(Lsn::INVALID, storage::Transaction::evaluated_up_to)
     }
 
-    /// What a new transaction of the session rests on from its start: what rolled-back ones have told, and currval().
+    /// What a new transaction of the session rests on from its start: what rolled-back ones have told, and
+    /// currval().
     #[inline]
     pub(super) fn rests_on(&self) -> Lsn {
         self.told_up_to.max(Lsn::new(self.facts.numbers_up_to.load(Ordering::Relaxed)))
     }
 
-    /// Waits until every commit up to `upto` is visible. Fails if the wait is cancelled: then nothing may be told.
+    /// Waits until every commit up to `upto` is visible. Fails if the wait is cancelled: then nothing may be
+    /// told.
     #[inline]
     pub(super) async fn wait_for_evaluated(&mut self, upto: Lsn) -> Result<()> {
         let database = self.engine.database();
@@ -40,7 +45,8 @@ impl SqlSession {
         waited.map_err(|error| self.canceller.explain(error))
     }
 
-    /// Marks the transaction as failed if the result is an error, which is held back as long as it rests on what is in doubt.
+    /// Marks the transaction as failed if the result is an error, which is held back as long as it rests on
+    /// what is in doubt.
     #[inline]
     pub(super) async fn noting<T>(&mut self, result: Result<T>) -> Result<T> {
         match result {

@@ -154,7 +154,8 @@ impl SqlSession {
         }
     }
 
-    /// WAIT FOR LSN: no snapshot is held meanwhile, since that could hold up the very replay that is waited for.
+    /// WAIT FOR LSN: no snapshot is held meanwhile, since that could hold up the very replay that is waited
+    /// for.
     pub(super) async fn wait_for(
         &mut self,
         token: ReadToken,
@@ -183,7 +184,8 @@ impl SqlSession {
         Ok(CommandTag::Words("WAIT"))
     }
 
-    /// A statement of which only the catalogue's names are needed yet: it does not wait for undecided commits.
+    /// A statement of which only the catalogue's names are needed yet: it does not wait for undecided
+    /// commits.
     pub(super) async fn begin_planning(&mut self) -> Result<()> {
         if self.engine.database().commit_gate().undecided().is_none() {
             return self.begin_statement().await;
@@ -193,8 +195,8 @@ impl SqlSession {
         begun.map_err(|error| canceller.explain(error))
     }
 
-    /// Between two statements of a transaction, nothing needs to be kept for it under READ COMMITTED. Only for a session without open
-    /// portals: those look at rows on their transaction's behalf.
+    /// Between two statements of a transaction, nothing needs to be kept for it under READ COMMITTED. Only
+    /// for a session without open portals: those look at rows on their transaction's behalf.
     pub fn release_snapshot(&mut self) {
         if let Some(transaction) = self.block.as_mut().and_then(|block| block.transaction.as_mut())
             && self.cursors.is_empty()

@@ -12,7 +12,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use storage::{Direction, KeyRange};
 
-/// The name of a new constraint: the one given, or the table's, with that of the one column that the condition names.
+/// The name of a new constraint: the one given, or the table's, with that of the one column that the
+/// condition names.
 pub(super) fn check_name(table: &str, (given, expression): &NamedCheck, taken: &[Check]) -> Result<String> {
     let taken: HashSet<&str> = taken.iter().map(|check| check.name.as_str()).collect();
     let is_taken = |name: &str| taken.contains(name);

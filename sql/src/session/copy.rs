@@ -39,8 +39,8 @@ pub(crate) struct CopyIn {
     batch: RowBatch,
 }
 
-/// Rows that are collected at most, and their bytes, as PostgreSQL has it: so a later line's own fault is told before a key that
-/// exists already.
+/// Rows that are collected at most, and their bytes, as PostgreSQL has it: so a later line's own fault is
+/// told before a key that exists already.
 const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 65535;
 

@@ -80,7 +80,8 @@ impl SqlSession {
         }
         let prepared = Arc::new(self.analyse(query.clone(), Vec::new(), 0).await?);
         let mut portal = Box::pin(self.open_portal(prepared, Vec::new())).await?;
-        // It shows what there was when it was declared, whatever this transaction or another does before a row is fetched.
+        // It shows what there was when it was declared, whatever this transaction or another does before a
+        // row is fetched.
         if let (Run::Plan(run), Some(block)) = (&mut portal.run, &self.block) {
             run.view = block.transaction.as_ref().and_then(Transaction::view);
         }

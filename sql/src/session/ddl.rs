@@ -23,7 +23,8 @@ use storage::{RowBatch, TableLockMode, TreeId};
 /// PostgreSQL's limit on columns.
 const COLUMNS_MAX: usize = 1600;
 
-/// CHECK constraints of one CREATE TABLE. PostgreSQL counts them to 32,767, and finds each a name among the others.
+/// CHECK constraints of one CREATE TABLE. PostgreSQL counts them to 32,767, and finds each a name among the
+/// others.
 const CHECKS_MAX: usize = 1600;
 
 /// A table as its definition says, before it has OIDs and files.

@@ -14,14 +14,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use storage::{Committed, Database, Isolation, SyncLevel, Transaction, TreeId};
 use wal::Lsn;
 
-/// When the catalogue changed last, on a primary, where every change goes through this process. A standby learns of
-/// changes from the log and looks at the catalogue's version in each statement instead.
+/// When the catalogue changed last, on a primary, where every change goes through this process. A standby
+/// learns of changes from the log and looks at the catalogue's version in each statement instead.
 #[derive(Default)]
 struct Changes {
     /// This node takes writes: changes before that are at or below `last`.
     is_primary: AtomicBool,
-    /// Commits that change the catalogue, from before they are in the log until `last` knows them. One that was given
-    /// up by its session stays counted, because nobody knows where it ended.
+    /// Commits that change the catalogue, from before they are in the log until `last` knows them. One that
+    /// was given up by its session stays counted, because nobody knows where it ended.
     under_way: AtomicU64,
     /// The end of the last commit that changed the catalogue.
     last: AtomicU64,
@@ -30,7 +30,8 @@ struct Changes {
 }
 
 impl Changes {
-    /// Whether the cached catalogue, found current before, is that of a snapshot at `snapshot`, which is taken already.
+    /// Whether the cached catalogue, found current before, is that of a snapshot at `snapshot`, which is
+    /// taken already.
     fn is_current(&self, database: &Database, snapshot: Lsn) -> bool {
         if database.is_in_recovery() {
             return false;
@@ -66,7 +67,8 @@ struct Shared {
 }
 
 impl SqlEngine {
-    /// Over an open database, on a primary or a standby. Reads nothing yet; temporary files that a crash left go.
+    /// Over an open database, on a primary or a standby. Reads nothing yet; temporary files that a crash left
+    /// go.
     pub fn new(database: Database, host: Host) -> Self {
         let temp_space = Arc::new(TempSpace::new(host.disk.clone(), database.dir()));
         let private_versions = AtomicU64::new(u64::MAX);
@@ -117,8 +119,8 @@ impl SqlEngine {
         }
         let loaded = Arc::new(store::load(transaction).await?);
         let mut cached = self.0.cached.write();
-        // A snapshot of before must not push out what is newer. After a switch to another history (a standby that
-        // was rewound) the process is another one.
+        // A snapshot of before must not push out what is newer. After a switch to another history (a standby
+        // that was rewound) the process is another one.
         if cached.as_ref().is_none_or(|known| known.version < loaded.version) {
             *cached = Some(loaded.clone());
         }
@@ -166,8 +168,8 @@ impl SqlEngine {
         catalogue
     }
 
-    /// The OID of the table whose rows are in this tree, as far as the newest catalogue that was read knows it; else the
-    /// tree's file number.
+    /// The OID of the table whose rows are in this tree, as far as the newest catalogue that was read knows
+    /// it; else the tree's file number.
     pub fn relation_of(&self, tree: TreeId) -> u32 {
         let cached = self.0.cached.read().clone();
         cached.and_then(|catalogue| catalogue.relation_of_tree(tree)).unwrap_or(tree.relation)

@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// How deep the transaction is nested, and down to which level the settings were told: they are told only when
-/// something is set.
+/// How deep the transaction is nested, and down to which level the settings were told: they are told only
+/// when something is set.
 #[derive(Debug, Default)]
 pub(crate) struct SettingLevels {
     /// 0 outside of a transaction, 1 in one, one more for each savepoint.

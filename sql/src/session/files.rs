@@ -26,7 +26,8 @@ fn named(catalogue: &Catalogue) -> BTreeMap<TreeId, String> {
 
 impl SqlEngine {
     /// Removes the files of before this server took writes that the catalogue does not name: see
-    /// [`storage::Database::drop_unnamed`]. Returns which. Waits until commits of before this start are decided.
+    /// [`storage::Database::drop_unnamed`]. Returns which. Waits until commits of before this start are
+    /// decided.
     pub async fn remove_unnamed_files(&self) -> Result<Vec<TreeId>> {
         let mut transaction = self.database().begin(Isolation::ReadCommitted);
         transaction.begin_complete_statement().await?;
@@ -54,7 +55,8 @@ pub struct FileCheck {
     pub damage: Option<String>,
 }
 
-/// Looks at all relation files of a server that was stopped cleanly, and changes nothing. Fails if the catalogue cannot be read. Blocks.
+/// Looks at all relation files of a server that was stopped cleanly, and changes nothing. Fails if the
+/// catalogue cannot be read. Blocks.
 pub fn check_files(host: &Host, dir: &Path) -> Result<Vec<FileCheck>> {
     let offline = Offline::open(host, dir)?;
     let entries = |tree, range| {

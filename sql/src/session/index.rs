@@ -1,4 +1,5 @@
-//! CREATE INDEX, DROP INDEX, REINDEX, UNIQUE constraints, and the building of indexes over rows that are there.
+//! CREATE INDEX, DROP INDEX, REINDEX, UNIQUE constraints, and the building of indexes over rows that are
+//! there.
 
 use super::SqlSession;
 use super::ddl::UniqueKey;
@@ -110,15 +111,16 @@ impl SqlSession {
     pub(super) async fn add_index(&mut self, relation: &Relation, index: Index) -> Result<()> {
         let index = self.build_index(relation, index).await?;
         let transaction = self.transaction()?;
-        // The table's own entry changes too, so that transactions with older snapshots see that they must not write.
+        // The table's own entry changes too, so that transactions with older snapshots see that they must not
+        // write.
         store::put_relation(transaction, relation).await?;
         store::put_index(transaction, relation.oid, &index, &relation.columns).await?;
         self.catalogue_changed();
         Ok(())
     }
 
-    /// Begins a statement that sees all rows of a table which nobody else can write, to put them elsewhere. (Who only asks something of
-    /// all rows opens a complete scan.)
+    /// Begins a statement that sees all rows of a table which nobody else can write, to put them elsewhere.
+    /// (Who only asks something of all rows opens a complete scan.)
     pub(super) async fn see_all_rows(&mut self) -> Result<()> {
         let canceller = self.canceller.clone();
         let transaction = self.transaction()?;
@@ -129,7 +131,8 @@ impl SqlSession {
         transaction.begin_complete_statement().await.map_err(|error| canceller.explain(error))
     }
 
-    /// Fills a new tree with the entries of all rows, in order. The caller holds a lock that keeps writers out.
+    /// Fills a new tree with the entries of all rows, in order. The caller holds a lock that keeps writers
+    /// out.
     pub(super) async fn build_index(&mut self, relation: &Relation, mut index: Index) -> Result<Index> {
         self.see_all_rows().await?;
         let canceller = self.canceller.clone();

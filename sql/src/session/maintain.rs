@@ -17,8 +17,8 @@ fn trees(relation: &Relation) -> impl Iterator<Item = TreeId> {
 }
 
 impl SqlSession {
-    /// VACUUM sweeps the tables (all without a name) for versions that nobody can see any more. ANALYZE has nothing to gather: it only
-    /// checks that the tables exist.
+    /// VACUUM sweeps the tables (all without a name) for versions that nobody can see any more. ANALYZE has
+    /// nothing to gather: it only checks that the tables exist.
     pub(super) async fn maintain(
         &mut self,
         parsed: &Parsed,

@@ -2,9 +2,9 @@
 //!
 //! How a server drives it:
 //!
-//! - Simple query: `start_simple(sql)` gives the statements; for each `prepare_statement`, `open`, `fetch` until
-//!   `Complete`; hold the last statement's tag back until `sync` has committed, then send it. An error ends the
-//!   string: send it, call `sync`, send ReadyForQuery.
+//! - Simple query: `start_simple(sql)` gives the statements; for each `prepare_statement`, `open`, `fetch`
+//!   until `Complete`; hold the last statement's tag back until `sync` has committed, then send it. An error
+//!   ends the string: send it, call `sync`, send ReadyForQuery.
 //! - Extended query: Parse is `prepare` and `store`; Bind is `open`; Execute is `fetch`; Sync is `sync`.
 //! - An error that the server itself finds (a bad Bind, a broken message) is told by `fail`.
 
@@ -94,7 +94,8 @@ pub struct SqlSession {
     confirmed_commit: wal::Lsn,
     /// What WAIT FOR LSN has waited for: later snapshots include it.
     waited_for: wal::Lsn,
-    /// What transactions that were rolled back have told the client: later answers rest on it (see `answers`).
+    /// What transactions that were rolled back have told the client: later answers rest on it (see
+    /// `answers`).
     told_up_to: wal::Lsn,
     /// Last, so that it is dropped after all that a session holds.
     _memory: GiveBack,
@@ -172,19 +173,20 @@ impl SqlSession {
         &self.environment
     }
 
-    /// The end of this session's last commit and its timeline, if it committed anything: the token for reads that
-    /// follow it.
+    /// The end of this session's last commit and its timeline, if it committed anything: the token for reads
+    /// that follow it.
     pub fn last_commit(&self) -> Option<(wal::TimelineId, wal::Lsn)> {
         self.last_commit
     }
 
-    /// The position of the last snapshot that this session took, and its timeline: the token for reads that shall not go
-    /// back behind it.
+    /// The position of the last snapshot that this session took, and its timeline: the token for reads that
+    /// shall not go back behind it.
     pub fn last_snapshot(&self) -> Option<(wal::TimelineId, wal::Lsn)> {
         self.last_snapshot
     }
 
-    /// Whether the last commit had reached its level when its wait ended. If not, this session reads it when all others do.
+    /// Whether the last commit had reached its level when its wait ended. If not, this session reads it when
+    /// all others do.
     pub fn last_commit_confirmed(&self) -> bool {
         self.last_commit.is_none_or(|(_, lsn)| lsn == self.confirmed_commit)
     }
@@ -217,8 +219,8 @@ impl SqlSession {
         }
     }
 
-    /// Begins a simple-query message: splits it into its statements (without the semicolons; empty ones left out).
-    /// A syntax error in any of them fails the whole string before anything runs, as in PostgreSQL.
+    /// Begins a simple-query message: splits it into its statements (without the semicolons; empty ones left
+    /// out). A syntax error in any of them fails the whole string before anything runs, as in PostgreSQL.
     pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
         let parsed = parse(sql, self.quick.max_stack_depth_bytes);
         Ok(self.noting_now(parsed)?.into_iter().map(Statement).collect())
@@ -237,8 +239,8 @@ impl SqlSession {
         self.noting(result).await.map(Arc::new)
     }
 
-    /// Analyses a message of one statement (42601 if there are more; none is an empty query). `declared_types` are
-    /// OIDs, 0 for unspecified, and may be shorter than the parameters.
+    /// Analyses a message of one statement (42601 if there are more; none is an empty query).
+    /// `declared_types` are OIDs, 0 for unspecified, and may be shorter than the parameters.
     pub async fn prepare(&mut self, sql: &str, declared_types: &[u32]) -> Result<Arc<Prepared>> {
         let key = (Arc::<str>::from(sql), declared_types.to_vec());
         if let Some(known) = self.cache.get(&key)
@@ -276,8 +278,8 @@ impl SqlSession {
         }
     }
 
-    /// Keeps a prepared statement under a name (`""` replaces what was there); shared with PREPARE, EXECUTE and
-    /// DEALLOCATE. 42P05 if the name is taken.
+    /// Keeps a prepared statement under a name (`""` replaces what was there); shared with PREPARE, EXECUTE
+    /// and DEALLOCATE. 42P05 if the name is taken.
     pub fn store(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
         if !name.is_empty() && self.named.contains_key(name) {
             let error = SqlError::new(
@@ -399,8 +401,8 @@ impl SqlSession {
         analyzer
     }
 
-    /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in a failed
-    /// transaction, unless the statement ends it.
+    /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in
+    /// a failed transaction, unless the statement ends it.
     pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
         self.facts.statement_time = self.facts.host.clock.now();
         let result = self.open_portal(prepared, parameters).await;
@@ -456,7 +458,8 @@ impl SqlSession {
         Ok(Portal::new(prepared, parameters, run, self.portal_depth()))
     }
 
-    /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that snapshot's.
+    /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that
+    /// snapshot's.
     async fn settle_plan(
         &mut self,
         parsed: &Parsed,
@@ -479,8 +482,8 @@ impl SqlSession {
         }
     }
 
-    /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it would miss an
-    /// index, or write where nobody looks any more.
+    /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it
+    /// would miss an index, or write where nobody looks any more.
     async fn hold_definitions(&mut self, plan: &Plan) -> Result<()> {
         let canceller = self.canceller.clone();
         let transaction = self.transaction()?;

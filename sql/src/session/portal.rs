@@ -186,7 +186,8 @@ impl Portal {
         self.depth.as_ref().is_some_and(|depth| depth.0.load(Ordering::Relaxed) == PortalDepth::ENDED)
     }
 
-    /// 55000 for a portal whose run has failed, 34000 for one that has ended. `name`: the portal's or cursor's.
+    /// 55000 for a portal whose run has failed, 34000 for one that has ended. `name`: the portal's or
+    /// cursor's.
     pub fn check_runnable(&self, name: &str) -> Result<()> {
         match self.run {
             _ if self.has_ended() => {

@@ -11,8 +11,8 @@ use sql_types::Datum;
 use sqlstate::SqlState;
 use std::sync::atomic::AtomicU32;
 
-/// An operator may hold this many times work_mem before it is refused: what it holds is counted in full, with the
-/// overhead that PostgreSQL's figure leaves out, and nothing spills to disk.
+/// An operator may hold this many times work_mem before it is refused: what it holds is counted in full, with
+/// the overhead that PostgreSQL's figure leaves out, and nothing spills to disk.
 const MEMORY_FACTOR: usize = 16;
 
 impl SqlSession {
@@ -49,7 +49,8 @@ impl SqlSession {
             Run::Failed => Err(cannot_be_run("")),
             Run::Rows(rows, tag) => give_rows(rows, *tag, max_rows, out),
             Run::Plan(run) => {
-                // Twice, so that the future of a shallow plan, which is most often what runs, lies in one place only.
+                // Twice, so that the future of a shallow plan, which is most often what runs, lies in one
+                // place only.
                 let fetched = match run.plan.stack_bytes {
                     0 => self.fetch_plan(run, &portal.parameters, max_rows, out).await?,
                     bytes => {

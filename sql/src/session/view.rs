@@ -132,7 +132,8 @@ impl SqlSession {
         Ok(CommandTag::Words("DROP VIEW"))
     }
 
-    /// Before a table, view or sequence goes: the views that read it go with CASCADE, and else keep it from going.
+    /// Before a table, view or sequence goes: the views that read it go with CASCADE, and else keep it from
+    /// going.
     pub(super) async fn drop_views_of(&mut self, oid: u32, what: &str, cascade: bool) -> Result<()> {
         let catalogue = self.catalogue().await?;
         // Those that read these come first, however deep.

@@ -1,5 +1,5 @@
-//! Statements that decide something about all rows of a table look at all of them: also at those that a REPEATABLE READ
-//! transaction does not see, and at those of commits in doubt.
+//! Statements that decide something about all rows of a table look at all of them: also at those that a
+//! REPEATABLE READ transaction does not see, and at those of commits in doubt.
 
 use crate::answers::{ask, in_doubt, quorum_has_all, synchronous, told, waits};
 use crate::common::Node;

@@ -23,7 +23,8 @@ pub async fn synchronous(node: &Node) -> Client {
 
 pub type Answer = JoinHandle<(Client, Result<String, SqlError>)>;
 
-/// Runs a message, and the data of a COPY with it, on a task of its own. The answer is its last tag, or an error.
+/// Runs a message, and the data of a COPY with it, on a task of its own. The answer is its last tag, or an
+/// error.
 pub fn ask(mut client: Client, sql: &str) -> Answer {
     let sql = sql.to_owned();
     tokio::spawn(async move {
@@ -39,7 +40,8 @@ pub fn told(answer: Result<String, SqlError>) -> String {
     answer.unwrap_or_else(|error| error.code().to_string())
 }
 
-/// What another session did and no standby has, what is asked meanwhile, and what is answered once the standby has it.
+/// What another session did and no standby has, what is asked meanwhile, and what is answered once the
+/// standby has it.
 const STORIES: &[(&str, &str, &str)] = &[
     ("insert into t values (5, 50)", "insert into t values (5, 1) on conflict do nothing", "INSERT 0 0"),
     ("insert into t values (5, 50)", "insert into t values (6, 50) on conflict do nothing", "INSERT 0 0"),
@@ -102,7 +104,8 @@ async fn fill(c: &mut Client) {
     c.run("delete from t; insert into t values (1, 10), (2, 20)").await;
 }
 
-/// Whether the answer waits until commits of others are visible; false if it comes without that wait, or not in time.
+/// Whether the answer waits until commits of others are visible; false if it comes without that wait, or not
+/// in time.
 pub async fn waits(canceller: &Canceller, answer: &Answer) -> bool {
     let begun = Instant::now();
     while canceller.waits_for() != Some(WaitEvent::Visible) {

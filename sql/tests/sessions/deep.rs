@@ -1,5 +1,5 @@
-//! Statements that nest deep: what PostgreSQL carries out is carried out, what is too deep is an error, and nothing ends
-//! the process.
+//! Statements that nest deep: what PostgreSQL carries out is carried out, what is too deep is an error, and
+//! nothing ends the process.
 
 use crate::common::{Client, Node};
 

@@ -1,4 +1,5 @@
-//! What PostgreSQL 15 answers to the statements of golden/*.sql, and we too (golden/make.sh made the answers).
+//! What PostgreSQL 15 answers to the statements of golden/*.sql, and we too (golden/make.sh made the
+//! answers).
 
 use crate::common::{Collected, Node};
 use sql::{Fetch, PortalKind, SqlError, SqlSession};

@@ -23,7 +23,8 @@ pub enum CastContext {
     Explicit,
 }
 
-/// The least demanding context in which `from` becomes `to`; None if there is no such cast. A type is its own.
+/// The least demanding context in which `from` becomes `to`; None if there is no such cast. A type is its
+/// own.
 pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
     use CastContext::{Assignment, Explicit, Implicit};
     use TypeId as T;
@@ -108,8 +109,8 @@ pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
     }
 }
 
-/// Converts a value of type `from` to `to`, its modifier included. `explicit` is whether the cast was written, which
-/// lets varchar(n) and char(n) cut what is too long. The cast must exist ([`cast_context`]).
+/// Converts a value of type `from` to `to`, its modifier included. `explicit` is whether the cast was
+/// written, which lets varchar(n) and char(n) cut what is too long. The cast must exist ([`cast_context`]).
 pub fn cast(value: &Datum, from: TypeId, to: Type, explicit: bool, style: &Style) -> Result<Datum> {
     if value.is_null() {
         return Ok(Datum::Null);

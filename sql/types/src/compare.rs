@@ -3,8 +3,9 @@
 use crate::datum::Datum;
 use std::cmp::Ordering;
 
-/// The order of two values of one type as ORDER BY has it: NULLs last, NaN above all other floats, text by bytes
-/// (collation C), char(n) without its trailing blanks. Values of different variants are ordered by variant.
+/// The order of two values of one type as ORDER BY has it: NULLs last, NaN above all other floats, text by
+/// bytes (collation C), char(n) without its trailing blanks. Values of different variants are ordered by
+/// variant.
 pub fn compare(a: &Datum, b: &Datum) -> Ordering {
     match (a, b) {
         (Datum::Int4(a), Datum::Int4(b)) => a.cmp(b),

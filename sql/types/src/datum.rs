@@ -14,8 +14,9 @@ pub type Str = smol_str::SmolStr;
 
 /// One value of a type, or NULL. Cloning never copies more than 24 bytes.
 ///
-/// `==`, `Hash` and `Ord` are those of GROUP BY, DISTINCT and ORDER BY: NULL equals NULL and sorts last, NaN equals
-/// NaN and sorts above all numbers, -0 equals 0, 1.0 equals 1.00. Values of different types are unequal.
+/// `==`, `Hash` and `Ord` are those of GROUP BY, DISTINCT and ORDER BY: NULL equals NULL and sorts last, NaN
+/// equals NaN and sorts above all numbers, -0 equals 0, 1.0 equals 1.00. Values of different types are
+/// unequal.
 #[derive(Clone, Debug, Default)]
 pub enum Datum {
     /// NULL of any type.
@@ -45,7 +46,8 @@ pub enum Datum {
     Date(i32),
     /// time: microseconds since midnight
     Time(i64),
-    /// timestamp: microseconds since 2000-01-01 00:00:00; `i64::MIN` and `i64::MAX` are -infinity and infinity
+    /// timestamp: microseconds since 2000-01-01 00:00:00; `i64::MIN` and `i64::MAX` are -infinity and
+    /// infinity
     Timestamp(i64),
     /// timestamptz: microseconds since 2000-01-01 00:00:00 UTC, infinities as for timestamp
     Timestamptz(i64),

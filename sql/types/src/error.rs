@@ -1,4 +1,5 @@
-//! Errors as SQL clients see them: a SQLSTATE, a message in PostgreSQL's style, optionally a detail and a hint.
+//! Errors as SQL clients see them: a SQLSTATE, a message in PostgreSQL's style, optionally a detail and a
+//! hint.
 
 use sqlstate::SqlState;
 use std::borrow::Cow;

@@ -82,11 +82,13 @@ fn significant(value: f64, digits: i32) -> String {
     }
 }
 
-/// The shortest digits that lie strictly inside the interval of numbers that read back as `value`. Rust's printer
-/// also takes the interval's ends, which PostgreSQL leaves out (1e23 prints as 9.999999999999999e+22).
+/// The shortest digits that lie strictly inside the interval of numbers that read back as `value`. Rust's
+/// printer also takes the interval's ends, which PostgreSQL leaves out (1e23 prints as
+/// 9.999999999999999e+22).
 fn shortest_f64(value: f64) -> String {
     let printed = format!("{value:e}");
-    // The ends have one bit more than the mantissa: only integers of 54 bits and more can be so short in decimal.
+    // The ends have one bit more than the mantissa: only integers of 54 bits and more can be so short in
+    // decimal.
     let magnitude = value.abs();
     if magnitude < 9_007_199_254_740_992.0 || !is_midpoint(&printed, magnitude.to_bits(), 52, 1075) {
         return printed;
@@ -122,15 +124,16 @@ fn is_midpoint(printed: &str, bits: u64, mantissa_bits: u32, bias: i64) -> bool 
     let decimal = digits * BigUint::from(10u8).pow(zeros);
     let fraction = bits & ((1 << mantissa_bits) - 1) | 1 << mantissa_bits;
     let Ok(shift) = usize::try_from((bits >> mantissa_bits) as i64 - bias) else { return false };
-    // Twice the float, and its distance to the neighbours' midpoints: one unit (half a unit below a power of two).
+    // Twice the float, and its distance to the neighbours' midpoints: one unit (half a unit below a power of
+    // two).
     let float = BigUint::from(fraction) << (shift + 2);
     let decimal = decimal << 2usize;
     let unit = BigUint::from(2u8) << shift;
     decimal == &float + &unit || decimal == &float - &unit || decimal == float - (unit >> 1usize)
 }
 
-/// Turns `d.ddde±x` into PostgreSQL's layout: plain from 1e-4 up to 10^`plain_digits`, else with an exponent of at
-/// least two digits.
+/// Turns `d.ddde±x` into PostgreSQL's layout: plain from 1e-4 up to 10^`plain_digits`, else with an exponent
+/// of at least two digits.
 fn layout(scientific: &str, plain_digits: i32, out: &mut String) {
     let (negative, unsigned) = match scientific.strip_prefix('-') {
         Some(rest) => (true, rest),

@@ -2,18 +2,16 @@
 //!
 //! ```text
 //! nullable column   0x01 and the value, or 0x02 for NULL (so NULLs stand last)
-//! column of index   the same, or 0x00 for a NULL that stands on the other side; all bytes inverted if descending
-//! bool              0 or 1
-//! integers, dates   big endian, sign bit flipped; unsigned ones plain
+//! column of index   the same, or 0x00 for a NULL that stands on the other side; all bytes inverted if
+//! descending bool              0 or 1 integers, dates   big endian, sign bit flipped; unsigned ones plain
 //! floats            big endian bits, sign bit flipped if positive, all bits if negative; -0 as 0, one NaN
-//! numeric           class, exponent, digit pairs (see numeric/codec.rs)
-//! text              the bytes, then 0x00 (text holds no NUL); char(n) without its trailing blanks
-//! bytea, inet       0x00 as 0x00 0xFF, then 0x00 0x01
-//! interval          its length in microseconds, 16 bytes big endian, sign flipped
+//! numeric           class, exponent, digit pairs (see numeric/codec.rs) text              the bytes, then
+//! 0x00 (text holds no NUL); char(n) without its trailing blanks bytea, inet       0x00 as 0x00 0xFF, then
+//! 0x00 0x01 interval          its length in microseconds, 16 bytes big endian, sign flipped
 //! ```
 //!
-//! Decoding gives a value equal to the one encoded. It is the same in every detail except where equal values differ:
-//! see [`is_lossless`].
+//! Decoding gives a value equal to the one encoded. It is the same in every detail except where equal values
+//! differ: see [`is_lossless`].
 
 use crate::datum::{Datum, Str};
 use crate::error::{Error, Result};
@@ -49,7 +47,8 @@ impl KeyColumn {
     }
 }
 
-/// A column of an index: it may be NULL and has an order of its own. Such keys are compared and never decoded.
+/// A column of an index: it may be NULL and has an order of its own. Such keys are compared and never
+/// decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OrderedColumn {
     /// DESC: all bytes of the column are inverted.
@@ -89,8 +88,9 @@ impl OrderedColumn {
     }
 }
 
-/// Whether decoding a key gives back every detail of a value of this type. It does not for numeric (1.0 and 1.00 are
-/// one key), floats (-0), char(n) (blanks) and interval (30 days and a month): such columns must also stand in the row.
+/// Whether decoding a key gives back every detail of a value of this type. It does not for numeric (1.0 and
+/// 1.00 are one key), floats (-0), char(n) (blanks) and interval (30 days and a month): such columns must
+/// also stand in the row.
 pub const fn is_lossless(id: TypeId) -> bool {
     !matches!(id, TypeId::Numeric | TypeId::Float4 | TypeId::Float8 | TypeId::Bpchar | TypeId::Interval)
 }
@@ -152,7 +152,8 @@ fn encode_value(value: &Datum, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// A text without NULs and its end. Should a NUL be there all the same, the key ends early rather than out of order.
+/// A text without NULs and its end. Should a NUL be there all the same, the key ends early rather than out of
+/// order.
 fn write_text(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(bytes.iter().copied().take_while(|byte| *byte != 0));
     out.push(0);

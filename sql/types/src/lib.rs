@@ -1,11 +1,12 @@
 //! Values of SQL: what PostgreSQL's data types hold, print, accept, compare and compute.
 //!
-//! Owns the types and their facts ([`Type`], [`TypeId`]), one value ([`Datum`]), its text form ([`Datum::parse`],
-//! [`Datum::write_text`]) and binary form ([`binary`]), casts ([`cast`]), operators ([`ops`]), and the two
-//! encodings that reach disk: keys that compare as bytes ([`key`]) and rows ([`row`]).
+//! Owns the types and their facts ([`Type`], [`TypeId`]), one value ([`Datum`]), its text form
+//! ([`Datum::parse`], [`Datum::write_text`]) and binary form ([`binary`]), casts ([`cast`]), operators
+//! ([`ops`]), and the two encodings that reach disk: keys that compare as bytes ([`key`]) and rows ([`row`]).
 //!
-//! Judged by PostgreSQL 15 with encoding UTF8 and collation C. Knows no tables, statements, files or clocks: what a
-//! value's text depends on (time zone, date order, the transaction's time) is passed in as a [`Style`].
+//! Judged by PostgreSQL 15 with encoding UTF8 and collation C. Knows no tables, statements, files or clocks:
+//! what a value's text depends on (time zone, date order, the transaction's time) is passed in as a
+//! [`Style`].
 //!
 //! The key and row encodings are durable formats: what they write today they read for ever.
 

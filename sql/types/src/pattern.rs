@@ -1,7 +1,8 @@
 //! LIKE and regular expressions.
 //!
-//! With collation C, upper and lower case are those of ASCII. Regular expressions are PostgreSQL's as far as the
-//! `regex` crate has them: no back references and no look-around, and matching takes time linear in the text.
+//! With collation C, upper and lower case are those of ASCII. Regular expressions are PostgreSQL's as far as
+//! the `regex` crate has them: no back references and no look-around, and matching takes time linear in the
+//! text.
 
 use crate::error::{Error, Result};
 use crate::work::{self, Growth};

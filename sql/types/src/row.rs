@@ -9,8 +9,8 @@
 //! ..          bytes of the varying columns
 //! ```
 //!
-//! Offsets of fixed columns depend only on the types before them, so a row written before a column was added reads
-//! under the longer layout: the missing columns are absent, and the caller puts their default.
+//! Offsets of fixed columns depend only on the types before them, so a row written before a column was added
+//! reads under the longer layout: the missing columns are absent, and the caller puts their default.
 
 use crate::array::{Array, Dimension};
 use crate::datum::{Datum, Str};
@@ -99,7 +99,8 @@ impl RowLayout {
         }
     }
 
-    /// Appends the row's bytes to `out`. `values` must be as many as the columns, each NULL or of its column's type.
+    /// Appends the row's bytes to `out`. `values` must be as many as the columns, each NULL or of its
+    /// column's type.
     pub fn encode(&self, values: &[Datum], out: &mut Vec<u8>) -> Result<()> {
         if values.len() != self.columns.len() {
             return Err(Error::type_mismatch());
@@ -249,7 +250,8 @@ impl<'a> RowReader<'a> {
             None => read_varying(found.id, self.varying(usize::from(found.varying_before))?),
         }
     }
-    /// The characters of a text or varchar column without copying them; None if it is NULL or of another type.
+    /// The characters of a text or varchar column without copying them; None if it is NULL or of another
+    /// type.
     pub fn get_str(&self, column: usize) -> Result<Option<&'a str>> {
         match self.layout.columns.get(column) {
             Some(found) if found.id.is_string() && !self.is_null(column) => {
@@ -388,7 +390,8 @@ fn read_varying(id: TypeId, bytes: &[u8]) -> Result<Datum> {
     })
 }
 
-/// Number of dimensions (u8), then length (u32 LE) and lower bound (i32 LE) of each, then a row of the elements.
+/// Number of dimensions (u8), then length (u32 LE) and lower bound (i32 LE) of each, then a row of the
+/// elements.
 fn write_array(array: &Array, out: &mut Vec<u8>) -> Result<()> {
     out.push(array.dimensions().len() as u8);
     for dimension in array.dimensions() {

@@ -130,7 +130,8 @@ pub(crate) fn truncate_name(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-/// An OID; a type by its name for regtype. Names of relations need a catalogue, which this crate does not know.
+/// An OID; a type by its name for regtype. Names of relations need a catalogue, which this crate does not
+/// know.
 fn parse_oid(id: TypeId, text: &str) -> Result<Datum> {
     if id == TypeId::Regtype
         && let Some(found) = TypeId::from_name(&integer::trim(text).to_ascii_lowercase())

@@ -146,7 +146,8 @@ impl TypeId {
     pub const fn is_string(self) -> bool {
         matches!(self, Self::Text | Self::Varchar | Self::Bpchar | Self::Name | Self::Unknown)
     }
-    /// The type of a name as users write it: `int4`, `integer`, `character varying`, `_text`, `text[]`; lower case.
+    /// The type of a name as users write it: `int4`, `integer`, `character varying`, `_text`, `text[]`; lower
+    /// case.
     pub fn from_name(name: &str) -> Option<Self> {
         let alias = match name {
             "int" => Some(Self::Int4),
@@ -168,8 +169,8 @@ impl TypeId {
 pub struct Type {
     /// The type.
     pub id: TypeId,
-    /// PostgreSQL's typmod: -1 for none; varchar(n) and char(n) n + 4; numeric(p,s) ((p << 16) | (s & 0x7ff)) + 4;
-    /// times their precision.
+    /// PostgreSQL's typmod: -1 for none; varchar(n) and char(n) n + 4; numeric(p,s) ((p << 16) | (s & 0x7ff))
+    /// + 4; times their precision.
     pub modifier: i32,
 }
 

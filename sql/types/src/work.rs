@@ -1,16 +1,17 @@
-//! What a long computation owes to others: it hears when it is to stop, leaves a thread that serves others too, and asks before it
-//! takes much memory.
+//! What a long computation owes to others: it hears when it is to stop, leaves a thread that serves others
+//! too, and asks before it takes much memory.
 //!
-//! Functions and operators know nothing of whom they work for. Who computes for somebody puts a [`Keeper`] on the thread while it
-//! does; without one, nothing here has an effect. What is short asks nobody: the questions cost something.
+//! Functions and operators know nothing of whom they work for. Who computes for somebody puts a [`Keeper`] on
+//! the thread while it does; without one, nothing here has an effect. What is short asks nobody: the
+//! questions cost something.
 
 use crate::VALUE_BYTES_MAX;
 use crate::error::{Error, Result};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-/// Work of about so many bytes is done where it comes up; more of it, in one piece or in several of one turn, goes aside. It takes
-/// half a millisecond or so.
+/// Work of about so many bytes is done where it comes up; more of it, in one piece or in several of one turn,
+/// goes aside. It takes half a millisecond or so.
 const LONG_BYTES: usize = 256 << 10;
 /// Work of fewer bytes is done where it comes up, and not even counted.
 pub const SHORT_BYTES: usize = 4 << 10;
@@ -69,7 +70,8 @@ fn keeper() -> Option<Arc<dyn Keeper>> {
     KEEPER.with(|kept| kept.borrow().clone())
 }
 
-/// Fails if what this thread computes is to stop. For loops that may take long, every [`STEPS`] steps or megabyte.
+/// Fails if what this thread computes is to stop. For loops that may take long, every [`STEPS`] steps or
+/// megabyte.
 pub fn check() -> Result<()> {
     keeper().map_or(Ok(()), |keeper| keeper.check())
 }
@@ -102,7 +104,8 @@ fn long<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Counts a value that is not large by itself: many of them are, and then there must be room for as many again.
+/// Counts a value that is not large by itself: many of them are, and then there must be room for as many
+/// again.
 fn note_made(bytes: usize) -> Result<()> {
     let made = MADE.get().saturating_add(bytes);
     MADE.set(made);

@@ -69,7 +69,8 @@ fn ambiguous(name: &str, id: TypeId) -> SqlError {
 }
 
 impl Aggregate {
-    /// The aggregate for arguments of these types, with the types that they are to be coerced to; None if there is none.
+    /// The aggregate for arguments of these types, with the types that they are to be coerced to; None if
+    /// there is none.
     pub fn resolve(name: &str, types: &[TypeId]) -> Result<Option<(Self, Vec<TypeId>)>> {
         use TypeId as T;
         let Some(kind) = kind_of(name) else { return Ok(None) };

@@ -23,8 +23,8 @@ pub(super) fn relation(name: &str, facts: &dyn Facts) -> Result<Datum> {
     }
 }
 
-/// Converts an expression to a type. Literals of unknown type are read as `to`, undetermined parameters become it.
-/// Assignment is for values that go to a column; errors: 42846 for a written cast, else 42804.
+/// Converts an expression to a type. Literals of unknown type are read as `to`, undetermined parameters
+/// become it. Assignment is for values that go to a column; errors: 42846 for a written cast, else 42804.
 pub fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr> {
     let explicit = how == CastContext::Explicit;
     let from = expr.ty();
@@ -77,7 +77,8 @@ fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -
     }
 }
 
-/// Brings expressions to one type, as UNION, CASE, VALUES and lists need it. `context` names the construct in errors.
+/// Brings expressions to one type, as UNION, CASE, VALUES and lists need it. `context` names the construct in
+/// errors.
 pub fn common_type(exprs: &mut [&mut Expr], context: &str, scope: &mut dyn Scope) -> Result<Type> {
     let ty = choose_common(&exprs.iter().map(|expr| expr.ty()).collect::<Vec<_>>(), context)?;
     for expr in exprs.iter_mut() {
@@ -117,7 +118,8 @@ pub(super) fn choose_common(types: &[Type], context: &str) -> Result<Type> {
                 format!("{context} types {} and {} cannot be matched", current.sql_name(), id.sql_name()),
             ));
         }
-        // The one that the other turns into without being asked, unless the current one is its category's favourite.
+        // The one that the other turns into without being asked, unless the current one is its category's
+        // favourite.
         if !current.info().preferred
             && can_coerce(current, id, CastContext::Implicit)
             && !can_coerce(id, current, CastContext::Implicit)

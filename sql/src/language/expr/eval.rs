@@ -49,8 +49,8 @@ fn held_bytes(value: &Datum) -> usize {
     }
 }
 
-/// Computes a value from others that hold so many bytes: all together, and at most as the product of two. What is much is done
-/// aside, and its result has a limit.
+/// Computes a value from others that hold so many bytes: all together, and at most as the product of two.
+/// What is much is done aside, and its result has a limit.
 #[inline]
 fn weighed(bytes: usize, product: usize, compute: impl FnOnce() -> Result<Datum>) -> Result<Datum> {
     if bytes < work::SHORT_BYTES { compute() } else { heavy(bytes, product, compute) }
@@ -58,7 +58,8 @@ fn weighed(bytes: usize, product: usize, compute: impl FnOnce() -> Result<Datum>
 
 #[cold]
 fn heavy(bytes: usize, product: usize, compute: impl FnOnce() -> Result<Datum>) -> Result<Datum> {
-    // The slowest (the division of long numbers, LIKE with long patterns) look at every pair of some thousand bytes.
+    // The slowest (the division of long numbers, LIKE with long patterns) look at every pair of some thousand
+    // bytes.
     let result = work::large(bytes, || work::aside(product / work::SHORT_BYTES, compute))?;
     if result.heap_bytes() > sql_types::VALUE_BYTES_MAX {
         return Err(sql_types::Error::too_long().into());

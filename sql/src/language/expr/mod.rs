@@ -1,12 +1,13 @@
 //! Typed, compiled expressions: what the analyser asks of them, and what they ask of it.
 //!
-//! [`compile`] turns a parsed expression into an [`Expr`]: names looked up in a [`Scope`], operators and functions chosen
-//! as PostgreSQL chooses them, literals of unknown type read, casts made visible, constants folded. [`Expr::eval`] then
-//! computes it over rows without looking anything up.
+//! [`compile`] turns a parsed expression into an [`Expr`]: names looked up in a [`Scope`], operators and
+//! functions chosen as PostgreSQL chooses them, literals of unknown type read, casts made visible, constants
+//! folded. [`Expr::eval`] then computes it over rows without looking anything up.
 //!
-//! `compile` calls `Scope::function` for names that are neither its own scalar functions nor aggregates (node functions
-//! and set-returning functions live with the analyser), and `Scope::aggregate` for aggregates, with DISTINCT, FILTER and
-//! ORDER BY inside the call already taken apart. Errors carry positions through `Scope::position`.
+//! `compile` calls `Scope::function` for names that are neither its own scalar functions nor aggregates (node
+//! functions and set-returning functions live with the analyser), and `Scope::aggregate` for aggregates, with
+//! DISTINCT, FILTER and ORDER BY inside the call already taken apart. Errors carry positions through
+//! `Scope::position`.
 
 mod aggregate;
 mod coerce;
@@ -70,11 +71,13 @@ pub struct AggregateCall {
 
 /// What the analyser tells about names while an expression is compiled.
 pub trait Scope {
-    /// A column by its (possibly qualified) name: `Expr::Column`, `Expr::Outer`; 42703, 42P01 or 42702 if there is none or more than one.
+    /// A column by its (possibly qualified) name: `Expr::Column`, `Expr::Outer`; 42703, 42P01 or 42702 if
+    /// there is none or more than one.
     fn column(&mut self, name: &[ast::Ident]) -> Result<Expr>;
     /// `$number`, counted from 1. Its type is unknown until determined.
     fn parameter(&mut self, number: usize) -> Result<Expr>;
-    /// Settles the type of an undetermined parameter (index from 0); 42P08 if it is settled differently already.
+    /// Settles the type of an undetermined parameter (index from 0); 42P08 if it is settled differently
+    /// already.
     fn determine_parameter(&mut self, index: usize, ty: Type) -> Result<()>;
     /// A subquery; the result is a `Slot`.
     fn subquery(&mut self, subquery: Subquery<'_>) -> Result<Expr>;
@@ -82,8 +85,8 @@ pub trait Scope {
     fn aggregate(&mut self, call: AggregateCall) -> Result<Expr>;
     /// A function that `expr` itself does not know: None if the analyser does not either (then 42883).
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>>;
-    /// Counts parts of an expression that was written once and is used again, which may double at each level: fails
-    /// where these are too many, and where the statement is cancelled.
+    /// Counts parts of an expression that was written once and is used again, which may double at each level:
+    /// fails where these are too many, and where the statement is cancelled.
     fn repeat(&mut self, _nodes: usize) -> Result<()> {
         Ok(())
     }
@@ -179,8 +182,8 @@ pub struct EvalContext<'a> {
     pub outer: &'a [Vec<Datum>],
     /// `Expr::Param`.
     pub params: &'a [Datum],
-    /// `Expr::Slot`: results of subqueries and awaited functions for this row; None where they are not computed yet,
-    /// which reading them tells.
+    /// `Expr::Slot`: results of subqueries and awaited functions for this row; None where they are not
+    /// computed yet, which reading them tells.
     pub slots: &'a [Option<Datum>],
     /// The session.
     pub facts: &'a dyn Facts,

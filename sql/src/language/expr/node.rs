@@ -61,7 +61,8 @@ impl Comparison {
     }
 }
 
-/// A chosen operator or function: an entry of a table that lives as long as the process, the same only as itself.
+/// A chosen operator or function: an entry of a table that lives as long as the process, the same only as
+/// itself.
 #[derive(Debug)]
 pub struct Chosen<T: 'static>(pub(super) &'static T);
 
@@ -476,8 +477,8 @@ impl Expr {
         below + 1
     }
 
-    /// With its value if it can only have one and its parts are values. What fails stays, so that it fails when it
-    /// is reached.
+    /// With its value if it can only have one and its parts are values. What fails stays, so that it fails
+    /// when it is reached.
     pub(super) fn fold_here(self) -> Self {
         if !self.is_foldable() {
             return self;

@@ -1,4 +1,5 @@
-//! Choosing among overloaded operators and functions, by the rules of PostgreSQL's manual (chapter Type Conversion).
+//! Choosing among overloaded operators and functions, by the rules of PostgreSQL's manual (chapter Type
+//! Conversion).
 
 use super::coerce::can_coerce;
 use sql_types::cast::CastContext;
@@ -95,8 +96,8 @@ fn settled(places: &[usize]) -> Option<Choice> {
     }
 }
 
-/// For each unknown argument: string if any candidate takes that, else the one category that all take; then the
-/// favourite type of that category, if a candidate takes it.
+/// For each unknown argument: string if any candidate takes that, else the one category that all take; then
+/// the favourite type of that category, if a candidate takes it.
 fn by_category(given: &[TypeId], candidates: &[Vec<Takes>], places: &mut Vec<usize>) {
     for at in (0..given.len()).filter(|at| given.get(*at) == Some(&TypeId::Unknown)) {
         let taken = |place: usize| match candidates.get(place).and_then(|parameters| parameters.get(at)) {

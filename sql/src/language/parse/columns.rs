@@ -1,4 +1,5 @@
-//! The columns that an expression of the catalogue names: a CHECK condition, kept as text, goes with its columns.
+//! The columns that an expression of the catalogue names: a CHECK condition, kept as text, goes with its
+//! columns.
 
 use super::{fold, parse_expression};
 use crate::interface::error::Result;

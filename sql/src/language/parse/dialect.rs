@@ -1,8 +1,8 @@
 //! PostgreSQL's dialect of sqlparser, with an end of its patience.
 //!
-//! Where the parser can't tell by the next token what comes, it tries one way and then another. It remembers where most
-//! of these tries failed, but not all: a text made for this (`case-case-case-...`) has it try the same again and again.
-//! So the expressions that it begins are counted.
+//! Where the parser can't tell by the next token what comes, it tries one way and then another. It remembers
+//! where most of these tries failed, but not all: a text made for this (`case-case-case-...`) has it try the
+//! same again and again. So the expressions that it begins are counted.
 
 use sqlparser::ast::Expr;
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};

@@ -1,7 +1,8 @@
-//! How large a statement's tree would be, estimated from its tokens: what is refused here costs no more memory than them.
+//! How large a statement's tree would be, estimated from its tokens: what is refused here costs no more
+//! memory than them.
 //!
-//! This is about memory alone. Nothing relies on it being exact: how deep a tree really is, is found out once it is
-//! made ([`super::settle`]).
+//! This is about memory alone. Nothing relies on it being exact: how deep a tree really is, is found out once
+//! it is made ([`super::settle`]).
 
 use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
@@ -21,7 +22,8 @@ const SET_OPERATIONS_MAX: usize = 8_000;
 /// Tables in the FROM clauses of one statement: several times as many as a stack has levels for.
 const TABLES_MAX: usize = 10_000;
 
-/// `[...]` one after the other. A type may have any number in PostgreSQL, but no array has more than 6 dimensions.
+/// `[...]` one after the other. A type may have any number in PostgreSQL, but no array has more than 6
+/// dimensions.
 const BRACKETS_MAX: usize = 100;
 
 /// Bytes of the parser's tree, but for rows of VALUES.
@@ -31,7 +33,8 @@ const TREE_BYTES_MAX: usize = 120 << 20;
 const SELECT_BYTES: usize = 10_000;
 const OPERATOR_BYTES: usize = 660;
 
-/// What the parser sets aside for a list before it knows how long it is, beyond its first item: room for three more.
+/// What the parser sets aside for a list before it knows how long it is, beyond its first item: room for
+/// three more.
 const LIST_BYTES: usize = 3 * 330;
 
 /// A list whose items are counted, by what the parser makes of each, in bytes.

@@ -108,7 +108,8 @@ impl<T> Drop for Kept<T> {
     }
 }
 
-/// Parses a message of any number of statements; empty ones are left out. `max_stack_depth_bytes`: the session's.
+/// Parses a message of any number of statements; empty ones are left out. `max_stack_depth_bytes`: the
+/// session's.
 pub(crate) fn parse(sql: &str, max_stack_depth_bytes: usize) -> Result<Vec<Arc<Parsed>>> {
     if sql.contains('\0') {
         return Err(SqlError::new(

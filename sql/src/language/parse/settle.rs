@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 /// Chains of AND and OR up to this length stay as the parser made them: one level each.
 const CHAIN_MAX: usize = 64;
 
-/// Balances chains of AND and OR, of which one as long as its text is no deep statement, and refuses what is deeper
-/// than what later follows the tree has stack for (54001). `tokens`: of the text that the tree was made from.
+/// Balances chains of AND and OR, of which one as long as its text is no deep statement, and refuses what is
+/// deeper than what later follows the tree has stack for (54001). `tokens`: of the text that the tree was
+/// made from.
 pub(super) fn settle<T: VisitMut>(mut tree: T, tokens: usize) -> Result<T> {
     if tokens <= stack::SHALLOW_TOKENS {
         return Ok(tree);

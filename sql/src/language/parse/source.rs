@@ -16,7 +16,8 @@ pub(crate) struct Source(Arc<Text>);
 #[derive(Debug)]
 struct Text {
     text: Arc<str>,
-    /// How many characters stand before each line; made when a place is asked for, which may happen for each name.
+    /// How many characters stand before each line; made when a place is asked for, which may happen for each
+    /// name.
     lines: OnceLock<Vec<u64>>,
 }
 

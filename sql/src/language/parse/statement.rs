@@ -45,8 +45,8 @@ pub(crate) enum Overriding {
     User,
 }
 
-/// Options of CREATE SEQUENCE, ALTER SEQUENCE and identity columns; None where not given, and inside of that for NO
-/// MINVALUE, NO MAXVALUE, RESTART without a value and OWNED BY NONE.
+/// Options of CREATE SEQUENCE, ALTER SEQUENCE and identity columns; None where not given, and inside of that
+/// for NO MINVALUE, NO MAXVALUE, RESTART without a value and OWNED BY NONE.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SequenceOptions {
     pub(crate) data_type: Option<ast::DataType>,

@@ -176,7 +176,8 @@ fn discard(cursor: &mut Cursor<'_>) -> Result<Utility> {
     }))
 }
 
-/// What a statement inside of another may begin with: of those that are parsed by hand none, so they do not nest.
+/// What a statement inside of another may begin with: of those that are parsed by hand none, so they do not
+/// nest.
 const INNER: [&str; 8] = ["select", "insert", "update", "delete", "values", "table", "with", "merge"];
 
 /// The statement that the rest is.

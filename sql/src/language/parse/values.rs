@@ -1,8 +1,9 @@
 //! Long lists of rows, `VALUES (...), (...), ...`, row by row.
 //!
-//! A load is written so, and its text is as long as its data. The parser has room for four values in each row, and for more
-//! whenever these are full; a row of one value would take four times what it needs. So the rows are cut out, a placeholder
-//! stands in for them, and each is parsed by itself and kept in as much memory as it needs.
+//! A load is written so, and its text is as long as its data. The parser has room for four values in each
+//! row, and for more whenever these are full; a row of one value would take four times what it needs. So the
+//! rows are cut out, a placeholder stands in for them, and each is parsed by itself and kept in as much
+//! memory as it needs.
 
 use super::{Source, read};
 use crate::interface::error::Result;
@@ -51,7 +52,8 @@ pub(super) fn cut(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<(Vec<To
     Ok((kept, Lists(lists)))
 }
 
-/// The tokens one by one; their memory goes with them, so that it is not added to that of what is made of them.
+/// The tokens one by one; their memory goes with them, so that it is not added to that of what is made of
+/// them.
 fn in_pieces(mut tokens: Vec<TokenWithSpan>) -> impl Iterator<Item = TokenWithSpan> {
     let mut pieces = Vec::with_capacity(tokens.len() / PIECE_TOKENS + 1);
     while tokens.len() > PIECE_TOKENS {
@@ -184,7 +186,8 @@ impl VisitorMut for Putting {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let mut body = &mut *query.body;
-        // Set operations nest to the left; those on the right side are in parentheses, and queries of their own.
+        // Set operations nest to the left; those on the right side are in parentheses, and queries of their
+        // own.
         loop {
             match body {
                 SetExpr::Values(values) => {

@@ -1,5 +1,5 @@
-//! What a plan needs when it runs: stack for the operators and expressions that lie on top of each other, and memory for
-//! the rows that its joins hold.
+//! What a plan needs when it runs: stack for the operators and expressions that lie on top of each other, and
+//! memory for the rows that its joins hold.
 
 use super::BATCH;
 use super::node::{ConflictAction, Node, Returning, SlotSource, Slots};
@@ -20,8 +20,8 @@ const BASE_BYTES: usize = 512 << 10;
 /// Operators and levels of expressions that run on any stack.
 const SHALLOW_NODES: usize = 40;
 
-/// Values in the rows that the joins of one plan hold, if each holds one row: about 50 MB. The row of a join is as wide
-/// as all that it joins.
+/// Values in the rows that the joins of one plan hold, if each holds one row: about 50 MB. The row of a join
+/// is as wide as all that it joins.
 const JOINED_VALUES_MAX: usize = 2 << 20;
 
 /// What running a plan takes.

@@ -1,7 +1,7 @@
 //! Statements on one row by its primary key, recognised in finished plans: they run without operators.
 //!
-//! `SELECT ... WHERE key = ...`, `UPDATE ... WHERE key = ...`, `DELETE ... WHERE key = ...` and `INSERT` of one row,
-//! with or without ON CONFLICT; none with RETURNING or subqueries.
+//! `SELECT ... WHERE key = ...`, `UPDATE ... WHERE key = ...`, `DELETE ... WHERE key = ...` and `INSERT` of
+//! one row, with or without ON CONFLICT; none with RETURNING or subqueries.
 
 use super::node::{ConflictAction, ConflictPlan, Node, RangePlan, ScanPlan, Target};
 use crate::catalogue::Relation;

@@ -575,8 +575,8 @@ impl Analyzer<'_> {
         Ok(item)
     }
 
-    /// Works while the present level shows the columns of `item`. They are moved there and back: a long FROM clause
-    /// would otherwise be copied for each of its joins.
+    /// Works while the present level shows the columns of `item`. They are moved there and back: a long FROM
+    /// clause would otherwise be copied for each of its joins.
     fn with_shown<T>(&mut self, item: &mut FromItem, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let mut exchange = |analyzer: &mut Self| {
             let level = analyzer.level();

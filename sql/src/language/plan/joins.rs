@@ -1,5 +1,6 @@
-//! How each join is carried out: by looking rows up in the right table's primary key or an index of it, or by a hash of the side that
-//! is likely to be smaller. There are no statistics; sizes of files and the forms of conditions make the guesses.
+//! How each join is carried out: by looking rows up in the right table's primary key or an index of it, or by
+//! a hash of the side that is likely to be smaller. There are no statistics; sizes of files and the forms of
+//! conditions make the guesses.
 
 use super::node::{JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
 use super::predicate::{add_condition, shift_right};
@@ -47,8 +48,8 @@ fn settle(plan: &mut JoinPlan, facts: &dyn Facts) -> Result<()> {
     Ok(())
 }
 
-/// A way to look rows of the right side up: the index (None for the primary key), and for each of its first columns the
-/// place of the hash key that equals it.
+/// A way to look rows of the right side up: the index (None for the primary key), and for each of its first
+/// columns the place of the hash key that equals it.
 struct Lookup {
     index: Option<usize>,
     keys: Vec<usize>,
@@ -56,8 +57,8 @@ struct Lookup {
     point: bool,
 }
 
-/// The primary key or else an index of the right table whose columns have hash keys: all of a unique one, or the first of
-/// another. None if there is none, or if the right side is no plain scan.
+/// The primary key or else an index of the right table whose columns have hash keys: all of a unique one, or
+/// the first of another. None if there is none, or if the right side is no plain scan.
 fn lookup_keys(plan: &JoinPlan) -> Option<Lookup> {
     let Node::Scan(scan) = &plan.right else { return None };
     if scan.range.point || scan.range.points.is_some() {

@@ -52,7 +52,8 @@ impl Analyzer<'_> {
         self.assign(value, relation, &column.name, column.ty)
     }
 
-    /// An expression of the catalogue. It is computed in many places, each of which has stack for this many levels.
+    /// An expression of the catalogue. It is computed in many places, each of which has stack for this many
+    /// levels.
     fn kept_expression(
         &mut self,
         kept: &Kept<ast::Expr>,

@@ -76,8 +76,8 @@ pub(crate) struct ValuesPlan {
     pub(crate) slots: Slots,
 }
 
-/// A table's rows: all its columns by their places (those not needed are NULL), and with `emit_key` the key's bytes
-/// as one more.
+/// A table's rows: all its columns by their places (those not needed are NULL), and with `emit_key` the key's
+/// bytes as one more.
 #[derive(Debug)]
 pub(crate) struct ScanPlan {
     pub(crate) relation: Arc<Relation>,
@@ -99,8 +99,8 @@ impl ScanPlan {
     }
 }
 
-/// Which keys a scan visits, of the primary key or of the index. Expressions are of the key columns' types and do not
-/// depend on the row.
+/// Which keys a scan visits, of the primary key or of the index. Expressions are of the key columns' types
+/// and do not depend on the row.
 #[derive(Debug, Default)]
 pub(crate) struct RangePlan {
     /// The first key columns equal these.
@@ -171,7 +171,8 @@ pub(crate) struct ProjectPlan {
     pub(crate) slots: Slots,
 }
 
-/// Appends the results of set-returning functions to each row, which is repeated as often as the longest is long.
+/// Appends the results of set-returning functions to each row, which is repeated as often as the longest is
+/// long.
 #[derive(Debug)]
 pub(crate) struct ProjectSetPlan {
     pub(crate) input: Node,

@@ -106,8 +106,8 @@ fn hash_alike(a: sql_types::TypeId, b: sql_types::TypeId) -> bool {
     a == b || (integer(a) && integer(b)) || (string(a) && string(b))
 }
 
-/// Takes an equality between both sides of a join apart: over the left row, over the right row. Gives it back if it
-/// is none, or if the sides' values do not hash alike.
+/// Takes an equality between both sides of a join apart: over the left row, over the right row. Gives it back
+/// if it is none, or if the sides' values do not hash alike.
 pub(crate) fn hash_key(condition: Expr, left_width: usize) -> std::result::Result<(Expr, Expr), Expr> {
     let Some((Comparison::Eq, a, b)) = condition.as_comparison() else { return Err(condition) };
     if !hash_alike(a.ty().id, b.ty().id) || has_slots(&condition) || condition.is_volatile() {
@@ -337,8 +337,8 @@ pub(crate) struct Order {
     pub(crate) nulls_first: bool,
 }
 
-/// Whether a scan (perhaps under filters) can give its rows in this order; if so, makes it. `few`: not all rows will be
-/// asked for, so that a way through an index is worth more than a sort.
+/// Whether a scan (perhaps under filters) can give its rows in this order; if so, makes it. `few`: not all
+/// rows will be asked for, so that a way through an index is worth more than a sort.
 pub(crate) fn order_by_key(node: &mut Node, wanted: &[Order], few: bool) -> bool {
     match node {
         Node::Filter(plan) => {
@@ -366,8 +366,8 @@ pub(crate) fn order_by_key(node: &mut Node, wanted: &[Order], few: bool) -> bool
     }
 }
 
-/// The direction in which the table's own tree (or an index), with its first columns bound to one value each, gives rows
-/// in the wanted order.
+/// The direction in which the table's own tree (or an index), with its first columns bound to one value each,
+/// gives rows in the wanted order.
 fn path_order(
     relation: &Relation,
     index: Option<usize>,

@@ -4,8 +4,8 @@ use super::node::{ConflictAction, ConflictPlan, JoinPlan, Node, ScanPlan, SetCal
 use crate::language::expr::Expr;
 use std::sync::Arc;
 
-/// Places of a row that are looked at. The row of a long chain of joins is wide, and there is a set for each join: so
-/// a place is a bit.
+/// Places of a row that are looked at. The row of a long chain of joins is wide, and there is a set for each
+/// join: so a place is a bit.
 #[derive(Clone, Debug)]
 enum Needed {
     All,

@@ -346,7 +346,8 @@ impl Analyzer<'_> {
         let depth = self.levels.len().saturating_sub(1);
         let level = self.levels.get_mut(depth).ok_or_else(|| SqlError::internal("no query level"))?;
         let aggregates = std::mem::take(&mut level.aggregates);
-        // Columns that a grouped primary key determines may be named: they join the group without changing it.
+        // Columns that a grouped primary key determines may be named: they join the group without changing
+        // it.
         let mut having = having;
         let every = exprs.iter().chain(&having).chain(keys.iter().map(|key| &key.expr));
         let mut more = Vec::new();

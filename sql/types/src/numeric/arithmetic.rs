@@ -180,7 +180,8 @@ impl Numeric {
         (MIN_SIGNIFICANT_DIGITS - weight * 4).max(i64::from(shown)).clamp(0, MAX_DISPLAY_SCALE) as u16
     }
 
-    /// The first digit in base 10000 and its place, as PostgreSQL stores numbers: (weight, digit); zeros for 0.
+    /// The first digit in base 10000 and its place, as PostgreSQL stores numbers: (weight, digit); zeros for
+    /// 0.
     pub(super) fn leading_digit(&self) -> (i64, i64) {
         let Some((_, digits, scale)) = self.decimal_digits().filter(|(_, digits, _)| !digits.is_empty())
         else {
@@ -214,7 +215,8 @@ impl Numeric {
         if self.signum() == Some(-1) { self.negated() } else { self.clone() }
     }
 
-    /// Rounded to `scale` digits after the point (before it, if negative), halves away from zero; shows that many.
+    /// Rounded to `scale` digits after the point (before it, if negative), halves away from zero; shows that
+    /// many.
     #[must_use]
     pub fn round(&self, scale: i32) -> Self {
         self.rescaled(scale, divide_rounding)

@@ -19,8 +19,8 @@ mod key_class {
 }
 
 impl Numeric {
-    /// Row form: scale (u16, little endian; special values above 0xBFFF), then the coefficient in two's complement,
-    /// little endian, as short as it goes.
+    /// Row form: scale (u16, little endian; special values above 0xBFFF), then the coefficient in two's
+    /// complement, little endian, as short as it goes.
     pub(crate) fn write_stored(&self, out: &mut Vec<u8>) {
         match &self.0 {
             Repr::NaN => out.extend_from_slice(&NAN.to_le_bytes()),
@@ -60,8 +60,8 @@ impl Numeric {
         }
     }
 
-    /// Key form: a class byte; then for numbers other than 0 the decimal exponent (u32, offset by 2^31) and the
-    /// digits in pairs (1 + pair), ended by 0; all but the class complemented for negative numbers.
+    /// Key form: a class byte; then for numbers other than 0 the decimal exponent (u32, offset by 2^31) and
+    /// the digits in pairs (1 + pair), ended by 0; all but the class complemented for negative numbers.
     pub(crate) fn write_key(&self, out: &mut Vec<u8>) {
         let Some((sign, digits, scale)) = self.decimal_digits() else {
             out.push(match self.0 {
@@ -87,8 +87,8 @@ impl Numeric {
         out.push(flip);
     }
 
-    /// Reads the key form from the front of `bytes`, which moves past it. The scale is the smallest that shows the
-    /// value in full.
+    /// Reads the key form from the front of `bytes`, which moves past it. The scale is the smallest that
+    /// shows the value in full.
     pub(crate) fn read_key(bytes: &mut &[u8]) -> Result<Self> {
         let corrupt = || Error::corrupt("a numeric key is malformed");
         let (class, rest) = bytes.split_first().ok_or_else(corrupt)?;
@@ -130,7 +130,8 @@ impl Numeric {
         Ok(Self::big(if flip == 0 { magnitude } else { -magnitude }, scale))
     }
 
-    /// Wire form of numeric_send: digit count, weight, sign, display scale, then base-10000 digits, all 16 bits.
+    /// Wire form of numeric_send: digit count, weight, sign, display scale, then base-10000 digits, all 16
+    /// bits.
     pub(crate) fn write_binary(&self, out: &mut Vec<u8>) {
         let Some((sign, digits, scale)) = self.decimal_digits() else {
             // Infinities carry a bit of their short header where the display scale stands.

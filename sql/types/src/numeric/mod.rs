@@ -1,7 +1,7 @@
 //! numeric: decimal numbers of any size, with the display scale that PostgreSQL keeps.
 //!
-//! A finite value is `coefficient / 10^scale`, the scale being also the number of digits shown after the point. Most
-//! values fit an `i64` coefficient and are held inline; the rest share a [`BigInt`].
+//! A finite value is `coefficient / 10^scale`, the scale being also the number of digits shown after the
+//! point. Most values fit an `i64` coefficient and are held inline; the rest share a [`BigInt`].
 
 mod arithmetic;
 mod codec;

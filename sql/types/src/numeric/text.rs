@@ -96,8 +96,8 @@ impl Numeric {
             return Err(overflow());
         }
         if scale > i64::from(MAX_SCALE) {
-            // Digits beyond what the format holds are rounded away when the value was written without an exponent
-            // that long; PostgreSQL refuses the rest.
+            // Digits beyond what the format holds are rounded away when the value was written without an
+            // exponent that long; PostgreSQL refuses the rest.
             return Err(overflow());
         }
         let mut all = significant.to_owned();

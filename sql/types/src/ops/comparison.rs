@@ -10,8 +10,8 @@ use crate::time::{
 };
 use std::cmp::Ordering;
 
-/// The order of two values of types that PostgreSQL compares as they are: any of the integers, either float, dates
-/// with timestamps. For values of one type the same as [`compare`].
+/// The order of two values of types that PostgreSQL compares as they are: any of the integers, either float,
+/// dates with timestamps. For values of one type the same as [`compare`].
 pub fn compare_mixed(a: &Datum, b: &Datum, style: &Style) -> Ordering {
     if a.rank() == b.rank() {
         return compare(a, b);

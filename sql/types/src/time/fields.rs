@@ -28,8 +28,8 @@ fn unsupported(field: &str, type_name: &str) -> Error {
     )
 }
 
-/// extract(field FROM timestamp); with `zone`, of a timestamp with time zone. None for a field that an infinite
-/// value does not have.
+/// extract(field FROM timestamp); with `zone`, of a timestamp with time zone. None for a field that an
+/// infinite value does not have.
 pub fn extract_from_timestamp(field: &str, micros: i64, zone: Option<&TimeZone>) -> Result<Option<Numeric>> {
     let name = if zone.is_some() { "timestamp with time zone" } else { "timestamp without time zone" };
     let unit = words::field(&field.to_ascii_lowercase()).ok_or_else(|| unknown(field, name))?;

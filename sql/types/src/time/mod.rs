@@ -1,6 +1,7 @@
 //! Dates and times: the calendar, text forms, zones, and the arithmetic on them.
 //!
-//! Days count from 2000-01-01 in the proleptic Gregorian calendar, microseconds from its midnight, as in PostgreSQL.
+//! Days count from 2000-01-01 in the proleptic Gregorian calendar, microseconds from its midnight, as in
+//! PostgreSQL.
 
 mod abbreviations;
 mod arithmetic;

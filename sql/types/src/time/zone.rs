@@ -59,8 +59,8 @@ pub fn local_from_utc(micros: i64, zone: &TimeZone) -> Option<i64> {
     super::timestamp_in_range(local).then_some(local)
 }
 
-/// The time at which the zone's clocks show `micros`. In a gap the offset before it is taken, in a fold the standard
-/// time (the later), as PostgreSQL does; None if out of range.
+/// The time at which the zone's clocks show `micros`. In a gap the offset before it is taken, in a fold the
+/// standard time (the later), as PostgreSQL does; None if out of range.
 pub fn utc_from_local(micros: i64, zone: &TimeZone) -> Option<i64> {
     let offset = local_offset(micros, zone);
     let utc = micros.checked_sub(i64::from(offset) * MICROS_PER_SECOND)?;
@@ -85,8 +85,8 @@ pub(super) fn local_offset(micros: i64, zone: &TimeZone) -> i32 {
     }
 }
 
-/// A zone as SET TimeZone takes it: a name of the zone database in any case, `UTC`, an abbreviation with a fixed
-/// offset, hours ahead of UTC (`-3.5`), or a POSIX rule (`EST5EDT`).
+/// A zone as SET TimeZone takes it: a name of the zone database in any case, `UTC`, an abbreviation with a
+/// fixed offset, hours ahead of UTC (`-3.5`), or a POSIX rule (`EST5EDT`).
 pub fn parse_zone(text: &str) -> Option<Zone> {
     let trimmed = text.trim();
     if let Ok(hours) = trimmed.parse::<f64>() {

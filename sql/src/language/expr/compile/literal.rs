@@ -69,7 +69,8 @@ impl Compiler<'_> {
     }
 }
 
-/// The narrowest of integer, bigint and numeric that holds the digits, a minus sign before them if there is one.
+/// The narrowest of integer, bigint and numeric that holds the digits, a minus sign before them if there is
+/// one.
 pub(super) fn number(digits: &str) -> Result<Expr> {
     if digits.strip_prefix('-').unwrap_or(digits).bytes().all(|byte| byte.is_ascii_digit()) {
         if let Ok(value) = digits.parse::<i32>() {

@@ -23,8 +23,8 @@ pub(super) const BOOL: Type = Type::of(TypeId::Bool);
 pub(super) const TEXT: Type = Type::of(TypeId::Text);
 pub(super) const UNKNOWN: Type = Type::of(TypeId::Unknown);
 
-/// Compiles an expression: looks names up, chooses operators and functions, reads literals, folds constants. A bare
-/// literal or parameter may come out with the type unknown; the caller coerces it to what it needs.
+/// Compiles an expression: looks names up, chooses operators and functions, reads literals, folds constants.
+/// A bare literal or parameter may come out with the type unknown; the caller coerces it to what it needs.
 pub fn compile(ast: &Ast, scope: &mut dyn Scope) -> Result<Expr> {
     Compiler { scope, depth: 0 }.expr(ast)
 }
@@ -519,7 +519,8 @@ fn fold_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type
     Expr::Case { branches: kept, otherwise, ty }
 }
 
-/// regnamespace and regrole, which are no types of their own here: a name is cast to an OID, an OID to a name.
+/// regnamespace and regrole, which are no types of their own here: a name is cast to an OID, an OID to a
+/// name.
 fn catalogue_type(ast: &ast::DataType) -> Option<&'static str> {
     let ast::DataType::Custom(name, modifiers) = ast else { return None };
     let last = name.0.last().and_then(ast::ObjectNamePart::as_ident).filter(|_| modifiers.is_empty())?;

@@ -209,7 +209,8 @@ fn kept(value: &str, count: i64) -> usize {
     }
 }
 
-/// The range of places (from 0) of `FROM start FOR length`, which counts from 1 and may begin before the value.
+/// The range of places (from 0) of `FROM start FOR length`, which counts from 1 and may begin before the
+/// value.
 fn range(start: i64, length: Option<i64>) -> Result<(usize, usize)> {
     let end = match length {
         None => i64::MAX,
@@ -352,7 +353,8 @@ fn encode(value: &[u8], format: &str) -> Result<Datum> {
             out
         }
         "escape" => {
-            // Only NUL, bytes with the high bit and the backslash are escaped here; bytea output escapes more.
+            // Only NUL, bytes with the high bit and the backslash are escaped here; bytea output escapes
+            // more.
             let (mut out, mut growth) = (String::new(), work::Growth::default());
             for piece in value.chunks(work::STEPS) {
                 work::check()?;
