@@ -14,6 +14,7 @@ mod catalogue;
 mod execution;
 mod interface;
 mod language;
+pub mod reference;
 mod session;
 
 pub use catalogue::{Role, bootstrap};

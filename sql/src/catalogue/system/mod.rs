@@ -18,9 +18,12 @@ pub(crate) use relations::{constraint_definition, index_definition};
 pub(crate) use tables::TABLES;
 
 /// One of these views.
+#[derive(Clone, Copy)]
 pub(crate) struct SystemTable {
     pub(crate) schema: &'static str,
     pub(crate) name: &'static str,
+    /// What it shows, in a line, for the documentation.
+    pub(crate) about: &'static str,
     pub(crate) oid: u32,
     pub(crate) columns: &'static [(&'static str, TypeId)],
     rows: fn(&Context<'_>) -> Vec<Vec<Datum>>,

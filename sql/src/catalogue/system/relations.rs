@@ -289,7 +289,7 @@ pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             view.columns.iter().map(|column| (column.name.as_str(), column.ty)).collect();
         made_up(view.oid, &columns);
     }
-    for table in TABLES {
+    for table in TABLES.iter() {
         let columns: Vec<(&str, sql_types::Type)> =
             table.columns.iter().map(|(name, id)| (*name, sql_types::Type::of(*id))).collect();
         made_up(table.oid, &columns);

@@ -43,24 +43,54 @@ pub(super) fn is_aggregate(name: &str) -> bool {
     kind_of(name).is_some()
 }
 
+/// All aggregates: name, what is computed, and a line for the documentation.
+const AGGREGATES: &[(&str, Kind, &str)] = &[
+    ("count", Kind::Count, "Number of rows, or of values that are not NULL"),
+    ("sum", Kind::Sum, "Sum"),
+    ("avg", Kind::Average, "Mean"),
+    ("min", Kind::Minimum, "Least value"),
+    ("max", Kind::Maximum, "Greatest value"),
+    ("bool_and", Kind::And, "Whether all values are true"),
+    ("every", Kind::And, "Whether all values are true"),
+    ("bool_or", Kind::Or, "Whether a value is true"),
+    ("string_agg", Kind::StringAgg, "All values as one, with a separator"),
+    ("array_agg", Kind::ArrayAgg, "All values as an array"),
+    ("variance", statistic(true, false), "Variance of a sample"),
+    ("var_samp", statistic(true, false), "Variance of a sample"),
+    ("var_pop", statistic(false, false), "Variance of a population"),
+    ("stddev", statistic(true, true), "Standard deviation of a sample"),
+    ("stddev_samp", statistic(true, true), "Standard deviation of a sample"),
+    ("stddev_pop", statistic(false, true), "Standard deviation of a population"),
+];
+
+const fn statistic(sample: bool, deviation: bool) -> Kind {
+    Kind::Statistic(Statistic { sample, deviation })
+}
+
 fn kind_of(name: &str) -> Option<Kind> {
-    let statistic = |sample, deviation| Some(Kind::Statistic(Statistic { sample, deviation }));
-    match name {
-        "count" => Some(Kind::Count),
-        "sum" => Some(Kind::Sum),
-        "avg" => Some(Kind::Average),
-        "min" => Some(Kind::Minimum),
-        "max" => Some(Kind::Maximum),
-        "bool_and" | "every" => Some(Kind::And),
-        "bool_or" => Some(Kind::Or),
-        "string_agg" => Some(Kind::StringAgg),
-        "array_agg" => Some(Kind::ArrayAgg),
-        "variance" | "var_samp" => statistic(true, false),
-        "var_pop" => statistic(false, false),
-        "stddev" | "stddev_samp" => statistic(true, true),
-        "stddev_pop" => statistic(false, true),
-        _ => None,
-    }
+    AGGREGATES.iter().find(|(known, ..)| *known == name).map(|(_, kind, _)| *kind)
+}
+
+/// All aggregates for the documentation: name, types of the arguments, type of the result, description.
+pub(crate) fn described() -> impl Iterator<Item = (&'static str, Vec<TypeId>, TypeId, &'static str)> {
+    let given =
+        TypeId::ALL.iter().filter(|id| !matches!(id, TypeId::Unknown | TypeId::Void | TypeId::AnyArray));
+    let lists: Vec<Vec<TypeId>> = std::iter::once(Vec::new())
+        .chain(given.map(|id| vec![*id]))
+        .chain([TypeId::Text, TypeId::Bytea].map(|id| vec![id, id]))
+        .collect();
+    AGGREGATES.iter().flat_map(move |(name, _, about)| {
+        // Those that take a type as it is; others take it by a cast.
+        let mut found = Vec::new();
+        for types in &lists {
+            if let Ok(Some((aggregate, taken))) = Aggregate::resolve(name, types)
+                && taken == *types
+            {
+                found.push((*name, taken, aggregate.result, *about));
+            }
+        }
+        found
+    })
 }
 
 fn ambiguous(name: &str, id: TypeId) -> SqlError {

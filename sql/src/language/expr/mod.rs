@@ -9,12 +9,12 @@
 //! DISTINCT, FILTER and ORDER BY inside the call already taken apart. Errors carry positions through
 //! `Scope::position`.
 
-mod aggregate;
+pub(crate) mod aggregate;
 mod coerce;
 mod compile;
 mod data_type;
 mod eval;
-mod functions;
+pub(crate) mod functions;
 mod node;
 mod resolve;
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Analysis: from a parsed statement and the catalogue to a plan, or to an error with a position.
 
 mod analyzer;
+mod calls;
+mod conflict;
 mod depth;
 mod direct;
 mod from;
@@ -10,9 +12,13 @@ mod node;
 mod predicate;
 mod prune;
 mod query;
+mod scope;
 mod select;
+mod set_operation;
+mod sources;
 
 pub(crate) use analyzer::Analyzer;
+pub(crate) use calls::FUNCTIONS;
 pub(crate) use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
 pub(crate) use node::*;
 

@@ -11,6 +11,7 @@ mod format;
 mod interval_text;
 mod parse;
 mod to_char;
+mod tokens;
 mod words;
 mod zone;
 

@@ -1,8 +1,10 @@
 //! Scalar functions: which exist for which types (pg_proc), and what they compute.
 
 mod catalogue;
+mod descriptions;
 mod misc;
 mod number;
+mod printing;
 mod string;
 mod time;
 
@@ -26,6 +28,14 @@ pub enum Parameter {
 }
 
 impl Parameter {
+    /// The type's name in SQL.
+    pub(crate) fn sql_name(self) -> &'static str {
+        match self {
+            Self::Is(id) => id.sql_name(),
+            Self::Any => "any",
+            Self::AnyArray => TypeId::AnyArray.sql_name(),
+        }
+    }
     pub(super) fn takes(self) -> Takes {
         match self {
             Self::Is(id) => Takes::Type(id),
@@ -42,6 +52,16 @@ pub enum Returns {
     Is(TypeId),
     /// The type of its array argument.
     SameArray,
+}
+
+impl Returns {
+    /// The type's name in SQL.
+    pub(crate) fn sql_name(self) -> &'static str {
+        match self {
+            Self::Is(id) => id.sql_name(),
+            Self::SameArray => TypeId::AnyArray.sql_name(),
+        }
+    }
 }
 
 /// When a function may be computed ahead.
@@ -102,19 +122,33 @@ impl Function {
     }
 }
 
-/// The functions of this name.
-pub(super) fn named(name: &str) -> &'static [Function] {
+/// All functions by their names.
+fn all() -> &'static HashMap<&'static str, Vec<Function>> {
     static ALL: OnceLock<HashMap<&'static str, Vec<Function>>> = OnceLock::new();
-    let all = ALL.get_or_init(|| {
+    ALL.get_or_init(|| {
         let mut table = Table(HashMap::new());
         string::register(&mut table);
+        printing::register(&mut table);
         number::register(&mut table);
         time::register(&mut table);
         misc::register(&mut table);
         catalogue::register(&mut table);
         table.0
-    });
-    all.get(name).map_or(&[], Vec::as_slice)
+    })
+}
+
+/// The functions of this name.
+pub(super) fn named(name: &str) -> &'static [Function] {
+    all().get(name).map_or(&[], Vec::as_slice)
+}
+
+/// All functions with what they give, in the order of their names.
+pub(crate) fn described() -> impl Iterator<Item = (&'static Function, &'static str)> {
+    let mut names: Vec<&&str> = all().keys().collect();
+    names.sort_unstable();
+    names.into_iter().flat_map(|name| {
+        named(name).iter().map(|function| (function, descriptions::of(function.name).unwrap_or_default()))
+    })
 }
 
 /// The table while it is filled.
@@ -207,4 +241,23 @@ fn float(arguments: &[Datum], at: usize) -> Result<f64> {
 
 fn int4(value: usize) -> Datum {
     Datum::Int4(i32::try_from(value).unwrap_or(i32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_function_has_a_description_and_every_description_a_function() {
+        assert!(descriptions::DESCRIPTIONS.is_sorted());
+        let bare: Vec<&str> =
+            described().filter(|(_, about)| about.is_empty()).map(|(function, _)| function.name).collect();
+        assert!(bare.is_empty(), "without a description: {bare:?}");
+        let unknown: Vec<&str> = descriptions::DESCRIPTIONS
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| named(name).is_empty())
+            .collect();
+        assert!(unknown.is_empty(), "described, and not there: {unknown:?}");
+    }
 }

@@ -1,42 +1,16 @@
-//! The shapes of the views: PostgreSQL's names, OIDs and columns.
+//! Views of what there is: tables, columns, types, indexes, constraints, databases and roles.
 
-use super::{SystemTable, relations, sequences, shared, views};
+use super::super::{SystemTable, relations, shared};
 use sql_types::TypeId::{
-    self, Bool, Char, CharArray, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray,
-    Timestamptz, Xid,
+    self, Bool, Char, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray, Timestamptz,
+    Xid,
 };
 
-const TABLE_STATISTICS: &[(&str, TypeId)] = &[
-    ("relid", Oid),
-    ("schemaname", Name),
-    ("relname", Name),
-    ("seq_scan", Int8),
-    ("seq_tup_read", Int8),
-    ("idx_scan", Int8),
-    ("idx_tup_fetch", Int8),
-    ("n_tup_ins", Int8),
-    ("n_tup_upd", Int8),
-    ("n_tup_del", Int8),
-    ("n_tup_hot_upd", Int8),
-    ("n_live_tup", Int8),
-    ("n_dead_tup", Int8),
-    ("n_mod_since_analyze", Int8),
-    ("n_ins_since_vacuum", Int8),
-    ("last_vacuum", Timestamptz),
-    ("last_autovacuum", Timestamptz),
-    ("last_analyze", Timestamptz),
-    ("last_autoanalyze", Timestamptz),
-    ("vacuum_count", Int8),
-    ("autovacuum_count", Int8),
-    ("analyze_count", Int8),
-    ("autoanalyze_count", Int8),
-];
-
-/// All of them; a plan names one by its place.
-pub(crate) static TABLES: &[SystemTable] = &[
+pub(super) const TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_stat_all_tables",
+        about: "Counters of each table, also of the catalogue",
         oid: 12145,
         columns: TABLE_STATISTICS,
         rows: relations::table_statistics,
@@ -44,6 +18,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_stat_user_tables",
+        about: "Counters of each table",
         oid: 12157,
         columns: TABLE_STATISTICS,
         rows: relations::table_statistics,
@@ -51,6 +26,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_namespace",
+        about: "Schemas",
         oid: 2615,
         columns: &[("oid", Oid), ("nspname", Name), ("nspowner", Oid), ("nspacl", TextArray)],
         rows: relations::namespaces,
@@ -58,6 +34,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_class",
+        about: "Tables, indexes, sequences and views",
         oid: 1259,
         columns: &[
             ("oid", Oid),
@@ -99,6 +76,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_attribute",
+        about: "Columns of tables, indexes, sequences and views",
         oid: 1249,
         columns: &[
             ("attrelid", Oid),
@@ -133,6 +111,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_attrdef",
+        about: "DEFAULT expressions of columns",
         oid: 2604,
         columns: &[("oid", Oid), ("adrelid", Oid), ("adnum", Int2), ("adbin", Text)],
         rows: relations::defaults,
@@ -140,6 +119,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_type",
+        about: "Types",
         oid: 1247,
         columns: &[
             ("oid", Oid),
@@ -173,6 +153,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_index",
+        about: "Indexes",
         oid: 2610,
         columns: &[
             ("indexrelid", Oid),
@@ -200,6 +181,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_constraint",
+        about: "Primary keys, UNIQUE and CHECK constraints",
         oid: 2606,
         columns: &[
             ("oid", Oid),
@@ -230,6 +212,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_am",
+        about: "Access methods",
         oid: 2601,
         columns: &[("oid", Oid), ("amname", Name), ("amhandler", Text), ("amtype", Char)],
         rows: relations::access_methods,
@@ -237,6 +220,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_database",
+        about: "Databases",
         oid: 1262,
         columns: &[
             ("oid", Oid),
@@ -261,6 +245,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_authid",
+        about: "Roles with their password verifiers",
         oid: 1260,
         columns: ROLE_COLUMNS,
         rows: shared::authids,
@@ -268,6 +253,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_roles",
+        about: "Roles",
         oid: 12000,
         columns: ROLE_COLUMNS,
         rows: shared::roles,
@@ -275,6 +261,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_user",
+        about: "Roles that may log in",
         oid: 12001,
         columns: &[
             ("usename", Name),
@@ -291,6 +278,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_tablespace",
+        about: "Tablespaces",
         oid: 1213,
         columns: &[
             ("oid", Oid),
@@ -304,6 +292,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_tables",
+        about: "Tables with their schemas and owners",
         oid: 12002,
         columns: &[
             ("schemaname", Name),
@@ -320,6 +309,7 @@ pub(crate) static TABLES: &[SystemTable] = &[
     SystemTable {
         schema: "pg_catalog",
         name: "pg_indexes",
+        about: "Indexes with their CREATE INDEX statements",
         oid: 12003,
         columns: &[
             ("schemaname", Name),
@@ -330,271 +320,32 @@ pub(crate) static TABLES: &[SystemTable] = &[
         ],
         rows: relations::index_definitions,
     },
-    empty(
-        "pg_description",
-        2609,
-        &[("objoid", Oid), ("classoid", Oid), ("objsubid", Int4), ("description", Text)],
-    ),
-    empty(
-        "pg_inherits",
-        2611,
-        &[("inhrelid", Oid), ("inhparent", Oid), ("inhseqno", Int4), ("inhdetachpending", Bool)],
-    ),
-    empty(
-        "pg_trigger",
-        2620,
-        &[
-            ("oid", Oid),
-            ("tgrelid", Oid),
-            ("tgparentid", Oid),
-            ("tgname", Name),
-            ("tgfoid", Oid),
-            ("tgtype", Int2),
-            ("tgenabled", Char),
-            ("tgisinternal", Bool),
-            ("tgconstrrelid", Oid),
-            ("tgconstrindid", Oid),
-            ("tgconstraint", Oid),
-            ("tgdeferrable", Bool),
-            ("tginitdeferred", Bool),
-        ],
-    ),
-    empty(
-        "pg_policy",
-        3256,
-        &[
-            ("oid", Oid),
-            ("polname", Name),
-            ("polrelid", Oid),
-            ("polcmd", Char),
-            ("polpermissive", Bool),
-            ("polroles", OidArray),
-            ("polqual", Text),
-            ("polwithcheck", Text),
-        ],
-    ),
-    empty(
-        "pg_rewrite",
-        2618,
-        &[
-            ("oid", Oid),
-            ("rulename", Name),
-            ("ev_class", Oid),
-            ("ev_type", Char),
-            ("ev_enabled", Char),
-            ("is_instead", Bool),
-        ],
-    ),
-    empty(
-        "pg_extension",
-        3079,
-        &[
-            ("oid", Oid),
-            ("extname", Name),
-            ("extowner", Oid),
-            ("extnamespace", Oid),
-            ("extrelocatable", Bool),
-            ("extversion", Text),
-        ],
-    ),
-    empty(
-        "pg_enum",
-        3501,
-        &[("oid", Oid), ("enumtypid", Oid), ("enumsortorder", Float4), ("enumlabel", Name)],
-    ),
-    empty("pg_range", 3541, &[("rngtypid", Oid), ("rngsubtype", Oid)]),
-    empty(
-        "pg_auth_members",
-        1261,
-        &[("roleid", Oid), ("member", Oid), ("grantor", Oid), ("admin_option", Bool)],
-    ),
-    empty(
-        "pg_publication",
-        6104,
-        &[
-            ("oid", Oid),
-            ("pubname", Name),
-            ("pubowner", Oid),
-            ("puballtables", Bool),
-            ("pubinsert", Bool),
-            ("pubupdate", Bool),
-            ("pubdelete", Bool),
-            ("pubtruncate", Bool),
-            ("pubviaroot", Bool),
-        ],
-    ),
-    empty(
-        "pg_publication_rel",
-        6106,
-        &[("oid", Oid), ("prpubid", Oid), ("prrelid", Oid), ("prqual", Text), ("prattrs", Int2Array)],
-    ),
-    empty(
-        "pg_statistic_ext",
-        3381,
-        &[
-            ("oid", Oid),
-            ("stxrelid", Oid),
-            ("stxname", Name),
-            ("stxnamespace", Oid),
-            ("stxowner", Oid),
-            ("stxstattarget", Int4),
-            ("stxkeys", Int2Array),
-            ("stxkind", CharArray),
-            ("stxexprs", Text),
-        ],
-    ),
-    empty("pg_foreign_table", 3118, &[("ftrelid", Oid), ("ftserver", Oid), ("ftoptions", TextArray)]),
-    empty("pg_partitioned_table", 3350, &[("partrelid", Oid), ("partstrat", Char), ("partnatts", Int2)]),
-    SystemTable {
-        schema: "pg_catalog",
-        name: "pg_sequence",
-        oid: 2224,
-        columns: &[
-            ("seqrelid", Oid),
-            ("seqtypid", Oid),
-            ("seqstart", Int8),
-            ("seqincrement", Int8),
-            ("seqmax", Int8),
-            ("seqmin", Int8),
-            ("seqcache", Int8),
-            ("seqcycle", Bool),
-        ],
-        rows: sequences::definitions,
-    },
-    empty("pg_publication_namespace", 6237, &[("oid", Oid), ("pnpubid", Oid), ("pnnspid", Oid)]),
-    empty("pg_foreign_data_wrapper", 2328, &[("oid", Oid), ("fdwname", Name), ("fdwowner", Oid)]),
-    empty("pg_language", 2612, &[("oid", Oid), ("lanname", Name)]),
-    SystemTable {
-        schema: "pg_catalog",
-        name: "pg_depend",
-        oid: 2608,
-        columns: &[
-            ("classid", Oid),
-            ("objid", Oid),
-            ("objsubid", Int4),
-            ("refclassid", Oid),
-            ("refobjid", Oid),
-            ("refobjsubid", Int4),
-            ("deptype", Char),
-        ],
-        rows: sequences::dependencies,
-    },
-    empty(
-        "pg_foreign_server",
-        1417,
-        &[
-            ("oid", Oid),
-            ("srvname", Name),
-            ("srvowner", Oid),
-            ("srvfdw", Oid),
-            ("srvtype", Text),
-            ("srvversion", Text),
-        ],
-    ),
-    empty(
-        "pg_proc",
-        1255,
-        &[
-            ("oid", Oid),
-            ("proname", Name),
-            ("pronamespace", Oid),
-            ("proowner", Oid),
-            ("prolang", Oid),
-            ("prokind", Char),
-            ("prosecdef", Bool),
-            ("provolatile", Char),
-            ("proparallel", Char),
-            ("pronargs", Int2),
-            ("prorettype", Oid),
-            ("proargtypes", OidArray),
-            ("prosrc", Text),
-            ("proacl", TextArray),
-        ],
-    ),
-    SystemTable {
-        schema: "pg_catalog",
-        name: "pg_views",
-        oid: 12004,
-        columns: &[("schemaname", Name), ("viewname", Name), ("viewowner", Name), ("definition", Text)],
-        rows: views::definitions,
-    },
-    empty("pg_matviews", 12005, &[("schemaname", Name), ("matviewname", Name), ("matviewowner", Name)]),
-    SystemTable {
-        schema: "pg_catalog",
-        name: "pg_sequences",
-        oid: 12006,
-        columns: &[
-            ("schemaname", Name),
-            ("sequencename", Name),
-            ("sequenceowner", Name),
-            ("data_type", TypeId::Regtype),
-            ("start_value", Int8),
-            ("min_value", Int8),
-            ("max_value", Int8),
-            ("increment_by", Int8),
-            ("cycle", Bool),
-            ("cache_size", Int8),
-            ("last_value", Int8),
-        ],
-        rows: sequences::positions,
-    },
-    empty(
-        "pg_collation",
-        3456,
-        &[
-            ("oid", Oid),
-            ("collname", Name),
-            ("collnamespace", Oid),
-            ("collowner", Oid),
-            ("collprovider", Char),
-            ("collencoding", Int4),
-        ],
-    ),
-    SystemTable {
-        schema: "information_schema",
-        name: "tables",
-        oid: 13100,
-        columns: &[
-            ("table_catalog", Name),
-            ("table_schema", Name),
-            ("table_name", Name),
-            ("table_type", Text),
-            ("is_insertable_into", Text),
-            ("is_typed", Text),
-        ],
-        rows: shared::information_tables,
-    },
-    SystemTable {
-        schema: "information_schema",
-        name: "columns",
-        oid: 13101,
-        columns: &[
-            ("table_catalog", Name),
-            ("table_schema", Name),
-            ("table_name", Name),
-            ("column_name", Name),
-            ("ordinal_position", Int4),
-            ("column_default", Text),
-            ("is_nullable", Text),
-            ("data_type", Text),
-            ("character_maximum_length", Int4),
-            ("numeric_precision", Int4),
-            ("numeric_scale", Int4),
-            ("datetime_precision", Int4),
-            ("udt_name", Name),
-            ("is_identity", Text),
-            ("is_generated", Text),
-            ("is_updatable", Text),
-        ],
-        rows: shared::information_columns,
-    },
-    SystemTable {
-        schema: "information_schema",
-        name: "schemata",
-        oid: 13102,
-        columns: &[("catalog_name", Name), ("schema_name", Name), ("schema_owner", Name)],
-        rows: shared::information_schemata,
-    },
+];
+
+const TABLE_STATISTICS: &[(&str, TypeId)] = &[
+    ("relid", Oid),
+    ("schemaname", Name),
+    ("relname", Name),
+    ("seq_scan", Int8),
+    ("seq_tup_read", Int8),
+    ("idx_scan", Int8),
+    ("idx_tup_fetch", Int8),
+    ("n_tup_ins", Int8),
+    ("n_tup_upd", Int8),
+    ("n_tup_del", Int8),
+    ("n_tup_hot_upd", Int8),
+    ("n_live_tup", Int8),
+    ("n_dead_tup", Int8),
+    ("n_mod_since_analyze", Int8),
+    ("n_ins_since_vacuum", Int8),
+    ("last_vacuum", Timestamptz),
+    ("last_autovacuum", Timestamptz),
+    ("last_analyze", Timestamptz),
+    ("last_autoanalyze", Timestamptz),
+    ("vacuum_count", Int8),
+    ("autovacuum_count", Int8),
+    ("analyze_count", Int8),
+    ("autoanalyze_count", Int8),
 ];
 
 const ROLE_COLUMNS: &[(&str, TypeId)] = &[
@@ -612,8 +363,3 @@ const ROLE_COLUMNS: &[(&str, TypeId)] = &[
     ("rolvaliduntil", Timestamptz),
     ("rolconfig", TextArray),
 ];
-
-/// A view of something that does not exist here: tools that ask for it find nothing.
-const fn empty(name: &'static str, oid: u32, columns: &'static [(&'static str, TypeId)]) -> SystemTable {
-    SystemTable { schema: "pg_catalog", name, oid, columns, rows: |_| Vec::new() }
-}

@@ -18,24 +18,29 @@
 //! row encoding, which later versions may make longer by columns at the end. The version counts up in every
 //! transaction that changes any of this, so that one read tells whether a cached catalogue is the snapshot's.
 
-use super::model::{
-    Check, Column, DatabaseEntry, Identity, Index, IndexColumn, PrimaryKey, Relation, Role, Sequence, View,
-    ViewColumn,
+mod sequence;
+mod view;
+
+pub(crate) use sequence::{
+    decode_position, decode_sequence, encode_position, encode_sequence, sequence_state_key,
 };
-use crate::catalogue::sequences::Position;
+pub(crate) use view::{decode_view, encode_view};
+
+use crate::catalogue::model::{
+    Check, Column, DatabaseEntry, Identity, Index, IndexColumn, PrimaryKey, Relation, Role,
+};
 use crate::interface::error::{Result, SqlError};
 use host::Timestamp;
 use sql_types::key::OrderedColumn;
 use sql_types::row::RowLayout;
-use sql_types::{Array, Datum, Type, TypeId};
+use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
-use std::sync::Arc;
 use storage::TreeId;
 
 /// Roles and databases.
 pub(crate) const SHARED_TREE: TreeId = TreeId::new(1, 16384);
 /// Relations, columns, constraints.
-pub(crate) const CATALOGUE_TREE: TreeId = TreeId::new(super::model::POSTGRES_DATABASE, 16385);
+pub(crate) const CATALOGUE_TREE: TreeId = TreeId::new(crate::catalogue::model::POSTGRES_DATABASE, 16385);
 
 /// Kinds of entries in the shared tree: the first byte of the key.
 pub(crate) mod shared_kind {
@@ -245,12 +250,12 @@ pub(crate) fn decode_relation(oid: u32, bytes: &[u8]) -> Result<Relation> {
         oid,
         name: fields.text()?,
         owner: fields.oid()?,
-        tree: TreeId::new(super::model::POSTGRES_DATABASE, fields.oid()?),
+        tree: TreeId::new(crate::catalogue::model::POSTGRES_DATABASE, fields.oid()?),
         columns: Vec::new(),
         primary_key: None,
         checks: Vec::new(),
         indexes: Vec::new(),
-        layout: super::model::Layout::new(&[], None),
+        layout: crate::catalogue::model::Layout::new(&[], None),
     })
 }
 
@@ -329,7 +334,7 @@ pub(crate) fn encode_index(index: &Index, columns: &[Column]) -> Result<Vec<u8>>
 pub(crate) fn decode_index(relation: &mut Relation, oid: u32, bytes: &[u8]) -> Result<()> {
     let mut fields = Fields::decode(INDEX, bytes)?;
     let name = fields.text()?;
-    let tree = TreeId::new(super::model::POSTGRES_DATABASE, fields.oid()?);
+    let tree = TreeId::new(crate::catalogue::model::POSTGRES_DATABASE, fields.oid()?);
     let (unique, constraint, nulls_not_distinct) = (fields.bool()?, fields.bool()?, fields.bool()?);
     let Datum::Bytea(parts) = fields.next() else { return Err(corrupt()) };
     let mut columns = Vec::with_capacity(parts.len() / 3);
@@ -347,151 +352,6 @@ pub(crate) fn decode_index(relation: &mut Relation, oid: u32, bytes: &[u8]) -> R
 
 pub(crate) fn encode_check(check: &Check) -> Result<Vec<u8>> {
     encode(CONSTRAINT, &[text("c"), text(&check.name), Datum::Null, text(&check.expression)])
-}
-
-const SEQUENCE: &[TypeId] = &[
-    TypeId::Text,
-    TypeId::Oid,
-    TypeId::Oid,
-    TypeId::Oid,
-    TypeId::Int8,
-    TypeId::Int8,
-    TypeId::Int8,
-    TypeId::Int8,
-    TypeId::Int8,
-    TypeId::Int8,
-    TypeId::Bool,
-    TypeId::Oid,
-    TypeId::Int2,
-    TypeId::Bool,
-];
-
-pub(crate) fn encode_sequence(sequence: &Sequence) -> Result<Vec<u8>> {
-    let (table, column) = sequence.owned_by.unwrap_or_default();
-    encode(
-        SEQUENCE,
-        &[
-            text(&sequence.name),
-            Datum::Oid(sequence.owner),
-            Datum::Oid(sequence.state),
-            Datum::Oid(sequence.ty.oid()),
-            Datum::Int8(sequence.from),
-            Datum::Int8(sequence.start),
-            Datum::Int8(sequence.increment),
-            Datum::Int8(sequence.min),
-            Datum::Int8(sequence.max),
-            Datum::Int8(sequence.cache),
-            sequence.cycle.into(),
-            Datum::Oid(table),
-            Datum::Int2(column),
-            sequence.identity.into(),
-        ],
-    )
-}
-
-pub(crate) fn decode_sequence(oid: u32, bytes: &[u8]) -> Result<Sequence> {
-    let mut fields = Fields::decode(SEQUENCE, bytes)?;
-    let int8 = |fields: &mut Fields| fields.next().as_i64().ok_or_else(corrupt);
-    let name = fields.text()?;
-    let (owner, state) = (fields.oid()?, fields.oid()?);
-    let ty = TypeId::from_oid(fields.oid()?).ok_or_else(corrupt)?;
-    let from = int8(&mut fields)?;
-    let (start, increment) = (int8(&mut fields)?, int8(&mut fields)?);
-    let (min, max, cache) = (int8(&mut fields)?, int8(&mut fields)?, int8(&mut fields)?);
-    let cycle = fields.bool()?;
-    let (table, column) = (fields.oid()?, int8(&mut fields)?);
-    let column = i16::try_from(column).map_err(|_| corrupt())?;
-    Ok(Sequence {
-        oid,
-        name,
-        owner,
-        state,
-        from,
-        ty,
-        start,
-        increment,
-        min,
-        max,
-        cache,
-        cycle,
-        owned_by: (table != 0).then_some((table, column)),
-        identity: fields.bool()?,
-    })
-}
-
-const VIEW: &[TypeId] = &[
-    TypeId::Text,
-    TypeId::Oid,
-    TypeId::Text,
-    TypeId::TextArray,
-    TypeId::TextArray,
-    TypeId::OidArray,
-    TypeId::Int4Array,
-    TypeId::OidArray,
-];
-
-/// Of arrays that run side by side, one entry a column: its name, the query's own name for it, its type, the
-/// type's modifier.
-pub(crate) fn encode_view(view: &View) -> Result<Vec<u8>> {
-    let array = |id, values: Vec<Datum>| Datum::Array(Arc::new(Array::of(id, values)));
-    let columns = &view.columns;
-    encode(
-        VIEW,
-        &[
-            text(&view.name),
-            Datum::Oid(view.owner),
-            text(&view.query),
-            array(TypeId::Text, columns.iter().map(|column| text(&column.name)).collect()),
-            array(TypeId::Text, columns.iter().map(|column| text(&column.inner)).collect()),
-            array(TypeId::Oid, columns.iter().map(|column| Datum::Oid(column.ty.id.oid())).collect()),
-            array(TypeId::Int4, columns.iter().map(|column| Datum::Int4(column.ty.modifier)).collect()),
-            array(TypeId::Oid, view.uses.iter().map(|oid| Datum::Oid(*oid)).collect()),
-        ],
-    )
-}
-
-pub(crate) fn decode_view(oid: u32, bytes: &[u8]) -> Result<View> {
-    let mut fields = Fields::decode(VIEW, bytes)?;
-    let (name, owner, query) = (fields.text()?, fields.oid()?, fields.text()?);
-    let mut list = || match fields.next() {
-        Datum::Array(array) => Ok(array.values().to_vec()),
-        _ => Err(corrupt()),
-    };
-    let (names, inner, types, modifiers, uses) = (list()?, list()?, list()?, list()?, list()?);
-    let mut columns = Vec::with_capacity(names.len());
-    for (((name, inner), ty), modifier) in names.iter().zip(&inner).zip(&types).zip(&modifiers) {
-        match (name.as_str(), inner.as_str(), ty, modifier) {
-            (Some(name), Some(inner), Datum::Oid(ty), Datum::Int4(modifier)) => columns.push(ViewColumn {
-                name: name.to_owned(),
-                inner: inner.to_owned(),
-                ty: Type { id: TypeId::from_oid(*ty).ok_or_else(corrupt)?, modifier: *modifier },
-            }),
-            _ => return Err(corrupt()),
-        }
-    }
-    let uses = uses.iter().map(|used| if let Datum::Oid(oid) = used { Ok(*oid) } else { Err(corrupt()) });
-    Ok(View { oid, name, owner, query, columns, uses: uses.collect::<Result<_>>()? })
-}
-
-pub(crate) fn sequence_state_key(sequence: u32, state: u32) -> Vec<u8> {
-    let mut key = oid_key(kind::SEQUENCE_STATE, sequence);
-    key.extend_from_slice(&state.to_be_bytes());
-    key
-}
-
-pub(crate) fn encode_position(position: Position) -> Vec<u8> {
-    let mut bytes = position.last.to_le_bytes().to_vec();
-    bytes.push(u8::from(position.is_called));
-    bytes
-}
-
-pub(crate) fn decode_position(bytes: &[u8]) -> Result<Position> {
-    match bytes.split_first_chunk::<8>() {
-        Some((last, [is_called])) => {
-            Ok(Position { last: i64::from_le_bytes(*last), is_called: *is_called != 0 })
-        }
-        _ => Err(corrupt()),
-    }
 }
 
 /// Adds a stored constraint to its relation, whose columns are all there.
@@ -517,122 +377,4 @@ pub(crate) fn decode_constraint(relation: &mut Relation, oid: u32, bytes: &[u8])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalogue::model::Layout;
-
-    #[test]
-    fn entries_come_back_as_they_were_written() {
-        let role = Role {
-            oid: 10,
-            name: "Bob".into(),
-            superuser: true,
-            login: true,
-            replication: false,
-            create_role: false,
-            create_database: true,
-            inherit: true,
-            connection_limit: -1,
-            password: Some("SCRAM-SHA-256$x".into()),
-            valid_until: Some(Timestamp::from_micros(5)),
-        };
-        assert_eq!(decode_role(10, &encode_role(&role).unwrap()).unwrap(), role);
-        let column = Column {
-            number: 3,
-            name: "ä".into(),
-            ty: Type::varchar(Some(7)).unwrap(),
-            not_null: true,
-            default: Some("'x'".into()),
-            missing: None,
-            dropped: false,
-            identity: Some(Identity::ByDefault),
-        };
-        let key = column_key(7, 3);
-        let (oid, rest) = read_oid(strip_kind(kind::COLUMN, &key).unwrap()).unwrap();
-        assert_eq!(oid, 7);
-        assert_eq!(decode_column(rest, &encode_column(&column).unwrap()).unwrap(), column);
-
-        let mut relation = Relation {
-            oid: 7,
-            name: "t".into(),
-            owner: 10,
-            tree: TreeId::new(5, 99),
-            columns: Vec::new(),
-            primary_key: None,
-            checks: Vec::new(),
-            indexes: Vec::new(),
-            layout: Layout::new(&[], None),
-        };
-        assert_eq!(decode_relation(7, &encode_relation(&relation).unwrap()).unwrap(), relation);
-        relation.columns = vec![Column { number: 1, ..column.clone() }, column];
-        let primary_key = PrimaryKey { oid: 8, name: "t_pkey".into(), columns: vec![1, 0] };
-        let stored = encode_primary_key(&primary_key, &relation.columns).unwrap();
-        decode_constraint(&mut relation, 8, &stored).unwrap();
-        assert_eq!(relation.primary_key, Some(primary_key));
-        let order = OrderedColumn { descending: true, nulls_first: false };
-        let index = Index {
-            oid: 9,
-            name: "t_ä_idx".into(),
-            tree: TreeId::new(5, 100),
-            columns: vec![IndexColumn { at: 1, order }],
-            unique: true,
-            constraint: true,
-            nulls_not_distinct: false,
-        };
-        let stored = encode_index(&index, &relation.columns).unwrap();
-        decode_index(&mut relation, 9, &stored).unwrap();
-        assert_eq!(relation.indexes, [index]);
-        let sequence = Sequence {
-            oid: 11,
-            name: "s".into(),
-            owner: 10,
-            state: 12,
-            from: 2,
-            ty: TypeId::Int2,
-            start: -1,
-            increment: -2,
-            min: i64::MIN,
-            max: 3,
-            cache: 4,
-            cycle: true,
-            owned_by: Some((7, 2)),
-            identity: true,
-        };
-        assert_eq!(decode_sequence(11, &encode_sequence(&sequence).unwrap()).unwrap(), sequence);
-        let column =
-            |name: &str| ViewColumn { name: name.into(), inner: "x".into(), ty: Type::of(TypeId::Int4) };
-        let view = View {
-            oid: 13,
-            name: "v".into(),
-            owner: 10,
-            query: "select 1".into(),
-            columns: vec![column("a"), column("ä b")],
-            uses: vec![7, 11],
-        };
-        assert_eq!(decode_view(13, &encode_view(&view).unwrap()).unwrap(), view);
-        let position = Position { last: -5, is_called: true };
-        assert_eq!(decode_position(&encode_position(position)).unwrap(), position);
-        assert!(decode_position(&[1, 2]).is_err());
-        assert!(decode_role(10, &[1, 0]).is_err(), "a short entry is damage");
-    }
-
-    #[test]
-    fn key_columns_without_loss_stand_in_the_key_alone() {
-        let column = |number, id| Column {
-            number,
-            name: format!("c{number}"),
-            ty: Type::of(id),
-            not_null: true,
-            default: None,
-            missing: None,
-            dropped: false,
-            identity: None,
-        };
-        let columns = [column(1, TypeId::Numeric), column(2, TypeId::Int4), column(3, TypeId::Text)];
-        let layout =
-            Layout::new(&columns, Some(&PrimaryKey { oid: 1, name: "k".into(), columns: vec![1, 0] }));
-        assert_eq!(layout.in_row, [Some(0), None, Some(1)], "numeric loses its scale in a key");
-        assert_eq!(layout.in_key, [Some(1), Some(0), None]);
-        assert_eq!(layout.row_columns, [0, 2]);
-    }
-}
+mod tests;

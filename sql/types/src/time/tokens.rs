@@ -1,0 +1,162 @@
+//! Dates and times as text, taken apart: numbers, words, signs; and why a text is refused.
+
+use super::words;
+use crate::error::Error;
+use crate::integer::is_space;
+use sqlstate::SqlState;
+
+/// Why a text is not read; turned into an [`Error`] where text and type are known.
+pub(super) enum Refused {
+    Syntax,
+    Field,
+    /// A month or day out of range: perhaps the order is not the one meant.
+    Order,
+    ZoneOffset,
+    Zone(String),
+}
+
+/// What reading gives.
+pub(super) type Read<T> = Result<T, Refused>;
+
+impl Refused {
+    pub(super) fn explain(self, name: &str, text: &str) -> Error {
+        let field = || {
+            Error::new(
+                SqlState::DATETIME_FIELD_OVERFLOW,
+                format!("date/time field value out of range: \"{text}\""),
+            )
+        };
+        match self {
+            Self::Syntax => Error::new(
+                SqlState::INVALID_DATETIME_FORMAT,
+                format!("invalid input syntax for type {name}: \"{text}\""),
+            ),
+            Self::Field => field(),
+            Self::Order => field().with_hint("Perhaps you need a different \"datestyle\" setting."),
+            Self::ZoneOffset => Error::new(
+                SqlState::INVALID_TIME_ZONE_DISPLACEMENT_VALUE,
+                format!("time zone displacement out of range: \"{text}\""),
+            ),
+            Self::Zone(zone) => {
+                Error::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{zone}\" not recognized"))
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Token {
+    /// Digits, perhaps with one point.
+    Number(String),
+    /// Digits or letters with -, / or points between.
+    Date(String),
+    /// Digits with colons.
+    Time(String),
+    /// Letters, in lower case; the original for names of zones.
+    Word(String),
+    /// A sign and digits.
+    Offset(String),
+    /// A sign and letters.
+    Signed(char, String),
+}
+
+/// Takes a text apart.
+pub(super) fn tokens(text: &str) -> Read<Vec<Token>> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if first.is_ascii() && is_space(first as u8) {
+            rest = rest.get(1..).unwrap_or_default();
+        } else if first.is_ascii_digit()
+            || (first == '.' && rest.as_bytes().get(1).is_some_and(u8::is_ascii_digit))
+        {
+            let (token, after) = number_token(rest);
+            found.push(token);
+            rest = after;
+        } else if first.is_ascii_alphabetic() {
+            let (token, after) = word_token(rest);
+            found.push(token);
+            rest = after;
+        } else if matches!(first, '+' | '-') {
+            let after = rest.get(1..).unwrap_or_default().trim_start_matches(' ');
+            let wanted = |c: char| c.is_ascii_digit() || matches!(c, ':' | '.' | '-');
+            match after.chars().next() {
+                Some(next) if next.is_ascii_digit() => {
+                    let (offset, after) = take_while(after, wanted);
+                    found.push(Token::Offset(format!("{first}{offset}")));
+                    rest = after;
+                }
+                Some(next) if next.is_ascii_alphabetic() => {
+                    let (word, after) = take_while(after, |c| c.is_ascii_alphabetic());
+                    found.push(Token::Signed(first, word.to_ascii_lowercase()));
+                    rest = after;
+                }
+                _ => return Err(Refused::Syntax),
+            }
+        } else if first.is_ascii_punctuation() {
+            rest = rest.get(1..).unwrap_or_default();
+        } else {
+            return Err(Refused::Syntax);
+        }
+        if found.len() > 25 {
+            return Err(Refused::Syntax);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn take_while(text: &str, wanted: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !wanted(c)).unwrap_or(text.len()))
+}
+
+fn number_token(text: &str) -> (Token, &str) {
+    let (_, after) = take_while(text, |c| c.is_ascii_digit());
+    let taken = |after: &str| text.get(..text.len() - after.len()).unwrap_or_default().to_ascii_lowercase();
+    match after.chars().next() {
+        Some(':') => {
+            let (_, after) = take_while(after, |c| c.is_ascii_digit() || matches!(c, ':' | '.'));
+            (Token::Time(taken(after)), after)
+        }
+        Some(separator @ ('-' | '/' | '.')) => {
+            let rest = after.get(1..).unwrap_or_default();
+            if rest.starts_with(|c: char| c.is_ascii_digit()) {
+                let (_, after) = take_while(rest, |c| c.is_ascii_digit());
+                if after.starts_with(separator) {
+                    let (_, after) = take_while(after, |c| c.is_ascii_digit() || c == separator);
+                    return (Token::Date(taken(after)), after);
+                }
+                let token =
+                    if separator == '.' { Token::Number(taken(after)) } else { Token::Date(taken(after)) };
+                (token, after)
+            } else if separator == '.' {
+                (Token::Number(taken(rest)), rest)
+            } else {
+                let (_, after) = take_while(rest, |c| c.is_ascii_alphanumeric() || c == separator);
+                (Token::Date(taken(after)), after)
+            }
+        }
+        _ => (Token::Number(taken(after)), after),
+    }
+}
+
+fn word_token(text: &str) -> (Token, &str) {
+    let (word, after) = take_while(text, |c| c.is_ascii_alphabetic());
+    let lower = word.to_ascii_lowercase();
+    let is_date = match after.chars().next() {
+        Some('-' | '/' | '.') => true,
+        Some(c) if c == '+' || c.is_ascii_digit() => !is_keyword(&lower),
+        _ => false,
+    };
+    if is_date {
+        let (all, after) =
+            take_while(text, |c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '/' | '_' | '.' | ':'));
+        return (Token::Date(all.to_ascii_lowercase()), after);
+    }
+    (Token::Word(lower), after)
+}
+
+fn is_keyword(word: &str) -> bool {
+    words::month(word).is_some()
+        || words::is_weekday(word)
+        || matches!(word, "t" | "j" | "am" | "pm" | "ad" | "bc" | "at" | "on" | "jd" | "julian")
+}
