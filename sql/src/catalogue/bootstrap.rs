@@ -16,6 +16,10 @@ const DATABASES: [(u32, &str, bool, bool); 3] = [
 /// Writes the first catalogue into a freshly created directory: the databases template1, template0 and
 /// postgres, and one superuser. `verifier` is its SCRAM-SHA-256 verifier; None lets it in only where
 /// pg_hba.conf says trust.
+///
+/// # Errors
+///
+/// What storage fails with: a commit that is not written.
 pub async fn bootstrap(database: &Database, superuser: &str, verifier: Option<&str>) -> Result<()> {
     let mut transaction = database.begin(Isolation::ReadCommitted);
     transaction.begin_statement().await?;

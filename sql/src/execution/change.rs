@@ -1,19 +1,19 @@
 //! UPDATE and DELETE.
 
+use super::deferred::DeferredState;
 use super::lock::{key_of, lock_and_recheck, lock_new_key};
-use super::slots::SlotState;
 use super::{BATCH, Cx, Exec, Operator, Row, build, index, row};
 use crate::catalogue::Relation;
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Expr;
-use crate::language::plan::{DeletePlan, Returning, Slots, Target, UpdatePlan};
+use crate::language::plan::{DeferredValues, DeletePlan, ModifiedTable, Returning, UpdatePlan};
 use bytes::Bytes;
 use sql_types::Datum;
 use std::sync::Arc;
 use storage::LockMode;
 
 /// Checks NOT NULL and CHECK of a new row.
-pub(super) fn check_row(cx: &Cx<'_>, target: &Target, new: &[Datum]) -> Result<()> {
+pub(super) fn check_row(cx: &Cx<'_>, target: &ModifiedTable, new: &[Datum]) -> Result<()> {
     row::check_not_null(&target.relation, new)?;
     for (name, condition) in &target.checks {
         // A CHECK that is NULL holds.
@@ -70,15 +70,15 @@ pub(super) async fn delete(cx: &mut Cx<'_>, relation: &Relation, key: Bytes, old
 pub(super) async fn returned(
     cx: &mut Cx<'_>,
     returning: &Returning,
-    slots: &mut SlotState,
+    deferred: &mut DeferredState,
     row: &[Datum],
 ) -> Result<Row> {
-    slots.run(cx, row, |eval| returning.exprs.iter().map(|expr| expr.eval(eval)).collect()).await
+    deferred.run(cx, row, |eval| returning.exprs.iter().map(|expr| expr.eval(eval)).collect()).await
 }
 
-/// The slots of a RETURNING that may not be there.
-pub(super) fn returning_slots(returning: Option<&Returning>) -> SlotState {
-    SlotState::new(returning.map_or_else(Slots::default, |returning| returning.slots.clone()))
+/// The deferred values of a RETURNING that may not be there.
+pub(super) fn returning_deferred(returning: Option<&Returning>) -> DeferredState {
+    DeferredState::new(returning.map_or_else(DeferredValues::default, |returning| returning.deferred.clone()))
 }
 
 fn live_columns(relation: &Relation) -> Vec<usize> {
@@ -90,9 +90,9 @@ pub(super) struct Update {
     plan: Arc<UpdatePlan>,
     input: Exec,
     needed: Vec<usize>,
-    slots: SlotState,
-    recheck_slots: SlotState,
-    returning_slots: SlotState,
+    deferred: DeferredState,
+    recheck_deferred: DeferredState,
+    returning_deferred: DeferredState,
 }
 
 impl Update {
@@ -100,9 +100,9 @@ impl Update {
         Self {
             input: build(&plan.input),
             needed: live_columns(&plan.target.relation),
-            slots: SlotState::new(plan.slots.clone()),
-            recheck_slots: SlotState::new(plan.recheck_slots.clone()),
-            returning_slots: returning_slots(plan.returning.as_ref()),
+            deferred: DeferredState::new(plan.deferred.clone()),
+            recheck_deferred: DeferredState::new(plan.recheck_deferred.clone()),
+            returning_deferred: returning_deferred(plan.returning.as_ref()),
             plan,
         }
     }
@@ -120,21 +120,21 @@ impl Operator for Update {
                     return Err(SqlError::internal("a row without a key"));
                 };
                 let wait = cx.lock_wait();
-                let recheck = (plan.recheck.as_ref(), &mut self.recheck_slots);
+                let recheck = (plan.recheck.as_ref(), &mut self.recheck_deferred);
                 if !lock_and_recheck(cx, relation, (0, &key, mode, wait), &mut row, &self.needed, recheck)
                     .await?
                 {
                     continue;
                 }
                 let mut new = row.get(..relation.columns.len()).unwrap_or_default().to_vec();
-                assign(cx, &plan.assignments, &row, &mut self.slots, &mut new).await?;
+                assign(cx, &plan.assignments, &row, &mut self.deferred, &mut new).await?;
                 check_row(cx, &plan.target, &new)?;
                 let old = row.get(..relation.columns.len()).unwrap_or_default();
                 replace(cx, relation, key, old, &new, plan.moves).await?;
                 cx.affected += 1;
                 if let Some(returning) = &plan.returning {
                     new.extend(row.into_iter().skip(relation.columns.len()));
-                    out.push(returned(cx, returning, &mut self.returning_slots, &new).await?);
+                    out.push(returned(cx, returning, &mut self.returning_deferred, &new).await?);
                 }
             }
             if !out.is_empty() {
@@ -150,13 +150,13 @@ pub(super) async fn assign(
     cx: &mut Cx<'_>,
     assignments: &[(usize, Expr)],
     row: &[Datum],
-    slots: &mut SlotState,
+    deferred: &mut DeferredState,
     new: &mut [Datum],
 ) -> Result<()> {
-    if slots.is_empty() {
+    if deferred.is_empty() {
         return assign_plainly(cx, assignments, row, new);
     }
-    let values = slots
+    let values = deferred
         .run(cx, row, |eval| assignments.iter().map(|(_, expr)| expr.eval(eval)).collect::<Result<Row>>());
     for ((at, _), value) in assignments.iter().zip(values.await?) {
         if let Some(place) = new.get_mut(*at) {
@@ -188,8 +188,8 @@ pub(super) struct Delete {
     plan: Arc<DeletePlan>,
     input: Exec,
     needed: Vec<usize>,
-    recheck_slots: SlotState,
-    returning_slots: SlotState,
+    recheck_deferred: DeferredState,
+    returning_deferred: DeferredState,
 }
 
 impl Delete {
@@ -197,8 +197,8 @@ impl Delete {
         Self {
             input: build(&plan.input),
             needed: live_columns(&plan.target.relation),
-            recheck_slots: SlotState::new(plan.recheck_slots.clone()),
-            returning_slots: returning_slots(plan.returning.as_ref()),
+            recheck_deferred: DeferredState::new(plan.recheck_deferred.clone()),
+            returning_deferred: returning_deferred(plan.returning.as_ref()),
             plan,
         }
     }
@@ -215,7 +215,7 @@ impl Operator for Delete {
                     return Err(SqlError::internal("a row without a key"));
                 };
                 let wait = cx.lock_wait();
-                let recheck = (plan.recheck.as_ref(), &mut self.recheck_slots);
+                let recheck = (plan.recheck.as_ref(), &mut self.recheck_deferred);
                 let target = (0, &key[..], LockMode::Exclusive, wait);
                 if !lock_and_recheck(cx, relation, target, &mut row, &self.needed, recheck).await? {
                     continue;
@@ -223,7 +223,7 @@ impl Operator for Delete {
                 delete(cx, relation, key, &row).await?;
                 cx.affected += 1;
                 if let Some(returning) = &plan.returning {
-                    out.push(returned(cx, returning, &mut self.returning_slots, &row).await?);
+                    out.push(returned(cx, returning, &mut self.returning_deferred, &row).await?);
                 }
             }
             if !out.is_empty() {

@@ -1,16 +1,18 @@
 //! Statements on one row by its primary key, without operators in between.
 
 use super::change::{self, assign_plainly, check_row, replace};
+use super::deferred::DeferredState;
 use super::insert::{self, Outcome, insert_row};
 use super::lock::lock_row;
 use super::row::{self, Fit};
-use super::slots::SlotState;
 use super::{Cx, Row};
 use crate::catalogue::Relation;
 use crate::interface::answer::{CommandTag, RowSink};
 use crate::interface::error::Result;
 use crate::language::expr::Expr;
-use crate::language::plan::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output, Slots};
+use crate::language::plan::{
+    DeferredValues, Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output,
+};
 use bytes::Bytes;
 use sql_types::key;
 use storage::{Isolation, LockMode};
@@ -119,10 +121,10 @@ async fn delete_one(cx: &mut Cx<'_>, delete: &DirectDelete) -> Result<u64> {
 
 async fn insert_one(cx: &mut Cx<'_>, insert: &DirectInsert) -> Result<u64> {
     let plan = &insert.plan;
-    let mut value_slots = SlotState::new(plan.slots.clone());
-    let new = insert::values(cx, &insert.values, &mut value_slots, &[]).await?;
-    let mut slots = SlotState::new(Slots::default());
-    match insert_row(cx, &plan.target, new, plan.conflict.as_ref(), &mut slots).await? {
+    let mut value_deferred = DeferredState::new(plan.deferred.clone());
+    let new = insert::values(cx, &insert.values, &mut value_deferred, &[]).await?;
+    let mut deferred = DeferredState::new(DeferredValues::default());
+    match insert_row(cx, &plan.target, new, plan.conflict.as_ref(), &mut deferred).await? {
         Outcome::Written(_) => Ok(1),
         Outcome::Left => Ok(0),
     }

@@ -1,6 +1,6 @@
 //! Rows that are made up: set-returning functions, the node's tables, the catalogue's views of itself.
 
-use super::slots::{SlotState, call_node};
+use super::deferred::{DeferredState, call_node};
 use super::{BATCH, Cx, Exec, Operator, Row, build};
 use crate::catalogue::system;
 use crate::interface::error::{Result, SqlError};
@@ -39,8 +39,13 @@ enum Series {
 }
 
 impl Series {
-    async fn start(cx: &mut Cx<'_>, call: &SetCall, row: &[Datum], slots: &mut SlotState) -> Result<Self> {
-        let values = slots.run(cx, row, |eval| {
+    async fn start(
+        cx: &mut Cx<'_>,
+        call: &SetCall,
+        row: &[Datum],
+        deferred: &mut DeferredState,
+    ) -> Result<Self> {
+        let values = deferred.run(cx, row, |eval| {
             call.arguments.iter().map(|argument| argument.eval(eval)).collect::<Result<Row>>()
         });
         let values = values.await?;
@@ -160,22 +165,22 @@ fn series(ty: TypeId, values: Vec<Datum>) -> Result<Series> {
 /// A function in FROM.
 pub(super) struct Function {
     plan: Arc<FunctionPlan>,
-    slots: SlotState,
+    deferred: DeferredState,
     series: Option<Series>,
     number: i64,
 }
 
 impl Function {
     pub(super) fn new(plan: Arc<FunctionPlan>) -> Self {
-        let slots = SlotState::new(plan.slots.clone());
-        Self { plan, slots, series: None, number: 0 }
+        let deferred = DeferredState::new(plan.deferred.clone());
+        Self { plan, deferred, series: None, number: 0 }
     }
 }
 
 impl Operator for Function {
     async fn step(&mut self, cx: &mut Cx<'_>, want: usize) -> Result<Option<Vec<Row>>> {
         if self.series.is_none() {
-            self.series = Some(Series::start(cx, &self.plan.call, &[], &mut self.slots).await?);
+            self.series = Some(Series::start(cx, &self.plan.call, &[], &mut self.deferred).await?);
         }
         let Some(series) = &mut self.series else { return Ok(None) };
         let mut out = Vec::new();
@@ -197,15 +202,15 @@ impl Operator for Function {
 pub(super) struct ProjectSet {
     plan: Arc<ProjectSetPlan>,
     input: Exec,
-    slots: SlotState,
+    deferred: DeferredState,
     pending: std::vec::IntoIter<Row>,
     current: Option<(Row, Vec<Series>)>,
 }
 
 impl ProjectSet {
     pub(super) fn new(plan: Arc<ProjectSetPlan>) -> Self {
-        let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
-        Self { plan, input, slots, pending: Vec::new().into_iter(), current: None }
+        let (input, deferred) = (build(&plan.input), DeferredState::new(plan.deferred.clone()));
+        Self { plan, input, deferred, pending: Vec::new().into_iter(), current: None }
     }
 }
 
@@ -226,7 +231,7 @@ impl Operator for ProjectSet {
                 };
                 let mut series = Vec::with_capacity(self.plan.calls.len());
                 for call in &self.plan.calls {
-                    series.push(Series::start(cx, call, &row, &mut self.slots).await?);
+                    series.push(Series::start(cx, call, &row, &mut self.deferred).await?);
                 }
                 self.current = Some((row, series));
                 continue;

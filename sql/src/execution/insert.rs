@@ -1,14 +1,16 @@
 //! INSERT, with ON CONFLICT.
 
-use super::change::{assign, check_row, replace, returned, returning_slots};
+use super::change::{assign, check_row, replace, returned, returning_deferred};
+use super::deferred::DeferredState;
 use super::index::Conflict;
 use super::lock::lock_new_key;
-use super::slots::SlotState;
 use super::{BATCH, Cx, Exec, Operator, Row, build, index, row};
 use crate::catalogue::Relation;
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Expr;
-use crate::language::plan::{Arbiter, ConflictAction, ConflictPlan, InsertPlan, Slots, Target};
+use crate::language::plan::{
+    Arbiter, ConflictAction, ConflictPlan, DeferredValues, InsertPlan, ModifiedTable,
+};
 use bytes::Bytes;
 use sql_types::Datum;
 use sqlstate::SqlState;
@@ -19,9 +21,9 @@ use storage::RowBatch;
 pub(super) struct Insert {
     plan: Arc<InsertPlan>,
     input: Exec,
-    value_slots: SlotState,
-    conflict_slots: SlotState,
-    returning_slots: SlotState,
+    value_deferred: DeferredState,
+    conflict_slots: DeferredState,
+    returning_deferred: DeferredState,
 }
 
 /// What became of a row.
@@ -35,14 +37,14 @@ pub(super) enum Outcome {
 impl Insert {
     pub(super) fn new(plan: Arc<InsertPlan>) -> Self {
         let conflict_slots = match &plan.conflict {
-            Some(ConflictPlan { action: ConflictAction::Update { slots, .. }, .. }) => slots.clone(),
-            _ => Slots::default(),
+            Some(ConflictPlan { action: ConflictAction::Update { deferred, .. }, .. }) => deferred.clone(),
+            _ => DeferredValues::default(),
         };
         Self {
             input: build(&plan.input),
-            value_slots: SlotState::new(plan.slots.clone()),
-            conflict_slots: SlotState::new(conflict_slots),
-            returning_slots: returning_slots(plan.returning.as_ref()),
+            value_deferred: DeferredState::new(plan.deferred.clone()),
+            conflict_slots: DeferredState::new(conflict_slots),
+            returning_deferred: returning_deferred(plan.returning.as_ref()),
             plan,
         }
     }
@@ -54,14 +56,14 @@ impl Operator for Insert {
         while let Some(rows) = self.input.next(cx, BATCH).await? {
             let mut out = Vec::new();
             for input in rows {
-                let new = values(cx, &plan.values, &mut self.value_slots, &input).await?;
+                let new = values(cx, &plan.values, &mut self.value_deferred, &input).await?;
                 let outcome =
                     insert_row(cx, &plan.target, new, plan.conflict.as_ref(), &mut self.conflict_slots)
                         .await?;
                 let Outcome::Written(new) = outcome else { continue };
                 cx.affected += 1;
                 if let Some(returning) = &plan.returning {
-                    out.push(returned(cx, returning, &mut self.returning_slots, &new).await?);
+                    out.push(returned(cx, returning, &mut self.returning_deferred, &new).await?);
                 }
             }
             if !out.is_empty() {
@@ -76,23 +78,23 @@ impl Operator for Insert {
 pub(super) async fn values(
     cx: &mut Cx<'_>,
     exprs: &[Expr],
-    slots: &mut SlotState,
+    deferred: &mut DeferredState,
     input: &[Datum],
 ) -> Result<Row> {
-    if slots.is_empty() {
+    if deferred.is_empty() {
         let eval = cx.eval(input, &[]);
         return exprs.iter().map(|expr| expr.eval(&eval)).collect();
     }
-    slots.run(cx, input, |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await
+    deferred.run(cx, input, |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await
 }
 
 /// Inserts one row, or does what ON CONFLICT says.
 pub(super) async fn insert_row(
     cx: &mut Cx<'_>,
-    target: &Target,
+    target: &ModifiedTable,
     new: Row,
     conflict: Option<&ConflictPlan>,
-    slots: &mut SlotState,
+    deferred: &mut DeferredState,
 ) -> Result<Outcome> {
     let relation = &target.relation;
     check_row(cx, target, &new)?;
@@ -112,7 +114,7 @@ pub(super) async fn insert_row(
     if let Some(plan) = conflict
         && let Some(found) = find_conflict(cx, relation, plan, &new, &key).await?
     {
-        return resolve(cx, target, &plan.action, found, new, slots).await;
+        return resolve(cx, target, &plan.action, found, new, deferred).await;
     }
     let value = cx.encoded(|out| row::append_value(relation, &new, out))?;
     if relation.primary_key.is_none() {
@@ -187,11 +189,11 @@ async fn find_by_primary_key(
 /// Does what ON CONFLICT says with the row that is in the way.
 async fn resolve(
     cx: &mut Cx<'_>,
-    target: &Target,
+    target: &ModifiedTable,
     action: &ConflictAction,
     found: Conflict,
     new: Row,
-    slots: &mut SlotState,
+    deferred: &mut DeferredState,
 ) -> Result<Outcome> {
     let relation = &target.relation;
     let ConflictAction::Update { assignments, condition, .. } = action else { return Ok(Outcome::Left) };
@@ -208,13 +210,13 @@ async fn resolve(
     let mut both = row::decode(relation, &needed, &found.key, &found.newest)?;
     both.extend(new);
     if let Some(condition) = condition
-        && !slots.run(cx, &both, |eval| condition.eval_condition(eval)).await?
+        && !deferred.run(cx, &both, |eval| condition.eval_condition(eval)).await?
     {
         return Ok(Outcome::Left);
     }
     let old = both.get(..relation.columns.len()).unwrap_or_default();
     let mut changed: Row = old.to_vec();
-    assign(cx, assignments, &both, slots, &mut changed).await?;
+    assign(cx, assignments, &both, deferred, &mut changed).await?;
     check_row(cx, target, &changed)?;
     let moves = moves_key(target, assignments.iter().map(|(at, _)| *at));
     replace(cx, relation, found.key, old, &changed, moves).await?;
@@ -222,15 +224,15 @@ async fn resolve(
 }
 
 /// Whether any of these columns belongs to the primary key.
-fn moves_key(target: &Target, mut assigned: impl Iterator<Item = usize>) -> bool {
+fn moves_key(target: &ModifiedTable, mut assigned: impl Iterator<Item = usize>) -> bool {
     let key: &[usize] = target.relation.primary_key.as_ref().map_or(&[], |key| &key.columns);
     assigned.any(|at| key.contains(&at))
 }
 
 /// Rows of values for COPY: no defaults are left to compute.
-pub(crate) async fn copy_row(cx: &mut Cx<'_>, target: &Target, new: Row) -> Result<()> {
-    let mut slots = SlotState::new(Slots::default());
-    insert_row(cx, target, new, None, &mut slots).await.map(drop)
+pub(crate) async fn copy_row(cx: &mut Cx<'_>, target: &ModifiedTable, new: Row) -> Result<()> {
+    let mut deferred = DeferredState::new(DeferredValues::default());
+    insert_row(cx, target, new, None, &mut deferred).await.map(drop)
 }
 
 /// Whether rows for this table may be collected and inserted many at once: each is one version in one tree.
@@ -241,7 +243,7 @@ pub(crate) fn takes_batches(relation: &Relation) -> bool {
 /// Adds a checked row to a batch; `line` is where it came from.
 pub(crate) async fn batch_row(
     cx: &mut Cx<'_>,
-    target: &Target,
+    target: &ModifiedTable,
     batch: &mut RowBatch,
     line: u64,
     new: &[Datum],
@@ -264,7 +266,7 @@ pub(crate) async fn batch_row(
 /// Inserts the rows of a batch and empties it. An error comes with the line of its row, if it is about one.
 pub(crate) async fn insert_batch(
     cx: &mut Cx<'_>,
-    target: &Target,
+    target: &ModifiedTable,
     batch: &mut RowBatch,
 ) -> std::result::Result<(), (Option<u64>, SqlError)> {
     let relation = &target.relation;
@@ -299,8 +301,8 @@ async fn insert_encoded(cx: &mut Cx<'_>, relation: &Relation, key: &[u8], value:
 pub(crate) async fn default_values(
     cx: &mut Cx<'_>,
     defaults: &[(usize, Expr)],
-    slots: &mut SlotState,
+    deferred: &mut DeferredState,
     new: &mut [Datum],
 ) -> Result<()> {
-    assign(cx, defaults, &[], slots, new).await
+    assign(cx, defaults, &[], deferred, new).await
 }

@@ -1,7 +1,7 @@
 //! Joins: by hash where sides must be equal, by nested loops else, anew for each left row where the right
 //! side depends on it (as lookups by primary key do).
 
-use super::slots::SlotState;
+use super::deferred::DeferredState;
 use super::{Budget, Cx, Exec, Operator, Row, build, collect};
 use crate::interface::error::Result;
 use crate::language::plan::{JoinKind, JoinPlan};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) struct Join {
     plan: Arc<JoinPlan>,
     left: Exec,
-    slots: SlotState,
+    deferred: DeferredState,
     right: Option<Right>,
     /// The left rows at hand, and how far the first of them has come.
     pending: std::vec::IntoIter<Row>,
@@ -54,11 +54,11 @@ enum Candidates {
 impl Join {
     pub(super) fn new(plan: Arc<JoinPlan>) -> Self {
         let driving = if plan.build_left { &plan.right } else { &plan.left };
-        let (left, slots) = (build(driving), SlotState::new(plan.slots.clone()));
+        let (left, deferred) = (build(driving), DeferredState::new(plan.deferred.clone()));
         Self {
             plan,
             left,
-            slots,
+            deferred,
             right: None,
             pending: Vec::new().into_iter(),
             current: None,
@@ -203,10 +203,10 @@ impl Operator for Join {
                         joined.extend(right_row);
                     }
                     if let Some(condition) = &self.plan.condition {
-                        let fits = if self.slots.is_empty() {
+                        let fits = if self.deferred.is_empty() {
                             condition.eval_condition(&cx.eval(&joined, &[]))?
                         } else {
-                            self.slots.run(cx, &joined, |eval| condition.eval_condition(eval)).await?
+                            self.deferred.run(cx, &joined, |eval| condition.eval_condition(eval)).await?
                         };
                         if !fits {
                             continue;

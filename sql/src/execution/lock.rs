@@ -1,6 +1,6 @@
 //! Row locks: taking one, and looking at what the row has become meanwhile.
 
-use super::slots::SlotState;
+use super::deferred::DeferredState;
 use super::{Cx, Exec, Operator, Row, build, out_of_memory, row};
 use crate::catalogue::Relation;
 use crate::interface::error::{Result, SqlError};
@@ -53,7 +53,7 @@ pub(super) async fn lock_and_recheck(
     (start, key, mode, wait): (usize, &[u8], LockMode, LockWait),
     row: &mut Row,
     needed: &[usize],
-    (condition, slots): (Option<&Expr>, &mut SlotState),
+    (condition, deferred): (Option<&Expr>, &mut DeferredState),
 ) -> Result<bool> {
     let locked = lock_row(cx, relation, key, mode, wait).await?;
     if locked.skipped || locked.written_by_this_statement {
@@ -67,20 +67,20 @@ pub(super) async fn lock_and_recheck(
     let Some(columns) = row.get_mut(start..end) else { return Err(SqlError::internal("a row is too short")) };
     row::decode_into(relation, needed, key, &newest, columns)?;
     let Some(condition) = condition else { return Ok(true) };
-    slots.run(cx, row, |eval| condition.eval_condition(eval)).await
+    deferred.run(cx, row, |eval| condition.eval_condition(eval)).await
 }
 
 /// SELECT ... FOR UPDATE and its kin.
 pub(super) struct Lock {
     plan: Arc<LockPlan>,
     input: Exec,
-    slots: SlotState,
+    deferred: DeferredState,
 }
 
 impl Lock {
     pub(super) fn new(plan: Arc<LockPlan>) -> Self {
-        let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
-        Self { plan, input, slots }
+        let (input, deferred) = (build(&plan.input), DeferredState::new(plan.deferred.clone()));
+        Self { plan, input, deferred }
     }
 }
 
@@ -106,7 +106,7 @@ impl Operator for Lock {
                         (target.start, &key, target.mode, wait),
                         &mut row,
                         &target.needed,
-                        (self.plan.recheck.as_ref(), &mut self.slots),
+                        (self.plan.recheck.as_ref(), &mut self.deferred),
                     )
                     .await?;
                     if !kept {

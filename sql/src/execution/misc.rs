@@ -1,6 +1,6 @@
 //! The simple operators: values, filter, projection, limit, distinct, set operations.
 
-use super::slots::SlotState;
+use super::deferred::DeferredState;
 use super::{BATCH, BATCH_BYTES, Budget, Cx, Exec, Operator, Row, build, heap_bytes, row_bytes};
 use crate::interface::error::{Result, SqlError};
 use crate::language::plan::{
@@ -28,13 +28,13 @@ impl Operator for Unit {
 pub(super) struct Values {
     plan: Arc<ValuesPlan>,
     at: usize,
-    slots: SlotState,
+    deferred: DeferredState,
 }
 
 impl Values {
     pub(super) fn new(plan: Arc<ValuesPlan>) -> Self {
-        let slots = SlotState::new(plan.slots.clone());
-        Self { plan, at: 0, slots }
+        let deferred = DeferredState::new(plan.deferred.clone());
+        Self { plan, at: 0, deferred }
     }
 }
 
@@ -47,11 +47,11 @@ impl Operator for Values {
                 break;
             }
             self.at += 1;
-            let row: Row = if self.slots.is_empty() {
+            let row: Row = if self.deferred.is_empty() {
                 let eval = cx.eval(&[], &[]);
                 exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?
             } else {
-                self.slots.run(cx, &[], |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await?
+                self.deferred.run(cx, &[], |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await?
             };
             bytes += heap_bytes(&row);
             out.push(row);
@@ -69,13 +69,13 @@ impl Operator for Values {
 pub(super) struct Filter {
     plan: Arc<FilterPlan>,
     input: Exec,
-    slots: SlotState,
+    deferred: DeferredState,
 }
 
 impl Filter {
     pub(super) fn new(plan: Arc<FilterPlan>) -> Self {
-        let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
-        Self { plan, input, slots }
+        let (input, deferred) = (build(&plan.input), DeferredState::new(plan.deferred.clone()));
+        Self { plan, input, deferred }
     }
 }
 
@@ -88,10 +88,10 @@ impl Operator for Filter {
                     cx.pause().await?;
                 }
                 let condition = &self.plan.condition;
-                let fits = if self.slots.is_empty() {
+                let fits = if self.deferred.is_empty() {
                     condition.eval_condition(&cx.eval(&row, &[]))?
                 } else {
-                    self.slots.run(cx, &row, |eval| condition.eval_condition(eval)).await?
+                    self.deferred.run(cx, &row, |eval| condition.eval_condition(eval)).await?
                 };
                 if fits {
                     out.push(row);
@@ -109,15 +109,15 @@ impl Operator for Filter {
 pub(super) struct Project {
     plan: Arc<ProjectPlan>,
     input: Exec,
-    slots: SlotState,
+    deferred: DeferredState,
     /// Rows whose turn comes with the next batch: this one was full of what was made of the ones before them.
     pending: std::vec::IntoIter<Row>,
 }
 
 impl Project {
     pub(super) fn new(plan: Arc<ProjectPlan>) -> Self {
-        let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
-        Self { plan, input, slots, pending: Vec::new().into_iter() }
+        let (input, deferred) = (build(&plan.input), DeferredState::new(plan.deferred.clone()));
+        Self { plan, input, deferred, pending: Vec::new().into_iter() }
     }
 }
 
@@ -136,11 +136,11 @@ impl Operator for Project {
             }
             let Some(row) = rows.get_mut(at) else { break };
             let exprs = &self.plan.exprs;
-            *row = if self.slots.is_empty() {
+            *row = if self.deferred.is_empty() {
                 let eval = cx.eval(row, &[]);
                 exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>()?
             } else {
-                self.slots.run(cx, row, |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await?
+                self.deferred.run(cx, row, |eval| exprs.iter().map(|expr| expr.eval(eval)).collect()).await?
             };
             bytes += heap_bytes(row);
             if bytes > BATCH_BYTES {
@@ -157,15 +157,15 @@ impl Operator for Project {
 pub(super) struct Limit {
     plan: Arc<LimitPlan>,
     input: Exec,
-    slots: SlotState,
+    deferred: DeferredState,
     /// Rows still to skip, rows still to give; None before the first call.
     left: Option<(u64, u64)>,
 }
 
 impl Limit {
     pub(super) fn new(plan: Arc<LimitPlan>) -> Self {
-        let (input, slots) = (build(&plan.input), SlotState::new(plan.slots.clone()));
-        Self { plan, input, slots, left: None }
+        let (input, deferred) = (build(&plan.input), DeferredState::new(plan.deferred.clone()));
+        Self { plan, input, deferred, left: None }
     }
 }
 
@@ -175,7 +175,7 @@ impl Operator for Limit {
             Some(left) => left,
             None => {
                 let LimitPlan { limit, offset, .. } = &*self.plan;
-                let counts = self.slots.run(cx, &[], |eval| {
+                let counts = self.deferred.run(cx, &[], |eval| {
                     let skip =
                         offset.as_ref().map(|expr| row_count(expr.eval(eval)?, "OFFSET")).transpose()?;
                     let give = limit.as_ref().map(|expr| row_count(expr.eval(eval)?, "LIMIT")).transpose()?;

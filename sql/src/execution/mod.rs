@@ -6,6 +6,7 @@
 mod aggregate;
 mod change;
 pub(crate) mod copy;
+pub(crate) mod deferred;
 pub(crate) mod direct;
 mod generate;
 pub(crate) mod index;
@@ -16,7 +17,6 @@ mod misc;
 pub(crate) mod row;
 mod scan;
 mod sequence;
-pub(crate) mod slots;
 mod sort;
 pub(crate) mod spill;
 
@@ -96,8 +96,8 @@ impl Cx<'_> {
     }
 
     /// What an expression over `row` sees.
-    pub(crate) fn eval<'x>(&'x self, row: &'x [Datum], slots: &'x [Option<Datum>]) -> EvalContext<'x> {
-        EvalContext { row, outer: &self.outer, params: self.params, slots, facts: self.facts }
+    pub(crate) fn eval<'x>(&'x self, row: &'x [Datum], deferred: &'x [Option<Datum>]) -> EvalContext<'x> {
+        EvalContext { row, outer: &self.outer, params: self.params, deferred, facts: self.facts }
     }
 
     /// Bytes that `write` appends: encoded where there is room already, then kept in as much memory as they

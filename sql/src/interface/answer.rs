@@ -50,6 +50,10 @@ pub enum Flow {
 /// Where rows go. The row or data handed over is always taken; `Flow` is about the next one.
 pub trait RowSink: Send {
     /// One row, values in the order of the result columns.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the sink from taking the row; it ends the statement.
     fn row(&mut self, values: &[Datum]) -> Result<Flow>;
     /// COPY TO STDOUT: the payload of one CopyData message (one line).
     fn copy_data(&mut self, line: &[u8]) -> Flow;

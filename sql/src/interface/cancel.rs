@@ -209,6 +209,10 @@ impl Canceller {
     }
 
     /// Fails if a cancellation is pending; long loops call this.
+    ///
+    /// # Errors
+    ///
+    /// 57014 or 57P01, as the cancellation says.
     pub fn check(&self) -> Result<(), SqlError> {
         match self.0.pending() {
             None => Ok(()),

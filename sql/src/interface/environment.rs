@@ -170,16 +170,32 @@ pub trait Environment: Send + Sync {
     /// The parsed settings of the hot path; called at least once a statement, so it must be cheap.
     fn quick(&self) -> Arc<QuickSettings>;
     /// SHOW name and current_setting(name): the printed value; None for an unknown name.
+    ///
+    /// # Errors
+    ///
+    /// 42501 if this actor may not read the setting.
     fn show(&self, actor: SettingActor, name: &str) -> Result<Option<String>>;
     /// SHOW ALL.
     fn show_all(&self, actor: SettingActor) -> Vec<SettingLine>;
     /// SET; `value` None is DEFAULT. A list (`SET search_path TO a, b`) comes joined by `, `. Unknown names,
     /// bad values, wrong contexts and missing privileges are errors with PostgreSQL's SQLSTATEs.
+    ///
+    /// # Errors
+    ///
+    /// 42704, 22023, 55P02 or 42501, as the text above says.
     fn set(&self, actor: SettingActor, name: &str, value: Option<&str>, scope: SetScope) -> Result<()>;
     /// RESET ALL.
+    ///
+    /// # Errors
+    ///
+    /// What SET fails with.
     fn reset_all(&self, actor: SettingActor) -> Result<()>;
     /// ALTER SYSTEM SET (value), ALTER SYSTEM RESET (None), ALTER SYSTEM RESET ALL (name None). Durable on
     /// return.
+    ///
+    /// # Errors
+    ///
+    /// What SET fails with, and 58030 if the file cannot be written.
     fn alter_system(&self, actor: SettingActor, name: Option<&str>, value: Option<&str>) -> Result<()>;
     /// A savepoint of the settings, called only in transactions that set something: level 1 is the
     /// transaction itself, each SAVEPOINT one more.
@@ -193,6 +209,10 @@ pub trait Environment: Send + Sync {
     /// Shapes of the node's tables; the same for the life of the process.
     fn node_tables(&self) -> &[NodeTable];
     /// The rows of one of them now. `table` is an index into [`Environment::node_tables`].
+    ///
+    /// # Errors
+    ///
+    /// 42501 if this actor may not look, or what keeps the node from knowing.
     fn node_rows(&self, actor: SettingActor, table: usize) -> Result<NodeRows>;
     /// Signatures of the node's functions; the same for the life of the process. Overloads differ in argument
     /// types.
@@ -217,6 +237,10 @@ pub trait Environment: Send + Sync {
 
     /// A SCRAM-SHA-256 verifier for a clear-text password (a text that is a verifier already is not passed
     /// here).
+    ///
+    /// # Errors
+    ///
+    /// If a verifier cannot be made of this password.
     fn password_verifier(&self, password: &str) -> Result<String>;
     /// The pid that the client was told (pg_backend_pid()).
     fn backend_pid(&self) -> i32;

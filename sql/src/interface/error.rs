@@ -6,7 +6,7 @@ use sqlstate::SqlState;
 use std::fmt;
 
 /// Ours, and never sent: an expression waits for a subquery.
-const SLOT_NEEDED: SqlState = SqlState::new("XXP00");
+const VALUE_NEEDED: SqlState = SqlState::new("XXP00");
 
 /// A failed statement. One pointer wide, so that results on hot paths stay small.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,16 +39,16 @@ impl SqlError {
         Self::new(SqlState::SYNTAX_ERROR, message)
     }
 
-    /// Told by an expression that reads a slot which is not computed yet; never leaves this crate.
-    pub(crate) fn slot_needed(slot: usize) -> Self {
-        let mut error = Self::new(SLOT_NEEDED, "a subquery was not run");
+    /// Told by an expression that reads a deferred value which is not computed yet; never leaves this crate.
+    pub(crate) fn value_needed(slot: usize) -> Self {
+        let mut error = Self::new(VALUE_NEEDED, "a subquery was not run");
         error.0.position = u32::try_from(slot).ok();
         error
     }
 
-    /// The slot that an expression waits for.
-    pub(crate) fn needed_slot(&self) -> Option<usize> {
-        let slot = self.0.position.filter(|_| self.code() == SLOT_NEEDED)?;
+    /// The deferred value that an expression waits for.
+    pub(crate) fn needed_value(&self) -> Option<usize> {
+        let slot = self.0.position.filter(|_| self.code() == VALUE_NEEDED)?;
         usize::try_from(slot).ok()
     }
 

@@ -151,7 +151,7 @@ impl SqlSession {
             let catalogue = self.facts.catalogue.clone();
             let default: Expr = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
                 let default = analyzer.default_value(&changed, relation.columns.len())?;
-                if default.is_volatile() || !analyzer.take_slots().is_empty() {
+                if default.is_volatile() || !analyzer.take_deferred().is_empty() {
                     return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
                 }
                 Ok(default)
@@ -160,7 +160,7 @@ impl SqlSession {
                 row: &[],
                 outer: &[],
                 params: &[],
-                slots: &[],
+                deferred: &[],
                 facts: &self.facts,
             })?
         } else {

@@ -510,6 +510,10 @@ impl SqlSession {
 
     /// Ends a simple query or answers Sync: commits the implicit transaction, or rolls it back if it failed.
     /// Explicit transactions stay. An error means that the commit did not happen.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the commit from happening.
     pub async fn sync(&mut self) -> Result<()> {
         host::give_back_freed_memory();
         match &self.block {

@@ -4,13 +4,13 @@ use super::SqlSession;
 use super::portal::{CopyOutState, Portal, Run};
 use crate::catalogue::Relation;
 use crate::execution::copy::{Line, LineReader, LineWriter, Record};
-use crate::execution::slots::SlotState;
+use crate::execution::deferred::DeferredState;
 use crate::execution::{self, Cx};
 use crate::interface::answer::CommandTag;
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::Expr;
-use crate::language::parse::{Command, CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed};
-use crate::language::plan::{Plan, Target};
+use crate::language::parse::{CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed, SqlCommand};
+use crate::language::plan::{ModifiedTable, Plan};
 use sql_types::{Datum, Style, Type};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -19,12 +19,12 @@ use storage::{RowBatch, TableLockMode};
 
 /// A COPY FROM STDIN on its way.
 pub(crate) struct CopyIn {
-    target: Target,
+    target: ModifiedTable,
     /// Table places of the line's columns.
     columns: Vec<usize>,
     /// Table places and values of the columns that the lines do not have.
     defaults: Vec<(usize, Expr)>,
-    default_slots: SlotState,
+    default_deferred: DeferredState,
     reader: LineReader,
     options: CopyOptions,
     header: bool,
@@ -59,7 +59,7 @@ impl SqlSession {
                 self.open_copy_in(parsed, name, columns, &copy.options).await
             }
             (CopySubject::Table { name, columns }, false) => {
-                let command = Command::Query(Box::new(table_query(name, columns)));
+                let command = SqlCommand::Query(Box::new(table_query(name, columns)));
                 let query = Parsed { source: parsed.source.clone(), command, tokens: parsed.tokens };
                 self.open_copy_out(&query, &copy.options).await
             }
@@ -96,7 +96,7 @@ impl SqlSession {
         let relation = self.lock_relation(parsed, name, TableLockMode::RowExclusive, wait).await?;
         let catalogue = self.catalogue().await?;
         let columns = copy_columns(&relation, names);
-        let (columns, target, defaults, slots) =
+        let (columns, target, defaults, deferred) =
             self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
                 analyzer.use_table(&relation, TableLockMode::RowExclusive)?;
                 let columns = columns?;
@@ -105,9 +105,9 @@ impl SqlSession {
                 for (at, _) in relation.live_columns().filter(|(at, _)| !columns.contains(at)) {
                     defaults.push((at, analyzer.default_value(&relation, at)?));
                 }
-                Ok((columns, target, defaults, analyzer.take_slots()))
+                Ok((columns, target, defaults, analyzer.take_deferred()))
             })?;
-        let default_slots = SlotState::new(slots);
+        let default_deferred = DeferredState::new(deferred);
         let column_names: Vec<String> = columns
             .iter()
             .filter_map(|at| relation.columns.get(*at))
@@ -119,7 +119,7 @@ impl SqlSession {
             target,
             columns,
             defaults,
-            default_slots,
+            default_deferred,
             reader: LineReader::new(options.clone()),
             options: options.clone(),
             header: options.header != CopyHeader::Off,
@@ -144,6 +144,10 @@ impl SqlSession {
     }
 
     /// COPY FROM STDIN: the payload of a CopyData message; it may end anywhere in a line.
+    ///
+    /// # Errors
+    ///
+    /// 22P04, and what INSERT fails with; the transaction has failed then.
     pub async fn copy_feed(&mut self, portal: &mut Portal, data: &[u8]) -> Result<()> {
         let result = self.feed(portal, data, false).await;
         self.noting(result).await
@@ -162,6 +166,10 @@ impl SqlSession {
     }
 
     /// CopyDone: writes what is left, gives the tag.
+    ///
+    /// # Errors
+    ///
+    /// 22P04, and what INSERT fails with; the transaction has failed then.
     pub async fn copy_finish(&mut self, portal: &mut Portal) -> Result<CommandTag> {
         let fed = self.feed(portal, &[], true).await;
         self.noting(fed).await?;
@@ -274,7 +282,7 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
             *slot = value;
         }
     }
-    execution::default_values(cx, &copy.defaults, &mut copy.default_slots, &mut new).await?;
+    execution::default_values(cx, &copy.defaults, &mut copy.default_deferred, &mut new).await?;
     let taken = if execution::takes_batches(&relation) {
         let taken = execution::batch_row(cx, &copy.target, &mut copy.batch, number, &new).await;
         copy.row = new;

@@ -13,7 +13,7 @@ use crate::interface::stack;
 use crate::language::expr::{self};
 use crate::language::parse::fold;
 use crate::language::parse::{DropTarget, Parsed, SequenceOptions, identity_options};
-use crate::language::plan::{Analyzer, Plan, Target};
+use crate::language::plan::{Analyzer, ModifiedTable, Plan};
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -269,7 +269,7 @@ impl SqlSession {
         }
         let definition = Definition { columns, ..Definition::new(name) };
         let relation = self.make_table(parsed, name, definition).await?;
-        let target = Target { relation, checks: Vec::new() };
+        let target = ModifiedTable { relation, checks: Vec::new() };
         let mut cx = self.context(&[])?;
         cx.suit(&plan);
         let fill = async {

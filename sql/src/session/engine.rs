@@ -176,11 +176,19 @@ impl SqlEngine {
     }
 
     /// A role by its name, as the newest snapshot has it.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with while the catalogue is read.
     pub async fn role(&self, name: &str) -> Result<Option<Role>> {
         Ok(self.newest().await?.role(name).map(|role| Role::clone(role)))
     }
 
     /// The OID of a database that takes connections, by its name.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with while the catalogue is read.
     pub async fn database_oid(&self, name: &str) -> Result<Option<u32>> {
         let catalogue = self.newest().await?;
         Ok(catalogue
@@ -191,6 +199,10 @@ impl SqlEngine {
     }
 
     /// Starts a session for an authenticated role: 28000 or 3D000 if the role or database is not there.
+    ///
+    /// # Errors
+    ///
+    /// 28000 or 3D000 as above, and what storage fails with while the catalogue is read.
     pub async fn session(
         &self,
         options: SessionOptions,

@@ -7,7 +7,7 @@ use crate::execution::{self, BATCH};
 use crate::interface::answer::CommandTag;
 use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
-use crate::language::parse::{Command, ExplainOptions, Parsed};
+use crate::language::parse::{ExplainOptions, Parsed, SqlCommand};
 use crate::language::plan::{JoinKind, Node, Plan, RangePlan, ScanPlan, SetKind};
 use identifier::quote;
 use sql_types::Datum;
@@ -18,7 +18,7 @@ impl SqlSession {
     pub(super) async fn explain(&mut self, options: ExplainOptions, inner: &Parsed) -> Result<Run> {
         if !matches!(
             inner.command,
-            Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_)
+            SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_)
         ) {
             return Err(SqlError::unsupported("EXPLAIN of this statement"));
         }

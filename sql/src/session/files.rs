@@ -28,6 +28,10 @@ impl SqlEngine {
     /// Removes the files of before this server took writes that the catalogue does not name: see
     /// [`storage::Database::drop_unnamed`]. Returns which. Waits until commits of before this start are
     /// decided.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with while the catalogue is read or files are removed.
     pub async fn remove_unnamed_files(&self) -> Result<Vec<TreeId>> {
         let mut transaction = self.database().begin(Isolation::ReadCommitted);
         transaction.begin_complete_statement().await?;
@@ -57,6 +61,10 @@ pub struct FileCheck {
 
 /// Looks at all relation files of a server that was stopped cleanly, and changes nothing. Fails if the
 /// catalogue cannot be read. Blocks.
+///
+/// # Errors
+///
+/// If the directory cannot be opened or the catalogue cannot be read.
 pub fn check_files(host: &Host, dir: &Path) -> Result<Vec<FileCheck>> {
     let offline = Offline::open(host, dir)?;
     let entries = |tree, range| {

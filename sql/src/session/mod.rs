@@ -33,7 +33,7 @@ use crate::interface::cancel::Canceller;
 use crate::interface::environment::{Environment, QuickSettings, SettingActor};
 use crate::interface::error::{Notice, Result, SqlError};
 use crate::interface::stack;
-use crate::language::parse::{Command, Parsed, Utility, parse};
+use crate::language::parse::{Parsed, SqlCommand, Utility, parse};
 use crate::language::plan::{Analyzer, Plan};
 use block::{Block, in_failed_block};
 pub use engine::SqlEngine;
@@ -221,12 +221,20 @@ impl SqlSession {
 
     /// Begins a simple-query message: splits it into its statements (without the semicolons; empty ones left
     /// out). A syntax error in any of them fails the whole string before anything runs, as in PostgreSQL.
+    ///
+    /// # Errors
+    ///
+    /// 42601 at the first statement that cannot be parsed.
     pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
         let parsed = parse(sql, self.quick.max_stack_depth_bytes);
         Ok(self.noting_now(parsed)?.into_iter().map(Statement).collect())
     }
 
     /// Analyses a statement of [`SqlSession::start_simple`]. It can have no parameters.
+    ///
+    /// # Errors
+    ///
+    /// What analysis finds: names that are not there, types that do not fit, rights that are missing.
     pub async fn prepare_statement(
         &mut self,
         statement: &Statement,
@@ -241,6 +249,10 @@ impl SqlSession {
 
     /// Analyses a message of one statement (42601 if there are more; none is an empty query).
     /// `declared_types` are OIDs, 0 for unspecified, and may be shorter than the parameters.
+    ///
+    /// # Errors
+    ///
+    /// 42601, and what analysis finds.
     pub async fn prepare(&mut self, sql: &str, declared_types: &[u32]) -> Result<Arc<Prepared>> {
         let key = (Arc::<str>::from(sql), declared_types.to_vec());
         if let Some(known) = self.cache.get(&key)
@@ -280,6 +292,10 @@ impl SqlSession {
 
     /// Keeps a prepared statement under a name (`""` replaces what was there); shared with PREPARE, EXECUTE
     /// and DEALLOCATE. 42P05 if the name is taken.
+    ///
+    /// # Errors
+    ///
+    /// 42P05 if the name is taken.
     pub fn store(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
         if !name.is_empty() && self.named.contains_key(name) {
             let error = SqlError::new(
@@ -293,6 +309,10 @@ impl SqlSession {
     }
 
     /// A kept statement; 26000 if there is none.
+    ///
+    /// # Errors
+    ///
+    /// 26000 if there is no such statement.
     pub fn stored(&mut self, name: &str) -> Result<Arc<Prepared>> {
         let found = self.find_stored(name);
         self.noting_now(found)
@@ -315,10 +335,10 @@ impl SqlSession {
     }
 
     /// A statement that may run in a failed transaction, because it ends it.
-    fn ends_transaction(command: &Command) -> bool {
+    fn ends_transaction(command: &SqlCommand) -> bool {
         matches!(
             command,
-            Command::Utility(Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_))
+            SqlCommand::Utility(Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_))
         )
     }
 
@@ -334,7 +354,7 @@ impl SqlSession {
         }
         let text = parsed.source.text().clone();
         match &parsed.command {
-            Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
+            SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) => {
                 self.begin_planning().await?;
                 let catalogue = self.catalogue().await?;
                 let plan = self.analysing(&parsed, declared.clone(), &catalogue, |analyzer| {
@@ -346,19 +366,19 @@ impl SqlSession {
                 let body = Body::Plan { parsed, declared, plan: Mutex::new(plan) };
                 Ok(Prepared::new(text, parameters, columns, body))
             }
-            Command::Utility(Utility::Execute { name, .. }) => {
+            SqlCommand::Utility(Utility::Execute { name, .. }) => {
                 let columns = self.find_stored(name)?.columns().map(<[_]>::to_vec);
                 Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
             }
-            Command::Utility(Utility::Fetch { name, shows: true, .. }) => {
+            SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
                 let columns = self.cursor_columns(name)?;
                 Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
             }
-            Command::Utility(Utility::Show(target)) => {
+            SqlCommand::Utility(Utility::Show(target)) => {
                 let columns = utility::show_columns(target);
                 Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
             }
-            Command::Utility(Utility::Explain { .. }) => {
+            SqlCommand::Utility(Utility::Explain { .. }) => {
                 let columns = vec![utility::text_column("QUERY PLAN")];
                 Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
             }
@@ -403,6 +423,10 @@ impl SqlSession {
 
     /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in
     /// a failed transaction, unless the statement ends it.
+    ///
+    /// # Errors
+    ///
+    /// 25P02 as above, and what analysis finds if the catalogue has changed.
     pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
         self.facts.statement_time = self.facts.host.clock.now();
         let result = self.open_portal(prepared, parameters).await;
@@ -446,11 +470,11 @@ impl SqlSession {
                     return Err(in_failed_block());
                 }
                 match &parsed.command {
-                    Command::Utility(Utility::Execute { name, arguments }) => {
+                    SqlCommand::Utility(Utility::Execute { name, arguments }) => {
                         let (inner, values) = self.execute_arguments(parsed, name, arguments).await?;
                         return Box::pin(self.open_portal(inner, values)).await;
                     }
-                    Command::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await?,
+                    SqlCommand::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await?,
                     _ => Run::Utility(parsed.clone()),
                 }
             }

@@ -188,6 +188,10 @@ impl Portal {
 
     /// 55000 for a portal whose run has failed, 34000 for one that has ended. `name`: the portal's or
     /// cursor's.
+    ///
+    /// # Errors
+    ///
+    /// 55000 or 34000, as above.
     pub fn check_runnable(&self, name: &str) -> Result<()> {
         match self.run {
             _ if self.has_ended() => {

@@ -17,6 +17,10 @@ const MEMORY_FACTOR: usize = 16;
 
 impl SqlSession {
     /// Runs a portal for at most `max_rows` rows (0: all).
+    ///
+    /// # Errors
+    ///
+    /// What the statement fails with; the transaction has failed then.
     pub async fn fetch(
         &mut self,
         portal: &mut Portal,

@@ -7,7 +7,7 @@ use crate::interface::answer::{CommandTag, ResultColumn};
 use crate::interface::environment::SetScope;
 use crate::interface::error::{Result, Severity, SqlError};
 use crate::language::expr::{self, CastContext, EvalContext};
-use crate::language::parse::{Command, DiscardKind, DropKind, Mode, Parsed, SetTarget, Utility};
+use crate::language::parse::{DiscardKind, DropKind, Mode, Parsed, SetTarget, SqlCommand, Utility};
 use crate::language::plan::Analyzer;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
@@ -49,11 +49,11 @@ impl SqlSession {
     pub(super) async fn run_utility(&mut self, parsed: &Arc<Parsed>) -> Result<Run> {
         let done = |words: &'static str| Ok(Run::Done(CommandTag::Words(words)));
         let utility = match &parsed.command {
-            Command::CreateTable(table) => return self.create_table(parsed, table).await.map(Run::Done),
-            Command::AlterTable(alter) => return self.alter_table(parsed, alter).await.map(Run::Done),
-            Command::CreateIndex(create) => return self.create_index(parsed, create).await.map(Run::Done),
-            Command::Truncate(truncate) => return self.truncate(parsed, truncate).await.map(Run::Done),
-            Command::Utility(utility) => utility,
+            SqlCommand::CreateTable(table) => return self.create_table(parsed, table).await.map(Run::Done),
+            SqlCommand::AlterTable(alter) => return self.alter_table(parsed, alter).await.map(Run::Done),
+            SqlCommand::CreateIndex(create) => return self.create_index(parsed, create).await.map(Run::Done),
+            SqlCommand::Truncate(truncate) => return self.truncate(parsed, truncate).await.map(Run::Done),
+            SqlCommand::Utility(utility) => utility,
             _ => return Err(SqlError::internal("a query is no utility")),
         };
         match utility {
@@ -330,14 +330,14 @@ impl SqlSession {
             let mut values = Vec::with_capacity(arguments.len());
             for (argument, ty) in arguments.iter().zip(&types) {
                 let value = analyzer.compile_in("EXECUTE parameters", argument)?;
-                if !analyzer.take_slots().is_empty() {
+                if !analyzer.take_deferred().is_empty() {
                     return Err(SqlError::new(
                         SqlState::FEATURE_NOT_SUPPORTED,
                         "cannot use subquery in EXECUTE parameter",
                     ));
                 }
                 let value = expr::coerce(value, *ty, CastContext::Assignment, analyzer)?;
-                let cx = EvalContext { row: &[], outer: &[], params: &[], slots: &[], facts: &self.facts };
+                let cx = EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &self.facts };
                 values.push(value.eval(&cx)?);
             }
             Ok(values)

@@ -36,6 +36,10 @@ impl Array {
         Self { element, dimensions, values }
     }
     /// An array of the given shape; fails unless the elements fill it.
+    ///
+    /// # Errors
+    ///
+    /// 2202E if the elements do not fill the shape.
     pub fn with_dimensions(element: TypeId, dimensions: Vec<Dimension>, values: Vec<Datum>) -> Result<Self> {
         let expected = dimensions.iter().try_fold(1usize, |all, one| all.checked_mul(one.len as usize));
         let expected = if dimensions.is_empty() { Some(0) } else { expected };

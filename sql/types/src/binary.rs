@@ -74,6 +74,10 @@ fn write_array(array: &Array, out: &mut Vec<u8>) {
 }
 
 /// Reads the binary form of a value of `ty`, applying its modifier.
+///
+/// # Errors
+///
+/// 22P03, 08P01, 42804, 54000 or 0A000 if these are not the bytes of a value of this type.
 pub fn read(ty: Type, bytes: &[u8]) -> Result<Datum> {
     let mut rest = bytes;
     let value = read_value(ty, &mut rest)?;
@@ -133,6 +137,10 @@ fn read_value(ty: Type, bytes: &mut &[u8]) -> Result<Datum> {
 }
 
 /// Text from a client: UTF-8 without NULs.
+///
+/// # Errors
+///
+/// 22021 if the bytes are not UTF-8 or hold a NUL.
 pub fn checked_text(bytes: &[u8]) -> Result<&str> {
     let invalid = |bytes: &[u8]| {
         let shown: Vec<String> = bytes.iter().map(|byte| format!("0x{byte:02x}")).collect();

@@ -111,6 +111,10 @@ pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
 
 /// Converts a value of type `from` to `to`, its modifier included. `explicit` is whether the cast was
 /// written, which lets varchar(n) and char(n) cut what is too long. The cast must exist ([`cast_context`]).
+///
+/// # Errors
+///
+/// The SQLSTATE of the value that does not fit the type.
 pub fn cast(value: &Datum, from: TypeId, to: Type, explicit: bool, style: &Style) -> Result<Datum> {
     if value.is_null() {
         return Ok(Datum::Null);
@@ -303,6 +307,10 @@ fn to_string_type(value: &Datum, to: TypeId, style: &Style) -> Result<Datum> {
 }
 
 /// Makes a value of the right type fit its modifier: length of strings, precision of numbers and times.
+///
+/// # Errors
+///
+/// 22001 or 22003 if the value does not fit.
 pub fn apply_modifier(value: Datum, ty: Type, explicit: bool) -> Result<Datum> {
     if ty.modifier < 0 {
         return Ok(value);

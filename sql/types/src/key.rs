@@ -70,6 +70,10 @@ impl OrderedColumn {
     }
 
     /// Appends a value, which may be NULL.
+    ///
+    /// # Errors
+    ///
+    /// 22004 for a NULL where the key allows none, 0A000 for a type that no key has.
     pub fn encode(self, value: &Datum, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
         if value.is_null() {
@@ -101,6 +105,10 @@ pub const fn is_supported(id: TypeId) -> bool {
 }
 
 /// Appends one column's value. `value` must be of the column's type, or NULL if that is allowed.
+///
+/// # Errors
+///
+/// 22004 for a NULL where the key allows none, 0A000 for a type that no key has.
 pub fn encode(column: KeyColumn, value: &Datum, out: &mut Vec<u8>) -> Result<()> {
     if value.is_null() {
         if !column.nullable {
@@ -119,6 +127,10 @@ pub fn encode(column: KeyColumn, value: &Datum, out: &mut Vec<u8>) -> Result<()>
 }
 
 /// Appends the values of all columns.
+///
+/// # Errors
+///
+/// 22004 for a NULL where the key allows none, 0A000 for a type that no key has.
 pub fn encode_all(columns: &[KeyColumn], values: &[Datum], out: &mut Vec<u8>) -> Result<()> {
     columns.iter().zip(values).try_for_each(|(column, value)| encode(*column, value, out))
 }
@@ -200,6 +212,10 @@ fn float8_bits(value: f64) -> u64 {
 }
 
 /// Reads one column's value from the front of `bytes`, which moves past it.
+///
+/// # Errors
+///
+/// XX001 if these are not the bytes of a key.
 pub fn decode(column: KeyColumn, bytes: &mut &[u8]) -> Result<Datum> {
     if column.nullable {
         match take::<1>(bytes)? {
@@ -243,6 +259,10 @@ pub fn decode(column: KeyColumn, bytes: &mut &[u8]) -> Result<Datum> {
 }
 
 /// Reads all columns.
+///
+/// # Errors
+///
+/// XX001 if these are not the bytes of a key.
 pub fn decode_all(columns: &[KeyColumn], mut bytes: &[u8], out: &mut Vec<Datum>) -> Result<()> {
     for column in columns {
         out.push(decode(*column, &mut bytes)?);

@@ -17,11 +17,19 @@ fn trailing_escape() -> Error {
 }
 
 /// `text LIKE pattern` with the escape character `\`; `fold` for ILIKE.
+///
+/// # Errors
+///
+/// 2201B or 22025 if the pattern is not well formed, and those of work that is to stop.
 pub fn like(text: &str, pattern: &str, fold: bool) -> Result<bool> {
     like_bytes(text.as_bytes(), pattern.as_bytes(), Some(b'\\'), fold)
 }
 
 /// `text LIKE pattern ESCAPE escape`; the empty escape string turns escaping off.
+///
+/// # Errors
+///
+/// 2201B or 22025 if the pattern is not well formed, and those of work that is to stop.
 pub fn like_escape(text: &str, pattern: &str, escape: &str, fold: bool) -> Result<bool> {
     let mut characters = escape.chars();
     match (characters.next(), characters.next()) {
@@ -141,6 +149,10 @@ pub struct Regex(regex::Regex);
 
 impl Regex {
     /// Compiles PostgreSQL's syntax.
+    ///
+    /// # Errors
+    ///
+    /// 2201B or 22025 if the pattern is not well formed, and those of work that is to stop.
     pub fn new(pattern: &str, fold: bool) -> Result<Self> {
         let classes = pattern.bytes().filter(|byte| *byte == b'\\').count();
         if pattern.len() > PATTERN_BYTES_MAX || classes > CLASSES_MAX {
@@ -182,6 +194,10 @@ impl Regex {
         Some(captures.iter().skip(first).map(|group| group.map(|group| group.as_str())).collect())
     }
     /// Replaces the first match, or all; in the replacement `\1` to `\9` are groups, `\&` the match.
+    ///
+    /// # Errors
+    ///
+    /// 57014 if the work is to stop, 54000 if the text would be too long.
     pub fn replace(&self, text: &str, replacement: &str, all: bool) -> Result<String> {
         let (mut out, mut copied, mut growth) = (String::new(), 0, Growth::default());
         for (at, captures) in self.0.captures_iter(text).take(if all { usize::MAX } else { 1 }).enumerate() {
@@ -198,6 +214,10 @@ impl Regex {
         Ok(out)
     }
     /// How many matches there are.
+    ///
+    /// # Errors
+    ///
+    /// 57014 if the work is to stop.
     pub fn count(&self, text: &str) -> Result<usize> {
         let mut count = 0_usize;
         for _ in self.0.find_iter(text) {
@@ -346,11 +366,19 @@ thread_local! {
 }
 
 /// `text ~ pattern`; `fold` for `~*`. The last patterns are kept compiled.
+///
+/// # Errors
+///
+/// 2201B or 22025 if the pattern is not well formed, and those of work that is to stop.
 pub fn regex_matches(text: &str, pattern: &str, fold: bool) -> Result<bool> {
     cached(pattern, fold).map(|regex| regex.is_match(text))
 }
 
 /// A compiled expression, kept for the next call.
+///
+/// # Errors
+///
+/// 2201B or 22025 if the pattern is not well formed, and those of work that is to stop.
 pub fn cached(pattern: &str, fold: bool) -> Result<Regex> {
     CACHE.with_borrow_mut(|cache| {
         if let Some(at) = cache.iter().position(|(text, folds, _)| text == pattern && *folds == fold) {

@@ -101,6 +101,10 @@ impl RowLayout {
 
     /// Appends the row's bytes to `out`. `values` must be as many as the columns, each NULL or of its
     /// column's type.
+    ///
+    /// # Errors
+    ///
+    /// 54000 if the row is too big, XX000 if values and columns do not belong together.
     pub fn encode(&self, values: &[Datum], out: &mut Vec<u8>) -> Result<()> {
         if values.len() != self.columns.len() {
             return Err(Error::type_mismatch());
@@ -143,6 +147,10 @@ impl RowLayout {
     }
 
     /// Opens a row's bytes for reading.
+    ///
+    /// # Errors
+    ///
+    /// XX001 if these are not the bytes of a row.
     pub fn read<'a>(&'a self, bytes: &'a [u8]) -> Result<RowReader<'a>> {
         let corrupt = || Error::corrupt("a stored row is malformed");
         let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>().ok_or_else(corrupt)?;
@@ -163,6 +171,10 @@ impl RowLayout {
     }
 
     /// Decodes the whole row; columns that it lacks become NULL.
+    ///
+    /// # Errors
+    ///
+    /// XX001 if these are not the bytes of such a row.
     pub fn decode(&self, bytes: &[u8], out: &mut Vec<Datum>) -> Result<()> {
         let row = self.read(bytes)?;
         out.reserve(self.columns.len());
@@ -236,6 +248,10 @@ impl<'a> RowReader<'a> {
         column >= self.count || self.nulls.get(column / 8).is_none_or(|byte| byte >> (column % 8) & 1 != 0)
     }
     /// A column's value; NULL if absent.
+    ///
+    /// # Errors
+    ///
+    /// XX001 if these are not the bytes of such a row.
     pub fn get(&self, column: usize) -> Result<Datum> {
         if self.is_null(column) {
             return Ok(Datum::Null);
@@ -252,6 +268,10 @@ impl<'a> RowReader<'a> {
     }
     /// The characters of a text or varchar column without copying them; None if it is NULL or of another
     /// type.
+    ///
+    /// # Errors
+    ///
+    /// XX001 if these are not the bytes of such a row.
     pub fn get_str(&self, column: usize) -> Result<Option<&'a str>> {
         match self.layout.columns.get(column) {
             Some(found) if found.id.is_string() && !self.is_null(column) => {

@@ -13,6 +13,10 @@ use std::sync::Arc;
 
 impl Datum {
     /// Reads a value of `ty` from its text, as `'text'::type` does, and applies the type's modifier.
+    ///
+    /// # Errors
+    ///
+    /// 22P02, 22003 or another code of the class 22 if the text is no such value.
     pub fn parse(ty: Type, text: &str, style: &Style) -> Result<Self> {
         let value = match ty.id {
             TypeId::Bool => Self::Bool(integer::parse_bool(text)?),

@@ -186,14 +186,26 @@ impl Type {
         Self { id, modifier: -1 }
     }
     /// varchar(n), or varchar without a limit.
+    ///
+    /// # Errors
+    ///
+    /// 22023 if the length is out of range.
     pub fn varchar(limit: Option<u32>) -> Result<Self> {
         Ok(Self { id: TypeId::Varchar, modifier: character_modifier("varchar", limit)? })
     }
     /// char(n); n is 1 when it is not written.
+    ///
+    /// # Errors
+    ///
+    /// 22023 if the length is out of range.
     pub fn bpchar(length: Option<u32>) -> Result<Self> {
         Ok(Self { id: TypeId::Bpchar, modifier: character_modifier("char", Some(length.unwrap_or(1)))? })
     }
     /// numeric, numeric(p) or numeric(p, s); s may be negative.
+    ///
+    /// # Errors
+    ///
+    /// 22023 if precision or scale is out of range.
     pub fn numeric(precision: Option<i64>, scale: i64) -> Result<Self> {
         let Some(precision) = precision else { return Ok(Self::of(TypeId::Numeric)) };
         if !(1..=1000).contains(&precision) {

@@ -72,6 +72,10 @@ fn keeper() -> Option<Arc<dyn Keeper>> {
 
 /// Fails if what this thread computes is to stop. For loops that may take long, every [`STEPS`] steps or
 /// megabyte.
+///
+/// # Errors
+///
+/// 57014 if the work is to stop.
 pub fn check() -> Result<()> {
     keeper().map_or(Ok(()), |keeper| keeper.check())
 }
@@ -122,6 +126,10 @@ fn note_made(bytes: usize) -> Result<()> {
 }
 
 /// Makes a value of about so many bytes; an error if there is no memory for it.
+///
+/// # Errors
+///
+/// 53200 if there is no memory for it, or what `make` fails with.
 #[inline]
 pub fn large<T, E: From<Error>>(
     bytes: usize,
@@ -154,6 +162,10 @@ pub struct Growth {
 
 impl Growth {
     /// Before the value has so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// 57014 if the work is to stop, 53200 if there is no memory for it.
     #[inline]
     pub fn to(&mut self, bytes: usize) -> Result<()> {
         if bytes <= self.asked_bytes.max(LARGE_BYTES) { Ok(()) } else { self.ask(bytes) }
@@ -182,6 +194,10 @@ impl Drop for Reserved {
 }
 
 /// Sorts as `slice::sort_by` does. Much is sorted aside, and a sort that is to stop does.
+///
+/// # Errors
+///
+/// 57014 if the work is to stop, 53200 if there is no memory for it.
 pub fn sort_by<T>(rows: &mut [T], mut compare: impl FnMut(&T, &T) -> std::cmp::Ordering) -> Result<()> {
     /// Rows that are sorted at once.
     const PIECE: usize = 1 << 13;

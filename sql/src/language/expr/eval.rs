@@ -144,9 +144,9 @@ impl Expr {
             Self::Const(value, _) => Ok(Value::Borrowed(value)),
             Self::Column { index, .. } => borrowed(cx.row.get(*index), "column"),
             Self::Param { index, .. } => borrowed(cx.params.get(*index), "parameter"),
-            Self::Slot { index, .. } => match cx.slots.get(*index) {
+            Self::Deferred { index, .. } => match cx.deferred.get(*index) {
                 Some(Some(value)) => Ok(Value::Borrowed(value)),
-                _ => Err(SqlError::slot_needed(*index)),
+                _ => Err(SqlError::value_needed(*index)),
             },
             Self::Outer { depth, index, .. } => {
                 let row = cx.outer.len().checked_sub(depth + 1).and_then(|at| cx.outer.get(at));
@@ -264,7 +264,7 @@ impl Expr {
     /// The value of an expression whose parts are constants.
     pub(super) fn eval_constant(&self) -> Result<Datum> {
         let facts = NoSession;
-        self.eval(&EvalContext { row: &[], outer: &[], params: &[], slots: &[], facts: &facts })
+        self.eval(&EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &facts })
     }
 }
 

@@ -79,7 +79,7 @@ pub trait Scope {
     /// Settles the type of an undetermined parameter (index from 0); 42P08 if it is settled differently
     /// already.
     fn determine_parameter(&mut self, index: usize, ty: Type) -> Result<()>;
-    /// A subquery; the result is a `Slot`.
+    /// A subquery; the result is a `Deferred`.
     fn subquery(&mut self, subquery: Subquery<'_>) -> Result<Expr>;
     /// An aggregate; the result is an `Aggregate` node, or 42803 where aggregates may not stand.
     fn aggregate(&mut self, call: AggregateCall) -> Result<Expr>;
@@ -182,9 +182,9 @@ pub struct EvalContext<'a> {
     pub outer: &'a [Vec<Datum>],
     /// `Expr::Param`.
     pub params: &'a [Datum],
-    /// `Expr::Slot`: results of subqueries and awaited functions for this row; None where they are not
+    /// `Expr::Deferred`: results of subqueries and awaited functions for this row; None where they are not
     /// computed yet, which reading them tells.
-    pub slots: &'a [Option<Datum>],
+    pub deferred: &'a [Option<Datum>],
     /// The session.
     pub facts: &'a dyn Facts,
 }

@@ -107,8 +107,8 @@ pub enum Expr {
         ty: Type,
     },
     /// The result of a subquery or of an awaited function, computed before the row's expressions.
-    Slot {
-        /// Its place among the slots.
+    Deferred {
+        /// Its place among the deferred values.
         index: usize,
         /// Its type.
         ty: Type,
@@ -273,7 +273,7 @@ impl Expr {
             | Self::Column { ty, .. }
             | Self::Outer { ty, .. }
             | Self::Param { ty, .. }
-            | Self::Slot { ty, .. }
+            | Self::Deferred { ty, .. }
             | Self::Aggregate { ty, .. }
             | Self::Call { ty, .. }
             | Self::Cast { to: ty, .. }
@@ -325,7 +325,7 @@ impl Expr {
             | Self::Column { .. }
             | Self::Outer { .. }
             | Self::Param { .. }
-            | Self::Slot { .. }
+            | Self::Deferred { .. }
             | Self::Aggregate { .. } => {}
             Self::And(parts) | Self::Or(parts) | Self::Coalesce(parts, _) => parts.iter().for_each(visit),
             Self::Call { arguments: parts, .. }
@@ -386,7 +386,7 @@ impl Expr {
             | Self::Column { .. }
             | Self::Outer { .. }
             | Self::Param { .. }
-            | Self::Slot { .. }
+            | Self::Deferred { .. }
             | Self::Aggregate { .. }) => leaf,
             Self::And(parts) => Self::And(all(parts, change)?),
             Self::Or(parts) => Self::Or(all(parts, change)?),
@@ -497,7 +497,7 @@ impl Expr {
             | Self::Column { .. }
             | Self::Outer { .. }
             | Self::Param { .. }
-            | Self::Slot { .. }
+            | Self::Deferred { .. }
             | Self::Aggregate { .. } => false,
             Self::Call { function, .. } => function.0.is_immutable(),
             // What depends on the session's zone or on how it prints is left to the session.

@@ -2,7 +2,9 @@
 
 use super::cursor::Cursor;
 use super::parse_inner_query;
-use super::statement::{Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, Utility};
+use super::statement::{
+    CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, SqlCommand, Utility,
+};
 use crate::interface::error::{Result, SqlError};
 use sqlparser::tokenizer::Token;
 use sqlstate::SqlState;
@@ -21,7 +23,7 @@ struct Given {
     force_null: Option<Vec<String>>,
 }
 
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     if !cursor.word("copy") {
         return Ok(None);
     }
@@ -71,7 +73,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
     }
     cursor.expect_end()?;
     let options = settle(given, from)?;
-    Ok(Some(Command::Utility(Utility::Copy(Box::new(CopyStatement { subject, from, options })))))
+    Ok(Some(SqlCommand::Utility(Utility::Copy(Box::new(CopyStatement { subject, from, options })))))
 }
 
 fn binary() -> SqlError {

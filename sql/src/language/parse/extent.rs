@@ -68,7 +68,7 @@ impl List {
 }
 
 /// What stands between two parentheses.
-struct Level {
+struct Nesting {
     list: List,
     /// Items since the list began.
     items: usize,
@@ -76,7 +76,7 @@ struct Level {
     chain: usize,
 }
 
-impl Level {
+impl Nesting {
     const fn new(list: List) -> Self {
         Self { list, items: 1, chain: 0 }
     }
@@ -103,17 +103,17 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<()> {
     }
     let mut counts = Counts::default();
     let levels_max = stack::parser_levels_max();
-    let mut levels = vec![Level::new(List::Plain)];
+    let mut levels = vec![Nesting::new(List::Plain)];
     let mut before: Option<&Token> = None;
     for TokenWithSpan { token, .. } in tokens {
         match token {
             Token::LParen => {
                 let outer = levels.last().map_or(List::Plain, |level| level.list);
-                levels.push(Level::new(list_after(before, outer)));
+                levels.push(Nesting::new(list_after(before, outer)));
             }
             Token::LBracket => {
                 counts.brackets = if before == Some(&Token::RBracket) { counts.brackets + 1 } else { 1 };
-                levels.push(Level::new(List::Plain));
+                levels.push(Nesting::new(List::Plain));
             }
             Token::RParen | Token::RBracket if levels.len() > 1 => {
                 let ended = levels.pop();
@@ -161,7 +161,7 @@ impl Counts {
         self.prefixes = if is_prefix { self.prefixes + 1 } else { 0 };
     }
 
-    fn see(&mut self, level: &mut Level, token: &Token) -> Result<()> {
+    fn see(&mut self, level: &mut Nesting, token: &Token) -> Result<()> {
         level.chain += 1;
         match token {
             Token::Comma => {
@@ -210,7 +210,7 @@ impl Counts {
         Ok(())
     }
 
-    fn word(&mut self, level: &mut Level, word: &Word) {
+    fn word(&mut self, level: &mut Nesting, word: &Word) {
         let list = match word.keyword {
             Keyword::SELECT => {
                 self.take(SELECT_BYTES);
@@ -246,7 +246,7 @@ impl Counts {
         };
         self.withs += usize::from(list == List::Queries);
         self.withs -= usize::from(level.list == List::Queries);
-        *level = Level::new(list);
+        *level = Nesting::new(list);
     }
 
     fn take(&mut self, bytes: usize) {

@@ -20,9 +20,9 @@ mod values;
 pub(crate) use sequence::identity_options;
 pub(crate) use source::Source;
 pub(crate) use statement::{
-    Command, CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind,
-    DropTarget, ExplainOptions, FetchCount, InsertStatement, Mode, Overriding, ReindexTarget, RoleOption,
-    SequenceChange, SequenceOptions, SetTarget, Utility,
+    CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
+    ExplainOptions, FetchCount, InsertStatement, Mode, Overriding, ReindexTarget, RoleOption, SequenceChange,
+    SequenceOptions, SetTarget, SqlCommand, Utility,
 };
 
 use crate::interface::error::{Result, SqlError};
@@ -60,7 +60,7 @@ pub(crate) struct Parsed {
     /// The message that it stands in, for error positions.
     pub(crate) source: Source,
     /// What it says.
-    pub(crate) command: Command,
+    pub(crate) command: SqlCommand,
     /// Of how many tokens it is made: more than its tree is deep.
     pub(crate) tokens: usize,
 }
@@ -68,7 +68,7 @@ pub(crate) struct Parsed {
 impl Drop for Parsed {
     fn drop(&mut self) {
         if self.tokens > stack::SHALLOW_TOKENS {
-            let command = std::mem::replace(&mut self.command, Command::Utility(Utility::Checkpoint));
+            let command = std::mem::replace(&mut self.command, SqlCommand::Utility(Utility::Checkpoint));
             stack::drop_tree(self.tokens, command);
             note_freed(self.tokens);
         }
@@ -238,7 +238,7 @@ fn read_whole<T: ast::VisitMut>(
 }
 
 /// Parses the tokens of one statement.
-fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Command> {
+fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
     extent::check(&tokens)?;
     let mut cursor = Cursor::new(source, &tokens);
     if let Some(command) = utility::parse(&mut cursor)? {
@@ -248,7 +248,7 @@ fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Comman
 }
 
 /// Parses the tokens of a statement that is none of those parsed by hand, which may have others inside them.
-fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Command> {
+fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
     let (count, overriding) = (tokens.len(), rewrite::overriding(&tokens));
     let statement = read_whole(source, tokens, |parser| parser.parse_statement())?;
     classify(settle(statement, count)?, overriding)
@@ -257,7 +257,7 @@ fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Command> {
 /// Parses a query inside another statement from all of `tokens`, as a statement of its own.
 fn parse_inner_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Arc<Parsed>> {
     let count = tokens.len();
-    let command = Command::Query(settle(read_query(source, tokens)?, count)?);
+    let command = SqlCommand::Query(settle(read_query(source, tokens)?, count)?);
     Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
 }
 
@@ -265,16 +265,16 @@ fn read_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Box<ast::Qu
     read_whole(source, tokens, |parser| parser.parse_query())
 }
 
-fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<Command> {
+fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<SqlCommand> {
     Ok(match statement {
-        Statement::Query(query) => Command::Query(query),
-        Statement::Insert(ast) => Command::Insert(Box::new(InsertStatement { ast, overriding })),
-        Statement::Update(update) => Command::Update(Box::new(update)),
-        Statement::Delete(delete) => Command::Delete(Box::new(delete)),
-        Statement::CreateTable(table) => Command::CreateTable(Box::new(table)),
-        Statement::AlterTable(alter) => Command::AlterTable(Box::new(alter)),
-        Statement::Truncate(truncate) => Command::Truncate(Box::new(truncate)),
-        Statement::CreateIndex(index) => Command::CreateIndex(Box::new(index)),
+        Statement::Query(query) => SqlCommand::Query(query),
+        Statement::Insert(ast) => SqlCommand::Insert(Box::new(InsertStatement { ast, overriding })),
+        Statement::Update(update) => SqlCommand::Update(Box::new(update)),
+        Statement::Delete(delete) => SqlCommand::Delete(Box::new(delete)),
+        Statement::CreateTable(table) => SqlCommand::CreateTable(Box::new(table)),
+        Statement::AlterTable(alter) => SqlCommand::AlterTable(Box::new(alter)),
+        Statement::Truncate(truncate) => SqlCommand::Truncate(Box::new(truncate)),
+        Statement::CreateIndex(index) => SqlCommand::CreateIndex(Box::new(index)),
         Statement::CreateView(_) => return Err(SqlError::unsupported("CREATE VIEW")),
         Statement::CreateFunction(_) => return Err(SqlError::unsupported("CREATE FUNCTION")),
         Statement::CreateExtension(_) => return Err(SqlError::unsupported("CREATE EXTENSION")),
@@ -335,7 +335,7 @@ mod tests {
         parse(sql, 2 << 20)
     }
 
-    fn one(sql: &str) -> Command {
+    fn one(sql: &str) -> SqlCommand {
         let mut all = parse_all(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
         assert_eq!(all.len(), 1, "{sql}");
         all.remove(0).command.clone()
@@ -377,10 +377,10 @@ mod tests {
             ("select * from only t for no key update", "SELECT * FROM t FOR UPDATE"),
             ("select only from t for key share nowait", "SELECT only FROM t FOR SHARE NOWAIT"),
         ] {
-            let Command::Query(query) = one(sql) else { panic!("{sql}") };
+            let SqlCommand::Query(query) = one(sql) else { panic!("{sql}") };
             assert_eq!(query.to_string(), plain, "{sql}");
         }
-        assert!(matches!(one("update only t set a = 1"), Command::Update(_)));
+        assert!(matches!(one("update only t set a = 1"), SqlCommand::Update(_)));
     }
 
     #[test]
@@ -407,21 +407,23 @@ mod tests {
             "start transaction",
             "begin isolation level read committed, read only",
         ] {
-            assert!(matches!(one(sql), Command::Utility(Utility::Begin { .. })), "{sql}");
+            assert!(matches!(one(sql), SqlCommand::Utility(Utility::Begin { .. })), "{sql}");
         }
         for sql in ["commit", "end", "COMMIT WORK", "commit and no chain"] {
-            assert!(matches!(one(sql), Command::Utility(Utility::Commit { chain: false })), "{sql}");
+            assert!(matches!(one(sql), SqlCommand::Utility(Utility::Commit { chain: false })), "{sql}");
         }
-        assert!(matches!(one("rollback and chain"), Command::Utility(Utility::Rollback { chain: true })));
-        assert!(matches!(one("abort"), Command::Utility(Utility::Rollback { chain: false })));
-        assert!(matches!(one("rollback to a"), Command::Utility(Utility::RollbackTo(name)) if name == "a"));
+        assert!(matches!(one("rollback and chain"), SqlCommand::Utility(Utility::Rollback { chain: true })));
+        assert!(matches!(one("abort"), SqlCommand::Utility(Utility::Rollback { chain: false })));
         assert!(
-            matches!(one("rollback work to savepoint \"A\""), Command::Utility(Utility::RollbackTo(name)) if name == "A")
+            matches!(one("rollback to a"), SqlCommand::Utility(Utility::RollbackTo(name)) if name == "a")
         );
         assert!(
-            matches!(one("release savepoint S"), Command::Utility(Utility::Release(name)) if name == "s")
+            matches!(one("rollback work to savepoint \"A\""), SqlCommand::Utility(Utility::RollbackTo(name)) if name == "A")
         );
-        let Command::Utility(Utility::Begin { modes, .. }) =
+        assert!(
+            matches!(one("release savepoint S"), SqlCommand::Utility(Utility::Release(name)) if name == "s")
+        );
+        let SqlCommand::Utility(Utility::Begin { modes, .. }) =
             one("begin isolation level repeatable read read only")
         else {
             panic!("no BEGIN")
@@ -446,29 +448,29 @@ mod tests {
             ("set time zone 'Europe/Rome'", "TimeZone", Some("Europe/Rome"), false),
             ("set names 'UTF8'", "client_encoding", Some("UTF8"), false),
         ] {
-            let Command::Utility(Utility::Set { local: l, name: n, value: v }) = one(sql) else {
+            let SqlCommand::Utility(Utility::Set { local: l, name: n, value: v }) = one(sql) else {
                 panic!("{sql}")
             };
             assert_eq!((n.as_str(), v.as_deref(), l), (name, value, local), "{sql}");
         }
-        assert!(matches!(one("reset all"), Command::Utility(Utility::Reset(SetTarget::All))));
-        assert!(matches!(one("show all"), Command::Utility(Utility::Show(SetTarget::All))));
+        assert!(matches!(one("reset all"), SqlCommand::Utility(Utility::Reset(SetTarget::All))));
+        assert!(matches!(one("show all"), SqlCommand::Utility(Utility::Show(SetTarget::All))));
         assert!(
-            matches!(one("show transaction isolation level"), Command::Utility(Utility::Show(SetTarget::Name(n))) if n == "transaction_isolation")
+            matches!(one("show transaction isolation level"), SqlCommand::Utility(Utility::Show(SetTarget::Name(n))) if n == "transaction_isolation")
         );
         assert!(
-            matches!(one("alter system set a.b = 5"), Command::Utility(Utility::AlterSystem { target: SetTarget::Name(n), value: Some(v) }) if n == "a.b" && v == "5")
+            matches!(one("alter system set a.b = 5"), SqlCommand::Utility(Utility::AlterSystem { target: SetTarget::Name(n), value: Some(v) }) if n == "a.b" && v == "5")
         );
         assert!(matches!(
             one("alter system reset all"),
-            Command::Utility(Utility::AlterSystem { target: SetTarget::All, value: None })
+            SqlCommand::Utility(Utility::AlterSystem { target: SetTarget::All, value: None })
         ));
     }
 
     #[test]
     fn copy_is_read_in_both_option_styles() {
         let options = |sql: &str| {
-            let Command::Utility(Utility::Copy(copy)) = one(sql) else { panic!("{sql}") };
+            let SqlCommand::Utility(Utility::Copy(copy)) = one(sql) else { panic!("{sql}") };
             *copy
         };
         let copy =
@@ -489,7 +491,7 @@ mod tests {
 
     #[test]
     fn roles_are_read_with_their_options() {
-        let Command::Utility(Utility::CreateRole { name, options }) =
+        let SqlCommand::Utility(Utility::CreateRole { name, options }) =
             one("create user \"Bob\" with superuser nologin password 'x' connection limit 5")
         else {
             panic!("no CREATE ROLE")
@@ -506,25 +508,26 @@ mod tests {
             ]
         );
         assert!(
-            matches!(one("drop role if exists a, b"), Command::Utility(Utility::DropRole { if_exists: true, names }) if names == ["a", "b"])
+            matches!(one("drop role if exists a, b"), SqlCommand::Utility(Utility::DropRole { if_exists: true, names }) if names == ["a", "b"])
         );
-        assert!(matches!(one("alter role a rename to b"), Command::Utility(Utility::RenameRole { .. })));
+        assert!(matches!(one("alter role a rename to b"), SqlCommand::Utility(Utility::RenameRole { .. })));
     }
 
     #[test]
     fn prepare_and_execute_carry_a_statement_and_values() {
-        let Command::Utility(Utility::Prepare { name, types, statement }) =
+        let SqlCommand::Utility(Utility::Prepare { name, types, statement }) =
             one("prepare p (int, text) as select $1, $2")
         else {
             panic!("no PREPARE")
         };
         assert_eq!((name.as_str(), types.len()), ("p", 2));
-        assert!(matches!(statement.command, Command::Query(_)));
-        let Command::Utility(Utility::Execute { name, arguments }) = one("execute p(1, 'a' || 'b')") else {
+        assert!(matches!(statement.command, SqlCommand::Query(_)));
+        let SqlCommand::Utility(Utility::Execute { name, arguments }) = one("execute p(1, 'a' || 'b')")
+        else {
             panic!("no EXECUTE")
         };
         assert_eq!((name.as_str(), arguments.len()), ("p", 2));
-        assert!(matches!(one("deallocate all"), Command::Utility(Utility::Deallocate(None))));
-        assert!(matches!(one("deallocate prepare p"), Command::Utility(Utility::Deallocate(Some(_)))));
+        assert!(matches!(one("deallocate all"), SqlCommand::Utility(Utility::Deallocate(None))));
+        assert!(matches!(one("deallocate prepare p"), SqlCommand::Utility(Utility::Deallocate(Some(_)))));
     }
 }

@@ -1,14 +1,14 @@
 //! CREATE, ALTER and DROP of ROLE, USER and GROUP.
 
 use super::cursor::Cursor;
-use super::statement::{Command, RoleOption, Utility};
+use super::statement::{RoleOption, SqlCommand, Utility};
 use crate::interface::error::{Result, SqlError};
 use sqlparser::tokenizer::Token;
 use sqlstate::SqlState;
 
 const KINDS: [&str; 3] = ["role", "user", "group"];
 
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     let place = cursor.place();
     let utility = if cursor.word("create") {
         let user = cursor.sees(&["user"]);
@@ -52,7 +52,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         return Ok(None);
     };
     cursor.expect_end()?;
-    Ok(Some(Command::Utility(utility)))
+    Ok(Some(SqlCommand::Utility(utility)))
 }
 
 /// A role's name; `current_user` and its kin are passed on for the session to resolve.

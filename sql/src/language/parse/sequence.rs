@@ -1,11 +1,11 @@
 //! CREATE SEQUENCE and ALTER SEQUENCE.
 
 use super::cursor::Cursor;
-use super::statement::{Command, SequenceChange, SequenceOptions, Utility};
+use super::statement::{SequenceChange, SequenceOptions, SqlCommand, Utility};
 use crate::interface::error::{Result, SqlError};
 use sqlparser::ast;
 
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     let utility = if cursor.words(&["create", "sequence"]) {
         let if_not_exists = cursor.words(&["if", "not", "exists"]);
         let name = cursor.object_name()?;
@@ -31,7 +31,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         return Ok(None);
     };
     cursor.expect_end()?;
-    Ok(Some(Command::Utility(utility)))
+    Ok(Some(SqlCommand::Utility(utility)))
 }
 
 /// Sets an option that may be given once.

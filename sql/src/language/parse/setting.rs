@@ -1,12 +1,12 @@
 //! SET, SHOW, RESET, ALTER SYSTEM.
 
 use super::cursor::Cursor;
-use super::statement::{Command, SetTarget, Utility};
+use super::statement::{SetTarget, SqlCommand, Utility};
 use super::transaction;
 use crate::interface::error::{Result, SqlError};
 use sqlparser::tokenizer::Token;
 
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     let utility = if cursor.word("show") {
         Utility::Show(target(cursor, true)?)
     } else if cursor.word("reset") {
@@ -23,7 +23,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         return Ok(None);
     };
     cursor.expect_end()?;
-    Ok(Some(Command::Utility(utility)))
+    Ok(Some(SqlCommand::Utility(utility)))
 }
 
 fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {

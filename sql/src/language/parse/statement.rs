@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A statement.
 #[derive(Clone, Debug)]
-pub(crate) enum Command {
+pub(crate) enum SqlCommand {
     /// SELECT, VALUES, TABLE, WITH.
     Query(Box<ast::Query>),
     /// INSERT

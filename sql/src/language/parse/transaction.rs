@@ -1,12 +1,12 @@
 //! BEGIN and its family.
 
 use super::cursor::Cursor;
-use super::statement::{Command, Mode, Utility};
+use super::statement::{Mode, SqlCommand, Utility};
 use crate::interface::environment::IsolationLevel;
 use crate::interface::error::{Result, SqlError};
 use sqlparser::tokenizer::Token;
 
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     let utility = if cursor.word("begin") {
         cursor.any_word(&["work", "transaction"]);
         Utility::Begin { start: false, modes: modes(cursor, true)? }
@@ -38,7 +38,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         return Ok(None);
     };
     cursor.expect_end()?;
-    Ok(Some(Command::Utility(utility)))
+    Ok(Some(SqlCommand::Utility(utility)))
 }
 
 fn chain(cursor: &mut Cursor<'_>) -> Result<bool> {

@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::statement::{
-    Command, DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, Utility,
+    DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, SqlCommand, Utility,
 };
 use super::{Parsed, copy, parse_plain, read, role, sequence, setting, settle, transaction};
 use crate::interface::error::{Result, SqlError};
@@ -46,7 +46,7 @@ const ABSENT: &[(&[&str], &str)] = &[
     (&["alter", "default"], "ALTER DEFAULT PRIVILEGES"),
 ];
 
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
     for (words, name) in ABSENT {
         if cursor.sees(words) {
             return Err(SqlError::unsupported(name));
@@ -101,7 +101,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<Command>> {
         return Ok(None);
     };
     cursor.expect_end()?;
-    Ok(Some(Command::Utility(utility)))
+    Ok(Some(SqlCommand::Utility(utility)))
 }
 
 /// VACUUM and ANALYZE with their options, of which only VERBOSE means something here.
@@ -191,7 +191,7 @@ fn inner(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
     Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
 }
 
-fn prepare(cursor: &mut Cursor<'_>) -> Result<Command> {
+fn prepare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let name = cursor.identifier()?;
     let mut types = Vec::new();
     if cursor.peek() == Some(&Token::LParen) {
@@ -203,14 +203,14 @@ fn prepare(cursor: &mut Cursor<'_>) -> Result<Command> {
     cursor.expect_word("as")?;
     let statement = inner(cursor)?;
     match statement.command {
-        Command::Query(_) | Command::Insert(_) | Command::Update(_) | Command::Delete(_) => {
-            Ok(Command::Utility(Utility::Prepare { name, types, statement }))
+        SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) => {
+            Ok(SqlCommand::Utility(Utility::Prepare { name, types, statement }))
         }
         _ => Err(cursor.unexpected()),
     }
 }
 
-fn execute(cursor: &mut Cursor<'_>) -> Result<Command> {
+fn execute(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let name = cursor.identifier()?;
     let mut arguments = Vec::new();
     if cursor.peek() == Some(&Token::LParen) {
@@ -221,10 +221,10 @@ fn execute(cursor: &mut Cursor<'_>) -> Result<Command> {
         arguments = settle(arguments, cursor.len())?;
     }
     cursor.expect_end()?;
-    Ok(Command::Utility(Utility::Execute { name, arguments }))
+    Ok(SqlCommand::Utility(Utility::Execute { name, arguments }))
 }
 
-fn explain(cursor: &mut Cursor<'_>) -> Result<Command> {
+fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let mut options = ExplainOptions { analyze: false, costs: true };
     if cursor.token(&Token::LParen) {
         loop {
@@ -257,11 +257,11 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<Command> {
         return Err(SqlError::unsupported("EXPLAIN of this statement"));
     }
     let statement = inner(cursor)?;
-    Ok(Command::Utility(Utility::Explain { options, statement }))
+    Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
 }
 
 /// DECLARE name [options] CURSOR [WITH | WITHOUT HOLD] FOR query
-fn declare(cursor: &mut Cursor<'_>) -> Result<Command> {
+fn declare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let name = cursor.identifier()?;
     loop {
         if cursor.word("binary") {
@@ -283,10 +283,10 @@ fn declare(cursor: &mut Cursor<'_>) -> Result<Command> {
     cursor.words(&["without", "hold"]);
     cursor.expect_word("for")?;
     let query = inner(cursor)?;
-    if !matches!(query.command, Command::Query(_)) {
+    if !matches!(query.command, SqlCommand::Query(_)) {
         return Err(cursor.unexpected());
     }
-    Ok(Command::Utility(Utility::Declare { name, query }))
+    Ok(SqlCommand::Utility(Utility::Declare { name, query }))
 }
 
 /// FETCH and MOVE [direction] [FROM | IN] name
@@ -313,7 +313,7 @@ fn fetch(cursor: &mut Cursor<'_>, shows: bool) -> Result<Utility> {
 }
 
 /// CREATE [OR REPLACE] VIEW name [(columns)] AS query
-fn create_view(cursor: &mut Cursor<'_>) -> Result<Command> {
+fn create_view(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     cursor.expect_word("create")?;
     let or_replace = cursor.words(&["or", "replace"]);
     cursor.expect_word("view")?;
@@ -326,7 +326,7 @@ fn create_view(cursor: &mut Cursor<'_>) -> Result<Command> {
     let rest = cursor.rest();
     let text = cursor.source().slice(&rest);
     let query = super::parse_inner_query(cursor.source(), rest)?;
-    Ok(Command::Utility(Utility::CreateView { or_replace, name, columns, query, text }))
+    Ok(SqlCommand::Utility(Utility::CreateView { or_replace, name, columns, query, text }))
 }
 
 fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {

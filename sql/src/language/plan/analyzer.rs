@@ -1,6 +1,6 @@
 //! Names: what the columns, parameters, subqueries and functions of an expression mean where it stands.
 
-use super::node::{SetCall, Slot, SlotSource, Slots, TableUse};
+use super::node::{DeferredSource, DeferredValue, DeferredValues, SetCall, TableUse};
 use super::query::Select;
 use crate::catalogue::{Catalogue, Relation, Role};
 use crate::interface::cancel::Canceller;
@@ -48,7 +48,7 @@ pub(crate) struct ScopeTable {
 
 /// One query's names while its expressions are compiled.
 #[derive(Debug)]
-pub(crate) struct Level {
+pub(crate) struct QueryLevel {
     pub(crate) columns: Vec<ScopeColumn>,
     /// Columns of the row before this one can't be named: those before the comma, in a join's condition.
     pub(crate) visible_from: usize,
@@ -58,8 +58,8 @@ pub(crate) struct Level {
     pub(crate) aggregates: Vec<AggregateCall>,
     /// Where aggregates may not stand: what the place is called.
     pub(crate) no_aggregates_in: Option<&'static str>,
-    /// Subqueries and waiting functions of the expressions compiled since [`Analyzer::take_slots`].
-    pub(crate) slots: Vec<Slot>,
+    /// Subqueries and waiting functions of the expressions compiled since [`Analyzer::take_deferred`].
+    pub(crate) deferred: Vec<DeferredValue>,
     /// Set-returning functions of a select list.
     pub(crate) set_calls: Vec<SetCall>,
     /// Whether they may stand here.
@@ -91,7 +91,7 @@ pub(crate) struct Analyzer<'a> {
     pub(crate) parameters: Vec<Option<Type>>,
     /// No more parameters than are declared may be named (the arguments of EXECUTE have none).
     pub(crate) parameters_max: usize,
-    pub(crate) levels: Vec<Level>,
+    pub(crate) levels: Vec<QueryLevel>,
     pub(crate) ctes: Vec<Cte>,
     pub(crate) tables: Vec<TableUse>,
     pub(crate) writes: bool,
@@ -120,7 +120,7 @@ const FROM_ITEMS_MAX: usize = 65_000;
 /// Parts of expressions that a plan may hold more than once.
 pub(super) const REPEATED_NODES_MAX: usize = 500_000;
 
-impl Level {
+impl QueryLevel {
     pub(crate) fn new(depth: usize) -> Self {
         Self {
             columns: Vec::new(),
@@ -129,7 +129,7 @@ impl Level {
             width: 0,
             aggregates: Vec::new(),
             no_aggregates_in: None,
-            slots: Vec::new(),
+            deferred: Vec::new(),
             set_calls: Vec::new(),
             sets_allowed: false,
             outermost: depth,
@@ -201,9 +201,9 @@ impl<'a> Analyzer<'a> {
     }
 
     /// The level that is being compiled.
-    pub(crate) fn level(&mut self) -> &mut Level {
+    pub(crate) fn level(&mut self) -> &mut QueryLevel {
         if self.levels.is_empty() {
-            self.levels.push(Level::new(0));
+            self.levels.push(QueryLevel::new(0));
         }
         let last = self.levels.len() - 1;
         &mut self.levels[last]
@@ -211,13 +211,13 @@ impl<'a> Analyzer<'a> {
 
     pub(crate) fn push_level(&mut self) {
         let depth = self.levels.len();
-        self.levels.push(Level::new(depth));
+        self.levels.push(QueryLevel::new(depth));
     }
 
     /// Ends a level; true if it looked at an outer one.
-    pub(crate) fn pop_level(&mut self) -> (Level, bool) {
+    pub(crate) fn pop_level(&mut self) -> (QueryLevel, bool) {
         let depth = self.levels.len().saturating_sub(1);
-        let level = self.levels.pop().unwrap_or_else(|| Level::new(0));
+        let level = self.levels.pop().unwrap_or_else(|| QueryLevel::new(0));
         let correlated = level.outermost < depth;
         if correlated && let Some(parent) = self.levels.last_mut() {
             parent.outermost = parent.outermost.min(level.outermost);
@@ -250,9 +250,9 @@ impl<'a> Analyzer<'a> {
         stack::roomy(tokens, || work(self))
     }
 
-    /// The slots of the expressions compiled since the last call.
-    pub(crate) fn take_slots(&mut self) -> Slots {
-        Arc::new(std::mem::take(&mut self.level().slots))
+    /// The deferred values of the expressions compiled since the last call.
+    pub(crate) fn take_deferred(&mut self) -> DeferredValues {
+        Arc::new(std::mem::take(&mut self.level().deferred))
     }
 
     pub(crate) fn compile(&mut self, ast: &ast::Expr) -> Result<Expr> {
@@ -361,18 +361,18 @@ impl<'a> Analyzer<'a> {
         })
     }
 
-    pub(super) fn add_slot(&mut self, source: SlotSource, per_row: bool, ty: Type) -> Expr {
+    pub(super) fn add_deferred(&mut self, source: DeferredSource, per_row: bool, ty: Type) -> Expr {
         let names_columns = |exprs: &[Expr]| exprs.iter().any(|expr| !super::predicate::is_rowless(expr));
         let uses_row = match &source {
-            SlotSource::Call { arguments, .. } | SlotSource::Sequence { arguments, .. } => {
+            DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
                 names_columns(arguments)
             }
-            SlotSource::Quantified { left, .. } => per_row || names_columns(left),
+            DeferredSource::Quantified { left, .. } => per_row || names_columns(left),
             _ => per_row,
         };
-        let slots = &mut self.level().slots;
-        slots.push(Slot { source, per_row, uses_row });
-        Expr::Slot { index: slots.len() - 1, ty }
+        let deferred = &mut self.level().deferred;
+        deferred.push(DeferredValue { source, per_row, uses_row });
+        Expr::Deferred { index: deferred.len() - 1, ty }
     }
 
     pub(super) fn quantified(
@@ -422,21 +422,24 @@ impl<'a> Analyzer<'a> {
             });
         }
         let matches = matches.ok_or_else(|| SqlError::syntax("subquery has too few columns"))?;
-        let source = SlotSource::Quantified { left: left_values, node: select.node, matches, all, hashable };
+        let source =
+            DeferredSource::Quantified { left: left_values, node: select.node, matches, all, hashable };
         // The subquery may run once, but the comparison is the row's.
-        Ok(self.add_slot(source, correlated, Type::of(TypeId::Bool)))
+        Ok(self.add_deferred(source, correlated, Type::of(TypeId::Bool)))
     }
 
-    /// Takes over slots that were made at another level, and the expression that reads them.
-    pub(crate) fn adopt(&mut self, value: Expr, slots: Vec<Slot>) -> Result<Expr> {
-        if slots.is_empty() {
+    /// Takes over deferred values that were made at another level, and the expression that reads them.
+    pub(crate) fn adopt(&mut self, value: Expr, deferred: Vec<DeferredValue>) -> Result<Expr> {
+        if deferred.is_empty() {
             return Ok(value);
         }
-        let own = &mut self.level().slots;
+        let own = &mut self.level().deferred;
         let base = own.len();
-        for slot in slots {
+        for slot in deferred {
             let plain = match &slot.source {
-                SlotSource::Sequence { arguments, .. } => arguments.iter().all(super::predicate::is_rowless),
+                DeferredSource::Sequence { arguments, .. } => {
+                    arguments.iter().all(super::predicate::is_rowless)
+                }
                 _ => false,
             };
             if !plain {
@@ -446,7 +449,7 @@ impl<'a> Analyzer<'a> {
         }
         value.transform(&mut |part| {
             Ok(match part {
-                Expr::Slot { index, ty } => Step::Done(Expr::Slot { index: index + base, ty }),
+                Expr::Deferred { index, ty } => Step::Done(Expr::Deferred { index: index + base, ty }),
                 other => Step::Into(other),
             })
         })

@@ -1,7 +1,7 @@
 //! Calls of functions that only the analyser knows: of the node, of sequences, and those that return sets.
 
 use super::analyzer::{Analyzer, NamedSet};
-use super::node::{SequenceFunction, SetCall, SetFunction, SlotSource};
+use super::node::{DeferredSource, SequenceFunction, SetCall, SetFunction};
 use crate::interface::environment::{NodeFunction, NodeReturns};
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::{self, CastContext, Expr, FunctionArgument};
@@ -91,7 +91,7 @@ impl<'a> Analyzer<'a> {
     pub(crate) fn sequence_call(&mut self, function: SequenceFunction, arguments: Vec<Expr>) -> Expr {
         // Not of the node alone: what it gives depends on commits.
         self.reads_catalogue = true;
-        self.add_slot(SlotSource::Sequence { function, arguments }, true, Type::of(TypeId::Int8))
+        self.add_deferred(DeferredSource::Sequence { function, arguments }, true, Type::of(TypeId::Int8))
     }
 
     /// The overload of a node function that takes these arguments, coerced and completed with defaults.

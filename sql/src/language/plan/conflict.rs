@@ -128,7 +128,7 @@ impl Analyzer<'_> {
         self.level().no_aggregates_in = Some("UPDATE");
         let assignments = self.assignments(relation, &update.assignments)?;
         let condition = update.selection.as_ref().map(|ast| self.condition("WHERE", ast)).transpose()?;
-        let slots = self.take_slots();
-        Ok(ConflictAction::Update { assignments, condition, slots })
+        let deferred = self.take_deferred();
+        Ok(ConflictAction::Update { assignments, condition, deferred })
     }
 }

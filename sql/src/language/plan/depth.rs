@@ -2,7 +2,7 @@
 //! memory for the rows that its joins hold.
 
 use super::BATCH;
-use super::node::{ConflictAction, Node, Returning, SlotSource, Slots};
+use super::node::{ConflictAction, DeferredSource, DeferredValues, Node, Returning};
 use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::expr::Expr;
@@ -75,17 +75,19 @@ impl Depth {
         }
     }
 
-    fn slots(&mut self, slots: &Slots, at: usize) {
-        for slot in slots.iter() {
+    fn deferred(&mut self, deferred: &DeferredValues, at: usize) {
+        for slot in deferred.iter() {
             match &slot.source {
-                SlotSource::Scalar(node) | SlotSource::Array(node, _) | SlotSource::Exists(node) => {
+                DeferredSource::Scalar(node)
+                | DeferredSource::Array(node, _)
+                | DeferredSource::Exists(node) => {
                     self.node(node, at + 1);
                 }
-                SlotSource::Quantified { left, node, matches, .. } => {
+                DeferredSource::Quantified { left, node, matches, .. } => {
                     self.exprs(left.iter().chain([matches]));
                     self.node(node, at + 1);
                 }
-                SlotSource::Call { arguments, .. } | SlotSource::Sequence { arguments, .. } => {
+                DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
                     self.exprs(arguments);
                 }
             }
@@ -95,7 +97,7 @@ impl Depth {
     fn returning(&mut self, returning: &Option<Returning>, at: usize) {
         if let Some(returning) = returning {
             self.exprs(&returning.exprs);
-            self.slots(&returning.slots, at);
+            self.deferred(&returning.deferred, at);
         }
     }
 
@@ -105,7 +107,7 @@ impl Depth {
             Node::Unit | Node::Generated(_) => {}
             Node::Values(plan) => {
                 self.exprs(plan.rows.iter().flatten());
-                self.slots(&plan.slots, at);
+                self.deferred(&plan.deferred, at);
             }
             Node::Scan(plan) => {
                 let range = &plan.range;
@@ -115,21 +117,21 @@ impl Depth {
             }
             Node::Function(plan) => {
                 self.exprs(&plan.call.arguments);
-                self.slots(&plan.slots, at);
+                self.deferred(&plan.deferred, at);
             }
             Node::Filter(plan) => {
                 self.exprs([&plan.condition]);
-                self.slots(&plan.slots, at);
+                self.deferred(&plan.deferred, at);
                 self.node(&plan.input, at + 1);
             }
             Node::Project(plan) => {
                 self.exprs(&plan.exprs);
-                self.slots(&plan.slots, at);
+                self.deferred(&plan.deferred, at);
                 self.node(&plan.input, at + 1);
             }
             Node::ProjectSet(plan) => {
                 self.exprs(plan.calls.iter().flat_map(|call| &call.arguments));
-                self.slots(&plan.slots, at);
+                self.deferred(&plan.deferred, at);
                 self.node(&plan.input, at + 1);
             }
             Node::Join(plan) => {
@@ -138,7 +140,7 @@ impl Depth {
                 for (left, right) in &plan.hash_keys {
                     self.exprs([left, right]);
                 }
-                self.slots(&plan.slots, at);
+                self.deferred(&plan.deferred, at);
                 self.node(&plan.left, at + 1);
                 self.node(&plan.right, at + 1);
             }
@@ -159,7 +161,7 @@ impl Depth {
             }
             Node::Limit(plan) => {
                 self.exprs(plan.limit.iter().chain(&plan.offset));
-                self.slots(&plan.slots, at);
+                self.deferred(&plan.deferred, at);
                 self.node(&plan.input, at + 1);
             }
             Node::Distinct(plan) => self.node(&plan.input, at + 1),
@@ -169,7 +171,7 @@ impl Depth {
             }
             Node::Lock(plan) => {
                 self.exprs(&plan.recheck);
-                self.slots(&plan.slots, at);
+                self.deferred(&plan.deferred, at);
                 self.node(&plan.input, at + 1);
             }
             Node::Insert(_) | Node::Update(_) | Node::Delete(_) => self.change(node, at),
@@ -180,12 +182,12 @@ impl Depth {
         match node {
             Node::Insert(plan) => {
                 self.exprs(plan.values.iter().chain(plan.target.checks.iter().map(|(_, check)| check)));
-                self.slots(&plan.slots, at);
-                if let Some(ConflictAction::Update { assignments, condition, slots }) =
+                self.deferred(&plan.deferred, at);
+                if let Some(ConflictAction::Update { assignments, condition, deferred }) =
                     plan.conflict.as_ref().map(|conflict| &conflict.action)
                 {
                     self.exprs(assignments.iter().map(|(_, value)| value).chain(condition));
-                    self.slots(slots, at);
+                    self.deferred(deferred, at);
                 }
                 self.returning(&plan.returning, at);
                 self.node(&plan.input, at + 1);
@@ -193,14 +195,14 @@ impl Depth {
             Node::Update(plan) => {
                 self.exprs(plan.target.checks.iter().map(|(_, check)| check));
                 self.exprs(plan.assignments.iter().map(|(_, value)| value).chain(&plan.recheck));
-                self.slots(&plan.slots, at);
-                self.slots(&plan.recheck_slots, at);
+                self.deferred(&plan.deferred, at);
+                self.deferred(&plan.recheck_deferred, at);
                 self.returning(&plan.returning, at);
                 self.node(&plan.input, at + 1);
             }
             Node::Delete(plan) => {
                 self.exprs(&plan.recheck);
-                self.slots(&plan.recheck_slots, at);
+                self.deferred(&plan.recheck_deferred, at);
                 self.returning(&plan.returning, at);
                 self.node(&plan.input, at + 1);
             }

@@ -3,7 +3,7 @@
 //! `SELECT ... WHERE key = ...`, `UPDATE ... WHERE key = ...`, `DELETE ... WHERE key = ...` and `INSERT` of
 //! one row, with or without ON CONFLICT; none with RETURNING or subqueries.
 
-use super::node::{ConflictAction, ConflictPlan, Node, RangePlan, ScanPlan, Target};
+use super::node::{ConflictAction, ConflictPlan, ModifiedTable, Node, RangePlan, ScanPlan};
 use crate::catalogue::Relation;
 use crate::language::expr::Expr;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ pub(crate) struct DirectDelete {
 /// The direct form of a plan; None if it has none.
 pub(crate) fn recognise(node: &Node) -> Option<Direct> {
     match node {
-        Node::Project(plan) if plan.slots.is_empty() => {
+        Node::Project(plan) if plan.deferred.is_empty() => {
             let Node::Scan(scan) = &plan.input else { return None };
             let key = exact_key(scan)?;
             if scan.emit_key {
@@ -87,11 +87,11 @@ pub(crate) fn recognise(node: &Node) -> Option<Direct> {
         Node::Insert(plan) => {
             let plain = plan.returning.is_none() && plan.target.relation.primary_key.is_some();
             let Node::Values(values) = &plan.input else { return None };
-            let ([row], true, true) = (values.rows.as_slice(), plain, values.slots.is_empty()) else {
+            let ([row], true, true) = (values.rows.as_slice(), plain, values.deferred.is_empty()) else {
                 return None;
             };
-            if let Some(ConflictPlan { action: ConflictAction::Update { slots, .. }, .. }) = &plan.conflict
-                && !slots.is_empty()
+            if let Some(ConflictPlan { action: ConflictAction::Update { deferred, .. }, .. }) = &plan.conflict
+                && !deferred.is_empty()
             {
                 return None;
             }
@@ -110,7 +110,7 @@ pub(crate) fn recognise(node: &Node) -> Option<Direct> {
             let key = exact_key(scan)?;
             if plan.moves
                 || plan.returning.is_some()
-                || !plan.slots.is_empty()
+                || !plan.deferred.is_empty()
                 || !is_whole_row(&plan.target, scan)
             {
                 return None;
@@ -131,7 +131,7 @@ pub(crate) fn recognise(node: &Node) -> Option<Direct> {
 }
 
 /// Whether the scan is of the table that is changed.
-fn is_whole_row(target: &Target, scan: &ScanPlan) -> bool {
+fn is_whole_row(target: &ModifiedTable, scan: &ScanPlan) -> bool {
     target.relation.oid == scan.relation.oid
 }
 

@@ -1,7 +1,7 @@
 //! The FROM clause: tables, subqueries, functions and joins, each with the columns that it brings.
 
 use super::analyzer::{Analyzer, ScopeColumn, ScopeTable};
-use super::node::{JoinKind, JoinPlan, Node, RangePlan, ScanPlan, Slots};
+use super::node::{DeferredValues, JoinKind, JoinPlan, Node, RangePlan, ScanPlan};
 use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
 use crate::language::expr::{self, Expr};
@@ -196,7 +196,7 @@ impl Analyzer<'_> {
             right_width: right.width,
             hash_keys: Vec::new(),
             condition: None,
-            slots: Slots::default(),
+            deferred: DeferredValues::default(),
             build_left: false,
             lateral,
         };
@@ -237,8 +237,8 @@ impl Analyzer<'_> {
                     analyzer.level().visible_from = chain_start;
                     analyzer.condition("JOIN/ON", condition)
                 })?;
-                let slots = self.take_slots();
-                self.add_join_condition(&mut item.node, condition, slots)?;
+                let deferred = self.take_deferred();
+                self.add_join_condition(&mut item.node, condition, deferred)?;
             }
             ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural => {
                 let names: Vec<String> = match constraint {
@@ -255,13 +255,18 @@ impl Analyzer<'_> {
         Ok(item)
     }
 
-    fn add_join_condition(&mut self, node: &mut Node, condition: Expr, slots: Slots) -> Result<()> {
+    fn add_join_condition(
+        &mut self,
+        node: &mut Node,
+        condition: Expr,
+        deferred: DeferredValues,
+    ) -> Result<()> {
         let Node::Join(plan) = node else { return Err(SqlError::internal("a join without a join node")) };
         let plan = Arc::get_mut(plan).ok_or_else(|| SqlError::internal("a plan is shared too early"))?;
         let (left_width, lateral, kind) = (plan.left_width, plan.lateral, plan.kind);
         let mut rest = Vec::new();
         for part in super::predicate::conjuncts(condition) {
-            if slots.is_empty() && !lateral {
+            if deferred.is_empty() && !lateral {
                 match super::predicate::hash_key(part, left_width) {
                     Ok(pair) => {
                         plan.hash_keys.push(pair);
@@ -274,7 +279,7 @@ impl Analyzer<'_> {
             }
         }
         // What an inner (or left) join asks of its right side alone can be asked there.
-        if slots.is_empty() && matches!(kind, JoinKind::Inner | JoinKind::Left) {
+        if deferred.is_empty() && matches!(kind, JoinKind::Inner | JoinKind::Left) {
             let mut above = Vec::new();
             for part in rest {
                 if super::predicate::only_from(&part, left_width, usize::MAX) && !part.is_volatile() {
@@ -291,7 +296,7 @@ impl Analyzer<'_> {
             rest = above;
         }
         plan.condition = super::predicate::conjunction(rest);
-        plan.slots = slots;
+        plan.deferred = deferred;
         Ok(())
     }
 

@@ -25,7 +25,7 @@ pub(crate) use node::*;
 use crate::interface::answer::ResultColumn;
 use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
-use crate::language::parse::Command;
+use crate::language::parse::SqlCommand;
 use depth::Needs;
 use modify::settled;
 use query::{OutputColumn, Select};
@@ -45,18 +45,18 @@ fn result_columns(columns: Vec<OutputColumn>) -> Vec<ResultColumn> {
 }
 
 /// Plans a SELECT, INSERT, UPDATE or DELETE.
-pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &Command) -> Result<Plan> {
+pub(crate) fn plan(analyzer: &mut Analyzer<'_>, command: &SqlCommand) -> Result<Plan> {
     let (verb, node, columns) = match command {
-        Command::Query(query) => return plan_query(analyzer, query),
-        Command::Insert(insert) => {
+        SqlCommand::Query(query) => return plan_query(analyzer, query),
+        SqlCommand::Insert(insert) => {
             let (node, columns) = analyzer.insert(insert)?;
             (Verb::Insert, node, columns)
         }
-        Command::Update(update) => {
+        SqlCommand::Update(update) => {
             let (node, columns) = analyzer.update(update)?;
             (Verb::Update, node, columns)
         }
-        Command::Delete(delete) => {
+        SqlCommand::Delete(delete) => {
             let (node, columns) = analyzer.delete(delete)?;
             (Verb::Delete, node, columns)
         }

@@ -3,7 +3,7 @@
 use super::analyzer::{Analyzer, DEFAULT_PLACE};
 use super::from::{FromItem, table_item};
 use super::node::{
-    DeletePlan, InsertPlan, Node, ProjectPlan, ProjectSetPlan, Returning, SequenceFunction, Target,
+    DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan, Returning, SequenceFunction,
     UpdatePlan, ValuesPlan, null,
 };
 use super::query::{OutputColumn, Select};
@@ -48,7 +48,7 @@ impl Analyzer<'_> {
         let value = self.kept_expression(&ast, |analyzer, ast| analyzer.compile_in(DEFAULT_PLACE, ast));
         let (level, _) = self.pop_level();
         self.levels = around;
-        let value = self.adopt(value?, level.slots)?;
+        let value = self.adopt(value?, level.deferred)?;
         self.assign(value, relation, &column.name, column.ty)
     }
 
@@ -87,7 +87,7 @@ impl Analyzer<'_> {
     }
 
     /// The conditions that every new row of a table must meet.
-    pub(crate) fn target_of(&mut self, relation: &Arc<Relation>) -> Result<Target> {
+    pub(crate) fn target_of(&mut self, relation: &Arc<Relation>) -> Result<ModifiedTable> {
         let mut checks = Vec::with_capacity(relation.checks.len());
         for check in &relation.checks {
             let ast = parse_expression(&check.expression)?;
@@ -95,12 +95,12 @@ impl Analyzer<'_> {
             self.show(table_item(relation, false));
             let condition = self.kept_expression(&ast, |analyzer, ast| analyzer.condition("CHECK", ast));
             let (level, _) = self.pop_level();
-            if !level.slots.is_empty() {
+            if !level.deferred.is_empty() {
                 return Err(SqlError::unsupported("a subquery or waiting function in a CHECK constraint"));
             }
             checks.push((check.name.clone(), condition?));
         }
-        Ok(Target { relation: relation.clone(), checks })
+        Ok(ModifiedTable { relation: relation.clone(), checks })
     }
 
     pub(crate) fn insert(&mut self, statement: &InsertStatement) -> Result<Modification> {
@@ -151,7 +151,7 @@ impl Analyzer<'_> {
                 None => self.default_value(&relation, at)?,
             });
         }
-        let slots = self.take_slots();
+        let deferred = self.take_deferred();
         let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
         let conflict = match &insert.on {
             None => None,
@@ -164,7 +164,8 @@ impl Analyzer<'_> {
             }
         };
         let (returning, outputs) = self.with_row(&relation, alias.as_deref(), insert.returning.as_deref())?;
-        let node = Node::Insert(Arc::new(InsertPlan { input, target, values, slots, conflict, returning }));
+        let node =
+            Node::Insert(Arc::new(InsertPlan { input, target, values, deferred, conflict, returning }));
         Ok((node, outputs))
     }
 
@@ -246,22 +247,22 @@ impl Analyzer<'_> {
         self.level().sets_allowed = single;
         self.level().no_aggregates_in = Some("VALUES");
         let rows = self.insert_rows(relation, values, columns, width);
-        let slots = self.take_slots();
+        let deferred = self.take_deferred();
         let set_calls = std::mem::take(&mut self.level().set_calls);
         self.pop_level();
         let mut rows = rows?;
         if set_calls.is_empty() {
-            return Ok((Node::Values(Arc::new(ValuesPlan { rows, slots })), width));
+            return Ok((Node::Values(Arc::new(ValuesPlan { rows, deferred })), width));
         }
         // One row of VALUES with a set-returning function is a SELECT.
-        let slots_of_sets = slots.clone();
+        let slots_of_sets = deferred.clone();
         let input = Node::ProjectSet(Arc::new(ProjectSetPlan {
             input: Node::Unit,
             calls: set_calls,
-            slots: slots_of_sets,
+            deferred: slots_of_sets,
         }));
         let exprs = rows.pop().unwrap_or_default();
-        Ok((Node::Project(Arc::new(ProjectPlan { input, exprs, slots })), width))
+        Ok((Node::Project(Arc::new(ProjectPlan { input, exprs, deferred })), width))
     }
 
     fn insert_rows(
@@ -429,9 +430,10 @@ impl Analyzer<'_> {
         let (relation, item) = self.changed_table(&update.table, "UPDATE")?;
         let target = self.target_of(&relation)?;
         let key = relation.columns.len();
-        let (input, recheck, recheck_slots) = self.filtered(item, from, update.selection.as_ref(), false)?;
+        let (input, recheck, recheck_deferred) =
+            self.filtered(item, from, update.selection.as_ref(), false)?;
         let assignments = self.assignments(&relation, &update.assignments)?;
-        let slots = self.take_slots();
+        let deferred = self.take_deferred();
         let moves = relation
             .primary_key
             .as_ref()
@@ -443,8 +445,17 @@ impl Analyzer<'_> {
                 (Some(returning), Some(outputs))
             }
         };
-        let plan =
-            UpdatePlan { input, target, key, assignments, slots, recheck, recheck_slots, moves, returning };
+        let plan = UpdatePlan {
+            input,
+            target,
+            key,
+            assignments,
+            deferred,
+            recheck,
+            recheck_deferred,
+            moves,
+            returning,
+        };
         Ok((Node::Update(Arc::new(plan)), outputs))
     }
 
@@ -467,7 +478,8 @@ impl Analyzer<'_> {
         let (relation, item) = self.changed_table(table, "DELETE")?;
         let key = relation.columns.len();
         let using = delete.using.as_deref().unwrap_or_default();
-        let (input, recheck, recheck_slots) = self.filtered(item, using, delete.selection.as_ref(), false)?;
+        let (input, recheck, recheck_deferred) =
+            self.filtered(item, using, delete.selection.as_ref(), false)?;
         let (returning, outputs) = match &delete.returning {
             None => (None, None),
             Some(items) => {
@@ -475,8 +487,8 @@ impl Analyzer<'_> {
                 (Some(returning), Some(outputs))
             }
         };
-        let target = Target { relation, checks: Vec::new() };
-        let plan = DeletePlan { input, target, key, recheck, recheck_slots, returning };
+        let target = ModifiedTable { relation, checks: Vec::new() };
+        let plan = DeletePlan { input, target, key, recheck, recheck_deferred, returning };
         Ok((Node::Delete(Arc::new(plan)), outputs))
     }
 }

@@ -34,12 +34,12 @@ pub(crate) enum Node {
 }
 
 /// Values computed before a row's expressions: results of subqueries and of functions that wait.
-pub(crate) type Slots = Arc<Vec<Slot>>;
+pub(crate) type DeferredValues = Arc<Vec<DeferredValue>>;
 
 /// One of them.
 #[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) source: SlotSource,
+pub(crate) struct DeferredValue {
+    pub(crate) source: DeferredSource,
     /// Depends on the current row, or may change from call to call: computed for each row anew; else once.
     pub(crate) per_row: bool,
     /// Looks at columns of the current row.
@@ -47,7 +47,7 @@ pub(crate) struct Slot {
 }
 
 #[derive(Debug)]
-pub(crate) enum SlotSource {
+pub(crate) enum DeferredSource {
     /// The one value of a subquery.
     Scalar(Node),
     /// All values of a subquery, as an array of this element type.
@@ -73,7 +73,7 @@ pub(crate) enum SequenceFunction {
 #[derive(Debug)]
 pub(crate) struct ValuesPlan {
     pub(crate) rows: Vec<Vec<Expr>>,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
 }
 
 /// A table's rows: all its columns by their places (those not needed are NULL), and with `emit_key` the key's
@@ -135,7 +135,7 @@ pub(crate) enum GeneratedSource {
 #[derive(Debug)]
 pub(crate) struct FunctionPlan {
     pub(crate) call: SetCall,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
     /// WITH ORDINALITY.
     pub(crate) ordinality: bool,
 }
@@ -161,14 +161,14 @@ pub(crate) enum SetFunction {
 pub(crate) struct FilterPlan {
     pub(crate) input: Node,
     pub(crate) condition: Expr,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
 }
 
 #[derive(Debug)]
 pub(crate) struct ProjectPlan {
     pub(crate) input: Node,
     pub(crate) exprs: Vec<Expr>,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
 }
 
 /// Appends the results of set-returning functions to each row, which is repeated as often as the longest is
@@ -177,7 +177,7 @@ pub(crate) struct ProjectPlan {
 pub(crate) struct ProjectSetPlan {
     pub(crate) input: Node,
     pub(crate) calls: Vec<SetCall>,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,7 +199,7 @@ pub(crate) struct JoinPlan {
     pub(crate) hash_keys: Vec<(Expr, Expr)>,
     /// Over the joined row.
     pub(crate) condition: Option<Expr>,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
     /// The hash is of the left side, and the right rows look into it. Only for inner joins by hash.
     pub(crate) build_left: bool,
     /// The right side sees the left row as its nearest outer row, and runs anew for each.
@@ -236,7 +236,7 @@ pub(crate) struct LimitPlan {
     pub(crate) input: Node,
     pub(crate) limit: Option<Expr>,
     pub(crate) offset: Option<Expr>,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
 }
 
 #[derive(Debug)]
@@ -270,7 +270,7 @@ pub(crate) struct LockPlan {
     pub(crate) targets: Vec<LockTarget>,
     /// All conditions over the row, to be seen again on newest versions.
     pub(crate) recheck: Option<Expr>,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
 }
 
 #[derive(Debug)]
@@ -293,7 +293,7 @@ pub(crate) enum RowWait {
 
 /// What every change of a table needs.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct ModifiedTable {
     pub(crate) relation: Arc<Relation>,
     /// CHECK constraints over the table's row: name, condition.
     pub(crate) checks: Vec<(String, Expr)>,
@@ -303,17 +303,17 @@ pub(crate) struct Target {
 #[derive(Debug)]
 pub(crate) struct Returning {
     pub(crate) exprs: Vec<Expr>,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
 }
 
 #[derive(Debug)]
 pub(crate) struct InsertPlan {
     pub(crate) input: Node,
-    pub(crate) target: Target,
+    pub(crate) target: ModifiedTable,
     /// The whole new row, over the input row.
     pub(crate) values: Vec<Expr>,
     /// Of the values: what defaults take from sequences.
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
     pub(crate) conflict: Option<ConflictPlan>,
     pub(crate) returning: Option<Returning>,
 }
@@ -341,21 +341,21 @@ pub(crate) enum ConflictAction {
     Update {
         assignments: Vec<(usize, Expr)>,
         condition: Option<Expr>,
-        slots: Slots,
+        deferred: DeferredValues,
     },
 }
 
 #[derive(Debug)]
 pub(crate) struct UpdatePlan {
     pub(crate) input: Node,
-    pub(crate) target: Target,
+    pub(crate) target: ModifiedTable,
     /// Where the target's key is in the input row; its columns come first.
     pub(crate) key: usize,
     pub(crate) assignments: Vec<(usize, Expr)>,
-    pub(crate) slots: Slots,
+    pub(crate) deferred: DeferredValues,
     /// All conditions over the input row, to be seen again on newest versions.
     pub(crate) recheck: Option<Expr>,
-    pub(crate) recheck_slots: Slots,
+    pub(crate) recheck_deferred: DeferredValues,
     /// An assignment changes a key column.
     pub(crate) moves: bool,
     pub(crate) returning: Option<Returning>,
@@ -364,10 +364,10 @@ pub(crate) struct UpdatePlan {
 #[derive(Debug)]
 pub(crate) struct DeletePlan {
     pub(crate) input: Node,
-    pub(crate) target: Target,
+    pub(crate) target: ModifiedTable,
     pub(crate) key: usize,
     pub(crate) recheck: Option<Expr>,
-    pub(crate) recheck_slots: Slots,
+    pub(crate) recheck_deferred: DeferredValues,
     pub(crate) returning: Option<Returning>,
 }
 

@@ -1,6 +1,6 @@
 //! Conditions: taking them apart, moving them to where they cost least, turning them into key ranges.
 
-use super::node::{FilterPlan, JoinKind, Node, RangePlan, ScanPlan, Slots};
+use super::node::{DeferredValues, FilterPlan, JoinKind, Node, RangePlan, ScanPlan};
 use crate::catalogue::Relation;
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::{Comparison, Expr, Step};
@@ -42,10 +42,10 @@ pub(crate) fn add_condition(condition: &mut Option<Expr>, more: Expr) {
 }
 
 /// Whether an expression needs values computed before it.
-pub(crate) fn has_slots(expr: &Expr) -> bool {
+pub(crate) fn has_deferred(expr: &Expr) -> bool {
     let mut found = false;
     expr.walk(&mut |part| {
-        found |= matches!(part, Expr::Slot { .. });
+        found |= matches!(part, Expr::Deferred { .. });
         !found
     });
     found
@@ -68,7 +68,7 @@ pub(crate) fn only_from(expr: &Expr, start: usize, end: usize) -> bool {
 pub(crate) fn is_rowless(expr: &Expr) -> bool {
     let mut rowless = true;
     expr.walk(&mut |part| {
-        rowless &= !matches!(part, Expr::Column { .. } | Expr::Slot { .. } | Expr::Aggregate { .. });
+        rowless &= !matches!(part, Expr::Column { .. } | Expr::Deferred { .. } | Expr::Aggregate { .. });
         rowless
     });
     rowless
@@ -110,7 +110,7 @@ fn hash_alike(a: sql_types::TypeId, b: sql_types::TypeId) -> bool {
 /// if it is none, or if the sides' values do not hash alike.
 pub(crate) fn hash_key(condition: Expr, left_width: usize) -> std::result::Result<(Expr, Expr), Expr> {
     let Some((Comparison::Eq, a, b)) = condition.as_comparison() else { return Err(condition) };
-    if !hash_alike(a.ty().id, b.ty().id) || has_slots(&condition) || condition.is_volatile() {
+    if !hash_alike(a.ty().id, b.ty().id) || has_deferred(&condition) || condition.is_volatile() {
         return Err(condition);
     }
     let (left, right) = if only_from(a, 0, left_width) && only_from(b, left_width, usize::MAX) {
@@ -126,7 +126,7 @@ pub(crate) fn hash_key(condition: Expr, left_width: usize) -> std::result::Resul
     }
 }
 
-/// Asks a condition (without slots) of a row source, as far down as it can be asked.
+/// Asks a condition (without deferred values) of a row source, as far down as it can be asked.
 pub(crate) fn push(node: &mut Node, condition: Expr) -> Result<()> {
     if let Some(stays) = sink(node, condition)? {
         wrap(node, stays);
@@ -197,14 +197,14 @@ fn deepen(expr: Expr) -> Result<Expr> {
 fn wrap(node: &mut Node, condition: Expr) {
     if let Node::Filter(plan) = node
         && let Some(plan) = Arc::get_mut(plan)
-        && plan.slots.is_empty()
+        && plan.deferred.is_empty()
     {
         let before = std::mem::replace(&mut plan.condition, super::node::null(condition.ty()));
         plan.condition = and(before, condition);
         return;
     }
     let input = std::mem::replace(node, Node::Unit);
-    *node = Node::Filter(Arc::new(FilterPlan { input, condition, slots: Slots::default() }));
+    *node = Node::Filter(Arc::new(FilterPlan { input, condition, deferred: DeferredValues::default() }));
 }
 
 /// Works out the key range of each scan from its filter. Called once, when all conditions are in place.

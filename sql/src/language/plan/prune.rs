@@ -1,6 +1,8 @@
 //! Which columns each scan must decode: those that something above it looks at.
 
-use super::node::{ConflictAction, ConflictPlan, JoinPlan, Node, ScanPlan, SetCall, SlotSource, Slots};
+use super::node::{
+    ConflictAction, ConflictPlan, DeferredSource, DeferredValues, JoinPlan, Node, ScanPlan, SetCall,
+};
 use crate::language::expr::Expr;
 use std::sync::Arc;
 
@@ -56,17 +58,19 @@ impl Needed {
     }
 
     /// What subqueries and waiting functions of this row look at.
-    fn add_slots(&mut self, slots: &Slots) {
-        for slot in slots.iter() {
+    fn add_deferred(&mut self, deferred: &DeferredValues) {
+        for slot in deferred.iter() {
             match &slot.source {
-                SlotSource::Scalar(node) | SlotSource::Array(node, _) | SlotSource::Exists(node) => {
+                DeferredSource::Scalar(node)
+                | DeferredSource::Array(node, _)
+                | DeferredSource::Exists(node) => {
                     self.add_outer(node, 0);
                 }
-                SlotSource::Quantified { left, node, .. } => {
+                DeferredSource::Quantified { left, node, .. } => {
                     self.add_exprs(left);
                     self.add_outer(node, 0);
                 }
-                SlotSource::Call { arguments, .. } | SlotSource::Sequence { arguments, .. } => {
+                DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
                     self.add_exprs(arguments);
                 }
             }
@@ -103,17 +107,19 @@ impl Needed {
 
 /// Visits every expression of a plan, with how many rows lie between it and the row that the plan stands in.
 fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
-    let slots_of = |slots: &Slots, visit: &mut dyn FnMut(&Expr, usize)| {
-        for slot in slots.iter() {
+    let slots_of = |deferred: &DeferredValues, visit: &mut dyn FnMut(&Expr, usize)| {
+        for slot in deferred.iter() {
             match &slot.source {
-                SlotSource::Scalar(node) | SlotSource::Array(node, _) | SlotSource::Exists(node) => {
+                DeferredSource::Scalar(node)
+                | DeferredSource::Array(node, _)
+                | DeferredSource::Exists(node) => {
                     each_expr(node, depth + 1, visit);
                 }
-                SlotSource::Quantified { left, node, .. } => {
+                DeferredSource::Quantified { left, node, .. } => {
                     left.iter().for_each(|expr| visit(expr, depth));
                     each_expr(node, depth + 1, visit);
                 }
-                SlotSource::Call { arguments, .. } | SlotSource::Sequence { arguments, .. } => {
+                DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
                     arguments.iter().for_each(|expr| visit(expr, depth));
                 }
             }
@@ -123,26 +129,26 @@ fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
         Node::Unit | Node::Generated(_) => {}
         Node::Values(plan) => {
             plan.rows.iter().flatten().for_each(|expr| visit(expr, depth));
-            slots_of(&plan.slots, visit);
+            slots_of(&plan.deferred, visit);
         }
         Node::Scan(plan) => scan_exprs(plan).for_each(|expr| visit(expr, depth)),
         Node::Function(plan) => {
             plan.call.arguments.iter().for_each(|expr| visit(expr, depth));
-            slots_of(&plan.slots, visit);
+            slots_of(&plan.deferred, visit);
         }
         Node::Filter(plan) => {
             visit(&plan.condition, depth);
-            slots_of(&plan.slots, visit);
+            slots_of(&plan.deferred, visit);
             each_expr(&plan.input, depth, visit);
         }
         Node::Project(plan) => {
             plan.exprs.iter().for_each(|expr| visit(expr, depth));
-            slots_of(&plan.slots, visit);
+            slots_of(&plan.deferred, visit);
             each_expr(&plan.input, depth, visit);
         }
         Node::ProjectSet(plan) => {
             set_exprs(&plan.calls).for_each(|expr| visit(expr, depth));
-            slots_of(&plan.slots, visit);
+            slots_of(&plan.deferred, visit);
             each_expr(&plan.input, depth, visit);
         }
         Node::Join(plan) => {
@@ -151,7 +157,7 @@ fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
                 visit(left, depth);
                 visit(right, depth);
             });
-            slots_of(&plan.slots, visit);
+            slots_of(&plan.deferred, visit);
             each_expr(&plan.left, depth, visit);
             each_expr(&plan.right, depth + usize::from(plan.lateral), visit);
         }
@@ -169,7 +175,7 @@ fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
         }
         Node::Limit(plan) => {
             plan.limit.iter().chain(&plan.offset).for_each(|expr| visit(expr, depth));
-            slots_of(&plan.slots, visit);
+            slots_of(&plan.deferred, visit);
             each_expr(&plan.input, depth, visit);
         }
         Node::Distinct(plan) => each_expr(&plan.input, depth, visit),
@@ -179,7 +185,7 @@ fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
         }
         Node::Lock(plan) => {
             plan.recheck.iter().for_each(|expr| visit(expr, depth));
-            slots_of(&plan.slots, visit);
+            slots_of(&plan.deferred, visit);
             each_expr(&plan.input, depth, visit);
         }
         // Changes stand at the top of a statement: no row encloses them.
@@ -202,15 +208,17 @@ pub(crate) fn prune(node: &mut Node) {
     visit(node, &Needed::All);
 }
 
-fn visit_slots(slots: &mut Slots) {
-    let Some(slots) = Arc::get_mut(slots) else { return };
-    for slot in slots {
+fn visit_deferred(deferred: &mut DeferredValues) {
+    let Some(deferred) = Arc::get_mut(deferred) else { return };
+    for slot in deferred {
         match &mut slot.source {
-            SlotSource::Scalar(node) | SlotSource::Array(node, _) | SlotSource::Quantified { node, .. } => {
+            DeferredSource::Scalar(node)
+            | DeferredSource::Array(node, _)
+            | DeferredSource::Quantified { node, .. } => {
                 visit(node, &Needed::All);
             }
-            SlotSource::Exists(node) => visit(node, &Needed::none()),
-            SlotSource::Call { .. } | SlotSource::Sequence { .. } => {}
+            DeferredSource::Exists(node) => visit(node, &Needed::none()),
+            DeferredSource::Call { .. } | DeferredSource::Sequence { .. } => {}
         }
     }
 }
@@ -227,34 +235,34 @@ fn visit(node: &mut Node, needed: &Needed) {
         }
         Node::Values(plan) => {
             if let Some(plan) = Arc::get_mut(plan) {
-                visit_slots(&mut plan.slots);
+                visit_deferred(&mut plan.deferred);
             }
         }
         Node::Function(plan) => {
             if let Some(plan) = Arc::get_mut(plan) {
-                visit_slots(&mut plan.slots);
+                visit_deferred(&mut plan.deferred);
             }
         }
         Node::Filter(plan) => {
             let Some(plan) = Arc::get_mut(plan) else { return };
             below.add_expr(&plan.condition);
-            below.add_slots(&plan.slots);
-            visit_slots(&mut plan.slots);
+            below.add_deferred(&plan.deferred);
+            visit_deferred(&mut plan.deferred);
             visit(&mut plan.input, &below);
         }
         Node::Project(plan) => {
             let Some(plan) = Arc::get_mut(plan) else { return };
             let mut below = Needed::none();
             below.add_exprs(&plan.exprs);
-            below.add_slots(&plan.slots);
-            visit_slots(&mut plan.slots);
+            below.add_deferred(&plan.deferred);
+            visit_deferred(&mut plan.deferred);
             visit(&mut plan.input, &below);
         }
         Node::ProjectSet(plan) => {
             let Some(plan) = Arc::get_mut(plan) else { return };
             below.add_exprs(set_exprs(&plan.calls));
-            below.add_slots(&plan.slots);
-            visit_slots(&mut plan.slots);
+            below.add_deferred(&plan.deferred);
+            visit_deferred(&mut plan.deferred);
             visit(&mut plan.input, &below);
         }
         Node::Join(plan) => {
@@ -279,7 +287,7 @@ fn visit(node: &mut Node, needed: &Needed) {
         }
         Node::Limit(plan) => {
             let Some(plan) = Arc::get_mut(plan) else { return };
-            visit_slots(&mut plan.slots);
+            visit_deferred(&mut plan.deferred);
             visit(&mut plan.input, &below);
         }
         Node::Distinct(plan) => {
@@ -295,7 +303,7 @@ fn visit(node: &mut Node, needed: &Needed) {
         Node::Lock(plan) => {
             let Some(plan) = Arc::get_mut(plan) else { return };
             below.add_exprs(&plan.recheck);
-            below.add_slots(&plan.slots);
+            below.add_deferred(&plan.deferred);
             for target in &mut plan.targets {
                 let start = target.start;
                 below.add(target.key);
@@ -305,17 +313,17 @@ fn visit(node: &mut Node, needed: &Needed) {
         }
         Node::Insert(plan) => {
             let Some(plan) = Arc::get_mut(plan) else { return };
-            if let Some(ConflictPlan { action: ConflictAction::Update { slots, .. }, .. }) =
+            if let Some(ConflictPlan { action: ConflictAction::Update { deferred, .. }, .. }) =
                 &mut plan.conflict
             {
-                visit_slots(slots);
+                visit_deferred(deferred);
             }
             visit(&mut plan.input, &Needed::All);
         }
         // The whole row is written, or told by RETURNING.
         Node::Update(plan) => {
             if let Some(plan) = Arc::get_mut(plan) {
-                visit_slots(&mut plan.slots);
+                visit_deferred(&mut plan.deferred);
                 visit(&mut plan.input, &Needed::All);
             }
         }
@@ -330,7 +338,7 @@ fn visit(node: &mut Node, needed: &Needed) {
 fn visit_join(plan: &mut JoinPlan, mut below: Needed) {
     let width = plan.left_width;
     below.add_exprs(&plan.condition);
-    below.add_slots(&plan.slots);
+    below.add_deferred(&plan.deferred);
     let mut left = below.part(0, width);
     let mut right = below.part(width, usize::MAX);
     for (left_key, right_key) in &plan.hash_keys {
@@ -340,7 +348,7 @@ fn visit_join(plan: &mut JoinPlan, mut below: Needed) {
     if plan.lateral {
         left.add_outer(&plan.right, 0);
     }
-    visit_slots(&mut plan.slots);
+    visit_deferred(&mut plan.deferred);
     visit(&mut plan.left, &left);
     visit(&mut plan.right, &right);
 }

@@ -3,7 +3,7 @@
 use super::analyzer::{Analyzer, Cte};
 use super::from::{FromItem, plain_item};
 use super::joins::settle_joins;
-use super::node::{FilterPlan, LimitPlan, Node, ProjectPlan, Slots, SortKey, SortPlan};
+use super::node::{DeferredValues, FilterPlan, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
 use super::predicate;
 use crate::interface::error::{Result, SqlError};
 use crate::interface::stack;
@@ -65,7 +65,8 @@ impl Select {
             column.ty = expr.ty();
         }
         let input = std::mem::replace(&mut self.node, Node::Unit);
-        self.node = Node::Project(Arc::new(ProjectPlan { input, exprs, slots: Slots::default() }));
+        self.node =
+            Node::Project(Arc::new(ProjectPlan { input, exprs, deferred: DeferredValues::default() }));
         Ok(())
     }
 
@@ -93,7 +94,7 @@ pub(super) struct Tail<'q> {
 }
 
 /// A select list entry.
-pub(super) struct Target {
+pub(super) struct TargetEntry {
     pub(super) expr: Expr,
     pub(super) name: String,
     pub(super) origin: Option<(u32, i16)>,
@@ -220,7 +221,11 @@ impl Analyzer<'_> {
                     });
                     exprs.push(target.expr);
                 }
-                let node = Node::Project(Arc::new(ProjectPlan { input, exprs, slots: Slots::default() }));
+                let node = Node::Project(Arc::new(ProjectPlan {
+                    input,
+                    exprs,
+                    deferred: DeferredValues::default(),
+                }));
                 self.finish(Select { node, columns }, tail)
             }
             ast::SetExpr::Insert(_)
@@ -285,7 +290,7 @@ impl Analyzer<'_> {
         self.push_level();
         let limit = tail.limit.map(|limit| self.row_count("LIMIT", limit)).transpose();
         let offset = tail.offset.map(|offset| self.row_count("OFFSET", offset)).transpose();
-        let slots = self.take_slots();
+        let deferred = self.take_deferred();
         let (_, correlated) = self.pop_level();
         let (limit, offset) = (limit?.flatten(), offset?.flatten());
         if correlated {
@@ -294,14 +299,14 @@ impl Analyzer<'_> {
                 "argument of LIMIT must not contain variables",
             ));
         }
-        if slots.is_empty()
+        if deferred.is_empty()
             && let Node::Sort(sort) = &mut node
             && let Some(sort) = Arc::get_mut(sort)
             && limit.is_some()
         {
             sort.limit = Some((limit.clone(), offset.clone()));
         }
-        Ok(Node::Limit(Arc::new(LimitPlan { input: node, limit, offset, slots })))
+        Ok(Node::Limit(Arc::new(LimitPlan { input: node, limit, offset, deferred })))
     }
 
     /// LIMIT ALL and LIMIT NULL are none.
@@ -314,15 +319,15 @@ impl Analyzer<'_> {
     }
 
     /// `*` or `table.*`.
-    fn star(&mut self, table: Option<&str>) -> Result<Vec<Target>> {
+    fn star(&mut self, table: Option<&str>) -> Result<Vec<TargetEntry>> {
         let level = self.level();
-        let targets: Vec<Target> = level
+        let targets: Vec<TargetEntry> = level
             .columns
             .iter()
             .filter(|column| {
                 !column.internal && table.map_or(!column.hidden, |table| *column.table == *table)
             })
-            .map(|column| Target {
+            .map(|column| TargetEntry {
                 expr: Expr::Column { index: column.index, ty: column.ty },
                 name: column.name.clone(),
                 origin: column.origin,
@@ -341,7 +346,7 @@ impl Analyzer<'_> {
     }
 
     /// The entries of a select list or RETURNING, stars spelled out.
-    pub(super) fn targets(&mut self, items: &[ast::SelectItem]) -> Result<Vec<Target>> {
+    pub(super) fn targets(&mut self, items: &[ast::SelectItem]) -> Result<Vec<TargetEntry>> {
         let mut targets = Vec::with_capacity(items.len());
         for item in items {
             match item {
@@ -363,7 +368,7 @@ impl Analyzer<'_> {
         Ok(targets)
     }
 
-    fn target(&mut self, ast: &ast::Expr, alias: Option<String>) -> Result<Target> {
+    fn target(&mut self, ast: &ast::Expr, alias: Option<String>) -> Result<TargetEntry> {
         let expr = self.compile(ast)?;
         let origin = match &expr {
             Expr::Column { index, .. } => {
@@ -372,7 +377,7 @@ impl Analyzer<'_> {
             }
             _ => None,
         };
-        Ok(Target { expr, name: alias.unwrap_or_else(|| output_name(ast)), origin })
+        Ok(TargetEntry { expr, name: alias.unwrap_or_else(|| output_name(ast)), origin })
     }
 
     /// RETURNING: expressions over the level's columns.
@@ -382,7 +387,7 @@ impl Analyzer<'_> {
     ) -> Result<(super::node::Returning, Vec<OutputColumn>)> {
         self.level().no_aggregates_in = Some("RETURNING");
         let targets = self.targets(items)?;
-        let slots = self.take_slots();
+        let deferred = self.take_deferred();
         let mut exprs = Vec::with_capacity(targets.len());
         let mut columns = Vec::with_capacity(targets.len());
         for target in targets {
@@ -394,7 +399,7 @@ impl Analyzer<'_> {
             columns.push(OutputColumn { name: target.name, ty: expr.ty(), origin: target.origin });
             exprs.push(expr);
         }
-        Ok((super::node::Returning { exprs, slots }, columns))
+        Ok((super::node::Returning { exprs, deferred }, columns))
     }
 
     /// FROM and WHERE, as one node whose row the level shows; and the whole condition, for later rechecks.
@@ -404,29 +409,30 @@ impl Analyzer<'_> {
         from: &[ast::TableWithJoins],
         selection: Option<&ast::Expr>,
         emit_keys: bool,
-    ) -> Result<(Node, Option<Expr>, Slots)> {
+    ) -> Result<(Node, Option<Expr>, DeferredValues)> {
         let item = self.tables_from(start, from, emit_keys)?;
         let mut node = self.show(item);
         let mut whole = None;
-        let mut slots = Slots::default();
+        let mut deferred = DeferredValues::default();
         if let Some(selection) = selection {
             let condition = self.condition("WHERE", selection)?;
-            slots = self.take_slots();
+            deferred = self.take_deferred();
             whole = Some(condition.clone());
             let (mut above, mut below) = (Vec::new(), Vec::new());
             for part in predicate::conjuncts(condition) {
-                if predicate::has_slots(&part) { above.push(part) } else { below.push(part) }
+                if predicate::has_deferred(&part) { above.push(part) } else { below.push(part) }
             }
             for part in below {
                 predicate::push(&mut node, part)?;
             }
             if let Some(condition) = predicate::conjunction(above) {
-                node = Node::Filter(Arc::new(FilterPlan { input: node, condition, slots: slots.clone() }));
+                node =
+                    Node::Filter(Arc::new(FilterPlan { input: node, condition, deferred: deferred.clone() }));
             }
         }
         predicate::settle_ranges(&mut node);
         settle_joins(&mut node, self.facts)?;
-        Ok((node, whole, slots))
+        Ok((node, whole, deferred))
     }
 }
 

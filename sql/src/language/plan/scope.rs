@@ -1,7 +1,7 @@
 //! What an expression may name where it stands: the analyser as the scope of expressions.
 
 use super::analyzer::{Analyzer, DEFAULT_PLACE, REPEATED_NODES_MAX};
-use super::node::SlotSource;
+use super::node::DeferredSource;
 use crate::interface::environment::NodeReturns;
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::{AggregateCall, Expr, Facts, FunctionArgument, Scope, Subquery};
@@ -119,7 +119,7 @@ impl Scope for Analyzer<'_> {
                     return Err(SqlError::syntax("subquery must return only one column"));
                 };
                 if !array {
-                    return Ok(self.add_slot(SlotSource::Scalar(select.node), correlated, *ty));
+                    return Ok(self.add_deferred(DeferredSource::Scalar(select.node), correlated, *ty));
                 }
                 let Some(array_type) = ty.id.array() else {
                     let name = ty.id.sql_name();
@@ -128,11 +128,15 @@ impl Scope for Analyzer<'_> {
                         format!("could not find array type for data type {name}"),
                     ));
                 };
-                Ok(self.add_slot(SlotSource::Array(select.node, ty.id), correlated, Type::of(array_type)))
+                Ok(self.add_deferred(
+                    DeferredSource::Array(select.node, ty.id),
+                    correlated,
+                    Type::of(array_type),
+                ))
             }
             Subquery::Exists(query) => {
                 let (select, correlated) = self.sub_select(query)?;
-                Ok(self.add_slot(SlotSource::Exists(select.node), correlated, Type::of(TypeId::Bool)))
+                Ok(self.add_deferred(DeferredSource::Exists(select.node), correlated, Type::of(TypeId::Bool)))
             }
             Subquery::Quantified { left, op, all, query } => self.quantified(left, &op, all, query),
         }
@@ -153,7 +157,7 @@ impl Scope for Analyzer<'_> {
         {
             argument.walk(&mut |part| {
                 inside |= matches!(part, Expr::Aggregate { .. });
-                slot |= matches!(part, Expr::Slot { .. });
+                slot |= matches!(part, Expr::Deferred { .. });
                 true
             });
         }
@@ -188,13 +192,13 @@ impl Scope for Analyzer<'_> {
                 NodeReturns::Set(_) => (None, None),
             };
             if let Some(ty) = ty {
-                let source = SlotSource::Call {
+                let source = DeferredSource::Call {
                     function: index,
                     strict: function.strict,
                     arguments: complete,
                     record,
                 };
-                return Ok(Some(self.add_slot(source, true, ty)));
+                return Ok(Some(self.add_deferred(source, true, ty)));
             }
         }
         let Some((set, columns)) = self.set_function(&name, &arguments)? else { return Ok(None) };

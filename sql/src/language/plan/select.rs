@@ -1,10 +1,10 @@
 //! SELECT: the select list, grouping, ordering, DISTINCT and row locks around a FROM clause.
 
-use super::analyzer::{Analyzer, Level};
+use super::analyzer::{Analyzer, QueryLevel};
 use super::from::FromItem;
 use super::node::{
-    AggregatePlan, DistinctPlan, FilterPlan, LockPlan, LockTarget, Node, ProjectPlan, ProjectSetPlan,
-    RowWait, Slots, SortKey, SortPlan,
+    AggregatePlan, DeferredValues, DistinctPlan, FilterPlan, LockPlan, LockTarget, Node, ProjectPlan,
+    ProjectSetPlan, RowWait, SortKey, SortPlan,
 };
 use super::predicate;
 use super::query::{OutputColumn, Select, Tail, direction, ordinal};
@@ -22,7 +22,7 @@ impl Analyzer<'_> {
     pub(super) fn select(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Select> {
         refuse_foreign_clauses(select)?;
         let locking = !tail.locks.is_empty();
-        let (mut node, whole, where_slots) =
+        let (mut node, whole, where_deferred) =
             self.filtered(FromItem::unit(), &select.from, select.selection.as_ref(), locking)?;
         let (group_asts, grouped): (&[ast::Expr], bool) = match &select.group_by {
             ast::GroupByExpr::Expressions(list, modifiers) if modifiers.is_empty() => {
@@ -64,7 +64,7 @@ impl Analyzer<'_> {
             .collect::<Result<Vec<Expr>>>()?;
         limit_targets(group_by.len())?;
         limit_targets(keys.len())?;
-        let slots = self.take_slots();
+        let deferred = self.take_deferred();
         let level = self.level();
         let set_calls = std::mem::take(&mut level.set_calls);
         let aggregated = grouped || !level.aggregates.is_empty() || having.is_some();
@@ -86,7 +86,7 @@ impl Analyzer<'_> {
                     format!("FOR UPDATE is not allowed with {what}"),
                 ));
             }
-            return self.locked_select(node, (whole, where_slots), tail, keys, exprs, columns, slots);
+            return self.locked_select(node, (whole, where_deferred), tail, keys, exprs, columns, deferred);
         }
         if aggregated {
             if !set_calls.is_empty() {
@@ -99,15 +99,15 @@ impl Analyzer<'_> {
                 &mut exprs,
                 &mut keys,
                 distinct_on.as_deref(),
-                &slots,
+                &deferred,
                 !grouped,
             )?;
         } else if !set_calls.is_empty() {
-            if slots.iter().any(|slot| slot.uses_row) {
+            if deferred.iter().any(|slot| slot.uses_row) {
                 return Err(SqlError::unsupported("a correlated subquery next to a set-returning function"));
             }
-            let slots = slots.clone();
-            node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls: set_calls, slots }));
+            let deferred = deferred.clone();
+            node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls: set_calls, deferred }));
         }
         // Rows may come in the wanted order by themselves.
         if !aggregated
@@ -118,7 +118,7 @@ impl Analyzer<'_> {
         {
             keys.clear();
         }
-        self.assemble(node, exprs, columns, slots, keys, distinct_on, select.distinct.as_ref(), tail)
+        self.assemble(node, exprs, columns, deferred, keys, distinct_on, select.distinct.as_ref(), tail)
     }
 
     /// Projection, DISTINCT, ORDER BY, LIMIT over a row source.
@@ -127,7 +127,7 @@ impl Analyzer<'_> {
         node: Node,
         mut exprs: Vec<Expr>,
         columns: Vec<OutputColumn>,
-        slots: Slots,
+        deferred: DeferredValues,
         keys: Vec<SortKey>,
         distinct_on: Option<Vec<Expr>>,
         distinct: Option<&ast::Distinct>,
@@ -154,7 +154,7 @@ impl Analyzer<'_> {
         let total = exprs.len();
         limit_targets(total)?;
         let types: Vec<Type> = exprs.iter().map(Expr::ty).collect();
-        let mut node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, slots }));
+        let mut node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
         if plain_distinct {
             let plan = DistinctPlan { input: node, columns: (0..visible).collect(), sorted: false };
             node = Node::Distinct(Arc::new(plan));
@@ -189,7 +189,11 @@ impl Analyzer<'_> {
                 .enumerate()
                 .map(|(index, ty)| Expr::Column { index, ty: *ty })
                 .collect();
-            node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, slots: Slots::default() }));
+            node = Node::Project(Arc::new(ProjectPlan {
+                input: node,
+                exprs,
+                deferred: DeferredValues::default(),
+            }));
         }
         Ok(Select { node, columns })
     }
@@ -198,15 +202,15 @@ impl Analyzer<'_> {
     fn locked_select(
         &mut self,
         mut node: Node,
-        recheck: (Option<Expr>, Slots),
+        recheck: (Option<Expr>, DeferredValues),
         tail: &Tail<'_>,
         mut keys: Vec<SortKey>,
         exprs: Vec<Expr>,
         columns: Vec<OutputColumn>,
-        slots: Slots,
+        deferred: DeferredValues,
     ) -> Result<Select> {
         self.writes = true;
-        if keys.iter().any(|key| predicate::has_slots(&key.expr)) {
+        if keys.iter().any(|key| predicate::has_deferred(&key.expr)) {
             return Err(SqlError::unsupported("a subquery in ORDER BY of a query with FOR UPDATE"));
         }
         let wanted = plain_order(&keys).filter(|wanted| !wanted.is_empty());
@@ -256,8 +260,9 @@ impl Analyzer<'_> {
                 });
             }
         }
-        node = Node::Lock(Arc::new(LockPlan { input: node, targets, recheck: recheck.0, slots: recheck.1 }));
-        node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, slots }));
+        node =
+            Node::Lock(Arc::new(LockPlan { input: node, targets, recheck: recheck.0, deferred: recheck.1 }));
+        node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
         node = self.limit(node, tail)?;
         Ok(Select { node, columns })
     }
@@ -334,10 +339,10 @@ impl Analyzer<'_> {
         exprs: &mut [Expr],
         keys: &mut [SortKey],
         distinct_on: Option<&[Expr]>,
-        slots: &Slots,
+        deferred: &DeferredValues,
         plain: bool,
     ) -> Result<Node> {
-        if slots.iter().any(|slot| slot.uses_row) || group_by.iter().any(predicate::has_slots) {
+        if deferred.iter().any(|slot| slot.uses_row) || group_by.iter().any(predicate::has_deferred) {
             return Err(SqlError::unsupported("a correlated subquery in a query with grouping"));
         }
         if distinct_on.is_some() {
@@ -382,12 +387,14 @@ impl Analyzer<'_> {
         let node = Node::Aggregate(Arc::new(plan));
         Ok(match having {
             None => node,
-            Some(condition) if predicate::has_slots(&condition) => {
+            Some(condition) if predicate::has_deferred(&condition) => {
                 return Err(SqlError::unsupported("a subquery in HAVING"));
             }
-            Some(condition) => {
-                Node::Filter(Arc::new(FilterPlan { input: node, condition, slots: Slots::default() }))
-            }
+            Some(condition) => Node::Filter(Arc::new(FilterPlan {
+                input: node,
+                condition,
+                deferred: DeferredValues::default(),
+            })),
         })
     }
 }
@@ -406,7 +413,7 @@ fn collect_ungrouped(expr: &Expr, group_by: &[Expr], found: &mut Vec<Expr>) {
 }
 
 /// Whether a column's table has its whole primary key among the grouped expressions.
-fn determined(level: &Level, index: usize, group_by: &[Expr]) -> bool {
+fn determined(level: &QueryLevel, index: usize, group_by: &[Expr]) -> bool {
     level.tables.iter().any(|table| {
         let Some(relation) = &table.relation else { return false };
         let Some(key) = &relation.primary_key else { return false };

@@ -32,8 +32,8 @@ impl Analyzer<'_> {
             };
             columns.push(OutputColumn { name: format!("column{}", at + 1), ty, origin: None });
         }
-        let slots = self.take_slots();
-        Ok(Select { node: Node::Values(Arc::new(ValuesPlan { rows, slots })), columns })
+        let deferred = self.take_deferred();
+        Ok(Select { node: Node::Values(Arc::new(ValuesPlan { rows, deferred })), columns })
     }
 
     /// A chain of set operations, which nests to the left: walked without recursion.

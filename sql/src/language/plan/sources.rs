@@ -1,8 +1,9 @@
-//! What one name or function in a FROM clause stands for: a table, a generated table, a view, a CTE, a function.
+//! What one name or function in a FROM clause stands for: a table, a generated table, a view, a CTE, a
+//! function.
 
 use super::analyzer::{Analyzer, Cte};
 use super::from::{FromItem, plain_item, table_item};
-use super::node::{FunctionPlan, GeneratedPlan, GeneratedSource, Node, ProjectPlan, Slots};
+use super::node::{DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node, ProjectPlan};
 use crate::catalogue::{View, system};
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::{self, CastContext, Expr, FunctionArgument};
@@ -130,7 +131,7 @@ impl Analyzer<'_> {
             };
             exprs.push(Expr::Column { index, ty });
         }
-        let plan = ProjectPlan { input: select.node, exprs, slots: Slots::default() };
+        let plan = ProjectPlan { input: select.node, exprs, deferred: DeferredValues::default() };
         let columns = view.columns.iter().map(|column| (column.name.clone(), column.ty)).collect();
         let node = Node::Project(Arc::new(plan));
         Ok(plain_item(node, &view.name, Some("public"), Some(view.oid), columns))
@@ -167,11 +168,11 @@ impl Analyzer<'_> {
             let result = analyzer.function_source(name, &function, arguments);
             let depth = analyzer.levels.len() - 1;
             let uses_left = depth > 0 && analyzer.levels.last().is_some_and(|level| level.outermost < depth);
-            let slots = analyzer.take_slots();
+            let deferred = analyzer.take_deferred();
             analyzer.pop_level();
-            Ok((result?, uses_left, slots))
+            Ok((result?, uses_left, deferred))
         });
-        let ((source, mut columns), uses_left, slots) = outcome?;
+        let ((source, mut columns), uses_left, deferred) = outcome?;
         if ordinality {
             columns.push(("ordinality".to_owned(), Type::of(TypeId::Int8)));
         }
@@ -182,12 +183,14 @@ impl Analyzer<'_> {
             column.clone_from(alias);
         }
         let node = match source {
-            FunctionSource::Set(call) => Node::Function(Arc::new(FunctionPlan { call, slots, ordinality })),
+            FunctionSource::Set(call) => {
+                Node::Function(Arc::new(FunctionPlan { call, deferred, ordinality }))
+            }
             FunctionSource::Scalar(_) if ordinality => {
                 return Err(SqlError::unsupported("WITH ORDINALITY of a function that returns no set"));
             }
             FunctionSource::Scalar(value) => {
-                Node::Project(Arc::new(ProjectPlan { input: Node::Unit, exprs: vec![value], slots }))
+                Node::Project(Arc::new(ProjectPlan { input: Node::Unit, exprs: vec![value], deferred }))
             }
         };
         self.lateral_pending = uses_left;
@@ -229,7 +232,7 @@ impl Analyzer<'_> {
             null_treatment: None,
             over: None,
         });
-        self.take_slots();
+        self.take_deferred();
         let value = self.compile_in("functions in FROM", &call)?;
         let value = if value.ty().id == TypeId::Unknown {
             expr::coerce(value, Type::of(TypeId::Text), CastContext::Implicit, self)?

@@ -42,6 +42,10 @@ impl Numeric {
     }
 
     /// `self + other`
+    ///
+    /// # Errors
+    ///
+    /// 22003 if the result is out of range.
     pub fn add(&self, other: &Self) -> Result<Self> {
         use Repr::{Big, NaN, NegativeInfinity, PositiveInfinity, Small};
         match (&self.0, &other.0) {
@@ -62,6 +66,10 @@ impl Numeric {
     }
 
     /// `self - other`
+    ///
+    /// # Errors
+    ///
+    /// 22003 if the result is out of range.
     pub fn sub(&self, other: &Self) -> Result<Self> {
         if let (Repr::Small(a, scale_a), Repr::Small(b, scale_b)) = (&self.0, &other.0)
             && scale_a == scale_b
@@ -72,6 +80,10 @@ impl Numeric {
     }
 
     /// `self * other`
+    ///
+    /// # Errors
+    ///
+    /// 22003 if the result is out of range.
     pub fn mul(&self, other: &Self) -> Result<Self> {
         if let (Repr::Small(a, scale_a), Repr::Small(b, scale_b)) = (&self.0, &other.0)
             && scale_a + scale_b <= MAX_SCALE
@@ -98,6 +110,10 @@ impl Numeric {
     }
 
     /// `self / other`, with at least 16 significant digits.
+    ///
+    /// # Errors
+    ///
+    /// 22012 for a zero divisor, 22003 if the result is out of range.
     pub fn div(&self, other: &Self) -> Result<Self> {
         match self.divisible(other)? {
             Err(result) => Ok(result),
@@ -116,6 +132,10 @@ impl Numeric {
     }
 
     /// The quotient without its fraction (div()).
+    ///
+    /// # Errors
+    ///
+    /// 22012 for a zero divisor, 22003 if the result is out of range.
     pub fn div_truncated(&self, other: &Self) -> Result<Self> {
         match self.divisible(other)? {
             Err(result) => Ok(result),
@@ -127,6 +147,10 @@ impl Numeric {
     }
 
     /// `self % other`, with the sign of `self`.
+    ///
+    /// # Errors
+    ///
+    /// 22012 for a zero divisor.
     pub fn rem(&self, other: &Self) -> Result<Self> {
         match (&self.0, &other.0) {
             (Repr::NaN, _) | (_, Repr::NaN) => Ok(Self::NAN),
@@ -256,6 +280,10 @@ impl Numeric {
     }
 
     /// Made to fit numeric(precision, scale): rounded, then refused if too large.
+    ///
+    /// # Errors
+    ///
+    /// 22003 if the value does not fit.
     pub fn fit(&self, precision: u16, scale: i16) -> Result<Self> {
         let too_large = || Error::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow");
         if self.is_nan() {

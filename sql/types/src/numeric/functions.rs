@@ -86,6 +86,10 @@ fn with_digits<T>(digits: i64, compute: impl FnOnce() -> Result<T>) -> Result<T>
 
 impl Numeric {
     /// sqrt()
+    ///
+    /// # Errors
+    ///
+    /// 2201F for a negative number.
     pub fn sqrt(&self) -> Result<Self> {
         match self.class() {
             Class::NaN => Ok(Self::NAN),
@@ -106,6 +110,10 @@ impl Numeric {
     }
 
     /// exp()
+    ///
+    /// # Errors
+    ///
+    /// 22003 if the result is out of range.
     pub fn exp(&self) -> Result<Self> {
         match self.class() {
             Class::NaN => Ok(Self::NAN),
@@ -129,6 +137,10 @@ impl Numeric {
     }
 
     /// ln()
+    ///
+    /// # Errors
+    ///
+    /// 2201E for a number that is not positive.
     pub fn ln(&self) -> Result<Self> {
         self.check_logarithm()?;
         let Class::Finite(coefficient, scale) = self.class() else { return Ok(self.clone()) };
@@ -141,11 +153,19 @@ impl Numeric {
     }
 
     /// log(): base 10.
+    ///
+    /// # Errors
+    ///
+    /// 2201E for a number that is not positive.
     pub fn log10(&self) -> Result<Self> {
         Self::small(10, 0).log_of(self)
     }
 
     /// log(base, x)
+    ///
+    /// # Errors
+    ///
+    /// 2201E for a number that is not positive, 22012 for base 1.
     pub fn log_of(&self, x: &Self) -> Result<Self> {
         self.check_logarithm()?;
         x.check_logarithm()?;
@@ -196,6 +216,10 @@ impl Numeric {
     }
 
     /// power()
+    ///
+    /// # Errors
+    ///
+    /// 2201F for a power that is not defined, 22003 if the result is out of range.
     pub fn power(&self, exponent: &Self) -> Result<Self> {
         if !self.is_finite() || !exponent.is_finite() {
             return self.special_power(exponent);

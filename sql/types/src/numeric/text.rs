@@ -39,6 +39,10 @@ pub(super) fn overflow() -> Error {
 
 impl Numeric {
     /// Reads a number, with exponent if wanted, `NaN`, `inf` or `infinity`; blanks around it are ignored.
+    ///
+    /// # Errors
+    ///
+    /// 22P02, 22003 or another code of the class 22 if the text is no such value.
     pub fn parse(text: &str) -> Result<Self> {
         let trimmed = text.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b');
         let invalid = || Error::invalid_text("numeric", text);

@@ -12,6 +12,10 @@ use jiff::tz::TimeZone;
 use sqlstate::SqlState;
 
 /// Midnight of a date.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn date_to_timestamp(days: i32) -> Result<i64> {
     match days {
         DATE_INFINITY => Ok(INFINITY),
@@ -27,6 +31,10 @@ pub fn date_to_timestamp(days: i32) -> Result<i64> {
 }
 
 /// The date of a timestamp.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn date_from_timestamp(micros: i64) -> Result<i32> {
     match micros {
         INFINITY => Ok(DATE_INFINITY),
@@ -40,6 +48,10 @@ pub fn date_from_timestamp(micros: i64) -> Result<i32> {
 }
 
 /// The moment at which a zone's clocks show a timestamp.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn timestamp_to_timestamptz(micros: i64, zone: &TimeZone) -> Result<i64> {
     if is_infinite(micros) {
         Ok(micros)
@@ -49,6 +61,10 @@ pub fn timestamp_to_timestamptz(micros: i64, zone: &TimeZone) -> Result<i64> {
 }
 
 /// What a zone's clocks show at a moment.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn timestamptz_to_timestamp(micros: i64, zone: &TimeZone) -> Result<i64> {
     if is_infinite(micros) {
         Ok(micros)
@@ -58,6 +74,10 @@ pub fn timestamptz_to_timestamp(micros: i64, zone: &TimeZone) -> Result<i64> {
 }
 
 /// `timestamp + interval`: months first (the day is cut to the month's last), then days, then the rest.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn add_interval_to_timestamp(micros: i64, interval: Interval) -> Result<i64> {
     if is_infinite(micros) {
         return Ok(micros);
@@ -69,6 +89,10 @@ pub fn add_interval_to_timestamp(micros: i64, interval: Interval) -> Result<i64>
 }
 
 /// `timestamptz + interval`: months and days by the zone's calendar, the rest in elapsed time.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn add_interval_to_timestamptz(micros: i64, interval: Interval, zone: &TimeZone) -> Result<i64> {
     if is_infinite(micros) {
         return Ok(micros);
@@ -100,6 +124,10 @@ fn add_calendar(micros: i64, months: i32, days: i32) -> Option<i64> {
 }
 
 /// `timestamp - timestamp`: whole days and the rest.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn subtract_timestamps(a: i64, b: i64) -> Result<Interval> {
     if is_infinite(a) || is_infinite(b) {
         return Err(Error::new(SqlState::DATETIME_FIELD_OVERFLOW, "cannot subtract infinite timestamps"));
@@ -109,6 +137,10 @@ pub fn subtract_timestamps(a: i64, b: i64) -> Result<Interval> {
 }
 
 /// age(): the difference in years, months, days and time, as a calendar counts it.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn age(later: i64, earlier: i64) -> Result<Interval> {
     if is_infinite(later) || is_infinite(earlier) {
         return Err(overflow("timestamp"));
@@ -137,11 +169,19 @@ pub fn age(later: i64, earlier: i64) -> Result<Interval> {
 }
 
 /// `interval * factor`: fractions of months spill into days of 30 a month, those of days into time.
+///
+/// # Errors
+///
+/// 22008 if the result is out of range.
 pub fn multiply_interval(interval: Interval, factor: f64) -> Result<Interval> {
     spread(interval, |part| part * factor)
 }
 
 /// `interval / divisor`
+///
+/// # Errors
+///
+/// 22012 for a zero divisor, 22008 if the result is out of range.
 pub fn divide_interval(interval: Interval, divisor: f64) -> Result<Interval> {
     if divisor == 0.0 {
         return Err(Error::division_by_zero());

@@ -30,6 +30,10 @@ fn unsupported(field: &str, type_name: &str) -> Error {
 
 /// extract(field FROM timestamp); with `zone`, of a timestamp with time zone. None for a field that an
 /// infinite value does not have.
+///
+/// # Errors
+///
+/// 22023 for a field that is not known, 0A000 for one that such a value does not have.
 pub fn extract_from_timestamp(field: &str, micros: i64, zone: Option<&TimeZone>) -> Result<Option<Numeric>> {
     let name = if zone.is_some() { "timestamp with time zone" } else { "timestamp without time zone" };
     let unit = words::field(&field.to_ascii_lowercase()).ok_or_else(|| unknown(field, name))?;
@@ -121,6 +125,10 @@ fn time_field(unit: Unit, micros: i64) -> Option<Numeric> {
 }
 
 /// extract(field FROM date).
+///
+/// # Errors
+///
+/// 22023 for a field that is not known, 0A000 for one that such a value does not have.
 pub fn extract_from_date(field: &str, days: i32) -> Result<Option<Numeric>> {
     let unit = words::field(&field.to_ascii_lowercase()).ok_or_else(|| unknown(field, "date"))?;
     if super::is_infinite_date(days) {
@@ -167,6 +175,10 @@ fn is_date_unit(unit: Unit) -> bool {
 }
 
 /// extract(field FROM time).
+///
+/// # Errors
+///
+/// 22023 for a field that is not known, 0A000 for one that such a value does not have.
 pub fn extract_from_time(field: &str, micros: i64) -> Result<Numeric> {
     let name = "time without time zone";
     let unit = words::field(&field.to_ascii_lowercase()).ok_or_else(|| unknown(field, name))?;
@@ -177,6 +189,10 @@ pub fn extract_from_time(field: &str, micros: i64) -> Result<Numeric> {
 }
 
 /// extract(field FROM interval).
+///
+/// # Errors
+///
+/// 22023 for a field that is not known, 0A000 for one that such a value does not have.
 pub fn extract_from_interval(field: &str, interval: Interval) -> Result<Numeric> {
     let unit = words::field(&field.to_ascii_lowercase()).ok_or_else(|| unknown(field, "interval"))?;
     let (years, months) = (i64::from(interval.months / 12), i64::from(interval.months % 12));
@@ -200,11 +216,19 @@ pub fn extract_from_interval(field: &str, interval: Interval) -> Result<Numeric>
 }
 
 /// date_trunc(field, timestamp).
+///
+/// # Errors
+///
+/// 22023 for a field that is not known, 0A000 for one that such a value does not have.
 pub fn truncate_timestamp(field: &str, micros: i64) -> Result<i64> {
     truncate(field, micros, "timestamp without time zone").map(|(micros, _)| micros)
 }
 
 /// date_trunc(field, timestamptz): by the clocks of a zone.
+///
+/// # Errors
+///
+/// 22023 for a field that is not known, 0A000 for one that such a value does not have.
 pub fn truncate_timestamptz(field: &str, micros: i64, zone: &TimeZone) -> Result<i64> {
     let name = "timestamp with time zone";
     if is_infinite(micros) {
@@ -257,6 +281,10 @@ fn truncate(field: &str, micros: i64, name: &'static str) -> Result<(i64, bool)>
 }
 
 /// date_trunc(field, interval).
+///
+/// # Errors
+///
+/// 22023 for a field that is not known, 0A000 for one that such a value does not have.
 pub fn truncate_interval(field: &str, interval: Interval) -> Result<Interval> {
     let unit = words::unit(&field.to_ascii_lowercase()).ok_or_else(|| {
         match words::field(&field.to_ascii_lowercase()) {

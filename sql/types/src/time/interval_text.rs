@@ -20,6 +20,10 @@ enum Refused {
 type Read<T> = std::result::Result<T, Refused>;
 
 /// Reads an interval.
+///
+/// # Errors
+///
+/// 22007, 22008 or 22015 if the text is no interval.
 pub fn parse_interval(text: &str) -> Result<Interval> {
     let trimmed = trim(text);
     let read = match trimmed.strip_prefix('P') {

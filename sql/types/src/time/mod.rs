@@ -74,14 +74,26 @@ pub(crate) fn overflow(what: &'static str) -> Error {
 }
 
 /// Refuses a date that is neither in range nor infinite.
+///
+/// # Errors
+///
+/// 22008, as above.
 pub fn check_date(days: i32) -> Result<i32> {
     if date_in_range(days) || is_infinite_date(days) { Ok(days) } else { Err(overflow("date")) }
 }
 /// Refuses a timestamp that is neither in range nor infinite.
+///
+/// # Errors
+///
+/// 22008, as above.
 pub fn check_timestamp(micros: i64) -> Result<i64> {
     if timestamp_in_range(micros) || is_infinite(micros) { Ok(micros) } else { Err(overflow("timestamp")) }
 }
 /// Refuses a time outside of 00:00 to 24:00.
+///
+/// # Errors
+///
+/// 22008, as above.
 pub fn check_time(micros: i64) -> Result<i64> {
     if (0..=MICROS_PER_DAY).contains(&micros) { Ok(micros) } else { Err(overflow("time")) }
 }

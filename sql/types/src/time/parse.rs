@@ -15,6 +15,10 @@ use jiff::tz::{Offset, TimeZone};
 use sqlstate::SqlState;
 
 /// Reads a date.
+///
+/// # Errors
+///
+/// 22007, 22008, 22009 or 22023 if the text is no such value.
 pub fn parse_date(text: &str, style: &Style) -> Result<i32> {
     let read = || {
         Ok(match decode(text, style, false)? {
@@ -41,6 +45,10 @@ pub fn parse_date(text: &str, style: &Style) -> Result<i32> {
 }
 
 /// Reads a time of day.
+///
+/// # Errors
+///
+/// 22007, 22008, 22009 or 22023 if the text is no such value.
 pub fn parse_time(text: &str, style: &Style) -> Result<i64> {
     let read = || match decode(text, style, true)? {
         Moment::Absolute(micros) => {
@@ -54,6 +62,10 @@ pub fn parse_time(text: &str, style: &Style) -> Result<i64> {
 }
 
 /// Reads a timestamp; a zone in it is ignored.
+///
+/// # Errors
+///
+/// 22007, 22008, 22009 or 22023 if the text is no such value.
 pub fn parse_timestamp(text: &str, style: &Style) -> Result<i64> {
     let read = || match decode(text, style, false)? {
         Moment::Infinite(later) => Ok(Ok(if later { INFINITY } else { NEGATIVE_INFINITY })),
@@ -66,6 +78,10 @@ pub fn parse_timestamp(text: &str, style: &Style) -> Result<i64> {
 }
 
 /// Reads a timestamp with time zone; without a zone in it the session's is meant.
+///
+/// # Errors
+///
+/// 22007, 22008, 22009 or 22023 if the text is no such value.
 pub fn parse_timestamptz(text: &str, style: &Style) -> Result<i64> {
     let read = || match decode(text, style, false)? {
         Moment::Infinite(later) => Ok(Ok(if later { INFINITY } else { NEGATIVE_INFINITY })),

@@ -4,16 +4,16 @@ use super::{BATCH, Budget, Cx, Exec, Row, build, collect, row_bytes};
 use crate::interface::environment::{BoxFuture, NodeCall};
 use crate::interface::error::{Result, SqlError};
 use crate::language::expr::{EvalContext, Expr};
-use crate::language::plan::{Node, SlotSource, Slots};
+use crate::language::plan::{DeferredSource, DeferredValues, Node};
 use sql_types::{Array, Datum, TypeId};
 use sqlstate::SqlState;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// The slots of one running operator. Each is computed when an expression first reads it, so that what CASE
-/// or COALESCE do not reach is not run.
-pub(crate) struct SlotState {
-    slots: Slots,
+/// The deferred values of one running operator. Each is computed when an expression first reads it, so that
+/// what CASE or COALESCE do not reach is not run.
+pub(crate) struct DeferredState {
+    deferred: DeferredValues,
     values: Vec<Option<Datum>>,
     /// What the comparisons of `= ANY (subquery)` and its kin look through.
     sets: Vec<Option<Candidates>>,
@@ -25,26 +25,26 @@ enum Candidates {
     Rows(Vec<Row>),
 }
 
-impl SlotState {
-    pub(crate) fn new(slots: Slots) -> Self {
-        let count = slots.len();
-        Self { slots, values: vec![None; count], sets: (0..count).map(|_| None).collect() }
+impl DeferredState {
+    pub(crate) fn new(deferred: DeferredValues) -> Self {
+        let count = deferred.len();
+        Self { deferred, values: vec![None; count], sets: (0..count).map(|_| None).collect() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.deferred.is_empty()
     }
 
-    /// Evaluates over a row; `work` is done again after each slot that it turned out to need.
+    /// Evaluates over a row; `work` is done again after each deferred value that it turned out to need.
     pub(crate) async fn run<T: Send>(
         &mut self,
         cx: &mut Cx<'_>,
         row: &[Datum],
         work: impl Fn(&EvalContext<'_>) -> Result<T> + Send + Sync,
     ) -> Result<T> {
-        for ((slot, value), set) in self.slots.iter().zip(&mut self.values).zip(&mut self.sets) {
+        for ((slot, value), set) in self.deferred.iter().zip(&mut self.values).zip(&mut self.sets) {
             // A comparison belongs to its row even where the subquery does not.
-            if slot.per_row || matches!(slot.source, SlotSource::Quantified { .. }) {
+            if slot.per_row || matches!(slot.source, DeferredSource::Quantified { .. }) {
                 *value = None;
             }
             if slot.per_row {
@@ -53,14 +53,14 @@ impl SlotState {
         }
         loop {
             let outcome = work(&cx.eval(row, &self.values));
-            match outcome.as_ref().err().and_then(SqlError::needed_slot) {
+            match outcome.as_ref().err().and_then(SqlError::needed_value) {
                 Some(slot) => self.compute(cx, row, slot).await?,
                 None => return outcome,
             }
         }
     }
 
-    /// Evaluates the arguments of a slot, which may need others.
+    /// Evaluates the arguments of a deferred value, which may need others.
     fn evaluate<'a, 'b: 'a>(
         &'a mut self,
         cx: &'a mut Cx<'b>,
@@ -71,7 +71,7 @@ impl SlotState {
             loop {
                 let eval = cx.eval(row, &self.values);
                 let outcome = exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>();
-                match outcome.as_ref().err().and_then(SqlError::needed_slot) {
+                match outcome.as_ref().err().and_then(SqlError::needed_value) {
                     Some(slot) => self.compute(cx, row, slot).await?,
                     None => return outcome,
                 }
@@ -79,12 +79,12 @@ impl SlotState {
         })
     }
 
-    /// Computes one slot for a row.
+    /// Computes one deferred value for a row.
     async fn compute(&mut self, cx: &mut Cx<'_>, row: &[Datum], at: usize) -> Result<()> {
-        let slots = self.slots.clone();
-        let Some(slot) = slots.get(at) else { return Err(SqlError::internal("an unknown subquery")) };
+        let deferred = self.deferred.clone();
+        let Some(slot) = deferred.get(at) else { return Err(SqlError::internal("an unknown subquery")) };
         let value = match &slot.source {
-            SlotSource::Quantified { left, node, matches, all, hashable } => {
+            DeferredSource::Quantified { left, node, matches, all, hashable } => {
                 let mut sides = self.evaluate(cx, row, left).await?;
                 self.find_candidates(cx, row, at, node, *hashable).await?;
                 match self.sets.get(at) {
@@ -92,14 +92,14 @@ impl SlotState {
                     _ => Datum::Null,
                 }
             }
-            SlotSource::Scalar(node) => scalar(cx, node, row).await?,
-            SlotSource::Array(node, element) => array(cx, node, *element, row).await?,
-            SlotSource::Exists(node) => exists(cx, node, row).await?,
-            SlotSource::Call { function, strict, arguments, record } => {
+            DeferredSource::Scalar(node) => scalar(cx, node, row).await?,
+            DeferredSource::Array(node, element) => array(cx, node, *element, row).await?,
+            DeferredSource::Exists(node) => exists(cx, node, row).await?,
+            DeferredSource::Call { function, strict, arguments, record } => {
                 let values = self.evaluate(cx, row, arguments).await?;
                 call(cx, *function, *strict, &values, record.is_some()).await?
             }
-            SlotSource::Sequence { function, arguments } => {
+            DeferredSource::Sequence { function, arguments } => {
                 let values = self.evaluate(cx, row, arguments).await?;
                 super::sequence::call(cx, *function, &values).await?
             }
