@@ -205,3 +205,8 @@ pub(crate) fn read_error(error: ReadError) -> Error {
         ReadError::Source(missing @ SourceError::Missing { .. }) => Error::Unusable(missing.to_string()),
     }
 }
+
+/// A failed sync of a tree of files as this crate tells it.
+pub(crate) fn tree_sync_error(failed: host::TreeSyncError) -> Error {
+    Error::io(failed.action, &failed.path, failed.error)
+}

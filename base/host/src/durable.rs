@@ -1,6 +1,7 @@
-//! The two ways in which a small file is replaced so that a crash leaves the old or the new one, whole.
+//! Files and names that outlive a crash: small files are replaced so that the old or the new one is there,
+//! whole, and whole trees are synced.
 
-use crate::disk::{Disk, OpenMode, folder_of};
+use crate::disk::{Disk, FileKind, OpenMode, folder_of};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,43 @@ pub fn write_file_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::
     }
     disk.open(&temporary, OpenMode::CreateNew)?.write_all_at(contents, 0)?;
     durable_rename(disk, &temporary, path)
+}
+
+/// Where making a tree of files durable failed.
+#[derive(Debug)]
+pub struct TreeSyncError {
+    /// A verb phrase: "list directory", "fsync file".
+    pub action: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// The system's answer.
+    pub error: io::Error,
+}
+
+/// Makes every name below a folder durable, and with `contents` every file's bytes before its name. A file
+/// that goes away, or gets another name, between the list and the look at it is left to whoever does that.
+///
+/// # Errors
+/// Fails if a folder cannot be listed, or a file or a folder cannot be synced.
+pub fn sync_tree(disk: &dyn Disk, folder: &Path, contents: bool) -> Result<(), TreeSyncError> {
+    let failed = |action, path: &Path| {
+        let path = path.to_path_buf();
+        move |error| TreeSyncError { action, path, error }
+    };
+    for entry in disk.list(folder).map_err(failed("list directory", folder))? {
+        let path = folder.join(&entry.name);
+        match entry.kind {
+            FileKind::Directory => sync_tree(disk, &path, contents)?,
+            FileKind::File if contents => {
+                match disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync()) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    synced => synced.map_err(failed("fsync file", &path))?,
+                }
+            }
+            _ => {}
+        }
+    }
+    disk.sync_dir(folder).map_err(failed("fsync directory", folder))
 }
 
 /// The operating system's words for an error, as C programs print them: without Rust's "(os error N)".

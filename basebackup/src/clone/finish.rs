@@ -3,7 +3,7 @@
 
 use super::unpack::CONTROL_HELD_BACK;
 use super::{CloneError, MARKER_FILE, io_error, manifest_path};
-use host::{Disk, FileKind, OpenMode, SharedDisk, durable_rename, write_file_durably};
+use host::{Disk, FileKind, SharedDisk, durable_rename, write_file_durably};
 use protocol::conninfo::{self, ConnInfo, Endpoint};
 use std::io;
 use std::path::Path;
@@ -121,7 +121,8 @@ pub(super) fn complete(
         write(&path, &text)?;
         write(&target.join("standby.signal"), b"")?;
     }
-    sync_tree(disk, target)?;
+    // The log still comes meanwhile: a segment that gets its name just now was made durable by who wrote it.
+    host::sync_tree(disk, target, true).map_err(|failed| io_error(&failed.path)(failed.error))?;
     if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent).map_err(io_error(parent))?;
     }
@@ -140,26 +141,6 @@ pub(super) fn release(disk: &dyn Disk, target: &Path) -> Result<(), CloneError> 
 /// A value as a configuration file has it.
 fn setting(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
-}
-
-/// Makes every file and every name below durable, files before their folder. The log still comes meanwhile: a
-/// segment that is given its name between the list and the look at it was made durable by who wrote it.
-fn sync_tree(disk: &dyn Disk, folder: &Path) -> Result<(), CloneError> {
-    for entry in disk.list(folder).map_err(io_error(folder))? {
-        let path = folder.join(&entry.name);
-        match entry.kind {
-            FileKind::Directory => sync_tree(disk, &path)?,
-            FileKind::File => {
-                let synced = disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync());
-                match synced {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    synced => synced.map_err(io_error(&path))?,
-                }
-            }
-            FileKind::Other => {}
-        }
-    }
-    disk.sync_dir(folder).map_err(io_error(folder))
 }
 
 /// Removes what a clone that was broken off has left: only in a directory that carries the marker. The

@@ -5,9 +5,9 @@ use crate::changes::state_page::STATE_EARLY;
 use crate::changes::store::{Fault, Store, StoreOptions};
 use crate::commit::early_list::EarlyList;
 use crate::engine::FIRST_NUMBER;
-use crate::error::log_error;
+use crate::error::{log_error, tree_sync_error};
 use crate::{CreateOptions, Error, ServerParameters};
-use host::{FileKind, Host, OpenMode};
+use host::{Host, OpenMode};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -139,21 +139,36 @@ fn make_folders(host: &Host, dir: &Path, options: &CreateOptions) -> Result<(), 
     Ok(())
 }
 
-/// Makes the names in all folders durable, deepest first, and on demand the files' contents.
-pub(crate) fn sync_tree(host: &Host, dir: &Path, contents: bool) -> Result<(), Error> {
-    let entries = host.disk.list(dir).map_err(|error| Error::io("list directory", dir, error))?;
-    for entry in entries {
-        let path = dir.join(&entry.name);
-        match entry.kind {
-            FileKind::Directory => sync_tree(host, &path, contents)?,
-            FileKind::File if contents => {
-                let sync = || host.disk.open(&path, OpenMode::ReadWrite)?.sync();
-                sync().map_err(|error| Error::io("fsync file", &path, error))?;
-            }
-            _ => {}
-        }
+/// The first control file: that of a server that was stopped cleanly.
+fn control_file(
+    host: &Host,
+    system_id: SystemId,
+    options: &CreateOptions,
+    checkpoint: Lsn,
+    checkpoint_copy: CheckPoint,
+) -> ControlFile {
+    let mut nonce = [0; 32];
+    host.entropy.fill(&mut nonce);
+    ControlFile {
+        system_id,
+        catalog_version: CATALOG_VERSION,
+        state: ClusterState::ShutDown,
+        time: checkpoint_copy.time,
+        checkpoint,
+        checkpoint_copy,
+        unlogged_lsn: Lsn::new(1000),
+        min_recovery_point: Lsn::INVALID,
+        min_recovery_point_timeline: TimelineId::INVALID,
+        backup_start_point: Lsn::INVALID,
+        backup_end_point: Lsn::INVALID,
+        backup_end_required: false,
+        parameters: options.parameters.into(),
+        segment_size: options.segment_size,
+        data_checksums: options.data_checksums,
+        toast_max_chunk_size: 0,
+        large_object_block_size: 0,
+        mock_authentication_nonce: nonce,
     }
-    host.disk.sync_dir(dir).map_err(|error| Error::io("fsync directory", dir, error))
 }
 
 /// Lays out a new database; see [`crate::Database::create`].
@@ -200,30 +215,9 @@ pub(crate) fn create(host: &Host, dir: &Path, options: &CreateOptions) -> Result
     store.flush_before(redo, &mut |_| {})?;
     let checkpoint = insert(XlogRecord::CheckpointShutdown(contents(redo)))?;
     wal.flush(checkpoint.end).map_err(log_error)?;
-    let mut nonce = [0; 32];
-    host.entropy.fill(&mut nonce);
-    let control = ControlFile {
-        system_id,
-        catalog_version: CATALOG_VERSION,
-        state: ClusterState::ShutDown,
-        time: now.unix_seconds(),
-        checkpoint: checkpoint.start,
-        checkpoint_copy: contents(redo),
-        unlogged_lsn: Lsn::new(1000),
-        min_recovery_point: Lsn::INVALID,
-        min_recovery_point_timeline: TimelineId::INVALID,
-        backup_start_point: Lsn::INVALID,
-        backup_end_point: Lsn::INVALID,
-        backup_end_required: false,
-        parameters: options.parameters.into(),
-        segment_size: options.segment_size,
-        data_checksums: options.data_checksums,
-        toast_max_chunk_size: 0,
-        large_object_block_size: 0,
-        mock_authentication_nonce: nonce,
-    };
+    let control = control_file(host, system_id, options, checkpoint.start, contents(redo));
     wal.close().map_err(log_error)?;
-    sync_tree(host, dir, false)?;
+    host::sync_tree(&*host.disk, dir, false).map_err(tree_sync_error)?;
     // Last of all: a directory without a control file is no database.
     control.store(&*host.disk, dir).map_err(|error| Error::Unusable(error.to_string()))?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {

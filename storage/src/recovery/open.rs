@@ -5,10 +5,9 @@ use crate::changes::store::{Store, StoreOptions};
 use crate::engine::recovery_state::ReplayState;
 use crate::engine::{Engine, Parts};
 use crate::error::log_error;
-use crate::error::read_error;
+use crate::error::{read_error, tree_sync_error};
 use crate::pages::page::PAGE_SIZE;
 use crate::recovery::begin::{Found, begin_from_backup, find_checkpoint, load_label};
-use crate::recovery::create::sync_tree;
 use crate::recovery::read_ahead::{Ended, Ready, read_ahead};
 use crate::recovery::replay::{RaiseMinRecoveryPoint, Replay};
 use crate::recovery::standby::StandbyRedo;
@@ -188,7 +187,7 @@ impl Opening {
         if self.engine.options.fsync && (!at_rest || self.label.is_some()) {
             // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as
             // if it were.
-            sync_tree(host, &dir.join("base"), true)?;
+            host::sync_tree(&*host.disk, &dir.join("base"), true).map_err(tree_sync_error)?;
             self.sync_log()?;
         }
         if self.label.as_ref().is_some_and(|label| label.method == BackupMethod::PgRewind) {

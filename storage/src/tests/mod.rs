@@ -12,6 +12,7 @@ mod history;
 mod isolation;
 mod large;
 mod large_crash;
+mod order;
 mod panics;
 mod recovery;
 mod standby;

@@ -134,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "in log order")]
+    fn prefixes_come_in_log_order() {
+        let mut prefixes = Prefixes::default();
+        prefixes.replayed(prefix(20));
+        prefixes.replayed(prefix(10));
+    }
+
+    #[test]
     fn what_another_branch_confirmed_does_not_count_for_this_one() {
         let mut prefixes = Prefixes::default();
         prefixes.confirm(Lsn::new(100));

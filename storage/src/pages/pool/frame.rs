@@ -352,3 +352,14 @@ impl fmt::Debug for SpareFrame {
         f.debug_tuple("SpareFrame").field(&self.frame).finish()
     }
 }
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "nobody has")]
+    fn a_pin_that_nobody_has_is_not_given_back() {
+        Frame::default().unpin();
+    }
+}
