@@ -1,7 +1,8 @@
 //! Every setting of PostgreSQL 15, one a line: name, context, category, default in base units, bounds, unit.
 //!
 //! Facts taken from a running PostgreSQL 15.20:
-//! `SELECT name, context, category, boot_val, min_val, max_val, unit, enumvals, pg_settings_get_flags(name) FROM pg_settings`,
+//! `SELECT name, context, category, boot_val, min_val, max_val, unit, enumvals,
+//! pg_settings_get_flags(name) FROM pg_settings`,
 //! and the settings that view hides. Differences on purpose: encodings are UTF8, checksums are on, and the
 //! paths that a distribution patches in have PostgreSQL's own defaults, and max_stack_depth has what initdb
 //! chooses.

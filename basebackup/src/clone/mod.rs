@@ -41,12 +41,10 @@ use wal::control::ControlFile;
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::{Lsn, SegmentSize, SystemId, TimelineId};
 
+pub use crate::manifest::MARKER_FILE;
 pub use error::CloneError;
 pub(crate) use error::io_error;
 pub use finish::{check_target, primary_conninfo, remove_interrupted};
-
-/// Stands in a directory while it is being cloned into.
-pub const MARKER_FILE: &str = "plimsoll.clone";
 
 /// What to clone, and how.
 #[derive(Clone, Debug)]
@@ -326,7 +324,8 @@ async fn run(
     Ok(Cloned { system_id, timeline, start, end, received_bytes, files, wal_records })
 }
 
-/// Checks the manifest, each file against it, each record of the log and the control file; the number of records.
+/// Checks the manifest, each file against it, each record of the log and the control file; gives the number of
+/// records.
 async fn verify(
     host: &Host,
     options: &CloneOptions,

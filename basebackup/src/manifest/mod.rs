@@ -29,6 +29,8 @@ use wal::{Lsn, TimelineId};
 
 /// The file's name in a backup.
 pub const MANIFEST_FILE: &str = "backup_manifest";
+/// Stands in a directory while it is being cloned into; part of no backup.
+pub const MARKER_FILE: &str = "plimsoll.clone";
 /// The largest manifest that is written or read, in bytes: about a million files.
 pub const MANIFEST_SIZE_MAX: usize = 256 << 20;
 

@@ -1,6 +1,6 @@
 //! Holding a directory to its manifest, as pg_verifybackup does.
 
-use super::Manifest;
+use super::{MARKER_FILE, Manifest};
 use crate::manifest::checksum::FileChecksum;
 use host::{Disk, File, FileKind, OpenMode};
 use protocol::replication::ChecksumAlgorithm;
@@ -44,14 +44,8 @@ pub enum Problem {
 }
 
 /// What may differ in a directory that is about to start: its log, and what makes it a standby.
-const IGNORED: [&str; 6] = [
-    "backup_manifest",
-    "pg_wal",
-    "postgresql.auto.conf",
-    "recovery.signal",
-    "standby.signal",
-    crate::clone::MARKER_FILE,
-];
+const IGNORED: [&str; 6] =
+    ["backup_manifest", "pg_wal", "postgresql.auto.conf", "recovery.signal", "standby.signal", MARKER_FILE];
 
 /// Compares each file; returns what is wrong, an empty list for a sound backup. Memory does not grow with the
 /// files' sizes.

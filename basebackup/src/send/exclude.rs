@@ -40,7 +40,7 @@ const OMITTED_FILES: [&str; 8] = [
     "backup_label",
     "tablespace_map",
     "backup_manifest",
-    crate::clone::MARKER_FILE,
+    crate::manifest::MARKER_FILE,
 ];
 
 /// The fate of the entry `name` of the folder `folder` (path below the data directory, empty for itself).

@@ -81,8 +81,8 @@ impl SyncNames {
         Ok(Some(parsed))
     }
 
-    /// Whether a value of the setting names any standby. One that cannot be read counts as naming some: commits
-    /// then wait rather than go without.
+    /// Whether a value of the setting names any standby. One that cannot be read counts as naming some:
+    /// commits then wait rather than go without.
     pub fn are_given(text: &str) -> bool {
         !matches!(Self::parse(text), Ok(None))
     }
