@@ -1,9 +1,17 @@
 //! SQL over `storage`: from a statement's text to its rows.
 //!
-//! Owns the parser's front, the catalogue (relations, columns, roles, databases as rows of its own trees),
-//! analysis, plans, execution, COPY and the transaction block of a session. A statement's way: text ->
-//! [`SqlSession::prepare`] -> [`Prepared`] -> [`SqlSession::open`] -> [`Portal`] -> [`SqlSession::fetch`] ->
-//! [`RowSink`].
+//! A statement's way: text -> [`SqlSession::prepare`] -> [`Prepared`] -> [`SqlSession::open`] -> [`Portal`]
+//! -> [`SqlSession::fetch`] -> [`RowSink`]. The rooms that it passes, lowest first; a room imports only from
+//! those that stand before it in this table:
+//!
+//! | room | owns | does not know |
+//! |---|---|---|
+//! | `interface` | what rooms and callers say to each other: errors, answers, [`Environment`] | tables |
+//! | `catalogue` | relations, roles, databases as rows of its own trees; system tables | SQL's text |
+//! | `language` | grammar (`parse`), expressions (`expr`), analysis and plans (`plan`) | how a plan runs |
+//! | `execution` | running a plan, indexes, sorts on disk, the text of COPY | sessions |
+//! | `session` | transaction blocks, portals, cursors, utility statements; the shared engine | sockets |
+//! | [`reference`] | lists of functions and system tables, for the documentation | |
 //!
 //! Durability is storage's: what a COMMIT answered is as durable as its synchronous_commit level says.
 //!
