@@ -102,7 +102,7 @@ impl Log {
     /// Takes over log_line_prefix, log_timezone, log_min_messages and log_min_error_statement.
     pub fn configure(&self, settings: &settings::Settings) {
         let text = |name: &str| settings.show(name).unwrap_or_default();
-        let zone = crate::checks::zone(&text("log_timezone"));
+        let zone = zone(&text("log_timezone"));
         *self.style.write() = Style {
             prefix: text("log_line_prefix").into(),
             zone,
@@ -226,6 +226,11 @@ fn of_session(escape: char, context: &LogContext, zone: &TimeZone) -> String {
 pub(crate) fn format_time(at: Timestamp, zone: &TimeZone, format: &str) -> String {
     let Ok(instant) = jiff::Timestamp::from_microsecond(at.unix_micros()) else { return String::new() };
     instant.to_zoned(zone.clone()).strftime(format).to_string()
+}
+
+/// The time zone of a setting; its check has let the name through.
+pub(crate) fn zone(name: &str) -> TimeZone {
+    sql_types::time::parse_zone(name).map_or(TimeZone::UTC, |zone| zone.zone)
 }
 
 #[cfg(test)]

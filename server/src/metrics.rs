@@ -3,11 +3,10 @@
 //! A scrape costs what the views cost. Connections are bounded in number, in what they may send and in time; the port takes no
 //! secrets and gives none, but it asks for no password either: it belongs on a network that may see figures.
 
-use crate::lobby::Lobby;
+use crate::connection::lobby::Lobby;
+use crate::connection::registry::{Activity, SessionKind};
 use crate::node::Node;
-use crate::replicas;
-use crate::server::Tasks;
-use crate::sessions::{Activity, SessionKind};
+use crate::replication::Replication;
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +21,8 @@ const REQUEST_BYTES_MAX: usize = 8 << 10;
 const SCRAPE_TIME: Duration = Duration::from_secs(10);
 
 /// Listens if the settings say so. A port that cannot be had is a warning: the server is there for its clients.
-pub(crate) async fn start(node: &Arc<Node>, tasks: &Tasks) {
-    let address = node.config().metrics_listen.trim().to_owned();
+pub(crate) async fn start(node: &Arc<Node>) {
+    let address = node.ground.config().metrics_listen.trim().to_owned();
     if address.is_empty() {
         return;
     }
@@ -31,12 +30,14 @@ pub(crate) async fn start(node: &Arc<Node>, tasks: &Tasks) {
         Ok(listener) => listener,
         Err(error) => {
             return node
+                .ground
                 .log
                 .warning(format!("could not listen on plimsoll.metrics_listen \"{address}\": {error}"));
         }
     };
-    node.log.log(format!("metrics are served on http://{address}/metrics"));
-    let (node, end) = (node.clone(), tasks.background.clone());
+    node.ground.log.log(format!("metrics are served on http://{address}/metrics"));
+    let (tasks, end) = (&node.tasks, node.tasks.background.clone());
+    let node = node.clone();
     tasks.tracker.spawn(async move {
         tokio::select! {
             () = end.cancelled() => {}
@@ -63,7 +64,7 @@ async fn accept(node: Arc<Node>, listener: TcpListener) {
                 });
             }
             Err(error) => {
-                node.log.warning(format!("could not accept a connection for metrics: {error}"));
+                node.ground.log.warning(format!("could not accept a connection for metrics: {error}"));
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
@@ -122,7 +123,7 @@ impl Text {
 
 fn text(node: &Arc<Node>) -> String {
     let mut out = Text::default();
-    let (Some(database), Some(replicas)) = (node.database(), node.replicas()) else { return out.0 };
+    let (Some(database), Some(replication)) = (node.database(), node.replication()) else { return out.0 };
     let standby = database.is_in_recovery();
     out.single("in_recovery", "gauge", "1 on a standby, 0 on a primary.", u8::from(standby));
     out.single("timeline", "gauge", "The timeline that is written or replayed.", database.timeline());
@@ -160,7 +161,7 @@ fn text(node: &Arc<Node>) -> String {
         }
     };
     sessions(node, &mut out);
-    let counts = node.semi_sync.counts();
+    let counts = replication.semi_sync.counts();
     let suspended = database.commit_gate().suspended();
     out.single(
         "sync_suspended",
@@ -179,9 +180,9 @@ fn text(node: &Arc<Node>) -> String {
         counts.fallbacks,
     );
     out.single("sync_returns_total", "counter", "Returns from them.", counts.returns);
-    standbys(&replicas.senders.rows(end, node.host.clock.now()), &mut out);
-    slots(node, database, replicas, &mut out);
-    if let Some(archiver) = node.archiver() {
+    standbys(&replication.senders.rows(end, node.ground.host.clock.now()), &mut out);
+    slots(node, replication, &mut out);
+    if let Some(archiver) = node.archive.archiver() {
         let stats = archiver.stats();
         out.single("archived_segments_total", "counter", "Segments archived.", stats.archived);
         out.single(
@@ -203,7 +204,7 @@ fn sessions(node: &Node, out: &mut Text) {
         (Activity::IdleInTransaction, "idle in transaction"),
         (Activity::IdleInFailedTransaction, "idle in transaction (aborted)"),
     ] {
-        let has = |session: &&Arc<crate::sessions::SessionHandle>| {
+        let has = |session: &&Arc<crate::connection::registry::SessionHandle>| {
             session.kind == SessionKind::Client && session.activity() == state
         };
         out.sample("sessions", &[("state", name)], sessions.iter().filter(has).count());
@@ -253,9 +254,9 @@ fn stages(row: &::replica::sender::streams::SenderRow) -> [(&'static str, ::repl
     [("sent", lag.sent), ("written", lag.written), ("flushed", lag.flushed), ("replayed", lag.replayed)]
 }
 
-fn slots(node: &Node, database: &storage::Database, replicas: &replicas::Replicas, out: &mut Text) {
-    let limits = replicas::limits(node, database);
-    let slots = replicas.slots.list();
+fn slots(node: &Node, replication: &Replication, out: &mut Text) {
+    let limits = replication.limits();
+    let slots = replication.slots.list();
     out.metric("slot_retained_bytes", "gauge", "Log that a slot keeps.");
     for slot in slots.iter().filter(|slot| slot.restart.is_valid()) {
         let kept = limits.end.bytes_since(slot.restart);
@@ -266,14 +267,15 @@ fn slots(node: &Node, database: &storage::Database, replicas: &replicas::Replica
         "gauge",
         "Time until a slot loses its log to a setting, as things go; +Inf if never.",
     );
-    let (idle_limit, now) = (node.config().idle_replication_slot_timeout, node.host.clock.monotonic());
+    let (idle_limit, now) =
+        (node.ground.config().idle_replication_slot_timeout, node.ground.host.clock.monotonic());
     for slot in slots.iter().filter(|slot| slot.restart.is_valid()) {
         let lost = crate::views::slots::forecast(slot, &limits, idle_limit, now);
         let left = lost.map_or_else(|| "+Inf".to_owned(), |(left, _)| left.as_secs_f64().to_string());
         out.sample("slot_lost_in_seconds", &[("slot", &slot.name)], left);
     }
     out.metric("slots_lost_total", "counter", "Slots invalidated since the start.");
-    out.sample("slots_lost_total", &[], node.slots_lost.load(std::sync::atomic::Ordering::Relaxed));
+    out.sample("slots_lost_total", &[], replication.slots_lost.load(std::sync::atomic::Ordering::Relaxed));
     out.metric("slot_lost", "gauge", "1 for a slot whose log was removed.");
     for slot in &slots {
         out.sample("slot_lost", &[("slot", &slot.name)], u8::from(slot.invalidated_at.is_valid()));

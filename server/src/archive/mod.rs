@@ -6,11 +6,12 @@
 //!
 //!   node in recovery
 //!     redo's reader --> [restore] restore_command --> pg_wal/RECOVERYXLOG --> pg_wal/<segment>, .done
-//!     redo --> [recovery feed] archive, pg_wal and the primary by turns (replica::receiver::sources decides), target reached --> pause, promote, stop
 //! ```
 //!
-//! Where things are decided: which source has its turn, `replica::receiver::sources`; which timeline is followed, `wal::timelines`; where recovery stops, `storage::target`; which marks a
-//! file carries, `wal::archive_status`. Here are the commands, the log lines, and the wiring.
+//! Where things are decided: which source has its turn, `replica::receiver::sources`; which timeline is followed,
+//! `wal::timelines`; where recovery stops, `storage::target`; which marks a file carries, `wal::archive_status`. Here
+//! are the commands, the log lines, and the wiring. What redo asks of the archive and the primary by turns is in
+//! `replication::standby`.
 //!
 //! Invariants:
 //! - A segment is marked `.ready` when it is durable and complete, and removed only when it is `.done` (or nobody archives).
@@ -21,121 +22,122 @@
 //! - recovery_end_command has run before the node takes writes.
 
 pub(crate) mod archiver;
-pub(crate) mod command;
-pub(crate) mod feed;
+mod copying;
 pub(crate) mod restore;
-pub(crate) mod target;
+pub(crate) mod shell;
 
-use crate::ServerError;
-use crate::node::Node;
-use crate::server::Tasks;
-use protocol::{Report, SqlState};
+use crate::configuration::Ground;
+use crate::state::NodeState;
+use crate::tasks::Tasks;
+use archiver::Archiver;
 use restore::Restorer;
-use settings::Settings;
-use std::sync::Arc;
-use storage::{Database, RecoveryOptions};
-use wal::TimelineId;
-use wal::backup_label::BackupLabel;
-use wal::control::ControlFile;
-use wal::timelines::{self, RecoveryStart};
+use shell::{Outcome, ShellCommands};
+use std::sync::{Arc, OnceLock};
+use storage::Database;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wal::NodeLog;
 
-/// Which recovery a signal file asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// standby.signal: follow until promoted.
-    Standby,
-    /// recovery.signal: recover up to the target, or the log's end.
-    Recovery,
+/// A node's archive: the way into it, the way back, and the shell commands of both.
+pub(crate) struct Archive {
+    pub(crate) ground: Arc<Ground>,
+    /// There once the database is open.
+    archiver: OnceLock<Arc<Archiver>>,
+    /// There if the node recovers from the archive.
+    restorer: OnceLock<Arc<Restorer>>,
+    /// Runs the shell commands of the settings and owns them.
+    pub(crate) commands: Arc<ShellCommands>,
+    /// Ends the commands that recovery waits for (restore_command and its kin) when the node stops.
+    pub(crate) stop: CancellationToken,
 }
 
-/// What is wrong whatever the node is started for.
-pub(crate) fn check_settings(settings: &Settings) -> Result<(), ServerError> {
-    target::of_settings(settings)?;
-    let config = settings.config();
-    if config.archive_mode.as_ref() != "off" && config.wal_level.as_ref() == "minimal" {
-        return Err(ServerError::new("WAL archival cannot be enabled when wal_level is \"minimal\""));
-    }
-    Ok(())
-}
-
-/// What is wrong for a recovery up to a target.
-pub(crate) fn check_recovery(settings: &Settings) -> Result<(), ServerError> {
-    if settings.config().restore_command.trim().is_empty() {
-        return Err(ServerError::new("must specify restore_command when standby mode is not enabled"));
-    }
-    Ok(())
-}
-
-/// Looks at the settings of recovery, fetches the histories that say which way it goes, and chooses its timeline.
-pub(crate) async fn prepare(
-    node: &Arc<Node>,
-    control: &ControlFile,
-    signal: Signal,
-) -> Result<(RecoveryOptions, TimelineId), ServerError> {
-    let config = node.config();
-    let (archive, standby) = (!config.restore_command.trim().is_empty(), signal == Signal::Standby);
-    if !standby {
-        check_recovery(&node.settings())?;
-    }
-    if standby && !archive && config.primary_conninfo.trim().is_empty() {
-        let report =
-            Report::warning(SqlState::WARNING, "specified neither primary_conninfo nor restore_command");
-        let hint = "The database server will regularly poll the pg_wal subdirectory to check for files placed there.";
-        node.log.write(None, &Report { hint: Some(hint.to_owned()), ..report }, None);
-    }
-    let target = target::of_settings(&node.settings())?;
-    node.log.log(if standby {
-        "entering standby mode".to_owned()
-    } else {
-        target::starting(target.as_ref())
-    });
-    let failed = |error: &dyn std::fmt::Display| ServerError::new(error.to_string());
-    let size = control.segment_size;
-    let label = BackupLabel::load(&*node.host.disk, &node.data_dir, size).map_err(|error| failed(&error))?;
-    let copy = &control.checkpoint_copy;
-    let (redo, timeline) =
-        label.as_ref().map_or((copy.redo, copy.timeline), |label| (label.start, label.timeline));
-    let first = size.segment_of(redo).file_name(timeline, size);
-    let restorer = Arc::new(Restorer::new(node, size, first, standby));
-    let start = RecoveryStart::found(control, label.as_ref());
-    let wanted = target::timeline(node);
-    let (fetching, disk, pg_wal) = (restorer.clone(), node.host.disk.clone(), node.data_dir.join("pg_wal"));
-    let chosen = tokio::task::spawn_blocking(move || {
-        timelines::fetch_for(&start, wanted, |timeline| fetching.history(timeline))
-            .map_err(|error| failed(&error))?;
-        start.choose(&*disk, &pg_wal, wanted).map_err(|error| failed(&error))
-    });
-    let chosen = chosen
-        .await
-        .map_err(|error| ServerError::new(format!("could not fetch timeline histories: {error}")))??;
-    node.set_restorer(restorer.clone());
-    let options = RecoveryOptions { supply: Some(restorer), target, ends_with_log: !standby };
-    Ok((options, chosen.target()))
-}
-
-/// Starts the archiver.
-pub(crate) fn start(node: &Arc<Node>, tasks: &Tasks) {
-    if let (Some(archiver), Some(replicas)) = (node.archiver(), node.replicas()) {
-        archiver.make_up(&replicas.log.state());
-        archiver::start(node, tasks, archiver);
-    }
-}
-
-/// Before the shutdown checkpoint of a node that archives: ends the segment, so that all but that checkpoint is archived.
-pub(crate) async fn end_segment(node: &Arc<Node>, database: &Database) {
-    let archives = node.archiver().is_some_and(|archiver| archiver.archives(database.is_in_recovery()));
-    if !archives || database.is_in_recovery() {
-        return;
-    }
-    let (node, database) = (node.clone(), database.clone());
-    let ended = tokio::task::spawn_blocking(move || {
-        if let Some(wal) = database.wal() {
-            wal.switch_segment()?;
-            wal.flush_all()?;
-            node.notice_segments();
+impl Archive {
+    pub(crate) fn new(ground: Arc<Ground>) -> Self {
+        Self {
+            ground,
+            archiver: OnceLock::new(),
+            restorer: OnceLock::new(),
+            commands: Arc::default(),
+            stop: CancellationToken::new(),
         }
-        Ok::<_, wal::WalError>(())
-    });
-    // A log that cannot be written fails the shutdown checkpoint, which says so.
-    let _ = ended.await;
+    }
+
+    /// Takes over the opened database and its log.
+    pub(crate) fn open(&self, database: &Database, log: &NodeLog) {
+        let archiver = Archiver::new(&self.ground, &self.commands, database.clone(), log.clone());
+        // Set once, before anything is archived.
+        let _ = self.archiver.set(Arc::new(archiver));
+    }
+    pub(crate) fn set_restorer(&self, restorer: Arc<Restorer>) {
+        // Set once, before recovery begins.
+        let _ = self.restorer.set(restorer);
+    }
+    pub(crate) fn restorer(&self) -> Option<&Arc<Restorer>> {
+        self.restorer.get()
+    }
+    pub(crate) fn archiver(&self) -> Option<&Arc<Archiver>> {
+        self.archiver.get()
+    }
+    /// Marks the segments that are complete by now, for those who want to see the marks at once. Does I/O.
+    pub(crate) fn notice_segments(&self) {
+        if let Some(archiver) = self.archiver() {
+            archiver.notice_now();
+        }
+    }
+
+    /// Starts the archiver's tasks.
+    pub(crate) fn start(&self, states: &watch::Receiver<NodeState>, tasks: &Tasks) {
+        if let Some(archiver) = self.archiver() {
+            archiver.make_up();
+            copying::start(&self.ground, states, tasks, archiver);
+        }
+    }
+
+    /// The oldest segment that a restart of this recovery needs (`%r`); None before the database is open.
+    fn oldest_needed(&self) -> Option<String> {
+        let control = self.archiver()?.database().control();
+        let (size, copy) = (control.segment_size, control.checkpoint_copy);
+        Some(size.segment_of(copy.redo).file_name(copy.timeline, size))
+    }
+
+    /// Runs a command of recovery (archive_cleanup_command, recovery_end_command), for which a failure is a warning.
+    /// False: a stop ended it, or came before it. Blocks.
+    pub(crate) fn run_recovery_command(&self, name: &str) -> bool {
+        let (ground, log) = (&self.ground, &self.ground.log);
+        let template = ground.settings().show(name).unwrap_or_default();
+        let Some(runtime) = self.restorer().map(|restorer| restorer.runtime()) else { return true };
+        if template.trim().is_empty() {
+            return true;
+        }
+        let oldest = self.oldest_needed().unwrap_or_default();
+        let command = shell::expand(&template, &[('r', oldest.as_str())]);
+        let what = match runtime.block_on(self.commands.run(&command, &ground.data_dir, &self.stop)) {
+            Ok(Outcome::Done) => return true,
+            Ok(Outcome::Stopped) => return false,
+            Ok(outcome) => outcome.describe(),
+            Err(error) => error.to_string(),
+        };
+        log.warning(format!("{name} \"{command}\": {what}"));
+        true
+    }
+
+    /// Before the shutdown checkpoint of a node that archives: ends the segment, so that all but that checkpoint is
+    /// archived.
+    pub(crate) async fn end_segment(&self) {
+        let Some(archiver) = self.archiver().cloned() else { return };
+        let database = archiver.database().clone();
+        if !archiver.archives(database.is_in_recovery()) || database.is_in_recovery() {
+            return;
+        }
+        let ended = tokio::task::spawn_blocking(move || {
+            if let Some(wal) = database.wal() {
+                wal.switch_segment()?;
+                wal.flush_all()?;
+                archiver.notice_now();
+            }
+            Ok::<_, wal::WalError>(())
+        });
+        // A log that cannot be written fails the shutdown checkpoint, which says so.
+        let _ = ended.await;
+    }
 }

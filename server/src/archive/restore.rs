@@ -1,8 +1,8 @@
 //! Fetching files from the archive with restore_command.
 
-use super::command::{self, Commands, Outcome};
-use crate::log::Log;
-use crate::node::Node;
+use super::Archive;
+use super::shell::{self, Outcome};
+use crate::configuration::Ground;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::io;
@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
-use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
 use wal::reader::SegmentSupply;
 use wal::{ArchiveStatus, SegmentNumber, SegmentSize, TimelineId};
@@ -22,10 +21,9 @@ const HISTORY_FILE: &str = "RECOVERYHISTORY";
 
 /// The way from the archive into pg_wal. Its methods block; they are for threads that may.
 pub(crate) struct Restorer {
-    /// Weak, since the node's database holds this.
-    node: Weak<Node>,
-    log: Arc<Log>,
-    data_dir: PathBuf,
+    ground: Arc<Ground>,
+    /// Weak, since the archive holds this.
+    archive: Weak<Archive>,
     pg_wal: PathBuf,
     segment_size: SegmentSize,
     status: ArchiveStatus,
@@ -38,24 +36,22 @@ pub(crate) struct Restorer {
     /// From this number on the archive has another branch's log.
     foreign_from: AtomicU32,
     runtime: Handle,
-    commands: Arc<Commands>,
-    stop: CancellationToken,
 }
 
 impl Restorer {
     /// To be made in the runtime that will run the commands.
     pub(crate) fn new(
-        node: &Arc<Node>,
+        archive: &Arc<Archive>,
         segment_size: SegmentSize,
         first_needed: String,
         standby: bool,
     ) -> Self {
-        let pg_wal = node.data_dir.join("pg_wal");
+        let ground = archive.ground.clone();
+        let pg_wal = ground.data_dir.join("pg_wal");
         Self {
-            node: Arc::downgrade(node),
-            log: node.log.clone(),
-            data_dir: node.data_dir.clone(),
-            status: ArchiveStatus::new(node.host.disk.clone(), &pg_wal),
+            archive: Arc::downgrade(archive),
+            status: ArchiveStatus::new(ground.host.disk.clone(), &pg_wal),
+            ground,
             pg_wal,
             segment_size,
             first_needed,
@@ -63,8 +59,6 @@ impl Restorer {
             known: Mutex::default(),
             foreign_from: AtomicU32::new(u32::MAX),
             runtime: Handle::current(),
-            commands: node.children.clone(),
-            stop: node.commands.clone(),
         }
     }
 
@@ -73,32 +67,26 @@ impl Restorer {
         self.runtime.clone()
     }
 
-    fn node(&self) -> io::Result<Arc<Node>> {
-        self.node.upgrade().ok_or_else(|| io::Error::other("the server stops"))
-    }
-
-    /// The oldest segment that a restart of this recovery needs (`%r`).
-    pub(crate) fn oldest_needed(node: &Node) -> Option<String> {
-        let control = node.database()?.control();
-        let (size, copy) = (control.segment_size, control.checkpoint_copy);
-        Some(size.segment_of(copy.redo).file_name(copy.timeline, size))
+    fn archive(&self) -> io::Result<Arc<Archive>> {
+        self.archive.upgrade().ok_or_else(|| io::Error::other("the server stops"))
     }
 
     /// Fetches a file under a temporary name. None: the archive does not have it, as far as can be told.
     fn fetch_file(&self, name: &str, temporary: &str, size: Option<u64>) -> io::Result<Option<PathBuf>> {
-        let node = self.node()?;
-        let template = node.config().restore_command.clone();
+        let archive = self.archive()?;
+        let template = self.ground.config().restore_command.clone();
         if template.trim().is_empty() {
             return Ok(None);
         }
-        let disk = &*node.host.disk;
+        let disk = &*self.ground.host.disk;
         let path = self.pg_wal.join(temporary);
         remove(disk, &path)?;
-        let oldest = Self::oldest_needed(&node).unwrap_or_else(|| self.first_needed.clone());
+        let oldest = archive.oldest_needed().unwrap_or_else(|| self.first_needed.clone());
         let relative = format!("pg_wal/{temporary}");
         let values = [('p', relative.as_str()), ('f', name), ('r', oldest.as_str())];
-        let command = command::expand(&template, &values);
-        let outcome = self.runtime.block_on(self.commands.run(&command, &self.data_dir, &self.stop))?;
+        let command = shell::expand(&template, &values);
+        let outcome =
+            self.runtime.block_on(archive.commands.run(&command, &self.ground.data_dir, &archive.stop))?;
         match outcome {
             Outcome::Done => {}
             Outcome::Failed { .. } => return Ok(None),
@@ -118,18 +106,20 @@ impl Restorer {
                 "archive file \"{name}\" has wrong size: {found} instead of {size}"
             ))),
             _ => {
-                self.log.log(format!("restored log file \"{name}\" from archive"));
+                self.ground.log.log(format!("restored log file \"{name}\" from archive"));
                 Ok(Some(path))
             }
         }
     }
 
     /// Gives a fetched file its name. It need not be archived again, unless this node archives everything.
-    fn keep(&self, node: &Node, from: &Path, name: &str) -> io::Result<()> {
-        host::durable_rename(&*node.host.disk, from, &self.pg_wal.join(name))?;
-        if node.config().archive_mode.as_ref() == "always" {
-            if self.status.notify(name)? {
-                node.archiver_woken();
+    fn keep(&self, from: &Path, name: &str) -> io::Result<()> {
+        host::durable_rename(&*self.ground.host.disk, from, &self.pg_wal.join(name))?;
+        if self.ground.config().archive_mode.as_ref() == "always" {
+            if self.status.notify(name)?
+                && let Some(archiver) = self.archive()?.archiver()
+            {
+                archiver.wake();
             }
             Ok(())
         } else {
@@ -139,8 +129,7 @@ impl Restorer {
 
     /// Has the history file of a timeline in pg_wal, from the archive if it is there. True if pg_wal has it now.
     pub(crate) fn history(&self, timeline: TimelineId) -> io::Result<bool> {
-        let node = self.node()?;
-        let disk = &*node.host.disk;
+        let disk = &*self.ground.host.disk;
         let name = timeline.history_file_name();
         let here = self.pg_wal.join(&name);
         let Some(fetched) = self.fetch_file(&name, HISTORY_FILE, None)? else {
@@ -154,7 +143,7 @@ impl Restorer {
             Ok(own) if own == text => remove(disk, &fetched)?,
             Ok(own) => {
                 // Twins: two promotions took one number. What this node followed so far stays its own.
-                self.log.warning(format!(
+                self.ground.log.warning(format!(
                     "timeline history file \"{name}\" in the archive differs from the one in pg_wal, which is kept"
                 ));
                 remove(disk, &fetched)?;
@@ -165,7 +154,7 @@ impl Restorer {
                     self.foreign_from.fetch_min(timeline.get(), Ordering::Relaxed);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.keep(&node, &fetched, &name)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.keep(&fetched, &name)?,
             Err(error) => return Err(error),
         }
         self.known.lock().insert(timeline);
@@ -178,9 +167,9 @@ impl Restorer {
     }
 
     /// Removes what a broken-off fetch left.
-    pub(crate) fn remove_temporaries(node: &Node) -> io::Result<()> {
+    pub(crate) fn remove_temporaries(ground: &Ground) -> io::Result<()> {
         for name in [SEGMENT_FILE, HISTORY_FILE] {
-            remove(&*node.host.disk, &node.data_dir.join("pg_wal").join(name))?;
+            remove(&*ground.host.disk, &ground.data_dir.join("pg_wal").join(name))?;
         }
         Ok(())
     }
@@ -206,7 +195,7 @@ impl SegmentSupply for Restorer {
         let Some(fetched) = self.fetch_file(&name, SEGMENT_FILE, Some(self.segment_size.bytes()))? else {
             return Ok(false);
         };
-        self.keep(&*self.node()?, &fetched, &name)?;
+        self.keep(&fetched, &name)?;
         Ok(true)
     }
 }

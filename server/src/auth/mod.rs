@@ -2,15 +2,18 @@
 
 pub(crate) mod hba;
 
-use crate::node::Node;
-use crate::session::{Exit, Wire};
+use crate::connection::wire::{Exit, Wire};
+use crate::error::from_sql;
+use crate::log::Log;
 use bytes::BytesMut;
-use hba::{Candidate, Method};
+use hba::{Candidate, Hba, Method};
+use host::Host;
 use protocol::backend;
 use protocol::frame::FrameLimits;
 use protocol::frontend::decode_sasl_initial;
 use protocol::scram::{self, ScramError, ServerExchange, Verifier};
 use protocol::{Report, SqlState};
+use sql::SqlEngine;
 
 /// Who connects to what.
 #[derive(Clone, Debug)]
@@ -21,12 +24,23 @@ pub(crate) struct Claim {
     pub(crate) replication: bool,
 }
 
+/// What authentication uses.
+pub(crate) struct Authenticator<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) log: &'a Log,
+    pub(crate) hba: &'a Hba,
+    /// Keeps mock verifiers of unknown roles stable.
+    pub(crate) secret: &'a [u8; 32],
+    /// Knows the roles; there once the database is open.
+    pub(crate) engine: Option<&'a SqlEngine>,
+}
+
 fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
     Exit::Fatal(Box::new(Report::fatal(code, message)))
 }
 
 /// Carries out what pg_hba.conf asks for. Ends with AuthenticationOk in the output.
-pub(crate) async fn authenticate(node: &Node, wire: &mut Wire, claim: &Claim) -> Result<(), Exit> {
+pub(crate) async fn authenticate(by: &Authenticator<'_>, wire: &mut Wire, claim: &Claim) -> Result<(), Exit> {
     let peer = wire.socket().peer();
     let interfaces = if peer.is_some() { hba::interfaces() } else { Vec::new() };
     let candidate = Candidate {
@@ -37,7 +51,6 @@ pub(crate) async fn authenticate(node: &Node, wire: &mut Wire, claim: &Claim) ->
         replication: claim.replication,
         encrypted: false,
     };
-    let hba = node.current().hba;
     let host = peer.map_or_else(|| "[local]".to_owned(), |peer| peer.ip().to_string());
     let whom = if claim.replication {
         format!("replication connection from host \"{host}\", user \"{}\", no encryption", claim.user)
@@ -45,7 +58,7 @@ pub(crate) async fn authenticate(node: &Node, wire: &mut Wire, claim: &Claim) ->
         let (user, database) = (&claim.user, &claim.database);
         format!("host \"{host}\", user \"{user}\", database \"{database}\", no encryption")
     };
-    let Some((method, line)) = hba.method(&candidate) else {
+    let Some((method, line)) = by.hba.method(&candidate) else {
         let what = format!("no pg_hba.conf entry for {whom}");
         return Err(fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what));
     };
@@ -65,23 +78,20 @@ pub(crate) async fn authenticate(node: &Node, wire: &mut Wire, claim: &Claim) ->
                 return Err(fatal(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what));
             }
         }
-        Method::ScramSha256 => scram(node, wire, claim, line).await?,
+        Method::ScramSha256 => scram(by, wire, claim, line).await?,
     }
     backend::authentication_ok(&mut wire.out);
     Ok(())
 }
 
-async fn scram(node: &Node, wire: &mut Wire, claim: &Claim, line: u32) -> Result<(), Exit> {
-    let Some(engine) = node.engine() else {
+async fn scram(by: &Authenticator<'_>, wire: &mut Wire, claim: &Claim, line: u32) -> Result<(), Exit> {
+    let Some(engine) = by.engine else {
         return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
     };
     let role = engine.role(&claim.user).await.map_err(|error| {
-        Exit::Fatal(Box::new(Report {
-            severity: protocol::Severity::Fatal,
-            ..super::session::from_sql(&error)
-        }))
+        Exit::Fatal(Box::new(Report { severity: protocol::Severity::Fatal, ..from_sql(&error) }))
     })?;
-    let now = node.host.clock.now();
+    let now = by.host.clock.now();
     let mut why = match &role {
         None => Some(format!("Role \"{}\" does not exist.", claim.user)),
         Some(role) if role.password.is_none() => {
@@ -96,7 +106,7 @@ async fn scram(node: &Node, wire: &mut Wire, claim: &Claim, line: u32) -> Result
     if verifier.is_none() && why.is_none() {
         why = Some(format!("User \"{}\" does not have a valid SCRAM secret.", claim.user));
     }
-    let verifier = verifier.unwrap_or_else(|| Verifier::mock(&node.secret, &claim.user));
+    let verifier = verifier.unwrap_or_else(|| Verifier::mock(by.secret, &claim.user));
 
     backend::authentication_sasl(&mut wire.out, &[scram::MECHANISM]);
     let body = answer(wire).await?;
@@ -108,7 +118,7 @@ async fn scram(node: &Node, wire: &mut Wire, claim: &Claim, line: u32) -> Result
         ));
     }
     let mut random = [0; 18];
-    node.host.entropy.fill(&mut random);
+    by.host.entropy.fill(&mut random);
     let violation = |error: ScramError| fatal(SqlState::PROTOCOL_VIOLATION, error.to_string());
     let (exchange, challenge) =
         ServerExchange::start(verifier, why.is_some(), first.unwrap_or_default(), &scram::nonce(random))
@@ -125,7 +135,7 @@ async fn scram(node: &Node, wire: &mut Wire, claim: &Claim, line: u32) -> Result
             let detail = why.map_or(detail.clone(), |why| format!("{why}\n{detail}"));
             let message = format!("password authentication failed for user \"{}\"", claim.user);
             // The detail is for the log alone: the client must not learn which roles exist.
-            node.log.write(
+            by.log.write(
                 None,
                 &Report::new(protocol::Severity::Log, SqlState::INVALID_PASSWORD, message.clone())
                     .with_detail(detail),

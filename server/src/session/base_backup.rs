@@ -1,8 +1,8 @@
 //! BASE_BACKUP: the data directory on its way to a client.
 
-use super::replication::Replication;
-use super::wire::{Exit, OUTPUT_BYTES, Wire};
+use super::replication::WalSender;
 use super::{Failure, from_sql};
+use crate::connection::wire::{Exit, OUTPUT_BYTES, Wire};
 use crate::node::Node;
 use basebackup::send::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
 use protocol::replication::BaseBackupOptions;
@@ -48,9 +48,9 @@ impl BackupEngine for Archived<'_> {
     async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
         let ended = self.database.stop_backup(backup).await?;
         let node = self.node.clone();
-        let noticed = tokio::task::spawn_blocking(move || node.notice_segments()).await;
+        let noticed = tokio::task::spawn_blocking(move || node.archive.notice_segments()).await;
         noticed.map_err(|_| storage::Error::Shutdown)?;
-        if let Some(archiver) = self.node.archiver().filter(|_| self.wait) {
+        if let Some(archiver) = self.node.archive.archiver().filter(|_| self.wait) {
             let in_recovery = self.database.is_in_recovery();
             let size = self.database.control().segment_size;
             // Segments go in order, so the last one stands for all.
@@ -66,7 +66,7 @@ impl BackupEngine for Archived<'_> {
     }
 }
 
-impl Replication {
+impl WalSender {
     /// BASE_BACKUP
     pub(super) async fn base_backup(
         &self,
@@ -74,11 +74,11 @@ impl Replication {
         options: &BaseBackupOptions,
     ) -> Result<(), Failure> {
         let database = self.database()?;
-        let config = self.node.config();
+        let config = self.node.ground.config();
         let control = database.control();
         let mut source = BackupSource::new(
-            self.node.host.clone(),
-            &self.node.data_dir,
+            self.node.ground.host.clone(),
+            &self.node.ground.data_dir,
             control.segment_size,
             control.data_checksums,
         );

@@ -1,10 +1,11 @@
 //! The node as one session's SQL sees it: settings, system views, functions.
 
-use super::report::{setting_error, sql_error};
-use crate::checks;
-use crate::node::{AlterSystemError, Node};
-use crate::sessions::SessionHandle;
-use crate::views;
+use crate::configuration::AlterSystemError;
+use crate::configuration::checks;
+use crate::connection::registry::SessionHandle;
+use crate::error::{setting_error, sql_error};
+use crate::node::Node;
+use crate::views::{self, Asked};
 use parking_lot::Mutex;
 use protocol::SqlState;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
@@ -74,8 +75,8 @@ impl SessionEnvironment {
         superuser: bool,
         startup: &[(String, String)],
     ) -> Result<Self, SettingError> {
-        let generation = node.generation();
-        let mut settings = SessionSettings::new(node.settings());
+        let generation = node.ground.generation();
+        let mut settings = SessionSettings::new(node.ground.settings());
         let privilege = if superuser { Privilege::Superuser } else { Privilege::User };
         for (name, value) in startup {
             settings.set_at_start(name, value, Source::Client, privilege)?;
@@ -98,11 +99,11 @@ impl SessionEnvironment {
     #[inline]
     pub(crate) fn follow(&self) {
         // Unlocked look first: the generation seldom moves.
-        let generation = self.node.generation();
+        let generation = self.node.ground.generation();
         let mut state = self.state.lock();
         if state.generation != generation {
             state.generation = generation;
-            let node = self.node.settings();
+            let node = self.node.ground.settings();
             state.settings.rebase(node);
             state.refresh();
             drop(state);
@@ -129,16 +130,10 @@ impl SessionEnvironment {
         self.state.lock().settings.take_reports()
     }
 
-    /// The rows of pg_settings.
-    pub(crate) fn setting_rows(&self, superuser: bool) -> Vec<settings::Row> {
-        self.state.lock().settings.rows(privilege(SettingActor { superuser }))
-    }
-
-    pub(crate) fn node(&self) -> &Arc<Node> {
-        &self.node
-    }
-    pub(crate) fn handle(&self) -> &Arc<SessionHandle> {
-        &self.handle
+    /// Has a view or function see this session and its node.
+    fn ask<T>(&self, look: impl FnOnce(&Asked<'_>) -> T) -> T {
+        let setting_rows = |superuser| self.state.lock().settings.rows(privilege(SettingActor { superuser }));
+        look(&Asked { node: &self.node, handle: &self.handle, setting_rows: &setting_rows })
     }
 
     fn change(
@@ -259,7 +254,7 @@ impl Environment for SessionEnvironment {
     }
 
     fn node_rows(&self, actor: SettingActor, table: usize) -> sql::Result<NodeRows> {
-        views::rows(self, actor, table)
+        self.ask(|asked| views::rows(asked, actor, table))
     }
 
     fn node_functions(&self) -> &[NodeFunction] {
@@ -273,7 +268,7 @@ impl Environment for SessionEnvironment {
         arguments: &[Datum],
         _canceller: &Canceller,
     ) -> NodeCall {
-        views::call(self, actor, function, arguments)
+        self.ask(|asked| views::call(asked, actor, function, arguments))
     }
 
     fn reach(
@@ -286,7 +281,7 @@ impl Environment for SessionEnvironment {
 
     fn password_verifier(&self, password: &str) -> sql::Result<String> {
         let mut salt = [0; SALT_BYTES];
-        self.node.host.entropy.fill(&mut salt);
+        self.node.ground.host.entropy.fill(&mut salt);
         Ok(Verifier::derive(password, &salt, ITERATIONS).to_string())
     }
 

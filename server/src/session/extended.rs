@@ -2,7 +2,7 @@
 
 use super::rows::{self, ResultFormats, Rows};
 use super::{Failure, Session, limited};
-use crate::sessions::Statement;
+use crate::connection::registry::Statement;
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, StatementOrPortal};
 use protocol::{Format, Report, SqlState};

@@ -4,10 +4,11 @@
 //! can be cancelled and terminated, and follow reloaded settings.
 
 use super::startup::closed;
-use super::{SessionEnvironment, from_sql, limited, sql_error};
-use crate::Server;
-use crate::node::{Node, Phase};
-use crate::sessions::{Activity, Member, NewSession, SessionKind, Statement};
+use super::{SessionEnvironment, limited};
+use crate::connection::registry::{Activity, Member, NewSession, SessionKind, Statement};
+use crate::error::{from_sql, sql_error};
+use crate::node::Node;
+use crate::state::NodeState;
 use protocol::SqlState;
 use sql::{
     Canceller, CommandTag, Fetch, Flow, Portal, Prepared, RowSink, SessionOptions, SqlError, SqlSession,
@@ -28,18 +29,15 @@ pub struct Embedded(Arc<Node>);
 
 impl std::fmt::Debug for Embedded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Embedded").field("data_dir", &self.0.data_dir).finish_non_exhaustive()
-    }
-}
-
-impl Server {
-    /// What this process uses the server by.
-    pub fn embedded(&self) -> Embedded {
-        Embedded(self.node.clone())
+        f.debug_struct("Embedded").field("data_dir", &self.0.ground.data_dir).finish_non_exhaustive()
     }
 }
 
 impl Embedded {
+    pub(crate) fn new(node: Arc<Node>) -> Self {
+        Self(node)
+    }
+
     /// Begins a session of a role, which is not asked for a password: this process owns the data directory.
     pub async fn session(&self, user: &str, database: &str) -> sql::Result<LocalSession> {
         let node = &self.0;
@@ -58,10 +56,10 @@ impl Embedded {
             user: user.to_owned(),
             database: database.to_owned(),
             client: None,
-            started: node.host.clock.now(),
+            started: node.ground.host.clock.now(),
         };
-        let handle = node.sessions.candidate(new, node.host.entropy.as_ref());
-        let config = node.config();
+        let handle = node.sessions.candidate(new, node.ground.host.entropy.as_ref());
+        let config = node.ground.config();
         let member = node.sessions.admit(handle, &role, &config).map_err(|full| {
             let report = full.report(user, &config);
             sql_error(report.code, report.message)
@@ -71,11 +69,11 @@ impl Embedded {
             handle.database_oid.store(oid, Ordering::Relaxed);
         }
         let environment = SessionEnvironment::new(node.clone(), handle.clone(), role.superuser, &[])
-            .map_err(|error| super::report::setting_error(&error))?;
+            .map_err(|error| crate::error::setting_error(&error))?;
         let environment = Arc::new(environment);
         let sql = engine.session(options, environment.clone()).await?;
         handle.set_canceller(sql.canceller().clone());
-        handle.set_activity(Activity::Idle, node.host.clock.now());
+        handle.set_activity(Activity::Idle, node.ground.host.clock.now());
         let canceller = sql.canceller().clone();
         Ok(LocalSession {
             sql,
@@ -95,7 +93,7 @@ impl Embedded {
 
     /// Asks a standby to become a primary, and waits until it is one (true), or has stopped or may be none (it is fenced).
     pub async fn promote(&self) -> bool {
-        self.0.request_promotion().is_ok() && self.reached(|phase| *phase == Phase::Running).await
+        self.0.request_promotion().is_ok() && self.reached(|state| *state == NodeState::Running).await
     }
 
     /// Waits until a position of a primary is replayed here, so that what was committed there is read here. On a primary:
@@ -111,10 +109,10 @@ impl Embedded {
         self.reached(|_| false).await;
     }
 
-    async fn reached(&self, wanted: impl Fn(&Phase) -> bool) -> bool {
-        let mut phases = self.0.phases();
-        let met = phases.wait_for(|phase| wanted(phase) || matches!(phase, Phase::Stopping(_))).await;
-        met.is_ok_and(|phase| wanted(&phase))
+    async fn reached(&self, wanted: impl Fn(&NodeState) -> bool) -> bool {
+        let mut states = self.0.life.states();
+        let met = states.wait_for(|state| wanted(state) || matches!(state, NodeState::Stopping(_))).await;
+        met.is_ok_and(|state| wanted(&state))
     }
 }
 
@@ -190,7 +188,7 @@ impl LocalSession {
             self.environment.follow();
             let limit: Option<Duration> = self.environment.config().statement_timeout;
             self.deadline = limit.map(|limit| Instant::now() + limit);
-            self.member.handle.set_activity(Activity::Active, self.node.host.clock.now());
+            self.member.handle.set_activity(Activity::Active, self.node.ground.host.clock.now());
         }
         Ok(())
     }
@@ -256,14 +254,14 @@ impl LocalSession {
             TransactionStatus::InTransaction => Activity::IdleInTransaction,
             TransactionStatus::Failed => Activity::IdleInFailedTransaction,
         };
-        self.member.handle.set_activity(activity, self.node.host.clock.now());
+        self.member.handle.set_activity(activity, self.node.ground.host.clock.now());
         self.logged(done, "COMMIT")
     }
 
     fn logged<T>(&self, result: sql::Result<T>, statement: &str) -> sql::Result<T> {
         if let Err(error) = &result {
             let context = self.member.handle.log_context();
-            self.node.log.write(Some(&context), &from_sql(error), Some(statement));
+            self.node.ground.log.write(Some(&context), &from_sql(error), Some(statement));
         }
         result
     }

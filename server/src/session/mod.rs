@@ -4,10 +4,10 @@ mod base_backup;
 mod copy;
 mod environment;
 mod extended;
+mod limits;
 mod local;
 mod reach;
 mod replication;
-mod report;
 mod rows;
 mod simple;
 mod slots;
@@ -15,18 +15,18 @@ mod startup;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod wire;
 
-pub(crate) use environment::SessionEnvironment;
 pub use local::{Embedded, LocalSession};
-pub(crate) use report::{from_sql, sql_error};
 pub(crate) use startup::serve;
-pub(crate) use wire::{Exit, Wire};
 
+use crate::connection::registry::{Activity, Member, SessionHandle};
+use crate::connection::wire::{Exit, Wire};
+use crate::error::from_sql;
 use crate::node::Node;
-use crate::sessions::{Activity, Member, SessionHandle};
 use bytes::BytesMut;
+use environment::SessionEnvironment;
 use extended::OpenPortal;
+use limits::{Limits, LogStatement, class_of, reaches_client};
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
@@ -37,52 +37,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// What of the settings the session's loop needs, read anew when one changes.
-struct Limits {
-    seen: u64,
-    statement_timeout: Option<Duration>,
-    idle_in_transaction: Option<Duration>,
-    idle: Option<Duration>,
-    tcp_user_timeout: Option<Duration>,
-    log_statement: LogStatement,
-    log_duration_from: Option<Duration>,
-    client_min_messages: Arc<str>,
-    report_commit_lsn: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum LogStatement {
-    None,
-    Ddl,
-    Mod,
-    All,
-}
-
-impl Limits {
-    fn of(environment: &SessionEnvironment) -> Self {
-        let seen = environment.changes();
-        let config = environment.config();
-        Self {
-            seen,
-            statement_timeout: config.statement_timeout,
-            idle_in_transaction: config.idle_in_transaction_session_timeout,
-            idle: config.idle_session_timeout,
-            tcp_user_timeout: config.tcp_user_timeout,
-            log_statement: match config.log_statement.as_ref() {
-                "ddl" => LogStatement::Ddl,
-                "mod" => LogStatement::Mod,
-                "all" => LogStatement::All,
-                _ => LogStatement::None,
-            },
-            log_duration_from: config.log_min_duration_statement.0,
-            client_min_messages: config.client_min_messages,
-            report_commit_lsn: config.report_commit_lsn,
-        }
-    }
-}
 
 /// A failed message: the client is told and the session goes on, or the session ends.
 enum Failure {
@@ -141,7 +96,7 @@ struct Session {
     told_snapshot: Option<wal::Lsn>,
     frame_limits: FrameLimits,
     /// `replication=database`: replication commands are taken too.
-    replication: Option<replication::Replication>,
+    replication: Option<replication::WalSender>,
     _member: Member,
 }
 
@@ -316,7 +271,7 @@ impl Session {
         self.canceller.clear();
         self.environment.follow();
         self.start_clock();
-        self.handle.set_activity(Activity::Active, self.node.host.clock.now());
+        self.handle.set_activity(Activity::Active, self.node.ground.host.clock.now());
     }
 
     /// Begins the time of a statement, of whose limit the settings say that are in force now.
@@ -352,7 +307,7 @@ impl Session {
     fn failed(&mut self, report: Report) -> Result<(), Exit> {
         self.send_notices();
         let statement = self.handle.statement();
-        self.node.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
+        self.node.ground.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
         if report.severity > protocol::Severity::Error {
             return Err(Exit::Fatal(Box::new(report)));
         }
@@ -365,8 +320,8 @@ impl Session {
     fn send_notices(&mut self) {
         for notice in self.sql.take_notices() {
             let report = from_sql(&notice);
-            self.node.log.write(Some(&self.handle.log_context()), &report, None);
-            if report::reaches_client(report.severity, &self.limits.client_min_messages) {
+            self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
+            if reaches_client(report.severity, &self.limits.client_min_messages) {
                 report.encode(&mut self.wire.out);
             }
         }
@@ -439,7 +394,7 @@ impl Session {
             backend::parameter_status(&mut self.wire.out, "plimsoll.snapshot_lsn", &token);
         }
         backend::ready_for_query(&mut self.wire.out, status);
-        self.handle.set_activity(activity, self.node.host.clock.now());
+        self.handle.set_activity(activity, self.node.ground.host.clock.now());
         self.wire.flush().await
     }
 
@@ -475,7 +430,7 @@ impl Session {
                 SqlState::SUCCESSFUL_COMPLETION,
                 format!("{label}: {sql}"),
             );
-            self.node.log.write(Some(&self.handle.log_context()), &report, None);
+            self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
         }
     }
 
@@ -487,7 +442,7 @@ impl Session {
             let milliseconds = took.as_secs_f64() * 1e3;
             let message = format!("duration: {milliseconds:.3} ms  {label}: {sql}");
             let report = Report::new(protocol::Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
-            self.node.log.write(Some(&self.handle.log_context()), &report, None);
+            self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
         }
     }
 
@@ -499,13 +454,4 @@ impl Session {
 
 fn first_word(sql: &str) -> &str {
     sql.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default()
-}
-
-/// From which log_statement on this statement is logged, by its first word.
-fn class_of(sql: &str) -> LogStatement {
-    match first_word(sql).to_ascii_lowercase().as_str() {
-        "create" | "alter" | "drop" | "grant" | "revoke" | "comment" => LogStatement::Ddl,
-        "insert" | "update" | "delete" | "truncate" | "copy" => LogStatement::Mod,
-        _ => LogStatement::All,
-    }
 }

@@ -1,6 +1,6 @@
 //! Waiting until this node has what a token names: WAIT FOR LSN and plimsoll.read_after.
 
-use super::report::sql_error;
+use crate::error::sql_error;
 use crate::node::Node;
 use protocol::SqlState;
 use sql::{ReadToken, SqlError};
@@ -38,7 +38,8 @@ fn standing(history: &TimelineHistory, timeline: TimelineId, branch: Option<Bran
 
 /// The token of a position on this node.
 pub(super) fn token(node: &Node, timeline: TimelineId, lsn: Lsn) -> ReadToken {
-    let branch = node.replicas().and_then(|replicas| replicas.log.state().history.branch_of(timeline));
+    let branch =
+        node.replication().and_then(|replication| replication.log.state().history.branch_of(timeline));
     ReadToken { timeline: Some(timeline), branch, lsn }
 }
 
@@ -50,10 +51,10 @@ fn refused(token: ReadToken, detail: String) -> SqlError {
 /// Waits until a snapshot taken here includes everything up to the token. An error if that can never be.
 pub(super) async fn reach(node: Arc<Node>, token: ReadToken, interrupt: Interrupt) -> sql::Result<()> {
     loop {
-        let (Some(database), Some(replicas)) = (node.database(), node.replicas()) else {
+        let (Some(database), Some(replication)) = (node.database(), node.replication()) else {
             return Err(sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
         };
-        let mut changes = replicas.log.subscribe();
+        let mut changes = replication.log.subscribe();
         let state = changes.borrow_and_update().clone();
         let standby = database.is_in_recovery();
         let own = state.history.target();

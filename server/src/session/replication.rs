@@ -1,10 +1,10 @@
-//! Replication commands: of a physical connection, and beside SQL in one with `replication=database`.
+//! WalSender commands: of a physical connection, and beside SQL in one with `replication=database`.
 
-use super::wire::{Exit, Wire};
 use super::{Failure, Session, SessionEnvironment};
+use crate::connection::registry::{Activity, Member, SessionHandle, Statement};
+use crate::connection::wire::{Exit, Wire};
 use crate::node::Node;
-use crate::replicas::Replicas;
-use crate::sessions::{Activity, Member, SessionHandle, Statement};
+use crate::replication::Replication;
 use protocol::backend::{self, FieldDescription, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
@@ -24,7 +24,7 @@ pub(crate) const INT4: u32 = 23;
 pub(crate) const INT8: u32 = 20;
 
 /// What replication commands work on.
-pub(crate) struct Replication {
+pub(crate) struct WalSender {
     pub(crate) node: Arc<Node>,
     pub(crate) handle: Arc<SessionHandle>,
     pub(super) environment: Arc<SessionEnvironment>,
@@ -49,7 +49,7 @@ pub(crate) fn columns(wire: &mut Wire, columns: &[(&str, u32)]) {
 }
 
 /// Serves a connection that takes replication commands only.
-pub(super) async fn run(mut replication: Replication, mut wire: Wire, member: Member) -> (Wire, Exit) {
+pub(super) async fn run(mut replication: WalSender, mut wire: Wire, member: Member) -> (Wire, Exit) {
     let exit = loop {
         if let Err(exit) = replication.step(&mut wire).await {
             break exit;
@@ -59,7 +59,7 @@ pub(super) async fn run(mut replication: Replication, mut wire: Wire, member: Me
     (wire, exit)
 }
 
-impl Replication {
+impl WalSender {
     pub(super) fn new(
         node: Arc<Node>,
         handle: Arc<SessionHandle>,
@@ -92,12 +92,12 @@ impl Replication {
             Err(Failure::Exit(exit)) => return Err(exit),
             Err(Failure::Error(report)) => {
                 let statement = self.handle.statement();
-                self.node.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
+                self.node.ground.log.write(Some(&self.handle.log_context()), &report, Some(statement.text()));
                 report.encode(&mut wire.out);
             }
         }
         backend::ready_for_query(&mut wire.out, TransactionStatus::Idle);
-        self.handle.set_activity(Activity::Idle, self.node.host.clock.now());
+        self.handle.set_activity(Activity::Idle, self.node.ground.host.clock.now());
         wire.flush().await
     }
 
@@ -110,11 +110,11 @@ impl Replication {
     ) -> Result<(), Failure> {
         self.environment.follow();
         self.handle.set_statement(Statement::Text(text.into()));
-        self.handle.set_activity(Activity::Active, self.node.host.clock.now());
-        if self.node.config().log_replication_commands {
+        self.handle.set_activity(Activity::Active, self.node.ground.host.clock.now());
+        if self.node.ground.config().log_replication_commands {
             let message = format!("received replication command: {text}");
             let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
-            self.node.log.write(Some(&self.handle.log_context()), &report, None);
+            self.node.ground.log.write(Some(&self.handle.log_context()), &report, None);
         }
         match command {
             ReplicationCommand::IdentifySystem => self.identify_system(wire),
@@ -138,8 +138,8 @@ impl Replication {
         self.node.database().ok_or_else(|| starting().into())
     }
 
-    pub(super) fn replicas(&self) -> Result<&Replicas, Failure> {
-        self.node.replicas().ok_or_else(|| starting().into())
+    pub(super) fn node_replication(&self) -> Result<&Arc<Replication>, Failure> {
+        self.node.replication().ok_or_else(|| starting().into())
     }
 
     fn identify_system(&self, wire: &mut Wire) -> Result<(), Failure> {
@@ -182,8 +182,8 @@ impl Replication {
 
     fn timeline_history(&self, wire: &mut Wire, timeline: TimelineId) -> Result<(), Failure> {
         let name = timeline.history_file_name();
-        let path = self.node.data_dir.join("pg_wal").join(&name);
-        let content = self.node.host.disk.read(&path, 16 << 20).map_err(|error| {
+        let path = self.node.ground.data_dir.join("pg_wal").join(&name);
+        let content = self.node.ground.host.disk.read(&path, 16 << 20).map_err(|error| {
             let code = if error.kind() == std::io::ErrorKind::NotFound {
                 SqlState::UNDEFINED_FILE
             } else {

@@ -1,6 +1,6 @@
 //! Rows on their way to a client: encoded straight into the write buffer.
 
-use super::wire::OUTPUT_BYTES;
+use crate::connection::wire::OUTPUT_BYTES;
 use bytes::{BufMut, BytesMut};
 use protocol::Format;
 use protocol::backend::{self, FieldDescription};
@@ -10,7 +10,7 @@ use sql_types::{Datum, Style, VALUE_BYTES_MAX};
 
 #[cold]
 fn too_long() -> sql::SqlError {
-    super::sql_error(protocol::SqlState::PROGRAM_LIMIT_EXCEEDED, "out of memory")
+    crate::error::sql_error(protocol::SqlState::PROGRAM_LIMIT_EXCEEDED, "out of memory")
         .with_detail(format!("A row cannot be sent in more than {VALUE_BYTES_MAX} bytes."))
 }
 

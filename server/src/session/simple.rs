@@ -2,7 +2,7 @@
 
 use super::rows::{self, ResultFormats, Rows};
 use super::{Exit, Failure, Session, limited};
-use crate::sessions::Statement;
+use crate::connection::registry::Statement;
 use protocol::Format;
 use protocol::backend::{self, CopyDirection};
 use sql::{CommandTag, Environment, Fetch, PortalKind};

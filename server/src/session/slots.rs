@@ -1,26 +1,26 @@
-//! Replication commands about slots.
+//! WalSender commands about slots.
 
 use super::Failure;
-use super::replication::{INT8, Replication, TEXT, columns};
-use super::wire::Wire;
-use crate::replicas::{report, update_horizon};
+use super::replication::{INT8, TEXT, WalSender, columns};
+use crate::connection::wire::Wire;
+use crate::error::from_replica;
 use protocol::backend;
 use protocol::replication::CreateSlot;
 use replica::ReplicaError;
 use replica::slots::Lifetime;
 use wal::history::TimelineHistory;
 
-impl Replication {
+impl WalSender {
     /// CREATE_REPLICATION_SLOT ... PHYSICAL
     pub(super) fn create_slot(&self, wire: &mut Wire, create: &CreateSlot) -> Result<(), Failure> {
-        let (replicas, database) = (self.replicas()?, self.database()?);
+        let (replication, database) = (self.node_replication()?, self.database()?);
         let lifetime = if create.temporary { Lifetime::Temporary } else { Lifetime::Permanent };
         let reserve = || database.control().checkpoint_copy.redo;
         let reserve: Option<&dyn Fn() -> wal::Lsn> = if create.reserve_wal { Some(&reserve) } else { None };
-        let slot = replicas
+        let slot = replication
             .slots
             .create(&create.name, lifetime, reserve, self.handle.key.pid)
-            .map_err(|error| report(&error))?;
+            .map_err(|error| from_replica(&error))?;
         columns(
             wire,
             &[
@@ -38,11 +38,12 @@ impl Replication {
 
     /// DROP_REPLICATION_SLOT
     pub(super) async fn drop_slot(&self, wire: &mut Wire, name: &str, wait: bool) -> Result<(), Failure> {
-        let slots = &self.replicas()?.slots;
+        let replication = self.node_replication()?;
+        let slots = &replication.slots;
         let pid = self.handle.key.pid;
         let dropped = if wait { slots.drop_when_free(name, pid).await } else { slots.drop_slot(name, pid) };
-        dropped.map_err(|error| report(&error))?;
-        update_horizon(&self.node);
+        dropped.map_err(|error| from_replica(&error))?;
+        replication.update_horizon();
         backend::command_complete(&mut wire.out, "DROP_REPLICATION_SLOT");
         Ok(())
     }
@@ -50,17 +51,18 @@ impl Replication {
     /// READ_REPLICATION_SLOT: a row of NULLs if there is no such slot.
     pub(super) fn read_slot(&self, wire: &mut Wire, name: &str) -> Result<(), Failure> {
         let database = self.database()?;
-        let slot = match self.replicas()?.slots.find(name) {
+        let slot = match self.node_replication()?.slots.find(name) {
             Ok(slot) => Some(slot),
             Err(ReplicaError::NoSlot(_)) => None,
-            Err(error) => return Err(report(&error).into()),
+            Err(error) => return Err(from_replica(&error).into()),
         };
         columns(wire, &[("slot_type", TEXT), ("restart_lsn", TEXT), ("restart_tli", INT8)]);
         let kind = slot.as_ref().map(|_| "physical");
         let restart = slot.map(|slot| slot.restart).filter(|restart| restart.is_valid());
         let timeline = restart.map(|restart| {
-            let pg_wal = self.node.data_dir.join("pg_wal");
-            let history = TimelineHistory::load(self.node.host.disk.as_ref(), &pg_wal, database.timeline());
+            let pg_wal = self.node.ground.data_dir.join("pg_wal");
+            let history =
+                TimelineHistory::load(self.node.ground.host.disk.as_ref(), &pg_wal, database.timeline());
             history.map_or(database.timeline(), |history| history.timeline_at(restart)).to_string()
         });
         let restart = restart.map(|restart| restart.to_string());

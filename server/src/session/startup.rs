@@ -1,15 +1,16 @@
 //! A connection's first packets: requests, limits, authentication, and what a client is told when it is in.
 
-use super::replication::{self, Replication};
+use super::replication::{self, WalSender};
 use super::rows::Scratch;
-use super::wire::{Exit, Wire};
 use super::{Limits, Session, SessionEnvironment, from_sql};
-use crate::StopMode;
-use crate::auth::{self, Claim};
-use crate::lobby::Visitor;
-use crate::node::{Node, Phase};
-use crate::sessions::{Activity, Full, Member, NewSession, SessionKind};
-use crate::socket::Socket;
+use crate::auth::{self, Authenticator, Claim};
+use crate::connection::lobby::Visitor;
+use crate::connection::registry::{Activity, Full, Member, NewSession, SessionKind};
+use crate::connection::socket::Socket;
+use crate::connection::wire::{Exit, Wire};
+use crate::node::Node;
+use crate::state::NodeState;
+use crate::state::StopMode;
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::startup::{self, ReplicationMode, Startup, StartupParameters};
@@ -30,7 +31,7 @@ fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
-    let config = node.config();
+    let config = node.ground.config();
     // A socket that takes no options still serves.
     let _ = socket.configure(&config);
     let peer = socket.peer();
@@ -39,7 +40,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
             Some(peer) => format!("host={} port={}", peer.ip(), peer.port()),
             None => "host=[local]".to_owned(),
         };
-        node.log.log(format!("connection received: {from}"));
+        node.ground.log.log(format!("connection received: {from}"));
     }
     let mut wire = Wire::new(socket);
     let limit = config.authentication_timeout;
@@ -67,7 +68,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
             match caught(pin!(replication::run(replication, wire, entered.member))).await {
                 Ok((mut wire, exit)) => farewell(&node, &mut wire, exit, true).await,
                 // The connection went with it.
-                Err(Panicked) => node.log.write(Some(&handle.log_context()), &panicked(), None),
+                Err(Panicked) => node.ground.log.write(Some(&handle.log_context()), &panicked(), None),
             }
         }
         Kind::Sql(start) => {
@@ -113,13 +114,13 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
             farewell(&node, &mut session.wire, exit, !logged).await;
         }
     }
-    if let Some(replicas) = node.replicas()
-        && let Err(error) = replicas.slots.release_session(handle.key.pid)
+    if let Some(replication) = node.replication()
+        && let Err(error) = replication.slots.release_session(handle.key.pid)
     {
-        node.log.warning(format!("could not drop temporary replication slots: {error}"));
+        node.ground.log.warning(format!("could not drop temporary replication slots: {error}"));
     }
-    if node.config().log_disconnections {
-        let seconds = node.host.clock.now().since(handle.started).as_secs_f64();
+    if node.ground.config().log_disconnections {
+        let seconds = node.ground.host.clock.now().since(handle.started).as_secs_f64();
         let (hours, minutes, rest) = (seconds / 3600.0, seconds / 60.0 % 60.0, seconds % 60.0);
         let report = Report::new(
             Severity::Log,
@@ -133,7 +134,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
                 handle.log_context().host
             ),
         );
-        node.log.write(Some(&handle.log_context()), &report, None);
+        node.ground.log.write(Some(&handle.log_context()), &report, None);
     }
 }
 
@@ -169,8 +170,8 @@ fn conflict_report(conflict: ConflictKind) -> Report {
 async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
     let report = match exit {
         Exit::Gone => return,
-        Exit::Terminated => Box::new(match node.phase() {
-            Phase::Stopping(StopMode::Immediate) => {
+        Exit::Terminated => Box::new(match node.state() {
+            NodeState::Stopping(StopMode::Immediate) => {
                 let what = "terminating connection due to immediate shutdown command";
                 Report::warning(SqlState::ADMIN_SHUTDOWN, what)
             }
@@ -186,7 +187,7 @@ async fn farewell(node: &Node, wire: &mut Wire, exit: Exit, log: bool) {
     };
     if log {
         let context = wire.handle.as_ref().map(|handle| handle.log_context());
-        node.log.write(context.as_ref(), &report, None);
+        node.ground.log.write(context.as_ref(), &report, None);
     }
     report.encode(&mut wire.out);
     wire.flush_now().await;
@@ -199,8 +200,8 @@ struct Entered {
 }
 
 enum Kind {
-    Sql(Box<(sql::SqlSession, Arc<SessionEnvironment>, Option<Replication>)>),
-    Physical(Replication),
+    Sql(Box<(sql::SqlSession, Arc<SessionEnvironment>, Option<WalSender>)>),
+    Physical(WalSender),
 }
 
 /// Reads startup packets until one asks for a session; None if the connection had another purpose.
@@ -224,7 +225,9 @@ async fn parameters(node: &Node, wire: &mut Wire) -> Result<Option<StartupParame
             }
             Startup::Cancel(key) => {
                 if !node.sessions.cancel(key) {
-                    node.log.log(format!("PID {} in cancel request did not match any process", key.pid));
+                    node.ground
+                        .log
+                        .log(format!("PID {} in cancel request did not match any process", key.pid));
                 }
                 return Ok(None);
             }
@@ -236,18 +239,18 @@ async fn parameters(node: &Node, wire: &mut Wire) -> Result<Option<StartupParame
 /// Why no session can begin now.
 pub(super) fn closed(node: &Node) -> Option<Report> {
     let report = |message: &str| Report::fatal(SqlState::CANNOT_CONNECT_NOW, message);
-    match node.phase() {
-        Phase::Running | Phase::HotStandby => None,
-        Phase::Starting => Some(report("the database system is starting up")),
-        Phase::Recovering if node.config().hot_standby => Some(
+    match node.state() {
+        NodeState::Running | NodeState::HotStandby => None,
+        NodeState::Starting => Some(report("the database system is starting up")),
+        NodeState::Recovering if node.ground.config().hot_standby => Some(
             report("the database system is not yet accepting connections")
                 .with_detail("Consistent recovery state has not been yet reached."),
         ),
-        Phase::Recovering => Some(
+        NodeState::Recovering => Some(
             report("the database system is not accepting connections")
                 .with_detail("Hot standby mode is disabled."),
         ),
-        Phase::Stopping(_) => Some(report("the database system is shutting down")),
+        NodeState::Stopping(_) => Some(report("the database system is shutting down")),
     }
 }
 
@@ -291,17 +294,24 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
         user: user.clone(),
         database: database.clone(),
         client: wire.socket().peer(),
-        started: node.host.clock.now(),
+        started: node.ground.host.clock.now(),
     };
-    let handle = node.sessions.candidate(new, node.host.entropy.as_ref());
+    let handle = node.sessions.candidate(new, node.ground.host.entropy.as_ref());
     wire.handle = Some(handle.clone());
 
     let claim = Claim { user: user.clone(), database: database.clone(), replication: physical };
-    auth::authenticate(node, wire, &claim).await?;
+    let by = Authenticator {
+        host: &node.ground.host,
+        log: &node.ground.log,
+        hba: &node.ground.current().hba,
+        secret: &node.secret,
+        engine: node.engine(),
+    };
+    auth::authenticate(&by, wire, &claim).await?;
     let role = authorize(node, &claim, kind).await?;
     let superuser = role.superuser;
     // Only now, so that nobody takes a session's place who may not have one.
-    let config = node.config();
+    let config = node.ground.config();
     let member = node
         .sessions
         .admit(handle, &role, &config)
@@ -319,7 +329,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
         })?;
     let environment = Arc::new(environment);
     let replication = (mode != ReplicationMode::Off)
-        .then(|| Replication::new(node.clone(), member.handle.clone(), environment.clone()));
+        .then(|| WalSender::new(node.clone(), member.handle.clone(), environment.clone()));
     log_authorized(node, &member, physical);
     let kind = match replication {
         Some(replication) if physical => Kind::Physical(replication),
@@ -344,7 +354,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     backend::backend_key_data(&mut wire.out, member.handle.key);
     backend::ready_for_query(&mut wire.out, TransactionStatus::Idle);
     wire.flush().await?;
-    member.handle.set_activity(Activity::Idle, node.host.clock.now());
+    member.handle.set_activity(Activity::Idle, node.ground.host.clock.now());
     Ok(Some(Entered { member, kind }))
 }
 
@@ -373,7 +383,7 @@ async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<sql:
 }
 
 fn log_authorized(node: &Node, member: &Member, physical: bool) {
-    if !node.config().log_connections {
+    if !node.ground.config().log_connections {
         return;
     }
     let handle = &member.handle;
@@ -386,7 +396,7 @@ fn log_authorized(node: &Node, member: &Member, physical: bool) {
         format!("connection authorized: user={} database={}{application}", handle.user, handle.database)
     };
     let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, message);
-    node.log.write(Some(&handle.log_context()), &report, None);
+    node.ground.log.write(Some(&handle.log_context()), &report, None);
 }
 
 /// The settings that a startup packet sets, those of `options` first.

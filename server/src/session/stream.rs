@@ -1,10 +1,10 @@
 //! START_REPLICATION and the commands between Plimsoll nodes.
 
 use super::Failure;
-use super::replication::Replication;
-use super::wire::{Exit, Wire};
-use crate::fencing;
-use crate::replicas::{report, update_horizon};
+use super::replication::WalSender;
+use crate::connection::wire::{Exit, Wire};
+use crate::error::from_replica;
+use crate::replication::fencing;
 use protocol::replication::{ExtensionCommand, OptionValue, StartReplication};
 use protocol::{Report, Severity, SqlState, backend};
 use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, stream};
@@ -14,19 +14,19 @@ use std::sync::atomic::Ordering;
 use wal::format::FORMATS;
 use wal::{Lsn, TimelineId};
 
-impl Replication {
+impl WalSender {
     /// START_REPLICATION
     pub(super) async fn start_replication(
         &self,
         wire: &mut Wire,
         start: &StartReplication,
     ) -> Result<(), Failure> {
-        let replicas = self.replicas()?;
+        let replication = self.node_replication()?;
         let request = self.request(start)?;
         let slot = match &start.slot {
-            Some(name) => {
-                Some(replicas.slots.acquire(name, self.handle.key.pid).map_err(|error| report(&error))?)
-            }
+            Some(name) => Some(
+                replication.slots.acquire(name, self.handle.key.pid).map_err(|error| from_replica(&error))?,
+            ),
             None => None,
         };
         let info = SenderInfo {
@@ -38,21 +38,21 @@ impl Replication {
             client_port: self.handle.client.map_or(-1, |client| i32::from(client.port())),
             backend_start: self.handle.started,
         };
-        let row = replicas.senders.register(info).map_err(|error| report(&error))?;
-        let node = self.node.clone();
+        let row = replication.senders.register(info).map_err(|error| from_replica(&error))?;
+        let told = replication.clone();
         let database = self.database()?;
         let context = SendContext {
-            host: self.node.host.clone(),
-            place: replicas.place.clone(),
-            log: replicas.log.clone(),
+            host: self.node.ground.host.clone(),
+            place: replication.place.clone(),
+            log: replication.log.clone(),
             row,
             slot,
-            slots: replicas.slots.clone(),
+            slots: replication.slots.clone(),
             timeout: self.environment.config().wal_sender_timeout,
-            heartbeat: self.node.config().heartbeat_interval,
+            heartbeat: self.node.ground.config().heartbeat_interval,
             confirmations: Arc::new(database.commit_gate().clone()),
             on_overstatement: self.warns_of_overstatement(),
-            on_feedback: Box::new(move || update_horizon(&node)),
+            on_feedback: Box::new(move || told.update_horizon()),
         };
         wire.flush().await?;
         self.handle.streaming.store(true, Ordering::Release);
@@ -62,14 +62,14 @@ impl Replication {
         self.handle.streaming.store(false, Ordering::Release);
         // Without a slot, what the standby needed is forgotten with it.
         drop(context);
-        update_horizon(&self.node);
+        replication.update_horizon();
         match ended? {
             Ok(Ended::Ready) => Ok(()),
             Ok(Ended::Gone | Ended::Stopped) => Err(Exit::Gone.into()),
             Err(SendError::Io(_)) => Err(Exit::Gone.into()),
-            Err(SendError::Refused { error, streaming: false }) => Err(report(&error).into()),
+            Err(SendError::Refused { error, streaming: false }) => Err(from_replica(&error).into()),
             Err(SendError::Refused { error, streaming: true }) => {
-                let report = Report { severity: Severity::Fatal, ..report(&error) };
+                let report = Report { severity: Severity::Fatal, ..from_replica(&error) };
                 Err(Exit::Fatal(Box::new(report)).into())
             }
         }
@@ -78,7 +78,7 @@ impl Replication {
     fn warns_of_overstatement(&self) -> Box<dyn Fn(Lsn) + Send + Sync> {
         let (node, name) = (self.node.clone(), self.handle.application.lock().to_string());
         Box::new(move |claimed| {
-            node.log.warning(format!(
+            node.ground.log.warning(format!(
                 "standby \"{name}\" reports {claimed}, which it was never sent: its reports count up to what was"
             ));
         })
@@ -94,7 +94,7 @@ impl Replication {
                         invalid(format!("invalid value for option \"plimsoll\": \"{number}\""))
                             .with_detail("It is the number of the standby's format.")
                     })?;
-                    FORMATS.check_standby(number).map_err(|error| report(&error.into()))?;
+                    FORMATS.check_standby(number).map_err(|error| from_replica(&error.into()))?;
                     speaks = true;
                 }
                 ("branch", Some(text)) => {
@@ -127,8 +127,8 @@ impl Replication {
                     Some(client) => client.ip().to_string(),
                     None => "local peer".to_owned(),
                 };
-                fencing::told(&self.node, &peer, TimelineId::new(*timeline), history)
-                    .map_err(|error| report(&error))?;
+                fencing::told(self.node_replication()?, &peer, TimelineId::new(*timeline), history)
+                    .map_err(|error| from_replica(&error))?;
                 backend::command_complete(&mut wire.out, "PLIMSOLL");
                 Ok(())
             }

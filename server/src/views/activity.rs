@@ -1,9 +1,10 @@
 //! pg_stat_activity, and functions about sessions.
 
+use super::Asked;
 use super::{Function, Returns, View, no_defaults, one, refuse, text};
+use crate::connection::registry::{Activity, SessionHandle, SessionKind};
+use crate::error::sql_error;
 use crate::node::Node;
-use crate::session::{SessionEnvironment, sql_error};
-use crate::sessions::{Activity, SessionHandle, SessionKind};
 use protocol::SqlState;
 use sql::{CancelReason, NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
@@ -71,9 +72,9 @@ fn event(wait: WaitEvent) -> (&'static str, &'static str) {
     }
 }
 
-fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
-    let own = environment.handle();
-    let positions = environment.node().database().and_then(|database| database.positions());
+fn activity(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+    let own = asked.handle();
+    let positions = asked.node().database().and_then(|database| database.positions());
     let flushed = positions.map_or(Lsn::MAX, |positions| positions.flushed());
     let row = |session: Arc<SessionHandle>| {
         let visible = actor.superuser || session.user == own.user;
@@ -122,24 +123,24 @@ fn activity(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
         }
         row
     };
-    let mut rows: NodeRows = environment.node().sessions.list().into_iter().map(row).collect();
-    rows.extend(own_parts(environment.node()));
+    let mut rows: NodeRows = asked.node().sessions.list().into_iter().map(row).collect();
+    rows.extend(own_parts(asked.node()));
     Ok(rows)
 }
 
 /// The server's own parts, which PostgreSQL runs as processes: those that are at work now.
 fn own_parts(node: &Node) -> impl Iterator<Item = Vec<Datum>> {
-    let recovery = node.recovery();
+    let recovery = node.replication().and_then(|replication| replication.recovery());
     let receiver = recovery.as_ref().filter(|recovery| recovery.receiver().is_some());
     let receiver = receiver.map(|recovery| (recovery.receiver_pid, "walreceiver", "WalReceiverMain"));
-    let [startup, checkpointer, writer, log_writer] = node.part_pids;
-    let startup = recovery.is_some().then_some((startup, "startup", "RecoveryWalStream"));
-    let log_writer = recovery.is_none().then_some((log_writer, "walwriter", "WalWriterMain"));
+    let pids = &node.part_pids;
+    let startup = recovery.is_some().then_some((pids.startup, "startup", "RecoveryWalStream"));
+    let log_writer = recovery.is_none().then_some((pids.log_writer, "walwriter", "WalWriterMain"));
     let parts = [
         startup,
         receiver,
-        Some((checkpointer, "checkpointer", "CheckpointerMain")),
-        Some((writer, "background writer", "BgWriterHibernate")),
+        Some((pids.checkpointer, "checkpointer", "CheckpointerMain")),
+        Some((pids.background_writer, "background writer", "BgWriterHibernate")),
         log_writer,
     ];
     let started = node.started.micros();
@@ -162,14 +163,10 @@ fn own_parts(node: &Node) -> impl Iterator<Item = Vec<Datum>> {
 }
 
 /// A session that the caller may signal.
-fn target(
-    environment: &SessionEnvironment,
-    actor: SettingActor,
-    pid: &Datum,
-) -> sql::Result<Option<Arc<SessionHandle>>> {
+fn target(asked: &Asked<'_>, actor: SettingActor, pid: &Datum) -> sql::Result<Option<Arc<SessionHandle>>> {
     let Some(pid) = pid.as_i64().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(None) };
-    let Some(session) = environment.node().sessions.get(pid) else { return Ok(None) };
-    if actor.superuser || session.user == environment.handle().user {
+    let Some(session) = asked.node().sessions.get(pid) else { return Ok(None) };
+    if actor.superuser || session.user == asked.handle().user {
         Ok(Some(session))
     } else {
         let what =
@@ -179,13 +176,13 @@ fn target(
 }
 
 fn signal(
-    environment: &SessionEnvironment,
+    asked: &Asked<'_>,
     actor: SettingActor,
     arguments: &[Datum],
     act: impl FnOnce(&SessionHandle),
 ) -> sql::NodeCall {
     let Some(pid) = arguments.first() else { return one(Datum::Null) };
-    match target(environment, actor, pid) {
+    match target(asked, actor, pid) {
         Ok(Some(session)) => {
             act(&session);
             one(Datum::Bool(true))
@@ -196,18 +193,18 @@ fn signal(
 }
 
 /// pg_terminate_backend(pid, timeout): with a timeout in milliseconds it waits for the session's end.
-fn terminate(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> sql::NodeCall {
+fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql::NodeCall {
     let timeout = arguments.get(1).and_then(Datum::as_i64).unwrap_or(0);
     let Ok(timeout) = u64::try_from(timeout) else {
         let what = "\"timeout\" must not be negative";
         return refuse(sql_error(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, what));
     };
-    let done = signal(environment, actor, arguments, SessionHandle::terminate);
+    let done = signal(asked, actor, arguments, SessionHandle::terminate);
     let pid = arguments.first().and_then(Datum::as_i64).and_then(|pid| i32::try_from(pid).ok());
     let (Some(pid), 1..) = (pid, timeout) else { return done };
     match done {
         sql::NodeCall::Now(Ok(rows)) if rows == [[Datum::Bool(true)]] => {
-            let sessions = environment.node().sessions.clone();
+            let sessions = asked.node().sessions.clone();
             sql::NodeCall::Later(Box::pin(async move {
                 let gone = tokio::time::timeout(Duration::from_millis(timeout), sessions.wait_ended(pid));
                 Ok(vec![vec![Datum::Bool(gone.await.is_ok())]])
@@ -225,8 +222,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: no_defaults,
         strict: true,
         returns: Returns::One(TypeId::Bool),
-        call: |environment, actor, arguments| {
-            signal(environment, actor, arguments, |session| session.cancel(CancelReason::User))
+        call: |asked, actor, arguments| {
+            signal(asked, actor, arguments, |session| session.cancel(CancelReason::User))
         },
     },
     Function {
@@ -245,7 +242,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: no_defaults,
         strict: true,
         returns: Returns::One(TypeId::Timestamptz),
-        call: |environment, _, _| one(Datum::Timestamptz(environment.node().started.micros())),
+        call: |asked, _, _| one(Datum::Timestamptz(asked.node().started.micros())),
     },
     Function {
         name: "plimsoll_session_count",
@@ -254,8 +251,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: no_defaults,
         strict: true,
         returns: Returns::One(TypeId::Int4),
-        call: |environment, _, _| {
-            let count = environment.node().sessions.count(SessionKind::Client);
+        call: |asked, _, _| {
+            let count = asked.node().sessions.count(SessionKind::Client);
             one(Datum::Int4(i32::try_from(count).unwrap_or(i32::MAX)))
         },
     },

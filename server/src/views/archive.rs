@@ -1,8 +1,9 @@
 //! pg_stat_archiver, restore points, transaction ids, and facts about files: what recovery to a point is prepared and watched with.
 
+use super::Asked;
 use super::control::{database, in_recovery, lsn, superuser};
 use super::{Function, Returns, View, no_defaults, one, refuse};
-use crate::session::{SessionEnvironment, sql_error};
+use crate::error::sql_error;
 use host::Timestamp;
 use protocol::SqlState;
 use sql::{NodeCall, NodeRows, SettingActor, SqlError};
@@ -26,8 +27,8 @@ pub(super) static VIEWS: &[View] = &[View {
     rows: stat_archiver,
 }];
 
-fn stat_archiver(environment: &SessionEnvironment, _actor: SettingActor) -> sql::Result<NodeRows> {
-    let Some(archiver) = environment.node().archiver() else { return Ok(Vec::new()) };
+fn stat_archiver(asked: &Asked<'_>, _actor: SettingActor) -> sql::Result<NodeRows> {
+    let Some(archiver) = asked.node().archive.archiver() else { return Ok(Vec::new()) };
     let stats = archiver.stats();
     let last = |last: Option<(String, Timestamp)>| match last {
         Some((name, at)) => [Datum::text(name), Datum::Timestamptz(at.micros())],
@@ -47,15 +48,15 @@ fn stat_archiver(environment: &SessionEnvironment, _actor: SettingActor) -> sql:
 }
 
 /// pg_stat_reset_shared(target)
-fn reset_shared(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
     if let Err(error) = superuser(actor, "pg_stat_reset_shared") {
         return refuse(error);
     }
     match arguments.first().and_then(Datum::as_str).unwrap_or_default() {
         "archiver" => {
-            let node = environment.node();
-            if let Some(archiver) = node.archiver() {
-                archiver.reset_stats(node.host.clock.now());
+            let node = asked.node();
+            if let Some(archiver) = node.archive.archiver() {
+                archiver.reset_stats(node.ground.host.clock.now());
             }
             one(Datum::text(""))
         }
@@ -69,19 +70,15 @@ fn reset_shared(environment: &SessionEnvironment, actor: SettingActor, arguments
 }
 
 /// pg_create_restore_point(name)
-fn create_restore_point(
-    environment: &SessionEnvironment,
-    actor: SettingActor,
-    arguments: &[Datum],
-) -> NodeCall {
-    let checked = superuser(actor, "pg_create_restore_point").and_then(|()| database(environment));
+fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let checked = superuser(actor, "pg_create_restore_point").and_then(|()| database(asked));
     let database = match checked {
         Ok(database) if database.is_in_recovery() => return refuse(in_recovery()),
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
-    let node = environment.node().clone();
-    if node.config().wal_level.as_ref() == "minimal" {
+    let node = asked.node().clone();
+    if node.ground.config().wal_level.as_ref() == "minimal" {
         let what = "WAL level not sufficient for creating a restore point";
         let hint = "wal_level must be set to \"replica\" or \"logical\" at server start.";
         return refuse(sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_hint(hint));
@@ -94,12 +91,12 @@ fn create_restore_point(
     NodeCall::Later(Box::pin(async move {
         let made = tokio::task::spawn_blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
-            let point = XlogRecord::RestorePoint { name: name.clone(), time: node.host.clock.now() };
+            let point = XlogRecord::RestorePoint { name: name.clone(), time: node.ground.host.clock.now() };
             let mut record = point.encode().map_err(|error| SqlError::internal(error.to_string()))?;
             let failed = |error: wal::WalError| sql_error(SqlState::IO_ERROR, error.to_string());
             let placed = wal.insert(&mut record).map_err(failed)?;
             wal.flush(placed.end).map_err(failed)?;
-            node.log.log(format!("restore point \"{name}\" created at {}", placed.end));
+            node.ground.log.log(format!("restore point \"{name}\" created at {}", placed.end));
             Ok::<_, SqlError>(placed.end)
         });
         let end = made.await.map_err(|error| SqlError::internal(error.to_string()))??;
@@ -108,14 +105,14 @@ fn create_restore_point(
 }
 
 /// pg_stat_file(filename, missing_ok): relative names lie in the data directory.
-fn stat_file(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+fn stat_file(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
     if let Err(error) = superuser(actor, "pg_stat_file") {
         return refuse(error);
     }
     let name = arguments.first().and_then(Datum::as_str).unwrap_or_default();
     let missing_ok = arguments.get(1).and_then(Datum::as_bool).unwrap_or(false);
-    let node = environment.node();
-    let found = match node.host.disk.metadata(&node.data_dir.join(Path::new(name))) {
+    let node = asked.node();
+    let found = match node.ground.host.disk.metadata(&node.ground.data_dir.join(Path::new(name))) {
         Ok(found) => found,
         Err(error) if missing_ok && error.kind() == std::io::ErrorKind::NotFound => {
             return NodeCall::Now(Ok(vec![vec![Datum::Null; 6]]));
@@ -142,8 +139,8 @@ fn stat_file(environment: &SessionEnvironment, actor: SettingActor, arguments: &
     ]]))
 }
 
-fn transaction_id(environment: &SessionEnvironment, assign: bool) -> NodeCall {
-    if assign && environment.node().database().is_some_and(Database::is_in_recovery) {
+fn transaction_id(asked: &Asked<'_>, assign: bool) -> NodeCall {
+    if assign && asked.node().database().is_some_and(Database::is_in_recovery) {
         let what = "cannot assign TransactionIds during recovery";
         return refuse(sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what));
     }
@@ -159,7 +156,7 @@ macro_rules! transaction_id {
             defaults: no_defaults,
             strict: true,
             returns: Returns::One(TypeId::Int8),
-            call: |environment, _, _| transaction_id(environment, $assign),
+            call: |asked, _, _| transaction_id(asked, $assign),
         }
     };
 }

@@ -1,8 +1,9 @@
 //! Functions about the log, recovery and the node itself.
 
+use super::Asked;
 use super::{Function, Returns, no_defaults, one, refuse};
-use crate::node::Phase;
-use crate::session::{SessionEnvironment, sql_error};
+use crate::error::sql_error;
+use crate::state::NodeState;
 use host::Timestamp;
 use protocol::SqlState;
 use replica::driver::PauseState;
@@ -13,8 +14,8 @@ use std::time::Duration;
 use storage::Database;
 use wal::Lsn;
 
-pub(super) fn database(environment: &SessionEnvironment) -> Result<&Database, SqlError> {
-    environment
+pub(super) fn database<'a>(asked: &Asked<'a>) -> Result<&'a Database, SqlError> {
+    asked
         .node()
         .database()
         .ok_or_else(|| sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"))
@@ -47,8 +48,8 @@ pub(super) fn lsn(at: Lsn) -> Datum {
 }
 
 /// A position of the primary's log.
-fn of_log(environment: &SessionEnvironment, position: impl FnOnce(&wal::Positions) -> Lsn) -> NodeCall {
-    match database(environment).map(Database::positions) {
+fn of_log(asked: &Asked<'_>, position: impl FnOnce(&wal::Positions) -> Lsn) -> NodeCall {
+    match database(asked).map(Database::positions) {
         Ok(Some(positions)) => one(lsn(position(&positions))),
         Ok(None) => refuse(in_recovery()),
         Err(error) => refuse(error),
@@ -56,8 +57,8 @@ fn of_log(environment: &SessionEnvironment, position: impl FnOnce(&wal::Position
 }
 
 /// A fact of a standby; NULL where there never was recovery.
-fn of_recovery(environment: &SessionEnvironment, fact: impl FnOnce(&Database) -> Datum) -> NodeCall {
-    match database(environment) {
+fn of_recovery(asked: &Asked<'_>, fact: impl FnOnce(&Database) -> Datum) -> NodeCall {
+    match database(asked) {
         Ok(database) => one(fact(database)),
         Err(error) => refuse(error),
     }
@@ -85,12 +86,8 @@ fn argument_lsn(arguments: &[Datum]) -> Option<Lsn> {
 }
 
 /// The name of the segment that holds the byte before a position, and the position's offset in its own segment.
-fn file_of(
-    environment: &SessionEnvironment,
-    function: &str,
-    arguments: &[Datum],
-) -> Result<(String, i32), SqlError> {
-    let database = database(environment)?;
+fn file_of(asked: &Asked<'_>, function: &str, arguments: &[Datum]) -> Result<(String, i32), SqlError> {
+    let database = database(asked)?;
     let at = argument_lsn(arguments).unwrap_or_default();
     if database.is_in_recovery() {
         let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress");
@@ -101,15 +98,15 @@ fn file_of(
     Ok((name, i32::try_from(size.offset_of(at)).unwrap_or(0)))
 }
 
-fn switch_wal(environment: &SessionEnvironment, actor: SettingActor) -> NodeCall {
-    let database = match superuser(actor, "pg_switch_wal").and_then(|()| database(environment)) {
+fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
+    let database = match superuser(actor, "pg_switch_wal").and_then(|()| database(asked)) {
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
     if database.is_in_recovery() {
         return refuse(in_recovery());
     }
-    let node = environment.node().clone();
+    let node = asked.node().clone();
     NodeCall::Later(Box::pin(async move {
         let switched = tokio::task::spawn_blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
@@ -117,7 +114,7 @@ fn switch_wal(environment: &SessionEnvironment, actor: SettingActor) -> NodeCall
             let switched = wal.switch_segment().map_err(failed)?;
             // Whoever switches wants the segment whole, and in the archive.
             wal.flush_all().map_err(failed)?;
-            node.notice_segments();
+            node.archive.notice_segments();
             Ok::<_, SqlError>(switched)
         });
         let at = switched.await.map_err(|error| SqlError::internal(error.to_string()))??;
@@ -127,8 +124,8 @@ fn switch_wal(environment: &SessionEnvironment, actor: SettingActor) -> NodeCall
 
 /// pg_logical_emit_message: a record that says nothing to replay; whoever reads the log finds it. Both kinds are written at once
 /// here, and durable when a transactional one is.
-fn emit_message(environment: &SessionEnvironment, arguments: &[Datum]) -> NodeCall {
-    let database = match database(environment) {
+fn emit_message(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
+    let database = match database(asked) {
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
@@ -161,8 +158,8 @@ fn emit_message(environment: &SessionEnvironment, arguments: &[Datum]) -> NodeCa
 }
 
 /// pg_promote(wait, wait_seconds)
-fn promote(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let database = match superuser(actor, "pg_promote").and_then(|()| database(environment)) {
+fn promote(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let database = match superuser(actor, "pg_promote").and_then(|()| database(asked)) {
         Ok(database) => database,
         Err(error) => return refuse(error),
     };
@@ -175,12 +172,12 @@ fn promote(environment: &SessionEnvironment, actor: SettingActor, arguments: &[D
         let what = "\"wait_seconds\" must not be negative or zero";
         return refuse(sql_error(SqlState::INVALID_PARAMETER_VALUE, what));
     };
-    let node = environment.node().clone();
-    node.log.log("received promote request");
+    let node = asked.node().clone();
+    node.ground.log.log("received promote request");
     // Before redo hears of it, which then lets no query hold replay up.
-    environment.handle().awaits_promotion.store(wait, Ordering::Release);
+    asked.handle().awaits_promotion.store(wait, Ordering::Release);
     if let Err(refused) = node.request_promotion() {
-        environment.handle().awaits_promotion.store(false, Ordering::Release);
+        asked.handle().awaits_promotion.store(false, Ordering::Release);
         let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, refused.message);
         return refuse(match refused.hint {
             Some(hint) => error.with_hint(hint),
@@ -190,10 +187,10 @@ fn promote(environment: &SessionEnvironment, actor: SettingActor, arguments: &[D
     if !wait {
         return one(Datum::Bool(true));
     }
-    let session = environment.handle().clone();
+    let session = asked.handle().clone();
     NodeCall::Later(Box::pin(async move {
-        let mut phases = node.phases();
-        let promoted = phases.wait_for(|phase| *phase == Phase::Running);
+        let mut states = node.life.states();
+        let promoted = states.wait_for(|state| *state == NodeState::Running);
         let done =
             tokio::time::timeout(Duration::from_secs(seconds), promoted).await.is_ok_and(|r| r.is_ok());
         session.awaits_promotion.store(false, Ordering::Release);
@@ -201,12 +198,12 @@ fn promote(environment: &SessionEnvironment, actor: SettingActor, arguments: &[D
     }))
 }
 
-fn pause(environment: &SessionEnvironment, actor: SettingActor, paused: bool) -> NodeCall {
+fn pause(asked: &Asked<'_>, actor: SettingActor, paused: bool) -> NodeCall {
     let name = if paused { "pg_wal_replay_pause" } else { "pg_wal_replay_resume" };
     if let Err(error) = superuser(actor, name) {
         return refuse(error);
     }
-    match environment.node().recovery() {
+    match asked.recovery() {
         Some(recovery) if recovery.feed.set_paused(paused) => one(void()),
         Some(_) => {
             let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "standby promotion is ongoing");
@@ -216,8 +213,8 @@ fn pause(environment: &SessionEnvironment, actor: SettingActor, paused: bool) ->
     }
 }
 
-fn paused(environment: &SessionEnvironment, show: fn(PauseState) -> Datum) -> NodeCall {
-    match environment.node().recovery() {
+fn paused(asked: &Asked<'_>, show: fn(PauseState) -> Datum) -> NodeCall {
+    match asked.recovery() {
         Some(recovery) => one(show(recovery.feed.pause_state())),
         None => refuse(not_in_recovery()),
     }
@@ -228,8 +225,8 @@ fn void() -> Datum {
     Datum::text("")
 }
 
-fn control_system(environment: &SessionEnvironment) -> NodeCall {
-    of_database(environment, |database| {
+fn control_system(asked: &Asked<'_>) -> NodeCall {
+    of_database(asked, |database| {
         let control = database.control();
         vec![
             Datum::Int4(1300),
@@ -240,8 +237,8 @@ fn control_system(environment: &SessionEnvironment) -> NodeCall {
     })
 }
 
-fn control_checkpoint(environment: &SessionEnvironment) -> NodeCall {
-    of_database(environment, |database| {
+fn control_checkpoint(asked: &Asked<'_>) -> NodeCall {
+    of_database(asked, |database| {
         let control = database.control();
         let copy = &control.checkpoint_copy;
         let name = control.segment_size.segment_of(copy.redo).file_name(copy.timeline, control.segment_size);
@@ -259,8 +256,8 @@ fn control_checkpoint(environment: &SessionEnvironment) -> NodeCall {
     })
 }
 
-fn control_recovery(environment: &SessionEnvironment) -> NodeCall {
-    of_database(environment, |database| {
+fn control_recovery(asked: &Asked<'_>) -> NodeCall {
+    of_database(asked, |database| {
         let control = database.control();
         let always = |at: Lsn| Datum::Lsn(at.get());
         vec![
@@ -273,21 +270,21 @@ fn control_recovery(environment: &SessionEnvironment) -> NodeCall {
     })
 }
 
-fn of_database(environment: &SessionEnvironment, row: impl FnOnce(&Database) -> Vec<Datum>) -> NodeCall {
-    NodeCall::Now(database(environment).map(|database| vec![row(database)]))
+fn of_database(asked: &Asked<'_>, row: impl FnOnce(&Database) -> Vec<Datum>) -> NodeCall {
+    NodeCall::Now(database(asked).map(|database| vec![row(database)]))
 }
 
 /// The files of pg_wal.
-fn list_log(environment: &SessionEnvironment) -> sql::Result<sql::NodeRows> {
-    let node = environment.node();
-    let dir = node.data_dir.join("pg_wal");
+fn list_log(asked: &Asked<'_>) -> sql::Result<sql::NodeRows> {
+    let node = asked.node();
+    let dir = node.ground.data_dir.join("pg_wal");
     let failed = |error: std::io::Error| {
         sql_error(SqlState::IO_ERROR, format!("could not open directory \"pg_wal\": {error}"))
     };
     let mut rows = Vec::new();
-    for entry in node.host.disk.list(&dir).map_err(failed)? {
+    for entry in node.ground.host.disk.list(&dir).map_err(failed)? {
         // A segment may be recycled between the two looks.
-        let Ok(found) = node.host.disk.metadata(&dir.join(&entry.name)) else { continue };
+        let Ok(found) = node.ground.host.disk.metadata(&dir.join(&entry.name)) else { continue };
         if entry.kind != host::FileKind::File {
             continue;
         }
@@ -314,44 +311,44 @@ fn sleep(arguments: &[Datum]) -> NodeCall {
 }
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    function!("pg_is_in_recovery", [] -> Bool, |environment, _, _| {
-        of_recovery(environment, |db| Datum::Bool(db.is_in_recovery()))
+    function!("pg_is_in_recovery", [] -> Bool, |asked, _, _| {
+        of_recovery(asked, |db| Datum::Bool(db.is_in_recovery()))
     }),
-    function!("pg_current_wal_lsn", [] -> Lsn, |environment, _, _| {
-        of_log(environment, wal::Positions::written)
+    function!("pg_current_wal_lsn", [] -> Lsn, |asked, _, _| {
+        of_log(asked, wal::Positions::written)
     }),
-    function!("pg_current_wal_insert_lsn", [] -> Lsn, |environment, _, _| {
-        of_log(environment, wal::Positions::inserted)
+    function!("pg_current_wal_insert_lsn", [] -> Lsn, |asked, _, _| {
+        of_log(asked, wal::Positions::inserted)
     }),
-    function!("pg_current_wal_flush_lsn", [] -> Lsn, |environment, _, _| {
-        of_log(environment, wal::Positions::flushed)
+    function!("pg_current_wal_flush_lsn", [] -> Lsn, |asked, _, _| {
+        of_log(asked, wal::Positions::flushed)
     }),
-    function!("pg_last_wal_replay_lsn", [] -> Lsn, |environment, _, _| {
-        of_recovery(environment, |db| lsn(db.replayed()))
+    function!("pg_last_wal_replay_lsn", [] -> Lsn, |asked, _, _| {
+        of_recovery(asked, |db| lsn(db.replayed()))
     }),
-    function!("pg_last_wal_receive_lsn", [] -> Lsn, |environment, _, _| {
-        one(lsn(environment.node().received()))
+    function!("pg_last_wal_receive_lsn", [] -> Lsn, |asked, _, _| {
+        one(lsn(asked.node().received()))
     }),
-    function!("pg_last_xact_replay_timestamp", [] -> Timestamptz, |environment, _, _| {
-        of_recovery(environment, |db| {
+    function!("pg_last_xact_replay_timestamp", [] -> Timestamptz, |asked, _, _| {
+        of_recovery(asked, |db| {
             db.last_replayed_commit().map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()))
         })
     }),
-    function!("pg_wal_replay_pause", [] -> Void, |environment, actor, _| pause(environment, actor, true)),
-    function!("pg_wal_replay_resume", [] -> Void, |environment, actor, _| pause(environment, actor, false)),
-    function!("pg_is_wal_replay_paused", [] -> Bool, |environment, _, _| {
-        paused(environment, |state| Datum::Bool(state != PauseState::NotPaused))
+    function!("pg_wal_replay_pause", [] -> Void, |asked, actor, _| pause(asked, actor, true)),
+    function!("pg_wal_replay_resume", [] -> Void, |asked, actor, _| pause(asked, actor, false)),
+    function!("pg_is_wal_replay_paused", [] -> Bool, |asked, _, _| {
+        paused(asked, |state| Datum::Bool(state != PauseState::NotPaused))
     }),
-    function!("pg_get_wal_replay_pause_state", [] -> Text, |environment, _, _| {
-        paused(environment, |state| Datum::text(state.name()))
+    function!("pg_get_wal_replay_pause_state", [] -> Text, |asked, _, _| {
+        paused(asked, |state| Datum::text(state.name()))
     }),
-    function!("pg_switch_wal", [] -> Lsn, |environment, actor, _| switch_wal(environment, actor)),
+    function!("pg_switch_wal", [] -> Lsn, |asked, actor, _| switch_wal(asked, actor)),
     function!("pg_logical_emit_message", ["transactional": Bool, "prefix": Text, "content": Text] -> Lsn,
-        |environment, _, arguments| emit_message(environment, arguments)),
+        |asked, _, arguments| emit_message(asked, arguments)),
     function!("pg_logical_emit_message", ["transactional": Bool, "prefix": Text, "content": Bytea] -> Lsn,
-        |environment, _, arguments| emit_message(environment, arguments)),
-    function!("pg_walfile_name", ["lsn": Lsn] -> Text, |environment, _, arguments| {
-        match file_of(environment, "pg_walfile_name", arguments) {
+        |asked, _, arguments| emit_message(asked, arguments)),
+    function!("pg_walfile_name", ["lsn": Lsn] -> Text, |asked, _, arguments| {
+        match file_of(asked, "pg_walfile_name", arguments) {
             Ok((name, _)) => one(Datum::text(name)),
             Err(error) => refuse(error),
         }
@@ -363,8 +360,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: no_defaults,
         strict: true,
         returns: Returns::Record(&[("file_name", TypeId::Text), ("file_offset", TypeId::Int4)]),
-        call: |environment, _, arguments| {
-            let row = file_of(environment, "pg_walfile_name_offset", arguments);
+        call: |asked, _, arguments| {
+            let row = file_of(asked, "pg_walfile_name_offset", arguments);
             NodeCall::Now(row.map(|(name, offset)| vec![vec![Datum::text(name), Datum::Int4(offset)]]))
         },
     },
@@ -377,10 +374,10 @@ pub(super) static FUNCTIONS: &[Function] = &[
         returns: Returns::One(TypeId::Bool),
         call: promote,
     },
-    function!("pg_reload_conf", [] -> Bool, |environment, actor, _| {
+    function!("pg_reload_conf", [] -> Bool, |asked, actor, _| {
         match superuser(actor, "pg_reload_conf") {
             Ok(()) => {
-                environment.node().reload();
+                asked.node().reload();
                 one(Datum::Bool(true))
             }
             Err(error) => refuse(error),
@@ -397,8 +394,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
             ("size", TypeId::Int8),
             ("modification", TypeId::Timestamptz),
         ]),
-        call: |environment, actor, _| {
-            NodeCall::Now(superuser(actor, "pg_ls_waldir").and_then(|()| list_log(environment)))
+        call: |asked, actor, _| {
+            NodeCall::Now(superuser(actor, "pg_ls_waldir").and_then(|()| list_log(asked)))
         },
     },
     function!("pg_sleep", ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),
@@ -414,7 +411,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
             ("system_identifier", TypeId::Int8),
             ("pg_control_last_modified", TypeId::Timestamptz),
         ]),
-        call: |environment, _, _| control_system(environment),
+        call: |asked, _, _| control_system(asked),
     },
     Function {
         name: "pg_control_checkpoint",
@@ -432,7 +429,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
             ("next_xid", TypeId::Text),
             ("checkpoint_time", TypeId::Timestamptz),
         ]),
-        call: |environment, _, _| control_checkpoint(environment),
+        call: |asked, _, _| control_checkpoint(asked),
     },
     Function {
         name: "pg_control_recovery",
@@ -447,6 +444,6 @@ pub(super) static FUNCTIONS: &[Function] = &[
             ("backup_end_lsn", TypeId::Lsn),
             ("end_of_backup_record_required", TypeId::Bool),
         ]),
-        call: |environment, _, _| control_recovery(environment),
+        call: |asked, _, _| control_recovery(asked),
     },
 ];

@@ -1,9 +1,9 @@
 //! plimsoll_stat_lag: how far each standby is behind at each stage, truly: zero on an idle system, and growing by a second a second
 //! while a standby stalls.
 
+use super::Asked;
 use super::View;
 use super::control::{database, lsn};
-use crate::session::SessionEnvironment;
 use replica::lag::StageLag;
 use sql::{NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
@@ -42,10 +42,10 @@ fn seconds(time: Duration) -> Datum {
     Datum::Float8(time.as_secs_f64())
 }
 
-fn stat_lag(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let database = database(environment)?;
-    let node = environment.node();
-    let Some(replicas) = node.replicas() else { return Ok(Vec::new()) };
+fn stat_lag(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let database = database(asked)?;
+    let node = asked.node();
+    let Some(replication) = node.replication() else { return Ok(Vec::new()) };
     let end = database.positions().map_or_else(|| node.received(), |positions| positions.flushed());
     let row = |row: replica::sender::streams::SenderRow| {
         let lag = row.lag;
@@ -70,5 +70,5 @@ fn stat_lag(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<No
         values.push(row.catch_up.map_or(Datum::Null, seconds));
         values
     };
-    Ok(replicas.senders.rows(end, node.host.clock.now()).into_iter().map(row).collect())
+    Ok(replication.senders.rows(end, node.ground.host.clock.now()).into_iter().map(row).collect())
 }

@@ -3,8 +3,8 @@
 //! Locks on rows are in memory here, and there may be millions: those are shown that somebody waits for. Such a row is a
 //! `tuple` whose page and tuple number are a hash of its key, so that the usual join of waiters with holders finds pairs.
 
+use super::Asked;
 use super::{Function, Returns, View, no_defaults, one};
-use crate::session::SessionEnvironment;
 use sql::{NodeCall, NodeRows, SettingActor};
 use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
@@ -41,14 +41,14 @@ pub(super) static FUNCTIONS: &[Function] = &[Function {
     defaults: no_defaults,
     strict: true,
     returns: Returns::One(TypeId::Int4Array),
-    call: |environment, _, arguments| blocking_pids(environment, arguments),
+    call: |asked, _, arguments| blocking_pids(asked, arguments),
 }];
 
 /// `advisory` locks of two 32-bit numbers say so in objsubid; ours come as one of 64 bits.
 const ONE_NUMBER: i16 = 1;
 
-fn locks(environment: &SessionEnvironment, _actor: SettingActor) -> sql::Result<NodeRows> {
-    let Some(engine) = environment.node().engine() else { return Ok(Vec::new()) };
+fn locks(asked: &Asked<'_>, _actor: SettingActor) -> sql::Result<NodeRows> {
+    let Some(engine) = asked.node().engine() else { return Ok(Vec::new()) };
     let row = |lock: LockInfo| {
         let mut row = vec![Datum::Null; 16];
         let mut set = |at: usize, value: Datum| {
@@ -88,9 +88,9 @@ fn locks(environment: &SessionEnvironment, _actor: SettingActor) -> sql::Result<
     Ok(engine.database().locks().into_iter().map(row).collect())
 }
 
-fn blocking_pids(environment: &SessionEnvironment, arguments: &[Datum]) -> NodeCall {
+fn blocking_pids(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
     let pid = arguments.first().and_then(Datum::as_i64).and_then(|pid| i32::try_from(pid).ok());
-    let blocking = match (pid, environment.node().engine()) {
+    let blocking = match (pid, asked.node().engine()) {
         (Some(pid), Some(engine)) => engine.database().blocking_sessions(pid),
         _ => Vec::new(),
     };

@@ -13,17 +13,41 @@ mod space;
 mod statistics;
 mod sync;
 
-use crate::session::SessionEnvironment;
+use crate::connection::registry::SessionHandle;
+use crate::node::Node;
+use crate::replication::standby::Recovery;
 use sql::{NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows, NodeTable, SettingActor, SqlError};
 use sql_types::{Datum, Type, TypeId};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+
+/// Who asks, and of which node.
+pub(crate) struct Asked<'a> {
+    pub(crate) node: &'a Arc<Node>,
+    /// The session that asks.
+    pub(crate) handle: &'a Arc<SessionHandle>,
+    /// The rows of pg_settings as the session sees them; `true` shows what is for superusers only.
+    pub(crate) setting_rows: &'a dyn Fn(bool) -> Vec<::settings::Row>,
+}
+
+impl<'a> Asked<'a> {
+    fn node(&self) -> &'a Arc<Node> {
+        self.node
+    }
+    fn handle(&self) -> &'a Arc<SessionHandle> {
+        self.handle
+    }
+    /// What feeds redo, while the node is in recovery.
+    fn recovery(&self) -> Option<Arc<Recovery>> {
+        self.node.replication().and_then(|replication| replication.recovery())
+    }
+}
 
 /// A table and what fills it.
 struct View {
     name: &'static str,
     oid: u32,
     columns: &'static [(&'static str, TypeId)],
-    rows: fn(&SessionEnvironment, SettingActor) -> sql::Result<NodeRows>,
+    rows: fn(&Asked<'_>, SettingActor) -> sql::Result<NodeRows>,
 }
 
 /// A function and what it does.
@@ -35,7 +59,7 @@ struct Function {
     defaults: fn() -> Vec<Datum>,
     strict: bool,
     returns: Returns,
-    call: fn(&SessionEnvironment, SettingActor, &[Datum]) -> NodeCall,
+    call: fn(&Asked<'_>, SettingActor, &[Datum]) -> NodeCall,
 }
 
 enum Returns {
@@ -88,13 +112,9 @@ pub(crate) fn tables() -> &'static [NodeTable] {
 }
 
 /// The rows of one of them.
-pub(crate) fn rows(
-    environment: &SessionEnvironment,
-    actor: SettingActor,
-    table: usize,
-) -> sql::Result<NodeRows> {
+pub(crate) fn rows(asked: &Asked<'_>, actor: SettingActor, table: usize) -> sql::Result<NodeRows> {
     let view = VIEWS.iter().flat_map(|group| group.iter()).nth(table);
-    view.map_or_else(|| Err(SqlError::internal("no such node table")), |view| (view.rows)(environment, actor))
+    view.map_or_else(|| Err(SqlError::internal("no such node table")), |view| (view.rows)(asked, actor))
 }
 
 /// The signatures of all functions.
@@ -124,14 +144,9 @@ fn signature(function: &Function) -> NodeFunction {
 }
 
 /// Calls one of them.
-pub(crate) fn call(
-    environment: &SessionEnvironment,
-    actor: SettingActor,
-    function: usize,
-    arguments: &[Datum],
-) -> NodeCall {
+pub(crate) fn call(asked: &Asked<'_>, actor: SettingActor, function: usize, arguments: &[Datum]) -> NodeCall {
     match FUNCTIONS.iter().flat_map(|group| group.iter()).nth(function) {
-        Some(function) => (function.call)(environment, actor, arguments),
+        Some(function) => (function.call)(asked, actor, arguments),
         None => NodeCall::Now(Err(SqlError::internal("no such node function"))),
     }
 }

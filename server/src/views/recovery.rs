@@ -1,8 +1,8 @@
 //! plimsoll_stat_recovery: how redo goes, or went at the start. pg_stat_recovery_prefetch: pages read ahead of it.
 
+use super::Asked;
 use super::View;
 use super::control::{database, lsn};
-use crate::session::SessionEnvironment;
 use sql::{NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
 
@@ -43,12 +43,16 @@ fn count(value: u64) -> Datum {
     Datum::Int8(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn recovery(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let database = database(environment)?;
+fn recovery(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let database = database(asked)?;
     let Some(redo) = database.recovery_statistics() else { return Ok(Vec::new()) };
-    let node = environment.node();
+    let node = asked.node();
     // On a primary redo is over: all that was there is redone.
-    let available = if node.recovery().is_some() { node.received().max(redo.at) } else { redo.at };
+    let available = if node.replication().and_then(|replication| replication.recovery()).is_some() {
+        node.received().max(redo.at)
+    } else {
+        redo.at
+    };
     let last_commit = database.last_replayed_commit();
     Ok(vec![vec![
         lsn(redo.from),
@@ -61,11 +65,11 @@ fn recovery(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<No
 }
 
 /// How far the reader is ahead at this moment, the last three columns, is not counted here.
-fn prefetch(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let Some(redo) = database(environment)?.recovery_statistics() else {
+fn prefetch(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let Some(redo) = database(asked)?.recovery_statistics() else {
         return Ok(Vec::new());
     };
-    let mut row = vec![Datum::Timestamptz(environment.node().started.micros())];
+    let mut row = vec![Datum::Timestamptz(asked.node().started.micros())];
     row.extend(
         [redo.prefetched, redo.hit, redo.skip_init, redo.skip_new, redo.skip_fpw, redo.skip_rep].map(count),
     );

@@ -1,8 +1,9 @@
 //! pg_stat_replication, pg_replication_slots, pg_stat_wal_receiver, and functions about slots.
 
+use super::Asked;
 use super::{Function, Returns, View, no_defaults, one, refuse, text};
-use crate::replicas::{self, Replicas};
-use crate::session::{SessionEnvironment, sql_error};
+use crate::error::{from_replica, sql_error};
+use crate::replication::Replication;
 use protocol::SqlState;
 use replica::ReplicaError;
 use replica::receiver::{ReceiverStatus, ReceiverView};
@@ -10,7 +11,6 @@ use replica::slots::Lifetime;
 use sql::{NodeCall, NodeRows, SettingActor, SqlError};
 use sql_types::{Datum, Interval, TypeId};
 use std::time::Duration;
-use storage::Database;
 use wal::Lsn;
 
 /// Of pg_stat_replication.
@@ -115,14 +115,16 @@ pub(super) static VIEWS: &[View] = &[
     View { name: "pg_stat_wal_receiver", oid: 12_216, columns: RECEIVER_COLUMNS, rows: wal_receiver },
 ];
 
-fn wal_receiver(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
-    let node = environment.node();
-    let Some(recovery) = node.recovery() else { return Ok(Vec::new()) };
+fn wal_receiver(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+    let node = asked.node();
+    let Some(recovery) = node.replication().and_then(|replication| replication.recovery()) else {
+        return Ok(Vec::new());
+    };
     // Between two connections there is no receiver to be seen.
     let shown =
         |view: &ReceiverView| matches!(view.status, ReceiverStatus::Streaming | ReceiverStatus::Restarting);
     let Some(view) = recovery.receiver().filter(shown) else { return Ok(Vec::new()) };
-    let config = node.config();
+    let config = node.ground.config();
     let time = |at: Option<host::Timestamp>| at.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()));
     let timeline = |timeline: wal::TimelineId| Datum::Int4(i32::try_from(timeline.get()).unwrap_or(0));
     let (conninfo, endpoint) = describe_primary(&config);
@@ -174,12 +176,9 @@ fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>
     (shown, place)
 }
 
-fn ready(environment: &SessionEnvironment) -> Result<(&Database, &Replicas), SqlError> {
-    let node = environment.node();
-    match (node.database(), node.replicas()) {
-        (Some(database), Some(replicas)) => Ok((database, replicas)),
-        _ => Err(sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up")),
-    }
+pub(super) fn ready<'a>(asked: &Asked<'a>) -> Result<&'a Replication, SqlError> {
+    let starting = || sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
+    Ok(asked.node().replication().ok_or_else(starting)?)
 }
 
 fn lsn(at: Lsn) -> Datum {
@@ -191,16 +190,17 @@ fn interval(time: Option<Duration>) -> Datum {
     micros.map_or(Datum::Null, |micros| Datum::Interval(Interval { months: 0, days: 0, micros }))
 }
 
-fn stat_replication(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
-    let (database, replicas) = ready(environment)?;
-    let end = database.durable_end();
-    let rows = replicas.senders.rows(end, environment.node().host.clock.now());
-    let own = &environment.handle().user;
+fn stat_replication(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+    let replication = ready(asked)?;
+    let database = &replication.database;
+    let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+    let rows = replication.senders.rows(end, asked.node().ground.host.clock.now());
+    let own = &asked.handle().user;
     Ok(rows
         .into_iter()
         .map(|row| {
             let visible = actor.superuser || row.info.user == *own;
-            let session = environment.node().sessions.get(row.info.pid);
+            let session = asked.node().sessions.get(row.info.pid);
             let address = session.as_deref().map_or(Datum::Null, super::activity::address);
             let mut values = vec![
                 Datum::Int4(row.info.pid),
@@ -232,9 +232,9 @@ fn stat_replication(environment: &SessionEnvironment, actor: SettingActor) -> sq
         .collect())
 }
 
-fn replication_slots(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let (database, replicas) = ready(environment)?;
-    let limits = replicas::limits(environment.node(), database);
+fn replication_slots(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let replication = ready(asked)?;
+    let limits = replication.limits();
     let row = |slot: replica::slots::SlotView| {
         vec![
             Datum::text(slot.name.as_str()),
@@ -254,16 +254,13 @@ fn replication_slots(environment: &SessionEnvironment, _: SettingActor) -> sql::
             Datum::Bool(false),
         ]
     };
-    Ok(replicas.slots.list().into_iter().map(row).collect())
+    Ok(replication.slots.list().into_iter().map(row).collect())
 }
 
 /// Slots are made and dropped by superusers and roles with REPLICATION.
-fn allowed(
-    environment: &SessionEnvironment,
-    actor: SettingActor,
-) -> Result<(&Database, &Replicas), SqlError> {
-    if actor.superuser || environment.handle().replication_role() {
-        ready(environment)
+fn allowed<'a>(asked: &Asked<'a>, actor: SettingActor) -> Result<&'a Replication, SqlError> {
+    if actor.superuser || asked.handle().replication_role() {
+        ready(asked)
     } else {
         let what = "must be superuser or replication role to use replication slots";
         Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, what))
@@ -271,7 +268,7 @@ fn allowed(
 }
 
 fn slot_error(error: &ReplicaError) -> SqlError {
-    let report = replicas::report(error);
+    let report = from_replica(error);
     let mut own = sql_error(report.code, report.message);
     own.fields_mut().detail = report.detail;
     own.fields_mut().hint = report.hint;
@@ -286,22 +283,22 @@ fn flag_of(arguments: &[Datum], at: usize) -> bool {
     arguments.get(at).and_then(Datum::as_bool).unwrap_or(false)
 }
 
-fn create(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let made = allowed(environment, actor).and_then(|(database, replicas)| {
+fn create(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let made = allowed(asked, actor).and_then(|replication| {
         let lifetime = if flag_of(arguments, 2) { Lifetime::Temporary } else { Lifetime::Permanent };
-        let redo = || database.control().checkpoint_copy.redo;
+        let redo = || replication.database.control().checkpoint_copy.redo;
         let reserve: Option<&dyn Fn() -> Lsn> = if flag_of(arguments, 1) { Some(&redo) } else { None };
-        let pid = environment.handle().key.pid;
-        let slot = replicas.slots.create(name_of(arguments), lifetime, reserve, pid);
+        let pid = asked.handle().key.pid;
+        let slot = replication.slots.create(name_of(arguments), lifetime, reserve, pid);
         slot.map_err(|error| slot_error(&error))
     });
     NodeCall::Now(made.map(|slot| vec![vec![Datum::text(slot.name.as_str()), lsn(slot.restart)]]))
 }
 
-fn drop_slot(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let dropped = allowed(environment, actor).and_then(|(_, replicas)| {
-        let pid = environment.handle().key.pid;
-        replicas.slots.drop_slot(name_of(arguments), pid).map_err(|error| slot_error(&error))
+fn drop_slot(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let dropped = allowed(asked, actor).and_then(|replication| {
+        let pid = asked.handle().key.pid;
+        replication.slots.drop_slot(name_of(arguments), pid).map_err(|error| slot_error(&error))
     });
     match dropped {
         Ok(()) => one(Datum::text("")),
@@ -309,8 +306,8 @@ fn drop_slot(environment: &SessionEnvironment, actor: SettingActor, arguments: &
     }
 }
 
-fn advance(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let advanced = allowed(environment, actor).and_then(|(database, replicas)| {
+fn advance(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let advanced = allowed(asked, actor).and_then(|replication| {
         let to = match arguments.get(1) {
             Some(Datum::Lsn(at)) => Lsn::new(*at),
             _ => Lsn::INVALID,
@@ -318,22 +315,22 @@ fn advance(environment: &SessionEnvironment, actor: SettingActor, arguments: &[D
         if !to.is_valid() {
             return Err(sql_error(SqlState::INVALID_PARAMETER_VALUE, "invalid target WAL LSN"));
         }
-        let end = replicas::limits(environment.node(), database).end;
-        let pid = environment.handle().key.pid;
-        let at = replicas.slots.advance(name_of(arguments), to, end, pid);
+        let end = replication.limits().end;
+        let pid = asked.handle().key.pid;
+        let at = replication.slots.advance(name_of(arguments), to, end, pid);
         at.map_err(|error| slot_error(&error))
     });
     NodeCall::Now(advanced.map(|at| vec![vec![Datum::text(name_of(arguments)), lsn(at)]]))
 }
 
-fn copy(environment: &SessionEnvironment, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
-    let made = allowed(environment, actor).and_then(|(_, replicas)| {
+fn copy(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
+    let made = allowed(asked, actor).and_then(|replication| {
         let (from, to) = (name_of(arguments), arguments.get(1).and_then(Datum::as_str).unwrap_or_default());
-        let found = replicas.slots.find(from).map_err(|error| slot_error(&error))?;
+        let found = replication.slots.find(from).map_err(|error| slot_error(&error))?;
         let temporary = arguments.get(2).and_then(Datum::as_bool).unwrap_or(found.temporary);
         let lifetime = if temporary { Lifetime::Temporary } else { Lifetime::Permanent };
-        let pid = environment.handle().key.pid;
-        replicas.slots.copy(from, to, lifetime, pid).map_err(|error| slot_error(&error))
+        let pid = asked.handle().key.pid;
+        replication.slots.copy(from, to, lifetime, pid).map_err(|error| slot_error(&error))
     });
     // As in PostgreSQL, the position is told of logical slots only.
     NodeCall::Now(made.map(|slot| vec![vec![Datum::text(slot.name.as_str()), Datum::Null]]))
@@ -360,8 +357,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: no_defaults,
         strict: true,
         returns: Returns::Set(SLOT_FUNCTION_COLUMNS),
-        call: |environment, actor, _| {
-            let rows = replication_slots(environment, actor);
+        call: |asked, actor, _| {
+            let rows = replication_slots(asked, actor);
             NodeCall::Now(project(rows, SLOT_COLUMNS, SLOT_FUNCTION_COLUMNS))
         },
     },
@@ -372,8 +369,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: no_defaults,
         strict: true,
         returns: Returns::Set(SENDER_FUNCTION_COLUMNS),
-        call: |environment, actor, _| {
-            let rows = stat_replication(environment, actor);
+        call: |asked, actor, _| {
+            let rows = stat_replication(asked, actor);
             NodeCall::Now(project(rows, SENDER_COLUMNS, SENDER_FUNCTION_COLUMNS))
         },
     },
@@ -384,8 +381,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: no_defaults,
         strict: true,
         returns: Returns::Record(RECEIVER_COLUMNS),
-        call: |environment, actor, _| {
-            let row = wal_receiver(environment, actor);
+        call: |asked, actor, _| {
+            let row = wal_receiver(asked, actor);
             let none = || vec![vec![Datum::Null; RECEIVER_COLUMNS.len()]];
             NodeCall::Now(row.map(|rows| if rows.is_empty() { none() } else { rows }))
         },

@@ -1,7 +1,7 @@
 //! pg_settings, pg_file_settings' smaller kin, and what names the server.
 
+use super::Asked;
 use super::{Function, Returns, View, no_defaults, one, text};
-use crate::session::SessionEnvironment;
 use sql::{NodeRows, SettingActor};
 use sql_types::{Array, Datum, TypeId};
 
@@ -30,7 +30,7 @@ pub(super) static VIEWS: &[View] = &[View {
     rows: settings,
 }];
 
-fn settings(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
+fn settings(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
     let row = |row: settings::Row| {
         let words = row.enumvals.map(|words| words.iter().map(|word| Datum::text(*word)).collect::<Vec<_>>());
         vec![
@@ -56,7 +56,7 @@ fn settings(environment: &SessionEnvironment, actor: SettingActor) -> sql::Resul
             Datum::Bool(row.pending_restart),
         ]
     };
-    Ok(environment.setting_rows(actor.superuser).into_iter().map(row).collect())
+    Ok((asked.setting_rows)(actor.superuser).into_iter().map(row).collect())
 }
 
 pub(super) static FUNCTIONS: &[Function] = &[Function {
@@ -66,5 +66,5 @@ pub(super) static FUNCTIONS: &[Function] = &[Function {
     defaults: no_defaults,
     strict: true,
     returns: Returns::One(TypeId::Timestamptz),
-    call: |environment, _, _| one(Datum::Timestamptz(environment.node().current().loaded.micros())),
+    call: |asked, _, _| one(Datum::Timestamptz(asked.node().ground.current().loaded.micros())),
 }];

@@ -1,9 +1,9 @@
 //! plimsoll_replication_slots: what pg_replication_slots has no column for. What a slot costs, when it will be lost, whose copy it is.
 
+use super::Asked;
 use super::View;
-use super::control::{database, lsn};
-use crate::replicas;
-use crate::session::SessionEnvironment;
+use super::control::lsn;
+use super::replication::ready;
 use replica::slots::SlotView;
 use sql::{NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
@@ -48,12 +48,11 @@ pub(crate) fn forecast(
     by_size.into_iter().chain(by_idleness).min_by_key(|(left, _)| *left)
 }
 
-fn slots(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let database = database(environment)?;
-    let node = environment.node();
-    let Some(replicas) = node.replicas() else { return Ok(Vec::new()) };
-    let (limits, now) = (replicas::limits(node, database), node.host.clock.monotonic());
-    let idle_limit = node.config().idle_replication_slot_timeout;
+fn slots(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let node = asked.node();
+    let replication = ready(asked)?;
+    let (limits, now) = (replication.limits(), node.ground.host.clock.monotonic());
+    let idle_limit = node.ground.config().idle_replication_slot_timeout;
     let float = |value: Option<f64>| value.map_or(Datum::Null, Datum::Float8);
     let row = |slot: SlotView| {
         let idle = slot.idle_since.map(|since| now.saturating_sub(since).as_secs_f64());
@@ -74,5 +73,5 @@ fn slots(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeR
             lsn(slot.invalidated_at),
         ]
     };
-    Ok(replicas.slots.list().into_iter().map(row).collect())
+    Ok(replication.slots.list().into_iter().map(row).collect())
 }

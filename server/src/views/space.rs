@@ -1,7 +1,7 @@
 //! plimsoll_horizon: what keeps old versions. pg_stat_bgwriter: who writes pages.
 
+use super::Asked;
 use super::{View, text};
-use crate::session::SessionEnvironment;
 use sql::{NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
 use std::sync::atomic::Ordering;
@@ -64,10 +64,10 @@ impl Holder {
 }
 
 /// All who hold the horizon back, the oldest first; if nobody does, what is visible does.
-fn horizon(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result<NodeRows> {
-    let node = environment.node();
+fn horizon(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+    let node = asked.node();
     let Some(database) = node.database() else { return Ok(Vec::new()) };
-    let own = environment.handle();
+    let own = asked.handle();
     let report = database.horizon_report();
     let mut holders = Vec::new();
     for session in node.sessions.list() {
@@ -88,14 +88,14 @@ fn horizon(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result
         // A portal's, or one of the server's own.
         holders.push(Holder::new("snapshot", oldest));
     }
-    if let Some(replicas) = node.replicas() {
-        for row in replicas.senders.rows(database.visible(), node.host.clock.now()) {
+    if let Some(replication) = node.replication() {
+        for row in replication.senders.rows(database.visible(), node.ground.host.clock.now()) {
             if let Some(xid) = row.xmin {
                 let (pid, name) = (Some(row.info.pid), Some(row.info.application_name.to_string()));
                 holders.push(Holder { pid, name, ..Holder::new("standby", xid) });
             }
         }
-        for slot in replicas.slots.list() {
+        for slot in replication.slots.list() {
             if let Some(xid) = slot.xmin {
                 holders.push(Holder { name: Some(slot.name.to_string()), ..Holder::new("slot", xid) });
             }
@@ -128,8 +128,8 @@ fn horizon(environment: &SessionEnvironment, actor: SettingActor) -> sql::Result
     Ok(holders.into_iter().map(row).collect())
 }
 
-fn background_writer(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let node = environment.node();
+fn background_writer(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let node = asked.node();
     let pages = node.database().map(|database| database.store().counters()).unwrap_or_default();
     let number = |value: u64| Datum::Int8(i64::try_from(value).unwrap_or(i64::MAX));
     let checkpoints = node.database().map(|database| database.checkpoint_counts()).unwrap_or_default();

@@ -1,8 +1,8 @@
 //! pg_stat_database and pg_stat_database_conflicts: what this server counts of a database. What it does not count is NULL.
 
+use super::Asked;
 use super::View;
-use crate::session::SessionEnvironment;
-use crate::sessions::SessionKind;
+use crate::connection::registry::SessionKind;
 use sql::{NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
 use storage::ConflictKind;
@@ -60,21 +60,21 @@ pub(super) static VIEWS: &[View] = &[
 ];
 
 /// Conflicts of readers with replay in a database, all of which are the one of users' data.
-fn count(environment: &SessionEnvironment, database: &str, kind: ConflictKind) -> Datum {
-    let here = environment.node().database().filter(|_| database == "postgres");
+fn count(asked: &Asked<'_>, database: &str, kind: ConflictKind) -> Datum {
+    let here = asked.node().database().filter(|_| database == "postgres");
     Datum::Int8(here.map_or(0, |db| i64::try_from(db.conflicts(kind)).unwrap_or(i64::MAX)))
 }
 
-fn databases(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let sessions = environment.node().sessions.list();
+fn databases(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let sessions = asked.node().sessions.list();
     let row = |(oid, name): (u32, &str)| {
-        let here = |session: &&std::sync::Arc<crate::sessions::SessionHandle>| {
+        let here = |session: &&std::sync::Arc<crate::connection::registry::SessionHandle>| {
             session.kind == SessionKind::Client && session.database == name
         };
         let backends = sessions.iter().filter(here).count();
         let total = [ConflictKind::Snapshot, ConflictKind::Lock]
             .into_iter()
-            .filter_map(|kind| count(environment, name, kind).as_i64())
+            .filter_map(|kind| count(asked, name, kind).as_i64())
             .sum();
         DATABASE_COLUMNS
             .iter()
@@ -90,14 +90,14 @@ fn databases(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<N
     Ok(DATABASES.into_iter().map(row).collect())
 }
 
-fn conflicts(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
+fn conflicts(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
     let row = |(oid, name): (u32, &str)| {
         vec![
             Datum::Oid(oid),
             Datum::text(name),
             Datum::Int8(0),
-            count(environment, name, ConflictKind::Lock),
-            count(environment, name, ConflictKind::Snapshot),
+            count(asked, name, ConflictKind::Lock),
+            count(asked, name, ConflictKind::Snapshot),
             Datum::Int8(0),
             Datum::Int8(0),
         ]

@@ -1,9 +1,11 @@
 //! plimsoll_stat_sync and plimsoll_unconfirmed: the mode of synchronous replication, and what was acknowledged without it.
 //! plimsoll_commit_receipts(): who holds a commit.
 
+use super::Asked;
 use super::control::{database, lsn};
+use super::replication::ready;
 use super::{Function, Returns, View, no_defaults, text};
-use crate::session::{SessionEnvironment, sql_error};
+use crate::error::sql_error;
 use protocol::SqlState;
 use sql::{NodeCall, NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
@@ -39,10 +41,11 @@ pub(super) static VIEWS: &[View] = &[
 ];
 
 /// The mode: asynchronous without names, synchronous, or fallen back. A standby shows what its log says.
-fn stat_sync(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let database = database(environment)?;
+fn stat_sync(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let replication = ready(asked)?;
+    let database = &replication.database;
     let gate = database.commit_gate();
-    let counts = environment.node().semi_sync.counts();
+    let counts = replication.semi_sync.counts();
     let standby = database.is_in_recovery();
     let suspended = gate.suspended();
     let (mode, waits_for) = match suspended {
@@ -70,8 +73,8 @@ fn damaged(error: storage::Error) -> sql::SqlError {
 
 /// The ranges of the log that hold commits which were acknowledged without the synchronous standbys, on any node whose log
 /// tells of them.
-fn unconfirmed(environment: &SessionEnvironment, _: SettingActor) -> sql::Result<NodeRows> {
-    let state = database(environment)?.sync_state().map_err(damaged)?;
+fn unconfirmed(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+    let state = database(asked)?.sync_state().map_err(damaged)?;
     let row = |fallback: storage::Fallback| {
         let (ended, upto) = match fallback.ended {
             Some((at, upto)) => (Datum::Timestamptz(at.micros()), lsn(upto)),
@@ -100,13 +103,13 @@ static RECEIPT_COLUMNS: &[(&str, TypeId)] = &[
 
 /// plimsoll_commit_receipts(lsn): which nodes have the log up to there written, durable and replayed, as they have reported. The
 /// first row is this server, whose sync_state is "local".
-fn receipts(environment: &SessionEnvironment, arguments: &[Datum]) -> sql::Result<NodeRows> {
-    let database = database(environment)?;
+fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql::Result<NodeRows> {
+    let database = database(asked)?;
     let at = match arguments.first() {
         Some(Datum::Lsn(at)) => wal::Lsn::new(*at),
         _ => wal::Lsn::INVALID,
     };
-    let node = environment.node();
+    let node = asked.node();
     let (written, flushed, replayed) = match database.positions() {
         Some(positions) => (positions.written(), positions.flushed(), positions.inserted()),
         None => (node.received(), node.received(), database.replayed()),
@@ -117,10 +120,10 @@ fn receipts(environment: &SessionEnvironment, arguments: &[Datum]) -> sql::Resul
         let reply = reply.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()));
         vec![Datum::text(name), Datum::text(state), written, flushed, replayed, reply]
     };
-    let own = node.config().cluster_name.to_string();
+    let own = node.ground.config().cluster_name.to_string();
     let mut rows = vec![receipt(&own, "local", [written, flushed, replayed], None)];
-    if let Some(replicas) = node.replicas() {
-        for row in replicas.senders.rows(flushed, node.host.clock.now()) {
+    if let Some(replication) = node.replication() {
+        for row in replication.senders.rows(flushed, node.ground.host.clock.now()) {
             let reached = [row.progress.written, row.progress.flushed, row.progress.applied];
             rows.push(receipt(&row.info.application_name, row.sync_state.name(), reached, row.reply_time));
         }
@@ -135,5 +138,5 @@ pub(super) static FUNCTIONS: &[Function] = &[Function {
     defaults: no_defaults,
     strict: true,
     returns: Returns::Set(RECEIPT_COLUMNS),
-    call: |environment, _, arguments| NodeCall::Now(receipts(environment, arguments)),
+    call: |asked, _, arguments| NodeCall::Now(receipts(asked, arguments)),
 }];

@@ -32,7 +32,29 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("basebackup", &["manifest", "send", "clone"]),
     ("replica", &["error", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"]),
-    ("sql", &["interface", "catalogue", "language", "execution", "session", "reference"]),
+    ("sql", &["interface", "catalogue", "language", "execution", "session"]),
+    (
+        "server",
+        &[
+            "error",
+            "state",
+            "log",
+            "tasks",
+            "lock_files",
+            "connection",
+            "auth",
+            "configuration",
+            "archive",
+            "replication",
+            "maintenance",
+            "node",
+            "views",
+            "session",
+            "metrics",
+            "reference",
+            "server",
+        ],
+    ),
 ];
 
 /// An import of a room by another one of the same crate.

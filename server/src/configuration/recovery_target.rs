@@ -1,9 +1,8 @@
 //! The recovery target as the settings give it, and what the log and the history file say of it.
 
-use crate::ServerError;
-use crate::checks;
+use super::{Ground, checks};
+use crate::error::ServerError;
 use crate::log::format_time;
-use crate::node::Node;
 use host::Timestamp;
 use settings::Settings;
 use storage::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
@@ -12,7 +11,7 @@ use wal::timelines::TargetTimeline;
 
 /// recovery_target_action
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum TargetAction {
     Pause,
     Promote,
     ShutDown,
@@ -27,8 +26,8 @@ pub(crate) const POINTS: [&str; 5] = [
     "recovery_target_xid",
 ];
 
-fn setting(node: &Node, name: &str) -> String {
-    node.settings().show(name).unwrap_or_default()
+fn setting(ground: &Ground, name: &str) -> String {
+    ground.settings().show(name).unwrap_or_default()
 }
 
 /// The target; None goes to the end of the log. More than one is an error, whether recovery follows or not.
@@ -80,18 +79,18 @@ pub(crate) fn read_time(text: &str, style: &sql_types::Style) -> Result<Timestam
 }
 
 /// What happens at the target. Without reads nobody could end a pause, so it is a shutdown then.
-pub(crate) fn action(node: &Node) -> Action {
-    match setting(node, "recovery_target_action").as_str() {
-        "promote" => Action::Promote,
-        "shutdown" => Action::ShutDown,
-        _ if !node.config().hot_standby => Action::ShutDown,
-        _ => Action::Pause,
+pub(crate) fn action(ground: &Ground) -> TargetAction {
+    match setting(ground, "recovery_target_action").as_str() {
+        "promote" => TargetAction::Promote,
+        "shutdown" => TargetAction::ShutDown,
+        _ if !ground.config().hot_standby => TargetAction::ShutDown,
+        _ => TargetAction::Pause,
     }
 }
 
 /// Which timeline is followed.
-pub(crate) fn timeline(node: &Node) -> TargetTimeline {
-    match node.config().recovery_target_timeline.as_ref() {
+pub(crate) fn timeline(ground: &Ground) -> TargetTimeline {
+    match ground.config().recovery_target_timeline.as_ref() {
         "latest" => TargetTimeline::Latest,
         number => number
             .parse()

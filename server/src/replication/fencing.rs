@@ -5,14 +5,15 @@
 //! Whoever makes this node writable asks for the record: the start of a primary ([`apply_stored`]), and any promotion
 //! ([`check_promotion`]).
 
-use crate::ServerError;
-use crate::node::{Node, Phase};
+use super::Replication;
+use crate::error::ServerError;
+use crate::state::NodeState;
 use host::Mutex;
 use replica::ReplicaError;
 use replica::driver::peers::{probe, split_peers};
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use wal::TimelineId;
 use wal::history::TimelineHistory;
@@ -36,13 +37,12 @@ enum Source {
 }
 
 /// This node's branch.
-pub(crate) fn own_branch(node: &Node) -> Option<NodeBranch> {
-    let (database, replicas) = (node.database()?, node.replicas()?);
-    Some(NodeBranch { system: database.system_id(), history: replicas.log.state().history.clone() })
+fn own_branch(replication: &Replication) -> NodeBranch {
+    NodeBranch { system: replication.database.system_id(), history: replication.log.state().history.clone() }
 }
 
-fn store(node: &Node) -> FenceStore {
-    FenceStore::new(&node.host, &node.data_dir)
+fn store(replication: &Replication) -> FenceStore {
+    FenceStore::new(&replication.ground.host, &replication.ground.data_dir)
 }
 
 fn reason(record: &FenceRecord) -> String {
@@ -53,18 +53,18 @@ fn reason(record: &FenceRecord) -> String {
 }
 
 /// Applies the fence of an earlier life to a primary. A node that goes on from the branch that replaced it is not fenced.
-pub(crate) fn apply_stored(node: &Node) -> Result<(), ReplicaError> {
-    let Some(ours) = own_branch(node) else { return Ok(()) };
-    if let Some(record) = store(node).holding(&ours)? {
-        enforce(node, &reason(&record));
+pub(crate) fn apply_stored(replication: &Replication) -> Result<(), ReplicaError> {
+    let ours = own_branch(replication);
+    if let Some(record) = store(replication).holding(&ours)? {
+        enforce(replication, &reason(&record));
     }
     Ok(())
 }
 
 /// Whether this standby may become a primary: not if it was fenced on the branch that it is on.
-pub(crate) fn check_promotion(node: &Node) -> Result<(), ServerError> {
-    let Some(ours) = own_branch(node) else { return Ok(()) };
-    let refused = match store(node).holding(&ours) {
+pub(crate) fn check_promotion(replication: &Replication) -> Result<(), ServerError> {
+    let ours = own_branch(replication);
+    let refused = match store(replication).holding(&ours) {
         Ok(None) => return Ok(()),
         Ok(Some(record)) => format!("this server is fenced: {}", reason(&record)),
         Err(error) => error.to_string(),
@@ -74,56 +74,59 @@ pub(crate) fn check_promotion(node: &Node) -> Result<(), ServerError> {
 }
 
 /// Stops acknowledging, from now on.
-fn enforce(node: &Node, reason: &str) {
-    if node.fenced().is_none() {
-        node.log.warning(format!("this server is fenced and takes no more writes: {reason}"));
+fn enforce(replication: &Replication, reason: &str) {
+    if replication.database.fenced().is_none() {
+        replication.ground.log.warning(format!("this server is fenced and takes no more writes: {reason}"));
     }
-    if let Some(database) = node.database() {
-        database.fence(reason);
-    }
+    replication.database.fence(reason);
 }
 
 /// Writes the record of a fence that is in force. If that fails it is tried again later.
-fn record(node: &Node) {
-    let mut unrecorded = node.fence.unrecorded.lock();
-    let (Some(record), Some(ours)) = (unrecorded.as_ref(), own_branch(node)) else { return };
-    match store(node).raise(&ours, record) {
+fn record(replication: &Replication) {
+    let mut unrecorded = replication.fence.unrecorded.lock();
+    let Some(record) = unrecorded.as_ref() else { return };
+    let ours = own_branch(replication);
+    match store(replication).raise(&ours, record) {
         Ok(()) => *unrecorded = None,
-        Err(error) => node.log.warning(format!(
+        Err(error) => replication.ground.log.warning(format!(
             "could not record the fence, which holds until this server ends; it will be tried again: {error}"
         )),
     }
 }
 
 /// Judges a branch that was told of; fences this node durably if it was replaced.
-fn judge(node: &Node, peer: &str, theirs: &NodeBranch, source: Source) {
-    let (Some(ours), Some(database)) = (own_branch(node), node.database()) else { return };
+fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Source) {
+    let (ours, database) = (own_branch(replication), &replication.database);
     let primary = !database.is_in_recovery();
     let log_end = database.durable_end();
     match replica::timeline::fence::judge(&ours, primary, log_end, theirs) {
         Verdict::Beyond { fork } if source == Source::Told => {
-            node.log.warning(format!(
+            replication.ground.log.warning(format!(
                 "\"{peer}\" tells of timeline {}, which left this server's timeline at {fork}; that is not believed, \
                  since the log here ends at {log_end}: the peers are asked",
                 theirs.history.target()
             ));
-            node.fence.inquiry.notify_one();
+            replication.fence.inquiry.notify_one();
         }
-        Verdict::Fence { fork } | Verdict::Beyond { fork } if node.fenced().is_none() => {
-            let found = FenceRecord::new(&ours, theirs, fork, log_end, peer, node.host.clock.now());
-            enforce(node, &reason(&found));
-            *node.fence.unrecorded.lock() = Some(found);
-            record(node);
+        Verdict::Fence { fork } | Verdict::Beyond { fork } if replication.database.fenced().is_none() => {
+            let found =
+                FenceRecord::new(&ours, theirs, fork, log_end, peer, replication.ground.host.clock.now());
+            enforce(replication, &reason(&found));
+            *replication.fence.unrecorded.lock() = Some(found);
+            record(replication);
         }
         Verdict::Diverged { fork, twins } => {
             let what = if twins { "has the same number" } else { "left the common history" };
-            node.log.warning(format!(
+            replication.ground.log.warning(format!(
                 "peer \"{peer}\" writes another branch: its timeline {} {what} at {fork}",
                 theirs.history.target()
             ));
         }
         Verdict::Stranger => {
-            node.log.warning(format!("peer \"{peer}\" belongs to another cluster ({})", theirs.system));
+            replication
+                .ground
+                .log
+                .warning(format!("peer \"{peer}\" belongs to another cluster ({})", theirs.system));
         }
         Verdict::Fine | Verdict::Fence { .. } | Verdict::Beyond { .. } => {}
     }
@@ -138,8 +141,8 @@ fn peer_name(conninfo: &str) -> String {
 }
 
 /// Asks all peers at once.
-async fn ask_peers(node: &Node) -> Vec<(String, NodeBranch)> {
-    let config = node.config();
+async fn ask_peers(replication: &Replication) -> Vec<(String, NodeBranch)> {
+    let config = replication.ground.config();
     let mut asked = JoinSet::new();
     for peer in split_peers(&config.peers) {
         let peer = peer.to_owned();
@@ -156,9 +159,9 @@ async fn ask_peers(node: &Node) -> Vec<(String, NodeBranch)> {
 }
 
 /// The timelines that reachable peers of this cluster have.
-pub(crate) async fn timelines_of_peers(node: &Node) -> Vec<TimelineId> {
-    let Some(ours) = own_branch(node) else { return Vec::new() };
-    let branches = ask_peers(node).await.into_iter();
+pub(crate) async fn timelines_of_peers(replication: &Replication) -> Vec<TimelineId> {
+    let ours = own_branch(replication);
+    let branches = ask_peers(replication).await.into_iter();
     branches
         .filter(|(_, branch)| branch.system == ours.system)
         .map(|(_, branch)| branch.history.target())
@@ -166,38 +169,42 @@ pub(crate) async fn timelines_of_peers(node: &Node) -> Vec<TimelineId> {
 }
 
 /// Asks the peers once, and draws the consequence.
-pub(crate) async fn look_around(node: &Node) {
-    for (peer, branch) in ask_peers(node).await {
-        judge(node, &peer, &branch, Source::Asked);
+pub(crate) async fn look_around(replication: &Replication) {
+    for (peer, branch) in ask_peers(replication).await {
+        judge(replication, &peer, &branch, Source::Asked);
     }
 }
 
 /// Asks the peers again and again while this node is a primary.
-pub(crate) async fn watch(node: Arc<Node>) {
-    let mut reloads = node.reloads();
-    let mut phases = node.phases();
+pub(super) async fn watch(replication: Arc<Replication>, mut states: watch::Receiver<NodeState>) {
+    let mut reloads = replication.ground.reloads();
     loop {
-        let interval = node.config().fence_probe_interval;
+        let interval = replication.ground.config().fence_probe_interval;
         tokio::select! {
             biased;
             changed = reloads.changed() => if changed.is_err() { return },
-            changed = phases.changed() => if changed.is_err() { return },
-            () = node.fence.inquiry.notified() => {}
+            changed = states.changed() => if changed.is_err() { return },
+            () = replication.fence.inquiry.notified() => {}
             () = tokio::time::sleep(interval) => {}
         }
-        if node.fenced().is_some() {
-            record(&node);
-        } else if node.phase() == Phase::Running {
-            look_around(&node).await;
+        if replication.database.fenced().is_some() {
+            record(&replication);
+        } else if *states.borrow() == NodeState::Running {
+            look_around(&replication).await;
         }
     }
 }
 
 /// `PLIMSOLL descendant`: a replication peer tells its history.
-pub(crate) fn told(node: &Node, peer: &str, timeline: TimelineId, history: &str) -> Result<(), ReplicaError> {
-    let Some(ours) = own_branch(node) else { return Ok(()) };
+pub(crate) fn told(
+    replication: &Replication,
+    peer: &str,
+    timeline: TimelineId,
+    history: &str,
+) -> Result<(), ReplicaError> {
+    let ours = own_branch(replication);
     let history = TimelineHistory::parse(timeline, history)
         .map_err(|error| ReplicaError::Protocol(error.to_string()))?;
-    judge(node, peer, &NodeBranch { system: ours.system, history }, Source::Told);
+    judge(replication, peer, &NodeBranch { system: ours.system, history }, Source::Told);
     Ok(())
 }

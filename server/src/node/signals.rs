@@ -1,11 +1,15 @@
 //! The signals that PostgreSQL takes.
 
-use crate::StopMode;
-use crate::node::Node;
+use super::Node;
+use crate::state::StopMode;
 use host::write_file_durably;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// The file of a data directory that says why the last promotion asked for by a signal was refused. Who asks removes
+/// it first.
+pub const PROMOTION_REFUSED: &str = "plimsoll/promotion_refused";
 
 /// The signals as they come, from the moment this is made: from then on none of them ends the process by itself.
 pub(crate) struct Signals {
@@ -33,9 +37,9 @@ impl Signals {
             tokio::select! {
                 biased;
                 () = end.cancelled() => return,
-                _ = self.quit.recv() => node.request_stop(StopMode::Immediate),
-                _ = self.interrupt.recv() => node.request_stop(StopMode::Fast),
-                _ = self.terminate.recv() => node.request_stop(StopMode::Smart),
+                _ = self.quit.recv() => node.life.request_stop(StopMode::Immediate),
+                _ = self.interrupt.recv() => node.life.request_stop(StopMode::Fast),
+                _ = self.terminate.recv() => node.life.request_stop(StopMode::Smart),
                 _ = self.hangup.recv() => node.reload(),
                 _ = self.user1.recv() => look_for_promotion(&node),
             }
@@ -45,17 +49,17 @@ impl Signals {
 
 /// `pg_ctl promote` leaves a file and then signals.
 fn look_for_promotion(node: &Node) {
-    let path = node.data_dir.join("promote");
-    match node.host.disk.remove_file(&path) {
+    let path = node.ground.data_dir.join("promote");
+    match node.ground.host.disk.remove_file(&path) {
         Ok(()) => {
-            node.log.log("received promote request");
+            node.ground.log.log("received promote request");
             // Who has asked looks for the refusal here; the log has it too.
             if let Err(refusal) = node.request_promotion() {
-                let path = node.data_dir.join(crate::PROMOTION_REFUSED);
-                let _ = write_file_durably(&*node.host.disk, &path, refusal.message.as_bytes());
+                let path = node.ground.data_dir.join(PROMOTION_REFUSED);
+                let _ = write_file_durably(&*node.ground.host.disk, &path, refusal.message.as_bytes());
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => node.log.warning(format!("could not remove file \"promote\": {error}")),
+        Err(error) => node.ground.log.warning(format!("could not remove file \"promote\": {error}")),
     }
 }

@@ -70,12 +70,12 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a node's commands, and owns each until it has ended: whoever has asked for it may go away.
 #[derive(Debug, Default)]
-pub(crate) struct Commands {
+pub(crate) struct ShellCommands {
     tracker: TaskTracker,
     end: CancellationToken,
 }
 
-impl Commands {
+impl ShellCommands {
     /// Runs a command by the shell in the data directory; `stop` ends it. Its output goes where the server's goes.
     pub(crate) async fn run(
         &self,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     async fn run(command: &str) -> Outcome {
-        Commands::default().run(command, Path::new("/"), &CancellationToken::new()).await.unwrap()
+        ShellCommands::default().run(command, Path::new("/"), &CancellationToken::new()).await.unwrap()
     }
 
     #[tokio::test]
@@ -161,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_outlives_who_waits_for_it_but_not_its_owner() {
-        let (folder, commands) = (tempfile::tempdir().unwrap(), Arc::new(Commands::default()));
+        let (folder, commands) = (tempfile::tempdir().unwrap(), Arc::new(ShellCommands::default()));
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let (running, dir) = (commands.clone(), folder.path().to_owned());
@@ -180,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_begins_after_a_stop() {
-        let (stop, commands) = (CancellationToken::new(), Commands::default());
+        let (stop, commands) = (CancellationToken::new(), ShellCommands::default());
         stop.cancel();
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(commands.run("touch begun", folder.path(), &stop).await.unwrap(), Outcome::Stopped);

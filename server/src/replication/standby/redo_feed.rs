@@ -1,8 +1,8 @@
 //! What redo asks of the server around it: where the log goes on, and what to do at the target.
 
-use super::restore::Restorer;
-use super::target::{self, Action};
-use crate::node::Node;
+use crate::archive::restore::Restorer;
+use crate::configuration::Ground;
+use crate::configuration::recovery_target::{self, TargetAction};
 use host::Timestamp;
 use parking_lot::Mutex;
 use protocol::{Report, Severity, SqlState};
@@ -14,31 +14,31 @@ use wal::timelines::{self, TargetTimeline, TimelineError};
 use wal::{Lsn, NodeLog, TimelineId};
 
 /// Redo's view of the node.
-pub(crate) struct RecoveryFeed {
-    pub(crate) node: Arc<Node>,
-    pub(crate) inner: Arc<StandbyFeed>,
-    pub(crate) restorer: Option<Arc<Restorer>>,
-    pub(crate) log: NodeLog,
-    pub(crate) pg_wal: PathBuf,
+pub(super) struct RedoFeed {
+    pub(super) ground: Arc<Ground>,
+    pub(super) inner: Arc<StandbyFeed>,
+    pub(super) restorer: Option<Arc<Restorer>>,
+    pub(super) log: NodeLog,
+    pub(super) pg_wal: PathBuf,
     /// Where redo stopped at its target.
-    pub(crate) stopped: Arc<Mutex<Option<RecoveryStop>>>,
+    pub(super) stopped: Arc<Mutex<Option<RecoveryStop>>>,
 }
 
-impl RecoveryFeed {
+impl RedoFeed {
     /// A newer timeline that continues what is replayed, if the node follows the latest.
     fn newer_timeline(&self) -> Option<TimelineId> {
-        if target::timeline(&self.node) != TargetTimeline::Latest {
+        if recovery_target::timeline(&self.ground) != TargetTimeline::Latest {
             return None;
         }
         let current = self.log.state().history.target();
-        let log = &self.node.log;
+        let log = &self.ground.log;
         if let Some(restorer) = &self.restorer
             && let Err(error) = restorer.fetch_later(current)
         {
             log.warning(format!("could not look for new timelines: {error}"));
         }
         let replayed = self.inner.positions().replayed();
-        match timelines::newer(&*self.node.host.disk, &self.pg_wal, current, replayed) {
+        match timelines::newer(&*self.ground.host.disk, &self.pg_wal, current, replayed) {
             Ok(history) => {
                 let history = history?;
                 let newest = history.target();
@@ -59,7 +59,7 @@ impl RecoveryFeed {
     }
 }
 
-impl WalFeed for RecoveryFeed {
+impl WalFeed for RedoFeed {
     fn wait_past(&self, lsn: Lsn) -> Feed {
         match self.inner.wait_past(lsn) {
             Feed::Again { .. } => Feed::Again { timeline: self.newer_timeline() },
@@ -80,19 +80,19 @@ impl WalFeed for RecoveryFeed {
     }
 
     fn at_target(&self, stop: &RecoveryStop) -> AtTarget {
-        self.node.log.log(target::stopping(stop));
+        self.ground.log.log(recovery_target::stopping(stop));
         *self.stopped.lock() = Some(stop.clone());
-        match target::action(&self.node) {
-            Action::Promote => AtTarget::Promote,
-            Action::ShutDown => AtTarget::ShutDown,
-            Action::Pause => {
+        match recovery_target::action(&self.ground) {
+            TargetAction::Promote => AtTarget::Promote,
+            TargetAction::ShutDown => AtTarget::ShutDown,
+            TargetAction::Pause => {
                 let report = Report::new(
                     Severity::Log,
                     SqlState::SUCCESSFUL_COMPLETION,
                     "pausing at the end of recovery",
                 );
                 let hint = "Execute pg_wal_replay_resume() to promote.".to_owned();
-                self.node.log.write(None, &Report { hint: Some(hint), ..report }, None);
+                self.ground.log.write(None, &Report { hint: Some(hint), ..report }, None);
                 self.inner.hold_at_target()
             }
         }

@@ -1,6 +1,7 @@
 //! A new data directory: the database below, the first catalogue, the configuration files.
 
-use crate::ServerError;
+use crate::auth::hba::Hba;
+use crate::error::ServerError;
 use host::Host;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
 use settings::{SampleValues, sample_file};
@@ -52,7 +53,7 @@ impl InitOptions {
 pub async fn init(options: &InitOptions) -> Result<SystemId, ServerError> {
     let failed = |error: &dyn std::fmt::Display| ServerError::new(error.to_string());
     let hba = hba_file(&options.auth_local, &options.auth_host);
-    crate::auth::hba::Hba::parse(&hba, "pg_hba.conf")
+    Hba::parse(&hba, "pg_hba.conf")
         .map_err(|errors| errors.first().map_or_else(|| failed(&"invalid method"), |first| failed(first)))?;
     let (host, dir) = (options.host.clone(), std::path::absolute(&options.data_dir).map_err(|e| failed(&e))?);
     let create = CreateOptions {

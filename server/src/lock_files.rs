@@ -1,7 +1,7 @@
 //! The small files by which other programs know a server: postmaster.pid, postmaster.opts, socket lock files.
 
-use crate::ServerError;
-use host::{Disk, File, Host, LockGuard, OpenMode, SharedFile};
+use crate::error::ServerError;
+use host::{File, Host, LockGuard, OpenMode, SharedFile};
 use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -247,18 +247,6 @@ fn process_lives(pid: i32) -> bool {
     // The state follows the name, which stands in parentheses and may hold anything.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X', 'x']))
-}
-
-/// Files as the settings' reader wants them.
-pub(crate) struct SettingFiles<'a>(pub(crate) &'a dyn Disk);
-
-impl settings::Files for SettingFiles<'_> {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.read(path, 16 << 20)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        Ok(self.0.list(path)?.into_iter().map(|entry| entry.name).collect())
-    }
 }
 
 #[cfg(test)]

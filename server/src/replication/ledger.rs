@@ -15,11 +15,12 @@
 //! At half of plimsoll.ledger_size the file becomes plimsoll/ledger.old, and what that held before goes. A new file then begins with
 //! the event `forgotten`, which says how many entries went and of which time, so that not even this is silent.
 
+use crate::configuration::Ground;
 use crate::log::Log;
-use crate::node::Node;
 use host::{Host, OpenMode, Timestamp};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use wal::Lsn;
 
 /// No reason is longer, in bytes: an entry is small against the smallest ledger.
@@ -52,24 +53,32 @@ fn old_path(data_dir: &Path) -> PathBuf {
     data_dir.join("plimsoll/ledger.old")
 }
 
-/// Records an event of this node; that it cannot be written is a warning in the log, which says the same.
-pub(crate) fn record(node: &Node, event: &str, (after, upto): (Lsn, Lsn), reason: &str) {
-    let (at, event, reason) = (node.host.clock.now(), event.to_owned(), reason.to_owned());
-    let entry = LedgerEntry { at, event, after, upto, reason };
-    let size = node.config().ledger_size_bytes;
-    if let Err(error) = append(&node.host, &node.data_dir, &node.log, size, &entry) {
-        node.log.warning(format!("could not write plimsoll/ledger: {error}"));
+/// The ledger of a node.
+pub(crate) struct Ledger(Arc<Ground>);
+
+impl Ledger {
+    pub(crate) fn new(ground: &Arc<Ground>) -> Self {
+        Self(ground.clone())
+    }
+
+    /// Records an event of this node; that it cannot be written is a warning in the log, which says the same.
+    pub(crate) fn record(&self, event: &str, range: (Lsn, Lsn), reason: &str) {
+        if let Err(error) = self.try_record(event, range, reason) {
+            self.0.log.warning(format!("could not write plimsoll/ledger: {error}"));
+        }
+    }
+
+    /// The same for who must not go on if it cannot be written.
+    pub(crate) fn try_record(&self, event: &str, (after, upto): (Lsn, Lsn), reason: &str) -> io::Result<()> {
+        let Ground { host, data_dir, log, .. } = &*self.0;
+        let (at, event, reason) = (host.clock.now(), event.to_owned(), reason.to_owned());
+        let entry = LedgerEntry { at, event, after, upto, reason };
+        append(host, data_dir, log, self.0.config().ledger_size_bytes, &entry)
     }
 }
 
 /// Appends an entry, to a ledger of at most `size_bytes`; durable when it returns.
-pub(crate) fn append(
-    host: &Host,
-    data_dir: &Path,
-    log: &Log,
-    size_bytes: u64,
-    entry: &LedgerEntry,
-) -> io::Result<()> {
+fn append(host: &Host, data_dir: &Path, log: &Log, size_bytes: u64, entry: &LedgerEntry) -> io::Result<()> {
     let path = path(data_dir);
     let mut new = !host.disk.exists(&path)?;
     let mut lines = String::new();
@@ -194,7 +203,7 @@ mod tests {
         (host, dir)
     }
     fn log() -> Log {
-        Log::new(std::sync::Arc::new(|_| {}), Host::real().clock.clone())
+        Log::new(Arc::new(|_| {}), Host::real().clock.clone())
     }
     fn entry(n: u64) -> LedgerEntry {
         LedgerEntry {

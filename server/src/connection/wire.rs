@@ -1,7 +1,7 @@
 //! A session's connection: bounded buffers, whole messages in, replies out with one write each.
 
-use crate::sessions::SessionHandle;
-use crate::socket::Socket;
+use super::registry::SessionHandle;
+use super::socket::Socket;
 use bytes::{Buf, BytesMut};
 use protocol::frame::{Frame, FrameLimits};
 use protocol::{Report, SqlState};

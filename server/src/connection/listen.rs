@@ -1,13 +1,12 @@
 //! Sockets that the server listens on.
 
-use crate::ServerError;
-use crate::files::{PidLines, SocketLock};
+use super::lobby::{Lobby, Visitor};
+use super::socket::Socket;
+use crate::error::ServerError;
+use crate::lock_files::{PidLines, SocketLock};
 use crate::log::Log;
-use crate::node::Node;
-use crate::server::Tasks;
-use crate::session;
-use crate::socket::Socket;
-use host::Host;
+use crate::tasks::Tasks;
+use host::{Clock, Host};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
@@ -59,6 +58,11 @@ fn words(list: &str) -> impl Iterator<Item = &str> {
 /// The folders of unix_socket_directories; relative ones lie in the data directory.
 pub(crate) fn socket_dirs(config: &settings::Config, data_dir: &Path) -> Vec<PathBuf> {
     words(&config.unix_socket_directories).map(|dir| data_dir.join(dir)).collect()
+}
+
+/// The name of a Unix socket in its folder, as PostgreSQL's clients look for it.
+pub(crate) fn socket_path(dir: &Path, port: u64) -> PathBuf {
+    dir.join(format!(".s.PGSQL.{port}"))
 }
 
 /// What postmaster.pid says of the sockets.
@@ -115,7 +119,7 @@ pub(crate) fn open(
         return Err(ServerError { message, hint: problem.hint });
     }
     for dir in socket_dirs(config, data_dir) {
-        let path = dir.join(format!(".s.PGSQL.{port}"));
+        let path = socket_path(&dir, config.port);
         let lock = SocketLock::take(host, path.clone(), data_dir, lines)?;
         let failed = |error: io::Error| {
             ServerError::new(format!("could not create Unix socket \"{}\": {error}", path.display()))
@@ -157,8 +161,23 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Takes connections on one socket.
-pub(crate) async fn accept(node: Arc<Node>, tasks: Arc<Tasks>, listener: Listener) {
+/// What the tasks that take connections use.
+pub(crate) struct Entrance {
+    pub(crate) lobby: Arc<Lobby>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Arc<Tasks>,
+}
+
+/// Takes connections on one socket, and gives each to `serve`.
+pub(crate) async fn accept<F>(
+    entrance: Arc<Entrance>,
+    listener: Listener,
+    serve: impl Fn(Socket, Visitor) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let Entrance { lobby, log, clock, tasks } = &*entrance;
     loop {
         let socket = tokio::select! {
             biased;
@@ -167,14 +186,14 @@ pub(crate) async fn accept(node: Arc<Node>, tasks: Arc<Tasks>, listener: Listene
         };
         match socket {
             Ok(socket) => {
-                let visitor = tasks.lobby.enter();
-                if let Some(count) = tasks.lobby.to_tell(node.host.clock.monotonic()) {
-                    node.log.log(format!(
+                let visitor = lobby.enter();
+                if let Some(count) = lobby.to_tell(clock.monotonic()) {
+                    log.log(format!(
                         "closed {count} connections that had not logged in, to make room for newer ones"
                     ));
                 }
                 let abort = tasks.abort_sessions.clone();
-                let serve = session::serve(node.clone(), socket, visitor);
+                let serve = serve(socket, visitor);
                 tasks.sessions.spawn(async move {
                     tokio::select! {
                         biased;
@@ -184,7 +203,7 @@ pub(crate) async fn accept(node: Arc<Node>, tasks: Arc<Tasks>, listener: Listene
                 });
             }
             Err(error) => {
-                node.log.log(format!("could not accept new connection: {error}"));
+                log.log(format!("could not accept new connection: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

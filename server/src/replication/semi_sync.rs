@@ -5,11 +5,13 @@
 //! it: in the log (so standbys and whoever is promoted know), in this node's ledger, as a line, and in the counters of
 //! plimsoll_stat_sync.
 
-use crate::node::{Node, Phase};
-use crate::{background, ledger};
+use super::Replication;
+use crate::state::NodeState;
+use crate::tasks::blocking;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use storage::{Database, Fallback, Resumed, Stall, SyncState};
+use storage::{Fallback, Resumed, Stall, SyncState};
+use tokio::sync::watch;
 use wal::Lsn;
 
 /// What plimsoll_stat_sync shows of this server's life.
@@ -30,22 +32,20 @@ impl SemiSync {
 }
 
 /// Takes over (re)loaded settings.
-pub(crate) fn apply_settings(node: &Node) {
-    if let Some(database) = node.database() {
-        database.commit_gate().set_patience(node.config().synchronous_timeout);
-    }
+pub(super) fn apply_settings(replication: &Replication) {
+    replication.database.commit_gate().set_patience(replication.ground.config().synchronous_timeout);
 }
 
 /// Minds the server's mode while it takes writes.
-pub(crate) async fn run(node: Arc<Node>, database: Database) {
-    if node.phases().wait_for(|phase| *phase == Phase::Running).await.is_err() {
+pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiver<NodeState>) {
+    if states.wait_for(|state| *state == NodeState::Running).await.is_err() {
         return;
     }
-    let gate = database.commit_gate().clone();
-    apply_settings(&node);
-    let mut mode = Mode { node: &node, database: &database, state: SyncState::default() };
+    let gate = replication.database.commit_gate().clone();
+    apply_settings(&replication);
+    let mut mode = Mode { replication: &replication, state: SyncState::default() };
     mode.begin().await;
-    let mut reloads = node.reloads();
+    let mut reloads = replication.ground.reloads();
     loop {
         tokio::select! {
             biased;
@@ -54,13 +54,13 @@ pub(crate) async fn run(node: Arc<Node>, database: Database) {
                 if changed.is_err() {
                     return;
                 }
-                if node.config().synchronous_timeout.is_none() && let Some(resumed) = gate.resume() {
+                if replication.ground.config().synchronous_timeout.is_none() && let Some(resumed) = gate.resume() {
                     mode.returned(resumed).await;
                 }
                 mode.note_names().await;
             }
             stall = gate.stalled() => {
-                if node.fenced().is_some() {
+                if replication.database.fenced().is_some() {
                     // Nothing is acknowledged any more: there is nothing to fall back to.
                     return;
                 }
@@ -73,8 +73,7 @@ pub(crate) async fn run(node: Arc<Node>, database: Database) {
 }
 
 struct Mode<'a> {
-    node: &'a Arc<Node>,
-    database: &'a Database,
+    replication: &'a Replication,
     /// As it is in the log.
     state: SyncState,
 }
@@ -82,20 +81,20 @@ struct Mode<'a> {
 impl Mode<'_> {
     /// What the log says from before: a fallback that the end of the server, or of its primary, has cut off is over.
     async fn begin(&mut self) {
-        let (database, now) = (self.database.clone(), self.node.host.clock.now());
-        let read = background::blocking(move || database.sync_state()).await;
+        let (database, now) = (self.replication.database.clone(), self.replication.ground.host.clock.now());
+        let read = blocking(move || database.sync_state()).await;
         match read {
             Ok(Ok(state)) => self.state = state,
-            Ok(Err(error)) => self.node.log.warning(error.to_string()),
+            Ok(Err(error)) => self.replication.ground.log.warning(error.to_string()),
             Err(_) => return,
         }
-        let end = self.database.positions().map_or(Lsn::INVALID, |positions| positions.flushed());
-        let timeline = self.database.timeline();
+        let end = self.replication.database.positions().map_or(Lsn::INVALID, |positions| positions.flushed());
+        let timeline = self.replication.database.timeline();
         if let Some(open) = self.state.open() {
             open.ended = Some((now, end));
             let (after, at) = (open.after, open.timeline);
             let what = if at == timeline { "this server's last run" } else { "the primary of before" };
-            self.node.log.warning(format!(
+            self.replication.ground.log.warning(format!(
                 "{what} acknowledged commits after {after} without its synchronous standbys; what it had beyond {end} is not here"
             ));
             self.store().await;
@@ -104,11 +103,14 @@ impl Mode<'_> {
     }
 
     async fn store(&self) -> bool {
-        match self.database.put_sync_state(self.state.clone()).await {
+        match self.replication.database.put_sync_state(self.state.clone()).await {
             Ok(()) => true,
             Err(storage::Error::Shutdown) => false,
             Err(error) => {
-                self.node.log.warning(format!("could not log the state of synchronous replication: {error}"));
+                self.replication
+                    .ground
+                    .log
+                    .warning(format!("could not log the state of synchronous replication: {error}"));
                 false
             }
         }
@@ -116,7 +118,7 @@ impl Mode<'_> {
 
     /// The names travel in the log.
     async fn note_names(&mut self) {
-        let names = self.node.config().synchronous_standby_names.to_string();
+        let names = self.replication.ground.config().synchronous_standby_names.to_string();
         if self.state.names != names {
             self.state.names = names;
             self.store().await;
@@ -125,10 +127,10 @@ impl Mode<'_> {
 
     /// False: the log takes nothing any more, and without its record nothing may be acknowledged.
     async fn fall_back(&mut self, stall: Stall) -> bool {
-        let gate = self.database.commit_gate();
+        let gate = self.replication.database.commit_gate();
         let reached = gate.known_to_be_held(stall.level);
-        let began = self.node.host.clock.now();
-        let timeline = self.database.timeline();
+        let began = self.replication.ground.host.clock.now();
+        let timeline = self.replication.database.timeline();
         let after = match self.state.open() {
             Some(open) => {
                 (open.level, open.after) = (open.level.min(stall.level), open.after.min(reached));
@@ -149,28 +151,32 @@ impl Mode<'_> {
             return false;
         }
         let (level, below) = (stall.level.name(), stall.level.below().name());
-        let timeout = self.node.settings().show("plimsoll.synchronous_timeout").unwrap_or_default();
+        let timeout =
+            self.replication.ground.settings().show("plimsoll.synchronous_timeout").unwrap_or_default();
         let reason =
             format!("no synchronous standby reached {level} within {timeout}: commits wait for {below} only");
-        ledger::record(self.node, "fallback", (after, stall.end), &reason);
-        self.node.semi_sync.0.lock().fallbacks += 1;
-        self.node.log.warning(format!("falling back from synchronous replication after {after}: {reason}"));
+        self.replication.ledger.record("fallback", (after, stall.end), &reason);
+        self.replication.semi_sync.0.lock().fallbacks += 1;
+        self.replication
+            .ground
+            .log
+            .warning(format!("falling back from synchronous replication after {after}: {reason}"));
         gate.suspend(stall.level);
         true
     }
 
     async fn returned(&mut self, resumed: Resumed) {
         let Resumed { level, after, upto } = resumed;
-        let now = self.node.host.clock.now();
+        let now = self.replication.ground.host.clock.now();
         if let Some(open) = self.state.open() {
             (open.after, open.ended) = (after, Some((now, upto)));
         }
         self.store().await;
         let level = level.name();
         let reason = format!("commits wait for {level} again");
-        ledger::record(self.node, "return", (after, upto), &reason);
-        self.node.semi_sync.0.lock().returns += 1;
-        self.node.log.log(format!(
+        self.replication.ledger.record("return", (after, upto), &reason);
+        self.replication.semi_sync.0.lock().returns += 1;
+        self.replication.ground.log.log(format!(
             "returning to synchronous replication: {reason}; those after {after} up to {upto} were acknowledged without it"
         ));
     }

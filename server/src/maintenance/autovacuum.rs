@@ -7,7 +7,7 @@
 //! Up to autovacuum_max_workers trees are swept at the same time, which share the cost limit, so that one that takes long keeps no other waiting.
 //! What aborted transactions left is swept beside them.
 
-use crate::node::Node;
+use crate::configuration::Ground;
 use settings::Config;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -49,7 +49,7 @@ fn costs(config: &Config, sweeps: usize) -> SweepCosts {
 
 /// The work that is under way.
 struct Hands {
-    node: Arc<Node>,
+    ground: Arc<Ground>,
     database: Database,
     sweeps: JoinSet<Done>,
     /// The trees that are swept now.
@@ -109,7 +109,7 @@ impl Hands {
     }
 
     fn note(&mut self, config: &Config, done: Done) {
-        let log = &self.node.log;
+        let log = &self.ground.log;
         match done {
             Done::Tree(tree, horizon, took, swept) => {
                 self.under_way.remove(&tree);
@@ -118,7 +118,7 @@ impl Hands {
                         if report.dead > 0 {
                             self.waiting.insert(tree, horizon);
                         }
-                        tell(&self.node, config, tree, &report, took);
+                        tell(&self.ground, config, tree, &report, took);
                     }
                     // Dropped meanwhile.
                     Err(storage::Error::NoSuchTree(_) | storage::Error::Shutdown) => {}
@@ -137,10 +137,10 @@ impl Hands {
 }
 
 /// Runs until it is dropped.
-pub(crate) async fn run(node: Arc<Node>, database: Database) {
-    let mut reloads = node.reloads();
+pub(crate) async fn run(ground: Arc<Ground>, database: Database) {
+    let mut reloads = ground.reloads();
     let mut hands = Hands {
-        node: Arc::clone(&node),
+        ground: Arc::clone(&ground),
         database: database.clone(),
         sweeps: JoinSet::new(),
         under_way: HashSet::new(),
@@ -151,7 +151,7 @@ pub(crate) async fn run(node: Arc<Node>, database: Database) {
     };
     let (mut last, mut looked) = (Instant::now(), Instant::now());
     loop {
-        let config = node.config();
+        let config = ground.config();
         let rest = config.autovacuum_naptime.min(URGENT_INTERVAL).saturating_sub(looked.elapsed());
         tokio::select! {
             biased;
@@ -195,11 +195,11 @@ pub(crate) async fn run(node: Arc<Node>, database: Database) {
     }
 }
 
-fn tell(node: &Node, config: &Config, tree: TreeId, report: &SweepReport, took: Duration) {
+fn tell(ground: &Ground, config: &Config, tree: TreeId, report: &SweepReport, took: Duration) {
     if config.log_autovacuum_min_duration.0.is_none_or(|least| took < least) {
         return;
     }
-    node.log.log(format!(
+    ground.log.log(format!(
         "automatic vacuum of relation \"{}\": pages: {} cut off the end, {} freed, {} lost ones found, {} remain; \
          tuples: {} removed, {} remain, {} are dead but not yet removable; elapsed: {:.2} s",
         tree.file(),

@@ -4,11 +4,12 @@
 //! A check of one text is a [`settings::Check`], and part of [`new_settings`]. What only several values, or values and files, make wrong
 //! is in [`refusal`]: a start refuses it, and so do ALTER SYSTEM, before it writes, and a reload, in the log.
 
-use crate::ServerError;
-use crate::archive::{self, target};
+use super::recovery_target;
 use crate::auth::hba::{Hba, HbaError};
+use crate::connection::listen::{socket_dirs, socket_path};
+use crate::error::ServerError;
+use crate::log::zone;
 use host::{FileKind, Host, OpenMode};
-use jiff::tz::TimeZone;
 use replica::slots::validate_name;
 use replica::sync::SyncNames;
 use settings::{SessionConfig, SessionSettings, Settings};
@@ -44,16 +45,11 @@ fn time_zone(text: &str) -> Result<String, String> {
     sql_types::time::parse_zone(text).map(|zone| zone.name).ok_or_else(String::new)
 }
 
-/// A time zone that [`time_zone`] has let through.
-pub(crate) fn zone(name: &str) -> TimeZone {
-    sql_types::time::parse_zone(name).map_or(TimeZone::UTC, |zone| zone.zone)
-}
-
 /// The order of days and months is another setting's: what none of them can read is refused here, the rest by [`refusal`].
 fn recovery_target_time(text: &str) -> Result<String, String> {
     let orders = [DateOrder::Mdy, DateOrder::Dmy, DateOrder::Ymd];
     let mut read =
-        orders.map(|date_order| target::read_time(text, &Style { date_order, ..Style::default() }));
+        orders.map(|date_order| recovery_target::read_time(text, &Style { date_order, ..Style::default() }));
     if text.is_empty() || read.iter().any(Result::is_ok) {
         return Ok(text.to_owned());
     }
@@ -91,17 +87,35 @@ pub(crate) fn node_style(settings: &Settings) -> Style {
 /// Why a server would not start with these settings in this directory as it is now. What other machines and programs decide (names to
 /// listen on, ports in use, what the archive has) is not looked at.
 pub(crate) fn refusal(host: &Host, data_dir: &Path, settings: &Settings) -> Option<ServerError> {
-    archive::check_settings(settings)
+    check_archive(settings)
         .err()
         .or_else(|| {
             let signals = |name: &str| host.disk.exists(&data_dir.join(name)).unwrap_or(false);
             let recovers = signals("recovery.signal") && !signals("standby.signal");
-            recovers.then(|| archive::check_recovery(settings).err()).flatten()
+            recovers.then(|| check_recovery(settings).err()).flatten()
         })
         .or_else(|| socket_folders(host, data_dir, settings).err())
         .or_else(|| too_large_a_pool(settings))
         .or_else(|| contradiction(settings))
         .or_else(|| load_hba(host, data_dir, settings).err().map(|errors| hba_refusal(&errors)))
+}
+
+/// What is wrong whatever the node is started for.
+pub(crate) fn check_archive(settings: &Settings) -> Result<(), ServerError> {
+    recovery_target::of_settings(settings)?;
+    let config = settings.config();
+    if config.archive_mode.as_ref() != "off" && config.wal_level.as_ref() == "minimal" {
+        return Err(ServerError::new("WAL archival cannot be enabled when wal_level is \"minimal\""));
+    }
+    Ok(())
+}
+
+/// What is wrong for a recovery up to a target.
+pub(crate) fn check_recovery(settings: &Settings) -> Result<(), ServerError> {
+    if settings.config().restore_command.trim().is_empty() {
+        return Err(ServerError::new("must specify restore_command when standby mode is not enabled"));
+    }
+    Ok(())
 }
 
 /// sun_path, with the zero at its end (unix(7)).
@@ -129,8 +143,8 @@ fn too_large_a_pool(settings: &Settings) -> Option<ServerError> {
 
 fn socket_folders(host: &Host, data_dir: &Path, settings: &Settings) -> Result<(), ServerError> {
     let config = settings.config();
-    for folder in crate::listen::socket_dirs(&config, data_dir) {
-        let socket = folder.join(format!(".s.PGSQL.{}", config.port));
+    for folder in socket_dirs(&config, data_dir) {
+        let socket = socket_path(&folder, config.port);
         if socket.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             let socket = socket.display();
             return Err(ServerError::new(format!(

@@ -1,0 +1,295 @@
+//! Putting files into the archive: in order, one at a time, with archive_command.
+//!
+//! Three tries of a file a second apart, then a pause of a minute or until something new waits. One task alone runs the
+//! command, so there is one call at a time: a clean stop asks it, after the last checkpoint, for one more turn and waits
+//! for that, and so for a call that was under way. A stop at once ends the command.
+
+use super::archiver::{Archiver, LastTurn, Mode};
+use super::shell::{self, Outcome};
+use crate::configuration::Ground;
+use crate::state::{NodeState, StopMode};
+use crate::tasks::{Tasks, blocking};
+use host::vital_task;
+use protocol::{Report, Severity, SqlState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use storage::Database;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wal::Lsn;
+
+/// Tries of one file in a row.
+const TRIES: u32 = 3;
+/// Pause between them.
+const TRY_PAUSE: Duration = Duration::from_secs(1);
+/// Longest time between two looks for waiting files, and the pause after a file failed too often.
+const WAKE_INTERVAL: Duration = Duration::from_secs(60);
+/// Pause after the shell could not run the command at all.
+const RESTART_PAUSE: Duration = Duration::from_secs(10);
+/// Files taken from one look at the folder; a history file that came meanwhile is seen at the next.
+const BATCH: usize = 64;
+
+/// Whether a turn of copying went through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copied {
+    All,
+    /// A file failed too often.
+    Stuck,
+    /// The command cannot be run.
+    Broken,
+    /// The server stops at once.
+    Stopped,
+}
+
+impl Archiver {
+    /// Archives what waits.
+    async fn copy_all(&self, stop: &CancellationToken) -> Copied {
+        loop {
+            let names = match self.status.waiting() {
+                Ok(names) => names,
+                Err(error) => {
+                    self.ground.log.warning(format!("could not read archive_status: {error}"));
+                    return Copied::Stuck;
+                }
+            };
+            if names.is_empty() {
+                return Copied::All;
+            }
+            for name in names.into_iter().take(BATCH) {
+                match self.copy(&name, stop).await {
+                    Copied::All => {}
+                    other => return other,
+                }
+            }
+        }
+    }
+
+    async fn copy(&self, name: &str, stop: &CancellationToken) -> Copied {
+        let mut tries = 0;
+        loop {
+            let settings = self.ground.settings();
+            let template = settings.show("archive_command").unwrap_or_default();
+            if template.trim().is_empty() {
+                let report = Report::warning(
+                    SqlState::WARNING,
+                    "archive_mode enabled, yet archiving is not configured",
+                );
+                let detail = Some("archive_command is not set.".to_owned());
+                self.ground.log.write(None, &Report { detail, ..report }, None);
+                return Copied::Stuck;
+            }
+            match self.status.file_exists(name) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return match self.status.forget(name) {
+                        Ok(()) => {
+                            self.ground.log.warning(format!(
+                                "removed orphan archive status file \"pg_wal/archive_status/{name}.ready\""
+                            ));
+                            Copied::All
+                        }
+                        Err(_) => Copied::Stuck,
+                    };
+                }
+                Err(_) => return Copied::Stuck,
+            }
+            match self.run(&template, name, stop).await {
+                Outcome::Done => match self.status.done(name) {
+                    Ok(()) => {
+                        self.count(name, true);
+                        return Copied::All;
+                    }
+                    Err(error) => {
+                        self.ground
+                            .log
+                            .warning(format!("could not rename archive status of \"{name}\": {error}"));
+                        return Copied::Stuck;
+                    }
+                },
+                Outcome::Failed { .. } => self.count(name, false),
+                Outcome::Broken { .. } => return Copied::Broken,
+                Outcome::Stopped => return Copied::Stopped,
+            }
+            tries += 1;
+            if tries == TRIES {
+                self.ground.log.warning(format!(
+                    "archiving write-ahead log file \"{name}\" failed too many times, will try again later"
+                ));
+                return Copied::Stuck;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(TRY_PAUSE) => {}
+                () = stop.cancelled() => return Copied::Stopped,
+            }
+        }
+    }
+
+    async fn run(&self, template: &str, name: &str, stop: &CancellationToken) -> Outcome {
+        let path = format!("pg_wal/{name}");
+        let command = shell::expand(template, &[('p', path.as_str()), ('f', name)]);
+        let outcome = match self.commands.run(&command, &self.ground.data_dir, stop).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.ground.log.warning(format!("could not run archive_command: {error}"));
+                return Outcome::Broken { code: None, signal: None };
+            }
+        };
+        let detail = Some(format!("The failed archive command was: {command}"));
+        let report = match outcome {
+            Outcome::Done | Outcome::Stopped => return outcome,
+            Outcome::Failed { code } => Report::new(
+                Severity::Log,
+                SqlState::SUCCESSFUL_COMPLETION,
+                format!("archive command failed with exit code {code}"),
+            ),
+            Outcome::Broken { signal: Some(signal), .. } => Report::fatal(
+                SqlState::INTERNAL_ERROR,
+                format!("archive command was terminated by signal {signal}"),
+            ),
+            Outcome::Broken { code, .. } => Report::fatal(
+                SqlState::INTERNAL_ERROR,
+                format!("archive command failed with exit code {}", code.unwrap_or(-1)),
+            ),
+        };
+        self.ground.log.write(None, &Report { detail, ..report }, None);
+        outcome
+    }
+}
+
+/// Starts the archiver's tasks, which end with the background tasks.
+pub(super) fn start(
+    ground: &Arc<Ground>,
+    states: &watch::Receiver<NodeState>,
+    tasks: &Tasks,
+    archiver: &Arc<Archiver>,
+) {
+    let end = tasks.background.clone();
+    let (a, e) = (archiver.clone(), end.clone());
+    tasks.tracker.spawn(vital_task("the archiver", async move {
+        tokio::select! {
+            () = e.cancelled() => {}
+            () = follow(&a) => {}
+        }
+    }));
+    if archiver.mode == Mode::Off {
+        return;
+    }
+    let (s, a, e) = (states.clone(), archiver.clone(), end.clone());
+    tasks.tracker.spawn(vital_task("the archiver", async move {
+        let _over = OverWhenDropped(&a);
+        copy(s, &a, &e).await;
+    }));
+    let (g, s, database) = (ground.clone(), states.clone(), archiver.database().clone());
+    tasks.tracker.spawn(vital_task("the archiver", async move {
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = end_idle_segments(&g, &s, &database) => {}
+        }
+    }));
+}
+
+/// Marks segments as the log grows.
+async fn follow(archiver: &Arc<Archiver>) {
+    let mut states = archiver.node_log.subscribe();
+    loop {
+        let state = states.borrow_and_update().clone();
+        let noticing = archiver.clone();
+        let seen = state.clone();
+        if blocking(move || noticing.notice(&seen)).await.is_err() {
+            return;
+        }
+        let border = archiver.size.start_of(archiver.size.segment_of(state.flushed()).next());
+        tokio::select! {
+            () = state.wait_past(Lsn::new(border.get() - 1)) => {}
+            changed = states.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Lets go of who waits for the last turn, also if a panic ends the task that owes it.
+struct OverWhenDropped<'a>(&'a Archiver);
+
+impl Drop for OverWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.last_turn.send_replace(LastTurn::Over);
+    }
+}
+
+/// Runs archive_command until the last turn is over, or `end`. Never dropped in the middle of a call.
+async fn copy(mut states: watch::Receiver<NodeState>, archiver: &Archiver, end: &CancellationToken) {
+    let mut reloads = archiver.ground.reloads();
+    let mut turns = archiver.last_turn.subscribe();
+    loop {
+        let last = *turns.borrow_and_update() == LastTurn::Asked;
+        let in_recovery = archiver.database().is_in_recovery();
+        let mut pause = WAKE_INTERVAL;
+        // From a fast stop on nothing begins before the last turn, which has all there is.
+        let serving = !matches!(
+            *states.borrow(),
+            NodeState::Starting | NodeState::Stopping(StopMode::Fast | StopMode::Immediate)
+        );
+        if (serving || last) && archiver.archives(in_recovery) {
+            match archiver.copy_all(end).await {
+                Copied::All | Copied::Stuck => {}
+                Copied::Broken => pause = RESTART_PAUSE,
+                Copied::Stopped => return,
+            }
+        }
+        if last {
+            return;
+        }
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = archiver.wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+            changed = turns.changed() => if changed.is_err() { return },
+            changed = states.changed() => if changed.is_err() { return },
+            changed = reloads.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// archive_timeout: ends a segment that was written to and has waited long enough.
+async fn end_idle_segments(ground: &Ground, states: &watch::Receiver<NodeState>, database: &Database) {
+    let mut reloads = ground.reloads();
+    let (mut since, mut segment, mut quiet_at) = (Instant::now(), None, Lsn::INVALID);
+    loop {
+        let limit = ground.config().archive_timeout;
+        let wait = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(since.elapsed()));
+        tokio::select! {
+            () = tokio::time::sleep(wait.max(Duration::from_millis(10))) => {}
+            changed = reloads.changed() => if changed.is_err() { return },
+        }
+        let Some(limit) = limit else { continue };
+        let Some(positions) = database.positions().filter(|_| *states.borrow() == NodeState::Running) else {
+            since = Instant::now();
+            continue;
+        };
+        let size = database.control().segment_size;
+        let (now, end) = (size.segment_of(positions.inserted()), positions.inserted());
+        if segment != Some(now) {
+            // It was ended by itself meanwhile.
+            (segment, since) = (Some(now), if segment.is_none() { since } else { Instant::now() });
+        }
+        if since.elapsed() < limit {
+            continue;
+        }
+        since = Instant::now();
+        // A checkpoint alone is nothing to archive.
+        let checkpoint = database.control().checkpoint;
+        let only_checkpoint = database.wal().is_some_and(|wal| wal.last_record() == checkpoint);
+        if end <= quiet_at || size.offset_of(end) == 0 || only_checkpoint {
+            continue;
+        }
+        let database = database.clone();
+        let switched = blocking(move || {
+            let wal = database.wal()?;
+            wal.switch_segment().ok()?;
+            wal.flush_all().ok()?;
+            Some(wal.positions().inserted())
+        });
+        if let Ok(Some(at)) = switched.await {
+            (quiet_at, segment) = (at, Some(size.segment_of(at)));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Reading the configuration files.
+
+use super::checks::{self, load_hba};
+use super::{Current, POSTGRESQL_RELEASE};
+use crate::error::ServerError;
+use crate::log::Log;
+use host::{Disk, Host};
+use settings::{FileContents, Phase, Settings, Source};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// All that the files say, postgresql.auto.conf last.
+pub(super) fn read_files(host: &Host, data_dir: &Path, settings: &Settings) -> FileContents {
+    let auto = data_dir.join("postgresql.auto.conf");
+    let own = host.disk.exists(&auto).unwrap_or(false);
+    read_files_with(
+        host,
+        data_dir,
+        settings,
+        own.then(|| FileContents::read(&SettingFiles(host.disk.as_ref()), &auto)),
+    )
+}
+
+/// The same with these contents of postgresql.auto.conf.
+pub(super) fn read_files_with(
+    host: &Host,
+    data_dir: &Path,
+    settings: &Settings,
+    auto: Option<FileContents>,
+) -> FileContents {
+    let configured = settings.show("config_file").unwrap_or_default();
+    let main = if configured.is_empty() {
+        data_dir.join("postgresql.conf")
+    } else {
+        settings::resolve(data_dir, &configured)
+    };
+    let mut contents = FileContents::read(&SettingFiles(host.disk.as_ref()), &main);
+    if let Some(auto) = auto {
+        contents.append(auto);
+    }
+    contents
+}
+
+/// Reads everything that stands before a start: the command line, the files, pg_hba.conf.
+pub(crate) fn load(
+    host: &Host,
+    data_dir: &Path,
+    command_line: &[(String, String)],
+    log: &Log,
+) -> Result<Current, ServerError> {
+    let mut settings = checks::new_settings();
+    for (name, value) in command_line {
+        settings
+            .set(name, value, Source::CommandLine)
+            .map_err(|error| ServerError { message: error.to_string(), hint: error.hint() })?;
+    }
+    let applied = settings.apply_files(&read_files(host, data_dir, &settings), Phase::Start);
+    log.configure(&settings);
+    if let Some(first) = applied.problems.first() {
+        applied.problems.iter().for_each(|problem| log.log(problem.to_string()));
+        let file = first.place.file.display();
+        return Err(ServerError::new(format!("configuration file \"{file}\" contains errors: {first}")));
+    }
+    for (name, value) in [
+        ("data_directory", data_dir.display().to_string()),
+        ("config_file", data_dir.join("postgresql.conf").display().to_string()),
+        ("hba_file", data_dir.join("pg_hba.conf").display().to_string()),
+        ("ident_file", data_dir.join("pg_ident.conf").display().to_string()),
+        ("server_version", format!("{} (Plimsoll {})", POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION"))),
+    ] {
+        if settings.show(name).is_ok_and(|now| now.is_empty() || name == "server_version") {
+            settings.set_computed(name, &value).map_err(|error| ServerError::new(error.one_line()))?;
+        }
+    }
+    let hba = load_hba(host, data_dir, &settings).map_err(|errors| {
+        errors.iter().for_each(|error| log.log(error.to_string()));
+        checks::hba_refusal(&errors)
+    })?;
+    let config = Arc::new(settings.config());
+    let loaded = host.clock.now();
+    Ok(Current { settings: Arc::new(settings), config, hba: Arc::new(hba), loaded })
+}
+
+/// Files as the settings' reader wants them.
+struct SettingFiles<'a>(&'a dyn Disk);
+
+impl settings::Files for SettingFiles<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path, 16 << 20)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        Ok(self.0.list(path)?.into_iter().map(|entry| entry.name).collect())
+    }
+}

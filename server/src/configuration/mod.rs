@@ -1,0 +1,196 @@
+//! The settings in force: read from the command line and the files, checked, changed by reloads and ALTER SYSTEM.
+//!
+//! They are part of the [`Ground`] that every part of a node stands on, so each part asks here for its settings.
+
+pub(crate) mod checks;
+mod files;
+pub(crate) mod recovery_target;
+pub(crate) mod storage_options;
+
+pub(crate) use files::load;
+
+use crate::auth::hba::Hba;
+use crate::error::ServerError;
+use crate::log::Log;
+use checks::load_hba;
+use files::{read_files, read_files_with};
+use host::{Host, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use protocol::{Report, SqlState};
+use settings::{Config, FileContents, Phase, Settings};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
+
+/// The release of PostgreSQL whose formats and protocols these are, as server_version begins.
+pub const POSTGRESQL_RELEASE: &str = "15.18";
+
+/// The settings in force and what was read with them.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) hba: Arc<Hba>,
+    pub(crate) loaded: Timestamp,
+}
+
+/// What every part of a node stands on: its machine, its data directory, its log, and the settings in force.
+pub(crate) struct Ground {
+    pub(crate) host: Host,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) log: Arc<Log>,
+    current: RwLock<Current>,
+    /// Counts reloads, so that sessions see cheaply that there was one.
+    generation: AtomicU64,
+    reloads: watch::Sender<u64>,
+    /// Serialises reloads and ALTER SYSTEM.
+    files: Mutex<()>,
+}
+
+impl Ground {
+    pub(crate) fn new(host: Host, data_dir: PathBuf, log: Arc<Log>, current: Current) -> Self {
+        Self {
+            host,
+            data_dir,
+            log,
+            current: RwLock::new(current),
+            generation: AtomicU64::new(0),
+            reloads: watch::Sender::new(0),
+            files: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn current(&self) -> Current {
+        self.current.read().clone()
+    }
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.current.read().config.clone()
+    }
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.current.read().settings.clone()
+    }
+    /// Moves with every reload.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+    /// Changes with every reload.
+    pub(crate) fn reloads(&self) -> watch::Receiver<u64> {
+        self.reloads.subscribe()
+    }
+
+    fn replace_settings(&self, change: impl FnOnce(&mut Current)) {
+        change(&mut self.current.write());
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.reloads.send_replace(generation);
+    }
+
+    /// Sets what the server has found out.
+    pub(crate) fn set_computed(&self, values: &[(&str, &str)]) {
+        let mut settings = Settings::clone(&self.settings());
+        for (name, value) in values {
+            if let Err(error) = settings.set_computed(name, value) {
+                self.log.warning(error.one_line());
+            }
+        }
+        let config = Arc::new(settings.config());
+        self.replace_settings(|current| {
+            current.settings = Arc::new(settings);
+            current.config = config;
+        });
+    }
+
+    /// Reads the files again (SIGHUP, pg_reload_conf()). `apply` hands the settings to the parts of the node that do
+    /// not look themselves; no other reload begins before it is done.
+    pub(crate) fn reload(&self, apply: impl FnOnce()) {
+        let _files = self.files.lock();
+        self.log.log("received SIGHUP, reloading configuration files");
+        let mut settings = Settings::clone(&self.settings());
+        let files = read_files(&self.host, &self.data_dir, &settings);
+        let mut next = settings.clone();
+        next.apply_files(&files, Phase::Start);
+        let applied = settings.apply_files(&files, Phase::Reload);
+        for problem in &applied.problems {
+            self.log.log(problem.to_string());
+        }
+        if let Some(refusal) = checks::refusal(&self.host, &self.data_dir, &next) {
+            let detail = Some("A server does not start with these settings.".to_owned());
+            let report = Report::warning(SqlState::WARNING, refusal.message);
+            self.log.write(None, &Report { detail, hint: refusal.hint, ..report }, None);
+        }
+        for name in &applied.changed {
+            let value = settings.show(name).unwrap_or_default();
+            self.log.log(format!("parameter \"{name}\" changed to \"{value}\""));
+        }
+        if applied.nothing_applied || !applied.problems.is_empty() {
+            let file = self.data_dir.join("postgresql.conf");
+            let what = if applied.nothing_applied {
+                "no changes were applied"
+            } else {
+                "unaffected changes were applied"
+            };
+            self.log.log(format!("configuration file \"{}\" contains errors; {what}", file.display()));
+        }
+        let hba = match load_hba(&self.host, &self.data_dir, &settings) {
+            Ok(hba) => Some(Arc::new(hba)),
+            Err(errors) => {
+                errors.iter().for_each(|error| self.log.log(error.to_string()));
+                self.log.log("pg_hba.conf was not reloaded");
+                None
+            }
+        };
+        self.log.configure(&settings);
+        let config = Arc::new(settings.config());
+        let now = self.host.clock.now();
+        self.replace_settings(|current| {
+            current.settings = Arc::new(settings);
+            current.config = config;
+            current.loaded = now;
+            if let Some(hba) = hba {
+                current.hba = hba;
+            }
+        });
+        apply();
+    }
+
+    /// Changes postgresql.auto.conf, durably.
+    pub(crate) fn alter_system(&self, change: settings::AutoChange<'_>) -> Result<(), AlterSystemError> {
+        let _files = self.files.lock();
+        let path = self.data_dir.join("postgresql.auto.conf");
+        let text = match self.host.disk.read(&path, 16 << 20) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(AlterSystemError::Io(path, error)),
+        };
+        let before = String::from_utf8_lossy(&text);
+        let text =
+            settings::alter_system(&self.settings(), &before, change).map_err(AlterSystemError::Setting)?;
+        // A directory that would not start anyway is not this change's fault, which may mend it.
+        if let Some(refusal) = self.refusal_of_start(&text)
+            && self.refusal_of_start(&before).is_none()
+        {
+            return Err(AlterSystemError::Refused(refusal));
+        }
+        host::write_file_durably(self.host.disk.as_ref(), &path, text.as_bytes())
+            .map_err(|error| AlterSystemError::Io(path, error))
+    }
+
+    /// Why the next start would be refused with this text in postgresql.auto.conf.
+    fn refusal_of_start(&self, auto: &str) -> Option<ServerError> {
+        let mut settings = Settings::clone(&self.settings());
+        let auto = FileContents::from_text(auto, &self.data_dir.join("postgresql.auto.conf"));
+        let files = read_files_with(&self.host, &self.data_dir, &settings, Some(auto));
+        settings.apply_files(&files, Phase::Start);
+        checks::refusal(&self.host, &self.data_dir, &settings)
+    }
+}
+
+/// Why ALTER SYSTEM failed.
+#[derive(Debug)]
+pub(crate) enum AlterSystemError {
+    Setting(settings::SettingError),
+    /// The server would not start again.
+    Refused(ServerError),
+    Io(PathBuf, std::io::Error),
+}

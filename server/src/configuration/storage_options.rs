@@ -1,0 +1,70 @@
+//! The options of the storage engine that the settings mean.
+
+use super::Current;
+use settings::Config;
+use std::path::Path;
+use storage::{DatabaseOptions, ImageCompression, ServerParameters, WalSizes};
+use wal::SegmentSize;
+
+/// The options that the settings mean.
+pub(crate) fn database_options(
+    current: &Current,
+    data_dir: &Path,
+    segment_size: SegmentSize,
+) -> DatabaseOptions {
+    let config = &current.config;
+    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let segment = segment_size.bytes();
+    // As in PostgreSQL: a 32nd of shared_buffers, no more than a segment, no less than 64 kB.
+    let automatic = (config.shared_buffers_bytes / 32).min(segment).max(64 << 10);
+    let session = settings::SessionSettings::new(current.settings.clone());
+    DatabaseOptions {
+        shared_buffers_bytes: bytes(config.shared_buffers_bytes).max(1 << 20),
+        wal_buffers_bytes: bytes(config.wal_buffers_bytes.unwrap_or(automatic)),
+        write_set_limit_bytes: bytes(session.config().write_set_limit_bytes),
+        deadlock_timeout: session.config().deadlock_timeout,
+        wal_writer_delay: config.wal_writer_delay,
+        full_page_writes: config.full_page_writes,
+        image_compression: match config.wal_compression.as_ref() {
+            "lz4" | "on" | "pglz" => ImageCompression::Lz4,
+            "zstd" => ImageCompression::Zstd,
+            _ => ImageCompression::Off,
+        },
+        wal_init_zero: config.wal_init_zero,
+        wal_sizes: wal_sizes(config),
+        sync_required: !config.synchronous_standby_names.trim().is_empty(),
+        parameters: parameters(config, &current.settings),
+        fsync: config.fsync,
+        ..DatabaseOptions::new(data_dir)
+    }
+}
+
+/// How much log there is between checkpoints, and is kept for later.
+pub(crate) fn wal_sizes(config: &Config) -> WalSizes {
+    WalSizes {
+        min_bytes: config.min_wal_size_bytes,
+        max_bytes: config.max_wal_size_bytes,
+        completion_target: config.checkpoint_completion_target.clamp(0.0, 1.0),
+        recycle: config.wal_recycle,
+    }
+}
+
+fn parameters(config: &Config, settings: &settings::Settings) -> ServerParameters {
+    let number = |name: &str| settings.show(name).ok().and_then(|text| text.parse().ok());
+    let on = |name: &str| settings.value(name) == Some(settings::Value::Bool(true));
+    let count = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
+    ServerParameters {
+        max_connections: count(config.max_connections),
+        max_wal_senders: count(config.max_wal_senders),
+        max_worker_processes: number("max_worker_processes").unwrap_or(8),
+        max_prepared_transactions: number("max_prepared_transactions").unwrap_or(0),
+        max_locks_per_transaction: number("max_locks_per_transaction").unwrap_or(64),
+        wal_level: match config.wal_level.as_ref() {
+            "minimal" => 0,
+            "logical" => 2,
+            _ => 1,
+        },
+        wal_log_hints: on("wal_log_hints"),
+        track_commit_timestamp: on("track_commit_timestamp"),
+    }
+}

@@ -1,0 +1,8 @@
+//! Clients' connections: the sockets that the server listens on, a connection with its buffers, those that have not
+//! logged in, and the registry of all sessions.
+
+pub(crate) mod listen;
+pub(crate) mod lobby;
+pub(crate) mod registry;
+pub(crate) mod socket;
+pub(crate) mod wire;

@@ -1,0 +1,177 @@
+//! A node's life: how its parts are put together at the start, and how it runs, is promoted and stops.
+//!
+//! The node knows no sessions and no views. What serves clients stands above it, and is given to the start as
+//! [`Services`].
+
+pub(crate) mod directory;
+pub(crate) mod init;
+mod open;
+pub(crate) mod options;
+mod promote;
+mod run;
+pub(crate) mod signals;
+pub(crate) mod start;
+mod states;
+pub(crate) mod stop;
+
+use crate::archive::Archive;
+use crate::configuration::{AlterSystemError, Current, Ground, storage_options};
+use crate::connection::listen::Entrance;
+use crate::connection::lobby::{Lobby, Visitor};
+use crate::connection::registry::Sessions;
+use crate::connection::socket::Socket;
+use crate::error::ServerError;
+use crate::log::Log;
+use crate::replication::{Replication, fencing};
+use crate::state::NodeState;
+use crate::tasks::Tasks;
+use host::{Host, MemoryLimit, Timestamp};
+use sql::SqlEngine;
+use states::Life;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use storage::Database;
+use wal::Lsn;
+
+/// What serves the clients of a node.
+pub(crate) trait Services: 'static {
+    /// Serves one connection to its end.
+    fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) -> impl Future<Output = ()> + Send + 'static;
+    /// The database is open: starts what shows the node to others.
+    fn opened(node: &Arc<Node>) -> impl Future<Output = ()> + Send;
+}
+
+/// The numbers under which the server's own parts show in pg_stat_activity.
+pub(crate) struct PartPids {
+    pub(crate) startup: i32,
+    pub(crate) checkpointer: i32,
+    pub(crate) background_writer: i32,
+    pub(crate) log_writer: i32,
+}
+
+/// What there is once the database is open.
+struct Opened {
+    engine: SqlEngine,
+    replication: Arc<Replication>,
+}
+
+/// A node: its parts, put together.
+pub(crate) struct Node {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) life: Life,
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) sessions: Arc<Sessions>,
+    lobby: Arc<Lobby>,
+    /// What sessions may take.
+    pub(crate) memory: Arc<MemoryLimit>,
+    pub(crate) archive: Arc<Archive>,
+    opened: OnceLock<Opened>,
+    /// Ends the opening of the database.
+    end_opening: Arc<AtomicBool>,
+    /// Checkpoints that the log's growth set off.
+    pub(crate) checkpoints_by_log: Arc<AtomicU64>,
+    pub(crate) started: Timestamp,
+    pub(crate) part_pids: PartPids,
+    /// Keeps mock verifiers of unknown roles stable.
+    pub(crate) secret: [u8; 32],
+}
+
+impl Node {
+    fn new(host: Host, data_dir: PathBuf, log: Arc<Log>, current: Current) -> Self {
+        let mut secret = [0; 32];
+        host.entropy.fill(&mut secret);
+        let sessions = Arc::new(Sessions::new(&host));
+        let part_pids = PartPids {
+            startup: sessions.allocate_pid(),
+            checkpointer: sessions.allocate_pid(),
+            background_writer: sessions.allocate_pid(),
+            log_writer: sessions.allocate_pid(),
+        };
+        let lobby = Lobby::new(lobby_places(&current.config));
+        let started = host.clock.now();
+        let ground = Arc::new(Ground::new(host, data_dir, log, current));
+        Self {
+            life: Life::new(&ground),
+            tasks: Arc::default(),
+            sessions,
+            lobby,
+            memory: Arc::default(),
+            archive: Arc::new(Archive::new(ground.clone())),
+            opened: OnceLock::new(),
+            end_opening: Arc::default(),
+            checkpoints_by_log: Arc::default(),
+            started,
+            part_pids,
+            secret,
+            ground,
+        }
+    }
+
+    fn entrance(&self) -> Entrance {
+        Entrance {
+            lobby: self.lobby.clone(),
+            log: self.ground.log.clone(),
+            clock: self.ground.host.clock.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+
+    fn set_opened(&self, engine: SqlEngine, replication: Arc<Replication>) {
+        // Set once, before any session can ask for it.
+        let _ = self.opened.set(Opened { engine, replication });
+    }
+    pub(crate) fn engine(&self) -> Option<&SqlEngine> {
+        self.opened.get().map(|opened| &opened.engine)
+    }
+    pub(crate) fn database(&self) -> Option<&Database> {
+        self.engine().map(SqlEngine::database)
+    }
+    pub(crate) fn replication(&self) -> Option<&Arc<Replication>> {
+        self.opened.get().map(|opened| &opened.replication)
+    }
+    /// The end of the log that was received and flushed from a primary; INVALID if none ever was.
+    pub(crate) fn received(&self) -> Lsn {
+        self.replication().map_or(Lsn::INVALID, |replication| replication.received())
+    }
+
+    pub(crate) fn state(&self) -> NodeState {
+        self.life.state()
+    }
+
+    /// Reads the configuration files again (SIGHUP, pg_reload_conf()).
+    pub(crate) fn reload(&self) {
+        self.ground.reload(|| {
+            let Some(replication) = self.replication() else { return };
+            replication.reload();
+            let config = self.ground.config();
+            replication.database.set_full_page_writes(config.full_page_writes);
+            replication.database.set_wal_sizes(storage_options::wal_sizes(&config));
+        });
+    }
+
+    /// Changes postgresql.auto.conf, durably.
+    ///
+    /// # Errors
+    ///
+    /// If the setting or its value is refused, if the server would not start with it, or if the file cannot be written.
+    pub(crate) fn alter_system(&self, change: settings::AutoChange<'_>) -> Result<(), AlterSystemError> {
+        self.ground.alter_system(change)
+    }
+
+    /// Asks a standby to become a primary. An error if nothing may make this one a primary, which the log is told too.
+    pub(crate) fn request_promotion(&self) -> Result<(), ServerError> {
+        let barred = self.replication().map_or(Ok(()), |replication| fencing::check_promotion(replication));
+        match &barred {
+            Ok(()) => self.life.request_promotion(),
+            Err(error) => self.ground.log.warning(format!("promotion is refused: {}", error.message)),
+        }
+        barred
+    }
+}
+
+/// As many connections may be about to log in as may have, and a few in any case.
+fn lobby_places(config: &settings::Config) -> usize {
+    let sessions = config.max_connections.saturating_add(config.max_wal_senders);
+    usize::try_from(sessions).unwrap_or(usize::MAX).max(16)
+}

@@ -1,0 +1,274 @@
+//! Opening a node's database: crash recovery, or the way into recovery from the archive or a primary; and putting
+//! replication, archive and SQL on the opened database.
+
+use super::Node;
+use super::directory::{Signal, has_file, signal_file};
+use super::stop::stop_of;
+use crate::archive::Archive;
+use crate::archive::restore::Restorer;
+use crate::configuration::storage_options::database_options;
+use crate::configuration::{Ground, checks, recovery_target};
+use crate::error::ServerError;
+use crate::maintenance::checkpoints;
+use crate::replication::ledger::Ledger;
+use crate::replication::standby::{RECOVERY, Standby};
+use crate::replication::{Replication, fencing};
+use crate::state::{NodeState, StopMode};
+use host::vital_task;
+use parking_lot::Mutex;
+use protocol::{Report, SqlState};
+use replica::driver::LogPlace;
+use replica::slots::Slots;
+use sql::SqlEngine;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use storage::{Database, Opened, ProgressFn, RecoveryOptions, RecoveryReport, StartMode};
+use tokio::sync::watch;
+use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
+use wal::control::{ClusterState, ControlFile};
+use wal::format::{FORMAT_SETTING, FORMATS};
+use wal::history::TimelineHistory;
+use wal::timelines::{self, RecoveryStart};
+use wal::{Live, Lsn, NodeLog, TimelineId};
+
+/// Opens the database; crash recovery happens here.
+async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerError> {
+    let ground = &node.ground;
+    let signal = signal_file(ground)?;
+    checks::check_archive(&ground.settings())?;
+    let mut options = database_options(&ground.current(), &ground.data_dir, control.segment_size);
+    options.end_recovery = node.end_opening.clone();
+    let telling = ground.clone();
+    options.checkpoints = Some(Arc::new(move |event| checkpoints::log_event(&telling, event)));
+    ground.set_computed(&[
+        ("wal_segment_size", &control.segment_size.bytes().to_string()),
+        ("data_checksums", if control.data_checksums { "on" } else { "off" }),
+        (FORMAT_SETTING, &FORMATS.newest.to_string()),
+    ]);
+    let mode = match signal {
+        None => {
+            options.proven_flush = flushed_by_slots(ground)?;
+            StartMode::Primary
+        }
+        Some(signal) => {
+            let (recovery, timeline) = prepare_recovery(&node.archive, control, signal).await?;
+            options.recovery = recovery;
+            StartMode::Standby { timeline }
+        }
+    };
+    if signal.is_none() && control.state != ClusterState::ShutDown && !has_file(ground, BACKUP_LABEL_FILE)? {
+        ground.log.log("database system was not properly shut down; automatic recovery in progress");
+    }
+    options.before_cut = Some(record_cuts(ground));
+    options.progress = Some(log_progress(ground, node.life.states(), signal));
+    let host = ground.host.clone();
+    let opened = tokio::task::spawn_blocking(move || Database::open(&host, options, mode)).await;
+    let opened = opened.map_err(|error| ServerError::new(format!("recovery failed: {error}")))?;
+    opened.map_err(|error| ServerError::new(error.to_string()))
+}
+
+/// Opens the database, or hears of a stop before that is done: None.
+pub(super) async fn open_unless_stopped(
+    node: &Arc<Node>,
+    control: &ControlFile,
+) -> Result<Option<Opened>, ServerError> {
+    let mut opening = std::pin::pin!(open(node, control));
+    let mut stops = node.life.stops();
+    let mode = tokio::select! {
+        biased;
+        opened = &mut opening => return opened.map(Some),
+        mode = stop_of(&mut stops, StopMode::Smart) => mode,
+    };
+    node.ground.log.log(format!("received {} shutdown request", mode.name()));
+    node.life.go(NodeState::Stopping(mode));
+    node.archive.stop.cancel();
+    node.end_opening.store(true, Ordering::Release);
+    match opening.await {
+        // It was done at this very moment: a stop like any other.
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) => {
+            node.ground.log.log(format!("the start was broken off: {}", error.message));
+            Ok(None)
+        }
+    }
+}
+
+/// How far standbys with slots have told that they hold this server's log: it was durable here before.
+fn flushed_by_slots(ground: &Ground) -> Result<Lsn, ServerError> {
+    let slots = Slots::open(&ground.host, &ground.data_dir.join("pg_replslot"), usize::MAX);
+    let slots = slots.map_err(|error| ServerError::new(error.to_string()))?;
+    Ok(slots.list().iter().map(|slot| slot.restart).max().unwrap_or(Lsn::INVALID))
+}
+
+/// Has what recovery cuts from the log's end written to the ledger first.
+fn record_cuts(ground: &Arc<Ground>) -> storage::BeforeCutFn {
+    let ledger = Ledger::new(ground);
+    Arc::new(move |cut, why| {
+        let reason = format!("{} bytes with {} whole records behind: {why}", cut.bytes(), cut.whole_records);
+        ledger.try_record("cut", (cut.from, cut.upto), &reason)
+    })
+}
+
+/// Logs how redo goes, every log_startup_progress_interval; of a crash recovery its begin and end too. A standby that follows another
+/// is never done: what it redoes is in the views.
+fn log_progress(
+    ground: &Arc<Ground>,
+    states: watch::Receiver<NodeState>,
+    signal: Option<Signal>,
+) -> ProgressFn {
+    let ground = ground.clone();
+    let logged = Mutex::new(Duration::ZERO);
+    Arc::new(move |redo| {
+        if signal == Some(Signal::Standby) && *states.borrow() != NodeState::Starting {
+            return;
+        }
+        let seconds = redo.elapsed.as_secs_f64();
+        if redo.records == 0 && redo.ended.is_none() && signal.is_none() {
+            ground.log.log(format!("redo starts at {}", redo.from));
+        }
+        let interval = progress_interval(&ground);
+        let mut logged = logged.lock();
+        if !interval.is_zero() && redo.elapsed >= *logged + interval {
+            *logged = redo.elapsed;
+            let at = redo.at;
+            ground.log.log(format!("redo in progress, elapsed time: {seconds:.2} s, current LSN: {at}"));
+        }
+        if let (Some(reason), None) = (redo.ended, signal) {
+            ground.log.log(reason.to_string());
+            let (at, records) = (redo.at, redo.records);
+            ground
+                .log
+                .log(format!("redo done at {at} system usage: {records} records, elapsed: {seconds:.2} s"));
+        }
+    })
+}
+
+/// log_startup_progress_interval; 0 for never.
+fn progress_interval(ground: &Ground) -> Duration {
+    match ground.settings().value("log_startup_progress_interval") {
+        Some(settings::Value::Integer(ms)) => Duration::from_millis(u64::try_from(ms).unwrap_or(0)),
+        _ => Duration::ZERO,
+    }
+}
+
+fn log_recovery(ground: &Ground, recovery: &RecoveryReport) {
+    if !recovery.needed {
+        return;
+    }
+    if recovery.cut_bytes > 0 {
+        ground.log.log(format!(
+            "cut {} bytes behind {}, which never became durable (recorded in plimsoll/ledger)",
+            recovery.cut_bytes, recovery.to
+        ));
+    }
+    if !recovery.aborted.is_empty() {
+        ground.log.log(format!("aborted {} transactions without an outcome", recovery.aborted.len()));
+    }
+}
+
+/// Looks at the settings of recovery, fetches the histories that say which way it goes, and chooses its timeline.
+async fn prepare_recovery(
+    archive: &Arc<Archive>,
+    control: &ControlFile,
+    signal: Signal,
+) -> Result<(RecoveryOptions, TimelineId), ServerError> {
+    let ground = &archive.ground;
+    let config = ground.config();
+    let (has_archive, standby) = (!config.restore_command.trim().is_empty(), signal == Signal::Standby);
+    if !standby {
+        checks::check_recovery(&ground.settings())?;
+    }
+    if standby && !has_archive && config.primary_conninfo.trim().is_empty() {
+        let report =
+            Report::warning(SqlState::WARNING, "specified neither primary_conninfo nor restore_command");
+        let hint = "The database server will regularly poll the pg_wal subdirectory to check for files placed there.";
+        ground.log.write(None, &Report { hint: Some(hint.to_owned()), ..report }, None);
+    }
+    let target = recovery_target::of_settings(&ground.settings())?;
+    ground.log.log(if standby {
+        "entering standby mode".to_owned()
+    } else {
+        recovery_target::starting(target.as_ref())
+    });
+    let failed = |error: &dyn std::fmt::Display| ServerError::new(error.to_string());
+    let size = control.segment_size;
+    let label =
+        BackupLabel::load(&*ground.host.disk, &ground.data_dir, size).map_err(|error| failed(&error))?;
+    let copy = &control.checkpoint_copy;
+    let (redo, timeline) =
+        label.as_ref().map_or((copy.redo, copy.timeline), |label| (label.start, label.timeline));
+    let first = size.segment_of(redo).file_name(timeline, size);
+    let restorer = Arc::new(Restorer::new(archive, size, first, standby));
+    let start = RecoveryStart::found(control, label.as_ref());
+    let wanted = recovery_target::timeline(ground);
+    let (fetching, disk, pg_wal) =
+        (restorer.clone(), ground.host.disk.clone(), ground.data_dir.join("pg_wal"));
+    let chosen = tokio::task::spawn_blocking(move || {
+        timelines::fetch_for(&start, wanted, |timeline| fetching.history(timeline))
+            .map_err(|error| failed(&error))?;
+        start.choose(&*disk, &pg_wal, wanted).map_err(|error| failed(&error))
+    });
+    let chosen = chosen
+        .await
+        .map_err(|error| ServerError::new(format!("could not fetch timeline histories: {error}")))??;
+    archive.set_restorer(restorer.clone());
+    let options = RecoveryOptions { supply: Some(restorer), target, ends_with_log: !standby };
+    Ok((options, chosen.target()))
+}
+
+/// Puts SQL and replication on the opened database, and starts recovery on a standby.
+pub(super) async fn assemble(
+    node: &Arc<Node>,
+    opened: Opened,
+) -> Result<(Database, Option<Standby>), ServerError> {
+    let ground = &node.ground;
+    let (database, redo) = match opened {
+        Opened::Primary { db, recovery } => {
+            log_recovery(ground, &recovery);
+            (db, None)
+        }
+        Opened::Standby { db, redo } => (db, Some(redo)),
+    };
+    let segment_size = database.control().segment_size;
+    let place = LogPlace::new(ground.host.disk.clone(), &ground.data_dir.join("pg_wal"), segment_size);
+    let join = |log: NodeLog, place: LogPlace| {
+        node.archive.open(&database, &log);
+        let replication = Replication::open(&node.archive, &node.sessions, &database, log, place)?;
+        let engine = SqlEngine::new(database.clone(), ground.host.clone());
+        node.set_opened(engine, replication.clone());
+        Ok::<_, ServerError>(replication)
+    };
+    let Some(redo) = redo else {
+        let history = TimelineHistory::load(place.disk.as_ref(), &place.pg_wal, database.timeline())
+            .map_err(|error| ServerError::new(error.to_string()))?;
+        let writer = database.wal().ok_or_else(|| ServerError::new("the log is not open"))?.clone();
+        let log = NodeLog::new(history, Live::Primary(writer));
+        let replication = join(log, place)?;
+        fencing::apply_stored(&replication).map_err(|error| ServerError::new(error.to_string()))?;
+        // A primary that was replaced while it was away must not acknowledge a single commit.
+        fencing::look_around(&replication).await;
+        return Ok((database, None));
+    };
+    let replication = join(Standby::log(&redo), place)?;
+    let begins = || {
+        node.life.go(NodeState::Recovering);
+    };
+    let standby = Standby::start(&replication, &node.tasks, redo, node.life.promotions(), begins);
+    node.tasks.tracker.spawn(vital_task(RECOVERY, announce(node.clone(), database.clone())));
+    Ok((database, Some(standby)))
+}
+
+/// Says when reads may begin.
+async fn announce(node: Arc<Node>, database: Database) {
+    let log = &node.ground.log;
+    tokio::select! {
+        () = node.tasks.background.cancelled() => {}
+        () = database.wait_consistent() => {
+            log.log(format!("consistent recovery state reached at {}", database.replayed()));
+            if node.ground.config().hot_standby && node.life.go(NodeState::HotStandby) {
+                log.log("database system is ready to accept read-only connections");
+            }
+        }
+    }
+}

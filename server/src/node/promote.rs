@@ -1,0 +1,96 @@
+//! The promotion of a standby: from the end of redo to the first write on a timeline of its own.
+
+use super::Node;
+use crate::archive::restore::Restorer;
+use crate::configuration::recovery_target;
+use crate::error::ServerError;
+use crate::maintenance::checkpoints::begin_timeline;
+use crate::replication::standby::{Ended, Standby};
+use crate::replication::{Replication, fencing};
+use std::sync::Arc;
+use storage::{Database, PromoteOptions, RedoEnd};
+use wal::{TimelineId, timelines};
+
+/// Turns the standby into a primary, if redo ended for that.
+pub(super) async fn promote(
+    node: &Arc<Node>,
+    mut standby: Standby,
+    ended: Ended,
+    database: &Database,
+) -> Result<(), ServerError> {
+    let end = ended.map_err(ServerError::new)?;
+    let RedoEnd::Promote { at, timeline } = end else {
+        return Err(ServerError::new("redo ended without a reason"));
+    };
+    let stopped = standby.end_receiving().await;
+    let log = &node.ground.log;
+    log.log(format!("redo done at {at}"));
+    if let Some(last) = database.last_replayed_commit() {
+        log.log(format!("last completed transaction was at log time {}", recovery_target::time_text(last)));
+    }
+    // Redo may have ended without anybody asking, too.
+    let replication = node.replication().ok_or_else(|| ServerError::new("replication is not set up"))?;
+    fencing::check_promotion(replication)?;
+    let new_timeline = new_timeline(node, replication, timeline).await?;
+    let reason = recovery_target::reason(stopped.as_ref());
+    let options = PromoteOptions { new_timeline, reason };
+    end_recovery_files(node).await?;
+    replication.end_log(at)?;
+    let failed = |error: storage::Error| ServerError::new(error.to_string());
+    let promotion = database.promote(end, options).await.map_err(failed)?;
+    let promoted = promotion.promoted();
+    log.log(format!("selected new timeline ID: {}", promoted.timeline));
+    if let Some(archiver) = node.archive.archiver().cloned() {
+        let settle =
+            move || archiver.end_timeline(promoted.old_timeline, promoted.end_file, promoted.switch_at);
+        let settled = tokio::task::spawn_blocking(settle).await;
+        settled.map_err(|error| ServerError::new(error.to_string()))??;
+    }
+    // Who sees the server out of recovery finds the ended timeline settled.
+    log.log("archive recovery complete");
+    replication.promoted(&promoted)?;
+    promotion.end_recovery().await.map_err(failed)?;
+    replication.leave_recovery();
+    begin_timeline(&node.ground, &node.tasks, database);
+    Ok(())
+}
+
+/// A number for the new timeline, above all that this directory, the peers and the archive have seen.
+async fn new_timeline(
+    node: &Node,
+    replication: &Replication,
+    parent: TimelineId,
+) -> Result<TimelineId, ServerError> {
+    let peers = fencing::timelines_of_peers(replication).await;
+    let (control, disk) = (replication.database.control(), node.ground.host.disk.clone());
+    let (restorer, pg_wal) = (node.archive.restorer().cloned(), node.ground.data_dir.join("pg_wal"));
+    let looked = tokio::task::spawn_blocking(move || {
+        let here = timelines::newest_seen(&*disk, &pg_wal, &control)?;
+        let newest = peers.into_iter().fold(here.max(parent), TimelineId::max);
+        let Some(restorer) = restorer else { return Ok(newest) };
+        if parent > TimelineId::FIRST {
+            // The new history continues this one: the archive's word on it, if it has one.
+            restorer.history(parent)?;
+        }
+        restorer.fetch_later(newest)
+    });
+    let looked = looked.await.map_err(|error| ServerError::new(error.to_string()))?;
+    let newest = looked.map_err(|error: std::io::Error| {
+        ServerError::new(format!("could not look for timelines: {error}"))
+    })?;
+    newest.next().ok_or_else(|| ServerError::new("there is no timeline number left"))
+}
+
+/// What comes between the end of redo and the first write: nothing of the fetching stays, recovery_end_command runs.
+async fn end_recovery_files(node: &Node) -> Result<(), ServerError> {
+    let archive = node.archive.clone();
+    let ended = tokio::task::spawn_blocking(move || {
+        Restorer::remove_temporaries(&archive.ground)?;
+        if !archive.run_recovery_command("recovery_end_command") {
+            return Err(std::io::Error::other("recovery_end_command was ended by the server's stop"));
+        }
+        Ok(())
+    });
+    let ended = ended.await.map_err(|error| ServerError::new(error.to_string()))?;
+    ended.map_err(|error| ServerError::new(format!("could not clean up after recovery: {error}")))
+}

@@ -1,0 +1,136 @@
+//! A node at work, from its opened database to its stop.
+
+use super::open::assemble;
+use super::promote::promote;
+use super::stop::{abort, stop_node, stop_of};
+use super::{Node, Services};
+use crate::error::ServerError;
+use crate::maintenance::checkpoints::begin_timeline;
+use crate::maintenance::{self, Maintained};
+use crate::replication;
+use crate::state::{NodeState, StopMode};
+use protocol::{Report, Severity, SqlState};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::{Opened, RedoEnd};
+use tokio::sync::mpsc;
+
+/// Time between two looks at postmaster.pid.
+const PID_FILE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Runs the node from its opened database to its stop.
+pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<(), ServerError> {
+    let assembled = assemble(&node, opened).await;
+    let (database, mut standby) = match assembled {
+        Ok(assembled) => assembled,
+        Err(error) => {
+            node.ground.log.fatal(error.message.clone());
+            abort(&node).await;
+            return Err(error);
+        }
+    };
+    let states = node.life.states();
+    node.archive.start(&states, &node.tasks);
+    S::opened(&node).await;
+    let mut failures = start_background(&node);
+    let mut stops = node.life.stops();
+    if standby.is_none() {
+        serve_writes(&node);
+        begin_timeline(&node.ground, &node.tasks, &database);
+    }
+    loop {
+        tokio::select! {
+            biased;
+            mode = stop_of(&mut stops, StopMode::Smart) => {
+                return stop_node(&node, &database, standby, mode).await;
+            }
+            failure = failures.recv() => {
+                let what = failure.unwrap_or_else(|| "a background task ended".to_owned());
+                let report = Report::new(Severity::Panic, SqlState::IO_ERROR, what.clone());
+                node.ground.log.write(None, &report, None);
+                abort(&node).await;
+                return Err(ServerError::new(what));
+            }
+            ended = async {
+                match standby.as_mut() {
+                    Some(standby) => standby.ended().await,
+                    None => std::future::pending().await,
+                }
+            } => {
+                // Redo has ended: for a promotion, for a shutdown at its target, or badly.
+                if let Some(running) = standby.take() {
+                    if matches!(ended, Ok(RedoEnd::ShutDown { .. })) {
+                        node.ground.log.log("shutdown at recovery target");
+                        running.leave().await;
+                        node.life.request_stop(StopMode::Fast);
+                        continue;
+                    }
+                    let finished = or_stopped(&node, promote(&node, running, ended, &database)).await;
+                    match finished {
+                        Ok(()) => serve_writes(&node),
+                        Err(error) if node.archive.stop.is_cancelled() => {
+                            node.ground.log.log(format!("the promotion was broken off: {}", error.message));
+                        }
+                        Err(error) => {
+                            let report = Report::fatal(SqlState::INTERNAL_ERROR, error.message.clone());
+                            node.ground.log.write(None, &report, None);
+                            abort(&node).await;
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Waits for the end of recovery, whose commands a stop meanwhile ends.
+async fn or_stopped<T>(node: &Node, finish: impl Future<Output = T>) -> T {
+    let mut finish = std::pin::pin!(finish);
+    let mut stops = node.life.stops();
+    tokio::select! {
+        biased;
+        done = &mut finish => return done,
+        _ = stop_of(&mut stops, StopMode::Smart) => node.archive.stop.cancel(),
+    }
+    finish.await
+}
+
+fn serve_writes(node: &Node) {
+    node.life.go(NodeState::Running);
+    node.ground.log.log("database system is ready to accept connections");
+}
+
+/// Starts the background tasks. What comes out of the channel is fatal.
+fn start_background(node: &Arc<Node>) -> mpsc::Receiver<String> {
+    let (failed, failures) = mpsc::channel(8);
+    let states = &node.life.states();
+    if let (Some(engine), Some(replication)) = (node.engine(), node.replication()) {
+        let of = Maintained {
+            ground: &node.ground,
+            states,
+            engine,
+            memory: &node.memory,
+            checkpoints_by_log: &node.checkpoints_by_log,
+        };
+        maintenance::start(&of, &node.tasks, failed.clone());
+        replication::background::start(replication, states, &node.tasks);
+    }
+    node.tasks.spawn_writer(watch_pid_file(node.clone(), failed));
+    failures
+}
+
+/// A server whose directory was taken away must not go on writing.
+async fn watch_pid_file(node: Arc<Node>, failed: mpsc::Sender<String>) {
+    let mut ticks = tokio::time::interval(PID_FILE_INTERVAL);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if node.life.has_lost_directory() {
+            let what = "performing immediate shutdown because data directory lock file is invalid";
+            // A receiver that has gone is already stopping.
+            let _ = failed.send(what.to_owned()).await;
+            return;
+        }
+    }
+}

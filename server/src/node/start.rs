@@ -1,0 +1,115 @@
+//! The start of a node: from a data directory to a node that takes connections.
+
+use super::options::ServerOptions;
+use super::signals::Signals;
+use super::{Node, Services, directory, open, run, stop};
+use crate::configuration;
+use crate::connection::listen::{self, Listener};
+use crate::error::ServerError;
+use crate::lock_files::{self, PidFile};
+use crate::log::Log;
+use host::vital_task;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+use wal::control::ControlFile;
+
+/// A node that was started.
+pub(crate) struct Started {
+    pub(crate) node: Arc<Node>,
+    pub(crate) sockets: Sockets,
+    /// Ends with the node.
+    pub(crate) supervisor: JoinHandle<Result<(), ServerError>>,
+}
+
+/// Where a server can be reached.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sockets {
+    pub(crate) unix: Option<(PathBuf, u16)>,
+    pub(crate) tcp: Option<std::net::SocketAddr>,
+}
+
+impl Sockets {
+    fn of(listeners: &[Listener]) -> Self {
+        let unix = listeners.iter().find_map(Listener::unix_path);
+        let unix = unix.and_then(|path| {
+            let port = path.extension()?.to_str()?.parse().ok()?;
+            Some((path.parent()?.to_path_buf(), port))
+        });
+        Self { unix, tcp: listeners.iter().find_map(Listener::tcp_address) }
+    }
+}
+
+/// Starts a node. Returns when its database is open, on a standby when redo has begun.
+pub(crate) async fn start<S: Services>(
+    options: &ServerOptions,
+    log: &Arc<Log>,
+) -> Result<Started, ServerError> {
+    let host = &options.host;
+    // Before postmaster.pid tells anybody whom to signal.
+    let signals = options.signals.then(Signals::new).transpose();
+    let signals =
+        signals.map_err(|error| ServerError::new(format!("could not listen for signals: {error}")))?;
+    let data_dir = directory::absolute(&options.data_dir)?;
+    directory::check(host, &data_dir)?;
+    let current = configuration::load(host, &data_dir, &options.settings, log)?;
+    let config = current.config.clone();
+    let control = ControlFile::load(host.disk.as_ref(), &data_dir)
+        .map_err(|error| ServerError::new(error.to_string()))?;
+    directory::check_format(host, &data_dir, &control)?;
+    let node = Arc::new(Node::new(host.clone(), data_dir.clone(), log.clone(), current));
+    log.log(format!(
+        "starting Plimsoll {} (formats of PostgreSQL 15) on {}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH
+    ));
+    let lines = listen::pid_lines(&config, &data_dir, node.started.unix_seconds());
+    let pid_file = PidFile::create(host, &data_dir, &lines)?;
+    let listeners = listen::open(host, log, &config, &data_dir, &lines)?;
+    if listeners.is_empty() && !options.sockets_optional {
+        return Err(ServerError::new("no socket created for listening")
+            .with_hint("Set listen_addresses or unix_socket_directories."));
+    }
+    node.life.set_pid_file(pid_file);
+    lock_files::write_opts(host, &data_dir)
+        .map_err(|error| ServerError::new(format!("could not write postmaster.opts: {error}")))?;
+    let sockets = Sockets::of(&listeners);
+    take_connections::<S>(&node, listeners);
+    if let Some(signals) = signals {
+        let listening = signals.listen(node.clone(), node.tasks.background.clone());
+        node.tasks.tracker.spawn(vital_task("the task that hears signals", listening));
+    }
+    directory::log_last_state(&node.ground, &control);
+    let opened = match open::open_unless_stopped(&node, &control).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            stop::abort(&node).await;
+            return Err(error);
+        }
+    };
+    let running = node.clone();
+    let supervisor = tokio::spawn(async move {
+        let done = match opened {
+            Some(opened) => vital_task("the supervisor", run::run::<S>(running.clone(), opened)).await,
+            None => {
+                stop::abort(&running).await;
+                running.ground.log.log("database system is shut down");
+                Ok(())
+            }
+        };
+        // Only now is the directory free for another server.
+        running.life.release_directory();
+        done
+    });
+    Ok(Started { node, sockets, supervisor })
+}
+
+fn take_connections<S: Services>(node: &Arc<Node>, listeners: Vec<Listener>) {
+    let entrance = Arc::new(node.entrance());
+    for listener in listeners {
+        let serving = node.clone();
+        let serve = move |socket, visitor| S::serve(serving.clone(), socket, visitor);
+        let accepting = listen::accept(entrance.clone(), listener, serve);
+        node.tasks.tracker.spawn(vital_task("the task that takes connections", accepting));
+    }
+}

@@ -1,0 +1,150 @@
+//! Which state a node is in, every way from one state to another, and who may ask for what.
+
+use crate::configuration::Ground;
+use crate::lock_files::{PidFile, Status};
+use crate::state::{NodeState, StopMode};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Whether there is a way from one state to another. These are all of them:
+///
+/// | from       | to         | when                                                       | in          |
+/// |------------|------------|------------------------------------------------------------|-------------|
+/// | Starting   | Running    | a primary is open, and what a crash had left is redone     | `run`       |
+/// | Starting   | Recovering | there is a signal file: redo begins                        | `open`      |
+/// | Recovering | HotStandby | the data are consistent, and hot_standby is on             | `open`      |
+/// | Recovering | Running    | the promotion is done                                      | `run`       |
+/// | HotStandby | Running    | the promotion is done                                      | `run`       |
+/// | all others | Stopping   | a stop was asked for, or a part of the node failed         | `stop`      |
+/// | Stopping   | Stopping   | a stronger stop was asked for                              | `stop`      |
+///
+/// A stop is never taken back.
+fn leads(from: NodeState, to: NodeState) -> bool {
+    use NodeState::{HotStandby, Recovering, Running, Starting, Stopping};
+    match (from, to) {
+        (Starting, Running | Recovering) => true,
+        (Recovering, HotStandby | Running) => true,
+        (HotStandby, Running) => true,
+        (Stopping(now), Stopping(mode)) => mode > now,
+        (_, Stopping(_)) => true,
+        _ => false,
+    }
+}
+
+/// What postmaster.pid says of a state.
+fn status(state: NodeState, hot_standby: bool) -> Status {
+    match state {
+        NodeState::Starting => Status::Starting,
+        // As PostgreSQL: who waits for the start waits for reads, if there will be any.
+        NodeState::Recovering if hot_standby => Status::Starting,
+        NodeState::Recovering => Status::Standby,
+        NodeState::HotStandby | NodeState::Running => Status::Ready,
+        NodeState::Stopping(_) => Status::Stopping,
+    }
+}
+
+/// The setting in_hot_standby in a state; None leaves it as it is.
+fn in_hot_standby(state: NodeState) -> Option<&'static str> {
+    match state {
+        NodeState::Recovering | NodeState::HotStandby => Some("on"),
+        NodeState::Running => Some("off"),
+        NodeState::Starting | NodeState::Stopping(_) => None,
+    }
+}
+
+/// A node's life: its state, and what is asked of it.
+pub(crate) struct Life {
+    ground: Arc<Ground>,
+    state: watch::Sender<NodeState>,
+    stop: watch::Sender<Option<StopMode>>,
+    promote: watch::Sender<bool>,
+    /// There while the data directory is this process's. Also serialises the ways from state to state.
+    pid_file: Mutex<Option<PidFile>>,
+}
+
+impl Life {
+    pub(super) fn new(ground: &Arc<Ground>) -> Self {
+        Self {
+            ground: ground.clone(),
+            state: watch::Sender::new(NodeState::Starting),
+            stop: watch::Sender::new(None),
+            promote: watch::Sender::new(false),
+            pid_file: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn state(&self) -> NodeState {
+        *self.state.borrow()
+    }
+    pub(crate) fn states(&self) -> watch::Receiver<NodeState> {
+        self.state.subscribe()
+    }
+
+    /// Goes to another state. False: the table has no way there, and the node stays where it is.
+    pub(super) fn go(&self, to: NodeState) -> bool {
+        let pid_file = self.pid_file.lock();
+        if !leads(self.state(), to) {
+            return false;
+        }
+        // Before others hear of the state, so that what they read then fits it.
+        if let Some(value) = in_hot_standby(to) {
+            self.ground.set_computed(&[("in_hot_standby", value)]);
+        }
+        self.state.send_replace(to);
+        let status = status(to, self.ground.config().hot_standby);
+        if let Some(Err(error)) = pid_file.as_ref().map(|file| file.set_status(status)) {
+            self.ground.log.warning(format!("could not write to postmaster.pid: {error}"));
+        }
+        true
+    }
+
+    pub(super) fn set_pid_file(&self, file: PidFile) {
+        *self.pid_file.lock() = Some(file);
+    }
+    /// The directory is free for another server.
+    pub(super) fn release_directory(&self) {
+        drop(self.pid_file.lock().take());
+    }
+    /// Whether postmaster.pid is another's now, or gone.
+    pub(super) fn has_lost_directory(&self) -> bool {
+        self.pid_file.lock().as_ref().is_some_and(|file| !file.is_ours())
+    }
+
+    /// Asks for a stop; a stronger mode replaces a weaker one.
+    pub(crate) fn request_stop(&self, mode: StopMode) {
+        self.stop.send_if_modified(|now| {
+            let stronger = now.is_none_or(|now| now < mode);
+            if stronger {
+                *now = Some(mode);
+            }
+            stronger
+        });
+    }
+    pub(super) fn stops(&self) -> watch::Receiver<Option<StopMode>> {
+        self.stop.subscribe()
+    }
+
+    pub(super) fn request_promotion(&self) {
+        self.promote.send_replace(true);
+    }
+    pub(super) fn promotions(&self) -> watch::Receiver<bool> {
+        self.promote.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_never_taken_back_and_a_primary_never_becomes_a_standby() {
+        use NodeState::{HotStandby, Recovering, Running, Starting, Stopping};
+        let (smart, fast) = (Stopping(StopMode::Smart), Stopping(StopMode::Fast));
+        for state in [Starting, Recovering, HotStandby, Running] {
+            assert!(leads(state, smart) && !leads(smart, state), "{state:?}");
+            assert!(!leads(state, Starting) && !leads(Running, state), "{state:?}");
+        }
+        assert!(leads(smart, fast) && !leads(fast, smart) && !leads(fast, fast));
+    }
+}

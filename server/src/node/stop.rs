@@ -1,0 +1,144 @@
+//! The stop of a node: smart, fast or immediate, each of which a stronger one may overtake.
+
+use super::Node;
+use crate::connection::registry::SessionKind;
+use crate::error::ServerError;
+use crate::replication::standby::Standby;
+use crate::state::{NodeState, StopMode};
+use std::sync::Arc;
+use std::time::Duration;
+use storage::Database;
+use tokio::sync::watch;
+use wal::Stopping;
+
+/// How long an end of the process waits for what computes and does not hear of it, as PostgreSQL's SIGKILL_CHILDREN_AFTER_SECS.
+pub(crate) const LEFTOVERS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Ends everything at once.
+pub(super) async fn abort(node: &Node) {
+    let tasks = &node.tasks;
+    node.life.go(NodeState::Stopping(StopMode::Immediate));
+    node.sessions.close();
+    node.archive.stop.cancel();
+    if let Some(recovery) = node.replication().and_then(|replication| replication.recovery()) {
+        // The runtime waits for redo's thread.
+        recovery.feed.stop();
+    }
+    tasks.abort_sessions.cancel();
+    tasks.background.cancel();
+    // Redo's thread would hold the process.
+    if let Some(recovery) = node.replication().and_then(|replication| replication.recovery()) {
+        recovery.halt();
+    }
+    tasks.sessions.close();
+    tasks.tracker.close();
+    node.archive.commands.finish().await;
+    let ended = async {
+        tasks.sessions.wait().await;
+        tasks.stop_writers().await;
+        tasks.tracker.wait().await;
+    };
+    if tokio::time::timeout(LEFTOVERS_LIMIT, ended).await.is_err() {
+        node.ground.log.log("the process ends in the middle of what does not hear of the stop");
+    }
+}
+
+/// Waits for a stop of at least this mode.
+pub(super) async fn stop_of(stops: &mut watch::Receiver<Option<StopMode>>, at_least: StopMode) -> StopMode {
+    // The sender lives as long as the node; without one there is nothing to stop for.
+    match stops.wait_for(|mode| *mode >= Some(at_least)).await {
+        Ok(mode) => mode.unwrap_or(at_least),
+        Err(_) => StopMode::Immediate,
+    }
+}
+
+pub(super) async fn stop_node(
+    node: &Arc<Node>,
+    database: &Database,
+    standby: Option<Standby>,
+    mode: StopMode,
+) -> Result<(), ServerError> {
+    let mut mode = mode;
+    node.life.go(NodeState::Stopping(mode));
+    node.sessions.close();
+    let mut stops = node.life.stops();
+    if mode == StopMode::Smart {
+        node.ground.log.log("received smart shutdown request");
+        tokio::select! {
+            () = node.sessions.wait_gone(SessionKind::Client) => {}
+            stronger = stop_of(&mut stops, StopMode::Fast) => mode = stronger,
+        }
+    }
+    if mode == StopMode::Fast {
+        node.life.go(NodeState::Stopping(mode));
+        node.ground.log.log("received fast shutdown request");
+        node.archive.stop.cancel();
+        node.ground.log.log("aborting any active transactions");
+        node.sessions.terminate_all(SessionKind::Client);
+        tokio::select! {
+            () = node.sessions.wait_gone(SessionKind::Client) => {}
+            stronger = stop_of(&mut stops, StopMode::Immediate) => mode = stronger,
+        }
+    }
+    if mode == StopMode::Immediate {
+        node.ground.log.log("received immediate shutdown request");
+        node.sessions.list().iter().for_each(|session| session.terminate());
+        abort(node).await;
+        return Ok(());
+    }
+    tokio::select! {
+        done = stop_cleanly(node, database, standby) => done,
+        _ = stop_of(&mut stops, StopMode::Immediate) => {
+            node.ground.log.log("received immediate shutdown request");
+            abort(node).await;
+            Ok(())
+        }
+    }
+}
+
+async fn stop_cleanly(
+    node: &Arc<Node>,
+    database: &Database,
+    standby: Option<Standby>,
+) -> Result<(), ServerError> {
+    let tasks = &node.tasks;
+    node.ground.log.log("shutting down");
+    node.archive.stop.cancel();
+    if let Some(replication) = node.replication() {
+        replication.log.set_stopping(Stopping::Soon);
+    }
+    if let Some(standby) = standby {
+        standby.stop().await;
+    }
+    tasks.stop_writers().await;
+    node.archive.end_segment().await;
+    let done = database.shutdown().await;
+    // The standbys get the shutdown checkpoint before they are let go.
+    if let Some(replication) = node.replication() {
+        let end = replication.log.state().flushed();
+        replication.log.set_stopping(Stopping::LogEnds(end));
+    }
+    node.sessions.terminate_idle_senders();
+    node.sessions.wait_gone(SessionKind::WalSender).await;
+    if let Some(archiver) = node.archive.archiver() {
+        archiver.notice_now();
+        archiver.finish().await;
+    }
+    node.archive.commands.finish().await;
+    tasks.background.cancel();
+    tasks.sessions.close();
+    node.lobby.close();
+    tasks.tracker.close();
+    tasks.sessions.wait().await;
+    tasks.tracker.wait().await;
+    match done {
+        Ok(_) => {
+            node.ground.log.log("database system is shut down");
+            Ok(())
+        }
+        Err(error) => {
+            node.ground.log.fatal(format!("could not write the shutdown checkpoint: {error}"));
+            Err(ServerError::new(error.to_string()))
+        }
+    }
+}

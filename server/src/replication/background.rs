@@ -1,0 +1,102 @@
+//! Replication's work that nobody asks for: what commits wait for and who holds it, slots, the fence.
+
+use super::{Replication, fencing, semi_sync, slots};
+use crate::state::NodeState;
+use crate::tasks::Tasks;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use storage::RemoteStages;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+/// After one to two of these, standbys need not hurry any more with a stage that no commit waited for meanwhile.
+const STAGES_INTERVAL: Duration = Duration::from_secs(2);
+/// What an age of the log that a standby lacks may be wrong by.
+const LAG_CLOCK_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Starts these tasks.
+pub(crate) fn start(replication: &Arc<Replication>, states: &watch::Receiver<NodeState>, tasks: &Tasks) {
+    let (of, states) = (|| replication.clone(), || states.clone());
+    tasks.spawn_writer(release_unconfirmed(of(), states()));
+    tasks.spawn_writer(tell_stages(of()));
+    tasks.spawn_writer(keep_lag_clock(of()));
+    tasks.spawn_writer(semi_sync::run(of(), states()));
+    tasks.spawn_writer(slots::mind(of()));
+    tasks.spawn_writer(fencing::watch(of(), states()));
+}
+
+/// Keeps standbys told which stages commits wait for, so that they report nothing else in a hurry.
+async fn tell_stages(replication: Arc<Replication>) {
+    let gate = replication.database.commit_gate();
+    let mut stages = gate.stages();
+    let mut looks = tokio::time::interval(STAGES_INTERVAL);
+    loop {
+        let RemoteStages { stages: awaited, confirmed } = *stages.borrow_and_update();
+        if let Some(recovery) = replication.recovery() {
+            recovery.want_confirmed(confirmed);
+        }
+        replication.senders.set_awaited(awaited);
+        tokio::select! {
+            changed = stages.changed() => if changed.is_err() { return },
+            _ = looks.tick() => gate.forget_stages(),
+        }
+    }
+}
+
+/// Notes how far the log is at which time while standbys are connected, so that what has not even been sent to one has an age.
+async fn keep_lag_clock(replication: Arc<Replication>) {
+    let (database, clock) = (&replication.database, &replication.ground.host.clock);
+    let mut count = replication.senders.count();
+    let mut ticks = tokio::time::interval(LAG_CLOCK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while count.wait_for(|count| *count > 0).await.is_ok() {
+        ticks.tick().await;
+        let end =
+            database.positions().map_or_else(|| replication.received(), |positions| positions.flushed());
+        replication.senders.note_flushed(end, clock.now());
+    }
+}
+
+/// Watches commits of before this start or promotion whose confirmation is not proven: the quorum confirms them, or time runs out.
+async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::Receiver<NodeState>) {
+    let (ground, database) = (&replication.ground, &replication.database);
+    // A standby has nothing to decide until it is promoted.
+    let running = states.wait_for(|state| *state == NodeState::Running).await.is_ok();
+    let gate = database.commit_gate().clone();
+    let Some((after, upto)) = gate.undecided().filter(|_| running) else { return };
+    ground.log.log(format!(
+        "commits after {after} up to {upto} are undecided until the synchronous standbys hold them"
+    ));
+    let begun = Instant::now();
+    let mut reloads = ground.reloads();
+    loop {
+        let limit = ground.config().unconfirmed_timeout.0;
+        let rest = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(begun.elapsed()));
+        tokio::select! {
+            biased;
+            changed = reloads.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(rest.min(Duration::from_millis(100))) => {}
+        }
+        if database.fenced().is_some() {
+            // They stay undecided: they are the new primary's to decide.
+            return;
+        }
+        if gate.undecided().is_none() {
+            ground.log.log(format!("the synchronous standbys hold all commits up to {upto}"));
+            return;
+        }
+        let reason = if !gate.remote().required {
+            "released since no synchronous standbys are named any more"
+        } else if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+            "released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation"
+        } else {
+            continue;
+        };
+        // The record first: nothing becomes visible that it does not name.
+        gate.release_unconfirmed(|after, upto| {
+            replication.ledger.record("released", (after, upto), reason);
+            ground.log.warning(format!("commits after {after} up to {upto} are {reason}"));
+        });
+        return;
+    }
+}

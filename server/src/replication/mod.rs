@@ -1,0 +1,192 @@
+//! What replication keeps on this node, and the wiring of it: slots, outgoing streams, the quorum's rule, the log that
+//! must stay for them, and, while the node is in recovery, what feeds redo.
+
+pub(crate) mod background;
+pub(crate) mod fencing;
+pub(crate) mod ledger;
+mod retention;
+pub(crate) mod semi_sync;
+pub(crate) mod slots;
+pub(crate) mod standby;
+
+use crate::archive::Archive;
+use crate::configuration::Ground;
+use crate::connection::registry::Sessions;
+use crate::error::ServerError;
+use ledger::Ledger;
+use parking_lot::RwLock;
+use replica::driver::LogPlace;
+use replica::sender::streams::Senders;
+use replica::slots::{Slots, WalLimits};
+use replica::sync::SyncNames;
+use semi_sync::SemiSync;
+use standby::Recovery;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use storage::{Database, Promoted};
+use wal::history::TimelineHistory;
+use wal::{Lsn, NodeLog, Xid};
+
+/// Replication of a node whose database is open.
+pub(crate) struct Replication {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) database: Database,
+    sessions: Arc<Sessions>,
+    archive: Arc<Archive>,
+    ledger: Ledger,
+    pub(crate) slots: Slots,
+    pub(crate) senders: Senders,
+    /// This node's log as senders see it.
+    pub(crate) log: NodeLog,
+    /// Where it lies.
+    pub(crate) place: LogPlace,
+    /// Slots invalidated since the start.
+    pub(crate) slots_lost: AtomicU64,
+    pub(crate) semi_sync: SemiSync,
+    /// What of a fence is still to be done.
+    fence: fencing::Pending,
+    recovery: RwLock<Option<Arc<Recovery>>>,
+    /// What had been received when recovery ended.
+    last_received: AtomicU64,
+}
+
+impl Replication {
+    /// Reads the slots, applies synchronous_standby_names, and tells the database which log to keep.
+    pub(crate) fn open(
+        archive: &Arc<Archive>,
+        sessions: &Arc<Sessions>,
+        database: &Database,
+        log: NodeLog,
+        place: LogPlace,
+    ) -> Result<Arc<Self>, ServerError> {
+        let ground = archive.ground.clone();
+        let config = ground.config();
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        let dir = ground.data_dir.join("pg_replslot");
+        let slots = Slots::open(&ground.host, &dir, count(config.max_replication_slots))
+            .map_err(|error| ServerError::new(error.to_string()))?;
+        let gate = database.commit_gate().clone();
+        let told = gate.clone();
+        let senders = Senders::new(count(config.max_wal_senders), move |progress| told.set_remote(progress));
+        // The gate last: nobody tells it of another branch any more when it forgets.
+        log.observe(Arc::new(senders.clone()));
+        log.observe(Arc::new(slots.clone()));
+        log.observe(Arc::new(gate));
+        senders.set_names(sync_names(&config)?);
+        let replication = Arc::new(Self {
+            ledger: Ledger::new(&ground),
+            ground,
+            database: database.clone(),
+            sessions: sessions.clone(),
+            archive: archive.clone(),
+            slots,
+            senders,
+            log,
+            place,
+            slots_lost: AtomicU64::new(0),
+            semi_sync: SemiSync::default(),
+            fence: fencing::Pending::default(),
+            recovery: RwLock::new(None),
+            last_received: AtomicU64::new(0),
+        });
+        retention::apply(&replication);
+        if !database.is_in_recovery() {
+            replication.keep_copied_slots();
+        } else if !config.sync_replication_slots {
+            slots::drop_copies(&replication);
+        }
+        Ok(replication)
+    }
+
+    /// Redo has ended at `at`, where the log of before is left: nothing that was told of later positions counts, and no
+    /// slot says more than that on disk, since it would bar the next start.
+    pub(crate) fn end_log(&self, at: Lsn) -> Result<(), ServerError> {
+        self.log.branch(self.log.state().history.clone(), at);
+        let saved = self.slots.save();
+        saved.map_err(|error| ServerError::new(format!("could not save replication slots: {error}")))
+    }
+
+    /// The node was promoted: its log goes on with its own writer.
+    pub(crate) fn promoted(&self, promoted: &Promoted) -> Result<(), ServerError> {
+        let history = TimelineHistory::load(&*self.place.disk, &self.place.pg_wal, promoted.timeline)
+            .map_err(|error| ServerError::new(format!("could not read the new history: {error}")))?;
+        let writer = self.database.wal().ok_or_else(|| ServerError::new("the log is not open"))?;
+        self.log.promote(history, writer.clone(), promoted.switch_at);
+        self.keep_copied_slots();
+        Ok(())
+    }
+
+    /// This node takes writes: copies of another node's slots are its own from now on.
+    fn keep_copied_slots(&self) {
+        if let Err(error) = self.slots.keep_copies() {
+            let what = "could not write copied replication slots as this server's own";
+            self.ground.log.warning(format!("{what}: {error}"));
+        }
+    }
+
+    /// The oldest transaction that standbys' queries need.
+    pub(crate) fn oldest_xmin(&self) -> Option<Xid> {
+        self.slots.oldest_xmin().into_iter().chain(self.senders.oldest_xmin()).min()
+    }
+
+    /// After feedback came, or who gave it has gone: pruning keeps what standbys still need, and no more.
+    pub(crate) fn update_horizon(&self) {
+        self.database.set_feedback_horizon(self.oldest_xmin());
+    }
+
+    /// Takes over reloaded settings.
+    pub(crate) fn reload(&self) {
+        let config = self.ground.config();
+        match sync_names(&config) {
+            Ok(names) => self.senders.set_names(names),
+            Err(error) => {
+                let what = "synchronous_standby_names stays as it was";
+                self.ground.log.warning(format!("{what}: {error}"));
+            }
+        }
+        if !config.sync_replication_slots {
+            slots::drop_copies(self);
+        }
+        semi_sync::apply_settings(self);
+        if let Some(recovery) = self.recovery() {
+            recovery.apply_settings();
+        }
+    }
+
+    /// The settings and positions that say which log is kept.
+    pub(crate) fn limits(&self) -> WalLimits {
+        let (config, database) = (self.ground.config(), &self.database);
+        let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+        WalLimits {
+            segment_size: database.control().segment_size,
+            end: end.max(self.received()),
+            last_removed: None,
+            max_wal_size_bytes: config.max_wal_size_bytes,
+            wal_keep_size_bytes: config.wal_keep_size_bytes,
+            max_slot_wal_keep_size_bytes: config.max_slot_wal_keep_size_bytes,
+        }
+    }
+
+    /// What feeds redo, while the node is in recovery.
+    pub(crate) fn recovery(&self) -> Option<Arc<Recovery>> {
+        self.recovery.read().clone()
+    }
+    /// Recovery is over: nothing feeds redo any more.
+    pub(crate) fn leave_recovery(&self) {
+        self.last_received.store(self.received().get(), Ordering::Release);
+        *self.recovery.write() = None;
+    }
+    /// The end of the log that was received and flushed from a primary; INVALID if none ever was.
+    pub(crate) fn received(&self) -> Lsn {
+        match self.recovery() {
+            Some(recovery) => recovery.received(),
+            None => Lsn::new(self.last_received.load(Ordering::Acquire)),
+        }
+    }
+}
+
+fn sync_names(config: &settings::Config) -> Result<Option<SyncNames>, ServerError> {
+    SyncNames::parse(&config.synchronous_standby_names).map_err(|error| {
+        ServerError::new(format!("invalid value for parameter \"synchronous_standby_names\": {error}"))
+    })
+}

@@ -1,0 +1,128 @@
+//! Slots of this node: what keeps them true, gives them up, and copies those of the upstream.
+
+use super::Replication;
+use replica::slots::{CopyNews, Refusal, SlotView, UpstreamSlot};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+use wal::Lsn;
+
+/// Time between two looks at slots: for forecasts, and for plimsoll.idle_replication_slot_timeout.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Watches the slots for forecasts, and gives up those that nobody has used for too long.
+pub(crate) async fn mind(replication: Arc<Replication>) {
+    let ground = &replication.ground;
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        replication.slots.note_pace(replication.limits().end, ground.host.clock.now());
+        let Some(limit) = ground.config().idle_replication_slot_timeout else { continue };
+        let Some(since) = ground.host.clock.monotonic().checked_sub(limit) else { continue };
+        let reason = format!(
+            "nobody has used it for longer than plimsoll.idle_replication_slot_timeout ({} s)",
+            limit.as_secs()
+        );
+        match replication.slots.invalidate_idle(since) {
+            Ok(gone) => gone.iter().for_each(|slot| tell_lost(&replication, slot, &reason)),
+            Err(error) => ground.log.warning(format!("could not invalidate replication slots: {error}")),
+        }
+    }
+}
+
+/// Gives up slots that need WAL before `keep`, which is about to go.
+pub(crate) fn invalidate_before(replication: &Replication, keep: Lsn) {
+    match replication.slots.invalidate_before(keep) {
+        Ok(gone) => {
+            for slot in gone {
+                if let Some(pid) = slot.active_pid {
+                    let name = &slot.name;
+                    replication
+                        .ground
+                        .log
+                        .log(format!("terminating process {pid} to release replication slot \"{name}\""));
+                    if let Some(session) = replication.sessions.get(pid) {
+                        session.terminate();
+                    }
+                }
+                let reason =
+                    format!("its restart_lsn {} exceeds max_slot_wal_keep_size", slot.invalidated_at);
+                tell_lost(replication, &slot, &reason);
+            }
+        }
+        Err(error) => {
+            replication.ground.log.warning(format!("could not invalidate replication slots: {error}"))
+        }
+    }
+}
+
+/// A slot has lost its claim to WAL: a line, a counter, and an entry of the ledger.
+fn tell_lost(replication: &Replication, slot: &SlotView, reason: &str) {
+    let name = &slot.name;
+    replication.slots_lost.fetch_add(1, Ordering::Relaxed);
+    replication.ground.log.log(format!("invalidating slot \"{name}\" because {reason}"));
+    let end = replication.limits().end;
+    let reason = format!("replication slot \"{name}\": {reason}");
+    replication.ledger.record("slot_lost", (slot.invalidated_at, end), &reason);
+}
+
+/// Makes the copies of the upstream's slots what it says.
+pub(crate) fn copy(replication: &Replication, upstream: &[UpstreamSlot]) {
+    if !replication.ground.config().sync_replication_slots {
+        // It was turned off while this was on its way.
+        return;
+    }
+    let log = replication.log.state();
+    let is_there = |at: Lsn| replication.place.has(&log, at);
+    match replication.slots.follow(upstream, log.flushed(), &is_there) {
+        Ok(news) => news.iter().for_each(|news| tell_copied(replication, news)),
+        Err(error) => replication
+            .ground
+            .log
+            .warning(format!("could not copy the upstream's replication slots: {error}")),
+    }
+}
+
+/// Copies go when nobody keeps them true any more.
+pub(crate) fn drop_copies(replication: &Replication) {
+    match replication.slots.drop_copies(|_| true) {
+        Ok(news) => news.iter().for_each(|news| tell_copied(replication, news)),
+        Err(error) => {
+            replication.ground.log.warning(format!("could not drop copied replication slots: {error}"))
+        }
+    }
+}
+
+fn tell_copied(replication: &Replication, news: &CopyNews) {
+    match news {
+        CopyNews::Made(slot) => {
+            let at = if slot.restart.is_valid() { format!(" at {}", slot.restart) } else { String::new() };
+            replication
+                .ground
+                .log
+                .log(format!("copied replication slot \"{}\" of the upstream{at}", slot.name));
+        }
+        CopyNews::Dropped(name) => {
+            replication.ground.log.log(format!("dropped the copy of replication slot \"{name}\""))
+        }
+        CopyNews::Lost(slot) => {
+            let (name, at) = (&slot.name, slot.lost_at);
+            replication.ground.log.warning(format!(
+                "replication slot \"{name}\" of the upstream has lost its WAL from {at} on"
+            ));
+        }
+        CopyNews::Refused(name, why) => {
+            let why = match why {
+                Refusal::NameTaken => "a slot of that name was made here".to_owned(),
+                Refusal::Full => "max_replication_slots are there".to_owned(),
+                Refusal::WalMissing(at) => format!("WAL from {at} on is not here yet"),
+            };
+            replication
+                .ground
+                .log
+                .warning(format!("replication slot \"{name}\" of the upstream is not copied: {why}"));
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! A node in recovery: redo on its thread, and the log that it is fed.
+//!
+//! Redo decides with [`replica::receiver::sources`] which source has its turn; a receiver runs exactly while redo wants one
+//! ([`mind_receiver`]). The way out, by promotion, is the node's (`node::promote`).
+
+mod observer;
+mod redo_feed;
+mod settings;
+
+use super::Replication;
+use crate::configuration::Ground;
+use crate::error::ServerError;
+use crate::tasks::Tasks;
+use host::vital_task;
+use observer::Observer;
+use parking_lot::Mutex;
+use redo_feed::RedoFeed;
+use replica::driver::StandbyFeed;
+use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveSettings};
+use replica::receiver::ReceiverView;
+use settings::{delay_settings, receive_settings, source_settings};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use storage::{Database, RecoveryStop, RedoEnd, StandbyRedo};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wal::{Live, Lsn, NodeLog, StandbyPositions};
+
+/// How redo ended, or why it failed.
+pub(crate) type Ended = Result<RedoEnd, String>;
+
+/// What others ask of a standby: positions, pause, the receiver's state.
+pub(crate) struct Recovery {
+    ground: Arc<Ground>,
+    database: Database,
+    pub(crate) feed: Arc<StandbyFeed>,
+    /// It stays here until it has ended.
+    receiver: Mutex<Option<Arc<ReceiveHandle>>>,
+    context: ReceiveContext,
+    /// There is a standby.signal.
+    follow: bool,
+    /// What the last receiver had received when it stopped.
+    received: AtomicU64,
+    /// Counts receivers.
+    receivers: watch::Sender<u64>,
+    /// Readers want to hear at once what is confirmed.
+    wants_confirmed: watch::Sender<bool>,
+    /// Where redo stopped at its target.
+    stopped: Arc<Mutex<Option<RecoveryStop>>>,
+    /// The number that the receiver shows, whatever it connects to.
+    pub(crate) receiver_pid: i32,
+}
+
+impl Recovery {
+    /// What pg_stat_wal_receiver shows.
+    pub(crate) fn receiver(&self) -> Option<ReceiverView> {
+        self.receiver.lock().as_ref().and_then(|receiver| receiver.view())
+    }
+
+    /// The end of the log that was received and is durable; INVALID if nothing was asked for. As PostgreSQL has it, who asks
+    /// for the log has received what comes before the segment he asks for, before anybody answers.
+    pub(crate) fn received(&self) -> Lsn {
+        // No more than the log has by now: it may have been cut since.
+        let flushed = self.feed.positions().flushed();
+        let before = Lsn::new(self.received.load(Ordering::Acquire)).min(flushed);
+        let size = self.context.place.segment_size;
+        let asked = self.feed.wanted().borrow().map(|from| size.start_of(size.segment_of(from)));
+        let here = self.receiver().map(|view| view.flushed);
+        [asked, here].into_iter().flatten().fold(before, Lsn::max)
+    }
+
+    /// Takes over reloaded settings.
+    pub(super) fn apply_settings(&self) {
+        self.feed.set_delays(delay_settings(&self.ground));
+        self.feed.set_sources(source_settings(&self.ground, self.follow));
+        if let (Some(running), Some(settings)) = (&*self.receiver.lock(), self.receive_settings()) {
+            running.set(settings);
+        }
+    }
+
+    fn receive_settings(&self) -> Option<ReceiveSettings> {
+        receive_settings(&self.ground, &self.database, &self.context.place)
+    }
+
+    /// Whether the primary shall name what is confirmed at once.
+    pub(crate) fn want_confirmed(&self, wants: bool) {
+        self.wants_confirmed.send_if_modified(|wanted| std::mem::replace(wanted, wants) != wants);
+    }
+
+    /// Starts a receiver if redo wants one now.
+    fn start_receiver(&self) -> Result<(), ServerError> {
+        let Some(settings) = self.receive_settings() else { return Ok(()) };
+        let mut receiver = self.receiver.lock();
+        // Looked at under the lock: whoever closes the feed takes it afterwards to stop what was started before.
+        if receiver.is_none() && self.feed.wanted().borrow().is_some() {
+            let started = receive::start(self.context.clone(), settings);
+            let started = started
+                .map_err(|error| ServerError::new(format!("could not start the WAL receiver: {error}")))?;
+            *receiver = Some(Arc::new(started));
+            self.receivers.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
+    /// Ends redo and the receiver at once; whoever waits for them finds them ended soon.
+    pub(crate) fn halt(&self) {
+        drop(self.receiver.lock().take());
+        self.feed.stop();
+    }
+
+    /// Stops the receiver; of several who do so none goes on before it has ended.
+    async fn stop_receiver(&self) {
+        let receiver = self.receiver.lock().clone();
+        if let Some(receiver) = receiver {
+            receiver.stop().await;
+            if let Some(view) = receiver.view() {
+                self.received.store(view.flushed.get(), Ordering::Release);
+            }
+            self.receiver.lock().take_if(|ended| Arc::ptr_eq(ended, &receiver));
+        }
+    }
+
+    /// Stops the receiver for good.
+    async fn close_receiver(&self) {
+        self.feed.close();
+        self.stop_receiver().await;
+    }
+
+    /// Waits until the receiver, this one or one that comes after it, can no longer write the log.
+    async fn receiver_failure(&self) -> String {
+        let mut receivers = self.receivers.subscribe();
+        loop {
+            receivers.borrow_and_update();
+            let failure = self.receiver.lock().as_ref().map(|receiver| receiver.failure());
+            let failure = async {
+                match failure {
+                    Some(failure) => failure.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                what = failure => return what,
+                // The sender lives in self.
+                _ = receivers.changed() => {}
+            }
+        }
+    }
+}
+
+/// Runs a receiver while redo wants one.
+async fn mind_receiver(recovery: Arc<Recovery>, end: CancellationToken) {
+    let mut wanted = recovery.feed.wanted();
+    loop {
+        let runs = wanted.borrow_and_update().is_some();
+        if runs {
+            if let Err(error) = recovery.start_receiver() {
+                recovery.ground.log.warning(error.message);
+            }
+        } else {
+            recovery.stop_receiver().await;
+            recovery.feed.receiver_stopped();
+        }
+        tokio::select! {
+            () = end.cancelled() => return,
+            changed = wanted.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The tasks of a recovery, whose panic ends the process: nobody else would do their work.
+pub(crate) const RECOVERY: &str = "a task of the recovery";
+
+/// A standby at work.
+pub(crate) struct Standby {
+    replication: Arc<Replication>,
+    recovery: Arc<Recovery>,
+    redo: JoinHandle<Ended>,
+    ends: mpsc::Receiver<()>,
+}
+
+impl Standby {
+    /// The log of a standby, for its senders.
+    pub(crate) fn log(redo: &StandbyRedo) -> NodeLog {
+        let positions = Arc::new(StandbyPositions::new(redo.next_lsn()));
+        NodeLog::new(redo.history().clone(), Live::Standby(positions))
+    }
+
+    /// Starts redo, and what feeds it. `begins` hears that all is in place, just before the first record is replayed;
+    /// `promotions` says when a promotion is asked for.
+    pub(crate) fn start(
+        replication: &Arc<Replication>,
+        tasks: &Tasks,
+        mut redo: Box<StandbyRedo>,
+        promotions: watch::Receiver<bool>,
+        begins: impl FnOnce(),
+    ) -> Self {
+        let (ground, database) = (&replication.ground, &replication.database);
+        let follow = !database.options().recovery.ends_with_log;
+        let feed = StandbyFeed::with_sources(
+            &replication.log,
+            source_settings(ground, follow),
+            ground.host.clock.clone(),
+        );
+        feed.set_delays(delay_settings(ground));
+        database.set_standby_log(feed.clone());
+        let observer = || Observer { replication: Arc::downgrade(replication) };
+        feed.set_observer(Box::new(observer()));
+        let stopped = Arc::new(Mutex::new(None));
+        let redo_feed = RedoFeed {
+            ground: ground.clone(),
+            inner: feed.clone(),
+            restorer: replication.archive.restorer().cloned(),
+            log: replication.log.clone(),
+            pg_wal: replication.place.pg_wal.clone(),
+            stopped: stopped.clone(),
+        };
+        let wants_confirmed = watch::Sender::new(false);
+        let context = ReceiveContext {
+            host: ground.host.clone(),
+            place: replication.place.clone(),
+            fsync: ground.config().fsync,
+            feed: feed.clone(),
+            log: replication.log.clone(),
+            observer: Arc::new(observer()),
+            wants_confirmed: wants_confirmed.subscribe(),
+        };
+        let recovery = Arc::new(Recovery {
+            ground: ground.clone(),
+            database: database.clone(),
+            feed,
+            receiver: Mutex::new(None),
+            context,
+            follow,
+            received: AtomicU64::new(0),
+            receivers: watch::Sender::new(0),
+            wants_confirmed,
+            stopped,
+            receiver_pid: replication.sessions.allocate_pid(),
+        });
+        *replication.recovery.write() = Some(recovery.clone());
+        begins();
+        ground.log.log(format!("redo starts at {}", redo.next_lsn()));
+        if let Some(checkpoint) = redo.awaited_checkpoint() {
+            ground.log.log(format!("log of the checkpoint at {checkpoint} is not here: waiting for it"));
+        }
+        let redo =
+            tokio::task::spawn_blocking(move || redo.run(&redo_feed).map_err(|error| error.to_string()));
+        let end = tasks.background.clone();
+        tasks.tracker.spawn(vital_task(RECOVERY, mind_receiver(recovery.clone(), end)));
+        let (ended, ends) = mpsc::channel(1);
+        let awaiting = await_promotion(promotions, recovery.clone(), tasks.background.clone(), ended);
+        tasks.tracker.spawn(vital_task(RECOVERY, awaiting));
+        Self { replication: replication.clone(), recovery, redo, ends }
+    }
+
+    /// Waits until redo has ended by itself, or the receiver has failed for good.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        tokio::select! {
+            ended = &mut self.redo => {
+                ended.unwrap_or_else(|error| Err(format!("the redo thread failed: {error}")))
+            }
+            failure = self.recovery.receiver_failure() => Err(failure),
+        }
+    }
+
+    /// Redo has ended for a promotion: stops the receiver for good. Gives where redo stopped at its target.
+    pub(crate) async fn end_receiving(&mut self) -> Option<RecoveryStop> {
+        self.recovery.close_receiver().await;
+        self.ends.close();
+        self.recovery.stopped.lock().clone()
+    }
+
+    /// Lets go of a redo that has ended at its target for a shutdown.
+    pub(crate) async fn leave(self) {
+        self.recovery.close_receiver().await;
+    }
+
+    /// Ends redo for a stop. The log that was received stays readable for senders.
+    pub(crate) async fn stop(mut self) {
+        self.replication.archive.stop.cancel();
+        self.recovery.close_receiver().await;
+        self.recovery.feed.stop();
+        if let Err(what) = self.ended().await {
+            self.replication.ground.log.warning(what);
+        }
+    }
+}
+
+/// Ends the receiver and then redo when a promotion is asked for.
+async fn await_promotion(
+    mut promotions: watch::Receiver<bool>,
+    recovery: Arc<Recovery>,
+    end: CancellationToken,
+    ended: mpsc::Sender<()>,
+) {
+    let asked = tokio::select! {
+        () = end.cancelled() => false,
+        () = ended.closed() => false,
+        asked = promotions.wait_for(|asked| *asked) => asked.is_ok(),
+    };
+    if asked {
+        // What comes after this is not part of what is promoted.
+        recovery.close_receiver().await;
+        recovery.feed.promote();
+    }
+}

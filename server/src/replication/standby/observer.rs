@@ -1,0 +1,108 @@
+//! What the receiver and redo tell: into the log, and to the parts of the node that it concerns.
+
+use crate::replication::{Replication, slots};
+use protocol::{Report, Severity, SqlState};
+use replica::ReplicaError;
+use replica::driver::DelayObserver;
+use replica::driver::receive::ReceiveObserver;
+use replica::slots::UpstreamSlot;
+use std::borrow::Cow;
+use std::sync::Weak;
+use std::time::Duration;
+use storage::{Conflict, ConflictKind};
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId, Xid};
+
+/// Writes what the receiver tells into the log.
+pub(super) struct Observer {
+    /// Weak, since replication holds the receiver that holds this.
+    pub(super) replication: Weak<Replication>,
+}
+
+impl ReceiveObserver for Observer {
+    fn started(&self, at: Lsn, timeline: TimelineId, again: bool) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        let what = if again { "restarted WAL streaming" } else { "started streaming WAL from primary" };
+        replication.ground.log.log(format!("{what} at {at} on timeline {timeline}"));
+    }
+
+    fn reconnects(&self) {
+        if let Some(replication) = self.replication.upgrade() {
+            replication.ground.log.log("WAL receiver process shutdown requested");
+        }
+    }
+
+    fn failed(&self, error: &ReplicaError) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        let report = Report {
+            detail: error.detail(),
+            hint: error.hint().map(Cow::into_owned),
+            ..Report::fatal(SqlState::new(error.sqlstate()), error.to_string())
+        };
+        replication.ground.log.write(None, &report, None);
+        if let Some(recovery) = replication.recovery() {
+            recovery.feed.receiver_failed();
+        }
+    }
+
+    fn followed(&self, history: &TimelineHistory) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        replication.ground.log.log(format!("new target timeline is {}", history.target()));
+    }
+
+    fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        let reason = format!("no whole record of timeline {timeline}, cut before following the primary");
+        replication.ground.log.log(format!("cut log from {from} to {to}: {reason}"));
+        replication.ledger.record("cut", (from, to), &reason);
+    }
+
+    fn confirmed(&self, upto: Lsn) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        replication.database.commit_gate().confirm(upto);
+    }
+
+    fn slots(&self, slots: &[UpstreamSlot]) {
+        if let Some(replication) = self.replication.upgrade() {
+            slots::copy(&replication, slots);
+        }
+    }
+
+    fn oldest_xmin(&self) -> Option<Xid> {
+        let replication = self.replication.upgrade()?;
+        let database = &replication.database;
+        // Without a snapshot, what the next one will see: the primary keeps that much for it.
+        let own = database.oldest_snapshot().or_else(|| Some(database.next_xid()));
+        // What standbys of this standby need, it needs too.
+        let others = replication.oldest_xmin();
+        own.into_iter().chain(others).min()
+    }
+}
+
+impl DelayObserver for Observer {
+    fn paused(&self) {
+        let hint = Some("Execute pg_wal_replay_resume() to continue.".to_owned());
+        let report = Report::new(Severity::Log, SqlState::SUCCESSFUL_COMPLETION, "recovery has paused");
+        let Some(replication) = self.replication.upgrade() else { return };
+        replication.ground.log.write(None, &Report { hint, ..report }, None);
+    }
+
+    fn waits_for_queries(&self, kind: ConflictKind, waited: Duration, over: bool) {
+        let what = if over { "finished" } else { "still" };
+        let milliseconds = waited.as_secs_f64() * 1e3;
+        let Some(replication) = self.replication.upgrade() else { return };
+        replication.ground.log.log(format!(
+            "recovery {what} waiting after {milliseconds:.3} ms: recovery conflict on {}",
+            kind.name()
+        ));
+    }
+
+    fn gives_up(&self, conflict: Conflict) {
+        let Some(replication) = self.replication.upgrade() else { return };
+        for session in replication.sessions.list() {
+            if session.oldest_snapshot().is_some_and(|oldest| oldest < conflict.horizon) {
+                session.give_way(conflict.kind);
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The tasks of a node: who owns them and what ends them.
+
+use host::{vital, vital_task};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a task of the background is called when a panic in it ends the process.
+const BACKGROUND: &str = "a background task";
+
+/// The tasks of a node and what ends them.
+#[derive(Debug, Default)]
+pub(crate) struct Tasks {
+    /// Ends the background tasks.
+    pub(crate) background: CancellationToken,
+    /// All background tasks.
+    pub(crate) tracker: TaskTracker,
+    /// Ends the tasks that write to the database, which a stop does before its checkpoint.
+    pub(crate) writing: CancellationToken,
+    /// Those tasks.
+    pub(crate) writers: TaskTracker,
+    /// Sessions, ended by their handles, or at once.
+    pub(crate) sessions: TaskTracker,
+    /// Ends the sessions at once.
+    pub(crate) abort_sessions: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs a task that writes to the database until a stop ends those. A panic in it ends the process, since nobody else would do its
+    /// work.
+    pub(crate) fn spawn_writer(&self, task: impl Future<Output = ()> + Send + 'static) {
+        // Boxed before it is wrapped, so that these wrappers are compiled once.
+        let task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
+        let (token, task) = (self.writing.clone(), vital_task(BACKGROUND, task));
+        self.writers.spawn(async move {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// The same for a task that has an end of its own, for which a stop waits.
+    pub(crate) fn spawn_writer_to_its_end(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.writers.spawn(vital_task(BACKGROUND, task));
+    }
+
+    /// Ends the tasks that write to the database.
+    pub(crate) async fn stop_writers(&self) {
+        self.writing.cancel();
+        self.writers.close();
+        self.writers.wait().await;
+    }
+}
+
+/// Runs a background task's work on the pool of threads that may block. A panic in it ends the process, like one in
+/// the task itself.
+pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_blocking(move || {
+        let _vital = vital(BACKGROUND);
+        work()
+    })
+}
