@@ -40,6 +40,7 @@ mod log;
 mod maintenance;
 mod metrics;
 mod node;
+pub mod reference;
 mod replication;
 mod server;
 mod session;

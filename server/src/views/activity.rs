@@ -1,10 +1,9 @@
 //! pg_stat_activity, and functions about sessions.
 
 use super::Asked;
-use super::{Function, Returns, View, no_defaults, one, refuse, text};
+use super::{Function, Returns, View, no_defaults, one, refuse, sparse, text, time};
 use crate::connection::registry::{Activity, SessionHandle, SessionKind};
 use crate::error::sql_error;
-use crate::node::Node;
 use protocol::SqlState;
 use sql::{CancelReason, NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
@@ -14,35 +13,71 @@ use std::time::Duration;
 use storage::WaitEvent;
 use wal::Lsn;
 
-pub(super) static VIEWS: &[View] = &[View {
-    name: "pg_stat_activity",
-    oid: 12_206,
-    columns: &[
-        ("datid", TypeId::Oid),
-        ("datname", TypeId::Name),
-        ("pid", TypeId::Int4),
-        ("leader_pid", TypeId::Int4),
-        ("usesysid", TypeId::Oid),
-        ("usename", TypeId::Name),
-        ("application_name", TypeId::Text),
-        ("client_addr", TypeId::Inet),
-        ("client_hostname", TypeId::Text),
-        ("client_port", TypeId::Int4),
-        ("backend_start", TypeId::Timestamptz),
-        ("xact_start", TypeId::Timestamptz),
-        ("query_start", TypeId::Timestamptz),
-        ("state_change", TypeId::Timestamptz),
-        ("wait_event_type", TypeId::Text),
-        ("wait_event", TypeId::Text),
-        ("state", TypeId::Text),
-        ("backend_xid", TypeId::Xid),
-        ("backend_xmin", TypeId::Xid),
-        ("query_id", TypeId::Int8),
-        ("query", TypeId::Text),
-        ("backend_type", TypeId::Text),
-    ],
-    rows: activity,
-}];
+pub(super) static VIEWS: &[View] = &[ACTIVITY];
+
+/// A row of pg_stat_activity.
+struct Row {
+    session: Arc<SessionHandle>,
+    /// The asker may see all of it.
+    seen: bool,
+    /// The end of the log that is durable here.
+    flushed: Lsn,
+}
+
+const ACTIVITY: View = View { rows: activity, ..SESSIONS };
+
+/// pg_stat_activity without the server's own parts.
+const SESSIONS: View = view! {
+    "pg_stat_activity", 12_206, "What each session and each part of the server does now; a row a session.",
+    rows |asked, actor| {
+        let positions = asked.node().database().and_then(|database| database.positions());
+        let flushed = positions.map_or(Lsn::MAX, |positions| positions.flushed());
+        let (superuser, own) = (actor.superuser, &asked.handle().user);
+        asked.node().sessions.list().into_iter().map(move |session| {
+            let seen = superuser || session.user == *own;
+            Row { session, seen, flushed }
+        })
+    },
+    each |Row { session, seen, flushed }| [
+        // What others than superusers and the session's own role do not see.
+        let shown = |value: Datum| if seen { value } else { Datum::Null };
+        let moment = |micros: i64| if micros == 0 { Datum::Null } else { Datum::Timestamptz(micros) };
+        let (event_type, event) = event_of(&session, flushed).unzip();
+        let oldest = session.oldest_snapshot().or_else(|| session.snapshot().map(|(xid, _)| xid));
+        let oid = session.database_oid.load(Ordering::Relaxed);
+        let query = session.statement();
+        let query = if seen { query.text() } else { "<insufficient privilege>" };
+    ] {
+        "datid": Oid = if oid == 0 { Datum::Null } else { Datum::Oid(oid) },
+        "datname": Name = text(Some(&session.database).filter(|name| !name.is_empty())),
+        "pid": Int4 = Datum::Int4(session.key.pid),
+        "leader_pid": Int4 = Datum::Null,
+        "usesysid": Oid = Datum::Oid(session.role_oid.load(Ordering::Relaxed)),
+        "usename": Name = Datum::text(session.user.as_str()),
+        "application_name": Text = shown(Datum::text(session.application.lock().as_ref())),
+        "client_addr": Inet = shown(address(&session)),
+        "client_hostname": Text = Datum::Null,
+        "client_port": Int4 = shown(port(&session)),
+        "backend_start": Timestamptz = shown(moment(session.started.micros())),
+        "xact_start": Timestamptz = shown(moment(session.transaction_started.load(Ordering::Relaxed))),
+        "query_start": Timestamptz = shown(moment(session.statement_started.load(Ordering::Relaxed))),
+        "state_change": Timestamptz = shown(moment(session.state_changed.load(Ordering::Relaxed))),
+        "wait_event_type": Text = shown(text(event_type)),
+        "wait_event": Text = shown(text(event)),
+        "state": Text = shown(text(session.activity().name())),
+        "backend_xid": Xid = Datum::Null,
+        "backend_xmin": Xid = shown(oldest.map_or(Datum::Null, |xid| Datum::Xid(xid.low()))),
+        "query_id": Int8 = Datum::Null,
+        "query": Text = Datum::text(query),
+        "backend_type": Text = Datum::text(session.kind.name()),
+    }
+};
+
+fn activity(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+    let mut rows = (SESSIONS.rows)(asked, actor)?;
+    rows.extend(own_parts(asked));
+    Ok(rows)
+}
 
 /// A client's address as a value.
 pub(super) fn address(session: &SessionHandle) -> Datum {
@@ -53,7 +88,7 @@ pub(super) fn address(session: &SessionHandle) -> Datum {
 }
 
 /// A client's port as a value: -1 on a Unix socket.
-pub(super) fn port(session: &SessionHandle) -> Datum {
+fn port(session: &SessionHandle) -> Datum {
     Datum::Int4(session.client.map_or(-1, |client| i32::from(client.port())))
 }
 
@@ -72,65 +107,22 @@ fn event(wait: WaitEvent) -> (&'static str, &'static str) {
     }
 }
 
-fn activity(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
-    let own = asked.handle();
-    let positions = asked.node().database().and_then(|database| database.positions());
-    let flushed = positions.map_or(Lsn::MAX, |positions| positions.flushed());
-    let row = |session: Arc<SessionHandle>| {
-        let visible = actor.superuser || session.user == own.user;
-        let state = session.activity();
-        let time = |micros: i64| if micros == 0 { Datum::Null } else { Datum::Timestamptz(micros) };
-        let idle = state != Activity::Active && state != Activity::Starting;
-        let event = match session.waits_for() {
-            _ if idle => Some(("Client", "ClientRead")),
-            None if session.kind == SessionKind::WalSender => Some(("Activity", "WalSenderMain")),
-            // Both are waited for at once; the name is that of the first.
-            Some(WaitEvent::CommitLevel) if session.commit_end() > flushed => Some(("IO", "WALSync")),
-            waits_for => waits_for.map(event),
-        };
-        let query = session.statement();
-        let query = if visible { query.text() } else { "<insufficient privilege>" };
-        let oid = session.database_oid.load(Ordering::Relaxed);
-        let mut row = vec![
-            if oid == 0 { Datum::Null } else { Datum::Oid(oid) },
-            text(Some(&session.database).filter(|name| !name.is_empty())),
-            Datum::Int4(session.key.pid),
-            Datum::Null,
-            Datum::Oid(session.role_oid.load(Ordering::Relaxed)),
-            Datum::text(session.user.as_str()),
-            Datum::text(session.application.lock().as_ref()),
-            address(&session),
-            Datum::Null,
-            port(&session),
-            time(session.started.micros()),
-            time(session.transaction_started.load(Ordering::Relaxed)),
-            time(session.statement_started.load(Ordering::Relaxed)),
-            time(session.state_changed.load(Ordering::Relaxed)),
-            text(event.map(|(kind, _)| kind)),
-            text(event.map(|(_, name)| name)),
-            text(state.name()),
-            Datum::Null,
-            session
-                .oldest_snapshot()
-                .or_else(|| session.snapshot().map(|(xid, _)| xid))
-                .map_or(Datum::Null, |xid| Datum::Xid(xid.low())),
-            Datum::Null,
-            Datum::text(query),
-            Datum::text(session.kind.name()),
-        ];
-        if !visible {
-            row.iter_mut().skip(6).take(14).for_each(|value| *value = Datum::Null);
-        }
-        row
-    };
-    let mut rows: NodeRows = asked.node().sessions.list().into_iter().map(row).collect();
-    rows.extend(own_parts(asked.node()));
-    Ok(rows)
+/// What a session waits for.
+fn event_of(session: &SessionHandle, flushed: Lsn) -> Option<(&'static str, &'static str)> {
+    let state = session.activity();
+    let idle = state != Activity::Active && state != Activity::Starting;
+    match session.waits_for() {
+        _ if idle => Some(("Client", "ClientRead")),
+        None if session.kind == SessionKind::WalSender => Some(("Activity", "WalSenderMain")),
+        // Both are waited for at once; the name is that of the first.
+        Some(WaitEvent::CommitLevel) if session.commit_end() > flushed => Some(("IO", "WALSync")),
+        waits_for => waits_for.map(event),
+    }
 }
 
 /// The server's own parts, which PostgreSQL runs as processes: those that are at work now.
-fn own_parts(node: &Node) -> impl Iterator<Item = Vec<Datum>> {
-    let recovery = node.replication().and_then(|replication| replication.recovery());
+fn own_parts(asked: &Asked<'_>) -> impl Iterator<Item = Vec<Datum>> {
+    let (node, recovery) = (asked.node(), asked.recovery());
     let receiver = recovery.as_ref().filter(|recovery| recovery.receiver().is_some());
     let receiver = receiver.map(|recovery| (recovery.receiver_pid, "walreceiver", "WalReceiverMain"));
     let pids = &node.part_pids;
@@ -143,22 +135,17 @@ fn own_parts(node: &Node) -> impl Iterator<Item = Vec<Datum>> {
         Some((pids.background_writer, "background writer", "BgWriterHibernate")),
         log_writer,
     ];
-    let started = node.started.micros();
+    let started = node.started;
     parts.into_iter().flatten().map(move |(pid, kind, wait)| {
-        let mut row = vec![Datum::Null; 22];
-        for (at, value) in [
-            (2, Datum::Int4(pid)),
-            (10, Datum::Timestamptz(started)),
-            (14, Datum::text("Activity")),
-            (15, Datum::text(wait)),
-            (20, Datum::text("")),
-            (21, Datum::text(kind)),
-        ] {
-            if let Some(place) = row.get_mut(at) {
-                *place = value;
-            }
-        }
-        row
+        let values = [
+            ("pid", Datum::Int4(pid)),
+            ("backend_start", time(Some(started))),
+            ("wait_event_type", Datum::text("Activity")),
+            ("wait_event", Datum::text(wait)),
+            ("query", Datum::text("")),
+            ("backend_type", Datum::text(kind)),
+        ];
+        sparse(SESSIONS.columns, &values)
     })
 }
 
@@ -217,6 +204,7 @@ fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql
 pub(super) static FUNCTIONS: &[Function] = &[
     Function {
         name: "pg_cancel_backend",
+        about: "Cancels what a session runs.",
         arguments: &[("pid", TypeId::Int4)],
         required: 1,
         defaults: no_defaults,
@@ -228,6 +216,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_terminate_backend",
+        about: "Ends a session; with a timeout in milliseconds it waits for the end.",
         arguments: &[("pid", TypeId::Int4), ("timeout", TypeId::Int8)],
         required: 1,
         defaults: || vec![Datum::Int8(0)],
@@ -237,6 +226,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_postmaster_start_time",
+        about: "When this server was started.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,
@@ -246,6 +236,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "plimsoll_session_count",
+        about: "How many client sessions there are.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,

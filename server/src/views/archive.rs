@@ -1,51 +1,33 @@
 //! pg_stat_archiver, restore points, transaction ids, and facts about files: what recovery to a point is prepared and watched with.
 
 use super::Asked;
-use super::control::{database, in_recovery, lsn, superuser};
-use super::{Function, Returns, View, no_defaults, one, refuse};
+use super::control::{database, in_recovery, superuser};
+use super::{Function, Returns, View, lsn, no_defaults, one, refuse, text, time};
 use crate::error::sql_error;
 use host::Timestamp;
 use protocol::SqlState;
-use sql::{NodeCall, NodeRows, SettingActor, SqlError};
+use sql::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
 use std::path::Path;
 use storage::Database;
 use wal::xlog::XlogRecord;
 
-pub(super) static VIEWS: &[View] = &[View {
-    name: "pg_stat_archiver",
-    oid: 12_253,
-    columns: &[
-        ("archived_count", TypeId::Int8),
-        ("last_archived_wal", TypeId::Text),
-        ("last_archived_time", TypeId::Timestamptz),
-        ("failed_count", TypeId::Int8),
-        ("last_failed_wal", TypeId::Text),
-        ("last_failed_time", TypeId::Timestamptz),
-        ("stats_reset", TypeId::Timestamptz),
-    ],
-    rows: stat_archiver,
+pub(super) static VIEWS: &[View] = &[view! {
+    "pg_stat_archiver", 12_253, "What archive_command has done since the counters were reset; one row.",
+    rows |asked, _actor| asked.node().archive.archiver().map(|archiver| archiver.stats()),
+    each |stats| [
+        let (archived, archived_at) = stats.last_archived.unzip();
+        let (failed, failed_at) = stats.last_failed.unzip();
+    ] {
+        "archived_count": Int8 = Datum::Int8(stats.archived),
+        "last_archived_wal": Text = text(archived),
+        "last_archived_time": Timestamptz = time(archived_at),
+        "failed_count": Int8 = Datum::Int8(stats.failed),
+        "last_failed_wal": Text = text(failed),
+        "last_failed_time": Timestamptz = time(failed_at),
+        "stats_reset": Timestamptz = time(Some(stats.reset)),
+    }
 }];
-
-fn stat_archiver(asked: &Asked<'_>, _actor: SettingActor) -> sql::Result<NodeRows> {
-    let Some(archiver) = asked.node().archive.archiver() else { return Ok(Vec::new()) };
-    let stats = archiver.stats();
-    let last = |last: Option<(String, Timestamp)>| match last {
-        Some((name, at)) => [Datum::text(name), Datum::Timestamptz(at.micros())],
-        None => [Datum::Null, Datum::Null],
-    };
-    let [archived, archived_at] = last(stats.last_archived);
-    let [failed, failed_at] = last(stats.last_failed);
-    Ok(vec![vec![
-        Datum::Int8(stats.archived),
-        archived,
-        archived_at,
-        Datum::Int8(stats.failed),
-        failed,
-        failed_at,
-        Datum::Timestamptz(stats.reset.micros()),
-    ]])
-}
 
 /// pg_stat_reset_shared(target)
 fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
@@ -148,9 +130,10 @@ fn transaction_id(asked: &Asked<'_>, assign: bool) -> NodeCall {
 }
 
 macro_rules! transaction_id {
-    ($name:literal, $assign:literal) => {
+    ($name:literal, $about:literal, $assign:literal) => {
         Function {
             name: $name,
+            about: $about,
             arguments: &[],
             required: 0,
             defaults: no_defaults,
@@ -162,12 +145,25 @@ macro_rules! transaction_id {
 }
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    transaction_id!("txid_current", true),
-    transaction_id!("pg_current_xact_id", true),
-    transaction_id!("txid_current_if_assigned", false),
-    transaction_id!("pg_current_xact_id_if_assigned", false),
+    transaction_id!("txid_current", "The number of this transaction, which gets one if it has none.", true),
+    transaction_id!(
+        "pg_current_xact_id",
+        "The number of this transaction, which gets one if it has none.",
+        true
+    ),
+    transaction_id!(
+        "txid_current_if_assigned",
+        "The number of this transaction, or NULL if it has none yet.",
+        false
+    ),
+    transaction_id!(
+        "pg_current_xact_id_if_assigned",
+        "The number of this transaction, or NULL if it has none yet.",
+        false
+    ),
     Function {
         name: "pg_create_restore_point",
+        about: "Writes a named point into the log, to which recovery can go; gives its position.",
         arguments: &[("name", TypeId::Text)],
         required: 1,
         defaults: no_defaults,
@@ -177,6 +173,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_stat_reset_shared",
+        about: "Sets the counters of pg_stat_archiver back.",
         arguments: &[("target", TypeId::Text)],
         required: 1,
         defaults: no_defaults,
@@ -186,6 +183,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_stat_file",
+        about: "Size and times of a file; relative names lie in the data directory.",
         arguments: &[("filename", TypeId::Text), ("missing_ok", TypeId::Bool)],
         required: 1,
         defaults: || vec![Datum::Bool(false)],

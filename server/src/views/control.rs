@@ -1,7 +1,7 @@
 //! Functions about the log, recovery and the node itself.
 
 use super::Asked;
-use super::{Function, Returns, no_defaults, one, refuse};
+use super::{Function, Returns, lsn, no_defaults, one, refuse, time, timeline};
 use crate::error::sql_error;
 use crate::state::NodeState;
 use host::Timestamp;
@@ -43,10 +43,6 @@ fn not_in_recovery() -> SqlError {
         .with_hint("Recovery control functions can only be executed during recovery.")
 }
 
-pub(super) fn lsn(at: Lsn) -> Datum {
-    if at.is_valid() { Datum::Lsn(at.get()) } else { Datum::Null }
-}
-
 /// A position of the primary's log.
 fn of_log(asked: &Asked<'_>, position: impl FnOnce(&wal::Positions) -> Lsn) -> NodeCall {
     match database(asked).map(Database::positions) {
@@ -65,9 +61,10 @@ fn of_recovery(asked: &Asked<'_>, fact: impl FnOnce(&Database) -> Datum) -> Node
 }
 
 macro_rules! function {
-    ($name:literal, [$($argument:literal: $ty:ident),*] -> $returns:ident, $call:expr) => {
+    ($name:literal, $about:literal, [$($argument:literal: $ty:ident),*] -> $returns:ident, $call:expr) => {
         Function {
             name: $name,
+            about: $about,
             arguments: &[$(($argument, TypeId::$ty)),*],
             required: <[&str]>::len(&[$($argument),*]),
             defaults: no_defaults,
@@ -225,6 +222,11 @@ fn void() -> Datum {
     Datum::text("")
 }
 
+/// A time of the control file, in seconds since 1970.
+fn unix_time(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_micros(seconds.saturating_mul(1_000_000))
+}
+
 fn control_system(asked: &Asked<'_>) -> NodeCall {
     of_database(asked, |database| {
         let control = database.control();
@@ -232,7 +234,7 @@ fn control_system(asked: &Asked<'_>) -> NodeCall {
             Datum::Int4(1300),
             Datum::Int4(i32::try_from(control.catalog_version).unwrap_or(0)),
             Datum::Int8(control.system_id.get().cast_signed()),
-            Datum::Timestamptz(Timestamp::from_unix_micros(control.time.saturating_mul(1_000_000)).micros()),
+            time(Some(unix_time(control.time))),
         ]
     })
 }
@@ -242,7 +244,6 @@ fn control_checkpoint(asked: &Asked<'_>) -> NodeCall {
         let control = database.control();
         let copy = &control.checkpoint_copy;
         let name = control.segment_size.segment_of(copy.redo).file_name(copy.timeline, control.segment_size);
-        let timeline = |timeline: wal::TimelineId| Datum::Int4(i32::try_from(timeline.get()).unwrap_or(0));
         vec![
             lsn(control.checkpoint),
             lsn(copy.redo),
@@ -251,7 +252,7 @@ fn control_checkpoint(asked: &Asked<'_>) -> NodeCall {
             timeline(copy.previous_timeline),
             Datum::Bool(copy.full_page_writes),
             Datum::text(format!("{}:{}", copy.next_xid.epoch(), copy.next_xid.low())),
-            Datum::Timestamptz(Timestamp::from_unix_micros(copy.time.saturating_mul(1_000_000)).micros()),
+            time(Some(unix_time(copy.time))),
         ]
     })
 }
@@ -262,7 +263,7 @@ fn control_recovery(asked: &Asked<'_>) -> NodeCall {
         let always = |at: Lsn| Datum::Lsn(at.get());
         vec![
             always(control.min_recovery_point),
-            Datum::Int4(i32::try_from(control.min_recovery_point_timeline.get()).unwrap_or(0)),
+            timeline(control.min_recovery_point_timeline),
             always(control.backup_start_point),
             always(control.backup_end_point),
             Datum::Bool(control.backup_end_required),
@@ -311,43 +312,43 @@ fn sleep(arguments: &[Datum]) -> NodeCall {
 }
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    function!("pg_is_in_recovery", [] -> Bool, |asked, _, _| {
+    function!("pg_is_in_recovery", "Whether this server is a standby, or recovers from the archive.", [] -> Bool, |asked, _, _| {
         of_recovery(asked, |db| Datum::Bool(db.is_in_recovery()))
     }),
-    function!("pg_current_wal_lsn", [] -> Lsn, |asked, _, _| {
+    function!("pg_current_wal_lsn", "The end of the log that was handed to the kernel.", [] -> Lsn, |asked, _, _| {
         of_log(asked, wal::Positions::written)
     }),
-    function!("pg_current_wal_insert_lsn", [] -> Lsn, |asked, _, _| {
+    function!("pg_current_wal_insert_lsn", "The end of the log.", [] -> Lsn, |asked, _, _| {
         of_log(asked, wal::Positions::inserted)
     }),
-    function!("pg_current_wal_flush_lsn", [] -> Lsn, |asked, _, _| {
+    function!("pg_current_wal_flush_lsn", "The end of the log that is durable here.", [] -> Lsn, |asked, _, _| {
         of_log(asked, wal::Positions::flushed)
     }),
-    function!("pg_last_wal_replay_lsn", [] -> Lsn, |asked, _, _| {
+    function!("pg_last_wal_replay_lsn", "The end of the log that was replayed here.", [] -> Lsn, |asked, _, _| {
         of_recovery(asked, |db| lsn(db.replayed()))
     }),
-    function!("pg_last_wal_receive_lsn", [] -> Lsn, |asked, _, _| {
+    function!("pg_last_wal_receive_lsn", "The end of the log that was received here and is durable.", [] -> Lsn, |asked, _, _| {
         one(lsn(asked.node().received()))
     }),
-    function!("pg_last_xact_replay_timestamp", [] -> Timestamptz, |asked, _, _| {
+    function!("pg_last_xact_replay_timestamp", "When the last transaction that was replayed here was committed.", [] -> Timestamptz, |asked, _, _| {
         of_recovery(asked, |db| {
             db.last_replayed_commit().map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()))
         })
     }),
-    function!("pg_wal_replay_pause", [] -> Void, |asked, actor, _| pause(asked, actor, true)),
-    function!("pg_wal_replay_resume", [] -> Void, |asked, actor, _| pause(asked, actor, false)),
-    function!("pg_is_wal_replay_paused", [] -> Bool, |asked, _, _| {
+    function!("pg_wal_replay_pause", "Pauses replay.", [] -> Void, |asked, actor, _| pause(asked, actor, true)),
+    function!("pg_wal_replay_resume", "Ends a pause of replay; at a recovery target it promotes.", [] -> Void, |asked, actor, _| pause(asked, actor, false)),
+    function!("pg_is_wal_replay_paused", "Whether a pause of replay was asked for.", [] -> Bool, |asked, _, _| {
         paused(asked, |state| Datum::Bool(state != PauseState::NotPaused))
     }),
-    function!("pg_get_wal_replay_pause_state", [] -> Text, |asked, _, _| {
+    function!("pg_get_wal_replay_pause_state", "Whether replay goes on, is about to pause, or is paused.", [] -> Text, |asked, _, _| {
         paused(asked, |state| Datum::text(state.name()))
     }),
-    function!("pg_switch_wal", [] -> Lsn, |asked, actor, _| switch_wal(asked, actor)),
-    function!("pg_logical_emit_message", ["transactional": Bool, "prefix": Text, "content": Text] -> Lsn,
+    function!("pg_switch_wal", "Ends the segment of the log, so that it can be archived; gives where it ended.", [] -> Lsn, |asked, actor, _| switch_wal(asked, actor)),
+    function!("pg_logical_emit_message", "Writes a message into the log for those who read it; gives its end.", ["transactional": Bool, "prefix": Text, "content": Text] -> Lsn,
         |asked, _, arguments| emit_message(asked, arguments)),
-    function!("pg_logical_emit_message", ["transactional": Bool, "prefix": Text, "content": Bytea] -> Lsn,
+    function!("pg_logical_emit_message", "Writes a message into the log for those who read it; gives its end.", ["transactional": Bool, "prefix": Text, "content": Bytea] -> Lsn,
         |asked, _, arguments| emit_message(asked, arguments)),
-    function!("pg_walfile_name", ["lsn": Lsn] -> Text, |asked, _, arguments| {
+    function!("pg_walfile_name", "The name of the file of the log that holds a position.", ["lsn": Lsn] -> Text, |asked, _, arguments| {
         match file_of(asked, "pg_walfile_name", arguments) {
             Ok((name, _)) => one(Datum::text(name)),
             Err(error) => refuse(error),
@@ -355,6 +356,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     Function {
         name: "pg_walfile_name_offset",
+        about: "The file of the log that holds a position, and the position's offset in it.",
         arguments: &[("lsn", TypeId::Lsn)],
         required: 1,
         defaults: no_defaults,
@@ -367,6 +369,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_promote",
+        about: "Makes a standby a primary; with wait it gives whether that was done in time.",
         arguments: &[("wait", TypeId::Bool), ("wait_seconds", TypeId::Int4)],
         required: 0,
         defaults: || vec![Datum::Bool(true), Datum::Int4(60)],
@@ -374,7 +377,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         returns: Returns::One(TypeId::Bool),
         call: promote,
     },
-    function!("pg_reload_conf", [] -> Bool, |asked, actor, _| {
+    function!("pg_reload_conf", "Reads the configuration files again.", [] -> Bool, |asked, actor, _| {
         match superuser(actor, "pg_reload_conf") {
             Ok(()) => {
                 asked.node().reload();
@@ -385,6 +388,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     Function {
         name: "pg_ls_waldir",
+        about: "The files of the log.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,
@@ -398,9 +402,10 @@ pub(super) static FUNCTIONS: &[Function] = &[
             NodeCall::Now(superuser(actor, "pg_ls_waldir").and_then(|()| list_log(asked)))
         },
     },
-    function!("pg_sleep", ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),
+    function!("pg_sleep", "Waits for so many seconds.", ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),
     Function {
         name: "pg_control_system",
+        about: "What the control file says of the cluster.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,
@@ -415,6 +420,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_control_checkpoint",
+        about: "What the control file says of the last checkpoint.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,
@@ -433,6 +439,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_control_recovery",
+        about: "What the control file says of recovery.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,

@@ -3,39 +3,44 @@
 //! Locks on rows are in memory here, and there may be millions: those are shown that somebody waits for. Such a row is a
 //! `tuple` whose page and tuple number are a hash of its key, so that the usual join of waiters with holders finds pairs.
 
-use super::Asked;
-use super::{Function, Returns, View, no_defaults, one};
-use sql::{NodeCall, NodeRows, SettingActor};
+use super::{Asked, Function, Returns, View, no_defaults, one};
+use sql::{NodeCall, SqlEngine};
 use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
 use storage::{LockInfo, LockTarget};
 
-pub(super) static VIEWS: &[View] = &[View {
-    name: "pg_locks",
-    oid: 12_073,
-    columns: &[
-        ("locktype", TypeId::Text),
-        ("database", TypeId::Oid),
-        ("relation", TypeId::Oid),
-        ("page", TypeId::Int4),
-        ("tuple", TypeId::Int2),
-        ("virtualxid", TypeId::Text),
-        ("transactionid", TypeId::Xid),
-        ("classid", TypeId::Oid),
-        ("objid", TypeId::Oid),
-        ("objsubid", TypeId::Int2),
-        ("virtualtransaction", TypeId::Text),
-        ("pid", TypeId::Int4),
-        ("mode", TypeId::Text),
-        ("granted", TypeId::Bool),
-        ("fastpath", TypeId::Bool),
-        ("waitstart", TypeId::Timestamptz),
-    ],
-    rows: locks,
+pub(super) static VIEWS: &[View] = &[view! {
+    "pg_locks", 12_073, "Locks that are held, and who waits for them; a row a lock.",
+    rows |asked, _actor| {
+        let locks = |engine: &SqlEngine| {
+            let shown = |lock: LockInfo| (Target::of(engine, &lock.target), lock);
+            engine.database().locks().into_iter().map(shown).collect::<Vec<_>>()
+        };
+        asked.node().engine().map(locks).unwrap_or_default()
+    },
+    each |(target, lock)| [] {
+        "locktype": Text = Datum::text(target.kind),
+        "database": Oid = Datum::Oid(target.database),
+        "relation": Oid = target.relation,
+        "page": Int4 = target.page,
+        "tuple": Int2 = target.tuple,
+        "virtualxid": Text = Datum::Null,
+        "transactionid": Xid = Datum::Null,
+        "classid": Oid = target.class,
+        "objid": Oid = target.object,
+        "objsubid": Int2 = target.subobject,
+        "virtualtransaction": Text = Datum::text(format!("{}/{}", lock.session, lock.transaction).as_str()),
+        "pid": Int4 = if lock.session == 0 { Datum::Null } else { Datum::Int4(lock.session) },
+        "mode": Text = Datum::text(lock.mode),
+        "granted": Bool = Datum::Bool(lock.granted),
+        "fastpath": Bool = Datum::Bool(false),
+        "waitstart": Timestamptz = Datum::Null,
+    }
 }];
 
 pub(super) static FUNCTIONS: &[Function] = &[Function {
     name: "pg_blocking_pids",
+    about: "The sessions that keep a session from the lock that it waits for.",
     arguments: &[("pid", TypeId::Int4)],
     required: 1,
     defaults: no_defaults,
@@ -47,45 +52,52 @@ pub(super) static FUNCTIONS: &[Function] = &[Function {
 /// `advisory` locks of two 32-bit numbers say so in objsubid; ours come as one of 64 bits.
 const ONE_NUMBER: i16 = 1;
 
-fn locks(asked: &Asked<'_>, _actor: SettingActor) -> sql::Result<NodeRows> {
-    let Some(engine) = asked.node().engine() else { return Ok(Vec::new()) };
-    let row = |lock: LockInfo| {
-        let mut row = vec![Datum::Null; 16];
-        let mut set = |at: usize, value: Datum| {
-            if let Some(place) = row.get_mut(at) {
-                *place = value;
-            }
-        };
-        let (kind, database) = match lock.target {
+/// What is locked, as the columns of pg_locks say it.
+#[derive(Default)]
+struct Target {
+    kind: &'static str,
+    database: u32,
+    relation: Datum,
+    page: Datum,
+    tuple: Datum,
+    class: Datum,
+    object: Datum,
+    subobject: Datum,
+}
+
+impl Target {
+    fn of(engine: &SqlEngine, target: &LockTarget) -> Self {
+        match *target {
             LockTarget::Row(tree, hash) => {
                 let [a, b, c, d, e, f, ..] = hash.to_be_bytes();
-                set(2, Datum::Oid(engine.relation_of(tree)));
-                set(3, Datum::Int4(i32::from_be_bytes([a, b, c, d])));
-                set(4, Datum::Int2(i16::from_be_bytes([e, f])));
-                ("tuple", tree.database)
+                Self {
+                    kind: "tuple",
+                    database: tree.database,
+                    relation: Datum::Oid(engine.relation_of(tree)),
+                    page: Datum::Int4(i32::from_be_bytes([a, b, c, d])),
+                    tuple: Datum::Int2(i16::from_be_bytes([e, f])),
+                    ..Self::default()
+                }
             }
-            LockTarget::Table(tree) => {
-                set(2, Datum::Oid(engine.relation_of(tree)));
-                ("relation", tree.database)
-            }
+            LockTarget::Table(tree) => Self {
+                kind: "relation",
+                database: tree.database,
+                relation: Datum::Oid(engine.relation_of(tree)),
+                ..Self::default()
+            },
             LockTarget::Number(database, number) => {
                 let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
-                set(7, Datum::Oid(u32::from_be_bytes([a, b, c, d])));
-                set(8, Datum::Oid(u32::from_be_bytes([e, f, g, h])));
-                set(9, Datum::Int2(ONE_NUMBER));
-                ("advisory", database)
+                Self {
+                    kind: "advisory",
+                    database,
+                    class: Datum::Oid(u32::from_be_bytes([a, b, c, d])),
+                    object: Datum::Oid(u32::from_be_bytes([e, f, g, h])),
+                    subobject: Datum::Int2(ONE_NUMBER),
+                    ..Self::default()
+                }
             }
-        };
-        set(0, Datum::text(kind));
-        set(1, Datum::Oid(database));
-        set(10, Datum::text(format!("{}/{}", lock.session, lock.transaction).as_str()));
-        set(11, if lock.session == 0 { Datum::Null } else { Datum::Int4(lock.session) });
-        set(12, Datum::text(lock.mode));
-        set(13, Datum::Bool(lock.granted));
-        set(14, Datum::Bool(false));
-        row
-    };
-    Ok(engine.database().locks().into_iter().map(row).collect())
+        }
+    }
 }
 
 fn blocking_pids(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {

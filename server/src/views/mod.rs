@@ -1,5 +1,30 @@
 //! The node's own tables and functions: what SQL shows of the server around it.
 
+macro_rules! view {
+    (
+        $name:literal, $oid:literal, $about:literal,
+        rows |$asked:ident, $actor:ident| $rows:expr,
+        each |$row:pat_param| [$($setup:stmt;)*] {
+            $($column:literal: $ty:ident = $value:expr,)+
+        }
+    ) => {
+        crate::views::View {
+            name: $name,
+            oid: $oid,
+            about: $about,
+            columns: &[$(($column, sql_types::TypeId::$ty)),+],
+            rows: |$asked, $actor| {
+                let rows = $rows.into_iter();
+                let rows = rows.map(|$row| {
+                    $($setup)*
+                    vec![$($value),+]
+                });
+                Ok(rows.collect())
+            },
+        }
+    };
+}
+
 mod activity;
 mod archive;
 mod control;
@@ -16,9 +41,11 @@ mod sync;
 use crate::connection::registry::SessionHandle;
 use crate::node::Node;
 use crate::replication::standby::Recovery;
+use host::Timestamp;
 use sql::{NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows, NodeTable, SettingActor, SqlError};
 use sql_types::{Datum, Type, TypeId};
 use std::sync::{Arc, OnceLock};
+use wal::{Lsn, TimelineId};
 
 /// Who asks, and of which node.
 pub(crate) struct Asked<'a> {
@@ -42,10 +69,12 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A table and what fills it.
+/// A view and what fills it. The macro `view!` makes one from a single table of columns: name, type and value.
 struct View {
     name: &'static str,
     oid: u32,
+    /// What it shows, in one line.
+    about: &'static str,
     columns: &'static [(&'static str, TypeId)],
     rows: fn(&Asked<'_>, SettingActor) -> sql::Result<NodeRows>,
 }
@@ -53,6 +82,8 @@ struct View {
 /// A function and what it does.
 struct Function {
     name: &'static str,
+    /// What it gives or does, in one line.
+    about: &'static str,
     /// Names, types and, from `required` on, defaults.
     arguments: &'static [(&'static str, TypeId)],
     required: usize,
@@ -66,6 +97,48 @@ enum Returns {
     One(TypeId),
     Record(&'static [(&'static str, TypeId)]),
     Set(&'static [(&'static str, TypeId)]),
+    /// At most one row of a view, as a record.
+    RecordOf(&'static View),
+    /// The rows of a view without some of its columns.
+    SetOf {
+        view: &'static View,
+        without: &'static [&'static str],
+    },
+}
+
+impl Returns {
+    /// The columns of a record or of rows; None for a single value.
+    fn columns(&self) -> Option<Vec<(&'static str, TypeId)>> {
+        match self {
+            Self::One(_) => None,
+            Self::Record(columns) | Self::Set(columns) => Some(columns.to_vec()),
+            Self::RecordOf(view) => Some(view.columns.to_vec()),
+            Self::SetOf { view, without } => {
+                let columns = view.columns.iter().filter(|(name, _)| !without.contains(name));
+                Some(columns.copied().collect())
+            }
+        }
+    }
+}
+
+/// The rows of a view without some of its columns.
+fn without(view: &View, left_out: &[&str], asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+    let stays = |row: Vec<Datum>| {
+        let columns = view.columns.iter().zip(row);
+        columns.filter(|((name, _), _)| !left_out.contains(name)).map(|(_, value)| value).collect()
+    };
+    Ok((view.rows)(asked, actor)?.into_iter().map(stays).collect())
+}
+
+/// A row of which only these columns have values.
+fn sparse(columns: &[(&str, TypeId)], values: &[(&str, Datum)]) -> Vec<Datum> {
+    let known = |(name, _): &(&str, Datum)| columns.iter().any(|(column, _)| column == name);
+    debug_assert!(values.iter().all(known), "a column that the view does not have");
+    let value = |(column, _): &(&str, TypeId)| {
+        let found = values.iter().find(|(name, _)| name == column);
+        found.map_or(Datum::Null, |(_, value)| value.clone())
+    };
+    columns.iter().map(value).collect()
 }
 
 static VIEWS: &[&[View]] = &[
@@ -135,12 +208,27 @@ fn signature(function: &Function) -> NodeFunction {
         arguments: arguments.collect(),
         required: function.required,
         strict: function.strict,
-        returns: match function.returns {
-            Returns::One(ty) => NodeReturns::Scalar(Type::of(ty)),
-            Returns::Record(columns) => NodeReturns::Record(typed(columns)),
-            Returns::Set(columns) => NodeReturns::Set(typed(columns)),
+        returns: match (&function.returns, function.returns.columns()) {
+            (Returns::Record(_) | Returns::RecordOf(_), Some(columns)) => {
+                NodeReturns::Record(typed(&columns))
+            }
+            (Returns::Set(_) | Returns::SetOf { .. }, Some(columns)) => NodeReturns::Set(typed(&columns)),
+            (Returns::One(ty), _) => NodeReturns::Scalar(Type::of(*ty)),
+            (_, None) => NodeReturns::Set(Vec::new()),
         },
     }
+}
+
+/// All views, for documents: name, what it shows, columns with their types.
+pub(crate) fn described_views()
+-> impl Iterator<Item = (&'static str, &'static str, &'static [(&'static str, TypeId)])> {
+    VIEWS.iter().flat_map(|group| group.iter()).map(|view| (view.name, view.about, view.columns))
+}
+
+/// All functions, for documents: signature, and what it gives or does.
+pub(crate) fn described_functions() -> impl Iterator<Item = (&'static NodeFunction, &'static str)> {
+    let all = FUNCTIONS.iter().flat_map(|group| group.iter());
+    functions().iter().zip(all.map(|function| function.about))
 }
 
 /// Calls one of them.
@@ -159,6 +247,36 @@ fn one(value: Datum) -> NodeCall {
 /// A refusal as a function's result.
 fn refuse(error: SqlError) -> NodeCall {
     NodeCall::Now(Err(error))
+}
+
+/// A count.
+fn count(value: u64) -> Datum {
+    Datum::Int8(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// A position; NULL if there is none.
+fn lsn(at: Lsn) -> Datum {
+    if at.is_valid() { Datum::Lsn(at.get()) } else { Datum::Null }
+}
+
+/// A moment; NULL if there is none.
+fn time(at: Option<Timestamp>) -> Datum {
+    at.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()))
+}
+
+/// A number that may be missing.
+fn float(value: Option<f64>) -> Datum {
+    value.map_or(Datum::Null, Datum::Float8)
+}
+
+/// A process number that may be missing.
+fn number(value: Option<i32>) -> Datum {
+    value.map_or(Datum::Null, Datum::Int4)
+}
+
+/// A timeline's number.
+fn timeline(timeline: TimelineId) -> Datum {
+    Datum::Int4(i32::try_from(timeline.get()).unwrap_or(0))
 }
 
 /// A text, or NULL.
@@ -181,6 +299,12 @@ mod tests {
         for table in tables() {
             assert!(table.oid < 16384 && seen.insert(table.oid.to_string()), "{}", table.name);
             assert!(seen.insert(table.name.to_owned()), "{}", table.name);
+        }
+        for (name, about, _) in described_views() {
+            assert!(about.len() > 10 && about.ends_with('.'), "{name}: {about}");
+        }
+        for (function, about) in described_functions() {
+            assert!(about.len() > 10 && about.ends_with('.'), "{}: {about}", function.name);
         }
         for function in functions() {
             let types: Vec<_> = function.arguments.iter().map(|argument| argument.ty.id).collect();

@@ -1,155 +1,131 @@
 //! pg_stat_replication, pg_replication_slots, pg_stat_wal_receiver, and functions about slots.
 
-use super::Asked;
-use super::{Function, Returns, View, no_defaults, one, refuse, text};
+use super::activity::address;
+use super::{
+    Asked, Function, Returns, View, lsn, no_defaults, number, one, refuse, text, time, timeline, without,
+};
 use crate::error::{from_replica, sql_error};
 use crate::replication::Replication;
 use protocol::SqlState;
 use replica::ReplicaError;
 use replica::receiver::{ReceiverStatus, ReceiverView};
 use replica::slots::Lifetime;
-use sql::{NodeCall, NodeRows, SettingActor, SqlError};
+use sql::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, Interval, TypeId};
 use std::time::Duration;
 use wal::Lsn;
 
-/// Of pg_stat_replication.
-static SENDER_COLUMNS: &[(&str, TypeId)] = &[
-    ("pid", TypeId::Int4),
-    ("usesysid", TypeId::Oid),
-    ("usename", TypeId::Name),
-    ("application_name", TypeId::Text),
-    ("client_addr", TypeId::Inet),
-    ("client_hostname", TypeId::Text),
-    ("client_port", TypeId::Int4),
-    ("backend_start", TypeId::Timestamptz),
-    ("backend_xmin", TypeId::Xid),
-    ("state", TypeId::Text),
-    ("sent_lsn", TypeId::Lsn),
-    ("write_lsn", TypeId::Lsn),
-    ("flush_lsn", TypeId::Lsn),
-    ("replay_lsn", TypeId::Lsn),
-    ("write_lag", TypeId::Interval),
-    ("flush_lag", TypeId::Interval),
-    ("replay_lag", TypeId::Interval),
-    ("sync_priority", TypeId::Int4),
-    ("sync_state", TypeId::Text),
-    ("reply_time", TypeId::Timestamptz),
-];
-
-/// Of pg_replication_slots.
-static SLOT_COLUMNS: &[(&str, TypeId)] = &[
-    ("slot_name", TypeId::Name),
-    ("plugin", TypeId::Name),
-    ("slot_type", TypeId::Text),
-    ("datoid", TypeId::Oid),
-    ("database", TypeId::Name),
-    ("temporary", TypeId::Bool),
-    ("active", TypeId::Bool),
-    ("active_pid", TypeId::Int4),
-    ("xmin", TypeId::Xid),
-    ("catalog_xmin", TypeId::Xid),
-    ("restart_lsn", TypeId::Lsn),
-    ("confirmed_flush_lsn", TypeId::Lsn),
-    ("wal_status", TypeId::Text),
-    ("safe_wal_size", TypeId::Int8),
-    ("two_phase", TypeId::Bool),
-];
-
-/// Of pg_stat_wal_receiver.
-static RECEIVER_COLUMNS: &[(&str, TypeId)] = &[
-    ("pid", TypeId::Int4),
-    ("status", TypeId::Text),
-    ("receive_start_lsn", TypeId::Lsn),
-    ("receive_start_tli", TypeId::Int4),
-    ("written_lsn", TypeId::Lsn),
-    ("flushed_lsn", TypeId::Lsn),
-    ("received_tli", TypeId::Int4),
-    ("last_msg_send_time", TypeId::Timestamptz),
-    ("last_msg_receipt_time", TypeId::Timestamptz),
-    ("latest_end_lsn", TypeId::Lsn),
-    ("latest_end_time", TypeId::Timestamptz),
-    ("slot_name", TypeId::Text),
-    ("sender_host", TypeId::Text),
-    ("sender_port", TypeId::Int4),
-    ("conninfo", TypeId::Text),
-];
-
-/// Of pg_stat_get_wal_senders().
-static SENDER_FUNCTION_COLUMNS: &[(&str, TypeId)] = &[
-    ("pid", TypeId::Int4),
-    ("state", TypeId::Text),
-    ("sent_lsn", TypeId::Lsn),
-    ("write_lsn", TypeId::Lsn),
-    ("flush_lsn", TypeId::Lsn),
-    ("replay_lsn", TypeId::Lsn),
-    ("write_lag", TypeId::Interval),
-    ("flush_lag", TypeId::Interval),
-    ("replay_lag", TypeId::Interval),
-    ("sync_priority", TypeId::Int4),
-    ("sync_state", TypeId::Text),
-    ("reply_time", TypeId::Timestamptz),
-];
-
-/// Of pg_get_replication_slots().
-static SLOT_FUNCTION_COLUMNS: &[(&str, TypeId)] = &[
-    ("slot_name", TypeId::Name),
-    ("plugin", TypeId::Name),
-    ("slot_type", TypeId::Text),
-    ("datoid", TypeId::Oid),
-    ("temporary", TypeId::Bool),
-    ("active", TypeId::Bool),
-    ("active_pid", TypeId::Int4),
-    ("xmin", TypeId::Xid),
-    ("catalog_xmin", TypeId::Xid),
-    ("restart_lsn", TypeId::Lsn),
-    ("confirmed_flush_lsn", TypeId::Lsn),
-    ("wal_status", TypeId::Text),
-    ("safe_wal_size", TypeId::Int8),
-    ("two_phase", TypeId::Bool),
-];
-
-pub(super) static VIEWS: &[View] = &[
-    View { name: "pg_stat_replication", oid: 12_211, columns: SENDER_COLUMNS, rows: stat_replication },
-    View { name: "pg_replication_slots", oid: 12_235, columns: SLOT_COLUMNS, rows: replication_slots },
-    View { name: "pg_stat_wal_receiver", oid: 12_216, columns: RECEIVER_COLUMNS, rows: wal_receiver },
-];
-
-fn wal_receiver(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
-    let node = asked.node();
-    let Some(recovery) = node.replication().and_then(|replication| replication.recovery()) else {
-        return Ok(Vec::new());
-    };
-    // Between two connections there is no receiver to be seen.
-    let shown =
-        |view: &ReceiverView| matches!(view.status, ReceiverStatus::Streaming | ReceiverStatus::Restarting);
-    let Some(view) = recovery.receiver().filter(shown) else { return Ok(Vec::new()) };
-    let config = node.ground.config();
-    let time = |at: Option<host::Timestamp>| at.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()));
-    let timeline = |timeline: wal::TimelineId| Datum::Int4(i32::try_from(timeline.get()).unwrap_or(0));
-    let (conninfo, endpoint) = describe_primary(&config);
-    let mut row = vec![
-        Datum::Int4(recovery.receiver_pid),
-        Datum::text(view.status.name()),
-        lsn(view.start),
-        timeline(view.start_timeline),
-        lsn(view.written),
-        lsn(view.flushed),
-        timeline(view.timeline),
-        time(view.last_sent),
-        time(view.last_received),
-        lsn(view.primary_end),
-        time(view.primary_end_at),
-        text(Some(&config.primary_slot_name).filter(|name| !name.is_empty())),
-        text(endpoint.as_ref().map(|(host, _)| host)),
-        endpoint.map_or(Datum::Null, |(_, port)| Datum::Int4(i32::from(port))),
-        Datum::text(conninfo),
-    ];
-    if !actor.superuser {
-        row.iter_mut().skip(1).for_each(|value| *value = Datum::Null);
+/// pg_stat_replication
+const SENDERS: View = view! {
+    "pg_stat_replication", 12_211, "The standbys that are connected, with their positions; a row a standby.",
+    rows |asked, actor| {
+        let replication = ready(asked)?;
+        let database = &replication.database;
+        let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+        let (node, superuser, own) = (asked.node(), actor.superuser, &asked.handle().user);
+        let rows = replication.senders.rows(end, node.ground.host.clock.now()).into_iter();
+        rows.map(move |row| {
+            let address = node.sessions.get(row.info.pid).as_deref().map_or(Datum::Null, address);
+            let seen = superuser || row.info.user == *own;
+            (row, address, seen)
+        })
+    },
+    each |(row, address, seen)| [
+        // What others than superusers and the standby's own role do not see.
+        let shown = |value: Datum| if seen { value } else { Datum::Null };
+        let priority = i32::try_from(row.priority).unwrap_or(i32::MAX);
+        let trips = row.round_trips;
+    ] {
+        "pid": Int4 = Datum::Int4(row.info.pid),
+        "usesysid": Oid = Datum::Oid(row.info.user_oid),
+        "usename": Name = Datum::text(row.info.user.as_str()),
+        "application_name": Text = shown(Datum::text(row.info.application_name.as_str())),
+        "client_addr": Inet = shown(address),
+        "client_hostname": Text = Datum::Null,
+        "client_port": Int4 = shown(Datum::Int4(row.info.client_port)),
+        "backend_start": Timestamptz = shown(time(Some(row.info.backend_start))),
+        "backend_xmin": Xid = shown(row.xmin.map_or(Datum::Null, |xmin| Datum::Xid(xmin.low()))),
+        "state": Text = shown(Datum::text(row.state.name())),
+        "sent_lsn": Lsn = shown(lsn(row.sent)),
+        "write_lsn": Lsn = shown(lsn(row.progress.written)),
+        "flush_lsn": Lsn = shown(lsn(row.progress.flushed)),
+        "replay_lsn": Lsn = shown(lsn(row.progress.applied)),
+        "write_lag": Interval = shown(interval(trips.write)),
+        "flush_lag": Interval = shown(interval(trips.flush)),
+        "replay_lag": Interval = shown(interval(trips.replay)),
+        "sync_priority": Int4 = shown(Datum::Int4(priority)),
+        "sync_state": Text = shown(Datum::text(row.sync_state.name())),
+        "reply_time": Timestamptz = shown(time(row.reply_time)),
     }
-    Ok(vec![row])
-}
+};
+
+/// pg_replication_slots
+const SLOTS: View = view! {
+    "pg_replication_slots", 12_235, "The replication slots and the log that they keep; a row a slot.",
+    rows |asked, _actor| {
+        let replication = ready(asked)?;
+        let limits = replication.limits();
+        replication.slots.list().into_iter().map(move |slot| (slot, limits))
+    },
+    each |(slot, limits)| [] {
+        "slot_name": Name = Datum::text(slot.name.as_str()),
+        "plugin": Name = Datum::Null,
+        "slot_type": Text = Datum::text("physical"),
+        "datoid": Oid = Datum::Null,
+        "database": Name = Datum::Null,
+        "temporary": Bool = Datum::Bool(slot.temporary),
+        "active": Bool = Datum::Bool(slot.active_pid.is_some()),
+        "active_pid": Int4 = number(slot.active_pid),
+        "xmin": Xid = slot.xmin.map_or(Datum::Null, |xmin| Datum::Xid(xmin.low())),
+        "catalog_xmin": Xid = Datum::Null,
+        "restart_lsn": Lsn = lsn(slot.restart),
+        "confirmed_flush_lsn": Lsn = Datum::Null,
+        "wal_status": Text = text(slot.wal_status(&limits).map(|status| status.name())),
+        "safe_wal_size": Int8 = slot.safe_wal_size(&limits).map_or(Datum::Null, Datum::Int8),
+        "two_phase": Bool = Datum::Bool(false),
+    }
+};
+
+/// pg_stat_wal_receiver
+const RECEIVER: View = view! {
+    "pg_stat_wal_receiver", 12_216, "The WAL receiver of a standby while it streams; one row or none.",
+    rows |asked, actor| {
+        // Between two connections there is no receiver to be seen.
+        let shown = |view: &ReceiverView| {
+            matches!(view.status, ReceiverStatus::Streaming | ReceiverStatus::Restarting)
+        };
+        let (config, superuser) = (asked.node().ground.config(), actor.superuser);
+        asked.recovery().and_then(move |recovery| {
+            let view = recovery.receiver().filter(shown)?;
+            Some((recovery.receiver_pid, view, config, superuser))
+        })
+    },
+    each |(pid, view, config, superuser)| [
+        // What only superusers see.
+        let shown = |value: Datum| if superuser { value } else { Datum::Null };
+        let (conninfo, endpoint) = describe_primary(&config);
+        let (host, port) = endpoint.unzip();
+        let slot = Some(&config.primary_slot_name).filter(|name| !name.is_empty());
+    ] {
+        "pid": Int4 = Datum::Int4(pid),
+        "status": Text = shown(Datum::text(view.status.name())),
+        "receive_start_lsn": Lsn = shown(lsn(view.start)),
+        "receive_start_tli": Int4 = shown(timeline(view.start_timeline)),
+        "written_lsn": Lsn = shown(lsn(view.written)),
+        "flushed_lsn": Lsn = shown(lsn(view.flushed)),
+        "received_tli": Int4 = shown(timeline(view.timeline)),
+        "last_msg_send_time": Timestamptz = shown(time(view.last_sent)),
+        "last_msg_receipt_time": Timestamptz = shown(time(view.last_received)),
+        "latest_end_lsn": Lsn = shown(lsn(view.primary_end)),
+        "latest_end_time": Timestamptz = shown(time(view.primary_end_at)),
+        "slot_name": Text = shown(text(slot)),
+        "sender_host": Text = shown(text(host)),
+        "sender_port": Int4 = shown(port.map_or(Datum::Null, |port| Datum::Int4(i32::from(port)))),
+        "conninfo": Text = shown(Datum::text(conninfo)),
+    }
+};
+
+pub(super) static VIEWS: &[View] = &[SENDERS, SLOTS, RECEIVER];
 
 /// The connection string without its password, and the first place that it names.
 fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>) {
@@ -181,80 +157,9 @@ pub(super) fn ready<'a>(asked: &Asked<'a>) -> Result<&'a Replication, SqlError> 
     Ok(asked.node().replication().ok_or_else(starting)?)
 }
 
-fn lsn(at: Lsn) -> Datum {
-    if at.is_valid() { Datum::Lsn(at.get()) } else { Datum::Null }
-}
-
 fn interval(time: Option<Duration>) -> Datum {
     let micros = time.and_then(|time| i64::try_from(time.as_micros()).ok());
     micros.map_or(Datum::Null, |micros| Datum::Interval(Interval { months: 0, days: 0, micros }))
-}
-
-fn stat_replication(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
-    let replication = ready(asked)?;
-    let database = &replication.database;
-    let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
-    let rows = replication.senders.rows(end, asked.node().ground.host.clock.now());
-    let own = &asked.handle().user;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let visible = actor.superuser || row.info.user == *own;
-            let session = asked.node().sessions.get(row.info.pid);
-            let address = session.as_deref().map_or(Datum::Null, super::activity::address);
-            let mut values = vec![
-                Datum::Int4(row.info.pid),
-                Datum::Oid(row.info.user_oid),
-                Datum::text(row.info.user.as_str()),
-                Datum::text(row.info.application_name.as_str()),
-                address,
-                Datum::Null,
-                Datum::Int4(row.info.client_port),
-                Datum::Timestamptz(row.info.backend_start.micros()),
-                row.xmin.map_or(Datum::Null, |xmin| Datum::Xid(xmin.low())),
-                Datum::text(row.state.name()),
-                lsn(row.sent),
-                lsn(row.progress.written),
-                lsn(row.progress.flushed),
-                lsn(row.progress.applied),
-                interval(row.round_trips.write),
-                interval(row.round_trips.flush),
-                interval(row.round_trips.replay),
-                Datum::Int4(i32::try_from(row.priority).unwrap_or(i32::MAX)),
-                Datum::text(row.sync_state.name()),
-                row.reply_time.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros())),
-            ];
-            if !visible {
-                values.iter_mut().skip(3).for_each(|value| *value = Datum::Null);
-            }
-            values
-        })
-        .collect())
-}
-
-fn replication_slots(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
-    let replication = ready(asked)?;
-    let limits = replication.limits();
-    let row = |slot: replica::slots::SlotView| {
-        vec![
-            Datum::text(slot.name.as_str()),
-            Datum::Null,
-            Datum::text("physical"),
-            Datum::Null,
-            Datum::Null,
-            Datum::Bool(slot.temporary),
-            Datum::Bool(slot.active_pid.is_some()),
-            slot.active_pid.map_or(Datum::Null, Datum::Int4),
-            slot.xmin.map_or(Datum::Null, |xmin| Datum::Xid(xmin.low())),
-            Datum::Null,
-            lsn(slot.restart),
-            Datum::Null,
-            text(slot.wal_status(&limits).map(|status| status.name())),
-            slot.safe_wal_size(&limits).map_or(Datum::Null, Datum::Int8),
-            Datum::Bool(false),
-        ]
-    };
-    Ok(replication.slots.list().into_iter().map(row).collect())
 }
 
 /// Slots are made and dropped by superusers and roles with REPLICATION.
@@ -336,59 +241,58 @@ fn copy(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall
     NodeCall::Now(made.map(|slot| vec![vec![Datum::text(slot.name.as_str()), Datum::Null]]))
 }
 
-/// The columns of `wanted` out of the rows of a view with these columns.
-fn project(
-    rows: sql::Result<NodeRows>,
-    columns: &[(&str, TypeId)],
-    wanted: &[(&str, TypeId)],
-) -> sql::Result<NodeRows> {
-    let places: Vec<usize> =
-        wanted.iter().filter_map(|(name, _)| columns.iter().position(|(column, _)| column == name)).collect();
-    let pick =
-        |row: Vec<Datum>| places.iter().map(|place| row.get(*place).cloned().unwrap_or_default()).collect();
-    Ok(rows?.into_iter().map(pick).collect())
-}
+/// Columns of pg_replication_slots that pg_get_replication_slots() does not give.
+const NOT_OF_SLOT_FUNCTION: &[&str] = &["database"];
+/// Columns of pg_stat_replication that pg_stat_get_wal_senders() does not give.
+const NOT_OF_SENDER_FUNCTION: &[&str] = &[
+    "usesysid",
+    "usename",
+    "application_name",
+    "client_addr",
+    "client_hostname",
+    "client_port",
+    "backend_start",
+    "backend_xmin",
+];
 
 pub(super) static FUNCTIONS: &[Function] = &[
     Function {
         name: "pg_get_replication_slots",
+        about: "The rows of pg_replication_slots without the database's name.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,
         strict: true,
-        returns: Returns::Set(SLOT_FUNCTION_COLUMNS),
-        call: |asked, actor, _| {
-            let rows = replication_slots(asked, actor);
-            NodeCall::Now(project(rows, SLOT_COLUMNS, SLOT_FUNCTION_COLUMNS))
-        },
+        returns: Returns::SetOf { view: &SLOTS, without: NOT_OF_SLOT_FUNCTION },
+        call: |asked, actor, _| NodeCall::Now(without(&SLOTS, NOT_OF_SLOT_FUNCTION, asked, actor)),
     },
     Function {
         name: "pg_stat_get_wal_senders",
+        about: "The rows of pg_stat_replication without what they say of the session.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,
         strict: true,
-        returns: Returns::Set(SENDER_FUNCTION_COLUMNS),
-        call: |asked, actor, _| {
-            let rows = stat_replication(asked, actor);
-            NodeCall::Now(project(rows, SENDER_COLUMNS, SENDER_FUNCTION_COLUMNS))
-        },
+        returns: Returns::SetOf { view: &SENDERS, without: NOT_OF_SENDER_FUNCTION },
+        call: |asked, actor, _| NodeCall::Now(without(&SENDERS, NOT_OF_SENDER_FUNCTION, asked, actor)),
     },
     Function {
         name: "pg_stat_get_wal_receiver",
+        about: "The row of pg_stat_wal_receiver; all columns are NULL if there is none.",
         arguments: &[],
         required: 0,
         defaults: no_defaults,
         strict: true,
-        returns: Returns::Record(RECEIVER_COLUMNS),
+        returns: Returns::RecordOf(&RECEIVER),
         call: |asked, actor, _| {
-            let row = wal_receiver(asked, actor);
-            let none = || vec![vec![Datum::Null; RECEIVER_COLUMNS.len()]];
+            let row = (RECEIVER.rows)(asked, actor);
+            let none = || vec![vec![Datum::Null; RECEIVER.columns.len()]];
             NodeCall::Now(row.map(|rows| if rows.is_empty() { none() } else { rows }))
         },
     },
     Function {
         name: "pg_copy_physical_replication_slot",
+        about: "Makes a slot that keeps the same log as another one.",
         arguments: &[
             ("src_slot_name", TypeId::Name),
             ("dst_slot_name", TypeId::Name),
@@ -402,6 +306,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_create_physical_replication_slot",
+        about: "Makes a replication slot.",
         arguments: &[
             ("slot_name", TypeId::Name),
             ("immediately_reserve", TypeId::Bool),
@@ -415,6 +320,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_drop_replication_slot",
+        about: "Drops a replication slot.",
         arguments: &[("slot_name", TypeId::Name)],
         required: 1,
         defaults: no_defaults,
@@ -424,6 +330,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     },
     Function {
         name: "pg_replication_slot_advance",
+        about: "Lets go of the log before a position that a slot keeps.",
         arguments: &[("slot_name", TypeId::Name), ("upto_lsn", TypeId::Lsn)],
         required: 2,
         defaults: no_defaults,

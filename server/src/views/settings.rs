@@ -1,70 +1,45 @@
-//! pg_settings, pg_file_settings' smaller kin, and what names the server.
+//! pg_settings, and when the settings were read.
 
-use super::Asked;
-use super::{Function, Returns, View, no_defaults, one, text};
-use sql::{NodeRows, SettingActor};
+use super::{Function, Returns, View, no_defaults, one, text, time};
 use sql_types::{Array, Datum, TypeId};
 
-pub(super) static VIEWS: &[View] = &[View {
-    name: "pg_settings",
-    oid: 12_119,
-    columns: &[
-        ("name", TypeId::Text),
-        ("setting", TypeId::Text),
-        ("unit", TypeId::Text),
-        ("category", TypeId::Text),
-        ("short_desc", TypeId::Text),
-        ("extra_desc", TypeId::Text),
-        ("context", TypeId::Text),
-        ("vartype", TypeId::Text),
-        ("source", TypeId::Text),
-        ("min_val", TypeId::Text),
-        ("max_val", TypeId::Text),
-        ("enumvals", TypeId::TextArray),
-        ("boot_val", TypeId::Text),
-        ("reset_val", TypeId::Text),
-        ("sourcefile", TypeId::Text),
-        ("sourceline", TypeId::Int4),
-        ("pending_restart", TypeId::Bool),
-    ],
-    rows: settings,
-}];
-
-fn settings(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
-    let row = |row: settings::Row| {
+pub(super) static VIEWS: &[View] = &[view! {
+    "pg_settings", 12_119, "All settings with their values, defaults and bounds; a row a setting.",
+    rows |asked, actor| {
+        let superuser = actor.superuser;
+        (asked.setting_rows)(superuser).into_iter().map(move |row| (row, superuser))
+    },
+    each |(row, superuser)| [
         let words = row.enumvals.map(|words| words.iter().map(|word| Datum::text(*word)).collect::<Vec<_>>());
-        vec![
-            Datum::text(row.name),
-            Datum::text(row.setting),
-            text(row.unit),
-            Datum::text(row.category),
-            Datum::text(row.short_desc),
-            Datum::Null,
-            Datum::text(row.context),
-            Datum::text(row.vartype),
-            Datum::text(row.source),
-            text(row.min_val),
-            text(row.max_val),
-            words.map_or(Datum::Null, |words| Datum::Array(Array::of(TypeId::Text, words).into())),
-            text(row.boot_val),
-            Datum::text(row.reset_val),
-            if actor.superuser { text(row.sourcefile) } else { Datum::Null },
-            match row.sourceline.and_then(|line| i32::try_from(line).ok()) {
-                Some(line) if actor.superuser => Datum::Int4(line),
-                _ => Datum::Null,
-            },
-            Datum::Bool(row.pending_restart),
-        ]
-    };
-    Ok((asked.setting_rows)(actor.superuser).into_iter().map(row).collect())
-}
+        let line = row.sourceline.and_then(|line| i32::try_from(line).ok()).filter(|_| superuser);
+    ] {
+        "name": Text = Datum::text(row.name),
+        "setting": Text = Datum::text(row.setting),
+        "unit": Text = text(row.unit),
+        "category": Text = Datum::text(row.category),
+        "short_desc": Text = Datum::text(row.short_desc),
+        "extra_desc": Text = Datum::Null,
+        "context": Text = Datum::text(row.context),
+        "vartype": Text = Datum::text(row.vartype),
+        "source": Text = Datum::text(row.source),
+        "min_val": Text = text(row.min_val),
+        "max_val": Text = text(row.max_val),
+        "enumvals": TextArray = words.map_or(Datum::Null, |words| Datum::Array(Array::of(TypeId::Text, words).into())),
+        "boot_val": Text = text(row.boot_val),
+        "reset_val": Text = Datum::text(row.reset_val),
+        "sourcefile": Text = if superuser { text(row.sourcefile) } else { Datum::Null },
+        "sourceline": Int4 = line.map_or(Datum::Null, Datum::Int4),
+        "pending_restart": Bool = Datum::Bool(row.pending_restart),
+    }
+}];
 
 pub(super) static FUNCTIONS: &[Function] = &[Function {
     name: "pg_conf_load_time",
+    about: "When the configuration files were read last.",
     arguments: &[],
     required: 0,
     defaults: no_defaults,
     strict: true,
     returns: Returns::One(TypeId::Timestamptz),
-    call: |asked, _, _| one(Datum::Timestamptz(asked.node().ground.current().loaded.micros())),
+    call: |asked, _, _| one(time(Some(asked.node().ground.current().loaded))),
 }];

@@ -1,51 +1,67 @@
 //! plimsoll_horizon: what keeps old versions. pg_stat_bgwriter: who writes pages.
 
-use super::Asked;
-use super::{View, text};
-use sql::{NodeRows, SettingActor};
-use sql_types::{Datum, TypeId};
+use super::{Asked, View, count, number, text, time};
+use sql::SettingActor;
+use sql_types::Datum;
 use std::sync::atomic::Ordering;
 use wal::{Lsn, Xid};
 
 pub(super) static VIEWS: &[View] = &[
-    View {
-        name: "plimsoll_horizon",
-        oid: 9_950,
-        columns: &[
-            // snapshot, standby, slot, large transaction, aborted, unconfirmed, none
-            ("holder", TypeId::Text),
-            ("pid", TypeId::Int4),
-            ("name", TypeId::Text),
-            // Versions that this xid's snapshot needs are kept.
-            ("xid", TypeId::Int8),
-            ("lsn", TypeId::Lsn),
-            ("since", TypeId::Timestamptz),
+    view! {
+        "plimsoll_horizon", 9_950, "Who keeps old versions of rows from being removed, the oldest first.",
+        rows |asked, actor| {
+            let holders = holders(asked, actor);
+            let oldest = holders.first().map(|holder| holder.xid);
+            let next = asked.node().database().map(|database| database.next_xid());
+            holders.into_iter().map(move |holder| (holder, oldest, next))
+        },
+        each |(holder, oldest, next)| [
             // Transactions begun since.
-            ("age", TypeId::Int8),
+            let age = next.map_or(0, |next| next.get().saturating_sub(holder.xid.get()));
+        ] {
+            // snapshot, standby, slot, large transaction, aborted, unconfirmed, none
+            "holder": Text = Datum::text(holder.kind),
+            "pid": Int4 = number(holder.pid),
+            "name": Text = text(holder.name),
+            // Versions that this xid's snapshot needs are kept.
+            "xid": Int8 = count(holder.xid.get()),
+            "lsn": Lsn = holder.lsn.map_or(Datum::Null, |at| Datum::Lsn(at.get())),
+            "since": Timestamptz = holder.since.map_or(Datum::Null, Datum::Timestamptz),
+            "age": Int8 = count(age),
             // Nobody holds back more than this one.
-            ("is_oldest", TypeId::Bool),
-        ],
-        rows: horizon,
+            "is_oldest": Bool = Datum::Bool(Some(holder.xid) == oldest),
+        }
     },
-    View {
-        name: "pg_stat_bgwriter",
-        oid: 12_258,
-        columns: &[
-            ("checkpoints_timed", TypeId::Int8),
-            ("checkpoints_req", TypeId::Int8),
-            ("checkpoint_write_time", TypeId::Float8),
-            ("checkpoint_sync_time", TypeId::Float8),
-            ("buffers_checkpoint", TypeId::Int8),
-            ("buffers_clean", TypeId::Int8),
-            ("maxwritten_clean", TypeId::Int8),
-            ("buffers_backend", TypeId::Int8),
-            ("buffers_backend_fsync", TypeId::Int8),
-            ("buffers_alloc", TypeId::Int8),
-            ("stats_reset", TypeId::Timestamptz),
-        ],
-        rows: background_writer,
+    view! {
+        "pg_stat_bgwriter", 12_258, "Checkpoints, and who wrote pages, since the server's start; one row.",
+        rows |asked, _actor| {
+            let node = asked.node();
+            let pages = node.database().map(|database| database.store().counters()).unwrap_or_default();
+            let checkpoints = node.database().map(|database| database.checkpoint_counts()).unwrap_or_default();
+            let by_log = node.checkpoints_by_log.load(Ordering::Relaxed);
+            [(pages, checkpoints, by_log, node.started)]
+        },
+        each |(pages, checkpoints, by_log, started)| [
+            let by_others = pages.checkpoint_writes + pages.background_writes;
+        ] {
+            "checkpoints_timed": Int8 = count(checkpoints.paced.saturating_sub(by_log)),
+            "checkpoints_req": Int8 = count(checkpoints.immediate + by_log),
+            "checkpoint_write_time": Float8 = milliseconds(checkpoints.write_time),
+            "checkpoint_sync_time": Float8 = milliseconds(checkpoints.sync_time),
+            "buffers_checkpoint": Int8 = count(pages.checkpoint_writes),
+            "buffers_clean": Int8 = count(pages.background_writes),
+            "maxwritten_clean": Int8 = count(pages.background_stops),
+            "buffers_backend": Int8 = count(pages.writes.saturating_sub(by_others)),
+            "buffers_backend_fsync": Int8 = count(0),
+            "buffers_alloc": Int8 = count(pages.taken),
+            "stats_reset": Timestamptz = time(Some(started)),
+        }
     },
 ];
+
+fn milliseconds(time: std::time::Duration) -> Datum {
+    Datum::Float8(time.as_secs_f64() * 1000.0)
+}
 
 /// One that keeps old versions.
 struct Holder {
@@ -64,9 +80,9 @@ impl Holder {
 }
 
 /// All who hold the horizon back, the oldest first; if nobody does, what is visible does.
-fn horizon(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+fn holders(asked: &Asked<'_>, actor: SettingActor) -> Vec<Holder> {
     let node = asked.node();
-    let Some(database) = node.database() else { return Ok(Vec::new()) };
+    let Some(database) = node.database() else { return Vec::new() };
     let own = asked.handle();
     let report = database.horizon_report();
     let mut holders = Vec::new();
@@ -110,42 +126,5 @@ fn horizon(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
         holders.push(Holder { lsn: Some(report.visible), ..Holder::new("none", report.visible_xid) });
     }
     holders.sort_by_key(|holder| holder.xid);
-    let oldest = holders.first().map(|holder| holder.xid);
-    let next = database.next_xid();
-    let number = |value: u64| Datum::Int8(i64::try_from(value).unwrap_or(i64::MAX));
-    let row = |holder: Holder| {
-        vec![
-            text(Some(holder.kind)),
-            holder.pid.map_or(Datum::Null, Datum::Int4),
-            text(holder.name),
-            number(holder.xid.get()),
-            holder.lsn.map_or(Datum::Null, |lsn| Datum::Lsn(lsn.get())),
-            holder.since.map_or(Datum::Null, Datum::Timestamptz),
-            number(next.get().saturating_sub(holder.xid.get())),
-            Datum::Bool(Some(holder.xid) == oldest),
-        ]
-    };
-    Ok(holders.into_iter().map(row).collect())
-}
-
-fn background_writer(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
-    let node = asked.node();
-    let pages = node.database().map(|database| database.store().counters()).unwrap_or_default();
-    let number = |value: u64| Datum::Int8(i64::try_from(value).unwrap_or(i64::MAX));
-    let checkpoints = node.database().map(|database| database.checkpoint_counts()).unwrap_or_default();
-    let by_log = node.checkpoints_by_log.load(Ordering::Relaxed);
-    let millis = |time: std::time::Duration| Datum::Float8(time.as_secs_f64() * 1000.0);
-    Ok(vec![vec![
-        number(checkpoints.paced.saturating_sub(by_log)),
-        number(checkpoints.immediate + by_log),
-        millis(checkpoints.write_time),
-        millis(checkpoints.sync_time),
-        number(pages.checkpoint_writes),
-        number(pages.background_writes),
-        number(pages.background_stops),
-        number(pages.writes.saturating_sub(pages.checkpoint_writes + pages.background_writes)),
-        number(0),
-        number(pages.taken),
-        Datum::Timestamptz(node.started.micros()),
-    ]])
+    holders
 }

@@ -1,10 +1,11 @@
-//! pg_stat_database and pg_stat_database_conflicts: what this server counts of a database. What it does not count is NULL.
+//! pg_stat_database and pg_stat_database_conflicts: what this server counts of a database. What it does not count is
+//! NULL.
 
-use super::Asked;
-use super::View;
-use crate::connection::registry::SessionKind;
+use super::{Asked, View, sparse};
+use crate::connection::registry::{SessionHandle, SessionKind};
 use sql::{NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
+use std::sync::Arc;
 use storage::ConflictKind;
 
 /// The databases that exist, by number: users' data are in the last one.
@@ -42,20 +43,28 @@ static DATABASE_COLUMNS: &[(&str, TypeId)] = &[
 ];
 
 pub(super) static VIEWS: &[View] = &[
-    View { name: "pg_stat_database", oid: 12_250, columns: DATABASE_COLUMNS, rows: databases },
     View {
-        name: "pg_stat_database_conflicts",
-        oid: 12_255,
-        columns: &[
-            ("datid", TypeId::Oid),
-            ("datname", TypeId::Name),
-            ("confl_tablespace", TypeId::Int8),
-            ("confl_lock", TypeId::Int8),
-            ("confl_snapshot", TypeId::Int8),
-            ("confl_bufferpin", TypeId::Int8),
-            ("confl_deadlock", TypeId::Int8),
-        ],
-        rows: conflicts,
+        name: "pg_stat_database",
+        oid: 12_250,
+        about: "Sessions and conflicts with replay; a row a database.",
+        columns: DATABASE_COLUMNS,
+        rows: databases,
+    },
+    view! {
+        "pg_stat_database_conflicts", 12_255, "Queries that replay has cancelled, by reason; a row a database.",
+        rows |asked, _actor| DATABASES.into_iter().map(|(oid, name)| {
+            let conflicts = |kind| count(asked, name, kind);
+            (oid, name, conflicts(ConflictKind::Lock), conflicts(ConflictKind::Snapshot))
+        }),
+        each |(oid, name, locks, snapshots)| [] {
+            "datid": Oid = Datum::Oid(oid),
+            "datname": Name = Datum::text(name),
+            "confl_tablespace": Int8 = Datum::Int8(0),
+            "confl_lock": Int8 = locks,
+            "confl_snapshot": Int8 = snapshots,
+            "confl_bufferpin": Int8 = Datum::Int8(0),
+            "confl_deadlock": Int8 = Datum::Int8(0),
+        }
     },
 ];
 
@@ -68,39 +77,20 @@ fn count(asked: &Asked<'_>, database: &str, kind: ConflictKind) -> Datum {
 fn databases(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
     let sessions = asked.node().sessions.list();
     let row = |(oid, name): (u32, &str)| {
-        let here = |session: &&std::sync::Arc<crate::connection::registry::SessionHandle>| {
-            session.kind == SessionKind::Client && session.database == name
-        };
+        let here =
+            |session: &&Arc<SessionHandle>| session.kind == SessionKind::Client && session.database == name;
         let backends = sessions.iter().filter(here).count();
         let total = [ConflictKind::Snapshot, ConflictKind::Lock]
             .into_iter()
             .filter_map(|kind| count(asked, name, kind).as_i64())
             .sum();
-        DATABASE_COLUMNS
-            .iter()
-            .map(|(column, _)| match *column {
-                "datid" => Datum::Oid(oid),
-                "datname" => Datum::text(name),
-                "numbackends" => Datum::Int4(i32::try_from(backends).unwrap_or(i32::MAX)),
-                "conflicts" => Datum::Int8(total),
-                _ => Datum::Null,
-            })
-            .collect()
-    };
-    Ok(DATABASES.into_iter().map(row).collect())
-}
-
-fn conflicts(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
-    let row = |(oid, name): (u32, &str)| {
-        vec![
-            Datum::Oid(oid),
-            Datum::text(name),
-            Datum::Int8(0),
-            count(asked, name, ConflictKind::Lock),
-            count(asked, name, ConflictKind::Snapshot),
-            Datum::Int8(0),
-            Datum::Int8(0),
-        ]
+        let values = [
+            ("datid", Datum::Oid(oid)),
+            ("datname", Datum::text(name)),
+            ("numbackends", Datum::Int4(i32::try_from(backends).unwrap_or(i32::MAX))),
+            ("conflicts", Datum::Int8(total)),
+        ];
+        sparse(DATABASE_COLUMNS, &values)
     };
     Ok(DATABASES.into_iter().map(row).collect())
 }

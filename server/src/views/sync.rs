@@ -2,94 +2,68 @@
 //! plimsoll_commit_receipts(): who holds a commit.
 
 use super::Asked;
-use super::control::{database, lsn};
+use super::control::database;
 use super::replication::ready;
-use super::{Function, Returns, View, no_defaults, text};
+use super::{Function, Returns, View, count, lsn, no_defaults, text, time};
 use crate::error::sql_error;
 use protocol::SqlState;
-use sql::{NodeCall, NodeRows, SettingActor};
+use sql::{NodeCall, NodeRows};
 use sql_types::{Datum, TypeId};
-use storage::SyncLevel;
+use storage::{Database, SyncLevel};
 
 pub(super) static VIEWS: &[View] = &[
-    View {
-        name: "plimsoll_stat_sync",
-        oid: 15_001,
-        columns: &[
-            ("mode", TypeId::Text),
-            ("synchronous_standby_names", TypeId::Text),
-            ("waits_for", TypeId::Text),
-            ("confirmed_lsn", TypeId::Lsn),
-            ("fallbacks", TypeId::Int8),
-            ("returns", TypeId::Int8),
-        ],
-        rows: stat_sync,
+    view! {
+        "plimsoll_stat_sync", 15_001,
+        "The mode of synchronous replication and what commits wait for now; one row.",
+        rows |asked, _actor| {
+            let replication = ready(asked)?;
+            let names = replication.database.sync_state().map_err(damaged)?.names;
+            [(replication, names)]
+        },
+        each |(replication, names)| [
+            let gate = replication.database.commit_gate();
+            let counts = replication.semi_sync.counts();
+            let (mode, waits_for) = mode(&replication.database);
+        ] {
+            "mode": Text = Datum::text(mode),
+            "synchronous_standby_names": Text = Datum::text(names),
+            "waits_for": Text = text(waits_for),
+            "confirmed_lsn": Lsn = lsn(gate.confirmed()),
+            "fallbacks": Int8 = count(counts.fallbacks),
+            "returns": Int8 = count(counts.returns),
+        }
     },
-    View {
-        name: "plimsoll_unconfirmed",
-        oid: 15_002,
-        columns: &[
-            ("timeline", TypeId::Int4),
-            ("level", TypeId::Text),
-            ("began", TypeId::Timestamptz),
-            ("after_lsn", TypeId::Lsn),
-            ("ended", TypeId::Timestamptz),
-            ("upto_lsn", TypeId::Lsn),
-        ],
-        rows: unconfirmed,
+    view! {
+        "plimsoll_unconfirmed", 15_002,
+        "Ranges of the log whose commits were acknowledged without the synchronous standbys; a row a range.",
+        rows |asked, _actor| database(asked)?.sync_state().map_err(damaged)?.fallbacks,
+        each |fallback| [
+            let (ended, upto) = fallback.ended.unzip();
+        ] {
+            "timeline": Int4 = Datum::Int4(i32::try_from(fallback.timeline.get()).unwrap_or(i32::MAX)),
+            "level": Text = Datum::text(fallback.level.name()),
+            "began": Timestamptz = time(Some(fallback.began)),
+            "after_lsn": Lsn = lsn(fallback.after),
+            "ended": Timestamptz = time(ended),
+            "upto_lsn": Lsn = upto.map_or(Datum::Null, lsn),
+        }
     },
 ];
 
-/// The mode: asynchronous without names, synchronous, or fallen back. A standby shows what its log says.
-fn stat_sync(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
-    let replication = ready(asked)?;
-    let database = &replication.database;
+/// The mode: asynchronous without names, synchronous, or fallen back; and the level that remote levels mean now. A
+/// standby shows what its log says.
+fn mode(database: &Database) -> (&'static str, Option<&'static str>) {
     let gate = database.commit_gate();
-    let counts = replication.semi_sync.counts();
-    let standby = database.is_in_recovery();
-    let suspended = gate.suspended();
-    let (mode, waits_for) = match suspended {
-        _ if standby => ("standby", None),
+    match gate.suspended() {
+        _ if database.is_in_recovery() => ("standby", None),
         _ if !gate.remote().required => ("asynchronous", Some(SyncLevel::Local.name())),
         Some(level) => ("fallen back", Some(level.below().name())),
         None => ("synchronous", Some(SyncLevel::RemoteApply.name())),
-    };
-    let names = database.sync_state().map_err(damaged)?.names;
-    let confirmed = Some(gate.confirmed()).filter(|at| at.is_valid()).map_or(Datum::Null, lsn);
-    let count = |count: u64| Datum::Int8(i64::try_from(count).unwrap_or(i64::MAX));
-    Ok(vec![vec![
-        Datum::text(mode),
-        Datum::text(names),
-        text(waits_for),
-        confirmed,
-        count(counts.fallbacks),
-        count(counts.returns),
-    ]])
+    }
 }
 
 fn damaged(error: storage::Error) -> sql::SqlError {
     sql_error(SqlState::DATA_CORRUPTED, error.to_string())
-}
-
-/// The ranges of the log that hold commits which were acknowledged without the synchronous standbys, on any node whose log
-/// tells of them.
-fn unconfirmed(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
-    let state = database(asked)?.sync_state().map_err(damaged)?;
-    let row = |fallback: storage::Fallback| {
-        let (ended, upto) = match fallback.ended {
-            Some((at, upto)) => (Datum::Timestamptz(at.micros()), lsn(upto)),
-            None => (Datum::Null, Datum::Null),
-        };
-        vec![
-            Datum::Int4(i32::try_from(fallback.timeline.get()).unwrap_or(i32::MAX)),
-            Datum::text(fallback.level.name()),
-            Datum::Timestamptz(fallback.began.micros()),
-            lsn(fallback.after),
-            ended,
-            upto,
-        ]
-    };
-    Ok(state.fallbacks.into_iter().map(row).collect())
 }
 
 static RECEIPT_COLUMNS: &[(&str, TypeId)] = &[
@@ -133,6 +107,7 @@ fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql::Result<NodeRows> {
 
 pub(super) static FUNCTIONS: &[Function] = &[Function {
     name: "plimsoll_commit_receipts",
+    about: "Which nodes have the log up to a position written, durable and replayed, by their reports.",
     arguments: &[("lsn", TypeId::Lsn)],
     required: 1,
     defaults: no_defaults,

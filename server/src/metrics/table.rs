@@ -1,0 +1,292 @@
+//! The metrics: one table of names, kinds, labels, help texts, and what fills them.
+
+use crate::connection::registry::{Activity, SessionHandle, SessionKind};
+use crate::node::Node;
+use crate::replication::Replication;
+use crate::views::slots::forecast;
+use replica::lag::StageLag;
+use replica::sender::streams::SenderRow;
+use replica::slots::{SlotView, WalLimits};
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use storage::Database;
+use wal::Lsn;
+
+/// What stands before each name.
+pub(crate) const PREFIX: &str = "plimsoll_";
+
+/// A metric.
+pub(crate) struct Metric {
+    /// Without [`PREFIX`].
+    pub(crate) name: &'static str,
+    /// `counter` or `gauge`.
+    pub(crate) kind: &'static str,
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) help: &'static str,
+    /// Writes its samples. False: this node has none of this kind.
+    fill: fn(&Seen<'_>, &mut Samples<'_>) -> bool,
+}
+
+/// What a scrape shows, looked at once.
+struct Seen<'a> {
+    node: &'a Node,
+    database: &'a Database,
+    replication: &'a Replication,
+    standbys: Vec<SenderRow>,
+    slots: Vec<SlotView>,
+    limits: WalLimits,
+}
+
+const GAUGE: &str = "gauge";
+const COUNTER: &str = "counter";
+
+macro_rules! metric {
+    ($name:literal, $kind:ident, [$($label:literal),*], $help:literal, $fill:expr) => {
+        Metric { name: $name, kind: $kind, labels: &[$($label),*], help: $help, fill: $fill }
+    };
+}
+
+/// All metrics, in the order in which they are written.
+pub(crate) static METRICS: &[Metric] = &[
+    metric!("in_recovery", GAUGE, [], "1 on a standby, 0 on a primary.", |seen, out| {
+        out.one(u8::from(seen.database.is_in_recovery()))
+    }),
+    metric!("timeline", GAUGE, [], "The timeline that is written or replayed.", |seen, out| {
+        out.one(seen.database.timeline())
+    }),
+    metric!(
+        "wal_inserted_bytes_total",
+        COUNTER,
+        [],
+        "End of the log, in bytes from its beginning.",
+        |seen, out| { out.position(seen.database.positions().map(|positions| positions.inserted())) }
+    ),
+    metric!("wal_written_bytes_total", COUNTER, [], "Log handed to the kernel.", |seen, out| {
+        out.position(seen.database.positions().map(|positions| positions.written()))
+    }),
+    metric!("wal_flushed_bytes_total", COUNTER, [], "Log that is durable here.", |seen, out| {
+        out.position(seen.database.positions().map(|positions| positions.flushed()))
+    }),
+    metric!("wal_visible_bytes_total", COUNTER, [], "Log whose commits are visible.", |seen, out| {
+        out.position(seen.database.positions().map(|_| seen.database.visible()))
+    }),
+    metric!("wal_received_bytes_total", COUNTER, [], "Log received and durable here.", |seen, out| {
+        out.position(seen.database.positions().is_none().then(|| seen.node.received()))
+    }),
+    metric!("wal_replayed_bytes_total", COUNTER, [], "Log replayed here.", |seen, out| {
+        out.position(seen.database.positions().is_none().then(|| seen.database.replayed()))
+    }),
+    metric!("sessions", GAUGE, ["state"], "Client sessions by state.", sessions),
+    metric!("sync_suspended", GAUGE, [], "1 while commits do not wait for all that is set.", |seen, out| {
+        out.one(u8::from(seen.database.commit_gate().suspended().is_some()))
+    }),
+    metric!(
+        "sync_suspended_level",
+        GAUGE,
+        ["level"],
+        "The level of synchronous_commit that is not waited for.",
+        |seen, out| {
+            let suspended = seen.database.commit_gate().suspended();
+            out.all(suspended.map(|level| ([level.name()], 1)))
+        }
+    ),
+    metric!(
+        "sync_fallbacks_total",
+        COUNTER,
+        [],
+        "Fallbacks by plimsoll.synchronous_timeout since the start.",
+        |seen, out| out.one(seen.replication.semi_sync.counts().fallbacks)
+    ),
+    metric!("sync_returns_total", COUNTER, [], "Returns from them.", |seen, out| {
+        out.one(seen.replication.semi_sync.counts().returns)
+    }),
+    metric!(
+        "standby_lag_bytes",
+        GAUGE,
+        ["standby", "stage"],
+        "Log that has not reached a stage of a standby.",
+        |seen, out| out.stages(&seen.standbys, |lag| lag.bytes)
+    ),
+    metric!(
+        "standby_lag_seconds",
+        GAUGE,
+        ["standby", "stage"],
+        "Age of the oldest log that has not reached a stage of a standby.",
+        |seen, out| out.stages(&seen.standbys, |lag| lag.age.as_secs_f64())
+    ),
+    metric!(
+        "standby_silent_seconds",
+        GAUGE,
+        ["standby", "sync_state"],
+        "Time since a standby's last report.",
+        |seen, out| {
+            let row = |row: &SenderRow| row.lag.silent.as_secs_f64();
+            let labels =
+                |row: &'_ SenderRow| [row.info.application_name.clone(), row.sync_state.name().to_owned()];
+            out.all(seen.standbys.iter().map(|standby| (labels(standby), row(standby))))
+        }
+    ),
+    metric!(
+        "standby_catch_up_seconds",
+        GAUGE,
+        ["standby"],
+        "Time until a standby has replayed everything at its present pace; +Inf if never.",
+        |seen, out| {
+            let forecast = |row: &SenderRow| seconds(row.catch_up);
+            out.all(seen.standbys.iter().map(|row| ([row.info.application_name.as_str()], forecast(row))))
+        }
+    ),
+    metric!("slot_retained_bytes", GAUGE, ["slot"], "Log that a slot keeps.", |seen, out| {
+        let kept = |slot: &SlotView| seen.limits.end.bytes_since(slot.restart);
+        out.all(seen.keeping().map(|slot| ([&*slot.name], kept(slot))))
+    }),
+    metric!(
+        "slot_lost_in_seconds",
+        GAUGE,
+        ["slot"],
+        "Time until a slot loses its log to a setting, as things go; +Inf if never.",
+        |seen, out| {
+            let ground = &seen.node.ground;
+            let (idle, now) = (ground.config().idle_replication_slot_timeout, ground.host.clock.monotonic());
+            let left =
+                |slot: &SlotView| seconds(forecast(slot, &seen.limits, idle, now).map(|(left, _)| left));
+            out.all(seen.keeping().map(|slot| ([&*slot.name], left(slot))))
+        }
+    ),
+    metric!("slots_lost_total", COUNTER, [], "Slots invalidated since the start.", |seen, out| {
+        out.one(seen.replication.slots_lost.load(Ordering::Relaxed))
+    }),
+    metric!("slot_lost", GAUGE, ["slot"], "1 for a slot whose log was removed.", |seen, out| {
+        let lost = |slot: &SlotView| u8::from(slot.invalidated_at.is_valid());
+        out.all(seen.slots.iter().map(|slot| ([&*slot.name], lost(slot))))
+    }),
+    metric!("archived_segments_total", COUNTER, [], "Segments archived.", |seen, out| {
+        let archiver = seen.node.archive.archiver();
+        archiver.is_some_and(|archiver| out.one(archiver.stats().archived))
+    }),
+    metric!("archive_failures_total", COUNTER, [], "Tries of archive_command that failed.", |seen, out| {
+        let archiver = seen.node.archive.archiver();
+        archiver.is_some_and(|archiver| out.one(archiver.stats().failed))
+    }),
+];
+
+impl Seen<'_> {
+    /// The slots that keep log.
+    fn keeping(&self) -> impl Iterator<Item = &SlotView> {
+        self.slots.iter().filter(|slot| slot.restart.is_valid())
+    }
+}
+
+fn seconds(time: Option<std::time::Duration>) -> String {
+    time.map_or_else(|| "+Inf".to_owned(), |time| time.as_secs_f64().to_string())
+}
+
+fn sessions(seen: &Seen<'_>, out: &mut Samples<'_>) -> bool {
+    let sessions = seen.node.sessions.list();
+    let states =
+        [Activity::Active, Activity::Idle, Activity::IdleInTransaction, Activity::IdleInFailedTransaction];
+    out.all(states.into_iter().map(|state| {
+        let has = |session: &&Arc<SessionHandle>| {
+            session.kind == SessionKind::Client && session.activity() == state
+        };
+        ([state.name().unwrap_or_default()], sessions.iter().filter(has).count())
+    }))
+}
+
+/// The samples of one metric, as Prometheus reads them.
+struct Samples<'a> {
+    metric: &'a Metric,
+    text: String,
+}
+
+impl Samples<'_> {
+    fn add(&mut self, labels: &[impl AsRef<str>], value: impl Display) {
+        // Writing to a String does not fail.
+        let _ = write!(self.text, "{PREFIX}{}", self.metric.name);
+        for (at, (label, text)) in self.metric.labels.iter().zip(labels).enumerate() {
+            let text = text.as_ref().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.text, "{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    /// The only sample, without labels.
+    fn one(&mut self, value: impl Display) -> bool {
+        self.add(&[] as &[&str], value);
+        true
+    }
+
+    /// A position, if this node has it.
+    fn position(&mut self, at: Option<Lsn>) -> bool {
+        at.is_some_and(|at| self.one(at.get()))
+    }
+
+    /// A sample for each set of labels.
+    fn all<const N: usize>(
+        &mut self,
+        samples: impl IntoIterator<Item = ([impl AsRef<str>; N], impl Display)>,
+    ) -> bool {
+        samples.into_iter().for_each(|(labels, value)| self.add(&labels, value));
+        true
+    }
+
+    /// A sample for each stage of each standby.
+    fn stages<T: Display>(&mut self, standbys: &[SenderRow], value: impl Fn(StageLag) -> T) -> bool {
+        for row in standbys {
+            let lag = row.lag;
+            let stages = [
+                ("sent", lag.sent),
+                ("written", lag.written),
+                ("flushed", lag.flushed),
+                ("replayed", lag.replayed),
+            ];
+            for (stage, lag) in stages {
+                self.add(&[row.info.application_name.as_str(), stage], value(lag));
+            }
+        }
+        true
+    }
+}
+
+/// All metrics of a node with their samples; nothing before its database is open.
+pub(super) fn text(node: &Arc<Node>) -> String {
+    let Some(replication) = node.replication() else { return String::new() };
+    let database = &replication.database;
+    let end = database.positions().map_or_else(|| node.received(), |positions| positions.flushed());
+    let seen = Seen {
+        node,
+        database,
+        replication,
+        standbys: replication.senders.rows(end, node.ground.host.clock.now()),
+        slots: replication.slots.list(),
+        limits: replication.limits(),
+    };
+    let mut out = String::new();
+    for metric in METRICS {
+        let mut samples = Samples { metric, text: String::new() };
+        if (metric.fill)(&seen, &mut samples) {
+            let Metric { name, kind, help, .. } = metric;
+            let _ = writeln!(out, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}");
+            out.push_str(&samples.text);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_quoted_as_prometheus_reads_them() {
+        let lag = metric!("lag", GAUGE, ["standby", "stage"], "Lag.", |_, _| true);
+        let mut out = Samples { metric: &lag, text: String::new() };
+        out.all([(["a\"b\\c\nd", "sent"], 0.5)]);
+        assert_eq!(out.text, "plimsoll_lag{standby=\"a\\\"b\\\\c\\nd\",stage=\"sent\"} 0.5\n");
+        let up = metric!("up", GAUGE, [], "Up.", |_, _| true);
+        let mut out = Samples { metric: &up, text: String::new() };
+        out.one(1);
+        assert_eq!(out.text, "plimsoll_up 1\n");
+    }
+}
