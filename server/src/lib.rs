@@ -1,32 +1,34 @@
 //! The server: listener, sessions, authentication, monitoring, and the life of a node from start to stop.
 //!
-//! Composes what stands below it (`storage`, `sql`, `replica`, `basebackup`, `settings`, `protocol`) and owns what a running
-//! node owns alone: sockets and their lock files, postmaster.pid, the log, the background tasks, the signals.
+//! Composes what stands below it (`storage`, `sql`, `replica`, `basebackup`, `settings`, `protocol`) and owns
+//! what a running node owns alone: sockets and their lock files, postmaster.pid, the log, the background
+//! tasks, the signals.
 //!
 //! The modules are floors, the lowest first; each imports from those before it only.
 //!
-//! | module          | what it is                                                                             |
-//! |-----------------|----------------------------------------------------------------------------------------|
-//! | `error`         | the server's error, and other crates' errors as the protocol has them                  |
-//! | `state`         | the states that a node can be in                                                       |
-//! | `log`           | the log                                                                                |
-//! | `tasks`         | the node's tasks and what ends them                                                    |
-//! | `lock_files`    | postmaster.pid, and the lock files of sockets                                          |
-//! | `connection`    | sockets, connections that have not logged in, the registry of all sessions             |
-//! | `auth`          | whether a connection is who it says it is                                              |
-//! | `configuration` | the settings in force, and what every part of a node stands on                         |
-//! | `archive`       | finished log into the archive and back                                                 |
-//! | `replication`   | slots, senders, standby, semi-synchronous operation, fence, ledger: the wiring of them |
-//! | `maintenance`   | checkpoints, the writers, autovacuum                                                   |
-//! | `node`          | a node's life: start, run, promote, stop, and its states                               |
-//! | `views`         | system views and functions                                                             |
-//! | `session`       | what clients ask, and what they are told                                               |
-//! | `metrics`       | figures for Prometheus                                                                 |
-//! | `reference`     | lists of views, functions and metrics, for documents                                   |
-//! | `server`        | a node with its sessions: what programs start                                          |
+//! | module          | what it is                                                                       |
+//! |-----------------|----------------------------------------------------------------------------------|
+//! | `error`         | the server's error, and other crates' errors as the protocol has them            |
+//! | `state`         | the states that a node can be in                                                 |
+//! | `log`           | the log                                                                          |
+//! | `tasks`         | the node's tasks and what ends them                                              |
+//! | `lock_files`    | postmaster.pid, and the lock files of sockets                                    |
+//! | `connection`    | sockets, connections that have not logged in, the registry of all sessions       |
+//! | `auth`          | whether a connection is who it says it is                                        |
+//! | `configuration` | the settings in force, and what every part of a node stands on                   |
+//! | `archive`       | finished log into the archive and back                                           |
+//! | `replication`   | slots, senders, standby, semi-synchronous operation, fence, ledger: their wiring |
+//! | `maintenance`   | checkpoints, the writers, autovacuum                                             |
+//! | `node`          | a node's life: start, run, promote, stop, and its states                         |
+//! | `views`         | system views and functions                                                       |
+//! | `session`       | what clients ask, and what they are told                                         |
+//! | `metrics`       | figures for Prometheus                                                           |
+//! | `reference`     | lists of views, functions and metrics, for documents                             |
+//! | `server`        | a node with its sessions: what programs start                                    |
 //!
-//! Durability is storage's. What this crate promises: nothing leaves for a client before storage says that it may; a stop
-//! joins every task that was started; a stop waits for the standbys to have the shutdown checkpoint.
+//! Durability is storage's. What this crate promises: nothing leaves for a client before storage says that it
+//! may; a stop joins every task that was started; a stop waits for the standbys to have the shutdown
+//! checkpoint.
 //!
 //! Knows no page formats and no SQL grammar.
 

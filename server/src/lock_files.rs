@@ -32,7 +32,8 @@ impl Status {
     }
 }
 
-/// postmaster.pid of this server, removed on drop. Holds the node's own lock, which keeps a second server out.
+/// postmaster.pid of this server, removed on drop. Holds the node's own lock, which keeps a second server
+/// out.
 #[derive(Debug)]
 pub(crate) struct PidFile {
     host: Host,

@@ -1,6 +1,7 @@
 //! Lists of what a server offers, for documents: system views, SQL functions, metrics.
 //!
-//! Each list is read from the table that the server itself works by, so it cannot differ from what the server does.
+//! Each list is read from the table that the server itself works by, so it cannot differ from what the server
+//! does.
 //!
 //! ```
 //! for view in server::reference::views() {
@@ -92,7 +93,8 @@ fn typed(list: &[(&'static str, Type)]) -> Vec<Column> {
     columns(list.iter().map(|(name, ty)| (*name, ty.id)))
 }
 
-/// All system views that the server offers, by name. The catalogue's own views (pg_class and its kin) are SQL's.
+/// All system views that the server offers, by name. The catalogue's own views (pg_class and its kin) are
+/// SQL's.
 pub fn views() -> Vec<View> {
     let view =
         |(name, about, list): (_, _, &[_])| View { name, about, columns: columns(list.iter().copied()) };
@@ -101,7 +103,8 @@ pub fn views() -> Vec<View> {
     all
 }
 
-/// All SQL functions that the server offers, by name. Those that need no server (upper() and its kin) are SQL's.
+/// All SQL functions that the server offers, by name. Those that need no server (upper() and its kin) are
+/// SQL's.
 pub fn functions() -> Vec<Function> {
     let mut all: Vec<Function> = views::described_functions()
         .map(|(function, about)| Function {

@@ -19,7 +19,8 @@ use storage::RecoveryTarget;
 /// Threads for what the engine itself does besides its tasks: reading pages, flushing, sweeping.
 const ENGINE_THREADS: usize = 512;
 
-/// A running server, from [`Server::start`]. Dropping it does not stop it: call [`Server::stop`] and [`Server::join`].
+/// A running server, from [`Server::start`]. Dropping it does not stop it: call [`Server::stop`] and
+/// [`Server::join`].
 pub struct Server {
     node: Arc<Node>,
     sockets: Sockets,
@@ -45,8 +46,8 @@ impl Services for Clients {
 }
 
 impl Server {
-    /// Starts a server on a data directory, and returns when it takes connections; a standby that is not consistent yet
-    /// returns while it recovers ([`Server::wait_ready`] waits on).
+    /// Starts a server on a data directory, and returns when it takes connections; a standby that is not
+    /// consistent yet returns while it recovers ([`Server::wait_ready`] waits on).
     ///
     /// # Errors
     ///
@@ -102,11 +103,19 @@ impl Server {
     }
 
     /// Asks a standby to become a primary. An error if this one is fenced.
+    ///
+    /// # Errors
+    ///
+    /// If this server is fenced on its branch.
     pub fn promote(&self) -> Result<(), ServerError> {
         self.node.request_promotion()
     }
 
     /// Waits until it has stopped. An error if it failed.
+    ///
+    /// # Errors
+    ///
+    /// If the server did not stop well: what was not written, or which of its parts failed.
     pub async fn join(self) -> Result<(), ServerError> {
         match self.supervisor.await {
             Ok(done) => done,
@@ -125,6 +134,10 @@ impl Server {
 }
 
 /// Runs a server to its end, on a runtime of its own with the threads that the settings ask for.
+///
+/// # Errors
+///
+/// If the server does not start, or does not stop well.
 pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     let (threads, sessions) = threads(&options);
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -144,14 +157,24 @@ pub fn run(options: ServerOptions) -> Result<(), ServerError> {
     ended
 }
 
-/// One setting as SHOW prints it, from the files and the command line, without starting a server (postgres -C).
+/// One setting as SHOW prints it, from the files and the command line, without starting a server (postgres
+/// -C).
+///
+/// # Errors
+///
+/// If the files or the command line hold an error, or there is no such setting.
 pub fn setting_of(options: &ServerOptions, name: &str) -> Result<String, ServerError> {
     let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
     let current = configuration::load(&options.host, &options.data_dir, &options.settings, &silent)?;
     current.settings.show(name).map_err(|error| ServerError::new(error.one_line()))
 }
 
-/// What a server with these options, in recovery, would go to: this target instead of the one that its files name.
+/// What a server with these options, in recovery, would go to: this target instead of the one that its files
+/// name.
+///
+/// # Errors
+///
+/// If the files or the command line hold an error, or the target makes no sense.
 pub fn recovery_target_of(
     options: &ServerOptions,
     (name, value): (&str, &str),
@@ -167,7 +190,8 @@ pub fn recovery_target_of(
     recovery_target::of_settings(&current.settings)
 }
 
-/// Before anything is logged: plimsoll.worker_threads (0 is one a processor), and how many sessions there may be.
+/// Before anything is logged: plimsoll.worker_threads (0 is one a processor), and how many sessions there may
+/// be.
 fn threads(options: &ServerOptions) -> (usize, usize) {
     let silent = Log::new(Arc::new(|_| {}), options.host.clock.clone());
     // What is wrong with the settings, the start says.

@@ -1,4 +1,5 @@
-//! The states that a node can be in. Every way from one to another is in the table of `node::states`, and only `node` goes it.
+//! The states that a node can be in. Every way from one to another is in the table of `node::states`, and
+//! only `node` goes it.
 
 /// How far a node's life is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,8 +26,8 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Runs a task that writes to the database until a stop ends those. A panic in it ends the process, since nobody else would do its
-    /// work.
+    /// Runs a task that writes to the database until a stop ends those. A panic in it ends the process, since
+    /// nobody else would do its work.
     pub(crate) fn spawn_writer(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Boxed before it is wrapped, so that these wrappers are compiled once.
         let task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
@@ -54,8 +54,8 @@ impl Tasks {
     }
 }
 
-/// Runs a background task's work on the pool of threads that may block. A panic in it ends the process, like one in
-/// the task itself.
+/// Runs a background task's work on the pool of threads that may block. A panic in it ends the process, like
+/// one in the task itself.
 pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     tokio::task::spawn_blocking(move || {
         let _vital = vital(BACKGROUND);

@@ -1,5 +1,6 @@
-//! Every level, with FIRST and ANY, over one to three standbys that are held at each stage: a commit waits for exactly what its
-//! level and the rule ask for, and for no more. The standbys are played by this test, so each says what it is told to say.
+//! Every level, with FIRST and ANY, over one to three standbys that are held at each stage: a commit waits
+//! for exactly what its level and the rule ask for, and for no more. The standbys are played by this test, so
+//! each says what it is told to say.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking, also in its helpers
 
@@ -123,7 +124,8 @@ impl Cluster {
         self.standbys[standby].say(&mut self.watcher, stage.positions(from, to)).await;
     }
 
-    /// A commit at this level while the standbys stand at `held`; it must wait. Then `last` moves to `enough`, and it must not.
+    /// A commit at this level while the standbys stand at `held`; it must wait. Then `last` moves to
+    /// `enough`, and it must not.
     async fn commit_waits_for(
         &mut self,
         what: &str,
@@ -153,7 +155,8 @@ impl Cluster {
             self.standbys[standby].has_received(to).await;
             self.say(standby, *stage, from, to).await;
         }
-        // The view shows a report only after the rule was applied to it, and a commit that is let go is seen at once.
+        // The view shows a report only after the rule was applied to it, and a commit that is let go is seen
+        // at once.
         let seen = format!("select count(*) from t where id = {id}");
         assert_eq!(value(&mut self.watcher, &seen).await, "0", "{what}, {level}, {held:?}");
         assert!(!writing.is_finished(), "{what}, {level}, {held:?}");

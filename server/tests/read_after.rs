@@ -4,36 +4,12 @@
 
 mod common;
 
-use common::{Place, stop};
+use common::{Place, eventually, standby_of, stop};
 use protocol::{Client, ClientError};
-use server::{Server, StopMode};
-use std::time::{Duration, Instant};
+use server::StopMode;
 
 async fn value(client: &mut Client, sql: &str) -> String {
     client.query(sql).await.unwrap().text(0, 0).unwrap_or_default().to_owned()
-}
-
-async fn eventually(place: &Place, sql: &str, expected: &str) {
-    let mut client = place.connect().await;
-    let begun = Instant::now();
-    loop {
-        let got = value(&mut client, sql).await;
-        if got == expected {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(30), "{sql}: {got} instead of {expected}");
-        tokio::task::yield_now().await;
-    }
-}
-
-async fn standby_of(primary: &Place) -> (Place, Server) {
-    let place = Place::empty();
-    let data = place.data();
-    primary
-        .run_ok("pg_basebackup", &["-D", data.to_str().unwrap(), "-X", "stream", "-R", "-c", "fast"])
-        .await;
-    let server = place.start(&[("wal_retrieve_retry_interval", "50ms")]).await;
-    (place, server)
 }
 
 /// A row by a client that asks for the commit's token.
@@ -79,7 +55,7 @@ async fn reads_on_a_standby_wait_for_the_commit_that_they_shall_follow() {
     let primary = place.start(&[]).await;
     let mut writer = place.connect().await;
     writer.query("create table t (id int primary key)").await.unwrap();
-    let (copy, standby) = standby_of(&place).await;
+    let (copy, standby) = standby_of(&place, "", &[]).await;
     let mut control = copy.connect().await;
     control.query("select pg_wal_replay_pause()").await.unwrap();
     eventually(&copy, "select pg_get_wal_replay_pause_state()", "paused").await;
@@ -124,7 +100,7 @@ async fn a_token_of_a_commit_that_a_failover_lost_is_refused() {
     let primary = place.start(&[]).await;
     let mut writer = place.connect().await;
     writer.query("create table t (id int primary key)").await.unwrap();
-    let (copy, standby) = standby_of(&place).await;
+    let (copy, standby) = standby_of(&place, "", &[]).await;
     let kept = insert(&mut writer, 1).await;
     let mut reader = copy.connect().await;
     reader.query(&format!("wait for lsn '{kept}'")).await.unwrap();
@@ -154,8 +130,8 @@ async fn a_token_of_another_promotion_that_took_the_same_number_is_refused() {
     let place = Place::new().await;
     let primary = place.start(&[]).await;
     place.psql("create table t (id int primary key)").await;
-    let (left, left_standby) = standby_of(&place).await;
-    let (right, right_standby) = standby_of(&place).await;
+    let (left, left_standby) = standby_of(&place, "", &[]).await;
+    let (right, right_standby) = standby_of(&place, "", &[]).await;
     eventually(&place, "select count(*) from pg_stat_replication where state = 'streaming'", "2").await;
     stop(primary, StopMode::Fast).await;
     let mut clients = Vec::new();

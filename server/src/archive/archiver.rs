@@ -1,7 +1,7 @@
 //! The archiver's marks: what is finished and waits for the archive, what is done, and what may be removed.
 //!
-//! Two tasks (`copying`). One follows the log and marks each segment that is complete and durable (whoever wants to see
-//! the mark at once does so, too). The other hands waiting files to archive_command.
+//! Two tasks (`copying`). One follows the log and marks each segment that is complete and durable (whoever
+//! wants to see the mark at once does so, too). The other hands waiting files to archive_command.
 
 use super::shell::ShellCommands;
 use crate::configuration::Ground;
@@ -134,7 +134,8 @@ impl Archiver {
         }
     }
 
-    /// Waits until these files are archived. On a standby, whose primary archives, there is nothing to wait for.
+    /// Waits until these files are archived. On a standby, whose primary archives, there is nothing to wait
+    /// for.
     pub(crate) async fn wait_archived(&self, names: impl Iterator<Item = String>, in_recovery: bool) {
         if !self.archives(in_recovery) {
             return;
@@ -150,7 +151,8 @@ impl Archiver {
         }
     }
 
-    /// Whether a segment may be removed as far as the archive goes; one that should be archived and carries no mark gets one.
+    /// Whether a segment may be removed as far as the archive goes; one that should be archived and carries
+    /// no mark gets one.
     pub(crate) fn may_go(&self, file: SegmentFile) -> bool {
         let log = &*self.node_log.state();
         let in_recovery = matches!(log.live, Live::Standby(_));
@@ -165,7 +167,8 @@ impl Archiver {
                 self.finished(&name, in_recovery);
                 false
             }
-            // Another timeline's file of that place goes to the archive; this one ends before the segment does.
+            // Another timeline's file of that place goes to the archive; this one ends before the segment
+            // does.
             Ok(Archived::Unknown) => true,
             Err(_) => false,
         }
@@ -183,8 +186,8 @@ impl Archiver {
         self.notice(&self.node_log.state());
     }
 
-    /// The same for a state of the log that was seen. In recovery, what came from the primary is the primary's to archive, unless this
-    /// node archives everything.
+    /// The same for a state of the log that was seen. In recovery, what came from the primary is the
+    /// primary's to archive, unless this node archives everything.
     pub(super) fn notice(&self, log: &LogState) {
         let end = self.size.segment_of(log.flushed());
         let mut next = self.next.lock();
@@ -221,7 +224,8 @@ impl Archiver {
         })
     }
 
-    /// Makes up for what was not marked before the last stop: complete segments of this history without a mark, and its history file.
+    /// Makes up for what was not marked before the last stop: complete segments of this history without a
+    /// mark, and its history file.
     pub(crate) fn make_up(&self) {
         let log = &*self.node_log.state();
         let in_recovery = matches!(log.live, Live::Standby(_));
@@ -247,9 +251,10 @@ impl Archiver {
         }
     }
 
-    /// After a promotion: what belongs to the ended timeline only. The segment in which it ended goes to the archive under a name
-    /// of its own, since the new timeline's segment of that place begins with the same bytes; made-ahead segments behind it go away.
-    /// `file` is the timeline of that segment's file: an ancestor's, if nothing of the ended timeline is here.
+    /// After a promotion: what belongs to the ended timeline only. The segment in which it ended goes to the
+    /// archive under a name of its own, since the new timeline's segment of that place begins with the same
+    /// bytes; made-ahead segments behind it go away. `file` is the timeline of that segment's file: an
+    /// ancestor's, if nothing of the ended timeline is here.
     pub(crate) fn end_timeline(&self, old: TimelineId, file: TimelineId, at: Lsn) -> Result<(), ServerError> {
         let failed = |error: &dyn std::fmt::Display| {
             ServerError::new(format!("could not settle the segments of timeline {old}: {error}"))

@@ -1,8 +1,9 @@
 //! Putting files into the archive: in order, one at a time, with archive_command.
 //!
-//! Three tries of a file a second apart, then a pause of a minute or until something new waits. One task alone runs the
-//! command, so there is one call at a time: a clean stop asks it, after the last checkpoint, for one more turn and waits
-//! for that, and so for a call that was under way. A stop at once ends the command.
+//! Three tries of a file a second apart, then a pause of a minute or until something new waits. One task
+//! alone runs the command, so there is one call at a time: a clean stop asks it, after the last checkpoint,
+//! for one more turn and waits for that, and so for a call that was under way. A stop at once ends the
+//! command.
 
 use super::archiver::{Archiver, LastTurn, Mode};
 use super::shell::{self, Outcome};

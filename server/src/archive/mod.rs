@@ -1,22 +1,25 @@
-//! The archive of the log: putting finished segments there, fetching them back, and recovery from it to a target.
+//! The archive of the log: putting finished segments there, fetching them back, and recovery from it to a
+//! target.
 //!
 //! ```text
 //!   primary (or any node with archive_mode = always)
-//!     log grows --> [archiver] .ready --> archive_command --> .done --> the checkpointer may remove the segment
+//!     log grows --> [archiver] .ready --> archive_command --> .done --> a checkpoint may remove the segment
 //!
 //!   node in recovery
 //!     redo's reader --> [restore] restore_command --> pg_wal/RECOVERYXLOG --> pg_wal/<segment>, .done
 //! ```
 //!
-//! Where things are decided: which source has its turn, `replica::receiver::sources`; which timeline is followed,
-//! `wal::timelines`; where recovery stops, `storage::target`; which marks a file carries, `wal::archive_status`. Here
-//! are the commands, the log lines, and the wiring. What redo asks of the archive and the primary by turns is in
-//! `replication::standby`.
+//! Where things are decided: which source has its turn, `replica::receiver::sources`; which timeline is
+//! followed, `wal::timelines`; where recovery stops, `storage::target`; which marks a file carries,
+//! `wal::archive_status`. Here are the commands, the log lines, and the wiring. What redo asks of the archive
+//! and the primary by turns is in `replication::standby`.
 //!
 //! Invariants:
-//! - A segment is marked `.ready` when it is durable and complete, and removed only when it is `.done` (or nobody archives).
-//!   The marking may be late (after a crash it is made up for at the start), the removal never early.
-//! - A fetched file gets its name in pg_wal only when it is whole and durable; RECOVERYXLOG and RECOVERYHISTORY are never read.
+//! - A segment is marked `.ready` when it is durable and complete, and removed only when it is `.done` (or
+//!   nobody archives). The marking may be late (after a crash it is made up for at the start), the removal
+//!   never early.
+//! - A fetched file gets its name in pg_wal only when it is whole and durable; RECOVERYXLOG and
+//!   RECOVERYHISTORY are never read.
 //! - The archive is asked only while no receiver writes in pg_wal.
 //! - A timeline's number is chosen above all that pg_wal, the peers and the archive know.
 //! - recovery_end_command has run before the node takes writes.
@@ -100,8 +103,8 @@ impl Archive {
         Some(size.segment_of(copy.redo).file_name(copy.timeline, size))
     }
 
-    /// Runs a command of recovery (archive_cleanup_command, recovery_end_command), for which a failure is a warning.
-    /// False: a stop ended it, or came before it. Blocks.
+    /// Runs a command of recovery (archive_cleanup_command, recovery_end_command), for which a failure is a
+    /// warning. False: a stop ended it, or came before it. Blocks.
     pub(crate) fn run_recovery_command(&self, name: &str) -> bool {
         let (ground, log) = (&self.ground, &self.ground.log);
         let template = ground.settings().show(name).unwrap_or_default();
@@ -121,8 +124,8 @@ impl Archive {
         true
     }
 
-    /// Before the shutdown checkpoint of a node that archives: ends the segment, so that all but that checkpoint is
-    /// archived.
+    /// Before the shutdown checkpoint of a node that archives: ends the segment, so that all but that
+    /// checkpoint is archived.
     pub(crate) async fn end_segment(&self) {
         let Some(archiver) = self.archiver().cloned() else { return };
         let database = archiver.database().clone();

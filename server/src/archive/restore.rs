@@ -127,7 +127,8 @@ impl Restorer {
         }
     }
 
-    /// Has the history file of a timeline in pg_wal, from the archive if it is there. True if pg_wal has it now.
+    /// Has the history file of a timeline in pg_wal, from the archive if it is there. True if pg_wal has it
+    /// now.
     pub(crate) fn history(&self, timeline: TimelineId) -> io::Result<bool> {
         let disk = &*self.ground.host.disk;
         let name = timeline.history_file_name();
@@ -144,7 +145,8 @@ impl Restorer {
             Ok(own) => {
                 // Twins: two promotions took one number. What this node followed so far stays its own.
                 self.ground.log.warning(format!(
-                    "timeline history file \"{name}\" in the archive differs from the one in pg_wal, which is kept"
+                    "timeline history file \"{name}\" in the archive differs from the one in pg_wal, \
+                     which is kept"
                 ));
                 remove(disk, &fetched)?;
                 let parse =
@@ -184,7 +186,8 @@ fn remove(disk: &dyn host::Disk, path: &Path) -> io::Result<()> {
 
 impl SegmentSupply for Restorer {
     fn fetch(&self, timeline: TimelineId, segment: SegmentNumber) -> io::Result<bool> {
-        // A segment does not tell whose it is: its timeline's history does. The first timeline has none, and no twin.
+        // A segment does not tell whose it is: its timeline's history does. The first timeline has none, and
+        // no twin.
         if timeline > TimelineId::FIRST && !self.known.lock().contains(&timeline) {
             self.history(timeline)?;
         }

@@ -76,7 +76,8 @@ pub(crate) struct ShellCommands {
 }
 
 impl ShellCommands {
-    /// Runs a command by the shell in the data directory; `stop` ends it. Its output goes where the server's goes.
+    /// Runs a command by the shell in the data directory; `stop` ends it. Its output goes where the server's
+    /// goes.
     pub(crate) async fn run(
         &self,
         command: &str,

@@ -1,8 +1,10 @@
-//! The checks of settings that need to know more than the settings' own crate: one home for all ways in which a value comes, which are
-//! the files (at start and at a reload), the command line, ALTER SYSTEM, SET and the startup message.
+//! The checks of settings that need to know more than the settings' own crate: one home for all ways in which
+//! a value comes, which are the files (at start and at a reload), the command line, ALTER SYSTEM, SET and the
+//! startup message.
 //!
-//! A check of one text is a [`settings::Check`], and part of [`new_settings`]. What only several values, or values and files, make wrong
-//! is in [`refusal`]: a start refuses it, and so do ALTER SYSTEM, before it writes, and a reload, in the log.
+//! A check of one text is a [`settings::Check`], and part of [`new_settings`]. What only several values, or
+//! values and files, make wrong is in [`refusal`]: a start refuses it, and so do ALTER SYSTEM, before it
+//! writes, and a reload, in the log.
 
 use super::recovery_target;
 use crate::auth::hba::{Hba, HbaError};
@@ -45,7 +47,8 @@ fn time_zone(text: &str) -> Result<String, String> {
     sql_types::time::parse_zone(text).map(|zone| zone.name).ok_or_else(String::new)
 }
 
-/// The order of days and months is another setting's: what none of them can read is refused here, the rest by [`refusal`].
+/// The order of days and months is another setting's: what none of them can read is refused here, the rest by
+/// [`refusal`].
 fn recovery_target_time(text: &str) -> Result<String, String> {
     let orders = [DateOrder::Mdy, DateOrder::Dmy, DateOrder::Ymd];
     let mut read =
@@ -84,8 +87,8 @@ pub(crate) fn node_style(settings: &Settings) -> Style {
     style(SessionSettings::new(Arc::new(settings.clone())).config())
 }
 
-/// Why a server would not start with these settings in this directory as it is now. What other machines and programs decide (names to
-/// listen on, ports in use, what the archive has) is not looked at.
+/// Why a server would not start with these settings in this directory as it is now. What other machines and
+/// programs decide (names to listen on, ports in use, what the archive has) is not looked at.
 pub(crate) fn refusal(host: &Host, data_dir: &Path, settings: &Settings) -> Option<ServerError> {
     check_archive(settings)
         .err()

@@ -1,6 +1,8 @@
-//! The settings in force: read from the command line and the files, checked, changed by reloads and ALTER SYSTEM.
+//! The settings in force: read from the command line and the files, checked, changed by reloads and ALTER
+//! SYSTEM.
 //!
-//! They are part of the [`Ground`] that every part of a node stands on, so each part asks here for its settings.
+//! They are part of the [`Ground`] that every part of a node stands on, so each part asks here for its
+//! settings.
 
 pub(crate) mod checks;
 mod files;
@@ -101,8 +103,8 @@ impl Ground {
         });
     }
 
-    /// Reads the files again (SIGHUP, pg_reload_conf()). `apply` hands the settings to the parts of the node that do
-    /// not look themselves; no other reload begins before it is done.
+    /// Reads the files again (SIGHUP, pg_reload_conf()). `apply` hands the settings to the parts of the node
+    /// that do not look themselves; no other reload begins before it is done.
     pub(crate) fn reload(&self, apply: impl FnOnce()) {
         let _files = self.files.lock();
         self.log.log("received SIGHUP, reloading configuration files");

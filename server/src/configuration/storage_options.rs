@@ -32,7 +32,7 @@ pub(crate) fn database_options(
         },
         wal_init_zero: config.wal_init_zero,
         wal_sizes: wal_sizes(config),
-        sync_required: !config.synchronous_standby_names.trim().is_empty(),
+        sync_required: replica::sync::SyncNames::are_given(&config.synchronous_standby_names),
         parameters: parameters(config, &current.settings),
         fsync: config.fsync,
         ..DatabaseOptions::new(data_dir)

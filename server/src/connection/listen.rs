@@ -76,8 +76,8 @@ pub(crate) fn pid_lines(config: &settings::Config, data_dir: &Path, started_s: i
     }
 }
 
-/// Opens every socket that the settings name, possibly none. Of the TCP addresses at least one must, if any is
-/// named; every Unix socket must.
+/// Opens every socket that the settings name, possibly none. Of the TCP addresses at least one must, if any
+/// is named; every Unix socket must.
 pub(crate) fn open(
     host: &Host,
     log: &Log,
@@ -104,7 +104,8 @@ pub(crate) fn open(
                     let mut problem = ServerError::new(format!("port {port}: {message}"));
                     if in_use {
                         problem = problem.with_hint(format!(
-                            "Is another server already running on port {port}? If not, wait a few seconds and retry."
+                            "Is another server already running on port {port}? \
+                             If not, wait a few seconds and retry."
                         ));
                     }
                     log.warning(message);

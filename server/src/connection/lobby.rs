@@ -1,8 +1,9 @@
 //! Where connections are until they have logged in: a bounded number of them, of which the oldest gives way.
 //!
-//! Whoever can reach a socket can open connections and say nothing. They have places of their own, so that they take none from
-//! sessions, and a full room is no reason to keep a newcomer out: who logs in needs its place for a moment only. Who has said whom it
-//! wants to log in as has a place among those who did, where no crowd of silent ones pushes it out in the middle of a password.
+//! Whoever can reach a socket can open connections and say nothing. They have places of their own, so that
+//! they take none from sessions, and a full room is no reason to keep a newcomer out: who logs in needs its
+//! place for a moment only. Who has said whom it wants to log in as has a place among those who did, where no
+//! crowd of silent ones pushes it out in the middle of a password.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -77,7 +78,8 @@ impl Lobby {
         Visitor { lobby: self.clone(), number: AtomicU64::new(number), out }
     }
 
-    /// How many had to leave since the last answer, if it is time to tell the log. `now` is the monotonic clock's.
+    /// How many had to leave since the last answer, if it is time to tell the log. `now` is the monotonic
+    /// clock's.
     pub(crate) fn to_tell(&self, now: Duration) -> Option<u64> {
         let mut state = self.state.lock();
         if state.untold == 0 || state.told.is_some_and(|told| now < told + TOLD_EVERY) {

@@ -1,5 +1,5 @@
-//! Clients' connections: the sockets that the server listens on, a connection with its buffers, those that have not
-//! logged in, and the registry of all sessions.
+//! Clients' connections: the sockets that the server listens on, a connection with its buffers, those that
+//! have not logged in, and the registry of all sessions.
 
 pub(crate) mod listen;
 pub(crate) mod lobby;

@@ -101,7 +101,8 @@ pub(crate) struct SessionHandle {
     canceller: OnceLock<Canceller>,
     /// It has to end; set together with the canceller's reason.
     terminated: AtomicBool,
-    /// It has asked for the promotion, and looks at no row while it waits for that: replay needs nothing of it.
+    /// It has asked for the promotion, and looks at no row while it waits for that: replay needs nothing of
+    /// it.
     pub(crate) awaits_promotion: AtomicBool,
     /// Replay made it give way.
     conflict: Mutex<Option<ConflictKind>>,
@@ -157,8 +158,8 @@ impl SessionHandle {
         self.canceller.get().and_then(Canceller::oldest_snapshot)
     }
 
-    /// Replay needs what this session still looks at: its statement is stopped, or, between two statements of a
-    /// transaction, the session, since nothing else would end the transaction.
+    /// Replay needs what this session still looks at: its statement is stopped, or, between two statements of
+    /// a transaction, the session, since nothing else would end the transaction.
     pub(crate) fn give_way(&self, conflict: ConflictKind) {
         if self.awaits_promotion.load(Ordering::Acquire) {
             return;
@@ -195,7 +196,8 @@ impl SessionHandle {
         self.terminated.load(Ordering::Acquire)
     }
 
-    /// For a poll that waits for the client: true if the session has to end; otherwise `cx` is woken when it does.
+    /// For a poll that waits for the client: true if the session has to end; otherwise `cx` is woken when it
+    /// does.
     pub(crate) fn poll_terminated(&self, cx: &Context<'_>) -> bool {
         let mut waker = self.waker.lock();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -380,8 +382,8 @@ impl Sessions {
         })
     }
 
-    /// Lets a session of this role in, which has shown that it is who it says it is, if there is room. The last places of clients
-    /// are for superusers; walsenders have places of their own.
+    /// Lets a session of this role in, which has shown that it is who it says it is, if there is room. The
+    /// last places of clients are for superusers; walsenders have places of their own.
     pub(crate) fn admit(
         self: &Arc<Self>,
         handle: Arc<SessionHandle>,

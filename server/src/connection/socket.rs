@@ -48,7 +48,8 @@ impl Socket {
         socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
     }
 
-    /// How long the client may leave what was sent unacknowledged, as one does that reads nothing; None is the system's own limit.
+    /// How long the client may leave what was sent unacknowledged, as one does that reads nothing; None is
+    /// the system's own limit.
     pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => socket2::SockRef::from(stream).set_tcp_user_timeout(limit),

@@ -96,7 +96,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends what is in `out` if it is much: who appends without end calls this again and again, and waits for the client here.
+    /// Sends what is in `out` if it is much: who appends without end calls this again and again, and waits
+    /// for the client here.
     #[inline]
     pub(crate) async fn make_room(&mut self) -> Result<(), Exit> {
         if self.out.len() < OUTPUT_BYTES { Ok(()) } else { self.flush().await }

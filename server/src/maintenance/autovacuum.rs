@@ -1,11 +1,12 @@
 //! Sweeps that nobody asks for: trees with many dead versions, and what aborted transactions left.
 //!
-//! Every autovacuum_naptime each tree's estimate of dead versions is held against threshold and share. A tree that has twice as many dead
-//! versions as make it due does not wait for that: a queue that is worked off quickly would outgrow its rows many times in a
-//! minute. A tree whose last sweep had to leave versions is not swept again before the horizon has moved: it would find the same.
+//! Every autovacuum_naptime each tree's estimate of dead versions is held against threshold and share. A tree
+//! that has twice as many dead versions as make it due does not wait for that: a queue that is worked off
+//! quickly would outgrow its rows many times in a minute. A tree whose last sweep had to leave versions is
+//! not swept again before the horizon has moved: it would find the same.
 //!
-//! Up to autovacuum_max_workers trees are swept at the same time, which share the cost limit, so that one that takes long keeps no other waiting.
-//! What aborted transactions left is swept beside them.
+//! Up to autovacuum_max_workers trees are swept at the same time, which share the cost limit, so that one
+//! that takes long keeps no other waiting. What aborted transactions left is swept beside them.
 
 use crate::configuration::Ground;
 use settings::Config;
@@ -20,8 +21,9 @@ use wal::Xid;
 /// Time between two looks for trees that cannot wait for the next naptime.
 const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whether a tree is due for a sweep (autovacuum_vacuum_threshold and autovacuum_vacuum_scale_factor): with `urgent`, whether it has twice
-/// as many dead versions as that takes, and enough for the work to be worth it.
+/// Whether a tree is due for a sweep (autovacuum_vacuum_threshold and autovacuum_vacuum_scale_factor): with
+/// `urgent`, whether it has twice as many dead versions as that takes, and enough for the work to be worth
+/// it.
 fn is_due(config: &Config, statistics: &TreeStatistics, urgent: bool) -> bool {
     let share = config.autovacuum_vacuum_scale_factor * statistics.live as f64;
     let limit = config.autovacuum_vacuum_threshold as f64 + share;
@@ -200,7 +202,8 @@ fn tell(ground: &Ground, config: &Config, tree: TreeId, report: &SweepReport, to
         return;
     }
     ground.log.log(format!(
-        "automatic vacuum of relation \"{}\": pages: {} cut off the end, {} freed, {} lost ones found, {} remain; \
+        "automatic vacuum of relation \"{}\": pages: {} cut off the end, {} freed, \
+         {} lost ones found, {} remain; \
          tuples: {} removed, {} remain, {} are dead but not yet removable; elapsed: {:.2} s",
         tree.file(),
         report.cut,

@@ -9,8 +9,8 @@ use std::time::Instant;
 use storage::{CheckpointEvent, CheckpointInfo, CheckpointKind, Database};
 use tokio::sync::{Notify, watch};
 
-/// Takes the first checkpoint on a timeline beside its first writes, if it has none yet: clones and standbys' restarts begin there, and a
-/// crash may have come before it.
+/// Takes the first checkpoint on a timeline beside its first writes, if it has none yet: clones and standbys'
+/// restarts begin there, and a crash may have come before it.
 pub(crate) fn begin_timeline(ground: &Arc<Ground>, tasks: &Tasks, database: &Database) {
     if database.control().checkpoint_copy.timeline == database.timeline() {
         return;
@@ -75,7 +75,8 @@ pub(super) async fn run(
     }
 }
 
-/// The lines of a checkpoint, whoever asked for it; those of the background task say themselves why they begin.
+/// The lines of a checkpoint, whoever asked for it; those of the background task say themselves why they
+/// begin.
 pub(crate) fn log_event(ground: &Ground, event: CheckpointEvent<'_>) {
     if !ground.config().log_checkpoints {
         return;
@@ -101,7 +102,8 @@ fn log_checkpoint(ground: &Ground, info: &CheckpointInfo, standby: bool) {
     let (added, removed, recycled) = info.segments;
     let (write, sync) = (info.write_time.as_secs_f64(), info.sync_time.as_secs_f64());
     ground.log.log(format!(
-        "{what} complete: wrote {} buffers; {added} WAL file(s) added, {removed} removed, {recycled} recycled; \
+        "{what} complete: wrote {} buffers; {added} WAL file(s) added, {removed} removed, \
+         {recycled} recycled; \
          write={write:.3} s, sync={sync:.3} s, total={:.3} s; distance={} kB; lsn={}, redo lsn={}",
         info.pages_written,
         write + sync,

@@ -31,8 +31,8 @@ pub(crate) struct Maintained<'a> {
     pub(crate) checkpoints_by_log: &'a Arc<AtomicU64>,
 }
 
-/// Starts the tasks. What goes into `failed` is fatal; a panic in one of them ends the process, since nobody else would
-/// do its work.
+/// Starts the tasks. What goes into `failed` is fatal; a panic in one of them ends the process, since nobody
+/// else would do its work.
 pub(crate) fn start(of: &Maintained<'_>, tasks: &Tasks, failed: mpsc::Sender<String>) {
     let due = Arc::new(Notify::new());
     let (ground, states, database) =

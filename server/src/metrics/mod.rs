@@ -1,7 +1,8 @@
 //! Prometheus text on plimsoll.metrics_listen: GET /metrics, and nothing else of HTTP.
 //!
-//! A scrape costs what the views cost. Connections are bounded in number, in what they may send and in time; the port takes no
-//! secrets and gives none, but it asks for no password either: it belongs on a network that may see figures.
+//! A scrape costs what the views cost. Connections are bounded in number, in what they may send and in time;
+//! the port takes no secrets and gives none, but it asks for no password either: it belongs on a network that
+//! may see figures.
 
 pub(crate) mod table;
 
@@ -19,7 +20,8 @@ const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// Time for a scrape.
 const SCRAPE_TIME: Duration = Duration::from_secs(10);
 
-/// Listens if the settings say so. A port that cannot be had is a warning: the server is there for its clients.
+/// Listens if the settings say so. A port that cannot be had is a warning: the server is there for its
+/// clients.
 pub(crate) async fn start(node: &Arc<Node>) {
     let address = node.ground.config().metrics_listen.trim().to_owned();
     if address.is_empty() {
@@ -89,7 +91,8 @@ async fn answer(node: &Arc<Node>, mut stream: TcpStream) -> std::io::Result<()> 
     };
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;

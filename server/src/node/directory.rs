@@ -54,7 +54,8 @@ pub(super) fn check(host: &Host, dir: &Path) -> Result<(), ServerError> {
     let version = String::from_utf8_lossy(&version).trim().to_owned();
     if version != "15" {
         return Err(ServerError::new("database files are incompatible with server").with_hint(format!(
-            "The data directory was initialized by version {version}; this server keeps the formats of PostgreSQL 15."
+            "The data directory was initialized by version {version}; \
+             this server keeps the formats of PostgreSQL 15."
         )));
     }
     Ok(())
@@ -76,8 +77,8 @@ pub(super) fn has_file(ground: &Ground, name: &str) -> Result<bool, ServerError>
     found.map_err(|error| ServerError::new(format!("could not stat file \"{name}\": {error}")))
 }
 
-/// Refuses a directory of a format that this program does not read, before anything in it changes. What is of a real
-/// PostgreSQL has no such number: opening it says so.
+/// Refuses a directory of a format that this program does not read, before anything in it changes. What is of
+/// a real PostgreSQL has no such number: opening it says so.
 pub(super) fn check_format(host: &Host, dir: &Path, control: &ControlFile) -> Result<(), ServerError> {
     match FORMATS.check_directory(host.disk.as_ref(), dir) {
         Err(error) if control.is_ours() => Err(ServerError::new(error.to_string()).with_hint(error.hint())),

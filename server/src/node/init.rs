@@ -50,6 +50,10 @@ impl InitOptions {
 }
 
 /// Makes a data directory; durable when it returns. What it refuses, it leaves untouched.
+///
+/// # Errors
+///
+/// If the directory is not empty, a method of authentication is unknown, or a file cannot be written.
 pub async fn init(options: &InitOptions) -> Result<SystemId, ServerError> {
     let failed = |error: &dyn std::fmt::Display| ServerError::new(error.to_string());
     let hba = hba_file(&options.auth_local, &options.auth_host);

@@ -154,12 +154,14 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// If the setting or its value is refused, if the server would not start with it, or if the file cannot be written.
+    /// If the setting or its value is refused, if the server would not start with it, or if the file cannot
+    /// be written.
     pub(crate) fn alter_system(&self, change: settings::AutoChange<'_>) -> Result<(), AlterSystemError> {
         self.ground.alter_system(change)
     }
 
-    /// Asks a standby to become a primary. An error if nothing may make this one a primary, which the log is told too.
+    /// Asks a standby to become a primary. An error if nothing may make this one a primary, which the log is
+    /// told too.
     pub(crate) fn request_promotion(&self) -> Result<(), ServerError> {
         let barred = self.replication().map_or(Ok(()), |replication| fencing::check_promotion(replication));
         match &barred {

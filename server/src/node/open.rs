@@ -1,5 +1,5 @@
-//! Opening a node's database: crash recovery, or the way into recovery from the archive or a primary; and putting
-//! replication, archive and SQL on the opened database.
+//! Opening a node's database: crash recovery, or the way into recovery from the archive or a primary; and
+//! putting replication, archive and SQL on the opened database.
 
 use super::Node;
 use super::directory::{Signal, has_file, signal_file};
@@ -110,8 +110,8 @@ fn record_cuts(ground: &Arc<Ground>) -> storage::BeforeCutFn {
     })
 }
 
-/// Logs how redo goes, every log_startup_progress_interval; of a crash recovery its begin and end too. A standby that follows another
-/// is never done: what it redoes is in the views.
+/// Logs how redo goes, every log_startup_progress_interval; of a crash recovery its begin and end too. A
+/// standby that follows another is never done: what it redoes is in the views.
 fn log_progress(
     ground: &Arc<Ground>,
     states: watch::Receiver<NodeState>,
@@ -167,7 +167,8 @@ fn log_recovery(ground: &Ground, recovery: &RecoveryReport) {
     }
 }
 
-/// Looks at the settings of recovery, fetches the histories that say which way it goes, and chooses its timeline.
+/// Looks at the settings of recovery, fetches the histories that say which way it goes, and chooses its
+/// timeline.
 async fn prepare_recovery(
     archive: &Arc<Archive>,
     control: &ControlFile,
@@ -182,7 +183,8 @@ async fn prepare_recovery(
     if standby && !has_archive && config.primary_conninfo.trim().is_empty() {
         let report =
             Report::warning(SqlState::WARNING, "specified neither primary_conninfo nor restore_command");
-        let hint = "The database server will regularly poll the pg_wal subdirectory to check for files placed there.";
+        let hint = "The database server will regularly poll the pg_wal subdirectory \
+                    to check for files placed there.";
         ground.log.write(None, &Report { hint: Some(hint.to_owned()), ..report }, None);
     }
     let target = recovery_target::of_settings(&ground.settings())?;

@@ -17,7 +17,8 @@ pub struct ServerOptions {
     pub log: LogSink,
     /// React to SIGHUP, SIGINT, SIGTERM, SIGQUIT and SIGUSR1 as PostgreSQL does. One server a process.
     pub signals: bool,
-    /// Start even if the settings name no socket to listen on: only this process uses it ([`Server::embedded`]).
+    /// Start even if the settings name no socket to listen on: only this process uses it
+    /// ([`Server::embedded`]).
     pub sockets_optional: bool,
 }
 

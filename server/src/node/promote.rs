@@ -81,7 +81,8 @@ async fn new_timeline(
     newest.next().ok_or_else(|| ServerError::new("there is no timeline number left"))
 }
 
-/// What comes between the end of redo and the first write: nothing of the fetching stays, recovery_end_command runs.
+/// What comes between the end of redo and the first write: nothing of the fetching stays,
+/// recovery_end_command runs.
 async fn end_recovery_files(node: &Node) -> Result<(), ServerError> {
     let archive = node.archive.clone();
     let ended = tokio::task::spawn_blocking(move || {

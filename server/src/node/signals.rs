@@ -7,11 +7,12 @@ use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The file of a data directory that says why the last promotion asked for by a signal was refused. Who asks removes
-/// it first.
+/// The file of a data directory that says why the last promotion asked for by a signal was refused. Who asks
+/// removes it first.
 pub const PROMOTION_REFUSED: &str = "plimsoll/promotion_refused";
 
-/// The signals as they come, from the moment this is made: from then on none of them ends the process by itself.
+/// The signals as they come, from the moment this is made: from then on none of them ends the process by
+/// itself.
 pub(crate) struct Signals {
     hangup: Signal,
     terminate: Signal,

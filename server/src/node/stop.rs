@@ -11,7 +11,8 @@ use storage::Database;
 use tokio::sync::watch;
 use wal::Stopping;
 
-/// How long an end of the process waits for what computes and does not hear of it, as PostgreSQL's SIGKILL_CHILDREN_AFTER_SECS.
+/// How long an end of the process waits for what computes and does not hear of it, as PostgreSQL's
+/// SIGKILL_CHILDREN_AFTER_SECS.
 pub(crate) const LEFTOVERS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Ends everything at once.

@@ -9,7 +9,8 @@ use storage::RemoteStages;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-/// After one to two of these, standbys need not hurry any more with a stage that no commit waited for meanwhile.
+/// After one to two of these, standbys need not hurry any more with a stage that no commit waited for
+/// meanwhile.
 const STAGES_INTERVAL: Duration = Duration::from_secs(2);
 /// What an age of the log that a standby lacks may be wrong by.
 const LAG_CLOCK_INTERVAL: Duration = Duration::from_millis(25);
@@ -43,7 +44,8 @@ async fn tell_stages(replication: Arc<Replication>) {
     }
 }
 
-/// Notes how far the log is at which time while standbys are connected, so that what has not even been sent to one has an age.
+/// Notes how far the log is at which time while standbys are connected, so that what has not even been sent
+/// to one has an age.
 async fn keep_lag_clock(replication: Arc<Replication>) {
     let (database, clock) = (&replication.database, &replication.ground.host.clock);
     let mut count = replication.senders.count();
@@ -57,7 +59,8 @@ async fn keep_lag_clock(replication: Arc<Replication>) {
     }
 }
 
-/// Watches commits of before this start or promotion whose confirmation is not proven: the quorum confirms them, or time runs out.
+/// Watches commits of before this start or promotion whose confirmation is not proven: the quorum confirms
+/// them, or time runs out.
 async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::Receiver<NodeState>) {
     let (ground, database) = (&replication.ground, &replication.database);
     // A standby has nothing to decide until it is promoted.

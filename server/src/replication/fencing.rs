@@ -1,9 +1,10 @@
-//! Whether another node has replaced this one: peers are asked, and what they tell is believed from replication peers only.
+//! Whether another node has replaced this one: peers are asked, and what they tell is believed from
+//! replication peers only.
 //!
-//! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory, [`Database::fence`]. It is in force in memory
-//! first, so nothing is acknowledged after the verdict, and is written then; a write that fails is tried again at each look around.
-//! Whoever makes this node writable asks for the record: the start of a primary ([`apply_stored`]), and any promotion
-//! ([`check_promotion`]).
+//! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory,
+//! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
+//! written then; a write that fails is tried again at each look around. Whoever makes this node writable asks
+//! for the record: the start of a primary ([`apply_stored`]), and any promotion ([`check_promotion`]).
 
 use super::Replication;
 use crate::error::ServerError;
@@ -52,7 +53,8 @@ fn reason(record: &FenceRecord) -> String {
     )
 }
 
-/// Applies the fence of an earlier life to a primary. A node that goes on from the branch that replaced it is not fenced.
+/// Applies the fence of an earlier life to a primary. A node that goes on from the branch that replaced it is
+/// not fenced.
 pub(crate) fn apply_stored(replication: &Replication) -> Result<(), ReplicaError> {
     let ours = own_branch(replication);
     if let Some(record) = store(replication).holding(&ours)? {
@@ -102,7 +104,8 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
     match replica::timeline::fence::judge(&ours, primary, log_end, theirs) {
         Verdict::Beyond { fork } if source == Source::Told => {
             replication.ground.log.warning(format!(
-                "\"{peer}\" tells of timeline {}, which left this server's timeline at {fork}; that is not believed, \
+                "\"{peer}\" tells of timeline {}, which left this server's timeline at {fork}; \
+                 that is not believed, \
                  since the log here ends at {log_end}: the peers are asked",
                 theirs.history.target()
             ));

@@ -1,5 +1,5 @@
-//! The node's own record of what it gave up: commits released without their confirmation, standbys fallen back from,
-//! slots invalidated. One line an event, appended durably to plimsoll/ledger.
+//! The node's own record of what it gave up: commits released without their confirmation, standbys fallen
+//! back from, slots invalidated. One line an event, appended durably to plimsoll/ledger.
 //!
 //! | column | contents                                                     |
 //! |--------|--------------------------------------------------------------|
@@ -9,11 +9,12 @@
 //! | 4, 5   | positions in the log: after the first, up to the second      |
 //! | 6      | why, to the end of the line                                  |
 //!
-//! An entry that a full disk or a power cut has torn ends where it ends: the next one begins on a line of its own, after an entry
-//! `torn` that says what is lost.
+//! An entry that a full disk or a power cut has torn ends where it ends: the next one begins on a line of its
+//! own, after an entry `torn` that says what is lost.
 //!
-//! At half of plimsoll.ledger_size the file becomes plimsoll/ledger.old, and what that held before goes. A new file then begins with
-//! the event `forgotten`, which says how many entries went and of which time, so that not even this is silent.
+//! At half of plimsoll.ledger_size the file becomes plimsoll/ledger.old, and what that held before goes. A
+//! new file then begins with the event `forgotten`, which says how many entries went and of which time, so
+//! that not even this is silent.
 
 use crate::configuration::Ground;
 use crate::log::Log;
@@ -161,6 +162,10 @@ fn push_line(lines: &mut String, entry: &LedgerEntry) {
 }
 
 /// Reads the entries, the oldest first; a line that is damaged (a torn last one, say) is left out.
+///
+/// # Errors
+///
+/// If a file of the ledger is there and cannot be read.
 pub fn read_ledger(host: &Host, data_dir: &Path) -> io::Result<Vec<LedgerEntry>> {
     let mut entries = read_file(host, &old_path(data_dir))?;
     entries.extend(read_file(host, &path(data_dir))?);

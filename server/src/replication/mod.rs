@@ -1,5 +1,5 @@
-//! What replication keeps on this node, and the wiring of it: slots, outgoing streams, the quorum's rule, the log that
-//! must stay for them, and, while the node is in recovery, what feeds redo.
+//! What replication keeps on this node, and the wiring of it: slots, outgoing streams, the quorum's rule, the
+//! log that must stay for them, and, while the node is in recovery, what feeds redo.
 
 pub(crate) mod background;
 pub(crate) mod fencing;
@@ -98,8 +98,8 @@ impl Replication {
         Ok(replication)
     }
 
-    /// Redo has ended at `at`, where the log of before is left: nothing that was told of later positions counts, and no
-    /// slot says more than that on disk, since it would bar the next start.
+    /// Redo has ended at `at`, where the log of before is left: nothing that was told of later positions
+    /// counts, and no slot says more than that on disk, since it would bar the next start.
     pub(crate) fn end_log(&self, at: Lsn) -> Result<(), ServerError> {
         self.log.branch(self.log.state().history.clone(), at);
         let saved = self.slots.save();
@@ -156,7 +156,7 @@ impl Replication {
     /// The settings and positions that say which log is kept.
     pub(crate) fn limits(&self) -> WalLimits {
         let (config, database) = (self.ground.config(), &self.database);
-        let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+        let end = database.durable_end();
         WalLimits {
             segment_size: database.control().segment_size,
             end: end.max(self.received()),

@@ -50,7 +50,8 @@ impl WalRetention for KeepForReplicas {
     fn made(&self, name: &str) {
         let replication = self.replication.upgrade();
         if let Some(archiver) = replication.as_ref().and_then(|replication| replication.archive.archiver()) {
-            // Backups of a standby leave no history file, so whoever makes one is a primary, or about to be one.
+            // Backups of a standby leave no history file, so whoever makes one is a primary, or about to be
+            // one.
             archiver.finished(name, false);
         }
     }

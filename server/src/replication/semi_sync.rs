@@ -1,9 +1,9 @@
-//! Semi-synchronous operation: a commit that waits for longer than plimsoll.synchronous_timeout makes the server fall back to
-//! what its standbys still reach, until they have kept up with the log for as long.
+//! Semi-synchronous operation: a commit that waits for longer than plimsoll.synchronous_timeout makes the
+//! server fall back to what its standbys still reach, until they have kept up with the log for as long.
 //!
-//! Storage tells of stalls and returns ([`storage::CommitGate`]); here each is recorded before anybody is told of a commit by
-//! it: in the log (so standbys and whoever is promoted know), in this node's ledger, as a line, and in the counters of
-//! plimsoll_stat_sync.
+//! Storage tells of stalls and returns ([`storage::CommitGate`]); here each is recorded before anybody is
+//! told of a commit by it: in the log (so standbys and whoever is promoted know), in this node's ledger, as a
+//! line, and in the counters of plimsoll_stat_sync.
 
 use super::Replication;
 use crate::state::NodeState;
@@ -54,7 +54,8 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
                 if changed.is_err() {
                     return;
                 }
-                if replication.ground.config().synchronous_timeout.is_none() && let Some(resumed) = gate.resume() {
+                let timeout = replication.ground.config().synchronous_timeout;
+                if timeout.is_none() && let Some(resumed) = gate.resume() {
                     mode.returned(resumed).await;
                 }
                 mode.note_names().await;
@@ -79,7 +80,8 @@ struct Mode<'a> {
 }
 
 impl Mode<'_> {
-    /// What the log says from before: a fallback that the end of the server, or of its primary, has cut off is over.
+    /// What the log says from before: a fallback that the end of the server, or of its primary, has cut off
+    /// is over.
     async fn begin(&mut self) {
         let (database, now) = (self.replication.database.clone(), self.replication.ground.host.clock.now());
         let read = blocking(move || database.sync_state()).await;
@@ -95,7 +97,8 @@ impl Mode<'_> {
             let (after, at) = (open.after, open.timeline);
             let what = if at == timeline { "this server's last run" } else { "the primary of before" };
             self.replication.ground.log.warning(format!(
-                "{what} acknowledged commits after {after} without its synchronous standbys; what it had beyond {end} is not here"
+                "{what} acknowledged commits after {after} without its synchronous standbys; \
+                 what it had beyond {end} is not here"
             ));
             self.store().await;
         }
@@ -177,7 +180,8 @@ impl Mode<'_> {
         self.replication.ledger.record("return", (after, upto), &reason);
         self.replication.semi_sync.0.lock().returns += 1;
         self.replication.ground.log.log(format!(
-            "returning to synchronous replication: {reason}; those after {after} up to {upto} were acknowledged without it"
+            "returning to synchronous replication: {reason}; \
+             those after {after} up to {upto} were acknowledged without it"
         ));
     }
 }

@@ -1,7 +1,7 @@
 //! SQL without a socket: sessions of the process that the server runs in.
 //!
-//! They are sessions like any other: they count against max_connections, stand in pg_stat_activity under a number of their own,
-//! can be cancelled and terminated, and follow reloaded settings.
+//! They are sessions like any other: they count against max_connections, stand in pg_stat_activity under a
+//! number of their own, can be cancelled and terminated, and follow reloaded settings.
 
 use super::startup::closed;
 use super::{SessionEnvironment, limited};
@@ -39,6 +39,10 @@ impl Embedded {
     }
 
     /// Begins a session of a role, which is not asked for a password: this process owns the data directory.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such role or database, no place for a session, or the server starts or stops.
     pub async fn session(&self, user: &str, database: &str) -> sql::Result<LocalSession> {
         let node = &self.0;
         let starting = || sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
@@ -91,13 +95,18 @@ impl Embedded {
         self.0.database().is_none_or(storage::Database::is_in_recovery)
     }
 
-    /// Asks a standby to become a primary, and waits until it is one (true), or has stopped or may be none (it is fenced).
+    /// Asks a standby to become a primary, and waits until it is one (true), or has stopped or may be none
+    /// (it is fenced).
     pub async fn promote(&self) -> bool {
         self.0.request_promotion().is_ok() && self.reached(|state| *state == NodeState::Running).await
     }
 
-    /// Waits until a position of a primary is replayed here, so that what was committed there is read here. On a primary:
-    /// until it is visible.
+    /// Waits until a position of a primary is replayed here, so that what was committed there is read here.
+    /// On a primary: until it is visible.
+    ///
+    /// # Errors
+    ///
+    /// If the database is not open yet, or the server stops.
     pub async fn wait_replayed(&self, lsn: Lsn) -> sql::Result<()> {
         let starting = || sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
         let database = self.0.database().ok_or_else(starting)?;
@@ -118,8 +127,9 @@ impl Embedded {
 
 /// A session without a socket, from [`Embedded::session`]. Dropping it rolls back what is open.
 ///
-/// [`LocalSession::open`] and [`LocalSession::fetch`] run statements, [`LocalSession::finish`] ends each message as Sync does
-/// on the wire: outside of BEGIN and COMMIT it commits. A session that was terminated fails everything with 57P01.
+/// [`LocalSession::open`] and [`LocalSession::fetch`] run statements, [`LocalSession::finish`] ends each
+/// message as Sync does on the wire: outside of BEGIN and COMMIT it commits. A session that was terminated
+/// fails everything with 57P01.
 pub struct LocalSession {
     sql: SqlSession,
     canceller: Canceller,
@@ -193,8 +203,12 @@ impl LocalSession {
         Ok(())
     }
 
-    /// Analyses a statement; `types` are the OIDs of its parameters, 0 for those to be found out. The same text is analysed
-    /// once.
+    /// Analyses a statement; `types` are the OIDs of its parameters, 0 for those to be found out. The same
+    /// text is analysed once.
+    ///
+    /// # Errors
+    ///
+    /// If the text is no statement, names what is not there, or the session has to end.
     pub async fn prepare(&mut self, text: &str, types: &[u32]) -> sql::Result<Arc<Prepared>> {
         self.begin()?;
         let done = limited(self.deadline, &self.canceller, pin!(self.sql.prepare(text, types))).await;
@@ -202,6 +216,10 @@ impl LocalSession {
     }
 
     /// Makes a statement ready to run with parameters of its types.
+    ///
+    /// # Errors
+    ///
+    /// If a parameter does not fit, the transaction has failed before, or the session has to end.
     pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> sql::Result<Portal> {
         self.begin()?;
         self.member.handle.set_statement(Statement::Text(prepared.sql().clone()));
@@ -211,6 +229,10 @@ impl LocalSession {
     }
 
     /// Gives at most `rows_max` rows (0: all) to `out`.
+    ///
+    /// # Errors
+    ///
+    /// If the statement fails, is cancelled, or the session has to end.
     pub async fn fetch(
         &mut self,
         portal: &mut Portal,
@@ -223,6 +245,10 @@ impl LocalSession {
     }
 
     /// Runs one statement to its end; its rows and its tag.
+    ///
+    /// # Errors
+    ///
+    /// If the statement fails, is cancelled, or the session has to end.
     pub async fn run(
         &mut self,
         text: &str,
@@ -242,7 +268,12 @@ impl LocalSession {
         }
     }
 
-    /// Ends a message: outside of a transaction block it commits what was done, or rolls it back if it failed.
+    /// Ends a message: outside of a transaction block it commits what was done, or rolls it back if it
+    /// failed.
+    ///
+    /// # Errors
+    ///
+    /// If what was done cannot be committed.
     pub async fn finish(&mut self) -> sql::Result<()> {
         if !self.active {
             return Ok(());

@@ -100,8 +100,8 @@ struct Session {
     _member: Member,
 }
 
-/// Runs what `future` does; at the deadline its statement is cancelled, and its end awaited. The future comes pinned, so that
-/// the kilobytes of a statement's state are not moved around.
+/// Runs what `future` does; at the deadline its statement is cancelled, and its end awaited. The future comes
+/// pinned, so that the kilobytes of a statement's state are not moved around.
 async fn limited<F: Future>(
     deadline: Option<Instant>,
     canceller: &Canceller,
@@ -243,8 +243,8 @@ impl Session {
         let _ = self.wire.socket().set_user_timeout(self.limits.tcp_user_timeout);
     }
 
-    /// Refuses what makes the session keep more, when all sessions together have what they may have. What lets go of memory goes on,
-    /// and so does a superuser, who may have to end others.
+    /// Refuses what makes the session keep more, when all sessions together have what they may have. What
+    /// lets go of memory goes on, and so does a superuser, who may have to end others.
     #[inline]
     fn check_memory(&mut self, sql: &str) -> Result<(), Failure> {
         if self.canceller.is_out_of_memory() { self.refuse_more(sql) } else { Ok(()) }
@@ -295,7 +295,8 @@ impl Session {
         }
     }
 
-    /// The same if the statement before has ended. As in PostgreSQL, each statement of a query string or a pipeline has its own time.
+    /// The same if the statement before has ended. As in PostgreSQL, each statement of a query string or a
+    /// pipeline has its own time.
     #[inline]
     fn restart_clock(&mut self) {
         if self.statement_over {

@@ -61,8 +61,8 @@ pub(super) async fn reach(node: Arc<Node>, token: ReadToken, interrupt: Interrup
         let stands = |timeline| standing(&state.history, timeline, token.branch, token.lsn);
         match token.timeline.map(|timeline| (timeline, stands(timeline))) {
             None | Some((_, Standing::OnBranch)) => {}
-            // A standby may not have heard yet of the promotion that the token comes from, and a server that is being promoted
-            // writes its new timeline a moment before all its parts know of it.
+            // A standby may not have heard yet of the promotion that the token comes from, and a server that
+            // is being promoted writes its new timeline a moment before all its parts know of it.
             Some((timeline, Standing::Stranger))
                 if timeline > own && (standby || database.timeline() > own) =>
             {

@@ -5,7 +5,7 @@ use super::rows::Scratch;
 use super::{Limits, Session, SessionEnvironment, from_sql};
 use crate::auth::{self, Authenticator, Claim};
 use crate::connection::lobby::Visitor;
-use crate::connection::registry::{Activity, Full, Member, NewSession, SessionKind};
+use crate::connection::registry::{Activity, Full, Member, NewSession, SessionHandle, SessionKind};
 use crate::connection::socket::Socket;
 use crate::connection::wire::{Exit, Wire};
 use crate::node::Node;
@@ -76,32 +76,12 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
             let canceller = sql.canceller().clone();
             handle.set_canceller(canceller.clone());
             canceller.set_memory_limit(node.memory.clone());
-            // A session is a task of its own; where there are other threads they take over what else this one has to do.
+            // A session is a task of its own; where there are other threads they take over what else this one
+            // has to do.
             if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
                 canceller.let_work_leave();
             }
-            let mut session = Session {
-                limits: Limits::of(&environment),
-                node: node.clone(),
-                wire,
-                handle: handle.clone(),
-                environment,
-                sql,
-                canceller,
-                portals: HashMap::new(),
-                unnamed: None,
-                skipping: false,
-                active: false,
-                deadline: None,
-                statement_over: false,
-                scratch: Scratch::default(),
-                told_changes: 0,
-                told_commit: None,
-                told_snapshot: None,
-                frame_limits: FrameLimits::SERVER,
-                replication,
-                _member: entered.member,
-            };
+            let mut session = Session::new(&node, wire, entered.member, (sql, environment, replication));
             session.limit_silence();
             let canceller = session.canceller.clone();
             let ran = caught(pin!(canceller.keeping(pin!(session.run())))).await;
@@ -114,6 +94,43 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
             farewell(&node, &mut session.wire, exit, !logged).await;
         }
     }
+    left(&node, &handle);
+}
+
+impl Session {
+    fn new(
+        node: &Arc<Node>,
+        wire: Wire,
+        member: Member,
+        (sql, environment, replication): (sql::SqlSession, Arc<SessionEnvironment>, Option<WalSender>),
+    ) -> Self {
+        Self {
+            limits: Limits::of(&environment),
+            node: node.clone(),
+            wire,
+            handle: member.handle.clone(),
+            environment,
+            canceller: sql.canceller().clone(),
+            portals: HashMap::new(),
+            unnamed: None,
+            skipping: false,
+            active: false,
+            deadline: None,
+            statement_over: false,
+            scratch: Scratch::default(),
+            told_changes: 0,
+            told_commit: None,
+            told_snapshot: None,
+            frame_limits: FrameLimits::SERVER,
+            replication,
+            _member: member,
+            sql,
+        }
+    }
+}
+
+/// A session has ended: its temporary slots go, and the log hears of it if the settings say so.
+fn left(node: &Node, handle: &SessionHandle) {
     if let Some(replication) = node.replication()
         && let Err(error) = replication.slots.release_session(handle.key.pid)
     {
@@ -138,7 +155,8 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, visitor: Visitor) {
     }
 }
 
-/// A panic in a session's own layers. What it held below has been let go of, or the process would have ended (`host::vital`).
+/// A panic in a session's own layers. What it held below has been let go of, or the process would have ended
+/// (`host::vital`).
 struct Panicked;
 
 /// Runs what `work` does, and stops a panic of it here: it ends this session, and no other.

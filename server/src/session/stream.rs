@@ -79,7 +79,8 @@ impl WalSender {
         let (node, name) = (self.node.clone(), self.handle.application.lock().to_string());
         Box::new(move |claimed| {
             node.ground.log.warning(format!(
-                "standby \"{name}\" reports {claimed}, which it was never sent: its reports count up to what was"
+                "standby \"{name}\" reports {claimed}, which it was never sent: \
+                 its reports count up to what was"
             ));
         })
     }

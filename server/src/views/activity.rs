@@ -92,7 +92,8 @@ fn port(session: &SessionHandle) -> Datum {
     Datum::Int4(session.client.map_or(-1, |client| i32::from(client.port())))
 }
 
-/// A wait by the names of PostgreSQL's "Wait Events" where it has one; those from the visible position on are ours.
+/// A wait by the names of PostgreSQL's "Wait Events" where it has one; those from the visible position on are
+/// ours.
 fn event(wait: WaitEvent) -> (&'static str, &'static str) {
     match wait {
         WaitEvent::RowLock => ("Lock", "tuple"),

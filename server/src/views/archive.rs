@@ -1,4 +1,5 @@
-//! pg_stat_archiver, restore points, transaction ids, and facts about files: what recovery to a point is prepared and watched with.
+//! pg_stat_archiver, restore points, transaction ids, and facts about files: what recovery to a point is
+//! prepared and watched with.
 
 use super::Asked;
 use super::control::{database, in_recovery, superuser};

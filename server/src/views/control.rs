@@ -82,7 +82,8 @@ fn argument_lsn(arguments: &[Datum]) -> Option<Lsn> {
     }
 }
 
-/// The name of the segment that holds the byte before a position, and the position's offset in its own segment.
+/// The name of the segment that holds the byte before a position, and the position's offset in its own
+/// segment.
 fn file_of(asked: &Asked<'_>, function: &str, arguments: &[Datum]) -> Result<(String, i32), SqlError> {
     let database = database(asked)?;
     let at = argument_lsn(arguments).unwrap_or_default();
@@ -119,8 +120,8 @@ fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
     }))
 }
 
-/// pg_logical_emit_message: a record that says nothing to replay; whoever reads the log finds it. Both kinds are written at once
-/// here, and durable when a transactional one is.
+/// pg_logical_emit_message: a record that says nothing to replay; whoever reads the log finds it. Both kinds
+/// are written at once here, and durable when a transactional one is.
 fn emit_message(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
     let database = match database(asked) {
         Ok(database) => database.clone(),
@@ -312,43 +313,62 @@ fn sleep(arguments: &[Datum]) -> NodeCall {
 }
 
 pub(super) static FUNCTIONS: &[Function] = &[
-    function!("pg_is_in_recovery", "Whether this server is a standby, or recovers from the archive.", [] -> Bool, |asked, _, _| {
+    function!("pg_is_in_recovery", "Whether this server is a standby, or recovers from the archive.",
+        [] -> Bool, |asked, _, _| {
         of_recovery(asked, |db| Datum::Bool(db.is_in_recovery()))
     }),
-    function!("pg_current_wal_lsn", "The end of the log that was handed to the kernel.", [] -> Lsn, |asked, _, _| {
+    function!("pg_current_wal_lsn", "The end of the log that was handed to the kernel.",
+        [] -> Lsn, |asked, _, _| {
         of_log(asked, wal::Positions::written)
     }),
-    function!("pg_current_wal_insert_lsn", "The end of the log.", [] -> Lsn, |asked, _, _| {
+    function!("pg_current_wal_insert_lsn", "The end of the log.",
+        [] -> Lsn, |asked, _, _| {
         of_log(asked, wal::Positions::inserted)
     }),
-    function!("pg_current_wal_flush_lsn", "The end of the log that is durable here.", [] -> Lsn, |asked, _, _| {
+    function!("pg_current_wal_flush_lsn", "The end of the log that is durable here.",
+        [] -> Lsn, |asked, _, _| {
         of_log(asked, wal::Positions::flushed)
     }),
-    function!("pg_last_wal_replay_lsn", "The end of the log that was replayed here.", [] -> Lsn, |asked, _, _| {
+    function!("pg_last_wal_replay_lsn", "The end of the log that was replayed here.",
+        [] -> Lsn, |asked, _, _| {
         of_recovery(asked, |db| lsn(db.replayed()))
     }),
-    function!("pg_last_wal_receive_lsn", "The end of the log that was received here and is durable.", [] -> Lsn, |asked, _, _| {
+    function!("pg_last_wal_receive_lsn", "The end of the log that was received here and is durable.",
+        [] -> Lsn, |asked, _, _| {
         one(lsn(asked.node().received()))
     }),
-    function!("pg_last_xact_replay_timestamp", "When the last transaction that was replayed here was committed.", [] -> Timestamptz, |asked, _, _| {
+    function!("pg_last_xact_replay_timestamp",
+        "When the last transaction that was replayed here was committed.",
+        [] -> Timestamptz, |asked, _, _| {
         of_recovery(asked, |db| {
             db.last_replayed_commit().map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()))
         })
     }),
-    function!("pg_wal_replay_pause", "Pauses replay.", [] -> Void, |asked, actor, _| pause(asked, actor, true)),
-    function!("pg_wal_replay_resume", "Ends a pause of replay; at a recovery target it promotes.", [] -> Void, |asked, actor, _| pause(asked, actor, false)),
-    function!("pg_is_wal_replay_paused", "Whether a pause of replay was asked for.", [] -> Bool, |asked, _, _| {
+    function!("pg_wal_replay_pause", "Pauses replay.",
+        [] -> Void, |asked, actor, _| pause(asked, actor, true)),
+    function!("pg_wal_replay_resume", "Ends a pause of replay; at a recovery target it promotes.",
+        [] -> Void, |asked, actor, _| pause(asked, actor, false)),
+    function!("pg_is_wal_replay_paused", "Whether a pause of replay was asked for.",
+        [] -> Bool, |asked, _, _| {
         paused(asked, |state| Datum::Bool(state != PauseState::NotPaused))
     }),
-    function!("pg_get_wal_replay_pause_state", "Whether replay goes on, is about to pause, or is paused.", [] -> Text, |asked, _, _| {
+    function!("pg_get_wal_replay_pause_state", "Whether replay goes on, is about to pause, or is paused.",
+        [] -> Text, |asked, _, _| {
         paused(asked, |state| Datum::text(state.name()))
     }),
-    function!("pg_switch_wal", "Ends the segment of the log, so that it can be archived; gives where it ended.", [] -> Lsn, |asked, actor, _| switch_wal(asked, actor)),
-    function!("pg_logical_emit_message", "Writes a message into the log for those who read it; gives its end.", ["transactional": Bool, "prefix": Text, "content": Text] -> Lsn,
+    function!("pg_switch_wal",
+        "Ends the segment of the log, so that it can be archived; gives where it ended.",
+        [] -> Lsn, |asked, actor, _| switch_wal(asked, actor)),
+    function!("pg_logical_emit_message",
+        "Writes a message into the log for those who read it; gives its end.",
+        ["transactional": Bool, "prefix": Text, "content": Text] -> Lsn,
         |asked, _, arguments| emit_message(asked, arguments)),
-    function!("pg_logical_emit_message", "Writes a message into the log for those who read it; gives its end.", ["transactional": Bool, "prefix": Text, "content": Bytea] -> Lsn,
+    function!("pg_logical_emit_message",
+        "Writes a message into the log for those who read it; gives its end.",
+        ["transactional": Bool, "prefix": Text, "content": Bytea] -> Lsn,
         |asked, _, arguments| emit_message(asked, arguments)),
-    function!("pg_walfile_name", "The name of the file of the log that holds a position.", ["lsn": Lsn] -> Text, |asked, _, arguments| {
+    function!("pg_walfile_name", "The name of the file of the log that holds a position.",
+        ["lsn": Lsn] -> Text, |asked, _, arguments| {
         match file_of(asked, "pg_walfile_name", arguments) {
             Ok((name, _)) => one(Datum::text(name)),
             Err(error) => refuse(error),
@@ -377,7 +397,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
         returns: Returns::One(TypeId::Bool),
         call: promote,
     },
-    function!("pg_reload_conf", "Reads the configuration files again.", [] -> Bool, |asked, actor, _| {
+    function!("pg_reload_conf", "Reads the configuration files again.",
+        [] -> Bool, |asked, actor, _| {
         match superuser(actor, "pg_reload_conf") {
             Ok(()) => {
                 asked.node().reload();
@@ -402,7 +423,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
             NodeCall::Now(superuser(actor, "pg_ls_waldir").and_then(|()| list_log(asked)))
         },
     },
-    function!("pg_sleep", "Waits for so many seconds.", ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),
+    function!("pg_sleep", "Waits for so many seconds.",
+        ["seconds": Float8] -> Void, |_, _, arguments| sleep(arguments)),
     Function {
         name: "pg_control_system",
         about: "What the control file says of the cluster.",

@@ -1,5 +1,5 @@
-//! plimsoll_stat_lag: how far each standby is behind at each stage, truly: zero on an idle system, and growing by a
-//! second a second while a standby stalls.
+//! plimsoll_stat_lag: how far each standby is behind at each stage, truly: zero on an idle system, and
+//! growing by a second a second while a standby stalls.
 
 use super::replication::ready;
 use super::{View, float, lsn, text};

@@ -1,7 +1,8 @@
 //! pg_locks and pg_blocking_pids(): who holds what, and who waits for whom.
 //!
-//! Locks on rows are in memory here, and there may be millions: those are shown that somebody waits for. Such a row is a
-//! `tuple` whose page and tuple number are a hash of its key, so that the usual join of waiters with holders finds pairs.
+//! Locks on rows are in memory here, and there may be millions: those are shown that somebody waits for. Such
+//! a row is a `tuple` whose page and tuple number are a hash of its key, so that the usual join of waiters
+//! with holders finds pairs.
 
 use super::{Asked, Function, Returns, View, no_defaults, one};
 use sql::{NodeCall, SqlEngine};
@@ -13,22 +14,22 @@ pub(super) static VIEWS: &[View] = &[view! {
     "pg_locks", 12_073, "Locks that are held, and who waits for them; a row a lock.",
     rows |asked, _actor| {
         let locks = |engine: &SqlEngine| {
-            let shown = |lock: LockInfo| (Target::of(engine, &lock.target), lock);
+            let shown = |lock: LockInfo| (Locked::of(engine, &lock.target), lock);
             engine.database().locks().into_iter().map(shown).collect::<Vec<_>>()
         };
         asked.node().engine().map(locks).unwrap_or_default()
     },
-    each |(target, lock)| [] {
-        "locktype": Text = Datum::text(target.kind),
-        "database": Oid = Datum::Oid(target.database),
-        "relation": Oid = target.relation,
-        "page": Int4 = target.page,
-        "tuple": Int2 = target.tuple,
+    each |(locked, lock)| [] {
+        "locktype": Text = Datum::text(locked.kind),
+        "database": Oid = Datum::Oid(locked.database),
+        "relation": Oid = locked.relation,
+        "page": Int4 = locked.page,
+        "tuple": Int2 = locked.tuple,
         "virtualxid": Text = Datum::Null,
         "transactionid": Xid = Datum::Null,
-        "classid": Oid = target.class,
-        "objid": Oid = target.object,
-        "objsubid": Int2 = target.subobject,
+        "classid": Oid = locked.class,
+        "objid": Oid = locked.object,
+        "objsubid": Int2 = locked.subobject,
         "virtualtransaction": Text = Datum::text(format!("{}/{}", lock.session, lock.transaction).as_str()),
         "pid": Int4 = if lock.session == 0 { Datum::Null } else { Datum::Int4(lock.session) },
         "mode": Text = Datum::text(lock.mode),
@@ -54,7 +55,7 @@ const ONE_NUMBER: i16 = 1;
 
 /// What is locked, as the columns of pg_locks say it.
 #[derive(Default)]
-struct Target {
+struct Locked {
     kind: &'static str,
     database: u32,
     relation: Datum,
@@ -65,7 +66,7 @@ struct Target {
     subobject: Datum,
 }
 
-impl Target {
+impl Locked {
     fn of(engine: &SqlEngine, target: &LockTarget) -> Self {
         match *target {
             LockTarget::Row(tree, hash) => {

@@ -69,7 +69,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A view and what fills it. The macro `view!` makes one from a single table of columns: name, type and value.
+/// A view and what fills it. The macro `view!` makes one from a single table of columns: name, type and
+/// value.
 struct View {
     name: &'static str,
     oid: u32,

@@ -1,4 +1,5 @@
-//! plimsoll_stat_recovery: how redo goes, or went at the start. pg_stat_recovery_prefetch: pages read ahead of it.
+//! plimsoll_stat_recovery: how redo goes, or went at the start. pg_stat_recovery_prefetch: pages read ahead
+//! of it.
 
 use super::control::database;
 use super::{View, count, lsn, time};
@@ -6,13 +7,15 @@ use sql_types::Datum;
 
 pub(super) static VIEWS: &[View] = &[
     view! {
-        "plimsoll_stat_recovery", 15_009, "How redo goes on a standby, or went at this server's start; one row.",
+        "plimsoll_stat_recovery", 15_009,
+        "How redo goes on a standby, or went at this server's start; one row.",
         rows |asked, _actor| {
             let database = database(asked)?;
             let node = asked.node();
             database.recovery_statistics().map(|redo| {
                 // On a primary redo is over: all that was there is redone.
-                let available = if asked.recovery().is_some() { node.received().max(redo.at) } else { redo.at };
+                let received = asked.recovery().map(|_| node.received());
+                let available = received.map_or(redo.at, |received| received.max(redo.at));
                 (redo, available, database.last_replayed_commit())
             })
         },
@@ -26,7 +29,8 @@ pub(super) static VIEWS: &[View] = &[
         }
     },
     view! {
-        "pg_stat_recovery_prefetch", 12_240, "Pages that redo had read ahead; one row.",
+        "pg_stat_recovery_prefetch", 12_240,
+        "Pages that redo had read ahead; one row.",
         rows |asked, _actor| {
             let started = asked.node().started;
             database(asked)?.recovery_statistics().map(|redo| (redo, started))

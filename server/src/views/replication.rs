@@ -21,7 +21,7 @@ const SENDERS: View = view! {
     rows |asked, actor| {
         let replication = ready(asked)?;
         let database = &replication.database;
-        let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.flushed());
+        let end = database.durable_end();
         let (node, superuser, own) = (asked.node(), actor.superuser, &asked.handle().user);
         let rows = replication.senders.rows(end, node.ground.host.clock.now()).into_iter();
         rows.map(move |row| {

@@ -10,7 +10,8 @@ pub(super) static VIEWS: &[View] = &[view! {
         (asked.setting_rows)(superuser).into_iter().map(move |row| (row, superuser))
     },
     each |(row, superuser)| [
-        let words = row.enumvals.map(|words| words.iter().map(|word| Datum::text(*word)).collect::<Vec<_>>());
+        let words = row.enumvals.map(|words| words.iter().map(|word| Datum::text(*word)).collect());
+        let words = words.map_or(Datum::Null, |words| Datum::Array(Array::of(TypeId::Text, words).into()));
         let line = row.sourceline.and_then(|line| i32::try_from(line).ok()).filter(|_| superuser);
     ] {
         "name": Text = Datum::text(row.name),
@@ -24,7 +25,7 @@ pub(super) static VIEWS: &[View] = &[view! {
         "source": Text = Datum::text(row.source),
         "min_val": Text = text(row.min_val),
         "max_val": Text = text(row.max_val),
-        "enumvals": TextArray = words.map_or(Datum::Null, |words| Datum::Array(Array::of(TypeId::Text, words).into())),
+        "enumvals": TextArray = words,
         "boot_val": Text = text(row.boot_val),
         "reset_val": Text = Datum::text(row.reset_val),
         "sourcefile": Text = if superuser { text(row.sourcefile) } else { Datum::Null },

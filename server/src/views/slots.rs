@@ -1,5 +1,5 @@
-//! plimsoll_replication_slots: what pg_replication_slots has no column for. What a slot costs, when it will be lost,
-//! whose copy it is.
+//! plimsoll_replication_slots: what pg_replication_slots has no column for. What a slot costs, when it will
+//! be lost, whose copy it is.
 
 use super::replication::ready;
 use super::{View, count, float, lsn, number, text};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 pub(super) static VIEWS: &[View] = &[view! {
     "plimsoll_replication_slots", 15_010,
-    "What each slot costs, when it will be lost and by which setting, and whether it is a copy; a row a slot.",
+    "What each slot costs, when it will be lost and by which setting, and whose copy it is; a row a slot.",
     rows |asked, _actor| {
         let (ground, replication) = (&asked.node().ground, ready(asked)?);
         let (limits, now) = (replication.limits(), ground.host.clock.monotonic());

@@ -36,8 +36,9 @@ pub(super) static VIEWS: &[View] = &[
         "pg_stat_bgwriter", 12_258, "Checkpoints, and who wrote pages, since the server's start; one row.",
         rows |asked, _actor| {
             let node = asked.node();
-            let pages = node.database().map(|database| database.store().counters()).unwrap_or_default();
-            let checkpoints = node.database().map(|database| database.checkpoint_counts()).unwrap_or_default();
+            let database = node.database();
+            let pages = database.map(|database| database.store().counters()).unwrap_or_default();
+            let checkpoints = database.map(|database| database.checkpoint_counts()).unwrap_or_default();
             let by_log = node.checkpoints_by_log.load(Ordering::Relaxed);
             [(pages, checkpoints, by_log, node.started)]
         },

@@ -1,5 +1,5 @@
-//! pg_stat_database and pg_stat_database_conflicts: what this server counts of a database. What it does not count is
-//! NULL.
+//! pg_stat_database and pg_stat_database_conflicts: what this server counts of a database. What it does not
+//! count is NULL.
 
 use super::{Asked, View, sparse};
 use crate::connection::registry::{SessionHandle, SessionKind};
@@ -51,7 +51,8 @@ pub(super) static VIEWS: &[View] = &[
         rows: databases,
     },
     view! {
-        "pg_stat_database_conflicts", 12_255, "Queries that replay has cancelled, by reason; a row a database.",
+        "pg_stat_database_conflicts", 12_255,
+        "Queries that replay has cancelled, by reason; a row a database.",
         rows |asked, _actor| DATABASES.into_iter().map(|(oid, name)| {
             let conflicts = |kind| count(asked, name, kind);
             (oid, name, conflicts(ConflictKind::Lock), conflicts(ConflictKind::Snapshot))

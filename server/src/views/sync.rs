@@ -1,5 +1,5 @@
-//! plimsoll_stat_sync and plimsoll_unconfirmed: the mode of synchronous replication, and what was acknowledged without it.
-//! plimsoll_commit_receipts(): who holds a commit.
+//! plimsoll_stat_sync and plimsoll_unconfirmed: the mode of synchronous replication, and what was
+//! acknowledged without it. plimsoll_commit_receipts(): who holds a commit.
 
 use super::Asked;
 use super::control::database;
@@ -50,8 +50,8 @@ pub(super) static VIEWS: &[View] = &[
     },
 ];
 
-/// The mode: asynchronous without names, synchronous, or fallen back; and the level that remote levels mean now. A
-/// standby shows what its log says.
+/// The mode: asynchronous without names, synchronous, or fallen back; and the level that remote levels mean
+/// now. A standby shows what its log says.
 fn mode(database: &Database) -> (&'static str, Option<&'static str>) {
     let gate = database.commit_gate();
     match gate.suspended() {
@@ -75,8 +75,8 @@ static RECEIPT_COLUMNS: &[(&str, TypeId)] = &[
     ("reply_time", TypeId::Timestamptz),
 ];
 
-/// plimsoll_commit_receipts(lsn): which nodes have the log up to there written, durable and replayed, as they have reported. The
-/// first row is this server, whose sync_state is "local".
+/// plimsoll_commit_receipts(lsn): which nodes have the log up to there written, durable and replayed, as they
+/// have reported. The first row is this server, whose sync_state is "local".
 fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql::Result<NodeRows> {
     let database = database(asked)?;
     let at = match arguments.first() {

@@ -1,6 +1,7 @@
 //! A server in a temporary folder, and PostgreSQL's programs on it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)] // a test fails by panicking, also in its helpers
+// A test fails by panicking, also in its helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
 use parking_lot::Mutex;
 use protocol::Client;
@@ -128,7 +129,7 @@ pub async fn eventually(place: &Place, sql: &str, expected: &str) {
         if got == expected {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{sql}: {got} instead of {expected}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{sql}: {got} instead of {expected}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,7 +1,7 @@
 //! A node in recovery: redo on its thread, and the log that it is fed.
 //!
-//! Redo decides with [`replica::receiver::sources`] which source has its turn; a receiver runs exactly while redo wants one
-//! ([`mind_receiver`]). The way out, by promotion, is the node's (`node::promote`).
+//! Redo decides with [`replica::receiver::sources`] which source has its turn; a receiver runs exactly while
+//! redo wants one ([`mind_receiver`]). The way out, by promotion, is the node's (`node::promote`).
 
 mod observer;
 mod redo_feed;
@@ -58,8 +58,9 @@ impl Recovery {
         self.receiver.lock().as_ref().and_then(|receiver| receiver.view())
     }
 
-    /// The end of the log that was received and is durable; INVALID if nothing was asked for. As PostgreSQL has it, who asks
-    /// for the log has received what comes before the segment he asks for, before anybody answers.
+    /// The end of the log that was received and is durable; INVALID if nothing was asked for. As PostgreSQL
+    /// has it, who asks for the log has received what comes before the segment he asks for, before anybody
+    /// answers.
     pub(crate) fn received(&self) -> Lsn {
         // No more than the log has by now: it may have been cut since.
         let flushed = self.feed.positions().flushed();
@@ -92,7 +93,8 @@ impl Recovery {
     fn start_receiver(&self) -> Result<(), ServerError> {
         let Some(settings) = self.receive_settings() else { return Ok(()) };
         let mut receiver = self.receiver.lock();
-        // Looked at under the lock: whoever closes the feed takes it afterwards to stop what was started before.
+        // Looked at under the lock: whoever closes the feed takes it afterwards to stop what was started
+        // before.
         if receiver.is_none() && self.feed.wanted().borrow().is_some() {
             let started = receive::start(self.context.clone(), settings);
             let started = started
@@ -186,8 +188,8 @@ impl Standby {
         NodeLog::new(redo.history().clone(), Live::Standby(positions))
     }
 
-    /// Starts redo, and what feeds it. `begins` hears that all is in place, just before the first record is replayed;
-    /// `promotions` says when a promotion is asked for.
+    /// Starts redo, and what feeds it. `begins` hears that all is in place, just before the first record is
+    /// replayed; `promotions` says when a promotion is asked for.
     pub(crate) fn start(
         replication: &Arc<Replication>,
         tasks: &Tasks,
