@@ -1,6 +1,6 @@
 //! How far the log has come: on a primary `inserted >= written >= flushed`, on a standby
-//! `received >= flushed >= replayed` (redo may read ahead of `flushed`; what of that is durable counts). Every
-//! position is an exclusive end. The order is asserted wherever one of them moves.
+//! `received >= flushed >= replayed` (redo may read ahead of `flushed`; what of that is durable counts).
+//! Every position is an exclusive end. The order is asserted wherever one of them moves.
 
 use crate::ids::Lsn;
 pub use crate::watermark::Stopped;

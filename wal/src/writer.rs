@@ -204,6 +204,9 @@ impl WalWriter {
     /// Flushes on the calling thread if nobody else is flushing and commits have come alone of late: a lone
     /// session then pays for no hand-over. None: others are about; use [`WalWriter::request_flush`] and
     /// [`WalWriter::wait_flushed`].
+    ///
+    /// # Errors
+    /// Fails if the log cannot be written or synced; the writer takes no more then.
     pub fn try_flush_in_place(&self, upto: Lsn) -> Option<Result<Lsn, WalError>> {
         self.shared.try_flush_in_place(upto)
     }

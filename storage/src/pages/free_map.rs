@@ -70,6 +70,9 @@ pub fn encode_blocks(blocks: &[BlockNumber]) -> Vec<u8> {
 }
 
 /// Gives or takes the blocks that `data` names.
+///
+/// # Errors
+/// Fails if the page is no map, or a block is freed or taken twice.
 pub fn apply(page: &mut Page, data: &[u8], free: bool) -> Result<(), ApplyError> {
     if page.kind() != Some(PageKind::Meta) || page.item_count() <= BITS {
         return Err(BadChange("a page is given to or taken from a page that is no map").into());
@@ -93,6 +96,9 @@ pub fn apply(page: &mut Page, data: &[u8], free: bool) -> Result<(), ApplyError>
 }
 
 /// Forgets the blocks from `pages` on.
+///
+/// # Errors
+/// Fails if the page is no map.
 pub fn trim(page: &mut Page, pages: u32) -> Result<(), ApplyError> {
     let mut bits = page.item(BITS).to_vec();
     let first = pages % SPAN;

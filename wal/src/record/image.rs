@@ -120,6 +120,9 @@ impl ImageHeader {
     }
 
     /// Reads the header and holds it to what access/xlogrecord.h promises.
+    ///
+    /// # Errors
+    /// Fails if the header is too short or makes no sense.
     pub fn decode(fields: &mut Fields<'_>, block: u8) -> Result<Self, RecordDefect> {
         let (stored, hole_offset, info) = (fields.u16()?, fields.u16()?, fields.u8()?);
         let defect = RecordDefect::ImageHeader { block, stored, hole_offset, info };
