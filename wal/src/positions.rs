@@ -53,13 +53,6 @@ impl Positions {
     pub async fn wait_flushed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait_past(lsn).await
     }
-    /// Waits until everything before `upto` is written.
-    ///
-    /// # Errors
-    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
-    pub async fn wait_written(&self, upto: Lsn) -> Result<Lsn, Stopped> {
-        self.written.wait(upto).await
-    }
     /// Waits like [`Positions::wait_flushed`], blocking this thread.
     ///
     /// # Errors
@@ -158,17 +151,9 @@ impl StandbyPositions {
     pub fn wait_flushed_past_blocking(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait_blocking(lsn + 1)
     }
-    /// A channel that carries the newest flushed position.
-    pub fn subscribe_flushed(&self) -> watch::Receiver<Lsn> {
-        self.flushed.subscribe()
-    }
     /// Whether anybody waits for more to be replayed.
     pub fn replay_is_awaited(&self) -> bool {
         self.replayed.is_awaited()
-    }
-    /// A channel that carries the newest replayed position.
-    pub fn subscribe_replayed(&self) -> watch::Receiver<Lsn> {
-        self.replayed.subscribe()
     }
 
     /// WAL up to `to` was written, by the receiver or by recovery from an archive.

@@ -94,11 +94,6 @@ impl Watermark {
         self.wake_up_to(u64::MAX);
     }
 
-    /// Whether [`Watermark::stop`] was called.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::SeqCst)
-    }
-
     /// Waits until it stands at or after `upto`; returns where it stands then. Safe to drop at any time.
     pub fn wait(&self, upto: Lsn) -> Reach<'_> {
         Reach { watermark: self, wanted: upto.get(), ticket: None }

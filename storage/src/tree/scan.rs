@@ -40,10 +40,6 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
-    /// Bytes of keys and values.
-    pub fn byte_count(&self) -> usize {
-        self.bytes.len()
-    }
     /// Forgets the rows, keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

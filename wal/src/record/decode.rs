@@ -294,10 +294,6 @@ impl Record {
     pub fn main_data(&self) -> &[u8] {
         self.slice(self.main)
     }
-    /// The main data, sharing the record's memory.
-    pub fn main_data_bytes(&self) -> Bytes {
-        self.bytes.slice(self.main.range())
-    }
     /// Whether it is XLOG_SWITCH.
     pub fn is_switch(&self) -> bool {
         self.rmgr == Rmgr::XLOG && self.rmgr_info() == crate::xlog::SWITCH

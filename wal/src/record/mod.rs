@@ -141,10 +141,6 @@ impl Rmgr {
     pub const fn number(self) -> u8 {
         self.0
     }
-    /// Whether it came with PostgreSQL.
-    pub const fn is_built_in(self) -> bool {
-        self.0 < 128
-    }
 }
 
 impl fmt::Display for Rmgr {

@@ -23,7 +23,6 @@ pub const DELETED: u16 = 1;
 pub const LARGE: u16 = 2;
 /// Not a version: leads to the older ones.
 pub const CHAIN: u16 = 4;
-const KNOWN: u16 = DELETED | LARGE | CHAIN;
 
 /// What a version's item says besides key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +44,6 @@ impl ItemHead {
         bytes[6..8].copy_from_slice(&key_len.to_le_bytes());
         bytes[8..].copy_from_slice(&self.xid.get().to_le_bytes());
         bytes
-    }
-    /// Whether the flags are ones that this version of the engine knows.
-    pub fn is_known(self) -> bool {
-        self.flags & !KNOWN == 0
     }
 }
 
