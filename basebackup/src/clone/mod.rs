@@ -324,8 +324,8 @@ async fn run(
     Ok(Cloned { system_id, timeline, start, end, received_bytes, files, wal_records })
 }
 
-/// Checks the manifest, each file against it, each record of the log and the control file; gives the number of
-/// records.
+/// Checks the manifest, each file against it, each record of the log and the control file; gives the number
+/// of records.
 async fn verify(
     host: &Host,
     options: &CloneOptions,
