@@ -32,7 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("basebackup", &["manifest", "send", "clone"]),
     ("replica", &["error", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"]),
-    ("sql", &["interface", "catalogue", "language", "execution", "session"]),
+    ("sql", &["interface", "catalogue", "language", "execution", "session", "reference"]),
     (
         "server",
         &[
