@@ -81,6 +81,22 @@ fn every_page_is_linked_and_every_link_leads_somewhere() {
     }
 }
 
+#[test]
+fn every_place_that_the_architecture_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("a page");
+    let named: Vec<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains('/') && !name.contains(['<', ' ', '-']))
+        .collect();
+    assert!(named.len() > 40, "only {} places were seen", named.len());
+    let gone: Vec<&&str> =
+        named.iter().filter(|name| !name.starts_with("base/1") && !root.join(name).exists()).collect();
+    assert!(gone.is_empty(), "ARCHITECTURE.md names what does not exist: {gone:?}");
+}
+
 /// The targets of a page's links.
 fn links(text: &str) -> Vec<String> {
     text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()

@@ -2,6 +2,7 @@
 
 mod edges;
 mod rooms;
+mod sizes;
 
 use std::collections::BTreeMap;
 use std::path::Path;
