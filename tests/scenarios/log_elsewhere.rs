@@ -16,6 +16,23 @@ fn history(node: &Node, timeline: u32) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// A base backup of a node that lacks every byte of the log.
+fn backup_without_log(of: &Node) -> Node {
+    let backup = Node::unprepared();
+    let mut tool = of.tool("pg_basebackup");
+    run_ok(tool.arg("-D").arg(backup.data()).args(["-X", "none", "-c", "fast", "--no-sync"]));
+    backup
+}
+
+/// Promotes a standby with the rows before `next`, which then takes one more and keeps it through a crash.
+fn takes_over(standby: &Node, next: u32) {
+    promote(standby);
+    insert(standby, next, next);
+    standby.kill_9();
+    standby.start();
+    assert_eq!(rows(standby), format!("{next}|{next}"));
+}
+
 #[test]
 fn a_clone_of_a_promoted_server_knows_the_timelines_before_its_own() {
     let first = Node::builder().init_option("--wal-segsize=1").start();
@@ -151,11 +168,7 @@ fn a_standby_with_an_empty_pg_wal_gets_its_log_from_the_primary() {
     insert(&primary, 4001, 5000);
     wait_rows(&standby, "5000|5000");
     primary.stop();
-    promote(&standby);
-    insert(&standby, 5001, 5001);
-    standby.kill_9();
-    standby.start();
-    assert_eq!(rows(&standby), "5001|5001");
+    takes_over(&standby, 5001);
     let clone = Node::builder().clone_from(&standby);
     wait_rows(&clone, "5001|5001");
 }
@@ -186,9 +199,7 @@ fn a_backup_without_log_gets_it_from_the_primary_alone() {
     let primary = Node::builder().init_option("--wal-segsize=1").setting("wal_keep_size", "64MB").start();
     primary.sql("CREATE TABLE t (n int PRIMARY KEY)");
     insert(&primary, 1, 500);
-    let standby = Node::unprepared();
-    let mut tool = primary.tool("pg_basebackup");
-    run_ok(tool.arg("-D").arg(standby.data()).args(["-X", "none", "-c", "fast", "--no-sync"]));
+    let standby = backup_without_log(&primary);
     standby.set("primary_conninfo", &primary.conninfo());
     standby.set("wal_retrieve_retry_interval", "100ms");
     fs::write(standby.data().join("standby.signal"), "").expect("a signal file");
@@ -201,11 +212,7 @@ fn a_backup_without_log_gets_it_from_the_primary_alone() {
     standby.start();
     wait_rows(&standby, "1000|1000");
     primary.stop();
-    promote(&standby);
-    insert(&standby, 1001, 1001);
-    standby.kill_9();
-    standby.start();
-    assert_eq!(rows(&standby), "1001|1001");
+    takes_over(&standby, 1001);
 }
 
 #[test]
@@ -231,25 +238,14 @@ fn a_standby_with_an_empty_pg_wal_gets_its_log_from_the_archive() {
     wait_log(&standby, "is not here: waiting for it");
     fs::rename(&away, &archive).expect("the archive comes back");
     wait_rows(&standby, "1000|1000");
-    promote(&standby);
-    insert(&standby, 1001, 1001);
-    standby.kill_9();
-    standby.start();
-    assert_eq!(rows(&standby), "1001|1001");
+    takes_over(&standby, 1001);
 }
 
 #[test]
 fn a_recovery_that_stops_before_the_fork_is_promoted_with_the_later_timelines_segments_alone() {
     let first = archiving();
     let archive = archive_of(&first);
-    let base = Node::unprepared();
-    run_ok(first.tool("pg_basebackup").arg("-D").arg(base.data()).args([
-        "-X",
-        "none",
-        "-c",
-        "fast",
-        "--no-sync",
-    ]));
+    let base = backup_without_log(&first);
     restore_from(&base, &archive);
     fs::write(base.data().join("recovery.signal"), "").expect("a signal file");
     // The fork lies in the middle of a segment; of the first timeline that one never comes into the archive.

@@ -1,7 +1,7 @@
 //! The command line of `plimsoll`.
 
-use crate::initdb::InitArgs;
 use crate::process::StopMode;
+use crate::programs::initdb::InitArgs;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;

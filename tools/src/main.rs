@@ -4,22 +4,14 @@
 //! is done by the crates below. Errors are one line on standard error with the cause and what to do, exit
 //! code 1; wrong usage exits with 2.
 
-mod check;
 mod cli;
-mod clone;
 mod commands;
 mod connect;
-mod demo;
-mod initdb;
-mod lag;
-mod pg_ctl;
 mod pid_file;
-mod postgres;
 mod process;
-mod restore;
+mod programs;
 mod serve;
 mod signals;
-mod waldump;
 
 use clap::Parser;
 use std::ffi::OsString;
@@ -35,8 +27,8 @@ fn main() -> ExitCode {
     let rest: Vec<OsString> = words.collect();
     ExitCode::from(match name.as_str() {
         "postgres" | "postmaster" => serve::main(&rest),
-        "pg_ctl" => pg_ctl::main(&rest),
-        "initdb" => commands::initdb(std::iter::once(OsString::from("initdb")).chain(rest)),
+        "pg_ctl" => programs::pg_ctl::main(&rest),
+        "initdb" => programs::initdb::main(std::iter::once(OsString::from("initdb")).chain(rest)),
         _ => commands::run(cli::Cli::parse().command),
     })
 }

@@ -1,7 +1,7 @@
 //! Making and running servers: where the command line meets the crates below.
 
-use crate::initdb::InitArgs;
-use crate::postgres::{Request, ServerArguments, parse, setting};
+use crate::programs::initdb::InitArgs;
+use crate::programs::postgres::{Request, ServerArguments, parse, setting};
 use anyhow::{Context, Result, anyhow, bail};
 use host::Host;
 use server::{InitOptions, ServerOptions};
@@ -19,7 +19,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
             Ok(0)
         }
         Request::Help => {
-            println!("{}", crate::postgres::USAGE);
+            println!("{}", crate::programs::postgres::USAGE);
             Ok(0)
         }
         Request::Serve(arguments) => serve(arguments),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use watch::{LagWatch, bytes_text};
 
 /// The real data set: Unicode's character database (its licence lies beside the file).
-const UNICODE_DATA: &str = include_str!("../../data/UnicodeData.txt");
+const UNICODE_DATA: &str = include_str!("../../../data/UnicodeData.txt");
 
 /// How long any one step may take.
 const STEP_LIMIT: Duration = Duration::from_secs(30);

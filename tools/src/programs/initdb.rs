@@ -1,7 +1,9 @@
 //! `plimsoll init`, and the personality of initdb: a new data directory.
 
+use crate::{commands, serve};
 use anyhow::{Result, anyhow, bail};
-use clap::Args;
+use clap::{Args, Parser};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Options of `plimsoll init` and of initdb; what cannot be had here is refused by name.
@@ -121,5 +123,35 @@ impl InitArgs {
             }
         };
         Ok((pick(&self.auth_local)?, pick(&self.auth_host)?))
+    }
+}
+
+/// initdb's command line.
+#[derive(Debug, Parser)]
+#[command(name = "initdb", disable_version_flag = true)]
+struct InitdbCli {
+    #[command(flatten)]
+    arguments: InitArgs,
+}
+
+/// The personality of initdb; the first word is the program's name. Returns the exit code.
+pub fn main(words: impl Iterator<Item = OsString>) -> u8 {
+    let words: Vec<OsString> = words.collect();
+    if words.iter().skip(1).any(|word| word == "-V" || word == "--version") {
+        println!("initdb (PostgreSQL) {}", serve::long_version());
+        return 0;
+    }
+    match InitdbCli::try_parse_from(words) {
+        Ok(cli) => match commands::init::run(&cli.arguments, "pg_ctl start -D") {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("initdb: error: {error:#}");
+                1
+            }
+        },
+        Err(error) => {
+            let _ = error.print();
+            u8::from(error.use_stderr())
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The demo's look at lag: one task that asks the primary, the latest look and the worst.
 
-use crate::lag::{StandbyLag, query_lag};
+use crate::commands::lag::{StandbyLag, query_lag};
 use anyhow::Result;
 use protocol::Client;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,0 +1,67 @@
+//! The commands, a file each, and how they end.
+
+mod check;
+mod clone;
+mod demo;
+pub mod init;
+mod lag;
+mod promote;
+mod restore;
+mod start;
+mod status;
+mod stop;
+mod waldump;
+
+use crate::cli::Command;
+use crate::programs::pg_ctl;
+use crate::serve;
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// Runs a command; returns the exit code.
+pub fn run(command: Command) -> u8 {
+    let done = match command {
+        Command::Init(arguments) => init::run(&arguments, "plimsoll start -D"),
+        Command::Initdb(arguments) => init::run(&arguments, "pg_ctl start -D"),
+        Command::Start(arguments) => return finish(start::run(&arguments)),
+        Command::Stop(arguments) => stop::run(&arguments),
+        Command::Status(arguments) => return finish(status::run(&arguments)),
+        Command::Clone(arguments) => clone::run(&arguments),
+        Command::Lag(arguments) => return finish(lag::run(&arguments)),
+        Command::Promote(arguments) => promote::run(&arguments),
+        Command::Waldump(arguments) => waldump::run(&arguments),
+        Command::Check(arguments) => return finish(check::run(&arguments)),
+        Command::Restore(arguments) => restore::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(passed) => return serve::main(&passed.arguments),
+        Command::PgCtl(passed) => return pg_ctl::main(&passed.arguments),
+    };
+    finish(done.map(|()| 0))
+}
+
+/// An error becomes one line on standard error and exit code 1.
+fn finish(done: Result<u8>) -> u8 {
+    done.unwrap_or_else(|error| {
+        let text = format!("{error:#}").replace('\n', " ");
+        eprintln!("plimsoll: error: {}", text.trim_end());
+        1
+    })
+}
+
+/// Refuses a folder that no server can run on, before a process is made for it.
+fn check_data_directory(data: &Path) -> Result<()> {
+    let shown = data.display();
+    if !data.exists() {
+        bail!("directory \"{shown}\" does not exist: create one with `plimsoll init -D {shown}`");
+    }
+    if !data.join("PG_VERSION").exists() {
+        bail!(
+            "\"{shown}\" is not a database cluster directory: name one that `plimsoll init` or `plimsoll clone` made"
+        );
+    }
+    // A control file that cannot be read is for the server to tell.
+    if let Ok(control) = serve::control_file(data) {
+        serve::check_format(data, &control)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! `plimsoll promote`: a standby becomes the primary of a new timeline.
+
+use super::check_data_directory;
+use crate::cli::PromoteArgs;
+use crate::process::print_now;
+use crate::programs::pg_ctl;
+use anyhow::{Result, anyhow};
+use std::time::Duration;
+
+/// Promotes it and waits until it accepts writes.
+pub fn run(arguments: &PromoteArgs) -> Result<()> {
+    let data = &arguments.data.data;
+    check_data_directory(data)?;
+    let limit = Duration::from_secs(arguments.timeout);
+    pg_ctl::promote(data, Some(limit), || print_now("."))?;
+    let history = std::fs::read_dir(data.join("pg_wal"))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".history"))
+        .max()
+        .ok_or_else(|| anyhow!("the server was promoted but left no history file in pg_wal"))?;
+    println!("server promoted: timeline {}", u32::from_str_radix(history.trim_end_matches(".history"), 16)?);
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! `plimsoll start`: a server in the foreground or, with -d, in the background.
+
+use super::check_data_directory;
+use crate::cli::StartArgs;
+use crate::pid_file::{PidFile, Status};
+use crate::process::{Launch, Readiness};
+use crate::programs::postgres;
+use crate::serve;
+use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
+use std::os::unix::fs::DirBuilderExt;
+use std::time::Duration;
+
+/// Starts it; gives the exit code.
+pub fn run(arguments: &StartArgs) -> Result<u8> {
+    let data = &arguments.data.data;
+    check_data_directory(data)?;
+    let mut words: Vec<OsString> = Vec::new();
+    for text in &arguments.settings {
+        postgres::setting(text)?;
+        words.extend(["-c".into(), text.into()]);
+    }
+    if let Some(port) = arguments.port {
+        words.extend(["-p".into(), port.to_string().into()]);
+    }
+    if !arguments.detach {
+        let mut all: Vec<OsString> = vec!["-D".into(), data.into()];
+        all.extend(words);
+        return Ok(serve::main(&all));
+    }
+    let log = match &arguments.log {
+        Some(log) => log.clone(),
+        None => {
+            // No copy of a data directory has this folder.
+            let own = data.join("plimsoll");
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&own)
+                .with_context(|| format!("could not create directory \"{}\"", own.display()))?;
+            own.join("server.log")
+        }
+    };
+    let launch =
+        Launch { data: data.clone(), arguments: words, shell_options: Vec::new(), log: Some(log.clone()) };
+    match launch.spawn()?.wait(
+        &[Status::Ready, Status::Standby],
+        Duration::from_secs(arguments.timeout),
+        || {},
+    )? {
+        Readiness::Ready => {
+            let pid = PidFile::read(data)?.map(|file| file.pid.to_string()).unwrap_or_default();
+            println!("server started (PID: {pid}, log: {})", log.display());
+            Ok(0)
+        }
+        Readiness::Ended(Some(cause)) => bail!("{cause}"),
+        Readiness::Ended(None) => bail!("the server ended while it started: see {}", log.display()),
+        Readiness::TimedOut => bail!(
+            "the server did not start within {} seconds and goes on trying: see {}",
+            arguments.timeout,
+            log.display()
+        ),
+    }
+}

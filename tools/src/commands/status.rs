@@ -1,0 +1,31 @@
+//! `plimsoll status`: whether a server runs on a data directory.
+
+use crate::cli::DataArgs;
+use crate::pid_file::{PidFile, Status};
+use crate::programs::pg_ctl;
+use crate::serve;
+use anyhow::Result;
+
+/// Says it; gives the exit code.
+pub fn run(arguments: &DataArgs) -> Result<u8> {
+    let data = &arguments.data;
+    if !data.join("PG_VERSION").exists() {
+        eprintln!("plimsoll: error: \"{}\" is not a database cluster directory", data.display());
+        return Ok(pg_ctl::NO_DATA_DIRECTORY);
+    }
+    let Some(file) = PidFile::of_running(data)? else {
+        println!("no server running");
+        return Ok(pg_ctl::NOT_RUNNING);
+    };
+    let how = match file.status {
+        Some(Status::Starting) => "is starting",
+        Some(Status::Stopping) => "is stopping",
+        _ => "is running",
+    };
+    println!("server {how} (PID: {}, port: {})", file.pid, file.port.unwrap_or_default());
+    let control = serve::control_file(data)?;
+    println!("state: {}", control.state.text());
+    println!("timeline: {}", control.checkpoint_copy.timeline);
+    println!("latest checkpoint: {}", control.checkpoint);
+    Ok(0)
+}

@@ -1,0 +1,13 @@
+//! `plimsoll stop`.
+
+use crate::cli::StopArgs;
+use crate::process::stop;
+use anyhow::Result;
+use std::time::Duration;
+
+/// Stops the server of a data directory and waits for its end.
+pub fn run(arguments: &StopArgs) -> Result<()> {
+    stop(&arguments.data.data, arguments.mode, Some(Duration::from_secs(arguments.timeout)), || {})?;
+    println!("server stopped");
+    Ok(())
+}
