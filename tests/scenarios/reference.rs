@@ -2,7 +2,9 @@
 //!
 //! `PLIMSOLL_WRITE_DOCS=1 cargo test -p scenarios --test reference` writes them anew.
 
+use server::reference::{Column, Returns};
 use settings::{Context, Definition, Kind, Meaning, Value, definitions, flag};
+use sql::reference::FunctionKind;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -53,6 +55,99 @@ fn the_page_of_settings_says_what_the_table_says() {
         let _ = writeln!(page, "- {category}: {}.", names.join(", "));
     }
     assert_page("settings.md", &page);
+}
+
+#[test]
+fn the_page_of_views_says_what_the_tables_say() {
+    let mut page = String::from(
+        "# Views\n\n\
+         System views and catalogue tables are PostgreSQL's in name and columns, as far as there is something to show. What is\n\
+         new begins with `plimsoll_`. None of them is stored: each is made up when it is asked for.\n\n\
+         ## Of the server\n",
+    );
+    let one = |page: &mut String, name: &str, about: &str, columns: Vec<(&str, &str)>| {
+        let columns: Vec<String> = columns.iter().map(|(name, of)| format!("`{name}` {of}")).collect();
+        let _ = write!(page, "\n### {name}\n\n{about}\n\n{}\n", columns.join(", "));
+    };
+    for view in server::reference::views() {
+        let columns = view.columns.iter().map(|column| (column.name, column.data_type)).collect();
+        one(&mut page, view.name, view.about, columns);
+    }
+    page.push_str("\n## Of the catalogue\n");
+    for table in sql::reference::system_tables() {
+        one(&mut page, &format!("{}.{}", table.schema, table.name), table.about, table.columns);
+    }
+    assert_page("views.md", &page);
+}
+
+#[test]
+fn the_page_of_functions_says_what_the_tables_say() {
+    let mut page = String::from(
+        "# Functions\n\nFunctions are PostgreSQL's in name, arguments and results. What is new begins with `plimsoll_`.\n",
+    );
+    let table = |page: &mut String, title: &str, rows: Vec<(String, String, &str)>| {
+        let _ = write!(page, "\n## {title}\n\n| function | result | what it gives |\n|---|---|---|\n");
+        for (call, result, about) in rows {
+            let _ = writeln!(page, "| `{call}` | {} | {} |", cell(&result), cell(about));
+        }
+    };
+    for (title, kind) in [
+        ("Of values", FunctionKind::Scalar),
+        ("Aggregates", FunctionKind::Aggregate),
+        ("That give rows", FunctionKind::Set),
+    ] {
+        let of_kind = sql::reference::functions().into_iter().filter(|function| function.kind == kind);
+        let rows = of_kind.map(|function| {
+            let rest = if function.variadic { ", ..." } else { "" };
+            let call = format!("{}({}{rest})", function.name, function.arguments.join(", "));
+            (call, function.result.to_owned(), function.about)
+        });
+        table(&mut page, title, rows.collect());
+    }
+    let rows = server::reference::functions().into_iter().map(|function| {
+        let arguments: Vec<String> = function
+            .arguments
+            .iter()
+            .map(|argument| {
+                let text = format!("{} {}", argument.name, argument.data_type);
+                if argument.optional { format!("[{text}]") } else { text }
+            })
+            .collect();
+        let columns = |columns: &[Column]| {
+            let columns: Vec<String> =
+                columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
+            columns.join(", ")
+        };
+        let result = match &function.returns {
+            Returns::Value(of) => (*of).to_owned(),
+            Returns::Record(of) => format!("a row of {}", columns(of)),
+            Returns::Rows(of) => format!("rows of {}", columns(of)),
+        };
+        (format!("{}({})", function.name, arguments.join(", ")), result, function.about)
+    });
+    table(&mut page, "Of the server", rows.collect());
+    assert_page("functions.md", &page);
+}
+
+#[test]
+fn the_page_of_metrics_says_what_the_table_says() {
+    let mut page = String::from(
+        "# Metrics\n\n\
+         With `plimsoll.metrics_listen` a server answers `GET /metrics` in Prometheus' text form. A metric without a sample (of\n\
+         standbys, where there is none) is left out.\n\n\
+         | metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for metric in server::reference::metrics() {
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} |",
+            metric.name,
+            metric.kind,
+            metric.labels.join(", "),
+            cell(metric.help)
+        );
+    }
+    assert_page("metrics.md", &page);
 }
 
 /// The default, as SHOW prints it.
