@@ -51,7 +51,6 @@ mod tasks;
 mod views;
 
 pub use archive::shell::expand as expand_command;
-pub use configuration::POSTGRESQL_RELEASE;
 pub use error::ServerError;
 pub use log::{LogSink, stderr_sink};
 pub use node::init::{InitOptions, init};
@@ -60,5 +59,6 @@ pub use node::signals::PROMOTION_REFUSED;
 pub use replication::ledger::{LedgerEntry, read_ledger};
 pub use server::{Server, recovery_target_of, run, setting_of};
 pub use session::{Embedded, LocalSession};
+pub use settings::POSTGRESQL_RELEASE;
 pub use sql::{FileCheck, check_files};
 pub use state::StopMode;

@@ -33,6 +33,7 @@ pub use error::{Locked, SettingError};
 pub use file::{FileContents, FileEntry, FileError, Files, Place, quote, resolve};
 pub use list::split_identifiers;
 pub use node::{Applied, Check, Phase, Problem, Row, Settings, Source};
+pub use postgresql15::POSTGRESQL_RELEASE;
 pub use reference::{Allowed, ReferenceEntry, reference};
 pub use sample::{SampleValues, sample_file};
 pub use session::{Mark, Privilege, Scope, SessionSettings, join_values};

@@ -10,6 +10,11 @@
 use crate::definition::Context::{Backend, Internal, Postmaster, Sighup, Superuser, SuperuserBackend, User};
 use crate::definition::{Definition, Unit, boolean, cat, choice, flag, integer, real, text};
 
+/// The release of PostgreSQL whose formats and protocols these are, as server_version begins.
+pub const POSTGRESQL_RELEASE: &str = "15.18";
+/// The same as server_version_num has it.
+const RELEASE_NUMBER: i64 = 150_018;
+
 #[rustfmt::skip]
 pub(crate) static POSTGRESQL: &[Definition] = &[
     boolean("autovacuum", Sighup, cat::AUTOVACUUM, true),
@@ -159,8 +164,8 @@ pub(crate) static POSTGRESQL: &[Definition] = &[
     integer("max_index_keys", Internal, cat::PRESET_OPTIONS, 32, 32, 32, Unit::None).flags(flag::NOT_IN_SAMPLE),
     integer("segment_size", Internal, cat::PRESET_OPTIONS, 131072, 131072, 131072, Unit::Blocks).flags(flag::NOT_IN_SAMPLE),
     text("server_encoding", Internal, cat::PRESET_OPTIONS, "UTF8").flags(flag::NOT_IN_SAMPLE | flag::REPORT),
-    text("server_version", Internal, cat::PRESET_OPTIONS, "15.20").flags(flag::NOT_IN_SAMPLE | flag::REPORT),
-    integer("server_version_num", Internal, cat::PRESET_OPTIONS, 150020, 150020, 150020, Unit::None).flags(flag::NOT_IN_SAMPLE),
+    text("server_version", Internal, cat::PRESET_OPTIONS, POSTGRESQL_RELEASE).flags(flag::NOT_IN_SAMPLE | flag::REPORT),
+    integer("server_version_num", Internal, cat::PRESET_OPTIONS, RELEASE_NUMBER, RELEASE_NUMBER, RELEASE_NUMBER, Unit::None).flags(flag::NOT_IN_SAMPLE),
     integer("shared_memory_size", Internal, cat::PRESET_OPTIONS, 0, 0, i32::MAX as i64, Unit::Mb).flags(flag::NOT_IN_SAMPLE | flag::RUNTIME_COMPUTED),
     integer("shared_memory_size_in_huge_pages", Internal, cat::PRESET_OPTIONS, -1, -1, i32::MAX as i64, Unit::None).flags(flag::NOT_IN_SAMPLE | flag::RUNTIME_COMPUTED),
     text("ssl_library", Internal, cat::PRESET_OPTIONS, "OpenSSL").flags(flag::NOT_IN_SAMPLE),
@@ -374,3 +379,15 @@ pub(crate) static POSTGRESQL: &[Definition] = &[
     integer("wal_writer_delay", Sighup, cat::WRITE_AHEAD_LOG__SETTINGS, 200, 1, 10000, Unit::Ms),
     integer("wal_writer_flush_after", Sighup, cat::WRITE_AHEAD_LOG__SETTINGS, 128, 0, i32::MAX as i64, Unit::Blocks),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_release_and_its_number_agree() {
+        let (major, minor) = POSTGRESQL_RELEASE.split_once('.').unwrap();
+        let number = major.parse::<i64>().unwrap() * 10_000 + minor.parse::<i64>().unwrap();
+        assert_eq!(number, RELEASE_NUMBER);
+    }
+}

@@ -17,7 +17,8 @@ const HEAD: &str = "\
 # Settings of this Plimsoll server, in PostgreSQL's syntax:  name = value
 #
 # A line that begins with # is not in force and shows the default. A time may carry a unit (us, ms, s, min, h, d),
-# a size too (B, kB, MB, GB, TB). `plimsoll reload` or SIGHUP applies changes; where it says (restart), only a restart does.
+# a size too (B, kB, MB, GB, TB). `SELECT pg_reload_conf()` or SIGHUP applies changes; where it says (restart), only a
+# restart does.
 # All settings of PostgreSQL 15 are accepted; those listed here have an effect.
 ";
 

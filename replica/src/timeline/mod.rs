@@ -1,8 +1,7 @@
-//! Branches of the log: how two of them relate, which one replaced ours, and what a promotion would do.
+//! Branches of the log: how two of them relate, and which one replaced ours.
 //!
 //! Which timelines there are, which one recovery follows and which number a promotion takes, says
 //! [`wal::timelines`].
 
 pub mod fence;
-pub mod promotion;
 pub mod relation;

@@ -1,7 +1,7 @@
 //! Reading the configuration files.
 
+use super::Current;
 use super::checks::{self, load_hba};
-use super::{Current, POSTGRESQL_RELEASE};
 use crate::error::ServerError;
 use crate::log::Log;
 use host::{Disk, Host};
@@ -67,7 +67,10 @@ pub(crate) fn load(
         ("config_file", data_dir.join("postgresql.conf").display().to_string()),
         ("hba_file", data_dir.join("pg_hba.conf").display().to_string()),
         ("ident_file", data_dir.join("pg_ident.conf").display().to_string()),
-        ("server_version", format!("{} (Plimsoll {})", POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION"))),
+        (
+            "server_version",
+            format!("{} (Plimsoll {})", settings::POSTGRESQL_RELEASE, env!("CARGO_PKG_VERSION")),
+        ),
     ] {
         if settings.show(name).is_ok_and(|now| now.is_empty() || name == "server_version") {
             settings.set_computed(name, &value).map_err(|error| ServerError::new(error.one_line()))?;

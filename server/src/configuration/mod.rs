@@ -25,9 +25,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
-/// The release of PostgreSQL whose formats and protocols these are, as server_version begins.
-pub const POSTGRESQL_RELEASE: &str = "15.18";
-
 /// The settings in force and what was read with them.
 #[derive(Clone)]
 pub(crate) struct Current {

@@ -8,9 +8,6 @@ use sql_types::{Array, Datum, Type, TypeId, ops};
 use sqlstate::SqlState;
 use std::sync::Arc;
 
-/// What version() says and server_version begins with.
-const VERSION: &str = concat!("PostgreSQL 15.0 (Plimsoll ", env!("CARGO_PKG_VERSION"), ") on ");
-
 pub(super) fn register(table: &mut Table) {
     session(table);
     settings(table);
@@ -48,10 +45,13 @@ pub(super) fn register(table: &mut Table) {
 }
 
 fn session(table: &mut Table) {
-    table.add("version", &[], Text, |_, _| {
-        let machine = std::env::consts::ARCH;
-        Ok(Datum::from(format!("{VERSION}{machine}-{}, 64-bit", std::env::consts::OS)))
-    });
+    table
+        .add("version", &[], Text, |_, facts| {
+            let release = facts.setting("server_version")?.unwrap_or_default();
+            let (machine, system) = (std::env::consts::ARCH, std::env::consts::OS);
+            Ok(Datum::from(format!("PostgreSQL {release} on {machine}-{system}, 64-bit")))
+        })
+        .stable();
     for name in ["current_database", "current_catalog"] {
         table.add(name, &[], Name, |_, facts| Ok(Datum::text(facts.database()))).stable();
     }
