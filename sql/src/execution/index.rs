@@ -93,6 +93,18 @@ pub(super) fn refuse_unseen(cx: &Cx<'_>, locked: &Locked) -> Result<()> {
     if unseen { cx.storage(Err(storage::Error::SerializationFailure { deleted: false })) } else { Ok(()) }
 }
 
+/// The same for a row that is in the snapshot, and in the way as it is now.
+pub(super) async fn refuse_changed(cx: &mut Cx<'_>, relation: &Relation, key: &[u8]) -> Result<()> {
+    if cx.transaction.isolation() != Isolation::RepeatableRead {
+        return Ok(());
+    }
+    let changed = cx.transaction.changed_since_snapshot(relation.tree, key).await;
+    if !cx.storage(changed)? {
+        return Ok(());
+    }
+    cx.storage(Err(storage::Error::SerializationFailure { deleted: false }))
+}
+
 /// Adds the entry of a new row; 23505 if another row has its key.
 async fn add(
     cx: &mut Cx<'_>,
@@ -198,6 +210,7 @@ pub(super) async fn find_conflict(
     let seen = cx.transaction.get(index.tree, &entry.key).await;
     if let Some(key) = cx.storage(seen)? {
         if !locking {
+            refuse_changed(cx, relation, &key).await?;
             return Ok(Some(Conflict { key, newest: Bytes::new(), written_by_this_statement: false }));
         }
         // The row before the entry, as UPDATE has it: else the two would wait for each other.

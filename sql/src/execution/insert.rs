@@ -178,6 +178,7 @@ async fn find_by_primary_key(
         // A row that is seen already needs no lock.
         let seen = cx.transaction.get(relation.tree, key).await;
         if let Some(seen) = cx.storage(seen)? {
+            index::refuse_changed(cx, relation, key).await?;
             return Ok(Some(conflict(seen, false)));
         }
     }

@@ -98,6 +98,20 @@ impl Transaction {
         newest
     }
 
+    /// Whether a row's newest version is a committed one that the snapshot does not see. Takes no lock.
+    ///
+    /// # Errors
+    /// Fails if the row cannot be read.
+    pub async fn changed_since_snapshot(&mut self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
+        if self.writes.newest(tree, key).is_some() {
+            return Ok(false);
+        }
+        Ok(match self.read_newest(tree, key).await? {
+            Newest::Settled(found) | Newest::Own(found) => found.changed_since_snapshot,
+            Newest::Open(_) => false,
+        })
+    }
+
     async fn read_newest_near(
         &self,
         near: &mut BlockNumber,
