@@ -6,9 +6,8 @@
 //! `...` in it stands for anything. Blocks without a mark are not run.
 
 use scenarios::network::namespaces_refused;
-use scenarios::{plimsoll, run, scratch_dir};
+use scenarios::{plimsoll, project_root, run, scratch_dir};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 /// A block that is run, and what it shall print.
@@ -46,7 +45,7 @@ pages! {
 
 #[test]
 fn every_page_with_commands_has_a_test() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    let folder = project_root().join("docs");
     for entry in fs::read_dir(folder).expect("docs/") {
         let entry = entry.expect("an entry");
         let page = format!("docs/{}", entry.file_name().to_string_lossy());
@@ -57,7 +56,7 @@ fn every_page_with_commands_has_a_test() {
 
 #[test]
 fn every_page_is_linked_and_every_link_leads_somewhere() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = project_root();
     let mut pages = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "CHANGELOG.md".to_owned()];
     for entry in fs::read_dir(root.join("docs")).expect("docs/") {
         pages.push(format!("docs/{}", entry.expect("an entry").file_name().to_string_lossy()));
@@ -83,7 +82,7 @@ fn every_page_is_linked_and_every_link_leads_somewhere() {
 
 #[test]
 fn every_place_that_the_architecture_names_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = project_root();
     let text = fs::read_to_string(root.join("ARCHITECTURE.md")).expect("a page");
     let named: Vec<&str> = text
         .split('`')
@@ -107,8 +106,7 @@ fn run_page(page: &str) {
     if let Some(reason) = namespaces_refused() {
         panic!("the commands of a page need a network namespace of their own: {reason}");
     }
-    let text =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page)).expect("the page");
+    let text = fs::read_to_string(project_root().join(page)).expect("the page");
     let blocks = blocks(&text);
     assert!(!blocks.is_empty(), "{page} has no block that is run");
     let root = scratch_dir();

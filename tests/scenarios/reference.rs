@@ -2,13 +2,13 @@
 //!
 //! `PLIMSOLL_WRITE_DOCS=1 cargo test -p scenarios --test reference` writes them anew.
 
+use scenarios::project_root;
 use server::reference::{Column, Returns};
 use settings::{Context, Definition, Kind, Meaning, Value, definitions, flag};
 use sql::reference::FunctionKind;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 #[test]
 fn the_page_of_settings_says_what_the_table_says() {
@@ -192,7 +192,7 @@ fn cell(text: &str) -> String {
 
 /// Compares a page with what it shall be, or writes it.
 fn assert_page(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let path = project_root().join("docs").join(name);
     let note = "<!-- Made by tests/scenarios/reference.rs from the program's own tables. -->\n";
     let expected = format!("{note}{text}");
     if std::env::var_os("PLIMSOLL_WRITE_DOCS").is_some() {

@@ -16,6 +16,11 @@ pub struct Outcome {
     pub stderr: String,
 }
 
+/// The project's root folder.
+pub fn project_root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 /// The program `plimsoll` of the build that this test belongs to.
 pub fn plimsoll() -> Command {
     let mut path = std::env::current_exe().expect("the test has a path");

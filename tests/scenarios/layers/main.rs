@@ -4,8 +4,8 @@ mod edges;
 mod rooms;
 mod sizes;
 
+use scenarios::project_root;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 /// Lowest first; a crate may depend only on crates of a lower floor.
@@ -65,7 +65,7 @@ fn manifests() -> Vec<(String, Vec<String>)> {
 
 /// What cargo says of the workspace.
 fn metadata() -> serde_json::Value {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = project_root();
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(root)

@@ -1,6 +1,7 @@
 //! Inside the large crates: rooms, which are a crate's top-level modules, lie on floors, and imports point
 //! down only.
 
+use scenarios::project_root;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,7 +120,7 @@ struct Source {
 
 impl Source {
     fn read(name: &str) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src");
+        let root = project_root().join(name).join("src");
         let mut paths = Vec::new();
         collect(&root, &mut paths);
         let mut files = Vec::new();

@@ -1,6 +1,7 @@
 //! Files and functions that a reader can take in: at most 600 lines a file, 70 a function, and comments of at
 //! most 110 columns.
 
+use scenarios::project_root;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -129,13 +130,9 @@ fn comments_are_no_wider_than_code() {
 /// Every Rust file of the workspace.
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    collect(&root(), &mut files);
+    collect(&project_root(), &mut files);
     files.sort();
     files
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -157,7 +154,7 @@ fn read(path: &Path) -> String {
 }
 
 fn shown(path: &Path) -> String {
-    path.strip_prefix(root()).expect("below the root").display().to_string()
+    path.strip_prefix(project_root()).expect("below the root").display().to_string()
 }
 
 /// Collects the functions of a file that are too long, as `file::name` with their lines.
