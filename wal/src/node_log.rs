@@ -69,11 +69,20 @@ pub struct LogState {
 const GENERATIONS_MAX: usize = 64;
 
 impl LogState {
-    /// The end of what may be sent.
+    /// The log's end here: what is durable of it, whether this node writes it or receives it. So much may be
+    /// sent, counts as kept, and is what other nodes' positions are compared with.
     pub fn flushed(&self) -> Lsn {
         match &self.live {
             Live::Primary(writer) => writer.positions().flushed(),
             Live::Standby(positions) => positions.flushed(),
+        }
+    }
+
+    /// What the kernel has of it: written by this node, or received. It may be ahead of what is durable.
+    pub fn written(&self) -> Lsn {
+        match &self.live {
+            Live::Primary(writer) => writer.positions().written(),
+            Live::Standby(positions) => positions.received(),
         }
     }
 
@@ -157,6 +166,10 @@ impl NodeLog {
     /// The log as it is now.
     pub fn state(&self) -> Arc<LogState> {
         self.0.state.borrow().clone()
+    }
+    /// The log's end here, as [`LogState::flushed`].
+    pub fn flushed(&self) -> Lsn {
+        self.0.state.borrow().flushed()
     }
     /// Tells of changes.
     pub fn subscribe(&self) -> watch::Receiver<Arc<LogState>> {

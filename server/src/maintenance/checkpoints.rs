@@ -46,7 +46,7 @@ pub(super) async fn run(
         if matches!(*states.borrow(), NodeState::Stopping(_)) {
             std::future::pending::<()>().await;
         }
-        let end = database.positions().map_or_else(|| database.replayed(), |positions| positions.inserted());
+        let end = database.applied();
         // An idle server writes none. A checkpoint record itself is some hundred bytes.
         if by_time && end.bytes_since(last_redo) < 512 {
             last = Instant::now();

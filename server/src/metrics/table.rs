@@ -72,7 +72,7 @@ pub(crate) static METRICS: &[Metric] = &[
         out.position(seen.database.positions().map(|_| seen.database.visible()))
     }),
     metric!("wal_received_bytes_total", COUNTER, [], "Log received and durable here.", |seen, out| {
-        out.position(seen.database.positions().is_none().then(|| seen.node.received()))
+        out.position(seen.database.positions().is_none().then(|| seen.replication.last_receive_lsn()))
     }),
     metric!("wal_replayed_bytes_total", COUNTER, [], "Log replayed here.", |seen, out| {
         out.position(seen.database.positions().is_none().then(|| seen.database.replayed()))
@@ -253,7 +253,7 @@ impl Samples<'_> {
 pub(super) fn text(node: &Arc<Node>) -> String {
     let Some(replication) = node.replication() else { return String::new() };
     let database = &replication.database;
-    let end = database.positions().map_or_else(|| node.received(), |positions| positions.flushed());
+    let end = replication.log.flushed();
     let seen = Seen {
         node,
         database,

@@ -32,7 +32,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use storage::Database;
-use wal::Lsn;
 
 /// What serves the clients of a node.
 pub(crate) trait Services: 'static {
@@ -129,10 +128,6 @@ impl Node {
     }
     pub(crate) fn replication(&self) -> Option<&Arc<Replication>> {
         self.opened.get().map(|opened| &opened.replication)
-    }
-    /// The end of the log that was received and flushed from a primary; INVALID if none ever was.
-    pub(crate) fn received(&self) -> Lsn {
-        self.replication().map_or(Lsn::INVALID, |replication| replication.received())
     }
 
     pub(crate) fn state(&self) -> NodeState {

@@ -116,7 +116,7 @@ async fn stop_cleanly(
     let done = database.shutdown().await;
     // The standbys get the shutdown checkpoint before they are let go.
     if let Some(replication) = node.replication() {
-        let end = replication.log.state().flushed();
+        let end = replication.log.flushed();
         replication.log.set_stopping(Stopping::LogEnds(end));
     }
     node.sessions.terminate_idle_senders();

@@ -47,15 +47,13 @@ async fn tell_stages(replication: Arc<Replication>) {
 /// Notes how far the log is at which time while standbys are connected, so that what has not even been sent
 /// to one has an age.
 async fn keep_lag_clock(replication: Arc<Replication>) {
-    let (database, clock) = (&replication.database, &replication.ground.host.clock);
+    let clock = &replication.ground.host.clock;
     let mut count = replication.senders.count();
     let mut ticks = tokio::time::interval(LAG_CLOCK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while count.wait_for(|count| *count > 0).await.is_ok() {
         ticks.tick().await;
-        let end =
-            database.positions().map_or_else(|| replication.received(), |positions| positions.flushed());
-        replication.senders.note_flushed(end, clock.now());
+        replication.senders.note_flushed(replication.log.flushed(), clock.now());
     }
 }
 

@@ -100,7 +100,7 @@ fn record(replication: &Replication) {
 fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Source) {
     let (ours, database) = (own_branch(replication), &replication.database);
     let primary = !database.is_in_recovery();
-    let log_end = database.durable_end();
+    let log_end = replication.log.flushed();
     match replica::timeline::fence::judge(&ours, primary, log_end, theirs) {
         Verdict::Beyond { fork } if source == Source::Told => {
             replication.ground.log.warning(format!(

@@ -47,7 +47,7 @@ pub(crate) struct Replication {
     fence: fencing::Pending,
     recovery: RwLock<Option<Arc<Recovery>>>,
     /// What had been received when recovery ended.
-    last_received: AtomicU64,
+    last_receive_lsn: AtomicU64,
 }
 
 impl Replication {
@@ -87,7 +87,7 @@ impl Replication {
             semi_sync: SemiSync::default(),
             fence: fencing::Pending::default(),
             recovery: RwLock::new(None),
-            last_received: AtomicU64::new(0),
+            last_receive_lsn: AtomicU64::new(0),
         });
         retention::apply(&replication);
         if !database.is_in_recovery() {
@@ -156,10 +156,9 @@ impl Replication {
     /// The settings and positions that say which log is kept.
     pub(crate) fn limits(&self) -> WalLimits {
         let (config, database) = (self.ground.config(), &self.database);
-        let end = database.durable_end();
         WalLimits {
             segment_size: database.control().segment_size,
-            end: end.max(self.received()),
+            end: self.log.flushed(),
             last_removed: None,
             max_wal_size_bytes: config.max_wal_size_bytes,
             wal_keep_size_bytes: config.wal_keep_size_bytes,
@@ -173,14 +172,16 @@ impl Replication {
     }
     /// Recovery is over: nothing feeds redo any more.
     pub(crate) fn leave_recovery(&self) {
-        self.last_received.store(self.received().get(), Ordering::Release);
+        self.last_receive_lsn.store(self.last_receive_lsn().get(), Ordering::Release);
         *self.recovery.write() = None;
     }
-    /// The end of the log that was received and flushed from a primary; INVALID if none ever was.
-    pub(crate) fn received(&self) -> Lsn {
+    /// What pg_last_wal_receive_lsn() says: how far the log came from a primary and is durable; INVALID if
+    /// none ever came. What was found here or fetched from an archive does not count: the log's end is
+    /// `log.flushed()`.
+    pub(crate) fn last_receive_lsn(&self) -> Lsn {
         match self.recovery() {
-            Some(recovery) => recovery.received(),
-            None => Lsn::new(self.last_received.load(Ordering::Acquire)),
+            Some(recovery) => recovery.last_receive_lsn(),
+            None => Lsn::new(self.last_receive_lsn.load(Ordering::Acquire)),
         }
     }
 }

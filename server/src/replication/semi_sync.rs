@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use storage::{Fallback, Resumed, Stall, SyncState};
 use tokio::sync::watch;
-use wal::Lsn;
 
 /// What plimsoll_stat_sync shows of this server's life.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,7 +89,7 @@ impl Mode<'_> {
             Ok(Err(error)) => self.replication.ground.log.warning(error.to_string()),
             Err(_) => return,
         }
-        let end = self.replication.database.positions().map_or(Lsn::INVALID, |positions| positions.flushed());
+        let end = self.replication.log.flushed();
         let timeline = self.replication.database.timeline();
         if let Some(open) = self.state.open() {
             open.ended = Some((now, end));

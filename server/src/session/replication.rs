@@ -145,10 +145,7 @@ impl WalSender {
     fn identify_system(&self, wire: &mut Wire) -> Result<(), Failure> {
         let database = self.database()?;
         columns(wire, &[("systemid", TEXT), ("timeline", INT4), ("xlogpos", TEXT), ("dbname", TEXT)]);
-        let at = match database.positions() {
-            Some(positions) => positions.flushed(),
-            None => database.replayed().max(self.node.received()),
-        };
+        let at = self.node_replication()?.log.flushed();
         let (system, timeline, at) =
             (database.system_id().to_string(), database.timeline().to_string(), at.to_string());
         let name = Some(self.handle.database.as_str()).filter(|name| !name.is_empty());

@@ -30,8 +30,7 @@ const ACTIVITY: View = View { rows: activity, ..SESSIONS };
 const SESSIONS: View = view! {
     "pg_stat_activity", 12_206, "What each session and each part of the server does now; a row a session.",
     rows |asked, actor| {
-        let positions = asked.node().database().and_then(|database| database.positions());
-        let flushed = positions.map_or(Lsn::MAX, |positions| positions.flushed());
+        let flushed = asked.node().replication().map_or(Lsn::MAX, |replication| replication.log.flushed());
         let (superuser, own) = (actor.superuser, &asked.handle().user);
         asked.node().sessions.list().into_iter().map(move |session| {
             let seen = superuser || session.user == *own;

@@ -335,7 +335,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     function!("pg_last_wal_receive_lsn", "The end of the log that was received here and is durable.",
         [] -> Lsn, |asked, _, _| {
-        one(lsn(asked.node().received()))
+        one(lsn(asked.node().replication().map_or(Lsn::INVALID, |replication| replication.last_receive_lsn())))
     }),
     function!("pg_last_xact_replay_timestamp",
         "When the last transaction that was replayed here was committed.",

@@ -20,8 +20,7 @@ pub(super) static VIEWS: &[View] = &[view! {
     "How far each standby is behind, in bytes and in time, at each stage; a row a standby.",
     rows |asked, _actor| {
         let (node, replication) = (asked.node(), ready(asked)?);
-        let positions = replication.database.positions();
-        let end = positions.map_or_else(|| node.received(), |positions| positions.flushed());
+        let end = replication.log.flushed();
         let rows = replication.senders.rows(end, node.ground.host.clock.now());
         rows.into_iter().map(move |row| (row, end))
     },

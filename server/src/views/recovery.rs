@@ -10,12 +10,11 @@ pub(super) static VIEWS: &[View] = &[
         "plimsoll_stat_recovery", 15_009,
         "How redo goes on a standby, or went at this server's start; one row.",
         rows |asked, _actor| {
-            let database = database(asked)?;
-            let node = asked.node();
+            let (database, node) = (database(asked)?, asked.node());
             database.recovery_statistics().map(|redo| {
                 // On a primary redo is over: all that was there is redone.
-                let received = asked.recovery().map(|_| node.received());
-                let available = received.map_or(redo.at, |received| received.max(redo.at));
+                let here = asked.recovery().and(node.replication()).map(|replication| replication.log.flushed());
+                let available = here.map_or(redo.at, |here| here.max(redo.at));
                 (redo, available, database.last_replayed_commit())
             })
         },

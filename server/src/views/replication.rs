@@ -20,8 +20,7 @@ const SENDERS: View = view! {
     "pg_stat_replication", 12_211, "The standbys that are connected, with their positions; a row a standby.",
     rows |asked, actor| {
         let replication = ready(asked)?;
-        let database = &replication.database;
-        let end = database.durable_end();
+        let end = replication.log.flushed();
         let (node, superuser, own) = (asked.node(), actor.superuser, &asked.handle().user);
         let rows = replication.senders.rows(end, node.ground.host.clock.now()).into_iter();
         rows.map(move |row| {

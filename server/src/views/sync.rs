@@ -84,10 +84,9 @@ fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql::Result<NodeRows> {
         _ => wal::Lsn::INVALID,
     };
     let node = asked.node();
-    let (written, flushed, replayed) = match database.positions() {
-        Some(positions) => (positions.written(), positions.flushed(), positions.inserted()),
-        None => (node.received(), node.received(), database.replayed()),
-    };
+    let replication = ready(asked)?;
+    let log = replication.log.state();
+    let flushed = log.flushed();
     let receipt = |name: &str, state: &str, reached: [wal::Lsn; 3], reply: Option<host::Timestamp>| {
         let [written, flushed, replayed] =
             reached.map(|position| Datum::Bool(position.is_valid() && position >= at));
@@ -95,12 +94,10 @@ fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql::Result<NodeRows> {
         vec![Datum::text(name), Datum::text(state), written, flushed, replayed, reply]
     };
     let own = node.ground.config().cluster_name.to_string();
-    let mut rows = vec![receipt(&own, "local", [written, flushed, replayed], None)];
-    if let Some(replication) = node.replication() {
-        for row in replication.senders.rows(flushed, node.ground.host.clock.now()) {
-            let reached = [row.progress.written, row.progress.flushed, row.progress.applied];
-            rows.push(receipt(&row.info.application_name, row.sync_state.name(), reached, row.reply_time));
-        }
+    let mut rows = vec![receipt(&own, "local", [log.written(), flushed, database.applied()], None)];
+    for row in replication.senders.rows(flushed, node.ground.host.clock.now()) {
+        let reached = [row.progress.written, row.progress.flushed, row.progress.applied];
+        rows.push(receipt(&row.info.application_name, row.sync_state.name(), reached, row.reply_time));
     }
     Ok(rows)
 }

@@ -200,10 +200,10 @@ impl Database {
         self.0.recovery.durably_replayed()
     }
 
-    /// The end of the log as it is durable here: what is flushed on a primary, what is replayed of that on a
-    /// standby. Positions behind it may be lost by a crash.
-    pub fn durable_end(&self) -> Lsn {
-        self.positions().map_or_else(|| self.replayed(), |positions| positions.flushed())
+    /// How far the log is applied to the pages here: what is inserted on a primary, what is replayed on a
+    /// standby. The log's end, which may be ahead or behind, is [`wal::NodeLog::flushed`].
+    pub fn applied(&self) -> Lsn {
+        self.positions().map_or_else(|| self.replayed(), |positions| positions.inserted())
     }
 
     /// The log that this standby receives; told once, before redo reads from it.

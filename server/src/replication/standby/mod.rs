@@ -61,7 +61,7 @@ impl Recovery {
     /// The end of the log that was received and is durable; INVALID if nothing was asked for. As PostgreSQL
     /// has it, who asks for the log has received what comes before the segment he asks for, before anybody
     /// answers.
-    pub(crate) fn received(&self) -> Lsn {
+    pub(crate) fn last_receive_lsn(&self) -> Lsn {
         // No more than the log has by now: it may have been cut since.
         let flushed = self.feed.positions().flushed();
         let before = Lsn::new(self.received.load(Ordering::Acquire)).min(flushed);
