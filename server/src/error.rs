@@ -43,8 +43,3 @@ pub(crate) fn setting_error(error: &settings::SettingError) -> SqlError {
     own.fields_mut().hint = error.hint();
     own
 }
-
-/// An error of the SQL layer with one of the protocol's codes.
-pub(crate) fn sql_error(code: SqlState, message: impl Into<String>) -> SqlError {
-    SqlError::new(code, message)
-}

@@ -3,7 +3,7 @@
 use crate::configuration::AlterSystemError;
 use crate::configuration::checks;
 use crate::connection::registry::SessionHandle;
-use crate::error::{setting_error, sql_error};
+use crate::error::setting_error;
 use crate::node::Node;
 use crate::views::{self, Asked};
 use parking_lot::Mutex;
@@ -12,7 +12,7 @@ use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
 use settings::{AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source};
 use sql::{
     Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
-    SetScope, SettingActor, SettingLine,
+    SetScope, SettingActor, SettingLine, SqlError,
 };
 use sql_types::Datum;
 use std::net::SocketAddr;
@@ -198,7 +198,7 @@ impl Environment for SessionEnvironment {
                 Some(name) => format!("permission denied to set parameter \"{name}\""),
                 None => "must be superuser to execute ALTER SYSTEM RESET ALL".to_owned(),
             };
-            return Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
         }
         let change = match (name, value) {
             (None, _) => AutoChange::ResetAll,
@@ -208,7 +208,7 @@ impl Environment for SessionEnvironment {
         self.node.alter_system(change).map_err(|error| match error {
             AlterSystemError::Setting(error) => setting_error(&error),
             AlterSystemError::Refused(refusal) => {
-                let error = sql_error(SqlState::INVALID_PARAMETER_VALUE, refusal.message)
+                let error = SqlError::new(SqlState::INVALID_PARAMETER_VALUE, refusal.message)
                     .with_detail("The server would not start again.");
                 match refusal.hint {
                     Some(hint) => error.with_hint(hint),
@@ -217,7 +217,7 @@ impl Environment for SessionEnvironment {
             }
             AlterSystemError::Io(path, error) => {
                 let message = format!("could not write file \"{}\": {error}", path.display());
-                sql_error(SqlState::IO_ERROR, message)
+                SqlError::new(SqlState::IO_ERROR, message)
             }
         })
     }

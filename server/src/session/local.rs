@@ -6,7 +6,7 @@
 use super::startup::closed;
 use super::{SessionEnvironment, limited};
 use crate::connection::registry::{Activity, Member, NewSession, SessionKind, Statement};
-use crate::error::{from_sql, sql_error};
+use crate::error::from_sql;
 use crate::node::Node;
 use crate::state::NodeState;
 use protocol::SqlState;
@@ -45,15 +45,15 @@ impl Embedded {
     /// If there is no such role or database, no place for a session, or the server starts or stops.
     pub async fn session(&self, user: &str, database: &str) -> sql::Result<LocalSession> {
         let node = &self.0;
-        let starting = || sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
+        let starting = || SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
         if let Some(report) = closed(node) {
-            return Err(sql_error(report.code, report.message));
+            return Err(SqlError::new(report.code, report.message));
         }
         let engine = node.engine().ok_or_else(starting)?;
         let options = SessionOptions { user: user.to_owned(), database: database.to_owned() };
         let role = engine.role(user).await?.ok_or_else(|| {
             let what = format!("role \"{user}\" does not exist");
-            sql_error(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what)
+            SqlError::new(SqlState::INVALID_AUTHORIZATION_SPECIFICATION, what)
         })?;
         let new = NewSession {
             kind: SessionKind::Client,
@@ -66,7 +66,7 @@ impl Embedded {
         let config = node.ground.config();
         let member = node.sessions.admit(handle, &role, &config).map_err(|full| {
             let report = full.report(user, &config);
-            sql_error(report.code, report.message)
+            SqlError::new(report.code, report.message)
         })?;
         let handle = &member.handle;
         if let Some(oid) = engine.database_oid(database).await? {
@@ -108,7 +108,7 @@ impl Embedded {
     ///
     /// If the database is not open yet, or the server stops.
     pub async fn wait_replayed(&self, lsn: Lsn) -> sql::Result<()> {
-        let starting = || sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
+        let starting = || SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
         let database = self.0.database().ok_or_else(starting)?;
         Ok(database.wait_replayed(lsn, &Interrupt::new()).await?)
     }

@@ -1,6 +1,5 @@
 //! Waiting until this node has what a token names: WAIT FOR LSN and plimsoll.read_after.
 
-use crate::error::sql_error;
 use crate::node::Node;
 use protocol::SqlState;
 use sql::{ReadToken, SqlError};
@@ -45,14 +44,14 @@ pub(super) fn token(node: &Node, timeline: TimelineId, lsn: Lsn) -> ReadToken {
 
 fn refused(token: ReadToken, detail: String) -> SqlError {
     let what = format!("log position {token} is not on this server's branch");
-    sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_detail(detail)
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_detail(detail)
 }
 
 /// Waits until a snapshot taken here includes everything up to the token. An error if that can never be.
 pub(super) async fn reach(node: Arc<Node>, token: ReadToken, interrupt: Interrupt) -> sql::Result<()> {
     loop {
         let (Some(database), Some(replication)) = (node.database(), node.replication()) else {
-            return Err(sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
+            return Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
         };
         let mut changes = replication.log.subscribe();
         let state = changes.borrow_and_update().clone();

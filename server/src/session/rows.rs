@@ -5,12 +5,12 @@ use bytes::{BufMut, BytesMut};
 use protocol::Format;
 use protocol::backend::{self, FieldDescription};
 use protocol::frontend::Formats;
-use sql::{Flow, ResultColumn, RowSink};
+use sql::{Flow, ResultColumn, RowSink, SqlError};
 use sql_types::{Datum, Style, VALUE_BYTES_MAX};
 
 #[cold]
-fn too_long() -> sql::SqlError {
-    crate::error::sql_error(protocol::SqlState::PROGRAM_LIMIT_EXCEEDED, "out of memory")
+fn too_long() -> SqlError {
+    SqlError::new(protocol::SqlState::PROGRAM_LIMIT_EXCEEDED, "out of memory")
         .with_detail(format!("A row cannot be sent in more than {VALUE_BYTES_MAX} bytes."))
 }
 

@@ -3,9 +3,8 @@
 use super::Asked;
 use super::{Function, Returns, View, no_defaults, one, refuse, sparse, text, time};
 use crate::connection::registry::{Activity, SessionHandle, SessionKind};
-use crate::error::sql_error;
 use protocol::SqlState;
-use sql::{CancelReason, NodeRows, SettingActor};
+use sql::{CancelReason, NodeRows, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -158,7 +157,7 @@ fn target(asked: &Asked<'_>, actor: SettingActor, pid: &Datum) -> sql::Result<Op
     } else {
         let what =
             "must be a member of the role whose query is being canceled or member of pg_signal_backend";
-        Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, what))
+        Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what))
     }
 }
 
@@ -184,7 +183,7 @@ fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql
     let timeout = arguments.get(1).and_then(Datum::as_i64).unwrap_or(0);
     let Ok(timeout) = u64::try_from(timeout) else {
         let what = "\"timeout\" must not be negative";
-        return refuse(sql_error(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, what));
+        return refuse(SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, what));
     };
     let done = signal(asked, actor, arguments, SessionHandle::terminate);
     let pid = arguments.first().and_then(Datum::as_i64).and_then(|pid| i32::try_from(pid).ok());

@@ -4,7 +4,6 @@
 use super::Asked;
 use super::control::{database, in_recovery, superuser};
 use super::{Function, Returns, View, lsn, no_defaults, one, refuse, text, time};
-use crate::error::sql_error;
 use host::Timestamp;
 use protocol::SqlState;
 use sql::{NodeCall, SettingActor, SqlError};
@@ -46,8 +45,11 @@ fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> 
         // Counted nowhere here.
         "bgwriter" | "wal" | "recovery_prefetch" => one(Datum::text("")),
         other => refuse(
-            sql_error(SqlState::INVALID_PARAMETER_VALUE, format!("unrecognized reset target: \"{other}\""))
-                .with_hint("Target must be \"archiver\", \"bgwriter\", \"recovery_prefetch\", or \"wal\"."),
+            SqlError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("unrecognized reset target: \"{other}\""),
+            )
+            .with_hint("Target must be \"archiver\", \"bgwriter\", \"recovery_prefetch\", or \"wal\"."),
         ),
     }
 }
@@ -64,19 +66,19 @@ fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Dat
     if node.ground.config().wal_level.as_ref() == "minimal" {
         let what = "WAL level not sufficient for creating a restore point";
         let hint = "wal_level must be set to \"replica\" or \"logical\" at server start.";
-        return refuse(sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_hint(hint));
+        return refuse(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_hint(hint));
     }
     let name = arguments.first().and_then(Datum::as_str).unwrap_or_default().to_owned();
     if name.len() >= 64 {
         let what = "value too long for restore point (maximum 63 characters)";
-        return refuse(sql_error(SqlState::INVALID_PARAMETER_VALUE, what));
+        return refuse(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
     }
     NodeCall::Later(Box::pin(async move {
         let made = tokio::task::spawn_blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
             let point = XlogRecord::RestorePoint { name: name.clone(), time: node.ground.host.clock.now() };
             let mut record = point.encode().map_err(|error| SqlError::internal(error.to_string()))?;
-            let failed = |error: wal::WalError| sql_error(SqlState::IO_ERROR, error.to_string());
+            let failed = |error: wal::WalError| SqlError::new(SqlState::IO_ERROR, error.to_string());
             let placed = wal.insert(&mut record).map_err(failed)?;
             wal.flush(placed.end).map_err(failed)?;
             node.ground.log.log(format!("restore point \"{name}\" created at {}", placed.end));
@@ -105,7 +107,7 @@ fn stat_file(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> Nod
                 std::io::ErrorKind::NotFound => SqlState::UNDEFINED_FILE,
                 _ => SqlState::IO_ERROR,
             };
-            return refuse(sql_error(code, format!("could not stat file \"{name}\": {error}")));
+            return refuse(SqlError::new(code, format!("could not stat file \"{name}\": {error}")));
         }
     };
     let since_unix = found.modified.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -125,7 +127,7 @@ fn stat_file(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> Nod
 fn transaction_id(asked: &Asked<'_>, assign: bool) -> NodeCall {
     if assign && asked.node().database().is_some_and(Database::is_in_recovery) {
         let what = "cannot assign TransactionIds during recovery";
-        return refuse(sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what));
+        return refuse(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what));
     }
     NodeCall::TransactionId { assign }
 }

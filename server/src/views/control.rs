@@ -2,7 +2,6 @@
 
 use super::Asked;
 use super::{Function, Returns, lsn, no_defaults, one, refuse, time, timeline};
-use crate::error::sql_error;
 use crate::state::NodeState;
 use host::Timestamp;
 use protocol::SqlState;
@@ -18,7 +17,7 @@ pub(super) fn database<'a>(asked: &Asked<'a>) -> Result<&'a Database, SqlError> 
     asked
         .node()
         .database()
-        .ok_or_else(|| sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"))
+        .ok_or_else(|| SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"))
 }
 
 pub(super) fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError> {
@@ -26,7 +25,7 @@ pub(super) fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError>
         Ok(())
     } else {
         let what = format!("permission denied for function {name}");
-        Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, what))
+        Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what))
     }
 }
 
@@ -34,12 +33,12 @@ pub(super) fn superuser(actor: SettingActor, name: &str) -> Result<(), SqlError>
 const USER_DATABASE: u32 = 5;
 
 pub(super) fn in_recovery() -> SqlError {
-    sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress")
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress")
         .with_hint("WAL control functions cannot be executed during recovery.")
 }
 
 fn not_in_recovery() -> SqlError {
-    sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is not in progress")
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is not in progress")
         .with_hint("Recovery control functions can only be executed during recovery.")
 }
 
@@ -88,7 +87,7 @@ fn file_of(asked: &Asked<'_>, function: &str, arguments: &[Datum]) -> Result<(St
     let database = database(asked)?;
     let at = argument_lsn(arguments).unwrap_or_default();
     if database.is_in_recovery() {
-        let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress");
+        let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "recovery is in progress");
         return Err(error.with_hint(format!("{function}() cannot be executed during recovery.")));
     }
     let size = database.control().segment_size;
@@ -108,7 +107,7 @@ fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
     NodeCall::Later(Box::pin(async move {
         let switched = tokio::task::spawn_blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
-            let failed = |error: wal::WalError| sql_error(SqlState::IO_ERROR, error.to_string());
+            let failed = |error: wal::WalError| SqlError::new(SqlState::IO_ERROR, error.to_string());
             let switched = wal.switch_segment().map_err(failed)?;
             // Whoever switches wants the segment whole, and in the archive.
             wal.flush_all().map_err(failed)?;
@@ -142,8 +141,8 @@ fn emit_message(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
             let log = database.wal().ok_or_else(in_recovery)?;
             let mut record =
                 wal::message::logical_message(USER_DATABASE, transactional, &prefix, &content)
-                    .map_err(|error| sql_error(SqlState::PROGRAM_LIMIT_EXCEEDED, error.to_string()))?;
-            let failed = |error: wal::WalError| sql_error(SqlState::IO_ERROR, error.to_string());
+                    .map_err(|error| SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, error.to_string()))?;
+            let failed = |error: wal::WalError| SqlError::new(SqlState::IO_ERROR, error.to_string());
             let at = log.insert(&mut record).map_err(failed)?;
             if transactional {
                 log.flush(at.end).map_err(failed)?;
@@ -168,7 +167,7 @@ fn promote(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
     let seconds = arguments.get(1).and_then(Datum::as_i64).unwrap_or(60);
     let Ok(seconds @ 1..) = u64::try_from(seconds) else {
         let what = "\"wait_seconds\" must not be negative or zero";
-        return refuse(sql_error(SqlState::INVALID_PARAMETER_VALUE, what));
+        return refuse(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
     };
     let node = asked.node().clone();
     node.ground.log.log("received promote request");
@@ -176,7 +175,7 @@ fn promote(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
     asked.handle().awaits_promotion.store(wait, Ordering::Release);
     if let Err(refused) = node.request_promotion() {
         asked.handle().awaits_promotion.store(false, Ordering::Release);
-        let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, refused.message);
+        let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, refused.message);
         return refuse(match refused.hint {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -204,7 +203,8 @@ fn pause(asked: &Asked<'_>, actor: SettingActor, paused: bool) -> NodeCall {
     match asked.recovery() {
         Some(recovery) if recovery.feed.set_paused(paused) => one(void()),
         Some(_) => {
-            let error = sql_error(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "standby promotion is ongoing");
+            let error =
+                SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "standby promotion is ongoing");
             refuse(error.with_hint(format!("{name}() cannot be executed after promotion is triggered.")))
         }
         None => refuse(not_in_recovery()),
@@ -281,7 +281,7 @@ fn list_log(asked: &Asked<'_>) -> sql::Result<sql::NodeRows> {
     let node = asked.node();
     let dir = node.ground.data_dir.join("pg_wal");
     let failed = |error: std::io::Error| {
-        sql_error(SqlState::IO_ERROR, format!("could not open directory \"pg_wal\": {error}"))
+        SqlError::new(SqlState::IO_ERROR, format!("could not open directory \"pg_wal\": {error}"))
     };
     let mut rows = Vec::new();
     for entry in node.ground.host.disk.list(&dir).map_err(failed)? {

@@ -4,7 +4,7 @@ use super::activity::address;
 use super::{
     Asked, Function, Returns, View, lsn, no_defaults, number, one, refuse, text, time, timeline, without,
 };
-use crate::error::{from_replica, sql_error};
+use crate::error::from_replica;
 use crate::replication::Replication;
 use protocol::SqlState;
 use replica::ReplicaError;
@@ -152,7 +152,7 @@ fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>
 }
 
 pub(super) fn ready<'a>(asked: &Asked<'a>) -> Result<&'a Replication, SqlError> {
-    let starting = || sql_error(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
+    let starting = || SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
     Ok(asked.node().replication().ok_or_else(starting)?)
 }
 
@@ -167,13 +167,13 @@ fn allowed<'a>(asked: &Asked<'a>, actor: SettingActor) -> Result<&'a Replication
         ready(asked)
     } else {
         let what = "must be superuser or replication role to use replication slots";
-        Err(sql_error(SqlState::INSUFFICIENT_PRIVILEGE, what))
+        Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what))
     }
 }
 
 fn slot_error(error: &ReplicaError) -> SqlError {
     let report = from_replica(error);
-    let mut own = sql_error(report.code, report.message);
+    let mut own = SqlError::new(report.code, report.message);
     own.fields_mut().detail = report.detail;
     own.fields_mut().hint = report.hint;
     own
@@ -217,7 +217,7 @@ fn advance(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
             _ => Lsn::INVALID,
         };
         if !to.is_valid() {
-            return Err(sql_error(SqlState::INVALID_PARAMETER_VALUE, "invalid target WAL LSN"));
+            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "invalid target WAL LSN"));
         }
         let end = replication.limits().end;
         let pid = asked.handle().key.pid;

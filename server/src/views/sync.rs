@@ -5,9 +5,8 @@ use super::Asked;
 use super::control::database;
 use super::replication::ready;
 use super::{Function, Returns, View, count, lsn, no_defaults, text, time};
-use crate::error::sql_error;
 use protocol::SqlState;
-use sql::{NodeCall, NodeRows};
+use sql::{NodeCall, NodeRows, SqlError};
 use sql_types::{Datum, TypeId};
 use storage::{Database, SyncLevel};
 
@@ -62,8 +61,8 @@ fn mode(database: &Database) -> (&'static str, Option<&'static str>) {
     }
 }
 
-fn damaged(error: storage::Error) -> sql::SqlError {
-    sql_error(SqlState::DATA_CORRUPTED, error.to_string())
+fn damaged(error: storage::Error) -> SqlError {
+    SqlError::new(SqlState::DATA_CORRUPTED, error.to_string())
 }
 
 static RECEIPT_COLUMNS: &[(&str, TypeId)] = &[
