@@ -1,6 +1,6 @@
 //! What can go wrong, as programs tell it apart.
 
-use sql::SqlError;
+use sql_interface::SqlError;
 
 /// Results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

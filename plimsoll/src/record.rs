@@ -89,7 +89,7 @@ impl Field for String {
     fn to_datum(&self) -> Result<Datum> {
         if self.contains('\0') {
             let what = "invalid byte sequence for encoding \"UTF8\": 0x00";
-            return Err(sql::SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, what).into());
+            return Err(sql_interface::SqlError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, what).into());
         }
         Ok(Datum::text(self.as_str()))
     }

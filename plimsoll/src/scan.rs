@@ -3,7 +3,8 @@
 use crate::record::Record;
 use crate::{Datum, Result};
 use server::LocalSession;
-use sql::{Fetch, Flow, Portal, RowSink};
+use sql_interface::{Fetch, Flow, RowSink};
+use sql_session::Portal;
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
@@ -41,7 +42,7 @@ impl<K, V> fmt::Debug for Scan<'_, K, V> {
 struct Batch(VecDeque<Vec<Datum>>);
 
 impl RowSink for Batch {
-    fn row(&mut self, values: &[Datum]) -> sql::Result<Flow> {
+    fn row(&mut self, values: &[Datum]) -> sql_interface::Result<Flow> {
         self.0.push_back(values.to_vec());
         Ok(Flow::More)
     }

@@ -4,7 +4,7 @@ use crate::table::Prepared;
 use crate::{Datum, Error, Result};
 use parking_lot::Mutex;
 use server::{Embedded, LocalSession};
-use sql::{CommandTag, TransactionStatus};
+use sql_interface::{CommandTag, TransactionStatus};
 
 /// The most sessions that are kept while nobody uses them.
 const IDLE_MAX: usize = 32;

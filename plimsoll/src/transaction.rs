@@ -7,7 +7,7 @@ use crate::table::{Prepared, Table};
 use crate::{Datum, Error, Result, SyncLevel};
 use parking_lot::Mutex;
 use server::LocalSession;
-use sql::CommandTag;
+use sql_interface::CommandTag;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 use wal::{Lsn, TimelineId};
@@ -120,7 +120,7 @@ pub(crate) async fn begin(session: &mut LocalSession, options: &TransactionOptio
 
 /// Commits; where, if it wrote anything.
 pub(crate) async fn commit(session: &mut LocalSession) -> Result<Option<(TimelineId, Lsn)>> {
-    if session.transaction_status() != sql::TransactionStatus::InTransaction {
+    if session.transaction_status() != sql_interface::TransactionStatus::InTransaction {
         rollback(session).await;
         return Err(Error::RolledBack);
     }

@@ -2,7 +2,7 @@
 
 use protocol::{Report, SqlState};
 use replica::ReplicaError;
-use sql::SqlError;
+use sql_interface::SqlError;
 use std::borrow::Cow;
 
 /// Why a server did not start, or how it ended badly; the log holds the same.

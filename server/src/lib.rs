@@ -60,5 +60,5 @@ pub use replication::ledger::{LedgerEntry, read_ledger};
 pub use server::{Server, recovery_target_of, run, setting_of};
 pub use session::{Embedded, LocalSession};
 pub use settings::POSTGRESQL_RELEASE;
-pub use sql::{FileCheck, check_files};
+pub use sql_session::{FileCheck, check_files};
 pub use state::StopMode;

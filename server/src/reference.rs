@@ -13,7 +13,7 @@
 //! ```
 
 use crate::{metrics, views};
-use sql::NodeReturns;
+use sql_interface::NodeReturns;
 use sql_types::{Type, TypeId};
 
 /// A column of a view or of a function's rows.

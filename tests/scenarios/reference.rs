@@ -5,7 +5,7 @@
 use scenarios::project_root;
 use server::reference::{Column, Returns};
 use settings::{Context, Definition, Kind, Meaning, Value, definitions, flag};
-use sql::reference::FunctionKind;
+use sql_language::reference::FunctionKind;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -74,7 +74,7 @@ fn the_page_of_views_says_what_the_tables_say() {
         one(&mut page, view.name, view.about, columns);
     }
     page.push_str("\n## Of the catalogue\n");
-    for table in sql::reference::system_tables() {
+    for table in sql_language::reference::system_tables() {
         one(&mut page, &format!("{}.{}", table.schema, table.name), table.about, table.columns);
     }
     assert_page("views.md", &page);
@@ -96,7 +96,8 @@ fn the_page_of_functions_says_what_the_tables_say() {
         ("Aggregates", FunctionKind::Aggregate),
         ("That give rows", FunctionKind::Set),
     ] {
-        let of_kind = sql::reference::functions().into_iter().filter(|function| function.kind == kind);
+        let of_kind =
+            sql_language::reference::functions().into_iter().filter(|function| function.kind == kind);
         let rows = of_kind.map(|function| {
             let rest = if function.variadic { ", ..." } else { "" };
             let call = format!("{}({}{rest})", function.name, function.arguments.join(", "));

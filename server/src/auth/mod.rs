@@ -13,7 +13,7 @@ use protocol::frame::FrameLimits;
 use protocol::frontend::decode_sasl_initial;
 use protocol::scram::{self, ScramError, ServerExchange, Verifier};
 use protocol::{Report, SqlState};
-use sql::SqlEngine;
+use sql_session::SqlEngine;
 
 /// Who connects to what.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use host::{Entropy, Timestamp};
 use parking_lot::Mutex;
 use protocol::startup::CancelKey;
 use protocol::{Report, SqlState};
-use sql::{CancelReason, Canceller};
+use sql_interface::{CancelReason, Canceller};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
@@ -387,7 +387,7 @@ impl Sessions {
     pub(crate) fn admit(
         self: &Arc<Self>,
         handle: Arc<SessionHandle>,
-        role: &sql::Role,
+        role: &sql_catalogue::Role,
         config: &settings::Config,
     ) -> Result<Member, Full> {
         let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);

@@ -8,7 +8,7 @@ use crate::configuration::Ground;
 use crate::state::NodeState;
 use crate::tasks::Tasks;
 use host::MemoryLimit;
-use sql::SqlEngine;
+use sql_session::SqlEngine;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;

@@ -81,7 +81,7 @@ pub async fn init(options: &InitOptions) -> Result<SystemId, ServerError> {
         host.entropy.fill(&mut salt);
         Verifier::derive(password, &salt, ITERATIONS).to_string()
     });
-    sql::bootstrap(&db, &options.superuser, verifier.as_deref()).await.map_err(|e| failed(&e))?;
+    sql_catalogue::bootstrap(&db, &options.superuser, verifier.as_deref()).await.map_err(|e| failed(&e))?;
     let id = db.system_id();
     db.shutdown().await.map_err(|e| failed(&e))?;
     drop(db);

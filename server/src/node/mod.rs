@@ -26,7 +26,7 @@ use crate::replication::{Replication, fencing};
 use crate::state::NodeState;
 use crate::tasks::Tasks;
 use host::{Host, MemoryLimit, Timestamp};
-use sql::SqlEngine;
+use sql_session::SqlEngine;
 use states::Life;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64};

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use protocol::{Report, SqlState};
 use replica::driver::LogPlace;
 use replica::slots::Slots;
-use sql::SqlEngine;
+use sql_session::SqlEngine;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -4,7 +4,8 @@ use super::{Failure, Session, limited};
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::FrontendMessage;
 use protocol::{Format, Report, SqlState};
-use sql::{CommandTag, Portal};
+use sql_interface::CommandTag;
+use sql_session::Portal;
 use std::pin::pin;
 
 impl Session {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use protocol::SqlState;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
 use settings::{AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source};
-use sql::{
+use sql_interface::{
     Canceller, Environment, IsolationLevel, NodeCall, NodeFunction, NodeRows, NodeTable, QuickSettings,
     SetScope, SettingActor, SettingLine, SqlError,
 };
@@ -139,7 +139,7 @@ impl SessionEnvironment {
     fn change(
         &self,
         change: impl FnOnce(&mut SessionSettings) -> Result<(), SettingError>,
-    ) -> sql::Result<()> {
+    ) -> sql_interface::Result<()> {
         {
             let mut state = self.state.lock();
             change(&mut state.settings).map_err(|error| setting_error(&error))?;
@@ -156,7 +156,7 @@ impl Environment for SessionEnvironment {
         self.state.lock().quick.clone()
     }
 
-    fn show(&self, actor: SettingActor, name: &str) -> sql::Result<Option<String>> {
+    fn show(&self, actor: SettingActor, name: &str) -> sql_interface::Result<Option<String>> {
         match self.state.lock().settings.show(name, privilege(actor)) {
             Ok(value) => Ok(Some(value)),
             Err(SettingError::Unknown { .. }) => Ok(None),
@@ -174,7 +174,13 @@ impl Environment for SessionEnvironment {
         all.into_iter().map(line).collect()
     }
 
-    fn set(&self, actor: SettingActor, name: &str, value: Option<&str>, scope: SetScope) -> sql::Result<()> {
+    fn set(
+        &self,
+        actor: SettingActor,
+        name: &str,
+        value: Option<&str>,
+        scope: SetScope,
+    ) -> sql_interface::Result<()> {
         let scope = match scope {
             SetScope::Session => Scope::Session,
             SetScope::Local => Scope::Transaction,
@@ -185,14 +191,19 @@ impl Environment for SessionEnvironment {
         })
     }
 
-    fn reset_all(&self, _actor: SettingActor) -> sql::Result<()> {
+    fn reset_all(&self, _actor: SettingActor) -> sql_interface::Result<()> {
         self.change(|settings| {
             settings.reset_all();
             Ok(())
         })
     }
 
-    fn alter_system(&self, actor: SettingActor, name: Option<&str>, value: Option<&str>) -> sql::Result<()> {
+    fn alter_system(
+        &self,
+        actor: SettingActor,
+        name: Option<&str>,
+        value: Option<&str>,
+    ) -> sql_interface::Result<()> {
         if !actor.superuser {
             let message = match name {
                 Some(name) => format!("permission denied to set parameter \"{name}\""),
@@ -253,7 +264,7 @@ impl Environment for SessionEnvironment {
         views::tables()
     }
 
-    fn node_rows(&self, actor: SettingActor, table: usize) -> sql::Result<NodeRows> {
+    fn node_rows(&self, actor: SettingActor, table: usize) -> sql_interface::Result<NodeRows> {
         self.ask(|asked| views::rows(asked, actor, table))
     }
 
@@ -273,13 +284,13 @@ impl Environment for SessionEnvironment {
 
     fn reach(
         &self,
-        token: sql::ReadToken,
+        token: sql_interface::ReadToken,
         interrupt: &storage::Interrupt,
-    ) -> sql::BoxFuture<'static, sql::Result<()>> {
+    ) -> sql_interface::BoxFuture<'static, sql_interface::Result<()>> {
         Box::pin(super::reach::reach(self.node.clone(), token, interrupt.clone()))
     }
 
-    fn password_verifier(&self, password: &str) -> sql::Result<String> {
+    fn password_verifier(&self, password: &str) -> sql_interface::Result<String> {
         let mut salt = [0; SALT_BYTES];
         self.node.ground.host.entropy.fill(&mut salt);
         Ok(Verifier::derive(password, &salt, ITERATIONS).to_string())

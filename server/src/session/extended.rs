@@ -6,7 +6,8 @@ use crate::connection::registry::Statement;
 use protocol::backend::{self, CopyDirection};
 use protocol::frontend::{Bind, Parse, StatementOrPortal};
 use protocol::{Format, Report, SqlState};
-use sql::{CommandTag, Environment, Fetch, Portal, PortalKind};
+use sql_interface::{CommandTag, Environment, Fetch, PortalKind};
+use sql_session::Portal;
 use sql_types::Datum;
 use std::pin::pin;
 
@@ -80,7 +81,8 @@ impl Session {
                 let read = sql_types::work::large(bytes.len().saturating_mul(READ_WORK), read);
                 values.push(read.map_err(|error| {
                     self.sql.fail();
-                    sql::SqlError::from(error).in_context(format!("unnamed portal parameter ${}", at + 1))
+                    sql_interface::SqlError::from(error)
+                        .in_context(format!("unnamed portal parameter ${}", at + 1))
                 })?);
             }
         }
@@ -204,7 +206,7 @@ impl Session {
             }
             PortalKind::Command if open.finished => {
                 self.sql.fail();
-                return Err(sql::cannot_be_run(name).into());
+                return Err(sql_session::cannot_be_run(name).into());
             }
             PortalKind::Rows | PortalKind::Command => {}
         }

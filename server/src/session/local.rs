@@ -10,10 +10,8 @@ use crate::error::from_sql;
 use crate::node::Node;
 use crate::state::NodeState;
 use protocol::SqlState;
-use sql::{
-    Canceller, CommandTag, Fetch, Flow, Portal, Prepared, RowSink, SessionOptions, SqlError, SqlSession,
-    TransactionStatus,
-};
+use sql_interface::{Canceller, CommandTag, Fetch, Flow, RowSink, SqlError, TransactionStatus};
+use sql_session::{Portal, Prepared, SessionOptions, SqlSession};
 use sql_types::Datum;
 use std::pin::pin;
 use std::sync::Arc;
@@ -43,7 +41,7 @@ impl Embedded {
     /// # Errors
     ///
     /// If there is no such role or database, no place for a session, or the server starts or stops.
-    pub async fn session(&self, user: &str, database: &str) -> sql::Result<LocalSession> {
+    pub async fn session(&self, user: &str, database: &str) -> sql_interface::Result<LocalSession> {
         let node = &self.0;
         let starting = || SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
         if let Some(report) = closed(node) {
@@ -107,7 +105,7 @@ impl Embedded {
     /// # Errors
     ///
     /// If the database is not open yet, or the server stops.
-    pub async fn wait_replayed(&self, lsn: Lsn) -> sql::Result<()> {
+    pub async fn wait_replayed(&self, lsn: Lsn) -> sql_interface::Result<()> {
         let starting = || SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
         let database = self.0.database().ok_or_else(starting)?;
         Ok(database.wait_replayed(lsn, &Interrupt::new()).await?)
@@ -152,7 +150,7 @@ impl std::fmt::Debug for LocalSession {
 struct Collect(Vec<Vec<Datum>>);
 
 impl RowSink for Collect {
-    fn row(&mut self, values: &[Datum]) -> sql::Result<Flow> {
+    fn row(&mut self, values: &[Datum]) -> sql_interface::Result<Flow> {
         self.0.push(values.to_vec());
         Ok(Flow::More)
     }
@@ -188,9 +186,9 @@ impl LocalSession {
     }
 
     /// The first thing after [`LocalSession::finish`].
-    fn begin(&mut self) -> sql::Result<()> {
+    fn begin(&mut self) -> sql_interface::Result<()> {
         if self.is_terminated() {
-            return Err(sql::CancelReason::Terminate.error());
+            return Err(sql_interface::CancelReason::Terminate.error());
         }
         if !self.active {
             self.active = true;
@@ -209,7 +207,7 @@ impl LocalSession {
     /// # Errors
     ///
     /// If the text is no statement, names what is not there, or the session has to end.
-    pub async fn prepare(&mut self, text: &str, types: &[u32]) -> sql::Result<Arc<Prepared>> {
+    pub async fn prepare(&mut self, text: &str, types: &[u32]) -> sql_interface::Result<Arc<Prepared>> {
         self.begin()?;
         let done = limited(self.deadline, &self.canceller, pin!(self.sql.prepare(text, types))).await;
         self.logged(done, text)
@@ -220,7 +218,11 @@ impl LocalSession {
     /// # Errors
     ///
     /// If a parameter does not fit, the transaction has failed before, or the session has to end.
-    pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> sql::Result<Portal> {
+    pub async fn open(
+        &mut self,
+        prepared: Arc<Prepared>,
+        parameters: Vec<Datum>,
+    ) -> sql_interface::Result<Portal> {
         self.begin()?;
         self.member.handle.set_statement(Statement::Text(prepared.sql().clone()));
         let done =
@@ -238,7 +240,7 @@ impl LocalSession {
         portal: &mut Portal,
         rows_max: usize,
         out: &mut dyn RowSink,
-    ) -> sql::Result<Fetch> {
+    ) -> sql_interface::Result<Fetch> {
         self.begin()?;
         let done = limited(self.deadline, &self.canceller, pin!(self.sql.fetch(portal, rows_max, out))).await;
         self.logged(done, portal.prepared().sql())
@@ -254,10 +256,12 @@ impl LocalSession {
         text: &str,
         types: &[u32],
         parameters: Vec<Datum>,
-    ) -> sql::Result<(Vec<Vec<Datum>>, CommandTag)> {
+    ) -> sql_interface::Result<(Vec<Vec<Datum>>, CommandTag)> {
         let prepared = self.prepare(text, types).await?;
         let mut portal = self.open(prepared, parameters).await?;
-        if let sql::PortalKind::CopyIn { .. } | sql::PortalKind::CopyOut { .. } = portal.kind() {
+        if let sql_interface::PortalKind::CopyIn { .. } | sql_interface::PortalKind::CopyOut { .. } =
+            portal.kind()
+        {
             return Err(SqlError::unsupported("COPY without a connection"));
         }
         let mut rows = Collect::default();
@@ -274,7 +278,7 @@ impl LocalSession {
     /// # Errors
     ///
     /// If what was done cannot be committed.
-    pub async fn finish(&mut self) -> sql::Result<()> {
+    pub async fn finish(&mut self) -> sql_interface::Result<()> {
         if !self.active {
             return Ok(());
         }
@@ -289,7 +293,7 @@ impl LocalSession {
         self.logged(done, "COMMIT")
     }
 
-    fn logged<T>(&self, result: sql::Result<T>, statement: &str) -> sql::Result<T> {
+    fn logged<T>(&self, result: sql_interface::Result<T>, statement: &str) -> sql_interface::Result<T> {
         if let Err(error) = &result {
             let context = self.member.handle.log_context();
             self.node.ground.log.write(Some(&context), &from_sql(error), Some(statement));

@@ -32,7 +32,8 @@ use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
 use protocol::{Report, SqlState};
 use rows::Scratch;
-use sql::{CancelReason, Canceller, SqlError, SqlSession};
+use sql_interface::{CancelReason, Canceller, SqlError};
+use sql_session::SqlSession;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -144,7 +145,7 @@ impl Session {
         self.take_limits();
         let (limit, code, what) = match self.sql.transaction_status() {
             _ if self.active => (None, SqlState::INTERNAL_ERROR, ""),
-            sql::TransactionStatus::Idle => {
+            sql_interface::TransactionStatus::Idle => {
                 let what = "terminating connection due to idle-session timeout";
                 (self.limits.idle, SqlState::IDLE_SESSION_TIMEOUT, what)
             }
@@ -335,7 +336,7 @@ impl Session {
     }
 
     /// Ends the implicit transaction, sends the tag held back, and says that the session is ready.
-    async fn finish(&mut self, tag: Option<sql::CommandTag>) -> Result<(), Exit> {
+    async fn finish(&mut self, tag: Option<sql_interface::CommandTag>) -> Result<(), Exit> {
         let ended = limited(self.deadline, &self.canceller, pin!(self.sql.sync())).await;
         match ended {
             Ok(()) => {
@@ -361,9 +362,13 @@ impl Session {
         }
         self.active = false;
         let (status, activity) = match self.sql.transaction_status() {
-            sql::TransactionStatus::Idle => (TransactionStatus::Idle, Activity::Idle),
-            sql::TransactionStatus::InTransaction => (TransactionStatus::Block, Activity::IdleInTransaction),
-            sql::TransactionStatus::Failed => (TransactionStatus::Failed, Activity::IdleInFailedTransaction),
+            sql_interface::TransactionStatus::Idle => (TransactionStatus::Idle, Activity::Idle),
+            sql_interface::TransactionStatus::InTransaction => {
+                (TransactionStatus::Block, Activity::IdleInTransaction)
+            }
+            sql_interface::TransactionStatus::Failed => {
+                (TransactionStatus::Failed, Activity::IdleInFailedTransaction)
+            }
         };
         if status == TransactionStatus::Idle {
             self.portals.clear();
@@ -400,8 +405,8 @@ impl Session {
     }
 
     /// Appends CommandComplete.
-    fn complete(&mut self, tag: sql::CommandTag) {
-        use sql::CommandTag;
+    fn complete(&mut self, tag: sql_interface::CommandTag) {
+        use sql_interface::CommandTag;
         let out = &mut self.wire.out;
         let mut digits = itoa::Buffer::new();
         let (words, rows) = match tag {

@@ -2,7 +2,7 @@
 
 use crate::node::Node;
 use protocol::SqlState;
-use sql::{ReadToken, SqlError};
+use sql_interface::{ReadToken, SqlError};
 use std::sync::Arc;
 use storage::Interrupt;
 use wal::history::{BranchId, TimelineHistory};
@@ -48,7 +48,11 @@ fn refused(token: ReadToken, detail: String) -> SqlError {
 }
 
 /// Waits until a snapshot taken here includes everything up to the token. An error if that can never be.
-pub(super) async fn reach(node: Arc<Node>, token: ReadToken, interrupt: Interrupt) -> sql::Result<()> {
+pub(super) async fn reach(
+    node: Arc<Node>,
+    token: ReadToken,
+    interrupt: Interrupt,
+) -> sql_interface::Result<()> {
     loop {
         let (Some(database), Some(replication)) = (node.database(), node.replication()) else {
             return Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));

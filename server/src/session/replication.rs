@@ -10,7 +10,7 @@ use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
 use protocol::replication::{CommandError, ReplicationCommand, parse_command};
 use protocol::{Format, Report, Severity, SqlState};
-use sql::{Environment, SettingActor};
+use sql_interface::{Environment, SettingActor};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use storage::Database;

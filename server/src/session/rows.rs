@@ -5,7 +5,7 @@ use bytes::{BufMut, BytesMut};
 use protocol::Format;
 use protocol::backend::{self, FieldDescription};
 use protocol::frontend::Formats;
-use sql::{Flow, ResultColumn, RowSink, SqlError};
+use sql_interface::{Flow, ResultColumn, RowSink, SqlError};
 use sql_types::{Datum, Style, VALUE_BYTES_MAX};
 
 #[cold]
@@ -75,7 +75,7 @@ pub(crate) struct Rows<'a> {
 }
 
 impl RowSink for Rows<'_> {
-    fn row(&mut self, values: &[Datum]) -> sql::Result<Flow> {
+    fn row(&mut self, values: &[Datum]) -> sql_interface::Result<Flow> {
         let (scratch, formats, style) = (&mut *self.scratch, self.formats, self.style);
         let begin = self.out.len();
         let mut fits = true;

@@ -5,7 +5,7 @@ use super::{Exit, Failure, Session, limited};
 use crate::connection::registry::Statement;
 use protocol::Format;
 use protocol::backend::{self, CopyDirection};
-use sql::{CommandTag, Environment, Fetch, PortalKind};
+use sql_interface::{CommandTag, Environment, Fetch, PortalKind};
 use std::pin::pin;
 
 impl Session {

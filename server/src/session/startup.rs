@@ -102,7 +102,11 @@ impl Session {
         node: &Arc<Node>,
         wire: Wire,
         member: Member,
-        (sql, environment, replication): (sql::SqlSession, Arc<SessionEnvironment>, Option<WalSender>),
+        (sql, environment, replication): (
+            sql_session::SqlSession,
+            Arc<SessionEnvironment>,
+            Option<WalSender>,
+        ),
     ) -> Self {
         Self {
             limits: Limits::of(&environment),
@@ -218,7 +222,7 @@ struct Entered {
 }
 
 enum Kind {
-    Sql(Box<(sql::SqlSession, Arc<SessionEnvironment>, Option<WalSender>)>),
+    Sql(Box<(sql_session::SqlSession, Arc<SessionEnvironment>, Option<WalSender>)>),
     Physical(WalSender),
 }
 
@@ -352,7 +356,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     let kind = match replication {
         Some(replication) if physical => Kind::Physical(replication),
         replication => {
-            let options = sql::SessionOptions { user, database };
+            let options = sql_session::SessionOptions { user, database };
             let Some(engine) = node.engine() else {
                 return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
             };
@@ -377,7 +381,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
 }
 
 /// Checks that the role exists and may do this.
-async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<sql::Role, Exit> {
+async fn authorize(node: &Node, claim: &Claim, kind: SessionKind) -> Result<sql_catalogue::Role, Exit> {
     let Some(engine) = node.engine() else {
         return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
     };

@@ -4,7 +4,7 @@ use super::Asked;
 use super::{Function, Returns, View, no_defaults, one, refuse, sparse, text, time};
 use crate::connection::registry::{Activity, SessionHandle, SessionKind};
 use protocol::SqlState;
-use sql::{CancelReason, NodeRows, SettingActor, SqlError};
+use sql_interface::{CancelReason, NodeRows, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -71,7 +71,7 @@ const SESSIONS: View = view! {
     }
 };
 
-fn activity(asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+fn activity(asked: &Asked<'_>, actor: SettingActor) -> sql_interface::Result<NodeRows> {
     let mut rows = (SESSIONS.rows)(asked, actor)?;
     rows.extend(own_parts(asked));
     Ok(rows)
@@ -149,7 +149,11 @@ fn own_parts(asked: &Asked<'_>) -> impl Iterator<Item = Vec<Datum>> {
 }
 
 /// A session that the caller may signal.
-fn target(asked: &Asked<'_>, actor: SettingActor, pid: &Datum) -> sql::Result<Option<Arc<SessionHandle>>> {
+fn target(
+    asked: &Asked<'_>,
+    actor: SettingActor,
+    pid: &Datum,
+) -> sql_interface::Result<Option<Arc<SessionHandle>>> {
     let Some(pid) = pid.as_i64().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(None) };
     let Some(session) = asked.node().sessions.get(pid) else { return Ok(None) };
     if actor.superuser || session.user == asked.handle().user {
@@ -166,7 +170,7 @@ fn signal(
     actor: SettingActor,
     arguments: &[Datum],
     act: impl FnOnce(&SessionHandle),
-) -> sql::NodeCall {
+) -> sql_interface::NodeCall {
     let Some(pid) = arguments.first() else { return one(Datum::Null) };
     match target(asked, actor, pid) {
         Ok(Some(session)) => {
@@ -179,7 +183,7 @@ fn signal(
 }
 
 /// pg_terminate_backend(pid, timeout): with a timeout in milliseconds it waits for the session's end.
-fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql::NodeCall {
+fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql_interface::NodeCall {
     let timeout = arguments.get(1).and_then(Datum::as_i64).unwrap_or(0);
     let Ok(timeout) = u64::try_from(timeout) else {
         let what = "\"timeout\" must not be negative";
@@ -189,9 +193,9 @@ fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql
     let pid = arguments.first().and_then(Datum::as_i64).and_then(|pid| i32::try_from(pid).ok());
     let (Some(pid), 1..) = (pid, timeout) else { return done };
     match done {
-        sql::NodeCall::Now(Ok(rows)) if rows == [[Datum::Bool(true)]] => {
+        sql_interface::NodeCall::Now(Ok(rows)) if rows == [[Datum::Bool(true)]] => {
             let sessions = asked.node().sessions.clone();
-            sql::NodeCall::Later(Box::pin(async move {
+            sql_interface::NodeCall::Later(Box::pin(async move {
                 let gone = tokio::time::timeout(Duration::from_millis(timeout), sessions.wait_ended(pid));
                 Ok(vec![vec![Datum::Bool(gone.await.is_ok())]])
             }))

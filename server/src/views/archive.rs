@@ -6,7 +6,7 @@ use super::control::{database, in_recovery, superuser};
 use super::{Function, Returns, View, lsn, no_defaults, one, refuse, text, time};
 use host::Timestamp;
 use protocol::SqlState;
-use sql::{NodeCall, SettingActor, SqlError};
+use sql_interface::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
 use std::path::Path;
 use storage::Database;

@@ -6,7 +6,7 @@ use crate::state::NodeState;
 use host::Timestamp;
 use protocol::SqlState;
 use replica::driver::PauseState;
-use sql::{NodeCall, SettingActor, SqlError};
+use sql_interface::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, TypeId};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -277,7 +277,7 @@ fn of_database(asked: &Asked<'_>, row: impl FnOnce(&Database) -> Vec<Datum>) -> 
 }
 
 /// The files of pg_wal.
-fn list_log(asked: &Asked<'_>) -> sql::Result<sql::NodeRows> {
+fn list_log(asked: &Asked<'_>) -> sql_interface::Result<sql_interface::NodeRows> {
     let node = asked.node();
     let dir = node.ground.data_dir.join("pg_wal");
     let failed = |error: std::io::Error| {

@@ -5,7 +5,8 @@
 //! with holders finds pairs.
 
 use super::{Asked, Function, Returns, View, no_defaults, one};
-use sql::{NodeCall, SqlEngine};
+use sql_interface::NodeCall;
+use sql_session::SqlEngine;
 use sql_types::{Array, Datum, TypeId};
 use std::sync::Arc;
 use storage::{LockInfo, LockTarget};

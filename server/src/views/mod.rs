@@ -42,7 +42,9 @@ use crate::connection::registry::SessionHandle;
 use crate::node::Node;
 use crate::replication::standby::Recovery;
 use host::Timestamp;
-use sql::{NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows, NodeTable, SettingActor, SqlError};
+use sql_interface::{
+    NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows, NodeTable, SettingActor, SqlError,
+};
 use sql_types::{Datum, Type, TypeId};
 use std::sync::{Arc, OnceLock};
 use wal::{Lsn, TimelineId};
@@ -77,7 +79,7 @@ struct View {
     /// What it shows, in one line.
     about: &'static str,
     columns: &'static [(&'static str, TypeId)],
-    rows: fn(&Asked<'_>, SettingActor) -> sql::Result<NodeRows>,
+    rows: fn(&Asked<'_>, SettingActor) -> sql_interface::Result<NodeRows>,
 }
 
 /// A function and what it does.
@@ -123,7 +125,12 @@ impl Returns {
 }
 
 /// The rows of a view without some of its columns.
-fn without(view: &View, left_out: &[&str], asked: &Asked<'_>, actor: SettingActor) -> sql::Result<NodeRows> {
+fn without(
+    view: &View,
+    left_out: &[&str],
+    asked: &Asked<'_>,
+    actor: SettingActor,
+) -> sql_interface::Result<NodeRows> {
     let stays = |row: Vec<Datum>| {
         let columns = view.columns.iter().zip(row);
         columns.filter(|((name, _), _)| !left_out.contains(name)).map(|(_, value)| value).collect()
@@ -186,7 +193,7 @@ pub(crate) fn tables() -> &'static [NodeTable] {
 }
 
 /// The rows of one of them.
-pub(crate) fn rows(asked: &Asked<'_>, actor: SettingActor, table: usize) -> sql::Result<NodeRows> {
+pub(crate) fn rows(asked: &Asked<'_>, actor: SettingActor, table: usize) -> sql_interface::Result<NodeRows> {
     let view = VIEWS.iter().flat_map(|group| group.iter()).nth(table);
     view.map_or_else(|| Err(SqlError::internal("no such node table")), |view| (view.rows)(asked, actor))
 }

@@ -10,7 +10,7 @@ use protocol::SqlState;
 use replica::ReplicaError;
 use replica::receiver::{ReceiverStatus, ReceiverView};
 use replica::slots::Lifetime;
-use sql::{NodeCall, SettingActor, SqlError};
+use sql_interface::{NodeCall, SettingActor, SqlError};
 use sql_types::{Datum, Interval, TypeId};
 use std::time::Duration;
 use wal::Lsn;

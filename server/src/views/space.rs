@@ -1,7 +1,7 @@
 //! plimsoll_horizon: what keeps old versions. pg_stat_bgwriter: who writes pages.
 
 use super::{Asked, View, count, number, text, time};
-use sql::SettingActor;
+use sql_interface::SettingActor;
 use sql_types::Datum;
 use std::sync::atomic::Ordering;
 use wal::{Lsn, Xid};

@@ -3,7 +3,7 @@
 
 use super::{Asked, View, sparse};
 use crate::connection::registry::{SessionHandle, SessionKind};
-use sql::{NodeRows, SettingActor};
+use sql_interface::{NodeRows, SettingActor};
 use sql_types::{Datum, TypeId};
 use std::sync::Arc;
 use storage::ConflictKind;
@@ -75,7 +75,7 @@ fn count(asked: &Asked<'_>, database: &str, kind: ConflictKind) -> Datum {
     Datum::Int8(here.map_or(0, |db| i64::try_from(db.conflicts(kind)).unwrap_or(i64::MAX)))
 }
 
-fn databases(asked: &Asked<'_>, _: SettingActor) -> sql::Result<NodeRows> {
+fn databases(asked: &Asked<'_>, _: SettingActor) -> sql_interface::Result<NodeRows> {
     let sessions = asked.node().sessions.list();
     let row = |(oid, name): (u32, &str)| {
         let here =

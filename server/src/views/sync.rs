@@ -6,7 +6,7 @@ use super::control::database;
 use super::replication::ready;
 use super::{Function, Returns, View, count, lsn, no_defaults, text, time};
 use protocol::SqlState;
-use sql::{NodeCall, NodeRows, SqlError};
+use sql_interface::{NodeCall, NodeRows, SqlError};
 use sql_types::{Datum, TypeId};
 use storage::{Database, SyncLevel};
 
@@ -76,7 +76,7 @@ static RECEIPT_COLUMNS: &[(&str, TypeId)] = &[
 
 /// plimsoll_commit_receipts(lsn): which nodes have the log up to there written, durable and replayed, as they
 /// have reported. The first row is this server, whose sync_state is "local".
-fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql::Result<NodeRows> {
+fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql_interface::Result<NodeRows> {
     let database = database(asked)?;
     let at = match arguments.first() {
         Some(Datum::Lsn(at)) => wal::Lsn::new(*at),

@@ -1,0 +1,116 @@
+use super::*;
+use crate::model::{Layout, Sequence, View, ViewColumn};
+use crate::sequences::Position;
+
+#[test]
+fn entries_come_back_as_they_were_written() {
+    let role = Role {
+        oid: 10,
+        name: "Bob".into(),
+        superuser: true,
+        login: true,
+        replication: false,
+        create_role: false,
+        create_database: true,
+        inherit: true,
+        connection_limit: -1,
+        password: Some("SCRAM-SHA-256$x".into()),
+        valid_until: Some(Timestamp::from_micros(5)),
+    };
+    assert_eq!(decode_role(10, &encode_role(&role).unwrap()).unwrap(), role);
+    let column = Column {
+        number: 3,
+        name: "ä".into(),
+        ty: Type::varchar(Some(7)).unwrap(),
+        not_null: true,
+        default: Some("'x'".into()),
+        missing: None,
+        dropped: false,
+        identity: Some(Identity::ByDefault),
+    };
+    let key = column_key(7, 3);
+    let (oid, rest) = read_oid(strip_kind(kind::COLUMN, &key).unwrap()).unwrap();
+    assert_eq!(oid, 7);
+    assert_eq!(decode_column(rest, &encode_column(&column).unwrap()).unwrap(), column);
+
+    let mut relation = Relation {
+        oid: 7,
+        name: "t".into(),
+        owner: 10,
+        tree: TreeId::new(5, 99),
+        columns: Vec::new(),
+        primary_key: None,
+        checks: Vec::new(),
+        indexes: Vec::new(),
+        layout: Layout::new(&[], None),
+    };
+    assert_eq!(decode_relation(7, &encode_relation(&relation).unwrap()).unwrap(), relation);
+    relation.columns = vec![Column { number: 1, ..column.clone() }, column];
+    let primary_key = PrimaryKey { oid: 8, name: "t_pkey".into(), columns: vec![1, 0] };
+    let stored = encode_primary_key(&primary_key, &relation.columns).unwrap();
+    decode_constraint(&mut relation, 8, &stored).unwrap();
+    assert_eq!(relation.primary_key, Some(primary_key));
+    let order = OrderedColumn { descending: true, nulls_first: false };
+    let index = Index {
+        oid: 9,
+        name: "t_ä_idx".into(),
+        tree: TreeId::new(5, 100),
+        columns: vec![IndexColumn { at: 1, order }],
+        unique: true,
+        constraint: true,
+        nulls_not_distinct: false,
+    };
+    let stored = encode_index(&index, &relation.columns).unwrap();
+    decode_index(&mut relation, 9, &stored).unwrap();
+    assert_eq!(relation.indexes, [index]);
+    let sequence = Sequence {
+        oid: 11,
+        name: "s".into(),
+        owner: 10,
+        state: 12,
+        from: 2,
+        ty: TypeId::Int2,
+        start: -1,
+        increment: -2,
+        min: i64::MIN,
+        max: 3,
+        cache: 4,
+        cycle: true,
+        owned_by: Some((7, 2)),
+        identity: true,
+    };
+    assert_eq!(decode_sequence(11, &encode_sequence(&sequence).unwrap()).unwrap(), sequence);
+    let column = |name: &str| ViewColumn { name: name.into(), inner: "x".into(), ty: Type::of(TypeId::Int4) };
+    let view = View {
+        oid: 13,
+        name: "v".into(),
+        owner: 10,
+        query: "select 1".into(),
+        columns: vec![column("a"), column("ä b")],
+        uses: vec![7, 11],
+    };
+    assert_eq!(decode_view(13, &encode_view(&view).unwrap()).unwrap(), view);
+    let position = Position { last: -5, is_called: true };
+    assert_eq!(decode_position(&encode_position(position)).unwrap(), position);
+    assert!(decode_position(&[1, 2]).is_err());
+    assert!(decode_role(10, &[1, 0]).is_err(), "a short entry is damage");
+}
+
+#[test]
+fn key_columns_without_loss_stand_in_the_key_alone() {
+    let column = |number, id| Column {
+        number,
+        name: format!("c{number}"),
+        ty: Type::of(id),
+        not_null: true,
+        default: None,
+        missing: None,
+        dropped: false,
+        identity: None,
+    };
+    let columns = [column(1, TypeId::Numeric), column(2, TypeId::Int4), column(3, TypeId::Text)];
+    let layout = Layout::new(&columns, Some(&PrimaryKey { oid: 1, name: "k".into(), columns: vec![1, 0] }));
+    assert_eq!(layout.in_row, [Some(0), None, Some(1)], "numeric loses its scale in a key");
+    assert_eq!(layout.in_key, [Some(1), Some(0), None]);
+    assert_eq!(layout.row_columns, [0, 2]);
+}

@@ -1,0 +1,311 @@
+//! Reading and changing the catalogue inside a transaction.
+
+use super::codec::{self, CATALOGUE_TREE, SHARED_TREE, VERSION_KEY, kind, shared_kind};
+use super::model::{
+    Catalogue, Check, Column, DatabaseEntry, Index, PrimaryKey, Relation, Role, Sequence, View,
+};
+use crate::sequences::Position;
+use bytes::Bytes;
+use sql_interface::Result;
+use std::collections::HashMap;
+use std::sync::Arc;
+use storage::{Direction, KeyRange, LockMode, LockWait, Transaction, TreeId};
+
+/// Entries read at once.
+const BATCH: usize = 256;
+
+/// The catalogue's version in the statement's snapshot.
+pub async fn version(transaction: &Transaction) -> Result<u64> {
+    codec::read_version(transaction.get(CATALOGUE_TREE, &VERSION_KEY).await?.as_deref())
+}
+
+async fn read_all(transaction: &Transaction, tree: TreeId, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>> {
+    let mut scan = transaction.scan(tree, range, Direction::Forward);
+    let mut entries = Vec::new();
+    while scan.next_batch(transaction, BATCH, &mut entries).await? {}
+    Ok(entries)
+}
+
+/// The entries that are definitions, of those in the catalogue's tree.
+pub fn definitions() -> KeyRange {
+    KeyRange::new(Vec::new(), vec![kind::SEQUENCE_STATE])
+}
+
+/// Reads the whole catalogue as the statement sees it.
+pub async fn load(transaction: &Transaction) -> Result<Catalogue> {
+    let shared = read_all(transaction, SHARED_TREE, KeyRange::all()).await?;
+    assemble(shared, read_all(transaction, CATALOGUE_TREE, definitions()).await?)
+}
+
+/// Puts the catalogue together from the entries of the shared tree and the definitions.
+pub fn assemble(shared: Vec<(Bytes, Bytes)>, definitions: Vec<(Bytes, Bytes)>) -> Result<Catalogue> {
+    let mut catalogue = Catalogue::default();
+    for (key, value) in shared {
+        if let Some(rest) = codec::strip_kind(shared_kind::ROLE, &key) {
+            let (oid, _) = codec::read_oid(rest)?;
+            catalogue.roles.insert(oid, Arc::new(codec::decode_role(oid, &value)?));
+        } else if let Some(rest) = codec::strip_kind(shared_kind::DATABASE, &key) {
+            let (oid, _) = codec::read_oid(rest)?;
+            catalogue.databases.push(codec::decode_database(oid, &value)?);
+        }
+    }
+    // Kinds sort so that a relation comes before its columns, and those before its constraints.
+    let mut relations: HashMap<u32, Relation> = HashMap::new();
+    for (key, value) in definitions {
+        if key[..] == VERSION_KEY {
+            catalogue.version = codec::read_version(Some(&value))?;
+        } else if let Some(rest) = codec::strip_kind(kind::RELATION, &key) {
+            let (oid, _) = codec::read_oid(rest)?;
+            relations.insert(oid, codec::decode_relation(oid, &value)?);
+        } else if let Some(rest) = codec::strip_kind(kind::COLUMN, &key) {
+            let (oid, number) = codec::read_oid(rest)?;
+            if let Some(relation) = relations.get_mut(&oid) {
+                relation.columns.push(codec::decode_column(number, &value)?);
+            }
+        } else if let Some(rest) = codec::strip_kind(kind::CONSTRAINT, &key) {
+            let (oid, rest) = codec::read_oid(rest)?;
+            let (constraint, _) = codec::read_oid(rest)?;
+            if let Some(relation) = relations.get_mut(&oid) {
+                codec::decode_constraint(relation, constraint, &value)?;
+            }
+        } else if let Some(rest) = codec::strip_kind(kind::SEQUENCE, &key) {
+            let (oid, _) = codec::read_oid(rest)?;
+            catalogue.sequences.insert(oid, Arc::new(codec::decode_sequence(oid, &value)?));
+        } else if let Some(rest) = codec::strip_kind(kind::VIEW, &key) {
+            let (oid, _) = codec::read_oid(rest)?;
+            catalogue.views.insert(oid, Arc::new(codec::decode_view(oid, &value)?));
+        } else if let Some(rest) = codec::strip_kind(kind::INDEX, &key) {
+            let (oid, rest) = codec::read_oid(rest)?;
+            let (index, _) = codec::read_oid(rest)?;
+            if let Some(relation) = relations.get_mut(&oid) {
+                codec::decode_index(relation, index, &value)?;
+            }
+        }
+    }
+    for mut relation in relations.into_values() {
+        relation.lay_out();
+        catalogue.add_relation(relation);
+    }
+    Ok(catalogue)
+}
+
+/// Locks an entry and writes it.
+async fn put(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+    transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    Ok(transaction.put(tree, key, value)?)
+}
+
+/// Locks an entry and deletes it.
+async fn delete(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>) -> Result<()> {
+    transaction.lock(tree, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    Ok(transaction.delete(tree, key)?)
+}
+
+/// Counts the version up: the last thing that a transaction with catalogue changes does before it commits, so
+/// that the lock on this one entry is held for the commit alone.
+pub async fn bump_version(transaction: &mut Transaction) -> Result<()> {
+    let locked =
+        transaction.lock(CATALOGUE_TREE, &VERSION_KEY, LockMode::Exclusive, LockWait::Forever).await?;
+    let next = codec::read_version(locked.newest.as_deref())?.wrapping_add(1);
+    Ok(transaction.put(CATALOGUE_TREE, VERSION_KEY.to_vec(), next.to_le_bytes().to_vec())?)
+}
+
+/// Locks a table's name; true if a table has it in the newest state.
+pub async fn lock_relation_name(transaction: &mut Transaction, name: &str) -> Result<bool> {
+    let key = codec::name_key(kind::NAME, name);
+    let locked = transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    Ok(locked.newest.is_some())
+}
+
+/// Locks a role's name; true if a role has it in the newest state.
+pub async fn lock_role_name(transaction: &mut Transaction, name: &str) -> Result<bool> {
+    let key = codec::name_key(shared_kind::ROLE_NAME, name);
+    let locked = transaction.lock(SHARED_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    Ok(locked.newest.is_some())
+}
+
+/// Writes a role's entry and its name, new or changed.
+pub async fn put_role(transaction: &mut Transaction, role: &Role) -> Result<()> {
+    let key = codec::name_key(shared_kind::ROLE_NAME, &role.name);
+    put(transaction, SHARED_TREE, key, role.oid.to_be_bytes().to_vec()).await?;
+    put(transaction, SHARED_TREE, codec::oid_key(shared_kind::ROLE, role.oid), codec::encode_role(role)?)
+        .await
+}
+
+/// Removes a role and its name.
+pub async fn delete_role(transaction: &mut Transaction, role: &Role) -> Result<()> {
+    delete(transaction, SHARED_TREE, codec::name_key(shared_kind::ROLE_NAME, &role.name)).await?;
+    delete(transaction, SHARED_TREE, codec::oid_key(shared_kind::ROLE, role.oid)).await
+}
+
+pub(crate) async fn put_database(transaction: &mut Transaction, entry: &DatabaseEntry) -> Result<()> {
+    let key = codec::oid_key(shared_kind::DATABASE, entry.oid);
+    put(transaction, SHARED_TREE, key, codec::encode_database(entry)?).await
+}
+
+/// Gives a name, locked before by [`lock_relation_name`], to a table or an index.
+async fn put_name(transaction: &mut Transaction, name: &str, oid: u32) -> Result<()> {
+    put(transaction, CATALOGUE_TREE, codec::name_key(kind::NAME, name), oid.to_be_bytes().to_vec()).await
+}
+
+/// A sequence's definition and name.
+pub async fn put_sequence(transaction: &mut Transaction, sequence: &Sequence) -> Result<()> {
+    put_name(transaction, &sequence.name, sequence.oid).await?;
+    let key = codec::oid_key(kind::SEQUENCE, sequence.oid);
+    put(transaction, CATALOGUE_TREE, key, codec::encode_sequence(sequence)?).await
+}
+
+/// Writes a view's entry and its name, new or changed.
+pub async fn put_view(transaction: &mut Transaction, view: &View) -> Result<()> {
+    put_name(transaction, &view.name, view.oid).await?;
+    put(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid), codec::encode_view(view)?).await
+}
+
+/// Removes a view and its name.
+pub async fn delete_view(transaction: &mut Transaction, view: &View) -> Result<()> {
+    delete_name(transaction, &view.name).await?;
+    delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid)).await
+}
+
+/// A sequence with its present state.
+pub async fn delete_sequence(transaction: &mut Transaction, sequence: &Sequence) -> Result<()> {
+    delete_name(transaction, &sequence.name).await?;
+    delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::SEQUENCE, sequence.oid)).await?;
+    delete(transaction, CATALOGUE_TREE, codec::sequence_state_key(sequence.oid, sequence.state)).await
+}
+
+/// Locks a state of a sequence and reads it; None while it has none.
+pub(crate) async fn lock_sequence_state(
+    transaction: &mut Transaction,
+    sequence: u32,
+    state: u32,
+) -> Result<Option<Position>> {
+    let key = codec::sequence_state_key(sequence, state);
+    let locked = transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
+    locked.newest.map(|bytes| codec::decode_position(&bytes)).transpose()
+}
+
+/// Writes a state that is locked.
+pub(crate) fn put_sequence_state(
+    transaction: &mut Transaction,
+    sequence: u32,
+    state: u32,
+    position: Position,
+) -> Result<()> {
+    let key = codec::sequence_state_key(sequence, state);
+    Ok(transaction.put(CATALOGUE_TREE, key, codec::encode_position(position))?)
+}
+
+/// A state as the running statement sees it.
+pub async fn sequence_state(transaction: &Transaction, sequence: &Sequence) -> Result<Option<Position>> {
+    let key = codec::sequence_state_key(sequence.oid, sequence.state);
+    let found = transaction.get(CATALOGUE_TREE, &key).await?;
+    found.map(|bytes| codec::decode_position(&bytes)).transpose()
+}
+
+/// The relation's own entry and its name, not its columns and constraints.
+pub async fn put_relation(transaction: &mut Transaction, relation: &Relation) -> Result<()> {
+    put_name(transaction, &relation.name, relation.oid).await?;
+    let key = codec::oid_key(kind::RELATION, relation.oid);
+    put(transaction, CATALOGUE_TREE, key, codec::encode_relation(relation)?).await
+}
+
+/// Frees the name of a relation, which goes or gets another one.
+pub async fn delete_name(transaction: &mut Transaction, name: &str) -> Result<()> {
+    delete(transaction, CATALOGUE_TREE, codec::name_key(kind::NAME, name)).await
+}
+
+/// Writes a column of a table, new or changed.
+pub async fn put_column(transaction: &mut Transaction, relation: u32, column: &Column) -> Result<()> {
+    let key = codec::column_key(relation, column.number);
+    put(transaction, CATALOGUE_TREE, key, codec::encode_column(column)?).await
+}
+
+/// Writes a table's primary key and its name. `columns`: all of the table's.
+pub async fn put_primary_key(
+    transaction: &mut Transaction,
+    relation: u32,
+    key: &PrimaryKey,
+    columns: &[Column],
+) -> Result<()> {
+    put_name(transaction, &key.name, key.oid).await?;
+    let place = codec::constraint_key(relation, key.oid);
+    put(transaction, CATALOGUE_TREE, place, codec::encode_primary_key(key, columns)?).await
+}
+
+/// Writes an index of a table and its name. `columns`: all of the table's.
+pub async fn put_index(
+    transaction: &mut Transaction,
+    relation: u32,
+    index: &Index,
+    columns: &[Column],
+) -> Result<()> {
+    put_name(transaction, &index.name, index.oid).await?;
+    let place = codec::index_key(relation, index.oid);
+    put(transaction, CATALOGUE_TREE, place, codec::encode_index(index, columns)?).await
+}
+
+/// Removes an index and its name; its tree is left to the caller.
+pub async fn delete_index(transaction: &mut Transaction, relation: u32, index: &Index) -> Result<()> {
+    delete_name(transaction, &index.name).await?;
+    delete(transaction, CATALOGUE_TREE, codec::index_key(relation, index.oid)).await
+}
+
+/// Fails with 40001 under REPEATABLE READ if the table's definition changed since the snapshot; keeps it from
+/// changing until the transaction ends.
+pub async fn hold_definition(
+    transaction: &mut Transaction,
+    relation: u32,
+) -> std::result::Result<(), storage::Error> {
+    let key = codec::oid_key(kind::RELATION, relation);
+    transaction.lock(CATALOGUE_TREE, &key, LockMode::KeyShare, LockWait::Forever).await.map(drop)
+}
+
+/// Writes a CHECK constraint of a table.
+pub async fn put_check(transaction: &mut Transaction, relation: u32, check: &Check) -> Result<()> {
+    let key = codec::constraint_key(relation, check.oid);
+    put(transaction, CATALOGUE_TREE, key, codec::encode_check(check)?).await
+}
+
+/// Removes a CHECK constraint or a primary key by its OID, not its name.
+pub async fn delete_constraint(transaction: &mut Transaction, relation: u32, constraint: u32) -> Result<()> {
+    delete(transaction, CATALOGUE_TREE, codec::constraint_key(relation, constraint)).await
+}
+
+/// A new table with all that belongs to it.
+pub async fn create_relation(transaction: &mut Transaction, relation: &Relation) -> Result<()> {
+    put_relation(transaction, relation).await?;
+    for column in &relation.columns {
+        put_column(transaction, relation.oid, column).await?;
+    }
+    if let Some(key) = &relation.primary_key {
+        put_primary_key(transaction, relation.oid, key, &relation.columns).await?;
+    }
+    for index in &relation.indexes {
+        put_index(transaction, relation.oid, index, &relation.columns).await?;
+    }
+    for check in &relation.checks {
+        put_check(transaction, relation.oid, check).await?;
+    }
+    Ok(())
+}
+
+/// All entries of a table.
+pub async fn drop_relation(transaction: &mut Transaction, relation: &Relation) -> Result<()> {
+    delete_name(transaction, &relation.name).await?;
+    delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::RELATION, relation.oid)).await?;
+    for column in &relation.columns {
+        delete(transaction, CATALOGUE_TREE, codec::column_key(relation.oid, column.number)).await?;
+    }
+    if let Some(key) = &relation.primary_key {
+        delete_name(transaction, &key.name).await?;
+        delete_constraint(transaction, relation.oid, key.oid).await?;
+    }
+    for index in &relation.indexes {
+        delete_index(transaction, relation.oid, index).await?;
+    }
+    for check in &relation.checks {
+        delete_constraint(transaction, relation.oid, check.oid).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! The catalogue's views of itself: pg_class and its kin, as rows made when they are asked for.
+
+mod relations;
+mod sequences;
+mod shared;
+mod tables;
+mod views;
+
+use super::model::{Catalogue, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID};
+use crate::sequences::Position;
+use sql_interface::{Environment, Result, SettingActor};
+use sql_types::{Datum, TypeId};
+use std::collections::HashMap;
+use storage::Database;
+
+pub use relations::{constraint_definition, index_definition};
+pub use tables::TABLES;
+
+/// One of these views.
+#[derive(Clone, Copy)]
+pub struct SystemTable {
+    /// pg_catalog or information_schema.
+    pub schema: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// What it shows, in a line, for the documentation.
+    pub about: &'static str,
+    /// pg_class.oid, PostgreSQL's where it has one.
+    pub oid: u32,
+    /// Names and types of its columns in order.
+    pub columns: &'static [(&'static str, TypeId)],
+    rows: fn(&Context<'_>) -> Vec<Vec<Datum>>,
+}
+
+/// What the views are made from.
+pub struct Context<'a> {
+    /// What there is.
+    pub catalogue: &'a Catalogue,
+    /// The server, for its tables and settings.
+    pub environment: &'a dyn Environment,
+    /// Where the trees are, for sizes and counts.
+    pub database: &'a Database,
+    /// Who asks.
+    pub actor: SettingActor,
+    /// Where sequences stand, for those views that show it ([`shows_positions`]).
+    pub positions: &'a HashMap<u32, Position>,
+}
+
+/// The columns of a sequence read as a table.
+pub const SEQUENCE_COLUMNS: &[(&str, TypeId)] =
+    &[("last_value", TypeId::Int8), ("log_cnt", TypeId::Int8), ("is_called", TypeId::Bool)];
+
+/// Whether a view needs to know where sequences stand.
+pub fn shows_positions(table: usize) -> bool {
+    TABLES.get(table).is_some_and(|table| table.name == "pg_sequences")
+}
+
+/// The rows of a view.
+pub fn rows(table: usize, context: &Context<'_>) -> Result<Vec<Vec<Datum>>> {
+    Ok(TABLES.get(table).map_or_else(Vec::new, |table| (table.rows)(context)))
+}
+
+/// OIDs and names of all schemas.
+pub fn schemas() -> [(u32, &'static str); 3] {
+    [(PG_CATALOG_OID, "pg_catalog"), (PUBLIC_OID, "public"), (INFORMATION_SCHEMA_OID, "information_schema")]
+}
+
+/// Schema, name and OID of every made-up table.
+fn virtual_tables<'a>(
+    environment: &'a dyn Environment,
+) -> impl Iterator<Item = (&'static str, &'static str, u32, usize)> + 'a {
+    let own = TABLES.iter().map(|table| (table.schema, table.name, table.oid, table.columns.len()));
+    own.chain(
+        environment
+            .node_tables()
+            .iter()
+            .map(|table| (table.schema, table.name, table.oid, table.columns.len())),
+    )
+}
+
+fn schema_oid(schema: &str) -> u32 {
+    schemas().iter().find(|(_, known)| *known == schema).map_or(PUBLIC_OID, |(oid, _)| *oid)
+}
+
+/// The OID of a table by its name, for regclass. pg_catalog is searched before public.
+pub fn relation_oid(
+    catalogue: &Catalogue,
+    environment: &dyn Environment,
+    schema: Option<&str>,
+    table: &str,
+) -> Option<u32> {
+    let wanted = schema.unwrap_or("pg_catalog");
+    let made_up = virtual_tables(environment).find(|(schema, name, ..)| *schema == wanted && *name == table);
+    if let Some((_, _, oid, _)) = made_up {
+        return Some(oid);
+    }
+    if schema.is_some_and(|schema| schema != "public") {
+        return None;
+    }
+    let index = || catalogue.index_named(table).map(|(_, index)| index.oid);
+    let sequence = || catalogue.sequence_named(table).map(|sequence| sequence.oid);
+    let view = || catalogue.view_named(table).map(|view| view.oid);
+    catalogue.relation(table).map(|relation| relation.oid).or_else(index).or_else(sequence).or_else(view)
+}
+
+/// The name of a table by its OID, as regclass prints it.
+pub fn relation_name(catalogue: &Catalogue, environment: &dyn Environment, oid: u32) -> Option<String> {
+    if let Some(relation) = catalogue.relations.get(&oid) {
+        return Some(identifier::quote(&relation.name));
+    }
+    if let Some((_, index)) = catalogue.index(oid) {
+        return Some(identifier::quote(index.name));
+    }
+    if let Some(sequence) = catalogue.sequences.get(&oid) {
+        return Some(identifier::quote(&sequence.name));
+    }
+    if let Some(view) = catalogue.views.get(&oid) {
+        return Some(identifier::quote(&view.name));
+    }
+    let (schema, name, ..) = virtual_tables(environment).find(|(_, _, known, _)| *known == oid)?;
+    Some(if schema == "pg_catalog" { name.to_owned() } else { format!("{schema}.{name}") })
+}

@@ -1,0 +1,593 @@
+//! Rows about tables, columns, types and constraints.
+
+use super::shared::role_name;
+use super::{Context, TABLES, schema_oid, schemas, virtual_tables};
+use crate::model::{
+    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Identity, IndexColumn, PG_CATALOG_OID, PUBLIC_OID, Relation,
+};
+use identifier::quote;
+use sql_types::key::OrderedColumn;
+use sql_types::{Array, Category, Datum, TypeId};
+use std::sync::Arc;
+
+/// The heap access method, for PostgreSQL's tools.
+const HEAP_OID: u32 = 2;
+const BTREE_OID: u32 = 403;
+
+pub(super) fn name(value: &str) -> Datum {
+    Datum::text(value)
+}
+
+pub(super) fn flag(value: char) -> Datum {
+    let mut buffer = [0; 4];
+    Datum::text(&*value.encode_utf8(&mut buffer))
+}
+
+fn int2(value: usize) -> Datum {
+    Datum::Int2(i16::try_from(value).unwrap_or(i16::MAX))
+}
+
+fn int2_array(values: impl Iterator<Item = i16>) -> Datum {
+    Datum::Array(Arc::new(Array::of(TypeId::Int2, values.map(Datum::Int2).collect())))
+}
+
+pub(super) fn sorted_relations(catalogue: &Catalogue) -> Vec<&Arc<Relation>> {
+    let mut all: Vec<&Arc<Relation>> = catalogue.relations.values().collect();
+    all.sort_by_key(|relation| relation.oid);
+    all
+}
+
+pub(super) fn namespaces(_: &Context<'_>) -> Vec<Vec<Datum>> {
+    schemas()
+        .iter()
+        .map(|(oid, schema)| {
+            vec![Datum::Oid(*oid), name(schema), Datum::Oid(BOOTSTRAP_ROLE_OID), Datum::Null]
+        })
+        .collect()
+}
+
+struct ClassRow<'a> {
+    oid: u32,
+    name: &'a str,
+    schema: u32,
+    owner: u32,
+    access_method: u32,
+    file: u32,
+    pages: i32,
+    has_index: bool,
+    kind: char,
+    columns: usize,
+    checks: usize,
+}
+
+fn class_row(class: &ClassRow<'_>) -> Vec<Datum> {
+    vec![
+        Datum::Oid(class.oid),
+        name(class.name),
+        Datum::Oid(class.schema),
+        Datum::Oid(0),
+        Datum::Oid(0),
+        Datum::Oid(class.owner),
+        Datum::Oid(class.access_method),
+        Datum::Oid(class.file),
+        Datum::Oid(0),
+        Datum::Int4(class.pages),
+        Datum::Float4(-1.0),
+        Datum::Int4(0),
+        Datum::Oid(0),
+        Datum::Bool(class.has_index),
+        Datum::Bool(false),
+        flag('p'),
+        flag(class.kind),
+        int2(class.columns),
+        int2(class.checks),
+        Datum::Bool(false),
+        Datum::Bool(false),
+        Datum::Bool(false),
+        Datum::Bool(false),
+        Datum::Bool(false),
+        Datum::Bool(true),
+        flag('d'),
+        Datum::Bool(false),
+        Datum::Oid(0),
+        Datum::Xid(3),
+        Datum::Xid(1),
+        Datum::Null,
+        Datum::Null,
+        Datum::Null,
+    ]
+}
+
+pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        let bytes = context.database.tree_size_bytes(relation.tree).unwrap_or(0);
+        rows.push(class_row(&ClassRow {
+            oid: relation.oid,
+            name: &relation.name,
+            schema: PUBLIC_OID,
+            owner: relation.owner,
+            access_method: HEAP_OID,
+            file: relation.tree.relation,
+            pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
+            has_index: relation.all_indexes().next().is_some(),
+            kind: 'r',
+            columns: relation.columns.len(),
+            checks: relation.checks.len(),
+        }));
+        for index in relation.all_indexes() {
+            let bytes =
+                if index.primary { 0 } else { context.database.tree_size_bytes(index.tree).unwrap_or(0) };
+            rows.push(class_row(&ClassRow {
+                oid: index.oid,
+                name: index.name,
+                schema: PUBLIC_OID,
+                owner: relation.owner,
+                access_method: BTREE_OID,
+                file: index.tree.relation,
+                pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
+                has_index: false,
+                kind: 'i',
+                columns: index.columns.len(),
+                checks: 0,
+            }));
+        }
+    }
+    for sequence in super::sequences::sorted(context.catalogue) {
+        rows.push(class_row(&ClassRow {
+            oid: sequence.oid,
+            name: &sequence.name,
+            schema: PUBLIC_OID,
+            owner: sequence.owner,
+            access_method: 0,
+            file: 0,
+            pages: 0,
+            has_index: false,
+            kind: 'S',
+            columns: super::SEQUENCE_COLUMNS.len(),
+            checks: 0,
+        }));
+    }
+    for view in super::views::sorted(context.catalogue) {
+        rows.push(class_row(&ClassRow {
+            oid: view.oid,
+            name: &view.name,
+            schema: PUBLIC_OID,
+            owner: view.owner,
+            access_method: 0,
+            file: 0,
+            pages: 0,
+            has_index: false,
+            kind: 'v',
+            columns: view.columns.len(),
+            checks: 0,
+        }));
+    }
+    for (schema, table, oid, columns) in virtual_tables(context.environment) {
+        rows.push(class_row(&ClassRow {
+            oid,
+            name: table,
+            schema: schema_oid(schema),
+            owner: BOOTSTRAP_ROLE_OID,
+            access_method: 0,
+            file: 0,
+            pages: 0,
+            has_index: false,
+            kind: 'v',
+            columns,
+            checks: 0,
+        }));
+    }
+    rows
+}
+
+struct AttributeRow<'a> {
+    relation: u32,
+    name: &'a str,
+    ty: sql_types::Type,
+    number: i16,
+    not_null: bool,
+    has_default: bool,
+    identity: &'a str,
+    dropped: bool,
+}
+
+fn attribute_row(column: &AttributeRow<'_>) -> Vec<Datum> {
+    let id = column.ty.id;
+    let collation = if id.is_string() { 100 } else { 0 };
+    vec![
+        Datum::Oid(column.relation),
+        name(column.name),
+        Datum::Oid(if column.dropped { 0 } else { id.oid() }),
+        Datum::Int4(-1),
+        Datum::Int2(id.info().len),
+        Datum::Int2(column.number),
+        Datum::Int4(i32::from(id.element().is_some())),
+        Datum::Int4(-1),
+        Datum::Int4(column.ty.modifier),
+        Datum::Bool(matches!(id.info().len, 1 | 2 | 4 | 8)),
+        flag(match id.info().len {
+            1 => 'c',
+            2 => 's',
+            8 => 'd',
+            _ => 'i',
+        }),
+        flag(match id {
+            TypeId::Numeric => 'm',
+            _ if id.info().len < 0 => 'x',
+            _ => 'p',
+        }),
+        Datum::text(""),
+        Datum::Bool(column.not_null),
+        Datum::Bool(column.has_default),
+        Datum::Bool(false),
+        Datum::text(column.identity),
+        Datum::text(""),
+        Datum::Bool(column.dropped),
+        Datum::Bool(true),
+        Datum::Int4(0),
+        Datum::Oid(collation),
+        Datum::Null,
+        Datum::Null,
+        Datum::Null,
+        Datum::Null,
+    ]
+}
+
+pub(super) fn attributes(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        for column in &relation.columns {
+            rows.push(attribute_row(&AttributeRow {
+                relation: relation.oid,
+                name: &column.name,
+                ty: column.ty,
+                number: column.number,
+                not_null: column.not_null,
+                has_default: column.default.is_some(),
+                identity: column.identity.map_or("", Identity::letter),
+                dropped: column.dropped,
+            }));
+        }
+        for index in relation.all_indexes() {
+            for (number, part) in (1..).zip(&index.columns) {
+                let Some(column) = relation.columns.get(part.at) else { continue };
+                rows.push(attribute_row(&AttributeRow {
+                    relation: index.oid,
+                    name: &column.name,
+                    ty: column.ty,
+                    number,
+                    not_null: false,
+                    has_default: false,
+                    identity: "",
+                    dropped: false,
+                }));
+            }
+        }
+    }
+    let mut made_up = |oid: u32, columns: &[(&str, sql_types::Type)]| {
+        for (number, (column, ty)) in (1..).zip(columns) {
+            rows.push(attribute_row(&AttributeRow {
+                relation: oid,
+                name: column,
+                ty: *ty,
+                number,
+                not_null: false,
+                has_default: false,
+                identity: "",
+                dropped: false,
+            }));
+        }
+    };
+    let of_sequence: Vec<(&str, sql_types::Type)> =
+        super::SEQUENCE_COLUMNS.iter().map(|(name, id)| (*name, sql_types::Type::of(*id))).collect();
+    for sequence in super::sequences::sorted(context.catalogue) {
+        made_up(sequence.oid, &of_sequence);
+    }
+    for view in super::views::sorted(context.catalogue) {
+        let columns: Vec<(&str, sql_types::Type)> =
+            view.columns.iter().map(|column| (column.name.as_str(), column.ty)).collect();
+        made_up(view.oid, &columns);
+    }
+    for table in TABLES.iter() {
+        let columns: Vec<(&str, sql_types::Type)> =
+            table.columns.iter().map(|(name, id)| (*name, sql_types::Type::of(*id))).collect();
+        made_up(table.oid, &columns);
+    }
+    for table in context.environment.node_tables() {
+        made_up(table.oid, &table.columns);
+    }
+    rows
+}
+
+pub(super) fn defaults(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        for column in relation.columns.iter().filter(|column| !column.dropped) {
+            let Some(default) = &column.default else { continue };
+            rows.push(vec![
+                Datum::Oid(relation.oid),
+                Datum::Oid(relation.oid),
+                Datum::Int2(column.number),
+                Datum::from(shown_default(default, column.ty)),
+            ]);
+        }
+    }
+    rows
+}
+
+/// A DEFAULT as pg_get_expr prints it: a string constant with its type.
+pub(super) fn shown_default(text: &str, ty: sql_types::Type) -> String {
+    let inside = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    match inside {
+        Some(inside) if !inside.replace("\'\'", "").contains('\'') => format!("{text}::{}", ty.id.sql_name()),
+        _ => text.to_owned(),
+    }
+}
+
+fn category_letter(category: Category) -> char {
+    match category {
+        Category::Array => 'A',
+        Category::Boolean => 'B',
+        Category::DateTime => 'D',
+        Category::Network => 'I',
+        Category::Numeric => 'N',
+        Category::Pseudo => 'P',
+        Category::String => 'S',
+        Category::Timespan => 'T',
+        Category::User => 'U',
+        Category::Unknown => 'X',
+        Category::Internal => 'Z',
+    }
+}
+
+pub(super) fn types(_: &Context<'_>) -> Vec<Vec<Datum>> {
+    TypeId::ALL
+        .iter()
+        .map(|id| {
+            let info = id.info();
+            let stem = if id.element().is_some() { "array_" } else { info.name };
+            vec![
+                Datum::Oid(info.oid),
+                name(info.name),
+                Datum::Oid(PG_CATALOG_OID),
+                Datum::Oid(BOOTSTRAP_ROLE_OID),
+                Datum::Int2(info.len),
+                Datum::Bool(matches!(info.len, 1 | 2 | 4 | 8)),
+                flag(if matches!(info.category, Category::Pseudo | Category::Unknown) { 'p' } else { 'b' }),
+                flag(category_letter(info.category)),
+                Datum::Bool(info.preferred),
+                Datum::Bool(true),
+                flag(','),
+                Datum::Oid(0),
+                Datum::text("-"),
+                Datum::Oid(id.element().map_or(0, TypeId::oid)),
+                Datum::Oid(id.array().map_or(0, TypeId::oid)),
+                Datum::text(format!("{stem}in")),
+                Datum::text(format!("{stem}out")),
+                Datum::text(format!("{stem}recv")),
+                Datum::text(format!("{stem}send")),
+                Datum::Bool(false),
+                Datum::Oid(0),
+                Datum::Int4(-1),
+                Datum::Int4(0),
+                Datum::Oid(if id.is_string() { 100 } else { 0 }),
+                Datum::Null,
+            ]
+        })
+        .collect()
+}
+
+fn key_numbers(relation: &Relation, index: &AnyIndex<'_>) -> Datum {
+    let columns = index.columns.iter().filter_map(|part| relation.columns.get(part.at));
+    int2_array(columns.map(|column| column.number))
+}
+
+pub(super) fn indexes(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        for index in relation.all_indexes() {
+            let options = index.columns.iter().map(|part| {
+                let OrderedColumn { descending, nulls_first } = part.order;
+                i16::from(descending) + 2 * i16::from(nulls_first)
+            });
+            rows.push(vec![
+                Datum::Oid(index.oid),
+                Datum::Oid(relation.oid),
+                int2(index.columns.len()),
+                int2(index.columns.len()),
+                Datum::Bool(index.unique),
+                Datum::Bool(index.nulls_not_distinct),
+                Datum::Bool(index.primary),
+                Datum::Bool(false),
+                Datum::Bool(true),
+                Datum::Bool(false),
+                Datum::Bool(true),
+                Datum::Bool(false),
+                Datum::Bool(true),
+                Datum::Bool(true),
+                Datum::Bool(false),
+                key_numbers(relation, &index),
+                int2_array(options),
+                Datum::Null,
+                Datum::Null,
+            ]);
+        }
+    }
+    rows
+}
+
+pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        let mut add = |oid: u32, constraint: &str, kind: char, index: u32, columns: Datum| {
+            rows.push(vec![
+                Datum::Oid(oid),
+                name(constraint),
+                Datum::Oid(PUBLIC_OID),
+                flag(kind),
+                Datum::Bool(false),
+                Datum::Bool(false),
+                Datum::Bool(true),
+                Datum::Oid(relation.oid),
+                Datum::Oid(0),
+                Datum::Oid(index),
+                Datum::Oid(0),
+                Datum::Oid(0),
+                flag(' '),
+                flag(' '),
+                flag(' '),
+                Datum::Bool(true),
+                Datum::Int4(0),
+                Datum::Bool(true),
+                columns,
+                Datum::Null,
+                Datum::Null,
+                Datum::Null,
+            ]);
+        };
+        for index in relation.all_indexes().filter(|index| index.constraint) {
+            let kind = if index.primary { 'p' } else { 'u' };
+            add(index.oid, index.name, kind, index.oid, key_numbers(relation, &index));
+        }
+        for check in &relation.checks {
+            add(check.oid, &check.name, 'c', 0, Datum::Null);
+        }
+    }
+    rows
+}
+
+pub(super) fn access_methods(_: &Context<'_>) -> Vec<Vec<Datum>> {
+    [(HEAP_OID, "heap", "heap_tableam_handler", 't'), (BTREE_OID, "btree", "bthandler", 'i')]
+        .iter()
+        .map(|(oid, method, handler, kind)| {
+            vec![Datum::Oid(*oid), name(method), Datum::text(*handler), flag(*kind)]
+        })
+        .collect()
+}
+
+pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    sorted_relations(context.catalogue)
+        .into_iter()
+        .map(|relation| {
+            vec![
+                name("public"),
+                name(&relation.name),
+                role_name(context.catalogue, relation.owner),
+                Datum::Null,
+                Datum::Bool(relation.all_indexes().next().is_some()),
+                Datum::Bool(false),
+                Datum::Bool(false),
+                Datum::Bool(false),
+            ]
+        })
+        .collect()
+}
+
+/// A column of an index as its definition names it.
+fn index_column(relation: &Relation, part: &IndexColumn) -> String {
+    let mut text = relation.columns.get(part.at).map_or_else(String::new, |column| quote(&column.name));
+    let OrderedColumn { descending, nulls_first } = part.order;
+    if descending {
+        text.push_str(" DESC");
+    }
+    if descending != nulls_first {
+        text.push_str(if nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
+    }
+    text
+}
+
+/// CREATE INDEX as pg_get_indexdef prints it; a column of it if one is asked for, counted from 1.
+pub fn index_definition(
+    relation: &Relation,
+    index: &AnyIndex<'_>,
+    column: Option<usize>,
+    pretty: bool,
+) -> String {
+    if let Some(number) = column {
+        let part = number.checked_sub(1).and_then(|at| index.columns.get(at));
+        let column = part.and_then(|part| relation.columns.get(part.at));
+        return column.map_or_else(String::new, |column| quote(&column.name));
+    }
+    let columns: Vec<String> = index.columns.iter().map(|part| index_column(relation, part)).collect();
+    format!(
+        "CREATE {}INDEX {} ON {}{} USING btree ({}){}",
+        if index.unique { "UNIQUE " } else { "" },
+        quote(index.name),
+        if pretty { "" } else { "public." },
+        quote(&relation.name),
+        columns.join(", "),
+        if index.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" }
+    )
+}
+
+/// A constraint as pg_get_constraintdef prints it; None if it is not one of this table's.
+pub fn constraint_definition(relation: &Relation, oid: u32) -> Option<String> {
+    if let Some(index) = relation.all_indexes().find(|index| index.oid == oid && index.constraint) {
+        let columns: Vec<String> = index
+            .columns
+            .iter()
+            .filter_map(|part| relation.columns.get(part.at))
+            .map(|column| quote(&column.name))
+            .collect();
+        let kind = match (index.primary, index.nulls_not_distinct) {
+            (true, _) => "PRIMARY KEY",
+            (false, false) => "UNIQUE",
+            (false, true) => "UNIQUE NULLS NOT DISTINCT",
+        };
+        return Some(format!("{kind} ({})", columns.join(", ")));
+    }
+    let check = relation.checks.iter().find(|check| check.oid == oid)?;
+    Some(format!("CHECK ({})", check.expression))
+}
+
+pub(super) fn index_definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let mut rows = Vec::new();
+    for relation in sorted_relations(context.catalogue) {
+        for index in relation.all_indexes() {
+            rows.push(vec![
+                name("public"),
+                name(&relation.name),
+                name(index.name),
+                Datum::Null,
+                Datum::from(index_definition(relation, &index, None, false)),
+            ]);
+        }
+    }
+    rows
+}
+
+/// pg_stat_all_tables and its kin: counts since the start, kept by storage.
+pub(super) fn table_statistics(context: &Context<'_>) -> Vec<Vec<Datum>> {
+    let count = |value: u64| Datum::Int8(i64::try_from(value).unwrap_or(i64::MAX));
+    let time = |at: Option<host::Timestamp>| at.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()));
+    let row = |relation: &Arc<Relation>| {
+        let known = context.database.tree_statistics(relation.tree).unwrap_or_default();
+        vec![
+            Datum::Oid(relation.oid),
+            name("public"),
+            name(&relation.name),
+            Datum::Null,
+            Datum::Null,
+            Datum::Null,
+            Datum::Null,
+            count(known.inserted),
+            count(known.updated),
+            count(known.deleted),
+            count(0),
+            count(known.live),
+            count(known.dead),
+            count(0),
+            count(known.inserted_since_sweep),
+            time(known.vacuum.0),
+            time(known.autovacuum.0),
+            Datum::Null,
+            Datum::Null,
+            count(known.vacuum.1),
+            count(known.autovacuum.1),
+            count(0),
+            count(0),
+        ]
+    };
+    sorted_relations(context.catalogue).into_iter().map(row).collect()
+}

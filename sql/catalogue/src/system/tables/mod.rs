@@ -1,0 +1,12 @@
+//! The shapes of the views: PostgreSQL's names, OIDs and columns.
+
+mod further;
+mod information_schema;
+mod objects;
+
+use super::SystemTable;
+use std::sync::LazyLock;
+
+/// All of them; a plan names one by its place here.
+pub static TABLES: LazyLock<Vec<SystemTable>> =
+    LazyLock::new(|| [objects::TABLES, further::TABLES, information_schema::TABLES].concat());

@@ -1,0 +1,235 @@
+//! UPDATE and DELETE.
+
+use super::deferred::DeferredState;
+use super::lock::{key_of, lock_and_recheck, lock_new_key};
+use super::{Cx, Exec, Operator, Row, build, index, row};
+use bytes::Bytes;
+use sql_catalogue::Relation;
+use sql_interface::{Result, SqlError};
+use sql_language::expr::Expr;
+use sql_language::plan::{BATCH, DeferredValues, DeletePlan, ModifiedTable, Returning, UpdatePlan};
+use sql_types::Datum;
+use std::sync::Arc;
+use storage::LockMode;
+
+/// Checks NOT NULL and CHECK of a new row.
+pub(super) fn check_row(cx: &Cx<'_>, target: &ModifiedTable, new: &[Datum]) -> Result<()> {
+    row::check_not_null(&target.relation, new)?;
+    for (name, condition) in &target.checks {
+        // A CHECK that is NULL holds.
+        if condition.eval(&cx.eval(new, &[]))?.as_bool() == Some(false) {
+            return Err(row::check_violation(&target.relation, name, new));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the new version of a row that is locked, under its key or, if that changed, under another, and the
+/// entries in indexes that change with it. `old` has all live columns.
+pub(super) async fn replace(
+    cx: &mut Cx<'_>,
+    relation: &Relation,
+    key: Bytes,
+    old: &[Datum],
+    new: &[Datum],
+    moves: bool,
+) -> Result<()> {
+    let value = row::encode_value(relation, new)?;
+    if moves && relation.primary_key.is_some() {
+        let mut new_key = Vec::with_capacity(key.len());
+        row::encode_key(relation, new, &mut new_key)?;
+        if new_key[..] != key[..] {
+            let locked = lock_new_key(cx, relation.tree, &new_key).await?;
+            if locked.newest.is_some() {
+                return Err(row::unique_violation(relation, new));
+            }
+            let deleted = cx.transaction.delete(relation.tree, key.clone());
+            cx.storage(deleted)?;
+            let put = cx.transaction.put(relation.tree, new_key.clone(), value);
+            cx.storage(put)?;
+            return index::change_row(cx, relation, (old, &key), (new, &new_key)).await;
+        }
+    }
+    if relation.indexes.is_empty() {
+        let put = cx.transaction.put(relation.tree, key, value);
+        return cx.storage(put);
+    }
+    let put = cx.transaction.put(relation.tree, key.clone(), value);
+    cx.storage(put)?;
+    index::change_row(cx, relation, (old, &key), (new, &key)).await
+}
+
+/// Deletes a row that is locked, and its entries in indexes. `old` has all indexed columns.
+pub(super) async fn delete(cx: &mut Cx<'_>, relation: &Relation, key: Bytes, old: &[Datum]) -> Result<()> {
+    index::remove_row(cx, relation, old, &key).await?;
+    let deleted = cx.transaction.delete(relation.tree, key);
+    cx.storage(deleted)
+}
+
+/// RETURNING's expressions over a changed row.
+pub(super) async fn returned(
+    cx: &mut Cx<'_>,
+    returning: &Returning,
+    deferred: &mut DeferredState,
+    row: &[Datum],
+) -> Result<Row> {
+    deferred.run(cx, row, |eval| returning.exprs.iter().map(|expr| expr.eval(eval)).collect()).await
+}
+
+/// The deferred values of a RETURNING that may not be there.
+pub(super) fn returning_deferred(returning: Option<&Returning>) -> DeferredState {
+    DeferredState::new(returning.map_or_else(DeferredValues::default, |returning| returning.deferred.clone()))
+}
+
+fn live_columns(relation: &Relation) -> Vec<usize> {
+    relation.live_columns().map(|(at, _)| at).collect()
+}
+
+/// A running UPDATE.
+pub(super) struct Update {
+    plan: Arc<UpdatePlan>,
+    input: Exec,
+    needed: Vec<usize>,
+    deferred: DeferredState,
+    recheck_deferred: DeferredState,
+    returning_deferred: DeferredState,
+}
+
+impl Update {
+    pub(super) fn new(plan: Arc<UpdatePlan>) -> Self {
+        Self {
+            input: build(&plan.input),
+            needed: live_columns(&plan.target.relation),
+            deferred: DeferredState::new(plan.deferred.clone()),
+            recheck_deferred: DeferredState::new(plan.recheck_deferred.clone()),
+            returning_deferred: returning_deferred(plan.returning.as_ref()),
+            plan,
+        }
+    }
+}
+
+impl Operator for Update {
+    async fn step(&mut self, cx: &mut Cx<'_>, _want: usize) -> Result<Option<Vec<Row>>> {
+        let plan = self.plan.clone();
+        let relation = &plan.target.relation;
+        let mode = if plan.moves { LockMode::Exclusive } else { LockMode::NoKeyExclusive };
+        while let Some(rows) = self.input.next(cx, BATCH).await? {
+            let mut out = Vec::new();
+            for mut row in rows {
+                let Some(key) = key_of(&row, plan.key) else {
+                    return Err(SqlError::internal("a row without a key"));
+                };
+                let wait = cx.lock_wait();
+                let recheck = (plan.recheck.as_ref(), &mut self.recheck_deferred);
+                if !lock_and_recheck(cx, relation, (0, &key, mode, wait), &mut row, &self.needed, recheck)
+                    .await?
+                {
+                    continue;
+                }
+                let mut new = row.get(..relation.columns.len()).unwrap_or_default().to_vec();
+                assign(cx, &plan.assignments, &row, &mut self.deferred, &mut new).await?;
+                check_row(cx, &plan.target, &new)?;
+                let old = row.get(..relation.columns.len()).unwrap_or_default();
+                replace(cx, relation, key, old, &new, plan.moves).await?;
+                cx.affected += 1;
+                if let Some(returning) = &plan.returning {
+                    new.extend(row.into_iter().skip(relation.columns.len()));
+                    out.push(returned(cx, returning, &mut self.returning_deferred, &new).await?);
+                }
+            }
+            if !out.is_empty() {
+                return Ok(Some(out));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Puts the values of SET into a row.
+pub(super) async fn assign(
+    cx: &mut Cx<'_>,
+    assignments: &[(usize, Expr)],
+    row: &[Datum],
+    deferred: &mut DeferredState,
+    new: &mut [Datum],
+) -> Result<()> {
+    if deferred.is_empty() {
+        return assign_plainly(cx, assignments, row, new);
+    }
+    let values = deferred
+        .run(cx, row, |eval| assignments.iter().map(|(_, expr)| expr.eval(eval)).collect::<Result<Row>>());
+    for ((at, _), value) in assignments.iter().zip(values.await?) {
+        if let Some(place) = new.get_mut(*at) {
+            *place = value;
+        }
+    }
+    Ok(())
+}
+
+/// The same without subqueries.
+pub(super) fn assign_plainly(
+    cx: &Cx<'_>,
+    assignments: &[(usize, Expr)],
+    row: &[Datum],
+    new: &mut [Datum],
+) -> Result<()> {
+    let eval = cx.eval(row, &[]);
+    for (at, expr) in assignments {
+        let value = expr.eval(&eval)?;
+        if let Some(place) = new.get_mut(*at) {
+            *place = value;
+        }
+    }
+    Ok(())
+}
+
+/// A running DELETE.
+pub(super) struct Delete {
+    plan: Arc<DeletePlan>,
+    input: Exec,
+    needed: Vec<usize>,
+    recheck_deferred: DeferredState,
+    returning_deferred: DeferredState,
+}
+
+impl Delete {
+    pub(super) fn new(plan: Arc<DeletePlan>) -> Self {
+        Self {
+            input: build(&plan.input),
+            needed: live_columns(&plan.target.relation),
+            recheck_deferred: DeferredState::new(plan.recheck_deferred.clone()),
+            returning_deferred: returning_deferred(plan.returning.as_ref()),
+            plan,
+        }
+    }
+}
+
+impl Operator for Delete {
+    async fn step(&mut self, cx: &mut Cx<'_>, _want: usize) -> Result<Option<Vec<Row>>> {
+        let plan = self.plan.clone();
+        let relation = &plan.target.relation;
+        while let Some(rows) = self.input.next(cx, BATCH).await? {
+            let mut out = Vec::new();
+            for mut row in rows {
+                let Some(key) = key_of(&row, plan.key) else {
+                    return Err(SqlError::internal("a row without a key"));
+                };
+                let wait = cx.lock_wait();
+                let recheck = (plan.recheck.as_ref(), &mut self.recheck_deferred);
+                let target = (0, &key[..], LockMode::Exclusive, wait);
+                if !lock_and_recheck(cx, relation, target, &mut row, &self.needed, recheck).await? {
+                    continue;
+                }
+                delete(cx, relation, key, &row).await?;
+                cx.affected += 1;
+                if let Some(returning) = &plan.returning {
+                    out.push(returned(cx, returning, &mut self.returning_deferred, &row).await?);
+                }
+            }
+            if !out.is_empty() {
+                return Ok(Some(out));
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,288 @@
+//! Values computed before a row's expressions: subqueries and functions that wait.
+
+use super::{Budget, Cx, Exec, Row, build, collect, row_bytes};
+use sql_interface::{BoxFuture, NodeCall, Result, SqlError};
+use sql_language::expr::{EvalContext, Expr};
+use sql_language::plan::{BATCH, DeferredSource, DeferredValues, Node};
+use sql_types::{Array, Datum, TypeId};
+use sqlstate::SqlState;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// The deferred values of one running operator. Each is computed when an expression first reads it, so that
+/// what CASE or COALESCE do not reach is not run.
+pub struct DeferredState {
+    deferred: DeferredValues,
+    values: Vec<Option<Datum>>,
+    /// What the comparisons of `= ANY (subquery)` and its kin look through.
+    sets: Vec<Option<Candidates>>,
+}
+
+/// A subquery's values: in a hash, or to be gone through.
+enum Candidates {
+    Set { values: HashSet<Datum>, has_null: bool },
+    Rows(Vec<Row>),
+}
+
+impl DeferredState {
+    /// None of the values is computed yet.
+    pub fn new(deferred: DeferredValues) -> Self {
+        let count = deferred.len();
+        Self { deferred, values: vec![None; count], sets: (0..count).map(|_| None).collect() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.deferred.is_empty()
+    }
+
+    /// Evaluates over a row; `work` is done again after each deferred value that it turned out to need.
+    pub(crate) async fn run<T: Send>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        row: &[Datum],
+        work: impl Fn(&EvalContext<'_>) -> Result<T> + Send + Sync,
+    ) -> Result<T> {
+        for ((slot, value), set) in self.deferred.iter().zip(&mut self.values).zip(&mut self.sets) {
+            // A comparison belongs to its row even where the subquery does not.
+            if slot.per_row || matches!(slot.source, DeferredSource::Quantified { .. }) {
+                *value = None;
+            }
+            if slot.per_row {
+                *set = None;
+            }
+        }
+        loop {
+            let outcome = work(&cx.eval(row, &self.values));
+            match outcome.as_ref().err().and_then(SqlError::needed_value) {
+                Some(slot) => self.compute(cx, row, slot).await?,
+                None => return outcome,
+            }
+        }
+    }
+
+    /// Evaluates the arguments of a deferred value, which may need others.
+    fn evaluate<'a, 'b: 'a>(
+        &'a mut self,
+        cx: &'a mut Cx<'b>,
+        row: &'a [Datum],
+        exprs: &'a [Expr],
+    ) -> BoxFuture<'a, Result<Row>> {
+        Box::pin(async move {
+            loop {
+                let eval = cx.eval(row, &self.values);
+                let outcome = exprs.iter().map(|expr| expr.eval(&eval)).collect::<Result<Row>>();
+                match outcome.as_ref().err().and_then(SqlError::needed_value) {
+                    Some(slot) => self.compute(cx, row, slot).await?,
+                    None => return outcome,
+                }
+            }
+        })
+    }
+
+    /// Computes one deferred value for a row.
+    async fn compute(&mut self, cx: &mut Cx<'_>, row: &[Datum], at: usize) -> Result<()> {
+        let deferred = self.deferred.clone();
+        let Some(slot) = deferred.get(at) else { return Err(SqlError::internal("an unknown subquery")) };
+        let value = match &slot.source {
+            DeferredSource::Quantified { left, node, matches, all, hashable } => {
+                let mut sides = self.evaluate(cx, row, left).await?;
+                self.find_candidates(cx, row, at, node, *hashable).await?;
+                match self.sets.get(at) {
+                    Some(Some(candidates)) => candidates.quantify(cx, &mut sides, matches, *all).await?,
+                    _ => Datum::Null,
+                }
+            }
+            DeferredSource::Scalar(node) => scalar(cx, node, row).await?,
+            DeferredSource::Array(node, element) => array(cx, node, *element, row).await?,
+            DeferredSource::Exists(node) => exists(cx, node, row).await?,
+            DeferredSource::Call { function, strict, arguments, record } => {
+                let values = self.evaluate(cx, row, arguments).await?;
+                call(cx, *function, *strict, &values, record.is_some()).await?
+            }
+            DeferredSource::Sequence { function, arguments } => {
+                let values = self.evaluate(cx, row, arguments).await?;
+                super::sequence::call(cx, *function, &values).await?
+            }
+        };
+        if let Some(place) = self.values.get_mut(at) {
+            *place = Some(value);
+        }
+        Ok(())
+    }
+
+    /// Runs the subquery of a comparison, unless that was done and stays good.
+    async fn find_candidates(
+        &mut self,
+        cx: &mut Cx<'_>,
+        row: &[Datum],
+        at: usize,
+        node: &Node,
+        hashable: bool,
+    ) -> Result<()> {
+        let Some(place) = self.sets.get_mut(at) else { return Ok(()) };
+        if place.is_some() {
+            return Ok(());
+        }
+        let rows = subquery_rows(cx, node, row, &mut Budget::default()).await?;
+        *place = Some(if hashable {
+            let has_null = rows.iter().any(|row| row.first().is_none_or(Datum::is_null));
+            let firsts = rows.into_iter().filter_map(|row| row.into_iter().next());
+            Candidates::Set { values: firsts.filter(|value| !value.is_null()).collect(), has_null }
+        } else {
+            Candidates::Rows(rows)
+        });
+        Ok(())
+    }
+}
+
+impl Candidates {
+    /// `left op ANY/ALL (subquery)` with three-valued logic. `sides` holds the left values.
+    async fn quantify(&self, cx: &mut Cx<'_>, sides: &mut Row, matches: &Expr, all: bool) -> Result<Datum> {
+        match self {
+            // `= ANY`; `<> ALL` is its opposite.
+            Self::Set { values, has_null } => {
+                let Some(value) = sides.first() else { return Ok(Datum::Null) };
+                let found = if values.is_empty() && !has_null {
+                    Some(false)
+                } else if value.is_null() {
+                    None
+                } else if values.contains(value) {
+                    Some(true)
+                } else if *has_null {
+                    None
+                } else {
+                    Some(false)
+                };
+                Ok(found.map_or(Datum::Null, |found| Datum::Bool(found != all)))
+            }
+            Self::Rows(rows) => {
+                let count = sides.len();
+                let mut unknown = false;
+                for (number, candidate) in rows.iter().enumerate() {
+                    if number % 4096 == 4095 {
+                        cx.pause().await?;
+                    }
+                    sides.truncate(count);
+                    sides.extend(candidate.iter().cloned());
+                    match matches.eval(&cx.eval(sides, &[]))?.as_bool() {
+                        None => unknown = true,
+                        Some(one) if one != all => return Ok(Datum::Bool(!all)),
+                        Some(_) => {}
+                    }
+                }
+                Ok(if unknown { Datum::Null } else { Datum::Bool(all) })
+            }
+        }
+    }
+}
+
+/// Calls a function of the node for its one value, or its one row as text.
+async fn call(
+    cx: &mut Cx<'_>,
+    function: usize,
+    strict: bool,
+    values: &[Datum],
+    record: bool,
+) -> Result<Datum> {
+    if strict && values.iter().any(Datum::is_null) {
+        return Ok(Datum::Null);
+    }
+    let rows = call_node(cx, function, values).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(Datum::Null) };
+    if record {
+        return Ok(Datum::text(record_text(&row, cx)));
+    }
+    Ok(row.into_iter().next().unwrap_or_default())
+}
+
+/// A composite value as text: `(a,b)`.
+fn record_text(row: &[Datum], cx: &Cx<'_>) -> String {
+    let mut out = String::from("(");
+    for (at, value) in row.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        let Some(text) = value.to_text(cx.facts.style()) else { continue };
+        let quote = text.is_empty()
+            || text.contains(['"', '\\', '(', ')', ','])
+            || text.contains(char::is_whitespace);
+        if quote {
+            out.push('"');
+            out.push_str(&text.replace('\\', "\\\\").replace('"', "\"\""));
+            out.push('"');
+        } else {
+            out.push_str(&text);
+        }
+    }
+    out.push(')');
+    out
+}
+
+/// Calls a function of the node and waits for it, unless the statement is cancelled.
+pub(super) async fn call_node(cx: &mut Cx<'_>, function: usize, arguments: &[Datum]) -> Result<Vec<Row>> {
+    match cx.environment.call(cx.actor, function, arguments, cx.canceller) {
+        NodeCall::Now(rows) => rows,
+        NodeCall::Later(future) => tokio::select! {
+            biased;
+            rows = future => rows,
+            reason = cx.canceller.cancelled() => Err(reason.error()),
+        },
+        NodeCall::TransactionId { assign } => {
+            let xid = if assign { Some(cx.transaction.assign_xid()?) } else { cx.transaction.assigned_xid() };
+            Ok(vec![vec![xid.map_or(Datum::Null, |xid| Datum::Int8(xid.get().cast_signed()))]])
+        }
+    }
+}
+
+/// Starts a subquery that sees `row` as its nearest outer row; the caller pops it.
+fn enter(cx: &mut Cx<'_>, node: &Node, row: &[Datum]) -> Exec {
+    cx.outer.push(row.to_vec());
+    build(node)
+}
+
+async fn scalar(cx: &mut Cx<'_>, node: &Node, row: &[Datum]) -> Result<Datum> {
+    let mut exec = enter(cx, node, row);
+    let first = exec.next(cx, 2).await?;
+    let mut rows = first.unwrap_or_default();
+    if rows.len() == 1
+        && let Some(more) = exec.next(cx, 1).await?
+    {
+        rows.extend(more);
+    }
+    cx.outer.pop();
+    if rows.len() > 1 {
+        return Err(SqlError::new(
+            SqlState::CARDINALITY_VIOLATION,
+            "more than one row returned by a subquery used as an expression",
+        ));
+    }
+    Ok(rows.into_iter().next().and_then(|row| row.into_iter().next()).unwrap_or_default())
+}
+
+async fn exists(cx: &mut Cx<'_>, node: &Node, row: &[Datum]) -> Result<Datum> {
+    let mut exec = enter(cx, node, row);
+    let found = exec.next(cx, 1).await?.is_some();
+    cx.outer.pop();
+    Ok(Datum::Bool(found))
+}
+
+async fn subquery_rows(cx: &mut Cx<'_>, node: &Node, row: &[Datum], budget: &mut Budget) -> Result<Vec<Row>> {
+    let mut exec = enter(cx, node, row);
+    let rows = collect(exec.as_mut(), cx, budget).await;
+    cx.outer.pop();
+    rows
+}
+
+async fn array(cx: &mut Cx<'_>, node: &Node, element: TypeId, row: &[Datum]) -> Result<Datum> {
+    let mut budget = Budget::default();
+    let mut exec = enter(cx, node, row);
+    let mut values = Vec::new();
+    while let Some(rows) = exec.next(cx, BATCH).await? {
+        for row in rows {
+            budget.add(cx, row_bytes(&row))?;
+            values.extend(row.into_iter().next());
+        }
+    }
+    cx.outer.pop();
+    Ok(Datum::Array(Arc::new(Array::of(element, values))))
+}

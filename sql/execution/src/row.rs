@@ -1,0 +1,230 @@
+//! Rows between their stored form and values.
+
+use super::Row;
+use identifier::quote;
+use sql_catalogue::{Index, Relation};
+use sql_interface::{Result, SqlError};
+use sql_types::{Datum, TypeId, key};
+use sqlstate::SqlState;
+
+/// Decodes some columns of a stored row into a row of all columns; the others are NULL.
+#[inline]
+pub fn decode(relation: &Relation, needed: &[usize], key: &[u8], value: &[u8]) -> Result<Row> {
+    let mut row = vec![Datum::Null; relation.columns.len()];
+    decode_into(relation, needed, key, value, &mut row)?;
+    Ok(row)
+}
+
+/// Decodes some columns of a stored row to their places in `row`, which is wide enough.
+pub(crate) fn decode_into(
+    relation: &Relation,
+    needed: &[usize],
+    key: &[u8],
+    value: &[u8],
+    row: &mut [Datum],
+) -> Result<()> {
+    let layout = &relation.layout;
+    let stored = layout.row.read(value)?;
+    let mut from_key = false;
+    for at in needed {
+        match layout.in_row.get(*at).copied().flatten() {
+            Some(place) => {
+                let found = if place < stored.written_columns() {
+                    stored.get(place)?
+                } else {
+                    layout.missing.get(*at).cloned().unwrap_or_default()
+                };
+                if let Some(slot) = row.get_mut(*at) {
+                    *slot = found;
+                }
+            }
+            None => from_key = true,
+        }
+    }
+    if from_key {
+        decode_key(relation, needed, key, row)?;
+    }
+    Ok(())
+}
+
+/// Decodes the needed columns that only the key holds.
+fn decode_key(relation: &Relation, needed: &[usize], mut bytes: &[u8], row: &mut [Datum]) -> Result<()> {
+    let layout = &relation.layout;
+    let columns: &[usize] = relation.primary_key.as_ref().map_or(&[], |primary| &primary.columns);
+    let wanted = |at: usize| layout.in_row.get(at).copied().flatten().is_none() && needed.contains(&at);
+    let mut left = columns.iter().filter(|at| wanted(**at)).count();
+    for (column, at) in layout.key.iter().zip(columns) {
+        if left == 0 {
+            break;
+        }
+        let value = key::decode(*column, &mut bytes)?;
+        if wanted(*at) {
+            left -= 1;
+            if let Some(slot) = row.get_mut(*at) {
+                *slot = value;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A row's primary key as bytes.
+pub fn encode_key(relation: &Relation, row: &[Datum], out: &mut Vec<u8>) -> Result<()> {
+    let columns: &[usize] = relation.primary_key.as_ref().map_or(&[], |primary| &primary.columns);
+    for (column, at) in relation.layout.key.iter().zip(columns) {
+        key::encode(*column, row.get(*at).unwrap_or(&Datum::Null), out)?;
+    }
+    Ok(())
+}
+
+/// A row's value as bytes: all that the key does not hold.
+pub fn encode_value(relation: &Relation, row: &[Datum]) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(16 + 8 * relation.layout.row_columns.len());
+    append_value(relation, row, &mut out)?;
+    Ok(out)
+}
+
+/// Appends the same to `out`.
+pub(crate) fn append_value(relation: &Relation, row: &[Datum], out: &mut Vec<u8>) -> Result<()> {
+    let layout = &relation.layout;
+    if layout.row_columns.len() == relation.columns.len() {
+        layout.row.encode(row, out)?;
+    } else {
+        let values: smallvec::SmallVec<[Datum; 8]> =
+            layout.row_columns.iter().map(|at| row.get(*at).cloned().unwrap_or_default()).collect();
+        layout.row.encode(&values, out)?;
+    }
+    Ok(())
+}
+
+/// A value for a bound of a key column.
+pub(crate) enum Fit {
+    /// Of the column's type.
+    Value(Datum),
+    /// Less than any value of the column's type.
+    Below,
+    /// Greater than any value of the column's type.
+    Above,
+    Null,
+}
+
+/// Brings an integer of another width to a column's type.
+pub(crate) fn fit(value: Datum, id: TypeId) -> Fit {
+    let Some(number) = value.as_i64() else {
+        return if value.is_null() { Fit::Null } else { Fit::Value(value) };
+    };
+    let fitted = match id {
+        TypeId::Int2 => i16::try_from(number).map(Datum::Int2),
+        TypeId::Int4 => i32::try_from(number).map(Datum::Int4),
+        TypeId::Int8 => Ok(Datum::Int8(number)),
+        _ => return Fit::Value(value),
+    };
+    match fitted {
+        Ok(value) => Fit::Value(value),
+        Err(_) if number < 0 => Fit::Below,
+        Err(_) => Fit::Above,
+    }
+}
+
+/// 23502 for a row with NULL in a column that takes none.
+#[inline]
+pub fn check_not_null(relation: &Relation, row: &[Datum]) -> Result<()> {
+    for (at, column) in relation.columns.iter().enumerate() {
+        if column.not_null && !column.dropped && row.get(at).is_none_or(Datum::is_null) {
+            return Err(not_null_violation(relation, at, row));
+        }
+    }
+    Ok(())
+}
+
+#[cold]
+fn not_null_violation(relation: &Relation, at: usize, row: &[Datum]) -> SqlError {
+    let name = relation.columns.get(at).map_or("", |column| &column.name);
+    SqlError::new(
+        SqlState::NOT_NULL_VIOLATION,
+        format!(
+            "null value in column \"{name}\" of relation \"{}\" violates not-null constraint",
+            relation.name
+        ),
+    )
+    .with_detail(format!("Failing row contains ({}).", describe(relation, row)))
+    .of_table("public", &relation.name)
+    .of_column(name)
+}
+
+/// 23514 for a row that fails a CHECK constraint.
+#[cold]
+pub(crate) fn check_violation(relation: &Relation, name: &str, row: &[Datum]) -> SqlError {
+    SqlError::new(
+        SqlState::CHECK_VIOLATION,
+        format!("new row for relation \"{}\" violates check constraint \"{name}\"", relation.name),
+    )
+    .with_detail(format!("Failing row contains ({}).", describe(relation, row)))
+    .of_table("public", &relation.name)
+    .of_constraint(name)
+}
+
+/// A row's values as details of errors show them.
+fn describe(relation: &Relation, row: &[Datum]) -> String {
+    let style = sql_types::Style::default();
+    let shown: Vec<String> = relation
+        .live_columns()
+        .map(|(at, _)| {
+            let text =
+                row.get(at).and_then(|value| value.to_text(&style)).unwrap_or_else(|| "null".to_owned());
+            if text.len() > 64 {
+                let end = (0..=64).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+                format!("{}...", text.get(..end).unwrap_or_default())
+            } else {
+                text
+            }
+        })
+        .collect();
+    shown.join(", ")
+}
+
+/// 23505 for a second row with the same primary key.
+#[cold]
+pub fn unique_violation(relation: &Relation, row: &[Datum]) -> SqlError {
+    let Some(primary) = &relation.primary_key else { return SqlError::internal("a duplicate without a key") };
+    duplicate(relation, &primary.name, primary.columns.iter().copied(), row)
+}
+
+/// 23505 for a second row with the same key in a unique index.
+#[cold]
+pub fn duplicate_in_index(relation: &Relation, index: &Index, row: &[Datum]) -> SqlError {
+    duplicate(relation, &index.name, index.columns.iter().map(|column| column.at), row)
+}
+
+fn duplicate(
+    relation: &Relation,
+    constraint: &str,
+    columns: impl Iterator<Item = usize>,
+    row: &[Datum],
+) -> SqlError {
+    let style = sql_types::Style::default();
+    let (mut names, mut values) = (Vec::new(), Vec::new());
+    for at in columns {
+        names.push(relation.columns.get(at).map_or_else(String::new, |column| quote(&column.name)));
+        let text = row.get(at).and_then(|value| value.to_text(&style));
+        values.push(text.unwrap_or_else(|| "null".to_owned()));
+    }
+    SqlError::new(
+        SqlState::UNIQUE_VIOLATION,
+        format!("duplicate key value violates unique constraint \"{constraint}\""),
+    )
+    .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+    .of_table("public", &relation.name)
+    .of_constraint(constraint)
+}
+
+/// 23505 while an index is built over rows that are there.
+#[cold]
+pub fn duplicate_in_build(relation: &Relation, violation: &SqlError) -> SqlError {
+    let name = violation.fields().constraint.clone().unwrap_or_default();
+    let detail = violation.fields().detail.clone().unwrap_or_default();
+    SqlError::new(SqlState::UNIQUE_VIOLATION, format!("could not create unique index \"{name}\""))
+        .with_detail(detail.replace("already exists", "is duplicated"))
+        .of_table("public", &relation.name)
+        .of_constraint(&name)
+}

@@ -1,0 +1,85 @@
+//! nextval and setval, and what stands in sequences.
+
+use super::{Cx, Row};
+use sql_catalogue::sequences::{Position, start};
+use sql_catalogue::{Sequence, store};
+use sql_interface::{Canceller, Result, SqlError};
+use sql_language::plan::SequenceFunction;
+use sql_types::Datum;
+use sqlstate::SqlState;
+use std::sync::Arc;
+
+/// The sequence that a regclass names, which the session may change.
+fn find(cx: &Cx<'_>, oid: u32, word: &str) -> Result<Arc<Sequence>> {
+    let Some(sequence) = cx.catalogue.sequences.get(&oid).cloned() else {
+        let name = cx.facts.relation_name(oid).unwrap_or_else(|| oid.to_string());
+        let message = format!("\"{name}\" is not a sequence");
+        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+    };
+    if !cx.actor.superuser && cx.facts.role_oid(cx.facts.current_user()) != Some(sequence.owner) {
+        let message = format!("permission denied for sequence {}", sequence.name);
+        return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+    }
+    if cx.read_only {
+        let message = format!("cannot execute {word}() in a read-only transaction");
+        return Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+    }
+    Ok(sequence)
+}
+
+/// What is given up in the middle leaves a gap at most.
+async fn or_cancelled<T>(canceller: &Canceller, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        reason = canceller.cancelled() => Err(reason.error()),
+    }
+}
+
+pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[Datum]) -> Result<Datum> {
+    let Some(Datum::Oid(oid)) = values.first() else { return Ok(Datum::Null) };
+    if values.iter().any(Datum::is_null) {
+        return Ok(Datum::Null);
+    }
+    let level = cx.environment.quick().synchronous_commit;
+    match function {
+        SequenceFunction::Next => {
+            let sequence = find(cx, *oid, "nextval")?;
+            let next = cx.sequences.next(cx.database, &sequence, level);
+            let (value, commit) = or_cancelled(cx.canceller, next).await?;
+            cx.transaction.depend_on(commit);
+            cx.facts.note_number(*oid, value, true, commit);
+            Ok(Datum::Int8(value))
+        }
+        SequenceFunction::Set => {
+            let sequence = find(cx, *oid, "setval")?;
+            let last = values.get(1).and_then(Datum::as_i64).unwrap_or_default();
+            let is_called = values.get(2).and_then(Datum::as_bool).unwrap_or(true);
+            let position = Position { last, is_called };
+            let set = cx.sequences.set(cx.database, &sequence, position, level);
+            let commit = or_cancelled(cx.canceller, set).await?;
+            cx.transaction.depend_on(commit);
+            if is_called {
+                cx.facts.note_number(*oid, last, false, commit);
+            }
+            Ok(Datum::Int8(last))
+        }
+    }
+}
+
+/// Where a sequence stands: by what this server has given out, else by what the statement sees.
+pub(super) async fn position(cx: &Cx<'_>, sequence: &Sequence) -> Result<Position> {
+    if let Some((known, commit)) = cx.sequences.known(sequence) {
+        cx.transaction.depend_on(commit);
+        return Ok(known);
+    }
+    let stored = store::sequence_state(cx.transaction, sequence).await?;
+    Ok(stored.unwrap_or_else(|| start(sequence)))
+}
+
+/// A sequence as a table of one row.
+pub(super) async fn as_table(cx: &Cx<'_>, oid: u32) -> Result<Vec<Row>> {
+    let Some(sequence) = cx.catalogue.sequences.get(&oid) else { return Ok(Vec::new()) };
+    let Position { last, is_called } = position(cx, sequence).await?;
+    Ok(vec![vec![Datum::Int8(last), Datum::Int8(0), Datum::Bool(is_called)]])
+}

@@ -1,0 +1,249 @@
+//! What a session asks of the server around it: settings, node-wide tables and functions, password verifiers.
+//!
+//! One `Environment` belongs to one session. All its methods take `&self`; the server guards its own state.
+//! None of them may block on a lock that is held across I/O, except the futures of [`NodeCall::Later`].
+
+use crate::cancel::Canceller;
+use crate::error::Result;
+use crate::token::ReadToken;
+use sql_types::{Datum, Type};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use storage::{Interrupt, SyncLevel};
+
+/// How long a SET lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetScope {
+    /// SET or SET SESSION: until the session ends, or undone if the transaction rolls back.
+    Session,
+    /// SET LOCAL: until the transaction ends.
+    Local,
+}
+
+/// Who may see or change a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingActor {
+    /// Whether the current role is a superuser.
+    pub superuser: bool,
+}
+
+/// One line of SHOW ALL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingLine {
+    /// The canonical name.
+    pub name: String,
+    /// The value with its unit, as SHOW prints it.
+    pub value: String,
+    /// The short description.
+    pub description: String,
+}
+
+/// The settings that statements consult all the time, already parsed. A new `Arc` whenever one of them
+/// changes.
+#[derive(Clone, Debug)]
+pub struct QuickSettings {
+    /// synchronous_commit.
+    pub synchronous_commit: SyncLevel,
+    /// default_transaction_isolation.
+    pub default_isolation: IsolationLevel,
+    /// default_transaction_read_only.
+    pub default_read_only: bool,
+    /// work_mem in bytes: what one sort, hash or aggregate may hold.
+    pub work_mem_bytes: usize,
+    /// max_stack_depth in bytes.
+    pub max_stack_depth_bytes: usize,
+    /// lock_timeout in milliseconds; 0 is none.
+    pub lock_timeout_ms: u64,
+    /// plimsoll.read_after: what each new snapshot has to include.
+    pub read_after: Option<ReadToken>,
+    /// plimsoll.standby_reads = confirmed: on a standby, show only what the server before it has named
+    /// confirmed.
+    pub reads_confirmed: bool,
+    /// How values print and what time zone they are read in (TimeZone, DateStyle, bytea_output, ...);
+    /// `now_micros` is filled in by the session.
+    pub style: Arc<sql_types::Style>,
+}
+
+/// Isolation levels by their SQL names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IsolationLevel {
+    /// read uncommitted, which behaves as read committed.
+    ReadUncommitted,
+    /// read committed.
+    #[default]
+    ReadCommitted,
+    /// repeatable read.
+    RepeatableRead,
+    /// serializable: refused with 0A000 when a transaction asks for it.
+    Serializable,
+}
+
+impl IsolationLevel {
+    /// The name as SHOW transaction_isolation prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReadUncommitted => "read uncommitted",
+            Self::ReadCommitted => "read committed",
+            Self::RepeatableRead => "repeatable read",
+            Self::Serializable => "serializable",
+        }
+    }
+}
+
+/// The shape of a read-only table that the node fills in (pg_settings, pg_stat_replication, ...).
+#[derive(Clone, Debug)]
+pub struct NodeTable {
+    /// Schema: `pg_catalog` or `information_schema`.
+    pub schema: &'static str,
+    /// Name, without quotes.
+    pub name: &'static str,
+    /// pg_class.oid as PostgreSQL has it where it has one; else below 16384 and unique among the node's
+    /// tables.
+    pub oid: u32,
+    /// Columns in order.
+    pub columns: Vec<(&'static str, Type)>,
+}
+
+/// What a node function returns.
+#[derive(Clone, Debug)]
+pub enum NodeReturns {
+    /// One value: `NodeRows` of one row and one column. No row means NULL.
+    Scalar(Type),
+    /// One row of these columns.
+    Record(Vec<(&'static str, Type)>),
+    /// Any number of rows of these columns.
+    Set(Vec<(&'static str, Type)>),
+}
+
+/// A function that the node carries out (pg_current_wal_lsn, pg_promote, ...).
+#[derive(Clone, Debug)]
+pub struct NodeFunction {
+    /// Name in pg_catalog.
+    pub name: &'static str,
+    /// Argument types; those from `required` on may be left out.
+    pub arguments: Vec<NodeArgument>,
+    /// How many arguments must be given.
+    pub required: usize,
+    /// A NULL argument makes the result NULL without a call.
+    pub strict: bool,
+    /// What comes back.
+    pub returns: NodeReturns,
+}
+
+/// One argument of a node function.
+#[derive(Clone, Debug)]
+pub struct NodeArgument {
+    /// For the notation `name => value`.
+    pub name: &'static str,
+    /// Its type.
+    pub ty: Type,
+    /// Its value when left out (meaningful from `required` on).
+    pub default: Datum,
+}
+
+/// Rows of a node table or function, each with the declared number of columns.
+pub type NodeRows = Vec<Vec<Datum>>;
+
+/// A future that a session may await anywhere.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The outcome of a node function: at once, or after waiting (pg_promote, pg_sleep, pg_backup_stop, ...).
+/// A later one is dropped when the statement is cancelled.
+pub enum NodeCall {
+    /// There already.
+    Now(Result<NodeRows>),
+    /// To be awaited.
+    Later(BoxFuture<'static, Result<NodeRows>>),
+    /// The transaction's id (bigint), which only the session can tell: given out now if it has none, or NULL
+    /// then.
+    TransactionId {
+        /// Give one out.
+        assign: bool,
+    },
+}
+
+/// The server around one session.
+pub trait Environment: Send + Sync {
+    // --- settings ---
+
+    /// The parsed settings of the hot path; called at least once a statement, so it must be cheap.
+    fn quick(&self) -> Arc<QuickSettings>;
+    /// SHOW name and current_setting(name): the printed value; None for an unknown name.
+    ///
+    /// # Errors
+    ///
+    /// 42501 if this actor may not read the setting.
+    fn show(&self, actor: SettingActor, name: &str) -> Result<Option<String>>;
+    /// SHOW ALL.
+    fn show_all(&self, actor: SettingActor) -> Vec<SettingLine>;
+    /// SET; `value` None is DEFAULT. A list (`SET search_path TO a, b`) comes joined by `, `. Unknown names,
+    /// bad values, wrong contexts and missing privileges are errors with PostgreSQL's SQLSTATEs.
+    ///
+    /// # Errors
+    ///
+    /// 42704, 22023, 55P02 or 42501, as the text above says.
+    fn set(&self, actor: SettingActor, name: &str, value: Option<&str>, scope: SetScope) -> Result<()>;
+    /// RESET ALL.
+    ///
+    /// # Errors
+    ///
+    /// What SET fails with.
+    fn reset_all(&self, actor: SettingActor) -> Result<()>;
+    /// ALTER SYSTEM SET (value), ALTER SYSTEM RESET (None), ALTER SYSTEM RESET ALL (name None). Durable on
+    /// return.
+    ///
+    /// # Errors
+    ///
+    /// What SET fails with, and 58030 if the file cannot be written.
+    fn alter_system(&self, actor: SettingActor, name: Option<&str>, value: Option<&str>) -> Result<()>;
+    /// A savepoint of the settings, called only in transactions that set something: level 1 is the
+    /// transaction itself, each SAVEPOINT one more.
+    fn settings_push(&self, level: u32);
+    /// Gives up every level from `level` on: its changes are undone (`keep` false) or pass to the level
+    /// below. Leaving level 1 ends what SET LOCAL set, whichever way.
+    fn settings_pop(&self, level: u32, keep: bool);
+
+    // --- the node's own tables and functions ---
+
+    /// Shapes of the node's tables; the same for the life of the process.
+    fn node_tables(&self) -> &[NodeTable];
+    /// The rows of one of them now. `table` is an index into [`Environment::node_tables`].
+    ///
+    /// # Errors
+    ///
+    /// 42501 if this actor may not look, or what keeps the node from knowing.
+    fn node_rows(&self, actor: SettingActor, table: usize) -> Result<NodeRows>;
+    /// Signatures of the node's functions; the same for the life of the process. Overloads differ in argument
+    /// types.
+    fn node_functions(&self) -> &[NodeFunction];
+    /// Calls one of them; `function` is an index into [`Environment::node_functions`], `arguments` is
+    /// complete and of the declared types. `canceller` tells a blocking wait inside to give up.
+    fn call(
+        &self,
+        actor: SettingActor,
+        function: usize,
+        arguments: &[Datum],
+        canceller: &Canceller,
+    ) -> NodeCall;
+
+    // --- reads that follow writes ---
+
+    /// Waits until a snapshot taken on this node includes everything up to the token; an error if that can
+    /// never be. `interrupt` shows the wait; the future is dropped when the statement is cancelled.
+    fn reach(&self, token: ReadToken, interrupt: &Interrupt) -> BoxFuture<'static, Result<()>>;
+
+    // --- roles and identity ---
+
+    /// A SCRAM-SHA-256 verifier for a clear-text password (a text that is a verifier already is not passed
+    /// here).
+    ///
+    /// # Errors
+    ///
+    /// If a verifier cannot be made of this password.
+    fn password_verifier(&self, password: &str) -> Result<String>;
+    /// The pid that the client was told (pg_backend_pid()).
+    fn backend_pid(&self) -> i32;
+    /// The client's address and port, for inet_client_addr() and the like; None on a Unix socket.
+    fn client_address(&self) -> Option<std::net::SocketAddr>;
+}

@@ -1,0 +1,151 @@
+//! Making an expression's value one of another type.
+
+use super::node::Expr;
+use super::{Facts, Scope};
+use sql_interface::{Result, SqlError};
+use sql_types::cast::{self, CastContext};
+use sql_types::{Category, Datum, Type, TypeId};
+use sqlstate::SqlState;
+
+/// Whether values of `from` become `to` in this context. Undetermined literals and parameters always do.
+pub(super) fn can_coerce(from: TypeId, to: TypeId, how: CastContext) -> bool {
+    cast::cast_context(from, to).is_some_and(|needed| needed <= how)
+}
+
+/// The OID of a relation's name, or of its number.
+pub(super) fn relation(name: &str, facts: &dyn Facts) -> Result<Datum> {
+    if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(Datum::parse(Type::of(TypeId::Oid), name, facts.style())?);
+    }
+    match facts.relation_oid(name)? {
+        Some(oid) => Ok(Datum::Oid(oid)),
+        None => Err(SqlError::new(SqlState::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))),
+    }
+}
+
+/// Converts an expression to a type. Literals of unknown type are read as `to`, undetermined parameters
+/// become it. Assignment is for values that go to a column; errors: 42846 for a written cast, else 42804.
+pub fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr> {
+    let explicit = how == CastContext::Explicit;
+    let from = expr.ty();
+    if from == to || (from.id == to.id && to.modifier < 0) {
+        return Ok(expr);
+    }
+    if from.id == TypeId::Unknown {
+        return coerce_unknown(expr, to, explicit, scope);
+    }
+    if !can_coerce(from.id, to.id, how) {
+        let (from, to) = (from.id.sql_name(), to.id.sql_name());
+        return Err(if explicit {
+            SqlError::new(SqlState::CANNOT_COERCE, format!("cannot cast type {from} to {to}"))
+        } else {
+            SqlError::new(
+                SqlState::DATATYPE_MISMATCH,
+                format!("expression is of type {from}, but type {to} is needed"),
+            )
+            .with_hint("You will need to rewrite or cast the expression.")
+        });
+    }
+    if expr.as_const().is_some_and(Datum::is_null) {
+        return Ok(Expr::Const(Datum::Null, to));
+    }
+    Ok(Expr::Cast { operand: Box::new(expr), to, explicit }.fold_here())
+}
+
+fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -> Result<Expr> {
+    match expr {
+        Expr::Const(Datum::Text(text), _) => {
+            let facts = scope.facts();
+            if to.id == TypeId::Regclass {
+                return relation(&text, facts).map(|value| Expr::Const(value, to));
+            }
+            // As PostgreSQL does it: read without the modifier, then fitted to it.
+            let value = Datum::parse(Type::of(to.id), &text, facts.style())?;
+            Ok(Expr::Const(cast::apply_modifier(value, to, explicit)?, to))
+        }
+        Expr::Const(..) => Ok(Expr::Const(Datum::Null, to)),
+        Expr::Param { index, .. } => {
+            scope.determine_parameter(index, Type::of(to.id))?;
+            let param = Expr::Param { index, ty: Type::of(to.id) };
+            if to.modifier < 0 {
+                return Ok(param);
+            }
+            Ok(Expr::Cast { operand: Box::new(param), to, explicit })
+        }
+        // A column of a subquery that nobody gave a type: its text is read when it is there.
+        other => Ok(Expr::Cast { operand: Box::new(other), to, explicit }),
+    }
+}
+
+/// Brings expressions to one type, as UNION, CASE, VALUES and lists need it. `context` names the construct in
+/// errors.
+pub fn common_type(exprs: &mut [&mut Expr], context: &str, scope: &mut dyn Scope) -> Result<Type> {
+    let ty = choose_common(&exprs.iter().map(|expr| expr.ty()).collect::<Vec<_>>(), context)?;
+    for expr in exprs.iter_mut() {
+        let taken = std::mem::replace(*expr, Expr::Const(Datum::Null, ty));
+        **expr = coerce(taken, ty, CastContext::Implicit, scope).map_err(|error| {
+            if error.code() == SqlState::DATATYPE_MISMATCH {
+                let message = format!("{context} could not convert type to {}", ty.id.sql_name());
+                return SqlError::new(SqlState::CANNOT_COERCE, message);
+            }
+            error
+        })?;
+    }
+    Ok(ty)
+}
+
+/// The type that all of these become.
+pub(super) fn choose_common(types: &[Type], context: &str) -> Result<Type> {
+    if let Some((first, rest)) = types.split_first()
+        && first.id != TypeId::Unknown
+        && rest.iter().all(|ty| ty.id == first.id)
+    {
+        let same_modifier = rest.iter().all(|ty| ty.modifier == first.modifier);
+        return Ok(if same_modifier { *first } else { Type::of(first.id) });
+    }
+    let mut chosen: Option<TypeId> = None;
+    for id in types.iter().map(|ty| ty.id).filter(|id| *id != TypeId::Unknown) {
+        let Some(current) = chosen else {
+            chosen = Some(id);
+            continue;
+        };
+        if id == current {
+            continue;
+        }
+        if id.category() != current.category() {
+            return Err(SqlError::new(
+                SqlState::DATATYPE_MISMATCH,
+                format!("{context} types {} and {} cannot be matched", current.sql_name(), id.sql_name()),
+            ));
+        }
+        // The one that the other turns into without being asked, unless the current one is its category's
+        // favourite.
+        if !current.info().preferred
+            && can_coerce(current, id, CastContext::Implicit)
+            && !can_coerce(id, current, CastContext::Implicit)
+        {
+            chosen = Some(id);
+        }
+    }
+    Ok(Type::of(chosen.unwrap_or(TypeId::Text)))
+}
+
+/// Makes an expression a condition: 42804 if it is of another type.
+pub(super) fn condition(expr: Expr, context: &str, scope: &mut dyn Scope) -> Result<Expr> {
+    let id = expr.ty().id;
+    if id != TypeId::Bool && id != TypeId::Unknown {
+        return Err(SqlError::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!("argument of {context} must be type boolean, not type {}", id.sql_name()),
+        ));
+    }
+    coerce(expr, Type::of(TypeId::Bool), CastContext::Implicit, scope)
+}
+
+/// A literal that nobody gave a type is text.
+pub(super) fn settle(expr: Expr, scope: &mut dyn Scope) -> Result<Expr> {
+    if expr.ty().id.category() == Category::Unknown {
+        return coerce(expr, Type::of(TypeId::Text), CastContext::Implicit, scope);
+    }
+    Ok(expr)
+}

@@ -1,0 +1,381 @@
+//! Calls: functions, aggregates, and the constructs that are functions in other words.
+
+use super::literal::{field_name, text_constant};
+use super::{Compiler, strip, unsupported};
+use crate::expr::aggregate::{self, Aggregate};
+use crate::expr::coerce::{self, coerce, common_type};
+use crate::expr::functions::{self, Function, Parameter};
+use crate::expr::node::{Chosen, Expr};
+use crate::expr::resolve::{Choice, Takes, choose};
+use crate::expr::{AggregateCall, FunctionArgument, Scope, Subquery};
+use sql_interface::{Result, SqlError};
+use sql_types::cast::CastContext;
+use sql_types::{Type, TypeId};
+use sqlparser::ast::{
+    self, CeilFloorKind, DuplicateTreatment, Expr as Ast, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, ObjectNamePart, TrimWhereField,
+};
+use sqlstate::SqlState;
+
+/// The function's name if it is plain or in pg_catalog; names of other schemas are unknown here.
+fn name_of(name: &ast::ObjectName) -> Option<(String, &ast::Ident)> {
+    let fold = |part: &ast::Ident| {
+        if part.quote_style.is_some() { part.value.clone() } else { part.value.to_lowercase() }
+    };
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(name)] => Some((fold(name), name)),
+        [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(name)]
+            if fold(schema) == "pg_catalog" =>
+        {
+            Some((fold(name), name))
+        }
+        _ => None,
+    }
+}
+
+fn type_list(types: &[TypeId]) -> String {
+    types.iter().map(|id| id.sql_name()).collect::<Vec<_>>().join(", ")
+}
+
+fn undefined(name: &str, types: &[TypeId]) -> SqlError {
+    SqlError::new(
+        SqlState::UNDEFINED_FUNCTION,
+        format!("function {name}({}) does not exist", type_list(types)),
+    )
+    .with_hint(
+        "No function matches the given name and argument types. You might need to add explicit type casts.",
+    )
+}
+
+/// A call of one of our own functions by name.
+pub(in crate::expr) fn named_call(name: &str, arguments: Vec<Expr>, scope: &mut dyn Scope) -> Result<Expr> {
+    let types: Vec<TypeId> = arguments.iter().map(|argument| argument.ty().id).collect();
+    match resolve(name, &types)? {
+        Some(function) => build(function, arguments, scope),
+        None => Err(undefined(name, &types)),
+    }
+}
+
+/// The function for arguments of these types; None if no function of this name takes so many, or any such.
+fn resolve(name: &str, types: &[TypeId]) -> Result<Option<&'static Function>> {
+    let named: Vec<&'static Function> =
+        functions::named(name).iter().filter(|known| known.takes(types.len())).collect();
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let candidates: Vec<Vec<Takes>> = named
+        .iter()
+        .map(|known| {
+            (0..types.len()).map(|at| known.parameter(at).map_or(Takes::Any, Parameter::takes)).collect()
+        })
+        .collect();
+    match choose(types, &candidates) {
+        Choice::One(place) => Ok(named.get(place).copied()),
+        Choice::None => Ok(None),
+        Choice::Ambiguous => Err(SqlError::new(
+            SqlState::AMBIGUOUS_FUNCTION,
+            format!("function {name}({}) is not unique", type_list(types)),
+        )
+        .with_hint("Could not choose a best candidate function. You might need to add explicit type casts.")),
+    }
+}
+
+fn build(function: &'static Function, arguments: Vec<Expr>, scope: &mut dyn Scope) -> Result<Expr> {
+    let mut coerced = Vec::with_capacity(arguments.len());
+    let mut array = None;
+    for (at, argument) in arguments.into_iter().enumerate() {
+        let given = argument.ty().id;
+        coerced.push(match function.parameter(at) {
+            Some(Parameter::Is(TypeId::Text)) if given == TypeId::Varchar => argument,
+            Some(Parameter::Is(id)) => coerce(argument, Type::of(id), CastContext::Implicit, scope)?,
+            Some(Parameter::AnyArray) => {
+                array = array.or(Some(given));
+                argument
+            }
+            // Text of its own type is what unknown literals become.
+            _ => coerce::settle(argument, scope)?,
+        });
+    }
+    let ty = match function.result {
+        functions::Returns::Is(id) => Type::of(id),
+        functions::Returns::SameArray => Type::of(array.unwrap_or(TypeId::TextArray)),
+    };
+    Ok(Expr::Call { function: Chosen(function), arguments: coerced, ty }.fold_here())
+}
+
+impl Compiler<'_> {
+    /// What the parser has syntax of its own for, though it is a call.
+    pub(super) fn call_like(&mut self, ast: &Ast) -> Result<Expr> {
+        match ast {
+            Ast::Function(call) => self.function(call),
+            Ast::Extract { field, expr, .. } => {
+                let value = self.expr(expr)?;
+                named_call("extract", vec![text_constant(&field_name(field)), value], self.scope)
+            }
+            Ast::AtTimeZone { timestamp, time_zone } => {
+                let (value, zone) = (self.expr(timestamp)?, self.expr(time_zone)?);
+                named_call("timezone", vec![zone, value], self.scope)
+            }
+            Ast::Ceil { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) } => {
+                let value = self.expr(expr)?;
+                named_call("ceil", vec![value], self.scope)
+            }
+            Ast::Floor { expr, field: CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime) } => {
+                let value = self.expr(expr)?;
+                named_call("floor", vec![value], self.scope)
+            }
+            Ast::Position { expr, r#in } => {
+                let (wanted, text) = (self.expr(expr)?, self.expr(r#in)?);
+                named_call("position", vec![text, wanted], self.scope)
+            }
+            Ast::Substring { expr, substring_from, substring_for, shorthand, .. } => {
+                let mut arguments = vec![self.expr(expr)?];
+                match (substring_from, substring_for) {
+                    (Some(from), length) => {
+                        arguments.push(self.expr(from)?);
+                        if let Some(length) = length {
+                            arguments.push(self.expr(length)?);
+                        }
+                    }
+                    (None, Some(length)) => {
+                        arguments.push(Expr::Const(sql_types::Datum::Int4(1), Type::of(TypeId::Int4)));
+                        arguments.push(self.expr(length)?);
+                    }
+                    (None, None) => {}
+                }
+                named_call(if *shorthand { "substr" } else { "substring" }, arguments, self.scope)
+            }
+            Ast::Trim { trim_where, trim_what, expr, trim_characters } => {
+                let name = match trim_where {
+                    None | Some(TrimWhereField::Both) => "btrim",
+                    Some(TrimWhereField::Leading) => "ltrim",
+                    Some(TrimWhereField::Trailing) => "rtrim",
+                };
+                let mut arguments = vec![self.expr(expr)?];
+                if let Some(what) =
+                    trim_what.as_deref().or(trim_characters.as_ref().and_then(|list| list.first()))
+                {
+                    arguments.push(self.expr(what)?);
+                }
+                named_call(name, arguments, self.scope)
+            }
+            Ast::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut arguments =
+                    vec![self.expr(expr)?, self.expr(overlay_what)?, self.expr(overlay_from)?];
+                if let Some(count) = overlay_for {
+                    arguments.push(self.expr(count)?);
+                }
+                named_call("overlay", arguments, self.scope)
+            }
+            other => Err(unsupported(&format!("the expression {other}"))),
+        }
+    }
+
+    fn function(&mut self, call: &ast::Function) -> Result<Expr> {
+        if call.over.is_some() {
+            return Err(unsupported("a window function"));
+        }
+        if !call.within_group.is_empty() {
+            return Err(unsupported("WITHIN GROUP"));
+        }
+        let named = name_of(&call.name);
+        let Some((name, ident)) = &named else {
+            return self.elsewhere(call, &call.name.to_string());
+        };
+        let position = self.scope.position(ident.span);
+        self.named_function(call, name).map_err(|error| error.at(position))
+    }
+
+    fn named_function(&mut self, call: &ast::Function, name: &str) -> Result<Expr> {
+        let list = match &call.args {
+            FunctionArguments::None => &[][..],
+            FunctionArguments::List(list) => list.args.as_slice(),
+            FunctionArguments::Subquery(query) if name == "array" => {
+                return self.scope.subquery(Subquery::Array(query));
+            }
+            FunctionArguments::Subquery(_) => {
+                return Err(unsupported("a subquery as the arguments of a function"));
+            }
+        };
+        if aggregate::is_aggregate(name) {
+            return self.aggregate(call, name, list);
+        }
+        if let FunctionArguments::List(list) = &call.args
+            && (list.duplicate_treatment == Some(DuplicateTreatment::Distinct) || !list.clauses.is_empty())
+            && functions::named(name).iter().next().is_some()
+        {
+            return Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!("DISTINCT or ORDER BY specified, but {name} is not an aggregate function"),
+            ));
+        }
+        if call.filter.is_some() {
+            return Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                format!("FILTER specified, but {name} is not an aggregate function"),
+            ));
+        }
+        if let Some(special) = self.special(name, list)? {
+            return Ok(special);
+        }
+        if functions::named(name).is_empty() {
+            return self.elsewhere(call, name);
+        }
+        let mut arguments = Vec::with_capacity(list.len());
+        for argument in list {
+            match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => arguments.push(self.expr(value)?),
+                _ => return self.elsewhere(call, name),
+            }
+        }
+        let types: Vec<TypeId> = arguments.iter().map(|argument| argument.ty().id).collect();
+        match resolve(name, &types)? {
+            Some(function) => build(function, arguments, self.scope),
+            None => {
+                let passed =
+                    arguments.into_iter().map(|value| FunctionArgument { name: None, value }).collect();
+                self.scope.function(call, passed)?.ok_or_else(|| undefined(name, &types))
+            }
+        }
+    }
+
+    /// A function that the analyser may know.
+    fn elsewhere(&mut self, call: &ast::Function, name: &str) -> Result<Expr> {
+        let list = match &call.args {
+            FunctionArguments::List(list) => list.args.as_slice(),
+            _ => &[],
+        };
+        let mut arguments = Vec::with_capacity(list.len());
+        for argument in list {
+            let (given, value) = match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (None, value),
+                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
+                    (Some(name.value.to_lowercase()), value)
+                }
+                FunctionArg::ExprNamed {
+                    name: Ast::Identifier(name),
+                    arg: FunctionArgExpr::Expr(value),
+                    ..
+                } => (Some(name.value.to_lowercase()), value),
+                other => return Err(unsupported(&format!("the argument {other} of function {name}"))),
+            };
+            arguments.push(FunctionArgument { name: given, value: self.expr(value)? });
+        }
+        let types: Vec<TypeId> = arguments.iter().map(|argument| argument.value.ty().id).collect();
+        self.scope.function(call, arguments)?.ok_or_else(|| undefined(name, &types))
+    }
+
+    fn plain_arguments(&mut self, name: &str, list: &[FunctionArg]) -> Result<Vec<Expr>> {
+        let mut arguments = Vec::with_capacity(list.len());
+        for argument in list {
+            match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => arguments.push(self.expr(value)?),
+                other => return Err(unsupported(&format!("the argument {other} of function {name}"))),
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// Constructs that look like functions but evaluate their arguments in ways of their own.
+    fn special(&mut self, name: &str, list: &[FunctionArg]) -> Result<Option<Expr>> {
+        let word = name.to_uppercase();
+        Ok(Some(match name {
+            "coalesce" | "greatest" | "least" => {
+                let mut arguments = self.plain_arguments(name, list)?;
+                if arguments.is_empty() {
+                    return Err(SqlError::syntax("syntax error at or near \")\""));
+                }
+                let ty = common_type(&mut arguments.iter_mut().collect::<Vec<_>>(), &word, self.scope)?;
+                if name == "coalesce" {
+                    Expr::Coalesce(arguments, ty).fold_here()
+                } else {
+                    Expr::Extreme { greatest: name == "greatest", arguments, ty }.fold_here()
+                }
+            }
+            "nullif" => {
+                let mut arguments = self.plain_arguments(name, list)?;
+                let (Some(right), Some(left), true) =
+                    (arguments.pop(), arguments.pop(), arguments.is_empty())
+                else {
+                    return Err(SqlError::syntax("syntax error at or near \")\""));
+                };
+                let equal = super::operator::named_operator("=", self.again(&left)?, right, self.scope)?;
+                // The value is of the type that it was compared as.
+                let value = match &equal {
+                    Expr::Compare { left: compared, .. } => (**compared).clone(),
+                    _ => left,
+                };
+                Expr::NullIf { equal: Box::new(equal.fold_here()), value: Box::new(value) }.fold_here()
+            }
+            "pg_typeof" => {
+                let arguments = self.plain_arguments(name, list)?;
+                let [argument] = arguments.as_slice() else { return Ok(None) };
+                let oid = argument.ty().id.oid();
+                Expr::Const(sql_types::Datum::Regtype(oid), Type::of(TypeId::Regtype))
+            }
+            "row" => return Err(unsupported("a row value in this place")),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn aggregate(&mut self, call: &ast::Function, name: &str, list: &[FunctionArg]) -> Result<Expr> {
+        let mut distinct = false;
+        let mut order_by = Vec::new();
+        if let FunctionArguments::List(list) = &call.args {
+            distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+            for clause in &list.clauses {
+                let FunctionArgumentClause::OrderBy(keys) = clause else {
+                    return Err(unsupported(&format!("{clause} in an aggregate")));
+                };
+                for key in keys {
+                    let compiled = self.expr(&key.expr)?;
+                    let compiled = coerce::settle(compiled, self.scope)?;
+                    let descending = matches!(key.options.sort, Some(ast::OrderBySort::Desc));
+                    order_by.push((compiled, descending, key.options.nulls_first.unwrap_or(descending)));
+                }
+            }
+        }
+        let mut arguments = Vec::with_capacity(list.len());
+        let mut star = false;
+        for argument in list {
+            match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => {
+                    arguments.push(self.expr(strip(value))?)
+                }
+                FunctionArg::Unnamed(FunctionArgExpr::Wildcard) if name == "count" && list.len() == 1 => {
+                    star = true
+                }
+                other => return Err(unsupported(&format!("the argument {other} of function {name}"))),
+            }
+        }
+        if arguments.is_empty() && name == "count" && !star {
+            return Err(SqlError::new(
+                SqlState::WRONG_OBJECT_TYPE,
+                "count(*) must be used to call a parameterless aggregate function",
+            ));
+        }
+        if distinct && star {
+            return Err(SqlError::syntax("DISTINCT specified, but count(*) has no argument"));
+        }
+        let types: Vec<TypeId> = arguments.iter().map(|argument| argument.ty().id).collect();
+        let Some((aggregate, wanted)) = Aggregate::resolve(name, &types)? else {
+            return Err(undefined(name, &types));
+        };
+        let mut coerced = Vec::with_capacity(arguments.len());
+        for (argument, wanted) in arguments.into_iter().zip(wanted) {
+            coerced.push(if argument.ty().id == TypeId::Varchar && wanted == TypeId::Text {
+                argument
+            } else {
+                coerce(argument, Type::of(wanted), CastContext::Implicit, self.scope)?
+            });
+        }
+        if distinct && order_by.iter().any(|(key, ..)| !coerced.contains(key)) {
+            return Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list",
+            ));
+        }
+        let filter = call.filter.as_ref().map(|filter| self.condition(filter, "FILTER")).transpose()?;
+        self.scope.aggregate(AggregateCall { aggregate, arguments: coerced, distinct, filter, order_by })
+    }
+}

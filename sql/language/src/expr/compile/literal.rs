@@ -1,0 +1,99 @@
+//! Literals: numbers, strings, typed strings, intervals, parameters.
+
+use super::{BOOL, Compiler, UNKNOWN, unsupported};
+use crate::expr::coerce::coerce;
+use crate::expr::data_type::data_type;
+use crate::expr::node::Expr;
+use sql_interface::{Result, SqlError};
+use sql_types::cast::CastContext;
+use sql_types::{Datum, Numeric, Type, TypeId};
+use sqlparser::ast::{self, DateTimeField, Value};
+
+fn text(value: &str) -> Expr {
+    Expr::Const(Datum::text(value), UNKNOWN)
+}
+
+impl Compiler<'_> {
+    pub(super) fn literal(&mut self, value: &ast::ValueWithSpan) -> Result<Expr> {
+        match &value.value {
+            Value::Number(digits, _) => number(digits),
+            Value::SingleQuotedString(value)
+            | Value::EscapedStringLiteral(value)
+            | Value::UnicodeStringLiteral(value)
+            | Value::NationalStringLiteral(value) => Ok(text(value)),
+            Value::DollarQuotedString(quoted) => Ok(text(&quoted.value)),
+            Value::Boolean(value) => Ok(Expr::Const(Datum::Bool(*value), BOOL)),
+            Value::Null => Ok(Expr::Const(Datum::Null, UNKNOWN)),
+            Value::Placeholder(name) => {
+                let number = name.strip_prefix('$').and_then(|digits| digits.parse().ok());
+                let number =
+                    number.ok_or_else(|| SqlError::syntax(format!("syntax error at or near \"{name}\"")))?;
+                self.scope.parameter(number)
+            }
+            other => Err(unsupported(&format!("the literal {other}"))),
+        }
+    }
+
+    /// `date '2000-01-01'`
+    pub(super) fn typed_string(&mut self, typed: &ast::TypedString) -> Result<Expr> {
+        let to = data_type(&typed.data_type)?;
+        let value = self.literal(&typed.value)?;
+        coerce(value, to, CastContext::Explicit, self.scope)
+    }
+
+    /// `INTERVAL '1 day'`, `INTERVAL '1' DAY`
+    pub(super) fn interval(&mut self, interval: &ast::Interval) -> Result<Expr> {
+        if interval.last_field.is_some() {
+            return Err(unsupported("an interval literal with a range of fields"));
+        }
+        let value = self.expr(&interval.value)?;
+        let Some(Datum::Text(written)) = value.as_const() else {
+            return Err(SqlError::syntax("an interval literal needs a string"));
+        };
+        let digits = interval.fractional_seconds_precision.or(interval.leading_precision);
+        let digits = digits.map(|digits| u32::try_from(digits).unwrap_or(u32::MAX));
+        let to = Type::with_precision(TypeId::Interval, digits);
+        let unit = match &interval.leading_field {
+            None => "",
+            Some(DateTimeField::Year) => "year",
+            Some(DateTimeField::Month) => "month",
+            Some(DateTimeField::Day) => "day",
+            Some(DateTimeField::Hour) => "hour",
+            Some(DateTimeField::Minute) => "minute",
+            Some(DateTimeField::Second) => "second",
+            Some(other) => return Err(unsupported(&format!("an interval literal in {other}"))),
+        };
+        let bare = written.parse::<f64>().is_ok();
+        let full = if bare && !unit.is_empty() { text(&format!("{written} {unit}")) } else { text(written) };
+        coerce(full, to, CastContext::Explicit, self.scope)
+    }
+}
+
+/// The narrowest of integer, bigint and numeric that holds the digits, a minus sign before them if there is
+/// one.
+pub(super) fn number(digits: &str) -> Result<Expr> {
+    if digits.strip_prefix('-').unwrap_or(digits).bytes().all(|byte| byte.is_ascii_digit()) {
+        if let Ok(value) = digits.parse::<i32>() {
+            return Ok(Expr::Const(Datum::Int4(value), Type::of(TypeId::Int4)));
+        }
+        if let Ok(value) = digits.parse::<i64>() {
+            return Ok(Expr::Const(Datum::Int8(value), Type::of(TypeId::Int8)));
+        }
+    }
+    Ok(Expr::Const(Datum::Numeric(Numeric::parse(digits)?), Type::of(TypeId::Numeric)))
+}
+
+/// The name of a field in EXTRACT, as the function takes it.
+pub(super) fn field_name(field: &DateTimeField) -> String {
+    match field {
+        DateTimeField::Custom(name) => name.value.clone(),
+        DateTimeField::TimezoneHour => "timezone_hour".to_owned(),
+        DateTimeField::TimezoneMinute => "timezone_minute".to_owned(),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+/// A string constant of type text.
+pub(super) fn text_constant(value: &str) -> Expr {
+    Expr::Const(Datum::text(value), Type::of(TypeId::Text))
+}

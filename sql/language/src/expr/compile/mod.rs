@@ -1,0 +1,536 @@
+//! From the parser's tree to an [`Expr`].
+
+mod call;
+mod literal;
+mod operator;
+
+pub use operator::operator;
+
+use super::coerce::{self, coerce, common_type};
+use super::data_type::data_type;
+use super::node::Expr;
+use super::{Scope, Subquery};
+use crate::parse::TARGETS_MAX;
+use operator::{comparison, comparison_of, named_operator, unary};
+use sql_interface::{Result, SqlError, stack};
+use sql_types::cast::CastContext;
+use sql_types::{Datum, Type, TypeId};
+use sqlparser::ast::{self, BinaryOperator, Expr as Ast, UnaryOperator};
+use sqlstate::SqlState;
+
+pub(super) const BOOL: Type = Type::of(TypeId::Bool);
+pub(super) const TEXT: Type = Type::of(TypeId::Text);
+pub(super) const UNKNOWN: Type = Type::of(TypeId::Unknown);
+
+/// Compiles an expression: looks names up, chooses operators and functions, reads literals, folds constants.
+/// A bare literal or parameter may come out with the type unknown; the caller coerces it to what it needs.
+pub fn compile(ast: &Ast, scope: &mut dyn Scope) -> Result<Expr> {
+    Compiler { scope, depth: 0 }.expr(ast)
+}
+
+/// Compiles one expression.
+pub(super) struct Compiler<'a> {
+    pub(super) scope: &'a mut dyn Scope,
+    depth: usize,
+}
+
+pub(super) fn unsupported(what: &str) -> SqlError {
+    SqlError::unsupported(what)
+}
+
+impl Compiler<'_> {
+    pub(super) fn expr(&mut self, ast: &Ast) -> Result<Expr> {
+        self.deeper(1, |compiler| compiler.node(ast))
+    }
+
+    /// Works where so many levels of the expression being made are above.
+    fn deeper<T>(&mut self, levels: usize, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.depth += levels;
+        stack::check_levels(self.depth)?;
+        let made = work(self);
+        self.depth -= levels;
+        made
+    }
+
+    /// An expression once more.
+    pub(super) fn again(&mut self, expr: &Expr) -> Result<Expr> {
+        // Leaves do not double.
+        self.scope.repeat(expr.nodes().saturating_sub(1))?;
+        Ok(expr.clone())
+    }
+
+    pub(super) fn boxed(&mut self, ast: &Ast) -> Result<Box<Expr>> {
+        self.expr(ast).map(Box::new)
+    }
+
+    /// A condition, 42804 if it is none; `context` is the word for the message.
+    pub(super) fn condition(&mut self, ast: &Ast, context: &str) -> Result<Expr> {
+        let compiled = self.expr(ast)?;
+        coerce::condition(compiled, context, self.scope)
+    }
+
+    fn node(&mut self, ast: &Ast) -> Result<Expr> {
+        match ast {
+            Ast::Identifier(name) => self.scope.column(std::slice::from_ref(name)),
+            Ast::CompoundIdentifier(names) => self.scope.column(names),
+            Ast::Nested(inner) => self.expr(inner),
+            Ast::Value(value) => self.literal(value),
+            Ast::TypedString(typed) => self.typed_string(typed),
+            Ast::Interval(interval) => self.interval(interval),
+            Ast::Prefixed { .. } => Err(unsupported("a literal with a prefix")),
+            Ast::BinaryOp { left, op: op @ (BinaryOperator::And | BinaryOperator::Or), right } => {
+                self.connective(op, left, right)
+            }
+            Ast::BinaryOp { left, op, right } => self.binary(left, op, right),
+            Ast::UnaryOp { op: UnaryOperator::Not, expr } => {
+                let operand = self.condition(expr, "NOT")?;
+                Ok(Expr::Not(Box::new(operand)).fold_here())
+            }
+            Ast::UnaryOp { op, expr } => self.unary_operator(op, expr),
+            Ast::Cast {
+                kind: ast::CastKind::Cast | ast::CastKind::DoubleColon,
+                expr,
+                data_type: wanted,
+                format: None,
+            } => {
+                if let Some(name) = catalogue_type(wanted) {
+                    let operand = self.expr(expr)?;
+                    return call::named_call(name, vec![operand], self.scope);
+                }
+                let to = data_type(wanted)?;
+                self.cast(expr, to)
+            }
+            Ast::IsNull(expr) | Ast::IsUnknown(expr) => {
+                self.is_null(expr, false, matches!(ast, Ast::IsUnknown(_)))
+            }
+            Ast::IsNotNull(expr) | Ast::IsNotUnknown(expr) => {
+                self.is_null(expr, true, matches!(ast, Ast::IsNotUnknown(_)))
+            }
+            Ast::IsTrue(expr) => self.is_truth(expr, true, false, "IS TRUE"),
+            Ast::IsNotTrue(expr) => self.is_truth(expr, true, true, "IS NOT TRUE"),
+            Ast::IsFalse(expr) => self.is_truth(expr, false, false, "IS FALSE"),
+            Ast::IsNotFalse(expr) => self.is_truth(expr, false, true, "IS NOT FALSE"),
+            Ast::IsDistinctFrom(left, right) => self.distinct(left, right, false),
+            Ast::IsNotDistinctFrom(left, right) => self.distinct(left, right, true),
+            Ast::Between { expr, negated, low, high } => self.between(expr, *negated, low, high),
+            Ast::InList { expr, list, negated } => self.in_list(expr, list, *negated),
+            Ast::Like { negated, any: false, expr, pattern, escape_char } => {
+                self.like(expr, pattern, escape_char.as_deref(), if *negated { "!~~" } else { "~~" })
+            }
+            Ast::ILike { negated, any: false, expr, pattern, escape_char } => {
+                self.like(expr, pattern, escape_char.as_deref(), if *negated { "!~~*" } else { "~~*" })
+            }
+            Ast::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref())
+            }
+            Ast::InSubquery { .. } | Ast::Exists { .. } | Ast::Subquery(_) => self.subquery(ast),
+            Ast::AnyOp { left, compare_op, right, .. } => self.quantified(left, compare_op, right, false),
+            Ast::AllOp { left, compare_op, right } => self.quantified(left, compare_op, right, true),
+            Ast::Array(array) => self.array(&array.elem),
+            Ast::CompoundFieldAccess { root, access_chain } => self.subscripts(root, access_chain),
+            Ast::Collate { expr, collation } => self.collate(expr, collation),
+            Ast::Tuple(_) => Err(unsupported("a row value in this place")),
+            _ => self.call_like(ast),
+        }
+    }
+
+    fn cast(&mut self, expr: &Ast, to: Type) -> Result<Expr> {
+        // ARRAY[]::type[] is the one place where an empty array has a type.
+        if let (Ast::Array(array), Some(_)) = (expr, to.id.element())
+            && array.elem.is_empty()
+        {
+            return Ok(Expr::Array { elements: Vec::new(), ty: to }.fold_here());
+        }
+        let operand = self.expr(expr)?;
+        coerce(operand, to, CastContext::Explicit, self.scope)
+    }
+
+    fn unary_operator(&mut self, op: &UnaryOperator, expr: &Ast) -> Result<Expr> {
+        let name = match op {
+            UnaryOperator::Minus => "-",
+            UnaryOperator::Plus => "+",
+            UnaryOperator::BitwiseNot => "~",
+            UnaryOperator::PGAbs => "@",
+            UnaryOperator::PGSquareRoot => "|/",
+            UnaryOperator::PGCubeRoot => "||/",
+            other => return Err(unsupported(&format!("operator {other}"))),
+        };
+        // The sign belongs to a number that it stands before: the least integer is one.
+        if let (UnaryOperator::Minus, Ast::Value(value)) = (op, strip(expr))
+            && let ast::Value::Number(digits, _) = &value.value
+        {
+            return literal::number(&format!("-{digits}"));
+        }
+        let operand = self.expr(expr)?;
+        unary(name, operand, self.scope)
+    }
+
+    /// AND and OR: chains are flattened, however the parser nested them.
+    fn connective(&mut self, op: &BinaryOperator, left: &Ast, right: &Ast) -> Result<Expr> {
+        let word = if *op == BinaryOperator::And { "AND" } else { "OR" };
+        let mut rest = vec![right, left];
+        let mut parts = Vec::new();
+        while let Some(next) = rest.pop() {
+            match next {
+                Ast::BinaryOp { left, op: inner, right } if inner == op => rest.extend([&**right, &**left]),
+                _ => parts.push(self.condition(next, word)?),
+            }
+        }
+        Ok(if *op == BinaryOperator::And { Expr::And(parts) } else { Expr::Or(parts) }.fold_here())
+    }
+
+    fn is_null(&mut self, expr: &Ast, negated: bool, boolean: bool) -> Result<Expr> {
+        let operand = if boolean {
+            self.condition(expr, if negated { "IS NOT UNKNOWN" } else { "IS UNKNOWN" })?
+        } else {
+            let operand = self.expr(expr)?;
+            coerce::settle(operand, self.scope)?
+        };
+        Ok(Expr::IsNull { operand: Box::new(operand), negated }.fold_here())
+    }
+
+    fn is_truth(&mut self, expr: &Ast, truth: bool, negated: bool, context: &str) -> Result<Expr> {
+        let operand = Box::new(self.condition(expr, context)?);
+        Ok(Expr::IsTruth { operand, truth, negated }.fold_here())
+    }
+
+    fn distinct(&mut self, left: &Ast, right: &Ast, negated: bool) -> Result<Expr> {
+        let (left, right) = (self.expr(left)?, self.expr(right)?);
+        match comparison("=", left, right, self.scope)? {
+            Expr::Compare { left, right, .. } => {
+                Ok(Expr::Distinct { sides: Box::new([*left, *right]), negated }.fold_here())
+            }
+            _ => Err(unsupported("IS DISTINCT FROM over these types")),
+        }
+    }
+
+    fn between(&mut self, expr: &Ast, negated: bool, low: &Ast, high: &Ast) -> Result<Expr> {
+        let (low_op, high_op) = if negated { ("<", ">") } else { (">=", "<=") };
+        let tested = self.expr(expr)?;
+        let (low, high) = (self.expr(low)?, self.expr(high)?);
+        let again = self.again(&tested)?;
+        let low = named_operator(low_op, again, low, self.scope)?.fold_here();
+        let high = named_operator(high_op, tested, high, self.scope)?.fold_here();
+        let parts = vec![low, high];
+        Ok(if negated { Expr::Or(parts) } else { Expr::And(parts) }.fold_here())
+    }
+
+    fn in_list(&mut self, expr: &Ast, list: &[Ast], negated: bool) -> Result<Expr> {
+        if let Ast::Tuple(fields) = strip(expr) {
+            return self.row_in_list(fields, list, negated);
+        }
+        let tested = self.expr(expr)?;
+        let mut items = list.iter().map(|item| self.expr(item)).collect::<Result<Vec<_>>>()?;
+        // Where one type fits all, values are compared as they are; else each by its own operator.
+        let types: Vec<Type> = std::iter::once(tested.ty()).chain(items.iter().map(Expr::ty)).collect();
+        if let Ok(common) = coerce::choose_common(&types, "IN") {
+            let common = Type::of(common.id);
+            let known = |ty: &Type| {
+                ty.id == TypeId::Unknown || coerce::can_coerce(ty.id, common.id, CastContext::Implicit)
+            };
+            if types.iter().all(known) {
+                let keeps = !matches!(tested, Expr::Column { .. })
+                    || tested.ty().id == common.id
+                    || common.id.is_string();
+                if keeps {
+                    return self.plain_in(tested, items, common, negated);
+                }
+            }
+        }
+        let mut parts = Vec::with_capacity(items.len());
+        for item in items.drain(..) {
+            let name = if negated { "<>" } else { "=" };
+            let again = self.again(&tested)?;
+            parts.push(named_operator(name, again, item, self.scope)?.fold_here());
+        }
+        Ok(match (parts.len(), negated) {
+            (1, _) => parts.swap_remove(0),
+            (_, true) => Expr::And(parts).fold_here(),
+            (_, false) => Expr::Or(parts).fold_here(),
+        })
+    }
+
+    fn plain_in(&mut self, tested: Expr, items: Vec<Expr>, common: Type, negated: bool) -> Result<Expr> {
+        // varchar and text hold the same values: a varchar column stays what it is.
+        let stays = matches!(tested.ty().id, TypeId::Varchar | TypeId::Text | TypeId::Name)
+            && matches!(common.id, TypeId::Varchar | TypeId::Text);
+        let (tested, wanted) = if stays {
+            let wanted = Type::of(tested.ty().id);
+            (tested, wanted)
+        } else {
+            (coerce(tested, common, CastContext::Implicit, self.scope)?, common)
+        };
+        let mut list = Vec::with_capacity(items.len());
+        for item in items {
+            list.push(coerce(item, wanted, CastContext::Implicit, self.scope)?);
+        }
+        Ok(Expr::In { tested: Box::new(tested), list, negated }.fold_here())
+    }
+
+    fn row_in_list(&mut self, fields: &[Ast], list: &[Ast], negated: bool) -> Result<Expr> {
+        let mut parts = Vec::with_capacity(list.len());
+        for item in list {
+            let Ast::Tuple(values) = strip(item) else {
+                return Err(SqlError::syntax("a row can only be compared with rows"));
+            };
+            parts.push(self.rows(fields, "=", values)?);
+        }
+        let any = if parts.len() == 1 { parts.swap_remove(0) } else { Expr::Or(parts) };
+        Ok(if negated { Expr::Not(Box::new(any)) } else { any }.fold_here())
+    }
+
+    /// `(a, b) op (c, d)`.
+    pub(super) fn rows(&mut self, left: &[Ast], op: &str, right: &[Ast]) -> Result<Expr> {
+        if left.len() != right.len() {
+            return Err(SqlError::syntax("unequal number of entries in row expressions"));
+        }
+        if left.is_empty() {
+            return Err(unsupported("a comparison of empty rows"));
+        }
+        if left.len() > TARGETS_MAX {
+            let message = format!("ROW expressions can have at most {TARGETS_MAX} entries");
+            return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message));
+        }
+        // A comparison by order is as deep as its rows are long, twice.
+        stack::check_levels(self.depth + 2 * left.len())?;
+        let left = left.iter().map(|field| self.expr(field)).collect::<Result<Vec<_>>>()?;
+        let right = right.iter().map(|field| self.expr(field)).collect::<Result<Vec<_>>>()?;
+        let pairs: Vec<(Expr, Expr)> = left.into_iter().zip(right).collect();
+        let mut compare = |op: &str, (left, right): &(Expr, Expr)| {
+            named_operator(op, left.clone(), right.clone(), self.scope).map(Expr::fold_here)
+        };
+        if matches!(op, "=" | "<>") {
+            let mut parts = pairs.iter().map(|pair| compare(op, pair)).collect::<Result<Vec<_>>>()?;
+            return Ok(match (parts.len(), op) {
+                (1, _) => parts.swap_remove(0),
+                (_, "=") => Expr::And(parts).fold_here(),
+                _ => Expr::Or(parts).fold_here(),
+            });
+        }
+        // The first pair that differs decides.
+        let strict = op.trim_end_matches('=');
+        let mut result: Option<Expr> = None;
+        for pair in pairs.iter().rev() {
+            result = Some(match result {
+                None => compare(op, pair)?,
+                Some(rest) => {
+                    let decides = compare(strict, pair)?;
+                    let equal = compare("=", pair)?;
+                    // What is below is folded already.
+                    let both = Expr::And(vec![equal, rest]).fold_here();
+                    Expr::Or(vec![decides, both]).fold_here()
+                }
+            });
+        }
+        result.ok_or_else(|| unsupported("a comparison of empty rows"))
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&Ast>,
+        whens: &[ast::CaseWhen],
+        otherwise: Option<&Ast>,
+    ) -> Result<Expr> {
+        let operand = operand.map(|operand| self.expr(operand)).transpose()?;
+        let operand = operand.map(|operand| coerce::settle(operand, self.scope)).transpose()?;
+        let mut branches = Vec::with_capacity(whens.len());
+        for when in whens {
+            let condition = match &operand {
+                None => self.condition(&when.condition, "CASE/WHEN")?,
+                Some(operand) => {
+                    let value = self.expr(&when.condition)?;
+                    let again = self.again(operand)?;
+                    named_operator("=", again, value, self.scope)?.fold_here()
+                }
+            };
+            branches.push((condition, self.expr(&when.result)?));
+        }
+        let mut otherwise = otherwise.map(|otherwise| self.boxed(otherwise)).transpose()?;
+        // ELSE stands first where PostgreSQL looks for the type.
+        let mut results: Vec<&mut Expr> = otherwise.iter_mut().map(|otherwise| &mut **otherwise).collect();
+        results.extend(branches.iter_mut().map(|(_, result)| result));
+        let ty = common_type(&mut results, "CASE", self.scope)?;
+        Ok(fold_case(branches, otherwise, ty))
+    }
+
+    fn subquery(&mut self, ast: &Ast) -> Result<Expr> {
+        match ast {
+            Ast::Subquery(query) => self.scope.subquery(Subquery::Scalar(query)),
+            Ast::Exists { subquery, negated } => {
+                let exists = self.scope.subquery(Subquery::Exists(subquery))?;
+                Ok(if *negated { Expr::Not(Box::new(exists)) } else { exists })
+            }
+            Ast::InSubquery { expr, subquery, negated } => {
+                let left = self.row_or_value(expr)?;
+                let op = if *negated { BinaryOperator::NotEq } else { BinaryOperator::Eq };
+                self.scope.subquery(Subquery::Quantified { left, op, all: *negated, query: subquery })
+            }
+            _ => Err(SqlError::internal("no subquery")),
+        }
+    }
+
+    fn row_or_value(&mut self, expr: &Ast) -> Result<Vec<Expr>> {
+        match strip(expr) {
+            Ast::Tuple(fields) => fields.iter().map(|field| self.expr(field)).collect(),
+            value => Ok(vec![self.expr(value)?]),
+        }
+    }
+
+    /// `left op ANY (array or subquery)`.
+    fn quantified(&mut self, left: &Ast, op: &BinaryOperator, right: &Ast, all: bool) -> Result<Expr> {
+        if let Ast::Subquery(query) = strip(right) {
+            let left = self.row_or_value(left)?;
+            return self.scope.subquery(Subquery::Quantified { left, op: op.clone(), all, query });
+        }
+        let (left, array) = (self.expr(left)?, self.expr(right)?);
+        operator::quantified(op, left, array, all, self.scope)
+    }
+
+    fn array(&mut self, elements: &[Ast]) -> Result<Expr> {
+        if elements.is_empty() {
+            return Err(SqlError::new(
+                SqlState::INDETERMINATE_DATATYPE,
+                "cannot determine type of empty array",
+            )
+            .with_hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
+        }
+        // Inner brackets stand without the word ARRAY.
+        let mut compiled = elements.iter().map(|element| self.expr(element)).collect::<Result<Vec<_>>>()?;
+        let mut all: Vec<&mut Expr> = compiled.iter_mut().collect();
+        let element = common_type(&mut all, "ARRAY", self.scope)?;
+        let ty = match element.id.array() {
+            Some(id) => Type::of(id),
+            None if element.id.element().is_some() => element,
+            None => {
+                return Err(SqlError::new(
+                    SqlState::UNDEFINED_OBJECT,
+                    format!("could not find array type for data type {}", element.id.sql_name()),
+                ));
+            }
+        };
+        Ok(Expr::Array { elements: compiled, ty }.fold_here())
+    }
+
+    fn subscripts(&mut self, root: &Ast, chain: &[ast::AccessExpr]) -> Result<Expr> {
+        let mut array = self.expr(root)?;
+        for access in chain {
+            let ast::AccessExpr::Subscript(ast::Subscript::Index { index }) = access else {
+                return Err(unsupported("a slice of an array or a field of a composite value"));
+            };
+            let ty = array.ty();
+            let Some(element) = ty.id.element() else {
+                let name = ty.id.sql_name();
+                return Err(SqlError::new(
+                    SqlState::DATATYPE_MISMATCH,
+                    format!("cannot subscript type {name} because it does not support subscripting"),
+                ));
+            };
+            let subscript = self.expr(index)?;
+            let subscript = coerce(subscript, Type::of(TypeId::Int4), CastContext::Assignment, self.scope)?;
+            array = Expr::Subscript {
+                array: Box::new(array),
+                subscript: Box::new(subscript),
+                ty: Type { id: element, modifier: ty.modifier },
+            }
+            .fold_here();
+        }
+        Ok(array)
+    }
+
+    /// All text is in collation C; the names that mean it, or the database's default, change nothing.
+    fn collate(&mut self, expr: &Ast, collation: &ast::ObjectName) -> Result<Expr> {
+        let name = match collation.0.last() {
+            Some(ast::ObjectNamePart::Identifier(name)) => name.value.as_str(),
+            _ => "",
+        };
+        if !matches!(name, "C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "C.utf8") {
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("collation \"{name}\" for encoding \"UTF8\" does not exist"),
+            ));
+        }
+        let operand = self.expr(expr)?;
+        let settled = coerce::settle(operand, self.scope)?;
+        let id = settled.ty().id;
+        if id.is_string() {
+            return Ok(settled);
+        }
+        Err(SqlError::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!("collations are not supported by type {}", id.sql_name()),
+        ))
+    }
+
+    fn binary(&mut self, left: &Ast, op: &BinaryOperator, right: &Ast) -> Result<Expr> {
+        if let (Ast::Tuple(a), Ast::Tuple(b)) = (strip(left), strip(right))
+            && let Some(name) = comparison_of(op)
+        {
+            return self.rows(a, name, b);
+        }
+        // A long chain of one operator (a || b || c ...) nests to the left: walk down it without recursion.
+        let mut chain = vec![(op, right)];
+        let mut first = left;
+        while let Ast::BinaryOp { left, op, right } = first {
+            if matches!(op, BinaryOperator::And | BinaryOperator::Or) || matches!(strip(left), Ast::Tuple(_))
+            {
+                break;
+            }
+            chain.push((op, right));
+            first = left;
+        }
+        self.deeper(chain.len(), |compiler| {
+            let mut result = compiler.expr(first)?;
+            for (op, right) in chain.into_iter().rev() {
+                let right = compiler.expr(right)?;
+                result = operator(op, result, right, compiler.scope)?;
+            }
+            Ok(result)
+        })
+    }
+
+    fn like(&mut self, expr: &Ast, pattern: &Ast, escape: Option<&Ast>, name: &str) -> Result<Expr> {
+        let tested = self.expr(expr)?;
+        let mut pattern = self.expr(pattern)?;
+        if let Some(escape) = escape {
+            let escape = self.expr(escape)?;
+            pattern = call::named_call("like_escape", vec![pattern, escape], self.scope)?;
+        }
+        Ok(named_operator(name, tested, pattern, self.scope)?.fold_here())
+    }
+}
+
+/// CASE without branches that can never be taken, so that what is in them is not computed.
+fn fold_case(branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: Type) -> Expr {
+    let mut kept = Vec::with_capacity(branches.len());
+    for (condition, result) in branches {
+        match condition.as_const() {
+            Some(Datum::Bool(true)) if kept.is_empty() => return result,
+            Some(Datum::Bool(true)) => {
+                return Expr::Case { branches: kept, otherwise: Some(Box::new(result)), ty };
+            }
+            Some(_) => {}
+            None => kept.push((condition, result)),
+        }
+    }
+    if kept.is_empty() {
+        return otherwise.map_or(Expr::Const(Datum::Null, ty), |otherwise| *otherwise);
+    }
+    Expr::Case { branches: kept, otherwise, ty }
+}
+
+/// regnamespace and regrole, which are no types of their own here: a name is cast to an OID, an OID to a
+/// name.
+fn catalogue_type(ast: &ast::DataType) -> Option<&'static str> {
+    let ast::DataType::Custom(name, modifiers) = ast else { return None };
+    let last = name.0.last().and_then(ast::ObjectNamePart::as_ident).filter(|_| modifiers.is_empty())?;
+    ["regnamespace", "regrole"].into_iter().find(|known| last.value.eq_ignore_ascii_case(known))
+}
+
+/// An expression without the parentheses around it.
+pub(super) fn strip(ast: &Ast) -> &Ast {
+    let mut inner = ast;
+    while let Ast::Nested(nested) = inner {
+        inner = nested;
+    }
+    inner
+}

@@ -1,0 +1,178 @@
+//! Names of types as statements write them.
+
+use sql_interface::{Result, SqlError};
+use sql_types::{Type, TypeId};
+use sqlparser::ast::{
+    self, ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, IntervalFields, ObjectNamePart,
+    TimezoneInfo,
+};
+use sqlstate::SqlState;
+
+/// The type that a statement names: 42704 for an unknown name, 0A000 for one that is absent.
+pub fn data_type(ast: &DataType) -> Result<Type> {
+    let of = |id| Ok(Type::of(id));
+    match ast {
+        DataType::Bool | DataType::Boolean => of(TypeId::Bool),
+        DataType::SmallInt(None) | DataType::Int2(None) => of(TypeId::Int2),
+        DataType::Int(None) | DataType::Integer(None) | DataType::Int4(None) => of(TypeId::Int4),
+        DataType::BigInt(None) | DataType::Int8(None) => of(TypeId::Int8),
+        DataType::Real | DataType::Float4 => of(TypeId::Float4),
+        DataType::Double(ExactNumberInfo::None) | DataType::DoublePrecision | DataType::Float8 => {
+            of(TypeId::Float8)
+        }
+        DataType::Float(precision) => float(precision),
+        DataType::Numeric(precision) | DataType::Decimal(precision) | DataType::Dec(precision) => {
+            numeric(precision)
+        }
+        DataType::Text => of(TypeId::Text),
+        DataType::Varchar(length) | DataType::CharacterVarying(length) | DataType::CharVarying(length) => {
+            Ok(Type::varchar(limit(length.as_ref())?)?)
+        }
+        DataType::Char(length) | DataType::Character(length) => Ok(Type::bpchar(limit(length.as_ref())?)?),
+        DataType::Bytea => of(TypeId::Bytea),
+        DataType::Uuid => of(TypeId::Uuid),
+        DataType::Regclass => of(TypeId::Regclass),
+        DataType::Date => of(TypeId::Date),
+        DataType::Time(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            time(TypeId::Time, *precision)
+        }
+        DataType::Timestamp(precision, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            time(TypeId::Timestamp, *precision)
+        }
+        DataType::Timestamp(precision, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            time(TypeId::Timestamptz, *precision)
+        }
+        DataType::Interval { fields: None | Some(IntervalFields::Second), precision } => {
+            time(TypeId::Interval, *precision)
+        }
+        DataType::Array(
+            ArrayElemTypeDef::SquareBracket(element, _)
+            | ArrayElemTypeDef::AngleBracket(element)
+            | ArrayElemTypeDef::Parenthesis(element)
+            | ArrayElemTypeDef::Qualified(element, _),
+        ) => array(data_type(element)?),
+        DataType::Custom(name, modifiers) => custom(name, modifiers),
+        other => Err(SqlError::unsupported(format!("type {}", other.to_string().to_lowercase()))),
+    }
+}
+
+fn array(element: Type) -> Result<Type> {
+    // An array of arrays is an array of more dimensions.
+    if element.id.element().is_some() {
+        return Ok(element);
+    }
+    match element.id.array() {
+        Some(id) => Ok(Type { id, modifier: element.modifier }),
+        None => Err(unknown(&format!("{}[]", element.id.sql_name()))),
+    }
+}
+
+fn unknown(name: &str) -> SqlError {
+    SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type \"{name}\" does not exist"))
+}
+
+fn limit(length: Option<&CharacterLength>) -> Result<Option<u32>> {
+    match length {
+        None | Some(CharacterLength::Max) => Ok(None),
+        Some(CharacterLength::IntegerLength { length, .. }) => {
+            Ok(Some(u32::try_from(*length).unwrap_or(u32::MAX)))
+        }
+    }
+}
+
+fn float(precision: &ExactNumberInfo) -> Result<Type> {
+    let invalid = |what| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
+    match precision {
+        ExactNumberInfo::None => Ok(Type::of(TypeId::Float8)),
+        ExactNumberInfo::Precision(0) => invalid("precision for type float must be at least 1 bit"),
+        ExactNumberInfo::Precision(1..=24) => Ok(Type::of(TypeId::Float4)),
+        ExactNumberInfo::Precision(25..=53) => Ok(Type::of(TypeId::Float8)),
+        ExactNumberInfo::Precision(_) => invalid("precision for type float must be less than 54 bits"),
+        ExactNumberInfo::PrecisionAndScale(..) => {
+            Err(SqlError::syntax("type modifier is not allowed for type \"float8\""))
+        }
+    }
+}
+
+fn numeric(precision: &ExactNumberInfo) -> Result<Type> {
+    let wide = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    Ok(match precision {
+        ExactNumberInfo::None => Type::of(TypeId::Numeric),
+        ExactNumberInfo::Precision(precision) => Type::numeric(Some(wide(*precision)), 0)?,
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => {
+            Type::numeric(Some(wide(*precision)), *scale)?
+        }
+    })
+}
+
+fn time(id: TypeId, precision: Option<u64>) -> Result<Type> {
+    Ok(Type::with_precision(id, precision.map(|digits| u32::try_from(digits).unwrap_or(u32::MAX))))
+}
+
+fn custom(name: &ast::ObjectName, modifiers: &[String]) -> Result<Type> {
+    let mut parts: Vec<String> = Vec::new();
+    for part in &name.0 {
+        match part {
+            ObjectNamePart::Identifier(part) => {
+                let quoted = part.quote_style.is_some();
+                parts.push(if quoted { part.value.clone() } else { part.value.to_lowercase() });
+            }
+            ObjectNamePart::Function(_) => return Err(SqlError::syntax("syntax error in a type's name")),
+        }
+    }
+    let quoted_char =
+        matches!(name.0.last(), Some(ObjectNamePart::Identifier(part)) if part.quote_style.is_some());
+    let last = match parts.as_slice() {
+        [schema, last] if schema == "pg_catalog" => last,
+        [last] => last,
+        _ => return Err(unknown(&parts.join("."))),
+    };
+    if last == "char" && quoted_char {
+        return Ok(Type::of(TypeId::Char));
+    }
+    let known = match TypeId::from_name(last) {
+        Some(id) => id,
+        None if matches!(
+            last.as_str(),
+            "json"
+                | "jsonb"
+                | "xml"
+                | "money"
+                | "timetz"
+                | "cidr"
+                | "macaddr"
+                | "bit"
+                | "varbit"
+                | "point"
+                | "serial"
+                | "bigserial"
+                | "smallserial"
+                | "tsvector"
+                | "tsquery"
+                | "regproc"
+                | "regrole"
+                | "regnamespace"
+                | "hstore"
+        ) =>
+        {
+            return Err(SqlError::unsupported(format!("type {last}")));
+        }
+        None => return Err(unknown(last)),
+    };
+    let numbers: Vec<i64> = modifiers.iter().filter_map(|number| number.trim().parse().ok()).collect();
+    let small = |number: &i64| u32::try_from(*number).unwrap_or(0);
+    Ok(match (known, numbers.as_slice()) {
+        (_, []) => Type::of(known),
+        (TypeId::Varchar, [length]) => Type::varchar(Some(small(length)))?,
+        (TypeId::Bpchar, [length]) => Type::bpchar(Some(small(length)))?,
+        (TypeId::Numeric, [precision]) => Type::numeric(Some(*precision), 0)?,
+        (TypeId::Numeric, [precision, scale]) => Type::numeric(Some(*precision), *scale)?,
+        (TypeId::Time | TypeId::Timestamp | TypeId::Timestamptz | TypeId::Interval, [digits]) => {
+            Type::with_precision(known, Some(small(digits)))
+        }
+        _ => {
+            let message = format!("type modifier is not allowed for type \"{last}\"");
+            return Err(SqlError::syntax(message));
+        }
+    })
+}

@@ -1,0 +1,154 @@
+//! Functions that tell of relations, as psql and monitoring tools ask.
+
+use super::Table;
+use crate::expr::Facts;
+use sql_interface::{Result, SqlError};
+use sql_types::Datum;
+use sql_types::TypeId::{self, Bool, Int4, Int8, Name, Oid, Regclass, Text};
+use sqlstate::SqlState;
+
+fn oid(arguments: &[Datum]) -> Result<u32> {
+    match arguments.first() {
+        Some(Datum::Oid(oid)) => Ok(*oid),
+        _ => Err(SqlError::internal("a function of an OID met another value")),
+    }
+}
+
+fn first(arguments: &[Datum]) -> Result<Datum> {
+    arguments.first().cloned().ok_or_else(|| SqlError::internal("a function met no argument"))
+}
+
+fn file(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    Ok(facts.relation_file(oid(arguments)?).map_or(Datum::Null, Datum::Oid))
+}
+
+fn path(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let number = facts.relation_file(oid(arguments)?);
+    Ok(number.map_or(Datum::Null, |number| {
+        Datum::text(format!("base/{}/{number}", sql_catalogue::POSTGRES_DATABASE))
+    }))
+}
+
+fn size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    Ok(bytes(facts.relation_bytes(oid(arguments)?)))
+}
+
+/// Files other than the main one do not exist here.
+fn fork_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    match arguments.get(1).and_then(Datum::as_str) {
+        Some("main") => size(arguments, facts),
+        Some("fsm" | "vm" | "init") => Ok(Datum::Int8(0)),
+        _ => Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "invalid fork name")
+            .with_hint("Valid fork names are \"main\", \"fsm\", \"vm\", and \"init\".")),
+    }
+}
+
+/// Schemas by OID or by name; both are fixed.
+fn namespace(arguments: &[Datum], _: &dyn Facts) -> Result<Datum> {
+    let schemas = sql_catalogue::system::schemas();
+    match arguments.first() {
+        Some(Datum::Oid(oid)) => Ok(schemas
+            .iter()
+            .find(|(known, _)| known == oid)
+            .map_or_else(|| Datum::from(oid.to_string()), |(_, name)| Datum::text(*name))),
+        Some(Datum::Text(name)) => match schemas.iter().find(|(_, known)| known == name) {
+            Some((oid, _)) => Ok(Datum::Oid(*oid)),
+            None => {
+                Err(SqlError::new(SqlState::INVALID_SCHEMA_NAME, format!("schema \"{name}\" does not exist")))
+            }
+        },
+        _ => Err(SqlError::internal("regnamespace met another value")),
+    }
+}
+
+fn role(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    match arguments.first() {
+        Some(Datum::Oid(oid)) => Ok(Datum::from(facts.role_name(*oid).unwrap_or_else(|| oid.to_string()))),
+        Some(Datum::Text(name)) => match facts.role_oid(name) {
+            Some(oid) => Ok(Datum::Oid(oid)),
+            None => Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))),
+        },
+        _ => Err(SqlError::internal("regrole met another value")),
+    }
+}
+
+fn index(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let column = arguments.get(1).and_then(Datum::as_i64).and_then(|column| usize::try_from(column).ok());
+    let pretty = arguments.get(2).and_then(Datum::as_bool).unwrap_or(false);
+    let definition = facts.index_definition(oid(arguments)?, column.filter(|column| *column > 0), pretty);
+    Ok(definition.map_or(Datum::Null, Datum::from))
+}
+
+fn bytes(found: Option<u64>) -> Datum {
+    found.map_or(Datum::Null, |bytes| Datum::Int8(i64::try_from(bytes).unwrap_or(i64::MAX)))
+}
+
+fn indexes_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    Ok(bytes(facts.indexes_bytes(oid(arguments)?)))
+}
+
+fn total_size(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let oid = oid(arguments)?;
+    let table = facts.relation_bytes(oid);
+    Ok(bytes(table.map(|table| table + facts.indexes_bytes(oid).unwrap_or(0))))
+}
+
+pub(super) fn register(table: &mut Table) {
+    table.add("regnamespace", &[Oid], Text, namespace).stable();
+    table.add("regnamespace", &[Text], Oid, namespace).stable();
+    table.add("regrole", &[Oid], Text, role).stable();
+    table.add("regrole", &[Text], Oid, role).stable();
+    for parameters in [&[Text, Oid][..], &[Text, Oid, Bool]] {
+        table.add("pg_get_expr", parameters, Text, |a, _| first(a)).stable();
+    }
+    for parameters in [&[Oid][..], &[Oid, Int4, Bool]] {
+        table.add("pg_get_indexdef", parameters, Text, index).stable();
+    }
+    for parameters in [&[Oid][..], &[Oid, Bool]] {
+        table
+            .add("pg_get_constraintdef", parameters, Text, |a, facts| {
+                Ok(facts.constraint_definition(oid(a)?).map_or(Datum::Null, Datum::from))
+            })
+            .stable();
+        table
+            .add("pg_get_viewdef", parameters, Text, |a, facts| {
+                Ok(facts.view_definition(oid(a)?).map_or(Datum::Null, Datum::from))
+            })
+            .stable();
+        // There are no rules, triggers or extended statistics to define.
+        for name in ["pg_get_ruledef", "pg_get_triggerdef", "pg_get_statisticsobjdef_columns"] {
+            table.add(name, parameters, Text, |_, _| Ok(Datum::Null)).stable();
+        }
+    }
+    for name in ["pg_get_function_result", "pg_get_function_arguments", "pg_get_function_identity_arguments"]
+    {
+        table.add(name, &[Oid], Text, |_, _| Ok(Datum::Null)).stable();
+    }
+    table.add("pg_tablespace_location", &[Oid], Text, |_, _| Ok(Datum::text(""))).stable();
+    table
+        .add("pg_get_serial_sequence", &[Text, Text], Text, |a, facts| {
+            let text = |at: usize| a.get(at).and_then(Datum::as_str).unwrap_or_default();
+            Ok(facts.owned_sequence(text(0), text(1))?.map_or(Datum::Null, Datum::from))
+        })
+        .stable();
+    table
+        .add("currval", &[Regclass], Int8, |a, facts| Ok(Datum::Int8(facts.current_value(Some(oid(a)?))?)))
+        .volatile();
+    table.add("lastval", &[], Int8, |_, facts| Ok(Datum::Int8(facts.current_value(None)?))).volatile();
+    table.add("pg_relation_is_publishable", &[Regclass], Bool, |_, _| Ok(Datum::Bool(false))).stable();
+    table.add("pg_relation_filenode", &[Regclass], Oid, file).stable();
+    table.add("pg_relation_filepath", &[Regclass], Text, path).stable();
+    table.add("pg_relation_size", &[Regclass], Int8, size).volatile();
+    table.add("pg_relation_size", &[Regclass, Text], Int8, fork_size).volatile();
+    table.add("pg_table_size", &[Regclass], Int8, size).volatile();
+    table.add("pg_total_relation_size", &[Regclass], Int8, total_size).volatile();
+    // The primary key is the table: only the other indexes count.
+    table.add("pg_indexes_size", &[Regclass], Int8, indexes_size).volatile();
+    for name in ["has_table_privilege", "has_schema_privilege", "has_database_privilege"] {
+        for kind in [Name, Oid] {
+            // Whoever may not look is told so by the statement itself.
+            let parameters: [TypeId; 2] = [kind, Text];
+            table.add(name, &parameters, Bool, |_, _| Ok(Datum::Bool(true))).stable();
+        }
+    }
+}

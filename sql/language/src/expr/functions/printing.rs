@@ -1,0 +1,165 @@
+//! Functions that print values of any type: concat, format, quote_literal and their kin.
+
+use super::string::invalid;
+use super::{Parameter, Returns, Table, mismatch, text};
+use crate::expr::Facts;
+use sql_interface::{Result, SqlError};
+use sql_types::TypeId::Text;
+use sql_types::{Datum, work};
+use sqlstate::SqlState;
+
+/// Any value as text, as concat() and format() print it.
+fn printed(value: &Datum, facts: &dyn Facts) -> String {
+    value.to_text(facts.style()).unwrap_or_default()
+}
+
+pub(super) fn register(table: &mut Table) {
+    table
+        .add_any("concat", &[Parameter::Any], Returns::Is(Text), |a, facts| {
+            joined(a.iter().map(|value| printed(value, facts)), "")
+        })
+        .lenient()
+        .variadic()
+        .stable();
+    table
+        .add_any("concat_ws", &[Parameter::Is(Text), Parameter::Any], Returns::Is(Text), |a, facts| {
+            let Some((separator, values)) = a.split_first() else { return Ok(Datum::Null) };
+            let Some(separator) = separator.as_str() else { return Ok(Datum::Null) };
+            joined(
+                values.iter().filter(|value| !value.is_null()).map(|value| printed(value, facts)),
+                separator,
+            )
+        })
+        .lenient()
+        .variadic()
+        .stable();
+    table.add("quote_ident", &[Text], Text, |a, _| Ok(Datum::from(identifier::quote(text(a, 0)?))));
+    table.add("quote_literal", &[Text], Text, |a, _| Ok(Datum::from(quote_literal(text(a, 0)?))));
+    table
+        .add_any("quote_literal", &[Parameter::Any], Returns::Is(Text), |a, facts| {
+            Ok(Datum::from(quote_literal(&printed(a.first().ok_or_else(mismatch)?, facts))))
+        })
+        .stable();
+    table
+        .add_any("quote_nullable", &[Parameter::Any], Returns::Is(Text), |a, facts| {
+            let value = a.first().ok_or_else(mismatch)?;
+            Ok(Datum::from(if value.is_null() {
+                "NULL".to_owned()
+            } else {
+                quote_literal(&printed(value, facts))
+            }))
+        })
+        .lenient()
+        .stable();
+    for parameters in [&[Parameter::Is(Text)][..], &[Parameter::Is(Text), Parameter::Any]] {
+        let function = table.add_any("format", parameters, Returns::Is(Text), format);
+        function.lenient().stable();
+        if parameters.len() > 1 {
+            function.variadic();
+        }
+    }
+    let all = [Parameter::AnyArray, Parameter::Is(Text), Parameter::Is(Text)];
+    for parameters in [&all[..2], &all] {
+        table.add_any("array_to_string", parameters, Returns::Is(Text), array_to_string).lenient().stable();
+    }
+}
+
+fn array_to_string(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let (Some(Datum::Array(array)), Some(delimiter)) =
+        (arguments.first(), arguments.get(1).and_then(Datum::as_str))
+    else {
+        return Ok(Datum::Null);
+    };
+    let null = arguments.get(2).and_then(Datum::as_str);
+    let parts = array.values().iter().filter_map(|value| {
+        if value.is_null() { null.map(str::to_owned) } else { Some(printed(value, facts)) }
+    });
+    joined(parts, delimiter)
+}
+
+/// Texts with another one between them.
+fn joined(parts: impl Iterator<Item = String>, between: &str) -> Result<Datum> {
+    let (mut out, mut growth) = (String::new(), work::Growth::default());
+    for (at, part) in parts.enumerate() {
+        growth.to(out.len() + part.len() + between.len())?;
+        if at > 0 {
+            out.push_str(between);
+        }
+        out.push_str(&part);
+        if at % work::STEPS == work::STEPS - 1 {
+            work::check()?;
+        }
+    }
+    Ok(Datum::from(out))
+}
+
+fn quote_literal(value: &str) -> String {
+    let quoted = value.replace('\'', "''");
+    if value.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+}
+
+/// format(): %s, %I, %L, %%, with a position (`%2$s`) and a width (`%-10s`).
+fn format(arguments: &[Datum], facts: &dyn Facts) -> Result<Datum> {
+    let Some(template) = arguments.first().and_then(Datum::as_str) else { return Ok(Datum::Null) };
+    let (mut out, mut growth) = (String::new(), work::Growth::default());
+    let mut next = 1;
+    let mut rest = template.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        if rest.next_if_eq(&'%').is_some() {
+            out.push('%');
+            continue;
+        }
+        let number = |rest: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+            let mut digits = String::new();
+            while let Some(digit) = rest.next_if(char::is_ascii_digit) {
+                digits.push(digit);
+            }
+            digits.parse::<usize>().ok()
+        };
+        let mut width = number(&mut rest);
+        if rest.next_if_eq(&'$').is_some() {
+            next = width
+                .filter(|at| *at > 0)
+                .ok_or_else(|| invalid("format specifies argument 0, but arguments are numbered from 1"))?;
+            width = None;
+        }
+        let left = rest.next_if_eq(&'-').is_some();
+        let width = width.or_else(|| number(&mut rest)).unwrap_or(0);
+        let kind = rest.next().ok_or_else(|| {
+            invalid("unterminated format() type specifier").with_hint("For a single \"%\" use \"%%\".")
+        })?;
+        if !matches!(kind, 's' | 'I' | 'L') {
+            return Err(invalid(format!("unrecognized format() type specifier \"{kind}\""))
+                .with_hint("For a single \"%\" use \"%%\"."));
+        }
+        let value = arguments.get(next).ok_or_else(|| invalid("too few arguments for format()"))?;
+        next += 1;
+        let piece = match (kind, value.is_null()) {
+            ('s', _) => printed(value, facts),
+            ('L', true) => "NULL".to_owned(),
+            ('L', false) => quote_literal(&printed(value, facts)),
+            (_, true) => {
+                return Err(SqlError::new(
+                    SqlState::NULL_VALUE_NOT_ALLOWED,
+                    "null values cannot be formatted as an SQL identifier",
+                ));
+            }
+            _ => identifier::quote(&printed(value, facts)),
+        };
+        let missing = width.saturating_sub(piece.chars().count());
+        growth.to(out.len().saturating_add(piece.len()).saturating_add(missing))?;
+        let padding = std::iter::repeat_n(' ', missing);
+        if left {
+            out.push_str(&piece);
+            out.extend(padding);
+        } else {
+            out.extend(padding);
+            out.push_str(&piece);
+        }
+    }
+    Ok(Datum::from(out))
+}

@@ -1,0 +1,190 @@
+//! Typed, compiled expressions: what the analyser asks of them, and what they ask of it.
+//!
+//! [`compile`] turns a parsed expression into an [`Expr`]: names looked up in a [`Scope`], operators and
+//! functions chosen as PostgreSQL chooses them, literals of unknown type read, casts made visible, constants
+//! folded. [`Expr::eval`] then computes it over rows without looking anything up.
+//!
+//! `compile` calls `Scope::function` for names that are neither its own scalar functions nor aggregates (node
+//! functions and set-returning functions live with the analyser), and `Scope::aggregate` for aggregates, with
+//! DISTINCT, FILTER and ORDER BY inside the call already taken apart. Errors carry positions through
+//! `Scope::position`.
+
+pub(crate) mod aggregate;
+mod coerce;
+mod compile;
+mod data_type;
+mod eval;
+pub(crate) mod functions;
+mod node;
+mod resolve;
+#[cfg(test)]
+mod tests;
+
+pub use aggregate::{Accumulator, Aggregate};
+pub use coerce::{coerce, common_type};
+pub use compile::{compile, operator};
+pub use data_type::data_type;
+pub use node::{Comparison, Expr, Step};
+pub use sql_types::cast::CastContext;
+
+use host::Timestamp;
+use sql_interface::Result;
+use sql_types::{Datum, Type};
+use sqlparser::ast;
+use sqlparser::tokenizer::Span;
+
+/// How a subquery stands in an expression.
+pub enum Subquery<'a> {
+    /// `(SELECT ...)` as a value: NULL without a row, 21000 with two.
+    Scalar(&'a ast::Query),
+    /// `ARRAY(SELECT ...)`.
+    Array(&'a ast::Query),
+    /// `EXISTS (SELECT ...)`; the caller wraps NOT.
+    Exists(&'a ast::Query),
+    /// `left op ANY (SELECT ...)` and `left op ALL (SELECT ...)`; `IN` is `= ANY`, `NOT IN` is `<> ALL`.
+    Quantified {
+        /// The compiled left side: one expression, or the fields of a row.
+        left: Vec<Expr>,
+        /// The operator: `=`, `<>`, `<`, `<=`, `>`, `>=`.
+        op: ast::BinaryOperator,
+        /// ALL instead of ANY.
+        all: bool,
+        /// The right side.
+        query: &'a ast::Query,
+    },
+}
+
+/// An aggregate call as written, its arguments compiled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateCall {
+    /// The resolved function.
+    pub aggregate: Aggregate,
+    /// Its arguments, coerced; empty for count(*).
+    pub arguments: Vec<Expr>,
+    /// DISTINCT.
+    pub distinct: bool,
+    /// FILTER (WHERE ...).
+    pub filter: Option<Expr>,
+    /// ORDER BY inside the call: expression, descending, nulls first.
+    pub order_by: Vec<(Expr, bool, bool)>,
+}
+
+/// What the analyser tells about names while an expression is compiled.
+pub trait Scope {
+    /// A column by its (possibly qualified) name: `Expr::Column`, `Expr::Outer`; 42703, 42P01 or 42702 if
+    /// there is none or more than one.
+    fn column(&mut self, name: &[ast::Ident]) -> Result<Expr>;
+    /// `$number`, counted from 1. Its type is unknown until determined.
+    fn parameter(&mut self, number: usize) -> Result<Expr>;
+    /// Settles the type of an undetermined parameter (index from 0); 42P08 if it is settled differently
+    /// already.
+    fn determine_parameter(&mut self, index: usize, ty: Type) -> Result<()>;
+    /// A subquery; the result is a `Deferred`.
+    fn subquery(&mut self, subquery: Subquery<'_>) -> Result<Expr>;
+    /// An aggregate; the result is an `Aggregate` node, or 42803 where aggregates may not stand.
+    fn aggregate(&mut self, call: AggregateCall) -> Result<Expr>;
+    /// A function that `expr` itself does not know: None if the analyser does not either (then 42883).
+    fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>>;
+    /// Counts parts of an expression that was written once and is used again, which may double at each level:
+    /// fails where these are too many, and where the statement is cancelled.
+    fn repeat(&mut self, _nodes: usize) -> Result<()> {
+        Ok(())
+    }
+    /// The character (from 1) in the statement's text where a span starts, for error positions.
+    fn position(&self, span: Span) -> Option<u32>;
+    /// Facts of the session, for folding casts such as 'now'::timestamptz and 't'::regclass.
+    fn facts(&self) -> &dyn Facts;
+}
+
+/// One argument of a function call, compiled but not yet coerced.
+pub struct FunctionArgument {
+    /// The name in `name => value`.
+    pub name: Option<String>,
+    /// The value.
+    pub value: Expr,
+}
+
+/// The session as scalar functions see it.
+pub trait Facts: Send + Sync {
+    /// now(): when the transaction began.
+    fn transaction_time(&self) -> Timestamp;
+    /// statement_timestamp().
+    fn statement_time(&self) -> Timestamp;
+    /// clock_timestamp().
+    fn clock_time(&self) -> Timestamp;
+    /// Random bytes, for random() and gen_random_uuid().
+    fn random(&self, bytes: &mut [u8]);
+    /// How values print and are read.
+    fn style(&self) -> &sql_types::Style;
+    /// current_user.
+    fn current_user(&self) -> &str;
+    /// session_user.
+    fn session_user(&self) -> &str;
+    /// current_database().
+    fn database(&self) -> &str;
+    /// pg_backend_pid().
+    fn backend_pid(&self) -> i32;
+    /// current_setting(name); None for an unknown name.
+    fn setting(&self, name: &str) -> Result<Option<String>>;
+    /// set_config(name, value, is_local): the new value.
+    fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String>;
+    /// The OID of a relation by its text form (`t`, `public.t`, `"T"`), for regclass; None if there is none.
+    fn relation_oid(&self, name: &str) -> Result<Option<u32>>;
+    /// The name of a relation, qualified where it must be, for regclass output.
+    fn relation_name(&self, oid: u32) -> Option<String>;
+    /// The name of a role, for pg_get_userbyid.
+    fn role_name(&self, oid: u32) -> Option<String>;
+    /// The OID of a role by its name, for regrole.
+    fn role_oid(&self, _name: &str) -> Option<u32> {
+        None
+    }
+    /// CREATE INDEX for an index's OID, or the name of one of its columns (from 1), for pg_get_indexdef.
+    fn index_definition(&self, _oid: u32, _column: Option<usize>, _pretty: bool) -> Option<String> {
+        None
+    }
+    /// The bytes of all secondary indexes of a table, for pg_indexes_size.
+    fn indexes_bytes(&self, _oid: u32) -> Option<u64> {
+        None
+    }
+    /// The query of a view, for pg_get_viewdef.
+    fn view_definition(&self, _oid: u32) -> Option<String> {
+        None
+    }
+    /// currval of a sequence, or lastval: 55000 where this session has taken no number.
+    fn current_value(&self, _sequence: Option<u32>) -> Result<i64> {
+        Err(sql_interface::SqlError::unsupported("a sequence in this place"))
+    }
+    /// Notes a number that this session has set, or (`taken`) has got by nextval.
+    fn note_number(&self, _sequence: u32, _value: i64, _taken: bool, _commit: wal::Lsn) {}
+    /// The qualified name of the sequence that a column owns, for pg_get_serial_sequence.
+    fn owned_sequence(&self, _table: &str, _column: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
+    /// A constraint's words by its OID, for pg_get_constraintdef.
+    fn constraint_definition(&self, _oid: u32) -> Option<String> {
+        None
+    }
+    /// The bytes of a relation's file, for pg_relation_size and its kin.
+    fn relation_bytes(&self, _oid: u32) -> Option<u64> {
+        None
+    }
+    /// The number of a relation's file, for pg_relation_filenode and pg_relation_filepath.
+    fn relation_file(&self, _oid: u32) -> Option<u32> {
+        None
+    }
+}
+
+/// What an expression sees while it is evaluated.
+pub struct EvalContext<'a> {
+    /// `Expr::Column`.
+    pub row: &'a [Datum],
+    /// `Expr::Outer`: rows of the enclosing queries, the nearest last (depth 0).
+    pub outer: &'a [Vec<Datum>],
+    /// `Expr::Param`.
+    pub params: &'a [Datum],
+    /// `Expr::Deferred`: results of subqueries and awaited functions for this row; None where they are not
+    /// computed yet, which reading them tells.
+    pub deferred: &'a [Option<Datum>],
+    /// The session.
+    pub facts: &'a dyn Facts,
+}

@@ -1,0 +1,75 @@
+//! The columns that an expression of the catalogue names: a CHECK condition, kept as text, goes with its
+//! columns.
+
+use super::{fold, parse_expression};
+use sql_interface::Result;
+use sqlparser::ast::{self, visit_expressions, visit_expressions_mut};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+/// The identifier of a column's name in `expression`, if that is a column's name: `column`, `table.column`.
+fn column_of(expression: &ast::Expr) -> Option<&ast::Ident> {
+    match expression {
+        ast::Expr::Identifier(name) => Some(name),
+        ast::Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    }
+}
+
+/// The names of the columns in the expression of this text.
+pub fn columns_of(text: &str) -> Result<BTreeSet<String>> {
+    let parsed = parse_expression(text)?;
+    let mut found = BTreeSet::new();
+    let _: ControlFlow<()> = visit_expressions(parsed.tree()?, |part| {
+        found.extend(column_of(part).map(fold));
+        ControlFlow::Continue(())
+    });
+    Ok(found)
+}
+
+/// The expression's text with a column under its new name.
+pub fn rename_column(text: &str, old: &str, new: &str) -> Result<String> {
+    let mut parsed = parse_expression(text)?;
+    let quote = identifier::needs_quotes(new).then_some('"');
+    let renamed = ast::Ident { quote_style: quote, ..ast::Ident::new(new) };
+    let _: ControlFlow<()> = visit_expressions_mut(parsed.tree_mut()?, |part| {
+        let name = match part {
+            ast::Expr::Identifier(name) => Some(name),
+            ast::Expr::CompoundIdentifier(parts) => parts.last_mut(),
+            _ => None,
+        };
+        if let Some(name) = name.filter(|name| fold(name) == old) {
+            *name = renamed.clone();
+        }
+        ControlFlow::Continue(())
+    });
+    Ok(parsed.tree()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_names_columns_bare_quoted_and_behind_a_table_and_nothing_else() {
+        for text in [
+            "b > 1",
+            "(c > 0) AND t.b IS NULL",
+            "abs(\"b\") = 2",
+            "c IN (1, B)",
+            "CASE WHEN b THEN 1 END = 1",
+        ] {
+            assert!(columns_of(text).unwrap().contains("b"), "{text}");
+        }
+        for text in ["b.c > 1", "b(c) = 1", "\"B\" > 1", "c = 'b'", "c > date '2000-01-01'"] {
+            assert!(!columns_of(text).unwrap().contains("b"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_renamed_column_is_renamed_wherever_it_is_named() {
+        let renamed = |text: &str, new: &str| rename_column(text, "b", new).unwrap();
+        assert_eq!(renamed("b > c AND t.b < b(c)", "d"), "d > c AND t.d < b(c)");
+        assert_eq!(renamed("b > 'b'", "Big \"one\""), "\"Big \"\"one\"\"\" > 'b'");
+    }
+}

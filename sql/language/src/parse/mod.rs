@@ -1,0 +1,530 @@
+//! From text to statements: sqlparser for queries, DML and table definitions; hand-written parsing for the
+//! utility statements that it does not know or reads differently from PostgreSQL.
+
+pub mod columns;
+mod copy;
+mod cursor;
+mod dialect;
+mod extent;
+mod rewrite;
+mod role;
+mod sequence;
+mod setting;
+mod settle;
+mod source;
+#[expect(missing_docs, reason = "statements and their parts are named after the words of SQL")]
+mod statement;
+mod transaction;
+mod utility;
+mod values;
+
+pub use sequence::identity_options;
+pub use source::Source;
+pub use statement::{
+    CopyFormat, CopyHeader, CopyOptions, CopyStatement, CopySubject, DiscardKind, DropKind, DropTarget,
+    ExplainOptions, FetchCount, InsertStatement, Mode, Overriding, ReindexTarget, RoleOption, SequenceChange,
+    SequenceOptions, SetTarget, SqlCommand, Utility,
+};
+
+use cursor::Cursor;
+use dialect::Patient;
+pub(crate) use extent::{TARGETS_MAX, too_many_tables, too_many_targets};
+use settle::settle;
+use sql_interface::{Result, SqlError, stack};
+use sql_types::work;
+use sqlparser::ast::{self, Statement};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::{Parser, ParserError, ParserOptions};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlstate::SqlState;
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+/// An identifier as PostgreSQL folds it.
+pub fn fold(ident: &ast::Ident) -> String {
+    cursor::folded(ident.quote_style, &ident.value)
+}
+
+/// The most statements that one message may hold: each is parsed before the first runs.
+const STATEMENTS_MAX: usize = 10_000;
+
+/// A text of more tokens takes so much memory that it is worth time to give it back.
+const LARGE_TOKENS: usize = 10_000;
+
+/// Parsing a byte takes about as long as touching so many.
+const PARSE_WORK: usize = 16;
+
+/// One parsed statement.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The message that it stands in, for error positions.
+    pub source: Source,
+    /// What it says.
+    pub command: SqlCommand,
+    /// Of how many tokens it is made: more than its tree is deep.
+    pub tokens: usize,
+}
+
+impl Drop for Parsed {
+    fn drop(&mut self) {
+        if self.tokens > stack::SHALLOW_TOKENS {
+            let command = std::mem::replace(&mut self.command, SqlCommand::Utility(Utility::Checkpoint));
+            stack::drop_tree(self.tokens, command);
+            note_freed(self.tokens);
+        }
+    }
+}
+
+/// Has memory given back at the message's end after a text of this many tokens, if these were many.
+pub(crate) fn note_freed(tokens: usize) {
+    if tokens > LARGE_TOKENS {
+        host::note_freed_memory();
+    }
+}
+
+/// A parsed part of what the catalogue keeps as text.
+pub(crate) struct Kept<T> {
+    /// Its tree. Taken out only to be dropped.
+    tree: Option<T>,
+    /// Of how many tokens the text is made.
+    pub(crate) tokens: usize,
+}
+
+impl<T> Kept<T> {
+    /// The tree.
+    pub(crate) fn tree(&self) -> Result<&T> {
+        self.tree.as_ref().ok_or_else(|| SqlError::internal("a tree is gone"))
+    }
+
+    /// The tree, to change.
+    pub(crate) fn tree_mut(&mut self) -> Result<&mut T> {
+        self.tree.as_mut().ok_or_else(|| SqlError::internal("a tree is gone"))
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        stack::drop_tree(self.tokens, self.tree.take());
+    }
+}
+
+/// Parses a message of any number of statements; empty ones are left out. `max_stack_depth_bytes`: the
+/// session's.
+pub fn parse(sql: &str, max_stack_depth_bytes: usize) -> Result<Vec<Arc<Parsed>>> {
+    if sql.contains('\0') {
+        return Err(SqlError::new(
+            SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        ));
+    }
+    work::aside(sql.len().saturating_mul(PARSE_WORK), || {
+        stack::limited(max_stack_depth_bytes, || {
+            let source = Source::new(sql);
+            let tokens = tokens(&source)?;
+            let count = tokens.len();
+            stack::with_tokens(count, || parse_statements(&source, tokens))
+        })
+    })
+}
+
+/// The tokens without the white space, which the parser would only pass over.
+fn tokens(source: &Source) -> Result<Vec<TokenWithSpan>> {
+    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, source.text())
+        .tokenize_with_location()
+        .map_err(|error| source.lexical_error(&error))?;
+    note_freed(tokens.len());
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    if tokens.len() > LARGE_TOKENS {
+        tokens.shrink_to_fit();
+    }
+    Ok(tokens)
+}
+
+fn parse_statements(source: &Source, mut tokens: Vec<TokenWithSpan>) -> Result<Vec<Arc<Parsed>>> {
+    let mut statements = Vec::new();
+    if tokens.iter().all(|token| token.token != Token::SemiColon) {
+        // The one statement's tokens need not be moved: they may be many.
+        tokens.retain(|token| token.token != Token::EOF);
+        if !tokens.is_empty() {
+            let count = tokens.len();
+            let command = parse_statement(source, tokens)?;
+            statements.push(Arc::new(Parsed { source: source.clone(), command, tokens: count }));
+        }
+        return Ok(statements);
+    }
+    let mut rest = tokens.into_iter();
+    loop {
+        let mut part = Vec::new();
+        // The semicolon behind the statement, if it has one.
+        let mut end = None;
+        for token in rest.by_ref() {
+            if token.token == Token::SemiColon {
+                end = Some(token);
+                break;
+            }
+            part.push(token);
+        }
+        if part.iter().any(|token| token.token != Token::EOF) {
+            if statements.len() == STATEMENTS_MAX {
+                return Err(SqlError::new(
+                    SqlState::PROGRAM_LIMIT_EXCEEDED,
+                    format!("a query string may hold at most {STATEMENTS_MAX} statements"),
+                ));
+            }
+            let tokens = part.len();
+            let command = parse_statement(source, part).map_err(|error| match &end {
+                // A statement that ends too early ends at its semicolon.
+                Some(end) if error.message() == source::END_OF_INPUT => source.unexpected_here(end),
+                _ => error,
+            })?;
+            statements.push(Arc::new(Parsed { source: source.clone(), command, tokens }));
+        }
+        if end.is_none() {
+            return Ok(statements);
+        }
+    }
+}
+
+/// Parses a scalar expression that the catalogue keeps as text (DEFAULT, CHECK).
+pub(crate) fn parse_expression(text: &str) -> Result<Kept<ast::Expr>> {
+    let source = Source::new(text);
+    kept(&source, |tokens| read(&source, tokens, |parser| parser.parse_expr()))
+}
+
+/// Parses a query that the catalogue keeps as text (a view's).
+pub(crate) fn parse_view(text: &str) -> Result<Kept<Box<ast::Query>>> {
+    let source = Source::new(text);
+    kept(&source, |tokens| read_query(&source, tokens))
+}
+
+fn kept<T: ast::VisitMut>(
+    source: &Source,
+    parse: impl FnOnce(Vec<TokenWithSpan>) -> Result<T>,
+) -> Result<Kept<T>> {
+    let tokens = tokens(source)?;
+    let count = tokens.len();
+    stack::with_tokens(count, || {
+        let tree = settle(parse(tokens)?, count)?;
+        Ok(Kept { tree: Some(tree), tokens: count })
+    })
+}
+
+/// Lets the parser make something of some tokens; the first that it does not take is an error.
+fn read<T>(
+    source: &Source,
+    tokens: Vec<TokenWithSpan>,
+    read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T> {
+    let dialect = Patient::new();
+    let mut parser = Parser::new(&dialect)
+        .with_options(ParserOptions::new().with_trailing_commas(false))
+        .with_recursion_limit(stack::parser_levels_max())
+        .with_tokens_with_locations(tokens);
+    let made = read(&mut parser).map_err(|error| source.syntax_error(&error))?;
+    let rest = parser.peek_token();
+    if rest.token == Token::EOF { Ok(made) } else { Err(source.unexpected(&rest)) }
+}
+
+/// Like [`read`], for what may hold long lists of rows and words that the parser lacks.
+fn read_whole<T: ast::VisitMut>(
+    source: &Source,
+    tokens: Vec<TokenWithSpan>,
+    parse: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T> {
+    let (tokens, lists) = values::cut(source, tokens)?;
+    let mut tree = read(source, rewrite::adapt(tokens), parse)?;
+    lists.put_back(source, &mut tree)?;
+    Ok(tree)
+}
+
+/// Parses the tokens of one statement.
+fn parse_statement(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
+    extent::check(&tokens)?;
+    let mut cursor = Cursor::new(source, &tokens);
+    if let Some(command) = utility::parse(&mut cursor)? {
+        return Ok(command);
+    }
+    parse_plain(source, tokens)
+}
+
+/// Parses the tokens of a statement that is none of those parsed by hand, which may have others inside them.
+fn parse_plain(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<SqlCommand> {
+    let (count, overriding) = (tokens.len(), rewrite::overriding(&tokens));
+    let statement = read_whole(source, tokens, |parser| parser.parse_statement())?;
+    classify(settle(statement, count)?, overriding)
+}
+
+/// Parses a query inside another statement from all of `tokens`, as a statement of its own.
+fn parse_inner_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Arc<Parsed>> {
+    let count = tokens.len();
+    let command = SqlCommand::Query(settle(read_query(source, tokens)?, count)?);
+    Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
+}
+
+fn read_query(source: &Source, tokens: Vec<TokenWithSpan>) -> Result<Box<ast::Query>> {
+    read_whole(source, tokens, |parser| parser.parse_query())
+}
+
+fn classify(statement: Statement, overriding: Option<Overriding>) -> Result<SqlCommand> {
+    Ok(match statement {
+        Statement::Query(query) => SqlCommand::Query(query),
+        Statement::Insert(ast) => SqlCommand::Insert(Box::new(InsertStatement { ast, overriding })),
+        Statement::Update(update) => SqlCommand::Update(Box::new(update)),
+        Statement::Delete(delete) => SqlCommand::Delete(Box::new(delete)),
+        Statement::CreateTable(table) => SqlCommand::CreateTable(Box::new(table)),
+        Statement::AlterTable(alter) => SqlCommand::AlterTable(Box::new(alter)),
+        Statement::Truncate(truncate) => SqlCommand::Truncate(Box::new(truncate)),
+        Statement::CreateIndex(index) => SqlCommand::CreateIndex(Box::new(index)),
+        Statement::CreateView(_) => return Err(SqlError::unsupported("CREATE VIEW")),
+        Statement::CreateFunction(_) => return Err(SqlError::unsupported("CREATE FUNCTION")),
+        Statement::CreateExtension(_) => return Err(SqlError::unsupported("CREATE EXTENSION")),
+        Statement::CreateTrigger(_) => return Err(SqlError::unsupported("CREATE TRIGGER")),
+        Statement::CreateType { .. } => return Err(SqlError::unsupported("CREATE TYPE")),
+        Statement::CreateDomain(_) => return Err(SqlError::unsupported("CREATE DOMAIN")),
+        Statement::CreateSchema { .. } => return Err(SqlError::unsupported("CREATE SCHEMA")),
+        Statement::Merge(_) => return Err(SqlError::unsupported("MERGE")),
+        Statement::Call(_) => return Err(SqlError::unsupported("CALL")),
+        other => {
+            // Its own text begins with the words that name it.
+            let mut text = Head(String::new());
+            let _ = write!(text, "{other}");
+            let words: Vec<&str> = text
+                .0
+                .split_whitespace()
+                .take_while(|word| word.bytes().all(|b| b.is_ascii_uppercase()))
+                .take(2)
+                .collect();
+            return Err(SqlError::unsupported(if words.is_empty() {
+                "this statement".to_owned()
+            } else {
+                words.join(" ")
+            }));
+        }
+    })
+}
+
+/// The beginning of a text: what writes it is stopped, so that it does not follow the whole tree.
+struct Head(String);
+
+impl Write for Head {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.push_str(text);
+        if self.0.len() < 100 { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+/// The text of a sqlparser error without its place.
+pub(crate) fn parser_error_parts(error: &ParserError) -> (String, Option<(u64, u64)>) {
+    let message = match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.clone(),
+        // Told otherwise: by stack::exceeded().
+        ParserError::RecursionLimitExceeded => return (String::new(), None),
+    };
+    let Some((text, place)) = message.rsplit_once(" at Line: ") else { return (message, None) };
+    let place = place
+        .split_once(", Column: ")
+        .and_then(|(line, column)| Some((line.trim().parse().ok()?, column.trim().parse().ok()?)));
+    (text.to_owned(), place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_all(sql: &str) -> Result<Vec<Arc<Parsed>>> {
+        parse(sql, 2 << 20)
+    }
+
+    fn one(sql: &str) -> SqlCommand {
+        let mut all = parse_all(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert_eq!(all.len(), 1, "{sql}");
+        all.remove(0).command.clone()
+    }
+
+    fn failure(sql: &str) -> (String, String, Option<u32>) {
+        let error = parse_all(sql).err().unwrap_or_else(|| panic!("{sql} parses"));
+        (error.code().to_string(), error.message().to_owned(), error.fields().position)
+    }
+
+    #[test]
+    fn a_message_splits_at_its_semicolons_and_not_inside_quotes() {
+        let all = parse_all("select ';' ; ; /* ; */ select $$;$$; -- end;\n").unwrap();
+        assert_eq!(all.len(), 2);
+        assert!(parse_all(" ;; -- nothing\n").unwrap().is_empty());
+        assert!(parse_all("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn syntax_errors_name_the_token_and_its_position_in_the_message() {
+        let near = |token: &str| format!("syntax error at or near \"{token}\"");
+        assert_eq!(failure("selec 1"), ("42601".into(), near("selec"), Some(1)));
+        assert_eq!(failure("select 1;\nselect a b c"), ("42601".into(), near("c"), Some(22)));
+        assert_eq!(
+            failure("select 'ä' from"),
+            ("42601".into(), "syntax error at end of input".into(), Some(16))
+        );
+        assert_eq!(failure("create table t (a int,)"), ("42601".into(), near(")"), Some(23)));
+        let (code, message, position) = failure("select 'abc");
+        assert_eq!((code.as_str(), position), ("42601", Some(8)));
+        assert_eq!(message, "unterminated quoted string at or near \"'abc\"");
+    }
+
+    #[test]
+    fn words_that_the_parser_lacks_are_said_otherwise() {
+        for (sql, plain) in [
+            ("table t", "SELECT * FROM t"),
+            ("(table a) union table b", "(SELECT * FROM a) UNION SELECT * FROM b"),
+            ("select * from only t for no key update", "SELECT * FROM t FOR UPDATE"),
+            ("select only from t for key share nowait", "SELECT only FROM t FOR SHARE NOWAIT"),
+        ] {
+            let SqlCommand::Query(query) = one(sql) else { panic!("{sql}") };
+            assert_eq!(query.to_string(), plain, "{sql}");
+        }
+        assert!(matches!(one("update only t set a = 1"), SqlCommand::Update(_)));
+    }
+
+    #[test]
+    fn what_is_absent_names_itself() {
+        for (sql, name) in [
+            ("listen x", "LISTEN"),
+            ("declare c scroll cursor for select 1", "DECLARE SCROLL CURSOR"),
+            ("fetch prior from c", "FETCH in another direction than forward"),
+            ("comment on table t is 'x'", "COMMENT"),
+            ("grant select on t to u", "GRANT"),
+            ("prepare transaction 'x'", "PREPARE TRANSACTION"),
+        ] {
+            let (code, message, _) = failure(sql);
+            assert_eq!((code.as_str(), message), ("0A000", format!("{name} is not supported")), "{sql}");
+        }
+    }
+
+    #[test]
+    fn transaction_statements_in_all_their_spellings() {
+        for sql in [
+            "begin",
+            "BEGIN WORK",
+            "begin transaction",
+            "start transaction",
+            "begin isolation level read committed, read only",
+        ] {
+            assert!(matches!(one(sql), SqlCommand::Utility(Utility::Begin { .. })), "{sql}");
+        }
+        for sql in ["commit", "end", "COMMIT WORK", "commit and no chain"] {
+            assert!(matches!(one(sql), SqlCommand::Utility(Utility::Commit { chain: false })), "{sql}");
+        }
+        assert!(matches!(one("rollback and chain"), SqlCommand::Utility(Utility::Rollback { chain: true })));
+        assert!(matches!(one("abort"), SqlCommand::Utility(Utility::Rollback { chain: false })));
+        assert!(
+            matches!(one("rollback to a"), SqlCommand::Utility(Utility::RollbackTo(name)) if name == "a")
+        );
+        assert!(
+            matches!(one("rollback work to savepoint \"A\""), SqlCommand::Utility(Utility::RollbackTo(name)) if name == "A")
+        );
+        assert!(
+            matches!(one("release savepoint S"), SqlCommand::Utility(Utility::Release(name)) if name == "s")
+        );
+        let SqlCommand::Utility(Utility::Begin { modes, .. }) =
+            one("begin isolation level repeatable read read only")
+        else {
+            panic!("no BEGIN")
+        };
+        assert_eq!(
+            modes,
+            vec![Mode::Isolation(sql_interface::IsolationLevel::RepeatableRead), Mode::ReadOnly(true)]
+        );
+    }
+
+    #[test]
+    fn settings_keep_their_names_and_values() {
+        for (sql, name, value, local) in [
+            ("set work_mem = '4MB'", "work_mem", Some("4MB"), false),
+            ("set local synchronous_commit to off", "synchronous_commit", Some("off"), true),
+            ("set session a.b to default", "a.b", None, false),
+            ("SET search_path TO a, \"B\", 'c'", "search_path", Some("a, \"B\", c"), false),
+            ("set x = -1.5", "x", Some("-1.5"), false),
+            ("set time zone 'Europe/Rome'", "TimeZone", Some("Europe/Rome"), false),
+            ("set names 'UTF8'", "client_encoding", Some("UTF8"), false),
+        ] {
+            let SqlCommand::Utility(Utility::Set { local: l, name: n, value: v }) = one(sql) else {
+                panic!("{sql}")
+            };
+            assert_eq!((n.as_str(), v.as_deref(), l), (name, value, local), "{sql}");
+        }
+        assert!(matches!(one("reset all"), SqlCommand::Utility(Utility::Reset(SetTarget::All))));
+        assert!(matches!(one("show all"), SqlCommand::Utility(Utility::Show(SetTarget::All))));
+        assert!(
+            matches!(one("show transaction isolation level"), SqlCommand::Utility(Utility::Show(SetTarget::Name(n))) if n == "transaction_isolation")
+        );
+        assert!(
+            matches!(one("alter system set a.b = 5"), SqlCommand::Utility(Utility::AlterSystem { target: SetTarget::Name(n), value: Some(v) }) if n == "a.b" && v == "5")
+        );
+        assert!(matches!(
+            one("alter system reset all"),
+            SqlCommand::Utility(Utility::AlterSystem { target: SetTarget::All, value: None })
+        ));
+    }
+
+    #[test]
+    fn copy_is_read_in_both_option_styles() {
+        let options = |sql: &str| {
+            let SqlCommand::Utility(Utility::Copy(copy)) = one(sql) else { panic!("{sql}") };
+            *copy
+        };
+        let copy =
+            options("copy public.t (a, \"B\") from stdin with (format csv, header, delimiter ';', null 'N')");
+        assert!(copy.from);
+        assert_eq!(copy.options.format, CopyFormat::Csv);
+        assert_eq!(copy.options.header, CopyHeader::On);
+        assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b';', "N"));
+        let copy = options("COPY t TO STDOUT WITH CSV HEADER DELIMITER AS '|' NULL AS ''");
+        assert!(!copy.from && copy.options.format == CopyFormat::Csv && copy.options.delimiter == b'|');
+        let copy = options("copy (select 1, ')') to stdout");
+        assert!(matches!(copy.subject, CopySubject::Query(_)));
+        assert_eq!((copy.options.delimiter, copy.options.null.as_str()), (b'\t', "\\N"));
+        assert_eq!(failure("copy t from stdin (format binary)").0, "0A000");
+        assert_eq!(failure("copy t from stdin (frmat csv)").0, "42601");
+        assert_eq!(failure("copy t from '/tmp/x'").0, "0A000");
+    }
+
+    #[test]
+    fn roles_are_read_with_their_options() {
+        let SqlCommand::Utility(Utility::CreateRole { name, options }) =
+            one("create user \"Bob\" with superuser nologin password 'x' connection limit 5")
+        else {
+            panic!("no CREATE ROLE")
+        };
+        assert_eq!(name, "Bob");
+        assert_eq!(
+            options,
+            vec![
+                RoleOption::Login(true),
+                RoleOption::Superuser(true),
+                RoleOption::Login(false),
+                RoleOption::Password(Some("x".into())),
+                RoleOption::ConnectionLimit(5),
+            ]
+        );
+        assert!(
+            matches!(one("drop role if exists a, b"), SqlCommand::Utility(Utility::DropRole { if_exists: true, names }) if names == ["a", "b"])
+        );
+        assert!(matches!(one("alter role a rename to b"), SqlCommand::Utility(Utility::RenameRole { .. })));
+    }
+
+    #[test]
+    fn prepare_and_execute_carry_a_statement_and_values() {
+        let SqlCommand::Utility(Utility::Prepare { name, types, statement }) =
+            one("prepare p (int, text) as select $1, $2")
+        else {
+            panic!("no PREPARE")
+        };
+        assert_eq!((name.as_str(), types.len()), ("p", 2));
+        assert!(matches!(statement.command, SqlCommand::Query(_)));
+        let SqlCommand::Utility(Utility::Execute { name, arguments }) = one("execute p(1, 'a' || 'b')")
+        else {
+            panic!("no EXECUTE")
+        };
+        assert_eq!((name.as_str(), arguments.len()), ("p", 2));
+        assert!(matches!(one("deallocate all"), SqlCommand::Utility(Utility::Deallocate(None))));
+        assert!(matches!(one("deallocate prepare p"), SqlCommand::Utility(Utility::Deallocate(Some(_)))));
+    }
+}

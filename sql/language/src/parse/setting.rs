@@ -1,0 +1,137 @@
+//! SET, SHOW, RESET, ALTER SYSTEM.
+
+use super::cursor::Cursor;
+use super::statement::{SetTarget, SqlCommand, Utility};
+use super::transaction;
+use sql_interface::{Result, SqlError};
+use sqlparser::tokenizer::Token;
+
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
+    let utility = if cursor.word("show") {
+        Utility::Show(target(cursor, true)?)
+    } else if cursor.word("reset") {
+        Utility::Reset(reset_target(cursor)?)
+    } else if cursor.words(&["alter", "system", "set"]) {
+        let name = setting_name(cursor)?;
+        assignment(cursor)?;
+        Utility::AlterSystem { target: SetTarget::Name(name), value: value(cursor)? }
+    } else if cursor.words(&["alter", "system", "reset"]) {
+        Utility::AlterSystem { target: reset_target(cursor)?, value: None }
+    } else if cursor.word("set") {
+        set(cursor)?
+    } else {
+        return Ok(None);
+    };
+    cursor.expect_end()?;
+    Ok(Some(SqlCommand::Utility(utility)))
+}
+
+fn set(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    if cursor.words(&["session", "characteristics", "as", "transaction"]) {
+        return Ok(Utility::SetTransaction { session: true, modes: transaction::modes(cursor, false)? });
+    }
+    if cursor.words(&["transaction", "snapshot"]) {
+        return Err(SqlError::unsupported("SET TRANSACTION SNAPSHOT"));
+    }
+    if cursor.word("transaction") {
+        return Ok(Utility::SetTransaction { session: false, modes: transaction::modes(cursor, false)? });
+    }
+    if cursor.word("constraints") {
+        while !cursor.is_at_end() {
+            if cursor.any_word(&["deferred", "immediate"]) {
+                return Ok(Utility::SetConstraints);
+            }
+            if !cursor.token(&Token::Comma) && !cursor.token(&Token::Period) {
+                cursor.identifier()?;
+            }
+        }
+        return Err(cursor.unexpected());
+    }
+    let local = cursor.word("local");
+    if !local && !cursor.sees(&["session", "authorization"]) {
+        cursor.word("session");
+    }
+    let simple = |name: &str, value: Option<String>| Utility::Set { local, name: name.to_owned(), value };
+    if cursor.words(&["session", "authorization"]) {
+        if cursor.word("default") {
+            return Ok(simple("session_authorization", None));
+        }
+        let name = cursor.string().map_or_else(|| cursor.identifier(), Ok)?;
+        return Ok(simple("session_authorization", Some(name)));
+    }
+    if cursor.word("role") {
+        let name = cursor.string().map_or_else(|| cursor.identifier(), Ok)?;
+        return Ok(simple("role", Some(name)));
+    }
+    if cursor.word("names") {
+        let value = if cursor.word("default") { None } else { cursor.string() };
+        return Ok(simple("client_encoding", value));
+    }
+    if cursor.word("schema") {
+        let schema = cursor.expect_string()?;
+        return Ok(simple("search_path", Some(identifier::quote(&schema))));
+    }
+    if cursor.words(&["time", "zone"]) {
+        let value = if cursor.any_word(&["local", "default"]) { None } else { value(cursor)? };
+        return Ok(simple("TimeZone", value));
+    }
+    let name = setting_name(cursor)?;
+    assignment(cursor)?;
+    Ok(Utility::Set { local, name, value: value(cursor)? })
+}
+
+fn assignment(cursor: &mut Cursor<'_>) -> Result<()> {
+    if cursor.word("to") || cursor.token(&Token::Eq) { Ok(()) } else { Err(cursor.unexpected()) }
+}
+
+/// A list of values joined by `, `; None for DEFAULT.
+fn value(cursor: &mut Cursor<'_>) -> Result<Option<String>> {
+    if cursor.word("default") {
+        return Ok(None);
+    }
+    let mut values = Vec::new();
+    loop {
+        let one = if let Some(text) = cursor.string() {
+            text
+        } else if let Some(number) = cursor.number() {
+            number
+        } else {
+            let quoted = matches!(cursor.peek(), Some(Token::Word(word)) if word.quote_style.is_some());
+            let name = cursor.identifier()?;
+            if quoted { identifier::quote(&name) } else { name }
+        };
+        values.push(one);
+        if !cursor.token(&Token::Comma) {
+            break;
+        }
+    }
+    Ok(Some(values.join(", ")))
+}
+
+fn setting_name(cursor: &mut Cursor<'_>) -> Result<String> {
+    let mut name = cursor.identifier()?;
+    while cursor.token(&Token::Period) {
+        name.push('.');
+        name.push_str(&cursor.identifier()?);
+    }
+    Ok(name)
+}
+
+fn reset_target(cursor: &mut Cursor<'_>) -> Result<SetTarget> {
+    target(cursor, false)
+}
+
+fn target(cursor: &mut Cursor<'_>, show: bool) -> Result<SetTarget> {
+    Ok(if cursor.word("all") {
+        SetTarget::All
+    } else if cursor.words(&["time", "zone"]) {
+        SetTarget::Name("TimeZone".to_owned())
+    } else if cursor.words(&["transaction", "isolation", "level"]) {
+        SetTarget::Name("transaction_isolation".to_owned())
+    } else if cursor.words(&["session", "authorization"]) {
+        SetTarget::Name("session_authorization".to_owned())
+    } else {
+        let _ = show;
+        SetTarget::Name(setting_name(cursor)?)
+    })
+}

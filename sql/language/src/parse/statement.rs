@@ -1,0 +1,315 @@
+//! The statements, as the analyser takes them.
+
+use sql_interface::{IsolationLevel, ReadToken};
+use sqlparser::ast;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A statement.
+#[derive(Clone, Debug)]
+pub enum SqlCommand {
+    /// SELECT, VALUES, TABLE, WITH.
+    Query(Box<ast::Query>),
+    /// INSERT
+    Insert(Box<InsertStatement>),
+    /// UPDATE
+    Update(Box<ast::Update>),
+    /// DELETE
+    Delete(Box<ast::Delete>),
+    /// CREATE TABLE, CREATE TABLE AS
+    CreateTable(Box<ast::CreateTable>),
+    /// ALTER TABLE
+    AlterTable(Box<ast::AlterTable>),
+    /// CREATE INDEX
+    CreateIndex(Box<ast::CreateIndex>),
+    /// TRUNCATE
+    Truncate(Box<ast::Truncate>),
+    /// All that sqlparser does not parse for us.
+    Utility(Utility),
+}
+
+/// INSERT with what the parser does not know of it.
+#[derive(Clone, Debug)]
+pub struct InsertStatement {
+    pub ast: ast::Insert,
+    pub overriding: Option<Overriding>,
+}
+
+/// Whose values identity columns get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overriding {
+    /// OVERRIDING SYSTEM VALUE: those that are given.
+    System,
+    /// OVERRIDING USER VALUE: the sequence's.
+    User,
+}
+
+/// Options of CREATE SEQUENCE, ALTER SEQUENCE and identity columns; None where not given, and inside of that
+/// for NO MINVALUE, NO MAXVALUE, RESTART without a value and OWNED BY NONE.
+#[derive(Clone, Debug, Default)]
+pub struct SequenceOptions {
+    pub data_type: Option<ast::DataType>,
+    pub increment: Option<i64>,
+    pub min: Option<Option<i64>>,
+    pub max: Option<Option<i64>>,
+    pub start: Option<i64>,
+    pub restart: Option<Option<i64>>,
+    pub cache: Option<i64>,
+    pub cycle: Option<bool>,
+    pub owned_by: Option<Option<ast::ObjectName>>,
+}
+
+/// What ALTER SEQUENCE changes.
+#[derive(Clone, Debug)]
+pub enum SequenceChange {
+    Rename(String),
+    Options(Box<SequenceOptions>),
+}
+
+/// A statement parsed by hand.
+#[derive(Clone, Debug)]
+pub enum Utility {
+    WaitFor {
+        token: ReadToken,
+        timeout: Option<Duration>,
+    },
+    Begin {
+        start: bool,
+        modes: Vec<Mode>,
+    },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
+    Savepoint(String),
+    RollbackTo(String),
+    Release(String),
+    /// SET TRANSACTION, and SET SESSION CHARACTERISTICS AS TRANSACTION.
+    SetTransaction {
+        session: bool,
+        modes: Vec<Mode>,
+    },
+    /// SET CONSTRAINTS ALL ...: nothing here is deferrable.
+    SetConstraints,
+    Set {
+        local: bool,
+        name: String,
+        value: Option<String>,
+    },
+    Show(SetTarget),
+    Reset(SetTarget),
+    AlterSystem {
+        target: SetTarget,
+        value: Option<String>,
+    },
+    Checkpoint,
+    Copy(Box<CopyStatement>),
+    CreateRole {
+        name: String,
+        options: Vec<RoleOption>,
+    },
+    AlterRole {
+        name: String,
+        options: Vec<RoleOption>,
+    },
+    RenameRole {
+        name: String,
+        to: String,
+    },
+    DropRole {
+        if_exists: bool,
+        names: Vec<String>,
+    },
+    /// VACUUM and ANALYZE. The planner keeps no statistics, so the latter only checks that the tables exist.
+    Maintain {
+        vacuum: bool,
+        verbose: bool,
+        tables: Vec<ast::ObjectName>,
+    },
+    Discard(DiscardKind),
+    Deallocate(Option<String>),
+    Prepare {
+        name: String,
+        types: Vec<ast::DataType>,
+        statement: Arc<super::Parsed>,
+    },
+    Execute {
+        name: String,
+        arguments: Vec<ast::Expr>,
+    },
+    /// DECLARE: the query, to be fetched by name.
+    Declare {
+        name: String,
+        query: Arc<super::Parsed>,
+    },
+    /// FETCH, and MOVE, which shows no rows.
+    Fetch {
+        name: String,
+        count: FetchCount,
+        shows: bool,
+    },
+    /// CLOSE; None is ALL.
+    Close(Option<String>),
+    Explain {
+        options: ExplainOptions,
+        statement: Arc<super::Parsed>,
+    },
+    Drop(DropTarget),
+    Reindex(ReindexTarget),
+    CreateView {
+        or_replace: bool,
+        name: ast::ObjectName,
+        columns: Vec<String>,
+        query: Arc<super::Parsed>,
+        /// The query as it was written.
+        text: String,
+    },
+    CreateSequence {
+        if_not_exists: bool,
+        name: ast::ObjectName,
+        options: Box<SequenceOptions>,
+    },
+    AlterSequence {
+        if_exists: bool,
+        name: ast::ObjectName,
+        change: SequenceChange,
+    },
+    LockTable {
+        tables: Vec<ast::ObjectName>,
+        mode: storage::TableLockMode,
+        no_wait: bool,
+    },
+    /// UNLISTEN: nothing is ever listened to.
+    Unlisten,
+}
+
+/// How many rows FETCH asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchCount {
+    /// So many.
+    Rows(usize),
+    /// All that are left.
+    All,
+}
+
+/// What REINDEX builds anew.
+#[derive(Clone, Debug)]
+pub enum ReindexTarget {
+    Index(ast::ObjectName),
+    Table(ast::ObjectName),
+    /// SCHEMA, DATABASE
+    All,
+}
+
+/// What kind of thing a DROP is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropKind {
+    Table,
+    Index,
+    Sequence,
+    View,
+}
+
+/// DROP.
+#[derive(Clone, Debug)]
+pub struct DropTarget {
+    pub kind: DropKind,
+    pub names: Vec<ast::ObjectName>,
+    pub if_exists: bool,
+    pub cascade: bool,
+}
+
+/// One setting, or all.
+#[derive(Clone, Debug)]
+pub enum SetTarget {
+    Name(String),
+    All,
+}
+
+/// A mode of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Isolation(IsolationLevel),
+    ReadOnly(bool),
+    Deferrable(bool),
+}
+
+/// What DISCARD throws away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscardKind {
+    All,
+    Plans,
+    Sequences,
+    Temporary,
+}
+
+/// An option of CREATE ROLE and ALTER ROLE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoleOption {
+    Superuser(bool),
+    Login(bool),
+    Replication(bool),
+    CreateRole(bool),
+    CreateDatabase(bool),
+    Inherit(bool),
+    /// Clear text or a verifier; None is PASSWORD NULL.
+    Password(Option<String>),
+    ConnectionLimit(i32),
+    ValidUntil(String),
+}
+
+/// Options of EXPLAIN.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExplainOptions {
+    pub analyze: bool,
+    pub costs: bool,
+}
+
+/// COPY.
+#[derive(Clone, Debug)]
+pub struct CopyStatement {
+    pub subject: CopySubject,
+    /// FROM STDIN; else TO STDOUT.
+    pub from: bool,
+    pub options: CopyOptions,
+}
+
+/// What COPY reads or writes.
+#[derive(Clone, Debug)]
+pub enum CopySubject {
+    Table { name: ast::ObjectName, columns: Vec<String> },
+    Query(Arc<super::Parsed>),
+}
+
+/// FORMAT
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyFormat {
+    Text,
+    Csv,
+}
+
+/// HEADER
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyHeader {
+    Off,
+    On,
+    /// FROM only: the line must name the columns.
+    Match,
+}
+
+/// Options of COPY.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOptions {
+    pub format: CopyFormat,
+    pub delimiter: u8,
+    pub null: String,
+    pub header: CopyHeader,
+    pub quote: u8,
+    pub escape: u8,
+    /// None: no column; an empty list: all columns (`*`).
+    pub force_quote: Option<Vec<String>>,
+    pub force_not_null: Vec<String>,
+    pub force_null: Vec<String>,
+}

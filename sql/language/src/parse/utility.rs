@@ -1,0 +1,404 @@
+//! The statements parsed by hand, and those that are refused by their first words.
+
+use super::cursor::Cursor;
+use super::statement::{
+    DiscardKind, DropKind, DropTarget, ExplainOptions, FetchCount, ReindexTarget, SqlCommand, Utility,
+};
+use super::{Parsed, copy, parse_plain, read, role, sequence, setting, settle, transaction};
+use sql_interface::{Result, SqlError};
+use sqlparser::tokenizer::Token;
+use sqlstate::SqlState;
+use std::sync::Arc;
+use std::time::Duration;
+use storage::TableLockMode;
+
+/// First words of statements that are absent, and how they are called.
+const ABSENT: &[(&[&str], &str)] = &[
+    (&["listen"], "LISTEN"),
+    (&["notify"], "NOTIFY"),
+    (&["comment"], "COMMENT"),
+    (&["grant"], "GRANT"),
+    (&["revoke"], "REVOKE"),
+    (&["security"], "SECURITY LABEL"),
+    (&["cluster"], "CLUSTER"),
+    (&["do"], "DO"),
+    (&["load"], "LOAD"),
+    (&["import"], "IMPORT FOREIGN SCHEMA"),
+    (&["reassign"], "REASSIGN OWNED"),
+    (&["refresh"], "REFRESH MATERIALIZED VIEW"),
+    (&["create", "database"], "CREATE DATABASE"),
+    (&["create", "tablespace"], "CREATE TABLESPACE"),
+    (&["create", "publication"], "CREATE PUBLICATION"),
+    (&["create", "subscription"], "CREATE SUBSCRIPTION"),
+    (&["create", "foreign"], "CREATE FOREIGN TABLE"),
+    (&["create", "server"], "CREATE SERVER"),
+    (&["create", "rule"], "CREATE RULE"),
+    (&["create", "aggregate"], "CREATE AGGREGATE"),
+    (&["create", "cast"], "CREATE CAST"),
+    (&["create", "statistics"], "CREATE STATISTICS"),
+    (&["create", "event"], "CREATE EVENT TRIGGER"),
+    (&["create", "materialized"], "CREATE MATERIALIZED VIEW"),
+    (&["create", "access"], "CREATE ACCESS METHOD"),
+    (&["create", "user", "mapping"], "CREATE USER MAPPING"),
+    (&["drop", "database"], "DROP DATABASE"),
+    (&["drop", "owned"], "DROP OWNED"),
+    (&["alter", "database"], "ALTER DATABASE"),
+    (&["alter", "default"], "ALTER DEFAULT PRIVILEGES"),
+];
+
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<Option<SqlCommand>> {
+    for (words, name) in ABSENT {
+        if cursor.sees(words) {
+            return Err(SqlError::unsupported(name));
+        }
+    }
+    for family in [transaction::parse, setting::parse, copy::parse, role::parse, sequence::parse] {
+        if let Some(command) = family(cursor)? {
+            return Ok(Some(command));
+        }
+    }
+    let utility = if cursor.word("checkpoint") {
+        Utility::Checkpoint
+    } else if cursor.word("unlisten") {
+        if !cursor.token(&Token::Mul) {
+            cursor.identifier()?;
+        }
+        Utility::Unlisten
+    } else if cursor.any_word(&["vacuum"]) {
+        maintain(cursor, true)?
+    } else if cursor.any_word(&["analyze", "analyse"]) {
+        maintain(cursor, false)?
+    } else if cursor.word("discard") {
+        discard(cursor)?
+    } else if cursor.word("deallocate") {
+        cursor.word("prepare");
+        Utility::Deallocate(if cursor.word("all") { None } else { Some(cursor.identifier()?) })
+    } else if cursor.word("prepare") {
+        return prepare(cursor).map(Some);
+    } else if cursor.word("execute") {
+        return execute(cursor).map(Some);
+    } else if cursor.word("explain") {
+        return explain(cursor).map(Some);
+    } else if cursor.word("declare") {
+        return declare(cursor).map(Some);
+    } else if cursor.word("fetch") {
+        fetch(cursor, true)?
+    } else if cursor.word("move") {
+        fetch(cursor, false)?
+    } else if cursor.word("close") {
+        Utility::Close(if cursor.word("all") { None } else { Some(cursor.identifier()?) })
+    } else if cursor.word("drop") {
+        drop_object(cursor)?
+    } else if cursor.sees(&["create", "view"]) || cursor.sees(&["create", "or", "replace", "view"]) {
+        return create_view(cursor).map(Some);
+    } else if cursor.word("reindex") {
+        reindex(cursor)?
+    } else if cursor.word("lock") {
+        lock_table(cursor)?
+    } else if cursor.words(&["wait", "for", "lsn"]) {
+        wait_for(cursor)?
+    } else {
+        return Ok(None);
+    };
+    cursor.expect_end()?;
+    Ok(Some(SqlCommand::Utility(utility)))
+}
+
+/// VACUUM and ANALYZE with their options, of which only VERBOSE means something here.
+fn maintain(cursor: &mut Cursor<'_>, vacuum: bool) -> Result<Utility> {
+    let mut verbose = false;
+    if cursor.token(&Token::LParen) {
+        loop {
+            let word = cursor.identifier()?;
+            let on = match cursor.peek() {
+                Some(Token::Comma | Token::RParen) => true,
+                _ if cursor.any_word(&["false", "off"]) => false,
+                _ if cursor.any_word(&["true", "on", "auto"]) => true,
+                _ => cursor.number().ok_or_else(|| cursor.unexpected())? != "0",
+            };
+            verbose |= on && word == "verbose";
+            if !cursor.token(&Token::Comma) {
+                break;
+            }
+        }
+        cursor.expect_token(&Token::RParen)?;
+    }
+    loop {
+        if cursor.word("verbose") {
+            verbose = true;
+        } else if !cursor.any_word(&["full", "freeze", "analyze", "analyse"]) {
+            break;
+        }
+    }
+    let mut tables = Vec::new();
+    while !cursor.is_at_end() {
+        tables.push(cursor.object_name()?);
+        if cursor.peek() == Some(&Token::LParen) {
+            cursor.parenthesised()?;
+        }
+        if !cursor.token(&Token::Comma) {
+            break;
+        }
+    }
+    Ok(Utility::Maintain { vacuum, verbose, tables })
+}
+
+/// WAIT FOR LSN 'token' [TIMEOUT milliseconds]
+fn wait_for(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    let text = cursor.expect_string()?;
+    let token = text.parse().map_err(|_| {
+        let what = format!("invalid log position: \"{text}\"");
+        let hint = "A position looks like 0/3000148, or 1:0/3000148 or 2-9d631a46fb087816:0/3000148 with its timeline.";
+        SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what).with_hint(hint)
+    })?;
+    let timeout = if cursor.word("timeout") {
+        let number = cursor.number().ok_or_else(|| cursor.unexpected())?;
+        let wrong =
+            || SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid timeout: \"{number}\""));
+        Some(Duration::from_millis(number.parse().map_err(|_| wrong())?))
+    } else {
+        None
+    };
+    Ok(Utility::WaitFor { token, timeout })
+}
+
+fn discard(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    Ok(Utility::Discard(if cursor.word("all") {
+        DiscardKind::All
+    } else if cursor.word("plans") {
+        DiscardKind::Plans
+    } else if cursor.word("sequences") {
+        DiscardKind::Sequences
+    } else if cursor.any_word(&["temp", "temporary"]) {
+        DiscardKind::Temporary
+    } else {
+        return Err(cursor.unexpected());
+    }))
+}
+
+/// What a statement inside of another may begin with: of those that are parsed by hand none, so they do not
+/// nest.
+const INNER: [&str; 8] = ["select", "insert", "update", "delete", "values", "table", "with", "merge"];
+
+/// The statement that the rest is.
+fn inner(cursor: &Cursor<'_>) -> Result<Arc<Parsed>> {
+    if cursor.peek() != Some(&Token::LParen) && !INNER.iter().any(|word| cursor.sees(&[*word])) {
+        return Err(cursor.unexpected());
+    }
+    let tokens = cursor.rest();
+    let (source, count) = (cursor.source(), tokens.len());
+    let command = parse_plain(source, tokens)?;
+    Ok(Arc::new(Parsed { source: source.clone(), command, tokens: count }))
+}
+
+fn prepare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
+    let name = cursor.identifier()?;
+    let mut types = Vec::new();
+    if cursor.peek() == Some(&Token::LParen) {
+        let inside = cursor.parenthesised()?;
+        types = read(cursor.source(), inside, |parser| {
+            parser.parse_comma_separated(|parser| parser.parse_data_type())
+        })?;
+    }
+    cursor.expect_word("as")?;
+    let statement = inner(cursor)?;
+    match statement.command {
+        SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) => {
+            Ok(SqlCommand::Utility(Utility::Prepare { name, types, statement }))
+        }
+        _ => Err(cursor.unexpected()),
+    }
+}
+
+fn execute(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
+    let name = cursor.identifier()?;
+    let mut arguments = Vec::new();
+    if cursor.peek() == Some(&Token::LParen) {
+        let inside = cursor.parenthesised()?;
+        arguments = read(cursor.source(), inside, |parser| {
+            parser.parse_comma_separated(|parser| parser.parse_expr())
+        })?;
+        arguments = settle(arguments, cursor.len())?;
+    }
+    cursor.expect_end()?;
+    Ok(SqlCommand::Utility(Utility::Execute { name, arguments }))
+}
+
+fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
+    let mut options = ExplainOptions { analyze: false, costs: true };
+    if cursor.token(&Token::LParen) {
+        loop {
+            let name = cursor.identifier()?;
+            let value = match cursor.peek() {
+                Some(Token::Comma | Token::RParen) => true,
+                _ => match cursor.string().or_else(|| cursor.number()) {
+                    Some(text) => matches!(text.as_str(), "true" | "on" | "1"),
+                    None => matches!(cursor.identifier()?.as_str(), "true" | "on" | "text"),
+                },
+            };
+            match name.as_str() {
+                "analyze" => options.analyze = value,
+                "costs" => options.costs = value,
+                "verbose" | "buffers" | "settings" | "wal" | "timing" | "summary" => {}
+                "format" if value => {}
+                "format" => return Err(SqlError::unsupported("EXPLAIN in another format than text")),
+                _ => return Err(SqlError::syntax(format!("unrecognized EXPLAIN option \"{name}\""))),
+            }
+            if !cursor.token(&Token::Comma) {
+                break;
+            }
+        }
+        cursor.expect_token(&Token::RParen)?;
+    } else {
+        options.analyze = cursor.any_word(&["analyze", "analyse"]);
+        cursor.word("verbose");
+    }
+    if ["create", "execute", "declare", "refresh"].iter().any(|word| cursor.sees(&[*word])) {
+        return Err(SqlError::unsupported("EXPLAIN of this statement"));
+    }
+    let statement = inner(cursor)?;
+    Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
+}
+
+/// DECLARE name [options] CURSOR [WITH | WITHOUT HOLD] FOR query
+fn declare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
+    let name = cursor.identifier()?;
+    loop {
+        if cursor.word("binary") {
+            return Err(SqlError::unsupported("DECLARE BINARY CURSOR"));
+        }
+        // Rows come forward only, and of one snapshot, whatever is asked for.
+        if cursor.words(&["no", "scroll"]) || cursor.any_word(&["asensitive", "insensitive"]) {
+            continue;
+        }
+        if cursor.word("scroll") {
+            return Err(SqlError::unsupported("DECLARE SCROLL CURSOR"));
+        }
+        break;
+    }
+    cursor.expect_word("cursor")?;
+    if cursor.words(&["with", "hold"]) {
+        return Err(SqlError::unsupported("DECLARE CURSOR ... WITH HOLD"));
+    }
+    cursor.words(&["without", "hold"]);
+    cursor.expect_word("for")?;
+    let query = inner(cursor)?;
+    if !matches!(query.command, SqlCommand::Query(_)) {
+        return Err(cursor.unexpected());
+    }
+    Ok(SqlCommand::Utility(Utility::Declare { name, query }))
+}
+
+/// FETCH and MOVE [direction] [FROM | IN] name
+fn fetch(cursor: &mut Cursor<'_>, shows: bool) -> Result<Utility> {
+    let verb = if shows { "FETCH" } else { "MOVE" };
+    let mut count = FetchCount::Rows(1);
+    if cursor.any_word(&["prior", "first", "last", "absolute", "relative", "backward"]) {
+        return Err(SqlError::unsupported(format!("{verb} in another direction than forward")));
+    }
+    if !cursor.word("next") {
+        cursor.word("forward");
+        if cursor.word("all") {
+            count = FetchCount::All;
+        } else if matches!(cursor.peek(), Some(Token::Number(..))) {
+            let unexpected = cursor.unexpected();
+            let rows = cursor.number().and_then(|digits| digits.parse().ok());
+            count = FetchCount::Rows(rows.ok_or(unexpected)?);
+        } else if cursor.peek() == Some(&Token::Minus) {
+            return Err(SqlError::unsupported(format!("{verb} in another direction than forward")));
+        }
+    }
+    cursor.any_word(&["from", "in"]);
+    Ok(Utility::Fetch { name: cursor.identifier()?, count, shows })
+}
+
+/// CREATE [OR REPLACE] VIEW name [(columns)] AS query
+fn create_view(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
+    cursor.expect_word("create")?;
+    let or_replace = cursor.words(&["or", "replace"]);
+    cursor.expect_word("view")?;
+    let name = cursor.object_name()?;
+    let columns = if cursor.peek() == Some(&Token::LParen) { cursor.name_list()? } else { Vec::new() };
+    if cursor.word("with") {
+        return Err(SqlError::unsupported("CREATE VIEW with options"));
+    }
+    cursor.expect_word("as")?;
+    let rest = cursor.rest();
+    let text = cursor.source().slice(&rest);
+    let query = super::parse_inner_query(cursor.source(), rest)?;
+    Ok(SqlCommand::Utility(Utility::CreateView { or_replace, name, columns, query, text }))
+}
+
+fn reindex(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    if cursor.peek() == Some(&Token::LParen) {
+        cursor.parenthesised()?;
+    }
+    let all = ["schema", "database", "system"];
+    let kind = if cursor.word("index") {
+        ReindexTarget::Index
+    } else if cursor.word("table") {
+        ReindexTarget::Table
+    } else if cursor.any_word(&all) {
+        cursor.word("concurrently");
+        cursor.identifier()?;
+        return Ok(Utility::Reindex(ReindexTarget::All));
+    } else {
+        return Err(cursor.unexpected());
+    };
+    cursor.word("concurrently");
+    Ok(Utility::Reindex(kind(cursor.object_name()?)))
+}
+
+fn drop_object(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    let kind = if cursor.word("table") {
+        DropKind::Table
+    } else if cursor.word("index") {
+        cursor.word("concurrently");
+        DropKind::Index
+    } else if cursor.word("sequence") {
+        DropKind::Sequence
+    } else if cursor.word("view") {
+        DropKind::View
+    } else {
+        let kind = cursor.identifier()?.to_ascii_uppercase();
+        return Err(SqlError::unsupported(format!("DROP {kind}")));
+    };
+    let if_exists = cursor.words(&["if", "exists"]);
+    let mut names = vec![cursor.object_name()?];
+    while cursor.token(&Token::Comma) {
+        names.push(cursor.object_name()?);
+    }
+    let cascade = cursor.word("cascade");
+    if !cascade {
+        cursor.word("restrict");
+    }
+    Ok(Utility::Drop(DropTarget { kind, names, if_exists, cascade }))
+}
+
+fn lock_table(cursor: &mut Cursor<'_>) -> Result<Utility> {
+    const MODES: [(&[&str], TableLockMode); 8] = [
+        (&["access", "share"], TableLockMode::AccessShare),
+        (&["row", "share"], TableLockMode::RowShare),
+        (&["row", "exclusive"], TableLockMode::RowExclusive),
+        (&["share", "update", "exclusive"], TableLockMode::ShareUpdateExclusive),
+        (&["share", "row", "exclusive"], TableLockMode::ShareRowExclusive),
+        (&["share"], TableLockMode::Share),
+        (&["access", "exclusive"], TableLockMode::AccessExclusive),
+        (&["exclusive"], TableLockMode::Exclusive),
+    ];
+    cursor.word("table");
+    cursor.word("only");
+    let mut tables = vec![cursor.object_name()?];
+    while cursor.token(&Token::Comma) {
+        cursor.word("only");
+        tables.push(cursor.object_name()?);
+    }
+    let mut mode = TableLockMode::AccessExclusive;
+    if cursor.word("in") {
+        let found = MODES.iter().find(|(words, _)| cursor.words(words));
+        mode = found.ok_or_else(|| cursor.unexpected())?.1;
+        cursor.expect_word("mode")?;
+    }
+    let no_wait = cursor.word("nowait");
+    Ok(Utility::LockTable { tables, mode, no_wait })
+}

@@ -1,0 +1,227 @@
+//! Calls of functions that only the analyser knows: of the node, of sequences, and those that return sets.
+
+use super::analyzer::{Analyzer, NamedSet};
+use super::node::{DeferredSource, SequenceFunction, SetCall, SetFunction};
+use crate::expr::{self, CastContext, Expr, FunctionArgument};
+use sql_interface::{NodeFunction, NodeReturns, Result, SqlError};
+use sql_types::{Type, TypeId};
+use sqlstate::SqlState;
+
+/// A function that only the analyser knows, for the documentation.
+pub struct AnalysedFunction {
+    pub(crate) name: &'static str,
+    pub(crate) arguments: &'static [TypeId],
+    pub(crate) result: &'static str,
+    /// It returns rows.
+    pub(crate) set: bool,
+    /// What it gives, in a line.
+    pub(crate) about: &'static str,
+}
+
+const fn function(
+    name: &'static str,
+    arguments: &'static [TypeId],
+    result: &'static str,
+    set: bool,
+    about: &'static str,
+) -> AnalysedFunction {
+    AnalysedFunction { name, arguments, result, set, about }
+}
+
+const SERIES: &str = "Values from the first to the second, in steps of the third or of 1";
+
+/// What [`Analyzer::sequence_function`] and [`Analyzer::set_function`] take.
+pub const FUNCTIONS: &[AnalysedFunction] = {
+    use TypeId::{AnyArray, Bool, Int4, Int8, Interval, Numeric, Regclass, Timestamp, Timestamptz};
+    &[
+        function("nextval", &[Regclass], "bigint", false, "The next number of a sequence"),
+        function("setval", &[Regclass, Int8], "bigint", false, "Sets the last number of a sequence"),
+        function(
+            "setval",
+            &[Regclass, Int8, Bool],
+            "bigint",
+            false,
+            "Sets the last number of a sequence, or (false) its next one",
+        ),
+        function("generate_series", &[Int4, Int4], "integer", true, SERIES),
+        function("generate_series", &[Int4, Int4, Int4], "integer", true, SERIES),
+        function("generate_series", &[Int8, Int8], "bigint", true, SERIES),
+        function("generate_series", &[Int8, Int8, Int8], "bigint", true, SERIES),
+        function("generate_series", &[Numeric, Numeric], "numeric", true, SERIES),
+        function("generate_series", &[Numeric, Numeric, Numeric], "numeric", true, SERIES),
+        function(
+            "generate_series",
+            &[Timestamp, Timestamp, Interval],
+            "timestamp without time zone",
+            true,
+            SERIES,
+        ),
+        function(
+            "generate_series",
+            &[Timestamptz, Timestamptz, Interval],
+            "timestamp with time zone",
+            true,
+            SERIES,
+        ),
+        function("unnest", &[AnyArray], "anyelement", true, "The elements of an array"),
+    ]
+};
+
+impl<'a> Analyzer<'a> {
+    /// nextval and setval, which wait for the log now and then.
+    pub(super) fn sequence_function(
+        &mut self,
+        name: &str,
+        arguments: &[FunctionArgument],
+    ) -> Result<Option<Expr>> {
+        let (function, types): (_, &[TypeId]) = match (name, arguments.len()) {
+            ("nextval", 1) => (SequenceFunction::Next, &[TypeId::Regclass]),
+            ("setval", 2) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8]),
+            ("setval", 3) => (SequenceFunction::Set, &[TypeId::Regclass, TypeId::Int8, TypeId::Bool]),
+            _ => return Ok(None),
+        };
+        let mut coerced = Vec::with_capacity(types.len());
+        for (argument, id) in arguments.iter().zip(types) {
+            coerced.push(expr::coerce(argument.value.clone(), Type::of(*id), CastContext::Implicit, self)?);
+        }
+        Ok(Some(self.sequence_call(function, coerced)))
+    }
+
+    pub(crate) fn sequence_call(&mut self, function: SequenceFunction, arguments: Vec<Expr>) -> Expr {
+        // Not of the node alone: what it gives depends on commits.
+        self.reads_catalogue = true;
+        self.add_deferred(DeferredSource::Sequence { function, arguments }, true, Type::of(TypeId::Int8))
+    }
+
+    /// The overload of a node function that takes these arguments, coerced and completed with defaults.
+    pub(crate) fn node_function(
+        &mut self,
+        name: &str,
+        arguments: &[FunctionArgument],
+    ) -> Result<Option<(usize, &'a NodeFunction, Vec<Expr>)>> {
+        let environment = self.environment;
+        let mut error = None;
+        for (index, function) in
+            environment.node_functions().iter().enumerate().filter(|(_, f)| f.name == name)
+        {
+            match self.match_arguments(function, arguments) {
+                Ok(Some(complete)) => return Ok(Some((index, function, complete))),
+                Ok(None) => {}
+                Err(mismatch) => error = Some(mismatch),
+            }
+        }
+        error.map_or(Ok(None), Err)
+    }
+
+    pub(super) fn match_arguments(
+        &mut self,
+        function: &NodeFunction,
+        given: &[FunctionArgument],
+    ) -> Result<Option<Vec<Expr>>> {
+        if given.len() > function.arguments.len() {
+            return Ok(None);
+        }
+        let mut complete: Vec<Option<Expr>> = vec![None; function.arguments.len()];
+        for (place, argument) in given.iter().enumerate() {
+            let place = match &argument.name {
+                None => place,
+                Some(name) => match function.arguments.iter().position(|known| known.name == name) {
+                    Some(place) => place,
+                    None => return Ok(None),
+                },
+            };
+            let (Some(slot), Some(declared)) = (complete.get_mut(place), function.arguments.get(place))
+            else {
+                return Ok(None);
+            };
+            if slot.is_some() {
+                return Ok(None);
+            }
+            *slot = Some(expr::coerce(argument.value.clone(), declared.ty, CastContext::Implicit, self)?);
+        }
+        let filled =
+            complete.into_iter().zip(&function.arguments).enumerate().map(|(place, (value, declared))| {
+                value.or_else(|| {
+                    (place >= function.required).then(|| Expr::Const(declared.default.clone(), declared.ty))
+                })
+            });
+        Ok(filled.collect())
+    }
+
+    /// A set-returning function by its name: its call and the columns that it gives.
+    pub(crate) fn set_function(
+        &mut self,
+        name: &str,
+        arguments: &[FunctionArgument],
+    ) -> Result<Option<NamedSet>> {
+        let values: Vec<Expr> = arguments.iter().map(|argument| argument.value.clone()).collect();
+        match (name, values.len()) {
+            ("generate_series", 2 | 3) => {
+                let (call, ty) = self.generate_series(values)?;
+                Ok(Some((call, vec![("generate_series".to_owned(), ty)])))
+            }
+            ("unnest", 1) => {
+                let array = values.into_iter().next().map(|value| (value.ty().id.element(), value));
+                let Some((Some(element), value)) = array else {
+                    return Err(SqlError::new(
+                        SqlState::UNDEFINED_FUNCTION,
+                        "function unnest of this argument type does not exist",
+                    ));
+                };
+                let call = SetCall { function: SetFunction::Unnest, arguments: vec![value] };
+                Ok(Some((call, vec![("unnest".to_owned(), Type::of(element))])))
+            }
+            _ => {
+                let Some((index, function, arguments)) = self.node_function(name, arguments)? else {
+                    return Ok(None);
+                };
+                let (NodeReturns::Record(columns) | NodeReturns::Set(columns)) = &function.returns else {
+                    return Ok(None);
+                };
+                let columns = columns.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
+                let function = SetFunction::Node { function: index, strict: function.strict };
+                Ok(Some((SetCall { function, arguments }, columns)))
+            }
+        }
+    }
+
+    /// generate_series: all arguments become one type; for times the step is an interval.
+    pub(super) fn generate_series(&mut self, mut values: Vec<Expr>) -> Result<(SetCall, Type)> {
+        let times = values
+            .iter()
+            .take(2)
+            .any(|value| matches!(value.ty().id, TypeId::Date | TypeId::Timestamp | TypeId::Timestamptz));
+        let step = (values.len() == 3 && times).then(|| values.pop()).flatten();
+        let mut ty = if times {
+            let zoned = values.iter().any(|value| value.ty().id == TypeId::Timestamptz)
+                || values.iter().all(|value| value.ty().id == TypeId::Date);
+            Type::of(if zoned { TypeId::Timestamptz } else { TypeId::Timestamp })
+        } else {
+            let mut all: Vec<&mut Expr> = values.iter_mut().collect();
+            expr::common_type(&mut all, "generate_series", self)?
+        };
+        ty = Type::of(match ty.id {
+            TypeId::Int2 | TypeId::Unknown | TypeId::Text => TypeId::Int4,
+            id => id,
+        });
+        if !matches!(
+            ty.id,
+            TypeId::Int4 | TypeId::Int8 | TypeId::Numeric | TypeId::Timestamp | TypeId::Timestamptz
+        ) || times != step.is_some()
+        {
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_FUNCTION,
+                format!("function generate_series over type {} does not exist", ty.id.sql_name()),
+            )
+            .with_hint("No function matches the given name and argument types. You might need to add explicit type casts."));
+        }
+        let mut arguments = Vec::with_capacity(3);
+        for value in values {
+            arguments.push(expr::coerce(value, ty, CastContext::Implicit, self)?);
+        }
+        if let Some(step) = step {
+            arguments.push(expr::coerce(step, Type::of(TypeId::Interval), CastContext::Implicit, self)?);
+        }
+        Ok((SetCall { function: SetFunction::GenerateSeries(ty.id), arguments }, ty))
+    }
+}

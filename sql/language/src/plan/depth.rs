@@ -1,0 +1,211 @@
+//! What a plan needs when it runs: stack for the operators and expressions that lie on top of each other, and
+//! memory for the rows that its joins hold.
+
+use super::BATCH;
+use super::node::{ConflictAction, DeferredSource, DeferredValues, Node, Returning};
+use crate::expr::Expr;
+use sql_interface::{Result, SqlError, stack};
+use sqlstate::SqlState;
+
+/// What an operator takes with the future of its step, in bytes.
+const NODE_BYTES: usize = if cfg!(debug_assertions) { 24 << 10 } else { 6 << 10 };
+
+/// What a level of an expression takes, in bytes.
+const EXPR_BYTES: usize = if cfg!(debug_assertions) { 4 << 10 } else { 1 << 10 };
+
+/// What is always there, in bytes: on any stack, or above all else on a tall one.
+const BASE_BYTES: usize = 512 << 10;
+
+/// Operators and levels of expressions that run on any stack.
+const SHALLOW_NODES: usize = 40;
+
+/// Values in the rows that the joins of one plan hold, if each holds one row: about 50 MB. The row of a join
+/// is as wide as all that it joins.
+const JOINED_VALUES_MAX: usize = 2 << 20;
+
+/// What running a plan takes.
+pub(super) struct Needs {
+    /// The stack, in bytes; 0 if any will do.
+    pub(super) stack_bytes: usize,
+    /// Rows that each of its joins may give at once.
+    pub(super) join_rows: usize,
+}
+
+impl Default for Needs {
+    /// What any small plan takes.
+    fn default() -> Self {
+        Self { stack_bytes: 0, join_rows: BATCH }
+    }
+}
+
+/// What running a plan takes; 54001 if that is too much.
+pub(super) fn needs(node: &Node) -> Result<Needs> {
+    let mut depth = Depth::default();
+    depth.node(node, 1);
+    if depth.joined_values > JOINED_VALUES_MAX {
+        return Err(SqlError::new(SqlState::STATEMENT_TOO_COMPLEX, "statement is too complex")
+            .with_detail("The rows of its joins have too many columns.")
+            .with_hint("Join subqueries that select the columns that are needed."));
+    }
+    let join_rows = (JOINED_VALUES_MAX / 2).checked_div(depth.joined_values).unwrap_or(BATCH).clamp(1, BATCH);
+    if depth.nodes <= SHALLOW_NODES && depth.levels <= stack::SHALLOW_LEVELS {
+        return Ok(Needs { stack_bytes: 0, join_rows });
+    }
+    let stack_bytes = depth.nodes * NODE_BYTES + depth.levels * EXPR_BYTES + BASE_BYTES;
+    if stack_bytes > stack::run_bytes_max() {
+        return Err(stack::exceeded());
+    }
+    Ok(Needs { stack_bytes, join_rows })
+}
+
+/// The most operators on top of each other, and the most levels of any expression.
+#[derive(Default)]
+struct Depth {
+    nodes: usize,
+    levels: usize,
+    /// Values in a row of each join.
+    joined_values: usize,
+}
+
+impl Depth {
+    fn exprs<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr>) {
+        for expr in exprs {
+            self.levels = self.levels.max(expr.levels());
+        }
+    }
+
+    fn deferred(&mut self, deferred: &DeferredValues, at: usize) {
+        for slot in deferred.iter() {
+            match &slot.source {
+                DeferredSource::Scalar(node)
+                | DeferredSource::Array(node, _)
+                | DeferredSource::Exists(node) => {
+                    self.node(node, at + 1);
+                }
+                DeferredSource::Quantified { left, node, matches, .. } => {
+                    self.exprs(left.iter().chain([matches]));
+                    self.node(node, at + 1);
+                }
+                DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
+                    self.exprs(arguments);
+                }
+            }
+        }
+    }
+
+    fn returning(&mut self, returning: &Option<Returning>, at: usize) {
+        if let Some(returning) = returning {
+            self.exprs(&returning.exprs);
+            self.deferred(&returning.deferred, at);
+        }
+    }
+
+    fn node(&mut self, node: &Node, at: usize) {
+        self.nodes = self.nodes.max(at);
+        match node {
+            Node::Unit | Node::Generated(_) => {}
+            Node::Values(plan) => {
+                self.exprs(plan.rows.iter().flatten());
+                self.deferred(&plan.deferred, at);
+            }
+            Node::Scan(plan) => {
+                let range = &plan.range;
+                let bounds = range.lower.iter().chain(&range.upper).map(|(bound, _)| bound);
+                self.exprs(plan.filter.iter().chain(&range.equal).chain(bounds));
+                self.exprs(range.points.iter().flatten());
+            }
+            Node::Function(plan) => {
+                self.exprs(&plan.call.arguments);
+                self.deferred(&plan.deferred, at);
+            }
+            Node::Filter(plan) => {
+                self.exprs([&plan.condition]);
+                self.deferred(&plan.deferred, at);
+                self.node(&plan.input, at + 1);
+            }
+            Node::Project(plan) => {
+                self.exprs(&plan.exprs);
+                self.deferred(&plan.deferred, at);
+                self.node(&plan.input, at + 1);
+            }
+            Node::ProjectSet(plan) => {
+                self.exprs(plan.calls.iter().flat_map(|call| &call.arguments));
+                self.deferred(&plan.deferred, at);
+                self.node(&plan.input, at + 1);
+            }
+            Node::Join(plan) => {
+                self.joined_values += plan.left_width + plan.right_width;
+                self.exprs(&plan.condition);
+                for (left, right) in &plan.hash_keys {
+                    self.exprs([left, right]);
+                }
+                self.deferred(&plan.deferred, at);
+                self.node(&plan.left, at + 1);
+                self.node(&plan.right, at + 1);
+            }
+            Node::Aggregate(plan) => {
+                self.exprs(&plan.group_by);
+                for call in &plan.aggregates {
+                    self.exprs(call.arguments.iter().chain(&call.filter));
+                    self.exprs(call.order_by.iter().map(|(key, ..)| key));
+                }
+                self.node(&plan.input, at + 1);
+            }
+            Node::Sort(plan) => {
+                self.exprs(plan.keys.iter().map(|key| &key.expr));
+                if let Some((limit, offset)) = &plan.limit {
+                    self.exprs(limit.iter().chain(offset));
+                }
+                self.node(&plan.input, at + 1);
+            }
+            Node::Limit(plan) => {
+                self.exprs(plan.limit.iter().chain(&plan.offset));
+                self.deferred(&plan.deferred, at);
+                self.node(&plan.input, at + 1);
+            }
+            Node::Distinct(plan) => self.node(&plan.input, at + 1),
+            Node::SetOperation(plan) => {
+                self.node(&plan.left, at + 1);
+                self.node(&plan.right, at + 1);
+            }
+            Node::Lock(plan) => {
+                self.exprs(&plan.recheck);
+                self.deferred(&plan.deferred, at);
+                self.node(&plan.input, at + 1);
+            }
+            Node::Insert(_) | Node::Update(_) | Node::Delete(_) => self.change(node, at),
+        }
+    }
+
+    fn change(&mut self, node: &Node, at: usize) {
+        match node {
+            Node::Insert(plan) => {
+                self.exprs(plan.values.iter().chain(plan.target.checks.iter().map(|(_, check)| check)));
+                self.deferred(&plan.deferred, at);
+                if let Some(ConflictAction::Update { assignments, condition, deferred }) =
+                    plan.conflict.as_ref().map(|conflict| &conflict.action)
+                {
+                    self.exprs(assignments.iter().map(|(_, value)| value).chain(condition));
+                    self.deferred(deferred, at);
+                }
+                self.returning(&plan.returning, at);
+                self.node(&plan.input, at + 1);
+            }
+            Node::Update(plan) => {
+                self.exprs(plan.target.checks.iter().map(|(_, check)| check));
+                self.exprs(plan.assignments.iter().map(|(_, value)| value).chain(&plan.recheck));
+                self.deferred(&plan.deferred, at);
+                self.deferred(&plan.recheck_deferred, at);
+                self.returning(&plan.returning, at);
+                self.node(&plan.input, at + 1);
+            }
+            Node::Delete(plan) => {
+                self.exprs(&plan.recheck);
+                self.deferred(&plan.recheck_deferred, at);
+                self.returning(&plan.returning, at);
+                self.node(&plan.input, at + 1);
+            }
+            _ => {}
+        }
+    }
+}

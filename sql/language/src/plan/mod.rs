@@ -1,0 +1,109 @@
+//! Analysis: from a parsed statement and the catalogue to a plan, or to an error with a position.
+
+mod analyzer;
+mod calls;
+mod conflict;
+mod depth;
+mod direct;
+mod from;
+mod joins;
+mod modify;
+#[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
+mod node;
+mod predicate;
+mod prune;
+mod query;
+mod scope;
+mod select;
+mod set_operation;
+mod sources;
+
+pub use analyzer::Analyzer;
+pub use calls::FUNCTIONS;
+pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
+pub use node::*;
+
+use crate::parse::SqlCommand;
+use depth::Needs;
+use modify::settled;
+use query::{OutputColumn, Select};
+use sql_interface::{Result, ResultColumn, SqlError, stack};
+use sqlparser::ast;
+
+/// Rows that operators ask each other for where nobody said how many.
+pub const BATCH: usize = 256;
+
+fn result_columns(columns: Vec<OutputColumn>) -> Vec<ResultColumn> {
+    columns
+        .into_iter()
+        .map(|column| {
+            let (table_oid, attribute) = column.origin.unwrap_or((0, 0));
+            ResultColumn { name: column.name, table_oid, attribute, ty: column.ty }
+        })
+        .collect()
+}
+
+/// Plans a SELECT, INSERT, UPDATE or DELETE.
+pub fn plan(analyzer: &mut Analyzer<'_>, command: &SqlCommand) -> Result<Plan> {
+    let (verb, node, columns) = match command {
+        SqlCommand::Query(query) => return plan_query(analyzer, query),
+        SqlCommand::Insert(insert) => {
+            let (node, columns) = analyzer.insert(insert)?;
+            (Verb::Insert, node, columns)
+        }
+        SqlCommand::Update(update) => {
+            let (node, columns) = analyzer.update(update)?;
+            (Verb::Update, node, columns)
+        }
+        SqlCommand::Delete(delete) => {
+            let (node, columns) = analyzer.delete(delete)?;
+            (Verb::Delete, node, columns)
+        }
+        _ => return Err(SqlError::internal("a statement without a plan")),
+    };
+    finish(analyzer, verb, node, columns)
+}
+
+/// Plans a query.
+pub fn plan_query(analyzer: &mut Analyzer<'_>, query: &ast::Query) -> Result<Plan> {
+    let mut select = analyzer.query(query)?;
+    select.settle_unknowns(analyzer)?;
+    let Select { node, columns } = select;
+    finish(analyzer, Verb::Select, node, Some(columns))
+}
+
+fn finish(
+    analyzer: &mut Analyzer<'_>,
+    verb: Verb,
+    mut node: Node,
+    columns: Option<Vec<OutputColumn>>,
+) -> Result<Plan> {
+    prune::prune(&mut node);
+    let parameters = settled(&analyzer.parameters)?;
+    let regclasses: Vec<usize> = columns
+        .iter()
+        .flatten()
+        .enumerate()
+        .filter(|(_, column)| column.ty.id == sql_types::TypeId::Regclass)
+        .map(|(at, _)| at)
+        .collect();
+    let Needs { stack_bytes, join_rows } =
+        if analyzer.tokens <= stack::SHALLOW_TOKENS { Needs::default() } else { depth::needs(&node)? };
+    let direct = if regclasses.is_empty() { direct::recognise(&node) } else { None };
+    let of_node_alone = analyzer.tables.is_empty() && !analyzer.writes && !analyzer.reads_catalogue;
+    Ok(Plan {
+        verb,
+        node,
+        columns: columns.map(result_columns),
+        parameters,
+        tables: std::mem::take(&mut analyzer.tables),
+        version: analyzer.catalogue.version,
+        writes: analyzer.writes,
+        of_node_alone,
+        direct,
+        regclasses,
+        tokens: analyzer.tokens,
+        stack_bytes,
+        join_rows,
+    })
+}

@@ -1,0 +1,534 @@
+//! INSERT, UPDATE, DELETE: from syntax to nodes.
+
+use super::analyzer::{Analyzer, DEFAULT_PLACE};
+use super::from::{FromItem, table_item};
+use super::node::{
+    DeletePlan, InsertPlan, ModifiedTable, Node, ProjectPlan, ProjectSetPlan, Returning, SequenceFunction,
+    UpdatePlan, ValuesPlan, null,
+};
+use super::query::{OutputColumn, Select};
+use crate::expr::{self, CastContext, Expr};
+use crate::parse::fold;
+use crate::parse::{InsertStatement, Kept, Overriding, parse_expression};
+use sql_catalogue::{Identity, Relation};
+use sql_interface::{Result, SqlError, stack};
+use sql_types::{Datum, Type, TypeId};
+use sqlparser::ast;
+use sqlstate::SqlState;
+use std::sync::Arc;
+use storage::TableLockMode;
+
+/// A changing statement's node, and the columns of its RETURNING.
+pub(crate) type Modification = (Node, Option<Vec<OutputColumn>>);
+
+impl Analyzer<'_> {
+    /// The value of a column that is not given.
+    pub fn default_value(&mut self, relation: &Relation, column: usize) -> Result<Expr> {
+        let Some(column) = relation.columns.get(column) else {
+            return Err(SqlError::internal("no such column"));
+        };
+        if column.identity.is_some() && !column.dropped {
+            let owned = Some((relation.oid, column.number));
+            let mut sequences = self.catalogue.sequences.values();
+            let Some(found) = sequences.find(|known| known.identity && known.owned_by == owned) else {
+                return Err(SqlError::internal("no owned sequence found"));
+            };
+            let sequence = Expr::Const(Datum::Oid(found.oid), Type::of(TypeId::Regclass));
+            let value = self.sequence_call(SequenceFunction::Next, vec![sequence]);
+            return self.assign(value, relation, &column.name, column.ty);
+        }
+        let Some(text) = column.default.as_ref().filter(|_| !column.dropped) else {
+            return Ok(null(column.ty));
+        };
+        let ast = parse_expression(text)?;
+        // Nothing around it can be named.
+        let around = std::mem::take(&mut self.levels);
+        self.push_level();
+        let value = self.kept_expression(&ast, |analyzer, ast| analyzer.compile_in(DEFAULT_PLACE, ast));
+        let (level, _) = self.pop_level();
+        self.levels = around;
+        let value = self.adopt(value?, level.deferred)?;
+        self.assign(value, relation, &column.name, column.ty)
+    }
+
+    /// An expression of the catalogue. It is computed in many places, each of which has stack for this many
+    /// levels.
+    fn kept_expression(
+        &mut self,
+        kept: &Kept<ast::Expr>,
+        compile: impl FnOnce(&mut Self, &ast::Expr) -> Result<Expr>,
+    ) -> Result<Expr> {
+        self.over_text(kept.tokens, |analyzer| {
+            let made = compile(analyzer, kept.tree()?).map_err(elsewhere)?;
+            if made.levels() > stack::SHALLOW_LEVELS { Err(stack::exceeded()) } else { Ok(made) }
+        })
+    }
+
+    /// A value on its way into a column: 42804 if it cannot get there without a cast.
+    pub(crate) fn assign(&mut self, value: Expr, relation: &Relation, name: &str, ty: Type) -> Result<Expr> {
+        let _ = relation;
+        let found = value.ty();
+        expr::coerce(value, ty, CastContext::Assignment, self).map_err(|error| {
+            if error.code() == SqlState::DATATYPE_MISMATCH || error.code() == SqlState::CANNOT_COERCE {
+                SqlError::new(
+                    SqlState::DATATYPE_MISMATCH,
+                    format!(
+                        "column \"{name}\" is of type {} but expression is of type {}",
+                        ty.id.sql_name(),
+                        found.id.sql_name()
+                    ),
+                )
+                .with_hint("You will need to rewrite or cast the expression.")
+            } else {
+                error
+            }
+        })
+    }
+
+    /// The conditions that every new row of a table must meet.
+    pub fn target_of(&mut self, relation: &Arc<Relation>) -> Result<ModifiedTable> {
+        let mut checks = Vec::with_capacity(relation.checks.len());
+        for check in &relation.checks {
+            let ast = parse_expression(&check.expression)?;
+            self.push_level();
+            self.show(table_item(relation, false));
+            let condition = self.kept_expression(&ast, |analyzer, ast| analyzer.condition("CHECK", ast));
+            let (level, _) = self.pop_level();
+            if !level.deferred.is_empty() {
+                return Err(SqlError::unsupported("a subquery or waiting function in a CHECK constraint"));
+            }
+            checks.push((check.name.clone(), condition?));
+        }
+        Ok(ModifiedTable { relation: relation.clone(), checks })
+    }
+
+    pub(crate) fn insert(&mut self, statement: &InsertStatement) -> Result<Modification> {
+        let InsertStatement { ast: insert, overriding } = statement;
+        self.writes = true;
+        let ast::TableObject::TableName(name) = &insert.table else {
+            return Err(SqlError::unsupported("INSERT into anything but a table"));
+        };
+        if insert.or.is_some()
+            || insert.ignore
+            || insert.overwrite
+            || insert.replace_into
+            || !insert.assignments.is_empty()
+        {
+            return Err(SqlError::unsupported("this form of INSERT"));
+        }
+        let relation = self.find_table(name)?;
+        self.use_table(&relation, TableLockMode::RowExclusive)?;
+        let target = self.target_of(&relation)?;
+        let columns = self.insert_columns(&relation, &insert.columns)?;
+        let (input, given) = self.insert_source(&relation, insert.source.as_deref(), &columns)?;
+        if let Some(name) = insert.columns.get(given).filter(|_| insert.source.is_some()) {
+            let (_, _, position) = self.table_name(name)?;
+            return Err(SqlError::syntax("INSERT has more target columns than expressions").at(position));
+        }
+        // Every column of the new row: given by the source's row, or its default.
+        let mut values = Vec::with_capacity(relation.columns.len());
+        for (at, column) in relation.columns.iter().enumerate() {
+            let place = columns.iter().take(given).position(|column| *column == at);
+            let place = match (place, column.identity) {
+                (Some(_), Some(_)) if *overriding == Some(Overriding::User) => None,
+                (Some(place), Some(Identity::Always)) if overriding.is_none() => {
+                    let defaults = insert.source.as_deref().is_some_and(|query| all_default(query, place));
+                    if !defaults {
+                        return Err(SqlError::new(
+                            SqlState::GENERATED_ALWAYS,
+                            format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name),
+                        )
+                        .with_detail(generated_always(&column.name))
+                        .with_hint("Use OVERRIDING SYSTEM VALUE to override."));
+                    }
+                    Some(place)
+                }
+                (place, _) => place,
+            };
+            values.push(match place {
+                Some(index) => Expr::Column { index, ty: column.ty },
+                None => self.default_value(&relation, at)?,
+            });
+        }
+        let deferred = self.take_deferred();
+        let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
+        let conflict = match &insert.on {
+            None => None,
+            Some(ast::OnInsert::OnConflict(conflict)) => {
+                Some(self.conflict(&relation, alias.as_deref(), conflict)?)
+            }
+            Some(_) => {
+                return Err(SqlError::syntax("ON DUPLICATE KEY UPDATE is not PostgreSQL's")
+                    .with_hint("Use ON CONFLICT."));
+            }
+        };
+        let (returning, outputs) = self.with_row(&relation, alias.as_deref(), insert.returning.as_deref())?;
+        let node =
+            Node::Insert(Arc::new(InsertPlan { input, target, values, deferred, conflict, returning }));
+        Ok((node, outputs))
+    }
+
+    /// Places of the columns named, or all of them.
+    fn insert_columns(&mut self, relation: &Relation, names: &[ast::ObjectName]) -> Result<Vec<usize>> {
+        if names.is_empty() {
+            return Ok(relation.live_columns().map(|(at, _)| at).collect());
+        }
+        let mut columns = Vec::with_capacity(names.len());
+        for name in names {
+            let (_, wanted, position) = self.table_name(name)?;
+            let at = relation.require_column(&wanted).map_err(|error| error.at(position))?;
+            if columns.contains(&at) {
+                return Err(SqlError::new(
+                    SqlState::DUPLICATE_COLUMN,
+                    format!("column \"{wanted}\" specified more than once"),
+                )
+                .at(position));
+            }
+            columns.push(at);
+        }
+        Ok(columns)
+    }
+
+    /// Rows of the columns given, coerced to their types; how many of the columns they fill.
+    fn insert_source(
+        &mut self,
+        relation: &Arc<Relation>,
+        source: Option<&ast::Query>,
+        columns: &[usize],
+    ) -> Result<(Node, usize)> {
+        let Some(query) = source else {
+            // DEFAULT VALUES
+            return Ok((Node::Unit, 0));
+        };
+        let plain = query.with.is_none()
+            && query.order_by.is_none()
+            && query.limit_clause.is_none()
+            && query.fetch.is_none();
+        if let (ast::SetExpr::Values(values), true) = (&*query.body, plain) {
+            return self.insert_values(relation, values, columns);
+        }
+        let mut select = self.query(query)?;
+        self.check_count(select.columns.len(), columns.len())?;
+        let given = select.columns.len();
+        self.coerce_source(&mut select, relation, columns)?;
+        Ok((select.node, given))
+    }
+
+    fn coerce_source(&mut self, select: &mut Select, relation: &Relation, columns: &[usize]) -> Result<()> {
+        let wanted: Vec<(String, Type)> = columns
+            .iter()
+            .filter_map(|at| relation.columns.get(*at))
+            .map(|column| (column.name.clone(), column.ty))
+            .collect();
+        select.map_outputs(|at, expr| match wanted.get(at) {
+            Some((name, ty)) => self.assign(expr, relation, name, *ty),
+            None => Ok(expr),
+        })
+    }
+
+    fn check_count(&self, given: usize, wanted: usize) -> Result<()> {
+        if given > wanted {
+            return Err(SqlError::syntax("INSERT has more expressions than target columns"));
+        }
+        Ok(())
+    }
+
+    fn insert_values(
+        &mut self,
+        relation: &Arc<Relation>,
+        values: &ast::Values,
+        columns: &[usize],
+    ) -> Result<(Node, usize)> {
+        let width = values.rows.first().map_or(0, |row| row.content.len());
+        self.check_count(width, columns.len())?;
+        let single = values.rows.len() == 1;
+        self.push_level();
+        self.level().sets_allowed = single;
+        self.level().no_aggregates_in = Some("VALUES");
+        let rows = self.insert_rows(relation, values, columns, width);
+        let deferred = self.take_deferred();
+        let set_calls = std::mem::take(&mut self.level().set_calls);
+        self.pop_level();
+        let mut rows = rows?;
+        if set_calls.is_empty() {
+            return Ok((Node::Values(Arc::new(ValuesPlan { rows, deferred })), width));
+        }
+        // One row of VALUES with a set-returning function is a SELECT.
+        let slots_of_sets = deferred.clone();
+        let input = Node::ProjectSet(Arc::new(ProjectSetPlan {
+            input: Node::Unit,
+            calls: set_calls,
+            deferred: slots_of_sets,
+        }));
+        let exprs = rows.pop().unwrap_or_default();
+        Ok((Node::Project(Arc::new(ProjectPlan { input, exprs, deferred })), width))
+    }
+
+    fn insert_rows(
+        &mut self,
+        relation: &Arc<Relation>,
+        values: &ast::Values,
+        columns: &[usize],
+        width: usize,
+    ) -> Result<Vec<Vec<Expr>>> {
+        let mut rows = Vec::with_capacity(values.rows.len());
+        for row in &values.rows {
+            if row.content.len() != width {
+                return Err(SqlError::syntax("VALUES lists must all be the same length"));
+            }
+            let mut compiled = Vec::with_capacity(width);
+            for (ast, at) in row.content.iter().zip(columns) {
+                let Some(column) = relation.columns.get(*at) else {
+                    return Err(SqlError::internal("no such column"));
+                };
+                compiled.push(if is_default(ast) {
+                    self.default_value(relation, *at)?
+                } else {
+                    let value = self.compile(ast)?;
+                    self.assign(value, relation, &column.name, column.ty)?
+                });
+            }
+            rows.push(compiled);
+        }
+        Ok(rows)
+    }
+
+    /// SET a = ..., (b, c) = (..., ...).
+    pub(super) fn assignments(
+        &mut self,
+        relation: &Relation,
+        list: &[ast::Assignment],
+    ) -> Result<Vec<(usize, Expr)>> {
+        let mut done: Vec<(usize, Expr)> = Vec::with_capacity(list.len());
+        for assignment in list {
+            let pairs: Vec<(&ast::ObjectName, &ast::Expr)> = match (&assignment.target, &assignment.value) {
+                (ast::AssignmentTarget::ColumnName(name), value) => vec![(name, value)],
+                (ast::AssignmentTarget::Tuple(names), ast::Expr::Tuple(values))
+                    if names.len() == values.len() =>
+                {
+                    names.iter().zip(values).collect()
+                }
+                (ast::AssignmentTarget::Tuple(names), value) if names.len() == 1 => {
+                    names.iter().map(|name| (name, value)).collect()
+                }
+                (ast::AssignmentTarget::Tuple(_), ast::Expr::Tuple(_)) => {
+                    return Err(SqlError::syntax("number of columns does not match number of values"));
+                }
+                _ => return Err(SqlError::unsupported("UPDATE of several columns from one subquery")),
+            };
+            for (name, ast) in pairs {
+                let idents: Vec<&ast::Ident> =
+                    name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
+                let [ident] = idents.as_slice() else {
+                    return Err(SqlError::unsupported("a qualified column as the target of SET"));
+                };
+                let position = self.at(ident);
+                let at = relation.require_column(&fold(ident)).map_err(|error| error.at(position))?;
+                let Some(column) = relation.columns.get(at) else {
+                    return Err(SqlError::internal("no such column"));
+                };
+                if done.iter().any(|(known, _)| *known == at) {
+                    return Err(SqlError::syntax(format!(
+                        "multiple assignments to same column \"{}\"",
+                        column.name
+                    )));
+                }
+                let value = if is_default(ast) {
+                    self.default_value(relation, at)?
+                } else if column.identity == Some(Identity::Always) {
+                    return Err(SqlError::new(
+                        SqlState::GENERATED_ALWAYS,
+                        format!("column \"{}\" can only be updated to DEFAULT", column.name),
+                    )
+                    .with_detail(generated_always(&column.name)));
+                } else {
+                    let value = self.compile_in("UPDATE", ast)?;
+                    self.assign(value, relation, &column.name, column.ty)?
+                };
+                done.push((at, value));
+            }
+        }
+        Ok(done)
+    }
+
+    /// RETURNING over one row of a table.
+    fn with_row(
+        &mut self,
+        relation: &Arc<Relation>,
+        alias: Option<&str>,
+        items: Option<&[ast::SelectItem]>,
+    ) -> Result<(Option<Returning>, Option<Vec<OutputColumn>>)> {
+        let Some(items) = items else { return Ok((None, None)) };
+        self.push_level();
+        let mut item = table_item(relation, false);
+        if let Some(alias) = alias {
+            for column in &mut item.columns {
+                column.table = Arc::from(alias);
+                column.schema = None;
+            }
+            for table in &mut item.tables {
+                table.alias = Arc::from(alias);
+            }
+        }
+        self.show(item);
+        let result = self.returning(items);
+        self.pop_level();
+        result.map(|(returning, columns)| (Some(returning), Some(columns)))
+    }
+
+    /// The one table that UPDATE or DELETE changes, with its alias.
+    fn changed_table(
+        &mut self,
+        table: &ast::TableWithJoins,
+        verb: &str,
+    ) -> Result<(Arc<Relation>, FromItem)> {
+        let ast::TableFactor::Table { name, alias, args: None, .. } = &table.relation else {
+            return Err(SqlError::unsupported(format!("{verb} of anything but a table")));
+        };
+        if !table.joins.is_empty() {
+            return Err(SqlError::syntax(format!("{verb} takes one table; join others with FROM or USING")));
+        }
+        let relation = self.find_table(name)?;
+        self.use_table(&relation, TableLockMode::RowExclusive)?;
+        let mut item = table_item(&relation, true);
+        if let Some(alias) = alias {
+            let alias: Arc<str> = Arc::from(fold(&alias.name));
+            for column in &mut item.columns {
+                column.table = alias.clone();
+                column.schema = None;
+            }
+            for table in &mut item.tables {
+                table.alias = alias.clone();
+            }
+        }
+        Ok((relation, item))
+    }
+
+    pub(crate) fn update(&mut self, update: &ast::Update) -> Result<Modification> {
+        self.writes = true;
+        if update.or.is_some() || !update.order_by.is_empty() || update.limit.is_some() {
+            return Err(SqlError::unsupported("this form of UPDATE"));
+        }
+        let from: &[ast::TableWithJoins] = match &update.from {
+            None => &[],
+            Some(ast::UpdateTableFromKind::AfterSet(from) | ast::UpdateTableFromKind::BeforeSet(from)) => {
+                from
+            }
+        };
+        self.push_level();
+        let result = self.update_in_level(update, from);
+        self.pop_level();
+        result
+    }
+
+    fn update_in_level(
+        &mut self,
+        update: &ast::Update,
+        from: &[ast::TableWithJoins],
+    ) -> Result<Modification> {
+        let (relation, item) = self.changed_table(&update.table, "UPDATE")?;
+        let target = self.target_of(&relation)?;
+        let key = relation.columns.len();
+        let (input, recheck, recheck_deferred) =
+            self.filtered(item, from, update.selection.as_ref(), false)?;
+        let assignments = self.assignments(&relation, &update.assignments)?;
+        let deferred = self.take_deferred();
+        let moves = relation
+            .primary_key
+            .as_ref()
+            .is_some_and(|primary| assignments.iter().any(|(at, _)| primary.columns.contains(at)));
+        let (returning, outputs) = match &update.returning {
+            None => (None, None),
+            Some(items) => {
+                let (returning, outputs) = self.returning(items)?;
+                (Some(returning), Some(outputs))
+            }
+        };
+        let plan = UpdatePlan {
+            input,
+            target,
+            key,
+            assignments,
+            deferred,
+            recheck,
+            recheck_deferred,
+            moves,
+            returning,
+        };
+        Ok((Node::Update(Arc::new(plan)), outputs))
+    }
+
+    pub(crate) fn delete(&mut self, delete: &ast::Delete) -> Result<Modification> {
+        self.writes = true;
+        if !delete.tables.is_empty() || !delete.order_by.is_empty() || delete.limit.is_some() {
+            return Err(SqlError::unsupported("this form of DELETE"));
+        }
+        let (ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables)) = &delete.from;
+        let [table] = tables.as_slice() else {
+            return Err(SqlError::syntax("DELETE takes one table; join others with USING"));
+        };
+        self.push_level();
+        let result = self.delete_in_level(table, delete);
+        self.pop_level();
+        result
+    }
+
+    fn delete_in_level(&mut self, table: &ast::TableWithJoins, delete: &ast::Delete) -> Result<Modification> {
+        let (relation, item) = self.changed_table(table, "DELETE")?;
+        let key = relation.columns.len();
+        let using = delete.using.as_deref().unwrap_or_default();
+        let (input, recheck, recheck_deferred) =
+            self.filtered(item, using, delete.selection.as_ref(), false)?;
+        let (returning, outputs) = match &delete.returning {
+            None => (None, None),
+            Some(items) => {
+                let (returning, outputs) = self.returning(items)?;
+                (Some(returning), Some(outputs))
+            }
+        };
+        let target = ModifiedTable { relation, checks: Vec::new() };
+        let plan = DeletePlan { input, target, key, recheck, recheck_deferred, returning };
+        Ok((Node::Delete(Arc::new(plan)), outputs))
+    }
+}
+
+/// An error in an expression that the catalogue keeps: its place is in that text, not in the statement's.
+fn elsewhere(mut error: SqlError) -> SqlError {
+    error.fields_mut().position = None;
+    error
+}
+
+fn generated_always(column: &str) -> String {
+    format!("Column \"{column}\" is an identity column defined as GENERATED ALWAYS.")
+}
+
+/// Whether all rows of VALUES have the word DEFAULT in this place.
+fn all_default(query: &ast::Query, place: usize) -> bool {
+    match &*query.body {
+        ast::SetExpr::Values(values) => {
+            values.rows.iter().all(|row| row.content.get(place).is_some_and(is_default))
+        }
+        _ => false,
+    }
+}
+
+/// The word DEFAULT in the place of a value.
+fn is_default(ast: &ast::Expr) -> bool {
+    matches!(ast, ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"))
+}
+
+/// The type of a parameter that nothing determined: text, as PostgreSQL takes it in a select list.
+pub(crate) fn settled(parameters: &[Option<Type>]) -> Result<Vec<Type>> {
+    parameters
+        .iter()
+        .enumerate()
+        .map(|(at, ty)| {
+            ty.filter(|ty| ty.id != TypeId::Unknown).ok_or_else(|| {
+                SqlError::new(
+                    SqlState::INDETERMINATE_DATATYPE,
+                    format!("could not determine data type of parameter ${}", at + 1),
+                )
+            })
+        })
+        .collect()
+}

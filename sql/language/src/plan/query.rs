@@ -1,0 +1,540 @@
+//! SELECT, VALUES, set operations: from syntax to nodes.
+
+use super::analyzer::{Analyzer, Cte};
+use super::from::{FromItem, plain_item};
+use super::joins::settle_joins;
+use super::node::{DeferredValues, FilterPlan, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
+use super::predicate;
+use crate::expr::{self, CastContext, Expr};
+use crate::parse::fold;
+use sql_interface::{Result, SqlError, stack};
+use sql_types::{Type, TypeId};
+use sqlparser::ast;
+use sqlstate::SqlState;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// One column of a query's result.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputColumn {
+    pub(crate) name: String,
+    pub(crate) ty: Type,
+    pub(crate) origin: Option<(u32, i16)>,
+}
+
+/// An analysed query: rows, and what their columns are.
+#[derive(Debug)]
+pub(crate) struct Select {
+    pub(crate) node: Node,
+    pub(crate) columns: Vec<OutputColumn>,
+}
+
+impl Select {
+    pub(crate) fn types(&self) -> Vec<Type> {
+        self.columns.iter().map(|column| column.ty).collect()
+    }
+
+    /// Changes the output expressions: in place where the query ends in a projection, else in one more.
+    pub(crate) fn map_outputs(&mut self, mut change: impl FnMut(usize, Expr) -> Result<Expr>) -> Result<()> {
+        if let Node::Project(plan) = &mut self.node
+            && let Some(plan) = Arc::get_mut(plan)
+            && plan.exprs.len() == self.columns.len()
+        {
+            for (at, expr) in plan.exprs.iter_mut().enumerate() {
+                let before = std::mem::replace(expr, super::node::null(Type::of(TypeId::Unknown)));
+                *expr = change(at, before)?;
+            }
+            for (column, expr) in self.columns.iter_mut().zip(&plan.exprs) {
+                column.ty = expr.ty();
+            }
+            return Ok(());
+        }
+        let mut exprs = Vec::with_capacity(self.columns.len());
+        let mut same = true;
+        for (index, column) in self.columns.iter().enumerate() {
+            let plain = Expr::Column { index, ty: column.ty };
+            let changed = change(index, plain.clone())?;
+            same &= changed == plain;
+            exprs.push(changed);
+        }
+        if same {
+            return Ok(());
+        }
+        for (column, expr) in self.columns.iter_mut().zip(&exprs) {
+            column.ty = expr.ty();
+        }
+        let input = std::mem::replace(&mut self.node, Node::Unit);
+        self.node =
+            Node::Project(Arc::new(ProjectPlan { input, exprs, deferred: DeferredValues::default() }));
+        Ok(())
+    }
+
+    /// Outputs of unknown type (literals, parameters) become text.
+    pub(crate) fn settle_unknowns(&mut self, analyzer: &mut Analyzer<'_>) -> Result<()> {
+        if self.columns.iter().all(|column| column.ty.id != TypeId::Unknown) {
+            return Ok(());
+        }
+        self.map_outputs(|_, expr| {
+            if expr.ty().id == TypeId::Unknown {
+                expr::coerce(expr, Type::of(TypeId::Text), CastContext::Implicit, analyzer)
+            } else {
+                Ok(expr)
+            }
+        })
+    }
+}
+
+/// ORDER BY, LIMIT, OFFSET and FOR UPDATE around a query's body.
+pub(super) struct Tail<'q> {
+    pub(super) order_by: &'q [ast::OrderByExpr],
+    pub(super) limit: Option<&'q ast::Expr>,
+    pub(super) offset: Option<&'q ast::Expr>,
+    pub(super) locks: &'q [ast::LockClause],
+}
+
+/// A select list entry.
+pub(super) struct TargetEntry {
+    pub(super) expr: Expr,
+    pub(super) name: String,
+    pub(super) origin: Option<(u32, i16)>,
+}
+
+fn tail(query: &ast::Query) -> Result<Tail<'_>> {
+    let order_by: &[ast::OrderByExpr] = match query.order_by.as_ref().map(|order| &order.kind) {
+        None => &[],
+        Some(ast::OrderByKind::Expressions(list)) => list,
+        Some(ast::OrderByKind::All(_)) => return Err(SqlError::unsupported("ORDER BY ALL")),
+    };
+    let (mut limit, offset) = match &query.limit_clause {
+        None => (None, None),
+        Some(ast::LimitClause::LimitOffset { limit, offset, limit_by }) if limit_by.is_empty() => {
+            (limit.as_ref(), offset.as_ref().map(|offset| &offset.value))
+        }
+        Some(_) => {
+            return Err(SqlError::syntax("LIMIT #,# syntax is not supported")
+                .with_hint("Use separate LIMIT and OFFSET clauses."));
+        }
+    };
+    if let Some(fetch) = &query.fetch {
+        if fetch.with_ties || fetch.percent {
+            return Err(SqlError::unsupported("FETCH ... WITH TIES"));
+        }
+        limit = fetch.quantity.as_ref().or(limit);
+    }
+    if query.for_clause.is_some()
+        || query.settings.is_some()
+        || query.format_clause.is_some()
+        || !query.pipe_operators.is_empty()
+    {
+        return Err(SqlError::unsupported("this clause of a query"));
+    }
+    Ok(Tail { order_by, limit, offset, locks: &query.locks })
+}
+
+impl Analyzer<'_> {
+    /// A query at the top of a statement.
+    pub(crate) fn query(&mut self, query: &ast::Query) -> Result<Select> {
+        self.sibling(|analyzer| analyzer.query_in_level(query))
+    }
+
+    /// A query whose names stand in the level that was just pushed.
+    pub(crate) fn query_in_level(&mut self, query: &ast::Query) -> Result<Select> {
+        let known = self.ctes.len();
+        if let Some(with) = &query.with {
+            self.add_ctes(with)?;
+        }
+        let result = tail(query).and_then(|tail| self.body(&query.body, &tail));
+        self.ctes.truncate(known);
+        result
+    }
+
+    /// The queries of a WITH clause; each later one sees those before it.
+    fn add_ctes(&mut self, with: &ast::With) -> Result<()> {
+        let mut names = HashSet::with_capacity(with.cte_tables.len());
+        for cte in &with.cte_tables {
+            let name = fold(&cte.alias.name);
+            if !names.insert(name.clone()) {
+                return Err(SqlError::new(
+                    SqlState::DUPLICATE_ALIAS,
+                    format!("WITH query name \"{name}\" specified more than once"),
+                ));
+            }
+            if matches!(
+                *cte.query.body,
+                ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_)
+            ) {
+                return Err(SqlError::unsupported("a WITH query that changes data"));
+            }
+            if with.recursive && names_table(&cte.query, &name) {
+                return Err(SqlError::unsupported("WITH RECURSIVE"));
+            }
+            let columns = cte.alias.columns.iter().map(|column| fold(&column.name)).collect();
+            let sees = self.ctes.len();
+            let query = Arc::new(stack::copying(self.tokens, || (*cte.query).clone()));
+            self.ctes.push(Cte { name, columns, query, sees });
+        }
+        Ok(())
+    }
+
+    pub(super) fn body(&mut self, body: &ast::SetExpr, tail: &Tail<'_>) -> Result<Select> {
+        match body {
+            ast::SetExpr::Select(select) => self.select(select, tail),
+            ast::SetExpr::Query(inner) => {
+                let select = self.sibling(|analyzer| analyzer.query_in_level(inner))?;
+                self.finish(select, tail)
+            }
+            ast::SetExpr::Values(values) => {
+                let select = self.values(values)?;
+                self.finish(select, tail)
+            }
+            ast::SetExpr::SetOperation { .. } => {
+                let select = self.set_operations(body)?;
+                self.finish(select, tail)
+            }
+            ast::SetExpr::Table(table) => {
+                let name = table.table_name.clone().unwrap_or_default();
+                let mut parts: Vec<ast::Ident> =
+                    table.schema_name.iter().map(|name| ast::Ident::new(name.clone())).collect();
+                parts.push(ast::Ident::new(name));
+                let factor = ast::TableFactor::Table {
+                    name: ast::ObjectName::from(parts),
+                    alias: None,
+                    args: None,
+                    with_hints: Vec::new(),
+                    version: None,
+                    with_ordinality: false,
+                    partitions: Vec::new(),
+                    json_path: None,
+                    sample: None,
+                    index_hints: Vec::new(),
+                };
+                let from = [ast::TableWithJoins { relation: factor, joins: Vec::new() }];
+                let item = self.tables_from(FromItem::unit(), &from, false)?;
+                let input = self.show(item);
+                let (mut exprs, mut columns) = (Vec::new(), Vec::new());
+                for target in self.star(None)? {
+                    columns.push(OutputColumn {
+                        name: target.name,
+                        ty: target.expr.ty(),
+                        origin: target.origin,
+                    });
+                    exprs.push(target.expr);
+                }
+                let node = Node::Project(Arc::new(ProjectPlan {
+                    input,
+                    exprs,
+                    deferred: DeferredValues::default(),
+                }));
+                self.finish(Select { node, columns }, tail)
+            }
+            ast::SetExpr::Insert(_)
+            | ast::SetExpr::Update(_)
+            | ast::SetExpr::Delete(_)
+            | ast::SetExpr::Merge(_) => Err(SqlError::unsupported("a query that changes data in this place")),
+        }
+    }
+
+    /// Makes a FROM clause's columns the level's.
+    pub(crate) fn show(&mut self, item: FromItem) -> Node {
+        let level = self.level();
+        level.columns = item.columns;
+        level.tables = item.tables;
+        level.width = item.width;
+        item.node
+    }
+
+    /// ORDER BY and LIMIT over a body whose output columns are all that can be named.
+    fn finish(&mut self, select: Select, tail: &Tail<'_>) -> Result<Select> {
+        if !tail.locks.is_empty() {
+            return Err(SqlError::new(
+                SqlState::FEATURE_NOT_SUPPORTED,
+                "FOR UPDATE is not allowed with UNION/INTERSECT/EXCEPT",
+            ));
+        }
+        let Select { mut node, columns } = select;
+        if !tail.order_by.is_empty() {
+            let shown = columns.iter().map(|column| (column.name.clone(), column.ty)).collect();
+            let item = plain_item(Node::Unit, "", None, None, shown);
+            self.show(item);
+            let mut keys = Vec::with_capacity(tail.order_by.len());
+            for order in tail.order_by {
+                let (descending, nulls_first) = direction(order)?;
+                let expr = match ordinal(&order.expr, columns.len(), "ORDER BY")? {
+                    Some(index) => Expr::Column {
+                        index,
+                        ty: columns.get(index).map_or(Type::of(TypeId::Text), |c| c.ty),
+                    },
+                    None => self.compile_in("ORDER BY", &order.expr)?,
+                };
+                if !matches!(expr, Expr::Column { .. }) {
+                    return Err(SqlError::new(
+                        SqlState::FEATURE_NOT_SUPPORTED,
+                        "invalid UNION/INTERSECT/EXCEPT ORDER BY clause",
+                    )
+                    .with_detail("Only result column names can be used, not expressions or functions."));
+                }
+                keys.push(SortKey { expr, descending, nulls_first });
+            }
+            node = Node::Sort(Arc::new(SortPlan { input: node, keys, limit: None }));
+        }
+        node = self.limit(node, tail)?;
+        Ok(Select { node, columns })
+    }
+
+    /// Puts LIMIT and OFFSET on top; a sort right below learns how many rows are wanted.
+    pub(super) fn limit(&mut self, mut node: Node, tail: &Tail<'_>) -> Result<Node> {
+        if tail.limit.is_none() && tail.offset.is_none() {
+            return Ok(node);
+        }
+        self.push_level();
+        let limit = tail.limit.map(|limit| self.row_count("LIMIT", limit)).transpose();
+        let offset = tail.offset.map(|offset| self.row_count("OFFSET", offset)).transpose();
+        let deferred = self.take_deferred();
+        let (_, correlated) = self.pop_level();
+        let (limit, offset) = (limit?.flatten(), offset?.flatten());
+        if correlated {
+            return Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                "argument of LIMIT must not contain variables",
+            ));
+        }
+        if deferred.is_empty()
+            && let Node::Sort(sort) = &mut node
+            && let Some(sort) = Arc::get_mut(sort)
+            && limit.is_some()
+        {
+            sort.limit = Some((limit.clone(), offset.clone()));
+        }
+        Ok(Node::Limit(Arc::new(LimitPlan { input: node, limit, offset, deferred })))
+    }
+
+    /// LIMIT ALL and LIMIT NULL are none.
+    fn row_count(&mut self, place: &'static str, ast: &ast::Expr) -> Result<Option<Expr>> {
+        if matches!(ast, ast::Expr::Identifier(word) if word.value.eq_ignore_ascii_case("all")) {
+            return Ok(None);
+        }
+        let count = self.compile_in(place, ast)?;
+        expr::coerce(count, Type::of(TypeId::Int8), CastContext::Assignment, self).map(Some)
+    }
+
+    /// `*` or `table.*`.
+    fn star(&mut self, table: Option<&str>) -> Result<Vec<TargetEntry>> {
+        let level = self.level();
+        let targets: Vec<TargetEntry> = level
+            .columns
+            .iter()
+            .filter(|column| {
+                !column.internal && table.map_or(!column.hidden, |table| *column.table == *table)
+            })
+            .map(|column| TargetEntry {
+                expr: Expr::Column { index: column.index, ty: column.ty },
+                name: column.name.clone(),
+                origin: column.origin,
+            })
+            .collect();
+        match table {
+            Some(table) if !level.tables.iter().any(|known| *known.alias == *table) => Err(SqlError::new(
+                SqlState::UNDEFINED_TABLE,
+                format!("missing FROM-clause entry for table \"{table}\""),
+            )),
+            None if level.tables.is_empty() => {
+                Err(SqlError::syntax("SELECT * with no tables specified is not valid"))
+            }
+            _ => Ok(targets),
+        }
+    }
+
+    /// The entries of a select list or RETURNING, stars spelled out.
+    pub(super) fn targets(&mut self, items: &[ast::SelectItem]) -> Result<Vec<TargetEntry>> {
+        let mut targets = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                ast::SelectItem::UnnamedExpr(ast) => targets.push(self.target(ast, None)?),
+                ast::SelectItem::ExprWithAlias { expr, alias } => {
+                    targets.push(self.target(expr, Some(fold(alias)))?)
+                }
+                ast::SelectItem::Wildcard(_) => targets.extend(self.star(None)?),
+                ast::SelectItem::QualifiedWildcard(
+                    ast::SelectItemQualifiedWildcardKind::ObjectName(name),
+                    _,
+                ) => {
+                    let (_, table, position) = self.table_name(name)?;
+                    targets.extend(self.star(Some(&table)).map_err(|error| error.at(position))?);
+                }
+                _ => return Err(SqlError::unsupported("this entry of a select list")),
+            }
+        }
+        Ok(targets)
+    }
+
+    fn target(&mut self, ast: &ast::Expr, alias: Option<String>) -> Result<TargetEntry> {
+        let expr = self.compile(ast)?;
+        let origin = match &expr {
+            Expr::Column { index, .. } => {
+                let level = self.level();
+                level.columns.iter().find(|column| column.index == *index).and_then(|column| column.origin)
+            }
+            _ => None,
+        };
+        Ok(TargetEntry { expr, name: alias.unwrap_or_else(|| output_name(ast)), origin })
+    }
+
+    /// RETURNING: expressions over the level's columns.
+    pub(crate) fn returning(
+        &mut self,
+        items: &[ast::SelectItem],
+    ) -> Result<(super::node::Returning, Vec<OutputColumn>)> {
+        self.level().no_aggregates_in = Some("RETURNING");
+        let targets = self.targets(items)?;
+        let deferred = self.take_deferred();
+        let mut exprs = Vec::with_capacity(targets.len());
+        let mut columns = Vec::with_capacity(targets.len());
+        for target in targets {
+            let expr = if target.expr.ty().id == TypeId::Unknown {
+                expr::coerce(target.expr, Type::of(TypeId::Text), CastContext::Implicit, self)?
+            } else {
+                target.expr
+            };
+            columns.push(OutputColumn { name: target.name, ty: expr.ty(), origin: target.origin });
+            exprs.push(expr);
+        }
+        Ok((super::node::Returning { exprs, deferred }, columns))
+    }
+
+    /// FROM and WHERE, as one node whose row the level shows; and the whole condition, for later rechecks.
+    pub(crate) fn filtered(
+        &mut self,
+        start: FromItem,
+        from: &[ast::TableWithJoins],
+        selection: Option<&ast::Expr>,
+        emit_keys: bool,
+    ) -> Result<(Node, Option<Expr>, DeferredValues)> {
+        let item = self.tables_from(start, from, emit_keys)?;
+        let mut node = self.show(item);
+        let mut whole = None;
+        let mut deferred = DeferredValues::default();
+        if let Some(selection) = selection {
+            let condition = self.condition("WHERE", selection)?;
+            deferred = self.take_deferred();
+            whole = Some(condition.clone());
+            let (mut above, mut below) = (Vec::new(), Vec::new());
+            for part in predicate::conjuncts(condition) {
+                if predicate::has_deferred(&part) { above.push(part) } else { below.push(part) }
+            }
+            for part in below {
+                predicate::push(&mut node, part)?;
+            }
+            if let Some(condition) = predicate::conjunction(above) {
+                node =
+                    Node::Filter(Arc::new(FilterPlan { input: node, condition, deferred: deferred.clone() }));
+            }
+        }
+        predicate::settle_ranges(&mut node);
+        settle_joins(&mut node, self.facts)?;
+        Ok((node, whole, deferred))
+    }
+}
+
+/// DESC and the place of NULLs.
+pub(super) fn direction(order: &ast::OrderByExpr) -> Result<(bool, bool)> {
+    let descending = match &order.options.sort {
+        None | Some(ast::OrderBySort::Asc) => false,
+        Some(ast::OrderBySort::Desc) => true,
+        Some(ast::OrderBySort::Using(operator)) => match operator.to_string().as_str() {
+            "<" => false,
+            ">" => true,
+            other => {
+                return Err(SqlError::new(
+                    SqlState::WRONG_OBJECT_TYPE,
+                    format!("operator {other} is not a valid ordering operator"),
+                )
+                .with_hint("Ordering operators must be \"<\" or \">\" members of btree operator families."));
+            }
+        },
+    };
+    Ok((descending, order.options.nulls_first.unwrap_or(descending)))
+}
+
+/// A bare integer names an output column, counted from 1.
+pub(super) fn ordinal(ast: &ast::Expr, count: usize, place: &str) -> Result<Option<usize>> {
+    let ast::Expr::Value(value) = ast else { return Ok(None) };
+    match &value.value {
+        ast::Value::Number(text, _) => match text.parse::<usize>() {
+            Ok(number) if (1..=count).contains(&number) => Ok(Some(number - 1)),
+            Ok(number) => Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                format!("{place} position {number} is not in select list"),
+            )),
+            Err(_) => Err(SqlError::syntax(format!("non-integer constant in {place}"))),
+        },
+        ast::Value::Placeholder(_) => Ok(None),
+        _ => Err(SqlError::syntax(format!("non-integer constant in {place}"))),
+    }
+}
+
+/// How PostgreSQL names a column without an alias.
+fn output_name(ast: &ast::Expr) -> String {
+    const ANONYMOUS: &str = "?column?";
+    match ast {
+        ast::Expr::Identifier(name) => fold(name),
+        ast::Expr::CompoundIdentifier(parts) => parts.last().map_or_else(|| ANONYMOUS.to_owned(), fold),
+        ast::Expr::Function(call) => {
+            let last = call.name.0.last().and_then(ast::ObjectNamePart::as_ident);
+            last.map_or_else(|| ANONYMOUS.to_owned(), fold)
+        }
+        ast::Expr::Nested(inner) | ast::Expr::Collate { expr: inner, .. } => output_name(inner),
+        ast::Expr::Cast { expr, data_type, .. } => match output_name(expr) {
+            name if name == ANONYMOUS => {
+                expr::data_type(data_type).map_or(name, |ty| ty.id.name().to_owned())
+            }
+            name => name,
+        },
+        ast::Expr::TypedString(typed) => expr::data_type(&typed.data_type)
+            .map_or_else(|_| ANONYMOUS.to_owned(), |ty| ty.id.name().to_owned()),
+        ast::Expr::Case { else_result, .. } => match else_result.as_deref().map(output_name) {
+            Some(name) if name != ANONYMOUS => name,
+            _ => "case".to_owned(),
+        },
+        ast::Expr::Exists { .. } => "exists".to_owned(),
+        ast::Expr::Subquery(query) => match &*query.body {
+            ast::SetExpr::Select(select) => match select.projection.as_slice() {
+                [ast::SelectItem::UnnamedExpr(inner)] => output_name(inner),
+                [ast::SelectItem::ExprWithAlias { alias, .. }] => fold(alias),
+                _ => ANONYMOUS.to_owned(),
+            },
+            _ => ANONYMOUS.to_owned(),
+        },
+        ast::Expr::Array(_) => "array".to_owned(),
+        ast::Expr::Extract { .. } => "extract".to_owned(),
+        ast::Expr::Position { .. } => "position".to_owned(),
+        ast::Expr::Substring { shorthand: true, .. } => "substr".to_owned(),
+        ast::Expr::Substring { .. } => "substring".to_owned(),
+        ast::Expr::Trim { .. } => "btrim".to_owned(),
+        ast::Expr::Overlay { .. } => "overlay".to_owned(),
+        ast::Expr::Ceil { .. } => "ceil".to_owned(),
+        ast::Expr::Floor { .. } => "floor".to_owned(),
+        ast::Expr::AtTimeZone { .. } => "timezone".to_owned(),
+        ast::Expr::Value(value) if matches!(value.value, ast::Value::Boolean(_)) => "bool".to_owned(),
+        _ => ANONYMOUS.to_owned(),
+    }
+}
+
+/// Whether a query's FROM clauses name a table (roughly: at the top of its set operations).
+fn names_table(query: &ast::Query, name: &str) -> bool {
+    fn in_body(body: &ast::SetExpr, name: &str) -> bool {
+        match body {
+            ast::SetExpr::Select(select) => select.from.iter().any(|chain| {
+                std::iter::once(&chain.relation).chain(chain.joins.iter().map(|join| &join.relation)).any(
+                    |factor| {
+                        matches!(factor, ast::TableFactor::Table { name: table, .. }
+                        if Analyzer::function_name(table).as_deref() == Some(name))
+                    },
+                )
+            }),
+            ast::SetExpr::Query(query) => in_body(&query.body, name),
+            ast::SetExpr::SetOperation { left, right, .. } => in_body(left, name) || in_body(right, name),
+            _ => false,
+        }
+    }
+    in_body(&query.body, name)
+}

@@ -1,0 +1,477 @@
+//! SELECT: the select list, grouping, ordering, DISTINCT and row locks around a FROM clause.
+
+use super::analyzer::{Analyzer, QueryLevel};
+use super::from::FromItem;
+use super::node::{
+    AggregatePlan, DeferredValues, DistinctPlan, FilterPlan, LockPlan, LockTarget, Node, ProjectPlan,
+    ProjectSetPlan, RowWait, SortKey, SortPlan,
+};
+use super::predicate;
+use super::query::{OutputColumn, Select, Tail, direction, ordinal};
+use crate::expr::{Expr, Step};
+use crate::parse::fold;
+use crate::parse::{TARGETS_MAX, too_many_targets};
+use sql_interface::{Result, SqlError};
+use sql_types::{Type, TypeId};
+use sqlparser::ast;
+use sqlstate::SqlState;
+use std::sync::Arc;
+use storage::LockMode;
+
+impl Analyzer<'_> {
+    pub(super) fn select(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Select> {
+        refuse_foreign_clauses(select)?;
+        let locking = !tail.locks.is_empty();
+        let (mut node, whole, where_deferred) =
+            self.filtered(FromItem::unit(), &select.from, select.selection.as_ref(), locking)?;
+        let (group_asts, grouped): (&[ast::Expr], bool) = match &select.group_by {
+            ast::GroupByExpr::Expressions(list, modifiers) if modifiers.is_empty() => {
+                (list, !list.is_empty())
+            }
+            _ => return Err(SqlError::unsupported("this form of GROUP BY")),
+        };
+        self.level().sets_allowed = !grouped;
+        let targets = self.targets(&select.projection)?;
+        limit_targets(targets.len())?;
+        self.level().sets_allowed = false;
+        let having = select.having.as_ref().map(|having| {
+            let condition = self.compile(having)?;
+            self.boolean("HAVING", condition)
+        });
+        let having = having.transpose()?;
+        let mut exprs: Vec<Expr> = targets.iter().map(|target| target.expr.clone()).collect();
+        let columns: Vec<OutputColumn> = targets
+            .into_iter()
+            .map(|target| OutputColumn { name: target.name, ty: target.expr.ty(), origin: target.origin })
+            .collect();
+        let distinct_on = match &select.distinct {
+            Some(ast::Distinct::On(list)) => Some(
+                list.iter()
+                    .map(|ast| self.named_or_compiled(ast, &columns, &exprs, "DISTINCT ON"))
+                    .collect::<Result<Vec<_>>>()?,
+            ),
+            _ => None,
+        };
+        let mut keys = Vec::with_capacity(tail.order_by.len());
+        for order in tail.order_by {
+            let (descending, nulls_first) = direction(order)?;
+            let expr = self.named_or_compiled(&order.expr, &columns, &exprs, "ORDER BY")?;
+            keys.push(SortKey { expr, descending, nulls_first });
+        }
+        let group_by = group_asts
+            .iter()
+            .map(|ast| self.group_expression(ast, &columns, &exprs))
+            .collect::<Result<Vec<Expr>>>()?;
+        limit_targets(group_by.len())?;
+        limit_targets(keys.len())?;
+        let deferred = self.take_deferred();
+        let level = self.level();
+        let set_calls = std::mem::take(&mut level.set_calls);
+        let aggregated = grouped || !level.aggregates.is_empty() || having.is_some();
+        if locking {
+            if aggregated || select.distinct.is_some() || !set_calls.is_empty() {
+                let what = if select.distinct.is_some() {
+                    "DISTINCT clause"
+                } else if grouped {
+                    "GROUP BY clause"
+                } else if having.is_some() {
+                    "HAVING clause"
+                } else if aggregated {
+                    "aggregate functions"
+                } else {
+                    "set-returning functions in the target list"
+                };
+                return Err(SqlError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    format!("FOR UPDATE is not allowed with {what}"),
+                ));
+            }
+            return self.locked_select(node, (whole, where_deferred), tail, keys, exprs, columns, deferred);
+        }
+        if aggregated {
+            if !set_calls.is_empty() {
+                return Err(SqlError::unsupported("a set-returning function next to an aggregate"));
+            }
+            node = self.aggregate_node(
+                node,
+                group_by,
+                having,
+                &mut exprs,
+                &mut keys,
+                distinct_on.as_deref(),
+                &deferred,
+                !grouped,
+            )?;
+        } else if !set_calls.is_empty() {
+            if deferred.iter().any(|slot| slot.uses_row) {
+                return Err(SqlError::unsupported("a correlated subquery next to a set-returning function"));
+            }
+            let deferred = deferred.clone();
+            node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls: set_calls, deferred }));
+        }
+        // Rows may come in the wanted order by themselves.
+        if !aggregated
+            && select.distinct.is_none()
+            && let Some(wanted) = plain_order(&keys)
+            && !wanted.is_empty()
+            && predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())
+        {
+            keys.clear();
+        }
+        self.assemble(node, exprs, columns, deferred, keys, distinct_on, select.distinct.as_ref(), tail)
+    }
+
+    /// Projection, DISTINCT, ORDER BY, LIMIT over a row source.
+    fn assemble(
+        &mut self,
+        node: Node,
+        mut exprs: Vec<Expr>,
+        columns: Vec<OutputColumn>,
+        deferred: DeferredValues,
+        keys: Vec<SortKey>,
+        distinct_on: Option<Vec<Expr>>,
+        distinct: Option<&ast::Distinct>,
+        tail: &Tail<'_>,
+    ) -> Result<Select> {
+        let visible = exprs.len();
+        let mut place = |expr: Expr| match exprs.iter().position(|known| *known == expr) {
+            Some(at) => at,
+            None => {
+                exprs.push(expr);
+                exprs.len() - 1
+            }
+        };
+        let sort: Vec<(usize, SortKey)> =
+            keys.into_iter().map(|key| (place(key.expr.clone()), key)).collect();
+        let on: Option<Vec<usize>> = distinct_on.map(|list| list.into_iter().map(&mut place).collect());
+        let plain_distinct = matches!(distinct, Some(ast::Distinct::Distinct));
+        if plain_distinct && sort.iter().any(|(at, _)| *at >= visible) {
+            return Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
+            ));
+        }
+        let total = exprs.len();
+        limit_targets(total)?;
+        let types: Vec<Type> = exprs.iter().map(Expr::ty).collect();
+        let mut node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
+        if plain_distinct {
+            let plan = DistinctPlan { input: node, columns: (0..visible).collect(), sorted: false };
+            node = Node::Distinct(Arc::new(plan));
+        }
+        let sorted = !sort.is_empty();
+        if let (Some(on), true) = (&on, sorted)
+            && !sort.iter().take(on.len()).all(|(at, _)| on.contains(at))
+        {
+            return Err(SqlError::new(
+                SqlState::INVALID_COLUMN_REFERENCE,
+                "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
+            ));
+        }
+        if sorted {
+            let keys = sort
+                .into_iter()
+                .map(|(index, key)| SortKey {
+                    expr: Expr::Column { index, ty: types.get(index).copied().unwrap_or(key.expr.ty()) },
+                    ..key
+                })
+                .collect();
+            node = Node::Sort(Arc::new(SortPlan { input: node, keys, limit: None }));
+        }
+        if let Some(columns) = on {
+            node = Node::Distinct(Arc::new(DistinctPlan { input: node, columns, sorted }));
+        }
+        node = self.limit(node, tail)?;
+        if total > visible {
+            let exprs = types
+                .iter()
+                .take(visible)
+                .enumerate()
+                .map(|(index, ty)| Expr::Column { index, ty: *ty })
+                .collect();
+            node = Node::Project(Arc::new(ProjectPlan {
+                input: node,
+                exprs,
+                deferred: DeferredValues::default(),
+            }));
+        }
+        Ok(Select { node, columns })
+    }
+
+    /// SELECT ... FOR UPDATE: rows are sorted, then locked as they are asked for, then projected.
+    fn locked_select(
+        &mut self,
+        mut node: Node,
+        recheck: (Option<Expr>, DeferredValues),
+        tail: &Tail<'_>,
+        mut keys: Vec<SortKey>,
+        exprs: Vec<Expr>,
+        columns: Vec<OutputColumn>,
+        deferred: DeferredValues,
+    ) -> Result<Select> {
+        self.writes = true;
+        if keys.iter().any(|key| predicate::has_deferred(&key.expr)) {
+            return Err(SqlError::unsupported("a subquery in ORDER BY of a query with FOR UPDATE"));
+        }
+        let wanted = plain_order(&keys).filter(|wanted| !wanted.is_empty());
+        if wanted.is_some_and(|wanted| predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())) {
+            keys.clear();
+        }
+        if !keys.is_empty() {
+            node = Node::Sort(Arc::new(SortPlan { input: node, keys, limit: None }));
+        }
+        let mut targets = Vec::new();
+        for lock in tail.locks {
+            let of = match &lock.of {
+                None => None,
+                Some(name) => Some(self.table_name(name)?.1),
+            };
+            let mode = match lock.lock_type {
+                ast::LockType::Update => LockMode::Exclusive,
+                ast::LockType::Share => LockMode::Shared,
+            };
+            let wait = match lock.nonblock {
+                None => RowWait::Wait,
+                Some(ast::NonBlock::Nowait) => RowWait::NoWait,
+                Some(ast::NonBlock::SkipLocked) => RowWait::SkipLocked,
+            };
+            let level = self.level();
+            if let Some(of) = &of
+                && !level.tables.iter().any(|table| *table.alias == **of)
+            {
+                return Err(SqlError::new(
+                    SqlState::UNDEFINED_TABLE,
+                    format!("relation \"{of}\" in FOR UPDATE clause not found in FROM clause"),
+                ));
+            }
+            for table in &level.tables {
+                let (Some(relation), Some(key)) = (&table.relation, table.key) else { continue };
+                if of.as_ref().is_some_and(|of| *table.alias != **of) {
+                    continue;
+                }
+                let needed = relation.live_columns().map(|(at, _)| at).collect();
+                targets.push(LockTarget {
+                    relation: relation.clone(),
+                    start: table.start,
+                    key,
+                    mode,
+                    wait,
+                    needed,
+                });
+            }
+        }
+        node =
+            Node::Lock(Arc::new(LockPlan { input: node, targets, recheck: recheck.0, deferred: recheck.1 }));
+        node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
+        node = self.limit(node, tail)?;
+        Ok(Select { node, columns })
+    }
+
+    /// ORDER BY and DISTINCT ON: an ordinal, an output column's name, or any expression.
+    fn named_or_compiled(
+        &mut self,
+        ast: &ast::Expr,
+        columns: &[OutputColumn],
+        exprs: &[Expr],
+        place: &str,
+    ) -> Result<Expr> {
+        if let Some(at) = ordinal(ast, columns.len(), place)? {
+            return exprs.get(at).cloned().ok_or_else(|| SqlError::internal("an ordinal out of range"));
+        }
+        if let ast::Expr::Identifier(name) = ast {
+            let wanted = fold(name);
+            let mut found: Option<&Expr> = None;
+            for (column, expr) in columns.iter().zip(exprs).filter(|(column, _)| column.name == wanted) {
+                if found.is_some_and(|before| before != expr) {
+                    let message = format!("{place} \"{}\" is ambiguous", column.name);
+                    return Err(SqlError::new(SqlState::AMBIGUOUS_COLUMN, message).at(self.at(name)));
+                }
+                found = Some(expr);
+            }
+            if let Some(expr) = found {
+                return Ok(expr.clone());
+            }
+        }
+        self.compile(ast)
+    }
+
+    /// GROUP BY: an ordinal, a column of FROM, an output column's name, or any expression.
+    fn group_expression(
+        &mut self,
+        ast: &ast::Expr,
+        columns: &[OutputColumn],
+        exprs: &[Expr],
+    ) -> Result<Expr> {
+        let found = match ast {
+            ast::Expr::Identifier(name) => {
+                let wanted = fold(name);
+                let level = self.level();
+                let in_from = level.columns.iter().any(|column| !column.hidden && column.name == wanted);
+                let output = columns.iter().position(|column| column.name == wanted);
+                output.filter(|_| !in_from).and_then(|at| exprs.get(at)).cloned()
+            }
+            _ => ordinal(ast, columns.len(), "GROUP BY")?.and_then(|at| exprs.get(at)).cloned(),
+        };
+        let expr = match found {
+            Some(expr) => expr,
+            None => self.compile_in("GROUP BY", ast)?,
+        };
+        let mut aggregate = false;
+        expr.walk(&mut |part| {
+            aggregate |= matches!(part, Expr::Aggregate { .. });
+            true
+        });
+        if aggregate {
+            return Err(SqlError::new(
+                SqlState::GROUPING_ERROR,
+                "aggregate functions are not allowed in GROUP BY",
+            ));
+        }
+        Ok(expr)
+    }
+
+    /// Groups rows, and makes all later expressions look at groups instead of rows.
+    fn aggregate_node(
+        &mut self,
+        input: Node,
+        mut group_by: Vec<Expr>,
+        having: Option<Expr>,
+        exprs: &mut [Expr],
+        keys: &mut [SortKey],
+        distinct_on: Option<&[Expr]>,
+        deferred: &DeferredValues,
+        plain: bool,
+    ) -> Result<Node> {
+        if deferred.iter().any(|slot| slot.uses_row) || group_by.iter().any(predicate::has_deferred) {
+            return Err(SqlError::unsupported("a correlated subquery in a query with grouping"));
+        }
+        if distinct_on.is_some() {
+            return Err(SqlError::unsupported("DISTINCT ON with grouping"));
+        }
+        let depth = self.levels.len().saturating_sub(1);
+        let level = self.levels.get_mut(depth).ok_or_else(|| SqlError::internal("no query level"))?;
+        let aggregates = std::mem::take(&mut level.aggregates);
+        // Columns that a grouped primary key determines may be named: they join the group without changing
+        // it.
+        let mut having = having;
+        let every = exprs.iter().chain(&having).chain(keys.iter().map(|key| &key.expr));
+        let mut more = Vec::new();
+        for expr in every {
+            collect_ungrouped(expr, &group_by, &mut more);
+        }
+        for column in more {
+            let Expr::Column { index, .. } = &column else { continue };
+            if determined(level, *index, &group_by) {
+                if !group_by.contains(&column) {
+                    group_by.push(column);
+                }
+            } else {
+                let named = level.columns.iter().find(|known| known.index == *index);
+                let name = named
+                    .map_or_else(|| "?column?".to_owned(), |known| format!("{}.{}", known.table, known.name));
+                return Err(SqlError::new(
+                    SqlState::GROUPING_ERROR,
+                    format!(
+                        "column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function"
+                    ),
+                ));
+            }
+        }
+        let regroup = |expr: Expr| over_groups(expr, &group_by);
+        for expr in exprs.iter_mut().chain(keys.iter_mut().map(|key| &mut key.expr)).chain(having.as_mut()) {
+            let before = std::mem::replace(expr, super::node::null(Type::of(TypeId::Unknown)));
+            *expr = regroup(before)?;
+        }
+        let plain = plain && group_by.is_empty();
+        let plan = AggregatePlan { input, group_by, aggregates, plain };
+        let node = Node::Aggregate(Arc::new(plan));
+        Ok(match having {
+            None => node,
+            Some(condition) if predicate::has_deferred(&condition) => {
+                return Err(SqlError::unsupported("a subquery in HAVING"));
+            }
+            Some(condition) => Node::Filter(Arc::new(FilterPlan {
+                input: node,
+                condition,
+                deferred: DeferredValues::default(),
+            })),
+        })
+    }
+}
+
+/// Columns outside of aggregates and of grouped expressions.
+fn collect_ungrouped(expr: &Expr, group_by: &[Expr], found: &mut Vec<Expr>) {
+    expr.walk(&mut |part| {
+        if group_by.contains(part) || matches!(part, Expr::Aggregate { .. }) {
+            return false;
+        }
+        if matches!(part, Expr::Column { .. }) && !found.contains(part) {
+            found.push(part.clone());
+        }
+        true
+    });
+}
+
+/// Whether a column's table has its whole primary key among the grouped expressions.
+fn determined(level: &QueryLevel, index: usize, group_by: &[Expr]) -> bool {
+    level.tables.iter().any(|table| {
+        let Some(relation) = &table.relation else { return false };
+        let Some(key) = &relation.primary_key else { return false };
+        (table.start..table.start + relation.columns.len()).contains(&index)
+            && key.columns.iter().all(|column| {
+                group_by
+                    .iter()
+                    .any(|expr| matches!(expr, Expr::Column { index, .. } if *index == table.start + column))
+            })
+    })
+}
+
+/// The expression over a group: its grouped values, then its aggregates.
+fn over_groups(expr: Expr, group_by: &[Expr]) -> Result<Expr> {
+    expr.transform(&mut |part| {
+        if let Some(index) = group_by.iter().position(|grouped| *grouped == part) {
+            return Ok(Step::Done(Expr::Column { index, ty: part.ty() }));
+        }
+        Ok(match part {
+            Expr::Aggregate { index, ty } => Step::Done(Expr::Column { index: group_by.len() + index, ty }),
+            other => Step::Into(other),
+        })
+    })
+}
+
+/// An ORDER BY of columns alone.
+fn plain_order(keys: &[SortKey]) -> Option<Vec<predicate::Order>> {
+    keys.iter()
+        .map(|key| match key.expr {
+            Expr::Column { index: column, .. } => {
+                Some(predicate::Order { column, descending: key.descending, nulls_first: key.nulls_first })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// 54011: what is selected, grouped and sorted by has one limit, PostgreSQL's.
+fn limit_targets(count: usize) -> Result<()> {
+    if count > TARGETS_MAX { Err(too_many_targets()) } else { Ok(()) }
+}
+
+fn refuse_foreign_clauses(select: &ast::Select) -> Result<()> {
+    if select.into.is_some() {
+        return Err(SqlError::unsupported("SELECT INTO").with_hint("Use CREATE TABLE AS."));
+    }
+    if !select.named_window.is_empty() {
+        return Err(SqlError::unsupported("WINDOW"));
+    }
+    let foreign = select.top.is_some()
+        || select.exclude.is_some()
+        || !select.lateral_views.is_empty()
+        || select.prewhere.is_some()
+        || select.qualify.is_some()
+        || !select.connect_by.is_empty()
+        || !select.cluster_by.is_empty()
+        || !select.distribute_by.is_empty()
+        || !select.sort_by.is_empty()
+        || select.value_table_mode.is_some();
+    if foreign { Err(SqlError::unsupported("this clause of SELECT")) } else { Ok(()) }
+}

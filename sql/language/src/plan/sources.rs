@@ -1,0 +1,251 @@
+//! What one name or function in a FROM clause stands for: a table, a generated table, a view, a CTE, a
+//! function.
+
+use super::analyzer::{Analyzer, Cte};
+use super::from::{FromItem, plain_item, table_item};
+use super::node::{DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node, ProjectPlan};
+use crate::expr::{self, CastContext, Expr, FunctionArgument};
+use crate::parse::fold;
+use sql_catalogue::{View, system};
+use sql_interface::{Result, SqlError};
+use sql_types::{Type, TypeId};
+use sqlparser::ast;
+use sqlstate::SqlState;
+use std::sync::Arc;
+use storage::TableLockMode;
+
+impl Analyzer<'_> {
+    pub(super) fn named_item(&mut self, name: &ast::ObjectName, emit_keys: bool) -> Result<FromItem> {
+        let (schema, table, position) = self.table_name(name)?;
+        if schema.is_none()
+            && let Some(at) = self.ctes.iter().rposition(|cte| cte.name == table)
+        {
+            return self.cte_item(at);
+        }
+        if schema.as_deref().is_none_or(|schema| schema == "pg_catalog" || schema == "information_schema")
+            && let Some(item) = self.generated_item(schema.as_deref(), &table)
+        {
+            if table == "pg_authid" && !self.role.superuser {
+                let message = "permission denied for table pg_authid";
+                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            }
+            return Ok(item);
+        }
+        if schema.as_deref().is_none_or(|schema| schema == "public")
+            && let Some(sequence) = self.catalogue.sequence_named(&table)
+        {
+            let plan = GeneratedPlan { source: GeneratedSource::Sequence(sequence.oid) };
+            let columns = system::SEQUENCE_COLUMNS
+                .iter()
+                .map(|(name, id)| ((*name).to_owned(), Type::of(*id)))
+                .collect();
+            self.reads_catalogue = true;
+            let node = Node::Generated(Arc::new(plan));
+            return Ok(plain_item(node, &table, Some("public"), Some(sequence.oid), columns));
+        }
+        if schema.as_deref().is_none_or(|schema| schema == "public")
+            && let Some(view) = self.catalogue.view_named(&table)
+        {
+            if emit_keys {
+                return Err(SqlError::unsupported("FOR UPDATE of a view"));
+            }
+            return self.view_item(&view.clone());
+        }
+        let relation = self.find_table(name).map_err(|error| error.at(position))?;
+        self.use_table(
+            &relation,
+            if emit_keys { TableLockMode::RowShare } else { TableLockMode::AccessShare },
+        )?;
+        Ok(table_item(&relation, emit_keys))
+    }
+
+    /// A table that the node or the catalogue makes up.
+    pub(super) fn generated_item(&mut self, schema: Option<&str>, name: &str) -> Option<FromItem> {
+        // Without a schema only pg_catalog is searched.
+        let schema = schema.unwrap_or("pg_catalog");
+        let node = self
+            .environment
+            .node_tables()
+            .iter()
+            .position(|table| table.schema == schema && table.name == name);
+        let (source, oid, columns): (_, u32, Vec<(String, Type)>) = match node {
+            Some(at) => {
+                let table = self.environment.node_tables().get(at)?;
+                let columns = table.columns.iter().map(|(name, ty)| ((*name).to_owned(), *ty)).collect();
+                (GeneratedSource::Node(at), table.oid, columns)
+            }
+            None => {
+                let at =
+                    system::TABLES.iter().position(|table| table.schema == schema && table.name == name)?;
+                let table = system::TABLES.get(at)?;
+                let columns =
+                    table.columns.iter().map(|(name, id)| ((*name).to_owned(), Type::of(*id))).collect();
+                self.reads_catalogue = true;
+                (GeneratedSource::System(at), table.oid, columns)
+            }
+        };
+        let schema = if schema == "pg_catalog" { "pg_catalog" } else { "information_schema" };
+        let plan = GeneratedPlan { source };
+        Some(plain_item(Node::Generated(Arc::new(plan)), name, Some(schema), Some(oid), columns))
+    }
+
+    /// A view: its query in its place, with the rights of its owner.
+    pub(super) fn view_item(&mut self, view: &View) -> Result<FromItem> {
+        let elsewhere = |mut error: SqlError| {
+            error.fields_mut().position = None;
+            error
+        };
+        let query = crate::parse::parse_view(&view.query).map_err(elsewhere)?;
+        if self.role.oid != view.owner && !self.role.superuser {
+            let message = format!("permission denied for view {}", view.name);
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        let ctes = std::mem::take(&mut self.ctes);
+        let role = self.role;
+        if let Some(owner) = self.catalogue.roles.get(&view.owner) {
+            self.role = owner;
+        }
+        let inner = self.over_text(query.tokens, |analyzer| {
+            analyzer.sibling(|analyzer| analyzer.query_in_level(query.tree()?))
+        });
+        (self.role, self.ctes) = (role, ctes);
+        let mut select = inner.map_err(elsewhere)?;
+        select.settle_unknowns(self)?;
+        self.views.push(view.oid);
+        // Columns stand where they stood, unless a table has got more of them meanwhile.
+        let in_place =
+            view.columns.iter().zip(&select.columns).all(|(stored, found)| stored.inner == found.name);
+        let mut exprs = Vec::with_capacity(view.columns.len());
+        for (at, stored) in view.columns.iter().enumerate() {
+            let place = if in_place {
+                Some(at)
+            } else {
+                select.columns.iter().position(|found| found.name == stored.inner)
+            };
+            let found = place.and_then(|index| Some((index, select.columns.get(index)?.ty)));
+            let Some((index, ty)) = found.filter(|(_, ty)| *ty == stored.ty) else {
+                return Err(SqlError::new(
+                    SqlState::INVALID_TABLE_DEFINITION,
+                    format!("view \"{}\" no longer fits the tables that it reads", view.name),
+                ));
+            };
+            exprs.push(Expr::Column { index, ty });
+        }
+        let plan = ProjectPlan { input: select.node, exprs, deferred: DeferredValues::default() };
+        let columns = view.columns.iter().map(|column| (column.name.clone(), column.ty)).collect();
+        let node = Node::Project(Arc::new(plan));
+        Ok(plain_item(node, &view.name, Some("public"), Some(view.oid), columns))
+    }
+
+    pub(super) fn cte_item(&mut self, at: usize) -> Result<FromItem> {
+        let Some(cte) = self.ctes.get(at).cloned() else {
+            return Err(SqlError::internal("a WITH query is gone"));
+        };
+        let Cte { name, columns, query, sees } = cte;
+        let later = self.ctes.split_off(sees.min(self.ctes.len()));
+        let result = self.derived(&mut FromItem::unit(), false, &query);
+        self.ctes.truncate(sees);
+        self.ctes.extend(later);
+        let mut item = result?;
+        item.rename(&name, &columns)?;
+        Ok(item)
+    }
+
+    /// A function in FROM, which may look at the tables before it.
+    pub(super) fn function_item(
+        &mut self,
+        left: &mut FromItem,
+        name: &ast::ObjectName,
+        arguments: &[ast::FunctionArg],
+        ordinality: bool,
+        alias: Option<String>,
+    ) -> Result<FromItem> {
+        let function = Self::function_name(name).ok_or_else(|| {
+            SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {name} does not exist"))
+        })?;
+        let outcome = self.with_shown(left, |analyzer| {
+            analyzer.push_level();
+            let result = analyzer.function_source(name, &function, arguments);
+            let depth = analyzer.levels.len() - 1;
+            let uses_left = depth > 0 && analyzer.levels.last().is_some_and(|level| level.outermost < depth);
+            let deferred = analyzer.take_deferred();
+            analyzer.pop_level();
+            Ok((result?, uses_left, deferred))
+        });
+        let ((source, mut columns), uses_left, deferred) = outcome?;
+        if ordinality {
+            columns.push(("ordinality".to_owned(), Type::of(TypeId::Int8)));
+        }
+        // The one column of a function is called by the alias.
+        if let ([(column, _)], Some(alias)) = (columns.as_mut_slice(), &alias)
+            && matches!(&source, FunctionSource::Scalar(_) | FunctionSource::Set(_))
+        {
+            column.clone_from(alias);
+        }
+        let node = match source {
+            FunctionSource::Set(call) => {
+                Node::Function(Arc::new(FunctionPlan { call, deferred, ordinality }))
+            }
+            FunctionSource::Scalar(_) if ordinality => {
+                return Err(SqlError::unsupported("WITH ORDINALITY of a function that returns no set"));
+            }
+            FunctionSource::Scalar(value) => {
+                Node::Project(Arc::new(ProjectPlan { input: Node::Unit, exprs: vec![value], deferred }))
+            }
+        };
+        self.lateral_pending = uses_left;
+        Ok(plain_item(node, alias.as_deref().unwrap_or(&function), None, None, columns))
+    }
+
+    fn function_source(
+        &mut self,
+        name: &ast::ObjectName,
+        function: &str,
+        arguments: &[ast::FunctionArg],
+    ) -> Result<(FunctionSource, Vec<(String, Type)>)> {
+        let mut compiled = Vec::with_capacity(arguments.len());
+        for argument in arguments {
+            let (name, value) = match argument {
+                ast::FunctionArg::Named { name, arg, .. } => (Some(fold(name)), arg),
+                ast::FunctionArg::Unnamed(value) => (None, value),
+                ast::FunctionArg::ExprNamed { .. } => return Err(SqlError::syntax("a bad argument name")),
+            };
+            let ast::FunctionArgExpr::Expr(value) = value else {
+                return Err(SqlError::syntax("* is no argument of a function in FROM"));
+            };
+            compiled.push(FunctionArgument { name, value: self.compile_in("functions in FROM", value)? });
+        }
+        if let Some((call, columns)) = self.set_function(function, &compiled)? {
+            return Ok((FunctionSource::Set(call), columns));
+        }
+        let call = ast::Expr::Function(ast::Function {
+            name: name.clone(),
+            uses_odbc_syntax: false,
+            parameters: ast::FunctionArguments::None,
+            args: ast::FunctionArguments::List(ast::FunctionArgumentList {
+                duplicate_treatment: None,
+                args: arguments.to_vec(),
+                clauses: Vec::new(),
+            }),
+            within_group: Vec::new(),
+            filter: None,
+            null_treatment: None,
+            over: None,
+        });
+        self.take_deferred();
+        let value = self.compile_in("functions in FROM", &call)?;
+        let value = if value.ty().id == TypeId::Unknown {
+            expr::coerce(value, Type::of(TypeId::Text), CastContext::Implicit, self)?
+        } else {
+            value
+        };
+        let ty = value.ty();
+        Ok((FunctionSource::Scalar(value), vec![(function.to_owned(), ty)]))
+    }
+}
+
+/// What a function in FROM is made of.
+enum FunctionSource {
+    Set(super::node::SetCall),
+    Scalar(Expr),
+}

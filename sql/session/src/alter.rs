@@ -1,0 +1,522 @@
+//! ALTER TABLE, as far as rows need no rewriting, and ADD PRIMARY KEY, which rewrites them.
+
+use super::SqlSession;
+use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_key_types, unique_key};
+use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use sql_execution::row;
+use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_language::expr::{self, EvalContext, Expr};
+use sql_language::parse::Parsed;
+use sql_language::parse::fold;
+use sql_language::plan::BATCH;
+use sql_types::{Datum, Style, Type, TypeId};
+use sqlparser::ast::{self, AlterTableOperation};
+use sqlstate::SqlState;
+use std::sync::Arc;
+use storage::{Direction, KeyRange, LockMode, LockWait, TableLockMode};
+
+impl SqlSession {
+    pub(super) async fn alter_table(
+        &mut self,
+        parsed: &Parsed,
+        alter: &ast::AlterTable,
+    ) -> Result<CommandTag> {
+        self.refuse_in_read_only(true, "ALTER TABLE")?;
+        for operation in &alter.operations {
+            let wait = self.lock_wait();
+            let relation =
+                match self.lock_relation(parsed, &alter.name, TableLockMode::AccessExclusive, wait).await {
+                    Ok(relation) => relation,
+                    Err(error) if alter.if_exists && error.code() == SqlState::UNDEFINED_TABLE => {
+                        let notice = format!("{}, skipping", error.message());
+                        self.notices.push(SqlError::report(
+                            Severity::Notice,
+                            SqlState::SUCCESSFUL_COMPLETION,
+                            notice,
+                        ));
+                        return Ok(CommandTag::Words("ALTER TABLE"));
+                    }
+                    Err(error) => return Err(error),
+                };
+            self.require_owner(&relation)?;
+            self.alter_once(parsed, &relation, operation).await?;
+            self.catalogue_changed();
+        }
+        Ok(CommandTag::Words("ALTER TABLE"))
+    }
+
+    async fn alter_once(
+        &mut self,
+        parsed: &Parsed,
+        relation: &Arc<Relation>,
+        operation: &AlterTableOperation,
+    ) -> Result<()> {
+        match operation {
+            AlterTableOperation::AddColumn { if_not_exists, column_def, .. } => {
+                self.add_column(parsed, relation, column_def, *if_not_exists).await
+            }
+            AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
+                self.refuse_under_views(relation, "DROP COLUMN").await?;
+                for name in column_names {
+                    self.drop_column(relation, &fold(name), *if_exists).await?;
+                }
+                Ok(())
+            }
+            AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
+                let at = relation.require_column(&fold(old_column_name))?;
+                let new = fold(new_column_name);
+                if relation.column(&new).is_some() {
+                    return Err(duplicate_column(relation, &new));
+                }
+                self.refuse_under_views(relation, "RENAME COLUMN").await?;
+                self.rename_in_checks(relation, &fold(old_column_name), &new).await?;
+                self.change_column(relation, at, |column| column.name = new).await
+            }
+            AlterTableOperation::RenameTable {
+                table_name: ast::RenameTableNameKind::To(name) | ast::RenameTableNameKind::As(name),
+            } => {
+                self.refuse_under_views(relation, "RENAME").await?;
+                self.rename_table(relation, name).await
+            }
+            AlterTableOperation::AlterColumn { column_name, op } => {
+                self.alter_column(parsed, relation, &fold(column_name), op).await
+            }
+            AlterTableOperation::AddConstraint { constraint, .. } => {
+                self.add_constraint(parsed, relation, constraint).await
+            }
+            AlterTableOperation::DropConstraint { if_exists, name, .. } => {
+                self.drop_constraint(relation, &fold(name), *if_exists).await
+            }
+            AlterTableOperation::OwnerTo { new_owner } => self.change_owner(relation, new_owner).await,
+            // Storage parameters are accepted and mean nothing, as in CREATE TABLE.
+            AlterTableOperation::SetOptionsParens { .. } => Ok(()),
+            other => {
+                let text = other.to_string();
+                let words: Vec<&str> = text.split_whitespace().take(2).collect();
+                Err(SqlError::unsupported(format!("ALTER TABLE {}", words.join(" "))))
+            }
+        }
+    }
+
+    async fn change_column(
+        &mut self,
+        relation: &Relation,
+        at: usize,
+        change: impl FnOnce(&mut Column),
+    ) -> Result<()> {
+        let Some(mut column) = relation.columns.get(at).cloned() else {
+            return Err(SqlError::internal("no such column"));
+        };
+        change(&mut column);
+        store::put_column(self.transaction()?, relation.oid, &column).await
+    }
+
+    async fn add_column(
+        &mut self,
+        parsed: &Parsed,
+        relation: &Arc<Relation>,
+        definition: &ast::ColumnDef,
+        if_not_exists: bool,
+    ) -> Result<()> {
+        let AddedColumn { mut column, checks, uniques, sequences } = added_column(relation, definition)?;
+        if relation.column(&column.name).is_some() {
+            let error = duplicate_column(relation, &column.name);
+            if if_not_exists {
+                let notice = format!("{}, skipping", error.message());
+                self.notices.push(SqlError::report(Severity::Notice, SqlState::DUPLICATE_COLUMN, notice));
+                return Ok(());
+            }
+            return Err(error);
+        }
+        let mut changed = Relation::clone(relation);
+        changed.columns.push(column.clone());
+        changed.lay_out();
+        if !sequences.is_empty() {
+            if !self.is_empty(relation).await? {
+                return Err(SqlError::unsupported("ADD COLUMN with a sequence to a table that has rows"));
+            }
+            for own in &sequences {
+                self.add_own_sequence(&mut changed, own).await?;
+            }
+            self.begin_statement().await?;
+            self.catalogue().await?;
+            if let Some(added) = changed.columns.last() {
+                column = added.clone();
+            }
+        }
+        let changed = Arc::new(changed);
+        self.check_expressions(parsed, &changed)?;
+        // The default of now is what the rows that are there hold.
+        let value = if sequences.is_empty() {
+            let catalogue = self.facts.catalogue.clone();
+            let default: Expr = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+                let default = analyzer.default_value(&changed, relation.columns.len())?;
+                if default.is_volatile() || !analyzer.take_deferred().is_empty() {
+                    return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
+                }
+                Ok(default)
+            })?;
+            default.eval(&EvalContext {
+                row: &[],
+                outer: &[],
+                params: &[],
+                deferred: &[],
+                facts: &self.facts,
+            })?
+        } else {
+            Datum::Null
+        };
+        if value.is_null() && column.not_null && !self.is_empty(relation).await? {
+            return Err(SqlError::new(
+                SqlState::NOT_NULL_VIOLATION,
+                format!("column \"{}\" of relation \"{}\" contains null values", column.name, relation.name),
+            )
+            .of_table("public", &relation.name)
+            .of_column(&column.name));
+        }
+        column.missing = value.to_text(&Style::default());
+        store::put_column(self.transaction()?, relation.oid, &column).await?;
+        if uniques.is_empty() && checks.is_empty() {
+            return Ok(());
+        }
+        let mut changed = Relation::clone(relation);
+        changed.columns.push(column);
+        changed.lay_out();
+        for given in checks {
+            let relation = Arc::new(changed.clone());
+            changed.checks.push(self.add_check(parsed, &relation, given).await?);
+        }
+        for unique in &uniques {
+            let index = self.unique_index(&changed, unique).await?;
+            self.add_index(&changed, index).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a table that nobody else can write has no rows at all.
+    async fn is_empty(&mut self, relation: &Relation) -> Result<bool> {
+        let canceller = self.canceller.clone();
+        let explain = |error| canceller.explain(error);
+        let transaction = self.transaction()?;
+        let scan = transaction.scan_complete(relation.tree, KeyRange::all(), Direction::Forward);
+        let mut scan = scan.await.map_err(explain)?;
+        let mut found = Vec::new();
+        while found.is_empty() && scan.next_batch(transaction, 1, &mut found).await.map_err(explain)? {
+            canceller.check()?;
+        }
+        Ok(found.is_empty())
+    }
+
+    async fn drop_column(&mut self, relation: &Relation, name: &str, if_exists: bool) -> Result<()> {
+        let Some(at) = relation.column(name) else {
+            if if_exists {
+                let notice =
+                    format!("column \"{name}\" of relation \"{}\" does not exist, skipping", relation.name);
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
+                return Ok(());
+            }
+            return relation.require_column(name).map(|_| ());
+        };
+        if relation.primary_key.as_ref().is_some_and(|key| key.columns.contains(&at)) {
+            return Err(SqlError::unsupported("DROP COLUMN of a primary key column"));
+        }
+        self.drop_checks_of(relation, name).await?;
+        for index in relation.indexes.iter().filter(|i| i.columns.iter().any(|column| column.at == at)) {
+            self.remove_index(relation, index).await?;
+        }
+        let number = relation.columns.get(at).map(|column| column.number);
+        self.drop_sequences_of(relation.oid, number).await?;
+        self.change_column(relation, at, |column| {
+            column.identity = None;
+            column.name = format!("........pg.dropped.{}........", column.number);
+            column.dropped = true;
+            column.not_null = false;
+            column.default = None;
+            column.missing = None;
+        })
+        .await
+    }
+
+    async fn rename_table(&mut self, relation: &Relation, name: &ast::ObjectName) -> Result<()> {
+        let new = name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
+        if store::lock_relation_name(self.transaction()?, &new).await? {
+            let message = format!("relation \"{new}\" already exists");
+            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
+        }
+        store::delete_name(self.transaction()?, &relation.name).await?;
+        let changed = Relation { name: new, ..relation.clone() };
+        store::put_relation(self.transaction()?, &changed).await
+    }
+
+    async fn alter_column(
+        &mut self,
+        parsed: &Parsed,
+        relation: &Arc<Relation>,
+        name: &str,
+        operation: &ast::AlterColumnOperation,
+    ) -> Result<()> {
+        use ast::AlterColumnOperation as Op;
+        let at = relation.require_column(name)?;
+        match operation {
+            Op::SetNotNull => {
+                self.require_no_nulls(relation, at).await?;
+                self.change_column(relation, at, |column| column.not_null = true).await
+            }
+            Op::DropNotNull => {
+                if relation.primary_key.as_ref().is_some_and(|key| key.columns.contains(&at)) {
+                    return Err(SqlError::new(
+                        SqlState::INVALID_TABLE_DEFINITION,
+                        format!("column \"{name}\" is in a primary key"),
+                    ));
+                }
+                self.change_column(relation, at, |column| column.not_null = false).await
+            }
+            Op::SetDefault { value } => {
+                let text = value.to_string();
+                let mut changed = Relation::clone(relation);
+                if let Some(column) = changed.columns.get_mut(at) {
+                    column.default = Some(text.clone());
+                }
+                self.check_expressions(parsed, &Arc::new(changed))?;
+                self.change_column(relation, at, |column| column.default = Some(text)).await
+            }
+            Op::DropDefault => self.change_column(relation, at, |column| column.default = None).await,
+            Op::SetDataType { data_type, .. } => {
+                self.refuse_under_views(relation, "ALTER COLUMN TYPE").await?;
+                let ty = expr::data_type(data_type)?;
+                let old = relation.columns.get(at).map(|column| column.ty);
+                if old.is_some_and(|old| widens(old, ty)) {
+                    return self.change_column(relation, at, |column| column.ty = ty).await;
+                }
+                Err(SqlError::unsupported("ALTER COLUMN TYPE that rewrites rows"))
+            }
+            Op::AddGenerated { generated_as, sequence_options } => {
+                let generated = generated_as.unwrap_or(ast::GeneratedAs::Always);
+                let own = identity_of(at, generated, sequence_options.as_deref())?;
+                let Some(column) = relation.columns.get(at) else {
+                    return Err(SqlError::internal("no such column"));
+                };
+                let reason = if !column.not_null {
+                    Some("must be declared NOT NULL before identity can be added")
+                } else if column.identity.is_some() {
+                    Some("is already an identity column")
+                } else if column.default.is_some() {
+                    Some("already has a default value")
+                } else {
+                    None
+                };
+                if let Some(reason) = reason {
+                    return Err(SqlError::new(
+                        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                        format!("column \"{name}\" of relation \"{}\" {reason}", relation.name),
+                    ));
+                }
+                let mut changed = Relation::clone(relation);
+                self.add_own_sequence(&mut changed, &own).await?;
+                self.change_column(&changed, at, |_| ()).await
+            }
+        }
+    }
+
+    /// 23502 if any row of a table that nobody else can write has no value in this column.
+    async fn require_no_nulls(&mut self, relation: &Relation, at: usize) -> Result<()> {
+        let canceller = self.canceller.clone();
+        let explain = |error| canceller.explain(error);
+        let transaction = self.transaction()?;
+        let scan = transaction.scan_complete(relation.tree, KeyRange::all(), Direction::Forward);
+        let mut scan = scan.await.map_err(explain)?;
+        let mut batch = Vec::new();
+        loop {
+            batch.clear();
+            let more = scan.next_batch(transaction, BATCH, &mut batch).await.map_err(explain)?;
+            for (key, value) in &batch {
+                let found = row::decode(relation, &[at], key, value)?;
+                if found.get(at).is_none_or(Datum::is_null) {
+                    let name = relation.columns.get(at).map_or("", |column| &column.name);
+                    return Err(SqlError::new(
+                        SqlState::NOT_NULL_VIOLATION,
+                        format!("column \"{name}\" of relation \"{}\" contains null values", relation.name),
+                    )
+                    .of_table("public", &relation.name)
+                    .of_column(name));
+                }
+            }
+            if !more {
+                return Ok(());
+            }
+            canceller.check()?;
+        }
+    }
+
+    async fn add_constraint(
+        &mut self,
+        parsed: &Parsed,
+        relation: &Arc<Relation>,
+        constraint: &ast::TableConstraint,
+    ) -> Result<()> {
+        match constraint {
+            ast::TableConstraint::PrimaryKey(key) => {
+                let columns = key_columns(&relation.columns, &key.columns, "primary key")?;
+                self.add_primary_key(relation, key.name.as_ref().map(fold), columns).await
+            }
+            ast::TableConstraint::Check(check) => {
+                let given = (check.name.as_ref().map(fold), check.expr.to_string());
+                self.add_check(parsed, relation, given).await.map(|_| ())
+            }
+            ast::TableConstraint::Unique(unique) => {
+                let columns = key_columns(&relation.columns, &unique.columns, "unique")?;
+                let key = unique_key(unique, unique.name.as_ref().map(fold), columns)?;
+                let index = self.unique_index(relation, &key).await?;
+                self.add_index(relation, index).await
+            }
+            ast::TableConstraint::ForeignKey(_) => Err(SqlError::unsupported("FOREIGN KEY")),
+            _ => Err(SqlError::unsupported("this table constraint")),
+        }
+    }
+
+    /// Rewrites the table into a tree keyed by the new primary key.
+    async fn add_primary_key(
+        &mut self,
+        relation: &Relation,
+        name: Option<String>,
+        columns: Vec<usize>,
+    ) -> Result<()> {
+        if relation.primary_key.is_some() {
+            return Err(SqlError::new(
+                SqlState::INVALID_TABLE_DEFINITION,
+                format!("multiple primary keys for table \"{}\" are not allowed", relation.name),
+            ));
+        }
+        require_key_types(&relation.columns, &columns)?;
+        let name = match name {
+            None => self.choose_name(&relation.name, "", "pkey").await?,
+            Some(name) if self.is_name_taken(&name).await? => {
+                let message = format!("relation \"{name}\" already exists");
+                return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
+            }
+            Some(name) => name,
+        };
+        let mut changed = relation.clone();
+        for at in &columns {
+            if let Some(column) = changed.columns.get_mut(*at) {
+                column.not_null = true;
+            }
+        }
+        changed.primary_key =
+            Some(PrimaryKey { oid: self.engine.database().allocate_number()?, name, columns });
+        changed.lay_out();
+        self.see_all_rows().await?;
+        let canceller = self.canceller.clone();
+        let transaction = self.transaction()?;
+        changed.tree =
+            transaction.create_tree(POSTGRES_DATABASE).await.map_err(|error| canceller.explain(error))?;
+        let needed: Vec<usize> = relation.live_columns().map(|(at, _)| at).collect();
+        let mut scan = transaction.scan(relation.tree, KeyRange::all(), Direction::Forward);
+        let mut batch = Vec::new();
+        loop {
+            batch.clear();
+            let more =
+                scan.next_batch(transaction, BATCH, &mut batch).await.map_err(|e| canceller.explain(e))?;
+            for (key, value) in &batch {
+                let values = row::decode(relation, &needed, key, value)?;
+                row::check_not_null(&changed, &values)?;
+                let mut new_key = Vec::new();
+                row::encode_key(&changed, &values, &mut new_key)?;
+                let locked =
+                    transaction.lock(changed.tree, &new_key, LockMode::Exclusive, LockWait::Forever).await?;
+                if locked.newest.is_some() {
+                    return Err(row::duplicate_in_build(&changed, &row::unique_violation(&changed, &values)));
+                }
+                transaction.put(changed.tree, new_key, row::encode_value(&changed, &values)?)?;
+            }
+            if !more {
+                break;
+            }
+            canceller.check()?;
+        }
+        transaction.drop_tree(relation.tree)?;
+        store::put_relation(transaction, &changed).await?;
+        if let Some(key) = &changed.primary_key {
+            store::put_primary_key(transaction, changed.oid, key, &changed.columns).await?;
+            for column in key.columns.iter().filter_map(|at| changed.columns.get(*at)) {
+                store::put_column(transaction, changed.oid, column).await?;
+            }
+        }
+        // Rows have new keys, which the entries of indexes end in.
+        self.rebuild_indexes(&changed).await
+    }
+
+    async fn drop_constraint(&mut self, relation: &Relation, name: &str, if_exists: bool) -> Result<()> {
+        if relation.primary_key.as_ref().is_some_and(|key| key.name == name) {
+            return Err(SqlError::unsupported("dropping a primary key"));
+        }
+        let unique = relation.indexes.iter().find(|index| index.constraint && index.name == name);
+        if let Some(index) = unique {
+            return self.remove_index(relation, index).await;
+        }
+        match relation.checks.iter().find(|check| check.name == name) {
+            Some(check) => store::delete_constraint(self.transaction()?, relation.oid, check.oid).await,
+            None => {
+                let message =
+                    format!("constraint \"{name}\" of relation \"{}\" does not exist", relation.name);
+                if if_exists {
+                    let notice = format!("{message}, skipping");
+                    self.notices.push(SqlError::report(
+                        Severity::Notice,
+                        SqlState::SUCCESSFUL_COMPLETION,
+                        notice,
+                    ));
+                    return Ok(());
+                }
+                Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message))
+            }
+        }
+    }
+
+    async fn change_owner(&mut self, relation: &Relation, owner: &ast::Owner) -> Result<()> {
+        let owner = match owner {
+            ast::Owner::Ident(name) => fold(name),
+            ast::Owner::CurrentRole | ast::Owner::CurrentUser | ast::Owner::SessionUser => {
+                self.role.name.clone()
+            }
+        };
+        let Some(role) = self.facts.catalogue.role(&owner).cloned() else {
+            return Err(SqlError::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("role \"{owner}\" does not exist"),
+            ));
+        };
+        if !self.role.superuser && role.oid != self.role.oid {
+            return Err(SqlError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                format!("must be member of role \"{owner}\""),
+            ));
+        }
+        let changed = Relation { owner: role.oid, ..relation.clone() };
+        store::put_relation(self.transaction()?, &changed).await
+    }
+}
+
+fn duplicate_column(relation: &Relation, name: &str) -> SqlError {
+    SqlError::new(
+        SqlState::DUPLICATE_COLUMN,
+        format!("column \"{name}\" of relation \"{}\" already exists", relation.name),
+    )
+}
+
+/// Whether values of the old type are stored as the new type stores them, and all fit.
+fn widens(old: Type, new: Type) -> bool {
+    let strings = |id| matches!(id, TypeId::Text | TypeId::Varchar);
+    if !strings(old.id) || !strings(new.id) {
+        return old == new;
+    }
+    match (old.character_limit(), new.character_limit()) {
+        (_, None) => true,
+        (Some(old), Some(new)) => old <= new,
+        (None, Some(_)) => false,
+    }
+}

@@ -1,0 +1,539 @@
+//! The transaction block of a session: BEGIN to COMMIT, savepoints, and what an error does to them.
+
+use super::SqlSession;
+use super::portal::PortalDepth;
+use sql_catalogue::{Catalogue, store};
+use sql_interface::{CommandTag, IsolationLevel, ReadToken, Result, Severity, SqlError, TransactionStatus};
+use sql_language::parse::Mode;
+use sqlstate::SqlState;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use storage::{Isolation, Savepoint, SyncLevel, Transaction};
+
+/// A transaction, implicit or between BEGIN and COMMIT.
+pub(super) struct Block {
+    /// Tells blocks apart: a portal belongs to the one that it was opened in.
+    pub(super) serial: u64,
+    pub(super) explicit: bool,
+    /// An error happened; only ROLLBACK (TO) helps.
+    pub(super) failed: bool,
+    pub(super) isolation: IsolationLevel,
+    pub(super) read_only: bool,
+    /// Begun when first needed; gone after a failure without savepoints.
+    pub(super) transaction: Option<Transaction>,
+    /// A statement has looked at rows: the isolation level is settled.
+    pub(super) queried: bool,
+    pub(super) savepoints: Vec<(String, Savepoint)>,
+    /// The portals that were opened behind savepoints.
+    pub(super) portals: Vec<Weak<PortalDepth>>,
+    /// It has changed the catalogue: it reads its own, and counts the version up at COMMIT.
+    pub(super) catalogue_changed: bool,
+    /// That catalogue, until the next change.
+    pub(super) own_catalogue: Option<Arc<Catalogue>>,
+}
+
+/// The isolation that storage gives; SERIALIZABLE is refused rather than weakened.
+fn storage_isolation(level: IsolationLevel) -> Result<Isolation> {
+    match level {
+        IsolationLevel::ReadUncommitted | IsolationLevel::ReadCommitted => Ok(Isolation::ReadCommitted),
+        IsolationLevel::RepeatableRead => Ok(Isolation::RepeatableRead),
+        IsolationLevel::Serializable => {
+            Err(SqlError::unsupported("isolation level SERIALIZABLE").with_hint("Use REPEATABLE READ."))
+        }
+    }
+}
+
+pub(super) fn no_block(what: &str) -> SqlError {
+    SqlError::new(
+        SqlState::NO_ACTIVE_SQL_TRANSACTION,
+        format!("{what} can only be used in transaction blocks"),
+    )
+}
+
+impl SqlSession {
+    /// For ReadyForQuery.
+    pub fn transaction_status(&self) -> TransactionStatus {
+        match &self.block {
+            Some(block) if block.explicit && block.failed => TransactionStatus::Failed,
+            Some(block) if block.explicit => TransactionStatus::InTransaction,
+            _ => TransactionStatus::Idle,
+        }
+    }
+
+    fn warn_no_transaction(&mut self, message: &str) {
+        self.notices.push(SqlError::report(Severity::Warning, SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+    }
+
+    /// Begins an implicit block if there is none.
+    pub(super) fn ensure_block(&mut self) -> &mut Block {
+        if self.block.is_none() {
+            self.refresh_settings();
+            let now = self.facts.host.clock.now();
+            self.facts.transaction_time = now;
+            self.facts.style.now_micros = now.micros();
+            self.facts.levels.enter();
+            self.serial += 1;
+        }
+        let read_only = self.quick.default_read_only || self.engine.database().is_in_recovery();
+        let isolation = self.quick.default_isolation;
+        self.facts.isolation = self.block.as_ref().map_or(isolation, |block| block.isolation).name();
+        self.facts.read_only = self.block.as_ref().map_or(read_only, |block| block.read_only);
+        let serial = self.serial;
+        self.block.get_or_insert_with(|| Block {
+            serial,
+            explicit: false,
+            failed: false,
+            isolation,
+            read_only,
+            transaction: None,
+            queried: false,
+            savepoints: Vec::new(),
+            portals: Vec::new(),
+            catalogue_changed: false,
+            own_catalogue: None,
+        })
+    }
+
+    /// Begins storage's transaction if that has not happened yet.
+    pub(super) fn transaction(&mut self) -> Result<&mut Transaction> {
+        let (after, rests_on) = (self.confirmed_commit, self.rests_on());
+        let interrupt = self.canceller.interrupt().clone();
+        let database = self.engine.database().clone();
+        let block = self.ensure_block();
+        if block.failed {
+            return Err(in_failed_block());
+        }
+        let isolation = storage_isolation(block.isolation)?;
+        Ok(block.transaction.get_or_insert_with(|| {
+            let transaction = database.begin_after(isolation, after, interrupt);
+            transaction.depend_on(rests_on);
+            transaction
+        }))
+    }
+
+    /// A new statement: its own command number and, under READ COMMITTED, its own snapshot.
+    pub(super) async fn begin_statement(&mut self) -> Result<()> {
+        self.transaction()?;
+        if let Some(token) = self.quick.read_after
+            && !self.keeps_snapshot()
+        {
+            self.reach(token).await?;
+        }
+        let canceller = self.canceller.clone();
+        let timeline = self.engine.database().timeline();
+        let confirmed = self.quick.reads_confirmed;
+        let floor = self.quick.read_after.map_or(self.waited_for, |token| token.lsn.max(self.waited_for));
+        let transaction = self.transaction()?;
+        transaction.read_confirmed(confirmed, floor);
+        transaction.begin_statement().await.map_err(|error| canceller.explain(error))?;
+        self.last_snapshot = Some((timeline, transaction.snapshot_lsn()));
+        if let Some(block) = &mut self.block {
+            block.queried = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the transaction goes on with the snapshot that it has.
+    fn keeps_snapshot(&self) -> bool {
+        let transaction = self.block.as_ref().and_then(|block| block.transaction.as_ref());
+        transaction.is_some_and(|transaction| {
+            transaction.isolation() == Isolation::RepeatableRead && transaction.snapshot_lsn().is_valid()
+        })
+    }
+
+    /// Waits until this node has what the token names.
+    async fn reach(&mut self, token: ReadToken) -> Result<()> {
+        let reach = self.environment.reach(token, self.canceller.interrupt());
+        tokio::select! {
+            biased;
+            reason = self.canceller.cancelled() => Err(reason.error()),
+            reached = reach => reached,
+        }
+    }
+
+    /// WAIT FOR LSN: no snapshot is held meanwhile, since that could hold up the very replay that is waited
+    /// for.
+    pub(super) async fn wait_for(
+        &mut self,
+        token: ReadToken,
+        timeout: Option<Duration>,
+    ) -> Result<CommandTag> {
+        if self.keeps_snapshot() {
+            let what = "WAIT FOR LSN must be called before any query of a REPEATABLE READ transaction";
+            return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, what));
+        }
+        self.release_snapshot();
+        let limit = async {
+            match timeout {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            reached = self.reach(token) => reached?,
+            () = limit => {
+                let what = format!("timed out while waiting for log position {token}");
+                return Err(SqlError::new(SqlState::QUERY_CANCELED, what));
+            }
+        }
+        self.waited_for = self.waited_for.max(token.lsn);
+        Ok(CommandTag::Words("WAIT"))
+    }
+
+    /// A statement of which only the catalogue's names are needed yet: it does not wait for undecided
+    /// commits.
+    pub(super) async fn begin_planning(&mut self) -> Result<()> {
+        if self.engine.database().commit_gate().undecided().is_none() {
+            return self.begin_statement().await;
+        }
+        let canceller = self.canceller.clone();
+        let begun = self.transaction()?.begin_login_statement().await;
+        begun.map_err(|error| canceller.explain(error))
+    }
+
+    /// Between two statements of a transaction, nothing needs to be kept for it under READ COMMITTED. Only
+    /// for a session without open portals: those look at rows on their transaction's behalf.
+    pub fn release_snapshot(&mut self) {
+        if let Some(transaction) = self.block.as_mut().and_then(|block| block.transaction.as_mut())
+            && self.cursors.is_empty()
+        {
+            transaction.release_snapshot();
+        }
+    }
+
+    /// The catalogue as the running statement sees it.
+    pub(super) async fn catalogue(&mut self) -> Result<Arc<Catalogue>> {
+        let engine = self.engine.clone();
+        let Some(block) = &mut self.block else { return Err(SqlError::internal("no transaction")) };
+        let Some(transaction) = &block.transaction else { return Err(SqlError::internal("no transaction")) };
+        let catalogue = match (block.catalogue_changed, &block.own_catalogue) {
+            (true, Some(own)) => own.clone(),
+            (true, None) => {
+                let own = engine.private_catalogue(transaction).await?;
+                block.own_catalogue = Some(own.clone());
+                own
+            }
+            (false, _) => engine.catalogue(transaction).await?,
+        };
+        self.facts.catalogue = catalogue.clone();
+        if let Some(role) = catalogue.roles.get(&self.role.oid)
+            && !Arc::ptr_eq(role, &self.role)
+        {
+            self.role = role.clone();
+            self.facts.superuser = role.superuser;
+        }
+        Ok(catalogue)
+    }
+
+    /// After a change of the catalogue: what was read before no longer holds.
+    pub(super) fn catalogue_changed(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.catalogue_changed = true;
+            block.own_catalogue = None;
+        }
+    }
+
+    /// BEGIN and START TRANSACTION.
+    pub(super) fn begin(&mut self, start: bool, modes: &[Mode]) -> Result<CommandTag> {
+        let tag = CommandTag::Words(if start { "START TRANSACTION" } else { "BEGIN" });
+        if self.block.as_ref().is_some_and(|block| block.explicit) {
+            self.notices.push(SqlError::report(
+                Severity::Warning,
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                "there is already a transaction in progress",
+            ));
+        }
+        // A BEGIN that fails begins nothing.
+        self.set_modes(modes)?;
+        let block = self.ensure_block();
+        storage_isolation(block.isolation)?;
+        block.explicit = true;
+        Ok(tag)
+    }
+
+    /// SET TRANSACTION, and the modes of BEGIN.
+    pub(super) fn set_modes(&mut self, modes: &[Mode]) -> Result<()> {
+        let in_recovery = self.engine.database().is_in_recovery();
+        let block = self.ensure_block();
+        for mode in modes {
+            match mode {
+                Mode::Isolation(level) => {
+                    let isolation = storage_isolation(*level)?;
+                    if block.queried && *level != block.isolation {
+                        return Err(SqlError::new(
+                            SqlState::ACTIVE_SQL_TRANSACTION,
+                            "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+                        ));
+                    }
+                    if let Some(transaction) = &mut block.transaction
+                        && !block.queried
+                    {
+                        transaction.set_isolation(isolation)?;
+                    }
+                    block.isolation = *level;
+                }
+                Mode::ReadOnly(false) if in_recovery => {
+                    return Err(SqlError::new(
+                        SqlState::FEATURE_NOT_SUPPORTED,
+                        "cannot set transaction read-write mode during recovery",
+                    ));
+                }
+                Mode::ReadOnly(false) if block.read_only && block.queried => {
+                    return Err(SqlError::new(
+                        SqlState::ACTIVE_SQL_TRANSACTION,
+                        "transaction read-write mode must be set before any query",
+                    ));
+                }
+                Mode::ReadOnly(only) => block.read_only = *only,
+                Mode::Deferrable(_) => {}
+            }
+        }
+        let (isolation, read_only) = (block.isolation.name(), block.read_only);
+        self.facts.isolation = isolation;
+        self.facts.read_only = read_only;
+        Ok(())
+    }
+
+    /// COMMIT.
+    pub(super) async fn commit(&mut self, chain: bool) -> Result<CommandTag> {
+        let Some(block) = &self.block else { return self.end_without_block(chain, "COMMIT") };
+        if chain && !block.explicit {
+            return Err(no_block("COMMIT AND CHAIN"));
+        }
+        if !block.explicit {
+            self.warn_no_transaction("there is no transaction in progress");
+        }
+        let (failed, isolation, read_only) =
+            self.block.as_ref().map_or((false, IsolationLevel::default(), false), |block| {
+                (block.failed, block.isolation, block.read_only)
+            });
+        let tag = if failed {
+            self.rollback_block();
+            CommandTag::Words("ROLLBACK")
+        } else {
+            self.commit_block().await?;
+            CommandTag::Words("COMMIT")
+        };
+        self.chain(chain, isolation, read_only);
+        Ok(tag)
+    }
+
+    fn end_without_block(&mut self, chain: bool, what: &'static str) -> Result<CommandTag> {
+        if chain {
+            return Err(no_block(if what == "COMMIT" { "COMMIT AND CHAIN" } else { "ROLLBACK AND CHAIN" }));
+        }
+        self.warn_no_transaction("there is no transaction in progress");
+        Ok(CommandTag::Words(what))
+    }
+
+    fn chain(&mut self, chain: bool, isolation: IsolationLevel, read_only: bool) {
+        if chain {
+            let block = self.ensure_block();
+            block.explicit = true;
+            block.isolation = isolation;
+            block.read_only = read_only;
+        }
+    }
+
+    /// ROLLBACK.
+    pub(super) fn rollback(&mut self, chain: bool) -> Result<CommandTag> {
+        let Some(block) = &self.block else { return self.end_without_block(chain, "ROLLBACK") };
+        let (explicit, isolation, read_only) = (block.explicit, block.isolation, block.read_only);
+        if chain && !explicit {
+            return Err(no_block("ROLLBACK AND CHAIN"));
+        }
+        if !explicit {
+            self.warn_no_transaction("there is no transaction in progress");
+        }
+        self.rollback_block();
+        self.chain(chain, isolation, read_only);
+        Ok(CommandTag::Words("ROLLBACK"))
+    }
+
+    /// Commits what the block did, and waits for what it was told. An error means that nothing was committed.
+    pub(super) async fn commit_block(&mut self) -> Result<()> {
+        self.cursors.clear();
+        let Some(mut block) = self.block.take() else { return Ok(()) };
+        let outcome = match block.transaction.take() {
+            Some(transaction) if transaction.has_writes() || block.catalogue_changed => {
+                self.commit_transaction(transaction, block.catalogue_changed).await
+            }
+            Some(transaction) => {
+                let upto = transaction.evaluated_up_to();
+                transaction.rollback();
+                self.wait_for_evaluated(upto).await
+            }
+            None => Ok(()),
+        };
+        let environment = self.environment.clone();
+        self.facts.levels.leave(&*environment, 1, outcome.is_ok());
+        outcome
+    }
+
+    async fn commit_transaction(
+        &mut self,
+        mut transaction: Transaction,
+        catalogue_changed: bool,
+    ) -> Result<()> {
+        let level: SyncLevel = self.environment.quick().synchronous_commit;
+        let committed = if catalogue_changed {
+            // The last statement's snapshot may have been given back.
+            let begun = transaction.begin_statement().await;
+            begun.map_err(|error| self.canceller.explain(error))?;
+            store::bump_version(&mut transaction).await.map_err(|error| self.explained(error))?;
+            self.engine.commit_change(transaction, level).await
+        } else {
+            transaction.commit(level).await
+        };
+        let committed = committed.map_err(|error| self.canceller.explain(error))?;
+        self.last_commit = Some((committed.timeline, committed.lsn));
+        if committed.confirmed {
+            self.confirmed_commit = committed.lsn;
+        } else {
+            self.notices.push(
+                SqlError::report(
+                    Severity::Warning,
+                    SqlState::WARNING,
+                    "canceling wait for synchronous replication due to user request",
+                )
+                .with_detail(
+                    "The transaction has already committed locally, but might not have been replicated to the standby. \
+                     Others see it once it is.",
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Forgets what the block did.
+    pub(super) fn rollback_block(&mut self) {
+        self.cursors.clear();
+        if let Some(mut block) = self.block.take()
+            && let Some(transaction) = block.transaction.take()
+        {
+            self.told_up_to = self.told_up_to.max(transaction.evaluated_up_to());
+            transaction.rollback();
+        }
+        let environment = self.environment.clone();
+        self.facts.levels.leave(&*environment, 1, false);
+    }
+
+    /// SAVEPOINT.
+    pub(super) fn savepoint(&mut self, name: &str) -> Result<CommandTag> {
+        if !self.block.as_ref().is_some_and(|block| block.explicit) {
+            return Err(no_block("SAVEPOINT"));
+        }
+        let savepoint = self.transaction()?.savepoint();
+        if let Some(block) = &mut self.block {
+            block.savepoints.push((name.to_owned(), savepoint));
+        }
+        self.facts.levels.enter();
+        Ok(CommandTag::Words("SAVEPOINT"))
+    }
+
+    fn find_savepoint(&self, name: &str, what: &str) -> Result<usize> {
+        let Some(block) = self.block.as_ref().filter(|block| block.explicit) else {
+            return Err(no_block(what));
+        };
+        block.savepoints.iter().rposition(|(known, _)| known == name).ok_or_else(|| {
+            SqlError::new(
+                SqlState::INVALID_SAVEPOINT_SPECIFICATION,
+                format!("savepoint \"{name}\" does not exist"),
+            )
+        })
+    }
+
+    /// RELEASE SAVEPOINT.
+    pub(super) fn release(&mut self, name: &str) -> Result<CommandTag> {
+        let at = self.find_savepoint(name, "RELEASE SAVEPOINT")?;
+        if let Some(block) = &mut self.block {
+            if let (Some(transaction), Some((_, savepoint))) =
+                (&mut block.transaction, block.savepoints.get(at))
+            {
+                transaction.release(savepoint);
+            }
+            block.savepoints.truncate(at);
+        }
+        self.keep_deeper(at);
+        let environment = self.environment.clone();
+        self.facts.levels.leave(&*environment, setting_level(at), true);
+        Ok(CommandTag::Words("RELEASE"))
+    }
+
+    /// ROLLBACK TO SAVEPOINT: also the way out of a failed block.
+    pub(super) fn rollback_to(&mut self, name: &str) -> Result<CommandTag> {
+        let at = self.find_savepoint(name, "ROLLBACK TO SAVEPOINT")?;
+        if let Some(block) = &mut self.block {
+            block.savepoints.truncate(at + 1);
+            if let (Some(transaction), Some((_, savepoint))) =
+                (&mut block.transaction, block.savepoints.last())
+            {
+                transaction.rollback_to(savepoint)?;
+            }
+            block.failed = false;
+            block.own_catalogue = None;
+        }
+        self.end_deeper(at);
+        let environment = self.environment.clone();
+        self.facts.levels.leave(&*environment, setting_level(at), false);
+        self.facts.levels.enter();
+        Ok(CommandTag::Words("ROLLBACK"))
+    }
+
+    /// Puts the transaction into its failed state after an error that the server found itself.
+    pub fn fail(&mut self) {
+        let Some(block) = &mut self.block else { return };
+        if block.failed {
+            return;
+        }
+        block.failed = true;
+        // Locks taken since the last savepoint are of no more use; without one the transaction is over.
+        match (block.savepoints.last(), &mut block.transaction) {
+            (Some((_, savepoint)), Some(transaction)) => {
+                if transaction.rollback_to(savepoint).is_err()
+                    && let Some(transaction) = block.transaction.take()
+                {
+                    transaction.rollback();
+                }
+            }
+            _ => {
+                if let Some(transaction) = block.transaction.take() {
+                    transaction.rollback();
+                }
+            }
+        }
+    }
+
+    /// Ends a simple query or answers Sync: commits the implicit transaction, or rolls it back if it failed.
+    /// Explicit transactions stay. An error means that the commit did not happen.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the commit from happening.
+    pub async fn sync(&mut self) -> Result<()> {
+        host::give_back_freed_memory();
+        match &self.block {
+            Some(block) if block.explicit => Ok(()),
+            Some(block) if block.failed => {
+                self.rollback_block();
+                Ok(())
+            }
+            Some(_) => self.commit_block().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// The settings' level of the savepoint at this place: the transaction itself is level 1.
+fn setting_level(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX).saturating_add(2)
+}
+
+/// 25P02.
+pub(super) fn in_failed_block() -> SqlError {
+    SqlError::new(
+        SqlState::IN_FAILED_SQL_TRANSACTION,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}

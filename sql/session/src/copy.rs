@@ -1,0 +1,428 @@
+//! COPY of a session: tables and queries out, rows in.
+
+use super::SqlSession;
+use super::portal::{CopyOutState, Portal, Run};
+use sql_catalogue::Relation;
+use sql_execution::Cx;
+use sql_execution::copy::{Line, LineReader, LineWriter, Record};
+use sql_execution::deferred::DeferredState;
+use sql_interface::{CommandTag, Result, SqlError};
+use sql_language::expr::Expr;
+use sql_language::parse::{CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed, SqlCommand};
+use sql_language::plan::{ModifiedTable, Plan};
+use sql_types::{Datum, Style, Type};
+use sqlparser::ast;
+use sqlstate::SqlState;
+use std::sync::Arc;
+use storage::{RowBatch, TableLockMode};
+
+/// A COPY FROM STDIN on its way.
+pub(crate) struct CopyIn {
+    target: ModifiedTable,
+    /// Table places of the line's columns.
+    columns: Vec<usize>,
+    /// Table places and values of the columns that the lines do not have.
+    defaults: Vec<(usize, Expr)>,
+    default_deferred: DeferredState,
+    reader: LineReader,
+    options: CopyOptions,
+    header: bool,
+    force_not_null: Vec<bool>,
+    force_null: Vec<bool>,
+    block: u64,
+    rows: u64,
+    record: Record,
+    /// Memory of an earlier row, to be used again.
+    row: Vec<Datum>,
+    /// Rows that are not inserted yet.
+    batch: RowBatch,
+}
+
+/// Rows that are collected at most, and their bytes, as PostgreSQL has it: so a later line's own fault is
+/// told before a key that exists already.
+const BATCH_ROWS: usize = 1000;
+const BATCH_BYTES: usize = 65535;
+
+impl CopyIn {
+    pub(crate) fn columns(&self) -> u16 {
+        u16::try_from(self.columns.len()).unwrap_or(u16::MAX)
+    }
+}
+
+impl SqlSession {
+    /// Makes a COPY statement ready.
+    pub(super) async fn open_copy(&mut self, parsed: &Arc<Parsed>, copy: &CopyStatement) -> Result<Run> {
+        match (&copy.subject, copy.from) {
+            (CopySubject::Table { name, columns }, true) => {
+                self.refuse_in_read_only(true, "COPY FROM")?;
+                self.open_copy_in(parsed, name, columns, &copy.options).await
+            }
+            (CopySubject::Table { name, columns }, false) => {
+                let command = SqlCommand::Query(Box::new(table_query(name, columns)));
+                let query = Parsed { source: parsed.source.clone(), command, tokens: parsed.tokens };
+                self.open_copy_out(&query, &copy.options).await
+            }
+            (CopySubject::Query(query), _) => self.open_copy_out(query, &copy.options).await,
+        }
+    }
+
+    async fn open_copy_out(&mut self, query: &Parsed, options: &CopyOptions) -> Result<Run> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let plan: Plan = self.plan(query, &[], &catalogue)?;
+        let plan = self.settle_plan(query, &[], Arc::new(plan)).await?;
+        self.refuse_in_read_only(plan.writes, "COPY TO")?;
+        let names: Vec<String> = plan.columns.iter().flatten().map(|column| column.name.clone()).collect();
+        let force_quote = marked(&names, options.force_quote.as_deref(), "FORCE_QUOTE")?;
+        let columns = u16::try_from(names.len()).unwrap_or(u16::MAX);
+        let header = (options.header != CopyHeader::Off).then_some(names);
+        let Run::Plan(mut run) = Run::plan(plan, self.serial) else {
+            return Err(SqlError::internal("a plan does not run"));
+        };
+        run.copy =
+            Some(CopyOutState { writer: LineWriter::new(options.clone(), force_quote), header, columns });
+        Ok(Run::Plan(run))
+    }
+
+    async fn open_copy_in(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        names: &[String],
+        options: &CopyOptions,
+    ) -> Result<Run> {
+        let wait = self.lock_wait();
+        let relation = self.lock_relation(parsed, name, TableLockMode::RowExclusive, wait).await?;
+        let catalogue = self.catalogue().await?;
+        let columns = copy_columns(&relation, names);
+        let (columns, target, defaults, deferred) =
+            self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+                analyzer.use_table(&relation, TableLockMode::RowExclusive)?;
+                let columns = columns?;
+                let target = analyzer.target_of(&relation)?;
+                let mut defaults = Vec::new();
+                for (at, _) in relation.live_columns().filter(|(at, _)| !columns.contains(at)) {
+                    defaults.push((at, analyzer.default_value(&relation, at)?));
+                }
+                Ok((columns, target, defaults, analyzer.take_deferred()))
+            })?;
+        let default_deferred = DeferredState::new(deferred);
+        let column_names: Vec<String> = columns
+            .iter()
+            .filter_map(|at| relation.columns.get(*at))
+            .map(|column| column.name.clone())
+            .collect();
+        let force_not_null = marked_by(&column_names, &options.force_not_null, "FORCE_NOT_NULL")?;
+        let force_null = marked_by(&column_names, &options.force_null, "FORCE_NULL")?;
+        Ok(Run::CopyIn(Box::new(CopyIn {
+            target,
+            columns,
+            defaults,
+            default_deferred,
+            reader: LineReader::new(options.clone()),
+            options: options.clone(),
+            header: options.header != CopyHeader::Off,
+            force_not_null,
+            force_null,
+            block: self.serial,
+            rows: 0,
+            record: Record::default(),
+            row: Vec::new(),
+            batch: RowBatch::default(),
+        })))
+    }
+
+    fn copy_in<'p>(&self, portal: &'p mut Portal) -> Result<&'p mut CopyIn> {
+        let Run::CopyIn(copy) = &mut portal.run else {
+            return Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, "no COPY FROM is in progress"));
+        };
+        if self.block.as_ref().is_none_or(|block| block.serial != copy.block || block.failed) {
+            return Err(SqlError::internal("the transaction of COPY has ended"));
+        }
+        Ok(copy)
+    }
+
+    /// COPY FROM STDIN: the payload of a CopyData message; it may end anywhere in a line.
+    ///
+    /// # Errors
+    ///
+    /// 22P04, and what INSERT fails with; the transaction has failed then.
+    pub async fn copy_feed(&mut self, portal: &mut Portal, data: &[u8]) -> Result<()> {
+        let result = self.feed(portal, data, false).await;
+        self.noting(result).await
+    }
+
+    async fn feed(&mut self, portal: &mut Portal, data: &[u8], last: bool) -> Result<()> {
+        let copy = self.copy_in(portal)?;
+        let mut cx = self.context(&[])?;
+        let name = copy.target.relation.name.clone();
+        let result = take_lines(&mut cx, copy, data, last).await;
+        let number = copy.reader.number();
+        result.map_err(|error| match error.fields().context {
+            Some(_) => error,
+            None => error.in_context(format!("COPY {name}, line {}", number.max(1))),
+        })
+    }
+
+    /// CopyDone: writes what is left, gives the tag.
+    ///
+    /// # Errors
+    ///
+    /// 22P04, and what INSERT fails with; the transaction has failed then.
+    pub async fn copy_finish(&mut self, portal: &mut Portal) -> Result<CommandTag> {
+        let fed = self.feed(portal, &[], true).await;
+        self.noting(fed).await?;
+        let rows = if let Run::CopyIn(copy) = &portal.run { copy.rows } else { 0 };
+        let tag = CommandTag::Copy(rows);
+        portal.run = Run::Done(tag);
+        Ok(tag)
+    }
+
+    /// CopyFail: the error to send (57014).
+    pub fn copy_fail(&mut self, portal: &mut Portal, message: &str) -> SqlError {
+        let place = match &portal.run {
+            Run::CopyIn(copy) => {
+                Some(format!("COPY {}, line {}", copy.target.relation.name, copy.reader.number() + 1))
+            }
+            _ => None,
+        };
+        self.fail();
+        portal.run = Run::Empty;
+        let error = SqlError::new(SqlState::QUERY_CANCELED, format!("COPY from stdin failed: {message}"));
+        match place {
+            Some(place) => error.in_context(place),
+            None => error,
+        }
+    }
+}
+
+/// Writes the rows of all lines that are whole.
+async fn take_lines(cx: &mut Cx<'_>, copy: &mut CopyIn, data: &[u8], last: bool) -> Result<()> {
+    copy.reader.feed(data)?;
+    while let Some(line) = copy.reader.next(last)? {
+        let Line::Row(line) = line else { continue };
+        let mut record = std::mem::take(&mut copy.record);
+        let taken = take_line(cx, copy, &line, &mut record).await;
+        copy.record = record;
+        copy.reader.give_back(line);
+        taken?;
+        if copy.rows.is_multiple_of(1024) {
+            cx.pause().await?;
+        }
+    }
+    if last {
+        insert_collected(cx, copy).await?;
+    }
+    cx.canceller.check()
+}
+
+/// Inserts the rows that were collected.
+async fn insert_collected(cx: &mut Cx<'_>, copy: &mut CopyIn) -> Result<()> {
+    let name = &copy.target.relation.name;
+    sql_execution::insert_batch(cx, &copy.target, &mut copy.batch).await.map_err(|(line, error)| match line {
+        Some(line) if error.fields().context.is_none() => {
+            error.in_context(format!("COPY {name}, line {line}"))
+        }
+        _ => error,
+    })
+}
+
+async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut Record) -> Result<()> {
+    let number = copy.reader.number();
+    let relation = copy.target.relation.clone();
+    let whole = || {
+        let text = String::from_utf8_lossy(line);
+        let shown: String = text.chars().take(100).collect();
+        let dots = if shown.len() < text.len() { "..." } else { "" };
+        format!("COPY {}, line {number}: \"{shown}{dots}\"", relation.name)
+    };
+    copy.reader.split(line, record)?;
+    if std::mem::take(&mut copy.header) {
+        return if copy.options.header == CopyHeader::Match {
+            match_header(copy, record, &relation)
+        } else {
+            Ok(())
+        };
+    }
+    if record.field_count() > copy.columns.len() {
+        return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column")
+            .in_context(whole()));
+    }
+    let mut new = std::mem::take(&mut copy.row);
+    new.clear();
+    new.resize(relation.columns.len(), Datum::Null);
+    for (place, at) in copy.columns.iter().enumerate() {
+        let Some(column) = relation.columns.get(*at) else {
+            return Err(SqlError::internal("no such column"));
+        };
+        let Some(field) = record.get(place) else {
+            return Err(SqlError::new(
+                SqlState::BAD_COPY_FILE_FORMAT,
+                format!("missing data for column \"{}\"", column.name),
+            )
+            .in_context(whole()));
+        };
+        let quoted = record.is_quoted(place);
+        let forced = |list: &[bool]| list.get(place).copied().unwrap_or(false);
+        let field = match field {
+            None if forced(&copy.force_not_null) => Some(copy.options.null.as_str()),
+            Some(text) if quoted && forced(&copy.force_null) && text == copy.options.null => None,
+            other => other,
+        };
+        let Some(text) = field else { continue };
+        let value = read_value(column.ty, text, cx.facts.style()).map_err(|error| {
+            let shown: String = text.chars().take(100).collect();
+            error.in_context(format!(
+                "COPY {}, line {number}, column {}: \"{shown}\"",
+                relation.name, column.name
+            ))
+        })?;
+        if let Some(slot) = new.get_mut(*at) {
+            *slot = value;
+        }
+    }
+    sql_execution::default_values(cx, &copy.defaults, &mut copy.default_deferred, &mut new).await?;
+    let taken = if sql_execution::takes_batches(&relation) {
+        let taken = sql_execution::batch_row(cx, &copy.target, &mut copy.batch, number, &new).await;
+        copy.row = new;
+        taken
+    } else {
+        sql_execution::copy_row(cx, &copy.target, new).await
+    };
+    taken.map_err(|error| match error.fields().context {
+        Some(_) => error,
+        None if error.code() == SqlState::UNIQUE_VIOLATION => {
+            error.in_context(format!("COPY {}, line {number}", relation.name))
+        }
+        None => error.in_context(whole()),
+    })?;
+    copy.rows += 1;
+    if copy.batch.len() >= BATCH_ROWS || copy.batch.bytes() >= BATCH_BYTES {
+        insert_collected(cx, copy).await?;
+    }
+    Ok(())
+}
+
+fn read_value(ty: Type, text: &str, style: &Style) -> Result<Datum> {
+    Ok(Datum::parse(ty, text, style)?)
+}
+
+/// HEADER MATCH: the first line must name the columns.
+fn match_header(copy: &CopyIn, record: &Record, relation: &Relation) -> Result<()> {
+    let wrong = |message: String| SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message);
+    if record.field_count() != copy.columns.len() {
+        return Err(wrong(format!(
+            "wrong number of fields in header line: got {}, expected {}",
+            record.field_count(),
+            copy.columns.len()
+        )));
+    }
+    for (place, at) in copy.columns.iter().enumerate() {
+        let (number, field) = (place + 1, record.get(place).flatten());
+        let name = relation.columns.get(*at).map_or("", |column| &column.name);
+        if field != Some(name) {
+            let found = field.map_or_else(|| "null value".to_owned(), |found| format!("\"{found}\""));
+            return Err(wrong(format!(
+                "column name mismatch in header line field {number}: got {found}, expected \"{name}\""
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn copy_columns(relation: &Relation, names: &[String]) -> Result<Vec<usize>> {
+    if names.is_empty() {
+        return Ok(relation.live_columns().map(|(at, _)| at).collect());
+    }
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let at = relation.require_column(name)?;
+        if columns.contains(&at) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        columns.push(at);
+    }
+    Ok(columns)
+}
+
+fn marked_by(names: &[String], wanted: &[String], option: &str) -> Result<Vec<bool>> {
+    if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
+        return Err(SqlError::new(
+            SqlState::INVALID_COLUMN_REFERENCE,
+            format!("{option} column \"{unknown}\" not referenced by COPY"),
+        ));
+    }
+    Ok(names.iter().map(|name| wanted.contains(name)).collect())
+}
+
+/// None marks nothing, an empty list everything.
+fn marked(names: &[String], wanted: Option<&[String]>, option: &str) -> Result<Vec<bool>> {
+    match wanted {
+        None => Ok(vec![false; names.len()]),
+        Some([]) => Ok(vec![true; names.len()]),
+        Some(wanted) => marked_by(names, wanted, option),
+    }
+}
+
+/// SELECT of a table's columns.
+fn table_query(name: &ast::ObjectName, columns: &[String]) -> ast::Query {
+    let projection = if columns.is_empty() {
+        vec![ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())]
+    } else {
+        let column = |name: &String| ast::Expr::Identifier(ast::Ident::with_quote('"', name.clone()));
+        columns.iter().map(|name| ast::SelectItem::UnnamedExpr(column(name))).collect()
+    };
+    let relation = ast::TableFactor::Table {
+        name: name.clone(),
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
+    let select = ast::Select {
+        select_token: ast::helpers::attached_token::AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection,
+        exclude: None,
+        into: None,
+        from: vec![ast::TableWithJoins { relation, joins: Vec::new() }],
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: None,
+        connect_by: Vec::new(),
+        group_by: ast::GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: ast::SelectFlavor::Standard,
+    };
+    ast::Query {
+        with: None,
+        body: Box::new(ast::SetExpr::Select(Box::new(select))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}

@@ -1,0 +1,225 @@
+//! One node's SQL: the database, its catalogue as last seen, and the sessions' common ground.
+
+use super::{SessionOptions, SqlSession};
+use host::Host;
+use parking_lot::RwLock;
+use sql_catalogue::sequences::Sequences;
+use sql_catalogue::{Catalogue, Role, store};
+use sql_execution::spill::TempSpace;
+use sql_interface::{Environment, Result, SqlError};
+use sqlstate::SqlState;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use storage::{Committed, Database, Isolation, SyncLevel, Transaction, TreeId};
+use wal::Lsn;
+
+/// When the catalogue changed last, on a primary, where every change goes through this process. A standby
+/// learns of changes from the log and looks at the catalogue's version in each statement instead.
+#[derive(Default)]
+struct Changes {
+    /// This node takes writes: changes before that are at or below `last`.
+    is_primary: AtomicBool,
+    /// Commits that change the catalogue, from before they are in the log until `last` knows them. One that
+    /// was given up by its session stays counted, because nobody knows where it ended.
+    under_way: AtomicU64,
+    /// The end of the last commit that changed the catalogue.
+    last: AtomicU64,
+    /// The position of a snapshot in which the cached catalogue was found to be current.
+    seen_current_at: AtomicU64,
+}
+
+impl Changes {
+    /// Whether the cached catalogue, found current before, is that of a snapshot at `snapshot`, which is
+    /// taken already.
+    fn is_current(&self, database: &Database, snapshot: Lsn) -> bool {
+        if database.is_in_recovery() {
+            return false;
+        }
+        if !self.is_primary.load(Ordering::Acquire) {
+            // What redo brought ended at or before what is visible now.
+            self.last.fetch_max(database.visible().get(), Ordering::AcqRel);
+            self.is_primary.store(true, Ordering::Release);
+        }
+        if self.under_way.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        let last = self.last.load(Ordering::Acquire);
+        snapshot.get() >= last && self.seen_current_at.load(Ordering::Acquire) >= last
+    }
+}
+
+/// SQL over one database directory; cloning shares it.
+#[derive(Clone)]
+pub struct SqlEngine(Arc<Shared>);
+
+struct Shared {
+    database: Database,
+    host: Host,
+    /// The newest catalogue that any session has read.
+    cached: RwLock<Option<Arc<Catalogue>>>,
+    /// Knows on a primary, without a read, whether the cached catalogue is still the snapshot's.
+    changes: Changes,
+    temp_space: Arc<TempSpace>,
+    sequences: Sequences,
+    /// Numbers for catalogues that only one transaction sees, counted down from the top.
+    private_versions: AtomicU64,
+}
+
+impl SqlEngine {
+    /// Over an open database, on a primary or a standby. Reads nothing yet; temporary files that a crash left
+    /// go.
+    pub fn new(database: Database, host: Host) -> Self {
+        let temp_space = Arc::new(TempSpace::new(host.disk.clone(), database.dir()));
+        let private_versions = AtomicU64::new(u64::MAX);
+        Self(Arc::new(Shared {
+            database,
+            host,
+            cached: RwLock::new(None),
+            changes: Changes::default(),
+            temp_space,
+            sequences: Sequences::default(),
+            private_versions,
+        }))
+    }
+
+    /// The storage below.
+    pub fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    pub(crate) fn sequences(&self) -> &Sequences {
+        &self.0.sequences
+    }
+
+    /// Where sorts that do not fit into memory go.
+    pub(crate) fn temp_space(&self) -> &Arc<TempSpace> {
+        &self.0.temp_space
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// The catalogue in the running statement's snapshot.
+    pub(crate) async fn catalogue(&self, transaction: &Transaction) -> Result<Arc<Catalogue>> {
+        let snapshot = transaction.snapshot_lsn();
+        let cached = self.0.cached.read().clone();
+        if let Some(cached) = &cached
+            && self.0.changes.is_current(&self.0.database, snapshot)
+        {
+            return Ok(cached.clone());
+        }
+        let version = store::version(transaction).await?;
+        if let Some(cached) = cached
+            && cached.version == version
+        {
+            self.0.changes.seen_current_at.fetch_max(snapshot.get(), Ordering::AcqRel);
+            return Ok(cached);
+        }
+        let loaded = Arc::new(store::load(transaction).await?);
+        let mut cached = self.0.cached.write();
+        // A snapshot of before must not push out what is newer. After a switch to another history (a standby
+        // that was rewound) the process is another one.
+        if cached.as_ref().is_none_or(|known| known.version < loaded.version) {
+            *cached = Some(loaded.clone());
+        }
+        Ok(loaded)
+    }
+
+    /// Commits a transaction that changed the catalogue.
+    pub(crate) async fn commit_change(
+        &self,
+        mut transaction: Transaction,
+        level: SyncLevel,
+    ) -> std::result::Result<Committed, storage::Error> {
+        // Whoever gets a lock on a table after us must find its new definition.
+        transaction.hold_locks_until_visible();
+        let changes = &self.0.changes;
+        changes.under_way.fetch_add(1, Ordering::AcqRel);
+        let outcome = transaction.commit(level).await;
+        match &outcome {
+            Ok(committed) => {
+                changes.last.fetch_max(committed.lsn.get(), Ordering::AcqRel);
+            }
+            // Only a restart tells whether these are in the log.
+            Err(storage::Error::Log(_) | storage::Error::Io { .. } | storage::Error::Shutdown) => {
+                return outcome;
+            }
+            Err(_) => {}
+        }
+        changes.under_way.fetch_sub(1, Ordering::AcqRel);
+        outcome
+    }
+
+    /// A catalogue with changes that only this transaction sees.
+    pub(crate) async fn private_catalogue(&self, transaction: &Transaction) -> Result<Arc<Catalogue>> {
+        let mut catalogue = store::load(transaction).await?;
+        catalogue.version = self.0.private_versions.fetch_sub(1, Ordering::Relaxed);
+        Ok(Arc::new(catalogue))
+    }
+
+    async fn newest(&self) -> Result<Arc<Catalogue>> {
+        let mut transaction = self.0.database.begin(Isolation::ReadCommitted);
+        // Whoever logs in to settle undecided commits must not wait for them.
+        transaction.begin_login_statement().await?;
+        let catalogue = self.catalogue(&transaction).await;
+        transaction.rollback();
+        catalogue
+    }
+
+    /// The OID of the table whose rows are in this tree, as far as the newest catalogue that was read knows
+    /// it; else the tree's file number.
+    pub fn relation_of(&self, tree: TreeId) -> u32 {
+        let cached = self.0.cached.read().clone();
+        cached.and_then(|catalogue| catalogue.relation_of_tree(tree)).unwrap_or(tree.relation)
+    }
+
+    /// A role by its name, as the newest snapshot has it.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with while the catalogue is read.
+    pub async fn role(&self, name: &str) -> Result<Option<Role>> {
+        Ok(self.newest().await?.role(name).map(|role| Role::clone(role)))
+    }
+
+    /// The OID of a database that takes connections, by its name.
+    ///
+    /// # Errors
+    ///
+    /// What storage fails with while the catalogue is read.
+    pub async fn database_oid(&self, name: &str) -> Result<Option<u32>> {
+        let catalogue = self.newest().await?;
+        Ok(catalogue
+            .databases
+            .iter()
+            .find(|entry| entry.name == name && entry.connections)
+            .map(|entry| entry.oid))
+    }
+
+    /// Starts a session for an authenticated role: 28000 or 3D000 if the role or database is not there.
+    ///
+    /// # Errors
+    ///
+    /// 28000 or 3D000 as above, and what storage fails with while the catalogue is read.
+    pub async fn session(
+        &self,
+        options: SessionOptions,
+        environment: Arc<dyn Environment>,
+    ) -> Result<SqlSession> {
+        let catalogue = self.newest().await?;
+        let Some(role) = catalogue.role(&options.user).cloned() else {
+            return Err(SqlError::new(
+                SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+                format!("role \"{}\" does not exist", options.user),
+            ));
+        };
+        if !catalogue.databases.iter().any(|entry| entry.name == options.database && entry.connections) {
+            return Err(SqlError::new(
+                SqlState::INVALID_CATALOG_NAME,
+                format!("database \"{}\" does not exist", options.database),
+            ));
+        }
+        Ok(SqlSession::new(self.clone(), environment, role, options.database, catalogue))
+    }
+}

@@ -1,0 +1,309 @@
+//! The session as expressions see it, and the settings' transaction levels.
+
+use host::{Host, Timestamp};
+use parking_lot::Mutex;
+use sql_catalogue::Catalogue;
+use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
+use sql_language::expr::Facts;
+use sql_types::Style;
+use sqlstate::SqlState;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// How deep the transaction is nested, and down to which level the settings were told: they are told only
+/// when something is set.
+#[derive(Debug, Default)]
+pub(crate) struct SettingLevels {
+    /// 0 outside of a transaction, 1 in one, one more for each savepoint.
+    depth: AtomicU32,
+    told: AtomicU32,
+}
+
+impl SettingLevels {
+    /// Enters a level.
+    pub(crate) fn enter(&self) {
+        self.depth.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Before something is set: the settings hear of every level that they do not know yet.
+    pub(crate) fn touch(&self, environment: &dyn Environment) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        let mut told = self.told.load(Ordering::Relaxed);
+        while told < depth {
+            told += 1;
+            environment.settings_push(told);
+        }
+        self.told.store(told, Ordering::Relaxed);
+    }
+
+    /// Leaves all levels from `level` on.
+    pub(crate) fn leave(&self, environment: &dyn Environment, level: u32, keep: bool) {
+        if self.told.load(Ordering::Relaxed) >= level {
+            environment.settings_pop(level, keep);
+            self.told.store(level.saturating_sub(1), Ordering::Relaxed);
+        }
+        self.depth.store(level.saturating_sub(1), Ordering::Relaxed);
+    }
+}
+
+/// What scalar functions may know of the session.
+pub(crate) struct SessionFacts {
+    pub(crate) storage: storage::Database,
+    pub(crate) host: Host,
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) user: String,
+    pub(crate) database: String,
+    pub(crate) superuser: bool,
+    pub(crate) transaction_time: Timestamp,
+    pub(crate) statement_time: Timestamp,
+    pub(crate) style: Style,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) levels: SettingLevels,
+    /// What SHOW transaction_isolation and its kin say.
+    pub(crate) isolation: &'static str,
+    pub(crate) read_only: bool,
+    pub(crate) numbers: Mutex<Numbers>,
+    /// The last commit that one of them depends on.
+    pub(crate) numbers_up_to: AtomicU64,
+}
+
+/// The sequences' numbers that this session has taken.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    by_sequence: HashMap<u32, i64>,
+    /// The sequence of the last nextval.
+    last: Option<u32>,
+}
+
+impl Numbers {
+    pub(crate) fn note(&mut self, sequence: u32, value: i64, taken: bool) {
+        self.by_sequence.insert(sequence, value);
+        if taken {
+            self.last = Some(sequence);
+        }
+    }
+
+    /// DISCARD SEQUENCES
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl SessionFacts {
+    pub(crate) fn actor(&self) -> SettingActor {
+        SettingActor { superuser: self.superuser }
+    }
+
+    /// The value of a setting that belongs to the transaction or the session rather than to the server.
+    fn own_setting(&self, name: &str) -> Option<String> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "transaction_isolation" => self.isolation.to_owned(),
+            "transaction_read_only" => if self.read_only { "on" } else { "off" }.to_owned(),
+            "transaction_deferrable" => "off".to_owned(),
+            "session_authorization" => self.user.clone(),
+            "role" => "none".to_owned(),
+            "is_superuser" => if self.superuser { "on" } else { "off" }.to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// SHOW: 42704 for an unknown name.
+    pub(crate) fn show(&self, name: &str) -> Result<String> {
+        self.setting(name)?.ok_or_else(|| {
+            SqlError::new(
+                SqlState::UNDEFINED_OBJECT,
+                format!("unrecognized configuration parameter \"{name}\""),
+            )
+        })
+    }
+}
+
+impl Facts for SessionFacts {
+    fn transaction_time(&self) -> Timestamp {
+        self.transaction_time
+    }
+    fn statement_time(&self) -> Timestamp {
+        self.statement_time
+    }
+    fn clock_time(&self) -> Timestamp {
+        self.host.clock.now()
+    }
+    fn random(&self, bytes: &mut [u8]) {
+        self.host.entropy.fill(bytes);
+    }
+    fn style(&self) -> &Style {
+        &self.style
+    }
+    fn current_user(&self) -> &str {
+        &self.user
+    }
+    fn session_user(&self) -> &str {
+        &self.user
+    }
+    fn database(&self) -> &str {
+        &self.database
+    }
+    fn backend_pid(&self) -> i32 {
+        self.environment.backend_pid()
+    }
+    fn setting(&self, name: &str) -> Result<Option<String>> {
+        match self.own_setting(name) {
+            Some(value) => Ok(Some(value)),
+            None => self.environment.show(self.actor(), name),
+        }
+    }
+    fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String> {
+        if self.own_setting(name).is_some() {
+            return Err(SqlError::unsupported(format!("set_config of \"{name}\"")));
+        }
+        self.levels.touch(&*self.environment);
+        let scope = if local { SetScope::Local } else { SetScope::Session };
+        self.environment.set(self.actor(), name, value, scope)?;
+        self.show(name)
+    }
+    fn relation_oid(&self, name: &str) -> Result<Option<u32>> {
+        let parts = split_name(name)?;
+        let (schema, table) = match parts.as_slice() {
+            [table] => (None, table.as_str()),
+            [schema, table] => (Some(schema.as_str()), table.as_str()),
+            _ => return Ok(None),
+        };
+        Ok(sql_catalogue::system::relation_oid(&self.catalogue, &*self.environment, schema, table))
+    }
+    fn relation_name(&self, oid: u32) -> Option<String> {
+        sql_catalogue::system::relation_name(&self.catalogue, &*self.environment, oid)
+    }
+    fn view_definition(&self, oid: u32) -> Option<String> {
+        self.catalogue.views.get(&oid).map(|view| format!(" {};", view.query))
+    }
+    fn current_value(&self, sequence: Option<u32>) -> Result<i64> {
+        let undefined = |message: String| SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message);
+        let numbers = self.numbers.lock();
+        let oid = match sequence {
+            Some(oid) => {
+                let Some(found) = self.catalogue.sequences.get(&oid) else {
+                    let name = self.relation_name(oid).unwrap_or_else(|| oid.to_string());
+                    let message = format!("\"{name}\" is not a sequence");
+                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+                };
+                if !numbers.by_sequence.contains_key(&oid) {
+                    let name = &found.name;
+                    return Err(undefined(format!(
+                        "currval of sequence \"{name}\" is not yet defined in this session"
+                    )));
+                }
+                Some(oid)
+            }
+            None => numbers.last.filter(|oid| self.catalogue.sequences.contains_key(oid)),
+        };
+        let found = oid.and_then(|oid| numbers.by_sequence.get(&oid)).copied();
+        found.ok_or_else(|| undefined("lastval is not yet defined in this session".to_owned()))
+    }
+    fn note_number(&self, sequence: u32, value: i64, taken: bool, commit: wal::Lsn) {
+        self.numbers_up_to.fetch_max(commit.get(), Ordering::Relaxed);
+        self.numbers.lock().note(sequence, value, taken);
+    }
+    fn owned_sequence(&self, table: &str, column: &str) -> Result<Option<String>> {
+        let relation = match self.relation_oid(table)?.and_then(|oid| self.catalogue.relations.get(&oid)) {
+            Some(relation) => relation,
+            None => {
+                let message = format!("relation \"{table}\" does not exist");
+                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+            }
+        };
+        let at = relation.require_column(column)?;
+        let number = relation.columns.get(at).map_or(0, |column| column.number);
+        let owned = Some((relation.oid, number));
+        let found = self.catalogue.sequences.values().find(|sequence| sequence.owned_by == owned);
+        Ok(found.map(|sequence| format!("public.{}", identifier::quote(&sequence.name))))
+    }
+    fn role_name(&self, oid: u32) -> Option<String> {
+        self.catalogue.roles.get(&oid).map(|role| role.name.clone())
+    }
+    fn role_oid(&self, name: &str) -> Option<u32> {
+        self.catalogue.role(name).map(|role| role.oid)
+    }
+    fn index_definition(&self, oid: u32, column: Option<usize>, pretty: bool) -> Option<String> {
+        let (table, index) = self.catalogue.index(oid)?;
+        Some(sql_catalogue::system::index_definition(table, &index, column, pretty))
+    }
+    fn constraint_definition(&self, oid: u32) -> Option<String> {
+        self.catalogue
+            .relations
+            .values()
+            .find_map(|table| sql_catalogue::system::constraint_definition(table, oid))
+    }
+    fn relation_bytes(&self, oid: u32) -> Option<u64> {
+        let tree = match self.catalogue.relations.get(&oid) {
+            Some(table) => table.tree,
+            None => self.catalogue.index(oid).filter(|(_, index)| !index.primary)?.1.tree,
+        };
+        self.storage.tree_size_bytes(tree).ok()
+    }
+    fn indexes_bytes(&self, oid: u32) -> Option<u64> {
+        let table = self.catalogue.relations.get(&oid)?;
+        table.indexes.iter().map(|index| self.storage.tree_size_bytes(index.tree).ok()).sum()
+    }
+    fn relation_file(&self, oid: u32) -> Option<u32> {
+        match self.catalogue.relations.get(&oid) {
+            Some(table) => Some(table.tree.relation),
+            None => self.catalogue.index(oid).map(|(_, index)| index.tree.relation),
+        }
+    }
+}
+
+/// Takes a qualified name apart as regclass input does: `a.b`, `"A".b`.
+fn split_name(text: &str) -> Result<Vec<String>> {
+    let invalid = || SqlError::new(SqlState::INVALID_NAME, "invalid name syntax");
+    let mut parts = Vec::new();
+    let mut rest = text.trim();
+    loop {
+        let (part, after) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let mut name = String::new();
+                let mut from = quoted;
+                loop {
+                    let at = from.find('"').ok_or_else(invalid)?;
+                    name.push_str(from.get(..at).unwrap_or_default());
+                    from = from.get(at + 1..).unwrap_or_default();
+                    match from.strip_prefix('"') {
+                        Some(more) => {
+                            name.push('"');
+                            from = more;
+                        }
+                        None => break (name, from),
+                    }
+                }
+            }
+            None => {
+                let at = rest.find('.').unwrap_or(rest.len());
+                let (name, after) = rest.split_at(at);
+                (name.trim().to_ascii_lowercase(), after)
+            }
+        };
+        if part.is_empty() {
+            return Err(invalid());
+        }
+        parts.push(part);
+        match after.trim_start().strip_prefix('.') {
+            Some(more) => rest = more.trim_start(),
+            None if after.trim().is_empty() => return Ok(parts),
+            None => return Err(invalid()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qualified_names_come_apart_at_dots_outside_of_quotes() {
+        assert_eq!(split_name("Public.T").unwrap(), ["public", "t"]);
+        assert_eq!(split_name("\"A.\"\"b\".c").unwrap(), ["A.\"b", "c"]);
+        assert!(split_name("a..b").is_err());
+        assert!(split_name("\"a").is_err());
+        assert!(split_name("").is_err());
+    }
+}

@@ -1,0 +1,580 @@
+//! One client's session: its transaction, its prepared statements, its statements' execution; and
+//! [`SqlEngine`], which all sessions of a server share.
+//!
+//! A statement's way: text -> [`SqlSession::prepare`] -> [`Prepared`] -> [`SqlSession::open`] -> [`Portal`]
+//! -> [`SqlSession::fetch`] -> [`RowSink`].
+//!
+//! How a server drives it:
+//!
+//! - Simple query: `start_simple(sql)` gives the statements; for each `prepare_statement`, `open`, `fetch`
+//!   until `Complete`; hold the last statement's tag back until `sync` has committed, then send it. An error
+//!   ends the string: send it, call `sync`, send ReadyForQuery.
+//! - Extended query: Parse is `prepare` and `store`; Bind is `open`; Execute is `fetch`; Sync is `sync`.
+//! - An error that the server itself finds (a bad Bind, a broken message) is told by `fail`.
+//!
+//! Durability is storage's: what a COMMIT answered is as durable as its synchronous_commit level says.
+//!
+//! It knows no sockets, no protocol bytes and no files; settings, node-wide views and functions come through
+//! [`Environment`].
+//!
+//! [`RowSink`]: sql_interface::RowSink
+
+mod alter;
+mod answers;
+mod block;
+mod checks;
+mod copy;
+mod cursors;
+mod ddl;
+mod engine;
+mod explain;
+mod facts;
+mod files;
+mod index;
+mod maintain;
+mod portal;
+mod roles;
+mod run;
+mod sequence;
+mod utility;
+mod view;
+
+use block::{Block, in_failed_block};
+pub use engine::SqlEngine;
+use facts::{SessionFacts, SettingLevels};
+pub use files::{FileCheck, check_files};
+use parking_lot::Mutex;
+use portal::{Body, Run};
+pub use portal::{Portal, Prepared, cannot_be_run};
+use sql_catalogue::{Catalogue, Role};
+use sql_interface::{Canceller, Environment, Notice, QuickSettings, Result, SettingActor, SqlError, stack};
+use sql_language::parse::{Parsed, SqlCommand, Utility, parse};
+use sql_language::plan::{Analyzer, Plan};
+use sql_types::{Datum, Type, TypeId};
+use sqlstate::SqlState;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// The wire protocol's limit.
+const PARAMETERS_MAX: usize = 65535;
+
+/// Plans kept for texts that come again without a name: so many, and of so many bytes of text together.
+const CACHED_PLANS_MAX: usize = 256;
+const CACHED_TEXT_BYTES_MAX: usize = 256 << 10;
+/// What is longer is seldom sent again, and its plan is large.
+const CACHED_STATEMENT_BYTES_MAX: usize = 16 << 10;
+
+/// One statement of a message, parsed.
+#[derive(Clone)]
+pub struct Statement(Arc<Parsed>);
+
+/// Who connects to what.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// The authenticated role.
+    pub user: String,
+    /// The database.
+    pub database: String,
+}
+
+/// One client's session. Methods that fail have put the transaction into its failed state already.
+pub struct SqlSession {
+    engine: SqlEngine,
+    environment: Arc<dyn Environment>,
+    canceller: Canceller,
+    notices: Vec<Notice>,
+    role: Arc<Role>,
+    facts: SessionFacts,
+    quick: Arc<QuickSettings>,
+    block: Option<Block>,
+    serial: u64,
+    named: HashMap<String, Arc<Prepared>>,
+    /// Prepared statements by text and declared types.
+    cache: HashMap<(Arc<str>, Vec<u32>), Arc<Prepared>>,
+    /// The bytes of those texts.
+    cached_text_bytes: usize,
+    last_commit: Option<(wal::TimelineId, wal::Lsn)>,
+    last_snapshot: Option<(wal::TimelineId, wal::Lsn)>,
+    /// Open cursors, all of the present block.
+    cursors: HashMap<String, Portal>,
+    /// The last commit whose wait was not cancelled: this session's snapshots are at least that.
+    confirmed_commit: wal::Lsn,
+    /// What WAIT FOR LSN has waited for: later snapshots include it.
+    waited_for: wal::Lsn,
+    /// What transactions that were rolled back have told the client: later answers rest on it (see
+    /// `answers`).
+    told_up_to: wal::Lsn,
+    /// Last, so that it is dropped after all that a session holds.
+    _memory: GiveBack,
+}
+
+/// Analysing a token takes about as long as touching so many bytes.
+const ANALYSIS_WORK: usize = 128;
+
+/// Gives memory back when the session has ended.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        host::give_back_freed_memory();
+    }
+}
+
+impl SqlSession {
+    pub(crate) fn new(
+        engine: SqlEngine,
+        environment: Arc<dyn Environment>,
+        role: Arc<Role>,
+        database: String,
+        catalogue: Arc<Catalogue>,
+    ) -> Self {
+        let quick = environment.quick();
+        let now = engine.host().clock.now();
+        let facts = SessionFacts {
+            storage: engine.database().clone(),
+            host: engine.host().clone(),
+            environment: environment.clone(),
+            user: role.name.clone(),
+            database,
+            superuser: role.superuser,
+            transaction_time: now,
+            statement_time: now,
+            style: sql_types::Style::clone(&quick.style),
+            catalogue,
+            levels: SettingLevels::default(),
+            isolation: quick.default_isolation.name(),
+            read_only: quick.default_read_only,
+            numbers: Mutex::default(),
+            numbers_up_to: AtomicU64::new(0),
+        };
+        Self {
+            engine,
+            environment,
+            canceller: Canceller::default(),
+            notices: Vec::new(),
+            role,
+            facts,
+            quick,
+            block: None,
+            serial: 0,
+            named: HashMap::new(),
+            cache: HashMap::new(),
+            cached_text_bytes: 0,
+            last_commit: None,
+            last_snapshot: None,
+            cursors: HashMap::new(),
+            confirmed_commit: wal::Lsn::INVALID,
+            waited_for: wal::Lsn::INVALID,
+            told_up_to: wal::Lsn::INVALID,
+            _memory: GiveBack,
+        }
+    }
+
+    /// The handle that stops this session's statements; the server keeps a clone.
+    pub fn canceller(&self) -> &Canceller {
+        &self.canceller
+    }
+
+    /// The server around this session.
+    pub fn environment(&self) -> &Arc<dyn Environment> {
+        &self.environment
+    }
+
+    /// The end of this session's last commit and its timeline, if it committed anything: the token for reads
+    /// that follow it.
+    pub fn last_commit(&self) -> Option<(wal::TimelineId, wal::Lsn)> {
+        self.last_commit
+    }
+
+    /// The position of the last snapshot that this session took, and its timeline: the token for reads that
+    /// shall not go back behind it.
+    pub fn last_snapshot(&self) -> Option<(wal::TimelineId, wal::Lsn)> {
+        self.last_snapshot
+    }
+
+    /// Whether the last commit had reached its level when its wait ended. If not, this session reads it when
+    /// all others do.
+    pub fn last_commit_confirmed(&self) -> bool {
+        self.last_commit.is_none_or(|(_, lsn)| lsn == self.confirmed_commit)
+    }
+
+    /// Notices and warnings since the last call, to be sent before the next message.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    fn actor(&self) -> SettingActor {
+        self.facts.actor()
+    }
+
+    /// Takes over settings that changed since the last statement.
+    fn refresh_settings(&mut self) {
+        let quick = self.environment.quick();
+        if !Arc::ptr_eq(&quick, &self.quick) {
+            let now = self.facts.style.now_micros;
+            self.facts.style = sql_types::Style::clone(&quick.style);
+            self.facts.style.now_micros = now;
+            self.quick = quick;
+        }
+    }
+
+    /// An error that ended a wait, with the reason of the cancellation where it was one.
+    fn explained(&self, error: SqlError) -> SqlError {
+        match self.canceller.reason() {
+            Some(reason) if error.code() == SqlState::QUERY_CANCELED => reason.error(),
+            _ => stack::with_hint(error, self.quick.max_stack_depth_bytes),
+        }
+    }
+
+    /// Begins a simple-query message: splits it into its statements (without the semicolons; empty ones left
+    /// out). A syntax error in any of them fails the whole string before anything runs, as in PostgreSQL.
+    ///
+    /// # Errors
+    ///
+    /// 42601 at the first statement that cannot be parsed.
+    pub fn start_simple(&mut self, sql: &str) -> Result<Vec<Statement>> {
+        let parsed = parse(sql, self.quick.max_stack_depth_bytes);
+        Ok(self.noting_now(parsed)?.into_iter().map(Statement).collect())
+    }
+
+    /// Analyses a statement of [`SqlSession::start_simple`]. It can have no parameters.
+    ///
+    /// # Errors
+    ///
+    /// What analysis finds: names that are not there, types that do not fit, rights that are missing.
+    pub async fn prepare_statement(
+        &mut self,
+        statement: &Statement,
+        declared_types: &[u32],
+    ) -> Result<Arc<Prepared>> {
+        let result = match declared(declared_types) {
+            Ok(declared) => self.analyse(statement.0.clone(), declared, 0).await,
+            Err(error) => Err(error),
+        };
+        self.noting(result).await.map(Arc::new)
+    }
+
+    /// Analyses a message of one statement (42601 if there are more; none is an empty query).
+    /// `declared_types` are OIDs, 0 for unspecified, and may be shorter than the parameters.
+    ///
+    /// # Errors
+    ///
+    /// 42601, and what analysis finds.
+    pub async fn prepare(&mut self, sql: &str, declared_types: &[u32]) -> Result<Arc<Prepared>> {
+        let key = (Arc::<str>::from(sql), declared_types.to_vec());
+        if let Some(known) = self.cache.get(&key)
+            && !self.block.as_ref().is_some_and(|block| block.failed)
+        {
+            return Ok(known.clone());
+        }
+        let result = self.prepare_text(sql, declared_types).await;
+        let prepared = Arc::new(self.noting(result).await?);
+        if matches!(prepared.body, Body::Plan { .. }) && sql.len() <= CACHED_STATEMENT_BYTES_MAX {
+            self.cached_text_bytes += sql.len();
+            if self.cache.len() >= CACHED_PLANS_MAX || self.cached_text_bytes > CACHED_TEXT_BYTES_MAX {
+                self.forget_cached();
+                self.cached_text_bytes = sql.len();
+            }
+            self.cache.insert(key, prepared.clone());
+        }
+        Ok(prepared)
+    }
+
+    fn forget_cached(&mut self) {
+        self.cache.clear();
+        self.cached_text_bytes = 0;
+    }
+
+    async fn prepare_text(&mut self, sql: &str, declared_types: &[u32]) -> Result<Prepared> {
+        let declared = declared(declared_types)?;
+        let mut statements = parse(sql, self.quick.max_stack_depth_bytes)?;
+        if statements.len() > 1 {
+            return Err(SqlError::syntax("cannot insert multiple commands into a prepared statement"));
+        }
+        match statements.pop() {
+            Some(parsed) => self.analyse(parsed, declared, PARAMETERS_MAX).await,
+            None => Ok(Prepared::new(Arc::from(sql), Vec::new(), None, Body::Empty)),
+        }
+    }
+
+    /// Keeps a prepared statement under a name (`""` replaces what was there); shared with PREPARE, EXECUTE
+    /// and DEALLOCATE. 42P05 if the name is taken.
+    ///
+    /// # Errors
+    ///
+    /// 42P05 if the name is taken.
+    pub fn store(&mut self, name: &str, prepared: Arc<Prepared>) -> Result<()> {
+        if !name.is_empty() && self.named.contains_key(name) {
+            let error = SqlError::new(
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            );
+            return self.noting_now(Err(error));
+        }
+        self.named.insert(name.to_owned(), prepared);
+        Ok(())
+    }
+
+    /// A kept statement; 26000 if there is none.
+    ///
+    /// # Errors
+    ///
+    /// 26000 if there is no such statement.
+    pub fn stored(&mut self, name: &str) -> Result<Arc<Prepared>> {
+        let found = self.find_stored(name);
+        self.noting_now(found)
+    }
+
+    fn find_stored(&self, name: &str) -> Result<Arc<Prepared>> {
+        self.named.get(name).cloned().ok_or_else(|| {
+            let message = if name.is_empty() {
+                "unnamed prepared statement does not exist".to_owned()
+            } else {
+                format!("prepared statement \"{name}\" does not exist")
+            };
+            SqlError::new(SqlState::INVALID_SQL_STATEMENT_NAME, message)
+        })
+    }
+
+    /// Close of a statement: no error if there is none.
+    pub fn forget(&mut self, name: &str) {
+        self.named.remove(name);
+    }
+
+    /// A statement that may run in a failed transaction, because it ends it.
+    fn ends_transaction(command: &SqlCommand) -> bool {
+        matches!(
+            command,
+            SqlCommand::Utility(Utility::Commit { .. } | Utility::Rollback { .. } | Utility::RollbackTo(_))
+        )
+    }
+
+    async fn analyse(
+        &mut self,
+        parsed: Arc<Parsed>,
+        declared: Vec<Option<Type>>,
+        parameters_max: usize,
+    ) -> Result<Prepared> {
+        let failed = self.block.as_ref().is_some_and(|block| block.failed);
+        if failed && !Self::ends_transaction(&parsed.command) {
+            return Err(in_failed_block());
+        }
+        let text = parsed.source.text().clone();
+        match &parsed.command {
+            SqlCommand::Query(_) | SqlCommand::Insert(_) | SqlCommand::Update(_) | SqlCommand::Delete(_) => {
+                self.begin_planning().await?;
+                let catalogue = self.catalogue().await?;
+                let plan = self.analysing(&parsed, declared.clone(), &catalogue, |analyzer| {
+                    analyzer.parameters_max = parameters_max;
+                    sql_language::plan::plan(analyzer, &parsed.command)
+                });
+                let plan = Arc::new(plan?);
+                let (parameters, columns) = (plan.parameters.clone(), plan.columns.clone());
+                let body = Body::Plan { parsed, declared, plan: Mutex::new(plan) };
+                Ok(Prepared::new(text, parameters, columns, body))
+            }
+            SqlCommand::Utility(Utility::Execute { name, .. }) => {
+                let columns = self.find_stored(name)?.columns().map(<[_]>::to_vec);
+                Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
+            }
+            SqlCommand::Utility(Utility::Fetch { name, shows: true, .. }) => {
+                let columns = self.cursor_columns(name)?;
+                Ok(Prepared::new(text, Vec::new(), columns, Body::Utility(parsed)))
+            }
+            SqlCommand::Utility(Utility::Show(target)) => {
+                let columns = utility::show_columns(target);
+                Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
+            }
+            SqlCommand::Utility(Utility::Explain { .. }) => {
+                let columns = vec![utility::text_column("QUERY PLAN")];
+                Ok(Prepared::new(text, Vec::new(), Some(columns), Body::Utility(parsed)))
+            }
+            _ => Ok(Prepared::new(text, Vec::new(), None, Body::Utility(parsed))),
+        }
+    }
+
+    /// Plans a statement for a catalogue.
+    fn plan(&self, parsed: &Parsed, declared: &[Option<Type>], catalogue: &Catalogue) -> Result<Plan> {
+        self.analysing(parsed, declared.to_vec(), catalogue, |analyzer| {
+            sql_language::plan::plan(analyzer, &parsed.command)
+        })
+    }
+
+    /// Runs work of an analyser where a statement of that size has room.
+    fn analysing<T>(
+        &self,
+        parsed: &Parsed,
+        declared: Vec<Option<Type>>,
+        catalogue: &Catalogue,
+        work: impl FnOnce(&mut Analyzer<'_>) -> Result<T>,
+    ) -> Result<T> {
+        sql_types::work::aside(parsed.tokens.saturating_mul(ANALYSIS_WORK), || {
+            stack::limited(self.quick.max_stack_depth_bytes, || {
+                stack::roomy(parsed.tokens, || work(&mut self.analyzer(parsed, declared, catalogue)))
+            })
+        })
+    }
+
+    fn analyzer<'a>(
+        &'a self,
+        parsed: &'a Parsed,
+        declared: Vec<Option<Type>>,
+        catalogue: &'a Catalogue,
+    ) -> Analyzer<'a> {
+        let mut analyzer =
+            Analyzer::new(catalogue, &*self.environment, &self.facts, &parsed.source, &self.role, declared);
+        analyzer.canceller = Some(&self.canceller);
+        analyzer.tokens = parsed.tokens;
+        analyzer
+    }
+
+    /// Binds parameters (of exactly `Prepared::parameter_types`) and makes ready to run. Fails with 25P02 in
+    /// a failed transaction, unless the statement ends it.
+    ///
+    /// # Errors
+    ///
+    /// 25P02 as above, and what analysis finds if the catalogue has changed.
+    pub async fn open(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
+        self.facts.statement_time = self.facts.host.clock.now();
+        let result = self.open_portal(prepared, parameters).await;
+        self.noting(result).await
+    }
+
+    async fn open_portal(&mut self, prepared: Arc<Prepared>, parameters: Vec<Datum>) -> Result<Portal> {
+        self.canceller.check()?;
+        if parameters.len() != prepared.parameter_types().len() {
+            return Err(SqlError::new(
+                SqlState::PROTOCOL_VIOLATION,
+                format!(
+                    "bind message supplies {} parameters, but prepared statement requires {}",
+                    parameters.len(),
+                    prepared.parameter_types().len()
+                ),
+            ));
+        }
+        let failed = self.block.as_ref().is_some_and(|block| block.failed);
+        let run = match &prepared.body {
+            Body::Empty => Run::Empty,
+            Body::Plan { .. } if failed => return Err(in_failed_block()),
+            Body::Plan { parsed, declared, plan } => {
+                let (parsed, declared) = (parsed.clone(), declared.clone());
+                let known = plan.lock().clone();
+                let current = self.settle_plan(&parsed, &declared, known.clone()).await?;
+                if !Arc::ptr_eq(&current, &known) {
+                    if !same_result(&current, &known) {
+                        return Err(SqlError::new(
+                            SqlState::FEATURE_NOT_SUPPORTED,
+                            "cached plan must not change result type",
+                        ));
+                    }
+                    *plan.lock() = current.clone();
+                }
+                self.refuse_in_read_only(current.writes, current.words())?;
+                Run::plan(current, self.serial)
+            }
+            Body::Utility(parsed) => {
+                if failed && !Self::ends_transaction(&parsed.command) {
+                    return Err(in_failed_block());
+                }
+                match &parsed.command {
+                    SqlCommand::Utility(Utility::Execute { name, arguments }) => {
+                        let (inner, values) = self.execute_arguments(parsed, name, arguments).await?;
+                        return Box::pin(self.open_portal(inner, values)).await;
+                    }
+                    SqlCommand::Utility(Utility::Copy(copy)) => self.open_copy(parsed, copy).await?,
+                    _ => Run::Utility(parsed.clone()),
+                }
+            }
+        };
+        Ok(Portal::new(prepared, parameters, run, self.portal_depth()))
+    }
+
+    /// Locks a plan's tables and takes the statement's snapshot; plans anew until the plan is that
+    /// snapshot's.
+    async fn settle_plan(
+        &mut self,
+        parsed: &Parsed,
+        declared: &[Option<Type>],
+        mut plan: Arc<Plan>,
+    ) -> Result<Arc<Plan>> {
+        loop {
+            self.lock_tables(&plan).await?;
+            if plan.of_node_alone {
+                self.begin_planning().await?;
+            } else {
+                self.begin_statement().await?;
+            }
+            let catalogue = self.catalogue().await?;
+            if catalogue.version == plan.version {
+                self.hold_definitions(&plan).await?;
+                return Ok(plan);
+            }
+            plan = Arc::new(self.plan(parsed, declared, &catalogue)?);
+        }
+    }
+
+    /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it
+    /// would miss an index, or write where nobody looks any more.
+    async fn hold_definitions(&mut self, plan: &Plan) -> Result<()> {
+        let canceller = self.canceller.clone();
+        let transaction = self.transaction()?;
+        if !plan.writes || transaction.isolation() != storage::Isolation::RepeatableRead {
+            return Ok(());
+        }
+        for used in plan.tables.iter().filter(|used| used.mode >= storage::TableLockMode::RowExclusive) {
+            let held = sql_catalogue::store::hold_definition(transaction, used.relation.oid).await;
+            held.map_err(|error| canceller.explain(error))?;
+        }
+        Ok(())
+    }
+
+    async fn lock_tables(&mut self, plan: &Plan) -> Result<()> {
+        let wait = self.lock_wait();
+        for used in &plan.tables {
+            let locked = self.transaction()?.lock_table(used.relation.tree, used.mode, wait).await;
+            locked.map_err(|error| self.canceller.explain(error))?;
+        }
+        Ok(())
+    }
+
+    fn lock_wait(&self) -> storage::LockWait {
+        match self.quick.lock_timeout_ms {
+            0 => storage::LockWait::Forever,
+            limit => storage::LockWait::AtMost(std::time::Duration::from_millis(limit)),
+        }
+    }
+
+    /// 25006 for a change in a read-only transaction, which every one on a standby is.
+    fn refuse_in_read_only(&mut self, writes: bool, verb: &str) -> Result<()> {
+        if writes && self.ensure_block().read_only {
+            return Err(SqlError::new(
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                format!("cannot execute {verb} in a read-only transaction"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a client that knows one plan's parameters and columns can go on with another's.
+fn same_result(one: &Plan, other: &Plan) -> bool {
+    let shape = |plan: &Plan| -> Option<Vec<(String, Type)>> {
+        Some(plan.columns.as_ref()?.iter().map(|column| (column.name.clone(), column.ty)).collect())
+    };
+    one.parameters == other.parameters && shape(one) == shape(other)
+}
+
+/// Types by their OIDs; 0 and `unknown` leave a parameter open.
+fn declared(oids: &[u32]) -> Result<Vec<Option<Type>>> {
+    oids.iter()
+        .map(|oid| match TypeId::from_oid(*oid) {
+            _ if *oid == 0 => Ok(None),
+            Some(TypeId::Unknown) => Ok(None),
+            Some(id) => Ok(Some(Type::of(id))),
+            None => {
+                Err(SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist")))
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,224 @@
+//! Prepared statements, and portals that run them.
+
+use super::copy::CopyIn;
+use parking_lot::Mutex;
+use sql_execution::copy::LineWriter;
+use sql_execution::{Exec, Row};
+use sql_interface::{CommandTag, PortalKind, Result, ResultColumn, SqlError, stack};
+use sql_language::parse::Parsed;
+use sql_language::plan::Plan;
+use sql_types::{Datum, Type};
+use sqlstate::SqlState;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use storage::View;
+
+/// What a prepared statement holds beyond its description.
+pub(crate) enum Body {
+    Empty,
+    /// SELECT, INSERT, UPDATE, DELETE: planned, and planned anew when the catalogue has changed.
+    Plan {
+        parsed: Arc<Parsed>,
+        declared: Vec<Option<Type>>,
+        plan: Mutex<Arc<Plan>>,
+    },
+    Utility(Arc<Parsed>),
+}
+
+/// An analysed statement; shared by the portals that run it.
+pub struct Prepared {
+    sql: Arc<str>,
+    parameters: Vec<Type>,
+    columns: Option<Vec<ResultColumn>>,
+    pub(crate) body: Body,
+}
+
+impl Prepared {
+    pub(crate) fn new(
+        sql: Arc<str>,
+        parameters: Vec<Type>,
+        columns: Option<Vec<ResultColumn>>,
+        body: Body,
+    ) -> Self {
+        Self { sql, parameters, columns, body }
+    }
+
+    /// The text of the message that it came in.
+    pub fn sql(&self) -> &Arc<str> {
+        &self.sql
+    }
+    /// For ParameterDescription and for decoding Bind's values.
+    pub fn parameter_types(&self) -> &[Type] {
+        &self.parameters
+    }
+    /// For RowDescription; None is NoData.
+    pub fn columns(&self) -> Option<&[ResultColumn]> {
+        self.columns.as_deref()
+    }
+}
+
+/// A plan on its way.
+pub(crate) struct PlanRun {
+    pub(crate) plan: Arc<Plan>,
+    /// The transaction block that it belongs to.
+    pub(crate) block: u64,
+    /// None before the first fetch (and always for direct plans).
+    pub(crate) exec: Option<Exec>,
+    /// Rows that came but were not given yet.
+    pub(crate) pending: std::vec::IntoIter<Row>,
+    pub(crate) given: u64,
+    pub(crate) affected: u64,
+    /// COPY (query or table) TO.
+    pub(crate) copy: Option<CopyOutState>,
+    /// What it reads, if other statements may begin before it ends.
+    pub(crate) view: Option<View>,
+}
+
+impl Drop for PlanRun {
+    fn drop(&mut self) {
+        let exec = self.exec.take();
+        stack::with_bytes(self.plan.stack_bytes, || drop(exec));
+    }
+}
+
+/// A FETCH or MOVE on its way.
+pub(crate) struct CursorRun {
+    pub(crate) name: String,
+    /// Rows still wanted; usize::MAX for all.
+    pub(crate) left: usize,
+    pub(crate) given: usize,
+    /// FETCH.
+    pub(crate) shows: bool,
+}
+
+/// The lines of a COPY TO.
+pub(crate) struct CopyOutState {
+    pub(crate) writer: LineWriter,
+    /// The names of the columns, until they were written.
+    pub(crate) header: Option<Vec<String>>,
+    pub(crate) columns: u16,
+}
+
+/// 55000
+pub fn cannot_be_run(name: &str) -> SqlError {
+    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("portal \"{name}\" cannot be run"))
+}
+
+/// How far a portal is.
+pub(crate) enum Run {
+    Empty,
+    Plan(Box<PlanRun>),
+    /// Not run yet.
+    Utility(Arc<Parsed>),
+    CopyIn(Box<CopyIn>),
+    /// FETCH and MOVE.
+    Cursor(CursorRun),
+    /// A utility's rows, and its tag.
+    Rows(std::vec::IntoIter<Row>, CommandTag),
+    Done(CommandTag),
+    /// It ended with an error.
+    Failed,
+}
+
+impl Run {
+    pub(crate) fn plan(plan: Arc<Plan>, block: u64) -> Self {
+        Self::Plan(Box::new(PlanRun {
+            plan,
+            block,
+            exec: None,
+            pending: Vec::new().into_iter(),
+            given: 0,
+            affected: 0,
+            copy: None,
+            view: None,
+        }))
+    }
+}
+
+/// Where a portal was opened: how many savepoints there are around it. A rollback to one of these ends it.
+pub(crate) struct PortalDepth(AtomicUsize);
+
+impl PortalDepth {
+    const ENDED: usize = usize::MAX;
+
+    pub(crate) fn new(savepoints: usize) -> Arc<Self> {
+        Arc::new(Self(AtomicUsize::new(savepoints)))
+    }
+
+    /// After a rollback to the savepoint at this place; false if the portal ended with it.
+    pub(crate) fn survives(&self, at: usize) -> bool {
+        let survives = self.0.load(Ordering::Relaxed) <= at;
+        if !survives {
+            self.0.store(Self::ENDED, Ordering::Relaxed);
+        }
+        survives
+    }
+
+    /// After the release of the savepoints from this place on: it belongs to the level outside.
+    pub(crate) fn rise(&self, at: usize) {
+        self.0.fetch_min(at, Ordering::Relaxed);
+    }
+}
+
+/// A statement with its parameters, running or about to.
+pub struct Portal {
+    prepared: Arc<Prepared>,
+    pub(crate) parameters: Vec<Datum>,
+    pub(crate) run: Run,
+    /// None outside of savepoints.
+    depth: Option<Arc<PortalDepth>>,
+}
+
+impl Portal {
+    pub(crate) fn new(
+        prepared: Arc<Prepared>,
+        parameters: Vec<Datum>,
+        run: Run,
+        depth: Option<Arc<PortalDepth>>,
+    ) -> Self {
+        Self { prepared, parameters, run, depth }
+    }
+
+    /// Whether a savepoint that it was opened behind has been rolled back to: then it exists no more.
+    pub fn has_ended(&self) -> bool {
+        self.depth.as_ref().is_some_and(|depth| depth.0.load(Ordering::Relaxed) == PortalDepth::ENDED)
+    }
+
+    /// 55000 for a portal whose run has failed, 34000 for one that has ended. `name`: the portal's or
+    /// cursor's.
+    ///
+    /// # Errors
+    ///
+    /// 55000 or 34000, as above.
+    pub fn check_runnable(&self, name: &str) -> Result<()> {
+        match self.run {
+            _ if self.has_ended() => {
+                Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist")))
+            }
+            Run::Failed => Err(cannot_be_run(name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The statement (for EXECUTE the one that it names).
+    pub fn prepared(&self) -> &Arc<Prepared> {
+        &self.prepared
+    }
+    /// What to do with it.
+    pub fn kind(&self) -> PortalKind {
+        match &self.run {
+            Run::CopyIn(copy) => PortalKind::CopyIn { columns: copy.columns() },
+            Run::Plan(run) => match &run.copy {
+                Some(copy) => PortalKind::CopyOut { columns: copy.columns },
+                None if self.prepared.columns.is_some() => PortalKind::Rows,
+                None => PortalKind::Command,
+            },
+            _ if self.prepared.columns.is_some() => PortalKind::Rows,
+            _ => PortalKind::Command,
+        }
+    }
+    /// Columns of its rows; None if it gives none.
+    pub fn columns(&self) -> Option<&[ResultColumn]> {
+        self.prepared.columns()
+    }
+}

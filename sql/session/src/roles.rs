@@ -1,0 +1,218 @@
+//! CREATE, ALTER and DROP ROLE. Who may do what is PostgreSQL 15's (user.c).
+
+use super::SqlSession;
+use host::Timestamp;
+use sql_catalogue::{BOOTSTRAP_ROLE_OID, Role, store};
+use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_language::parse::RoleOption;
+use sql_types::{Datum, Type, TypeId};
+use sqlstate::SqlState;
+use std::sync::Arc;
+
+impl SqlSession {
+    /// 42501 with this message for all but superusers.
+    fn require_superuser(&self, message: &str) -> Result<()> {
+        if self.role.superuser { Ok(()) } else { Err(denied(message)) }
+    }
+
+    /// 42501 with this message for roles that have neither CREATEROLE nor SUPERUSER.
+    fn require_create_role(&self, message: &str) -> Result<()> {
+        if self.role.superuser || self.role.create_role { Ok(()) } else { Err(denied(message)) }
+    }
+
+    fn apply_options(&self, role: &mut Role, options: &[RoleOption]) -> Result<()> {
+        for option in options {
+            match option {
+                RoleOption::Superuser(yes) => role.superuser = *yes,
+                RoleOption::Login(yes) => role.login = *yes,
+                RoleOption::Replication(yes) => role.replication = *yes,
+                RoleOption::CreateRole(yes) => role.create_role = *yes,
+                RoleOption::CreateDatabase(yes) => role.create_database = *yes,
+                RoleOption::Inherit(yes) => role.inherit = *yes,
+                RoleOption::ConnectionLimit(limit) => role.connection_limit = *limit,
+                RoleOption::Password(None) => role.password = None,
+                RoleOption::Password(Some(text)) if text.starts_with("SCRAM-SHA-256$") => {
+                    role.password = Some(text.clone());
+                }
+                RoleOption::Password(Some(text)) => {
+                    role.password = Some(self.environment.password_verifier(text)?)
+                }
+                RoleOption::ValidUntil(text) => {
+                    role.valid_until =
+                        match Datum::parse(Type::of(TypeId::Timestamptz), text, &self.facts.style)? {
+                            Datum::Timestamptz(micros) => Some(Timestamp::from_micros(micros)),
+                            _ => None,
+                        };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin_role_change(&mut self, verb: &str) -> Result<()> {
+        self.refuse_in_read_only(true, verb)?;
+        self.begin_statement().await?;
+        self.catalogue().await?;
+        Ok(())
+    }
+
+    /// `current_user` and its kin stand for the session's role.
+    fn resolve<'a>(&'a self, name: &'a str) -> &'a str {
+        if matches!(name, "current_user" | "session_user" | "current_role") { &self.role.name } else { name }
+    }
+
+    fn find_role(&self, name: &str) -> Result<Arc<Role>> {
+        self.facts.catalogue.role(self.resolve(name)).cloned().ok_or_else(|| {
+            SqlError::new(SqlState::UNDEFINED_OBJECT, format!("role \"{name}\" does not exist"))
+        })
+    }
+
+    pub(super) async fn create_role(&mut self, name: &str, options: &[RoleOption]) -> Result<CommandTag> {
+        self.begin_role_change("CREATE ROLE").await?;
+        let mut role = Role {
+            oid: self.engine.database().allocate_number()?,
+            name: name.to_owned(),
+            superuser: false,
+            login: false,
+            replication: false,
+            create_role: false,
+            create_database: false,
+            inherit: true,
+            connection_limit: -1,
+            password: None,
+            valid_until: None,
+        };
+        self.apply_options(&mut role, options)?;
+        if role.superuser {
+            self.require_superuser("must be superuser to create superusers")?;
+        } else if role.replication {
+            self.require_superuser("must be superuser to create replication users")?;
+        } else {
+            self.require_create_role("permission denied to create role")?;
+        }
+        refuse_reserved(name)?;
+        if store::lock_role_name(self.transaction()?, name).await? {
+            return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, format!("role \"{name}\" already exists")));
+        }
+        store::put_role(self.transaction()?, &role).await?;
+        self.catalogue_changed();
+        Ok(CommandTag::Words("CREATE ROLE"))
+    }
+
+    pub(super) async fn alter_role(&mut self, name: &str, options: &[RoleOption]) -> Result<CommandTag> {
+        self.begin_role_change("ALTER ROLE").await?;
+        let old = self.find_role(name)?;
+        let mut new = Role::clone(&old);
+        self.apply_options(&mut new, options)?;
+        self.may_alter(&old, options)?;
+        if old.oid == BOOTSTRAP_ROLE_OID && !new.superuser {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "permission denied to alter role")
+                .with_detail("The bootstrap user must have the SUPERUSER attribute."));
+        }
+        store::put_role(self.transaction()?, &new).await?;
+        self.catalogue_changed();
+        Ok(CommandTag::Words("ALTER ROLE"))
+    }
+
+    /// Who may change a role. A replication role reads everything, so in no way may one without all rights
+    /// make itself one, or learn another's password by setting it; and even NOSUPERUSER for a role that is
+    /// none asks for them.
+    fn may_alter(&self, old: &Role, options: &[RoleOption]) -> Result<()> {
+        let names = |wanted: fn(&RoleOption) -> bool| options.iter().any(wanted);
+        if old.superuser || names(|option| matches!(option, RoleOption::Superuser(_))) {
+            self.require_superuser("must be superuser to alter superuser roles or change superuser attribute")
+        } else if old.replication || names(|option| matches!(option, RoleOption::Replication(_))) {
+            self.require_superuser(
+                "must be superuser to alter replication roles or change replication attribute",
+            )
+        } else if old.oid == self.role.oid && !names(|option| !matches!(option, RoleOption::Password(_))) {
+            // Everybody may change the own password.
+            Ok(())
+        } else {
+            self.require_create_role("permission denied")
+        }
+    }
+
+    pub(super) async fn rename_role(&mut self, name: &str, to: &str) -> Result<CommandTag> {
+        self.begin_role_change("ALTER ROLE").await?;
+        let old = self.find_role(name)?;
+        if old.oid == self.role.oid {
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, "session user cannot be renamed"));
+        }
+        refuse_reserved(to)?;
+        if store::lock_role_name(self.transaction()?, to).await? {
+            return Err(SqlError::new(SqlState::DUPLICATE_OBJECT, format!("role \"{to}\" already exists")));
+        }
+        if old.superuser {
+            self.require_superuser("must be superuser to rename superusers")?;
+        } else {
+            self.require_create_role("permission denied to rename role")?;
+        }
+        store::delete_role(self.transaction()?, &old).await?;
+        let new = Role { name: to.to_owned(), ..Role::clone(&old) };
+        store::put_role(self.transaction()?, &new).await?;
+        self.catalogue_changed();
+        Ok(CommandTag::Words("ALTER ROLE"))
+    }
+
+    pub(super) async fn drop_roles(&mut self, if_exists: bool, names: &[String]) -> Result<CommandTag> {
+        self.begin_role_change("DROP ROLE").await?;
+        self.require_create_role("permission denied to drop role")?;
+        // A table in doubt has an owner too.
+        self.see_all_rows().await?;
+        self.catalogue().await?;
+        for name in names {
+            let role = match self.find_role(name) {
+                Ok(role) => role,
+                Err(_) if if_exists => {
+                    let message = format!("role \"{name}\" does not exist, skipping");
+                    self.notices.push(SqlError::report(
+                        Severity::Notice,
+                        SqlState::SUCCESSFUL_COMPLETION,
+                        message,
+                    ));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if role.oid == self.role.oid {
+                return Err(SqlError::new(SqlState::OBJECT_IN_USE, "current user cannot be dropped"));
+            }
+            if role.superuser {
+                self.require_superuser("must be superuser to drop superusers")?;
+            }
+            let owned: Vec<&str> = self
+                .facts
+                .catalogue
+                .relations
+                .values()
+                .filter(|relation| relation.owner == role.oid)
+                .map(|relation| relation.name.as_str())
+                .collect();
+            if !owned.is_empty() || role.oid == BOOTSTRAP_ROLE_OID {
+                let details: Vec<String> =
+                    owned.iter().map(|table| format!("owner of table {table}")).collect();
+                return Err(SqlError::new(
+                    SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                    format!("role \"{name}\" cannot be dropped because some objects depend on it"),
+                )
+                .with_detail(details.join("\n")));
+            }
+            store::delete_role(self.transaction()?, &role).await?;
+            self.catalogue_changed();
+        }
+        Ok(CommandTag::Words("DROP ROLE"))
+    }
+}
+
+fn denied(message: &str) -> SqlError {
+    SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message)
+}
+
+fn refuse_reserved(name: &str) -> Result<()> {
+    if !name.starts_with("pg_") {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::RESERVED_NAME, format!("role name \"{name}\" is reserved"))
+        .with_detail("Role names starting with \"pg_\" are reserved."))
+}

@@ -1,0 +1,240 @@
+//! Fetching: plans give rows to the sink, utilities are carried out.
+
+use super::SqlSession;
+use super::portal::{PlanRun, Portal, Run, cannot_be_run};
+use sql_execution::{Budget, Cx, Row, build, collect, direct};
+use sql_interface::{CommandTag, Fetch, Flow, Result, RowSink, SqlError, stack};
+use sql_language::plan::{BATCH, Verb};
+use sql_types::Datum;
+use sqlstate::SqlState;
+use std::sync::atomic::AtomicU32;
+
+/// An operator may hold this many times work_mem before it is refused: what it holds is counted in full, with
+/// the overhead that PostgreSQL's figure leaves out, and nothing spills to disk.
+const MEMORY_FACTOR: usize = 16;
+
+impl SqlSession {
+    /// Runs a portal for at most `max_rows` rows (0: all).
+    ///
+    /// # Errors
+    ///
+    /// What the statement fails with; the transaction has failed then.
+    pub async fn fetch(
+        &mut self,
+        portal: &mut Portal,
+        max_rows: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<Fetch> {
+        let result = match portal.check_runnable("") {
+            Ok(()) => self.fetch_portal(portal, max_rows, out).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            portal.run = Run::Failed;
+        }
+        self.noting(result).await
+    }
+
+    pub(super) async fn fetch_portal(
+        &mut self,
+        portal: &mut Portal,
+        max_rows: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<Fetch> {
+        if let Run::Utility(parsed) = &portal.run {
+            let parsed = parsed.clone();
+            portal.run = self.run_utility(&parsed).await?;
+        }
+        match &mut portal.run {
+            Run::Empty => Ok(Fetch::Complete(CommandTag::Empty)),
+            Run::Done(tag) => Ok(Fetch::Complete(*tag)),
+            Run::Failed => Err(cannot_be_run("")),
+            Run::Rows(rows, tag) => give_rows(rows, *tag, max_rows, out),
+            Run::Plan(run) => {
+                // Twice, so that the future of a shallow plan, which is most often what runs, lies in one
+                // place only.
+                let fetched = match run.plan.stack_bytes {
+                    0 => self.fetch_plan(run, &portal.parameters, max_rows, out).await?,
+                    bytes => {
+                        let fetch = Box::pin(self.fetch_plan(run, &portal.parameters, max_rows, out));
+                        stack::Tall::new(bytes, fetch).await?
+                    }
+                };
+                if let Fetch::Complete(tag) = fetched {
+                    portal.run = Run::Done(tag.of_nothing());
+                }
+                Ok(fetched)
+            }
+            Run::Cursor(run) => self.fetch_cursor(run, max_rows, out).await,
+            Run::CopyIn(_) => Err(SqlError::new(SqlState::PROTOCOL_VIOLATION, "COPY FROM waits for data")),
+            Run::Utility(_) => Err(SqlError::internal("a utility did not run")),
+        }
+    }
+
+    /// What a running statement works with.
+    pub(super) fn context<'a>(&'a mut self, params: &'a [Datum]) -> Result<Cx<'a>> {
+        let block = self.block.as_mut().ok_or_else(|| SqlError::internal("no transaction"))?;
+        let read_only = block.read_only;
+        let transaction = block.transaction.as_mut().ok_or_else(|| SqlError::internal("no transaction"))?;
+        Ok(Cx {
+            transaction,
+            database: self.engine.database(),
+            sequences: self.engine.sequences(),
+            read_only,
+            catalogue: &self.facts.catalogue,
+            environment: &*self.environment,
+            actor: self.facts.actor(),
+            facts: &self.facts,
+            canceller: &self.canceller,
+            params,
+            outer: Vec::new(),
+            memory_max_bytes: self.quick.work_mem_bytes.saturating_mul(MEMORY_FACTOR),
+            lock_timeout_ms: self.quick.lock_timeout_ms,
+            join_rows: BATCH,
+            deep: false,
+            pauses: AtomicU32::new(0),
+            affected: 0,
+            rows: 0,
+            paused: None,
+            scratch: Vec::new(),
+        })
+    }
+
+    async fn fetch_plan(
+        &mut self,
+        run: &mut PlanRun,
+        params: &[Datum],
+        max_rows: usize,
+        out: &mut dyn RowSink,
+    ) -> Result<Fetch> {
+        if self.block.as_ref().is_none_or(|block| block.serial != run.block) {
+            return Err(SqlError::new(SqlState::INVALID_CURSOR_NAME, "portal's transaction has ended"));
+        }
+        let mut cx = self.context(params)?;
+        cx.suit(&run.plan);
+        let given_before = run.given;
+        if run.view.is_some() {
+            cx.transaction.read_as_of(run.view.clone());
+        }
+        let fetched = match &run.plan.direct {
+            Some(plan) if run.copy.is_none() => direct::run(&mut cx, plan, out).await.map(|tag| {
+                if let CommandTag::Select(rows) = tag {
+                    run.given += rows;
+                }
+                Fetch::Complete(tag)
+            }),
+            _ => give_plan_rows(&mut cx, run, max_rows, out).await,
+        };
+        if run.view.is_some() {
+            cx.transaction.read_as_of(None);
+        }
+        let fetched = fetched?;
+        if run.given > given_before {
+            let upto = cx.transaction.evaluated_up_to();
+            self.wait_for_evaluated(upto).await?;
+        }
+        Ok(fetched)
+    }
+}
+
+/// Runs operators and gives what comes to the sink.
+async fn give_plan_rows(
+    cx: &mut Cx<'_>,
+    run: &mut PlanRun,
+    max_rows: usize,
+    out: &mut dyn RowSink,
+) -> Result<Fetch> {
+    let changes = run.plan.verb != Verb::Select;
+    let mut now: usize = 0;
+    let mut line = Vec::new();
+    if run.exec.is_none() {
+        run.exec = Some(build(&run.plan.node));
+        if max_rows > 0 && run.view.is_none() {
+            // Its later rows are to come of the same state as its first ones.
+            run.view = cx.transaction.view();
+        }
+        if changes && max_rows > 0 && run.plan.columns.is_some() {
+            // A statement that changes data runs to its end, however few of its rows are wanted at first.
+            let Some(exec) = &mut run.exec else { return Err(SqlError::internal("no plan")) };
+            let rows = collect(exec.as_mut(), cx, &mut Budget::default()).await?;
+            run.affected += std::mem::take(&mut cx.affected);
+            run.pending = rows.into_iter();
+        }
+    }
+    if let Some(copy) = &mut run.copy
+        && let Some(names) = copy.header.take()
+    {
+        copy.writer.header(names.iter().map(String::as_str), &mut line);
+        out.copy_data(&line);
+    }
+    loop {
+        for mut row in run.pending.by_ref() {
+            for at in &run.plan.regclasses {
+                if run.copy.is_some() || out.wants_text(*at) {
+                    name_relation(cx, &mut row, *at);
+                }
+            }
+            let flow = match &mut run.copy {
+                None => out.row(&row)?,
+                Some(copy) => {
+                    line.clear();
+                    copy.writer.row(&row, cx.facts.style(), &mut line);
+                    out.copy_data(&line)
+                }
+            };
+            run.given += 1;
+            now += 1;
+            if now == max_rows {
+                return Ok(Fetch::Suspended);
+            }
+            if flow == Flow::Full {
+                return Ok(Fetch::More);
+            }
+        }
+        let want = if max_rows > 0 { (max_rows - now).min(BATCH) } else { BATCH };
+        let Some(exec) = &mut run.exec else { return Err(SqlError::internal("no plan")) };
+        let more = exec.next(cx, want).await?;
+        run.affected += std::mem::take(&mut cx.affected);
+        match more {
+            Some(rows) => run.pending = rows.into_iter(),
+            None => break,
+        }
+    }
+    Ok(Fetch::Complete(match (run.plan.verb, &run.copy) {
+        (_, Some(_)) => CommandTag::Copy(run.given),
+        (Verb::Select, None) => CommandTag::Select(run.given),
+        (Verb::Insert, None) => CommandTag::Insert(run.affected),
+        (Verb::Update, None) => CommandTag::Update(run.affected),
+        (Verb::Delete, None) => CommandTag::Delete(run.affected),
+    }))
+}
+
+/// Puts a relation's name in the place of its OID.
+fn name_relation(cx: &Cx<'_>, row: &mut Row, at: usize) {
+    if let Some(value) = row.get_mut(at)
+        && let Datum::Oid(oid) = *value
+    {
+        let name = if oid == 0 { Some("-".to_owned()) } else { cx.facts.relation_name(oid) };
+        *value = Datum::from(name.unwrap_or_else(|| oid.to_string()));
+    }
+}
+
+fn give_rows(
+    rows: &mut std::vec::IntoIter<Row>,
+    tag: CommandTag,
+    max_rows: usize,
+    out: &mut dyn RowSink,
+) -> Result<Fetch> {
+    let mut now = 0;
+    for row in rows.by_ref() {
+        let flow = out.row(&row)?;
+        now += 1;
+        if now == max_rows {
+            return Ok(Fetch::Suspended);
+        }
+        if flow == Flow::Full {
+            return Ok(Fetch::More);
+        }
+    }
+    Ok(Fetch::Complete(tag))
+}

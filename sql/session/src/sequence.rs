@@ -1,0 +1,421 @@
+//! CREATE, ALTER and DROP SEQUENCE, and the sequences of serial and identity columns.
+
+use super::SqlSession;
+use super::index::last_name;
+use sql_catalogue::{Identity, Relation, Sequence, store};
+use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_language::expr;
+use sql_language::parse::{DropTarget, Parsed, SequenceChange, SequenceOptions};
+use sql_types::TypeId;
+use sqlparser::ast;
+use sqlstate::SqlState;
+use std::sync::Arc;
+use storage::{TableLockMode, TreeId};
+
+/// A column whose values come from a sequence of its own.
+#[derive(Clone, Debug)]
+pub(super) struct OwnSequence {
+    /// The column's place.
+    pub(super) at: usize,
+    /// None for serial.
+    pub(super) identity: Option<Identity>,
+    pub(super) options: SequenceOptions,
+}
+
+/// DEFAULT of a serial column.
+pub(crate) fn next_value_call(sequence: &str) -> String {
+    format!("nextval('{}'::regclass)", identifier::quote(sequence).replace('\'', "''"))
+}
+
+impl SqlSession {
+    /// CREATE SEQUENCE.
+    pub(super) async fn create_sequence(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        if_not_exists: bool,
+        options: &SequenceOptions,
+    ) -> Result<CommandTag> {
+        self.refuse_in_read_only(true, "CREATE SEQUENCE")?;
+        self.begin_statement().await?;
+        let name = last_name(name);
+        if self.is_name_taken(&name).await? {
+            return self.name_is_taken(&name, if_not_exists, "CREATE SEQUENCE");
+        }
+        let mut sequence = self.new_sequence(name, TypeId::Int8)?;
+        define(&mut sequence, options, true)?;
+        if let Some(owner) = &options.owned_by {
+            sequence.owned_by = self.owning_column(parsed, owner.as_ref()).await?;
+        }
+        store::put_sequence(self.transaction()?, &sequence).await?;
+        self.catalogue_changed();
+        Ok(CommandTag::Words("CREATE SEQUENCE"))
+    }
+
+    fn new_sequence(&self, name: String, ty: TypeId) -> Result<Sequence> {
+        let database = self.engine.database();
+        Ok(Sequence {
+            oid: database.allocate_number()?,
+            name,
+            owner: self.role.oid,
+            state: database.allocate_number()?,
+            from: 1,
+            ty,
+            start: 1,
+            increment: 1,
+            min: 1,
+            max: i64::MAX,
+            cache: 1,
+            cycle: false,
+            owned_by: None,
+            identity: false,
+        })
+    }
+
+    /// The sequence of a serial or identity column of a table that is being made or altered.
+    pub(super) async fn add_own_sequence(
+        &mut self,
+        relation: &mut Relation,
+        own: &OwnSequence,
+    ) -> Result<()> {
+        let Some(column) = relation.columns.get(own.at).cloned() else {
+            return Err(SqlError::internal("no such column"));
+        };
+        let name = self.choose_name(&relation.name, &column.name, "seq").await?;
+        let mut sequence = self.new_sequence(name, column.ty.id)?;
+        define(&mut sequence, &own.options, true)?;
+        sequence.owned_by = Some((relation.oid, column.number));
+        sequence.identity = own.identity.is_some();
+        store::put_sequence(self.transaction()?, &sequence).await?;
+        self.catalogue_changed();
+        if let Some(column) = relation.columns.get_mut(own.at) {
+            column.identity = own.identity;
+            if own.identity.is_none() {
+                column.default = Some(next_value_call(&sequence.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// OWNED BY table.column.
+    async fn owning_column(
+        &mut self,
+        parsed: &Parsed,
+        name: Option<&ast::ObjectName>,
+    ) -> Result<Option<(u32, i16)>> {
+        let Some(name) = name else { return Ok(None) };
+        let mut parts = name.0.clone();
+        let column = parts.pop();
+        let (Some(column), false) =
+            (column.as_ref().and_then(ast::ObjectNamePart::as_ident), parts.is_empty())
+        else {
+            return Err(SqlError::syntax("invalid OWNED BY option")
+                .with_hint("Specify OWNED BY table.column or OWNED BY NONE."));
+        };
+        let catalogue = self.catalogue().await?;
+        let relation = self.analyzer(parsed, Vec::new(), &catalogue).find_table(&ast::ObjectName(parts))?;
+        let at = relation.require_column(&sql_language::parse::fold(column))?;
+        Ok(relation.columns.get(at).map(|column| (relation.oid, column.number)))
+    }
+
+    /// A sequence by its name, locked like a table; None if there is none.
+    async fn lock_sequence(&mut self, name: &str, mode: TableLockMode) -> Result<Option<Arc<Sequence>>> {
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        let Some(found) = catalogue.sequence_named(name) else {
+            if catalogue.is_name_taken(name) {
+                return Err(SqlError::new(
+                    SqlState::WRONG_OBJECT_TYPE,
+                    format!("\"{name}\" is not a sequence"),
+                ));
+            }
+            return Ok(None);
+        };
+        if !self.role.superuser && found.owner != self.role.oid {
+            let message = format!("must be owner of sequence {name}");
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        // Numbers of trees and of sequences come from one supply, so that no table has this lock.
+        let tree = TreeId::new(sql_catalogue::POSTGRES_DATABASE, found.oid);
+        let (wait, canceller) = (self.lock_wait(), self.canceller.clone());
+        let locked = self.transaction()?.lock_table(tree, mode, wait).await;
+        locked.map_err(|error| canceller.explain(error))?;
+        self.begin_statement().await?;
+        let catalogue = self.catalogue().await?;
+        Ok(catalogue.sequence_named(name).cloned())
+    }
+
+    /// ALTER SEQUENCE.
+    pub(super) async fn alter_sequence(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        if_exists: bool,
+        change: &SequenceChange,
+    ) -> Result<CommandTag> {
+        const DONE: CommandTag = CommandTag::Words("ALTER SEQUENCE");
+        self.refuse_in_read_only(true, "ALTER SEQUENCE")?;
+        let name = last_name(name);
+        let Some(found) = self.lock_sequence(&name, TableLockMode::ShareRowExclusive).await? else {
+            let message = format!("relation \"{name}\" does not exist");
+            if !if_exists {
+                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+            }
+            let notice = format!("{message}, skipping");
+            self.notices.push(SqlError::report(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, notice));
+            return Ok(DONE);
+        };
+        let mut sequence = Sequence::clone(&found);
+        match change {
+            SequenceChange::Rename(new) => {
+                if self.is_name_taken(new).await? {
+                    return self.name_is_taken(new, false, "ALTER SEQUENCE");
+                }
+                store::delete_name(self.transaction()?, &sequence.name).await?;
+                sequence.name.clone_from(new);
+                self.rename_in_defaults(&found.name, new).await?;
+            }
+            SequenceChange::Options(options) => {
+                define(&mut sequence, options, false)?;
+                if let Some(owner) = &options.owned_by {
+                    if found.identity {
+                        return Err(SqlError::new(
+                            SqlState::FEATURE_NOT_SUPPORTED,
+                            "cannot change ownership of identity sequence",
+                        ));
+                    }
+                    sequence.owned_by = self.owning_column(parsed, owner.as_ref()).await?;
+                }
+                if let Some(restart) = options.restart {
+                    self.restart(&mut sequence, restart)?;
+                }
+            }
+        }
+        store::put_sequence(self.transaction()?, &sequence).await?;
+        self.catalogue_changed();
+        Ok(DONE)
+    }
+
+    /// Gives a sequence a new state, which a rollback takes away again.
+    fn restart(&self, sequence: &mut Sequence, at: Option<i64>) -> Result<()> {
+        let last = at.unwrap_or(sequence.start);
+        require_inside("RESTART", last, sequence)?;
+        sequence.state = self.engine.database().allocate_number()?;
+        sequence.from = last;
+        Ok(())
+    }
+
+    /// TRUNCATE ... RESTART IDENTITY.
+    pub(super) async fn restart_sequences_of(&mut self, relation: &Relation) -> Result<()> {
+        let catalogue = self.catalogue().await?;
+        for found in catalogue.sequences_of(relation.oid) {
+            let mut sequence = Sequence::clone(found);
+            self.restart(&mut sequence, None)?;
+            store::put_sequence(self.transaction()?, &sequence).await?;
+        }
+        self.catalogue_changed();
+        Ok(())
+    }
+
+    /// The sequences that go with a table, or with one of its columns.
+    pub(super) async fn drop_sequences_of(&mut self, relation: u32, column: Option<i16>) -> Result<()> {
+        let catalogue = self.catalogue().await?;
+        for sequence in catalogue.sequences_of(relation) {
+            if column.is_none_or(|column| sequence.owned_by == Some((relation, column))) {
+                store::delete_sequence(self.transaction()?, sequence).await?;
+                self.catalogue_changed();
+            }
+        }
+        Ok(())
+    }
+
+    async fn rename_in_defaults(&mut self, old: &str, new: &str) -> Result<()> {
+        let (old, new) = (next_value_call(old), next_value_call(new));
+        for (relation, at) in self.columns_with_default(&old).await? {
+            let Some(mut column) = relation.columns.get(at).cloned() else { continue };
+            column.default = Some(new.clone());
+            store::put_column(self.transaction()?, relation.oid, &column).await?;
+        }
+        Ok(())
+    }
+
+    /// Columns whose DEFAULT is this.
+    async fn columns_with_default(&mut self, default: &str) -> Result<Vec<(Arc<Relation>, usize)>> {
+        let catalogue = self.catalogue().await?;
+        let mut found = Vec::new();
+        for relation in catalogue.relations.values() {
+            for (at, column) in relation.live_columns() {
+                if column.default.as_ref().is_some_and(|text| is_call_of(text, default)) {
+                    found.push((relation.clone(), at));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// DROP SEQUENCE.
+    pub(super) async fn drop_sequences(&mut self, target: &DropTarget) -> Result<CommandTag> {
+        self.refuse_in_read_only(true, "DROP SEQUENCE")?;
+        for name in &target.names {
+            let name = last_name(name);
+            let Some(sequence) = self.lock_sequence(&name, TableLockMode::AccessExclusive).await? else {
+                let message = format!("sequence \"{name}\" does not exist");
+                if !target.if_exists {
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+                }
+                let notice = format!("{message}, skipping");
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
+                continue;
+            };
+            if sequence.identity {
+                return Err(self.needed_by_identity(&sequence).await?);
+            }
+            let users = self.columns_with_default(&next_value_call(&name)).await?;
+            for (relation, at) in users {
+                let Some(mut column) = relation.columns.get(at).cloned() else { continue };
+                let what = format!("default value for column {} of table {}", column.name, relation.name);
+                if !target.cascade {
+                    return Err(SqlError::new(
+                        SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                        format!("cannot drop sequence {name} because other objects depend on it"),
+                    )
+                    .with_detail(format!("{what} depends on sequence {name}"))
+                    .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+                }
+                let notice = format!("drop cascades to {what}");
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
+                column.default = None;
+                store::put_column(self.transaction()?, relation.oid, &column).await?;
+            }
+            store::delete_sequence(self.transaction()?, &sequence).await?;
+            self.catalogue_changed();
+        }
+        Ok(CommandTag::Words("DROP SEQUENCE"))
+    }
+
+    async fn needed_by_identity(&mut self, sequence: &Sequence) -> Result<SqlError> {
+        let catalogue = self.catalogue().await?;
+        let (relation, number) = sequence.owned_by.unwrap_or_default();
+        let relation = catalogue.relations.get(&relation);
+        let table = relation.map_or("", |relation| &relation.name);
+        let column = relation
+            .and_then(|relation| relation.columns.iter().find(|column| column.number == number))
+            .map_or("", |column| &column.name);
+        let name = &sequence.name;
+        Ok(SqlError::new(
+            SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("cannot drop sequence {name} because column {column} of table {table} requires it"),
+        )
+        .with_hint(format!("You can drop column {column} of table {table} instead.")))
+    }
+}
+
+/// Whether a DEFAULT is this call of nextval, with or without the cast that makes its argument a regclass.
+fn is_call_of(text: &str, call: &str) -> bool {
+    let plain = |text: &str| text.to_ascii_lowercase().replace("::regclass", "").replace(' ', "");
+    plain(text) == plain(call)
+}
+
+fn invalid(message: String) -> SqlError {
+    SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+}
+
+fn require_inside(word: &str, value: i64, sequence: &Sequence) -> Result<()> {
+    let Sequence { min, max, .. } = sequence;
+    if value < *min {
+        return Err(invalid(format!("{word} value ({value}) cannot be less than MINVALUE ({min})")));
+    }
+    if value > *max {
+        return Err(invalid(format!("{word} value ({value}) cannot be greater than MAXVALUE ({max})")));
+    }
+    Ok(())
+}
+
+/// What a sequence of this type can hold.
+fn bounds(ty: TypeId) -> Option<(i64, i64)> {
+    match ty {
+        TypeId::Int2 => Some((i64::from(i16::MIN), i64::from(i16::MAX))),
+        TypeId::Int4 => Some((i64::from(i32::MIN), i64::from(i32::MAX))),
+        TypeId::Int8 => Some((i64::MIN, i64::MAX)),
+        _ => None,
+    }
+}
+
+/// Brings options into a sequence, new or old, with PostgreSQL's defaults and checks.
+fn define(sequence: &mut Sequence, options: &SequenceOptions, is_new: bool) -> Result<()> {
+    let old = bounds(sequence.ty);
+    if let Some(ty) = &options.data_type {
+        sequence.ty = expr::data_type(ty)?.id;
+    }
+    let Some((lowest, highest)) = bounds(sequence.ty) else {
+        return Err(invalid(if sequence.owned_by.is_some() || options.data_type.is_none() {
+            "identity column type must be smallint, integer, or bigint".to_owned()
+        } else {
+            "sequence type must be smallint, integer, or bigint".to_owned()
+        }));
+    };
+    if let Some(increment) = options.increment {
+        if increment == 0 {
+            return Err(invalid("INCREMENT must not be zero".to_owned()));
+        }
+        sequence.increment = increment;
+    }
+    let up = sequence.increment > 0;
+    let retyped = options.data_type.is_some();
+    let was = |value: i64, end: fn((i64, i64)) -> i64| retyped && old.map(end) == Some(value);
+    match options.max {
+        Some(Some(max)) => sequence.max = max,
+        Some(None) => sequence.max = if up { highest } else { -1 },
+        None if is_new || was(sequence.max, |old| old.1) => {
+            sequence.max = if up { highest } else { -1 };
+        }
+        None => {}
+    }
+    match options.min {
+        Some(Some(min)) => sequence.min = min,
+        Some(None) => sequence.min = if up { 1 } else { lowest },
+        None if is_new || was(sequence.min, |old| old.0) => {
+            sequence.min = if up { 1 } else { lowest };
+        }
+        None => {}
+    }
+    for (word, value) in [("MAXVALUE", sequence.max), ("MINVALUE", sequence.min)] {
+        if value < lowest || value > highest {
+            let name = sequence.ty.sql_name();
+            return Err(invalid(format!("{word} ({value}) is out of range for sequence data type {name}")));
+        }
+    }
+    if sequence.min >= sequence.max {
+        return Err(invalid(format!(
+            "MINVALUE ({}) must be less than MAXVALUE ({})",
+            sequence.min, sequence.max
+        )));
+    }
+    match options.start {
+        Some(start) => sequence.start = start,
+        None if is_new => sequence.start = if up { sequence.min } else { sequence.max },
+        None => {}
+    }
+    require_inside("START", sequence.start, sequence)?;
+    if is_new {
+        sequence.from = sequence.start;
+    }
+    if let Some(cache) = options.cache {
+        if cache <= 0 {
+            return Err(invalid(format!("CACHE ({cache}) must be greater than zero")));
+        }
+        sequence.cache = cache;
+    }
+    if let Some(cycle) = options.cycle {
+        sequence.cycle = cycle;
+    }
+    Ok(())
+}

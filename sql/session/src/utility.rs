@@ -1,0 +1,410 @@
+//! The statements that are no queries.
+
+use super::SqlSession;
+use super::portal::{Prepared, Run};
+use sql_execution::Row;
+use sql_interface::{CommandTag, Result, ResultColumn, SetScope, Severity, SqlError};
+use sql_language::expr::{self, CastContext, EvalContext};
+use sql_language::parse::{DiscardKind, DropKind, Mode, Parsed, SetTarget, SqlCommand, Utility};
+use sql_language::plan::Analyzer;
+use sql_types::{Datum, Type, TypeId};
+use sqlparser::ast;
+use sqlstate::SqlState;
+use std::sync::Arc;
+use storage::{CheckpointKind, LockWait, TableLockMode};
+
+/// A result column of type text.
+pub(super) fn text_column(name: &str) -> ResultColumn {
+    ResultColumn { name: name.to_owned(), table_oid: 0, attribute: 0, ty: Type::of(TypeId::Text) }
+}
+
+/// What SHOW gives.
+pub(super) fn show_columns(target: &SetTarget) -> Vec<ResultColumn> {
+    match target {
+        SetTarget::Name(name) => vec![text_column(name)],
+        SetTarget::All => vec![text_column("name"), text_column("setting"), text_column("description")],
+    }
+}
+
+/// The isolation level of SET transaction_isolation.
+fn isolation_mode(value: &str) -> Result<Mode> {
+    use sql_interface::IsolationLevel::{ReadCommitted, ReadUncommitted, RepeatableRead, Serializable};
+    let level = [ReadUncommitted, ReadCommitted, RepeatableRead, Serializable]
+        .into_iter()
+        .find(|level| level.name().eq_ignore_ascii_case(value));
+    level.map(Mode::Isolation).ok_or_else(|| {
+        SqlError::new(
+            SqlState::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"transaction_isolation\": \"{value}\""),
+        )
+    })
+}
+
+impl SqlSession {
+    /// Carries a utility statement out.
+    pub(super) async fn run_utility(&mut self, parsed: &Arc<Parsed>) -> Result<Run> {
+        let done = |words: &'static str| Ok(Run::Done(CommandTag::Words(words)));
+        let utility = match &parsed.command {
+            SqlCommand::CreateTable(table) => return self.create_table(parsed, table).await.map(Run::Done),
+            SqlCommand::AlterTable(alter) => return self.alter_table(parsed, alter).await.map(Run::Done),
+            SqlCommand::CreateIndex(create) => return self.create_index(parsed, create).await.map(Run::Done),
+            SqlCommand::Truncate(truncate) => return self.truncate(parsed, truncate).await.map(Run::Done),
+            SqlCommand::Utility(utility) => utility,
+            _ => return Err(SqlError::internal("a query is no utility")),
+        };
+        match utility {
+            Utility::Begin { start, modes } => self.begin(*start, modes).map(Run::Done),
+            Utility::Commit { chain } => self.commit(*chain).await.map(Run::Done),
+            Utility::Rollback { chain } => self.rollback(*chain).map(Run::Done),
+            Utility::Savepoint(name) => self.savepoint(name).map(Run::Done),
+            Utility::RollbackTo(name) => self.rollback_to(name).map(Run::Done),
+            Utility::Release(name) => self.release(name).map(Run::Done),
+            Utility::SetTransaction { session, modes } => {
+                self.set_transaction(*session, modes).map(Run::Done)
+            }
+            Utility::SetConstraints => done("SET CONSTRAINTS"),
+            Utility::Set { local, name, value } => self.set(*local, name, value.as_deref()).map(Run::Done),
+            Utility::Show(target) => self.show(target),
+            Utility::Reset(target) => self.reset(target).map(Run::Done),
+            Utility::AlterSystem { target, value } => {
+                self.alter_system(target, value.as_deref()).map(Run::Done)
+            }
+            Utility::Checkpoint => self.checkpoint().await.map(Run::Done),
+            Utility::CreateRole { name, options } => self.create_role(name, options).await.map(Run::Done),
+            Utility::AlterRole { name, options } => self.alter_role(name, options).await.map(Run::Done),
+            Utility::RenameRole { name, to } => self.rename_role(name, to).await.map(Run::Done),
+            Utility::DropRole { if_exists, names } => self.drop_roles(*if_exists, names).await.map(Run::Done),
+            Utility::Maintain { vacuum, verbose, tables } => {
+                self.maintain(parsed, *vacuum, *verbose, tables).await.map(Run::Done)
+            }
+            Utility::Discard(kind) => self.discard(*kind).map(Run::Done),
+            Utility::Deallocate(name) => self.deallocate(name.as_deref()).map(Run::Done),
+            Utility::Prepare { name, types, statement } => {
+                self.prepare_named(name, types, statement).await.map(Run::Done)
+            }
+            Utility::Declare { name, query } => self.declare(name, query).await.map(Run::Done),
+            Utility::Fetch { name, count, shows } => self.open_fetch(name, *count, *shows),
+            Utility::Close(name) => self.close_cursor(name.as_deref()).map(Run::Done),
+            Utility::Explain { options, statement } => self.explain(*options, statement).await,
+            Utility::Drop(target) => match target.kind {
+                DropKind::Table => self.drop_tables(parsed, target).await.map(Run::Done),
+                DropKind::Index => self.drop_indexes(target).await.map(Run::Done),
+                DropKind::Sequence => self.drop_sequences(target).await.map(Run::Done),
+                DropKind::View => self.drop_views(target).await.map(Run::Done),
+            },
+            Utility::CreateView { or_replace, name, columns, query, text } => {
+                self.create_view(name, (columns, *or_replace), (query, text)).await.map(Run::Done)
+            }
+            Utility::CreateSequence { if_not_exists, name, options } => {
+                self.create_sequence(parsed, name, *if_not_exists, options).await.map(Run::Done)
+            }
+            Utility::AlterSequence { if_exists, name, change } => {
+                self.alter_sequence(parsed, name, *if_exists, change).await.map(Run::Done)
+            }
+            Utility::Reindex(target) => self.reindex(parsed, target).await.map(Run::Done),
+            Utility::LockTable { tables, mode, no_wait } => {
+                self.lock_named_tables(parsed, tables, *mode, *no_wait).await.map(Run::Done)
+            }
+            Utility::WaitFor { token, timeout } => self.wait_for(*token, *timeout).await.map(Run::Done),
+            Utility::Unlisten => done("UNLISTEN"),
+            Utility::Execute { .. } | Utility::Copy(_) => Err(SqlError::internal("a portal was expected")),
+        }
+    }
+
+    fn set_transaction(&mut self, session: bool, modes: &[Mode]) -> Result<CommandTag> {
+        if session {
+            for mode in modes {
+                let (name, value) = match mode {
+                    Mode::Isolation(level) => ("default_transaction_isolation", level.name()),
+                    Mode::ReadOnly(only) => {
+                        ("default_transaction_read_only", if *only { "on" } else { "off" })
+                    }
+                    Mode::Deferrable(yes) => {
+                        ("default_transaction_deferrable", if *yes { "on" } else { "off" })
+                    }
+                };
+                self.set(false, name, Some(value))?;
+            }
+            return Ok(CommandTag::Words("SET"));
+        }
+        if !self.in_explicit_block() {
+            self.warn("SET TRANSACTION can only be used in transaction blocks");
+        }
+        self.set_modes(modes)?;
+        Ok(CommandTag::Words("SET"))
+    }
+
+    pub(super) fn in_explicit_block(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| block.explicit)
+    }
+
+    fn warn(&mut self, message: &str) {
+        self.notices.push(SqlError::report(Severity::Warning, SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+    }
+
+    fn set(&mut self, local: bool, name: &str, value: Option<&str>) -> Result<CommandTag> {
+        if local && !self.in_explicit_block() {
+            self.warn("SET LOCAL can only be used in transaction blocks");
+        }
+        self.ensure_block();
+        let is_on = |text: &str| {
+            matches!(text.to_ascii_lowercase().as_str(), "on" | "true" | "yes" | "1" | "t" | "y")
+        };
+        match (name.to_ascii_lowercase().as_str(), value) {
+            ("transaction_isolation", Some(value)) => self.set_modes(&[isolation_mode(value)?])?,
+            ("transaction_read_only", Some(value)) => self.set_modes(&[Mode::ReadOnly(is_on(value))])?,
+            ("transaction_isolation" | "transaction_read_only", None) | ("transaction_deferrable", _) => {}
+            ("role", None) => {}
+            ("role", Some(value)) if value == "none" || value == self.role.name => {}
+            ("role", Some(_)) => return Err(SqlError::unsupported("SET ROLE")),
+            ("session_authorization", None) => {}
+            ("session_authorization", Some(value)) if value == self.role.name => {}
+            ("session_authorization", Some(_)) => {
+                return Err(SqlError::unsupported("SET SESSION AUTHORIZATION"));
+            }
+            _ => {
+                let environment = self.environment.clone();
+                self.facts.levels.touch(&*environment);
+                let scope = if local { SetScope::Local } else { SetScope::Session };
+                environment.set(self.actor(), name, value, scope)?;
+                self.refresh_settings();
+            }
+        }
+        Ok(CommandTag::Words("SET"))
+    }
+
+    fn show(&mut self, target: &SetTarget) -> Result<Run> {
+        self.ensure_block();
+        let rows: Vec<Row> = match target {
+            SetTarget::Name(name) => vec![vec![Datum::from(self.facts.show(name)?)]],
+            SetTarget::All => self
+                .environment
+                .show_all(self.actor())
+                .into_iter()
+                .map(|line| vec![line.name.into(), line.value.into(), line.description.into()])
+                .collect(),
+        };
+        Ok(Run::Rows(rows.into_iter(), CommandTag::Words("SHOW")))
+    }
+
+    fn reset(&mut self, target: &SetTarget) -> Result<CommandTag> {
+        self.ensure_block();
+        match target {
+            SetTarget::Name(name) => {
+                self.set(false, name, None)?;
+            }
+            SetTarget::All => {
+                let environment = self.environment.clone();
+                self.facts.levels.touch(&*environment);
+                environment.reset_all(self.actor())?;
+                self.refresh_settings();
+            }
+        }
+        Ok(CommandTag::Words("RESET"))
+    }
+
+    /// 25001 for what must stand alone.
+    pub(super) fn refuse_in_block(&self, what: &str) -> Result<()> {
+        if self.in_explicit_block() {
+            return Err(SqlError::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                format!("{what} cannot run inside a transaction block"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn alter_system(&mut self, target: &SetTarget, value: Option<&str>) -> Result<CommandTag> {
+        self.refuse_in_block("ALTER SYSTEM")?;
+        if !self.role.superuser {
+            let what = match target {
+                SetTarget::Name(name) => format!("permission denied to set parameter \"{name}\""),
+                SetTarget::All => "permission denied to perform ALTER SYSTEM RESET ALL".to_owned(),
+            };
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, what));
+        }
+        let name = match target {
+            SetTarget::Name(name) => Some(name.as_str()),
+            SetTarget::All => None,
+        };
+        self.environment.alter_system(self.actor(), name, value)?;
+        Ok(CommandTag::Words("ALTER SYSTEM"))
+    }
+
+    async fn checkpoint(&mut self) -> Result<CommandTag> {
+        if !self.role.superuser {
+            return Err(SqlError::new(
+                SqlState::INSUFFICIENT_PRIVILEGE,
+                "must be superuser or have privileges of pg_checkpoint to do CHECKPOINT",
+            ));
+        }
+        self.engine
+            .database()
+            .checkpoint(CheckpointKind::Immediate)
+            .await
+            .map_err(|error| self.canceller.explain(error))?;
+        Ok(CommandTag::Words("CHECKPOINT"))
+    }
+
+    fn discard(&mut self, kind: DiscardKind) -> Result<CommandTag> {
+        match kind {
+            DiscardKind::All => {
+                self.refuse_in_block("DISCARD ALL")?;
+                self.named.clear();
+                self.forget_cached();
+                self.facts.numbers.lock().forget();
+                self.reset(&SetTarget::All)?;
+                Ok(CommandTag::Words("DISCARD ALL"))
+            }
+            DiscardKind::Plans => {
+                self.forget_cached();
+                Ok(CommandTag::Words("DISCARD PLANS"))
+            }
+            DiscardKind::Sequences => {
+                self.facts.numbers.lock().forget();
+                Ok(CommandTag::Words("DISCARD SEQUENCES"))
+            }
+            DiscardKind::Temporary => Ok(CommandTag::Words("DISCARD TEMP")),
+        }
+    }
+
+    fn deallocate(&mut self, name: Option<&str>) -> Result<CommandTag> {
+        match name {
+            None => {
+                self.named.clear();
+                Ok(CommandTag::Words("DEALLOCATE ALL"))
+            }
+            Some(name) => {
+                self.find_stored(name)?;
+                self.named.remove(name);
+                Ok(CommandTag::Words("DEALLOCATE"))
+            }
+        }
+    }
+
+    async fn prepare_named(
+        &mut self,
+        name: &str,
+        types: &[ast::DataType],
+        statement: &Arc<Parsed>,
+    ) -> Result<CommandTag> {
+        if self.named.contains_key(name) {
+            return Err(SqlError::new(
+                SqlState::DUPLICATE_PREPARED_STATEMENT,
+                format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        let declared = types.iter().map(|ty| expr::data_type(ty).map(Some)).collect::<Result<_>>()?;
+        let prepared = Box::pin(self.analyse(statement.clone(), declared, usize::from(u16::MAX))).await?;
+        self.named.insert(name.to_owned(), Arc::new(prepared));
+        Ok(CommandTag::Words("PREPARE"))
+    }
+
+    /// The statement that EXECUTE names, and its arguments' values.
+    pub(super) async fn execute_arguments(
+        &mut self,
+        parsed: &Parsed,
+        name: &str,
+        arguments: &[ast::Expr],
+    ) -> Result<(Arc<Prepared>, Vec<Datum>)> {
+        let prepared = self.find_stored(name)?;
+        let types = prepared.parameter_types().to_vec();
+        if arguments.len() != types.len() {
+            return Err(SqlError::syntax(format!(
+                "wrong number of parameters for prepared statement \"{name}\""
+            ))
+            .with_detail(format!(
+                "Expected {} parameters but got {}.",
+                types.len(),
+                arguments.len()
+            )));
+        }
+        self.ensure_block();
+        let catalogue = self.facts.catalogue.clone();
+        let values = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            let mut values = Vec::with_capacity(arguments.len());
+            for (argument, ty) in arguments.iter().zip(&types) {
+                let value = analyzer.compile_in("EXECUTE parameters", argument)?;
+                if !analyzer.take_deferred().is_empty() {
+                    return Err(SqlError::new(
+                        SqlState::FEATURE_NOT_SUPPORTED,
+                        "cannot use subquery in EXECUTE parameter",
+                    ));
+                }
+                let value = expr::coerce(value, *ty, CastContext::Assignment, analyzer)?;
+                let cx = EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &self.facts };
+                values.push(value.eval(&cx)?);
+            }
+            Ok(values)
+        })?;
+        Ok((prepared, values))
+    }
+
+    async fn lock_named_tables(
+        &mut self,
+        parsed: &Parsed,
+        tables: &[ast::ObjectName],
+        mode: TableLockMode,
+        no_wait: bool,
+    ) -> Result<CommandTag> {
+        if !self.in_explicit_block() {
+            return Err(super::block::no_block("LOCK TABLE"));
+        }
+        let wait = if no_wait { LockWait::NoWait } else { self.lock_wait() };
+        for table in tables {
+            let relation = self.lock_relation(parsed, table, mode, wait).await?;
+            self.require_owner(&relation)?;
+        }
+        Ok(CommandTag::Words("LOCK TABLE"))
+    }
+
+    /// Finds a table and locks it; looks again after waiting, since it may be another one then.
+    pub(super) async fn lock_relation(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+        mode: TableLockMode,
+        wait: LockWait,
+    ) -> Result<Arc<sql_catalogue::Relation>> {
+        self.begin_statement().await?;
+        let mut found = self.find(parsed, name).await?;
+        loop {
+            let locked = self.transaction()?.lock_table(found.tree, mode, wait).await;
+            locked.map_err(|error| match error {
+                storage::Error::LockNotAvailable { timed_out: false } => SqlError::new(
+                    SqlState::LOCK_NOT_AVAILABLE,
+                    format!("could not obtain lock on relation \"{}\"", found.name),
+                ),
+                other => self.canceller.explain(other),
+            })?;
+            self.begin_statement().await?;
+            let again = self.find(parsed, name).await?;
+            if again.tree == found.tree {
+                return Ok(again);
+            }
+            found = again;
+        }
+    }
+
+    async fn find(
+        &mut self,
+        parsed: &Parsed,
+        name: &ast::ObjectName,
+    ) -> Result<Arc<sql_catalogue::Relation>> {
+        let catalogue = self.catalogue().await?;
+        let analyzer: Analyzer<'_> = self.analyzer(parsed, Vec::new(), &catalogue);
+        analyzer.find_table(name)
+    }
+
+    /// 42501 for a table that belongs to somebody else.
+    pub(super) fn require_owner(&self, relation: &sql_catalogue::Relation) -> Result<()> {
+        if self.role.superuser || relation.owner == self.role.oid {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::INSUFFICIENT_PRIVILEGE,
+            format!("must be owner of table {}", relation.name),
+        ))
+    }
+}

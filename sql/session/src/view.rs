@@ -1,0 +1,189 @@
+//! CREATE VIEW and DROP VIEW, and what keeps tables from changing under views.
+
+use super::SqlSession;
+use super::index::last_name;
+use sql_catalogue::{Relation, View, ViewColumn, store};
+use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_language::parse::{DropTarget, Parsed};
+use sqlparser::ast;
+use sqlstate::SqlState;
+use std::sync::Arc;
+
+impl SqlSession {
+    /// CREATE VIEW.
+    pub(super) async fn create_view(
+        &mut self,
+        name: &ast::ObjectName,
+        (columns, or_replace): (&[String], bool),
+        (query, text): (&Parsed, &str),
+    ) -> Result<CommandTag> {
+        const DONE: CommandTag = CommandTag::Words("CREATE VIEW");
+        self.refuse_in_read_only(true, "CREATE VIEW")?;
+        self.begin_statement().await?;
+        let name = last_name(name);
+        let catalogue = self.catalogue().await?;
+        let before = catalogue.view_named(&name).cloned();
+        match &before {
+            Some(_) if or_replace => {}
+            _ => {
+                if self.is_name_taken(&name).await? {
+                    return self.name_is_taken(&name, false, "CREATE VIEW");
+                }
+            }
+        }
+        let (found, uses) = self.analysing(query, Vec::new(), &catalogue, |analyzer| {
+            analyzer.parameters_max = 0;
+            let mut plan = sql_language::plan::plan(analyzer, &query.command)?;
+            let mut uses: Vec<u32> = plan.tables.iter().map(|used| used.relation.oid).collect();
+            uses.append(&mut analyzer.views);
+            uses.sort_unstable();
+            uses.dedup();
+            Ok((plan.columns.take().unwrap_or_default(), uses))
+        })?;
+        if columns.len() > found.len() {
+            return Err(SqlError::syntax("CREATE VIEW specifies more column names than columns"));
+        }
+        let mut view_columns: Vec<ViewColumn> = Vec::with_capacity(found.len());
+        for (at, column) in found.iter().enumerate() {
+            let shown = columns.get(at).unwrap_or(&column.name).clone();
+            if view_columns.iter().any(|known| known.name == shown) {
+                let message = format!("column \"{shown}\" specified more than once");
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+            }
+            view_columns.push(ViewColumn { name: shown, inner: column.name.clone(), ty: column.ty });
+        }
+        let oid = match &before {
+            Some(before) => {
+                self.require_same_columns(before, &view_columns)?;
+                before.oid
+            }
+            None => self.engine.database().allocate_number()?,
+        };
+        let (owner, query) = (self.role.oid, text.to_owned());
+        let view = View { oid, name, owner, query, columns: view_columns, uses };
+        store::put_view(self.transaction()?, &view).await?;
+        self.catalogue_changed();
+        Ok(DONE)
+    }
+
+    /// OR REPLACE may add columns at the end and nothing else.
+    fn require_same_columns(&self, before: &View, after: &[ViewColumn]) -> Result<()> {
+        let refused = |message: String| SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message);
+        if !self.role.superuser && before.owner != self.role.oid {
+            let message = format!("must be owner of view {}", before.name);
+            return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+        }
+        if after.len() < before.columns.len() {
+            return Err(refused("cannot drop columns from view".to_owned()));
+        }
+        for (old, new) in before.columns.iter().zip(after) {
+            if old.name != new.name {
+                return Err(refused(format!(
+                    "cannot change name of view column \"{}\" to \"{}\"",
+                    old.name, new.name
+                ))
+                .with_hint("Use ALTER VIEW ... RENAME COLUMN ... to change name of view column instead."));
+            }
+            if old.ty != new.ty {
+                return Err(refused(format!(
+                    "cannot change data type of view column \"{}\" from {} to {}",
+                    old.name,
+                    old.ty.id.sql_name(),
+                    new.ty.id.sql_name()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// DROP VIEW.
+    pub(super) async fn drop_views(&mut self, target: &DropTarget) -> Result<CommandTag> {
+        self.refuse_in_read_only(true, "DROP VIEW")?;
+        for name in &target.names {
+            self.begin_statement().await?;
+            let name = last_name(name);
+            let catalogue = self.catalogue().await?;
+            let Some(view) = catalogue.view_named(&name).cloned() else {
+                if catalogue.is_name_taken(&name) {
+                    let message = format!("\"{name}\" is not a view");
+                    return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+                }
+                let message = format!("view \"{name}\" does not exist");
+                if !target.if_exists {
+                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
+                }
+                let notice = format!("{message}, skipping");
+                self.notices.push(SqlError::report(
+                    Severity::Notice,
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    notice,
+                ));
+                continue;
+            };
+            if !self.role.superuser && view.owner != self.role.oid {
+                let message = format!("must be owner of view {name}");
+                return Err(SqlError::new(SqlState::INSUFFICIENT_PRIVILEGE, message));
+            }
+            self.drop_views_of(view.oid, &format!("view {name}"), target.cascade).await?;
+            store::delete_view(self.transaction()?, &view).await?;
+            self.catalogue_changed();
+        }
+        Ok(CommandTag::Words("DROP VIEW"))
+    }
+
+    /// Before a table, view or sequence goes: the views that read it go with CASCADE, and else keep it from
+    /// going.
+    pub(super) async fn drop_views_of(&mut self, oid: u32, what: &str, cascade: bool) -> Result<()> {
+        let catalogue = self.catalogue().await?;
+        // Those that read these come first, however deep.
+        let mut found: Vec<Arc<View>> = Vec::new();
+        let mut next = vec![oid];
+        let mut details = Vec::new();
+        while let Some(used) = next.pop() {
+            let used_name = catalogue
+                .views
+                .get(&used)
+                .map_or_else(|| what.to_owned(), |view| format!("view {}", view.name));
+            for view in catalogue.views_of(used) {
+                if found.iter().any(|known| known.oid == view.oid) {
+                    continue;
+                }
+                details.push(format!("view {} depends on {used_name}", view.name));
+                next.push(view.oid);
+                found.push(view.clone());
+            }
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        if !cascade {
+            return Err(SqlError::new(
+                SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                format!("cannot drop {what} because other objects depend on it"),
+            )
+            .with_detail(details.join("\n"))
+            .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+        }
+        for view in &found {
+            store::delete_view(self.transaction()?, view).await?;
+        }
+        let notice = match found.as_slice() {
+            [one] => format!("drop cascades to view {}", one.name),
+            more => format!("drop cascades to {} other objects", more.len()),
+        };
+        self.notices.push(SqlError::report(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, notice));
+        self.catalogue_changed();
+        Ok(())
+    }
+
+    /// Refuses a change of a table's columns that views which read it would not survive.
+    pub(super) async fn refuse_under_views(&mut self, relation: &Relation, what: &str) -> Result<()> {
+        let catalogue = self.catalogue().await?;
+        match catalogue.views_of(relation.oid).first() {
+            None => Ok(()),
+            Some(view) => Err(SqlError::unsupported(format!("{what} of a table that a view reads"))
+                .with_detail(format!("view {} depends on table {}", view.name, relation.name))
+                .with_hint("Drop the view, and create it again afterwards.")),
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Transaction blocks, isolation between sessions, locks.
+
+use crate::common::{Client, Collected, Node, until_it_waits};
+use sql_interface::{CancelReason, Fetch, TransactionStatus};
+use sql_session::Portal;
+use sql_types::Datum;
+use storage::WaitEvent;
+
+#[tokio::test]
+async fn a_message_of_several_statements_is_one_transaction() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table t (id int primary key)").await;
+    assert_eq!(c.error("insert into t values (1); insert into t values (1)").await.code().as_str(), "23505");
+    assert_eq!(c.text("select count(*) from t").await, "0");
+    // COMMIT inside of it keeps what came before.
+    assert_eq!(
+        c.error("insert into t values (1); commit; insert into t values (1)").await.code().as_str(),
+        "23505"
+    );
+    assert_eq!(c.text("select count(*) from t").await, "1");
+    assert_eq!(c.session.take_notices()[0].message(), "there is no transaction in progress");
+    // BEGIN takes what came before into the block.
+    c.run("insert into t values (2); begin; insert into t values (3)").await;
+    assert_eq!(c.session.transaction_status(), TransactionStatus::InTransaction);
+    c.run("rollback").await;
+    assert_eq!(c.text("select count(*) from t").await, "1");
+}
+
+#[tokio::test]
+async fn a_failed_block_refuses_all_but_its_end() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table t (id int primary key)").await;
+    c.run("begin; insert into t values (1)").await;
+    c.error("select 1/0").await;
+    assert_eq!(c.session.transaction_status(), TransactionStatus::Failed);
+    let message = "current transaction is aborted, commands ignored until end of transaction block";
+    assert_eq!(c.refused("select 1").await, ("25P02".into(), message.into()));
+    assert_eq!(c.run("commit").await, "ROLLBACK");
+    assert_eq!(c.session.transaction_status(), TransactionStatus::Idle);
+    assert_eq!(c.text("select count(*) from t").await, "0");
+}
+
+#[tokio::test]
+async fn savepoints_undo_rows_settings_and_failures() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table t (id int primary key)").await;
+    c.run("begin; insert into t values (1); set a.b = 'one'; savepoint s").await;
+    c.run("insert into t values (2); set a.b = 'two'; create table u (a int)").await;
+    c.error("insert into t values (1)").await;
+    assert_eq!(c.session.transaction_status(), TransactionStatus::Failed);
+    c.run("rollback to s").await;
+    assert_eq!(c.session.transaction_status(), TransactionStatus::InTransaction);
+    assert_eq!(c.text("show a.b").await, "one");
+    assert_eq!(c.error("select * from u").await.code().as_str(), "42P01");
+    c.run("rollback to s; insert into t values (3); savepoint x; release s").await;
+    assert_eq!(c.refused("rollback to x").await, ("3B001".into(), "savepoint \"x\" does not exist".into()));
+    assert_eq!(c.run("rollback").await, "ROLLBACK");
+    c.run("begin; insert into t values (1); savepoint s; insert into t values (2); rollback to s; commit")
+        .await;
+    assert_eq!(c.text("select * from t").await, "1");
+    c.run("begin; set local a.b = 'local'; commit").await;
+    assert_eq!(c.text("show a.b").await, "x");
+    c.run("set a.b = 'kept'").await;
+    assert_eq!(c.text("select current_setting('a.b')").await, "kept");
+}
+
+#[tokio::test]
+async fn uncommitted_rows_are_seen_by_their_own_transaction_alone() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key, v int); insert into t values (1, 10)").await;
+    a.run("begin; update t set v = 11 where id = 1; insert into t values (2, 20)").await;
+    assert_eq!(a.text("select * from t order by id").await, "1|11;2|20");
+    assert_eq!(b.text("select * from t order by id").await, "1|10");
+    a.run("commit").await;
+    assert_eq!(b.text("select * from t order by id").await, "1|11;2|20");
+}
+
+#[tokio::test]
+async fn read_committed_looks_again_at_a_row_that_it_waited_for() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key, v int); insert into t values (1, 10), (2, 20)").await;
+    a.run("begin; update t set v = v + 1 where id = 1").await;
+    let other = b.session.canceller().clone();
+    let waiting = tokio::spawn(async move {
+        let tag = b.run("update t set v = v + 100 where v < 15").await;
+        (b, tag)
+    });
+    until_it_waits(&other, WaitEvent::RowLock).await;
+    a.run("commit").await;
+    let (mut b, tag) = waiting.await.unwrap();
+    assert_eq!(tag, "UPDATE 1");
+    assert_eq!(b.text("select v from t where id = 1").await, "111");
+    // The newest version no longer fits the condition.
+    a.run("begin; update t set v = 1000 where id = 1").await;
+    let waiting = tokio::spawn(async move { b.run("delete from t where v = 111").await });
+    until_it_waits(&other, WaitEvent::RowLock).await;
+    a.run("commit").await;
+    assert_eq!(waiting.await.unwrap(), "DELETE 0");
+}
+
+#[tokio::test]
+async fn repeatable_read_keeps_its_snapshot_and_refuses_lost_updates() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key, v int); insert into t values (1, 10)").await;
+    b.run("begin isolation level repeatable read").await;
+    assert_eq!(b.text("select v from t").await, "10");
+    a.run("update t set v = 11; insert into t values (2, 20)").await;
+    assert_eq!(b.text("select v from t").await, "10");
+    assert_eq!(b.text("show transaction_isolation").await, "repeatable read");
+    let error = b.error("update t set v = v + 1 where id = 1").await;
+    assert_eq!(
+        (error.code().as_str(), error.message()),
+        ("40001", "could not serialize access due to concurrent update")
+    );
+    b.run("rollback").await;
+    assert_eq!(b.text("select v from t order by id").await, "11;20");
+}
+
+#[tokio::test]
+async fn row_locks_wait_fail_or_skip() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key); insert into t values (1), (2), (3)").await;
+    a.run("begin").await;
+    assert_eq!(a.text("select id from t where id = 1 for update").await, "1");
+    let refused = b.refused("select * from t where id = 1 for update nowait").await;
+    assert_eq!(refused, ("55P03".into(), "could not obtain lock on row in relation \"t\"".into()));
+    assert_eq!(b.text("select id from t order by id limit 1 for update skip locked").await, "2");
+    assert_eq!(b.text("select id from t order by id").await, "1;2;3");
+    a.run("rollback").await;
+    assert_eq!(b.text("select id from t where id = 1 for share nowait").await, "1");
+    for lock in ["for no key update", "for key share", "for update of t"] {
+        assert_eq!(b.text(&format!("select id from t order by id limit 1 {lock}")).await, "1", "{lock}");
+    }
+    b.run("begin read only").await;
+    let refused = b.refused("select id from t for update").await;
+    let message = "cannot execute SELECT FOR UPDATE in a read-only transaction";
+    assert_eq!(refused, ("25006".into(), message.into()));
+    b.run("rollback; begin read only").await;
+    let message = "cannot execute INSERT in a read-only transaction";
+    assert_eq!(b.refused("insert into t values (9)").await, ("25006".into(), message.into()));
+    b.run("rollback").await;
+}
+
+#[tokio::test]
+async fn a_deadlock_is_found_and_one_side_told() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key, v int); insert into t values (1, 0), (2, 0)").await;
+    a.run("begin; update t set v = 1 where id = 1").await;
+    b.run("begin; update t set v = 1 where id = 2").await;
+    let other = a.session.canceller().clone();
+    let first = tokio::spawn(async move { a.try_run("update t set v = 2 where id = 2").await.map(|_| ()) });
+    until_it_waits(&other, WaitEvent::RowLock).await;
+    let second = b.try_run("update t set v = 2 where id = 1").await.map(|_| ());
+    if second.is_err() {
+        b.run("rollback").await;
+    }
+    let first = first.await.unwrap();
+    let failed: Vec<_> = [first, second].into_iter().filter_map(Result::err).collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].code().as_str(), "40P01");
+}
+
+#[tokio::test]
+async fn a_waiting_statement_can_be_cancelled() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key); insert into t values (1)").await;
+    a.run("begin; delete from t").await;
+    let canceller = b.session.canceller().clone();
+    let waiting = tokio::spawn(async move {
+        let error = b.error("delete from t").await;
+        (b, error)
+    });
+    until_it_waits(&canceller, WaitEvent::RowLock).await;
+    canceller.cancel(CancelReason::StatementTimeout);
+    let (mut b, error) = waiting.await.unwrap();
+    let message = "canceling statement due to statement timeout";
+    assert_eq!((error.code().as_str(), error.message()), ("57014", message));
+    canceller.clear();
+    // Whether it sleeps already or not.
+    let sleeping = tokio::spawn(async move { b.error("select pg_sleep(10)").await });
+    canceller.cancel(CancelReason::User);
+    assert_eq!(sleeping.await.unwrap().message(), "canceling statement due to user request");
+}
+
+#[tokio::test]
+async fn schema_changes_wait_for_readers_and_old_plans_are_made_anew() {
+    let node = Node::new().await;
+    let (mut a, mut b) = (node.client().await, node.client().await);
+    a.run("create table t (id int primary key, v int); insert into t values (1, 10)").await;
+    let prepared = b.session.prepare("select v from t where id = $1", &[]).await.unwrap();
+    b.session.store("p", prepared).unwrap();
+    b.session.sync().await.unwrap();
+    b.run("begin; select * from t").await;
+    let other = a.session.canceller().clone();
+    let dropping = tokio::spawn(async move {
+        a.run("drop table t").await;
+        a
+    });
+    until_it_waits(&other, WaitEvent::TableLock).await;
+    b.run("commit").await;
+    let mut a = dropping.await.unwrap();
+    assert_eq!(b.error("execute p(1)").await.code().as_str(), "42P01");
+    a.run("create table t (id int primary key, v int); insert into t values (1, 77)").await;
+    assert_eq!(b.text("execute p(1)").await, "77");
+    a.run("truncate t; insert into t values (1, 78)").await;
+    assert_eq!(b.text("execute p(1)").await, "78");
+    a.run("drop table t; create table t (id int primary key, v text)").await;
+    let refused = b.refused("execute p(1)").await;
+    assert_eq!(refused, ("0A000".into(), "cached plan must not change result type".into()));
+}
+
+#[tokio::test]
+async fn a_portal_gives_its_rows_in_portions() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    let prepared = c.session.prepare("select g from generate_series(1, $1) g", &[]).await.unwrap();
+    let mut portal = c.session.open(prepared, vec![Datum::Int4(5)]).await.unwrap();
+    let mut out = Collected::default();
+    assert_eq!(c.session.fetch(&mut portal, 2, &mut out).await.unwrap(), Fetch::Suspended);
+    assert_eq!(out.rows.len(), 2);
+    assert_eq!(c.session.fetch(&mut portal, 2, &mut out).await.unwrap(), Fetch::Suspended);
+    let last = c.session.fetch(&mut portal, 2, &mut out).await.unwrap();
+    assert_eq!((last, out.rows.len()), (Fetch::Complete(sql_interface::CommandTag::Select(5)), 5));
+    c.session.sync().await.unwrap();
+    // Its transaction is over, and so is a portal that was not read to its end.
+    let prepared = c.session.prepare("select g from generate_series(1, $1) g", &[]).await.unwrap();
+    let mut portal = c.session.open(prepared, vec![Datum::Int4(5)]).await.unwrap();
+    c.session.fetch(&mut portal, 1, &mut out).await.unwrap();
+    c.session.sync().await.unwrap();
+    assert_eq!(c.session.fetch(&mut portal, 1, &mut out).await.unwrap_err().code().as_str(), "34000");
+}
+
+/// A portal of a text without parameters, and its first row.
+async fn begun(c: &mut Client, sql: &str) -> Portal {
+    let prepared = c.session.prepare(sql, &[]).await.unwrap();
+    let mut portal = c.session.open(prepared, Vec::new()).await.unwrap();
+    assert_eq!(c.session.fetch(&mut portal, 1, &mut Collected::default()).await.unwrap(), Fetch::Suspended);
+    portal
+}
+
+async fn goes_on(c: &mut Client, portal: &mut Portal) -> Result<Fetch, String> {
+    let fetched = c.session.fetch(portal, 1, &mut Collected::default()).await;
+    fetched.map_err(|error| error.code().to_string())
+}
+
+#[tokio::test]
+async fn a_portal_ends_with_the_savepoint_that_it_was_opened_behind() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    let sql = "select g from generate_series(1, 9) g";
+    c.run("begin").await;
+    let mut outside = begun(&mut c, sql).await;
+    c.run("savepoint a").await;
+    let mut in_a = begun(&mut c, sql).await;
+    c.run("savepoint b").await;
+    let mut released = begun(&mut c, sql).await;
+    c.run("release b; savepoint b").await;
+    let mut in_b = begun(&mut c, sql).await;
+    c.run("rollback to b").await;
+    for portal in [&mut outside, &mut in_a, &mut released] {
+        assert_eq!(goes_on(&mut c, portal).await, Ok(Fetch::Suspended));
+    }
+    assert!(in_b.has_ended());
+    assert_eq!(goes_on(&mut c, &mut in_b).await, Err("34000".into()));
+    c.run("rollback to a").await;
+    assert!(in_a.has_ended() && released.has_ended() && !outside.has_ended());
+    assert_eq!(goes_on(&mut c, &mut outside).await, Ok(Fetch::Suspended));
+}
+
+#[tokio::test]
+async fn a_portal_that_failed_cannot_be_run_again_and_one_at_its_end_says_that_nothing_was_done() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    let sql = "select 1 / (g - 2) from generate_series(1, 9) g";
+    c.run(&format!("begin; declare k cursor for {sql}; fetch from k")).await;
+    let mut portal = begun(&mut c, sql).await;
+    c.run("savepoint s").await;
+    assert_eq!(goes_on(&mut c, &mut portal).await, Err("22012".into()));
+    c.run("rollback to s").await;
+    assert_eq!(goes_on(&mut c, &mut portal).await, Err("55000".into()));
+    c.run("rollback to s").await;
+    assert_eq!(c.refused("fetch from k").await.0, "22012");
+    c.run("rollback to s").await;
+    assert_eq!(c.refused("fetch from k").await, ("55000".into(), "portal \"k\" cannot be run".into()));
+    c.run("rollback; create table t (id int primary key)").await;
+    let prepared = c.session.prepare("insert into t values (1) returning id", &[]).await.unwrap();
+    let mut portal = c.session.open(prepared, Vec::new()).await.unwrap();
+    for rows in [1, 0] {
+        let done = c.session.fetch(&mut portal, 0, &mut Collected::default()).await.unwrap();
+        assert_eq!(done, Fetch::Complete(sql_interface::CommandTag::Insert(rows)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transfers_between_accounts_keep_the_sum() {
+    let node = Node::new().await;
+    let mut c = node.client().await;
+    c.run("create table acc (id int primary key, v bigint); insert into acc select g, 100 from generate_series(1, 10) g").await;
+    let mut workers = Vec::new();
+    for worker in 0..4_i32 {
+        let mut c = node.client().await;
+        workers.push(tokio::spawn(async move {
+            let mut done = 0;
+            for round in 0..50_i32 {
+                let (from, to) = ((worker * 7 + round) % 10 + 1, (worker * 3 + round * 5) % 10 + 1);
+                c.run("begin").await;
+                let debit = c
+                    .execute(
+                        "update acc set v = v - $1 where id = $2",
+                        vec![Datum::Int8(1), Datum::Int4(from)],
+                    )
+                    .await;
+                let credit = match debit {
+                    Ok(_) => {
+                        c.execute(
+                            "update acc set v = v + $1 where id = $2",
+                            vec![Datum::Int8(1), Datum::Int4(to)],
+                        )
+                        .await
+                    }
+                    Err(error) => Err(error),
+                };
+                match credit {
+                    Ok(_) => {
+                        c.run("commit").await;
+                        done += 1;
+                    }
+                    Err(error) => {
+                        assert_eq!(error.code().as_str(), "40P01", "{error}");
+                        c.run("rollback").await;
+                    }
+                }
+            }
+            done
+        }));
+    }
+    let mut done = 0;
+    for worker in workers {
+        done += worker.await.unwrap();
+    }
+    assert!(done > 100, "only {done} transfers went through");
+    assert_eq!(c.text("select sum(v), count(*) from acc").await, "1000|10");
+}

@@ -1,7 +1,0 @@
-//! COPY's formats: lines of text or CSV between the wire and values. Knows no tables and no transactions.
-
-mod reader;
-mod writer;
-
-pub(crate) use reader::{Line, LineReader, Record};
-pub(crate) use writer::LineWriter;
