@@ -6,8 +6,12 @@
 
 pub(crate) mod table;
 
+use crate::archive::Archive;
+use crate::configuration::Ground;
 use crate::connection::lobby::Lobby;
+use crate::connection::registry::Sessions;
 use crate::node::Node;
+use crate::replication::Replication;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +23,15 @@ const SCRAPES_MAX: usize = 16;
 const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// Time for a scrape.
 const SCRAPE_TIME: Duration = Duration::from_secs(10);
+
+/// What a scrape looks at.
+#[derive(Clone)]
+struct Shown {
+    ground: Arc<Ground>,
+    sessions: Arc<Sessions>,
+    archive: Arc<Archive>,
+    replication: Arc<Replication>,
+}
 
 /// Listens if the settings say so. A port that cannot be had is a warning: the server is there for its
 /// clients.
@@ -37,42 +50,48 @@ pub(crate) async fn start(node: &Arc<Node>) {
         }
     };
     node.ground.log.log(format!("metrics are served on http://{address}/metrics"));
+    let Some(replication) = node.replication() else { return };
+    let shown = Shown {
+        ground: node.ground.clone(),
+        sessions: node.sessions.clone(),
+        archive: node.archive.clone(),
+        replication: replication.clone(),
+    };
     let (tasks, end) = (&node.tasks, node.tasks.background.clone());
-    let node = node.clone();
     tasks.tracker.spawn(async move {
         tokio::select! {
             () = end.cancelled() => {}
-            () = accept(node, listener) => {}
+            () = accept(shown, listener) => {}
         }
     });
 }
 
-async fn accept(node: Arc<Node>, listener: TcpListener) {
+async fn accept(shown: Shown, listener: TcpListener) {
     let lobby = Lobby::new(SCRAPES_MAX);
     let mut scrapes = tokio::task::JoinSet::new();
     loop {
         while scrapes.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (node, visitor) = (node.clone(), lobby.enter());
+                let (shown, visitor) = (shown.clone(), lobby.enter());
                 scrapes.spawn(async move {
                     // Who is too slow, or has gone, gets nothing.
                     tokio::select! {
-                        _ = answer(&node, stream) => {}
+                        _ = answer(&shown, stream) => {}
                         () = visitor.shown_out() => {}
                         () = tokio::time::sleep(SCRAPE_TIME) => {}
                     }
                 });
             }
             Err(error) => {
-                node.ground.log.warning(format!("could not accept a connection for metrics: {error}"));
+                shown.ground.log.warning(format!("could not accept a connection for metrics: {error}"));
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     }
 }
 
-async fn answer(node: &Arc<Node>, mut stream: TcpStream) -> std::io::Result<()> {
+async fn answer(shown: &Shown, mut stream: TcpStream) -> std::io::Result<()> {
     let mut request = Vec::new();
     let mut piece = [0; 1024];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
@@ -85,7 +104,7 @@ async fn answer(node: &Arc<Node>, mut stream: TcpStream) -> std::io::Result<()> 
     let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ');
     let (status, body) = match (words.next(), words.next()) {
-        (Some(b"GET"), Some(b"/metrics")) => ("200 OK", table::text(node)),
+        (Some(b"GET"), Some(b"/metrics")) => ("200 OK", table::text(shown)),
         (Some(b"GET"), _) => ("404 Not Found", "the metrics are at /metrics\n".to_owned()),
         _ => ("405 Method Not Allowed", "only GET is known\n".to_owned()),
     };

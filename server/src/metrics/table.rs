@@ -1,7 +1,7 @@
 //! The metrics: one table of names, kinds, labels, help texts, and what fills them.
 
+use super::Shown;
 use crate::connection::registry::{Activity, SessionHandle, SessionKind};
-use crate::node::Node;
 use crate::replication::Replication;
 use crate::views::slots::forecast;
 use replica::lag::StageLag;
@@ -30,7 +30,7 @@ pub(crate) struct Metric {
 
 /// What a scrape shows, looked at once.
 struct Seen<'a> {
-    node: &'a Node,
+    shown: &'a Shown,
     database: &'a Database,
     replication: &'a Replication,
     standbys: Vec<SenderRow>,
@@ -147,7 +147,7 @@ pub(crate) static METRICS: &[Metric] = &[
         ["slot"],
         "Time until a slot loses its log to a setting, as things go; +Inf if never.",
         |seen, out| {
-            let ground = &seen.node.ground;
+            let ground = &seen.shown.ground;
             let (idle, now) = (ground.config().idle_replication_slot_timeout, ground.host.clock.monotonic());
             let left =
                 |slot: &SlotView| seconds(forecast(slot, &seen.limits, idle, now).map(|(left, _)| left));
@@ -162,11 +162,11 @@ pub(crate) static METRICS: &[Metric] = &[
         out.all(seen.slots.iter().map(|slot| ([&*slot.name], lost(slot))))
     }),
     metric!("archived_segments_total", COUNTER, [], "Segments archived.", |seen, out| {
-        let archiver = seen.node.archive.archiver();
+        let archiver = seen.shown.archive.archiver();
         archiver.is_some_and(|archiver| out.one(archiver.stats().archived))
     }),
     metric!("archive_failures_total", COUNTER, [], "Tries of archive_command that failed.", |seen, out| {
-        let archiver = seen.node.archive.archiver();
+        let archiver = seen.shown.archive.archiver();
         archiver.is_some_and(|archiver| out.one(archiver.stats().failed))
     }),
 ];
@@ -183,7 +183,7 @@ fn seconds(time: Option<std::time::Duration>) -> String {
 }
 
 fn sessions(seen: &Seen<'_>, out: &mut Samples<'_>) -> bool {
-    let sessions = seen.node.sessions.list();
+    let sessions = seen.shown.sessions.list();
     let states =
         [Activity::Active, Activity::Idle, Activity::IdleInTransaction, Activity::IdleInFailedTransaction];
     out.all(states.into_iter().map(|state| {
@@ -249,16 +249,16 @@ impl Samples<'_> {
     }
 }
 
-/// All metrics of a node with their samples; nothing before its database is open.
-pub(super) fn text(node: &Arc<Node>) -> String {
-    let Some(replication) = node.replication() else { return String::new() };
+/// All metrics of a node with their samples.
+pub(super) fn text(shown: &Shown) -> String {
+    let replication = &*shown.replication;
     let database = &replication.database;
     let end = replication.log.flushed();
     let seen = Seen {
-        node,
+        shown,
         database,
         replication,
-        standbys: replication.senders.rows(end, node.ground.host.clock.now()),
+        standbys: replication.senders.rows(end, shown.ground.host.clock.now()),
         slots: replication.slots.list(),
         limits: replication.limits(),
     };

@@ -11,7 +11,7 @@ mod promote;
 mod run;
 pub(crate) mod signals;
 pub(crate) mod start;
-mod states;
+pub(crate) mod states;
 pub(crate) mod stop;
 
 use crate::archive::Archive;
@@ -58,7 +58,7 @@ struct Opened {
 /// A node: its parts, put together.
 pub(crate) struct Node {
     pub(crate) ground: Arc<Ground>,
-    pub(crate) life: Life,
+    pub(crate) life: Arc<Life>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) sessions: Arc<Sessions>,
     lobby: Arc<Lobby>,
@@ -91,7 +91,7 @@ impl Node {
         let started = host.clock.now();
         let ground = Arc::new(Ground::new(host, data_dir, log, current));
         Self {
-            life: Life::new(&ground),
+            life: Arc::new(Life::new(&ground)),
             tasks: Arc::default(),
             sessions,
             lobby,
@@ -136,13 +136,7 @@ impl Node {
 
     /// Reads the configuration files again (SIGHUP, pg_reload_conf()).
     pub(crate) fn reload(&self) {
-        self.ground.reload(|| {
-            let Some(replication) = self.replication() else { return };
-            replication.reload();
-            let config = self.ground.config();
-            replication.database.set_full_page_writes(config.full_page_writes);
-            replication.database.set_wal_sizes(storage_options::wal_sizes(&config));
-        });
+        reload(&self.ground, self.replication());
     }
 
     /// Changes postgresql.auto.conf, durably.
@@ -158,13 +152,33 @@ impl Node {
     /// Asks a standby to become a primary. An error if nothing may make this one a primary, which the log is
     /// told too.
     pub(crate) fn request_promotion(&self) -> Result<(), ServerError> {
-        let barred = self.replication().map_or(Ok(()), |replication| fencing::check_promotion(replication));
-        match &barred {
-            Ok(()) => self.life.request_promotion(),
-            Err(error) => self.ground.log.warning(format!("promotion is refused: {}", error.message)),
-        }
-        barred
+        request_promotion(&self.ground, &self.life, self.replication())
     }
+}
+
+/// [`Node::reload`] for who has these parts of a node. There is no replication before the database is open.
+pub(crate) fn reload(ground: &Ground, replication: Option<&Arc<Replication>>) {
+    ground.reload(|| {
+        let Some(replication) = replication else { return };
+        replication.reload();
+        let config = ground.config();
+        replication.database.set_full_page_writes(config.full_page_writes);
+        replication.database.set_wal_sizes(storage_options::wal_sizes(&config));
+    });
+}
+
+/// [`Node::request_promotion`] for who has these parts of a node.
+pub(crate) fn request_promotion(
+    ground: &Ground,
+    life: &Life,
+    replication: Option<&Arc<Replication>>,
+) -> Result<(), ServerError> {
+    let barred = replication.map_or(Ok(()), |replication| fencing::check_promotion(replication));
+    match &barred {
+        Ok(()) => life.request_promotion(),
+        Err(error) => ground.log.warning(format!("promotion is refused: {}", error.message)),
+    }
+    barred
 }
 
 /// As many connections may be about to log in as may have, and a few in any case.

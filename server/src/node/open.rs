@@ -3,6 +3,7 @@
 
 use super::Node;
 use super::directory::{Signal, has_file, signal_file};
+use super::states::Life;
 use super::stop::stop_of;
 use crate::archive::Archive;
 use crate::archive::restore::Restorer;
@@ -25,6 +26,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::{Database, Opened, ProgressFn, RecoveryOptions, RecoveryReport, StartMode};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMAT_SETTING, FORMATS};
@@ -257,18 +259,20 @@ pub(super) async fn assemble(
         node.life.go(NodeState::Recovering);
     };
     let standby = Standby::start(&replication, &node.tasks, redo, node.life.promotions(), begins);
-    node.tasks.tracker.spawn(vital_task(RECOVERY, announce(node.clone(), database.clone())));
+    let announcing =
+        announce(ground.clone(), node.life.clone(), database.clone(), node.tasks.background.clone());
+    node.tasks.tracker.spawn(vital_task(RECOVERY, announcing));
     Ok((database, Some(standby)))
 }
 
 /// Says when reads may begin.
-async fn announce(node: Arc<Node>, database: Database) {
-    let log = &node.ground.log;
+async fn announce(ground: Arc<Ground>, life: Arc<Life>, database: Database, end: CancellationToken) {
+    let log = &ground.log;
     tokio::select! {
-        () = node.tasks.background.cancelled() => {}
+        () = end.cancelled() => {}
         () = database.wait_consistent() => {
             log.log(format!("consistent recovery state reached at {}", database.replayed()));
-            if node.ground.config().hot_standby && node.life.go(NodeState::HotStandby) {
+            if ground.config().hot_standby && life.go(NodeState::HotStandby) {
                 log.log("database system is ready to accept read-only connections");
             }
         }

@@ -2,6 +2,7 @@
 
 use super::open::assemble;
 use super::promote::promote;
+use super::states::Life;
 use super::stop::{abort, stop_node, stop_of};
 use super::{Node, Services};
 use crate::error::ServerError;
@@ -116,17 +117,17 @@ fn start_background(node: &Arc<Node>) -> mpsc::Receiver<String> {
         maintenance::start(&of, &node.tasks, failed.clone());
         replication::background::start(replication, states, &node.tasks);
     }
-    node.tasks.spawn_writer(watch_pid_file(node.clone(), failed));
+    node.tasks.spawn_writer(watch_pid_file(node.life.clone(), failed));
     failures
 }
 
 /// A server whose directory was taken away must not go on writing.
-async fn watch_pid_file(node: Arc<Node>, failed: mpsc::Sender<String>) {
+async fn watch_pid_file(life: Arc<Life>, failed: mpsc::Sender<String>) {
     let mut ticks = tokio::time::interval(PID_FILE_INTERVAL);
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        if node.life.has_lost_directory() {
+        if life.has_lost_directory() {
             let what = "performing immediate shutdown because data directory lock file is invalid";
             // A receiver that has gone is already stopping.
             let _ = failed.send(what.to_owned()).await;

@@ -2,8 +2,8 @@
 
 use super::replication::WalSender;
 use super::{Failure, from_sql};
+use crate::archive::Archive;
 use crate::connection::wire::{Exit, OUTPUT_BYTES, Wire};
-use crate::node::Node;
 use basebackup::send::{BackupEngine, BackupError, BackupEvent, BackupSink, BackupSource, send_backup, wire};
 use protocol::replication::BaseBackupOptions;
 use protocol::{Report, SqlState};
@@ -35,7 +35,7 @@ impl BackupSink for Sink<'_> {
 
 /// A backup that ends when its log is in the archive, if the client asks for that (WAIT) and there is one.
 struct Archived<'a> {
-    node: &'a Arc<Node>,
+    archive: &'a Arc<Archive>,
     database: &'a Database,
     wait: bool,
 }
@@ -47,10 +47,10 @@ impl BackupEngine for Archived<'_> {
 
     async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
         let ended = self.database.stop_backup(backup).await?;
-        let node = self.node.clone();
-        let noticed = tokio::task::spawn_blocking(move || node.archive.notice_segments()).await;
+        let archive = self.archive.clone();
+        let noticed = tokio::task::spawn_blocking(move || archive.notice_segments()).await;
         noticed.map_err(|_| storage::Error::Shutdown)?;
-        if let Some(archiver) = self.node.archive.archiver().filter(|_| self.wait) {
+        if let Some(archiver) = self.archive.archiver().filter(|_| self.wait) {
             let in_recovery = self.database.is_in_recovery();
             let size = self.database.control().segment_size;
             // Segments go in order, so the last one stands for all.
@@ -85,7 +85,7 @@ impl WalSender {
         source.checkpoint_spread =
             config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
         let mut sink = Sink { wire };
-        let engine = Archived { node: &self.node, database, wait: options.wait };
+        let engine = Archived { archive: &self.node.archive, database, wait: options.wait };
         match send_backup(&source, options, &engine, &mut sink).await {
             Ok(_) => Ok(()),
             Err(BackupError::Sink(Gone(exit))) => Err(exit.into()),

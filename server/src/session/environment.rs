@@ -133,7 +133,7 @@ impl SessionEnvironment {
     /// Has a view or function see this session and its node.
     fn ask<T>(&self, look: impl FnOnce(&Asked<'_>) -> T) -> T {
         let setting_rows = |superuser| self.state.lock().settings.rows(privilege(SettingActor { superuser }));
-        look(&Asked { node: &self.node, handle: &self.handle, setting_rows: &setting_rows })
+        look(&Asked::new(&self.node, &self.handle, &setting_rows))
     }
 
     fn change(

@@ -29,9 +29,9 @@ const ACTIVITY: View = View { rows: activity, ..SESSIONS };
 const SESSIONS: View = view! {
     "pg_stat_activity", 12_206, "What each session and each part of the server does now; a row a session.",
     rows |asked, actor| {
-        let flushed = asked.node().replication().map_or(Lsn::MAX, |replication| replication.log.flushed());
-        let (superuser, own) = (actor.superuser, &asked.handle().user);
-        asked.node().sessions.list().into_iter().map(move |session| {
+        let flushed = asked.replication.map_or(Lsn::MAX, |replication| replication.log.flushed());
+        let (superuser, own) = (actor.superuser, &asked.handle.user);
+        asked.sessions.list().into_iter().map(move |session| {
             let seen = superuser || session.user == *own;
             Row { session, seen, flushed }
         })
@@ -121,10 +121,10 @@ fn event_of(session: &SessionHandle, flushed: Lsn) -> Option<(&'static str, &'st
 
 /// The server's own parts, which PostgreSQL runs as processes: those that are at work now.
 fn own_parts(asked: &Asked<'_>) -> impl Iterator<Item = Vec<Datum>> {
-    let (node, recovery) = (asked.node(), asked.recovery());
+    let recovery = asked.recovery();
     let receiver = recovery.as_ref().filter(|recovery| recovery.receiver().is_some());
     let receiver = receiver.map(|recovery| (recovery.receiver_pid, "walreceiver", "WalReceiverMain"));
-    let pids = &node.part_pids;
+    let pids = asked.part_pids;
     let startup = recovery.is_some().then_some((pids.startup, "startup", "RecoveryWalStream"));
     let log_writer = recovery.is_none().then_some((pids.log_writer, "walwriter", "WalWriterMain"));
     let parts = [
@@ -134,7 +134,7 @@ fn own_parts(asked: &Asked<'_>) -> impl Iterator<Item = Vec<Datum>> {
         Some((pids.background_writer, "background writer", "BgWriterHibernate")),
         log_writer,
     ];
-    let started = node.started;
+    let started = asked.started;
     parts.into_iter().flatten().map(move |(pid, kind, wait)| {
         let values = [
             ("pid", Datum::Int4(pid)),
@@ -155,8 +155,8 @@ fn target(
     pid: &Datum,
 ) -> sql_interface::Result<Option<Arc<SessionHandle>>> {
     let Some(pid) = pid.as_i64().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(None) };
-    let Some(session) = asked.node().sessions.get(pid) else { return Ok(None) };
-    if actor.superuser || session.user == asked.handle().user {
+    let Some(session) = asked.sessions.get(pid) else { return Ok(None) };
+    if actor.superuser || session.user == asked.handle.user {
         Ok(Some(session))
     } else {
         let what =
@@ -194,7 +194,7 @@ fn terminate(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> sql
     let (Some(pid), 1..) = (pid, timeout) else { return done };
     match done {
         sql_interface::NodeCall::Now(Ok(rows)) if rows == [[Datum::Bool(true)]] => {
-            let sessions = asked.node().sessions.clone();
+            let sessions = asked.sessions.clone();
             sql_interface::NodeCall::Later(Box::pin(async move {
                 let gone = tokio::time::timeout(Duration::from_millis(timeout), sessions.wait_ended(pid));
                 Ok(vec![vec![Datum::Bool(gone.await.is_ok())]])
@@ -235,7 +235,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         defaults: no_defaults,
         strict: true,
         returns: Returns::One(TypeId::Timestamptz),
-        call: |asked, _, _| one(Datum::Timestamptz(asked.node().started.micros())),
+        call: |asked, _, _| one(Datum::Timestamptz(asked.started.micros())),
     },
     Function {
         name: "plimsoll_session_count",
@@ -246,7 +246,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         strict: true,
         returns: Returns::One(TypeId::Int4),
         call: |asked, _, _| {
-            let count = asked.node().sessions.count(SessionKind::Client);
+            let count = asked.sessions.count(SessionKind::Client);
             one(Datum::Int4(i32::try_from(count).unwrap_or(i32::MAX)))
         },
     },

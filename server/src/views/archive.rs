@@ -14,7 +14,7 @@ use wal::xlog::XlogRecord;
 
 pub(super) static VIEWS: &[View] = &[view! {
     "pg_stat_archiver", 12_253, "What archive_command has done since the counters were reset; one row.",
-    rows |asked, _actor| asked.node().archive.archiver().map(|archiver| archiver.stats()),
+    rows |asked, _actor| asked.archive.archiver().map(|archiver| archiver.stats()),
     each |stats| [
         let (archived, archived_at) = stats.last_archived.unzip();
         let (failed, failed_at) = stats.last_failed.unzip();
@@ -36,9 +36,8 @@ fn reset_shared(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> 
     }
     match arguments.first().and_then(Datum::as_str).unwrap_or_default() {
         "archiver" => {
-            let node = asked.node();
-            if let Some(archiver) = node.archive.archiver() {
-                archiver.reset_stats(node.ground.host.clock.now());
+            if let Some(archiver) = asked.archive.archiver() {
+                archiver.reset_stats(asked.ground.host.clock.now());
             }
             one(Datum::text(""))
         }
@@ -62,8 +61,8 @@ fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Dat
         Ok(database) => database.clone(),
         Err(error) => return refuse(error),
     };
-    let node = asked.node().clone();
-    if node.ground.config().wal_level.as_ref() == "minimal" {
+    let ground = asked.ground.clone();
+    if ground.config().wal_level.as_ref() == "minimal" {
         let what = "WAL level not sufficient for creating a restore point";
         let hint = "wal_level must be set to \"replica\" or \"logical\" at server start.";
         return refuse(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what).with_hint(hint));
@@ -76,12 +75,12 @@ fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Dat
     NodeCall::Later(Box::pin(async move {
         let made = tokio::task::spawn_blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
-            let point = XlogRecord::RestorePoint { name: name.clone(), time: node.ground.host.clock.now() };
+            let point = XlogRecord::RestorePoint { name: name.clone(), time: ground.host.clock.now() };
             let mut record = point.encode().map_err(|error| SqlError::internal(error.to_string()))?;
             let failed = |error: wal::WalError| SqlError::new(SqlState::IO_ERROR, error.to_string());
             let placed = wal.insert(&mut record).map_err(failed)?;
             wal.flush(placed.end).map_err(failed)?;
-            node.ground.log.log(format!("restore point \"{name}\" created at {}", placed.end));
+            ground.log.log(format!("restore point \"{name}\" created at {}", placed.end));
             Ok::<_, SqlError>(placed.end)
         });
         let end = made.await.map_err(|error| SqlError::internal(error.to_string()))??;
@@ -96,8 +95,8 @@ fn stat_file(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> Nod
     }
     let name = arguments.first().and_then(Datum::as_str).unwrap_or_default();
     let missing_ok = arguments.get(1).and_then(Datum::as_bool).unwrap_or(false);
-    let node = asked.node();
-    let found = match node.ground.host.disk.metadata(&node.ground.data_dir.join(Path::new(name))) {
+    let ground = asked.ground;
+    let found = match ground.host.disk.metadata(&ground.data_dir.join(Path::new(name))) {
         Ok(found) => found,
         Err(error) if missing_ok && error.kind() == std::io::ErrorKind::NotFound => {
             return NodeCall::Now(Ok(vec![vec![Datum::Null; 6]]));
@@ -125,7 +124,7 @@ fn stat_file(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> Nod
 }
 
 fn transaction_id(asked: &Asked<'_>, assign: bool) -> NodeCall {
-    if assign && asked.node().database().is_some_and(Database::is_in_recovery) {
+    if assign && asked.database().is_some_and(Database::is_in_recovery) {
         let what = "cannot assign TransactionIds during recovery";
         return refuse(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, what));
     }

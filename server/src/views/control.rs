@@ -15,7 +15,6 @@ use wal::Lsn;
 
 pub(super) fn database<'a>(asked: &Asked<'a>) -> Result<&'a Database, SqlError> {
     asked
-        .node()
         .database()
         .ok_or_else(|| SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"))
 }
@@ -103,7 +102,7 @@ fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
     if database.is_in_recovery() {
         return refuse(in_recovery());
     }
-    let node = asked.node().clone();
+    let archive = asked.archive.clone();
     NodeCall::Later(Box::pin(async move {
         let switched = tokio::task::spawn_blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
@@ -111,7 +110,7 @@ fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
             let switched = wal.switch_segment().map_err(failed)?;
             // Whoever switches wants the segment whole, and in the archive.
             wal.flush_all().map_err(failed)?;
-            node.archive.notice_segments();
+            archive.notice_segments();
             Ok::<_, SqlError>(switched)
         });
         let at = switched.await.map_err(|error| SqlError::internal(error.to_string()))??;
@@ -169,12 +168,11 @@ fn promote(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
         let what = "\"wait_seconds\" must not be negative or zero";
         return refuse(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
     };
-    let node = asked.node().clone();
-    node.ground.log.log("received promote request");
+    asked.ground.log.log("received promote request");
     // Before redo hears of it, which then lets no query hold replay up.
-    asked.handle().awaits_promotion.store(wait, Ordering::Release);
-    if let Err(refused) = node.request_promotion() {
-        asked.handle().awaits_promotion.store(false, Ordering::Release);
+    asked.handle.awaits_promotion.store(wait, Ordering::Release);
+    if let Err(refused) = asked.request_promotion() {
+        asked.handle.awaits_promotion.store(false, Ordering::Release);
         let error = SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, refused.message);
         return refuse(match refused.hint {
             Some(hint) => error.with_hint(hint),
@@ -184,9 +182,8 @@ fn promote(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
     if !wait {
         return one(Datum::Bool(true));
     }
-    let session = asked.handle().clone();
+    let (session, mut states) = (asked.handle.clone(), asked.life.states());
     NodeCall::Later(Box::pin(async move {
-        let mut states = node.life.states();
         let promoted = states.wait_for(|state| *state == NodeState::Running);
         let done =
             tokio::time::timeout(Duration::from_secs(seconds), promoted).await.is_ok_and(|r| r.is_ok());
@@ -278,15 +275,15 @@ fn of_database(asked: &Asked<'_>, row: impl FnOnce(&Database) -> Vec<Datum>) -> 
 
 /// The files of pg_wal.
 fn list_log(asked: &Asked<'_>) -> sql_interface::Result<sql_interface::NodeRows> {
-    let node = asked.node();
-    let dir = node.ground.data_dir.join("pg_wal");
+    let ground = asked.ground;
+    let dir = ground.data_dir.join("pg_wal");
     let failed = |error: std::io::Error| {
         SqlError::new(SqlState::IO_ERROR, format!("could not open directory \"pg_wal\": {error}"))
     };
     let mut rows = Vec::new();
-    for entry in node.ground.host.disk.list(&dir).map_err(failed)? {
+    for entry in ground.host.disk.list(&dir).map_err(failed)? {
         // A segment may be recycled between the two looks.
-        let Ok(found) = node.ground.host.disk.metadata(&dir.join(&entry.name)) else { continue };
+        let Ok(found) = ground.host.disk.metadata(&dir.join(&entry.name)) else { continue };
         if entry.kind != host::FileKind::File {
             continue;
         }
@@ -335,7 +332,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
     function!("pg_last_wal_receive_lsn", "The end of the log that was received here and is durable.",
         [] -> Lsn, |asked, _, _| {
-        one(lsn(asked.node().replication().map_or(Lsn::INVALID, |replication| replication.last_receive_lsn())))
+        one(lsn(asked.replication.map_or(Lsn::INVALID, |replication| replication.last_receive_lsn())))
     }),
     function!("pg_last_xact_replay_timestamp",
         "When the last transaction that was replayed here was committed.",
@@ -401,7 +398,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         [] -> Bool, |asked, actor, _| {
         match superuser(actor, "pg_reload_conf") {
             Ok(()) => {
-                asked.node().reload();
+                asked.reload();
                 one(Datum::Bool(true))
             }
             Err(error) => refuse(error),

@@ -19,9 +19,9 @@ pub(super) static VIEWS: &[View] = &[view! {
     "plimsoll_stat_lag", 15_003,
     "How far each standby is behind, in bytes and in time, at each stage; a row a standby.",
     rows |asked, _actor| {
-        let (node, replication) = (asked.node(), ready(asked)?);
+        let replication = ready(asked)?;
         let end = replication.log.flushed();
-        let rows = replication.senders.rows(end, node.ground.host.clock.now());
+        let rows = replication.senders.rows(end, asked.ground.host.clock.now());
         rows.into_iter().map(move |row| (row, end))
     },
     each |(row, end)| [let lag = row.lag;] {

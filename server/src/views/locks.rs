@@ -18,7 +18,7 @@ pub(super) static VIEWS: &[View] = &[view! {
             let shown = |lock: LockInfo| (Locked::of(engine, &lock.target), lock);
             engine.database().locks().into_iter().map(shown).collect::<Vec<_>>()
         };
-        asked.node().engine().map(locks).unwrap_or_default()
+        asked.engine.map(locks).unwrap_or_default()
     },
     each |(locked, lock)| [] {
         "locktype": Text = Datum::text(locked.kind),
@@ -104,7 +104,7 @@ impl Locked {
 
 fn blocking_pids(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
     let pid = arguments.first().and_then(Datum::as_i64).and_then(|pid| i32::try_from(pid).ok());
-    let blocking = match (pid, asked.node().engine()) {
+    let blocking = match (pid, asked.engine) {
         (Some(pid), Some(engine)) => engine.database().blocking_sessions(pid),
         _ => Vec::new(),
     };

@@ -38,36 +38,79 @@ mod space;
 mod statistics;
 mod sync;
 
-use crate::connection::registry::SessionHandle;
-use crate::node::Node;
+use crate::archive::Archive;
+use crate::configuration::Ground;
+use crate::connection::registry::{SessionHandle, Sessions};
+use crate::error::ServerError;
+use crate::node::states::Life;
+use crate::node::{self, Node, PartPids};
+use crate::replication::Replication;
 use crate::replication::standby::Recovery;
 use host::Timestamp;
 use sql_interface::{
     NodeArgument, NodeCall, NodeFunction, NodeReturns, NodeRows, NodeTable, SettingActor, SqlError,
 };
+use sql_session::SqlEngine;
 use sql_types::{Datum, Type, TypeId};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
+use storage::Database;
 use wal::{Lsn, TimelineId};
 
-/// Who asks, and of which node.
+/// Who asks, and the parts of the node that views show and functions act on; each takes those that it names.
 pub(crate) struct Asked<'a> {
-    pub(crate) node: &'a Arc<Node>,
     /// The session that asks.
-    pub(crate) handle: &'a Arc<SessionHandle>,
+    handle: &'a Arc<SessionHandle>,
     /// The rows of pg_settings as the session sees them; `true` shows what is for superusers only.
-    pub(crate) setting_rows: &'a dyn Fn(bool) -> Vec<::settings::Row>,
+    setting_rows: &'a dyn Fn(bool) -> Vec<::settings::Row>,
+    ground: &'a Arc<Ground>,
+    life: &'a Life,
+    sessions: &'a Arc<Sessions>,
+    archive: &'a Arc<Archive>,
+    /// None until the database is open, as the next.
+    engine: Option<&'a SqlEngine>,
+    replication: Option<&'a Arc<Replication>>,
+    started: Timestamp,
+    part_pids: &'a PartPids,
+    /// Checkpoints that the log's growth set off.
+    checkpoints_by_log: &'a AtomicU64,
 }
 
 impl<'a> Asked<'a> {
-    fn node(&self) -> &'a Arc<Node> {
-        self.node
+    pub(crate) fn new(
+        node: &'a Node,
+        handle: &'a Arc<SessionHandle>,
+        setting_rows: &'a dyn Fn(bool) -> Vec<::settings::Row>,
+    ) -> Self {
+        Self {
+            handle,
+            setting_rows,
+            ground: &node.ground,
+            life: &node.life,
+            sessions: &node.sessions,
+            archive: &node.archive,
+            engine: node.engine(),
+            replication: node.replication(),
+            started: node.started,
+            part_pids: &node.part_pids,
+            checkpoints_by_log: &node.checkpoints_by_log,
+        }
     }
-    fn handle(&self) -> &'a Arc<SessionHandle> {
-        self.handle
+
+    fn database(&self) -> Option<&'a Database> {
+        self.engine.map(SqlEngine::database)
     }
     /// What feeds redo, while the node is in recovery.
     fn recovery(&self) -> Option<Arc<Recovery>> {
-        self.node.replication().and_then(|replication| replication.recovery())
+        self.replication.and_then(|replication| replication.recovery())
+    }
+    /// Reads the configuration files again.
+    fn reload(&self) {
+        node::reload(self.ground, self.replication);
+    }
+    /// Asks a standby to become a primary.
+    fn request_promotion(&self) -> Result<(), ServerError> {
+        node::request_promotion(self.ground, self.life, self.replication)
     }
 }
 

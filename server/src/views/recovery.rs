@@ -10,10 +10,10 @@ pub(super) static VIEWS: &[View] = &[
         "plimsoll_stat_recovery", 15_009,
         "How redo goes on a standby, or went at this server's start; one row.",
         rows |asked, _actor| {
-            let (database, node) = (database(asked)?, asked.node());
+            let database = database(asked)?;
             database.recovery_statistics().map(|redo| {
                 // On a primary redo is over: all that was there is redone.
-                let here = asked.recovery().and(node.replication()).map(|replication| replication.log.flushed());
+                let here = asked.recovery().and(asked.replication).map(|replication| replication.log.flushed());
                 let available = here.map_or(redo.at, |here| here.max(redo.at));
                 (redo, available, database.last_replayed_commit())
             })
@@ -31,7 +31,7 @@ pub(super) static VIEWS: &[View] = &[
         "pg_stat_recovery_prefetch", 12_240,
         "Pages that redo had read ahead; one row.",
         rows |asked, _actor| {
-            let started = asked.node().started;
+            let started = asked.started;
             database(asked)?.recovery_statistics().map(|redo| (redo, started))
         },
         each |(redo, started)| [] {

@@ -21,10 +21,10 @@ const SENDERS: View = view! {
     rows |asked, actor| {
         let replication = ready(asked)?;
         let end = replication.log.flushed();
-        let (node, superuser, own) = (asked.node(), actor.superuser, &asked.handle().user);
-        let rows = replication.senders.rows(end, node.ground.host.clock.now()).into_iter();
+        let (sessions, superuser, own) = (asked.sessions, actor.superuser, &asked.handle.user);
+        let rows = replication.senders.rows(end, asked.ground.host.clock.now()).into_iter();
         rows.map(move |row| {
-            let address = node.sessions.get(row.info.pid).as_deref().map_or(Datum::Null, address);
+            let address = sessions.get(row.info.pid).as_deref().map_or(Datum::Null, address);
             let seen = superuser || row.info.user == *own;
             (row, address, seen)
         })
@@ -93,7 +93,7 @@ const RECEIVER: View = view! {
         let shown = |view: &ReceiverView| {
             matches!(view.status, ReceiverStatus::Streaming | ReceiverStatus::Restarting)
         };
-        let (config, superuser) = (asked.node().ground.config(), actor.superuser);
+        let (config, superuser) = (asked.ground.config(), actor.superuser);
         asked.recovery().and_then(move |recovery| {
             let view = recovery.receiver().filter(shown)?;
             Some((recovery.receiver_pid, view, config, superuser))
@@ -153,7 +153,7 @@ fn describe_primary(config: &settings::Config) -> (String, Option<(String, u16)>
 
 pub(super) fn ready<'a>(asked: &Asked<'a>) -> Result<&'a Replication, SqlError> {
     let starting = || SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
-    Ok(asked.node().replication().ok_or_else(starting)?)
+    Ok(asked.replication.ok_or_else(starting)?)
 }
 
 fn interval(time: Option<Duration>) -> Datum {
@@ -163,7 +163,7 @@ fn interval(time: Option<Duration>) -> Datum {
 
 /// Slots are made and dropped by superusers and roles with REPLICATION.
 fn allowed<'a>(asked: &Asked<'a>, actor: SettingActor) -> Result<&'a Replication, SqlError> {
-    if actor.superuser || asked.handle().replication_role() {
+    if actor.superuser || asked.handle.replication_role() {
         ready(asked)
     } else {
         let what = "must be superuser or replication role to use replication slots";
@@ -192,7 +192,7 @@ fn create(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCa
         let lifetime = if flag_of(arguments, 2) { Lifetime::Temporary } else { Lifetime::Permanent };
         let redo = || replication.database.control().checkpoint_copy.redo;
         let reserve: Option<&dyn Fn() -> Lsn> = if flag_of(arguments, 1) { Some(&redo) } else { None };
-        let pid = asked.handle().key.pid;
+        let pid = asked.handle.key.pid;
         let slot = replication.slots.create(name_of(arguments), lifetime, reserve, pid);
         slot.map_err(|error| slot_error(&error))
     });
@@ -201,7 +201,7 @@ fn create(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCa
 
 fn drop_slot(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall {
     let dropped = allowed(asked, actor).and_then(|replication| {
-        let pid = asked.handle().key.pid;
+        let pid = asked.handle.key.pid;
         replication.slots.drop_slot(name_of(arguments), pid).map_err(|error| slot_error(&error))
     });
     match dropped {
@@ -220,7 +220,7 @@ fn advance(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeC
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "invalid target WAL LSN"));
         }
         let end = replication.limits().end;
-        let pid = asked.handle().key.pid;
+        let pid = asked.handle.key.pid;
         let at = replication.slots.advance(name_of(arguments), to, end, pid);
         at.map_err(|error| slot_error(&error))
     });
@@ -233,7 +233,7 @@ fn copy(asked: &Asked<'_>, actor: SettingActor, arguments: &[Datum]) -> NodeCall
         let found = replication.slots.find(from).map_err(|error| slot_error(&error))?;
         let temporary = arguments.get(2).and_then(Datum::as_bool).unwrap_or(found.temporary);
         let lifetime = if temporary { Lifetime::Temporary } else { Lifetime::Permanent };
-        let pid = asked.handle().key.pid;
+        let pid = asked.handle.key.pid;
         replication.slots.copy(from, to, lifetime, pid).map_err(|error| slot_error(&error))
     });
     // As in PostgreSQL, the position is told of logical slots only.

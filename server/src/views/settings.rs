@@ -42,5 +42,5 @@ pub(super) static FUNCTIONS: &[Function] = &[Function {
     defaults: no_defaults,
     strict: true,
     returns: Returns::One(TypeId::Timestamptz),
-    call: |asked, _, _| one(time(Some(asked.node().ground.current().loaded))),
+    call: |asked, _, _| one(time(Some(asked.ground.current().loaded))),
 }];

@@ -11,7 +11,7 @@ pub(super) static VIEWS: &[View] = &[view! {
     "plimsoll_replication_slots", 15_010,
     "What each slot costs, when it will be lost and by which setting, and whose copy it is; a row a slot.",
     rows |asked, _actor| {
-        let (ground, replication) = (&asked.node().ground, ready(asked)?);
+        let (ground, replication) = (asked.ground, ready(asked)?);
         let (limits, now) = (replication.limits(), ground.host.clock.monotonic());
         let idle_limit = ground.config().idle_replication_slot_timeout;
         let forecast = move |slot: SlotView| {

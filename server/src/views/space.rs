@@ -12,7 +12,7 @@ pub(super) static VIEWS: &[View] = &[
         rows |asked, actor| {
             let holders = holders(asked, actor);
             let oldest = holders.first().map(|holder| holder.xid);
-            let next = asked.node().database().map(|database| database.next_xid());
+            let next = asked.database().map(|database| database.next_xid());
             holders.into_iter().map(move |holder| (holder, oldest, next))
         },
         each |(holder, oldest, next)| [
@@ -35,12 +35,11 @@ pub(super) static VIEWS: &[View] = &[
     view! {
         "pg_stat_bgwriter", 12_258, "Checkpoints, and who wrote pages, since the server's start; one row.",
         rows |asked, _actor| {
-            let node = asked.node();
-            let database = node.database();
+            let database = asked.database();
             let pages = database.map(|database| database.store().counters()).unwrap_or_default();
             let checkpoints = database.map(|database| database.checkpoint_counts()).unwrap_or_default();
-            let by_log = node.checkpoints_by_log.load(Ordering::Relaxed);
-            [(pages, checkpoints, by_log, node.started)]
+            let by_log = asked.checkpoints_by_log.load(Ordering::Relaxed);
+            [(pages, checkpoints, by_log, asked.started)]
         },
         each |(pages, checkpoints, by_log, started)| [
             let by_others = pages.checkpoint_writes + pages.background_writes;
@@ -82,12 +81,11 @@ impl Holder {
 
 /// All who hold the horizon back, the oldest first; if nobody does, what is visible does.
 fn holders(asked: &Asked<'_>, actor: SettingActor) -> Vec<Holder> {
-    let node = asked.node();
-    let Some(database) = node.database() else { return Vec::new() };
-    let own = asked.handle();
+    let Some(database) = asked.database() else { return Vec::new() };
+    let own = asked.handle;
     let report = database.horizon_report();
     let mut holders = Vec::new();
-    for session in node.sessions.list() {
+    for session in asked.sessions.list() {
         let Some((xid, lsn)) = session.snapshot() else { continue };
         let visible = actor.superuser || session.user == own.user;
         let since = session.transaction_started.load(Ordering::Relaxed);
@@ -105,8 +103,8 @@ fn holders(asked: &Asked<'_>, actor: SettingActor) -> Vec<Holder> {
         // A portal's, or one of the server's own.
         holders.push(Holder::new("snapshot", oldest));
     }
-    if let Some(replication) = node.replication() {
-        for row in replication.senders.rows(database.visible(), node.ground.host.clock.now()) {
+    if let Some(replication) = asked.replication {
+        for row in replication.senders.rows(database.visible(), asked.ground.host.clock.now()) {
             if let Some(xid) = row.xmin {
                 let (pid, name) = (Some(row.info.pid), Some(row.info.application_name.to_string()));
                 holders.push(Holder { pid, name, ..Holder::new("standby", xid) });

@@ -71,12 +71,12 @@ pub(super) static VIEWS: &[View] = &[
 
 /// Conflicts of readers with replay in a database, all of which are the one of users' data.
 fn count(asked: &Asked<'_>, database: &str, kind: ConflictKind) -> Datum {
-    let here = asked.node().database().filter(|_| database == "postgres");
+    let here = asked.database().filter(|_| database == "postgres");
     Datum::Int8(here.map_or(0, |db| i64::try_from(db.conflicts(kind)).unwrap_or(i64::MAX)))
 }
 
 fn databases(asked: &Asked<'_>, _: SettingActor) -> sql_interface::Result<NodeRows> {
-    let sessions = asked.node().sessions.list();
+    let sessions = asked.sessions.list();
     let row = |(oid, name): (u32, &str)| {
         let here =
             |session: &&Arc<SessionHandle>| session.kind == SessionKind::Client && session.database == name;

@@ -82,7 +82,6 @@ fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql_interface::Result<Nod
         Some(Datum::Lsn(at)) => wal::Lsn::new(*at),
         _ => wal::Lsn::INVALID,
     };
-    let node = asked.node();
     let replication = ready(asked)?;
     let log = replication.log.state();
     let flushed = log.flushed();
@@ -92,9 +91,9 @@ fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql_interface::Result<Nod
         let reply = reply.map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()));
         vec![Datum::text(name), Datum::text(state), written, flushed, replayed, reply]
     };
-    let own = node.ground.config().cluster_name.to_string();
+    let own = asked.ground.config().cluster_name.to_string();
     let mut rows = vec![receipt(&own, "local", [log.written(), flushed, database.applied()], None)];
-    for row in replication.senders.rows(flushed, node.ground.host.clock.now()) {
+    for row in replication.senders.rows(flushed, asked.ground.host.clock.now()) {
         let reached = [row.progress.written, row.progress.flushed, row.progress.applied];
         rows.push(receipt(&row.info.application_name, row.sync_state.name(), reached, row.reply_time));
     }
