@@ -15,7 +15,8 @@ pub struct ServerOptions {
     pub settings: Vec<(String, String)>,
     /// Where the log goes.
     pub log: LogSink,
-    /// React to SIGHUP, SIGINT, SIGTERM, SIGQUIT and SIGUSR1 as PostgreSQL does. One server a process.
+    /// React to SIGHUP, SIGINT, SIGTERM, SIGQUIT and SIGUSR1 as PostgreSQL does, and live on as it does when
+    /// another comes. One server a process.
     pub signals: bool,
     /// Start even if the settings name no socket to listen on: only this process uses it
     /// ([`Server::embedded`]).

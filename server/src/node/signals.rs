@@ -3,6 +3,7 @@
 use super::Node;
 use crate::state::StopMode;
 use host::write_file_durably;
+use nix::sys::signal::Signal as Number;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +22,18 @@ pub(crate) struct Signals {
     user1: Signal,
 }
 
+/// PostgreSQL's postmaster reacts to none of them, but without a handler each would end the process or stop
+/// it. Of the others that it outlives, SIGPIPE is ignored by every Rust program, and the system ignores
+/// SIGURG, SIGWINCH and SIGCONT.
+const MEANINGLESS: [Number; 5] =
+    [Number::SIGUSR2, Number::SIGALRM, Number::SIGTTIN, Number::SIGTTOU, Number::SIGXFSZ];
+
 impl Signals {
     pub(crate) fn new() -> std::io::Result<Self> {
+        for number in MEANINGLESS {
+            // The handler stays, although nobody listens.
+            let _ = signal(SignalKind::from_raw(number as i32))?;
+        }
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
