@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::{Place, stop};
+use common::{Place, eventually, stop};
 use protocol::ClientError;
 use server::StopMode;
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fast_stop_ends_sessions_and_a_restart_finds_everything() {
@@ -66,6 +67,33 @@ async fn an_immediate_stop_loses_no_acknowledged_commit() {
     let server = place.start(&[]).await;
     assert_eq!(place.psql("select count(*) from plimsoll_stat_recovery").await, "0", "nothing was redone");
     stop(server, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_a_base_backup_that_runs() {
+    // As PostgreSQL: a smart stop too waits for SQL sessions only.
+    for mode in [StopMode::Fast, StopMode::Smart] {
+        let place = Place::new().await;
+        let server = place.start(&[]).await;
+        place.psql("create table t as select repeat('x', 1000) from generate_series(1, 4000)").await;
+        let copy = place.data().with_file_name("copy");
+        // Two minutes or more at this rate.
+        let arguments = ["-D", copy.to_str().unwrap(), "-X", "none", "-c", "fast", "-r", "32k"];
+        let stopping = async {
+            let running = "select count(*) from pg_stat_activity where query like 'BASE_BACKUP%'";
+            eventually(&place, running, "1").await;
+            while !copy.join("backup_label").exists() {
+                tokio::task::yield_now().await;
+            }
+            let begun = std::time::Instant::now();
+            stop(server, mode).await;
+            assert!(begun.elapsed() < Duration::from_secs(20), "{mode:?}: {:?}", begun.elapsed());
+        };
+        let (backup, ()) = tokio::join!(place.run("pg_basebackup", &arguments), stopping);
+        assert!(!backup.status.success(), "{mode:?}: the backup was not ended");
+        let told = "terminating connection due to administrator command";
+        assert!(place.log().contains(told), "{mode:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

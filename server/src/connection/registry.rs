@@ -7,10 +7,12 @@ use protocol::startup::CancelKey;
 use protocol::{Report, SqlState};
 use sql_interface::{CancelReason, Canceller};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use storage::ConflictKind;
 use tokio::sync::watch;
 use wal::Xid;
@@ -95,6 +97,8 @@ pub(crate) struct SessionHandle {
     pub(crate) role_oid: AtomicU32,
     /// It streams: a stop waits until its standby has everything.
     pub(crate) streaming: AtomicBool,
+    /// It sends a backup, which no stop waits for.
+    pub(crate) backing_up: AtomicBool,
     /// Its role has REPLICATION.
     pub(crate) replication: AtomicBool,
     /// Stops its statements; there once it speaks SQL.
@@ -184,6 +188,21 @@ impl SessionHandle {
         if let Some(waker) = self.waker.lock().take() {
             waker.wake();
         }
+    }
+
+    /// Does this work until the session has to end; None if that came first, and then nobody does the rest.
+    pub(crate) async fn until_terminated<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            // Once more, since what sends to the client ends by itself, and knows how much has gone out.
+            Poll::Pending if self.poll_terminated(cx) => Poll::Ready(match work.as_mut().poll(cx) {
+                Poll::Ready(done) => Some(done),
+                Poll::Pending => None,
+            }),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Whether its role has REPLICATION.
@@ -369,6 +388,7 @@ impl Sessions {
             database_oid: AtomicU32::new(0),
             role_oid: AtomicU32::new(0),
             streaming: AtomicBool::new(false),
+            backing_up: AtomicBool::new(false),
             canceller: OnceLock::new(),
             terminated: AtomicBool::new(false),
             awaits_promotion: AtomicBool::new(false),
@@ -448,6 +468,12 @@ impl Sessions {
     /// Lets no more in.
     pub(crate) fn close(&self) {
         self.all.lock().closed = true;
+    }
+
+    /// Ends the backups that are being sent.
+    pub(crate) fn terminate_backups(&self) {
+        let sends = |session: &&Arc<SessionHandle>| session.backing_up.load(Ordering::Acquire);
+        self.list().iter().filter(sends).for_each(|session| session.terminate());
     }
 
     /// Ends the walsenders that do not stream.

@@ -108,6 +108,8 @@ async fn stop_cleanly(
     if let Some(replication) = node.replication() {
         replication.log.set_stopping(Stopping::Soon);
     }
+    // A standby gets the log's end; a backup that is not done by now can be taken again.
+    node.sessions.terminate_backups();
     if let Some(standby) = standby {
         standby.stop().await;
     }

@@ -8,6 +8,7 @@ use basebackup::send::{BackupEngine, BackupError, BackupEvent, BackupSink, Backu
 use protocol::replication::BaseBackupOptions;
 use protocol::{Report, SqlState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::{BackupEnd, BackupStart, Database};
 
@@ -86,7 +87,10 @@ impl WalSender {
             config.checkpoint_timeout.mul_f64(config.checkpoint_completion_target.clamp(0.0, 1.0));
         let mut sink = Sink { wire };
         let engine = Archived { archive: &self.node.archive, database, wait: options.wait };
-        match send_backup(&source, options, &engine, &mut sink).await {
+        self.handle.backing_up.store(true, Ordering::Release);
+        let sent = self.handle.until_terminated(send_backup(&source, options, &engine, &mut sink)).await;
+        self.handle.backing_up.store(false, Ordering::Release);
+        match sent.ok_or(Exit::Terminated)? {
             Ok(_) => Ok(()),
             Err(BackupError::Sink(Gone(exit))) => Err(exit.into()),
             Err(BackupError::Engine(error)) => Err(from_sql(&error.into()).into()),

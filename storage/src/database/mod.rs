@@ -446,17 +446,14 @@ impl Database {
     /// zero. Many may run at once. Each ends by [`Database::stop_backup`] or [`Database::abort_backup`].
     ///
     /// # Errors
-    /// Fails if its checkpoint fails.
+    /// Fails if its checkpoint fails. Nothing has begun then, nor if the caller waits no longer.
     pub async fn start_backup(&self, label: &str, spread: Duration) -> Result<BackupStart, Error> {
-        backup::force_images(&self.0);
+        let images = backup::force_images(&self.0);
         let kind = if spread.is_zero() { CheckpointKind::Immediate } else { CheckpointKind::Paced(spread) };
-        match self.checkpoint(kind).await {
-            Ok(_) => Ok(backup::begin(&self.0, label)),
-            Err(error) => {
-                backup::release_images(&self.0);
-                Err(error)
-            }
-        }
+        self.checkpoint(kind).await?;
+        let begun = backup::begin(&self.0, label);
+        images.keep();
+        Ok(begun)
     }
 
     /// Ends an online backup: on a primary with a backup-end record and a segment switch.

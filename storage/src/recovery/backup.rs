@@ -41,11 +41,28 @@ pub struct BackupEnd {
 }
 
 /// Forces page images from here until the backup's end: a page that is copied while it is written is made
-/// whole by its image.
-pub(crate) fn force_images(engine: &Engine) {
+/// whole by its image. Who gives the beginning up drops what this returns.
+pub(crate) fn force_images(engine: &Engine) -> ForcedImages<'_> {
     let mut backups = engine.backups.lock();
     *backups += 1;
     engine.store.set_full_page_writes(true);
+    ForcedImages(engine)
+}
+
+/// One backup's claim to page images, released on drop unless it is kept.
+pub(crate) struct ForcedImages<'a>(&'a Engine);
+
+impl ForcedImages<'_> {
+    /// The backup has begun: its end releases them.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for ForcedImages<'_> {
+    fn drop(&mut self) {
+        release_images(self.0);
+    }
 }
 
 /// One backup less.
