@@ -80,7 +80,7 @@ impl Database {
     /// On a follower: waits until the primary's log is replayed up to `lsn` ([`Committed::position`]), so
     /// that what was committed there is read here.
     pub async fn wait_replayed(&self, lsn: Lsn) -> Result<()> {
-        Ok(self.0.sessions.server()?.wait_replayed(lsn).await?)
+        Ok(self.0.sessions.server()?.wait_redone(lsn).await?)
     }
 
     /// A table with these types' columns, made on a primary if it is not there. One that is there must have

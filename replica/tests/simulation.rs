@@ -421,8 +421,8 @@ impl Cluster {
             5 | 6 => self.step_sender(standby),
             7 | 8 => self.deliver_up(standby),
             9 => {
-                let applied = self.nodes[standby].whole_end(self.nodes[standby].flushed);
-                self.feed(standby, Event::Applied(Lsn::new(applied)));
+                let replayed = self.nodes[standby].whole_end(self.nodes[standby].flushed);
+                self.feed(standby, Event::Replayed(Lsn::new(replayed)));
             }
             _ => self.deliver_down(standby),
         }

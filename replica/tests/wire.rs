@@ -51,7 +51,7 @@ async fn a_standby_s_log_equals_the_primary_s_from_files_and_from_memory() {
     assert_equal_logs(&primary, &standby, 1, end);
     eventually("the row shows all of it", || {
         let rows = primary.senders.rows(end, host::Host::real().clock.now());
-        rows.len() == 1 && rows[0].state == SenderState::Streaming && rows[0].progress.applied == end
+        rows.len() == 1 && rows[0].state == SenderState::Streaming && rows[0].progress.replayed == end
     })
     .await;
     standby.stop().await;

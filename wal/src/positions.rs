@@ -1,5 +1,5 @@
 //! How far the log has come: on a primary `inserted >= written >= flushed`, on a standby
-//! `received >= flushed >= replayed` (redo may read ahead of `flushed`; what of that is durable counts).
+//! `received >= flushed >= replayed` (redo may be ahead of `flushed`; what of that is durable counts).
 //! Every position is an exclusive end. The order is asserted wherever one of them moves.
 
 use crate::ids::Lsn;
@@ -118,12 +118,12 @@ impl StandbyPositions {
     pub fn flushed(&self) -> Lsn {
         self.flushed.get()
     }
-    /// What readers on this standby see the effects of, of what is durable here.
+    /// What redo has applied, as far as that is durable here. Readers may see more, up to `received`.
     pub fn replayed(&self) -> Lsn {
         self.replayed.get()
     }
 
-    /// Waits until everything before `upto` is replayed (`remote_apply`, WAIT FOR LSN).
+    /// Waits until everything before `upto` is replayed (`remote_apply`).
     ///
     /// # Errors
     /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
@@ -165,7 +165,7 @@ impl StandbyPositions {
         assert!(to <= self.received(), "{to} is flushed and only {} received", self.received());
         self.flushed.advance(to);
     }
-    /// Redo has published everything before `to`, which is durable.
+    /// Redo has applied everything before `to`, which is durable.
     pub fn set_replayed(&self, to: Lsn) {
         assert!(to <= self.flushed(), "{to} is replayed and only {} flushed", self.flushed());
         self.replayed.advance(to);

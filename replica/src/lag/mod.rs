@@ -233,7 +233,7 @@ impl LagFigures {
             sent: stage(sent),
             written: stage(progress.written),
             flushed: stage(progress.flushed),
-            replayed: stage(progress.applied),
+            replayed: stage(progress.replayed),
             silent: last_reply.map_or(Duration::ZERO, |then| now.since(then)),
         }
     }
@@ -336,7 +336,7 @@ mod tests {
         for n in 1..=10 {
             clock.note(at(n * 100), t(n as i64 * 100));
         }
-        let progress = Progress { written: at(900), flushed: at(850), applied: at(200) };
+        let progress = Progress { written: at(900), flushed: at(850), replayed: at(200) };
         let figures = LagFigures::new(&clock, at(1000), at(1000), progress, Some(t(990)), t(1000));
         assert_eq!((figures.replayed.bytes, figures.replayed.age), (800, Duration::from_millis(700)));
         assert_eq!(figures.slowest(), Some("replay"));

@@ -62,8 +62,8 @@ pub enum Event {
     Written(Lsn),
     /// A [`ReceiverAction::Flush`] is done.
     Flushed(Lsn),
-    /// Redo has come so far.
-    Applied(Lsn),
+    /// The log is replayed so far.
+    Replayed(Lsn),
     /// Bytes given to [`ReceiverAction::Compare`] are not ours.
     Differs(Lsn),
     /// The primary ended the stream, or had nothing to stream: its result names the next timeline.

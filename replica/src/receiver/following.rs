@@ -173,7 +173,7 @@ impl Receiver {
         self.history = history;
         // What the primary told of the end of its log was said of another branch.
         (self.end, self.flushed, self.primary_end) = (kept, self.flushed.min(kept), Lsn::INVALID);
-        assert!(self.applied <= kept, "{} is applied and only {kept} kept", self.applied);
+        assert!(self.replayed <= kept, "{} is replayed and only {kept} kept", self.replayed);
         self.start(out);
     }
 

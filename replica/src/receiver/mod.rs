@@ -96,7 +96,7 @@ pub struct Receiver {
     flushed_at: Option<Duration>,
     /// One that nobody waits for is on its way.
     flushing: bool,
-    applied: Lsn,
+    replayed: Lsn,
     /// The next byte that the primary must send.
     expected: Lsn,
     started: (Lsn, TimelineId),
@@ -114,7 +114,7 @@ impl Receiver {
         history: TimelineHistory,
         timeline: TimelineId,
         end: Lsn,
-        applied: Lsn,
+        replayed: Lsn,
     ) -> Self {
         let replies = Replies::new(&options);
         Self {
@@ -127,7 +127,7 @@ impl Receiver {
             flushed: end,
             flushed_at: None,
             flushing: false,
-            applied,
+            replayed,
             expected: Lsn::INVALID,
             started: (Lsn::INVALID, TimelineId::INVALID),
             replies,
@@ -171,7 +171,7 @@ impl Receiver {
             }
             (Event::Lost(error), _) => return Err(error),
             (Event::Tick, _) => return self.tick(now, out),
-            (Event::Applied(lsn), _) => self.on_applied(lsn, now, out),
+            (Event::Replayed(lsn), _) => self.on_replayed(lsn, now, out),
             (Event::Written(lsn), _) => self.end = lsn,
             (Event::Flushed(lsn), _) => self.on_flushed(lsn, now, out),
             (Event::Connected { plimsoll }, State::Connecting) => {
@@ -220,11 +220,11 @@ impl Receiver {
         Ok(())
     }
 
-    fn on_applied(&mut self, lsn: Lsn, now: Duration, out: &mut Vec<ReceiverAction>) {
-        self.applied = self.applied.max(lsn);
+    fn on_replayed(&mut self, lsn: Lsn, now: Duration, out: &mut Vec<ReceiverAction>) {
+        self.replayed = self.replayed.max(lsn);
         if matches!(self.state, State::Streaming) {
             let progress = self.reported();
-            self.replies.on_applied(progress, now, out);
+            self.replies.on_replayed(progress, now, out);
         }
     }
 
@@ -278,20 +278,20 @@ impl Receiver {
         self.primary_end.bytes_since(self.end) >= 2 * self.options.segment_size.bytes()
     }
 
-    /// Whether replay is to be told with [`Event::Applied`] as soon as it moves; otherwise
-    /// [`Receiver::set_applied`] before other events does.
-    pub fn hurries_applied(&self) -> bool {
+    /// Whether replay is to be told with [`Event::Replayed`] as soon as it moves; otherwise
+    /// [`Receiver::set_replayed`] before other events does.
+    pub fn hurries_replayed(&self) -> bool {
         self.replies.awaited().has(Stage::Replayed)
     }
 
-    /// How far redo has come, as this machine knows.
-    pub fn applied(&self) -> Lsn {
-        self.applied
+    /// How far the log is replayed, as this machine knows.
+    pub fn replayed(&self) -> Lsn {
+        self.replayed
     }
 
-    /// Redo has come so far; nothing follows from it at once.
-    pub fn set_applied(&mut self, applied: Lsn) {
-        self.applied = self.applied.max(applied);
+    /// The log is replayed so far; nothing follows from it at once.
+    pub fn set_replayed(&mut self, replayed: Lsn) {
+        self.replayed = self.replayed.max(replayed);
     }
 
     /// When to tick at the latest; None if only other events move it.
@@ -335,7 +335,7 @@ impl Receiver {
     /// What may be reported: no further than the primary has shown to have the same.
     fn reported(&self) -> Progress {
         let shown = |lsn: Lsn| lsn.min(self.expected);
-        Progress { written: shown(self.end), flushed: shown(self.flushed), applied: shown(self.applied) }
+        Progress { written: shown(self.end), flushed: shown(self.flushed), replayed: shown(self.replayed) }
     }
 
     /// Takes over reloaded settings. A changed slot or conninfo needs a new connection, which the driver

@@ -134,8 +134,8 @@ impl Replies {
         }
     }
 
-    pub(super) fn on_applied(&mut self, progress: Progress, now: Duration, out: &mut Vec<ReceiverAction>) {
-        if self.last.is_some_and(|last| last.applied != progress.applied) {
+    pub(super) fn on_replayed(&mut self, progress: Progress, now: Duration, out: &mut Vec<ReceiverAction>) {
+        if self.last.is_some_and(|last| last.replayed != progress.replayed) {
             self.report(progress, now, out);
         }
     }
@@ -152,7 +152,7 @@ impl Replies {
 
     /// Replay that is behind moves without an event, unless commits wait for it.
     fn next_look(&self, progress: Progress, now: Duration) -> Option<Duration> {
-        (!self.awaited.has(Stage::Replayed) && progress.applied < progress.flushed).then(|| now + UNHURRIED)
+        (!self.awaited.has(Stage::Replayed) && progress.replayed < progress.flushed).then(|| now + UNHURRIED)
     }
 
     pub(super) fn feedback(&mut self, now: Duration, out: &mut Vec<ReceiverAction>) {

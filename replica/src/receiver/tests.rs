@@ -56,7 +56,7 @@ fn words(commands: &[ReceiverAction]) -> Vec<String> {
                 "reply {} {} {}{}",
                 p.written.get(),
                 p.flushed.get(),
-                p.applied.get(),
+                p.replayed.get(),
                 if *reply_requested { "?" } else { "" }
             ),
             ReceiverAction::Report(error) => format!("report {error}"),
@@ -112,7 +112,7 @@ fn a_standby_connects_asks_who_it_is_and_streams_from_a_page_before_its_end() {
     assert_eq!(talk.data(16384, 8192), ["compare 16384+3616", "write 20000+4576"]);
     assert_eq!(talk.say(Event::Drained), ["reply 24576 20000 20000", "flush"]);
     assert_eq!(talk.say(Event::Flushed(at(24576))), ["reply 24576 24576 20000"]);
-    assert_eq!(talk.say(Event::Applied(at(24000))), ["reply 24576 24576 24000"]);
+    assert_eq!(talk.say(Event::Replayed(at(24000))), ["reply 24576 24576 24000"]);
     assert_eq!(talk.say(Event::Drained), [""; 0]);
 }
 
@@ -330,7 +330,7 @@ fn stages_that_no_commit_waits_for_are_reported_unhurriedly() {
     talk.data(SEGMENT, 100);
     assert_eq!(talk.say(Event::Drained), ["flush"]);
     assert_eq!(talk.say(Event::Flushed(at(SEGMENT + 100))).len(), 1);
-    assert_eq!(talk.say(Event::Applied(at(SEGMENT + 100))), [""; 0]);
+    assert_eq!(talk.say(Event::Replayed(at(SEGMENT + 100))), [""; 0]);
     assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(25)));
     talk.1 = 1;
     let end = SEGMENT + 100;
@@ -350,7 +350,7 @@ fn a_flush_that_no_commit_waits_for_is_reported_when_one_does_or_the_pause_is_ov
     let end = SEGMENT + 100;
     let waits = Stages::of([Stage::Flushed]);
     assert_eq!(talk.say(Event::Awaited(waits)), [format!("reply {end} {end} {SEGMENT}")]);
-    talk.0.set_applied(at(end));
+    talk.0.set_replayed(at(end));
     talk.1 = 1;
     assert_eq!(talk.say(Event::Tick), [format!("reply {end} {end} {end}")], "replay is looked at");
     assert_eq!(talk.say(Event::Tick), [""; 0], "all is told");
@@ -372,8 +372,8 @@ fn flushes_that_no_commit_waits_for_come_after_a_pause_or_when_asked_for() {
     assert_eq!(talk.0.wake_at(), Some(Duration::from_millis(10)));
     let asked = Event::Keepalive { primary_end: at(SEGMENT + 200), clock: wall(), reply_requested: true };
     assert_eq!(talk.say(asked), ["flush"]);
-    let (end, applied) = (SEGMENT + 200, SEGMENT);
-    assert_eq!(talk.say(Event::Flushed(at(end))), [format!("reply {end} {end} {applied}")]);
+    let (end, replayed) = (SEGMENT + 200, SEGMENT);
+    assert_eq!(talk.say(Event::Flushed(at(end))), [format!("reply {end} {end} {replayed}")]);
     talk.data(end, 100);
     assert_eq!(talk.say(Event::Drained), [""; 0]);
     assert_eq!(talk.say(Event::Awaited(Stages::of([Stage::Written]))).len(), 1, "that it is written");

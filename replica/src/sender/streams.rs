@@ -240,8 +240,8 @@ impl Senders {
             priority: standing.priority,
             sync_state: standing.state,
             reply_time: entry.reply_time,
-            replay_rate: entry.pace.replay_rate(entry.progress.applied, end, now),
-            catch_up: entry.pace.catch_up(entry.progress.applied, end, now),
+            replay_rate: entry.pace.replay_rate(entry.progress.replayed, end, now),
+            catch_up: entry.pace.catch_up(entry.progress.replayed, end, now),
             lag: LagFigures::new(&table.clock, end, entry.sent, entry.progress, entry.last_reply, now),
         };
         table.entries.values().zip(standings).map(row).collect()
@@ -254,11 +254,11 @@ impl Senders {
             table.synced = Progress {
                 written: table.synced.written.max(reached.written),
                 flushed: table.synced.flushed.max(reached.flushed),
-                applied: table.synced.applied.max(reached.applied),
+                replayed: table.synced.replayed.max(reached.replayed),
             };
         }
-        let Progress { written, flushed, applied } = table.synced;
-        (self.0.on_progress)(RemoteProgress { required, written, flushed, applied });
+        let Progress { written, flushed, replayed } = table.synced;
+        (self.0.on_progress)(RemoteProgress { required, written, flushed, replayed });
     }
 }
 
@@ -369,10 +369,10 @@ impl SenderHandle {
         let end = table.clock.end();
         let Some(entry) = table.entries.get_mut(&self.key) else { return };
         let progress = entry.believed(progress);
-        entry.pace.note(progress.applied, end.max(progress.applied), now);
+        entry.pace.note(progress.replayed, end.max(progress.replayed), now);
         let before = std::mem::replace(&mut entry.progress, progress);
-        let Progress { written, flushed, applied } = progress;
-        entry.round_trips = entry.tracker.on_reply(written, flushed, applied, entry.sent, now);
+        let Progress { written, flushed, replayed } = progress;
+        entry.round_trips = entry.tracker.on_reply(written, flushed, replayed, entry.sent, now);
         entry.reply_time = Some(clock);
         entry.last_reply = Some(now);
         if before != progress && entry.state.counts_for_sync() {
@@ -444,7 +444,7 @@ mod tests {
         handle
     }
     fn everywhere(lsn: u64) -> Progress {
-        Progress { written: at(lsn), flushed: at(lsn), applied: at(lsn) }
+        Progress { written: at(lsn), flushed: at(lsn), replayed: at(lsn) }
     }
     /// A standby reports that it has what it was sent.
     fn report(handle: &SenderHandle, lsn: u64) {

@@ -17,7 +17,7 @@ fn sender(start: u64) -> Sender {
     Sender::new(plan(start), times(), s(0))
 }
 fn reply(flushed: u64) -> Reply {
-    let progress = Progress { written: at(flushed), flushed: at(flushed), applied: at(flushed) };
+    let progress = Progress { written: at(flushed), flushed: at(flushed), replayed: at(flushed) };
     Reply { progress, reply_requested: false }
 }
 /// Sends all there is; returns the ends of the messages.

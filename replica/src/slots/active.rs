@@ -29,7 +29,7 @@ impl ActiveSlot {
     }
 
     /// The receiver has flushed up to here: WAL before it is no longer needed. In memory until the next save.
-    pub fn confirm_flushed(&self, flushed: Lsn) {
+    pub fn release_before(&self, flushed: Lsn) {
         let mut table = self.slots.0.table.lock();
         if let Some(slot) = table.get_mut(&self.name)
             && slot.active == Some(self.pid)

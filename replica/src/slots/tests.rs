@@ -36,7 +36,7 @@ fn a_crash_before_the_save_finds_the_older_position_and_the_wal_for_it() {
     let slots = open(dir.path());
     create(&slots, "s", 100);
     let active = slots.acquire("s", 9).unwrap();
-    active.confirm_flushed(at(500));
+    active.release_before(at(500));
     assert_eq!(slots.find("s").unwrap().restart, at(500));
     assert_eq!(slots.oldest(), Some(at(100)), "WAL stays until the position is durable");
     assert_eq!(open(dir.path()).find("s").unwrap().restart, at(100));
@@ -109,7 +109,7 @@ fn a_copy_holds_what_the_source_holds_for_sure() {
     let slots = open(dir.path());
     create(&slots, "from", 100);
     slots.create("lazy", Lifetime::Permanent, None, 1).unwrap();
-    slots.acquire("from", 1).unwrap().confirm_flushed(at(300));
+    slots.acquire("from", 1).unwrap().release_before(at(300));
     assert_eq!(slots.copy("from", "to", Lifetime::Permanent, 1).unwrap().restart, at(100));
     assert_eq!(refused(slots.copy("lazy", "x", Lifetime::Permanent, 1)).0, "55000");
 }
@@ -141,7 +141,7 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
         (Some(7), at(100)),
         "the log tells whom and from where"
     );
-    loser.confirm_flushed(at(120));
+    loser.release_before(at(120));
     assert!(!slots.find("old").unwrap().restart.is_valid(), "a late report changes nothing");
     let again = open(dir.path());
     assert_eq!(again.find("old").unwrap().invalidated_at, at(100));
@@ -151,7 +151,7 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
         ("55000", "replication slot \"old\" cannot be advanced".into())
     );
     // A receiver that has its WAL from elsewhere makes the slot good again.
-    again.acquire("old", 1).unwrap().confirm_flushed(at(800));
+    again.acquire("old", 1).unwrap().release_before(at(800));
     assert_eq!((again.oldest(), again.find("old").unwrap().invalidated_at), (Some(at(800)), Lsn::INVALID));
 }
 

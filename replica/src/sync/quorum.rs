@@ -7,12 +7,12 @@ use wal::Lsn;
 /// What a standby has done with the log, each an exclusive end; INVALID until it has said so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Handed to its kernel.
+    /// Handed to its kernel: what is `received` there.
     pub written: Lsn,
     /// Durable there.
     pub flushed: Lsn,
-    /// Replayed there.
-    pub applied: Lsn,
+    /// Replayed there, which is durable: the protocol calls it applied.
+    pub replayed: Lsn,
 }
 
 impl Progress {
@@ -22,14 +22,14 @@ impl Progress {
         match stage {
             Stage::Written => self.written,
             Stage::Flushed => self.flushed,
-            Stage::Replayed => self.applied,
+            Stage::Replayed => self.replayed,
         }
     }
 
     /// As much of it as lies before `limit`.
     pub fn up_to(self, limit: Lsn) -> Self {
-        let Self { written, flushed, applied } = self;
-        Self { written: written.min(limit), flushed: flushed.min(limit), applied: applied.min(limit) }
+        let Self { written, flushed, replayed } = self;
+        Self { written: written.min(limit), flushed: flushed.min(limit), replayed: replayed.min(limit) }
     }
 }
 
@@ -132,7 +132,7 @@ fn synced(count: usize, chosen: &[Progress]) -> Option<Progress> {
     Some(Progress {
         written: reached(|progress| progress.written)?,
         flushed: reached(|progress| progress.flushed)?,
-        applied: reached(|progress| progress.applied)?,
+        replayed: reached(|progress| progress.replayed)?,
     })
 }
 
@@ -145,11 +145,11 @@ mod tests {
     }
     fn standby(name: &str, at: u64) -> Candidate<'_> {
         let progress =
-            Progress { written: Lsn::new(at + 2), flushed: Lsn::new(at + 1), applied: Lsn::new(at) };
+            Progress { written: Lsn::new(at + 2), flushed: Lsn::new(at + 1), replayed: Lsn::new(at) };
         Candidate { name, streaming: true, progress }
     }
-    fn applied(names: &SyncNames, candidates: &[Candidate<'_>]) -> Option<u64> {
-        evaluate(Some(names), candidates).synced.map(|progress| progress.applied.get())
+    fn replayed(names: &SyncNames, candidates: &[Candidate<'_>]) -> Option<u64> {
+        evaluate(Some(names), candidates).synced.map(|progress| progress.replayed.get())
     }
     fn states(names: &SyncNames, candidates: &[Candidate<'_>]) -> Vec<(usize, &'static str)> {
         let standings = evaluate(Some(names), candidates).standings;
@@ -160,18 +160,18 @@ mod tests {
     fn first_waits_for_the_best_named_and_the_next_takes_over() {
         let first = names("FIRST 2 (a, b, c)");
         let all = [standby("c", 30), standby("a", 10), standby("b", 20), standby("x", 99)];
-        assert_eq!(applied(&first, &all), Some(10));
+        assert_eq!(replayed(&first, &all), Some(10));
         assert_eq!(states(&first, &all), [(3, "potential"), (1, "sync"), (2, "sync"), (0, "async")]);
         let without_a = [standby("c", 30), standby("b", 20)];
-        assert_eq!(applied(&first, &without_a), Some(20));
-        assert_eq!(applied(&first, &without_a[..1]), None);
+        assert_eq!(replayed(&first, &without_a), Some(20));
+        assert_eq!(replayed(&first, &without_a[..1]), None);
     }
 
     #[test]
     fn any_waits_for_the_nth_fastest_at_each_stage_by_itself() {
         let any = names("ANY 2 (a, b, c)");
         let mut all = [standby("a", 10), standby("b", 20), standby("c", 30)];
-        assert_eq!(applied(&any, &all), Some(20));
+        assert_eq!(replayed(&any, &all), Some(20));
         assert_eq!(states(&any, &all), [(1, "quorum"); 3]);
         all[0].progress.written = Lsn::new(100);
         let synced = evaluate(Some(&any), &all).synced.unwrap();
@@ -183,17 +183,17 @@ mod tests {
         let first = names("a, b");
         let mut all = [standby("a", 10), standby("b", 20)];
         all[0].streaming = false;
-        assert_eq!(applied(&first, &all), Some(20));
+        assert_eq!(replayed(&first, &all), Some(20));
         assert_eq!(states(&first, &all), [(1, "potential"), (2, "sync")]);
         all[1].progress.flushed = Lsn::INVALID;
-        assert_eq!(applied(&first, &all), None);
+        assert_eq!(replayed(&first, &all), None);
     }
 
     #[test]
     fn of_two_with_one_name_the_earlier_counts() {
         let first = names("FIRST 1 (*)");
         assert_eq!(states(&first, &[standby("a", 5), standby("b", 9)]), [(1, "sync"), (1, "potential")]);
-        assert_eq!(applied(&first, &[standby("a", 5), standby("b", 9)]), Some(5));
+        assert_eq!(replayed(&first, &[standby("a", 5), standby("b", 9)]), Some(5));
     }
 
     /// Every stage says what its definition says, for all small clusters.
@@ -210,13 +210,13 @@ mod tests {
                         .filter(|(_, position)| *position > 0)
                         .map(|(name, position)| standby(name, position as u64 * 10))
                         .collect();
-                    let got = applied(&names, &connected);
+                    let got = replayed(&names, &connected);
                     let considered: &[_] = match method {
                         "FIRST" => &connected[..connected.len().min(count)],
                         _ => &connected,
                     };
                     let have =
-                        |lsn: u64| considered.iter().filter(|c| c.progress.applied.get() >= lsn).count();
+                        |lsn: u64| considered.iter().filter(|c| c.progress.replayed.get() >= lsn).count();
                     let expected = [30, 20, 10].into_iter().find(|lsn| have(*lsn) >= count);
                     assert_eq!(got, expected, "{method} {count} {positions:?}");
                 }

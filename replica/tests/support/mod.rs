@@ -485,7 +485,7 @@ fn redo(feed: &StandbyFeed, files: SegmentFiles, size: SegmentSize, start: Lsn, 
         {
             (found, at) = (true, record.end().aligned());
         }
-        feed.replayed(at);
+        feed.redone(at);
         match feed.wait_past(at) {
             Feed::Available { upto, timeline, generation } => {
                 if reader.source().history().target() != timeline {

@@ -25,7 +25,7 @@ pub(super) async fn promote(
     let stopped = standby.end_receiving().await;
     let log = &node.ground.log;
     log.log(format!("redo done at {at}"));
-    if let Some(last) = database.last_replayed_commit() {
+    if let Some(last) = database.last_redone_commit() {
         log.log(format!("last completed transaction was at log time {}", recovery_target::time_text(last)));
     }
     // Redo may have ended without anybody asking, too.

@@ -105,10 +105,10 @@ impl Embedded {
     /// # Errors
     ///
     /// If the database is not open yet, or the server stops.
-    pub async fn wait_replayed(&self, lsn: Lsn) -> sql_interface::Result<()> {
+    pub async fn wait_redone(&self, lsn: Lsn) -> sql_interface::Result<()> {
         let starting = || SqlError::new(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up");
         let database = self.0.database().ok_or_else(starting)?;
-        Ok(database.wait_replayed(lsn, &Interrupt::new()).await?)
+        Ok(database.wait_redone(lsn, &Interrupt::new()).await?)
     }
 
     /// Waits until the server begins to stop.

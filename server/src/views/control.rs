@@ -338,7 +338,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         "When the last transaction that was replayed here was committed.",
         [] -> Timestamptz, |asked, _, _| {
         of_recovery(asked, |db| {
-            db.last_replayed_commit().map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()))
+            db.last_redone_commit().map_or(Datum::Null, |at| Datum::Timestamptz(at.micros()))
         })
     }),
     function!("pg_wal_replay_pause", "Pauses replay.",

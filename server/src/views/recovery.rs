@@ -15,7 +15,7 @@ pub(super) static VIEWS: &[View] = &[
                 // On a primary redo is over: all that was there is redone.
                 let here = asked.recovery().and(asked.replication).map(|replication| replication.log.flushed());
                 let available = here.map_or(redo.at, |here| here.max(redo.at));
-                (redo, available, database.last_replayed_commit())
+                (redo, available, database.last_redone_commit())
             })
         },
         each |(redo, available, last_commit)| [] {

@@ -1,5 +1,5 @@
 //! The state page: what the cluster must know at its start and a checkpoint record has no place for. It is a
-//! page like any other, logged and replayed, so that a standby knows the same. All fields have their numbers
+//! page like any other, logged and redone, so that a standby knows the same. All fields have their numbers
 //! here; what a field's bytes say is known to those who keep it.
 
 use crate::changes::records::info;

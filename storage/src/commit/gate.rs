@@ -22,7 +22,7 @@ impl BranchObserver for CommitGate {
         let kept = state.kept();
         {
             let Remote { progress, floor, .. } = &mut *self.0.remote.lock();
-            for position in [&mut progress.written, &mut progress.flushed, &mut progress.applied, floor] {
+            for position in [&mut progress.written, &mut progress.flushed, &mut progress.replayed, floor] {
                 *position = kept.min(*position);
             }
         }
@@ -46,7 +46,7 @@ impl CommitGate {
             remote.required = progress.required;
             remote.written = remote.written.max(progress.written);
             remote.flushed = remote.flushed.max(progress.flushed);
-            remote.applied = remote.applied.max(progress.applied);
+            remote.replayed = remote.replayed.max(progress.replayed);
             if state.suspended.is_some() {
                 self.0.try_resume(&mut state);
             }

@@ -15,8 +15,8 @@ pub struct RemoteProgress {
     pub written: Lsn,
     /// The quorum has flushed the log up to here (exclusive).
     pub flushed: Lsn,
-    /// The quorum has replayed the log up to here (exclusive).
-    pub applied: Lsn,
+    /// The quorum has replayed, and holds durably, the log up to here (exclusive).
+    pub replayed: Lsn,
 }
 
 /// What standbys shall report at once, since somebody here waits for it.
@@ -49,7 +49,7 @@ impl RemoteProgress {
         match stage {
             Stage::Written => self.written,
             Stage::Flushed => self.flushed,
-            Stage::Replayed => self.applied,
+            Stage::Replayed => self.replayed,
         }
     }
 

@@ -144,7 +144,7 @@ impl Database {
     }
 
     /// Waits until every commit up to `lsn` is visible: what a result that evaluated them waits for before it
-    /// leaves. On a standby: until it is replayed.
+    /// leaves. On a standby: until it is redone.
     ///
     /// # Errors
     /// Fails if the wait is cancelled, or the server stops or is fenced.
@@ -152,34 +152,34 @@ impl Database {
         self.0.wait_visible(lsn, interrupt).await
     }
 
-    /// Waits until the log is replayed up to `lsn` (WAIT FOR LSN on a standby; on a primary until it is
+    /// Waits until the log is redone up to `lsn` (WAIT FOR LSN on a standby; on a primary until it is
     /// visible).
     ///
     /// # Errors
     /// Fails if the wait is cancelled or the server stops.
-    pub async fn wait_replayed(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
+    pub async fn wait_redone(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         if !self.is_in_recovery() {
             return self.wait_visible(lsn, interrupt).await;
         }
         tokio::select! {
             biased;
-            reached = self.0.recovery.replayed.wait(lsn) => reached.map(drop).map_err(|_| Error::Shutdown),
+            reached = self.0.recovery.redone.wait(lsn) => reached.map(drop).map_err(|_| Error::Shutdown),
             () = interrupt.cancelled() => Err(Error::Cancelled),
         }
     }
 
     /// Waits until a snapshot taken here includes every commit that ends at or before `lsn`: on a standby
-    /// until that is replayed, on a primary, whose log must reach so far, until those commits are visible.
+    /// until that is redone, on a primary, whose log must reach so far, until those commits are visible.
     ///
     /// # Errors
     /// Fails if the wait is cancelled, or the server stops or is fenced.
     pub async fn wait_included(&self, lsn: Lsn, interrupt: &Interrupt) -> Result<(), Error> {
         if self.is_in_recovery() {
-            if self.0.recovery.replayed.get() >= lsn {
+            if self.0.recovery.redone.get() >= lsn {
                 return Ok(());
             }
             let _waiting = interrupt.waiting(crate::WaitEvent::Position);
-            return self.wait_replayed(lsn, interrupt).await;
+            return self.wait_redone(lsn, interrupt).await;
         }
         self.0.pipeline()?.publish_up_to(lsn);
         // What lies after the last commit shows nothing, so the visible position need not come there.
@@ -189,15 +189,15 @@ impl Database {
     }
 
     /// The position up to which snapshots see: on a primary just before the oldest commit whose level is not
-    /// reached, on a standby the last commit replayed.
+    /// reached, on a standby the last commit redone.
     pub fn visible(&self) -> Lsn {
         self.0.visibility.visible()
     }
 
-    /// The end of the last record replayed, of what is durable here; INVALID on a server that never was in
-    /// recovery. Readers may see a little more ([`Database::wait_replayed`] waits for that only).
+    /// What redo has applied, as far as that is durable here; INVALID on a server that never was in recovery.
+    /// Readers may see a little more ([`Database::wait_redone`] waits for that only).
     pub fn replayed(&self) -> Lsn {
-        self.0.recovery.durably_replayed()
+        self.0.recovery.replayed()
     }
 
     /// How far the log is applied to the pages here: what is inserted on a primary, what is replayed on a
@@ -211,8 +211,8 @@ impl Database {
         let _ = self.0.recovery.log.set(log);
     }
 
-    /// The time in the last commit record replayed.
-    pub fn last_replayed_commit(&self) -> Option<Timestamp> {
+    /// The time in the last commit record redone.
+    pub fn last_redone_commit(&self) -> Option<Timestamp> {
         self.0.recovery.last_commit()
     }
 
@@ -224,7 +224,7 @@ impl Database {
         let prefetch = &recovery.prefetch;
         Some(RecoveryStatistics {
             from,
-            at: recovery.replayed.get().max(from),
+            at: recovery.redone.get().max(from),
             records: count(&recovery.records),
             elapsed: Duration::from_micros(count(&recovery.elapsed_micros)),
             prefetched: count(&prefetch.prefetched),
@@ -284,7 +284,7 @@ impl Database {
         &self.0.store
     }
 
-    /// The timeline that log is written on, or replayed from.
+    /// The timeline that log is written on, or redone from.
     pub fn timeline(&self) -> TimelineId {
         self.0.timeline()
     }
@@ -349,7 +349,7 @@ impl Database {
     }
 
     /// Whether the log has grown enough since the last redo point for a checkpoint (a restartpoint, which a
-    /// newer checkpoint record has to have been replayed for).
+    /// newer checkpoint record has to have been redone for).
     pub fn checkpoint_is_due(&self) -> bool {
         let redo = self.0.control.lock().checkpoint_copy.redo;
         let end = match self.positions() {
@@ -549,7 +549,7 @@ impl Database {
         }
         let done = self.checkpoint(CheckpointKind::Shutdown).await;
         self.0.levels.close();
-        self.0.recovery.replayed.stop();
+        self.0.recovery.redone.stop();
         done
     }
 }

@@ -19,7 +19,7 @@ fn read(engine: &Engine) -> Result<SyncState, Error> {
 }
 
 impl Database {
-    /// What the log, as far as it is written or replayed here, says of synchronous replication. Does I/O.
+    /// What the log, as far as it is written or redone here, says of synchronous replication. Does I/O.
     ///
     /// # Errors
     /// Fails if the state page cannot be read or makes no sense.

@@ -75,7 +75,7 @@ pub(crate) struct Engine {
     pub(crate) round: Mutex<RoundEstimate>,
     /// A running paced checkpoint shall hurry.
     pub(crate) hurry: AtomicBool,
-    /// The last checkpoint record replayed: where a restartpoint may begin.
+    /// The last checkpoint record redone: where a restartpoint may begin.
     pub(crate) seen_checkpoint: Mutex<Option<SeenCheckpoint>>,
     /// What redo left when it ended for a promotion.
     pub(crate) parked: Mutex<Option<Parked>>,

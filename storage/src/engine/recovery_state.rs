@@ -40,7 +40,7 @@ impl PrefetchCounts {
     }
 }
 
-/// A checkpoint record that was replayed: a restartpoint may begin there.
+/// A checkpoint record that was redone: a restartpoint may begin there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SeenCheckpoint {
     pub(crate) record: Lsn,
@@ -85,8 +85,8 @@ pub(crate) struct RecoveryState {
     /// end.
     pub(crate) in_own_log: AtomicBool,
     became_consistent: Notify,
-    /// What readers see; with a log that is received, maybe before that is durable.
-    pub(crate) replayed: Watermark,
+    /// What redo has applied, and readers see; with a log that is received, maybe before that is durable.
+    pub(crate) redone: Watermark,
     /// The log that is received, once there is one.
     pub(crate) log: OnceLock<Arc<dyn StandbyLog>>,
     /// Microseconds; i64::MIN before the first.
@@ -111,7 +111,7 @@ impl RecoveryState {
             consistent: AtomicBool::new(!active),
             in_own_log: AtomicBool::new(false),
             became_consistent: Notify::new(),
-            replayed: Watermark::new(Lsn::INVALID),
+            redone: Watermark::new(Lsn::INVALID),
             log: OnceLock::new(),
             last_commit: AtomicI64::new(i64::MIN),
             next_xid: AtomicU64::new(next_xid.get()),
@@ -127,10 +127,10 @@ impl RecoveryState {
     pub(crate) fn make_durable(&self, upto: Lsn) -> Result<(), Error> {
         self.log.get().map_or(Ok(()), |log| log.make_durable(upto).map_err(log_error))
     }
-    /// How far redo has come, of what is durable.
-    pub(crate) fn durably_replayed(&self) -> Lsn {
-        let replayed = self.replayed.get();
-        self.log.get().map_or(replayed, |log| replayed.min(log.durable()))
+    /// What is redone, as far as that is durable.
+    pub(crate) fn replayed(&self) -> Lsn {
+        let redone = self.redone.get();
+        self.log.get().map_or(redone, |log| redone.min(log.durable()))
     }
     pub(crate) fn is_consistent(&self) -> bool {
         self.consistent.load(Ordering::Acquire)

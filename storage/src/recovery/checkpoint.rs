@@ -2,7 +2,7 @@
 //!
 //! A checkpoint takes its redo point while no transaction is inside the log, writes every page changed before
 //! that, and says so in the log and then in the control file. A restartpoint does the same for a checkpoint
-//! record that was replayed, and writes no record.
+//! record that was redone, and writes no record.
 
 use crate::engine::Engine;
 use crate::error::log_error;
@@ -39,9 +39,9 @@ pub(crate) fn run(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoi
     Ok(done)
 }
 
-/// Where the log ends for now: inserted, or replayed.
+/// Where the log ends for now: inserted, or redone.
 fn log_end(engine: &Engine) -> Lsn {
-    engine.wal().map_or_else(|_| engine.recovery.replayed.get(), |wal| wal.positions().inserted())
+    engine.wal().map_or_else(|_| engine.recovery.redone.get(), |wal| wal.positions().inserted())
 }
 
 fn write_pages(
@@ -170,7 +170,7 @@ fn note_removed(retention: &dyn WalRetention, removed: Removed, info: &mut Check
 }
 
 /// In recovery somebody else makes the segments, so old ones are not renamed for later use.
-fn remove_replayed_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
+fn remove_redone_segments(engine: &Engine, redo: Lsn, info: &mut CheckpointInfo) -> Result<(), Error> {
     let size = engine.control.lock().segment_size;
     let retention = engine.retention.read().clone();
     let horizon = size.segment_of(retention.needed_from(redo).min(redo));
@@ -214,7 +214,7 @@ fn restartpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<Checkpoint
             control.min_recovery_point_timeline = seen.contents.timeline;
         }
     })?;
-    remove_replayed_segments(engine, redo, &mut info)?;
+    remove_redone_segments(engine, redo, &mut info)?;
     let retention = engine.retention.read().clone();
     retention.restartpoint_done();
     Ok(info)

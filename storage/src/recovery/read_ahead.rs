@@ -170,7 +170,7 @@ impl<'p> Ahead<'p, '_> {
             if is_about_files(record) {
                 self.quiet_until = record.end();
             }
-            if self.quiet_until > self.engine.recovery.replayed.get() {
+            if self.quiet_until > self.engine.recovery.redone.get() {
                 continue;
             }
             for block in record.blocks().filter(|block| block.fork == Fork::Main) {

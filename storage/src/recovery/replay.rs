@@ -1,7 +1,7 @@
 //! Redo of the log, record by record: pages through the tree side, transactions and positions here.
 //!
 //! The same code recovers from a crash, follows on a standby, and restores from a backup. Snapshots move on
-//! when a commit record is replayed, so a reader sees whole transactions only, in the order of the log.
+//! when a commit record is redone, so a reader sees whole transactions only, in the order of the log.
 
 use crate::changes::records::{self, info};
 use crate::changes::redo::Pins;
@@ -194,7 +194,7 @@ impl Replay {
         self.last_record = record.start();
         self.records += 1;
         self.engine.recovery.records.store(self.records, Ordering::Relaxed);
-        self.engine.recovery.replayed.advance(record.end());
+        self.engine.recovery.redone.advance(record.end());
         if !self.engine.recovery.is_consistent() {
             self.check_consistent()?;
         }
@@ -293,7 +293,7 @@ impl Replay {
                 // Whoever has versions and no outcome while a later one commits is not seen until its own
                 // comes.
                 let open = self.open.range(..xid).copied();
-                visibility.replayed_commit(record.end(), xid, &parts, open);
+                visibility.redone_commit(record.end(), xid, &parts, open);
                 self.committed = parts;
                 self.last_commit_end = Some(record.end());
                 self.engine.recovery.last_commit.store(end.time.micros(), Ordering::Release);
@@ -428,7 +428,7 @@ impl WriteBarrier for RaiseMinRecoveryPoint {
             return Ok(raised);
         }
         // Further than asked, so that the next pages need no write of the control file.
-        let point = engine.recovery.replayed.get().max(lsn);
+        let point = engine.recovery.redone.get().max(lsn);
         let timeline = engine.timeline();
         engine.recovery.make_durable(point)?;
         engine.update_control(|control| {

@@ -25,8 +25,8 @@ pub trait WalFeed: Send + Sync {
     /// Blocks until there is log past `lsn`, or redo shall end. Called on redo's own thread; the first time
     /// when everything is redone that pg_wal held. `lsn`: the end of the last record redone.
     fn wait_past(&self, lsn: Lsn) -> Feed;
-    /// Called after each batch with the new replayed position, before the next wait.
-    fn replayed(&self, lsn: Lsn) {
+    /// Called after each batch with the end of what is redone, before the next wait.
+    fn redone(&self, lsn: Lsn) {
         let _ = lsn;
     }
     /// Called before snapshots are given up that do not see all xids below the conflict's horizon. It may
@@ -36,7 +36,7 @@ pub trait WalFeed: Send + Sync {
         let _ = (conflict, are_held);
     }
     /// Whether to go on with the record that ends at `end`: asked before each record, it may block (paused or
-    /// delayed replay), and tells [`WalFeed::replayed`] first, `at`. `committed` is the time of a commit that
+    /// delayed replay), and tells [`WalFeed::redone`] first, `at`. `committed` is the time of a commit that
     /// readers would see.
     fn may_replay(&self, at: Lsn, end: Lsn, committed: Option<Timestamp>) -> bool {
         let _ = (at, end, committed);
@@ -167,7 +167,7 @@ impl fmt::Debug for StandbyRedo {
     }
 }
 
-/// Records between two looks at who waits for the replayed position; few, since each may have to wait for a
+/// Records between two looks at who waits for what is redone; few, since each may have to wait for a
 /// page from disk.
 const BATCH_RECORDS: u32 = 32;
 /// Log that waits for redo is read ahead of it from so much on.
@@ -248,7 +248,7 @@ impl StandbyRedo {
     }
 
     fn end_at_target(&mut self, feed: &dyn WalFeed, stop: &RecoveryStop) -> Result<RedoEnd, Error> {
-        feed.replayed(self.replay.at);
+        feed.redone(self.replay.at);
         self.replay.tell_progress(None);
         self.engine.remove_dropped()?;
         if !self.engine.recovery.is_consistent() {
@@ -349,14 +349,14 @@ impl StandbyRedo {
                     in_batch += 1;
                     if in_batch == BATCH_RECORDS {
                         in_batch = 0;
-                        feed.replayed(self.replay.at);
+                        feed.redone(self.replay.at);
                     }
                 }
                 Next::End(_) => {
                     self.replay.check_consistent()?;
                     self.replay.tell_progress(None);
                     self.engine.remove_dropped()?;
-                    feed.replayed(self.replay.at);
+                    feed.redone(self.replay.at);
                     return Ok(Ran::OutOfLog);
                 }
             }
@@ -384,7 +384,7 @@ impl StandbyRedo {
             in_batch += 1;
             if in_batch == BATCH_RECORDS {
                 in_batch = 0;
-                feed.replayed(replay.at);
+                feed.redone(replay.at);
             }
             Ok(ControlFlow::Continue(()))
         })?;

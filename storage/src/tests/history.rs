@@ -156,7 +156,7 @@ async fn failover(planted: bool) -> (Client, Values) {
     let mut client = vec![cluster.write(&mut rng).await];
     let held = *cluster.ends.last().unwrap();
     cluster.bring(0, held);
-    let quorum = RemoteProgress { required: true, written: held, flushed: held, applied: held };
+    let quorum = RemoteProgress { required: true, written: held, flushed: held, replayed: held };
     cluster.db.commit_gate().set_remote(quorum);
     if planted {
         cluster.db.0.visibility.plant(Planted::InDoubt);

@@ -26,7 +26,7 @@ struct HandState {
     next: Option<Feed>,
     /// What redo was told last that it may read.
     given: Lsn,
-    replayed: Lsn,
+    redone: Lsn,
     /// The position that redo waits past.
     waiting: Option<Lsn>,
     conflicts: Vec<Xid>,
@@ -55,8 +55,8 @@ impl WalFeed for HandFeed {
             self.moved.wait(&mut state);
         }
     }
-    fn replayed(&self, lsn: Lsn) {
-        self.state.lock().replayed = lsn;
+    fn redone(&self, lsn: Lsn) {
+        self.state.lock().redone = lsn;
     }
     fn may_replay(&self, _at: Lsn, end: Lsn, _committed: Option<Timestamp>) -> bool {
         let state = self.state.lock();

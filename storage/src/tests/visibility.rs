@@ -16,7 +16,7 @@ macro_rules! waits {
 
 /// Synchronous standbys are named, and hold everything up to `upto`.
 fn quorum_at(upto: Lsn) -> RemoteProgress {
-    RemoteProgress { required: true, written: upto, flushed: upto, applied: upto }
+    RemoteProgress { required: true, written: upto, flushed: upto, replayed: upto }
 }
 
 /// A tree with one row, and a quorum that has it and then stalls.
@@ -48,7 +48,7 @@ async fn others_read_a_commit_only_when_the_quorum_has_it() {
         match level {
             SyncLevel::RemoteWrite => near.written = end - 1,
             SyncLevel::On => near.flushed = end - 1,
-            _ => near.applied = end - 1,
+            _ => near.replayed = end - 1,
         }
         db.commit_gate().set_remote(near);
         assert!(waits!(commit), "{level:?}");
@@ -58,7 +58,7 @@ async fn others_read_a_commit_only_when_the_quorum_has_it() {
             exact.flushed = end;
         }
         if level == SyncLevel::RemoteApply {
-            exact.applied = end;
+            exact.replayed = end;
         }
         db.commit_gate().set_remote(exact);
         let committed = commit.await.unwrap();

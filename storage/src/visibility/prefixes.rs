@@ -1,6 +1,6 @@
-//! The prefixes of the commit order that a standby has replayed, until it hears that they are confirmed.
+//! The prefixes of the commit order that a standby has redone, until it hears that they are confirmed.
 //!
-//! Each commit that is replayed ends a prefix. Readers with `plimsoll.standby_reads = confirmed` see the last
+//! Each commit that is redone ends a prefix. Readers with `plimsoll.standby_reads = confirmed` see the last
 //! one that ends at or before the position which the upstream server has named confirmed.
 
 use crate::visibility::xid_set::XidSet;
@@ -31,8 +31,8 @@ pub(crate) struct Prefixes {
 }
 
 impl Prefixes {
-    /// Takes the prefix that a replayed commit ends. True if it is shown at once.
-    pub(crate) fn replayed(&mut self, prefix: Prefix) -> bool {
+    /// Takes the prefix that a redone commit ends. True if it is shown at once.
+    pub(crate) fn redone(&mut self, prefix: Prefix) -> bool {
         if prefix.end <= self.confirmed {
             // Those before it are confirmed with it.
             self.later.clear();
@@ -106,7 +106,7 @@ mod tests {
     fn the_last_prefix_that_is_confirmed_as_a_whole_is_shown() {
         let mut prefixes = Prefixes::default();
         for end in [10, 20, 30] {
-            assert!(!prefixes.replayed(prefix(end)));
+            assert!(!prefixes.redone(prefix(end)));
         }
         assert_eq!(shown(&prefixes, 0), None);
         assert!(!prefixes.confirm(Lsn::new(9)));
@@ -114,9 +114,9 @@ mod tests {
         assert_eq!(shown(&prefixes, 0), Some(20));
         assert!(!prefixes.confirm(Lsn::new(11)), "an older word changes nothing");
         assert!(prefixes.confirm(Lsn::new(45)));
-        assert!(prefixes.replayed(prefix(40)), "confirmed before it was replayed");
+        assert!(prefixes.redone(prefix(40)), "confirmed before it was redone");
         assert_eq!(shown(&prefixes, 0), Some(40));
-        assert!(!prefixes.replayed(prefix(50)));
+        assert!(!prefixes.redone(prefix(50)));
         assert_eq!(shown(&prefixes, 0), Some(40));
     }
 
@@ -124,13 +124,13 @@ mod tests {
     fn who_asks_for_a_position_is_shown_nothing_that_lacks_a_commit_before_it() {
         let mut prefixes = Prefixes::default();
         for end in [10, 20] {
-            prefixes.replayed(prefix(end));
+            prefixes.redone(prefix(end));
         }
         prefixes.confirm(Lsn::new(10));
         assert_eq!(shown(&prefixes, 19), Some(10));
         assert_eq!(shown(&prefixes, 20), None);
         prefixes.confirm(Lsn::new(20));
-        assert_eq!(shown(&prefixes, 35), Some(20), "nothing else was replayed");
+        assert_eq!(shown(&prefixes, 35), Some(20), "nothing else was redone");
     }
 
     #[test]
@@ -138,8 +138,8 @@ mod tests {
     #[should_panic(expected = "in log order")]
     fn prefixes_come_in_log_order() {
         let mut prefixes = Prefixes::default();
-        prefixes.replayed(prefix(20));
-        prefixes.replayed(prefix(10));
+        prefixes.redone(prefix(20));
+        prefixes.redone(prefix(10));
     }
 
     #[test]
@@ -147,7 +147,7 @@ mod tests {
         let mut prefixes = Prefixes::default();
         prefixes.confirm(Lsn::new(100));
         prefixes.branches_at(Lsn::new(50));
-        assert!(!prefixes.replayed(prefix(60)));
+        assert!(!prefixes.redone(prefix(60)));
         assert!(prefixes.confirm(Lsn::new(60)));
     }
 
@@ -156,7 +156,7 @@ mod tests {
         let mut prefixes = Prefixes::default();
         let last = 3 * LATER_MAX as u64;
         for end in 1..=last {
-            prefixes.replayed(prefix(end));
+            prefixes.redone(prefix(end));
         }
         assert_eq!(prefixes.later.len(), LATER_MAX);
         prefixes.confirm(Lsn::new(last - 1));
@@ -169,7 +169,7 @@ mod tests {
     fn an_xid_that_was_open_all_along_is_outside_of_every_prefix_that_would_show_it() {
         let mut prefixes = Prefixes::default();
         for end in [10, 20, 30] {
-            prefixes.replayed(prefix(end));
+            prefixes.redone(prefix(end));
         }
         prefixes.confirm(Lsn::new(10));
         prefixes.exclude(&[Xid::new(15), Xid::new(25)].into_iter().collect());

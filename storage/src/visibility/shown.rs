@@ -7,7 +7,7 @@
 //! | 4     | CRC-32 of these                                                      |
 //!
 //! It is written before a reader is given a snapshot that is further than the file says, once for all readers
-//! who see the same prefix, and not synced: so it outlives the process, as the replayed log does, and costs
+//! who see the same prefix, and not synced: so it outlives the process, as the redone log does, and costs
 //! no reader an fsync. After a power cut both may be shorter; then as much is shown as is there, until the
 //! server before this one tells more.
 

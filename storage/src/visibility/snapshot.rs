@@ -69,9 +69,9 @@ pub struct HorizonReport {
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Planted {
-    /// A replayed commit is shown without the one before it, until the next.
+    /// A redone commit is shown without the one before it, until the next.
     OutOfOrder,
-    /// The position moves to a replayed commit's end before the commit is shown.
+    /// The position moves to a redone commit's end before the commit is shown.
     PositionFirst,
     /// A commit is shown before its level is reached.
     InDoubt,
@@ -151,7 +151,7 @@ impl Visibility {
     /// Everything up to `visible`, with xids below `next_xid` and without `excluded`, is seen.
     pub(crate) fn new(visible: Lsn, next_xid: Xid, excluded: XidSet) -> Arc<Self> {
         let mut prefixes = Prefixes::default();
-        prefixes.replayed(Prefix { end: visible, next_xid, excluded: excluded.clone() });
+        prefixes.redone(Prefix { end: visible, next_xid, excluded: excluded.clone() });
         let state = State {
             visible,
             next_xid,
@@ -301,9 +301,9 @@ impl Visibility {
         self.mark.advance(visible);
     }
 
-    /// A commit is replayed on a standby, with the early xids that are a part of it. `open`: those below it
+    /// A commit is redone on a standby, with the early xids that are a part of it. `open`: those below it
     /// that have versions and no outcome.
-    pub(crate) fn replayed_commit(&self, end: Lsn, xid: Xid, parts: &[Xid], open: impl Iterator<Item = Xid>) {
+    pub(crate) fn redone_commit(&self, end: Lsn, xid: Xid, parts: &[Xid], open: impl Iterator<Item = Xid>) {
         let mut state = self.lock();
         let open: XidSet = open.collect();
         if !state.excluded.is_empty() || !open.is_empty() {
@@ -316,7 +316,7 @@ impl Visibility {
         let xid = state.spoil(xid);
         state.next_xid = state.next_xid.max(xid.next());
         let prefix = Prefix { end, next_xid: state.next_xid, excluded: state.excluded.clone() };
-        let shown = state.prefixes.replayed(prefix);
+        let shown = state.prefixes.redone(prefix);
         drop(state);
         self.mark.advance(end);
         if shown {

@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) cancelled_below: Xid,
     /// Replay has removed versions that snapshots below this one would need (standby).
     pub(super) pruned_below: Xid,
-    /// What replay has shown, and how much of that is confirmed (standby).
+    /// What redo has shown, and how much of that is confirmed (standby).
     pub(super) prefixes: Prefixes,
     #[cfg(test)]
     pub(super) planted: Option<Planted>,
@@ -90,7 +90,7 @@ impl State {
         }
     }
 
-    /// Plays the planted bug for a replayed commit. Returns the xid up to which it is shown.
+    /// Plays the planted bug for a redone commit. Returns the xid up to which it is shown.
     #[cfg(test)]
     pub(super) fn spoil(&mut self, xid: Xid) -> Xid {
         let before = self.next_xid;

@@ -44,8 +44,8 @@ fn what_the_state_page_tells_late_is_outside_of_the_prefixes_that_were_replayed_
     let open = |xids: &[u64]| xids.iter().map(|xid| Xid::new(*xid)).collect::<XidSet>();
     seen.set_early(open(&[10]), XidSet::default());
     // 11 is open as well; that shows with its first page, or when the state page is read.
-    seen.replayed_commit(Lsn::new(120), Xid::new(12), &[], open(&[10]).iter());
-    seen.replayed_commit(Lsn::new(130), Xid::new(14), &[], open(&[10, 11]).iter());
+    seen.redone_commit(Lsn::new(120), Xid::new(12), &[], open(&[10]).iter());
+    seen.redone_commit(Lsn::new(130), Xid::new(14), &[], open(&[10, 11]).iter());
     seen.set_early(open(&[10, 11]), XidSet::default());
     for end in [120, 130] {
         seen.confirm(Lsn::new(end));

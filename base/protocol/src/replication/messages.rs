@@ -57,7 +57,7 @@ pub struct StatusUpdate {
     pub written: WireLsn,
     /// Durable.
     pub flushed: WireLsn,
-    /// Replayed.
+    /// Replayed; the protocol's word for it is this one.
     pub applied: WireLsn,
     /// The standby's clock.
     pub clock: Timestamp,

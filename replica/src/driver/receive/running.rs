@@ -65,8 +65,8 @@ impl Driver {
         context.log.receive_from(end);
         let writer = open_writer(&context, timeline, end)?;
         context.feed.set_writer(Some(writer.clone()));
-        let applied = context.feed.positions().replayed();
-        let machine = Receiver::new(settings.options.clone(), history, timeline, end, applied);
+        let replayed = context.feed.positions().replayed();
+        let machine = Receiver::new(settings.options.clone(), history, timeline, end, replayed);
         Ok(Self {
             context,
             settings,
@@ -90,9 +90,9 @@ impl Driver {
         let timer = FineTimer::new();
         loop {
             let positions = self.context.feed.positions();
-            if !self.machine.hurries_applied() {
+            if !self.machine.hurries_replayed() {
                 // Nobody waits for replay: it is looked at, and does not wake this thread.
-                self.machine.set_applied(positions.replayed());
+                self.machine.set_replayed(positions.replayed());
             }
             *self.view.lock() = Some(self.machine.view());
             let now = self.context.host.clock.monotonic();
@@ -119,8 +119,8 @@ impl Driver {
                     Event::Lost(ReplicaError::ReceiverTerminated)
                 }
                 () = std::future::ready(()), if due => Event::Tick,
-                Ok(replayed) = positions.wait_replayed_past(self.machine.applied()),
-                    if self.machine.hurries_applied() => Event::Applied(replayed),
+                Ok(replayed) = positions.wait_replayed_past(self.machine.replayed()),
+                    if self.machine.hurries_replayed() => Event::Replayed(replayed),
                 flushed = finished(&mut self.flushing) => {
                     self.flushing = None;
                     let end = flushed?;
@@ -249,7 +249,7 @@ impl Driver {
                 let status = StatusUpdate {
                     written: wire(progress.written),
                     flushed: wire(progress.flushed),
-                    applied: wire(progress.applied),
+                    applied: wire(progress.replayed),
                     clock: self.context.host.clock.now(),
                     reply_requested,
                 };

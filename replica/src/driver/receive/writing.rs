@@ -55,7 +55,7 @@ impl Driver {
     /// Whether somebody waits for replay: redo is told at once then, and else after a pause since the last
     /// time.
     fn is_replay_awaited(&self) -> bool {
-        self.machine.hurries_applied() || self.context.feed.positions().replay_is_awaited()
+        self.machine.hurries_replayed() || self.context.feed.positions().replay_is_awaited()
     }
 
     /// Tells redo how far the log is written, if that is news.

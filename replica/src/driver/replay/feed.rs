@@ -28,7 +28,7 @@ struct Orders {
     /// The latest timeline of its history.
     timeline: TimelineId,
     available: Option<(Lsn, TimelineId)>,
-    /// How far redo is, durable or not.
+    /// What redo has applied, durable or not.
     redone: Lsn,
     /// Who writes the log.
     writer: Option<RawWriter>,
@@ -62,7 +62,7 @@ impl fmt::Debug for StandbyFeed {
 
 impl Orders {
     /// Redo has come so far; of that counts what is durable.
-    fn tell_replayed(&mut self, lsn: Lsn) {
+    fn tell_redone(&mut self, lsn: Lsn) {
         if self.sources.is_local() {
             // Nobody else says how far the log here is whole.
             self.positions.set_received(lsn);
@@ -183,7 +183,7 @@ impl StandbyFeed {
     }
     /// More of the log is durable: what of it is redone counts as replayed.
     pub fn flushed(&self) {
-        // Under the lock, as in `replayed`: the later of the two sees both.
+        // Under the lock, as in `redone`: the later of the two sees both.
         self.orders.lock().count_replayed();
     }
     /// Redo shall end for a promotion, after what is available. Stop the receiver first.
@@ -329,8 +329,8 @@ impl WalFeed for StandbyFeed {
         }
     }
 
-    fn replayed(&self, lsn: Lsn) {
-        self.orders.lock().tell_replayed(lsn);
+    fn redone(&self, lsn: Lsn) {
+        self.orders.lock().tell_redone(lsn);
     }
 
     fn may_replay(&self, at: Lsn, _end: Lsn, committed: Option<Timestamp>) -> bool {
@@ -345,7 +345,7 @@ impl WalFeed for StandbyFeed {
                 return true;
             }
             if orders.delays.pause_state() != PauseState::NotPaused {
-                orders.tell_replayed(at);
+                orders.tell_redone(at);
             }
             if self.waits_paused(&mut orders) {
                 continue;
@@ -353,7 +353,7 @@ impl WalFeed for StandbyFeed {
             match orders.delays.delay(committed, || self.clock.now()) {
                 None => return true,
                 Some(left) => {
-                    orders.tell_replayed(at);
+                    orders.tell_redone(at);
                     self.changed.wait_for(&mut orders, left);
                 }
             }
@@ -423,7 +423,7 @@ mod tests {
         let writer = RawWriter::open(&host, dir, config, begin, positions.clone()).unwrap();
         feed.set_writer(Some(writer.clone()));
         writer.write_at(begin, &[7; 300]).unwrap();
-        feed.replayed(begin + 200);
+        feed.redone(begin + 200);
         assert_eq!((positions.received(), positions.replayed()), (begin + 300, begin));
         feed.make_durable(begin).unwrap();
         assert_eq!(feed.durable(), begin, "there is nothing to do");

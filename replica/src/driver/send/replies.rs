@@ -71,12 +71,12 @@ impl<S: Outlet> Streaming<'_, S> {
         let progress = Progress {
             written: lsn(status.written),
             flushed: lsn(status.flushed),
-            applied: lsn(status.applied),
+            replayed: lsn(status.applied),
         };
         let clock = &self.context.host.clock;
         let (believed, overstates) = self.context.row.believe(progress);
         if overstates {
-            (self.context.on_overstatement)(progress.written.max(progress.flushed).max(progress.applied));
+            (self.context.on_overstatement)(progress.written.max(progress.flushed).max(progress.replayed));
         }
         self.sender.on_reply(
             Reply { progress: believed, reply_requested: status.reply_requested },
@@ -84,7 +84,7 @@ impl<S: Outlet> Streaming<'_, S> {
         );
         // The slot first: it holds back WAL that a confirmed commit must not outlive.
         if let Some(slot) = &self.context.slot {
-            slot.confirm_flushed(believed.flushed);
+            slot.release_before(believed.flushed);
         }
         self.context.row.on_reply(believed, status.clock, clock.now());
     }

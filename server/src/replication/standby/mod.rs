@@ -40,8 +40,8 @@ pub(crate) struct Recovery {
     context: ReceiveContext,
     /// There is a standby.signal.
     follow: bool,
-    /// What the last receiver had received when it stopped.
-    received: AtomicU64,
+    /// What the last receiver had received and flushed when it stopped.
+    last_receive_lsn: AtomicU64,
     /// Counts receivers.
     receivers: watch::Sender<u64>,
     /// Readers want to hear at once what is confirmed.
@@ -64,7 +64,7 @@ impl Recovery {
     pub(crate) fn last_receive_lsn(&self) -> Lsn {
         // No more than the log has by now: it may have been cut since.
         let flushed = self.feed.positions().flushed();
-        let before = Lsn::new(self.received.load(Ordering::Acquire)).min(flushed);
+        let before = Lsn::new(self.last_receive_lsn.load(Ordering::Acquire)).min(flushed);
         let size = self.context.place.segment_size;
         let asked = self.feed.wanted().borrow().map(|from| size.start_of(size.segment_of(from)));
         let here = self.receiver().map(|view| view.flushed);
@@ -117,7 +117,7 @@ impl Recovery {
         if let Some(receiver) = receiver {
             receiver.stop().await;
             if let Some(view) = receiver.view() {
-                self.received.store(view.flushed.get(), Ordering::Release);
+                self.last_receive_lsn.store(view.flushed.get(), Ordering::Release);
             }
             self.receiver.lock().take_if(|ended| Arc::ptr_eq(ended, &receiver));
         }
@@ -234,7 +234,7 @@ impl Standby {
             receiver: Mutex::new(None),
             context,
             follow,
-            received: AtomicU64::new(0),
+            last_receive_lsn: AtomicU64::new(0),
             receivers: watch::Sender::new(0),
             wants_confirmed,
             stopped,

@@ -67,8 +67,8 @@ impl WalFeed for RedoFeed {
         }
     }
 
-    fn replayed(&self, lsn: Lsn) {
-        self.inner.replayed(lsn);
+    fn redone(&self, lsn: Lsn) {
+        self.inner.redone(lsn);
     }
 
     fn before_conflict(&self, conflict: Conflict, are_held: &dyn Fn() -> bool) {

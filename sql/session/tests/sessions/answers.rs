@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 pub fn quorum_has_all(node: &Node) {
     let database = node.engine.database();
     let upto = database.positions().unwrap().flushed();
-    let progress = RemoteProgress { required: true, written: upto, flushed: upto, applied: upto };
+    let progress = RemoteProgress { required: true, written: upto, flushed: upto, replayed: upto };
     database.commit_gate().set_remote(progress);
 }
 

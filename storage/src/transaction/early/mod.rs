@@ -30,7 +30,7 @@
 //! **Who sees an open stamp.** Only its own transaction: versions of earlier commands by their command
 //! number. The commit takes a fresh xid as every commit does, so the order of commits stays the order of
 //! their xids; the early ones are subtransactions in its record. Snapshots exclude them from their assignment
-//! until that commit is visible to the snapshot, on standbys until the commit record is replayed. A snapshot
+//! until that commit is visible to the snapshot, on standbys until the commit record is redone. A snapshot
 //! that excludes an open xid holds the pruning horizon at that xid.
 //!
 //! **Savepoints.** Writes since a savepoint get an xid of their own when they go into pages, so that ROLLBACK
