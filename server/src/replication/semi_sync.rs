@@ -10,7 +10,7 @@ use crate::state::NodeState;
 use crate::tasks::blocking;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use storage::{Fallback, Resumed, Stall, SyncState};
+use storage::{Fallback, Resumed, Stall, SyncRecord};
 use tokio::sync::watch;
 
 /// What plimsoll_stat_sync shows of this server's life.
@@ -42,7 +42,7 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
     }
     let gate = replication.database.commit_gate().clone();
     apply_settings(&replication);
-    let mut mode = Mode { replication: &replication, state: SyncState::default() };
+    let mut mode = Mode { replication: &replication, state: SyncRecord::default() };
     mode.begin().await;
     let mut reloads = replication.ground.reloads();
     loop {
@@ -75,7 +75,7 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
 struct Mode<'a> {
     replication: &'a Replication,
     /// As it is in the log.
-    state: SyncState,
+    state: SyncRecord,
 }
 
 impl Mode<'_> {
@@ -83,7 +83,7 @@ impl Mode<'_> {
     /// is over.
     async fn begin(&mut self) {
         let (database, now) = (self.replication.database.clone(), self.replication.ground.host.clock.now());
-        let read = blocking(move || database.sync_state()).await;
+        let read = blocking(move || database.sync_record()).await;
         match read {
             Ok(Ok(state)) => self.state = state,
             Ok(Err(error)) => self.replication.ground.log.warning(error.to_string()),
@@ -105,7 +105,7 @@ impl Mode<'_> {
     }
 
     async fn store(&self) -> bool {
-        match self.replication.database.put_sync_state(self.state.clone()).await {
+        match self.replication.database.put_sync_record(self.state.clone()).await {
             Ok(()) => true,
             Err(storage::Error::Shutdown) => false,
             Err(error) => {

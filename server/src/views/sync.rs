@@ -16,7 +16,7 @@ pub(super) static VIEWS: &[View] = &[
         "The mode of synchronous replication and what commits wait for now; one row.",
         rows |asked, _actor| {
             let replication = ready(asked)?;
-            let names = replication.database.sync_state().map_err(damaged)?.names;
+            let names = replication.database.sync_record().map_err(damaged)?.names;
             [(replication, names)]
         },
         each |(replication, names)| [
@@ -35,7 +35,7 @@ pub(super) static VIEWS: &[View] = &[
     view! {
         "plimsoll_unconfirmed", 15_002,
         "Ranges of the log whose commits were acknowledged without the synchronous standbys; a row a range.",
-        rows |asked, _actor| database(asked)?.sync_state().map_err(damaged)?.fallbacks,
+        rows |asked, _actor| database(asked)?.sync_record().map_err(damaged)?.fallbacks,
         each |fallback| [
             let (ended, upto) = fallback.ended.unzip();
         ] {

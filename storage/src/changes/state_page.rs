@@ -17,7 +17,7 @@ pub const STATE_FILE: TreeId = TreeId::new(1, 9999);
 pub(crate) const STATE_CONFIRMED: u16 = 1;
 /// The field with the list of early xids (`commit::early_list`).
 pub(crate) const STATE_EARLY: u16 = 3;
-/// The field with the state of synchronous replication (`commit::sync_state`).
+/// The field with the state of synchronous replication (`commit::sync_record`).
 pub(crate) const STATE_SYNC: u16 = 4;
 /// The most bytes that all fields may take together.
 pub const STATE_BYTES_MAX: usize = USABLE_SIZE - 64;

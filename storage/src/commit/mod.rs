@@ -10,5 +10,5 @@ pub(crate) mod pipeline;
 pub(crate) mod remote;
 pub(crate) mod request;
 pub(crate) mod suspension;
-pub(crate) mod sync_state;
+pub(crate) mod sync_record;
 pub(crate) mod write_set;

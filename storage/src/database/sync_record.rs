@@ -4,17 +4,17 @@ use super::Database;
 use crate::Error;
 use crate::changes::state_page::STATE_SYNC;
 use crate::changes::store::Fault;
-use crate::commit::sync_state::SyncState;
+use crate::commit::sync_record::SyncRecord;
 use crate::engine::Engine;
 use crate::error::log_error;
 use std::sync::Arc;
 
-fn read(engine: &Engine) -> Result<SyncState, Error> {
+fn read(engine: &Engine) -> Result<SyncRecord, Error> {
     match engine.state_field(STATE_SYNC)? {
-        Some(bytes) => SyncState::decode(&bytes).map_err(|short| {
+        Some(bytes) => SyncRecord::decode(&bytes).map_err(|short| {
             Error::Unusable(format!("the state of synchronous replication is damaged: {short}"))
         }),
-        None => Ok(SyncState::default()),
+        None => Ok(SyncRecord::default()),
     }
 }
 
@@ -23,7 +23,7 @@ impl Database {
     ///
     /// # Errors
     /// Fails if the state page cannot be read or makes no sense.
-    pub fn sync_state(&self) -> Result<SyncState, Error> {
+    pub fn sync_record(&self) -> Result<SyncRecord, Error> {
         read(&self.0)
     }
 
@@ -31,7 +31,7 @@ impl Database {
     ///
     /// # Errors
     /// Fails in recovery, or if the log cannot be written.
-    pub async fn put_sync_state(&self, state: SyncState) -> Result<(), Error> {
+    pub async fn put_sync_record(&self, state: SyncRecord) -> Result<(), Error> {
         let engine = Arc::clone(&self.0);
         let put = crate::blocking::run(move || {
             let bytes = state.encode();

@@ -39,14 +39,14 @@ pub struct Fallback {
 
 /// What the log says of synchronous replication.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SyncState {
+pub struct SyncRecord {
     /// synchronous_standby_names
     pub names: String,
     /// The last fallbacks, oldest first.
     pub fallbacks: Vec<Fallback>,
 }
 
-impl SyncState {
+impl SyncRecord {
     /// Adds a fallback; the oldest goes if there are too many.
     pub fn begin(&mut self, fallback: Fallback) {
         self.fallbacks.push(fallback);
@@ -113,18 +113,18 @@ mod tests {
 
     #[test]
     fn it_comes_back_from_its_bytes_and_damage_is_told() {
-        let mut state = SyncState { names: "FIRST 1 (ä, b)".to_owned(), fallbacks: Vec::new() };
+        let mut state = SyncRecord { names: "FIRST 1 (ä, b)".to_owned(), fallbacks: Vec::new() };
         state.begin(fallback(1, Some((Timestamp::from_micros(5), Lsn::new(9)))));
         state.begin(fallback(6, None));
         let bytes = state.encode();
-        assert_eq!(SyncState::decode(&bytes).unwrap(), state);
-        assert!(SyncState::decode(&bytes[..bytes.len() - 1]).is_err());
-        assert!(SyncState::decode(&bytes[..3]).is_err());
+        assert_eq!(SyncRecord::decode(&bytes).unwrap(), state);
+        assert!(SyncRecord::decode(&bytes[..bytes.len() - 1]).is_err());
+        assert!(SyncRecord::decode(&bytes[..3]).is_err());
     }
 
     #[test]
     fn long_names_and_many_fallbacks_stay_within_the_page() {
-        let mut state = SyncState { names: "ä".repeat(5000), fallbacks: Vec::new() };
+        let mut state = SyncRecord { names: "ä".repeat(5000), fallbacks: Vec::new() };
         for n in 0..100 {
             state.begin(fallback(n, Some((Timestamp::from_micros(n), Lsn::new(9)))));
         }
@@ -132,7 +132,7 @@ mod tests {
         // The list of early xids has most of the page.
         assert!(state.encode().len() < 900);
         assert!(state.open().is_none());
-        let kept = SyncState::decode(&state.encode()).unwrap();
+        let kept = SyncRecord::decode(&state.encode()).unwrap();
         assert_eq!((kept.names.len(), kept.fallbacks.len()), (256, 16));
     }
 }
