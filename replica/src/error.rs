@@ -1,5 +1,6 @@
 //! What replication refuses, with the SQLSTATE, detail and hint that the wire carries.
 
+use protocol::SqlState;
 use std::borrow::Cow;
 use wal::{Lsn, SystemId, TimelineId};
 
@@ -163,8 +164,6 @@ pub enum ReplicaError {
     Refused {
         /// What was asked for.
         what: &'static str,
-        /// Its SQLSTATE.
-        sqlstate: String,
         /// Its message.
         message: String,
     },
@@ -201,32 +200,38 @@ impl ReplicaError {
     }
 
     /// The SQLSTATE that PostgreSQL gives this.
-    pub fn sqlstate(&self) -> &'static str {
+    pub fn sqlstate(&self) -> SqlState {
         match self {
-            Self::SlotExists(_) => "42710",
-            Self::NoSlot(_) => "42704",
-            Self::SlotActive { .. } => "55006",
-            Self::SlotsFull => "53400",
+            Self::SlotExists(_) => SqlState::DUPLICATE_OBJECT,
+            Self::NoSlot(_) => SqlState::UNDEFINED_OBJECT,
+            Self::SlotActive { .. } => SqlState::OBJECT_IN_USE,
+            Self::SlotsFull => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Self::SlotsOff
             | Self::SlotCopied(_)
             | Self::SlotNotCopied
             | Self::SlotNotAdvanced(_)
-            | Self::SlotInvalidated(_) => "55000",
-            Self::OtherSystem { .. } | Self::PrimaryBehind { .. } | Self::Format(_) => "55000",
-            Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => "42602",
-            Self::SlotNameLong(_) => "42622",
-            Self::SlotBackwards { .. } => "22023",
-            Self::SlotFile { .. } | Self::Differs { .. } => "XX001",
-            Self::SendersFull(_) => "53300",
-            Self::SegmentRemoved(_) => "58P01",
-            Self::NoTimeline(_) | Self::PastFork { .. } | Self::Ahead { .. } => "XX000",
-            Self::NotAChild { .. } | Self::ForkedBefore { .. } | Self::Twin { .. } => "XX000",
-            Self::SenderTimeout | Self::ReceiverTimeout | Self::Connection { .. } => "08006",
-            Self::ReceiverTerminated => "57P01",
-            Self::Protocol(_) => "08P01",
-            Self::Refused { .. } => "08006",
-            Self::File { .. } | Self::Wal(_) => "58030",
-            Self::Fenced(_) => "25006",
+            | Self::SlotInvalidated(_) => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::OtherSystem { .. } | Self::PrimaryBehind { .. } | Self::Format(_) => {
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::SlotNameShort(_) | Self::SlotNameCharacter(_) => SqlState::INVALID_NAME,
+            Self::SlotNameLong(_) => SqlState::NAME_TOO_LONG,
+            Self::SlotBackwards { .. } => SqlState::INVALID_PARAMETER_VALUE,
+            Self::SlotFile { .. } | Self::Differs { .. } => SqlState::DATA_CORRUPTED,
+            Self::SendersFull(_) => SqlState::TOO_MANY_CONNECTIONS,
+            Self::SegmentRemoved(_) => SqlState::UNDEFINED_FILE,
+            Self::NoTimeline(_) | Self::PastFork { .. } | Self::Ahead { .. } => SqlState::INTERNAL_ERROR,
+            Self::NotAChild { .. } | Self::ForkedBefore { .. } | Self::Twin { .. } => {
+                SqlState::INTERNAL_ERROR
+            }
+            Self::SenderTimeout | Self::ReceiverTimeout | Self::Connection { .. } => {
+                SqlState::CONNECTION_FAILURE
+            }
+            Self::ReceiverTerminated => SqlState::ADMIN_SHUTDOWN,
+            Self::Protocol(_) => SqlState::PROTOCOL_VIOLATION,
+            Self::Refused { .. } => SqlState::CONNECTION_FAILURE,
+            Self::File { .. } | Self::Wal(_) => SqlState::IO_ERROR,
+            Self::Fenced(_) => SqlState::READ_ONLY_SQL_TRANSACTION,
         }
     }
 

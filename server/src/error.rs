@@ -27,7 +27,7 @@ impl ServerError {
 
 /// A refusal of replication as a client sees it.
 pub(crate) fn from_replica(error: &ReplicaError) -> Report {
-    let report = Report::error(SqlState::new(error.sqlstate()), error.to_string());
+    let report = Report::error(error.sqlstate(), error.to_string());
     Report { detail: error.detail(), hint: error.hint().map(Cow::into_owned), ..report }
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn from_sql(error: &SqlError) -> Report {
 
 /// A refused setting, for the SQL layer.
 pub(crate) fn setting_error(error: &settings::SettingError) -> SqlError {
-    let mut own = SqlError::new(SqlState::new(error.sqlstate()), error.to_string());
+    let mut own = SqlError::new(error.sqlstate(), error.to_string());
     own.fields_mut().detail = error.detail().map(str::to_owned);
     own.fields_mut().hint = error.hint();
     own

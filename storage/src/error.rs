@@ -1,5 +1,6 @@
 //! What can go wrong at the face of the engine, each with its SQLSTATE.
 
+use sqlstate::SqlState;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -141,24 +142,24 @@ impl fmt::Display for Corruption {
 
 impl Error {
     /// The five-letter code that SQL clients see.
-    pub fn sqlstate(&self) -> &'static str {
+    pub fn sqlstate(&self) -> SqlState {
         match self {
-            Self::SerializationFailure { .. } | Self::RecoveryConflict => "40001",
-            Self::Deadlock { .. } => "40P01",
-            Self::LockNotAvailable { .. } => "55P03",
+            Self::SerializationFailure { .. } | Self::RecoveryConflict => SqlState::SERIALIZATION_FAILURE,
+            Self::Deadlock { .. } => SqlState::DEADLOCK_DETECTED,
+            Self::LockNotAvailable { .. } => SqlState::LOCK_NOT_AVAILABLE,
             Self::WriteSetFull { .. }
             | Self::TooManyParts
             | Self::KeyTooLarge { .. }
-            | Self::ValueTooLarge { .. } => "54000",
-            Self::ReadOnly | Self::Fenced { .. } => "25006",
-            Self::DiskFull { .. } => "53100",
-            Self::PoolExhausted => "53200",
-            Self::Corrupt(_) => "XX001",
-            Self::Io { .. } | Self::Log(_) => "58030",
-            Self::Shutdown => "57P01",
-            Self::Cancelled => "57014",
-            Self::NoSuchTree(_) => "42P01",
-            Self::Unusable(_) | Self::WrongState(_) => "55000",
+            | Self::ValueTooLarge { .. } => SqlState::PROGRAM_LIMIT_EXCEEDED,
+            Self::ReadOnly | Self::Fenced { .. } => SqlState::READ_ONLY_SQL_TRANSACTION,
+            Self::DiskFull { .. } => SqlState::DISK_FULL,
+            Self::PoolExhausted => SqlState::OUT_OF_MEMORY,
+            Self::Corrupt(_) => SqlState::DATA_CORRUPTED,
+            Self::Io { .. } | Self::Log(_) => SqlState::IO_ERROR,
+            Self::Shutdown => SqlState::ADMIN_SHUTDOWN,
+            Self::Cancelled => SqlState::QUERY_CANCELED,
+            Self::NoSuchTree(_) => SqlState::UNDEFINED_TABLE,
+            Self::Unusable(_) | Self::WrongState(_) => SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
         }
     }
 

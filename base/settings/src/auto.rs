@@ -79,6 +79,7 @@ fn put(entries: &mut Vec<(String, String)>, name: &str, value: Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sqlstate::SqlState;
 
     #[test]
     fn the_file_holds_each_changed_setting_once() {
@@ -97,12 +98,12 @@ mod tests {
     fn what_must_not_be_there_is_refused() {
         let settings = Settings::new();
         for (name, value, sqlstate) in [
-            ("foo", "1", "42704"),
-            ("data_directory", "x", "55P02"),
-            ("transaction_isolation", "serializable", "55P02"),
-            ("port", "x", "22023"),
-            ("cluster_name_x", "1", "42704"),
-            ("log_filename", "a\nb", "22023"),
+            ("foo", "1", SqlState::UNDEFINED_OBJECT),
+            ("data_directory", "x", SqlState::CANT_CHANGE_RUNTIME_PARAM),
+            ("transaction_isolation", "serializable", SqlState::CANT_CHANGE_RUNTIME_PARAM),
+            ("port", "x", SqlState::INVALID_PARAMETER_VALUE),
+            ("cluster_name_x", "1", SqlState::UNDEFINED_OBJECT),
+            ("log_filename", "a\nb", SqlState::INVALID_PARAMETER_VALUE),
         ] {
             let refused = alter_system(&settings, "", AutoChange::Set(name, value)).unwrap_err();
             assert_eq!(refused.sqlstate(), sqlstate, "{name}");

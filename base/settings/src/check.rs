@@ -132,7 +132,7 @@ mod tests {
             settings.parse(name, text).map(|value| value.show(crate::find(name).unwrap()))
         };
         assert_eq!(read("client_encoding", "utf-8").as_deref(), Ok("UTF8"));
-        assert_eq!(read("client_encoding", "LATIN1").unwrap_err().sqlstate(), "22023");
+        assert_eq!(read("client_encoding", "LATIN1").unwrap_err().sqlstate().as_str(), "22023");
         assert_eq!(read("datestyle", "iso, dmy").as_deref(), Ok("ISO, DMY"));
         let wrong = read("datestyle", "foo").unwrap_err();
         assert_eq!(wrong.detail(), Some("Unrecognized key word: \"foo\"."));

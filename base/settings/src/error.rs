@@ -1,5 +1,7 @@
 //! Why a setting was refused.
 
+use sqlstate::SqlState;
+
 /// A refused name or value, with PostgreSQL's SQLSTATE, message, detail and hint.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SettingError {
@@ -104,14 +106,16 @@ impl Locked {
 
 impl SettingError {
     /// The SQLSTATE that PostgreSQL gives this error.
-    pub fn sqlstate(&self) -> &'static str {
+    pub fn sqlstate(&self) -> SqlState {
         match self {
-            Self::Unknown { .. } => "42704",
-            Self::InvalidName { .. } => "42602",
-            Self::InvalidValue { .. } | Self::OutOfRange { .. } | Self::NotBoolean { .. } => "22023",
-            Self::NotAList { .. } | Self::Newline => "22023",
-            Self::CannotChange { .. } => "55P02",
-            Self::PermissionDenied { .. } | Self::MayNotRead { .. } => "42501",
+            Self::Unknown { .. } => SqlState::UNDEFINED_OBJECT,
+            Self::InvalidName { .. } => SqlState::INVALID_NAME,
+            Self::InvalidValue { .. } | Self::OutOfRange { .. } | Self::NotBoolean { .. } => {
+                SqlState::INVALID_PARAMETER_VALUE
+            }
+            Self::NotAList { .. } | Self::Newline => SqlState::INVALID_PARAMETER_VALUE,
+            Self::CannotChange { .. } => SqlState::CANT_CHANGE_RUNTIME_PARAM,
+            Self::PermissionDenied { .. } | Self::MayNotRead { .. } => SqlState::INSUFFICIENT_PRIVILEGE,
         }
     }
     /// The DETAIL field.

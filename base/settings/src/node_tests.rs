@@ -78,7 +78,7 @@ fn a_bad_value_leaves_the_others_applied() {
 fn computed_settings_are_set_by_the_server_alone() {
     let mut settings = Settings::new();
     let refused = settings.set("data_checksums", "off", Source::CommandLine).unwrap_err();
-    assert_eq!(refused.sqlstate(), "55P02");
+    assert_eq!(refused.sqlstate().as_str(), "55P02");
     settings.set_computed("data_checksums", "off").unwrap();
     assert_eq!(settings.show("data_checksums").as_deref(), Ok("off"));
     assert!(settings.apply_files(&file("data_checksums = on"), Phase::Start).nothing_applied);

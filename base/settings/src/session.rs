@@ -353,6 +353,7 @@ pub fn join_values(name: &str, values: &[&str]) -> Result<String, SettingError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sqlstate::SqlState;
 
     fn session() -> SessionSettings {
         SessionSettings::new(Arc::new(Settings::new()))
@@ -412,18 +413,42 @@ mod tests {
             (error.sqlstate(), error.to_string())
         };
         for (name, value, privilege, sqlstate, text) in [
-            ("port", "1", Privilege::Superuser, "55P02", "cannot be changed without restarting the server"),
-            ("archive_timeout", "1", Privilege::Superuser, "55P02", "cannot be changed now"),
-            ("log_connections", "on", Privilege::Superuser, "55P02", "cannot be set after connection start"),
-            ("wal_segment_size", "1", Privilege::Superuser, "55P02", "cannot be changed"),
+            (
+                "port",
+                "1",
+                Privilege::Superuser,
+                SqlState::CANT_CHANGE_RUNTIME_PARAM,
+                "cannot be changed without restarting the server",
+            ),
+            (
+                "archive_timeout",
+                "1",
+                Privilege::Superuser,
+                SqlState::CANT_CHANGE_RUNTIME_PARAM,
+                "cannot be changed now",
+            ),
+            (
+                "log_connections",
+                "on",
+                Privilege::Superuser,
+                SqlState::CANT_CHANGE_RUNTIME_PARAM,
+                "cannot be set after connection start",
+            ),
+            (
+                "wal_segment_size",
+                "1",
+                Privilege::Superuser,
+                SqlState::CANT_CHANGE_RUNTIME_PARAM,
+                "cannot be changed",
+            ),
         ] {
             assert_eq!(refusal(name, value, privilege), (sqlstate, format!("parameter \"{name}\" {text}")));
         }
         let denied = "permission denied to set parameter \"log_statement\"".to_owned();
-        assert_eq!(refusal("log_statement", "all", USER), ("42501", denied));
-        assert_eq!(refusal("foo", "1", USER).0, "42704");
-        assert_eq!(refusal("plimsoll.foo", "1", USER).0, "42704");
-        assert_eq!(refusal("a.1b", "1", USER).0, "42602");
+        assert_eq!(refusal("log_statement", "all", USER), (SqlState::INSUFFICIENT_PRIVILEGE, denied));
+        assert_eq!(refusal("foo", "1", USER).0, SqlState::UNDEFINED_OBJECT);
+        assert_eq!(refusal("plimsoll.foo", "1", USER).0, SqlState::UNDEFINED_OBJECT);
+        assert_eq!(refusal("a.1b", "1", USER).0, SqlState::INVALID_NAME);
         s.set("my.own", "1", Scope::Session, USER).unwrap();
         assert_eq!(shown(&s, "MY.own"), "1");
     }
@@ -464,7 +489,7 @@ mod tests {
     #[test]
     fn what_only_superusers_may_see_is_hidden_from_others() {
         let s = session();
-        assert_eq!(s.show("plimsoll.peers", USER).unwrap_err().sqlstate(), "42501");
+        assert_eq!(s.show("plimsoll.peers", USER).unwrap_err().sqlstate().as_str(), "42501");
         assert!(s.rows(USER).iter().all(|row| row.name != "data_directory"));
         assert!(s.rows(Privilege::Superuser).iter().any(|row| row.name == "data_directory"));
         assert!(s.show_all(USER).iter().all(|(name, _, _)| name != "seed"));

@@ -548,7 +548,7 @@ mod tests {
         let (senders, _) = table("");
         let held: Vec<_> = ["a", "b", "c"].map(|name| stream(&senders, name)).into();
         let error = senders.register(SenderInfo::default()).unwrap_err();
-        assert_eq!(error.sqlstate(), "53300");
+        assert_eq!(error.sqlstate().as_str(), "53300");
         drop(held);
         assert_eq!(*senders.count().borrow(), 0);
     }

@@ -221,6 +221,7 @@ impl Slots {
 mod tests {
     use super::*;
     use host::Host;
+    use protocol::SqlState;
     use std::path::Path;
 
     fn at(lsn: u64) -> Lsn {
@@ -276,7 +277,7 @@ mod tests {
             ];
             errors.map(|error| error.map(|error| error.sqlstate()))
         };
-        assert_eq!(states(&slots), [Some("55000"); 3]);
+        assert_eq!(states(&slots), [Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE); 3]);
         slots.keep_copies().unwrap();
         assert_eq!(shown(&open(dir.path())), [("s".to_owned(), 100, false)]);
         assert_eq!(states(&slots), [None; 3]);

@@ -1,4 +1,5 @@
 use super::*;
+use protocol::SqlState;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn open(dir: &Path) -> Slots {
@@ -10,7 +11,7 @@ fn at(lsn: u64) -> Lsn {
 fn create(slots: &Slots, name: &str, restart: u64) -> SlotView {
     slots.create(name, Lifetime::Permanent, Some(&|| at(restart)), 1).unwrap()
 }
-fn refused<T: std::fmt::Debug>(result: Result<T, ReplicaError>) -> (&'static str, String) {
+fn refused<T: std::fmt::Debug>(result: Result<T, ReplicaError>) -> (SqlState, String) {
     let error = result.unwrap_err();
     (error.sqlstate(), error.to_string())
 }
@@ -51,23 +52,32 @@ fn errors_are_those_of_postgresql() {
     let slots = open(dir.path());
     create(&slots, "s1", 1);
     let made = |name: &str| refused(slots.create(name, Lifetime::Permanent, None, 1));
-    assert_eq!(made("s1"), ("42710", "replication slot \"s1\" already exists".into()));
-    assert_eq!(made(""), ("42602", "replication slot name \"\" is too short".into()));
-    assert_eq!(made("S"), ("42602", "replication slot name \"S\" contains invalid character".into()));
-    assert_eq!(made(&"x".repeat(64)).0, "42622");
-    let none = ("42704", "replication slot \"no\" does not exist".to_owned());
+    assert_eq!(made("s1"), (SqlState::DUPLICATE_OBJECT, "replication slot \"s1\" already exists".into()));
+    assert_eq!(made(""), (SqlState::INVALID_NAME, "replication slot name \"\" is too short".into()));
+    assert_eq!(
+        made("S"),
+        (SqlState::INVALID_NAME, "replication slot name \"S\" contains invalid character".into())
+    );
+    assert_eq!(made(&"x".repeat(64)).0, SqlState::NAME_TOO_LONG);
+    let none = (SqlState::UNDEFINED_OBJECT, "replication slot \"no\" does not exist".to_owned());
     assert_eq!(refused(slots.acquire("no", 1)), none);
     assert_eq!(refused(slots.drop_slot("no", 1)), none);
     let _used = slots.acquire("s1", 42).unwrap();
-    let active = ("55006", "replication slot \"s1\" is active for PID 42".to_owned());
+    let active = (SqlState::OBJECT_IN_USE, "replication slot \"s1\" is active for PID 42".to_owned());
     assert_eq!(refused(slots.acquire("s1", 1)), active);
     assert_eq!(refused(slots.drop_slot("s1", 1)), active);
     for name in ["a", "b", "c"] {
         create(&slots, name, 1);
     }
-    assert_eq!(made("d"), ("53400", "all replication slots are in use".into()));
+    assert_eq!(
+        made("d"),
+        (SqlState::CONFIGURATION_LIMIT_EXCEEDED, "all replication slots are in use".into())
+    );
     let off = Slots::open(&Host::real(), tempfile::tempdir().unwrap().path(), 0).unwrap();
-    assert_eq!(refused(off.create("a", Lifetime::Permanent, None, 1)).0, "55000");
+    assert_eq!(
+        refused(off.create("a", Lifetime::Permanent, None, 1)).0,
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+    );
 }
 
 #[test]
@@ -77,7 +87,11 @@ fn a_session_s_end_takes_its_temporary_slots_and_frees_the_others() {
     create(&slots, "p", 10);
     slots.create("t", Lifetime::Temporary, None, 7).unwrap();
     assert_eq!(slots.find("t").unwrap().active_pid, Some(7));
-    assert_eq!(refused(slots.acquire("t", 8)).0, "55006", "a temporary slot is its session's alone");
+    assert_eq!(
+        refused(slots.acquire("t", 8)).0,
+        SqlState::OBJECT_IN_USE,
+        "a temporary slot is its session's alone"
+    );
     let used = slots.acquire("p", 7).unwrap();
     drop(used);
     slots.release_session(7).unwrap();
@@ -111,7 +125,10 @@ fn a_copy_holds_what_the_source_holds_for_sure() {
     slots.create("lazy", Lifetime::Permanent, None, 1).unwrap();
     slots.acquire("from", 1).unwrap().release_before(at(300));
     assert_eq!(slots.copy("from", "to", Lifetime::Permanent, 1).unwrap().restart, at(100));
-    assert_eq!(refused(slots.copy("lazy", "x", Lifetime::Permanent, 1)).0, "55000");
+    assert_eq!(
+        refused(slots.copy("lazy", "x", Lifetime::Permanent, 1)).0,
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
+    );
 }
 
 #[test]
@@ -123,7 +140,10 @@ fn advancing_is_durable_bounded_by_the_log_and_never_backwards() {
     assert_eq!(open(dir.path()).find("s").unwrap().restart, at(400));
     assert_eq!(
         refused(slots.advance("s", at(300), at(400), 1)),
-        ("22023", "cannot advance replication slot to 0/12C, minimum is 0/190".into())
+        (
+            SqlState::INVALID_PARAMETER_VALUE,
+            "cannot advance replication slot to 0/12C, minimum is 0/190".into()
+        )
     );
 }
 
@@ -148,7 +168,7 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
     assert_eq!(again.oldest(), Some(at(900)));
     assert_eq!(
         refused(again.advance("old", at(600), at(900), 1)),
-        ("55000", "replication slot \"old\" cannot be advanced".into())
+        (SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "replication slot \"old\" cannot be advanced".into())
     );
     // A receiver that has its WAL from elsewhere makes the slot good again.
     again.acquire("old", 1).unwrap().release_before(at(800));
@@ -167,7 +187,7 @@ fn what_a_crash_left_half_made_is_removed_and_a_damaged_file_is_named() {
     bytes[100] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let error = Slots::open(&Host::real(), dir.path(), 4).unwrap_err();
-    assert_eq!(error.sqlstate(), "XX001");
+    assert_eq!(error.sqlstate(), SqlState::DATA_CORRUPTED);
     assert!(error.to_string().contains("s/state") && error.to_string().contains("checksum"), "{error}");
 }
 

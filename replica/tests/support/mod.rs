@@ -348,7 +348,7 @@ impl Session {
 }
 
 fn refuse(out: &mut BytesMut, error: &ReplicaError) {
-    Report::error(SqlState::new(error.sqlstate()), error.to_string()).encode(out);
+    Report::error(error.sqlstate(), error.to_string()).encode(out);
 }
 
 fn row_of(out: &mut BytesMut, names: &[&str], values: &[Option<String>]) {

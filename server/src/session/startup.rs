@@ -342,7 +342,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     let settings = startup_settings(&parameters)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
         .map_err(|error| {
-            let report = Report::fatal(SqlState::new(error.sqlstate()), error.to_string());
+            let report = Report::fatal(error.sqlstate(), error.to_string());
             Exit::Fatal(Box::new(Report {
                 detail: error.detail().map(str::to_owned),
                 hint: error.hint(),

@@ -151,7 +151,7 @@ impl From<sql_types::Error> for SqlError {
 
 impl From<storage::Error> for SqlError {
     fn from(error: storage::Error) -> Self {
-        let own = Self::new(SqlState::new(error.sqlstate()), error.to_string());
+        let own = Self::new(error.sqlstate(), error.to_string());
         match error {
             storage::Error::Deadlock { cycle } => {
                 own.with_detail(cycle).with_hint("See server log for query details.")

@@ -127,7 +127,7 @@ async fn damage_of_the_log_is_told_in_the_same_words() {
     let path = Path::new(DIR).join("pg_wal").join(name);
     assert!(disk.flip_bit(&path, size.offset_of(bad), 3).unwrap());
     let errors = [options(), ahead()].map(|options| try_open(&disk, options).unwrap_err());
-    assert_eq!(errors[0].sqlstate(), "XX001", "{}", errors[0]);
+    assert_eq!(errors[0].sqlstate().as_str(), "XX001", "{}", errors[0]);
     assert_eq!(errors[0].to_string(), errors[1].to_string());
 }
 

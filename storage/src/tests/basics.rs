@@ -113,7 +113,7 @@ async fn writes_without_a_lock_in_between_are_refused_with_54000_far_beyond_the_
     let mut transaction = statement(&db, Isolation::ReadCommitted).await;
     let tree = transaction.create_tree(5).await.unwrap();
     transaction.put(tree, "k", vec![0; 20_000]).unwrap();
-    assert_eq!(transaction.put(tree, "l", "small").unwrap_err().sqlstate(), "54000");
+    assert_eq!(transaction.put(tree, "l", "small").unwrap_err().sqlstate().as_str(), "54000");
     transaction.commit(SyncLevel::Local).await.unwrap();
     assert_eq!(read(&db, tree, "l").await, None);
     assert_eq!(read(&db, tree, "k").await.unwrap().len(), 20_000);

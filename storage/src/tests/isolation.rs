@@ -2,6 +2,7 @@
 
 use super::*;
 use Isolation::{ReadCommitted, RepeatableRead};
+use sqlstate::SqlState;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -119,7 +120,7 @@ async fn p4_a_lost_update_is_told_or_refused() {
                 assert!(locked.changed_since_snapshot);
                 assert_eq!(text(locked.newest).as_deref(), Some("11"));
             }
-            Err(error) if isolation == RepeatableRead => assert_eq!(error.sqlstate(), "40001"),
+            Err(error) if isolation == RepeatableRead => assert_eq!(error.sqlstate().as_str(), "40001"),
             other => panic!("{isolation:?}: {other:?}"),
         }
     }
@@ -162,7 +163,7 @@ async fn a_row_deleted_after_the_snapshot_is_told_apart_from_one_that_never_was(
     assert!(locked.changed_since_snapshot && locked.newest.is_none());
     drop(newer);
     assert_eq!(get(&old, tree, "1").await.as_deref(), Some("10"));
-    assert_eq!(lock(&mut old, tree, "1").await.unwrap_err().sqlstate(), "40001");
+    assert_eq!(lock(&mut old, tree, "1").await.unwrap_err().sqlstate().as_str(), "40001");
     let absent = lock(&mut old, tree, "9").await.unwrap();
     assert_eq!(absent, Locked::default());
 }
@@ -194,7 +195,7 @@ async fn a_deadlock_over_two_rows_has_one_victim_and_the_other_commits() {
     let outcomes = [first.unwrap(), second.unwrap()];
     let states: Vec<_> =
         outcomes.iter().filter_map(|outcome| outcome.as_ref().err().map(Error::sqlstate)).collect();
-    assert_eq!(states, ["40P01"]);
+    assert_eq!(states, [SqlState::DEADLOCK_DETECTED]);
     assert_eq!(read(&db, tree, "1").await.as_deref(), Some("x"));
 }
 
@@ -229,7 +230,7 @@ async fn transfers(background: bool) {
                             transaction.commit(level).await.unwrap();
                             done += 1;
                         }
-                        Err(error) => assert_eq!(error.sqlstate(), "40P01"),
+                        Err(error) => assert_eq!(error.sqlstate().as_str(), "40P01"),
                     }
                 }
             })

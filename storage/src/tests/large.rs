@@ -3,6 +3,7 @@
 use super::*;
 use crate::{Direction, Savepoint};
 use Isolation::{ReadCommitted, RepeatableRead};
+use sqlstate::SqlState;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
@@ -142,7 +143,7 @@ async fn who_meets_an_open_stamp_waits_for_its_transaction_and_builds_on_what_it
                 assert!(!locked.changed_since_snapshot);
                 assert_eq!(text(locked.newest).as_deref(), Some("old"));
             }
-            (Err(error), RepeatableRead, true) => assert_eq!(error.sqlstate(), "40001"),
+            (Err(error), RepeatableRead, true) => assert_eq!(error.sqlstate().as_str(), "40001"),
             other => panic!("{isolation:?}, commits: {commits}: {other:?}"),
         }
     }
@@ -164,7 +165,7 @@ async fn a_deadlock_of_two_large_transactions_over_rows_in_pages_has_one_victim(
         .iter()
         .filter_map(|outcome| outcome.as_ref().err().map(Error::sqlstate))
         .collect();
-    assert_eq!(states, ["40P01"]);
+    assert_eq!(states, [SqlState::DEADLOCK_DETECTED]);
     assert_eq!(count(&statement(&db, ReadCommitted).await, tree).await, 101);
     db.sweep().await.unwrap();
     assert_eq!(early_xids(&db), 0);
@@ -344,7 +345,7 @@ async fn a_wait_for_a_place_is_a_deadlock_only_if_no_holder_can_go_on() {
         assert!(waits!(victim));
         // Whoever waits for a place finds out that the last holder waits for it, too.
         ends.push(wants(last));
-        assert_eq!(victim.await.map_err(|error| error.sqlstate()), Err("40P01"));
+        assert_eq!(victim.await.map_err(|error| error.sqlstate()), Err(SqlState::DEADLOCK_DETECTED));
     }
     drop(next);
     for end in ends {
@@ -400,7 +401,7 @@ async fn large_transactions_wait_for_a_place_and_a_cancelled_wait_ends() {
         let mut waiting = pin!(lock(&mut cancelled, tree, "z"));
         assert!(waits!(waiting));
         interrupt.cancel();
-        assert_eq!(waiting.await.unwrap_err().sqlstate(), "57014");
+        assert_eq!(waiting.await.unwrap_err().sqlstate().as_str(), "57014");
     }
     drop(cancelled);
     let mut patient = statement(&db, ReadCommitted).await;

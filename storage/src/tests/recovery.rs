@@ -44,7 +44,7 @@ async fn damage_below_what_a_later_commit_knew_to_be_durable_stops_the_start_and
     let bad = ends[1] + 40;
     assert!(disk.flip_bit(Path::new(&path_of(bad)), bad.get() % SIZE, 3).unwrap());
     let error = try_open(&disk, options()).unwrap_err();
-    assert_eq!(error.sqlstate(), "XX001");
+    assert_eq!(error.sqlstate().as_str(), "XX001");
     let text = error.to_string();
     for part in [&path_of(bad), "at offset", "expected", "found", &format!("flushed up to {}", ends[2])] {
         assert!(text.contains(part), "{part} is not in: {text}");
@@ -92,7 +92,7 @@ async fn damage_in_the_last_commit_stops_the_start_if_a_page_on_disk_or_a_slot_s
         assert!(image.flip_bit(Path::new(&path_of(begun)), (begun.get() + 40) % SIZE, 3).unwrap());
     }
     let error = try_open(&disk, options()).unwrap_err();
-    assert_eq!(error.sqlstate(), "XX001", "{error}");
+    assert_eq!(error.sqlstate().as_str(), "XX001", "{error}");
 
     // Without the page it is the word of a slot that counts.
     let told = |proven_flush| DatabaseOptions { proven_flush, ..options() };
@@ -117,7 +117,7 @@ async fn a_log_that_ends_before_the_checkpoint_of_the_control_file_is_damage() {
     // The checkpoint record itself is gone: an error, whatever else is there.
     file.write_all_at(&[0; 40], checkpoint.get() % SIZE).unwrap();
     let error = try_open(&disk, options()).unwrap_err();
-    assert_eq!(error.sqlstate(), "XX001", "{error}");
+    assert_eq!(error.sqlstate().as_str(), "XX001", "{error}");
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn a_full_disk_refuses_new_pages_and_never_keeps_a_changed_page_from_being
             db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
         }
     }
-    assert_eq!(refused.unwrap().sqlstate(), "53100");
+    assert_eq!(refused.unwrap().sqlstate().as_str(), "53100");
     // All that was taken can be written, and what needs no page can be done.
     for _ in 0..3 {
         db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();

@@ -165,7 +165,7 @@ async fn repeatable_read_learns_of_a_conflict_only_when_it_is_no_longer_in_doubt
     let mut locking = pin!(lock(&mut reader, tree, "a"));
     assert!(waits!(locking));
     db.commit_gate().set_remote(quorum_at(db.positions().unwrap().flushed()));
-    assert_eq!(locking.await.unwrap_err().sqlstate(), "40001");
+    assert_eq!(locking.await.unwrap_err().sqlstate().as_str(), "40001");
     commit.await.unwrap();
 }
 
@@ -266,7 +266,7 @@ async fn a_log_that_cannot_be_synced_acknowledges_nothing_any_more() {
     let mut transaction = statement(&db, Isolation::ReadCommitted).await;
     put(&mut transaction, tree, "a", "1").await.unwrap();
     let failed = transaction.commit(SyncLevel::Local).await.unwrap_err();
-    assert_eq!(failed.sqlstate(), "58030", "{failed}");
+    assert_eq!(failed.sqlstate().as_str(), "58030", "{failed}");
     disk.clear_faults();
     let mut again = db.begin(Isolation::ReadCommitted);
     again.begin_statement().await.unwrap();
@@ -288,7 +288,7 @@ async fn a_full_disk_refuses_writes_with_53100_and_takes_them_again_once_there_i
         let mut transaction = statement(&db, Isolation::ReadCommitted).await;
         put(&mut transaction, tree, &format!("row {row:04}"), &filler).await.unwrap();
         if let Err(error) = transaction.commit(SyncLevel::Local).await {
-            assert_eq!(error.sqlstate(), "53100", "{error}");
+            assert_eq!(error.sqlstate().as_str(), "53100", "{error}");
             refused += 1;
         }
         if refused == 3 {

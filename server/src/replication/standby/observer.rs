@@ -37,7 +37,7 @@ impl ReceiveObserver for Observer {
         let report = Report {
             detail: error.detail(),
             hint: error.hint().map(Cow::into_owned),
-            ..Report::fatal(SqlState::new(error.sqlstate()), error.to_string())
+            ..Report::fatal(error.sqlstate(), error.to_string())
         };
         replication.ground.log.write(None, &report, None);
         if let Some(recovery) = replication.recovery() {

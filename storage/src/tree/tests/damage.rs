@@ -30,7 +30,7 @@ fn a_flipped_bit_on_disk_is_an_error_that_names_file_and_block() {
     run.bench.disk.flip_bit(Path::new("/data/base/5/16384"), leaf * 8192 + 4000, 3).unwrap();
     let store = open_on(&run.bench.disk, 128);
     let error = store.tree(TREE).unwrap().verify().unwrap_err();
-    assert_eq!(error.sqlstate(), "XX001");
+    assert_eq!(error.sqlstate().as_str(), "XX001");
     let text = error.to_string();
     assert!(text.contains("base/5/16384") && text.contains("block 5") && text.contains("checksum"), "{text}");
     let other = store.tree(TREE).unwrap();
@@ -76,7 +76,7 @@ fn after_a_failed_sync_no_page_is_ever_written_again() {
     run.write(b"more", Some(b"work"));
     run.bench.disk.inject(Fault::once(Call::Sync, "base/5", 1, FaultKind::Io));
     let failed = run.bench.store.flush_before(Lsn::MAX, &mut |_| ()).unwrap_err();
-    assert_eq!(failed.sqlstate(), "58030", "{failed}");
+    assert_eq!(failed.sqlstate().as_str(), "58030", "{failed}");
     run.bench.disk.clear_faults();
     let version = NewVersion { cid: 0, value: None };
     let mut writer = run.bench.store.writer();
@@ -97,7 +97,7 @@ fn a_full_disk_fails_page_writes_and_they_succeed_once_there_is_space() {
         run.write(&number.to_be_bytes(), Some(&[1; 100]));
     }
     let error = run.bench.store.flush_before(Lsn::MAX, &mut |_| ()).unwrap_err();
-    assert_eq!(error.sqlstate(), "53100", "{error}");
+    assert_eq!(error.sqlstate().as_str(), "53100", "{error}");
     run.check_key(&100_u32.to_be_bytes(), run.xid);
     run.bench.disk.set_capacity(u64::MAX);
     let ours = run.flush();
