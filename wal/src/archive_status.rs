@@ -12,13 +12,15 @@
 //! is durable on return. A file without either is not known to be archived: whoever wants to remove it makes
 //! it `.ready` first. So a crash at any point can archive a file twice and can never lose one.
 
-use crate::ids::{SegmentNumber, SegmentSize};
+use crate::file_names::is_archivable;
+use crate::ids::{SegmentNumber, SegmentSize, TimelineId};
 use host::{OpenMode, SharedDisk};
 use std::io;
 use std::path::{Path, PathBuf};
 
 const READY: &str = ".ready";
 const DONE: &str = ".done";
+const FOLDER: &str = "archive_status";
 
 /// What is known of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +33,10 @@ pub enum Archived {
     Done,
 }
 
-/// Whether a file of this name belongs into an archive, besides segments: what PostgreSQL's archiver takes.
-fn is_archivable(name: &str) -> bool {
-    let digits = name.bytes().take_while(u8::is_ascii_hexdigit).count();
-    (digits == 24 || digits == 8)
-        && name.len() <= 40
-        && name.bytes().all(|byte| byte.is_ascii_hexdigit() || b".historybackuppartial".contains(&byte))
-}
-
-/// Whether this is a timeline's history file, which goes before everything else.
-fn is_history(name: &str) -> bool {
-    name.len() == 16 && name.ends_with(".history")
+/// The path of the mark, from the data directory, that lets the server which gets this segment remove it without
+/// archiving it.
+pub fn done_mark(name: &str) -> String {
+    format!("pg_wal/{FOLDER}/{name}{DONE}")
 }
 
 /// The marks of a pg_wal folder.
@@ -55,7 +50,7 @@ pub struct ArchiveStatus {
 impl ArchiveStatus {
     /// Those of the folder `pg_wal`.
     pub fn new(disk: SharedDisk, pg_wal: &Path) -> Self {
-        Self { disk, folder: pg_wal.join("archive_status"), pg_wal: pg_wal.to_path_buf() }
+        Self { disk, folder: pg_wal.join(FOLDER), pg_wal: pg_wal.to_path_buf() }
     }
 
     fn mark(&self, name: &str, suffix: &str) -> PathBuf {
@@ -154,6 +149,7 @@ impl ArchiveStatus {
     /// Fails if the folder cannot be read.
     pub fn waiting(&self) -> io::Result<Vec<String>> {
         let mut names = self.marked(READY)?;
+        let is_history = |name: &str| TimelineId::parse_history_file_name(name).is_some();
         names.sort_by(|a, b| is_history(b).cmp(&is_history(a)).then_with(|| a.cmp(b)));
         Ok(names)
     }

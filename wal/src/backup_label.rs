@@ -17,6 +17,7 @@
 //! | `STOP TIME:`, `STOP TIMELINE:` | only in the history file |
 
 use crate::describe::utc_text;
+use crate::file_names;
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use host::{Disk, Timestamp};
 use std::io;
@@ -190,8 +191,7 @@ impl BackupLabel {
 
     /// Name and text of the history file that pg_wal keeps of a backup.
     pub fn history_file(&self, segment_size: SegmentSize, stop: BackupStop) -> (String, String) {
-        let segment = segment_size.segment_of(self.start).file_name(self.timeline, segment_size);
-        let name = format!("{segment}.{:08X}.backup", segment_size.offset_of(self.start));
+        let name = file_names::backup(self.timeline, self.start, segment_size);
         (name, self.text(segment_size, Some(stop)))
     }
 

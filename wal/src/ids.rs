@@ -127,10 +127,6 @@ impl TimelineId {
             None => None,
         }
     }
-    /// The name of this timeline's history file.
-    pub fn history_file_name(self) -> String {
-        format!("{:08X}.history", self.0)
-    }
 }
 
 impl fmt::Display for TimelineId {
@@ -200,21 +196,6 @@ impl SegmentNumber {
     /// The segment after this one.
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
-    }
-    /// The 24-digit file name of this segment on a timeline.
-    pub fn file_name(self, timeline: TimelineId, size: SegmentSize) -> String {
-        let per_id = (1 << 32) / size.bytes();
-        format!("{:08X}{:08X}{:08X}", timeline.0, self.0 / per_id, self.0 % per_id)
-    }
-    /// Reads a 24-digit segment file name; None if it is anything else.
-    pub fn parse_file_name(name: &str, size: SegmentSize) -> Option<(TimelineId, Self)> {
-        if name.len() != 24 || !name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'A'..=b'F')) {
-            return None;
-        }
-        let part = |from: usize| u32::from_str_radix(name.get(from..from + 8)?, 16).ok();
-        let per_id = (1 << 32) / size.bytes();
-        let (timeline, high, low) = (part(0)?, u64::from(part(8)?), u64::from(part(16)?));
-        (low < per_id).then_some((TimelineId(timeline), Self(high * per_id + low)))
     }
 }
 
@@ -403,19 +384,6 @@ mod tests {
         for text in ["", "/", "1/", "/1", "g/0", "0/123456789", "+1/0", "0x1/0", "1/ 2"] {
             assert!(text.parse::<Lsn>().is_err(), "{text:?} is no pg_lsn");
         }
-    }
-
-    #[test]
-    fn segment_names_follow_the_segment_size() {
-        let small = SegmentSize::new(1 << 20).unwrap();
-        let name = SegmentNumber::new(0x1234).file_name(TimelineId::new(2), small);
-        assert_eq!(name, "000000020000000100000234");
-        assert_eq!(
-            SegmentNumber::parse_file_name(&name, small),
-            Some((TimelineId::new(2), SegmentNumber::new(0x1234)))
-        );
-        assert_eq!(SegmentNumber::parse_file_name("000000020000000100000234", SegmentSize::DEFAULT), None);
-        assert_eq!(SegmentSize::new(3 << 20), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod control;
 pub mod crc;
 pub mod describe;
 pub mod error;
+pub mod file_names;
 pub mod format;
 pub mod history;
 pub mod ids;

@@ -244,7 +244,7 @@ pub fn newest_seen(disk: &dyn Disk, pg_wal: &Path, control: &ControlFile) -> io:
 fn newest_file(disk: &dyn Disk, pg_wal: &Path, size: SegmentSize) -> io::Result<TimelineId> {
     let of_file = |name: &str| {
         let segment = || SegmentNumber::parse_file_name(name, size).map(|(timeline, _)| timeline);
-        of_history_file(name).or_else(segment)
+        TimelineId::parse_history_file_name(name).or_else(segment)
     };
     let entries = disk.list(pg_wal)?;
     Ok(entries.iter().filter_map(|entry| of_file(&entry.name)).max().unwrap_or(TimelineId::INVALID))
@@ -303,16 +303,11 @@ fn known_above(
     let entries = disk
         .list(pg_wal)
         .map_err(|error| HistoryFileError::Io { path: pg_wal.display().to_string(), error })?;
-    let mut known: Vec<_> = entries.iter().filter_map(|entry| of_history_file(&entry.name)).collect();
+    let mut known: Vec<_> =
+        entries.iter().filter_map(|entry| TimelineId::parse_history_file_name(&entry.name)).collect();
     known.retain(|known| *known > timeline);
     known.sort_unstable_by(|left, right| right.cmp(left));
     Ok(known)
-}
-
-/// The timeline whose history a file has, by its name.
-fn of_history_file(name: &str) -> Option<TimelineId> {
-    let digits = name.strip_suffix(".history").filter(|digits| digits.len() == 8)?;
-    u32::from_str_radix(digits, 16).ok().map(TimelineId::new)
 }
 
 #[cfg(test)]

@@ -180,10 +180,11 @@ impl DirectoryWalk {
                 return Err(Failure::MissingWal(name));
             }
             // Otherwise a primary made from this backup would archive it again.
-            self.send_bytes(out, &format!("pg_wal/archive_status/{name}.done"), b"")?;
+            self.send_bytes(out, &wal::archive_status::done_mark(&name), b"")?;
             segment = SegmentNumber::new(segment.get() + 1);
         }
-        for entry in names.iter().filter(|entry| entry.name.ends_with(".history")) {
+        let is_history = |name: &str| TimelineId::parse_history_file_name(name).is_some();
+        for entry in names.iter().filter(|entry| is_history(&entry.name)) {
             self.send_file(out, &format!("pg_wal/{}", entry.name), false)?;
         }
         Ok(())

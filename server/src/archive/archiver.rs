@@ -285,7 +285,7 @@ impl Archiver {
         if self.status.of(name)? != Archived::Unknown || !self.status.file_exists(name)? {
             return Ok(());
         }
-        let partial = format!("{name}.partial");
+        let partial = wal::file_names::partial(name);
         self.status.forget(&partial)?;
         host::durable_rename(&*self.ground.host.disk, &self.pg_wal.join(name), &self.pg_wal.join(&partial))?;
         self.finished(&partial, false);

@@ -6,6 +6,7 @@ use crate::process::print_now;
 use crate::programs::pg_ctl;
 use anyhow::{Result, anyhow};
 use std::time::Duration;
+use wal::TimelineId;
 
 /// Promotes it and waits until it accepts writes.
 pub fn run(arguments: &PromoteArgs) -> Result<()> {
@@ -13,11 +14,11 @@ pub fn run(arguments: &PromoteArgs) -> Result<()> {
     check_data_directory(data)?;
     let limit = Duration::from_secs(arguments.timeout);
     pg_ctl::promote(data, Some(limit), || print_now("."))?;
-    let history = std::fs::read_dir(data.join("pg_wal"))?
+    let timeline = std::fs::read_dir(data.join("pg_wal"))?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".history"))
+        .filter_map(|name| TimelineId::parse_history_file_name(&name))
         .max()
         .ok_or_else(|| anyhow!("the server was promoted but left no history file in pg_wal"))?;
-    println!("server promoted: timeline {}", u32::from_str_radix(history.trim_end_matches(".history"), 16)?);
+    println!("server promoted: timeline {timeline}");
     Ok(())
 }

@@ -22,6 +22,7 @@ use storage::{ConsistencyPoint, RecoveryTarget};
 use wal::backup_label::BackupLabel;
 use wal::control::{ClusterState, ControlFile};
 use wal::describe::utc_text;
+use wal::file_names;
 use wal::history::TimelineHistory;
 use wal::reader::{Next, ReaderOptions, SegmentFiles, SegmentSupply, WalReader};
 use wal::timelines::{self, RecoveryStart, TargetTimeline};
@@ -81,8 +82,7 @@ impl Links {
                 let name = entry?.file_name();
                 let target = links.0.join(&name);
                 let is_log = name.to_str().is_some_and(|name| {
-                    name.ends_with(".history")
-                        || name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+                    file_names::is_segment(name) || TimelineId::parse_history_file_name(name).is_some()
                 });
                 if is_log && !target.exists() {
                     std::os::unix::fs::symlink(folder.join(&name), &target)

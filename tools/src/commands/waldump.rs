@@ -374,7 +374,7 @@ fn segment_size(disk: &dyn Disk, folder: &Path, first: Option<&str>) -> Result<S
             .with_context(|| format!("could not read folder {}", folder.display()))?
             .into_iter()
             .map(|entry| entry.name)
-            .find(|name| name.len() == 24 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .find(|name| wal::file_names::is_segment(name))
             .ok_or_else(|| anyhow!("there is no WAL segment in {}", folder.display()))?,
     };
     let path = folder.join(name);
