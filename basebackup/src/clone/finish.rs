@@ -114,9 +114,9 @@ pub(super) fn complete(
         if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');
         }
-        text.extend_from_slice(format!("primary_conninfo = {}\n", setting(conninfo)).as_bytes());
+        text.extend_from_slice(format!("primary_conninfo = {}\n", settings::quote(conninfo)).as_bytes());
         if let Some(slot) = slot {
-            text.extend_from_slice(format!("primary_slot_name = {}\n", setting(slot)).as_bytes());
+            text.extend_from_slice(format!("primary_slot_name = {}\n", settings::quote(slot)).as_bytes());
         }
         write(&path, &text)?;
         write(&target.join("standby.signal"), b"")?;
@@ -136,11 +136,6 @@ pub(super) fn release(disk: &dyn Disk, target: &Path) -> Result<(), CloneError> 
     let marker = target.join(MARKER_FILE);
     disk.remove_file(&marker).map_err(io_error(&marker))?;
     disk.sync_dir(target).map_err(io_error(target))
-}
-
-/// A value as a configuration file has it.
-fn setting(value: &str) -> String {
-    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// Removes what a clone that was broken off has left: only in a directory that carries the marker. The

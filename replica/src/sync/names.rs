@@ -120,7 +120,7 @@ impl fmt::Display for SyncNames {
         };
         let quoted = |name: &String| match name.as_str() {
             "*" => "*".to_owned(),
-            name => format!("\"{}\"", name.replace('"', "\"\"")),
+            name => identifier::quote_always(name),
         };
         let names: Vec<String> = self.names.iter().map(quoted).collect();
         write!(f, "{method} {} ({})", self.count, names.join(", "))

@@ -36,22 +36,26 @@ pub enum CopyStart<'c> {
 }
 
 impl Client {
+    /// Sends a command and waits for the answer that data goes in this direction now.
+    async fn start_copy(&mut self, sql: &str, direction: CopyDirection) -> Result<(), ClientError> {
+        self.queue(|out| frontend::query(out, sql));
+        self.flush().await?;
+        match self.next_message().await? {
+            BackendMessage::Copy(answered) if answered == direction => return Ok(()),
+            BackendMessage::Error(report) => self.finish(Some(report)).await?,
+            _ => {}
+        }
+        Err(ClientError::Unexpected("starting a COPY"))
+    }
+
     /// Starts a COPY FROM STDIN.
     ///
     /// # Errors
     ///
     /// Fails if the server refuses the statement, or the connection breaks.
     pub async fn copy_in(&mut self, sql: &str) -> Result<CopyIn<'_>, ClientError> {
-        self.queue(|out| frontend::query(out, sql));
-        self.flush().await?;
-        match self.next_message().await? {
-            BackendMessage::Copy(CopyDirection::In) => Ok(CopyIn { client: self }),
-            BackendMessage::Error(report) => {
-                self.finish(Some(report)).await?;
-                Err(ClientError::Unexpected("starting a COPY"))
-            }
-            _ => Err(ClientError::Unexpected("starting a COPY")),
-        }
+        self.start_copy(sql, CopyDirection::In).await?;
+        Ok(CopyIn { client: self })
     }
 
     /// Starts a COPY TO STDOUT (or BASE_BACKUP's archives, after its result sets were read with
@@ -61,16 +65,8 @@ impl Client {
     ///
     /// Fails if the server refuses the statement, or the connection breaks.
     pub async fn copy_out(&mut self, sql: &str) -> Result<CopyOut<'_>, ClientError> {
-        self.queue(|out| frontend::query(out, sql));
-        self.flush().await?;
-        match self.next_message().await? {
-            BackendMessage::Copy(CopyDirection::Out) => Ok(CopyOut { client: self, ended: false }),
-            BackendMessage::Error(report) => {
-                self.finish(Some(report)).await?;
-                Err(ClientError::Unexpected("starting a COPY"))
-            }
-            _ => Err(ClientError::Unexpected("starting a COPY")),
-        }
+        self.start_copy(sql, CopyDirection::Out).await?;
+        Ok(CopyOut { client: self, ended: false })
     }
 
     /// Sends a command that starts a two-way stream.

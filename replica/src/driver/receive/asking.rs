@@ -105,7 +105,7 @@ impl Driver {
         at: Lsn,
         timeline: TimelineId,
     ) -> Result<Event, ReplicaError> {
-        let slot = slot.map(|slot| format!(" SLOT \"{}\"", slot.replace('"', "\"\""))).unwrap_or_default();
+        let slot = slot.map(|slot| format!(" SLOT {}", identifier::quote_always(&slot))).unwrap_or_default();
         let mut command = format!("START_REPLICATION{slot} {at} TIMELINE {timeline}");
         if self.plimsoll {
             let history = self.machine.history();
