@@ -14,8 +14,6 @@ pub enum WaitEvent {
     RowLock = 1,
     /// A lock on a table.
     TableLock,
-    /// An advisory lock.
-    AdvisoryLock,
     /// Its own commit's level.
     CommitLevel,
     /// Commits of others, which its result depends on and which are not visible to all yet.
@@ -31,10 +29,9 @@ pub enum WaitEvent {
 }
 
 impl WaitEvent {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 8] = [
         Self::RowLock,
         Self::TableLock,
-        Self::AdvisoryLock,
         Self::CommitLevel,
         Self::Visible,
         Self::Undecided,

@@ -135,11 +135,6 @@ impl WalError {
             other => other,
         }
     }
-
-    /// Whether space on the disk, or in the quota, is what is missing.
-    pub const fn is_disk_full(&self) -> bool {
-        matches!(self, Self::DiskFull { .. })
-    }
 }
 
 fn is_full(error: &io::Error) -> bool {

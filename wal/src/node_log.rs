@@ -298,7 +298,8 @@ mod tests {
         assert_eq!((state.flushed(), state.generation, state.kept()), (at(120), 1, at(120)));
         assert_eq!(state.history.target(), TimelineId::new(2));
         assert_eq!(*told.0.lock(), [(1, at(120), at(120))]);
-        assert!(before.wait_flushed_past_blocking(at(250)).is_err(), "who waited is told");
+        let waits = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert!(waits.block_on(before.wait_flushed_past(at(250))).is_err(), "who waited is told");
         // A flush of before that ends only now moves what nobody looks at any more.
         before.set_flushed(at(300));
         assert_eq!(log.state().flushed(), at(120));

@@ -123,13 +123,6 @@ impl StandbyPositions {
         self.replayed.get()
     }
 
-    /// Waits until everything before `upto` is replayed (`remote_apply`).
-    ///
-    /// # Errors
-    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
-    pub async fn wait_replayed(&self, upto: Lsn) -> Result<Lsn, Stopped> {
-        self.replayed.wait(upto).await
-    }
     /// Waits until something after `lsn` is replayed.
     ///
     /// # Errors
@@ -143,13 +136,6 @@ impl StandbyPositions {
     /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
     pub async fn wait_flushed_past(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
         self.flushed.wait_past(lsn).await
-    }
-    /// Waits like [`StandbyPositions::wait_flushed_past`], blocking this thread: how redo waits for more.
-    ///
-    /// # Errors
-    /// Fails once no more comes: the writer has failed or was closed, or the branch was left.
-    pub fn wait_flushed_past_blocking(&self, lsn: Lsn) -> Result<Lsn, Stopped> {
-        self.flushed.wait_blocking(lsn + 1)
     }
     /// Whether anybody waits for more to be replayed.
     pub fn replay_is_awaited(&self) -> bool {

@@ -136,21 +136,7 @@ impl WalWriter {
     /// # Errors
     /// Fails if the writer has failed or was closed, or the disk is full.
     pub fn insert(&self, record: &mut EncodedRecord) -> Result<Inserted, WalError> {
-        self.shared.insert(std::slice::from_mut(record), |_| {})
-    }
-
-    /// Gives a transaction's records their places, with no other record between them, and appends the places
-    /// to `placed` in the same order. Returns the first one's start and the last one's end. On an error none
-    /// was inserted.
-    ///
-    /// # Errors
-    /// Fails if the writer has failed or was closed, or the disk is full.
-    pub fn insert_group(
-        &self,
-        records: &mut [EncodedRecord],
-        placed: &mut Vec<Inserted>,
-    ) -> Result<Inserted, WalError> {
-        self.shared.insert(records, |place| placed.push(place))
+        self.shared.insert(record)
     }
 
     /// Promises space for `bytes` of records, if no segment has to be made for that: never waits.
@@ -301,12 +287,6 @@ impl WalWriter {
         self.shared.positions.clone()
     }
 
-    /// Where the next record will start (behind the page header, where one comes first).
-    /// [`Positions::inserted`] is where the last one ends.
-    pub fn insertion_point(&self) -> Lsn {
-        self.shared.tail.lock().next_start()
-    }
-
     /// The start of the last record.
     pub fn last_record(&self) -> Lsn {
         self.shared.tail.lock().previous()
@@ -432,22 +412,13 @@ impl Shared {
         first
     }
 
-    fn insert(
-        &self,
-        records: &mut [EncodedRecord],
-        mut placed: impl FnMut(Inserted),
-    ) -> Result<Inserted, WalError> {
+    fn insert(&self, record: &mut EncodedRecord) -> Result<Inserted, WalError> {
         self.check()?;
-        let mut need = 0;
-        for record in &*records {
-            if record.len() > RECORD_SIZE_MAX || record.is_empty() {
-                return Err(WalError::RecordTooLong {
-                    len: u64::from(record.len()),
-                    limit: u64::from(RECORD_SIZE_MAX),
-                });
-            }
-            need += footprint(u64::from(record.len()));
+        let len = u64::from(record.len());
+        if record.len() > RECORD_SIZE_MAX || record.is_empty() {
+            return Err(WalError::RecordTooLong { len, limit: u64::from(RECORD_SIZE_MAX) });
         }
+        let need = footprint(len);
         self.make_room(need)?;
         let mut tail = self.tail.lock();
         while !self.space.covers(tail.at() + need) {
@@ -456,29 +427,23 @@ impl Shared {
             self.space.ensure(upto)?;
             tail = self.tail.lock();
         }
-        let mut group = Inserted { start: tail.at(), end: tail.at() };
-        for (number, record) in records.iter_mut().enumerate() {
-            let switches = record.is_switch();
-            if switches && self.segment_size.offset_of(tail.at()) == 0 {
-                continue;
-            }
+        let switches = record.is_switch();
+        let mut place = Inserted { start: tail.at(), end: tail.at() };
+        // At a segment's start there is nothing to leave.
+        if !switches || self.segment_size.offset_of(tail.at()) != 0 {
             let previous = tail.previous();
             let (start, end) = tail.put(record.finish(previous));
+            place = Inserted { start, end };
             if switches {
                 tail.skip_segment();
             }
-            if number == 0 {
-                group.start = start;
-            }
-            group.end = end;
-            placed(Inserted { start, end });
         }
         let end = tail.at();
         self.positions.set_inserted(end);
         drop(tail);
         self.space.note_growth(end);
         self.crowd.note_growth(end.bytes_since(self.positions.written()), end);
-        Ok(group)
+        Ok(place)
     }
 
     /// Writes first if the buffers would hold more than they may.

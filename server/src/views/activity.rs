@@ -96,7 +96,6 @@ fn event(wait: WaitEvent) -> (&'static str, &'static str) {
     match wait {
         WaitEvent::RowLock => ("Lock", "tuple"),
         WaitEvent::TableLock => ("Lock", "relation"),
-        WaitEvent::AdvisoryLock => ("Lock", "advisory"),
         WaitEvent::CommitLevel => ("IPC", "SyncRep"),
         WaitEvent::Visible => ("IPC", "CommitVisible"),
         WaitEvent::Undecided => ("IPC", "CommitUndecided"),

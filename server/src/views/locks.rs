@@ -28,9 +28,9 @@ pub(super) static VIEWS: &[View] = &[view! {
         "tuple": Int2 = locked.tuple,
         "virtualxid": Text = Datum::Null,
         "transactionid": Xid = Datum::Null,
-        "classid": Oid = locked.class,
-        "objid": Oid = locked.object,
-        "objsubid": Int2 = locked.subobject,
+        "classid": Oid = Datum::Null,
+        "objid": Oid = Datum::Null,
+        "objsubid": Int2 = Datum::Null,
         "virtualtransaction": Text = Datum::text(format!("{}/{}", lock.session, lock.transaction).as_str()),
         "pid": Int4 = if lock.session == 0 { Datum::Null } else { Datum::Int4(lock.session) },
         "mode": Text = Datum::text(lock.mode),
@@ -51,9 +51,6 @@ pub(super) static FUNCTIONS: &[Function] = &[Function {
     call: |asked, _, arguments| blocking_pids(asked, arguments),
 }];
 
-/// `advisory` locks of two 32-bit numbers say so in objsubid; ours come as one of 64 bits.
-const ONE_NUMBER: i16 = 1;
-
 /// What is locked, as the columns of pg_locks say it.
 #[derive(Default)]
 struct Locked {
@@ -62,9 +59,6 @@ struct Locked {
     relation: Datum,
     page: Datum,
     tuple: Datum,
-    class: Datum,
-    object: Datum,
-    subobject: Datum,
 }
 
 impl Locked {
@@ -87,17 +81,6 @@ impl Locked {
                 relation: Datum::Oid(engine.relation_of(tree)),
                 ..Self::default()
             },
-            LockTarget::Number(database, number) => {
-                let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
-                Self {
-                    kind: "advisory",
-                    database,
-                    class: Datum::Oid(u32::from_be_bytes([a, b, c, d])),
-                    object: Datum::Oid(u32::from_be_bytes([e, f, g, h])),
-                    subobject: Datum::Int2(ONE_NUMBER),
-                    ..Self::default()
-                }
-            }
         }
     }
 }

@@ -16,8 +16,6 @@ pub(crate) enum LockName {
     Row(TreeId, ShortKey),
     /// A tree as a whole.
     Table(TreeId),
-    /// A number that sessions agree on (advisory locks): database and 64 bits.
-    Number(u32, u64),
     /// A large transaction or a part of it, by its xid: held by itself until its outcome, so that others can
     /// wait for that.
     Transaction(Xid),
@@ -30,7 +28,6 @@ pub(crate) enum LockName {
 pub(crate) enum LockRef<'a> {
     Row(TreeId, &'a [u8]),
     Table(TreeId),
-    Number(u32, u64),
     Transaction(Xid),
     Place(u32),
 }
@@ -40,7 +37,6 @@ impl LockRef<'_> {
         match self {
             Self::Row(tree, key) => LockName::Row(tree, ShortKey::from_slice(key)),
             Self::Table(tree) => LockName::Table(tree),
-            Self::Number(database, number) => LockName::Number(database, number),
             Self::Transaction(xid) => LockName::Transaction(xid),
             Self::Place(number) => LockName::Place(number),
         }
@@ -51,9 +47,6 @@ impl LockRef<'_> {
                 tree == *other_tree && key == &other_key[..]
             }
             (Self::Table(tree), LockName::Table(other)) => tree == *other,
-            (Self::Number(database, number), LockName::Number(other_database, other)) => {
-                database == *other_database && number == *other
-            }
             (Self::Transaction(xid), LockName::Transaction(other)) => xid == *other,
             (Self::Place(number), LockName::Place(other)) => number == *other,
             _ => false,
@@ -67,7 +60,6 @@ impl LockRef<'_> {
                 state.write(key);
             }
             Self::Table(tree) => tree.hash(&mut state),
-            Self::Number(database, number) => (database, number).hash(&mut state),
             Self::Transaction(xid) => xid.hash(&mut state),
             Self::Place(number) => number.hash(&mut state),
         }

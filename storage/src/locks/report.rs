@@ -14,8 +14,6 @@ pub enum LockTarget {
     Row(TreeId, u64),
     /// A whole table.
     Table(TreeId),
-    /// An advisory lock: database and number.
-    Number(u32, u64),
 }
 
 /// One lock that is held or waited for.
@@ -58,7 +56,7 @@ fn names_of(bits: u16) -> impl Iterator<Item = &'static str> {
 }
 
 impl LockManager {
-    /// All locks on tables and numbers, and those on rows that somebody waits for.
+    /// All locks on tables, and those on rows that somebody waits for.
     pub(crate) fn list(&self) -> Vec<LockInfo> {
         let mut all = Vec::new();
         for shard in &self.shards {
@@ -68,7 +66,6 @@ impl LockManager {
                     LockName::Transaction(_) | LockName::Place(_) => continue,
                     LockName::Row(tree, _) => LockTarget::Row(*tree, lock.hash),
                     LockName::Table(tree) => LockTarget::Table(*tree),
-                    LockName::Number(database, number) => LockTarget::Number(*database, *number),
                 };
                 let info = |owner: Owner, mode, granted| LockInfo {
                     session: owner.session,
@@ -118,7 +115,6 @@ pub(super) fn describe(cycle: &[Step]) -> String {
             LockName::Table(tree) => {
                 format!("relation {} of database {}", tree.relation, tree.database)
             }
-            LockName::Number(database, number) => format!("advisory lock [{database},{number}]"),
             LockName::Transaction(xid) => format!("transaction {xid}"),
             LockName::Place(_) => "a place for a large transaction".to_owned(),
         };

@@ -103,7 +103,6 @@ impl LockSet {
         let mut place = Wait { manager: &self.manager, owner: self.owner, held: Some(held) };
         let _waiting = interrupt.waiting(match &place.held {
             Some(Held { name: LockName::Table(_), .. }) => WaitEvent::TableLock,
-            Some(Held { name: LockName::Number(..), .. }) => WaitEvent::AdvisoryLock,
             Some(Held { name: LockName::Place(_), .. }) => WaitEvent::LargeTransaction,
             _ => WaitEvent::RowLock,
         });

@@ -175,20 +175,4 @@ impl Transaction {
             Taken::Skipped => Err(Error::LockNotAvailable { timed_out: false }),
         }
     }
-
-    /// Locks a number that sessions agree on (advisory locks) until the transaction ends. False: under
-    /// [`LockWait::Skip`] somebody else holds it.
-    ///
-    /// # Errors
-    /// Fails if the lock is not to be had.
-    pub async fn lock_number(
-        &mut self,
-        database: u32,
-        number: u64,
-        mode: LockMode,
-        wait: LockWait,
-    ) -> Result<bool, Error> {
-        let name = LockRef::Number(database, number);
-        Ok(self.locks.take(name, mode.into(), wait, &self.interrupt).await? == Taken::Yes)
-    }
 }

@@ -65,6 +65,7 @@ impl Prepared {
     }
 
     /// Whether pages are held.
+    #[cfg(test)]
     pub fn holds_pages(&self) -> bool {
         !self.pins.is_empty() || self.held.is_some()
     }

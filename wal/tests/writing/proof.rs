@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
+use wal::page::record_start;
 use wal::reader::{CutTail, ReadError};
 use wal::xact::{XactEnd, XactRecord};
 use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SystemId, WalReader, WalWriter};
@@ -162,7 +163,7 @@ fn two_segments() -> (VirtualDisk, Lsn) {
     let mut random = fastrand::Rng::with_seed(3);
     work(&wal, &mut random, 30, |_| {});
     wal.switch_segment().unwrap();
-    let second = wal.insertion_point();
+    let second = record_start(wal.positions().inserted(), SIZE);
     work(&wal, &mut random, 30, |_| {});
     wal.flush_all().unwrap();
     commit(&wal, 31);

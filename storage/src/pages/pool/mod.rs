@@ -39,7 +39,7 @@ use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use wal::{BlockNumber, Lsn, RelFile};
+use wal::{BlockNumber, RelFile};
 
 /// The least number of frames (shared_buffers = 1MB).
 pub const FRAMES_MIN: usize = 128;
@@ -423,11 +423,5 @@ impl Pool {
     /// Gives back what [`Pool::take_budget`] gave.
     pub fn return_budget(&self, count: usize) {
         self.budget.fetch_add(count, Ordering::AcqRel);
-    }
-
-    /// The least position from which the log must be redone for pages that are not yet written; None if all
-    /// are.
-    pub fn oldest_dirty(&self) -> Option<Lsn> {
-        self.frames.iter().filter_map(Frame::rec_lsn).min()
     }
 }

@@ -126,7 +126,7 @@ impl Workload {
         store.set_log(log.clone());
         store.set_barrier(log.clone());
         store.set_full_page_writes(images);
-        let first = log.0.insertion_point();
+        let first = wal::page::record_start(FIRST, SIZE);
         self.note_checkpoint(first, 3);
         store.writer().create_tree(TREE).unwrap();
         let tree = store.tree(TREE).unwrap();
