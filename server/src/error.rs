@@ -1,6 +1,6 @@
 //! What goes wrong: the server's own error, and what other crates report, as the protocol and SQL have it.
 
-use protocol::{Report, SqlState};
+use protocol::Report;
 use replica::ReplicaError;
 use sql_interface::SqlError;
 use std::borrow::Cow;
