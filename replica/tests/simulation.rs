@@ -188,44 +188,53 @@ impl Cluster {
         broken.then(|| lost("broken"))
     }
 
-    fn perform(&mut self, standby: usize, command: ReceiverAction) -> Option<Event> {
-        let upstream = self.nodes[standby].upstream?;
-        let asks = matches!(
-            command,
-            ReceiverAction::Connect
-                | ReceiverAction::Identify
-                | ReceiverAction::FetchHistory(_)
-                | ReceiverAction::Start { .. }
-        );
-        if asks && !self.nodes[upstream].alive {
-            return Some(lost("the upstream is down"));
+    /// What the upstream answers.
+    fn ask(&mut self, standby: usize, upstream: usize, question: ReceiverAction) -> Event {
+        if !self.nodes[upstream].alive {
+            return lost("the upstream is down");
         }
-        match command {
-            ReceiverAction::Connect => self.broken().or(Some(Event::Connected { plimsoll: true })),
+        match question {
+            ReceiverAction::Connect => self.broken().unwrap_or(Event::Connected { plimsoll: true }),
             ReceiverAction::Identify => {
                 let timeline = self.nodes[upstream].history.target();
-                self.broken().or(Some(Event::Identified { system: SYSTEM, timeline }))
+                self.broken().unwrap_or(Event::Identified { system: SYSTEM, timeline })
             }
             ReceiverAction::FetchHistory(timeline) => {
                 let node = &self.nodes[upstream];
                 let known = node.histories.get(&timeline).map(|history| history.text().to_owned());
                 let text = known.unwrap_or_default();
-                self.broken().or(Some(Event::History { timeline, text }))
+                self.broken().unwrap_or(Event::History { timeline, text })
             }
+            ReceiverAction::Start { at, timeline, .. } => self.start_stream(standby, upstream, at, timeline),
+            other => panic!("{other:?} is no question"),
+        }
+    }
+
+    fn follow(&mut self, standby: usize, history: TimelineHistory, kept: Lsn) {
+        let node = &mut self.nodes[standby];
+        if node.end() > kept.get() {
+            self.cuts += 1;
+            node.log.truncate((kept.get() - BASE) as usize);
+            node.flushed = node.flushed.min(kept.get());
+        }
+        node.histories.insert(history.target(), history.clone());
+        node.history = history;
+        self.tell_branch(standby, kept);
+    }
+
+    fn perform(&mut self, standby: usize, command: ReceiverAction) -> Option<Event> {
+        let upstream = self.nodes[standby].upstream?;
+        match command {
+            ReceiverAction::Connect
+            | ReceiverAction::Identify
+            | ReceiverAction::FetchHistory(_)
+            | ReceiverAction::Start { .. } => Some(self.ask(standby, upstream, command)),
             ReceiverAction::StoreHistory(history) => {
                 self.nodes[standby].histories.insert(history.target(), history);
                 None
             }
             ReceiverAction::Follow { history, kept } => {
-                let node = &mut self.nodes[standby];
-                if node.end() > kept.get() {
-                    self.cuts += 1;
-                    node.log.truncate((kept.get() - BASE) as usize);
-                    node.flushed = node.flushed.min(kept.get());
-                }
-                node.histories.insert(history.target(), history.clone());
-                node.history = history;
-                self.tell_branch(standby, kept);
+                self.follow(standby, history, kept);
                 None
             }
             ReceiverAction::FindWholeEnd => {
@@ -235,9 +244,6 @@ impl Cluster {
             ReceiverAction::SwitchTimeline(_) => {
                 self.switches += 1;
                 None
-            }
-            ReceiverAction::Start { at, timeline, .. } => {
-                Some(self.start_stream(standby, upstream, at, timeline))
             }
             ReceiverAction::Compare { at, wal } => {
                 let ours = self.nodes[standby].bytes(at.get(), at.get() + wal.len() as u64);

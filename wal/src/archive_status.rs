@@ -33,8 +33,8 @@ pub enum Archived {
     Done,
 }
 
-/// The path of the mark, from the data directory, that lets the server which gets this segment remove it without
-/// archiving it.
+/// The path from the data directory of the mark that lets the server which gets this segment remove it
+/// without archiving it.
 pub fn done_mark(name: &str) -> String {
     format!("pg_wal/{FOLDER}/{name}{DONE}")
 }

@@ -193,6 +193,58 @@ pub fn control_file_path(data_dir: &Path) -> PathBuf {
     data_dir.join("global").join("pg_control")
 }
 
+/// The fields that say how a build lays out its files. Most have one value that this build can work with.
+struct Layout {
+    max_align: u32,
+    float_format: f64,
+    block_size: u32,
+    segment_blocks: u32,
+    wal_block_size: u32,
+    wal_segment_size: u32,
+    name_len: u32,
+    index_keys: u32,
+    toast_max_chunk_size: u32,
+    large_object_block_size: u32,
+    float8_by_value: bool,
+}
+
+impl Layout {
+    fn parse(fields: &mut Fields<'_>) -> Result<Self, Short> {
+        let layout = Self {
+            max_align: fields.u32()?,
+            float_format: f64::from_le_bytes(fields.array()?),
+            block_size: fields.u32()?,
+            segment_blocks: fields.u32()?,
+            wal_block_size: fields.u32()?,
+            wal_segment_size: fields.u32()?,
+            name_len: fields.u32()?,
+            index_keys: fields.u32()?,
+            toast_max_chunk_size: fields.u32()?,
+            large_object_block_size: fields.u32()?,
+            float8_by_value: fields.bool()?,
+        };
+        fields.skip(3)?;
+        Ok(layout)
+    }
+
+    /// Holds the fields with one value to it.
+    fn check(&self) -> Result<(), ControlError> {
+        let fixed: [(&'static str, u64, u64, &'static str); 8] = [
+            ("maxAlign", self.max_align.into(), 8, "8"),
+            ("floatFormat", self.float_format.to_bits(), FLOAT_FORMAT.to_bits(), "that of 1234567.0"),
+            ("blcksz", self.block_size.into(), DATA_PAGE_SIZE as u64, "8192"),
+            ("relseg_size", self.segment_blocks.into(), RELATION_SEGMENT_BLOCKS.into(), "131072"),
+            ("xlog_blcksz", self.wal_block_size.into(), PAGE_SIZE as u64, "8192"),
+            ("nameDataLen", self.name_len.into(), 64, "64"),
+            ("indexMaxKeys", self.index_keys.into(), 32, "32"),
+            ("float8ByVal", self.float8_by_value.into(), 1, "1"),
+        ];
+        let wrong = fixed.into_iter().find(|(_, found, wanted, _)| found != wanted);
+        wrong
+            .map_or(Ok(()), |(field, found, _, expected)| Err(ControlError::Field { field, found, expected }))
+    }
+}
+
 impl ControlFile {
     /// The file's 8192 bytes.
     pub fn encode(&self) -> Vec<u8> {
@@ -296,49 +348,29 @@ impl ControlFile {
         let backup_end_point = Lsn::new(fields.u64()?);
         let backup_end_required = fields.bool()?;
         fields.skip(3)?;
-        let wal_level = fields.i32()?;
-        let wal_log_hints = fields.bool()?;
-        fields.skip(3)?;
-        let (max_connections, max_worker_processes) = (fields.i32()?, fields.i32()?);
-        let (max_wal_senders, max_prepared_xacts) = (fields.i32()?, fields.i32()?);
-        let max_locks_per_xact = fields.i32()?;
-        let track_commit_timestamp = fields.bool()?;
-        fields.skip(3)?;
-        let (max_align, float_format) = (fields.u32()?, f64::from_le_bytes(fields.array()?));
-        let (block_size, segment_blocks) = (fields.u32()?, fields.u32()?);
-        let (wal_block_size, wal_segment_size) = (fields.u32()?, fields.u32()?);
-        let (name_len, index_keys) = (fields.u32()?, fields.u32()?);
-        let (toast_max_chunk_size, large_object_block_size) = (fields.u32()?, fields.u32()?);
-        let float8_by_value = fields.bool()?;
-        fields.skip(3)?;
+        let parameters = Self::parse_parameters(&mut fields)?;
+        let layout = Layout::parse(&mut fields)?;
         let checksum_version = fields.u32()?;
         let mock_authentication_nonce = fields.array()?;
 
-        let fixed: [(&'static str, u64, u64, &'static str); 8] = [
-            ("maxAlign", max_align.into(), 8, "8"),
-            ("floatFormat", float_format.to_bits(), FLOAT_FORMAT.to_bits(), "that of 1234567.0"),
-            ("blcksz", block_size.into(), DATA_PAGE_SIZE as u64, "8192"),
-            ("relseg_size", segment_blocks.into(), RELATION_SEGMENT_BLOCKS.into(), "131072"),
-            ("xlog_blcksz", wal_block_size.into(), PAGE_SIZE as u64, "8192"),
-            ("nameDataLen", name_len.into(), 64, "64"),
-            ("indexMaxKeys", index_keys.into(), 32, "32"),
-            ("float8ByVal", float8_by_value.into(), 1, "1"),
-        ];
-        for (field, found, wanted, expected) in fixed {
-            if found != wanted {
-                return Ok(Err(ControlError::Field { field, found, expected }));
-            }
+        if let Err(error) = layout.check() {
+            return Ok(Err(error));
         }
         let field = |field, found, expected| Ok(Err(ControlError::Field { field, found, expected }));
         let Some(state_value) = usize::try_from(state).ok().and_then(|at| ClusterState::ALL.get(at).copied())
         else {
             return field("state", state.into(), "0 to 6");
         };
-        let Some(wal_level) = WalLevel::from_number(wal_level) else {
-            return field("wal_level", u64::from(wal_level.unsigned_abs()), "0 to 2");
+        let parameters = match parameters {
+            Ok(parameters) => parameters,
+            Err(error) => return Ok(Err(error)),
         };
-        let Some(segment_size) = SegmentSize::new(wal_segment_size.into()) else {
-            return field("xlog_seg_size", wal_segment_size.into(), "a power of two from 1 MiB to 1 GiB");
+        let Some(segment_size) = SegmentSize::new(layout.wal_segment_size.into()) else {
+            return field(
+                "xlog_seg_size",
+                layout.wal_segment_size.into(),
+                "a power of two from 1 MiB to 1 GiB",
+            );
         };
         if checksum_version > 1 {
             return field("data_checksum_version", checksum_version.into(), "0 or 1");
@@ -356,22 +388,37 @@ impl ControlFile {
             backup_start_point,
             backup_end_point,
             backup_end_required,
-            parameters: ParameterChange {
-                max_connections,
-                max_worker_processes,
-                max_wal_senders,
-                max_prepared_xacts,
-                max_locks_per_xact,
-                wal_level,
-                wal_log_hints,
-                track_commit_timestamp,
-            },
+            parameters,
             segment_size,
             data_checksums: checksum_version == 1,
-            toast_max_chunk_size,
-            large_object_block_size,
+            toast_max_chunk_size: layout.toast_max_chunk_size,
+            large_object_block_size: layout.large_object_block_size,
             mock_authentication_nonce,
         }))
+    }
+
+    /// The settings that a standby must not have lower.
+    fn parse_parameters(fields: &mut Fields<'_>) -> Result<Result<ParameterChange, ControlError>, Short> {
+        let wal_level = fields.i32()?;
+        let wal_log_hints = fields.bool()?;
+        fields.skip(3)?;
+        let (max_connections, max_worker_processes) = (fields.i32()?, fields.i32()?);
+        let (max_wal_senders, max_prepared_xacts) = (fields.i32()?, fields.i32()?);
+        let max_locks_per_xact = fields.i32()?;
+        let track_commit_timestamp = fields.bool()?;
+        fields.skip(3)?;
+        let parameters = WalLevel::from_number(wal_level).map(|wal_level| ParameterChange {
+            max_connections,
+            max_worker_processes,
+            max_wal_senders,
+            max_prepared_xacts,
+            max_locks_per_xact,
+            wal_level,
+            wal_log_hints,
+            track_commit_timestamp,
+        });
+        let found = u64::from(wal_level.unsigned_abs());
+        Ok(parameters.ok_or(ControlError::Field { field: "wal_level", found, expected: "0 to 2" }))
     }
 
     /// Whether this cluster was made by this engine rather than by PostgreSQL's initdb.

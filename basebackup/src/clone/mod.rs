@@ -238,13 +238,16 @@ async fn segment_size(client: &mut Client) -> Result<SegmentSize, CloneError> {
         .ok_or_else(|| CloneError::Answer(format!("wal_segment_size is \"{text}\"")))
 }
 
-async fn run(
-    host: &Host,
-    options: &CloneOptions,
-    info: ConnInfo,
-    slot_made: &mut Option<String>,
-    progress: &mut (dyn FnMut(CloneProgress) + Send),
-) -> Result<Cloned, CloneError> {
+/// The server, on two connections: one for the backup and one for the log beside it.
+struct Server {
+    control: Client,
+    streaming: Client,
+    system_id: SystemId,
+    segment_size: SegmentSize,
+}
+
+/// Connects twice, and makes sure that both met the same cluster, of a kind that can be cloned.
+async fn meet(info: ConnInfo) -> Result<Server, CloneError> {
     let mut control = connect(info.clone()).await?;
     let system_id = identify(&mut control).await?;
     check_format(&mut control).await?;
@@ -254,6 +257,17 @@ async fn run(
     if found != system_id {
         return Err(CloneError::SystemId { expected: system_id, found });
     }
+    Ok(Server { control, streaming, system_id, segment_size })
+}
+
+async fn run(
+    host: &Host,
+    options: &CloneOptions,
+    info: ConnInfo,
+    slot_made: &mut Option<String>,
+    progress: &mut (dyn FnMut(CloneProgress) + Send),
+) -> Result<Cloned, CloneError> {
+    let Server { control, mut streaming, system_id, segment_size } = meet(info).await?;
     let (disk, target) = (host.disk.clone(), options.target.clone());
     blocking(move || finish::prepare(&*disk, &target)).await?;
     let slot = make_slot(host, options, &mut streaming).await?;
@@ -270,17 +284,10 @@ async fn run(
     report.phase = Phase::Copying;
     report.total_bytes = backup.total_bytes;
     progress(report);
-    let mut wal = WalStream::start(
-        host.clone(),
-        streaming,
-        stream::Request {
-            pg_wal: options.target.join("pg_wal"),
-            slot: slot.clone(),
-            start,
-            timeline,
-            segment_size,
-        },
-    );
+    let pg_wal = options.target.join("pg_wal");
+    let request =
+        |start| stream::Request { pg_wal: pg_wal.clone(), slot: slot.clone(), start, timeline, segment_size };
+    let mut wal = WalStream::start(host.clone(), streaming, request(start));
     let received = receive(host, options, &mut backup, &mut wal, &mut report, progress).await;
     let (unpacked, end) = match received {
         Ok(received) => received,
@@ -308,14 +315,7 @@ async fn run(
     progress(report);
     let (mut client, received) = wal.finish().await?;
     if options.create_slot && options.slot.is_some() {
-        let request = stream::Request {
-            pg_wal: options.target.join("pg_wal"),
-            slot,
-            start: received,
-            timeline,
-            segment_size,
-        };
-        client = keep_slot(host, client, request, slot_made).await?;
+        client = keep_slot(host, client, request(received), slot_made).await?;
     }
     client.close().await;
     let (disk, target) = (host.disk.clone(), options.target.clone());

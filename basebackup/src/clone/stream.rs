@@ -1,6 +1,7 @@
 //! The log that comes beside the backup.
 
 use super::{CloneError, blocking, io_error};
+use bytes::Bytes;
 use host::{Host, write_file_durably};
 use protocol::client::{CopyBoth, CopyStart};
 use protocol::replication::{FromPrimary, StatusUpdate, WireLsn, encode_status_update};
@@ -131,15 +132,7 @@ async fn run(
 ) -> Result<(Client, Lsn), CloneError> {
     let begin = request.segment_size.start_of(request.segment_size.segment_of(request.start));
     fetch_history(&host, &mut client, &request).await?;
-    let config = RawConfig {
-        background: false,
-        segments_ahead: 0,
-        ..RawConfig::new(request.timeline, request.segment_size)
-    };
-    let (writer_host, pg_wal) = (host.clone(), request.pg_wal);
-    let positions = Arc::new(StandbyPositions::new(request.start));
-    let writer =
-        blocking(move || Ok(RawWriter::open(&writer_host, &pg_wal, config, begin, positions)?)).await?;
+    let writer = open_writer(&host, &request, begin).await?;
     let command = format!(
         "START_REPLICATION SLOT {} PHYSICAL {begin} TIMELINE {}",
         identifier::quote_always(&request.slot),
@@ -149,51 +142,101 @@ async fn run(
         CopyStart::Streaming(copy) => copy,
         CopyStart::Ended(_) => return Err(CloneError::StreamEnded { at: begin }),
     };
-    let mut flushed = begin;
-    let mut timer = tokio::time::interval(STATUS_EVERY);
-    loop {
-        let until = *changes.borrow_and_update();
-        match until {
-            Until::Finished => break,
-            Until::Abandoned => return Err(CloneError::Broken),
-            Until::Open => {}
-        }
-        let message = tokio::select! {
-            message = copy.next() => match message? {
-                Some(message) => FromPrimary::decode(&message).map_err(ClientError::from)?,
-                None => break,
-            },
-            changed = changes.changed() => match changed {
-                Ok(()) => continue,
-                Err(_) => return Err(CloneError::Broken),
-            },
-            _ = timer.tick() => {
-                flushed = flush(&writer).await?;
-                status(&host, &mut copy, writer.end(), flushed).await?;
-                continue;
+    let mut log = ReceivedLog { host, writer, segment_size: request.segment_size, flushed: begin, received };
+    log.receive(&mut copy, &mut changes).await?;
+    log.flush(&mut copy).await?;
+    copy.finish().await?;
+    Ok((client, log.flushed))
+}
+
+async fn open_writer(host: &Host, request: &Request, begin: Lsn) -> Result<RawWriter, CloneError> {
+    let config = RawConfig {
+        background: false,
+        segments_ahead: 0,
+        ..RawConfig::new(request.timeline, request.segment_size)
+    };
+    let (host, pg_wal) = (host.clone(), request.pg_wal.clone());
+    let positions = Arc::new(StandbyPositions::new(request.start));
+    blocking(move || Ok(RawWriter::open(&host, &pg_wal, config, begin, positions)?)).await
+}
+
+/// What came of the log.
+struct ReceivedLog {
+    host: Host,
+    writer: RawWriter,
+    segment_size: SegmentSize,
+    flushed: Lsn,
+    /// Who waits for its end.
+    received: watch::Sender<Lsn>,
+}
+
+impl ReceivedLog {
+    /// Takes what comes until the server ends the stream, or nothing more of it is wanted.
+    async fn receive(
+        &mut self,
+        copy: &mut CopyBoth<'_>,
+        changes: &mut watch::Receiver<Until>,
+    ) -> Result<(), CloneError> {
+        let mut timer = tokio::time::interval(STATUS_EVERY);
+        loop {
+            let until = *changes.borrow_and_update();
+            match until {
+                Until::Finished => return Ok(()),
+                Until::Abandoned => return Err(CloneError::Broken),
+                Until::Open => {}
             }
-        };
-        match message {
-            FromPrimary::Data { start, wal, .. } => {
-                let to = writer.clone();
-                let end = blocking(move || Ok(to.write_at(Lsn::new(start.get()), &wal)?)).await?;
-                received.send_replace(end);
-                // The slot keeps every segment that is not reported durable.
-                if request.segment_size.segment_of(end) != request.segment_size.segment_of(flushed) {
-                    flushed = flush(&writer).await?;
-                    status(&host, &mut copy, end, flushed).await?;
+            let message = tokio::select! {
+                message = copy.next() => match message? {
+                    Some(message) => FromPrimary::decode(&message).map_err(ClientError::from)?,
+                    None => return Ok(()),
+                },
+                changed = changes.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Err(CloneError::Broken),
+                },
+                _ = timer.tick() => {
+                    self.flush(copy).await?;
+                    continue;
                 }
+            };
+            match message {
+                FromPrimary::Data { start, wal, .. } => self.write(Lsn::new(start.get()), wal, copy).await?,
+                FromPrimary::Keepalive(keepalive) if keepalive.reply_requested => self.report(copy).await?,
+                FromPrimary::Keepalive(_) | FromPrimary::Extension(..) => {}
             }
-            FromPrimary::Keepalive(keepalive) if keepalive.reply_requested => {
-                status(&host, &mut copy, writer.end(), flushed).await?;
-            }
-            FromPrimary::Keepalive(_) | FromPrimary::Extension(..) => {}
         }
     }
-    let end = flush(&writer).await?;
-    status(&host, &mut copy, end, end).await?;
-    copy.finish().await?;
-    Ok((client, end))
+
+    async fn write(&mut self, start: Lsn, wal: Bytes, copy: &mut CopyBoth<'_>) -> Result<(), CloneError> {
+        let to = self.writer.clone();
+        let end = blocking(move || Ok(to.write_at(start, &wal)?)).await?;
+        self.received.send_replace(end);
+        // The slot keeps every segment that is not reported durable.
+        if self.segment_size.segment_of(end) != self.segment_size.segment_of(self.flushed) {
+            self.flush(copy).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes what came durable, and says so.
+    async fn flush(&mut self, copy: &mut CopyBoth<'_>) -> Result<(), CloneError> {
+        let writer = self.writer.clone();
+        self.flushed = blocking(move || Ok(writer.flush()?)).await?;
+        self.report(copy).await
+    }
+
+    async fn report(&self, copy: &mut CopyBoth<'_>) -> Result<(), CloneError> {
+        let update = StatusUpdate {
+            written: WireLsn::new(self.writer.end().get()),
+            flushed: WireLsn::new(self.flushed.get()),
+            applied: WireLsn::new(0),
+            clock: self.host.clock.now(),
+            reply_requested: false,
+        };
+        copy.queue(|out| encode_status_update(out, &update));
+        copy.flush().await?;
+        Ok(())
+    }
 }
 
 /// Has the history file of the timeline in pg_wal, which the clone needs to know where its log comes from:
@@ -210,22 +253,4 @@ async fn fetch_history(host: &Host, client: &mut Client, request: &Request) -> R
     let (disk, path) = (host.disk.clone(), request.pg_wal.join(timeline.history_file_name()));
     blocking(move || write_file_durably(&*disk, &path, history.text().as_bytes()).map_err(io_error(&path)))
         .await
-}
-
-async fn flush(writer: &RawWriter) -> Result<Lsn, CloneError> {
-    let writer = writer.clone();
-    blocking(move || Ok(writer.flush()?)).await
-}
-
-async fn status(host: &Host, copy: &mut CopyBoth<'_>, written: Lsn, flushed: Lsn) -> Result<(), CloneError> {
-    let update = StatusUpdate {
-        written: WireLsn::new(written.get()),
-        flushed: WireLsn::new(flushed.get()),
-        applied: WireLsn::new(0),
-        clock: host.clock.now(),
-        reply_requested: false,
-    };
-    copy.queue(|out| encode_status_update(out, &update));
-    copy.flush().await?;
-    Ok(())
 }

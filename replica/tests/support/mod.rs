@@ -13,7 +13,7 @@ use host::Host;
 use protocol::backend::{self, FieldDescription, Format, TransactionStatus};
 use protocol::frame::{Frame, FrameLimits};
 use protocol::frontend::FrontendMessage;
-use protocol::replication::{OptionValue, ReplicationCommand, parse_command};
+use protocol::replication::{OptionValue, ReplicationCommand, StartReplication, parse_command};
 use protocol::startup::{self, CancelKey, Startup};
 use protocol::{Report, SqlState};
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveObserver, ReceiveSettings};
@@ -198,19 +198,7 @@ impl Session {
     async fn run(self, mut stream: TcpStream, pid: i32) -> Option<()> {
         stream.set_nodelay(true).ok()?;
         let mut input = BytesMut::new();
-        let parameters = loop {
-            while startup::peek(&input).ok()?.is_none_or(|len| input.len() < len) {
-                if stream.read_buf(&mut input).await.ok()? == 0 {
-                    return None;
-                }
-            }
-            let len = startup::peek(&input).ok()??;
-            let packet = input.split_to(len);
-            match startup::decode(&packet).ok()? {
-                Startup::Session(parameters) => break parameters,
-                _ => stream.write_all(b"N").await.ok()?,
-            }
-        };
+        let name = startup(&mut stream, &mut input).await?;
         let mut out = BytesMut::new();
         backend::authentication_ok(&mut out);
         for (name, value) in
@@ -219,72 +207,68 @@ impl Session {
             backend::parameter_status(&mut out, name, value);
         }
         backend::backend_key_data(&mut out, CancelKey { pid, secret: 1 });
-        let name = parameters.get("application_name").unwrap_or_default().to_owned();
         loop {
             backend::ready_for_query(&mut out, TransactionStatus::Idle);
             stream.write_all(&out.split()).await.ok()?;
-            let text = loop {
-                if let Some(frame) = Frame::peek(&input, FrameLimits::SERVER).ok()? {
-                    let mut message = input.split_to(frame.len);
-                    message.advance(Frame::HEADER);
-                    match FrontendMessage::decode(frame.kind, &message).ok()? {
-                        FrontendMessage::Query(text) => break text.to_owned(),
-                        FrontendMessage::Terminate => return None,
-                        _ => continue,
-                    }
-                }
-                if stream.read_buf(&mut input).await.ok()? == 0 {
-                    return None;
-                }
-            };
+            let text = next_query(&mut stream, &mut input).await?;
             match parse_command(&text) {
                 Ok(Some(ReplicationCommand::StartReplication(request))) => {
-                    let branch = request.options.iter().find_map(|(name, value)| match value {
-                        OptionValue::Text(text) if name == "branch" => text.parse().ok(),
-                        _ => None,
-                    });
-                    let stream_request = StreamRequest {
-                        start: Lsn::new(request.start.get()),
-                        timeline: request.timeline.map(TimelineId::new),
-                        plimsoll: (!request.options.is_empty()).then_some(branch),
-                    };
                     let info = SenderInfo { pid, application_name: name.clone(), ..SenderInfo::default() };
-                    let slot = request.slot.as_deref().map(|slot| self.slots.acquire(slot, pid)).transpose();
-                    let slot = match slot {
-                        Ok(slot) => slot,
-                        Err(error) => {
-                            refuse(&mut out, &error);
-                            continue;
-                        }
-                    };
-                    let context = SendContext {
-                        host: Host::real(),
-                        place: LogPlace::new(Host::real().disk, &self.pg_wal, segment_size()),
-                        log: self.log.clone(),
-                        row: self.senders.register(info).ok()?,
-                        slot,
-                        slots: self.slots.clone(),
-                        timeout: Some(Duration::from_secs(60)),
-                        heartbeat: Duration::from_millis(200),
-                        confirmations: Arc::new(Unheard),
-                        on_overstatement: Box::new(|_| {}),
-                        on_feedback: Box::new(|| {}),
-                    };
-                    match send::stream(&mut stream, &mut input, &context, &stream_request).await {
-                        Ok(Ended::Ready) => {}
-                        Ok(_) => return None,
-                        Err(SendError::Refused { error, streaming }) => {
-                            refuse(&mut out, &error);
-                            if streaming {
-                                stream.write_all(&out).await.ok()?;
-                                return None;
-                            }
-                        }
-                        Err(SendError::Io(_)) => return None,
+                    if let Err(error) = self.send(&mut stream, &mut input, info, &request).await? {
+                        refuse(&mut out, &error);
                     }
                 }
                 Ok(Some(command)) => self.answer(&mut out, command, pid),
                 _ => Report::error(SqlState::SYNTAX_ERROR, "syntax error").encode(&mut out),
+            }
+        }
+    }
+
+    /// Streams what was asked for; gives the refusal if there is no stream, and None if the connection ends
+    /// with it.
+    async fn send(
+        &self,
+        stream: &mut TcpStream,
+        input: &mut BytesMut,
+        info: SenderInfo,
+        request: &StartReplication,
+    ) -> Option<Result<(), ReplicaError>> {
+        let branch = request.options.iter().find_map(|(name, value)| match value {
+            OptionValue::Text(text) if name == "branch" => text.parse().ok(),
+            _ => None,
+        });
+        let stream_request = StreamRequest {
+            start: Lsn::new(request.start.get()),
+            timeline: request.timeline.map(TimelineId::new),
+            plimsoll: (!request.options.is_empty()).then_some(branch),
+        };
+        let slot = request.slot.as_deref().map(|slot| self.slots.acquire(slot, info.pid)).transpose();
+        let slot = match slot {
+            Ok(slot) => slot,
+            Err(error) => return Some(Err(error)),
+        };
+        let context = SendContext {
+            host: Host::real(),
+            place: LogPlace::new(Host::real().disk, &self.pg_wal, segment_size()),
+            log: self.log.clone(),
+            row: self.senders.register(info).ok()?,
+            slot,
+            slots: self.slots.clone(),
+            timeout: Some(Duration::from_secs(60)),
+            heartbeat: Duration::from_millis(200),
+            confirmations: Arc::new(Unheard),
+            on_overstatement: Box::new(|_| {}),
+            on_feedback: Box::new(|| {}),
+        };
+        match send::stream(stream, input, &context, &stream_request).await {
+            Ok(Ended::Ready) => Some(Ok(())),
+            Ok(_) | Err(SendError::Io(_)) => None,
+            Err(SendError::Refused { error, streaming: false }) => Some(Err(error)),
+            Err(SendError::Refused { error, streaming: true }) => {
+                let mut out = BytesMut::new();
+                refuse(&mut out, &error);
+                stream.write_all(&out).await.ok()?;
+                None
             }
         }
     }
@@ -343,6 +327,43 @@ impl Session {
                 );
             }
             other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Reads the packets before the session; gives its application_name.
+async fn startup(stream: &mut TcpStream, input: &mut BytesMut) -> Option<String> {
+    loop {
+        while startup::peek(input).ok()?.is_none_or(|len| input.len() < len) {
+            if stream.read_buf(input).await.ok()? == 0 {
+                return None;
+            }
+        }
+        let len = startup::peek(input).ok()??;
+        let packet = input.split_to(len);
+        match startup::decode(&packet).ok()? {
+            Startup::Session(parameters) => {
+                return Some(parameters.get("application_name").unwrap_or_default().to_owned());
+            }
+            _ => stream.write_all(b"N").await.ok()?,
+        }
+    }
+}
+
+/// The next command's text; None at the session's end.
+async fn next_query(stream: &mut TcpStream, input: &mut BytesMut) -> Option<String> {
+    loop {
+        if let Some(frame) = Frame::peek(input, FrameLimits::SERVER).ok()? {
+            let mut message = input.split_to(frame.len);
+            message.advance(Frame::HEADER);
+            match FrontendMessage::decode(frame.kind, &message).ok()? {
+                FrontendMessage::Query(text) => return Some(text.to_owned()),
+                FrontendMessage::Terminate => return None,
+                _ => continue,
+            }
+        }
+        if stream.read_buf(input).await.ok()? == 0 {
+            return None;
         }
     }
 }

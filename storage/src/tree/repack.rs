@@ -42,6 +42,16 @@ struct Siblings<'a> {
     level: u16,
 }
 
+/// The pages of a change, latched.
+struct Parted<'a> {
+    /// Those that are made anew, in their order.
+    made: SmallVec<[(BlockNumber, WritePage<'a>); PACKED_MAX]>,
+    /// Those that become free.
+    gone: SmallVec<[(BlockNumber, WritePage<'a>); REPACKED_MAX]>,
+    /// Those whose place in the map of free pages changes.
+    changed: Vec<BlockNumber>,
+}
+
 /// Bytes of a page's items without its high key.
 fn filled(page: &Page) -> usize {
     page.used_space().saturating_sub(page.item(0).len() + POINTER_SIZE)
@@ -145,24 +155,7 @@ impl<'a> Writer<'a> {
         let count = pages.len();
         // A page that stays may have other keys from now on.
         tree.relation.was_not_lost(packed);
-        let mut changed: Vec<BlockNumber> = Vec::new();
-        let mut gone: SmallVec<[(BlockNumber, WritePage<'a>); REPACKED_MAX]> = SmallVec::new();
-        let mut made: SmallVec<[(BlockNumber, WritePage<'a>); PACKED_MAX]> = SmallVec::new();
-        for (block, page) in pages {
-            if packed.contains(&block) {
-                made.push((block, page));
-            } else {
-                changed.push(block);
-                gone.push((block, page));
-            }
-        }
-        for block in packed {
-            if !made.iter().any(|(made, _)| made == block) {
-                changed.push(*block);
-                made.push((*block, self.fresh(tree, &mut super::Prepared::new(), *block)?));
-            }
-        }
-        made.sort_by_key(|(block, _)| packed.iter().position(|packed| packed == block));
+        let Parted { mut made, mut gone, changed } = self.part(tree, pages, packed)?;
         let (mut maps, rest) = self.take_maps(tree, changed)?;
         if !rest.is_empty() {
             return Ok(false);
@@ -193,6 +186,32 @@ impl<'a> Writer<'a> {
         drop(targets);
         maps.freed(tree);
         Ok(true)
+    }
+
+    /// Tells the pages that are made anew from those that become free, and latches what comes to the first.
+    fn part(
+        &mut self,
+        tree: &Tree,
+        pages: SmallVec<[(BlockNumber, WritePage<'a>); REPACKED_MAX]>,
+        packed: &[BlockNumber],
+    ) -> Result<Parted<'a>, Fault> {
+        let mut parted = Parted { made: SmallVec::new(), gone: SmallVec::new(), changed: Vec::new() };
+        for (block, page) in pages {
+            if packed.contains(&block) {
+                parted.made.push((block, page));
+            } else {
+                parted.changed.push(block);
+                parted.gone.push((block, page));
+            }
+        }
+        for block in packed {
+            if !parted.made.iter().any(|(made, _)| made == block) {
+                parted.changed.push(*block);
+                parted.made.push((*block, self.fresh(tree, &mut super::Prepared::new(), *block)?));
+            }
+        }
+        parted.made.sort_by_key(|(block, _)| packed.iter().position(|packed| packed == block));
+        Ok(parted)
     }
 
     /// The left neighbour of the first of siblings, latched; None if that is the first page of its level.

@@ -1,6 +1,7 @@
 //! Readers, a writer, and a pool that is too small for all.
 
 use super::{Run, scan};
+use crate::changes::records::info;
 use crate::changes::store::{Fault, NewVersion, Store};
 use crate::testing::{MemoryLog, TREE, bench, difference, empty_disk, files, open_on, redo_all};
 use crate::tree::{Batch, Prepared};
@@ -206,9 +207,7 @@ fn every_record_may_be_redone_twice_and_the_whole_log_again() {
     assert_eq!(again.run_blocking(|| again.state(1)).unwrap().as_deref(), Some(&b"confirmed later"[..]));
 }
 
-#[test]
-fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page() {
-    let mut run = Run::new(512, 31);
+fn change_every_kind_of_page(run: &mut Run) {
     for step in 0..12_000_u64 {
         run.horizon = run.xid.saturating_sub(if step % 4000 < 3000 { 1500 } else { 3 }).max(run.horizon);
         if step % 3 == 0 {
@@ -227,17 +226,19 @@ fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page
             run.sweep(&[]);
         }
     }
+}
+
+#[test]
+fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page() {
+    let mut run = Run::new(512, 31);
+    change_every_kind_of_page(&mut run);
     let records = run.bench.log.records();
-    let cuts = records
-        .iter()
-        .filter(|record| record.rmgr_info() == crate::changes::records::info::CHAIN_CUT)
-        .count();
+    let count = |info| records.iter().filter(|record| record.rmgr_info() == info).count();
+    let cuts = count(info::CHAIN_CUT);
     assert!(cuts > 10, "{cuts} chains were cut");
-    let unlinked =
-        records.iter().filter(|record| record.rmgr_info() == crate::changes::records::info::UNLINK).count();
+    let unlinked = count(info::UNLINK);
     assert!(unlinked > 100, "{unlinked} pages were unlinked");
-    let packed =
-        records.iter().filter(|record| record.rmgr_info() == crate::changes::records::info::REPACK).count();
+    let packed = count(info::REPACK);
     assert!(packed > 100, "leaves were packed {packed} times");
     let disk = empty_disk();
     let standby = open_on(&disk, 128);
@@ -286,7 +287,7 @@ fn readers_of_a_standby_see_whole_prefixes_while_redo_changes_every_kind_of_page
             let pruned = crate::changes::records::horizon(record);
             horizon.fetch_max(pruned.map_or(0, Xid::get), Ordering::AcqRel);
             redo_all(&standby, std::slice::from_ref(record)).unwrap();
-            if record.rmgr_info() == crate::changes::records::info::INSERT {
+            if record.rmgr_info() == info::INSERT {
                 next_xid.store(u64::from(record.xid_low()) + 1, Ordering::Release);
             }
         }

@@ -200,6 +200,22 @@ fn live(rows: &Rows) -> Rows {
         .collect()
 }
 
+/// Holds the rows to the first of these states.
+fn check_rows(store: &Store, states: &[Rows], cut: &str) {
+    let found = rows_of(store);
+    // A transaction whose commit is not there may have left versions: here nobody hides them, so compare with
+    // the state up to it only when no such version is there.
+    let expected = live(&states[0]);
+    let later = states.get(1).map(live).unwrap_or_default();
+    for (key, value) in &found {
+        assert!(expected.get(key) == Some(value) || later.get(key) == Some(value), "{cut}: key {key:?}");
+    }
+    for key in expected.keys() {
+        let gone = states.get(1).is_some_and(|rows| rows.get(key) == Some(&None));
+        assert!(found.contains_key(key) || gone, "{cut}: key {key:?} is lost");
+    }
+}
+
 /// Runs a workload, cuts power at every `stride`th change, and recovers from what each cut leaves. Returns
 /// how many distinct disks were recovered, and how often leaves were packed anew in doing so.
 fn cut_everywhere(seed: u64, transactions: u64, stride: u64, images: bool) -> (usize, usize) {
@@ -239,29 +255,9 @@ fn cut_everywhere(seed: u64, transactions: u64, stride: u64, images: bool) -> (u
             let (store, next_xid, repacks) = recover(&crashed);
             packed += repacks;
             let last = next_xid.get() - 3;
-            assert!(
-                last >= flushed,
-                "seed {seed}, cut {at}, {policy:?}: {last} of {flushed} flushed are there"
-            );
-            let found = rows_of(&store);
-            // A transaction whose commit is not there may have left versions: here nobody hides them, so
-            // compare with the state up to it only when no such version is there.
-            let expected = live(&workload.states[last as usize]);
-            let later = workload.states.get(last as usize + 1).map(live).unwrap_or_default();
-            for (key, value) in &found {
-                assert!(
-                    expected.get(key) == Some(value) || later.get(key) == Some(value),
-                    "seed {seed}, cut {at}, {policy:?}: key {key:?}"
-                );
-            }
-            for key in expected.keys() {
-                let gone =
-                    workload.states.get(last as usize + 1).is_some_and(|rows| rows.get(key) == Some(&None));
-                assert!(
-                    found.contains_key(key) || gone,
-                    "seed {seed}, cut {at}, {policy:?}: key {key:?} is lost"
-                );
-            }
+            let cut = format!("seed {seed}, cut {at}, {policy:?}");
+            assert!(last >= flushed, "{cut}: {last} of {flushed} flushed are there");
+            check_rows(&store, &workload.states[last as usize..], &cut);
             // Whatever was on disk before, the same log gives the same bytes.
             if at % 8 == 0 {
                 store.flush_before(Lsn::MAX, &mut |_| ()).unwrap();

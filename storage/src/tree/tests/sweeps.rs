@@ -1,9 +1,10 @@
 //! Pages leave the tree, and are used again.
 
 use super::{Run, scan};
-use crate::changes::store::NewVersion;
+use crate::changes::records::info;
+use crate::changes::store::{NewVersion, Store};
 use crate::pages::free_map;
-use crate::tree::Prepared;
+use crate::tree::{Prepared, Tree};
 use crate::{Direction, KeyRange};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wal::{BlockNumber, Xid};
@@ -98,7 +99,7 @@ fn versions_of_aborted_transactions_leave_leaves_and_chains_with_their_values() 
         }
     }
     let chains = run.bench.log.records();
-    assert!(chains.iter().any(|record| record.rmgr_info() == crate::changes::records::info::CHAIN_PUSH));
+    assert!(chains.iter().any(|record| record.rmgr_info() == info::CHAIN_PUSH));
     let report = run.sweep(&aborted);
     assert_eq!((report.aborted, report.removed), (0, aborted.len() as u64));
     for name in ["hot", "key1", "key7", "key299"] {
@@ -114,12 +115,36 @@ fn versions_of_aborted_transactions_leave_leaves_and_chains_with_their_values() 
     run.check_all();
 }
 
+/// Whether a row stays, among others that come and go in whole pages.
+fn stays(number: u64) -> bool {
+    number.is_multiple_of(997)
+}
+
+/// Reads one row that stays, and now and then all, of which there are so many.
+fn look(store: &Store, tree: &Tree, random: &mut fastrand::Rng, staying: u64) {
+    let number = random.u64(..staying) * 997;
+    let mut value = Vec::new();
+    let found = store
+        .run_blocking(|| {
+            value.clear();
+            tree.lookup(&key(number), |_| true, &mut value)
+        })
+        .unwrap();
+    assert!(found.is_some(), "row {number}");
+    assert_eq!(value, number.to_le_bytes());
+    if random.u8(..100) == 0 {
+        let direction = if random.bool() { Direction::Forward } else { Direction::Backward };
+        let rows = scan(store, tree, KeyRange::all(), direction, u64::MAX, 97);
+        let found =
+            rows.iter().filter(|(key, _)| stays(u64::from_be_bytes(key.as_slice().try_into().unwrap())));
+        assert_eq!(found.count() as u64, staying, "a scan {direction:?}");
+    }
+}
+
 #[test]
 fn readers_find_every_row_while_pages_leave_and_become_others() {
     let run = Run::new(512, 5);
     let (store, tree) = (&run.bench.store, &run.tree);
-    // Rows that stay, among others that come and go in whole pages.
-    let stays = |number: u64| number.is_multiple_of(997);
     let (horizon, done, compared) = (AtomicU64::new(3), AtomicBool::new(false), AtomicU64::new(0));
     const ROWS: u64 = 30_000;
     let mut xid = 3;
@@ -143,24 +168,7 @@ fn readers_find_every_row_while_pages_leave_and_become_others() {
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(reader);
                 while !done.load(Ordering::Acquire) {
-                    let number = random.u64(..staying) * 997;
-                    let mut value = Vec::new();
-                    let found = store
-                        .run_blocking(|| {
-                            value.clear();
-                            tree.lookup(&key(number), |_| true, &mut value)
-                        })
-                        .unwrap();
-                    assert!(found.is_some(), "row {number}");
-                    assert_eq!(value, number.to_le_bytes());
-                    if random.u8(..100) == 0 {
-                        let direction = if random.bool() { Direction::Forward } else { Direction::Backward };
-                        let rows = scan(store, tree, KeyRange::all(), direction, u64::MAX, 97);
-                        let found = rows
-                            .iter()
-                            .filter(|(key, _)| stays(u64::from_be_bytes(key.as_slice().try_into().unwrap())));
-                        assert_eq!(found.count() as u64, staying, "a scan {direction:?}");
-                    }
+                    look(store, tree, &mut random, staying);
                     compared.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -180,13 +188,7 @@ fn readers_find_every_row_while_pages_leave_and_become_others() {
         }
         done.store(true, Ordering::Release);
     });
-    let unlinked = run
-        .bench
-        .log
-        .records()
-        .iter()
-        .filter(|record| record.rmgr_info() == crate::changes::records::info::UNLINK)
-        .count();
+    let unlinked = run.bench.log.records().iter().filter(|record| record.rmgr_info() == info::UNLINK).count();
     println!("{} reads compared, {unlinked} pages left", compared.load(Ordering::Relaxed));
     assert!(unlinked > 500 && compared.load(Ordering::Relaxed) > 0, "{unlinked} pages left");
     assert_eq!(tree.verify().unwrap().items, staying);

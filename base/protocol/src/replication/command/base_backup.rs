@@ -159,23 +159,7 @@ pub(super) fn base_backup_options(
     if checksums_given && options.manifest == ManifestMode::No {
         return Err(CommandError::Combination("manifest checksums require a backup manifest"));
     }
-    options.target = match (target.as_deref(), target_detail) {
-        (None | Some("client"), None) => BaseBackupTarget::Client,
-        (Some("blackhole"), None) => BaseBackupTarget::Blackhole,
-        (Some("server"), Some(folder)) => BaseBackupTarget::Server(folder),
-        (Some("server"), None) => {
-            return Err(CommandError::Combination("target \"server\" requires a target detail"));
-        }
-        (None, Some(_)) => {
-            return Err(CommandError::Combination("target detail cannot be used without target"));
-        }
-        (Some("client" | "blackhole"), Some(_)) => {
-            return Err(CommandError::Combination("this target does not accept a target detail"));
-        }
-        (Some(other), _) => {
-            return Err(CommandError::BadValue { option: "target".to_owned(), value: other.to_owned() });
-        }
-    };
+    options.target = target_of(target, target_detail)?;
     options.compression = match (compression, compression_detail) {
         (Some(method), detail) => Some((method, detail)),
         (None, None) => None,
@@ -186,4 +170,23 @@ pub(super) fn base_backup_options(
         }
     };
     Ok(options)
+}
+
+/// Where TARGET and TARGET_DETAIL together say that the backup goes.
+fn target_of(target: Option<String>, detail: Option<String>) -> Result<BaseBackupTarget, CommandError> {
+    match (target.as_deref(), detail) {
+        (None | Some("client"), None) => Ok(BaseBackupTarget::Client),
+        (Some("blackhole"), None) => Ok(BaseBackupTarget::Blackhole),
+        (Some("server"), Some(folder)) => Ok(BaseBackupTarget::Server(folder)),
+        (Some("server"), None) => {
+            Err(CommandError::Combination("target \"server\" requires a target detail"))
+        }
+        (None, Some(_)) => Err(CommandError::Combination("target detail cannot be used without target")),
+        (Some("client" | "blackhole"), Some(_)) => {
+            Err(CommandError::Combination("this target does not accept a target detail"))
+        }
+        (Some(other), _) => {
+            Err(CommandError::BadValue { option: "target".to_owned(), value: other.to_owned() })
+        }
+    }
 }
