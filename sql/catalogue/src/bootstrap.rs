@@ -1,8 +1,8 @@
 //! The first catalogue of a new directory.
 
-use super::codec::{CATALOGUE_TREE, SHARED_TREE};
-use super::model::{BOOTSTRAP_ROLE_OID, DatabaseEntry, POSTGRES_DATABASE, Role};
-use super::store;
+use crate::codec::{CATALOGUE_TREE, SHARED_TREE};
+use crate::model::{BOOTSTRAP_ROLE_OID, DatabaseEntry, POSTGRES_DATABASE, Role};
+use crate::store;
 use sql_interface::{Result, SqlError};
 use storage::{Database, Isolation, SyncLevel};
 

@@ -13,5 +13,5 @@ pub mod system;
 pub use bootstrap::bootstrap;
 pub use model::{
     AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Check, Column, Identity, Index, IndexColumn, Layout,
-    POSTGRES_DATABASE, PrimaryKey, Relation, Role, Sequence, View, ViewColumn,
+    POSTGRES_DATABASE, PrimaryKey, Relation, Role, Sequence, SequencePosition, View, ViewColumn,
 };

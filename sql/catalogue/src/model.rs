@@ -12,11 +12,11 @@ use storage::TreeId;
 /// The OID of the database that sessions use.
 pub const POSTGRES_DATABASE: u32 = 5;
 /// pg_catalog
-pub const PG_CATALOG_OID: u32 = 11;
+pub(crate) const PG_CATALOG_OID: u32 = 11;
 /// public
-pub const PUBLIC_OID: u32 = 2200;
+pub(crate) const PUBLIC_OID: u32 = 2200;
 /// information_schema
-pub const INFORMATION_SCHEMA_OID: u32 = 13000;
+pub(crate) const INFORMATION_SCHEMA_OID: u32 = 13000;
 /// The bootstrap superuser.
 pub const BOOTSTRAP_ROLE_OID: u32 = 10;
 
@@ -70,6 +70,22 @@ pub struct Sequence {
     pub owned_by: Option<(u32, i16)>,
     /// It belongs to an identity column.
     pub identity: bool,
+}
+
+/// What stands in a sequence: the stored row, or the state in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SequencePosition {
+    /// last_value
+    pub last: i64,
+    /// Whether `last` was given out; else it comes next.
+    pub is_called: bool,
+}
+
+impl Sequence {
+    /// Where it stands before its first number is taken.
+    pub fn first_position(&self) -> SequencePosition {
+        SequencePosition { last: self.from, is_called: false }
+    }
 }
 
 /// A column of a view.
@@ -275,6 +291,10 @@ impl Relation {
         self.live_columns().find(|(_, column)| column.name == name).map(|(at, _)| at)
     }
     /// The place of a column by its name; 42703 if there is none.
+    ///
+    /// # Errors
+    ///
+    /// 42703.
     pub fn require_column(&self, name: &str) -> Result<usize> {
         self.column(name).ok_or_else(|| {
             SqlError::new(

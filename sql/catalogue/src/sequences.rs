@@ -13,7 +13,8 @@
 //!
 //! Locks: `refill` is held while the row changes, `state` for a moment at a time and never across an await.
 
-use crate::{Sequence, store};
+use crate::model::{Sequence, SequencePosition};
+use crate::store;
 use parking_lot::Mutex;
 use sql_interface::{Result, SqlError};
 use sqlstate::SqlState;
@@ -35,19 +36,10 @@ struct Cell {
     refill: tokio::sync::Mutex<()>,
 }
 
-/// What stands in a sequence: the stored row, or the state in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// last_value
-    pub last: i64,
-    /// Whether `last` was given out; else it comes next.
-    pub is_called: bool,
-}
-
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     /// None before the row was read.
-    position: Option<Position>,
+    position: Option<SequencePosition>,
     /// How many values after `position` are reserved, at this distance from each other.
     reserved: u32,
     increment: i64,
@@ -55,13 +47,8 @@ struct State {
     commit: Lsn,
 }
 
-/// The first position of a sequence's state.
-pub fn start(sequence: &Sequence) -> Position {
-    Position { last: sequence.from, is_called: false }
-}
-
 /// The value after a position: 2200H behind the last one, unless the sequence cycles.
-fn next_value(sequence: &Sequence, position: Position) -> Result<i64> {
+fn next_value(sequence: &Sequence, position: SequencePosition) -> Result<i64> {
     let Sequence { increment, min, max, .. } = *sequence;
     if !position.is_called {
         return Ok(position.last);
@@ -91,15 +78,15 @@ impl Cell {
             return Ok(None);
         }
         let value = next_value(sequence, position)?;
-        state.position = Some(Position { last: value, is_called: true });
+        state.position = Some(SequencePosition { last: value, is_called: true });
         state.reserved -= 1;
         Ok(Some((value, state.commit)))
     }
 
-    async fn position(&self, sequence: &Sequence, transaction: &mut Transaction) -> Result<Position> {
+    async fn position(&self, sequence: &Sequence, transaction: &mut Transaction) -> Result<SequencePosition> {
         let stored = store::lock_sequence_state(transaction, sequence.oid, sequence.state).await?;
         let known = self.state.lock().position;
-        Ok(known.or(stored).unwrap_or_else(|| start(sequence)))
+        Ok(known.or(stored).unwrap_or_else(|| sequence.first_position()))
     }
 }
 
@@ -110,13 +97,17 @@ impl Sequences {
 
     /// The position in memory, if this server has given out numbers, and the end of the commit that it
     /// depends on.
-    pub fn known(&self, sequence: &Sequence) -> Option<(Position, Lsn)> {
+    pub fn known(&self, sequence: &Sequence) -> Option<(SequencePosition, Lsn)> {
         let cell = self.0.lock().get(&(sequence.oid, sequence.state)).cloned()?;
         let State { position, commit, .. } = *cell.state.lock();
         Some((position?, commit))
     }
 
     /// nextval: the value, and the end of the commit that it depends on.
+    ///
+    /// # Errors
+    ///
+    /// 2200H after the last value, and what storage fails with.
     pub async fn next(
         &self,
         database: &Database,
@@ -138,11 +129,15 @@ impl Sequences {
     }
 
     /// setval: the end of the commit that it is.
+    ///
+    /// # Errors
+    ///
+    /// 22003 for a position outside the bounds, and what storage fails with.
     pub async fn set(
         &self,
         database: &Database,
         sequence: &Sequence,
-        position: Position,
+        position: SequencePosition,
         level: SyncLevel,
     ) -> Result<Lsn> {
         let Sequence { min, max, name, .. } = sequence;
@@ -177,7 +172,7 @@ async fn reserve(database: &Database, cell: &Cell, sequence: &Sequence, level: S
     let from = cell.position(sequence, &mut transaction).await?;
     // The next value is reserved with as many after it as there are before the sequence ends or begins anew.
     let mut reserved = 1;
-    let mut upto = Position { last: next_value(sequence, from)?, is_called: true };
+    let mut upto = SequencePosition { last: next_value(sequence, from)?, is_called: true };
     while reserved <= AHEAD {
         match next_value(sequence, upto) {
             Ok(value) if (value > upto.last) == (sequence.increment > 0) => upto.last = value,
@@ -217,9 +212,9 @@ mod tests {
 
     #[test]
     fn values_go_up_to_the_end_and_begin_anew_only_in_a_cycle() {
-        let at = |last| Position { last, is_called: true };
+        let at = |last| SequencePosition { last, is_called: true };
         let plain = sequence(2, 1, 6, false);
-        assert_eq!(next_value(&plain, start(&plain)).unwrap(), 1);
+        assert_eq!(next_value(&plain, plain.first_position()).unwrap(), 1);
         assert_eq!(next_value(&plain, at(3)).unwrap(), 5);
         let end = next_value(&plain, at(5)).unwrap_err();
         assert_eq!(end.code().as_str(), "2200H");

@@ -1,10 +1,10 @@
 //! Reading and changing the catalogue inside a transaction.
 
-use super::codec::{self, CATALOGUE_TREE, SHARED_TREE, VERSION_KEY, kind, shared_kind};
-use super::model::{
-    Catalogue, Check, Column, DatabaseEntry, Index, PrimaryKey, Relation, Role, Sequence, View,
+use crate::codec::{self, CATALOGUE_TREE, SHARED_TREE, VERSION_KEY, kind, shared_kind};
+use crate::model::{
+    Catalogue, Check, Column, DatabaseEntry, Index, PrimaryKey, Relation, Role, Sequence, SequencePosition,
+    View,
 };
-use crate::sequences::Position;
 use bytes::Bytes;
 use sql_interface::Result;
 use std::collections::HashMap;
@@ -15,6 +15,10 @@ use storage::{Direction, KeyRange, LockMode, LockWait, Transaction, TreeId};
 const BATCH: usize = 256;
 
 /// The catalogue's version in the statement's snapshot.
+///
+/// # Errors
+///
+/// What storage fails with, and XX001 for an entry that is not one.
 pub async fn version(transaction: &Transaction) -> Result<u64> {
     codec::read_version(transaction.get(CATALOGUE_TREE, &VERSION_KEY).await?.as_deref())
 }
@@ -32,12 +36,20 @@ pub fn definitions() -> KeyRange {
 }
 
 /// Reads the whole catalogue as the statement sees it.
+///
+/// # Errors
+///
+/// What storage fails with, and XX001 for an entry that is not one.
 pub async fn load(transaction: &Transaction) -> Result<Catalogue> {
     let shared = read_all(transaction, SHARED_TREE, KeyRange::all()).await?;
     assemble(shared, read_all(transaction, CATALOGUE_TREE, definitions()).await?)
 }
 
 /// Puts the catalogue together from the entries of the shared tree and the definitions.
+///
+/// # Errors
+///
+/// XX001 for an entry that is not one.
 pub fn assemble(shared: Vec<(Bytes, Bytes)>, definitions: Vec<(Bytes, Bytes)>) -> Result<Catalogue> {
     let mut catalogue = Catalogue::default();
     for (key, value) in shared {
@@ -103,6 +115,10 @@ async fn delete(transaction: &mut Transaction, tree: TreeId, key: Vec<u8>) -> Re
 
 /// Counts the version up: the last thing that a transaction with catalogue changes does before it commits, so
 /// that the lock on this one entry is held for the commit alone.
+///
+/// # Errors
+///
+/// What storage fails with, and XX001 for an entry that is not one.
 pub async fn bump_version(transaction: &mut Transaction) -> Result<()> {
     let locked =
         transaction.lock(CATALOGUE_TREE, &VERSION_KEY, LockMode::Exclusive, LockWait::Forever).await?;
@@ -111,6 +127,10 @@ pub async fn bump_version(transaction: &mut Transaction) -> Result<()> {
 }
 
 /// Locks a table's name; true if a table has it in the newest state.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn lock_relation_name(transaction: &mut Transaction, name: &str) -> Result<bool> {
     let key = codec::name_key(kind::NAME, name);
     let locked = transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
@@ -118,6 +138,10 @@ pub async fn lock_relation_name(transaction: &mut Transaction, name: &str) -> Re
 }
 
 /// Locks a role's name; true if a role has it in the newest state.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn lock_role_name(transaction: &mut Transaction, name: &str) -> Result<bool> {
     let key = codec::name_key(shared_kind::ROLE_NAME, name);
     let locked = transaction.lock(SHARED_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
@@ -125,6 +149,10 @@ pub async fn lock_role_name(transaction: &mut Transaction, name: &str) -> Result
 }
 
 /// Writes a role's entry and its name, new or changed.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn put_role(transaction: &mut Transaction, role: &Role) -> Result<()> {
     let key = codec::name_key(shared_kind::ROLE_NAME, &role.name);
     put(transaction, SHARED_TREE, key, role.oid.to_be_bytes().to_vec()).await?;
@@ -133,6 +161,10 @@ pub async fn put_role(transaction: &mut Transaction, role: &Role) -> Result<()> 
 }
 
 /// Removes a role and its name.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn delete_role(transaction: &mut Transaction, role: &Role) -> Result<()> {
     delete(transaction, SHARED_TREE, codec::name_key(shared_kind::ROLE_NAME, &role.name)).await?;
     delete(transaction, SHARED_TREE, codec::oid_key(shared_kind::ROLE, role.oid)).await
@@ -149,6 +181,10 @@ async fn put_name(transaction: &mut Transaction, name: &str, oid: u32) -> Result
 }
 
 /// A sequence's definition and name.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn put_sequence(transaction: &mut Transaction, sequence: &Sequence) -> Result<()> {
     put_name(transaction, &sequence.name, sequence.oid).await?;
     let key = codec::oid_key(kind::SEQUENCE, sequence.oid);
@@ -156,18 +192,30 @@ pub async fn put_sequence(transaction: &mut Transaction, sequence: &Sequence) ->
 }
 
 /// Writes a view's entry and its name, new or changed.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn put_view(transaction: &mut Transaction, view: &View) -> Result<()> {
     put_name(transaction, &view.name, view.oid).await?;
     put(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid), codec::encode_view(view)?).await
 }
 
 /// Removes a view and its name.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn delete_view(transaction: &mut Transaction, view: &View) -> Result<()> {
     delete_name(transaction, &view.name).await?;
     delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::VIEW, view.oid)).await
 }
 
 /// A sequence with its present state.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn delete_sequence(transaction: &mut Transaction, sequence: &Sequence) -> Result<()> {
     delete_name(transaction, &sequence.name).await?;
     delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::SEQUENCE, sequence.oid)).await?;
@@ -179,7 +227,7 @@ pub(crate) async fn lock_sequence_state(
     transaction: &mut Transaction,
     sequence: u32,
     state: u32,
-) -> Result<Option<Position>> {
+) -> Result<Option<SequencePosition>> {
     let key = codec::sequence_state_key(sequence, state);
     let locked = transaction.lock(CATALOGUE_TREE, &key, LockMode::Exclusive, LockWait::Forever).await?;
     locked.newest.map(|bytes| codec::decode_position(&bytes)).transpose()
@@ -190,20 +238,31 @@ pub(crate) fn put_sequence_state(
     transaction: &mut Transaction,
     sequence: u32,
     state: u32,
-    position: Position,
+    position: SequencePosition,
 ) -> Result<()> {
     let key = codec::sequence_state_key(sequence, state);
     Ok(transaction.put(CATALOGUE_TREE, key, codec::encode_position(position))?)
 }
 
 /// A state as the running statement sees it.
-pub async fn sequence_state(transaction: &Transaction, sequence: &Sequence) -> Result<Option<Position>> {
+///
+/// # Errors
+///
+/// What storage fails with, and XX001 for an entry that is not one.
+pub async fn sequence_state(
+    transaction: &Transaction,
+    sequence: &Sequence,
+) -> Result<Option<SequencePosition>> {
     let key = codec::sequence_state_key(sequence.oid, sequence.state);
     let found = transaction.get(CATALOGUE_TREE, &key).await?;
     found.map(|bytes| codec::decode_position(&bytes)).transpose()
 }
 
 /// The relation's own entry and its name, not its columns and constraints.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn put_relation(transaction: &mut Transaction, relation: &Relation) -> Result<()> {
     put_name(transaction, &relation.name, relation.oid).await?;
     let key = codec::oid_key(kind::RELATION, relation.oid);
@@ -211,17 +270,29 @@ pub async fn put_relation(transaction: &mut Transaction, relation: &Relation) ->
 }
 
 /// Frees the name of a relation, which goes or gets another one.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn delete_name(transaction: &mut Transaction, name: &str) -> Result<()> {
     delete(transaction, CATALOGUE_TREE, codec::name_key(kind::NAME, name)).await
 }
 
 /// Writes a column of a table, new or changed.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn put_column(transaction: &mut Transaction, relation: u32, column: &Column) -> Result<()> {
     let key = codec::column_key(relation, column.number);
     put(transaction, CATALOGUE_TREE, key, codec::encode_column(column)?).await
 }
 
 /// Writes a table's primary key and its name. `columns`: all of the table's.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn put_primary_key(
     transaction: &mut Transaction,
     relation: u32,
@@ -234,6 +305,10 @@ pub async fn put_primary_key(
 }
 
 /// Writes an index of a table and its name. `columns`: all of the table's.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn put_index(
     transaction: &mut Transaction,
     relation: u32,
@@ -246,6 +321,10 @@ pub async fn put_index(
 }
 
 /// Removes an index and its name; its tree is left to the caller.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn delete_index(transaction: &mut Transaction, relation: u32, index: &Index) -> Result<()> {
     delete_name(transaction, &index.name).await?;
     delete(transaction, CATALOGUE_TREE, codec::index_key(relation, index.oid)).await
@@ -253,6 +332,10 @@ pub async fn delete_index(transaction: &mut Transaction, relation: u32, index: &
 
 /// Fails with 40001 under REPEATABLE READ if the table's definition changed since the snapshot; keeps it from
 /// changing until the transaction ends.
+///
+/// # Errors
+///
+/// 40001 as above, and what else storage fails with.
 pub async fn hold_definition(
     transaction: &mut Transaction,
     relation: u32,
@@ -262,17 +345,29 @@ pub async fn hold_definition(
 }
 
 /// Writes a CHECK constraint of a table.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn put_check(transaction: &mut Transaction, relation: u32, check: &Check) -> Result<()> {
     let key = codec::constraint_key(relation, check.oid);
     put(transaction, CATALOGUE_TREE, key, codec::encode_check(check)?).await
 }
 
 /// Removes a CHECK constraint or a primary key by its OID, not its name.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn delete_constraint(transaction: &mut Transaction, relation: u32, constraint: u32) -> Result<()> {
     delete(transaction, CATALOGUE_TREE, codec::constraint_key(relation, constraint)).await
 }
 
 /// A new table with all that belongs to it.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn create_relation(transaction: &mut Transaction, relation: &Relation) -> Result<()> {
     put_relation(transaction, relation).await?;
     for column in &relation.columns {
@@ -291,6 +386,10 @@ pub async fn create_relation(transaction: &mut Transaction, relation: &Relation)
 }
 
 /// All entries of a table.
+///
+/// # Errors
+///
+/// What storage fails with.
 pub async fn drop_relation(transaction: &mut Transaction, relation: &Relation) -> Result<()> {
     delete_name(transaction, &relation.name).await?;
     delete(transaction, CATALOGUE_TREE, codec::oid_key(kind::RELATION, relation.oid)).await?;

@@ -17,6 +17,10 @@ use sql_types::key;
 use storage::{Isolation, LockMode};
 
 /// Runs a direct statement to its end.
+///
+/// # Errors
+///
+/// What its expressions, its constraints and storage fail with.
 pub async fn run(cx: &mut Cx<'_>, direct: &Direct, out: &mut dyn RowSink) -> Result<CommandTag> {
     match direct {
         Direct::Get(get) => get_row(cx, get, out).await.map(CommandTag::Select),

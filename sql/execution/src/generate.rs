@@ -283,7 +283,7 @@ impl Generated {
                     actor: cx.actor,
                     positions: &positions,
                 };
-                system::rows(table, &source)
+                Ok(system::rows(table, &source))
             }
         }
     }

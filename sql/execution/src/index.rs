@@ -40,6 +40,10 @@ pub struct Entry {
 
 impl Entry {
     /// The entry of `row`, which lies under `row_key` in the table's tree.
+    ///
+    /// # Errors
+    ///
+    /// A value that no key can hold.
     pub fn new(index: &Index, row: &[Datum], row_key: &[u8]) -> Result<Self> {
         let mut key = Vec::with_capacity(24 + row_key.len());
         let mut has_null = false;

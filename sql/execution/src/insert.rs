@@ -231,6 +231,10 @@ fn moves_key(target: &ModifiedTable, mut assigned: impl Iterator<Item = usize>) 
 }
 
 /// Rows of values for COPY: no defaults are left to compute.
+///
+/// # Errors
+///
+/// 23514, 23502, 23505, and what storage fails with.
 pub async fn copy_row(cx: &mut Cx<'_>, target: &ModifiedTable, new: Row) -> Result<()> {
     let mut deferred = DeferredState::new(DeferredValues::default());
     insert_row(cx, target, new, None, &mut deferred).await.map(drop)
@@ -243,6 +247,10 @@ pub fn takes_batches(relation: &Relation) -> bool {
 }
 
 /// Adds a checked row to a batch; `line` is where it came from.
+///
+/// # Errors
+///
+/// 23514, 23502, and a value that no row can hold.
 pub async fn batch_row(
     cx: &mut Cx<'_>,
     target: &ModifiedTable,
@@ -266,6 +274,10 @@ pub async fn batch_row(
 }
 
 /// Inserts the rows of a batch and empties it. An error comes with the line of its row, if it is about one.
+///
+/// # Errors
+///
+/// 23505, and what storage fails with.
 pub async fn insert_batch(
     cx: &mut Cx<'_>,
     target: &ModifiedTable,
@@ -300,6 +312,10 @@ async fn insert_encoded(cx: &mut Cx<'_>, relation: &Relation, key: &[u8], value:
 }
 
 /// Puts the defaults of the columns that a line of COPY does not have into a new row.
+///
+/// # Errors
+///
+/// What the defaults fail with.
 pub async fn default_values(
     cx: &mut Cx<'_>,
     defaults: &[(usize, Expr)],

@@ -147,6 +147,10 @@ impl Cx<'_> {
     }
 
     /// Gives others a turn, and fails if the statement was cancelled.
+    ///
+    /// # Errors
+    ///
+    /// Why it was cancelled.
     pub async fn pause(&self) -> Result<()> {
         // To come back into a plan takes as long as it is deep: it yields the less often.
         if self.deep && !self.pauses.fetch_add(1, Ordering::Relaxed).is_multiple_of(DEEP_PAUSES) {
@@ -157,6 +161,10 @@ impl Cx<'_> {
     }
 
     /// What storage's answer means to the client.
+    ///
+    /// # Errors
+    ///
+    /// The same error, or why the wait was cancelled.
     pub fn storage<T>(&self, result: std::result::Result<T, storage::Error>) -> Result<T> {
         result.map_err(|error| self.canceller.explain(error))
     }
@@ -262,6 +270,10 @@ impl Budget {
 }
 
 /// Reads a source to its end.
+///
+/// # Errors
+///
+/// What the source fails with, and 53200 for more rows than memory holds.
 pub async fn collect(source: &mut dyn Source, cx: &mut Cx<'_>, budget: &mut Budget) -> Result<Vec<Row>> {
     let mut all = Vec::new();
     while let Some(rows) = source.next(cx, BATCH).await? {

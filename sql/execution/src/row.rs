@@ -8,6 +8,10 @@ use sql_types::{Datum, TypeId, key};
 use sqlstate::SqlState;
 
 /// Decodes some columns of a stored row into a row of all columns; the others are NULL.
+///
+/// # Errors
+///
+/// Bytes that are no row of this table.
 #[inline]
 pub fn decode(relation: &Relation, needed: &[usize], key: &[u8], value: &[u8]) -> Result<Row> {
     let mut row = vec![Datum::Null; relation.columns.len()];
@@ -69,6 +73,10 @@ fn decode_key(relation: &Relation, needed: &[usize], mut bytes: &[u8], row: &mut
 }
 
 /// A row's primary key as bytes.
+///
+/// # Errors
+///
+/// A value that no key can hold.
 pub fn encode_key(relation: &Relation, row: &[Datum], out: &mut Vec<u8>) -> Result<()> {
     let columns: &[usize] = relation.primary_key.as_ref().map_or(&[], |primary| &primary.columns);
     for (column, at) in relation.layout.key.iter().zip(columns) {
@@ -78,6 +86,10 @@ pub fn encode_key(relation: &Relation, row: &[Datum], out: &mut Vec<u8>) -> Resu
 }
 
 /// A row's value as bytes: all that the key does not hold.
+///
+/// # Errors
+///
+/// A value that no row can hold.
 pub fn encode_value(relation: &Relation, row: &[Datum]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(16 + 8 * relation.layout.row_columns.len());
     append_value(relation, row, &mut out)?;
@@ -127,6 +139,10 @@ pub(crate) fn fit(value: Datum, id: TypeId) -> Fit {
 }
 
 /// 23502 for a row with NULL in a column that takes none.
+///
+/// # Errors
+///
+/// 23502.
 #[inline]
 pub fn check_not_null(relation: &Relation, row: &[Datum]) -> Result<()> {
     for (at, column) in relation.columns.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! nextval and setval, and what stands in sequences.
 
 use super::{Cx, Row};
-use sql_catalogue::sequences::{Position, start};
+use sql_catalogue::SequencePosition;
 use sql_catalogue::{Sequence, store};
 use sql_interface::{Canceller, Result, SqlError};
 use sql_language::plan::SequenceFunction;
@@ -55,7 +55,7 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
             let sequence = find(cx, *oid, "setval")?;
             let last = values.get(1).and_then(Datum::as_i64).unwrap_or_default();
             let is_called = values.get(2).and_then(Datum::as_bool).unwrap_or(true);
-            let position = Position { last, is_called };
+            let position = SequencePosition { last, is_called };
             let set = cx.sequences.set(cx.database, &sequence, position, level);
             let commit = or_cancelled(cx.canceller, set).await?;
             cx.transaction.depend_on(commit);
@@ -68,18 +68,18 @@ pub(super) async fn call(cx: &mut Cx<'_>, function: SequenceFunction, values: &[
 }
 
 /// Where a sequence stands: by what this server has given out, else by what the statement sees.
-pub(super) async fn position(cx: &Cx<'_>, sequence: &Sequence) -> Result<Position> {
+pub(super) async fn position(cx: &Cx<'_>, sequence: &Sequence) -> Result<SequencePosition> {
     if let Some((known, commit)) = cx.sequences.known(sequence) {
         cx.transaction.depend_on(commit);
         return Ok(known);
     }
     let stored = store::sequence_state(cx.transaction, sequence).await?;
-    Ok(stored.unwrap_or_else(|| start(sequence)))
+    Ok(stored.unwrap_or_else(|| sequence.first_position()))
 }
 
 /// A sequence as a table of one row.
 pub(super) async fn as_table(cx: &Cx<'_>, oid: u32) -> Result<Vec<Row>> {
     let Some(sequence) = cx.catalogue.sequences.get(&oid) else { return Ok(Vec::new()) };
-    let Position { last, is_called } = position(cx, sequence).await?;
+    let SequencePosition { last, is_called } = position(cx, sequence).await?;
     Ok(vec![vec![Datum::Int8(last), Datum::Int8(0), Datum::Bool(is_called)]])
 }

@@ -124,6 +124,10 @@ impl Sorter {
     }
 
     /// Takes a pair in.
+    ///
+    /// # Errors
+    ///
+    /// 58030, or 53100 where the disk is full.
     pub fn add(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.used_bytes += PAIR_BYTES + key.len() + value.len();
         self.pairs.push((key, value));
@@ -156,6 +160,10 @@ impl Sorter {
     }
 
     /// All pairs, in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sorter::add`].
     pub fn finish(mut self) -> Result<Sorted> {
         if self.runs.is_empty() {
             self.pairs.sort_unstable();
@@ -182,6 +190,10 @@ pub struct Sorted {
 
 impl Sorted {
     /// The next pair; None at the end.
+    ///
+    /// # Errors
+    ///
+    /// 58030.
     pub fn next_pair(&mut self) -> Result<Option<Pair>> {
         if self.runs.is_empty() {
             return Ok(self.memory.next());

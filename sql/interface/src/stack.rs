@@ -174,6 +174,10 @@ pub fn run_bytes_max() -> usize {
 }
 
 /// 54001 where an expression of so many levels could not be followed.
+///
+/// # Errors
+///
+/// 54001.
 pub fn check_levels(levels: usize) -> Result<()> {
     check()?;
     // On a thread's own stack there is room for what a short text makes.
@@ -182,6 +186,10 @@ pub fn check_levels(levels: usize) -> Result<()> {
 }
 
 /// 54001 where the next level might not fit. The session adds the hint, which tells of its setting.
+///
+/// # Errors
+///
+/// 54001.
 #[inline]
 pub fn check() -> Result<()> {
     if left_bytes() >= RESERVE_BYTES { Ok(()) } else { Err(exceeded()) }

@@ -25,10 +25,18 @@ pub const STEPS: usize = 1 << 16;
 /// Looks after what is computed for somebody.
 pub trait Keeper: Send + Sync {
     /// Fails if it is to stop. Asked every few milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// Why it is to stop.
     fn check(&self) -> Result<()>;
     /// Does long work where nobody else waits for it to end.
     fn aside(&self, work: &mut dyn FnMut());
     /// Takes memory that is about to be filled; an error if that is more than there may be.
+    ///
+    /// # Errors
+    ///
+    /// 53200.
     fn reserve(&self, bytes: usize) -> Result<()>;
     /// Gives back what was taken, when it has been filled and so shows in what the process has.
     fn release(&self, bytes: usize);

@@ -33,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("basebackup", &["manifest", "send", "clone"]),
     ("replica", &["error", "sync", "timeline", "lag", "slots", "sender", "receiver", "driver"]),
+    ("sql/catalogue", &["model", "codec", "store", "sequences", "system", "bootstrap"]),
     ("sql/language", &["parse", "expr", "plan", "reference"]),
     (
         "server",

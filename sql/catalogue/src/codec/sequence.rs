@@ -1,8 +1,7 @@
 //! Sequences: their definitions, and where they stand.
 
 use super::{Fields, corrupt, encode, kind, oid_key, text};
-use crate::model::Sequence;
-use crate::sequences::Position;
+use crate::model::{Sequence, SequencePosition};
 use sql_interface::Result;
 use sql_types::{Datum, TypeId};
 
@@ -82,16 +81,16 @@ pub(crate) fn sequence_state_key(sequence: u32, state: u32) -> Vec<u8> {
     key
 }
 
-pub(crate) fn encode_position(position: Position) -> Vec<u8> {
+pub(crate) fn encode_position(position: SequencePosition) -> Vec<u8> {
     let mut bytes = position.last.to_le_bytes().to_vec();
     bytes.push(u8::from(position.is_called));
     bytes
 }
 
-pub(crate) fn decode_position(bytes: &[u8]) -> Result<Position> {
+pub(crate) fn decode_position(bytes: &[u8]) -> Result<SequencePosition> {
     match bytes.split_first_chunk::<8>() {
         Some((last, [is_called])) => {
-            Ok(Position { last: i64::from_le_bytes(*last), is_called: *is_called != 0 })
+            Ok(SequencePosition { last: i64::from_le_bytes(*last), is_called: *is_called != 0 })
         }
         _ => Err(corrupt()),
     }

@@ -1,6 +1,5 @@
 use super::*;
-use crate::model::{Layout, Sequence, View, ViewColumn};
-use crate::sequences::Position;
+use crate::model::{Layout, Sequence, SequencePosition, View, ViewColumn};
 
 #[test]
 fn entries_come_back_as_they_were_written() {
@@ -90,7 +89,7 @@ fn entries_come_back_as_they_were_written() {
         uses: vec![7, 11],
     };
     assert_eq!(decode_view(13, &encode_view(&view).unwrap()).unwrap(), view);
-    let position = Position { last: -5, is_called: true };
+    let position = SequencePosition { last: -5, is_called: true };
     assert_eq!(decode_position(&encode_position(position)).unwrap(), position);
     assert!(decode_position(&[1, 2]).is_err());
     assert!(decode_role(10, &[1, 0]).is_err(), "a short entry is damage");

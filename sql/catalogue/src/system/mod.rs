@@ -6,9 +6,8 @@ mod shared;
 mod tables;
 mod views;
 
-use super::model::{Catalogue, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID};
-use crate::sequences::Position;
-use sql_interface::{Environment, Result, SettingActor};
+use crate::model::{Catalogue, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID, SequencePosition};
+use sql_interface::{Environment, SettingActor};
 use sql_types::{Datum, TypeId};
 use std::collections::HashMap;
 use storage::Database;
@@ -43,7 +42,7 @@ pub struct Context<'a> {
     /// Who asks.
     pub actor: SettingActor,
     /// Where sequences stand, for those views that show it ([`shows_positions`]).
-    pub positions: &'a HashMap<u32, Position>,
+    pub positions: &'a HashMap<u32, SequencePosition>,
 }
 
 /// The columns of a sequence read as a table.
@@ -56,8 +55,8 @@ pub fn shows_positions(table: usize) -> bool {
 }
 
 /// The rows of a view.
-pub fn rows(table: usize, context: &Context<'_>) -> Result<Vec<Vec<Datum>>> {
-    Ok(TABLES.get(table).map_or_else(Vec::new, |table| (table.rows)(context)))
+pub fn rows(table: usize, context: &Context<'_>) -> Vec<Vec<Datum>> {
+    TABLES.get(table).map_or_else(Vec::new, |table| (table.rows)(context))
 }
 
 /// OIDs and names of all schemas.

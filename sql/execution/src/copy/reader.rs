@@ -117,6 +117,10 @@ impl LineReader {
     }
 
     /// Takes more bytes.
+    ///
+    /// # Errors
+    ///
+    /// 54000 for a line that is too long, 53200 where memory ends.
     pub fn feed(&mut self, data: &[u8]) -> Result<()> {
         if self.ended {
             return Ok(());
@@ -138,6 +142,10 @@ impl LineReader {
     }
 
     /// The next whole line; at the `last` call also what stands after the last end of line.
+    ///
+    /// # Errors
+    ///
+    /// 22P04 where the data end inside of quotes.
     pub fn next(&mut self, last: bool) -> Result<Option<Line>> {
         if self.ended {
             return Ok(None);
@@ -226,6 +234,10 @@ impl LineReader {
     }
 
     /// Takes a line apart.
+    ///
+    /// # Errors
+    ///
+    /// 22021 for bytes that are no text.
     pub fn split(&self, line: &[u8], record: &mut Record) -> Result<()> {
         record.clear();
         match self.options.format {

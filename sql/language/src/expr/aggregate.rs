@@ -101,6 +101,10 @@ fn ambiguous(name: &str, id: TypeId) -> SqlError {
 impl Aggregate {
     /// The aggregate for arguments of these types, with the types that they are to be coerced to; None if
     /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// 42725 where several fit equally well.
     pub fn resolve(name: &str, types: &[TypeId]) -> Result<Option<(Self, Vec<TypeId>)>> {
         use TypeId as T;
         let Some(kind) = kind_of(name) else { return Ok(None) };
@@ -247,6 +251,10 @@ fn out_of_range(what: &'static str) -> SqlError {
 
 impl Accumulator {
     /// Takes one row's arguments in.
+    ///
+    /// # Errors
+    ///
+    /// 22003 or 22008 where a sum leaves its type, 53200 where memory ends.
     pub fn add(&mut self, arguments: &[Datum]) -> Result<()> {
         if self.aggregate.kind == Kind::CountAll {
             if let State::Count(count) = &mut self.state {
@@ -360,6 +368,10 @@ impl Accumulator {
     }
 
     /// The aggregate of the rows that were taken in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Accumulator::add`].
     pub fn finish(self) -> Result<Datum> {
         let average = self.aggregate.kind == Kind::Average;
         Ok(match self.state {

@@ -25,6 +25,10 @@ pub(super) fn relation(name: &str, facts: &dyn Facts) -> Result<Datum> {
 
 /// Converts an expression to a type. Literals of unknown type are read as `to`, undetermined parameters
 /// become it. Assignment is for values that go to a column; errors: 42846 for a written cast, else 42804.
+///
+/// # Errors
+///
+/// As above, and what reading a literal fails with.
 pub fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr> {
     let explicit = how == CastContext::Explicit;
     let from = expr.ty();
@@ -79,7 +83,7 @@ fn coerce_unknown(expr: Expr, to: Type, explicit: bool, scope: &mut dyn Scope) -
 
 /// Brings expressions to one type, as UNION, CASE, VALUES and lists need it. `context` names the construct in
 /// errors.
-pub fn common_type(exprs: &mut [&mut Expr], context: &str, scope: &mut dyn Scope) -> Result<Type> {
+pub(crate) fn common_type(exprs: &mut [&mut Expr], context: &str, scope: &mut dyn Scope) -> Result<Type> {
     let ty = choose_common(&exprs.iter().map(|expr| expr.ty()).collect::<Vec<_>>(), context)?;
     for expr in exprs.iter_mut() {
         let taken = std::mem::replace(*expr, Expr::Const(Datum::Null, ty));

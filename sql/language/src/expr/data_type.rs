@@ -9,6 +9,10 @@ use sqlparser::ast::{
 use sqlstate::SqlState;
 
 /// The type that a statement names: 42704 for an unknown name, 0A000 for one that is absent.
+///
+/// # Errors
+///
+/// 42704 and 0A000.
 pub fn data_type(ast: &DataType) -> Result<Type> {
     let of = |id| Ok(Type::of(id));
     match ast {

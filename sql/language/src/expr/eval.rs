@@ -73,12 +73,20 @@ fn missing(what: &'static str) -> SqlError {
 
 impl Expr {
     /// The value over the rows and parameters of `cx`.
+    ///
+    /// # Errors
+    ///
+    /// What the functions and operators in it fail with.
     #[inline]
     pub fn eval(&self, cx: &EvalContext<'_>) -> Result<Datum> {
         self.value(cx).map(Value::into_owned)
     }
 
     /// The value as a condition: NULL is false.
+    ///
+    /// # Errors
+    ///
+    /// As [`Expr::eval`].
     #[inline]
     pub fn eval_condition(&self, cx: &EvalContext<'_>) -> Result<bool> {
         Ok(self.truth(cx)?.unwrap_or(false))

@@ -21,11 +21,12 @@ mod resolve;
 mod tests;
 
 pub use aggregate::{Accumulator, Aggregate};
-pub use coerce::{coerce, common_type};
-pub use compile::{compile, operator};
+pub use coerce::coerce;
+pub(crate) use coerce::common_type;
+pub(crate) use compile::compile;
+pub use compile::operator;
 pub use data_type::data_type;
 pub use node::{Comparison, Expr, Step};
-pub use sql_types::cast::CastContext;
 
 use host::Timestamp;
 use sql_interface::Result;
@@ -73,20 +74,48 @@ pub struct AggregateCall {
 pub trait Scope {
     /// A column by its (possibly qualified) name: `Expr::Column`, `Expr::Outer`; 42703, 42P01 or 42702 if
     /// there is none or more than one.
+    ///
+    /// # Errors
+    ///
+    /// 42703, 42P01 or 42702.
     fn column(&mut self, name: &[ast::Ident]) -> Result<Expr>;
     /// `$number`, counted from 1. Its type is unknown until determined.
+    ///
+    /// # Errors
+    ///
+    /// 42P02 for a number that there may not be.
     fn parameter(&mut self, number: usize) -> Result<Expr>;
     /// Settles the type of an undetermined parameter (index from 0); 42P08 if it is settled differently
     /// already.
+    ///
+    /// # Errors
+    ///
+    /// 42P08.
     fn determine_parameter(&mut self, index: usize, ty: Type) -> Result<()>;
     /// A subquery; the result is a `Deferred`.
+    ///
+    /// # Errors
+    ///
+    /// What its analysis fails with.
     fn subquery(&mut self, subquery: Subquery<'_>) -> Result<Expr>;
     /// An aggregate; the result is an `Aggregate` node, or 42803 where aggregates may not stand.
+    ///
+    /// # Errors
+    ///
+    /// 42803.
     fn aggregate(&mut self, call: AggregateCall) -> Result<Expr>;
     /// A function that `expr` itself does not know: None if the analyser does not either (then 42883).
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with its arguments.
     fn function(&mut self, call: &ast::Function, arguments: Vec<FunctionArgument>) -> Result<Option<Expr>>;
     /// Counts parts of an expression that was written once and is used again, which may double at each level:
     /// fails where these are too many, and where the statement is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// 54001 for too many, 57014 where it is cancelled.
     fn repeat(&mut self, _nodes: usize) -> Result<()> {
         Ok(())
     }
@@ -125,10 +154,22 @@ pub trait Facts: Send + Sync {
     /// pg_backend_pid().
     fn backend_pid(&self) -> i32;
     /// current_setting(name); None for an unknown name.
+    ///
+    /// # Errors
+    ///
+    /// 42501 if this role may not read it.
     fn setting(&self, name: &str) -> Result<Option<String>>;
     /// set_config(name, value, is_local): the new value.
+    ///
+    /// # Errors
+    ///
+    /// What SET fails with.
     fn set_setting(&self, name: &str, value: Option<&str>, local: bool) -> Result<String>;
     /// The OID of a relation by its text form (`t`, `public.t`, `"T"`), for regclass; None if there is none.
+    ///
+    /// # Errors
+    ///
+    /// A text that is no name of a relation.
     fn relation_oid(&self, name: &str) -> Result<Option<u32>>;
     /// The name of a relation, qualified where it must be, for regclass output.
     fn relation_name(&self, oid: u32) -> Option<String>;
@@ -151,12 +192,20 @@ pub trait Facts: Send + Sync {
         None
     }
     /// currval of a sequence, or lastval: 55000 where this session has taken no number.
+    ///
+    /// # Errors
+    ///
+    /// 55000.
     fn current_value(&self, _sequence: Option<u32>) -> Result<i64> {
         Err(sql_interface::SqlError::unsupported("a sequence in this place"))
     }
     /// Notes a number that this session has set, or (`taken`) has got by nextval.
     fn note_number(&self, _sequence: u32, _value: i64, _taken: bool, _commit: wal::Lsn) {}
     /// The qualified name of the sequence that a column owns, for pg_get_serial_sequence.
+    ///
+    /// # Errors
+    ///
+    /// 42P01 or 42703 where there is no such column.
     fn owned_sequence(&self, _table: &str, _column: &str) -> Result<Option<String>> {
         Ok(None)
     }

@@ -25,7 +25,7 @@ pub enum Comparison {
 
 impl Comparison {
     /// The comparison of this operator name.
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "=" => Self::Eq,
             "<>" => Self::Ne,
@@ -38,7 +38,7 @@ impl Comparison {
     }
     /// The comparison that says the same with both sides exchanged.
     #[must_use]
-    pub const fn swapped(self) -> Self {
+    pub(crate) const fn swapped(self) -> Self {
         match self {
             Self::Eq => Self::Eq,
             Self::Ne => Self::Ne,
@@ -298,12 +298,12 @@ impl Expr {
     }
 
     /// The value, if this is one.
-    pub fn as_const(&self) -> Option<&Datum> {
+    pub(crate) fn as_const(&self) -> Option<&Datum> {
         if let Self::Const(value, _) = self { Some(value) } else { None }
     }
 
     /// A comparison and its sides.
-    pub fn as_comparison(&self) -> Option<(Comparison, &Self, &Self)> {
+    pub(crate) fn as_comparison(&self) -> Option<(Comparison, &Self, &Self)> {
         match self {
             Self::Compare { op, left, right } => Some((*op, left, right)),
             _ => None,
@@ -311,7 +311,7 @@ impl Expr {
     }
 
     /// What IN looks for, and the list; None for NOT IN.
-    pub fn as_in_list(&self) -> Option<(&Self, &[Self])> {
+    pub(crate) fn as_in_list(&self) -> Option<(&Self, &[Self])> {
         match self {
             Self::In { tested, list, negated: false } => Some((tested, list)),
             _ => None,
@@ -443,7 +443,7 @@ impl Expr {
     }
 
     /// Replaces parts from the top down.
-    pub fn transform(self, change: &mut dyn FnMut(Self) -> Result<Step>) -> Result<Self> {
+    pub(crate) fn transform(self, change: &mut dyn FnMut(Self) -> Result<Step>) -> Result<Self> {
         match change(self)? {
             Step::Done(done) => Ok(done),
             Step::Into(part) => part.map_children(&mut |child| child.transform(change)),

@@ -1,11 +1,11 @@
 //! Expressions against a table that a real PostgreSQL 15 wrote (golden/generate.sh).
 
 use super::{
-    Aggregate, AggregateCall, CastContext, EvalContext, Expr, Facts, FunctionArgument, Scope, Subquery,
-    coerce, compile,
+    Aggregate, AggregateCall, EvalContext, Expr, Facts, FunctionArgument, Scope, Subquery, coerce, compile,
 };
 use host::Timestamp;
 use sql_interface::{Result, SqlError};
+use sql_types::cast::CastContext;
 use sql_types::{Datum, Style, Type, TypeId};
 use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;

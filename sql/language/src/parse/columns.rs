@@ -17,6 +17,10 @@ fn column_of(expression: &ast::Expr) -> Option<&ast::Ident> {
 }
 
 /// The names of the columns in the expression of this text.
+///
+/// # Errors
+///
+/// 42601 for a text that is no expression.
 pub fn columns_of(text: &str) -> Result<BTreeSet<String>> {
     let parsed = parse_expression(text)?;
     let mut found = BTreeSet::new();
@@ -28,6 +32,10 @@ pub fn columns_of(text: &str) -> Result<BTreeSet<String>> {
 }
 
 /// The expression's text with a column under its new name.
+///
+/// # Errors
+///
+/// 42601 for a text that is no expression.
 pub fn rename_column(text: &str, old: &str, new: &str) -> Result<String> {
     let mut parsed = parse_expression(text)?;
     let quote = identifier::needs_quotes(new).then_some('"');

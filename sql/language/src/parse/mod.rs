@@ -110,6 +110,10 @@ impl<T> Drop for Kept<T> {
 
 /// Parses a message of any number of statements; empty ones are left out. `max_stack_depth_bytes`: the
 /// session's.
+///
+/// # Errors
+///
+/// 42601 with its position, and 54000 or 54001 for what is too much or nests too deep.
 pub fn parse(sql: &str, max_stack_depth_bytes: usize) -> Result<Vec<Arc<Parsed>>> {
     if sql.contains('\0') {
         return Err(SqlError::new(

@@ -110,6 +110,10 @@ fn options(cursor: &mut Cursor<'_>) -> Result<SequenceOptions> {
 }
 
 /// The options of an identity column, as the other parser has them.
+///
+/// # Errors
+///
+/// 42601 for a value that is no number.
 pub fn identity_options(list: &[ast::SequenceOptions]) -> Result<SequenceOptions> {
     let number = |expr: &ast::Expr| -> Result<i64> {
         let text = expr.to_string().replace(' ', "");

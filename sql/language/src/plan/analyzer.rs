@@ -2,10 +2,11 @@
 
 use super::node::{DeferredSource, DeferredValue, DeferredValues, SetCall, TableUse};
 use super::query::Select;
-use crate::expr::{self, AggregateCall, CastContext, Expr, Facts, Step};
+use crate::expr::{self, AggregateCall, Expr, Facts, Step};
 use crate::parse::{Source, fold, too_many_tables};
 use sql_catalogue::{Catalogue, Relation, Role};
 use sql_interface::{Canceller, Environment, Result, SqlError, stack};
+use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -259,6 +260,10 @@ impl<'a> Analyzer<'a> {
     }
 
     /// An expression where aggregates and sets may not stand.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the expression.
     pub fn compile_in(&mut self, place: &'static str, ast: &ast::Expr) -> Result<Expr> {
         let before = self.level().no_aggregates_in.replace(place);
         let sets = std::mem::replace(&mut self.level().sets_allowed, false);
@@ -287,6 +292,10 @@ impl<'a> Analyzer<'a> {
     }
 
     /// Notes that the statement uses a table, and checks that the role may.
+    ///
+    /// # Errors
+    ///
+    /// 42501 where it may not.
     pub fn use_table(&mut self, relation: &Arc<Relation>, mode: TableLockMode) -> Result<()> {
         if !self.role.superuser && self.role.oid != relation.owner {
             return Err(SqlError::new(
@@ -302,6 +311,10 @@ impl<'a> Analyzer<'a> {
     }
 
     /// A user's table by its (possibly qualified) name.
+    ///
+    /// # Errors
+    ///
+    /// 42P01, or 0A000 for a view.
     pub fn find_table(&self, name: &ast::ObjectName) -> Result<Arc<Relation>> {
         let (schema, table, position) = self.table_name(name)?;
         let known = match schema.as_deref() {
@@ -323,6 +336,10 @@ impl<'a> Analyzer<'a> {
     }
 
     /// Schema, name and position of a table's name.
+    ///
+    /// # Errors
+    ///
+    /// 0A000 for a name in another database.
     pub fn table_name(&self, name: &ast::ObjectName) -> Result<(Option<String>, String, Option<u32>)> {
         let idents: Vec<&ast::Ident> = name.0.iter().filter_map(ast::ObjectNamePart::as_ident).collect();
         match idents.as_slice() {

@@ -2,13 +2,14 @@
 
 use super::analyzer::{Analyzer, NamedSet};
 use super::node::{DeferredSource, SequenceFunction, SetCall, SetFunction};
-use crate::expr::{self, CastContext, Expr, FunctionArgument};
+use crate::expr::{self, Expr, FunctionArgument};
 use sql_interface::{NodeFunction, NodeReturns, Result, SqlError};
+use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
 use sqlstate::SqlState;
 
 /// A function that only the analyser knows, for the documentation.
-pub struct AnalysedFunction {
+pub(crate) struct AnalysedFunction {
     pub(crate) name: &'static str,
     pub(crate) arguments: &'static [TypeId],
     pub(crate) result: &'static str,
@@ -31,7 +32,7 @@ const fn function(
 const SERIES: &str = "Values from the first to the second, in steps of the third or of 1";
 
 /// What [`Analyzer::sequence_function`] and [`Analyzer::set_function`] take.
-pub const FUNCTIONS: &[AnalysedFunction] = {
+pub(crate) const FUNCTIONS: &[AnalysedFunction] = {
     use TypeId::{AnyArray, Bool, Int4, Int8, Interval, Numeric, Regclass, Timestamp, Timestamptz};
     &[
         function("nextval", &[Regclass], "bigint", false, "The next number of a sequence"),

@@ -19,7 +19,7 @@ mod set_operation;
 mod sources;
 
 pub use analyzer::Analyzer;
-pub use calls::FUNCTIONS;
+pub(crate) use calls::FUNCTIONS;
 pub use direct::{Direct, DirectDelete, DirectGet, DirectInsert, DirectUpdate, Output};
 pub use node::*;
 
@@ -44,6 +44,10 @@ fn result_columns(columns: Vec<OutputColumn>) -> Vec<ResultColumn> {
 }
 
 /// Plans a SELECT, INSERT, UPDATE or DELETE.
+///
+/// # Errors
+///
+/// What is wrong with the statement, with its position.
 pub fn plan(analyzer: &mut Analyzer<'_>, command: &SqlCommand) -> Result<Plan> {
     let (verb, node, columns) = match command {
         SqlCommand::Query(query) => return plan_query(analyzer, query),
@@ -65,6 +69,10 @@ pub fn plan(analyzer: &mut Analyzer<'_>, command: &SqlCommand) -> Result<Plan> {
 }
 
 /// Plans a query.
+///
+/// # Errors
+///
+/// What is wrong with the statement, with its position.
 pub fn plan_query(analyzer: &mut Analyzer<'_>, query: &ast::Query) -> Result<Plan> {
     let mut select = analyzer.query(query)?;
     select.settle_unknowns(analyzer)?;

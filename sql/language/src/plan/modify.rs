@@ -7,11 +7,12 @@ use super::node::{
     UpdatePlan, ValuesPlan, null,
 };
 use super::query::{OutputColumn, Select};
-use crate::expr::{self, CastContext, Expr};
+use crate::expr::{self, Expr};
 use crate::parse::fold;
 use crate::parse::{InsertStatement, Kept, Overriding, parse_expression};
 use sql_catalogue::{Identity, Relation};
 use sql_interface::{Result, SqlError, stack};
+use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -23,6 +24,10 @@ pub(crate) type Modification = (Node, Option<Vec<OutputColumn>>);
 
 impl Analyzer<'_> {
     /// The value of a column that is not given.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the column's DEFAULT.
     pub fn default_value(&mut self, relation: &Relation, column: usize) -> Result<Expr> {
         let Some(column) = relation.columns.get(column) else {
             return Err(SqlError::internal("no such column"));
@@ -86,6 +91,10 @@ impl Analyzer<'_> {
     }
 
     /// The conditions that every new row of a table must meet.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a CHECK constraint.
     pub fn target_of(&mut self, relation: &Arc<Relation>) -> Result<ModifiedTable> {
         let mut checks = Vec::with_capacity(relation.checks.len());
         for check in &relation.checks {

@@ -3,8 +3,9 @@
 use super::analyzer::Analyzer;
 use super::node::{Node, SetKind, SetOperationPlan, ValuesPlan};
 use super::query::{OutputColumn, Select, Tail};
-use crate::expr::{self, CastContext, Expr};
+use crate::expr::{self, Expr};
 use sql_interface::{Result, SqlError, stack};
+use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use std::sync::Arc;

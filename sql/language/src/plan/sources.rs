@@ -4,10 +4,11 @@
 use super::analyzer::{Analyzer, Cte};
 use super::from::{FromItem, plain_item, table_item};
 use super::node::{DeferredValues, FunctionPlan, GeneratedPlan, GeneratedSource, Node, ProjectPlan};
-use crate::expr::{self, CastContext, Expr, FunctionArgument};
+use crate::expr::{self, Expr, FunctionArgument};
 use crate::parse::fold;
 use sql_catalogue::{View, system};
 use sql_interface::{Result, SqlError};
+use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;

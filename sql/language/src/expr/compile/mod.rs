@@ -24,7 +24,7 @@ pub(super) const UNKNOWN: Type = Type::of(TypeId::Unknown);
 
 /// Compiles an expression: looks names up, chooses operators and functions, reads literals, folds constants.
 /// A bare literal or parameter may come out with the type unknown; the caller coerces it to what it needs.
-pub fn compile(ast: &Ast, scope: &mut dyn Scope) -> Result<Expr> {
+pub(crate) fn compile(ast: &Ast, scope: &mut dyn Scope) -> Result<Expr> {
     Compiler { scope, depth: 0 }.expr(ast)
 }
 

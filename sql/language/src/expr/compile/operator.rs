@@ -59,6 +59,10 @@ pub(super) fn comparison_of(op: &BinaryOperator) -> Option<&str> {
 }
 
 /// `left op right` of compiled sides.
+///
+/// # Errors
+///
+/// 42883 or 42725 where no operator fits, or more than one; what folding its constants fails with.
 pub fn operator(op: &BinaryOperator, left: Expr, right: Expr, scope: &mut dyn Scope) -> Result<Expr> {
     match op {
         BinaryOperator::And | BinaryOperator::Or => {
