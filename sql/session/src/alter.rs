@@ -148,21 +148,7 @@ impl SqlSession {
         self.check_expressions(parsed, &changed)?;
         // The default of now is what the rows that are there hold.
         let value = if sequences.is_empty() {
-            let catalogue = self.facts.catalogue.clone();
-            let default: Expr = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
-                let default = analyzer.default_value(&changed, relation.columns.len())?;
-                if default.is_volatile() || !analyzer.take_deferred().is_empty() {
-                    return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
-                }
-                Ok(default)
-            })?;
-            default.eval(&EvalContext {
-                row: &[],
-                outer: &[],
-                params: &[],
-                deferred: &[],
-                facts: &self.facts,
-            })?
+            self.default_now(parsed, &changed, relation.columns.len())?
         } else {
             Datum::Null
         };
@@ -191,6 +177,19 @@ impl SqlSession {
             self.add_index(&changed, index).await?;
         }
         Ok(())
+    }
+
+    /// The value of a new column's default, which must not differ from row to row.
+    fn default_now(&self, parsed: &Parsed, changed: &Relation, at: usize) -> Result<Datum> {
+        let catalogue = self.facts.catalogue.clone();
+        let default: Expr = self.analysing(parsed, Vec::new(), &catalogue, |analyzer| {
+            let default = analyzer.default_value(changed, at)?;
+            if default.is_volatile() || !analyzer.take_deferred().is_empty() {
+                return Err(SqlError::unsupported("ADD COLUMN with a volatile default"));
+            }
+            Ok(default)
+        })?;
+        default.eval(&EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &self.facts })
     }
 
     /// Whether a table that nobody else can write has no rows at all.

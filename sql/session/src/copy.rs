@@ -244,43 +244,13 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
             Ok(())
         };
     }
-    if record.field_count() > copy.columns.len() {
-        return Err(SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, "extra data after last expected column")
-            .in_context(whole()));
-    }
     let mut new = std::mem::take(&mut copy.row);
     new.clear();
     new.resize(relation.columns.len(), Datum::Null);
-    for (place, at) in copy.columns.iter().enumerate() {
-        let Some(column) = relation.columns.get(*at) else {
-            return Err(SqlError::internal("no such column"));
-        };
-        let Some(field) = record.get(place) else {
-            return Err(SqlError::new(
-                SqlState::BAD_COPY_FILE_FORMAT,
-                format!("missing data for column \"{}\"", column.name),
-            )
-            .in_context(whole()));
-        };
-        let quoted = record.is_quoted(place);
-        let forced = |list: &[bool]| list.get(place).copied().unwrap_or(false);
-        let field = match field {
-            None if forced(&copy.force_not_null) => Some(copy.options.null.as_str()),
-            Some(text) if quoted && forced(&copy.force_null) && text == copy.options.null => None,
-            other => other,
-        };
-        let Some(text) = field else { continue };
-        let value = read_value(column.ty, text, cx.facts.style()).map_err(|error| {
-            let shown: String = text.chars().take(100).collect();
-            error.in_context(format!(
-                "COPY {}, line {number}, column {}: \"{shown}\"",
-                relation.name, column.name
-            ))
-        })?;
-        if let Some(slot) = new.get_mut(*at) {
-            *slot = value;
-        }
-    }
+    fill_row(copy, record, cx.facts.style(), &mut new).map_err(|error| match error.fields().context {
+        Some(_) => error,
+        None => error.in_context(whole()),
+    })?;
     sql_execution::default_values(cx, &copy.defaults, &mut copy.default_deferred, &mut new).await?;
     let taken = if sql_execution::takes_batches(&relation) {
         let taken = sql_execution::batch_row(cx, &copy.target, &mut copy.batch, number, &new).await;
@@ -299,6 +269,39 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
     copy.rows += 1;
     if copy.batch.len() >= BATCH_ROWS || copy.batch.bytes() >= BATCH_BYTES {
         insert_collected(cx, copy).await?;
+    }
+    Ok(())
+}
+
+/// Puts the fields of a line into its row. An error about a value says in which column.
+fn fill_row(copy: &CopyIn, record: &Record, style: &Style, new: &mut [Datum]) -> Result<()> {
+    let relation = &copy.target.relation;
+    let wrong = |message: String| SqlError::new(SqlState::BAD_COPY_FILE_FORMAT, message);
+    if record.field_count() > copy.columns.len() {
+        return Err(wrong("extra data after last expected column".to_owned()));
+    }
+    for (place, at) in copy.columns.iter().enumerate() {
+        let Some(column) = relation.columns.get(*at) else {
+            return Err(SqlError::internal("no such column"));
+        };
+        let field =
+            record.get(place).ok_or_else(|| wrong(format!("missing data for column \"{}\"", column.name)))?;
+        let quoted = record.is_quoted(place);
+        let forced = |list: &[bool]| list.get(place).copied().unwrap_or(false);
+        let field = match field {
+            None if forced(&copy.force_not_null) => Some(copy.options.null.as_str()),
+            Some(text) if quoted && forced(&copy.force_null) && text == copy.options.null => None,
+            other => other,
+        };
+        let Some(text) = field else { continue };
+        let value = read_value(column.ty, text, style).map_err(|error| {
+            let shown: String = text.chars().take(100).collect();
+            let (number, relation, column) = (copy.reader.number(), &relation.name, &column.name);
+            error.in_context(format!("COPY {relation}, line {number}, column {column}: \"{shown}\""))
+        })?;
+        if let Some(slot) = new.get_mut(*at) {
+            *slot = value;
+        }
     }
     Ok(())
 }

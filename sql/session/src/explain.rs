@@ -6,7 +6,7 @@ use identifier::quote;
 use sql_catalogue::Relation;
 use sql_interface::{CommandTag, Result, SqlError, stack};
 use sql_language::parse::{ExplainOptions, Parsed, SqlCommand};
-use sql_language::plan::{BATCH, JoinKind, Node, Plan, RangePlan, ScanPlan, SetKind};
+use sql_language::plan::{BATCH, JoinKind, JoinPlan, Node, Plan, RangePlan, ScanPlan, SetKind};
 use sql_types::Datum;
 use std::sync::Arc;
 use storage::Direction;
@@ -67,82 +67,59 @@ fn scan_line(plan: &ScanPlan) -> String {
 }
 
 fn describe(node: &Node, depth: usize, lines: &mut Vec<String>) {
-    let arrow = if depth == 0 { String::new() } else { format!("{}->  ", "      ".repeat(depth - 1) + "  ") };
-    let mut line = |text: &str| lines.push(format!("{arrow}{text}"));
-    match node {
-        Node::Unit => line("Result"),
-        Node::Values(plan) => line(&format!("Values Scan ({} rows)", plan.rows.len())),
-        Node::Scan(plan) => line(&scan_line(plan)),
-        Node::Generated(_) => line("System View Scan"),
-        Node::Function(_) => line("Function Scan"),
-        Node::Filter(plan) => {
-            line("Filter");
-            describe(&plan.input, depth + 1, lines);
-        }
-        // PostgreSQL shows projections as part of what is below them.
-        Node::Project(plan) => describe(&plan.input, depth, lines),
-        Node::ProjectSet(plan) => {
-            line("ProjectSet");
-            describe(&plan.input, depth + 1, lines);
-        }
-        Node::Join(plan) => {
-            let kind = match plan.kind {
-                JoinKind::Inner => "",
-                JoinKind::Left => " Left",
-                JoinKind::Right => " Right",
-                JoinKind::Full => " Full",
-            };
-            let looked_up =
-                matches!(&plan.right, Node::Scan(scan) if plan.lateral && !scan.range.equal.is_empty());
-            let how = match (looked_up, plan.hash_keys.is_empty()) {
-                (true, _) => "Lookup",
-                (false, true) => "Nested Loop",
-                (false, false) => "Hash",
-            };
-            line(&format!("{how}{kind} Join"));
-            describe(&plan.left, depth + 1, lines);
-            describe(&plan.right, depth + 1, lines);
-        }
-        Node::Aggregate(plan) => {
-            line(if plan.plain { "Aggregate" } else { "HashAggregate" });
-            describe(&plan.input, depth + 1, lines);
-        }
-        Node::Sort(plan) => {
-            line(if plan.limit.is_some() { "Top-N Sort" } else { "Sort" });
-            describe(&plan.input, depth + 1, lines);
-        }
-        Node::Limit(plan) => {
-            line("Limit");
-            describe(&plan.input, depth + 1, lines);
-        }
-        Node::Distinct(plan) => {
-            line("Unique");
-            describe(&plan.input, depth + 1, lines);
-        }
-        Node::SetOperation(plan) => {
-            line(match plan.kind {
-                SetKind::Union => "Append",
-                SetKind::Intersect => "HashSetOp Intersect",
-                SetKind::Except => "HashSetOp Except",
-            });
-            describe(&plan.left, depth + 1, lines);
-            describe(&plan.right, depth + 1, lines);
-        }
-        Node::Lock(plan) => {
-            line("LockRows");
-            describe(&plan.input, depth + 1, lines);
-        }
-        Node::Insert(plan) => {
-            line(&format!("Insert on {}", plan.target.relation.name));
-            describe(&plan.input, depth + 1, lines);
-        }
-        Node::Update(plan) => {
-            line(&format!("Update on {}", plan.target.relation.name));
-            describe(&plan.input, depth + 1, lines);
-        }
-        Node::Delete(plan) => {
-            line(&format!("Delete on {}", plan.target.relation.name));
-            describe(&plan.input, depth + 1, lines);
-        }
+    let mut below = depth;
+    if let Some(text) = operator(node) {
+        let arrow =
+            if depth == 0 { String::new() } else { format!("{}->  ", "      ".repeat(depth - 1) + "  ") };
+        lines.push(format!("{arrow}{text}"));
+        below += 1;
     }
+    node.inputs().for_each(|input| describe(input, below, lines));
+}
+
+/// A node's line; None for a projection, which PostgreSQL shows as part of what is below it.
+fn operator(node: &Node) -> Option<String> {
+    let plain = match node {
+        Node::Project(_) => return None,
+        Node::Values(plan) => return Some(format!("Values Scan ({} rows)", plan.rows.len())),
+        Node::Scan(plan) => return Some(scan_line(plan)),
+        Node::Join(plan) => return Some(join_line(plan)),
+        Node::Insert(plan) => return Some(format!("Insert on {}", plan.target.relation.name)),
+        Node::Update(plan) => return Some(format!("Update on {}", plan.target.relation.name)),
+        Node::Delete(plan) => return Some(format!("Delete on {}", plan.target.relation.name)),
+        Node::Unit => "Result",
+        Node::Generated(_) => "System View Scan",
+        Node::Function(_) => "Function Scan",
+        Node::Filter(_) => "Filter",
+        Node::ProjectSet(_) => "ProjectSet",
+        Node::Aggregate(plan) if plan.plain => "Aggregate",
+        Node::Aggregate(_) => "HashAggregate",
+        Node::Sort(plan) if plan.limit.is_some() => "Top-N Sort",
+        Node::Sort(_) => "Sort",
+        Node::Limit(_) => "Limit",
+        Node::Distinct(_) => "Unique",
+        Node::SetOperation(plan) => match plan.kind {
+            SetKind::Union => "Append",
+            SetKind::Intersect => "HashSetOp Intersect",
+            SetKind::Except => "HashSetOp Except",
+        },
+        Node::Lock(_) => "LockRows",
+    };
+    Some(plain.to_owned())
+}
+
+fn join_line(plan: &JoinPlan) -> String {
+    let kind = match plan.kind {
+        JoinKind::Inner => "",
+        JoinKind::Left => " Left",
+        JoinKind::Right => " Right",
+        JoinKind::Full => " Full",
+    };
+    let looked_up = matches!(&plan.right, Node::Scan(scan) if plan.lateral && !scan.range.equal.is_empty());
+    let how = match (looked_up, plan.hash_keys.is_empty()) {
+        (true, _) => "Lookup",
+        (false, true) => "Nested Loop",
+        (false, false) => "Hash",
+    };
+    format!("{how}{kind} Join")
 }

@@ -23,6 +23,41 @@ pub enum CastContext {
     Explicit,
 }
 
+type Targets = &'static [TypeId];
+
+/// The casts of pg_cast, a row a source: its targets by the least demanding context. [`cast_context`] has the
+/// rules for arrays, and for casts by way of text.
+const CASTS: &[(TypeId, Targets, Targets, Targets)] = {
+    use TypeId::{
+        Bool, Bpchar, Char, Date, Float4, Float8, Int2, Int4, Int8, Interval, Name, Numeric, Oid, Regclass,
+        Regtype, Text, Time, Timestamp, Timestamptz, Varchar, Xid, Xid8,
+    };
+    &[
+        // from, implicit, assignment, explicit
+        (Int2, &[Int4, Int8, Float4, Float8, Numeric, Oid, Regclass, Regtype], &[], &[]),
+        (Int4, &[Int8, Float4, Float8, Numeric, Oid, Regclass, Regtype], &[Int2], &[Bool, Char]),
+        (Int8, &[Float4, Float8, Numeric, Oid, Regclass, Regtype], &[Int2, Int4], &[]),
+        (Float4, &[Float8], &[Int2, Int4, Int8, Numeric], &[]),
+        (Float8, &[], &[Int2, Int4, Int8, Numeric, Float4], &[]),
+        (Numeric, &[Float4, Float8], &[Int2, Int4, Int8], &[]),
+        (Oid, &[Regclass, Regtype], &[Int4, Int8], &[]),
+        (Regclass, &[Oid], &[Int4, Int8], &[]),
+        (Regtype, &[Oid], &[Int4, Int8], &[]),
+        (Date, &[Timestamp, Timestamptz], &[], &[]),
+        (Timestamp, &[Timestamptz], &[Date, Time], &[]),
+        (Timestamptz, &[], &[Date, Time, Timestamp], &[]),
+        (Time, &[Interval], &[], &[]),
+        (Interval, &[], &[Time], &[]),
+        (Bool, &[], &[], &[Int4]),
+        (Xid8, &[], &[], &[Xid]),
+        (Text, &[Varchar, Bpchar, Name, Regclass], &[Char], &[]),
+        (Varchar, &[Text, Bpchar, Name, Regclass], &[Char], &[]),
+        (Bpchar, &[Text, Varchar, Name], &[Char], &[]),
+        (Name, &[Text], &[], &[]),
+        (Char, &[Text], &[], &[Int4]),
+    ]
+};
+
 /// The least demanding context in which `from` becomes `to`; None if there is no such cast. A type is its
 /// own.
 pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
@@ -31,68 +66,12 @@ pub fn cast_context(from: TypeId, to: TypeId) -> Option<CastContext> {
     if from == to || from == T::Unknown {
         return Some(Implicit);
     }
-    let listed = match from {
-        T::Int2 => match to {
-            T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regclass | T::Regtype => {
-                Some(Implicit)
+    if let Some((_, implicit, assignment, explicit)) = CASTS.iter().find(|(listed, ..)| *listed == from) {
+        for (targets, context) in [(implicit, Implicit), (assignment, Assignment), (explicit, Explicit)] {
+            if targets.contains(&to) {
+                return Some(context);
             }
-            _ => None,
-        },
-        T::Int4 => match to {
-            T::Int8 | T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regclass | T::Regtype => {
-                Some(Implicit)
-            }
-            T::Int2 => Some(Assignment),
-            T::Bool | T::Char => Some(Explicit),
-            _ => None,
-        },
-        T::Int8 => match to {
-            T::Float4 | T::Float8 | T::Numeric | T::Oid | T::Regclass | T::Regtype => Some(Implicit),
-            T::Int2 | T::Int4 => Some(Assignment),
-            _ => None,
-        },
-        T::Float4 | T::Float8 | T::Numeric => match (from, to) {
-            (T::Float4, T::Float8) | (T::Numeric, T::Float4 | T::Float8) => Some(Implicit),
-            (_, T::Int2 | T::Int4 | T::Int8 | T::Numeric) | (T::Float8, T::Float4) => Some(Assignment),
-            _ => None,
-        },
-        T::Oid => match to {
-            T::Regclass | T::Regtype => Some(Implicit),
-            T::Int4 | T::Int8 => Some(Assignment),
-            _ => None,
-        },
-        T::Regclass | T::Regtype => match to {
-            T::Oid => Some(Implicit),
-            T::Int4 | T::Int8 => Some(Assignment),
-            _ => None,
-        },
-        T::Date => matches!(to, T::Timestamp | T::Timestamptz).then_some(Implicit),
-        T::Timestamp => match to {
-            T::Timestamptz => Some(Implicit),
-            T::Date | T::Time => Some(Assignment),
-            _ => None,
-        },
-        T::Timestamptz => matches!(to, T::Date | T::Time | T::Timestamp).then_some(Assignment),
-        T::Time => (to == T::Interval).then_some(Implicit),
-        T::Interval => (to == T::Time).then_some(Assignment),
-        T::Bool => (to == T::Int4).then_some(Explicit),
-        T::Xid8 => (to == T::Xid).then_some(Explicit),
-        T::Text | T::Varchar | T::Bpchar => match to {
-            T::Text | T::Varchar | T::Bpchar | T::Name => Some(Implicit),
-            T::Regclass if from != T::Bpchar => Some(Implicit),
-            T::Char => Some(Assignment),
-            _ => None,
-        },
-        T::Name => (to == T::Text).then_some(Implicit),
-        T::Char => match to {
-            T::Text => Some(Implicit),
-            T::Int4 => Some(Explicit),
-            _ => None,
-        },
-        _ => None,
-    };
-    if listed.is_some() {
-        return listed;
+        }
     }
     if let (Some(from), Some(to)) = (from.element(), to.element()) {
         // Arrays are cast element by element, in the context that the elements ask for.

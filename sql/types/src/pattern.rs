@@ -275,6 +275,34 @@ fn reason(pattern: &str, error: &regex::Error) -> &'static str {
     }
 }
 
+fn absent(what: &str) -> Error {
+    Error::new(SqlState::FEATURE_NOT_SUPPORTED, format!("regular expressions with {what} are not supported"))
+}
+
+/// Turns a backslash with what follows it.
+fn translate_escape(escaped: Option<char>, out: &mut String) -> Result<()> {
+    match escaped {
+        Some('m') => out.push_str(r"\b{start}"),
+        Some('M') => out.push_str(r"\b{end}"),
+        Some('y') => out.push_str(r"\b"),
+        Some('Y') => out.push_str(r"\B"),
+        Some('A') => out.push_str(r"\A"),
+        Some('Z') => out.push_str(r"\z"),
+        Some('1'..='9') => return Err(absent("back references")),
+        Some(other) => {
+            out.push('\\');
+            out.push(other);
+        }
+        None => {
+            return Err(Error::new(
+                SqlState::INVALID_REGULAR_EXPRESSION,
+                "invalid regular expression: invalid escape \\ sequence",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Turns what differs between the two syntaxes.
 fn translate(pattern: &str) -> Result<String> {
     let mut rest = pattern;
@@ -283,35 +311,11 @@ fn translate(pattern: &str) -> Result<String> {
         return Ok(regex::escape(literal));
     }
     rest = rest.strip_prefix("***:").unwrap_or(rest);
-    let absent = |what: &str| {
-        Error::new(
-            SqlState::FEATURE_NOT_SUPPORTED,
-            format!("regular expressions with {what} are not supported"),
-        )
-    };
     let mut characters = rest.chars().peekable();
     let mut in_brackets = false;
     while let Some(c) = characters.next() {
         match c {
-            '\\' if !in_brackets => match characters.next() {
-                Some('m') => out.push_str(r"\b{start}"),
-                Some('M') => out.push_str(r"\b{end}"),
-                Some('y') => out.push_str(r"\b"),
-                Some('Y') => out.push_str(r"\B"),
-                Some('A') => out.push_str(r"\A"),
-                Some('Z') => out.push_str(r"\z"),
-                Some('1'..='9') => return Err(absent("back references")),
-                Some(other) => {
-                    out.push('\\');
-                    out.push(other);
-                }
-                None => {
-                    return Err(Error::new(
-                        SqlState::INVALID_REGULAR_EXPRESSION,
-                        "invalid regular expression: invalid escape \\ sequence",
-                    ));
-                }
-            },
+            '\\' if !in_brackets => translate_escape(characters.next(), &mut out)?,
             '[' if !in_brackets => {
                 in_brackets = true;
                 out.push('[');

@@ -2,7 +2,7 @@ use super::*;
 use crate::model::{Layout, Sequence, SequencePosition, View, ViewColumn};
 
 #[test]
-fn entries_come_back_as_they_were_written() {
+fn a_role_comes_back_as_it_was_written() {
     let role = Role {
         oid: 10,
         name: "Bob".into(),
@@ -17,6 +17,11 @@ fn entries_come_back_as_they_were_written() {
         valid_until: Some(Timestamp::from_micros(5)),
     };
     assert_eq!(decode_role(10, &encode_role(&role).unwrap()).unwrap(), role);
+    assert!(decode_role(10, &[1, 0]).is_err(), "a short entry is damage");
+}
+
+#[test]
+fn a_table_with_its_columns_and_indexes_comes_back_as_it_was_written() {
     let column = Column {
         number: 3,
         name: "ä".into(),
@@ -62,6 +67,10 @@ fn entries_come_back_as_they_were_written() {
     let stored = encode_index(&index, &relation.columns).unwrap();
     decode_index(&mut relation, 9, &stored).unwrap();
     assert_eq!(relation.indexes, [index]);
+}
+
+#[test]
+fn a_sequence_comes_back_as_it_was_written() {
     let sequence = Sequence {
         oid: 11,
         name: "s".into(),
@@ -79,6 +88,13 @@ fn entries_come_back_as_they_were_written() {
         identity: true,
     };
     assert_eq!(decode_sequence(11, &encode_sequence(&sequence).unwrap()).unwrap(), sequence);
+    let position = SequencePosition { last: -5, is_called: true };
+    assert_eq!(decode_position(&encode_position(position)).unwrap(), position);
+    assert!(decode_position(&[1, 2]).is_err());
+}
+
+#[test]
+fn a_view_comes_back_as_it_was_written() {
     let column = |name: &str| ViewColumn { name: name.into(), inner: "x".into(), ty: Type::of(TypeId::Int4) };
     let view = View {
         oid: 13,
@@ -89,10 +105,6 @@ fn entries_come_back_as_they_were_written() {
         uses: vec![7, 11],
     };
     assert_eq!(decode_view(13, &encode_view(&view).unwrap()).unwrap(), view);
-    let position = SequencePosition { last: -5, is_called: true };
-    assert_eq!(decode_position(&encode_position(position)).unwrap(), position);
-    assert!(decode_position(&[1, 2]).is_err());
-    assert!(decode_role(10, &[1, 0]).is_err(), "a short entry is damage");
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub(super) fn namespaces(_: &Context<'_>) -> Vec<Vec<Datum>> {
         .collect()
 }
 
+#[derive(Default)]
 struct ClassRow<'a> {
     oid: u32,
     name: &'a str,
@@ -126,10 +127,9 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
                 access_method: BTREE_OID,
                 file: index.tree.relation,
                 pages: i32::try_from(bytes / 8192).unwrap_or(i32::MAX),
-                has_index: false,
                 kind: 'i',
                 columns: index.columns.len(),
-                checks: 0,
+                ..ClassRow::default()
             }));
         }
     }
@@ -139,13 +139,9 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             name: &sequence.name,
             schema: PUBLIC_OID,
             owner: sequence.owner,
-            access_method: 0,
-            file: 0,
-            pages: 0,
-            has_index: false,
             kind: 'S',
             columns: super::SEQUENCE_COLUMNS.len(),
-            checks: 0,
+            ..ClassRow::default()
         }));
     }
     for view in super::views::sorted(context.catalogue) {
@@ -154,13 +150,9 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             name: &view.name,
             schema: PUBLIC_OID,
             owner: view.owner,
-            access_method: 0,
-            file: 0,
-            pages: 0,
-            has_index: false,
             kind: 'v',
             columns: view.columns.len(),
-            checks: 0,
+            ..ClassRow::default()
         }));
     }
     for (schema, table, oid, columns) in virtual_tables(context.environment) {
@@ -169,13 +161,9 @@ pub(super) fn classes(context: &Context<'_>) -> Vec<Vec<Datum>> {
             name: table,
             schema: schema_oid(schema),
             owner: BOOTSTRAP_ROLE_OID,
-            access_method: 0,
-            file: 0,
-            pages: 0,
-            has_index: false,
             kind: 'v',
             columns,
-            checks: 0,
+            ..ClassRow::default()
         }));
     }
     rows

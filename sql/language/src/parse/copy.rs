@@ -210,8 +210,27 @@ fn bare_names(cursor: &mut Cursor<'_>) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The lists of columns belong to CSV, and each to one direction.
+fn check_forced(given: &Given, csv: bool, from: bool) -> Result<()> {
+    let unsupported = |message: String| Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
+    for (is_given, name, input) in [
+        (given.force_quote.is_some(), "force quote", false),
+        (given.force_not_null.is_some(), "force not null", true),
+        (given.force_null.is_some(), "force null", true),
+    ] {
+        if is_given && !csv {
+            return unsupported(format!("COPY {name} available only in CSV mode"));
+        }
+        if is_given && input != from {
+            let direction = if input { "FROM" } else { "TO" };
+            return unsupported(format!("COPY {name} only available using COPY {direction}"));
+        }
+    }
+    Ok(())
+}
+
 /// Fills in the format's defaults and checks what excludes what, as PostgreSQL does.
-fn settle(given: Given, from: bool) -> Result<CopyOptions> {
+fn settle(mut given: Given, from: bool) -> Result<CopyOptions> {
     let csv = given.csv.unwrap_or(false);
     let unsupported = |message: &str| Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
     let invalid = |message: &str| Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
@@ -226,7 +245,7 @@ fn settle(given: Given, from: bool) -> Result<CopyOptions> {
     if matches!(delimiter, b'\r' | b'\n') {
         return invalid("COPY delimiter cannot be newline or carriage return");
     }
-    let null = given.null.unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() });
+    let null = given.null.take().unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() });
     if null.contains(['\r', '\n']) {
         return invalid("COPY null representation cannot use newline or carriage return");
     }
@@ -248,21 +267,7 @@ fn settle(given: Given, from: bool) -> Result<CopyOptions> {
     let Some(escape) = single(given.escape.as_ref(), quote) else {
         return unsupported("COPY escape must be a single one-byte character");
     };
-    for (is_given, name, input) in [
-        (given.force_quote.is_some(), "force quote", false),
-        (given.force_not_null.is_some(), "force not null", true),
-        (given.force_null.is_some(), "force null", true),
-    ] {
-        if is_given && !csv {
-            return unsupported(&format!("COPY {name} available only in CSV mode"));
-        }
-        if is_given && input != from {
-            return unsupported(&format!(
-                "COPY {name} only available using COPY {}",
-                if input { "FROM" } else { "TO" }
-            ));
-        }
-    }
+    check_forced(&given, csv, from)?;
     if null.as_bytes().contains(&delimiter) {
         return unsupported("COPY delimiter must not appear in the NULL specification");
     }

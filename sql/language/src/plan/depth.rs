@@ -2,7 +2,8 @@
 //! memory for the rows that its joins hold.
 
 use super::BATCH;
-use super::node::{ConflictAction, DeferredSource, DeferredValues, Node, Returning};
+use super::node::{DeferredSource, DeferredValues, Node};
+use super::parts::Part;
 use crate::expr::Expr;
 use sql_interface::{Result, SqlError, stack};
 use sqlstate::SqlState;
@@ -93,119 +94,17 @@ impl Depth {
         }
     }
 
-    fn returning(&mut self, returning: &Option<Returning>, at: usize) {
-        if let Some(returning) = returning {
-            self.exprs(&returning.exprs);
-            self.deferred(&returning.deferred, at);
-        }
-    }
-
     fn node(&mut self, node: &Node, at: usize) {
         self.nodes = self.nodes.max(at);
-        match node {
-            Node::Unit | Node::Generated(_) => {}
-            Node::Values(plan) => {
-                self.exprs(plan.rows.iter().flatten());
-                self.deferred(&plan.deferred, at);
-            }
-            Node::Scan(plan) => {
-                let range = &plan.range;
-                let bounds = range.lower.iter().chain(&range.upper).map(|(bound, _)| bound);
-                self.exprs(plan.filter.iter().chain(&range.equal).chain(bounds));
-                self.exprs(range.points.iter().flatten());
-            }
-            Node::Function(plan) => {
-                self.exprs(&plan.call.arguments);
-                self.deferred(&plan.deferred, at);
-            }
-            Node::Filter(plan) => {
-                self.exprs([&plan.condition]);
-                self.deferred(&plan.deferred, at);
-                self.node(&plan.input, at + 1);
-            }
-            Node::Project(plan) => {
-                self.exprs(&plan.exprs);
-                self.deferred(&plan.deferred, at);
-                self.node(&plan.input, at + 1);
-            }
-            Node::ProjectSet(plan) => {
-                self.exprs(plan.calls.iter().flat_map(|call| &call.arguments));
-                self.deferred(&plan.deferred, at);
-                self.node(&plan.input, at + 1);
-            }
-            Node::Join(plan) => {
-                self.joined_values += plan.left_width + plan.right_width;
-                self.exprs(&plan.condition);
-                for (left, right) in &plan.hash_keys {
-                    self.exprs([left, right]);
-                }
-                self.deferred(&plan.deferred, at);
-                self.node(&plan.left, at + 1);
-                self.node(&plan.right, at + 1);
-            }
-            Node::Aggregate(plan) => {
-                self.exprs(&plan.group_by);
-                for call in &plan.aggregates {
-                    self.exprs(call.arguments.iter().chain(&call.filter));
-                    self.exprs(call.order_by.iter().map(|(key, ..)| key));
-                }
-                self.node(&plan.input, at + 1);
-            }
-            Node::Sort(plan) => {
-                self.exprs(plan.keys.iter().map(|key| &key.expr));
-                if let Some((limit, offset)) = &plan.limit {
-                    self.exprs(limit.iter().chain(offset));
-                }
-                self.node(&plan.input, at + 1);
-            }
-            Node::Limit(plan) => {
-                self.exprs(plan.limit.iter().chain(&plan.offset));
-                self.deferred(&plan.deferred, at);
-                self.node(&plan.input, at + 1);
-            }
-            Node::Distinct(plan) => self.node(&plan.input, at + 1),
-            Node::SetOperation(plan) => {
-                self.node(&plan.left, at + 1);
-                self.node(&plan.right, at + 1);
-            }
-            Node::Lock(plan) => {
-                self.exprs(&plan.recheck);
-                self.deferred(&plan.deferred, at);
-                self.node(&plan.input, at + 1);
-            }
-            Node::Insert(_) | Node::Update(_) | Node::Delete(_) => self.change(node, at),
+        if let Node::Join(plan) = node {
+            self.joined_values += plan.left_width + plan.right_width;
         }
-    }
-
-    fn change(&mut self, node: &Node, at: usize) {
-        match node {
-            Node::Insert(plan) => {
-                self.exprs(plan.values.iter().chain(plan.target.checks.iter().map(|(_, check)| check)));
-                self.deferred(&plan.deferred, at);
-                if let Some(ConflictAction::Update { assignments, condition, deferred }) =
-                    plan.conflict.as_ref().map(|conflict| &conflict.action)
-                {
-                    self.exprs(assignments.iter().map(|(_, value)| value).chain(condition));
-                    self.deferred(deferred, at);
-                }
-                self.returning(&plan.returning, at);
-                self.node(&plan.input, at + 1);
-            }
-            Node::Update(plan) => {
-                self.exprs(plan.target.checks.iter().map(|(_, check)| check));
-                self.exprs(plan.assignments.iter().map(|(_, value)| value).chain(&plan.recheck));
-                self.deferred(&plan.deferred, at);
-                self.deferred(&plan.recheck_deferred, at);
-                self.returning(&plan.returning, at);
-                self.node(&plan.input, at + 1);
-            }
-            Node::Delete(plan) => {
-                self.exprs(&plan.recheck);
-                self.deferred(&plan.recheck_deferred, at);
-                self.returning(&plan.returning, at);
-                self.node(&plan.input, at + 1);
-            }
-            _ => {}
+        node.parts(&mut |part| match part {
+            Part::Expr(expr) => self.exprs([expr]),
+            Part::Deferred(deferred) => self.deferred(deferred, at),
+        });
+        for input in node.inputs() {
+            self.node(input, at + 1);
         }
     }
 }

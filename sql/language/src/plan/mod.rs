@@ -10,6 +10,7 @@ mod joins;
 mod modify;
 #[expect(missing_docs, reason = "nodes and their fields are named after what SQL calls them")]
 mod node;
+mod parts;
 mod predicate;
 mod prune;
 mod query;

@@ -1,8 +1,7 @@
 //! Which columns each scan must decode: those that something above it looks at.
 
-use super::node::{
-    ConflictAction, ConflictPlan, DeferredSource, DeferredValues, JoinPlan, Node, ScanPlan, SetCall,
-};
+use super::node::{ConflictAction, ConflictPlan, DeferredSource, DeferredValues, JoinPlan, Node};
+use super::parts::Part;
 use crate::expr::Expr;
 use std::sync::Arc;
 
@@ -107,100 +106,33 @@ impl Needed {
 
 /// Visits every expression of a plan, with how many rows lie between it and the row that the plan stands in.
 fn each_expr(node: &Node, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
-    let slots_of = |deferred: &DeferredValues, visit: &mut dyn FnMut(&Expr, usize)| {
-        for slot in deferred.iter() {
-            match &slot.source {
-                DeferredSource::Scalar(node)
-                | DeferredSource::Array(node, _)
-                | DeferredSource::Exists(node) => {
-                    each_expr(node, depth + 1, visit);
-                }
-                DeferredSource::Quantified { left, node, .. } => {
-                    left.iter().for_each(|expr| visit(expr, depth));
-                    each_expr(node, depth + 1, visit);
-                }
-                DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
-                    arguments.iter().for_each(|expr| visit(expr, depth));
-                }
-            }
-        }
-    };
-    match node {
-        Node::Unit | Node::Generated(_) => {}
-        Node::Values(plan) => {
-            plan.rows.iter().flatten().for_each(|expr| visit(expr, depth));
-            slots_of(&plan.deferred, visit);
-        }
-        Node::Scan(plan) => scan_exprs(plan).for_each(|expr| visit(expr, depth)),
-        Node::Function(plan) => {
-            plan.call.arguments.iter().for_each(|expr| visit(expr, depth));
-            slots_of(&plan.deferred, visit);
-        }
-        Node::Filter(plan) => {
-            visit(&plan.condition, depth);
-            slots_of(&plan.deferred, visit);
-            each_expr(&plan.input, depth, visit);
-        }
-        Node::Project(plan) => {
-            plan.exprs.iter().for_each(|expr| visit(expr, depth));
-            slots_of(&plan.deferred, visit);
-            each_expr(&plan.input, depth, visit);
-        }
-        Node::ProjectSet(plan) => {
-            set_exprs(&plan.calls).for_each(|expr| visit(expr, depth));
-            slots_of(&plan.deferred, visit);
-            each_expr(&plan.input, depth, visit);
-        }
-        Node::Join(plan) => {
-            plan.condition.iter().for_each(|expr| visit(expr, depth));
-            plan.hash_keys.iter().for_each(|(left, right)| {
-                visit(left, depth);
-                visit(right, depth);
-            });
-            slots_of(&plan.deferred, visit);
-            each_expr(&plan.left, depth, visit);
-            each_expr(&plan.right, depth + usize::from(plan.lateral), visit);
-        }
-        Node::Aggregate(plan) => {
-            plan.group_by.iter().for_each(|expr| visit(expr, depth));
-            for call in &plan.aggregates {
-                call.arguments.iter().chain(&call.filter).for_each(|expr| visit(expr, depth));
-                call.order_by.iter().for_each(|(expr, ..)| visit(expr, depth));
-            }
-            each_expr(&plan.input, depth, visit);
-        }
-        Node::Sort(plan) => {
-            plan.keys.iter().for_each(|key| visit(&key.expr, depth));
-            each_expr(&plan.input, depth, visit);
-        }
-        Node::Limit(plan) => {
-            plan.limit.iter().chain(&plan.offset).for_each(|expr| visit(expr, depth));
-            slots_of(&plan.deferred, visit);
-            each_expr(&plan.input, depth, visit);
-        }
-        Node::Distinct(plan) => each_expr(&plan.input, depth, visit),
-        Node::SetOperation(plan) => {
-            each_expr(&plan.left, depth, visit);
-            each_expr(&plan.right, depth, visit);
-        }
-        Node::Lock(plan) => {
-            plan.recheck.iter().for_each(|expr| visit(expr, depth));
-            slots_of(&plan.deferred, visit);
-            each_expr(&plan.input, depth, visit);
-        }
-        // Changes stand at the top of a statement: no row encloses them.
-        Node::Insert(_) | Node::Update(_) | Node::Delete(_) => {}
+    node.parts(&mut |part| match part {
+        Part::Expr(expr) => visit(expr, depth),
+        Part::Deferred(deferred) => each_deferred_expr(deferred, depth, visit),
+    });
+    if let Node::Join(plan) = node {
+        each_expr(&plan.left, depth, visit);
+        each_expr(&plan.right, depth + usize::from(plan.lateral), visit);
+    } else {
+        node.inputs().for_each(|input| each_expr(input, depth, visit));
     }
 }
 
-fn scan_exprs(plan: &ScanPlan) -> impl Iterator<Item = &Expr> {
-    let range = &plan.range;
-    let bounds = range.lower.iter().chain(&range.upper).map(|(expr, _)| expr);
-    plan.filter.iter().chain(&range.equal).chain(bounds).chain(range.points.iter().flatten())
-}
-
-fn set_exprs(calls: &[SetCall]) -> impl Iterator<Item = &Expr> {
-    calls.iter().flat_map(|call| &call.arguments)
+fn each_deferred_expr(deferred: &DeferredValues, depth: usize, visit: &mut dyn FnMut(&Expr, usize)) {
+    for slot in deferred.iter() {
+        match &slot.source {
+            DeferredSource::Scalar(node) | DeferredSource::Array(node, _) | DeferredSource::Exists(node) => {
+                each_expr(node, depth + 1, visit);
+            }
+            DeferredSource::Quantified { left, node, .. } => {
+                left.iter().for_each(|expr| visit(expr, depth));
+                each_expr(node, depth + 1, visit);
+            }
+            DeferredSource::Call { arguments, .. } | DeferredSource::Sequence { arguments, .. } => {
+                arguments.iter().for_each(|expr| visit(expr, depth));
+            }
+        }
+    }
 }
 
 /// Tells all scans of a finished plan what to decode.
@@ -225,120 +157,87 @@ fn visit_deferred(deferred: &mut DeferredValues) {
 
 /// `needed`: what is looked at of the rows that `node` gives.
 fn visit(node: &mut Node, needed: &Needed) {
-    let mut below = needed.clone();
+    let below = needed_of_inputs(node, needed);
     match node {
         Node::Unit | Node::Generated(_) => {}
-        Node::Scan(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            below.add_exprs(&plan.filter);
-            plan.needed.retain(|at| below.has(*at));
-        }
-        Node::Values(plan) => {
-            if let Some(plan) = Arc::get_mut(plan) {
-                visit_deferred(&mut plan.deferred);
-            }
-        }
-        Node::Function(plan) => {
-            if let Some(plan) = Arc::get_mut(plan) {
-                visit_deferred(&mut plan.deferred);
-            }
-        }
-        Node::Filter(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            below.add_expr(&plan.condition);
-            below.add_deferred(&plan.deferred);
-            visit_deferred(&mut plan.deferred);
-            visit(&mut plan.input, &below);
-        }
-        Node::Project(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            let mut below = Needed::none();
-            below.add_exprs(&plan.exprs);
-            below.add_deferred(&plan.deferred);
-            visit_deferred(&mut plan.deferred);
-            visit(&mut plan.input, &below);
-        }
+        Node::Scan(plan) => change(plan, |plan| plan.needed.retain(|at| below.has(*at))),
+        Node::Values(plan) => change(plan, |plan| visit_deferred(&mut plan.deferred)),
+        Node::Function(plan) => change(plan, |plan| visit_deferred(&mut plan.deferred)),
+        Node::Filter(plan) => change(plan, |plan| visit_both(&mut plan.deferred, &mut plan.input, &below)),
+        Node::Project(plan) => change(plan, |plan| visit_both(&mut plan.deferred, &mut plan.input, &below)),
         Node::ProjectSet(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            below.add_exprs(set_exprs(&plan.calls));
-            below.add_deferred(&plan.deferred);
-            visit_deferred(&mut plan.deferred);
-            visit(&mut plan.input, &below);
+            change(plan, |plan| visit_both(&mut plan.deferred, &mut plan.input, &below));
         }
-        Node::Join(plan) => {
-            if let Some(plan) = Arc::get_mut(plan) {
-                visit_join(plan, below);
-            }
-        }
-        Node::Aggregate(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            let mut below = Needed::none();
-            below.add_exprs(&plan.group_by);
-            for call in &plan.aggregates {
-                below.add_exprs(call.arguments.iter().chain(&call.filter));
-                below.add_exprs(call.order_by.iter().map(|(expr, ..)| expr));
-            }
-            visit(&mut plan.input, &below);
-        }
-        Node::Sort(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            below.add_exprs(plan.keys.iter().map(|key| &key.expr));
-            visit(&mut plan.input, &below);
-        }
-        Node::Limit(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            visit_deferred(&mut plan.deferred);
-            visit(&mut plan.input, &below);
-        }
-        Node::Distinct(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            plan.columns.iter().for_each(|at| below.add(*at));
-            visit(&mut plan.input, &below);
-        }
-        Node::SetOperation(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            visit(&mut plan.left, &Needed::All);
-            visit(&mut plan.right, &Needed::All);
-        }
-        Node::Lock(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
-            below.add_exprs(&plan.recheck);
-            below.add_deferred(&plan.deferred);
+        Node::Join(plan) => change(plan, |plan| visit_join(plan, &below)),
+        Node::Aggregate(plan) => change(plan, |plan| visit(&mut plan.input, &below)),
+        Node::Sort(plan) => change(plan, |plan| visit(&mut plan.input, &below)),
+        Node::Limit(plan) => change(plan, |plan| visit_both(&mut plan.deferred, &mut plan.input, &below)),
+        Node::Distinct(plan) => change(plan, |plan| visit(&mut plan.input, &below)),
+        Node::SetOperation(plan) => change(plan, |plan| {
+            visit(&mut plan.left, &below);
+            visit(&mut plan.right, &below);
+        }),
+        Node::Lock(plan) => change(plan, |plan| {
             for target in &mut plan.targets {
                 let start = target.start;
-                below.add(target.key);
                 target.needed.retain(|at| below.has(start + at));
             }
             visit(&mut plan.input, &below);
-        }
-        Node::Insert(plan) => {
-            let Some(plan) = Arc::get_mut(plan) else { return };
+        }),
+        Node::Insert(plan) => change(plan, |plan| {
             if let Some(ConflictPlan { action: ConflictAction::Update { deferred, .. }, .. }) =
                 &mut plan.conflict
             {
                 visit_deferred(deferred);
             }
-            visit(&mut plan.input, &Needed::All);
-        }
-        // The whole row is written, or told by RETURNING.
-        Node::Update(plan) => {
-            if let Some(plan) = Arc::get_mut(plan) {
-                visit_deferred(&mut plan.deferred);
-                visit(&mut plan.input, &Needed::All);
-            }
-        }
-        Node::Delete(plan) => {
-            if let Some(plan) = Arc::get_mut(plan) {
-                visit(&mut plan.input, &Needed::All);
-            }
-        }
+            visit(&mut plan.input, &below);
+        }),
+        Node::Update(plan) => change(plan, |plan| visit_both(&mut plan.deferred, &mut plan.input, &below)),
+        Node::Delete(plan) => change(plan, |plan| visit(&mut plan.input, &below)),
     }
 }
 
-fn visit_join(plan: &mut JoinPlan, mut below: Needed) {
+/// Changes a node's plan, which nobody else holds yet.
+fn change<T>(plan: &mut Arc<T>, change: impl FnOnce(&mut T)) {
+    if let Some(plan) = Arc::get_mut(plan) {
+        change(plan);
+    }
+}
+
+fn visit_both(deferred: &mut DeferredValues, input: &mut Node, below: &Needed) {
+    visit_deferred(deferred);
+    visit(input, below);
+}
+
+/// What is looked at of the rows that a node reads: by itself, and by those who look at the rows that it
+/// gives.
+fn needed_of_inputs(node: &Node, needed: &Needed) -> Needed {
+    let mut below = match node {
+        Node::Project(_) | Node::Aggregate(_) => Needed::none(),
+        // The whole row is written, or told by RETURNING. Rows are compared as wholes.
+        Node::Insert(_) | Node::Update(_) | Node::Delete(_) | Node::SetOperation(_) => return Needed::All,
+        _ => needed.clone(),
+    };
+    match node {
+        // Keys of a hash are each of one side: visit_join adds them.
+        Node::Join(plan) => {
+            below.add_exprs(&plan.condition);
+            below.add_deferred(&plan.deferred);
+            return below;
+        }
+        Node::Distinct(plan) => plan.columns.iter().for_each(|at| below.add(*at)),
+        Node::Lock(plan) => plan.targets.iter().for_each(|target| below.add(target.key)),
+        _ => {}
+    }
+    node.parts(&mut |part| match part {
+        Part::Expr(expr) => below.add_expr(expr),
+        Part::Deferred(deferred) => below.add_deferred(deferred),
+    });
+    below
+}
+
+fn visit_join(plan: &mut JoinPlan, below: &Needed) {
     let width = plan.left_width;
-    below.add_exprs(&plan.condition);
-    below.add_deferred(&plan.deferred);
     let mut left = below.part(0, width);
     let mut right = below.part(width, usize::MAX);
     for (left_key, right_key) in &plan.hash_keys {

@@ -18,12 +18,63 @@ use sqlstate::SqlState;
 use std::sync::Arc;
 use storage::LockMode;
 
+/// What the clauses of a SELECT were compiled to, but for FROM and WHERE.
+struct Clauses {
+    /// The select list.
+    exprs: Vec<Expr>,
+    /// Its names.
+    columns: Vec<OutputColumn>,
+    /// GROUP BY is written.
+    grouped: bool,
+    group_by: Vec<Expr>,
+    having: Option<Expr>,
+    distinct_on: Option<Vec<Expr>>,
+    /// ORDER BY.
+    keys: Vec<SortKey>,
+    /// Of all of them.
+    deferred: DeferredValues,
+}
+
 impl Analyzer<'_> {
     pub(super) fn select(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Select> {
         refuse_foreign_clauses(select)?;
         let locking = !tail.locks.is_empty();
         let (mut node, whole, where_deferred) =
             self.filtered(FromItem::unit(), &select.from, select.selection.as_ref(), locking)?;
+        let mut clauses = self.clauses(select, tail)?;
+        let level = self.level();
+        let set_calls = std::mem::take(&mut level.set_calls);
+        let aggregated = clauses.grouped || !level.aggregates.is_empty() || clauses.having.is_some();
+        if locking {
+            refuse_locks(select, &clauses, aggregated, !set_calls.is_empty())?;
+            return self.locked_select(node, (whole, where_deferred), tail, clauses);
+        }
+        if aggregated {
+            if !set_calls.is_empty() {
+                return Err(SqlError::unsupported("a set-returning function next to an aggregate"));
+            }
+            node = self.aggregate_node(node, &mut clauses)?;
+        } else if !set_calls.is_empty() {
+            if clauses.deferred.iter().any(|slot| slot.uses_row) {
+                return Err(SqlError::unsupported("a correlated subquery next to a set-returning function"));
+            }
+            let deferred = clauses.deferred.clone();
+            node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls: set_calls, deferred }));
+        }
+        // Rows may come in the wanted order by themselves.
+        if !aggregated
+            && select.distinct.is_none()
+            && let Some(wanted) = plain_order(&clauses.keys)
+            && !wanted.is_empty()
+            && predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())
+        {
+            clauses.keys.clear();
+        }
+        self.assemble(node, clauses, select.distinct.as_ref(), tail)
+    }
+
+    /// Compiles all clauses but FROM and WHERE, which are there already.
+    fn clauses(&mut self, select: &ast::Select, tail: &Tail<'_>) -> Result<Clauses> {
         let (group_asts, grouped): (&[ast::Expr], bool) = match &select.group_by {
             ast::GroupByExpr::Expressions(list, modifiers) if modifiers.is_empty() => {
                 (list, !list.is_empty())
@@ -39,7 +90,7 @@ impl Analyzer<'_> {
             self.boolean("HAVING", condition)
         });
         let having = having.transpose()?;
-        let mut exprs: Vec<Expr> = targets.iter().map(|target| target.expr.clone()).collect();
+        let exprs: Vec<Expr> = targets.iter().map(|target| target.expr.clone()).collect();
         let columns: Vec<OutputColumn> = targets
             .into_iter()
             .map(|target| OutputColumn { name: target.name, ty: target.expr.ty(), origin: target.origin })
@@ -65,74 +116,18 @@ impl Analyzer<'_> {
         limit_targets(group_by.len())?;
         limit_targets(keys.len())?;
         let deferred = self.take_deferred();
-        let level = self.level();
-        let set_calls = std::mem::take(&mut level.set_calls);
-        let aggregated = grouped || !level.aggregates.is_empty() || having.is_some();
-        if locking {
-            if aggregated || select.distinct.is_some() || !set_calls.is_empty() {
-                let what = if select.distinct.is_some() {
-                    "DISTINCT clause"
-                } else if grouped {
-                    "GROUP BY clause"
-                } else if having.is_some() {
-                    "HAVING clause"
-                } else if aggregated {
-                    "aggregate functions"
-                } else {
-                    "set-returning functions in the target list"
-                };
-                return Err(SqlError::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    format!("FOR UPDATE is not allowed with {what}"),
-                ));
-            }
-            return self.locked_select(node, (whole, where_deferred), tail, keys, exprs, columns, deferred);
-        }
-        if aggregated {
-            if !set_calls.is_empty() {
-                return Err(SqlError::unsupported("a set-returning function next to an aggregate"));
-            }
-            node = self.aggregate_node(
-                node,
-                group_by,
-                having,
-                &mut exprs,
-                &mut keys,
-                distinct_on.as_deref(),
-                &deferred,
-                !grouped,
-            )?;
-        } else if !set_calls.is_empty() {
-            if deferred.iter().any(|slot| slot.uses_row) {
-                return Err(SqlError::unsupported("a correlated subquery next to a set-returning function"));
-            }
-            let deferred = deferred.clone();
-            node = Node::ProjectSet(Arc::new(ProjectSetPlan { input: node, calls: set_calls, deferred }));
-        }
-        // Rows may come in the wanted order by themselves.
-        if !aggregated
-            && select.distinct.is_none()
-            && let Some(wanted) = plain_order(&keys)
-            && !wanted.is_empty()
-            && predicate::order_by_key(&mut node, &wanted, tail.limit.is_some())
-        {
-            keys.clear();
-        }
-        self.assemble(node, exprs, columns, deferred, keys, distinct_on, select.distinct.as_ref(), tail)
+        Ok(Clauses { exprs, columns, grouped, group_by, having, distinct_on, keys, deferred })
     }
 
     /// Projection, DISTINCT, ORDER BY, LIMIT over a row source.
     fn assemble(
         &mut self,
         node: Node,
-        mut exprs: Vec<Expr>,
-        columns: Vec<OutputColumn>,
-        deferred: DeferredValues,
-        keys: Vec<SortKey>,
-        distinct_on: Option<Vec<Expr>>,
+        clauses: Clauses,
         distinct: Option<&ast::Distinct>,
         tail: &Tail<'_>,
     ) -> Result<Select> {
+        let Clauses { mut exprs, columns, distinct_on, keys, deferred, .. } = clauses;
         let visible = exprs.len();
         let mut place = |expr: Expr| match exprs.iter().position(|known| *known == expr) {
             Some(at) => at,
@@ -151,8 +146,7 @@ impl Analyzer<'_> {
                 "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
             ));
         }
-        let total = exprs.len();
-        limit_targets(total)?;
+        limit_targets(exprs.len())?;
         let types: Vec<Type> = exprs.iter().map(Expr::ty).collect();
         let mut node = Node::Project(Arc::new(ProjectPlan { input: node, exprs, deferred }));
         if plain_distinct {
@@ -169,31 +163,16 @@ impl Analyzer<'_> {
             ));
         }
         if sorted {
-            let keys = sort
-                .into_iter()
-                .map(|(index, key)| SortKey {
-                    expr: Expr::Column { index, ty: types.get(index).copied().unwrap_or(key.expr.ty()) },
-                    ..key
-                })
-                .collect();
-            node = Node::Sort(Arc::new(SortPlan { input: node, keys, limit: None }));
+            node = sorted_by(node, sort, &types);
         }
         if let Some(columns) = on {
             node = Node::Distinct(Arc::new(DistinctPlan { input: node, columns, sorted }));
         }
         node = self.limit(node, tail)?;
-        if total > visible {
-            let exprs = types
-                .iter()
-                .take(visible)
-                .enumerate()
-                .map(|(index, ty)| Expr::Column { index, ty: *ty })
-                .collect();
-            node = Node::Project(Arc::new(ProjectPlan {
-                input: node,
-                exprs,
-                deferred: DeferredValues::default(),
-            }));
+        if let Some(visible) = types.get(..visible)
+            && types.len() > visible.len()
+        {
+            node = without_hidden(node, visible);
         }
         Ok(Select { node, columns })
     }
@@ -204,11 +183,9 @@ impl Analyzer<'_> {
         mut node: Node,
         recheck: (Option<Expr>, DeferredValues),
         tail: &Tail<'_>,
-        mut keys: Vec<SortKey>,
-        exprs: Vec<Expr>,
-        columns: Vec<OutputColumn>,
-        deferred: DeferredValues,
+        clauses: Clauses,
     ) -> Result<Select> {
+        let Clauses { exprs, columns, mut keys, deferred, .. } = clauses;
         self.writes = true;
         if keys.iter().any(|key| predicate::has_deferred(&key.expr)) {
             return Err(SqlError::unsupported("a subquery in ORDER BY of a query with FOR UPDATE"));
@@ -331,17 +308,10 @@ impl Analyzer<'_> {
     }
 
     /// Groups rows, and makes all later expressions look at groups instead of rows.
-    fn aggregate_node(
-        &mut self,
-        input: Node,
-        mut group_by: Vec<Expr>,
-        having: Option<Expr>,
-        exprs: &mut [Expr],
-        keys: &mut [SortKey],
-        distinct_on: Option<&[Expr]>,
-        deferred: &DeferredValues,
-        plain: bool,
-    ) -> Result<Node> {
+    fn aggregate_node(&mut self, input: Node, clauses: &mut Clauses) -> Result<Node> {
+        let Clauses { exprs, keys, distinct_on, deferred, grouped, .. } = clauses;
+        let mut group_by = std::mem::take(&mut clauses.group_by);
+        let mut having = clauses.having.take();
         if deferred.iter().any(|slot| slot.uses_row) || group_by.iter().any(predicate::has_deferred) {
             return Err(SqlError::unsupported("a correlated subquery in a query with grouping"));
         }
@@ -353,7 +323,6 @@ impl Analyzer<'_> {
         let aggregates = std::mem::take(&mut level.aggregates);
         // Columns that a grouped primary key determines may be named: they join the group without changing
         // it.
-        let mut having = having;
         let every = exprs.iter().chain(&having).chain(keys.iter().map(|key| &key.expr));
         let mut more = Vec::new();
         for expr in every {
@@ -382,7 +351,7 @@ impl Analyzer<'_> {
             let before = std::mem::replace(expr, super::node::null(Type::of(TypeId::Unknown)));
             *expr = regroup(before)?;
         }
-        let plain = plain && group_by.is_empty();
+        let plain = !*grouped && group_by.is_empty();
         let plan = AggregatePlan { input, group_by, aggregates, plain };
         let node = Node::Aggregate(Arc::new(plan));
         Ok(match having {
@@ -397,6 +366,40 @@ impl Analyzer<'_> {
             })),
         })
     }
+}
+
+/// ORDER BY, with the places of its keys in the row.
+fn sorted_by(input: Node, sort: Vec<(usize, SortKey)>, types: &[Type]) -> Node {
+    let column = |(index, key): (usize, SortKey)| {
+        let ty = types.get(index).copied().unwrap_or(key.expr.ty());
+        SortKey { expr: Expr::Column { index, ty }, ..key }
+    };
+    let keys = sort.into_iter().map(column).collect();
+    Node::Sort(Arc::new(SortPlan { input, keys, limit: None }))
+}
+
+/// The first columns, of these types, without those behind them that only ORDER BY and DISTINCT ON look at.
+fn without_hidden(input: Node, visible: &[Type]) -> Node {
+    let exprs = visible.iter().enumerate().map(|(index, ty)| Expr::Column { index, ty: *ty }).collect();
+    Node::Project(Arc::new(ProjectPlan { input, exprs, deferred: DeferredValues::default() }))
+}
+
+/// 0A000 for row locks where a result row is not one row of a table.
+fn refuse_locks(select: &ast::Select, clauses: &Clauses, aggregated: bool, makes_sets: bool) -> Result<()> {
+    let what = if select.distinct.is_some() {
+        "DISTINCT clause"
+    } else if clauses.grouped {
+        "GROUP BY clause"
+    } else if clauses.having.is_some() {
+        "HAVING clause"
+    } else if aggregated {
+        "aggregate functions"
+    } else if makes_sets {
+        "set-returning functions in the target list"
+    } else {
+        return Ok(());
+    };
+    Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("FOR UPDATE is not allowed with {what}")))
 }
 
 /// Columns outside of aggregates and of grouped expressions.

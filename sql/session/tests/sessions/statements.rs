@@ -28,79 +28,76 @@ async fn a_table_is_made_filled_changed_and_dropped() {
     assert_eq!(c.refused("select * from t").await, ("42P01".into(), "relation \"t\" does not exist".into()));
 }
 
+/// A query, and its rows.
+const QUERIES: &[(&str, &str)] = &[
+    ("select 1", "1"),
+    ("select 1 + 2 as x, 'a' || 'b', null", "3|ab|-"),
+    ("values (1, 'a'), (2, null) order by 1 desc", "2|-;1|a"),
+    ("select * from (values (1), (2)) v(x) where x > 1", "2"),
+    ("select * from generate_series(1, 4) g where g % 2 = 0", "2;4"),
+    ("select generate_series(1, 3), 'x'", "1|x;2|x;3|x"),
+    ("select g, generate_series(1, g) from generate_series(1, 2) g", "1|1;2|1;2|2"),
+    ("select count(*) from generate_series(1, 10000)", "10000"),
+    (
+        "select x, count(*) from generate_series(1, 6) g, lateral (select g % 3 as x) s group by x order by x",
+        "0|2;1|2;2|2",
+    ),
+    ("select 1 union select 2 union all select 2 order by 1", "1;2;2"),
+    ("select 1 intersect select 1", "1"),
+    ("select generate_series(1,3) except select 2", "1;3"),
+    ("with a as (select 1 as x), b as (select x + 1 as y from a) select x, y from a, b", "1|2"),
+    ("select (select max(g) from generate_series(1, 5) g), exists (select 1 where false)", "5|f"),
+    ("select 3 in (select generate_series(1, 3)), 4 not in (select generate_series(1, 3))", "t|t"),
+    ("select null in (select 1), 1 in (select null::int), 5 > all (select generate_series(1,4))", "-|-|t"),
+    ("select array(select generate_series(1, 3))", "{1,2,3}"),
+    ("select distinct g % 2 from generate_series(1, 5) g order by 1", "0;1"),
+    ("select distinct on (g % 2) g from generate_series(1, 5) g order by g % 2, g desc", "4;5"),
+    ("select g from generate_series(1, 5) g order by g desc limit 2 offset 1", "4;3"),
+    ("select case when g > 1 then 'big' else 'small' end from generate_series(1, 2) g", "small;big"),
+    (
+        "select sum(g) filter (where g > 2), string_agg(g::text, ',' order by g desc) from generate_series(1, 4) g",
+        "7|4,3,2,1",
+    ),
+    ("select g % 2 as k, sum(g) from generate_series(1, 5) g group by k having sum(g) > 6 order by 1", "1|9"),
+    (
+        "select a.g, b.g from generate_series(1,3) a(g) left join generate_series(2,3) b(g) on a.g = b.g order by 1",
+        "1|-;2|2;3|3",
+    ),
+    (
+        "select a.g, b.g from generate_series(1,2) a(g) full join generate_series(2,3) b(g) on a.g = b.g order by 1, 2",
+        "1|-;2|2;-|3",
+    ),
+    (
+        "select a.g, b.g from generate_series(1,2) a(g) right join generate_series(2,3) b(g) on a.g = b.g order by 2",
+        "2|2;-|3",
+    ),
+    ("select * from generate_series(1,2) a(g) join generate_series(2,3) b(g) using (g)", "2"),
+    (
+        "select g from generate_series(1, 3) g where g = (select max(h) from generate_series(1, g) h) order by 1",
+        "1;2;3",
+    ),
+    ("select n from pg_numbers where n <> 2 order by n", "1;3"),
+    ("select node_twice(21), node_pair()", "42|(7,\"a b\")"),
+    ("select word, number from node_pair(3)", "a b|3"),
+    (
+        "select case when g = 1 then node_twice(g) when g = 2 then (select 7) else 0 end from generate_series(1, 3) g",
+        "2;7;0",
+    ),
+    (
+        "select coalesce(g, (select 1 / 0)), g in (select h from generate_series(1, g) h where h > 1) from generate_series(1, 2) g",
+        "1|f;2|t",
+    ),
+    ("select case when false then (select 1 union select 2) end, node_twice(node_twice(3))", "-|12"),
+    ("select count(*), node_twice(4) from generate_series(1, 3)", "3|8"),
+    ("select generate_series(1, (select 3))", "1;2;3"),
+    ("select current_user, current_database()", "postgres|postgres"),
+];
+
 #[tokio::test]
 async fn queries_without_tables() {
     let node = Node::new().await;
     let mut c = node.client().await;
-    for (sql, expected) in [
-        ("select 1", "1"),
-        ("select 1 + 2 as x, 'a' || 'b', null", "3|ab|-"),
-        ("values (1, 'a'), (2, null) order by 1 desc", "2|-;1|a"),
-        ("select * from (values (1), (2)) v(x) where x > 1", "2"),
-        ("select * from generate_series(1, 4) g where g % 2 = 0", "2;4"),
-        ("select generate_series(1, 3), 'x'", "1|x;2|x;3|x"),
-        ("select g, generate_series(1, g) from generate_series(1, 2) g", "1|1;2|1;2|2"),
-        ("select count(*) from generate_series(1, 10000)", "10000"),
-        (
-            "select x, count(*) from generate_series(1, 6) g, lateral (select g % 3 as x) s group by x order by x",
-            "0|2;1|2;2|2",
-        ),
-        ("select 1 union select 2 union all select 2 order by 1", "1;2;2"),
-        ("select 1 intersect select 1", "1"),
-        ("select generate_series(1,3) except select 2", "1;3"),
-        ("with a as (select 1 as x), b as (select x + 1 as y from a) select x, y from a, b", "1|2"),
-        ("select (select max(g) from generate_series(1, 5) g), exists (select 1 where false)", "5|f"),
-        ("select 3 in (select generate_series(1, 3)), 4 not in (select generate_series(1, 3))", "t|t"),
-        (
-            "select null in (select 1), 1 in (select null::int), 5 > all (select generate_series(1,4))",
-            "-|-|t",
-        ),
-        ("select array(select generate_series(1, 3))", "{1,2,3}"),
-        ("select distinct g % 2 from generate_series(1, 5) g order by 1", "0;1"),
-        ("select distinct on (g % 2) g from generate_series(1, 5) g order by g % 2, g desc", "4;5"),
-        ("select g from generate_series(1, 5) g order by g desc limit 2 offset 1", "4;3"),
-        ("select case when g > 1 then 'big' else 'small' end from generate_series(1, 2) g", "small;big"),
-        (
-            "select sum(g) filter (where g > 2), string_agg(g::text, ',' order by g desc) from generate_series(1, 4) g",
-            "7|4,3,2,1",
-        ),
-        (
-            "select g % 2 as k, sum(g) from generate_series(1, 5) g group by k having sum(g) > 6 order by 1",
-            "1|9",
-        ),
-        (
-            "select a.g, b.g from generate_series(1,3) a(g) left join generate_series(2,3) b(g) on a.g = b.g order by 1",
-            "1|-;2|2;3|3",
-        ),
-        (
-            "select a.g, b.g from generate_series(1,2) a(g) full join generate_series(2,3) b(g) on a.g = b.g order by 1, 2",
-            "1|-;2|2;-|3",
-        ),
-        (
-            "select a.g, b.g from generate_series(1,2) a(g) right join generate_series(2,3) b(g) on a.g = b.g order by 2",
-            "2|2;-|3",
-        ),
-        ("select * from generate_series(1,2) a(g) join generate_series(2,3) b(g) using (g)", "2"),
-        (
-            "select g from generate_series(1, 3) g where g = (select max(h) from generate_series(1, g) h) order by 1",
-            "1;2;3",
-        ),
-        ("select n from pg_numbers where n <> 2 order by n", "1;3"),
-        ("select node_twice(21), node_pair()", "42|(7,\"a b\")"),
-        ("select word, number from node_pair(3)", "a b|3"),
-        (
-            "select case when g = 1 then node_twice(g) when g = 2 then (select 7) else 0 end from generate_series(1, 3) g",
-            "2;7;0",
-        ),
-        (
-            "select coalesce(g, (select 1 / 0)), g in (select h from generate_series(1, g) h where h > 1) from generate_series(1, 2) g",
-            "1|f;2|t",
-        ),
-        ("select case when false then (select 1 union select 2) end, node_twice(node_twice(3))", "-|12"),
-        ("select count(*), node_twice(4) from generate_series(1, 3)", "3|8"),
-        ("select generate_series(1, (select 3))", "1;2;3"),
-        ("select current_user, current_database()", "postgres|postgres"),
-    ] {
+    for &(sql, expected) in QUERIES {
         assert_eq!(c.text(sql).await, expected, "{sql}");
     }
 }
@@ -283,88 +280,71 @@ async fn prepared_statements_take_the_direct_path_with_their_parameters() {
     assert_eq!(error.code().as_str(), "23502");
 }
 
+/// A statement, and its SQLSTATE, message and position.
+const ERRORS: &[(&str, &str, &str, Option<u32>)] = &[
+    ("select nope from t", "42703", "column \"nope\" does not exist", Some(8)),
+    ("select t.nope from t", "42703", "column t.nope does not exist", Some(8)),
+    ("select x.id from t", "42P01", "missing FROM-clause entry for table \"x\"", Some(8)),
+    ("select * from nope", "42P01", "relation \"nope\" does not exist", Some(15)),
+    ("select id from t a, t b", "42702", "column reference \"id\" is ambiguous", Some(8)),
+    ("select * from t, t", "42712", "table name \"t\" specified more than once", None),
+    (
+        "insert into t (id, nope) values (1, 2)",
+        "42703",
+        "column \"nope\" of relation \"t\" does not exist",
+        Some(20),
+    ),
+    ("insert into t values (1, 'a', 2)", "42601", "INSERT has more expressions than target columns", None),
+    (
+        "insert into t (id) values (true)",
+        "42804",
+        "column \"id\" is of type integer but expression is of type boolean",
+        None,
+    ),
+    (
+        "insert into t values (1, 'toolong')",
+        "23514",
+        "new row for relation \"t\" violates check constraint \"t_v_check\"",
+        None,
+    ),
+    (
+        "insert into t values (null)",
+        "23502",
+        "null value in column \"id\" of relation \"t\" violates not-null constraint",
+        None,
+    ),
+    (
+        "select id, count(*) from t",
+        "42803",
+        "column \"t.id\" must appear in the GROUP BY clause or be used in an aggregate function",
+        None,
+    ),
+    ("select * from t where count(*) > 1", "42803", "aggregate functions are not allowed in WHERE", None),
+    ("select * from t where id", "42804", "argument of WHERE must be type boolean, not type integer", None),
+    ("select 1/0", "22012", "division by zero", None),
+    ("create table t (a int)", "42P07", "relation \"t\" already exists", None),
+    ("create table u (a int, a int)", "42701", "column \"a\" specified more than once", None),
+    ("drop table nope", "42P01", "table \"nope\" does not exist", None),
+    ("select $1", "42P02", "there is no parameter $1", None),
+    (
+        "select (select 1 union select 2)",
+        "21000",
+        "more than one row returned by a subquery used as an expression",
+        None,
+    ),
+    ("select 1 union select 1, 2", "42601", "each UNION query must have the same number of columns", None),
+    ("set nonsense = 1", "42704", "unrecognized configuration parameter \"nonsense\"", None),
+    ("execute nope", "26000", "prepared statement \"nope\" does not exist", None),
+    ("begin isolation level serializable", "0A000", "isolation level SERIALIZABLE is not supported", None),
+    ("savepoint a", "25P01", "SAVEPOINT can only be used in transaction blocks", None),
+];
+
 #[tokio::test]
 async fn errors_carry_postgres_codes_messages_and_positions() {
     let node = Node::new().await;
     let mut c = node.client().await;
     c.run("create table t (id int primary key, v text check (length(v) < 5))").await;
-    for (sql, code, message, position) in [
-        ("select nope from t", "42703", "column \"nope\" does not exist", Some(8)),
-        ("select t.nope from t", "42703", "column t.nope does not exist", Some(8)),
-        ("select x.id from t", "42P01", "missing FROM-clause entry for table \"x\"", Some(8)),
-        ("select * from nope", "42P01", "relation \"nope\" does not exist", Some(15)),
-        ("select id from t a, t b", "42702", "column reference \"id\" is ambiguous", Some(8)),
-        ("select * from t, t", "42712", "table name \"t\" specified more than once", None),
-        (
-            "insert into t (id, nope) values (1, 2)",
-            "42703",
-            "column \"nope\" of relation \"t\" does not exist",
-            Some(20),
-        ),
-        (
-            "insert into t values (1, 'a', 2)",
-            "42601",
-            "INSERT has more expressions than target columns",
-            None,
-        ),
-        (
-            "insert into t (id) values (true)",
-            "42804",
-            "column \"id\" is of type integer but expression is of type boolean",
-            None,
-        ),
-        (
-            "insert into t values (1, 'toolong')",
-            "23514",
-            "new row for relation \"t\" violates check constraint \"t_v_check\"",
-            None,
-        ),
-        (
-            "insert into t values (null)",
-            "23502",
-            "null value in column \"id\" of relation \"t\" violates not-null constraint",
-            None,
-        ),
-        (
-            "select id, count(*) from t",
-            "42803",
-            "column \"t.id\" must appear in the GROUP BY clause or be used in an aggregate function",
-            None,
-        ),
-        ("select * from t where count(*) > 1", "42803", "aggregate functions are not allowed in WHERE", None),
-        (
-            "select * from t where id",
-            "42804",
-            "argument of WHERE must be type boolean, not type integer",
-            None,
-        ),
-        ("select 1/0", "22012", "division by zero", None),
-        ("create table t (a int)", "42P07", "relation \"t\" already exists", None),
-        ("create table u (a int, a int)", "42701", "column \"a\" specified more than once", None),
-        ("drop table nope", "42P01", "table \"nope\" does not exist", None),
-        ("select $1", "42P02", "there is no parameter $1", None),
-        (
-            "select (select 1 union select 2)",
-            "21000",
-            "more than one row returned by a subquery used as an expression",
-            None,
-        ),
-        (
-            "select 1 union select 1, 2",
-            "42601",
-            "each UNION query must have the same number of columns",
-            None,
-        ),
-        ("set nonsense = 1", "42704", "unrecognized configuration parameter \"nonsense\"", None),
-        ("execute nope", "26000", "prepared statement \"nope\" does not exist", None),
-        (
-            "begin isolation level serializable",
-            "0A000",
-            "isolation level SERIALIZABLE is not supported",
-            None,
-        ),
-        ("savepoint a", "25P01", "SAVEPOINT can only be used in transaction blocks", None),
-    ] {
+    for &(sql, code, message, position) in ERRORS {
         let error = c.error(sql).await;
         assert_eq!((error.code().as_str(), error.message()), (code, message), "{sql}");
         if position.is_some() {

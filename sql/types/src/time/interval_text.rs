@@ -193,6 +193,15 @@ fn clock(text: &str) -> Read<i64> {
         .ok_or(Refused::Range)
 }
 
+/// `years-months` in months.
+fn year_month(years: &str, months: &str) -> Read<i64> {
+    let (years, months) = (Number::parse(years)?, Number::parse(months)?);
+    if months.whole > 11 {
+        return Err(Refused::Range);
+    }
+    years.whole.checked_mul(12).and_then(|all| all.checked_add(months.whole)).ok_or(Refused::Range)
+}
+
 fn parse_words(text: &str) -> Read<Interval> {
     let mut sum = Sum::default();
     let mut pending: Option<Number> = None;
@@ -242,15 +251,7 @@ fn parse_words(text: &str) -> Read<Interval> {
             }
             sum.add_micros(clock(&signed)?)?;
         } else if let Some((years, months)) = number.split_once('-') {
-            let (years, months) = (Number::parse(years)?, Number::parse(months)?);
-            if months.whole > 11 {
-                return Err(Refused::Range);
-            }
-            let total = years
-                .whole
-                .checked_mul(12)
-                .and_then(|all| all.checked_add(months.whole))
-                .ok_or(Refused::Range)?;
+            let total = year_month(years, months)?;
             sum.months += if sign == "-" { -total } else { total };
         } else {
             if pending.is_some() {

@@ -43,6 +43,8 @@ pub(super) fn register(table: &mut Table) {
     lengths(table);
     cases_and_trims(table);
     parts(table);
+    changes(table);
+    finds(table);
     encodings(table);
     patterns(table);
 }
@@ -108,6 +110,7 @@ fn pad(value: &str, length: i64, fill: &str, before: bool) -> Result<Datum> {
     })
 }
 
+/// What takes a part of a text.
 fn parts(table: &mut Table) {
     for name in ["substring", "substr"] {
         table.add(name, &[Text, Int4], Text, |a, _| substring(text(a, 0)?, integer(a, 1)?, None));
@@ -129,6 +132,34 @@ fn parts(table: &mut Table) {
         let skip = value.chars().count() - kept(value, count);
         Ok(Datum::from(value.chars().skip(skip).collect::<String>()))
     });
+    table.add("split_part", &[Text, Text, Int4], Text, |a, _| {
+        split_part(text(a, 0)?, text(a, 1)?, integer(a, 2)?)
+    });
+    table.add("overlay", &[Text, Text, Int4], Text, |a, _| {
+        overlay(text(a, 0)?, text(a, 1)?, integer(a, 2)?, None)
+    });
+    table.add("overlay", &[Text, Text, Int4, Int4], Text, |a, _| {
+        overlay(text(a, 0)?, text(a, 1)?, integer(a, 2)?, Some(integer(a, 3)?))
+    });
+    table
+        .add("string_to_array", &[Text, Text], TextArray, |a, _| {
+            let Some(Datum::Text(value)) = a.first() else { return Ok(Datum::Null) };
+            match a.get(1).and_then(Datum::as_str) {
+                _ if value.is_empty() => many(0, 0, || Ok(Vec::new())),
+                None => {
+                    many(value.len(), 0, || Ok(value.chars().map(|c| Datum::from(c.to_string())).collect()))
+                }
+                Some("") => many(1, 0, || Ok(vec![Datum::Text(value.clone())])),
+                Some(delimiter) => many(value.matches(delimiter).count() + 1, value.len(), || {
+                    Ok(value.split(delimiter).map(Datum::from).collect())
+                }),
+            }
+        })
+        .lenient();
+}
+
+/// What makes another text of one.
+fn changes(table: &mut Table) {
     table.add("repeat", &[Text, Int4], Text, |a, _| {
         let (value, times) = (text(a, 0)?, usize::try_from(integer(a, 1)?).unwrap_or(0));
         made(value.len().saturating_mul(times), || Ok(Datum::from(value.repeat(times))))
@@ -163,6 +194,10 @@ fn parts(table: &mut Table) {
         }
         Ok(Datum::from(out))
     });
+}
+
+/// What looks for a text in another.
+fn finds(table: &mut Table) {
     for name in ["strpos", "position"] {
         table.add(name, &[Text, Text], Int4, |a, _| {
             let value = text(a, 0)?;
@@ -173,30 +208,6 @@ fn parts(table: &mut Table) {
     table.add("starts_with", &[Text, Text], Bool, |a, _| {
         Ok(Datum::Bool(text(a, 0)?.starts_with(text(a, 1)?)))
     });
-    table.add("split_part", &[Text, Text, Int4], Text, |a, _| {
-        split_part(text(a, 0)?, text(a, 1)?, integer(a, 2)?)
-    });
-    table.add("overlay", &[Text, Text, Int4], Text, |a, _| {
-        overlay(text(a, 0)?, text(a, 1)?, integer(a, 2)?, None)
-    });
-    table.add("overlay", &[Text, Text, Int4, Int4], Text, |a, _| {
-        overlay(text(a, 0)?, text(a, 1)?, integer(a, 2)?, Some(integer(a, 3)?))
-    });
-    table
-        .add("string_to_array", &[Text, Text], TextArray, |a, _| {
-            let Some(Datum::Text(value)) = a.first() else { return Ok(Datum::Null) };
-            match a.get(1).and_then(Datum::as_str) {
-                _ if value.is_empty() => many(0, 0, || Ok(Vec::new())),
-                None => {
-                    many(value.len(), 0, || Ok(value.chars().map(|c| Datum::from(c.to_string())).collect()))
-                }
-                Some("") => many(1, 0, || Ok(vec![Datum::Text(value.clone())])),
-                Some(delimiter) => many(value.matches(delimiter).count() + 1, value.len(), || {
-                    Ok(value.split(delimiter).map(Datum::from).collect())
-                }),
-            }
-        })
-        .lenient();
 }
 
 /// How many characters left() and right() keep: a negative count is that many fewer than all.
