@@ -1,7 +1,7 @@
 //! Time and randomness, passed in.
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Microseconds since 2000-01-01 00:00:00 UTC, PostgreSQL's TimestampTz.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,8 +63,11 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_unix_micros(i64::try_from(since_unix.as_micros()).unwrap_or(i64::MAX))
+        // Asked several times a statement, so without the arithmetic of `SystemTime`.
+        let Ok(now) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_REALTIME) else {
+            unreachable!("every kernel has this clock")
+        };
+        Timestamp::from_unix_micros(now.tv_sec().saturating_mul(1_000_000) + now.tv_nsec() / 1000)
     }
     fn monotonic(&self) -> Duration {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();

@@ -18,6 +18,9 @@ pub(crate) const OUTPUT_BYTES: usize = 64 << 10;
 const INPUT_BYTES: usize = 16 << 10;
 /// The same before the first packet is there.
 const EARLY_INPUT_BYTES: usize = 512;
+/// The body of a message up to this size is copied out of the input: a share of the input costs more, since
+/// the shares are counted.
+const COPIED_BYTES: usize = 512;
 /// Buffers that grew over this are given back when they are empty.
 const KEEP_BYTES: usize = 256 << 10;
 
@@ -49,13 +52,15 @@ pub(crate) struct Wire {
     socket: Socket,
     pub(crate) input: BytesMut,
     pub(crate) out: BytesMut,
+    /// Where the next short message's body goes.
+    spare: BytesMut,
     /// Ends waits for the client; there once the session is known to others.
     pub(crate) handle: Option<Arc<SessionHandle>>,
 }
 
 impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
-        Self { socket, input: BytesMut::new(), out: BytesMut::new(), handle: None }
+        Self { socket, input: BytesMut::new(), out: BytesMut::new(), spare: BytesMut::new(), handle: None }
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -174,13 +179,30 @@ impl Wire {
         .await
     }
 
-    /// The next message, if it is whole: its type and its body.
+    /// The next message, if it is whole: its type and its body, which [`Wire::done_with`] may get back.
     #[inline]
     pub(crate) fn buffered(&mut self, limits: FrameLimits) -> Result<Option<(u8, BytesMut)>, Exit> {
         let Some(frame) = Frame::peek(&self.input, limits)? else { return Ok(None) };
+        if let Some(bytes) = self.input.get(Frame::HEADER..frame.len)
+            && bytes.len() <= COPIED_BYTES
+        {
+            let mut body = std::mem::take(&mut self.spare);
+            body.clear();
+            body.extend_from_slice(bytes);
+            self.input.advance(frame.len);
+            return Ok(Some((frame.kind, body)));
+        }
         let mut body = self.input.split_to(frame.len);
         body.advance(Frame::HEADER);
         Ok(Some((frame.kind, body)))
+    }
+
+    /// Takes the body of a message back, for the next one.
+    #[inline]
+    pub(crate) fn done_with(&mut self, body: BytesMut) {
+        if body.len() <= COPIED_BYTES {
+            self.spare = body;
+        }
     }
 
     /// The next message, waiting for it; what is in `out` is sent first if `send` says so.

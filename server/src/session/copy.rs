@@ -22,6 +22,7 @@ impl Session {
             match message {
                 FrontendMessage::CopyData(data) => {
                     limited(self.deadline, &self.canceller, pin!(self.sql.copy_feed(portal, data))).await?;
+                    self.wire.done_with(body);
                 }
                 FrontendMessage::CopyDone => {
                     return Ok(

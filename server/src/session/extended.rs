@@ -104,6 +104,7 @@ impl Session {
     }
 
     /// Forgets a portal that a rollback to a savepoint has ended.
+    #[inline]
     fn forget_ended(&mut self, name: &str) {
         let found = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
         if found.is_some_and(|open| open.portal.has_ended()) {
@@ -112,14 +113,11 @@ impl Session {
         }
     }
 
-    fn portal(&mut self, name: &str) -> Result<&mut OpenPortal, Failure> {
-        self.forget_ended(name);
-        let found = if name.is_empty() { self.unnamed.as_mut() } else { self.portals.get_mut(name) };
-        found.ok_or_else(|| {
-            self.sql.fail();
-            let what = format!("portal \"{name}\" does not exist");
-            Report::error(SqlState::INVALID_CURSOR_NAME, what).into()
-        })
+    #[cold]
+    fn no_portal(&mut self, name: &str) -> Failure {
+        self.sql.fail();
+        let what = format!("portal \"{name}\" does not exist");
+        Report::error(SqlState::INVALID_CURSOR_NAME, what).into()
     }
 
     /// Describes a statement or portal.
@@ -136,10 +134,11 @@ impl Session {
                 }
             }
             StatementOrPortal::Portal(name) => {
-                self.portal(name)?;
+                self.forget_ended(name);
                 let open = if name.is_empty() { self.unnamed.as_ref() } else { self.portals.get(name) };
+                let Some(open) = open else { return Err(self.no_portal(name)) };
                 let out = &mut self.wire.out;
-                match open.and_then(|open| Some((open.portal.columns()?, &open.formats))) {
+                match open.portal.columns().map(|columns| (columns, &open.formats)) {
                     Some((columns, formats)) => rows::describe(out, columns, formats),
                     None => backend::no_data(out),
                 }
@@ -163,14 +162,14 @@ impl Session {
     /// Runs a portal, for at most `rows_max` rows if that is not 0.
     pub(super) async fn execute(&mut self, name: &str, rows_max: u32) -> Result<(), Failure> {
         self.restart_clock();
-        self.portal(name)?;
+        self.forget_ended(name);
         // Taken out while it runs, so that session and portal are borrowed apart.
         let taken = if name.is_empty() {
             self.unnamed.take().map(|open| (String::new(), open))
         } else {
             self.portals.remove_entry(name)
         };
-        let Some((key, mut open)) = taken else { return Ok(()) };
+        let Some((key, mut open)) = taken else { return Err(self.no_portal(name)) };
         let prepared = open.portal.prepared().clone();
         let label = "execute <unnamed>";
         self.log_statement(label, prepared.sql());

@@ -23,7 +23,6 @@ use crate::connection::registry::{Activity, Member, SessionHandle};
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_sql;
 use crate::node::Node;
-use bytes::BytesMut;
 use environment::SessionEnvironment;
 use extended::OpenPortal;
 use limits::{Limits, LogStatement, class_of, reaches_client};
@@ -130,9 +129,11 @@ impl Session {
                 },
                 Err(exit) => return exit,
             };
-            if let Err(exit) = self.message(message).await {
+            let (kind, body) = message;
+            if let Err(exit) = self.message(kind, &body).await {
                 return exit;
             }
+            self.wire.done_with(body);
             // Answers to messages that came without a Sync wait no longer than there is room for them.
             if let Err(exit) = self.wire.make_room().await {
                 return exit;
@@ -165,8 +166,8 @@ impl Session {
     }
 
     /// Carries out one message; only what ends the session comes back as an error.
-    async fn message(&mut self, (kind, body): (u8, BytesMut)) -> Result<(), Exit> {
-        let message = match FrontendMessage::decode(kind, &body) {
+    async fn message(&mut self, kind: u8, body: &[u8]) -> Result<(), Exit> {
+        let message = match FrontendMessage::decode(kind, body) {
             Ok(message) => message,
             Err(protocol::ProtocolError::UnknownType(_)) => {
                 let what = format!("invalid frontend message type {kind}");

@@ -6,6 +6,7 @@ use protocol::Format;
 use protocol::backend::{self, FieldDescription};
 use protocol::frontend::Formats;
 use sql_interface::{Flow, ResultColumn, RowSink, SqlError};
+use sql_types::work::SHORT_BYTES;
 use sql_types::{Datum, Style, VALUE_BYTES_MAX};
 
 #[cold]
@@ -76,32 +77,18 @@ pub(crate) struct Rows<'a> {
 
 impl RowSink for Rows<'_> {
     fn row(&mut self, values: &[Datum]) -> sql_interface::Result<Flow> {
-        let (scratch, formats, style) = (&mut *self.scratch, self.formats, self.style);
-        let begin = self.out.len();
-        let mut fits = true;
-        let out = &mut *self.out;
         let bytes = values.iter().map(Datum::heap_bytes).sum();
-        let encode = || {
-            backend::data_row(out, values.len(), |row| {
+        if bytes < SHORT_BYTES {
+            backend::data_row(self.out, values.len(), |row| {
                 for (at, value) in values.iter().enumerate() {
-                    // Looked at before a value is added that would make the message too long.
-                    fits = row.len() - begin + value.heap_bytes() <= VALUE_BYTES_MAX;
-                    if !fits {
-                        return;
-                    }
-                    match formats.of_column(at) {
-                        Format::Text => text(row, value, style, scratch),
-                        Format::Binary => binary(row, value, scratch),
+                    match self.formats.of_column(at) {
+                        Format::Text => text(row, value, self.style, self.scratch),
+                        Format::Binary => binary(row, value, self.scratch),
                     }
                 }
-                fits = row.len() - begin <= VALUE_BYTES_MAX;
             });
-            Ok::<_, sql_types::Error>(())
-        };
-        sql_types::work::large(bytes, encode)?;
-        if !fits {
-            self.out.truncate(begin);
-            return Err(too_long());
+        } else {
+            self.large_row(values, bytes)?;
         }
         self.count += 1;
         Ok(self.flow())
@@ -126,6 +113,38 @@ impl<'a> Rows<'a> {
     ) -> Self {
         let start = out.len();
         Self { out, scratch, formats, style, start, count: 0 }
+    }
+
+    /// Appends a row that may be too large for a message, or for the memory that is left.
+    #[cold]
+    fn large_row(&mut self, values: &[Datum], bytes: usize) -> sql_interface::Result<()> {
+        let (scratch, formats, style) = (&mut *self.scratch, self.formats, self.style);
+        let begin = self.out.len();
+        let mut fits = true;
+        let out = &mut *self.out;
+        let encode = || {
+            backend::data_row(out, values.len(), |row| {
+                for (at, value) in values.iter().enumerate() {
+                    // Looked at before a value is added that would make the message too long.
+                    fits = row.len() - begin + value.heap_bytes() <= VALUE_BYTES_MAX;
+                    if !fits {
+                        return;
+                    }
+                    match formats.of_column(at) {
+                        Format::Text => text(row, value, style, scratch),
+                        Format::Binary => binary(row, value, scratch),
+                    }
+                }
+                fits = row.len() - begin <= VALUE_BYTES_MAX;
+            });
+            Ok::<_, sql_types::Error>(())
+        };
+        sql_types::work::large(bytes, encode)?;
+        if !fits {
+            self.out.truncate(begin);
+            return Err(too_long());
+        }
+        Ok(())
     }
 
     /// Takes the rows back: the fetch failed, so they may rest on commits that are not visible.

@@ -94,21 +94,26 @@ impl SqlSession {
         })
     }
 
-    /// Begins storage's transaction if that has not happened yet.
+    /// Storage's transaction, which begins here if that has not happened yet.
     pub(super) fn transaction(&mut self) -> Result<&mut Transaction> {
-        let (after, rests_on) = (self.confirmed_commit, self.rests_on());
-        let interrupt = self.canceller.interrupt().clone();
-        let database = self.engine.database().clone();
+        if self.block.as_ref().is_none_or(|block| block.failed || block.transaction.is_none()) {
+            self.begin_transaction()?;
+        }
+        let transaction = self.block.as_mut().and_then(|block| block.transaction.as_mut());
+        transaction.ok_or_else(|| SqlError::internal("no transaction"))
+    }
+
+    fn begin_transaction(&mut self) -> Result<()> {
         let block = self.ensure_block();
         if block.failed {
             return Err(in_failed_block());
         }
         let isolation = storage_isolation(block.isolation)?;
-        Ok(block.transaction.get_or_insert_with(|| {
-            let transaction = database.begin_after(isolation, after, interrupt);
-            transaction.depend_on(rests_on);
-            transaction
-        }))
+        let interrupt = self.canceller.interrupt().clone();
+        let transaction = self.engine.database().begin_after(isolation, self.confirmed_commit, interrupt);
+        transaction.depend_on(self.rests_on());
+        self.ensure_block().transaction = Some(transaction);
+        Ok(())
     }
 
     /// A new statement: its own command number and, under READ COMMITTED, its own snapshot.
@@ -119,14 +124,15 @@ impl SqlSession {
         {
             self.reach(token).await?;
         }
-        let canceller = self.canceller.clone();
         let timeline = self.engine.database().timeline();
         let confirmed = self.quick.reads_confirmed;
         let floor = self.quick.read_after.map_or(self.waited_for, |token| token.lsn.max(self.waited_for));
         let transaction = self.transaction()?;
         transaction.read_confirmed(confirmed, floor);
-        transaction.begin_statement().await.map_err(|error| canceller.explain(error))?;
-        self.last_snapshot = Some((timeline, transaction.snapshot_lsn()));
+        let begun = transaction.begin_statement().await;
+        let lsn = transaction.snapshot_lsn();
+        begun.map_err(|error| self.canceller.explain(error))?;
+        self.last_snapshot = Some((timeline, lsn));
         if let Some(block) = &mut self.block {
             block.queried = true;
         }
@@ -204,7 +210,7 @@ impl SqlSession {
 
     /// The catalogue as the running statement sees it.
     pub(super) async fn catalogue(&mut self) -> Result<Arc<Catalogue>> {
-        let engine = self.engine.clone();
+        let engine = &self.engine;
         let Some(block) = &mut self.block else { return Err(SqlError::internal("no transaction")) };
         let Some(transaction) = &block.transaction else { return Err(SqlError::internal("no transaction")) };
         let catalogue = match (block.catalogue_changed, &block.own_catalogue) {
@@ -216,6 +222,9 @@ impl SqlSession {
             }
             (false, _) => engine.catalogue(transaction).await?,
         };
+        if Arc::ptr_eq(&catalogue, &self.facts.catalogue) {
+            return Ok(catalogue);
+        }
         self.facts.catalogue = catalogue.clone();
         if let Some(role) = catalogue.roles.get(&self.role.oid)
             && !Arc::ptr_eq(role, &self.role)
@@ -354,20 +363,19 @@ impl SqlSession {
     /// Commits what the block did, and waits for what it was told. An error means that nothing was committed.
     pub(super) async fn commit_block(&mut self) -> Result<()> {
         self.cursors.clear();
-        let Some(mut block) = self.block.take() else { return Ok(()) };
-        let outcome = match block.transaction.take() {
-            Some(transaction) if transaction.has_writes() || block.catalogue_changed => {
-                self.commit_transaction(transaction, block.catalogue_changed).await
-            }
-            Some(transaction) => {
-                let upto = transaction.evaluated_up_to();
-                transaction.rollback();
-                self.wait_for_evaluated(upto).await
-            }
-            None => Ok(()),
+        let Some(block) = &mut self.block else { return Ok(()) };
+        let changed = block.catalogue_changed;
+        let writes = |transaction: &mut Transaction| changed || transaction.has_writes();
+        let outcome = if let Some(transaction) = block.transaction.take_if(writes) {
+            self.block = None;
+            self.commit_transaction(transaction, changed).await
+        } else {
+            // What has only read ends where it lies: it is large, and this is the way of every read.
+            let upto = self.evaluated();
+            self.block = None;
+            self.wait_for_evaluated(upto).await
         };
-        let environment = self.environment.clone();
-        self.facts.levels.leave(&*environment, 1, outcome.is_ok());
+        self.facts.levels.leave(&*self.environment, 1, outcome.is_ok());
         outcome
     }
 
@@ -415,8 +423,7 @@ impl SqlSession {
             self.told_up_to = self.told_up_to.max(transaction.evaluated_up_to());
             transaction.rollback();
         }
-        let environment = self.environment.clone();
-        self.facts.levels.leave(&*environment, 1, false);
+        self.facts.levels.leave(&*self.environment, 1, false);
     }
 
     /// SAVEPOINT.

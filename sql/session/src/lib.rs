@@ -43,6 +43,7 @@ use block::{Block, in_failed_block};
 pub use engine::SqlEngine;
 use facts::{SessionFacts, SettingLevels};
 pub use files::{FileCheck, check_files};
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use portal::{Body, Run};
 pub use portal::{Portal, Prepared, cannot_be_run};
@@ -52,7 +53,6 @@ use sql_language::parse::{Parsed, SqlCommand, Utility, parse};
 use sql_language::plan::{Analyzer, Plan};
 use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -458,9 +458,8 @@ impl SqlSession {
             Body::Empty => Run::Empty,
             Body::Plan { .. } if failed => return Err(in_failed_block()),
             Body::Plan { parsed, declared, plan } => {
-                let (parsed, declared) = (parsed.clone(), declared.clone());
                 let known = plan.lock().clone();
-                let current = self.settle_plan(&parsed, &declared, known.clone()).await?;
+                let current = self.settle_plan(parsed, declared, known.clone()).await?;
                 if !Arc::ptr_eq(&current, &known) {
                     if !same_result(&current, &known) {
                         return Err(SqlError::new(
@@ -517,11 +516,11 @@ impl SqlSession {
     /// Under REPEATABLE READ a statement must not write by a definition that others have left behind: it
     /// would miss an index, or write where nobody looks any more.
     async fn hold_definitions(&mut self, plan: &Plan) -> Result<()> {
-        let canceller = self.canceller.clone();
-        let transaction = self.transaction()?;
-        if !plan.writes || transaction.isolation() != storage::Isolation::RepeatableRead {
+        if !plan.writes || self.transaction()?.isolation() != storage::Isolation::RepeatableRead {
             return Ok(());
         }
+        let canceller = self.canceller.clone();
+        let transaction = self.transaction()?;
         for used in plan.tables.iter().filter(|used| used.mode >= storage::TableLockMode::RowExclusive) {
             let held = sql_catalogue::store::hold_definition(transaction, used.relation.oid).await;
             held.map_err(|error| canceller.explain(error))?;

@@ -180,6 +180,7 @@ impl Portal {
     }
 
     /// Whether a savepoint that it was opened behind has been rolled back to: then it exists no more.
+    #[inline]
     pub fn has_ended(&self) -> bool {
         self.depth.as_ref().is_some_and(|depth| depth.0.load(Ordering::Relaxed) == PortalDepth::ENDED)
     }
@@ -190,6 +191,7 @@ impl Portal {
     /// # Errors
     ///
     /// 55000 or 34000, as above.
+    #[inline]
     pub fn check_runnable(&self, name: &str) -> Result<()> {
         match self.run {
             _ if self.has_ended() => {

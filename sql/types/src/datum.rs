@@ -135,6 +135,7 @@ impl Datum {
         })
     }
     /// Bytes that this value holds outside of itself, for memory accounting.
+    #[inline]
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Text(value) if value.is_heap_allocated() => value.len(),
