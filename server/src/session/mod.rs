@@ -259,7 +259,11 @@ impl Session {
         let one = !sql.trim_end_matches([';', ' ', '\n']).contains(';');
         let word = if one { first_word(sql) } else { "" };
         let superuser = self.handle.superuser.load(std::sync::atomic::Ordering::Relaxed);
-        if superuser || FREEING.iter().any(|freeing| word.eq_ignore_ascii_case(freeing)) {
+        // The statement before may have just given back what was too much.
+        if superuser
+            || !self.canceller.is_out_of_memory_now()
+            || FREEING.iter().any(|freeing| word.eq_ignore_ascii_case(freeing))
+        {
             return Ok(());
         }
         self.sql.fail();

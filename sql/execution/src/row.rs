@@ -4,7 +4,7 @@ use super::Row;
 use identifier::quote;
 use sql_catalogue::{Index, Relation};
 use sql_interface::{Result, SqlError};
-use sql_types::{Datum, TypeId, key};
+use sql_types::{Datum, TypeId, key, work};
 use sqlstate::SqlState;
 
 /// Decodes some columns of a stored row into a row of all columns; the others are NULL.
@@ -96,9 +96,12 @@ pub fn encode_value(relation: &Relation, row: &[Datum]) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Appends the same to `out`.
+/// Copies of a large row that storage makes on the way to pages and log.
+const STORED_COPIES: usize = 3;
+
+/// Appends the same to `out`; an error if there is no memory for what storage makes of it.
 pub(crate) fn append_value(relation: &Relation, row: &[Datum], out: &mut Vec<u8>) -> Result<()> {
-    let layout = &relation.layout;
+    let (layout, start) = (&relation.layout, out.len());
     if layout.row_columns.len() == relation.columns.len() {
         layout.row.encode(row, out)?;
     } else {
@@ -106,7 +109,7 @@ pub(crate) fn append_value(relation: &Relation, row: &[Datum], out: &mut Vec<u8>
             layout.row_columns.iter().map(|at| row.get(*at).cloned().unwrap_or_default()).collect();
         layout.row.encode(&values, out)?;
     }
-    Ok(())
+    Ok(work::room_for((out.len() - start).saturating_mul(STORED_COPIES))?)
 }
 
 /// A value for a bound of a key column.

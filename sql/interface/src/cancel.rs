@@ -194,6 +194,15 @@ impl Canceller {
         self.0.memory.get().is_some_and(|memory| memory.is_reached())
     }
 
+    /// The same by a look taken now: the other may be as old as the time between two looks.
+    #[cold]
+    pub fn is_out_of_memory_now(&self) -> bool {
+        self.0.memory.get().is_some_and(|memory| {
+            memory.look();
+            memory.is_reached()
+        })
+    }
+
     /// Runs what computes for the session: long computations inside of it hear of cancellations, leave the
     /// thread, and ask for memory. The future comes pinned, so that it is not moved around.
     pub async fn keeping<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {

@@ -42,6 +42,8 @@ pub(crate) struct CopyIn {
 /// told before a key that exists already.
 const BATCH_ROWS: usize = 1000;
 const BATCH_BYTES: usize = 65535;
+/// Copies of a long line on the way to storage: its fields, their values, the row, and its parts.
+const LINE_COPIES: usize = 4;
 
 impl CopyIn {
     pub(crate) fn columns(&self) -> u16 {
@@ -236,6 +238,7 @@ async fn take_line(cx: &mut Cx<'_>, copy: &mut CopyIn, line: &[u8], record: &mut
         let dots = if shown.len() < text.len() { "..." } else { "" };
         format!("COPY {}, line {number}: \"{shown}{dots}\"", relation.name)
     };
+    sql_types::work::room_for(line.len().saturating_mul(LINE_COPIES))?;
     copy.reader.split(line, record)?;
     if std::mem::take(&mut copy.header) {
         return if copy.options.header == CopyHeader::Match {

@@ -162,6 +162,16 @@ pub fn large<T, E: From<Error>>(
     made
 }
 
+/// Fails if there is no memory for so many bytes, which copies of something large are about to take.
+///
+/// # Errors
+///
+/// 57014 if the work is to stop, 53200 if there is no memory for them.
+#[inline]
+pub fn room_for(bytes: usize) -> Result<()> {
+    if bytes < LARGE_BYTES { Ok(()) } else { large(bytes, || Ok(())) }
+}
+
 /// A value that grows by pieces: it asks for memory as it does, and may become no longer than values may be.
 #[derive(Debug, Default)]
 pub struct Growth {
