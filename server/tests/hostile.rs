@@ -36,8 +36,12 @@ async fn as_user(place: &Place, user: &str) -> Client {
     Client::connect_to(&conninfo).await.unwrap()
 }
 
+/// Taken by each test here: what a server takes is counted for its process, which is also the others'.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_sockets_keep_nobody_from_logging_in() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let settings = [("max_connections", "8"), ("max_wal_senders", "2"), ("authentication_timeout", "600")];
     let server = place.start(&settings).await;
@@ -61,6 +65,7 @@ async fn silent_sockets_keep_nobody_from_logging_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_not_shown_a_password_takes_no_place_of_a_session() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let settings = [
         ("max_connections", "5"),
@@ -158,6 +163,7 @@ fn memory() -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_wait_at_a_bounded_buffer_and_the_session_still_ends() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[]).await;
     place.psql("create role app login").await;
@@ -211,6 +217,7 @@ async fn answers_that_nobody_reads_wait_at_a_bounded_buffer_and_the_session_stil
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_at_last_gets_every_answer_in_order() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[]).await;
     let (mut reader, mut writer) = bare_session(&place, "postgres").await.into_split();
@@ -252,6 +259,7 @@ const ENDLESS: &str = "select repeat('a', 300000) like '%' || repeat('a', 100000
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_expressions_hold_up_nobody_and_hear_whoever_stops_them() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[]).await;
     place.psql("create role app login").await;
@@ -313,6 +321,7 @@ async fn long_expressions_hold_up_nobody_and_hear_whoever_stops_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn values_have_a_largest_size_and_all_sessions_together_a_memory_limit() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[("plimsoll.memory_limit", "400MB")]).await;
     place.psql("create role app login").await;
@@ -365,6 +374,7 @@ fn peak() -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_made_of_many_small_pieces_is_bounded_too() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[("plimsoll.memory_limit", "400MB")]).await;
     place.psql("create role app login").await;
@@ -439,6 +449,7 @@ async fn what_is_made_of_many_small_pieces_is_bounded_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_comes_in_drops_does_not_end_the_silence() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[("idle_in_transaction_session_timeout", "300ms")]).await;
     let mut stream = bare_session(&place, "postgres").await;
@@ -463,6 +474,7 @@ async fn a_message_that_comes_in_drops_does_not_end_the_silence() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_keeps_more_and_more_is_refused_before_memory_ends() {
+    let _alone = ALONE.lock().await;
     let place = Place::new().await;
     let server = place.start(&[("plimsoll.memory_limit", "400MB")]).await;
     place.psql("create role app login").await;

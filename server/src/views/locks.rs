@@ -72,7 +72,6 @@ impl Locked {
                     relation: Datum::Oid(engine.relation_of(tree)),
                     page: Datum::Int4(i32::from_be_bytes([a, b, c, d])),
                     tuple: Datum::Int2(i16::from_be_bytes([e, f])),
-                    ..Self::default()
                 }
             }
             LockTarget::Table(tree) => Self {
