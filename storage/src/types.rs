@@ -84,6 +84,20 @@ pub enum TableLockMode {
     AccessExclusive,
 }
 
+impl TableLockMode {
+    /// Weakest first.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::AccessShare,
+        Self::RowShare,
+        Self::RowExclusive,
+        Self::ShareUpdateExclusive,
+        Self::Share,
+        Self::ShareRowExclusive,
+        Self::Exclusive,
+        Self::AccessExclusive,
+    ];
+}
+
 /// How long to wait for a lock that another transaction holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LockWait {

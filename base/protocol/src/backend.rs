@@ -67,6 +67,13 @@ pub struct FieldDescription<'a> {
     pub format: Format,
 }
 
+impl<'a> FieldDescription<'a> {
+    /// A column that is no table's, without a modifier, written as text.
+    pub const fn computed(name: &'a str, data_type: u32, type_len: i16) -> Self {
+        Self { name, table: 0, column: 0, data_type, type_len, type_modifier: -1, format: Format::Text }
+    }
+}
+
 /// Appends AuthenticationOk.
 pub fn authentication_ok(out: &mut BytesMut) {
     message(out, b'R', |body| body.put_u32(0));

@@ -25,20 +25,12 @@ const INT8: u32 = 20;
 const TEXT: u32 = 25;
 const OID: u32 = 26;
 
-fn field(name: &str, data_type: u32, type_len: i16) -> FieldDescription<'_> {
-    FieldDescription {
-        name,
-        table: 0,
-        column: 0,
-        data_type,
-        type_len,
-        type_modifier: -1,
-        format: Format::Text,
-    }
-}
-
 fn position(out: &mut BytesMut, lsn: Lsn, timeline: TimelineId) {
-    row_description(out, [field("recptr", TEXT, -1), field("tli", INT8, 8)].into_iter());
+    row_description(
+        out,
+        [FieldDescription::computed("recptr", TEXT, -1), FieldDescription::computed("tli", INT8, 8)]
+            .into_iter(),
+    );
     text_row(out, &[Some(&lsn.to_string()), Some(&timeline.to_string())]);
     command_complete(out, "SELECT");
 }
@@ -48,7 +40,11 @@ pub fn encode(event: &BackupEvent, out: &mut BytesMut) {
     match event {
         BackupEvent::Start { lsn, timeline } => position(out, *lsn, *timeline),
         BackupEvent::Size { kilobytes } => {
-            let fields = [field("spcoid", OID, 4), field("spclocation", TEXT, -1), field("size", INT8, 8)];
+            let fields = [
+                FieldDescription::computed("spcoid", OID, 4),
+                FieldDescription::computed("spclocation", TEXT, -1),
+                FieldDescription::computed("size", INT8, 8),
+            ];
             row_description(out, fields.into_iter());
             let size = kilobytes.map(|kilobytes| kilobytes.to_string());
             text_row(out, &[None, None, size.as_deref()]);

@@ -9,7 +9,7 @@ use protocol::backend::{self, FieldDescription, TransactionStatus};
 use protocol::frame::FrameLimits;
 use protocol::frontend::FrontendMessage;
 use protocol::replication::{CommandError, ReplicationCommand, parse_command};
-use protocol::{Format, Report, Severity, SqlState};
+use protocol::{Report, Severity, SqlState};
 use sql_interface::{Environment, SettingActor};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,18 +32,13 @@ pub(crate) struct WalSender {
 
 /// Appends a RowDescription of text-format columns.
 pub(crate) fn columns(wire: &mut Wire, columns: &[(&str, u32)]) {
-    let fields = columns.iter().map(|(name, data_type)| FieldDescription {
-        name,
-        table: 0,
-        column: 0,
-        data_type: *data_type,
-        type_len: match *data_type {
+    let fields = columns.iter().map(|(name, data_type)| {
+        let type_len = match *data_type {
             INT4 => 4,
             INT8 => 8,
             _ => -1,
-        },
-        type_modifier: -1,
-        format: Format::Text,
+        };
+        FieldDescription::computed(name, *data_type, type_len)
     });
     backend::row_description(&mut wire.out, fields);
 }

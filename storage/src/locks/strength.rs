@@ -50,21 +50,10 @@ impl From<TableLockMode> for Strength {
 
 /// Everything that the modes in `held` exclude.
 pub(super) fn excluded_by(held: u16) -> u16 {
-    use TableLockMode::*;
     let rows = [LockMode::KeyShare, LockMode::Shared, LockMode::NoKeyExclusive, LockMode::Exclusive];
-    let tables = [
-        AccessShare,
-        RowShare,
-        RowExclusive,
-        ShareUpdateExclusive,
-        Share,
-        ShareRowExclusive,
-        Exclusive,
-        AccessExclusive,
-    ];
     rows.into_iter()
         .map(Strength::from)
-        .chain(tables.into_iter().map(Strength::from))
+        .chain(TableLockMode::ALL.into_iter().map(Strength::from))
         .filter(|strength| held & strength.bit != 0)
         .fold(0, |bits, strength| bits | strength.excludes)
 }
