@@ -146,6 +146,38 @@ async fn a_clone_taken_under_load_verifies_and_starts_as_a_standby_that_catches_
     assert_eq!(value(&mut client, "select count(*) from pg_stat_replication").await, "1");
 }
 
+/// Drops a clone in the middle, and removes what it leaves.
+async fn drop_in_the_middle(options: &CloneOptions, client: &mut Client) {
+    let target = &options.target;
+    let host = Host::real();
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let mut report = move |progress: CloneProgress| {
+        if progress.received_bytes > 2 << 20 {
+            let _ = sender.send(());
+        }
+    };
+    tokio::select! {
+        outcome = clone(&host, options, &mut report) => panic!("{outcome:?}"),
+        _ = receiver.recv() => {}
+    }
+    assert!(target.join("base").exists() && !target.join("global/pg_control").exists());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while value(client, "select count(*) from pg_replication_slots").await != "0" {
+        assert!(Instant::now() < deadline, "the slot goes with its connection");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(matches!(check_target(&RealDisk, target), Err(CloneError::Interrupted(_))));
+    let error = clone(&Host::real(), options, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, CloneError::Interrupted(_)), "{error}");
+    // The unpacker's thread may be at its last chunk still.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = remove_interrupted(&RealDisk, target, false) {
+        assert!(Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!target.exists());
+}
+
 #[tokio::test]
 async fn a_clone_that_is_refused_or_broken_off_leaves_nothing_that_could_start() {
     let folder = TempDir::with_prefix("clone").unwrap();
@@ -184,33 +216,7 @@ async fn a_clone_that_is_refused_or_broken_off_leaves_nothing_that_could_start()
         create_slot: true,
         ..CloneOptions::new(primary.conninfo(), &target)
     };
-    let host = Host::real();
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let mut report = move |progress: CloneProgress| {
-        if progress.received_bytes > 2 << 20 {
-            let _ = sender.send(());
-        }
-    };
-    tokio::select! {
-        outcome = clone(&host, &options, &mut report) => panic!("{outcome:?}"),
-        _ = receiver.recv() => {}
-    }
-    assert!(target.join("base").exists() && !target.join("global/pg_control").exists());
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while value(&mut client, "select count(*) from pg_replication_slots").await != "0" {
-        assert!(Instant::now() < deadline, "the slot goes with its connection");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(matches!(check_target(&RealDisk, &target), Err(CloneError::Interrupted(_))));
-    let error = clone(&Host::real(), &options, &mut |_| {}).await.unwrap_err();
-    assert!(matches!(error, CloneError::Interrupted(_)), "{error}");
-    // The unpacker's thread may be at its last chunk still.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while let Err(error) = remove_interrupted(&RealDisk, &target, false) {
-        assert!(Instant::now() < deadline, "{error}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(!target.exists());
+    drop_in_the_middle(&options, &mut client).await;
 
     // The server breaks the backup off: an error, and nothing is left.
     let killer = tokio::spawn(async move {

@@ -65,9 +65,9 @@ fn pg_waldump_reads_every_record_that_is_built_and_says_the_same() {
     assert_eq!(lines.next(), None);
 }
 
-#[test]
-fn pg_controldata_prints_what_was_put_into_the_control_file() {
-    let control = ControlFile {
+/// A control file whose fields differ.
+fn control() -> ControlFile {
+    ControlFile {
         system_id: SYSTEM,
         catalog_version: CATALOG_VERSION,
         state: ClusterState::InArchiveRecovery,
@@ -86,7 +86,12 @@ fn pg_controldata_prints_what_was_put_into_the_control_file() {
         toast_max_chunk_size: 0,
         large_object_block_size: 0,
         mock_authentication_nonce: [0xAB; 32],
-    };
+    }
+}
+
+#[test]
+fn pg_controldata_prints_what_was_put_into_the_control_file() {
+    let control = control();
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("global")).unwrap();
     control.store(&host::RealDisk, folder.path()).unwrap();

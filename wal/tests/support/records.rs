@@ -80,6 +80,15 @@ pub fn every_record() -> Vec<EncodedRecord> {
     push(XactRecord::Commit(end.clone()).encode(700, 7));
     push(XactRecord::Abort(XactEnd { completion: Completion::NONE, ..end }).encode(703, 7));
     push(XactRecord::Assignment { top: 700, subxacts: vec![701, 702] }.encode(0, 0));
+    records.extend(records_of_pages(rel));
+    records.push(RecordBuilder::new(Rmgr::ENGINE, 0, 0).main_data(&[6; 70_000]).encode().unwrap());
+    records
+}
+
+/// Records that change pages, with images and without.
+fn records_of_pages(rel: RelFile) -> Vec<EncodedRecord> {
+    let mut records = Vec::new();
+    let mut push = |record: Result<EncodedRecord, wal::record::BuildError>| records.push(record.unwrap());
     let mut page = [7; 8192];
     page[12..16].copy_from_slice(&[0x28, 0, 0, 0x10]); // pd_lower 40, pd_upper 4096
     page[40..4096].fill(0);
@@ -109,6 +118,5 @@ pub fn every_record() -> Vec<EncodedRecord> {
         let builder = RecordBuilder::new(Rmgr::ENGINE, 0x20, 705).compression(method);
         push(builder.block(block(0, 9, hole)).block(data).main_data(main).encode());
     }
-    push(RecordBuilder::new(Rmgr::ENGINE, 0, 0).main_data(&[6; 70_000]).encode());
     records
 }

@@ -170,15 +170,7 @@ pub async fn stream<S: Outlet>(
 /// The end of a stream as clients read it: the next timeline if this one is over, and both commands' ends.
 fn finish_copy(out: &mut BytesMut, end: Option<TimelineEnd>) {
     if let Some(end) = end {
-        let column = |name: &'static str, data_type: u32, type_len: i16| FieldDescription {
-            name,
-            table: 0,
-            column: 0,
-            data_type,
-            type_len,
-            type_modifier: -1,
-            format: Format::Text,
-        };
+        let column = FieldDescription::computed;
         let columns = [column("next_tli", INT8_OID, 8), column("next_tli_startpos", TEXT_OID, -1)];
         backend::row_description(out, columns.into_iter());
         let (timeline, start) = (end.next.to_string(), end.at.to_string());
@@ -217,13 +209,7 @@ impl<S: Outlet> Streaming<'_, S> {
         let streams = self.context.row.streams();
         let timer = FineTimer::new();
         let mut log = changes.borrow_and_update().clone();
-        self.follow(&log)?;
-        let first = self.sender.sent_upto();
-        if let Err(error) = self.reading.check_there(&log, first) {
-            // The stream has begun: the error is an answer inside of it.
-            self.wire.flush().await?;
-            return Err(SendError::Refused { error, streaming: true });
-        }
+        self.begin(&log).await?;
         self.tell_awaited(*awaited.borrow_and_update());
         self.tell_confirmed();
         loop {
@@ -283,6 +269,18 @@ impl<S: Outlet> Streaming<'_, S> {
                 () = timer.sleep(pause) => {}
             }
         }
+    }
+
+    /// Takes over the log, and makes sure that what is asked for is still there.
+    async fn begin(&mut self, log: &LogState) -> Result<(), SendError> {
+        self.follow(log)?;
+        let first = self.sender.sent_upto();
+        if let Err(error) = self.reading.check_there(log, first) {
+            // The stream has begun: the error is an answer inside of it.
+            self.wire.flush().await?;
+            return Err(SendError::Refused { error, streaming: true });
+        }
+        Ok(())
     }
 
     /// Takes over a changed log.
