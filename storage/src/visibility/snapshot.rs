@@ -311,7 +311,8 @@ impl Visibility {
             state.open = state.open.with(open.iter()).without(ended);
             state.excluded = state.excluded.with(open.iter()).without(ended);
         }
-        state.visible = state.visible.max(end);
+        assert!(end >= state.visible, "visible goes back from {} to {end}", state.visible);
+        state.visible = end;
         #[cfg(test)]
         let xid = state.spoil(xid);
         state.next_xid = state.next_xid.max(xid.next());
