@@ -132,6 +132,26 @@ fn a_cascaded_standby_follows_its_promoted_upstream_on_the_same_connection() {
 }
 
 #[test]
+fn a_standby_goes_over_to_the_next_timeline_once_although_its_upstream_has_not_replayed_so_far() {
+    let primary = primary_with_table();
+    let middle = standby_of(&primary, "middle");
+    let behind = standby_of(&middle, "behind");
+    let last = standby_of(&behind, "last");
+    last.wait_for("SELECT status FROM pg_stat_wal_receiver", "streaming");
+    behind.sql("SELECT pg_wal_replay_pause()");
+    behind.wait_for("SELECT pg_get_wal_replay_pause_state()", "paused");
+    primary.stop();
+    assert_eq!(middle.sql("SELECT pg_promote(wait_seconds => 60)"), "t");
+    middle.sql("INSERT INTO t SELECT generate_series(101, 150)");
+    let end = middle.sql("SELECT pg_current_wal_flush_lsn()");
+    last.wait_for(&format!("SELECT received_tli, flushed_lsn >= '{end}' FROM pg_stat_wal_receiver"), "2|t");
+    assert_eq!(last.log().matches("restarted WAL streaming").count(), 1, "{}", last.log());
+    behind.sql("SELECT pg_wal_replay_resume()");
+    catch_up(&middle, &last);
+    assert_eq!(last.sql("SELECT count(*) FROM t"), "150");
+}
+
+#[test]
 fn a_standby_restarts_and_answers_while_its_primary_is_down() {
     let primary = primary_with_table();
     let standby = standby_of(&primary, "alone");

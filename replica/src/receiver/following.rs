@@ -5,8 +5,12 @@ use super::{Receiver, ReceiverAction, State};
 use crate::error::ReplicaError;
 use crate::timeline::relation::{Relation, relation};
 use std::collections::VecDeque;
+use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::{Lsn, SystemId, TimelineId};
+
+/// Pause before a primary is asked again that has ended a timeline and is not on the next one yet.
+const BEHIND_PAUSE: Duration = Duration::from_millis(100);
 
 /// Histories on their way.
 #[derive(Debug)]
@@ -38,11 +42,22 @@ impl Receiver {
         &mut self,
         system: SystemId,
         primary: TimelineId,
+        now: Duration,
         out: &mut Vec<ReceiverAction>,
     ) -> Result<(), ReplicaError> {
         if system != self.options.system {
             return Err(ReplicaError::OtherSystem { primary: system, standby: self.options.system });
         }
+        if self.next.is_some_and(|next| primary < next) {
+            // The same stream would end again at once.
+            self.state = State::Behind { until: now + BEHIND_PAUSE };
+            return Ok(());
+        }
+        self.judge(primary, out)
+    }
+
+    /// Begins to follow a primary of this cluster.
+    fn judge(&mut self, primary: TimelineId, out: &mut Vec<ReceiverAction>) -> Result<(), ReplicaError> {
         let standby = self.history.target();
         if primary < standby {
             if self.plimsoll {
@@ -84,7 +99,7 @@ impl Receiver {
         }
         out.push(ReceiverAction::Follow { history: own.clone(), kept: self.end });
         self.history = own;
-        self.identified(self.options.system, primary, out)
+        self.judge(primary, out)
     }
 
     pub(super) fn history_came(
@@ -215,6 +230,7 @@ impl Receiver {
         match next {
             // The history that we follow says what comes next; the primary's is fetched if it is newer.
             Some((timeline, _)) if self.options.follow_latest || self.history.contains(timeline) => {
+                self.next = Some(timeline);
                 self.identify(out);
                 Ok(())
             }

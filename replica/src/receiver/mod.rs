@@ -17,7 +17,8 @@
 //! - A stream begins a little before our end (inside the segment), and the bytes that both have are compared.
 //!   Positions are reported only as far as this comparison has come, so a primary that went back is never
 //!   told what it has lost.
-//! - A timeline switch keeps the connection.
+//! - A timeline switch keeps the connection. A primary that names a next timeline and is not on it itself is
+//!   asked again after a pause: the same stream would end at once.
 
 mod events;
 mod flushing;
@@ -68,6 +69,10 @@ enum State {
     },
     Connecting,
     Identifying,
+    /// The primary has ended a timeline and is not on the next one itself yet: it is asked again then.
+    Behind {
+        until: Duration,
+    },
     /// Our own history if it is not here, then the primary's, then those of its ancestors that are not here.
     Fetching(Fetching),
     Scanning {
@@ -100,6 +105,8 @@ pub struct Receiver {
     /// The next byte that the primary must send.
     expected: Lsn,
     started: (Lsn, TimelineId),
+    /// The timeline that the primary named as the next one when a stream ended.
+    next: Option<TimelineId>,
     replies: Replies,
     last_sent: Option<Timestamp>,
     last_received: Option<Timestamp>,
@@ -130,6 +137,7 @@ impl Receiver {
             replayed,
             expected: Lsn::INVALID,
             started: (Lsn::INVALID, TimelineId::INVALID),
+            next: None,
             replies,
             last_sent: None,
             last_received: None,
@@ -175,11 +183,11 @@ impl Receiver {
             (Event::Written(lsn), _) => self.end = lsn,
             (Event::Flushed(lsn), _) => self.on_flushed(lsn, now, out),
             (Event::Connected { plimsoll }, State::Connecting) => {
-                self.plimsoll = plimsoll;
+                (self.plimsoll, self.next) = (plimsoll, None);
                 self.identify(out);
             }
             (Event::Identified { system, timeline }, State::Identifying) => {
-                self.identified(system, timeline, out)?;
+                self.identified(system, timeline, now, out)?;
             }
             (Event::History { timeline, text }, State::Fetching(_)) => {
                 self.history_came(timeline, &text, out)?;
@@ -264,6 +272,7 @@ impl Receiver {
                 self.state = State::Connecting;
                 out.push(ReceiverAction::Connect);
             }
+            State::Behind { until } if now >= until => self.identify(out),
             State::Streaming => {
                 self.replies.tick(self.reported(), now, out)?;
                 self.settle(now, out);
@@ -297,7 +306,7 @@ impl Receiver {
     /// When to tick at the latest; None if only other events move it.
     pub fn wake_at(&self) -> Option<Duration> {
         match self.state {
-            State::Waiting { until } => Some(until),
+            State::Waiting { until } | State::Behind { until } => Some(until),
             State::Streaming => {
                 let flush = self.flush_at().filter(|_| self.flushed < self.end && !self.flushing);
                 [self.replies.wake_at(), flush].into_iter().flatten().min()

@@ -198,6 +198,29 @@ fn a_primary_promoted_under_the_stream_is_followed_on_the_same_connection() {
 }
 
 #[test]
+fn a_primary_that_names_a_next_timeline_and_is_not_on_it_yet_is_asked_again_after_a_pause() {
+    let mut talk = Talk::streaming(10_000);
+    talk.data(8192, 3000);
+    talk.say(Event::Flushed(at(11_192)));
+    talk.say(Event::StreamEnded { next: None });
+    assert_eq!(talk.say(Event::StreamEnded { next: Some((tl(2), at(11_192))) }), ["identify"]);
+    assert_eq!(talk.identified(1), [""; 0], "the same stream would end at once");
+    assert_eq!(talk.say(Event::Tick), [""; 0]);
+    let wake = talk.0.wake_at().unwrap();
+    assert!(wake > s(0) && wake <= s(1), "{wake:?}");
+    talk.1 = 1;
+    assert_eq!(talk.say(Event::Tick), ["identify"]);
+    assert_eq!(talk.identified(1), [""; 0]);
+    talk.1 = 2;
+    assert_eq!(talk.say(Event::Tick), ["identify"]);
+    assert_eq!(talk.identified(2), ["fetch 2"]);
+    assert_eq!(
+        talk.history(&fork(&one(), 2, 11_192)),
+        ["follow 2 from 11192", "switch 2", "start 8192 on 2", "log"]
+    );
+}
+
+#[test]
 fn a_branch_that_does_not_continue_ours_is_refused() {
     let two = fork(&one(), 2, 9_000);
     let twin = one().fork(tl(2), at(9_000), "test", BranchId::new(99)).unwrap();

@@ -60,7 +60,7 @@ impl Receiver {
         let status = match self.state {
             State::Waiting { .. } => ReceiverStatus::Waiting,
             State::Streaming => ReceiverStatus::Streaming,
-            State::Ending | State::Scanning { .. } => ReceiverStatus::Restarting,
+            State::Ending | State::Behind { .. } | State::Scanning { .. } => ReceiverStatus::Restarting,
             _ if self.last_received.is_some() => ReceiverStatus::Restarting,
             _ => ReceiverStatus::Starting,
         };

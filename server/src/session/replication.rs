@@ -140,9 +140,10 @@ impl WalSender {
     fn identify_system(&self, wire: &mut Wire) -> Result<(), Failure> {
         let database = self.database()?;
         columns(wire, &[("systemid", TEXT), ("timeline", INT4), ("xlogpos", TEXT), ("dbname", TEXT)]);
-        let at = self.node_replication()?.log.flushed();
-        let (system, timeline, at) =
-            (database.system_id().to_string(), database.timeline().to_string(), at.to_string());
+        // What streams follow: a standby's log may be on the next timeline before redo has come there.
+        let log = self.node_replication()?.log.state();
+        let (timeline, at) = (log.history.target().to_string(), log.flushed().to_string());
+        let system = database.system_id().to_string();
         let name = Some(self.handle.database.as_str()).filter(|name| !name.is_empty());
         backend::text_row(&mut wire.out, &[Some(&system), Some(&timeline), Some(&at), name]);
         backend::command_complete(&mut wire.out, "IDENTIFY_SYSTEM");
