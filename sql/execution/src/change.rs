@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sql_catalogue::Relation;
 use sql_interface::{Result, SqlError};
 use sql_language::expr::Expr;
-use sql_language::plan::{BATCH, DeferredValues, DeletePlan, ModifiedTable, Returning, UpdatePlan};
+use sql_language::plan::{BATCH, DeferredValues, DeletePlan, ModifiedTable, Node, Returning, UpdatePlan};
 use sql_types::Datum;
 use std::sync::Arc;
 use storage::LockMode;
@@ -81,27 +81,54 @@ pub(super) fn returning_deferred(returning: Option<&Returning>) -> DeferredState
     DeferredState::new(returning.map_or_else(DeferredValues::default, |returning| returning.deferred.clone()))
 }
 
-fn live_columns(relation: &Relation) -> Vec<usize> {
-    relation.live_columns().map(|(at, _)| at).collect()
+/// The rows that a running UPDATE or DELETE changes, each with the table's columns first.
+struct Targets {
+    rows: Exec,
+    /// Places of the table's live columns.
+    needed: Vec<usize>,
+    recheck_deferred: DeferredState,
+}
+
+impl Targets {
+    fn new(input: &Node, target: &ModifiedTable, recheck_deferred: &DeferredValues) -> Self {
+        Self {
+            rows: build(input),
+            needed: target.relation.live_columns().map(|(at, _)| at).collect(),
+            recheck_deferred: DeferredState::new(recheck_deferred.clone()),
+        }
+    }
+
+    /// Locks the table's row that stands in `row`, brings it up to date and gives its key; None if it is not
+    /// to be changed any more.
+    async fn lock(
+        &mut self,
+        cx: &mut Cx<'_>,
+        relation: &Relation,
+        (key_at, mode): (usize, LockMode),
+        recheck: Option<&Expr>,
+        row: &mut Row,
+    ) -> Result<Option<Bytes>> {
+        let Some(key) = key_of(row, key_at) else { return Err(SqlError::internal("a row without a key")) };
+        let target = (0, &key[..], mode, cx.lock_wait());
+        let recheck = (recheck, &mut self.recheck_deferred);
+        let met = lock_and_recheck(cx, relation, target, row, &self.needed, recheck).await?;
+        Ok(met.then_some(key))
+    }
 }
 
 /// A running UPDATE.
 pub(super) struct Update {
     plan: Arc<UpdatePlan>,
-    input: Exec,
-    needed: Vec<usize>,
+    targets: Targets,
     deferred: DeferredState,
-    recheck_deferred: DeferredState,
     returning_deferred: DeferredState,
 }
 
 impl Update {
     pub(super) fn new(plan: Arc<UpdatePlan>) -> Self {
         Self {
-            input: build(&plan.input),
-            needed: live_columns(&plan.target.relation),
+            targets: Targets::new(&plan.input, &plan.target, &plan.recheck_deferred),
             deferred: DeferredState::new(plan.deferred.clone()),
-            recheck_deferred: DeferredState::new(plan.recheck_deferred.clone()),
             returning_deferred: returning_deferred(plan.returning.as_ref()),
             plan,
         }
@@ -113,19 +140,13 @@ impl Operator for Update {
         let plan = self.plan.clone();
         let relation = &plan.target.relation;
         let mode = if plan.moves { LockMode::Exclusive } else { LockMode::NoKeyExclusive };
-        while let Some(rows) = self.input.next(cx, BATCH).await? {
+        while let Some(rows) = self.targets.rows.next(cx, BATCH).await? {
             let mut out = Vec::new();
             for mut row in rows {
-                let Some(key) = key_of(&row, plan.key) else {
-                    return Err(SqlError::internal("a row without a key"));
-                };
-                let wait = cx.lock_wait();
-                let recheck = (plan.recheck.as_ref(), &mut self.recheck_deferred);
-                if !lock_and_recheck(cx, relation, (0, &key, mode, wait), &mut row, &self.needed, recheck)
-                    .await?
-                {
+                let (place, recheck) = ((plan.key, mode), plan.recheck.as_ref());
+                let Some(key) = self.targets.lock(cx, relation, place, recheck, &mut row).await? else {
                     continue;
-                }
+                };
                 let mut new = row.get(..relation.columns.len()).unwrap_or_default().to_vec();
                 assign(cx, &plan.assignments, &row, &mut self.deferred, &mut new).await?;
                 check_row(cx, &plan.target, &new)?;
@@ -186,18 +207,14 @@ pub(super) fn assign_plainly(
 /// A running DELETE.
 pub(super) struct Delete {
     plan: Arc<DeletePlan>,
-    input: Exec,
-    needed: Vec<usize>,
-    recheck_deferred: DeferredState,
+    targets: Targets,
     returning_deferred: DeferredState,
 }
 
 impl Delete {
     pub(super) fn new(plan: Arc<DeletePlan>) -> Self {
         Self {
-            input: build(&plan.input),
-            needed: live_columns(&plan.target.relation),
-            recheck_deferred: DeferredState::new(plan.recheck_deferred.clone()),
+            targets: Targets::new(&plan.input, &plan.target, &plan.recheck_deferred),
             returning_deferred: returning_deferred(plan.returning.as_ref()),
             plan,
         }
@@ -208,18 +225,13 @@ impl Operator for Delete {
     async fn step(&mut self, cx: &mut Cx<'_>, _want: usize) -> Result<Option<Vec<Row>>> {
         let plan = self.plan.clone();
         let relation = &plan.target.relation;
-        while let Some(rows) = self.input.next(cx, BATCH).await? {
+        while let Some(rows) = self.targets.rows.next(cx, BATCH).await? {
             let mut out = Vec::new();
             for mut row in rows {
-                let Some(key) = key_of(&row, plan.key) else {
-                    return Err(SqlError::internal("a row without a key"));
-                };
-                let wait = cx.lock_wait();
-                let recheck = (plan.recheck.as_ref(), &mut self.recheck_deferred);
-                let target = (0, &key[..], LockMode::Exclusive, wait);
-                if !lock_and_recheck(cx, relation, target, &mut row, &self.needed, recheck).await? {
+                let (place, recheck) = ((plan.key, LockMode::Exclusive), plan.recheck.as_ref());
+                let Some(key) = self.targets.lock(cx, relation, place, recheck, &mut row).await? else {
                     continue;
-                }
+                };
                 delete(cx, relation, key, &row).await?;
                 cx.affected += 1;
                 if let Some(returning) = &plan.returning {

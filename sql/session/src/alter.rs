@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_key_types, unique_key};
 use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
 use sql_execution::row;
-use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
 use sql_language::parse::Parsed;
 use sql_language::parse::fold;
@@ -28,12 +28,7 @@ impl SqlSession {
                 match self.lock_relation(parsed, &alter.name, TableLockMode::AccessExclusive, wait).await {
                     Ok(relation) => relation,
                     Err(error) if alter.if_exists && error.code() == SqlState::UNDEFINED_TABLE => {
-                        let notice = format!("{}, skipping", error.message());
-                        self.notices.push(SqlError::report(
-                            Severity::Notice,
-                            SqlState::SUCCESSFUL_COMPLETION,
-                            notice,
-                        ));
+                        self.notice(format!("{}, skipping", error.message()));
                         return Ok(CommandTag::Words("ALTER TABLE"));
                     }
                     Err(error) => return Err(error),
@@ -120,13 +115,7 @@ impl SqlSession {
     ) -> Result<()> {
         let AddedColumn { mut column, checks, uniques, sequences } = added_column(relation, definition)?;
         if relation.column(&column.name).is_some() {
-            let error = duplicate_column(relation, &column.name);
-            if if_not_exists {
-                let notice = format!("{}, skipping", error.message());
-                self.notices.push(SqlError::report(Severity::Notice, SqlState::DUPLICATE_COLUMN, notice));
-                return Ok(());
-            }
-            return Err(error);
+            return self.skip_existing(if_not_exists, duplicate_column(relation, &column.name));
         }
         let mut changed = Relation::clone(relation);
         changed.columns.push(column.clone());
@@ -209,13 +198,8 @@ impl SqlSession {
     async fn drop_column(&mut self, relation: &Relation, name: &str, if_exists: bool) -> Result<()> {
         let Some(at) = relation.column(name) else {
             if if_exists {
-                let notice =
-                    format!("column \"{name}\" of relation \"{}\" does not exist, skipping", relation.name);
-                self.notices.push(SqlError::report(
-                    Severity::Notice,
-                    SqlState::SUCCESSFUL_COMPLETION,
-                    notice,
-                ));
+                let table = &relation.name;
+                self.notice(format!("column \"{name}\" of relation \"{table}\" does not exist, skipping"));
                 return Ok(());
             }
             return relation.require_column(name).map(|_| ());
@@ -462,16 +446,7 @@ impl SqlSession {
             None => {
                 let message =
                     format!("constraint \"{name}\" of relation \"{}\" does not exist", relation.name);
-                if if_exists {
-                    let notice = format!("{message}, skipping");
-                    self.notices.push(SqlError::report(
-                        Severity::Notice,
-                        SqlState::SUCCESSFUL_COMPLETION,
-                        notice,
-                    ));
-                    return Ok(());
-                }
-                Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message))
+                self.skip_missing(if_exists, SqlState::UNDEFINED_OBJECT, message)
             }
         }
     }

@@ -8,7 +8,9 @@ use sql_execution::copy::{Line, LineReader, LineWriter, Record};
 use sql_execution::deferred::DeferredState;
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::Expr;
-use sql_language::parse::{CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed, SqlCommand};
+use sql_language::parse::{
+    CopyHeader, CopyOptions, CopyStatement, CopySubject, Parsed, SqlCommand, table_factor,
+};
 use sql_language::plan::{ModifiedTable, Plan};
 use sql_types::{Datum, Style, Type};
 use sqlparser::ast;
@@ -381,18 +383,7 @@ fn table_query(name: &ast::ObjectName, columns: &[String]) -> ast::Query {
         let column = |name: &String| ast::Expr::Identifier(ast::Ident::with_quote('"', name.clone()));
         columns.iter().map(|name| ast::SelectItem::UnnamedExpr(column(name))).collect()
     };
-    let relation = ast::TableFactor::Table {
-        name: name.clone(),
-        alias: None,
-        args: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
-    };
+    let relation = table_factor(name.clone());
     let select = ast::Select {
         select_token: ast::helpers::attached_token::AttachedToken::empty(),
         optimizer_hints: Vec::new(),

@@ -4,7 +4,7 @@ use super::SqlSession;
 use super::checks::check_name;
 use super::sequence::OwnSequence;
 use sql_catalogue::{Check, Column, Identity, Index, Layout, POSTGRES_DATABASE, PrimaryKey, Relation, store};
-use sql_interface::{CommandTag, Result, Severity, SqlError, stack};
+use sql_interface::{CommandTag, Result, SqlError, stack};
 use sql_language::expr;
 use sql_language::parse::fold;
 use sql_language::parse::{DropTarget, Parsed, SequenceOptions, identity_options};
@@ -96,13 +96,7 @@ impl SqlSession {
         };
         let exists = exists || store::lock_relation_name(self.transaction()?, &name).await?;
         if exists {
-            let message = format!("relation \"{name}\" already exists");
-            if table.if_not_exists {
-                let notice = format!("{message}, skipping");
-                self.notices.push(SqlError::report(Severity::Notice, SqlState::DUPLICATE_TABLE, notice));
-                return Ok(CommandTag::Words(words));
-            }
-            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
+            return self.name_is_taken(&name, table.if_not_exists, words);
         }
         match &table.query {
             None => {
@@ -295,19 +289,9 @@ impl SqlSession {
                 Err(error) if error.code() == SqlState::UNDEFINED_TABLE => {
                     let last =
                         name.0.last().and_then(ast::ObjectNamePart::as_ident).map_or_else(String::new, fold);
-                    if target.if_exists {
-                        let notice = format!("table \"{last}\" does not exist, skipping");
-                        self.notices.push(SqlError::report(
-                            Severity::Notice,
-                            SqlState::SUCCESSFUL_COMPLETION,
-                            notice,
-                        ));
-                        continue;
-                    }
-                    return Err(SqlError::new(
-                        SqlState::UNDEFINED_TABLE,
-                        format!("table \"{last}\" does not exist"),
-                    ));
+                    let message = format!("table \"{last}\" does not exist");
+                    self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
+                    continue;
                 }
                 Err(error) => {
                     let last = super::index::last_name(name);

@@ -7,7 +7,7 @@ use sql_catalogue::{Index, IndexColumn, POSTGRES_DATABASE, Relation, store};
 use sql_execution::index::Entry;
 use sql_execution::row;
 use sql_execution::spill::Sorter;
-use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::fold;
 use sql_language::parse::{DropTarget, Parsed, ReindexTarget};
 use sql_language::plan::BATCH;
@@ -78,11 +78,7 @@ impl SqlSession {
         words: &'static str,
     ) -> Result<CommandTag> {
         let message = format!("relation \"{name}\" already exists");
-        if !if_not_exists {
-            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message));
-        }
-        let notice = format!("{message}, skipping");
-        self.notices.push(SqlError::report(Severity::Notice, SqlState::DUPLICATE_TABLE, notice));
+        self.skip_existing(if_not_exists, SqlError::new(SqlState::DUPLICATE_TABLE, message))?;
         Ok(CommandTag::Words(words))
     }
 
@@ -222,15 +218,7 @@ impl SqlSession {
             let name = last_name(name);
             let Some((relation, oid)) = self.lock_index(&name).await? else {
                 let message = format!("index \"{name}\" does not exist");
-                if !target.if_exists {
-                    return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
-                }
-                let notice = format!("{message}, skipping");
-                self.notices.push(SqlError::report(
-                    Severity::Notice,
-                    SqlState::SUCCESSFUL_COMPLETION,
-                    notice,
-                ));
+                self.skip_missing(target.if_exists, SqlState::UNDEFINED_OBJECT, message)?;
                 continue;
             };
             if self.require_owner(&relation).is_err() {

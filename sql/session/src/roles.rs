@@ -3,7 +3,7 @@
 use super::SqlSession;
 use host::Timestamp;
 use sql_catalogue::{BOOTSTRAP_ROLE_OID, Role, store};
-use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::RoleOption;
 use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
@@ -165,12 +165,7 @@ impl SqlSession {
             let role = match self.find_role(name) {
                 Ok(role) => role,
                 Err(_) if if_exists => {
-                    let message = format!("role \"{name}\" does not exist, skipping");
-                    self.notices.push(SqlError::report(
-                        Severity::Notice,
-                        SqlState::SUCCESSFUL_COMPLETION,
-                        message,
-                    ));
+                    self.notice(format!("role \"{name}\" does not exist, skipping"));
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -3,7 +3,7 @@
 use super::SqlSession;
 use super::index::last_name;
 use sql_catalogue::{Identity, Relation, Sequence, store};
-use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr;
 use sql_language::parse::{DropTarget, Parsed, SequenceChange, SequenceOptions};
 use sql_types::TypeId;
@@ -158,11 +158,7 @@ impl SqlSession {
         let name = last_name(name);
         let Some(found) = self.lock_sequence(&name, TableLockMode::ShareRowExclusive).await? else {
             let message = format!("relation \"{name}\" does not exist");
-            if !if_exists {
-                return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
-            }
-            let notice = format!("{message}, skipping");
-            self.notices.push(SqlError::report(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, notice));
+            self.skip_missing(if_exists, SqlState::UNDEFINED_TABLE, message)?;
             return Ok(DONE);
         };
         let mut sequence = Sequence::clone(&found);
@@ -260,15 +256,7 @@ impl SqlSession {
             let name = last_name(name);
             let Some(sequence) = self.lock_sequence(&name, TableLockMode::AccessExclusive).await? else {
                 let message = format!("sequence \"{name}\" does not exist");
-                if !target.if_exists {
-                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
-                }
-                let notice = format!("{message}, skipping");
-                self.notices.push(SqlError::report(
-                    Severity::Notice,
-                    SqlState::SUCCESSFUL_COMPLETION,
-                    notice,
-                ));
+                self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
                 continue;
             };
             if sequence.identity {
@@ -286,12 +274,7 @@ impl SqlSession {
                     .with_detail(format!("{what} depends on sequence {name}"))
                     .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
                 }
-                let notice = format!("drop cascades to {what}");
-                self.notices.push(SqlError::report(
-                    Severity::Notice,
-                    SqlState::SUCCESSFUL_COMPLETION,
-                    notice,
-                ));
+                self.notice(format!("drop cascades to {what}"));
                 column.default = None;
                 store::put_column(self.transaction()?, relation.oid, &column).await?;
             }

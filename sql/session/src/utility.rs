@@ -42,6 +42,30 @@ fn isolation_mode(value: &str) -> Result<Mode> {
 }
 
 impl SqlSession {
+    /// Tells the client something that is no error.
+    pub(super) fn notice(&mut self, text: String) {
+        self.notices.push(SqlError::report(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, text));
+    }
+
+    /// What a statement names and is not there: an error, or with IF EXISTS a notice.
+    pub(super) fn skip_missing(&mut self, if_exists: bool, code: SqlState, message: String) -> Result<()> {
+        if !if_exists {
+            return Err(SqlError::new(code, message));
+        }
+        self.notice(format!("{message}, skipping"));
+        Ok(())
+    }
+
+    /// What a statement would make and is there already: an error, or with IF NOT EXISTS a notice.
+    pub(super) fn skip_existing(&mut self, if_not_exists: bool, error: SqlError) -> Result<()> {
+        if !if_not_exists {
+            return Err(error);
+        }
+        let notice = format!("{}, skipping", error.message());
+        self.notices.push(SqlError::report(Severity::Notice, error.code(), notice));
+        Ok(())
+    }
+
     /// Carries a utility statement out.
     pub(super) async fn run_utility(&mut self, parsed: &Arc<Parsed>) -> Result<Run> {
         let done = |words: &'static str| Ok(Run::Done(CommandTag::Words(words)));

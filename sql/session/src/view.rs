@@ -3,7 +3,7 @@
 use super::SqlSession;
 use super::index::last_name;
 use sql_catalogue::{Relation, View, ViewColumn, store};
-use sql_interface::{CommandTag, Result, Severity, SqlError};
+use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::parse::{DropTarget, Parsed};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -109,15 +109,7 @@ impl SqlSession {
                     return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
                 }
                 let message = format!("view \"{name}\" does not exist");
-                if !target.if_exists {
-                    return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message));
-                }
-                let notice = format!("{message}, skipping");
-                self.notices.push(SqlError::report(
-                    Severity::Notice,
-                    SqlState::SUCCESSFUL_COMPLETION,
-                    notice,
-                ));
+                self.skip_missing(target.if_exists, SqlState::UNDEFINED_TABLE, message)?;
                 continue;
             };
             if !self.role.superuser && view.owner != self.role.oid {
@@ -171,7 +163,7 @@ impl SqlSession {
             [one] => format!("drop cascades to view {}", one.name),
             more => format!("drop cascades to {} other objects", more.len()),
         };
-        self.notices.push(SqlError::report(Severity::Notice, SqlState::SUCCESSFUL_COMPLETION, notice));
+        self.notice(notice);
         self.catalogue_changed();
         Ok(())
     }

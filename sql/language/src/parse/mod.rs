@@ -45,6 +45,22 @@ pub fn fold(ident: &ast::Ident) -> String {
     cursor::folded(ident.quote_style, &ident.value)
 }
 
+/// A table in FROM, by its name alone.
+pub fn table_factor(name: ast::ObjectName) -> ast::TableFactor {
+    ast::TableFactor::Table {
+        name,
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    }
+}
+
 /// The most statements that one message may hold: each is parsed before the first runs.
 const STATEMENTS_MAX: usize = 10_000;
 

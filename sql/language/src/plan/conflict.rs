@@ -98,13 +98,7 @@ impl Analyzer<'_> {
     ) -> Result<ConflictAction> {
         let mut item = table_item(relation, false);
         if let Some(alias) = alias {
-            for column in &mut item.columns {
-                column.table = Arc::from(alias);
-                column.schema = None;
-            }
-            for table in &mut item.tables {
-                table.alias = Arc::from(alias);
-            }
+            item.rename(alias, &[])?;
         }
         let mut excluded = table_item(relation, false);
         let width = excluded.width;

@@ -368,17 +368,11 @@ impl Analyzer<'_> {
         items: Option<&[ast::SelectItem]>,
     ) -> Result<(Option<Returning>, Option<Vec<OutputColumn>>)> {
         let Some(items) = items else { return Ok((None, None)) };
-        self.push_level();
         let mut item = table_item(relation, false);
         if let Some(alias) = alias {
-            for column in &mut item.columns {
-                column.table = Arc::from(alias);
-                column.schema = None;
-            }
-            for table in &mut item.tables {
-                table.alias = Arc::from(alias);
-            }
+            item.rename(alias, &[])?;
         }
+        self.push_level();
         self.show(item);
         let result = self.returning(items);
         self.pop_level();
@@ -401,14 +395,7 @@ impl Analyzer<'_> {
         self.use_table(&relation, TableLockMode::RowExclusive)?;
         let mut item = table_item(&relation, true);
         if let Some(alias) = alias {
-            let alias: Arc<str> = Arc::from(fold(&alias.name));
-            for column in &mut item.columns {
-                column.table = alias.clone();
-                column.schema = None;
-            }
-            for table in &mut item.tables {
-                table.alias = alias.clone();
-            }
+            item.rename(&fold(&alias.name), &[])?;
         }
         Ok((relation, item))
     }

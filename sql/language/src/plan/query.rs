@@ -6,7 +6,7 @@ use super::joins::settle_joins;
 use super::node::{DeferredValues, FilterPlan, LimitPlan, Node, ProjectPlan, SortKey, SortPlan};
 use super::predicate;
 use crate::expr::{self, Expr};
-use crate::parse::fold;
+use crate::parse::{fold, table_factor};
 use sql_interface::{Result, SqlError, stack};
 use sql_types::cast::CastContext;
 use sql_types::{Type, TypeId};
@@ -197,18 +197,7 @@ impl Analyzer<'_> {
                 let mut parts: Vec<ast::Ident> =
                     table.schema_name.iter().map(|name| ast::Ident::new(name.clone())).collect();
                 parts.push(ast::Ident::new(name));
-                let factor = ast::TableFactor::Table {
-                    name: ast::ObjectName::from(parts),
-                    alias: None,
-                    args: None,
-                    with_hints: Vec::new(),
-                    version: None,
-                    with_ordinality: false,
-                    partitions: Vec::new(),
-                    json_path: None,
-                    sample: None,
-                    index_hints: Vec::new(),
-                };
+                let factor = table_factor(ast::ObjectName::from(parts));
                 let from = [ast::TableWithJoins { relation: factor, joins: Vec::new() }];
                 let item = self.tables_from(FromItem::unit(), &from, false)?;
                 let input = self.show(item);
