@@ -1,9 +1,16 @@
-//! The catalogue's views of itself: pg_class and its kin, as rows made when they are asked for.
+//! System tables: pg_class and its kin, which show the catalogue as PostgreSQL would. Nothing of them is
+//! stored: their rows are made when they are asked for.
+//!
+//! `tables` has their names and columns; a file beside it each makes the rows about one kind of thing.
 
+mod indexes;
+mod information_schema;
 mod relations;
 mod sequences;
 mod shared;
 mod tables;
+mod types;
+mod values;
 mod views;
 
 use crate::model::{Catalogue, INFORMATION_SCHEMA_OID, PG_CATALOG_OID, PUBLIC_OID, SequencePosition};
@@ -12,10 +19,10 @@ use sql_types::{Datum, TypeId};
 use std::collections::HashMap;
 use storage::Database;
 
-pub use relations::{constraint_definition, index_definition};
+pub use indexes::{constraint_definition, index_definition};
 pub use tables::TABLES;
 
-/// One of these views.
+/// A system table.
 #[derive(Clone, Copy)]
 pub struct SystemTable {
     /// pg_catalog or information_schema.
@@ -31,7 +38,7 @@ pub struct SystemTable {
     rows: fn(&Context<'_>) -> Vec<Vec<Datum>>,
 }
 
-/// What the views are made from.
+/// What their rows are made from.
 pub struct Context<'a> {
     /// What there is.
     pub catalogue: &'a Catalogue,
@@ -41,7 +48,7 @@ pub struct Context<'a> {
     pub database: &'a Database,
     /// Who asks.
     pub actor: SettingActor,
-    /// Where sequences stand, for those views that show it ([`shows_positions`]).
+    /// Where sequences stand, for those tables that show it ([`shows_positions`]).
     pub positions: &'a HashMap<u32, SequencePosition>,
 }
 
@@ -49,12 +56,12 @@ pub struct Context<'a> {
 pub const SEQUENCE_COLUMNS: &[(&str, TypeId)] =
     &[("last_value", TypeId::Int8), ("log_cnt", TypeId::Int8), ("is_called", TypeId::Bool)];
 
-/// Whether a view needs to know where sequences stand.
+/// Whether a table needs to know where sequences stand.
 pub fn shows_positions(table: usize) -> bool {
     TABLES.get(table).is_some_and(|table| table.name == "pg_sequences")
 }
 
-/// The rows of a view.
+/// The rows of a system table, by its place in [`TABLES`].
 pub fn rows(table: usize, context: &Context<'_>) -> Vec<Vec<Datum>> {
     TABLES.get(table).map_or_else(Vec::new, |table| (table.rows)(context))
 }

@@ -1,41 +1,14 @@
-//! Rows about tables, columns, types and constraints.
+//! Rows about tables and their columns.
 
-use super::shared::role_name;
+use super::values::{flag, int2, name, role_name, sorted_relations};
 use super::{Context, TABLES, schema_oid, schemas, virtual_tables};
-use crate::model::{
-    AnyIndex, BOOTSTRAP_ROLE_OID, Catalogue, Identity, IndexColumn, PG_CATALOG_OID, PUBLIC_OID, Relation,
-};
-use identifier::quote;
-use sql_types::key::OrderedColumn;
-use sql_types::{Array, Category, Datum, TypeId};
+use crate::model::{BOOTSTRAP_ROLE_OID, Identity, PUBLIC_OID, Relation};
+use sql_types::{Datum, TypeId};
 use std::sync::Arc;
 
 /// The heap access method, for PostgreSQL's tools.
 const HEAP_OID: u32 = 2;
 const BTREE_OID: u32 = 403;
-
-pub(super) fn name(value: &str) -> Datum {
-    Datum::text(value)
-}
-
-pub(super) fn flag(value: char) -> Datum {
-    let mut buffer = [0; 4];
-    Datum::text(&*value.encode_utf8(&mut buffer))
-}
-
-fn int2(value: usize) -> Datum {
-    Datum::Int2(i16::try_from(value).unwrap_or(i16::MAX))
-}
-
-fn int2_array(values: impl Iterator<Item = i16>) -> Datum {
-    Datum::Array(Arc::new(Array::of(TypeId::Int2, values.map(Datum::Int2).collect())))
-}
-
-pub(super) fn sorted_relations(catalogue: &Catalogue) -> Vec<&Arc<Relation>> {
-    let mut all: Vec<&Arc<Relation>> = catalogue.relations.values().collect();
-    all.sort_by_key(|relation| relation.oid);
-    all
-}
 
 pub(super) fn namespaces(_: &Context<'_>) -> Vec<Vec<Datum>> {
     schemas()
@@ -313,138 +286,6 @@ pub(super) fn shown_default(text: &str, ty: sql_types::Type) -> String {
     }
 }
 
-fn category_letter(category: Category) -> char {
-    match category {
-        Category::Array => 'A',
-        Category::Boolean => 'B',
-        Category::DateTime => 'D',
-        Category::Network => 'I',
-        Category::Numeric => 'N',
-        Category::Pseudo => 'P',
-        Category::String => 'S',
-        Category::Timespan => 'T',
-        Category::User => 'U',
-        Category::Unknown => 'X',
-        Category::Internal => 'Z',
-    }
-}
-
-pub(super) fn types(_: &Context<'_>) -> Vec<Vec<Datum>> {
-    TypeId::ALL
-        .iter()
-        .map(|id| {
-            let info = id.info();
-            let stem = if id.element().is_some() { "array_" } else { info.name };
-            vec![
-                Datum::Oid(info.oid),
-                name(info.name),
-                Datum::Oid(PG_CATALOG_OID),
-                Datum::Oid(BOOTSTRAP_ROLE_OID),
-                Datum::Int2(info.len),
-                Datum::Bool(matches!(info.len, 1 | 2 | 4 | 8)),
-                flag(if matches!(info.category, Category::Pseudo | Category::Unknown) { 'p' } else { 'b' }),
-                flag(category_letter(info.category)),
-                Datum::Bool(info.preferred),
-                Datum::Bool(true),
-                flag(','),
-                Datum::Oid(0),
-                Datum::text("-"),
-                Datum::Oid(id.element().map_or(0, TypeId::oid)),
-                Datum::Oid(id.array().map_or(0, TypeId::oid)),
-                Datum::text(format!("{stem}in")),
-                Datum::text(format!("{stem}out")),
-                Datum::text(format!("{stem}recv")),
-                Datum::text(format!("{stem}send")),
-                Datum::Bool(false),
-                Datum::Oid(0),
-                Datum::Int4(-1),
-                Datum::Int4(0),
-                Datum::Oid(if id.is_string() { 100 } else { 0 }),
-                Datum::Null,
-            ]
-        })
-        .collect()
-}
-
-fn key_numbers(relation: &Relation, index: &AnyIndex<'_>) -> Datum {
-    let columns = index.columns.iter().filter_map(|part| relation.columns.get(part.at));
-    int2_array(columns.map(|column| column.number))
-}
-
-pub(super) fn indexes(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    let mut rows = Vec::new();
-    for relation in sorted_relations(context.catalogue) {
-        for index in relation.all_indexes() {
-            let options = index.columns.iter().map(|part| {
-                let OrderedColumn { descending, nulls_first } = part.order;
-                i16::from(descending) + 2 * i16::from(nulls_first)
-            });
-            rows.push(vec![
-                Datum::Oid(index.oid),
-                Datum::Oid(relation.oid),
-                int2(index.columns.len()),
-                int2(index.columns.len()),
-                Datum::Bool(index.unique),
-                Datum::Bool(index.nulls_not_distinct),
-                Datum::Bool(index.primary),
-                Datum::Bool(false),
-                Datum::Bool(true),
-                Datum::Bool(false),
-                Datum::Bool(true),
-                Datum::Bool(false),
-                Datum::Bool(true),
-                Datum::Bool(true),
-                Datum::Bool(false),
-                key_numbers(relation, &index),
-                int2_array(options),
-                Datum::Null,
-                Datum::Null,
-            ]);
-        }
-    }
-    rows
-}
-
-pub(super) fn constraints(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    let mut rows = Vec::new();
-    for relation in sorted_relations(context.catalogue) {
-        let mut add = |oid: u32, constraint: &str, kind: char, index: u32, columns: Datum| {
-            rows.push(vec![
-                Datum::Oid(oid),
-                name(constraint),
-                Datum::Oid(PUBLIC_OID),
-                flag(kind),
-                Datum::Bool(false),
-                Datum::Bool(false),
-                Datum::Bool(true),
-                Datum::Oid(relation.oid),
-                Datum::Oid(0),
-                Datum::Oid(index),
-                Datum::Oid(0),
-                Datum::Oid(0),
-                flag(' '),
-                flag(' '),
-                flag(' '),
-                Datum::Bool(true),
-                Datum::Int4(0),
-                Datum::Bool(true),
-                columns,
-                Datum::Null,
-                Datum::Null,
-                Datum::Null,
-            ]);
-        };
-        for index in relation.all_indexes().filter(|index| index.constraint) {
-            let kind = if index.primary { 'p' } else { 'u' };
-            add(index.oid, index.name, kind, index.oid, key_numbers(relation, &index));
-        }
-        for check in &relation.checks {
-            add(check.oid, &check.name, 'c', 0, Datum::Null);
-        }
-    }
-    rows
-}
-
 pub(super) fn access_methods(_: &Context<'_>) -> Vec<Vec<Datum>> {
     [(HEAP_OID, "heap", "heap_tableam_handler", 't'), (BTREE_OID, "btree", "bthandler", 'i')]
         .iter()
@@ -470,79 +311,6 @@ pub(super) fn tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
             ]
         })
         .collect()
-}
-
-/// A column of an index as its definition names it.
-fn index_column(relation: &Relation, part: &IndexColumn) -> String {
-    let mut text = relation.columns.get(part.at).map_or_else(String::new, |column| quote(&column.name));
-    let OrderedColumn { descending, nulls_first } = part.order;
-    if descending {
-        text.push_str(" DESC");
-    }
-    if descending != nulls_first {
-        text.push_str(if nulls_first { " NULLS FIRST" } else { " NULLS LAST" });
-    }
-    text
-}
-
-/// CREATE INDEX as pg_get_indexdef prints it; a column of it if one is asked for, counted from 1.
-pub fn index_definition(
-    relation: &Relation,
-    index: &AnyIndex<'_>,
-    column: Option<usize>,
-    pretty: bool,
-) -> String {
-    if let Some(number) = column {
-        let part = number.checked_sub(1).and_then(|at| index.columns.get(at));
-        let column = part.and_then(|part| relation.columns.get(part.at));
-        return column.map_or_else(String::new, |column| quote(&column.name));
-    }
-    let columns: Vec<String> = index.columns.iter().map(|part| index_column(relation, part)).collect();
-    format!(
-        "CREATE {}INDEX {} ON {}{} USING btree ({}){}",
-        if index.unique { "UNIQUE " } else { "" },
-        quote(index.name),
-        if pretty { "" } else { "public." },
-        quote(&relation.name),
-        columns.join(", "),
-        if index.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" }
-    )
-}
-
-/// A constraint as pg_get_constraintdef prints it; None if it is not one of this table's.
-pub fn constraint_definition(relation: &Relation, oid: u32) -> Option<String> {
-    if let Some(index) = relation.all_indexes().find(|index| index.oid == oid && index.constraint) {
-        let columns: Vec<String> = index
-            .columns
-            .iter()
-            .filter_map(|part| relation.columns.get(part.at))
-            .map(|column| quote(&column.name))
-            .collect();
-        let kind = match (index.primary, index.nulls_not_distinct) {
-            (true, _) => "PRIMARY KEY",
-            (false, false) => "UNIQUE",
-            (false, true) => "UNIQUE NULLS NOT DISTINCT",
-        };
-        return Some(format!("{kind} ({})", columns.join(", ")));
-    }
-    let check = relation.checks.iter().find(|check| check.oid == oid)?;
-    Some(format!("CHECK ({})", check.expression))
-}
-
-pub(super) fn index_definitions(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    let mut rows = Vec::new();
-    for relation in sorted_relations(context.catalogue) {
-        for index in relation.all_indexes() {
-            rows.push(vec![
-                name("public"),
-                name(&relation.name),
-                name(index.name),
-                Datum::Null,
-                Datum::from(index_definition(relation, &index, None, false)),
-            ]);
-        }
-    }
-    rows
 }
 
 /// pg_stat_all_tables and its kin: counts since the start, kept by storage.

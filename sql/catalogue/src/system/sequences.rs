@@ -1,8 +1,7 @@
 //! Rows about sequences.
 
 use super::Context;
-use super::relations::{flag, name};
-use super::shared::role_name;
+use super::values::{flag, name, role_name};
 use crate::model::{Catalogue, Sequence};
 use sql_types::Datum;
 use std::sync::Arc;

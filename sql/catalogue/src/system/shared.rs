@@ -1,9 +1,9 @@
-//! Rows about roles and databases, and the information schema.
+//! Rows about what all databases share: roles, the databases themselves, and where their files are.
 
-use super::relations::{flag, name, shown_default, sorted_relations};
-use super::{Context, schemas, virtual_tables};
-use crate::model::{BOOTSTRAP_ROLE_OID, Catalogue, POSTGRES_DATABASE};
-use sql_types::{Category, Datum, TypeId};
+use super::Context;
+use super::values::{flag, name};
+use crate::model::BOOTSTRAP_ROLE_OID;
+use sql_types::Datum;
 
 pub(super) fn databases(context: &Context<'_>) -> Vec<Vec<Datum>> {
     context
@@ -94,99 +94,6 @@ pub(super) fn tablespaces(_: &Context<'_>) -> Vec<Vec<Datum>> {
         .iter()
         .map(|(oid, space)| {
             vec![Datum::Oid(*oid), name(space), Datum::Oid(BOOTSTRAP_ROLE_OID), Datum::Null, Datum::Null]
-        })
-        .collect()
-}
-
-pub(super) fn role_name(catalogue: &Catalogue, oid: u32) -> Datum {
-    catalogue.roles.get(&oid).map_or(Datum::Null, |role| name(&role.name))
-}
-
-fn database_name(context: &Context<'_>) -> Datum {
-    let found = context.catalogue.databases.iter().find(|entry| entry.oid == POSTGRES_DATABASE);
-    found.map_or_else(|| name("postgres"), |entry| name(&entry.name))
-}
-
-pub(super) fn information_tables(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    let mut rows: Vec<Vec<Datum>> = sorted_relations(context.catalogue)
-        .into_iter()
-        .map(|relation| {
-            vec![
-                database_name(context),
-                name("public"),
-                name(&relation.name),
-                Datum::text("BASE TABLE"),
-                Datum::text("YES"),
-                Datum::text("NO"),
-            ]
-        })
-        .collect();
-    for (schema, table, ..) in virtual_tables(context.environment) {
-        rows.push(vec![
-            database_name(context),
-            name(schema),
-            name(table),
-            Datum::text("VIEW"),
-            Datum::text("NO"),
-            Datum::text("NO"),
-        ]);
-    }
-    rows
-}
-
-pub(super) fn information_columns(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    let mut rows = Vec::new();
-    for relation in sorted_relations(context.catalogue) {
-        for (number, (_, column)) in (1..).zip(relation.live_columns()) {
-            let limits = column.ty.numeric_limits();
-            let (precision, scale) = match column.ty.id {
-                TypeId::Int2 => (Datum::Int4(16), Datum::Int4(0)),
-                TypeId::Int4 => (Datum::Int4(32), Datum::Int4(0)),
-                TypeId::Int8 => (Datum::Int4(64), Datum::Int4(0)),
-                _ => (
-                    limits.map_or(Datum::Null, |(precision, _)| Datum::Int4(i32::from(precision))),
-                    limits.map_or(Datum::Null, |(_, scale)| Datum::Int4(i32::from(scale))),
-                ),
-            };
-            let length = column.ty.character_limit().and_then(|limit| i32::try_from(limit).ok());
-            let is_time = column.ty.id.category() == Category::DateTime;
-            let digits =
-                column.ty.time_precision().and_then(|digits| i32::try_from(digits).ok()).unwrap_or(6);
-            rows.push(vec![
-                database_name(context),
-                name("public"),
-                name(&relation.name),
-                name(&column.name),
-                Datum::Int4(number),
-                match &column.default {
-                    Some(default) => Datum::from(shown_default(default, column.ty)),
-                    None => Datum::Null,
-                },
-                Datum::text(if column.not_null { "NO" } else { "YES" }),
-                Datum::text(if column.ty.id.element().is_some() { "ARRAY" } else { column.ty.id.sql_name() }),
-                length.map_or(Datum::Null, Datum::Int4),
-                precision,
-                scale,
-                if is_time {
-                    Datum::Int4(if column.ty.id == TypeId::Date { 0 } else { digits })
-                } else {
-                    Datum::Null
-                },
-                name(column.ty.id.name()),
-                Datum::text(if column.identity.is_some() { "YES" } else { "NO" }),
-                Datum::text("NEVER"),
-                Datum::text("YES"),
-            ]);
-        }
-    }
-    rows
-}
-
-pub(super) fn information_schemata(context: &Context<'_>) -> Vec<Vec<Datum>> {
-    schemas()
-        .iter()
-        .map(|(_, schema)| {
-            vec![database_name(context), name(schema), role_name(context.catalogue, BOOTSTRAP_ROLE_OID)]
         })
         .collect()
 }

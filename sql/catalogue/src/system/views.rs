@@ -1,8 +1,7 @@
 //! Rows about views.
 
 use super::Context;
-use super::relations::name;
-use super::shared::role_name;
+use super::values::{name, role_name};
 use crate::model::{Catalogue, View};
 use sql_types::Datum;
 use std::sync::Arc;

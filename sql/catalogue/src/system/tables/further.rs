@@ -1,6 +1,6 @@
-//! Views that tools ask for besides: most are of what does not exist here, and empty.
+//! Tables that tools ask for besides: most are of what does not exist here, and empty.
 
-use super::super::{SystemTable, sequences, views};
+use crate::system::{SystemTable, sequences, views};
 use sql_types::TypeId::{
     self, Bool, Char, CharArray, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray,
 };

@@ -1,6 +1,6 @@
-//! Views of the SQL standard.
+//! Tables of the SQL standard.
 
-use super::super::{SystemTable, shared};
+use crate::system::{SystemTable, information_schema};
 use sql_types::TypeId::{Int4, Name, Text};
 
 pub(super) const TABLES: &[SystemTable] = &[
@@ -17,7 +17,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("is_insertable_into", Text),
             ("is_typed", Text),
         ],
-        rows: shared::information_tables,
+        rows: information_schema::tables,
     },
     SystemTable {
         schema: "information_schema",
@@ -42,7 +42,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("is_generated", Text),
             ("is_updatable", Text),
         ],
-        rows: shared::information_columns,
+        rows: information_schema::columns,
     },
     SystemTable {
         schema: "information_schema",
@@ -50,6 +50,6 @@ pub(super) const TABLES: &[SystemTable] = &[
         about: "Schemas, by the SQL standard",
         oid: 13102,
         columns: &[("catalog_name", Name), ("schema_name", Name), ("schema_owner", Name)],
-        rows: shared::information_schemata,
+        rows: information_schema::schemata,
     },
 ];

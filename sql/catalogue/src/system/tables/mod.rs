@@ -1,4 +1,4 @@
-//! The shapes of the views: PostgreSQL's names, OIDs and columns.
+//! The shapes of the system tables: PostgreSQL's names, OIDs and columns.
 
 mod further;
 mod information_schema;

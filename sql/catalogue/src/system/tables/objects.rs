@@ -1,6 +1,6 @@
-//! Views of what there is: tables, columns, types, indexes, constraints, databases and roles.
+//! Tables of what there is: tables, columns, types, indexes, constraints, databases and roles.
 
-use super::super::{SystemTable, relations, shared};
+use crate::system::{SystemTable, indexes, relations, shared, types};
 use sql_types::TypeId::{
     self, Bool, Char, Float4, Int2, Int2Array, Int4, Int8, Name, Oid, OidArray, Text, TextArray, Timestamptz,
     Xid,
@@ -148,7 +148,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("typcollation", Oid),
             ("typdefault", Text),
         ],
-        rows: relations::types,
+        rows: types::types,
     },
     SystemTable {
         schema: "pg_catalog",
@@ -176,7 +176,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("indexprs", Text),
             ("indpred", Text),
         ],
-        rows: relations::indexes,
+        rows: indexes::indexes,
     },
     SystemTable {
         schema: "pg_catalog",
@@ -207,7 +207,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("conexclop", OidArray),
             ("conbin", Text),
         ],
-        rows: relations::constraints,
+        rows: indexes::constraints,
     },
     SystemTable {
         schema: "pg_catalog",
@@ -318,7 +318,7 @@ pub(super) const TABLES: &[SystemTable] = &[
             ("tablespace", Name),
             ("indexdef", Text),
         ],
-        rows: relations::index_definitions,
+        rows: indexes::index_definitions,
     },
 ];
 

@@ -1,0 +1,38 @@
+//! What rows of system tables are made from.
+
+use crate::model::{Catalogue, Relation};
+use sql_types::{Array, Datum, TypeId};
+use std::sync::Arc;
+
+/// A value of type name.
+pub(super) fn name(value: &str) -> Datum {
+    Datum::text(value)
+}
+
+/// A value of type "char".
+pub(super) fn flag(value: char) -> Datum {
+    let mut buffer = [0; 4];
+    Datum::text(&*value.encode_utf8(&mut buffer))
+}
+
+/// A count in 16 bits.
+pub(super) fn int2(value: usize) -> Datum {
+    Datum::Int2(i16::try_from(value).unwrap_or(i16::MAX))
+}
+
+/// A value of type int2vector.
+pub(super) fn int2_array(values: impl Iterator<Item = i16>) -> Datum {
+    Datum::Array(Arc::new(Array::of(TypeId::Int2, values.map(Datum::Int2).collect())))
+}
+
+/// Tables in the order of their OIDs.
+pub(super) fn sorted_relations(catalogue: &Catalogue) -> Vec<&Arc<Relation>> {
+    let mut all: Vec<&Arc<Relation>> = catalogue.relations.values().collect();
+    all.sort_by_key(|relation| relation.oid);
+    all
+}
+
+/// A role's name by its OID.
+pub(super) fn role_name(catalogue: &Catalogue, oid: u32) -> Datum {
+    catalogue.roles.get(&oid).map_or(Datum::Null, |role| name(&role.name))
+}
