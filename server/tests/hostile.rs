@@ -372,6 +372,17 @@ fn peak() -> u64 {
     (kilobytes("VmHWM:") - kilobytes("RssFile:")) << 10
 }
 
+/// One row whose copies on its way to the log are more than there may be.
+async fn insert_a_large_row(client: &mut Client) {
+    let row = "insert into t select repeat('x', 150000000)";
+    match client.query(row).await {
+        Err(ClientError::Server(report)) => assert_eq!(report.code, protocol::SqlState::OUT_OF_MEMORY),
+        other => assert!(other.is_ok(), "{other:?}"),
+    }
+    let most = peak();
+    assert!(most < 700 << 20, "{} MB: {row}", most >> 20);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_made_of_many_small_pieces_is_bounded_too() {
     let _alone = ALONE.lock().await;
@@ -436,14 +447,7 @@ async fn what_is_made_of_many_small_pieces_is_bounded_too() {
     assert!(refused > 0);
     let most = peak();
     assert!(most < 700 << 20, "{} MB, {refused} refused", most >> 20);
-    // One row whose copies on its way to the log are more than there may be.
-    let row = "insert into t select repeat('x', 150000000)";
-    match client.query(row).await {
-        Err(ClientError::Server(report)) => assert_eq!(report.code, protocol::SqlState::OUT_OF_MEMORY),
-        other => assert!(other.is_ok(), "{other:?}"),
-    }
-    let most = peak();
-    assert!(most < 700 << 20, "{} MB: {row}", most >> 20);
+    insert_a_large_row(&mut client).await;
     stop(server, StopMode::Fast).await;
 }
 
