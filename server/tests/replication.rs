@@ -249,3 +249,22 @@ async fn a_backup_brings_the_number_and_one_of_before_does_not_start() {
     assert!(refused.message.contains("has Plimsoll format 1"), "{refused:?}");
     stop(server, StopMode::Fast).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reloaded_wal_sender_timeout_reaches_streams_that_run() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    place.psql("alter system set wal_sender_timeout = 0").await;
+    server.reload();
+    let mut silent = place.connect_with("replication=true application_name=silent").await.unwrap();
+    let at = place.psql("select pg_current_wal_flush_lsn()").await;
+    silent.copy_both(&format!("START_REPLICATION {at} TIMELINE 1")).await.unwrap();
+    let streams = "select count(*) from pg_stat_replication";
+    assert_eq!(place.psql(streams).await, "1");
+    // It never says a word, and so far it need not.
+    place.psql("alter system set wal_sender_timeout = '300ms'").await;
+    server.reload();
+    eventually(&place, streams, "0").await;
+    assert!(place.log().contains("terminating walsender process due to replication timeout"));
+    stop(server, StopMode::Fast).await;
+}

@@ -284,6 +284,16 @@ impl Sender {
         self.hurried = hurried;
     }
 
+    /// Takes over times that may have changed. A new one runs from now on: a standby that was rightly silent
+    /// under the old one is asked first.
+    pub fn set_times(&mut self, times: SenderTimes, now: Duration) {
+        if times != self.times {
+            self.times = times;
+            self.last_reply = now;
+            self.asked = false;
+        }
+    }
+
     /// So many streams leave this server.
     pub fn set_streams(&mut self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);

@@ -215,6 +215,11 @@ impl Senders {
         self.0.awaited.send_if_modified(|known| std::mem::replace(known, awaited) != awaited);
     }
 
+    /// Settings changed: has each stream ask for its times again.
+    pub fn reloaded(&self) {
+        self.0.awaited.send_modify(|_| {});
+    }
+
     /// What the quorum has reached; INVALID where nothing yet.
     pub fn synced(&self) -> Progress {
         self.0.table.lock().synced

@@ -254,8 +254,10 @@ impl Session {
             row: self.senders.register(info).ok()?,
             slot,
             slots: self.slots.clone(),
-            timeout: Some(Duration::from_secs(60)),
-            heartbeat: Duration::from_millis(200),
+            times: Box::new(|| send::StreamTimes {
+                timeout: Some(Duration::from_secs(60)),
+                heartbeat: Duration::from_millis(200),
+            }),
             confirmations: Arc::new(Unheard),
             on_overstatement: Box::new(|_| {}),
             on_feedback: Box::new(|| {}),

@@ -32,6 +32,7 @@ pub(super) async fn run(
     due: Arc<Notify>,
     by_log: Arc<AtomicU64>,
 ) {
+    let mut reloads = ground.reloads();
     let mut last = Instant::now();
     let mut last_redo = database.control().checkpoint_copy.redo;
     loop {
@@ -41,6 +42,12 @@ pub(super) async fn run(
             biased;
             () = due.notified() => false,
             _ = states.changed() => continue,
+            changed = reloads.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                continue;
+            }
             () = tokio::time::sleep(wait) => true,
         };
         if matches!(*states.borrow(), NodeState::Stopping(_)) {

@@ -148,6 +148,7 @@ impl Replication {
             slots::drop_copies(self);
         }
         semi_sync::apply_settings(self);
+        self.senders.reloaded();
         if let Some(recovery) = self.recovery() {
             recovery.apply_settings();
         }

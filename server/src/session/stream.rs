@@ -7,7 +7,7 @@ use crate::error::from_replica;
 use crate::replication::fencing;
 use protocol::replication::{ExtensionCommand, OptionValue, StartReplication};
 use protocol::{Report, Severity, SqlState, backend};
-use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, stream};
+use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
 use replica::sender::streams::SenderInfo;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,8 +48,7 @@ impl WalSender {
             row,
             slot,
             slots: replication.slots.clone(),
-            timeout: self.environment.config().wal_sender_timeout,
-            heartbeat: self.node.ground.config().heartbeat_interval,
+            times: self.stream_times(),
             confirmations: Arc::new(database.commit_gate().clone()),
             on_overstatement: self.warns_of_overstatement(),
             on_feedback: Box::new(move || told.update_horizon()),
@@ -73,6 +72,17 @@ impl WalSender {
                 Err(Exit::Fatal(Box::new(report)).into())
             }
         }
+    }
+
+    fn stream_times(&self) -> Box<dyn Fn() -> StreamTimes + Send + Sync> {
+        let (ground, environment) = (self.node.ground.clone(), self.environment.clone());
+        Box::new(move || {
+            environment.follow();
+            StreamTimes {
+                timeout: environment.config().wal_sender_timeout,
+                heartbeat: ground.config().heartbeat_interval,
+            }
+        })
     }
 
     fn warns_of_overstatement(&self) -> Box<dyn Fn(Lsn) + Send + Sync> {

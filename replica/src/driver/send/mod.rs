@@ -75,10 +75,8 @@ pub struct SendContext {
     pub slot: Option<ActiveSlot>,
     /// All slots of the node, for standbys that copy them.
     pub slots: Slots,
-    /// wal_sender_timeout
-    pub timeout: Option<Duration>,
-    /// plimsoll.heartbeat_interval
-    pub heartbeat: Duration,
+    /// The times that the settings say, asked at the stream's begin and after [`Senders::reloaded`].
+    pub times: Box<dyn Fn() -> StreamTimes + Send + Sync>,
     /// What commits are confirmed.
     pub confirmations: Arc<dyn Confirmations>,
     /// Called when the standby first claims to be further than it was sent, with what it claims.
@@ -86,6 +84,15 @@ pub struct SendContext {
     /// Called when the standby's oldest transaction may have changed (then ask slots and senders for the
     /// oldest).
     pub on_feedback: Box<dyn Fn() + Send + Sync>,
+}
+
+/// What the settings say of a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamTimes {
+    /// wal_sender_timeout
+    pub timeout: Option<Duration>,
+    /// plimsoll.heartbeat_interval
+    pub heartbeat: Duration,
 }
 
 /// How a stream ended for the connection.
@@ -143,8 +150,7 @@ pub async fn stream<S: Outlet>(
         return Ok(Ended::Ready);
     }
     wire.put(|out| backend::copy_response(out, CopyDirection::Both, Format::Text, 0));
-    let times =
-        SenderTimes { timeout: context.timeout, heartbeat: request.plimsoll.map(|_| context.heartbeat) };
+    let times = sender_times(context, request.plimsoll.is_some());
     let now = context.host.clock.monotonic();
     context.row.begin(plan.start, state.generation);
     let mut streaming = Streaming {
@@ -165,6 +171,12 @@ pub async fn stream<S: Outlet>(
         Err(SendError::Refused { error, .. }) => Err(SendError::Refused { error, streaming: true }),
         other => other,
     }
+}
+
+/// Heartbeats are for Plimsoll nodes.
+fn sender_times(context: &SendContext, plimsoll: bool) -> SenderTimes {
+    let StreamTimes { timeout, heartbeat } = (context.times)();
+    SenderTimes { timeout, heartbeat: plimsoll.then_some(heartbeat) }
 }
 
 /// The end of a stream as clients read it: the next timeline if this one is over, and both commands' ends.
@@ -259,6 +271,8 @@ impl<S: Outlet> Streaming<'_, S> {
                 // The caller's NodeLog keeps the channel open. Looked at above.
                 _ = changes.changed() => changes.mark_changed(),
                 _ = awaited.changed() => {
+                    let now = self.context.host.clock.monotonic();
+                    self.sender.set_times(sender_times(self.context, self.plimsoll), now);
                     self.tell_awaited(*awaited.borrow_and_update());
                 }
                 () = changed(&mut self.confirmed_changes) => {
