@@ -268,3 +268,17 @@ async fn a_reloaded_wal_sender_timeout_reaches_streams_that_run() {
     assert!(place.log().contains("terminating walsender process due to replication timeout"));
     stop(server, StopMode::Fast).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_with_fewer_connections_than_its_primary_serves_and_says_so() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    let (copy, standby) = standby_of(&place, "copy", &[("max_connections", "20")]).await;
+    assert_eq!(copy.psql("select pg_is_in_recovery()").await, "t");
+    let told = "max_connections = 20 is a lower setting than on the primary server, where its value was 100.";
+    assert_eq!(copy.log().matches(told).count(), 1, "at the start");
+    assert_eq!(copy.psql("select pg_promote()").await, "t");
+    assert_eq!(copy.log().matches(told).count(), 2, "and when it becomes the primary");
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+}

@@ -5,6 +5,7 @@ use crate::archive::restore::Restorer;
 use crate::configuration::recovery_target;
 use crate::error::ServerError;
 use crate::maintenance::checkpoints::begin_timeline;
+use crate::replication::standby::settings::tell_lower_settings;
 use crate::replication::standby::{Ended, Standby};
 use crate::replication::{Replication, fencing};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub(super) async fn promote(
     let reason = recovery_target::reason(stopped.as_ref());
     let options = PromoteOptions { new_timeline, reason };
     end_recovery_files(node).await?;
+    tell_lower_settings(&node.ground, database);
     replication.end_log(at)?;
     let failed = |error: storage::Error| ServerError::new(error.to_string());
     let promotion = database.promote(end, options).await.map_err(failed)?;

@@ -5,7 +5,7 @@
 
 mod observer;
 mod redo_feed;
-mod settings;
+pub(crate) mod settings;
 
 use super::Replication;
 use crate::configuration::Ground;
@@ -241,6 +241,7 @@ impl Standby {
             receiver_pid: replication.sessions.allocate_pid(),
         });
         *replication.recovery.write() = Some(recovery.clone());
+        settings::tell_lower_settings(ground, database);
         begins();
         ground.log.log(format!("redo starts at {}", redo.next_lsn()));
         if let Some(checkpoint) = redo.awaited_checkpoint() {

@@ -1,6 +1,7 @@
 //! What the settings say of a standby: its sources, its receiver, and what holds replay back.
 
 use crate::configuration::Ground;
+use protocol::{Report, SqlState};
 use replica::driver::receive::ReceiveSettings;
 use replica::driver::{DelaySettings, LogPlace};
 use replica::receiver::ReceiverOptions;
@@ -55,4 +56,30 @@ pub(super) fn receive_settings(
         },
         copy_slots: config.sync_replication_slots,
     })
+}
+
+/// Warns of settings that are lower here than on the primary, by the last parameters in its log.
+///
+/// PostgreSQL refuses to start such a standby, and pauses replay when the primary's settings rise, since it
+/// sizes what redo needs by max_connections, max_wal_senders, max_worker_processes, max_prepared_transactions
+/// and max_locks_per_transaction. Nothing that redo needs is sized by them here, so a standby serves: to
+/// refuse would only cost a standby. But what the first two bound after a promotion may be less than clients
+/// are used to. So this is said at the start, and again when the standby becomes the primary.
+pub(crate) fn tell_lower_settings(ground: &Ground, database: &Database) {
+    let (own, primary) = (ground.config(), database.control().parameters);
+    let settings = [
+        ("max_connections", own.max_connections, primary.max_connections),
+        ("max_wal_senders", own.max_wal_senders, primary.max_wal_senders),
+    ];
+    for (name, own, primary) in settings {
+        if u64::try_from(primary).is_ok_and(|primary| own < primary) {
+            let what = "this server takes fewer connections than its primary did";
+            let detail = format!(
+                "{name} = {own} is a lower setting than on the primary server, where its value was {primary}."
+            );
+            let hint = "You can restart the server after making the necessary configuration changes.";
+            let report = Report::warning(SqlState::WARNING, what).with_detail(detail).with_hint(hint);
+            ground.log.write(None, &report, None);
+        }
+    }
 }
