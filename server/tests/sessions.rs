@@ -372,3 +372,45 @@ async fn each_statement_of_a_query_string_has_the_time_that_is_in_force_when_it_
     assert_eq!((done, errors), (3, vec![SqlState::new("57014")]));
     stop(server, StopMode::Fast).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reloaded_settings_of_the_engine_hold_at_once() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    place.psql("create table t (id int primary key, v text)").await;
+    place.psql("insert into t select g, repeat('x', 1000) from generate_series(1, 1000) g").await;
+    place.psql("alter system set deadlock_timeout = '1h'").await;
+    stop(server, StopMode::Fast).await;
+    let server = place.start(&[]).await;
+    let images = async || {
+        place.psql("checkpoint").await;
+        let before = place.psql("select pg_current_wal_insert_lsn()").await;
+        place.psql("update t set v = v || 'y' where id % 7 = 0").await;
+        let grown = format!("select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{before}')");
+        place.psql(&grown).await.parse::<u64>().unwrap()
+    };
+    let plain = images().await;
+    place.psql("alter system set wal_compression = 'lz4'").await;
+    server.reload();
+    let packed = images().await;
+    assert!(packed * 2 < plain, "{packed} bytes after {plain}");
+
+    place.psql("alter system set deadlock_timeout = '100ms'").await;
+    server.reload();
+    let (mut one, mut two) = (place.connect().await, place.connect().await);
+    for (client, id) in [(&mut one, 1), (&mut two, 2)] {
+        client.query("begin").await.unwrap();
+        client.query(&format!("update t set v = '' where id = {id}")).await.unwrap();
+    }
+    let crossed = async {
+        tokio::join!(
+            one.query("update t set v = '' where id = 2"),
+            two.query("update t set v = '' where id = 1; rollback")
+        )
+    };
+    let (first, second) = tokio::time::timeout(Duration::from_secs(20), crossed).await.unwrap();
+    let codes = [first.err(), second.err()].map(|error| error.and_then(|error| error.code()));
+    assert!(codes.iter().flatten().any(|code| code.as_str() == "40P01"), "{codes:?}");
+    drop((one, two));
+    stop(server, StopMode::Fast).await;
+}

@@ -22,5 +22,5 @@ pub(crate) static PLIMSOLL: &[Definition] = &[
     integer("plimsoll.synchronous_timeout", Sighup, cat::PLIMSOLL, 0, 0, DAY_MS, Unit::Ms),
     integer("plimsoll.unconfirmed_timeout", Sighup, cat::PLIMSOLL, 30_000, -1, DAY_MS, Unit::Ms),
     integer("plimsoll.worker_threads", Postmaster, cat::PLIMSOLL, 0, 0, 1024, Unit::None),
-    integer("plimsoll.write_set_limit", User, cat::PLIMSOLL, 64 << 10, 64, 16 << 20, Unit::Kb),
+    integer("plimsoll.write_set_limit", Sighup, cat::PLIMSOLL, 64 << 10, 64, 16 << 20, Unit::Kb),
 ];

@@ -3,7 +3,7 @@
 use super::Current;
 use settings::Config;
 use std::path::Path;
-use storage::{DatabaseOptions, ImageCompression, ServerParameters, WalSizes};
+use storage::{Database, DatabaseOptions, ImageCompression, ServerParameters, WalSizes};
 use wal::SegmentSize;
 
 /// The options that the settings mean.
@@ -13,7 +13,6 @@ pub(crate) fn database_options(
     segment_size: SegmentSize,
 ) -> DatabaseOptions {
     let config = &current.config;
-    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let segment = segment_size.bytes();
     // As in PostgreSQL: a 32nd of shared_buffers, no more than a segment, no less than 64 kB.
     let automatic = (config.shared_buffers_bytes / 32).min(segment).max(64 << 10);
@@ -25,11 +24,7 @@ pub(crate) fn database_options(
         deadlock_timeout: session.config().deadlock_timeout,
         wal_writer_delay: config.wal_writer_delay,
         full_page_writes: config.full_page_writes,
-        image_compression: match config.wal_compression.as_ref() {
-            "lz4" | "on" | "pglz" => ImageCompression::Lz4,
-            "zstd" => ImageCompression::Zstd,
-            _ => ImageCompression::Off,
-        },
+        image_compression: image_compression(config),
         wal_init_zero: config.wal_init_zero,
         wal_sizes: wal_sizes(config),
         sync_required: replica::sync::SyncNames::are_given(&config.synchronous_standby_names),
@@ -39,8 +34,30 @@ pub(crate) fn database_options(
     }
 }
 
+/// Has the open database take over the options that a reload may change.
+pub(crate) fn apply(current: &Current, database: &Database) {
+    let (config, session) = (&current.config, settings::SessionSettings::new(current.settings.clone()));
+    database.set_full_page_writes(config.full_page_writes);
+    database.set_wal_sizes(wal_sizes(config));
+    database.set_image_compression(image_compression(config));
+    database.set_deadlock_timeout(session.config().deadlock_timeout);
+    database.set_write_set_limit(bytes(session.config().write_set_limit_bytes));
+}
+
+fn bytes(value: u64) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn image_compression(config: &Config) -> ImageCompression {
+    match config.wal_compression.as_ref() {
+        "lz4" | "on" | "pglz" => ImageCompression::Lz4,
+        "zstd" => ImageCompression::Zstd,
+        _ => ImageCompression::Off,
+    }
+}
+
 /// How much log there is between checkpoints, and is kept for later.
-pub(crate) fn wal_sizes(config: &Config) -> WalSizes {
+fn wal_sizes(config: &Config) -> WalSizes {
     WalSizes {
         min_bytes: config.min_wal_size_bytes,
         max_bytes: config.max_wal_size_bytes,

@@ -161,9 +161,7 @@ pub(crate) fn reload(ground: &Ground, replication: Option<&Arc<Replication>>) {
     ground.reload(|| {
         let Some(replication) = replication else { return };
         replication.reload();
-        let config = ground.config();
-        replication.database.set_full_page_writes(config.full_page_writes);
-        replication.database.set_wal_sizes(storage_options::wal_sizes(&config));
+        storage_options::apply(&ground.current(), &replication.database);
     });
 }
 

@@ -11,7 +11,8 @@ use crate::pages::page::PAGE_SIZE;
 use crate::recovery::open::Started;
 use crate::recovery::{backup, checkpoint, create, open, promote};
 use crate::{
-    BackupEnd, BackupStart, CheckpointCounts, HorizonReport, PromoteOptions, RecoveryReport, StandbyLog,
+    BackupEnd, BackupStart, CheckpointCounts, HorizonReport, ImageCompression, PromoteOptions,
+    RecoveryReport, StandbyLog,
 };
 use crate::{
     CheckpointEvent, CheckpointInfo, CheckpointKind, CommitGate, ConflictKind, CreateOptions,
@@ -367,6 +368,21 @@ impl Database {
         self.0.full_page_writes.store(on, Ordering::Release);
         let backups = self.0.backups.lock();
         self.0.store.set_full_page_writes(on || *backups > 0);
+    }
+
+    /// How page images are compressed from now on.
+    pub fn set_image_compression(&self, compression: ImageCompression) {
+        self.0.store.set_image_compression(compression.method());
+    }
+
+    /// How long a lock wait that begins after this lasts before it looks for a cycle.
+    pub fn set_deadlock_timeout(&self, timeout: Duration) {
+        self.0.locks.set_deadlock_timeout(timeout);
+    }
+
+    /// Bytes of changes from which on a transaction that begins after this puts them into pages.
+    pub fn set_write_set_limit(&self, bytes: usize) {
+        self.0.write_set_limit_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// A new relation file number, unused and durable as used before the log that uses it.

@@ -30,7 +30,7 @@ use recovery_state::{Parked, RecoveryState, SeenCheckpoint};
 use retention::KeepForRecovery;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use wal::control::ControlFile;
 use wal::xlog::XlogRecord;
@@ -82,6 +82,8 @@ pub(crate) struct Engine {
     /// Online backups that run; page images are forced while there are any.
     pub(crate) backups: Mutex<u32>,
     pub(crate) full_page_writes: AtomicBool,
+    /// plimsoll.write_set_limit, as it is now.
+    pub(crate) write_set_limit_bytes: AtomicUsize,
     pub(crate) closed: AtomicBool,
     timeline: AtomicU32,
     /// Set once this node takes writes.
@@ -143,6 +145,7 @@ impl Engine {
             parked: Mutex::new(None),
             backups: Mutex::new(0),
             full_page_writes: AtomicBool::new(options.full_page_writes),
+            write_set_limit_bytes: AtomicUsize::new(options.write_set_limit_bytes),
             closed: AtomicBool::new(false),
             timeline: AtomicU32::new(checkpoint.timeline.get()),
             primary: OnceLock::new(),
@@ -181,6 +184,11 @@ impl Engine {
 
     pub(crate) fn pipeline(&self) -> Result<&Pipeline, Error> {
         self.primary.get().map(|primary| &primary.pipeline).ok_or(Error::ReadOnly)
+    }
+
+    /// Size of a transaction's changes from which on it puts them into pages.
+    pub(crate) fn write_set_limit_bytes(&self) -> usize {
+        self.write_set_limit_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn wal(&self) -> Result<&WalWriter, Error> {

@@ -19,6 +19,10 @@ const SHARDS: usize = 64;
 /// What each waiting transaction waits for.
 type Waits = HashMap<Owner, (u64, LockName)>;
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// All locks of a database.
 pub(crate) struct LockManager {
     pub(super) build: hashbrown::DefaultHashBuilder,
@@ -28,13 +32,13 @@ pub(crate) struct LockManager {
     pub(super) next_owner: AtomicU64,
     /// A place for a large transaction was given back.
     pub(super) place_freed: Notify,
-    pub(super) deadlock_timeout: Duration,
+    deadlock_timeout_micros: AtomicU64,
 }
 
 impl std::fmt::Debug for LockManager {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LockManager")
-            .field("deadlock_timeout", &self.deadlock_timeout)
+            .field("deadlock_timeout", &self.deadlock_timeout())
             .finish_non_exhaustive()
     }
 }
@@ -47,8 +51,17 @@ impl LockManager {
             waits: Mutex::new(HashMap::new()),
             next_owner: AtomicU64::new(1),
             place_freed: Notify::new(),
-            deadlock_timeout,
+            deadlock_timeout_micros: AtomicU64::new(micros(deadlock_timeout)),
         })
+    }
+
+    /// How long a wait lasts before it looks for a cycle.
+    pub(super) fn deadlock_timeout(&self) -> Duration {
+        Duration::from_micros(self.deadlock_timeout_micros.load(Ordering::Relaxed))
+    }
+    /// The same for waits that begin after this.
+    pub(crate) fn set_deadlock_timeout(&self, timeout: Duration) {
+        self.deadlock_timeout_micros.store(micros(timeout), Ordering::Relaxed);
     }
 
     /// An empty set for a new transaction of this session.

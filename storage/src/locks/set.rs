@@ -119,7 +119,7 @@ impl LockSet {
                 false => self.manager.find_cycle(self.owner),
             };
             loop {
-                tokio::time::sleep(self.manager.deadlock_timeout).await;
+                tokio::time::sleep(self.manager.deadlock_timeout()).await;
                 // Two looks: the first one may have put together waits that were never there at one time.
                 match find().and_then(|_| find()) {
                     Some(cycle) => break cycle,

@@ -77,7 +77,7 @@ impl Transaction {
             snapshot: None,
             command: CommandId(0),
             as_of: None,
-            writes: WriteSet::new(engine.options.write_set_limit_bytes),
+            writes: WriteSet::new(engine.write_set_limit_bytes()),
             large: None,
             near: (TreeId::new(0, 0), BlockNumber::INVALID),
             savepoints: Vec::new(),

@@ -46,7 +46,7 @@ impl Transaction {
             return Ok(false);
         }
         let begins = !self.is_early();
-        let from = DIRECT_FROM_BYTES.min(self.engine.options.write_set_limit_bytes);
+        let from = DIRECT_FROM_BYTES.min(self.engine.write_set_limit_bytes());
         if begins && (self.writes.bytes() + bytes < from || !self.go_early_now().await?) {
             return Ok(false);
         }

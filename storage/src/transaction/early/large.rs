@@ -246,7 +246,7 @@ impl Transaction {
         }
         drop(work);
         if large.xids.len() > SMALL_PARTS_MAX {
-            writes.set_limit(engine.options.write_set_limit_bytes);
+            writes.set_limit(engine.write_set_limit_bytes());
         }
         let lock_depth = |number: u64| savepoints.partition_point(|level| level.locks <= number);
         locks.release_rows(|tree, key, number| {
@@ -305,7 +305,7 @@ impl Transaction {
             _place: place,
         };
         // What is written from now on stays in memory for a short time only.
-        self.writes.set_limit(SPILLED_BYTES.min(self.engine.options.write_set_limit_bytes));
+        self.writes.set_limit(SPILLED_BYTES.min(self.engine.write_set_limit_bytes()));
         let early = self.large.insert(Box::new(early));
         for part in &mut early.parts {
             hold(&mut part.locks, xid).await?;
