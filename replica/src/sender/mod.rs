@@ -274,7 +274,8 @@ impl Sender {
 
     /// WAL up to here has gone out.
     pub fn sent(&mut self, upto: Lsn, now: Duration) {
-        self.sent = self.sent.max(upto);
+        assert!(upto >= self.sent, "sent goes back from {} to {upto}", self.sent);
+        self.sent = upto;
         self.sent_at = Some(now);
     }
 
