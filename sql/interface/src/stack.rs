@@ -5,7 +5,7 @@
 //! end the whole process. So:
 //!
 //! - What is small, by its count of tokens, runs on the thread's own stack. All else runs on a tall one
-//!   ([`roomy`]), made for this and given back at once: `max_stack_depth` times [`STACK_FACTOR`] of address
+//!   ([`roomy`]), made for this and given back at once: `max_stack_depth` times `STACK_FACTOR` of address
 //!   space, of which only what is used takes memory.
 //! - Analysis asks at each level whether there is room ([`check`]): 54001 if not. A frame of analysis is
 //!   larger than those of what later follows the tree that it has made (copies, comparisons, drops), so these

@@ -7,7 +7,6 @@ use sql_interface::{CommandTag, Result, ResultColumn, SetScope, Severity, SqlErr
 use sql_language::expr::{self, EvalContext};
 use sql_language::parse::{DiscardKind, DropKind, Mode, Parsed, SetTarget, SqlCommand, Utility};
 use sql_language::plan::Analyzer;
-use sql_types::cast::CastContext;
 use sql_types::{Datum, Type, TypeId};
 use sqlparser::ast;
 use sqlstate::SqlState;
@@ -357,7 +356,7 @@ impl SqlSession {
                         "cannot use subquery in EXECUTE parameter",
                     ));
                 }
-                let value = expr::coerce(value, *ty, CastContext::Assignment, analyzer)?;
+                let value = analyzer.assigned(value, *ty)?;
                 let cx = EvalContext { row: &[], outer: &[], params: &[], deferred: &[], facts: &self.facts };
                 values.push(value.eval(&cx)?);
             }

@@ -105,7 +105,7 @@ impl Aggregate {
     /// # Errors
     ///
     /// 42725 where several fit equally well.
-    pub fn resolve(name: &str, types: &[TypeId]) -> Result<Option<(Self, Vec<TypeId>)>> {
+    pub(crate) fn resolve(name: &str, types: &[TypeId]) -> Result<Option<(Self, Vec<TypeId>)>> {
         use TypeId as T;
         let Some(kind) = kind_of(name) else { return Ok(None) };
         let given = types.first().copied();

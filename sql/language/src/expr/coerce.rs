@@ -29,7 +29,7 @@ pub(super) fn relation(name: &str, facts: &dyn Facts) -> Result<Datum> {
 /// # Errors
 ///
 /// As above, and what reading a literal fails with.
-pub fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr> {
+pub(crate) fn coerce(expr: Expr, to: Type, how: CastContext, scope: &mut dyn Scope) -> Result<Expr> {
     let explicit = how == CastContext::Explicit;
     let from = expr.ty();
     if from == to || (from.id == to.id && to.modifier < 0) {

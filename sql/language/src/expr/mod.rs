@@ -1,6 +1,6 @@
 //! Typed, compiled expressions: what the analyser asks of them, and what they ask of it.
 //!
-//! [`compile`] turns a parsed expression into an [`Expr`]: names looked up in a [`Scope`], operators and
+//! `compile` turns a parsed expression into an [`Expr`]: names looked up in a `Scope`, operators and
 //! functions chosen as PostgreSQL chooses them, literals of unknown type read, casts made visible, constants
 //! folded. [`Expr::eval`] then computes it over rows without looking anything up.
 //!
@@ -21,12 +21,11 @@ mod resolve;
 mod tests;
 
 pub use aggregate::{Accumulator, Aggregate};
-pub use coerce::coerce;
-pub(crate) use coerce::common_type;
-pub(crate) use compile::compile;
-pub use compile::operator;
+pub(crate) use coerce::{coerce, common_type};
+pub(crate) use compile::{compile, operator};
 pub use data_type::data_type;
-pub use node::{Comparison, Expr, Step};
+pub(crate) use node::Step;
+pub use node::{Comparison, Expr};
 
 use host::Timestamp;
 use sql_interface::Result;
@@ -35,7 +34,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::Span;
 
 /// How a subquery stands in an expression.
-pub enum Subquery<'a> {
+pub(crate) enum Subquery<'a> {
     /// `(SELECT ...)` as a value: NULL without a row, 21000 with two.
     Scalar(&'a ast::Query),
     /// `ARRAY(SELECT ...)`.
@@ -71,7 +70,7 @@ pub struct AggregateCall {
 }
 
 /// What the analyser tells about names while an expression is compiled.
-pub trait Scope {
+pub(crate) trait Scope {
     /// A column by its (possibly qualified) name: `Expr::Column`, `Expr::Outer`; 42703, 42P01 or 42702 if
     /// there is none or more than one.
     ///
@@ -126,7 +125,7 @@ pub trait Scope {
 }
 
 /// One argument of a function call, compiled but not yet coerced.
-pub struct FunctionArgument {
+pub(crate) struct FunctionArgument {
     /// The name in `name => value`.
     pub name: Option<String>,
     /// The value.

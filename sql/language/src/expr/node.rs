@@ -256,7 +256,7 @@ pub enum Expr {
 }
 
 /// How [`Expr::transform`] goes on.
-pub enum Step {
+pub(crate) enum Step {
     /// This stands as it is; what is below is left alone.
     Done(Expr),
     /// This stands, and what is below it is changed too.

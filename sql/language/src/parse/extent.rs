@@ -2,7 +2,7 @@
 //! memory than them.
 //!
 //! This is about memory alone. Nothing relies on it being exact: how deep a tree really is, is found out once
-//! it is made ([`super::settle`]).
+//! it is made ([`super::settle()`]).
 
 use sql_interface::{Result, SqlError, stack};
 use sqlparser::keywords::Keyword;

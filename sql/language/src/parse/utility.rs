@@ -260,7 +260,7 @@ fn explain(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     Ok(SqlCommand::Utility(Utility::Explain { options, statement }))
 }
 
-/// DECLARE name [options] CURSOR [WITH | WITHOUT HOLD] FOR query
+/// `DECLARE name [options] CURSOR [WITH | WITHOUT HOLD] FOR query`
 fn declare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     let name = cursor.identifier()?;
     loop {
@@ -289,7 +289,7 @@ fn declare(cursor: &mut Cursor<'_>) -> Result<SqlCommand> {
     Ok(SqlCommand::Utility(Utility::Declare { name, query }))
 }
 
-/// FETCH and MOVE [direction] [FROM | IN] name
+/// `FETCH [direction] [FROM | IN] name`, and the same of MOVE
 fn fetch(cursor: &mut Cursor<'_>, shows: bool) -> Result<Utility> {
     let verb = if shows { "FETCH" } else { "MOVE" };
     let mut count = FetchCount::Rows(1);

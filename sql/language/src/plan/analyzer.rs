@@ -291,6 +291,15 @@ impl<'a> Analyzer<'a> {
         expr::coerce(condition, Type::of(TypeId::Bool), CastContext::Implicit, self)
     }
 
+    /// A value as what is assigned to a parameter or column of this type.
+    ///
+    /// # Errors
+    ///
+    /// 42804 where there is no such cast, and what reading a literal fails with.
+    pub fn assigned(&mut self, value: Expr, to: Type) -> Result<Expr> {
+        expr::coerce(value, to, CastContext::Assignment, self)
+    }
+
     /// Notes that the statement uses a table, and checks that the role may.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ mod call;
 mod literal;
 mod operator;
 
-pub use operator::operator;
+pub(crate) use operator::operator;
 
 use super::coerce::{self, coerce, common_type};
 use super::data_type::data_type;

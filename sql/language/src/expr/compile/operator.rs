@@ -63,7 +63,7 @@ pub(super) fn comparison_of(op: &BinaryOperator) -> Option<&str> {
 /// # Errors
 ///
 /// 42883 or 42725 where no operator fits, or more than one; what folding its constants fails with.
-pub fn operator(op: &BinaryOperator, left: Expr, right: Expr, scope: &mut dyn Scope) -> Result<Expr> {
+pub(crate) fn operator(op: &BinaryOperator, left: Expr, right: Expr, scope: &mut dyn Scope) -> Result<Expr> {
     match op {
         BinaryOperator::And | BinaryOperator::Or => {
             let word = if *op == BinaryOperator::And { "AND" } else { "OR" };
