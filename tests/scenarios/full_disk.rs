@@ -172,6 +172,71 @@ fn commit_with_new_pages(node: &Node) -> Result<Duration, String> {
     client.execute(sql, &[]).map(|_| begun.elapsed()).map_err(|error| format!("{error:?}"))
 }
 
+/// Ends the clients when a check fails, too.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// One round under load: the disk is filled until commits are refused, reads go on, and once there is space
+/// again the next commit works. How long that one took.
+fn fill_and_free(disk: &SmallDisk, (node, standby): (&Node, &Node), load: &Load, round: u64) -> Duration {
+    let before = load.commits.load(Ordering::SeqCst);
+    wait_until("the load runs", Duration::from_secs(60), || {
+        load.none_strange();
+        let done = load.commits.load(Ordering::SeqCst) - before;
+        if done >= 200 { Ok(()) } else { Err(format!("{done} commits")) }
+    });
+    disk.fill();
+    let refused = load.refused.load(Ordering::SeqCst);
+    wait_until("writers meet the full disk", Duration::from_secs(60), || {
+        load.none_strange();
+        // What a checkpoint frees is taken too.
+        disk.fill();
+        let more = load.refused.load(Ordering::SeqCst) - refused;
+        if more >= 10 { Ok(()) } else { Err(format!("{more} refused")) }
+    });
+    // Reads go on, here and on the standby, and so does what reads only.
+    assert_ne!(node.sql("SELECT count(*) FROM journal"), "0");
+    wait_until("the standby reads", Duration::from_secs(20), || {
+        // What is cancelled by a conflict with recovery is tried again, as anywhere.
+        let outcome = standby.try_sql("SELECT count(*) FROM journal");
+        if outcome.code == 0 && outcome.stdout.trim() != "0" { Ok(()) } else { Err(format!("{outcome:?}")) }
+    });
+    assert_eq!(node.sql("SELECT count(*) FROM pg_stat_replication"), "1");
+    let refused = node.try_sql("CREATE TABLE no_space AS SELECT * FROM journal");
+    if refused.code != 0 {
+        assert!(refused.stderr.contains("53100") || refused.stderr.contains("space"), "{refused:?}");
+    }
+    node.try_sql("DROP TABLE IF EXISTS no_space");
+    if round == 0 {
+        // The control: without space, nothing resumes.
+        disk.fill();
+        let resumed = commit_with_new_pages(node);
+        assert!(resumed.is_err(), "the disk was not full: {resumed:?}");
+    }
+    disk.free();
+    let took = commit_with_new_pages(node);
+    took.unwrap_or_else(|why| panic!("round {round}: {why}\n{}", node.log()))
+}
+
+/// Nothing is lost and no page is bad, after a kill and after a clean stop.
+fn check_after_a_kill_and_a_stop(node: &Node, load: &Load) {
+    node.kill_9();
+    node.start();
+    load.check(node).expect("nothing is lost by a kill");
+    node.stop();
+    let checked = run_ok(pg_tool("pg_checksums").arg("--check").arg("-D").arg(node.data()));
+    assert!(checked.contains("Bad checksums:  0"), "{checked}");
+    // The control of the check: a number that was never committed is missed.
+    node.start();
+    load.acknowledged[0].fetch_add(1, Ordering::SeqCst);
+    assert!(load.check(node).is_err(), "a lost row goes unnoticed");
+}
+
 #[test]
 fn a_disk_filled_again_and_again_under_load_corrupts_nothing_and_the_next_commit_works() {
     let rounds = rounds();
@@ -187,56 +252,9 @@ fn a_disk_filled_again_and_again_under_load_corrupts_nothing_and_the_next_commit
             let (load, node) = (&load, &node);
             scope.spawn(move || load.run(node, who));
         }
-        // Ends the clients when a check below fails, too.
-        struct Stop<'a>(&'a AtomicBool);
-        impl Drop for Stop<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
         let _stop = Stop(&load.stop);
         for round in 0..rounds {
-            let before = load.commits.load(Ordering::SeqCst);
-            wait_until("the load runs", Duration::from_secs(60), || {
-                load.none_strange();
-                let done = load.commits.load(Ordering::SeqCst) - before;
-                if done >= 200 { Ok(()) } else { Err(format!("{done} commits")) }
-            });
-            disk.fill();
-            let refused = load.refused.load(Ordering::SeqCst);
-            wait_until("writers meet the full disk", Duration::from_secs(60), || {
-                load.none_strange();
-                // What a checkpoint frees is taken too.
-                disk.fill();
-                let more = load.refused.load(Ordering::SeqCst) - refused;
-                if more >= 10 { Ok(()) } else { Err(format!("{more} refused")) }
-            });
-            // Reads go on, here and on the standby, and so does what reads only.
-            assert_ne!(node.sql("SELECT count(*) FROM journal"), "0");
-            wait_until("the standby reads", Duration::from_secs(20), || {
-                // What is cancelled by a conflict with recovery is tried again, as anywhere.
-                let outcome = standby.try_sql("SELECT count(*) FROM journal");
-                if outcome.code == 0 && outcome.stdout.trim() != "0" {
-                    Ok(())
-                } else {
-                    Err(format!("{outcome:?}"))
-                }
-            });
-            assert_eq!(node.sql("SELECT count(*) FROM pg_stat_replication"), "1");
-            let refused = node.try_sql("CREATE TABLE no_space AS SELECT * FROM journal");
-            if refused.code != 0 {
-                assert!(refused.stderr.contains("53100") || refused.stderr.contains("space"), "{refused:?}");
-            }
-            node.try_sql("DROP TABLE IF EXISTS no_space");
-            if round == 0 {
-                // The control: without space, nothing resumes.
-                disk.fill();
-                let resumed = commit_with_new_pages(&node);
-                assert!(resumed.is_err(), "the disk was not full: {resumed:?}");
-            }
-            disk.free();
-            let took = commit_with_new_pages(&node);
-            let took = took.unwrap_or_else(|why| panic!("round {round}: {why}\n{}", node.log()));
+            let took = fill_and_free(&disk, (&node, &standby), &load, round);
             slowest = slowest.max(took);
         }
     });
@@ -251,17 +269,7 @@ fn a_disk_filled_again_and_again_under_load_corrupts_nothing_and_the_next_commit
         load.commits.load(Ordering::SeqCst),
         load.refused.load(Ordering::SeqCst)
     ));
-    // What lies on the disk is whole, after a kill and after a clean stop.
-    node.kill_9();
-    node.start();
-    load.check(&node).expect("nothing is lost by a kill");
-    node.stop();
-    let checked = run_ok(pg_tool("pg_checksums").arg("--check").arg("-D").arg(node.data()));
-    assert!(checked.contains("Bad checksums:  0"), "{checked}");
-    // The control of the check: a number that was never committed is missed.
-    node.start();
-    load.acknowledged[0].fetch_add(1, Ordering::SeqCst);
-    assert!(load.check(&node).is_err(), "a lost row goes unnoticed");
+    check_after_a_kill_and_a_stop(&node, &load);
 }
 
 /// What a client saw of one commit.

@@ -185,13 +185,34 @@ impl Session {
         done
     }
 
-    async fn run_portal(&mut self, name: &str, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
-        let kind = open.portal.kind();
-        if let Err(error) = open.portal.check_runnable(name) {
-            self.sql.fail();
-            return Err(error.into());
+    /// Refuses a portal that cannot run, or not again.
+    fn check_portal(&mut self, name: &str, open: &OpenPortal) -> Result<(), Failure> {
+        let mut runnable = open.portal.check_runnable(name);
+        if open.finished && matches!(open.portal.kind(), PortalKind::Command) {
+            runnable = runnable.and(Err(sql_session::cannot_be_run(name)));
         }
-        match kind {
+        runnable.map_err(|error| {
+            self.sql.fail();
+            error.into()
+        })
+    }
+
+    /// All of a portal has run, which gave `rows` rows this time.
+    fn complete_portal(&mut self, open: &mut OpenPortal, tag: CommandTag, rows: u64) {
+        open.finished = true;
+        self.statement_over = true;
+        if matches!(open.portal.kind(), PortalKind::CopyOut { .. }) {
+            backend::copy_done(&mut self.wire.out);
+        }
+        self.send_notices();
+        // Of a portal run by pieces each tag counts its own rows.
+        let select = matches!(tag, CommandTag::Select(_));
+        self.complete(if select { CommandTag::Select(rows) } else { tag });
+    }
+
+    async fn run_portal(&mut self, name: &str, open: &mut OpenPortal, rows_max: u32) -> Result<(), Failure> {
+        self.check_portal(name, open)?;
+        match open.portal.kind() {
             PortalKind::CopyIn { columns } => {
                 let tag = self.copy_in(&mut open.portal, columns).await?;
                 self.statement_over = true;
@@ -202,10 +223,6 @@ impl Session {
             PortalKind::CopyOut { columns } => {
                 let (out, columns) = (&mut self.wire.out, usize::from(columns));
                 backend::copy_response(out, CopyDirection::Out, Format::Text, columns);
-            }
-            PortalKind::Command if open.finished => {
-                self.sql.fail();
-                return Err(sql_session::cannot_be_run(name).into());
             }
             PortalKind::Rows | PortalKind::Command => {}
         }
@@ -228,15 +245,7 @@ impl Session {
             rows += count as u64;
             match fetched? {
                 Fetch::Complete(tag) => {
-                    open.finished = true;
-                    self.statement_over = true;
-                    if matches!(kind, PortalKind::CopyOut { .. }) {
-                        backend::copy_done(&mut self.wire.out);
-                    }
-                    self.send_notices();
-                    // Of a portal run by pieces each tag counts its own rows.
-                    let select = matches!(tag, CommandTag::Select(_));
-                    self.complete(if select { CommandTag::Select(rows) } else { tag });
+                    self.complete_portal(open, tag, rows);
                     return Ok(());
                 }
                 Fetch::Suspended => {

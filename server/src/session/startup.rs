@@ -276,9 +276,8 @@ pub(super) fn closed(node: &Node) -> Option<Report> {
     }
 }
 
-async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<Option<Entered>, Exit> {
-    let Some(parameters) = parameters(node, wire).await? else { return Ok(None) };
-    visitor.is_heard();
+/// Agrees on a protocol, and finds out what kind of session is wanted.
+fn negotiate(wire: &mut Wire, parameters: &StartupParameters) -> Result<ReplicationMode, Exit> {
     if parameters.major() != 3 {
         let what = format!(
             "unsupported frontend protocol {}.{}: server supports 3.0 to 3.0",
@@ -291,11 +290,15 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     if parameters.minor() > 0 || !unknown.is_empty() {
         backend::negotiate_protocol_version(&mut wire.out, unknown.into_iter());
     }
-    let mode = parameters.replication().map_err(|value| {
+    parameters.replication().map_err(|value| {
         let what = format!("invalid value for parameter \"replication\": \"{value}\"");
         let hint = "Valid values are: \"false\", 0, \"true\", 1, \"database\".";
         Exit::Fatal(Box::new(Report::fatal(SqlState::INVALID_PARAMETER_VALUE, what).with_hint(hint)))
-    })?;
+    })
+}
+
+/// Who wants to log in, and where.
+fn claim(parameters: &StartupParameters, mode: ReplicationMode) -> Result<Claim, Exit> {
     let user = parameters.get("user").unwrap_or_default().to_owned();
     if user.is_empty() {
         let what = "no PostgreSQL user name specified in startup packet";
@@ -307,21 +310,28 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
         Some(name) if !name.is_empty() => name.to_owned(),
         _ => user.clone(),
     };
+    Ok(Claim { user, database, replication: physical })
+}
+
+async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<Option<Entered>, Exit> {
+    let Some(parameters) = parameters(node, wire).await? else { return Ok(None) };
+    visitor.is_heard();
+    let mode = negotiate(wire, &parameters)?;
+    let claim = claim(&parameters, mode)?;
     if let Some(report) = closed(node) {
         return Err(Exit::Fatal(Box::new(report)));
     }
     let kind = if mode == ReplicationMode::Off { SessionKind::Client } else { SessionKind::WalSender };
     let new = NewSession {
         kind,
-        user: user.clone(),
-        database: database.clone(),
+        user: claim.user.clone(),
+        database: claim.database.clone(),
         client: wire.socket().peer(),
         started: node.ground.host.clock.now(),
     };
     let handle = node.sessions.candidate(new, node.ground.host.entropy.as_ref());
     wire.handle = Some(handle.clone());
 
-    let claim = Claim { user: user.clone(), database: database.clone(), replication: physical };
     let by = Authenticator {
         host: &node.ground.host,
         log: &node.ground.log,
@@ -337,7 +347,7 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     let member = node
         .sessions
         .admit(handle, &role, &config)
-        .map_err(|full| Exit::Fatal(Box::new(full.report(&user, &config))))?;
+        .map_err(|full| Exit::Fatal(Box::new(full.report(&claim.user, &config))))?;
 
     let settings = startup_settings(&parameters)?;
     let environment = SessionEnvironment::new(node.clone(), member.handle.clone(), superuser, &settings)
@@ -350,26 +360,8 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
             }))
         })?;
     let environment = Arc::new(environment);
-    let replication = (mode != ReplicationMode::Off)
-        .then(|| WalSender::new(node.clone(), member.handle.clone(), environment.clone()));
-    log_authorized(node, &member, physical);
-    let kind = match replication {
-        Some(replication) if physical => Kind::Physical(replication),
-        replication => {
-            let options = sql_session::SessionOptions { user, database };
-            let Some(engine) = node.engine() else {
-                return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
-            };
-            // A database that is not there is the session's error to tell.
-            if let Ok(Some(oid)) = engine.database_oid(&options.database).await {
-                member.handle.database_oid.store(oid, Ordering::Relaxed);
-            }
-            let session = engine.session(options, environment.clone()).await.map_err(|error| {
-                Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) }))
-            })?;
-            Kind::Sql(Box::new((session, environment.clone(), replication)))
-        }
-    };
+    log_authorized(node, &member, claim.replication);
+    let kind = open(node, &member, claim, mode, &environment).await?;
     for (name, value) in environment.reported() {
         backend::parameter_status(&mut wire.out, name, &value);
     }
@@ -378,6 +370,35 @@ async fn enter(node: &Arc<Node>, wire: &mut Wire, visitor: &Visitor) -> Result<O
     wire.flush().await?;
     member.handle.set_activity(Activity::Idle, node.ground.host.clock.now());
     Ok(Some(Entered { member, kind }))
+}
+
+/// Opens what serves a session that was let in.
+async fn open(
+    node: &Arc<Node>,
+    member: &Member,
+    claim: Claim,
+    mode: ReplicationMode,
+    environment: &Arc<SessionEnvironment>,
+) -> Result<Kind, Exit> {
+    let replication = (mode != ReplicationMode::Off)
+        .then(|| WalSender::new(node.clone(), member.handle.clone(), environment.clone()));
+    let replication = match replication {
+        Some(replication) if claim.replication => return Ok(Kind::Physical(replication)),
+        other => other,
+    };
+    let options = sql_session::SessionOptions { user: claim.user, database: claim.database };
+    let Some(engine) = node.engine() else {
+        return Err(fatal(SqlState::CANNOT_CONNECT_NOW, "the database system is starting up"));
+    };
+    // A database that is not there is the session's error to tell.
+    if let Ok(Some(oid)) = engine.database_oid(&options.database).await {
+        member.handle.database_oid.store(oid, Ordering::Relaxed);
+    }
+    let session = engine
+        .session(options, environment.clone())
+        .await
+        .map_err(|error| Exit::Fatal(Box::new(Report { severity: Severity::Fatal, ..from_sql(&error) })))?;
+    Ok(Kind::Sql(Box::new((session, environment.clone(), replication))))
 }
 
 /// Checks that the role exists and may do this.

@@ -14,18 +14,11 @@ const COMMENT_COLUMNS_MAX: usize = 110;
 
 /// Functions that are longer, each with its reason. No new one comes in; the aim is 20.
 const LONG_FUNCTIONS: &[(&str, &str)] = &[
-    ("server/src/session/extended.rs::run_portal", "the protocol's cases of Execute in their order"),
-    ("server/src/session/startup.rs::enter", "the steps of a login in their order"),
     ("sql/language/src/expr/aggregate.rs::add", "a table: an arm an aggregate"),
     ("sql/language/src/expr/eval.rs::compute", "a table: an arm an expression, on the hot path"),
     ("storage/src/changes/records/describe.rs::describe", "a table: an arm a record"),
-    (
-        "tests/scenarios/full_disk.rs::a_disk_filled_again_and_again_under_load_corrupts_nothing_and_the_next_commit_works",
-        "one story",
-    ),
-    ("tools/src/commands/demo/mod.rs::tell", "one story, told to the user in its order"),
 ];
-const LONG_FUNCTIONS_MAX: usize = 7;
+const LONG_FUNCTIONS_MAX: usize = 3;
 
 #[test]
 fn no_file_is_longer_than_a_reader_can_take_in() {

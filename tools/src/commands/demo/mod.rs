@@ -12,7 +12,7 @@ mod watch;
 use crate::cli::DemoArgs;
 use crate::signals::Signals;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use bank::{ACCOUNTS, CLIENTS, Load, OPENING_BALANCE, audit, open_bank};
+use bank::{ACCOUNTS, Acknowledged, CLIENTS, Load, OPENING_BALANCE, audit, open_bank};
 use nodes::{DemoFolder, DemoNode};
 use protocol::Client;
 use std::time::{Duration, Instant};
@@ -120,10 +120,26 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
     figures.add("worst lag, bytes", bytes_text(worst.bytes));
     figures.add("worst lag, ms", format!("{:.1}", worst.seconds * 1000.0));
 
+    let mut successor = promote(&standby, &mut figures).await?;
+    check_nothing_is_lost(&mut successor, &acknowledged, rows, &mut figures).await?;
+
+    chapter("The old primary is started again, and hears of its successor");
+    fence_old_primary(&primary, &standby).await?;
+
+    drop((client, successor));
+    standby.stop().await?;
+    primary.stop().await?;
+    figures.add("the whole story, seconds", format!("{:.1}", begun.elapsed().as_secs_f64()));
+    figures.print();
+    Ok(())
+}
+
+/// The standby becomes the primary; gives a connection to it.
+async fn promote(standby: &DemoNode<'_>, figures: &mut Figures) -> Result<Client> {
     chapter("The standby is promoted");
     let promoting = Instant::now();
     standby.promote().await?;
-    let mut successor = connect(&standby).await?;
+    let mut successor = connect(standby).await?;
     ensure!(
         text_of(&mut successor, "SELECT pg_is_in_recovery()").await? == "f",
         "the promoted standby is still in recovery"
@@ -138,10 +154,19 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
         promotion_time.as_millis()
     );
     figures.add("promotion, ms", promotion_time.as_millis());
+    Ok(successor)
+}
 
+/// Everything is on the successor that a client was told of, and all rows that were loaded.
+async fn check_nothing_is_lost(
+    successor: &mut Client,
+    acknowledged: &Acknowledged,
+    rows: u64,
+    figures: &mut Figures,
+) -> Result<()> {
     chapter("Is everything there that was acknowledged?");
-    let audit = audit(&mut successor, &acknowledged).await?;
-    let unicode = text_of(&mut successor, "SELECT count(*) FROM unicode").await?;
+    let audit = audit(successor, acknowledged).await?;
+    let unicode = text_of(successor, "SELECT count(*) FROM unicode").await?;
     figures.add("transfers acknowledged", acknowledged.total());
     figures.add("transfers lost", audit.lost);
     figures.add("sum of balances", audit.sum);
@@ -157,15 +182,6 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
         "  yes: {} transfers are in the journal, and the balances sum to {} as at the start",
         audit.found, audit.sum
     );
-
-    chapter("The old primary is started again, and hears of its successor");
-    fence_old_primary(&primary, &standby).await?;
-
-    drop((client, successor));
-    standby.stop().await?;
-    primary.stop().await?;
-    figures.add("the whole story, seconds", format!("{:.1}", begun.elapsed().as_secs_f64()));
-    figures.print();
     Ok(())
 }
 
