@@ -9,17 +9,19 @@ use tokio::sync::watch;
 
 /// Whether there is a way from one state to another. These are all of them:
 ///
-/// | from       | to         | when                                                       | in          |
-/// |------------|------------|------------------------------------------------------------|-------------|
-/// | Starting   | Running    | a primary is open, and what a crash had left is redone     | `run`       |
-/// | Starting   | Recovering | there is a signal file: redo begins                        | `open`      |
-/// | Recovering | HotStandby | the data are consistent, and hot_standby is on             | `open`      |
-/// | Recovering | Running    | the promotion is done                                      | `run`       |
-/// | HotStandby | Running    | the promotion is done                                      | `run`       |
-/// | all others | Stopping   | a stop was asked for, or a part of the node failed         | `stop`      |
-/// | Stopping   | Stopping   | a stronger stop was asked for                              | `stop`      |
+/// | from       | to         | when                                           | in     | fence asked  |
+/// |------------|------------|------------------------------------------------|--------|--------------|
+/// | Starting   | Running    | a primary is open and all is redone            | `run`  | in `open`    |
+/// | Starting   | Recovering | there is a signal file: redo begins            | `open` | no           |
+/// | Recovering | HotStandby | the data are consistent, and hot_standby is on | `open` | no           |
+/// | Recovering | Running    | the promotion is done                          | `run`  | in `promote` |
+/// | HotStandby | Running    | the promotion is done                          | `run`  | in `promote` |
+/// | all others | Stopping   | a stop is asked for, or a part failed          | `stop` | no           |
+/// | Stopping   | Stopping   | a stronger stop was asked for                  | `stop` | no           |
 ///
-/// A stop is never taken back.
+/// A stop is never taken back. The fence is asked before each way into Running, since only there commits are
+/// acknowledged: a primary that starts looks at its record and at its peers and runs fenced if it was
+/// replaced; a standby that is fenced on its branch is not promoted.
 fn leads(from: NodeState, to: NodeState) -> bool {
     use NodeState::{HotStandby, Recovering, Running, Starting, Stopping};
     match (from, to) {

@@ -2,6 +2,7 @@
 
 use super::metadata;
 use super::rooms::{flatten, is_test};
+use super::sources::rust_files;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,32 +60,14 @@ fn folders(package: &serde_json::Value, kinds: &[&str]) -> BTreeSet<PathBuf> {
 
 /// The first names of all paths that the code in these folders has, which are its crates, modules and types.
 fn named(folders: &BTreeSet<PathBuf>, with_tests: bool) -> BTreeSet<String> {
-    let mut files = Vec::new();
-    for folder in folders {
-        collect(folder, with_tests, &mut files);
-    }
+    let counts = |name: &str| with_tests || !["tests", "tests.rs"].contains(&name);
     let mut first = FirstNames { with_tests, found: BTreeSet::new() };
-    for path in files {
+    for path in folders.iter().flat_map(|folder| rust_files(folder, &counts)) {
         let text = fs::read_to_string(&path).expect("a source file");
         let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         first.visit_file(&syntax);
     }
     first.found
-}
-
-fn collect(folder: &Path, with_tests: bool, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder of sources") {
-        let path = entry.expect("an entry").path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
-        if !with_tests && stem == "tests" {
-            continue;
-        }
-        if path.is_dir() {
-            collect(&path, with_tests, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
 }
 
 struct FirstNames {

@@ -3,6 +3,7 @@
 mod edges;
 mod rooms;
 mod sizes;
+mod sources;
 
 use scenarios::project_root;
 use std::collections::BTreeMap;

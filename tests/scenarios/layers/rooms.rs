@@ -1,10 +1,11 @@
 //! Inside the large crates: rooms, which are a crate's top-level modules, lie on floors, and imports point
 //! down only.
 
+use super::sources::rust_files;
 use scenarios::project_root;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use syn::visit::{self, Visit};
 
 /// The rooms of each large crate, by its folder, lowest first. A room imports only from rooms that stand
@@ -122,11 +123,10 @@ struct Source {
 impl Source {
     fn read(name: &str) -> Self {
         let root = project_root().join(name).join("src");
-        let mut paths = Vec::new();
-        collect(&root, &mut paths);
         let mut files = Vec::new();
         let mut exported = BTreeMap::new();
-        for path in paths {
+        let counts = |name: &str| !["tests", "tests.rs", "testing.rs"].contains(&name);
+        for path in rust_files(&root, &counts) {
             let text = fs::read_to_string(&path).expect("a source file");
             let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let inside = path.strip_prefix(&root).expect("below src").with_extension("");
@@ -167,21 +167,6 @@ impl Source {
             }
         }
         imports.into_iter().collect()
-    }
-}
-
-/// All Rust files below a folder but those of tests.
-fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder of sources") {
-        let path = entry.expect("an entry").path();
-        let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
-        if path.is_dir() {
-            if name != "tests" {
-                collect(&path, paths);
-            }
-        } else if name.ends_with(".rs") && !["tests.rs", "testing.rs"].contains(&name.as_str()) {
-            paths.push(path);
-        }
     }
 }
 

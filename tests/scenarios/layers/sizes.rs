@@ -1,6 +1,7 @@
 //! Files and functions that a reader can take in: at most 600 lines a file, 70 a function, and comments of at
 //! most 110 columns.
 
+use super::sources::rust_files;
 use scenarios::project_root;
 use std::collections::BTreeSet;
 use std::fs;
@@ -76,24 +77,8 @@ fn comments_are_no_wider_than_code() {
 
 /// Every Rust file of the workspace.
 fn sources() -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    collect(&project_root(), &mut files);
-    files.sort();
-    files
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-        if path.is_dir() {
-            if !name.starts_with('.') && name != "target" {
-                collect(&path, files);
-            }
-        } else if name.ends_with(".rs") {
-            files.push(path);
-        }
-    }
+    let counts = |name: &str| !name.starts_with('.') && name != "target";
+    rust_files(&project_root(), &counts)
 }
 
 fn read(path: &Path) -> String {
