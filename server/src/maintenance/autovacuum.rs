@@ -157,12 +157,7 @@ pub(crate) async fn run(ground: Arc<Ground>, database: Database) {
         let rest = config.autovacuum_naptime.min(URGENT_INTERVAL).saturating_sub(looked.elapsed());
         tokio::select! {
             biased;
-            changed = reloads.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                continue;
-            }
+            changed = reloads.changed() => if changed.is_err() { return } else { continue },
             Some(done) = hands.sweeps.join_next() => {
                 if let Ok(done) = done {
                     hands.note(&config, done);

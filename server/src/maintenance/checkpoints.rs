@@ -42,12 +42,7 @@ pub(super) async fn run(
             biased;
             () = due.notified() => false,
             _ = states.changed() => continue,
-            changed = reloads.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                continue;
-            }
+            changed = reloads.changed() => if changed.is_err() { return } else { continue },
             () = tokio::time::sleep(wait) => true,
         };
         if matches!(*states.borrow(), NodeState::Stopping(_)) {

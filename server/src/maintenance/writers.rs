@@ -60,12 +60,7 @@ pub(super) async fn write_pages(ground: Arc<Ground>, database: Database) {
         database.store().set_read_ahead(read_ahead);
         tokio::select! {
             biased;
-            changed = reloads.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                continue;
-            }
+            changed = reloads.changed() => if changed.is_err() { return } else { continue },
             () = tokio::time::sleep(config.bgwriter_delay.max(Duration::from_millis(10))) => {}
         }
         let pages_max = usize::try_from(config.bgwriter_lru_maxpages).unwrap_or(usize::MAX);
