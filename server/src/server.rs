@@ -181,7 +181,7 @@ pub fn recovery_target_of(
     inclusive: bool,
 ) -> Result<Option<RecoveryTarget>, ServerError> {
     let mut options = options.clone();
-    let others = recovery_target::POINTS.iter().filter(|other| **other != name);
+    let others = settings::RECOVERY_TARGETS.iter().filter(|other| **other != name);
     options.settings.extend(others.map(|other| ((*other).to_owned(), String::new())));
     let inclusive = if inclusive { "on" } else { "off" };
     options = options.with(name, value).with("recovery_target_inclusive", inclusive);

@@ -526,6 +526,9 @@ fn what_a_start_refuses_alter_system_refuses_first_and_a_reload_warns_of() {
         "recovery_target_time = 'garbage'",
         "invalid value for parameter \"recovery_target_time\": \"garbage\"",
     );
+    refused("ssl = on", "SSL is not supported by this build");
+    // A mistyped name is no customized setting: what it was to do would not be done.
+    refused("plimsol.peers = 'host=a'", "unrecognized configuration parameter \"plimsol.peers\"");
     refused("TimeZone = 'Nowhere/X'", "invalid value for parameter \"TimeZone\": \"Nowhere/X\"");
     refused("log_timezone = 'Nowhere/X'", "invalid value for parameter \"log_timezone\"");
     // One alone is good, and a second one makes it wrong; also a time that only this order of days and months

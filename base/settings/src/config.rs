@@ -119,6 +119,10 @@ macro_rules! config {
                 [$($setting),*].iter().any(|read| read.eq_ignore_ascii_case(name))
             }
             #[cfg(test)]
+            fn without_effect() -> Vec<&'static str> {
+                [$($setting),*].into_iter().filter(|name| !crate::used::is_used(name)).collect()
+            }
+            #[cfg(test)]
             fn unreadable() -> Vec<&'static str> {
                 let mut bad = Vec::new();
                 $({
@@ -377,6 +381,12 @@ mod tests {
     fn every_field_reads_a_setting_of_its_type() {
         assert_eq!(Config::unreadable(), [""; 0]);
         assert_eq!(SessionConfig::unreadable(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_read_is_described_as_having_an_effect() {
+        assert_eq!(Config::without_effect(), [""; 0]);
+        assert_eq!(SessionConfig::without_effect(), [""; 0]);
     }
 
     #[test]

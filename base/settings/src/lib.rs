@@ -37,5 +37,5 @@ pub use postgresql15::POSTGRESQL_RELEASE;
 pub use reference::{Allowed, ReferenceEntry, reference};
 pub use sample::{SampleValues, sample_file};
 pub use session::{Mark, Privilege, Scope, SessionSettings, join_values};
-pub use table::{definitions, find, is_custom_name, nearest_name};
+pub use table::{RECOVERY_TARGETS, definitions, find, is_custom_name, nearest_name};
 pub use value::{Value, parse_bool};

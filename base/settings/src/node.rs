@@ -436,10 +436,13 @@ pub(crate) fn unknown(name: &str) -> SettingError {
     SettingError::Unknown { name: name.to_owned(), nearest: nearest_name(name) }
 }
 
-/// A name that is not in the table must be a customized one outside our own prefix.
+/// A name that is not in the table must be a customized one outside our own prefix, and outside of what looks
+/// like it: a fence or a limit that is set under a mistyped name would be missed at the worst moment.
 pub(crate) fn check_custom_name(name: &str) -> Result<(), SettingError> {
-    let own = name.get(..9).is_some_and(|prefix| prefix.eq_ignore_ascii_case("plimsoll."));
-    if !name.contains('.') || own {
+    let own = |prefix: &str| {
+        prefix.len() <= 10 && strsim::osa_distance(&prefix.to_ascii_lowercase(), "plimsoll") <= 2
+    };
+    if name.split_once('.').is_none_or(|(prefix, _)| own(prefix)) {
         Err(unknown(name))
     } else if is_custom_name(name) {
         Ok(())

@@ -28,6 +28,15 @@ pub(crate) fn position(name: &str) -> Option<usize> {
     BY_NAME.binary_search_by(|known| compare_names(known.name, name)).ok()
 }
 
+/// The settings that say where a recovery ends, of which only one may be set.
+pub const RECOVERY_TARGETS: [&str; 5] = [
+    "recovery_target",
+    "recovery_target_lsn",
+    "recovery_target_name",
+    "recovery_target_time",
+    "recovery_target_xid",
+];
+
 /// The setting of this name.
 pub fn find(name: &str) -> Option<&'static Definition> {
     position(name).and_then(|at| BY_NAME.get(at).copied())

@@ -104,6 +104,14 @@ static USED: &[(&str, &str)] = &[
     ("max_index_keys", "Most columns of an index."),
     ("max_replication_slots", "How many replication slots can exist."),
     (
+        "max_slot_wal_keep_size",
+        "WAL that a slot keeps at most; a slot that would need more is invalidated. -1: any amount.",
+    ),
+    (
+        "max_stack_depth",
+        "Stack that a statement may take; what is nested deeper than that allows is refused (54001).",
+    ),
+    (
         "max_standby_streaming_delay",
         "Longest time that replay of streamed WAL waits for queries that it would disturb; -1 waits for ever.",
     ),
@@ -220,7 +228,10 @@ static USED: &[(&str, &str)] = &[
     ("wal_sender_timeout", "Silence of a standby after which its connection is given up."),
     ("wal_writer_delay", "Time between two flushes of WAL that nobody waits for."),
     ("wal_writer_flush_after", "Unflushed WAL that sets off a flush early."),
-    ("work_mem", "Memory of one sort or hash before it uses files."),
+    (
+        "work_mem",
+        "A sixteenth of what one sort, hash table or join may hold in memory; one that needs more is refused (53200): none uses files.",
+    ),
 ];
 
 /// Whether a setting has an effect.

@@ -5,13 +5,14 @@ use super::unpack::CONTROL_HELD_BACK;
 use super::{CloneError, MARKER_FILE, io_error, manifest_path};
 use host::{Disk, FileKind, SharedDisk, durable_rename, write_file_durably};
 use protocol::conninfo::{self, ConnInfo, Endpoint};
+use settings::{FileContents, RECOVERY_TARGETS};
 use std::io;
 use std::path::Path;
 use wal::control::{CONTROL_FILE_SIZE, ControlFile, control_file_path};
 use wal::history::TimelineHistory;
 use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentSize, SystemId, TimelineId, WalReader};
 
-/// The largest postgresql.auto.conf that is added to, in bytes.
+/// The largest postgresql.conf that is looked at, and postgresql.auto.conf that is added to, in bytes.
 const AUTO_CONF_SIZE_MAX: u64 = 16 << 20;
 /// What the marker says to who finds it.
 const MARKER_TEXT: &[u8] =
@@ -115,6 +116,10 @@ pub(super) fn complete(
             text.push(b'\n');
         }
         text.extend_from_slice(format!("primary_conninfo = {}\n", settings::quote(conninfo)).as_bytes());
+        let inherited = inherited_targets(disk, target, &text)?;
+        for (name, value) in inherited {
+            text.extend_from_slice(format!("{name} = {}\n", settings::quote(value)).as_bytes());
+        }
         if let Some(slot) = slot {
             text.extend_from_slice(format!("primary_slot_name = {}\n", settings::quote(slot)).as_bytes());
         }
@@ -127,6 +132,26 @@ pub(super) fn complete(
         disk.sync_dir(parent).map_err(io_error(parent))?;
     }
     Ok(())
+}
+
+/// Where a recovery of the server that was cloned was to end, and which branch it was to take, with the values
+/// that let a standby follow its primary instead: it would stop there, or promote itself.
+fn inherited_targets(
+    disk: &dyn Disk,
+    target: &Path,
+    auto_conf: &[u8],
+) -> Result<Vec<(&'static str, &'static str)>, CloneError> {
+    let path = target.join("postgresql.conf");
+    let conf = match disk.read(&path, AUTO_CONF_SIZE_MAX) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(io_error(&path)(error)),
+    };
+    let mut said = FileContents::from_text(&String::from_utf8_lossy(&conf), &path);
+    said.append(FileContents::from_text(&String::from_utf8_lossy(auto_conf), &path));
+    let harmless = RECOVERY_TARGETS.into_iter().map(|name| (name, ""));
+    let harmless = harmless.chain([("recovery_target_timeline", "latest")]);
+    Ok(harmless.filter(|(name, value)| said.last(name).is_some_and(|entry| entry.value != *value)).collect())
 }
 
 /// Lets the directory go: from here on a server starts on it.

@@ -234,3 +234,23 @@ fn log_that_comes_while_the_clone_is_made_durable_does_not_fail_it() {
         assert_eq!(found.read(Path::new(path), 100).unwrap(), b"contents", "{path}");
     }
 }
+
+#[test]
+fn a_standby_does_not_inherit_where_a_recovery_of_its_primary_was_to_end() {
+    let disk = VirtualDisk::new();
+    disk.create_dir_all(Path::new("/clone/pg_wal")).unwrap();
+    for (name, text) in [
+        ("postgresql.conf", "Recovery_Target_Time = '2026-01-01'\nrecovery_target_timeline = current\n"),
+        ("postgresql.auto.conf", "recovery_target_name = 'x'\nrecovery_target_xid = ''\nwork_mem = '5MB'"),
+    ] {
+        let file = disk.open(&Path::new("/clone").join(name), OpenMode::CreateNew).unwrap();
+        file.write_all_at(text.as_bytes(), 0).unwrap();
+    }
+    finish::complete(&disk, Path::new("/clone"), b"manifest", Some(("host=a", None))).unwrap();
+    let text = disk.read(Path::new("/clone/postgresql.auto.conf"), 1000).unwrap();
+    assert_eq!(
+        String::from_utf8(text).unwrap(),
+        "recovery_target_name = 'x'\nrecovery_target_xid = ''\nwork_mem = '5MB'\nprimary_conninfo = 'host=a'\n\
+         recovery_target_name = ''\nrecovery_target_time = ''\nrecovery_target_timeline = 'latest'\n"
+    );
+}

@@ -92,6 +92,7 @@ pub(crate) fn node_style(settings: &Settings) -> Style {
 pub(crate) fn refusal(host: &Host, data_dir: &Path, settings: &Settings) -> Option<ServerError> {
     check_archive(settings)
         .err()
+        .or_else(|| speaks_tls(settings))
         .or_else(|| {
             let signals = |name: &str| host.disk.exists(&data_dir.join(name)).unwrap_or(false);
             let recovers = signals("recovery.signal") && !signals("standby.signal");
@@ -136,6 +137,12 @@ fn contradiction(settings: &Settings) -> Option<ServerError> {
     (&*config.wal_level == "minimal" && config.max_wal_senders > 0).then(|| {
         ServerError::new("WAL streaming (max_wal_senders > 0) requires wal_level \"replica\" or \"logical\"")
     })
+}
+
+/// A client that relies on it would send its words in the clear.
+fn speaks_tls(settings: &Settings) -> Option<ServerError> {
+    let on = settings.value("ssl") == Some(settings::Value::Bool(true));
+    on.then(|| ServerError::new("SSL is not supported by this build").with_hint("Set ssl to off."))
 }
 
 fn too_large_a_pool(settings: &Settings) -> Option<ServerError> {

@@ -4,7 +4,7 @@ use super::{Ground, checks};
 use crate::error::ServerError;
 use crate::log::format_time;
 use host::Timestamp;
-use settings::Settings;
+use settings::{RECOVERY_TARGETS, Settings};
 use storage::{RecoveryStop, RecoveryTarget, StopCause, TargetPoint};
 use wal::TimelineId;
 use wal::timelines::TargetTimeline;
@@ -17,22 +17,13 @@ pub(crate) enum TargetAction {
     ShutDown,
 }
 
-/// The settings of which only one may be set.
-pub(crate) const POINTS: [&str; 5] = [
-    "recovery_target",
-    "recovery_target_lsn",
-    "recovery_target_name",
-    "recovery_target_time",
-    "recovery_target_xid",
-];
-
 fn setting(ground: &Ground, name: &str) -> String {
     ground.settings().show(name).unwrap_or_default()
 }
 
 /// The target; None goes to the end of the log. More than one is an error, whether recovery follows or not.
 pub(crate) fn of_settings(settings: &Settings) -> Result<Option<RecoveryTarget>, ServerError> {
-    let set: Vec<(&str, String)> = POINTS
+    let set: Vec<(&str, String)> = RECOVERY_TARGETS
         .iter()
         .map(|name| (*name, settings.show(name).unwrap_or_default()))
         .filter(|(_, value)| !value.is_empty())
@@ -42,7 +33,7 @@ pub(crate) fn of_settings(settings: &Settings) -> Result<Option<RecoveryTarget>,
         [one] => one,
         _ => {
             return Err(ServerError::new("multiple recovery targets specified")
-                .with_hint(format!("At most one of {} may be set.", POINTS.join(", "))));
+                .with_hint(format!("At most one of {} may be set.", RECOVERY_TARGETS.join(", "))));
         }
     };
     let invalid = |why: String| {

@@ -159,6 +159,9 @@ impl From<storage::Error> for SqlError {
             storage::Error::RecoveryConflict => {
                 own.with_detail("User query might have needed to see row versions that must be removed.")
             }
+            storage::Error::Fenced { .. } => {
+                own.with_hint("Clone this node anew from the server that replaced it.")
+            }
             _ => own,
         }
     }

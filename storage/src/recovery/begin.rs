@@ -61,7 +61,8 @@ pub(crate) fn begin_from_backup(
     let missing = |why: String| {
         Error::Unusable(format!(
             "could not find the checkpoint record at {} that backup_label names ({why}); \
-             the backup's WAL must be in pg_wal",
+             the backup's WAL must be in pg_wal, or come from an archive, by restore_command, \
+             if there is a recovery.signal or a standby.signal",
             label.checkpoint
         ))
     };
