@@ -448,6 +448,37 @@ fn a_standby_without_a_primary_follows_the_archive_onto_a_new_timeline() {
     });
 }
 
+/// An archive_command makes a file before it fills it, and a history file is looked for again and again.
+#[test]
+fn a_history_file_that_was_fetched_before_it_was_whole_is_fetched_again() {
+    let node = primary(put);
+    let torn_on_the_way = backup(&node, "standby.signal");
+    let torn_before = Node::copy_of(&torn_on_the_way);
+    let next = Node::copy_of(&torn_on_the_way);
+    let (archive, once) = (archive_of(&node), node.folder().join("once"));
+    let (from, once) = (archive.display(), once.display());
+    let tearing = format!(
+        "if [ %f = 00000002.history ] && mkdir {once} 2>/dev/null; then : > %p; else cp {from}/%f %p; fi"
+    );
+    torn_on_the_way.set("restore_command", &tearing);
+    torn_on_the_way.start();
+    fs::write(torn_before.data().join("pg_wal/00000002.history"), "").expect("a file");
+    torn_before.start();
+    insert(&node, 1, 10);
+    switch(&node);
+    node.stop();
+    next.start();
+    run_ok(scenarios::plimsoll().arg("promote").arg("-D").arg(next.data()));
+    insert(&next, 11, 20);
+    wait_file(&archive.join(switch(&next)));
+    for follower in [&torn_on_the_way, &torn_before] {
+        wait_until("the new timeline is followed", LIMIT, || {
+            let found = rows(follower);
+            if found == "20|20" { Ok(()) } else { Err(format!("{found}: {}", follower.log())) }
+        });
+    }
+}
+
 #[test]
 fn only_archive_mode_always_archives_on_a_standby_and_a_promotion_keeps_the_ended_segment_apart() {
     let node = primary(put);

@@ -137,11 +137,19 @@ impl Restorer {
             return disk.exists(&here);
         };
         let text = disk.read(&fetched, wal::history::HISTORY_FILE_SIZE_MAX)?;
+        if !text.ends_with(b"\n") {
+            // Somebody's archive_command has made the file and not filled it yet.
+            self.ground.log.log(format!("history file \"{name}\" in the archive is not whole yet"));
+            remove(disk, &fetched)?;
+            return disk.exists(&here);
+        }
         if let Err(error) = TimelineHistory::parse(timeline, &String::from_utf8_lossy(&text)) {
             return Err(io::Error::other(format!("the archive's file \"{name}\" makes no sense: {error}")));
         }
         match disk.read(&here, wal::history::HISTORY_FILE_SIZE_MAX) {
             Ok(own) if own == text => remove(disk, &fetched)?,
+            // Ours is the beginning of it, from a copy that was not whole.
+            Ok(own) if text.starts_with(&own) => self.keep(&fetched, &name)?,
             Ok(own) => {
                 // Twins: two promotions took one number. What this node followed so far stays its own.
                 self.ground.log.warning(format!(
