@@ -1,6 +1,7 @@
 //! The commands of README.md and of docs/, run as they stand there.
 //!
-//! Each page has a network, a /tmp and a process tree of its own, so its ports and folders are what it says.
+//! Each page has a network, a /tmp, a home folder and a process tree of its own, so its ports and folders are
+//! what it says. The network has the addresses 192.0.2.1 and 192.0.2.2, for pages that speak of two machines.
 //! Blocks marked `sh` are run in order in one shell that ends at the first failure. Blocks marked `sql` go to
 //! psql and the server on port 5432. A block marked `text` that follows is what the one before it prints;
 //! `...` in it stands for anything. Blocks without a mark are not run.
@@ -33,6 +34,7 @@ macro_rules! pages {
 pages! {
     commands_of_the_readme_work => "README.md",
     commands_of_the_quick_start_work => "docs/quick-start.md",
+    commands_of_the_page_on_two_machines_work => "docs/two-machines.md",
     commands_of_the_page_on_durability_work => "docs/durability.md",
     commands_of_the_page_on_failover_work => "docs/failover.md",
     commands_of_the_page_on_backups_work => "docs/backup-and-recovery.md",
@@ -116,8 +118,9 @@ fn run_page(page: &str) {
     fs::write(root.path().join("bin/plimsoll"), "").expect("a place for the binary");
     fs::write(root.path().join("page.sh"), script(&blocks)).expect("the script");
     // The binary may lie below /tmp: it is put into the place that becomes /tmp before that one hides it.
-    let prepare = "ip link set lo up; mount --bind \"$1\" \"$2/bin/plimsoll\"; mount --rbind \"$2\" /tmp; cd /tmp/work; \
-                   PATH=/tmp/bin:$PATH exec bash ../page.sh";
+    let prepare = "ip link set lo up; for n in 1 2; do ip address add 192.0.2.$n/24 dev lo; done; \
+                   mount --bind \"$1\" \"$2/bin/plimsoll\"; mount --rbind \"$2\" /tmp; cd /tmp/work; \
+                   PATH=/tmp/bin:$PATH HOME=/tmp/work exec bash ../page.sh";
     let outcome = run(Command::new("unshare")
         .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"])
         .args(["bash", "-euc", prepare, "page"])
