@@ -61,8 +61,8 @@ pub use durability::SyncLevel;
 pub use engine::WalRetention;
 pub use engine::options::{
     BeforeCutFn, CheckpointCounts, CheckpointEvent, CheckpointFn, CheckpointInfo, CheckpointKind,
-    CreateOptions, DatabaseOptions, ImageCompression, ProgressFn, RecoveryOptions, RecoveryProgress,
-    RecoveryTarget, ServerParameters, StartMode, TargetPoint,
+    CreateOptions, DatabaseOptions, ImageCompression, LogWriting, ProgressFn, RecoveryOptions,
+    RecoveryProgress, RecoveryTarget, ServerParameters, StartMode, TargetPoint,
 };
 pub use engine::recovery_state::StandbyLog;
 pub use engine::sweep::{CostPace, SweepCosts};

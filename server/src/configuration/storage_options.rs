@@ -3,7 +3,7 @@
 use super::Current;
 use settings::Config;
 use std::path::Path;
-use storage::{Database, DatabaseOptions, ImageCompression, ServerParameters, WalSizes};
+use storage::{Database, DatabaseOptions, ImageCompression, LogWriting, ServerParameters, WalSizes};
 use wal::SegmentSize;
 
 /// The options that the settings mean.
@@ -22,14 +22,13 @@ pub(crate) fn database_options(
         wal_buffers_bytes: bytes(config.wal_buffers_bytes.unwrap_or(automatic)),
         write_set_limit_bytes: bytes(session.config().write_set_limit_bytes),
         deadlock_timeout: session.config().deadlock_timeout,
-        wal_writer_delay: config.wal_writer_delay,
+        log_writing: log_writing(config),
         full_page_writes: config.full_page_writes,
         image_compression: image_compression(config),
         wal_init_zero: config.wal_init_zero,
         wal_sizes: wal_sizes(config),
         sync_required: replica::sync::SyncNames::are_given(&config.synchronous_standby_names),
         parameters: parameters(config, &current.settings),
-        fsync: config.fsync,
         ..DatabaseOptions::new(data_dir)
     }
 }
@@ -38,6 +37,7 @@ pub(crate) fn database_options(
 pub(crate) fn apply(current: &Current, database: &Database) {
     let (config, session) = (&current.config, settings::SessionSettings::new(current.settings.clone()));
     database.set_full_page_writes(config.full_page_writes);
+    database.set_log_writing(log_writing(config));
     database.set_wal_sizes(wal_sizes(config));
     database.set_image_compression(image_compression(config));
     database.set_deadlock_timeout(session.config().deadlock_timeout);
@@ -46,6 +46,14 @@ pub(crate) fn apply(current: &Current, database: &Database) {
 
 fn bytes(value: u64) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
+}
+
+fn log_writing(config: &Config) -> LogWriting {
+    LogWriting {
+        fsync: config.fsync,
+        delay: config.wal_writer_delay,
+        flush_after_bytes: config.wal_writer_flush_after_bytes,
+    }
 }
 
 fn image_compression(config: &Config) -> ImageCompression {

@@ -2,7 +2,7 @@
 
 use super::SqlSession;
 use super::ddl::{AddedColumn, added_column, identity_of, key_columns, require_key_types, unique_key};
-use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, store};
+use sql_catalogue::{Column, POSTGRES_DATABASE, PrimaryKey, Relation, Sequence, store};
 use sql_execution::row;
 use sql_interface::{CommandTag, Result, SqlError};
 use sql_language::expr::{self, EvalContext, Expr};
@@ -469,6 +469,13 @@ impl SqlSession {
                 SqlState::INSUFFICIENT_PRIVILEGE,
                 format!("must be member of role \"{owner}\""),
             ));
+        }
+        // What the columns number their rows with goes along.
+        let owned = |sequence: &Sequence| sequence.owned_by.is_some_and(|(table, _)| table == relation.oid);
+        let catalogue = self.facts.catalogue.clone();
+        for sequence in catalogue.sequences.values().filter(|sequence| owned(sequence)) {
+            let changed = Sequence { owner: role.oid, ..Sequence::clone(sequence) };
+            store::put_sequence(self.transaction()?, &changed).await?;
         }
         let changed = Relation { owner: role.oid, ..relation.clone() };
         store::put_relation(self.transaction()?, &changed).await

@@ -11,7 +11,7 @@ use crate::pages::page::PAGE_SIZE;
 use crate::recovery::open::Started;
 use crate::recovery::{backup, checkpoint, create, open, promote};
 use crate::{
-    BackupEnd, BackupStart, CheckpointCounts, HorizonReport, ImageCompression, PromoteOptions,
+    BackupEnd, BackupStart, CheckpointCounts, HorizonReport, ImageCompression, LogWriting, PromoteOptions,
     RecoveryReport, StandbyLog,
 };
 use crate::{
@@ -368,6 +368,15 @@ impl Database {
         self.0.full_page_writes.store(on, Ordering::Release);
         let backups = self.0.backups.lock();
         self.0.store.set_full_page_writes(on || *backups > 0);
+    }
+
+    /// How the log becomes durable from now on.
+    pub fn set_log_writing(&self, writing: LogWriting) {
+        let mut now = self.0.log_writing.lock();
+        *now = writing;
+        if let Ok(wal) = self.0.wal() {
+            wal.reconfigure(writing.fsync, writing.delay, writing.flush_after_bytes);
+        }
     }
 
     /// How page images are compressed from now on.

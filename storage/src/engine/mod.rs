@@ -24,7 +24,7 @@ use crate::{Direction, Error, Interrupt, KeyRange, TreeId, WaitEvent};
 use dropped::Drop;
 use host::Mutex;
 use host::{Host, LockGuard};
-use options::{CheckpointCounts, DatabaseOptions};
+use options::{CheckpointCounts, DatabaseOptions, LogWriting};
 use parking_lot::RwLock;
 use recovery_state::{Parked, RecoveryState, SeenCheckpoint};
 use retention::KeepForRecovery;
@@ -82,6 +82,8 @@ pub(crate) struct Engine {
     /// Online backups that run; page images are forced while there are any.
     pub(crate) backups: Mutex<u32>,
     pub(crate) full_page_writes: AtomicBool,
+    /// As it is now, and for a promotion.
+    pub(crate) log_writing: Mutex<LogWriting>,
     /// plimsoll.write_set_limit, as it is now.
     pub(crate) write_set_limit_bytes: AtomicUsize,
     pub(crate) closed: AtomicBool,
@@ -145,6 +147,7 @@ impl Engine {
             parked: Mutex::new(None),
             backups: Mutex::new(0),
             full_page_writes: AtomicBool::new(options.full_page_writes),
+            log_writing: Mutex::new(options.log_writing),
             write_set_limit_bytes: AtomicUsize::new(options.write_set_limit_bytes),
             closed: AtomicBool::new(false),
             timeline: AtomicU32::new(checkpoint.timeline.get()),
@@ -179,7 +182,11 @@ impl Engine {
             Pipeline::new(self.store.clone(), wal.clone(), Arc::clone(&self.host.clock), shared, next_xid);
         self.primary
             .set(Primary { wal, pipeline })
-            .map_err(|_| Error::WrongState("this server already takes writes"))
+            .map_err(|_| Error::WrongState("this server already takes writes"))?;
+        // They may have changed since the log was opened.
+        let writing = *self.log_writing.lock();
+        self.wal()?.reconfigure(writing.fsync, writing.delay, writing.flush_after_bytes);
+        Ok(())
     }
 
     pub(crate) fn pipeline(&self) -> Result<&Pipeline, Error> {

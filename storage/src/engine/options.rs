@@ -165,8 +165,8 @@ pub struct DatabaseOptions {
     pub write_set_limit_bytes: usize,
     /// How long a lock wait lasts before it looks for a cycle (deadlock_timeout).
     pub deadlock_timeout: Duration,
-    /// How long log of level-off commits may stay unflushed; the wal writer's rhythm (wal_writer_delay).
-    pub wal_writer_delay: Duration,
+    /// When the log is flushed by itself; [`crate::Database::set_log_writing`] changes it.
+    pub log_writing: LogWriting,
     /// Whether the first change of a page after a checkpoint logs the page's image (full_page_writes).
     pub full_page_writes: bool,
     /// How those images are compressed.
@@ -185,8 +185,6 @@ pub struct DatabaseOptions {
     pub sync_required: bool,
     /// The settings that standbys must match; a change against the control file is logged.
     pub parameters: ServerParameters,
-    /// Whether writes are made durable at all (fsync); false only for what can be made again.
-    pub fsync: bool,
     /// Whether the log has its own threads; without them whoever commits flushes.
     pub background: bool,
     /// Once it is true, the redo of an opening ends with [`crate::Error::Shutdown`]; the next one starts
@@ -202,6 +200,23 @@ pub struct DatabaseOptions {
     pub checkpoints: Option<CheckpointFn>,
 }
 
+/// How the log of a node that takes writes becomes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogWriting {
+    /// Whether it does at all (fsync); false only for what can be made again.
+    pub fsync: bool,
+    /// How long log of level-off commits may stay unflushed; the wal writer's rhythm (wal_writer_delay).
+    pub delay: Duration,
+    /// Bytes in memory at which it is flushed before that (wal_writer_flush_after).
+    pub flush_after_bytes: u64,
+}
+
+impl Default for LogWriting {
+    fn default() -> Self {
+        Self { fsync: true, delay: Duration::from_millis(200), flush_after_bytes: 1 << 20 }
+    }
+}
+
 impl DatabaseOptions {
     /// PostgreSQL's defaults for the directory `dir`.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
@@ -211,7 +226,7 @@ impl DatabaseOptions {
             wal_buffers_bytes: 16 << 20,
             write_set_limit_bytes: 64 << 20,
             deadlock_timeout: Duration::from_secs(1),
-            wal_writer_delay: Duration::from_millis(200),
+            log_writing: LogWriting::default(),
             full_page_writes: true,
             image_compression: ImageCompression::Off,
             wal_init_zero: true,
@@ -219,7 +234,6 @@ impl DatabaseOptions {
             proven_flush: Lsn::INVALID,
             sync_required: false,
             parameters: ServerParameters::default(),
-            fsync: true,
             background: true,
             end_recovery: Arc::default(),
             progress: None,

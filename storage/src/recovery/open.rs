@@ -184,7 +184,7 @@ impl Opening {
     fn note_recovery(&self, state: ClusterState) -> Result<(), Error> {
         let (host, dir) = (&self.engine.host, self.engine.dir());
         let at_rest = matches!(self.found, ClusterState::ShutDown | ClusterState::ShutDownInRecovery);
-        if self.engine.options.fsync && (!at_rest || self.label.is_some()) {
+        if self.engine.options.log_writing.fsync && (!at_rest || self.label.is_some()) {
             // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as
             // if it were.
             host::sync_tree(&*host.disk, &dir.join("base"), true).map_err(tree_sync_error)?;
@@ -391,7 +391,7 @@ impl Opening {
         // In a copy, or where another node's log was received, what lies behind says nothing about this
         // node's disk.
         let own = matches!(self.found, ClusterState::InProduction | ClusterState::InCrashRecovery);
-        if !own || self.label.is_some() || !self.engine.options.fsync {
+        if !own || self.label.is_some() || !self.engine.options.log_writing.fsync {
             return Ok(0);
         }
         let cut = self.reader.verify_end(end).map_err(read_error)?;
@@ -467,8 +467,10 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
     config.segment_size = segment_size;
     config.buffers_bytes = engine.options.wal_buffers_bytes as u64;
     config.recent_bytes = engine.options.wal_buffers_bytes as u64;
-    config.writer_delay = engine.options.wal_writer_delay;
-    config.fsync = engine.options.fsync;
+    let writing = *engine.log_writing.lock();
+    config.writer_delay = writing.delay;
+    config.flush_after_bytes = writing.flush_after_bytes;
+    config.fsync = writing.fsync;
     config.zero_fill = engine.options.wal_init_zero;
     config.background = engine.options.background;
     let wal = WalWriter::open(&engine.host, &engine.wal_dir(), config, *start).map_err(log_error)?;

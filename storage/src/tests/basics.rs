@@ -331,3 +331,15 @@ async fn a_commit_that_is_in_the_log_and_not_yet_published_is_waited_for() {
     assert_eq!(reader.get(tree, b"k").await.unwrap().unwrap()[..], [1]);
     commit.await.unwrap();
 }
+
+#[tokio::test]
+async fn whether_the_log_is_synced_may_change_while_it_is_written() {
+    let (_disk, db, tree) = with_tree().await;
+    for fsync in [false, true] {
+        db.set_log_writing(crate::LogWriting { fsync, ..Default::default() });
+        let syncs = || db.0.wal().unwrap().stats().syncs;
+        let before = syncs();
+        write(&db, tree, &[("a", "value")], SyncLevel::Local).await;
+        assert_eq!(syncs() > before, fsync, "fsync = {fsync}");
+    }
+}

@@ -92,3 +92,16 @@ async fn only_superusers_change_superusers_and_roles_that_may_replicate() {
     // A superuser may do all of it.
     owner.run("alter role crown password 'y'; alter role plain2 replication; drop role su").await;
 }
+
+#[tokio::test]
+async fn a_table_takes_the_sequences_of_its_columns_along_to_its_new_owner() {
+    let node = Node::new().await;
+    let mut owner = node.client().await;
+    owner.run("create role app login; create sequence apart").await;
+    owner.run("create table t (a serial, b int generated always as identity, c int)").await;
+    owner.run("alter table t owner to app").await;
+    let mut client = node.client_of("app").await;
+    client.run("insert into t (c) values (1)").await;
+    let refused = client.try_run("select nextval('apart')").await.err();
+    assert_eq!(refused.map(|error| error.code().to_string()).as_deref(), Some("42501"));
+}
