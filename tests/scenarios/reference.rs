@@ -14,8 +14,8 @@ use std::fs;
 fn the_page_of_settings_says_what_the_table_says() {
     let mut page = String::from(
         "# Settings\n\n\
-         Settings are set as in PostgreSQL: in `postgresql.conf`, by `ALTER SYSTEM`, on the command line with `-c name=value`,\n\
-         and those of a session by `SET`. Names are PostgreSQL's; what is new begins with `plimsoll.`. An unknown name is an\n\
+         Settings are set as in PostgreSQL: in `postgresql.conf`, by `ALTER SYSTEM`, for one run on the command line with\n\
+         `-c name=value`, and those of a session by `SET`. Names are PostgreSQL's; what is new begins with `plimsoll.`. An unknown name is an\n\
          error that names the nearest. The view `pg_settings` shows the values in force.\n\n\
          The column \"when\" says when a change counts: at a restart, at a reload (`SELECT pg_reload_conf()`), for new sessions,\n\
          or at once for the session; \"superuser\" means that only a superuser may set it for a session.\n",

@@ -135,7 +135,7 @@ static USED: &[(&str, &str)] = &[
     ),
     (
         "plimsoll.memory_limit",
-        "Memory that the server takes, shared_buffers included, before sessions are refused more; 0 is three quarters of the machine's.",
+        "Memory that the server takes, shared_buffers included, before sessions are refused more (53200); 0 is three quarters of the machine's. Less than shared_buffers and 200 MB refuses what is ordinary.",
     ),
     (
         "plimsoll.metrics_listen",

@@ -13,7 +13,7 @@ use storage::{Database, SyncLevel};
 pub(super) static VIEWS: &[View] = &[
     view! {
         "plimsoll_stat_sync", 15_001,
-        "The mode of synchronous replication and what commits wait for now; one row.",
+        "The mode of synchronous replication, and in waits_for the highest level that a commit can wait for now; one row.",
         rows |asked, _actor| {
             let replication = ready(asked)?;
             let names = replication.database.sync_record().map_err(damaged)?.names;
@@ -34,7 +34,7 @@ pub(super) static VIEWS: &[View] = &[
     },
     view! {
         "plimsoll_unconfirmed", 15_002,
-        "Ranges of the log whose commits were acknowledged without the synchronous standbys; a row a range.",
+        "Ranges of the log whose commits were acknowledged without the synchronous standbys, with the lowest level that was not reached; a row a range.",
         rows |asked, _actor| database(asked)?.sync_record().map_err(damaged)?.fallbacks,
         each |fallback| [
             let (ended, upto) = fallback.ended.unzip();
