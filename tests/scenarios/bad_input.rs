@@ -1,9 +1,10 @@
 //! Bad input: one line with the cause and what to do, exit code 1, and nothing touched.
 
-use scenarios::{Node, Outcome, plimsoll, run, run_ok};
+use scenarios::{Node, Outcome, plimsoll, run, run_ok, wait_until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The refusal is one line of standard error that names each of `words`, with exit code 1.
 fn assert_refused(outcome: &Outcome, words: &[&str]) {
@@ -163,4 +164,74 @@ fn status_and_stop_tell_a_running_server_from_a_stopped_one() {
     assert_eq!((stopped.code, stopped.stdout.contains("no server running")), (3, true), "{stopped:?}");
     let again = run(plimsoll().arg("stop").arg("-D").arg(node.data()));
     assert_refused(&again, &["postmaster.pid", "Is server running?"]);
+}
+
+#[test]
+fn what_a_start_refuses_alter_system_refuses_first_and_a_reload_warns_of() {
+    let node = Node::builder().start();
+    let refused = |change: &str, message: &str| {
+        let before = fs::read_to_string(node.data().join("postgresql.auto.conf")).expect("a file");
+        let outcome = node.try_sql(&format!("ALTER SYSTEM SET {change}"));
+        assert!(outcome.code != 0 && outcome.stderr.contains(message), "{change}: {outcome:?}");
+        let after = fs::read_to_string(node.data().join("postgresql.auto.conf")).expect("a file");
+        assert_eq!(after, before, "{change}");
+    };
+    refused(
+        "recovery_target_time = 'garbage'",
+        "invalid value for parameter \"recovery_target_time\": \"garbage\"",
+    );
+    refused("ssl = on", "SSL is not supported by this build");
+    // A mistyped name is no customized setting: what it was to do would not be done.
+    refused("plimsol.peers = 'host=a'", "unrecognized configuration parameter \"plimsol.peers\"");
+    refused("TimeZone = 'Nowhere/X'", "invalid value for parameter \"TimeZone\": \"Nowhere/X\"");
+    refused("log_timezone = 'Nowhere/X'", "invalid value for parameter \"log_timezone\"");
+    // One alone is good, and a second one makes it wrong; also a time that only this order of days and months
+    // cannot read.
+    node.sql("ALTER SYSTEM SET recovery_target_xid = '700'");
+    refused("recovery_target_name = 'x'", "multiple recovery targets specified");
+    node.sql("ALTER SYSTEM RESET recovery_target_xid");
+    refused("recovery_target_time = '25/12/2026 10:00'", "recovery_target_time");
+    node.sql("ALTER SYSTEM SET max_wal_senders = 0");
+    node.sql("ALTER SYSTEM SET wal_level = minimal");
+    refused("archive_mode = on", "WAL archival cannot be enabled when wal_level is");
+    node.sql("ALTER SYSTEM RESET wal_level");
+    node.sql("ALTER SYSTEM RESET max_wal_senders");
+    let session = node.try_sql("SET TimeZone = 'Nowhere/X'");
+    assert!(session.stderr.contains("invalid value for parameter \"TimeZone\""), "{session:?}");
+    assert_eq!(node.sql("SET TimeZone = 'europe/berlin'; SHOW TimeZone"), "Europe/Berlin");
+    assert_eq!(
+        node.sql("SET TIME ZONE -3.5; SELECT '2026-01-01 00:00+00'::timestamptz"),
+        "2025-12-31 20:30:00-03:30"
+    );
+
+    // A file that is edited by hand: the values in force stay, and the log tells.
+    let good = fs::read_to_string(node.data().join("postgresql.conf")).expect("a file");
+    for (lines, message) in [
+        (&[("TimeZone", "Nowhere/X")][..], "invalid value for parameter \"TimeZone\": \"Nowhere/X\""),
+        (
+            &[("recovery_target_time", "garbage")],
+            "invalid value for parameter \"recovery_target_time\": \"garbage\"",
+        ),
+        (
+            &[("recovery_target_xid", "5"), ("recovery_target_lsn", "0/5")],
+            "multiple recovery targets specified",
+        ),
+    ] {
+        node.append_settings(
+            &lines.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>(),
+        );
+        let zone = node.sql("SHOW TimeZone");
+        let seen = node.log().matches(message).count();
+        node.sql("SELECT pg_reload_conf()");
+        wait_until("the log tells", Duration::from_secs(60), || {
+            if node.log().matches(message).count() > seen { Ok(()) } else { Err(node.log()) }
+        });
+        assert_eq!(node.sql("SHOW TimeZone"), zone);
+        // What is wrong already can be mended, and is nobody's fault who changes something else.
+        node.sql("ALTER SYSTEM SET work_mem = '5MB'");
+        fs::write(node.data().join("postgresql.conf"), &good).expect("a file");
+        node.sql("SELECT pg_reload_conf()");
+    }
+    node.stop();
+    node.start();
 }

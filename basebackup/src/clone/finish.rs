@@ -134,8 +134,8 @@ pub(super) fn complete(
     Ok(())
 }
 
-/// Where a recovery of the server that was cloned was to end, and which branch it was to take, with the values
-/// that let a standby follow its primary instead: it would stop there, or promote itself.
+/// Where a recovery of the server that was cloned was to end, and which branch it was to take, with the
+/// values that let a standby follow its primary instead: it would stop there, or promote itself.
 fn inherited_targets(
     disk: &dyn Disk,
     target: &Path,

@@ -66,7 +66,11 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
         cloned.timeline,
         begun.elapsed().as_secs_f64()
     );
-    println!("start it with:  plimsoll start -D {}", arguments.data.display());
+    let data = arguments.data.display();
+    println!(
+        "its settings are the cloned server's: give it a port and a cluster_name of its own in {data}/postgresql.conf"
+    );
+    println!("start it with:  plimsoll start -D {data}");
     Ok(())
 }
 
