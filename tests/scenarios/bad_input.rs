@@ -181,6 +181,7 @@ fn what_a_start_refuses_alter_system_refuses_first_and_a_reload_warns_of() {
         "invalid value for parameter \"recovery_target_time\": \"garbage\"",
     );
     refused("ssl = on", "SSL is not supported by this build");
+    refused("plimsoll.peers = 'host=a; hots=b'", "invalid value for parameter \"plimsoll.peers\"");
     // A mistyped name is no customized setting: what it was to do would not be done.
     refused("plimsol.peers = 'host=a'", "unrecognized configuration parameter \"plimsol.peers\"");
     refused("TimeZone = 'Nowhere/X'", "invalid value for parameter \"TimeZone\": \"Nowhere/X\"");

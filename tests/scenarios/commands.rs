@@ -55,6 +55,25 @@ fn an_interrupted_demo_leaves_no_server_and_no_folder() {
 }
 
 #[test]
+fn a_peer_that_cannot_be_asked_is_told_of_once_until_it_answers_again() {
+    let primary = Node::builder().start();
+    let standby = Node::builder().clone_from(&primary);
+    standby.stop();
+    let peers = format!("{};{}", standby.conninfo(), primary.conninfo());
+    primary.sql("ALTER SYSTEM SET plimsoll.fence_probe_interval = '100ms'");
+    primary.sql(&format!("ALTER SYSTEM SET plimsoll.peers = '{peers}'"));
+    primary.sql("SELECT pg_reload_conf()");
+    let told = || primary.log().matches("cannot tell whether this server was replaced").count();
+    let limit = Duration::from_secs(60);
+    wait_until("the log tells", limit, || if told() > 0 { Ok(()) } else { Err(primary.log()) });
+    standby.start();
+    wait_until("the peer answers", limit, || {
+        if primary.log().contains("answers again") { Ok(()) } else { Err(primary.log()) }
+    });
+    assert_eq!(told(), 1, "{}", primary.log());
+}
+
+#[test]
 fn a_promotion_that_the_server_refuses_says_why() {
     let primary = Node::builder().start();
     let standby = Node::builder().clone_from(&primary);

@@ -184,9 +184,9 @@ pub struct WaldumpArgs {
     /// LSN to end at
     #[arg(short, long, value_name = "LSN")]
     pub end: Option<String>,
-    /// Timeline
-    #[arg(short, long, default_value = "1", value_name = "TLI")]
-    pub timeline: u32,
+    /// Timeline [default: the highest of the folder that has the start]
+    #[arg(short, long, value_name = "TLI")]
+    pub timeline: Option<u32>,
     /// Number of records to print
     #[arg(short = 'n', long, value_name = "N")]
     pub limit: Option<u64>,

@@ -116,8 +116,7 @@ pub(super) fn complete(
             text.push(b'\n');
         }
         text.extend_from_slice(format!("primary_conninfo = {}\n", settings::quote(conninfo)).as_bytes());
-        let inherited = inherited_targets(disk, target, &text)?;
-        for (name, value) in inherited {
+        for (name, value) in inherited(disk, target, &text)? {
             text.extend_from_slice(format!("{name} = {}\n", settings::quote(value)).as_bytes());
         }
         if let Some(slot) = slot {
@@ -134,9 +133,10 @@ pub(super) fn complete(
     Ok(())
 }
 
-/// Where a recovery of the server that was cloned was to end, and which branch it was to take, with the
-/// values that let a standby follow its primary instead: it would stop there, or promote itself.
-fn inherited_targets(
+/// What the server that was cloned says of its own recovery, with the values that let a standby follow its
+/// primary instead: where it was to end (the standby would stop there, or promote itself), which branch it
+/// was to take, and its slot at the server before it.
+fn inherited(
     disk: &dyn Disk,
     target: &Path,
     auto_conf: &[u8],
@@ -150,7 +150,7 @@ fn inherited_targets(
     let mut said = FileContents::from_text(&String::from_utf8_lossy(&conf), &path);
     said.append(FileContents::from_text(&String::from_utf8_lossy(auto_conf), &path));
     let harmless = RECOVERY_TARGETS.into_iter().map(|name| (name, ""));
-    let harmless = harmless.chain([("recovery_target_timeline", "latest")]);
+    let harmless = harmless.chain([("recovery_target_timeline", "latest"), ("primary_slot_name", "")]);
     Ok(harmless.filter(|(name, value)| said.last(name).is_some_and(|entry| entry.value != *value)).collect())
 }
 

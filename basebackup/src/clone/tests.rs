@@ -236,12 +236,15 @@ fn log_that_comes_while_the_clone_is_made_durable_does_not_fail_it() {
 }
 
 #[test]
-fn a_standby_does_not_inherit_where_a_recovery_of_its_primary_was_to_end() {
+fn a_standby_does_not_inherit_what_its_primary_says_of_its_own_recovery() {
     let disk = VirtualDisk::new();
     disk.create_dir_all(Path::new("/clone/pg_wal")).unwrap();
     for (name, text) in [
         ("postgresql.conf", "Recovery_Target_Time = '2026-01-01'\nrecovery_target_timeline = current\n"),
-        ("postgresql.auto.conf", "recovery_target_name = 'x'\nrecovery_target_xid = ''\nwork_mem = '5MB'"),
+        (
+            "postgresql.auto.conf",
+            "recovery_target_name = 'x'\nrecovery_target_xid = ''\nprimary_slot_name = 'b'",
+        ),
     ] {
         let file = disk.open(&Path::new("/clone").join(name), OpenMode::CreateNew).unwrap();
         file.write_all_at(text.as_bytes(), 0).unwrap();
@@ -250,7 +253,8 @@ fn a_standby_does_not_inherit_where_a_recovery_of_its_primary_was_to_end() {
     let text = disk.read(Path::new("/clone/postgresql.auto.conf"), 1000).unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
-        "recovery_target_name = 'x'\nrecovery_target_xid = ''\nwork_mem = '5MB'\nprimary_conninfo = 'host=a'\n\
-         recovery_target_name = ''\nrecovery_target_time = ''\nrecovery_target_timeline = 'latest'\n"
+        "recovery_target_name = 'x'\nrecovery_target_xid = ''\nprimary_slot_name = 'b'\n\
+         primary_conninfo = 'host=a'\nrecovery_target_name = ''\nrecovery_target_time = ''\n\
+         recovery_target_timeline = 'latest'\nprimary_slot_name = ''\n"
     );
 }

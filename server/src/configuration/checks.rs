@@ -12,6 +12,7 @@ use crate::connection::listen::{socket_dirs, socket_path};
 use crate::error::ServerError;
 use crate::log::zone;
 use host::{FileKind, Host, OpenMode};
+use protocol::conninfo::ConnInfo;
 use replica::slots::validate_name;
 use replica::sync::SyncNames;
 use settings::{SessionConfig, SessionSettings, Settings};
@@ -25,6 +26,7 @@ pub(crate) fn new_settings() -> Settings {
     let mut settings = Settings::new();
     settings.set_check("synchronous_standby_names", sync_names);
     settings.set_check("primary_slot_name", slot_name);
+    settings.set_check("plimsoll.peers", peers);
     settings.set_check("TimeZone", time_zone);
     settings.set_check("log_timezone", time_zone);
     settings.set_check("recovery_target_time", recovery_target_time);
@@ -40,6 +42,16 @@ fn slot_name(text: &str) -> Result<String, String> {
         return Ok(String::new());
     }
     validate_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// A peer that cannot be asked fences nobody.
+fn peers(text: &str) -> Result<String, String> {
+    for peer in replica::driver::peers::split_peers(text) {
+        ConnInfo::parse(peer).map_err(|error| {
+            format!("It takes connection strings, separated by semicolons, and one is none: {error}.")
+        })?;
+    }
+    Ok(text.to_owned())
 }
 
 /// The canonical name. PostgreSQL has no detail either.

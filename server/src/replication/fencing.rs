@@ -13,6 +13,7 @@ use host::Mutex;
 use replica::ReplicaError;
 use replica::driver::peers::{probe, split_peers};
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -26,6 +27,8 @@ pub(crate) struct Pending {
     unrecorded: Mutex<Option<FenceRecord>>,
     /// Somebody told of a branch that only the peers can confirm.
     inquiry: Notify,
+    /// The peers that could not be asked at the last look around.
+    silent: Mutex<BTreeSet<String>>,
 }
 
 /// Who told of a branch.
@@ -143,22 +146,35 @@ fn peer_name(conninfo: &str) -> String {
     if shown.is_empty() { "peer".to_owned() } else { shown.join(" ") }
 }
 
+/// A peer's name and what it said.
+type Asked = (String, Result<NodeBranch, ReplicaError>);
+
 /// Asks all peers at once.
-async fn ask_peers(replication: &Replication) -> Vec<(String, NodeBranch)> {
+async fn ask_peers(replication: &Replication) -> Vec<Asked> {
     let config = replication.ground.config();
     let mut asked = JoinSet::new();
     for peer in split_peers(&config.peers) {
         let peer = peer.to_owned();
         asked.spawn(async move { (peer_name(&peer), probe(&peer).await) });
     }
-    let mut branches = Vec::new();
-    while let Some(answer) = asked.join_next().await {
-        // A peer that does not answer says nothing.
-        if let Ok((peer, Ok(branch))) = answer {
-            branches.push((peer, branch));
+    asked.join_all().await
+}
+
+/// Tells the log, once, of each peer that cannot be asked, and when it can again.
+fn tell_silence(replication: &Replication, asked: &[Asked]) {
+    let mut silent = replication.fence.silent.lock();
+    for (peer, asked) in asked {
+        match asked {
+            Ok(_) if silent.remove(peer) => {
+                replication.ground.log.log(format!("peer \"{peer}\" answers again"));
+            }
+            Err(error) if silent.insert(peer.clone()) => replication
+                .ground
+                .log
+                .warning(format!("peer \"{peer}\" cannot tell whether this server was replaced: {error}")),
+            Ok(_) | Err(_) => {}
         }
     }
-    branches
 }
 
 /// The timelines that reachable peers of this cluster have.
@@ -166,16 +182,24 @@ pub(crate) async fn timelines_of_peers(replication: &Replication) -> Vec<Timelin
     let ours = own_branch(replication);
     let branches = ask_peers(replication).await.into_iter();
     branches
+        .filter_map(|(peer, asked)| Some((peer, asked.ok()?)))
         .filter(|(_, branch)| branch.system == ours.system)
         .map(|(_, branch)| branch.history.target())
         .collect()
 }
 
-/// Asks the peers once, and draws the consequence.
-pub(crate) async fn look_around(replication: &Replication) {
-    for (peer, branch) in ask_peers(replication).await {
-        judge(replication, &peer, &branch, Source::Asked);
+fn judge_all(replication: &Replication, asked: Vec<Asked>) {
+    for (peer, asked) in asked {
+        if let Ok(branch) = asked {
+            judge(replication, &peer, &branch, Source::Asked);
+        }
     }
+}
+
+/// Asks the peers once, and draws the consequence. Tells of no silence: a node that starts is one of its
+/// peers, and does not answer yet.
+pub(crate) async fn look_around(replication: &Replication) {
+    judge_all(replication, ask_peers(replication).await);
 }
 
 /// Asks the peers again and again while this node is a primary.
@@ -193,7 +217,9 @@ pub(super) async fn watch(replication: Arc<Replication>, mut states: watch::Rece
         if replication.database.fenced().is_some() {
             record(&replication);
         } else if *states.borrow() == NodeState::Running {
-            look_around(&replication).await;
+            let asked = ask_peers(&replication).await;
+            tell_silence(&replication, &asked);
+            judge_all(&replication, asked);
         }
     }
 }

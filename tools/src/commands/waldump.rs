@@ -349,13 +349,16 @@ impl Range {
             SegmentNumber::parse_file_name(name, size)
                 .ok_or_else(|| anyhow!("\"{name}\" is not a WAL segment of {} bytes", size.bytes()))
         };
-        let (timeline, first) = match first.as_deref().map(segment).transpose()? {
-            Some((timeline, first)) => (timeline, Some(first)),
-            None => (TimelineId::new(arguments.timeline), None),
-        };
-        let Some(start) = start.or_else(|| first.map(|first| size.start_of(first))) else {
+        let first = first.as_deref().map(segment).transpose()?;
+        let Some(start) = start.or_else(|| first.map(|(_, first)| size.start_of(first))) else {
             bail!("no start is given: name a segment, or an LSN with --start");
         };
+        let timeline = match (first, arguments.timeline) {
+            (Some((timeline, _)), _) => timeline,
+            (None, Some(timeline)) => TimelineId::new(timeline),
+            (None, None) => newest_with(disk, &folder, size, start)?,
+        };
+        let first = first.map(|(_, first)| first);
         let last = arguments.last.as_deref().map(segment).transpose()?.map(|(_, last)| last);
         // A segment named alone is printed alone, as pg_waldump does.
         let alone = arguments.start.is_none() && !arguments.follow;
@@ -363,6 +366,17 @@ impl Range {
         let end = end.or_else(|| last.map(|last| size.start_of(last.next())));
         Ok(Self { folder, size, timeline, start, end })
     }
+}
+
+/// The highest timeline of which the folder has the segment of this position.
+fn newest_with(disk: &dyn Disk, folder: &Path, size: SegmentSize, start: Lsn) -> Result<TimelineId> {
+    let files = disk.list(folder).with_context(|| format!("could not read folder {}", folder.display()))?;
+    let segments = files.iter().filter_map(|entry| SegmentNumber::parse_file_name(&entry.name, size));
+    let having = segments.filter(|(_, segment)| *segment == size.segment_of(start));
+    having
+        .map(|(timeline, _)| timeline)
+        .max()
+        .ok_or_else(|| anyhow!("there is no WAL segment in {} that has {start}", folder.display()))
 }
 
 /// The segment size, from the header of the named segment or of any in the folder.
