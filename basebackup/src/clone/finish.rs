@@ -12,8 +12,8 @@ use wal::control::{CONTROL_FILE_SIZE, ControlFile, control_file_path};
 use wal::history::TimelineHistory;
 use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentSize, SystemId, TimelineId, WalReader};
 
-/// The largest postgresql.conf that is looked at, and postgresql.auto.conf that is added to, in bytes.
-const AUTO_CONF_SIZE_MAX: u64 = 16 << 20;
+/// The largest file of settings that is looked at or added to, in bytes.
+const CONF_SIZE_MAX: u64 = 16 << 20;
 /// What the marker says to who finds it.
 const MARKER_TEXT: &[u8] =
     b"A clone into this directory has not finished. No server starts here. Remove the directory and clone again.\n";
@@ -107,11 +107,7 @@ pub(super) fn complete(
     write(&manifest_path(target), manifest)?;
     if let Some((conninfo, slot)) = standby {
         let path = target.join("postgresql.auto.conf");
-        let mut text = match disk.read(&path, AUTO_CONF_SIZE_MAX) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(io_error(&path)(error)),
-        };
+        let mut text = read_settings(disk, &path)?;
         if !text.is_empty() && !text.ends_with(b"\n") {
             text.push(b'\n');
         }
@@ -133,6 +129,14 @@ pub(super) fn complete(
     Ok(())
 }
 
+/// A file of settings; one that is not there says nothing.
+fn read_settings(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, CloneError> {
+    match disk.read(path, CONF_SIZE_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.map_err(io_error(path)),
+    }
+}
+
 /// What the server that was cloned says of its own recovery, with the values that let a standby follow its
 /// primary instead: where it was to end (the standby would stop there, or promote itself), which branch it
 /// was to take, and its slot at the server before it.
@@ -142,11 +146,7 @@ fn inherited(
     auto_conf: &[u8],
 ) -> Result<Vec<(&'static str, &'static str)>, CloneError> {
     let path = target.join("postgresql.conf");
-    let conf = match disk.read(&path, AUTO_CONF_SIZE_MAX) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(io_error(&path)(error)),
-    };
+    let conf = read_settings(disk, &path)?;
     let mut said = FileContents::from_text(&String::from_utf8_lossy(&conf), &path);
     said.append(FileContents::from_text(&String::from_utf8_lossy(auto_conf), &path));
     let harmless = RECOVERY_TARGETS.into_iter().map(|name| (name, ""));

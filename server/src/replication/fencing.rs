@@ -157,7 +157,12 @@ async fn ask_peers(replication: &Replication) -> Vec<Asked> {
         let peer = peer.to_owned();
         asked.spawn(async move { (peer_name(&peer), probe(&peer).await) });
     }
-    asked.join_all().await
+    let mut answers = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        // One whose question ended by a panic says nothing.
+        answers.extend(answer.ok());
+    }
+    answers
 }
 
 /// Tells the log, once, of each peer that cannot be asked, and when it can again.
@@ -180,12 +185,8 @@ fn tell_silence(replication: &Replication, asked: &[Asked]) {
 /// The timelines that reachable peers of this cluster have.
 pub(crate) async fn timelines_of_peers(replication: &Replication) -> Vec<TimelineId> {
     let ours = own_branch(replication);
-    let branches = ask_peers(replication).await.into_iter();
-    branches
-        .filter_map(|(peer, asked)| Some((peer, asked.ok()?)))
-        .filter(|(_, branch)| branch.system == ours.system)
-        .map(|(_, branch)| branch.history.target())
-        .collect()
+    let branches = ask_peers(replication).await.into_iter().filter_map(|(_, asked)| asked.ok());
+    branches.filter(|branch| branch.system == ours.system).map(|branch| branch.history.target()).collect()
 }
 
 fn judge_all(replication: &Replication, asked: Vec<Asked>) {

@@ -372,11 +372,8 @@ impl Database {
 
     /// How the log becomes durable from now on.
     pub fn set_log_writing(&self, writing: LogWriting) {
-        let mut now = self.0.log_writing.lock();
-        *now = writing;
-        if let Ok(wal) = self.0.wal() {
-            wal.reconfigure(writing.fsync, writing.delay, writing.flush_after_bytes);
-        }
+        *self.0.log_writing.lock() = writing;
+        self.0.apply_log_writing();
     }
 
     /// How page images are compressed from now on.

@@ -183,10 +183,17 @@ impl Engine {
         self.primary
             .set(Primary { wal, pipeline })
             .map_err(|_| Error::WrongState("this server already takes writes"))?;
-        // They may have changed since the log was opened.
-        let writing = *self.log_writing.lock();
-        self.wal()?.reconfigure(writing.fsync, writing.delay, writing.flush_after_bytes);
+        // It may have changed since the log was opened.
+        self.apply_log_writing();
         Ok(())
+    }
+
+    /// Has the log's writer, if this node has one, take over `log_writing`.
+    pub(crate) fn apply_log_writing(&self) {
+        let writing = self.log_writing.lock();
+        if let Ok(wal) = self.wal() {
+            wal.reconfigure(writing.fsync, writing.delay, writing.flush_after_bytes);
+        }
     }
 
     pub(crate) fn pipeline(&self) -> Result<&Pipeline, Error> {
