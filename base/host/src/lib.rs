@@ -10,6 +10,9 @@
 //! or removed, [`Disk::sync_dir`] of its folder. A sync that fails is never retried by callers: what the
 //! kernel did with the dirty data is unknown.
 //!
+//! Threads, tasks, locks and monotonic time have their names here, too ([`thread`], [`task`], [`sync`],
+//! [`Instant`]), and product code takes them from here alone.
+//!
 //! It also ends the process where a panic leaves what nobody may trust ([`vital`], [`Mutex`]).
 //!
 //! This crate knows no WAL, no pages and no sockets.
@@ -22,6 +25,16 @@ mod real;
 mod shell;
 mod vital;
 
+// Real ones, or those of the simulator, which has the same names.
+#[cfg(not(feature = "simulated"))]
+pub mod sync;
+#[cfg(not(feature = "simulated"))]
+pub mod task;
+#[cfg(not(feature = "simulated"))]
+pub mod thread;
+#[cfg(feature = "simulated")]
+pub use simulated::{sync, task, thread};
+
 pub use clock::{Clock, Entropy, SystemClock, SystemEntropy, Timestamp};
 pub use disk::{
     DirEntry, Disk, File, FileKind, LockGuard, Mapping, Metadata, OpenMode, SharedDisk, SharedFile,
@@ -30,6 +43,7 @@ pub use durable::{TreeSyncError, durable_rename, os_message, sync_tree, write_fi
 pub use memory::{MemoryLimit, bound_kept_memory, give_back_freed_memory, machine_bytes, note_freed_memory};
 pub use real::RealDisk;
 pub use shell::ShellCommand;
+pub use tokio::time::Instant;
 pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@
 //! held. These run while the thread is panicking, and may do vital work in turn: only a panic that begins
 //! inside of such work counts.
 
+use crate::sync;
 use std::fmt;
 use std::future::Future;
 use std::io::Write as _;
@@ -73,7 +74,7 @@ impl<F: Future> Future for VitalTask<F> {
 /// A lock whose holder's panic ends the process: for state that several share, and that is never seen half
 /// changed.
 #[derive(Default)]
-pub struct Mutex<T>(parking_lot::Mutex<T>);
+pub struct Mutex<T>(sync::Mutex<T>);
 
 /// The right to a [`Mutex`]'s value.
 #[derive(Debug)]
@@ -81,13 +82,13 @@ pub struct Mutex<T>(parking_lot::Mutex<T>);
 pub struct MutexGuard<'a, T> {
     // Dropped first: the process ends before anybody else gets the lock.
     _vital: Vital,
-    value: parking_lot::MutexGuard<'a, T>,
+    value: sync::MutexGuard<'a, T>,
 }
 
 impl<T> Mutex<T> {
     /// A free lock.
     pub const fn new(value: T) -> Self {
-        Self(parking_lot::Mutex::new(value))
+        Self(sync::Mutex::new(value))
     }
     /// Takes the lock, waiting for it.
     #[inline]
@@ -109,7 +110,7 @@ impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
 
 impl<'a, T> MutexGuard<'a, T> {
     #[inline]
-    fn new(value: parking_lot::MutexGuard<'a, T>) -> Self {
+    fn new(value: sync::MutexGuard<'a, T>) -> Self {
         Self { _vital: vital("a change of shared state"), value }
     }
 }
