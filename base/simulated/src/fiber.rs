@@ -1,0 +1,370 @@
+//! Fibers: coroutines with a stack of their own, each driven by a task of the runtime.
+
+use crate::world::{Life, NodeId, Turn, World};
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+/// Bytes of a fiber's stack: what is not touched takes no memory.
+const STACK_BYTES: usize = 8 << 20;
+/// Stacks kept for the next fibers.
+const STACKS_KEPT: usize = 64;
+
+type Yields = Yielder<(), ()>;
+
+/// What a fiber is known by.
+pub(crate) struct Strand {
+    number: u64,
+    name: String,
+    life: Life,
+    /// Somebody has unparked it.
+    token: AtomicBool,
+    /// Wakes the task that drives it.
+    waker: parking_lot::Mutex<Option<Waker>>,
+    /// It is to end when it next has nothing to do.
+    cancelled: AtomicBool,
+    own: Own,
+}
+
+/// What only the fiber itself touches, and whoever resumes it.
+#[derive(Default)]
+struct Own {
+    yielder: Cell<Option<NonNull<Yields>>>,
+    /// It is suspended in the middle of its work, not between two polls of its future.
+    blocked: Cell<bool>,
+    /// It has been since its future was last polled.
+    was_blocked: Cell<bool>,
+    locals: RefCell<Vec<(usize, Box<dyn Any>)>>,
+}
+
+// SAFETY: a simulation runs in one thread; nothing else ever touches these cells.
+unsafe impl Send for Own {}
+// SAFETY: as above.
+unsafe impl Sync for Own {}
+
+impl fmt::Debug for Strand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fiber {} ({}) of {:?}", self.number, self.name, self.life)
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Strand>>> = const { RefCell::new(None) };
+    static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The node whose fiber runs; None outside of a simulation.
+pub fn current_node() -> Option<NodeId> {
+    current().map(|strand| strand.life.node)
+}
+
+/// The life whose fiber runs; None outside of a simulation.
+pub fn current_life() -> Option<Life> {
+    current().map(|strand| strand.life)
+}
+
+pub(crate) fn current() -> Option<Arc<Strand>> {
+    CURRENT.with_borrow(Option::clone)
+}
+
+/// Whether this code runs in a fiber.
+pub fn in_fiber() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
+impl Strand {
+    /// Makes it go on, if only to look whether it may.
+    pub(crate) fn wake(&self) {
+        let waker = self.waker.lock().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.token.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn take_token(&self) -> bool {
+        self.token.swap(false, Ordering::SeqCst)
+    }
+
+    pub(crate) fn waker(&self) -> Option<Waker> {
+        self.waker.lock().clone()
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Leaves this fiber, which is the one that runs, until it is next resumed.
+    fn leave(&self) {
+        let Some(yielder) = self.own.yielder.get() else { unreachable!("a fiber that runs has one") };
+        // SAFETY: the yielder lives as long as the fiber's body, on whose stack this runs.
+        unsafe { yielder.as_ref() }.suspend(());
+    }
+
+    /// A value of this fiber's own, made at first use.
+    pub(crate) fn local<T: 'static>(&self, key: usize, make: impl FnOnce() -> T) -> *const T {
+        let found = self.own.locals.borrow().iter().find(|(name, _)| *name == key).map(|(_, value)| {
+            let value: &dyn Any = value.as_ref();
+            value.downcast_ref::<T>().map_or(std::ptr::null(), std::ptr::from_ref)
+        });
+        found.unwrap_or_else(|| {
+            let value = Box::new(make());
+            let place = std::ptr::from_ref(value.as_ref());
+            self.own.locals.borrow_mut().push((key, value));
+            place
+        })
+    }
+}
+
+/// Suspends the fiber that runs until something wakes it, in the middle of its work. May come back for no
+/// reason.
+pub(crate) fn suspend(strand: &Strand) {
+    strand.own.blocked.set(true);
+    strand.own.was_blocked.set(true);
+    strand.leave();
+    strand.own.blocked.set(false);
+}
+
+/// Lets the other fibers go first.
+pub(crate) fn yield_to_others(strand: &Strand) {
+    strand.wake();
+    suspend(strand);
+}
+
+/// A place where the order of fibers may change: before a lock is taken.
+pub(crate) fn at_lock() {
+    if let Some(world) = World::current()
+        && !std::thread::panicking()
+        && world.lets_others_at_lock()
+        && let Some(strand) = current()
+    {
+        yield_to_others(&strand);
+    }
+}
+
+type Body = Coroutine<(), (), (), DefaultStack>;
+
+/// A fiber as a future, which drives it.
+pub(crate) struct Fiber<T> {
+    strand: Arc<Strand>,
+    body: Option<Body>,
+    result: Arc<parking_lot::Mutex<Option<T>>>,
+}
+
+// SAFETY: a simulation runs in one thread; the coroutine never leaves it.
+unsafe impl<T> Send for Fiber<T> {}
+impl<T> Unpin for Fiber<T> {}
+
+impl<T> fmt::Debug for Fiber<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.strand.fmt(f)
+    }
+}
+
+impl<T: 'static> Fiber<T> {
+    /// Work that may block.
+    pub(crate) fn of_work(world: World, life: Life, name: &str, work: impl FnOnce() -> T + 'static) -> Self {
+        Self::new(world, life, name, |_| Some(work()))
+    }
+
+    /// A future whose polls may block.
+    pub(crate) fn of_future(
+        world: World,
+        life: Life,
+        name: &str,
+        future: impl Future<Output = T> + 'static,
+    ) -> Self {
+        Self::new(world, life, name, |strand| poll_to_end(strand, future))
+    }
+
+    fn new(world: World, life: Life, name: &str, body: impl FnOnce(&Strand) -> Option<T> + 'static) -> Self {
+        let strand = Arc::new(Strand {
+            number: world.new_fiber(),
+            name: name.to_owned(),
+            life,
+            token: AtomicBool::new(false),
+            waker: parking_lot::Mutex::new(None),
+            cancelled: AtomicBool::new(false),
+            own: Own::default(),
+        });
+        let result = Arc::new(parking_lot::Mutex::new(None));
+        let (itself, slot) = (strand.clone(), result.clone());
+        let body = Coroutine::with_stack(new_stack(), move |yielder, ()| {
+            itself.own.yielder.set(Some(NonNull::from(yielder)));
+            let done = body(&itself);
+            *slot.lock() = done;
+        });
+        Self { strand, body: Some(body), result }
+    }
+
+    pub(crate) fn strand(&self) -> &Arc<Strand> {
+        &self.strand
+    }
+}
+
+fn new_stack() -> DefaultStack {
+    let kept = STACKS.with_borrow_mut(Vec::pop);
+    kept.unwrap_or_else(|| match DefaultStack::new(STACK_BYTES) {
+        Ok(stack) => stack,
+        Err(error) => unreachable!("no memory for a fiber's stack: {error}"),
+    })
+}
+
+/// Polls a future in the fiber that runs until it is done, or cancelled: None.
+fn poll_to_end<F: Future>(strand: &Strand, future: F) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    while !strand.cancelled.load(Ordering::Relaxed) {
+        let waker = strand.waker()?;
+        strand.own.was_blocked.set(false);
+        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(done);
+        }
+        // What woke it while it was blocked may have been meant for its future.
+        if !strand.own.was_blocked.get() {
+            strand.leave();
+        }
+    }
+    None
+}
+
+impl<T> Future for Fiber<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let Self { strand, body, result } = &mut *self;
+        let Some(coroutine) = body else { return Poll::Pending };
+        if !advance(strand, coroutine, cx) {
+            return Poll::Pending;
+        }
+        if let Some(coroutine) = body.take() {
+            keep_stack(coroutine);
+        }
+        match result.lock().take() {
+            Some(done) => Poll::Ready(done),
+            // Cancelled, so nobody asks.
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Lets a fiber go on if it is its turn; whether it has come to its end.
+fn advance(strand: &Arc<Strand>, body: &mut Body, cx: &mut Context<'_>) -> bool {
+    let Some(world) = World::current() else { return false };
+    match world.turn(strand.life, strand.number, cx.waker()) {
+        Turn::Go => {}
+        Turn::Later => {
+            cx.waker().wake_by_ref();
+            return false;
+        }
+        Turn::Held | Turn::Never => return false,
+    }
+    {
+        let mut waker = strand.waker.lock();
+        match &mut *waker {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+    resume(strand, body)
+}
+
+/// The rest of a fiber whose future was dropped in the middle of its work.
+struct Rest {
+    strand: Arc<Strand>,
+    body: Option<Body>,
+}
+
+// SAFETY: a simulation runs in one thread; the coroutine never leaves it.
+unsafe impl Send for Rest {}
+
+impl Future for Rest {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { strand, body } = &mut *self;
+        let Some(coroutine) = body else { return Poll::Ready(()) };
+        if !advance(strand, coroutine, cx) {
+            return Poll::Pending;
+        }
+        if let Some(coroutine) = body.take() {
+            keep_stack(coroutine);
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Rest {
+    /// Only at the simulation's end.
+    fn drop(&mut self) {
+        std::mem::forget(self.body.take());
+    }
+}
+
+/// Runs a fiber until it suspends itself; whether it has come to its end.
+fn resume(strand: &Arc<Strand>, body: &mut Body) -> bool {
+    /// Puts back whose turn it was, also when the fiber panics.
+    struct Back(Option<Arc<Strand>>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            CURRENT.with_borrow_mut(|current| *current = self.0.take());
+        }
+    }
+    let _back = Back(CURRENT.with_borrow_mut(|current| current.replace(strand.clone())));
+    matches!(body.resume(()), CoroutineResult::Return(()))
+}
+
+fn keep_stack(body: Body) {
+    let stack = body.into_stack();
+    STACKS.with_borrow_mut(|stacks| {
+        if stacks.len() < STACKS_KEPT {
+            stacks.push(stack);
+        }
+    });
+}
+
+impl<T> Drop for Fiber<T> {
+    /// A fiber that is dropped between two polls of its future drops that. One that is suspended in its work
+    /// goes on to the end of the poll first, as a thread would; one whose life is over is left as it is.
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take() else { return };
+        if body.done() {
+            return;
+        }
+        let runs = World::current().is_some_and(|world| world.is_running(self.strand.life));
+        if !runs {
+            std::mem::forget(body);
+            return;
+        }
+        self.strand.cancelled.store(true, Ordering::Relaxed);
+        if !body.started() {
+            // Its future is dropped here, unpolled.
+            return;
+        }
+        if !self.strand.own.blocked.get() && resume(&self.strand, &mut body) {
+            keep_stack(body);
+            return;
+        }
+        tokio::spawn(Rest { strand: self.strand.clone(), body: Some(body) });
+    }
+}
+
+/// Runs a future as a fiber of a life.
+pub fn run_in<T: Send + 'static>(
+    life: Life,
+    name: &str,
+    future: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    let Some(world) = World::current() else { unreachable!("a Life is only made in a simulation") };
+    tokio::spawn(Fiber::of_future(world, life, name, future))
+}
