@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 /// Bytes of a fiber's stack: what is not touched takes no memory.
@@ -43,6 +43,52 @@ struct Own {
     /// It has been since its future was last polled.
     was_blocked: Cell<bool>,
     locals: RefCell<Vec<(usize, Box<dyn Any>)>>,
+    /// The blocking work that this fiber began, if somebody asks for it.
+    brood: RefCell<Option<Brood>>,
+}
+
+/// Blocking work that one fiber began.
+#[derive(Clone, Default)]
+pub(crate) struct Brood(Arc<(AtomicUsize, tokio::sync::Notify)>);
+
+impl Brood {
+    /// Counts work until what this gives is dropped.
+    pub(crate) fn member(self) -> impl Drop + Send {
+        struct Member(Brood);
+        impl Drop for Member {
+            fn drop(&mut self) {
+                let Brood(shared) = &self.0;
+                if shared.0.fetch_sub(1, Ordering::SeqCst) == 1 {
+                    shared.1.notify_waiters();
+                }
+            }
+        }
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+        Member(self)
+    }
+    pub(crate) async fn all_done(&self) {
+        loop {
+            let told = self.0.1.notified();
+            if self.0.0.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+}
+
+/// From now on the blocking work that this fiber begins is counted.
+pub(crate) fn raise_brood() -> Brood {
+    let brood = Brood::default();
+    if let Some(strand) = current() {
+        *strand.own.brood.borrow_mut() = Some(brood.clone());
+    }
+    brood
+}
+
+/// Where the blocking work of this fiber is counted.
+pub(crate) fn brood() -> Option<Brood> {
+    current().and_then(|strand| strand.own.brood.borrow().clone())
 }
 
 // SAFETY: a simulation runs in one thread; nothing else ever touches these cells.

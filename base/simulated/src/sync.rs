@@ -28,6 +28,7 @@ struct Waiting {
 }
 
 impl Waiting {
+    #[allow(clippy::declare_interior_mutable_const, reason = "how lock_api makes locks")]
     const NOBODY: Self = Self { any: AtomicBool::new(false), strands: parking_lot::Mutex::new(Vec::new()) };
 
     /// Tries until it succeeds, suspended in between; `otherwise` blocks what is no fiber.

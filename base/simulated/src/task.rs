@@ -54,7 +54,14 @@ impl<F: Future> Future for Task<F> {
 /// Runs work that may block beside the tasks.
 pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     match (World::current(), fiber::current_life()) {
-        (Some(world), Some(life)) => tokio::spawn(Fiber::of_work(world, life, "blocking work", work)),
+        (Some(world), Some(life)) => {
+            let member = fiber::brood().map(fiber::Brood::member);
+            let counted = move || {
+                let _member = member;
+                work()
+            };
+            tokio::spawn(Fiber::of_work(world, life, "blocking work", counted))
+        }
         _ => tokio::task::spawn_blocking(work),
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::fiber::{self, Fiber, Strand};
 use crate::sync::Mutex;
-use crate::task::task;
 use crate::world::World;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
+
+pub use crate::local;
 
 /// A thread, to be woken.
 #[derive(Clone, Debug)]
@@ -200,15 +201,27 @@ pub fn beside<R>(name: &str, other: impl FnOnce() + Send, here: impl FnOnce() ->
     Ok(here())
 }
 
-/// Runs a future in a thread of its own, with a runtime of its own.
+/// Starts a thread with a runtime of its own, on which `future` runs. What it returns is dropped when all
+/// blocking work that it began is over, too.
 ///
 /// # Errors
 /// The system gives no thread or no runtime.
-pub fn drive(name: &str, future: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-    if fiber::in_fiber() {
-        tokio::spawn(task(future));
+pub fn drive<T: 'static>(name: &str, future: impl Future<Output = T> + Send + 'static) -> io::Result<()> {
+    if let (Some(world), Some(life)) = (World::current(), fiber::current_life()) {
+        let driven = async move {
+            let brood = fiber::raise_brood();
+            let last = future.await;
+            brood.all_done().await;
+            drop(last);
+        };
+        tokio::spawn(Fiber::of_future(world, life, name, driven));
         return Ok(());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(future)).map(drop)
+    let run = move || {
+        let last = runtime.block_on(future);
+        drop(runtime);
+        drop(last);
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
