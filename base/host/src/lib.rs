@@ -15,12 +15,13 @@
 //!
 //! It also ends the process where a panic leaves what nobody may trust ([`vital`], [`Mutex`]).
 //!
-//! This crate knows no WAL, no pages and no sockets.
+//! It knows no WAL, no pages and nothing of what is said on a socket.
 
 mod clock;
 mod disk;
 mod durable;
 mod memory;
+pub mod net;
 mod real;
 mod shell;
 mod vital;

@@ -10,6 +10,7 @@ pub use postgres::{Postgres, interrupt, postgres_folder, postgres_program};
 
 use bytes::{Buf, BytesMut};
 use host::Host;
+use host::net::{TcpListener, TcpStream};
 use protocol::backend::{self, FieldDescription, Format, TransactionStatus};
 use protocol::frame::{Frame, FrameLimits};
 use protocol::frontend::FrontendMessage;
@@ -29,7 +30,6 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use storage::{Feed, WalFeed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wal::format::{FORMAT_SETTING, FORMATS};

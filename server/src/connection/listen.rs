@@ -6,6 +6,7 @@ use crate::error::ServerError;
 use crate::lock_files::{PidLines, SocketLock};
 use crate::log::Log;
 use crate::tasks::Tasks;
+use host::net::TcpListener;
 use host::{Clock, Host};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -144,22 +145,11 @@ fn open_tcp(name: &str, port: u16) -> Vec<(io::Result<TcpListener>, SocketAddr)>
         }),
     };
     match resolved {
-        Ok(addresses) => addresses.into_iter().map(|address| (bind(address), address)).collect(),
+        Ok(addresses) => {
+            addresses.into_iter().map(|address| (host::net::listen(address, BACKLOG), address)).collect()
+        }
         Err(error) => vec![(Err(error), SocketAddr::from(([0; 4], port)))],
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let domain = socket2::Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 /// What the tasks that take connections use.

@@ -1,5 +1,6 @@
 //! A client's connection: TCP or Unix, as one stream.
 
+use host::net::{Keepalive, TcpStream};
 use replica::driver::{FilePart, Outlet};
 use std::io;
 use std::net::SocketAddr;
@@ -7,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 /// One connection.
 #[derive(Debug)]
@@ -35,24 +36,21 @@ impl Socket {
     pub(crate) fn configure(&self, config: &settings::Config) -> io::Result<()> {
         let Self::Tcp(stream) = self else { return Ok(()) };
         stream.set_nodelay(true)?;
-        let mut keepalive = socket2::TcpKeepalive::new();
-        if !config.tcp_keepalives_idle.is_zero() {
-            keepalive = keepalive.with_time(config.tcp_keepalives_idle);
-        }
-        if !config.tcp_keepalives_interval.is_zero() {
-            keepalive = keepalive.with_interval(config.tcp_keepalives_interval);
-        }
-        if let Some(count) = u32::try_from(config.tcp_keepalives_count).ok().filter(|count| *count > 0) {
-            keepalive = keepalive.with_retries(count);
-        }
-        socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+        // Zero is the system's own value.
+        let set = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        let keepalive = Keepalive {
+            idle: set(config.tcp_keepalives_idle),
+            interval: set(config.tcp_keepalives_interval),
+            probes: u32::try_from(config.tcp_keepalives_count).ok().filter(|count| *count > 0),
+        };
+        host::net::set_keepalive(stream, keepalive)
     }
 
     /// How long the client may leave what was sent unacknowledged, as one does that reads nothing; None is
     /// the system's own limit.
     pub(crate) fn set_user_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => socket2::SockRef::from(stream).set_tcp_user_timeout(limit),
+            Self::Tcp(stream) => host::net::set_user_timeout(stream, limit),
             Self::Unix(_) => Ok(()),
         }
     }

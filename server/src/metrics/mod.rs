@@ -12,10 +12,10 @@ use crate::connection::lobby::Lobby;
 use crate::connection::registry::Sessions;
 use crate::node::Node;
 use crate::replication::Replication;
+use host::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 /// Scrapes at a time; the oldest gives way to a newer one.
 const SCRAPES_MAX: usize = 16;

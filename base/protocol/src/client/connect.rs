@@ -7,10 +7,11 @@ use crate::frontend;
 use crate::scram::{self, ClientExchange};
 use crate::startup::{CancelKey, encode_cancel, encode_session};
 use bytes::BytesMut;
+use host::net::TcpStream;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 #[derive(Debug)]
 pub(super) enum Stream {

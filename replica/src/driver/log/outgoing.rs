@@ -3,16 +3,19 @@
 
 use bytes::{Buf, Bytes};
 use host::Mapping;
+use host::net::{TcpStream, kernel_socket};
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile;
 use nix::sys::socket::{MsgFlags, send};
+use nix::sys::uio::pread;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 /// Some bytes that go out as they are. Cloning and cutting copy none.
 #[derive(Clone, Debug)]
@@ -95,9 +98,7 @@ impl FilePart<'_> {
         }
         let mut offset = i64::try_from(self.offset).map_err(io::Error::other)?;
         match sendfile(socket, self.file, Some(&mut offset), self.len) {
-            Ok(0) if head == 0 => {
-                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the WAL segment's file has become shorter"))
-            }
+            Ok(0) if head == 0 => Err(shorter()),
             Ok(sent) => Ok(head + sent),
             Err(Errno::EAGAIN | Errno::EINTR) if head > 0 => Ok(head),
             Err(errno) => Err(errno.into()),
@@ -113,8 +114,11 @@ pub trait Outlet: AsyncRead + AsyncWrite + Unpin {
 
 impl Outlet for TcpStream {
     fn poll_send_file(&mut self, context: &mut Context<'_>, part: &FilePart<'_>) -> Poll<io::Result<usize>> {
-        let send = || self.try_io(Interest::WRITABLE, || part.send_on(self.as_fd()));
-        poll_sending(|| self.poll_write_ready(context), send)
+        let Some(socket) = kernel_socket(self) else {
+            return poll_copying(Pin::new(self), context, part);
+        };
+        let send = || socket.try_io(Interest::WRITABLE, || part.send_on(socket.as_fd()));
+        poll_sending(|| socket.poll_write_ready(context), send)
     }
 }
 
@@ -123,6 +127,29 @@ impl Outlet for UnixStream {
         let send = || self.try_io(Interest::WRITABLE, || part.send_on(self.as_fd()));
         poll_sending(|| self.poll_write_ready(context), send)
     }
+}
+
+/// Sends what fits into a block, by a copy: for a connection that the kernel does not know.
+fn poll_copying(
+    stream: Pin<&mut TcpStream>,
+    context: &mut Context<'_>,
+    part: &FilePart<'_>,
+) -> Poll<io::Result<usize>> {
+    if !part.head.is_empty() {
+        return stream.poll_write(context, part.head);
+    }
+    let mut block = [0; 8 << 10];
+    let wanted = part.len.min(block.len());
+    let offset = i64::try_from(part.offset).map_err(io::Error::other)?;
+    let read = pread(part.file, block.get_mut(..wanted).unwrap_or_default(), offset)?;
+    if read == 0 {
+        return Poll::Ready(Err(shorter()));
+    }
+    stream.poll_write(context, block.get(..read).unwrap_or_default())
+}
+
+fn shorter() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the WAL segment's file has become shorter")
 }
 
 /// Sends once the socket is ready, again if it was not after all.

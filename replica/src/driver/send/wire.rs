@@ -133,10 +133,11 @@ impl<S: Outlet> Wire<'_, S> {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use host::net::{TcpListener, TcpStream};
     use host::{Disk, Mapping, OpenMode, RealDisk};
     use std::sync::Arc;
     use tokio::io::AsyncReadExt;
-    use tokio::net::{TcpListener, TcpStream, UnixStream};
+    use tokio::net::UnixStream;
 
     /// Heads, parts of a file and bytes in memory in turns, and all of them as they have to arrive.
     fn pieces(mapping: &Arc<dyn Mapping>) -> (VecDeque<Outgoing>, Vec<u8>) {
