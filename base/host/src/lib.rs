@@ -49,6 +49,29 @@ pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
 
 use std::sync::Arc;
 
+/// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong. Never
+/// in what users run.
+#[cfg(not(feature = "simulated"))]
+#[macro_export]
+macro_rules! planted {
+    ($bug:literal) => {
+        false
+    };
+}
+
+/// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong.
+#[cfg(feature = "simulated")]
+#[macro_export]
+macro_rules! planted {
+    ($bug:literal) => {
+        $crate::planted_is_on($bug)
+    };
+}
+
+#[cfg(feature = "simulated")]
+#[doc(hidden)]
+pub use simulated::planted::is_on as planted_is_on;
+
 /// The machine as the engine sees it; cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Host {

@@ -19,6 +19,7 @@
 
 pub mod fiber;
 pub mod local;
+pub mod planted;
 pub mod sync;
 pub mod task;
 pub mod thread;

@@ -1,9 +1,10 @@
 //! The simulation of this thread: its nodes, its seed, and what is remembered of its course.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::task::Waker;
+use tokio::time::Instant;
 
 /// A machine of the simulated cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +64,8 @@ impl Hasher for Trace {
 
 thread_local! {
     static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
+    /// When it was first looked at the time.
+    static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// What a look at the simulation says of a fiber that is about to go on.
@@ -82,8 +85,8 @@ pub(crate) enum Turn {
 pub struct World(());
 
 impl World {
-    /// Begins the simulation of this thread, whose choices all follow from `seed`. There is one in the life of
-    /// a thread.
+    /// Begins the simulation of this thread, whose choices all follow from `seed`. One that was there before
+    /// is forgotten.
     pub fn begin(seed: u64, schedule: Schedule) -> Self {
         let state = State {
             machines: BTreeMap::new(),
@@ -94,6 +97,7 @@ impl World {
             trace: Trace(0xcbf2_9ce4_8422_2325),
         };
         STATE.with_borrow_mut(|world| *world = Some(state));
+        BEGUN.set(None);
         Self(())
     }
 
@@ -211,13 +215,9 @@ impl State {
     }
 }
 
-thread_local! {
-    static BEGUN: std::cell::Cell<Option<tokio::time::Instant>> = const { std::cell::Cell::new(None) };
-}
-
 /// Nanoseconds of simulated time since this was first asked.
 fn now_ns() -> u128 {
-    let now = tokio::time::Instant::now();
+    let now = Instant::now();
     let begun = BEGUN.get().unwrap_or_else(|| {
         BEGUN.set(Some(now));
         now

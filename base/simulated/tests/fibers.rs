@@ -1,5 +1,7 @@
 //! Fibers in place of threads: they wait for each other as threads do, and a seed replays their order.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
 use simulated::sync::{Condvar, Mutex, RwLock, channel};
 use simulated::{Life, NodeId, Schedule, World, fiber, task, thread};
 use std::sync::Arc;
