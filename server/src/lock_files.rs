@@ -83,7 +83,7 @@ impl PidFile {
         let file = host.disk.open(&path, OpenMode::CreateNew).map_err(failed)?;
         let head = format!(
             "{}\n{}\n{}\n{}\n{}\n{}\n\n",
-            std::process::id(),
+            host::process_id(),
             data_dir.display(),
             lines.started_s,
             lines.port,
@@ -110,7 +110,7 @@ impl PidFile {
     /// Whether the file is still ours: a server whose directory was taken away must stop.
     pub(crate) fn is_ours(&self) -> bool {
         let text = self.host.disk.read(&self.path, 64 << 10).unwrap_or_default();
-        String::from_utf8_lossy(&text).lines().next() == Some(&std::process::id().to_string())
+        String::from_utf8_lossy(&text).lines().next() == Some(&host::process_id().to_string())
     }
 }
 
@@ -200,14 +200,14 @@ impl SocketLock {
         // A real PostgreSQL holds no lock on its file: the process named in it is asked.
         let file = guard.file();
         if let Some(pid) = first_pid(file).map_err(failed)?
-            && pid != std::process::id().cast_signed()
+            && pid != host::process_id().cast_signed()
             && process_lives(pid)
         {
             return Err(busy());
         }
         let text = format!(
             "{}\n{}\n{}\n{}\n{}\n",
-            std::process::id(),
+            host::process_id(),
             data_dir.display(),
             lines.started_s,
             lines.port,

@@ -165,7 +165,7 @@ fn expand(
     let mut out = String::new();
     let mut chars = style.prefix.chars().peekable();
     let pid = context.map_or(0, |context| context.pid);
-    let pid = if pid == 0 { std::process::id().cast_signed() } else { pid };
+    let pid = if pid == 0 { host::process_id().cast_signed() } else { pid };
     while let Some(c) = chars.next() {
         if c != '%' {
             out.push(c);

@@ -116,8 +116,18 @@ impl Server {
     /// # Errors
     ///
     /// If the server did not stop well: what was not written, or which of its parts failed.
-    pub async fn join(self) -> Result<(), ServerError> {
-        match self.supervisor.await {
+    pub async fn join(mut self) -> Result<(), ServerError> {
+        self.ended().await
+    }
+
+    /// As [`Server::join`], for whoever has orders for it meanwhile: may be dropped and called again until it
+    /// has answered.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::join`].
+    pub async fn ended(&mut self) -> Result<(), ServerError> {
+        match (&mut self.supervisor).await {
             Ok(done) => done,
             Err(error) => Err(ServerError::new(format!("the server's main task failed: {error}"))),
         }

@@ -49,6 +49,15 @@ pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
 
 use std::sync::Arc;
 
+/// The number of this process; in a simulation that of the node's life.
+pub fn process_id() -> u32 {
+    #[cfg(feature = "simulated")]
+    if let Some(life) = simulated::fiber::current_life() {
+        return life.process_id();
+    }
+    std::process::id()
+}
+
 /// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong. Never
 /// in what users run.
 #[cfg(not(feature = "simulated"))]

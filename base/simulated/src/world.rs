@@ -19,6 +19,13 @@ pub struct Life {
     pub number: u32,
 }
 
+impl Life {
+    /// A number for its process: no other life of the simulation has it.
+    pub fn process_id(self) -> u32 {
+        1_000_000 + u32::from(self.node.0) * 1000 + self.number
+    }
+}
+
 /// How often the order of fibers is shuffled, in chances of 65,536.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
