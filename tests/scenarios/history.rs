@@ -1,13 +1,15 @@
 //! The history check: clients on a primary and two standbys, and one order of commits that explains all that
 //! they read.
 //!
-//! `scenarios::history` says what is checked; its tests, and the planted bug in
+//! `simulator::history::registers` says what is checked; its tests, and the planted bug in
 //! `storage/src/tests/history.rs`, show what it finds. `PLIMSOLL_SEED` replays the clients' choices, though
 //! not their timing.
 
-use scenarios::history::{Client, Kind, Operation, REGISTERS, Values, Violation, check, check_kept};
 use scenarios::wire::{Wire, WireError, parse_lsn};
 use scenarios::{Node, wait_until};
+use simulator::history::registers::{
+    Client, Kind, Operation, REGISTERS, Values, Violation, check, check_kept,
+};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};

@@ -6,7 +6,6 @@
 //! a condition and fail with what was last seen.
 
 mod equality;
-pub mod history;
 mod log_cut;
 mod logs;
 pub mod network;

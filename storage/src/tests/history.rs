@@ -2,7 +2,7 @@
 //! the publication of snapshots: it passes the engine as it is and finds each of them.
 
 // One checker for both: it knows neither the engine nor the server.
-#[path = "../../../tests/src/history.rs"]
+#[path = "../../../simulation/cluster/src/history/registers.rs"]
 #[allow(missing_docs, dead_code)]
 mod checker;
 

@@ -22,7 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["sql_execution"],
     &["replica", "basebackup", "sql_session"],
     &["server"],
-    &["plimsoll"],
+    &["plimsoll", "simulator"],
     &["tools"],
     &["scenarios", "benches"],
 ];

@@ -1,0 +1,146 @@
+//! What is wrong with a history, promise by promise.
+//!
+//! | check           | what it asks, and what makes it binding                                             |
+//! |-----------------|-------------------------------------------------------------------------------------|
+//! | `whole`         | a transaction is there whole or not at all, savepoints as declared, in the end and  |
+//! |                 | in each snapshot; each register counts the transactions that are there; what        |
+//! |                 | certainly failed is nowhere. Always.                                                |
+//! | `order`         | one order explains all reads of each branch (promise 3); a read has what its token  |
+//! |                 | has, and is of its branch. Always, but for what a node had not flushed when it lost |
+//! |                 | its memory.                                                                         |
+//! | `kept`          | what was told is there in the end (promise 1); what a primary showed (promise 2) or |
+//! |                 | a read of what is confirmed is there, too, at the level of who wrote it. Where      |
+//! |                 | [`Guarantee`] says so: the surviving branch has the position, or the standbys that  |
+//! |                 | it waited for were compared at each change of branch.                               |
+//! | `objects`       | tables, indexes and columns are there as they were told. As `kept`.                 |
+//! | [`check_equal`] | nodes that follow the survivor hold the same. Once they have caught up.             |
+//!
+//! A history of a run that was ended in the middle is as good as any: what never ended is unknown.
+
+mod kept;
+mod objects;
+mod order;
+mod whole;
+
+use crate::guarantee::Guarantee;
+use crate::history::{Deed, Entry, History, Outcome, State, Write};
+use crate::rare::{Counters, Rare};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What was promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Promise {
+    /// 1: acknowledged is durable.
+    Durable,
+    /// 2: visible is durable.
+    Visible,
+    /// 2: what a standby shows as confirmed is durable.
+    Confirmed,
+    /// 3: one order.
+    OneOrder,
+    /// 3: a read has what its token has.
+    Token,
+    /// A transaction is seen whole or not at all.
+    Whole,
+    /// What failed leaves nothing.
+    Failed,
+    /// Tables, indexes and columns are there as they were told.
+    Objects,
+    /// 4: nodes that have replayed the same hold the same.
+    Equal,
+}
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub promise: Promise,
+    /// By what.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.promise, self.text)
+    }
+}
+
+fn violation<T>(promise: Promise, text: String) -> Result<T, Violation> {
+    Err(Violation { promise, text })
+}
+
+/// Checks all that clients did against the state of the surviving primary, which must be read after clients
+/// and faults have ended.
+pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<(), Violation> {
+    let writes = writes_of(history);
+    whole::check_end(&writes, state)?;
+    whole::check_reads(history, &writes)?;
+    order::check(history, guarantee)?;
+    kept::check_told(history, guarantee, state)?;
+    kept::check_shown(history, &writes, guarantee, state)?;
+    objects::check(history, guarantee, state)
+}
+
+/// Checks that nodes hold the same; `states` are those of all that follow the survivor and have caught up.
+pub fn check_equal(states: &[(usize, State)]) -> Result<(), Violation> {
+    for pair in states.windows(2) {
+        if let [(left, ours), (right, theirs)] = pair
+            && ours != theirs
+        {
+            return violation(
+                Promise::Equal,
+                format!("nodes {left} and {right} differ: {}", difference(ours, theirs)),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn difference(ours: &State, theirs: &State) -> String {
+    let numbers = ours.parts.keys().chain(theirs.parts.keys());
+    let mut differ = numbers.filter(|tx| ours.parts.get(tx) != theirs.parts.get(tx));
+    if let Some(tx) = differ.next() {
+        return format!("transaction {tx}: {:?}, {:?}", ours.parts.get(tx), theirs.parts.get(tx));
+    }
+    if ours.values != theirs.values {
+        return format!("registers {:?}, {:?}", ours.values, theirs.values);
+    }
+    let objects: Vec<_> = ours.objects.symmetric_difference(&theirs.objects).collect();
+    format!("objects {objects:?}, last writers {:?}, {:?}", ours.writers, theirs.writers)
+}
+
+/// Counts rare states that only the end shows.
+pub fn count_rare(history: &History, guarantee: &Guarantee, state: &State, counters: &mut Counters) {
+    for (entry, write) in history.entries().iter().filter_map(write_of) {
+        let is_there = state.parts.contains_key(&write.tx);
+        match (&entry.outcome, is_there) {
+            (Outcome::Unknown(_), true) => counters.hit(Rare::UnknownKept),
+            (Outcome::Unknown(_), false) => counters.hit(Rare::UnknownLost),
+            (Outcome::Acked { warnings, .. }, false) if !warnings.is_empty() => {
+                counters.hit(Rare::CancelledLost);
+            }
+            (Outcome::Acked { .. }, false) => counters.hit(Rare::LostWeakCommit),
+            _ => {}
+        }
+    }
+    let numbers: Vec<u32> = guarantee.turns.iter().map(|turn| turn.branch.timeline()).collect();
+    if (0..numbers.len()).any(|at| numbers[..at].contains(&numbers[at])) {
+        counters.hit(Rare::TwinTimelines);
+    }
+}
+
+fn write_of(entry: &Entry) -> Option<(&Entry, &Write)> {
+    match &entry.deed {
+        Deed::Write(write) => Some((entry, write)),
+        _ => None,
+    }
+}
+
+/// Each transaction by its number.
+fn writes_of(history: &History) -> BTreeMap<u64, (&Entry, &Write)> {
+    history.entries().iter().filter_map(write_of).map(|(entry, write)| (write.tx, (entry, write))).collect()
+}
+
+#[cfg(test)]
+mod tests;

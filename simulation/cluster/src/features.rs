@@ -1,0 +1,152 @@
+//! The kinds of operations and faults that a seed switches on.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! features {
+    ($($(#[doc = $doc:literal])* $name:ident = $word:literal,)*) => {
+        /// One kind of operation or fault.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Feature { $($(#[doc = $doc])* $name,)* }
+
+        impl Feature {
+            /// Each of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Its word in a story.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+        }
+    };
+}
+
+features! {
+    /// Savepoints, and rollbacks to them.
+    Savepoints = "savepoints",
+    /// Transactions that go early because they are larger than the write set's limit.
+    Large = "large",
+    /// Tables, indexes and columns come and go.
+    Ddl = "ddl",
+    /// COPY FROM STDIN.
+    Copy = "copy",
+    /// Rows are deleted and inserted again.
+    Reinsert = "reinsert",
+    /// Commits at off and local beside those that wait for standbys.
+    WeakLevels = "weak levels",
+    /// Waits of commits are cancelled.
+    CancelledWaits = "cancelled waits",
+    /// Statements run into their timeout.
+    Timeouts = "timeouts",
+    /// Clients go away in the middle.
+    Disappear = "disappearing clients",
+    /// Reads on standbys.
+    StandbyReads = "standby reads",
+    /// Reads that follow a token.
+    Tokens = "tokens",
+    /// Reads of what is confirmed only.
+    ConfirmedReads = "confirmed reads",
+    /// Processes are killed.
+    Kills = "kills",
+    /// Machines lose power.
+    PowerCuts = "power cuts",
+    /// Nodes stand still.
+    Freezes = "freezes",
+    /// The network is cut, slow, or resets connections.
+    Network = "network faults",
+    /// Replay is paused, resumed or delayed.
+    Replay = "paused replay",
+    /// Slots come and go.
+    Slots = "slots",
+    /// Settings are changed by a reload.
+    Reloads = "reloads",
+    /// Disks run full.
+    FullDisks = "full disks",
+    /// Clocks jump.
+    Clocks = "clock jumps",
+    /// Standbys of standbys.
+    Cascades = "cascades",
+    /// A standby is promoted while its primary lives.
+    WrongPromotions = "wrong promotions",
+    /// The old primary comes back as a primary.
+    OldPrimaries = "old primaries",
+}
+
+/// A set of features.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Features(BTreeSet<Feature>);
+
+impl Features {
+    /// All of them.
+    pub fn all() -> Self {
+        Feature::ALL.iter().copied().collect()
+    }
+
+    /// A random subset: of each seed another number of them, so that some runs do little else than one thing.
+    pub fn random(rng: &mut fastrand::Rng) -> Self {
+        let percent = [25, 50, 75, 95][rng.usize(..4)];
+        Feature::ALL.iter().copied().filter(|_| rng.u8(..100) < percent).collect()
+    }
+
+    /// Whether it is switched on.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.0.contains(&feature)
+    }
+
+    /// The same without one.
+    pub fn without(&self, feature: Feature) -> Self {
+        self.iter().filter(|other| *other != feature).collect()
+    }
+
+    /// Each that is switched on.
+    pub fn iter(&self) -> impl Iterator<Item = Feature> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<Feature> for Features {
+    fn from_iter<I: IntoIterator<Item = Feature>>(features: I) -> Self {
+        Self(features.into_iter().collect())
+    }
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<&str> = self.iter().map(Feature::word).collect();
+        f.write_str(&words.join(", "))
+    }
+}
+
+/// A word that names no feature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoFeature(pub String);
+
+impl FromStr for Features {
+    type Err = NoFeature;
+
+    fn from_str(text: &str) -> Result<Self, NoFeature> {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        words
+            .map(|word| {
+                let found = Feature::ALL.iter().find(|feature| feature.word() == word);
+                found.copied().ok_or_else(|| NoFeature(word.to_owned()))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_read_as_they_are_written_and_seeds_differ() {
+        assert_eq!(Features::all().to_string().parse(), Ok(Features::all()));
+        assert_eq!("".parse(), Ok(Features::default()));
+        assert_eq!("kills, dreams".parse::<Features>(), Err(NoFeature("dreams".to_owned())));
+        let sizes: BTreeSet<usize> =
+            (0..50).map(|seed| Features::random(&mut fastrand::Rng::with_seed(seed)).0.len()).collect();
+        assert!(sizes.len() > 8, "{sizes:?}");
+    }
+}

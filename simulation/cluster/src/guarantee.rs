@@ -1,0 +1,234 @@
+//! Which commits must have survived what happened.
+//!
+//! The cluster states what it did; nothing is assumed. A commit binds if one of these holds:
+//!
+//! - Its position is on the surviving branch or on what that one continues. This needs no quorum: whoever has
+//!   the log up to a position has the commits before it. Of a commit at off it is asked only if its node lost
+//!   nothing within three times wal_writer_delay.
+//! - It waited for `count` of some named standbys, and at each change of branch on the way to the surviving
+//!   one, too few of these standbys were left out for the commit to be missed: the promoted node had the most
+//!   log of all [`Turn::candidates`], and fewer than `count` of the named ones were no candidates or had lost
+//!   what the commit's level leaves on them. With `FIRST` a commit waits for the first that are
+//!   connected, and which these were is not known, so it counts like `ANY`. `FIRST 1 (a)` with `a` promoted always binds;
+//!   `ANY 1 (a, b, c)` binds if all three were compared; `ANY 2 (a, b, c)` binds if two were.
+//!
+//! What was told after the change was decided is held by whom nobody compared, so then the promoted node
+//! alone is counted, unless the candidates were kept from the old primary from the comparison on
+//! ([`Turn::sealed`]).
+//!
+//! A commit binds only if it does so under each quorum that may have been in force while it waited, and not
+//! if the server recorded that it was released.
+
+use crate::branch::{Branch, Branches, Token};
+use crate::history::Level;
+use std::collections::BTreeSet;
+use wal::Lsn;
+
+/// A time in which a primary may have waited for these standbys. While a reload is under way both the old and
+/// the new setting may be in force, so spans overlap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quorum {
+    /// The primary.
+    pub node: usize,
+    /// The first and the last moment at which it may have been in force.
+    pub from_ms: u64,
+    /// See `from_ms`.
+    pub to_ms: u64,
+    /// How many standbys a commit waits for; 0 for none.
+    pub count: usize,
+    /// The nodes that are named.
+    pub standbys: BTreeSet<usize>,
+}
+
+/// A change of branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// The branch that it began.
+    pub branch: Branch,
+    /// The node that was promoted.
+    pub node: usize,
+    /// When the candidates were compared; if nobody was compared, when the promotion was asked for.
+    pub decided_ms: u64,
+    /// The nodes of which the promoted one had the most log, itself among them. All of them followed the
+    /// branch that ended.
+    pub candidates: BTreeSet<usize>,
+    /// Whether none of them could receive from the old primary from then on until it had accepted the new
+    /// branch.
+    pub sealed: bool,
+}
+
+/// What a node lost, the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// The memory of its process: it was killed, or stopped at once.
+    Process,
+    /// The memory of its machine, too: the power was cut.
+    Machine,
+    /// Its data directory: it was cloned anew.
+    Directory,
+}
+
+/// A loss.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Whose.
+    pub node: usize,
+    /// When.
+    pub at_ms: u64,
+    /// What was lost.
+    pub lost: Lost,
+}
+
+/// A time in which a node's background work stood still: it was frozen, or its disk was full or failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Whose.
+    pub node: usize,
+    /// When it began.
+    pub from_ms: u64,
+    /// When it ended.
+    pub to_ms: u64,
+}
+
+/// A range of the log whose commits were not held by the quorum, as a node recorded it
+/// (plimsoll_unconfirmed).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Released {
+    /// On which branch.
+    pub branch: Branch,
+    /// Commits that end behind here.
+    pub after: Lsn,
+    /// Commits that end at or before here; None if it has not ended.
+    pub upto: Option<Lsn>,
+}
+
+/// What the cluster did.
+#[derive(Debug, Clone)]
+pub struct Guarantee {
+    /// The branch of the primary that is left.
+    pub survivor: Branch,
+    /// All branches there were.
+    pub branches: Branches,
+    /// All quorums, of primaries only.
+    pub quorums: Vec<Quorum>,
+    /// All changes of branch.
+    pub turns: Vec<Turn>,
+    /// All losses.
+    pub losses: Vec<Loss>,
+    /// All pauses.
+    pub pauses: Vec<Pause>,
+    /// All that was released.
+    pub released: Vec<Released>,
+    /// wal_writer_delay.
+    pub wal_writer_delay_ms: u64,
+}
+
+/// A commit of which it is asked whether it binds.
+#[derive(Debug, Clone)]
+pub struct Commit<'t> {
+    /// The level that was reached.
+    pub level: Level,
+    /// Where it ends, or a position that is not before its end.
+    pub token: &'t Token,
+    /// The primaries that may have waited for standbys; None for any.
+    pub node: Option<usize>,
+    /// When it began.
+    pub invoked_ms: u64,
+    /// When it was known to be done.
+    pub told_ms: u64,
+}
+
+impl Guarantee {
+    /// A cluster in which nothing happened and no commit waits for a standby.
+    pub fn calm(survivor: Branch) -> Self {
+        Self {
+            survivor,
+            branches: Branches::default(),
+            quorums: Vec::new(),
+            turns: Vec::new(),
+            losses: Vec::new(),
+            pauses: Vec::new(),
+            released: Vec::new(),
+            wal_writer_delay_ms: 200,
+        }
+    }
+
+    /// Whether the commit must be there in the end.
+    pub fn binds(&self, commit: &Commit<'_>) -> bool {
+        if self.branches.has(&self.survivor, commit.token) {
+            let gone = |node| self.may_vanish(node, commit.invoked_ms, commit.told_ms);
+            return commit.level > Level::Off || !commit.node.is_none_or(gone);
+        }
+        commit.level.is_synchronous() && self.is_held(commit)
+    }
+
+    /// Whether log that a node wrote between these times without a flush may have been lost by that node.
+    pub fn may_vanish(&self, node: usize, invoked_ms: u64, told_ms: u64) -> bool {
+        self.losses.iter().filter(|loss| loss.node == node && loss.at_ms >= invoked_ms).any(|loss| {
+            let paused = |pause: &&Pause| pause.node == node && pause.to_ms > told_ms;
+            let pauses: u64 = (self.pauses.iter().filter(paused))
+                .map(|pause| {
+                    pause.to_ms.min(loss.at_ms).saturating_sub(pause.from_ms.max(told_ms.min(loss.at_ms)))
+                })
+                .sum();
+            let within = self.wal_writer_delay_ms.saturating_mul(3).saturating_add(pauses);
+            loss.at_ms <= told_ms.saturating_add(within)
+        })
+    }
+
+    /// Whether the quorum held it at each change of branch.
+    fn is_held(&self, commit: &Commit<'_>) -> bool {
+        let lineage = self.branches.lineage(&self.survivor);
+        let home = self.branches.home(commit.token);
+        if !lineage.contains(&home) || self.was_released(&home, commit.token.at) {
+            return false;
+        }
+        let in_force: Vec<&Quorum> = self
+            .quorums
+            .iter()
+            .filter(|quorum| commit.node.is_none_or(|node| node == quorum.node))
+            .filter(|quorum| quorum.from_ms <= commit.told_ms && commit.invoked_ms <= quorum.to_ms)
+            .collect();
+        let turns: Vec<&Turn> = (self.turns.iter())
+            .filter(|turn| turn.branch != home && lineage.contains(&turn.branch))
+            .filter(|turn| self.is_younger(&lineage, &turn.branch, &home))
+            .collect();
+        let holds = |quorum: &&Quorum| turns.iter().all(|turn| self.outlives(commit, quorum, turn));
+        !in_force.is_empty() && !turns.is_empty() && in_force.iter().all(holds)
+    }
+
+    fn is_younger(&self, lineage: &[Branch], branch: &Branch, home: &Branch) -> bool {
+        let place = |wanted: &Branch| lineage.iter().position(|branch| branch == wanted);
+        place(branch) < place(home)
+    }
+
+    fn was_released(&self, home: &Branch, at: Lsn) -> bool {
+        let overlaps = |released: &&Released| {
+            released.branch == *home && at > released.after && released.upto.is_none_or(|upto| at <= upto)
+        };
+        self.released.iter().any(|released| overlaps(&released))
+    }
+
+    /// Whether enough of those who were waited for were looked at when the branch changed.
+    fn outlives(&self, commit: &Commit<'_>, quorum: &Quorum, turn: &Turn) -> bool {
+        if quorum.count == 0 {
+            return false;
+        }
+        let was_compared = |node: &usize| {
+            let counts = turn.sealed || commit.told_ms <= turn.decided_ms || *node == turn.node;
+            counts && turn.candidates.contains(node)
+        };
+        let fatal = if commit.level == Level::RemoteWrite { Lost::Machine } else { Lost::Directory };
+        let lost_it = |node: &usize| {
+            let between = commit.invoked_ms..=turn.decided_ms.max(commit.told_ms);
+            let fits =
+                |loss: &Loss| loss.node == *node && loss.lost >= fatal && between.contains(&loss.at_ms);
+            self.losses.iter().any(fits)
+        };
+        let left_out = quorum.standbys.iter().filter(|node| !was_compared(node) || lost_it(node)).count();
+        left_out < quorum.count
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use super::*;
+
+fn token(text: &str) -> Token {
+    text.parse().expect("a token")
+}
+
+/// Node 0 was the primary of branch 1, waited for `count` of nodes 1, 2 and 3, and node 1 was promoted at
+/// 1000 ms and position 100, after a comparison with `candidates`.
+fn turned(count: usize, candidates: &[usize]) -> Guarantee {
+    let branch = Branch::new("2-a");
+    let mut guarantee = Guarantee::calm(branch.clone());
+    guarantee.branches.add(branch.clone(), Branch::new("1"), Lsn::new(0x100));
+    guarantee.quorums.push(Quorum { node: 0, from_ms: 0, to_ms: 2000, count, standbys: [1, 2, 3].into() });
+    let candidates = candidates.iter().copied().collect();
+    guarantee.turns.push(Turn { branch, node: 1, decided_ms: 1000, candidates, sealed: false });
+    guarantee
+}
+
+fn binds(guarantee: &Guarantee, level: Level, at: &str, told_ms: u64) -> bool {
+    let token = token(at);
+    guarantee.binds(&Commit { level, token: &token, node: Some(0), invoked_ms: told_ms - 10, told_ms })
+}
+
+#[test]
+fn what_lies_on_the_surviving_branch_binds_at_every_level() {
+    let guarantee = turned(1, &[1]);
+    for level in Level::ALL {
+        assert!(binds(&guarantee, level, "1:0/100", 500), "{level:?}");
+    }
+    for level in [Level::Off, Level::Local] {
+        assert!(!binds(&guarantee, level, "1:0/101", 500));
+    }
+}
+
+#[test]
+fn a_synchronous_commit_binds_if_the_comparison_met_each_quorum() {
+    for (count, candidates, expected) in [
+        (1, &[1, 2, 3][..], true),
+        (1, &[1, 2], false),
+        (2, &[1, 2], true),
+        (2, &[1], false),
+        (3, &[1], true),
+        (0, &[1, 2, 3], false),
+    ] {
+        let guarantee = turned(count, candidates);
+        assert_eq!(binds(&guarantee, Level::On, "1:0/101", 500), expected, "{count} {candidates:?}");
+    }
+}
+
+#[test]
+fn what_was_told_after_the_comparison_binds_by_the_promoted_node_alone() {
+    let mut guarantee = turned(1, &[1, 2, 3]);
+    assert!(!binds(&guarantee, Level::On, "1:0/101", 1500));
+    guarantee.turns[0].sealed = true;
+    assert!(binds(&guarantee, Level::On, "1:0/101", 1500));
+    assert!(binds(&turned(3, &[1]), Level::On, "1:0/101", 1500));
+}
+
+#[test]
+fn losses_take_from_a_holder_what_its_level_left_there() {
+    for (lost, level, expected) in [
+        (Lost::Process, Level::RemoteWrite, true),
+        (Lost::Machine, Level::RemoteWrite, false),
+        (Lost::Machine, Level::On, true),
+        (Lost::Directory, Level::RemoteApply, false),
+    ] {
+        let mut guarantee = turned(1, &[1, 2, 3]);
+        guarantee.losses.push(Loss { node: 2, at_ms: 700, lost });
+        assert_eq!(binds(&guarantee, level, "1:0/101", 500), expected, "{lost:?} {level:?}");
+        assert!(binds(&guarantee, level, "1:0/101", 900), "a loss before it takes nothing");
+    }
+}
+
+#[test]
+fn released_commits_and_those_under_another_quorum_do_not_bind() {
+    let mut guarantee = turned(1, &[1, 2, 3]);
+    let (branch, after) = (Branch::new("1"), Lsn::new(0x150));
+    guarantee.released.push(Released { branch, after, upto: Some(Lsn::new(0x160)) });
+    for (at, expected) in [("1:0/150", true), ("1:0/151", false), ("1:0/160", false), ("1:0/161", true)] {
+        assert_eq!(binds(&guarantee, Level::On, at, 500), expected, "{at}");
+    }
+    let none = Quorum { node: 0, from_ms: 400, to_ms: 600, count: 0, standbys: BTreeSet::new() };
+    guarantee.quorums.push(none);
+    assert!(!binds(&guarantee, Level::On, "1:0/141", 500));
+    assert!(binds(&guarantee, Level::On, "1:0/141", 700));
+}
+
+#[test]
+fn a_commit_of_a_branch_that_was_given_up_does_not_bind() {
+    let mut guarantee = turned(1, &[1, 2, 3]);
+    guarantee.branches.add(Branch::new("2-b"), Branch::new("1"), Lsn::new(0x80));
+    assert!(!binds(&guarantee, Level::On, "2-b:0/90", 500));
+    assert!(binds(&guarantee, Level::On, "2-b:0/80", 500), "before the fork it is the common log");
+}
+
+#[test]
+fn a_commit_at_off_binds_once_the_log_writer_had_its_time() {
+    let mut guarantee = turned(1, &[1]);
+    guarantee.losses.push(Loss { node: 0, at_ms: 900, lost: Lost::Process });
+    for (told_ms, expected) in [(200, true), (299, true), (300, false), (800, false), (1000, true)] {
+        assert_eq!(binds(&guarantee, Level::Off, "1:0/90", told_ms), expected, "{told_ms}");
+        assert!(binds(&guarantee, Level::Local, "1:0/90", told_ms));
+    }
+    // While the node stood still, its log writer did, too.
+    guarantee.pauses.push(Pause { node: 0, from_ms: 400, to_ms: 500 });
+    assert!(!binds(&guarantee, Level::Off, "1:0/90", 200));
+    assert!(binds(&guarantee, Level::Off, "1:0/90", 199));
+}

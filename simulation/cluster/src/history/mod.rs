@@ -1,0 +1,296 @@
+//! What clients did and were told, and what was there in the end.
+//!
+//! Each transaction has a number of its own. It leaves parts (rows of the table `parts`) and adds one to some
+//! registers, which keep the number of the transaction that wrote them last. So a look at the registers names
+//! the transactions that it rests on, and what is left in the end names each that is there.
+
+pub mod registers;
+
+use crate::branch::Token;
+use crate::rare::{Counters, Rare};
+use registers::{REGISTERS, Values};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// synchronous_commit, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Waits for nothing.
+    Off,
+    /// Waits for the primary's disk.
+    Local,
+    /// Waits for the standby's memory.
+    RemoteWrite,
+    /// Waits for the standby's disk.
+    On,
+    /// Waits for the standby's readers.
+    RemoteApply,
+}
+
+impl Level {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [Self::Off, Self::Local, Self::RemoteWrite, Self::On, Self::RemoteApply];
+
+    /// The setting's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Local => "local",
+            Self::RemoteWrite => "remote_write",
+            Self::On => "on",
+            Self::RemoteApply => "remote_apply",
+        }
+    }
+
+    /// Whether a commit waits for standbys.
+    pub fn is_synchronous(self) -> bool {
+        self >= Self::RemoteWrite
+    }
+}
+
+/// A transaction of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Its number.
+    pub tx: u64,
+    /// How durable it asked to be.
+    pub level: Level,
+    /// The parts that it leaves.
+    pub kept: BTreeSet<u32>,
+    /// The registers that it adds one to.
+    pub adds: BTreeSet<u8>,
+    /// Each register with the value that it left, once it was told of them all.
+    pub wrote: Vec<(u8, u32)>,
+}
+
+/// Tables, indexes and columns that come or go in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ddl {
+    /// How durable it asked to be.
+    pub level: Level,
+    /// Each object with whether it is there from then on. Only one client changes an object.
+    pub changes: Vec<(String, bool)>,
+}
+
+/// What a reader is to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// What a primary shows.
+    Primary,
+    /// What a standby has replayed.
+    Replayed,
+    /// What a standby knows to be confirmed.
+    Confirmed,
+}
+
+/// A look at all registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// What the node was asked for.
+    pub view: View,
+    /// The token that was asked for.
+    pub after: Option<Token>,
+    /// What was there; None if the read failed.
+    pub seen: Option<Seen>,
+}
+
+/// What a snapshot showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The token of the snapshot.
+    pub at: Token,
+    /// The value of each register.
+    pub values: Values,
+    /// The transaction that wrote each last; 0 for none.
+    pub writers: [u64; REGISTERS],
+    /// The parts of some transactions, in the same snapshot.
+    pub parts: BTreeMap<u64, BTreeSet<u32>>,
+}
+
+/// What a client did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deed {
+    /// It wrote rows.
+    Write(Write),
+    /// It changed tables.
+    Ddl(Ddl),
+    /// It looked.
+    Read(Read),
+}
+
+/// What a client was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Acked {
+        /// Where the commit ends, or the snapshot.
+        token: Option<Token>,
+        /// What was said beside it. A commit with a warning has given up its wait.
+        warnings: Vec<String>,
+    },
+    /// It was certainly not done; with what was said.
+    Failed(String),
+    /// Nobody knows; with what was said.
+    Unknown(String),
+}
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Who did it.
+    pub client: u32,
+    /// Goes up whenever the client forgets the tokens that it had.
+    pub session: u32,
+    /// Which node was asked.
+    pub node: usize,
+    /// The kind of operation, as [`History::kinds`] counts it.
+    pub kind: &'static str,
+    /// When it began.
+    pub invoked_ms: u64,
+    /// When it was answered; None if it never was.
+    pub returned_ms: Option<u64>,
+    /// What it was.
+    pub deed: Deed,
+    /// What it came to.
+    pub outcome: Outcome,
+}
+
+impl Entry {
+    /// The level that was reached for a commit that was acknowledged: one whose wait was given up is on the
+    /// primary's disk alone. None if it was not acknowledged.
+    pub fn level_told(&self) -> Option<Level> {
+        let Outcome::Acked { warnings, .. } = &self.outcome else { return None };
+        let asked = match &self.deed {
+            Deed::Write(write) => write.level,
+            Deed::Ddl(ddl) => ddl.level,
+            Deed::Read(_) => return None,
+        };
+        Some(if warnings.is_empty() { asked } else { asked.min(Level::Local) })
+    }
+
+    /// The token that it was given.
+    pub fn token(&self) -> Option<&Token> {
+        match &self.outcome {
+            Outcome::Acked { token, .. } => token.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// When it was over; the end of time if it never was.
+    pub fn told_ms(&self) -> u64 {
+        self.returned_ms.unwrap_or(u64::MAX)
+    }
+}
+
+/// An operation that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Pending(usize);
+
+/// All that clients did, in the order in which it began.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    entries: Vec<Entry>,
+    /// Rare states that clients saw.
+    pub rare: Counters,
+}
+
+impl History {
+    /// Notes that a client begins something. Whoever goes away before it ends leaves an outcome that nobody
+    /// knows.
+    pub fn begin(
+        &mut self,
+        (client, session): (u32, u32),
+        node: usize,
+        kind: &'static str,
+        now_ms: u64,
+        deed: Deed,
+    ) -> Pending {
+        let outcome = Outcome::Unknown("it was never answered".to_owned());
+        self.entries.push(Entry {
+            client,
+            session,
+            node,
+            kind,
+            invoked_ms: now_ms,
+            returned_ms: None,
+            deed,
+            outcome,
+        });
+        Pending(self.entries.len() - 1)
+    }
+
+    /// Notes what it came to. `change` adds to the deed what was learned on the way.
+    pub fn end(&mut self, pending: Pending, now_ms: u64, outcome: Outcome, change: impl FnOnce(&mut Deed)) {
+        if let Some(entry) = self.entries.get_mut(pending.0) {
+            entry.returned_ms = Some(now_ms);
+            entry.outcome = outcome;
+            change(&mut entry.deed);
+        }
+    }
+
+    /// Counts a rare state.
+    pub fn hit(&mut self, rare: Rare) {
+        self.rare.hit(rare);
+    }
+
+    /// All operations.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// How often each kind of operation began, and how often it was acknowledged.
+    pub fn kinds(&self) -> BTreeMap<&'static str, (usize, usize)> {
+        let mut kinds = BTreeMap::<_, (usize, usize)>::new();
+        for entry in &self.entries {
+            let counts = kinds.entry(entry.kind).or_default();
+            counts.0 += 1;
+            counts.1 += usize::from(matches!(entry.outcome, Outcome::Acked { .. }));
+        }
+        kinds
+    }
+
+    /// All operations as lines, for the trace: two runs of one seed must give the same.
+    pub fn to_text(&self) -> String {
+        self.entries.iter().map(|entry| format!("{entry:?}\n")).collect()
+    }
+}
+
+/// What a node holds in the end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The parts of each transaction that has left any.
+    pub parts: BTreeMap<u64, BTreeSet<u32>>,
+    /// The value of each register.
+    pub values: Values,
+    /// The transaction that wrote each last; 0 for none.
+    pub writers: [u64; REGISTERS],
+    /// The tables, indexes and columns that clients made.
+    pub objects: BTreeSet<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_ended_is_unknown_and_a_warning_takes_the_level_away() {
+        let mut history = History::default();
+        let write = |level| {
+            let (kept, adds) = (BTreeSet::from([0]), BTreeSet::new());
+            Deed::Write(Write { tx: 1, level, kept, adds, wrote: Vec::new() })
+        };
+        let _gone = history.begin((0, 0), 0, "insert", 5, write(Level::On));
+        let acked = |warnings| Outcome::Acked { token: None, warnings };
+        for (level, warnings) in
+            [(Level::On, vec![]), (Level::On, vec!["w".to_owned()]), (Level::Off, vec!["w".to_owned()])]
+        {
+            let pending = history.begin((0, 0), 0, "insert", 5, write(level));
+            history.end(pending, 9, acked(warnings), |_| ());
+        }
+        let told: Vec<Option<Level>> = history.entries().iter().map(Entry::level_told).collect();
+        assert_eq!(told, [None, Some(Level::On), Some(Level::Local), Some(Level::Off)]);
+        assert!(matches!(history.entries()[0].outcome, Outcome::Unknown(_)));
+        assert_eq!(history.entries()[0].told_ms(), u64::MAX);
+        assert_eq!(history.kinds(), BTreeMap::from([("insert", (4, 3))]));
+    }
+}

@@ -1,0 +1,26 @@
+//! Whole clusters of the real server code under one seed: what clients do, what may happen to the nodes, and
+//! what must be true of all that was seen.
+//!
+//! | module      | what it is                                                                              |
+//! |-------------|-----------------------------------------------------------------------------------------|
+//! | `branch`    | branches of the log, tokens, and how branches come from each other                      |
+//! | `rare`      | counters of states that are rarely reached                                              |
+//! | `features`  | the kinds of operations and faults that a seed switches on                              |
+//! | `plan`      | a seed becomes a list of timed events, which can be read and written as a story         |
+//! | `history`   | what clients did and were told, and what was there in the end                           |
+//! | `guarantee` | which commits must have survived what happened                                          |
+//! | `checks`    | what is wrong with a history, promise by promise                                        |
+//! | `shrink`    | a plan that fails becomes a short plan that fails                                       |
+//!
+//! Each imports only from those before it. Nothing here looks at the machine's clock or at randomness of its
+//! own: a seed and the clock that is passed in decide everything that is decided here. Durability: nothing
+//! here writes a file.
+
+pub mod branch;
+pub mod checks;
+pub mod features;
+pub mod guarantee;
+pub mod history;
+pub mod plan;
+pub mod rare;
+pub mod shrink;

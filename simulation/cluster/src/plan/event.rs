@@ -1,0 +1,175 @@
+//! What can happen, and its words in a story.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Which way a network fault works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ways {
+    /// What the first node sends is lost.
+    One,
+    /// What both send is lost.
+    Both,
+}
+
+impl fmt::Display for Ways {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::One { "one way" } else { "both ways" })
+    }
+}
+
+impl FromStr for Ways {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "one way" => Ok(Self::One),
+            "both ways" => Ok(Self::Both),
+            _ => Err(()),
+        }
+    }
+}
+
+/// A list of nodes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Nodes(pub Vec<usize>);
+
+impl fmt::Display for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&numbers.join(", "))
+    }
+}
+
+impl FromStr for Nodes {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(", ").map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// The values that stand in the places of a template, in its order; None if the text does not fit.
+fn fit<'t>(template: &str, text: &'t str) -> Option<Vec<&'t str>> {
+    let mut values = Vec::new();
+    let mut rest = text;
+    let mut parts = template.split('{');
+    rest = rest.strip_prefix(parts.next()?)?;
+    for part in parts {
+        let (_, literal) = part.split_once('}')?;
+        let end = if literal.is_empty() { rest.len() } else { rest.find(literal)? };
+        values.push(rest.get(..end)?);
+        rest = rest.get(end + literal.len()..)?;
+    }
+    rest.is_empty().then_some(values)
+}
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])* $name:ident { $($field:ident: $kind:ty),* } = $words:literal,)*) => {
+        /// What happens to a cluster. Nodes are numbers from 0; times are milliseconds.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Event {
+            $($(#[doc = $doc])* $name {
+                $(#[doc = concat!("In the story's place `", stringify!($field), "`.")] $field: $kind,)*
+            },)*
+        }
+
+        impl fmt::Display for Event {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $(Self::$name { $($field),* } => write!(f, $words),)* }
+            }
+        }
+
+        impl FromStr for Event {
+            type Err = NoEvent;
+
+            fn from_str(text: &str) -> Result<Self, NoEvent> {
+                $(
+                    if let Some(values) = fit($words, text) {
+                        let mut values = values.into_iter();
+                        let mut parse = || Some(Self::$name {
+                            $($field: values.next()?.parse::<$kind>().ok()?,)*
+                        });
+                        if let Some(event) = parse() {
+                            return Ok(event);
+                        }
+                    }
+                )*
+                Err(NoEvent(text.to_owned()))
+            }
+        }
+    };
+}
+
+/// Words that name no event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoEvent(pub String);
+
+events! {
+    /// The process ends at once; what it wrote to files stays.
+    Kill { node: usize } = "kill node {node}",
+    /// The machine loses power; a generator of this seed says which unsynced sectors and names survive.
+    PowerCut { node: usize, seed: u64 } = "cut the power of node {node} with seed {seed}",
+    /// It is stopped as by SIGQUIT.
+    ImmediateStop { node: usize } = "stop node {node} immediately",
+    /// It is stopped as by SIGINT.
+    FastStop { node: usize } = "stop node {node} fast",
+    /// A node that is down is started from what its disk has.
+    Restart { node: usize } = "start node {node}",
+    /// It stands still.
+    Freeze { node: usize, ms: u64 } = "freeze node {node} for {ms} ms",
+    /// What it sends to another node is lost, connections stay open.
+    Partition { from: usize, to: usize, ways: Ways, ms: u64 } = "cut node {from} off from node {to} {ways} for {ms} ms",
+    /// It can reach no node and no client, nor they it.
+    Isolate { node: usize, ms: u64 } = "isolate node {node} for {ms} ms",
+    /// Bytes between two nodes take this much longer, both ways.
+    SlowLink { from: usize, to: usize, delay_ms: u64, ms: u64 } = "delay bytes between node {from} and node {to} by {delay_ms} ms for {ms} ms",
+    /// All its connections break.
+    ResetConnections { node: usize } = "reset all connections of node {node}",
+    /// It is promoted, whatever it has.
+    Promote { node: usize } = "promote node {node}",
+    /// Of these nodes the one with the most log is promoted; those that are down do not count.
+    PromoteBest { among: Nodes } = "promote the best of nodes {among}",
+    /// It is ended if it runs, cloned anew from another node and started as its standby.
+    Clone { node: usize, from: usize } = "clone node {node} from node {from}",
+    /// A standby follows another node from now on.
+    Follow { node: usize, from: usize } = "let node {node} follow node {from}",
+    /// A setting is changed by ALTER SYSTEM or in the file, and read by a reload.
+    Reload { node: usize, name: String, value: String } = "set on node {node} {name} = {value}",
+    /// synchronous_standby_names is changed on whoever is the primary.
+    ChangeSyncNames { names: String } = "wait for standbys '{names}'",
+    /// Its disk has no room for anything new.
+    DiskFull { node: usize, ms: u64 } = "fill the disk of node {node} for {ms} ms",
+    /// Replay is paused on a standby.
+    PauseReplay { node: usize } = "pause replay on node {node}",
+    /// Replay goes on.
+    ResumeReplay { node: usize } = "resume replay on node {node}",
+    /// recovery_min_apply_delay is set on a standby.
+    DelayReplay { node: usize, ms: u64 } = "delay replay on node {node} by {ms} ms",
+    /// A physical slot that keeps log from now on is made.
+    CreateSlot { name: String, node: usize } = "create slot {name} on node {node}",
+    /// A slot is dropped.
+    DropSlot { name: String, node: usize } = "drop slot {name} on node {node}",
+    /// CHECKPOINT.
+    Checkpoint { node: usize } = "checkpoint on node {node}",
+    /// pg_switch_wal().
+    SwitchWal { node: usize } = "switch the segment on node {node}",
+    /// Its wall clock is set forward by this much.
+    ClockForward { node: usize, ms: u64 } = "set the clock of node {node} forward by {ms} ms",
+    /// Its wall clock is set back by this much.
+    ClockBack { node: usize, ms: u64 } = "set the clock of node {node} back by {ms} ms",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_no_event_has_are_refused() {
+        for text in
+            ["", "kill node x", "kill node 1 ", "kill", "promote the best of nodes ", "freeze node 1 for ms"]
+        {
+            assert_eq!(text.parse::<Event>(), Err(NoEvent(text.to_owned())), "{text}");
+        }
+    }
+}

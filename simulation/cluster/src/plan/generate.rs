@@ -1,0 +1,320 @@
+//! How a seed becomes a plan.
+//!
+//! The plan is a row of scenes. A scene knows who is the primary and who is down as far as the plan can tell
+//! (the cluster may come to another end, which is why events on a node in the wrong state are left out by who
+//! runs them). Most scenes are small faults; in between the branch changes, at least once.
+
+use super::{Event, Nodes, Plan, Timed, Ways, names_of};
+use crate::features::{Feature, Features};
+use fastrand::Rng;
+
+/// The plan of a seed.
+pub(super) fn plan(seed: u64) -> Plan {
+    let mut rng = Rng::with_seed(seed);
+    let features = Features::random(&mut rng);
+    let count = [3, 4, 4, 4, 4, 5][rng.usize(..6)];
+    let upstreams: Vec<Option<usize>> = (0..count).map(|node| upstream(&mut rng, &features, node)).collect();
+    let direct: Vec<usize> = (1..count).filter(|node| upstreams[*node] == Some(0)).collect();
+    let duration_ms = rng.u64(10_000..20_000);
+    let mut director = Director {
+        names: String::new(),
+        last_ms: duration_ms * 3 / 4,
+        now_ms: rng.u64(300..1500),
+        nodes: count,
+        primary: 0,
+        down: vec![false; count],
+        slots: Vec::new(),
+        events: Vec::new(),
+        features,
+        rng,
+    };
+    let names = director.some_names(&direct);
+    director.names.clone_from(&names);
+    director.direct();
+    let Director { mut events, features, mut rng, .. } = director;
+    events.sort_by_key(|timed| timed.at_ms);
+    Plan { seed, upstreams, clients: rng.u32(2..7), duration_ms, names, features, events }
+}
+
+fn upstream(rng: &mut Rng, features: &Features, node: usize) -> Option<usize> {
+    match node {
+        0 => None,
+        1 | 2 => Some(0),
+        _ if features.has(Feature::Cascades) => Some(rng.usize(..node)),
+        _ => Some(0),
+    }
+}
+
+struct Director {
+    rng: Rng,
+    features: Features,
+    nodes: usize,
+    names: String,
+    /// When the next scene begins, and when no more does.
+    now_ms: u64,
+    last_ms: u64,
+    primary: usize,
+    down: Vec<bool>,
+    /// Slots with the node that has them.
+    slots: Vec<(String, usize)>,
+    events: Vec<Timed>,
+}
+
+impl Director {
+    fn direct(&mut self) {
+        let mut turns = 1 + self.rng.usize(..4);
+        let scenes = turns + self.rng.usize(2..12);
+        for scene in 0..scenes {
+            let left = scenes - scene;
+            if turns > 0 && (turns >= left || self.rng.usize(..left) < turns) {
+                turns -= 1;
+                self.change_of_branch();
+            } else {
+                self.fault();
+            }
+            let until = self.last_ms.saturating_sub(self.now_ms);
+            let step = (until / (left as u64)).max(50);
+            self.now_ms += self.rng.u64(step / 4..step * 3 / 2);
+        }
+    }
+
+    /// Something happens this much after the scene's beginning.
+    fn then(&mut self, after_ms: u64, event: Event) {
+        self.events.push(Timed { at_ms: self.now_ms + after_ms, event });
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.features.has(feature)
+    }
+
+    fn standbys(&self) -> Vec<usize> {
+        (0..self.nodes).filter(|node| *node != self.primary && !self.down[*node]).collect()
+    }
+
+    fn some_standby(&mut self) -> Option<usize> {
+        let standbys = self.standbys();
+        (!standbys.is_empty()).then(|| standbys[self.rng.usize(..standbys.len())])
+    }
+
+    fn some_node(&mut self) -> usize {
+        if self.rng.u8(..3) == 0 { self.primary } else { self.some_standby().unwrap_or(self.primary) }
+    }
+
+    /// A quorum of some of these nodes. Mostly one that a comparison of all of them meets.
+    fn some_names(&mut self, of: &[usize]) -> String {
+        let mut nodes: Vec<usize> = of.to_vec();
+        self.rng.shuffle(&mut nodes);
+        if self.rng.u8(..10) == 0 {
+            return if self.rng.bool() { String::new() } else { "*".to_owned() };
+        }
+        nodes.truncate(1 + self.rng.usize(..nodes.len().max(1)));
+        let count = 1 + self.rng.usize(..nodes.len().clamp(1, 2));
+        names_of(self.rng.bool(), count, &nodes)
+    }
+
+    /// The primary goes, or seems to, and another node takes its place.
+    fn change_of_branch(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        if candidates.is_empty() {
+            // All are down: the old ones come back first.
+            self.come_back(0);
+            return self.now_ms += 700;
+        }
+        let (gone, takes_ms) = self.take_the_primary(old);
+        let decided_ms = takes_ms + self.rng.u64(20..800);
+        let chosen = candidates[self.rng.usize(..candidates.len())];
+        match self.rng.u8(..4) {
+            0 => self.then(decided_ms, Event::Promote { node: chosen }),
+            _ => self.then(decided_ms, Event::PromoteBest { among: Nodes(candidates.clone()) }),
+        }
+        if candidates.len() > 1 && self.has(Feature::WrongPromotions) && self.rng.u8(..3) == 0 {
+            let second = candidates[self.rng.usize(..candidates.len())];
+            let after_ms = decided_ms + self.rng.u64(..60);
+            self.then(after_ms, Event::Promote { node: second });
+        }
+        self.primary = chosen;
+        if self.has(Feature::Kills) && self.rng.u8(..6) == 0 {
+            let after_ms = decided_ms + self.rng.u64(..40);
+            self.then(after_ms, Event::Kill { node: chosen });
+            let again_ms = after_ms + self.rng.u64(50..500);
+            self.then(again_ms, Event::Restart { node: chosen });
+        }
+        let followers: Vec<usize> = candidates.into_iter().filter(|node| *node != chosen).collect();
+        let names = self.some_names(&followers);
+        let names_ms = decided_ms + self.rng.u64(100..500);
+        self.change_names(names_ms, names);
+        for node in followers {
+            let after_ms = decided_ms + self.rng.u64(50..600);
+            self.then(after_ms, Event::Follow { node, from: chosen });
+        }
+        self.old_primary_returns(old, gone, decided_ms);
+        self.now_ms += decided_ms;
+    }
+
+    fn change_names(&mut self, after_ms: u64, names: String) {
+        self.names.clone_from(&names);
+        self.then(after_ms, Event::ChangeSyncNames { names });
+    }
+
+    /// What happens to a primary that is replaced. Whether it is down then, and when it can be replaced.
+    fn take_the_primary(&mut self, old: usize) -> (bool, u64) {
+        let ms = self.rng.u64(500..4000);
+        let seed = self.rng.u64(..1_000_000);
+        let mut ways =
+            vec![(true, Event::ImmediateStop { node: old }), (true, Event::FastStop { node: old })];
+        if self.has(Feature::Kills) {
+            ways.extend([(true, Event::Kill { node: old }), (true, Event::Kill { node: old })]);
+        }
+        if self.has(Feature::PowerCuts) {
+            ways.push((true, Event::PowerCut { node: old, seed }));
+        }
+        if self.has(Feature::Freezes) {
+            ways.push((false, Event::Freeze { node: old, ms }));
+        }
+        if self.has(Feature::Network) {
+            ways.push((false, Event::Isolate { node: old, ms }));
+        }
+        if self.has(Feature::WrongPromotions) && self.rng.u8(..4) == 0 {
+            return (false, 0);
+        }
+        let (gone, event) = ways.swap_remove(self.rng.usize(..ways.len()));
+        let after_ms = self.rng.u64(..200);
+        self.then(after_ms, event);
+        (gone, after_ms)
+    }
+
+    /// It comes back as a primary, which must fence itself, and is cloned anew in the end; or at once.
+    fn old_primary_returns(&mut self, old: usize, gone: bool, decided_ms: u64) {
+        let mut after_ms = decided_ms + self.rng.u64(300..2500);
+        if gone && self.has(Feature::OldPrimaries) && self.rng.bool() {
+            self.then(after_ms, Event::Restart { node: old });
+            after_ms += self.rng.u64(200..2000);
+        }
+        let stays_away = self.rng.u8(..8) == 0 && self.standbys().len() > 2;
+        self.down[old] = stays_away;
+        if !stays_away {
+            self.then(after_ms, Event::Clone { node: old, from: self.primary });
+        } else if !gone {
+            self.then(after_ms, Event::Kill { node: old });
+        }
+    }
+
+    /// All that are down are started.
+    fn come_back(&mut self, after_ms: u64) {
+        for node in 0..self.nodes {
+            if std::mem::take(&mut self.down[node]) {
+                self.then(after_ms, Event::Clone { node, from: self.primary });
+            }
+        }
+    }
+
+    /// One small fault of a kind that is switched on.
+    fn fault(&mut self) {
+        let kinds = [
+            Feature::Kills,
+            Feature::PowerCuts,
+            Feature::Freezes,
+            Feature::Network,
+            Feature::Replay,
+            Feature::Slots,
+            Feature::Reloads,
+            Feature::FullDisks,
+            Feature::Clocks,
+        ];
+        let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
+        let kind = if on.is_empty() { None } else { Some(on[self.rng.usize(..on.len())]) };
+        let node = self.some_node();
+        let ms = self.rng.u64(100..2500);
+        match kind {
+            Some(Feature::Kills) => self.down_and_up(Event::Kill { node }, node),
+            Some(Feature::PowerCuts) => {
+                let seed = self.rng.u64(..1_000_000);
+                self.down_and_up(Event::PowerCut { node, seed }, node);
+            }
+            Some(Feature::Freezes) => self.then(0, Event::Freeze { node, ms }),
+            Some(Feature::Network) => self.network_fault(node, ms),
+            Some(Feature::Replay) => self.replay_fault(),
+            Some(Feature::Slots) => self.slot(node),
+            Some(Feature::Reloads) => self.reload(node),
+            Some(Feature::FullDisks) => self.then(0, Event::DiskFull { node, ms }),
+            Some(Feature::Clocks) if self.rng.bool() => self.then(0, Event::ClockForward { node, ms }),
+            Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),
+            _ if self.rng.bool() => self.then(0, Event::Checkpoint { node: self.primary }),
+            _ => self.then(0, Event::SwitchWal { node: self.primary }),
+        }
+    }
+
+    fn down_and_up(&mut self, event: Event, node: usize) {
+        let event = match self.rng.u8(..6) {
+            0 => Event::FastStop { node },
+            1 => Event::ImmediateStop { node },
+            _ => event,
+        };
+        self.then(0, event);
+        let mut after_ms = self.rng.u64(20..1500);
+        self.then(after_ms, Event::Restart { node });
+        // Again while it recovers.
+        if self.has(Feature::Kills) && self.rng.u8(..4) == 0 {
+            after_ms += self.rng.u64(1..60);
+            self.then(after_ms, Event::Kill { node });
+            after_ms += self.rng.u64(20..500);
+            self.then(after_ms, Event::Restart { node });
+        }
+    }
+
+    fn network_fault(&mut self, node: usize, ms: u64) {
+        let other = (node + 1 + self.rng.usize(..self.nodes - 1)) % self.nodes;
+        let ways = if self.rng.bool() { Ways::One } else { Ways::Both };
+        let delay_ms = self.rng.u64(5..400);
+        match self.rng.u8(..4) {
+            0 => self.then(0, Event::Partition { from: node, to: other, ways, ms }),
+            1 => self.then(0, Event::SlowLink { from: node, to: other, delay_ms, ms }),
+            2 => self.then(0, Event::ResetConnections { node }),
+            _ => self.then(0, Event::Isolate { node, ms }),
+        }
+    }
+
+    fn replay_fault(&mut self) {
+        let Some(node) = self.some_standby() else { return };
+        let ms = self.rng.u64(50..1500);
+        if self.rng.u8(..3) == 0 {
+            self.then(0, Event::DelayReplay { node, ms });
+            return self.then(ms * 2, Event::DelayReplay { node, ms: 0 });
+        }
+        self.then(0, Event::PauseReplay { node });
+        // Sometimes only a promotion or a restart ends it.
+        if self.rng.u8(..4) > 0 {
+            self.then(ms, Event::ResumeReplay { node });
+        }
+    }
+
+    fn slot(&mut self, node: usize) {
+        if !self.slots.is_empty() && self.rng.bool() {
+            let (name, node) = self.slots.swap_remove(self.rng.usize(..self.slots.len()));
+            return self.then(0, Event::DropSlot { name, node });
+        }
+        let name = format!("kept{}", self.events.len());
+        self.slots.push((name.clone(), node));
+        self.then(0, Event::CreateSlot { name, node });
+    }
+
+    fn reload(&mut self, node: usize) {
+        let set =
+            |name: &str, value: &str| Event::Reload { node, name: name.to_owned(), value: value.to_owned() };
+        let event = match self.rng.u8(..8) {
+            0 | 1 => {
+                let standbys = self.standbys();
+                let names = self.some_names(&standbys);
+                return self.change_names(0, names);
+            }
+            2 => set("plimsoll.synchronous_timeout", ["0", "300ms", "1s"][self.rng.usize(..3)]),
+            3 => set("plimsoll.unconfirmed_timeout", ["-1", "500ms", "30s"][self.rng.usize(..3)]),
+            4 => set("wal_receiver_timeout", ["300ms", "2s"][self.rng.usize(..2)]),
+            5 => set("wal_sender_timeout", ["300ms", "2s"][self.rng.usize(..2)]),
+            6 => set("hot_standby_feedback", ["on", "off"][self.rng.usize(..2)]),
+            _ => set("max_wal_size", ["32MB", "1GB"][self.rng.usize(..2)]),
+        };
+        self.then(0, event);
+    }
+}
