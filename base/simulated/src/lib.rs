@@ -19,6 +19,7 @@
 
 pub mod fiber;
 pub mod local;
+pub mod net;
 pub mod planted;
 pub mod sync;
 pub mod task;

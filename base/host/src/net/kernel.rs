@@ -54,6 +54,7 @@ pub fn set_user_timeout(stream: &TcpStream, limit: Option<Duration>) -> io::Resu
 }
 
 /// The system's socket below a stream, for calls that only the kernel can do; None if it is a simulated one.
+#[cfg(not(feature = "simulated"))]
 #[inline(always)]
 pub fn kernel_socket(stream: &TcpStream) -> Option<&TcpStream> {
     Some(stream)
