@@ -6,6 +6,14 @@
 //! last, so the group's number means this group for as long as anybody here uses it. Not reached is what has
 //! left the group on purpose (`setsid`, `set -m`).
 
+#[cfg(feature = "simulated")]
+mod either;
+
+#[cfg(not(feature = "simulated"))]
+pub use Process as ShellCommand;
+#[cfg(feature = "simulated")]
+pub use either::ShellCommand;
+
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
@@ -19,14 +27,14 @@ const WATCHER: &str = "trap '' HUP INT QUIT TERM; read -r gone; kill -TERM 0; sl
 
 /// A running shell command. Dropped before it has ended, it is killed with all that it has started.
 #[derive(Debug)]
-pub struct ShellCommand {
+pub struct Process {
     child: Mutex<Child>,
     /// Its standard input is the pipe.
     watcher: Child,
     group: Pid,
 }
 
-impl ShellCommand {
+impl Process {
     /// Starts a command by the shell in a folder. It reads nothing; its errors go where this process's go,
     /// its output to `output`.
     pub fn spawn(command: &str, folder: &Path, output: Stdio) -> io::Result<Self> {
@@ -73,7 +81,7 @@ impl ShellCommand {
     }
 }
 
-impl Drop for ShellCommand {
+impl Drop for Process {
     fn drop(&mut self) {
         let child = self.child.get_mut();
         if !matches!(child.try_wait(), Ok(Some(_))) {
@@ -97,9 +105,9 @@ mod tests {
 
     /// Runs a command whose descendants all hold the write end of a pipe, so that the pipe's end tells that
     /// all of them are gone.
-    fn spawn(command: &str) -> (ShellCommand, BufReader<io::PipeReader>) {
+    fn spawn(command: &str) -> (Process, BufReader<io::PipeReader>) {
         let (reader, writer) = io::pipe().unwrap();
-        (ShellCommand::spawn(command, Path::new("/"), Stdio::from(writer)).unwrap(), BufReader::new(reader))
+        (Process::spawn(command, Path::new("/"), Stdio::from(writer)).unwrap(), BufReader::new(reader))
     }
 
     fn line(output: &mut impl BufRead) -> String {

@@ -21,6 +21,7 @@ pub mod fiber;
 pub mod local;
 pub mod net;
 pub mod planted;
+pub mod shell;
 pub mod sync;
 pub mod task;
 pub mod thread;
