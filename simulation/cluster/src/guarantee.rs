@@ -9,8 +9,8 @@
 //!   one, too few of these standbys were left out for the commit to be missed: the promoted node had the most
 //!   log of all [`Turn::candidates`], and fewer than `count` of the named ones were no candidates or had lost
 //!   what the commit's level leaves on them. With `FIRST` a commit waits for the first that are
-//!   connected, and which these were is not known, so it counts like `ANY`. `FIRST 1 (a)` with `a` promoted always binds;
-//!   `ANY 1 (a, b, c)` binds if all three were compared; `ANY 2 (a, b, c)` binds if two were.
+//!   connected, and which these were is not known, so it counts like `ANY`. `FIRST 1 (a)` with `a` promoted
+//!   always binds; `ANY 1 (a, b, c)` binds if all three were compared; `ANY 2 (a, b, c)` if two were.
 //!
 //! What was told after the change was decided is held by whom nobody compared, so then the promoted node
 //! alone is counted, unless the candidates were kept from the old primary from the comparison on

@@ -10,6 +10,7 @@
 //! | `history`   | what clients did and were told, and what was there in the end                           |
 //! | `guarantee` | which commits must have survived what happened                                          |
 //! | `checks`    | what is wrong with a history, promise by promise                                        |
+//! | `workload`  | seeded clients over the wire protocol                                                   |
 //! | `shrink`    | a plan that fails becomes a short plan that fails                                       |
 //!
 //! Each imports only from those before it. Nothing here looks at the machine's clock or at randomness of its
@@ -24,3 +25,4 @@ pub mod history;
 pub mod plan;
 pub mod rare;
 pub mod shrink;
+pub mod workload;

@@ -1,1 +1,154 @@
-//! Seeded clients.
+//! Seeded clients over the wire protocol, against any servers.
+//!
+//! A client finds the primary by trying nodes, and goes to another one when it is refused, fenced off or cut
+//! off. What it does is drawn from its seed; how long it takes, and what it comes to, is the servers' affair.
+//! So in a simulation one seed gives one history, and on real machines a similar one.
+//!
+//! | module    | what it is                                                                    |
+//! |-----------|-------------------------------------------------------------------------------|
+//! | `session` | one connection: answers, tokens, warnings, and what an error means            |
+//! | `script`  | what a transaction is made of                                                 |
+//! | `talker`  | a client: which node it asks, what it remembers, what it does next            |
+//! | `writes`  | transactions                                                                  |
+//! | `tables`  | tables, indexes and columns that come and go                                  |
+//! | `reads`   | looks at all registers                                                        |
+
+mod reads;
+mod script;
+mod session;
+mod tables;
+mod talker;
+mod writes;
+
+use crate::features::Features;
+use crate::history::registers::REGISTERS;
+use crate::history::{History, State};
+use parking_lot::Mutex;
+use protocol::client::QueryResult;
+use protocol::{Client, ClientError};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Settings that the servers need so that each kind of operation does what it is for: transactions of a few
+/// pages go early.
+pub const SETTINGS: &[(&str, &str)] = &[("plimsoll.write_set_limit", "64kB")];
+
+/// Parts of one transaction have numbers below this.
+const PARTS_MAX: u64 = 1000;
+
+/// The milliseconds since the cluster began.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Clock {
+    /// A clock that asks `now_ms`.
+    pub fn new(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now_ms))
+    }
+
+    /// The time.
+    pub fn now_ms(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clock({} ms)", self.now_ms())
+    }
+}
+
+/// What all clients share.
+#[derive(Debug)]
+pub struct Workload {
+    /// The connection string of each node, by its number.
+    pub nodes: Vec<String>,
+    /// Seeds each client's choices, together with its number.
+    pub seed: u64,
+    /// What they do.
+    pub features: Features,
+    /// The time.
+    pub clock: Clock,
+    /// What they note.
+    pub history: Arc<Mutex<History>>,
+    /// How many operations each client does at most.
+    pub operations_max: usize,
+    /// Ends the clients.
+    pub stop: AtomicBool,
+}
+
+impl Workload {
+    /// Works as client `number` until the operations are done or [`Workload::stop`] is set. Whoever drops it
+    /// before leaves an operation whose outcome nobody knows.
+    pub async fn run_client(self: Arc<Self>, number: u32) {
+        talker::Talker::new(self, number).work().await;
+    }
+
+    /// Ends the clients after what they are at.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Makes the tables that clients work with.
+///
+/// # Errors
+///
+/// Fails as [`Client::query`].
+pub async fn set_up(client: &mut Client) -> Result<(), ClientError> {
+    client
+        .query(
+            "CREATE TABLE parts (id bigint PRIMARY KEY, tx bigint NOT NULL, part int NOT NULL, filler text)",
+        )
+        .await?;
+    client.query("CREATE TABLE registers (k int PRIMARY KEY, v bigint NOT NULL, tx bigint NOT NULL)").await?;
+    let fill = format!("INSERT INTO registers SELECT g, 0, 0 FROM generate_series(0, {}) g", REGISTERS - 1);
+    client.query(&fill).await.map(drop)
+}
+
+/// What a node holds, in one snapshot.
+///
+/// # Errors
+///
+/// Fails as [`Client::query`].
+pub async fn read_state(client: &mut Client) -> Result<State, ClientError> {
+    let mut state = State::default();
+    client.query("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    let parts = client.query("SELECT tx, part FROM parts ORDER BY id").await?;
+    state.parts = parts_of(&parts);
+    let registers = client.query(LOOK).await?;
+    (state.values, state.writers) = registers_of(&registers);
+    for sql in [
+        "SELECT relname FROM pg_class WHERE relname LIKE 'o\\_%' AND relname NOT LIKE '%\\_pkey'",
+        "SELECT table_name || '.' || column_name FROM information_schema.columns \
+         WHERE table_name LIKE 'o\\_%' AND column_name LIKE 'c%'",
+    ] {
+        let names = client.query(sql).await?;
+        let name = |row| names.text(row, 0).map(str::to_owned);
+        state.objects.extend((0..names.rows.len()).filter_map(name));
+    }
+    client.query("COMMIT").await?;
+    Ok(state)
+}
+
+/// Looks at all registers.
+const LOOK: &str = "SELECT v, tx FROM registers ORDER BY k";
+
+fn number<T: std::str::FromStr + Default>(result: &QueryResult, row: usize, column: usize) -> T {
+    result.text(row, column).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// Rows of tx and part, by tx.
+fn parts_of(result: &QueryResult) -> BTreeMap<u64, std::collections::BTreeSet<u32>> {
+    let mut parts = BTreeMap::<u64, std::collections::BTreeSet<u32>>::new();
+    for row in 0..result.rows.len() {
+        parts.entry(number(result, row, 0)).or_default().insert(number(result, row, 1));
+    }
+    parts
+}
+
+fn registers_of(result: &QueryResult) -> ([u32; REGISTERS], [u64; REGISTERS]) {
+    (std::array::from_fn(|row| number(result, row, 0)), std::array::from_fn(|row| number(result, row, 1)))
+}

@@ -1,0 +1,152 @@
+//! The clients against one real server to which nothing happens: each kind of operation occurs, and the
+//! checks find nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking, also in its helpers
+
+use parking_lot::Mutex;
+use protocol::Client;
+use server::{InitOptions, Server, ServerOptions, StopMode};
+use simulator::branch::Branch;
+use simulator::checks::{Promise, check, check_equal, count_rare};
+use simulator::features::Features;
+use simulator::guarantee::Guarantee;
+use simulator::history::{Deed, History, Outcome, State};
+use simulator::rare::{Counters, Rare};
+use simulator::workload::{self, Clock, Workload};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+const CLIENTS: u32 = 5;
+const OPERATIONS: usize = 300;
+
+/// A server in a folder. It waits for a standby that does not come, and goes on alone after 30 ms.
+async fn start(dir: &Path) -> Server {
+    let data = dir.join("data");
+    server::init(&InitOptions::new(data.clone())).await.expect("init succeeds");
+    let mut options = ServerOptions { log: Arc::new(|_| ()), ..ServerOptions::new(data) }
+        .with("unix_socket_directories", dir.display().to_string())
+        .with("listen_addresses", "")
+        .with("shared_buffers", "8MB");
+    for (name, value) in workload::SETTINGS {
+        options = options.with(name, *value);
+    }
+    let server = Server::start(options).await.expect("the server starts");
+    server.wait_ready().await;
+    server
+}
+
+async fn connect(dir: &Path) -> Client {
+    Client::connect_to(&conninfo(dir)).await.expect("a session")
+}
+
+fn conninfo(dir: &Path) -> String {
+    format!("host={} port=5432 user=postgres dbname=postgres", dir.display())
+}
+
+async fn run(dir: &Path, seed: u64, features: Features) -> (History, State) {
+    let begun = Instant::now();
+    let history = Arc::new(Mutex::new(History::default()));
+    let run = Arc::new(Workload {
+        // The second node is never there.
+        nodes: vec![conninfo(dir), conninfo(&dir.join("nowhere"))],
+        seed,
+        features,
+        clock: Clock::new(move || begun.elapsed().as_millis() as u64),
+        history: history.clone(),
+        operations_max: OPERATIONS,
+        stop: AtomicBool::new(false),
+    });
+    let clients: Vec<_> = (0..CLIENTS).map(|number| tokio::spawn(run.clone().run_client(number))).collect();
+    for client in clients {
+        client.await.expect("a client ends");
+    }
+    let state = workload::read_state(&mut connect(dir).await).await.expect("the state");
+    (std::mem::take(&mut *history.lock()), state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_a_calm_server_do_everything_and_break_nothing() {
+    let dir = tempfile::Builder::new().prefix("plim").tempdir_in("/tmp").unwrap();
+    let server = start(dir.path()).await;
+    workload::set_up(&mut connect(dir.path()).await).await.expect("tables");
+    let (history, state) = run(dir.path(), 1, Features::all()).await;
+    let again = workload::read_state(&mut connect(dir.path()).await).await.expect("the state");
+    server.stop(StopMode::Fast);
+    server.join().await.expect("the server stops");
+
+    let guarantee = Guarantee::calm(Branch::new("1"));
+    let kinds = history.kinds();
+    eprintln!("{kinds:#?}\n{:?}", history.rare);
+    check(&history, &guarantee, &state).unwrap_or_else(|violation| panic!("{violation}"));
+    check_equal(&[(0, state.clone()), (1, again)]).unwrap_or_else(|violation| panic!("{violation}"));
+    each_kind_occurs(&history);
+    nothing_else_went_wrong(&history);
+    let mut counters = history.rare.clone();
+    count_rare(&history, &guarantee, &state, &mut counters);
+    controls(history, &guarantee, &state, &counters);
+}
+
+fn each_kind_occurs(history: &History) {
+    let kinds = history.kinds();
+    let done = |kind| kinds.get(kind).copied().unwrap_or_default();
+    for kind in [
+        "insert",
+        "large",
+        "copy",
+        "savepoints",
+        "reinsert",
+        "cancelled wait",
+        "timeout",
+        "ddl",
+        "read of a primary",
+        "read of a primary after a token",
+    ] {
+        assert!(done(kind).1 > 0, "{kind} was never done: {kinds:?}");
+    }
+    for kind in ["rolled back", "gone before commit", "gone in commit"] {
+        assert!(done(kind).0 > 0 && done(kind).1 == 0, "{kind}: {kinds:?}");
+    }
+    let levels: std::collections::BTreeSet<_> =
+        history.entries().iter().filter_map(|entry| entry.level_told()).collect();
+    assert_eq!(levels.len(), 5);
+    let names = |yes| {
+        let fits = |change: &(String, bool)| change.1 == yes;
+        let changes = history.entries().iter().filter_map(|entry| match &entry.deed {
+            Deed::Ddl(ddl) => Some(&ddl.changes),
+            _ => None,
+        });
+        changes.flatten().filter(|change| fits(change)).count()
+    };
+    assert!(names(true) > 5 && names(false) > 5);
+}
+
+/// What a client was refused is what it asked for: ends of its own making, and conflicts.
+fn nothing_else_went_wrong(history: &History) {
+    for entry in history.entries() {
+        let expected = match &entry.outcome {
+            Outcome::Acked { token, .. } => token.is_some(),
+            Outcome::Failed(text) => {
+                ["57014", "40001", "40P01", "rolled", "went"].iter().any(|word| text.starts_with(word))
+            }
+            Outcome::Unknown(text) => text == "went away",
+        };
+        assert!(expected, "{entry:?}");
+    }
+}
+
+/// The checks look at this history: what is taken from the state is missed.
+fn controls(history: History, guarantee: &Guarantee, state: &State, counters: &Counters) {
+    assert!(counters.count(Rare::GoneInCommit) > 0 && counters.count(Rare::LostWeakCommit) == 0);
+    let promise = |state: &State| check(&history, guarantee, state).err().map(|violation| violation.promise);
+    let mut less = state.clone();
+    less.objects.pop_first();
+    assert_eq!(promise(&less), Some(Promise::Objects));
+    let mut half = state.clone();
+    half.parts.values_mut().find(|parts| parts.len() > 1).expect("some are large").pop_first();
+    assert_eq!(promise(&half), Some(Promise::Whole));
+    let mut lost = state.clone();
+    lost.parts.pop_first();
+    assert_eq!(promise(&lost), Some(Promise::Whole), "its registers count it");
+}
