@@ -5,7 +5,8 @@ use crate::session::{Sessions, changed, run, run_sql};
 use crate::table::Table;
 use crate::transaction::{self, Committed, Home, Transaction, TransactionOptions, first};
 use crate::{Datum, Error, Options, Result};
-use parking_lot::Mutex;
+use host::sync::Mutex;
+use host::task::task;
 use server::{LocalSession, Server, StopMode};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -42,13 +43,13 @@ impl Database {
             server: Mutex::new(Some(server)),
         });
         let weak = Arc::downgrade(&shared);
-        tokio::spawn(async move {
+        tokio::spawn(task(async move {
             // A stop waits for all sessions, and nobody else ends the idle ones.
             embedded.stopping().await;
             if let Some(shared) = Weak::upgrade(&weak) {
                 shared.sessions.close();
             }
-        });
+        }));
         Self(shared)
     }
 

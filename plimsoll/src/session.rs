@@ -2,7 +2,7 @@
 
 use crate::table::Prepared;
 use crate::{Datum, Error, Result};
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use server::{Embedded, LocalSession};
 use sql_interface::{CommandTag, TransactionStatus};
 

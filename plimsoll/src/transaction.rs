@@ -5,7 +5,7 @@ use crate::scan::{Direction, Scan};
 use crate::session::{changed, run, run_sql};
 use crate::table::{Prepared, Table};
 use crate::{Datum, Error, Result, SyncLevel};
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use server::LocalSession;
 use sql_interface::CommandTag;
 use std::ops::RangeBounds;

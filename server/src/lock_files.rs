@@ -1,8 +1,8 @@
 //! The small files by which other programs know a server: postmaster.pid, postmaster.opts, socket lock files.
 
 use crate::error::ServerError;
+use host::sync::Mutex;
 use host::{File, Host, LockGuard, OpenMode, SharedFile};
-use parking_lot::Mutex;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -133,7 +133,7 @@ fn take_lock(host: &Host, path: &Path, pid_file: &Path) -> io::Result<Box<dyn Lo
                 if !is_dying(host, pid_file) || host.clock.monotonic() - begun > DYING_LIMIT {
                     return Err(error);
                 }
-                std::thread::yield_now();
+                host::thread::yield_now();
             }
             other => return other,
         }

@@ -1,8 +1,8 @@
 //! The server's log, in PostgreSQL's style: a prefix, a level, a message, and further lines for its details.
 
+use host::sync::RwLock;
 use host::{Clock, Timestamp};
 use jiff::tz::TimeZone;
-use parking_lot::RwLock;
 use protocol::{Report, Severity, SqlState};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -236,7 +236,7 @@ pub(crate) fn zone(name: &str) -> TimeZone {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use parking_lot::Mutex;
+    use host::sync::Mutex;
     use settings::{Settings, Source};
     use simulation::ManualClock;
 

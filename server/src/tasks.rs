@@ -1,5 +1,6 @@
 //! The tasks of a node: who owns them and what ends them.
 
+use host::task::task;
 use host::{vital, vital_task};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,22 +29,22 @@ pub(crate) struct Tasks {
 impl Tasks {
     /// Runs a task that writes to the database until a stop ends those. A panic in it ends the process, since
     /// nobody else would do its work.
-    pub(crate) fn spawn_writer(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn_writer(&self, work: impl Future<Output = ()> + Send + 'static) {
         // Boxed before it is wrapped, so that these wrappers are compiled once.
-        let task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(task);
-        let (token, task) = (self.writing.clone(), vital_task(BACKGROUND, task));
-        self.writers.spawn(async move {
+        let work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(work);
+        let (token, work) = (self.writing.clone(), vital_task(BACKGROUND, work));
+        self.writers.spawn(task(async move {
             tokio::select! {
                 biased;
                 () = token.cancelled() => {}
-                () = task => {}
+                () = work => {}
             }
-        });
+        }));
     }
 
     /// The same for a task that has an end of its own, for which a stop waits.
-    pub(crate) fn spawn_writer_to_its_end(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.writers.spawn(vital_task(BACKGROUND, task));
+    pub(crate) fn spawn_writer_to_its_end(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.writers.spawn(task(vital_task(BACKGROUND, work)));
     }
 
     /// Ends the tasks that write to the database.
@@ -57,7 +58,7 @@ impl Tasks {
 /// Runs a background task's work on the pool of threads that may block. A panic in it ends the process, like
 /// one in the task itself.
 pub(crate) fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    tokio::task::spawn_blocking(move || {
+    host::task::blocking(move || {
         let _vital = vital(BACKGROUND);
         work()
     })

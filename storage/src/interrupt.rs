@@ -1,6 +1,6 @@
 //! A session's cancel switch: one bit that ends every wait of its transactions, and what they wait for now.
 
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 use tokio::sync::Notify;

@@ -74,23 +74,20 @@ mod checked {
 
     const RANKS: usize = Rank::Leaf as usize + 1;
 
-    thread_local! {
+    host::thread::local! {
         /// How many locks of each rank this thread has.
         static HELD: Cell<[u32; RANKS]> = const { Cell::new([0; RANKS]) };
     }
 
     fn change(rank: Rank, by: impl FnOnce(u32) -> u32) {
-        // At the end of a thread nothing is checked any more.
-        let _ = HELD.try_with(|held| {
-            let mut counts = held.get();
-            counts[rank as usize] = by(counts[rank as usize]);
-            held.set(counts);
-        });
+        let mut counts = HELD.get();
+        counts[rank as usize] = by(counts[rank as usize]);
+        HELD.set(counts);
     }
 
     pub(super) fn enter(rank: Rank) {
         let first = rank as usize + usize::from(rank == Rank::Latch);
-        let counts = HELD.try_with(Cell::get).unwrap_or_default();
+        let counts = HELD.get();
         let later = counts.iter().skip(first).any(|count| *count > 0);
         assert!(
             !later || std::thread::panicking(),

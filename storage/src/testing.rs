@@ -3,8 +3,8 @@
 use crate::changes::store::{Log, Logged, Store, StoreOptions, WriteBarrier};
 use crate::{Error, TreeId};
 use bytes::Bytes;
+use host::sync::Mutex;
 use host::{Disk, Host};
-use parking_lot::Mutex;
 use simulation::{ManualClock, SeededEntropy, VirtualDisk};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

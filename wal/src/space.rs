@@ -5,11 +5,11 @@ use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, TimelineId};
 use crate::page::{LONG_HEADER_SIZE, PAGE_SIZE, SHORT_HEADER_SIZE};
 use crate::segments::{Removed, Retention, SegmentFate, SegmentFile, SegmentFolder};
-use parking_lot::{Condvar, Mutex};
+use host::sync::{Condvar, Mutex};
+use host::thread::JoinHandle;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the thread that makes segments rests after it failed.
@@ -216,7 +216,7 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
         let _vital = host::vital("a background thread of the log");
         run();
     };
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|cause| WalError::Io {
+    host::thread::spawn(name, run).map_err(|cause| WalError::Io {
         operation: WalOperation::Open,
         path: PathBuf::from(name),
         cause: Arc::new(cause),

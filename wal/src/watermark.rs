@@ -11,7 +11,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use tokio::sync::watch;
 
 /// The watermark will move no more: its writer failed or was closed.
@@ -112,13 +111,13 @@ impl Watermark {
         if let Some(done) = self.outcome(upto.get()) {
             return done;
         }
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let waker = Waker::from(Arc::new(Unpark(host::thread::current())));
         let mut context = Context::from_waker(&waker);
         let mut reach = self.wait(upto);
         loop {
             match Pin::new(&mut reach).poll(&mut context) {
                 Poll::Ready(done) => return done,
-                Poll::Pending => std::thread::park(),
+                Poll::Pending => host::thread::park(),
             }
         }
     }
@@ -242,7 +241,7 @@ impl Drop for Reach<'_> {
     }
 }
 
-struct Unpark(Thread);
+struct Unpark(host::thread::Thread);
 
 impl Wake for Unpark {
     fn wake(self: Arc<Self>) {

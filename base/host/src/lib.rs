@@ -24,6 +24,7 @@ mod memory;
 pub mod net;
 mod real;
 mod shell;
+mod timer;
 mod vital;
 
 // Real ones, or those of the simulator, which has the same names.
@@ -44,6 +45,7 @@ pub use durable::{TreeSyncError, durable_rename, os_message, sync_tree, write_fi
 pub use memory::{MemoryLimit, bound_kept_memory, give_back_freed_memory, machine_bytes, note_freed_memory};
 pub use real::RealDisk;
 pub use shell::ShellCommand;
+pub use timer::FineTimer;
 pub use tokio::time::Instant;
 pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
 

@@ -2,6 +2,12 @@
 
 use std::io;
 
+/// Runs work on a stack of its own of this many bytes, on the same thread.
+pub use stacker::grow as with_stack;
+/// Bytes of stack that are left, where the platform tells.
+pub use stacker::remaining_stack as stack_left;
+/// A turn of a loop that waits for what another thread does in a moment.
+pub use std::hint::spin_loop as spin;
 pub use std::thread::{JoinHandle, Thread, current, park, park_timeout, sleep, yield_now};
 /// Values of which each thread has its own. They are const, in a `Cell` or a `RefCell`.
 pub use std::thread_local as local;

@@ -1,7 +1,7 @@
 //! Fibers: coroutines with a stack of their own, each driven by a task of the runtime.
 
 use crate::world::{Life, NodeId, Turn, World};
-use corosensei::stack::DefaultStack;
+use corosensei::stack::{DefaultStack, Stack};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -43,6 +43,8 @@ struct Own {
     /// It has been since its future was last polled.
     was_blocked: Cell<bool>,
     locals: RefCell<Vec<(usize, Box<dyn Any>)>>,
+    /// The lowest address of the stack that it runs on.
+    stack_limit: Cell<usize>,
     /// The blocking work that this fiber began, if somebody asks for it.
     brood: RefCell<Option<Brood>>,
 }
@@ -152,6 +154,15 @@ impl Strand {
         &self.name
     }
 
+    pub(crate) fn stack_limit(&self) -> usize {
+        self.own.stack_limit.get()
+    }
+
+    /// From now on it runs on another stack; gives the limit of that before.
+    pub(crate) fn set_stack_limit(&self, limit: usize) -> usize {
+        self.own.stack_limit.replace(limit)
+    }
+
     /// Leaves this fiber, which is the one that runs, until it is next resumed.
     fn leave(&self) {
         let Some(yielder) = self.own.yielder.get() else { unreachable!("a fiber that runs has one") };
@@ -247,7 +258,9 @@ impl<T: 'static> Fiber<T> {
         });
         let result = Arc::new(parking_lot::Mutex::new(None));
         let (itself, slot) = (strand.clone(), result.clone());
-        let body = Coroutine::with_stack(new_stack(), move |yielder, ()| {
+        let stack = new_stack();
+        strand.set_stack_limit(stack.limit().get());
+        let body = Coroutine::with_stack(stack, move |yielder, ()| {
             itself.own.yielder.set(Some(NonNull::from(yielder)));
             let done = body(&itself);
             *slot.lock() = done;

@@ -22,6 +22,7 @@ pub mod local;
 pub mod net;
 pub mod planted;
 pub mod shell;
+mod stack;
 pub mod sync;
 pub mod task;
 pub mod thread;

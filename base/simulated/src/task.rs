@@ -1,11 +1,13 @@
 //! Tasks of a node, and work that may block.
 
-use crate::fiber::{self, Fiber};
+use crate::fiber::{self, Fiber, Strand};
 use crate::world::World;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendError;
 use tokio::task::JoinHandle;
 
 /// A task's future.
@@ -68,13 +70,45 @@ pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) ->
 
 /// Waits for a future in work that may block.
 pub fn block_on<F: Future>(runtime: &Handle, future: F) -> F::Output {
-    let Some(strand) = fiber::current() else { return runtime.block_on(future) };
+    match fiber::current() {
+        Some(strand) => wait_for(&strand, future),
+        None => runtime.block_on(future),
+    }
+}
+
+/// Takes from a channel within blocking work; None when nothing more comes.
+pub fn blocking_recv<T>(from: &mut mpsc::Receiver<T>) -> Option<T> {
+    match fiber::current() {
+        Some(strand) => wait_for(&strand, from.recv()),
+        None => from.blocking_recv(),
+    }
+}
+
+/// Puts into a channel within blocking work, waiting until there is room.
+///
+/// # Errors
+///
+/// Fails if nobody takes anything more; the value comes back.
+pub fn blocking_send<T>(to: &mpsc::Sender<T>, value: T) -> Result<(), SendError<T>> {
+    match fiber::current() {
+        Some(strand) => wait_for(&strand, to.send(value)),
+        None => to.blocking_send(value),
+    }
+}
+
+/// Turns the thread into one of the work's own: a fiber is that already.
+pub fn in_place<R>(work: impl FnOnce() -> R) -> R {
+    if fiber::in_fiber() { work() } else { tokio::task::block_in_place(work) }
+}
+
+/// Waits for a future in the fiber that runs.
+fn wait_for<F: Future>(strand: &Strand, future: F) -> F::Output {
     let mut future = std::pin::pin!(future);
     loop {
         let Some(waker) = strand.waker() else { unreachable!("a fiber that runs has one") };
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(done) => return done,
-            Poll::Pending => fiber::suspend(&strand),
+            Poll::Pending => fiber::suspend(strand),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::task::Context;
 use std::time::Duration;
 
 pub use crate::local;
+pub use crate::stack::{stack_left, with_stack};
 
 /// A thread, to be woken.
 #[derive(Clone, Debug)]
@@ -87,6 +88,14 @@ pub fn yield_now() {
     match fiber::current() {
         Some(strand) => fiber::yield_to_others(&strand),
         None => std::thread::yield_now(),
+    }
+}
+
+/// A turn of a loop that waits for what another thread does in a moment.
+pub fn spin() {
+    match fiber::current() {
+        Some(strand) => fiber::yield_to_others(&strand),
+        None => std::hint::spin_loop(),
     }
 }
 

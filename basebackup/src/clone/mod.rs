@@ -168,7 +168,7 @@ pub async fn clone(
         }
         if !options.keep_failed {
             let (disk, target) = (host.disk.clone(), options.target.clone());
-            let removed = tokio::task::spawn_blocking(move || remove_interrupted(&*disk, &target, existed));
+            let removed = host::task::blocking(move || remove_interrupted(&*disk, &target, existed));
             // The first error is the one that counts.
             let _ = removed.await;
         }
@@ -427,7 +427,7 @@ async fn keep_slot(
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CloneError> + Send + 'static,
 ) -> Result<T, CloneError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| CloneError::Broken)?
+    host::task::blocking(work).await.map_err(|_| CloneError::Broken)?
 }
 
 /// The manifest's name in the clone.

@@ -103,8 +103,8 @@ pub(super) async fn receive(
     let mut unpacker = Unpacker::new(host.disk.clone(), options.target.clone(), options.checksum);
     let going = Arc::new(());
     let still_going = Arc::downgrade(&going);
-    let unpacking = tokio::task::spawn_blocking(move || {
-        while let Some(part) = receiver.blocking_recv() {
+    let unpacking = host::task::blocking(move || {
+        while let Some(part) = host::task::blocking_recv(&mut receiver) {
             // Whoever dropped the clone wants no more files, also none of those that wait here.
             if still_going.strong_count() == 0 {
                 return Err(CloneError::Broken);

@@ -2,6 +2,7 @@
 
 use super::{CloneError, blocking, io_error};
 use bytes::Bytes;
+use host::task::task;
 use host::{Host, write_file_durably};
 use protocol::client::{CopyBoth, CopyStart};
 use protocol::replication::{FromPrimary, StatusUpdate, WireLsn, encode_status_update};
@@ -53,7 +54,7 @@ impl WalStream {
     pub(super) fn start(host: Host, client: Client, request: Request) -> Self {
         let (until, changes) = watch::channel(Until::Open);
         let (sender, received) = watch::channel(Lsn::INVALID);
-        let task = tokio::spawn(run(host, client, request, sender, changes));
+        let task = tokio::spawn(task(run(host, client, request, sender, changes)));
         Self { until, received, task: Some(task), ended: None }
     }
 
@@ -185,11 +186,9 @@ impl ReceivedLog {
                 Until::Abandoned => return Err(CloneError::Broken),
                 Until::Open => {}
             }
+            // Messages last: they may come without a pause.
             let message = tokio::select! {
-                message = copy.next() => match message? {
-                    Some(message) => FromPrimary::decode(&message).map_err(ClientError::from)?,
-                    None => return Ok(()),
-                },
+                biased;
                 changed = changes.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return Err(CloneError::Broken),
@@ -198,6 +197,10 @@ impl ReceivedLog {
                     self.flush(copy).await?;
                     continue;
                 }
+                message = copy.next() => match message? {
+                    Some(message) => FromPrimary::decode(&message).map_err(ClientError::from)?,
+                    None => return Ok(()),
+                },
             };
             match message {
                 FromPrimary::Data { start, wal, .. } => self.write(Lsn::new(start.get()), wal, copy).await?,

@@ -321,7 +321,7 @@ async fn send<S: BackupSink>(sink: &mut S, event: BackupEvent) -> Result<(), Bac
 async fn blocking<T: Send + 'static, S: std::error::Error + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, BackupError<S>> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| BackupError::Interrupted)
+    host::task::blocking(work).await.map_err(|_| BackupError::Interrupted)
 }
 
 /// How far the archive is, and how fast it may go.
@@ -351,7 +351,7 @@ async fn run<S: BackupSink>(
 ) -> Result<DirectoryWalk, BackupError<S::Error>> {
     const REPORT_EVERY: Duration = Duration::from_secs(1);
     let (sender, mut receiver) = mpsc::channel(4);
-    let task = tokio::task::spawn_blocking(move || {
+    let task = host::task::blocking(move || {
         let mut out = tar_stream::TarStream::new(sender);
         let outcome = part(&mut walk, &mut out).and_then(|()| out.flush());
         (walk, outcome)

@@ -58,7 +58,7 @@ impl TarStream {
             return Ok(());
         }
         let full = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK));
-        self.to.blocking_send(full.freeze()).map_err(|_| Failure::Gone)
+        host::task::blocking_send(&self.to, full.freeze()).map_err(|_| Failure::Gone)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::manifest::{Manifest, verify_directory};
 use host::Timestamp;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use protocol::replication::ChecksumAlgorithm;
 use std::path::Path;
 use storage::page::{Page, PageKind};

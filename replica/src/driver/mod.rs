@@ -12,7 +12,6 @@ pub mod peers;
 pub mod receive;
 mod replay;
 pub mod send;
-mod timer;
 
 pub use log::{FilePart, LogPlace, Outlet};
 pub use replay::{DelayObserver, DelaySettings, PauseState, StandbyFeed};

@@ -7,7 +7,7 @@ use super::shell::ShellCommands;
 use crate::configuration::Ground;
 use crate::error::ServerError;
 use host::Timestamp;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;

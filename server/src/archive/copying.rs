@@ -10,10 +10,11 @@ use super::shell::{self, Outcome};
 use crate::configuration::Ground;
 use crate::state::{NodeState, StopMode};
 use crate::tasks::{Tasks, blocking};
-use host::vital_task;
+use host::task::task;
+use host::{Instant, vital_task};
 use protocol::{Report, Severity, SqlState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use storage::Database;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -119,8 +120,9 @@ impl Archiver {
                 return Copied::Stuck;
             }
             tokio::select! {
-                () = tokio::time::sleep(TRY_PAUSE) => {}
+                biased;
                 () = stop.cancelled() => return Copied::Stopped,
+                () = tokio::time::sleep(TRY_PAUSE) => {}
             }
         }
     }
@@ -166,27 +168,29 @@ pub(super) fn start(
 ) {
     let end = tasks.background.clone();
     let (a, e) = (archiver.clone(), end.clone());
-    tasks.tracker.spawn(vital_task("the archiver", async move {
+    tasks.tracker.spawn(task(vital_task("the archiver", async move {
         tokio::select! {
+            biased;
             () = e.cancelled() => {}
             () = follow(&a) => {}
         }
-    }));
+    })));
     if archiver.mode == Mode::Off {
         return;
     }
     let (s, a, e) = (states.clone(), archiver.clone(), end.clone());
-    tasks.tracker.spawn(vital_task("the archiver", async move {
+    tasks.tracker.spawn(task(vital_task("the archiver", async move {
         let _over = OverWhenDropped(&a);
         copy(s, &a, &e).await;
-    }));
+    })));
     let (g, s, database) = (ground.clone(), states.clone(), archiver.database().clone());
-    tasks.tracker.spawn(vital_task("the archiver", async move {
+    tasks.tracker.spawn(task(vital_task("the archiver", async move {
         tokio::select! {
+            biased;
             () = end.cancelled() => {}
             () = end_idle_segments(&g, &s, &database) => {}
         }
-    }));
+    })));
 }
 
 /// Marks segments as the log grows.
@@ -201,8 +205,9 @@ async fn follow(archiver: &Arc<Archiver>) {
         }
         let border = archiver.size.start_of(archiver.size.segment_of(state.flushed()).next());
         tokio::select! {
-            () = state.wait_past(Lsn::new(border.get() - 1)) => {}
+            biased;
             changed = states.changed() => if changed.is_err() { return },
+            () = state.wait_past(Lsn::new(border.get() - 1)) => {}
         }
     }
 }
@@ -240,12 +245,13 @@ async fn copy(mut states: watch::Receiver<NodeState>, archiver: &Archiver, end: 
             return;
         }
         tokio::select! {
+            biased;
             () = end.cancelled() => return,
-            () = archiver.wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
             changed = turns.changed() => if changed.is_err() { return },
             changed = states.changed() => if changed.is_err() { return },
             changed = reloads.changed() => if changed.is_err() { return },
+            () = archiver.wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -258,8 +264,9 @@ async fn end_idle_segments(ground: &Ground, states: &watch::Receiver<NodeState>,
         let limit = ground.config().archive_timeout;
         let wait = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(since.elapsed()));
         tokio::select! {
-            () = tokio::time::sleep(wait.max(Duration::from_millis(10))) => {}
+            biased;
             changed = reloads.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(wait.max(Duration::from_millis(10))) => {}
         }
         let Some(limit) = limit else { continue };
         let Some(positions) = database.positions().filter(|_| *states.borrow() == NodeState::Running) else {

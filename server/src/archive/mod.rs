@@ -33,6 +33,7 @@ use crate::configuration::Ground;
 use crate::state::NodeState;
 use crate::tasks::Tasks;
 use archiver::Archiver;
+use host::task::block_on;
 use restore::Restorer;
 use shell::{Outcome, ShellCommands};
 use std::sync::{Arc, OnceLock};
@@ -114,7 +115,7 @@ impl Archive {
         }
         let oldest = self.oldest_needed().unwrap_or_default();
         let command = shell::expand(&template, &[('r', oldest.as_str())]);
-        let what = match runtime.block_on(self.commands.run(&command, &ground.data_dir, &self.stop)) {
+        let what = match block_on(&runtime, self.commands.run(&command, &ground.data_dir, &self.stop)) {
             Ok(Outcome::Done) => return true,
             Ok(Outcome::Stopped) => return false,
             Ok(outcome) => outcome.describe(),
@@ -132,7 +133,7 @@ impl Archive {
         if !archiver.archives(database.is_in_recovery()) || database.is_in_recovery() {
             return;
         }
-        let ended = tokio::task::spawn_blocking(move || {
+        let ended = host::task::blocking(move || {
             if let Some(wal) = database.wal() {
                 wal.switch_segment()?;
                 wal.flush_all()?;

@@ -3,7 +3,8 @@
 use super::Archive;
 use super::shell::{self, Outcome};
 use crate::configuration::Ground;
-use parking_lot::Mutex;
+use host::sync::Mutex;
+use host::task::block_on;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ impl Restorer {
         let values = [('p', relative.as_str()), ('f', name), ('r', oldest.as_str())];
         let command = shell::expand(&template, &values);
         let outcome =
-            self.runtime.block_on(archive.commands.run(&command, &self.ground.data_dir, &archive.stop))?;
+            block_on(&self.runtime, archive.commands.run(&command, &self.ground.data_dir, &archive.stop))?;
         match outcome {
             Outcome::Done => {}
             Outcome::Failed { .. } => return Ok(None),

@@ -1,6 +1,7 @@
 //! Shell commands of the settings: their placeholders, and running them.
 
 use host::ShellCommand;
+use host::task::task;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -88,7 +89,7 @@ impl ShellCommands {
             return Ok(Outcome::Stopped);
         }
         let shell = ShellCommand::spawn(command, data_dir, Stdio::inherit())?;
-        let owner = self.tracker.spawn(own(Arc::new(shell), stop.clone(), self.end.clone()));
+        let owner = self.tracker.spawn(task(own(Arc::new(shell), stop.clone(), self.end.clone())));
         owner.await.map_err(io::Error::other)?
     }
 
@@ -107,14 +108,16 @@ async fn own(
     end: CancellationToken,
 ) -> io::Result<Outcome> {
     let waiting = shell.clone();
-    let mut ended = tokio::task::spawn_blocking(move || waiting.wait());
+    let mut ended = host::task::blocking(move || waiting.wait());
     let told = async {
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = end.cancelled() => {}
         }
     };
     let status = tokio::select! {
+        biased;
         status = &mut ended => status.map_err(io::Error::other)??,
         () = told => {
             shell.terminate();

@@ -7,6 +7,7 @@ use crate::lock_files::{PidLines, SocketLock};
 use crate::log::Log;
 use crate::tasks::Tasks;
 use host::net::TcpListener;
+use host::task::task;
 use host::{Clock, Host};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -185,13 +186,13 @@ pub(crate) async fn accept<F>(
                 }
                 let abort = tasks.abort_sessions.clone();
                 let serve = serve(socket, visitor);
-                tasks.sessions.spawn(async move {
+                tasks.sessions.spawn(task(async move {
                     tokio::select! {
                         biased;
                         () = serve => {}
                         () = abort.cancelled() => {}
                     }
-                });
+                }));
             }
             Err(error) => {
                 log.log(format!("could not accept new connection: {error}"));

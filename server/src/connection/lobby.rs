@@ -5,7 +5,7 @@
 //! place for a moment only. Who has said whom it wants to log in as has a place among those who did, where no
 //! crowd of silent ones pushes it out in the middle of a password.
 
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
 //! All sessions of a node: their numbers, what they do, and how others stop them.
 
 use crate::log::LogContext;
+use host::sync::Mutex;
 use host::{Entropy, Timestamp};
-use parking_lot::Mutex;
 use protocol::startup::CancelKey;
 use protocol::{Report, SqlState};
 use sql_interface::{CancelReason, Canceller};

@@ -9,11 +9,13 @@
 //! that takes long keeps no other waiting. What aborted transactions left is swept beside them.
 
 use crate::configuration::Ground;
+use host::Instant;
+use host::task::task;
 use settings::Config;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use storage::{CostPace, Database, SweepCause, SweepCosts, SweepReport, TreeId, TreeStatistics};
 use tokio::task::JoinSet;
 use wal::Xid;
@@ -94,19 +96,19 @@ impl Hands {
             self.under_way.insert(tree);
             let (database, stopped) = (self.database.clone(), Arc::clone(&self.stopped));
             let costs = costs(config, self.under_way.len());
-            self.sweeps.spawn(async move {
+            self.sweeps.spawn(task(async move {
                 let begun = Instant::now();
                 let pace = CostPace::new(costs, move || stopped.load(Ordering::Acquire));
                 let swept = database.vacuum(tree, SweepCause::Automatic, Box::new(pace)).await;
                 Done::Tree(tree, horizon, begun.elapsed(), swept)
-            });
+            }));
         }
     }
 
     fn begin_cleaning(&mut self) {
         if !std::mem::replace(&mut self.cleans, true) {
             let database = self.database.clone();
-            self.sweeps.spawn(async move { Done::Aborted(database.sweep().await) });
+            self.sweeps.spawn(task(async move { Done::Aborted(database.sweep().await) }));
         }
     }
 

@@ -3,9 +3,9 @@
 use crate::configuration::Ground;
 use crate::state::NodeState;
 use crate::tasks::Tasks;
+use host::Instant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 use storage::{CheckpointEvent, CheckpointInfo, CheckpointKind, Database};
 use tokio::sync::{Notify, watch};
 

@@ -13,6 +13,7 @@ use crate::connection::registry::Sessions;
 use crate::node::Node;
 use crate::replication::Replication;
 use host::net::{TcpListener, TcpStream};
+use host::task::task;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -58,12 +59,13 @@ pub(crate) async fn start(node: &Arc<Node>) {
         replication: replication.clone(),
     };
     let (tasks, end) = (&node.tasks, node.tasks.background.clone());
-    tasks.tracker.spawn(async move {
+    tasks.tracker.spawn(task(async move {
         tokio::select! {
+            biased;
             () = end.cancelled() => {}
             () = accept(shown, listener) => {}
         }
-    });
+    }));
 }
 
 async fn accept(shown: Shown, listener: TcpListener) {
@@ -74,14 +76,15 @@ async fn accept(shown: Shown, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (shown, visitor) = (shown.clone(), lobby.enter());
-                scrapes.spawn(async move {
+                scrapes.spawn(task(async move {
                     // Who is too slow, or has gone, gets nothing.
                     tokio::select! {
-                        _ = answer(&shown, stream) => {}
+                        biased;
                         () = visitor.shown_out() => {}
+                        _ = answer(&shown, stream) => {}
                         () = tokio::time::sleep(SCRAPE_TIME) => {}
                     }
-                });
+                }));
             }
             Err(error) => {
                 shown.ground.log.warning(format!("could not accept a connection for metrics: {error}"));

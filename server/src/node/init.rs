@@ -69,7 +69,7 @@ pub async fn init(options: &InitOptions) -> Result<SystemId, ServerError> {
     let active = options.settings.clone();
     let opened = {
         let (host, dir) = (host.clone(), dir.clone());
-        tokio::task::spawn_blocking(move || {
+        host::task::blocking(move || {
             Database::create(&host, &dir, &create)?;
             Database::open(&host, open, StartMode::Primary)
         })

@@ -15,8 +15,9 @@ use crate::replication::ledger::Ledger;
 use crate::replication::standby::{RECOVERY, Standby};
 use crate::replication::{Replication, fencing};
 use crate::state::{NodeState, StopMode};
+use host::sync::Mutex;
+use host::task::task;
 use host::vital_task;
-use parking_lot::Mutex;
 use protocol::{Report, SqlState};
 use replica::driver::LogPlace;
 use replica::slots::Slots;
@@ -65,7 +66,7 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
     options.before_cut = Some(record_cuts(ground));
     options.progress = Some(log_progress(ground, node.life.states(), signal));
     let host = ground.host.clone();
-    let opened = tokio::task::spawn_blocking(move || Database::open(&host, options, mode)).await;
+    let opened = host::task::blocking(move || Database::open(&host, options, mode)).await;
     let opened = opened.map_err(|error| ServerError::new(format!("recovery failed: {error}")))?;
     opened.map_err(|error| ServerError::new(error.to_string()))
 }
@@ -208,7 +209,7 @@ async fn prepare_recovery(
     let wanted = recovery_target::timeline(ground);
     let (fetching, disk, pg_wal) =
         (restorer.clone(), ground.host.disk.clone(), ground.data_dir.join("pg_wal"));
-    let chosen = tokio::task::spawn_blocking(move || {
+    let chosen = host::task::blocking(move || {
         timelines::fetch_for(&start, wanted, |timeline| fetching.history(timeline))
             .map_err(|error| failed(&error))?;
         start.choose(&*disk, &pg_wal, wanted).map_err(|error| failed(&error))
@@ -261,7 +262,7 @@ pub(super) async fn assemble(
     let standby = Standby::start(&replication, &node.tasks, redo, node.life.promotions(), begins);
     let announcing =
         announce(ground.clone(), node.life.clone(), database.clone(), node.tasks.background.clone());
-    node.tasks.tracker.spawn(vital_task(RECOVERY, announcing));
+    node.tasks.tracker.spawn(task(vital_task(RECOVERY, announcing)));
     Ok((database, Some(standby)))
 }
 
@@ -269,6 +270,7 @@ pub(super) async fn assemble(
 async fn announce(ground: Arc<Ground>, life: Arc<Life>, database: Database, end: CancellationToken) {
     let log = &ground.log;
     tokio::select! {
+        biased;
         () = end.cancelled() => {}
         () = database.wait_consistent() => {
             log.log(format!("consistent recovery state reached at {}", database.replayed()));

@@ -45,7 +45,7 @@ pub(super) async fn promote(
     if let Some(archiver) = node.archive.archiver().cloned() {
         let settle =
             move || archiver.end_timeline(promoted.old_timeline, promoted.end_file, promoted.switch_at);
-        let settled = tokio::task::spawn_blocking(settle).await;
+        let settled = host::task::blocking(settle).await;
         settled.map_err(|error| ServerError::new(error.to_string()))??;
     }
     // Who sees the server out of recovery finds the ended timeline settled.
@@ -66,7 +66,7 @@ async fn new_timeline(
     let peers = fencing::timelines_of_peers(replication).await;
     let (control, disk) = (replication.database.control(), node.ground.host.disk.clone());
     let (restorer, pg_wal) = (node.archive.restorer().cloned(), node.ground.data_dir.join("pg_wal"));
-    let looked = tokio::task::spawn_blocking(move || {
+    let looked = host::task::blocking(move || {
         let here = timelines::newest_seen(&*disk, &pg_wal, &control)?;
         let newest = peers.into_iter().fold(here.max(parent), TimelineId::max);
         let Some(restorer) = restorer else { return Ok(newest) };
@@ -87,7 +87,7 @@ async fn new_timeline(
 /// recovery_end_command runs.
 async fn end_recovery_files(node: &Node) -> Result<(), ServerError> {
     let archive = node.archive.clone();
-    let ended = tokio::task::spawn_blocking(move || {
+    let ended = host::task::blocking(move || {
         Restorer::remove_temporaries(&archive.ground)?;
         if !archive.run_recovery_command("recovery_end_command") {
             return Err(std::io::Error::other("recovery_end_command was ended by the server's stop"));

@@ -8,6 +8,7 @@ use crate::connection::listen::{self, Listener};
 use crate::error::ServerError;
 use crate::lock_files::{self, PidFile};
 use crate::log::Log;
+use host::task::task;
 use host::vital_task;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -77,7 +78,7 @@ pub(crate) async fn start<S: Services>(
     take_connections::<S>(&node, listeners);
     if let Some(signals) = signals {
         let listening = signals.listen(node.clone(), node.tasks.background.clone());
-        node.tasks.tracker.spawn(vital_task("the task that hears signals", listening));
+        node.tasks.tracker.spawn(task(vital_task("the task that hears signals", listening)));
     }
     directory::log_last_state(&node.ground, &control);
     let opened = match open::open_unless_stopped(&node, &control).await {
@@ -88,7 +89,7 @@ pub(crate) async fn start<S: Services>(
         }
     };
     let running = node.clone();
-    let supervisor = tokio::spawn(async move {
+    let supervisor = tokio::spawn(task(async move {
         let done = match opened {
             Some(opened) => vital_task("the supervisor", run::run::<S>(running.clone(), opened)).await,
             None => {
@@ -100,7 +101,7 @@ pub(crate) async fn start<S: Services>(
         // Only now is the directory free for another server.
         running.life.release_directory();
         done
-    });
+    }));
     Ok(Started { node, sockets, supervisor })
 }
 
@@ -110,6 +111,6 @@ fn take_connections<S: Services>(node: &Arc<Node>, listeners: Vec<Listener>) {
         let serving = node.clone();
         let serve = move |socket, visitor| S::serve(serving.clone(), socket, visitor);
         let accepting = listen::accept(entrance.clone(), listener, serve);
-        node.tasks.tracker.spawn(vital_task("the task that takes connections", accepting));
+        node.tasks.tracker.spawn(task(vital_task("the task that takes connections", accepting)));
     }
 }

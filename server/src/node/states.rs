@@ -3,7 +3,7 @@
 use crate::configuration::Ground;
 use crate::lock_files::{PidFile, Status};
 use crate::state::{NodeState, StopMode};
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::sync::Arc;
 use tokio::sync::watch;
 

@@ -66,8 +66,9 @@ pub(super) async fn stop_node(
     if mode == StopMode::Smart {
         node.ground.log.log("received smart shutdown request");
         tokio::select! {
-            () = node.sessions.wait_gone(SessionKind::Client) => {}
+            biased;
             stronger = stop_of(&mut stops, StopMode::Fast) => mode = stronger,
+            () = node.sessions.wait_gone(SessionKind::Client) => {}
         }
     }
     if mode == StopMode::Fast {
@@ -77,8 +78,9 @@ pub(super) async fn stop_node(
         node.ground.log.log("aborting any active transactions");
         node.sessions.terminate_all(SessionKind::Client);
         tokio::select! {
-            () = node.sessions.wait_gone(SessionKind::Client) => {}
+            biased;
             stronger = stop_of(&mut stops, StopMode::Immediate) => mode = stronger,
+            () = node.sessions.wait_gone(SessionKind::Client) => {}
         }
     }
     if mode == StopMode::Immediate {
@@ -88,6 +90,7 @@ pub(super) async fn stop_node(
         return Ok(());
     }
     tokio::select! {
+        biased;
         done = stop_cleanly(node, database, standby) => done,
         _ = stop_of(&mut stops, StopMode::Immediate) => {
             node.ground.log.log("received immediate shutdown request");

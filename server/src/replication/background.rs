@@ -3,8 +3,9 @@
 use super::{Replication, fencing, semi_sync, slots};
 use crate::state::NodeState;
 use crate::tasks::Tasks;
+use host::Instant;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use storage::RemoteStages;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -38,8 +39,10 @@ async fn tell_stages(replication: Arc<Replication>) {
         }
         replication.senders.set_awaited(awaited);
         tokio::select! {
-            changed = stages.changed() => if changed.is_err() { return },
+            biased;
+            // First, since stages may change all the time.
             _ = looks.tick() => gate.forget_stages(),
+            changed = stages.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -10,6 +10,7 @@ use super::Replication;
 use crate::error::ServerError;
 use crate::state::NodeState;
 use host::Mutex;
+use host::task::task;
 use replica::ReplicaError;
 use replica::driver::peers::{probe, split_peers};
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
@@ -155,7 +156,7 @@ async fn ask_peers(replication: &Replication) -> Vec<Asked> {
     let mut asked = JoinSet::new();
     for peer in split_peers(&config.peers) {
         let peer = peer.to_owned();
-        asked.spawn(async move { (peer_name(&peer), probe(&peer).await) });
+        asked.spawn(task(async move { (peer_name(&peer), probe(&peer).await) }));
     }
     let mut answers = Vec::new();
     while let Some(answer) = asked.join_next().await {

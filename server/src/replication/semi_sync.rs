@@ -8,7 +8,7 @@
 use super::Replication;
 use crate::state::NodeState;
 use crate::tasks::blocking;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::sync::Arc;
 use storage::{Fallback, Resumed, Stall, SyncRecord};
 use tokio::sync::watch;

@@ -49,7 +49,7 @@ impl BackupEngine for Archived<'_> {
     async fn stop(&self, backup: BackupStart) -> Result<BackupEnd, storage::Error> {
         let ended = self.database.stop_backup(backup).await?;
         let archive = self.archive.clone();
-        let noticed = tokio::task::spawn_blocking(move || archive.notice_segments()).await;
+        let noticed = host::task::blocking(move || archive.notice_segments()).await;
         noticed.map_err(|_| storage::Error::Shutdown)?;
         if let Some(archiver) = self.archive.archiver().filter(|_| self.wait) {
             let in_recovery = self.database.is_in_recovery();

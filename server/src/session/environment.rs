@@ -6,7 +6,7 @@ use crate::connection::registry::SessionHandle;
 use crate::error::setting_error;
 use crate::node::Node;
 use crate::views::{self, Asked};
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use protocol::SqlState;
 use protocol::scram::{ITERATIONS, SALT_BYTES, Verifier};
 use settings::{AutoChange, Mark, Privilege, Scope, SessionConfig, SessionSettings, SettingError, Source};

@@ -9,6 +9,7 @@ use crate::connection::registry::{Activity, Member, NewSession, SessionKind, Sta
 use crate::error::from_sql;
 use crate::node::Node;
 use crate::state::NodeState;
+use host::Instant;
 use protocol::SqlState;
 use sql_interface::{Canceller, CommandTag, Fetch, Flow, RowSink, SqlError, TransactionStatus};
 use sql_session::{Portal, Prepared, SessionOptions, SqlSession};
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use storage::Interrupt;
-use tokio::time::Instant;
 use wal::{Lsn, TimelineId};
 
 /// A running server as its own process uses it; cloning shares it. It does not keep the server running.

@@ -25,6 +25,7 @@ use crate::error::from_sql;
 use crate::node::Node;
 use environment::SessionEnvironment;
 use extended::OpenPortal;
+use host::Instant;
 use limits::{Limits, LogStatement, class_of, reaches_client};
 use protocol::backend::{self, TransactionStatus};
 use protocol::frame::FrameLimits;
@@ -37,7 +38,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// A failed message: the client is told and the session goes on, or the session ends.
 enum Failure {
@@ -286,7 +286,7 @@ impl Session {
         self.statement_over = false;
         self.take_limits();
         self.deadline = self.limits.statement_timeout.map(|limit| Instant::now() + limit);
-        self.canceller.set_deadline(self.deadline.map(Instant::into_std));
+        self.canceller.set_deadline(self.deadline);
     }
 
     /// Takes over limits that changed.
@@ -446,7 +446,7 @@ impl Session {
     }
 
     /// Logs how long a statement took, if the settings say so.
-    fn log_duration(&self, label: &str, sql: &str, began: Option<std::time::Instant>) {
+    fn log_duration(&self, label: &str, sql: &str, began: Option<Instant>) {
         let (Some(from), Some(began)) = (self.limits.log_duration_from, began) else { return };
         let took = began.elapsed();
         if took >= from {
@@ -458,8 +458,8 @@ impl Session {
     }
 
     /// Now, if durations are logged.
-    fn clock(&self) -> Option<std::time::Instant> {
-        self.limits.log_duration_from.map(|_| std::time::Instant::now())
+    fn clock(&self) -> Option<Instant> {
+        self.limits.log_duration_from.map(|_| Instant::now())
     }
 }
 

@@ -104,9 +104,10 @@ pub(super) async fn reach(
             return Err(refused(token, format!("This server writes the log, which ends at {end}.")));
         }
         tokio::select! {
-            reached = database.wait_included(token.lsn, &interrupt) => return reached.map_err(SqlError::from),
+            biased;
             // A promotion, here or upstream, may have changed what the token means.
             _ = changes.changed() => {}
+            reached = database.wait_included(token.lsn, &interrupt) => return reached.map_err(SqlError::from),
         }
     }
 }

@@ -73,7 +73,7 @@ fn create_restore_point(asked: &Asked<'_>, actor: SettingActor, arguments: &[Dat
         return refuse(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, what));
     }
     NodeCall::Later(Box::pin(async move {
-        let made = tokio::task::spawn_blocking(move || {
+        let made = host::task::blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
             let point = XlogRecord::RestorePoint { name: name.clone(), time: ground.host.clock.now() };
             let mut record = point.encode().map_err(|error| SqlError::internal(error.to_string()))?;

@@ -104,7 +104,7 @@ fn switch_wal(asked: &Asked<'_>, actor: SettingActor) -> NodeCall {
     }
     let archive = asked.archive.clone();
     NodeCall::Later(Box::pin(async move {
-        let switched = tokio::task::spawn_blocking(move || {
+        let switched = host::task::blocking(move || {
             let wal = database.wal().ok_or_else(in_recovery)?;
             let failed = |error: wal::WalError| SqlError::new(SqlState::IO_ERROR, error.to_string());
             let switched = wal.switch_segment().map_err(failed)?;
@@ -136,7 +136,7 @@ fn emit_message(asked: &Asked<'_>, arguments: &[Datum]) -> NodeCall {
         None => Vec::new(),
     };
     NodeCall::Later(Box::pin(async move {
-        let written = tokio::task::spawn_blocking(move || {
+        let written = host::task::blocking(move || {
             let log = database.wal().ok_or_else(in_recovery)?;
             let mut record =
                 wal::message::logical_message(USER_DATABASE, transactional, &prefix, &content)

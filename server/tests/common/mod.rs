@@ -3,7 +3,7 @@
 // A test fails by panicking, also in its helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use protocol::Client;
 use server::{InitOptions, Server, ServerError, ServerOptions, StopMode};
 use std::path::PathBuf;

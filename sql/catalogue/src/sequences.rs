@@ -15,7 +15,7 @@
 
 use crate::model::{Sequence, SequencePosition};
 use crate::store;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use sql_interface::{Result, SqlError};
 use sqlstate::SqlState;
 use std::collections::HashMap;

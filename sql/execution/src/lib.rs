@@ -23,6 +23,7 @@ pub mod spill;
 pub use insert::{batch_row, copy_row, default_values, insert_batch, takes_batches};
 
 use bytes::Bytes;
+use host::Instant;
 use sql_catalogue::Catalogue;
 use sql_catalogue::sequences::Sequences;
 use sql_interface::{BoxFuture, Canceller, Environment, Result, SettingActor, SqlError};
@@ -32,7 +33,7 @@ use sql_types::Datum;
 use sqlstate::SqlState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use storage::{Database, LockWait, Transaction};
 
 /// One row.

@@ -1,14 +1,13 @@
 //! Telling a session's running statement to stop, from another task.
 
 use crate::error::{Severity, SqlError};
-use host::MemoryLimit;
+use host::{Instant, MemoryLimit};
 use sql_types::work::{Keeper, Kept};
 use sqlstate::SqlState;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 use storage::{Interrupt, WaitEvent};
 
 /// Why a statement is stopped.
@@ -131,7 +130,7 @@ impl Keeper for Shared {
     fn aside(&self, work: &mut dyn FnMut()) {
         if self.leaves.load(Ordering::Relaxed) {
             // The thread's other tasks move to another one, and this becomes a thread of the work's own.
-            tokio::task::block_in_place(work);
+            host::task::in_place(work);
         } else {
             work();
         }

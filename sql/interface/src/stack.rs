@@ -61,7 +61,7 @@ pub const SHALLOW_TOKENS: usize = 64;
 /// PostgreSQL's default of max_stack_depth, in bytes: for texts that no session's setting is known for.
 const DEFAULT_BYTES: usize = 2 << 20;
 
-thread_local! {
+host::thread::local! {
     /// Whether this thread runs on a tall stack.
     static ON_TALL: Cell<bool> = const { Cell::new(false) };
     /// max_stack_depth of the session that the thread just now works for.
@@ -94,11 +94,11 @@ fn tall_bytes(max_stack_depth_bytes: usize) -> usize {
 #[inline]
 fn left_bytes() -> usize {
     // Where the platform does not tell, there is nothing: a stack of known size is taken.
-    stacker::remaining_stack().unwrap_or(0)
+    host::thread::stack_left().unwrap_or(0)
 }
 
 fn on_new_stack<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    stacker::grow(bytes, || {
+    host::thread::with_stack(bytes, || {
         let _on_tall = OnTall(ON_TALL.replace(true));
         work()
     })
@@ -128,7 +128,7 @@ pub fn with_tokens<T>(tokens: usize, work: impl FnOnce() -> T) -> T {
     }
     let levels = tokens.min(parser_levels_max());
     let wanted = levels * PARSER_BYTES + tokens.saturating_mul(AST_LEVEL_BYTES) + RESERVE_BYTES * 2;
-    if left_bytes() >= wanted { work() } else { stacker::grow(wanted, work) }
+    if left_bytes() >= wanted { work() } else { host::thread::with_stack(wanted, work) }
 }
 
 /// How deep the parser may nest.
@@ -154,7 +154,7 @@ pub fn drop_tree<T>(tokens: usize, tree: T) {
     // Its depth was settled.
     let levels = tokens.min(STACK_BYTES_MAX / COPY_BYTES);
     let wanted = levels * AST_LEVEL_BYTES + RESERVE_BYTES;
-    if left_bytes() >= wanted { drop(tree) } else { stacker::grow(wanted, || drop(tree)) }
+    if left_bytes() >= wanted { drop(tree) } else { host::thread::with_stack(wanted, || drop(tree)) }
 }
 
 /// Copies a part of the tree of a text of this many tokens: unlike analysis it does not ask whether there is

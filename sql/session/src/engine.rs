@@ -2,7 +2,7 @@
 
 use super::{SessionOptions, SqlSession};
 use host::Host;
-use parking_lot::RwLock;
+use host::sync::RwLock;
 use sql_catalogue::sequences::Sequences;
 use sql_catalogue::{Catalogue, Role, store};
 use sql_execution::spill::TempSpace;

@@ -1,7 +1,7 @@
 //! The session as expressions see it, and the settings' transaction levels.
 
+use host::sync::Mutex;
 use host::{Host, Timestamp};
-use parking_lot::Mutex;
 use sql_catalogue::Catalogue;
 use sql_interface::{Environment, Result, SetScope, SettingActor, SqlError};
 use sql_language::expr::Facts;

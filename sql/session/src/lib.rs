@@ -44,7 +44,7 @@ pub use engine::SqlEngine;
 use facts::{SessionFacts, SettingLevels};
 pub use files::{FileCheck, check_files};
 use hashbrown::HashMap;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use portal::{Body, Run};
 pub use portal::{Portal, Prepared, cannot_be_run};
 use sql_catalogue::{Catalogue, Role};

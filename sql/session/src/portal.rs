@@ -1,7 +1,7 @@
 //! Prepared statements, and portals that run them.
 
 use super::copy::CopyIn;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use sql_execution::copy::LineWriter;
 use sql_execution::{Exec, Row};
 use sql_interface::{CommandTag, PortalKind, Result, ResultColumn, SqlError, stack};

@@ -365,7 +365,7 @@ fn translate(pattern: &str) -> Result<String> {
 /// Compiled expressions kept for the next row, a thread each.
 const CACHED: usize = 8;
 
-thread_local! {
+host::thread::local! {
     static CACHE: RefCell<Vec<(String, bool, Regex)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -384,7 +384,8 @@ pub fn regex_matches(text: &str, pattern: &str, fold: bool) -> Result<bool> {
 ///
 /// 2201B or 22025 if the pattern is not well formed, and those of work that is to stop.
 pub fn cached(pattern: &str, fold: bool) -> Result<Regex> {
-    CACHE.with_borrow_mut(|cache| {
+    CACHE.with(|cache| {
+        let mut cache = cache.borrow_mut();
         if let Some(at) = cache.iter().position(|(text, folds, _)| text == pattern && *folds == fold) {
             cache.swap(0, at);
         } else {

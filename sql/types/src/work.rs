@@ -42,7 +42,7 @@ pub trait Keeper: Send + Sync {
     fn release(&self, bytes: usize);
 }
 
-thread_local! {
+host::thread::local! {
     static KEEPER: RefCell<Option<Arc<dyn Keeper>>> = const { RefCell::new(None) };
     /// Work since the thread turned to what it does now.
     static SPENT: Cell<usize> = const { Cell::new(0) };

@@ -21,7 +21,7 @@ use wal::{BlockNumber, RelFile};
 /// moment.
 pub(crate) const CHAIN_PAGES_AT_ONCE: usize = 256;
 
-thread_local! {
+host::thread::local! {
     /// There is something while an operation runs that will be run again if it must leave off.
     static HELD: Cell<Option<Held>> = const { Cell::new(None) };
 }

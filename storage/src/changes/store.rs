@@ -12,7 +12,7 @@ use crate::pages::relation::{Relation, Relations};
 use crate::{Error, Interrupt};
 use host::Host;
 use host::Mutex;
-use parking_lot::RwLock;
+use host::sync::RwLock;
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -199,6 +199,7 @@ impl CommitGate {
                 }
             };
             tokio::select! {
+                biased;
                 () = changed => {}
                 // No report needs to come from who has everything already.
                 () = in_time => self.0.try_resume(&mut self.0.remote.lock()),

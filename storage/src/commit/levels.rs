@@ -8,12 +8,12 @@ use super::suspension::{Resumed, Stall, Suspended};
 use crate::visibility::snapshot::Visibility;
 use crate::{Error, Interrupt, SyncLevel, WaitEvent};
 use durability::Stage;
+use host::Instant;
 use host::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 use wal::{LogObserver, Lsn, Positions, Watermark};
 
 impl LogObserver for Levels {

@@ -187,7 +187,7 @@ impl Pipeline {
             if let Some(committer) = self.try_commit_lock() {
                 return self.lead(committer, request);
             }
-            std::hint::spin_loop();
+            host::thread::spin();
         }
         let (answer, outcome) = oneshot::channel();
         self.queued.fetch_add(1, Ordering::SeqCst);

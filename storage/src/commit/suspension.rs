@@ -19,8 +19,8 @@
 //! the log does not grow, the quorum has to have it all.
 
 use crate::SyncLevel;
+use host::Instant;
 use std::time::Duration;
-use tokio::time::Instant;
 use wal::Lsn;
 
 /// A commit has waited for its standbys for longer than set.

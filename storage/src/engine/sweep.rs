@@ -48,7 +48,7 @@ impl<F: FnMut() -> bool> Pace for CostPace<F> {
         if self.balance >= limit && !delay.is_zero() {
             // Longer for work that came in one piece, within bounds.
             let share = (self.balance as f64 / limit.max(1) as f64).min(4.0);
-            std::thread::sleep(delay.mul_f64(share));
+            host::thread::sleep(delay.mul_f64(share));
             self.balance = 0;
         }
         !(self.stops)()

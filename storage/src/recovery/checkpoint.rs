@@ -58,7 +58,7 @@ fn write_pages(
             (clock.monotonic().saturating_sub(begun), log_end(engine).bytes_since(begun_at));
         let rest = engine.wal_sizes.lock().rest(over, done, elapsed, grown);
         if !rest.is_zero() && !engine.hurry.load(Ordering::Acquire) {
-            std::thread::sleep(rest);
+            host::thread::sleep(rest);
         }
     };
     info.pages_written = engine.store.pool().write_before(redo, &mut pace)?;

@@ -18,8 +18,8 @@ use crate::engine::Engine;
 use crate::engine::recovery_state::PrefetchCounts;
 use crate::error::read_error;
 use crate::pages::pool::{PageKey, Pool};
+use host::sync::{Receiver, Sender, channel};
 use std::ops::ControlFlow;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use wal::reader::{EndOfWal, Next, ReadError, SegmentFiles, WalReader};
 use wal::{Fork, Lsn, Record, Rmgr, TimelineId};
 
@@ -68,23 +68,19 @@ pub(crate) fn read_ahead<S>(
     reader: &mut WalReader<SegmentFiles>,
     redo: impl FnMut(&mut Ready<'_>) -> Result<ControlFlow<S>, Error>,
 ) -> Result<Ended<S>, Error> {
-    let (sender, batches) = sync_channel(BATCHES);
-    std::thread::scope(|scope| {
-        let ahead = Ahead {
-            pool: engine.store.pool(),
-            engine,
-            reader,
-            quiet_until: Lsn::INVALID,
-            lately: vec![None; LATELY_MET],
-            number: 0,
-        };
-        std::thread::Builder::new()
-            .name("redo-reader".to_owned())
-            .spawn_scoped(scope, move || ahead.run(&sender))
-            .map_err(|error| Error::Unusable(format!("could not start a thread for recovery: {error}")))?;
-        // Gives up the receiver at its end, which ends the reader's thread.
-        redo_batches(batches, redo)
-    })
+    let (sender, batches) = channel(BATCHES);
+    let ahead = Ahead {
+        pool: engine.store.pool(),
+        engine,
+        reader,
+        quiet_until: Lsn::INVALID,
+        lately: vec![None; LATELY_MET],
+        number: 0,
+    };
+    // Gives up the receiver at its end, which ends the reader's thread.
+    let redo = || redo_batches(batches, redo);
+    host::thread::beside("redo-reader", move || ahead.run(&sender), redo)
+        .map_err(|error| Error::Unusable(format!("could not start a thread for recovery: {error}")))?
 }
 
 fn redo_batches<S>(
@@ -119,7 +115,7 @@ struct Ahead<'p, 'r> {
 }
 
 impl<'p> Ahead<'p, '_> {
-    fn run(mut self, sender: &SyncSender<Batch<'p>>) {
+    fn run(mut self, sender: &Sender<Batch<'p>>) {
         let pins = self.pool.frame_count() >= FRAMES_MIN;
         let mut before: Option<Batch<'p>> = None;
         loop {
@@ -196,7 +192,7 @@ impl<'p> Ahead<'p, '_> {
     }
 
     /// Loads a batch's pages and gives it to redo; false if that wants no more.
-    fn hand_over(&self, mut batch: Batch<'p>, sender: &SyncSender<Batch<'p>>) -> bool {
+    fn hand_over(&self, mut batch: Batch<'p>, sender: &Sender<Batch<'p>>) -> bool {
         for (index, id, key) in batch.wanted.drain(..) {
             // What goes wrong is redo's to find out.
             if let (Some(ready), Ok(pin)) = (batch.records.get_mut(index), self.pool.load(key, false)) {

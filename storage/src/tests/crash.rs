@@ -3,7 +3,7 @@
 use super::isolation::transfer;
 use super::*;
 use crate::{CheckpointKind, Direction};
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::collections::BTreeMap;
 
 pub(super) const ACCOUNTS: u64 = 6;

@@ -5,7 +5,7 @@ use super::standby::{Standby, backup, follow, ship};
 use super::*;
 use crate::{CheckpointKind, Direction, Feed, PromoteOptions};
 use Isolation::{ReadCommitted, RepeatableRead};
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use wal::{Lsn, TimelineId};
 
 /// What is known at a moment: the newest value whose commit was acknowledged, and the newest whose commit was

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::BeforeCutFn;
+use host::sync::Mutex;
 use host::{Disk, OpenMode};
-use parking_lot::Mutex;
 use std::io;
 use std::sync::atomic::AtomicBool;
 use wal::reader::CutTail;

@@ -7,7 +7,7 @@ use crate::{
     WalFeed,
 };
 use host::Disk;
-use parking_lot::{Condvar, Mutex};
+use host::sync::{Condvar, Mutex};
 use wal::backup_label::BackupLabel;
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};

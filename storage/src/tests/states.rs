@@ -7,7 +7,7 @@ use super::*;
 use crate::tree::Unpaced;
 use crate::{CheckpointKind, Direction, PromoteOptions, SweepCause};
 use host::Disk;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

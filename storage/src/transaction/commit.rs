@@ -5,6 +5,7 @@ use crate::commit::request::{EarlyWrites, Request, TreeChanges, TreeOwner};
 use crate::commit::write_set::WriteSet;
 use crate::visibility::snapshot::Insertion;
 use crate::{Committed, Error, Interrupt, SyncLevel};
+use host::task::task;
 use std::sync::Arc;
 
 /// What a large transaction leaves to its commit at most.
@@ -77,11 +78,11 @@ impl Transaction {
         if self.holds_locks && lsn > self.engine.visibility.visible() {
             let locks = std::mem::replace(&mut self.locks, self.engine.locks.new_set(0));
             let engine = Arc::clone(&self.engine);
-            tokio::spawn(async move {
+            tokio::spawn(task(async move {
                 // At the end of the server nobody waits for them any more.
                 let _ = engine.wait_visible(lsn, &Interrupt::new()).await;
                 drop(locks);
-            });
+            }));
         }
         Ok(Committed { lsn, timeline, xid, confirmed })
     }

@@ -5,11 +5,11 @@ use crate::error::WalError;
 use crate::ids::Lsn;
 use crate::log_file::Counters;
 use crate::space::{SegmentMaker, spawn};
-use host::Mutex;
+use host::thread::{JoinHandle, Thread, park, park_timeout};
+use host::{Instant, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// After commits met, this many flushes for one commit each have to follow before one flushes in place again.
 const CROWD_MEMORY: u32 = 16;
@@ -178,11 +178,11 @@ impl Shared {
                         return;
                     }
                 }
-                Some(at) => std::thread::park_timeout(at - now),
+                Some(at) => park_timeout(at - now),
                 None if crowd.lazy.swap(false, Ordering::SeqCst) => {
                     due = Some(now + Duration::from_micros(crowd.delay_us.load(Ordering::Relaxed)));
                 }
-                None => std::thread::park(),
+                None => park(),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use host::Disk;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use simulation::{Call, CrashPolicy, Fault, FaultKind, VirtualDisk};
 use std::collections::HashSet;
 use std::sync::Arc;

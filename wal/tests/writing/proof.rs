@@ -2,7 +2,7 @@
 //! taken for damage.
 
 use crate::support::*;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use simulation::{CrashPolicy, VirtualDisk};
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! A writer on a virtual disk, records that know their number, and reading them back.
 
 use host::Disk;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use simulation::VirtualDisk;
 use std::path::Path;
 use std::sync::Arc;

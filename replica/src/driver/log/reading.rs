@@ -9,8 +9,8 @@ use super::in_place::SentInPlace;
 use super::outgoing::Outgoing;
 use crate::error::ReplicaError;
 use bytes::Bytes;
+use host::sync::Mutex;
 use host::{Mapping, SharedDisk};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -279,7 +279,7 @@ impl LogReading {
 
     async fn read_chunk(&self, log: &LogState, start: Lsn, end: Lsn) -> Result<Outgoing, ReplicaError> {
         let (place, history, flushed) = (self.place.clone(), log.history.clone(), log.flushed());
-        let read = tokio::task::spawn_blocking(move || place.read_chunk(&history, start, end, flushed));
+        let read = host::task::blocking(move || place.read_chunk(&history, start, end, flushed));
         read.await.map_err(|error| ReplicaError::Protocol(error.to_string()))?
     }
 }

@@ -36,12 +36,13 @@ impl Driver {
             }
         };
         tokio::select! {
+            biased;
+            () = cancel.cancelled() => Event::Lost(ReplicaError::ReceiverTerminated),
             answer = tokio::time::timeout(limit, asked) => match answer {
                 Ok(Ok(event)) => event,
                 Ok(Err(error)) => Event::Lost(error),
                 Err(_) => Event::Lost(ReplicaError::ReceiverTimeout),
             },
-            () = cancel.cancelled() => Event::Lost(ReplicaError::ReceiverTerminated),
         }
     }
 

@@ -15,8 +15,8 @@ use super::replay::StandbyFeed;
 use crate::error::ReplicaError;
 use crate::receiver::{ReceiverOptions, ReceiverView};
 use crate::slots::UpstreamSlot;
-use host::Host;
-use parking_lot::Mutex;
+use host::sync::Mutex;
+use host::{Host, vital_task};
 use running::Driver;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -148,29 +148,26 @@ pub fn start(context: ReceiveContext, settings: ReceiveSettings) -> std::io::Res
     let view = Arc::new(Mutex::new(None));
     let (failing, failed) = watch::channel(None);
     let (running, runs) = watch::channel(());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("walreceiver".to_owned()).spawn({
+    let receiving = {
         let (cancel, view) = (cancel.clone(), view.clone());
-        move || {
-            // Told when all else of this thread is over.
-            let _running = running;
-            let runtime = runtime;
-            let _vital = host::vital("the walreceiver");
-            runtime.block_on(async move {
-                let wanted = tokio::select! {
-                    () = cancel.cancelled() => return,
-                    wanted = context.feed.wait_wanted() => wanted,
-                };
-                let ran = match Driver::open(context, changes, cancel, view, wanted) {
-                    Ok(mut driver) => driver.run().await,
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = ran {
-                    failing.send_replace(Some(error.to_string()));
-                }
-            });
+        async move {
+            let wanted = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return running,
+                wanted = context.feed.wait_wanted() => wanted,
+            };
+            let ran = match Driver::open(context, changes, cancel, view, wanted) {
+                Ok(mut driver) => driver.run().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ran {
+                failing.send_replace(Some(error.to_string()));
+            }
+            // Told when all else of the thread is over.
+            running
         }
-    })?;
+    };
+    host::thread::drive("walreceiver", vital_task("the walreceiver", receiving))?;
     Ok(ReceiveHandle { cancel, settings, view, failed, runs })
 }
 

@@ -3,11 +3,11 @@
 use super::writing::{finished, log_end, open_writer};
 use super::{ReceiveContext, ReceiveSettings};
 use crate::driver::extensions::{CONFIRMED, SLOTS};
-use crate::driver::timer::FineTimer;
 use crate::error::ReplicaError;
 use crate::receiver::{Event, Receiver, ReceiverAction, ReceiverView};
 use bytes::BytesMut;
-use parking_lot::Mutex;
+use host::FineTimer;
+use host::sync::Mutex;
 use protocol::backend::BackendMessage;
 use protocol::frame::message;
 use protocol::replication::{
@@ -87,7 +87,7 @@ impl Driver {
     }
 
     pub(super) async fn run(&mut self) -> Result<(), ReplicaError> {
-        let timer = FineTimer::new();
+        let timer = FineTimer::start();
         loop {
             let positions = self.context.feed.positions();
             if !self.machine.hurries_replayed() {
@@ -213,6 +213,8 @@ impl Driver {
         if let Some(client) = &mut self.client {
             let cancelled = self.cancel.cancelled();
             tokio::select! {
+                biased;
+                // What the socket takes at once goes out even at the end.
                 _ = client.flush() => {}
                 () = cancelled => {}
             }

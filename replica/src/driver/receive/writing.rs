@@ -24,7 +24,7 @@ impl Driver {
         if self.machine.flush_at_leisure() {
             if self.flushing.is_none() {
                 let writer = self.writer.clone();
-                self.flushing = Some(tokio::task::spawn_blocking(move || writer.flush()));
+                self.flushing = Some(host::task::blocking(move || writer.flush()));
             }
             return Ok(None);
         }

@@ -6,8 +6,8 @@
 
 use super::delays::{DelayObserver, DelaySettings, PauseState, ReplayDelays};
 use crate::receiver::sources::{SourceSettings, SourceSwitch, Turn};
+use host::sync::{Condvar, Mutex, MutexGuard};
 use host::{Clock, Timestamp};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;

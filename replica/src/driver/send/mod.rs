@@ -5,12 +5,12 @@ mod replies;
 mod wire;
 
 use super::log::{LogPlace, LogReading, Outlet};
-use super::timer::FineTimer;
 use crate::error::ReplicaError;
 use crate::sender::streams::SenderHandle;
 use crate::sender::{Action, Finish, Sender, SenderTimes, StreamPlan, TimelineEnd};
 use crate::slots::{ActiveSlot, Slots, UpstreamSlot};
 use bytes::BytesMut;
+use host::FineTimer;
 use host::Host;
 use protocol::backend::{self, CopyDirection, FieldDescription, Format};
 use protocol::replication::{WireLsn, XLOG_DATA_HEADER_BYTES, encode_xlog_data_header};
@@ -219,7 +219,7 @@ impl<S: Outlet> Streaming<'_, S> {
         let mut changes = self.context.log.subscribe();
         let mut awaited = self.context.row.awaited();
         let streams = self.context.row.streams();
-        let timer = FineTimer::new();
+        let timer = FineTimer::start();
         let mut log = changes.borrow_and_update().clone();
         self.begin(&log).await?;
         self.tell_awaited(*awaited.borrow_and_update());
@@ -262,12 +262,9 @@ impl<S: Outlet> Streaming<'_, S> {
             }
             let pause = until.map_or(Duration::MAX, |until| until.saturating_sub(now));
             let past = idle.unwrap_or(Lsn::MAX);
+            // First what comes rarely, and last what is looked at above anyway.
             tokio::select! {
-                moved = self.wire.progress() => {
-                    if !moved? {
-                        return Ok(Ended::Gone);
-                    }
-                }
+                biased;
                 // The caller's NodeLog keeps the channel open. Looked at above.
                 _ = changes.changed() => changes.mark_changed(),
                 _ = awaited.changed() => {
@@ -275,6 +272,7 @@ impl<S: Outlet> Streaming<'_, S> {
                     self.sender.set_times(sender_times(self.context, self.plimsoll), now);
                     self.tell_awaited(*awaited.borrow_and_update());
                 }
+                moved = self.wire.progress() => if !moved? { return Ok(Ended::Gone) },
                 () = changed(&mut self.confirmed_changes) => {
                     self.context.confirmations.wanted();
                     self.tell_confirmed();

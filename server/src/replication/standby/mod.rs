@@ -11,9 +11,10 @@ use super::Replication;
 use crate::configuration::Ground;
 use crate::error::ServerError;
 use crate::tasks::Tasks;
+use host::sync::Mutex;
+use host::task::task;
 use host::vital_task;
 use observer::Observer;
-use parking_lot::Mutex;
 use redo_feed::RedoFeed;
 use replica::driver::StandbyFeed;
 use replica::driver::receive::{self, ReceiveContext, ReceiveHandle, ReceiveSettings};
@@ -142,6 +143,7 @@ impl Recovery {
                 }
             };
             tokio::select! {
+                biased;
                 what = failure => return what,
                 // The sender lives in self.
                 _ = receivers.changed() => {}
@@ -164,6 +166,7 @@ async fn mind_receiver(recovery: Arc<Recovery>, end: CancellationToken) {
             recovery.feed.receiver_stopped();
         }
         tokio::select! {
+            biased;
             () = end.cancelled() => return,
             changed = wanted.changed() => if changed.is_err() { return },
         }
@@ -247,19 +250,19 @@ impl Standby {
         if let Some(checkpoint) = redo.awaited_checkpoint() {
             ground.log.log(format!("log of the checkpoint at {checkpoint} is not here: waiting for it"));
         }
-        let redo =
-            tokio::task::spawn_blocking(move || redo.run(&redo_feed).map_err(|error| error.to_string()));
+        let redo = host::task::blocking(move || redo.run(&redo_feed).map_err(|error| error.to_string()));
         let end = tasks.background.clone();
-        tasks.tracker.spawn(vital_task(RECOVERY, mind_receiver(recovery.clone(), end)));
+        tasks.tracker.spawn(task(vital_task(RECOVERY, mind_receiver(recovery.clone(), end))));
         let (ended, ends) = mpsc::channel(1);
         let awaiting = await_promotion(promotions, recovery.clone(), tasks.background.clone(), ended);
-        tasks.tracker.spawn(vital_task(RECOVERY, awaiting));
+        tasks.tracker.spawn(task(vital_task(RECOVERY, awaiting)));
         Self { replication: replication.clone(), recovery, redo, ends }
     }
 
     /// Waits until redo has ended by itself, or the receiver has failed for good.
     pub(crate) async fn ended(&mut self) -> Ended {
         tokio::select! {
+            biased;
             ended = &mut self.redo => {
                 ended.unwrap_or_else(|error| Err(format!("the redo thread failed: {error}")))
             }
@@ -298,6 +301,7 @@ async fn await_promotion(
     ended: mpsc::Sender<()>,
 ) {
     let asked = tokio::select! {
+        biased;
         () = end.cancelled() => false,
         () = ended.closed() => false,
         asked = promotions.wait_for(|asked| *asked) => asked.is_ok(),

@@ -4,7 +4,7 @@ use crate::archive::restore::Restorer;
 use crate::configuration::Ground;
 use crate::configuration::recovery_target::{self, TargetAction};
 use host::Timestamp;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use protocol::{Report, Severity, SqlState};
 use replica::driver::StandbyFeed;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! A database in a temporary folder, and sessions on it that speak text.
 
 use host::Host;
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use sql_interface::{
     Canceller, CommandTag, Environment, Fetch, Flow, IsolationLevel, NodeArgument, NodeCall, NodeFunction,
     NodeReturns, NodeRows, NodeTable, PortalKind, QuickSettings, RowSink, SetScope, SettingActor,

@@ -3,7 +3,7 @@
 use super::{PageKey, Pool};
 use crate::lock_order::{Held, Rank, hold};
 use crate::pages::page::Page;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use host::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::fmt;
 use std::hash::Hasher;
 use std::mem::ManuallyDrop;

@@ -33,7 +33,7 @@ use crate::pages::page::{PAGE_SIZE, Page};
 use crate::pages::relation::Relations;
 use frame::Frame;
 pub(crate) use frame::KeyHasher;
-use parking_lot::{Condvar, Mutex, RwLock};
+use host::sync::{Condvar, Mutex, RwLock};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -284,7 +284,7 @@ impl Pool {
                     drop(slot);
                     // Those who waited for the load let go as soon as they see that the frame has no page.
                     while frame.pins() > 1 {
-                        std::thread::yield_now();
+                        host::thread::yield_now();
                     }
                     frame.set_loading(false);
                     return Err(error);
@@ -380,7 +380,7 @@ impl Pool {
         if !wait {
             return Err(Error::PoolExhausted);
         }
-        let deadline = std::time::Instant::now() + FRAME_WAIT;
+        let deadline = host::Instant::now() + FRAME_WAIT;
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let found = loop {
             let mut bell = self.bell.0.lock();
@@ -392,7 +392,7 @@ impl Pool {
             // A pin given up between the look and the wait rings a bell that is not yet heard: so look again
             // soon.
             self.bell.1.wait_for(&mut bell, Duration::from_millis(20));
-            if std::time::Instant::now() > deadline {
+            if host::Instant::now() > deadline {
                 break Err(Error::PoolExhausted);
             }
         };

@@ -2,7 +2,7 @@
 
 use super::frame::Spare;
 use super::{PageKey, Pool};
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::collections::VecDeque;
 
 /// Frames of a ring (256 kB, as in PostgreSQL): what is read ahead has room, and the processor's cache holds

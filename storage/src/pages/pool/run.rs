@@ -10,7 +10,7 @@ use super::{PageKey, Pool};
 use crate::Error;
 use crate::pages::page::{PAGE_SIZE, seal};
 use crate::pages::relation::SEGMENT_PAGES;
-use parking_lot::MutexGuard;
+use host::sync::MutexGuard;
 use smallvec::SmallVec;
 use std::sync::atomic::Ordering;
 use wal::{BlockNumber, Lsn};
@@ -127,7 +127,7 @@ mod tests {
     use crate::pages::pool::WritePage;
     use crate::testing::{Bench, bench};
     use host::Disk;
-    use parking_lot::Mutex;
+    use host::sync::Mutex;
     use simulation::{Call, Fault, FaultKind};
     use std::fmt;
     use std::path::Path;

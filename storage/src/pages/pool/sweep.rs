@@ -53,7 +53,7 @@ impl Pool {
         // Free frames have no pins and no page, and the sweep leaves them alone, so this claim is the only
         // one.
         while !self.frames[index as usize].claim() {
-            std::hint::spin_loop();
+            host::thread::spin();
         }
         Some(Spare::claimed(self, index))
     }

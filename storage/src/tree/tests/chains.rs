@@ -4,7 +4,7 @@ use super::{Run, key_of, scan};
 use crate::changes::store::NewVersion;
 use crate::tree::{Owner, Pace, Prepared};
 use crate::{Direction, Error, KeyRange};
-use parking_lot::Mutex;
+use host::sync::Mutex;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -12,6 +12,7 @@ use tokio::io::unix::AsyncFd;
 /// From here on the runtime's timer is exact enough.
 const LONG: Duration = Duration::from_millis(10);
 
+#[derive(Debug)]
 struct Handle(TimerFd);
 
 impl AsRawFd for Handle {
@@ -21,11 +22,16 @@ impl AsRawFd for Handle {
 }
 
 /// A timer of one task.
-pub(super) struct FineTimer(Option<AsyncFd<Handle>>);
+#[derive(Debug)]
+pub struct FineTimer(Option<AsyncFd<Handle>>);
 
 impl FineTimer {
     /// Within a runtime. Where the kernel gives no timer, pauses take whole milliseconds.
-    pub(super) fn new() -> Self {
+    pub fn start() -> Self {
+        if cfg!(feature = "simulated") {
+            // Simulated time is the runtime's.
+            return Self(None);
+        }
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).ok();
         // SAFETY: the handle owns its descriptor, which is the same for as long as it lives.
@@ -34,7 +40,7 @@ impl FineTimer {
     }
 
     /// Waits for so long. A wait that is given up leaves nothing behind.
-    pub(super) async fn sleep(&self, pause: Duration) {
+    pub async fn sleep(&self, pause: Duration) {
         if let Some(timer) = self.0.as_ref().filter(|_| pause < LONG)
             && (pause.is_zero() || wait(timer, pause).await.is_ok())
         {
@@ -66,8 +72,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_pause_lasts_as_long_as_it_shall_also_after_one_that_was_given_up() {
-        let timer = FineTimer::new();
-        assert!(timer.0.is_some());
+        let timer = FineTimer::start();
+        assert!(timer.0.is_some() || cfg!(feature = "simulated"));
         let short = Duration::from_micros(300);
         // One that runs out unread, and one that does not.
         for earlier in [Duration::from_micros(1), Duration::from_secs(5)] {
