@@ -45,7 +45,7 @@ fn every_dependency_is_named_in_the_code_that_has_it() {
 }
 
 /// The folders of a package's targets of these kinds.
-fn folders(package: &serde_json::Value, kinds: &[&str]) -> BTreeSet<PathBuf> {
+pub(super) fn folders(package: &serde_json::Value, kinds: &[&str]) -> BTreeSet<PathBuf> {
     let targets = package["targets"].as_array().expect("targets");
     let of_kind = |target: &&serde_json::Value| {
         let found = target["kind"].as_array().expect("kinds");

@@ -2,6 +2,7 @@
 
 mod edges;
 mod rooms;
+mod seams;
 mod sizes;
 mod sources;
 
