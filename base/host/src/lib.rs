@@ -60,8 +60,8 @@ pub fn process_id() -> u32 {
     std::process::id()
 }
 
-/// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong. Never
-/// in what users run.
+/// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong.
+/// Never in what users run.
 #[cfg(not(feature = "simulated"))]
 #[macro_export]
 macro_rules! planted {
