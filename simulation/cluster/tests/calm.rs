@@ -3,82 +3,31 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking, also in its helpers
 
-use parking_lot::Mutex;
-use protocol::Client;
-use server::{InitOptions, Server, ServerOptions, StopMode};
+mod common;
+
+use common::{Node, Work};
+use server::StopMode;
 use simulator::branch::Branch;
 use simulator::checks::{Promise, check, check_equal, count_rare};
 use simulator::features::Features;
 use simulator::guarantee::Guarantee;
 use simulator::history::{Deed, History, Outcome, State};
 use simulator::rare::{Counters, Rare};
-use simulator::workload::{self, Clock, Workload};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 
 const CLIENTS: u32 = 5;
-const OPERATIONS: usize = 300;
-
-/// A server in a folder. It waits for a standby that does not come, and goes on alone after 30 ms.
-async fn start(dir: &Path) -> Server {
-    let data = dir.join("data");
-    server::init(&InitOptions::new(data.clone())).await.expect("init succeeds");
-    let mut options = ServerOptions { log: Arc::new(|_| ()), ..ServerOptions::new(data) }
-        .with("unix_socket_directories", dir.display().to_string())
-        .with("listen_addresses", "")
-        .with("shared_buffers", "8MB");
-    for (name, value) in workload::SETTINGS {
-        options = options.with(name, *value);
-    }
-    let server = Server::start(options).await.expect("the server starts");
-    server.wait_ready().await;
-    server
-}
-
-async fn connect(dir: &Path) -> Client {
-    Client::connect_to(&conninfo(dir)).await.expect("a session")
-}
-
-fn conninfo(dir: &Path) -> String {
-    format!("host={} port=5432 user=postgres dbname=postgres", dir.display())
-}
-
-async fn run(dir: &Path, seed: u64, features: Features) -> (History, State) {
-    let begun = Instant::now();
-    let history = Arc::new(Mutex::new(History::default()));
-    let run = Arc::new(Workload {
-        // The second node is never there.
-        nodes: vec![conninfo(dir), conninfo(&dir.join("nowhere"))],
-        seed,
-        features,
-        clock: Clock::new(move || begun.elapsed().as_millis() as u64),
-        history: history.clone(),
-        operations_max: OPERATIONS,
-        stop: AtomicBool::new(false),
-    });
-    let clients: Vec<_> = (0..CLIENTS).map(|number| tokio::spawn(run.clone().run_client(number))).collect();
-    for client in clients {
-        client.await.expect("a client ends");
-    }
-    let state = workload::read_state(&mut connect(dir).await).await.expect("the state");
-    (std::mem::take(&mut *history.lock()), state)
-}
+const OPERATIONS: usize = 200;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_a_calm_server_do_everything_and_break_nothing() {
-    let dir = tempfile::Builder::new().prefix("plim").tempdir_in("/tmp").unwrap();
-    let server = start(dir.path()).await;
-    workload::set_up(&mut connect(dir.path()).await).await.expect("tables");
-    let (history, state) = run(dir.path(), 1, Features::all()).await;
-    let again = workload::read_state(&mut connect(dir.path()).await).await.expect("the state");
-    server.stop(StopMode::Fast);
-    server.join().await.expect("the server stops");
+    let mut node = Node::primary().await;
+    // The second node is never there.
+    let nodes = vec![node.conninfo(), Node::empty(1).conninfo()];
+    let history = Work::start(nodes, 1, Features::all(), (CLIENTS, OPERATIONS)).end().await;
+    let (state, again) = (node.state().await, node.state().await);
+    node.stop(StopMode::Fast).await;
 
     let guarantee = Guarantee::calm(Branch::new("1"));
-    let kinds = history.kinds();
-    eprintln!("{kinds:#?}\n{:?}", history.rare);
+    eprintln!("{:?}\n{:?}", history.kinds(), history.rare);
     check(&history, &guarantee, &state).unwrap_or_else(|violation| panic!("{violation}"));
     check_equal(&[(0, state.clone()), (1, again)]).unwrap_or_else(|violation| panic!("{violation}"));
     each_kind_occurs(&history);
