@@ -118,7 +118,7 @@ impl Branches {
                 return end.is_none_or(|end| token.at <= end);
             }
             let Some(fork) = self.forks.get(branch) else { return false };
-            end = Some(end.map_or(fork.at, |end| end.min(fork.at)));
+            end = Some(fork.at);
             branch = &fork.parent;
         }
         false

@@ -180,7 +180,8 @@ impl Guarantee {
     fn is_held(&self, commit: &Commit<'_>) -> bool {
         let lineage = self.branches.lineage(&self.survivor);
         let home = self.branches.home(commit.token);
-        if !lineage.contains(&home) || self.was_released(&home, commit.token.at) {
+        let Some(place) = lineage.iter().position(|branch| *branch == home) else { return false };
+        if self.was_released(&home, commit.token.at) {
             return false;
         }
         let in_force: Vec<&Quorum> = self
@@ -189,17 +190,12 @@ impl Guarantee {
             .filter(|quorum| commit.node.is_none_or(|node| node == quorum.node))
             .filter(|quorum| quorum.from_ms <= commit.told_ms && commit.invoked_ms <= quorum.to_ms)
             .collect();
-        let turns: Vec<&Turn> = (self.turns.iter())
-            .filter(|turn| turn.branch != home && lineage.contains(&turn.branch))
-            .filter(|turn| self.is_younger(&lineage, &turn.branch, &home))
-            .collect();
-        let holds = |quorum: &&Quorum| turns.iter().all(|turn| self.outlives(commit, quorum, turn));
-        !in_force.is_empty() && !turns.is_empty() && in_force.iter().all(holds)
-    }
-
-    fn is_younger(&self, lineage: &[Branch], branch: &Branch, home: &Branch) -> bool {
-        let place = |wanted: &Branch| lineage.iter().position(|branch| branch == wanted);
-        place(branch) < place(home)
+        // Of a change of branch that nobody stated nothing is known.
+        let outlives = |quorum: &Quorum, branch: &Branch| {
+            self.turns.iter().any(|turn| turn.branch == *branch && self.outlives(commit, quorum, turn))
+        };
+        let holds = |quorum: &&Quorum| lineage.iter().take(place).all(|branch| outlives(quorum, branch));
+        !in_force.is_empty() && in_force.iter().all(holds)
     }
 
     fn was_released(&self, home: &Branch, at: Lsn) -> bool {
@@ -211,9 +207,6 @@ impl Guarantee {
 
     /// Whether enough of those who were waited for were looked at when the branch changed.
     fn outlives(&self, commit: &Commit<'_>, quorum: &Quorum, turn: &Turn) -> bool {
-        if quorum.count == 0 {
-            return false;
-        }
         let was_compared = |node: &usize| {
             let counts = turn.sealed || commit.told_ms <= turn.decided_ms || *node == turn.node;
             counts && turn.candidates.contains(node)

@@ -186,6 +186,56 @@ fn what_a_primary_or_a_confirmed_read_showed_and_is_gone_is_found() {
 }
 
 #[test]
+fn what_was_shown_after_the_comparison_binds_by_who_was_compared() {
+    let mut guarantee = guarantee();
+    guarantee.quorums[0].standbys = [1, 2].into();
+    for (told_ms, found) in [(990, Some(Promise::Visible)), (1500, None)] {
+        let mut told = told();
+        told.write(7, 850, Level::On, &[(0, 3)], unknown());
+        told.read(0, told_ms, View::Primary, None, seen("1:0/140", values(3, 2), writers(7, 3)));
+        assert_eq!(broken(&told, &guarantee, &state()), found, "{told_ms}");
+    }
+}
+
+#[test]
+fn what_a_node_lost_before_its_flush_is_in_no_order() {
+    // The same positions name other commits after the node's end.
+    let lost = |at_ms| {
+        let mut told = Told::default();
+        told.write(7, 205, Level::Off, &[(0, 3)], acked("1:0/92"));
+        told.read(0, 210, View::Primary, None, seen("1:0/92", values(3, 1), writers(7, 1)));
+        for entry in self::told().0.entries() {
+            let pending =
+                told.0.begin((entry.client, 0), entry.node, "any", entry.invoked_ms, entry.deed.clone());
+            told.0.end(pending, entry.told_ms(), entry.outcome.clone(), |_| ());
+        }
+        // Seen on a standby before the node's end, so it was flushed; and written anew with another number.
+        told.write(8, 950, Level::Local, &[(0, 3)], acked("1:0/94"));
+        told.read(2, 960, View::Replayed, None, seen("1:0/94", values(3, 1), writers(8, 1)));
+        let mut guarantee = guarantee();
+        guarantee.losses.push(Loss { node: 0, at_ms, lost: Lost::Process });
+        let mut state = state();
+        state.parts.insert(8, [0, 1].into());
+        (state.values, state.writers) = (values(3, 2), writers(8, 4));
+        broken(&told, &guarantee, &state)
+    };
+    assert_eq!(lost(700), None);
+    assert_eq!(lost(20), Some(Promise::OneOrder));
+}
+
+#[test]
+fn only_who_asks_for_a_token_reads_in_order() {
+    let found = |after| {
+        let mut told = told();
+        told.read(2, 700, View::Replayed, Some("1:0/90"), seen("1:0/90", values(2, 1), writers(2, 1)));
+        told.read(2, 800, View::Replayed, after, seen("1:0/60", values(1, 1), writers(1, 1)));
+        broken(&told, &guarantee(), &state())
+    };
+    assert_eq!(found(None), None, "another standby may be behind");
+    assert_eq!(found(Some("1:0/50")), Some(Promise::OneOrder), "less than it had read");
+}
+
+#[test]
 fn reads_that_no_one_order_explains_are_found() {
     let found = |node, view, after, read: Seen| {
         let mut told = told();

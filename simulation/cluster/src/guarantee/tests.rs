@@ -106,3 +106,35 @@ fn a_commit_at_off_binds_once_the_log_writer_had_its_time() {
     assert!(!binds(&guarantee, Level::Off, "1:0/90", 200));
     assert!(binds(&guarantee, Level::Off, "1:0/90", 199));
 }
+
+#[test]
+fn a_commit_outlives_each_change_of_branch_after_it_and_no_other() {
+    let mut guarantee = turned(1, &[1, 2, 3]);
+    let (parent, branch) = (guarantee.survivor.clone(), Branch::new("3-c"));
+    guarantee.branches.add(branch.clone(), parent, Lsn::new(0x200));
+    guarantee.survivor = branch.clone();
+    assert!(!binds(&guarantee, Level::On, "1:0/141", 500), "the second change was not stated");
+    let turn = |candidates: &[usize]| {
+        let candidates = candidates.iter().copied().collect();
+        Turn { branch: branch.clone(), node: 2, decided_ms: 1500, candidates, sealed: false }
+    };
+    guarantee.turns.push(turn(&[2]));
+    assert!(!binds(&guarantee, Level::On, "1:0/141", 500));
+    guarantee.turns[1] = turn(&[1, 2, 3]);
+    assert!(binds(&guarantee, Level::On, "1:0/141", 500));
+    // What began after the first change has nothing to do with how that one was decided.
+    guarantee.turns[0].candidates = [1].into();
+    guarantee.turns[0].decided_ms = 700;
+    assert!(binds(&guarantee, Level::On, "2-a:0/241", 1000));
+    assert!(!binds(&guarantee, Level::On, "1:0/141", 500));
+}
+
+#[test]
+fn only_quorums_of_its_own_primary_and_time_count_for_a_commit() {
+    let mut guarantee = turned(1, &[1, 2, 3]);
+    guarantee.turns[0].decided_ms = 4000;
+    assert!(binds(&guarantee, Level::On, "1:0/141", 2010));
+    assert!(!binds(&guarantee, Level::On, "1:0/141", 2011), "nobody stated what it waited for");
+    guarantee.quorums.push(Quorum { node: 2, from_ms: 0, to_ms: 9000, count: 0, standbys: BTreeSet::new() });
+    assert!(binds(&guarantee, Level::On, "1:0/141", 2010));
+}
