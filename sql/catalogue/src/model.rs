@@ -425,11 +425,12 @@ impl Catalogue {
     pub fn sequence_named(&self, name: &str) -> Option<&Arc<Sequence>> {
         self.sequences.values().find(|sequence| sequence.name == name)
     }
-    /// The sequences that a table's columns own.
-    pub fn sequences_of(&self, relation: u32) -> impl Iterator<Item = &Arc<Sequence>> {
-        let owned =
-            move |sequence: &&Arc<Sequence>| sequence.owned_by.is_some_and(|(table, _)| table == relation);
-        self.sequences.values().filter(owned)
+    /// The sequences that a table's columns own, in the order in which they were made.
+    pub fn sequences_of(&self, relation: u32) -> Vec<&Arc<Sequence>> {
+        let owned = |sequence: &&Arc<Sequence>| sequence.owned_by.is_some_and(|(table, _)| table == relation);
+        let mut found: Vec<&Arc<Sequence>> = self.sequences.values().filter(owned).collect();
+        found.sort_by_key(|sequence| sequence.oid);
+        found
     }
     /// An index by its OID, with its table.
     pub fn index(&self, oid: u32) -> Option<(&Arc<Relation>, AnyIndex<'_>)> {

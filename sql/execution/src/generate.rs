@@ -272,7 +272,9 @@ impl Generated {
             GeneratedSource::System(table) => {
                 let mut positions = HashMap::new();
                 if system::shows_positions(table) {
-                    for sequence in cx.catalogue.sequences.values() {
+                    let mut sequences: Vec<_> = cx.catalogue.sequences.values().collect();
+                    sequences.sort_by_key(|sequence| sequence.oid);
+                    for sequence in sequences {
                         positions.insert(sequence.oid, super::sequence::position(cx, sequence).await?);
                     }
                 }

@@ -471,9 +471,8 @@ impl SqlSession {
             ));
         }
         // What the columns number their rows with goes along.
-        let owned = |sequence: &Sequence| sequence.owned_by.is_some_and(|(table, _)| table == relation.oid);
         let catalogue = self.facts.catalogue.clone();
-        for sequence in catalogue.sequences.values().filter(|sequence| owned(sequence)) {
+        for sequence in catalogue.sequences_of(relation.oid) {
             let changed = Sequence { owner: role.oid, ..Sequence::clone(sequence) };
             store::put_sequence(self.transaction()?, &changed).await?;
         }

@@ -235,7 +235,7 @@ impl SqlSession {
         Ok(())
     }
 
-    /// Columns whose DEFAULT is this.
+    /// Columns whose DEFAULT is this, in the order in which their tables were made.
     async fn columns_with_default(&mut self, default: &str) -> Result<Vec<(Arc<Relation>, usize)>> {
         let catalogue = self.catalogue().await?;
         let mut found = Vec::new();
@@ -246,6 +246,7 @@ impl SqlSession {
                 }
             }
         }
+        found.sort_by_key(|(relation, at)| (relation.oid, *at));
         Ok(found)
     }
 

@@ -70,6 +70,7 @@ impl LockManager {
             let places = table.iter().filter(|lock| matches!(lock.name, LockName::Place(_)));
             holders.extend(places.flat_map(|lock| lock.holders.iter().map(|holder| holder.owner)));
         }
+        holders.sort_unstable();
         let waits = self.waits();
         let waits_for_place = |owner: &Owner| matches!(waits.get(owner), Some((_, LockName::Place(_))));
         let is_stuck = |holder: Owner| {
