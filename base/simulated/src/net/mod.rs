@@ -96,6 +96,11 @@ impl Network {
         self.with(|state| state.around.counters)
     }
 
+    /// Connections that somebody still has a socket of.
+    pub fn open_connections(&self) -> usize {
+        self.with(|state| state.open_connections())
+    }
+
     /// Sets all links that are not set themselves.
     pub fn set_default_link(&self, link: Link) {
         self.with(|state| {

@@ -113,6 +113,10 @@ impl State {
         Some(look(self.connections.get_mut(&connection)?, &mut self.around))
     }
 
+    pub(super) fn open_connections(&self) -> usize {
+        self.connections.len()
+    }
+
     /// The program has dropped its socket.
     pub(super) fn close(&mut self, id: u64, side: Side) {
         let Some(connection) = self.connections.get_mut(&id) else { return };

@@ -289,6 +289,75 @@ async fn a_slow_link_takes_the_time_that_its_speed_says() {
     assert!((4000..4500).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
 }
 
+/// One fault, or the end of one; whether it breaks connections.
+fn disturb(network: &Network, random: &mut fastrand::Rng) -> bool {
+    let (from, to) = if random.bool() { (A, B) } else { (B, A) };
+    let fault = random.u8(..8);
+    let breaks = (3..6).contains(&fault) && random.u8(..20) == 0;
+    match fault {
+        0 => network.set_cut(from, to, true),
+        1 => network.set_cut(from, to, false),
+        2 => {
+            let delay = Duration::ZERO..=Duration::from_millis(random.u64(..200));
+            let bytes_per_second = Some(random.u64(50_000..500_000));
+            network.set_link(from, to, Link { delay, bytes_per_second, cut: false });
+        }
+        3 if breaks => network.reset_between(from, to),
+        4 if breaks => network.kill(from),
+        5 if breaks => {
+            network.power_off(from);
+            network.power_on(from);
+        }
+        _ => network.heal_all(),
+    }
+    breaks
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_happens_a_reader_gets_what_was_sent_up_to_some_byte() {
+    let (mut whole, mut broken) = (0, 0);
+    for seed in 0..150 {
+        let network = Network::install(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        network.set_default_link(Link { bytes_per_second: Some(50_000), ..Link::default() });
+        let (mut opened, mut accepted) = pair(&network).await;
+        opened.set_user_timeout(Some(seconds(20)));
+        let sent = noise(seed, 400_000);
+        let bytes = sent.clone();
+        let writing = tokio::spawn(async move {
+            let all = async {
+                opened.write_all(&bytes).await?;
+                opened.shutdown().await?;
+                // As a client does, it waits until the other has closed.
+                opened.read(&mut [0]).await
+            };
+            // Nothing wakes the programs of a machine that is gone.
+            matches!(timeout(seconds(2000), all).await, Ok(Ok(_)))
+        });
+        let reading = tokio::spawn(async move {
+            let mut got = Vec::new();
+            let end = timeout(seconds(2000), accepted.read_to_end(&mut got)).await;
+            (got, matches!(end, Ok(Ok(_))))
+        });
+        let mut breaks = false;
+        for _ in 0..30 {
+            tokio::time::sleep(Duration::from_millis(random.u64(..500))).await;
+            breaks |= disturb(&network, &mut random);
+        }
+        network.heal_all();
+        let (written, (got, ended)) = (writing.await.unwrap(), reading.await.unwrap());
+        assert!(sent.starts_with(&got), "seed {seed}: {} bytes", got.len());
+        if written && ended && got.len() == sent.len() {
+            whole += 1;
+        } else {
+            broken += 1;
+            assert!(breaks || network.counters().timeouts > 0, "seed {seed}: nothing broke it");
+        }
+        assert_eq!(network.open_connections(), 0, "seed {seed}");
+    }
+    assert!(whole > 20 && broken > 20, "{whole} whole, {broken} broken");
+}
+
 /// All that happened in a run with faults.
 async fn story(seed: u64) -> Vec<(Duration, Event)> {
     let network = Network::install(seed);
