@@ -1,5 +1,5 @@
-//! Product code takes threads, tasks, locks and monotonic time from the crate `host` alone, so that a
-//! simulator can put its own in their place.
+//! Product code takes threads, tasks, locks, monotonic time, TCP sockets and processes from the crate `host`
+//! alone, so that a simulator can put its own in their place.
 
 use super::edges::folders;
 use super::metadata;
@@ -26,6 +26,11 @@ const NAMES: &[(&str, &str)] = &[
     (".block_on(", "host::task::block_on"),
     (".blocking_recv(", "host::task::blocking_recv"),
     (".blocking_send(", "host::task::blocking_send"),
+    ("tokio::net::Tcp", "host::net"),
+    ("std::net::Tcp", "host::net"),
+    ("socket2::", "host::net"),
+    ("tokio::net::lookup_host", "host::net::TcpStream::connect"),
+    ("process::Command", "host::ShellCommand"),
 ];
 /// What is no wait and no thread: it may follow `std::thread::`.
 const PANICKING: &str = "panicking()";
