@@ -13,16 +13,19 @@
 //! |                 | [`Guarantee`] says so: the surviving branch has the position, or the standbys that  |
 //! |                 | it waited for were compared at each change of branch.                               |
 //! | `objects`       | tables, indexes and columns are there as they were told. As `kept`.                 |
+//! | `answers`       | nobody was refused what is right: no key is there twice (a sequence never gives a   |
+//! |                 | number again that a row has), no table is missing. Always.                          |
 //! | [`check_equal`] | nodes that follow the survivor hold the same. Once they have caught up.             |
 //!
 //! A history of a run that was ended in the middle is as good as any: what never ended is unknown.
 
+mod answers;
 mod kept;
 mod objects;
 mod order;
 mod whole;
 
-use crate::guarantee::Guarantee;
+use crate::guarantee::{Guarantee, Turn};
 use crate::history::{Deed, Entry, History, Outcome, State, Write};
 use crate::rare::{Counters, Rare};
 use std::collections::BTreeMap;
@@ -47,6 +50,8 @@ pub enum Promise {
     Failed,
     /// Tables, indexes and columns are there as they were told.
     Objects,
+    /// What is right is not refused.
+    Answers,
     /// 4: nodes that have replayed the same hold the same.
     Equal,
 }
@@ -74,6 +79,7 @@ fn violation<T>(promise: Promise, text: String) -> Result<T, Violation> {
 /// and faults have ended.
 pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<(), Violation> {
     let writes = writes_of(history);
+    answers::check(history)?;
     whole::check_end(&writes, state)?;
     whole::check_reads(history, &writes)?;
     order::check(history, guarantee)?;
@@ -124,10 +130,34 @@ pub fn count_rare(history: &History, guarantee: &Guarantee, state: &State, count
             _ => {}
         }
     }
+    for turn in &guarantee.turns {
+        if took_commits_beside(history, guarantee, turn) {
+            counters.hit(Rare::TwoPrimaries);
+        }
+    }
     let numbers: Vec<u32> = guarantee.turns.iter().map(|turn| turn.branch.timeline()).collect();
     if (0..numbers.len()).any(|at| numbers[..at].contains(&numbers[at])) {
         counters.hit(Rare::TwinTimelines);
     }
+}
+
+/// Whether a commit was acknowledged on a branch that had been left, after one on the branch that left it.
+fn took_commits_beside(history: &History, guarantee: &Guarantee, turn: &Turn) -> bool {
+    let told = |on_new: bool| {
+        let token_of = move |entry: &Entry| {
+            let token = entry.token().filter(|_| entry.level_told().is_some())?;
+            let is_new = guarantee.branches.home(token) == turn.branch;
+            let is_left = !guarantee.branches.has(&turn.branch, token);
+            (if on_new { is_new } else { is_left }).then_some(entry.told_ms())
+        };
+        history.entries().iter().filter_map(token_of)
+    };
+    let first = told(true).min();
+    first.is_some_and(|first| {
+        let next = |other: &&Turn| other.decided_ms > turn.decided_ms;
+        let until = guarantee.turns.iter().filter(next).map(|other| other.decided_ms).min();
+        told(false).any(|told_ms| told_ms > first && until.is_none_or(|until| told_ms < until))
+    })
 }
 
 fn write_of(entry: &Entry) -> Option<(&Entry, &Write)> {

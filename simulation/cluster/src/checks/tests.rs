@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::branch::{Branch, Token};
-use crate::guarantee::{Loss, Lost, Quorum, Turn};
+use crate::guarantee::{Loss, Lost, Quorum};
 use crate::history::registers::{REGISTERS, Values};
 use crate::history::{Ddl, Level, Read, Seen, View};
 use std::collections::BTreeSet;
@@ -346,4 +346,35 @@ fn nodes_that_differ_are_named() {
         let found = check_equal(&[(0, state()), (1, state()), (3, other)]).expect_err("they differ");
         assert!(found.promise == Promise::Equal && found.text.starts_with("nodes 1 and 3"), "{found}");
     }
+}
+
+#[test]
+fn a_refusal_that_no_fault_explains_is_found() {
+    for (text, found) in [
+        ("23505 duplicate key", Some(Promise::Answers)),
+        ("XX000 internal", Some(Promise::Answers)),
+        ("42P01 no table", Some(Promise::Answers)),
+        ("57014 cancelled", None),
+        ("25006 fenced", None),
+    ] {
+        let mut told = told();
+        told.write(7, 900, Level::On, &[(0, 3)], Outcome::Failed(text.to_owned()));
+        assert_eq!(broken(&told, &guarantee(), &state()), found, "{text}");
+    }
+    let mut told = told();
+    told.ddl(900, "x", true, Outcome::Failed("42P01 its creation was lost".to_owned()));
+    assert_eq!(broken(&told, &guarantee(), &state()), None);
+}
+
+#[test]
+fn two_primaries_are_counted_if_the_old_one_goes_on_after_the_new_one() {
+    let count = |told: &Told| {
+        let mut counters = Counters::default();
+        count_rare(&told.0, &guarantee(), &state(), &mut counters);
+        counters.count(Rare::TwoPrimaries)
+    };
+    let mut told = told();
+    assert_eq!(count(&told), 0);
+    told.write(7, 1700, Level::Local, &[(0, 3)], acked("1:0/130"));
+    assert_eq!(count(&told), 1);
 }

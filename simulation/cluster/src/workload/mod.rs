@@ -37,6 +37,8 @@ pub const SETTINGS: &[(&str, &str)] = &[("plimsoll.write_set_limit", "64kB")];
 
 /// Parts of one transaction have numbers below this.
 const PARTS_MAX: u64 = 1000;
+/// A row of `tickets`, whose key comes from a sequence, counts as this part.
+const TICKET: u32 = 999;
 
 /// The milliseconds since the cluster began.
 #[derive(Clone)]
@@ -103,6 +105,8 @@ pub async fn set_up(client: &mut Client) -> Result<(), ClientError> {
             "CREATE TABLE parts (id bigint PRIMARY KEY, tx bigint NOT NULL, part int NOT NULL, filler text)",
         )
         .await?;
+    client.query("CREATE TABLE tickets (id bigserial PRIMARY KEY, tx bigint NOT NULL)").await?;
+    client.query("CREATE INDEX tickets_by_tx ON tickets (tx)").await?;
     client.query("CREATE TABLE registers (k int PRIMARY KEY, v bigint NOT NULL, tx bigint NOT NULL)").await?;
     let fill = format!("INSERT INTO registers SELECT g, 0, 0 FROM generate_series(0, {}) g", REGISTERS - 1);
     client.query(&fill).await.map(drop)
@@ -116,8 +120,8 @@ pub async fn set_up(client: &mut Client) -> Result<(), ClientError> {
 pub async fn read_state(client: &mut Client) -> Result<State, ClientError> {
     let mut state = State::default();
     client.query("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-    let parts = client.query("SELECT tx, part FROM parts ORDER BY id").await?;
-    state.parts = parts_of(&parts);
+    let parts = format!("SELECT tx, part FROM parts UNION ALL SELECT tx, {TICKET} FROM tickets");
+    state.parts = parts_of(&client.query(&parts).await?);
     let registers = client.query(LOOK).await?;
     (state.values, state.writers) = registers_of(&registers);
     for sql in [

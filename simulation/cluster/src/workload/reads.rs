@@ -2,7 +2,7 @@
 
 use super::session::{Session, Trouble};
 use super::talker::Talker;
-use super::{LOOK, PARTS_MAX, parts_of, registers_of};
+use super::{LOOK, PARTS_MAX, TICKET, parts_of, registers_of};
 use crate::branch::Token;
 use crate::features::Feature;
 use crate::history::{Deed, Outcome, Read, Seen, View};
@@ -124,7 +124,10 @@ async fn look(
     if is_whole {
         for tx in writers.iter().filter(|tx| **tx != 0).take(3) {
             let (from, to) = (tx * PARTS_MAX, (tx + 1) * PARTS_MAX);
-            let rows = format!("SELECT tx, part FROM parts WHERE id >= {from} AND id < {to}");
+            let rows = format!(
+                "SELECT tx, part FROM parts WHERE id >= {from} AND id < {to} \
+                 UNION ALL SELECT tx, {TICKET} FROM tickets WHERE tx = {tx}"
+            );
             let rows = session.ask(&rows).await?;
             let found = rows.last().map(parts_of).unwrap_or_default();
             parts.insert(*tx, found.get(tx).cloned().unwrap_or_default());

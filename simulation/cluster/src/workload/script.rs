@@ -1,6 +1,6 @@
 //! What a transaction is made of.
 
-use super::PARTS_MAX;
+use super::{PARTS_MAX, TICKET};
 use crate::features::{Feature, Features};
 use crate::history::registers::REGISTERS;
 use fastrand::Rng;
@@ -92,6 +92,10 @@ impl Script {
                 }
             }
         }
+        if rng.u8(..4) == 0 {
+            script.kept.insert(TICKET);
+            script.steps.push(Step::Sql(format!("INSERT INTO tickets (tx) VALUES ({tx})")));
+        }
         if script.kept.is_empty() {
             let part = script.part(rng, length);
             script.steps.push(Step::Sql(part));
@@ -102,6 +106,10 @@ impl Script {
     fn touch_registers(&mut self, rng: &mut Rng, traits: Traits) {
         for register in self.adds.clone() {
             let again = traits.reinsert && rng.bool();
+            if rng.u8(..5) == 0 {
+                let sql = format!("SELECT v FROM registers WHERE k = {register} FOR UPDATE");
+                self.steps.push(Step::Sql(sql));
+            }
             self.steps.push(if again { Step::Reinsert(register) } else { Step::Add(register) });
         }
         let highest = self.adds.last().copied().unwrap_or(0);

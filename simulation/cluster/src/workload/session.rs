@@ -115,6 +115,16 @@ impl Session {
         Ok(answer.map_err(|_| Trouble::Gone(format!("no answer to {sql}")))??)
     }
 
+    /// Runs one statement with the extended protocol.
+    pub(super) async fn ask_prepared(&mut self, sql: &str) -> Result<QueryResult, Trouble> {
+        let run = async {
+            let statement = self.client.prepare("", sql, &[]).await?;
+            self.client.execute(&statement, &[]).await
+        };
+        let answer = timeout(ANSWER_MAX, run).await;
+        Ok(answer.map_err(|_| Trouble::Gone(format!("no answer to {sql}")))??)
+    }
+
     /// Runs statements and asks another connection to cancel them after a while.
     pub(super) async fn ask_and_cancel(
         &mut self,

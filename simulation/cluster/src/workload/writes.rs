@@ -81,7 +81,8 @@ impl Talker {
                 answer.map(|results| values_in(&script, &results)).map_err(|trouble| (trouble, true));
             return self.finish(node, session, pending, answer).await;
         }
-        let wrote = match run(&mut session, &begin, &script).await {
+        let prepared = self.rng.u8(..3) == 0;
+        let wrote = match run(&mut session, &begin, &script, prepared).await {
             Ok(wrote) => wrote,
             Err(trouble) => return self.finish(node, session, pending, Err((trouble, false))).await,
         };
@@ -169,23 +170,36 @@ fn one_message(begin: &str, script: &Script) -> String {
     sql
 }
 
-/// The values that a message's statements returned, for the registers that stay. Those of a register that was
-/// taken back come behind them.
+/// The values that a message's updates returned, for the registers that stay. That of a register that was
+/// taken back comes behind them.
 fn values_in(script: &Script, results: &[QueryResult]) -> Vec<(u8, u32)> {
-    let returned = results.iter().filter(|result| !result.rows.is_empty());
+    let returned = results.iter().filter(|result| result.tag.starts_with("UPDATE"));
     script.adds.iter().copied().zip(returned.map(|result| number(result, 0, 0))).collect()
 }
 
-/// Runs the steps before COMMIT. Gives the registers with their new values.
-async fn run(session: &mut Session, begin: &str, script: &Script) -> Result<Vec<(u8, u32)>, Trouble> {
+/// Runs the steps before COMMIT, with the extended protocol if `prepared`. Gives the registers with their new values.
+async fn run(
+    session: &mut Session,
+    begin: &str,
+    script: &Script,
+    prepared: bool,
+) -> Result<Vec<(u8, u32)>, Trouble> {
     session.ask(begin).await?;
     let mut wrote = Vec::new();
     for step in &script.steps {
         match step {
+            Step::Sql(statement) if prepared && !statement.contains(';') => {
+                session.ask_prepared(statement).await?;
+            }
             Step::Sql(statement) => drop(session.ask(statement).await?),
             Step::Add(register) => {
-                let results = session.ask(&add(*register, script.tx)).await?;
-                wrote.extend(results.last().map(|result| (*register, number(result, 0, 0))));
+                let sql = add(*register, script.tx);
+                let result = if prepared {
+                    Some(session.ask_prepared(&sql).await?)
+                } else {
+                    session.ask(&sql).await?.pop()
+                };
+                wrote.extend(result.map(|result| (*register, number(&result, 0, 0))));
             }
             Step::Reinsert(register) => {
                 let sql = format!("DELETE FROM registers WHERE k = {register} RETURNING v");

@@ -1,0 +1,19 @@
+//! Nobody was refused what is right.
+
+use super::{Promise, Violation, violation};
+use crate::history::{Deed, History, Outcome};
+
+/// Classes of SQLSTATEs that no fault explains: what clients send is right, and keys are their own. A table
+/// of theirs may be missing, because its creation was lost.
+const NEVER: [&str; 5] = ["22", "23", "42", "XX", "0A"];
+
+pub(super) fn check(history: &History) -> Result<(), Violation> {
+    for entry in history.entries() {
+        let (Outcome::Failed(text) | Outcome::Unknown(text)) = &entry.outcome else { continue };
+        let is_missing_table = matches!(entry.deed, Deed::Ddl(_)) && text.starts_with("42P01");
+        if !is_missing_table && NEVER.iter().any(|class| text.starts_with(class)) {
+            return violation(Promise::Answers, format!("{entry:?}"));
+        }
+    }
+    Ok(())
+}
