@@ -177,7 +177,8 @@ fn values_in(script: &Script, results: &[QueryResult]) -> Vec<(u8, u32)> {
     script.adds.iter().copied().zip(returned.map(|result| number(result, 0, 0))).collect()
 }
 
-/// Runs the steps before COMMIT, with the extended protocol if `prepared`. Gives the registers with their new values.
+/// Runs the steps before COMMIT, with the extended protocol if `prepared`. Gives the registers with their new
+/// values.
 async fn run(
     session: &mut Session,
     begin: &str,
