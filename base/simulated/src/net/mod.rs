@@ -9,9 +9,9 @@
 //! One task takes every step when it is due; the clock is tokio's. All state is behind one lock, which is
 //! held for no wait; wakers and observers are called when it is free.
 //!
-//! Not simulated: names of machines (addresses are numbers), IPv6 but for a listener that nobody can reach,
-//! Unix sockets, a half of a packet's acknowledgement, congestion windows, and the order of packets below
-//! TCP.
+//! Not simulated: names of machines (addresses are numbers), IPv6 (one can listen, but nobody can connect),
+//! Unix sockets, congestion windows, ports that stay taken after a connection, and loss of single packets (a
+//! cut loses all of a way).
 
 mod agenda;
 mod connection;
