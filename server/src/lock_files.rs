@@ -158,7 +158,7 @@ fn in_use(host: &Host, path: &Path, data_dir: &Path) -> ServerError {
 
 /// Writes postmaster.opts: the command line that `pg_ctl restart` repeats.
 pub(crate) fn write_opts(host: &Host, data_dir: &Path) -> io::Result<()> {
-    let mut arguments = std::env::args();
+    let mut arguments = host::command_line().into_iter();
     let mut text = arguments.next().unwrap_or_else(|| "plimsoll".to_owned());
     for argument in arguments {
         text.push_str(&format!(" \"{argument}\""));

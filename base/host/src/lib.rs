@@ -60,8 +60,17 @@ pub fn process_id() -> u32 {
     std::process::id()
 }
 
-/// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong.
-/// Never in what users run.
+/// The command line of this process; in a simulation the program's name alone.
+pub fn command_line() -> Vec<String> {
+    #[cfg(feature = "simulated")]
+    if simulated::fiber::in_fiber() {
+        return vec!["plimsoll".to_owned()];
+    }
+    std::env::args().collect()
+}
+
+/// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong. Never
+/// in what users run.
 #[cfg(not(feature = "simulated"))]
 #[macro_export]
 macro_rules! planted {

@@ -15,6 +15,8 @@ use std::task::{Context, Poll, Waker};
 
 /// Bytes of a fiber's stack: what is not touched takes no memory.
 const STACK_BYTES: usize = 8 << 20;
+/// A fiber that lets others go first as often as this sleeps for a moment.
+const YIELDS_MAX: u32 = 16;
 /// Stacks kept for the next fibers.
 const STACKS_KEPT: usize = 64;
 
@@ -42,6 +44,8 @@ struct Own {
     blocked: Cell<bool>,
     /// It has been since its future was last polled.
     was_blocked: Cell<bool>,
+    /// How often it let others go first.
+    yields: Cell<u32>,
     locals: RefCell<Vec<(usize, Box<dyn Any>)>>,
     /// The lowest address of the stack that it runs on.
     stack_limit: Cell<usize>,
@@ -163,6 +167,13 @@ impl Strand {
         self.own.stack_limit.replace(limit)
     }
 
+    /// Counts that it lets others go first; false every so often, when it had better sleep.
+    pub(crate) fn counts_yield(&self) -> bool {
+        let yields = self.own.yields.get() + 1;
+        self.own.yields.set(yields % YIELDS_MAX);
+        yields < YIELDS_MAX
+    }
+
     /// Leaves this fiber, which is the one that runs, until it is next resumed.
     fn leave(&self) {
         let Some(yielder) = self.own.yielder.get() else { unreachable!("a fiber that runs has one") };
@@ -258,6 +269,8 @@ impl<T: 'static> Fiber<T> {
         });
         let result = Arc::new(parking_lot::Mutex::new(None));
         let (itself, slot) = (strand.clone(), result.clone());
+        // Only something small can be handed to a new stack.
+        let body: Box<dyn FnOnce(&Strand) -> Option<T>> = Box::new(body);
         let stack = new_stack();
         strand.set_stack_limit(stack.limit().get());
         let body = Coroutine::with_stack(stack, move |yielder, ()| {

@@ -83,20 +83,18 @@ pub fn sleep(time: Duration) {
     }
 }
 
-/// Lets others go first.
+/// Lets others go first. Who does so again and again waits for somebody who may wait for time to pass.
 pub fn yield_now() {
     match fiber::current() {
-        Some(strand) => fiber::yield_to_others(&strand),
+        Some(strand) if strand.counts_yield() => fiber::yield_to_others(&strand),
+        Some(_) => sleep(Duration::from_millis(1)),
         None => std::thread::yield_now(),
     }
 }
 
 /// A turn of a loop that waits for what another thread does in a moment.
 pub fn spin() {
-    match fiber::current() {
-        Some(strand) => fiber::yield_to_others(&strand),
-        None => std::hint::spin_loop(),
-    }
+    if fiber::in_fiber() { yield_now() } else { std::hint::spin_loop() }
 }
 
 /// A thread whose end can be waited for.

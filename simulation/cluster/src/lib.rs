@@ -19,9 +19,15 @@
 
 pub mod branch;
 pub mod checks;
+#[cfg(feature = "simulated")]
+pub mod cluster;
+#[cfg(feature = "simulated")]
+pub mod director;
 pub mod features;
 pub mod guarantee;
 pub mod history;
+#[cfg(feature = "simulated")]
+pub mod machine;
 pub mod plan;
 pub mod rare;
 pub mod shrink;

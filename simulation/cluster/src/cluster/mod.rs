@@ -1,0 +1,286 @@
+//! A cluster of simulated machines, each with a server, and what can happen to them.
+
+mod image;
+mod node;
+
+pub use image::Image;
+pub use node::{Node, Order, State};
+
+use crate::machine::{DiskSpeed, NodeClock};
+use parking_lot::Mutex;
+use server::StopMode;
+use simulated::net::{Link, Network};
+use simulated::{Life, NodeId, World, fiber};
+use simulation::{CrashPolicy, VirtualDisk};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Where every node has its data directory.
+pub const DATA: &str = "/data";
+/// The port of every server.
+pub const PORT: u16 = 5432;
+/// Lines of the story that are kept, the last ones.
+const STORY_LINES: usize = 4000;
+
+/// What happened, for people: the nodes' logs, the faults and what clients met.
+#[derive(Debug)]
+pub struct Story {
+    begun: Instant,
+    lines: Mutex<VecDeque<String>>,
+    /// Lines that hold one of these words are kept for [`Story::take_watched`], too.
+    watched: &'static [&'static str],
+    found: Mutex<Vec<(String, String)>>,
+}
+
+impl Story {
+    fn new(begun: Instant, watched: &'static [&'static str]) -> Arc<Self> {
+        Arc::new(Self { begun, lines: Mutex::default(), watched, found: Mutex::default() })
+    }
+    /// Adds a line.
+    pub fn tell(&self, who: impl fmt::Display, what: &str) {
+        let at = self.begun.elapsed().as_secs_f64();
+        let mut lines = self.lines.lock();
+        for line in what.lines() {
+            if self.watched.iter().any(|words| line.contains(words)) {
+                self.found.lock().push((who.to_string(), line.to_owned()));
+            }
+            if lines.len() == STORY_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(format!("{at:9.4} {who:<3} {line}"));
+        }
+    }
+    /// The lines with words that are watched since this was last asked, with who said them.
+    pub fn take_watched(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut *self.found.lock())
+    }
+    /// What is kept of one's lines, the oldest first.
+    pub fn of(&self, who: &str) -> Vec<String> {
+        let lines = self.lines.lock();
+        lines
+            .iter()
+            .filter(|line| line.get(10..).is_some_and(|rest| rest.starts_with(who)))
+            .cloned()
+            .collect()
+    }
+    /// All that is kept.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for line in &*self.lines.lock() {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// The address of a node.
+pub fn address(node: NodeId) -> IpAddr {
+    let [high, low] = node.0.to_be_bytes();
+    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
+}
+
+/// How a client reaches a node.
+pub fn conninfo(node: NodeId) -> String {
+    format!("host={} port={PORT} user=postgres dbname=postgres", address(node))
+}
+
+/// The cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    world: World,
+    network: Network,
+    begun: Instant,
+    story: Arc<Story>,
+    random: fastrand::Rng,
+    nodes: BTreeMap<NodeId, Node>,
+}
+
+impl Cluster {
+    /// A cluster without nodes, whose story watches for these words. Made inside of the simulation's runtime.
+    pub fn new(world: World, network: Network, seed: u64, watched: &'static [&'static str]) -> Self {
+        let begun = Instant::now();
+        Self {
+            world,
+            network,
+            begun,
+            story: Story::new(begun, watched),
+            random: fastrand::Rng::with_seed(seed),
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// What happened so far.
+    pub fn story(&self) -> &Arc<Story> {
+        &self.story
+    }
+    /// The network between the nodes.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+    /// The simulation.
+    pub fn world(&self) -> World {
+        self.world
+    }
+    /// Starts a machine that is no node, as clients have.
+    pub fn boot(&self, id: NodeId) -> Life {
+        self.network.power_on(id);
+        self.world.start(id)
+    }
+    /// The nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+    /// A node that was added.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+    /// The same, to change it.
+    pub fn node_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(&id)
+    }
+    /// Simulated time since the cluster was made.
+    pub fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Adds a machine with these files, without starting its server.
+    pub fn add(&mut self, id: NodeId, files: VirtualDisk, speed: DiskSpeed, clock_off_us: i64) {
+        let clock = Arc::new(NodeClock::new(self.begun, clock_off_us));
+        self.nodes.insert(id, Node::new(id, files, speed, clock));
+    }
+
+    /// Starts a node's server; it is on its way when this returns.
+    pub fn start(&mut self, id: NodeId) {
+        let seed = self.random.u64(..);
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.is_up()) else { return };
+        self.network.power_on(id);
+        let life = self.world.start(id);
+        self.story.tell(id_text(id), "starts");
+        node.start(life, seed, &self.story);
+    }
+
+    /// Asks a node's server for something, as a user of its machine would.
+    pub fn order(&mut self, id: NodeId, order: Order) {
+        self.story.tell(id_text(id), &format!("is asked to {order:?}"));
+        if let Some(node) = self.nodes.get(&id) {
+            node.order(order);
+        }
+    }
+
+    /// Kills a node's process; its machine and what the kernel has of its files stay.
+    pub fn kill(&mut self, id: NodeId) {
+        self.die(id, CrashPolicy::KeepAll, "is killed");
+        self.network.kill(id);
+    }
+
+    /// Cuts a node's power.
+    pub fn cut_power(&mut self, id: NodeId, policy: CrashPolicy) {
+        self.die(id, policy, &format!("loses power ({policy:?})"));
+        self.network.power_off(id);
+    }
+
+    fn die(&mut self, id: NodeId, policy: CrashPolicy, what: &str) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.is_up()) else { return };
+        self.story.tell(id_text(id), what);
+        self.world.end(id);
+        node.die(policy);
+    }
+
+    /// Ends the process of a server that has stopped by itself; whether it had.
+    pub fn bury(&mut self, id: NodeId) -> bool {
+        let stopped = self.nodes.get(&id).is_some_and(|node| node.is_up() && node.has_ended());
+        if stopped {
+            self.die(id, CrashPolicy::KeepAll, "has ended");
+            self.network.kill(id);
+        }
+        stopped
+    }
+
+    /// Stops a node where it is, for a while.
+    pub fn freeze(&mut self, id: NodeId) {
+        self.story.tell(id_text(id), "is frozen");
+        self.world.freeze(id);
+    }
+
+    /// Lets a frozen node go on.
+    pub fn thaw(&mut self, id: NodeId) {
+        self.story.tell(id_text(id), "thaws");
+        self.world.thaw(id);
+    }
+
+    /// Sets how bytes come from one node to another.
+    pub fn set_link(&mut self, from: NodeId, to: NodeId, link: Link) {
+        self.story.tell(id_text(from), &format!("has a link to {} now: {link:?}", id_text(to)));
+        self.network.set_link(from, to, link);
+    }
+
+    /// Ends all connections between two nodes.
+    pub fn reset(&mut self, one: NodeId, other: NodeId) {
+        self.story.tell(id_text(one), &format!("loses its connections to {}", id_text(other)));
+        self.network.reset_between(one, other);
+    }
+
+    /// Sets a node's clock forward or back.
+    pub fn jump_clock(&mut self, id: NodeId, by_us: i64) {
+        self.story.tell(id_text(id), &format!("has its clock set by {by_us} us"));
+        if let Some(node) = self.nodes.get(&id) {
+            node.clock().jump(by_us);
+        }
+    }
+
+    /// Clones `from` into the empty data directory of a node whose server is down: what `plimsoll clone`
+    /// does. Gives whether it was done.
+    pub fn clone_from(
+        &mut self,
+        id: NodeId,
+        from: NodeId,
+    ) -> impl Future<Output = Result<(), String>> + use<> {
+        let seed = self.random.u64(..);
+        self.story.tell(id_text(id), &format!("is cloned from {}", id_text(from)));
+        self.network.power_on(id);
+        let life = self.world.start(id);
+        let (story, world, network) = (self.story.clone(), self.world, self.network.clone());
+        let machine = self.nodes.get_mut(&id).map(|node| node.clean(seed));
+        async move {
+            let machine = machine.ok_or("no such node")?;
+            let done = fiber::run_in(life, "clone", image::clone(machine, id, from)).await;
+            let done = done.map_err(|error| error.to_string()).and_then(|done| done);
+            world.end(id);
+            network.kill(id);
+            story.tell(id_text(id), &format!("clone: {done:?}"));
+            done
+        }
+    }
+
+    /// Waits until a node's server takes connections that read, at most for a time; whether it does.
+    pub async fn wait_up(&self, id: NodeId, limit: Duration) -> bool {
+        let Some(node) = self.nodes.get(&id) else { return false };
+        let mut state = node.states();
+        let reached = state.wait_for(|state| matches!(state, State::Up | State::Ended(_)));
+        let up = matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)));
+        up && !node.has_ended()
+    }
+}
+
+/// How a node is called, in the story and by the others: they are counted from 0, their machines from 1.
+pub fn id_text(id: NodeId) -> String {
+    format!("n{}", id.0.saturating_sub(1))
+}
+
+/// Whether a file is there on a node's disk.
+pub(crate) fn has(files: &VirtualDisk, name: &str) -> bool {
+    use host::Disk;
+    files.exists(&Path::new(DATA).join(name)).unwrap_or(false)
+}
+
+/// The mode of a stop by name.
+pub fn stop_order(mode: StopMode) -> Order {
+    Order::Stop(mode)
+}

@@ -1,0 +1,206 @@
+//! A machine of the cluster and its server.
+
+use super::{DATA, Story, address, id_text};
+use crate::machine::{DiskSpeed, Machine, NodeClock};
+use server::{Server, ServerOptions, StopMode};
+use simulated::{Life, NodeId, fiber};
+use simulation::{CrashPolicy, VirtualDisk};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// What the server of a node can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// To stop.
+    Stop(StopMode),
+    /// To become a primary.
+    Promote,
+    /// To read its settings again.
+    Reload,
+}
+
+/// How a node's server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Down: never started, killed, or stopped and buried.
+    Down,
+    /// On its way up.
+    Starting,
+    /// It takes connections.
+    Up,
+    /// It has ended by itself, and what it said then if that was an error.
+    Ended(Result<(), String>),
+}
+
+/// A machine.
+#[derive(Debug)]
+pub struct Node {
+    id: NodeId,
+    /// As its next life will find them.
+    files: VirtualDisk,
+    clock: Arc<NodeClock>,
+    speed: DiskSpeed,
+    capacity_bytes: u64,
+    /// Settings that it is started with, besides those of its files.
+    settings: Vec<(String, String)>,
+    run: Option<Run>,
+    state: watch::Sender<State>,
+}
+
+/// A life of its server.
+#[derive(Debug)]
+struct Run {
+    life: Life,
+    machine: Machine,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Node {
+    pub(super) fn new(id: NodeId, files: VirtualDisk, speed: DiskSpeed, clock: Arc<NodeClock>) -> Self {
+        let settings = vec![
+            ("listen_addresses".to_owned(), address(id).to_string()),
+            ("cluster_name".to_owned(), id_text(id)),
+        ];
+        Self {
+            id,
+            files,
+            clock,
+            speed,
+            capacity_bytes: u64::MAX,
+            settings,
+            run: None,
+            state: watch::Sender::new(State::Down),
+        }
+    }
+
+    /// Which one it is.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+    /// Its files as they are now.
+    pub fn files(&self) -> &VirtualDisk {
+        self.run.as_ref().map_or(&self.files, |run| run.machine.disk.files())
+    }
+    /// Its clock.
+    pub fn clock(&self) -> &NodeClock {
+        &self.clock
+    }
+    /// Whether its server's process is there.
+    pub fn is_up(&self) -> bool {
+        self.run.is_some()
+    }
+    /// Its life, if its server's process is there.
+    pub fn life(&self) -> Option<Life> {
+        self.run.as_ref().map(|run| run.life)
+    }
+    /// How its server is.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+    /// Tells when that changes.
+    pub fn states(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+    /// Whether its server has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        matches!(*self.state.borrow(), State::Ended(_))
+    }
+    /// Sets a setting that it is started with.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+    /// Changes its disk's speed.
+    pub fn set_speed(&mut self, speed: DiskSpeed) {
+        if let Some(run) = &self.run {
+            run.machine.disk.set_speed(speed.clone());
+        }
+        self.speed = speed;
+    }
+    /// Limits its disk's space.
+    pub fn set_capacity(&mut self, bytes: u64) {
+        self.capacity_bytes = bytes;
+        self.files().set_capacity(bytes);
+    }
+
+    pub(super) fn start(&mut self, life: Life, seed: u64, story: &Arc<Story>) {
+        let machine = Machine::new(&self.files, &self.clock, self.speed.clone(), seed);
+        let (orders, received) = mpsc::unbounded_channel();
+        let (told, name) = (story.clone(), id_text(self.id));
+        let options = ServerOptions {
+            host: machine.host.clone(),
+            data_dir: DATA.into(),
+            settings: self.settings.clone(),
+            log: Arc::new(move |line| told.tell(&name, without_time(line))),
+            signals: false,
+            sockets_optional: false,
+        };
+        self.state.send_replace(State::Starting);
+        let state = self.state.clone();
+        // Ends with the server; what it gives is in the state.
+        drop(fiber::run_in(life, "server", serve(options, received, state)));
+        self.run = Some(Run { life, machine, orders });
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        if let Some(run) = &self.run {
+            // A server that has ended hears nothing.
+            let _ = run.orders.send(order);
+        }
+    }
+
+    pub(super) fn die(&mut self, policy: CrashPolicy) {
+        if let Some(run) = self.run.take() {
+            self.files = run.machine.disk.files().crash(policy);
+            self.files.set_capacity(self.capacity_bytes);
+            // What it holds belongs to fibers that are never resumed.
+            std::mem::forget(run);
+        }
+        self.state.send_replace(State::Down);
+    }
+
+    /// A machine with an empty disk, as for a clone.
+    pub(super) fn clean(&mut self, seed: u64) -> Machine {
+        self.files = VirtualDisk::new();
+        self.files.set_capacity(self.capacity_bytes);
+        Machine::new(&self.files, &self.clock, self.speed.clone(), seed)
+    }
+}
+
+/// A server's life.
+async fn serve(
+    options: ServerOptions,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    state: watch::Sender<State>,
+) {
+    let log = options.log.clone();
+    let mut server = match Server::start(options).await {
+        Ok(server) => server,
+        Err(error) => {
+            state.send_replace(State::Ended(Err(error.message)));
+            return;
+        }
+    };
+    state.send_replace(State::Up);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = server.ended() => break ended,
+            Some(order) = orders.recv() => match order {
+                Order::Stop(mode) => server.stop(mode),
+                Order::Reload => server.reload(),
+                Order::Promote => {
+                    if let Err(error) = server.promote() {
+                        log(&format!("promotion refused: {}", error.message));
+                    }
+                }
+            },
+        }
+    };
+    state.send_replace(State::Ended(ended.map_err(|error| error.message)));
+}
+
+/// A line of a server's log without its wall time and process: the story has its own.
+fn without_time(line: &str) -> &str {
+    line.split_once("] ").map_or(line, |(_, rest)| rest).trim_end()
+}

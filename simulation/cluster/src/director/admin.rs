@@ -1,0 +1,40 @@
+//! What an administrator does: asks servers by SQL, and changes the files that settings are in.
+
+use crate::cluster::{DATA, conninfo};
+use host::Disk;
+use protocol::Client;
+use simulated::NodeId;
+use simulation::VirtualDisk;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long an administrator waits for an answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks a server; the first column of the first row. An error says why there is no answer.
+pub(super) async fn ask(node: NodeId, sql: &str, limit: Duration) -> Result<Option<String>, String> {
+    let asked = async {
+        let mut client = Client::connect_to(&conninfo(node)).await.map_err(|error| error.to_string())?;
+        let result = client.query(sql).await.map_err(|error| error.to_string())?;
+        let value = result.text(0, 0).map(str::to_owned);
+        client.close().await;
+        Ok(value)
+    };
+    tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+}
+
+fn auto_conf() -> PathBuf {
+    Path::new(DATA).join("postgresql.auto.conf")
+}
+
+/// The largest file of settings that an administrator reads.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Sets a setting in a node's postgresql.auto.conf, as ALTER SYSTEM does; a reload makes it known.
+pub(super) fn set_in_file(files: &VirtualDisk, name: &str, value: &str) -> std::io::Result<()> {
+    let text = String::from_utf8_lossy(&files.read(&auto_conf(), FILE_MAX)?).into_owned();
+    let of_it = |line: &&str| !line.split('=').next().is_some_and(|key| key.trim() == name);
+    let mut kept: String = text.lines().filter(of_it).map(|line| format!("{line}\n")).collect();
+    kept.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
+    host::write_file_durably(files, &auto_conf(), kept.as_bytes())
+}

@@ -1,0 +1,155 @@
+//! The clients of a run, and what is asked of the nodes when they have ended.
+
+use super::admin::{PATIENCE, ask};
+use super::{CLIENTS, Shared, machine_of};
+use crate::branch::Token;
+use crate::checks;
+use crate::cluster::conninfo;
+use crate::guarantee::Released;
+use crate::history::{History, State};
+use crate::workload::{self, Clock, Workload};
+use parking_lot::Mutex;
+use protocol::Client;
+use simulated::fiber;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Clients end because they are told to, not because they are done.
+const OPERATIONS_MAX: usize = 1_000_000;
+/// How long clients may take to end once all nodes are back.
+const END_LIMIT: Duration = Duration::from_secs(30);
+/// How long the last questions may take.
+const LAST_LIMIT: Duration = Duration::from_secs(30);
+/// wal_writer_delay, PostgreSQL's default.
+const WAL_WRITER_DELAY_MS: u64 = 200;
+
+/// Clients at work.
+pub(super) struct Clients {
+    workload: Arc<Workload>,
+    history: Arc<Mutex<History>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// Makes the clients' tables and lets them work.
+pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
+    let made = shared.admin(async {
+        let mut client = Client::connect_to(&conninfo(machine_of(0))).await.map_err(text)?;
+        workload::set_up(&mut client).await.map_err(text)
+    });
+    let made = tokio::time::timeout(LAST_LIMIT, made).await.map_err(|_| "no tables can be made")?;
+    made.map_err(text)??;
+    let history = Arc::new(Mutex::new(History::default()));
+    let of_time = shared.clone();
+    let workload = Arc::new(Workload {
+        nodes: shared.nodes().map(|node| conninfo(machine_of(node))).collect(),
+        seed: shared.plan.seed,
+        features: shared.plan.features.clone(),
+        clock: Clock::new(move || of_time.now_ms()),
+        history: history.clone(),
+        operations_max: OPERATIONS_MAX,
+        stop: AtomicBool::new(false),
+    });
+    let life = shared.cluster.lock().boot(CLIENTS);
+    let work = |number| fiber::run_in(life, "client", workload.clone().run_client(number));
+    let tasks = (0..shared.plan.clients).map(work).collect();
+    Ok(Clients { workload, history, tasks })
+}
+
+impl Clients {
+    /// Tells them to end.
+    pub(super) fn stop(&self) {
+        self.workload.stop();
+    }
+
+    /// Waits for their end, and checks all that they were told; how many operations they did.
+    pub(super) async fn check(self, shared: &Arc<Shared>, survivor: usize) -> Result<usize, String> {
+        for task in self.tasks {
+            match tokio::time::timeout(END_LIMIT, task).await {
+                Ok(ended) => ended.map_err(text)?,
+                Err(_) => return Err("liveness: a client is never answered".to_owned()),
+            }
+        }
+        let last = last_commit(shared, survivor).await?;
+        let mut states = Vec::new();
+        let others = shared.nodes().filter(|node| *node != survivor);
+        for node in std::iter::once(survivor).chain(others) {
+            states.push((node, state_of(shared, node, &last).await?));
+        }
+        let released = released(shared).await;
+        let history = std::mem::take(&mut *self.history.lock());
+        shared.cluster.lock().world().note(history.to_text());
+        let guarantee = {
+            let facts = shared.facts.lock();
+            facts.guarantee(last.branch, shared.plan.nodes(), released, WAL_WRITER_DELAY_MS)
+        };
+        {
+            let mut rare = shared.rare.lock();
+            rare.merge(&history.rare);
+            if let Some((_, state)) = states.first() {
+                checks::count_rare(&history, &guarantee, state, &mut rare);
+            }
+        }
+        checks::check_equal(&states).map_err(text)?;
+        let Some((_, state)) = states.first() else { return Err("a cluster without nodes".to_owned()) };
+        checks::check(&history, &guarantee, state).map_err(text)?;
+        Ok(history.entries().len())
+    }
+}
+
+/// Commits once more, when all nodes are back; where that commit ends.
+async fn last_commit(shared: &Shared, survivor: usize) -> Result<Token, String> {
+    let commit = async move {
+        let conninfo =
+            format!("{} options='-c plimsoll.report_commit_lsn=on'", conninfo(machine_of(survivor)));
+        let mut client = Client::connect_to(&conninfo).await.map_err(text)?;
+        client.query("create table if not exists last_words (at bigint)").await.map_err(text)?;
+        client.query("insert into last_words values (1)").await.map_err(text)?;
+        let token = client.parameter("plimsoll.commit_lsn").ok_or("no token of the last commit")?.to_owned();
+        token.parse::<Token>().map_err(text)
+    };
+    let done = tokio::time::timeout(LAST_LIMIT, shared.admin(commit)).await;
+    done.map_err(|_| format!("liveness: node {survivor} takes no commit when all nodes are back"))?
+        .map_err(text)?
+}
+
+/// What a node holds once it has the last commit.
+async fn state_of(shared: &Shared, node: usize, last: &Token) -> Result<State, String> {
+    let wait = format!("WAIT FOR LSN '{last}' TIMEOUT 20000");
+    let read = async move {
+        let mut client = Client::connect_to(&conninfo(machine_of(node))).await.map_err(text)?;
+        client.query(&wait).await.map_err(text)?;
+        workload::read_state(&mut client).await.map_err(text)
+    };
+    let done = tokio::time::timeout(LAST_LIMIT, shared.admin(read)).await;
+    let failed =
+        |why: String| format!("liveness: node {node} can not be read when all nodes are back: {why}");
+    done.map_err(|_| failed("no answer".to_owned()))?.map_err(text)?.map_err(failed)
+}
+
+/// What the nodes say was acknowledged without the quorum, on whatever branch had that number.
+async fn released(shared: &Shared) -> Vec<Released> {
+    let sql = "select string_agg(timeline || ' ' || after_lsn || ' ' || coalesce(upto_lsn::text, '-'), ',') \
+               from plimsoll_unconfirmed";
+    let mut released = Vec::new();
+    for node in shared.nodes() {
+        let asked = shared.admin(async move { ask(machine_of(node), sql, PATIENCE).await });
+        let Ok(Ok(Some(text))) = asked.await else { continue };
+        let facts = shared.facts.lock();
+        for row in text.split(',') {
+            let mut words = row.split(' ');
+            let (Some(timeline), Some(after), Some(upto)) = (words.next(), words.next(), words.next()) else {
+                continue;
+            };
+            let (Ok(timeline), Ok(after)) = (timeline.parse::<u32>(), after.parse()) else { continue };
+            let named = facts.branches_numbered(timeline);
+            released.extend(named.map(|branch| Released { branch, after, upto: upto.parse().ok() }));
+        }
+    }
+    released
+}

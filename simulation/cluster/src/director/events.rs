@@ -1,0 +1,325 @@
+//! What each event of a plan does. Events that do not fit the cluster's state (a start of what runs) do
+//! nothing.
+
+use super::admin::{self, PATIENCE, ask};
+use super::facts::Asked;
+use super::{CLIENTS, Shared, machine_of};
+use crate::cluster::{Order, State, conninfo};
+use crate::guarantee::Lost;
+use crate::plan::{Event, Ways};
+use crate::rare::Rare;
+use server::StopMode;
+use simulated::NodeId;
+use simulated::net::Link;
+use simulation::CrashPolicy;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a comparison of standbys waits for each.
+const COMPARE: Duration = Duration::from_millis(300);
+/// How long a stop may take before the process is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+fn ms(number: u64) -> Duration {
+    Duration::from_millis(number)
+}
+
+/// Does something later.
+fn later(shared: &Arc<Shared>, after_ms: u64, act: impl FnOnce(&Arc<Shared>) + Send + 'static) {
+    let there = shared.clone();
+    drop(shared.admin(async move {
+        tokio::time::sleep(ms(after_ms)).await;
+        act(&there);
+    }));
+}
+
+/// Lets an event happen; what it takes longer goes on beside.
+pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
+    shared.tell(&event.to_string());
+    match event {
+        Event::Kill { node } => down(shared, *node, Lost::Process, |cluster, id| cluster.kill(id)),
+        Event::PowerCut { node, seed } => {
+            let policy = CrashPolicy::Anything { seed: *seed };
+            down(shared, *node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
+        }
+        Event::ImmediateStop { node } => stop(shared, *node, StopMode::Immediate),
+        Event::FastStop { node } => stop(shared, *node, StopMode::Fast),
+        Event::Restart { node } => start(shared, *node),
+        Event::Freeze { node, ms } => freeze(shared, *node, *ms),
+        Event::Partition { from, to, ways, ms } => {
+            let (from, to) = (machine_of(*from), machine_of(*to));
+            cut(shared, from, to, *ms);
+            if *ways == Ways::Both {
+                cut(shared, to, from, *ms);
+            }
+        }
+        Event::Isolate { node, ms } => isolate(shared, *node, *ms),
+        Event::SlowLink { from, to, delay_ms, ms } => slow(shared, (*from, *to), *delay_ms, *ms),
+        Event::ResetConnections { node } => reset(shared, *node),
+        Event::Promote { node } => promote(shared, *node, None),
+        Event::PromoteBest { among } => in_background(shared, promote_best(shared.clone(), among.0.clone())),
+        Event::Clone { node, from } => in_background(shared, renew(shared.clone(), *node, *from)),
+        Event::Follow { node, from } => follow(shared, *node, *from),
+        Event::Reload { node, name, value } => reload(shared, *node, name, value),
+        Event::ChangeSyncNames { names } => {
+            let primary = *shared.primary.lock();
+            reload(shared, primary, "synchronous_standby_names", names);
+        }
+        Event::DiskFull { node, ms } => fill(shared, *node, *ms),
+        Event::DelayReplay { node, ms } => {
+            reload(shared, *node, "recovery_min_apply_delay", &format!("{ms}ms"));
+        }
+        Event::PauseReplay { node } => tell(shared, *node, "select pg_wal_replay_pause()".to_owned()),
+        Event::ResumeReplay { node } => tell(shared, *node, "select pg_wal_replay_resume()".to_owned()),
+        Event::CreateSlot { name, node } => {
+            tell(shared, *node, format!("select pg_create_physical_replication_slot('{name}', true)"));
+        }
+        Event::DropSlot { name, node } => {
+            tell(shared, *node, format!("select pg_drop_replication_slot('{name}')"));
+        }
+        Event::Checkpoint { node } => tell(shared, *node, "checkpoint".to_owned()),
+        Event::SwitchWal { node } => tell(shared, *node, "select pg_switch_wal()".to_owned()),
+        Event::ClockForward { node, ms } => jump(shared, *node, *ms, 1000),
+        Event::ClockBack { node, ms } => {
+            shared.hit(Rare::ClockBack);
+            jump(shared, *node, *ms, -1000);
+        }
+    }
+}
+
+fn in_background(shared: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) {
+    drop(shared.admin(work));
+}
+
+/// Asks a node for something, whatever it answers.
+fn tell(shared: &Arc<Shared>, node: usize, sql: String) {
+    let there = shared.clone();
+    in_background(shared, async move {
+        let answer = ask(machine_of(node), &sql, PATIENCE).await;
+        there.tell(&format!("node {node}: {sql}: {answer:?}"));
+    });
+}
+
+fn is_up(shared: &Shared, node: usize) -> bool {
+    shared.cluster.lock().node(machine_of(node)).is_some_and(|node| node.is_up())
+}
+
+/// Takes a node down at once.
+fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut crate::cluster::Cluster, NodeId)) {
+    if !is_up(shared, node) {
+        return;
+    }
+    if shared.busy.lock().get(&node) == Some(&"promoted") {
+        shared.hit(Rare::CrashDuringPromotion);
+    }
+    shared.observe();
+    let now = shared.now_ms();
+    let mut cluster = shared.cluster.lock();
+    if cluster.node(machine_of(node)).is_some_and(|node| node.state() == State::Starting) {
+        shared.hit(Rare::CrashDuringRecovery);
+    }
+    act(&mut cluster, machine_of(node));
+    shared.facts.lock().lost(node, now, lost);
+}
+
+fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
+    if !is_up(shared, node) {
+        return;
+    }
+    if mode == StopMode::Immediate {
+        shared.facts.lock().lost(node, shared.now_ms(), Lost::Process);
+    }
+    let id = machine_of(node);
+    let (states, life) = {
+        let mut cluster = shared.cluster.lock();
+        cluster.order(id, Order::Stop(mode));
+        let node = cluster.node(id);
+        (node.map(|node| node.states()), node.and_then(|node| node.life()))
+    };
+    let Some(mut states) = states else { return };
+    let there = shared.clone();
+    in_background(shared, async move {
+        let ended = states.wait_for(|state| matches!(state, State::Ended(_) | State::Down));
+        let timely = tokio::time::timeout(STOP_LIMIT, ended).await.is_ok();
+        let same = there.cluster.lock().node(id).and_then(|node| node.life()) == life;
+        if !same {
+            return;
+        }
+        there.observe();
+        if timely {
+            there.cluster.lock().bury(id);
+        } else {
+            down(&there, node, Lost::Process, |cluster, id| cluster.kill(id));
+        }
+    });
+}
+
+pub(super) fn start(shared: &Shared, node: usize) {
+    if shared.busy.lock().contains_key(&node) {
+        return;
+    }
+    let mut cluster = shared.cluster.lock();
+    cluster.bury(machine_of(node));
+    cluster.start(machine_of(node));
+}
+
+fn freeze(shared: &Arc<Shared>, node: usize, ms: u64) {
+    let now = shared.now_ms();
+    shared.facts.lock().paused(node, now, now + ms);
+    shared.cluster.lock().freeze(machine_of(node));
+    later(shared, ms, move |shared| shared.cluster.lock().thaw(machine_of(node)));
+}
+
+/// Cuts one way between two machines for a while; of several cuts the longest counts.
+fn cut(shared: &Arc<Shared>, from: NodeId, to: NodeId, ms: u64) {
+    let until = shared.now_ms() + ms;
+    {
+        let mut cuts = shared.cuts.lock();
+        let known = cuts.entry((from, to)).or_default();
+        *known = until.max(*known);
+    }
+    let mut cluster = shared.cluster.lock();
+    cluster.set_link(from, to, Link { cut: true, ..Link::default() });
+    drop(cluster);
+    later(shared, ms, move |shared| {
+        let over = shared.cuts.lock().get(&(from, to)).is_none_or(|until| *until <= shared.now_ms());
+        if over {
+            shared.cluster.lock().set_link(from, to, Link::default());
+        }
+    });
+}
+
+fn isolate(shared: &Arc<Shared>, node: usize, ms: u64) {
+    let others = shared.nodes().filter(|other| *other != node).map(machine_of);
+    for other in others.chain([CLIENTS]) {
+        cut(shared, machine_of(node), other, ms);
+        cut(shared, other, machine_of(node), ms);
+    }
+}
+
+fn slow(shared: &Arc<Shared>, (one, other): (usize, usize), delay_ms: u64, for_ms: u64) {
+    let (one, other) = (machine_of(one), machine_of(other));
+    let set = move |shared: &Shared, link: &Link| {
+        let mut cluster = shared.cluster.lock();
+        cluster.set_link(one, other, link.clone());
+        cluster.set_link(other, one, link.clone());
+    };
+    set(shared, &Link { delay: ms(delay_ms)..=ms(delay_ms + delay_ms / 2), ..Link::default() });
+    later(shared, for_ms, move |shared| set(shared, &Link::default()));
+}
+
+fn reset(shared: &Shared, node: usize) {
+    let mut cluster = shared.cluster.lock();
+    for other in shared.nodes().filter(|other| *other != node).map(machine_of).chain([CLIENTS]) {
+        cluster.reset(machine_of(node), other);
+    }
+}
+
+/// Asks a node to become the primary.
+pub(super) fn promote(shared: &Arc<Shared>, node: usize, asked: Option<Asked>) {
+    if !is_up(shared, node) {
+        return;
+    }
+    let alone = Asked { decided_ms: shared.now_ms(), candidates: BTreeSet::from([node]), sealed: false };
+    shared.facts.lock().asked_to_promote(node, asked.unwrap_or(alone));
+    *shared.primary.lock() = node;
+    shared.cluster.lock().order(machine_of(node), Order::Promote);
+}
+
+/// How far a standby's log goes, and on which timeline; None if it is none or does not answer.
+pub(super) async fn log_end(node: usize) -> Option<(u32, u64)> {
+    let sql = "select greatest(timeline_id, (select received_tli from pg_stat_wal_receiver)) || ' ' || \
+               (pg_last_wal_receive_lsn() - '0/0'::pg_lsn) \
+               from pg_control_checkpoint() where pg_is_in_recovery()";
+    let text = ask(machine_of(node), sql, COMPARE).await.ok()??;
+    let (timeline, end) = text.split_once(' ')?;
+    Some((timeline.parse().ok()?, end.split('.').next()?.parse().ok()?))
+}
+
+pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
+    let old = *shared.primary.lock();
+    let mut best = None::<((u32, u64), usize)>;
+    let mut candidates = BTreeSet::new();
+    let mut ends = Vec::new();
+    for node in among.into_iter().filter(|node| is_up(&shared, *node)) {
+        ends.push((node, shared.admin(log_end(node))));
+    }
+    for (node, end) in ends {
+        if let Ok(Some(end)) = end.await {
+            candidates.insert(node);
+            best = best.max(Some((end, node)));
+        }
+    }
+    let Some((_, node)) = best else { return };
+    shared.tell(&format!("of nodes {candidates:?} node {node} has the most log"));
+    let sealed = !is_up(&shared, old);
+    promote(&shared, node, Some(Asked { decided_ms: shared.now_ms(), candidates, sealed }));
+}
+
+/// Takes a node down, clones it anew and starts it.
+pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
+    if shared.busy.lock().insert(node, "cloned").is_some() {
+        return;
+    }
+    shared.observe();
+    down(&shared, node, Lost::Directory, |cluster, id| cluster.kill(id));
+    let now = shared.now_ms();
+    shared.facts.lock().lost(node, now, Lost::Directory);
+    let cloning = {
+        let mut cluster = shared.cluster.lock();
+        if let Some(node) = cluster.node(machine_of(node)) {
+            shared.facts.lock().add_all(node.files());
+        }
+        cluster.clone_from(machine_of(node), machine_of(from))
+    };
+    let cloned = cloning.await;
+    shared.busy.lock().remove(&node);
+    if cloned.is_ok() {
+        start(&shared, node);
+    }
+}
+
+/// Lets a standby follow another node.
+pub(super) fn follow(shared: &Shared, node: usize, from: usize) {
+    let conninfo = format!("{} application_name=n{node}", conninfo(machine_of(from)));
+    reload(shared, node, "primary_conninfo", &conninfo);
+}
+
+/// Changes a setting in a node's file, and has it read if the server is up.
+pub(super) fn reload(shared: &Shared, node: usize, name: &str, value: &str) {
+    if shared.busy.lock().get(&node) == Some(&"cloned") {
+        return;
+    }
+    if name == "synchronous_standby_names" {
+        shared.facts.lock().names_set(node, shared.now_ms(), value);
+    }
+    let mut cluster = shared.cluster.lock();
+    let set = cluster.node(machine_of(node)).map(|node| admin::set_in_file(node.files(), name, value));
+    if let Some(Ok(())) = set {
+        cluster.order(machine_of(node), Order::Reload);
+    }
+}
+
+fn fill(shared: &Arc<Shared>, node: usize, ms: u64) {
+    let now = shared.now_ms();
+    shared.facts.lock().paused(node, now, now + ms);
+    let set = |shared: &Shared, bytes: u64| {
+        if let Some(node) = shared.cluster.lock().node_mut(machine_of(node)) {
+            node.set_capacity(bytes);
+        }
+    };
+    set(shared, 0);
+    let node = machine_of(node);
+    later(shared, ms, move |shared| {
+        if let Some(node) = shared.cluster.lock().node_mut(node) {
+            node.set_capacity(u64::MAX);
+        }
+    });
+}
+
+fn jump(shared: &Shared, node: usize, ms: u64, us: i64) {
+    let by = i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(us);
+    shared.cluster.lock().jump_clock(machine_of(node), by);
+}

@@ -1,0 +1,163 @@
+//! What the director knows of the cluster's course: who was promoted from what, what was lost, and whom
+//! commits waited for. It says which commits must have survived.
+
+use crate::branch::{Branch, Branches};
+use crate::cluster::DATA;
+use crate::guarantee::{Guarantee, Loss, Lost, Pause, Quorum, Released, Turn};
+use host::Disk;
+use simulation::VirtualDisk;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use wal::TimelineId;
+use wal::history::TimelineHistory;
+
+/// How long after a reload was asked for the setting before may still be in force.
+const RELOAD_MS: u64 = 2000;
+
+/// A promotion that was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) decided_ms: u64,
+    pub(super) candidates: BTreeSet<usize>,
+    pub(super) sealed: bool,
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) branches: Branches,
+    turns: Vec<Turn>,
+    losses: Vec<Loss>,
+    pauses: Vec<Pause>,
+    /// Settings of synchronous_standby_names by node, in the order of time.
+    names: BTreeMap<usize, Vec<(u64, String)>>,
+    /// The last promotion that was asked of each node.
+    asked: BTreeMap<usize, Asked>,
+    /// Nodes that began a timeline whose history file was not seen yet.
+    begun: Vec<(usize, u32)>,
+}
+
+fn wal_folder() -> PathBuf {
+    Path::new(DATA).join("pg_wal")
+}
+
+impl Facts {
+    pub(super) fn lost(&mut self, node: usize, at_ms: u64, lost: Lost) {
+        self.losses.push(Loss { node, at_ms, lost });
+    }
+    pub(super) fn paused(&mut self, node: usize, from_ms: u64, to_ms: u64) {
+        self.pauses.push(Pause { node, from_ms, to_ms });
+    }
+    pub(super) fn names_set(&mut self, node: usize, at_ms: u64, names: &str) {
+        self.names.entry(node).or_default().push((at_ms, names.to_owned()));
+    }
+    pub(super) fn asked_to_promote(&mut self, node: usize, asked: Asked) {
+        self.asked.insert(node, asked);
+    }
+    /// A node's log says that it begins this timeline.
+    pub(super) fn begins(&mut self, node: usize, timeline: u32) {
+        self.begun.push((node, timeline));
+    }
+
+    /// Reads the history files of timelines that nodes have begun, where they are there by now.
+    pub(super) fn observe<'d>(&mut self, now_ms: u64, files: impl Fn(usize) -> Option<&'d VirtualDisk>) {
+        let mut later = Vec::new();
+        for (node, timeline) in std::mem::take(&mut self.begun) {
+            let found = files(node).and_then(|files| {
+                let history = TimelineHistory::load(files, &wal_folder(), TimelineId::new(timeline)).ok()?;
+                self.add_history(&history)
+            });
+            let Some(branch) = found else {
+                later.push((node, timeline));
+                continue;
+            };
+            let asked = self.asked.get(&node).cloned().unwrap_or(Asked {
+                decided_ms: now_ms,
+                candidates: BTreeSet::from([node]),
+                sealed: false,
+            });
+            let Asked { decided_ms, candidates, sealed } = asked;
+            self.turns.push(Turn { branch, node, decided_ms, candidates, sealed });
+        }
+        self.begun = later;
+    }
+
+    /// Adds a history's branches; its youngest one.
+    fn add_history(&mut self, history: &TimelineHistory) -> Option<Branch> {
+        let mut parent = None::<Branch>;
+        for (timeline, begin, _) in history.newest_first().collect::<Vec<_>>().into_iter().rev() {
+            let name = match history.branch_of(timeline) {
+                Some(id) => format!("{}-{id}", timeline.get()),
+                None => timeline.get().to_string(),
+            };
+            let branch = Branch::new(&name);
+            if let Some(parent) = parent.replace(branch.clone()) {
+                self.branches.add(branch, parent, begin);
+            }
+        }
+        parent
+    }
+
+    /// All branches whose timeline has this number.
+    pub(super) fn branches_numbered(&self, timeline: u32) -> impl Iterator<Item = Branch> {
+        let all = self.branches.all(&Branch::new("1"));
+        all.into_iter().filter(move |branch| branch.timeline() == timeline)
+    }
+
+    /// How many changes of branch there were.
+    pub(super) fn turns(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Adds all branches of which a node has history files.
+    pub(super) fn add_all(&mut self, files: &VirtualDisk) {
+        let names = files.list(&wal_folder()).unwrap_or_default();
+        for entry in names.iter().filter_map(|entry| entry.name.strip_suffix(".history")) {
+            if let Ok(timeline) = u32::from_str_radix(entry, 16)
+                && let Ok(history) = TimelineHistory::load(files, &wal_folder(), TimelineId::new(timeline))
+            {
+                self.add_history(&history);
+            }
+        }
+    }
+
+    /// What must hold in the end.
+    pub(super) fn guarantee(
+        &self,
+        survivor: Branch,
+        nodes: usize,
+        released: Vec<Released>,
+        wal_writer_delay_ms: u64,
+    ) -> Guarantee {
+        let mut quorums = Vec::new();
+        for (node, settings) in &self.names {
+            for (at, (from_ms, names)) in settings.iter().enumerate() {
+                let next = settings.get(at + 1).map_or(u64::MAX, |(next, _)| *next);
+                let (count, standbys) = quorum_of(names, nodes);
+                let to_ms = next.saturating_add(RELOAD_MS);
+                quorums.push(Quorum { node: *node, from_ms: *from_ms, to_ms, count, standbys });
+            }
+        }
+        Guarantee {
+            survivor,
+            branches: self.branches.clone(),
+            quorums,
+            turns: self.turns.clone(),
+            losses: self.losses.clone(),
+            pauses: self.pauses.clone(),
+            released,
+            wal_writer_delay_ms,
+        }
+    }
+}
+
+/// How many of which nodes a setting names; 0 for none.
+fn quorum_of(names: &str, nodes: usize) -> (usize, BTreeSet<usize>) {
+    if names.trim() == "*" {
+        return (1, (0..nodes).collect());
+    }
+    let Some((head, list)) = names.split_once('(') else { return (0, BTreeSet::new()) };
+    let count = head.split_ascii_whitespace().nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
+    let named = list.trim_end_matches(')').split(',');
+    (count, named.filter_map(|name| name.trim().strip_prefix('n')?.parse().ok()).collect())
+}

@@ -1,0 +1,184 @@
+//! The end of a run: faults end, every node comes back, and everything is checked.
+
+use super::admin::{PATIENCE, ask};
+use super::{CLIENTS, Shared, events, machine_of};
+use crate::cluster::State;
+use crate::rare::Rare;
+use simulated::net::Link;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long nodes may take to come back once all faults have ended.
+const CONVERGE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a standby may take to catch up before it is asked why.
+const FOLLOW_LIMIT: Duration = Duration::from_secs(15);
+/// A standby that can't follow has said so by then.
+const SAY_LIMIT: Duration = Duration::from_secs(4);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Ends all faults and brings the cluster back to one primary that all others follow; which node it is.
+pub(super) async fn converge(shared: &Arc<Shared>) -> Result<usize, String> {
+    heal(shared);
+    wait_for_busy(shared).await?;
+    for node in shared.nodes() {
+        events::start(shared, node);
+    }
+    let survivor = choose(shared).await?;
+    shared.tell(&format!("node {survivor} is the primary that all follow from here on"));
+    *shared.primary.lock() = survivor;
+    for node in shared.nodes().filter(|node| *node != survivor) {
+        bring_back(shared, node, survivor).await?;
+    }
+    Ok(survivor)
+}
+
+fn heal(shared: &Arc<Shared>) {
+    shared.tell("all faults end");
+    shared.cuts.lock().clear();
+    let machines: Vec<_> = shared.nodes().map(machine_of).chain([CLIENTS]).collect();
+    let mut cluster = shared.cluster.lock();
+    for from in &machines {
+        for to in machines.iter().filter(|to| *to != from) {
+            cluster.set_link(*from, *to, Link::default());
+        }
+    }
+    for node in shared.nodes() {
+        cluster.thaw(machine_of(node));
+        if let Some(node) = cluster.node_mut(machine_of(node)) {
+            node.set_capacity(u64::MAX);
+        }
+    }
+}
+
+async fn wait_for_busy(shared: &Shared) -> Result<(), String> {
+    let begun = Instant::now();
+    while !shared.busy.lock().is_empty() {
+        if begun.elapsed() > CONVERGE_LIMIT {
+            return Err(format!("liveness: a clone does not end: {:?}", shared.busy.lock()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+/// What a node says of itself: whether it is in recovery, and its timeline.
+async fn role(shared: &Shared, node: usize) -> Option<(bool, u32)> {
+    let sql = "select case when pg_is_in_recovery() then 'standby 0' \
+               else 'primary ' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end";
+    let text = shared.admin(async move { ask(machine_of(node), sql, PATIENCE).await }).await.ok()?.ok()??;
+    let (role, timeline) = text.split_once(' ')?;
+    Some((role == "standby", u32::from_str_radix(timeline, 16).ok()?))
+}
+
+/// The primary that is left: the one of the youngest timeline; if there is none, the best standby is
+/// promoted.
+async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
+    let begun = Instant::now();
+    let mut promoted = false;
+    loop {
+        let mut roles = BTreeMap::new();
+        for node in shared.nodes() {
+            if let Some(role) = role(shared, node).await {
+                roles.insert(node, role);
+            }
+            restart_if_ended(shared, node);
+        }
+        shared.observe();
+        let primaries = roles.iter().filter(|(_, (recovery, _))| !recovery);
+        let last = *shared.primary.lock();
+        let best = primaries.max_by_key(|(node, (_, timeline))| (*timeline, **node == last));
+        let all = roles.len() == shared.plan.nodes() || begun.elapsed() > FOLLOW_LIMIT;
+        if let Some((node, _)) = best.filter(|_| all) {
+            return Ok(*node);
+        }
+        if all && !promoted && !roles.is_empty() {
+            promoted = true;
+            events::promote_best(shared.clone(), roles.keys().copied().collect()).await;
+        }
+        if begun.elapsed() > CONVERGE_LIMIT {
+            return Err(format!("liveness: no node becomes the primary; they say {roles:?}"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn restart_if_ended(shared: &Shared, node: usize) {
+    let ended = match shared.cluster.lock().node(machine_of(node)) {
+        Some(node) => matches!(node.state(), State::Ended(_) | State::Down),
+        None => false,
+    };
+    if ended {
+        events::start(shared, node);
+    }
+}
+
+/// Makes a node a standby that has caught up: as it is if its log allows that, or as a clone.
+async fn bring_back(shared: &Arc<Shared>, node: usize, survivor: usize) -> Result<(), String> {
+    let is_standby = matches!(role(shared, node).await, Some((true, _)));
+    let mut why = "it is a primary".to_owned();
+    if is_standby {
+        events::follow(shared, node, survivor);
+        events::reload(shared, node, "recovery_min_apply_delay", "0");
+        let sql = "select pg_wal_replay_resume()";
+        drop(shared.admin(async move { ask(machine_of(node), sql, PATIENCE).await }).await);
+        // Time to connect, to be refused and to say so.
+        why = match caught_up(shared, node, survivor, SAY_LIMIT).await {
+            Ok(()) => return Ok(()),
+            Err(reason) if must_be_cloned(shared, node) => reason,
+            Err(_) => match caught_up(shared, node, survivor, FOLLOW_LIMIT).await {
+                Ok(()) => return Ok(()),
+                Err(reason) => reason,
+            },
+        };
+        if !must_be_cloned(shared, node) {
+            return Err(format!("liveness: node {node} does not catch up with node {survivor}: {why}"));
+        }
+    }
+    shared.tell(&format!("node {node} is cloned from node {survivor}: {why}"));
+    for _ in 0..3 {
+        events::renew(shared.clone(), node, survivor).await;
+        if shared.cluster.lock().node(machine_of(node)).is_some_and(|node| node.is_up()) {
+            break;
+        }
+    }
+    let caught = caught_up(shared, node, survivor, CONVERGE_LIMIT).await;
+    caught.map_err(|why| {
+        format!("liveness: node {node}, cloned from node {survivor}, does not catch up: {why}")
+    })
+}
+
+/// Whether a standby's log has said why it can't follow.
+fn must_be_cloned(shared: &Shared, node: usize) -> bool {
+    let cluster = shared.cluster.lock();
+    let text = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
+    let refused =
+        ["has already been removed", "is not a child of", "diverge", "not a continuation", "forked"];
+    let found = text.iter().rev().take(200).any(|line| refused.iter().any(|words| line.contains(words)));
+    if found {
+        shared.rare.lock().hit(Rare::StrangeBranchRefused);
+    }
+    found
+}
+
+/// Waits until a standby has replayed all that the primary has now.
+async fn caught_up(shared: &Shared, node: usize, primary: usize, limit: Duration) -> Result<(), String> {
+    let end = "select pg_current_wal_flush_lsn()";
+    let end = shared.admin(async move { ask(machine_of(primary), end, PATIENCE).await }).await;
+    let end = end.map_err(|error| error.to_string())??.ok_or("no position")?;
+    let begun = Instant::now();
+    let mut last = String::new();
+    while begun.elapsed() < limit {
+        let sql = format!("select pg_last_wal_replay_lsn() >= '{end}' from pg_stat_wal_receiver");
+        let answer = shared.admin(async move { ask(machine_of(node), &sql, PATIENCE).await }).await;
+        match answer.map_err(|error| error.to_string())? {
+            Ok(Some(there)) if there == "t" => return Ok(()),
+            other => last = format!("{other:?}, it shall come to {end}"),
+        }
+        restart_if_ended(shared, node);
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(last)
+}

@@ -1,0 +1,187 @@
+//! Runs a plan: lets the events happen to the cluster while clients work, then ends all faults, brings every
+//! node back, and has everything checked.
+
+mod admin;
+mod clients;
+mod events;
+mod facts;
+mod finish;
+mod said;
+
+use crate::cluster::{Cluster, Image};
+use crate::machine::DiskSpeed;
+use crate::plan::{Plan, Timed};
+use crate::rare::{Counters, Rare};
+use facts::Facts;
+use parking_lot::Mutex;
+use simulated::net::Network;
+use simulated::{Life, NodeId, World, fiber};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The machine of administrators.
+const ADMIN: NodeId = NodeId(999);
+/// The first machine of clients.
+const CLIENTS: NodeId = NodeId(1000);
+/// How often what happened is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a new cluster may take until it works.
+const START_LIMIT: Duration = Duration::from_secs(20);
+
+/// The machine of a plan's node.
+pub fn machine_of(node: usize) -> NodeId {
+    NodeId(u16::try_from(node + 1).unwrap_or(u16::MAX))
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Report {
+    /// What was wrong, if anything.
+    pub failure: Option<String>,
+    /// Rare states that were reached.
+    pub rare: Counters,
+    /// How many operations clients did.
+    pub operations: usize,
+    /// How many times the branch changed.
+    pub turns: usize,
+    /// Simulated time, until the end.
+    pub simulated: Duration,
+    /// What happened, for people.
+    pub story: String,
+}
+
+/// What the tasks of a run share.
+struct Shared {
+    plan: Plan,
+    begun: Instant,
+    admin: Life,
+    cluster: Mutex<Cluster>,
+    facts: Mutex<Facts>,
+    rare: Mutex<Counters>,
+    /// Until when each link is cut, in milliseconds.
+    cuts: Mutex<BTreeMap<(NodeId, NodeId), u64>>,
+    /// Nodes to which something lasting is being done.
+    busy: Mutex<BTreeMap<usize, &'static str>>,
+    /// Who was made the primary last.
+    primary: Mutex<usize>,
+}
+
+impl Shared {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+    fn hit(&self, rare: Rare) {
+        self.rare.lock().hit(rare);
+    }
+    fn tell(&self, what: &str) {
+        let story = self.cluster.lock().story().clone();
+        story.tell("-", what);
+    }
+    fn nodes(&self) -> impl Iterator<Item = usize> + use<> {
+        0..self.plan.nodes()
+    }
+    /// Runs something of an administrator's, on his machine.
+    fn admin<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        fiber::run_in(self.admin, "administrator", work)
+    }
+    /// Reads what the nodes' logs say of new branches.
+    fn observe(&self) {
+        let cluster = self.cluster.lock();
+        for (who, line) in cluster.story().take_watched() {
+            said::hear(self, &who, &line);
+        }
+        let files = |node: usize| cluster.node(machine_of(node)).map(|node| node.files());
+        self.facts.lock().observe(self.now_ms(), files);
+    }
+}
+
+/// Runs a plan.
+pub async fn run(plan: &Plan, world: World, network: Network, image: &Image) -> Report {
+    let shared = Arc::new(set_up(plan, world, network, image));
+    let done = drive(&shared).await;
+    let (rare, turns) = (shared.rare.lock().clone(), shared.facts.lock().turns());
+    let cluster = shared.cluster.lock();
+    let (operations, failure) = match done {
+        Ok(operations) => (operations, None),
+        Err(failure) => (0, Some(failure)),
+    };
+    Report { failure, rare, operations, turns, simulated: cluster.elapsed(), story: cluster.story().text() }
+}
+
+fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared {
+    let mut random = fastrand::Rng::with_seed(plan.seed ^ 0x5eed);
+    let admin = world.start(ADMIN);
+    network.power_on(ADMIN);
+    let mut cluster = Cluster::new(world, network, random.u64(..), said::WORDS);
+    let mut facts = Facts::default();
+    for (node, upstream) in plan.upstreams.iter().enumerate() {
+        let id = machine_of(node);
+        let files = match upstream {
+            None => image.primary(),
+            Some(upstream) => image.standby(id, machine_of(*upstream)),
+        };
+        // Whoever is promoted has it too. The virtual disk takes it.
+        let _ = admin::set_in_file(&files, "synchronous_standby_names", &plan.names);
+        facts.names_set(node, 0, &plan.names);
+        let speed = if random.u8(..4) == 0 { DiskSpeed::SLOW } else { DiskSpeed::FAST };
+        cluster.add(id, files, speed, random.i64(-2_000_000..2_000_000));
+    }
+    Shared {
+        plan: plan.clone(),
+        begun: Instant::now(),
+        admin,
+        cluster: Mutex::new(cluster),
+        facts: Mutex::new(facts),
+        rare: Mutex::default(),
+        cuts: Mutex::default(),
+        busy: Mutex::default(),
+        primary: Mutex::new(0),
+    }
+}
+
+/// Lets everything happen; how many operations clients did.
+async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
+    for node in shared.nodes() {
+        shared.cluster.lock().start(machine_of(node));
+    }
+    wait_for_start(shared).await?;
+    let clients = clients::start(shared).await?;
+    let begun = Instant::now();
+    let mut events = shared.plan.events.iter().peekable();
+    let ends = Duration::from_millis(shared.plan.duration_ms);
+    while begun.elapsed() < ends {
+        while let Some(Timed { event, .. }) =
+            events.next_if(|timed| begun.elapsed() >= Duration::from_millis(timed.at_ms))
+        {
+            events::happen(shared, event);
+        }
+        shared.observe();
+        let next = events.peek().map(|timed| begun + Duration::from_millis(timed.at_ms));
+        let look = (Instant::now() + LOOK).min(begun + ends);
+        tokio::time::sleep_until(next.map_or(look, |next| next.min(look))).await;
+    }
+    clients.stop();
+    let survivor = finish::converge(shared).await?;
+    clients.check(shared, survivor).await
+}
+
+async fn wait_for_start(shared: &Shared) -> Result<(), String> {
+    for node in shared.nodes() {
+        let mut states = match shared.cluster.lock().node(machine_of(node)) {
+            Some(node) => node.states(),
+            None => continue,
+        };
+        let up = states.wait_for(|state| !matches!(state, crate::cluster::State::Starting));
+        match tokio::time::timeout(START_LIMIT, up).await {
+            Ok(Ok(state)) if *state == crate::cluster::State::Up => {}
+            other => return Err(format!("node {node} does not start: {other:?}")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! A node's disk: a virtual one whose syncs take time, and whose calls are part of the trace.
+
+use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
+use parking_lot::Mutex;
+use simulated::World;
+use simulation::VirtualDisk;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a disk takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskSpeed {
+    /// To make a file or a folder durable, in microseconds.
+    pub sync_us: RangeInclusive<u64>,
+    /// To write one piece, in microseconds; most take none.
+    pub write_us: RangeInclusive<u64>,
+}
+
+impl DiskSpeed {
+    /// A local disk with a cache that survives a power cut.
+    pub const FAST: Self = Self { sync_us: 20..=400, write_us: 0..=0 };
+    /// A disk that others use too.
+    pub const SLOW: Self = Self { sync_us: 500..=20_000, write_us: 0..=200 };
+}
+
+/// A disk that takes time. Its files are those of the virtual disk inside.
+#[derive(Debug)]
+pub struct NodeDisk {
+    inner: VirtualDisk,
+    pace: Arc<Pace>,
+}
+
+#[derive(Debug)]
+struct Pace {
+    speed: Mutex<DiskSpeed>,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl Pace {
+    /// Lets the time of a call pass, for whoever may wait for it.
+    fn takes(&self, of: impl Fn(&DiskSpeed) -> RangeInclusive<u64>) {
+        let range = of(&self.speed.lock());
+        let us = if *range.end() == 0 { 0 } else { self.random.lock().u64(range) };
+        if us > 0 && simulated::fiber::in_fiber() {
+            simulated::thread::sleep(Duration::from_micros(us));
+        }
+    }
+    fn sync(&self) {
+        self.takes(|speed| speed.sync_us.clone());
+    }
+    fn write(&self) {
+        self.takes(|speed| speed.write_us.clone());
+    }
+}
+
+/// Puts a call that changes something into the trace.
+fn note(call: u8, place: &[u8], numbers: (u64, u64)) {
+    if let Some(world) = World::current() {
+        world.note((call, place, numbers));
+    }
+}
+
+impl NodeDisk {
+    /// A disk with the files of `inner`; `seed` decides how long each call takes.
+    pub fn new(inner: VirtualDisk, speed: DiskSpeed, seed: u64) -> Self {
+        let pace = Pace { speed: Mutex::new(speed), random: Mutex::new(fastrand::Rng::with_seed(seed)) };
+        Self { inner, pace: Arc::new(pace) }
+    }
+    /// The files.
+    pub fn files(&self) -> &VirtualDisk {
+        &self.inner
+    }
+    /// Changes how long calls take from now on.
+    pub fn set_speed(&self, speed: DiskSpeed) {
+        *self.pace.speed.lock() = speed;
+    }
+}
+
+impl Disk for NodeDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
+        let inner = self.inner.open(path, mode)?;
+        Ok(Arc::new(NodeFile { inner, pace: self.pace.clone() }))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        note(1, from.as_os_str().as_encoded_bytes(), (0, 0));
+        self.inner.rename(from, to)
+    }
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        note(2, path.as_os_str().as_encoded_bytes(), (0, 0));
+        self.inner.remove_file(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.inner.list(path)
+    }
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        self.inner.metadata(path)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.pace.sync();
+        note(3, path.as_os_str().as_encoded_bytes(), (0, 0));
+        self.inner.sync_dir(path)
+    }
+    fn map_sealed(&self, path: &Path) -> io::Result<Box<dyn Mapping>> {
+        self.inner.map_sealed(path)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn LockGuard>> {
+        self.inner.lock(path)
+    }
+}
+
+#[derive(Debug)]
+struct NodeFile {
+    inner: SharedFile,
+    pace: Arc<Pace>,
+}
+
+impl File for NodeFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.pace.write();
+        note(4, &[], (offset, buf.len() as u64));
+        self.inner.write_at(buf, offset)
+    }
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.inner.allocate(offset, len)
+    }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.inner.reserve(offset, len)
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        note(5, &[], (len, 0));
+        self.inner.truncate(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        // What is written while it lasts may be durable too, as on a real disk.
+        self.pace.sync();
+        note(6, &[], (0, 0));
+        self.inner.sync()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+}
