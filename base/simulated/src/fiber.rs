@@ -222,6 +222,8 @@ pub(crate) fn at_lock() {
     }
 }
 
+/// What a fiber does; None if it was cancelled.
+type Work<T> = Box<dyn FnOnce(&Strand) -> Option<T>>;
 type Body = Coroutine<(), (), (), DefaultStack>;
 
 /// A fiber as a future, which drives it.
@@ -270,7 +272,7 @@ impl<T: 'static> Fiber<T> {
         let result = Arc::new(parking_lot::Mutex::new(None));
         let (itself, slot) = (strand.clone(), result.clone());
         // Only something small can be handed to a new stack.
-        let body: Box<dyn FnOnce(&Strand) -> Option<T>> = Box::new(body);
+        let body: Work<T> = Box::new(body);
         let stack = new_stack();
         strand.set_stack_limit(stack.limit().get());
         let body = Coroutine::with_stack(stack, move |yielder, ()| {

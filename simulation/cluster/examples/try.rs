@@ -1,3 +1,7 @@
+//! Runs one seed.
+
+#![allow(clippy::unwrap_used, reason = "a try")]
+
 use simulated::{NodeId, Schedule};
 use simulator::cluster::Image;
 use simulator::director;

@@ -33,8 +33,8 @@ const FILE_MAX: u64 = 1 << 20;
 /// Sets a setting in a node's postgresql.auto.conf, as ALTER SYSTEM does; a reload makes it known.
 pub(super) fn set_in_file(files: &VirtualDisk, name: &str, value: &str) -> std::io::Result<()> {
     let text = String::from_utf8_lossy(&files.read(&auto_conf(), FILE_MAX)?).into_owned();
-    let of_it = |line: &&str| !line.split('=').next().is_some_and(|key| key.trim() == name);
-    let mut kept: String = text.lines().filter(of_it).map(|line| format!("{line}\n")).collect();
+    let of_others = |line: &&str| line.split('=').next().is_none_or(|key| key.trim() != name);
+    let mut kept: String = text.lines().filter(of_others).map(|line| format!("{line}\n")).collect();
     kept.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
     host::write_file_durably(files, &auto_conf(), kept.as_bytes())
 }
