@@ -48,6 +48,9 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Tell the main job as a story, with measured figures, in a temporary folder
     Demo(DemoArgs),
+    /// Run whole clusters in simulated time, with faults that a seed decides
+    #[cfg(feature = "simulate")]
+    Simulate(crate::commands::simulate::SimulateArgs),
     /// Run as initdb
     #[command(hide = true)]
     Initdb(Box<InitArgs>),

@@ -12,6 +12,10 @@
 //! | `checks`    | what is wrong with a history, promise by promise                                        |
 //! | `workload`  | seeded clients over the wire protocol                                                   |
 //! | `shrink`    | a plan that fails becomes a short plan that fails                                       |
+//! | `runner`    | runs many plans, each in a process of its own, and adds up what they came to            |
+//!
+//! With the feature `simulated` there are also the nodes' machines (`machine`), the cluster that is made of
+//! them (`cluster`), and what lets a plan happen to it (`director`): all below `runner`.
 //!
 //! Each imports only from those before it. Nothing here looks at the machine's clock or at randomness of its
 //! own: a seed and the clock that is passed in decide everything that is decided here. Durability: nothing
@@ -30,5 +34,6 @@ pub mod history;
 pub mod machine;
 pub mod plan;
 pub mod rare;
+pub mod runner;
 pub mod shrink;
 pub mod workload;

@@ -1,6 +1,7 @@
 //! Crate dependencies point down only: the layers of ARCHITECTURE.md, held by the manifests themselves.
 
 mod edges;
+mod ordinary;
 mod rooms;
 mod seams;
 mod sizes;

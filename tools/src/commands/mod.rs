@@ -7,6 +7,8 @@ pub mod init;
 mod lag;
 mod promote;
 mod restore;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 mod start;
 mod status;
 mod stop;
@@ -33,6 +35,8 @@ pub fn run(command: Command) -> u8 {
         Command::Check(arguments) => return finish(check::run(&arguments)),
         Command::Restore(arguments) => restore::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        #[cfg(feature = "simulate")]
+        Command::Simulate(arguments) => return finish(simulate::run(&arguments)),
         Command::Run(passed) => return serve::main(&passed.arguments),
         Command::PgCtl(passed) => return pg_ctl::main(&passed.arguments),
     };

@@ -38,9 +38,26 @@ pub struct Story {
     found: Mutex<Vec<(String, String)>>,
 }
 
+/// The story of the cluster that was made last.
+static LAST: Mutex<Option<Arc<Story>>> = Mutex::new(None);
+
+/// What is told so far of the cluster that was made last: for whoever ends a run in its middle.
+pub fn story_so_far() -> String {
+    let limit = Duration::from_secs(1);
+    let story = LAST.try_lock_for(limit).and_then(|last| last.clone());
+    let lines = story.as_ref().and_then(|story| story.lines.try_lock_for(limit));
+    lines.map(|lines| text_of(&lines)).unwrap_or_default()
+}
+
+fn text_of(lines: &VecDeque<String>) -> String {
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
+}
+
 impl Story {
     fn new(begun: Instant, watched: &'static [&'static str]) -> Arc<Self> {
-        Arc::new(Self { begun, lines: Mutex::default(), watched, found: Mutex::default() })
+        let story = Arc::new(Self { begun, lines: Mutex::default(), watched, found: Mutex::default() });
+        *LAST.lock() = Some(story.clone());
+        story
     }
     /// Adds a line.
     pub fn tell(&self, who: impl fmt::Display, what: &str) {
@@ -71,12 +88,7 @@ impl Story {
     }
     /// All that is kept.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for line in &*self.lines.lock() {
-            text.push_str(line);
-            text.push('\n');
-        }
-        text
+        text_of(&self.lines.lock())
     }
 }
 
