@@ -453,6 +453,9 @@ impl ControlFile {
             let file = disk.open(&temporary, OpenMode::Create)?;
             file.truncate(0)?;
             file.write_all_at(&self.encode(), 0)?;
+            if host::planted!("the control file is not synced") {
+                return disk.rename(&temporary, &path);
+            }
             durable_rename(disk, &temporary, &path)
         };
         replace()

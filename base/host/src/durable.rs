@@ -7,9 +7,14 @@ use std::path::{Path, PathBuf};
 
 /// Renames `from` to `to` so that it stays renamed: syncs the file, renames it, syncs the folder(s).
 pub fn durable_rename(disk: &dyn Disk, from: &Path, to: &Path) -> io::Result<()> {
-    disk.open(from, OpenMode::ReadWrite)?.sync()?;
+    if !crate::planted!("a file is renamed before it is synced") {
+        disk.open(from, OpenMode::ReadWrite)?.sync()?;
+    }
     disk.rename(from, to)?;
     let (source, target) = (folder_of(from), folder_of(to));
+    if crate::planted!("a rename is not followed by its folder's sync") {
+        return Ok(());
+    }
     disk.sync_dir(&target)?;
     if source != target {
         disk.sync_dir(&source)?;

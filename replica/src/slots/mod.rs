@@ -387,7 +387,8 @@ impl Slots {
     /// The oldest position that a slot needs, as its file says; None if none does. WAL before it may go.
     pub fn oldest(&self) -> Option<Lsn> {
         let table = self.0.table.lock();
-        let needed = table.values().filter(|slot| !slot.invalidated_at.is_valid());
+        let forgets = host::planted!("the log that a slot needs is removed");
+        let needed = table.values().filter(|slot| !slot.invalidated_at.is_valid() && !forgets);
         needed.map(|slot| slot.saved).filter(|lsn| lsn.is_valid()).min()
     }
 
@@ -405,6 +406,10 @@ impl Slots {
     pub fn save(&self) -> Result<(), ReplicaError> {
         let mut table = self.0.table.lock();
         for (name, slot) in table.iter_mut().filter(|(_, slot)| slot.saved != slot.restart) {
+            if host::planted!("a slot's restart is not saved") {
+                slot.saved = slot.restart;
+                continue;
+            }
             self.write(name, slot)?;
         }
         Ok(())
@@ -477,7 +482,9 @@ impl Slots {
         let made = disk.create_dir(&temporary).and_then(|()| {
             let state = disk.open(&temporary.join(STATE_FILE), OpenMode::CreateNew)?;
             state.write_all_at(&slot.state(name).encode(), 0)?;
-            state.sync()?;
+            if !host::planted!("a slot's file is not synced") {
+                state.sync()?;
+            }
             disk.sync_dir(&temporary)?;
             disk.rename(&temporary, &self.folder(name))?;
             disk.sync_dir(&self.0.dir)
@@ -515,7 +522,9 @@ impl BranchObserver for Slots {
     /// then a file says more, which nobody believes but a primary at its start.
     fn branched(&self, state: &LogState) {
         for slot in self.0.table.lock().values_mut() {
-            slot.restart = slot.restart.min(state.kept());
+            if !host::planted!("a slot's restart stays behind a cut") {
+                slot.restart = slot.restart.min(state.kept());
+            }
         }
     }
 }

@@ -97,12 +97,19 @@ pub fn evaluate(names: Option<&SyncNames>, candidates: &[Candidate<'_>]) -> Eval
     let mut eligible: Vec<(usize, usize)> = candidates
         .iter()
         .enumerate()
-        .filter(|(_, candidate)| candidate.streaming && candidate.progress.flushed.is_valid())
+        .filter(|(_, candidate)| candidate.streaming || host::planted!("a standby that catches up counts"))
+        .filter(|(_, candidate)| candidate.progress.flushed.is_valid())
         .map(|(at, candidate)| (priority(candidate), at))
-        .filter(|(priority, _)| *priority > 0)
+        .filter(|(priority, _)| *priority > 0 || host::planted!("a standby that is not named counts"))
         .collect();
     eligible.sort_unstable();
     let chosen: Vec<usize> = match names.method() {
+        Method::First if host::planted!("FIRST counts as ANY") => {
+            eligible.iter().map(|(_, at)| *at).collect()
+        }
+        Method::Any if host::planted!("ANY counts as FIRST") => {
+            eligible.iter().take(names.count()).map(|(_, at)| *at).collect()
+        }
         Method::First => eligible.iter().take(names.count()).map(|(_, at)| *at).collect(),
         Method::Any => eligible.iter().map(|(_, at)| *at).collect(),
     };
@@ -119,7 +126,8 @@ pub fn evaluate(names: Option<&SyncNames>, candidates: &[Candidate<'_>]) -> Eval
     let standings = candidates.iter().enumerate().map(standing).collect();
     let progress: Vec<Progress> =
         chosen.iter().filter_map(|at| candidates.get(*at)).map(|candidate| candidate.progress).collect();
-    Evaluation { synced: synced(names.count(), &progress), standings }
+    let fewer = usize::from(host::planted!("one standby less than asked is enough") && names.count() > 1);
+    Evaluation { synced: synced(names.count() - fewer, &progress), standings }
 }
 
 /// At each stage, the position that `count` of these have reached.

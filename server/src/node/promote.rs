@@ -31,13 +31,17 @@ pub(super) async fn promote(
     }
     // Redo may have ended without anybody asking, too.
     let replication = node.replication().ok_or_else(|| ServerError::new("replication is not set up"))?;
-    fencing::check_promotion(replication)?;
+    if !host::planted!("a fenced server is promoted") {
+        fencing::check_promotion(replication)?;
+    }
     let new_timeline = new_timeline(node, replication, timeline).await?;
     let reason = recovery_target::reason(stopped.as_ref());
     let options = PromoteOptions { new_timeline, reason };
     end_recovery_files(node).await?;
     tell_lower_settings(&node.ground, database);
-    replication.end_log(at)?;
+    if !host::planted!("the log is not left at a promotion") {
+        replication.end_log(at)?;
+    }
     let failed = |error: storage::Error| ServerError::new(error.to_string());
     let promotion = database.promote(end, options).await.map_err(failed)?;
     let promoted = promotion.promoted();
@@ -68,6 +72,9 @@ async fn new_timeline(
     let (restorer, pg_wal) = (node.archive.restorer().cloned(), node.ground.data_dir.join("pg_wal"));
     let looked = host::task::blocking(move || {
         let here = timelines::newest_seen(&*disk, &pg_wal, &control)?;
+        if host::planted!("a promotion takes its parent's next number") {
+            return Ok(parent);
+        }
         let newest = peers.into_iter().fold(here.max(parent), TimelineId::max);
         let Some(restorer) = restorer else { return Ok(newest) };
         if parent > TimelineId::FIRST {

@@ -138,6 +138,7 @@ impl Replication {
     pub(crate) fn reload(&self) {
         let config = self.ground.config();
         match sync_names(&config) {
+            Ok(_) if host::planted!("a reload leaves the old synchronous names") => {}
             Ok(names) => self.senders.set_names(names),
             Err(error) => {
                 let what = "synchronous_standby_names stays as it was";

@@ -12,6 +12,7 @@
 //! | `checks`    | what is wrong with a history, promise by promise                                        |
 //! | `workload`  | seeded clients over the wire protocol                                                   |
 //! | `shrink`    | a plan that fails becomes a short plan that fails                                       |
+//! | `bugs`      | what is planted in product code to know what the checks catch                           |
 //! | `runner`    | runs many plans, each in a process of its own, and adds up what they came to            |
 //!
 //! With the feature `simulated` there are also the nodes' machines (`machine`), the cluster that is made of
@@ -22,6 +23,7 @@
 //! here writes a file.
 
 pub mod branch;
+pub mod bugs;
 pub mod checks;
 #[cfg(feature = "simulated")]
 pub mod cluster;

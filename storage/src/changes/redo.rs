@@ -100,6 +100,9 @@ impl Store {
         {
             relation.reshape();
         }
+        if host::planted!("of a split only the first page is redone") && record.rmgr() == Rmgr::ENGINE {
+            latched.truncate(1);
+        }
         for (page, block, step) in &mut latched {
             match step {
                 Step::Image => {

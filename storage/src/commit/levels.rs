@@ -194,7 +194,8 @@ impl Levels {
     /// Commits in this range, from before this start or promotion, are undecided if synchronous standbys are
     /// named now: nobody reads until they are decided.
     pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn) {
-        if after >= upto || !self.is_required() {
+        let shows = host::planted!("commits of before a start are shown before the quorum holds them");
+        if after >= upto || !self.is_required() || shows {
             return;
         }
         *self.undecided.lock() = Some((after, upto));
@@ -275,6 +276,7 @@ impl Levels {
         }
         self.note_stage(level);
         let _waiting = interrupt.waiting_for_commit(end);
+        let deaf = host::planted!("a commit's wait does not hear its cancel");
         let began = Instant::now();
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -283,7 +285,7 @@ impl Levels {
             tokio::select! {
                 biased;
                 reached = mark.wait(end) => return reached.map(|_| true).map_err(|_| Error::Shutdown),
-                () = interrupt.cancelled() => return Ok(false),
+                () = interrupt.cancelled(), if !deaf => return Ok(false),
                 () = changed => {}
                 () = self.tell_stall(began, end) => {}
             }

@@ -164,6 +164,9 @@ impl Pipeline {
             self.log.request_background_flush();
             return Ok(true);
         }
+        if commit.level == SyncLevel::Local && host::planted!("local does not wait for the flush") {
+            return Ok(true);
+        }
         if commit.level == SyncLevel::Local {
             return self.log.flush_async(commit.end).await.map(|_| true).map_err(log_error);
         }
@@ -203,7 +206,9 @@ impl Pipeline {
         drop(committer);
         // The row locks pass on here, the memory goes with them.
         drop(request);
-        self.help();
+        if !host::planted!("who queues while the leader ends is forgotten") {
+            self.help();
+        }
         outcome
     }
 

@@ -48,6 +48,8 @@ impl RemoteProgress {
     pub(super) fn at(&self, stage: Stage) -> Lsn {
         match stage {
             Stage::Written => self.written,
+            Stage::Flushed if host::planted!("on waits for remote_write only") => self.written,
+            Stage::Replayed if host::planted!("remote_apply waits for on only") => self.flushed,
             Stage::Flushed => self.flushed,
             Stage::Replayed => self.replayed,
         }

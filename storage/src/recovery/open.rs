@@ -184,7 +184,10 @@ impl Opening {
     fn note_recovery(&self, state: ClusterState) -> Result<(), Error> {
         let (host, dir) = (&self.engine.host, self.engine.dir());
         let at_rest = matches!(self.found, ClusterState::ShutDown | ClusterState::ShutDownInRecovery);
-        if self.engine.options.log_writing.fsync && (!at_rest || self.label.is_some()) {
+        if self.engine.options.log_writing.fsync
+            && (!at_rest || self.label.is_some())
+            && !host::planted!("recovery trusts what a killed server left to the kernel")
+        {
             // What a killed server or a copying tool left to the kernel is not durable, and redo finds it as
             // if it were.
             host::sync_tree(&*host.disk, &dir.join("base"), true).map_err(tree_sync_error)?;
@@ -400,10 +403,11 @@ impl Opening {
             // A page is written after the log up to its LSN is durable.
             proven = proven.max(self.engine.store.newest_lsn_on_disk()?);
         }
-        if proven > end.at {
+        if proven > end.at && !host::planted!("damage below the flush point passes for the log's end") {
             return Err(read_error(self.reader.damage_at(end, proven)));
         }
         if cut.bytes() > 0
+            && !host::planted!("a cut of the log's tail is not recorded")
             && let Some(hook) = &self.engine.options.before_cut
         {
             hook(&cut, &end.reason.to_string())
@@ -437,7 +441,13 @@ impl Opening {
 
 fn write_start(replay: &Replay, end: &EndOfWal) -> WriteStart {
     WriteStart {
-        insert_at: end.broken.map_or(replay.at, |broken| broken.missing_at),
+        insert_at: end.broken.map_or(replay.at, |broken| {
+            if host::planted!("a torn tail is cut where its record begins") {
+                broken.start
+            } else {
+                broken.missing_at
+            }
+        }),
         previous: replay.last_record,
         overwrites_contrecord: end.broken.is_some(),
         forked_from: None,
@@ -511,7 +521,9 @@ fn decide(engine: &Engine, state: &ReplayState) -> Result<(), Error> {
     if confirmed == Lsn::MAX {
         // The clean stop before this start had nothing in doubt. That must not be believed at the next one.
         confirmed = state.last_commit_end.unwrap_or(Lsn::INVALID).max(state.at);
-        engine.pipeline()?.put_confirmed(confirmed)?;
+        if !host::planted!("the word of a clean stop is believed after the next crash") {
+            engine.pipeline()?.put_confirmed(confirmed)?;
+        }
     }
     let last = state.last_commit_end.unwrap_or(state.at);
     let required = engine.levels.is_required();

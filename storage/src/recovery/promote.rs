@@ -98,7 +98,12 @@ pub(crate) fn promote(
     let unusable = |error: wal::history::HistoryFileError| Error::Unusable(error.to_string());
     let history = TimelineHistory::load(disk, &wal_dir, old).map_err(unusable)?;
     let branch = BranchId::new(engine.host.entropy.next_u64());
-    let history = history.fork(timeline, at, &options.reason, branch).ok_or_else(|| {
+    let fork = if host::planted!("a history names the last record's start as its switch") {
+        state.last_record
+    } else {
+        at
+    };
+    let history = history.fork(timeline, fork, &options.reason, branch).ok_or_else(|| {
         Error::Unusable(format!("timeline {timeline} cannot follow timeline {old} at {at}"))
     })?;
     history.store(disk, &wal_dir).map_err(unusable)?;

@@ -132,7 +132,9 @@ impl Replay {
     }
 
     fn take_early(&mut self, list: EarlyList) {
-        if let Some(last) = list.last() {
+        if let Some(last) = list.last()
+            && !host::planted!("the next xid is chosen before the leftovers are known")
+        {
             self.meet(last);
         }
         self.open.extend(list.open().filter(|xid| !self.committed.contains(xid)));
@@ -167,12 +169,15 @@ impl Replay {
             Rmgr::XACT => Xid::INVALID,
             _ => records::full_xid(record, self.next_xid),
         };
-        self.meet(xid);
+        if !host::planted!("the next xid is chosen before the leftovers are known") {
+            self.meet(xid);
+        }
         match record.rmgr() {
             Rmgr::XLOG => self.redo_xlog(record)?,
             Rmgr::XACT => self.redo_xact(record, feed)?,
             Rmgr::ENGINE => {
-                if xid.is_valid() && self.open.last() != Some(&xid) {
+                let shows = host::planted!("a standby shows transactions that have no outcome yet");
+                if xid.is_valid() && self.open.last() != Some(&xid) && !shows {
                     self.open.insert(xid);
                 }
                 self.before_engine_record(record, feed);
@@ -230,7 +235,9 @@ impl Replay {
 
     /// Pruning first gives up the snapshots that could still see what it removes.
     fn before_engine_record(&self, record: &Record, feed: Option<&dyn WalFeed>) {
-        if let Some(horizon) = records::horizon(record) {
+        if let Some(horizon) = records::horizon(record)
+            && !host::planted!("a prune on a standby does not heed its snapshots")
+        {
             self.give_up_snapshots(Conflict { horizon, kind: ConflictKind::Snapshot }, feed);
         }
     }
@@ -268,7 +275,12 @@ impl Replay {
                 let confirmed =
                     bytes.first_chunk::<8>().map_or(Lsn::INVALID, |lsn| Lsn::new(u64::from_le_bytes(*lsn)));
                 // A clean stop says that nothing before it is in doubt.
-                self.engine.visibility.confirm(confirmed.min(record.start()));
+                let limit = if host::planted!("a confirmed position is taken from the log as it is") {
+                    Lsn::MAX
+                } else {
+                    record.start()
+                };
+                self.engine.visibility.confirm(confirmed.min(limit));
             }
             _ => {}
         }
@@ -430,7 +442,12 @@ impl WriteBarrier for RaiseMinRecoveryPoint {
         // Further than asked, so that the next pages need no write of the control file.
         let point = engine.recovery.redone.get().max(lsn);
         let timeline = engine.timeline();
-        engine.recovery.make_durable(point)?;
+        if !host::planted!("a standby writes pages ahead of its durable log") {
+            engine.recovery.make_durable(point)?;
+        }
+        if host::planted!("a page is written before minRecoveryPoint is raised") {
+            return Ok(point);
+        }
         engine.update_control(|control| {
             control.min_recovery_point = control.min_recovery_point.max(point);
             control.min_recovery_point_timeline = timeline;

@@ -20,7 +20,11 @@ impl Transaction {
     pub async fn begin_statement(&mut self) -> Result<(), Error> {
         self.as_of = None;
         self.command = CommandId(self.command.0.saturating_add(1));
-        if self.snapshot.is_some() && self.isolation == Isolation::RepeatableRead {
+        let anew = host::planted!("REPEATABLE READ takes a new snapshot on a standby");
+        if self.snapshot.is_some()
+            && self.isolation == Isolation::RepeatableRead
+            && !(anew && self.engine.is_in_recovery())
+        {
             return self.check_snapshot();
         }
         self.engine.wait_readable(&self.interrupt).await?;

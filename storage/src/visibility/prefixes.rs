@@ -33,7 +33,7 @@ pub(crate) struct Prefixes {
 impl Prefixes {
     /// Takes the prefix that a redone commit ends. True if it is shown at once.
     pub(crate) fn redone(&mut self, prefix: Prefix) -> bool {
-        if prefix.end <= self.confirmed {
+        if prefix.end <= self.confirmed || host::planted!("a standby shows as confirmed what it has redone") {
             // Those before it are confirmed with it.
             self.later.clear();
             self.shown = Some(prefix);
@@ -65,7 +65,9 @@ impl Prefixes {
 
     /// The log goes on differently behind `end`: what was said of later positions was said of another branch.
     pub(crate) fn branches_at(&mut self, end: Lsn) {
-        self.confirmed = self.confirmed.min(end);
+        if !host::planted!("what was confirmed behind a cut stays so") {
+            self.confirmed = self.confirmed.min(end);
+        }
     }
 
     /// Early xids of which the log now tells, and did not before, that they were without an outcome all

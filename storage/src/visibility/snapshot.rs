@@ -263,6 +263,7 @@ impl Visibility {
                 commit.end
             );
             let shows = state.in_doubt.is_empty() && reached(commit.level, commit.end);
+            let shows = shows || host::planted!("a commit is shown before its level is reached");
             #[cfg(test)]
             let shows = shows || state.planted == Some(Planted::InDoubt);
             if shows {
@@ -476,7 +477,8 @@ impl Visibility {
 
     /// Whether [`Visibility::cancel_below`] gave this snapshot up.
     pub(crate) fn is_cancelled(&self, snapshot: &Snapshot) -> bool {
-        snapshot.oldest < self.lock().cancelled_below
+        let reads_on = host::planted!("a snapshot whose versions are gone reads on");
+        snapshot.oldest < self.lock().cancelled_below && !reads_on
     }
 
     /// Ends all waits.

@@ -66,10 +66,13 @@ impl State {
     }
 
     pub(super) fn horizon(&self) -> Xid {
-        let oldest = self.live.front().map_or(self.next_xid, |(xid, _)| *xid);
+        let all = host::planted!("pruning does not heed the oldest snapshot");
+        let oldest = self.live.front().filter(|_| !all).map_or(self.next_xid, |(xid, _)| *xid);
         // An aborted version above the horizon would pass for one that replaced another.
         let first_excluded = self.excluded.iter().next();
-        [Some(self.next_xid), self.feedback, first_excluded].into_iter().flatten().fold(oldest, Xid::min)
+        let feedback =
+            self.feedback.filter(|_| !host::planted!("pruning does not heed a standby's feedback"));
+        [Some(self.next_xid), feedback, first_excluded].into_iter().flatten().fold(oldest, Xid::min)
     }
 
     pub(super) fn settle(&mut self, reached: impl Fn(SyncLevel, Lsn) -> bool) {

@@ -147,7 +147,9 @@ impl Driver {
         }
         self.disconnect().await;
         self.await_flush().await?;
-        self.writer.flush()?;
+        if !host::planted!("a receiver that ends does not flush") {
+            self.writer.flush()?;
+        }
         self.context.feed.flushed();
         self.context.feed.set_writer(None);
         self.announce(self.writer.end());

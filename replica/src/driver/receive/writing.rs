@@ -82,6 +82,11 @@ impl Driver {
         loop {
             match reader.next() {
                 Ok(Next::Record(_)) => {}
+                Ok(Next::End(_))
+                    if host::planted!("the last records are dropped at a switch of timelines") =>
+                {
+                    return Event::WholeEnd(replayed);
+                }
                 Ok(Next::End(end)) => return Event::WholeEnd(end.at.max(replayed)),
                 Err(ReadError::Corrupt { at, .. }) => return Event::WholeEnd(at.max(replayed)),
                 Err(ReadError::Source(error)) => {

@@ -241,7 +241,8 @@ impl<S: Outlet> Streaming<'_, S> {
             let mut until = self.sender.deadline();
             let mut idle = None;
             if self.wire.is_flushed() || self.sender.is_overdue(now) {
-                match self.sender.poll(now, log.flushed()) {
+                let early = host::planted!("log is shipped before it is flushed");
+                match self.sender.poll(now, if early { log.written() } else { log.flushed() }) {
                     Action::Send { from, upto } => {
                         self.send_wal(&log, from, upto).await?;
                         continue;
