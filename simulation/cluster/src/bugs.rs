@@ -26,7 +26,8 @@ pub enum Promise {
     Liveness,
 }
 
-/// Whether the checks find a bug.
+/// Whether the checks find a bug, as far as 14 to 20 seeds tell at which nothing is wrong without one. What
+/// fails at other seeds without any bug (liveness, tokens of another branch) does not count as found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// They do.
@@ -136,10 +137,22 @@ pub const ALL: &[Bug] = &[
         Expected::Missed("no check has seen it yet"),
     ),
     bug("rows do not wait for what they rest on", Visible, Expected::Missed("no check has seen it yet")),
-    bug("COMMIT does not wait for what it rests on", Visible, Expected::Missed("no check has seen it yet")),
+    bug(
+        "COMMIT does not wait for what it rests on",
+        Visible,
+        Expected::Missed("only by a failure that comes without a bug too"),
+    ),
     bug("local does not wait for the flush", Acknowledged, Expected::Caught),
-    bug("the log is not synced", Acknowledged, Expected::Missed("no check has seen it yet")),
-    bug("a standby's log is not synced", Acknowledged, Expected::Missed("no check has seen it yet")),
+    bug(
+        "the log is not synced",
+        Acknowledged,
+        Expected::Missed("few power cuts, and a cut primary is cloned anew instead of started"),
+    ),
+    bug(
+        "a standby's log is not synced",
+        Acknowledged,
+        Expected::Missed("few power cuts of a standby that is promoted soon after"),
+    ),
     bug(
         "a standby reports what is written as flushed",
         Acknowledged,
@@ -147,7 +160,11 @@ pub const ALL: &[Bug] = &[
     ),
     bug("a history file is not synced", OneWriter, Expected::Untried),
     bug("the control file is not synced", Acknowledged, Expected::Untried),
-    bug("a checkpoint does not sync page files", Acknowledged, Expected::Missed("no check has seen it yet")),
+    bug(
+        "a checkpoint does not sync page files",
+        Acknowledged,
+        Expected::Missed("only by a failure that comes without a bug too"),
+    ),
     bug(
         "a checkpoint does not sync the names of new files",
         Acknowledged,
@@ -171,14 +188,22 @@ pub const ALL: &[Bug] = &[
         Expected::Missed("no check has seen it yet"),
     ),
     bug("one standby less than asked is enough", Acknowledged, Expected::Missed("no check has seen it yet")),
-    bug("FIRST counts as ANY", Acknowledged, Expected::Missed("no check has seen it yet")),
+    bug(
+        "FIRST counts as ANY",
+        Acknowledged,
+        Expected::Missed("only by a failure that comes without a bug too"),
+    ),
     bug("ANY counts as FIRST", Liveness, Expected::Missed("no check has seen it yet")),
-    bug("a standby that is not named counts", Acknowledged, Expected::Caught),
+    bug(
+        "a standby that is not named counts",
+        Acknowledged,
+        Expected::Missed("only by a failure that comes without a bug too"),
+    ),
     bug("a standby that catches up counts", Acknowledged, Expected::Missed("no check has seen it yet")),
     bug(
         "a reload leaves the old synchronous names",
         Acknowledged,
-        Expected::Missed("no check has seen it yet"),
+        Expected::Missed("nobody compares what was acknowledged with the names in force"),
     ),
     bug("on waits for remote_write only", Acknowledged, Expected::Missed("no check has seen it yet")),
     bug("remote_apply waits for on only", Acknowledged, Expected::Missed("no check has seen it yet")),
@@ -186,7 +211,7 @@ pub const ALL: &[Bug] = &[
     bug(
         "a commit is shown before its level is reached",
         Visible,
-        Expected::Missed("no check has seen it yet"),
+        Expected::Missed("only by a failure that comes without a bug too"),
     ),
     bug(
         "commits of before a start are shown before the quorum holds them",
@@ -198,11 +223,23 @@ pub const ALL: &[Bug] = &[
         Visible,
         Expected::Missed("no check has seen it yet"),
     ),
-    bug("a standby shows as confirmed what it has redone", Visible, Expected::Caught),
-    bug("a confirmed position is taken from the log as it is", Visible, Expected::Untried),
-    bug("REPEATABLE READ takes a new snapshot on a standby", OneOrder, Expected::Untried),
-    bug("a read does not wait for its token", OneOrder, Expected::Untried),
-    bug("a token of a lost commit is served", OneOrder, Expected::Untried),
+    bug(
+        "a standby shows as confirmed what it has redone",
+        Visible,
+        Expected::Missed("only by a failure that comes without a bug too"),
+    ),
+    bug(
+        "a confirmed position is taken from the log as it is",
+        Visible,
+        Expected::Missed("no check has seen it yet"),
+    ),
+    bug("REPEATABLE READ takes a new snapshot on a standby", OneOrder, Expected::Caught),
+    bug(
+        "a read does not wait for its token",
+        OneOrder,
+        Expected::Missed("only by a failure that comes without a bug too"),
+    ),
+    bug("a token of a lost commit is served", OneOrder, Expected::Missed("no check has seen it yet")),
     bug(
         "a cancelled wait answers as if the level were reached",
         Acknowledged,
@@ -213,19 +250,43 @@ pub const ALL: &[Bug] = &[
         Liveness,
         Expected::Missed("no check asks that a cancelled wait ends"),
     ),
-    bug("a promotion takes its parent's next number", OneWriter, Expected::Untried),
-    bug("a history names the last record's start as its switch", ByteForByte, Expected::Untried),
-    bug("the last records are dropped at a switch of timelines", ByteForByte, Expected::Untried),
-    bug("the log is not left at a promotion", ByteForByte, Expected::Untried),
-    bug("a standby past the fork follows as it is", ByteForByte, Expected::Untried),
-    bug("a receiver that ends does not flush", Acknowledged, Expected::Untried),
-    bug("a standby writes pages ahead of its durable log", Acknowledged, Expected::Untried),
-    bug("a page is written ahead of its log", Acknowledged, Expected::Untried),
-    bug("a page is written before minRecoveryPoint is raised", OneOrder, Expected::Untried),
-    bug("no page image after a checkpoint", Damage, Expected::Untried),
-    bug("of a split only the first page is redone", ByteForByte, Expected::Untried),
-    bug("what lies behind the log's end is not wiped", Damage, Expected::Untried),
-    bug("a torn tail is cut where its record begins", Damage, Expected::Untried),
+    bug(
+        "a promotion takes its parent's next number",
+        OneWriter,
+        Expected::Missed("no check has seen it yet"),
+    ),
+    bug(
+        "a history names the last record's start as its switch",
+        ByteForByte,
+        Expected::Missed("only by a failure that comes without a bug too"),
+    ),
+    bug(
+        "the last records are dropped at a switch of timelines",
+        ByteForByte,
+        Expected::Missed("no check has seen it yet"),
+    ),
+    bug("the log is not left at a promotion", ByteForByte, Expected::Missed("no check has seen it yet")),
+    bug("a standby past the fork follows as it is", ByteForByte, Expected::Caught),
+    bug("a receiver that ends does not flush", Acknowledged, Expected::Missed("no check has seen it yet")),
+    bug(
+        "a standby writes pages ahead of its durable log",
+        Acknowledged,
+        Expected::Missed("no check has seen it yet"),
+    ),
+    bug("a page is written ahead of its log", Acknowledged, Expected::Missed("no check has seen it yet")),
+    bug(
+        "a page is written before minRecoveryPoint is raised",
+        OneOrder,
+        Expected::Missed("no check has seen it yet"),
+    ),
+    bug("no page image after a checkpoint", Damage, Expected::Missed("no check has seen it yet")),
+    bug("of a split only the first page is redone", ByteForByte, Expected::Caught),
+    bug("what lies behind the log's end is not wiped", Damage, Expected::Missed("no check has seen it yet")),
+    bug(
+        "a torn tail is cut where its record begins",
+        Damage,
+        Expected::Missed("no server starts with the beginning of a record as its log's end"),
+    ),
     bug(
         "a cut of the log's tail is not recorded",
         NothingSilent,
@@ -236,7 +297,7 @@ pub const ALL: &[Bug] = &[
         Damage,
         Expected::Missed("no disk damages what was durable"),
     ),
-    bug("a backup_label is ignored", OneOrder, Expected::Untried),
+    bug("a backup_label is ignored", OneOrder, Expected::Missed("no check has seen it yet")),
     bug(
         "a slot gives up what its standby has only written",
         Bounded,
@@ -259,14 +320,34 @@ pub const ALL: &[Bug] = &[
         NothingSilent,
         Expected::Missed("no check reads the ledger"),
     ),
-    bug("pruning does not heed a standby's feedback", Liveness, Expected::Untried),
-    bug("pruning does not heed the oldest snapshot", OneOrder, Expected::Untried),
-    bug("a prune on a standby does not heed its snapshots", OneOrder, Expected::Untried),
-    bug("a snapshot whose versions are gone reads on", OneOrder, Expected::Untried),
-    bug("a waiter does not look again once it is registered", Liveness, Expected::Untried),
-    bug("of several waiters one is woken", Liveness, Expected::Untried),
-    bug("the flusher misses a lazy flush", Acknowledged, Expected::Untried),
-    bug("who queues while the leader ends is forgotten", Liveness, Expected::Untried),
+    bug("pruning does not heed a standby's feedback", Liveness, Expected::Missed("no check has seen it yet")),
+    bug("pruning does not heed the oldest snapshot", OneOrder, Expected::Missed("no check has seen it yet")),
+    bug(
+        "a prune on a standby does not heed its snapshots",
+        OneOrder,
+        Expected::Missed("no check has seen it yet"),
+    ),
+    bug(
+        "a snapshot whose versions are gone reads on",
+        OneOrder,
+        Expected::Missed("no check has seen it yet"),
+    ),
+    bug(
+        "a waiter does not look again once it is registered",
+        Liveness,
+        Expected::Missed("no check has seen it yet"),
+    ),
+    bug(
+        "of several waiters one is woken",
+        Liveness,
+        Expected::Missed("only by a failure that comes without a bug too"),
+    ),
+    bug("the flusher misses a lazy flush", Acknowledged, Expected::Missed("no check has seen it yet")),
+    bug(
+        "who queues while the leader ends is forgotten",
+        Liveness,
+        Expected::Missed("no check has seen it yet"),
+    ),
 ];
 
 /// The bug of this name.
