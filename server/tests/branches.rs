@@ -98,6 +98,28 @@ async fn commits_are_undecided_after_a_promotion_by_the_names_in_force_then_and_
     stop(standby, StopMode::Fast).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeatable_read_waits_for_what_is_undecided_too_and_asks_for_its_token() {
+    let (place, primary, _copy, standby) = with_a_row_in_doubt().await;
+    let mut follower = place.connect().await;
+    follower
+        .simple_query("set plimsoll.read_after = '1:7F/0'; begin isolation level repeatable read")
+        .await
+        .unwrap();
+    let refused = follower.query("select count(*) from t").await.unwrap_err();
+    assert_eq!(refused.code().map(|code| code.as_str().to_owned()), Some("55000".to_owned()), "{refused}");
+    let mut reader = place.connect().await;
+    reader.query("begin isolation level repeatable read").await.unwrap();
+    let reading = tokio::spawn(async move { query_one(&mut reader, "select count(*) from t").await });
+    let event = "select max(wait_event) from pg_stat_activity where query = 'select count(*) from t'";
+    eventually(&place, event, "CommitUndecided").await;
+    assert!(!reading.is_finished());
+    alter(&place, "synchronous_standby_names", "").await;
+    assert_eq!(reading.await.unwrap(), "1");
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Immediate).await;
+}
+
 /// A primary, and the history of a timeline that leaves its own at `fork`.
 async fn tell_of_descendant(place: &Place, fork: &str) {
     let mut peer = place.connect_with("replication=true").await.unwrap();

@@ -142,9 +142,7 @@ impl SqlSession {
     /// Whether the transaction goes on with the snapshot that it has.
     fn keeps_snapshot(&self) -> bool {
         let transaction = self.block.as_ref().and_then(|block| block.transaction.as_ref());
-        transaction.is_some_and(|transaction| {
-            transaction.isolation() == Isolation::RepeatableRead && transaction.snapshot_lsn().is_valid()
-        })
+        transaction.is_some_and(Transaction::keeps_snapshot)
     }
 
     /// Waits until this node has what the token names.

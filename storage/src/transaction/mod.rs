@@ -38,6 +38,8 @@ pub struct Transaction {
     /// On a standby, snapshots show only what is confirmed.
     reads_confirmed: bool,
     snapshot: Option<Arc<LiveSnapshot>>,
+    /// The snapshot did not wait for what is undecided: only names are looked up by it.
+    is_provisional: bool,
     pub(crate) command: CommandId,
     /// Reads are as a statement of before has them, while a cursor goes on.
     as_of: Option<View>,
@@ -75,6 +77,7 @@ impl Transaction {
             floor: after,
             reads_confirmed: false,
             snapshot: None,
+            is_provisional: false,
             command: CommandId(0),
             as_of: None,
             writes: WriteSet::new(engine.write_set_limit_bytes()),
@@ -100,7 +103,7 @@ impl Transaction {
     /// # Errors
     /// Fails after the first statement.
     pub fn set_isolation(&mut self, isolation: Isolation) -> Result<(), Error> {
-        if self.snapshot.is_some() && isolation != self.isolation {
+        if self.snapshot.is_some() && !self.is_provisional && isolation != self.isolation {
             return Err(Error::WrongState("SET TRANSACTION ISOLATION LEVEL must be called before any query"));
         }
         self.isolation = isolation;

@@ -21,10 +21,7 @@ impl Transaction {
         self.as_of = None;
         self.command = CommandId(self.command.0.saturating_add(1));
         let anew = host::planted!("REPEATABLE READ takes a new snapshot on a standby");
-        if self.snapshot.is_some()
-            && self.isolation == Isolation::RepeatableRead
-            && !(anew && self.engine.is_in_recovery())
-        {
+        if self.keeps_snapshot() && !(anew && self.engine.is_in_recovery()) {
             return self.check_snapshot();
         }
         self.engine.wait_readable(&self.interrupt).await?;
@@ -44,15 +41,25 @@ impl Transaction {
         self.floor = self.floor.max(floor);
     }
 
-    /// Begins a statement that looks up who may log in, without waiting for commits of before this start to
-    /// be decided: the standbys that decide them have to log in first. What it reads must not reach a client.
+    /// Whether the snapshot is that of all statements to come.
+    pub fn keeps_snapshot(&self) -> bool {
+        self.isolation == Isolation::RepeatableRead && self.snapshot.is_some() && !self.is_provisional
+    }
+
+    /// Begins a statement that looks up names or who may log in, without waiting for commits of before this
+    /// start to be decided: the standbys that decide them have to log in first. What it reads must not reach
+    /// a client, and its snapshot serves no other statement.
     ///
     /// # Errors
     /// Fails if the wait is cancelled or the server stops.
     pub async fn begin_login_statement(&mut self) -> Result<(), Error> {
         self.command = CommandId(self.command.0.saturating_add(1));
+        if self.keeps_snapshot() {
+            return self.check_snapshot();
+        }
         self.engine.wait_open_and_consistent(&self.interrupt).await?;
         self.take_snapshot();
+        self.is_provisional = true;
         Ok(())
     }
 
@@ -65,7 +72,7 @@ impl Transaction {
     /// # Errors
     /// Fails under REPEATABLE READ with a snapshot, if the wait is cancelled, or if the server stops.
     pub async fn begin_complete_statement(&mut self) -> Result<(), Error> {
-        if self.isolation == Isolation::RepeatableRead && self.snapshot.is_some() {
+        if self.keeps_snapshot() {
             return Err(Error::WrongState("this statement needs a newer snapshot than its transaction has"));
         }
         self.command = CommandId(self.command.0.saturating_add(1));
@@ -113,6 +120,7 @@ impl Transaction {
         let snapshot =
             if self.engine.is_in_recovery() { snapshot.held_by(&self.interrupt) } else { snapshot };
         self.snapshot = Some(Arc::new(snapshot));
+        self.is_provisional = false;
     }
 
     /// Gives the snapshot back between two statements: under READ COMMITTED the next one takes its own, and
