@@ -69,8 +69,8 @@ pub fn command_line() -> Vec<String> {
     std::env::args().collect()
 }
 
-/// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong. Never
-/// in what users run.
+/// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong.
+/// Never in what users run.
 #[cfg(not(feature = "simulated"))]
 #[macro_export]
 macro_rules! planted {

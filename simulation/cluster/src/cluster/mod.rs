@@ -215,6 +215,13 @@ impl Cluster {
         stopped
     }
 
+    /// Kills a program on a machine whose server is down.
+    pub fn end_program(&mut self, id: NodeId) {
+        self.story.tell(id_text(id), "has its program killed");
+        self.world.end(id);
+        self.network.kill(id);
+    }
+
     /// Stops a node where it is, for a while.
     pub fn freeze(&mut self, id: NodeId) {
         self.story.tell(id_text(id), "is frozen");
@@ -247,27 +254,33 @@ impl Cluster {
         }
     }
 
-    /// Clones `from` into the empty data directory of a node whose server is down: what `plimsoll clone`
-    /// does. Gives whether it was done.
+    /// Clones `from` onto a new disk for a node whose server is down: what `plimsoll clone` does. Gives the
+    /// disk, which [`Cluster::take`] makes the node's own.
     pub fn clone_from(
         &mut self,
         id: NodeId,
         from: NodeId,
-    ) -> impl Future<Output = Result<(), String>> + use<> {
+    ) -> impl Future<Output = Result<VirtualDisk, String>> + use<> {
         let seed = self.random.u64(..);
         self.story.tell(id_text(id), &format!("is cloned from {}", id_text(from)));
-        self.network.power_on(id);
-        let life = self.world.start(id);
+        let life = self.boot(id);
         let (story, world, network) = (self.story.clone(), self.world, self.network.clone());
-        let machine = self.nodes.get_mut(&id).map(|node| node.clean(seed));
+        let clean = self.nodes.get(&id).map(|node| node.clean(seed));
         async move {
-            let machine = machine.ok_or("no such node")?;
+            let (files, machine) = clean.ok_or("no such node")?;
             let done = fiber::run_in(life, "clone", image::clone(machine, id, from)).await;
             let done = done.map_err(|error| error.to_string()).and_then(|done| done);
             world.end(id);
             network.kill(id);
             story.tell(id_text(id), &format!("clone: {done:?}"));
-            done
+            done.map(|()| files)
+        }
+    }
+
+    /// Gives a node whose server is down other files.
+    pub fn take(&mut self, id: NodeId, files: VirtualDisk) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.is_up()) {
+            node.take(files);
         }
     }
 

@@ -159,11 +159,17 @@ impl Node {
         self.state.send_replace(State::Down);
     }
 
-    /// A machine with an empty disk, as for a clone.
-    pub(super) fn clean(&mut self, seed: u64) -> Machine {
-        self.files = VirtualDisk::new();
-        self.files.set_capacity(self.capacity_bytes);
-        Machine::new(&self.files, &self.clock, self.speed.clone(), seed)
+    /// A machine with an empty disk, for a clone, which [`Node::take`] makes this node's own.
+    pub(super) fn clean(&self, seed: u64) -> (VirtualDisk, Machine) {
+        let files = VirtualDisk::new();
+        files.set_capacity(self.capacity_bytes);
+        let machine = Machine::new(&files, &self.clock, self.speed.clone(), seed);
+        (files, machine)
+    }
+
+    /// Has other files from now on; its server must be down.
+    pub(super) fn take(&mut self, files: VirtualDisk) {
+        self.files = files;
     }
 }
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 /// How long an administrator waits for an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks a server; the first column of the first row. An error says why there is no answer.
+/// Asks a server; the first column of the first row of the last answer. An error says why there is no answer.
 pub(super) async fn ask(node: NodeId, sql: &str, limit: Duration) -> Result<Option<String>, String> {
     let asked = async {
         let mut client = Client::connect_to(&conninfo(node)).await.map_err(|error| error.to_string())?;
-        let result = client.query(sql).await.map_err(|error| error.to_string())?;
-        let value = result.text(0, 0).map(str::to_owned);
+        let results = client.simple_query(sql).await.map_err(|error| error.to_string())?;
+        let value = results.last().and_then(|result| result.text(0, 0)).map(str::to_owned);
         client.close().await;
         Ok(value)
     };

@@ -1,7 +1,7 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, Shared, machine_of};
+use super::{CLIENTS, LOOK, Shared, machine_of};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::conninfo;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Clients end because they are told to, not because they are done.
 const OPERATIONS_MAX: usize = 1_000_000;
@@ -44,6 +45,12 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
     });
     let made = tokio::time::timeout(LAST_LIMIT, made).await.map_err(|_| "no tables can be made")?;
     made.map_err(text)??;
+    wait_for_tables(shared).await?;
+    // A standby that is started again shows what it had at its last restartpoint, at first.
+    for node in shared.nodes() {
+        let done = shared.admin(async move { ask(machine_of(node), "checkpoint", LAST_LIMIT).await });
+        done.await.map_err(text)??;
+    }
     let history = Arc::new(Mutex::new(History::default()));
     let of_time = shared.clone();
     let workload = Arc::new(Workload {
@@ -59,6 +66,24 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
     let work = |number| fiber::run_in(life, "client", workload.clone().run_client(number));
     let tasks = (0..shared.plan.clients).map(work).collect();
     Ok(Clients { workload, history, tasks })
+}
+
+/// Waits until each node shows the tables, to those too who ask for what is confirmed.
+async fn wait_for_tables(shared: &Shared) -> Result<(), String> {
+    let begun = Instant::now();
+    for node in shared.nodes() {
+        loop {
+            let sql = "set plimsoll.standby_reads = confirmed; select count(*) from registers";
+            match shared.admin(async move { ask(machine_of(node), sql, PATIENCE).await }).await {
+                Ok(Ok(_)) => break,
+                Ok(Err(why)) if begun.elapsed() > LAST_LIMIT => {
+                    return Err(format!("liveness: node {node} does not show new tables: {why}"));
+                }
+                _ => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Clients {
@@ -103,7 +128,7 @@ impl Clients {
 }
 
 /// Commits once more, when all nodes are back; where that commit ends.
-async fn last_commit(shared: &Shared, survivor: usize) -> Result<Token, String> {
+pub(super) async fn last_commit(shared: &Shared, survivor: usize) -> Result<Token, String> {
     let commit = async move {
         let conninfo =
             format!("{} options='-c plimsoll.report_commit_lsn=on'", conninfo(machine_of(survivor)));

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// How long a comparison of standbys waits for each.
 const COMPARE: Duration = Duration::from_millis(300);
+/// How long a clone may take.
+const CLONE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a stop may take before the process is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -157,6 +159,7 @@ fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
 }
 
 pub(super) fn start(shared: &Shared, node: usize) {
+    shared.facts.lock().comes_back(node);
     if shared.busy.lock().contains_key(&node) {
         return;
     }
@@ -222,7 +225,7 @@ pub(super) fn promote(shared: &Arc<Shared>, node: usize, asked: Option<Asked>) {
     if !is_up(shared, node) {
         return;
     }
-    let alone = Asked { decided_ms: shared.now_ms(), candidates: BTreeSet::from([node]), sealed: false };
+    let alone = Asked { decided_ms: shared.now_ms(), candidates: BTreeSet::from([node]), sealed_from: None };
     shared.facts.lock().asked_to_promote(node, asked.unwrap_or(alone));
     *shared.primary.lock() = node;
     shared.cluster.lock().order(machine_of(node), Order::Promote);
@@ -254,31 +257,37 @@ pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
     }
     let Some((_, node)) = best else { return };
     shared.tell(&format!("of nodes {candidates:?} node {node} has the most log"));
-    let sealed = !is_up(&shared, old);
-    promote(&shared, node, Some(Asked { decided_ms: shared.now_ms(), candidates, sealed }));
+    let sealed_from = Some(old).filter(|old| !is_up(&shared, *old));
+    promote(&shared, node, Some(Asked { decided_ms: shared.now_ms(), candidates, sealed_from }));
 }
 
-/// Takes a node down, clones it anew and starts it.
+/// Takes a node down, clones it anew and starts it. It keeps what it had if that fails.
 pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
-    if shared.busy.lock().insert(node, "cloned").is_some() {
+    if !is_up(&shared, from) || shared.busy.lock().insert(node, "cloned").is_some() {
         return;
     }
+    down(&shared, node, Lost::Process, |cluster, id| cluster.kill(id));
     shared.observe();
-    down(&shared, node, Lost::Directory, |cluster, id| cluster.kill(id));
-    let now = shared.now_ms();
-    shared.facts.lock().lost(node, now, Lost::Directory);
-    let cloning = {
+    let cloning = shared.cluster.lock().clone_from(machine_of(node), machine_of(from));
+    // Whoever cloned from a machine that lost its power in the middle gives up.
+    let cloned = tokio::time::timeout(CLONE_LIMIT, cloning).await;
+    {
         let mut cluster = shared.cluster.lock();
-        if let Some(node) = cluster.node(machine_of(node)) {
-            shared.facts.lock().add_all(node.files());
+        match cloned {
+            Ok(Ok(files)) => {
+                let mut facts = shared.facts.lock();
+                if let Some(old) = cluster.node(machine_of(node)) {
+                    facts.add_all(old.files());
+                }
+                facts.lost(node, shared.now_ms(), Lost::Directory);
+                cluster.take(machine_of(node), files);
+            }
+            Ok(Err(_)) => {}
+            Err(_) => cluster.end_program(machine_of(node)),
         }
-        cluster.clone_from(machine_of(node), machine_of(from))
-    };
-    let cloned = cloning.await;
-    shared.busy.lock().remove(&node);
-    if cloned.is_ok() {
-        start(&shared, node);
     }
+    shared.busy.lock().remove(&node);
+    start(&shared, node);
 }
 
 /// Lets a standby follow another node.

@@ -19,14 +19,16 @@ const RELOAD_MS: u64 = 2000;
 pub(super) struct Asked {
     pub(super) decided_ms: u64,
     pub(super) candidates: BTreeSet<usize>,
-    pub(super) sealed: bool,
+    /// The old primary if it was down then, and has not come back since.
+    pub(super) sealed_from: Option<usize>,
 }
 
 /// All that is known.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) branches: Branches,
-    turns: Vec<Turn>,
+    /// With the old primary that was down.
+    turns: Vec<(Turn, Option<usize>)>,
     losses: Vec<Loss>,
     pauses: Vec<Pause>,
     /// Settings of synchronous_standby_names by node, in the order of time.
@@ -54,6 +56,15 @@ impl Facts {
     pub(super) fn asked_to_promote(&mut self, node: usize, asked: Asked) {
         self.asked.insert(node, asked);
     }
+    /// A node is started: what it was the primary of may go on.
+    pub(super) fn comes_back(&mut self, node: usize) {
+        for asked in self.asked.values_mut().filter(|asked| asked.sealed_from == Some(node)) {
+            asked.sealed_from = None;
+        }
+        for (turn, _) in self.turns.iter_mut().filter(|(_, sealed_from)| *sealed_from == Some(node)) {
+            turn.sealed = false;
+        }
+    }
     /// A node's log says that it begins this timeline.
     pub(super) fn begins(&mut self, node: usize, timeline: u32) {
         self.begun.push((node, timeline));
@@ -74,10 +85,11 @@ impl Facts {
             let asked = self.asked.get(&node).cloned().unwrap_or(Asked {
                 decided_ms: now_ms,
                 candidates: BTreeSet::from([node]),
-                sealed: false,
+                sealed_from: None,
             });
-            let Asked { decided_ms, candidates, sealed } = asked;
-            self.turns.push(Turn { branch, node, decided_ms, candidates, sealed });
+            let Asked { decided_ms, candidates, sealed_from } = asked;
+            let turn = Turn { branch, node, decided_ms, candidates, sealed: sealed_from.is_some() };
+            self.turns.push((turn, sealed_from));
         }
         self.begun = later;
     }
@@ -142,13 +154,20 @@ impl Facts {
             survivor,
             branches: self.branches.clone(),
             quorums,
-            turns: self.turns.clone(),
+            turns: self.turns.iter().map(|(turn, _)| turn.clone()).collect(),
             losses: self.losses.clone(),
             pauses: self.pauses.clone(),
             released,
             wal_writer_delay_ms,
         }
     }
+}
+
+/// The youngest timeline of which a node has the history.
+pub(super) fn accepted(files: &VirtualDisk) -> u32 {
+    let names = files.list(&wal_folder()).unwrap_or_default();
+    let numbers = names.iter().filter_map(|entry| entry.name.strip_suffix(".history"));
+    numbers.filter_map(|number| u32::from_str_radix(number, 16).ok()).max().unwrap_or(1)
 }
 
 /// How many of which nodes a setting names; 0 for none.

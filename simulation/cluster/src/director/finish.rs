@@ -1,8 +1,10 @@
 //! The end of a run: faults end, every node comes back, and everything is checked.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, Shared, events, machine_of};
-use crate::cluster::State;
+use super::{CLIENTS, Shared, clients, events, facts, machine_of};
+use crate::branch::Token;
+use crate::cluster::{State, has};
+use crate::plan::names_of;
 use crate::rare::Rare;
 use simulated::net::Link;
 use std::collections::BTreeMap;
@@ -29,9 +31,14 @@ pub(super) async fn converge(shared: &Arc<Shared>) -> Result<usize, String> {
     let survivor = choose(shared).await?;
     shared.tell(&format!("node {survivor} is the primary that all follow from here on"));
     *shared.primary.lock() = survivor;
-    for node in shared.nodes().filter(|node| *node != survivor) {
-        bring_back(shared, node, survivor).await?;
+    let others: Vec<usize> = shared.nodes().filter(|node| *node != survivor).collect();
+    // Until there are standbys again.
+    events::reload(shared, survivor, "synchronous_standby_names", "");
+    let last = clients::last_commit(shared, survivor).await?;
+    for node in &others {
+        bring_back(shared, *node, survivor, &last).await?;
     }
+    events::reload(shared, survivor, "synchronous_standby_names", &names_of(false, 1, &others));
     Ok(survivor)
 }
 
@@ -70,7 +77,10 @@ async fn role(shared: &Shared, node: usize) -> Option<(bool, u32)> {
                else 'primary ' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end";
     let text = shared.admin(async move { ask(machine_of(node), sql, PATIENCE).await }).await.ok()?.ok()??;
     let (role, timeline) = text.split_once(' ')?;
-    Some((role == "standby", u32::from_str_radix(timeline, 16).ok()?))
+    let timeline = u32::from_str_radix(timeline, 16).ok()?;
+    let accepted =
+        shared.cluster.lock().node(machine_of(node)).map_or(0, |node| facts::accepted(node.files()));
+    Some((role == "standby", if role == "standby" { accepted } else { timeline }))
 }
 
 /// The primary that is left: the one of the youngest timeline; if there is none, the best standby is
@@ -87,9 +97,12 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
             restart_if_ended(shared, node);
         }
         shared.observe();
-        let primaries = roles.iter().filter(|(_, (recovery, _))| !recovery);
+        let primaries = roles.iter().filter(|(node, (recovery, _))| !recovery && !is_fenced(shared, **node));
         let last = *shared.primary.lock();
-        let best = primaries.max_by_key(|(node, (_, timeline))| (*timeline, **node == last));
+        let youngest = roles.values().map(|(_, timeline)| *timeline).max().unwrap_or(0);
+        // A standby of a younger branch fences all primaries of older ones.
+        let primaries = primaries.filter(|(_, (_, timeline))| *timeline == youngest);
+        let best = primaries.max_by_key(|(node, _)| **node == last);
         let all = roles.len() == shared.plan.nodes() || begun.elapsed() > FOLLOW_LIMIT;
         if let Some((node, _)) = best.filter(|_| all) {
             return Ok(*node);
@@ -105,6 +118,12 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
     }
 }
 
+/// Whether a node has heard that it was replaced, and takes no writes.
+fn is_fenced(shared: &Shared, node: usize) -> bool {
+    let cluster = shared.cluster.lock();
+    cluster.node(machine_of(node)).is_some_and(|node| has(node.files(), "plimsoll/fence"))
+}
+
 fn restart_if_ended(shared: &Shared, node: usize) {
     let ended = match shared.cluster.lock().node(machine_of(node)) {
         Some(node) => matches!(node.state(), State::Ended(_) | State::Down),
@@ -116,7 +135,7 @@ fn restart_if_ended(shared: &Shared, node: usize) {
 }
 
 /// Makes a node a standby that has caught up: as it is if its log allows that, or as a clone.
-async fn bring_back(shared: &Arc<Shared>, node: usize, survivor: usize) -> Result<(), String> {
+async fn bring_back(shared: &Arc<Shared>, node: usize, survivor: usize, last: &Token) -> Result<(), String> {
     let is_standby = matches!(role(shared, node).await, Some((true, _)));
     let mut why = "it is a primary".to_owned();
     if is_standby {
@@ -125,10 +144,10 @@ async fn bring_back(shared: &Arc<Shared>, node: usize, survivor: usize) -> Resul
         let sql = "select pg_wal_replay_resume()";
         drop(shared.admin(async move { ask(machine_of(node), sql, PATIENCE).await }).await);
         // Time to connect, to be refused and to say so.
-        why = match caught_up(shared, node, survivor, SAY_LIMIT).await {
+        why = match caught_up(shared, node, last, SAY_LIMIT).await {
             Ok(()) => return Ok(()),
             Err(reason) if must_be_cloned(shared, node) => reason,
-            Err(_) => match caught_up(shared, node, survivor, FOLLOW_LIMIT).await {
+            Err(_) => match caught_up(shared, node, last, FOLLOW_LIMIT).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
             },
@@ -144,7 +163,7 @@ async fn bring_back(shared: &Arc<Shared>, node: usize, survivor: usize) -> Resul
             break;
         }
     }
-    let caught = caught_up(shared, node, survivor, CONVERGE_LIMIT).await;
+    let caught = caught_up(shared, node, last, CONVERGE_LIMIT).await;
     caught.map_err(|why| {
         format!("liveness: node {node}, cloned from node {survivor}, does not catch up: {why}")
     })
@@ -154,8 +173,7 @@ async fn bring_back(shared: &Arc<Shared>, node: usize, survivor: usize) -> Resul
 fn must_be_cloned(shared: &Shared, node: usize) -> bool {
     let cluster = shared.cluster.lock();
     let text = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
-    let refused =
-        ["has already been removed", "is not a child of", "diverge", "not a continuation", "forked"];
+    let refused = ["clone it anew", "has already been removed", "of the primary is behind recovery timeline"];
     let found = text.iter().rev().take(200).any(|line| refused.iter().any(|words| line.contains(words)));
     if found {
         shared.rare.lock().hit(Rare::StrangeBranchRefused);
@@ -163,22 +181,19 @@ fn must_be_cloned(shared: &Shared, node: usize) -> bool {
     found
 }
 
-/// Waits until a standby has replayed all that the primary has now.
-async fn caught_up(shared: &Shared, node: usize, primary: usize, limit: Duration) -> Result<(), String> {
-    let end = "select pg_current_wal_flush_lsn()";
-    let end = shared.admin(async move { ask(machine_of(primary), end, PATIENCE).await }).await;
-    let end = end.map_err(|error| error.to_string())??.ok_or("no position")?;
+/// Waits until a standby shows what the primary had.
+async fn caught_up(shared: &Shared, node: usize, last: &Token, limit: Duration) -> Result<(), String> {
     let begun = Instant::now();
-    let mut last = String::new();
+    let mut why = String::new();
     while begun.elapsed() < limit {
-        let sql = format!("select pg_last_wal_replay_lsn() >= '{end}' from pg_stat_wal_receiver");
+        let sql = format!("WAIT FOR LSN '{last}' TIMEOUT 500");
         let answer = shared.admin(async move { ask(machine_of(node), &sql, PATIENCE).await }).await;
         match answer.map_err(|error| error.to_string())? {
-            Ok(Some(there)) if there == "t" => return Ok(()),
-            other => last = format!("{other:?}, it shall come to {end}"),
+            Ok(_) => return Ok(()),
+            Err(error) => why = error,
         }
         restart_if_ended(shared, node);
         tokio::time::sleep(LOOK).await;
     }
-    Err(last)
+    Err(why)
 }
