@@ -2,6 +2,7 @@
 
 use super::{DATA, conninfo, has, id_text};
 use crate::machine::{DiskSpeed, Machine, NodeClock};
+use crate::workload;
 use basebackup::clone::CloneOptions;
 use server::InitOptions;
 use simulated::{NodeId, World, fiber};
@@ -50,7 +51,7 @@ impl Image {
         let options = InitOptions {
             host: machine.host.clone(),
             segment_size: SegmentSize::new(1 << 20).ok_or("no such size of segments")?,
-            settings: SETTINGS.iter().map(owned).collect(),
+            settings: SETTINGS.iter().chain(workload::SETTINGS).map(owned).collect(),
             ..InitOptions::new(DATA)
         };
         let life = world.start(node);
@@ -77,7 +78,7 @@ impl Image {
 }
 
 /// Makes a directory a standby's, as a clone does.
-pub(super) fn follow(files: &VirtualDisk, node: NodeId, upstream: NodeId) -> std::io::Result<()> {
+fn follow(files: &VirtualDisk, node: NodeId, upstream: NodeId) -> std::io::Result<()> {
     let conninfo = format!("{} application_name={}", conninfo(upstream), id_text(node));
     let auto = format!("primary_conninfo = '{conninfo}'\n");
     host::write_file_durably(files, &Path::new(DATA).join("postgresql.auto.conf"), auto.as_bytes())?;

@@ -30,6 +30,20 @@ fn auto_conf() -> PathBuf {
 /// The largest file of settings that an administrator reads.
 const FILE_MAX: u64 = 1 << 20;
 
+/// What a node's postgresql.auto.conf says of a setting.
+pub(super) fn in_file(files: &VirtualDisk, name: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(&files.read(&auto_conf(), FILE_MAX).ok()?).into_owned();
+    let mut values =
+        text.lines().filter_map(|line| line.split_once('=')).filter(|(key, _)| key.trim() == name);
+    values.next_back().map(|(_, value)| value.trim().trim_matches('\'').replace("''", "'"))
+}
+
+/// Makes a directory a standby's when it is next started.
+pub(super) fn make_standby(files: &VirtualDisk, conninfo: &str) -> std::io::Result<()> {
+    set_in_file(files, "primary_conninfo", conninfo)?;
+    host::write_file_durably(files, &Path::new(DATA).join("standby.signal"), b"")
+}
+
 /// Sets a setting in a node's postgresql.auto.conf, as ALTER SYSTEM does; a reload makes it known.
 pub(super) fn set_in_file(files: &VirtualDisk, name: &str, value: &str) -> std::io::Result<()> {
     let text = String::from_utf8_lossy(&files.read(&auto_conf(), FILE_MAX)?).into_owned();

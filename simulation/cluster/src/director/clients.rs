@@ -108,7 +108,9 @@ impl Clients {
         }
         let released = released(shared).await;
         let history = std::mem::take(&mut *self.history.lock());
-        shared.cluster.lock().world().note(history.to_text());
+        let told = history.to_text();
+        shared.cluster.lock().world().note(&told);
+        *shared.told.lock() = told;
         let guarantee = {
             let facts = shared.facts.lock();
             facts.guarantee(last.branch, shared.plan.nodes(), released, WAL_WRITER_DELAY_MS)

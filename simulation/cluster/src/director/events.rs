@@ -3,7 +3,7 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
-use super::{CLIENTS, Shared, machine_of};
+use super::{CLIENTS, Shared, facts, machine_of};
 use crate::cluster::{Order, State, conninfo};
 use crate::guarantee::Lost;
 use crate::plan::{Event, Ways};
@@ -231,14 +231,16 @@ pub(super) fn promote(shared: &Arc<Shared>, node: usize, asked: Option<Asked>) {
     shared.cluster.lock().order(machine_of(node), Order::Promote);
 }
 
-/// How far a standby's log goes, and on which timeline; None if it is none or does not answer.
-pub(super) async fn log_end(node: usize) -> Option<(u32, u64)> {
-    let sql = "select greatest(timeline_id, (select received_tli from pg_stat_wal_receiver)) || ' ' || \
-               (pg_last_wal_receive_lsn() - '0/0'::pg_lsn) \
-               from pg_control_checkpoint() where pg_is_in_recovery()";
+/// How far a standby's log goes; None if it is none or does not answer.
+async fn log_end(node: usize) -> Option<u64> {
+    let sql = "select pg_last_wal_receive_lsn() - '0/0'::pg_lsn where pg_is_in_recovery()";
     let text = ask(machine_of(node), sql, COMPARE).await.ok()??;
-    let (timeline, end) = text.split_once(' ')?;
-    Some((timeline.parse().ok()?, end.split('.').next()?.parse().ok()?))
+    text.split('.').next()?.parse().ok()
+}
+
+/// The timeline that a node follows, as its files tell.
+fn timeline_of(shared: &Shared, node: usize) -> u32 {
+    shared.cluster.lock().node(machine_of(node)).map_or(0, |node| facts::accepted(node.files()))
 }
 
 pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
@@ -252,7 +254,7 @@ pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
     for (node, end) in ends {
         if let Ok(Some(end)) = end.await {
             candidates.insert(node);
-            best = best.max(Some((end, node)));
+            best = best.max(Some(((timeline_of(&shared, node), end), node)));
         }
     }
     let Some((_, node)) = best else { return };
@@ -280,6 +282,9 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
                     facts.add_all(old.files());
                 }
                 facts.lost(node, shared.now_ms(), Lost::Directory);
+                // Its settings are those of the node that it is a copy of.
+                let names = admin::in_file(&files, "synchronous_standby_names").unwrap_or_default();
+                facts.names_set(node, shared.now_ms(), &names);
                 cluster.take(machine_of(node), files);
             }
             Ok(Err(_)) => {}
@@ -290,10 +295,19 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
     start(&shared, node);
 }
 
-/// Lets a standby follow another node.
+/// Lets a node follow another one: a standby by a reload, one that is down by a start as a standby.
 pub(super) fn follow(shared: &Shared, node: usize, from: usize) {
     let conninfo = format!("{} application_name=n{node}", conninfo(machine_of(from)));
-    reload(shared, node, "primary_conninfo", &conninfo);
+    if is_up(shared, node) {
+        return reload(shared, node, "primary_conninfo", &conninfo);
+    }
+    if !shared.busy.lock().contains_key(&node) {
+        if let Some(down) = shared.cluster.lock().node(machine_of(node)) {
+            // The virtual disk takes it, unless it is full.
+            let _ = admin::make_standby(down.files(), &conninfo);
+        }
+        start(shared, node);
+    }
 }
 
 /// Changes a setting in a node's file, and has it read if the server is up.

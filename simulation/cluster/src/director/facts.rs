@@ -8,8 +8,8 @@ use host::Disk;
 use simulation::VirtualDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use wal::TimelineId;
 use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
 
 /// How long after a reload was asked for the setting before may still be in force.
 const RELOAD_MS: u64 = 2000;
@@ -35,6 +35,8 @@ pub(super) struct Facts {
     names: BTreeMap<usize, Vec<(u64, String)>>,
     /// The last promotion that was asked of each node.
     asked: BTreeMap<usize, Asked>,
+    /// With the node that said so.
+    released: Vec<(usize, Released)>,
     /// Nodes that began a timeline whose history file was not seen yet.
     begun: Vec<(usize, u32)>,
 }
@@ -63,6 +65,18 @@ impl Facts {
         }
         for (turn, _) in self.turns.iter_mut().filter(|(_, sealed_from)| *sealed_from == Some(node)) {
             turn.sealed = false;
+        }
+    }
+    /// A primary's log says that commits behind a position wait for fewer standbys from now on.
+    pub(super) fn falls_back(&mut self, node: usize, after: Lsn) {
+        let turn = self.turns.iter().rev().find(|(turn, _)| turn.node == node);
+        let branch = turn.map_or_else(|| Branch::new("1"), |(turn, _)| turn.branch.clone());
+        self.released.push((node, Released { branch, after, upto: None }));
+    }
+    /// It waits for all of them again behind a position.
+    pub(super) fn returns(&mut self, node: usize, at: Lsn) {
+        if let Some((_, last)) = self.released.iter_mut().rev().find(|(other, _)| *other == node) {
+            last.upto = Some(at);
         }
     }
     /// A node's log says that it begins this timeline.
@@ -138,9 +152,10 @@ impl Facts {
         &self,
         survivor: Branch,
         nodes: usize,
-        released: Vec<Released>,
+        mut released: Vec<Released>,
         wal_writer_delay_ms: u64,
     ) -> Guarantee {
+        released.extend(self.released.iter().map(|(_, released)| released.clone()));
         let mut quorums = Vec::new();
         for (node, settings) in &self.names {
             for (at, (from_ms, names)) in settings.iter().enumerate() {

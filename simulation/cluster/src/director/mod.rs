@@ -8,7 +8,7 @@ mod facts;
 mod finish;
 mod said;
 
-use crate::cluster::{Cluster, Image};
+use crate::cluster::{Cluster, Image, conninfo};
 use crate::machine::DiskSpeed;
 use crate::plan::{Plan, Timed};
 use crate::rare::{Counters, Rare};
@@ -67,6 +67,8 @@ struct Shared {
     busy: Mutex<BTreeMap<usize, &'static str>>,
     /// Who was made the primary last.
     primary: Mutex<usize>,
+    /// What clients did and were told, when they have ended.
+    told: Mutex<String>,
 }
 
 impl Shared {
@@ -120,6 +122,8 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
     network.power_on(ADMIN);
     let mut cluster = Cluster::new(world, network, random.u64(..), said::WORDS);
     let mut facts = Facts::default();
+    let with_peers = random.bool();
+    let timeout_ms = (random.u8(..3) == 0).then(|| random.u64(100..2000));
     for (node, upstream) in plan.upstreams.iter().enumerate() {
         let id = machine_of(node);
         let files = match upstream {
@@ -129,6 +133,13 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         // Whoever is promoted has it too. The virtual disk takes it.
         let _ = admin::set_in_file(&files, "synchronous_standby_names", &plan.names);
         facts.names_set(node, 0, &plan.names);
+        if with_peers {
+            let peers: Vec<String> = (0..plan.nodes()).map(|peer| conninfo(machine_of(peer))).collect();
+            let _ = admin::set_in_file(&files, "plimsoll.peers", &peers.join("; "));
+        }
+        if let Some(ms) = timeout_ms {
+            let _ = admin::set_in_file(&files, "plimsoll.synchronous_timeout", &format!("{ms}ms"));
+        }
         let speed = if random.u8(..4) == 0 { DiskSpeed::SLOW } else { DiskSpeed::FAST };
         cluster.add(id, files, speed, random.i64(-2_000_000..2_000_000));
     }
@@ -142,6 +153,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         cuts: Mutex::default(),
         busy: Mutex::default(),
         primary: Mutex::new(0),
+        told: Mutex::default(),
     }
 }
 

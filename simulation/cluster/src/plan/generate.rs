@@ -194,6 +194,14 @@ impl Director {
         let stays_away = self.rng.u8(..8) == 0 && self.standbys().len() > 2;
         self.down[old] = stays_away;
         if !stays_away {
+            if gone && self.rng.bool() {
+                // It may be no further than the fork; else it says so, and is cloned later.
+                self.then(after_ms, Event::Follow { node: old, from: self.primary });
+                after_ms += self.rng.u64(500..3000);
+                if self.rng.bool() {
+                    return;
+                }
+            }
             self.then(after_ms, Event::Clone { node: old, from: self.primary });
         } else if !gone {
             self.then(after_ms, Event::Kill { node: old });
