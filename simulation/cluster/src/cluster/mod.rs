@@ -8,14 +8,12 @@ pub use node::{Node, Order, State};
 
 use crate::machine::{DiskSpeed, NodeClock};
 use parking_lot::Mutex;
-use server::StopMode;
-use simulated::net::{Link, Network};
+use simulated::net::{Link, Network, address_of};
 use simulated::{Life, NodeId, World, fiber};
 use simulation::{CrashPolicy, VirtualDisk};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,15 +90,9 @@ impl Story {
     }
 }
 
-/// The address of a node.
-pub fn address(node: NodeId) -> IpAddr {
-    let [high, low] = node.0.to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(10, 0, high, low))
-}
-
 /// How a client reaches a node.
 pub fn conninfo(node: NodeId) -> String {
-    format!("host={} port={PORT} user=postgres dbname=postgres", address(node))
+    format!("host={} port={PORT} user=postgres dbname=postgres", address_of(node))
 }
 
 /// The cluster.
@@ -132,10 +124,6 @@ impl Cluster {
     pub fn story(&self) -> &Arc<Story> {
         &self.story
     }
-    /// The network between the nodes.
-    pub fn network(&self) -> &Network {
-        &self.network
-    }
     /// The simulation.
     pub fn world(&self) -> World {
         self.world
@@ -144,10 +132,6 @@ impl Cluster {
     pub fn boot(&self, id: NodeId) -> Life {
         self.network.power_on(id);
         self.world.start(id)
-    }
-    /// The nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values()
     }
     /// A node that was added.
     pub fn node(&self, id: NodeId) -> Option<&Node> {
@@ -283,15 +267,6 @@ impl Cluster {
             node.take(files);
         }
     }
-
-    /// Waits until a node's server takes connections that read, at most for a time; whether it does.
-    pub async fn wait_up(&self, id: NodeId, limit: Duration) -> bool {
-        let Some(node) = self.nodes.get(&id) else { return false };
-        let mut state = node.states();
-        let reached = state.wait_for(|state| matches!(state, State::Up | State::Ended(_)));
-        let up = matches!(tokio::time::timeout(limit, reached).await, Ok(Ok(_)));
-        up && !node.has_ended()
-    }
 }
 
 /// How a node is called, in the story and by the others: they are counted from 0, their machines from 1.
@@ -303,9 +278,4 @@ pub fn id_text(id: NodeId) -> String {
 pub(crate) fn has(files: &VirtualDisk, name: &str) -> bool {
     use host::Disk;
     files.exists(&Path::new(DATA).join(name)).unwrap_or(false)
-}
-
-/// The mode of a stop by name.
-pub fn stop_order(mode: StopMode) -> Order {
-    Order::Stop(mode)
 }

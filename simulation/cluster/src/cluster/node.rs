@@ -1,8 +1,9 @@
 //! A machine of the cluster and its server.
 
-use super::{DATA, Story, address, id_text};
+use super::{DATA, Story, id_text};
 use crate::machine::{DiskSpeed, Machine, NodeClock};
 use server::{Server, ServerOptions, StopMode};
+use simulated::net::address_of;
 use simulated::{Life, NodeId, fiber};
 use simulation::{CrashPolicy, VirtualDisk};
 use std::sync::Arc;
@@ -58,7 +59,7 @@ struct Run {
 impl Node {
     pub(super) fn new(id: NodeId, files: VirtualDisk, speed: DiskSpeed, clock: Arc<NodeClock>) -> Self {
         let settings = vec![
-            ("listen_addresses".to_owned(), address(id).to_string()),
+            ("listen_addresses".to_owned(), address_of(id).to_string()),
             ("cluster_name".to_owned(), id_text(id)),
         ];
         Self {
@@ -104,18 +105,6 @@ impl Node {
     /// Whether its server has ended by itself.
     pub fn has_ended(&self) -> bool {
         matches!(*self.state.borrow(), State::Ended(_))
-    }
-    /// Sets a setting that it is started with.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.settings.retain(|(known, _)| known != name);
-        self.settings.push((name.to_owned(), value.to_owned()));
-    }
-    /// Changes its disk's speed.
-    pub fn set_speed(&mut self, speed: DiskSpeed) {
-        if let Some(run) = &self.run {
-            run.machine.disk.set_speed(speed.clone());
-        }
-        self.speed = speed;
     }
     /// Limits its disk's space.
     pub fn set_capacity(&mut self, bytes: u64) {

@@ -108,9 +108,7 @@ impl Clients {
         }
         let released = released(shared).await;
         let history = std::mem::take(&mut *self.history.lock());
-        let told = history.to_text();
-        shared.cluster.lock().world().note(&told);
-        *shared.told.lock() = told;
+        shared.cluster.lock().world().note(history.to_text());
         let guarantee = {
             let facts = shared.facts.lock();
             facts.guarantee(last.branch, shared.plan.nodes(), released, WAL_WRITER_DELAY_MS)

@@ -67,8 +67,6 @@ struct Shared {
     busy: Mutex<BTreeMap<usize, &'static str>>,
     /// Who was made the primary last.
     primary: Mutex<usize>,
-    /// What clients did and were told, when they have ended.
-    told: Mutex<String>,
 }
 
 impl Shared {
@@ -153,7 +151,6 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         cuts: Mutex::default(),
         busy: Mutex::default(),
         primary: Mutex::new(0),
-        told: Mutex::default(),
     }
 }
 
