@@ -51,6 +51,14 @@ pub use vital::{Mutex, MutexGuard, Vital, VitalTask, vital, vital_task};
 
 use std::sync::Arc;
 
+/// How keys are hashed: so that nobody who chooses them can make them meet, as hashbrown does by itself; in a
+/// simulation the same for every process, as the order in which keys come is part of a run's course.
+#[cfg(not(feature = "simulated"))]
+pub type HashState = hashbrown::DefaultHashBuilder;
+/// How keys are hashed: the same for every process, as the order in which keys come is part of a run's course.
+#[cfg(feature = "simulated")]
+pub type HashState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+
 /// The number of this process; in a simulation that of the node's life.
 pub fn process_id() -> u32 {
     #[cfg(feature = "simulated")]

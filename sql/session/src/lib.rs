@@ -43,7 +43,7 @@ use block::{Block, in_failed_block};
 pub use engine::SqlEngine;
 use facts::{SessionFacts, SettingLevels};
 pub use files::{FileCheck, check_files};
-use hashbrown::HashMap;
+
 use host::sync::Mutex;
 use portal::{Body, Run};
 pub use portal::{Portal, Prepared, cannot_be_run};
@@ -55,6 +55,9 @@ use sql_types::{Datum, Type, TypeId};
 use sqlstate::SqlState;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+
+/// What a session keeps by its name.
+type HashMap<K, V> = hashbrown::HashMap<K, V, host::HashState>;
 
 /// The wire protocol's limit.
 const PARAMETERS_MAX: usize = 65535;
@@ -158,12 +161,12 @@ impl SqlSession {
             quick,
             block: None,
             serial: 0,
-            named: HashMap::new(),
-            cache: HashMap::new(),
+            named: HashMap::default(),
+            cache: HashMap::default(),
             cached_text_bytes: 0,
             last_commit: None,
             last_snapshot: None,
-            cursors: HashMap::new(),
+            cursors: HashMap::default(),
             confirmed_commit: wal::Lsn::INVALID,
             waited_for: wal::Lsn::INVALID,
             told_up_to: wal::Lsn::INVALID,

@@ -25,7 +25,7 @@ fn micros(time: Duration) -> u64 {
 
 /// All locks of a database.
 pub(crate) struct LockManager {
-    pub(super) build: hashbrown::DefaultHashBuilder,
+    pub(super) build: host::HashState,
     pub(super) shards: Box<[Shard]>,
     /// What each waiting transaction waits for.
     pub(super) waits: Mutex<Waits>,
@@ -46,7 +46,7 @@ impl std::fmt::Debug for LockManager {
 impl LockManager {
     pub(crate) fn new(deadlock_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
-            build: hashbrown::DefaultHashBuilder::default(),
+            build: host::HashState::default(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             waits: Mutex::new(HashMap::new()),
             next_owner: AtomicU64::new(1),

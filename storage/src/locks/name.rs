@@ -52,7 +52,7 @@ impl LockRef<'_> {
             _ => false,
         }
     }
-    pub(super) fn hash_with(self, build: &hashbrown::DefaultHashBuilder) -> u64 {
+    pub(super) fn hash_with(self, build: &host::HashState) -> u64 {
         let mut state = build.build_hasher();
         match self {
             Self::Row(tree, key) => {

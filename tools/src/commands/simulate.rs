@@ -85,6 +85,7 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
     let totals = runner.run(plans, |plan, outcome| show.one(plan, outcome))?;
     let strayed = show.strayed.len();
     print!("{}", summary(&totals, arguments.bug.as_deref()));
+    println!("course {:x}", show.course());
     if arguments.twice {
         println!("{strayed} of {} stories took two courses", show.hashes.len());
     }
@@ -161,6 +162,11 @@ impl Show<'_> {
         if let Some(failure) = &outcome.failure {
             println!("seed {seed} failed: {}  [{}]", one_line(failure), self.replay(seed));
         }
+    }
+
+    /// What the courses of all seeds are told by: the same wherever and in whatever order they were run.
+    fn course(&self) -> u64 {
+        self.hashes.values().fold(0, |all: u64, (hash, _)| all.rotate_left(1) ^ hash)
     }
 
     /// The command that shows a run again.
