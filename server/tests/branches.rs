@@ -272,3 +272,31 @@ async fn a_standby_promoted_before_it_has_a_byte_of_the_timeline_that_it_follows
     copy.psql("insert into t values (1)").await;
     stop(standby, StopMode::Fast).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_passes_over_a_branch_whose_history_its_primary_does_not_have() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+    stop(promote_alone(&place).await, StopMode::Fast).await;
+    let primary = promote_alone(&place).await;
+    // A clone of it has the history of timeline 3 alone.
+    let two = place.data().join("pg_wal/00000002.history");
+    let text = std::fs::read(&two).unwrap();
+    std::fs::remove_file(&two).unwrap();
+    place.psql("insert into t values (1)").await;
+    let mut asking = place.connect_with("replication=true").await.unwrap();
+    let answer = asking.query("TIMELINE_HISTORY 2").await.unwrap();
+    assert_eq!(answer.text(0, 1).unwrap().as_bytes(), text);
+    let error = asking.query("TIMELINE_HISTORY 1").await.unwrap_err();
+    assert!(error.to_string().contains("00000001.history"), "{error}");
+    asking.close().await;
+    let standby = copy.start(&[("wal_retrieve_retry_interval", "50ms")]).await;
+    eventually(&copy, "select count(*) from t", "1").await;
+    assert_eq!(std::fs::read(copy.data().join("pg_wal/00000002.history")).unwrap(), text);
+    stop(standby, StopMode::Fast).await;
+    stop(primary, StopMode::Fast).await;
+}

@@ -257,6 +257,25 @@ impl TimelineHistory {
     pub fn contains(&self, timeline: TimelineId) -> bool {
         timeline == self.target || self.entries.iter().any(|entry| entry.timeline == timeline)
     }
+    /// The history of an ancestor, byte for byte as its own file has it: each file begins with its parent's.
+    /// None for the target and for strangers.
+    pub fn ancestor(&self, timeline: TimelineId) -> Option<Self> {
+        let at = self.entries.iter().position(|entry| entry.timeline == timeline)?;
+        let (mut before, mut entries) = (0, 0);
+        for line in self.text.split_inclusive('\n') {
+            let is_entry = !line.trim().is_empty() && !line.trim().starts_with('#');
+            if is_entry && entries == at {
+                break;
+            }
+            (before, entries) = (before + line.len(), entries + usize::from(is_entry));
+        }
+        Some(Self {
+            target: timeline,
+            entries: self.entries.get(..at)?.to_vec(),
+            branch: self.entries.get(at)?.branch,
+            text: self.text.get(..before)?.to_owned(),
+        })
+    }
     /// The timeline that owns the byte at `lsn`.
     pub fn timeline_at(&self, lsn: Lsn) -> TimelineId {
         self.entries.iter().find(|entry| lsn < entry.end).map_or(self.target, |entry| entry.timeline)
@@ -469,6 +488,20 @@ mod tests {
         );
         assert_eq!(second.fork(tli(2), lsn("0/4000000"), "", BranchId::new(1)), None);
         assert_eq!(second.fork(tli(3), lsn("0/1000000"), "", BranchId::new(1)), None);
+    }
+
+    #[test]
+    fn the_history_of_each_ancestor_is_the_beginning_of_its_descendants() {
+        let two = TimelineHistory::root(tli(1)).fork(tli(2), lsn("0/300"), "a", BranchId::new(1)).unwrap();
+        let four = two.fork(tli(4), lsn("0/400"), "b", BranchId::new(2)).unwrap();
+        let five = four.fork(tli(5), lsn("0/400"), "c", BranchId::new(3)).unwrap();
+        assert_eq!(five.ancestor(tli(4)), Some(four));
+        assert_eq!(five.ancestor(tli(2)), Some(two));
+        assert_eq!(five.ancestor(tli(1)), Some(TimelineHistory::root(tli(1))));
+        assert_eq!((five.ancestor(tli(3)), five.ancestor(tli(5))), (None, None));
+        let text = "# by hand\n\n1\t0/300\tone\n# more\n2\t0/400\ttwo\n";
+        let foreign = TimelineHistory::parse(tli(3), text).unwrap();
+        assert_eq!(foreign.ancestor(tli(2)).unwrap().text(), "# by hand\n\n1\t0/300\tone\n# more\n");
     }
 
     #[test]

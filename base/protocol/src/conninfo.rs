@@ -3,6 +3,7 @@
 //! "The Password File").
 
 use host::Disk;
+use host::net::Keepalive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,6 +67,15 @@ pub enum TargetSession {
     PreferStandby,
 }
 
+/// How a TCP connection finds out that the other side is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// None: it is never asked whether it is there.
+    pub keepalive: Option<Keepalive>,
+    /// How long what was sent may stay unacknowledged; None is the system's own limit.
+    pub user_timeout: Option<Duration>,
+}
+
 /// A connection's parameters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnInfo {
@@ -85,6 +95,8 @@ pub struct ConnInfo {
     pub replication: Option<String>,
     /// How long one endpoint may take; None is forever.
     pub connect_timeout: Option<Duration>,
+    /// How it is found out that a server is gone which says nothing.
+    pub silence: Silence,
     /// Which kind of server is wanted.
     pub target_session: TargetSession,
     /// Other startup parameters, sent as they are.
@@ -110,10 +122,6 @@ const IGNORED: &[&str] = &[
     "channel_binding",
     "gssencmode",
     "gsslib",
-    "keepalives",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
     "krbsrvname",
     "requirepeer",
     "ssl_max_protocol_version",
@@ -126,7 +134,6 @@ const IGNORED: &[&str] = &[
     "sslpassword",
     "sslrootcert",
     "sslsni",
-    "tcp_user_timeout",
 ];
 
 /// Keywords that we act on.
@@ -138,6 +145,10 @@ const KNOWN: &[&str] = &[
     "fallback_application_name",
     "host",
     "hostaddr",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
     "options",
     "passfile",
     "password",
@@ -146,6 +157,7 @@ const KNOWN: &[&str] = &[
     "service",
     "sslmode",
     "target_session_attrs",
+    "tcp_user_timeout",
     "user",
 ];
 
@@ -371,6 +383,7 @@ impl ConnInfo {
             options: get("options"),
             replication: get("replication"),
             connect_timeout: connect_timeout(get("connect_timeout"))?,
+            silence: silence(get)?,
             target_session: target_session(get("target_session_attrs"))?,
             parameters,
             passfile: get("passfile")
@@ -472,6 +485,29 @@ fn connect_timeout(text: Option<String>) -> Result<Option<Duration>, ConnInfoErr
     }
 }
 
+/// The keepalives* parameters and tcp_user_timeout; as in libpq 0 is the system's own value.
+fn silence(get: impl Fn(&str) -> Option<String>) -> Result<Silence, ConnInfoError> {
+    let number = |option: &'static str| {
+        let Some(text) = get(option) else { return Ok(None) };
+        text.trim().parse::<i32>().map(Some).map_err(|_| ConnInfoError::BadValue { option, value: text })
+    };
+    let above_zero = |option| {
+        let given = number(option)?.and_then(|given| u32::try_from(given).ok());
+        Ok(given.filter(|given| *given > 0))
+    };
+    let seconds = |option| Ok(above_zero(option)?.map(|given| Duration::from_secs(given.into())));
+    let keepalive = Keepalive {
+        idle: seconds("keepalives_idle")?,
+        interval: seconds("keepalives_interval")?,
+        probes: above_zero("keepalives_count")?,
+    };
+    let millis = above_zero("tcp_user_timeout")?;
+    Ok(Silence {
+        keepalive: (number("keepalives")? != Some(0)).then_some(keepalive),
+        user_timeout: millis.map(|given| Duration::from_millis(given.into())),
+    })
+}
+
 fn target_session(text: Option<String>) -> Result<TargetSession, ConnInfoError> {
     Ok(match text.as_deref() {
         None | Some("any") => TargetSession::Any,
@@ -513,6 +549,17 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_server_is_asked_unless_keepalives_are_off() {
+        let asked = parsed("host=a keepalives_idle=10 keepalives_interval=5 keepalives_count=3").silence;
+        let (idle, interval) = (Some(Duration::from_secs(10)), Some(Duration::from_secs(5)));
+        assert_eq!(asked.keepalive, Some(Keepalive { idle, interval, probes: Some(3) }));
+        let plain = parsed("host=a keepalives_idle=0 tcp_user_timeout=1500").silence;
+        assert_eq!(plain.keepalive, Some(Keepalive::default()));
+        assert_eq!(plain.user_timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(parsed("host=a keepalives=0 keepalives_idle=10").silence.keepalive, None);
+    }
+
+    #[test]
     fn what_is_not_given_comes_from_the_environment() {
         let variables = [("PGHOST", "/run/x"), ("PGPORT", "6000"), ("PGUSER", "bob"), ("PGDATABASE", "d")];
         let lookup = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
@@ -534,6 +581,9 @@ mod tests {
             "sslmode=require",
             "target_session_attrs=some",
             "connect_timeout=x",
+            "keepalives=x",
+            "keepalives_idle=1s",
+            "tcp_user_timeout=-",
             "postgresql://h/?x",
             "postgresql://[::1/",
             "postgresql://h%0",

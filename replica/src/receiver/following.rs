@@ -4,7 +4,6 @@
 use super::{Receiver, ReceiverAction, State};
 use crate::error::ReplicaError;
 use crate::timeline::relation::{Relation, relation};
-use std::collections::VecDeque;
 use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::{Lsn, SystemId, TimelineId};
@@ -19,17 +18,6 @@ pub(super) enum Fetching {
     Own(TimelineId),
     /// The primary's.
     Theirs,
-    /// Those of its ancestors that are not here.
-    Ancestors(Accepted),
-}
-
-/// A branch that will be followed.
-#[derive(Debug)]
-pub(super) struct Accepted {
-    history: TimelineHistory,
-    /// The end of what we have of it.
-    kept: Lsn,
-    wanted: VecDeque<TimelineId>,
 }
 
 impl Receiver {
@@ -111,12 +99,6 @@ impl Receiver {
         let invalid = |error: wal::history::HistoryError| ReplicaError::Protocol(error.to_string());
         let came = TimelineHistory::parse(timeline, text).map_err(invalid)?;
         match std::mem::replace(&mut self.state, State::Identifying) {
-            State::Fetching(Fetching::Ancestors(mut accepted)) => {
-                out.push(ReceiverAction::StoreHistory(came));
-                accepted.wanted.pop_front();
-                self.fetch_or_follow(accepted, out);
-                Ok(())
-            }
             State::Fetching(Fetching::Own(primary)) => self.own_history(came, primary, out),
             _ => self.primary_history(came, out),
         }
@@ -172,20 +154,13 @@ impl Receiver {
         Ok(())
     }
 
+    /// Follows a branch of which we have what lies below `kept`. The histories of the branches in between are
+    /// taken from its own: a primary that was cloned need not have their files.
     pub(super) fn accept(&mut self, history: TimelineHistory, kept: Lsn, out: &mut Vec<ReceiverAction>) {
         let ours = self.history.target();
-        let ancestors = history.entries().iter().map(|entry| entry.timeline);
-        let wanted = ancestors.filter(|ancestor| *ancestor > ours).collect();
-        self.fetch_or_follow(Accepted { history, kept, wanted }, out);
-    }
-
-    pub(super) fn fetch_or_follow(&mut self, accepted: Accepted, out: &mut Vec<ReceiverAction>) {
-        if let Some(next) = accepted.wanted.front() {
-            out.push(ReceiverAction::FetchHistory(*next));
-            self.state = State::Fetching(Fetching::Ancestors(accepted));
-            return;
-        }
-        let Accepted { history, kept, .. } = accepted;
+        let between = history.entries().iter().map(|entry| entry.timeline).filter(|between| *between > ours);
+        let files = between.filter_map(|between| history.ancestor(between));
+        out.extend(files.map(ReceiverAction::StoreHistory));
         out.push(ReceiverAction::Follow { history: history.clone(), kept });
         self.history = history;
         // What the primary told of the end of its log was said of another branch.

@@ -37,8 +37,15 @@ fn standing(history: &TimelineHistory, timeline: TimelineId, branch: Option<Bran
 
 /// The token of a position on this node.
 pub(super) fn token(node: &Node, timeline: TimelineId, lsn: Lsn) -> ReadToken {
-    let branch =
-        node.replication().and_then(|replication| replication.log.state().history.branch_of(timeline));
+    let branch = node.replication().and_then(|replication| {
+        let state = replication.log.state();
+        if state.history.contains(timeline) {
+            return state.history.branch_of(timeline);
+        }
+        // A server that is being promoted is on its new timeline a moment before its log's readers are.
+        let place = &replication.place;
+        TimelineHistory::load(&*place.disk, &place.pg_wal, timeline).ok()?.branch()
+    });
     ReadToken { timeline: Some(timeline), branch, lsn }
 }
 

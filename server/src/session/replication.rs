@@ -176,7 +176,15 @@ impl WalSender {
     fn timeline_history(&self, wire: &mut Wire, timeline: TimelineId) -> Result<(), Failure> {
         let name = timeline.history_file_name();
         let path = self.node.ground.data_dir.join("pg_wal").join(&name);
-        let content = self.node.ground.host.disk.read(&path, 16 << 20).map_err(|error| {
+        let content = match self.node.ground.host.disk.read(&path, 16 << 20) {
+            // A node that was cloned has its own timeline's alone, which begins with that of each ancestor.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let own = self.node_replication()?.log.state().history.ancestor(timeline);
+                own.map(|own| own.text().as_bytes().to_vec()).filter(|text| !text.is_empty()).ok_or(error)
+            }
+            read => read,
+        };
+        let content = content.map_err(|error| {
             let code = if error.kind() == std::io::ErrorKind::NotFound {
                 SqlState::UNDEFINED_FILE
             } else {

@@ -124,7 +124,6 @@ impl SqlSession {
         {
             self.reach(token).await?;
         }
-        let timeline = self.engine.database().timeline();
         let confirmed = self.quick.reads_confirmed;
         let floor = self.quick.read_after.map_or(self.waited_for, |token| token.lsn.max(self.waited_for));
         let transaction = self.transaction()?;
@@ -132,7 +131,8 @@ impl SqlSession {
         let begun = transaction.begin_statement().await;
         let lsn = transaction.snapshot_lsn();
         begun.map_err(|error| self.canceller.explain(error))?;
-        self.last_snapshot = Some((timeline, lsn));
+        // Asked last: a timeline that begins meanwhile has what the snapshot shows, the one before it may not.
+        self.last_snapshot = Some((self.engine.database().timeline(), lsn));
         if let Some(block) = &mut self.block {
             block.queried = true;
         }

@@ -4,8 +4,9 @@
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
+use simulator::bugs;
 use simulator::plan::Plan;
-use simulator::runner::{Options, Outcome, Runner, Totals};
+use simulator::runner::{Catch, Failed, Options, Outcome, Runner, Totals, hunt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -51,6 +52,10 @@ pub struct SimulateArgs {
     /// Switch on a bug that is planted in the code
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
+    /// Switch on each planted bug in turn, or that of --bug alone, and run seeds until each was caught so many
+    /// times
+    #[arg(long, value_name = "TIMES", requires = "seeds", conflicts_with_all = ["twice", "tell", "shrink"])]
+    hunt: Option<usize>,
     /// Seconds that a run may take
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     time_limit: u64,
@@ -71,14 +76,16 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
         None => std::thread::available_parallelism()?.get(),
     };
     let stories = read_stories(&arguments.story)?;
-    let runner = Runner::new(Options {
+    let options = Options {
         jobs,
         limit: Duration::from_secs(arguments.time_limit),
-        // Names of bugs are the program's, but for those that a user makes up.
-        bug: arguments.bug.clone().map(|name| &*name.leak()),
+        bug: arguments.bug.as_deref().map(planted).transpose()?,
         stories: arguments.tell,
-    })
-    .map_err(|error| anyhow!("could not begin: {error}"))?;
+    };
+    if let (Some(times), Some(seeds)) = (arguments.hunt, &arguments.seeds) {
+        return hunt_all(times, seeds, &options);
+    }
+    let runner = Runner::new(options).map_err(|error| anyhow!("could not begin: {error}"))?;
     let mut show = Show { arguments, stories: &stories, hashes: BTreeMap::new(), strayed: BTreeSet::new() };
     let times = 1 + usize::from(arguments.twice);
     let plans = plans(arguments, &stories)?.flat_map(|plan| std::iter::repeat_n(plan, times));
@@ -97,6 +104,38 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
     }
     let missed = arguments.all_states && !totals.rare.never().is_empty();
     Ok(u8::from(!totals.failed.is_empty() || strayed > 0 || missed))
+}
+
+/// The planted bug of a name.
+fn planted(name: &str) -> Result<&'static str> {
+    let bug = bugs::ALL.iter().find(|bug| bug.name == name);
+    bug.map(|bug| bug.name).ok_or_else(|| {
+        let names: Vec<&str> = bugs::ALL.iter().map(|bug| bug.name).collect();
+        anyhow!("there is no planted bug \"{name}\"; there are:\n{}", names.join("\n"))
+    })
+}
+
+/// Hunts planted bugs, and prints a line of a table for each. Gives the exit code: 1 if one was not caught.
+fn hunt_all(times: usize, seeds: &Range<u64>, options: &Options) -> Result<u8> {
+    let mut missed = 0;
+    println!("| bug | breaks | caught | median of seeds | how | came by |\n|---|---|---|---|---|---|");
+    for bug in bugs::ALL.iter().filter(|bug| options.bug.is_none_or(|name| name == bug.name)) {
+        let catch = hunt(bug.name, seeds.clone(), times, options)
+            .map_err(|error| anyhow!("could not hunt: {error}"))?;
+        let median = catch.median(seeds.start).map_or("-".to_owned(), |median| median.to_string());
+        let kinds: BTreeSet<&str> = catch.caught.iter().map(Failed::kind).collect();
+        let how = kinds.into_iter().collect::<Vec<_>>().join(", ");
+        let Catch { seeds, caught, met } = catch;
+        println!(
+            "| {} | {:?} | {} of {seeds} | {median} | {how} | {met} |",
+            bug.name,
+            bug.breaks,
+            caught.len()
+        );
+        missed += usize::from(caught.is_empty());
+    }
+    println!("{missed} missed");
+    Ok(u8::from(missed > 0))
 }
 
 /// The stories of files, by their seeds; of a file that has nothing but a seed, that seed's own.
@@ -158,6 +197,7 @@ impl Show<'_> {
         if self.arguments.tell {
             let Outcome { hash, resumes, .. } = outcome;
             println!("{plan}\n{}\ncourse {hash:x}, fibers went on {resumes} times", outcome.story);
+            outcome.failure.iter().for_each(|failure| println!("{failure}"));
         }
         if let Some(failure) = &outcome.failure {
             println!("seed {seed} failed: {}  [{}]", one_line(failure), self.replay(seed));

@@ -2,7 +2,7 @@
 
 use super::{Client, ClientError};
 use crate::backend::{Authentication, BackendMessage};
-use crate::conninfo::{ConnInfo, Endpoint, TargetSession};
+use crate::conninfo::{ConnInfo, Endpoint, Silence, TargetSession};
 use crate::frontend;
 use crate::scram::{self, ClientExchange};
 use crate::startup::{CancelKey, encode_cancel, encode_session};
@@ -20,7 +20,7 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    async fn connect(endpoint: &Endpoint, port: u16) -> io::Result<Self> {
+    async fn connect(endpoint: &Endpoint, port: u16, silence: Silence) -> io::Result<Self> {
         match endpoint {
             Endpoint::Unix(dir) => {
                 UnixStream::connect(dir.join(format!(".s.PGSQL.{port}"))).await.map(Self::Unix)
@@ -28,6 +28,12 @@ impl Stream {
             Endpoint::Tcp(host) => {
                 let stream = TcpStream::connect((host.as_str(), port)).await?;
                 stream.set_nodelay(true)?;
+                if let Some(keepalive) = silence.keepalive {
+                    host::net::set_keepalive(&stream, keepalive)?;
+                }
+                if silence.user_timeout.is_some() {
+                    host::net::set_user_timeout(&stream, silence.user_timeout)?;
+                }
                 Ok(Self::Tcp(stream))
             }
         }
@@ -39,6 +45,7 @@ impl Stream {
 pub struct CancelToken {
     pub(super) endpoint: Endpoint,
     pub(super) port: u16,
+    pub(super) silence: Silence,
     pub(super) key: CancelKey,
 }
 
@@ -49,7 +56,7 @@ impl CancelToken {
     ///
     /// Fails if the server cannot be reached.
     pub async fn cancel(&self) -> Result<(), ClientError> {
-        let mut stream = Stream::connect(&self.endpoint, self.port).await?;
+        let mut stream = Stream::connect(&self.endpoint, self.port, self.silence).await?;
         let mut packet = BytesMut::new();
         encode_cancel(&mut packet, self.key);
         // The server answers nothing and closes: reading to the end waits for it.
@@ -150,11 +157,12 @@ impl Client {
     }
 
     async fn login(info: &ConnInfo, endpoint: &Endpoint, port: u16) -> Result<Self, ClientError> {
-        let stream = Stream::connect(endpoint, port)
+        let stream = Stream::connect(endpoint, port, info.silence)
             .await
             .map_err(|source| ClientError::Connect { endpoint: describe(endpoint, port), source })?;
         let key = CancelKey { pid: 0, secret: 0 };
-        let mut client = Self::new(stream, CancelToken { endpoint: endpoint.clone(), port, key });
+        let mut client =
+            Self::new(stream, CancelToken { endpoint: endpoint.clone(), port, silence: info.silence, key });
         let mut parameters = vec![("user", info.user.as_str())];
         let optional = [
             ("replication", info.replication.as_deref()),

@@ -140,7 +140,8 @@ pub(super) async fn last_commit(shared: &Shared, survivor: usize) -> Result<Toke
     };
     let done = tokio::time::timeout(LAST_LIMIT, shared.admin(commit)).await;
     done.map_err(|_| format!("liveness: node {survivor} takes no commit when all nodes are back"))?
-        .map_err(text)?
+        .map_err(|error| format!("liveness: node {survivor} is no primary when all nodes are back: {error}"))?
+        .map_err(|why| format!("liveness: node {survivor} takes no commit when all nodes are back: {why}"))
 }
 
 /// What a node holds once it has the last commit.

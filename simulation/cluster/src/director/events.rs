@@ -245,19 +245,20 @@ fn timeline_of(shared: &Shared, node: usize) -> u32 {
 
 pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
     let old = *shared.primary.lock();
-    let mut best = None::<((u32, u64), usize)>;
-    let mut candidates = BTreeSet::new();
+    let mut compared = Vec::new();
     let mut ends = Vec::new();
     for node in among.into_iter().filter(|node| is_up(&shared, *node)) {
         ends.push((node, shared.admin(log_end(node))));
     }
     for (node, end) in ends {
         if let Ok(Some(end)) = end.await {
-            candidates.insert(node);
-            best = best.max(Some(((timeline_of(&shared, node), end), node)));
+            compared.push(((timeline_of(&shared, node), end), node));
         }
     }
-    let Some((_, node)) = best else { return };
+    let Some(((timeline, _), node)) = compared.iter().max().copied() else { return };
+    // Of who is on another branch it tells nothing; one of them may be promoted already.
+    let same = compared.into_iter().filter(|((other, _), _)| *other == timeline);
+    let candidates: BTreeSet<usize> = same.map(|(_, node)| node).collect();
     shared.tell(&format!("of nodes {candidates:?} node {node} has the most log"));
     let sealed_from = Some(old).filter(|old| !is_up(&shared, *old));
     promote(&shared, node, Some(Asked { decided_ms: shared.now_ms(), candidates, sealed_from }));

@@ -35,6 +35,8 @@ pub(super) struct Facts {
     names: BTreeMap<usize, Vec<(u64, String)>>,
     /// The last promotion that was asked of each node.
     asked: BTreeMap<usize, Asked>,
+    /// Nodes that were asked to become the primary and are not yet.
+    promoted_soon: BTreeSet<usize>,
     /// With the node that said so.
     released: Vec<(usize, Released)>,
     /// Nodes that began a timeline whose history file was not seen yet.
@@ -47,6 +49,7 @@ fn wal_folder() -> PathBuf {
 
 impl Facts {
     pub(super) fn lost(&mut self, node: usize, at_ms: u64, lost: Lost) {
+        self.promoted_soon.remove(&node);
         self.losses.push(Loss { node, at_ms, lost });
     }
     pub(super) fn paused(&mut self, node: usize, from_ms: u64, to_ms: u64) {
@@ -56,6 +59,7 @@ impl Facts {
         self.names.entry(node).or_default().push((at_ms, names.to_owned()));
     }
     pub(super) fn asked_to_promote(&mut self, node: usize, asked: Asked) {
+        self.promoted_soon.insert(node);
         self.asked.insert(node, asked);
     }
     /// A node is started: what it was the primary of may go on.
@@ -81,7 +85,13 @@ impl Facts {
     }
     /// A node's log says that it begins this timeline.
     pub(super) fn begins(&mut self, node: usize, timeline: u32) {
+        self.promoted_soon.remove(&node);
         self.begun.push((node, timeline));
+    }
+
+    /// Whether a node may yet become the primary.
+    pub(super) fn awaits_promotion(&self) -> bool {
+        !self.promoted_soon.is_empty()
     }
 
     /// Reads the history files of timelines that nodes have begun, where they are there by now.

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "simulated")]
 mod child;
+#[cfg(feature = "simulated")]
+mod hunt;
 mod outcome;
 #[cfg(feature = "simulated")]
 mod plans;
@@ -13,6 +15,8 @@ mod totals;
 
 #[cfg(feature = "simulated")]
 pub use child::within;
+#[cfg(feature = "simulated")]
+pub use hunt::{Catch, hunt};
 pub use outcome::Outcome;
 #[cfg(feature = "simulated")]
 pub use plans::{Options, Runner, outcome_of};

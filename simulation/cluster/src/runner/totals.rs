@@ -14,6 +14,13 @@ pub struct Failed {
     pub failure: String,
 }
 
+impl Failed {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> &str {
+        kind_of(&self.failure)
+    }
+}
+
 /// What many runs came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -53,8 +60,8 @@ impl Totals {
     /// The seeds that failed, by the kind of their failure.
     pub fn kinds(&self) -> BTreeMap<&str, Vec<u64>> {
         let mut kinds: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-        for Failed { seed, failure } in &self.failed {
-            kinds.entry(kind_of(failure)).or_default().push(*seed);
+        for failed in &self.failed {
+            kinds.entry(failed.kind()).or_default().push(failed.seed);
         }
         kinds
     }
