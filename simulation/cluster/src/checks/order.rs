@@ -70,9 +70,10 @@ fn on(history: &History, guarantee: &Guarantee, leaf: &Branch) -> Vec<registers:
                 let node = u8::try_from(entry.node).unwrap_or(u8::MAX);
                 let after = read.after.as_ref().map_or(0, |after| after.at.get());
                 let operation = Operation::Read { node, after, at, values: seen.values };
-                // At a fork both branches have what was read; who asked the younger one has left this log.
-                let is_here = token.branch == guarantee.branches.home(token);
-                if read.after.is_some() && is_here {
+                // At a fork both branches have what was read; who asked the younger one, or follows its token,
+                // has left this log.
+                let is_here = |token: &Token| token.branch == guarantee.branches.home(token);
+                if is_here(token) && read.after.as_ref().is_some_and(is_here) {
                     session.push(operation);
                 } else {
                     alone.push(vec![operation]);
