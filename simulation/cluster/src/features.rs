@@ -69,8 +69,24 @@ features! {
     Cascades = "cascades",
     /// A standby is promoted while its primary lives.
     WrongPromotions = "wrong promotions",
-    /// The old primary comes back as a primary.
+    /// The old primary comes back as a primary, or runs on.
     OldPrimaries = "old primaries",
+    /// Standbys have slots at their upstreams.
+    StandbySlots = "slots of standbys",
+    /// Several nodes go down at once, and come back from their disks.
+    Blackouts = "blackouts",
+    /// Nodes go down at the moment at which a client is answered.
+    AtAnswers = "faults at answers",
+    /// Standbys get the beginning of what the primary wrote last.
+    TornStreams = "torn streams",
+    /// A primary is cut off from its standbys, but not from its clients.
+    CutOff = "cut off primaries",
+    /// A standby that lags is promoted.
+    Laggards = "laggards",
+    /// Reads hold their snapshot for a while.
+    HeldSnapshots = "held snapshots",
+    /// Clients rest.
+    Rests = "rests",
 }
 
 /// A set of features.

@@ -1,18 +1,18 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, LOOK, Shared, machine_of};
+use super::{CLIENTS, LOOK, Shared, events, machine_of, slots};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::conninfo;
 use crate::guarantee::Released;
 use crate::history::{History, State};
-use crate::workload::{self, Clock, Workload};
+use crate::workload::{self, Clock, Witness, Workload};
 use parking_lot::Mutex;
 use protocol::Client;
 use simulated::fiber;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -39,6 +39,7 @@ fn text(error: impl std::fmt::Display) -> String {
 
 /// Makes the clients' tables and lets them work.
 pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
+    slots::make_first(shared).await?;
     let made = shared.admin(async {
         let mut client = Client::connect_to(&conninfo(machine_of(0))).await.map_err(text)?;
         workload::set_up(&mut client).await.map_err(text)
@@ -52,12 +53,14 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
         done.await.map_err(text)??;
     }
     let history = Arc::new(Mutex::new(History::default()));
-    let of_time = shared.clone();
+    let (of_time, of_answers) = (shared.clone(), shared.clone());
     let workload = Arc::new(Workload {
         nodes: shared.nodes().map(|node| conninfo(machine_of(node))).collect(),
         seed: shared.plan.seed,
         features: shared.plan.features.clone(),
         clock: Clock::new(move || of_time.now_ms()),
+        witness: Witness::new(move |answer| events::answered(&of_answers, answer)),
+        rests_until_ms: AtomicU64::new(0),
         history: history.clone(),
         operations_max: OPERATIONS_MAX,
         stop: AtomicBool::new(false),
@@ -90,6 +93,11 @@ impl Clients {
     /// Tells them to end.
     pub(super) fn stop(&self) {
         self.workload.stop();
+    }
+
+    /// Has them begin nothing for a while.
+    pub(super) fn rest(&self, until_ms: u64) {
+        self.workload.rests_until_ms.store(until_ms, Ordering::SeqCst);
     }
 
     /// Waits for their end, and checks all that they were told; how many operations they did.

@@ -3,10 +3,10 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
-use super::{CLIENTS, Shared, facts, machine_of};
+use super::{CLIENTS, Shared, facts, machine_of, slots};
 use crate::cluster::{Order, State, conninfo};
 use crate::guarantee::Lost;
-use crate::plan::{Event, Ways};
+use crate::plan::{Answered, Event, Ways};
 use crate::rare::Rare;
 use server::StopMode;
 use simulated::NodeId;
@@ -46,6 +46,9 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
             let policy = CrashPolicy::Anything { seed: *seed };
             down(shared, *node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
         }
+        Event::KillAtAnswer { answer, .. } | Event::PowerCutAtAnswer { answer, .. } => {
+            shared.armed.lock().push((*answer, event.clone()));
+        }
         Event::ImmediateStop { node } => stop(shared, *node, StopMode::Immediate),
         Event::FastStop { node } => stop(shared, *node, StopMode::Fast),
         Event::Restart { node } => start(shared, *node),
@@ -59,11 +62,21 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         }
         Event::Isolate { node, ms } => isolate(shared, *node, *ms),
         Event::SlowLink { from, to, delay_ms, ms } => slow(shared, (*from, *to), *delay_ms, *ms),
+        Event::NarrowLink { from, to, kilobytes, ms } => {
+            let link = Link { bytes_per_second: Some(kilobytes << 10), ..Link::default() };
+            change_link(shared, (*from, *to), &link, *ms);
+        }
         Event::ResetConnections { node } => reset(shared, *node),
         Event::Promote { node } => promote(shared, *node, None),
         Event::PromoteBest { among } => in_background(shared, promote_best(shared.clone(), among.0.clone())),
         Event::Clone { node, from } => in_background(shared, renew(shared.clone(), *node, *from)),
         Event::Follow { node, from } => follow(shared, *node, *from),
+        Event::FollowPrimary { node } => {
+            let primary = *shared.primary.lock();
+            if primary != *node {
+                follow(shared, *node, primary);
+            }
+        }
         Event::Reload { node, name, value } => reload(shared, *node, name, value),
         Event::ChangeSyncNames { names } => {
             let primary = *shared.primary.lock();
@@ -81,6 +94,8 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::DropSlot { name, node } => {
             tell(shared, *node, format!("select pg_drop_replication_slot('{name}')"));
         }
+        Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
+        Event::Rest { ms } => *shared.rests_until_ms.lock() = shared.now_ms() + ms,
         Event::Checkpoint { node } => tell(shared, *node, "checkpoint".to_owned()),
         Event::SwitchWal { node } => tell(shared, *node, "select pg_switch_wal()".to_owned()),
         Event::ClockForward { node, ms } => jump(shared, *node, *ms, 1000),
@@ -102,6 +117,49 @@ fn tell(shared: &Arc<Shared>, node: usize, sql: String) {
         let answer = ask(machine_of(node), &sql, PATIENCE).await;
         there.tell(&format!("node {node}: {sql}: {answer:?}"));
     });
+}
+
+/// Lets happen what waits for such an answer. A client is told of it.
+pub(super) fn answered(shared: &Arc<Shared>, answer: Answered) {
+    let due: Vec<Event> = {
+        let mut armed = shared.armed.lock();
+        let (due, later) = std::mem::take(&mut *armed).into_iter().partition(|(of, _)| *of == answer);
+        *armed = later;
+        let due: Vec<(Answered, Event)> = due;
+        due.into_iter().map(|(_, event)| event).collect()
+    };
+    for event in due {
+        shared.tell(&format!("a client is answered: {event}"));
+        match event {
+            Event::KillAtAnswer { nodes, .. } => {
+                for node in nodes.0 {
+                    down(shared, node, Lost::Process, |cluster, id| cluster.kill(id));
+                }
+            }
+            Event::PowerCutAtAnswer { nodes, seed, .. } => {
+                for (node, seed) in nodes.0.into_iter().zip(seed..) {
+                    let policy = CrashPolicy::Anything { seed };
+                    down(shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Rows of which nobody asks anything: many small ones, or a few that are larger than pages.
+fn burst(shared: &Arc<Shared>, node: usize, kilobytes: u64) {
+    let from = shared.now_ms() * 10_000;
+    let rows = if kilobytes.is_multiple_of(2) { kilobytes } else { 1 + kilobytes / 100 };
+    let times = (kilobytes << 10) / rows / 32;
+    tell(
+        shared,
+        node,
+        format!(
+            "set synchronous_commit = local; insert into bursts \
+             select {from} + g, repeat(md5(g::text), {times}) from generate_series(1, {rows}) g"
+        ),
+    );
 }
 
 fn is_up(shared: &Shared, node: usize) -> bool {
@@ -202,14 +260,20 @@ fn isolate(shared: &Arc<Shared>, node: usize, ms: u64) {
     }
 }
 
-fn slow(shared: &Arc<Shared>, (one, other): (usize, usize), delay_ms: u64, for_ms: u64) {
+fn slow(shared: &Arc<Shared>, nodes: (usize, usize), delay_ms: u64, for_ms: u64) {
+    let link = Link { delay: ms(delay_ms)..=ms(delay_ms + delay_ms / 2), ..Link::default() };
+    change_link(shared, nodes, &link, for_ms);
+}
+
+/// Changes how bytes come from one node to another and back, for a while.
+fn change_link(shared: &Arc<Shared>, (one, other): (usize, usize), link: &Link, for_ms: u64) {
     let (one, other) = (machine_of(one), machine_of(other));
     let set = move |shared: &Shared, link: &Link| {
         let mut cluster = shared.cluster.lock();
         cluster.set_link(one, other, link.clone());
         cluster.set_link(other, one, link.clone());
     };
-    set(shared, &Link { delay: ms(delay_ms)..=ms(delay_ms + delay_ms / 2), ..Link::default() });
+    set(shared, link);
     later(shared, for_ms, move |shared| set(shared, &Link::default()));
 }
 
@@ -286,6 +350,7 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
                 // Its settings are those of the node that it is a copy of.
                 let names = admin::in_file(&files, "synchronous_standby_names").unwrap_or_default();
                 facts.names_set(node, shared.now_ms(), &names);
+                slots::set_name(&shared, node, &files);
                 cluster.take(machine_of(node), files);
             }
             Ok(Err(_)) => {}
@@ -293,18 +358,21 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
         }
     }
     shared.busy.lock().remove(&node);
+    slots::make(&shared, node, from);
     start(&shared, node);
 }
 
 /// Lets a node follow another one: a standby by a reload, one that is down by a start as a standby.
-pub(super) fn follow(shared: &Shared, node: usize, from: usize) {
+pub(super) fn follow(shared: &Arc<Shared>, node: usize, from: usize) {
     let conninfo = format!("{} application_name=n{node}", conninfo(machine_of(from)));
+    slots::make(shared, node, from);
     if is_up(shared, node) {
         return reload(shared, node, "primary_conninfo", &conninfo);
     }
     if !shared.busy.lock().contains_key(&node) {
         if let Some(down) = shared.cluster.lock().node(machine_of(node)) {
             // The virtual disk takes it, unless it is full.
+            slots::set_name(shared, node, down.files());
             let _ = admin::make_standby(down.files(), &conninfo);
         }
         start(shared, node);

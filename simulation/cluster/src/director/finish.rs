@@ -28,13 +28,21 @@ pub(super) async fn converge(shared: &Arc<Shared>) -> Result<usize, String> {
     for node in shared.nodes() {
         events::start(shared, node);
     }
-    let survivor = choose(shared).await?;
-    shared.tell(&format!("node {survivor} is the primary that all follow from here on"));
-    *shared.primary.lock() = survivor;
+    let begun = Instant::now();
+    let (survivor, last) = loop {
+        let survivor = choose(shared).await?;
+        shared.tell(&format!("node {survivor} is the primary that all follow from here on"));
+        *shared.primary.lock() = survivor;
+        // Until there are standbys again.
+        events::reload(shared, survivor, "synchronous_standby_names", "");
+        match clients::last_commit(shared, survivor).await {
+            Ok(last) => break (survivor, last),
+            // It heard only now that it was replaced; whoever did that is up soon.
+            Err(why) if why.contains("is fenced") && begun.elapsed() < CONVERGE_LIMIT => {}
+            Err(why) => return Err(why),
+        }
+    };
     let others: Vec<usize> = shared.nodes().filter(|node| *node != survivor).collect();
-    // Until there are standbys again.
-    events::reload(shared, survivor, "synchronous_standby_names", "");
-    let last = clients::last_commit(shared, survivor).await?;
     for node in &others {
         bring_back(shared, *node, survivor, &last).await?;
     }

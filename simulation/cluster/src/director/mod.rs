@@ -7,10 +7,12 @@ mod events;
 mod facts;
 mod finish;
 mod said;
+mod slots;
 
 use crate::cluster::{Cluster, Image, conninfo};
+use crate::features::Feature;
 use crate::machine::DiskSpeed;
-use crate::plan::{Plan, Timed};
+use crate::plan::{Answered, Event, Plan, Timed};
 use crate::rare::{Counters, Rare};
 use facts::Facts;
 use parking_lot::Mutex;
@@ -67,6 +69,10 @@ struct Shared {
     busy: Mutex<BTreeMap<usize, &'static str>>,
     /// Who was made the primary last.
     primary: Mutex<usize>,
+    /// What happens when a client is answered.
+    armed: Mutex<Vec<(Answered, Event)>>,
+    /// Until when clients rest.
+    rests_until_ms: Mutex<u64>,
 }
 
 impl Shared {
@@ -135,6 +141,9 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
             let peers: Vec<String> = (0..plan.nodes()).map(|peer| conninfo(machine_of(peer))).collect();
             let _ = admin::set_in_file(&files, "plimsoll.peers", &peers.join("; "));
         }
+        if upstream.is_some() && plan.features.has(Feature::StandbySlots) {
+            let _ = admin::set_in_file(&files, "primary_slot_name", &slots::name_of(node));
+        }
         if let Some(ms) = timeout_ms {
             let _ = admin::set_in_file(&files, "plimsoll.synchronous_timeout", &format!("{ms}ms"));
         }
@@ -151,6 +160,8 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         cuts: Mutex::default(),
         busy: Mutex::default(),
         primary: Mutex::new(0),
+        armed: Mutex::default(),
+        rests_until_ms: Mutex::default(),
     }
 }
 
@@ -170,12 +181,14 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
         {
             events::happen(shared, event);
         }
+        clients.rest(*shared.rests_until_ms.lock());
         shared.observe();
         let next = events.peek().map(|timed| begun + Duration::from_millis(timed.at_ms));
         let look = (Instant::now() + LOOK).min(begun + ends);
         tokio::time::sleep_until(next.map_or(look, |next| next.min(look))).await;
     }
     clients.stop();
+    shared.armed.lock().clear();
     let survivor = finish::converge(shared).await?;
     clients.check(shared, survivor).await
 }

@@ -30,6 +30,33 @@ impl FromStr for Ways {
     }
 }
 
+/// What a client is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answered {
+    /// That its commit is done, at a level that waits for standbys if there are any.
+    Commit,
+    /// What a primary shows.
+    Read,
+}
+
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == Self::Commit { "commit" } else { "read" })
+    }
+}
+
+impl FromStr for Answered {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "commit" => Ok(Self::Commit),
+            "read" => Ok(Self::Read),
+            _ => Err(()),
+        }
+    }
+}
+
 /// A list of nodes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Nodes(pub Vec<usize>);
@@ -110,6 +137,10 @@ events! {
     Kill { node: usize } = "kill node {node}",
     /// The machine loses power; a generator of this seed says which unsynced sectors and names survive.
     PowerCut { node: usize, seed: u64 } = "cut the power of node {node} with seed {seed}",
+    /// These processes end as soon as a client is answered so.
+    KillAtAnswer { nodes: Nodes, answer: Answered } = "kill nodes {nodes} at the next answer to a {answer}",
+    /// These machines lose power as soon as a client is answered so.
+    PowerCutAtAnswer { nodes: Nodes, answer: Answered, seed: u64 } = "cut the power of nodes {nodes} at the next answer to a {answer} with seed {seed}",
     /// It is stopped as by SIGQUIT.
     ImmediateStop { node: usize } = "stop node {node} immediately",
     /// It is stopped as by SIGINT.
@@ -124,6 +155,8 @@ events! {
     Isolate { node: usize, ms: u64 } = "isolate node {node} for {ms} ms",
     /// Bytes between two nodes take this much longer, both ways.
     SlowLink { from: usize, to: usize, delay_ms: u64, ms: u64 } = "delay bytes between node {from} and node {to} by {delay_ms} ms for {ms} ms",
+    /// So much goes through between two nodes, each way.
+    NarrowLink { kilobytes: u64, from: usize, to: usize, ms: u64 } = "let {kilobytes} kB a second through between node {from} and node {to} for {ms} ms",
     /// All its connections break.
     ResetConnections { node: usize } = "reset all connections of node {node}",
     /// It is promoted, whatever it has.
@@ -134,6 +167,8 @@ events! {
     Clone { node: usize, from: usize } = "clone node {node} from node {from}",
     /// A standby follows another node from now on.
     Follow { node: usize, from: usize } = "let node {node} follow node {from}",
+    /// It follows whoever was promoted last, unless it is that one.
+    FollowPrimary { node: usize } = "let node {node} follow the primary",
     /// A setting is changed by ALTER SYSTEM or in the file, and read by a reload.
     Reload { node: usize, name: String, value: String } = "set on node {node} {name} = {value}",
     /// synchronous_standby_names is changed on whoever is the primary.
@@ -150,6 +185,10 @@ events! {
     CreateSlot { name: String, node: usize } = "create slot {name} on node {node}",
     /// A slot is dropped.
     DropSlot { name: String, node: usize } = "drop slot {name} on node {node}",
+    /// A transaction of this size is written at once.
+    Burst { kilobytes: u64, node: usize } = "write {kilobytes} kB on node {node}",
+    /// Clients begin nothing for a while.
+    Rest { ms: u64 } = "let clients rest for {ms} ms",
     /// CHECKPOINT.
     Checkpoint { node: usize } = "checkpoint on node {node}",
     /// pg_switch_wal().

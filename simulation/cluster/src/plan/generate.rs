@@ -4,6 +4,7 @@
 //! (the cluster may come to another end, which is why events on a node in the wrong state are left out by who
 //! runs them). Most scenes are small faults; in between the branch changes, at least once.
 
+use super::scenes::Turning;
 use super::{Event, Nodes, Plan, Timed, Ways, names_of};
 use crate::features::{Feature, Features};
 use fastrand::Rng;
@@ -15,10 +16,10 @@ pub(super) fn plan(seed: u64) -> Plan {
     let count = [3, 4, 4, 4, 4, 5][rng.usize(..6)];
     let upstreams: Vec<Option<usize>> = (0..count).map(|node| upstream(&mut rng, &features, node)).collect();
     let direct: Vec<usize> = (1..count).filter(|node| upstreams[*node] == Some(0)).collect();
-    let duration_ms = rng.u64(10_000..20_000);
+    let duration_ms = rng.u64(10_000..14_000);
     let mut director = Director {
         names: String::new(),
-        last_ms: duration_ms * 3 / 4,
+        last_ms: duration_ms * 5 / 6,
         now_ms: rng.u64(300..1500),
         nodes: count,
         primary: 0,
@@ -33,7 +34,7 @@ pub(super) fn plan(seed: u64) -> Plan {
     director.direct();
     let Director { mut events, features, mut rng, .. } = director;
     events.sort_by_key(|timed| timed.at_ms);
-    Plan { seed, upstreams, clients: rng.u32(2..7), duration_ms, names, features, events }
+    Plan { seed, upstreams, clients: rng.u32(3..8), duration_ms, names, features, events }
 }
 
 fn upstream(rng: &mut Rng, features: &Features, node: usize) -> Option<usize> {
@@ -45,15 +46,16 @@ fn upstream(rng: &mut Rng, features: &Features, node: usize) -> Option<usize> {
     }
 }
 
-struct Director {
-    rng: Rng,
+/// Writes a plan.
+pub(super) struct Director {
+    pub(super) rng: Rng,
     features: Features,
     nodes: usize,
-    names: String,
+    pub(super) names: String,
     /// When the next scene begins, and when no more does.
-    now_ms: u64,
+    pub(super) now_ms: u64,
     last_ms: u64,
-    primary: usize,
+    pub(super) primary: usize,
     down: Vec<bool>,
     /// Slots with the node that has them.
     slots: Vec<(String, usize)>,
@@ -63,7 +65,7 @@ struct Director {
 impl Director {
     fn direct(&mut self) {
         let mut turns = 1 + self.rng.usize(..4);
-        let scenes = turns + self.rng.usize(2..12);
+        let scenes = turns + self.rng.usize(4..12);
         for scene in 0..scenes {
             let left = scenes - scene;
             if turns > 0 && (turns >= left || self.rng.usize(..left) < turns) {
@@ -79,24 +81,30 @@ impl Director {
     }
 
     /// Something happens this much after the scene's beginning.
-    fn then(&mut self, after_ms: u64, event: Event) {
+    pub(super) fn then(&mut self, after_ms: u64, event: Event) {
         self.events.push(Timed { at_ms: self.now_ms + after_ms, event });
     }
 
-    fn has(&self, feature: Feature) -> bool {
+    pub(super) fn has(&self, feature: Feature) -> bool {
         self.features.has(feature)
     }
 
-    fn standbys(&self) -> Vec<usize> {
+    /// Whether the branch has changed before.
+    pub(super) fn has_turned(&self) -> bool {
+        let turns = |timed: &Timed| matches!(timed.event, Event::Promote { .. } | Event::PromoteBest { .. });
+        self.events.iter().any(turns)
+    }
+
+    pub(super) fn standbys(&self) -> Vec<usize> {
         (0..self.nodes).filter(|node| *node != self.primary && !self.down[*node]).collect()
     }
 
-    fn some_standby(&mut self) -> Option<usize> {
+    pub(super) fn some_standby(&mut self) -> Option<usize> {
         let standbys = self.standbys();
         (!standbys.is_empty()).then(|| standbys[self.rng.usize(..standbys.len())])
     }
 
-    fn some_node(&mut self) -> usize {
+    pub(super) fn some_node(&mut self) -> usize {
         if self.rng.u8(..3) == 0 { self.primary } else { self.some_standby().unwrap_or(self.primary) }
     }
 
@@ -121,38 +129,68 @@ impl Director {
             self.come_back(0);
             return self.now_ms += 700;
         }
+        match self.some_turning() {
+            Turning::Plain => {}
+            Turning::Blackout => return self.blackout(),
+            Turning::TornStream => return self.torn_stream(),
+            Turning::CutOff => return self.cut_off(),
+            Turning::Laggard => return self.laggard(),
+            Turning::RunsOn => return self.runs_on(),
+        }
         let (gone, takes_ms) = self.take_the_primary(old);
         let decided_ms = takes_ms + self.rng.u64(20..800);
-        let chosen = candidates[self.rng.usize(..candidates.len())];
-        match self.rng.u8(..4) {
-            0 => self.then(decided_ms, Event::Promote { node: chosen }),
-            _ => self.then(decided_ms, Event::PromoteBest { among: Nodes(candidates.clone()) }),
-        }
+        let chosen = self.promotes_one(&candidates, decided_ms);
         if candidates.len() > 1 && self.has(Feature::WrongPromotions) && self.rng.u8(..3) == 0 {
             let second = candidates[self.rng.usize(..candidates.len())];
             let after_ms = decided_ms + self.rng.u64(..60);
             self.then(after_ms, Event::Promote { node: second });
+            if second != chosen && self.rng.bool() {
+                self.second_returns(second, chosen, after_ms);
+            }
         }
-        self.primary = chosen;
         if self.has(Feature::Kills) && self.rng.u8(..6) == 0 {
             let after_ms = decided_ms + self.rng.u64(..40);
             self.then(after_ms, Event::Kill { node: chosen });
             let again_ms = after_ms + self.rng.u64(50..500);
             self.then(again_ms, Event::Restart { node: chosen });
         }
-        let followers: Vec<usize> = candidates.into_iter().filter(|node| *node != chosen).collect();
-        let names = self.some_names(&followers);
-        let names_ms = decided_ms + self.rng.u64(100..500);
-        self.change_names(names_ms, names);
-        for node in followers {
-            let after_ms = decided_ms + self.rng.u64(50..600);
-            self.then(after_ms, Event::Follow { node, from: chosen });
-        }
+        self.replaced_by(chosen, decided_ms, candidates);
         self.old_primary_returns(old, gone, decided_ms);
         self.now_ms += decided_ms;
     }
 
-    fn change_names(&mut self, after_ms: u64, names: String) {
+    /// One of these is promoted: the best of them or any; which it is, most likely.
+    pub(super) fn promotes_one(&mut self, among: &[usize], decided_ms: u64) -> usize {
+        if among.len() == 1 || self.rng.u8(..4) == 0 {
+            let node = among[self.rng.usize(..among.len())];
+            self.then(decided_ms, Event::Promote { node });
+            return node;
+        }
+        self.then(decided_ms, Event::PromoteBest { among: Nodes(among.to_vec()) });
+        // Of those that have the same the last one is promoted.
+        among.iter().copied().max().unwrap_or(self.primary)
+    }
+
+    /// The others of those that were compared follow the new primary, and it waits for some of them.
+    pub(super) fn replaced_by(&mut self, chosen: usize, decided_ms: u64, candidates: Vec<usize>) {
+        let followers = self.followed_by(chosen, decided_ms, &candidates);
+        let names = self.some_names(&followers);
+        let names_ms = decided_ms + self.rng.u64(100..500);
+        self.change_names(names_ms, names);
+    }
+
+    /// The others of those that were compared follow the new primary; who they are.
+    pub(super) fn followed_by(&mut self, chosen: usize, decided_ms: u64, candidates: &[usize]) -> Vec<usize> {
+        self.primary = chosen;
+        let followers: Vec<usize> = candidates.iter().copied().filter(|node| *node != chosen).collect();
+        for node in candidates {
+            let after_ms = decided_ms + self.rng.u64(50..600);
+            self.then(after_ms, Event::FollowPrimary { node: *node });
+        }
+        followers
+    }
+
+    pub(super) fn change_names(&mut self, after_ms: u64, names: String) {
         self.names.clone_from(&names);
         self.then(after_ms, Event::ChangeSyncNames { names });
     }
@@ -185,7 +223,7 @@ impl Director {
     }
 
     /// It comes back as a primary, which must fence itself, and is cloned anew in the end; or at once.
-    fn old_primary_returns(&mut self, old: usize, gone: bool, decided_ms: u64) {
+    pub(super) fn old_primary_returns(&mut self, old: usize, gone: bool, decided_ms: u64) {
         let mut after_ms = decided_ms + self.rng.u64(300..2500);
         if gone && self.has(Feature::OldPrimaries) && self.rng.bool() {
             self.then(after_ms, Event::Restart { node: old });
@@ -196,7 +234,7 @@ impl Director {
         if !stays_away {
             if gone && self.rng.bool() {
                 // It may be no further than the fork; else it says so, and is cloned later.
-                self.then(after_ms, Event::Follow { node: old, from: self.primary });
+                self.then(after_ms, Event::FollowPrimary { node: old });
                 after_ms += self.rng.u64(500..3000);
                 if self.rng.bool() {
                     return;
@@ -229,6 +267,9 @@ impl Director {
             Feature::Reloads,
             Feature::FullDisks,
             Feature::Clocks,
+            Feature::StandbySlots,
+            Feature::AtAnswers,
+            Feature::Rests,
         ];
         let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
         let kind = if on.is_empty() { None } else { Some(on[self.rng.usize(..on.len())]) };
@@ -247,6 +288,9 @@ impl Director {
             Some(Feature::Reloads) => self.reload(node),
             Some(Feature::FullDisks) => self.then(0, Event::DiskFull { node, ms }),
             Some(Feature::Clocks) if self.rng.bool() => self.then(0, Event::ClockForward { node, ms }),
+            Some(Feature::StandbySlots) => self.away(),
+            Some(Feature::AtAnswers) => self.down_at_answer(node),
+            Some(Feature::Rests) => self.rest(),
             Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),
             _ if self.rng.bool() => self.then(0, Event::Checkpoint { node: self.primary }),
             _ => self.then(0, Event::SwitchWal { node: self.primary }),
@@ -260,7 +304,13 @@ impl Director {
             _ => event,
         };
         self.then(0, event);
-        let mut after_ms = self.rng.u64(20..1500);
+        if self.rng.u8(..3) == 0 {
+            let ago_ms = self.rng.u64(1..150).min(self.now_ms);
+            self.now_ms -= ago_ms;
+            self.then(0, Event::Checkpoint { node });
+            self.now_ms += ago_ms;
+        }
+        let mut after_ms = self.rng.u64(20..900);
         self.then(after_ms, Event::Restart { node });
         // Again while it recovers.
         if self.has(Feature::Kills) && self.rng.u8(..4) == 0 {

@@ -5,8 +5,9 @@
 
 mod event;
 mod generate;
+mod scenes;
 
-pub use event::{Event, NoEvent, Nodes, Ways};
+pub use event::{Answered, Event, NoEvent, Nodes, Ways};
 
 use crate::features::Features;
 use std::fmt;

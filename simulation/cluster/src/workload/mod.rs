@@ -23,13 +23,14 @@ mod writes;
 use crate::features::Features;
 use crate::history::registers::REGISTERS;
 use crate::history::{History, State};
+use crate::plan::Answered;
 use parking_lot::Mutex;
 use protocol::client::QueryResult;
 use protocol::{Client, ClientError};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Settings that the servers need so that each kind of operation does what it is for: transactions of a few
 /// pages go early.
@@ -62,6 +63,32 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// Who hears at once of what clients are answered.
+#[derive(Clone)]
+pub struct Witness(Arc<dyn Fn(Answered) + Send + Sync>);
+
+impl Witness {
+    /// `hear` is told of each answer, before the client goes on.
+    pub fn new(hear: impl Fn(Answered) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hear))
+    }
+
+    /// Nobody.
+    pub fn none() -> Self {
+        Self::new(|_| ())
+    }
+
+    fn hears(&self, answer: Answered) {
+        (self.0)(answer);
+    }
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Witness")
+    }
+}
+
 /// What all clients share.
 #[derive(Debug)]
 pub struct Workload {
@@ -73,6 +100,10 @@ pub struct Workload {
     pub features: Features,
     /// The time.
     pub clock: Clock,
+    /// Who hears of their answers.
+    pub witness: Witness,
+    /// Until when they begin nothing, in milliseconds.
+    pub rests_until_ms: AtomicU64,
     /// What they note.
     pub history: Arc<Mutex<History>>,
     /// How many operations each client does at most.
@@ -106,6 +137,7 @@ pub async fn set_up(client: &mut Client) -> Result<(), ClientError> {
         )
         .await?;
     client.query("CREATE TABLE tickets (id bigserial PRIMARY KEY, tx bigint NOT NULL)").await?;
+    client.query("CREATE TABLE bursts (id bigint PRIMARY KEY, filler text)").await?;
     client.query("CREATE INDEX tickets_by_tx ON tickets (tx)").await?;
     client.query("CREATE TABLE registers (k int PRIMARY KEY, v bigint NOT NULL, tx bigint NOT NULL)").await?;
     let fill = format!("INSERT INTO registers SELECT g, 0, 0 FROM generate_series(0, {}) g", REGISTERS - 1);

@@ -6,9 +6,11 @@ use super::{LOOK, PARTS_MAX, TICKET, parts_of, registers_of};
 use crate::branch::Token;
 use crate::features::Feature;
 use crate::history::{Deed, Outcome, Read, Seen, View};
+use crate::plan::Answered;
 use crate::rare::Rare;
 use sqlstate::SqlState;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Longest wait for a token.
 const TOKEN_MAX_MS: u64 = 1000;
@@ -41,11 +43,13 @@ impl Talker {
             (View::Confirmed, None) => "confirmed read",
             (View::Confirmed, Some(_)) => "confirmed read after a token",
         };
-        let is_whole = self.rng.u8(..3) == 0;
+        let holds_ms = self.at_times(Feature::HeldSnapshots, 4).then(|| self.rng.u64(100..2500));
+        let is_whole = holds_ms.is_some() || self.rng.u8(..3) == 0;
         let by_wait = self.rng.bool();
         let pending = self.begin(node, kind, Deed::Read(Read { view, after: after.clone(), seen: None }));
-        match look(&mut session, view, after.as_ref().map(|token| (token, by_wait)), is_whole).await {
-            Ok(Some(seen)) if session.is_standby() == is_standby => {
+        let order = Order { view, after: after.as_ref().map(|token| (token, by_wait)), is_whole, holds_ms };
+        match look(&mut session, order).await {
+            Ok(Some((seen, again))) if session.is_standby() == is_standby => {
                 self.saw(node, view, &seen, after.is_some());
                 let outcome = Outcome::Acked { token: Some(seen.at.clone()), warnings: session.warnings() };
                 self.end(pending, outcome, |deed| {
@@ -53,6 +57,12 @@ impl Talker {
                         read.seen = Some(seen);
                     }
                 });
+                if let Some(again) = again {
+                    self.saw_again(node, view, again);
+                }
+                if view == View::Primary {
+                    self.run.witness.hears(Answered::Read);
+                }
                 self.keep(node, session).await;
             }
             Ok(_) => {
@@ -75,6 +85,14 @@ impl Talker {
         }
     }
 
+    /// Notes what a snapshot that was held has shown in the end.
+    fn saw_again(&self, node: usize, view: View, seen: Seen) {
+        let token = Some(seen.at.clone());
+        let deed = Deed::Read(Read { view, after: None, seen: Some(seen) });
+        let pending = self.begin(node, "read of a held snapshot", deed);
+        self.end(pending, Outcome::Acked { token, warnings: Vec::new() }, |_| ());
+    }
+
     fn saw(&mut self, node: usize, view: View, seen: &Seen, followed: bool) {
         match view {
             View::Replayed => drop(self.replayed.insert(node, seen.at.clone())),
@@ -95,33 +113,46 @@ impl Talker {
     }
 }
 
-/// Looks at the registers, and at the parts of some of the transactions that wrote them. None if the server
-/// names no snapshot.
-async fn look(
-    session: &mut Session,
+/// How to look.
+struct Order<'t> {
     view: View,
-    after: Option<(&Token, bool)>,
+    /// A token to follow, and whether by WAIT FOR.
+    after: Option<(&'t Token, bool)>,
+    /// Whether the parts of some of the transactions that wrote the registers are looked at, too.
     is_whole: bool,
-) -> Result<Option<Seen>, Trouble> {
-    let reads = if view == View::Confirmed { "confirmed" } else { "replayed" };
+    /// For how long the snapshot is held before a second look.
+    holds_ms: Option<u64>,
+}
+
+/// Looks at the registers, and once more if the snapshot is held. None if the server names no snapshot.
+async fn look(session: &mut Session, order: Order<'_>) -> Result<Option<(Seen, Option<Seen>)>, Trouble> {
+    let reads = if order.view == View::Confirmed { "confirmed" } else { "replayed" };
     let mut settings = format!("SET plimsoll.standby_reads = {reads}; ");
-    match after {
+    match order.after {
         Some((token, false)) => settings.push_str(&format!("SET plimsoll.read_after = '{token}'")),
         _ => settings.push_str("RESET plimsoll.read_after"),
     }
     session.ask(&settings).await?;
-    if let Some((token, true)) = after {
+    if let Some((token, true)) = order.after {
         session.ask(&format!("WAIT FOR LSN '{token}' TIMEOUT {TOKEN_MAX_MS}")).await?;
     }
-    if is_whole {
+    if order.is_whole {
         session.ask("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     }
     let registers = session.ask(LOOK).await?;
     let Some(registers) = registers.last() else { return Ok(None) };
     let (values, writers) = registers_of(registers);
     let Some(at) = session.snapshot_token() else { return Ok(None) };
-    let mut parts = BTreeMap::new();
-    if is_whole {
+    let mut seen = Seen { at, values, writers, parts: BTreeMap::new() };
+    let mut again = None;
+    if let Some(ms) = order.holds_ms {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        let registers = session.ask(LOOK).await?;
+        let Some(registers) = registers.last() else { return Ok(None) };
+        let (values, writers) = registers_of(registers);
+        again = Some(Seen { at: seen.at.clone(), values, writers, parts: BTreeMap::new() });
+    }
+    if order.is_whole {
         for tx in writers.iter().filter(|tx| **tx != 0).take(3) {
             let (from, to) = (tx * PARTS_MAX, (tx + 1) * PARTS_MAX);
             let rows = format!(
@@ -130,9 +161,9 @@ async fn look(
             );
             let rows = session.ask(&rows).await?;
             let found = rows.last().map(parts_of).unwrap_or_default();
-            parts.insert(*tx, found.get(tx).cloned().unwrap_or_default());
+            seen.parts.insert(*tx, found.get(tx).cloned().unwrap_or_default());
         }
         session.ask("COMMIT").await?;
     }
-    Ok(Some(Seen { at, values, writers, parts }))
+    Ok(Some((seen, again)))
 }

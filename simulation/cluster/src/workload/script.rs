@@ -17,6 +17,8 @@ pub(super) enum Step {
     Reinsert(u8),
     /// Copies these lines into `parts`.
     Copy(String),
+    /// Nothing for so many milliseconds.
+    Linger(u64),
 }
 
 /// The steps between BEGIN and COMMIT, and what they leave.
@@ -44,7 +46,7 @@ impl Traits {
         let mut at_times = |feature, times| features.has(feature) && rng.u8(..times) == 0;
         Self {
             savepoints: at_times(Feature::Savepoints, 4),
-            large: at_times(Feature::Large, 12),
+            large: at_times(Feature::Large, 8),
             copy: at_times(Feature::Copy, 6),
             reinsert: at_times(Feature::Reinsert, 4),
         }
@@ -75,6 +77,9 @@ impl Script {
         let among = if rng.bool() { REGISTERS } else { 3 };
         let adds = (0..1 + rng.usize(..3)).map(|_| rng.u8(..among as u8)).collect();
         script.adds = adds;
+        if traits.large && rng.u8(..3) > 0 {
+            return script.at_once(rng, traits);
+        }
         let count = if traits.large { rng.u32(40..90) } else { rng.u32(1..4) };
         let length = if traits.large { 1000..2000 } else { 0..200 };
         let early = rng.u32(..count);
@@ -101,6 +106,37 @@ impl Script {
             script.steps.push(Step::Sql(part));
         }
         script
+    }
+
+    /// Many rows by few statements. It stays open for a while, often with all its rows written.
+    fn at_once(mut self, rng: &mut Rng, traits: Traits) -> Self {
+        if rng.bool() {
+            self.touch_registers(rng, traits);
+        }
+        for _ in 0..1 + rng.u8(..3) {
+            let rows = self.rows(rng);
+            self.steps.push(Step::Sql(rows));
+            if rng.bool() {
+                self.steps.push(Step::Linger(rng.u64(1..300)));
+            }
+        }
+        if !self.steps.iter().any(|step| matches!(step, Step::Add(_) | Step::Reinsert(_))) {
+            self.touch_registers(rng, traits);
+        }
+        self
+    }
+
+    /// Rows that stay, by one statement.
+    fn rows(&mut self, rng: &mut Rng) -> String {
+        let (first, count) = (self.next_part, rng.u32(10..60));
+        self.next_part += count;
+        self.kept.extend(first..self.next_part);
+        let (id, tx, filler, last) = (self.id(0), self.tx, filler(rng, 10..20), self.next_part - 1);
+        let times = rng.u32(20..100);
+        format!(
+            "INSERT INTO parts SELECT {id} + g, {tx}, g, repeat('{filler}', {times}) \
+             FROM generate_series({first}, {last}) g"
+        )
     }
 
     fn touch_registers(&mut self, rng: &mut Rng, traits: Traits) {
@@ -193,7 +229,7 @@ mod tests {
             assert!(!script.kept.is_empty() && !script.adds.is_empty());
             assert!(u64::from(script.next_part) < PARTS_MAX);
             let text = format!("{:?}", script.steps);
-            for part in 0..script.next_part {
+            for part in (0..script.next_part).filter(|_| !text.contains("generate_series")) {
                 let id = 7 * PARTS_MAX + u64::from(part);
                 assert_eq!(text.matches(&id.to_string()).count(), 1, "each part is written once: {text}");
             }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// A client gives up an answer after this time. Longer than a statement may run.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
-const CONNECT_MAX: Duration = Duration::from_secs(1);
+const ANSWER_MAX: Duration = Duration::from_millis(2500);
+const CONNECT_MAX: Duration = Duration::from_millis(250);
 /// Longest time that the server may spend on a statement.
-pub(super) const STATEMENT_MAX_MS: u64 = 3000;
+pub(super) const STATEMENT_MAX_MS: u64 = 1500;
 
 /// Why there is no answer.
 #[derive(Debug)]

@@ -59,6 +59,9 @@ impl Talker {
             if self.run.stop.load(Ordering::SeqCst) {
                 break;
             }
+            while self.run.clock.now_ms() < self.run.rests_until_ms.load(Ordering::SeqCst) {
+                self.pause(5, 20).await;
+            }
             match self.rng.u8(..100) {
                 0..=59 => self.write().await,
                 60..=69 if self.has(Feature::Ddl) => self.change_tables().await,
@@ -140,7 +143,7 @@ impl Talker {
             }
             self.keep(node, session).await;
         }
-        self.pause(20, 200).await;
+        self.pause(10, 80).await;
         None
     }
 

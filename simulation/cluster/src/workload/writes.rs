@@ -5,7 +5,8 @@ use super::script::{Script, Step, Traits, add};
 use super::session::{Session, Trouble};
 use super::talker::Talker;
 use crate::features::Feature;
-use crate::history::{Deed, Outcome, Write};
+use crate::history::{Deed, Level, Outcome, Write};
+use crate::plan::Answered;
 use crate::rare::Rare;
 use protocol::client::QueryResult;
 use std::time::Duration;
@@ -116,11 +117,17 @@ impl Talker {
         match answer {
             Ok(values) => {
                 let outcome = self.acked(&mut session);
+                let waited = matches!(&outcome, Outcome::Acked { warnings, .. } if warnings.is_empty());
+                let mut level = Level::Off;
                 self.end(pending, outcome, |deed| {
                     if let Deed::Write(write) = deed {
                         write.wrote = values;
+                        level = write.level;
                     }
                 });
+                if waited && level.is_synchronous() {
+                    self.run.witness.hears(Answered::Commit);
+                }
                 self.keep(node, session).await;
             }
             Err((trouble, sent)) => {
@@ -163,7 +170,7 @@ fn one_message(begin: &str, script: &Script) -> String {
         match step {
             Step::Sql(statement) => sql.push_str(statement),
             Step::Add(register) => sql.push_str(&add(*register, script.tx)),
-            Step::Reinsert(_) | Step::Copy(_) => {}
+            Step::Reinsert(_) | Step::Copy(_) | Step::Linger(_) => {}
         }
     }
     sql.push_str("; COMMIT");
@@ -210,6 +217,7 @@ async fn run(
                 session.ask(&format!("INSERT INTO registers VALUES ({register}, {value}, {tx})")).await?;
                 wrote.push((*register, value));
             }
+            Step::Linger(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
             Step::Copy(lines) => session.copy("COPY parts FROM STDIN", lines).await?,
         }
     }

@@ -8,10 +8,10 @@ use protocol::Client;
 use server::{InitOptions, Server, ServerOptions, StopMode};
 use simulator::features::Features;
 use simulator::history::{History, State};
-use simulator::workload::{self, Clock, Workload};
+use simulator::workload::{self, Clock, Witness, Workload};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -139,6 +139,8 @@ impl Work {
             seed,
             features,
             clock: Clock::new(move || begun.elapsed().as_millis() as u64),
+            witness: Witness::none(),
+            rests_until_ms: AtomicU64::new(0),
             history: Arc::new(Mutex::new(History::default())),
             operations_max,
             stop: AtomicBool::new(false),

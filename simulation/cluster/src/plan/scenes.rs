@@ -1,0 +1,336 @@
+//! Scenes that bring a cluster where a single fault hardly does: what lagged is promoted, several machines
+//! lose power at once, an old primary runs on, a stream ends in the middle of a record.
+
+use super::generate::Director;
+use super::{Answered, Event, Nodes, Ways};
+use crate::features::Feature;
+
+/// A scene that changes the branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turning {
+    /// The primary goes, and a standby takes its place.
+    Plain,
+    /// The primary and those that it waits for go down at the same moment and come back from their disks.
+    Blackout,
+    /// The stream to the standbys ends in the middle of what was written last.
+    TornStream,
+    /// The primary is cut off from its standbys, goes down and comes back, still cut off.
+    CutOff,
+    /// One of those that commits wait for lags, and is promoted.
+    Laggard,
+    /// The old primary runs on beside the new one.
+    RunsOn,
+}
+
+impl Director {
+    /// A scene of a kind that is switched on.
+    pub(super) fn some_turning(&mut self) -> Turning {
+        let kinds = [
+            (Feature::Blackouts, Turning::Blackout),
+            (Feature::TornStreams, Turning::TornStream),
+            (Feature::CutOff, Turning::CutOff),
+            (Feature::Laggards, Turning::Laggard),
+            (Feature::OldPrimaries, Turning::RunsOn),
+        ];
+        let mut on: Vec<Turning> =
+            kinds.into_iter().filter(|(feature, _)| self.has(*feature)).map(|(_, kind)| kind).collect();
+        on.push(Turning::Plain);
+        on[self.rng.usize(..on.len())]
+    }
+
+    /// Those of `among` that commits wait for by the names in force; all, if these name none of them.
+    fn waited_for(&self, among: &[usize]) -> Vec<usize> {
+        let is_named = |node: &&usize| {
+            let name = format!("n{node}");
+            self.names.split(['(', ')', ',', ' ']).any(|word| word == name)
+        };
+        let named: Vec<usize> = among.iter().filter(is_named).copied().collect();
+        if named.is_empty() { among.to_vec() } else { named }
+    }
+
+    /// What happens to nodes at the next answer.
+    fn at_answer(&mut self, nodes: Vec<usize>) -> Event {
+        let answer = if self.rng.u8(..4) == 0 { Answered::Read } else { Answered::Commit };
+        let nodes = Nodes(nodes);
+        if self.rng.u8(..4) == 0 {
+            return Event::KillAtAnswer { nodes, answer };
+        }
+        let seed = self.rng.u64(..1_000_000);
+        Event::PowerCutAtAnswer { nodes, answer, seed }
+    }
+
+    /// The primary and those that it waits for go down at once, most of the time as a client is answered. All
+    /// come back from their disks; then the primary goes on, or the best of the others takes its place.
+    pub(super) fn blackout(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let named = self.waited_for(&candidates);
+        if self.rng.bool() {
+            let checkpoint = *[old, named[0]].get(self.rng.usize(..2)).unwrap_or(&old);
+            self.then(0, Event::Checkpoint { node: checkpoint });
+        }
+        let mut going = vec![old];
+        going.extend(named.iter().copied());
+        let down_ms = self.rng.u64(20..250);
+        let down = self.at_answer(going.clone());
+        self.then(down_ms, down);
+        let goes_on = self.has_turned() && self.rng.u8(..3) == 0;
+        let mut up_ms = down_ms + 60;
+        for node in going {
+            if node != old || goes_on {
+                let after_ms = down_ms + self.rng.u64(60..300);
+                up_ms = up_ms.max(after_ms);
+                self.then(after_ms, Event::Restart { node });
+            }
+        }
+        if goes_on {
+            return self.now_ms += up_ms + 300;
+        }
+        let decided_ms = up_ms + self.rng.u64(250..600);
+        let chosen = self.promotes_one(&named, decided_ms);
+        self.replaced_by(chosen, decided_ms, candidates);
+        self.old_primary_returns(old, true, decided_ms);
+        self.now_ms += decided_ms;
+    }
+
+    /// A burst goes through narrow links, and its writer goes down in its middle. One that has the beginning
+    /// of a record is promoted; what another one has of that is no part of the new branch.
+    pub(super) fn torn_stream(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let chosen = candidates[self.rng.usize(..candidates.len())];
+        let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != chosen).collect();
+        let (kilobytes, size) = (self.rng.u64(200..900), self.rng.u64(300..900));
+        for node in others.iter().copied() {
+            // Most of them get what the promoted one has, as it has it.
+            if self.rng.u8(..3) > 0 {
+                self.then(0, Event::Follow { node, from: chosen });
+            } else {
+                let event = Event::NarrowLink { from: old, to: node, kilobytes: kilobytes / 2, ms: 1500 };
+                self.then(150, event);
+            }
+        }
+        self.then(150, Event::NarrowLink { from: old, to: chosen, kilobytes, ms: 1500 });
+        let burst_ms = 160 + self.rng.u64(..100);
+        self.then(burst_ms, Event::Burst { node: old, kilobytes: size });
+        let down_ms = burst_ms + self.rng.u64(80..80 + size * 1000 / kilobytes.max(1) * 3 / 4);
+        self.then(down_ms, Event::Kill { node: old });
+        let mut decided_ms = down_ms + self.rng.u64(20..300);
+        self.then(decided_ms, Event::Promote { node: chosen });
+        if !others.is_empty() && self.rng.u8(..3) > 0 {
+            decided_ms = self.last_word(chosen, &others, decided_ms);
+        } else if self.rng.bool() {
+            self.followed_by(chosen, decided_ms, &candidates);
+        } else {
+            self.replaced_by(chosen, decided_ms, candidates);
+        }
+        self.old_primary_returns(old, true, decided_ms);
+        self.now_ms += decided_ms + 200;
+    }
+
+    /// A node was promoted, and commits wait for one that says nothing from there on, or what it said before.
+    /// As soon as a commit is done the promoted one goes, and the other one takes its place. When that is.
+    fn last_word(&mut self, first: usize, others: &[usize], promoted_ms: u64) -> u64 {
+        let node = others[self.rng.usize(..others.len())];
+        let names = super::names_of(false, 1, &[node]);
+        let value = names.clone();
+        self.then(0, Event::Reload { node: first, name: "synchronous_standby_names".to_owned(), value });
+        self.names = names;
+        let before_ms = promoted_ms.saturating_sub(self.rng.u64(1..60));
+        let (ms, delay_ms) = (self.rng.u64(300..1500), self.rng.u64(100..500));
+        let event = if self.rng.u8(..3) > 0 {
+            Event::Partition { from: node, to: first, ways: Ways::Both, ms }
+        } else {
+            Event::SlowLink { from: node, to: first, delay_ms, ms }
+        };
+        self.then(before_ms, event);
+        let down = self.at_answer(vec![first]);
+        self.then(promoted_ms, down);
+        let decided_ms = promoted_ms + self.rng.u64(200..1200);
+        self.then(decided_ms, Event::Kill { node: first });
+        self.then(decided_ms + 1, Event::Promote { node });
+        self.replaced_by(node, decided_ms, others.to_vec());
+        self.old_primary_returns(first, true, decided_ms);
+        decided_ms
+    }
+
+    /// Clients still reach the primary; the standbys do not. It goes down, comes back, and is read.
+    pub(super) fn cut_off(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let named = self.waited_for(&candidates);
+        let ms = self.rng.u64(1200..2500);
+        for node in candidates.clone() {
+            self.then(0, Event::Partition { from: old, to: node, ways: Ways::Both, ms });
+        }
+        let mut decided_ms = self.rng.u64(200..700);
+        for _ in 0..self.rng.usize(..3) {
+            let seed = self.rng.u64(..1_000_000);
+            let down = match self.rng.u8(..4) {
+                0 => Event::PowerCut { node: old, seed },
+                1 => Event::ImmediateStop { node: old },
+                2 => Event::FastStop { node: old },
+                _ => Event::Kill { node: old },
+            };
+            self.then(decided_ms, down);
+            decided_ms += self.rng.u64(50..200);
+            self.then(decided_ms, Event::Restart { node: old });
+            decided_ms += self.rng.u64(200..800);
+        }
+        if self.rng.bool() {
+            let down = self.at_answer(vec![old]);
+            self.then(decided_ms, down);
+        } else {
+            self.then(decided_ms, Event::Kill { node: old });
+        }
+        decided_ms += self.rng.u64(60..300);
+        let chosen = self.promotes_one(&named, decided_ms);
+        self.replaced_by(chosen, decided_ms, candidates);
+        self.old_primary_returns(old, true, decided_ms);
+        self.now_ms += decided_ms;
+    }
+
+    /// Commits wait for one that hears nothing; it is promoted.
+    pub(super) fn laggard(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let named = self.waited_for(&candidates);
+        let chosen = named[self.rng.usize(..named.len())];
+        let mut cut_ms = 0;
+        if self.rng.bool() {
+            // So long that nobody waits by the names of before any more.
+            let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != chosen).collect();
+            let mut waited = vec![chosen];
+            if !others.is_empty() && self.rng.bool() {
+                waited.push(others[self.rng.usize(..others.len())]);
+            }
+            let names = super::names_of(self.rng.bool(), waited.len(), &waited);
+            self.change_names(0, names);
+            cut_ms = 2050;
+        }
+        let ms = self.rng.u64(400..1200);
+        let event = match self.rng.u8(..3) {
+            0 => Event::Freeze { node: chosen, ms },
+            1 => Event::SlowLink { from: old, to: chosen, delay_ms: ms, ms: ms * 2 },
+            _ => Event::Partition { from: old, to: chosen, ways: Ways::Both, ms: ms * 2 },
+        };
+        let is_frozen = matches!(event, Event::Freeze { .. });
+        self.then(cut_ms, event);
+        let down_ms = cut_ms + ms * 3 / 4;
+        let down = if self.rng.bool() { self.at_answer(vec![old]) } else { Event::Kill { node: old } };
+        self.then(down_ms, down);
+        let decided_ms = if is_frozen { cut_ms + ms + 50 } else { down_ms + self.rng.u64(20..200) };
+        self.then(decided_ms, Event::Kill { node: old });
+        self.then(decided_ms + 1, Event::Promote { node: chosen });
+        self.replaced_by(chosen, decided_ms, candidates);
+        self.old_primary_returns(old, true, decided_ms);
+        self.now_ms += decided_ms;
+    }
+
+    /// Nobody tells the old primary, or its standbys are out of its reach; its clients write on. Later it is
+    /// started again as what it was, made a standby, or promoted although it was replaced.
+    pub(super) fn runs_on(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let chosen = candidates[self.rng.usize(..candidates.len())];
+        let apart_ms = self.rng.u64(500..2500);
+        if self.rng.bool() {
+            for node in candidates.clone() {
+                self.then(0, Event::Partition { from: old, to: node, ways: Ways::Both, ms: apart_ms });
+            }
+        }
+        let decided_ms = self.rng.u64(20..400);
+        self.then(decided_ms, Event::Promote { node: chosen });
+        self.replaced_by(chosen, decided_ms, candidates.clone());
+        let mut after_ms = decided_ms + self.rng.u64(500..2500);
+        let seed = self.rng.u64(..1_000_000);
+        let down = match self.rng.u8(..3) {
+            0 => Event::Kill { node: old },
+            1 => Event::ImmediateStop { node: old },
+            _ => Event::PowerCut { node: old, seed },
+        };
+        if self.rng.bool() {
+            // It is not told again that it was replaced.
+            for node in candidates {
+                self.then(after_ms, Event::Partition { from: old, to: node, ways: Ways::Both, ms: 900 });
+            }
+            self.then(after_ms, down.clone());
+            after_ms += self.rng.u64(50..200);
+            self.then(after_ms, Event::Restart { node: old });
+            after_ms += self.rng.u64(400..1000);
+        }
+        self.then(after_ms, down);
+        after_ms += self.rng.u64(60..200);
+        if self.rng.u8(..4) > 0 {
+            self.then(after_ms, Event::FollowPrimary { node: old });
+            after_ms += self.rng.u64(200..900);
+            if self.rng.bool() {
+                self.then(after_ms, Event::Promote { node: old });
+                after_ms += self.rng.u64(200..900);
+            }
+        }
+        self.then(after_ms, Event::Clone { node: old, from: chosen });
+        self.now_ms += decided_ms;
+    }
+
+    /// Two are promoted from one branch; later one of them is made a standby of the other.
+    pub(super) fn second_returns(&mut self, second: usize, first: usize, after_ms: u64) {
+        let stop_ms = after_ms + self.rng.u64(300..1200);
+        self.then(stop_ms, Event::ImmediateStop { node: second });
+        let follow_ms = stop_ms + self.rng.u64(60..300);
+        self.then(follow_ms, Event::Follow { node: second, from: first });
+    }
+
+    /// A standby is away while the primary writes enough to remove log, and comes back.
+    pub(super) fn away(&mut self) {
+        let Some(node) = self.some_standby() else { return };
+        let primary = self.primary;
+        let seed = self.rng.u64(..1_000_000);
+        let down = match self.rng.u8(..3) {
+            0 => Event::PowerCut { node, seed },
+            1 => Event::FastStop { node },
+            _ => Event::Kill { node },
+        };
+        self.then(0, down);
+        let mut after_ms = self.rng.u64(50..150);
+        for _ in 0..1 + self.rng.usize(..3) {
+            let kilobytes = self.rng.u64(100..700);
+            self.then(after_ms, Event::Burst { node: primary, kilobytes });
+            after_ms += self.rng.u64(50..150);
+            self.then(after_ms, Event::SwitchWal { node: primary });
+            after_ms += self.rng.u64(20..60);
+            self.then(after_ms, Event::Checkpoint { node: primary });
+            after_ms += self.rng.u64(60..160);
+        }
+        if self.rng.u8(..3) == 0 {
+            self.then(after_ms, Event::PowerCut { node: primary, seed });
+            after_ms += self.rng.u64(50..150);
+            self.then(after_ms, Event::Restart { node: primary });
+            after_ms += self.rng.u64(200..400);
+            self.then(after_ms, Event::Checkpoint { node: primary });
+            after_ms += self.rng.u64(60..160);
+        }
+        self.then(after_ms, Event::Restart { node });
+    }
+
+    /// Clients rest; what they were told last is as durable as it will be. Then a node loses its memory.
+    pub(super) fn rest(&mut self) {
+        let ms = self.rng.u64(700..1100);
+        let node = if self.rng.u8(..4) == 0 { self.some_node() } else { self.primary };
+        self.then(0, Event::Rest { ms });
+        let down_ms = ms - self.rng.u64(1..60);
+        let seed = self.rng.u64(..1_000_000);
+        let down = if self.rng.bool() { Event::Kill { node } } else { Event::PowerCut { node, seed } };
+        self.then(down_ms, down);
+        let up_ms = down_ms + self.rng.u64(20..200);
+        self.then(up_ms, Event::Restart { node });
+    }
+
+    /// A node goes down as a client is answered, and comes back from its disk.
+    pub(super) fn down_at_answer(&mut self, node: usize) {
+        let down = self.at_answer(vec![node]);
+        self.then(0, down);
+        let up_ms = self.rng.u64(60..500);
+        self.then(up_ms, Event::Restart { node });
+    }
+}
