@@ -32,8 +32,9 @@ pub struct HbaError {
 pub struct Candidate<'a> {
     /// The client's address; None on a Unix socket.
     pub address: Option<IpAddr>,
-    /// This machine's addresses with the length of their networks' prefixes, for `samehost` and `samenet`.
-    pub interfaces: &'a [(IpAddr, u32)],
+    /// This machine's addresses with the length of their networks' prefixes, asked for `samehost` and `samenet`
+    /// alone.
+    pub interfaces: fn() -> Vec<(IpAddr, u32)>,
     /// The role asked for.
     pub user: &'a str,
     /// The database asked for.
@@ -213,9 +214,11 @@ impl Rule {
         };
         let from = match (&self.from, candidate.address) {
             (From::All, _) => true,
-            (From::SameHost, Some(address)) => candidate.interfaces.iter().any(|(own, _)| *own == address),
+            (From::SameHost, Some(address)) => {
+                (candidate.interfaces)().iter().any(|(own, _)| *own == address)
+            }
             (From::SameNet, Some(address)) => {
-                candidate.interfaces.iter().any(|(own, bits)| same_network(*own, address, *bits))
+                (candidate.interfaces)().iter().any(|(own, bits)| same_network(*own, address, *bits))
             }
             (From::Network { address: network, prefix_bits }, Some(address)) => {
                 same_network(*network, address, *prefix_bits)
@@ -337,8 +340,8 @@ mod tests {
 
     fn candidate<'a>(address: Option<&str>, user: &'a str, database: &'a str) -> Candidate<'a> {
         let address = address.map(|address| address.parse().unwrap());
-        const LOOPBACK: &[(IpAddr, u32)] = &[(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8)];
-        Candidate { address, interfaces: LOOPBACK, user, database, replication: false, encrypted: false }
+        let interfaces = || vec![(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8)];
+        Candidate { address, interfaces, user, database, replication: false, encrypted: false }
     }
 
     #[test]

@@ -42,10 +42,9 @@ fn fatal(code: SqlState, message: impl Into<String>) -> Exit {
 /// Carries out what pg_hba.conf asks for. Ends with AuthenticationOk in the output.
 pub(crate) async fn authenticate(by: &Authenticator<'_>, wire: &mut Wire, claim: &Claim) -> Result<(), Exit> {
     let peer = wire.socket().peer();
-    let interfaces = if peer.is_some() { hba::interfaces() } else { Vec::new() };
     let candidate = Candidate {
         address: peer.map(|peer| peer.ip()),
-        interfaces: &interfaces,
+        interfaces: hba::interfaces,
         user: &claim.user,
         database: &claim.database,
         replication: claim.replication,

@@ -4,7 +4,7 @@
 use super::outcome::Outcome;
 use crate::cluster::{Image, story_so_far};
 use crate::director;
-use crate::machine::{exit_now, simulate};
+use crate::machine::{exit_now, keep_memory, simulate};
 use crate::plan::Plan;
 use simulated::{Schedule, planted};
 use std::backtrace::Backtrace;
@@ -28,6 +28,7 @@ pub(super) fn run(
     out: File,
 ) -> io::Result<()> {
     let (plan, image) = (plan.clone(), image.clone());
+    keep_memory();
     within(limit, out, move || {
         planted::plant(bug);
         outcome(&plan, image).map(|outcome| match outcome.failure {
