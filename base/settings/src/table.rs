@@ -19,8 +19,14 @@ pub fn definitions() -> &'static [&'static Definition] {
 
 /// The order of names: ASCII case does not count.
 pub(crate) fn compare_names(a: &str, b: &str) -> Ordering {
-    let fold = |byte: u8| byte.to_ascii_lowercase();
-    a.bytes().map(fold).cmp(b.bytes().map(fold))
+    // Asked some hundred times for each connection: plain loops over bytes are compiled to the least.
+    for (a, b) in a.bytes().zip(b.bytes()) {
+        let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
+        if a != b {
+            return a.cmp(&b);
+        }
+    }
+    a.len().cmp(&b.len())
 }
 
 pub(crate) fn position(name: &str) -> Option<usize> {

@@ -27,8 +27,14 @@ impl Page {
         Self { bytes: [0; PAGE], hash: OnceLock::new() }
     }
     fn is_zero(&self) -> bool {
-        self.bytes.iter().all(|byte| *byte == 0)
+        are_zeros(&self.bytes)
     }
+}
+
+/// Compared as a block: new segments of the log are written full of zeros.
+fn are_zeros(bytes: &[u8]) -> bool {
+    static ZEROS: [u8; PAGE] = [0; PAGE];
+    bytes.chunks(PAGE).all(|part| ZEROS.get(..part.len()) == Some(part))
 }
 
 /// Bytes of a file; pages of zeros take no memory, others are shared between clones.
@@ -70,7 +76,7 @@ impl Contents {
     }
 
     fn write_in_page(&mut self, number: u64, within: usize, bytes: &[u8]) {
-        let zeros = bytes.iter().all(|byte| *byte == 0);
+        let zeros = are_zeros(bytes);
         if zeros && (bytes.len() == PAGE || !self.pages.contains_key(&number)) {
             self.pages.remove(&number);
             return;
