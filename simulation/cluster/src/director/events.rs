@@ -19,6 +19,9 @@ use std::time::Duration;
 
 /// How long a comparison of standbys waits for each.
 const COMPARE: Duration = Duration::from_millis(300);
+/// How often a server is asked whether it has read new names, and the time between two questions.
+const SEE_TRIES: usize = 8;
+const SEE_PAUSE: Duration = Duration::from_millis(10);
 /// How long a clone may take.
 const CLONE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a stop may take before the process is killed.
@@ -81,6 +84,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::ChangeSyncNames { names } => {
             let primary = *shared.primary.lock();
             reload(shared, primary, "synchronous_standby_names", names);
+            in_background(shared, see_names(shared.clone(), primary, names.clone()));
         }
         Event::DiskFull { node, ms } => fill(shared, *node, *ms),
         Event::DelayReplay { node, ms } => {
@@ -391,6 +395,17 @@ pub(super) fn reload(shared: &Shared, node: usize, name: &str, value: &str) {
     let set = cluster.node(machine_of(node)).map(|node| admin::set_in_file(node.files(), name, value));
     if let Some(Ok(())) = set {
         cluster.order(machine_of(node), Order::Reload);
+    }
+}
+
+/// Asks a node for its synchronous_standby_names until it shows these.
+async fn see_names(shared: Arc<Shared>, node: usize, names: String) {
+    for _ in 0..SEE_TRIES {
+        tokio::time::sleep(SEE_PAUSE).await;
+        let shown = ask(machine_of(node), "show synchronous_standby_names", COMPARE).await;
+        if shown.is_ok_and(|shown| shown.as_deref() == Some(&names)) {
+            return shared.facts.lock().names_seen(node, shared.now_ms(), &names);
+        }
     }
 }
 

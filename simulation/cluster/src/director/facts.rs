@@ -11,8 +11,28 @@ use std::path::{Path, PathBuf};
 use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
 
-/// How long after a reload was asked for the setting before may still be in force.
+/// How long after a reload was asked for the setting before may still be in force, if nobody has seen that the
+/// new one is.
 const RELOAD_MS: u64 = 2000;
+/// The same once the server has shown the new one.
+const SEEN_MS: u64 = 50;
+
+/// What synchronous_standby_names was set to.
+#[derive(Clone, Debug)]
+struct Names {
+    at_ms: u64,
+    names: String,
+    /// When the server showed it first.
+    seen_ms: Option<u64>,
+}
+
+impl Names {
+    /// Until when what was there before may have been in force.
+    fn replaces_until(&self) -> u64 {
+        let late = self.at_ms.saturating_add(RELOAD_MS);
+        self.seen_ms.map_or(late, |seen_ms| late.min(seen_ms.saturating_add(SEEN_MS)))
+    }
+}
 
 /// A promotion that was asked for.
 #[derive(Clone, Debug)]
@@ -32,7 +52,7 @@ pub(super) struct Facts {
     losses: Vec<Loss>,
     pauses: Vec<Pause>,
     /// Settings of synchronous_standby_names by node, in the order of time.
-    names: BTreeMap<usize, Vec<(u64, String)>>,
+    names: BTreeMap<usize, Vec<Names>>,
     /// The last promotion that was asked of each node.
     asked: BTreeMap<usize, Asked>,
     /// Nodes that were asked to become the primary and are not yet.
@@ -56,7 +76,15 @@ impl Facts {
         self.pauses.push(Pause { node, from_ms, to_ms });
     }
     pub(super) fn names_set(&mut self, node: usize, at_ms: u64, names: &str) {
-        self.names.entry(node).or_default().push((at_ms, names.to_owned()));
+        let names = names.to_owned();
+        self.names.entry(node).or_default().push(Names { at_ms, names, seen_ms: None });
+    }
+    /// A node that runs shows this setting.
+    pub(super) fn names_seen(&mut self, node: usize, at_ms: u64, names: &str) {
+        let last = self.names.get_mut(&node).and_then(|settings| settings.last_mut());
+        if let Some(last) = last.filter(|last| last.names == names) {
+            last.seen_ms.get_or_insert(at_ms);
+        }
     }
     pub(super) fn asked_to_promote(&mut self, node: usize, asked: Asked) {
         self.promoted_soon.insert(node);
@@ -168,11 +196,10 @@ impl Facts {
         released.extend(self.released.iter().map(|(_, released)| released.clone()));
         let mut quorums = Vec::new();
         for (node, settings) in &self.names {
-            for (at, (from_ms, names)) in settings.iter().enumerate() {
-                let next = settings.get(at + 1).map_or(u64::MAX, |(next, _)| *next);
-                let (count, standbys) = quorum_of(names, nodes);
-                let to_ms = next.saturating_add(RELOAD_MS);
-                quorums.push(Quorum { node: *node, from_ms: *from_ms, to_ms, count, standbys });
+            for (at, set) in settings.iter().enumerate() {
+                let to_ms = settings.get(at + 1).map_or(u64::MAX, Names::replaces_until);
+                let (count, standbys) = quorum_of(&set.names, nodes);
+                quorums.push(Quorum { node: *node, from_ms: set.at_ms, to_ms, count, standbys });
             }
         }
         Guarantee {

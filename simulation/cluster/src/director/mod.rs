@@ -147,7 +147,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         if let Some(ms) = timeout_ms {
             let _ = admin::set_in_file(&files, "plimsoll.synchronous_timeout", &format!("{ms}ms"));
         }
-        let speed = if random.u8(..4) == 0 { DiskSpeed::SLOW } else { DiskSpeed::FAST };
+        let speed = if random.u8(..5) < 2 { DiskSpeed::SLOW } else { DiskSpeed::FAST };
         cluster.add(id, files, speed, random.i64(-2_000_000..2_000_000));
     }
     Shared {

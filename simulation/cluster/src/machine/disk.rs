@@ -23,7 +23,7 @@ impl DiskSpeed {
     /// A local disk with a cache that survives a power cut.
     pub const FAST: Self = Self { sync_us: 20..=400, write_us: 0..=0 };
     /// A disk that others use too.
-    pub const SLOW: Self = Self { sync_us: 500..=20_000, write_us: 0..=200 };
+    pub const SLOW: Self = Self { sync_us: 500..=30_000, write_us: 0..=200 };
 }
 
 /// A disk that takes time. Its files are those of the virtual disk inside.

@@ -48,6 +48,20 @@ impl Director {
         if named.is_empty() { among.to_vec() } else { named }
     }
 
+    /// Which standbys matter: those that commits wait for; often one or two of them from now on, of which none
+    /// may be missed. When that holds.
+    fn choose_waited_for(&mut self, among: &[usize]) -> (Vec<usize>, u64) {
+        if self.rng.u8(..4) == 0 {
+            return (self.waited_for(among), 0);
+        }
+        let mut nodes = among.to_vec();
+        self.rng.shuffle(&mut nodes);
+        nodes.truncate(1 + usize::from(self.rng.u8(..4) == 0));
+        let names = super::names_of(self.rng.bool(), nodes.len(), &nodes);
+        self.change_names(0, names);
+        (nodes, 160)
+    }
+
     /// What happens to nodes at the next answer.
     fn at_answer(&mut self, nodes: Vec<usize>) -> Event {
         let answer = if self.rng.u8(..4) == 0 { Answered::Read } else { Answered::Commit };
@@ -64,14 +78,14 @@ impl Director {
     pub(super) fn blackout(&mut self) {
         let old = self.primary;
         let candidates = self.standbys();
-        let named = self.waited_for(&candidates);
+        let (named, named_ms) = self.choose_waited_for(&candidates);
         if self.rng.bool() {
             let checkpoint = *[old, named[0]].get(self.rng.usize(..2)).unwrap_or(&old);
             self.then(0, Event::Checkpoint { node: checkpoint });
         }
         let mut going = vec![old];
         going.extend(named.iter().copied());
-        let down_ms = self.rng.u64(20..250);
+        let down_ms = named_ms + self.rng.u64(20..250);
         let down = self.at_answer(going.clone());
         self.then(down_ms, down);
         let goes_on = self.has_turned() && self.rng.u8(..3) == 0;
@@ -101,10 +115,12 @@ impl Director {
         let chosen = candidates[self.rng.usize(..candidates.len())];
         let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != chosen).collect();
         let (kilobytes, size) = (self.rng.u64(200..900), self.rng.u64(300..900));
+        let mut from = chosen;
         for node in others.iter().copied() {
-            // Most of them get what the promoted one has, as it has it.
-            if self.rng.u8(..3) > 0 {
-                self.then(0, Event::Follow { node, from: chosen });
+            // Most of them get what the promoted one has, as it has it, some through others.
+            if self.rng.u8(..4) > 0 {
+                self.then(0, Event::Follow { node, from });
+                from = if self.rng.bool() { node } else { chosen };
             } else {
                 let event = Event::NarrowLink { from: old, to: node, kilobytes: kilobytes / 2, ms: 1500 };
                 self.then(150, event);
@@ -119,8 +135,9 @@ impl Director {
         self.then(decided_ms, Event::Promote { node: chosen });
         if !others.is_empty() && self.rng.u8(..3) > 0 {
             decided_ms = self.last_word(chosen, &others, decided_ms);
-        } else if self.rng.bool() {
-            self.followed_by(chosen, decided_ms, &candidates);
+        } else if self.rng.u8(..3) > 0 {
+            // They stay where they are.
+            self.primary = chosen;
         } else {
             self.replaced_by(chosen, decided_ms, candidates);
         }
@@ -158,12 +175,12 @@ impl Director {
     pub(super) fn cut_off(&mut self) {
         let old = self.primary;
         let candidates = self.standbys();
-        let named = self.waited_for(&candidates);
+        let (named, cut_ms) = self.choose_waited_for(&candidates);
         let ms = self.rng.u64(1200..2500);
         for node in candidates.clone() {
-            self.then(0, Event::Partition { from: old, to: node, ways: Ways::Both, ms });
+            self.then(cut_ms, Event::Partition { from: old, to: node, ways: Ways::Both, ms });
         }
-        let mut decided_ms = self.rng.u64(200..700);
+        let mut decided_ms = cut_ms + self.rng.u64(200..700);
         for _ in 0..self.rng.usize(..3) {
             let seed = self.rng.u64(..1_000_000);
             let down = match self.rng.u8(..4) {
@@ -194,20 +211,8 @@ impl Director {
     pub(super) fn laggard(&mut self) {
         let old = self.primary;
         let candidates = self.standbys();
-        let named = self.waited_for(&candidates);
+        let (named, cut_ms) = self.choose_waited_for(&candidates);
         let chosen = named[self.rng.usize(..named.len())];
-        let mut cut_ms = 0;
-        if self.rng.bool() {
-            // So long that nobody waits by the names of before any more.
-            let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != chosen).collect();
-            let mut waited = vec![chosen];
-            if !others.is_empty() && self.rng.bool() {
-                waited.push(others[self.rng.usize(..others.len())]);
-            }
-            let names = super::names_of(self.rng.bool(), waited.len(), &waited);
-            self.change_names(0, names);
-            cut_ms = 2050;
-        }
         let ms = self.rng.u64(400..1200);
         let event = match self.rng.u8(..3) {
             0 => Event::Freeze { node: chosen, ms },

@@ -139,8 +139,17 @@ pub async fn set_up(client: &mut Client) -> Result<(), ClientError> {
     client.query("CREATE TABLE tickets (id bigserial PRIMARY KEY, tx bigint NOT NULL)").await?;
     client.query("CREATE TABLE bursts (id bigint PRIMARY KEY, filler text)").await?;
     client.query("CREATE INDEX tickets_by_tx ON tickets (tx)").await?;
-    client.query("CREATE TABLE registers (k int PRIMARY KEY, v bigint NOT NULL, tx bigint NOT NULL)").await?;
-    let fill = format!("INSERT INTO registers SELECT g, 0, 0 FROM generate_series(0, {}) g", REGISTERS - 1);
+    // Wide rows, so that pages fill with old versions and are pruned often.
+    let registers = format!(
+        "CREATE TABLE registers (k int PRIMARY KEY, v bigint NOT NULL, tx bigint NOT NULL, \
+         pad text DEFAULT '{}')",
+        "-".repeat(300)
+    );
+    client.query(&registers).await?;
+    let fill = format!(
+        "INSERT INTO registers (k, v, tx) SELECT g, 0, 0 FROM generate_series(0, {}) g",
+        REGISTERS - 1
+    );
     client.query(&fill).await.map(drop)
 }
 

@@ -46,7 +46,7 @@ impl Traits {
         let mut at_times = |feature, times| features.has(feature) && rng.u8(..times) == 0;
         Self {
             savepoints: at_times(Feature::Savepoints, 4),
-            large: at_times(Feature::Large, 8),
+            large: at_times(Feature::Large, 5),
             copy: at_times(Feature::Copy, 6),
             reinsert: at_times(Feature::Reinsert, 4),
         }
@@ -110,14 +110,14 @@ impl Script {
 
     /// Many rows by few statements. It stays open for a while, often with all its rows written.
     fn at_once(mut self, rng: &mut Rng, traits: Traits) -> Self {
-        if rng.bool() {
+        if rng.u8(..3) == 0 {
             self.touch_registers(rng, traits);
         }
         for _ in 0..1 + rng.u8(..3) {
             let rows = self.rows(rng);
             self.steps.push(Step::Sql(rows));
             if rng.bool() {
-                self.steps.push(Step::Linger(rng.u64(1..300)));
+                self.steps.push(Step::Linger(rng.u64(1..400)));
             }
         }
         if !self.steps.iter().any(|step| matches!(step, Step::Add(_) | Step::Reinsert(_))) {
@@ -128,11 +128,11 @@ impl Script {
 
     /// Rows that stay, by one statement.
     fn rows(&mut self, rng: &mut Rng) -> String {
-        let (first, count) = (self.next_part, rng.u32(10..60));
+        let (first, count) = (self.next_part, rng.u32(30..90));
         self.next_part += count;
         self.kept.extend(first..self.next_part);
         let (id, tx, filler, last) = (self.id(0), self.tx, filler(rng, 10..20), self.next_part - 1);
-        let times = rng.u32(20..100);
+        let times = rng.u32(40..110);
         format!(
             "INSERT INTO parts SELECT {id} + g, {tx}, g, repeat('{filler}', {times}) \
              FROM generate_series({first}, {last}) g"

@@ -214,7 +214,9 @@ async fn run(
                 let results = session.ask(&sql).await?;
                 let value: u32 = results.last().map_or(0, |result| number(result, 0, 0)) + 1;
                 let tx = script.tx;
-                session.ask(&format!("INSERT INTO registers VALUES ({register}, {value}, {tx})")).await?;
+                session
+                    .ask(&format!("INSERT INTO registers (k, v, tx) VALUES ({register}, {value}, {tx})"))
+                    .await?;
                 wrote.push((*register, value));
             }
             Step::Linger(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
