@@ -238,6 +238,9 @@ fn summary(totals: &Totals, bug: Option<&str>) -> String {
          branch in {real:.1} s\n",
         totals.failed.len()
     );
+    if totals.without_turn > 0 {
+        text += &format!("  in {} of them the branch never changed\n", totals.without_turn);
+    }
     for (kind, seeds) in totals.kinds() {
         let some: Vec<String> = seeds.iter().take(10).map(u64::to_string).collect();
         let more = if seeds.len() > some.len() { ", ..." } else { "" };

@@ -32,6 +32,8 @@ pub struct Totals {
     pub operations: u64,
     /// How many times a branch changed.
     pub turns: u64,
+    /// Runs that passed and in which it never did.
+    pub without_turn: u64,
     /// How often the code came by the planted bug that was on.
     pub met: u64,
     /// Rare states that were reached.
@@ -49,6 +51,7 @@ impl Totals {
         self.simulated += outcome.simulated;
         self.operations += outcome.operations;
         self.turns += outcome.turns;
+        self.without_turn += u64::from(outcome.turns == 0 && outcome.failure.is_none());
         self.met += outcome.met;
         self.rare.merge(&outcome.rare);
         if let Some(failure) = &outcome.failure {
@@ -89,7 +92,9 @@ mod tests {
         }
         totals.add(2, &passed);
         assert_eq!((totals.runs, totals.operations, totals.turns, totals.met), (5, 20, 4, 2));
-        assert_eq!((totals.simulated.as_secs(), totals.rare.count(Rare::Fenced)), (6, 2));
+        totals.add(3, &Outcome { turns: 0, ..passed });
+        assert_eq!((totals.runs, totals.turns, totals.without_turn), (6, 4, 1));
+        assert_eq!((totals.simulated.as_secs(), totals.rare.count(Rare::Fenced)), (9, 3));
         let seeds: Vec<u64> = totals.failed.iter().map(|failed| failed.seed).collect();
         assert_eq!(seeds, [4, 5, 9]);
         assert_eq!(totals.kinds(), [("Durable", vec![5, 9]), ("liveness", vec![4])].into());
