@@ -85,6 +85,8 @@ features! {
     Laggards = "laggards",
     /// Reads hold their snapshot for a while.
     HeldSnapshots = "held snapshots",
+    /// Finished log goes to an archive, and comes back from there.
+    Archives = "archives",
     /// Clients rest.
     Rests = "rests",
 }

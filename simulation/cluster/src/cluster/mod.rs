@@ -1,8 +1,11 @@
 //! A cluster of simulated machines, each with a server, and what can happen to them.
 
+mod archive;
 mod image;
 mod node;
 
+pub use archive::Archive;
+pub(crate) use archive::{ARCHIVE_COMMAND, RESTORE_COMMAND};
 pub use image::Image;
 pub use node::{Node, Order, State};
 
@@ -104,6 +107,7 @@ pub struct Cluster {
     story: Arc<Story>,
     random: fastrand::Rng,
     nodes: BTreeMap<NodeId, Node>,
+    archive: Arc<Archive>,
 }
 
 impl Cluster {
@@ -117,7 +121,13 @@ impl Cluster {
             story: Story::new(begun, watched),
             random: fastrand::Rng::with_seed(seed),
             nodes: BTreeMap::new(),
+            archive: Arc::default(),
         }
+    }
+
+    /// The archive of all nodes.
+    pub fn archive(&self) -> &Arc<Archive> {
+        &self.archive
     }
 
     /// What happened so far.
@@ -160,6 +170,7 @@ impl Cluster {
         let life = self.world.start(id);
         self.story.tell(id_text(id), "starts");
         node.start(life, seed, &self.story);
+        self.archive.serve(id, node.files(), seed);
     }
 
     /// Asks a node's server for something, as a user of its machine would.

@@ -1,7 +1,7 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, LOOK, Shared, events, machine_of, slots};
+use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, slots};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::conninfo;
@@ -109,6 +109,7 @@ impl Clients {
             }
         }
         let last = last_commit(shared, survivor).await?;
+        archived::check(shared, survivor)?;
         let mut states = Vec::new();
         let others = shared.nodes().filter(|node| *node != survivor);
         for node in std::iter::once(survivor).chain(others) {

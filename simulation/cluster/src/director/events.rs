@@ -27,6 +27,15 @@ const CLONE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a stop may take before the process is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// What a power cut leaves of what was not synced.
+fn policy_of(seed: u64) -> CrashPolicy {
+    match seed % 5 {
+        0 | 1 => CrashPolicy::LoseUnsynced,
+        2 => CrashPolicy::InOrder { seed },
+        _ => CrashPolicy::Anything { seed },
+    }
+}
+
 fn ms(number: u64) -> Duration {
     Duration::from_millis(number)
 }
@@ -46,7 +55,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
     match event {
         Event::Kill { node } => down(shared, *node, Lost::Process, |cluster, id| cluster.kill(id)),
         Event::PowerCut { node, seed } => {
-            let policy = CrashPolicy::Anything { seed: *seed };
+            let policy = policy_of(*seed);
             down(shared, *node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
         }
         Event::KillAtAnswer { answer, .. } | Event::PowerCutAtAnswer { answer, .. } => {
@@ -142,7 +151,7 @@ pub(super) fn answered(shared: &Arc<Shared>, answer: Answered) {
             }
             Event::PowerCutAtAnswer { nodes, seed, .. } => {
                 for (node, seed) in nodes.0.into_iter().zip(seed..) {
-                    let policy = CrashPolicy::Anything { seed };
+                    let policy = policy_of(seed);
                     down(shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
                 }
             }

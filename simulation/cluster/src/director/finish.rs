@@ -1,7 +1,7 @@
 //! The end of a run: faults end, every node comes back, and everything is checked.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, Shared, clients, events, facts, machine_of};
+use super::{CLIENTS, Shared, archived, clients, events, facts, machine_of};
 use crate::branch::Token;
 use crate::cluster::{State, has};
 use crate::plan::names_of;
@@ -42,6 +42,7 @@ pub(super) async fn converge(shared: &Arc<Shared>) -> Result<usize, String> {
             Err(why) => return Err(why),
         }
     };
+    archived::tidy(shared);
     let others: Vec<usize> = shared.nodes().filter(|node| *node != survivor).collect();
     for node in &others {
         bring_back(shared, *node, survivor, &last).await?;

@@ -2,6 +2,7 @@
 //! node back, and has everything checked.
 
 mod admin;
+mod archived;
 mod clients;
 mod events;
 mod facts;
@@ -9,7 +10,7 @@ mod finish;
 mod said;
 mod slots;
 
-use crate::cluster::{Cluster, Image, conninfo};
+use crate::cluster::{ARCHIVE_COMMAND, Cluster, Image, RESTORE_COMMAND, conninfo};
 use crate::features::Feature;
 use crate::machine::DiskSpeed;
 use crate::plan::{Answered, Event, Plan, Timed};
@@ -127,6 +128,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
     let mut cluster = Cluster::new(world, network, random.u64(..), said::WORDS);
     let mut facts = Facts::default();
     let with_peers = random.bool();
+    let archive_mode = if random.u8(..3) == 0 { "always" } else { "on" };
     let timeout_ms = (random.u8(..3) == 0).then(|| random.u64(100..2000));
     for (node, upstream) in plan.upstreams.iter().enumerate() {
         let id = machine_of(node);
@@ -144,10 +146,15 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         if upstream.is_some() && plan.features.has(Feature::StandbySlots) {
             let _ = admin::set_in_file(&files, "primary_slot_name", &slots::name_of(node));
         }
+        if plan.features.has(Feature::Archives) {
+            let _ = admin::set_in_file(&files, "archive_mode", archive_mode);
+            let _ = admin::set_in_file(&files, "archive_command", ARCHIVE_COMMAND);
+            let _ = admin::set_in_file(&files, "restore_command", RESTORE_COMMAND);
+        }
         if let Some(ms) = timeout_ms {
             let _ = admin::set_in_file(&files, "plimsoll.synchronous_timeout", &format!("{ms}ms"));
         }
-        let speed = if random.u8(..5) < 2 { DiskSpeed::SLOW } else { DiskSpeed::FAST };
+        let speed = if random.bool() { DiskSpeed::SLOW } else { DiskSpeed::FAST };
         cluster.add(id, files, speed, random.i64(-2_000_000..2_000_000));
     }
     Shared {

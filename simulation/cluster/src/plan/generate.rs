@@ -268,6 +268,7 @@ impl Director {
             Feature::FullDisks,
             Feature::Clocks,
             Feature::StandbySlots,
+            Feature::Archives,
             Feature::AtAnswers,
             Feature::Rests,
         ];
@@ -288,7 +289,7 @@ impl Director {
             Some(Feature::Reloads) => self.reload(node),
             Some(Feature::FullDisks) => self.then(0, Event::DiskFull { node, ms }),
             Some(Feature::Clocks) if self.rng.bool() => self.then(0, Event::ClockForward { node, ms }),
-            Some(Feature::StandbySlots) => self.away(),
+            Some(Feature::StandbySlots | Feature::Archives) => self.away(),
             Some(Feature::AtAnswers) => self.down_at_answer(node),
             Some(Feature::Rests) => self.rest(),
             Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),

@@ -27,6 +27,7 @@ impl Director {
     pub(super) fn some_turning(&mut self) -> Turning {
         let kinds = [
             (Feature::Blackouts, Turning::Blackout),
+            (Feature::Blackouts, Turning::Blackout),
             (Feature::TornStreams, Turning::TornStream),
             (Feature::CutOff, Turning::CutOff),
             (Feature::Laggards, Turning::Laggard),
@@ -64,9 +65,9 @@ impl Director {
 
     /// What happens to nodes at the next answer.
     fn at_answer(&mut self, nodes: Vec<usize>) -> Event {
-        let answer = if self.rng.u8(..4) == 0 { Answered::Read } else { Answered::Commit };
+        let answer = if self.rng.u8(..6) == 0 { Answered::Read } else { Answered::Commit };
         let nodes = Nodes(nodes);
-        if self.rng.u8(..4) == 0 {
+        if self.rng.u8(..6) == 0 {
             return Event::KillAtAnswer { nodes, answer };
         }
         let seed = self.rng.u64(..1_000_000);
@@ -88,7 +89,7 @@ impl Director {
         let down_ms = named_ms + self.rng.u64(20..250);
         let down = self.at_answer(going.clone());
         self.then(down_ms, down);
-        let goes_on = self.has_turned() && self.rng.u8(..3) == 0;
+        let goes_on = self.has_turned() && self.rng.u8(..4) == 0;
         let mut up_ms = down_ms + 60;
         for node in going {
             if node != old || goes_on {

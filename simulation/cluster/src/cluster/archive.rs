@@ -1,0 +1,102 @@
+//! One archive of the log for all nodes, and the shell commands that lead into it and out of it.
+
+use super::{DATA, id_text};
+use host::{Disk, OpenMode};
+use parking_lot::Mutex;
+use simulated::NodeId;
+use simulated::shell;
+use simulation::VirtualDisk;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The largest file that is archived.
+const FILE_MAX: u64 = 1 << 30;
+
+/// What archives: a node's settings for it.
+pub(crate) const ARCHIVE_COMMAND: &str = "keep %p %f";
+/// What fetches.
+pub(crate) const RESTORE_COMMAND: &str = "fetch %f %p";
+
+/// Whether a segment is the beginning of another one, and nothing behind that: of a standby that fetched it and
+/// then left its timeline within it.
+fn is_cut(segment: &[u8], whole: &[u8]) -> bool {
+    let shared = segment.iter().zip(whole).take_while(|(one, other)| one == other).count();
+    segment.len() == whole.len() && segment[shared..].iter().all(|byte| *byte == 0)
+}
+
+/// The files that nodes have archived.
+#[derive(Debug, Default)]
+pub struct Archive {
+    files: Mutex<BTreeMap<String, Arc<Vec<u8>>>>,
+    /// Names that two nodes, or one of them twice, archived with other bytes; who came second.
+    differ: Mutex<Vec<(String, String)>>,
+}
+
+impl Archive {
+    /// What a name is archived as.
+    pub fn file(&self, name: &str) -> Option<Arc<Vec<u8>>> {
+        self.files.lock().get(name).cloned()
+    }
+
+    /// Removes what was archived of a timeline.
+    pub fn remove_timeline(&self, timeline: u32) {
+        let begin = format!("{timeline:08X}");
+        self.files.lock().retain(|name, _| !name.starts_with(&begin));
+    }
+
+    /// All names.
+    pub fn names(&self) -> Vec<String> {
+        self.files.lock().keys().cloned().collect()
+    }
+
+    /// The names that were archived with other bytes than before, with who wanted that.
+    pub fn differing(&self) -> Vec<(String, String)> {
+        self.differ.lock().clone()
+    }
+
+    /// Has a node's commands run from now on. They take a while, and fail at times.
+    pub(super) fn serve(self: &Arc<Self>, node: NodeId, files: &VirtualDisk, seed: u64) {
+        let (archive, files) = (self.clone(), files.clone());
+        let random = Mutex::new(fastrand::Rng::with_seed(seed));
+        shell::install(
+            node,
+            Arc::new(move |command, _| {
+                let (archive, files, who) = (archive.clone(), files.clone(), id_text(node));
+                let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+                let (ms, fails) = {
+                    let mut random = random.lock();
+                    (random.u64(1..25), random.u8(..12) == 0)
+                };
+                Box::pin(async move {
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    let done = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+                        _ if fails => false,
+                        ["keep", path, name] => archive.keep(&who, &files, path, name),
+                        ["fetch", name, path] => archive.fetch(&files, name, path),
+                        _ => false,
+                    };
+                    u8::from(!done)
+                })
+            }),
+        );
+    }
+
+    fn keep(&self, who: &str, files: &VirtualDisk, path: &str, name: &str) -> bool {
+        let Ok(bytes) = files.read(&Path::new(DATA).join(path), FILE_MAX) else { return false };
+        let mut kept = self.files.lock();
+        let known = kept.entry(name.to_owned()).or_insert_with(|| Arc::new(bytes.clone()));
+        let same = **known == bytes;
+        if !same && !is_cut(&bytes, known) {
+            self.differ.lock().push((name.to_owned(), who.to_owned()));
+        }
+        same
+    }
+
+    fn fetch(&self, files: &VirtualDisk, name: &str, path: &str) -> bool {
+        let Some(bytes) = self.file(name) else { return false };
+        let file = files.open(&Path::new(DATA).join(path), OpenMode::Create);
+        file.and_then(|file| file.write_all_at(&bytes, 0)).is_ok()
+    }
+}

@@ -1,0 +1,59 @@
+//! Whether the archive has the log that the nodes wrote.
+
+use super::{Shared, machine_of};
+use crate::cluster::DATA;
+use host::Disk;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The largest file of the log.
+const SEGMENT_MAX: u64 = 1 << 30;
+
+/// The number of the timeline that an archived file belongs to.
+fn timeline_of(name: &str) -> Option<u32> {
+    u32::from_str_radix(name.get(..8)?, 16).ok()
+}
+
+/// Removes what two branches of one number have archived under the same names: whoever finds that archive can
+/// not recover from it.
+pub(super) fn tidy(shared: &Shared) {
+    let cluster = shared.cluster.lock();
+    let facts = shared.facts.lock();
+    let archive = cluster.archive();
+    let timelines: BTreeSet<u32> = archive.names().iter().filter_map(|name| timeline_of(name)).collect();
+    for timeline in timelines.into_iter().filter(|number| facts.branches_numbered(*number).count() > 1) {
+        archive.remove_timeline(timeline);
+    }
+}
+
+/// Each file was archived with the same bytes by whoever did, and what the last primary still has of its own
+/// timeline is what was archived. Where two timelines have one number, nobody can tell.
+pub(super) fn check(shared: &Shared, survivor: usize) -> Result<(), String> {
+    let cluster = shared.cluster.lock();
+    let facts = shared.facts.lock();
+    let is_one =
+        |name: &str| timeline_of(name).is_some_and(|timeline| facts.branches_numbered(timeline).count() <= 1);
+    let archive = cluster.archive();
+    for (name, who) in archive.differing() {
+        // What two that were promoted from one branch have of its last segment is not the same.
+        if is_one(&name) && !name.ends_with(".partial") {
+            return Err(format!("ByteForByte: {who} archives {name} with other bytes than it was archived"));
+        }
+    }
+    let Some(node) = cluster.node(machine_of(survivor)) else { return Ok(()) };
+    let own = super::facts::accepted(node.files());
+    for name in archive.names().iter().filter(|name| name.len() == 24 && is_one(name)) {
+        if timeline_of(name) != Some(own) {
+            continue;
+        }
+        let here = node.files().read(&Path::new(DATA).join("pg_wal").join(name), SEGMENT_MAX);
+        if let (Ok(here), Some(archived)) = (here, archive.file(name))
+            && here != *archived
+        {
+            return Err(format!(
+                "ByteForByte: {name} was archived with other bytes than node {survivor} has"
+            ));
+        }
+    }
+    Ok(())
+}
