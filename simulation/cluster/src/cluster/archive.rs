@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use simulated::NodeId;
 use simulated::shell;
 use simulation::VirtualDisk;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +19,14 @@ pub(crate) const ARCHIVE_COMMAND: &str = "keep %p %f";
 /// What fetches.
 pub(crate) const RESTORE_COMMAND: &str = "fetch %f %p";
 
-/// Whether a segment is the beginning of another one, and nothing behind that: of a standby that fetched it and
-/// then left its timeline within it.
-fn is_cut(segment: &[u8], whole: &[u8]) -> bool {
-    let shared = segment.iter().zip(whole).take_while(|(one, other)| one == other).count();
-    segment.len() == whole.len() && segment[shared..].iter().all(|byte| *byte == 0)
-}
-
 /// The files that nodes have archived.
 #[derive(Debug, Default)]
 pub struct Archive {
     files: Mutex<BTreeMap<String, Arc<Vec<u8>>>>,
     /// Names that two nodes, or one of them twice, archived with other bytes; who came second.
     differ: Mutex<Vec<(String, String)>>,
+    /// Names with who has fetched them: it may have left the timeline within that file since.
+    fetched: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Archive {
@@ -74,7 +69,7 @@ impl Archive {
                     let done = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                         _ if fails => false,
                         ["keep", path, name] => archive.keep(&who, &files, path, name),
-                        ["fetch", name, path] => archive.fetch(&files, name, path),
+                        ["fetch", name, path] => archive.fetch(&who, &files, name, path),
                         _ => false,
                     };
                     u8::from(!done)
@@ -88,14 +83,15 @@ impl Archive {
         let mut kept = self.files.lock();
         let known = kept.entry(name.to_owned()).or_insert_with(|| Arc::new(bytes.clone()));
         let same = **known == bytes;
-        if !same && !is_cut(&bytes, known) {
+        if !same && !self.fetched.lock().contains(&(name.to_owned(), who.to_owned())) {
             self.differ.lock().push((name.to_owned(), who.to_owned()));
         }
         same
     }
 
-    fn fetch(&self, files: &VirtualDisk, name: &str, path: &str) -> bool {
+    fn fetch(&self, who: &str, files: &VirtualDisk, name: &str, path: &str) -> bool {
         let Some(bytes) = self.file(name) else { return false };
+        self.fetched.lock().insert((name.to_owned(), who.to_owned()));
         let file = files.open(&Path::new(DATA).join(path), OpenMode::Create);
         file.and_then(|file| file.write_all_at(&bytes, 0)).is_ok()
     }

@@ -33,7 +33,7 @@ impl FromStr for Ways {
 /// What a client is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answered {
-    /// That its commit is done, at a level that waits for standbys if there are any.
+    /// That its commit is done, at level on.
     Commit,
     /// What a primary shows.
     Read,

@@ -84,6 +84,9 @@ impl Talker {
     }
 
     pub(super) fn some_level(&mut self) -> Level {
+        if self.rng.u8(..4) == 0 {
+            return Level::On;
+        }
         let levels = if self.has(Feature::WeakLevels) { &Level::ALL[..] } else { &Level::ALL[2..] };
         levels[self.rng.usize(..levels.len())]
     }
