@@ -26,6 +26,7 @@ use state::{ROOT, State, not_found};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -176,6 +177,38 @@ impl VirtualDisk {
         let state = self.shared.state.lock();
         state.files.values().any(|file| file.is_dirty())
             || state.folders.values().any(|folder| folder.is_dirty())
+    }
+    /// Whether a power cut that loses all that is not synced leaves these bytes of a file as programs see them
+    /// now, under this name.
+    ///
+    /// # Errors
+    ///
+    /// Fails if no file stands there.
+    pub fn is_durable(&self, path: &Path, range: Range<u64>) -> io::Result<bool> {
+        let state = self.shared.state.lock();
+        let Some(Node::File(number)) = state.find(path)? else { return Err(not_found()) };
+        Ok(state.find_durable(path)? == Some(Node::File(number)) && state.file(number)?.is_durable(range))
+    }
+    /// What a power cut that loses all that is not synced leaves of a file; None if that is no file.
+    pub fn read_durable(&self, path: &Path) -> Option<Vec<u8>> {
+        let state = self.shared.state.lock();
+        let Ok(Some(Node::File(number))) = state.find_durable(path) else { return None };
+        state.files.get(&number).map(|file| file.durable_bytes())
+    }
+    /// The files below a folder, as programs see them, of which a power cut may leave less.
+    pub fn undurable_files(&self, folder: &Path) -> Vec<PathBuf> {
+        let state = self.shared.state.lock();
+        let mut found = Vec::new();
+        if let Ok(Some(Node::Folder(number))) = state.find(folder) {
+            state.walk(number, &mut folder.to_path_buf(), &mut |path, file| {
+                if let Some(file) = file
+                    && (file.is_dirty() || !matches!(state.find_durable(path), Ok(Some(_))))
+                {
+                    found.push(path.to_path_buf());
+                }
+            });
+        }
+        found
     }
     /// Begins to list all calls from now on.
     pub fn start_trace(&self) {

@@ -21,6 +21,7 @@
 
 use crate::branch::{Branch, Branches, Token};
 use crate::history::Level;
+use crate::history::reports::Reports;
 use std::collections::BTreeSet;
 use wal::Lsn;
 
@@ -38,6 +39,15 @@ pub struct Quorum {
     pub count: usize,
     /// The nodes that are named.
     pub standbys: BTreeSet<usize>,
+    /// The same in their order, if the first of them count.
+    pub first: Vec<usize>,
+}
+
+impl Quorum {
+    /// Whether it may have been in force within a time.
+    fn may_hold(&self, from_ms: u64, to_ms: u64) -> bool {
+        self.from_ms <= to_ms && from_ms <= self.to_ms
+    }
 }
 
 /// A change of branch.
@@ -102,6 +112,21 @@ pub struct Released {
     pub upto: Option<Lsn>,
 }
 
+/// A primary told that it fenced itself, or was fenced when it started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// Which node.
+    pub node: usize,
+    /// When this was known.
+    pub at_ms: u64,
+    /// The branch that it wrote.
+    pub branch: Branch,
+    /// The number of the timeline that replaced it, as it said.
+    pub descendant: u32,
+    /// Where that one left its branch, as it said.
+    pub fork: Lsn,
+}
+
 /// What the cluster did.
 #[derive(Debug, Clone)]
 pub struct Guarantee {
@@ -119,6 +144,14 @@ pub struct Guarantee {
     pub pauses: Vec<Pause>,
     /// All that was released.
     pub released: Vec<Released>,
+    /// When primaries did not know which commits of before hold.
+    pub undecided: Vec<Pause>,
+    /// When something was done to a node, or had not ended.
+    pub disturbed: Vec<Pause>,
+    /// All fences.
+    pub fences: Vec<Fence>,
+    /// What standbys told of themselves; None if nobody listened.
+    pub reports: Option<Reports>,
     /// wal_writer_delay.
     pub wal_writer_delay_ms: u64,
 }
@@ -149,6 +182,10 @@ impl Guarantee {
             losses: Vec::new(),
             pauses: Vec::new(),
             released: Vec::new(),
+            undecided: Vec::new(),
+            disturbed: Vec::new(),
+            fences: Vec::new(),
+            reports: None,
             wal_writer_delay_ms: 200,
         }
     }
@@ -159,7 +196,7 @@ impl Guarantee {
             let gone = |node| self.may_vanish(node, commit.invoked_ms, commit.told_ms);
             return commit.level > Level::Off || !commit.node.is_none_or(gone);
         }
-        commit.level.is_synchronous() && self.is_held(commit)
+        commit.level.stage().is_some() && self.is_held(commit)
     }
 
     /// Whether log that a node wrote between these times without a flush may have been lost by that node.
@@ -184,11 +221,9 @@ impl Guarantee {
         if self.was_released(&home, commit.token.at) {
             return false;
         }
-        let in_force: Vec<&Quorum> = self
-            .quorums
-            .iter()
-            .filter(|quorum| commit.node.is_none_or(|node| node == quorum.node))
-            .filter(|quorum| quorum.from_ms <= commit.told_ms && commit.invoked_ms <= quorum.to_ms)
+        let of_node = |quorum: &&Quorum| commit.node.is_none_or(|node| node == quorum.node);
+        let in_force: Vec<&Quorum> = (self.quorums.iter().filter(of_node))
+            .filter(|quorum| quorum.may_hold(commit.invoked_ms, commit.told_ms))
             .collect();
         // Of a change of branch that nobody stated nothing is known.
         let outlives = |quorum: &Quorum, branch: &Branch| {
@@ -196,6 +231,22 @@ impl Guarantee {
         };
         let holds = |quorum: &&Quorum| lineage.iter().take(place).all(|branch| outlives(quorum, branch));
         !in_force.is_empty() && in_force.iter().all(holds)
+    }
+
+    /// The quorums that a primary may have waited for within a time.
+    pub fn in_force(&self, node: usize, from_ms: u64, to_ms: u64) -> impl Iterator<Item = &Quorum> {
+        self.quorums.iter().filter(move |quorum| quorum.node == node && quorum.may_hold(from_ms, to_ms))
+    }
+
+    /// Whether nothing was done to a node within a time.
+    pub fn is_calm(&self, node: usize, from_ms: u64, to_ms: u64) -> bool {
+        let within = |pause: &Pause| pause.from_ms <= to_ms && from_ms <= pause.to_ms;
+        !self.disturbed.iter().any(|pause| pause.node == node && within(pause))
+    }
+
+    /// Whether the server recorded that it did not wait for the quorum at this position.
+    pub fn may_be_released(&self, token: &Token) -> bool {
+        self.was_released(&self.branches.home(token), token.at)
     }
 
     fn was_released(&self, home: &Branch, at: Lsn) -> bool {

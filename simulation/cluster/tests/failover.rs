@@ -75,6 +75,7 @@ async fn failover(seed: u64) -> (History, Guarantee, Vec<(usize, State)>) {
             to_ms: u64::MAX,
             count: 1,
             standbys: [1, 2].into(),
+            first: Vec::new(),
         });
     }
     let (node, candidates) = (new.number, [1, 2].into());

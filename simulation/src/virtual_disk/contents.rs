@@ -1,6 +1,7 @@
 //! A file's bytes: what programs see, what a power cut leaves, and the changes between the two.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// Granularity in which contents are shared between copies of a disk.
@@ -268,6 +269,19 @@ impl Inode {
 
     pub(super) fn live(&self) -> &Contents {
         &self.live
+    }
+    /// All that a power cut leaves if it loses what is not synced.
+    pub(super) fn durable_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(self.durable.len()).unwrap_or(0)];
+        self.durable.read(&mut bytes, 0);
+        bytes
+    }
+    /// Whether a power cut that loses all that is not synced leaves these bytes as they are.
+    pub(super) fn is_durable(&self, range: Range<u64>) -> bool {
+        let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
+        let (mut here, mut kept) = (vec![0; len], vec![0; len]);
+        let read = self.live.read(&mut here, range.start);
+        self.durable.read(&mut kept, range.start) == read && here == kept
     }
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
         let change = if bytes.iter().all(|byte| *byte == 0) {

@@ -28,6 +28,10 @@ impl Folder {
     pub(super) fn get(&self, name: &str) -> Option<Node> {
         self.live.get(name).copied()
     }
+    /// What a power cut leaves of a name, if all that is not synced is lost.
+    pub(super) fn get_durable(&self, name: &str) -> Option<Node> {
+        self.durable.get(name).copied()
+    }
     pub(super) fn entries(&self) -> &BTreeMap<String, Node> {
         &self.live
     }

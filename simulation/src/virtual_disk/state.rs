@@ -59,10 +59,17 @@ impl State {
     }
 
     pub(super) fn find(&self, path: &Path) -> io::Result<Option<Node>> {
+        self.find_by(path, Folder::get)
+    }
+    /// What a path leads to if all names that are not synced are lost.
+    pub(super) fn find_durable(&self, path: &Path) -> io::Result<Option<Node>> {
+        self.find_by(path, Folder::get_durable)
+    }
+    fn find_by(&self, path: &Path, get: fn(&Folder, &str) -> Option<Node>) -> io::Result<Option<Node>> {
         let mut at = Node::Folder(ROOT);
         for name in names_of(path)? {
             let Node::Folder(folder) = at else { return Err(not_a_directory()) };
-            match self.folder(folder)?.get(name) {
+            match get(self.folder(folder)?, name) {
                 Some(node) => at = node,
                 None => return Ok(None),
             }

@@ -95,6 +95,27 @@ fn a_name_needs_a_sync_of_its_folder() {
 }
 
 #[test]
+fn bytes_are_durable_where_a_power_cut_leaves_them_under_their_name() {
+    let (disk, file) = disk_with(1, 4096);
+    let is_durable = |name: &str, range| disk.is_durable(path(name), range).unwrap();
+    assert!(is_durable("/file", 0..4096));
+    file.write_all_at(&[2; 100], 1000).unwrap();
+    file.write_all_at(&[1; 512], 2048).unwrap();
+    assert!(is_durable("/file", 0..1000) && !is_durable("/file", 900..1001));
+    assert!(is_durable("/file", 1100..4096), "the same bytes written again are no change");
+    file.write_all_at(&[1; 10], 4096).unwrap();
+    assert!(!is_durable("/file", 4000..4100), "nor is its length");
+    disk.rename(path("/file"), path("/other")).unwrap();
+    assert_eq!(disk.read_durable(path("/file")), Some(vec![1; 4096]));
+    assert_eq!(disk.read_durable(path("/other")), None);
+    file.sync().unwrap();
+    assert!(!is_durable("/other", 0..4096), "the name is not");
+    assert!(disk.is_durable(path("/file"), 0..1).is_err());
+    disk.sync_dir(path("/")).unwrap();
+    assert!(is_durable("/other", 0..4106));
+}
+
+#[test]
 fn a_rename_without_a_sync_of_the_file_can_leave_it_empty() {
     let disk = VirtualDisk::new();
     create(&disk, "/a").write_all_at(b"bytes", 0).unwrap();

@@ -1,6 +1,7 @@
 //! What will happen when, and what has happened.
 
 use super::link::Roads;
+use crate::world::NodeId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::task::Waker;
@@ -93,6 +94,21 @@ pub struct Counters {
     pub timeouts: u64,
 }
 
+/// Bytes that a program has written to a connection, at the moment when it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The connection's number.
+    pub connection: u64,
+    /// Which of its ends: 0 is the one that has opened it.
+    pub side: usize,
+    /// Whose program wrote.
+    pub from: NodeId,
+    /// To whom.
+    pub to: NodeId,
+    /// What.
+    pub bytes: Vec<u8>,
+}
+
 /// The surroundings of a connection: links, time, and who is to be woken.
 #[derive(Debug)]
 pub(super) struct Around {
@@ -108,6 +124,10 @@ pub(super) struct Around {
     /// To be told once the network's lock is free.
     pub(super) events: Vec<(Duration, Event)>,
     pub(super) counters: Counters,
+    /// Between which machines it is listened to what programs write.
+    pub(super) taps: Option<fn(NodeId, NodeId) -> bool>,
+    /// To be told once the network's lock is free.
+    pub(super) written: Vec<Written>,
 }
 
 impl Around {
@@ -122,6 +142,8 @@ impl Around {
             started: now,
             events: Vec::new(),
             counters: Counters::default(),
+            taps: None,
+            written: Vec::new(),
         }
     }
 

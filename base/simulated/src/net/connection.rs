@@ -1,6 +1,6 @@
 //! A connection: two ends, and the bytes between them.
 
-use super::agenda::{Around, Event, Side, Step};
+use super::agenda::{Around, Event, Side, Step, Written};
 use super::flow::{Content, Flow, RECEIVE_BUFFER};
 use crate::world::NodeId;
 use std::io::{self, ErrorKind};
@@ -123,6 +123,7 @@ impl Connection {
         cx: &Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let (from, to) = self.way(side);
         let (end, flow) = (&mut self.ends[side], &mut self.flows[side]);
         if let Some(error) = end.error.take() {
             return Poll::Ready(Err(error.into()));
@@ -143,10 +144,17 @@ impl Connection {
             count = around.roads.random.usize(1..count);
         }
         let mut left = count;
-        for buffer in buffers {
+        let parts = buffers.iter().map(|buffer| {
             let part = buffer.get(..left.min(buffer.len())).unwrap_or_default();
-            flow.bytes.extend(part);
             left -= part.len();
+            part
+        });
+        if around.taps.is_some_and(|taps| taps(from, to)) {
+            let bytes: Vec<u8> = parts.flatten().copied().collect();
+            flow.bytes.extend(&bytes);
+            around.written.push(Written { connection: self.id, side, from, to, bytes });
+        } else {
+            parts.for_each(|part| flow.bytes.extend(part));
         }
         flow.written += count;
         flow.waiting_since.get_or_insert(around.now);

@@ -22,7 +22,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use agenda::{Counters, Event};
+pub use agenda::{Counters, Event, Written};
 pub use link::{Link, address_of};
 pub use socket::{Listener, Stream};
 
@@ -39,6 +39,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 type Observer = Box<dyn FnMut(Duration, &Event) + Send>;
+type Tap = Box<dyn FnMut(&Written) + Send>;
 
 /// The network of a simulation; cloning shares it.
 #[derive(Clone)]
@@ -47,6 +48,7 @@ pub struct Network(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     observer: Mutex<Option<Observer>>,
+    tap: Mutex<Option<Tap>>,
 }
 
 impl fmt::Debug for Network {
@@ -74,7 +76,11 @@ impl Network {
     /// Panics outside of a runtime.
     pub fn install(seed: u64) -> Self {
         let state = State::new(seed, Instant::now());
-        let network = Self(Arc::new(Shared { state: Mutex::new(state), observer: Mutex::new(None) }));
+        let network = Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            observer: Mutex::new(None),
+            tap: Mutex::new(None),
+        }));
         INSTALLED.with_borrow_mut(|installed| *installed = Some(network.clone()));
         tokio::spawn(drive(network.clone()));
         network
@@ -89,6 +95,13 @@ impl Network {
     /// of the simulation's trace without that. The observer must not use the network.
     pub fn observe(&self, observer: impl FnMut(Duration, &Event) + Send + 'static) {
         *self.0.observer.lock() = Some(Box::new(observer));
+    }
+
+    /// Tells from now on what programs write, at once, where `between` says so of who writes to whom. The
+    /// tap must not use the network.
+    pub fn tap(&self, between: fn(NodeId, NodeId) -> bool, tap: impl FnMut(&Written) + Send + 'static) {
+        *self.0.tap.lock() = Some(Box::new(tap));
+        self.with(|state| state.around.taps = Some(between));
     }
 
     /// How much happened so far.
@@ -171,9 +184,15 @@ impl Network {
         let value = look(&mut state);
         let wakes = std::mem::take(&mut state.around.wakes);
         let events = std::mem::take(&mut state.around.events);
+        let written = std::mem::take(&mut state.around.written);
         drop(state);
         if !events.is_empty() {
             self.tell(&events);
+        }
+        if let Some(tap) =
+            (!written.is_empty()).then(|| self.0.tap.lock()).as_deref_mut().and_then(Option::as_mut)
+        {
+            written.iter().for_each(tap);
         }
         wakes.into_iter().for_each(std::task::Waker::wake);
         value

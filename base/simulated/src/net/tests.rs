@@ -56,6 +56,31 @@ async fn write_in_parts(stream: &mut (impl AsyncWriteExt + Unpin), bytes: &[u8],
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_tap_hears_what_is_written_in_order_and_only_where_it_is_wanted() {
+    let network = Network::install(3);
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let sink = heard.clone();
+    network.tap(
+        |from, _| from == A,
+        move |written: &Written| {
+            assert_eq!((written.from, written.to, written.side), (A, B, 0));
+            sink.lock().extend_from_slice(&written.bytes);
+        },
+    );
+    let (mut opened, mut accepted) = pair(&network).await;
+    let bytes = noise(3, 50_000);
+    let send = async {
+        opened.write_all(&bytes).await.unwrap();
+        opened.shutdown().await.unwrap();
+    };
+    let mut received = Vec::new();
+    let (_, read) = tokio::join!(send, accepted.read_to_end(&mut received));
+    read.unwrap();
+    accepted.write_all(b"nobody listens to this").await.unwrap();
+    assert_eq!((*heard.lock() == bytes, received == bytes), (true, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn bytes_come_in_order_both_ways_however_they_are_cut() {
     for seed in 0..50 {
         let network = Network::install(seed);

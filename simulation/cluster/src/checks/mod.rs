@@ -12,6 +12,13 @@
 //! |                 | a read of what is confirmed is there, too, at the level of who wrote it. Where      |
 //! |                 | [`Guarantee`] says so: the surviving branch has the position, or the standbys that  |
 //! |                 | it waited for were compared at each change of branch.                               |
+//! | `quorum`        | standbys had said that they hold what was told to be held by them (promise 1).      |
+//! |                 | Always.                                                                             |
+//! | `applied`       | a standby shows what it has said to have replayed (promise 3). Always, but for what |
+//! |                 | it lost meanwhile.                                                                  |
+//! | `timely`        | an answer comes when what it waits for is there. While nobody does anything to the  |
+//! |                 | node.                                                                               |
+//! | `fences`        | who was fenced was replaced, and acknowledges nothing more (promise 5). Always.     |
 //! | `objects`       | tables, indexes and columns are there as they were told. As `kept`.                 |
 //! | `answers`       | nobody was refused what is right: no key is there twice (a sequence never gives a   |
 //! |                 | number again that a row has), no table is missing. Always.                          |
@@ -20,14 +27,20 @@
 //! A history of a run that was ended in the middle is as good as any: what never ended is unknown.
 
 mod answers;
+mod applied;
+mod fences;
 mod kept;
 mod objects;
 mod order;
+mod quorum;
+mod seldom;
+mod timely;
 mod whole;
 
-use crate::guarantee::{Guarantee, Turn};
-use crate::history::{Deed, Entry, History, Outcome, State, Write};
-use crate::rare::{Counters, Rare};
+pub use seldom::count_rare;
+
+use crate::guarantee::Guarantee;
+use crate::history::{Deed, Entry, History, State, Write};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -52,6 +65,10 @@ pub enum Promise {
     Objects,
     /// What is right is not refused.
     Answers,
+    /// What has happened is not waited for.
+    Timely,
+    /// 5: one writer a branch.
+    OneWriter,
     /// 4: nodes that have replayed the same hold the same.
     Equal,
 }
@@ -82,6 +99,10 @@ pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<
     answers::check(history)?;
     whole::check_end(&writes, state)?;
     whole::check_reads(history, &writes)?;
+    quorum::check(history, guarantee)?;
+    fences::check(history, guarantee)?;
+    applied::check(history, guarantee)?;
+    timely::check(history, guarantee)?;
     order::check(history, guarantee)?;
     kept::check_told(history, guarantee, state)?;
     kept::check_shown(history, &writes, guarantee, state)?;
@@ -114,50 +135,6 @@ fn difference(ours: &State, theirs: &State) -> String {
     }
     let objects: Vec<_> = ours.objects.symmetric_difference(&theirs.objects).collect();
     format!("objects {objects:?}, last writers {:?}, {:?}", ours.writers, theirs.writers)
-}
-
-/// Counts rare states that only the end shows.
-pub fn count_rare(history: &History, guarantee: &Guarantee, state: &State, counters: &mut Counters) {
-    for (entry, write) in history.entries().iter().filter_map(write_of) {
-        let is_there = state.parts.contains_key(&write.tx);
-        match (&entry.outcome, is_there) {
-            (Outcome::Unknown(_), true) => counters.hit(Rare::UnknownKept),
-            (Outcome::Unknown(_), false) => counters.hit(Rare::UnknownLost),
-            (Outcome::Acked { warnings, .. }, false) if !warnings.is_empty() => {
-                counters.hit(Rare::CancelledLost);
-            }
-            (Outcome::Acked { .. }, false) => counters.hit(Rare::LostWeakCommit),
-            _ => {}
-        }
-    }
-    for turn in &guarantee.turns {
-        if took_commits_beside(history, guarantee, turn) {
-            counters.hit(Rare::TwoPrimaries);
-        }
-    }
-    let numbers: Vec<u32> = guarantee.turns.iter().map(|turn| turn.branch.timeline()).collect();
-    if (0..numbers.len()).any(|at| numbers[..at].contains(&numbers[at])) {
-        counters.hit(Rare::TwinTimelines);
-    }
-}
-
-/// Whether a commit was acknowledged on a branch that had been left, after one on the branch that left it.
-fn took_commits_beside(history: &History, guarantee: &Guarantee, turn: &Turn) -> bool {
-    let told = |on_new: bool| {
-        let token_of = move |entry: &Entry| {
-            let token = entry.token().filter(|_| entry.level_told().is_some())?;
-            let is_new = guarantee.branches.home(token) == turn.branch;
-            let is_left = !guarantee.branches.has(&turn.branch, token);
-            (if on_new { is_new } else { is_left }).then_some(entry.told_ms())
-        };
-        history.entries().iter().filter_map(token_of)
-    };
-    let first = told(true).min();
-    first.is_some_and(|first| {
-        let next = |other: &&Turn| other.decided_ms > turn.decided_ms;
-        let until = guarantee.turns.iter().filter(next).map(|other| other.decided_ms).min();
-        told(false).any(|told_ms| told_ms > first && until.is_none_or(|until| told_ms < until))
-    })
 }
 
 fn write_of(entry: &Entry) -> Option<(&Entry, &Write)> {

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::branch::{Branch, Token};
-use crate::guarantee::{Loss, Lost, Quorum};
+use crate::guarantee::{Fence, Loss, Lost, Quorum, Released, Turn};
 use crate::history::registers::{REGISTERS, Values};
-use crate::history::{Ddl, Level, Read, Seen, View};
+use crate::history::reports::{Progress, Reports, Source};
+use crate::history::{Ddl, Level, Outcome, Read, Seen, View};
+use crate::rare::{Counters, Rare};
 use std::collections::BTreeSet;
 use wal::Lsn;
 
@@ -93,7 +95,14 @@ fn guarantee() -> Guarantee {
     let branch = Branch::new("2-a");
     let mut guarantee = Guarantee::calm(branch.clone());
     guarantee.branches.add(branch.clone(), Branch::new("1"), Lsn::new(0x100));
-    guarantee.quorums.push(Quorum { node: 0, from_ms: 0, to_ms: 9000, count: 1, standbys: [1].into() });
+    guarantee.quorums.push(Quorum {
+        node: 0,
+        from_ms: 0,
+        to_ms: 9000,
+        count: 1,
+        standbys: [1].into(),
+        first: Vec::new(),
+    });
     let candidates = [1, 2].into();
     guarantee.turns.push(Turn { branch, node: 1, decided_ms: 1000, candidates, sealed: false });
     guarantee
@@ -377,4 +386,76 @@ fn two_primaries_are_counted_if_the_old_one_goes_on_after_the_new_one() {
     assert_eq!(count(&told), 0);
     told.write(7, 1700, Level::Local, &[(0, 3)], acked("1:0/130"));
     assert_eq!(count(&told), 1);
+}
+
+#[test]
+fn a_commit_that_was_told_before_enough_standbys_said_that_they_have_it_is_found() {
+    let (told, mut guarantee) = (told(), guarantee());
+    let progress = |written, flushed, replayed| Progress { written, flushed, replayed };
+    let with = |at_ms, progress| {
+        let mut reports = Reports::default();
+        let source = |branch: &str| Source { node: 1, branch: Branch::new(branch), upstream: 0 };
+        reports.add(source("1"), at_ms, progress, Some(5));
+        reports.add(
+            source("2-a"),
+            1500,
+            Progress { written: 0x150, flushed: 0x150, replayed: 0x150 },
+            Some(5),
+        );
+        Some(reports)
+    };
+    guarantee.reports = with(100, progress(0x95, 0x95, 0x40));
+    assert_eq!(broken(&told, &guarantee, &state()), None);
+    guarantee.reports = with(100, progress(0x95, 0x94, 0x40));
+    assert_eq!(broken(&told, &guarantee, &state()), Some(Promise::Durable), "on asks for the flush");
+    guarantee.reports = with(101, progress(0x95, 0x95, 0x95));
+    assert_eq!(broken(&told, &guarantee, &state()), Some(Promise::Durable), "it came too late");
+    guarantee.quorums[0].standbys.insert(2);
+    let mut reports = Reports::default();
+    for (node, at_ms) in [(1, 101), (2, 50)] {
+        for branch in ["1", "2-a"] {
+            let source = Source { node, branch: Branch::new(branch), upstream: 0 };
+            reports.add(source, at_ms, progress(0x150, 0x150, 0x60), Some(5));
+        }
+    }
+    guarantee.reports = Some(reports);
+    assert_eq!(broken(&told, &guarantee, &state()), None, "any of them will do");
+    guarantee.quorums[0].first = vec![1, 2];
+    assert_eq!(broken(&told, &guarantee, &state()), Some(Promise::Durable), "the first is connected");
+    guarantee.quorums[0].first = vec![2, 1];
+    assert_eq!(broken(&told, &guarantee, &state()), None);
+    guarantee.reports = with(101, progress(0x95, 0x95, 0x95));
+    assert_eq!(broken(&told, &guarantee, &state()), Some(Promise::Durable));
+    let after = Lsn::new(0x40);
+    guarantee.released.push(Released { branch: Branch::new("1"), after, upto: None });
+    assert_eq!(broken(&told, &guarantee, &state()), None, "the server says that it did not wait");
+}
+
+#[test]
+fn a_fence_without_a_cause_and_a_commit_behind_one_are_found() {
+    let (told, mut guarantee) = (told(), guarantee());
+    let fence = |at_ms, descendant, fork| Fence {
+        node: 0,
+        at_ms,
+        branch: Branch::new("1"),
+        descendant,
+        fork: Lsn::new(fork),
+    };
+    for (raised, found) in [
+        (fence(1495, 2, 0x100), None),
+        (fence(1495, 3, 0x100), Some(Promise::OneWriter)),
+        (fence(1495, 2, 0x99), Some(Promise::OneWriter)),
+        (fence(1489, 2, 0x100), Some(Promise::OneWriter)),
+    ] {
+        guarantee.fences = vec![raised];
+        assert_eq!(broken(&told, &guarantee, &state()), found, "{:?}", guarantee.fences);
+    }
+    guarantee.losses.push(Loss { node: 0, at_ms: 1489, lost: Lost::Directory });
+    assert_eq!(broken(&told, &guarantee, &state()), None, "it is another directory since");
+    guarantee.fences = vec![fence(900, 2, 0x100)];
+    guarantee.losses.clear();
+    if let Some(turn) = guarantee.turns.first_mut() {
+        turn.node = 0;
+    }
+    assert_eq!(broken(&told, &guarantee, &state()), Some(Promise::OneWriter), "it was promoted");
 }

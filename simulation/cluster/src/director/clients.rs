@@ -1,11 +1,11 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, slots};
+use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, seldom, slots};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::conninfo;
-use crate::guarantee::Released;
+use crate::guarantee::{Guarantee, Released};
 use crate::history::{History, State};
 use crate::workload::{self, Clock, Witness, Workload};
 use parking_lot::Mutex;
@@ -52,7 +52,7 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
         let done = shared.admin(async move { ask(machine_of(node), "checkpoint", LAST_LIMIT).await });
         done.await.map_err(text)??;
     }
-    let history = Arc::new(Mutex::new(History::default()));
+    let history = shared.history.clone();
     let (of_time, of_answers) = (shared.clone(), shared.clone());
     let workload = Arc::new(Workload {
         nodes: shared.nodes().map(|node| conninfo(machine_of(node))).collect(),
@@ -116,15 +116,27 @@ impl Clients {
             states.push((node, state_of(shared, node, &last).await?));
         }
         let released = released(shared).await;
+        shared.observe();
+        if shared.facts.lock().fell_back(survivor)
+            && !released.iter().any(|released| released.branch == last.branch)
+        {
+            return Err(format!("Silent: node {survivor} fell back, and no plimsoll_unconfirmed says so"));
+        }
         let history = std::mem::take(&mut *self.history.lock());
-        shared.cluster.lock().world().note(history.to_text());
+        let deeds = history.to_text();
+        shared.cluster.lock().world().note(&deeds);
+        *shared.deeds.lock() = deeds;
         let guarantee = {
             let facts = shared.facts.lock();
-            facts.guarantee(last.branch, shared.plan.nodes(), released, WAL_WRITER_DELAY_MS)
+            let known = facts.guarantee(last.branch, shared.plan.nodes(), released, WAL_WRITER_DELAY_MS);
+            let reports = std::mem::take(&mut shared.wire.lock().reports);
+            Guarantee { reports: Some(reports), disturbed: seldom::disturbed(shared), ..known }
         };
         {
             let mut rare = shared.rare.lock();
             rare.merge(&history.rare);
+            rare.merge(&shared.facts.lock().rare);
+            seldom::count(shared, &guarantee, &mut rare);
             if let Some((_, state)) = states.first() {
                 checks::count_rare(&history, &guarantee, state, &mut rare);
             }

@@ -397,12 +397,13 @@ pub(super) fn reload(shared: &Shared, node: usize, name: &str, value: &str) {
     if shared.busy.lock().get(&node) == Some(&"cloned") {
         return;
     }
-    if name == "synchronous_standby_names" {
-        shared.facts.lock().names_set(node, shared.now_ms(), value);
-    }
     let mut cluster = shared.cluster.lock();
     let set = cluster.node(machine_of(node)).map(|node| admin::set_in_file(node.files(), name, value));
+    // On a full disk it stays as it is.
     if let Some(Ok(())) = set {
+        if name == "synchronous_standby_names" {
+            shared.facts.lock().names_set(node, shared.now_ms(), value);
+        }
         cluster.order(machine_of(node), Order::Reload);
     }
 }

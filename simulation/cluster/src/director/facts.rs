@@ -1,13 +1,13 @@
 //! What the director knows of the cluster's course: who was promoted from what, what was lost, and whom
 //! commits waited for. It says which commits must have survived.
 
+use super::disks::wal_folder;
 use crate::branch::{Branch, Branches};
-use crate::cluster::DATA;
-use crate::guarantee::{Guarantee, Loss, Lost, Pause, Quorum, Released, Turn};
+use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Turn};
+use crate::rare::{Counters, Rare};
 use host::Disk;
 use simulation::VirtualDisk;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
 
@@ -55,21 +55,27 @@ pub(super) struct Facts {
     names: BTreeMap<usize, Vec<Names>>,
     /// The last promotion that was asked of each node.
     asked: BTreeMap<usize, Asked>,
-    /// Nodes that were asked to become the primary and are not yet.
-    promoted_soon: BTreeSet<usize>,
     /// With the node that said so.
     released: Vec<(usize, Released)>,
+    fences: Vec<Fence>,
+    /// Rare states that these facts show.
+    pub(super) rare: Counters,
+    /// Nodes that were asked to become the primary and are not yet.
+    promoting: BTreeSet<usize>,
+    /// When nodes did not know which commits of before hold.
+    undecided: Vec<Pause>,
+    /// What nodes' logs told that their ledgers must have: who, when, and which event.
+    told: Vec<(usize, u64, &'static str)>,
     /// Nodes that began a timeline whose history file was not seen yet.
     begun: Vec<(usize, u32)>,
 }
 
-fn wal_folder() -> PathBuf {
-    Path::new(DATA).join("pg_wal")
-}
-
 impl Facts {
     pub(super) fn lost(&mut self, node: usize, at_ms: u64, lost: Lost) {
-        self.promoted_soon.remove(&node);
+        if self.promoting.remove(&node) && lost < Lost::Directory {
+            self.rare.hit(Rare::CrashDuringPromotion);
+        }
+        self.decided(node, at_ms);
         self.losses.push(Loss { node, at_ms, lost });
     }
     pub(super) fn paused(&mut self, node: usize, from_ms: u64, to_ms: u64) {
@@ -87,8 +93,39 @@ impl Facts {
         }
     }
     pub(super) fn asked_to_promote(&mut self, node: usize, asked: Asked) {
-        self.promoted_soon.insert(node);
         self.asked.insert(node, asked);
+        self.promoting.insert(node);
+    }
+    /// A node's log says that it takes writes.
+    pub(super) fn takes_writes(&mut self, node: usize) {
+        let branch = self.branch_written(node);
+        let is_left = |(turn, _): &(Turn, Option<usize>)| {
+            let fork = self.branches.fork(&turn.branch);
+            turn.node != node && fork.is_some_and(|fork| fork.parent == branch)
+        };
+        if !self.promoting.remove(&node) && self.turns.iter().any(is_left) {
+            self.rare.hit(Rare::OldPrimaryBack);
+        }
+    }
+    /// A node's log says that it was not promoted.
+    pub(super) fn stays_standby(&mut self, node: usize) {
+        self.promoting.remove(&node);
+    }
+    /// A node's log says that it ends large transactions.
+    pub(super) fn ends_large(&mut self, node: usize) {
+        let is_promoted = self.promoting.contains(&node);
+        self.rare.hit(if is_promoted { Rare::LargeAtPromotion } else { Rare::LargeAtCrash });
+    }
+    /// A node's log says that it does not know which commits hold.
+    pub(super) fn undecided(&mut self, node: usize, from_ms: u64) {
+        self.undecided.push(Pause { node, from_ms, to_ms: u64::MAX });
+    }
+    /// It knows, or is gone.
+    pub(super) fn decided(&mut self, node: usize, to_ms: u64) {
+        let open = |pause: &&mut Pause| pause.node == node && pause.to_ms == u64::MAX;
+        if let Some(pause) = self.undecided.iter_mut().rev().find(open) {
+            pause.to_ms = to_ms;
+        }
     }
     /// A node is started: what it was the primary of may go on.
     pub(super) fn comes_back(&mut self, node: usize) {
@@ -99,11 +136,57 @@ impl Facts {
             turn.sealed = false;
         }
     }
+    /// The branch that a node writes, if it is a primary.
+    pub(super) fn branch_written(&self, node: usize) -> Branch {
+        let turn = self.turns.iter().rev().find(|(turn, _)| turn.node == node);
+        turn.map_or_else(|| Branch::new("1"), |(turn, _)| turn.branch.clone())
+    }
+    /// A primary's log says that it is fenced, and why; whether it was before.
+    pub(super) fn fenced(&mut self, node: usize, at_ms: u64, (descendant, fork): (u32, Lsn)) -> bool {
+        let branch = self.branch_written(node);
+        let again = self.fences.iter().any(|fence| fence.node == node && fence.branch == branch);
+        self.fences.push(Fence { node, at_ms, branch, descendant, fork });
+        again
+    }
+    /// A node's log tells of something that its ledger must have.
+    pub(super) fn told(&mut self, node: usize, at_ms: u64, event: &'static str) {
+        self.told.push((node, at_ms, event));
+    }
+    /// How often a node's log told of an event since a time.
+    pub(super) fn told_events(&self, node: usize, event: &str, since_ms: u64) -> usize {
+        let fits = |told: &&(usize, u64, &str)| told.0 == node && told.1 >= since_ms && told.2 == event;
+        self.told.iter().filter(fits).count()
+    }
+    /// When a node last lost so much.
+    pub(super) fn last_loss(&self, node: usize, lost: Lost) -> Option<u64> {
+        let mut losses = self.losses.iter().rev();
+        losses.find(|loss| loss.node == node && loss.lost == lost).map(|loss| loss.at_ms)
+    }
+    /// How often a node lost anything since a time.
+    pub(super) fn losses_since(&self, node: usize, since_ms: u64) -> usize {
+        self.losses.iter().filter(|loss| loss.node == node && loss.at_ms >= since_ms).count()
+    }
+    /// Nodes whose fence rose at least so long ago, and that nothing befell since.
+    pub(super) fn nodes_fenced_before(&self, at_ms: u64) -> impl Iterator<Item = usize> {
+        let lasts = move |fence: &&Fence| {
+            let befell = self.losses_since(fence.node, fence.at_ms) > 0;
+            fence.at_ms <= at_ms && !befell && !self.paused_since(fence.node, fence.at_ms)
+        };
+        self.fences.iter().filter(lasts).map(|fence| fence.node)
+    }
+    /// Whether a node stood still at any moment since a time.
+    pub(super) fn paused_since(&self, node: usize, since_ms: u64) -> bool {
+        self.pauses.iter().any(|pause| pause.node == node && pause.to_ms >= since_ms)
+    }
     /// A primary's log says that commits behind a position wait for fewer standbys from now on.
     pub(super) fn falls_back(&mut self, node: usize, after: Lsn) {
-        let turn = self.turns.iter().rev().find(|(turn, _)| turn.node == node);
-        let branch = turn.map_or_else(|| Branch::new("1"), |(turn, _)| turn.branch.clone());
+        let branch = self.branch_written(node);
         self.released.push((node, Released { branch, after, upto: None }));
+    }
+    /// Whether a node fell back on the branch that it writes.
+    pub(super) fn fell_back(&self, node: usize) -> bool {
+        let branch = self.branch_written(node);
+        self.released.iter().any(|(other, released)| *other == node && released.branch == branch)
     }
     /// It waits for all of them again behind a position.
     pub(super) fn returns(&mut self, node: usize, at: Lsn) {
@@ -113,13 +196,12 @@ impl Facts {
     }
     /// A node's log says that it begins this timeline.
     pub(super) fn begins(&mut self, node: usize, timeline: u32) {
-        self.promoted_soon.remove(&node);
         self.begun.push((node, timeline));
     }
 
     /// Whether a node may yet become the primary.
     pub(super) fn awaits_promotion(&self) -> bool {
-        !self.promoted_soon.is_empty()
+        !self.promoting.is_empty()
     }
 
     /// Reads the history files of timelines that nodes have begun, where they are there by now.
@@ -150,11 +232,7 @@ impl Facts {
     fn add_history(&mut self, history: &TimelineHistory) -> Option<Branch> {
         let mut parent = None::<Branch>;
         for (timeline, begin, _) in history.newest_first().collect::<Vec<_>>().into_iter().rev() {
-            let name = match history.branch_of(timeline) {
-                Some(id) => format!("{}-{id}", timeline.get()),
-                None => timeline.get().to_string(),
-            };
-            let branch = Branch::new(&name);
+            let branch = branch_of(history, timeline);
             if let Some(parent) = parent.replace(branch.clone()) {
                 self.branches.add(branch, parent, begin);
             }
@@ -198,8 +276,12 @@ impl Facts {
         for (node, settings) in &self.names {
             for (at, set) in settings.iter().enumerate() {
                 let to_ms = settings.get(at + 1).map_or(u64::MAX, Names::replaces_until);
-                let (count, standbys) = quorum_of(&set.names, nodes);
-                quorums.push(Quorum { node: *node, from_ms: set.at_ms, to_ms, count, standbys });
+                let (count, named) = quorum_of(&set.names, nodes);
+                let standbys = named.iter().copied().collect();
+                let method = set.names.trim_start().get(..3);
+                let is_any = method.is_none_or(|word| word.eq_ignore_ascii_case("any"));
+                let first = if is_any || set.names.contains('*') { Vec::new() } else { named };
+                quorums.push(Quorum { node: *node, from_ms: set.at_ms, to_ms, count, standbys, first });
             }
         }
         Guarantee {
@@ -210,8 +292,20 @@ impl Facts {
             losses: self.losses.clone(),
             pauses: self.pauses.clone(),
             released,
+            undecided: self.undecided.clone(),
+            disturbed: Vec::new(),
+            fences: self.fences.clone(),
+            reports: None,
             wal_writer_delay_ms,
         }
+    }
+}
+
+/// The branch of a history's timeline.
+pub(super) fn branch_of(history: &TimelineHistory, timeline: TimelineId) -> Branch {
+    match history.branch_of(timeline) {
+        Some(id) => Branch::new(&format!("{}-{id}", timeline.get())),
+        None => Branch::new(&timeline.get().to_string()),
     }
 }
 
@@ -223,11 +317,11 @@ pub(super) fn accepted(files: &VirtualDisk) -> u32 {
 }
 
 /// How many of which nodes a setting names; 0 for none.
-fn quorum_of(names: &str, nodes: usize) -> (usize, BTreeSet<usize>) {
+fn quorum_of(names: &str, nodes: usize) -> (usize, Vec<usize>) {
     if names.trim() == "*" {
         return (1, (0..nodes).collect());
     }
-    let Some((head, list)) = names.split_once('(') else { return (0, BTreeSet::new()) };
+    let Some((head, list)) = names.split_once('(') else { return (0, Vec::new()) };
     let count = head.split_ascii_whitespace().nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
     let named = list.trim_end_matches(')').split(',');
     (count, named.filter_map(|name| name.trim().strip_prefix('n')?.parse().ok()).collect())

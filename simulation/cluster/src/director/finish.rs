@@ -1,6 +1,6 @@
 //! The end of a run: faults end, every node comes back, and everything is checked.
 
-use super::admin::{PATIENCE, ask};
+use super::admin::{self, PATIENCE, ask};
 use super::{CLIENTS, Shared, archived, clients, events, facts, machine_of};
 use crate::branch::Token;
 use crate::cluster::{State, has};
@@ -115,7 +115,12 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
         let settled = roles.len() == shared.plan.nodes() && !shared.facts.lock().awaits_promotion();
         let all = settled || begun.elapsed() > FOLLOW_LIMIT;
         if let Some((node, _)) = best.filter(|_| all) {
-            return Ok(*node);
+            let Some(other) = unfenced(shared, *node, &roles) else { return Ok(*node) };
+            if begun.elapsed() > CONVERGE_LIMIT {
+                return Err(format!("OneWriter: node {other} goes on though node {node} has replaced it"));
+            }
+            tokio::time::sleep(LOOK).await;
+            continue;
         }
         if all && !promoted && !roles.is_empty() {
             promoted = true;
@@ -126,6 +131,19 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// A primary of a branch that `best` continues, and that has peers to ask whether it was replaced.
+fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) -> Option<usize> {
+    let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
+    let lineage = facts.branches.lineage(&facts.branch_written(best));
+    roles.iter().filter(|(node, (recovery, _))| **node != best && !recovery).map(|(node, _)| *node).find(
+        |node| {
+            let Some(files) = cluster.node(machine_of(*node)).map(|node| node.files()) else { return false };
+            let asks = admin::in_file(files, "plimsoll.peers").is_some_and(|peers| !peers.is_empty());
+            asks && lineage.contains(&facts.branch_written(*node)) && !has(files, "plimsoll/fence")
+        },
+    )
 }
 
 /// Whether a node has heard that it was replaced, and takes no writes.

@@ -3,15 +3,21 @@
 
 mod admin;
 mod archived;
+mod bytes;
 mod clients;
+mod disks;
 mod events;
 mod facts;
 mod finish;
+mod ledger;
 mod said;
+mod seldom;
 mod slots;
+mod wire;
 
 use crate::cluster::{ARCHIVE_COMMAND, Cluster, Image, RESTORE_COMMAND, conninfo};
 use crate::features::Feature;
+use crate::history::History;
 use crate::machine::DiskSpeed;
 use crate::plan::{Answered, Event, Plan, Timed};
 use crate::rare::{Counters, Rare};
@@ -22,6 +28,7 @@ use simulated::{Life, NodeId, World, fiber};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -74,6 +81,17 @@ struct Shared {
     armed: Mutex<Vec<(Answered, Event)>>,
     /// Until when clients rest.
     rests_until_ms: Mutex<u64>,
+    /// What clients do, and when they have ended its text.
+    history: Arc<Mutex<History>>,
+    deeds: Mutex<String>,
+    /// What nodes send each other.
+    wire: Mutex<wire::Wire>,
+    /// When the plan began, in milliseconds.
+    plan_from_ms: AtomicU64,
+    /// Small files that may not be durable yet.
+    touched: Mutex<disks::Touched>,
+    /// What was found wrong on the way, first.
+    failure: Mutex<Option<String>>,
 }
 
 impl Shared {
@@ -82,6 +100,14 @@ impl Shared {
     }
     fn hit(&self, rare: Rare) {
         self.rare.lock().hit(rare);
+    }
+    /// Something is wrong.
+    fn fail(&self, why: String) {
+        self.failure.lock().get_or_insert(why);
+    }
+    /// What was found wrong so far.
+    fn found(&self) -> Result<(), String> {
+        self.failure.lock().clone().map_or(Ok(()), Err)
     }
     fn tell(&self, what: &str) {
         let story = self.cluster.lock().story().clone();
@@ -100,25 +126,38 @@ impl Shared {
     /// Reads what the nodes' logs say of new branches.
     fn observe(&self) {
         let cluster = self.cluster.lock();
-        for (who, line) in cluster.story().take_watched() {
-            said::hear(self, &who, &line);
-        }
+        let told: Vec<usize> = (cluster.story().take_watched().iter())
+            .filter_map(|(who, line)| said::hear(self, who, line))
+            .collect();
         let files = |node: usize| cluster.node(machine_of(node)).map(|node| node.files());
         self.facts.lock().observe(self.now_ms(), files);
+        drop(cluster);
+        let kept = told.into_iter().try_for_each(|node| ledger::check_at_once(self, node));
+        if let Err(why) = kept.and_then(|()| disks::look(self)) {
+            self.fail(why);
+        }
     }
 }
 
 /// Runs a plan.
 pub async fn run(plan: &Plan, world: World, network: Network, image: &Image) -> Report {
-    let shared = Arc::new(set_up(plan, world, network, image));
+    let shared = Arc::new(set_up(plan, world, network.clone(), image));
+    wire::listen(&shared, &network);
     let done = drive(&shared).await;
+    // What was found on the way comes before what it led to.
+    let done = shared.found().and(done);
     let (rare, turns) = (shared.rare.lock().clone(), shared.facts.lock().turns());
     let cluster = shared.cluster.lock();
     let (operations, failure) = match done {
         Ok(operations) => (operations, None),
         Err(failure) => (0, Some(failure)),
     };
-    Report { failure, rare, operations, turns, simulated: cluster.elapsed(), story: cluster.story().text() }
+    let mut deeds = std::mem::take(&mut *shared.deeds.lock());
+    if deeds.is_empty() {
+        deeds = shared.history.lock().to_text();
+    }
+    let story = format!("{}what clients did:\n{deeds}", cluster.story().text());
+    Report { failure, rare, operations, turns, simulated: cluster.elapsed(), story }
 }
 
 fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared {
@@ -169,6 +208,12 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         primary: Mutex::new(0),
         armed: Mutex::default(),
         rests_until_ms: Mutex::default(),
+        history: Arc::default(),
+        deeds: Mutex::default(),
+        wire: Mutex::default(),
+        plan_from_ms: AtomicU64::new(0),
+        touched: Mutex::default(),
+        failure: Mutex::default(),
     }
 }
 
@@ -180,6 +225,7 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
     wait_for_start(shared).await?;
     let clients = clients::start(shared).await?;
     let begun = Instant::now();
+    shared.plan_from_ms.store(shared.now_ms(), Ordering::Relaxed);
     let mut events = shared.plan.events.iter().peekable();
     let ends = Duration::from_millis(shared.plan.duration_ms);
     while begun.elapsed() < ends {
@@ -190,6 +236,7 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
         }
         clients.rest(*shared.rests_until_ms.lock());
         shared.observe();
+        shared.found()?;
         let next = events.peek().map(|timed| begun + Duration::from_millis(timed.at_ms));
         let look = (Instant::now() + LOOK).min(begun + ends);
         tokio::time::sleep_until(next.map_or(look, |next| next.min(look))).await;
@@ -197,7 +244,11 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
     clients.stop();
     shared.armed.lock().clear();
     let survivor = finish::converge(shared).await?;
-    clients.check(shared, survivor).await
+    let operations = clients.check(shared, survivor).await?;
+    shared.observe();
+    ledger::check(shared)?;
+    bytes::check(shared, survivor).await?;
+    Ok(operations)
 }
 
 async fn wait_for_start(shared: &Shared) -> Result<(), String> {

@@ -10,7 +10,14 @@ fn turned(count: usize, candidates: &[usize]) -> Guarantee {
     let branch = Branch::new("2-a");
     let mut guarantee = Guarantee::calm(branch.clone());
     guarantee.branches.add(branch.clone(), Branch::new("1"), Lsn::new(0x100));
-    guarantee.quorums.push(Quorum { node: 0, from_ms: 0, to_ms: 2000, count, standbys: [1, 2, 3].into() });
+    guarantee.quorums.push(Quorum {
+        node: 0,
+        from_ms: 0,
+        to_ms: 2000,
+        count,
+        standbys: [1, 2, 3].into(),
+        first: Vec::new(),
+    });
     let candidates = candidates.iter().copied().collect();
     guarantee.turns.push(Turn { branch, node: 1, decided_ms: 1000, candidates, sealed: false });
     guarantee
@@ -79,7 +86,8 @@ fn released_commits_and_those_under_another_quorum_do_not_bind() {
     for (at, expected) in [("1:0/150", true), ("1:0/151", false), ("1:0/160", false), ("1:0/161", true)] {
         assert_eq!(binds(&guarantee, Level::On, at, 500), expected, "{at}");
     }
-    let none = Quorum { node: 0, from_ms: 400, to_ms: 600, count: 0, standbys: BTreeSet::new() };
+    let none =
+        Quorum { node: 0, from_ms: 400, to_ms: 600, count: 0, standbys: BTreeSet::new(), first: Vec::new() };
     guarantee.quorums.push(none);
     assert!(!binds(&guarantee, Level::On, "1:0/141", 500));
     assert!(binds(&guarantee, Level::On, "1:0/141", 700));
@@ -135,6 +143,13 @@ fn only_quorums_of_its_own_primary_and_time_count_for_a_commit() {
     guarantee.turns[0].decided_ms = 4000;
     assert!(binds(&guarantee, Level::On, "1:0/141", 2010));
     assert!(!binds(&guarantee, Level::On, "1:0/141", 2011), "nobody stated what it waited for");
-    guarantee.quorums.push(Quorum { node: 2, from_ms: 0, to_ms: 9000, count: 0, standbys: BTreeSet::new() });
+    guarantee.quorums.push(Quorum {
+        node: 2,
+        from_ms: 0,
+        to_ms: 9000,
+        count: 0,
+        standbys: BTreeSet::new(),
+        first: Vec::new(),
+    });
     assert!(binds(&guarantee, Level::On, "1:0/141", 2010));
 }

@@ -5,47 +5,14 @@
 //! the transactions that it rests on, and what is left in the end names each that is there.
 
 pub mod registers;
+pub mod reports;
+
+pub use durability::SyncLevel as Level;
 
 use crate::branch::Token;
 use crate::rare::{Counters, Rare};
 use registers::{REGISTERS, Values};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// synchronous_commit, the weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Waits for nothing.
-    Off,
-    /// Waits for the primary's disk.
-    Local,
-    /// Waits for the standby's memory.
-    RemoteWrite,
-    /// Waits for the standby's disk.
-    On,
-    /// Waits for the standby's readers.
-    RemoteApply,
-}
-
-impl Level {
-    /// Each of them.
-    pub const ALL: [Self; 5] = [Self::Off, Self::Local, Self::RemoteWrite, Self::On, Self::RemoteApply];
-
-    /// The setting's value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Local => "local",
-            Self::RemoteWrite => "remote_write",
-            Self::On => "on",
-            Self::RemoteApply => "remote_apply",
-        }
-    }
-
-    /// Whether a commit waits for standbys.
-    pub fn is_synchronous(self) -> bool {
-        self >= Self::RemoteWrite
-    }
-}
 
 /// A transaction of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,13 @@
 //! A node's disk: a virtual one whose syncs take time, and whose calls are part of the trace.
 
+use super::rules;
 use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use parking_lot::Mutex;
 use simulated::World;
 use simulation::VirtualDisk;
 use std::io;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,15 +83,22 @@ impl NodeDisk {
 impl Disk for NodeDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
         let inner = self.inner.open(path, mode)?;
-        Ok(Arc::new(NodeFile { inner, pace: self.pace.clone() }))
+        let (files, pace, path) = (self.inner.clone(), self.pace.clone(), path.to_path_buf());
+        Ok(Arc::new(NodeFile { inner, files, path, pace }))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         note(1, from.as_os_str().as_encoded_bytes(), (0, 0));
-        self.inner.rename(from, to)
+        self.inner.rename(from, to)?;
+        rules::removed(&self.inner, from);
+        rules::touched(&self.inner, to);
+        rules::control_replaced(&self.inner, to);
+        Ok(())
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         note(2, path.as_os_str().as_encoded_bytes(), (0, 0));
-        self.inner.remove_file(path)
+        self.inner.remove_file(path)?;
+        rules::removed(&self.inner, path);
+        Ok(())
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.inner.create_dir(path)
@@ -120,6 +128,8 @@ impl Disk for NodeDisk {
 #[derive(Debug)]
 struct NodeFile {
     inner: SharedFile,
+    files: VirtualDisk,
+    path: PathBuf,
     pace: Arc<Pace>,
 }
 
@@ -130,7 +140,10 @@ impl File for NodeFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
         self.pace.write();
         note(4, &[], (offset, buf.len() as u64));
-        self.inner.write_at(buf, offset)
+        rules::before_write(&self.files, &self.path, buf, offset);
+        let written = self.inner.write_at(buf, offset)?;
+        rules::touched(&self.files, &self.path);
+        Ok(written)
     }
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.allocate(offset, len)

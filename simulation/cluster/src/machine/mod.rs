@@ -5,6 +5,7 @@ mod clock;
 mod disk;
 mod entropy;
 mod process;
+pub mod rules;
 mod run;
 
 pub use clock::NodeClock;

@@ -1,0 +1,41 @@
+//! Who was told that a commit is held by standbys was told so after they had said it.
+//!
+//! This holds whatever happened: it compares an acknowledgement with the reports that were sent before it,
+//! and with the names that may have been in force meanwhile.
+
+use super::{Promise, Violation, violation};
+use crate::guarantee::{Guarantee, Quorum};
+use crate::history::{Entry, History, Level};
+
+pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Violation> {
+    let Some(reports) = &guarantee.reports else { return Ok(()) };
+    for entry in history.entries() {
+        let Some((level, token)) = entry.level_told().zip(entry.token()) else { continue };
+        if level.stage().is_none() || guarantee.may_be_released(token) {
+            continue;
+        }
+        let told_ms = entry.told_ms();
+        let told_of = |node: usize| reports.told(&guarantee.branches, node, level, token);
+        let has_told = |node: &&usize| told_of(**node).is_some_and(|(_, told)| told.at_ms <= told_ms);
+        let holds = |quorum: &&Quorum| quorum.standbys.iter().filter(has_told).count() >= quorum.count;
+        let in_force: Vec<&Quorum> = guarantee.in_force(entry.node, entry.invoked_ms, told_ms).collect();
+        if !in_force.is_empty() && !in_force.iter().any(holds) {
+            return violation(Promise::Durable, text(entry, level, &in_force));
+        }
+        // Whoever is among the first that are named, and was connected all the time, is waited for.
+        let [quorum] = in_force.as_slice() else { continue };
+        for node in quorum.first.iter().take(quorum.count) {
+            let Some((upstream, told)) = told_of(*node) else { continue };
+            let streamed = told.streams_from_ms.is_some_and(|from_ms| from_ms < entry.invoked_ms);
+            if upstream == entry.node && streamed && told.at_ms > told_ms {
+                let text = format!("told {} ms before the first standby, node {node}", told.at_ms - told_ms);
+                return violation(Promise::Durable, format!("{text}, had it: {quorum:?}: {entry:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn text(entry: &Entry, level: Level, in_force: &[&Quorum]) -> String {
+    format!("told at {level:?} before enough standbys said that they have it, of {in_force:?}: {entry:?}")
+}

@@ -1,0 +1,105 @@
+//! What nodes' disks hold, seen from outside.
+
+use super::{Shared, machine_of, wire};
+use crate::cluster::DATA;
+use crate::machine::rules;
+use host::Disk;
+use simulation::VirtualDisk;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use wal::history::TimelineHistory;
+use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+
+/// How long a small file that must outlive a power cut may not be durable, in milliseconds.
+const UNDURABLE_MS: u64 = 400;
+
+/// Small files that were written and may not be durable yet, each since when, in milliseconds.
+pub(super) type Touched = BTreeMap<(usize, PathBuf), u64>;
+
+/// Asks what servers have done wrong with their disks.
+pub(super) fn look(shared: &Shared) -> Result<(), String> {
+    if let Some(why) = rules::found() {
+        return Err(why);
+    }
+    for file in rules::take_removed() {
+        let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        wire::removed(shared, usize::from(file.node.0).saturating_sub(1), &name)?;
+    }
+    let (cluster, facts, now_ms) = (shared.cluster.lock(), shared.facts.lock(), shared.now_ms());
+    let mut touched = shared.touched.lock();
+    for file in rules::take_touched() {
+        touched.entry((usize::from(file.node.0).saturating_sub(1), file.path)).or_insert(now_ms);
+    }
+    let mut left = None;
+    touched.retain(|(node, path), since_ms| {
+        let Some(there) = cluster.node(machine_of(*node)).filter(|there| there.is_up()) else { return false };
+        let files = there.files();
+        let len = files.metadata(path).map_or(0, |metadata| metadata.len);
+        if files.is_durable(path, 0..len).unwrap_or(true) || facts.losses_since(*node, *since_ms) > 0 {
+            return false;
+        }
+        if now_ms >= *since_ms + UNDURABLE_MS && !facts.paused_since(*node, *since_ms) {
+            left = Some(format!(
+                "Disk: node {node} has written {} and does not make it durable",
+                path.display()
+            ));
+        }
+        true
+    });
+    for node in facts.nodes_fenced_before(now_ms.saturating_sub(UNDURABLE_MS)) {
+        let fence = Path::new(DATA).join("plimsoll/fence");
+        let there = cluster.node(machine_of(node)).filter(|there| there.is_up());
+        if there.is_some_and(|there| !there.files().exists(&fence).unwrap_or(true)) {
+            left = Some(format!("OneWriter: node {node} is fenced, and nothing on its disk says so"));
+        }
+    }
+    left.map_or(Ok(()), Err)
+}
+
+/// The size of segments in each node's directory.
+pub(super) const SEGMENT_BYTES: u64 = 1 << 20;
+
+pub(super) fn wal_folder() -> PathBuf {
+    Path::new(DATA).join("pg_wal")
+}
+
+/// A timeline's history, as a node has it.
+pub(super) fn history(files: &VirtualDisk, timeline: TimelineId) -> Option<TimelineHistory> {
+    if timeline.get() == 1 {
+        return Some(TimelineHistory::root(timeline));
+    }
+    TimelineHistory::load(files, &wal_folder(), timeline).ok()
+}
+
+/// The timeline and the place of the segment with this name.
+pub(super) fn segment_of(name: &str) -> Option<(TimelineId, SegmentNumber, SegmentSize)> {
+    let size = SegmentSize::new(SEGMENT_BYTES)?;
+    let (timeline, segment) = SegmentNumber::parse_file_name(name, size)?;
+    Some((timeline, segment, size))
+}
+
+/// Whether a power cut now would leave the log in this range; else the beginning of the part of a segment
+/// that it would not. What is not there (any more) is left out.
+pub(super) fn is_log_durable(
+    files: &VirtualDisk,
+    history: &TimelineHistory,
+    (from, to): (Lsn, Lsn),
+) -> Result<(), Lsn> {
+    let Some(size) = SegmentSize::new(SEGMENT_BYTES) else { return Ok(()) };
+    let mut at = from;
+    while at < to {
+        let segment = size.segment_of(at);
+        let end = to.min(size.start_of(segment.next()));
+        let begun = |begin: Lsn| size.segment_of(begin) <= segment;
+        let bytes = size.offset_of(at)..size.offset_of(at) + end.bytes_since(at);
+        let kept = history.newest_first().filter(|(_, begin, _)| begun(*begin)).find_map(|(timeline, ..)| {
+            let path = wal_folder().join(segment.file_name(timeline, size));
+            files.is_durable(&path, bytes.clone()).ok()
+        });
+        if kept == Some(false) {
+            return Err(at);
+        }
+        at = end;
+    }
+    Ok(())
+}

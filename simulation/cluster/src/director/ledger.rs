@@ -1,0 +1,72 @@
+//! Promise 6 in the end: what a node's log told that it gave up stands in its ledger, and nothing else does.
+
+use super::Shared;
+use super::machine_of;
+use crate::cluster::DATA;
+use crate::guarantee::Lost;
+use host::Disk;
+use simulation::VirtualDisk;
+use std::path::Path;
+
+/// Words of a line in a server's log, with the event that its ledger must have.
+const EVENTS: &[(&str, &str)] = &[
+    ("falling back from synchronous replication after ", "fallback"),
+    ("returning to synchronous replication", "return"),
+    ("are released by plimsoll.unconfirmed_timeout", "released"),
+    ("are released since no synchronous standbys", "released"),
+    ("which never became durable", "cut"),
+    ("cut log from ", "cut"),
+    ("invalidating slot", "slot_lost"),
+];
+
+/// No ledger of a run is larger.
+const FILE_MAX: u64 = 1 << 20;
+
+/// The event that a line of the log tells of.
+pub(super) fn event_of(line: &str) -> Option<&'static str> {
+    EVENTS.iter().find(|(words, _)| line.contains(words)).map(|(_, event)| *event)
+}
+
+/// Compares each node's ledger with what its log told since it has its directory.
+pub(super) fn check(shared: &Shared) -> Result<(), String> {
+    shared.nodes().try_for_each(|node| check_node(shared, node, EVENTS.iter().map(|(_, event)| *event)))
+}
+
+/// Compares one's, as soon as it has told of something: of these events each is recorded before it is told.
+pub(super) fn check_at_once(shared: &Shared, node: usize) -> Result<(), String> {
+    check_node(shared, node, ["fallback", "return", "released"].into_iter())
+}
+
+/// A crash may come between the record and the word.
+fn check_node(
+    shared: &Shared,
+    node: usize,
+    events: impl Iterator<Item = &'static str>,
+) -> Result<(), String> {
+    let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
+    let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
+    let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
+    let crashes = facts.losses_since(node, since_ms);
+    for event in events {
+        let told = facts.told_events(node, event, since_ms);
+        let recorded = recorded(files, event);
+        if recorded < told || recorded > told + crashes {
+            return Err(format!(
+                "Silent: node {node} told {told} times of \"{event}\", and its ledger has {recorded}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How many entries of an event a ledger has.
+fn recorded(files: &VirtualDisk, event: &str) -> usize {
+    let folder = Path::new(DATA).join("plimsoll");
+    let texts =
+        ["ledger.old", "ledger"].map(|name| files.read(&folder.join(name), FILE_MAX).unwrap_or_default());
+    let lines = |text: &Vec<u8>| {
+        let text = String::from_utf8_lossy(text);
+        text.lines().filter(|line| line.split(' ').nth(2) == Some(event)).count()
+    };
+    texts.iter().map(lines).sum()
+}

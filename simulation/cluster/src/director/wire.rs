@@ -1,0 +1,270 @@
+//! Listens to what nodes send each other of the log, and compares each word with the disk of who says it, at
+//! the moment when it is said: who ships log or reports it as flushed has it durably.
+
+mod frames;
+
+use super::{ADMIN, Shared, disks, facts, machine_of};
+use crate::branch::Branch;
+use crate::cluster::has;
+use crate::history::reports::{Progress, Reports, Source};
+use crate::rare::Rare;
+use frames::{Frames, Heard};
+use protocol::replication::StartReplication;
+use simulated::NodeId;
+use simulated::net::{Network, Written};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use wal::history::TimelineHistory;
+use wal::{Lsn, TimelineId};
+
+/// What was heard.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    connections: BTreeMap<u64, Connection>,
+    /// Whom each standby followed last, and on which branch.
+    upstreams: BTreeMap<usize, (usize, Branch)>,
+    /// What each slot keeps, by the upstream and the slot.
+    slots: BTreeMap<(usize, String), Kept>,
+    /// What standbys told.
+    pub(super) reports: Reports,
+}
+
+/// What a slot keeps for its standby.
+#[derive(Debug, Default)]
+struct Kept {
+    branch: Option<Branch>,
+    /// What the standby has told to be durable.
+    flushed: Lsn,
+    /// The end of what it was sent.
+    sent: Lsn,
+}
+
+#[derive(Debug, Default)]
+struct Connection {
+    frames: Frames,
+    stream: Option<Stream>,
+}
+
+/// One START_REPLICATION.
+#[derive(Debug)]
+struct Stream {
+    /// The node that receives.
+    standby: usize,
+    /// Whether that node's server receives, and not a clone that is made for it.
+    is_server: bool,
+    slot: Option<String>,
+    history: TimelineHistory,
+    branch: Branch,
+    /// The end of what was sent.
+    sent: Lsn,
+    /// When that was first all there was.
+    caught_up_ms: Option<u64>,
+    /// The last report, and how far the standby's disk was looked at.
+    last: Progress,
+    looked: Lsn,
+}
+
+/// Listens from now on.
+pub(super) fn listen(shared: &Arc<Shared>, network: &Network) {
+    let there = Arc::downgrade(shared);
+    network.tap(
+        |from, to| from < ADMIN && to < ADMIN,
+        move |written| {
+            if let Some(shared) = there.upgrade() {
+                let failure = shared.wire.lock().hear(&shared, written);
+                if let Err(failure) = failure {
+                    shared.fail(failure);
+                }
+            }
+        },
+    );
+}
+
+impl Wire {
+    fn hear(&mut self, shared: &Shared, written: &Written) -> Result<(), String> {
+        let connection = self.connections.entry(written.connection).or_default();
+        connection.frames.add(written.side, &written.bytes);
+        while let Some(heard) = connection.frames.next(written.side) {
+            match heard {
+                Heard::Begins(start) => {
+                    connection.stream = Stream::new(shared, written, &start);
+                    if let Some(stream) = connection.stream.as_ref().filter(|stream| stream.is_server) {
+                        let upstream = (number_of(written.from), stream.branch.clone());
+                        count_rare(shared, &mut self.upstreams, stream.standby, upstream);
+                    }
+                }
+                Heard::Ended => connection.stream = None,
+                Heard::Data { start, len, end } => {
+                    if let Some(stream) = &mut connection.stream {
+                        if start + len == end {
+                            stream.caught_up_ms.get_or_insert(shared.now_ms());
+                        }
+                        stream.ships(shared, written.from, start, start + len)?;
+                    }
+                }
+                Heard::Status(progress) => {
+                    if let Some(stream) = &mut connection.stream {
+                        let believed = stream.reports(shared, written, progress)?;
+                        if let Some(slot) = &stream.slot {
+                            let kept = self.slots.entry((number_of(written.to), slot.clone())).or_default();
+                            if kept.branch.as_ref() != Some(&stream.branch) {
+                                *kept = Kept { branch: Some(stream.branch.clone()), ..Kept::default() };
+                            }
+                            kept.flushed = kept.flushed.max(Lsn::new(believed.flushed));
+                            kept.sent = kept.sent.max(stream.sent);
+                        }
+                        let from = Source {
+                            node: stream.standby,
+                            branch: stream.branch.clone(),
+                            upstream: number_of(written.to),
+                        };
+                        self.reports.add(from, shared.now_ms(), believed, stream.caught_up_ms);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A node gave up a segment of its log: none of its slots may need it.
+pub(super) fn removed(shared: &Shared, node: usize, name: &str) -> Result<(), String> {
+    let Some((_, segment, size)) = disks::segment_of(name) else { return Ok(()) };
+    let cluster = shared.cluster.lock();
+    let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
+    // What was kept on a branch that the node has left counts no more.
+    let timeline = TimelineId::new(facts::accepted(files));
+    let branch = disks::history(files, timeline).map(|history| facts::branch_of(&history, timeline));
+    for ((upstream, slot), kept) in &shared.wire.lock().slots {
+        let needs = segment >= size.segment_of(kept.flushed) && segment < size.segment_of(kept.sent);
+        let is_there = *upstream == node && kept.branch == branch;
+        if is_there && needs && has(files, &format!("pg_replslot/{slot}/state")) {
+            let flushed = kept.flushed;
+            return Err(format!(
+                "Bounded: node {node} gave up {name}, and slot {slot} keeps the log from {flushed} on"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Counts what a new stream from `upstream` shows.
+fn count_rare(
+    shared: &Shared,
+    upstreams: &mut BTreeMap<usize, (usize, Branch)>,
+    standby: usize,
+    upstream: (usize, Branch),
+) {
+    let primary = *shared.primary.lock();
+    if let Some((node, branch)) = upstreams.get(&standby)
+        && *node == upstream.0
+        && *branch != upstream.1
+        && *node != primary
+    {
+        shared.hit(Rare::CascadeFollowed);
+    }
+    upstreams.insert(standby, upstream);
+    let (mut hops, mut at) = (0, standby);
+    while at != primary
+        && hops < upstreams.len()
+        && let Some((next, _)) = upstreams.get(&at)
+    {
+        (hops, at) = (hops + 1, *next);
+    }
+    if hops >= 3 && at == primary {
+        shared.hit(Rare::CascadeOfCascade);
+    }
+}
+
+/// The number of a node's machine in the plan.
+fn number_of(machine: NodeId) -> usize {
+    usize::from(machine.0).saturating_sub(1)
+}
+
+impl Stream {
+    /// `written` is the word of the upstream that it begins.
+    fn new(shared: &Shared, written: &Written, start: &StartReplication) -> Option<Self> {
+        let cluster = shared.cluster.lock();
+        let files = cluster.node(written.from)?.files();
+        let timeline = match start.timeline {
+            Some(timeline) => TimelineId::new(timeline),
+            None => TimelineId::new(facts::accepted(files)),
+        };
+        let history = disks::history(files, timeline)?;
+        let first = Lsn::new(start.start.get());
+        Some(Self {
+            standby: number_of(written.to),
+            is_server: cluster.node(written.to).is_some_and(|node| node.is_up()),
+            slot: start.slot.clone(),
+            branch: facts::branch_of(&history, timeline),
+            history,
+            sent: first,
+            caught_up_ms: None,
+            last: Progress::default(),
+            looked: first,
+        })
+    }
+
+    /// Log is shipped.
+    fn ships(&mut self, shared: &Shared, from: NodeId, start: Lsn, end: Lsn) -> Result<(), String> {
+        self.sent = self.sent.max(end);
+        self.is_durable(shared, from, (start, end)).map_err(|at| {
+            let (from, to) = (number_of(from), self.standby);
+            format!(
+                "Shipped: node {from} ships {start} to {end} of {} to node {to}, and {at} is not durable",
+                self.branch
+            )
+        })
+    }
+
+    /// A standby says how far it is. As much of it as can be true.
+    fn reports(&mut self, shared: &Shared, written: &Written, told: Progress) -> Result<Progress, String> {
+        let standby = self.standby;
+        if told.flushed > told.written || told.replayed > told.written {
+            return Err(format!("Positions: node {standby} reports {told:x?}"));
+        }
+        let last = std::mem::replace(&mut self.last, told);
+        if told.written < last.written || told.flushed < last.flushed || told.replayed < last.replayed {
+            return Err(format!("Positions: node {standby} reports {told:x?} after {last:x?}"));
+        }
+        let sent = self.sent.get();
+        if told.written > sent {
+            shared.hit(Rare::ReportFromOldBranch);
+        }
+        let believed = Progress {
+            written: told.written.min(sent),
+            flushed: told.flushed.min(sent),
+            replayed: told.replayed.min(sent),
+        };
+        // What is redone counts as replayed once it is durable; the word of the flush may come later.
+        let flushed = Lsn::new(believed.flushed.max(believed.replayed));
+        if self.is_server && flushed > self.looked {
+            let from = std::mem::replace(&mut self.looked, flushed);
+            self.is_durable(shared, written.from, (from, flushed)).map_err(|at| {
+                let branch = &self.branch;
+                format!("Flushed: node {standby} reports {flushed} of {branch}, and {at} is not durable")
+            })?;
+        }
+        Ok(believed)
+    }
+
+    /// Whether a node's disk has this log durably; else the beginning of a piece that it has not.
+    fn is_durable(&self, shared: &Shared, node: NodeId, range: (Lsn, Lsn)) -> Result<(), Lsn> {
+        let cluster = shared.cluster.lock();
+        match cluster.node(node).filter(|node| node.is_up()) {
+            Some(node) => disks::is_log_durable(node.files(), &self.history, range),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine_of;
+    use super::*;
+
+    #[test]
+    fn machines_are_counted_from_one() {
+        assert_eq!((0..9).map(machine_of).map(number_of).collect::<Vec<_>>(), (0..9).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,127 @@
+//! What standbys have told their upstreams of how far they are.
+
+use super::Level;
+use crate::branch::{Branch, Branches, Token};
+use std::collections::BTreeMap;
+
+/// How far a standby says it is; all are exclusive ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What it has received.
+    pub written: u64,
+    /// What is durable on it.
+    pub flushed: u64,
+    /// What it has replayed.
+    pub replayed: u64,
+}
+
+impl Progress {
+    /// What counts for commits of a level.
+    pub fn of(&self, level: Level) -> u64 {
+        match level {
+            Level::RemoteApply => self.replayed,
+            Level::On => self.flushed,
+            _ => self.written,
+        }
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self {
+            written: self.written.max(other.written),
+            flushed: self.flushed.max(other.flushed),
+            replayed: self.replayed.max(other.replayed),
+        }
+    }
+}
+
+/// Who told of what, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The standby.
+    pub node: usize,
+    /// The branch of its stream.
+    pub branch: Branch,
+    /// The node that it follows.
+    pub upstream: usize,
+}
+
+/// The most that was told until some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// When this was told first.
+    pub at_ms: u64,
+    /// How far the standby is.
+    pub progress: Progress,
+    /// Since when the stream had once been given all that there was; None if it was not yet.
+    pub streams_from_ms: Option<u64>,
+}
+
+/// All that was told.
+#[derive(Debug, Clone, Default)]
+pub struct Reports(BTreeMap<Source, Vec<Told>>);
+
+impl Reports {
+    /// Notes a report.
+    pub fn add(&mut self, source: Source, at_ms: u64, progress: Progress, streams_from_ms: Option<u64>) {
+        let told = self.0.entry(source).or_default();
+        let progress = told.last().map_or(progress, |last| last.progress.max(progress));
+        match told.last_mut() {
+            Some(last) if last.at_ms == at_ms => *last = Told { at_ms, progress, streams_from_ms },
+            Some(last) if last.progress == progress => {}
+            _ => told.push(Told { at_ms, progress, streams_from_ms }),
+        }
+    }
+
+    /// What a node first said when it had a commit, as this level asks for it; None if it never said so. Of
+    /// several streams the first to tell counts.
+    pub fn told(
+        &self,
+        branches: &Branches,
+        node: usize,
+        level: Level,
+        commit: &Token,
+    ) -> Option<(usize, Told)> {
+        let of_node = self.0.iter().filter(|(source, _)| source.node == node);
+        let on_branch = of_node.filter(|(source, _)| branches.has(&source.branch, commit));
+        let first = on_branch.filter_map(|(source, told)| {
+            let at = told.partition_point(|told| told.progress.of(level) < commit.at.get());
+            told.get(at).map(|told| (source.upstream, *told))
+        });
+        first.min_by_key(|(_, told)| told.at_ms)
+    }
+}
+
+impl Reports {
+    /// When a node first said that it has replayed a commit.
+    pub fn replayed_at(&self, branches: &Branches, node: usize, commit: &Token) -> Option<u64> {
+        self.told(branches, node, Level::RemoteApply, commit).map(|(_, told)| told.at_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_counts_for_its_stage_and_for_commits_of_its_branch() {
+        let mut branches = Branches::default();
+        branches.add(Branch::new("2-a"), Branch::new("1"), wal::Lsn::new(0x100));
+        let mut reports = Reports::default();
+        let progress = |written, flushed, replayed| Progress { written, flushed, replayed };
+        let source = |branch: &str| Source { node: 3, branch: Branch::new(branch), upstream: 0 };
+        reports.add(source("1"), 10, progress(0x120, 0x90, 0x50), None);
+        reports.add(source("1"), 20, progress(0x110, 0x100, 0x90), None);
+        reports.add(source("2-a"), 30, progress(0x130, 0x130, 0x130), None);
+        let told = |level, token: &str| {
+            let token = token.parse().expect("a token");
+            reports.told(&branches, 3, level, &token).map(|(_, told)| told.at_ms)
+        };
+        assert_eq!(told(Level::RemoteWrite, "1:0/120"), Some(10));
+        assert_eq!(told(Level::On, "1:0/90"), Some(10));
+        assert_eq!(told(Level::On, "1:0/91"), Some(20));
+        assert_eq!(told(Level::RemoteApply, "1:0/100"), Some(30), "a younger branch has it too");
+        assert_eq!(told(Level::On, "1:0/110"), None, "of what was left it counts nothing");
+        assert_eq!(told(Level::On, "2-a:0/110"), Some(30));
+        assert!(reports.told(&branches, 2, Level::On, &"1:0/1".parse().expect("a token")).is_none());
+    }
+}

@@ -1,0 +1,170 @@
+//! What a server may do with its disk, looked at when it does it.
+//!
+//! | rule                                                                                  | when           |
+//! |---------------------------------------------------------------------------------------|----------------|
+//! | a page is written once the log up to its LSN is durable                               | each write     |
+//! | a standby writes a page once its control file's minRecoveryPoint covers it, durably   | each write     |
+//! | what a checkpoint names has all pages of before its redo point durable, names too     | a new control  |
+//! |                                                                                       | file           |
+//! | small files that must outlive a power cut do not stay undurable (see [`take_touched`])| by who asks    |
+//!
+//! They hold for a server's directory alone: a clone on its way has no postmaster.pid.
+
+use host::Disk;
+use parking_lot::Mutex;
+use simulated::{NodeId, fiber};
+use simulation::VirtualDisk;
+use std::path::{Path, PathBuf};
+use wal::control::{ClusterState, ControlFile, control_file_path};
+use wal::{Lsn, SegmentSize, TimelineId};
+
+/// Bytes of a page.
+const PAGE: usize = 8192;
+/// Bytes of the log before a page's LSN that are looked at.
+const TAIL_BYTES: u64 = 64;
+
+/// The data directory that a path is in, if it is a server's, and the rest of the path.
+fn place<'p>(files: &VirtualDisk, path: &'p Path) -> Option<(PathBuf, &'p Path)> {
+    let mut names = path.iter();
+    let data: PathBuf = names.by_ref().take(2).collect();
+    files.exists(&data.join("postmaster.pid")).ok()?.then_some((data, names.as_path()))
+}
+
+/// What servers have done wrong, the first of it, and the files that they have touched, in this process.
+static FOUND: Mutex<Option<String>> = Mutex::new(None);
+static TOUCHED: Mutex<Vec<Touched>> = Mutex::new(Vec::new());
+
+/// A small file that must outlive a power cut was written, or got its name.
+#[derive(Clone, Debug)]
+pub struct Touched {
+    /// Whose disk it is on.
+    pub node: NodeId,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// Segments of the log that were removed or renamed away.
+static REMOVED: Mutex<Vec<Touched>> = Mutex::new(Vec::new());
+
+/// What was done wrong, if anything.
+pub fn found() -> Option<String> {
+    FOUND.lock().clone()
+}
+
+/// The files that were touched since this was last asked.
+pub fn take_touched() -> Vec<Touched> {
+    std::mem::take(&mut *TOUCHED.lock())
+}
+
+/// The segments of the log that servers gave up since this was last asked.
+pub fn take_removed() -> Vec<Touched> {
+    std::mem::take(&mut *REMOVED.lock())
+}
+
+/// A file is not there any more under this name.
+pub(super) fn removed(files: &VirtualDisk, path: &Path) {
+    let is_log = path.iter().nth(2).is_some_and(|folder| folder == "pg_wal");
+    if let Some(node) = fiber::current_node().filter(|_| is_log && place(files, path).is_some()) {
+        REMOVED.lock().push(Touched { node, path: path.to_path_buf() });
+    }
+}
+
+fn fail(what: String) {
+    let node = fiber::current_node().map_or(0, |node| node.0.saturating_sub(1));
+    FOUND.lock().get_or_insert_with(|| format!("Disk: node {node} {what}"));
+}
+
+/// A file was written, or got this name.
+pub(super) fn touched(files: &VirtualDisk, path: &Path) {
+    let Some(node) = fiber::current_node() else { return };
+    let Some((_, within)) = place(files, path) else { return };
+    let is_temporary = within.extension().is_some_and(|extension| extension == "tmp");
+    let small = ["plimsoll/fence", "plimsoll/ledger", "pg_replslot"];
+    let matters = small.iter().any(|name| within.starts_with(name))
+        || within.extension().is_some_and(|extension| extension == "history")
+        || within == Path::new("global/pg_control");
+    if matters && !is_temporary {
+        for entry in files.list(path).unwrap_or_default() {
+            TOUCHED.lock().push(Touched { node, path: path.join(entry.name) });
+        }
+        TOUCHED.lock().push(Touched { node, path: path.to_path_buf() });
+    }
+}
+
+/// Pages are about to be written.
+pub(super) fn before_write(files: &VirtualDisk, path: &Path, bytes: &[u8], offset: u64) {
+    let is_relation = path.iter().nth(2).is_some_and(|folder| folder == "base");
+    if !is_relation || !bytes.len().is_multiple_of(PAGE) || !offset.is_multiple_of(PAGE as u64) {
+        return;
+    }
+    let Some((data, _)) = place(files, path) else { return };
+    for page in bytes.chunks(PAGE) {
+        if let Some(lsn) = lsn_of(page)
+            && let Err(why) = may_be_written(files, &data, lsn)
+        {
+            fail(format!("writes a page of {} that is as new as {lsn}: {why}", path.display()));
+        }
+    }
+}
+
+/// A page's LSN; None if it has none.
+fn lsn_of(page: &[u8]) -> Option<Lsn> {
+    let (high, rest) = page.split_first_chunk::<4>()?;
+    let low = rest.first_chunk::<4>()?;
+    let lsn = u64::from(u32::from_le_bytes(*high)) << 32 | u64::from(u32::from_le_bytes(*low));
+    (lsn != 0).then(|| Lsn::new(lsn))
+}
+
+fn may_be_written(files: &VirtualDisk, data: &Path, lsn: Lsn) -> Result<(), String> {
+    let Ok(control) = ControlFile::load(files, data) else { return Ok(()) };
+    if !is_log_durable(files, data, control.segment_size, lsn) {
+        return Err("the log up to there is not durable".to_owned());
+    }
+    if control.state != ClusterState::InArchiveRecovery {
+        return Ok(());
+    }
+    // Another one may be on its way.
+    let durable =
+        files.read_durable(&control_file_path(data)).and_then(|bytes| ControlFile::decode(&bytes).ok());
+    match durable.map(|control| control.min_recovery_point) {
+        Some(minimum) if minimum >= lsn => Ok(()),
+        minimum => Err(format!("minRecoveryPoint is {minimum:?} on disk")),
+    }
+}
+
+/// Whether the end of the log before a position is durable, in any timeline that has it: the beginning of a
+/// segment is copied when a timeline begins in it.
+fn is_log_durable(files: &VirtualDisk, data: &Path, size: SegmentSize, end: Lsn) -> bool {
+    let folder = data.join("pg_wal");
+    let segment = size.segment_before(end);
+    let to = end.bytes_since(size.start_of(segment));
+    let files_of_it = (1..32).filter_map(|timeline| {
+        let path = folder.join(segment.file_name(TimelineId::new(timeline), size));
+        files.is_durable(&path, to.saturating_sub(TAIL_BYTES)..to).ok()
+    });
+    let known: Vec<bool> = files_of_it.collect();
+    known.is_empty() || known.contains(&true)
+}
+
+/// The control file was replaced by this one.
+pub(super) fn control_replaced(files: &VirtualDisk, path: &Path) {
+    let Some((data, _)) = place(files, path).filter(|(data, _)| path == control_file_path(data)) else {
+        return;
+    };
+    let Ok(control) = ControlFile::load(files, &data) else { return };
+    let redo = control.checkpoint_copy.redo;
+    let mut page = [0; PAGE];
+    for dirty in files.undurable_files(&data.join("base")) {
+        let Ok(file) = files.open(&dirty, host::OpenMode::Read) else { continue };
+        for at in (0..file.len().unwrap_or(0)).step_by(PAGE) {
+            let is_old = file.read_at(&mut page, at).is_ok() && lsn_of(&page).is_some_and(|lsn| lsn <= redo);
+            if is_old && !files.is_durable(&dirty, at..at + PAGE as u64).unwrap_or(true) {
+                let lsn = lsn_of(&page).unwrap_or(redo);
+                let dirty = dirty.display();
+                return fail(format!(
+                    "ends a checkpoint of {redo}, and a page of {dirty} with {lsn} is not durable"
+                ));
+            }
+        }
+    }
+}
