@@ -312,9 +312,13 @@ impl Replay {
             }
             XactRecord::Abort(end) => {
                 let xid = end.xid(record, self.next_xid);
-                for xid in [xid].into_iter().chain(end.parts(self.next_xid)) {
-                    if self.open.remove(&xid) {
-                        visibility.abort(&[xid]);
+                let xids = [xid].into_iter().chain(end.parts(self.next_xid));
+                let aborted: Vec<Xid> = xids.filter(|xid| self.open.remove(xid)).collect();
+                if !aborted.is_empty() {
+                    visibility.abort(&aborted);
+                    // The state page tells of it in a record of its own, which may lie behind the log's end.
+                    if !self.early.abort(&aborted) {
+                        visibility.forget(&aborted);
                     }
                 }
                 self.drop_files(record, xid, &end, feed);

@@ -3,10 +3,10 @@
 use super::large::{fill, key, open_small, small};
 use super::standby::{Standby, backup, follow, ship};
 use super::*;
-use crate::{CheckpointKind, Direction, Feed, PromoteOptions};
+use crate::{CheckpointKind, Direction, Feed, PromoteOptions, RedoEnd};
 use Isolation::{ReadCommitted, RepeatableRead};
 use host::sync::Mutex;
-use wal::{Lsn, TimelineId};
+use wal::{Lsn, SegmentSize, TimelineId};
 
 /// What is known at a moment: the newest value whose commit was acknowledged, and the newest whose commit was
 /// begun.
@@ -212,6 +212,52 @@ async fn a_promotion_aborts_the_large_transactions_that_the_log_leaves_open() {
         assert_eq!(db.horizon(), db.next_xid(), "nothing is left of it");
     }
     drop(large);
+}
+
+/// A copy of `backup` with the primary's log up to `cut`.
+fn with_log_up_to(backup: &VirtualDisk, primary: &VirtualDisk, cut: Lsn) -> VirtualDisk {
+    use host::Disk;
+    let image = backup.fork();
+    ship(primary, &image);
+    let size = SegmentSize::new(1 << 20).unwrap();
+    let name = size.segment_of(cut).file_name(TimelineId::FIRST, size);
+    let path = Path::new(DIR).join("pg_wal").join(name);
+    let file = image.open(&path, host::OpenMode::ReadWrite).unwrap();
+    let offset = size.offset_of(cut);
+    file.write_all_at(&vec![0; (size.bytes() - offset) as usize], offset).unwrap();
+    file.sync().unwrap();
+    image
+}
+
+#[tokio::test]
+async fn a_promotion_between_the_records_of_an_abort_shows_nothing_of_what_was_aborted() {
+    let (disk, db, tree) = open_small().await;
+    let mut large = statement(&db, ReadCommitted).await;
+    fill(&mut large, tree, 0..60, "x").await;
+    let copy = backup(&disk, &db, async {}).await;
+    let from = db.wal_writer_tick().unwrap();
+    drop(large);
+    let to = db.wal_writer_tick().unwrap();
+    assert!(from < to, "the abort is logged");
+    let mut ends = std::collections::BTreeSet::new();
+    let mut cut = from;
+    while cut <= to {
+        let image = with_log_up_to(&copy, &disk, cut);
+        let standby = follow(&image);
+        standby.feed.give(cut);
+        let (promoted, end) = standby.end_for_promotion();
+        let RedoEnd::Promote { at, .. } = end else { panic!("{end:?}") };
+        ends.insert(at);
+        let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+        promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+        assert_eq!(count(&statement(&promoted, ReadCommitted).await, tree).await, 0, "cut at {cut}");
+        let again = try_open(&power_cut(&image), small()).unwrap().0;
+        assert_eq!(count(&statement(&again, ReadCommitted).await, tree).await, 0, "cut at {cut}");
+        // No record is shorter.
+        cut = cut + 24;
+    }
+    // Between the abort and what the state page says of it.
+    assert!(ends.iter().any(|end| from < *end && *end < to), "{from} {ends:?} {to}");
 }
 
 /// Distances that no half of an xid tells: the large transaction's first one is further away than 2^31 after
