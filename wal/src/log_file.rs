@@ -190,7 +190,9 @@ impl LogFile {
         }
         if self.folder.segment_size().offset_of(self.at) == 0 {
             // Full: durable before the next one gets its first byte.
-            self.sync()?;
+            if !host::planted!("a full segment is left without a sync") {
+                self.sync()?;
+            }
             self.current = None;
         }
         Ok(())

@@ -122,7 +122,9 @@ pub(super) fn complete(
         write(&target.join("standby.signal"), b"")?;
     }
     // The log still comes meanwhile: a segment that gets its name just now was made durable by who wrote it.
-    host::sync_tree(disk, target, true).map_err(|failed| io_error(&failed.path)(failed.error))?;
+    if !host::planted!("a clone is let go before its files are durable") {
+        host::sync_tree(disk, target, true).map_err(|failed| io_error(&failed.path)(failed.error))?;
+    }
     if let Some(parent) = target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent).map_err(io_error(parent))?;
     }

@@ -420,7 +420,9 @@ impl Drop for SenderHandle {
     fn drop(&mut self) {
         let mut table = self.senders.0.table.lock();
         table.entries.remove(&self.key);
-        self.senders.recompute(&mut table);
+        if !host::planted!("the next in line is not asked when a synchronous standby leaves") {
+            self.senders.recompute(&mut table);
+        }
         let count = table.entries.len();
         drop(table);
         self.senders.0.count.send_replace(count);

@@ -114,10 +114,11 @@ pub(super) async fn reach(
         if host::planted!("a read does not wait for its token") {
             return Ok(());
         }
+        let deaf = host::planted!("a wait for a token does not hear that the branch has changed");
         tokio::select! {
             biased;
             // A promotion, here or upstream, may have changed what the token means.
-            _ = changes.changed() => {}
+            _ = changes.changed(), if !deaf => {}
             reached = database.wait_included(token.lsn, &interrupt) => return reached.map_err(SqlError::from),
         }
     }

@@ -292,6 +292,16 @@ pub const ALL: &[Bug] = &[
         Liveness,
         Expected::Missed("no check has seen it yet"),
     ),
+    bug("a full segment is left without a sync", Acknowledged, Expected::Untried),
+    bug("a page that changes while it is written counts as written", Acknowledged, Expected::Untried),
+    bug("redo tells its position before it has redone the record", OneOrder, Expected::Untried),
+    bug("the next in line is not asked when a synchronous standby leaves", Liveness, Expected::Untried),
+    bug("a promotion leaves minRecoveryPoint on the ended timeline", Acknowledged, Expected::Untried),
+    bug("log goes up to the checkpoint's record instead of its redo point", Liveness, Expected::Untried),
+    bug("a clone is let go before its files are durable", Acknowledged, Expected::Untried),
+    bug("a file counts as archived while its command still runs", NothingSilent, Expected::Untried),
+    bug("a commit that waits does not hear of the fence", OneWriter, Expected::Untried),
+    bug("a wait for a token does not hear that the branch has changed", OneOrder, Expected::Untried),
 ];
 
 /// The bug of this name.

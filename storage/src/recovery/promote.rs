@@ -119,10 +119,12 @@ pub(crate) fn promote(
     // is continued.
     start_writing(&engine, &Begin { timeline, ended: Some(last_record), start, overwritten: None, state })?;
     let end = engine.wal()?.positions().flushed();
-    engine.update_control(|control| {
-        control.min_recovery_point = end;
-        control.min_recovery_point_timeline = timeline;
-    })?;
+    if !host::planted!("a promotion leaves minRecoveryPoint on the ended timeline") {
+        engine.update_control(|control| {
+            control.min_recovery_point = end;
+            control.min_recovery_point_timeline = timeline;
+        })?;
+    }
     for signal in ["standby.signal", "recovery.signal"] {
         let path = engine.dir().join(signal);
         match disk.remove_file(&path) {

@@ -100,6 +100,9 @@ impl Pool {
             drop(io);
         }
         let slot = frame.slot.read();
+        if host::planted!("a page that changes while it is written counts as written") {
+            frame.begin_write();
+        }
         frame.end_write();
         drop(slot);
         self.writes.fetch_add(written as u64, Ordering::Relaxed);
