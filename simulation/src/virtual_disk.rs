@@ -187,7 +187,16 @@ impl VirtualDisk {
     pub fn is_durable(&self, path: &Path, range: Range<u64>) -> io::Result<bool> {
         let state = self.shared.state.lock();
         let Some(Node::File(number)) = state.find(path)? else { return Err(not_found()) };
-        Ok(state.find_durable(path)? == Some(Node::File(number)) && state.file(number)?.is_durable(range))
+        let live = state.file(number)?;
+        Ok(match state.find_durable(path)? {
+            Some(Node::File(before)) if before != number => {
+                // The name may come back as that of either.
+                let bytes = live.read(range.clone());
+                live.keeps(&bytes, range.clone()) && state.file(before)?.keeps(&bytes, range)
+            }
+            Some(Node::File(_)) => live.is_durable(range),
+            _ => false,
+        })
     }
     /// What a power cut that loses all that is not synced leaves of a file; None if that is no file.
     pub fn read_durable(&self, path: &Path) -> Option<Vec<u8>> {

@@ -278,10 +278,22 @@ impl Inode {
     }
     /// Whether a power cut that loses all that is not synced leaves these bytes as they are.
     pub(super) fn is_durable(&self, range: Range<u64>) -> bool {
+        self.keeps(&self.read(range.clone()), range)
+    }
+    /// The bytes in this range, as programs see them; fewer behind the file's end.
+    pub(super) fn read(&self, range: Range<u64>) -> Vec<u8> {
+        Self::range_of(&self.live, range)
+    }
+    /// Whether a power cut that loses all that is not synced leaves these bytes there.
+    pub(super) fn keeps(&self, bytes: &[u8], range: Range<u64>) -> bool {
+        Self::range_of(&self.durable, range) == bytes
+    }
+    fn range_of(contents: &Contents, range: Range<u64>) -> Vec<u8> {
         let len = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
-        let (mut here, mut kept) = (vec![0; len], vec![0; len]);
-        let read = self.live.read(&mut here, range.start);
-        self.durable.read(&mut kept, range.start) == read && here == kept
+        let mut bytes = vec![0; len];
+        let read = contents.read(&mut bytes, range.start);
+        bytes.truncate(read);
+        bytes
     }
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
         let change = if bytes.iter().all(|byte| *byte == 0) {

@@ -113,6 +113,16 @@ fn bytes_are_durable_where_a_power_cut_leaves_them_under_their_name() {
     assert!(disk.is_durable(path("/file"), 0..1).is_err());
     disk.sync_dir(path("/")).unwrap();
     assert!(is_durable("/other", 0..4106));
+    // A copy that takes the name: whichever of both is found, the bytes are there.
+    let copy = create(&disk, "/copy");
+    copy.write_all_at(&disk.read_durable(path("/other")).unwrap(), 0).unwrap();
+    disk.rename(path("/copy"), path("/other")).unwrap();
+    assert!(!is_durable("/other", 0..4106), "the copy is not");
+    copy.sync().unwrap();
+    assert!(is_durable("/other", 0..4106));
+    copy.write_all_at(&[9], 7).unwrap();
+    copy.sync().unwrap();
+    assert!(!is_durable("/other", 0..8), "what stood there before has other bytes");
 }
 
 #[test]

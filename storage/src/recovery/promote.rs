@@ -9,7 +9,9 @@
 use crate::Error;
 use crate::engine::Engine;
 use crate::engine::recovery_state::Parked;
+use crate::pages::barrier::WriteBarrier;
 use crate::recovery::open::{Begin, start_writing};
+use crate::recovery::replay::RaiseMinRecoveryPoint;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -115,6 +117,8 @@ pub(crate) fn promote(
         overwrites_contrecord: false,
         forked_from: Some(file),
     };
+    // Once the log is written here, pages go to disk ahead of what the control file tells of the new timeline.
+    RaiseMinRecoveryPoint(Arc::downgrade(&engine)).before_page_write(at)?;
     // As PostgreSQL has it: the record names the timeline of the record before it, the history the one that
     // is continued.
     start_writing(&engine, &Begin { timeline, ended: Some(last_record), start, overwritten: None, state })?;

@@ -340,10 +340,14 @@ async fn a_snapshot_taken_in_the_middle_of_a_promotion_sees_nothing_of_what_is_t
         let unfinished: Vec<_> =
             engine.parked.lock().iter().flat_map(|parked| parked.state.leftovers.clone()).collect();
         let seen: Vec<bool> = unfinished.iter().map(|xid| snapshot.sees(*xid)).collect();
-        tell.send(seen).unwrap();
+        let raised = engine.control.lock().min_recovery_point;
+        tell.send((seen, raised)).unwrap();
     }));
     let how = PromoteOptions { new_timeline: TimelineId::new(2), reason: "test".into() };
+    let RedoEnd::Promote { at, .. } = end else { panic!("{end:?}") };
     promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
-    assert_eq!(told.recv().unwrap(), [false], "one transaction has no outcome");
+    let (seen, raised) = told.recv().unwrap();
+    assert_eq!(seen, [false], "one transaction has no outcome");
+    assert!(raised >= at, "pages of up to {at} may go to disk, the control file says {raised}");
     assert_eq!(count(&statement(&promoted, ReadCommitted).await, tree).await, 1);
 }

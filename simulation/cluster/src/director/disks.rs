@@ -92,11 +92,14 @@ pub(super) fn is_log_durable(
         let end = to.min(size.start_of(segment.next()));
         let begun = |begin: Lsn| size.segment_of(begin) <= segment;
         let bytes = size.offset_of(at)..size.offset_of(at) + end.bytes_since(at);
-        let kept = history.newest_first().filter(|(_, begin, _)| begun(*begin)).find_map(|(timeline, ..)| {
-            let path = wal_folder().join(segment.file_name(timeline, size));
-            files.is_durable(&path, bytes.clone()).ok()
-        });
-        if kept == Some(false) {
+        // Of two timelines in one segment both files have its beginning.
+        let kept =
+            history.newest_first().filter(|(_, begin, _)| begun(*begin)).filter_map(|(timeline, ..)| {
+                let path = wal_folder().join(segment.file_name(timeline, size));
+                files.is_durable(&path, bytes.clone()).ok()
+            });
+        let kept: Vec<bool> = kept.collect();
+        if !kept.is_empty() && !kept.contains(&true) {
             return Err(at);
         }
         at = end;

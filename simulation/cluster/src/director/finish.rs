@@ -137,13 +137,16 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
 fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) -> Option<usize> {
     let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
     let lineage = facts.branches.lineage(&facts.branch_written(best));
-    roles.iter().filter(|(node, (recovery, _))| **node != best && !recovery).map(|(node, _)| *node).find(
-        |node| {
-            let Some(files) = cluster.node(machine_of(*node)).map(|node| node.files()) else { return false };
-            let asks = admin::in_file(files, "plimsoll.peers").is_some_and(|peers| !peers.is_empty());
-            asks && lineage.contains(&facts.branch_written(*node)) && !has(files, "plimsoll/fence")
-        },
-    )
+    let primaries = roles.iter().filter(|(node, (recovery, _))| **node != best && !recovery);
+    let replaced = |(node, (_, timeline)): &(&usize, &(bool, u32))| {
+        let Some(files) = cluster.node(machine_of(**node)).map(|node| node.files()) else { return false };
+        let asks = admin::in_file(files, "plimsoll.peers").is_some_and(|peers| !peers.is_empty());
+        let written = facts.branch_written(**node);
+        // A promotion that a crash cut short is finished by the next start, and no line tells of it.
+        let is_known = written.timeline() == *timeline;
+        asks && is_known && lineage.contains(&written) && !has(files, "plimsoll/fence")
+    };
+    primaries.filter(replaced).map(|(node, _)| *node).next()
 }
 
 /// Whether a node has heard that it was replaced, and takes no writes.
