@@ -178,8 +178,8 @@ impl VirtualDisk {
         state.files.values().any(|file| file.is_dirty())
             || state.folders.values().any(|folder| folder.is_dirty())
     }
-    /// Whether a power cut that loses all that is not synced leaves these bytes of a file as programs see them
-    /// now, under this name.
+    /// Whether a power cut that loses all that is not synced leaves these bytes of a file as programs see
+    /// them now, under this name.
     ///
     /// # Errors
     ///

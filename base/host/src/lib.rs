@@ -55,7 +55,8 @@ use std::sync::Arc;
 /// simulation the same for every process, as the order in which keys come is part of a run's course.
 #[cfg(not(feature = "simulated"))]
 pub type HashState = hashbrown::DefaultHashBuilder;
-/// How keys are hashed: the same for every process, as the order in which keys come is part of a run's course.
+/// How keys are hashed: the same for every process, as the order in which keys come is part of a run's
+/// course.
 #[cfg(feature = "simulated")]
 pub type HashState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 

@@ -2,8 +2,11 @@
 //! environment and the password file (the manual's sections "Connection Strings", "Environment Variables",
 //! "The Password File").
 
+mod silence;
+
+pub use silence::Silence;
+
 use host::Disk;
-use host::net::Keepalive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,15 +68,6 @@ pub enum TargetSession {
     Standby,
     /// A standby if there is one, else any.
     PreferStandby,
-}
-
-/// How a TCP connection finds out that the other side is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Silence {
-    /// None: it is never asked whether it is there.
-    pub keepalive: Option<Keepalive>,
-    /// How long what was sent may stay unacknowledged; None is the system's own limit.
-    pub user_timeout: Option<Duration>,
 }
 
 /// A connection's parameters.
@@ -383,7 +377,7 @@ impl ConnInfo {
             options: get("options"),
             replication: get("replication"),
             connect_timeout: connect_timeout(get("connect_timeout"))?,
-            silence: silence(get)?,
+            silence: silence::parse(get)?,
             target_session: target_session(get("target_session_attrs"))?,
             parameters,
             passfile: get("passfile")
@@ -485,29 +479,6 @@ fn connect_timeout(text: Option<String>) -> Result<Option<Duration>, ConnInfoErr
     }
 }
 
-/// The keepalives* parameters and tcp_user_timeout; as in libpq 0 is the system's own value.
-fn silence(get: impl Fn(&str) -> Option<String>) -> Result<Silence, ConnInfoError> {
-    let number = |option: &'static str| {
-        let Some(text) = get(option) else { return Ok(None) };
-        text.trim().parse::<i32>().map(Some).map_err(|_| ConnInfoError::BadValue { option, value: text })
-    };
-    let above_zero = |option| {
-        let given = number(option)?.and_then(|given| u32::try_from(given).ok());
-        Ok(given.filter(|given| *given > 0))
-    };
-    let seconds = |option| Ok(above_zero(option)?.map(|given| Duration::from_secs(given.into())));
-    let keepalive = Keepalive {
-        idle: seconds("keepalives_idle")?,
-        interval: seconds("keepalives_interval")?,
-        probes: above_zero("keepalives_count")?,
-    };
-    let millis = above_zero("tcp_user_timeout")?;
-    Ok(Silence {
-        keepalive: (number("keepalives")? != Some(0)).then_some(keepalive),
-        user_timeout: millis.map(|given| Duration::from_millis(given.into())),
-    })
-}
-
 fn target_session(text: Option<String>) -> Result<TargetSession, ConnInfoError> {
     Ok(match text.as_deref() {
         None | Some("any") => TargetSession::Any,
@@ -546,17 +517,6 @@ mod tests {
         assert_eq!(socket.endpoints, [(Endpoint::Unix("/tmp/x".into()), 5432)]);
         assert_eq!((socket.database(), socket.application_name.as_deref()), ("me", Some("w1")));
         assert_eq!(socket.connect_timeout, Some(Duration::from_secs(10)));
-    }
-
-    #[test]
-    fn a_silent_server_is_asked_unless_keepalives_are_off() {
-        let asked = parsed("host=a keepalives_idle=10 keepalives_interval=5 keepalives_count=3").silence;
-        let (idle, interval) = (Some(Duration::from_secs(10)), Some(Duration::from_secs(5)));
-        assert_eq!(asked.keepalive, Some(Keepalive { idle, interval, probes: Some(3) }));
-        let plain = parsed("host=a keepalives_idle=0 tcp_user_timeout=1500").silence;
-        assert_eq!(plain.keepalive, Some(Keepalive::default()));
-        assert_eq!(plain.user_timeout, Some(Duration::from_millis(1500)));
-        assert_eq!(parsed("host=a keepalives=0 keepalives_idle=10").silence.keepalive, None);
     }
 
     #[test]

@@ -32,8 +32,8 @@ pub struct HbaError {
 pub struct Candidate<'a> {
     /// The client's address; None on a Unix socket.
     pub address: Option<IpAddr>,
-    /// This machine's addresses with the length of their networks' prefixes, asked for `samehost` and `samenet`
-    /// alone.
+    /// This machine's addresses with the length of their networks' prefixes, asked for `samehost` and
+    /// `samenet` alone.
     pub interfaces: fn() -> Vec<(IpAddr, u32)>,
     /// The role asked for.
     pub user: &'a str,

@@ -131,7 +131,8 @@ impl SqlSession {
         let begun = transaction.begin_statement().await;
         let lsn = transaction.snapshot_lsn();
         begun.map_err(|error| self.canceller.explain(error))?;
-        // Asked last: a timeline that begins meanwhile has what the snapshot shows, the one before it may not.
+        // Asked last: a timeline that begins meanwhile has what the snapshot shows, the one before it may
+        // not.
         self.last_snapshot = Some((self.engine.database().timeline(), lsn));
         if let Some(block) = &mut self.block {
             block.queried = true;

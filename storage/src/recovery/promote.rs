@@ -117,7 +117,8 @@ pub(crate) fn promote(
         overwrites_contrecord: false,
         forked_from: Some(file),
     };
-    // Once the log is written here, pages go to disk ahead of what the control file tells of the new timeline.
+    // Once the log is written here, pages go to disk ahead of what the control file tells of the new
+    // timeline.
     RaiseMinRecoveryPoint(Arc::downgrade(&engine)).before_page_write(at)?;
     // As PostgreSQL has it: the record names the timeline of the record before it, the history the one that
     // is continued.

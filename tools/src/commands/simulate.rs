@@ -52,8 +52,8 @@ pub struct SimulateArgs {
     /// Switch on a bug that is planted in the code
     #[arg(long, value_name = "NAME")]
     bug: Option<String>,
-    /// Switch on each planted bug in turn, or that of --bug alone, and run seeds until each was caught so many
-    /// times
+    /// Switch on each planted bug in turn, or that of --bug alone, and run seeds until each was caught so
+    /// many times
     #[arg(long, value_name = "TIMES", requires = "seeds", conflicts_with_all = ["twice", "tell", "shrink"])]
     hunt: Option<usize>,
     /// Seconds that a run may take

@@ -70,8 +70,8 @@ fn on(history: &History, guarantee: &Guarantee, leaf: &Branch) -> Vec<registers:
                 let node = u8::try_from(entry.node).unwrap_or(u8::MAX);
                 let after = read.after.as_ref().filter(on_leaf).map_or(0, |after| after.at.get());
                 let operation = Operation::Read { node, after, at, values: seen.values };
-                // At a fork both branches have what was read; who asked the younger one, or follows its token,
-                // has left this log.
+                // At a fork both branches have what was read; who asked the younger one, or follows its
+                // token, has left this log.
                 let is_here = |token: &Token| token.branch == guarantee.branches.home(token);
                 if is_here(token) && read.after.as_ref().is_some_and(is_here) {
                     session.push(operation);

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
 
-/// How long after a reload was asked for the setting before may still be in force, if nobody has seen that the
-/// new one is.
+/// How long after a reload was asked for the setting before may still be in force, if nobody has seen that
+/// the new one is.
 const RELOAD_MS: u64 = 2000;
 /// The same once the server has shown the new one.
 const SEEN_MS: u64 = 50;

@@ -49,8 +49,8 @@ impl Director {
         if named.is_empty() { among.to_vec() } else { named }
     }
 
-    /// Which standbys matter: those that commits wait for; often one or two of them from now on, of which none
-    /// may be missed. When that holds.
+    /// Which standbys matter: those that commits wait for; often one or two of them from now on, of which
+    /// none may be missed. When that holds.
     fn choose_waited_for(&mut self, among: &[usize]) -> (Vec<usize>, u64) {
         if self.rng.u8(..4) == 0 {
             return (self.waited_for(among), 0);

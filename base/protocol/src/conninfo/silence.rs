@@ -1,0 +1,58 @@
+//! How a connection finds out that the other side is gone: the keepalives* parameters and tcp_user_timeout.
+
+use super::ConnInfoError;
+use host::net::Keepalive;
+use std::time::Duration;
+
+/// How a TCP connection finds out that the other side is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// None: it is never asked whether it is there.
+    pub keepalive: Option<Keepalive>,
+    /// How long what was sent may stay unacknowledged; None is the system's own limit.
+    pub user_timeout: Option<Duration>,
+}
+
+/// The keepalives* parameters and tcp_user_timeout; as in libpq 0 is the system's own value.
+pub(super) fn parse(get: impl Fn(&str) -> Option<String>) -> Result<Silence, ConnInfoError> {
+    let number = |option: &'static str| {
+        let Some(text) = get(option) else { return Ok(None) };
+        text.trim().parse::<i32>().map(Some).map_err(|_| ConnInfoError::BadValue { option, value: text })
+    };
+    let above_zero = |option| {
+        let given = number(option)?.and_then(|given| u32::try_from(given).ok());
+        Ok(given.filter(|given| *given > 0))
+    };
+    let seconds = |option| Ok(above_zero(option)?.map(|given| Duration::from_secs(given.into())));
+    let keepalive = Keepalive {
+        idle: seconds("keepalives_idle")?,
+        interval: seconds("keepalives_interval")?,
+        probes: above_zero("keepalives_count")?,
+    };
+    let millis = above_zero("tcp_user_timeout")?;
+    Ok(Silence {
+        keepalive: (number("keepalives")? != Some(0)).then_some(keepalive),
+        user_timeout: millis.map(|given| Duration::from_millis(given.into())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ConnInfo;
+    use super::*;
+
+    fn silence(text: &str) -> Silence {
+        ConnInfo::parse_with(text, |_| None).unwrap().silence
+    }
+
+    #[test]
+    fn a_silent_server_is_asked_unless_keepalives_are_off() {
+        let asked = silence("host=a keepalives_idle=10 keepalives_interval=5 keepalives_count=3");
+        let (idle, interval) = (Some(Duration::from_secs(10)), Some(Duration::from_secs(5)));
+        assert_eq!(asked.keepalive, Some(Keepalive { idle, interval, probes: Some(3) }));
+        let plain = silence("host=a keepalives_idle=0 tcp_user_timeout=1500");
+        assert_eq!(plain.keepalive, Some(Keepalive::default()));
+        assert_eq!(plain.user_timeout, Some(Duration::from_millis(1500)));
+        assert_eq!(silence("host=a keepalives=0 keepalives_idle=10").keepalive, None);
+    }
+}
