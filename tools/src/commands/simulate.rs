@@ -269,13 +269,12 @@ fn line_of_long_run(totals: &Totals, first: u64) -> String {
         failed => format!("{failed} failed"),
     };
     format!(
-        "| {day} | {commit} | simulate | {first} | {} | {outcome} in {:.0} s: {} simulated seconds, {} operations, \
-         {} changes of branch, {} rare states never reached |",
+        "| {day} | {commit} | {} from {first} on | {} s | {} | {} | {outcome} in {:.0} s, {} rare states not reached |",
         totals.runs,
-        totals.real.as_secs_f64(),
         totals.simulated.as_secs(),
         totals.operations,
         totals.turns,
+        totals.real.as_secs_f64(),
         totals.rare.never().len()
     )
 }
