@@ -322,6 +322,8 @@ fn timeline_of(shared: &Shared, node: usize) -> u32 {
 
 pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
     let old = *shared.primary.lock();
+    // What is told from here on nobody has compared: each says at another moment how far it is.
+    let decided_ms = shared.now_ms();
     let mut compared = Vec::new();
     let mut ends = Vec::new();
     for node in among.into_iter().filter(|node| is_up(&shared, *node)) {
@@ -338,7 +340,7 @@ pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
     let candidates: BTreeSet<usize> = same.map(|(_, node)| node).collect();
     shared.tell(&format!("of nodes {candidates:?} node {node} has the most log"));
     let sealed_from = Some(old).filter(|old| !is_up(&shared, *old));
-    promote(&shared, node, Some(Asked { decided_ms: shared.now_ms(), candidates, sealed_from }));
+    promote(&shared, node, Some(Asked { decided_ms, candidates, sealed_from }));
 }
 
 /// Takes a node down, clones it anew and starts it. It keeps what it had if that fails.
