@@ -82,10 +82,11 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
         bug: arguments.bug.as_deref().map(planted).transpose()?,
         stories: arguments.tell,
     };
-    if let (Some(times), Some(seeds)) = (arguments.hunt, &arguments.seeds) {
-        return hunt_all(times, seeds, &options);
-    }
+    let bug = options.bug;
     let runner = Runner::new(options).map_err(|error| anyhow!("could not begin: {error}"))?;
+    if let (Some(times), Some(seeds)) = (arguments.hunt, &arguments.seeds) {
+        return hunt_all(&runner, bug, times, seeds);
+    }
     let mut show = Show { arguments, stories: &stories, hashes: BTreeMap::new(), strayed: BTreeSet::new() };
     let times = 1 + usize::from(arguments.twice);
     let plans = plans(arguments, &stories)?.flat_map(|plan| std::iter::repeat_n(plan, times));
@@ -116,12 +117,11 @@ fn planted(name: &str) -> Result<&'static str> {
 }
 
 /// Hunts planted bugs, and prints a line of a table for each. Gives the exit code: 1 if one was not caught.
-fn hunt_all(times: usize, seeds: &Range<u64>, options: &Options) -> Result<u8> {
+fn hunt_all(runner: &Runner, only: Option<&str>, times: usize, seeds: &Range<u64>) -> Result<u8> {
     let mut missed = 0;
     println!("| bug | breaks | caught | median of seeds | how | came by |\n|---|---|---|---|---|---|");
-    for bug in bugs::ALL.iter().filter(|bug| options.bug.is_none_or(|name| name == bug.name)) {
-        let catch = hunt(bug.name, seeds.clone(), times, options)
-            .map_err(|error| anyhow!("could not hunt: {error}"))?;
+    for bug in bugs::ALL.iter().filter(|bug| only.is_none_or(|name| name == bug.name)) {
+        let catch = hunt(runner, bug.name, seeds.clone(), times)?;
         let median = catch.median(seeds.start).map_or("-".to_owned(), |median| median.to_string());
         let kinds: BTreeSet<&str> = catch.caught.iter().map(Failed::kind).collect();
         let how = kinds.into_iter().collect::<Vec<_>>().join(", ");

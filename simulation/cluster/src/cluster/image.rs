@@ -1,6 +1,6 @@
 //! The files that nodes begin with.
 
-use super::{DATA, conninfo, has, id_text};
+use super::{DATA, SEGMENT_BYTES, conninfo, has, id_text};
 use crate::machine::{DiskSpeed, Machine, NodeClock};
 use crate::workload;
 use basebackup::clone::CloneOptions;
@@ -51,7 +51,7 @@ impl Image {
         let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
         let options = InitOptions {
             host: machine.host.clone(),
-            segment_size: SegmentSize::new(1 << 20).ok_or("no such size of segments")?,
+            segment_size: SegmentSize::new(SEGMENT_BYTES).ok_or("no such size of segments")?,
             settings: SETTINGS.iter().chain(workload::SETTINGS).map(owned).collect(),
             ..InitOptions::new(DATA)
         };

@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 /// Where every node has its data directory.
 pub const DATA: &str = "/data";
+/// The size of segments in it.
+pub const SEGMENT_BYTES: u64 = 1 << 20;
 /// The port of every server.
 pub const PORT: u16 = 5432;
 /// Lines of the story that are kept, the last ones.

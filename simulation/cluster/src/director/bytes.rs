@@ -3,7 +3,7 @@
 
 use super::admin::{PATIENCE, ask};
 use super::{Shared, disks, machine_of};
-use crate::cluster::{DATA, Order, State};
+use crate::cluster::{DATA, Order, SEGMENT_BYTES, State};
 use host::{Disk, FileKind};
 use server::StopMode;
 use simulation::VirtualDisk;
@@ -112,7 +112,7 @@ fn equal_logs(
     history: &TimelineHistory,
     end: Lsn,
 ) -> Result<(), String> {
-    let size = SegmentSize::new(disks::SEGMENT_BYTES).ok_or("no such size of segments")?;
+    let size = SegmentSize::new(SEGMENT_BYTES).ok_or("no such size of segments")?;
     let mut last = false;
     for (timeline, begin, over) in history.newest_first() {
         let upto = over.unwrap_or(end).min(end);

@@ -1,7 +1,7 @@
 //! What nodes' disks hold, seen from outside.
 
 use super::{Shared, machine_of, wire};
-use crate::cluster::DATA;
+use crate::cluster::{DATA, SEGMENT_BYTES};
 use crate::machine::rules;
 use host::Disk;
 use simulation::VirtualDisk;
@@ -56,9 +56,6 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
     left.map_or(Ok(()), Err)
 }
 
-/// The size of segments in each node's directory.
-pub(super) const SEGMENT_BYTES: u64 = 1 << 20;
-
 pub(super) fn wal_folder() -> PathBuf {
     Path::new(DATA).join("pg_wal")
 }
@@ -93,13 +90,9 @@ pub(super) fn is_log_durable(
         let begun = |begin: Lsn| size.segment_of(begin) <= segment;
         let bytes = size.offset_of(at)..size.offset_of(at) + end.bytes_since(at);
         // Of two timelines in one segment both files have its beginning.
-        let kept =
-            history.newest_first().filter(|(_, begin, _)| begun(*begin)).filter_map(|(timeline, ..)| {
-                let path = wal_folder().join(segment.file_name(timeline, size));
-                files.is_durable(&path, bytes.clone()).ok()
-            });
-        let kept: Vec<bool> = kept.collect();
-        if !kept.is_empty() && !kept.contains(&true) {
+        let timelines = history.newest_first().filter(|(_, begin, _)| begun(*begin));
+        let paths = timelines.map(|(timeline, ..)| wal_folder().join(segment.file_name(timeline, size)));
+        if !rules::is_durable_in_any(files, paths, bytes) {
             return Err(at);
         }
         at = end;

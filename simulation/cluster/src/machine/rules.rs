@@ -14,6 +14,7 @@ use host::Disk;
 use parking_lot::Mutex;
 use simulated::{NodeId, fiber};
 use simulation::VirtualDisk;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::{Lsn, SegmentSize, TimelineId};
@@ -138,11 +139,17 @@ fn is_log_durable(files: &VirtualDisk, data: &Path, size: SegmentSize, end: Lsn)
     let folder = data.join("pg_wal");
     let segment = size.segment_before(end);
     let to = end.bytes_since(size.start_of(segment));
-    let files_of_it = (1..32).filter_map(|timeline| {
-        let path = folder.join(segment.file_name(TimelineId::new(timeline), size));
-        files.is_durable(&path, to.saturating_sub(TAIL_BYTES)..to).ok()
-    });
-    let known: Vec<bool> = files_of_it.collect();
+    let paths = (1..32).map(|timeline| folder.join(segment.file_name(TimelineId::new(timeline), size)));
+    is_durable_in_any(files, paths, to.saturating_sub(TAIL_BYTES)..to)
+}
+
+/// Whether a power cut leaves these bytes in any of the files; of what none of them has nothing is asked.
+pub fn is_durable_in_any(
+    files: &VirtualDisk,
+    paths: impl Iterator<Item = PathBuf>,
+    bytes: Range<u64>,
+) -> bool {
+    let known: Vec<bool> = paths.filter_map(|path| files.is_durable(&path, bytes.clone()).ok()).collect();
     known.is_empty() || known.contains(&true)
 }
 

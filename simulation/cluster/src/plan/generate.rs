@@ -154,6 +154,18 @@ impl Director {
             let again_ms = after_ms + self.rng.u64(50..500);
             self.then(again_ms, Event::Restart { node: chosen });
         }
+        self.succeeds((old, gone), chosen, decided_ms, candidates);
+    }
+
+    /// The end of a scene in which the branch changes: what becomes of the others and of the old primary,
+    /// which may be gone.
+    pub(super) fn succeeds(
+        &mut self,
+        (old, gone): (usize, bool),
+        chosen: usize,
+        decided_ms: u64,
+        candidates: Vec<usize>,
+    ) {
         self.replaced_by(chosen, decided_ms, candidates);
         self.old_primary_returns(old, gone, decided_ms);
         self.now_ms += decided_ms;

@@ -103,9 +103,7 @@ impl Director {
         }
         let decided_ms = up_ms + self.rng.u64(250..600);
         let chosen = self.promotes_one(&named, decided_ms);
-        self.replaced_by(chosen, decided_ms, candidates);
-        self.old_primary_returns(old, true, decided_ms);
-        self.now_ms += decided_ms;
+        self.succeeds((old, true), chosen, decided_ms, candidates);
     }
 
     /// A burst goes through narrow links, and its writer goes down in its middle. One that has the beginning
@@ -203,9 +201,7 @@ impl Director {
         }
         decided_ms += self.rng.u64(60..300);
         let chosen = self.promotes_one(&named, decided_ms);
-        self.replaced_by(chosen, decided_ms, candidates);
-        self.old_primary_returns(old, true, decided_ms);
-        self.now_ms += decided_ms;
+        self.succeeds((old, true), chosen, decided_ms, candidates);
     }
 
     /// Commits wait for one that hears nothing; it is promoted.
@@ -228,9 +224,7 @@ impl Director {
         let decided_ms = if is_frozen { cut_ms + ms + 50 } else { down_ms + self.rng.u64(20..200) };
         self.then(decided_ms, Event::Kill { node: old });
         self.then(decided_ms + 1, Event::Promote { node: chosen });
-        self.replaced_by(chosen, decided_ms, candidates);
-        self.old_primary_returns(old, true, decided_ms);
-        self.now_ms += decided_ms;
+        self.succeeds((old, true), chosen, decided_ms, candidates);
     }
 
     /// Nobody tells the old primary, or its standbys are out of its reach; its clients write on. Later it is

@@ -1,6 +1,6 @@
 //! How many seeds it takes until a planted bug is caught.
 
-use super::plans::{Options, Runner};
+use super::plans::Runner;
 use super::totals::Failed;
 use crate::plan::Plan;
 use std::cell::RefCell;
@@ -37,11 +37,9 @@ impl Catch {
 ///
 /// # Errors
 ///
-/// What init says, or the system gives no process.
-pub fn hunt(bug: &'static str, seeds: Range<u64>, times: usize, options: &Options) -> Result<Catch, String> {
-    let failed = |error: io::Error| error.to_string();
-    let runner = Runner::new(Options { bug: Some(bug), stories: false, ..options.clone() })?;
-    let sound = Runner::new(Options { bug: None, stories: false, ..options.clone() })?;
+/// The system gives no process.
+pub fn hunt(runner: &Runner, bug: &'static str, seeds: Range<u64>, times: usize) -> io::Result<Catch> {
+    let (runner, sound) = (runner.with_bug(Some(bug)), runner.with_bug(None));
     let mut catch = Catch::default();
     let mut next = seeds.start;
     while next < seeds.end && catch.caught.len() < times {
@@ -51,11 +49,11 @@ pub fn hunt(bug: &'static str, seeds: Range<u64>, times: usize, options: &Option
         let note = |plan: &Plan, outcome: &super::Outcome| {
             suspects.borrow_mut().extend(outcome.failure.iter().map(|_| plan.seed));
         };
-        let totals = runner.run(plans, note).map_err(failed)?;
+        let totals = runner.run(plans, note)?;
         (next, catch.seeds, catch.met) =
             (next + totals.runs, catch.seeds + totals.runs, catch.met + totals.met);
         for found in totals.failed {
-            if sound.run_one(&Plan::of_seed(found.seed)).map_err(failed)?.failure.is_none() {
+            if sound.run_one(&Plan::of_seed(found.seed))?.failure.is_none() {
                 catch.caught.push(found);
             }
         }

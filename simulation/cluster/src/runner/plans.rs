@@ -50,6 +50,12 @@ impl Runner {
         Ok(Self { image: image?, options })
     }
 
+    /// The same with another bug on, or none: the files have nothing of it.
+    #[must_use]
+    pub fn with_bug(&self, bug: Option<&'static str>) -> Self {
+        Self { image: self.image.clone(), options: Options { bug, ..self.options.clone() } }
+    }
+
     /// Runs plans; `each` is told of every one as it ends. The calling process must have one thread.
     ///
     /// # Errors
