@@ -139,7 +139,11 @@ impl Talker {
         let count = self.run.nodes.len();
         for step in 0..count {
             let node = (self.primary + step) % count;
-            let Some(session) = self.take(node).await else { continue };
+            let Some(mut session) = self.take(node).await else { continue };
+            // A session of before a promotion hears of it with its next answer.
+            if session.is_standby() && session.ask("SHOW in_hot_standby").await.is_err() {
+                continue;
+            }
             if !session.is_standby() {
                 self.primary = node;
                 return Some((node, session));
