@@ -8,12 +8,16 @@
 //! | `current` | the timeline that the directory is on ([`RecoveryStart::timeline`]) |
 //! | a number | that one; it must have a history file (1 need not) that contains what the directory has |
 //!
+//! A server that was not stopped redoes its own log first, along its own timeline: its pages may be as new as
+//! that log's end, so only then is it known what a history must contain. It begins with `current` instead of
+//! `latest`, and looks for later timelines from there; a number is checked once more there.
+//!
 //! A promotion takes the number above all that anybody has seen: in the directory's control file, in
 //! histories and segments in pg_wal ([`newest_seen`]), in the archive ([`fetch_later`]) and at the peers.
 //! Numbers so say nothing about descent; histories do.
 
 use crate::backup_label::BackupLabel;
-use crate::control::ControlFile;
+use crate::control::{ClusterState, ControlFile};
 use crate::history::{HistoryFileError, TimelineHistory};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use host::Disk;
@@ -40,6 +44,7 @@ pub struct RecoveryStart {
     /// Up to here (exclusive), on this timeline, pages may be as new; INVALID if nothing is known.
     minimum: (Lsn, TimelineId),
     timeline: TimelineId,
+    own_log_first: bool,
 }
 
 /// Why a timeline is not followed.
@@ -126,7 +131,23 @@ impl RecoveryStart {
         let checkpoint =
             label.map_or((control.checkpoint, copy.timeline), |label| (label.checkpoint, label.timeline));
         let minimum = (control.min_recovery_point, control.min_recovery_point_timeline);
-        Self { checkpoint, minimum, timeline: checkpoint.1.max(copy.timeline).max(minimum.1) }
+        let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
+        Self {
+            checkpoint,
+            minimum,
+            timeline: checkpoint.1.max(copy.timeline).max(minimum.1),
+            own_log_first: crashed && label.is_none(),
+        }
+    }
+
+    /// Whether the directory's own log is redone to its end before anything else.
+    pub const fn redoes_own_log_first(&self) -> bool {
+        self.own_log_first
+    }
+
+    /// The same once the own log is redone, which ends at `end` (exclusive).
+    pub const fn after_own_log(self, end: Lsn) -> Self {
+        Self { minimum: (end, self.timeline), own_log_first: false, ..self }
     }
 
     /// The timeline that the directory is on.
@@ -167,6 +188,7 @@ impl RecoveryStart {
         let number = match target {
             TargetTimeline::Number(number) => number,
             TargetTimeline::Current => self.timeline,
+            TargetTimeline::Latest if self.own_log_first => self.timeline,
             TargetTimeline::Latest => {
                 for timeline in known_above(disk, pg_wal, self.timeline)? {
                     // One of another branch is not ours to follow; of one that makes no sense nobody knows
@@ -341,6 +363,7 @@ mod tests {
             checkpoint: (at(checkpoint), tl(timeline)),
             minimum,
             timeline: tl(timeline).max(minimum.1),
+            own_log_first: false,
         }
     }
     fn chosen(start: RecoveryStart, target: TargetTimeline) -> Result<u32, String> {
@@ -362,6 +385,15 @@ mod tests {
         ] {
             assert_eq!(chosen(begun, TargetTimeline::Latest), Ok(latest), "{begun:?}");
         }
+    }
+
+    #[test]
+    fn who_was_not_stopped_looks_for_the_latest_once_its_own_log_is_redone() {
+        let crashed = RecoveryStart { own_log_first: true, ..start(50, 1, (0, 0)) };
+        assert_eq!(chosen(crashed, TargetTimeline::Latest), Ok(1));
+        assert_eq!(chosen(crashed, TargetTimeline::Number(tl(3))), Ok(3), "it is asked for");
+        assert_eq!(chosen(crashed.after_own_log(at(90)), TargetTimeline::Latest), Ok(4));
+        assert_eq!(chosen(crashed.after_own_log(at(101)), TargetTimeline::Latest), Ok(1), "past both forks");
     }
 
     #[test]

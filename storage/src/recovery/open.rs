@@ -117,6 +117,8 @@ struct Opening {
     label: Option<BackupLabel>,
     /// The state of the control file as it was found.
     found: ClusterState,
+    /// The history to follow once the own log is redone, of a server that was not stopped.
+    later: Option<TimelineHistory>,
     /// Log that is not here may come still.
     may_come: bool,
 }
@@ -140,7 +142,7 @@ impl Opening {
         let found = control.state;
         FORMATS.mark_directory(&*host.disk, &options.dir).map_err(|error| format_error(&error))?;
         let label = load_label(host, &options.dir, control.segment_size)?;
-        let history = history(host, &options, &control, label.as_ref(), mode)?;
+        let (history, later) = histories(host, &options, &control, label.as_ref(), mode)?;
         let wal_dir = options.dir.join("pg_wal");
         let mut source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);
         if mode != StartMode::Primary {
@@ -177,7 +179,7 @@ impl Opening {
         let in_recovery = mode != StartMode::Primary;
         let host = host.clone();
         let engine = Engine::new(Parts { host, options, store, control, visibility, in_recovery, lock });
-        Ok(Self { engine, reader, label, found, may_come })
+        Ok(Self { engine, reader, label, found, later, may_come })
     }
 
     /// Writes the control file for the recovery that begins, then puts backup_label out of the way.
@@ -255,16 +257,16 @@ impl Opening {
     fn standby(mut self) -> Result<Started, Error> {
         let barrier = RaiseMinRecoveryPoint(Arc::downgrade(&self.engine));
         self.engine.store.set_barrier(Arc::new(barrier));
-        let crashed = self.label.is_none()
-            && matches!(self.found, ClusterState::InProduction | ClusterState::InCrashRecovery);
+        let later = self.later.take();
+        let crashed = later.is_some();
         self.note_recovery(if crashed {
             ClusterState::InCrashRecovery
         } else {
             ClusterState::InArchiveRecovery
         })?;
         let (mut replay, checkpoint_end) = self.replay(self.may_come && !crashed)?;
-        if crashed {
-            self.redo_own_log(&mut replay, checkpoint_end)?;
+        if let Some(later) = later {
+            self.redo_own_log(&mut replay, checkpoint_end, later)?;
         }
         let (engine, reader) = (self.engine, self.reader);
         if let Some(shown) = engine.shown.recall(reader.source().history())? {
@@ -276,7 +278,13 @@ impl Opening {
 
     /// A primary that crashed and now follows another: its pages may be as new as the end of its own log, so
     /// nobody reads before that is redone, and only then is anything asked of the archive or another server.
-    fn redo_own_log(&mut self, replay: &mut Replay, checkpoint_end: Lsn) -> Result<(), Error> {
+    /// The log goes on along `later`, if that contains all of it.
+    fn redo_own_log(
+        &mut self,
+        replay: &mut Replay,
+        checkpoint_end: Lsn,
+        later: TimelineHistory,
+    ) -> Result<(), Error> {
         let has_supply = self.engine.options.recovery.supply.is_some();
         if has_supply {
             self.reader.source_mut().use_supply(false);
@@ -288,6 +296,9 @@ impl Opening {
         if has_supply {
             self.reader.source_mut().use_supply(true);
         }
+        if self.reader.source().history().target() != later.target() {
+            self.reader.source_mut().set_history(later);
+        }
         self.reader.seek(replay.at, Some(replay.last_record).filter(|last| last.is_valid()));
         let (point, timeline) = (replay.at, replay.timeline);
         self.engine.update_control(|control| {
@@ -295,6 +306,8 @@ impl Opening {
             control.min_recovery_point = point;
             control.min_recovery_point_timeline = timeline;
         })?;
+        let start = RecoveryStart::found(&self.engine.control.lock(), None);
+        start.check(self.reader.source().history()).map_err(|error| Error::Unusable(error.to_string()))?;
         replay.check_consistent()
     }
 
@@ -554,24 +567,26 @@ fn remove_own_files(host: &Host, dir: &Path) -> Result<(), Error> {
     host.disk.sync_dir(&own).map_err(|error| Error::io("fsync directory", &own, error))
 }
 
-/// The history along which the log is read: a primary's own, or the one that was chosen for a standby.
-fn history(
+/// The history along which the log is read: a primary's own, or the one that was chosen for a standby. With
+/// the one to follow once the own log is redone, for a server that was not stopped and is a standby now.
+fn histories(
     host: &Host,
     options: &DatabaseOptions,
     control: &ControlFile,
     label: Option<&BackupLabel>,
     mode: StartMode,
-) -> Result<TimelineHistory, Error> {
+) -> Result<(TimelineHistory, Option<TimelineHistory>), Error> {
     let unusable = |error: &dyn std::fmt::Display| Error::Unusable(error.to_string());
     let start = RecoveryStart::found(control, label);
-    let timeline = match mode {
-        StartMode::Primary => start.timeline(),
-        StartMode::Standby { timeline } => timeline,
+    let load = |timeline| {
+        TimelineHistory::load(&*host.disk, &options.dir.join("pg_wal"), timeline)
+            .map_err(|error| unusable(&error))
     };
-    let history = TimelineHistory::load(&*host.disk, &options.dir.join("pg_wal"), timeline)
-        .map_err(|error| unusable(&error))?;
-    if mode != StartMode::Primary {
-        start.check(&history).map_err(|error| unusable(&error))?;
+    let StartMode::Standby { timeline } = mode else { return Ok((load(start.timeline())?, None)) };
+    let chosen = load(timeline)?;
+    start.check(&chosen).map_err(|error| unusable(&error))?;
+    if start.redoes_own_log_first() {
+        return Ok((load(start.timeline())?, Some(chosen)));
     }
-    Ok(history)
+    Ok((chosen, None))
 }

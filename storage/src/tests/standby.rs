@@ -461,6 +461,28 @@ async fn a_promoted_standby_writes_on_a_new_timeline_and_keeps_it_after_a_crash(
 }
 
 #[tokio::test]
+async fn an_old_primary_that_crashed_past_a_fork_redoes_its_own_log_and_does_not_follow_that_fork() {
+    let (disk, db, tree) = primary().await;
+    let (two, wal_dir) = (TimelineId::new(2), Path::new(DIR).join("pg_wal"));
+    let fork = db.positions().unwrap().flushed();
+    write(&db, tree, &[("row 000", "past the fork")], SyncLevel::Local).await;
+    let end = db.positions().unwrap().flushed();
+    // Its pages may have that; by then an archive knows the fork.
+    let crashed = power_cut(&disk);
+    let history = TimelineHistory::root(TimelineId::FIRST).fork(two, fork, "test", BranchId::new(2)).unwrap();
+    history.store(&crashed, &wal_dir).unwrap();
+    let forced = crashed.fork();
+    let refused =
+        Database::open(&host_on(&forced), options(), StartMode::Standby { timeline: two }).err().unwrap();
+    let point = format!("requested timeline 2 does not contain minimum recovery point {end} on timeline 1");
+    assert_eq!(refused.to_string(), point);
+    let standby = follow(&crashed);
+    standby.feed.settle();
+    assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("past the fork"));
+    standby.stop();
+}
+
+#[tokio::test]
 async fn a_standby_promoted_at_the_first_byte_of_the_timeline_that_it_follows_is_a_child_of_that() {
     let (disk, db, tree) = primary().await;
     let copy = backup(&disk, &db, async {}).await;

@@ -20,7 +20,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use storage::{ConsistencyPoint, RecoveryTarget};
 use wal::backup_label::BackupLabel;
-use wal::control::{ClusterState, ControlFile};
+use wal::control::ControlFile;
 use wal::describe::utc_text;
 use wal::file_names;
 use wal::history::TimelineHistory;
@@ -209,13 +209,10 @@ struct Begin {
     /// What the timeline must contain.
     start: RecoveryStart,
     consistency: ConsistencyPoint,
-    /// A server that was not stopped redoes its own log first, whatever the target.
-    own_log_first: bool,
 }
 
 fn begin_of(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<Begin> {
     let label = BackupLabel::load(disk, dir, control.segment_size)?;
-    let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
     let copy = &control.checkpoint_copy;
     let (redo, timeline) =
         label.as_ref().map_or((copy.redo, copy.timeline), |label| (label.start, label.timeline));
@@ -224,7 +221,6 @@ fn begin_of(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<Begin>
         timeline,
         start: RecoveryStart::found(control, label.as_ref()),
         consistency: ConsistencyPoint::found(control, label.as_ref()),
-        own_log_first: crashed && label.is_none(),
     })
 }
 
@@ -282,12 +278,16 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
         .map_or(TargetTimeline::Latest, |number| TargetTimeline::Number(TimelineId::new(number)));
     timelines::fetch_for(&begin.start, target_timeline, |timeline| fetcher.fetch_history(timeline))
         .context("could not ask the archive for timelines")?;
-    let history = begin.start.choose(disk, &links.0, target_timeline)?;
+    let (begins, asked_from) = if begin.start.redoes_own_log_first() {
+        let end = end_of_own_log(&host.disk, dir, &control, &begin)?;
+        (begin.start.after_own_log(end), end)
+    } else {
+        (begin.start, start)
+    };
+    let history = begins.choose(disk, &links.0, target_timeline)?;
     let timeline = history.target();
     let mut files = SegmentFiles::new(host.disk.clone(), &links.0, control.segment_size, history);
     files.set_supply(Arc::new(fetcher));
-    let asked_from =
-        if begin.own_log_first { end_of_own_log(&host.disk, dir, &control, &begin)? } else { start };
     let mut reader = WalReader::new(files, reader_options(&control), start);
     let found = read_sides(&mut reader, target.as_ref(), begin.consistency, asked_from, arguments.around)?;
     println!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");
