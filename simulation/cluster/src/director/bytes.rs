@@ -70,7 +70,8 @@ fn files_of(shared: &Shared, node: usize) -> Result<VirtualDisk, String> {
     Ok(node.files().clone())
 }
 
-async fn stop(shared: &Shared, node: usize) -> Result<(), String> {
+/// Stops a server as by SIGINT.
+pub(super) async fn stop(shared: &Shared, node: usize) -> Result<(), String> {
     let states = {
         let mut cluster = shared.cluster.lock();
         cluster.order(machine_of(node), Order::Stop(StopMode::Fast));

@@ -1,7 +1,7 @@
 //! The end of a run: faults end, every node comes back, and everything is checked.
 
 use super::admin::{self, PATIENCE, ask};
-use super::{CLIENTS, Shared, archived, clients, events, facts, machine_of};
+use super::{CLIENTS, Shared, archived, bytes, clients, events, facts, machine_of};
 use crate::branch::Token;
 use crate::cluster::{State, has};
 use crate::plan::names_of;
@@ -21,10 +21,23 @@ const SAY_LIMIT: Duration = Duration::from_secs(4);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Ends all faults and brings the cluster back to one primary that all others follow; which node it is.
+/// Ends all faults and brings the cluster back to one primary that all others follow; which node it is. If
+/// the branch never changed, it does now.
 pub(super) async fn converge(shared: &Arc<Shared>) -> Result<usize, String> {
     heal(shared);
     wait_for_busy(shared).await?;
+    let survivor = settle(shared).await?;
+    if shared.facts.lock().turns() > 0 {
+        return Ok(survivor);
+    }
+    bytes::stop(shared, survivor).await?;
+    let others = shared.nodes().filter(|node| *node != survivor).collect();
+    events::promote_best(shared.clone(), others).await;
+    settle(shared).await
+}
+
+/// Starts all nodes and has all of them follow one primary; which it is.
+async fn settle(shared: &Arc<Shared>) -> Result<usize, String> {
     for node in shared.nodes() {
         events::start(shared, node);
     }
