@@ -17,7 +17,7 @@ use simulation::VirtualDisk;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use wal::control::{ClusterState, ControlFile, control_file_path};
-use wal::{Lsn, SegmentSize, TimelineId};
+use wal::{Lsn, SegmentNumber};
 
 /// Bytes of a page.
 const PAGE: usize = 8192;
@@ -99,12 +99,11 @@ pub(super) fn before_write(files: &VirtualDisk, path: &Path, bytes: &[u8], offse
         return;
     }
     let Some((data, _)) = place(files, path) else { return };
-    for page in bytes.chunks(PAGE) {
-        if let Some(lsn) = lsn_of(page)
-            && let Err(why) = may_be_written(files, &data, lsn)
-        {
-            fail(format!("writes a page of {} that is as new as {lsn}: {why}", path.display()));
-        }
+    // What is durable of the log and what minRecoveryPoint covers is so from their beginning on.
+    if let Some(lsn) = bytes.chunks(PAGE).filter_map(lsn_of).max()
+        && let Err(why) = may_be_written(files, &data, lsn)
+    {
+        fail(format!("writes a page of {} that is as new as {lsn}: {why}", path.display()));
     }
 }
 
@@ -118,7 +117,7 @@ fn lsn_of(page: &[u8]) -> Option<Lsn> {
 
 fn may_be_written(files: &VirtualDisk, data: &Path, lsn: Lsn) -> Result<(), String> {
     let Ok(control) = ControlFile::load(files, data) else { return Ok(()) };
-    if !is_log_durable(files, data, control.segment_size, lsn) {
+    if !is_log_durable(files, data, &control, lsn) {
         return Err("the log up to there is not durable".to_owned());
     }
     if control.state != ClusterState::InArchiveRecovery {
@@ -135,11 +134,15 @@ fn may_be_written(files: &VirtualDisk, data: &Path, lsn: Lsn) -> Result<(), Stri
 
 /// Whether the end of the log before a position is durable, in any timeline that has it: the beginning of a
 /// segment is copied when a timeline begins in it.
-fn is_log_durable(files: &VirtualDisk, data: &Path, size: SegmentSize, end: Lsn) -> bool {
-    let folder = data.join("pg_wal");
+fn is_log_durable(files: &VirtualDisk, data: &Path, control: &ControlFile, end: Lsn) -> bool {
+    let (folder, size) = (data.join("pg_wal"), control.segment_size);
     let segment = size.segment_before(end);
     let to = end.bytes_since(size.start_of(segment));
-    let paths = (1..32).map(|timeline| folder.join(segment.file_name(TimelineId::new(timeline), size)));
+    let names = files.list(&folder).unwrap_or_default().into_iter().map(|entry| entry.name);
+    let of_it = |name: &String| {
+        SegmentNumber::parse_file_name(name, size).is_some_and(|(_, number)| number == segment)
+    };
+    let paths = names.filter(of_it).map(|name| folder.join(name));
     is_durable_in_any(files, paths, to.saturating_sub(TAIL_BYTES)..to)
 }
 
@@ -149,8 +152,8 @@ pub fn is_durable_in_any(
     paths: impl Iterator<Item = PathBuf>,
     bytes: Range<u64>,
 ) -> bool {
-    let known: Vec<bool> = paths.filter_map(|path| files.is_durable(&path, bytes.clone()).ok()).collect();
-    known.is_empty() || known.contains(&true)
+    let mut known = paths.filter_map(|path| files.is_durable(&path, bytes.clone()).ok()).peekable();
+    known.peek().is_none() || known.any(|is_durable| is_durable)
 }
 
 /// The control file was replaced by this one.
