@@ -4,6 +4,8 @@ use crate::definition::Definition;
 use crate::plimsoll::PLIMSOLL;
 use crate::postgresql15::POSTGRESQL;
 use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::LazyLock;
 
 static BY_NAME: LazyLock<Vec<&'static Definition>> = LazyLock::new(|| {
@@ -12,6 +14,10 @@ static BY_NAME: LazyLock<Vec<&'static Definition>> = LazyLock::new(|| {
     all
 });
 
+/// Positions in [`BY_NAME`]: asked some hundred times for each connection and SET, by names as they are listed.
+static POSITIONS: LazyLock<HashMap<&'static str, usize, BuildHasherDefault<DefaultHasher>>> =
+    LazyLock::new(|| BY_NAME.iter().enumerate().map(|(at, known)| (known.name, at)).collect());
+
 /// All known settings, sorted by name without regard to case, as SHOW ALL lists them.
 pub fn definitions() -> &'static [&'static Definition] {
     &BY_NAME
@@ -19,19 +25,14 @@ pub fn definitions() -> &'static [&'static Definition] {
 
 /// The order of names: ASCII case does not count.
 pub(crate) fn compare_names(a: &str, b: &str) -> Ordering {
-    // Asked some hundred times for each connection: plain loops over bytes are compiled to the least.
-    for (a, b) in a.bytes().zip(b.bytes()) {
-        let (a, b) = (a.to_ascii_lowercase(), b.to_ascii_lowercase());
-        if a != b {
-            return a.cmp(&b);
-        }
-    }
-    a.len().cmp(&b.len())
+    a.bytes().map(|byte| byte.to_ascii_lowercase()).cmp(b.bytes().map(|byte| byte.to_ascii_lowercase()))
 }
 
 pub(crate) fn position(name: &str) -> Option<usize> {
-    let name = old_name(name);
-    BY_NAME.binary_search_by(|known| compare_names(known.name, name)).ok()
+    POSITIONS.get(name).copied().or_else(|| {
+        let name = old_name(name);
+        BY_NAME.binary_search_by(|known| compare_names(known.name, name)).ok()
+    })
 }
 
 /// The settings that say where a recovery ends, of which only one may be set.

@@ -176,25 +176,20 @@ impl WalSender {
     fn timeline_history(&self, wire: &mut Wire, timeline: TimelineId) -> Result<(), Failure> {
         let name = timeline.history_file_name();
         let path = self.node.ground.data_dir.join("pg_wal").join(&name);
+        let unreadable = |code, error| {
+            let why = format!("could not open file \"pg_wal/{name}\": {}", host::os_message(&error));
+            Report::error(code, why)
+        };
         let content = match self.node.ground.host.disk.read(&path, 16 << 20) {
+            Ok(content) => content,
             // A node that was cloned has its own timeline's alone, which begins with that of each ancestor.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let own = self.node_replication()?.log.state().history.ancestor(timeline);
-                own.map(|own| own.text().as_bytes().to_vec()).filter(|text| !text.is_empty()).ok_or(error)
+                let text = own.map(|own| own.text().as_bytes().to_vec()).filter(|text| !text.is_empty());
+                text.ok_or_else(|| unreadable(SqlState::UNDEFINED_FILE, error))?
             }
-            read => read,
+            Err(error) => return Err(unreadable(SqlState::IO_ERROR, error).into()),
         };
-        let content = content.map_err(|error| {
-            let code = if error.kind() == std::io::ErrorKind::NotFound {
-                SqlState::UNDEFINED_FILE
-            } else {
-                SqlState::IO_ERROR
-            };
-            Report::error(
-                code,
-                format!("could not open file \"pg_wal/{name}\": {}", host::os_message(&error)),
-            )
-        })?;
         columns(wire, &[("filename", TEXT), ("content", TEXT)]);
         backend::data_row(&mut wire.out, 2, |row| {
             backend::value(row, |value| value.extend_from_slice(name.as_bytes()));

@@ -9,9 +9,7 @@
 use crate::Error;
 use crate::engine::Engine;
 use crate::engine::recovery_state::Parked;
-use crate::pages::barrier::WriteBarrier;
 use crate::recovery::open::{Begin, start_writing};
-use crate::recovery::replay::RaiseMinRecoveryPoint;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -119,7 +117,7 @@ pub(crate) fn promote(
     };
     // Once the log is written here, pages go to disk ahead of what the control file tells of the new
     // timeline.
-    RaiseMinRecoveryPoint(Arc::downgrade(&engine)).before_page_write(at)?;
+    engine.raise_min_recovery_point(at)?;
     // As PostgreSQL has it: the record names the timeline of the record before it, the history the one that
     // is continued.
     start_writing(&engine, &Begin { timeline, ended: Some(last_record), start, overwritten: None, state })?;

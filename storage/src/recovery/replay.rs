@@ -441,21 +441,28 @@ pub(crate) struct RaiseMinRecoveryPoint(pub(crate) Weak<Engine>);
 
 impl WriteBarrier for RaiseMinRecoveryPoint {
     fn before_page_write(&self, lsn: Lsn) -> Result<Lsn, Error> {
-        let Some(engine) = self.0.upgrade() else { return Err(Error::Shutdown) };
-        let raised = engine.control.lock().min_recovery_point;
+        self.0.upgrade().ok_or(Error::Shutdown)?.raise_min_recovery_point(lsn)
+    }
+}
+
+impl Engine {
+    /// Makes the log durable up to `lsn` at least, and has the control file say that pages may be as new.
+    /// Returns up to where that holds.
+    pub(crate) fn raise_min_recovery_point(&self, lsn: Lsn) -> Result<Lsn, Error> {
+        let raised = self.control.lock().min_recovery_point;
         if raised >= lsn {
             return Ok(raised);
         }
         // Further than asked, so that the next pages need no write of the control file.
-        let point = engine.recovery.redone.get().max(lsn);
-        let timeline = engine.timeline();
+        let point = self.recovery.redone.get().max(lsn);
+        let timeline = self.timeline();
         if !host::planted!("a standby writes pages ahead of its durable log") {
-            engine.recovery.make_durable(point)?;
+            self.recovery.make_durable(point)?;
         }
         if host::planted!("a page is written before minRecoveryPoint is raised") {
             return Ok(point);
         }
-        engine.update_control(|control| {
+        self.update_control(|control| {
             control.min_recovery_point = control.min_recovery_point.max(point);
             control.min_recovery_point_timeline = timeline;
         })?;

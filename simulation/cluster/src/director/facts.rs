@@ -254,10 +254,8 @@ impl Facts {
     /// Adds all branches of which a node has history files.
     pub(super) fn add_all(&mut self, files: &VirtualDisk) {
         let names = files.list(&wal_folder()).unwrap_or_default();
-        for entry in names.iter().filter_map(|entry| entry.name.strip_suffix(".history")) {
-            if let Ok(timeline) = u32::from_str_radix(entry, 16)
-                && let Ok(history) = TimelineHistory::load(files, &wal_folder(), TimelineId::new(timeline))
-            {
+        for timeline in names.iter().filter_map(|entry| TimelineId::parse_history_file_name(&entry.name)) {
+            if let Ok(history) = TimelineHistory::load(files, &wal_folder(), timeline) {
                 self.add_history(&history);
             }
         }
@@ -312,8 +310,8 @@ pub(super) fn branch_of(history: &TimelineHistory, timeline: TimelineId) -> Bran
 /// The youngest timeline of which a node has the history.
 pub(super) fn accepted(files: &VirtualDisk) -> u32 {
     let names = files.list(&wal_folder()).unwrap_or_default();
-    let numbers = names.iter().filter_map(|entry| entry.name.strip_suffix(".history"));
-    numbers.filter_map(|number| u32::from_str_radix(number, 16).ok()).max().unwrap_or(1)
+    let timelines = names.iter().filter_map(|entry| TimelineId::parse_history_file_name(&entry.name));
+    timelines.max().unwrap_or(TimelineId::FIRST).get()
 }
 
 /// How many of which nodes a setting names; 0 for none.
