@@ -428,9 +428,11 @@ impl Pipeline {
         }
     }
 
-    /// The position up to which commits are visible if others are in doubt.
+    /// The position up to which commits are decided if others, of this start or of before it, are not.
     pub(crate) fn decided_up_to(&self) -> Option<Lsn> {
-        self.alone(|_| self.visibility.decided_up_to())
+        let of_before = self.levels.undecided.lock().map(|(after, _)| after);
+        let of_now = self.alone(|_| self.visibility.decided_up_to());
+        of_before.into_iter().chain(of_now).min()
     }
 
     /// Fails once commits are refused.
