@@ -50,8 +50,10 @@ async fn settle(shared: &Arc<Shared>) -> Result<usize, String> {
         events::reload(shared, survivor, "synchronous_standby_names", "");
         match clients::last_commit(shared, survivor).await {
             Ok(last) => break (survivor, last),
-            // It heard only now that it was replaced; whoever did that is up soon.
-            Err(why) if why.contains("is fenced") && begun.elapsed() < CONVERGE_LIMIT => {}
+            // It heard only now that it was replaced, or comes to its stop; whoever follows is up soon.
+            Err(why)
+                if ["is fenced", "is shutting down"].iter().any(|word| why.contains(word))
+                    && begun.elapsed() < CONVERGE_LIMIT => {}
             Err(why) => return Err(why),
         }
     };
@@ -119,11 +121,11 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
             restart_if_ended(shared, node);
         }
         shared.observe();
-        let primaries = roles.iter().filter(|(node, (recovery, _))| !recovery && !is_fenced(shared, **node));
+        let may_lead = || roles.iter().filter(|(node, _)| !is_fenced(shared, **node));
         let last = *shared.primary.lock();
-        let youngest = roles.values().map(|(_, timeline)| *timeline).max().unwrap_or(0);
+        let youngest = may_lead().map(|(_, (_, timeline))| *timeline).max().unwrap_or(0);
         // A standby of a younger branch fences all primaries of older ones.
-        let primaries = primaries.filter(|(_, (_, timeline))| *timeline == youngest);
+        let primaries = may_lead().filter(|(_, (recovery, timeline))| !recovery && *timeline == youngest);
         let best = primaries.max_by_key(|(node, _)| **node == last);
         let settled = roles.len() == shared.plan.nodes() && !shared.facts.lock().awaits_promotion();
         let all = settled || begun.elapsed() > FOLLOW_LIMIT;
@@ -137,7 +139,8 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
         }
         if all && !promoted && !roles.is_empty() {
             promoted = true;
-            events::promote_best(shared.clone(), roles.keys().copied().collect()).await;
+            let candidates = may_lead().map(|(node, _)| *node).collect();
+            events::promote_best(shared.clone(), candidates).await;
         }
         if begun.elapsed() > CONVERGE_LIMIT {
             return Err(format!("liveness: no node becomes the primary; they say {roles:?}"));
