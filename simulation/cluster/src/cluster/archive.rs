@@ -27,6 +27,8 @@ pub struct Archive {
     differ: Mutex<Vec<(String, String)>>,
     /// Names with who has fetched them: it may have left the timeline within that file since.
     fetched: Mutex<BTreeSet<(String, String)>>,
+    /// How the names of timelines begin of which nothing is kept.
+    discarded: Mutex<BTreeSet<String>>,
 }
 
 impl Archive {
@@ -35,10 +37,11 @@ impl Archive {
         self.files.lock().get(name).cloned()
     }
 
-    /// Removes what was archived of a timeline.
-    pub fn remove_timeline(&self, timeline: u32) {
+    /// Removes what was archived of a timeline, and takes what comes without keeping it.
+    pub fn discard_timeline(&self, timeline: u32) {
         let begin = format!("{timeline:08X}");
         self.files.lock().retain(|name, _| !name.starts_with(&begin));
+        self.discarded.lock().insert(begin);
     }
 
     /// All names.
@@ -80,6 +83,9 @@ impl Archive {
 
     fn keep(&self, who: &str, files: &VirtualDisk, path: &str, name: &str) -> bool {
         let Ok(bytes) = files.read(&Path::new(DATA).join(path), FILE_MAX) else { return false };
+        if name.get(..8).is_some_and(|begin| self.discarded.lock().contains(begin)) {
+            return true;
+        }
         let mut kept = self.files.lock();
         let known = kept.entry(name.to_owned()).or_insert_with(|| Arc::new(bytes.clone()));
         let same = **known == bytes;

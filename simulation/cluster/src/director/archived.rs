@@ -14,15 +14,15 @@ fn timeline_of(name: &str) -> Option<u32> {
     u32::from_str_radix(name.get(..8)?, 16).ok()
 }
 
-/// Removes what two branches of one number have archived under the same names: whoever finds that archive can
-/// not recover from it.
+/// Removes what two branches of one number have archived under the same names, now and from now on: whoever
+/// finds that archive can not recover from it.
 pub(super) fn tidy(shared: &Shared) {
     let cluster = shared.cluster.lock();
     let facts = shared.facts.lock();
     let archive = cluster.archive();
     let timelines: BTreeSet<u32> = archive.names().iter().filter_map(|name| timeline_of(name)).collect();
     for timeline in timelines.into_iter().filter(|number| facts.branches_numbered(*number).count() > 1) {
-        archive.remove_timeline(timeline);
+        archive.discard_timeline(timeline);
     }
 }
 
