@@ -56,7 +56,7 @@ pub struct SimulateArgs {
     /// many times
     #[arg(long, value_name = "TIMES", requires = "seeds", conflicts_with_all = ["twice", "tell", "shrink"])]
     hunt: Option<usize>,
-    /// Seconds that a run may take
+    /// Seconds of a processor that a run may take
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     time_limit: u64,
 }

@@ -20,7 +20,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub struct Options {
     /// How many at a time.
     pub jobs: usize,
-    /// Real time that one run may take.
+    /// Time of a processor that one run may take.
     pub limit: Duration,
     /// A planted bug that is on.
     pub bug: Option<&'static str>,
@@ -70,7 +70,7 @@ impl Runner {
         let mut totals = Totals::default();
         let Options { jobs, limit, bug, stories } = self.options;
         let work = |plan: &Plan, out: File| child::run(plan, (&self.image, bug), (limit, stories), out);
-        in_own_processes((jobs, limit + LAST_WORDS), plans, work, |plan, ended| {
+        in_own_processes((jobs, limit * child::STARVED + LAST_WORDS), plans, work, |plan, ended| {
             let outcome = outcome_of(ended);
             totals.add(plan.seed, &outcome);
             each(&plan, &outcome);
