@@ -31,9 +31,7 @@ pub(super) async fn promote(
     }
     // Redo may have ended without anybody asking, too.
     let replication = node.replication().ok_or_else(|| ServerError::new("replication is not set up"))?;
-    if !host::planted!("a fenced server is promoted") {
-        fencing::check_promotion(replication)?;
-    }
+    fencing::check_promotion(replication)?;
     let new_timeline = new_timeline(node, replication, timeline).await?;
     let reason = recovery_target::reason(stopped.as_ref());
     let options = PromoteOptions { new_timeline, reason };
