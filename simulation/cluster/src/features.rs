@@ -87,6 +87,10 @@ features! {
     HeldSnapshots = "held snapshots",
     /// Finished log goes to an archive, and comes back from there.
     Archives = "archives",
+    /// Who lags is promoted, and who was waited for follows it.
+    Behind = "standbys switched to one behind",
+    /// Two nodes are promoted from one place, unseen by each other.
+    Twins = "twin promotions",
     /// Clients rest.
     Rests = "rests",
 }

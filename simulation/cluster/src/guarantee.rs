@@ -45,7 +45,7 @@ pub struct Quorum {
 
 impl Quorum {
     /// Whether it may have been in force within a time.
-    fn may_hold(&self, from_ms: u64, to_ms: u64) -> bool {
+    pub(crate) fn may_hold(&self, from_ms: u64, to_ms: u64) -> bool {
         self.from_ms <= to_ms && from_ms <= self.to_ms
     }
 }
@@ -125,6 +125,8 @@ pub struct Fence {
     pub descendant: u32,
     /// Where that one left its branch, as it said.
     pub fork: Lsn,
+    /// Which of the branches of that number it is, as its record has it.
+    pub by: Option<Branch>,
 }
 
 /// What the cluster did.
@@ -146,6 +148,8 @@ pub struct Guarantee {
     pub released: Vec<Released>,
     /// When primaries did not know which commits of before hold.
     pub undecided: Vec<Pause>,
+    /// When a clone of a node was made. It tells of itself by the node's name, and may never take its place.
+    pub clones: Vec<Pause>,
     /// When something was done to a node, or had not ended.
     pub disturbed: Vec<Pause>,
     /// All fences.
@@ -183,6 +187,7 @@ impl Guarantee {
             pauses: Vec::new(),
             released: Vec::new(),
             undecided: Vec::new(),
+            clones: Vec::new(),
             disturbed: Vec::new(),
             fences: Vec::new(),
             reports: None,
@@ -260,7 +265,10 @@ impl Guarantee {
     fn outlives(&self, commit: &Commit<'_>, quorum: &Quorum, turn: &Turn) -> bool {
         let was_compared = |node: &usize| {
             let counts = turn.sealed || commit.told_ms <= turn.decided_ms || *node == turn.node;
-            counts && turn.candidates.contains(node)
+            let of_clone = |clone: &Pause| {
+                clone.node == *node && clone.from_ms <= commit.told_ms && commit.invoked_ms <= clone.to_ms
+            };
+            counts && turn.candidates.contains(node) && !self.clones.iter().any(of_clone)
         };
         let fatal = if commit.level == Level::RemoteWrite { Lost::Machine } else { Lost::Directory };
         let lost_it = |node: &usize| {

@@ -22,7 +22,7 @@ macro_rules! states {
 }
 
 states! {
-    /// A node went down with the beginning of a record as its log's end.
+    /// A standby cut the beginning of a record from its log's end.
     PartialRecordAtCut = "a partial record at a cut",
     /// A standby was promoted with the beginning of a record as its log's end.
     PartialRecordAtPromotion = "a partial record at a promotion",

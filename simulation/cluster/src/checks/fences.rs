@@ -25,7 +25,10 @@ pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Viol
         for turn in guarantee.turns.iter().filter(|turn| turn.node == fence.node) {
             let fork = guarantee.branches.fork(&turn.branch);
             let is_of_branch = fork.is_some_and(|fork| fork.parent == fence.branch);
-            if turn.decided_ms > fence.at_ms && is_of_branch && lasts(turn.decided_ms) {
+            // It may only go on from what has replaced it.
+            let lineage = guarantee.branches.lineage(&turn.branch);
+            let is_strange = fence.by.as_ref().is_some_and(|by| !lineage.contains(by));
+            if turn.decided_ms > fence.at_ms && (is_of_branch || is_strange) && lasts(turn.decided_ms) {
                 return violation(Promise::OneWriter, format!("promoted behind {fence:?}: {turn:?}"));
             }
         }

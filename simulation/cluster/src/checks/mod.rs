@@ -16,6 +16,8 @@
 //! |                 | Always.                                                                             |
 //! | `applied`       | a standby shows what it has said to have replayed (promise 3). Always, but for what |
 //! |                 | it lost meanwhile.                                                                  |
+//! | `shown`         | what a standby shows as confirmed is held by those who were waited for (promise 2). |
+//! |                 | Always.                                                                             |
 //! | `timely`        | an answer comes when what it waits for is there. While nobody does anything to the  |
 //! |                 | node.                                                                               |
 //! | `fences`        | who was fenced was replaced, and acknowledges nothing more (promise 5). Always.     |
@@ -34,6 +36,7 @@ mod objects;
 mod order;
 mod quorum;
 mod seldom;
+mod shown;
 mod timely;
 mod whole;
 
@@ -102,6 +105,7 @@ pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<
     quorum::check(history, guarantee)?;
     fences::check(history, guarantee)?;
     applied::check(history, guarantee)?;
+    shown::check(history, &writes, guarantee)?;
     timely::check(history, guarantee)?;
     order::check(history, guarantee)?;
     kept::check_told(history, guarantee, state)?;

@@ -440,6 +440,7 @@ fn a_fence_without_a_cause_and_a_commit_behind_one_are_found() {
         branch: Branch::new("1"),
         descendant,
         fork: Lsn::new(fork),
+        by: None,
     };
     for (raised, found) in [
         (fence(1495, 2, 0x100), None),

@@ -37,7 +37,7 @@ pub struct Story {
     begun: Instant,
     lines: Mutex<VecDeque<String>>,
     /// Lines that hold one of these words are kept for [`Story::take_watched`], too.
-    watched: &'static [&'static str],
+    watched: Vec<&'static str>,
     found: Mutex<Vec<(String, String)>>,
 }
 
@@ -57,7 +57,7 @@ fn text_of(lines: &VecDeque<String>) -> String {
 }
 
 impl Story {
-    fn new(begun: Instant, watched: &'static [&'static str]) -> Arc<Self> {
+    fn new(begun: Instant, watched: Vec<&'static str>) -> Arc<Self> {
         let story = Arc::new(Self { begun, lines: Mutex::default(), watched, found: Mutex::default() });
         *LAST.lock() = Some(story.clone());
         story
@@ -114,7 +114,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// A cluster without nodes, whose story watches for these words. Made inside of the simulation's runtime.
-    pub fn new(world: World, network: Network, seed: u64, watched: &'static [&'static str]) -> Self {
+    pub fn new(world: World, network: Network, seed: u64, watched: Vec<&'static str>) -> Self {
         let begun = Instant::now();
         Self {
             world,

@@ -3,7 +3,7 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
-use super::{CLIENTS, Shared, facts, machine_of, slots};
+use super::{CLIENTS, Shared, dropped, facts, machine_of, slots, watch};
 use crate::cluster::{Order, State, conninfo};
 use crate::guarantee::Lost;
 use crate::plan::{Answered, Event, Ways};
@@ -108,6 +108,14 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
             tell(shared, *node, format!("select pg_drop_replication_slot('{name}')"));
         }
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
+        Event::Record { node, kilobytes } => {
+            let sql =
+                format!("select pg_logical_emit_message(true, 'burst', repeat('x', {}))", kilobytes << 10);
+            tell(shared, *node, sql);
+        }
+        Event::DropRead { node, on } => {
+            in_background(shared, dropped::drop_read(shared.clone(), *node, *on));
+        }
         Event::Rest { ms } => *shared.rests_until_ms.lock() = shared.now_ms() + ms,
         Event::Checkpoint { node } => tell(shared, *node, "checkpoint".to_owned()),
         Event::SwitchWal { node } => tell(shared, *node, "select pg_switch_wal()".to_owned()),
@@ -303,6 +311,7 @@ pub(super) fn promote(shared: &Arc<Shared>, node: usize, asked: Option<Asked>) {
         return;
     }
     let alone = Asked { decided_ms: shared.now_ms(), candidates: BTreeSet::from([node]), sealed_from: None };
+    watch::promotes(shared, node);
     shared.facts.lock().asked_to_promote(node, asked.unwrap_or(alone));
     *shared.primary.lock() = node;
     shared.cluster.lock().order(machine_of(node), Order::Promote);
@@ -350,6 +359,7 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
     }
     down(&shared, node, Lost::Process, |cluster, id| cluster.kill(id));
     shared.observe();
+    let begun_ms = shared.now_ms();
     let cloning = shared.cluster.lock().clone_from(machine_of(node), machine_of(from));
     // Whoever cloned from a machine that lost its power in the middle gives up.
     let cloned = tokio::time::timeout(CLONE_LIMIT, cloning).await;
@@ -372,6 +382,7 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
             Err(_) => cluster.end_program(machine_of(node)),
         }
     }
+    shared.facts.lock().cloned(node, begun_ms, shared.now_ms());
     shared.busy.lock().remove(&node);
     slots::make(&shared, node, from);
     start(&shared, node);

@@ -51,6 +51,7 @@ pub(super) struct Facts {
     turns: Vec<(Turn, Option<usize>)>,
     losses: Vec<Loss>,
     pauses: Vec<Pause>,
+    clones: Vec<Pause>,
     /// Settings of synchronous_standby_names by node, in the order of time.
     names: BTreeMap<usize, Vec<Names>>,
     /// The last promotion that was asked of each node.
@@ -81,6 +82,9 @@ impl Facts {
     pub(super) fn paused(&mut self, node: usize, from_ms: u64, to_ms: u64) {
         self.pauses.push(Pause { node, from_ms, to_ms });
     }
+    pub(super) fn cloned(&mut self, node: usize, from_ms: u64, to_ms: u64) {
+        self.clones.push(Pause { node, from_ms, to_ms });
+    }
     pub(super) fn names_set(&mut self, node: usize, at_ms: u64, names: &str) {
         let names = names.to_owned();
         self.names.entry(node).or_default().push(Names { at_ms, names, seen_ms: None });
@@ -106,6 +110,10 @@ impl Facts {
         if !self.promoting.remove(&node) && self.turns.iter().any(is_left) {
             self.rare.hit(Rare::OldPrimaryBack);
         }
+    }
+    /// Whether a node was asked to become the primary and is not yet.
+    pub(super) fn is_promoted(&self, node: usize) -> bool {
+        self.promoting.contains(&node)
     }
     /// A node's log says that it was not promoted.
     pub(super) fn stays_standby(&mut self, node: usize) {
@@ -145,8 +153,14 @@ impl Facts {
     pub(super) fn fenced(&mut self, node: usize, at_ms: u64, (descendant, fork): (u32, Lsn)) -> bool {
         let branch = self.branch_written(node);
         let again = self.fences.iter().any(|fence| fence.node == node && fence.branch == branch);
-        self.fences.push(Fence { node, at_ms, branch, descendant, fork });
+        self.fences.push(Fence { node, at_ms, branch, descendant, fork, by: None });
         again
+    }
+    /// What the record of a node's last fence names.
+    pub(super) fn fenced_by(&mut self, node: usize, by: Branch) {
+        if let Some(fence) = self.fences.iter_mut().rev().find(|fence| fence.node == node) {
+            fence.by = Some(by);
+        }
     }
     /// A node's log tells of something that its ledger must have.
     pub(super) fn told(&mut self, node: usize, at_ms: u64, event: &'static str) {
@@ -291,6 +305,7 @@ impl Facts {
             pauses: self.pauses.clone(),
             released,
             undecided: self.undecided.clone(),
+            clones: self.clones.clone(),
             disturbed: Vec::new(),
             fences: self.fences.clone(),
             reports: None,

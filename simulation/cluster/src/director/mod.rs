@@ -6,6 +6,7 @@ mod archived;
 mod bytes;
 mod clients;
 mod disks;
+mod dropped;
 mod events;
 mod facts;
 mod finish;
@@ -13,6 +14,7 @@ mod ledger;
 mod said;
 mod seldom;
 mod slots;
+mod watch;
 mod wire;
 
 use crate::cluster::{ARCHIVE_COMMAND, Cluster, Image, RESTORE_COMMAND, conninfo};
@@ -86,6 +88,8 @@ struct Shared {
     deeds: Mutex<String>,
     /// What nodes send each other.
     wire: Mutex<wire::Wire>,
+    /// What nodes said that is looked into.
+    watch: Mutex<watch::Watch>,
     /// When the plan began, in milliseconds.
     plan_from_ms: AtomicU64,
     /// Small files that may not be durable yet.
@@ -164,10 +168,13 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
     let mut random = fastrand::Rng::with_seed(plan.seed ^ 0x5eed);
     let admin = world.start(ADMIN);
     network.power_on(ADMIN);
-    let mut cluster = Cluster::new(world, network, random.u64(..), said::WORDS);
+    let words = [said::WORDS, watch::WORDS].concat();
+    let mut cluster = Cluster::new(world, network, random.u64(..), words);
     let mut facts = Facts::default();
     let with_peers = random.bool();
     let archive_mode = if random.u8(..3) == 0 { "always" } else { "on" };
+    let probes_often = with_peers && random.bool();
+    let has_small_pools = random.u8(..3) == 0;
     let timeout_ms = (random.u8(..3) == 0).then(|| random.u64(100..2000));
     for (node, upstream) in plan.upstreams.iter().enumerate() {
         let id = machine_of(node);
@@ -181,6 +188,12 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         if with_peers {
             let peers: Vec<String> = (0..plan.nodes()).map(|peer| conninfo(machine_of(peer))).collect();
             let _ = admin::set_in_file(&files, "plimsoll.peers", &peers.join("; "));
+        }
+        if has_small_pools {
+            let _ = admin::set_in_file(&files, "shared_buffers", "512kB");
+        }
+        if probes_often {
+            let _ = admin::set_in_file(&files, "plimsoll.fence_probe_interval", "500ms");
         }
         if upstream.is_some() && plan.features.has(Feature::StandbySlots) {
             let _ = admin::set_in_file(&files, "primary_slot_name", &slots::name_of(node));
@@ -211,6 +224,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         history: Arc::default(),
         deeds: Mutex::default(),
         wire: Mutex::default(),
+        watch: Mutex::default(),
         plan_from_ms: AtomicU64::new(0),
         touched: Mutex::default(),
         failure: Mutex::default(),
@@ -236,6 +250,7 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
         }
         clients.rest(*shared.rests_until_ms.lock());
         shared.observe();
+        watch::look(shared);
         shared.found()?;
         let next = events.peek().map(|timed| begun + Duration::from_millis(timed.at_ms));
         let look = (Instant::now() + LOOK).min(begun + ends);

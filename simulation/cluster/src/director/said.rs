@@ -1,14 +1,14 @@
 //! What the nodes' logs tell of their state.
 
-use super::{Shared, ledger};
+use super::{Shared, ledger, watch};
 use crate::rare::Rare;
 use wal::Lsn;
 
 /// A node begins a timeline.
-const NEW_TIMELINE: &str = "selected new timeline ID: ";
+pub(super) const NEW_TIMELINE: &str = "selected new timeline ID: ";
 
 /// A node takes writes.
-const READY: &str = "database system is ready to accept connections";
+pub(super) const READY: &str = "database system is ready to accept connections";
 /// It does not become a primary.
 const REFUSED: &str = "promotion refused";
 /// It does not know yet which commits of before hold, and then it does.
@@ -25,7 +25,7 @@ const FALLS_BACK: &str = "falling back from synchronous replication after ";
 const RETURNS: &str = "returning to synchronous replication";
 
 /// A primary is fenced.
-const FENCED: &str = "this server is fenced and takes no more writes";
+pub(super) const FENCED: &str = "this server is fenced and takes no more writes";
 
 /// The timeline that replaced a fenced primary, and where it left.
 fn why_fenced(line: &str) -> Option<(u32, Lsn)> {
@@ -104,6 +104,7 @@ pub(super) fn hear(shared: &Shared, who: &str, line: &str) -> Option<usize> {
         shared.hit(Rare::FencedRestart);
     }
     hear_of_life(shared, node, line);
+    watch::hear(shared, node, line);
     for (words, state) in STATES {
         if line.contains(words) {
             shared.hit(*state);

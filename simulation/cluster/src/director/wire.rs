@@ -2,14 +2,18 @@
 //! the moment when it is said: who ships log or reports it as flushed has it durably.
 
 mod frames;
+mod redone;
 
-use super::{ADMIN, Shared, disks, facts, machine_of};
+use super::{ADMIN, Shared, disks, facts, machine_of, watch};
 use crate::branch::Branch;
 use crate::cluster::has;
+use crate::features::Feature;
 use crate::history::reports::{Progress, Reports, Source};
+use crate::plan::{Event, Timed};
 use crate::rare::Rare;
 use frames::{Frames, Heard};
 use protocol::replication::StartReplication;
+use redone::Redone;
 use simulated::NodeId;
 use simulated::net::{Network, Written};
 use std::collections::BTreeMap;
@@ -59,6 +63,7 @@ struct Stream {
     sent: Lsn,
     /// When that was first all there was.
     caught_up_ms: Option<u64>,
+    redone: Redone,
     /// The last report, and how far the standby's disk was looked at.
     last: Progress,
     looked: Lsn,
@@ -91,6 +96,7 @@ impl Wire {
                     if let Some(stream) = connection.stream.as_ref().filter(|stream| stream.is_server) {
                         let upstream = (number_of(written.from), stream.branch.clone());
                         count_rare(shared, &mut self.upstreams, stream.standby, upstream);
+                        watch::streams(shared, number_of(written.from));
                     }
                 }
                 Heard::Ended => connection.stream = None,
@@ -124,6 +130,14 @@ impl Wire {
             }
         }
         Ok(())
+    }
+}
+
+impl Wire {
+    /// Whom a standby follows, if that is its stream's branch.
+    pub(super) fn upstream_of(&self, standby: usize, branch: &Branch) -> Option<usize> {
+        let (upstream, of) = self.upstreams.get(&standby)?;
+        (of == branch).then_some(*upstream)
     }
 }
 
@@ -200,6 +214,7 @@ impl Stream {
             history,
             sent: first,
             caught_up_ms: None,
+            redone: Redone::default(),
             last: Progress::default(),
             looked: first,
         })
@@ -227,6 +242,7 @@ impl Stream {
         if told.written < last.written || told.flushed < last.flushed || told.replayed < last.replayed {
             return Err(format!("Positions: node {standby} reports {told:x?} after {last:x?}"));
         }
+        self.is_redone(shared, told)?;
         let sent = self.sent.get();
         if told.written > sent {
             shared.hit(Rare::ReportFromOldBranch);
@@ -246,6 +262,25 @@ impl Stream {
             })?;
         }
         Ok(believed)
+    }
+
+    /// What is durable on a standby is redone in time, unless somebody keeps it: a reader, or who pauses it.
+    fn is_redone(&mut self, shared: &Shared, told: Progress) -> Result<(), String> {
+        let Some((since_ms, flushed)) = self.redone.hears(told, shared.now_ms()) else { return Ok(()) };
+        let holds = |timed: &Timed| match timed.event {
+            Event::PauseReplay { node } | Event::DelayReplay { node, .. } => node == self.standby,
+            _ => false,
+        };
+        let is_kept =
+            shared.plan.features.has(Feature::HeldSnapshots) || shared.plan.events.iter().any(holds);
+        let stood_still = shared.facts.lock().paused_since(self.standby, since_ms);
+        if is_kept || stood_still || !self.is_server {
+            return Ok(());
+        }
+        let (standby, flushed) = (self.standby, Lsn::new(flushed));
+        Err(format!(
+            "Timely: node {standby} has {flushed} since {since_ms} ms and does not redo it: {told:x?}"
+        ))
     }
 
     /// Whether a node's disk has this log durably; else the beginning of a piece that it has not.

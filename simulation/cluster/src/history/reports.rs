@@ -92,6 +92,13 @@ impl Reports {
 }
 
 impl Reports {
+    /// How far a node has said to have each branch durably.
+    pub fn flushed(&self, node: usize) -> Vec<(Branch, u64)> {
+        let of_node = self.0.iter().filter(|(source, _)| source.node == node);
+        let last = of_node.filter_map(|(source, told)| Some((source, told.last()?)));
+        last.map(|(source, told)| (source.branch.clone(), told.progress.flushed)).collect()
+    }
+
     /// When a node first said that it has replayed a commit.
     pub fn replayed_at(&self, branches: &Branches, node: usize, commit: &Token) -> Option<u64> {
         self.told(branches, node, Level::RemoteApply, commit).map(|(_, told)| told.at_ms)

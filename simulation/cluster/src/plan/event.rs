@@ -187,6 +187,10 @@ events! {
     DropSlot { name: String, node: usize } = "drop slot {name} on node {node}",
     /// A transaction of this size is written at once.
     Burst { kilobytes: u64, node: usize } = "write {kilobytes} kB on node {node}",
+    /// One record of this size, which changes nothing.
+    Record { kilobytes: u64, node: usize } = "log one record of {kilobytes} kB on node {node}",
+    /// A table is dropped while a standby reads it.
+    DropRead { node: usize, on: usize } = "drop a table on node {node} while node {on} reads it",
     /// Clients begin nothing for a while.
     Rest { ms: u64 } = "let clients rest for {ms} ms",
     /// CHECKPOINT.

@@ -136,6 +136,10 @@ impl Director {
             Turning::CutOff => return self.cut_off(),
             Turning::Laggard => return self.laggard(),
             Turning::RunsOn => return self.runs_on(),
+            Turning::Behind if candidates.len() > 1 => return self.behind(),
+            Turning::Twins if candidates.len() > 1 => return self.twins(),
+            Turning::Unconfirmed if candidates.len() > 2 => return self.unconfirmed(),
+            Turning::Behind | Turning::Twins | Turning::Unconfirmed => {}
         }
         let (gone, takes_ms) = self.take_the_primary(old);
         let decided_ms = takes_ms + self.rng.u64(20..800);
@@ -283,6 +287,7 @@ impl Director {
             Feature::Archives,
             Feature::AtAnswers,
             Feature::Rests,
+            Feature::HeldSnapshots,
         ];
         let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
         let kind = if on.is_empty() { None } else { Some(on[self.rng.usize(..on.len())]) };
@@ -304,6 +309,7 @@ impl Director {
             Some(Feature::StandbySlots | Feature::Archives) => self.away(),
             Some(Feature::AtAnswers) => self.down_at_answer(node),
             Some(Feature::Rests) => self.rest(),
+            Some(Feature::HeldSnapshots) => self.drop_read(),
             Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),
             _ if self.rng.bool() => self.then(0, Event::Checkpoint { node: self.primary }),
             _ => self.then(0, Event::SwitchWal { node: self.primary }),
@@ -320,7 +326,9 @@ impl Director {
         if self.rng.u8(..3) == 0 {
             let ago_ms = self.rng.u64(1..150).min(self.now_ms);
             self.now_ms -= ago_ms;
-            self.then(0, Event::Checkpoint { node });
+            // A standby has to do with it, too: what its own last one may leave is what the primary's says.
+            let of = if self.rng.bool() { self.primary } else { node };
+            self.then(0, Event::Checkpoint { node: of });
             self.now_ms += ago_ms;
         }
         let mut after_ms = self.rng.u64(20..900);

@@ -3,6 +3,7 @@
 //! A plan prints as a story, one line an event, and a story is read back as the plan: so a regression is a
 //! text.
 
+mod branches;
 mod event;
 mod generate;
 mod scenes;

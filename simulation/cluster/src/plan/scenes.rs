@@ -20,6 +20,12 @@ pub(super) enum Turning {
     Laggard,
     /// The old primary runs on beside the new one.
     RunsOn,
+    /// Who lags is promoted, and who was waited for has followed it before.
+    Behind,
+    /// Two are promoted from one place.
+    Twins,
+    /// What was confirmed is lost, and what comes in its place is not confirmed.
+    Unconfirmed,
 }
 
 impl Director {
@@ -32,6 +38,9 @@ impl Director {
             (Feature::CutOff, Turning::CutOff),
             (Feature::Laggards, Turning::Laggard),
             (Feature::OldPrimaries, Turning::RunsOn),
+            (Feature::Behind, Turning::Behind),
+            (Feature::Twins, Turning::Twins),
+            (Feature::ConfirmedReads, Turning::Unconfirmed),
         ];
         let mut on: Vec<Turning> =
             kinds.into_iter().filter(|(feature, _)| self.has(*feature)).map(|(_, kind)| kind).collect();
@@ -64,7 +73,7 @@ impl Director {
     }
 
     /// What happens to nodes at the next answer.
-    fn at_answer(&mut self, nodes: Vec<usize>) -> Event {
+    pub(super) fn at_answer(&mut self, nodes: Vec<usize>) -> Event {
         let answer = if self.rng.u8(..6) == 0 { Answered::Read } else { Answered::Commit };
         let nodes = Nodes(nodes);
         if self.rng.u8(..6) == 0 {
@@ -127,11 +136,31 @@ impl Director {
         }
         self.then(150, Event::NarrowLink { from: old, to: chosen, kilobytes, ms: 1500 });
         let burst_ms = 160 + self.rng.u64(..100);
-        self.then(burst_ms, Event::Burst { node: old, kilobytes: size });
+        let burst = if self.rng.bool() {
+            Event::Burst { node: old, kilobytes: size }
+        } else {
+            Event::Record { node: old, kilobytes: size }
+        };
+        self.then(burst_ms, burst);
         let down_ms = burst_ms + self.rng.u64(80..80 + size * 1000 / kilobytes.max(1) * 3 / 4);
         self.then(down_ms, Event::Kill { node: old });
         let mut decided_ms = down_ms + self.rng.u64(20..300);
         self.then(decided_ms, Event::Promote { node: chosen });
+        if !others.is_empty() && self.has(Feature::Replay) && self.rng.bool() {
+            let node = others[self.rng.usize(..others.len())];
+            self.then(100, Event::PauseReplay { node });
+            self.then(decided_ms + 2000, Event::ResumeReplay { node });
+        }
+        if self.rng.bool() {
+            // What slots keep is on disk, and lies behind what the new branch begins with.
+            self.then(50, Event::Checkpoint { node: old });
+            self.then(down_ms, Event::Checkpoint { node: chosen });
+        }
+        if self.has(Feature::Kills) && self.rng.bool() {
+            let after_ms = decided_ms + self.rng.u64(50..600);
+            self.then(after_ms, Event::Kill { node: chosen });
+            self.then(after_ms + 60, Event::Restart { node: chosen });
+        }
         if !others.is_empty() && self.rng.u8(..3) > 0 {
             decided_ms = self.last_word(chosen, &others, decided_ms);
         } else if self.rng.u8(..3) > 0 {
@@ -146,7 +175,7 @@ impl Director {
 
     /// A node was promoted, and commits wait for one that says nothing from there on, or what it said before.
     /// As soon as a commit is done the promoted one goes, and the other one takes its place. When that is.
-    fn last_word(&mut self, first: usize, others: &[usize], promoted_ms: u64) -> u64 {
+    pub(super) fn last_word(&mut self, first: usize, others: &[usize], promoted_ms: u64) -> u64 {
         let node = others[self.rng.usize(..others.len())];
         let names = super::names_of(false, 1, &[node]);
         let value = names.clone();

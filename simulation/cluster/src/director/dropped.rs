@@ -1,0 +1,59 @@
+//! A table is dropped while a standby reads it: redo of the drop waits for the reader there, and who follows
+//! the drop's token waits for redo.
+
+use super::admin::PATIENCE;
+use super::{Shared, machine_of};
+use crate::cluster::conninfo;
+use protocol::Client;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the reader holds its snapshot once the table is dropped.
+const HOLDS: Duration = Duration::from_millis(400);
+
+/// Drops a table on the primary `node` while `on` reads it. Whatever does not work is left.
+pub(super) async fn drop_read(shared: Arc<Shared>, node: usize, on: usize) {
+    let name = format!("dropped_{}", shared.now_ms());
+    let told = tokio::time::timeout(PATIENCE * 2, follow(node, on, &name)).await;
+    if let Ok(Some((token, true))) = told {
+        shared.fail(format!("Token: node {on} shows {name} to who follows {token}, which has dropped it"));
+    }
+}
+
+/// The drop's token, and whether who follows it still sees the table. None if something does not work.
+async fn follow(node: usize, on: usize, name: &str) -> Option<(String, bool)> {
+    let mut writer = Client::connect_to(&conninfo(machine_of(node))).await.ok()?;
+    writer.simple_query("set plimsoll.report_commit_lsn = on; set statement_timeout = 1500").await.ok()?;
+    let made = write(&mut writer, &format!("create table {name} (id int primary key)")).await?;
+    let mut reader = Client::connect_to(&conninfo(machine_of(on))).await.ok()?;
+    reader
+        .simple_query(&format!("set statement_timeout = 1500; set plimsoll.read_after = '{made}'"))
+        .await
+        .ok()?;
+    let begin = format!("begin isolation level repeatable read; select count(*) from {name}");
+    reader.simple_query(&begin).await.ok()?;
+    let dropped = write(&mut writer, &format!("drop table {name}")).await?;
+    let held = async {
+        tokio::time::sleep(HOLDS).await;
+        drop(reader);
+    };
+    let (sees, ()) = tokio::join!(sees(on, name, &dropped), held);
+    Some((dropped, sees?))
+}
+
+/// Runs a statement; the token of its commit.
+async fn write(client: &mut Client, sql: &str) -> Option<String> {
+    client.simple_query(sql).await.ok()?;
+    client.parameter("plimsoll.commit_lsn").map(str::to_owned)
+}
+
+async fn sees(on: usize, name: &str, token: &str) -> Option<bool> {
+    let mut client = Client::connect_to(&conninfo(machine_of(on))).await.ok()?;
+    client
+        .simple_query(&format!("set statement_timeout = 1500; set plimsoll.read_after = '{token}'"))
+        .await
+        .ok()?;
+    let sql = format!("select count(*) from pg_class where relname = '{name}'");
+    let results = client.simple_query(&sql).await.ok()?;
+    Some(results.last()?.text(0, 0)? != "0")
+}

@@ -1,0 +1,315 @@
+//! What an administrator looks at when a node says that its branch changes: of the branch before nothing may
+//! count on, be waited for, or be kept.
+//!
+//! | when                                | what must hold                                                      |
+//! |-------------------------------------|---------------------------------------------------------------------|
+//! | a node cuts its log                 | what it has said to be durable, and the new branch has, stays       |
+//! | a node follows another branch       | who waits there for what that branch will never have is told        |
+//! |                                     | so; what is confirmed there is written                              |
+//! | a node begins a timeline            | it had no history of that number                                    |
+//! | a node takes writes                 | no slot and no stream stands behind the end of its log              |
+//! | a stream begins                     | its standby counts for no more than it was sent                     |
+//! | a primary is fenced                 | no commit goes on waiting for standbys                              |
+//! | anything is said                    | nobody speaks of damage: disks here lose what is not synced, no more |
+
+use super::admin::{PATIENCE, ask};
+use super::said::{FENCED, NEW_TIMELINE, READY};
+use super::{Shared, disks, facts, machine_of};
+use crate::branch::Branch;
+use crate::cluster::DATA;
+use crate::guarantee::Lost;
+use crate::rare::Rare;
+use host::Disk;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use wal::{Lsn, TimelineId};
+
+/// A node cuts what its log has behind a position.
+const CUT: &str = "cut log from ";
+/// It follows a younger branch.
+const FOLLOWS: &str = "new target timeline is ";
+/// Redo ends, at a start or a promotion.
+const REDONE: &str = "redo done at ";
+/// A server takes its own files for broken.
+const DAMAGE: &[&str] = &["is damaged", "could not be read from disk: invalid page", "PANIC:"];
+
+/// Words of log lines that are listened for here.
+pub(super) const WORDS: &[&str] =
+    &[CUT, FOLLOWS, REDONE, "is damaged", "could not be read from disk: invalid page", "PANIC:"];
+
+/// How long a token's wait goes on at most, and how soon it must end when the branch has changed.
+const TOKEN_MS: u64 = 5000;
+const TOKEN_ENDS_MS: u64 = 700;
+/// How soon commits must have ended their wait once a fence has risen, and time between two looks.
+const FENCE_MS: u64 = 400;
+const AGAIN_MS: u64 = 200;
+/// How soon after a stream's begin it is looked at.
+const STREAM_MS: u64 = 40;
+/// The same of a standby that follows another branch.
+const FOLLOWS_MS: u64 = 100;
+
+/// The record of a fence is no larger.
+const RECORD_MAX: u64 = 1 << 16;
+
+/// Something to look into.
+#[derive(Debug)]
+enum Due {
+    /// A log was cut to a position, when its node had told the ends of these branches to be durable.
+    Cut(Lsn, Vec<(Branch, u64)>),
+    Ready,
+    Stream,
+    Follows,
+    Fenced,
+}
+
+/// What was said, and is to be looked into.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    due: Vec<(usize, Due)>,
+    /// When each node last said that it follows another timeline, and which.
+    turned: BTreeMap<usize, (u64, u32)>,
+    /// The timelines of which a node had the history when it was asked to become the primary, and when.
+    had: BTreeMap<usize, (u64, BTreeSet<u32>)>,
+}
+
+/// The first word behind these, if the line has them.
+fn word_after<'l>(line: &'l str, words: &str) -> Option<&'l str> {
+    line.split_once(words)?.1.split([' ', ':', ',']).next()
+}
+
+/// Notes what a node's log says. The cluster is locked.
+pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
+    if DAMAGE.iter().any(|words| line.contains(words)) {
+        shared.fail(format!("Damage: node {node} says: {line}"));
+    }
+    let told = || {
+        // A clone begins with nothing of its own.
+        let is_cloned = shared.facts.lock().last_loss(node, Lost::Directory).is_some();
+        if is_cloned { Vec::new() } else { shared.wire.lock().reports.flushed(node) }
+    };
+    let mut watch = shared.watch.lock();
+    if line.contains(CUT)
+        && let Some(Ok(to)) = word_after(line, " to ").map(str::parse)
+    {
+        shared.hit(Rare::PartialRecordAtCut);
+        watch.due.push((node, Due::Cut(to, told())));
+    }
+    if let Some(Ok(at)) = word_after(line, REDONE).map(str::parse::<Lsn>)
+        && shared.facts.lock().is_promoted(node)
+        && told().iter().any(|(_, flushed)| *flushed > at.get())
+    {
+        shared.hit(Rare::PartialRecordAtPromotion);
+    }
+    if let Some(Ok(timeline)) = word_after(line, FOLLOWS).map(str::parse) {
+        watch.turned.insert(node, (shared.now_ms(), timeline));
+        watch.due.push((node, Due::Follows));
+    }
+    if line.contains(READY) {
+        watch.due.push((node, Due::Ready));
+    }
+    if line.contains(FENCED) {
+        watch.due.push((node, Due::Fenced));
+    }
+    if let Some(Ok(timeline)) = word_after(line, NEW_TIMELINE).map(str::parse::<u32>)
+        && let Some((at_ms, had)) = watch.had.remove(&node)
+        && had.contains(&timeline)
+        && shared.facts.lock().losses_since(node, at_ms) == 0
+    {
+        let text = format!("node {node} begins timeline {timeline}, of which it had a history before");
+        shared.fail(format!("OneWriter: {text}"));
+    }
+}
+
+/// A node's server begins to stream to another one.
+pub(super) fn streams(shared: &Shared, upstream: usize) {
+    shared.watch.lock().due.push((upstream, Due::Stream));
+}
+
+/// Looks into what was said.
+pub(super) fn look(shared: &Arc<Shared>) {
+    let due = std::mem::take(&mut shared.watch.lock().due);
+    for (node, what) in due {
+        match what {
+            Due::Cut(to, told) => check_cut(shared, node, to, &told),
+            Due::Ready => in_background(shared, ready(shared.clone(), node)),
+            Due::Stream => in_background(shared, streaming(shared.clone(), node)),
+            Due::Follows => in_background(shared, follows(shared.clone(), node)),
+            Due::Fenced => in_background(shared, fenced(shared.clone(), node)),
+        }
+    }
+}
+
+fn in_background(shared: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) {
+    drop(shared.admin(work));
+}
+
+fn pause(ms: u64) -> tokio::time::Sleep {
+    tokio::time::sleep(Duration::from_millis(ms))
+}
+
+/// Whether nothing befell a node since a time that keeps it from answering.
+fn is_well(shared: &Shared, node: usize, since_ms: u64) -> bool {
+    let facts = shared.facts.lock();
+    facts.losses_since(node, since_ms) == 0 && !facts.paused_since(node, since_ms)
+}
+
+/// What was durable of the branch that the node follows now must be there yet.
+fn check_cut(shared: &Shared, node: usize, to: Lsn, told: &[(Branch, u64)]) {
+    let branch = {
+        let (cluster, mut facts) = (shared.cluster.lock(), shared.facts.lock());
+        let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return };
+        facts.add_all(files);
+        let timeline = TimelineId::new(facts::accepted(files));
+        let Some(history) = disks::history(files, timeline) else { return };
+        facts::branch_of(&history, timeline)
+    };
+    let facts = shared.facts.lock();
+    let lineage = facts.branches.lineage(&branch);
+    for pair in lineage.windows(2) {
+        let [child, parent] = pair else { continue };
+        let Some(fork) = facts.branches.fork(child) else { continue };
+        let flushed = told.iter().filter(|(of, _)| of == parent).map(|(_, flushed)| *flushed).max();
+        let kept = fork.at.get().min(flushed.unwrap_or(0));
+        if to.get() < kept {
+            let kept = Lsn::new(kept);
+            return shared.fail(format!(
+                "Flushed: node {node} cuts its log to {to}, and has reported {kept} of {parent}, which {branch} has"
+            ));
+        }
+    }
+}
+
+/// Asks a node for rows that nobody may have.
+async fn has_none(shared: &Shared, node: usize, sql: &str, what: &str) {
+    if let Ok(Some(rows)) = ask(machine_of(node), sql, PATIENCE).await {
+        shared.fail(format!("Positions: at node {node} {what}: {rows}"));
+    }
+}
+
+/// Nothing is known of a log's future.
+async fn ready(shared: Arc<Shared>, node: usize) {
+    let sql = "select string_agg(slot_name || ' ' || restart_lsn, ', ') from pg_replication_slots \
+               where restart_lsn > pg_current_wal_insert_lsn()";
+    has_none(&shared, node, sql, "slots keep log from behind its end").await;
+}
+
+/// A standby may be further than its upstream was when it was sent the log's beginning; that does not count.
+async fn streaming(shared: Arc<Shared>, node: usize) {
+    pause(STREAM_MS).await;
+    let sql = "select string_agg(application_name || ' ' || sent_lsn || ' ' || flush_lsn, ', ') \
+               from pg_stat_replication where write_lsn > sent_lsn or flush_lsn > sent_lsn";
+    has_none(&shared, node, sql, "standbys count for more than they were sent").await;
+}
+
+/// What a standby takes for confirmed is written by then.
+async fn follows(shared: Arc<Shared>, node: usize) {
+    pause(FOLLOWS_MS).await;
+    let branch = {
+        let cluster = shared.cluster.lock();
+        let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return };
+        let timeline = TimelineId::new(facts::accepted(files));
+        let Some(history) = disks::history(files, timeline) else { return };
+        facts::branch_of(&history, timeline)
+    };
+    let Some(upstream) = shared.wire.lock().upstream_of(node, &branch) else { return };
+    let sql = "select confirmed_lsn from plimsoll_stat_sync";
+    let Ok(Some(confirmed)) = ask(machine_of(node), sql, PATIENCE).await else { return };
+    // Fails on a standby.
+    let sql = format!("select pg_current_wal_insert_lsn() where pg_current_wal_insert_lsn() < '{confirmed}'");
+    if let Ok(Some(end)) = ask(machine_of(upstream), &sql, PATIENCE).await {
+        shared.fail(format!(
+            "Positions: node {node} takes {confirmed} for confirmed, and the log of node {upstream} ends at {end}"
+        ));
+    }
+}
+
+/// The branch that the record of a node's fence names.
+fn fenced_by(shared: &Shared, node: usize) -> Option<Branch> {
+    let cluster = shared.cluster.lock();
+    let path = Path::new(DATA).join("plimsoll/fence");
+    let bytes = cluster.node(machine_of(node))?.files().read(&path, RECORD_MAX).ok()?;
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
+    Some(Branch::new(&format!("{}-{}", value("descendant=")?, value("branch=")?)))
+}
+
+/// Who waits for standbys on a fenced server waits for what never comes.
+async fn fenced(shared: Arc<Shared>, node: usize) {
+    let since_ms = shared.now_ms();
+    let sql = "select string_agg(pid::text, ' ') from pg_stat_activity where wait_event = 'SyncRep'";
+    let mut waited = None::<BTreeSet<String>>;
+    for pause_ms in [FENCE_MS, AGAIN_MS] {
+        pause(pause_ms).await;
+        if let Some(by) = fenced_by(&shared, node) {
+            shared.facts.lock().fenced_by(node, by);
+        }
+        let Ok(waiting) = ask(machine_of(node), sql, PATIENCE).await else { return };
+        let now: BTreeSet<String> =
+            waiting.iter().flat_map(|pids| pids.split(' ')).map(str::to_owned).collect();
+        waited = Some(waited.map_or(now.clone(), |before| before.intersection(&now).cloned().collect()));
+    }
+    if waited.is_some_and(|pids| !pids.is_empty()) && is_well(&shared, node, since_ms) {
+        shared.fail(format!("OneWriter: node {node} is fenced, and commits go on waiting for standbys"));
+    }
+}
+
+/// A node is asked to become the primary: notes which timelines it has seen. Administrators wait on the
+/// others for what only the old branch could have.
+pub(super) fn promotes(shared: &Arc<Shared>, node: usize) {
+    let now_ms = shared.now_ms();
+    let mut tokens = Vec::new();
+    {
+        let cluster = shared.cluster.lock();
+        for other in shared.nodes() {
+            let Some(there) = cluster.node(machine_of(other)).filter(|there| there.is_up()) else { continue };
+            let timeline = TimelineId::new(facts::accepted(there.files()));
+            if other == node && shared.facts.lock().is_promoted(node) {
+                // It was asked before, and may have begun.
+            } else if other == node {
+                let names = there.files().list(&disks::wal_folder()).unwrap_or_default();
+                let numbers = names.iter().filter_map(|entry| entry.name.strip_suffix(".history"));
+                let had = numbers.filter_map(|number| u32::from_str_radix(number, 16).ok()).collect();
+                shared.watch.lock().had.insert(node, (now_ms, had));
+            } else if let Some(history) = disks::history(there.files(), timeline) {
+                tokens.push((other, facts::branch_of(&history, timeline)));
+            }
+        }
+    }
+    for (other, branch) in tokens {
+        in_background(shared, wait_for_token(shared.clone(), other, branch));
+    }
+}
+
+/// Waits for a position of a branch that it never reaches.
+async fn wait_for_token(shared: Arc<Shared>, node: usize, branch: Branch) {
+    let since_ms = shared.now_ms();
+    let sql = format!("WAIT FOR LSN '{branch}:F0000000/0' TIMEOUT {TOKEN_MS}");
+    let answer = ask(machine_of(node), &sql, Duration::from_millis(TOKEN_MS + 500)).await;
+    let now_ms = shared.now_ms();
+    let turned = shared.watch.lock().turned.get(&node).copied();
+    let left = turned.filter(|(at_ms, timeline)| *at_ms > since_ms && *timeline > branch.timeline());
+    let Some((turned_ms, _)) = left else { return };
+    if now_ms > turned_ms + TOKEN_ENDS_MS && is_well(&shared, node, since_ms) {
+        shared.fail(format!(
+            "Timely: node {node} has left {branch} at {turned_ms} ms, and who waits there for more of it is \
+             told so at {now_ms} ms: {answer:?}"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_from_lines() {
+        let line = "LOG:  cut log from 0/14A000 to 0/10B918: no whole record of timeline 1, cut before";
+        assert_eq!(word_after(line, " to "), Some("0/10B918"));
+        assert_eq!(word_after("redo done at 0/1BB740 system usage: 140", REDONE), Some("0/1BB740"));
+        assert_eq!(word_after(line, REDONE), None);
+        assert!(DAMAGE.iter().all(|words| WORDS.contains(words)));
+    }
+}

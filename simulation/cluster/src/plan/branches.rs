@@ -1,0 +1,119 @@
+//! Scenes in which what was said of one branch meets another: who was ahead follows who was behind, and two
+//! are promoted from one place.
+
+use super::generate::Director;
+use super::{Event, Ways, names_of};
+
+impl Director {
+    /// Commits wait for one standby, and it has all of them. When their writer is gone it follows another one
+    /// that lacks some, and that one is promoted.
+    pub(super) fn behind(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let [behind, ahead] = self.some_pair(&candidates);
+        let names = names_of(self.rng.bool(), 1, &[ahead]);
+        self.change_names(0, names.clone());
+        let set = Event::Reload { node: behind, name: "synchronous_standby_names".to_owned(), value: names };
+        self.then(10, set);
+        self.then(20, Event::Follow { node: ahead, from: old });
+        self.then(30, Event::Follow { node: behind, from: old });
+        let apart_ms = 200 + self.rng.u64(..300);
+        self.then(apart_ms, Event::Partition { from: old, to: behind, ways: Ways::Both, ms: 2500 });
+        let down_ms = apart_ms + self.rng.u64(3..120);
+        let down = self.at_answer(vec![old]);
+        self.then(down_ms, down);
+        let follow_ms = down_ms + self.rng.u64(40..120);
+        self.then(follow_ms, Event::Kill { node: old });
+        self.then(follow_ms, Event::Follow { node: ahead, from: behind });
+        let decided_ms = follow_ms + self.rng.u64(300..1200);
+        self.then(decided_ms, Event::Promote { node: behind });
+        let decided_ms = if self.rng.bool() {
+            let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != behind).collect();
+            self.last_word(behind, &others, decided_ms)
+        } else {
+            self.replaced_by(behind, decided_ms, candidates);
+            decided_ms
+        };
+        self.old_primary_returns(old, true, decided_ms);
+        self.now_ms += decided_ms + 200;
+    }
+
+    /// While nobody writes two are promoted, each unseen by the other, and the old primary hears of one of
+    /// them. Then it follows the other one, and is to take its place.
+    pub(super) fn twins(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let [first, second] = self.some_pair(&candidates);
+        self.then(0, Event::Rest { ms: 3000 });
+        let first_ms = 300 + self.rng.u64(..100);
+        self.then(first_ms, Event::Promote { node: first });
+        // Time for the old primary to ask its peers.
+        let apart_ms = first_ms + self.rng.u64(500..900);
+        for from in [old, first] {
+            self.then(apart_ms, Event::Partition { from, to: second, ways: Ways::Both, ms: 900 });
+        }
+        let second_ms = apart_ms + self.rng.u64(1..50);
+        self.then(second_ms, Event::Promote { node: second });
+        let stop_ms = second_ms + self.rng.u64(..900);
+        self.then(stop_ms, Event::ImmediateStop { node: old });
+        let follow_ms = stop_ms.max(apart_ms + 900) + self.rng.u64(20..200);
+        self.then(follow_ms, Event::Follow { node: old, from: second });
+        let again_ms = follow_ms + self.rng.u64(300..900);
+        self.then(again_ms, Event::Promote { node: old });
+        let decided_ms = again_ms + self.rng.u64(300..800);
+        self.then(decided_ms, Event::Clone { node: old, from: first });
+        self.then(decided_ms + 1, Event::Clone { node: second, from: first });
+        self.replaced_by(first, decided_ms, candidates);
+        self.now_ms += decided_ms + 200;
+    }
+
+    /// One standby confirms what the others do not have yet. It goes down with the primary, and one of the
+    /// others takes its place: what it writes waits for the one that is gone, and a third one is read.
+    pub(super) fn unconfirmed(&mut self) {
+        let old = self.primary;
+        let candidates = self.standbys();
+        let [fast, chosen] = self.some_pair(&candidates);
+        let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != fast).collect();
+        let names = names_of(self.rng.bool(), 1, &[fast]);
+        self.change_names(0, names.clone());
+        let set = Event::Reload { node: chosen, name: "synchronous_standby_names".to_owned(), value: names };
+        self.then(0, set);
+        for node in candidates.iter().copied() {
+            self.then(10, Event::Follow { node, from: old });
+        }
+        let kilobytes = self.rng.u64(200..900);
+        for node in others.iter().copied() {
+            self.then(200, Event::NarrowLink { from: old, to: node, kilobytes, ms: 2000 });
+        }
+        let burst = Event::Record { node: old, kilobytes: self.rng.u64(600..2500) };
+        self.then(220, burst);
+        let down_ms = 400 + self.rng.u64(..800);
+        self.then(down_ms, Event::Kill { node: old });
+        self.then(down_ms + 1, Event::Kill { node: fast });
+        let decided_ms = down_ms + self.rng.u64(20..200);
+        self.then(decided_ms, Event::Promote { node: chosen });
+        for node in others.iter().copied().filter(|node| *node != chosen) {
+            let follow_ms = decided_ms + self.rng.u64(10..150);
+            self.then(follow_ms, Event::Follow { node, from: chosen });
+        }
+        let back_ms = decided_ms + self.rng.u64(800..1500);
+        self.then(back_ms, Event::Clone { node: fast, from: chosen });
+        self.replaced_by(chosen, back_ms, others);
+        self.old_primary_returns(old, true, back_ms);
+        self.now_ms += back_ms + 200;
+    }
+
+    /// A table goes that a standby reads.
+    pub(super) fn drop_read(&mut self) {
+        let Some(on) = self.some_standby() else { return };
+        let node = self.primary;
+        self.then(0, Event::DropRead { node, on });
+    }
+
+    /// Two of them.
+    fn some_pair(&mut self, among: &[usize]) -> [usize; 2] {
+        let one = self.rng.usize(..among.len());
+        let other = (one + 1 + self.rng.usize(..among.len() - 1)) % among.len();
+        [among[one], among[other]]
+    }
+}
