@@ -1,16 +1,16 @@
 //! What an administrator looks at when a node says that its branch changes: of the branch before nothing may
 //! count on, be waited for, or be kept.
 //!
-//! | when                                | what must hold                                                      |
-//! |-------------------------------------|---------------------------------------------------------------------|
-//! | a node cuts its log                 | what it has said to be durable, and the new branch has, stays       |
-//! | a node follows another branch       | who waits there for what that branch will never have is told        |
-//! |                                     | so; what is confirmed there is written                              |
-//! | a node begins a timeline            | it had no history of that number                                    |
-//! | a node takes writes                 | no slot and no stream stands behind the end of its log              |
-//! | a stream begins                     | its standby counts for no more than it was sent                     |
-//! | a primary is fenced                 | no commit goes on waiting for standbys                              |
-//! | anything is said                    | nobody speaks of damage: disks here lose what is not synced, no more |
+//! | when                          | what must hold                                                         |
+//! |-------------------------------|------------------------------------------------------------------------|
+//! | a node cuts its log           | what it has said to be durable, and the new branch has, stays          |
+//! | a node follows another branch | who waits there for what it will never have is told so; what it takes  |
+//! |                               | for confirmed is written                                               |
+//! | a node begins a timeline      | it had no history of that number                                       |
+//! | a node takes writes           | no slot stands behind the end of its log                               |
+//! | a stream begins               | its standby counts for no more than it was sent                        |
+//! | a primary is fenced           | no commit goes on waiting for standbys                                 |
+//! | anything is said              | nobody speaks of damage: these disks lose what is not synced, no more  |
 
 use super::admin::{PATIENCE, ask};
 use super::said::{FENCED, NEW_TIMELINE, READY};
@@ -176,7 +176,8 @@ fn check_cut(shared: &Shared, node: usize, to: Lsn, told: &[(Branch, u64)]) {
         if to.get() < kept {
             let kept = Lsn::new(kept);
             return shared.fail(format!(
-                "Flushed: node {node} cuts its log to {to}, and has reported {kept} of {parent}, which {branch} has"
+                "Flushed: node {node} cuts its log to {to}, and has reported {kept} of {parent}, which \
+                 {branch} has"
             ));
         }
     }
@@ -221,7 +222,8 @@ async fn follows(shared: Arc<Shared>, node: usize) {
     let sql = format!("select pg_current_wal_insert_lsn() where pg_current_wal_insert_lsn() < '{confirmed}'");
     if let Ok(Some(end)) = ask(machine_of(upstream), &sql, PATIENCE).await {
         shared.fail(format!(
-            "Positions: node {node} takes {confirmed} for confirmed, and the log of node {upstream} ends at {end}"
+            "Positions: node {node} takes {confirmed} for confirmed, and the log of node {upstream} ends at \
+             {end}"
         ));
     }
 }
