@@ -191,7 +191,7 @@ impl Slots {
                 return Err(damaged(format!("it is that of slot \"{}\"", state.name)));
             }
             if !state.persistent {
-                self.remove_folder(&folder)?;
+                self.remove(&entry.name)?;
                 continue;
             }
             let slot = Slot {

@@ -1,5 +1,7 @@
 use super::*;
+use ::host::Disk;
 use protocol::SqlState;
+use simulation::{CrashPolicy, VirtualDisk};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn open(dir: &Path) -> Slots {
@@ -215,4 +217,32 @@ fn a_damaged_slot_file_keeps_the_server_from_starting_and_is_named_with_what_was
     }
     std::fs::write(&path, sound).unwrap();
     assert_eq!(open(dir.path()).find("s").unwrap().restart, at(100));
+}
+
+#[test]
+fn a_start_survives_a_power_cut_in_the_middle_of_one_that_takes_temporary_slots_away() {
+    let host = |files: &VirtualDisk| Host { disk: Arc::new(files.clone()), ..Host::real() };
+    let (files, dir) = (VirtualDisk::new(), Path::new("/pg_replslot"));
+    files.create_dir_all(dir).unwrap();
+    files.sync_dir(Path::new("/")).unwrap();
+    let slots = Slots::open(&host(&files), dir, 4).unwrap();
+    create(&slots, "kept", 100);
+    slots.create("mine", Lifetime::Temporary, Some(&|| at(50)), 7).unwrap();
+    let after = Arc::new(Mutex::new(Vec::new()));
+    let found = after.clone();
+    files.observe(Box::new(move |_, moment| found.lock().push(moment.fork())));
+    Slots::open(&host(&files), dir, 4).unwrap();
+    files.stop_observing();
+    let moments = std::mem::take(&mut *after.lock());
+    assert!(moments.len() > 1, "{moments:?}");
+    for (number, moment) in moments.iter().enumerate() {
+        for seed in 0..20 {
+            let crashed = moment.crash(CrashPolicy::Anything { seed });
+            let again = Slots::open(&host(&crashed), dir, 4);
+            let names: Vec<_> = again
+                .map(|slots| slots.list().into_iter().map(|slot| slot.name).collect())
+                .unwrap_or_else(|error| panic!("after change {number}, seed {seed}: {error}"));
+            assert_eq!(names, ["kept"]);
+        }
+    }
 }
