@@ -6,7 +6,7 @@
 //! | a node cuts its log           | what it has said to be durable, and the new branch has, stays          |
 //! | a node follows another branch | who waits there for what it will never have is told so; what it takes  |
 //! |                               | for confirmed is written                                               |
-//! | a node begins a timeline      | it had no history of that number                                       |
+//! | a node begins a timeline      | it had no history of that number, and its slots lie below the fork     |
 //! | a node takes writes           | no slot stands behind the end of its log                               |
 //! | a stream begins               | its standby counts for no more than it was sent                        |
 //! | a primary is fenced           | no commit goes on waiting for standbys                                 |
@@ -53,12 +53,15 @@ const FOLLOWS_MS: u64 = 100;
 
 /// The record of a fence is no larger.
 const RECORD_MAX: u64 = 1 << 16;
+/// Where restart_lsn stands in a slot's file (ReplicationSlotOnDisk).
+const RESTART: usize = 96;
 
 /// Something to look into.
 #[derive(Debug)]
 enum Due {
     /// A log was cut to a position, when its node had told the ends of these branches to be durable.
     Cut(Lsn, Vec<(Branch, u64)>),
+    Begins(u32),
     Ready,
     Stream,
     Follows,
@@ -113,6 +116,9 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     if line.contains(FENCED) {
         watch.due.push((node, Due::Fenced));
     }
+    if let Some(Ok(timeline)) = word_after(line, NEW_TIMELINE).map(str::parse::<u32>) {
+        watch.due.push((node, Due::Begins(timeline)));
+    }
     if let Some(Ok(timeline)) = word_after(line, NEW_TIMELINE).map(str::parse::<u32>)
         && let Some((at_ms, had)) = watch.had.remove(&node)
         && had.contains(&timeline)
@@ -134,6 +140,7 @@ pub(super) fn look(shared: &Arc<Shared>) {
     for (node, what) in due {
         match what {
             Due::Cut(to, told) => check_cut(shared, node, to, &told),
+            Due::Begins(timeline) => check_slots(shared, node, timeline),
             Due::Ready => in_background(shared, ready(shared.clone(), node)),
             Due::Stream => in_background(shared, streaming(shared.clone(), node)),
             Due::Follows => in_background(shared, follows(shared.clone(), node)),
@@ -179,6 +186,28 @@ fn check_cut(shared: &Shared, node: usize, to: Lsn, told: &[(Branch, u64)]) {
                 "Flushed: node {node} cuts its log to {to}, and has reported {kept} of {parent}, which \
                  {branch} has"
             ));
+        }
+    }
+}
+
+/// Until a node takes writes, its slots on disk lie below the fork: more would bar its next start.
+fn check_slots(shared: &Shared, node: usize, timeline: u32) {
+    let cluster = shared.cluster.lock();
+    let Some(there) = cluster.node(machine_of(node)).filter(|there| there.is_up()) else { return };
+    let Some(history) = disks::history(there.files(), TimelineId::new(timeline)) else { return };
+    let Some((_, fork, _)) = history.newest_first().next() else { return };
+    if !shared.facts.lock().is_promoted(node) {
+        return;
+    }
+    let folder = Path::new(DATA).join("pg_replslot");
+    for slot in there.files().list(&folder).unwrap_or_default() {
+        let file = folder.join(&slot.name).join("state");
+        let bytes = there.files().read(&file, RECORD_MAX).unwrap_or_default();
+        let Some(restart) = bytes.get(RESTART..).and_then(|rest| rest.first_chunk()) else { continue };
+        let restart = Lsn::new(u64::from_le_bytes(*restart));
+        if restart > fork {
+            let what = format!("slot {} on disk is at {restart}", slot.name);
+            shared.fail(format!("Positions: node {node} begins timeline {timeline} at {fork}, and {what}"));
         }
     }
 }

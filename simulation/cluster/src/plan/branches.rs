@@ -45,6 +45,8 @@ impl Director {
         let candidates = self.standbys();
         let [first, second] = self.some_pair(&candidates);
         self.then(0, Event::Rest { ms: 3000 });
+        let (name, value) = ("plimsoll.fence_probe_interval".to_owned(), "300ms".to_owned());
+        self.then(0, Event::Reload { node: old, name, value });
         let first_ms = 300 + self.rng.u64(..100);
         self.then(first_ms, Event::Promote { node: first });
         // Time for the old primary to ask its peers.
