@@ -91,6 +91,12 @@ features! {
     Behind = "standbys switched to one behind",
     /// Two nodes are promoted from one place, unseen by each other.
     Twins = "twin promotions",
+    /// Nodes go down in the middle of what they write, several times in a row.
+    Crashes = "crashes in a row",
+    /// Clones are broken off.
+    BrokenClones = "broken clones",
+    /// Standbys do not tell of their snapshots.
+    Unheeded = "unheeded snapshots",
     /// Clients rest.
     Rests = "rests",
 }

@@ -1,6 +1,7 @@
 //! One archive of the log for all nodes, and the shell commands that lead into it and out of it.
 
 use super::{DATA, id_text};
+use crate::machine::log_rules;
 use host::{Disk, OpenMode};
 use parking_lot::Mutex;
 use simulated::NodeId;
@@ -84,11 +85,15 @@ impl Archive {
     fn keep(&self, who: &str, files: &VirtualDisk, path: &str, name: &str) -> bool {
         let Ok(bytes) = files.read(&Path::new(DATA).join(path), FILE_MAX) else { return false };
         if name.get(..8).is_some_and(|begin| self.discarded.lock().contains(begin)) {
+            log_rules::archived(name);
             return true;
         }
         let mut kept = self.files.lock();
         let known = kept.entry(name.to_owned()).or_insert_with(|| Arc::new(bytes.clone()));
         let same = **known == bytes;
+        if same {
+            log_rules::archived(name);
+        }
         if !same && !self.fetched.lock().contains(&(name.to_owned(), who.to_owned())) {
             self.differ.lock().push((name.to_owned(), who.to_owned()));
         }

@@ -17,7 +17,7 @@ use simulation::{CrashPolicy, VirtualDisk};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -185,17 +185,17 @@ impl Cluster {
 
     /// Kills a node's process; its machine and what the kernel has of its files stay.
     pub fn kill(&mut self, id: NodeId) {
-        self.die(id, CrashPolicy::KeepAll, "is killed");
+        self.die(id, None, "is killed");
         self.network.kill(id);
     }
 
     /// Cuts a node's power.
     pub fn cut_power(&mut self, id: NodeId, policy: CrashPolicy) {
-        self.die(id, policy, &format!("loses power ({policy:?})"));
+        self.die(id, Some(policy), &format!("loses power ({policy:?})"));
         self.network.power_off(id);
     }
 
-    fn die(&mut self, id: NodeId, policy: CrashPolicy, what: &str) {
+    fn die(&mut self, id: NodeId, policy: Option<CrashPolicy>, what: &str) {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.is_up()) else { return };
         self.story.tell(id_text(id), what);
         self.world.end(id);
@@ -206,7 +206,7 @@ impl Cluster {
     pub fn bury(&mut self, id: NodeId) -> bool {
         let stopped = self.nodes.get(&id).is_some_and(|node| node.is_up() && node.has_ended());
         if stopped {
-            self.die(id, CrashPolicy::KeepAll, "has ended");
+            self.die(id, None, "has ended");
             self.network.kill(id);
         }
         stopped
@@ -272,6 +272,11 @@ impl Cluster {
             story.tell(id_text(id), &format!("clone: {done:?}"));
             done.map(|()| files)
         }
+    }
+
+    /// What a power cut would take away of a disk that a clone has just filled.
+    pub fn undurable(files: &VirtualDisk) -> Option<PathBuf> {
+        files.undurable_files(Path::new(DATA)).into_iter().next()
     }
 
     /// Gives a node whose server is down other files.

@@ -41,6 +41,8 @@ pub struct Node {
     files: VirtualDisk,
     clock: Arc<NodeClock>,
     speed: DiskSpeed,
+    /// The same for a while.
+    slowed: Option<DiskSpeed>,
     capacity_bytes: u64,
     /// Settings that it is started with, besides those of its files.
     settings: Vec<(String, String)>,
@@ -67,6 +69,7 @@ impl Node {
             files,
             clock,
             speed,
+            slowed: None,
             capacity_bytes: u64::MAX,
             settings,
             run: None,
@@ -112,8 +115,17 @@ impl Node {
         self.files().set_capacity(bytes);
     }
 
+    /// Has its disk take up to so many microseconds for a call; without that, as long as it takes by itself.
+    pub fn slow_down(&mut self, us: Option<u64>) {
+        self.slowed = us.map(|us| DiskSpeed { sync_us: us / 2..=us, write_us: us / 4..=us });
+        if let Some(run) = &self.run {
+            run.machine.disk.set_speed(self.slowed.clone().unwrap_or_else(|| self.speed.clone()));
+        }
+    }
+
     pub(super) fn start(&mut self, life: Life, seed: u64, story: &Arc<Story>) {
-        let machine = Machine::new(&self.files, &self.clock, self.speed.clone(), seed);
+        let speed = self.slowed.as_ref().unwrap_or(&self.speed).clone();
+        let machine = Machine::new(&self.files, &self.clock, speed, seed);
         let (orders, received) = mpsc::unbounded_channel();
         let (told, name) = (story.clone(), id_text(self.id));
         let options = ServerOptions {
@@ -138,9 +150,11 @@ impl Node {
         }
     }
 
-    pub(super) fn die(&mut self, policy: CrashPolicy) {
+    /// Ends its server's process. Without a policy the machine goes on: its kernel has what was not synced.
+    pub(super) fn die(&mut self, policy: Option<CrashPolicy>) {
         if let Some(run) = self.run.take() {
-            self.files = run.machine.disk.files().crash(policy);
+            let files = run.machine.disk.files();
+            self.files = policy.map_or_else(|| files.fork(), |policy| files.crash(policy));
             self.files.set_capacity(self.capacity_bytes);
             // What it holds belongs to fibers that are never resumed.
             std::mem::forget(run);

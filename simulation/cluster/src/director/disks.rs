@@ -2,6 +2,7 @@
 
 use super::{Shared, machine_of, wire};
 use crate::cluster::{DATA, SEGMENT_BYTES};
+use crate::guarantee::Lost;
 use crate::machine::rules;
 use host::Disk;
 use simulation::VirtualDisk;
@@ -28,7 +29,11 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
     let (cluster, facts, now_ms) = (shared.cluster.lock(), shared.facts.lock(), shared.now_ms());
     let mut touched = shared.touched.lock();
     for file in rules::take_touched() {
-        touched.entry((usize::from(file.node.0).saturating_sub(1), file.path)).or_insert(now_ms);
+        let node = usize::from(file.node.0).saturating_sub(1);
+        let files = cluster.node(machine_of(node)).map(|there| there.files());
+        let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
+        files.map_or(Ok(()), |files| wire::saved(shared, (node, since_ms), files, &file.path))?;
+        touched.entry((node, file.path)).or_insert(now_ms);
     }
     let mut left = None;
     touched.retain(|(node, path), since_ms| {

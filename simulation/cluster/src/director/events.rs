@@ -3,8 +3,8 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
-use super::{CLIENTS, Shared, dropped, facts, machine_of, slots, watch};
-use crate::cluster::{Order, State, conninfo};
+use super::{CLIENTS, Shared, dropped, facts, lives, machine_of, slots, watch};
+use crate::cluster::{Cluster, Order, State, conninfo};
 use crate::guarantee::Lost;
 use crate::plan::{Answered, Event, Ways};
 use crate::rare::Rare;
@@ -96,6 +96,8 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
             in_background(shared, see_names(shared.clone(), primary, names.clone()));
         }
         Event::DiskFull { node, ms } => fill(shared, *node, *ms),
+        Event::SlowDisk { node, us, ms } => slow_disk(shared, *node, *us, *ms),
+        Event::LoseLog { node, bytes } => lives::lose_log(shared, *node, *bytes),
         Event::DelayReplay { node, ms } => {
             reload(shared, *node, "recovery_min_apply_delay", &format!("{ms}ms"));
         }
@@ -188,9 +190,12 @@ fn is_up(shared: &Shared, node: usize) -> bool {
 }
 
 /// Takes a node down at once.
-fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut crate::cluster::Cluster, NodeId)) {
+fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut Cluster, NodeId)) {
     if !is_up(shared, node) {
-        return;
+        return end_clone(shared, node);
+    }
+    if shared.clones.lock().values().any(|from| *from == node) {
+        shared.hit(Rare::SourceCrashDuringClone);
     }
     if shared.busy.lock().get(&node) == Some(&"promoted") {
         shared.hit(Rare::CrashDuringPromotion);
@@ -203,6 +208,14 @@ fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut crate::c
     }
     act(&mut cluster, machine_of(node));
     shared.facts.lock().lost(node, now, lost);
+}
+
+/// Ends the program that clones a node, if one does: the node keeps what it had.
+fn end_clone(shared: &Shared, node: usize) {
+    if shared.clones.lock().remove(&node).is_some() {
+        shared.hit(Rare::CrashDuringClone);
+        shared.cluster.lock().end_program(machine_of(node));
+    }
 }
 
 fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
@@ -362,16 +375,25 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
     let begun_ms = shared.now_ms();
     let cloning = shared.cluster.lock().clone_from(machine_of(node), machine_of(from));
     // Whoever cloned from a machine that lost its power in the middle gives up.
+    shared.clones.lock().insert(node, from);
     let cloned = tokio::time::timeout(CLONE_LIMIT, cloning).await;
+    shared.clones.lock().remove(&node);
     {
         let mut cluster = shared.cluster.lock();
         match cloned {
             Ok(Ok(files)) => {
+                if let Some(path) = Cluster::undurable(&files) {
+                    shared.fail(format!(
+                        "Disk: node {node} is cloned, and a power cut may take {} away",
+                        path.display()
+                    ));
+                }
                 let mut facts = shared.facts.lock();
                 if let Some(old) = cluster.node(machine_of(node)) {
                     facts.add_all(old.files());
                 }
                 facts.lost(node, shared.now_ms(), Lost::Directory);
+                shared.damaged.lock().remove(&node);
                 // Its settings are those of the node that it is a copy of.
                 let names = admin::in_file(&files, "synchronous_standby_names").unwrap_or_default();
                 facts.names_set(node, shared.now_ms(), &names);
@@ -447,6 +469,18 @@ fn fill(shared: &Arc<Shared>, node: usize, ms: u64) {
             node.set_capacity(u64::MAX);
         }
     });
+}
+
+fn slow_disk(shared: &Arc<Shared>, node: usize, us: u64, ms: u64) {
+    let now = shared.now_ms();
+    shared.facts.lock().paused(node, now, now + ms);
+    let set = move |shared: &Shared, us: Option<u64>| {
+        if let Some(node) = shared.cluster.lock().node_mut(machine_of(node)) {
+            node.slow_down(us);
+        }
+    };
+    set(shared, Some(us));
+    later(shared, ms, move |shared| set(shared, None));
 }
 
 fn jump(shared: &Shared, node: usize, ms: u64, us: i64) {

@@ -80,6 +80,7 @@ fn heal(shared: &Arc<Shared>) {
         cluster.thaw(machine_of(node));
         if let Some(node) = cluster.node_mut(machine_of(node)) {
             node.set_capacity(u64::MAX);
+            node.slow_down(None);
         }
     }
 }

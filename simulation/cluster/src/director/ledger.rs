@@ -19,6 +19,9 @@ const EVENTS: &[(&str, &str)] = &[
     ("invalidating slot", "slot_lost"),
 ];
 
+/// A server has no room for an entry, and says so.
+pub(super) const NOT_WRITTEN: &str = "could not write plimsoll/ledger";
+
 /// No ledger of a run is larger.
 const FILE_MAX: u64 = 1 << 20;
 
@@ -29,28 +32,32 @@ pub(super) fn event_of(line: &str) -> Option<&'static str> {
 
 /// Compares each node's ledger with what its log told since it has its directory.
 pub(super) fn check(shared: &Shared) -> Result<(), String> {
-    shared.nodes().try_for_each(|node| check_node(shared, node, EVENTS.iter().map(|(_, event)| *event)))
+    let events = || EVENTS.iter().map(|(_, event)| *event);
+    shared.nodes().try_for_each(|node| check_node(shared, node, events(), true))
 }
 
 /// Compares one's, as soon as it has told of something: of these events each is recorded before it is told.
 pub(super) fn check_at_once(shared: &Shared, node: usize) -> Result<(), String> {
-    check_node(shared, node, ["fallback", "return", "released"].into_iter())
+    check_node(shared, node, ["fallback", "return", "released"].into_iter(), false)
 }
 
-/// A crash may come between the record and the word.
+/// A crash may come between the record and the word. Until the node is `at_rest` a word may be on its way.
 fn check_node(
     shared: &Shared,
     node: usize,
     events: impl Iterator<Item = &'static str>,
+    at_rest: bool,
 ) -> Result<(), String> {
     let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
     let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
     let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
     let crashes = facts.losses_since(node, since_ms);
+    // The log says in its place what happened; a disk without room takes nothing durably.
+    let not_written = facts.told_events(node, NOT_WRITTEN, since_ms);
     for event in events {
         let told = facts.told_events(node, event, since_ms);
         let recorded = recorded(files, event);
-        if recorded < told || recorded > told + crashes {
+        if recorded + not_written < told || (at_rest && recorded > told + crashes) {
             return Err(format!(
                 "Silent: node {node} told {told} times of \"{event}\", and its ledger has {recorded}"
             ));

@@ -10,7 +10,9 @@ mod dropped;
 mod events;
 mod facts;
 mod finish;
+mod heeded;
 mod ledger;
+mod lives;
 mod said;
 mod seldom;
 mod slots;
@@ -27,7 +29,7 @@ use facts::Facts;
 use parking_lot::Mutex;
 use simulated::net::Network;
 use simulated::{Life, NodeId, World, fiber};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +79,10 @@ struct Shared {
     cuts: Mutex<BTreeMap<(NodeId, NodeId), u64>>,
     /// Nodes to which something lasting is being done.
     busy: Mutex<BTreeMap<usize, &'static str>>,
+    /// Nodes that are cloned, with whom from.
+    clones: Mutex<BTreeMap<usize, usize>>,
+    /// Nodes whose log has lost what was durable.
+    damaged: Mutex<BTreeSet<usize>>,
     /// Who was made the primary last.
     primary: Mutex<usize>,
     /// What happens when a client is answered.
@@ -130,14 +136,16 @@ impl Shared {
     /// Reads what the nodes' logs say of new branches.
     fn observe(&self) {
         let cluster = self.cluster.lock();
-        let told: Vec<usize> = (cluster.story().take_watched().iter())
-            .filter_map(|(who, line)| said::hear(self, who, line))
-            .collect();
+        let lines = cluster.story().take_watched();
+        let told: Vec<usize> = lines.iter().filter_map(|(who, line)| said::hear(self, who, line)).collect();
         let files = |node: usize| cluster.node(machine_of(node)).map(|node| node.files());
         self.facts.lock().observe(self.now_ms(), files);
         drop(cluster);
+        if let Err(why) = lines.iter().try_for_each(|(who, line)| said::judge(self, who, line)) {
+            self.fail(why);
+        }
         let kept = told.into_iter().try_for_each(|node| ledger::check_at_once(self, node));
-        if let Err(why) = kept.and_then(|()| disks::look(self)) {
+        if let Err(why) = kept.and_then(|()| disks::look(self)).and_then(|()| lives::look(self)) {
             self.fail(why);
         }
     }
@@ -218,6 +226,8 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         rare: Mutex::default(),
         cuts: Mutex::default(),
         busy: Mutex::default(),
+        clones: Mutex::default(),
+        damaged: Mutex::default(),
         primary: Mutex::new(0),
         armed: Mutex::default(),
         rests_until_ms: Mutex::default(),

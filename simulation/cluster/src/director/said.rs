@@ -1,6 +1,6 @@
 //! What the nodes' logs tell of their state.
 
-use super::{Shared, ledger, watch};
+use super::{Shared, heeded, ledger, watch};
 use crate::rare::Rare;
 use wal::Lsn;
 
@@ -63,6 +63,8 @@ pub(super) const WORDS: &[&str] = &[
     UNDECIDED,
     DECIDED,
     FULL,
+    heeded::GIVEN_UP,
+    ledger::NOT_WRITTEN,
 ];
 
 const STATES: &[(&str, Rare)] = &[
@@ -76,6 +78,15 @@ const STATES: &[(&str, Rare)] = &[
     ("invalidating slot", Rare::SlotLost),
     ("has already been removed", Rare::LogRemoved),
 ];
+
+/// What a line of a node's log, which has just come, shows to be wrong.
+pub(super) fn judge(shared: &Shared, who: &str, line: &str) -> Result<(), String> {
+    let node = who.strip_prefix('n').and_then(|number| number.parse().ok());
+    match node {
+        Some(node) if line.contains(heeded::GIVEN_UP) => heeded::gave_up(shared, node),
+        _ => Ok(()),
+    }
+}
 
 /// Notes what a line says. The node, if it tells of something that its ledger must have.
 pub(super) fn hear(shared: &Shared, who: &str, line: &str) -> Option<usize> {
@@ -96,6 +107,9 @@ pub(super) fn hear(shared: &Shared, who: &str, line: &str) -> Option<usize> {
     let event = ledger::event_of(line);
     if let Some(event) = event {
         shared.facts.lock().told(node, shared.now_ms(), event);
+    }
+    if line.contains(ledger::NOT_WRITTEN) {
+        shared.facts.lock().told(node, shared.now_ms(), ledger::NOT_WRITTEN);
     }
     if line.contains(FENCED)
         && let Some(why) = why_fenced(line)

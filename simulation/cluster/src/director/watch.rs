@@ -85,7 +85,8 @@ fn word_after<'l>(line: &'l str, words: &str) -> Option<&'l str> {
 
 /// Notes what a node's log says. The cluster is locked.
 pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
-    if DAMAGE.iter().any(|words| line.contains(words)) {
+    let is_damaged = shared.damaged.lock().contains(&node);
+    if !is_damaged && DAMAGE.iter().any(|words| line.contains(words)) {
         shared.fail(format!("Damage: node {node} says: {line}"));
     }
     let told = || {

@@ -4,22 +4,32 @@
 mod frames;
 mod redone;
 
+use super::heeded::Heeded;
 use super::{ADMIN, Shared, disks, facts, machine_of, watch};
 use crate::branch::Branch;
 use crate::cluster::has;
 use crate::features::Feature;
 use crate::history::reports::{Progress, Reports, Source};
+use crate::machine::log_rules;
 use crate::plan::{Event, Timed};
 use crate::rare::Rare;
 use frames::{Frames, Heard};
+use host::Disk;
 use protocol::replication::StartReplication;
 use redone::Redone;
 use simulated::NodeId;
 use simulated::net::{Network, Written};
+use simulation::VirtualDisk;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
 use wal::{Lsn, TimelineId};
+
+/// How long after the first word of a standby the file of its slot may not have heard of it, in milliseconds.
+const MOVES_MS: u64 = 100;
+/// No file of a slot is larger.
+const SLOT_MAX: u64 = 1 << 16;
 
 /// What was heard.
 #[derive(Debug, Default)]
@@ -29,6 +39,8 @@ pub(super) struct Wire {
     upstreams: BTreeMap<usize, (usize, Branch)>,
     /// What each slot keeps, by the upstream and the slot.
     slots: BTreeMap<(usize, String), Kept>,
+    /// Whose snapshots are heeded.
+    pub(super) heeded: Heeded,
     /// What standbys told.
     pub(super) reports: Reports,
 }
@@ -41,6 +53,9 @@ struct Kept {
     flushed: Lsn,
     /// The end of what it was sent.
     sent: Lsn,
+    /// When a server told so first, and last, in milliseconds.
+    since_ms: u64,
+    told_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +79,8 @@ struct Stream {
     /// When that was first all there was.
     caught_up_ms: Option<u64>,
     redone: Redone,
+    /// The end of the upstream's log.
+    upstream_end: Lsn,
     /// The last report, and how far the standby's disk was looked at.
     last: Progress,
     looked: Lsn,
@@ -93,15 +110,26 @@ impl Wire {
             match heard {
                 Heard::Begins(start) => {
                     connection.stream = Stream::new(shared, written, &start);
+                    self.heeded.forget(number_of(written.to));
                     if let Some(stream) = connection.stream.as_ref().filter(|stream| stream.is_server) {
                         let upstream = (number_of(written.from), stream.branch.clone());
                         count_rare(shared, &mut self.upstreams, stream.standby, upstream);
                         watch::streams(shared, number_of(written.from));
                     }
                 }
-                Heard::Ended => connection.stream = None,
+                Heard::Ended => {
+                    connection.stream = None;
+                    self.heeded.forget(number_of(written.from));
+                }
+                Heard::Feedback(heeded) => {
+                    if let Some(stream) = connection.stream.as_ref().filter(|stream| stream.is_server) {
+                        let upstream = number_of(written.to);
+                        self.heeded.told(stream.standby, heeded.then_some((upstream, stream.upstream_end)));
+                    }
+                }
                 Heard::Data { start, len, end } => {
                     if let Some(stream) = &mut connection.stream {
+                        stream.upstream_end = stream.upstream_end.max(end);
                         if start + len == end {
                             stream.caught_up_ms.get_or_insert(shared.now_ms());
                         }
@@ -111,13 +139,18 @@ impl Wire {
                 Heard::Status(progress) => {
                     if let Some(stream) = &mut connection.stream {
                         let believed = stream.reports(shared, written, progress)?;
+                        self.heeded.replayed(stream.standby, Lsn::new(believed.replayed), shared.now_ms());
                         if let Some(slot) = &stream.slot {
                             let kept = self.slots.entry((number_of(written.to), slot.clone())).or_default();
                             if kept.branch.as_ref() != Some(&stream.branch) {
-                                *kept = Kept { branch: Some(stream.branch.clone()), ..Kept::default() };
+                                let (branch, since_ms) = (Some(stream.branch.clone()), shared.now_ms());
+                                *kept = Kept { branch, since_ms, ..Kept::default() };
                             }
                             kept.flushed = kept.flushed.max(Lsn::new(believed.flushed));
                             kept.sent = kept.sent.max(stream.sent);
+                            if stream.is_server {
+                                kept.told_ms = shared.now_ms();
+                            }
                         }
                         let from = Source {
                             node: stream.standby,
@@ -139,6 +172,34 @@ impl Wire {
         let (upstream, of) = self.upstreams.get(&standby)?;
         (of == branch).then_some(*upstream)
     }
+}
+
+/// The file of a slot was written, on a node that has its directory since a time: it may give up what the
+/// standby has told to be durable, and nothing of what else it was sent.
+pub(super) fn saved(
+    shared: &Shared,
+    (node, since_ms): (usize, u64),
+    files: &VirtualDisk,
+    path: &Path,
+) -> Result<(), String> {
+    let slot = path.parent().and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+    if path.file_name().is_none_or(|name| name != "state") {
+        return Ok(());
+    }
+    let wire = shared.wire.lock();
+    let Some(kept) = wire.slots.get(&(node, slot.to_owned())) else { return Ok(()) };
+    let file = files.read(path, SLOT_MAX).unwrap_or_default();
+    let Some(restart) = log_rules::restart_of_slot(&file) else { return Ok(()) };
+    // Its file may be that of the slot's creation still.
+    let has_moved = kept.told_ms > since_ms && shared.now_ms() >= kept.since_ms + MOVES_MS;
+    if has_moved && restart > kept.flushed && restart <= kept.sent {
+        let flushed = kept.flushed;
+        return Err(format!(
+            "Bounded: slot {slot} of node {node} keeps log from {restart} on, and its standby has \
+             told {flushed} to be durable"
+        ));
+    }
+    Ok(())
 }
 
 /// A node gave up a segment of its log: none of its slots may need it.
@@ -215,6 +276,7 @@ impl Stream {
             sent: first,
             caught_up_ms: None,
             redone: Redone::default(),
+            upstream_end: first,
             last: Progress::default(),
             looked: first,
         })

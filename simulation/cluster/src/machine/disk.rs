@@ -1,5 +1,6 @@
 //! A node's disk: a virtual one whose syncs take time, and whose calls are part of the trace.
 
+use super::log_rules::Tails;
 use super::rules;
 use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use parking_lot::Mutex;
@@ -32,6 +33,7 @@ impl DiskSpeed {
 pub struct NodeDisk {
     inner: VirtualDisk,
     pace: Arc<Pace>,
+    tails: Arc<Tails>,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl NodeDisk {
     /// A disk with the files of `inner`; `seed` decides how long each call takes.
     pub fn new(inner: VirtualDisk, speed: DiskSpeed, seed: u64) -> Self {
         let pace = Pace { speed: Mutex::new(speed), random: Mutex::new(fastrand::Rng::with_seed(seed)) };
-        Self { inner, pace: Arc::new(pace) }
+        Self { inner, pace: Arc::new(pace), tails: Arc::default() }
     }
     /// The files.
     pub fn files(&self) -> &VirtualDisk {
@@ -84,14 +86,12 @@ impl Disk for NodeDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<SharedFile> {
         let inner = self.inner.open(path, mode)?;
         let (files, pace, path) = (self.inner.clone(), self.pace.clone(), path.to_path_buf());
-        Ok(Arc::new(NodeFile { inner, files, path, pace }))
+        Ok(Arc::new(NodeFile { inner, files, path, pace, tails: self.tails.clone() }))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         note(1, from.as_os_str().as_encoded_bytes(), (0, 0));
         self.inner.rename(from, to)?;
-        rules::removed(&self.inner, from);
-        rules::touched(&self.inner, to);
-        rules::control_replaced(&self.inner, to);
+        rules::renamed(&self.inner, from, to);
         Ok(())
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -131,6 +131,7 @@ struct NodeFile {
     files: VirtualDisk,
     path: PathBuf,
     pace: Arc<Pace>,
+    tails: Arc<Tails>,
 }
 
 impl File for NodeFile {
@@ -142,6 +143,7 @@ impl File for NodeFile {
         note(4, &[], (offset, buf.len() as u64));
         rules::before_write(&self.files, &self.path, buf, offset);
         let written = self.inner.write_at(buf, offset)?;
+        self.tails.wrote(&self.path, buf, offset);
         rules::touched(&self.files, &self.path);
         Ok(written)
     }
@@ -159,6 +161,7 @@ impl File for NodeFile {
         // What is written while it lasts may be durable too, as on a real disk.
         self.pace.sync();
         note(6, &[], (0, 0));
+        rules::judge(&self.files, &self.path, |_| self.tails.syncs(&self.files, &self.path));
         self.inner.sync()
     }
     fn len(&self) -> io::Result<u64> {

@@ -10,6 +10,7 @@
 //!
 //! They hold for a server's directory alone: a clone on its way has no postmaster.pid.
 
+use super::log_rules;
 use host::Disk;
 use parking_lot::Mutex;
 use simulated::{NodeId, fiber};
@@ -67,6 +68,24 @@ pub(super) fn removed(files: &VirtualDisk, path: &Path) {
     let is_log = path.iter().nth(2).is_some_and(|folder| folder == "pg_wal");
     if let Some(node) = fiber::current_node().filter(|_| is_log && place(files, path).is_some()) {
         REMOVED.lock().push(Touched { node, path: path.to_path_buf() });
+        judge(files, path, |data| log_rules::removed(files, data, path));
+    }
+}
+
+/// A file has another name from now on.
+pub(super) fn renamed(files: &VirtualDisk, from: &Path, to: &Path) {
+    removed(files, from);
+    touched(files, to);
+    judge(files, to, |data| log_rules::renamed(files, data, from, to));
+    control_replaced(files, to);
+}
+
+/// Notes what is wrong with something that a server did in its directory.
+pub(super) fn judge(files: &VirtualDisk, path: &Path, rule: impl FnOnce(&Path) -> Result<(), String>) {
+    if let Some((data, _)) = place(files, path)
+        && let Err(why) = rule(&data)
+    {
+        fail(why);
     }
 }
 
@@ -108,7 +127,7 @@ pub(super) fn before_write(files: &VirtualDisk, path: &Path, bytes: &[u8], offse
 }
 
 /// A page's LSN; None if it has none.
-fn lsn_of(page: &[u8]) -> Option<Lsn> {
+pub(crate) fn lsn_of(page: &[u8]) -> Option<Lsn> {
     let (high, rest) = page.split_first_chunk::<4>()?;
     let low = rest.first_chunk::<4>()?;
     let lsn = u64::from(u32::from_le_bytes(*high)) << 32 | u64::from(u32::from_le_bytes(*low));
@@ -157,7 +176,7 @@ pub fn is_durable_in_any(
 }
 
 /// The control file was replaced by this one.
-pub(super) fn control_replaced(files: &VirtualDisk, path: &Path) {
+fn control_replaced(files: &VirtualDisk, path: &Path) {
     let Some((data, _)) = place(files, path).filter(|(data, _)| path == control_file_path(data)) else {
         return;
     };

@@ -288,6 +288,9 @@ impl Director {
             Feature::AtAnswers,
             Feature::Rests,
             Feature::HeldSnapshots,
+            Feature::Crashes,
+            Feature::BrokenClones,
+            Feature::Unheeded,
         ];
         let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
         let kind = if on.is_empty() { None } else { Some(on[self.rng.usize(..on.len())]) };
@@ -302,7 +305,12 @@ impl Director {
             Some(Feature::Freezes) => self.then(0, Event::Freeze { node, ms }),
             Some(Feature::Network) => self.network_fault(node, ms),
             Some(Feature::Replay) => self.replay_fault(),
+            Some(Feature::Slots) if self.rng.u8(..3) == 0 => self.abandoned_slot(),
             Some(Feature::Slots) => self.slot(node),
+            Some(Feature::Crashes) if self.rng.u8(..3) == 0 => self.rest_in_checkpoint(),
+            Some(Feature::Crashes) => self.crashes(),
+            Some(Feature::BrokenClones) => self.broken_clone(),
+            Some(Feature::Unheeded) => self.unheeded_snapshots(),
             Some(Feature::Reloads) => self.reload(node),
             Some(Feature::FullDisks) => self.then(0, Event::DiskFull { node, ms }),
             Some(Feature::Clocks) if self.rng.bool() => self.then(0, Event::ClockForward { node, ms }),

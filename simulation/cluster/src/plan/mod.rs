@@ -4,6 +4,7 @@
 //! text.
 
 mod branches;
+mod crashes;
 mod event;
 mod generate;
 mod scenes;

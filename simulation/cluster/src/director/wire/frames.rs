@@ -22,6 +22,8 @@ pub(super) enum Heard {
     },
     /// A standby says how far it is.
     Status(Progress),
+    /// A standby says what its snapshots need, or, if not so, that nothing need heed them.
+    Feedback(bool),
 }
 
 /// What was written to a connection and not understood yet.
@@ -114,6 +116,7 @@ impl Frames {
                     flushed: status.flushed.get(),
                     replayed: status.applied.get(),
                 })),
+                Ok(FromStandby::Feedback(feedback)) => Some(Heard::Feedback(feedback.xmin != 0)),
                 _ => None,
             },
             b'c' => self.ends(),

@@ -1,0 +1,101 @@
+//! Servers that end by themselves: whoever was killed, lost power or was stopped comes up again from its own
+//! disk, unless it says what keeps it. Whoever has lost log that was durable says so, and does not come up.
+
+use super::{Shared, disks, machine_of};
+use crate::cluster::{DATA, SEGMENT_BYTES, State, has};
+use host::{Disk, FileKind, OpenMode};
+use simulation::VirtualDisk;
+use std::io;
+use std::path::Path;
+use wal::control::{ClusterState, ControlFile};
+use wal::{Lsn, SegmentNumber, SegmentSize};
+
+/// What a server may say and end: somebody has to do something first.
+const MAY_END: &[&str] = &["No space left on device"];
+/// No file of a node is larger.
+const FILE_MAX: u64 = 1 << 30;
+/// Bytes of a page.
+const PAGE: usize = 8192;
+/// What is left where the log is lost.
+const ROT_BYTES: usize = 64;
+/// A checkpoint's record is smaller.
+const CHECKPOINT_BYTES: u64 = 256;
+
+/// Looks at all servers.
+pub(super) fn look(shared: &Shared) -> Result<(), String> {
+    let cluster = shared.cluster.lock();
+    for node in shared.nodes() {
+        let Some(there) = cluster.node(machine_of(node)) else { continue };
+        let state = there.state();
+        let mut damaged = shared.damaged.lock();
+        if damaged.contains(&node) && has(there.files(), "standby.signal") {
+            // A standby gets from others what it lacks.
+            damaged.remove(&node);
+        }
+        let is_damaged = damaged.contains(&node);
+        match state {
+            State::Up if is_damaged => {
+                return Err(format!("Damage: node {node} has lost log below its flush point, and runs"));
+            }
+            State::Ended(Err(why)) if !is_damaged && !MAY_END.iter().any(|words| why.contains(words)) => {
+                return Err(format!("liveness: node {node} does not run from its own disk: {why}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes the end of its log away from a primary that is down, though that was durable once: a page is written
+/// after the log up to its LSN.
+pub(super) fn lose_log(shared: &Shared, node: usize, bytes: u64) {
+    let lost = {
+        let cluster = shared.cluster.lock();
+        let there = cluster.node(machine_of(node)).filter(|there| !there.is_up());
+        there.and_then(|there| lose(there.files(), bytes).ok().flatten())
+    };
+    if let Some((from, newest)) = lost {
+        shared.tell(&format!("node {node} has lost its log from {from} on, and a page of {newest}"));
+        shared.damaged.lock().insert(node);
+    }
+}
+
+/// From where on the log is gone, and the newest page's LSN; None if nothing proves that it was there.
+fn lose(files: &VirtualDisk, bytes: u64) -> io::Result<Option<(Lsn, Lsn)>> {
+    let Ok(control) = ControlFile::load(files, Path::new(DATA)) else { return Ok(None) };
+    let newest = newest_page(files, &Path::new(DATA).join("base"))?;
+    let Some(size) = SegmentSize::new(SEGMENT_BYTES) else { return Ok(None) };
+    let from = Lsn::new(newest.get().saturating_sub(bytes));
+    let runs = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
+    if !runs || from < control.checkpoint + CHECKPOINT_BYTES {
+        return Ok(None);
+    }
+    for entry in files.list(&disks::wal_folder())? {
+        let Some((_, segment)) = SegmentNumber::parse_file_name(&entry.name, size) else { continue };
+        if segment >= size.segment_of(from) {
+            let file = files.open(&disks::wal_folder().join(&entry.name), OpenMode::ReadWrite)?;
+            let begin = if segment == size.segment_of(from) { size.offset_of(from) } else { 0 };
+            file.write_all_at(&vec![0; usize::try_from(SEGMENT_BYTES - begin).unwrap_or(0)], begin)?;
+            // Not even at a record's end does it look as if the log had ended there.
+            let rot = usize::try_from(SEGMENT_BYTES - begin).unwrap_or(0).min(ROT_BYTES);
+            file.write_all_at(&[0xA5; ROT_BYTES][..rot], begin)?;
+            file.sync()?;
+        }
+    }
+    Ok(Some((from, newest)))
+}
+
+/// The LSN of the newest page below a folder.
+fn newest_page(files: &VirtualDisk, folder: &Path) -> io::Result<Lsn> {
+    let mut newest = Lsn::INVALID;
+    for entry in files.list(folder)? {
+        let path = folder.join(&entry.name);
+        newest = newest.max(if entry.kind == FileKind::Directory {
+            newest_page(files, &path)?
+        } else {
+            let bytes = files.read(&path, FILE_MAX)?;
+            bytes.chunks_exact(PAGE).filter_map(crate::machine::rules::lsn_of).max().unwrap_or(Lsn::INVALID)
+        });
+    }
+    Ok(newest)
+}

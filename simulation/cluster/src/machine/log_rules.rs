@@ -1,0 +1,178 @@
+//! What a server may do with the files of its log, looked at when it does it.
+//!
+//! | rule                                                                        | when                    |
+//! |-----------------------------------------------------------------------------|-------------------------|
+//! | log that recovery would ask for after a power cut now is not given up       | a removal               |
+//! | log that the durable file of a slot asks for is not given up                | a removal               |
+//! | what is marked as archived is in the archive                                | a rename                |
+//! | what lies behind the log's end could not be taken for log                   | a life's first sync     |
+
+use crate::cluster::SEGMENT_BYTES;
+use host::Disk;
+use parking_lot::Mutex;
+use simulation::VirtualDisk;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use wal::control::{ClusterState, ControlFile, control_file_path};
+use wal::page::{PAGE_SIZE, PageHeader};
+use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+
+/// Names that an archive has taken, in this process.
+static ARCHIVED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+/// A server writes its log in pieces; of more than this much not all pieces may be there yet.
+const WRITTEN_MAX: usize = 32 << 10;
+/// Where a slot's file has the position from which on it keeps log, and the one at which it was given up.
+const SLOT_RESTART: usize = 96;
+const SLOT_INVALIDATED: usize = 104;
+
+/// An archive has this file from now on.
+pub fn archived(name: &str) {
+    ARCHIVED.lock().insert(name.to_owned());
+}
+
+/// The position from which on a slot with this file keeps log; None if it keeps none.
+pub fn restart_of_slot(file: &[u8]) -> Option<Lsn> {
+    let position = |at: usize| {
+        let bytes = file.get(at..)?.first_chunk::<8>()?;
+        Some(Lsn::new(u64::from_le_bytes(*bytes)))
+    };
+    let given_up = position(SLOT_INVALIDATED)?.is_valid();
+    position(SLOT_RESTART).filter(|restart| restart.is_valid() && !given_up)
+}
+
+/// The timeline, the segment and the size of the segments, of a path that is one.
+fn segment_of(path: &Path) -> Option<(TimelineId, SegmentNumber, SegmentSize)> {
+    let size = SegmentSize::new(SEGMENT_BYTES)?;
+    let is_log = path.iter().nth(2).is_some_and(|folder| folder == "pg_wal");
+    let name = path.file_name().filter(|_| is_log)?.to_str()?;
+    let (timeline, segment) = SegmentNumber::parse_file_name(name, size)?;
+    Some((timeline, segment, size))
+}
+
+/// A server has given up a file of its log. What is wrong with that.
+pub(super) fn removed(files: &VirtualDisk, data: &Path, path: &Path) -> Result<(), String> {
+    let Some((_, segment, size)) = segment_of(path) else { return Ok(()) };
+    let durable = files.read_durable(&control_file_path(data));
+    let Some(control) = durable.and_then(|bytes| ControlFile::decode(&bytes).ok()) else { return Ok(()) };
+    // Of two timelines in one segment both files have its beginning.
+    let names = files.list(&data.join("pg_wal")).unwrap_or_default();
+    let again = names.iter().filter_map(|entry| SegmentNumber::parse_file_name(&entry.name, size));
+    if again.into_iter().any(|(_, other)| other == segment) {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (redo, checkpoint) = (control.checkpoint_copy.redo, control.checkpoint);
+    if segment >= size.segment_of(redo) && segment <= size.segment_of(checkpoint) {
+        return Err(format!("gives up {name}, and recovery begins at {redo}"));
+    }
+    for entry in files.list(&data.join("pg_replslot")).unwrap_or_default() {
+        let state = data.join("pg_replslot").join(&entry.name).join("state");
+        let restart = files.read_durable(&state).and_then(|bytes| restart_of_slot(&bytes));
+        if let Some(restart) = restart
+            && segment >= size.segment_of(restart)
+            && segment < size.segment_of(redo)
+        {
+            let slot = entry.name;
+            return Err(format!("gives up {name}, and the file of slot {slot} asks for {restart}"));
+        }
+    }
+    Ok(())
+}
+
+/// A file has another name. What is wrong with that.
+pub(super) fn renamed(files: &VirtualDisk, data: &Path, from: &Path, to: &Path) -> Result<(), String> {
+    let waited = from.extension().is_some_and(|extension| extension == "ready");
+    let name = to.file_name().and_then(|name| name.to_str()?.strip_suffix(".done"));
+    let Some(name) = name.filter(|_| waited) else { return Ok(()) };
+    // A standby marks what is its primary's to archive.
+    let is_primary =
+        ControlFile::load(files, data).is_ok_and(|control| control.state == ClusterState::InProduction);
+    if is_primary && !ARCHIVED.lock().contains(name) {
+        return Err(format!("counts {name} as archived, and the archive has not got it"));
+    }
+    Ok(())
+}
+
+/// What a life of a server has written to the files of its log before it first synced them.
+#[derive(Debug, Default)]
+pub(super) struct Tails(Mutex<BTreeMap<PathBuf, Tail>>);
+
+#[derive(Debug, Default)]
+struct Tail {
+    /// The end of the bytes that are not zero.
+    end: u64,
+    bytes: usize,
+    looked: bool,
+}
+
+impl Tails {
+    /// Bytes were written.
+    pub(super) fn wrote(&self, path: &Path, bytes: &[u8], offset: u64) {
+        if segment_of(path).is_none() {
+            return;
+        }
+        let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return };
+        let mut tails = self.0.lock();
+        let tail = tails.entry(path.to_path_buf()).or_default();
+        tail.end = tail.end.max(offset + last as u64 + 1);
+        tail.bytes = tail.bytes.saturating_add(last + 1);
+    }
+
+    /// A file is about to be synced. What is wrong with that.
+    pub(super) fn syncs(&self, files: &VirtualDisk, path: &Path) -> Result<(), String> {
+        let Some((_, segment, size)) = segment_of(path) else { return Ok(()) };
+        let mut tails = self.0.lock();
+        let Some(tail) = tails.get_mut(path).filter(|tail| !tail.looked) else { return Ok(()) };
+        tail.looked = true;
+        if tail.bytes > WRITTEN_MAX {
+            return Ok(());
+        }
+        let Ok(bytes) = files.read(path, SEGMENT_BYTES) else { return Ok(()) };
+        let end = usize::try_from(tail.end).unwrap_or(usize::MAX);
+        let page_end = end.next_multiple_of(PAGE_SIZE).min(bytes.len());
+        let at = |within: usize| size.start_of(segment) + within as u64;
+        let rest = bytes.get(end..page_end).unwrap_or_default();
+        if let Some(stale) = rest.iter().position(|byte| *byte != 0) {
+            return Err(format!("has log up to {}, and something lies at {}", at(end), at(end + stale)));
+        }
+        for page in (page_end..bytes.len()).step_by(PAGE_SIZE) {
+            let header = bytes.get(page..).map(PageHeader::decode);
+            if header.is_some_and(|header| header.is_ok_and(|header| header.address == at(page))) {
+                return Err(format!("has log up to {}, and a page of log lies at {}", at(end), at(page)));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_keeps_log_from_what_its_file_says_unless_it_was_given_up() {
+        let mut file = vec![0; 200];
+        assert_eq!(restart_of_slot(&file), None);
+        file[SLOT_RESTART..SLOT_RESTART + 8].copy_from_slice(&77_u64.to_le_bytes());
+        assert_eq!(restart_of_slot(&file), Some(Lsn::new(77)));
+        file[SLOT_INVALIDATED..SLOT_INVALIDATED + 8].copy_from_slice(&70_u64.to_le_bytes());
+        assert_eq!((restart_of_slot(&file), restart_of_slot(&file[..99])), (None, None));
+    }
+
+    #[test]
+    fn what_lies_behind_the_log_s_end_is_told() {
+        let files = VirtualDisk::new();
+        let path = Path::new("/data/pg_wal/000000010000000000000002");
+        files.create_dir_all(path.parent().unwrap()).unwrap();
+        let file = files.open(path, host::OpenMode::Create).unwrap();
+        file.write_all_at(&vec![0; SEGMENT_BYTES as usize], 0).unwrap();
+        file.write_all_at(&[7; 20], 300).unwrap();
+        let look = |end: u64| {
+            let tails = Tails::default();
+            tails.wrote(path, &[7; 10], end - 10);
+            tails.syncs(&files, path)
+        };
+        assert_eq!((look(320), look(10_000)), (Ok(()), Ok(())));
+        assert!(look(310).is_err());
+    }
+}
