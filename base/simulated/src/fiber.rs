@@ -213,12 +213,16 @@ pub(crate) fn yield_to_others(strand: &Strand) {
 
 /// A place where the order of fibers may change: before a lock is taken.
 pub(crate) fn at_lock() {
-    if let Some(world) = World::current()
-        && !std::thread::panicking()
-        && world.lets_others_at_lock()
+    let Some(world) = World::current().filter(|_| !std::thread::panicking()) else { return };
+    if world.lets_others_at_lock()
         && let Some(strand) = current()
     {
         yield_to_others(&strand);
+    }
+    if let Some(time) = world.stalls_at_lock()
+        && in_fiber()
+    {
+        crate::thread::sleep(time);
     }
 }
 

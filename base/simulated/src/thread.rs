@@ -92,9 +92,12 @@ pub fn yield_now() {
     }
 }
 
-/// A turn of a loop that waits for what another thread does in a moment.
+/// A turn of a short loop that waits for what another thread does in a moment. No time passes.
 pub fn spin() {
-    if fiber::in_fiber() { yield_now() } else { std::hint::spin_loop() }
+    match fiber::current() {
+        Some(strand) => fiber::yield_to_others(&strand),
+        None => std::hint::spin_loop(),
+    }
 }
 
 /// A thread whose end can be waited for.

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::task::Waker;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// A machine of the simulated cluster.
@@ -33,7 +34,13 @@ pub struct Schedule {
     pub put_off: u16,
     /// That a fiber lets the others go first before it takes a lock.
     pub at_locks: u16,
+    /// That a fiber stands still for a while before it takes a lock, as a thread does whose processor is taken
+    /// away.
+    pub stalls: u16,
 }
+
+/// The shortest stall, and how many times it may be doubled.
+const STALL: (Duration, u32) = (Duration::from_micros(50), 8);
 
 #[derive(Debug, Default)]
 struct Machine {
@@ -213,6 +220,14 @@ impl World {
 
     pub(crate) fn lets_others_at_lock(self) -> bool {
         self.with(|state| state.random.u16(..) < state.schedule.at_locks)
+    }
+
+    /// For how long a fiber stands still before it takes a lock; None mostly.
+    pub(crate) fn stalls_at_lock(self) -> Option<Duration> {
+        self.with(|state| {
+            let stalls = state.schedule.stalls > 0 && state.random.u16(..) < state.schedule.stalls;
+            stalls.then(|| STALL.0 * (1 << state.random.u32(..=STALL.1)))
+        })
     }
 }
 

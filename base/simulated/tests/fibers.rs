@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 const ONE: NodeId = NodeId(1);
-const SHUFFLED: Schedule = Schedule { put_off: 8000, at_locks: 8000 };
+const SHUFFLED: Schedule = Schedule { put_off: 8000, at_locks: 8000, stalls: 2000 };
 
 /// Runs a simulation of one node, in a thread of its own; returns what it gave, and its trace.
 fn simulate<T: Send + 'static, F>(seed: u64, run: impl FnOnce(World, Life) -> F + Send + 'static) -> (T, u64)

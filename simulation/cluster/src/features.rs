@@ -99,6 +99,8 @@ features! {
     Unheeded = "unheeded snapshots",
     /// Clients rest.
     Rests = "rests",
+    /// Those that commits wait for leave, lag, or come back with much to catch up.
+    Waits = "waits",
 }
 
 /// A set of features.

@@ -100,6 +100,17 @@ pub struct Pause {
     pub to_ms: u64,
 }
 
+/// A time in which bytes between two nodes were lost or late.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Between whom.
+    pub nodes: (usize, usize),
+    /// When it began.
+    pub from_ms: u64,
+    /// When it ended.
+    pub to_ms: u64,
+}
+
 /// A range of the log whose commits were not held by the quorum, as a node recorded it
 /// (plimsoll_unconfirmed).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,8 +161,15 @@ pub struct Guarantee {
     pub undecided: Vec<Pause>,
     /// When a clone of a node was made. It tells of itself by the node's name, and may never take its place.
     pub clones: Vec<Pause>,
-    /// When something was done to a node, or had not ended.
+    /// Ranges that were undecided after a start and then shown without the quorum, as nodes recorded it, on
+    /// whatever branch: what is behind the first position, up to the second.
+    pub shown_undecided: Vec<(Lsn, Lsn)>,
+    /// When something was done to a node that may keep it from answering, or had not ended.
     pub disturbed: Vec<Pause>,
+    /// When the network between nodes was in trouble.
+    pub troubles: Vec<Trouble>,
+    /// When a server closed all its connections because it was told to stop: which, and when.
+    pub stops: Vec<(usize, u64)>,
     /// All fences.
     pub fences: Vec<Fence>,
     /// What standbys told of themselves; None if nobody listened.
@@ -188,7 +206,10 @@ impl Guarantee {
             released: Vec::new(),
             undecided: Vec::new(),
             clones: Vec::new(),
+            shown_undecided: Vec::new(),
             disturbed: Vec::new(),
+            troubles: Vec::new(),
+            stops: Vec::new(),
             fences: Vec::new(),
             reports: None,
             wal_writer_delay_ms: 200,
@@ -247,6 +268,41 @@ impl Guarantee {
     pub fn is_calm(&self, node: usize, from_ms: u64, to_ms: u64) -> bool {
         let within = |pause: &Pause| pause.from_ms <= to_ms && from_ms <= pause.to_ms;
         !self.disturbed.iter().any(|pause| pause.node == node && within(pause))
+    }
+
+    /// Whether bytes went through between two nodes within a time, as they should.
+    pub fn is_clear(&self, nodes: (usize, usize), from_ms: u64, to_ms: u64) -> bool {
+        let is_it = |trouble: &&Trouble| {
+            let (one, other) = trouble.nodes;
+            nodes == (one, other) || nodes == (other, one)
+        };
+        let within = |trouble: &Trouble| trouble.from_ms <= to_ms && from_ms <= trouble.to_ms;
+        !self.troubles.iter().filter(is_it).any(within)
+    }
+
+    /// Whether nothing befell a node's process within a time.
+    pub fn lives(&self, node: usize, from_ms: u64, to_ms: u64) -> bool {
+        let ends = self.losses.iter().map(|loss| (loss.node, loss.at_ms)).chain(self.stops.iter().copied());
+        !ends.into_iter().any(|(other, at_ms)| other == node && (from_ms..=to_ms).contains(&at_ms))
+    }
+
+    /// When a node's server ended so that all it was connected with hear of it.
+    pub fn ends_of(&self, node: usize) -> impl Iterator<Item = u64> {
+        let losses = self.losses.iter().filter(move |loss| loss.node == node && loss.lost != Lost::Machine);
+        let stops = self.stops.iter().filter(move |(other, _)| *other == node);
+        losses.map(|loss| loss.at_ms).chain(stops.map(|(_, at_ms)| *at_ms))
+    }
+
+    /// The nodes that wrote a branch that has a position.
+    pub fn writers_behind(&self, token: &Token) -> Vec<usize> {
+        let has_it = |turn: &&Turn| self.branches.has(&turn.branch, token);
+        std::iter::once(0).chain(self.turns.iter().filter(has_it).map(|turn| turn.node)).collect()
+    }
+
+    /// Whether the server recorded that it showed this position, or told of it, without the quorum.
+    pub fn may_be_shown(&self, token: &Token) -> bool {
+        let has = |(after, upto): &(Lsn, Lsn)| token.at > *after && token.at <= *upto;
+        self.may_be_released(token) || self.shown_undecided.iter().any(has)
     }
 
     /// Whether the server recorded that it did not wait for the quorum at this position.

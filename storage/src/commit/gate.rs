@@ -57,10 +57,11 @@ impl CommitGate {
         self.0.advance();
     }
 
-    /// How far what this level waits for is known to be held: by what the quorum has told since the start, or
-    /// what was proven before it. Commits that end behind this may be held too.
+    /// Commits that end up to here have what they wait for, as far as it is known, also if this level and
+    /// stronger ones are not waited for from now on. Commits that end behind this may have it too.
     pub fn known_to_be_held(&self, level: SyncLevel) -> Lsn {
-        self.0.remote.lock().reached(level)
+        let reached = self.0.remote.lock().reached(level);
+        self.0.not_in_doubt(reached)
     }
 
     /// The last progress taken.
@@ -113,7 +114,7 @@ impl CommitGate {
     /// The commits of before this start that are still undecided, as the range after which and up to which
     /// they lie; None if there are none.
     pub fn undecided(&self) -> Option<(Lsn, Lsn)> {
-        *self.0.undecided.lock()
+        self.0.undecided()
     }
 
     /// Gives up waiting for the quorum to hold the commits of before this start
@@ -165,7 +166,7 @@ impl CommitGate {
             }
             // A stronger level was suspended before: what was acknowledged without it stays in the range.
             let before = state.suspended.map_or(Lsn::MAX, |suspended| suspended.after);
-            let after = state.reached(level).min(before);
+            let after = self.0.not_in_doubt(state.reached(level)).min(before);
             state.suspended = Some(Suspended { level, after, asked: None, prompt_since: None });
             after
         };

@@ -119,6 +119,12 @@ impl Levels {
         }
     }
 
+    /// Of a position up to which a level is reached, what lies before the oldest commit in doubt: that one
+    /// may wait for a stronger level.
+    pub(super) fn not_in_doubt(&self, reached: Lsn) -> Lsn {
+        reached.min(self.visibility.visible())
+    }
+
     /// Takes in that the log was flushed further or the quorum has moved: wakes commits, and shows them.
     pub(crate) fn advance(&self) {
         // Read before the lock: a resumption, which reads it under the lock, names no less.
@@ -200,6 +206,11 @@ impl Levels {
         }
         *self.undecided.lock() = Some((after, upto));
         self.is_undecided.store(true, Ordering::Release);
+    }
+
+    /// The range that is undecided.
+    pub(super) fn undecided(&self) -> Option<(Lsn, Lsn)> {
+        *self.undecided.lock()
     }
 
     pub(super) fn decide(&self) -> Option<(Lsn, Lsn)> {

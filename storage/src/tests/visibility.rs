@@ -352,6 +352,24 @@ async fn a_stalled_level_can_be_suspended_and_comes_back_with_the_range_that_wen
 }
 
 #[tokio::test]
+async fn the_range_that_goes_without_begins_before_a_commit_that_waits_for_more() {
+    let (_disk, db, tree) = stalled().await;
+    let gate = db.commit_gate();
+    let safe = db.visible();
+    let writing = write_with(&db, tree, "written there only", &Interrupt::new()).await;
+    let mut commit = pin!(writing.commit(SyncLevel::On));
+    assert!(waits!(commit));
+    let end = db.positions().unwrap().flushed();
+    let written = RemoteProgress { written: end, flushed: safe, replayed: safe, required: true };
+    gate.set_remote(written);
+    assert!(waits!(commit));
+    // A later one stalls at the level below.
+    assert_eq!(gate.known_to_be_held(SyncLevel::RemoteWrite), safe);
+    assert_eq!(gate.suspend(SyncLevel::RemoteWrite), Some(safe));
+    assert!(!waits!(commit), "it is let go, too");
+}
+
+#[tokio::test]
 async fn a_suspended_level_means_the_one_below_it() {
     for (suspended, free) in [
         (SyncLevel::RemoteApply, SyncLevel::On),

@@ -14,12 +14,14 @@
 //! |                 | it waited for were compared at each change of branch.                               |
 //! | `quorum`        | standbys had said that they hold what was told to be held by them (promise 1).      |
 //! |                 | Always.                                                                             |
+//! | `held`          | they had said so of what was shown, too, and of what an acknowledged transaction    |
+//! |                 | rests on (promise 2). Always.                                                       |
 //! | `applied`       | a standby shows what it has said to have replayed (promise 3). Always, but for what |
 //! |                 | it lost meanwhile.                                                                  |
 //! | `shown`         | what a standby shows as confirmed is held by those who were waited for (promise 2). |
 //! |                 | Always.                                                                             |
-//! | `timely`        | an answer comes when what it waits for is there. While nobody does anything to the  |
-//! |                 | node.                                                                               |
+//! | `timely`        | an answer comes when what it waits for is there, or its wait is over. While nobody  |
+//! |                 | does anything to the node.                                                          |
 //! | `fences`        | who was fenced was replaced, and acknowledges nothing more (promise 5). Always.     |
 //! | `objects`       | tables, indexes and columns are there as they were told. As `kept`.                 |
 //! | `answers`       | nobody was refused what is right: no key is there twice (a sequence never gives a   |
@@ -31,6 +33,7 @@
 mod answers;
 mod applied;
 mod fences;
+mod held;
 mod kept;
 mod objects;
 mod order;
@@ -103,6 +106,7 @@ pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<
     whole::check_end(&writes, state)?;
     whole::check_reads(history, &writes)?;
     quorum::check(history, guarantee)?;
+    held::check(history, guarantee)?;
     fences::check(history, guarantee)?;
     applied::check(history, guarantee)?;
     shown::check(history, &writes, guarantee)?;

@@ -39,7 +39,14 @@ impl Told {
     /// A transaction of parts 0 and 1 that adds one to registers 0 or 1.
     fn write(&mut self, tx: u64, told_ms: u64, level: Level, wrote: &[(u8, u32)], outcome: Outcome) {
         let adds = wrote.iter().map(|(register, _)| *register).collect();
-        let deed = Deed::Write(Write { tx, level, kept: [0, 1].into(), adds, wrote: wrote.to_vec() });
+        let deed = Deed::Write(Write {
+            tx,
+            level,
+            kept: [0, 1].into(),
+            adds,
+            wrote: wrote.to_vec(),
+            met: Vec::new(),
+        });
         self.note(tx as u32, 0, told_ms, deed, outcome);
     }
 
@@ -114,6 +121,7 @@ fn state() -> State {
         parts: [(1, both()), (2, both()), (4, both())].into(),
         values: values(2, 2),
         writers: writers(2, 4),
+        bursts: BTreeMap::new(),
         objects: ["t".to_owned()].into(),
     }
 }

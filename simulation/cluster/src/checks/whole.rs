@@ -3,7 +3,7 @@
 use super::kept::looks;
 use super::{Promise, Violation, violation};
 use crate::history::registers::REGISTERS;
-use crate::history::{Entry, History, Outcome, State, Write};
+use crate::history::{BURST_ROWS, Entry, History, Outcome, State, Write};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Writes<'h> = BTreeMap<u64, (&'h Entry, &'h Write)>;
@@ -12,6 +12,9 @@ type Writes<'h> = BTreeMap<u64, (&'h Entry, &'h Write)>;
 pub(super) fn check_end(writes: &Writes<'_>, state: &State) -> Result<(), Violation> {
     for (tx, parts) in &state.parts {
         check_parts(writes, *tx, parts, "in the end")?;
+    }
+    if let Some((burst, rows)) = state.bursts.iter().find(|(burst, rows)| *burst % BURST_ROWS != **rows) {
+        return violation(Promise::Whole, format!("burst {burst} has left {rows} rows"));
     }
     let mut counted = [0_u32; REGISTERS];
     for (_, write) in state.parts.keys().filter_map(|tx| writes.get(tx)) {

@@ -1,7 +1,7 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, seldom, slots};
+use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, peace, seldom, slots};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::conninfo;
@@ -24,7 +24,7 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 /// How long the last questions may take.
 const LAST_LIMIT: Duration = Duration::from_secs(30);
 /// wal_writer_delay, PostgreSQL's default.
-const WAL_WRITER_DELAY_MS: u64 = 200;
+pub(super) const WAL_WRITER_DELAY_MS: u64 = 200;
 
 /// Clients at work.
 pub(super) struct Clients {
@@ -71,6 +71,11 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
     Ok(Clients { workload, history, tasks })
 }
 
+/// Once nothing is in doubt any more each node shows what is confirmed.
+async fn shows_confirmed(shared: &Shared) -> Result<(), String> {
+    wait_for_tables(shared).await
+}
+
 /// Waits until each node shows the tables, to those too who ask for what is confirmed.
 async fn wait_for_tables(shared: &Shared) -> Result<(), String> {
     let begun = Instant::now();
@@ -115,6 +120,7 @@ impl Clients {
         for node in std::iter::once(survivor).chain(others) {
             states.push((node, state_of(shared, node, &last).await?));
         }
+        shows_confirmed(shared).await?;
         let released = released(shared).await;
         shared.observe();
         if shared.facts.lock().fell_back(survivor)
@@ -130,7 +136,7 @@ impl Clients {
             let facts = shared.facts.lock();
             let known = facts.guarantee(last.branch, shared.plan.nodes(), released, WAL_WRITER_DELAY_MS);
             let reports = std::mem::take(&mut shared.wire.lock().reports);
-            Guarantee { reports: Some(reports), disturbed: seldom::disturbed(shared), ..known }
+            peace::add(shared, Guarantee { reports: Some(reports), ..known })
         };
         {
             let mut rare = shared.rare.lock();

@@ -6,6 +6,7 @@ use super::facts::Asked;
 use super::{CLIENTS, Shared, dropped, facts, lives, machine_of, slots, watch};
 use crate::cluster::{Cluster, Order, State, conninfo};
 use crate::guarantee::Lost;
+use crate::history::BURST_ROWS;
 use crate::plan::{Answered, Event, Ways};
 use crate::rare::Rare;
 use server::StopMode;
@@ -172,15 +173,17 @@ pub(super) fn answered(shared: &Arc<Shared>, answer: Answered) {
 
 /// Rows of which nobody asks anything: many small ones, or a few that are larger than pages.
 fn burst(shared: &Arc<Shared>, node: usize, kilobytes: u64) {
-    let from = shared.now_ms() * 10_000;
     let rows = if kilobytes.is_multiple_of(2) { kilobytes } else { 1 + kilobytes / 100 };
+    let rows = rows.clamp(1, BURST_ROWS - 1);
+    let from = (shared.now_ms() * BURST_ROWS + rows) * BURST_ROWS;
     let times = (kilobytes << 10) / rows / 32;
+    let last = rows - 1;
     tell(
         shared,
         node,
         format!(
             "set synchronous_commit = local; insert into bursts \
-             select {from} + g, repeat(md5(g::text), {times}) from generate_series(1, {rows}) g"
+             select {from} + g, repeat(md5(g::text), {times}) from generate_series(0, {last}) g"
         ),
     );
 }

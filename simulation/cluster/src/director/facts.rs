@@ -2,6 +2,7 @@
 //! commits waited for. It says which commits must have survived.
 
 use super::disks::wal_folder;
+use super::fallbacks::Fallbacks;
 use crate::branch::{Branch, Branches};
 use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Turn};
 use crate::rare::{Counters, Rare};
@@ -59,12 +60,16 @@ pub(super) struct Facts {
     /// With the node that said so.
     released: Vec<(usize, Released)>,
     fences: Vec<Fence>,
+    /// Who fell back and has to tell of it.
+    pub(super) fallbacks: Fallbacks,
     /// Rare states that these facts show.
     pub(super) rare: Counters,
     /// Nodes that were asked to become the primary and are not yet.
     promoting: BTreeSet<usize>,
     /// When nodes did not know which commits of before hold.
     undecided: Vec<Pause>,
+    /// Ranges that were undecided and then shown without the quorum.
+    shown_undecided: Vec<(Lsn, Lsn)>,
     /// What nodes' logs told that their ledgers must have: who, when, and which event.
     told: Vec<(usize, u64, &'static str)>,
     /// Nodes that began a timeline whose history file was not seen yet.
@@ -77,6 +82,7 @@ impl Facts {
             self.rare.hit(Rare::CrashDuringPromotion);
         }
         self.decided(node, at_ms);
+        self.fallbacks.lost(node, lost);
         self.losses.push(Loss { node, at_ms, lost });
     }
     pub(super) fn paused(&mut self, node: usize, from_ms: u64, to_ms: u64) {
@@ -197,6 +203,10 @@ impl Facts {
         let branch = self.branch_written(node);
         self.released.push((node, Released { branch, after, upto: None }));
     }
+    /// A primary's log says that it shows an undecided range without the quorum.
+    pub(super) fn shows_undecided(&mut self, range: (Lsn, Lsn)) {
+        self.shown_undecided.push(range);
+    }
     /// Whether a node fell back on the branch that it writes.
     pub(super) fn fell_back(&self, node: usize) -> bool {
         let branch = self.branch_written(node);
@@ -306,7 +316,10 @@ impl Facts {
             released,
             undecided: self.undecided.clone(),
             clones: self.clones.clone(),
+            shown_undecided: self.shown_undecided.clone(),
             disturbed: Vec::new(),
+            troubles: Vec::new(),
+            stops: Vec::new(),
             fences: self.fences.clone(),
             reports: None,
             wal_writer_delay_ms,

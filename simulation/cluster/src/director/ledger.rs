@@ -19,15 +19,18 @@ const EVENTS: &[(&str, &str)] = &[
     ("invalidating slot", "slot_lost"),
 ];
 
-/// A server has no room for an entry, and says so.
-pub(super) const NOT_WRITTEN: &str = "could not write plimsoll/ledger";
+/// Words of the line that says that a full disk has kept an entry from the ledger.
+pub(super) const UNWRITTEN: &str = "could not write plimsoll/ledger";
+/// What such a line counts as.
+const IS_UNWRITTEN: &str = "unwritten";
 
 /// No ledger of a run is larger.
 const FILE_MAX: u64 = 1 << 20;
 
 /// The event that a line of the log tells of.
 pub(super) fn event_of(line: &str) -> Option<&'static str> {
-    EVENTS.iter().find(|(words, _)| line.contains(words)).map(|(_, event)| *event)
+    let unwritten = line.contains(UNWRITTEN).then_some(IS_UNWRITTEN);
+    unwritten.or_else(|| EVENTS.iter().find(|(words, _)| line.contains(words)).map(|(_, event)| *event))
 }
 
 /// Compares each node's ledger with what its log told since it has its directory.
@@ -53,11 +56,11 @@ fn check_node(
     let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
     let crashes = facts.losses_since(node, since_ms);
     // The log says in its place what happened; a disk without room takes nothing durably.
-    let not_written = facts.told_events(node, NOT_WRITTEN, since_ms);
+    let unwritten = facts.told_events(node, IS_UNWRITTEN, since_ms);
     for event in events {
         let told = facts.told_events(node, event, since_ms);
         let recorded = recorded(files, event);
-        if recorded + not_written < told || (at_rest && recorded > told + crashes) {
+        if recorded + unwritten < told || (at_rest && recorded > told + crashes) {
             return Err(format!(
                 "Silent: node {node} told {told} times of \"{event}\", and its ledger has {recorded}"
             ));

@@ -9,10 +9,13 @@ mod disks;
 mod dropped;
 mod events;
 mod facts;
+mod fallbacks;
 mod finish;
 mod heeded;
+mod lazy;
 mod ledger;
 mod lives;
+mod peace;
 mod said;
 mod seldom;
 mod slots;
@@ -96,6 +99,8 @@ struct Shared {
     wire: Mutex<wire::Wire>,
     /// What nodes said that is looked into.
     watch: Mutex<watch::Watch>,
+    /// Until when commits that do not wait were looked at, in milliseconds.
+    lazy_until_ms: AtomicU64,
     /// When the plan began, in milliseconds.
     plan_from_ms: AtomicU64,
     /// Small files that may not be durable yet.
@@ -145,7 +150,9 @@ impl Shared {
             self.fail(why);
         }
         let kept = told.into_iter().try_for_each(|node| ledger::check_at_once(self, node));
-        if let Err(why) = kept.and_then(|()| disks::look(self)).and_then(|()| lives::look(self)) {
+        let looked = kept.and_then(|()| disks::look(self)).and_then(|()| lives::look(self));
+        let looked = looked.and_then(|()| lazy::look(self)).and_then(|()| fallbacks::look(self));
+        if let Err(why) = looked {
             self.fail(why);
         }
     }
@@ -235,6 +242,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
         deeds: Mutex::default(),
         wire: Mutex::default(),
         watch: Mutex::default(),
+        lazy_until_ms: AtomicU64::new(0),
         plan_from_ms: AtomicU64::new(0),
         touched: Mutex::default(),
         failure: Mutex::default(),

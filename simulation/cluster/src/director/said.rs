@@ -1,6 +1,6 @@
 //! What the nodes' logs tell of their state.
 
-use super::{Shared, heeded, ledger, watch};
+use super::{Shared, fallbacks, heeded, ledger, watch};
 use crate::rare::Rare;
 use wal::Lsn;
 
@@ -23,6 +23,9 @@ const FULL: &str = "No space left on device";
 const FALLS_BACK: &str = "falling back from synchronous replication after ";
 /// It is back to what its settings ask for.
 const RETURNS: &str = "returning to synchronous replication";
+
+/// A primary shows what is undecided.
+const SHOWN: &str = " are released ";
 
 /// A primary is fenced.
 pub(super) const FENCED: &str = "this server is fenced and takes no more writes";
@@ -56,6 +59,9 @@ pub(super) const WORDS: &[&str] = &[
     ABORTED,
     "has already been removed",
     "the primary of before acknowledged commits after",
+    ledger::UNWRITTEN,
+    fallbacks::TELLS,
+    fallbacks::STANDBY,
     "invalidating slot",
     "cut log from ",
     READY,
@@ -64,7 +70,6 @@ pub(super) const WORDS: &[&str] = &[
     DECIDED,
     FULL,
     heeded::GIVEN_UP,
-    ledger::NOT_WRITTEN,
 ];
 
 const STATES: &[(&str, Rare)] = &[
@@ -99,6 +104,11 @@ pub(super) fn hear(shared: &Shared, who: &str, line: &str) -> Option<usize> {
     if let Some(after) = position_after(line, FALLS_BACK) {
         shared.facts.lock().falls_back(node, after);
     }
+    if line.contains(SHOWN)
+        && let Some(range) = position_after(line, "commits after ").zip(position_after(line, " up to "))
+    {
+        shared.facts.lock().shows_undecided(range);
+    }
     if line.contains(RETURNS)
         && let Some(at) = position_after(line, " up to ")
     {
@@ -107,9 +117,6 @@ pub(super) fn hear(shared: &Shared, who: &str, line: &str) -> Option<usize> {
     let event = ledger::event_of(line);
     if let Some(event) = event {
         shared.facts.lock().told(node, shared.now_ms(), event);
-    }
-    if line.contains(ledger::NOT_WRITTEN) {
-        shared.facts.lock().told(node, shared.now_ms(), ledger::NOT_WRITTEN);
     }
     if line.contains(FENCED)
         && let Some(why) = why_fenced(line)
@@ -130,6 +137,7 @@ pub(super) fn hear(shared: &Shared, who: &str, line: &str) -> Option<usize> {
 /// Notes what a line says of a node's way into its roles.
 fn hear_of_life(shared: &Shared, node: usize, line: &str) {
     let (now_ms, mut facts) = (shared.now_ms(), shared.facts.lock());
+    facts.fallbacks.hear(node, now_ms, line);
     if line.contains(ABORTED) {
         facts.ends_large(node);
     }

@@ -81,6 +81,8 @@ struct Stream {
     redone: Redone,
     /// The end of the upstream's log.
     upstream_end: Lsn,
+    /// Its number among the reports.
+    number: usize,
     /// The last report, and how far the standby's disk was looked at.
     last: Progress,
     looked: Lsn,
@@ -111,6 +113,10 @@ impl Wire {
                 Heard::Begins(start) => {
                     connection.stream = Stream::new(shared, written, &start);
                     self.heeded.forget(number_of(written.to));
+                    if let Some(stream) = &mut connection.stream {
+                        stream.number =
+                            self.reports.begins(stream.standby, number_of(written.from), shared.now_ms());
+                    }
                     if let Some(stream) = connection.stream.as_ref().filter(|stream| stream.is_server) {
                         let upstream = (number_of(written.from), stream.branch.clone());
                         count_rare(shared, &mut self.upstreams, stream.standby, upstream);
@@ -132,6 +138,7 @@ impl Wire {
                         stream.upstream_end = stream.upstream_end.max(end);
                         if start + len == end {
                             stream.caught_up_ms.get_or_insert(shared.now_ms());
+                            self.reports.catches_up(stream.number, shared.now_ms());
                         }
                         stream.ships(shared, written.from, start, start + len)?;
                     }
@@ -277,6 +284,7 @@ impl Stream {
             caught_up_ms: None,
             redone: Redone::default(),
             upstream_end: first,
+            number: 0,
             last: Progress::default(),
             looked: first,
         })

@@ -27,6 +27,8 @@ pub struct Write {
     pub adds: BTreeSet<u8>,
     /// Each register with the value that it left, once it was told of them all.
     pub wrote: Vec<(u8, u32)>,
+    /// The transactions of which it was shown rows, each with when.
+    pub met: Vec<(u64, u64)>,
 }
 
 /// Tables, indexes and columns that come or go in one transaction.
@@ -115,6 +117,9 @@ pub struct Entry {
     pub invoked_ms: u64,
     /// When it was answered; None if it never was.
     pub returned_ms: Option<u64>,
+    /// When its COMMIT was sent alone, and when that one's wait must end, since it is cancelled or its time
+    /// is over; None if it was not, or whoever sent it did not wait.
+    pub commit_ms: Option<(u64, u64)>,
     /// What it was.
     pub deed: Deed,
     /// What it came to.
@@ -180,10 +185,25 @@ impl History {
             kind,
             invoked_ms: now_ms,
             returned_ms: None,
+            commit_ms: None,
             deed,
             outcome,
         });
         Pending(self.entries.len() - 1)
+    }
+
+    /// Notes that COMMIT is sent, and when its wait must end.
+    pub fn commits(&mut self, pending: Pending, now_ms: u64, due_ms: u64) {
+        if let Some(entry) = self.entries.get_mut(pending.0) {
+            entry.commit_ms = Some((now_ms, due_ms));
+        }
+    }
+
+    /// Notes that it was shown what a transaction wrote.
+    pub fn meets(&mut self, pending: Pending, tx: u64, now_ms: u64) {
+        if let Some(Deed::Write(write)) = self.entries.get_mut(pending.0).map(|entry| &mut entry.deed) {
+            write.met.push((tx, now_ms));
+        }
     }
 
     /// Notes what it came to. `change` adds to the deed what was learned on the way.
@@ -233,7 +253,13 @@ pub struct State {
     pub writers: [u64; REGISTERS],
     /// The tables, indexes and columns that clients made.
     pub objects: BTreeSet<String>,
+    /// How many rows each burst has left, by its number, which ends with how many it wrote.
+    pub bursts: BTreeMap<u64, u64>,
 }
+
+/// A burst's number is a multiple of this, and how many rows it has; a row's key is that times this, and its
+/// place.
+pub const BURST_ROWS: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -244,7 +270,7 @@ mod tests {
         let mut history = History::default();
         let write = |level| {
             let (kept, adds) = (BTreeSet::from([0]), BTreeSet::new());
-            Deed::Write(Write { tx: 1, level, kept, adds, wrote: Vec::new() })
+            Deed::Write(Write { tx: 1, level, kept, adds, wrote: Vec::new(), met: Vec::new() })
         };
         let _gone = history.begin((0, 0), 0, "insert", 5, write(Level::On));
         let acked = |warnings| Outcome::Acked { token: None, warnings };

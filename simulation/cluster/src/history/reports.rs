@@ -56,14 +56,30 @@ pub struct Told {
     pub streams_from_ms: Option<u64>,
 }
 
-/// All that was told.
+/// A stream from one node to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Streamed {
+    /// Who receives.
+    pub node: usize,
+    /// Who sends.
+    pub upstream: usize,
+    /// When it began.
+    pub from_ms: u64,
+    /// When it had been given all that there was; None if it never was.
+    pub caught_up_ms: Option<u64>,
+}
+
+/// All that was told, and over which streams.
 #[derive(Debug, Clone, Default)]
-pub struct Reports(BTreeMap<Source, Vec<Told>>);
+pub struct Reports {
+    told: BTreeMap<Source, Vec<Told>>,
+    streams: Vec<Streamed>,
+}
 
 impl Reports {
     /// Notes a report.
     pub fn add(&mut self, source: Source, at_ms: u64, progress: Progress, streams_from_ms: Option<u64>) {
-        let told = self.0.entry(source).or_default();
+        let told = self.told.entry(source).or_default();
         let progress = told.last().map_or(progress, |last| last.progress.max(progress));
         match told.last_mut() {
             Some(last) if last.at_ms == at_ms => *last = Told { at_ms, progress, streams_from_ms },
@@ -81,20 +97,58 @@ impl Reports {
         level: Level,
         commit: &Token,
     ) -> Option<(usize, Told)> {
-        let of_node = self.0.iter().filter(|(source, _)| source.node == node);
+        self.all_told(branches, node, level, commit).min_by_key(|(_, told)| told.at_ms)
+    }
+
+    /// The same of what it said to this upstream.
+    pub fn told_to(
+        &self,
+        upstream: usize,
+        branches: &Branches,
+        node: usize,
+        level: Level,
+        commit: &Token,
+    ) -> Option<Told> {
+        let to_it = self.all_told(branches, node, level, commit).filter(|(to, _)| *to == upstream);
+        to_it.map(|(_, told)| told).min_by_key(|told| told.at_ms)
+    }
+
+    fn all_told(
+        &self,
+        branches: &Branches,
+        node: usize,
+        level: Level,
+        commit: &Token,
+    ) -> impl Iterator<Item = (usize, Told)> {
+        let of_node = self.told.iter().filter(move |(source, _)| source.node == node);
         let on_branch = of_node.filter(|(source, _)| branches.has(&source.branch, commit));
-        let first = on_branch.filter_map(|(source, told)| {
+        on_branch.filter_map(move |(source, told)| {
             let at = told.partition_point(|told| told.progress.of(level) < commit.at.get());
             told.get(at).map(|told| (source.upstream, *told))
-        });
-        first.min_by_key(|(_, told)| told.at_ms)
+        })
     }
-}
 
-impl Reports {
+    /// Notes that a stream begins.
+    pub fn begins(&mut self, node: usize, upstream: usize, from_ms: u64) -> usize {
+        self.streams.push(Streamed { node, upstream, from_ms, caught_up_ms: None });
+        self.streams.len() - 1
+    }
+
+    /// Notes that a stream, by its number, was given all that there is.
+    pub fn catches_up(&mut self, stream: usize, at_ms: u64) {
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.caught_up_ms.get_or_insert(at_ms);
+        }
+    }
+
+    /// The streams from one node to another, in the order of time.
+    pub fn streams(&self, upstream: usize, node: usize) -> impl Iterator<Item = &Streamed> {
+        self.streams.iter().filter(move |stream| stream.node == node && stream.upstream == upstream)
+    }
+
     /// How far a node has said to have each branch durably.
     pub fn flushed(&self, node: usize) -> Vec<(Branch, u64)> {
-        let of_node = self.0.iter().filter(|(source, _)| source.node == node);
+        let of_node = self.told.iter().filter(|(source, _)| source.node == node);
         let last = of_node.filter_map(|(source, told)| Some((source, told.last()?)));
         last.map(|(source, told)| (source.branch.clone(), told.progress.flushed)).collect()
     }

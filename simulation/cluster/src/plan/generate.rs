@@ -34,7 +34,9 @@ pub(super) fn plan(seed: u64) -> Plan {
     director.direct();
     let Director { mut events, features, mut rng, .. } = director;
     events.sort_by_key(|timed| timed.at_ms);
-    Plan { seed, upstreams, clients: rng.u32(3..8), duration_ms, names, features, events }
+    // Where few work, nobody's work wakes whoever waits too long.
+    let clients = if rng.u8(..4) == 0 { rng.u32(1..3) } else { rng.u32(3..8) };
+    Plan { seed, upstreams, clients, duration_ms, names, features, events }
 }
 
 fn upstream(rng: &mut Rng, features: &Features, node: usize) -> Option<usize> {
@@ -291,6 +293,8 @@ impl Director {
             Feature::Crashes,
             Feature::BrokenClones,
             Feature::Unheeded,
+            Feature::Waits,
+            Feature::Waits,
         ];
         let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
         let kind = if on.is_empty() { None } else { Some(on[self.rng.usize(..on.len())]) };
@@ -318,6 +322,7 @@ impl Director {
             Some(Feature::AtAnswers) => self.down_at_answer(node),
             Some(Feature::Rests) => self.rest(),
             Some(Feature::HeldSnapshots) => self.drop_read(),
+            Some(Feature::Waits) => self.wait_scene(),
             Some(Feature::Clocks) => self.then(0, Event::ClockBack { node, ms }),
             _ if self.rng.bool() => self.then(0, Event::Checkpoint { node: self.primary }),
             _ => self.then(0, Event::SwitchWal { node: self.primary }),
@@ -330,6 +335,9 @@ impl Director {
             1 => Event::ImmediateStop { node },
             _ => event,
         };
+        if node == self.primary && self.rng.u8(..3) > 0 {
+            self.half_written();
+        }
         self.then(0, event);
         if self.rng.u8(..3) == 0 {
             let ago_ms = self.rng.u64(1..150).min(self.now_ms);

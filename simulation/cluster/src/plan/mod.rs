@@ -8,6 +8,7 @@ mod crashes;
 mod event;
 mod generate;
 mod scenes;
+mod waits;
 
 pub use event::{Answered, Event, NoEvent, Nodes, Ways};
 

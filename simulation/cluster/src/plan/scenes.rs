@@ -122,7 +122,7 @@ impl Director {
         let candidates = self.standbys();
         let chosen = candidates[self.rng.usize(..candidates.len())];
         let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != chosen).collect();
-        let (kilobytes, size) = (self.rng.u64(200..900), self.rng.u64(300..900));
+        let (kilobytes, size) = self.burst_and_link();
         let mut from = chosen;
         for node in others.iter().copied() {
             // Most of them get what the promoted one has, as it has it, some through others.
@@ -208,6 +208,7 @@ impl Director {
         for node in candidates.clone() {
             self.then(cut_ms, Event::Partition { from: old, to: node, ways: Ways::Both, ms });
         }
+        self.before_cut(cut_ms);
         let mut decided_ms = cut_ms + self.rng.u64(200..700);
         for _ in 0..self.rng.usize(..3) {
             let seed = self.rng.u64(..1_000_000);

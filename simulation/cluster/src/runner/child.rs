@@ -17,7 +17,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How the order of fibers is shuffled in every run.
-const SCHEDULE: Schedule = Schedule { put_off: 2000, at_locks: 300 };
+const SCHEDULE: Schedule = Schedule { put_off: 2000, at_locks: 300, stalls: 0 };
+/// In one of so many runs fibers stand still at locks.
+const STALLS_EVERY: u64 = 3;
+/// How often; and how often where so few clients work that nobody's work wakes whoever waits too long.
+const STALLS: u16 = 64;
+const STALLS_OF_FEW: (u32, u16) = (2, 250);
 /// Room for the driver of a run; nodes have stacks of their own.
 const STACK_BYTES: usize = 32 << 20;
 
@@ -85,7 +90,13 @@ pub fn within(
 }
 
 fn outcome(plan: &Plan, image: Image) -> io::Result<Outcome> {
-    let (report, trace) = simulate(plan.seed, SCHEDULE, |world, network| async move {
+    let stalls = match plan.clients {
+        clients if clients <= STALLS_OF_FEW.0 => STALLS_OF_FEW.1,
+        _ if plan.seed.is_multiple_of(STALLS_EVERY) => STALLS,
+        _ => 0,
+    };
+    let schedule = Schedule { stalls, ..SCHEDULE };
+    let (report, trace) = simulate(plan.seed, schedule, |world, network| async move {
         director::run(plan, world, network, &image).await
     })?;
     Ok(Outcome {

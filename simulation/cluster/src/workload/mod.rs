@@ -22,7 +22,7 @@ mod writes;
 
 use crate::features::Features;
 use crate::history::registers::REGISTERS;
-use crate::history::{History, State};
+use crate::history::{BURST_ROWS, History, State};
 use crate::plan::Answered;
 use parking_lot::Mutex;
 use protocol::client::QueryResult;
@@ -173,6 +173,10 @@ pub async fn read_state(client: &mut Client) -> Result<State, ClientError> {
         let names = client.query(sql).await?;
         let name = |row| names.text(row, 0).map(str::to_owned);
         state.objects.extend((0..names.rows.len()).filter_map(name));
+    }
+    let rows = client.query("SELECT id FROM bursts").await?;
+    for row in 0..rows.rows.len() {
+        *state.bursts.entry(number::<u64>(&rows, row, 0) / BURST_ROWS).or_default() += 1;
     }
     client.query("COMMIT").await?;
     Ok(state)

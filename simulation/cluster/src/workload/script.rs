@@ -13,6 +13,8 @@ pub(super) enum Step {
     Sql(String),
     /// Adds one to a register that is to stay.
     Add(u8),
+    /// Locks a register and tells who wrote it last.
+    Lock(u8),
     /// Deletes a register that is to stay, and inserts it again with one more.
     Reinsert(u8),
     /// Copies these lines into `parts`.
@@ -28,6 +30,8 @@ pub(super) struct Script {
     pub(super) steps: Vec<Step>,
     pub(super) kept: BTreeSet<u32>,
     pub(super) adds: BTreeSet<u8>,
+    /// Whether its updates tell nothing of the rows that they change.
+    pub(super) quiet: bool,
     next_part: u32,
 }
 
@@ -64,9 +68,15 @@ impl Traits {
     }
 }
 
-/// Adds one to a register and tells its value.
-pub(super) fn add(register: u8, tx: u64) -> String {
-    format!("UPDATE registers SET v = v + 1, tx = {tx} WHERE k = {register} RETURNING v")
+/// Adds one to a register, and tells its value unless it is to be quiet.
+pub(super) fn add(register: u8, tx: u64, quiet: bool) -> String {
+    let tells = if quiet { "" } else { " RETURNING v" };
+    format!("UPDATE registers SET v = v + 1, tx = {tx} WHERE k = {register}{tells}")
+}
+
+/// Locks a register and tells who wrote it last.
+pub(super) fn lock(register: u8) -> String {
+    format!("SELECT v, tx FROM registers WHERE k = {register} FOR UPDATE")
 }
 
 impl Script {
@@ -77,6 +87,7 @@ impl Script {
         let among = if rng.bool() { REGISTERS } else { 3 };
         let adds = (0..1 + rng.usize(..3)).map(|_| rng.u8(..among as u8)).collect();
         script.adds = adds;
+        script.quiet = !traits.reinsert && rng.u8(..4) == 0;
         if traits.large && rng.u8(..3) > 0 {
             return script.at_once(rng, traits);
         }
@@ -142,9 +153,8 @@ impl Script {
     fn touch_registers(&mut self, rng: &mut Rng, traits: Traits) {
         for register in self.adds.clone() {
             let again = traits.reinsert && rng.bool();
-            if rng.u8(..5) == 0 {
-                let sql = format!("SELECT v FROM registers WHERE k = {register} FOR UPDATE");
-                self.steps.push(Step::Sql(sql));
+            if !self.quiet && rng.u8(..5) == 0 {
+                self.steps.push(Step::Lock(register));
             }
             self.steps.push(if again { Step::Reinsert(register) } else { Step::Add(register) });
         }
@@ -152,7 +162,7 @@ impl Script {
         if traits.savepoints && usize::from(highest) + 1 < REGISTERS && rng.bool() {
             // One that is taken back, behind the others.
             let register = rng.u8(highest + 1..REGISTERS as u8);
-            let add = add(register, self.tx);
+            let add = add(register, self.tx, self.quiet);
             self.steps.push(Step::Sql(format!("SAVEPOINT r; {add}; ROLLBACK TO r; RELEASE r")));
         }
     }
@@ -205,7 +215,7 @@ impl Script {
 
     /// Whether it can be sent as one message.
     pub(super) fn fits_one_message(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step, Step::Sql(_) | Step::Add(_)))
+        self.steps.iter().all(|step| matches!(step, Step::Sql(_) | Step::Add(_) | Step::Lock(_)))
     }
 }
 

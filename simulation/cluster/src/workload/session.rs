@@ -94,12 +94,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) async fn open(conninfo: &str) -> Result<Self, Trouble> {
+    /// `statement_ms`: how long the server may spend on a statement.
+    pub(super) async fn open(conninfo: &str, statement_ms: u64) -> Result<Self, Trouble> {
         let connect = timeout(CONNECT_MAX, Client::connect_to(conninfo)).await;
         let client = connect.map_err(|_| Trouble::Gone("no answer to a login".to_owned()))??;
         let mut session = Self { client, commit: None };
-        let settings =
-            format!("SET plimsoll.report_commit_lsn = on; SET statement_timeout = {STATEMENT_MAX_MS}");
+        let settings = format!("SET plimsoll.report_commit_lsn = on; SET statement_timeout = {statement_ms}");
         session.ask(&settings).await?;
         Ok(session)
     }

@@ -1,7 +1,7 @@
 //! A client: which node it asks, what it remembers, what it does next.
 
 use super::Workload;
-use super::session::{Session, Trouble};
+use super::session::{STATEMENT_MAX_MS, Session, Trouble};
 use super::tables::Table;
 use crate::branch::Token;
 use crate::features::Feature;
@@ -20,6 +20,8 @@ pub(super) struct Talker {
     pub(super) run: Arc<Workload>,
     pub(super) number: u32,
     pub(super) rng: Rng,
+    /// How long the server may spend on a statement.
+    pub(super) statement_ms: u64,
     sessions: Vec<Option<Session>>,
     /// The node that it takes for the primary.
     primary: usize,
@@ -36,12 +38,15 @@ pub(super) struct Talker {
 
 impl Talker {
     pub(super) fn new(run: Arc<Workload>, number: u32) -> Self {
-        let rng = Rng::with_seed(run.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number)));
+        let mut rng = Rng::with_seed(run.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(number)));
+        let is_patient = !run.features.has(Feature::Timeouts) || rng.bool();
+        let statement_ms = if is_patient { STATEMENT_MAX_MS } else { rng.u64(200..STATEMENT_MAX_MS) };
         let sessions = run.nodes.iter().map(|_| None).collect();
         Self {
             run,
             number,
             rng,
+            statement_ms,
             sessions,
             primary: 0,
             token: None,
@@ -116,7 +121,7 @@ impl Talker {
         if let Some(session) = self.sessions.get_mut(node).and_then(Option::take) {
             return Some(session);
         }
-        match Session::open(self.run.nodes.get(node)?).await {
+        match Session::open(self.run.nodes.get(node)?, self.statement_ms).await {
             Ok(session) => Some(session),
             Err(trouble) => {
                 self.note(&trouble);

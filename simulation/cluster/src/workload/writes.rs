@@ -1,7 +1,7 @@
 //! Transactions.
 
 use super::number;
-use super::script::{Script, Step, Traits, add};
+use super::script::{Script, Step, Traits, add, lock};
 use super::session::{Session, Trouble};
 use super::talker::Talker;
 use crate::features::Feature;
@@ -66,6 +66,7 @@ impl Talker {
             kept: script.kept.clone(),
             adds: script.adds.clone(),
             wrote: Vec::new(),
+            met: Vec::new(),
         });
         let isolation = if self.rng.u8(..6) == 0 { "REPEATABLE READ" } else { "READ COMMITTED" };
         let mut begin =
@@ -83,10 +84,20 @@ impl Talker {
             return self.finish(node, session, pending, answer).await;
         }
         let prepared = self.rng.u8(..3) == 0;
-        let wrote = match run(&mut session, &begin, &script, prepared).await {
+        let meets = |tx| self.history().meets(pending, tx, self.run.clock.now_ms());
+        let wrote = match run(&mut session, &begin, &script, prepared, meets).await {
             Ok(wrote) => wrote,
             Err(trouble) => return self.finish(node, session, pending, Err((trouble, false))).await,
         };
+        let limit_ms = match ending {
+            Ending::Timeout(ms) | Ending::Cancel(ms) => Some(ms),
+            Ending::Commit => Some(self.statement_ms),
+            Ending::RollBack | Ending::GoBefore | Ending::GoWithCommit => None,
+        };
+        if let Some(ms) = limit_ms {
+            let now_ms = self.run.clock.now_ms();
+            self.history().commits(pending, now_ms, now_ms + ms);
+        }
         let answer = match ending {
             Ending::Commit | Ending::Timeout(_) => session.ask("COMMIT").await,
             Ending::Cancel(ms) => session.ask_and_cancel("COMMIT", Duration::from_millis(ms)).await,
@@ -169,7 +180,8 @@ fn one_message(begin: &str, script: &Script) -> String {
         sql.push_str("; ");
         match step {
             Step::Sql(statement) => sql.push_str(statement),
-            Step::Add(register) => sql.push_str(&add(*register, script.tx)),
+            Step::Add(register) => sql.push_str(&add(*register, script.tx, script.quiet)),
+            Step::Lock(register) => sql.push_str(&lock(*register)),
             Step::Reinsert(_) | Step::Copy(_) | Step::Linger(_) => {}
         }
     }
@@ -180,17 +192,21 @@ fn one_message(begin: &str, script: &Script) -> String {
 /// The values that a message's updates returned, for the registers that stay. That of a register that was
 /// taken back comes behind them.
 fn values_in(script: &Script, results: &[QueryResult]) -> Vec<(u8, u32)> {
+    if script.quiet {
+        return Vec::new();
+    }
     let returned = results.iter().filter(|result| result.tag.starts_with("UPDATE"));
     script.adds.iter().copied().zip(returned.map(|result| number(result, 0, 0))).collect()
 }
 
-/// Runs the steps before COMMIT, with the extended protocol if `prepared`. Gives the registers with their new
-/// values.
+/// Runs the steps before COMMIT, with the extended protocol if `prepared`, and tells `meets` which
+/// transactions' rows are shown by that. Gives the registers with their new values.
 async fn run(
     session: &mut Session,
     begin: &str,
     script: &Script,
     prepared: bool,
+    meets: impl Fn(u64),
 ) -> Result<Vec<(u8, u32)>, Trouble> {
     session.ask(begin).await?;
     let mut wrote = Vec::new();
@@ -201,13 +217,18 @@ async fn run(
             }
             Step::Sql(statement) => drop(session.ask(statement).await?),
             Step::Add(register) => {
-                let sql = add(*register, script.tx);
+                let sql = add(*register, script.tx, script.quiet);
                 let result = if prepared {
                     Some(session.ask_prepared(&sql).await?)
                 } else {
                     session.ask(&sql).await?.pop()
                 };
+                let result = result.filter(|_| !script.quiet);
                 wrote.extend(result.map(|result| (*register, number(&result, 0, 0))));
+            }
+            Step::Lock(register) => {
+                let results = session.ask(&lock(*register)).await?;
+                meets(results.last().map_or(0, |result| number(result, 0, 1)));
             }
             Step::Reinsert(register) => {
                 let sql = format!("DELETE FROM registers WHERE k = {register} RETURNING v");

@@ -1,0 +1,104 @@
+//! What a primary shows, what a standby shows as confirmed, and what an acknowledged transaction rests on, is
+//! held by enough standbys at that moment.
+//!
+//! Unlike `kept` this asks for no failover: standbys must have said before that they hold it. It holds
+//! whatever happened, but for what a server recorded to show without them.
+
+use super::kept::looks;
+use super::{Promise, Violation, violation, write_of, writes_of};
+use crate::branch::{Branch, Token};
+use crate::guarantee::{Guarantee, Quorum};
+use crate::history::reports::Reports;
+use crate::history::{Entry, History, Level, Outcome, View, Write};
+use std::collections::BTreeMap;
+
+pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Violation> {
+    let Some(reports) = &guarantee.reports else { return Ok(()) };
+    let judge = Judge { guarantee, reports, writes: writes_of(history) };
+    for (entry, read, seen) in looks(history) {
+        let is_confirmed = match read.view {
+            View::Primary => false,
+            View::Confirmed => true,
+            View::Replayed => continue,
+        };
+        // A standby hears it from whoever writes its branch, which may be younger than what it has seen.
+        let writers = || guarantee.writers_behind(&seen.at);
+        let primaries = if is_confirmed { writers() } else { vec![entry.node] };
+        for tx in &seen.writers {
+            if let Err(commit) = judge.is_held(*tx, &primaries, entry.told_ms()) {
+                let promise = if is_confirmed { Promise::Confirmed } else { Promise::Visible };
+                let text = format!("{commit:?} was shown before enough standbys had it: {entry:?}");
+                return violation(promise, text);
+            }
+        }
+    }
+    for (entry, write) in history.entries().iter().filter_map(write_of) {
+        for (tx, at_ms) in &write.met {
+            if let Err(commit) = judge.is_held(*tx, &[entry.node], *at_ms) {
+                let text = format!("rows of {commit:?} were told before enough standbys had it: {entry:?}");
+                return violation(Promise::Visible, text);
+            }
+        }
+    }
+    judge.check_rests(history)
+}
+
+struct Judge<'h> {
+    guarantee: &'h Guarantee,
+    reports: &'h Reports,
+    writes: BTreeMap<u64, (&'h Entry, &'h Write)>,
+}
+
+impl<'h> Judge<'h> {
+    /// Whether standbys that one of these primaries waits for had said at a time that they hold a transaction
+    /// which waits for standbys; else, the transaction.
+    fn is_held(&self, tx: u64, primaries: &[usize], at_ms: u64) -> Result<(), &'h Entry> {
+        let Some((by, write)) = self.writes.get(&tx).copied() else { return Ok(()) };
+        let Some(token) = by.token() else { return Ok(()) };
+        if write.level.stage().is_none() || self.guarantee.may_be_shown(token) {
+            return Ok(());
+        }
+        // After a start or a promotion it is enough that they have flushed it.
+        let level = write.level.min(Level::On);
+        let told = |node: &&usize| {
+            let first = self.reports.told(&self.guarantee.branches, **node, level, token);
+            first.is_some_and(|(_, told)| told.at_ms <= at_ms)
+        };
+        let holds = |quorum: &Quorum| quorum.standbys.iter().filter(told).count() >= quorum.count;
+        let of = |node: &usize| self.guarantee.in_force(*node, by.invoked_ms, at_ms);
+        if primaries.iter().chain([&by.node]).flat_map(of).any(holds) { Ok(()) } else { Err(by) }
+    }
+
+    /// Who changes a row rests on whoever changed it before, and is told of its commit once that one is held.
+    fn check_rests(&self, history: &'h History) -> Result<(), Violation> {
+        // Who changed each register, by branch and position.
+        let mut changed = BTreeMap::<(Branch, u8), BTreeMap<wal::Lsn, u64>>::new();
+        let told = |entry: &'h Entry| {
+            let token: &Token = entry.token()?;
+            Some((self.guarantee.branches.home(token), token.at))
+        };
+        for (entry, write) in history.entries().iter().filter_map(write_of) {
+            let Some((branch, at)) = told(entry) else { continue };
+            for register in &write.adds {
+                changed.entry((branch.clone(), *register)).or_default().insert(at, write.tx);
+            }
+        }
+        for (entry, write) in history.entries().iter().filter_map(write_of) {
+            let Some((branch, at)) = told(entry) else { continue };
+            // Whose wait was given up is told of nothing.
+            if !matches!(&entry.outcome, Outcome::Acked { warnings, .. } if warnings.is_empty()) {
+                continue;
+            }
+            for register in &write.adds {
+                let before =
+                    changed.get(&(branch.clone(), *register)).and_then(|all| all.range(..at).next_back());
+                let Some((_, tx)) = before else { continue };
+                if let Err(commit) = self.is_held(*tx, &[entry.node], entry.told_ms()) {
+                    let text = format!("it rests on {commit:?}, which too few standbys had: {entry:?}");
+                    return violation(Promise::Visible, text);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! Commits that do not wait are durable within three times wal_writer_delay: looked at on the disk, then.
+
+use super::clients::WAL_WRITER_DELAY_MS;
+use super::{Shared, disks, machine_of};
+use crate::history::{Deed, Entry, Level};
+use std::sync::atomic::Ordering;
+use wal::TimelineId;
+
+/// What a slow disk and a look take beyond that.
+const SLACK_MS: u64 = 100;
+
+/// When a commit that did not wait must be durable; None if it is another.
+fn due(entry: &Entry) -> Option<u64> {
+    let is_lazy = match &entry.deed {
+        Deed::Write(write) => write.level == Level::Off,
+        Deed::Ddl(ddl) => ddl.level == Level::Off,
+        Deed::Read(_) => false,
+    };
+    let told_ms = entry.returned_ms.filter(|_| is_lazy)?;
+    entry.token().map(|_| told_ms + 3 * WAL_WRITER_DELAY_MS + SLACK_MS)
+}
+
+/// Looks at those whose time has come since the last look.
+pub(super) fn look(shared: &Shared) -> Result<(), String> {
+    let now_ms = shared.now_ms();
+    let since_ms = shared.lazy_until_ms.swap(now_ms, Ordering::Relaxed);
+    let history = shared.history.lock();
+    // Operations are in the order in which they began, and take a few seconds at most.
+    let recent = history.entries().iter().rev().take_while(|entry| entry.invoked_ms + 10_000 > now_ms);
+    let lazy = recent.filter(|entry| due(entry).is_some_and(|due_ms| due_ms > since_ms && due_ms <= now_ms));
+    let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
+    for entry in lazy {
+        let (node, from_ms) = (entry.node, entry.invoked_ms);
+        let Some(token) = entry.token() else { continue };
+        let Some(there) = cluster.node(machine_of(node)).filter(|there| there.is_up()) else { continue };
+        let befell = facts.losses_since(node, from_ms) > 0 || facts.paused_since(node, from_ms);
+        let timeline = TimelineId::new(token.branch.timeline());
+        let Some(history) = disks::history(there.files(), timeline).filter(|_| !befell) else { continue };
+        if disks::is_log_durable(there.files(), &history, (token.at - 1, token.at)).is_err() {
+            return Err(format!(
+                "Durable: node {node} has told of {entry:?}, and {token} is not durable yet"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Scenes about those that commits wait for: the first leaves, one of several lags, one comes back with much
+//! to catch up; and what was written just before a crash.
+
+use super::generate::Director;
+use super::{Event, Ways, names_of};
+use crate::features::Feature;
+
+impl Director {
+    /// A scene in which commits wait, and need not.
+    pub(super) fn wait_scene(&mut self) {
+        let mut nodes = self.standbys();
+        if nodes.len() < 2 {
+            return;
+        }
+        self.rng.shuffle(&mut nodes);
+        nodes.truncate(2 + self.rng.usize(..2));
+        match self.rng.u8(..5) {
+            0 | 3 => self.first_leaves(&nodes),
+            1 => self.catches_up(&nodes),
+            2 => self.stops_clean(&nodes),
+            _ => self.one_lags(&nodes),
+        }
+    }
+
+    /// The first of several stands still, and then is gone: the next one is asked.
+    fn first_leaves(&mut self, nodes: &[usize]) {
+        self.change_names(0, names_of(true, 1, nodes));
+        let node = nodes[0];
+        let from_ms = self.rng.u64(150..300);
+        self.then(from_ms, Event::Freeze { node, ms: 2000 });
+        let down_ms = from_ms + self.rng.u64(150..500);
+        self.then(down_ms, Event::Kill { node });
+        let up_ms = down_ms + self.rng.u64(500..900);
+        self.then(up_ms, Event::Restart { node });
+        self.now_ms += up_ms;
+    }
+
+    /// The first of several comes back, and what it missed takes its time: meanwhile the next one counts.
+    fn catches_up(&mut self, nodes: &[usize]) {
+        self.change_names(0, names_of(true, 1, nodes));
+        let (node, primary) = (nodes[0], self.primary);
+        self.then(160, Event::Kill { node });
+        let (size, kilobytes) = (self.rng.u64(100..300), self.rng.u64(60..200));
+        let burst_ms = 160 + self.rng.u64(50..300);
+        self.then(burst_ms, Event::Burst { node: primary, kilobytes: size });
+        // Its end is heard of before that.
+        let up_ms = 160 + self.rng.u64(450..700);
+        self.then(up_ms, Event::NarrowLink { from: primary, to: node, kilobytes, ms: 1500 });
+        self.then(up_ms + 1, Event::Restart { node });
+        self.now_ms += up_ms + self.rng.u64(700..1500);
+    }
+
+    /// Any of several is enough, and one of them hears nothing, or is not heard.
+    fn one_lags(&mut self, nodes: &[usize]) {
+        self.change_names(0, names_of(false, 1, nodes));
+        let (node, primary) = (nodes[0], self.primary);
+        let (from_ms, ms) = (self.rng.u64(150..300), self.rng.u64(500..1000));
+        let event = match self.rng.u8(..4) {
+            0 => Event::Freeze { node, ms },
+            1 => Event::Partition { from: node, to: primary, ways: Ways::One, ms },
+            2 => Event::Partition { from: primary, to: node, ways: Ways::Both, ms },
+            _ => Event::SlowLink { from: primary, to: node, delay_ms: self.rng.u64(300..500), ms },
+        };
+        self.then(from_ms, event);
+        self.now_ms += from_ms + ms;
+    }
+
+    /// The primary is stopped with nothing in doubt and started again; then who is waited for stands still.
+    fn stops_clean(&mut self, nodes: &[usize]) {
+        let (node, primary) = (nodes[0], self.primary);
+        self.change_names(0, names_of(true, 1, &nodes[..1]));
+        let down_ms = self.rng.u64(150..250);
+        self.then(down_ms, Event::FastStop { node: primary });
+        let up_ms = down_ms + self.rng.u64(60..200);
+        self.then(up_ms, Event::Restart { node: primary });
+        let from_ms = up_ms + self.rng.u64(200..600);
+        let ms = self.rng.u64(300..900);
+        self.then(from_ms, Event::Freeze { node, ms });
+        if self.has(Feature::Kills) && self.rng.bool() {
+            let again_ms = from_ms + self.rng.u64(100..ms);
+            self.then(again_ms, Event::Kill { node: primary });
+            self.then(again_ms + 60, Event::Restart { node: primary });
+        }
+        self.now_ms += from_ms + ms;
+    }
+
+    /// What comes before the primary is cut off: maybe a clean stop, or a short patience.
+    pub(super) fn before_cut(&mut self, cut_ms: u64) {
+        let node = self.primary;
+        if self.rng.u8(..3) == 0 {
+            // The cut comes when it is down.
+            self.then(cut_ms.saturating_sub(100), Event::FastStop { node });
+            let up_ms = cut_ms + self.rng.u64(10..100);
+            self.then(up_ms, Event::Restart { node });
+        } else if self.has(Feature::Waits) && self.rng.u8(..3) == 0 {
+            let (name, value) = ("plimsoll.synchronous_timeout".to_owned(), "150ms".to_owned());
+            self.then(0, Event::Reload { node, name: name.clone(), value });
+            if self.rng.bool() {
+                self.then(cut_ms + 3000, Event::Reload { node, name, value: "0".to_owned() });
+            }
+        }
+    }
+
+    /// How much goes through the links in a second, and a burst: one transaction that lies in the log in one
+    /// piece, or one that is written as it goes.
+    pub(super) fn burst_and_link(&mut self) -> (u64, u64) {
+        if self.rng.u8(..3) == 0 {
+            return (self.rng.u64(60..200), self.rng.u64(15..50));
+        }
+        (self.rng.u64(200..900), self.rng.u64(300..900))
+    }
+
+    /// Transactions that may not be written as a whole before what comes next.
+    pub(super) fn half_written(&mut self) {
+        for _ in 0..1 + self.rng.usize(..3) {
+            let kilobytes = 2 * self.rng.u64(5..25);
+            let ago_ms = self.rng.u64(1..12).min(self.now_ms);
+            self.now_ms -= ago_ms;
+            self.then(0, Event::Burst { node: self.primary, kilobytes });
+            self.now_ms += ago_ms;
+        }
+    }
+}
