@@ -14,7 +14,8 @@ static BY_NAME: LazyLock<Vec<&'static Definition>> = LazyLock::new(|| {
     all
 });
 
-/// Positions in [`BY_NAME`]: asked some hundred times for each connection and SET, by names as they are listed.
+/// Positions in [`BY_NAME`]: asked some hundred times for each connection and SET, by names as they are
+/// listed.
 static POSITIONS: LazyLock<HashMap<&'static str, usize, BuildHasherDefault<DefaultHasher>>> =
     LazyLock::new(|| BY_NAME.iter().enumerate().map(|(at, known)| (known.name, at)).collect());
 

@@ -34,8 +34,8 @@ pub struct Schedule {
     pub put_off: u16,
     /// That a fiber lets the others go first before it takes a lock.
     pub at_locks: u16,
-    /// That a fiber stands still for a while before it takes a lock, as a thread does whose processor is taken
-    /// away.
+    /// That a fiber stands still for a while before it takes a lock, as a thread does whose processor is
+    /// taken away.
     pub stalls: u16,
 }
 

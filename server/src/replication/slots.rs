@@ -62,10 +62,10 @@ pub(crate) fn invalidate_before(replication: &Replication, keep: Lsn) {
 fn tell_lost(replication: &Replication, slot: &SlotView, reason: &str) {
     let name = &slot.name;
     replication.slots_lost.fetch_add(1, Ordering::Relaxed);
-    replication.ground.log.log(format!("invalidating slot \"{name}\" because {reason}"));
     let end = replication.limits().end;
-    let reason = format!("replication slot \"{name}\": {reason}");
-    replication.ledger.record("slot_lost", (slot.invalidated_at, end), &reason);
+    let recorded = format!("replication slot \"{name}\": {reason}");
+    replication.ledger.record("slot_lost", (slot.invalidated_at, end), &recorded);
+    replication.ground.log.log(format!("invalidating slot \"{name}\" because {reason}"));
 }
 
 /// Makes the copies of the upstream's slots what it says.

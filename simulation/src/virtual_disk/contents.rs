@@ -296,7 +296,7 @@ impl Inode {
         bytes
     }
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
-        let change = if bytes.iter().all(|byte| *byte == 0) {
+        let change = if are_zeros(bytes) {
             Change::Zeros { offset, len: bytes.len() as u64 }
         } else {
             Change::Write { offset, bytes: Arc::from(bytes) }

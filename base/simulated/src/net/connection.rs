@@ -150,7 +150,8 @@ impl Connection {
             part
         });
         if around.taps.is_some_and(|taps| taps(from, to)) {
-            let bytes: Vec<u8> = parts.flatten().copied().collect();
+            let mut bytes = Vec::with_capacity(count);
+            parts.for_each(|part| bytes.extend_from_slice(part));
             flow.bytes.extend(&bytes);
             around.written.push(Written { connection: self.id, side, from, to, bytes });
         } else {

@@ -53,8 +53,8 @@ impl ReceiveObserver for Observer {
     fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
         let Some(replication) = self.replication.upgrade() else { return };
         let reason = format!("no whole record of timeline {timeline}, cut before following the primary");
-        replication.ground.log.log(format!("cut log from {from} to {to}: {reason}"));
         replication.ledger.record("cut", (from, to), &reason);
+        replication.ground.log.log(format!("cut log from {from} to {to}: {reason}"));
     }
 
     fn confirmed(&self, upto: Lsn) {

@@ -92,7 +92,10 @@ impl<'h> Judge<'h> {
             for register in &write.adds {
                 let before =
                     changed.get(&(branch.clone(), *register)).and_then(|all| all.range(..at).next_back());
-                let Some((_, tx)) = before else { continue };
+                // What began later stands where a crash had taken log away.
+                let has_begun =
+                    |tx: &&u64| self.writes.get(tx).is_some_and(|(by, _)| by.invoked_ms <= entry.told_ms());
+                let Some(tx) = before.map(|(_, tx)| tx).filter(has_begun) else { continue };
                 if let Err(commit) = self.is_held(*tx, &[entry.node], entry.told_ms()) {
                     let text = format!("it rests on {commit:?}, which too few standbys had: {entry:?}");
                     return violation(Promise::Visible, text);
@@ -100,5 +103,47 @@ impl<'h> Judge<'h> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::branch::Branch;
+    use crate::history::registers::REGISTERS;
+    use crate::history::reports::{Progress, Reports, Source};
+    use crate::history::{Deed, Level, Outcome, Read, Seen};
+
+    #[test]
+    fn what_nobody_had_told_to_hold_is_not_confirmed() {
+        let mut history = History::default();
+        let acked = |token: &str| {
+            let token = Some(token.parse().expect("a token"));
+            Outcome::Acked { token, warnings: vec!["canceling wait".to_owned()] }
+        };
+        let (kept, adds) = ([0].into(), [0].into());
+        let deed =
+            Deed::Write(Write { tx: 1, level: Level::On, kept, adds, wrote: Vec::new(), met: Vec::new() });
+        let pending = history.begin((0, 0), 0, "insert", 1000, deed);
+        history.end(pending, 1500, acked("1:0/50"), |_| ());
+        let mut writers = [0; REGISTERS];
+        writers[0] = 1;
+        let at = "1:0/60".parse().expect("a token");
+        let seen = Seen { at, values: [0; REGISTERS], writers, parts: BTreeMap::new() };
+        let deed = Deed::Read(Read { view: View::Confirmed, after: None, seen: Some(seen) });
+        let pending = history.begin((1, 0), 2, "confirmed read", 2000, deed);
+        history.end(pending, 2100, acked("1:0/60"), |_| ());
+        let mut guarantee = Guarantee::calm(Branch::new("1"));
+        let (standbys, first) = ([1].into(), Vec::new());
+        guarantee.quorums.push(Quorum { node: 0, from_ms: 0, to_ms: 9000, count: 1, standbys, first });
+        for (at_ms, found) in [(2050, false), (2200, true)] {
+            let mut reports = Reports::default();
+            let source = Source { node: 1, branch: Branch::new("1"), upstream: 0 };
+            let progress = Progress { written: 0x50, flushed: 0x50, replayed: 0x50 };
+            reports.add(source, at_ms, progress, None);
+            guarantee.reports = Some(reports);
+
+            assert_eq!(check(&history, &guarantee).is_err(), found, "{at_ms}");
+        }
     }
 }

@@ -18,8 +18,6 @@
 //! |                 | rests on (promise 2). Always.                                                       |
 //! | `applied`       | a standby shows what it has said to have replayed (promise 3). Always, but for what |
 //! |                 | it lost meanwhile.                                                                  |
-//! | `shown`         | what a standby shows as confirmed is held by those who were waited for (promise 2). |
-//! |                 | Always.                                                                             |
 //! | `timely`        | an answer comes when what it waits for is there, or its wait is over. While nobody  |
 //! |                 | does anything to the node.                                                          |
 //! | `fences`        | who was fenced was replaced, and acknowledges nothing more (promise 5). Always.     |
@@ -39,7 +37,6 @@ mod objects;
 mod order;
 mod quorum;
 mod seldom;
-mod shown;
 mod timely;
 mod whole;
 
@@ -109,7 +106,6 @@ pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<
     held::check(history, guarantee)?;
     fences::check(history, guarantee)?;
     applied::check(history, guarantee)?;
-    shown::check(history, &writes, guarantee)?;
     timely::check(history, guarantee)?;
     order::check(history, guarantee)?;
     kept::check_told(history, guarantee, state)?;

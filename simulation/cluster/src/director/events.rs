@@ -50,9 +50,32 @@ fn later(shared: &Arc<Shared>, after_ms: u64, act: impl FnOnce(&Arc<Shared>) + S
     }));
 }
 
+/// What a node is asked for by an event that is a statement.
+fn statement(event: &Event) -> Option<(usize, String)> {
+    let (node, sql) = match event {
+        Event::PauseReplay { node } => (node, "select pg_wal_replay_pause()".to_owned()),
+        Event::ResumeReplay { node } => (node, "select pg_wal_replay_resume()".to_owned()),
+        Event::CreateSlot { name, node } => {
+            (node, format!("select pg_create_physical_replication_slot('{name}', true)"))
+        }
+        Event::DropSlot { name, node } => (node, format!("select pg_drop_replication_slot('{name}')")),
+        Event::Record { node, kilobytes } => {
+            let bytes = kilobytes << 10;
+            (node, format!("select pg_logical_emit_message(true, 'burst', repeat('x', {bytes}))"))
+        }
+        Event::Checkpoint { node } => (node, "checkpoint".to_owned()),
+        Event::SwitchWal { node } => (node, "select pg_switch_wal()".to_owned()),
+        _ => return None,
+    };
+    Some((*node, sql))
+}
+
 /// Lets an event happen; what it takes longer goes on beside.
 pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
     shared.tell(&event.to_string());
+    if let Some((node, sql)) = statement(event) {
+        return tell(shared, node, sql);
+    }
     match event {
         Event::Kill { node } => down(shared, *node, Lost::Process, |cluster, id| cluster.kill(id)),
         Event::PowerCut { node, seed } => {
@@ -67,11 +90,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::Restart { node } => start(shared, *node),
         Event::Freeze { node, ms } => freeze(shared, *node, *ms),
         Event::Partition { from, to, ways, ms } => {
-            let (from, to) = (machine_of(*from), machine_of(*to));
-            cut(shared, from, to, *ms);
-            if *ways == Ways::Both {
-                cut(shared, to, from, *ms);
-            }
+            partition(shared, (machine_of(*from), machine_of(*to)), *ways, *ms);
         }
         Event::Isolate { node, ms } => isolate(shared, *node, *ms),
         Event::SlowLink { from, to, delay_ms, ms } => slow(shared, (*from, *to), *delay_ms, *ms),
@@ -102,31 +121,24 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::DelayReplay { node, ms } => {
             reload(shared, *node, "recovery_min_apply_delay", &format!("{ms}ms"));
         }
-        Event::PauseReplay { node } => tell(shared, *node, "select pg_wal_replay_pause()".to_owned()),
-        Event::ResumeReplay { node } => tell(shared, *node, "select pg_wal_replay_resume()".to_owned()),
-        Event::CreateSlot { name, node } => {
-            tell(shared, *node, format!("select pg_create_physical_replication_slot('{name}', true)"));
-        }
-        Event::DropSlot { name, node } => {
-            tell(shared, *node, format!("select pg_drop_replication_slot('{name}')"));
-        }
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
-        Event::Record { node, kilobytes } => {
-            let sql =
-                format!("select pg_logical_emit_message(true, 'burst', repeat('x', {}))", kilobytes << 10);
-            tell(shared, *node, sql);
-        }
         Event::DropRead { node, on } => {
             in_background(shared, dropped::drop_read(shared.clone(), *node, *on));
         }
         Event::Rest { ms } => *shared.rests_until_ms.lock() = shared.now_ms() + ms,
-        Event::Checkpoint { node } => tell(shared, *node, "checkpoint".to_owned()),
-        Event::SwitchWal { node } => tell(shared, *node, "select pg_switch_wal()".to_owned()),
         Event::ClockForward { node, ms } => jump(shared, *node, *ms, 1000),
         Event::ClockBack { node, ms } => {
             shared.hit(Rare::ClockBack);
             jump(shared, *node, *ms, -1000);
         }
+        // They are statements.
+        Event::PauseReplay { .. }
+        | Event::ResumeReplay { .. }
+        | Event::CreateSlot { .. }
+        | Event::DropSlot { .. }
+        | Event::Record { .. }
+        | Event::Checkpoint { .. }
+        | Event::SwitchWal { .. } => {}
     }
 }
 
@@ -287,6 +299,13 @@ fn cut(shared: &Arc<Shared>, from: NodeId, to: NodeId, ms: u64) {
             shared.cluster.lock().set_link(from, to, Link::default());
         }
     });
+}
+
+fn partition(shared: &Arc<Shared>, (from, to): (NodeId, NodeId), ways: Ways, ms: u64) {
+    cut(shared, from, to, ms);
+    if ways == Ways::Both {
+        cut(shared, to, from, ms);
+    }
 }
 
 fn isolate(shared: &Arc<Shared>, node: usize, ms: u64) {

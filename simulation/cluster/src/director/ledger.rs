@@ -35,13 +35,16 @@ pub(super) fn event_of(line: &str) -> Option<&'static str> {
 
 /// Compares each node's ledger with what its log told since it has its directory.
 pub(super) fn check(shared: &Shared) -> Result<(), String> {
-    let events = || EVENTS.iter().map(|(_, event)| *event);
     shared.nodes().try_for_each(|node| check_node(shared, node, events(), true))
 }
 
-/// Compares one's, as soon as it has told of something: of these events each is recorded before it is told.
+/// Compares one's, as soon as it has told of something: each event is recorded before it is told.
 pub(super) fn check_at_once(shared: &Shared, node: usize) -> Result<(), String> {
-    check_node(shared, node, ["fallback", "return", "released"].into_iter(), false)
+    check_node(shared, node, events(), false)
+}
+
+fn events() -> impl Iterator<Item = &'static str> {
+    EVENTS.iter().map(|(_, event)| *event)
 }
 
 /// A crash may come between the record and the word. Until the node is `at_rest` a word may be on its way.

@@ -7,7 +7,7 @@ mod redone;
 use super::heeded::Heeded;
 use super::{ADMIN, Shared, disks, facts, machine_of, watch};
 use crate::branch::Branch;
-use crate::cluster::has;
+use crate::cluster::DATA;
 use crate::features::Feature;
 use crate::history::reports::{Progress, Reports, Source};
 use crate::machine::log_rules;
@@ -220,7 +220,10 @@ pub(super) fn removed(shared: &Shared, node: usize, name: &str) -> Result<(), St
     for ((upstream, slot), kept) in &shared.wire.lock().slots {
         let needs = segment >= size.segment_of(kept.flushed) && segment < size.segment_of(kept.sent);
         let is_there = *upstream == node && kept.branch == branch;
-        if is_there && needs && has(files, &format!("pg_replslot/{slot}/state")) {
+        let path = Path::new(DATA).join(format!("pg_replslot/{slot}/state"));
+        // One that was given up keeps nothing.
+        let keeps = || log_rules::restart_of_slot(&files.read(&path, SLOT_MAX).unwrap_or_default()).is_some();
+        if is_there && needs && keeps() {
             let flushed = kept.flushed;
             return Err(format!(
                 "Bounded: node {node} gave up {name}, and slot {slot} keeps the log from {flushed} on"

@@ -177,8 +177,8 @@ events! {
     DiskFull { node: usize, ms: u64 } = "fill the disk of node {node} for {ms} ms",
     /// Its disk takes up to so long for a write or a sync.
     SlowDisk { node: usize, us: u64, ms: u64 } = "let the disk of node {node} take up to {us} us for a call for {ms} ms",
-    /// A node that is down loses the end of its log although it was durable: all from so many bytes before the
-    /// LSN of its newest page on. If there is such a page, it can tell.
+    /// A node that is down loses the end of its log although it was durable: all from so many bytes before
+    /// the LSN of its newest page on. If there is such a page, it can tell.
     LoseLog { node: usize, bytes: u64 } = "let node {node} lose its log from {bytes} bytes before its newest page on",
     /// Replay is paused on a standby.
     PauseReplay { node: usize } = "pause replay on node {node}",
