@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_wait_that_goes_on_is_found() {
-        let guarantee = Guarantee { reports: Some(Reports::default()), ..Guarantee::calm(Branch::new("1")) };
+        // Whom it waits for has told nothing.
+        let guarantee = told(false, &[1], &[]);
         assert!(found(&commit(acked(), Some(4000)), &guarantee));
         assert!(!found(&commit(acked(), Some(4700)), &guarantee));
         let unanswered = |text: &str| commit(Outcome::Unknown(text.to_owned()), None);
