@@ -112,6 +112,9 @@ fn say(client: &mut Client, sql: &str) -> String {
     let messages = match client.simple_query(sql) {
         Ok(messages) => messages,
         Err(error) => {
+            // PostgreSQL tells of an error before it rolls back what failed; an empty query behind it is
+            // answered when the locks are given back. A session that is over has nothing more to say.
+            let _ = client.simple_query("");
             return error.as_db_error().map_or_else(
                 || error.to_string(),
                 |error| {

@@ -82,6 +82,10 @@ impl ClusterState {
     const fn number(self) -> u32 {
         self as u32
     }
+    /// Whether a primary left it so that was not stopped: its own log says how new its pages may be.
+    pub const fn is_crashed(self) -> bool {
+        matches!(self, Self::InProduction | Self::InCrashRecovery)
+    }
     /// As pg_controldata prints it.
     pub const fn text(self) -> &'static str {
         match self {

@@ -17,7 +17,7 @@
 //! Numbers so say nothing about descent; histories do.
 
 use crate::backup_label::BackupLabel;
-use crate::control::{ClusterState, ControlFile};
+use crate::control::ControlFile;
 use crate::history::{HistoryFileError, TimelineHistory};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 use host::Disk;
@@ -131,12 +131,11 @@ impl RecoveryStart {
         let checkpoint =
             label.map_or((control.checkpoint, copy.timeline), |label| (label.checkpoint, label.timeline));
         let minimum = (control.min_recovery_point, control.min_recovery_point_timeline);
-        let crashed = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
         Self {
             checkpoint,
             minimum,
             timeline: checkpoint.1.max(copy.timeline).max(minimum.1),
-            own_log_first: crashed && label.is_none(),
+            own_log_first: control.state.is_crashed() && label.is_none(),
         }
     }
 

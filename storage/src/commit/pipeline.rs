@@ -430,7 +430,7 @@ impl Pipeline {
 
     /// The position up to which commits are decided if others, of this start or of before it, are not.
     pub(crate) fn decided_up_to(&self) -> Option<Lsn> {
-        let of_before = self.levels.undecided.lock().map(|(after, _)| after);
+        let of_before = self.levels.undecided().map(|(after, _)| after);
         let of_now = self.alone(|_| self.visibility.decided_up_to());
         of_before.into_iter().chain(of_now).min()
     }

@@ -406,8 +406,7 @@ impl Opening {
     fn cut_tail(&mut self, end: &EndOfWal) -> Result<u64, Error> {
         // In a copy, or where another node's log was received, what lies behind says nothing about this
         // node's disk.
-        let own = matches!(self.found, ClusterState::InProduction | ClusterState::InCrashRecovery);
-        if !own || self.label.is_some() || !self.engine.options.log_writing.fsync {
+        if !self.found.is_crashed() || self.label.is_some() || !self.engine.options.log_writing.fsync {
             return Ok(0);
         }
         let cut = self.reader.verify_end(end).map_err(read_error)?;

@@ -109,8 +109,8 @@ pub enum Feed {
     },
     /// Look again for log in the archive and in pg_wal; nobody else writes there now.
     Again {
-        /// The latest timeline, if it is another one by now.
-        timeline: Option<TimelineId>,
+        /// The latest timeline; the receiver may have turned to another one before it ended.
+        timeline: TimelineId,
     },
     /// Redo what is whole, then end for a promotion.
     Promote {
@@ -231,10 +231,8 @@ impl StandbyRedo {
     }
 
     /// Looks at the archive and pg_wal once more: files may have been replaced.
-    fn look_again(&mut self, timeline: Option<TimelineId>) -> Result<(), Error> {
-        if let Some(timeline) = timeline {
-            self.follow(timeline)?;
-        }
+    fn look_again(&mut self, timeline: TimelineId) -> Result<(), Error> {
+        self.follow(timeline)?;
         self.supplied = true;
         let source = self.reader.source_mut();
         source.clear_limit();

@@ -307,7 +307,7 @@ impl WalFeed for StandbyFeed {
             match orders.sources.turn(self.elapsed()) {
                 Turn::Look => {
                     (orders.available, orders.given) = (None, Lsn::INVALID);
-                    return Feed::Again { timeline: None };
+                    return Feed::Again { timeline: orders.timeline };
                 }
                 Turn::End => return Feed::Promote { timeline: orders.timeline },
                 Turn::Stream => {
@@ -506,7 +506,7 @@ mod tests {
         }
         assert!(!redo.is_finished(), "the receiver may still write");
         feed.receiver_stopped();
-        assert_eq!(redo.join().unwrap(), Feed::Again { timeline: None });
+        assert_eq!(redo.join().unwrap(), Feed::Again { timeline: TimelineId::FIRST });
     }
 
     #[test]

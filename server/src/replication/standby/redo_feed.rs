@@ -62,11 +62,7 @@ impl RedoFeed {
 impl WalFeed for RedoFeed {
     fn wait_past(&self, lsn: Lsn) -> Feed {
         match self.inner.wait_past(lsn) {
-            // The receiver may have turned to another timeline before it ended.
-            Feed::Again { .. } => {
-                let newer = self.newer_timeline();
-                Feed::Again { timeline: newer.or_else(|| Some(self.log.state().history.target())) }
-            }
+            Feed::Again { timeline } => Feed::Again { timeline: self.newer_timeline().unwrap_or(timeline) },
             other => other,
         }
     }

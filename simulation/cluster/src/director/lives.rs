@@ -7,7 +7,7 @@ use host::{Disk, FileKind, OpenMode};
 use simulation::VirtualDisk;
 use std::io;
 use std::path::Path;
-use wal::control::{ClusterState, ControlFile};
+use wal::control::ControlFile;
 use wal::{Lsn, SegmentNumber, SegmentSize};
 
 /// What a server may say and end: somebody has to do something first.
@@ -66,8 +66,7 @@ fn lose(files: &VirtualDisk, bytes: u64) -> io::Result<Option<(Lsn, Lsn)>> {
     let newest = newest_page(files, &Path::new(DATA).join("base"))?;
     let Some(size) = SegmentSize::new(SEGMENT_BYTES) else { return Ok(None) };
     let from = Lsn::new(newest.get().saturating_sub(bytes));
-    let runs = matches!(control.state, ClusterState::InProduction | ClusterState::InCrashRecovery);
-    if !runs || from < control.checkpoint + CHECKPOINT_BYTES {
+    if !control.state.is_crashed() || from < control.checkpoint + CHECKPOINT_BYTES {
         return Ok(None);
     }
     for entry in files.list(&disks::wal_folder())? {
