@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 /// Granularity in which contents are shared between copies of a disk.
 const PAGE: usize = 4096;
+/// A page that takes no memory.
+static ZEROS: [u8; PAGE] = [0; PAGE];
 /// What a disk writes whole or not at all.
 pub(super) const SECTOR: usize = 512;
 
@@ -34,7 +36,6 @@ impl Page {
 
 /// Compared as a block: new segments of the log are written full of zeros.
 fn are_zeros(bytes: &[u8]) -> bool {
-    static ZEROS: [u8; PAGE] = [0; PAGE];
     bytes.chunks(PAGE).all(|part| ZEROS.get(..part.len()) == Some(part))
 }
 
@@ -82,6 +83,13 @@ impl Contents {
             self.pages.remove(&number);
             return;
         }
+        if let Ok(whole) = <&[u8; PAGE]>::try_from(bytes)
+            && self.pages.get(&number).is_none_or(|page| Arc::strong_count(page) > 1)
+        {
+            // Nobody needs a copy of what is written over.
+            self.pages.insert(number, Arc::new(Page { bytes: *whole, hash: OnceLock::new() }));
+            return;
+        }
         let page = self.pages.entry(number).or_insert_with(|| Arc::new(Page::zeroed()));
         let page = Arc::make_mut(page);
         page.hash.take();
@@ -91,6 +99,38 @@ impl Contents {
         if zeros && page.is_zero() {
             self.pages.remove(&number);
         }
+    }
+
+    fn page(&self, number: u64) -> &[u8; PAGE] {
+        self.pages.get(&number).map_or(&ZEROS, |page| &page.bytes)
+    }
+
+    /// Whether a page is one and the same in both, or in neither.
+    fn shares(&self, page: u64, other: &Self) -> bool {
+        match (self.pages.get(&page), other.pages.get(&page)) {
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (own, others) => own.is_none() && others.is_none(),
+        }
+    }
+
+    /// Takes a page as another has it.
+    fn share(&mut self, page: u64, other: &Self) {
+        match other.pages.get(&page) {
+            Some(others) => self.pages.insert(page, others.clone()),
+            None => self.pages.remove(&page),
+        };
+    }
+
+    /// Whether both have the same bytes in a range, and end at the same place if they end in it.
+    fn equals(&self, other: &Self, range: &Range<u64>) -> bool {
+        let end = |of: &Self| of.len.clamp(range.start, range.end.max(range.start));
+        let len = usize::try_from(end(self) - range.start).unwrap_or(usize::MAX);
+        end(self) == end(other)
+            && pieces(range.start, len).all(|(page, within, part)| {
+                let within = within..within + part;
+                self.shares(page, other)
+                    || self.page(page).get(within.clone()) == other.page(page).get(within)
+            })
     }
 
     pub(super) fn set_len(&mut self, len: u64) {
@@ -180,6 +220,29 @@ impl Change {
         }
     }
 
+    /// Applies it to what has all changes before it, and gets all those that `last` has.
+    fn apply_shared(&self, contents: &mut Contents, last: &Contents) {
+        let (offset, len) = match self {
+            Self::Write { offset, bytes } => (*offset, bytes.len()),
+            Self::Zeros { offset, len } => (*offset, usize::try_from(*len).unwrap_or(usize::MAX)),
+            Self::Length { .. } => return self.apply(contents),
+        };
+        let mut done = 0;
+        for (page, within, part) in pieces(offset, len) {
+            if part == PAGE {
+                contents.share(page, last);
+            } else if !contents.shares(page, last) {
+                let bytes = match self {
+                    Self::Write { bytes, .. } => bytes.get(done..done + part),
+                    _ => ZEROS.get(..part),
+                };
+                contents.write_in_page(page, within, bytes.unwrap_or_default());
+            }
+            done += part;
+        }
+        contents.len = contents.len.max(self.end());
+    }
+
     /// Applies to the sectors for which `keep` says so; a length is applied as a whole.
     fn apply_torn(&self, contents: &mut Contents, keep: &mut impl FnMut(u64) -> bool) {
         let (offset, len) = match self {
@@ -243,6 +306,8 @@ pub(super) struct Inode {
     live: Contents,
     durable: Contents,
     unsynced: Vec<Change>,
+    /// A sync has failed: programs see what the disk never gets.
+    has_lost: bool,
     /// Space is promised up to here. A power cut may take the promise back.
     reserved: u64,
     pub(super) modified_tick: u64,
@@ -255,6 +320,7 @@ impl Inode {
             live: Contents::default(),
             durable: Contents::default(),
             unsynced: Vec::new(),
+            has_lost: false,
             reserved: 0,
             modified_tick: tick,
             permissions,
@@ -278,7 +344,7 @@ impl Inode {
     }
     /// Whether a power cut that loses all that is not synced leaves these bytes as they are.
     pub(super) fn is_durable(&self, range: Range<u64>) -> bool {
-        self.keeps(&self.read(range.clone()), range)
+        self.live.equals(&self.durable, &range)
     }
     /// The bytes in this range, as programs see them; fewer behind the file's end.
     pub(super) fn read(&self, range: Range<u64>) -> Vec<u8> {
@@ -322,12 +388,19 @@ impl Inode {
         self.unsynced.push(change);
     }
     pub(super) fn sync(&mut self) {
+        let is_cut = |change: &Change| matches!(change, Change::Length { len } if *len < self.durable.len);
+        let replays = self.has_lost || self.unsynced.iter().any(is_cut);
         for change in self.unsynced.drain(..) {
-            change.apply(&mut self.durable);
+            if replays {
+                change.apply(&mut self.durable);
+            } else {
+                change.apply_shared(&mut self.durable, &self.live);
+            }
         }
     }
     /// A sync that failed: the changes are no longer dirty, and never reach the disk by themselves.
     pub(super) fn lose_dirty(&mut self) {
+        self.has_lost |= !self.unsynced.is_empty();
         self.unsynced.clear();
     }
     pub(super) fn is_dirty(&self) -> bool {
@@ -366,6 +439,7 @@ impl Inode {
             live: contents.clone(),
             durable: contents,
             unsynced: Vec::new(),
+            has_lost: false,
             reserved: 0,
             modified_tick: self.modified_tick,
             permissions: self.permissions,

@@ -274,3 +274,38 @@ fn an_exported_folder_comes_back_the_same() {
     assert_eq!(back.image_hash(), disk.image_hash());
     assert_eq!(back.crash(CrashPolicy::LoseUnsynced).image_hash(), disk.image_hash(), "an import is durable");
 }
+
+#[test]
+fn a_sync_makes_durable_what_programs_see_and_a_power_cut_knows_what_it_did_not() {
+    let mut random = fastrand::Rng::with_seed(5);
+    for run in 0..300 {
+        let disk = VirtualDisk::new();
+        let file = create(&disk, "/file");
+        disk.sync_dir(path("/")).unwrap();
+        for _ in 0..40 {
+            let offset = random.u64(..20_000) & !(if random.bool() { 4095 } else { 0 });
+            let len = random.choice([10, 4096, 8192, 9000]).unwrap();
+            match random.u8(..5) {
+                0 => file.truncate(offset).unwrap(),
+                1 => file.write_all_at(&vec![0; len], offset).unwrap(),
+                2 | 3 => file.write_all_at(&vec![random.u8(..); len], offset).unwrap(),
+                _ => {
+                    file.sync().unwrap();
+                    let after = disk.crash(CrashPolicy::LoseUnsynced);
+                    assert_eq!(after.image_hash(), disk.image_hash(), "run {run}");
+                }
+            }
+            let after = contents(&disk.crash(CrashPolicy::LoseUnsynced), "/file");
+            let (begin, end) = (random.usize(..20_000), random.usize(..20_000));
+            let part = |bytes: &[u8]| {
+                bytes[begin.min(bytes.len())..]
+                    .iter()
+                    .take(end.saturating_sub(begin))
+                    .copied()
+                    .collect::<Vec<u8>>()
+            };
+            let durable = disk.is_durable(path("/file"), begin as u64..end as u64).unwrap();
+            assert_eq!(durable, part(&after) == part(&contents(&disk, "/file")), "run {run}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use simulated::NodeId;
 use simulated::shell;
 use simulation::VirtualDisk;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -89,8 +90,13 @@ impl Archive {
             return true;
         }
         let mut kept = self.files.lock();
-        let known = kept.entry(name.to_owned()).or_insert_with(|| Arc::new(bytes.clone()));
-        let same = **known == bytes;
+        let same = match kept.entry(name.to_owned()) {
+            Entry::Occupied(known) => **known.get() == bytes,
+            Entry::Vacant(free) => {
+                free.insert(Arc::new(bytes));
+                true
+            }
+        };
         if same {
             log_rules::archived(name);
         }

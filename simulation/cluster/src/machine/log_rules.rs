@@ -8,13 +8,13 @@
 //! | what lies behind the log's end could not be taken for log                   | a life's first sync     |
 
 use crate::cluster::SEGMENT_BYTES;
-use host::Disk;
+use host::{Disk, OpenMode};
 use parking_lot::Mutex;
 use simulation::VirtualDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use wal::control::{ClusterState, ControlFile, control_file_path};
-use wal::page::{PAGE_SIZE, PageHeader};
+use wal::page::{LONG_HEADER_SIZE, PAGE_SIZE, PageHeader};
 use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// Names that an archive has taken, in this process.
@@ -111,8 +111,11 @@ impl Tails {
         if segment_of(path).is_none() {
             return;
         }
-        let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return };
         let mut tails = self.0.lock();
+        if tails.get(path).is_some_and(|tail| tail.looked) {
+            return;
+        }
+        let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return };
         let tail = tails.entry(path.to_path_buf()).or_default();
         tail.end = tail.end.max(offset + last as u64 + 1);
         tail.bytes = tail.bytes.saturating_add(last + 1);
@@ -127,18 +130,22 @@ impl Tails {
         if tail.bytes > WRITTEN_MAX {
             return Ok(());
         }
-        let Ok(bytes) = files.read(path, SEGMENT_BYTES) else { return Ok(()) };
-        let end = usize::try_from(tail.end).unwrap_or(usize::MAX);
-        let page_end = end.next_multiple_of(PAGE_SIZE).min(bytes.len());
-        let at = |within: usize| size.start_of(segment) + within as u64;
-        let rest = bytes.get(end..page_end).unwrap_or_default();
-        if let Some(stale) = rest.iter().position(|byte| *byte != 0) {
-            return Err(format!("has log up to {}, and something lies at {}", at(end), at(end + stale)));
+        let Ok(file) = files.open(path, OpenMode::Read) else { return Ok(()) };
+        let (end, len) = (tail.end, file.len().unwrap_or(0));
+        let page_end = end.next_multiple_of(PAGE_SIZE as u64).min(len);
+        let at = |within: u64| size.start_of(segment) + within;
+        let mut page = [0; PAGE_SIZE];
+        let read = file.read_at(&mut page, end).unwrap_or(0);
+        let rest = page.iter().take(read).take(usize::try_from(page_end.saturating_sub(end)).unwrap_or(0));
+        if let Some(stale) = rest.into_iter().position(|byte| *byte != 0) {
+            let stale = at(end + stale as u64);
+            return Err(format!("has log up to {}, and something lies at {stale}", at(end)));
         }
-        for page in (page_end..bytes.len()).step_by(PAGE_SIZE) {
-            let header = bytes.get(page..).map(PageHeader::decode);
-            if header.is_some_and(|header| header.is_ok_and(|header| header.address == at(page))) {
-                return Err(format!("has log up to {}, and a page of log lies at {}", at(end), at(page)));
+        for begin in (page_end..len).step_by(PAGE_SIZE) {
+            let read = file.read_at(&mut page[..LONG_HEADER_SIZE], begin).unwrap_or(0);
+            let header = page.get(..read).map(PageHeader::decode);
+            if header.is_some_and(|header| header.is_ok_and(|header| header.address == at(begin))) {
+                return Err(format!("has log up to {}, and a page of log lies at {}", at(end), at(begin)));
             }
         }
         Ok(())
@@ -164,7 +171,7 @@ mod tests {
         let files = VirtualDisk::new();
         let path = Path::new("/data/pg_wal/000000010000000000000002");
         files.create_dir_all(path.parent().unwrap()).unwrap();
-        let file = files.open(path, host::OpenMode::Create).unwrap();
+        let file = files.open(path, OpenMode::Create).unwrap();
         file.write_all_at(&vec![0; SEGMENT_BYTES as usize], 0).unwrap();
         file.write_all_at(&[7; 20], 300).unwrap();
         let look = |end: u64| {

@@ -11,7 +11,7 @@ mod run;
 
 pub use clock::NodeClock;
 pub use disk::{DiskSpeed, NodeDisk};
-pub use process::{Ended, exit_now, in_own_process, in_own_processes, keep_memory};
+pub use process::{Ended, exit_now, in_own_process, in_own_processes, keep_memory, use_large_pages};
 pub use run::{Trace, simulate};
 
 use host::{Host, Timestamp};

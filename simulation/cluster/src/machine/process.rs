@@ -86,17 +86,39 @@ impl Running {
 /// Memory that is asked of the kernel at a time, and so much that its pages are not given back and forth.
 const MEMORY_STEP_BYTES: libc::c_int = 64 << 20;
 
-/// Keeps what is freed for what comes next: a process for one run has a short life.
+/// A large page on most machines; where it is another, the advice is to no avail.
+const LARGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Keeps what is freed for what comes next: a process for one run has a short life. To be called before the
+/// process has its second thread: what a thread once had as its own goes to later ones.
 pub fn keep_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (what, value) in [
         (libc::M_ARENA_MAX, 1),
         (libc::M_TOP_PAD, MEMORY_STEP_BYTES),
         (libc::M_TRIM_THRESHOLD, libc::c_int::MAX),
-        (libc::M_MMAP_THRESHOLD, libc::c_int::MAX),
+        (libc::M_MMAP_MAX, 0),
     ] {
         // SAFETY: it has no conditions but that nobody allocates at the same time: there is one thread.
         unsafe { libc::mallopt(what, value) };
+    }
+}
+
+/// Has the kernel hand out the memory that comes next in large pages, where it has some: a run touches most
+/// of it.
+pub fn use_large_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the first call gives memory that is nobody else's or null, and the kernel takes the second as
+    // advice on how it is backed. After `keep_memory` what is freed stays this process's.
+    unsafe {
+        let bytes = MEMORY_STEP_BYTES.unsigned_abs() as usize;
+        let memory = libc::malloc(bytes);
+        let begin = memory.addr().next_multiple_of(LARGE_PAGE_BYTES);
+        let len = (memory.addr() + bytes).saturating_sub(begin) / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
+        if !memory.is_null() {
+            libc::madvise(memory.with_addr(begin), len, libc::MADV_HUGEPAGE);
+        }
+        libc::free(memory);
     }
 }
 

@@ -25,11 +25,17 @@ const PAGE: usize = 8192;
 /// Bytes of the log before a page's LSN that are looked at.
 const TAIL_BYTES: u64 = 64;
 
-/// The data directory that a path is in, if it is a server's, and the rest of the path.
-fn place<'p>(files: &VirtualDisk, path: &'p Path) -> Option<(PathBuf, &'p Path)> {
+/// The data directory that a path is in, if it is a server's.
+fn place(files: &VirtualDisk, path: &Path) -> Option<PathBuf> {
+    let data: PathBuf = path.iter().take(2).collect();
+    files.exists(&data.join("postmaster.pid")).ok()?.then_some(data)
+}
+
+/// The rest of a path, behind its data directory.
+fn in_directory(path: &Path) -> &Path {
     let mut names = path.iter();
-    let data: PathBuf = names.by_ref().take(2).collect();
-    files.exists(&data.join("postmaster.pid")).ok()?.then_some((data, names.as_path()))
+    names.by_ref().take(2).for_each(drop);
+    names.as_path()
 }
 
 /// What servers have done wrong, the first of it, and the files that they have touched, in this process.
@@ -82,7 +88,7 @@ pub(super) fn renamed(files: &VirtualDisk, from: &Path, to: &Path) {
 
 /// Notes what is wrong with something that a server did in its directory.
 pub(super) fn judge(files: &VirtualDisk, path: &Path, rule: impl FnOnce(&Path) -> Result<(), String>) {
-    if let Some((data, _)) = place(files, path)
+    if let Some(data) = place(files, path)
         && let Err(why) = rule(&data)
     {
         fail(why);
@@ -97,13 +103,13 @@ fn fail(what: String) {
 /// A file was written, or got this name.
 pub(super) fn touched(files: &VirtualDisk, path: &Path) {
     let Some(node) = fiber::current_node() else { return };
-    let Some((_, within)) = place(files, path) else { return };
+    let within = in_directory(path);
     let is_temporary = within.extension().is_some_and(|extension| extension == "tmp");
     let small = ["plimsoll/fence", "plimsoll/ledger", "pg_replslot"];
     let matters = small.iter().any(|name| within.starts_with(name))
         || within.extension().is_some_and(|extension| extension == "history")
         || within == Path::new("global/pg_control");
-    if matters && !is_temporary {
+    if matters && !is_temporary && place(files, path).is_some() {
         for entry in files.list(path).unwrap_or_default() {
             TOUCHED.lock().push(Touched { node, path: path.join(entry.name) });
         }
@@ -117,7 +123,7 @@ pub(super) fn before_write(files: &VirtualDisk, path: &Path, bytes: &[u8], offse
     if !is_relation || !bytes.len().is_multiple_of(PAGE) || !offset.is_multiple_of(PAGE as u64) {
         return;
     }
-    let Some((data, _)) = place(files, path) else { return };
+    let Some(data) = place(files, path) else { return };
     // What is durable of the log and what minRecoveryPoint covers is so from their beginning on.
     if let Some(lsn) = bytes.chunks(PAGE).filter_map(lsn_of).max()
         && let Err(why) = may_be_written(files, &data, lsn)
@@ -177,12 +183,11 @@ pub fn is_durable_in_any(
 
 /// The control file was replaced by this one.
 fn control_replaced(files: &VirtualDisk, path: &Path) {
-    let Some((data, _)) = place(files, path).filter(|(data, _)| path == control_file_path(data)) else {
-        return;
-    };
+    let Some(data) = place(files, path).filter(|data| path == control_file_path(data)) else { return };
     let Ok(control) = ControlFile::load(files, &data) else { return };
     let redo = control.checkpoint_copy.redo;
-    let mut page = [0; PAGE];
+    // A page's LSN is its beginning.
+    let mut page = [0; size_of::<Lsn>()];
     for dirty in files.undurable_files(&data.join("base")) {
         let Ok(file) = files.open(&dirty, host::OpenMode::Read) else { continue };
         for at in (0..file.len().unwrap_or(0)).step_by(PAGE) {

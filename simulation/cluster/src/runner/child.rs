@@ -4,7 +4,7 @@
 use super::outcome::Outcome;
 use crate::cluster::{Image, story_so_far};
 use crate::director;
-use crate::machine::{exit_now, keep_memory, simulate};
+use crate::machine::{exit_now, simulate, use_large_pages};
 use crate::plan::Plan;
 use nix::time::ClockId;
 use simulated::{Schedule, planted};
@@ -34,7 +34,7 @@ pub(super) fn run(
     out: File,
 ) -> io::Result<()> {
     let (plan, image) = (plan.clone(), image.clone());
-    keep_memory();
+    use_large_pages();
     within(limit, out, move || {
         planted::plant(bug);
         outcome(&plan, image).map(|outcome| match outcome.failure {

@@ -4,7 +4,7 @@ use super::child;
 use super::outcome::Outcome;
 use super::totals::Totals;
 use crate::cluster::Image;
-use crate::machine::{Ended, in_own_processes, simulate};
+use crate::machine::{Ended, in_own_processes, keep_memory, simulate};
 use crate::plan::Plan;
 use crate::shrink::{Shrunk, shrink};
 use simulated::{NodeId, Schedule};
@@ -42,6 +42,7 @@ impl Runner {
     ///
     /// What init says, or the system gives no thread.
     pub fn new(options: Options) -> Result<Self, String> {
+        keep_memory();
         // In a thread of its own, as the runs are: nothing that this process did before changes the files.
         let make = || simulate(0, Schedule::default(), |world, _| Image::make(world, NodeId(1), 7));
         let made = std::thread::Builder::new().spawn(make).map(std::thread::JoinHandle::join);

@@ -1,6 +1,7 @@
 //! A connection's messages, as far as they tell of streams of log.
 
 use crate::history::reports::Progress;
+use bytes::{Buf, Bytes, BytesMut};
 use protocol::frame::{Frame, FrameLimits};
 use protocol::replication::{FromPrimary, FromStandby, ReplicationCommand, StartReplication, parse_command};
 use protocol::startup::{self, ReplicationMode, Startup};
@@ -30,7 +31,7 @@ pub(super) enum Heard {
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     /// By the side that wrote it: 0 has opened the connection.
-    written: [Vec<u8>; 2],
+    written: [BytesMut; 2],
     /// The session began.
     begun: bool,
     /// It is no session of replication, or nothing that can be read.
@@ -57,7 +58,7 @@ impl Frames {
         }
         if side == 1 && self.single > 0 {
             let answers = self.single.min(self.written[1].len());
-            self.written[1].drain(..answers);
+            self.written[1].advance(answers);
             self.single -= answers;
         }
         while !self.ignored && (side == 1 || self.begun) {
@@ -66,11 +67,12 @@ impl Frames {
                 self.ignored = true;
                 break;
             };
-            let message: Vec<u8> = written.drain(..frame?.len).collect();
-            let heard = match message.split_at_checked(Frame::HEADER) {
-                Some((head, body)) if side == 0 => self.of_standby(head[0], body),
-                Some((head, body)) => self.of_upstream(head[0], body),
-                None => None,
+            let frame = frame?;
+            let mut message = written.split_to(frame.len).freeze();
+            message.advance(Frame::HEADER.min(message.len()));
+            let heard = match side {
+                0 => self.of_standby(frame.kind, &message),
+                _ => self.of_upstream(frame.kind, &message),
             };
             if heard.is_some() {
                 return heard;
@@ -82,7 +84,7 @@ impl Frames {
     /// Reads what comes before the first message.
     fn begin(&mut self) {
         while let Ok(Some(len)) = startup::peek(&self.written[0]) {
-            let packet: Vec<u8> = self.written[0].drain(..len).collect();
+            let packet = self.written[0].split_to(len);
             match startup::decode(&packet) {
                 Ok(Startup::Ssl | Startup::GssEncryption) => self.single += 1,
                 Ok(Startup::Session(parameters)) => {
@@ -124,13 +126,13 @@ impl Frames {
         }
     }
 
-    fn of_upstream(&mut self, kind: u8, body: &[u8]) -> Option<Heard> {
+    fn of_upstream(&mut self, kind: u8, body: &Bytes) -> Option<Heard> {
         match kind {
             b'W' => {
                 self.streams = true;
                 self.asked.take().map(Heard::Begins)
             }
-            b'd' if self.streams => match FromPrimary::decode(&body.to_vec().into()) {
+            b'd' if self.streams => match FromPrimary::decode(body) {
                 Ok(FromPrimary::Data { start, end, wal, .. }) => Some(Heard::Data {
                     start: Lsn::new(start.get()),
                     len: wal.len() as u64,
@@ -150,7 +152,6 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::BytesMut;
     use protocol::replication::{StatusUpdate, WireLsn, encode_status_update, encode_xlog_data_header};
     use protocol::{backend, frontend};
 
