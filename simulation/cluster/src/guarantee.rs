@@ -46,7 +46,7 @@ pub struct Quorum {
 impl Quorum {
     /// Whether it may have been in force within a time.
     pub(crate) fn may_hold(&self, from_ms: u64, to_ms: u64) -> bool {
-        self.from_ms <= to_ms && from_ms <= self.to_ms
+        overlap((self.from_ms, self.to_ms), (from_ms, to_ms))
     }
 }
 
@@ -98,6 +98,18 @@ pub struct Pause {
     pub from_ms: u64,
     /// When it ended.
     pub to_ms: u64,
+}
+
+impl Pause {
+    /// Whether it is one of a node's, and has a moment within a time.
+    fn is_of(&self, node: usize, from_ms: u64, to_ms: u64) -> bool {
+        self.node == node && overlap((self.from_ms, self.to_ms), (from_ms, to_ms))
+    }
+}
+
+/// Whether two times, both with their last moment, have one in common.
+fn overlap(one: (u64, u64), other: (u64, u64)) -> bool {
+    one.0 <= other.1 && other.0 <= one.1
 }
 
 /// A time in which bytes between two nodes were lost or late.
@@ -266,8 +278,7 @@ impl Guarantee {
 
     /// Whether nothing was done to a node within a time.
     pub fn is_calm(&self, node: usize, from_ms: u64, to_ms: u64) -> bool {
-        let within = |pause: &Pause| pause.from_ms <= to_ms && from_ms <= pause.to_ms;
-        !self.disturbed.iter().any(|pause| pause.node == node && within(pause))
+        !self.disturbed.iter().any(|pause| pause.is_of(node, from_ms, to_ms))
     }
 
     /// Whether bytes went through between two nodes within a time, as they should.
@@ -276,7 +287,7 @@ impl Guarantee {
             let (one, other) = trouble.nodes;
             nodes == (one, other) || nodes == (other, one)
         };
-        let within = |trouble: &Trouble| trouble.from_ms <= to_ms && from_ms <= trouble.to_ms;
+        let within = |trouble: &Trouble| overlap((trouble.from_ms, trouble.to_ms), (from_ms, to_ms));
         !self.troubles.iter().filter(is_it).any(within)
     }
 
@@ -321,9 +332,7 @@ impl Guarantee {
     fn outlives(&self, commit: &Commit<'_>, quorum: &Quorum, turn: &Turn) -> bool {
         let was_compared = |node: &usize| {
             let counts = turn.sealed || commit.told_ms <= turn.decided_ms || *node == turn.node;
-            let of_clone = |clone: &Pause| {
-                clone.node == *node && clone.from_ms <= commit.told_ms && commit.invoked_ms <= clone.to_ms
-            };
+            let of_clone = |clone: &Pause| clone.is_of(*node, commit.invoked_ms, commit.told_ms);
             counts && turn.candidates.contains(node) && !self.clones.iter().any(of_clone)
         };
         let fatal = if commit.level == Level::RemoteWrite { Lost::Machine } else { Lost::Directory };

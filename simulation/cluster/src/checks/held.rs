@@ -5,16 +5,20 @@
 //! whatever happened, but for what a server recorded to show without them.
 
 use super::kept::looks;
-use super::{Promise, Violation, violation, write_of, writes_of};
+use super::{Promise, Violation, violation, write_of};
 use crate::branch::{Branch, Token};
 use crate::guarantee::{Guarantee, Quorum};
 use crate::history::reports::Reports;
 use crate::history::{Entry, History, Level, Outcome, View, Write};
 use std::collections::BTreeMap;
 
-pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Violation> {
+pub(super) fn check<'h>(
+    history: &'h History,
+    writes: &BTreeMap<u64, (&'h Entry, &'h Write)>,
+    guarantee: &Guarantee,
+) -> Result<(), Violation> {
     let Some(reports) = &guarantee.reports else { return Ok(()) };
-    let judge = Judge { guarantee, reports, writes: writes_of(history) };
+    let judge = Judge { guarantee, reports, writes };
     for (entry, read, seen) in looks(history) {
         let is_confirmed = match read.view {
             View::Primary => false,
@@ -43,13 +47,13 @@ pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Viol
     judge.check_rests(history)
 }
 
-struct Judge<'h> {
-    guarantee: &'h Guarantee,
-    reports: &'h Reports,
-    writes: BTreeMap<u64, (&'h Entry, &'h Write)>,
+struct Judge<'j, 'h> {
+    guarantee: &'j Guarantee,
+    reports: &'j Reports,
+    writes: &'j BTreeMap<u64, (&'h Entry, &'h Write)>,
 }
 
-impl<'h> Judge<'h> {
+impl<'h> Judge<'_, 'h> {
     /// Whether standbys that one of these primaries waits for had said at a time that they hold a transaction
     /// which waits for standbys; else, the transaction.
     fn is_held(&self, tx: u64, primaries: &[usize], at_ms: u64) -> Result<(), &'h Entry> {
@@ -108,11 +112,11 @@ impl<'h> Judge<'h> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::writes_of;
     use super::*;
-    use crate::branch::Branch;
     use crate::history::registers::REGISTERS;
-    use crate::history::reports::{Progress, Reports, Source};
-    use crate::history::{Deed, Level, Outcome, Read, Seen};
+    use crate::history::reports::{Progress, Source};
+    use crate::history::{Deed, Read, Seen};
 
     #[test]
     fn what_nobody_had_told_to_hold_is_not_confirmed() {
@@ -142,8 +146,7 @@ mod tests {
             let progress = Progress { written: 0x50, flushed: 0x50, replayed: 0x50 };
             reports.add(source, at_ms, progress, None);
             guarantee.reports = Some(reports);
-
-            assert_eq!(check(&history, &guarantee).is_err(), found, "{at_ms}");
+            assert_eq!(check(&history, &writes_of(&history), &guarantee).is_err(), found, "{at_ms}");
         }
     }
 }

@@ -103,7 +103,7 @@ pub fn check(history: &History, guarantee: &Guarantee, state: &State) -> Result<
     whole::check_end(&writes, state)?;
     whole::check_reads(history, &writes)?;
     quorum::check(history, guarantee)?;
-    held::check(history, guarantee)?;
+    held::check(history, &writes, guarantee)?;
     fences::check(history, guarantee)?;
     applied::check(history, guarantee)?;
     timely::check(history, guarantee)?;

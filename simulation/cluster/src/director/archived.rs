@@ -41,7 +41,7 @@ pub(super) fn check(shared: &Shared, survivor: usize) -> Result<(), String> {
         }
     }
     let Some(node) = cluster.node(machine_of(survivor)) else { return Ok(()) };
-    let own = super::facts::accepted(node.files());
+    let own = super::facts::accepted(node.files()).get();
     for name in archive.names().iter().filter(|name| name.len() == 24 && is_one(name)) {
         if timeline_of(name) != Some(own) {
             continue;

@@ -71,11 +71,6 @@ pub(super) async fn start(shared: &Arc<Shared>) -> Result<Clients, String> {
     Ok(Clients { workload, history, tasks })
 }
 
-/// Once nothing is in doubt any more each node shows what is confirmed.
-async fn shows_confirmed(shared: &Shared) -> Result<(), String> {
-    wait_for_tables(shared).await
-}
-
 /// Waits until each node shows the tables, to those too who ask for what is confirmed.
 async fn wait_for_tables(shared: &Shared) -> Result<(), String> {
     let begun = Instant::now();
@@ -120,7 +115,8 @@ impl Clients {
         for node in std::iter::once(survivor).chain(others) {
             states.push((node, state_of(shared, node, &last).await?));
         }
-        shows_confirmed(shared).await?;
+        // Once nothing is in doubt any more each node shows what is confirmed.
+        wait_for_tables(shared).await?;
         let released = released(shared).await;
         shared.observe();
         if shared.facts.lock().fell_back(survivor)

@@ -1,6 +1,6 @@
 //! What nodes' disks hold, seen from outside.
 
-use super::{Shared, machine_of, wire};
+use super::{Shared, machine_of, number_of, wire};
 use crate::cluster::{DATA, SEGMENT_BYTES};
 use crate::guarantee::Lost;
 use crate::machine::rules;
@@ -24,12 +24,12 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
     }
     for file in rules::take_removed() {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        wire::removed(shared, usize::from(file.node.0).saturating_sub(1), &name)?;
+        wire::removed(shared, number_of(file.node), &name)?;
     }
     let (cluster, facts, now_ms) = (shared.cluster.lock(), shared.facts.lock(), shared.now_ms());
     let mut touched = shared.touched.lock();
     for file in rules::take_touched() {
-        let node = usize::from(file.node.0).saturating_sub(1);
+        let node = number_of(file.node);
         let files = cluster.node(machine_of(node)).map(|there| there.files());
         let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
         files.map_or(Ok(()), |files| wire::saved(shared, (node, since_ms), files, &file.path))?;

@@ -25,11 +25,7 @@ async fn follow(node: usize, on: usize, name: &str) -> Option<(String, bool)> {
     let mut writer = Client::connect_to(&conninfo(machine_of(node))).await.ok()?;
     writer.simple_query("set plimsoll.report_commit_lsn = on; set statement_timeout = 1500").await.ok()?;
     let made = write(&mut writer, &format!("create table {name} (id int primary key)")).await?;
-    let mut reader = Client::connect_to(&conninfo(machine_of(on))).await.ok()?;
-    reader
-        .simple_query(&format!("set statement_timeout = 1500; set plimsoll.read_after = '{made}'"))
-        .await
-        .ok()?;
+    let mut reader = reader(on, &made).await?;
     let begin = format!("begin isolation level repeatable read; select count(*) from {name}");
     reader.simple_query(&begin).await.ok()?;
     let dropped = write(&mut writer, &format!("drop table {name}")).await?;
@@ -41,6 +37,14 @@ async fn follow(node: usize, on: usize, name: &str) -> Option<(String, bool)> {
     Some((dropped, sees?))
 }
 
+/// A session that reads what has a token.
+async fn reader(on: usize, token: &str) -> Option<Client> {
+    let mut client = Client::connect_to(&conninfo(machine_of(on))).await.ok()?;
+    let settings = format!("set statement_timeout = 1500; set plimsoll.read_after = '{token}'");
+    client.simple_query(&settings).await.ok()?;
+    Some(client)
+}
+
 /// Runs a statement; the token of its commit.
 async fn write(client: &mut Client, sql: &str) -> Option<String> {
     client.simple_query(sql).await.ok()?;
@@ -48,12 +52,7 @@ async fn write(client: &mut Client, sql: &str) -> Option<String> {
 }
 
 async fn sees(on: usize, name: &str, token: &str) -> Option<bool> {
-    let mut client = Client::connect_to(&conninfo(machine_of(on))).await.ok()?;
-    client
-        .simple_query(&format!("set statement_timeout = 1500; set plimsoll.read_after = '{token}'"))
-        .await
-        .ok()?;
     let sql = format!("select count(*) from pg_class where relname = '{name}'");
-    let results = client.simple_query(&sql).await.ok()?;
+    let results = reader(on, token).await?.simple_query(&sql).await.ok()?;
     Some(results.last()?.text(0, 0)? != "0")
 }

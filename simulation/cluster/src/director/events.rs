@@ -7,14 +7,13 @@ use super::{CLIENTS, Shared, dropped, facts, lives, machine_of, slots, watch};
 use crate::cluster::{Cluster, Order, State, conninfo};
 use crate::guarantee::Lost;
 use crate::history::BURST_ROWS;
-use crate::plan::{Answered, Event, Ways};
+use crate::plan::{Answered, Event, SYNC_NAMES, Ways};
 use crate::rare::Rare;
 use server::StopMode;
 use simulated::NodeId;
 use simulated::net::Link;
 use simulation::CrashPolicy;
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,10 +43,10 @@ fn ms(number: u64) -> Duration {
 /// Does something later.
 fn later(shared: &Arc<Shared>, after_ms: u64, act: impl FnOnce(&Arc<Shared>) + Send + 'static) {
     let there = shared.clone();
-    drop(shared.admin(async move {
+    shared.beside(async move {
         tokio::time::sleep(ms(after_ms)).await;
         act(&there);
-    }));
+    });
 }
 
 /// What a node is asked for by an event that is a statement.
@@ -100,8 +99,8 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         }
         Event::ResetConnections { node } => reset(shared, *node),
         Event::Promote { node } => promote(shared, *node, None),
-        Event::PromoteBest { among } => in_background(shared, promote_best(shared.clone(), among.0.clone())),
-        Event::Clone { node, from } => in_background(shared, renew(shared.clone(), *node, *from)),
+        Event::PromoteBest { among } => shared.beside(promote_best(shared.clone(), among.0.clone())),
+        Event::Clone { node, from } => shared.beside(renew(shared.clone(), *node, *from)),
         Event::Follow { node, from } => follow(shared, *node, *from),
         Event::FollowPrimary { node } => {
             let primary = *shared.primary.lock();
@@ -112,8 +111,8 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::Reload { node, name, value } => reload(shared, *node, name, value),
         Event::ChangeSyncNames { names } => {
             let primary = *shared.primary.lock();
-            reload(shared, primary, "synchronous_standby_names", names);
-            in_background(shared, see_names(shared.clone(), primary, names.clone()));
+            reload(shared, primary, SYNC_NAMES, names);
+            shared.beside(see_names(shared.clone(), primary, names.clone()));
         }
         Event::DiskFull { node, ms } => fill(shared, *node, *ms),
         Event::SlowDisk { node, us, ms } => slow_disk(shared, *node, *us, *ms),
@@ -123,7 +122,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         }
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
         Event::DropRead { node, on } => {
-            in_background(shared, dropped::drop_read(shared.clone(), *node, *on));
+            shared.beside(dropped::drop_read(shared.clone(), *node, *on));
         }
         Event::Rest { ms } => *shared.rests_until_ms.lock() = shared.now_ms() + ms,
         Event::ClockForward { node, ms } => jump(shared, *node, *ms, 1000),
@@ -142,14 +141,10 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
     }
 }
 
-fn in_background(shared: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) {
-    drop(shared.admin(work));
-}
-
 /// Asks a node for something, whatever it answers.
 fn tell(shared: &Arc<Shared>, node: usize, sql: String) {
     let there = shared.clone();
-    in_background(shared, async move {
+    shared.beside(async move {
         let answer = ask(machine_of(node), &sql, PATIENCE).await;
         there.tell(&format!("node {node}: {sql}: {answer:?}"));
     });
@@ -249,7 +244,7 @@ fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
     };
     let Some(mut states) = states else { return };
     let there = shared.clone();
-    in_background(shared, async move {
+    shared.beside(async move {
         let ended = states.wait_for(|state| matches!(state, State::Ended(_) | State::Down));
         let timely = tokio::time::timeout(STOP_LIMIT, ended).await.is_ok();
         let same = there.cluster.lock().node(id).and_then(|node| node.life()) == life;
@@ -361,7 +356,7 @@ async fn log_end(node: usize) -> Option<u64> {
 
 /// The timeline that a node follows, as its files tell.
 fn timeline_of(shared: &Shared, node: usize) -> u32 {
-    shared.cluster.lock().node(machine_of(node)).map_or(0, |node| facts::accepted(node.files()))
+    shared.cluster.lock().node(machine_of(node)).map_or(0, |node| facts::accepted(node.files()).get())
 }
 
 pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
@@ -417,7 +412,7 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
                 facts.lost(node, shared.now_ms(), Lost::Directory);
                 shared.damaged.lock().remove(&node);
                 // Its settings are those of the node that it is a copy of.
-                let names = admin::in_file(&files, "synchronous_standby_names").unwrap_or_default();
+                let names = admin::in_file(&files, SYNC_NAMES).unwrap_or_default();
                 facts.names_set(node, shared.now_ms(), &names);
                 slots::set_name(&shared, node, &files);
                 cluster.take(machine_of(node), files);
@@ -458,7 +453,7 @@ pub(super) fn reload(shared: &Shared, node: usize, name: &str, value: &str) {
     let set = cluster.node(machine_of(node)).map(|node| admin::set_in_file(node.files(), name, value));
     // On a full disk it stays as it is.
     if let Some(Ok(())) = set {
-        if name == "synchronous_standby_names" {
+        if name == SYNC_NAMES {
             shared.facts.lock().names_set(node, shared.now_ms(), value);
         }
         cluster.order(machine_of(node), Order::Reload);

@@ -1,7 +1,7 @@
 //! What the director knows of the cluster's course: who was promoted from what, what was lost, and whom
 //! commits waited for. It says which commits must have survived.
 
-use super::disks::wal_folder;
+use super::disks::{self, wal_folder};
 use super::fallbacks::Fallbacks;
 use crate::branch::{Branch, Branches};
 use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Turn};
@@ -277,8 +277,7 @@ impl Facts {
 
     /// Adds all branches of which a node has history files.
     pub(super) fn add_all(&mut self, files: &VirtualDisk) {
-        let names = files.list(&wal_folder()).unwrap_or_default();
-        for timeline in names.iter().filter_map(|entry| TimelineId::parse_history_file_name(&entry.name)) {
+        for timeline in timelines(files) {
             if let Ok(history) = TimelineHistory::load(files, &wal_folder(), timeline) {
                 self.add_history(&history);
             }
@@ -335,11 +334,21 @@ pub(super) fn branch_of(history: &TimelineHistory, timeline: TimelineId) -> Bran
     }
 }
 
-/// The youngest timeline of which a node has the history.
-pub(super) fn accepted(files: &VirtualDisk) -> u32 {
+/// The timelines of which a node has the history.
+pub(super) fn timelines(files: &VirtualDisk) -> impl Iterator<Item = TimelineId> + use<> {
     let names = files.list(&wal_folder()).unwrap_or_default();
-    let timelines = names.iter().filter_map(|entry| TimelineId::parse_history_file_name(&entry.name));
-    timelines.max().unwrap_or(TimelineId::FIRST).get()
+    names.into_iter().filter_map(|entry| TimelineId::parse_history_file_name(&entry.name))
+}
+
+/// The youngest timeline of which a node has the history.
+pub(super) fn accepted(files: &VirtualDisk) -> TimelineId {
+    timelines(files).max().unwrap_or(TimelineId::FIRST)
+}
+
+/// Its branch.
+pub(super) fn branch_followed(files: &VirtualDisk) -> Option<Branch> {
+    let timeline = accepted(files);
+    disks::history(files, timeline).map(|history| branch_of(&history, timeline))
 }
 
 /// How many of which nodes a setting names; 0 for none.

@@ -1,15 +1,9 @@
 //! Who fell back and goes down before it is back tells of that when it starts again: it stands in its log.
 
+use super::words::{FALLS_BACK, FELL_BACK, READY, RETURNS, STANDBY};
 use super::{Shared, machine_of};
 use crate::guarantee::Lost;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Words of lines that are listened for.
-pub(super) const TELLS: &str = "this server's last run acknowledged commits after";
-pub(super) const STANDBY: &str = "entering standby mode";
-const FALLS_BACK: &str = "falling back from synchronous replication after ";
-const RETURNS: &str = "returning to synchronous replication";
-const READY: &str = "database system is ready to accept connections";
 
 /// How long a primary may take to tell of it.
 const TELL_MS: u64 = 2000;
@@ -29,7 +23,7 @@ impl Fallbacks {
         if line.contains(FALLS_BACK) {
             self.open.insert(node);
         }
-        if [RETURNS, TELLS, STANDBY].iter().any(|words| line.contains(words)) {
+        if [RETURNS, FELL_BACK, STANDBY].iter().any(|words| line.contains(words)) {
             self.open.remove(&node);
             self.started.remove(&node);
         }
@@ -75,7 +69,7 @@ mod tests {
         fallbacks.lost(1, Lost::Process);
         fallbacks.hear(1, 30, READY);
         assert_eq!(fallbacks.started, [(1, 30)].into());
-        fallbacks.hear(1, 31, TELLS);
+        fallbacks.hear(1, 31, FELL_BACK);
         assert!(fallbacks.started.is_empty() && fallbacks.open.is_empty());
         fallbacks.hear(2, 40, FALLS_BACK);
         fallbacks.lost(2, Lost::Directory);

@@ -104,7 +104,7 @@ async fn role(shared: &Shared, node: usize) -> Option<(bool, u32)> {
     let (role, timeline) = text.split_once(' ')?;
     let timeline = u32::from_str_radix(timeline, 16).ok()?;
     let accepted =
-        shared.cluster.lock().node(machine_of(node)).map_or(0, |node| facts::accepted(node.files()));
+        shared.cluster.lock().node(machine_of(node)).map_or(0, |node| facts::accepted(node.files()).get());
     Some((role == "standby", if role == "standby" { accepted } else { timeline }))
 }
 

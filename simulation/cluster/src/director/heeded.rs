@@ -4,15 +4,12 @@
 use super::{Shared, machine_of};
 use crate::cluster::DATA;
 use crate::features::Feature;
-use crate::plan::Event;
+use crate::plan::{Event, Timed};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use wal::Lsn;
 use wal::control::{ClusterState, ControlFile};
-
-/// What a standby's log says when replay gave a snapshot up because its rows go.
-pub(super) const GIVEN_UP: &str = "User query might have needed to see row versions that must be removed";
 
 /// Whoever holds a snapshot does so for less, in milliseconds.
 const HOLD_MS: u64 = 3500;
@@ -89,26 +86,24 @@ fn befell(shared: &Shared, nodes: [usize; 2], since_ms: u64) -> bool {
     let from_ms = shared.plan_from_ms.load(Ordering::Relaxed);
     let facts = shared.facts.lock();
     let lost = |node: usize| facts.losses_since(node, since_ms) > 0 || facts.paused_since(node, since_ms);
-    let is_one = |node: &usize| nodes.contains(node);
-    let parts = |event: &Event| match event {
-        Event::Partition { from, to, .. } | Event::SlowLink { from, to, .. } => is_one(from) || is_one(to),
-        Event::NarrowLink { from, to, .. } => is_one(from) || is_one(to),
-        Event::Isolate { node, .. } | Event::ResetConnections { node } | Event::Reload { node, .. } => {
-            is_one(node)
-        }
-        _ => false,
+    let ends = |timed: &Timed| {
+        parts(&timed.event).is_some_and(|(of, lasts_ms)| {
+            from_ms + timed.at_ms + lasts_ms >= since_ms && of.iter().any(|node| nodes.contains(node))
+        })
     };
-    // A fault of the network lasts.
-    let recent = |at_ms: u64, event: &Event| {
-        let lasts_ms = match event {
-            Event::Partition { ms, .. } | Event::SlowLink { ms, .. } | Event::Isolate { ms, .. } => *ms,
-            Event::NarrowLink { ms, .. } => *ms,
-            _ => 0,
-        };
-        from_ms + at_ms + lasts_ms >= since_ms
-    };
-    nodes.into_iter().any(lost)
-        || shared.plan.events.iter().any(|timed| parts(&timed.event) && recent(timed.at_ms, &timed.event))
+    nodes.into_iter().any(lost) || shared.plan.events.iter().any(ends)
+}
+
+/// Whose connections an event may end, and for how long it does so.
+fn parts(event: &Event) -> Option<([usize; 2], u64)> {
+    match event {
+        Event::Partition { from, to, ms, .. }
+        | Event::SlowLink { from, to, ms, .. }
+        | Event::NarrowLink { from, to, ms, .. } => Some(([*from, *to], *ms)),
+        Event::Isolate { node, ms } => Some(([*node; 2], *ms)),
+        Event::ResetConnections { node } | Event::Reload { node, .. } => Some(([*node; 2], 0)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

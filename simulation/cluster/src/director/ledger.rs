@@ -1,7 +1,7 @@
 //! Promise 6 in the end: what a node's log told that it gave up stands in its ledger, and nothing else does.
 
-use super::Shared;
-use super::machine_of;
+use super::words::{CUT, FALLS_BACK, NOBODY_NAMED, RETURNS, SLOT_LOST, TIMED_OUT, TORN, UNWRITTEN};
+use super::{Shared, machine_of};
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
 use host::Disk;
@@ -10,18 +10,16 @@ use std::path::Path;
 
 /// Words of a line in a server's log, with the event that its ledger must have.
 const EVENTS: &[(&str, &str)] = &[
-    ("falling back from synchronous replication after ", "fallback"),
-    ("returning to synchronous replication", "return"),
-    ("are released by plimsoll.unconfirmed_timeout", "released"),
-    ("are released since no synchronous standbys", "released"),
-    ("which never became durable", "cut"),
-    ("cut log from ", "cut"),
-    ("invalidating slot", "slot_lost"),
+    (FALLS_BACK, "fallback"),
+    (RETURNS, "return"),
+    (TIMED_OUT, "released"),
+    (NOBODY_NAMED, "released"),
+    (TORN, "cut"),
+    (CUT, "cut"),
+    (SLOT_LOST, "slot_lost"),
 ];
 
-/// Words of the line that says that a full disk has kept an entry from the ledger.
-pub(super) const UNWRITTEN: &str = "could not write plimsoll/ledger";
-/// What such a line counts as.
+/// What a line counts as that says that a full disk has kept an entry from the ledger.
 const IS_UNWRITTEN: &str = "unwritten";
 
 /// No ledger of a run is larger.

@@ -3,6 +3,7 @@
 
 use super::{Shared, disks, machine_of};
 use crate::cluster::{DATA, SEGMENT_BYTES, State, has};
+use crate::machine::rules;
 use host::{Disk, FileKind, OpenMode};
 use simulation::VirtualDisk;
 use std::io;
@@ -14,8 +15,6 @@ use wal::{Lsn, SegmentNumber, SegmentSize};
 const MAY_END: &[&str] = &["No space left on device"];
 /// No file of a node is larger.
 const FILE_MAX: u64 = 1 << 30;
-/// Bytes of a page.
-const PAGE: usize = 8192;
 /// What is left where the log is lost.
 const ROT_BYTES: usize = 64;
 /// A checkpoint's record is smaller.
@@ -93,7 +92,7 @@ fn newest_page(files: &VirtualDisk, folder: &Path) -> io::Result<Lsn> {
             newest_page(files, &path)?
         } else {
             let bytes = files.read(&path, FILE_MAX)?;
-            bytes.chunks_exact(PAGE).filter_map(crate::machine::rules::lsn_of).max().unwrap_or(Lsn::INVALID)
+            rules::newest_lsn(&bytes).unwrap_or(Lsn::INVALID)
         });
     }
     Ok(newest)

@@ -21,6 +21,7 @@ mod seldom;
 mod slots;
 mod watch;
 mod wire;
+mod words;
 
 use crate::cluster::{ARCHIVE_COMMAND, Cluster, Image, RESTORE_COMMAND, conninfo};
 use crate::features::Feature;
@@ -51,6 +52,11 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// The machine of a plan's node.
 pub fn machine_of(node: usize) -> NodeId {
     NodeId(u16::try_from(node + 1).unwrap_or(u16::MAX))
+}
+
+/// The number of a node's machine in the plan.
+fn number_of(machine: NodeId) -> usize {
+    usize::from(machine.0).saturating_sub(1)
 }
 
 /// What a run came to.
@@ -138,15 +144,21 @@ impl Shared {
     ) -> tokio::task::JoinHandle<T> {
         fiber::run_in(self.admin, "administrator", work)
     }
+    /// Lets something of an administrator's go on beside.
+    fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.admin(work));
+    }
     /// Reads what the nodes' logs say of new branches.
     fn observe(&self) {
         let cluster = self.cluster.lock();
         let lines = cluster.story().take_watched();
-        let told: Vec<usize> = lines.iter().filter_map(|(who, line)| said::hear(self, who, line)).collect();
+        let of_nodes = lines.iter().filter_map(|(who, line)| Some((said::node_of(who)?, line.as_str())));
+        let told: Vec<usize> =
+            of_nodes.clone().filter_map(|(node, line)| said::hear(self, node, line)).collect();
         let files = |node: usize| cluster.node(machine_of(node)).map(|node| node.files());
         self.facts.lock().observe(self.now_ms(), files);
         drop(cluster);
-        if let Err(why) = lines.iter().try_for_each(|(who, line)| said::judge(self, who, line)) {
+        if let Err(why) = of_nodes.into_iter().try_for_each(|(node, line)| said::judge(self, node, line)) {
             self.fail(why);
         }
         let kept = told.into_iter().try_for_each(|node| ledger::check_at_once(self, node));
@@ -183,7 +195,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
     let mut random = fastrand::Rng::with_seed(plan.seed ^ 0x5eed);
     let admin = world.start(ADMIN);
     network.power_on(ADMIN);
-    let words = [said::WORDS, watch::WORDS].concat();
+    let words = [words::HEARD, words::DAMAGE].concat();
     let mut cluster = Cluster::new(world, network, random.u64(..), words);
     let mut facts = Facts::default();
     let with_peers = random.bool();
@@ -297,4 +309,14 @@ async fn wait_for_start(shared: &Shared) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_counted_from_one() {
+        assert_eq!((0..9).map(machine_of).map(number_of).collect::<Vec<_>>(), (0..9).collect::<Vec<_>>());
+    }
 }

@@ -1,34 +1,13 @@
 //! What the nodes' logs tell of their state.
 
-use super::{Shared, fallbacks, heeded, ledger, watch};
+use super::words::{
+    ABORTED, DECIDED, FALLS_BACK, FENCED, FULL, GIVEN_UP, LOG_REMOVED, NEW_TIMELINE, NO_DESCENDANT,
+    PRIMARY_FELL_BACK, READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STRANGER, TIMED_OUT, TORN, UNDECIDED,
+    value_after,
+};
+use super::{Shared, heeded, ledger, watch};
 use crate::rare::Rare;
 use wal::Lsn;
-
-/// A node begins a timeline.
-pub(super) const NEW_TIMELINE: &str = "selected new timeline ID: ";
-
-/// A node takes writes.
-pub(super) const READY: &str = "database system is ready to accept connections";
-/// It does not become a primary.
-const REFUSED: &str = "promotion refused";
-/// It does not know yet which commits of before hold, and then it does.
-const UNDECIDED: &str = "are undecided until the synchronous standbys hold them";
-const DECIDED: &str = "the synchronous standbys hold all commits up to";
-/// Recovery or a promotion ends large transactions.
-const ABORTED: &str = "transactions without an outcome";
-/// A disk is full.
-const FULL: &str = "No space left on device";
-
-/// A primary falls back behind a position.
-const FALLS_BACK: &str = "falling back from synchronous replication after ";
-/// It is back to what its settings ask for.
-const RETURNS: &str = "returning to synchronous replication";
-
-/// A primary shows what is undecided.
-const SHOWN: &str = " are released ";
-
-/// A primary is fenced.
-pub(super) const FENCED: &str = "this server is fenced and takes no more writes";
 
 /// The timeline that replaced a fenced primary, and where it left.
 fn why_fenced(line: &str) -> Option<(u32, Lsn)> {
@@ -38,79 +17,44 @@ fn why_fenced(line: &str) -> Option<(u32, Lsn)> {
     Some((timeline.parse().ok()?, fork.split(',').next()?.parse().ok()?))
 }
 
-/// The position behind these words.
-fn position_after(line: &str, words: &str) -> Option<Lsn> {
-    let (_, rest) = line.split_once(words)?;
-    rest.split([':', ' ', ',']).next()?.parse().ok()
+/// Rare states that a line shows.
+const STATES: &[(&str, Rare)] = &[
+    (TIMED_OUT, Rare::Released),
+    (NO_DESCENDANT, Rare::StrangeBranchRefused),
+    (STRANGER, Rare::TwoPrimaries),
+    (FENCED, Rare::Fenced),
+    (FALLS_BACK, Rare::FellBack),
+    (TORN, Rare::TornTail),
+    (PRIMARY_FELL_BACK, Rare::PromotionWithPendingFallback),
+    (SLOT_LOST, Rare::SlotLost),
+    (LOG_REMOVED, Rare::LogRemoved),
+];
+
+/// The node that said something, if one did.
+pub(super) fn node_of(who: &str) -> Option<usize> {
+    who.strip_prefix('n')?.parse().ok()
 }
 
-/// Words of log lines that are listened for.
-pub(super) const WORDS: &[&str] = &[
-    NEW_TIMELINE,
-    "is released by plimsoll.unconfirmed_timeout",
-    "are released by plimsoll.unconfirmed_timeout",
-    "highest timeline",
-    "writes another branch",
-    FENCED,
-    "are released since no synchronous standbys",
-    FALLS_BACK,
-    RETURNS,
-    "which never became durable (recorded in plimsoll/ledger)",
-    ABORTED,
-    "has already been removed",
-    "the primary of before acknowledged commits after",
-    ledger::UNWRITTEN,
-    fallbacks::TELLS,
-    fallbacks::STANDBY,
-    "invalidating slot",
-    "cut log from ",
-    READY,
-    REFUSED,
-    UNDECIDED,
-    DECIDED,
-    FULL,
-    heeded::GIVEN_UP,
-];
-
-const STATES: &[(&str, Rare)] = &[
-    ("released by plimsoll.unconfirmed_timeout", Rare::Released),
-    ("highest timeline", Rare::StrangeBranchRefused),
-    ("writes another branch", Rare::TwoPrimaries),
-    (FENCED, Rare::Fenced),
-    ("falling back from synchronous replication", Rare::FellBack),
-    ("which never became durable", Rare::TornTail),
-    ("the primary of before acknowledged commits after", Rare::PromotionWithPendingFallback),
-    ("invalidating slot", Rare::SlotLost),
-    ("has already been removed", Rare::LogRemoved),
-];
-
 /// What a line of a node's log, which has just come, shows to be wrong.
-pub(super) fn judge(shared: &Shared, who: &str, line: &str) -> Result<(), String> {
-    let node = who.strip_prefix('n').and_then(|number| number.parse().ok());
-    match node {
-        Some(node) if line.contains(heeded::GIVEN_UP) => heeded::gave_up(shared, node),
-        _ => Ok(()),
-    }
+pub(super) fn judge(shared: &Shared, node: usize, line: &str) -> Result<(), String> {
+    if line.contains(GIVEN_UP) { heeded::gave_up(shared, node) } else { Ok(()) }
 }
 
 /// Notes what a line says. The node, if it tells of something that its ledger must have.
-pub(super) fn hear(shared: &Shared, who: &str, line: &str) -> Option<usize> {
-    let node = who.strip_prefix('n').and_then(|number| number.parse().ok())?;
-    if let Some((_, timeline)) = line.split_once(NEW_TIMELINE)
-        && let Ok(timeline) = timeline.trim().parse()
-    {
+pub(super) fn hear(shared: &Shared, node: usize, line: &str) -> Option<usize> {
+    if let Some(timeline) = value_after(line, NEW_TIMELINE) {
         shared.facts.lock().begins(node, timeline);
     }
-    if let Some(after) = position_after(line, FALLS_BACK) {
+    if let Some(after) = value_after(line, FALLS_BACK) {
         shared.facts.lock().falls_back(node, after);
     }
     if line.contains(SHOWN)
-        && let Some(range) = position_after(line, "commits after ").zip(position_after(line, " up to "))
+        && let Some(range) = value_after(line, "commits after ").zip(value_after(line, " up to "))
     {
         shared.facts.lock().shows_undecided(range);
     }
     if line.contains(RETURNS)
-        && let Some(at) = position_after(line, " up to ")
+        && let Some(at) = value_after(line, " up to ")
     {
         shared.facts.lock().returns(node, at);
     }

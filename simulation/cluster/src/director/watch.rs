@@ -13,32 +13,19 @@
 //! | anything is said              | nobody speaks of damage: these disks lose what is not synced, no more  |
 
 use super::admin::{PATIENCE, ask};
-use super::said::{FENCED, NEW_TIMELINE, READY};
+use super::words::{CUT, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, REDONE, value_after};
 use super::{Shared, disks, facts, machine_of};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
+use crate::machine::log_rules::{self, SLOT_MAX};
 use crate::rare::Rare;
 use host::Disk;
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wal::{Lsn, TimelineId};
-
-/// A node cuts what its log has behind a position.
-const CUT: &str = "cut log from ";
-/// It follows a younger branch.
-const FOLLOWS: &str = "new target timeline is ";
-/// Redo ends, at a start or a promotion.
-const REDONE: &str = "redo done at ";
-/// A server takes its own files for broken.
-const DAMAGE: &[&str] = &["is damaged", "could not be read from disk: invalid page", "PANIC:"];
-
-/// Words of log lines that are listened for here.
-pub(super) const WORDS: &[&str] =
-    &[CUT, FOLLOWS, REDONE, "is damaged", "could not be read from disk: invalid page", "PANIC:"];
 
 /// How long a token's wait goes on at most, and how soon it must end when the branch has changed.
 const TOKEN_MS: u64 = 5000;
@@ -53,8 +40,6 @@ const FOLLOWS_MS: u64 = 100;
 
 /// The record of a fence is no larger.
 const RECORD_MAX: u64 = 1 << 16;
-/// Where restart_lsn stands in a slot's file (ReplicationSlotOnDisk).
-const RESTART: usize = 96;
 
 /// Something to look into.
 #[derive(Debug)]
@@ -78,11 +63,6 @@ pub(super) struct Watch {
     had: BTreeMap<usize, (u64, BTreeSet<u32>)>,
 }
 
-/// The first word behind these, if the line has them.
-fn word_after<'l>(line: &'l str, words: &str) -> Option<&'l str> {
-    line.split_once(words)?.1.split([' ', ':', ',']).next()
-}
-
 /// Notes what a node's log says. The cluster is locked.
 pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     let is_damaged = shared.damaged.lock().contains(&node);
@@ -96,18 +76,18 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     };
     let mut watch = shared.watch.lock();
     if line.contains(CUT)
-        && let Some(Ok(to)) = word_after(line, " to ").map(str::parse)
+        && let Some(to) = value_after(line, " to ")
     {
         shared.hit(Rare::PartialRecordAtCut);
         watch.due.push((node, Due::Cut(to, told())));
     }
-    if let Some(Ok(at)) = word_after(line, REDONE).map(str::parse::<Lsn>)
+    if let Some(at) = value_after::<Lsn>(line, REDONE)
         && shared.facts.lock().is_promoted(node)
         && told().iter().any(|(_, flushed)| *flushed > at.get())
     {
         shared.hit(Rare::PartialRecordAtPromotion);
     }
-    if let Some(Ok(timeline)) = word_after(line, FOLLOWS).map(str::parse) {
+    if let Some(timeline) = value_after(line, FOLLOWS) {
         watch.turned.insert(node, (shared.now_ms(), timeline));
         watch.due.push((node, Due::Follows));
     }
@@ -117,16 +97,15 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     if line.contains(FENCED) {
         watch.due.push((node, Due::Fenced));
     }
-    if let Some(Ok(timeline)) = word_after(line, NEW_TIMELINE).map(str::parse::<u32>) {
+    if let Some(timeline) = value_after(line, NEW_TIMELINE) {
         watch.due.push((node, Due::Begins(timeline)));
-    }
-    if let Some(Ok(timeline)) = word_after(line, NEW_TIMELINE).map(str::parse::<u32>)
-        && let Some((at_ms, had)) = watch.had.remove(&node)
-        && had.contains(&timeline)
-        && shared.facts.lock().losses_since(node, at_ms) == 0
-    {
-        let text = format!("node {node} begins timeline {timeline}, of which it had a history before");
-        shared.fail(format!("OneWriter: {text}"));
+        if let Some((at_ms, had)) = watch.had.remove(&node)
+            && had.contains(&timeline)
+            && shared.facts.lock().losses_since(node, at_ms) == 0
+        {
+            let text = format!("node {node} begins timeline {timeline}, of which it had a history before");
+            shared.fail(format!("OneWriter: {text}"));
+        }
     }
 }
 
@@ -142,16 +121,12 @@ pub(super) fn look(shared: &Arc<Shared>) {
         match what {
             Due::Cut(to, told) => check_cut(shared, node, to, &told),
             Due::Begins(timeline) => check_slots(shared, node, timeline),
-            Due::Ready => in_background(shared, ready(shared.clone(), node)),
-            Due::Stream => in_background(shared, streaming(shared.clone(), node)),
-            Due::Follows => in_background(shared, follows(shared.clone(), node)),
-            Due::Fenced => in_background(shared, fenced(shared.clone(), node)),
+            Due::Ready => shared.beside(ready(shared.clone(), node)),
+            Due::Stream => shared.beside(streaming(shared.clone(), node)),
+            Due::Follows => shared.beside(follows(shared.clone(), node)),
+            Due::Fenced => shared.beside(fenced(shared.clone(), node)),
         }
     }
-}
-
-fn in_background(shared: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) {
-    drop(shared.admin(work));
 }
 
 fn pause(ms: u64) -> tokio::time::Sleep {
@@ -170,9 +145,8 @@ fn check_cut(shared: &Shared, node: usize, to: Lsn, told: &[(Branch, u64)]) {
         let (cluster, mut facts) = (shared.cluster.lock(), shared.facts.lock());
         let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return };
         facts.add_all(files);
-        let timeline = TimelineId::new(facts::accepted(files));
-        let Some(history) = disks::history(files, timeline) else { return };
-        facts::branch_of(&history, timeline)
+        let Some(branch) = facts::branch_followed(files) else { return };
+        branch
     };
     let facts = shared.facts.lock();
     let lineage = facts.branches.lineage(&branch);
@@ -203,10 +177,8 @@ fn check_slots(shared: &Shared, node: usize, timeline: u32) {
     let folder = Path::new(DATA).join("pg_replslot");
     for slot in there.files().list(&folder).unwrap_or_default() {
         let file = folder.join(&slot.name).join("state");
-        let bytes = there.files().read(&file, RECORD_MAX).unwrap_or_default();
-        let Some(restart) = bytes.get(RESTART..).and_then(|rest| rest.first_chunk()) else { continue };
-        let restart = Lsn::new(u64::from_le_bytes(*restart));
-        if restart > fork {
+        let bytes = there.files().read(&file, SLOT_MAX).unwrap_or_default();
+        if let Some(restart) = log_rules::restart_in(&bytes).filter(|restart| *restart > fork) {
             let what = format!("slot {} on disk is at {restart}", slot.name);
             shared.fail(format!("Positions: node {node} begins timeline {timeline} at {fork}, and {what}"));
         }
@@ -241,9 +213,8 @@ async fn follows(shared: Arc<Shared>, node: usize) {
     let branch = {
         let cluster = shared.cluster.lock();
         let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return };
-        let timeline = TimelineId::new(facts::accepted(files));
-        let Some(history) = disks::history(files, timeline) else { return };
-        facts::branch_of(&history, timeline)
+        let Some(branch) = facts::branch_followed(files) else { return };
+        branch
     };
     let Some(upstream) = shared.wire.lock().upstream_of(node, &branch) else { return };
     let sql = "select confirmed_lsn from plimsoll_stat_sync";
@@ -297,21 +268,18 @@ pub(super) fn promotes(shared: &Arc<Shared>, node: usize) {
         let cluster = shared.cluster.lock();
         for other in shared.nodes() {
             let Some(there) = cluster.node(machine_of(other)).filter(|there| there.is_up()) else { continue };
-            let timeline = TimelineId::new(facts::accepted(there.files()));
             if other == node && shared.facts.lock().is_promoted(node) {
                 // It was asked before, and may have begun.
             } else if other == node {
-                let names = there.files().list(&disks::wal_folder()).unwrap_or_default();
-                let numbers = names.iter().filter_map(|entry| entry.name.strip_suffix(".history"));
-                let had = numbers.filter_map(|number| u32::from_str_radix(number, 16).ok()).collect();
+                let had = facts::timelines(there.files()).map(TimelineId::get).collect();
                 shared.watch.lock().had.insert(node, (now_ms, had));
-            } else if let Some(history) = disks::history(there.files(), timeline) {
-                tokens.push((other, facts::branch_of(&history, timeline)));
+            } else if let Some(branch) = facts::branch_followed(there.files()) {
+                tokens.push((other, branch));
             }
         }
     }
     for (other, branch) in tokens {
-        in_background(shared, wait_for_token(shared.clone(), other, branch));
+        shared.beside(wait_for_token(shared.clone(), other, branch));
     }
 }
 
@@ -329,19 +297,5 @@ async fn wait_for_token(shared: Arc<Shared>, node: usize, branch: Branch) {
             "Timely: node {node} has left {branch} at {turned_ms} ms, and who waits there for more of it is \
              told so at {now_ms} ms: {answer:?}"
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_are_read_from_lines() {
-        let line = "LOG:  cut log from 0/14A000 to 0/10B918: no whole record of timeline 1, cut before";
-        assert_eq!(word_after(line, " to "), Some("0/10B918"));
-        assert_eq!(word_after("redo done at 0/1BB740 system usage: 140", REDONE), Some("0/1BB740"));
-        assert_eq!(word_after(line, REDONE), None);
-        assert!(DAMAGE.iter().all(|words| WORDS.contains(words)));
     }
 }

@@ -5,12 +5,12 @@ mod frames;
 mod redone;
 
 use super::heeded::Heeded;
-use super::{ADMIN, Shared, disks, facts, machine_of, watch};
+use super::{ADMIN, Shared, disks, facts, machine_of, number_of, watch};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::features::Feature;
 use crate::history::reports::{Progress, Reports, Source};
-use crate::machine::log_rules;
+use crate::machine::log_rules::{self, SLOT_MAX};
 use crate::plan::{Event, Timed};
 use crate::rare::Rare;
 use frames::{Frames, Heard};
@@ -28,8 +28,6 @@ use wal::{Lsn, TimelineId};
 
 /// How long after the first word of a standby the file of its slot may not have heard of it, in milliseconds.
 const MOVES_MS: u64 = 100;
-/// No file of a slot is larger.
-const SLOT_MAX: u64 = 1 << 16;
 
 /// What was heard.
 #[derive(Debug, Default)]
@@ -215,8 +213,7 @@ pub(super) fn removed(shared: &Shared, node: usize, name: &str) -> Result<(), St
     let cluster = shared.cluster.lock();
     let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
     // What was kept on a branch that the node has left counts no more.
-    let timeline = TimelineId::new(facts::accepted(files));
-    let branch = disks::history(files, timeline).map(|history| facts::branch_of(&history, timeline));
+    let branch = facts::branch_followed(files);
     for ((upstream, slot), kept) in &shared.wire.lock().slots {
         let needs = segment >= size.segment_of(kept.flushed) && segment < size.segment_of(kept.sent);
         let is_there = *upstream == node && kept.branch == branch;
@@ -261,11 +258,6 @@ fn count_rare(
     }
 }
 
-/// The number of a node's machine in the plan.
-fn number_of(machine: NodeId) -> usize {
-    usize::from(machine.0).saturating_sub(1)
-}
-
 impl Stream {
     /// `written` is the word of the upstream that it begins.
     fn new(shared: &Shared, written: &Written, start: &StartReplication) -> Option<Self> {
@@ -273,7 +265,7 @@ impl Stream {
         let files = cluster.node(written.from)?.files();
         let timeline = match start.timeline {
             Some(timeline) => TimelineId::new(timeline),
-            None => TimelineId::new(facts::accepted(files)),
+            None => facts::accepted(files),
         };
         let history = disks::history(files, timeline)?;
         let first = Lsn::new(start.start.get());
@@ -363,16 +355,5 @@ impl Stream {
             Some(node) => disks::is_log_durable(node.files(), &self.history, range),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::machine_of;
-    use super::*;
-
-    #[test]
-    fn machines_are_counted_from_one() {
-        assert_eq!((0..9).map(machine_of).map(number_of).collect::<Vec<_>>(), (0..9).collect::<Vec<_>>());
     }
 }

@@ -21,6 +21,8 @@ use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 static ARCHIVED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// A server writes its log in pieces; of more than this much not all pieces may be there yet.
 const WRITTEN_MAX: usize = 32 << 10;
+/// No file of a slot is larger.
+pub const SLOT_MAX: u64 = 1 << 16;
 /// Where a slot's file has the position from which on it keeps log, and the one at which it was given up.
 const SLOT_RESTART: usize = 96;
 const SLOT_INVALIDATED: usize = 104;
@@ -30,14 +32,20 @@ pub fn archived(name: &str) {
     ARCHIVED.lock().insert(name.to_owned());
 }
 
+fn position_at(file: &[u8], at: usize) -> Option<Lsn> {
+    let bytes = file.get(at..)?.first_chunk::<8>()?;
+    Some(Lsn::new(u64::from_le_bytes(*bytes)))
+}
+
+/// The position that a slot's file has, though the slot may have been given up.
+pub fn restart_in(file: &[u8]) -> Option<Lsn> {
+    position_at(file, SLOT_RESTART)
+}
+
 /// The position from which on a slot with this file keeps log; None if it keeps none.
 pub fn restart_of_slot(file: &[u8]) -> Option<Lsn> {
-    let position = |at: usize| {
-        let bytes = file.get(at..)?.first_chunk::<8>()?;
-        Some(Lsn::new(u64::from_le_bytes(*bytes)))
-    };
-    let given_up = position(SLOT_INVALIDATED)?.is_valid();
-    position(SLOT_RESTART).filter(|restart| restart.is_valid() && !given_up)
+    let given_up = position_at(file, SLOT_INVALIDATED)?.is_valid();
+    restart_in(file).filter(|restart| restart.is_valid() && !given_up)
 }
 
 /// The timeline, the segment and the size of the segments, of a path that is one.

@@ -125,15 +125,20 @@ pub(super) fn before_write(files: &VirtualDisk, path: &Path, bytes: &[u8], offse
     }
     let Some(data) = place(files, path) else { return };
     // What is durable of the log and what minRecoveryPoint covers is so from their beginning on.
-    if let Some(lsn) = bytes.chunks(PAGE).filter_map(lsn_of).max()
+    if let Some(lsn) = newest_lsn(bytes)
         && let Err(why) = may_be_written(files, &data, lsn)
     {
         fail(format!("writes a page of {} that is as new as {lsn}: {why}", path.display()));
     }
 }
 
+/// The newest LSN of whole pages.
+pub(crate) fn newest_lsn(pages: &[u8]) -> Option<Lsn> {
+    pages.chunks_exact(PAGE).filter_map(lsn_of).max()
+}
+
 /// A page's LSN; None if it has none.
-pub(crate) fn lsn_of(page: &[u8]) -> Option<Lsn> {
+fn lsn_of(page: &[u8]) -> Option<Lsn> {
     let (high, rest) = page.split_first_chunk::<4>()?;
     let low = rest.first_chunk::<4>()?;
     let lsn = u64::from(u32::from_le_bytes(*high)) << 32 | u64::from(u32::from_le_bytes(*low));

@@ -2,7 +2,7 @@
 //! are promoted from one place.
 
 use super::generate::Director;
-use super::{Event, Ways, names_of};
+use super::{Event, SYNC_NAMES, Ways, names_of, others_than};
 
 impl Director {
     /// Commits wait for one standby, and it has all of them. When their writer is gone it follows another one
@@ -13,8 +13,7 @@ impl Director {
         let [behind, ahead] = self.some_pair(&candidates);
         let names = names_of(self.rng.bool(), 1, &[ahead]);
         self.change_names(0, names.clone());
-        let set = Event::Reload { node: behind, name: "synchronous_standby_names".to_owned(), value: names };
-        self.then(10, set);
+        self.then(10, Event::set(behind, SYNC_NAMES, &names));
         self.then(20, Event::Follow { node: ahead, from: old });
         self.then(30, Event::Follow { node: behind, from: old });
         let apart_ms = 200 + self.rng.u64(..300);
@@ -28,7 +27,7 @@ impl Director {
         let decided_ms = follow_ms + self.rng.u64(300..1200);
         self.then(decided_ms, Event::Promote { node: behind });
         let decided_ms = if self.rng.bool() {
-            let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != behind).collect();
+            let others = others_than(behind, &candidates);
             self.last_word(behind, &others, decided_ms)
         } else {
             self.replaced_by(behind, decided_ms, candidates);
@@ -45,8 +44,7 @@ impl Director {
         let candidates = self.standbys();
         let [first, second] = self.some_pair(&candidates);
         self.then(0, Event::Rest { ms: 3000 });
-        let (name, value) = ("plimsoll.fence_probe_interval".to_owned(), "300ms".to_owned());
-        self.then(0, Event::Reload { node: old, name, value });
+        self.then(0, Event::set(old, "plimsoll.fence_probe_interval", "300ms"));
         let first_ms = 300 + self.rng.u64(..100);
         self.then(first_ms, Event::Promote { node: first });
         // Time for the old primary to ask its peers.
@@ -75,11 +73,10 @@ impl Director {
         let old = self.primary;
         let candidates = self.standbys();
         let [fast, chosen] = self.some_pair(&candidates);
-        let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != fast).collect();
+        let others = others_than(fast, &candidates);
         let names = names_of(self.rng.bool(), 1, &[fast]);
         self.change_names(0, names.clone());
-        let set = Event::Reload { node: chosen, name: "synchronous_standby_names".to_owned(), value: names };
-        self.then(0, set);
+        self.then(0, Event::set(chosen, SYNC_NAMES, &names));
         for node in candidates.iter().copied() {
             self.then(10, Event::Follow { node, from: old });
         }
@@ -94,15 +91,14 @@ impl Director {
         self.then(down_ms + 1, Event::Kill { node: fast });
         let decided_ms = down_ms + self.rng.u64(20..200);
         self.then(decided_ms, Event::Promote { node: chosen });
-        for node in others.iter().copied().filter(|node| *node != chosen) {
+        for node in others_than(chosen, &others) {
             let follow_ms = decided_ms + self.rng.u64(10..150);
             self.then(follow_ms, Event::Follow { node, from: chosen });
         }
         let back_ms = decided_ms + self.rng.u64(800..1500);
         self.then(back_ms, Event::Clone { node: fast, from: chosen });
-        self.replaced_by(chosen, back_ms, others);
-        self.old_primary_returns(old, true, back_ms);
-        self.now_ms += back_ms + 200;
+        self.succeeds((old, true), chosen, back_ms, others);
+        self.now_ms += 200;
     }
 
     /// A table goes that a standby reads.

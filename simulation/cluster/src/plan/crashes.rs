@@ -1,8 +1,8 @@
 //! Scenes in which disks, and what lies on them, are in the middle of something: crashes in a row, clones
 //! that are broken off, slots that nobody uses, snapshots that nobody heeds.
 
-use super::Event;
 use super::generate::Director;
+use super::{Event, others_than};
 
 impl Director {
     /// A node goes down in the middle of what it writes, several times, and comes back from its own disk.
@@ -65,7 +65,7 @@ impl Director {
     /// A node is cloned while its source writes. The node, the source or the fresh clone goes down, or none.
     pub(super) fn broken_clone(&mut self) {
         let Some(node) = self.some_standby() else { return };
-        let others: Vec<usize> = self.standbys().into_iter().filter(|other| *other != node).collect();
+        let others = others_than(node, &self.standbys());
         let from = if others.is_empty() || self.rng.u8(..3) > 0 {
             self.primary
         } else {
@@ -98,14 +98,10 @@ impl Director {
     pub(super) fn abandoned_slot(&mut self) {
         let node = self.primary;
         let name = format!("left{}", self.now_ms);
-        let set = |value: &str| Event::Reload {
-            node,
-            name: "max_slot_wal_keep_size".to_owned(),
-            value: value.to_owned(),
-        };
+        let limits = |value| Event::set(node, "max_slot_wal_keep_size", value);
         self.then(0, Event::CreateSlot { name: name.clone(), node });
         let limit = if self.rng.bool() { "1MB" } else { "2MB" };
-        self.then(1, set(limit));
+        self.then(1, limits(limit));
         let mut at_ms = 10;
         for _ in 0..3 + self.rng.usize(..3) {
             let kilobytes = self.rng.u64(300..700);
@@ -117,24 +113,19 @@ impl Director {
             at_ms += self.rng.u64(30..100);
         }
         self.then(at_ms, Event::DropSlot { name, node });
-        self.then(at_ms + 1, set("-1"));
+        self.then(at_ms + 1, limits("-1"));
         self.now_ms += at_ms;
     }
 
     /// Standbys tell nobody of their snapshots for a while, and wait little for them.
     pub(super) fn unheeded_snapshots(&mut self) {
-        let set = |node: usize, name: &str, value: &str| Event::Reload {
-            node,
-            name: name.to_owned(),
-            value: value.to_owned(),
-        };
         let ms = self.rng.u64(1500..3500);
         let delay = ["0", "20ms", "50ms"][self.rng.usize(..3)];
         for node in self.standbys() {
-            self.then(0, set(node, "hot_standby_feedback", "off"));
-            self.then(1, set(node, "max_standby_streaming_delay", delay));
-            self.then(ms, set(node, "hot_standby_feedback", "on"));
-            self.then(ms + 1, set(node, "max_standby_streaming_delay", "700ms"));
+            self.then(0, Event::set(node, "hot_standby_feedback", "off"));
+            self.then(1, Event::set(node, "max_standby_streaming_delay", delay));
+            self.then(ms, Event::set(node, "hot_standby_feedback", "on"));
+            self.then(ms + 1, Event::set(node, "max_standby_streaming_delay", "700ms"));
         }
     }
 }

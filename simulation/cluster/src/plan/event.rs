@@ -208,6 +208,13 @@ events! {
     ClockBack { node: usize, ms: u64 } = "set the clock of node {node} back by {ms} ms",
 }
 
+impl Event {
+    /// A setting is changed on a node.
+    pub fn set(node: usize, name: &str, value: &str) -> Self {
+        Self::Reload { node, name: name.to_owned(), value: value.to_owned() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

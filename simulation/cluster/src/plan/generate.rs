@@ -5,7 +5,7 @@
 //! runs them). Most scenes are small faults; in between the branch changes, at least once.
 
 use super::scenes::Turning;
-use super::{Event, Nodes, Plan, Timed, Ways, names_of};
+use super::{Event, Nodes, Plan, Timed, Ways, names_of, others_than};
 use crate::features::{Feature, Features};
 use fastrand::Rng;
 
@@ -85,6 +85,11 @@ impl Director {
     /// Something happens this much after the scene's beginning.
     pub(super) fn then(&mut self, after_ms: u64, event: Event) {
         self.events.push(Timed { at_ms: self.now_ms + after_ms, event });
+    }
+
+    /// Something happened this much before the scene's beginning.
+    pub(super) fn before(&mut self, ago_ms: u64, event: Event) {
+        self.events.push(Timed { at_ms: self.now_ms.saturating_sub(ago_ms), event });
     }
 
     pub(super) fn has(&self, feature: Feature) -> bool {
@@ -200,7 +205,7 @@ impl Director {
     /// The others of those that were compared follow the new primary; who they are.
     pub(super) fn followed_by(&mut self, chosen: usize, decided_ms: u64, candidates: &[usize]) -> Vec<usize> {
         self.primary = chosen;
-        let followers: Vec<usize> = candidates.iter().copied().filter(|node| *node != chosen).collect();
+        let followers = others_than(chosen, candidates);
         for node in candidates {
             let after_ms = decided_ms + self.rng.u64(50..600);
             self.then(after_ms, Event::FollowPrimary { node: *node });
@@ -340,12 +345,10 @@ impl Director {
         }
         self.then(0, event);
         if self.rng.u8(..3) == 0 {
-            let ago_ms = self.rng.u64(1..150).min(self.now_ms);
-            self.now_ms -= ago_ms;
+            let ago_ms = self.rng.u64(1..150);
             // A standby has to do with it, too: what its own last one may leave is what the primary's says.
             let of = if self.rng.bool() { self.primary } else { node };
-            self.then(0, Event::Checkpoint { node: of });
-            self.now_ms += ago_ms;
+            self.before(ago_ms, Event::Checkpoint { node: of });
         }
         let mut after_ms = self.rng.u64(20..900);
         self.then(after_ms, Event::Restart { node });
@@ -395,8 +398,7 @@ impl Director {
     }
 
     fn reload(&mut self, node: usize) {
-        let set =
-            |name: &str, value: &str| Event::Reload { node, name: name.to_owned(), value: value.to_owned() };
+        let set = |name, value| Event::set(node, name, value);
         let event = match self.rng.u8(..8) {
             0 | 1 => {
                 let standbys = self.standbys();

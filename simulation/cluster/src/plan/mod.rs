@@ -70,6 +70,9 @@ impl Plan {
     }
 }
 
+/// The setting that names those that commits wait for.
+pub const SYNC_NAMES: &str = "synchronous_standby_names";
+
 /// The setting's value for a quorum of nodes (`ANY 1 (n1, n2)`).
 pub fn names_of(first: bool, count: usize, nodes: &[usize]) -> String {
     if nodes.is_empty() || count == 0 {
@@ -77,6 +80,11 @@ pub fn names_of(first: bool, count: usize, nodes: &[usize]) -> String {
     }
     let names: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
     format!("{} {count} ({})", if first { "FIRST" } else { "ANY" }, names.join(", "))
+}
+
+/// Those of some nodes that are not this one.
+fn others_than(node: usize, among: &[usize]) -> Vec<usize> {
+    among.iter().copied().filter(|other| *other != node).collect()
 }
 
 impl fmt::Display for Plan {

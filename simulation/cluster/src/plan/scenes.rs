@@ -2,7 +2,7 @@
 //! lose power at once, an old primary runs on, a stream ends in the middle of a record.
 
 use super::generate::Director;
-use super::{Answered, Event, Nodes, Ways};
+use super::{Answered, Event, Nodes, SYNC_NAMES, Ways, others_than};
 use crate::features::Feature;
 
 /// A scene that changes the branch.
@@ -121,7 +121,7 @@ impl Director {
         let old = self.primary;
         let candidates = self.standbys();
         let chosen = candidates[self.rng.usize(..candidates.len())];
-        let others: Vec<usize> = candidates.iter().copied().filter(|node| *node != chosen).collect();
+        let others = others_than(chosen, &candidates);
         let (kilobytes, size) = self.burst_and_link();
         let mut from = chosen;
         for node in others.iter().copied() {
@@ -178,8 +178,7 @@ impl Director {
     pub(super) fn last_word(&mut self, first: usize, others: &[usize], promoted_ms: u64) -> u64 {
         let node = others[self.rng.usize(..others.len())];
         let names = super::names_of(false, 1, &[node]);
-        let value = names.clone();
-        self.then(0, Event::Reload { node: first, name: "synchronous_standby_names".to_owned(), value });
+        self.then(0, Event::set(first, SYNC_NAMES, &names));
         self.names = names;
         let before_ms = promoted_ms.saturating_sub(self.rng.u64(1..60));
         let (ms, delay_ms) = (self.rng.u64(300..1500), self.rng.u64(100..500));

@@ -93,10 +93,10 @@ impl Director {
             let up_ms = cut_ms + self.rng.u64(10..100);
             self.then(up_ms, Event::Restart { node });
         } else if self.has(Feature::Waits) && self.rng.u8(..3) == 0 {
-            let (name, value) = ("plimsoll.synchronous_timeout".to_owned(), "150ms".to_owned());
-            self.then(0, Event::Reload { node, name: name.clone(), value });
+            let patience = "plimsoll.synchronous_timeout";
+            self.then(0, Event::set(node, patience, "150ms"));
             if self.rng.bool() {
-                self.then(cut_ms + 3000, Event::Reload { node, name, value: "0".to_owned() });
+                self.then(cut_ms + 3000, Event::set(node, patience, "0"));
             }
         }
     }
@@ -114,10 +114,8 @@ impl Director {
     pub(super) fn half_written(&mut self) {
         for _ in 0..1 + self.rng.usize(..3) {
             let kilobytes = 2 * self.rng.u64(5..25);
-            let ago_ms = self.rng.u64(1..12).min(self.now_ms);
-            self.now_ms -= ago_ms;
-            self.then(0, Event::Burst { node: self.primary, kilobytes });
-            self.now_ms += ago_ms;
+            let ago_ms = self.rng.u64(1..12);
+            self.before(ago_ms, Event::Burst { node: self.primary, kilobytes });
         }
     }
 }

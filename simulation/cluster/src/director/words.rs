@@ -1,0 +1,107 @@
+//! Words of the nodes' log lines: what is listened for, and how values are read from behind it.
+
+/// A node begins a timeline.
+pub(super) const NEW_TIMELINE: &str = "selected new timeline ID: ";
+/// A node takes writes.
+pub(super) const READY: &str = "database system is ready to accept connections";
+/// It follows others.
+pub(super) const STANDBY: &str = "entering standby mode";
+/// It does not become a primary.
+pub(super) const REFUSED: &str = "promotion refused";
+/// It follows a younger branch.
+pub(super) const FOLLOWS: &str = "new target timeline is ";
+/// Redo ends, at a start or a promotion.
+pub(super) const REDONE: &str = "redo done at ";
+/// A node cuts what its log has behind a position.
+pub(super) const CUT: &str = "cut log from ";
+/// A start cut the torn end of the log.
+pub(super) const TORN: &str = "which never became durable";
+/// Recovery or a promotion ends large transactions.
+pub(super) const ABORTED: &str = "transactions without an outcome";
+
+/// A primary does not know yet which commits of before hold, and then it does.
+pub(super) const UNDECIDED: &str = "are undecided until the synchronous standbys hold them";
+pub(super) const DECIDED: &str = "the synchronous standbys hold all commits up to";
+/// It shows what is undecided.
+pub(super) const SHOWN: &str = " are released ";
+pub(super) const TIMED_OUT: &str = "released by plimsoll.unconfirmed_timeout";
+pub(super) const NOBODY_NAMED: &str = "are released since no synchronous standbys";
+
+/// A primary falls back behind a position, and is back to what its settings ask for.
+pub(super) const FALLS_BACK: &str = "falling back from synchronous replication after ";
+pub(super) const RETURNS: &str = "returning to synchronous replication";
+/// It fell back before it went down.
+pub(super) const FELL_BACK: &str = "this server's last run acknowledged commits after";
+/// Who was replaced had fallen back.
+pub(super) const PRIMARY_FELL_BACK: &str = "the primary of before acknowledged commits after";
+
+/// A primary is fenced.
+pub(super) const FENCED: &str = "this server is fenced and takes no more writes";
+/// Another one writes.
+pub(super) const STRANGER: &str = "writes another branch";
+/// Its upstream's branch is not a younger one.
+pub(super) const NO_DESCENDANT: &str = "highest timeline";
+
+/// A slot, or log, is gone.
+pub(super) const SLOT_LOST: &str = "invalidating slot";
+pub(super) const LOG_REMOVED: &str = "has already been removed";
+/// A disk is full.
+pub(super) const FULL: &str = "No space left on device";
+/// It has kept an entry from the ledger.
+pub(super) const UNWRITTEN: &str = "could not write plimsoll/ledger";
+/// Replay gave a snapshot up because its rows go.
+pub(super) const GIVEN_UP: &str = "User query might have needed to see row versions that must be removed";
+
+/// A server takes its own files for broken.
+pub(super) const DAMAGE: &[&str] = &["is damaged", "could not be read from disk: invalid page", "PANIC:"];
+
+/// All that is listened for, but for [`DAMAGE`].
+pub(super) const HEARD: &[&str] = &[
+    NEW_TIMELINE,
+    READY,
+    STANDBY,
+    REFUSED,
+    FOLLOWS,
+    REDONE,
+    CUT,
+    TORN,
+    ABORTED,
+    UNDECIDED,
+    DECIDED,
+    TIMED_OUT,
+    NOBODY_NAMED,
+    FALLS_BACK,
+    RETURNS,
+    FELL_BACK,
+    PRIMARY_FELL_BACK,
+    FENCED,
+    STRANGER,
+    NO_DESCENDANT,
+    SLOT_LOST,
+    LOG_REMOVED,
+    FULL,
+    UNWRITTEN,
+    GIVEN_UP,
+];
+
+/// The value behind these words, if the line has them and it is one.
+pub(super) fn value_after<T: std::str::FromStr>(line: &str, words: &str) -> Option<T> {
+    line.split_once(words)?.1.split([' ', ':', ',']).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal::Lsn;
+
+    #[test]
+    fn values_are_read_from_lines() {
+        let line = "LOG:  cut log from 0/14A000 to 0/10B918: no whole record of timeline 1, cut before";
+        assert_eq!(value_after(line, " to "), "0/10B918".parse::<Lsn>().ok());
+        assert_eq!(value_after(line, CUT), "0/14A000".parse::<Lsn>().ok());
+        let line = "redo done at 0/1BB740 system usage: 140";
+        assert_eq!(value_after(line, REDONE), "0/1BB740".parse::<Lsn>().ok());
+        assert_eq!(value_after::<Lsn>(line, CUT), None);
+        assert_eq!(value_after(&format!("{NEW_TIMELINE}2"), NEW_TIMELINE), Some(2));
+    }
+}
