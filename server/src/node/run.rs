@@ -66,7 +66,8 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
                         node.life.request_stop(StopMode::Fast);
                         continue;
                     }
-                    let finished = or_stopped(&node, promote(&node, running, ended, &database)).await;
+                    let promotion = promote(&node, running, ended, &database);
+                    let Some(finished) = or_stopped(&node, promotion).await else { continue };
                     match finished {
                         Ok(()) => serve_writes(&node),
                         Err(error) if node.archive.stop.is_cancelled() => {
@@ -85,16 +86,21 @@ pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<
     }
 }
 
-/// Waits for the end of recovery, whose commands a stop meanwhile ends.
-async fn or_stopped<T>(node: &Node, finish: impl Future<Output = T>) -> T {
+/// Waits for the end of recovery, whose commands a stop meanwhile ends. None: the server stops immediately,
+/// as by a crash, which the next start makes good.
+async fn or_stopped<T>(node: &Node, finish: impl Future<Output = T>) -> Option<T> {
     let mut finish = std::pin::pin!(finish);
     let mut stops = node.life.stops();
     tokio::select! {
         biased;
-        done = &mut finish => return done,
+        done = &mut finish => return Some(done),
         _ = stop_of(&mut stops, StopMode::Smart) => node.archive.stop.cancel(),
     }
-    finish.await
+    tokio::select! {
+        biased;
+        done = &mut finish => Some(done),
+        _ = stop_of(&mut stops, StopMode::Immediate) => None,
+    }
 }
 
 fn serve_writes(node: &Node) {

@@ -119,6 +119,9 @@ async fn stop_cleanly(
     tasks.stop_writers().await;
     node.archive.end_segment().await;
     let done = database.shutdown().await;
+    if let Some(replication) = node.replication() {
+        replication.close_ledger();
+    }
     // The standbys get the shutdown checkpoint before they are let go.
     if let Some(replication) = node.replication() {
         let end = replication.log.flushed();

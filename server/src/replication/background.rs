@@ -24,7 +24,12 @@ pub(crate) fn start(replication: &Arc<Replication>, states: &watch::Receiver<Nod
     tasks.spawn_writer(keep_lag_clock(of()));
     tasks.spawn_writer(semi_sync::run(of(), states()));
     tasks.spawn_writer(slots::mind(of()));
+    tasks.spawn_writer(keep_ledger(of()));
     tasks.spawn_writer(fencing::watch(of(), states()));
+}
+
+async fn keep_ledger(replication: Arc<Replication>) {
+    replication.ledger.keep().await;
 }
 
 /// Keeps standbys told which stages commits wait for, so that they report nothing else in a hurry.

@@ -155,6 +155,11 @@ impl Replication {
         }
     }
 
+    /// Nothing is recorded any more: the server ends.
+    pub(crate) fn close_ledger(&self) {
+        self.ledger.close();
+    }
+
     /// The settings and positions that say which log is kept.
     pub(crate) fn limits(&self) -> WalLimits {
         let (config, database) = (self.ground.config(), &self.database);

@@ -297,6 +297,11 @@ impl Guarantee {
         !ends.into_iter().any(|(other, at_ms)| other == node && (from_ms..=to_ms).contains(&at_ms))
     }
 
+    /// Whether a node was to be promoted within a time: it streams no longer.
+    pub fn is_promoted(&self, node: usize, from_ms: u64, to_ms: u64) -> bool {
+        self.turns.iter().any(|turn| turn.node == node && (from_ms..=to_ms).contains(&turn.decided_ms))
+    }
+
     /// When a node's server ended so that all it was connected with hear of it.
     pub fn ends_of(&self, node: usize) -> impl Iterator<Item = u64> {
         let losses = self.losses.iter().filter(move |loss| loss.node == node && loss.lost != Lost::Machine);

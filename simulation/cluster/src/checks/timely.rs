@@ -108,7 +108,8 @@ impl Judge<'_> {
         let at_ms = told.at_ms.max(told.streams_from_ms?);
         let until_ms = at_ms + ANSWER_MS;
         let arrives = self.guarantee.is_clear((primary, node), told.at_ms, until_ms)
-            && self.guarantee.lives(node, told.at_ms, until_ms);
+            && self.guarantee.lives(node, told.at_ms, until_ms)
+            && !self.guarantee.is_promoted(node, told.at_ms.saturating_sub(PATIENCE_MS), until_ms);
         arrives.then_some(at_ms)
     }
 

@@ -8,14 +8,31 @@ use host::Disk;
 use simulation::VirtualDisk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentNumber, SegmentSize, TimelineId, WalReader};
 
 /// How long a small file that must outlive a power cut may not be durable, in milliseconds.
 const UNDURABLE_MS: u64 = 400;
 
-/// Small files that were written and may not be durable yet, each since when, in milliseconds.
-pub(super) type Touched = BTreeMap<(usize, PathBuf), u64>;
+/// Small files that were written and may not be durable yet.
+pub(super) type Touched = BTreeMap<(usize, PathBuf), Undurable>;
+
+/// A file that does not survive a power cut as it is.
+pub(super) struct Undurable {
+    /// Since when, in milliseconds.
+    since_ms: u64,
+    /// What would survive of it. While that changes the file is only written again and again.
+    survives: Option<Vec<u8>>,
+}
+
+/// Whether no whole record is between these positions of a node's log.
+pub(super) fn has_no_record(files: &VirtualDisk, history: &TimelineHistory, (from, to): (Lsn, Lsn)) -> bool {
+    let Some(size) = SegmentSize::new(SEGMENT_BYTES) else { return false };
+    let mut log = SegmentFiles::new(Arc::new(files.clone()), wal_folder(), size, history.clone());
+    log.set_limit(to);
+    matches!(WalReader::new(log, ReaderOptions::new(size), from).next(), Ok(Next::End(_)))
+}
 
 /// Asks what servers have done wrong with their disks.
 pub(super) fn look(shared: &Shared) -> Result<(), String> {
@@ -33,17 +50,24 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
         let files = cluster.node(machine_of(node)).map(|there| there.files());
         let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
         files.map_or(Ok(()), |files| wire::saved(shared, (node, since_ms), files, &file.path))?;
-        touched.entry((node, file.path)).or_insert(now_ms);
+        let survives = files.and_then(|files| files.read_durable(&file.path));
+        touched.entry((node, file.path)).or_insert(Undurable { since_ms: now_ms, survives });
     }
     let mut left = None;
-    touched.retain(|(node, path), since_ms| {
+    touched.retain(|(node, path), Undurable { since_ms, survives }| {
         let Some(there) = cluster.node(machine_of(*node)).filter(|there| there.is_up()) else { return false };
         let files = there.files();
         let len = files.metadata(path).map_or(0, |metadata| metadata.len);
         if files.is_durable(path, 0..len).unwrap_or(true) || facts.losses_since(*node, *since_ms) > 0 {
             return false;
         }
-        if now_ms >= *since_ms + UNDURABLE_MS && !facts.paused_since(*node, *since_ms) {
+        if now_ms < *since_ms + UNDURABLE_MS {
+            return true;
+        }
+        let now_survives = files.read_durable(path);
+        if now_survives != *survives {
+            (*since_ms, *survives) = (now_ms, now_survives);
+        } else if !facts.paused_since(*node, *since_ms) {
             left = Some(format!(
                 "Disk: node {node} has written {} and does not make it durable",
                 path.display()

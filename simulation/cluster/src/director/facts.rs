@@ -172,10 +172,19 @@ impl Facts {
     pub(super) fn told(&mut self, node: usize, at_ms: u64, event: &'static str) {
         self.told.push((node, at_ms, event));
     }
+    /// What a node's log told of such events since a time, and when.
+    pub(super) fn told_by(&self, node: usize, since_ms: u64) -> impl Iterator<Item = (u64, &'static str)> {
+        let fits = move |told: &&(usize, u64, &str)| told.0 == node && told.1 >= since_ms;
+        self.told.iter().filter(fits).map(|(_, at_ms, event)| (*at_ms, *event))
+    }
     /// How often a node's log told of an event since a time.
     pub(super) fn told_events(&self, node: usize, event: &str, since_ms: u64) -> usize {
-        let fits = |told: &&(usize, u64, &str)| told.0 == node && told.1 >= since_ms && told.2 == event;
-        self.told.iter().filter(fits).count()
+        self.told_by(node, since_ms).filter(|(_, told)| *told == event).count()
+    }
+    /// Whether a node lost anything within a time.
+    pub(super) fn is_lost_between(&self, node: usize, from_ms: u64, to_ms: u64) -> bool {
+        let within = |loss: &Loss| loss.node == node && (from_ms..=to_ms).contains(&loss.at_ms);
+        self.losses.iter().any(within)
     }
     /// When a node last lost so much.
     pub(super) fn last_loss(&self, node: usize, lost: Lost) -> Option<u64> {

@@ -1,6 +1,10 @@
 //! Promise 6 in the end: what a node's log told that it gave up stands in its ledger, and nothing else does.
 
-use super::words::{CUT, FALLS_BACK, NOBODY_NAMED, RETURNS, SLOT_LOST, TIMED_OUT, TORN, UNWRITTEN};
+use super::facts::Facts;
+use super::words::{
+    CUT, FALLS_BACK, LEDGER_LOST, LEDGER_WRITTEN, NOBODY_NAMED, RETURNS, SLOT_LOST, TIMED_OUT, TORN,
+    UNWRITTEN,
+};
 use super::{Shared, machine_of};
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
@@ -19,16 +23,21 @@ const EVENTS: &[(&str, &str)] = &[
     (SLOT_LOST, "slot_lost"),
 ];
 
-/// What a line counts as that says that a full disk has kept an entry from the ledger.
+/// Words of lines about entries that a full disk keeps from the ledger, with what they count as: one waits,
+/// those that waited are written, the server ended before they were.
+const WAITS: &[(&str, &str)] =
+    &[(UNWRITTEN, IS_UNWRITTEN), (LEDGER_WRITTEN, IS_WRITTEN), (LEDGER_LOST, IS_LOST)];
 const IS_UNWRITTEN: &str = "unwritten";
+const IS_WRITTEN: &str = "written";
+const IS_LOST: &str = "lost";
 
 /// No ledger of a run is larger.
 const FILE_MAX: u64 = 1 << 20;
 
 /// The event that a line of the log tells of.
 pub(super) fn event_of(line: &str) -> Option<&'static str> {
-    let unwritten = line.contains(UNWRITTEN).then_some(IS_UNWRITTEN);
-    unwritten.or_else(|| EVENTS.iter().find(|(words, _)| line.contains(words)).map(|(_, event)| *event))
+    let mut known = WAITS.iter().chain(EVENTS);
+    known.find(|(words, _)| line.contains(words)).map(|(_, event)| *event)
 }
 
 /// Compares each node's ledger with what its log told since it has its directory.
@@ -57,7 +66,9 @@ fn check_node(
     let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
     let crashes = facts.losses_since(node, since_ms);
     // The log says in its place what happened; a disk without room takes nothing durably.
-    let unwritten = facts.told_events(node, IS_UNWRITTEN, since_ms);
+    let (lost, waiting) = unwritten(&facts, node, since_ms);
+    // In the end there was room again.
+    let unwritten = if at_rest { lost } else { lost + waiting };
     for event in events {
         let told = facts.told_events(node, event, since_ms);
         let recorded = recorded(files, event);
@@ -68,6 +79,28 @@ fn check_node(
         }
     }
     Ok(())
+}
+
+/// How many entries a node's ledger lacks: those of which a crash made an end while they waited for room on
+/// its disk, and those that wait for it.
+fn unwritten(facts: &Facts, node: usize, since_ms: u64) -> (usize, usize) {
+    let (mut lost, mut waiting, mut last_ms) = (0, 0, since_ms);
+    for (at_ms, event) in facts.told_by(node, since_ms) {
+        if facts.is_lost_between(node, last_ms, at_ms) {
+            lost += std::mem::take(&mut waiting);
+        }
+        last_ms = at_ms;
+        match event {
+            IS_UNWRITTEN => waiting += 1,
+            IS_WRITTEN => waiting = 0,
+            IS_LOST => lost += std::mem::take(&mut waiting),
+            _ => {}
+        }
+    }
+    if facts.is_lost_between(node, last_ms, u64::MAX) {
+        lost += std::mem::take(&mut waiting);
+    }
+    (lost, waiting)
 }
 
 /// How many entries of an event a ledger has.

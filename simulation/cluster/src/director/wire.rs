@@ -51,6 +51,9 @@ struct Kept {
     flushed: Lsn,
     /// The end of what it was sent.
     sent: Lsn,
+    /// From which position on the slot kept log when its standby first told something: that of its creation,
+    /// if the standby had less of that segment by then.
+    reserved: Option<Lsn>,
     /// When a server told so first, and last, in milliseconds.
     since_ms: u64,
     told_ms: u64,
@@ -149,7 +152,8 @@ impl Wire {
                             let kept = self.slots.entry((number_of(written.to), slot.clone())).or_default();
                             if kept.branch.as_ref() != Some(&stream.branch) {
                                 let (branch, since_ms) = (Some(stream.branch.clone()), shared.now_ms());
-                                *kept = Kept { branch, since_ms, ..Kept::default() };
+                                let reserved = restart_of(shared, number_of(written.to), slot);
+                                *kept = Kept { branch, since_ms, reserved, ..Kept::default() };
                             }
                             kept.flushed = kept.flushed.max(Lsn::new(believed.flushed));
                             kept.sent = kept.sent.max(stream.sent);
@@ -179,6 +183,18 @@ impl Wire {
     }
 }
 
+/// From which position on a slot keeps log, as its file says; None if it keeps none.
+fn restart_in(files: &VirtualDisk, slot: &str) -> Option<Lsn> {
+    let path = Path::new(DATA).join(format!("pg_replslot/{slot}/state"));
+    log_rules::restart_of_slot(&files.read(&path, SLOT_MAX).ok()?)
+}
+
+/// The same for a node's slot.
+fn restart_of(shared: &Shared, node: usize, slot: &str) -> Option<Lsn> {
+    let cluster = shared.cluster.lock();
+    restart_in(cluster.node(machine_of(node))?.files(), slot)
+}
+
 /// The file of a slot was written, on a node that has its directory since a time: it may give up what the
 /// standby has told to be durable, and nothing of what else it was sent.
 pub(super) fn saved(
@@ -193,11 +209,11 @@ pub(super) fn saved(
     }
     let wire = shared.wire.lock();
     let Some(kept) = wire.slots.get(&(node, slot.to_owned())) else { return Ok(()) };
-    let file = files.read(path, SLOT_MAX).unwrap_or_default();
-    let Some(restart) = log_rules::restart_of_slot(&file) else { return Ok(()) };
+    let Some(restart) = restart_in(files, slot) else { return Ok(()) };
     // Its file may be that of the slot's creation still.
     let has_moved = kept.told_ms > since_ms && shared.now_ms() >= kept.since_ms + MOVES_MS;
-    if has_moved && restart > kept.flushed && restart <= kept.sent {
+    let is_new = kept.reserved.is_none_or(|reserved| restart > reserved);
+    if has_moved && is_new && restart > kept.flushed && restart <= kept.sent {
         let flushed = kept.flushed;
         return Err(format!(
             "Bounded: slot {slot} of node {node} keeps log from {restart} on, and its standby has \
@@ -212,15 +228,19 @@ pub(super) fn removed(shared: &Shared, node: usize, name: &str) -> Result<(), St
     let Some((_, segment, size)) = disks::segment_of(name) else { return Ok(()) };
     let cluster = shared.cluster.lock();
     let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
+    // Of two timelines in one segment both files have its beginning.
+    let names = files.list(&disks::wal_folder()).unwrap_or_default();
+    if names.iter().any(|entry| disks::segment_of(&entry.name).is_some_and(|(_, other, _)| other == segment))
+    {
+        return Ok(());
+    }
     // What was kept on a branch that the node has left counts no more.
     let branch = facts::branch_followed(files);
     for ((upstream, slot), kept) in &shared.wire.lock().slots {
         let needs = segment >= size.segment_of(kept.flushed) && segment < size.segment_of(kept.sent);
         let is_there = *upstream == node && kept.branch == branch;
-        let path = Path::new(DATA).join(format!("pg_replslot/{slot}/state"));
         // One that was given up keeps nothing.
-        let keeps = || log_rules::restart_of_slot(&files.read(&path, SLOT_MAX).unwrap_or_default()).is_some();
-        if is_there && needs && keeps() {
+        if is_there && needs && restart_in(files, slot).is_some() {
             let flushed = kept.flushed;
             return Err(format!(
                 "Bounded: node {node} gave up {name}, and slot {slot} keeps the log from {flushed} on"
@@ -343,6 +363,13 @@ impl Stream {
             return Ok(());
         }
         let (standby, flushed) = (self.standby, Lsn::new(flushed));
+        // The rest of a record may never come.
+        let range = (Lsn::new(told.replayed), flushed);
+        let cluster = shared.cluster.lock();
+        let files = cluster.node(machine_of(standby)).map(|node| node.files());
+        if files.is_some_and(|files| disks::has_no_record(files, &self.history, range)) {
+            return Ok(());
+        }
         Err(format!(
             "Timely: node {standby} has {flushed} since {since_ms} ms and does not redo it: {told:x?}"
         ))

@@ -49,6 +49,9 @@ pub(super) const LOG_REMOVED: &str = "has already been removed";
 pub(super) const FULL: &str = "No space left on device";
 /// It has kept an entry from the ledger.
 pub(super) const UNWRITTEN: &str = "could not write plimsoll/ledger";
+/// What had to wait is written, or never will be.
+pub(super) const LEDGER_WRITTEN: &str = "entries of plimsoll/ledger that had to wait";
+pub(super) const LEDGER_LOST: &str = "entries of plimsoll/ledger: ";
 /// Replay gave a snapshot up because its rows go.
 pub(super) const GIVEN_UP: &str = "User query might have needed to see row versions that must be removed";
 
@@ -81,6 +84,8 @@ pub(super) const HEARD: &[&str] = &[
     LOG_REMOVED,
     FULL,
     UNWRITTEN,
+    LEDGER_WRITTEN,
+    LEDGER_LOST,
     GIVEN_UP,
 ];
 
