@@ -26,6 +26,8 @@ const SEE_PAUSE: Duration = Duration::from_millis(10);
 const CLONE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a stop may take before the process is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// What at once is, for a stop, in milliseconds.
+const AT_ONCE_MS: u64 = 800;
 
 /// What a power cut leaves of what was not synced.
 fn policy_of(seed: u64) -> CrashPolicy {
@@ -245,8 +247,14 @@ fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
     let Some(mut states) = states else { return };
     let there = shared.clone();
     shared.beside(async move {
+        let asked_ms = there.now_ms();
         let ended = states.wait_for(|state| matches!(state, State::Ended(_) | State::Down));
         let timely = tokio::time::timeout(STOP_LIMIT, ended).await.is_ok();
+        let is_at_once = there.now_ms() < asked_ms + AT_ONCE_MS;
+        let stood_still = || there.facts.lock().paused_since(node, asked_ms);
+        if mode == StopMode::Immediate && !is_at_once && !stood_still() {
+            there.fail(format!("Timely: node {node} was to stop at once at {asked_ms} ms, and goes on"));
+        }
         let same = there.cluster.lock().node(id).and_then(|node| node.life()) == life;
         if !same {
             return;
