@@ -2,6 +2,7 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use scenarios::script::{Observer, Session};
 use scenarios::{Node, plimsoll, run_ok, wait_until};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
@@ -81,4 +82,35 @@ fn a_clone_given_up_at_each_stage_leaves_nothing_or_is_whole() {
             }
         }
     }
+}
+
+#[test]
+fn a_commit_does_not_count_on_a_copy_that_is_still_being_made() {
+    let primary = Node::builder().start();
+    primary.sql("CREATE TABLE t (i int PRIMARY KEY)");
+    primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+    primary.sql("SELECT pg_reload_conf()");
+    let target = primary.folder().join("copy");
+    let mut backup = primary.tool("pg_basebackup");
+    backup.args(["-X", "stream", "-c", "fast", "--status-interval=1", "--max-rate=32", "-D"]).arg(&target);
+    let mut backup = backup.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("pg_basebackup runs");
+    let limit = Duration::from_secs(60);
+    let mut observer = Observer::connect(&primary.conninfo());
+    let session = Session::connect(&primary.conninfo());
+    session.say("SET synchronous_commit = remote_write");
+    session.begin("INSERT INTO t VALUES (1)");
+    observer.wait_for_event(session.pid, "SyncRep");
+    let end = observer.value("SELECT pg_current_wal_flush_lsn()");
+    let reached = format!("SELECT count(*) FROM pg_stat_replication WHERE write_lsn >= '{end}'");
+    wait_until("the copy has it", limit, || match observer.value(&reached).as_str() {
+        "1" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    observer.wait_for_event(session.pid, "SyncRep");
+    assert_eq!(session.poll(), None, "nobody else holds it");
+    backup.kill().expect("it runs");
+    backup.wait().expect("it ends");
+    primary.sql("ALTER SYSTEM RESET synchronous_standby_names");
+    primary.sql("SELECT pg_reload_conf()");
+    assert_eq!(session.answer(), "ok 1");
 }

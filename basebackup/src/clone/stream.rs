@@ -1,11 +1,11 @@
 //! The log that comes beside the backup.
 
-use super::{CloneError, blocking, io_error};
+use super::{CloneError, blocking, io_error, is_plimsoll};
 use bytes::Bytes;
 use host::task::task;
 use host::{Host, write_file_durably};
 use protocol::client::{CopyBoth, CopyStart};
-use protocol::replication::{FromPrimary, StatusUpdate, WireLsn, encode_status_update};
+use protocol::replication::{COPY_OPTION, FromPrimary, StatusUpdate, WireLsn, encode_status_update};
 use protocol::{Client, ClientError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -134,11 +134,14 @@ async fn run(
     let begin = request.segment_size.start_of(request.segment_size.segment_of(request.start));
     fetch_history(&host, &mut client, &request).await?;
     let writer = open_writer(&host, &request, begin).await?;
-    let command = format!(
+    let mut command = format!(
         "START_REPLICATION SLOT {} PHYSICAL {begin} TIMELINE {}",
         identifier::quote_always(&request.slot),
         request.timeline
     );
+    if is_plimsoll(&client) {
+        command.push_str(&format!(" ({COPY_OPTION} 'true')"));
+    }
     let mut copy = match client.copy_both(&command).await? {
         CopyStart::Streaming(copy) => copy,
         CopyStart::Ended(_) => return Err(CloneError::StreamEnded { at: begin }),

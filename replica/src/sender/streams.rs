@@ -38,6 +38,9 @@ pub struct SenderInfo {
     pub client_port: i32,
     /// backend_start
     pub backend_start: Timestamp,
+    /// Whether the log may be for a copy that is being made (the client said so, or reads through a temporary
+    /// slot). Such a copy may never be finished: no commit counts on it before it tells what it replayed.
+    pub may_be_copy: bool,
 }
 
 /// One row of pg_stat_replication, and what else is known of the stream.
@@ -303,10 +306,16 @@ impl Entry {
         progress.up_to(if all { Lsn::MAX } else { self.sent.min(self.valid_upto) })
     }
 
+    fn is_copy(&self) -> bool {
+        self.info.may_be_copy
+            && !self.progress.replayed.is_valid()
+            && !host::planted!("a clone in the making counts")
+    }
+
     fn candidate(&self) -> Candidate<'_> {
         Candidate {
             name: &self.info.application_name,
-            streaming: self.state.counts_for_sync(),
+            streaming: self.state.counts_for_sync() && !self.is_copy(),
             progress: self.progress,
         }
     }
@@ -539,6 +548,20 @@ mod tests {
         assert_eq!(senders.synced(), Progress::default());
         a.set_state(SenderState::Streaming, TimelineId::FIRST);
         assert_eq!(senders.synced().flushed, at(70));
+    }
+
+    #[test]
+    fn a_copy_in_the_making_confirms_nothing_until_it_replays() {
+        let (senders, _) = table("*");
+        let info = SenderInfo { application_name: "a".into(), may_be_copy: true, ..SenderInfo::default() };
+        let copy = senders.register(info).unwrap();
+        copy.set_state(SenderState::Streaming, TimelineId::FIRST);
+        copy.on_sent(at(70), now());
+        copy.on_reply(Progress { replayed: Lsn::INVALID, ..everywhere(70) }, now(), now());
+        assert_eq!(senders.synced(), Progress::default());
+        // A standby may read through a temporary slot.
+        copy.on_reply(everywhere(60), now(), now());
+        assert_eq!(senders.synced(), everywhere(60));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::replication::WalSender;
 use crate::connection::wire::{Exit, Wire};
 use crate::error::from_replica;
 use crate::replication::fencing;
-use protocol::replication::{ExtensionCommand, OptionValue, StartReplication};
+use protocol::replication::{COPY_OPTION, ExtensionCommand, OptionValue, StartReplication};
 use protocol::{Report, Severity, SqlState, backend};
 use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
 use replica::sender::streams::SenderInfo;
@@ -29,6 +29,7 @@ impl WalSender {
             ),
             None => None,
         };
+        let temporary = slot.as_ref().is_some_and(|slot| slot.view().is_ok_and(|view| view.temporary));
         let info = SenderInfo {
             pid: self.handle.key.pid,
             user_oid: self.handle.role_oid.load(Ordering::Relaxed),
@@ -37,6 +38,7 @@ impl WalSender {
             client_addr: self.handle.client.map(|client| client.ip().to_string()),
             client_port: self.handle.client.map_or(-1, |client| i32::from(client.port())),
             backend_start: self.handle.started,
+            may_be_copy: temporary || start.options.iter().any(|(name, _)| name == COPY_OPTION),
         };
         let row = replication.senders.register(info).map_err(|error| from_replica(&error))?;
         let told = replication.clone();
@@ -112,6 +114,7 @@ impl WalSender {
                     let parsed = text.parse().map_err(|_| invalid(format!("invalid branch \"{text}\"")))?;
                     branch = Some(parsed);
                 }
+                (COPY_OPTION, Some(text)) if text == "true" => {}
                 _ => return Err(invalid(format!("unrecognized option: \"{name}\"")).into()),
             }
         }

@@ -134,6 +134,7 @@ pub const ALL: &[Bug] = &[
     bug("a promotion leaves minRecoveryPoint on the ended timeline", Acknowledged),
     bug("log goes up to the checkpoint's record instead of its redo point", Liveness),
     bug("a clone is let go before its files are durable", Acknowledged),
+    bug("a clone in the making counts", Acknowledged),
     bug("a file counts as archived while its command still runs", NothingSilent),
     bug("a commit that waits does not hear of the fence", OneWriter),
     bug("a wait for a token does not hear that the branch has changed", OneOrder),

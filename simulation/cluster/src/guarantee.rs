@@ -171,8 +171,6 @@ pub struct Guarantee {
     pub released: Vec<Released>,
     /// When primaries did not know which commits of before hold.
     pub undecided: Vec<Pause>,
-    /// When a clone of a node was made. It tells of itself by the node's name, and may never take its place.
-    pub clones: Vec<Pause>,
     /// Ranges that were undecided after a start and then shown without the quorum, as nodes recorded it, on
     /// whatever branch: what is behind the first position, up to the second.
     pub shown_undecided: Vec<(Lsn, Lsn)>,
@@ -217,7 +215,6 @@ impl Guarantee {
             pauses: Vec::new(),
             released: Vec::new(),
             undecided: Vec::new(),
-            clones: Vec::new(),
             shown_undecided: Vec::new(),
             disturbed: Vec::new(),
             troubles: Vec::new(),
@@ -337,8 +334,7 @@ impl Guarantee {
     fn outlives(&self, commit: &Commit<'_>, quorum: &Quorum, turn: &Turn) -> bool {
         let was_compared = |node: &usize| {
             let counts = turn.sealed || commit.told_ms <= turn.decided_ms || *node == turn.node;
-            let of_clone = |clone: &Pause| clone.is_of(*node, commit.invoked_ms, commit.told_ms);
-            counts && turn.candidates.contains(node) && !self.clones.iter().any(of_clone)
+            counts && turn.candidates.contains(node)
         };
         let fatal = if commit.level == Level::RemoteWrite { Lost::Machine } else { Lost::Directory };
         let lost_it = |node: &usize| {

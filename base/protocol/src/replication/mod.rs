@@ -7,8 +7,8 @@ mod messages;
 mod scanner;
 
 pub use command::{
-    BaseBackupOptions, BaseBackupTarget, ChecksumAlgorithm, CommandError, CreateSlot, ExtensionCommand,
-    ManifestMode, OptionValue, ReplicationCommand, StartReplication, parse_command,
+    BaseBackupOptions, BaseBackupTarget, COPY_OPTION, ChecksumAlgorithm, CommandError, CreateSlot,
+    ExtensionCommand, ManifestMode, OptionValue, ReplicationCommand, StartReplication, parse_command,
 };
 pub use messages::{
     FromPrimary, FromStandby, HotStandbyFeedback, Keepalive, StatusUpdate, XLOG_DATA_HEADER_BYTES,

@@ -397,7 +397,6 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
     }
     down(&shared, node, Lost::Process, |cluster, id| cluster.kill(id));
     shared.observe();
-    let begun_ms = shared.now_ms();
     let cloning = shared.cluster.lock().clone_from(machine_of(node), machine_of(from));
     // Whoever cloned from a machine that lost its power in the middle gives up.
     shared.clones.lock().insert(node, from);
@@ -429,7 +428,6 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
             Err(_) => cluster.end_program(machine_of(node)),
         }
     }
-    shared.facts.lock().cloned(node, begun_ms, shared.now_ms());
     shared.busy.lock().remove(&node);
     slots::make(&shared, node, from);
     start(&shared, node);

@@ -52,7 +52,6 @@ pub(super) struct Facts {
     turns: Vec<(Turn, Option<usize>)>,
     losses: Vec<Loss>,
     pauses: Vec<Pause>,
-    clones: Vec<Pause>,
     /// Settings of synchronous_standby_names by node, in the order of time.
     names: BTreeMap<usize, Vec<Names>>,
     /// The last promotion that was asked of each node.
@@ -87,9 +86,6 @@ impl Facts {
     }
     pub(super) fn paused(&mut self, node: usize, from_ms: u64, to_ms: u64) {
         self.pauses.push(Pause { node, from_ms, to_ms });
-    }
-    pub(super) fn cloned(&mut self, node: usize, from_ms: u64, to_ms: u64) {
-        self.clones.push(Pause { node, from_ms, to_ms });
     }
     pub(super) fn names_set(&mut self, node: usize, at_ms: u64, names: &str) {
         let names = names.to_owned();
@@ -323,7 +319,6 @@ impl Facts {
             pauses: self.pauses.clone(),
             released,
             undecided: self.undecided.clone(),
-            clones: self.clones.clone(),
             shown_undecided: self.shown_undecided.clone(),
             disturbed: Vec::new(),
             troubles: Vec::new(),

@@ -161,12 +161,15 @@ impl Wire {
                                 kept.told_ms = shared.now_ms();
                             }
                         }
-                        let from = Source {
-                            node: stream.standby,
-                            branch: stream.branch.clone(),
-                            upstream: number_of(written.to),
-                        };
-                        self.reports.add(from, shared.now_ms(), believed, stream.caught_up_ms);
+                        // A clone in the making has a node's name, and may never take its place.
+                        if stream.is_server {
+                            let from = Source {
+                                node: stream.standby,
+                                branch: stream.branch.clone(),
+                                upstream: number_of(written.to),
+                            };
+                            self.reports.add(from, shared.now_ms(), believed, stream.caught_up_ms);
+                        }
                     }
                 }
             }

@@ -55,6 +55,9 @@ pub struct CreateSlot {
     pub reserve_wal: bool,
 }
 
+/// The option of START_REPLICATION with which a client says that it makes a copy ('true').
+pub const COPY_OPTION: &str = "copy";
+
 /// START_REPLICATION of a physical stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartReplication {
