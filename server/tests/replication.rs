@@ -174,7 +174,7 @@ async fn a_synchronous_commit_waits_for_its_standby_and_is_seen_only_then() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_crash_undecided_commits_wait_for_the_standby_which_can_log_in() {
     let place = Place::new().await;
-    let sync = [("synchronous_standby_names", "copy"), ("plimsoll.unconfirmed_timeout", "-1")];
+    let sync = [("synchronous_standby_names", "copy"), ("plimsoll.unconfirmed_timeout", "1h")];
     let primary = place.start(&[]).await;
     place.psql("create table t (id int primary key)").await;
     let (copy, standby) = standby_of(&place, "copy", &[]).await;
@@ -199,6 +199,7 @@ async fn after_a_crash_undecided_commits_wait_for_the_standby_which_can_log_in()
     let standby = copy.start(&[("cluster_name", "copy"), ("wal_retrieve_retry_interval", "50ms")]).await;
     let read = reading.await.unwrap().unwrap();
     assert_eq!(read.text(0, 0), Some("1"));
+    assert!(!place.log().contains("released"), "the time was not over");
     stop(primary, StopMode::Fast).await;
     stop(standby, StopMode::Fast).await;
 }

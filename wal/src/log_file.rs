@@ -288,3 +288,27 @@ fn is_stale(page: &[u8], at: Lsn) -> bool {
     }
     PageHeader::decode(page).is_ok_and(|found| found.address == at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{SegmentSize, SystemId};
+    use crate::page::PageFlags;
+
+    #[test]
+    fn stale_is_any_byte_on_the_page_of_the_end_and_later_only_a_page_that_says_it_belongs_there() {
+        let start = Lsn::new(5 << 20);
+        for (bytes, stale) in [(&[0, 0, 0], false), (&[0, 0, 7], true), (&[7, 8, 9], true)] {
+            assert_eq!(is_stale(bytes, start + 1000), stale, "{bytes:?}");
+        }
+        let page = start + PAGE_SIZE as u64;
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let header = PageHeader::new(page, TimelineId::FIRST, PageFlags::NONE, 0, SystemId::new(1), size);
+        let mut bytes = header.encode().to_vec();
+        bytes.resize(PAGE_SIZE, 7);
+        assert!(is_stale(&bytes, page));
+        assert!(!is_stale(&bytes, page + PAGE_SIZE as u64), "from before the segment was recycled");
+        assert!(!is_stale(&[7; PAGE_SIZE], page));
+        assert!(!is_stale(&[0; PAGE_SIZE], page));
+    }
+}

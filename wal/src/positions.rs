@@ -163,3 +163,24 @@ impl StandbyPositions {
         self.replayed.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Context, Waker};
+
+    #[test]
+    fn a_wait_for_replay_is_known_while_it_lasts_and_one_for_the_flush_is_none() {
+        let positions = StandbyPositions::new(Lsn::new(8));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut flush = std::pin::pin!(positions.wait_flushed_past(Lsn::new(8)));
+        assert!(flush.as_mut().poll(&mut context).is_pending());
+        assert!(!positions.replay_is_awaited());
+        {
+            let mut replay = std::pin::pin!(positions.wait_replayed_past(Lsn::new(8)));
+            assert!(replay.as_mut().poll(&mut context).is_pending());
+            assert!(positions.replay_is_awaited());
+        }
+        assert!(!positions.replay_is_awaited());
+    }
+}

@@ -222,3 +222,49 @@ pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<J
         cause: Arc::new(cause),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SegmentSize;
+    use crate::page::{record_end, record_start};
+    use host::Disk;
+    use std::path::Path;
+
+    const SIZE: SegmentSize = SegmentSize::new(1 << 20).unwrap();
+
+    #[test]
+    fn a_record_takes_its_footprint_at_most_wherever_it_begins_and_hardly_less_at_worst() {
+        for len in [24, 25, 100, 8128, 8168, 8169, 20_000, 300_000] {
+            // Behind each place on the pages around a segment's start.
+            let ends = (SIZE.bytes() - PAGE_SIZE as u64..SIZE.bytes() + 100).step_by(8).map(Lsn::new);
+            let taken = ends.map(|end| record_end(record_start(end, SIZE), len, SIZE).bytes_since(end));
+            let (most, promised) = (taken.max().unwrap(), footprint(len.into()));
+            assert!((most..most + 64).contains(&promised), "{len} bytes: {promised} promised, {most} taken");
+        }
+    }
+
+    #[test]
+    fn one_insertion_that_comes_near_the_end_is_enough_for_a_segment_to_be_made() {
+        let disk = simulation::VirtualDisk::new();
+        disk.create_dir_all(Path::new("pg_wal")).unwrap();
+        let folder = SegmentFolder::new(Arc::new(disk), Path::new("pg_wal"), SIZE);
+        let at = Lsn::new(SIZE.bytes());
+        let space = Arc::new(Space::open(folder, TimelineId::FIRST, at, 1, Arc::default()).unwrap());
+        let inserted = Arc::new(AtomicU64::new(at.get()));
+        let maker = SegmentMaker::start(&space, {
+            let inserted = inserted.clone();
+            move || Lsn::new(inserted.load(Ordering::Acquire))
+        });
+        for segment in 2..40 {
+            let inserted_to = Lsn::new(segment * SIZE.bytes() - 100);
+            inserted.store(inserted_to.get(), Ordering::Release);
+            space.note_growth(inserted_to);
+            // The thread works on its own time.
+            while !space.covers(inserted_to + SIZE.bytes()) {
+                std::thread::yield_now();
+            }
+        }
+        drop(maker);
+    }
+}

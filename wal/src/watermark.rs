@@ -282,6 +282,7 @@ mod tests {
         assert_eq!(Pin::new(&mut near).poll(&mut context), Poll::Ready(Ok(lsn(5))));
         drop(far);
         assert_eq!(mark.waiting(), 0, "a dropped wait is forgotten");
+        assert!(!mark.is_awaited());
     }
 
     #[test]

@@ -134,7 +134,8 @@ fn every_cut_of_the_last_record_ends_right_before_it() {
             assert_eq!(records.len(), log.starts.len() - 1, "cut at {cut} of {first}..{last}");
             assert_eq!(end.at, before, "cut at {cut}");
             assert_eq!(end.torn, cut > first, "cut at {cut}: {end:?}");
-            assert!(matches!(end.reason, EndReason::NotYet { .. }));
+            let EndReason::NotYet { at } = end.reason else { panic!("cut at {cut}: {end:?}") };
+            assert_eq!(at, log.start + cut as u64, "where the bytes end");
             // The same with the rest of the file as zeros: a preallocated segment.
             let mut zeroed = log.bytes.clone();
             zeroed[cut..].fill(0);
@@ -144,6 +145,19 @@ fn every_cut_of_the_last_record_ends_right_before_it() {
             assert_eq!((end.at, end.torn), (before, cut > first), "zeros from {cut}: {end:?}");
         }
     }
+}
+
+#[test]
+fn the_longest_record_that_is_allowed_is_read_and_a_longer_one_is_not() {
+    let mut log = log();
+    log.push_bytes(9, 21_000);
+    let length = 24 + 5 + 21_000; // the header, the main data's own header, the data
+    let up_to =
+        |record_size_max| read_all(&log.bytes, log.start, ReaderOptions { record_size_max, ..options() });
+    assert_eq!(up_to(length).0.len(), log.starts.len());
+    let (records, end) = up_to(length - 1);
+    assert_eq!(records.len(), log.starts.len() - 1);
+    assert_eq!(defect(&end.unwrap()), Defect::LengthTooLong { limit: length - 1, found: length });
 }
 
 #[test]

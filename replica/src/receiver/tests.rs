@@ -460,8 +460,13 @@ fn feedback_is_sent_at_the_start_and_taken_back_when_turned_off() {
 
 #[test]
 fn a_primary_that_stops_is_tried_again() {
-    let mut talk = Talk::streaming(SEGMENT);
+    let mut talk = Talk::connect(one(), SEGMENT);
+    assert_eq!(talk.0.view().status, ReceiverStatus::Starting);
+    talk.identified(1);
+    talk.say(Event::Started);
+    assert_eq!(talk.0.view().status, ReceiverStatus::Streaming);
     talk.say(Event::StreamEnded { next: None });
+    assert_eq!(talk.0.view().status, ReceiverStatus::Restarting, "also before anything was received");
     let ended = talk.say(Event::StreamEnded { next: None });
     assert!(ended[0].starts_with("report replication terminated by primary server"), "{ended:?}");
     assert_eq!(talk.0.view().status.name(), "waiting");

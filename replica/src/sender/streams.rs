@@ -416,13 +416,6 @@ impl SenderHandle {
     pub fn streams(&self) -> watch::Receiver<usize> {
         self.senders.count()
     }
-
-    /// What is said of the stream in messages.
-    pub fn application_name(&self) -> String {
-        self.with(|table, key| {
-            table.entries.get(&key).map(|entry| entry.info.application_name.clone()).unwrap_or_default()
-        })
-    }
 }
 
 impl Drop for SenderHandle {

@@ -50,3 +50,40 @@ impl SlotView {
         Duration::try_from_secs_f64(left as f64 / rate).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal::SegmentSize;
+
+    #[test]
+    fn only_a_slot_that_falls_behind_is_lost_in_time_and_one_that_is_over_the_limit_is_at_once() {
+        let mut limits = WalLimits {
+            segment_size: SegmentSize::new(1 << 20).unwrap(),
+            end: Lsn::new(100 << 20),
+            last_removed: None,
+            max_wal_size_bytes: 10 << 20,
+            wal_keep_size_bytes: 0,
+            max_slot_wal_keep_size_bytes: Some(30 << 20),
+        };
+        let mut slot = SlotView {
+            name: "s".to_owned(),
+            temporary: false,
+            active_pid: None,
+            restart: Lsn::new(90 << 20),
+            invalidated_at: Lsn::INVALID,
+            xmin: None,
+            copied: false,
+            idle_since: None,
+            falls_behind: Some(0.0),
+        };
+        let left = slot.safe_wal_size(&limits).unwrap();
+        assert_eq!(slot.time_until_lost(&limits), None);
+        slot.falls_behind = Some(left as f64 / 50.0);
+        assert_eq!(slot.time_until_lost(&limits), Some(Duration::from_secs(50)));
+        limits.end = Lsn::new(200 << 20);
+        assert_eq!(slot.time_until_lost(&limits), Some(Duration::ZERO));
+        limits.max_slot_wal_keep_size_bytes = None;
+        assert_eq!(slot.time_until_lost(&limits), None, "nothing takes its WAL away");
+    }
+}

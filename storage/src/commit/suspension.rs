@@ -110,4 +110,16 @@ mod tests {
         assert!((1900..=2000).contains(&hiccup), "{hiccup}");
         assert_eq!(resumed_at(0, |_| 0), Some(1000));
     }
+    #[test]
+    fn a_quorum_that_has_everything_needs_no_further_report_and_one_that_is_behind_does() {
+        let (began, patience) = (Instant::now(), Duration::from_millis(300));
+        let at = |ms| began + Duration::from_millis(ms);
+        let level = SyncLevel::On;
+        let mut state = Suspended { level, after: Lsn::INVALID, asked: None, prompt_since: None };
+        assert_eq!(state.due(patience), None, "nothing was heard");
+        assert!(!state.keeps_up(Lsn::new(10), Lsn::new(10), at(0), patience));
+        assert_eq!(state.due(patience), Some(at(300)));
+        assert!(!state.keeps_up(Lsn::new(15), Lsn::new(20), at(100), patience));
+        assert_eq!(state.due(patience), None, "it was asked for what is missing");
+    }
 }

@@ -246,6 +246,7 @@ async fn after_a_clean_stop_only_what_was_in_doubt_is_undecided() {
     drop(db);
     let (db, _) = try_open(&disk, sync()).unwrap();
     let (after, _) = db.commit_gate().undecided().unwrap();
+    assert_eq!(db.commit_gate().known_to_be_held(SyncLevel::On), after, "also before anybody reports");
     db.shutdown().await.unwrap();
     drop(db);
     let (db, _) = try_open(&disk, sync()).unwrap();
@@ -367,6 +368,43 @@ async fn the_range_that_goes_without_begins_before_a_commit_that_waits_for_more(
     assert_eq!(gate.known_to_be_held(SyncLevel::RemoteWrite), safe);
     assert_eq!(gate.suspend(SyncLevel::RemoteWrite), Some(safe));
     assert!(!waits!(commit), "it is let go, too");
+}
+
+#[tokio::test]
+async fn a_weaker_level_is_suspended_with_all_that_went_without_a_stronger_one_and_not_the_other_way_round() {
+    let (_disk, db, tree) = stalled().await;
+    let gate = db.commit_gate();
+    let safe = db.visible();
+    let writing = write_with(&db, tree, "flushed there only", &Interrupt::new()).await;
+    let mut commit = pin!(writing.commit(SyncLevel::RemoteApply));
+    assert!(waits!(commit));
+    let end = db.positions().unwrap().flushed();
+    gate.set_remote(RemoteProgress { written: end, flushed: end, replayed: safe, required: true });
+    assert_eq!(gate.suspend(SyncLevel::RemoteApply), Some(safe));
+    assert!(!waits!(commit));
+    assert_eq!(gate.suspend(SyncLevel::On), Some(safe), "the first commit is in the range, too");
+    assert_eq!(gate.suspended(), Some(SyncLevel::On));
+    for level in [SyncLevel::On, SyncLevel::RemoteApply] {
+        assert_eq!(gate.suspend(level), None, "{level:?} is suspended already");
+        assert_eq!(gate.suspended(), Some(SyncLevel::On));
+    }
+}
+
+#[tokio::test]
+async fn a_stage_is_asked_for_until_no_commit_has_waited_for_it_from_one_look_to_the_next() {
+    let (_disk, db, tree) = stalled().await;
+    let gate = db.commit_gate();
+    let stages = gate.stages();
+    let none = *stages.borrow();
+    let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
+    let mut commit = pin!(writing.commit(SyncLevel::On));
+    assert!(waits!(commit));
+    let asked = *stages.borrow();
+    assert_ne!(asked, none);
+    gate.forget_stages();
+    assert_eq!(*stages.borrow(), asked, "one has waited since the last look");
+    gate.forget_stages();
+    assert_eq!(*stages.borrow(), none);
 }
 
 #[tokio::test]

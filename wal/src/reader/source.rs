@@ -86,21 +86,6 @@ pub trait WalSource {
     }
 }
 
-impl<S: WalSource + ?Sized> WalSource for Box<S> {
-    fn read(&mut self, from: Lsn, buf: &mut [u8]) -> Result<usize, SourceError> {
-        (**self).read(from, buf)
-    }
-    fn end(&self) -> Option<Lsn> {
-        (**self).end()
-    }
-    fn timeline_at(&self, page: Lsn) -> Option<TimelineId> {
-        (**self).timeline_at(page)
-    }
-    fn place_of(&self, at: Lsn) -> String {
-        (**self).place_of(at)
-    }
-}
-
 /// A piece of a log in memory.
 #[derive(Clone, Debug)]
 pub struct WalBytes {

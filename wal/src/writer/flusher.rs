@@ -196,3 +196,23 @@ fn remember(memory: &AtomicU32, together: u32) {
         let _ = memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_is_forgotten_after_as_many_flushes_for_one_commit_each_as_are_said_and_not_before() {
+        let memory = AtomicU32::new(0);
+        for crowd in [2, 5] {
+            remember(&memory, crowd);
+            for round in 0..CROWD_MEMORY {
+                assert!(memory.load(Ordering::Relaxed) > 0, "{round}");
+                remember(&memory, 1);
+            }
+            assert_eq!(memory.load(Ordering::Relaxed), 0);
+            remember(&memory, 1);
+            assert_eq!(memory.load(Ordering::Relaxed), 0);
+        }
+    }
+}
