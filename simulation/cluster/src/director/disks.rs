@@ -4,9 +4,9 @@ use super::{Shared, machine_of, number_of, wire};
 use crate::cluster::{DATA, SEGMENT_BYTES};
 use crate::guarantee::Lost;
 use crate::machine::rules;
-use host::Disk;
+use host::{Disk, FileKind};
 use simulation::VirtualDisk;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wal::history::TimelineHistory;
@@ -28,10 +28,9 @@ pub(super) struct Undurable {
 
 /// Whether no whole record is between these positions of a node's log.
 pub(super) fn has_no_record(files: &VirtualDisk, history: &TimelineHistory, (from, to): (Lsn, Lsn)) -> bool {
-    let Some(size) = SegmentSize::new(SEGMENT_BYTES) else { return false };
-    let mut log = SegmentFiles::new(Arc::new(files.clone()), wal_folder(), size, history.clone());
-    log.set_limit(to);
-    matches!(WalReader::new(log, ReaderOptions::new(size), from).next(), Ok(Next::End(_)))
+    let Some(mut reader) = reader(files, history, from) else { return false };
+    reader.source_mut().set_limit(to);
+    matches!(reader.next(), Ok(Next::End(_)))
 }
 
 /// Asks what servers have done wrong with their disks.
@@ -89,12 +88,33 @@ pub(super) fn wal_folder() -> PathBuf {
     Path::new(DATA).join("pg_wal")
 }
 
+/// All names of files below a folder.
+pub(super) fn names(files: &VirtualDisk, folder: &Path) -> BTreeSet<PathBuf> {
+    let entries = files.list(folder).unwrap_or_default().into_iter();
+    let below = entries.flat_map(|entry| {
+        let path = folder.join(&entry.name);
+        if entry.kind == FileKind::Directory { names(files, &path) } else { BTreeSet::from([path]) }
+    });
+    below.collect()
+}
+
 /// A timeline's history, as a node has it.
 pub(super) fn history(files: &VirtualDisk, timeline: TimelineId) -> Option<TimelineHistory> {
     if timeline.get() == 1 {
         return Some(TimelineHistory::root(timeline));
     }
     TimelineHistory::load(files, &wal_folder(), timeline).ok()
+}
+
+/// Reads the log that a node has of a branch, from a position on.
+pub(super) fn reader(
+    files: &VirtualDisk,
+    history: &TimelineHistory,
+    from: Lsn,
+) -> Option<WalReader<SegmentFiles>> {
+    let size = SegmentSize::new(SEGMENT_BYTES)?;
+    let source = SegmentFiles::new(Arc::new(files.clone()), wal_folder(), size, history.clone());
+    Some(WalReader::new(source, ReaderOptions::new(size), from))
 }
 
 /// The timeline and the place of the segment with this name.

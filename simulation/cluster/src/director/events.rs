@@ -3,8 +3,8 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
-use super::{CLIENTS, Shared, dropped, facts, lives, machine_of, slots, watch};
-use crate::cluster::{Cluster, Order, State, conninfo};
+use super::{CLIENTS, Shared, disks, dropped, facts, lives, machine_of, slots, watch};
+use crate::cluster::{Cluster, DATA, Order, State, conninfo};
 use crate::guarantee::Lost;
 use crate::history::BURST_ROWS;
 use crate::plan::{Answered, Event, SYNC_NAMES, Ways};
@@ -14,6 +14,7 @@ use simulated::NodeId;
 use simulated::net::Link;
 use simulation::CrashPolicy;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,11 +216,28 @@ fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut Cluster,
     shared.observe();
     let now = shared.now_ms();
     let mut cluster = shared.cluster.lock();
-    if cluster.node(machine_of(node)).is_some_and(|node| node.state() == State::Starting) {
+    if leaves_recovery(shared, &cluster, node) {
         shared.hit(Rare::CrashDuringRecovery);
     }
+    let names = |cluster: &Cluster| {
+        cluster.node(machine_of(node)).map(|node| disks::names(node.files(), Path::new(DATA)))
+    };
+    let before = if lost == Lost::Machine { names(&cluster) } else { None };
     act(&mut cluster, machine_of(node));
+    if before.is_some_and(|before| names(&cluster).is_some_and(|after| !before.is_subset(&after))) {
+        shared.hit(Rare::LostName);
+    }
     shared.facts.lock().lost(node, now, lost);
+}
+
+/// Whether a node goes down while it recovers. The pages that proved how far its log had been may be written
+/// over by then.
+fn leaves_recovery(shared: &Shared, cluster: &Cluster, node: usize) -> bool {
+    let recovers = cluster.node(machine_of(node)).is_some_and(|node| node.state() == State::Starting);
+    if recovers {
+        shared.damaged.lock().remove(&node);
+    }
+    recovers
 }
 
 /// Ends the program that clones a node, if one does: the node keeps what it had.
@@ -238,11 +256,12 @@ fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
         shared.facts.lock().lost(node, shared.now_ms(), Lost::Process);
     }
     let id = machine_of(node);
-    let (states, life) = {
+    let (states, life, starts) = {
         let mut cluster = shared.cluster.lock();
+        let starts = leaves_recovery(shared, &cluster, node);
         cluster.order(id, Order::Stop(mode));
         let node = cluster.node(id);
-        (node.map(|node| node.states()), node.and_then(|node| node.life()))
+        (node.map(|node| node.states()), node.and_then(|node| node.life()), starts)
     };
     let Some(mut states) = states else { return };
     let there = shared.clone();
@@ -252,7 +271,8 @@ fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
         let timely = tokio::time::timeout(STOP_LIMIT, ended).await.is_ok();
         let is_at_once = there.now_ms() < asked_ms + AT_ONCE_MS;
         let stood_still = || there.facts.lock().paused_since(node, asked_ms);
-        if mode == StopMode::Immediate && !is_at_once && !stood_still() {
+        // One that starts asks its peers first, and hears of a stop when they have answered.
+        if mode == StopMode::Immediate && !is_at_once && !starts && !stood_still() {
             there.fail(format!("Timely: node {node} was to stop at once at {asked_ms} ms, and goes on"));
         }
         let same = there.cluster.lock().node(id).and_then(|node| node.life()) == life;

@@ -121,11 +121,6 @@ impl Facts {
     pub(super) fn stays_standby(&mut self, node: usize) {
         self.promoting.remove(&node);
     }
-    /// A node's log says that it ends large transactions.
-    pub(super) fn ends_large(&mut self, node: usize) {
-        let is_promoted = self.promoting.contains(&node);
-        self.rare.hit(if is_promoted { Rare::LargeAtPromotion } else { Rare::LargeAtCrash });
-    }
     /// A node's log says that it does not know which commits hold.
     pub(super) fn undecided(&mut self, node: usize, from_ms: u64) {
         self.undecided.push(Pause { node, from_ms, to_ms: u64::MAX });
@@ -150,6 +145,13 @@ impl Facts {
     pub(super) fn branch_written(&self, node: usize) -> Branch {
         let turn = self.turns.iter().rev().find(|(turn, _)| turn.node == node);
         turn.map_or_else(|| Branch::new("1"), |(turn, _)| turn.branch.clone())
+    }
+    /// Whether a node was promoted and writes another branch than this.
+    pub(super) fn has_left(&self, node: usize, branch: &Branch) -> bool {
+        let turn = self.turns.iter().rev().find(|(turn, _)| turn.node == node);
+        turn.is_some_and(|(turn, _)| {
+            self.branches.fork(&turn.branch).is_some_and(|fork| fork.parent == *branch)
+        })
     }
     /// A primary's log says that it is fenced, and why; whether it was before.
     pub(super) fn fenced(&mut self, node: usize, at_ms: u64, (descendant, fork): (u32, Lsn)) -> bool {

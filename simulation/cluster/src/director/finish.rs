@@ -157,7 +157,8 @@ fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) 
     let primaries = roles.iter().filter(|(node, (recovery, _))| **node != best && !recovery);
     let replaced = |(node, (_, timeline)): &(&usize, &(bool, u32))| {
         let Some(files) = cluster.node(machine_of(**node)).map(|node| node.files()) else { return false };
-        let asks = admin::in_file(files, "plimsoll.peers").is_some_and(|peers| !peers.is_empty());
+        let asks = admin::in_file(files, "plimsoll.peers")
+            .is_some_and(|peers| peers.split(';').any(|peer| !peer.trim().is_empty()));
         let written = facts.branch_written(**node);
         // A promotion that a crash cut short is finished by the next start, and no line tells of it.
         let is_known = written.timeline() == *timeline;

@@ -1,15 +1,17 @@
 //! Servers that end by themselves: whoever was killed, lost power or was stopped comes up again from its own
 //! disk, unless it says what keeps it. Whoever has lost log that was durable says so, and does not come up.
 
-use super::{Shared, disks, machine_of};
+use super::{Shared, admin, disks, facts, machine_of};
 use crate::cluster::{DATA, SEGMENT_BYTES, State, has};
 use crate::machine::rules;
 use host::{Disk, FileKind, OpenMode};
 use simulation::VirtualDisk;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use wal::control::ControlFile;
-use wal::{Lsn, SegmentNumber, SegmentSize};
+use wal::reader::Next;
+use wal::{BlockNumber, Lsn, SegmentNumber, SegmentSize};
 
 /// What a server may say and end: somebody has to do something first.
 const MAY_END: &[&str] = &["No space left on device"];
@@ -17,6 +19,8 @@ const MAY_END: &[&str] = &["No space left on device"];
 const FILE_MAX: u64 = 1 << 30;
 /// What is left where the log is lost.
 const ROT_BYTES: usize = 64;
+/// Of more pages a buffer pool that was made small may have lost sight again.
+const TOUCHED_MAX: usize = 40;
 /// A checkpoint's record is smaller.
 const CHECKPOINT_BYTES: u64 = 256;
 
@@ -68,6 +72,7 @@ fn lose(files: &VirtualDisk, bytes: u64) -> io::Result<Option<(Lsn, Lsn)>> {
     if !control.state.is_crashed() || from < control.checkpoint + CHECKPOINT_BYTES {
         return Ok(None);
     }
+    let Some(proof) = proof(files, (control.checkpoint_copy.redo, from)) else { return Ok(None) };
     for entry in files.list(&disks::wal_folder())? {
         let Some((_, segment)) = SegmentNumber::parse_file_name(&entry.name, size) else { continue };
         if segment >= size.segment_of(from) {
@@ -80,7 +85,32 @@ fn lose(files: &VirtualDisk, bytes: u64) -> io::Result<Option<(Lsn, Lsn)>> {
             file.sync()?;
         }
     }
-    Ok(Some((from, newest)))
+    Ok(Some((from, proof)))
+}
+
+/// The newest LSN of a page that recovery comes by before the log is gone, if it proves that there was more:
+/// other pages are not looked at.
+fn proof(files: &VirtualDisk, (redo, from): (Lsn, Lsn)) -> Option<Lsn> {
+    let history = disks::history(files, facts::accepted(files))?;
+    let mut reader = disks::reader(files, &history, redo)?;
+    let mut touched = BTreeSet::new();
+    while let Ok(Next::Record(record)) = reader.next()
+        && record.end() <= from
+    {
+        touched.extend(record.blocks().map(|block| (block.rel.database, block.rel.relation, block.block)));
+    }
+    let is_small = admin::in_file(files, "shared_buffers").is_some();
+    if is_small && touched.len() > TOUCHED_MAX {
+        return None;
+    }
+    let lsn = |(database, relation, block): &(u32, u32, BlockNumber)| {
+        let path = Path::new(DATA).join(format!("base/{database}/{relation}"));
+        let mut page = [0; rules::PAGE];
+        let file = files.open(&path, OpenMode::Read).ok()?;
+        file.read_exact_at(&mut page, u64::from(block.get()) * rules::PAGE as u64).ok()?;
+        rules::newest_lsn(&page)
+    };
+    touched.iter().filter_map(lsn).max().filter(|newest| *newest > from)
 }
 
 /// The LSN of the newest page below a folder.

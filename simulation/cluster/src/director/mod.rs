@@ -14,6 +14,7 @@ mod finish;
 mod heeded;
 mod lazy;
 mod ledger;
+mod leftovers;
 mod lives;
 mod peace;
 mod said;
@@ -27,7 +28,7 @@ use crate::cluster::{ARCHIVE_COMMAND, Cluster, Image, RESTORE_COMMAND, conninfo}
 use crate::features::Feature;
 use crate::history::History;
 use crate::machine::DiskSpeed;
-use crate::plan::{Answered, Event, Plan, Timed};
+use crate::plan::{Answered, Event, FENCE_PROBE, Plan, Timed};
 use crate::rare::{Counters, Rare};
 use facts::Facts;
 use parking_lot::Mutex;
@@ -198,7 +199,8 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
     let words = [words::HEARD, words::DAMAGE].concat();
     let mut cluster = Cluster::new(world, network, random.u64(..), words);
     let mut facts = Facts::default();
-    let with_peers = random.bool();
+    let asks = |timed: &Timed| matches!(&timed.event, Event::Reload { name, .. } if name == FENCE_PROBE);
+    let with_peers = random.bool() || plan.events.iter().any(asks);
     let archive_mode = if random.u8(..3) == 0 { "always" } else { "on" };
     let probes_often = with_peers && random.bool();
     let has_small_pools = random.u8(..3) == 0;
@@ -220,7 +222,7 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
             let _ = admin::set_in_file(&files, "shared_buffers", "512kB");
         }
         if probes_often {
-            let _ = admin::set_in_file(&files, "plimsoll.fence_probe_interval", "500ms");
+            let _ = admin::set_in_file(&files, FENCE_PROBE, "500ms");
         }
         if upstream.is_some() && plan.features.has(Feature::StandbySlots) {
             let _ = admin::set_in_file(&files, "primary_slot_name", &slots::name_of(node));

@@ -83,7 +83,7 @@ fn hear_of_life(shared: &Shared, node: usize, line: &str) {
     let (now_ms, mut facts) = (shared.now_ms(), shared.facts.lock());
     facts.fallbacks.hear(node, now_ms, line);
     if line.contains(ABORTED) {
-        facts.ends_large(node);
+        facts.rare.hit(Rare::LargeAtCrash);
     }
     if line.contains(READY) {
         facts.takes_writes(node);

@@ -14,7 +14,7 @@
 
 use super::admin::{PATIENCE, ask};
 use super::words::{CUT, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, REDONE, value_after};
-use super::{Shared, disks, facts, machine_of};
+use super::{Shared, disks, facts, leftovers, machine_of};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
@@ -47,7 +47,8 @@ enum Due {
     /// A log was cut to a position, when its node had told the ends of these branches to be durable.
     Cut(Lsn, Vec<(Branch, u64)>),
     Begins(u32),
-    Ready,
+    /// Takes writes; as the first on its timeline, or not.
+    Ready(bool),
     Stream,
     Follows,
     Fenced,
@@ -57,6 +58,8 @@ enum Due {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     due: Vec<(usize, Due)>,
+    /// Nodes that begin a timeline and take no writes yet.
+    begun: BTreeSet<usize>,
     /// When each node last said that it follows another timeline, and which.
     turned: BTreeMap<usize, (u64, u32)>,
     /// The timelines of which a node had the history when it was asked to become the primary, and when.
@@ -92,12 +95,14 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
         watch.due.push((node, Due::Follows));
     }
     if line.contains(READY) {
-        watch.due.push((node, Due::Ready));
+        let is_new = watch.begun.remove(&node);
+        watch.due.push((node, Due::Ready(is_new)));
     }
     if line.contains(FENCED) {
         watch.due.push((node, Due::Fenced));
     }
     if let Some(timeline) = value_after(line, NEW_TIMELINE) {
+        watch.begun.insert(node);
         watch.due.push((node, Due::Begins(timeline)));
         if let Some((at_ms, had)) = watch.had.remove(&node)
             && had.contains(&timeline)
@@ -121,7 +126,12 @@ pub(super) fn look(shared: &Arc<Shared>) {
         match what {
             Due::Cut(to, told) => check_cut(shared, node, to, &told),
             Due::Begins(timeline) => check_slots(shared, node, timeline),
-            Due::Ready => shared.beside(ready(shared.clone(), node)),
+            Due::Ready(is_new) => {
+                if is_new {
+                    leftovers::count(shared, node);
+                }
+                shared.beside(ready(shared.clone(), node));
+            }
             Due::Stream => shared.beside(streaming(shared.clone(), node)),
             Due::Follows => shared.beside(follows(shared.clone(), node)),
             Due::Fenced => shared.beside(fenced(shared.clone(), node)),

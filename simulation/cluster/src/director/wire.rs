@@ -5,7 +5,7 @@ mod frames;
 mod redone;
 
 use super::heeded::Heeded;
-use super::{ADMIN, Shared, disks, facts, machine_of, number_of, watch};
+use super::{ADMIN, Shared, admin, disks, facts, machine_of, number_of, watch};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::features::Feature;
@@ -332,7 +332,7 @@ impl Stream {
         }
         self.is_redone(shared, told)?;
         let sent = self.sent.get();
-        if told.written > sent {
+        if shared.facts.lock().has_left(number_of(written.to), &self.branch) {
             shared.hit(Rare::ReportFromOldBranch);
         }
         let believed = Progress {
@@ -359,8 +359,16 @@ impl Stream {
             Event::PauseReplay { node } | Event::DelayReplay { node, .. } => node == self.standby,
             _ => false,
         };
-        let is_kept =
-            shared.plan.features.has(Feature::HeldSnapshots) || shared.plan.events.iter().any(holds);
+        // A clone has the settings of its source.
+        let delays = || {
+            let cluster = shared.cluster.lock();
+            let files = cluster.node(machine_of(self.standby)).map(|node| node.files());
+            let delay = files.and_then(|files| admin::in_file(files, "recovery_min_apply_delay"));
+            delay.is_some_and(|delay| !delay.starts_with('0'))
+        };
+        let is_kept = shared.plan.features.has(Feature::HeldSnapshots)
+            || shared.plan.events.iter().any(holds)
+            || delays();
         let stood_still = shared.facts.lock().paused_since(self.standby, since_ms);
         if is_kept || stood_still || !self.is_server {
             return Ok(());

@@ -16,7 +16,7 @@ pub(super) const REDONE: &str = "redo done at ";
 pub(super) const CUT: &str = "cut log from ";
 /// A start cut the torn end of the log.
 pub(super) const TORN: &str = "which never became durable";
-/// Recovery or a promotion ends large transactions.
+/// Recovery ends large transactions.
 pub(super) const ABORTED: &str = "transactions without an outcome";
 
 /// A primary does not know yet which commits of before hold, and then it does.

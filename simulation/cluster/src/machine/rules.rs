@@ -21,7 +21,7 @@ use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::{Lsn, SegmentNumber};
 
 /// Bytes of a page.
-const PAGE: usize = 8192;
+pub(crate) const PAGE: usize = 8192;
 /// Bytes of the log before a page's LSN that are looked at.
 const TAIL_BYTES: u64 = 64;
 

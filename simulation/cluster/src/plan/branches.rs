@@ -2,7 +2,7 @@
 //! are promoted from one place.
 
 use super::generate::Director;
-use super::{Event, SYNC_NAMES, Ways, names_of, others_than};
+use super::{Event, FENCE_PROBE, SYNC_NAMES, Ways, names_of, others_than};
 
 impl Director {
     /// Commits wait for one standby, and it has all of them. When their writer is gone it follows another one
@@ -44,7 +44,10 @@ impl Director {
         let candidates = self.standbys();
         let [first, second] = self.some_pair(&candidates);
         self.then(0, Event::Rest { ms: 3000 });
-        self.then(0, Event::set(old, "plimsoll.fence_probe_interval", "300ms"));
+        self.then(0, Event::set(old, FENCE_PROBE, "300ms"));
+        self.then(10, Event::Follow { node: second, from: old });
+        // One that could ask others would take the next number.
+        self.then(0, Event::set(second, "plimsoll.peers", ";"));
         let first_ms = 300 + self.rng.u64(..100);
         self.then(first_ms, Event::Promote { node: first });
         // Time for the old primary to ask its peers.
@@ -109,7 +112,7 @@ impl Director {
     }
 
     /// Two of them.
-    fn some_pair(&mut self, among: &[usize]) -> [usize; 2] {
+    pub(super) fn some_pair(&mut self, among: &[usize]) -> [usize; 2] {
         let one = self.rng.usize(..among.len());
         let other = (one + 1 + self.rng.usize(..among.len() - 1)) % among.len();
         [among[one], among[other]]

@@ -9,6 +9,9 @@ use super::{Event, Nodes, Plan, Timed, Ways, names_of, others_than};
 use crate::features::{Feature, Features};
 use fastrand::Rng;
 
+/// One of so many stories begins with a scene that needs a cluster in peace, and its time.
+const OPENING_EVERY: u8 = 3;
+
 /// The plan of a seed.
 pub(super) fn plan(seed: u64) -> Plan {
     let mut rng = Rng::with_seed(seed);
@@ -68,6 +71,9 @@ impl Director {
     fn direct(&mut self) {
         let mut turns = 1 + self.rng.usize(..4);
         let scenes = turns + self.rng.usize(4..12);
+        if self.rng.u8(..OPENING_EVERY) == 0 {
+            self.opening();
+        }
         for scene in 0..scenes {
             let left = scenes - scene;
             if turns > 0 && (turns >= left || self.rng.usize(..left) < turns) {
@@ -87,9 +93,9 @@ impl Director {
         self.events.push(Timed { at_ms: self.now_ms + after_ms, event });
     }
 
-    /// Something happened this much before the scene's beginning.
-    pub(super) fn before(&mut self, ago_ms: u64, event: Event) {
-        self.events.push(Timed { at_ms: self.now_ms.saturating_sub(ago_ms), event });
+    /// Something happened this much before a moment of the scene.
+    pub(super) fn before(&mut self, after_ms: u64, ago_ms: u64, event: Event) {
+        self.events.push(Timed { at_ms: (self.now_ms + after_ms).saturating_sub(ago_ms), event });
     }
 
     pub(super) fn has(&self, feature: Feature) -> bool {
@@ -146,6 +152,8 @@ impl Director {
             Turning::Behind if candidates.len() > 1 => return self.behind(),
             Turning::Twins if candidates.len() > 1 => return self.twins(),
             Turning::Unconfirmed if candidates.len() > 2 => return self.unconfirmed(),
+            Turning::FencedInWait => return self.fenced_in_wait(),
+            Turning::LosesLog => return self.loses_log(),
             Turning::Behind | Turning::Twins | Turning::Unconfirmed => {}
         }
         let (gone, takes_ms) = self.take_the_primary(old);
@@ -318,6 +326,7 @@ impl Director {
             Some(Feature::Slots) => self.slot(node),
             Some(Feature::Crashes) if self.rng.u8(..3) == 0 => self.rest_in_checkpoint(),
             Some(Feature::Crashes) => self.crashes(),
+            Some(Feature::BrokenClones) if self.rng.u8(..3) == 0 => self.long_clone(),
             Some(Feature::BrokenClones) => self.broken_clone(),
             Some(Feature::Unheeded) => self.unheeded_snapshots(),
             Some(Feature::Reloads) => self.reload(node),
@@ -348,7 +357,7 @@ impl Director {
             let ago_ms = self.rng.u64(1..150);
             // A standby has to do with it, too: what its own last one may leave is what the primary's says.
             let of = if self.rng.bool() { self.primary } else { node };
-            self.before(ago_ms, Event::Checkpoint { node: of });
+            self.before(0, ago_ms, Event::Checkpoint { node: of });
         }
         let mut after_ms = self.rng.u64(20..900);
         self.then(after_ms, Event::Restart { node });

@@ -5,6 +5,7 @@
 
 mod branches;
 mod crashes;
+mod edges;
 mod event;
 mod generate;
 mod scenes;
@@ -70,6 +71,8 @@ impl Plan {
     }
 }
 
+/// The setting that says how often a primary asks its peers whether it was replaced.
+pub const FENCE_PROBE: &str = "plimsoll.fence_probe_interval";
 /// The setting that names those that commits wait for.
 pub const SYNC_NAMES: &str = "synchronous_standby_names";
 

@@ -26,6 +26,10 @@ pub(super) enum Turning {
     Twins,
     /// What was confirmed is lost, and what comes in its place is not confirmed.
     Unconfirmed,
+    /// The primary hears that it was replaced while commits wait.
+    FencedInWait,
+    /// The primary has lost the end of its log, and must not come back.
+    LosesLog,
 }
 
 impl Director {
@@ -41,6 +45,8 @@ impl Director {
             (Feature::Behind, Turning::Behind),
             (Feature::Twins, Turning::Twins),
             (Feature::ConfirmedReads, Turning::Unconfirmed),
+            (Feature::WrongPromotions, Turning::FencedInWait),
+            (Feature::Crashes, Turning::LosesLog),
         ];
         let mut on: Vec<Turning> =
             kinds.into_iter().filter(|(feature, _)| self.has(*feature)).map(|(_, kind)| kind).collect();

@@ -16,7 +16,7 @@ impl Director {
         nodes.truncate(2 + self.rng.usize(..2));
         match self.rng.u8(..5) {
             0 | 3 => self.first_leaves(&nodes),
-            1 => self.catches_up(&nodes),
+            1 => self.catches_up(),
             2 => self.stops_clean(&nodes),
             _ => self.one_lags(&nodes),
         }
@@ -36,18 +36,24 @@ impl Director {
     }
 
     /// The first of several comes back, and what it missed takes its time: meanwhile the next one counts.
-    fn catches_up(&mut self, nodes: &[usize]) {
-        self.change_names(0, names_of(true, 1, nodes));
+    pub(super) fn catches_up(&mut self) {
+        let candidates = self.standbys();
+        let nodes = self.some_pair(&candidates);
+        self.change_names(0, names_of(true, 1, &nodes));
         let (node, primary) = (nodes[0], self.primary);
+        for node in nodes {
+            self.then(10, Event::Follow { node, from: primary });
+        }
         self.then(160, Event::Kill { node });
-        let (size, kilobytes) = (self.rng.u64(100..300), self.rng.u64(60..200));
-        let burst_ms = 160 + self.rng.u64(50..300);
+        // More than what the links' ends take at once.
+        let (size, kilobytes) = (self.rng.u64(700..1300), self.rng.u64(250..500));
+        let burst_ms = 160 + self.rng.u64(50..200);
         self.then(burst_ms, Event::Burst { node: primary, kilobytes: size });
         // Its end is heard of before that.
         let up_ms = 160 + self.rng.u64(450..700);
-        self.then(up_ms, Event::NarrowLink { from: primary, to: node, kilobytes, ms: 1500 });
+        self.then(up_ms, Event::NarrowLink { from: primary, to: node, kilobytes, ms: 3500 });
         self.then(up_ms + 1, Event::Restart { node });
-        self.now_ms += up_ms + self.rng.u64(700..1500);
+        self.now_ms += up_ms + self.rng.u64(1000..2500);
     }
 
     /// Any of several is enough, and one of them hears nothing, or is not heard.
@@ -88,8 +94,11 @@ impl Director {
     pub(super) fn before_cut(&mut self, cut_ms: u64) {
         let node = self.primary;
         if self.rng.u8(..3) == 0 {
-            // The cut comes when it is down.
-            self.then(cut_ms.saturating_sub(100), Event::FastStop { node });
+            // The cut comes when it is down, with nothing in doubt if clients rest.
+            if self.rng.u8(..3) > 0 {
+                self.before(cut_ms, 350, Event::Rest { ms: 360 });
+            }
+            self.before(cut_ms, 100, Event::FastStop { node });
             let up_ms = cut_ms + self.rng.u64(10..100);
             self.then(up_ms, Event::Restart { node });
         } else if self.has(Feature::Waits) && self.rng.u8(..3) == 0 {
@@ -115,7 +124,7 @@ impl Director {
         for _ in 0..1 + self.rng.usize(..3) {
             let kilobytes = 2 * self.rng.u64(5..25);
             let ago_ms = self.rng.u64(1..12);
-            self.before(ago_ms, Event::Burst { node: self.primary, kilobytes });
+            self.before(0, ago_ms, Event::Burst { node: self.primary, kilobytes });
         }
     }
 }
