@@ -389,6 +389,8 @@ mod tests {
     #[test]
     fn who_was_not_stopped_looks_for_the_latest_once_its_own_log_is_redone() {
         let crashed = RecoveryStart { own_log_first: true, ..start(50, 1, (0, 0)) };
+        assert!(crashed.redoes_own_log_first());
+        assert!(!crashed.after_own_log(at(90)).redoes_own_log_first());
         assert_eq!(chosen(crashed, TargetTimeline::Latest), Ok(1));
         assert_eq!(chosen(crashed, TargetTimeline::Number(tl(3))), Ok(3), "it is asked for");
         assert_eq!(chosen(crashed.after_own_log(at(90)), TargetTimeline::Latest), Ok(4));

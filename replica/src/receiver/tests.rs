@@ -452,8 +452,7 @@ fn feedback_is_sent_at_the_start_and_taken_back_when_turned_off() {
     talk.identified(1);
     assert!(talk.say(Event::Started).contains(&"feedback(some(xid(9)))".to_owned()));
     talk.0.set_options(options());
-    talk.1 = 10;
-    assert!(talk.say(Event::Tick).contains(&"feedback(none)".to_owned()));
+    assert_eq!(talk.say(Event::Tick), ["feedback(none)"], "at once");
     talk.1 = 20;
     assert!(!talk.say(Event::Tick).iter().any(|word| word.starts_with("feedback")));
 }
@@ -470,4 +469,17 @@ fn a_primary_that_stops_is_tried_again() {
     let ended = talk.say(Event::StreamEnded { next: None });
     assert!(ended[0].starts_with("report replication terminated by primary server"), "{ended:?}");
     assert_eq!(talk.0.view().status.name(), "waiting");
+}
+
+#[test]
+fn a_standby_that_lacks_two_segments_catches_up_and_one_that_lacks_less_does_not() {
+    for (lacks, catches_up) in [(2 * SEGMENT, true), (2 * SEGMENT - 1, false), (0, false)] {
+        let mut talk = Talk::streaming(SEGMENT);
+        talk.say(Event::Keepalive {
+            primary_end: at(SEGMENT + lacks),
+            clock: wall(),
+            reply_requested: false,
+        });
+        assert_eq!(talk.0.catches_up(), catches_up, "{lacks} bytes");
+    }
 }

@@ -399,6 +399,13 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+        let (host, dir) = folder();
+        std::fs::create_dir(path(dir.path())).unwrap();
+        assert!(read_ledger(&host, dir.path()).is_err());
+    }
+
+    #[test]
     fn after_a_torn_entry_the_next_one_stands_alone_and_the_loss_is_told() {
         let (host, dir) = folder();
         append(&host, dir.path(), &entry(0)).unwrap();

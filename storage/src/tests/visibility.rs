@@ -408,6 +408,23 @@ async fn a_stage_is_asked_for_until_no_commit_has_waited_for_it_from_one_look_to
 }
 
 #[tokio::test]
+async fn who_listens_hears_what_is_confirmed_when_it_moves_on_and_only_then() {
+    let (_disk, db, tree) = stalled().await;
+    let gate = db.commit_gate();
+    let mut heard = gate.confirmed_changes();
+    let safe = *heard.borrow_and_update();
+    assert_eq!(safe, gate.confirmed());
+    write(&db, tree, &[("a", "new")], SyncLevel::Local).await;
+    assert!(!heard.has_changed().unwrap());
+    let end = db.positions().unwrap().flushed();
+    gate.set_remote(quorum_at(end));
+    assert!(heard.has_changed().unwrap());
+    assert_eq!(*heard.borrow_and_update(), end);
+    gate.set_remote(quorum_at(safe));
+    assert!(!heard.has_changed().unwrap(), "it does not go back");
+}
+
+#[tokio::test]
 async fn a_suspended_level_means_the_one_below_it() {
     for (suspended, free) in [
         (SyncLevel::RemoteApply, SyncLevel::On),
