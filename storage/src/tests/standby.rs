@@ -44,8 +44,11 @@ impl WalFeed for HandFeed {
             match state.next {
                 Some(Feed::Available { upto, .. }) if upto <= lsn.max(state.given) => {}
                 Some(feed) => {
-                    if let Feed::Available { upto, .. } = feed {
-                        state.given = upto;
+                    match feed {
+                        Feed::Available { upto, .. } => state.given = upto,
+                        // Once.
+                        Feed::Again { .. } => state.next = None,
+                        _ => {}
                     }
                     state.waiting = None;
                     return feed;
@@ -70,7 +73,12 @@ impl WalFeed for HandFeed {
 
 impl HandFeed {
     pub(super) fn set(&self, feed: Feed) {
-        self.state.lock().next = Some(feed);
+        let mut state = self.state.lock();
+        if !matches!(feed, Feed::Available { .. }) {
+            // Redo goes on with it.
+            state.waiting = None;
+        }
+        state.next = Some(feed);
         self.moved.notify_all();
     }
     pub(super) fn panic_at_next_record(&self) {
@@ -479,6 +487,27 @@ async fn an_old_primary_that_crashed_past_a_fork_redoes_its_own_log_and_does_not
     let standby = follow(&crashed);
     standby.feed.settle();
     assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("past the fork"));
+    standby.stop();
+}
+
+#[tokio::test]
+async fn a_look_at_files_heeds_the_timeline_that_a_receiver_has_turned_to() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    write(&db, tree, &[("row 000", "before the fork")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    let (fork, two) = (db.positions().unwrap().flushed(), TimelineId::new(2));
+    write(&db, tree, &[("row 000", "past the fork")], SyncLevel::Local).await;
+    db.wal_writer_tick().unwrap();
+    // An archive may have all of the ended timeline.
+    ship(&disk, &copy);
+    let history = TimelineHistory::root(TimelineId::FIRST).fork(two, fork, "test", BranchId::new(2)).unwrap();
+    history.store(&copy, &Path::new(DIR).join("pg_wal")).unwrap();
+    standby.feed.settle();
+    standby.feed.set(Feed::Again { timeline: two });
+    standby.feed.settle();
+    assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("before the fork"));
     standby.stop();
 }
 

@@ -492,7 +492,8 @@ mod tests {
     #[test]
     fn a_failed_stream_ends_the_receiver_before_redo_looks_into_the_archive() {
         let sources = SourceSettings { archive: true, retry: Duration::ZERO, ..FOLLOW_PRIMARY };
-        let feed = StandbyFeed::with_sources(&log_at(10), sources, host::Host::real().clock);
+        let log = log_at(10);
+        let feed = StandbyFeed::with_sources(&log, sources, host::Host::real().clock);
         let redo = std::thread::spawn({
             let feed = feed.clone();
             move || feed.wait_past(Lsn::new(10))
@@ -500,13 +501,17 @@ mod tests {
         while feed.wanted().borrow().is_none() {
             std::thread::yield_now();
         }
+        // It turned to another timeline and wrote nothing of it.
+        let two = TimelineId::new(2);
+        let history = log.state().history.fork(two, Lsn::new(10), "test", BranchId::new(2)).unwrap();
+        log.branch(history, Lsn::new(10));
         feed.receiver_failed();
         while feed.wanted().borrow().is_some() {
             std::thread::yield_now();
         }
         assert!(!redo.is_finished(), "the receiver may still write");
         feed.receiver_stopped();
-        assert_eq!(redo.join().unwrap(), Feed::Again { timeline: TimelineId::FIRST });
+        assert_eq!(redo.join().unwrap(), Feed::Again { timeline: two });
     }
 
     #[test]
