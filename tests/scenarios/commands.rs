@@ -74,6 +74,24 @@ fn a_peer_that_cannot_be_asked_is_told_of_once_until_it_answers_again() {
 }
 
 #[test]
+fn an_immediate_stop_ends_a_start_that_asks_a_silent_peer() {
+    let node = Node::builder().start();
+    node.kill_9();
+    // It takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = silent.local_addr().expect("its port").port();
+    node.set("plimsoll.peers", &format!("host=127.0.0.1 port={port} user=postgres"));
+    let before = node.log().matches("ready to accept connections").count();
+    node.start_without_waiting();
+    let (asked, _) = silent.accept().expect("the node asks");
+    run_ok(plimsoll().args(["stop", "-m", "immediate", "-D"]).arg(node.data()));
+    let log = node.log();
+    assert!(log.contains("received immediate shutdown request"), "{log}");
+    assert_eq!(log.matches("ready to accept connections").count(), before, "{log}");
+    drop(asked);
+}
+
+#[test]
 fn a_promotion_that_the_server_refuses_says_why() {
     let primary = Node::builder().start();
     let standby = Node::builder().clone_from(&primary);

@@ -6,7 +6,7 @@ use host::task::task;
 use host::{Host, write_file_durably};
 use protocol::client::{CopyBoth, CopyStart};
 use protocol::replication::{COPY_OPTION, FromPrimary, StatusUpdate, WireLsn, encode_status_update};
-use protocol::{Client, ClientError};
+use protocol::{Client, ClientError, SqlState};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,15 +134,20 @@ async fn run(
     let begin = request.segment_size.start_of(request.segment_size.segment_of(request.start));
     fetch_history(&host, &mut client, &request).await?;
     let writer = open_writer(&host, &request, begin).await?;
-    let mut command = format!(
+    let command = format!(
         "START_REPLICATION SLOT {} PHYSICAL {begin} TIMELINE {}",
         identifier::quote_always(&request.slot),
         request.timeline
     );
-    if is_plimsoll(&client) {
-        command.push_str(&format!(" ({COPY_OPTION} 'true')"));
-    }
-    let mut copy = match client.copy_both(&command).await? {
+    let as_copy = is_plimsoll(&client).then(|| format!("{command} ({COPY_OPTION} 'true')"));
+    let started = match client.copy_both(as_copy.as_deref().unwrap_or(&command)).await {
+        // The server is of before this option.
+        Err(ClientError::Server(report)) if as_copy.is_some() && report.code == SqlState::SYNTAX_ERROR => {
+            client.copy_both(&command).await
+        }
+        started => started,
+    };
+    let mut copy = match started? {
         CopyStart::Streaming(copy) => copy,
         CopyStart::Ended(_) => return Err(CloneError::StreamEnded { at: begin }),
     };

@@ -16,7 +16,7 @@ mod view;
 pub use active::ActiveSlot;
 pub use copied::{CopyNews, Refusal, UpstreamSlot};
 pub use limits::{WalLimits, WalStatus};
-pub use view::SlotView;
+pub use view::{GivenUp, SlotView};
 
 use crate::error::ReplicaError;
 use crate::lag::Pace;
@@ -423,41 +423,35 @@ impl Slots {
     }
 
     /// Gives up slots that need WAL before `kept_from`; returns them as they were, for the log. A session
-    /// that uses one has lost it and has to be ended. Durable.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a slot's file cannot be written.
-    pub fn invalidate_before(&self, kept_from: Lsn) -> Result<Vec<SlotView>, ReplicaError> {
+    /// that uses one has lost it and has to be ended.
+    pub fn invalidate_before(&self, kept_from: Lsn) -> GivenUp {
         self.invalidate(|slot| slot.restart < kept_from)
     }
 
     /// Gives up slots that nobody has used since `since`, on the monotonic clock; copies are the upstream's
-    /// to give up. Durable.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a slot's file cannot be written.
-    pub fn invalidate_idle(&self, since: Duration) -> Result<Vec<SlotView>, ReplicaError> {
+    /// to give up.
+    pub fn invalidate_idle(&self, since: Duration) -> GivenUp {
         self.invalidate(|slot| {
             !slot.copied && slot.owner.is_none() && slot.idle_since.is_some_and(|idle| idle < since)
         })
     }
 
-    fn invalidate(&self, goes: impl Fn(&Slot) -> bool) -> Result<Vec<SlotView>, ReplicaError> {
-        let mut gone = Vec::new();
+    fn invalidate(&self, goes: impl Fn(&Slot) -> bool) -> GivenUp {
+        let mut given_up = GivenUp::default();
         let mut table = self.0.table.lock();
         for (name, slot) in table.iter_mut() {
             if slot.restart.is_valid() && goes(slot) && !slot.invalidated_at.is_valid() {
                 let mut view = slot.view(name);
                 (slot.invalidated_at, slot.restart) = (slot.restart, Lsn::INVALID);
                 slot.active = None;
-                self.write(name, slot)?;
+                // It is lost whatever its file says, which the next save makes good.
+                let written = self.write(name, slot);
+                given_up.unwritten.extend(written.err());
                 view.invalidated_at = slot.invalidated_at;
-                gone.push(view);
+                given_up.slots.push(view);
             }
         }
-        Ok(gone)
+        given_up
     }
 
     fn folder(&self, name: &str) -> PathBuf {

@@ -156,7 +156,7 @@ fn a_slot_that_fell_too_far_behind_is_given_up_and_whoever_used_it_has_lost_it()
     create(&slots, "old", 100);
     create(&slots, "new", 900);
     let loser = slots.acquire("old", 7).unwrap();
-    let gone = slots.invalidate_before(at(500)).unwrap();
+    let gone = slots.invalidate_before(at(500)).slots;
     assert_eq!(gone.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>(), ["old"]);
     assert_eq!(
         (gone[0].active_pid, gone[0].restart),
@@ -244,5 +244,25 @@ fn a_start_survives_a_power_cut_in_the_middle_of_one_that_takes_temporary_slots_
                 .unwrap_or_else(|error| panic!("after change {number}, seed {seed}: {error}"));
             assert_eq!(names, ["kept"]);
         }
+    }
+}
+
+#[test]
+fn a_full_disk_keeps_no_loss_of_a_slot_from_being_told() {
+    let host = |files: &VirtualDisk| Host { disk: Arc::new(files.clone()), ..Host::real() };
+    let (files, dir) = (VirtualDisk::new(), Path::new("/pg_replslot"));
+    files.create_dir_all(dir).unwrap();
+    let slots = Slots::open(&host(&files), dir, 4).unwrap();
+    create(&slots, "one", 100);
+    create(&slots, "two", 100);
+    files.set_capacity(0);
+    let given_up = slots.invalidate_before(at(500));
+    assert_eq!(given_up.slots.iter().map(|slot| slot.name.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(given_up.unwritten.len(), 2);
+    files.set_capacity(u64::MAX);
+    slots.save().unwrap();
+    let again = Slots::open(&host(&files), dir, 4).unwrap();
+    for name in ["one", "two"] {
+        assert_eq!(again.find(name).unwrap().invalidated_at, at(100), "{name}");
     }
 }

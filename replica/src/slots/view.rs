@@ -1,8 +1,18 @@
 //! What pg_replication_slots shows of a slot.
 
 use super::{WalLimits, WalStatus};
+use crate::error::ReplicaError;
 use std::time::Duration;
 use wal::{Lsn, Xid};
+
+/// Slots that have lost their claim to WAL.
+#[derive(Debug, Default)]
+pub struct GivenUp {
+    /// As they were.
+    pub slots: Vec<SlotView>,
+    /// Why the files of some do not say so yet; the next save of the slots writes them.
+    pub unwritten: Vec<ReplicaError>,
+}
 
 /// One row of pg_replication_slots.
 #[derive(Clone, Debug, PartialEq)]

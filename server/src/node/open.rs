@@ -32,7 +32,7 @@ use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMAT_SETTING, FORMATS};
 use wal::history::TimelineHistory;
-use wal::timelines::{self, RecoveryStart};
+use wal::timelines::{self, RecoveryStart, TargetTimeline};
 use wal::{Live, Lsn, NodeLog, TimelineId};
 
 /// Opens the database; crash recovery happens here.
@@ -218,7 +218,8 @@ async fn prepare_recovery(
         .await
         .map_err(|error| ServerError::new(format!("could not fetch timeline histories: {error}")))??;
     archive.set_restorer(restorer.clone());
-    let options = RecoveryOptions { supply: Some(restorer), target, ends_with_log: !standby };
+    let follows_latest = wanted == TargetTimeline::Latest;
+    let options = RecoveryOptions { supply: Some(restorer), target, ends_with_log: !standby, follows_latest };
     Ok((options, chosen.target()))
 }
 

@@ -3,7 +3,7 @@
 use super::open::assemble;
 use super::promote::promote;
 use super::states::Life;
-use super::stop::{abort, stop_node, stop_of};
+use super::stop::{abort, stop_at_once, stop_node, stop_of};
 use super::{Node, Services};
 use crate::error::ServerError;
 use crate::maintenance::checkpoints::begin_timeline;
@@ -21,7 +21,10 @@ const PID_FILE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs the node from its opened database to its stop.
 pub(super) async fn run<S: Services>(node: Arc<Node>, opened: Opened) -> Result<(), ServerError> {
-    let assembled = assemble(&node, opened).await;
+    // Peers that are silent take their time.
+    let Some(assembled) = or_stopped(&node, assemble(&node, opened)).await else {
+        return stop_at_once(&node).await;
+    };
     let (database, mut standby) = match assembled {
         Ok(assembled) => assembled,
         Err(error) => {

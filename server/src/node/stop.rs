@@ -27,6 +27,9 @@ pub(super) async fn abort(node: &Node) {
     }
     tasks.abort_sessions.cancel();
     tasks.background.cancel();
+    if let Some(replication) = node.replication() {
+        replication.close_ledger();
+    }
     // Redo's thread would hold the process.
     if let Some(recovery) = node.replication().and_then(|replication| replication.recovery()) {
         recovery.halt();
@@ -84,20 +87,21 @@ pub(super) async fn stop_node(
         }
     }
     if mode == StopMode::Immediate {
-        node.ground.log.log("received immediate shutdown request");
-        node.sessions.list().iter().for_each(|session| session.terminate());
-        abort(node).await;
-        return Ok(());
+        return stop_at_once(node).await;
     }
     tokio::select! {
         biased;
         done = stop_cleanly(node, database, standby) => done,
-        _ = stop_of(&mut stops, StopMode::Immediate) => {
-            node.ground.log.log("received immediate shutdown request");
-            abort(node).await;
-            Ok(())
-        }
+        _ = stop_of(&mut stops, StopMode::Immediate) => stop_at_once(node).await,
     }
+}
+
+/// An immediate stop.
+pub(super) async fn stop_at_once(node: &Node) -> Result<(), ServerError> {
+    node.ground.log.log("received immediate shutdown request");
+    node.sessions.list().iter().for_each(|session| session.terminate());
+    abort(node).await;
+    Ok(())
 }
 
 async fn stop_cleanly(

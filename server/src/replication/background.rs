@@ -4,6 +4,7 @@ use super::{Replication, fencing, semi_sync, slots};
 use crate::state::NodeState;
 use crate::tasks::Tasks;
 use host::Instant;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use storage::RemoteStages;
@@ -13,6 +14,8 @@ use tokio::time::MissedTickBehavior;
 /// After one to two of these, standbys need not hurry any more with a stage that no commit waited for
 /// meanwhile.
 const STAGES_INTERVAL: Duration = Duration::from_secs(2);
+/// How long it may take until it is seen that undecided commits are decided.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// What an age of the log that a standby lacks may be wrong by.
 const LAG_CLOCK_INTERVAL: Duration = Duration::from_millis(25);
 
@@ -78,14 +81,8 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
     ));
     let begun = Instant::now();
     let mut reloads = ground.reloads();
+    let mut refused = false;
     loop {
-        let limit = ground.config().unconfirmed_timeout.0;
-        let rest = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(begun.elapsed()));
-        tokio::select! {
-            biased;
-            changed = reloads.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(rest.min(Duration::from_millis(100))) => {}
-        }
         if database.fenced().is_some() {
             // They stay undecided: they are the new primary's to decide.
             return;
@@ -94,18 +91,38 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
             ground.log.log(format!("the synchronous standbys hold all commits up to {upto}"));
             return;
         }
+        let limit = ground.config().unconfirmed_timeout.0;
+        let is_over = limit.is_some_and(|limit| begun.elapsed() >= limit);
         let reason = if !gate.remote().required {
-            "released since no synchronous standbys are named any more"
-        } else if limit.is_some_and(|limit| begun.elapsed() >= limit) {
-            "released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation"
+            Some("released since no synchronous standbys are named any more")
+        } else if is_over {
+            Some("released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation")
         } else {
-            continue;
+            None
         };
-        // The record first: nothing becomes visible that it does not name.
-        gate.release_unconfirmed(|after, upto| {
-            replication.ledger.record("released", (after, upto), reason);
-            ground.log.warning(format!("commits after {after} up to {upto} are {reason}"));
-        });
-        return;
+        if let Some(reason) = reason {
+            // The record first: nothing becomes visible that it does not name.
+            let released = gate.release_unconfirmed(|after, upto| {
+                replication.ledger.try_record("released", (after, upto), reason)?;
+                ground.log.warning(format!("commits after {after} up to {upto} are {reason}"));
+                Ok::<_, io::Error>(())
+            });
+            match released {
+                Ok(_) => return,
+                Err(error) if !refused => {
+                    let what = "stay undecided, since plimsoll/ledger takes no record of their release";
+                    ground.log.warning(format!("commits after {after} up to {upto} {what}: {error}"));
+                    refused = true;
+                }
+                Err(_) => {}
+            }
+        }
+        let rest =
+            limit.filter(|_| !is_over).map_or(Duration::MAX, |limit| limit - begun.elapsed().min(limit));
+        tokio::select! {
+            biased;
+            changed = reloads.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(rest.min(LOOK_INTERVAL)) => {}
+        }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! At half of plimsoll.ledger_size the file becomes plimsoll/ledger.old, and what that held before goes. A
 //! new file then begins with the event `forgotten`, which says how many entries went and of which time, so
-//! that not even this is silent.
+//! that not even this is silent: it is written to plimsoll/ledger.new first, which a crash leaves to be named.
 
 use crate::configuration::Ground;
 use crate::log::Log;
@@ -58,6 +58,10 @@ pub struct LedgerEntry {
 
 fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("plimsoll/ledger")
+}
+
+fn new_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("plimsoll/ledger.new")
 }
 
 fn old_path(data_dir: &Path) -> PathBuf {
@@ -208,12 +212,9 @@ impl<'g> LedgerFile<'g> {
     fn write(&self, waiting: &mut Waiting) -> io::Result<()> {
         loop {
             while let Some(entry) = waiting.entries.front() {
-                let told = self.make_room(entry.at)?;
-                if told.is_empty() {
-                    self.append(entry)?;
-                    waiting.entries.pop_front();
-                }
-                told.into_iter().rev().for_each(|entry| waiting.entries.push_front(entry));
+                self.make_room(entry.at)?;
+                self.append(entry)?;
+                waiting.entries.pop_front();
             }
             let Some(gone) = waiting.gone.take() else { return Ok(()) };
             let at = self.host.clock.now();
@@ -221,29 +222,41 @@ impl<'g> LedgerFile<'g> {
         }
     }
 
-    /// Has the file become the older half if it is full. What is to be told of that in the new one.
-    fn make_room(&self, at: Timestamp) -> io::Result<Vec<LedgerEntry>> {
-        let (disk, path) = (&self.host.disk, path(self.data_dir));
+    /// Has the file become the older half if it is full. A new one tells of what goes by that.
+    fn make_room(&self, at: Timestamp) -> io::Result<()> {
+        let (disk, path, new) = (&self.host.disk, path(self.data_dir), new_path(self.data_dir));
         let len = match disk.metadata(&path) {
             Ok(file) => file.len,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // A crash came between the two renames below.
+                return if disk.exists(&new)? { self.name_new() } else { Ok(()) };
+            }
             Err(error) => return Err(error),
         };
         if len < self.size_bytes / 2 {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let old = old_path(self.data_dir);
         let before = read_file(self.host, &old)?;
-        let gone = before.first().map(|first| {
+        let mut lines = String::new();
+        if let Some(first) = before.first() {
             let mut gone = Gone::new(first);
             before.iter().for_each(|entry| gone.add(entry));
-            gone.entry(at, "plimsoll.ledger_size is reached")
-        });
+            push_line(&mut lines, &gone.entry(at, "plimsoll.ledger_size is reached"));
+        }
         // The torn line stays behind, at the end of the file that it is in.
-        let torn = unended_line(self.host, &path)?.and_then(|tail| self.torn(&tail, at));
-        // Until the new file is there, a reader finds the older half alone.
+        if let Some(torn) = unended_line(self.host, &path)?.and_then(|tail| self.torn(&tail, at)) {
+            push_line(&mut lines, &torn);
+        }
+        host::write_file_durably(&**disk, &new, lines.as_bytes())?;
+        // Until the new file has its name, a reader finds the older half alone.
         disk.rename(&path, &old)?;
-        Ok(gone.into_iter().chain(torn).collect())
+        self.name_new()
+    }
+
+    fn name_new(&self) -> io::Result<()> {
+        self.host.disk.rename(&new_path(self.data_dir), &path(self.data_dir))?;
+        self.host.disk.sync_dir(&self.data_dir.join("plimsoll"))
     }
 
     /// Appends an entry; durable when it returns. If it fails the file is as it was, as far as that is in
@@ -477,6 +490,37 @@ mod tests {
         let kept = read_ledger(&host, dir).unwrap();
         let forgotten = kept.iter().filter(|entry| entry.event == "forgotten").count();
         assert_eq!((kept.last(), forgotten), (Some(&entry(n)), 1));
+    }
+
+    #[test]
+    fn a_crash_while_a_full_ledger_turns_forgets_nothing_silently() {
+        let (disk, dir) = (VirtualDisk::new(), Path::new("/data"));
+        let host = |disk: &VirtualDisk| Host { disk: Arc::new(disk.clone()), ..Host::real() };
+        disk.create_dir_all(&dir.join("plimsoll")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk.sync_dir(dir).unwrap();
+        let mut n = 0;
+        while !disk.exists(&old_path(dir)).unwrap() || disk.metadata(&path(dir)).unwrap().len < SIZE / 2 {
+            append(&host(&disk), dir, &entry(n)).unwrap();
+            n += 1;
+        }
+        // The server, or the power, goes at each change on the way.
+        for (step, power) in (1..20).flat_map(|step| [(step, false), (step, true)]) {
+            let files = disk.fork();
+            files.inject(simulation::Fault::power_off(step));
+            let turned = append(&host(&files), dir, &entry(n));
+            files.clear_faults();
+            let files = if power { files.crash(simulation::CrashPolicy::LoseUnsynced) } else { files };
+            append(&host(&files), dir, &entry(n + 1)).unwrap();
+            let kept = read_ledger(&host(&files), dir).unwrap();
+            let first = kept.iter().find(|entry| entry.event != "forgotten").unwrap().after.get();
+            let told = kept.iter().filter(|entry| entry.event == "forgotten").map(|entry| entry.upto).max();
+            assert!(
+                first == 0 || told >= Some(Lsn::new(first)),
+                "step {step}: {turned:?}, {told:?} < {first}"
+            );
+            assert_eq!(kept.last(), Some(&entry(n + 1)), "step {step}");
+        }
     }
 
     #[test]

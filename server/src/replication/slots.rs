@@ -1,7 +1,7 @@
 //! Slots of this node: what keeps them true, gives them up, and copies those of the upstream.
 
 use super::Replication;
-use replica::slots::{CopyNews, Refusal, SlotView, UpstreamSlot};
+use replica::slots::{CopyNews, GivenUp, Refusal, SlotView, UpstreamSlot};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,36 +25,36 @@ pub(crate) async fn mind(replication: Arc<Replication>) {
             "nobody has used it for longer than plimsoll.idle_replication_slot_timeout ({} s)",
             limit.as_secs()
         );
-        match replication.slots.invalidate_idle(since) {
-            Ok(gone) => gone.iter().for_each(|slot| tell_lost(&replication, slot, &reason)),
-            Err(error) => ground.log.warning(format!("could not invalidate replication slots: {error}")),
-        }
+        let given_up = replication.slots.invalidate_idle(since);
+        given_up.slots.iter().for_each(|slot| tell_lost(&replication, slot, &reason));
+        tell_unwritten(&replication, &given_up);
     }
 }
 
 /// Gives up slots that need WAL before `keep`, which is about to go.
 pub(crate) fn invalidate_before(replication: &Replication, keep: Lsn) {
-    match replication.slots.invalidate_before(keep) {
-        Ok(gone) => {
-            for slot in gone {
-                if let Some(pid) = slot.active_pid {
-                    let name = &slot.name;
-                    replication
-                        .ground
-                        .log
-                        .log(format!("terminating process {pid} to release replication slot \"{name}\""));
-                    if let Some(session) = replication.sessions.get(pid) {
-                        session.terminate();
-                    }
-                }
-                let reason =
-                    format!("its restart_lsn {} exceeds max_slot_wal_keep_size", slot.invalidated_at);
-                tell_lost(replication, &slot, &reason);
+    let given_up = replication.slots.invalidate_before(keep);
+    for slot in &given_up.slots {
+        if let Some(pid) = slot.active_pid {
+            let name = &slot.name;
+            replication
+                .ground
+                .log
+                .log(format!("terminating process {pid} to release replication slot \"{name}\""));
+            if let Some(session) = replication.sessions.get(pid) {
+                session.terminate();
             }
         }
-        Err(error) => {
-            replication.ground.log.warning(format!("could not invalidate replication slots: {error}"))
-        }
+        let reason = format!("its restart_lsn {} exceeds max_slot_wal_keep_size", slot.invalidated_at);
+        tell_lost(replication, slot, &reason);
+    }
+    tell_unwritten(replication, &given_up);
+}
+
+fn tell_unwritten(replication: &Replication, given_up: &GivenUp) {
+    for error in &given_up.unwritten {
+        let what = "could not write the file of a replication slot that was invalidated";
+        replication.ground.log.warning(format!("{what}: {error}"));
     }
 }
 

@@ -121,12 +121,18 @@ impl CommitGate {
     /// (plimsoll.unconfirmed_timeout, or no names any more): they become visible, once `record` has put the
     /// range on record. Returns the range; None, and nothing is recorded, on a fenced server, where they stay
     /// undecided for good.
-    pub fn release_unconfirmed(&self, record: impl FnOnce(Lsn, Lsn)) -> Option<(Lsn, Lsn)> {
+    ///
+    /// # Errors
+    /// That of `record`: they stay undecided.
+    pub fn release_unconfirmed<E>(
+        &self,
+        record: impl FnOnce(Lsn, Lsn) -> Result<(), E>,
+    ) -> Result<Option<(Lsn, Lsn)>, E> {
         // A fence waits for this lock: it comes before the record, or after the release.
         let fence = self.0.fence.lock();
-        let (after, upto) = self.undecided().filter(|_| fence.is_none())?;
-        record(after, upto);
-        self.0.decide()
+        let Some((after, upto)) = self.undecided().filter(|_| fence.is_none()) else { return Ok(None) };
+        record(after, upto)?;
+        Ok(self.0.decide())
     }
 
     /// How long a commit waits for its standbys before it reports a stall; None is for ever. Holds for waits

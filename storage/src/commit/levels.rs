@@ -197,11 +197,11 @@ impl Levels {
         self.remote.lock().progress.required
     }
 
-    /// Commits in this range, from before this start or promotion, are undecided if synchronous standbys are
-    /// named now: nobody reads until they are decided.
+    /// Commits in this range, from before this start or promotion, are undecided: nobody reads until they are
+    /// decided.
     pub(crate) fn set_undecided(&self, after: Lsn, upto: Lsn) {
         let shows = host::planted!("commits of before a start are shown before the quorum holds them");
-        if after >= upto || !self.is_required() || shows {
+        if after >= upto || shows {
             return;
         }
         *self.undecided.lock() = Some((after, upto));

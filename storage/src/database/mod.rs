@@ -1,6 +1,6 @@
 //! The facade: a data directory as one object.
 
-mod sync_record;
+pub(crate) mod sync_record;
 mod vacuum;
 
 use crate::changes::store::Store;

@@ -9,7 +9,8 @@ use crate::engine::Engine;
 use crate::error::log_error;
 use std::sync::Arc;
 
-fn read(engine: &Engine) -> Result<SyncRecord, Error> {
+/// What the log says of synchronous replication.
+pub(crate) fn read(engine: &Engine) -> Result<SyncRecord, Error> {
     match engine.state_field(STATE_SYNC)? {
         Some(bytes) => SyncRecord::decode(&bytes).map_err(|short| {
             Error::Unusable(format!("the state of synchronous replication is damaged: {short}"))

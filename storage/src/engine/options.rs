@@ -149,6 +149,10 @@ pub struct RecoveryOptions {
     pub target: Option<RecoveryTarget>,
     /// It ends where the log ends (recovery.signal), and waits for no more (standby.signal).
     pub ends_with_log: bool,
+    /// Whether it follows the latest timeline in pg_wal that continues what is here
+    /// (recovery_target_timeline). Who was not stopped knows what is here once its own log is redone, and
+    /// chooses then.
+    pub follows_latest: bool,
 }
 
 /// How a database is opened.

@@ -2,6 +2,7 @@
 
 use crate::changes::state_page::STATE_CONFIRMED;
 use crate::changes::store::{Store, StoreOptions};
+use crate::database::sync_record;
 use crate::engine::recovery_state::ReplayState;
 use crate::engine::{Engine, Parts};
 use crate::error::log_error;
@@ -26,8 +27,8 @@ use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMATS, FormatError};
 use wal::history::TimelineHistory;
-use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
-use wal::timelines::RecoveryStart;
+use wal::reader::{CutTail, EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
+use wal::timelines::{RecoveryStart, TargetTimeline};
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
 use wal::{Lsn, SegmentNumber, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
 
@@ -264,9 +265,17 @@ impl Opening {
         } else {
             ClusterState::InArchiveRecovery
         })?;
+        let has_supply = self.engine.options.recovery.supply.is_some();
+        if crashed && has_supply {
+            // An archive's segment may go beyond the own one, along a branch that is another by now.
+            self.reader.source_mut().use_supply(false);
+        }
         let (mut replay, checkpoint_end) = self.replay(self.may_come && !crashed)?;
         if let Some(later) = later {
             self.redo_own_log(&mut replay, checkpoint_end, later)?;
+            if has_supply {
+                self.reader.source_mut().use_supply(true);
+            }
         }
         let (engine, reader) = (self.engine, self.reader);
         if let Some(shown) = engine.shown.recall(reader.source().history())? {
@@ -278,24 +287,27 @@ impl Opening {
 
     /// A primary that crashed and now follows another: its pages may be as new as the end of its own log, so
     /// nobody reads before that is redone, and only then is anything asked of the archive or another server.
-    /// The log goes on along `later`, if that contains all of it.
+    /// The log goes on along `later`, or the latest timeline by now, if that contains all of it.
     fn redo_own_log(
         &mut self,
         replay: &mut Replay,
         checkpoint_end: Lsn,
         later: TimelineHistory,
     ) -> Result<(), Error> {
-        let has_supply = self.engine.options.recovery.supply.is_some();
-        if has_supply {
-            self.reader.source_mut().use_supply(false);
-        }
         self.engine.recovery.in_own_log.store(true, Ordering::Release);
         let end = self.redo_all(replay)?;
         self.check_reached(&end, checkpoint_end)?;
+        // What it may follow, and which of its pages are sound, hangs on where its log ends.
+        self.verify_tail(&end)?;
         self.engine.recovery.in_own_log.store(false, Ordering::Release);
-        if has_supply {
-            self.reader.source_mut().use_supply(true);
-        }
+        let later = if self.engine.options.recovery.follows_latest {
+            let start = RecoveryStart::found(&self.engine.control.lock(), None).after_own_log(replay.at);
+            let chosen =
+                start.choose(&*self.engine.host.disk, &self.engine.wal_dir(), TargetTimeline::Latest);
+            chosen.map_err(|error| Error::Unusable(error.to_string()))?
+        } else {
+            later
+        };
         if self.reader.source().history().target() != later.target() {
             self.reader.source_mut().set_history(later);
         }
@@ -401,13 +413,11 @@ impl Opening {
         Err(Error::corrupt("write-ahead log", Some(end.reason.at()), what))
     }
 
-    /// Makes sure that what lies behind the log's end never was durable, and has it recorded before it is
-    /// wiped. Returns its bytes.
-    fn cut_tail(&mut self, end: &EndOfWal) -> Result<u64, Error> {
-        // In a copy, or where another node's log was received, what lies behind says nothing about this
-        // node's disk.
+    /// Makes sure that what lies behind the log's end never was durable. What that is; None if it says
+    /// nothing about this node's disk: in a copy, or where another node's log was received.
+    fn verify_tail(&mut self, end: &EndOfWal) -> Result<Option<CutTail>, Error> {
         if !self.found.is_crashed() || self.label.is_some() || !self.engine.options.log_writing.fsync {
-            return Ok(0);
+            return Ok(None);
         }
         let cut = self.reader.verify_end(end).map_err(read_error)?;
         let mut proven = self.engine.options.proven_flush;
@@ -418,6 +428,12 @@ impl Opening {
         if proven > end.at && !host::planted!("damage below the flush point passes for the log's end") {
             return Err(read_error(self.reader.damage_at(end, proven)));
         }
+        Ok(Some(cut))
+    }
+
+    /// The same, and has it recorded before it is wiped. Returns its bytes.
+    fn cut_tail(&mut self, end: &EndOfWal) -> Result<u64, Error> {
+        let Some(cut) = self.verify_tail(end)? else { return Ok(0) };
         if cut.bytes() > 0
             && !host::planted!("a cut of the log's tail is not recorded")
             && let Some(hook) = &self.engine.options.before_cut
@@ -520,13 +536,13 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
         insert(XlogRecord::ParameterChange(parameters))?;
         engine.update_control(|control| control.parameters = parameters)?;
     }
-    decide(engine, state)?;
+    decide(engine, state, ended.is_some())?;
     wal.flush_all().map_err(log_error)?;
     Ok(())
 }
 
 /// Which commits of before this start are proven confirmed, and which nobody may see yet.
-fn decide(engine: &Engine, state: &ReplayState) -> Result<(), Error> {
+fn decide(engine: &Engine, state: &ReplayState, is_promotion: bool) -> Result<(), Error> {
     let confirmed = engine.state_field(STATE_CONFIRMED)?;
     let confirmed = confirmed.and_then(|bytes| bytes.first_chunk::<8>().copied()).map(u64::from_le_bytes);
     let mut confirmed = Lsn::new(confirmed.unwrap_or(0));
@@ -540,7 +556,10 @@ fn decide(engine: &Engine, state: &ReplayState) -> Result<(), Error> {
     let last = state.last_commit_end.unwrap_or(state.at);
     let required = engine.levels.is_required();
     engine.levels.begin_at(if required { confirmed.min(last) } else { last }, required);
-    engine.levels.set_undecided(confirmed, last);
+    // What waited for standbys is in doubt, also if its server names none from this start on.
+    if required || (!is_promotion && !sync_record::read(engine)?.names.is_empty()) {
+        engine.levels.set_undecided(confirmed, last);
+    }
     Ok(())
 }
 

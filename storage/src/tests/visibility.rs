@@ -3,6 +3,7 @@
 use super::*;
 use crate::{Interrupt, RemoteProgress};
 use simulation::{Call, Fault, FaultKind};
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -198,8 +199,14 @@ async fn after_a_restart_unconfirmed_commits_stay_unseen_until_the_quorum_holds_
             assert!(after < upto);
             if released {
                 let mut recorded = None;
-                let released =
-                    db.commit_gate().release_unconfirmed(|after, upto| recorded = Some((after, upto)));
+                let refused = db.commit_gate().release_unconfirmed(|_, _| Err("a full disk"));
+                assert_eq!(refused, Err("a full disk"));
+                assert!(db.commit_gate().undecided().is_some(), "nothing is shown without a record");
+                let released = db.commit_gate().release_unconfirmed(|after, upto| {
+                    recorded = Some((after, upto));
+                    Ok::<_, Infallible>(())
+                });
+                let released = released.unwrap();
                 assert_eq!((released, recorded), (Some((after, upto)), Some((after, upto))));
             } else {
                 db.commit_gate().set_remote(quorum_at(upto));
@@ -225,7 +232,8 @@ async fn a_fenced_server_releases_nothing_and_records_nothing() {
     let (db, _) = try_open(&power_cut(&disk), again).unwrap();
     assert!(db.commit_gate().undecided().is_some());
     db.fence("timeline 2 was promoted");
-    assert_eq!(db.commit_gate().release_unconfirmed(|_, _| panic!("recorded")), None);
+    let record = |_, _| -> Result<(), Infallible> { panic!("recorded") };
+    assert_eq!(db.commit_gate().release_unconfirmed(record), Ok(None));
     assert!(db.commit_gate().undecided().is_some(), "they are the new primary's to decide");
 }
 

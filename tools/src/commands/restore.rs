@@ -227,8 +227,10 @@ fn begin_of(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<Begin>
 /// The end of the log in the data directory itself.
 fn end_of_own_log(disk: &SharedDisk, dir: &Path, control: &ControlFile, begin: &Begin) -> Result<Lsn> {
     let pg_wal = dir.join("pg_wal");
-    let history = TimelineHistory::load(&**disk, &pg_wal, begin.timeline)
-        .map_err(|error| anyhow!("history of timeline {}: {error}", begin.timeline))?;
+    // A promotion may be newer than the checkpoint.
+    let timeline = begin.start.timeline();
+    let history = TimelineHistory::load(&**disk, &pg_wal, timeline)
+        .map_err(|error| anyhow!("history of timeline {timeline}: {error}"))?;
     let files = SegmentFiles::new(disk.clone(), &pg_wal, control.segment_size, history);
     let mut reader = WalReader::new(files, reader_options(control), begin.redo);
     loop {
