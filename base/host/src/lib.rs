@@ -78,6 +78,15 @@ pub fn command_line() -> Vec<String> {
     std::env::args().collect()
 }
 
+/// An environment variable of this process; a simulation has none.
+pub fn variable(name: &str) -> Option<String> {
+    #[cfg(feature = "simulated")]
+    if simulated::fiber::in_fiber() {
+        return None;
+    }
+    std::env::var(name).ok()
+}
+
 /// Whether a bug that is planted to test the simulator's checks is on; its text says what it does wrong.
 /// Never in what users run.
 #[cfg(not(feature = "simulated"))]

@@ -331,7 +331,7 @@ impl ConnInfo {
     ///
     /// Fails where the text is no connection string, or names an option or value that there is not.
     pub fn parse(text: &str) -> Result<Self, ConnInfoError> {
-        Self::parse_with(text, |name| if name == "USER" { system_user() } else { std::env::var(name).ok() })
+        Self::parse_with(text, |name| if name == "USER" { system_user() } else { host::variable(name) })
     }
 
     /// The same with environment variables from `variable`; USER is the system's name of who runs this.

@@ -15,7 +15,8 @@
 //!
 //! At half of plimsoll.ledger_size the file becomes plimsoll/ledger.old, and what that held before goes. A
 //! new file then begins with the event `forgotten`, which says how many entries went and of which time, so
-//! that not even this is silent: it is written to plimsoll/ledger.new first, which a crash leaves to be named.
+//! that not even this is silent: it is written to plimsoll/ledger.new first, which a crash leaves to be
+//! named.
 
 use crate::configuration::Ground;
 use crate::log::Log;

@@ -1,6 +1,6 @@
 //! The facade: a data directory as one object.
 
-pub(crate) mod sync_record;
+mod sync_record;
 mod vacuum;
 
 use crate::changes::store::Store;

@@ -5,19 +5,8 @@ use crate::Error;
 use crate::changes::state_page::STATE_SYNC;
 use crate::changes::store::Fault;
 use crate::commit::sync_record::SyncRecord;
-use crate::engine::Engine;
 use crate::error::log_error;
 use std::sync::Arc;
-
-/// What the log says of synchronous replication.
-pub(crate) fn read(engine: &Engine) -> Result<SyncRecord, Error> {
-    match engine.state_field(STATE_SYNC)? {
-        Some(bytes) => SyncRecord::decode(&bytes).map_err(|short| {
-            Error::Unusable(format!("the state of synchronous replication is damaged: {short}"))
-        }),
-        None => Ok(SyncRecord::default()),
-    }
-}
 
 impl Database {
     /// What the log, as far as it is written or redone here, says of synchronous replication. Does I/O.
@@ -25,7 +14,7 @@ impl Database {
     /// # Errors
     /// Fails if the state page cannot be read or makes no sense.
     pub fn sync_record(&self) -> Result<SyncRecord, Error> {
-        read(&self.0)
+        self.0.sync_record()
     }
 
     /// Puts it into the log, if it is new; durable here when it returns. Only on a primary.

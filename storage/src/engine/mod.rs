@@ -10,10 +10,12 @@ pub(crate) mod wal_sizes;
 pub use retention::WalRetention;
 
 use crate::changes::log::EngineLog;
+use crate::changes::state_page::STATE_SYNC;
 use crate::changes::store::Store;
 use crate::commit::gate::CommitGate;
 use crate::commit::levels::Levels;
 use crate::commit::pipeline::Pipeline;
+use crate::commit::sync_record::SyncRecord;
 use crate::error::log_error;
 use crate::lock_order::{Rank, Ranked};
 use crate::locks::LockManager;
@@ -232,6 +234,16 @@ impl Engine {
     /// A field of the state page. Does I/O.
     pub(crate) fn state_field(&self, field: u16) -> Result<Option<Vec<u8>>, Error> {
         self.store.run_blocking(|| self.store.state(field))
+    }
+
+    /// What the log says of synchronous replication.
+    pub(crate) fn sync_record(&self) -> Result<SyncRecord, Error> {
+        match self.state_field(STATE_SYNC)? {
+            Some(bytes) => SyncRecord::decode(&bytes).map_err(|short| {
+                Error::Unusable(format!("the state of synchronous replication is damaged: {short}"))
+            }),
+            None => Ok(SyncRecord::default()),
+        }
     }
 
     /// Changes the control file durably.

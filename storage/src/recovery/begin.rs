@@ -4,13 +4,15 @@
 //! point nevertheless, nobody reads, and no promotion happens, before the checkpoint's record has come
 //! ([`crate::recovery::replay::Replay::await_checkpoint`]).
 
-use crate::Error;
 use crate::error::read_error;
+use crate::{DatabaseOptions, Error, StartMode};
 use host::Host;
 use std::path::Path;
 use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, LabelError};
 use wal::control::ControlFile;
+use wal::history::TimelineHistory;
 use wal::reader::{Next, SegmentFiles, WalReader};
+use wal::timelines::RecoveryStart;
 use wal::xlog::{CheckPoint, XlogRecord};
 use wal::{Lsn, SegmentSize};
 
@@ -90,4 +92,28 @@ pub(crate) fn begin_from_backup(
     control.checkpoint_copy = contents;
     crate::recovery::consistency::note_backup(control, label);
     Ok(())
+}
+
+/// The history along which the log is read: a primary's own, or the one that was chosen for a standby. With
+/// the one to follow once the own log is redone, for a server that was not stopped and is a standby now.
+pub(super) fn histories(
+    host: &Host,
+    options: &DatabaseOptions,
+    control: &ControlFile,
+    label: Option<&BackupLabel>,
+    mode: StartMode,
+) -> Result<(TimelineHistory, Option<TimelineHistory>), Error> {
+    let unusable = |error: &dyn std::fmt::Display| Error::Unusable(error.to_string());
+    let start = RecoveryStart::found(control, label);
+    let load = |timeline| {
+        TimelineHistory::load(&*host.disk, &options.dir.join("pg_wal"), timeline)
+            .map_err(|error| unusable(&error))
+    };
+    let StartMode::Standby { timeline } = mode else { return Ok((load(start.timeline())?, None)) };
+    let chosen = load(timeline)?;
+    start.check(&chosen).map_err(|error| unusable(&error))?;
+    if start.redoes_own_log_first() {
+        return Ok((load(start.timeline())?, Some(chosen)));
+    }
+    Ok((chosen, None))
 }

@@ -2,13 +2,12 @@
 
 use crate::changes::state_page::STATE_CONFIRMED;
 use crate::changes::store::{Store, StoreOptions};
-use crate::database::sync_record;
 use crate::engine::recovery_state::ReplayState;
 use crate::engine::{Engine, Parts};
 use crate::error::log_error;
 use crate::error::{read_error, tree_sync_error};
 use crate::pages::page::PAGE_SIZE;
-use crate::recovery::begin::{Found, begin_from_backup, find_checkpoint, load_label};
+use crate::recovery::begin::{Found, begin_from_backup, find_checkpoint, histories, load_label};
 use crate::recovery::read_ahead::{Ended, Ready, read_ahead};
 use crate::recovery::replay::{RaiseMinRecoveryPoint, Replay};
 use crate::recovery::standby::StandbyRedo;
@@ -557,7 +556,7 @@ fn decide(engine: &Engine, state: &ReplayState, is_promotion: bool) -> Result<()
     let required = engine.levels.is_required();
     engine.levels.begin_at(if required { confirmed.min(last) } else { last }, required);
     // What waited for standbys is in doubt, also if its server names none from this start on.
-    if required || (!is_promotion && !sync_record::read(engine)?.names.is_empty()) {
+    if required || (!is_promotion && !engine.sync_record()?.names.is_empty()) {
         engine.levels.set_undecided(confirmed, last);
     }
     Ok(())
@@ -583,28 +582,4 @@ fn remove_own_files(host: &Host, dir: &Path) -> Result<(), Error> {
         }
     }
     host.disk.sync_dir(&own).map_err(|error| Error::io("fsync directory", &own, error))
-}
-
-/// The history along which the log is read: a primary's own, or the one that was chosen for a standby. With
-/// the one to follow once the own log is redone, for a server that was not stopped and is a standby now.
-fn histories(
-    host: &Host,
-    options: &DatabaseOptions,
-    control: &ControlFile,
-    label: Option<&BackupLabel>,
-    mode: StartMode,
-) -> Result<(TimelineHistory, Option<TimelineHistory>), Error> {
-    let unusable = |error: &dyn std::fmt::Display| Error::Unusable(error.to_string());
-    let start = RecoveryStart::found(control, label);
-    let load = |timeline| {
-        TimelineHistory::load(&*host.disk, &options.dir.join("pg_wal"), timeline)
-            .map_err(|error| unusable(&error))
-    };
-    let StartMode::Standby { timeline } = mode else { return Ok((load(start.timeline())?, None)) };
-    let chosen = load(timeline)?;
-    start.check(&chosen).map_err(|error| unusable(&error))?;
-    if start.redoes_own_log_first() {
-        return Ok((load(start.timeline())?, Some(chosen)));
-    }
-    Ok((chosen, None))
 }

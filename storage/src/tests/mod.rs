@@ -13,6 +13,7 @@ mod isolation;
 mod large;
 mod large_crash;
 mod order;
+mod own_log;
 mod panics;
 mod recovery;
 mod standby;

@@ -35,8 +35,8 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "MINUTES")]
     until_minutes: Option<f64>,
     /// Runs at a time [default: the processors]
-    #[arg(short, long, value_name = "N")]
-    jobs: Option<usize>,
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
     /// Print the shortest story that fails in the same way, for the first failure of each kind
     #[arg(long)]
     shrink: bool,
@@ -54,11 +54,12 @@ pub struct SimulateArgs {
     bug: Option<String>,
     /// Switch on each planted bug in turn, or that of --bug alone, and run seeds until each was caught so
     /// many times
-    #[arg(long, value_name = "TIMES", requires = "seeds", conflicts_with_all = ["twice", "tell", "shrink"])]
-    hunt: Option<usize>,
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u16).range(1..),
+        conflicts_with_all = ["seed", "story", "until_minutes", "twice", "tell", "shrink", "all_states"])]
+    hunt: Option<u16>,
     /// Seconds of a processor that a run may take
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    time_limit: u64,
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    time_limit: u32,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -72,20 +73,20 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 /// Runs them, and prints what they came to. Gives the exit code: 1 if any failed.
 pub fn run(arguments: &SimulateArgs) -> Result<u8> {
     let jobs = match arguments.jobs {
-        Some(jobs) => jobs,
+        Some(jobs) => usize::from(jobs),
         None => std::thread::available_parallelism()?.get(),
     };
     let stories = read_stories(&arguments.story)?;
     let options = Options {
         jobs,
-        limit: Duration::from_secs(arguments.time_limit),
+        limit: Duration::from_secs(u64::from(arguments.time_limit)),
         bug: arguments.bug.as_deref().map(planted).transpose()?,
         stories: arguments.tell,
     };
     let bug = options.bug;
     let runner = Runner::new(options).map_err(|error| anyhow!("could not begin: {error}"))?;
     if let (Some(times), Some(seeds)) = (arguments.hunt, &arguments.seeds) {
-        return hunt_all(&runner, bug, times, seeds);
+        return hunt_all(&runner, bug, usize::from(times), seeds);
     }
     let mut show = Show { arguments, stories: &stories, hashes: BTreeMap::new(), strayed: BTreeSet::new() };
     let times = 1 + usize::from(arguments.twice);
@@ -112,7 +113,7 @@ fn planted(name: &str) -> Result<&'static str> {
     let bug = bugs::ALL.iter().find(|bug| bug.name == name);
     bug.map(|bug| bug.name).ok_or_else(|| {
         let names: Vec<&str> = bugs::ALL.iter().map(|bug| bug.name).collect();
-        anyhow!("there is no planted bug \"{name}\"; there are:\n{}", names.join("\n"))
+        anyhow!("there is no planted bug \"{name}\"; there are \"{}\"", names.join("\", \""))
     })
 }
 
@@ -163,13 +164,16 @@ fn plans(
 ) -> Result<Box<dyn Iterator<Item = Plan>>> {
     if let Some(minutes) = arguments.until_minutes {
         let limit = Duration::try_from_secs_f64(minutes * 60.0).context("--until-minutes")?;
+        ensure!(!limit.is_zero(), "--until-minutes: no seed runs in no time");
         // Thousands of seeds a second would be needed to meet those of a later run.
         let first = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() * 1000;
         let begun = Instant::now();
         return Ok(Box::new((first..).take_while(move |_| begun.elapsed() < limit).map(Plan::of_seed)));
     }
-    let one = arguments.seed.map(|seed| seed..seed.saturating_add(1));
-    Ok(match one.or_else(|| arguments.seeds.clone()) {
+    if let Some(seed) = arguments.seed {
+        return Ok(Box::new(std::iter::once(Plan::of_seed(seed))));
+    }
+    Ok(match arguments.seeds.clone() {
         Some(seeds) => Box::new(seeds.map(Plan::of_seed)),
         None => Box::new(stories.values().map(|(_, plan)| plan.clone()).collect::<Vec<_>>().into_iter()),
     })

@@ -4,6 +4,7 @@
 //! text.
 
 mod branches;
+mod check;
 mod crashes;
 mod edges;
 mod event;
@@ -11,9 +12,11 @@ mod generate;
 mod scenes;
 mod waits;
 
+pub use check::NoStory;
 pub use event::{Answered, Event, NoEvent, Nodes, Ways};
 
 use crate::features::Features;
+use check::Told;
 use std::fmt;
 use std::str::FromStr;
 
@@ -106,23 +109,12 @@ impl fmt::Display for Plan {
     }
 }
 
-/// A line that tells nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoStory(pub String);
-
-impl fmt::Display for NoStory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this line of the story is not understood: \"{}\"", self.0)
-    }
-}
-
-impl std::error::Error for NoStory {}
-
 impl FromStr for Plan {
     type Err = NoStory;
 
     /// Reads a story. Empty lines and lines that begin with `#` are left out.
     fn from_str(text: &str) -> Result<Self, NoStory> {
+        let mut told = Told::default();
         let mut plan = Self {
             seed: 0,
             upstreams: Vec::new(),
@@ -132,9 +124,16 @@ impl FromStr for Plan {
             features: Features::default(),
             events: Vec::new(),
         };
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            plan.read_line(line).ok_or_else(|| NoStory(line.to_owned()))?;
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+            if !line.is_empty() && !line.starts_with('#') {
+                told.note(number, line)?;
+                plan.read_line(line).ok_or_else(|| NoStory::at(number, line, "it is not understood"))?;
+                let last = plan.events.last().filter(|_| line.starts_with("at "));
+                last.map_or(Ok(()), |timed| check::event(timed))
+                    .map_err(|why| NoStory::at(number, line, &why))?;
+            }
         }
+        check::cluster(&plan, &told).map_err(NoStory)?;
         plan.events.sort_by_key(|timed| timed.at_ms);
         Ok(plan)
     }
