@@ -235,7 +235,7 @@ fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut Cluster,
 fn leaves_recovery(shared: &Shared, cluster: &Cluster, node: usize) -> bool {
     let recovers = cluster.node(machine_of(node)).is_some_and(|node| node.state() == State::Starting);
     if recovers {
-        shared.damaged.lock().remove(&node);
+        shared.damaged.lock().entry(node).and_modify(|must_see| *must_see = false);
     }
     recovers
 }

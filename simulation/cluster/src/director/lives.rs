@@ -31,13 +31,13 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
         let Some(there) = cluster.node(machine_of(node)) else { continue };
         let state = there.state();
         let mut damaged = shared.damaged.lock();
-        if damaged.contains(&node) && has(there.files(), "standby.signal") {
+        if has(there.files(), "standby.signal") {
             // A standby gets from others what it lacks.
-            damaged.remove(&node);
+            damaged.entry(node).and_modify(|must_see| *must_see = false);
         }
-        let is_damaged = damaged.contains(&node);
+        let is_damaged = damaged.contains_key(&node);
         match state {
-            State::Up if is_damaged => {
+            State::Up if damaged.get(&node) == Some(&true) => {
                 return Err(format!("Damage: node {node} has lost log below its flush point, and runs"));
             }
             State::Ended(Err(why)) if !is_damaged && !MAY_END.iter().any(|words| why.contains(words)) => {
@@ -59,7 +59,7 @@ pub(super) fn lose_log(shared: &Shared, node: usize, bytes: u64) {
     };
     if let Some((from, newest)) = lost {
         shared.tell(&format!("node {node} has lost its log from {from} on, and a page of {newest}"));
-        shared.damaged.lock().insert(node);
+        shared.damaged.lock().insert(node, true);
     }
 }
 

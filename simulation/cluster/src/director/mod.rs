@@ -34,7 +34,7 @@ use facts::Facts;
 use parking_lot::Mutex;
 use simulated::net::Network;
 use simulated::{Life, NodeId, World, fiber};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,8 +91,8 @@ struct Shared {
     busy: Mutex<BTreeMap<usize, &'static str>>,
     /// Nodes that are cloned, with whom from.
     clones: Mutex<BTreeMap<usize, usize>>,
-    /// Nodes whose log has lost what was durable.
-    damaged: Mutex<BTreeSet<usize>>,
+    /// Nodes whose log has lost what was durable, and whether they must see that. All of them may.
+    damaged: Mutex<BTreeMap<usize, bool>>,
     /// Who was made the primary last.
     primary: Mutex<usize>,
     /// What happens when a client is answered.

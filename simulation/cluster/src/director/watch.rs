@@ -68,7 +68,7 @@ pub(super) struct Watch {
 
 /// Notes what a node's log says. The cluster is locked.
 pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
-    let is_damaged = shared.damaged.lock().contains(&node);
+    let is_damaged = shared.damaged.lock().contains_key(&node);
     if !is_damaged && DAMAGE.iter().any(|words| line.contains(words)) {
         shared.fail(format!("Damage: node {node} says: {line}"));
     }

@@ -129,8 +129,7 @@ impl FromStr for Plan {
                 told.note(number, line)?;
                 plan.read_line(line).ok_or_else(|| NoStory::at(number, line, "it is not understood"))?;
                 let last = plan.events.last().filter(|_| line.starts_with("at "));
-                last.map_or(Ok(()), |timed| check::event(timed))
-                    .map_err(|why| NoStory::at(number, line, &why))?;
+                last.map_or(Ok(()), check::event).map_err(|why| NoStory::at(number, line, &why))?;
             }
         }
         check::cluster(&plan, &told).map_err(NoStory)?;
