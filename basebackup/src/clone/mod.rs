@@ -199,10 +199,6 @@ async fn connect(mut info: ConnInfo) -> Result<Client, CloneError> {
     Ok(client)
 }
 
-fn is_plimsoll(client: &Client) -> bool {
-    client.parameter("server_version").is_some_and(|version| version.contains("Plimsoll"))
-}
-
 /// What IDENTIFY_SYSTEM says.
 async fn identify(client: &mut Client) -> Result<SystemId, CloneError> {
     let answer = client.query("IDENTIFY_SYSTEM").await?;
@@ -213,7 +209,7 @@ async fn identify(client: &mut Client) -> Result<SystemId, CloneError> {
 /// Refuses a server whose format this program does not read, before anything is made. A real PostgreSQL has
 /// none.
 async fn check_format(client: &mut Client) -> Result<(), CloneError> {
-    if !is_plimsoll(client) {
+    if !client.is_plimsoll() {
         return Ok(());
     }
     let shown = client.show(FORMAT_SETTING).await?;

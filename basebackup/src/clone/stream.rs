@@ -1,6 +1,6 @@
 //! The log that comes beside the backup.
 
-use super::{CloneError, blocking, io_error, is_plimsoll};
+use super::{CloneError, blocking, io_error};
 use bytes::Bytes;
 use host::task::task;
 use host::{Host, write_file_durably};
@@ -139,7 +139,7 @@ async fn run(
         identifier::quote_always(&request.slot),
         request.timeline
     );
-    let as_copy = is_plimsoll(&client).then(|| format!("{command} ({COPY_OPTION} 'true')"));
+    let as_copy = client.is_plimsoll().then(|| format!("{command} ({COPY_OPTION} 'true')"));
     let started = match client.copy_both(as_copy.as_deref().unwrap_or(&command)).await {
         // The server is of before this option.
         Err(ClientError::Server(report)) if as_copy.is_some() && report.code == SqlState::SYNTAX_ERROR => {

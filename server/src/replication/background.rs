@@ -117,8 +117,8 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
                 Err(_) => {}
             }
         }
-        let rest =
-            limit.filter(|_| !is_over).map_or(Duration::MAX, |limit| limit - begun.elapsed().min(limit));
+        let rest = limit.filter(|_| !is_over);
+        let rest = rest.map_or(Duration::MAX, |limit| limit.saturating_sub(begun.elapsed()));
         tokio::select! {
             biased;
             changed = reloads.changed() => if changed.is_err() { return },

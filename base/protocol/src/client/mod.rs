@@ -124,6 +124,11 @@ impl Client {
         self.parameters.get(name).map(String::as_str)
     }
 
+    /// Whether the server is a Plimsoll, which knows more than PostgreSQL's commands.
+    pub fn is_plimsoll(&self) -> bool {
+        self.parameter("server_version").is_some_and(|version| version.contains("Plimsoll"))
+    }
+
     /// The transaction status of the last ReadyForQuery.
     pub const fn transaction_status(&self) -> TransactionStatus {
         self.status

@@ -53,8 +53,7 @@ impl Driver {
         info.dbname = "replication".to_owned();
         info.application_name.get_or_insert_with(|| self.settings.application_name.clone());
         let client = Client::connect(&info).await.map_err(|error| failed(error.to_string()))?;
-        self.plimsoll =
-            client.parameter("server_version").is_some_and(|version| version.contains("Plimsoll"));
+        self.plimsoll = client.is_plimsoll();
         self.client = Some(client);
         (self.streaming, self.streamed) = (false, false);
         if self.plimsoll {
