@@ -55,6 +55,21 @@ fn an_interrupted_demo_leaves_no_server_and_no_folder() {
 }
 
 #[test]
+fn a_command_goes_on_if_its_reader_has_gone_and_fails_if_what_it_says_is_lost() {
+    let scratch = scratch_dir();
+    let data = scratch.path().join("data");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let made = plimsoll().arg("init").arg("-D").arg(&data).stdout(writer).output().expect("it runs");
+    assert_eq!((made.status.code(), String::from_utf8_lossy(&made.stderr).as_ref()), (Some(0), ""));
+    let full = fs::File::options().write(true).open("/dev/full").expect("a full device");
+    let checked = plimsoll().arg("check").arg("-D").arg(&data).stdout(full).output().expect("it runs");
+    let told = String::from_utf8_lossy(&checked.stderr);
+    assert_eq!(checked.status.code(), Some(1), "{told}");
+    assert!(told.contains("could not write to standard output: No space left on device"), "{told}");
+}
+
+#[test]
 fn a_peer_that_cannot_be_asked_is_told_of_once_until_it_answers_again() {
     let primary = Node::builder().start();
     let standby = Node::builder().clone_from(&primary);

@@ -4,9 +4,12 @@
 //! is done by the crates below. Errors are one line on standard error with the cause and what to do, exit
 //! code 1; wrong usage exits with 2.
 
+#![warn(clippy::print_stdout)] // the module `output` says it
+
 mod cli;
 mod commands;
 mod connect;
+mod output;
 mod pid_file;
 mod process;
 mod programs;
@@ -25,10 +28,11 @@ fn main() -> ExitCode {
     let name =
         Path::new(&program).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let rest: Vec<OsString> = words.collect();
-    ExitCode::from(match name.as_str() {
+    let code = match name.as_str() {
         "postgres" | "postmaster" => serve::main(&rest),
         "pg_ctl" => programs::pg_ctl::main(&rest),
         "initdb" => programs::initdb::main(std::iter::once(OsString::from("initdb")).chain(rest)),
         _ => commands::run(cli::Cli::parse().command),
-    })
+    };
+    ExitCode::from(output::exit_code(code))
 }

@@ -1,5 +1,6 @@
 //! Making and running servers: where the command line meets the crates below.
 
+use crate::output::say;
 use crate::programs::initdb::InitArgs;
 use crate::programs::postgres::{Request, ServerArguments, parse, setting};
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,11 +16,11 @@ use wal::format::FORMATS;
 pub fn main(arguments: &[OsString]) -> u8 {
     let done = parse(arguments).and_then(|request| match request {
         Request::Version => {
-            println!("postgres (PostgreSQL) {}", long_version());
+            say!("postgres (PostgreSQL) {}", long_version());
             Ok(0)
         }
         Request::Help => {
-            println!("{}", crate::programs::postgres::USAGE);
+            say!("{}", crate::programs::postgres::USAGE);
             Ok(0)
         }
         Request::Serve(arguments) => serve(arguments),
@@ -42,7 +43,7 @@ fn serve(arguments: ServerArguments) -> Result<u8> {
     }
     let options = ServerOptions { settings: arguments.settings, signals: true, ..ServerOptions::new(data) };
     if let Some(name) = arguments.print {
-        println!("{}", server::setting_of(&options, &name)?);
+        say!("{}", server::setting_of(&options, &name)?);
         return Ok(0);
     }
     // The log has said what went wrong.
@@ -96,7 +97,7 @@ pub fn init(arguments: &InitArgs) -> Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let id = runtime.block_on(server::init(&options))?;
-    println!("created data directory {} (system identifier {id})", data.display());
+    say!("created data directory {} (system identifier {id})", data.display());
     Ok(())
 }
 

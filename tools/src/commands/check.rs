@@ -1,6 +1,7 @@
 //! `plimsoll check`: what takes space in a data directory though nothing leads there.
 
 use crate::cli::DataArgs;
+use crate::output;
 use anyhow::{Result, anyhow};
 use host::Host;
 use server::FileCheck;
@@ -13,7 +14,7 @@ const PAGE_BYTES: u64 = 8192;
 pub(crate) fn run(arguments: &DataArgs) -> Result<u8> {
     let checks = server::check_files(&Host::real(), &arguments.data)
         .map_err(|error| anyhow!("{}", error.message()))?;
-    print!("{}", table(&checks));
+    output::text(table(&checks));
     Ok(exit_code(&checks))
 }
 

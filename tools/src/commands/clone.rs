@@ -1,6 +1,7 @@
 //! `plimsoll clone`: a running server's copy, which starts as its standby.
 
 use crate::cli::CloneArgs;
+use crate::output::say;
 use crate::signals::Signals;
 use anyhow::{Result, bail};
 use basebackup::clone::{
@@ -57,7 +58,7 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
         return give_up(&host, &options, existed, finishing.into_inner());
     };
     let cloned = cloned?;
-    println!(
+    say!(
         "cloned {} files ({} MB) and the WAL from {} to {} on timeline {} in {:.2} s",
         cloned.files,
         cloned.received_bytes >> 20,
@@ -67,10 +68,10 @@ pub fn run(arguments: &CloneArgs) -> Result<()> {
         begun.elapsed().as_secs_f64()
     );
     let data = arguments.data.display();
-    println!(
+    say!(
         "its settings are the cloned server's: give it a port and a cluster_name of its own in {data}/postgresql.conf"
     );
-    println!("start it with:  plimsoll start -D {data}");
+    say!("start it with:  plimsoll start -D {data}");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `plimsoll init`: a new data directory.
 
+use crate::output::say;
 use crate::programs::initdb::InitArgs;
 use crate::serve;
 use anyhow::Result;
@@ -10,7 +11,7 @@ pub fn run(arguments: &InitArgs, next: &str) -> Result<()> {
     let folder = arguments.folder()?;
     serve::init(arguments)?;
     if !arguments.no_instructions {
-        println!("\nSuccess. You can now start the server using:\n\n    {next} {}\n", folder.display());
+        say!("\nSuccess. You can now start the server using:\n\n    {next} {}\n", folder.display());
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! links and fetched files that is gone afterwards.
 
 use crate::cli::RestoreArgs;
+use crate::output::say;
 use crate::serve;
 use anyhow::{Context, Result, anyhow, bail};
 use host::{Disk, Host, SharedDisk, ShellCommand, Timestamp};
@@ -292,7 +293,7 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     files.set_supply(Arc::new(fetcher));
     let mut reader = WalReader::new(files, reader_options(&control), start);
     let found = read_sides(&mut reader, target.as_ref(), begin.consistency, asked_from, arguments.around)?;
-    println!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");
+    say!("redo would begin at {start} on timeline {known} and follow timeline {timeline}");
     print_found(target.as_ref(), &found);
     Ok(())
 }
@@ -395,34 +396,34 @@ fn read_sides(
 fn print_found(target: Option<&RecoveryTarget>, found: &Found) {
     let line = |commit: &Commit| {
         let Commit { xid, end, time, changes } = commit;
-        println!("  {}  xid {xid:<10} ends at {end:<12} {changes} changes", utc_text(*time));
+        say!("  {}  xid {xid:<10} ends at {end:<12} {changes} changes", utc_text(*time));
     };
     let span = |side: &Side| match (side.first, side.last) {
         (Some(first), Some(last)) => format!(", from {} to {}", utc_text(first), utc_text(last)),
         _ => String::new(),
     };
     let (before, after) = (&found.before, &found.after);
-    println!("brings back {} commits{}", before.commits, span(before));
+    say!("brings back {} commits{}", before.commits, span(before));
     before.shown.iter().for_each(line);
     match (found.stop, target) {
-        (Some(Stop { at, consistent: true }), _) => println!("-- recovery stops at {at} --"),
+        (Some(Stop { at, consistent: true }), _) => say!("-- recovery stops at {at} --"),
         (Some(Stop { at, .. }), _) => {
             let when = match found.consistent {
                 Some(point) => format!("which is so from {point} on"),
                 None => "which is so only behind the log's end".to_owned(),
             };
-            println!(
+            say!(
                 "-- this target cannot be reached: recovery fails at {at}, before the data is consistent, {when} --"
             );
         }
         (None, Some(_)) => {
-            println!("-- the log ends at {} before the target: {} --", found.end.0, found.end.1)
+            say!("-- the log ends at {} before the target: {} --", found.end.0, found.end.1)
         }
-        (None, None) => println!("-- the log ends at {}: {} --", found.end.0, found.end.1),
+        (None, None) => say!("-- the log ends at {}: {} --", found.end.0, found.end.1),
     }
     if found.stop.is_none() && found.consistent.is_none() {
-        println!("-- recovery fails there: the data is consistent only later --");
+        say!("-- recovery fails there: the data is consistent only later --");
     }
-    println!("loses {} commits{}", after.commits, span(after));
+    say!("loses {} commits{}", after.commits, span(after));
     after.shown.iter().for_each(line);
 }

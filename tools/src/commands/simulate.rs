@@ -2,6 +2,7 @@
 //!
 //! In builds with the feature `simulate` alone.
 
+use crate::output::{self, say};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use simulator::bugs;
@@ -90,16 +91,17 @@ pub fn run(arguments: &SimulateArgs) -> Result<u8> {
     }
     let mut show = Show { arguments, stories: &stories, hashes: BTreeMap::new(), strayed: BTreeSet::new() };
     let times = 1 + usize::from(arguments.twice);
-    let plans = plans(arguments, &stories)?.flat_map(|plan| std::iter::repeat_n(plan, times));
+    let plans = plans(arguments, &stories)?.take_while(|_| !output::is_over());
+    let plans = plans.flat_map(|plan| std::iter::repeat_n(plan, times));
     let totals = runner.run(plans, |plan, outcome| show.one(plan, outcome))?;
     let strayed = show.strayed.len();
-    print!("{}", summary(&totals, arguments.bug.as_deref()));
-    println!("course {:x}", show.course());
+    output::text(summary(&totals, arguments.bug.as_deref()));
+    say!("course {:x}", show.course());
     if arguments.twice {
-        println!("{strayed} of {} stories took two courses", show.hashes.len());
+        say!("{strayed} of {} stories took two courses", show.hashes.len());
     }
     if arguments.until_minutes.is_some() {
-        println!("{}", line_of_long_run(&totals, show.hashes.keys().next().copied().unwrap_or_default()));
+        say!("{}", line_of_long_run(&totals, show.hashes.keys().next().copied().unwrap_or_default()));
     }
     if arguments.shrink {
         shorten(&runner, &totals, &stories)?;
@@ -120,22 +122,17 @@ fn planted(name: &str) -> Result<&'static str> {
 /// Hunts planted bugs, and prints a line of a table for each. Gives the exit code: 1 if one was not caught.
 fn hunt_all(runner: &Runner, only: Option<&str>, times: usize, seeds: &Range<u64>) -> Result<u8> {
     let mut missed = 0;
-    println!("| bug | breaks | caught | median of seeds | how | came by |\n|---|---|---|---|---|---|");
+    say!("| bug | breaks | caught | median of seeds | how | came by |\n|---|---|---|---|---|---|");
     for bug in bugs::ALL.iter().filter(|bug| only.is_none_or(|name| name == bug.name)) {
         let catch = hunt(runner, bug.name, seeds.clone(), times)?;
         let median = catch.median(seeds.start).map_or("-".to_owned(), |median| median.to_string());
         let kinds: BTreeSet<&str> = catch.caught.iter().map(Failed::kind).collect();
         let how = kinds.into_iter().collect::<Vec<_>>().join(", ");
         let Catch { seeds, caught, met } = catch;
-        println!(
-            "| {} | {:?} | {} of {seeds} | {median} | {how} | {met} |",
-            bug.name,
-            bug.breaks,
-            caught.len()
-        );
+        say!("| {} | {:?} | {} of {seeds} | {median} | {how} | {met} |", bug.name, bug.breaks, caught.len());
         missed += usize::from(caught.is_empty());
     }
-    println!("{missed} missed");
+    say!("{missed} missed");
     Ok(u8::from(missed > 0))
 }
 
@@ -196,15 +193,15 @@ impl Show<'_> {
         let first = *self.hashes.entry(seed).or_insert(course);
         if first != course {
             self.strayed.insert(seed);
-            println!("seed {seed} took two courses: {first:x?} and {course:x?}");
+            say!("seed {seed} took two courses: {first:x?} and {course:x?}");
         }
         if self.arguments.tell {
             let Outcome { hash, resumes, .. } = outcome;
-            println!("{plan}\n{}\ncourse {hash:x}, fibers went on {resumes} times", outcome.story);
-            outcome.failure.iter().for_each(|failure| println!("{failure}"));
+            say!("{plan}\n{}\ncourse {hash:x}, fibers went on {resumes} times", outcome.story);
+            outcome.failure.iter().for_each(|failure| say!("{failure}"));
         }
         if let Some(failure) = &outcome.failure {
-            println!("seed {seed} failed: {}  [{}]", one_line(failure), self.replay(seed));
+            say!("seed {seed} failed: {}  [{}]", one_line(failure), self.replay(seed));
         }
     }
 
@@ -290,8 +287,8 @@ fn shorten(runner: &Runner, totals: &Totals, stories: &BTreeMap<u64, (PathBuf, P
         let plan = stories.get(seed).map_or_else(|| Plan::of_seed(*seed), |(_, plan)| plan.clone());
         let shrunk = runner.shrink(&plan, kind, SHRINK_RUNS_MAX)?;
         let (before, after) = (plan.events.len(), shrunk.plan.events.len());
-        println!("\n# {kind}: {after} of {before} events, after {} runs", shrunk.runs);
-        print!("{}", shrunk.plan);
+        say!("\n# {kind}: {after} of {before} events, after {} runs", shrunk.runs);
+        output::text(&shrunk.plan);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::check_data_directory;
 use crate::cli::StartArgs;
+use crate::output::say;
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness};
 use crate::programs::postgres;
@@ -50,7 +51,7 @@ pub fn run(arguments: &StartArgs) -> Result<u8> {
     )? {
         Readiness::Ready => {
             let pid = PidFile::read(data)?.map(|file| file.pid.to_string()).unwrap_or_default();
-            println!("server started (PID: {pid}, log: {})", log.display());
+            say!("server started (PID: {pid}, log: {})", log.display());
             Ok(0)
         }
         Readiness::Ended(Some(cause)) => bail!("{cause}"),

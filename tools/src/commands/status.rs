@@ -1,6 +1,7 @@
 //! `plimsoll status`: whether a server runs on a data directory.
 
 use crate::cli::DataArgs;
+use crate::output::say;
 use crate::pid_file::{PidFile, Status};
 use crate::programs::pg_ctl;
 use crate::serve;
@@ -14,7 +15,7 @@ pub fn run(arguments: &DataArgs) -> Result<u8> {
         return Ok(pg_ctl::NO_DATA_DIRECTORY);
     }
     let Some(file) = PidFile::of_running(data)? else {
-        println!("no server running");
+        say!("no server running");
         return Ok(pg_ctl::NOT_RUNNING);
     };
     let how = match file.status {
@@ -22,10 +23,10 @@ pub fn run(arguments: &DataArgs) -> Result<u8> {
         Some(Status::Stopping) => "is stopping",
         _ => "is running",
     };
-    println!("server {how} (PID: {}, port: {})", file.pid, file.port.unwrap_or_default());
+    say!("server {how} (PID: {}, port: {})", file.pid, file.port.unwrap_or_default());
     let control = serve::control_file(data)?;
-    println!("state: {}", control.state.text());
-    println!("timeline: {}", control.checkpoint_copy.timeline);
-    println!("latest checkpoint: {}", control.checkpoint);
+    say!("state: {}", control.state.text());
+    say!("timeline: {}", control.checkpoint_copy.timeline);
+    say!("latest checkpoint: {}", control.checkpoint);
     Ok(0)
 }

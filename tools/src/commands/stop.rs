@@ -1,6 +1,7 @@
 //! `plimsoll stop`.
 
 use crate::cli::StopArgs;
+use crate::output::say;
 use crate::process::stop;
 use anyhow::Result;
 use std::time::Duration;
@@ -8,6 +9,6 @@ use std::time::Duration;
 /// Stops the server of a data directory and waits for its end.
 pub fn run(arguments: &StopArgs) -> Result<()> {
     stop(&arguments.data.data, arguments.mode, Some(Duration::from_secs(arguments.timeout)), || {})?;
-    println!("server stopped");
+    say!("server stopped");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `plimsoll init`, and the personality of initdb: a new data directory.
 
+use crate::output::say;
 use crate::{commands, serve};
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Parser};
@@ -138,7 +139,7 @@ struct InitdbCli {
 pub fn main(words: impl Iterator<Item = OsString>) -> u8 {
     let words: Vec<OsString> = words.collect();
     if words.iter().skip(1).any(|word| word == "-V" || word == "--version") {
-        println!("initdb (PostgreSQL) {}", serve::long_version());
+        say!("initdb (PostgreSQL) {}", serve::long_version());
         return 0;
     }
     match InitdbCli::try_parse_from(words) {

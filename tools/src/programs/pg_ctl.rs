@@ -3,8 +3,9 @@
 //! Exit codes and the words that scripts look for are pg_ctl's: 0 done, 1 failed, 3 not running, 4 no data
 //! directory.
 
+use crate::output::{self, say};
 use crate::pid_file::{PidFile, Status};
-use crate::process::{Launch, Readiness, StopMode, print_now, running, signal, stop, wait};
+use crate::process::{Launch, Readiness, StopMode, running, signal, stop, wait};
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -96,8 +97,8 @@ fn parse(arguments: &[OsString]) -> Result<Options> {
 fn run(options: &Options) -> Result<u8> {
     let Some(command) = options.command.as_deref() else { bail!("no operation specified\n{USAGE}") };
     match command {
-        "version" => println!("pg_ctl (PostgreSQL) {}", crate::serve::long_version()),
-        "help" => println!("{USAGE}"),
+        "version" => say!("pg_ctl (PostgreSQL) {}", crate::serve::long_version()),
+        "help" => say!("{USAGE}"),
         "kill" => return send(options),
         "init" | "initdb" => {
             let mut command = std::process::Command::new("/bin/sh");
@@ -149,7 +150,7 @@ fn run(options: &Options) -> Result<u8> {
 
 fn say(options: &Options, text: &str) {
     if !options.silent {
-        print_now(text);
+        output::text(text);
     }
 }
 

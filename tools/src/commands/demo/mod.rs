@@ -10,6 +10,7 @@ mod nodes;
 mod watch;
 
 use crate::cli::DemoArgs;
+use crate::output::say;
 use crate::signals::Signals;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use bank::{ACCOUNTS, Acknowledged, CLIENTS, Load, OPENING_BALANCE, audit, open_bank};
@@ -39,7 +40,7 @@ pub fn run(arguments: &DemoArgs) -> Result<()> {
     });
     let path = folder.path();
     if arguments.keep {
-        println!("\nThe demo's folder is left at {}", path.display());
+        say!("\nThe demo's folder is left at {}", path.display());
     } else {
         std::fs::remove_dir_all(path).with_context(|| format!("could not remove {}", path.display()))?;
     }
@@ -57,15 +58,15 @@ impl Figures {
 
     fn print(&self) {
         let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        println!();
+        say!("");
         for (name, value) in &self.0 {
-            println!("  {name:<width$}  {value:>16}");
+            say!("  {name:<width$}  {value:>16}");
         }
     }
 }
 
 fn chapter(text: &str) {
-    println!("\n\u{2014} {text}");
+    say!("\n\u{2014} {text}");
 }
 
 async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
@@ -75,7 +76,7 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
     chapter("A primary is initialised and started");
     let primary = DemoNode::init(folder, "primary").await?;
     primary.start(&[]).await?;
-    println!("  {} listens on port {}", primary.name(), primary.port());
+    say!("  {} listens on port {}", primary.name(), primary.port());
     let mut client = connect(&primary).await?;
 
     chapter("It loads Unicode's character database over the wire");
@@ -86,14 +87,14 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
     open_bank(&mut client).await?;
     let load = Load::start(&primary.conninfo(), arguments.seed).await?;
     wait_for("the first transfers", || async { Ok(load.acknowledged.total() > 100) }).await?;
-    println!("  {} transfers are acknowledged so far", load.acknowledged.total());
+    say!("  {} transfers are acknowledged so far", load.acknowledged.total());
 
     chapter("A standby is cloned from the live primary while the load goes on");
     let cloning = Instant::now();
     let standby = DemoNode::clone_of(folder, "standby", &primary).await?;
     let clone_time = cloning.elapsed();
     standby.start(&[]).await?;
-    println!("  cloned in {:.2} s; it listens on port {}", clone_time.as_secs_f64(), standby.port());
+    say!("  cloned in {:.2} s; it listens on port {}", clone_time.as_secs_f64(), standby.port());
     figures.add("clone, seconds", format!("{:.2}", clone_time.as_secs_f64()));
 
     chapter("The standby follows; its lag, live");
@@ -108,7 +109,7 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
     let at_switch = load.acknowledged.total();
     wait_for("transfers at the new level", || async { Ok(load.acknowledged.total() > at_switch + 500) })
         .await?;
-    println!("  {} transfers were acknowledged by both", load.acknowledged.total() - at_switch);
+    say!("  {} transfers were acknowledged by both", load.acknowledged.total() - at_switch);
     let wal_bytes = text_of(&mut client, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").await?;
     figures.add("WAL position, bytes", wal_bytes);
 
@@ -116,7 +117,7 @@ async fn tell(arguments: &DemoArgs, folder: &DemoFolder) -> Result<()> {
     primary.kill_9().await?;
     let acknowledged = load.await_loss().await?;
     let worst = watch.stop().await;
-    println!("  the clients were told of {} commits", acknowledged.total());
+    say!("  the clients were told of {} commits", acknowledged.total());
     figures.add("worst lag, bytes", bytes_text(worst.bytes));
     figures.add("worst lag, ms", format!("{:.1}", worst.seconds * 1000.0));
 
@@ -148,7 +149,7 @@ async fn promote(standby: &DemoNode<'_>, figures: &mut Figures) -> Result<Client
     let promotion_time = promoting.elapsed();
     let timeline =
         text_of(&mut successor, "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)").await?;
-    println!(
+    say!(
         "  it takes writes on timeline {} after {} ms",
         timeline.trim_start_matches('0'),
         promotion_time.as_millis()
@@ -178,9 +179,10 @@ async fn check_nothing_is_lost(
         audit.sum,
         ACCOUNTS * OPENING_BALANCE
     );
-    println!(
+    say!(
         "  yes: {} transfers are in the journal, and the balances sum to {} as at the start",
-        audit.found, audit.sum
+        audit.found,
+        audit.sum
     );
     Ok(())
 }
@@ -195,7 +197,7 @@ async fn fence_old_primary(primary: &DemoNode<'_>, successor: &DemoNode<'_>) -> 
             Err(error) => {
                 let text = error.to_string();
                 if text.contains("fenced") {
-                    println!("  it refuses to write: {text}");
+                    say!("  it refuses to write: {text}");
                     return Ok(true);
                 }
                 Ok(false)
@@ -247,12 +249,12 @@ async fn load_unicode(client: &mut Client) -> Result<u64> {
     ensure!(found == rows.to_string(), "{found} of {rows} rows were loaded");
     let anchor = text_of(client, "SELECT name FROM unicode WHERE code = '2693'").await?;
     ensure!(anchor == "ANCHOR", "U+2693 is {anchor:?}, not ANCHOR");
-    println!("  {rows} characters in {:.2} s; U+2693 is {anchor}", loading.elapsed().as_secs_f64());
+    say!("  {rows} characters in {:.2} s; U+2693 is {anchor}", loading.elapsed().as_secs_f64());
     let categories = client
         .query("SELECT category, count(*) FROM unicode GROUP BY category ORDER BY count(*) DESC LIMIT 3")
         .await?;
     for row in 0..categories.rows.len() {
-        println!(
+        say!(
             "  category {}: {} characters",
             categories.text(row, 0).unwrap_or(""),
             categories.text(row, 1).unwrap_or("")

@@ -1,6 +1,7 @@
 //! The demo's look at lag: one task that asks the primary, the latest look and the worst.
 
 use crate::commands::lag::{StandbyLag, query_lag};
+use crate::output::say;
 use anyhow::Result;
 use protocol::Client;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +77,7 @@ impl LagWatch {
         while tokio::time::Instant::now() < end {
             interval.tick().await;
             for standby in self.latest() {
-                println!("  {standby}");
+                say!("  {standby}");
             }
         }
         Ok(())

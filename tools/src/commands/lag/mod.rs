@@ -8,10 +8,10 @@ mod watch;
 
 use crate::cli::LagArgs;
 use crate::connect::connect;
-use anyhow::{Context, Result, anyhow};
+use crate::output::{self, say};
+use anyhow::{Context, Result};
 use protocol::{Client, ClientError};
 use std::fmt;
-use std::io::Write as _;
 use std::time::Duration;
 use wal::Lsn;
 
@@ -190,10 +190,10 @@ pub fn run(arguments: &LagArgs) -> Result<u8> {
         let mut client = connect(&arguments.conninfo).await.context("could not connect")?;
         let mut looks = 0;
         let mut interval = tokio::time::interval(Duration::from_secs(1));
-        while arguments.count.is_none_or(|count| looks < count) {
+        while arguments.count.is_none_or(|count| looks < count) && !output::is_over() {
             interval.tick().await;
             let standbys = query_lag(&mut client).await?;
-            print(&standbys, arguments.json)?;
+            print(&standbys, arguments.json);
             if !limits.hold(standbys.iter()) {
                 return Ok(TOO_FAR);
             }
@@ -203,18 +203,15 @@ pub fn run(arguments: &LagArgs) -> Result<u8> {
     })
 }
 
-fn print(standbys: &[StandbyLag], json: bool) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let mut line = |text: String| match writeln!(out, "{text}") {
-        // The reader of our output has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.map_err(|error| anyhow!(error)),
-    };
+fn print(standbys: &[StandbyLag], json: bool) {
     if standbys.is_empty() && !json {
-        line("no standby is connected".to_owned())?;
+        say!("no standby is connected");
     }
     for standby in standbys {
-        line(if json { standby.json().to_string() } else { standby.to_string() })?;
+        if json {
+            say!("{}", standby.json());
+        } else {
+            say!("{standby}");
+        }
     }
-    Ok(())
 }
