@@ -57,7 +57,7 @@ pub use node::init::{InitOptions, init};
 pub use node::options::ServerOptions;
 pub use node::signals::PROMOTION_REFUSED;
 pub use replication::ledger::{LedgerEntry, read_ledger};
-pub use server::{Server, recovery_target_of, run, setting_of};
+pub use server::{Control, Server, recovery_target_of, run, setting_of};
 pub use session::{Embedded, LocalSession};
 pub use settings::POSTGRESQL_RELEASE;
 pub use sql_session::{FileCheck, check_files};

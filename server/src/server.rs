@@ -19,6 +19,37 @@ use storage::RecoveryTarget;
 /// Threads for what the engine itself does besides its tasks: reading pages, flushing, sweeping.
 const ENGINE_THREADS: usize = 512;
 
+/// What a server is asked for, as by signals.
+#[derive(Clone)]
+pub struct Control(Arc<Node>);
+
+impl Control {
+    /// Asks for a stop.
+    pub fn stop(&self, mode: StopMode) {
+        self.0.life.request_stop(mode);
+    }
+
+    /// Reads the configuration files again.
+    pub fn reload(&self) {
+        self.0.reload();
+    }
+
+    /// Asks a standby to become a primary.
+    ///
+    /// # Errors
+    ///
+    /// If this server is fenced on its branch.
+    pub fn promote(&self) -> Result<(), ServerError> {
+        self.0.request_promotion()
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("data_dir", &self.0.ground.data_dir).finish_non_exhaustive()
+    }
+}
+
 /// A running server, from [`Server::start`]. Dropping it does not stop it: call [`Server::stop`] and
 /// [`Server::join`].
 pub struct Server {
@@ -53,8 +84,20 @@ impl Server {
     ///
     /// If the directory, its files or the settings do not allow a start; the log says the same.
     pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
+        Self::start_controlled(options, drop).await
+    }
+
+    /// As [`Server::start`]; `begun` gets what the server is controlled by while it starts.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::start`].
+    pub async fn start_controlled(
+        options: ServerOptions,
+        begun: impl FnOnce(Control),
+    ) -> Result<Self, ServerError> {
         let log = Arc::new(Log::new(options.log.clone(), options.host.clock.clone()));
-        match start::start::<Clients>(&options, &log).await {
+        match start::start::<Clients>(&options, &log, |node| begun(Control(node.clone()))).await {
             Ok(Started { node, sockets, supervisor }) => {
                 let server = Self { node, sockets, supervisor };
                 server.wait_started().await;
@@ -94,12 +137,12 @@ impl Server {
 
     /// Asks for a stop; [`Server::join`] waits for it.
     pub fn stop(&self, mode: StopMode) {
-        self.node.life.request_stop(mode);
+        self.control().stop(mode);
     }
 
     /// Reads the configuration files again.
     pub fn reload(&self) {
-        self.node.reload();
+        self.control().reload();
     }
 
     /// Asks a standby to become a primary. An error if this one is fenced.
@@ -108,7 +151,11 @@ impl Server {
     ///
     /// If this server is fenced on its branch.
     pub fn promote(&self) -> Result<(), ServerError> {
-        self.node.request_promotion()
+        self.control().promote()
+    }
+
+    fn control(&self) -> Control {
+        Control(self.node.clone())
     }
 
     /// Waits until it has stopped. An error if it failed.

@@ -178,6 +178,15 @@ async fn a_fenced_server_does_not_get_out_by_standby_signal_and_a_promotion() {
     assert!(standby.promote().is_err());
     assert_eq!(query_one(&mut client, "select pg_is_in_recovery()").await, "t");
     stop(standby, StopMode::Fast).await;
+    // Who asks while it starts asks in vain, too, and it starts.
+    let refused = place.data().join(server::PROMOTION_REFUSED);
+    let asks = |control: server::Control| control.promote().unwrap();
+    let standby = Server::start_controlled(place.options(&[]), asks).await.unwrap();
+    standby.wait_ready().await;
+    let mut client = place.connect().await;
+    assert_eq!(query_one(&mut client, "select pg_is_in_recovery()").await, "t");
+    assert!(std::fs::read_to_string(refused).unwrap().contains("this server is fenced"));
+    stop(standby, StopMode::Fast).await;
     // Redo that ends by itself is barred as well.
     std::fs::remove_file(place.data().join("standby.signal")).unwrap();
     std::fs::write(place.data().join("recovery.signal"), "").unwrap();

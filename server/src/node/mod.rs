@@ -154,6 +154,24 @@ impl Node {
     pub(crate) fn request_promotion(&self) -> Result<(), ServerError> {
         request_promotion(&self.ground, &self.life, self.replication())
     }
+
+    /// Judges a promotion that was asked for before anything was there to judge it by.
+    fn judge_early_promotion(&self) {
+        if host::planted!("a promotion that is asked for in a start is not judged") {
+            return;
+        }
+        if self.life.withdraw_promotion()
+            && let Err(refusal) = self.request_promotion()
+        {
+            self.tell_refused_promotion(&refusal);
+        }
+    }
+
+    /// Who has asked by a signal looks for the refusal in a file; the log has it too.
+    fn tell_refused_promotion(&self, refusal: &ServerError) {
+        let path = self.ground.data_dir.join(signals::PROMOTION_REFUSED);
+        let _ = host::write_file_durably(&*self.ground.host.disk, &path, refusal.message.as_bytes());
+    }
 }
 
 /// [`Node::reload`] for who has these parts of a node. There is no replication before the database is open.

@@ -257,6 +257,7 @@ pub(super) async fn assemble(
         return Ok((database, None));
     };
     let replication = join(Standby::log(&redo), place)?;
+    node.judge_early_promotion();
     let begins = || {
         node.life.go(NodeState::Recovering);
     };

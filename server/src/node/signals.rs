@@ -2,7 +2,6 @@
 
 use super::Node;
 use crate::state::StopMode;
-use host::write_file_durably;
 use nix::sys::signal::Signal as Number;
 use std::sync::Arc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -65,10 +64,8 @@ fn look_for_promotion(node: &Node) {
     match node.ground.host.disk.remove_file(&path) {
         Ok(()) => {
             node.ground.log.log("received promote request");
-            // Who has asked looks for the refusal here; the log has it too.
             if let Err(refusal) = node.request_promotion() {
-                let path = node.ground.data_dir.join(PROMOTION_REFUSED);
-                let _ = write_file_durably(&*node.ground.host.disk, &path, refusal.message.as_bytes());
+                node.tell_refused_promotion(&refusal);
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -41,10 +41,12 @@ impl Sockets {
     }
 }
 
-/// Starts a node. Returns when its database is open, on a standby when redo has begun.
+/// Starts a node. Returns when its database is open, on a standby when redo has begun; `begun` gets the node
+/// before that, as soon as it heeds what it is asked for.
 pub(crate) async fn start<S: Services>(
     options: &ServerOptions,
     log: &Arc<Log>,
+    begun: impl FnOnce(&Arc<Node>),
 ) -> Result<Started, ServerError> {
     let host = &options.host;
     // Before postmaster.pid tells anybody whom to signal.
@@ -80,6 +82,7 @@ pub(crate) async fn start<S: Services>(
         let listening = signals.listen(node.clone(), node.tasks.background.clone());
         node.tasks.tracker.spawn(task(vital_task("the task that hears signals", listening)));
     }
+    begun(&node);
     directory::log_last_state(&node.ground, &control);
     let opened = match open::open_unless_stopped(&node, &control).await {
         Ok(opened) => opened,

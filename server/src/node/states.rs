@@ -130,6 +130,10 @@ impl Life {
     pub(super) fn request_promotion(&self) {
         self.promote.send_replace(true);
     }
+    /// Takes back what was asked for; whether anything was.
+    pub(super) fn withdraw_promotion(&self) -> bool {
+        self.promote.send_if_modified(std::mem::take)
+    }
     pub(super) fn promotions(&self) -> watch::Receiver<bool> {
         self.promote.subscribe()
     }

@@ -70,7 +70,7 @@ fn tell_lost(replication: &Replication, slot: &SlotView, reason: &str) {
 
 /// Makes the copies of the upstream's slots what it says.
 pub(crate) fn copy(replication: &Replication, upstream: &[UpstreamSlot]) {
-    if !replication.ground.config().sync_replication_slots {
+    if !replication.ground.config().sync_replication_slots || host::planted!("a standby copies no slots") {
         // It was turned off while this was on its way.
         return;
     }

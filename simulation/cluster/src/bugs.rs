@@ -138,6 +138,9 @@ pub const ALL: &[Bug] = &[
     bug("a file counts as archived while its command still runs", NothingSilent),
     bug("a commit that waits does not hear of the fence", OneWriter),
     bug("a wait for a token does not hear that the branch has changed", OneOrder),
+    bug("a promotion that is asked for in a start is not judged", Liveness),
+    bug("a standby copies no slots", Liveness),
+    bug("a copied slot keeps no more than what comes from now on", Bounded),
 ];
 
 /// The bug of this name.

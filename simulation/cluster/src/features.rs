@@ -101,6 +101,8 @@ features! {
     Rests = "rests",
     /// Those that commits wait for leave, lag, or come back with much to catch up.
     Waits = "waits",
+    /// Standbys copy their upstream's slots.
+    CopiedSlots = "copied slots",
 }
 
 /// A set of features.

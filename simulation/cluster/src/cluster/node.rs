@@ -2,7 +2,8 @@
 
 use super::{DATA, Story, id_text};
 use crate::machine::{DiskSpeed, Machine, NodeClock};
-use server::{Server, ServerOptions, StopMode};
+use host::task::task;
+use server::{Control, LogSink, Server, ServerOptions, StopMode};
 use simulated::net::address_of;
 use simulated::{Life, NodeId, fiber};
 use simulation::{CrashPolicy, VirtualDisk};
@@ -177,36 +178,36 @@ impl Node {
 }
 
 /// A server's life.
-async fn serve(
-    options: ServerOptions,
-    mut orders: mpsc::UnboundedReceiver<Order>,
-    state: watch::Sender<State>,
-) {
+async fn serve(options: ServerOptions, orders: mpsc::UnboundedReceiver<Order>, state: watch::Sender<State>) {
     let log = options.log.clone();
-    let mut server = match Server::start(options).await {
-        Ok(server) => server,
-        Err(error) => {
-            state.send_replace(State::Ended(Err(error.message)));
-            return;
+    let mut obeys = None;
+    let begun = |control| obeys = Some(tokio::spawn(task(obey(control, orders, log))));
+    let ended = match Server::start_controlled(options, begun).await {
+        Ok(server) => {
+            state.send_replace(State::Up);
+            server.join().await
         }
+        Err(error) => Err(error),
     };
-    state.send_replace(State::Up);
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = server.ended() => break ended,
-            Some(order) = orders.recv() => match order {
-                Order::Stop(mode) => server.stop(mode),
-                Order::Reload => server.reload(),
-                Order::Promote => {
-                    if let Err(error) = server.promote() {
-                        log(&format!("promotion refused: {}", error.message));
-                    }
-                }
-            },
-        }
-    };
+    if let Some(obeys) = obeys {
+        obeys.abort();
+    }
     state.send_replace(State::Ended(ended.map_err(|error| error.message)));
+}
+
+/// Hands on what a server is asked for, from the moment at which it heeds signals.
+async fn obey(control: Control, mut orders: mpsc::UnboundedReceiver<Order>, log: LogSink) {
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Stop(mode) => control.stop(mode),
+            Order::Reload => control.reload(),
+            Order::Promote => {
+                if let Err(error) = control.promote() {
+                    log(&format!("promotion refused: {}", error.message));
+                }
+            }
+        }
+    }
 }
 
 /// A line of a server's log without its wall time and process: the story has its own.

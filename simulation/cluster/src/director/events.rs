@@ -263,8 +263,6 @@ fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
         (node.map(|node| node.states()), node.and_then(|node| node.life()))
     };
     let Some(mut states) = states else { return };
-    // One that starts gets orders when it is up.
-    let was_up = *states.borrow() == State::Up;
     let there = shared.clone();
     shared.beside(async move {
         let asked_ms = there.now_ms();
@@ -272,7 +270,7 @@ fn stop(shared: &Arc<Shared>, node: usize, mode: StopMode) {
         let timely = tokio::time::timeout(STOP_LIMIT, ended).await.is_ok();
         let is_at_once = there.now_ms() < asked_ms + AT_ONCE_MS;
         let stood_still = || there.facts.lock().paused_since(node, asked_ms);
-        if mode == StopMode::Immediate && was_up && !is_at_once && !stood_still() {
+        if mode == StopMode::Immediate && !is_at_once && !stood_still() {
             there.fail(format!("Timely: node {node} was to stop at once at {asked_ms} ms, and goes on"));
         }
         let same = there.cluster.lock().node(id).and_then(|node| node.life()) == life;

@@ -5,6 +5,7 @@ mod admin;
 mod archived;
 mod bytes;
 mod clients;
+mod copies;
 mod disks;
 mod dropped;
 mod events;
@@ -19,19 +20,20 @@ mod lives;
 mod peace;
 mod said;
 mod seldom;
+mod settings;
 mod slots;
 mod watch;
 mod wire;
 mod words;
 
-use crate::cluster::{ARCHIVE_COMMAND, Cluster, Image, RESTORE_COMMAND, conninfo};
-use crate::features::Feature;
+use crate::cluster::{Cluster, Image};
 use crate::history::History;
 use crate::machine::DiskSpeed;
-use crate::plan::{Answered, Event, FENCE_PROBE, Plan, Timed};
+use crate::plan::{Answered, Event, Plan, Timed};
 use crate::rare::{Counters, Rare};
 use facts::Facts;
 use parking_lot::Mutex;
+use settings::Settings;
 use simulated::net::Network;
 use simulated::{Life, NodeId, World, fiber};
 use std::collections::BTreeMap;
@@ -199,42 +201,15 @@ fn set_up(plan: &Plan, world: World, network: Network, image: &Image) -> Shared 
     let words = [words::HEARD, words::DAMAGE].concat();
     let mut cluster = Cluster::new(world, network, random.u64(..), words);
     let mut facts = Facts::default();
-    let asks = |timed: &Timed| matches!(&timed.event, Event::Reload { name, .. } if name == FENCE_PROBE);
-    let with_peers = random.bool() || plan.events.iter().any(asks);
-    let archive_mode = if random.u8(..3) == 0 { "always" } else { "on" };
-    let probes_often = with_peers && random.bool();
-    let has_small_pools = random.u8(..3) == 0;
-    let timeout_ms = (random.u8(..3) == 0).then(|| random.u64(100..2000));
+    let settings = Settings::random(plan, &mut random);
     for (node, upstream) in plan.upstreams.iter().enumerate() {
         let id = machine_of(node);
         let files = match upstream {
             None => image.primary(),
             Some(upstream) => image.standby(id, machine_of(*upstream)),
         };
-        // Whoever is promoted has it too. The virtual disk takes it.
-        let _ = admin::set_in_file(&files, "synchronous_standby_names", &plan.names);
+        settings.put(plan, node, &files);
         facts.names_set(node, 0, &plan.names);
-        if with_peers {
-            let peers: Vec<String> = (0..plan.nodes()).map(|peer| conninfo(machine_of(peer))).collect();
-            let _ = admin::set_in_file(&files, "plimsoll.peers", &peers.join("; "));
-        }
-        if has_small_pools {
-            let _ = admin::set_in_file(&files, "shared_buffers", "512kB");
-        }
-        if probes_often {
-            let _ = admin::set_in_file(&files, FENCE_PROBE, "500ms");
-        }
-        if upstream.is_some() && plan.features.has(Feature::StandbySlots) {
-            let _ = admin::set_in_file(&files, "primary_slot_name", &slots::name_of(node));
-        }
-        if plan.features.has(Feature::Archives) {
-            let _ = admin::set_in_file(&files, "archive_mode", archive_mode);
-            let _ = admin::set_in_file(&files, "archive_command", ARCHIVE_COMMAND);
-            let _ = admin::set_in_file(&files, "restore_command", RESTORE_COMMAND);
-        }
-        if let Some(ms) = timeout_ms {
-            let _ = admin::set_in_file(&files, "plimsoll.synchronous_timeout", &format!("{ms}ms"));
-        }
         let speed = if random.bool() { DiskSpeed::SLOW } else { DiskSpeed::FAST };
         cluster.add(id, files, speed, random.i64(-2_000_000..2_000_000));
     }
@@ -294,6 +269,7 @@ async fn drive(shared: &Arc<Shared>) -> Result<usize, String> {
     let operations = clients.check(shared, survivor).await?;
     shared.observe();
     ledger::check(shared)?;
+    copies::check(shared, survivor).await?;
     bytes::check(shared, survivor).await?;
     Ok(operations)
 }

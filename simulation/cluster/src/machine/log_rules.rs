@@ -48,6 +48,15 @@ pub fn restart_of_slot(file: &[u8]) -> Option<Lsn> {
     restart_in(file).filter(|restart| restart.is_valid() && !given_up)
 }
 
+/// The position that a slot's durable file asks for. A file that a full disk kept from being replaced says
+/// nothing: its slot may have been given up, which has made room.
+fn claim_of_slot(files: &VirtualDisk, folder: &Path) -> Option<Lsn> {
+    if files.exists(&folder.join("state.tmp")).unwrap_or(false) {
+        return None;
+    }
+    files.read_durable(&folder.join("state")).and_then(|bytes| restart_of_slot(&bytes))
+}
+
 /// The timeline, the segment and the size of the segments, of a path that is one.
 fn segment_of(path: &Path) -> Option<(TimelineId, SegmentNumber, SegmentSize)> {
     let size = SegmentSize::new(SEGMENT_BYTES)?;
@@ -74,9 +83,7 @@ pub(super) fn removed(files: &VirtualDisk, data: &Path, path: &Path) -> Result<(
         return Err(format!("gives up {name}, and recovery begins at {redo}"));
     }
     for entry in files.list(&data.join("pg_replslot")).unwrap_or_default() {
-        let state = data.join("pg_replslot").join(&entry.name).join("state");
-        let restart = files.read_durable(&state).and_then(|bytes| restart_of_slot(&bytes));
-        if let Some(restart) = restart
+        if let Some(restart) = claim_of_slot(files, &data.join("pg_replslot").join(&entry.name))
             && segment >= size.segment_of(restart)
             && segment < size.segment_of(redo)
         {
@@ -172,6 +179,23 @@ mod tests {
         assert_eq!(restart_of_slot(&file), Some(Lsn::new(77)));
         file[SLOT_INVALIDATED..SLOT_INVALIDATED + 8].copy_from_slice(&70_u64.to_le_bytes());
         assert_eq!((restart_of_slot(&file), restart_of_slot(&file[..99])), (None, None));
+    }
+
+    #[test]
+    fn a_file_of_a_slot_that_could_not_be_replaced_claims_nothing() {
+        let files = VirtualDisk::new();
+        let folder = Path::new("/data/pg_replslot/kept");
+        files.create_dir_all(folder).unwrap();
+        let mut state = vec![0; 200];
+        state[SLOT_RESTART..SLOT_RESTART + 8].copy_from_slice(&77_u64.to_le_bytes());
+        host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
+        assert_eq!(claim_of_slot(&files, folder), Some(Lsn::new(77)));
+        files.set_capacity(0);
+        host::write_file_durably(&files, &folder.join("state"), &state).unwrap_err();
+        assert_eq!(claim_of_slot(&files, folder), None);
+        files.set_capacity(u64::MAX);
+        host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
+        assert_eq!(claim_of_slot(&files, folder), Some(Lsn::new(77)));
     }
 
     #[test]
