@@ -92,7 +92,8 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
             return;
         }
         let limit = ground.config().unconfirmed_timeout.0;
-        let is_over = limit.is_some_and(|limit| begun.elapsed() >= limit);
+        let hurries = host::planted!("undecided commits are released before their time");
+        let is_over = limit.is_some_and(|limit| begun.elapsed() >= limit || hurries);
         let reason = if !gate.remote().required {
             Some("released since no synchronous standbys are named any more")
         } else if is_over {

@@ -195,7 +195,9 @@ pub(crate) async fn timelines_of_peers(replication: &Replication) -> Vec<Timelin
 
 fn judge_all(replication: &Replication, asked: Vec<Asked>) {
     for (peer, asked) in asked {
-        if let Ok(branch) = asked {
+        if let Ok(branch) = asked
+            && !host::planted!("what peers tell of their branch is not heeded")
+        {
             judge(replication, &peer, &branch, Source::Asked);
         }
     }

@@ -141,6 +141,16 @@ pub const ALL: &[Bug] = &[
     bug("a promotion that is asked for in a start is not judged", Liveness),
     bug("a standby copies no slots", Liveness),
     bug("a copied slot keeps no more than what comes from now on", Bounded),
+    bug("log that nobody needs stays", Bounded),
+    bug("a fallback does not wait for its timeout", Acknowledged),
+    bug("undecided commits are released before their time", Visible),
+    bug("REPEATABLE READ writes over a newer version", OneOrder),
+    bug("the ledger names no range", NothingSilent),
+    bug("an error that tells of rows does not wait", Visible),
+    bug("what is confirmed never moves on", Liveness),
+    bug("what peers tell of their branch is not heeded", OneWriter),
+    bug("no deadlock is found", Liveness),
+    bug("a failed sync of the log passes for a good one", Acknowledged),
 ];
 
 /// The bug of this name.

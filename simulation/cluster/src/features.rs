@@ -103,6 +103,12 @@ features! {
     Waits = "waits",
     /// Standbys copy their upstream's slots.
     CopiedSlots = "copied slots",
+    /// Syncs of the log fail.
+    FailingSyncs = "failing syncs",
+    /// Two transactions lock two rows in opposite orders.
+    Deadlocks = "deadlocks",
+    /// Keys are asked for that somebody else has just taken.
+    Collisions = "collisions",
 }
 
 /// A set of features.

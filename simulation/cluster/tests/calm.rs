@@ -54,7 +54,7 @@ fn each_kind_occurs(history: &History) {
     ] {
         assert!(done(kind).1 > 0, "{kind} was never done: {kinds:?}");
     }
-    for kind in ["rolled back", "gone before commit", "gone in commit"] {
+    for kind in ["rolled back", "gone before commit", "gone in commit", "deadlock", "collision"] {
         assert!(done(kind).0 > 0 && done(kind).1 == 0, "{kind}: {kinds:?}");
     }
     let levels: std::collections::BTreeSet<_> =
@@ -76,9 +76,9 @@ fn nothing_else_went_wrong(history: &History) {
     for entry in history.entries() {
         let expected = match &entry.outcome {
             Outcome::Acked { token, .. } => token.is_some(),
-            Outcome::Failed(text) => {
-                ["57014", "40001", "40P01", "rolled", "went"].iter().any(|word| text.starts_with(word))
-            }
+            Outcome::Failed(text) => ["57014", "40001", "40P01", "23505", "rolled", "went"]
+                .iter()
+                .any(|word| text.starts_with(word)),
             Outcome::Unknown(text) => text == "went away",
         };
         assert!(expected, "{entry:?}");

@@ -138,6 +138,8 @@ impl CommitGate {
     /// How long a commit waits for its standbys before it reports a stall; None is for ever. Holds for waits
     /// that have begun, too.
     pub fn set_patience(&self, patience: Option<Duration>) {
+        let hurries = host::planted!("a fallback does not wait for its timeout");
+        let patience = patience.map(|set| if hurries { Duration::from_millis(1) } else { set });
         let millis =
             patience.map_or(u64::MAX, |patience| u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
         if self.0.patience_ms.swap(millis, Ordering::AcqRel) != millis {

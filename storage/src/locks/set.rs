@@ -121,7 +121,8 @@ impl LockSet {
             loop {
                 tokio::time::sleep(self.manager.deadlock_timeout()).await;
                 // Two looks: the first one may have put together waits that were never there at one time.
-                match find().and_then(|_| find()) {
+                let is_blind = host::planted!("no deadlock is found");
+                match find().and_then(|_| find()).filter(|_| !is_blind) {
                     Some(cycle) => break cycle,
                     // Whoever closes a cycle later finds it, but for one of places.
                     None if waits_for_place => {}

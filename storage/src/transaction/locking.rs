@@ -31,7 +31,8 @@ impl Transaction {
         wait: LockWait,
     ) -> Result<Locked, Error> {
         let locked = self.lock_newest(tree, key, mode, wait).await?;
-        if locked.changed_since_snapshot && self.isolation == Isolation::RepeatableRead {
+        let is_blind = host::planted!("REPEATABLE READ writes over a newer version");
+        if locked.changed_since_snapshot && self.isolation == Isolation::RepeatableRead && !is_blind {
             return Err(Error::SerializationFailure { deleted: locked.newest.is_none() });
         }
         Ok(locked)

@@ -52,6 +52,9 @@ impl Prefixes {
 
     /// Takes a confirmed position. True if more is shown by that.
     pub(crate) fn confirm(&mut self, upto: Lsn) -> bool {
+        if self.shown.is_some() && host::planted!("what is confirmed never moves on") {
+            return false;
+        }
         self.confirmed = self.confirmed.max(upto);
         let confirmed = self.later.partition_point(|prefix| prefix.end <= self.confirmed);
         match self.later.drain(..confirmed).next_back() {

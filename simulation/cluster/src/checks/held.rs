@@ -126,8 +126,7 @@ mod tests {
             Outcome::Acked { token, warnings: vec!["canceling wait".to_owned()] }
         };
         let (kept, adds) = ([0].into(), [0].into());
-        let deed =
-            Deed::Write(Write { tx: 1, level: Level::On, kept, adds, wrote: Vec::new(), met: Vec::new() });
+        let deed = Deed::Write(Write::new(1, Level::On, kept, adds));
         let pending = history.begin((0, 0), 0, "insert", 1000, deed);
         history.end(pending, 1500, acked("1:0/50"), |_| ());
         let mut writers = [0; REGISTERS];

@@ -6,7 +6,8 @@
 //! |                 | in each snapshot; each register counts the transactions that are there; what        |
 //! |                 | certainly failed is nowhere. Always.                                                |
 //! | `order`         | one order explains all reads of each branch (promise 3); a read has what its token  |
-//! |                 | has, and is of its branch. Always, but for what a node had not flushed when it lost |
+//! |                 | has, and is of its branch; who writes at REPEATABLE READ writes over what its       |
+//! |                 | snapshot shows. Always, but for what a node had not flushed when it lost |
 //! |                 | its memory.                                                                         |
 //! | `kept`          | what was told is there in the end (promise 1); what a primary showed (promise 2) or |
 //! |                 | a read of what is confirmed is there, too, at the level of who wrote it. Where      |
@@ -40,6 +41,7 @@ mod seldom;
 mod timely;
 mod whole;
 
+pub(crate) use answers::COLLISION;
 pub use seldom::count_rare;
 
 use crate::guarantee::Guarantee;

@@ -23,6 +23,21 @@ pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Viol
         }
         check_writers(history, guarantee, leaf)?;
     }
+    check_snapshots(history)
+}
+
+/// Who writes at REPEATABLE READ writes over the version that its snapshot shows.
+fn check_snapshots(history: &History) -> Result<(), Violation> {
+    for (entry, write) in history.entries().iter().filter_map(write_of) {
+        let Some(values) = &write.snapshot else { continue };
+        for (register, value) in &write.wrote {
+            let shown = values.get(usize::from(*register)).copied().unwrap_or_default();
+            if *value != shown + 1 {
+                let text = format!("register {register} was {shown} in its snapshot, and it left {value}");
+                return violation(Promise::OneOrder, format!("{text}: {entry:?}"));
+            }
+        }
+    }
     Ok(())
 }
 

@@ -39,14 +39,7 @@ impl Told {
     /// A transaction of parts 0 and 1 that adds one to registers 0 or 1.
     fn write(&mut self, tx: u64, told_ms: u64, level: Level, wrote: &[(u8, u32)], outcome: Outcome) {
         let adds = wrote.iter().map(|(register, _)| *register).collect();
-        let deed = Deed::Write(Write {
-            tx,
-            level,
-            kept: [0, 1].into(),
-            adds,
-            wrote: wrote.to_vec(),
-            met: Vec::new(),
-        });
+        let deed = Deed::Write(Write { wrote: wrote.to_vec(), ..Write::new(tx, level, [0, 1].into(), adds) });
         self.note(tx as u32, 0, told_ms, deed, outcome);
     }
 
@@ -238,6 +231,42 @@ fn what_a_node_lost_before_its_flush_is_in_no_order() {
     };
     assert_eq!(lost(700), None);
     assert_eq!(lost(20), Some(Promise::OneOrder));
+}
+
+#[test]
+fn who_writes_over_another_version_than_its_snapshot_s_is_found() {
+    for (shown, found) in [(1, None), (0, Some(Promise::OneOrder))] {
+        let mut told = told();
+        let pending = told.0.begin(
+            (7, 0),
+            0,
+            "insert",
+            190,
+            Deed::Write(Write::new(8, Level::On, [0].into(), [1].into())),
+        );
+        told.0.looks(pending, values(9, shown));
+        told.0.end(pending, 205, unknown(), |deed| {
+            if let Deed::Write(write) = deed {
+                write.wrote = vec![(1, 2)];
+            }
+        });
+        assert_eq!(broken(&told, &guarantee(), &state()), found, "{shown}");
+    }
+}
+
+#[test]
+fn an_error_that_tells_of_a_row_is_an_answer_that_only_who_asks_for_it_may_get() {
+    for (kind, code, found) in [
+        ("collision", "23505", None),
+        ("collision", "23502", Some(Promise::Answers)),
+        ("insert", "23505", Some(Promise::Answers)),
+    ] {
+        let mut told = told();
+        let pending =
+            told.0.begin((7, 0), 0, kind, 190, Deed::Write(Write::new(8, Level::On, [].into(), [].into())));
+        told.0.end(pending, 205, Outcome::Failed(format!("{code} no")), |_| ());
+        assert_eq!(broken(&told, &guarantee(), &state()), found, "{kind} {code}");
+    }
 }
 
 #[test]

@@ -183,7 +183,7 @@ mod tests {
     /// A commit that began at 1000 ms, ends at 0/50 and was told at 5000 ms, or something else.
     fn commit(outcome: Outcome, due_ms: Option<u64>) -> History {
         let (kept, adds) = ([0].into(), [0].into());
-        let write = Write { tx: 1, level: Level::On, kept, adds, wrote: Vec::new(), met: Vec::new() };
+        let write = Write::new(1, Level::On, kept, adds);
         let mut history = History::default();
         let pending = history.begin((0, 0), 0, "insert", 1000, Deed::Write(write));
         due_ms.into_iter().for_each(|due_ms| history.commits(pending, 1000, due_ms));

@@ -38,7 +38,18 @@ pub struct Story {
     lines: Mutex<VecDeque<String>>,
     /// Lines that hold one of these words are kept for [`Story::take_watched`], too.
     watched: Vec<&'static str>,
-    found: Mutex<Vec<(String, String)>>,
+    found: Mutex<Vec<Watched>>,
+}
+
+/// A line with a word that is watched.
+#[derive(Debug)]
+pub struct Watched {
+    /// When it was said, in milliseconds.
+    pub at_ms: u64,
+    /// Who said it.
+    pub who: String,
+    /// The line.
+    pub line: String,
 }
 
 /// The story of the cluster that was made last.
@@ -64,11 +75,12 @@ impl Story {
     }
     /// Adds a line.
     pub fn tell(&self, who: impl fmt::Display, what: &str) {
-        let at = self.begun.elapsed().as_secs_f64();
+        let elapsed = self.begun.elapsed();
+        let (at, at_ms) = (elapsed.as_secs_f64(), u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
         let mut lines = self.lines.lock();
         for line in what.lines() {
             if self.watched.iter().any(|words| line.contains(words)) {
-                self.found.lock().push((who.to_string(), line.to_owned()));
+                self.found.lock().push(Watched { at_ms, who: who.to_string(), line: line.to_owned() });
             }
             if lines.len() == STORY_LINES {
                 lines.pop_front();
@@ -76,8 +88,8 @@ impl Story {
             lines.push_back(format!("{at:9.4} {who:<3} {line}"));
         }
     }
-    /// The lines with words that are watched since this was last asked, with who said them.
-    pub fn take_watched(&self) -> Vec<(String, String)> {
+    /// The lines with words that are watched since this was last asked.
+    pub fn take_watched(&self) -> Vec<Watched> {
         std::mem::take(&mut *self.found.lock())
     }
     /// What is kept of one's lines, the oldest first.

@@ -1,7 +1,7 @@
 //! The clients of a run, and what is asked of the nodes when they have ended.
 
 use super::admin::{PATIENCE, ask};
-use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, peace, seldom, slots};
+use super::{CLIENTS, LOOK, Shared, archived, events, machine_of, patience, peace, seldom, slots};
 use crate::branch::Token;
 use crate::checks;
 use crate::cluster::conninfo;
@@ -128,6 +128,7 @@ impl Clients {
         let deeds = history.to_text();
         shared.cluster.lock().world().note(&deeds);
         *shared.deeds.lock() = deeds;
+        patience::check(shared, &history)?;
         let guarantee = {
             let facts = shared.facts.lock();
             let known = facts.guarantee(last.branch, shared.plan.nodes(), released, WAL_WRITER_DELAY_MS);

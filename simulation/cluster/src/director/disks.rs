@@ -3,12 +3,13 @@
 use super::{Shared, machine_of, number_of, wire};
 use crate::cluster::{DATA, SEGMENT_BYTES};
 use crate::guarantee::Lost;
-use crate::machine::rules;
+use crate::machine::{rules, spared};
 use host::{Disk, FileKind};
 use simulation::VirtualDisk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::time::Instant;
 use wal::history::TimelineHistory;
 use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SegmentNumber, SegmentSize, TimelineId, WalReader};
 
@@ -51,6 +52,14 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
         files.map_or(Ok(()), |files| wire::saved(shared, (node, since_ms), files, &file.path))?;
         let survives = files.and_then(|files| files.read_durable(&file.path));
         touched.entry((node, file.path)).or_insert(Undurable { since_ms: now_ms, survives });
+    }
+    let since_ms = |since: Instant| u64::try_from((since - shared.begun).as_millis()).unwrap_or(u64::MAX);
+    for spared::Left { node, since, text } in spared::take_left() {
+        let node = number_of(node);
+        // Who had no room, or stood still, may have been kept from it.
+        if !facts.paused_since(node, since_ms(since)) {
+            return Err(format!("Bounded: node {node} {text}"));
+        }
     }
     let mut left = None;
     touched.retain(|(node, path), Undurable { since_ms, survives }| {

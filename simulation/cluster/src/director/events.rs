@@ -3,7 +3,7 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
-use super::{CLIENTS, Shared, disks, dropped, facts, lives, machine_of, slots, watch};
+use super::{CLIENTS, Shared, disks, dropped, facts, lives, machine_of, slots, syncs, watch};
 use crate::cluster::{Cluster, DATA, Order, State, conninfo};
 use crate::guarantee::Lost;
 use crate::history::BURST_ROWS;
@@ -30,8 +30,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// What at once is, for a stop, in milliseconds.
 const AT_ONCE_MS: u64 = 800;
 
+/// The setting that delays replay.
+const APPLY_DELAY: &str = "recovery_min_apply_delay";
+
 /// What a power cut leaves of what was not synced.
-fn policy_of(seed: u64) -> CrashPolicy {
+pub(super) fn policy_of(seed: u64) -> CrashPolicy {
     match seed % 5 {
         0 | 1 => CrashPolicy::LoseUnsynced,
         2 => CrashPolicy::InOrder { seed },
@@ -120,9 +123,8 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::DiskFull { node, ms } => fill(shared, *node, *ms),
         Event::SlowDisk { node, us, ms } => slow_disk(shared, *node, *us, *ms),
         Event::LoseLog { node, bytes } => lives::lose_log(shared, *node, *bytes),
-        Event::DelayReplay { node, ms } => {
-            reload(shared, *node, "recovery_min_apply_delay", &format!("{ms}ms"));
-        }
+        Event::FailSync { node, seed } => syncs::fail(shared, *node, *seed),
+        Event::DelayReplay { node, ms } => reload(shared, *node, APPLY_DELAY, &format!("{ms}ms")),
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
         Event::DropRead { node, on } => {
             shared.beside(dropped::drop_read(shared.clone(), *node, *on));
@@ -203,7 +205,7 @@ fn is_up(shared: &Shared, node: usize) -> bool {
 }
 
 /// Takes a node down at once.
-fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut Cluster, NodeId)) {
+pub(super) fn down(shared: &Shared, node: usize, lost: Lost, act: impl FnOnce(&mut Cluster, NodeId)) {
     if !is_up(shared, node) {
         return end_clone(shared, node);
     }
@@ -477,8 +479,10 @@ pub(super) fn reload(shared: &Shared, node: usize, name: &str, value: &str) {
     let set = cluster.node(machine_of(node)).map(|node| admin::set_in_file(node.files(), name, value));
     // On a full disk it stays as it is.
     if let Some(Ok(())) = set {
+        let (now_ms, mut facts) = (shared.now_ms(), shared.facts.lock());
+        facts.patience.is_set(node, now_ms, name);
         if name == SYNC_NAMES {
-            shared.facts.lock().names_set(node, shared.now_ms(), value);
+            facts.names_set(node, now_ms, value);
         }
         cluster.order(machine_of(node), Order::Reload);
     }

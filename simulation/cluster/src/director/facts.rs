@@ -3,6 +3,7 @@
 
 use super::disks::{self, wal_folder};
 use super::fallbacks::Fallbacks;
+use super::patience::Patience;
 use crate::branch::{Branch, Branches};
 use crate::guarantee::{Fence, Guarantee, Loss, Lost, Pause, Quorum, Released, Turn};
 use crate::rare::{Counters, Rare};
@@ -61,6 +62,8 @@ pub(super) struct Facts {
     fences: Vec<Fence>,
     /// Who fell back and has to tell of it.
     pub(super) fallbacks: Fallbacks,
+    /// Since when nodes may wait for something.
+    pub(super) patience: Patience,
     /// Rare states that these facts show.
     pub(super) rare: Counters,
     /// Nodes that were asked to become the primary and are not yet.
@@ -364,6 +367,28 @@ fn quorum_of(names: &str, nodes: usize) -> (usize, Vec<usize>) {
     }
     let Some((head, list)) = names.split_once('(') else { return (0, Vec::new()) };
     let count = head.split_ascii_whitespace().nth(1).and_then(|count| count.parse().ok()).unwrap_or(0);
-    let named = list.trim_end_matches(')').split(',');
-    (count, named.filter_map(|name| name.trim().strip_prefix('n')?.parse().ok()).collect())
+    let named = || list.trim_end_matches(')').split(',').map(|name| name.trim().trim_matches('"'));
+    if named().any(|name| name == "*") {
+        return (count, (0..nodes).collect());
+    }
+    (count, named().filter_map(|name| name.strip_prefix('n')?.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quorum_is_read_from_its_setting() {
+        let all = vec![0, 1, 2];
+        for (names, quorum) in [
+            ("", (0, vec![])),
+            ("*", (1, all.clone())),
+            ("ANY 2 (n1, n2)", (2, vec![1, 2])),
+            ("FIRST 2 (*)", (2, all.clone())),
+            ("ANY 1 (n2, \"*\")", (1, all)),
+        ] {
+            assert_eq!(quorum_of(names, 3), quorum, "{names}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
-//! Promise 6 in the end: what a node's log told that it gave up stands in its ledger, and nothing else does.
+//! Promise 6: what a node's log told that it gave up stands in its ledger, with the same positions and for
+//! the same reason, and nothing else does.
 
 use super::facts::Facts;
 use super::words::{
     CUT, FALLS_BACK, LEDGER_LOST, LEDGER_WRITTEN, NOBODY_NAMED, RETURNS, SLOT_LOST, TIMED_OUT, TORN,
-    UNWRITTEN,
+    UNWRITTEN, value_after,
 };
 use super::{Shared, machine_of};
 use crate::cluster::DATA;
@@ -11,6 +12,7 @@ use crate::guarantee::Lost;
 use host::Disk;
 use simulation::VirtualDisk;
 use std::path::Path;
+use wal::Lsn;
 
 /// Words of a line in a server's log, with the event that its ledger must have.
 const EVENTS: &[(&str, &str)] = &[
@@ -105,12 +107,143 @@ fn unwritten(facts: &Facts, node: usize, since_ms: u64) -> (usize, usize) {
 
 /// How many entries of an event a ledger has.
 fn recorded(files: &VirtualDisk, event: &str) -> usize {
+    entries(files).iter().filter(|entry| entry.event == event).count()
+}
+
+/// What a line of the log tells, or an entry of the ledger has. A position that a line does not tell is None.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    event: String,
+    after: Option<Lsn>,
+    upto: Option<Lsn>,
+    /// Its beginning.
+    reason: String,
+}
+
+impl Entry {
+    /// The entry of a ledger's line.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.splitn(6, ' ').skip(2);
+        let event = words.next()?.to_owned();
+        let (after, upto) = (words.next()?.parse().ok(), words.next()?.parse().ok());
+        Some(Self { event, after, upto, reason: words.next().unwrap_or_default().to_owned() })
+    }
+
+    /// What a line of the log says that the ledger has; None if it tells of nothing.
+    fn told(line: &str) -> Option<Self> {
+        let event = EVENTS.iter().find(|(words, _)| line.contains(words))?;
+        let behind = |words: &str| line.split_once(words).map(|(_, rest)| rest).unwrap_or_default();
+        let upto = || value_after(line, " up to ");
+        let (after, upto, reason) = match *event {
+            (FALLS_BACK, _) => {
+                (value_after(line, FALLS_BACK), None, behind(FALLS_BACK).split_once(": ")?.1.to_owned())
+            }
+            (RETURNS, _) => {
+                let reason = behind(RETURNS).trim_start_matches(": ").split(';').next()?;
+                (value_after(line, "those after "), upto(), reason.to_owned())
+            }
+            (TORN, _) => {
+                let bytes: u64 = value_after(line, "cut ")?;
+                (value_after(line, " bytes behind "), None, format!("{bytes} bytes"))
+            }
+            (CUT, _) => {
+                let reason = behind(CUT).split_once(": ")?.1;
+                (value_after(line, CUT), value_after(line, " to "), reason.to_owned())
+            }
+            (SLOT_LOST, _) => {
+                let (slot, why) = behind(SLOT_LOST).split_once(" because ")?;
+                (None, None, format!("replication slot{slot}: {why}"))
+            }
+            _ => (value_after(line, "commits after "), upto(), behind(" are ").to_owned()),
+        };
+        Some(Self { event: event.1.to_owned(), after, upto, reason })
+    }
+
+    /// Whether an entry of the ledger has what a line of the log has told.
+    fn has(&self, told: &Self) -> bool {
+        let fits = |own: Option<Lsn>, told: Option<Lsn>| match told {
+            Some(told) => own == Some(told),
+            None => own.is_some_and(Lsn::is_valid),
+        };
+        let positions = fits(self.after, told.after) && fits(self.upto, told.upto);
+        self.event == told.event && positions && self.reason.starts_with(&told.reason)
+    }
+}
+
+/// The entries of a ledger.
+fn entries(files: &VirtualDisk) -> Vec<Entry> {
     let folder = Path::new(DATA).join("plimsoll");
     let texts =
         ["ledger.old", "ledger"].map(|name| files.read(&folder.join(name), FILE_MAX).unwrap_or_default());
-    let lines = |text: &Vec<u8>| {
+    let entries = |text: &Vec<u8>| {
         let text = String::from_utf8_lossy(text);
-        text.lines().filter(|line| line.split(' ').nth(2) == Some(event)).count()
+        text.lines().filter_map(Entry::parse).collect::<Vec<_>>()
     };
-    texts.iter().map(lines).sum()
+    texts.iter().flat_map(entries).collect()
+}
+
+/// The end of the range of what a line tells, if one entry alone can be meant.
+pub(super) fn end_of(shared: &Shared, node: usize, line: &str) -> Option<Lsn> {
+    let told = Entry::told(line)?;
+    let cluster = shared.cluster.lock();
+    let found = entries(cluster.node(machine_of(node))?.files());
+    let mut meant = found.iter().filter(|entry| entry.has(&told));
+    meant.next().filter(|_| meant.next().is_none())?.upto
+}
+
+/// Asks for the entry of what a line has just told.
+pub(super) fn check_line(shared: &Shared, node: usize, line: &str) -> Result<(), String> {
+    let Some(told) = Entry::told(line) else { return Ok(()) };
+    let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
+    let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
+    let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
+    let found = entries(files);
+    if unwritten(&facts, node, since_ms) != (0, 0) || found.iter().any(|entry| entry.has(&told)) {
+        return Ok(());
+    }
+    let of_it: Vec<_> = found.iter().filter(|entry| entry.event == told.event).collect();
+    Err(format!("Silent: node {node} told \"{line}\", and its ledger has none like {told:?}, but {of_it:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_line_tells_is_compared_with_the_entry() {
+        let entry = |text: &str| Entry::parse(&format!("00c0ffee 712345 {text}")).unwrap();
+        let reason = "no synchronous standby reached on within 300ms: commits wait for local only";
+        let line = format!("WARNING:  {FALLS_BACK}0/1A0: {reason}");
+        let told = Entry::told(&line).unwrap();
+        assert!(entry(&format!("fallback 0/1A0 0/1B8 {reason}")).has(&told));
+        for other in
+            ["fallback 0/0 0/0 ", "fallback 0/1A0 0/0 ", "fallback 0/190 0/1B8 ", "return 0/1A0 0/1B8 "]
+        {
+            assert!(!entry(&format!("{other}{reason}")).has(&told), "{other}");
+        }
+        assert!(!entry("fallback 0/1A0 0/1B8 for no reason").has(&told));
+        for (line, entry_text) in [
+            (
+                format!("LOG:  {RETURNS}: commits wait for on again; those after 0/A up to 0/B were so"),
+                "return 0/A 0/B commits wait for on again",
+            ),
+            (
+                format!("WARNING:  commits after 0/A up to 0/B are {TIMED_OUT} without"),
+                &format!("released 0/A 0/B {TIMED_OUT} without"),
+            ),
+            (
+                format!("LOG:  cut 24 bytes behind 0/A, {TORN} (recorded)"),
+                "cut 0/A 0/22 24 bytes with 0 whole records behind: torn",
+            ),
+            (format!("LOG:  {CUT}0/B to 0/A: no whole record"), "cut 0/B 0/A no whole record"),
+            (
+                format!("LOG:  {SLOT_LOST} \"a\" because it is old"),
+                "slot_lost 0/A 0/B replication slot \"a\": it is old",
+            ),
+        ] {
+            let told = Entry::told(&line).unwrap();
+            assert!(entry(entry_text).has(&told), "{line}: {told:?}");
+        }
+        assert_eq!(Entry::told("LOG:  checkpoint complete"), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! Servers that end by themselves: whoever was killed, lost power or was stopped comes up again from its own
 //! disk, unless it says what keeps it. Whoever has lost log that was durable says so, and does not come up.
 
-use super::{Shared, admin, disks, facts, machine_of};
+use super::{Shared, admin, disks, facts, machine_of, syncs};
 use crate::cluster::{DATA, SEGMENT_BYTES, State, has};
 use crate::machine::rules;
 use host::{Disk, FileKind, OpenMode};
@@ -14,7 +14,7 @@ use wal::reader::Next;
 use wal::{BlockNumber, Lsn, SegmentNumber, SegmentSize};
 
 /// What a server may say and end: somebody has to do something first.
-const MAY_END: &[&str] = &["No space left on device"];
+const MAY_END: &[&str] = &["No space left on device", syncs::FAILED];
 /// No file of a node is larger.
 const FILE_MAX: u64 = 1 << 30;
 /// What is left where the log is lost.

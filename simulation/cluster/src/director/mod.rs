@@ -17,11 +17,13 @@ mod lazy;
 mod ledger;
 mod leftovers;
 mod lives;
+mod patience;
 mod peace;
 mod said;
 mod seldom;
 mod settings;
 mod slots;
+mod syncs;
 mod watch;
 mod wire;
 mod words;
@@ -155,13 +157,12 @@ impl Shared {
     fn observe(&self) {
         let cluster = self.cluster.lock();
         let lines = cluster.story().take_watched();
-        let of_nodes = lines.iter().filter_map(|(who, line)| Some((said::node_of(who)?, line.as_str())));
-        let told: Vec<usize> =
-            of_nodes.clone().filter_map(|(node, line)| said::hear(self, node, line)).collect();
+        let of_nodes = lines.iter().filter_map(said::Line::of);
+        let told: Vec<usize> = of_nodes.clone().filter_map(|line| said::hear(self, line)).collect();
         let files = |node: usize| cluster.node(machine_of(node)).map(|node| node.files());
         self.facts.lock().observe(self.now_ms(), files);
         drop(cluster);
-        if let Err(why) = of_nodes.into_iter().try_for_each(|(node, line)| said::judge(self, node, line)) {
+        if let Err(why) = of_nodes.into_iter().try_for_each(|line| said::judge(self, line)) {
             self.fail(why);
         }
         let kept = told.into_iter().try_for_each(|node| ledger::check_at_once(self, node));

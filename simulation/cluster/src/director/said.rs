@@ -5,7 +5,8 @@ use super::words::{
     PRIMARY_FELL_BACK, READY, REFUSED, RETURNS, SHOWN, SLOT_LOST, STRANGER, TIMED_OUT, TORN, UNDECIDED,
     value_after,
 };
-use super::{Shared, heeded, ledger, watch};
+use super::{Shared, heeded, ledger, patience, watch};
+use crate::cluster::Watched;
 use crate::rare::Rare;
 use wal::Lsn;
 
@@ -30,18 +31,36 @@ const STATES: &[(&str, Rare)] = &[
     (LOG_REMOVED, Rare::LogRemoved),
 ];
 
-/// The node that said something, if one did.
-pub(super) fn node_of(who: &str) -> Option<usize> {
-    who.strip_prefix('n')?.parse().ok()
+/// A line of a node's log.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'l> {
+    pub(super) node: usize,
+    /// When it was said, in milliseconds.
+    pub(super) at_ms: u64,
+    pub(super) text: &'l str,
+}
+
+impl<'l> Line<'l> {
+    /// The line, if a node said it.
+    pub(super) fn of(watched: &'l Watched) -> Option<Self> {
+        let Watched { at_ms, who, line } = watched;
+        Some(Self { node: who.strip_prefix('n')?.parse().ok()?, at_ms: *at_ms, text: line })
+    }
 }
 
 /// What a line of a node's log, which has just come, shows to be wrong.
-pub(super) fn judge(shared: &Shared, node: usize, line: &str) -> Result<(), String> {
-    if line.contains(GIVEN_UP) { heeded::gave_up(shared, node) } else { Ok(()) }
+pub(super) fn judge(shared: &Shared, line: Line<'_>) -> Result<(), String> {
+    if line.text.contains(GIVEN_UP) {
+        heeded::gave_up(shared, line.node)?;
+    }
+    ledger::check_line(shared, line.node, line.text)?;
+    patience::judge(shared, line)
 }
 
 /// Notes what a line says. The node, if it tells of something that its ledger must have.
-pub(super) fn hear(shared: &Shared, node: usize, line: &str) -> Option<usize> {
+pub(super) fn hear(shared: &Shared, line: Line<'_>) -> Option<usize> {
+    let Line { node, at_ms, text: line } = line;
+    shared.facts.lock().patience.hear(node, at_ms, line);
     if let Some(timeline) = value_after(line, NEW_TIMELINE) {
         shared.facts.lock().begins(node, timeline);
     }

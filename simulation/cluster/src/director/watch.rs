@@ -14,7 +14,7 @@
 
 use super::admin::{PATIENCE, ask};
 use super::words::{CUT, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, REDONE, value_after};
-use super::{Shared, disks, facts, leftovers, machine_of};
+use super::{Shared, disks, facts, leftovers, machine_of, syncs};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
@@ -69,7 +69,8 @@ pub(super) struct Watch {
 /// Notes what a node's log says. The cluster is locked.
 pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     let is_damaged = shared.damaged.lock().contains_key(&node);
-    if !is_damaged && DAMAGE.iter().any(|words| line.contains(words)) {
+    let is_failed = line.contains(syncs::FAILED);
+    if !is_damaged && !is_failed && DAMAGE.iter().any(|words| line.contains(words)) {
         shared.fail(format!("Damage: node {node} says: {line}"));
     }
     let told = || {

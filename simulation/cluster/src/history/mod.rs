@@ -29,6 +29,15 @@ pub struct Write {
     pub wrote: Vec<(u8, u32)>,
     /// The transactions of which it was shown rows, each with when.
     pub met: Vec<(u64, u64)>,
+    /// At REPEATABLE READ, all registers as its snapshot showed them, if it looked.
+    pub snapshot: Option<Values>,
+}
+
+impl Write {
+    /// A transaction that has not begun.
+    pub fn new(tx: u64, level: Level, kept: BTreeSet<u32>, adds: BTreeSet<u8>) -> Self {
+        Self { tx, level, kept, adds, wrote: Vec::new(), met: Vec::new(), snapshot: None }
+    }
 }
 
 /// Tables, indexes and columns that come or go in one transaction.
@@ -166,6 +175,9 @@ pub struct History {
     pub rare: Counters,
 }
 
+/// Whoever looks for a commit looks at so many operations.
+const LAST_ENTRIES: usize = 50;
+
 impl History {
     /// Notes that a client begins something. Whoever goes away before it ends leaves an outcome that nobody
     /// knows.
@@ -204,6 +216,25 @@ impl History {
         if let Some(Deed::Write(write)) = self.entries.get_mut(pending.0).map(|entry| &mut entry.deed) {
             write.met.push((tx, now_ms));
         }
+    }
+
+    /// Notes what the snapshot of a transaction at REPEATABLE READ has shown.
+    pub fn looks(&mut self, pending: Pending, values: Values) {
+        if let Some(Deed::Write(write)) = self.entries.get_mut(pending.0).map(|entry| &mut entry.deed) {
+            write.snapshot = Some(values);
+        }
+    }
+
+    /// The newest transaction whose COMMIT a node has not answered; without one, of those that it has.
+    pub fn last_commit(&self, node: usize) -> Option<&Write> {
+        let recent = self.entries.iter().rev().take(LAST_ENTRIES).filter(|entry| entry.node == node);
+        let commits = recent.filter_map(|entry| match (&entry.deed, entry.commit_ms, entry.returned_ms) {
+            (Deed::Write(write), Some(_), returned) if !write.kept.is_empty() => Some((returned, write)),
+            _ => None,
+        });
+        let mut commits = commits.peekable();
+        let last = commits.peek().copied();
+        commits.find(|(returned, _)| returned.is_none()).or(last).map(|(_, write)| write)
     }
 
     /// Notes what it came to. `change` adds to the deed what was learned on the way.
@@ -270,7 +301,7 @@ mod tests {
         let mut history = History::default();
         let write = |level| {
             let (kept, adds) = (BTreeSet::from([0]), BTreeSet::new());
-            Deed::Write(Write { tx: 1, level, kept, adds, wrote: Vec::new(), met: Vec::new() })
+            Deed::Write(Write::new(1, level, kept, adds))
         };
         let _gone = history.begin((0, 0), 0, "insert", 5, write(Level::On));
         let acked = |warnings| Outcome::Acked { token: None, warnings };
@@ -285,5 +316,23 @@ mod tests {
         assert!(matches!(history.entries()[0].outcome, Outcome::Unknown(_)));
         assert_eq!(history.entries()[0].told_ms(), u64::MAX);
         assert_eq!(history.kinds(), BTreeMap::from([("insert", (4, 3))]));
+    }
+
+    #[test]
+    fn of_the_commits_of_a_node_the_last_that_waits_is_found_first() {
+        let mut history = History::default();
+        assert_eq!(history.last_commit(0), None);
+        for (tx, node, kept, is_over) in
+            [(1, 0, 1, false), (2, 0, 1, true), (3, 0, 0, false), (4, 1, 1, true), (5, 1, 1, true)]
+        {
+            let write = Write::new(tx, Level::On, (0..kept).collect(), BTreeSet::new());
+            let pending = history.begin((0, 0), node, "insert", 5, Deed::Write(write));
+            history.commits(pending, 6, 9);
+            if is_over {
+                history.end(pending, 9, Outcome::Failed(String::new()), |_| ());
+            }
+        }
+        let last = |node| history.last_commit(node).map(|write| write.tx);
+        assert_eq!([last(0), last(1), last(2)], [Some(1), Some(5), None]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::log_rules::Tails;
 use super::rules;
+use super::spared::Spared;
 use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use parking_lot::Mutex;
 use simulated::World;
@@ -34,6 +35,7 @@ pub struct NodeDisk {
     inner: VirtualDisk,
     pace: Arc<Pace>,
     tails: Arc<Tails>,
+    spared: Spared,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl NodeDisk {
     /// A disk with the files of `inner`; `seed` decides how long each call takes.
     pub fn new(inner: VirtualDisk, speed: DiskSpeed, seed: u64) -> Self {
         let pace = Pace { speed: Mutex::new(speed), random: Mutex::new(fastrand::Rng::with_seed(seed)) };
-        Self { inner, pace: Arc::new(pace), tails: Arc::default() }
+        Self { inner, pace: Arc::new(pace), tails: Arc::default(), spared: Spared::default() }
     }
     /// The files.
     pub fn files(&self) -> &VirtualDisk {
@@ -92,6 +94,9 @@ impl Disk for NodeDisk {
         note(1, from.as_os_str().as_encoded_bytes(), (0, 0));
         self.inner.rename(from, to)?;
         rules::renamed(&self.inner, from, to);
+        if let Some(data) = rules::controlled(&self.inner, to) {
+            self.spared.control_replaced(&self.inner, &data);
+        }
         Ok(())
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {

@@ -186,9 +186,14 @@ pub fn is_durable_in_any(
     known.peek().is_none() || known.any(|is_durable| is_durable)
 }
 
+/// The data directory of a server, if this is the path of its control file.
+pub(super) fn controlled(files: &VirtualDisk, path: &Path) -> Option<PathBuf> {
+    place(files, path).filter(|data| path == control_file_path(data))
+}
+
 /// The control file was replaced by this one.
 fn control_replaced(files: &VirtualDisk, path: &Path) {
-    let Some(data) = place(files, path).filter(|data| path == control_file_path(data)) else { return };
+    let Some(data) = controlled(files, path) else { return };
     let Ok(control) = ControlFile::load(files, &data) else { return };
     let redo = control.checkpoint_copy.redo;
     // A page's LSN is its beginning.

@@ -23,6 +23,17 @@ impl Director {
         self.now_ms += at_ms;
     }
 
+    /// A sync of a node's log fails, and it comes back from what its disk has.
+    pub(super) fn failing_sync(&mut self) {
+        // Who writes acknowledges what was to be saved.
+        let node = if self.rng.u8(..3) > 0 { self.primary } else { self.some_node() };
+        let seed = self.rng.u64(..1_000_000);
+        self.then(0, Event::FailSync { node, seed });
+        let up_ms = self.rng.u64(200..900);
+        self.then(up_ms, Event::Restart { node });
+        self.now_ms += up_ms;
+    }
+
     /// Pages change for the last time while a checkpoint writes them; after the next one a node goes down.
     pub(super) fn rest_in_checkpoint(&mut self) {
         let node = if self.rng.u8(..4) == 0 { self.some_node() } else { self.primary };

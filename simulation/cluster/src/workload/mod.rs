@@ -12,7 +12,9 @@
 //! | `writes`  | transactions                                                                  |
 //! | `tables`  | tables, indexes and columns that come and go                                  |
 //! | `reads`   | looks at all registers                                                        |
+//! | `pairs`   | what meets on purpose: two locks in opposite orders, a key that is taken      |
 
+mod pairs;
 mod reads;
 mod script;
 mod session;
@@ -33,8 +35,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Settings that the servers need so that each kind of operation does what it is for: transactions of a few
-/// pages go early.
-pub const SETTINGS: &[(&str, &str)] = &[("plimsoll.write_set_limit", "64kB")];
+/// pages go early, and who waits for each other hears of it soon.
+pub const SETTINGS: &[(&str, &str)] = &[("plimsoll.write_set_limit", "64kB"), ("deadlock_timeout", "100ms")];
+/// The last of these.
+const DEADLOCK_MS: u64 = 100;
+
+/// Rows of `crossings`: two for each client.
+const CROSSINGS: u32 = 200;
 
 /// Parts of one transaction have numbers below this.
 const PARTS_MAX: u64 = 1000;
@@ -139,6 +146,9 @@ pub async fn set_up(client: &mut Client) -> Result<(), ClientError> {
     client.query("CREATE TABLE tickets (id bigserial PRIMARY KEY, tx bigint NOT NULL)").await?;
     client.query("CREATE TABLE bursts (id bigint PRIMARY KEY, filler text)").await?;
     client.query("CREATE INDEX tickets_by_tx ON tickets (tx)").await?;
+    client.query("CREATE TABLE crossings (k int PRIMARY KEY, v int NOT NULL)").await?;
+    let crossings = format!("INSERT INTO crossings SELECT g, 0 FROM generate_series(0, {}) g", CROSSINGS - 1);
+    client.query(&crossings).await?;
     // Wide rows, so that pages fill with old versions and are pruned often.
     let registers = format!(
         "CREATE TABLE registers (k int PRIMARY KEY, v bigint NOT NULL, tx bigint NOT NULL, \

@@ -70,6 +70,8 @@ impl Talker {
             match self.rng.u8(..100) {
                 0..=59 => self.write().await,
                 60..=69 if self.has(Feature::Ddl) => self.change_tables().await,
+                70 if self.has(Feature::Deadlocks) => self.cross().await,
+                71..=73 if self.has(Feature::Collisions) => self.collide().await,
                 _ => self.read().await,
             }
             self.pause(1, 30).await;

@@ -1,11 +1,11 @@
 //! Transactions.
 
-use super::number;
 use super::script::{Script, Step, Traits, add, lock};
 use super::session::{Session, Trouble};
 use super::talker::Talker;
+use super::{LOOK, number, registers_of};
 use crate::features::Feature;
-use crate::history::{Deed, Level, Outcome, Write};
+use crate::history::{Deed, Level, Outcome, Pending, Write};
 use crate::plan::Answered;
 use crate::rare::Rare;
 use protocol::client::QueryResult;
@@ -60,15 +60,9 @@ impl Talker {
         self.next_tx += 1;
         let script = Script::random(&mut self.rng, self.next_tx, traits);
         let level = self.some_level();
-        let deed = Deed::Write(Write {
-            tx: script.tx,
-            level,
-            kept: script.kept.clone(),
-            adds: script.adds.clone(),
-            wrote: Vec::new(),
-            met: Vec::new(),
-        });
-        let isolation = if self.rng.u8(..6) == 0 { "REPEATABLE READ" } else { "READ COMMITTED" };
+        let deed = Deed::Write(Write::new(script.tx, level, script.kept.clone(), script.adds.clone()));
+        let repeats = self.rng.u8(..6) == 0;
+        let isolation = if repeats { "REPEATABLE READ" } else { "READ COMMITTED" };
         let mut begin =
             format!("BEGIN ISOLATION LEVEL {isolation}; SET LOCAL synchronous_commit = {}", level.name());
         if let Ending::Timeout(ms) = ending {
@@ -85,7 +79,12 @@ impl Talker {
         }
         let prepared = self.rng.u8(..3) == 0;
         let meets = |tx| self.history().meets(pending, tx, self.run.clock.now_ms());
-        let wrote = match run(&mut session, &begin, &script, prepared, meets).await {
+        let begun = self.begin_transaction(&mut session, &begin, repeats.then_some(pending)).await;
+        let wrote = match begun {
+            Ok(()) => run(&mut session, &script, prepared, meets).await,
+            Err(trouble) => Err(trouble),
+        };
+        let wrote = match wrote {
             Ok(wrote) => wrote,
             Err(trouble) => return self.finish(node, session, pending, Err((trouble, false))).await,
         };
@@ -117,12 +116,29 @@ impl Talker {
         self.finish(node, session, pending, answer.map_err(|trouble| (trouble, true))).await;
     }
 
+    /// Begins a transaction; what `repeats` looks at its snapshot first.
+    async fn begin_transaction(
+        &self,
+        session: &mut Session,
+        begin: &str,
+        repeats: Option<Pending>,
+    ) -> Result<(), Trouble> {
+        session.ask(begin).await?;
+        if let Some(pending) = repeats {
+            let registers = session.ask(LOOK).await?;
+            if let Some(registers) = registers.last() {
+                self.history().looks(pending, registers_of(registers).0);
+            }
+        }
+        Ok(())
+    }
+
     /// Notes what a transaction came to.
     async fn finish(
         &mut self,
         node: usize,
         mut session: Session,
-        pending: crate::history::Pending,
+        pending: Pending,
         answer: Result<Vec<(u8, u32)>, (Trouble, bool)>,
     ) {
         match answer {
@@ -203,12 +219,10 @@ fn values_in(script: &Script, results: &[QueryResult]) -> Vec<(u8, u32)> {
 /// transactions' rows are shown by that. Gives the registers with their new values.
 async fn run(
     session: &mut Session,
-    begin: &str,
     script: &Script,
     prepared: bool,
     meets: impl Fn(u64),
 ) -> Result<Vec<(u8, u32)>, Trouble> {
-    session.ask(begin).await?;
     let mut wrote = Vec::new();
     for step in &script.steps {
         match step {

@@ -1,0 +1,44 @@
+//! Syncs of a node's log that fail: the server must not go on, since nobody knows what its disk has.
+
+use super::events::{down, policy_of};
+use super::{Shared, facts, machine_of};
+use crate::cluster::State;
+use crate::guarantee::Lost;
+use simulation::{Call, Fault, FaultKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long it may take until the log is synced; then it does not fail any more.
+const MET_LIMIT: Duration = Duration::from_secs(1);
+/// How long a server may take to end that has met it.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// What a server says that has met it.
+pub(super) const FAILED: &str = "Input/output error";
+
+/// Lets the next sync of a node's log fail. What it was to save was seen by programs and is not there: the
+/// machine goes down with its server, or else the next one would find it in the kernel.
+pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
+    let (life, files, mut states) = {
+        let cluster = shared.cluster.lock();
+        let Some(there) = cluster.node(machine_of(node)).filter(|there| there.is_up()) else { return };
+        (there.life(), there.files().clone(), there.states())
+    };
+    // Not the files of histories.
+    let log = format!("pg_wal/{:08X}0000", facts::accepted(&files).get());
+    files.inject(Fault::once(Call::Sync, &log, 1, FaultKind::Io));
+    let there = shared.clone();
+    shared.beside(async move {
+        let is_down = |state: &State| matches!(state, State::Ended(_) | State::Down);
+        drop(tokio::time::timeout(MET_LIMIT, states.wait_for(is_down)).await);
+        files.clear_faults();
+        let state = match tokio::time::timeout(END_LIMIT, states.wait_for(is_down)).await {
+            Ok(Ok(state)) => state.clone(),
+            _ => return,
+        };
+        let same = there.cluster.lock().node(machine_of(node)).and_then(|node| node.life()) == life;
+        if same && matches!(state, State::Ended(Err(why)) if why.contains(FAILED)) {
+            let policy = policy_of(seed);
+            down(&there, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
+        }
+    });
+}
