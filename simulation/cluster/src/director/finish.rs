@@ -48,6 +48,7 @@ async fn settle(shared: &Arc<Shared>) -> Result<usize, String> {
         *shared.primary.lock() = survivor;
         // Until there are standbys again.
         events::reload(shared, survivor, "synchronous_standby_names", "");
+        unlimit(shared, survivor);
         match clients::last_commit(shared, survivor).await {
             Ok(last) => break (survivor, last),
             // It heard only now that it was replaced, or comes to its stop; whoever follows is up soon.
@@ -64,6 +65,19 @@ async fn settle(shared: &Arc<Shared>) -> Result<usize, String> {
     }
     events::reload(shared, survivor, "synchronous_standby_names", &names_of(false, 1, &others));
     Ok(survivor)
+}
+
+/// Slots keep log as long as it takes, or else those of clones may be given up again and again.
+fn unlimit(shared: &Shared, node: usize) {
+    let limit = "max_slot_wal_keep_size";
+    let is_set = {
+        let cluster = shared.cluster.lock();
+        let there = cluster.node(machine_of(node));
+        there.and_then(|there| admin::in_file(there.files(), limit)).is_some_and(|value| value != "-1")
+    };
+    if is_set {
+        events::reload(shared, node, limit, "-1");
+    }
 }
 
 fn heal(shared: &Arc<Shared>) {

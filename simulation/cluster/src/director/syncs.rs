@@ -4,8 +4,10 @@ use super::events::{down, policy_of};
 use super::{Shared, facts, machine_of};
 use crate::cluster::State;
 use crate::guarantee::Lost;
+use simulated::Life;
 use simulation::{Call, Fault, FaultKind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long it may take until the log is synced; then it does not fail any more.
@@ -23,6 +25,9 @@ pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
         let Some(there) = cluster.node(machine_of(node)).filter(|there| there.is_up()) else { return };
         (there.life(), there.files().clone(), there.states())
     };
+    let now_ms = shared.now_ms();
+    let limit_ms = u64::try_from((MET_LIMIT + END_LIMIT).as_millis()).unwrap_or(u64::MAX);
+    shared.facts.lock().paused(node, now_ms, now_ms + limit_ms);
     // Not the files of histories.
     let log = format!("pg_wal/{:08X}0000", facts::accepted(&files).get());
     files.inject(Fault::once(Call::Sync, &log, 1, FaultKind::Io));
@@ -31,14 +36,24 @@ pub(super) fn fail(shared: &Arc<Shared>, node: usize, seed: u64) {
         let is_down = |state: &State| matches!(state, State::Ended(_) | State::Down);
         drop(tokio::time::timeout(MET_LIMIT, states.wait_for(is_down)).await);
         files.clear_faults();
-        let state = match tokio::time::timeout(END_LIMIT, states.wait_for(is_down)).await {
-            Ok(Ok(state)) => state.clone(),
-            _ => return,
-        };
-        let same = there.cluster.lock().node(machine_of(node)).and_then(|node| node.life()) == life;
-        if same && matches!(state, State::Ended(Err(why)) if why.contains(FAILED)) {
-            let policy = policy_of(seed);
-            down(&there, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
+        let has_ended = tokio::time::timeout(END_LIMIT, states.wait_for(is_down)).await.is_ok();
+        if has_ended && there.now_ms() < there.plan_from_ms.load(Ordering::Relaxed) + there.plan.duration_ms {
+            lose_power(&there, node, (life, seed));
         }
     });
+}
+
+/// Cuts the power of a machine whose server has ended since that life, if no other has begun.
+fn lose_power(shared: &Shared, node: usize, (life, seed): (Option<Life>, u64)) {
+    let (id, policy) = (machine_of(node), policy_of(seed));
+    let now = shared.cluster.lock().node(id).and_then(|node| node.life());
+    if now.is_some() && now == life {
+        return down(shared, node, Lost::Machine, |cluster, id| cluster.cut_power(id, policy));
+    }
+    if now.is_none() {
+        let mut cluster = shared.cluster.lock();
+        let left = cluster.node(id).map(|node| node.files().crash(policy));
+        left.into_iter().for_each(|files| cluster.take(id, files));
+        shared.facts.lock().lost(node, shared.now_ms(), Lost::Machine);
+    }
 }

@@ -186,6 +186,7 @@ mod tests {
         let files = VirtualDisk::new();
         let folder = Path::new("/data/pg_replslot/kept");
         files.create_dir_all(folder).unwrap();
+        folder.ancestors().skip(1).for_each(|above| files.sync_dir(above).unwrap());
         let mut state = vec![0; 200];
         state[SLOT_RESTART..SLOT_RESTART + 8].copy_from_slice(&77_u64.to_le_bytes());
         host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
