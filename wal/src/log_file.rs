@@ -4,8 +4,9 @@
 //! - The first write to a page covers the whole page, zeros behind its bytes. So in a recycled segment the
 //!   log's end is always followed by zeros, and no page has to be read before it is written.
 //! - A finished segment is made durable before the next one gets its first byte. So after a crash whatever
-//!   lies behind the log's end lies in one segment. [`LogFile::open`] wipes it before a new record could end
-//!   where an old one starts.
+//!   lies behind the log's end lies in one segment, but for a record that reaches into later ones and is not
+//!   whole there. [`LogFile::open`] and [`LogFile::wipe_later`] wipe it before a new record could end where
+//!   an old one starts, or an old page prove what is new.
 
 use crate::error::{WalError, WalOperation};
 use crate::ids::{Lsn, SegmentNumber, TimelineId};
@@ -87,6 +88,37 @@ impl LogFile {
         log.current = Some(Current { segment, file });
         log.sync()?;
         Ok(log)
+    }
+
+    /// Overwrites what a former life left in segments behind the one in which the log ends at `at`: the rest
+    /// of a record, and what followed it. The last segment comes first, since a later one proves those before
+    /// it.
+    pub(crate) fn wipe_later(
+        folder: &SegmentFolder,
+        timeline: TimelineId,
+        at: Lsn,
+        sync: bool,
+    ) -> Result<(), WalError> {
+        let size = folder.segment_size();
+        let mut begun = Vec::new();
+        let mut segment = size.segment_of(at).next();
+        while folder.exists(timeline, segment)? {
+            let mut header = [0; LONG_HEADER_SIZE];
+            let read = folder.open(timeline, segment)?.read_exact_at(&mut header, 0);
+            read.map_err(|cause| {
+                WalError::from_io(WalOperation::Read, &folder.path(timeline, segment), cause)
+            })?;
+            // Without this page nothing of the record was read, and the log would end here.
+            if !is_stale(&header, size.start_of(segment)) {
+                break;
+            }
+            begun.push(segment);
+            segment = segment.next();
+        }
+        for segment in begun.into_iter().rev() {
+            Self::open(folder.clone(), timeline, size.start_of(segment), sync)?;
+        }
+        Ok(())
     }
 
     /// Where the next byte goes.

@@ -94,6 +94,7 @@ impl WalWriter {
         if let Some(before) = start.forked_from {
             folder.copy_prefix(before, config.timeline, at)?;
         }
+        LogFile::wipe_later(&folder, config.timeline, at, config.fsync)?;
         let file = LogFile::open(folder.clone(), config.timeline, at, config.fsync)?;
         let space = Space::open(folder, config.timeline, at, config.segments_ahead, Arc::default())?;
         let chunk_bytes = usize::try_from(config.buffers_bytes / 16).unwrap_or(0).clamp(64 << 10, 1 << 20);

@@ -424,7 +424,9 @@ impl Opening {
             // A page is written after the log up to its LSN is durable.
             proven = proven.max(self.engine.store.newest_lsn_on_disk()?);
         }
-        if proven > end.at && !host::planted!("damage below the flush point passes for the log's end") {
+        if end.is_disproved_by(proven)
+            && !host::planted!("damage below the flush point passes for the log's end")
+        {
             return Err(read_error(self.reader.damage_at(end, proven)));
         }
         Ok(Some(cut))

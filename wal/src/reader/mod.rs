@@ -69,6 +69,14 @@ pub struct EndOfWal {
     pub broken: Option<BrokenRecord>,
 }
 
+impl EndOfWal {
+    /// Whether a log that was durable up to `flushed` (exclusive) cannot end here. A writer that gives up a
+    /// broken record begins behind its first pages, so that place says nothing of what is missing there.
+    pub fn is_disproved_by(&self, flushed: Lsn) -> bool {
+        flushed > self.at && self.broken.is_none_or(|broken| broken.missing_at != flushed)
+    }
+}
+
 /// A record of which only the first pages are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokenRecord {

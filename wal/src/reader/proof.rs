@@ -5,7 +5,7 @@
 //!   that their writer knew
 //!   ([`XactEnd::proven_flush`](crate::xact::XactEnd::proven_flush));
 //! - a later segment that has begun: a writer makes a finished segment durable before the next one gets its
-//!   first byte.
+//!   first byte. Any page of this log in it says so, and what cannot be read between says nothing.
 //!
 //! A whole record behind a bad spot proves nothing by being there, since pages reach the disk in any order.
 //! And only the node that wrote the log may believe these proofs: what a standby received and did not yet
@@ -13,7 +13,7 @@
 
 use super::{Damage, Defect, EndOfWal, EndReason, ReadError, SourceError, WalReader, WalSource};
 use crate::codec::Fields;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, SegmentNumber};
 use crate::page::{PAGE_SIZE, record_end, record_start};
 use crate::record::{RECORD_HEADER_SIZE, Record, RecordHeader};
 use crate::xact;
@@ -47,6 +47,7 @@ impl CutTail {
 
 /// The search behind an end.
 struct Search {
+    log: EndOfWal,
     /// The end of the last good record.
     end: Lsn,
     /// The page on which the reading stopped.
@@ -66,6 +67,7 @@ impl<S: WalSource> WalReader<S> {
     /// Fails if what lies behind was durable once: then it is damage.
     pub fn verify_end(&mut self, end: &EndOfWal) -> Result<CutTail, ReadError> {
         let mut search = Search {
+            log: *end,
             end: end.at,
             bad_page: end.reason.at().page_start(),
             bad_upto: self.bad_upto(end),
@@ -123,22 +125,54 @@ impl<S: WalSource> WalReader<S> {
 
     fn search_segments(&mut self, search: &mut Search) -> Result<(), SourceError> {
         let size = self.options.segment_size;
-        let mut segment = size.segment_of(search.end);
-        let mut page = search.end.page_start();
-        loop {
-            let next = size.start_of(segment.next());
-            while page < next && search.proof.is_none() {
-                self.search_page(page, search)?;
-                page = page + PAGE_SIZE as u64;
-            }
-            if search.proof.is_some() || !self.is_ours(next)? {
+        let first = size.segment_of(search.end);
+        self.search_pages(first, search)?;
+        let mut later = self.source.segments_behind(first)?;
+        // The source may know none.
+        later.push(size.segment_of(search.bad_page));
+        later.sort_unstable();
+        later.dedup();
+        // One that nobody can read says nothing, and the next one may.
+        for segment in later.into_iter().filter(|segment| *segment > first) {
+            if search.proof.is_some() {
                 return Ok(());
             }
-            if search.bad_upto <= next {
-                search.proof = Some(FlushProof { flushed: next, stated_at: next });
+            let (start, begun) = (size.start_of(segment), self.has_begun_segment(segment)?);
+            if let Some(stated_at) = begun
+                && search.bad_upto <= start
+            {
+                search.proof = Some(FlushProof { flushed: start, stated_at });
+            } else if begun.is_some() || segment == size.segment_of(search.bad_page) {
+                self.search_pages(segment, search)?;
             }
-            segment = segment.next();
         }
+        Ok(())
+    }
+
+    /// Looks on each page of a segment from the end of the log on.
+    fn search_pages(&mut self, segment: SegmentNumber, search: &mut Search) -> Result<(), SourceError> {
+        let size = self.options.segment_size;
+        let mut page = size.start_of(segment).max(search.end.page_start());
+        while page < size.start_of(segment.next()) && search.proof.is_none() {
+            self.search_page(page, search)?;
+            page = page + PAGE_SIZE as u64;
+        }
+        Ok(())
+    }
+
+    /// A page of this log in a later segment: not its first one alone is asked, since that may be the damage.
+    /// Few are, each four times as far as the one before, for many segments are made ahead.
+    fn has_begun_segment(&mut self, segment: SegmentNumber) -> Result<Option<Lsn>, SourceError> {
+        let size = self.options.segment_size;
+        let (start, end) = (size.start_of(segment), size.start_of(segment.next()));
+        let mut page = start;
+        while page < end {
+            if self.is_ours(page)? {
+                return Ok(Some(page));
+            }
+            page = start + (page.bytes_since(start) * 4).max(PAGE_SIZE as u64);
+        }
+        Ok(None)
     }
 
     /// Whether a page of this log, and not an older one or zeros, is at `page`.
@@ -223,7 +257,8 @@ impl Search {
     fn note(&mut self, record: &Record) {
         self.cut.whole_records += 1;
         self.cut.upto = self.cut.upto.max(record.end());
-        if let Some(flushed) = xact::proven_flush(record).filter(|flushed| *flushed > self.end) {
+        if let Some(flushed) = xact::proven_flush(record).filter(|flushed| self.log.is_disproved_by(*flushed))
+        {
             self.proof = Some(FlushProof { flushed, stated_at: record.start() });
         }
     }

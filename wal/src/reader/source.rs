@@ -80,6 +80,14 @@ pub trait WalSource {
         let _ = page;
         None
     }
+    /// The segments behind `segment` that this log may have bytes in, in order; none if this is not known.
+    ///
+    /// # Errors
+    /// Fails if they cannot be listed.
+    fn segments_behind(&self, segment: SegmentNumber) -> Result<Vec<SegmentNumber>, SourceError> {
+        let _ = segment;
+        Ok(Vec::new())
+    }
     /// Where the byte at `at` lies, for people.
     fn place_of(&self, at: Lsn) -> String {
         format!("the log at {at}")
@@ -257,7 +265,7 @@ impl SegmentFiles {
         }
         let must_exist = match self.limit {
             Some(_) => true,
-            None => !self.gaps_end_the_log && self.later_segment_exists(segment, from)?,
+            None => !self.gaps_end_the_log && !self.segments_behind(segment)?.is_empty(),
         };
         if must_exist {
             let name = segment.file_name(self.history.timeline_at(from), self.segment_size);
@@ -265,25 +273,6 @@ impl SegmentFiles {
             return Err(SourceError::Missing { name, folder, at: from });
         }
         Ok(None)
-    }
-
-    fn later_segment_exists(&self, segment: SegmentNumber, at: Lsn) -> Result<bool, SourceError> {
-        let entries = self.disk.list(&self.pg_wal).map_err(|error| SourceError::Io {
-            path: self.pg_wal.display().to_string(),
-            at,
-            error,
-        })?;
-        // An ancestor's files behind its end (made ahead, or written by another branch) say nothing about
-        // this history.
-        let ours = |timeline, found| {
-            self.history
-                .end_of(timeline)
-                .is_ok_and(|end| end.is_none_or(|end| self.segment_size.start_of(found) < end))
-        };
-        Ok(entries.iter().any(|entry| {
-            SegmentNumber::parse_file_name(&entry.name, self.segment_size)
-                .is_some_and(|(timeline, found)| found > segment && ours(timeline, found))
-        }))
     }
 }
 
@@ -309,6 +298,30 @@ impl WalSource for SegmentFiles {
 
     fn end(&self) -> Option<Lsn> {
         self.limit
+    }
+
+    fn segments_behind(&self, segment: SegmentNumber) -> Result<Vec<SegmentNumber>, SourceError> {
+        let entries = self.disk.list(&self.pg_wal).map_err(|error| SourceError::Io {
+            path: self.pg_wal.display().to_string(),
+            at: self.segment_size.start_of(segment),
+            error,
+        })?;
+        // An ancestor's files behind its end (made ahead, or written by another branch) say nothing about
+        // this history.
+        let ours = |timeline, found| {
+            self.history
+                .end_of(timeline)
+                .is_ok_and(|end| end.is_none_or(|end| self.segment_size.start_of(found) < end))
+        };
+        let mut behind: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| SegmentNumber::parse_file_name(&entry.name, self.segment_size))
+            .filter(|(timeline, found)| *found > segment && ours(*timeline, *found))
+            .map(|(_, found)| found)
+            .collect();
+        behind.sort_unstable();
+        behind.dedup();
+        Ok(behind)
     }
 
     /// The history's timeline of the page's first byte: a page on which timelines switch keeps the header of

@@ -3,14 +3,16 @@
 
 use crate::support::*;
 use host::sync::Mutex;
+use host::{Disk, OpenMode, write_file_durably};
 use simulation::{CrashPolicy, VirtualDisk};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::page::record_start;
+use wal::page::{PAGE_SIZE, record_start};
 use wal::reader::{CutTail, ReadError};
 use wal::xact::{XactEnd, XactRecord};
+use wal::xlog::XlogRecord;
 use wal::{Lsn, Next, ReaderOptions, SegmentFiles, SystemId, WalReader, WalWriter};
 
 /// A commit that states what its writer knows to be durable.
@@ -239,6 +241,107 @@ fn a_record_that_is_torn_in_the_next_segment_is_a_torn_tail_although_that_segmen
     assert_eq!(found.last(), Some(&before));
     let cut = verdict.unwrap();
     assert!(cut.from == before && cut.upto > bad && cut.upto <= end, "{cut:?}");
+
+    // Nothing of it proves anything of what is written in its place.
+    drop(wal);
+    let (records, _) = read_all(&disk, origin(), TimelineHistory::root(TLI));
+    let wal = open(&disk, quiet(), at(before, records.last().unwrap().start()));
+    let next = wal.insert(&mut record(3, 100)).unwrap();
+    wal.flush_all().unwrap();
+    let (found, verdict) = recover(&disk, origin(), true);
+    assert_eq!(found.last(), Some(&next.end));
+    assert_eq!(verdict.unwrap().bytes(), 0);
+}
+
+/// A log over three segments: two end in the middle of a record, and commits follow in the last.
+fn three_segments() -> (VirtualDisk, Lsn) {
+    let disk = new_disk();
+    let wal = fresh(&disk, quiet());
+    let third = SIZE.start_of(SIZE.segment_of(origin()).next().next());
+    for xid in 1.. {
+        wal.insert(&mut record(u64::from(xid), 9000)).unwrap();
+        commit(&wal, xid);
+        let end = wal.flush_all().unwrap();
+        if end > third + 40_000 {
+            return (disk, end);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn every_flip_in_the_first_page_header_of_a_segment_is_damage_wherever_the_segment_lies() {
+    let (disk, end) = three_segments();
+    let (whole, _) = recover(&disk, origin(), true);
+    let (mut damage, mut harmless) = (0, Vec::new());
+    for segment in [1, 2].map(|number| origin() + number * SIZE.bytes()) {
+        for bit in 0..wal::page::LONG_HEADER_SIZE * 8 {
+            let flip =
+                || assert!(disk.flip_bit(&path_of(segment), (bit / 8) as u64, (bit % 8) as u8).unwrap());
+            flip();
+            let (found, verdict) = recover(&disk, origin(), true);
+            flip();
+            match verdict {
+                Err(ReadError::Corrupt { at, proven_flush, .. }) => {
+                    assert!(at < segment && proven_flush > at && found.len() < whole.len());
+                    damage += 1;
+                }
+                Ok(cut) if found == whole && cut.from == end => harmless.push(bit),
+                other => panic!("bit {bit} of the page at {segment}: {other:?}"),
+            }
+        }
+    }
+    // XLP_BKP_REMOVABLE means nothing here.
+    assert_eq!((damage, harmless), (638, vec![18, 18]));
+}
+
+#[test]
+fn a_segment_of_zeros_or_with_a_torn_begin_is_damage_if_a_later_one_has_begun() {
+    let (disk, _) = three_segments();
+    let second = origin() + SIZE.bytes();
+    for lost in [PAGE_SIZE as u64, 5 * PAGE_SIZE as u64, SIZE.bytes()] {
+        let image = disk.fork();
+        let file = image.open(&path_of(second), OpenMode::ReadWrite).unwrap();
+        file.write_all_at(&vec![0; lost as usize], 0).unwrap();
+        let (_, verdict) = recover(&image, origin(), true);
+        let error = verdict.unwrap_err();
+        assert!(
+            matches!(error, ReadError::Corrupt { at, .. } if at < second && at > second - 20_000),
+            "{lost} bytes: {error}"
+        );
+        // The first pages of what follows lost too: the rest of it is looked at nevertheless.
+        let file = image.open(&path_of(second + SIZE.bytes()), OpenMode::ReadWrite).unwrap();
+        file.write_all_at(&[0; PAGE_SIZE], 0).unwrap();
+        assert!(recover(&image, origin(), true).1.is_err(), "{lost} bytes and the next page");
+    }
+}
+
+#[test]
+fn segments_made_ahead_from_old_ones_and_of_another_timeline_prove_nothing() {
+    let (disk, end) = three_segments();
+    let last = SIZE.segment_of(end);
+    // A power cut in the last commit; ahead lie old segments, renamed, and one of a branch that has ended.
+    let (whole, _) = recover(&disk, origin(), true);
+    let bad = whole[whole.len() - 2] + 30;
+    assert!(disk.flip_bit(&path_of(bad), SIZE.offset_of(bad), 2).unwrap());
+    let old = disk.read(&path_of(origin()), SIZE.bytes()).unwrap();
+    let mut branch = disk.read(&path_of(end), SIZE.bytes()).unwrap();
+    for page in (0_u64..).step_by(PAGE_SIZE).zip(branch.chunks_exact_mut(PAGE_SIZE)) {
+        page.1[4..8].copy_from_slice(&2_u32.to_le_bytes());
+        page.1[8..16]
+            .copy_from_slice(&(SIZE.start_of(last.next()) + SIZE.bytes() + page.0).get().to_le_bytes());
+    }
+    let (next, behind) = (SIZE.start_of(last.next()), SIZE.start_of(last.next().next()));
+    write_file_durably(&disk, &path_of(next), &old).unwrap();
+    write_file_durably(&disk, &path_of(behind), &branch).unwrap();
+    let (_, verdict) = recover(&disk, origin(), true);
+    assert_eq!(verdict.unwrap().from, whole[whole.len() - 2]);
+    // The control: pages of this timeline there do prove it.
+    for page in branch.chunks_exact_mut(PAGE_SIZE) {
+        page[4..8].copy_from_slice(&1_u32.to_le_bytes());
+    }
+    write_file_durably(&disk, &path_of(behind), &branch).unwrap();
+    assert!(recover(&disk, origin(), true).1.is_err());
 }
 
 #[test]
@@ -266,4 +369,50 @@ fn no_power_cut_is_ever_taken_for_damage() {
         }
     }
     assert!(torn > 50, "only {torn} of {} images had a torn tail", images.len());
+}
+
+#[test]
+fn no_row_of_power_cuts_is_ever_taken_for_damage_whatever_former_lives_left() {
+    let (mut torn, mut given_up) = (0, 0);
+    for seed in 0..if cfg!(debug_assertions) { 40 } else { 400 } {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut disk = new_disk();
+        let (mut start, mut overwritten) = (at(origin(), Lsn::INVALID), None);
+        for life in 0..6 {
+            let states: Arc<Mutex<Vec<VirtualDisk>>> = Arc::default();
+            let sink = Arc::clone(&states);
+            let watched = disk.clone();
+            watched.observe(Box::new(move |_, moment| sink.lock().push(moment.fork())));
+            let wal = open(&disk, quiet(), start);
+            if let Some(overwritten) = overwritten {
+                let given_up = XlogRecord::OverwriteContrecord { overwritten, time: Default::default() };
+                wal.insert(&mut given_up.encode().unwrap()).unwrap();
+            }
+            for xid in 0..12 {
+                wal.insert(&mut record(xid, random.usize(..150_000))).unwrap();
+                commit(&wal, 1);
+                match random.u8(..3) {
+                    0 => drop(wal.flush_all().unwrap()),
+                    1 => drop(wal.write(wal.positions().inserted()).unwrap()),
+                    _ => {}
+                }
+            }
+            watched.stop_observing();
+            let states = std::mem::take(&mut *states.lock());
+            disk = random.choice(&states).unwrap().crash(CrashPolicy::Anything { seed: random.u64(..) });
+            let (records, end) = read_all(&disk, origin(), TimelineHistory::root(TLI));
+            let (_, verdict) = recover(&disk, origin(), true);
+            let cut = verdict.unwrap_or_else(|error| panic!("seed {seed}, life {life}: {error}"));
+            torn += u32::from(cut.bytes() > 0);
+            let previous = records.last().map_or(Lsn::INVALID, wal::Record::start);
+            overwritten = end.broken.map(|broken| broken.start);
+            given_up += u32::from(overwritten.is_some());
+            start = wal::WriteStart {
+                overwrites_contrecord: overwritten.is_some(),
+                ..at(end.broken.map_or(end.at, |broken| broken.missing_at), previous)
+            };
+        }
+    }
+    println!("{torn} torn tails, {given_up} records given up");
+    assert!(torn > 60 && given_up > 40, "{torn} torn tails, {given_up} records given up");
 }
