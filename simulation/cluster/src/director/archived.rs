@@ -50,8 +50,13 @@ pub(super) fn check(shared: &Shared, survivor: usize) -> Result<(), String> {
         if let (Ok(here), Some(archived)) = (here, archive.file(name))
             && here != *archived
         {
+            let at = here.iter().zip(archived.iter()).position(|(ours, theirs)| ours != theirs);
+            let (at, len) = (at.unwrap_or(here.len()), archived.len());
             return Err(format!(
-                "ByteForByte: {name} was archived with other bytes than node {survivor} has"
+                "ByteForByte: {name} was archived with other bytes than node {survivor} has, from byte {at} \
+                 of {len} on: {:x?} there, {:x?} in the archive",
+                here.get(at..at + 16),
+                archived.get(at..at + 16),
             ));
         }
     }
