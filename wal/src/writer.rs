@@ -137,7 +137,15 @@ impl WalWriter {
     /// # Errors
     /// Fails if the writer has failed or was closed, or the disk is full.
     pub fn insert(&self, record: &mut EncodedRecord) -> Result<Inserted, WalError> {
-        self.shared.insert(record)
+        self.shared.insert(record, false)
+    }
+
+    /// The same for the log's last record: none comes behind it any more.
+    ///
+    /// # Errors
+    /// As [`WalWriter::insert`].
+    pub fn insert_last(&self, record: &mut EncodedRecord) -> Result<Inserted, WalError> {
+        self.shared.insert(record, true)
     }
 
     /// Promises space for `bytes` of records, if no segment has to be made for that: never waits.
@@ -413,7 +421,7 @@ impl Shared {
         first
     }
 
-    fn insert(&self, record: &mut EncodedRecord) -> Result<Inserted, WalError> {
+    fn insert(&self, record: &mut EncodedRecord, is_last: bool) -> Result<Inserted, WalError> {
         self.check()?;
         let len = u64::from(record.len());
         if record.len() > RECORD_SIZE_MAX || record.is_empty() {
@@ -428,6 +436,10 @@ impl Shared {
             self.space.ensure(upto)?;
             tail = self.tail.lock();
         }
+        if tail.is_sealed {
+            return Err(WalError::Closed { reached: self.positions.flushed() });
+        }
+        tail.is_sealed = is_last;
         let switches = record.is_switch();
         let mut place = Inserted { start: tail.at(), end: tail.at() };
         // At a segment's start there is nothing to leave.

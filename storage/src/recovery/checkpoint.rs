@@ -114,7 +114,10 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         XlogRecord::CheckpointShutdown(contents)
     };
     let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
-    let placed = wal.insert(&mut record).map_err(log_error)?;
+    // Work of a session that has ended may go on: it finds no place behind the shutdown checkpoint.
+    let is_last = kind == CheckpointKind::Shutdown;
+    let placed = if is_last { wal.insert_last(&mut record) } else { wal.insert(&mut record) };
+    let placed = placed.map_err(log_error)?;
     wal.flush(placed.end).map_err(log_error)?;
     if !online && placed.start != redo {
         return Err(Error::WrongState("log was written while the database was being shut down"));

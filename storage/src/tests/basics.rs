@@ -343,3 +343,14 @@ async fn whether_the_log_is_synced_may_change_while_it_is_written() {
         assert_eq!(syncs() > before, fsync, "fsync = {fsync}");
     }
 }
+
+#[tokio::test]
+async fn nothing_comes_behind_the_shutdown_checkpoint() {
+    let (_disk, db, _tree) = with_tree().await;
+    let backup = db.start_backup("its session has ended", Duration::ZERO).await.unwrap();
+    db.shutdown().await.unwrap();
+    let end = db.positions().unwrap().inserted();
+    let refused = db.stop_backup(backup).await.err().unwrap();
+    assert!(matches!(refused, Error::Shutdown), "{refused}");
+    assert_eq!(db.positions().unwrap().inserted(), end);
+}

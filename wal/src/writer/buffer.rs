@@ -81,6 +81,8 @@ pub(super) struct Tail {
     full: Stretches,
     pub(super) records: u64,
     pub(super) bytes: u64,
+    /// The last record is in its place.
+    pub(super) is_sealed: bool,
 }
 
 /// What page headers are made from.
@@ -119,6 +121,7 @@ impl Tail {
             full: Stretches::new(),
             records: 0,
             bytes: 0,
+            is_sealed: false,
         }
     }
 
