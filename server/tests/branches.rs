@@ -114,6 +114,31 @@ async fn a_start_that_names_nobody_records_what_it_shows_without_the_standbys_of
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_taken_away_stay_in_the_log_until_what_waited_for_them_is_on_record() {
+    let (place, primary, _copy, standby) = with_a_row_in_doubt().await;
+    // It takes no entry.
+    let ledger = place.data().join("plimsoll/ledger");
+    drop(std::fs::remove_file(&ledger));
+    std::fs::create_dir(&ledger).unwrap();
+    alter(&place, "synchronous_standby_names", "").await;
+    let refused = async {
+        while !place.log().contains("stay undecided") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), refused).await.unwrap();
+    stop(primary, StopMode::Immediate).await;
+    std::fs::remove_dir(&ledger).unwrap();
+    let primary = place.start(&[]).await;
+    let mut reader = place.connect().await;
+    assert_eq!(query_one(&mut reader, "select count(*) from t").await, "1");
+    let ledger = std::fs::read_to_string(ledger).unwrap();
+    assert_eq!(ledger.matches(" released 0/").count(), 1, "{ledger}");
+    stop(primary, StopMode::Fast).await;
+    stop(standby, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeatable_read_waits_for_what_is_undecided_too_and_asks_for_its_token() {
     let (place, primary, _copy, standby) = with_a_row_in_doubt().await;
     let mut follower = place.connect().await;

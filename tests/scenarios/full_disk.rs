@@ -272,6 +272,68 @@ fn a_disk_filled_again_and_again_under_load_corrupts_nothing_and_the_next_commit
     check_after_a_kill_and_a_stop(&node, &load);
 }
 
+/// Fills the disk until the log takes no record any more.
+fn fill_up_to_the_log(disk: &SmallDisk, node: &Node) {
+    wait_until("the log takes nothing", Duration::from_secs(60), || {
+        disk.fill();
+        let record = node.try_sql("SELECT pg_create_restore_point('x') FROM generate_series(1, 50)");
+        if record.code == 0 { Err("it takes records".to_owned()) } else { Ok(()) }
+    });
+}
+
+fn logged(node: &Node, words: &str) {
+    wait_until(words, Duration::from_secs(60), || {
+        if node.log().contains(words) { Ok(()) } else { Err(node.log()) }
+    });
+}
+
+#[test]
+fn a_fallback_and_a_return_that_a_full_disk_kept_out_of_the_log_come_with_room() {
+    let Some((disk, node)) = node_on_small_disk() else { return };
+    node.sql("CREATE TABLE t (i int)");
+    // Nothing is to make room by itself.
+    for (name, value) in [("checkpoint_timeout", "1h"), ("max_wal_size", "1GB"), ("wal_recycle", "off")] {
+        node.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+    }
+    let set = |name: &str, value: &str| {
+        node.sql(&format!("ALTER SYSTEM SET {name} = '{value}'"));
+        node.sql("SELECT pg_reload_conf()");
+    };
+    set("synchronous_standby_names", "ghost");
+    let mode = || node.sql("SELECT mode, fallbacks, returns FROM plimsoll_stat_sync");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| node.try_sql("INSERT INTO t VALUES (1)"));
+        wait_until("the commit waits", Duration::from_secs(60), || {
+            let waits = node.sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+            if waits == "1" { Ok(()) } else { Err(waits) }
+        });
+        // While there is room for the settings' file.
+        node.set("plimsoll.synchronous_timeout", "300ms");
+        fill_up_to_the_log(&disk, &node);
+        node.sql("SELECT pg_reload_conf()");
+        logged(&node, "could not log the state of synchronous replication");
+        assert!(!waiting.is_finished(), "nothing is acknowledged without a record");
+        disk.free();
+        assert_eq!(waiting.join().expect("it ends").code, 0);
+    });
+    assert_eq!(mode(), "fallen back|1|0");
+    fill_up_to_the_log(&disk, &node);
+    // Without a limit it returns at once.
+    node.set("plimsoll.synchronous_timeout", "0");
+    let before = node.log().matches("could not log the state").count();
+    node.sql("SELECT pg_reload_conf()");
+    wait_until("the return is refused", Duration::from_secs(60), || {
+        let refused = node.log().matches("could not log the state").count();
+        if refused > before { Ok(()) } else { Err(node.log()) }
+    });
+    disk.free();
+    wait_until("the return is in the log", Duration::from_secs(60), || {
+        let open = node.sql("SELECT count(*) FROM plimsoll_unconfirmed WHERE upto_lsn IS NULL");
+        if open == "0" { Ok(()) } else { Err(open) }
+    });
+    assert_eq!(mode(), "synchronous|1|1");
+}
+
 /// What a client saw of one commit.
 #[derive(Clone, Copy)]
 struct Commit {

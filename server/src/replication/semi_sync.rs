@@ -10,8 +10,12 @@ use crate::state::NodeState;
 use crate::tasks::blocking;
 use host::sync::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
 use storage::{Fallback, Resumed, Stall, SyncRecord};
 use tokio::sync::watch;
+
+/// Time between two tries to log what the log did not take.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What plimsoll_stat_sync shows of this server's life.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +46,7 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
     }
     let gate = replication.database.commit_gate().clone();
     apply_settings(&replication);
-    let mut mode = Mode { replication: &replication, state: SyncRecord::default() };
+    let mut mode = Mode { replication: &replication, state: SyncRecord::default(), is_logged: true };
     mode.begin().await;
     let mut reloads = replication.ground.reloads();
     loop {
@@ -59,23 +63,39 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
                 }
                 mode.note_names().await;
             }
+            () = tokio::time::sleep(RETRY_INTERVAL), if !mode.is_logged => mode.note_names().await,
             stall = gate.stalled() => {
                 if replication.database.fenced().is_some() {
                     // Nothing is acknowledged any more: there is nothing to fall back to.
                     return;
                 }
-                if !mode.fall_back(stall).await {
-                    return;
+                match mode.fall_back(stall).await {
+                    Put::Done => {}
+                    // The stall lasts, and is told again.
+                    Put::Refused => tokio::time::sleep(RETRY_INTERVAL).await,
+                    Put::Over => return,
                 }
             }
         }
     }
 }
 
+/// What became of a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    Done,
+    /// The log takes nothing at this time, as of a full disk. What was to be in force by the record is not.
+    Refused,
+    /// It never takes anything again: the server ends.
+    Over,
+}
+
 struct Mode<'a> {
     replication: &'a Replication,
-    /// As it is in the log.
+    /// As it is in force.
     state: SyncRecord,
+    /// Whether the log has just that; else it is tried again.
+    is_logged: bool,
 }
 
 impl Mode<'_> {
@@ -91,7 +111,8 @@ impl Mode<'_> {
         }
         let end = self.replication.log.flushed();
         let timeline = self.replication.database.timeline();
-        if let Some(open) = self.state.open() {
+        let mut state = self.state.clone();
+        if let Some(open) = state.open() {
             open.ended = Some((now, end));
             let (after, at) = (open.after, open.timeline);
             let what = if at == timeline { "this server's last run" } else { "the primary of before" };
@@ -99,59 +120,75 @@ impl Mode<'_> {
                 "{what} acknowledged commits after {after} without its synchronous standbys; \
                  what it had beyond {end} is not here"
             ));
-            self.store().await;
+            self.change(state).await;
         }
         self.note_names().await;
     }
 
-    async fn store(&self) -> bool {
-        match self.replication.database.put_sync_record(self.state.clone()).await {
-            Ok(()) => true,
-            Err(storage::Error::Shutdown) => false,
+    /// Puts what is in force from now on, come what may, into the log.
+    async fn change(&mut self, state: SyncRecord) {
+        self.state = state;
+        self.put(&self.state.clone()).await;
+    }
+
+    async fn put(&mut self, state: &SyncRecord) -> Put {
+        let was_logged = std::mem::replace(&mut self.is_logged, false);
+        match self.replication.database.put_sync_record(state.clone()).await {
+            Ok(()) => {
+                self.is_logged = true;
+                Put::Done
+            }
+            Err(storage::Error::Shutdown) => Put::Over,
             Err(error) => {
-                self.replication
-                    .ground
-                    .log
-                    .warning(format!("could not log the state of synchronous replication: {error}"));
-                false
+                if was_logged {
+                    let what =
+                        "could not log the state of synchronous replication, and will when it is possible";
+                    self.replication.ground.log.warning(format!("{what}: {error}"));
+                }
+                Put::Refused
             }
         }
     }
 
-    /// The names travel in the log.
+    /// The names travel in the log. While commits of before this start are undecided, those that they waited
+    /// for stay there: by them the next start knows that they are.
     async fn note_names(&mut self) {
+        let mut state = self.state.clone();
         let names = self.replication.ground.config().synchronous_standby_names.to_string();
-        if self.state.names != names {
-            self.state.names = names;
-            self.store().await;
+        let must_wait = names.is_empty() && self.replication.database.commit_gate().undecided().is_some();
+        if !must_wait {
+            state.names = names;
         }
+        if self.state != state || !self.is_logged {
+            self.change(state).await;
+        }
+        self.is_logged &= !must_wait;
     }
 
-    /// False: the log takes nothing any more, and without its record nothing may be acknowledged.
-    async fn fall_back(&mut self, stall: Stall) -> bool {
+    /// Without its record nothing may be acknowledged.
+    async fn fall_back(&mut self, stall: Stall) -> Put {
         let gate = self.replication.database.commit_gate();
         let reached = gate.known_to_be_held(stall.level);
         let began = self.replication.ground.host.clock.now();
         let timeline = self.replication.database.timeline();
-        let after = match self.state.open() {
+        let mut state = self.state.clone();
+        let after = match state.open() {
             Some(open) => {
                 (open.level, open.after) = (open.level.min(stall.level), open.after.min(reached));
                 open.after
             }
             None => {
-                self.state.begin(Fallback {
-                    timeline,
-                    level: stall.level,
-                    began,
-                    after: reached,
-                    ended: None,
-                });
+                state.begin(Fallback { timeline, level: stall.level, began, after: reached, ended: None });
                 reached
             }
         };
-        if !host::planted!("a fallback is not put into the log") && !self.store().await {
-            return false;
+        if !host::planted!("a fallback is not put into the log") {
+            let put = self.put(&state).await;
+            if put != Put::Done {
+                return put;
+            }
         }
+        self.state = state;
         let (level, below) = (stall.level.name(), stall.level.below().name());
         let timeout =
             self.replication.ground.settings().show("plimsoll.synchronous_timeout").unwrap_or_default();
@@ -166,16 +203,26 @@ impl Mode<'_> {
             .log
             .warning(format!("falling back from synchronous replication after {after}: {reason}"));
         gate.suspend(stall.level);
-        true
+        Put::Done
     }
 
     async fn returned(&mut self, resumed: Resumed) {
         let Resumed { level, after, upto } = resumed;
         let now = self.replication.ground.host.clock.now();
-        if let Some(open) = self.state.open() {
+        let mut state = self.state.clone();
+        if let Some(open) = state.open() {
             (open.after, open.ended) = (after, Some((now, upto)));
         }
-        self.store().await;
+        self.change(state).await;
+        if !self.replication.database.commit_gate().remote().required {
+            let reason = "released since no synchronous standbys are named any more";
+            self.replication.ledger.record("released", (after, upto), reason);
+            return self
+                .replication
+                .ground
+                .log
+                .warning(format!("commits after {after} up to {upto} are {reason}"));
+        }
         let level = level.name();
         let reason = format!("commits wait for {level} again");
         self.replication.ledger.record("return", (after, upto), &reason);

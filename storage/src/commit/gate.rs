@@ -83,13 +83,14 @@ impl CommitGate {
     }
 
     /// The position up to which the quorum holds the log, or, while none is required, up to which it is
-    /// flushed here: what a standby with `plimsoll.standby_reads = confirmed` may show. On a standby, what it
-    /// has heard of that.
+    /// flushed here and decided: what a standby with `plimsoll.standby_reads = confirmed` may show. On a
+    /// standby, what it has heard of that.
     pub fn confirmed(&self) -> Lsn {
         if self.0.positions.get().is_none() {
             return self.0.visibility.confirmed();
         }
-        self.0.quorum_confirmed().unwrap_or_else(|| self.0.done(Stage::Flushed).get())
+        let here = || self.0.decided_of(self.0.done(Stage::Flushed).get());
+        self.0.quorum_confirmed().unwrap_or_else(here)
     }
 
     /// Changes of [`CommitGate::confirmed`]. While nobody listens, nothing is sent.

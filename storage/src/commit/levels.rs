@@ -137,7 +137,7 @@ impl Levels {
             mark.advance(reached);
         }
         self.visibility.settle(|level, end| self.reached(level, end));
-        self.tell_confirmed(|| remote.confirmed(flushed).unwrap_or(flushed));
+        self.tell_confirmed(|| remote.confirmed(flushed).unwrap_or_else(|| self.decided_of(flushed)));
         if self.is_undecided.load(Ordering::Acquire) {
             let last = self.undecided.lock().map_or(Lsn::INVALID, |(_, last)| last);
             if remote.required && remote.flushed >= last {
@@ -217,7 +217,19 @@ impl Levels {
         let range = self.undecided.lock().take();
         self.is_undecided.store(false, Ordering::Release);
         self.decided.notify_waiters();
+        self.tell_confirmed(|| {
+            let flushed = self.flushed();
+            self.quorum_confirmed().unwrap_or(flushed)
+        });
         range
+    }
+
+    /// Of a position up to which the log is flushed, what lies before commits that are undecided.
+    pub(super) fn decided_of(&self, flushed: Lsn) -> Lsn {
+        if !self.is_undecided.load(Ordering::Acquire) {
+            return flushed;
+        }
+        self.undecided.lock().map_or(flushed, |(after, _)| after.min(flushed))
     }
 
     /// Ends all that waits for other nodes: this server's branch was replaced. A later reason replaces an

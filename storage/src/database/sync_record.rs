@@ -25,15 +25,15 @@ impl Database {
         let engine = Arc::clone(&self.0);
         let put = crate::blocking::run(move || {
             let bytes = state.encode();
-            if engine.state_field(STATE_SYNC)?.as_ref() == Some(&bytes) {
-                return Ok(());
+            // If it is there, a flush that failed may have kept it from being durable.
+            if engine.state_field(STATE_SYNC)?.as_ref() != Some(&bytes) {
+                engine.pipeline()?.at_rest(|writer, _| {
+                    writer.allow_io(true);
+                    let put = writer.put_state(STATE_SYNC, &bytes);
+                    writer.allow_io(false);
+                    put.map_err(Fault::into_error)
+                })?;
             }
-            engine.pipeline()?.at_rest(|writer, _| {
-                writer.allow_io(true);
-                let put = writer.put_state(STATE_SYNC, &bytes);
-                writer.allow_io(false);
-                put.map_err(Fault::into_error)
-            })?;
             engine.wal()?.flush_all().map(drop).map_err(log_error)
         });
         put.await.map_err(|_| Error::Shutdown)?

@@ -221,6 +221,25 @@ async fn after_a_restart_unconfirmed_commits_stay_unseen_until_the_quorum_holds_
 }
 
 #[tokio::test]
+async fn what_is_undecided_is_not_confirmed_although_nobody_is_named_any_more() {
+    let (disk, db, tree) = stalled().await;
+    let interrupt = Interrupt::new();
+    let writing = write_with(&db, tree, "new", &interrupt).await;
+    interrupt.cancel();
+    writing.commit(SyncLevel::On).await.unwrap();
+    drop(db);
+    let again = DatabaseOptions { sync_required: true, ..options() };
+    let (db, _) = try_open(&power_cut(&disk), again).unwrap();
+    let gate = db.commit_gate();
+    let mut told = gate.confirmed_changes();
+    let (after, upto) = gate.undecided().unwrap();
+    gate.set_remote(RemoteProgress { required: false, ..RemoteProgress::default() });
+    assert!(gate.confirmed() <= after && *told.borrow_and_update() <= after, "no standby shows it");
+    gate.release_unconfirmed(|_, _| Ok::<_, Infallible>(())).unwrap();
+    assert!(gate.confirmed() >= upto && *told.borrow_and_update() >= upto);
+}
+
+#[tokio::test]
 async fn a_fenced_server_releases_nothing_and_records_nothing() {
     let (disk, db, tree) = stalled().await;
     let interrupt = Interrupt::new();
