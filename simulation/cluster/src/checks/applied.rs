@@ -12,7 +12,8 @@ pub(super) fn check(history: &History, guarantee: &Guarantee) -> Result<(), Viol
     // All commits that were told, by the branch that holds them.
     let mut told = BTreeMap::<_, Vec<(u64, u64)>>::new();
     for entry in history.entries() {
-        if let Some((_, token)) = entry.level_told().zip(entry.token()) {
+        let vanished = guarantee.may_vanish(entry.node, entry.invoked_ms, entry.told_ms());
+        if let Some((_, token)) = entry.level_told().zip(entry.token()).filter(|_| !vanished) {
             let home = guarantee.branches.home(token);
             told.entry(home).or_default().push((token.at.get(), entry.told_ms()));
         }

@@ -106,7 +106,7 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::ResetConnections { node } => reset(shared, *node),
         Event::Promote { node } => promote(shared, *node, None),
         Event::PromoteBest { among } => shared.beside(promote_best(shared.clone(), among.0.clone())),
-        Event::Clone { node, from } => shared.beside(renew(shared.clone(), *node, *from)),
+        Event::Clone { node, from } => clone_anew(shared, *node, *from),
         Event::Follow { node, from } => follow(shared, *node, *from),
         Event::FollowPrimary { node } => {
             let primary = *shared.primary.lock();
@@ -410,10 +410,15 @@ pub(super) async fn promote_best(shared: Arc<Shared>, among: Vec<usize>) {
     promote(&shared, node, Some(Asked { decided_ms, candidates, sealed_from }));
 }
 
-/// Takes a node down, clones it anew and starts it. It keeps what it had if that fails.
-pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
+fn clone_anew(shared: &Arc<Shared>, node: usize, from: usize) {
+    let renewing = renew(shared.clone(), node, from);
+    shared.beside(async { _ = renewing.await });
+}
+
+/// Takes a node down, clones it anew and starts it. It keeps what it had if that fails; whether it is a copy.
+pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) -> bool {
     if !is_up(&shared, from) || shared.busy.lock().insert(node, "cloned").is_some() {
-        return;
+        return false;
     }
     down(&shared, node, Lost::Process, |cluster, id| cluster.kill(id));
     shared.observe();
@@ -422,6 +427,7 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
     shared.clones.lock().insert(node, from);
     let cloned = tokio::time::timeout(CLONE_LIMIT, cloning).await;
     shared.clones.lock().remove(&node);
+    let is_copy = matches!(cloned, Ok(Ok(_)));
     {
         let mut cluster = shared.cluster.lock();
         match cloned {
@@ -451,6 +457,7 @@ pub(super) async fn renew(shared: Arc<Shared>, node: usize, from: usize) {
     shared.busy.lock().remove(&node);
     slots::make(&shared, node, from);
     start(&shared, node);
+    is_copy
 }
 
 /// Lets a node follow another one: a standby by a reload, one that is down by a start as a standby.

@@ -1,6 +1,6 @@
 //! Who fell back and goes down before it is back tells of that when it starts again: it stands in its log.
 
-use super::words::{FALLS_BACK, FELL_BACK, READY, RETURNS, STANDBY};
+use super::words::{FALLS_BACK, FELL_BACK, NOBODY_NAMED, READY, RETURNS, STANDBY};
 use super::{Shared, machine_of};
 use crate::guarantee::Lost;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +23,7 @@ impl Fallbacks {
         if line.contains(FALLS_BACK) {
             self.open.insert(node);
         }
-        if [RETURNS, FELL_BACK, STANDBY].iter().any(|words| line.contains(words)) {
+        if [RETURNS, FELL_BACK, STANDBY, NOBODY_NAMED].iter().any(|words| line.contains(words)) {
             self.open.remove(&node);
             self.started.remove(&node);
         }

@@ -1,6 +1,7 @@
 //! The end of a run: faults end, every node comes back, and everything is checked.
 
 use super::admin::{self, PATIENCE, ask};
+use super::words::{FENCED, STARTS};
 use super::{CLIENTS, Shared, archived, bytes, clients, events, facts, machine_of};
 use crate::branch::Token;
 use crate::cluster::{State, has};
@@ -18,6 +19,8 @@ const CONVERGE_LIMIT: Duration = Duration::from_secs(60);
 const FOLLOW_LIMIT: Duration = Duration::from_secs(15);
 /// A standby that can't follow has said so by then.
 const SAY_LIMIT: Duration = Duration::from_secs(4);
+/// How often a node is cloned at most: a server with little room for slots' log may end the first one.
+const CLONES_MAX: usize = 3;
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -129,6 +132,12 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
     let mut promoted = false;
     loop {
         let mut roles = BTreeMap::new();
+        // What nodes say is of no use if one of them becomes a primary while the others are asked.
+        let changes = || {
+            let facts = shared.facts.lock();
+            (!facts.awaits_promotion()).then(|| facts.turns())
+        };
+        let before = changes();
         for node in shared.nodes() {
             if let Some(role) = role(shared, node).await {
                 roles.insert(node, role);
@@ -136,13 +145,13 @@ async fn choose(shared: &Arc<Shared>) -> Result<usize, String> {
             restart_if_ended(shared, node);
         }
         shared.observe();
-        let may_lead = || roles.iter().filter(|(node, _)| !is_fenced(shared, **node));
+        let may_lead = || roles.iter().filter(|(node, (recovery, _))| !is_fenced(shared, **node, *recovery));
         let last = *shared.primary.lock();
         let youngest = may_lead().map(|(_, (_, timeline))| *timeline).max().unwrap_or(0);
         // A standby of a younger branch fences all primaries of older ones.
         let primaries = may_lead().filter(|(_, (recovery, timeline))| !recovery && *timeline == youngest);
         let best = primaries.max_by_key(|(node, _)| **node == last);
-        let settled = roles.len() == shared.plan.nodes() && !shared.facts.lock().awaits_promotion();
+        let settled = roles.len() == shared.plan.nodes() && before.is_some() && before == changes();
         let all = settled || begun.elapsed() > FOLLOW_LIMIT;
         if let Some((node, _)) = best.filter(|_| all) {
             let Some(other) = unfenced(shared, *node, &roles) else { return Ok(*node) };
@@ -181,10 +190,16 @@ fn unfenced(shared: &Shared, best: usize, roles: &BTreeMap<usize, (bool, u32)>) 
     primaries.filter(replaced).map(|(node, _)| *node).next()
 }
 
-/// Whether a node has heard that it was replaced, and takes no writes.
-fn is_fenced(shared: &Shared, node: usize) -> bool {
+/// Whether a node has heard that it was replaced. One that takes writes may have a fence of a branch that it
+/// has left since, and has said in this life whether it has one of its own.
+fn is_fenced(shared: &Shared, node: usize, recovery: bool) -> bool {
     let cluster = shared.cluster.lock();
-    cluster.node(machine_of(node)).is_some_and(|node| has(node.files(), "plimsoll/fence"))
+    if recovery {
+        return cluster.node(machine_of(node)).is_some_and(|node| has(node.files(), "plimsoll/fence"));
+    }
+    let lines = cluster.story().of(&crate::cluster::id_text(machine_of(node)));
+    let of_this_life = lines.iter().rev().take_while(|line| !line.contains(STARTS));
+    of_this_life.into_iter().any(|line| line.contains(FENCED))
 }
 
 fn restart_if_ended(shared: &Shared, node: usize) {
@@ -222,9 +237,8 @@ async fn bring_back(shared: &Arc<Shared>, node: usize, survivor: usize, last: &T
         }
     }
     shared.tell(&format!("node {node} is cloned from node {survivor}: {why}"));
-    for _ in 0..3 {
-        events::renew(shared.clone(), node, survivor).await;
-        if shared.cluster.lock().node(machine_of(node)).is_some_and(|node| node.is_up()) {
+    for _ in 0..CLONES_MAX {
+        if events::renew(shared.clone(), node, survivor).await {
             break;
         }
     }

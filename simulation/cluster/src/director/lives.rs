@@ -6,12 +6,13 @@ use crate::cluster::{DATA, SEGMENT_BYTES, State, has};
 use crate::machine::rules;
 use host::{Disk, FileKind, OpenMode};
 use simulation::VirtualDisk;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use wal::control::ControlFile;
 use wal::reader::Next;
-use wal::{BlockNumber, Lsn, SegmentNumber, SegmentSize};
+use wal::smgr::SmgrRecord;
+use wal::{BlockNumber, Lsn, Rmgr, SegmentNumber, SegmentSize};
 
 /// What a server may say and end: somebody has to do something first.
 const MAY_END: &[&str] = &["No space left on device", syncs::FAILED];
@@ -89,16 +90,25 @@ fn lose(files: &VirtualDisk, bytes: u64) -> io::Result<Option<(Lsn, Lsn)>> {
 }
 
 /// The newest LSN of a page that recovery comes by before the log is gone, if it proves that there was more:
-/// other pages are not looked at.
+/// other pages are not looked at, and what recovery cuts off a file is gone when they are.
 fn proof(files: &VirtualDisk, (redo, from): (Lsn, Lsn)) -> Option<Lsn> {
     let history = disks::history(files, facts::accepted(files))?;
     let mut reader = disks::reader(files, &history, redo)?;
-    let mut touched = BTreeSet::new();
+    let (mut touched, mut cut) = (BTreeSet::new(), BTreeMap::new());
     while let Ok(Next::Record(record)) = reader.next()
         && record.end() <= from
     {
         touched.extend(record.blocks().map(|block| (block.rel.database, block.rel.relation, block.block)));
+        if record.rmgr() == Rmgr::SMGR
+            && let Ok(SmgrRecord::Truncate { rel, length, .. }) = SmgrRecord::parse(&record)
+        {
+            let left = cut.entry((rel.database, rel.relation)).or_insert(length);
+            *left = length.min(*left);
+        }
     }
+    touched.retain(|(database, relation, block)| {
+        cut.get(&(*database, *relation)).is_none_or(|left| block < left)
+    });
     let is_small = admin::in_file(files, "shared_buffers").is_some();
     if is_small && touched.len() > TOUCHED_MAX {
         return None;

@@ -1,5 +1,7 @@
 //! Words of the nodes' log lines: what is listened for, and how values are read from behind it.
 
+/// A life of a node begins.
+pub(super) const STARTS: &str = "starting Plimsoll";
 /// A node begins a timeline.
 pub(super) const NEW_TIMELINE: &str = "selected new timeline ID: ";
 /// A node takes writes.
