@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 /// Bytes of a fiber's stack: what is not touched takes no memory.
 const STACK_BYTES: usize = 8 << 20;
@@ -227,7 +227,7 @@ pub(crate) fn at_lock() {
 }
 
 /// What a fiber does; None if it was cancelled.
-type Work<T> = Box<dyn FnOnce(&Strand) -> Option<T>>;
+type Work<T> = Box<dyn FnOnce(&Arc<Strand>) -> Option<T>>;
 type Body = Coroutine<(), (), (), DefaultStack>;
 
 /// A fiber as a future, which drives it.
@@ -260,10 +260,17 @@ impl<T: 'static> Fiber<T> {
         name: &str,
         future: impl Future<Output = T> + 'static,
     ) -> Self {
-        Self::new(world, life, name, |strand| poll_to_end(strand, future))
+        Self::new(world, life, name, |strand| {
+            poll_to_end(strand, Box::pin(future).as_mut(), Strand::leave, is_wanted)
+        })
     }
 
-    fn new(world: World, life: Life, name: &str, body: impl FnOnce(&Strand) -> Option<T> + 'static) -> Self {
+    fn new(
+        world: World,
+        life: Life,
+        name: &str,
+        body: impl FnOnce(&Arc<Strand>) -> Option<T> + 'static,
+    ) -> Self {
         let strand = Arc::new(Strand {
             number: world.new_fiber(),
             name: name.to_owned(),
@@ -300,21 +307,58 @@ fn new_stack() -> DefaultStack {
     })
 }
 
-/// Polls a future in the fiber that runs until it is done, or cancelled: None.
-fn poll_to_end<F: Future>(strand: &Strand, future: F) -> Option<F::Output> {
-    let mut future = Box::pin(future);
-    while !strand.cancelled.load(Ordering::Relaxed) {
-        let waker = strand.waker()?;
-        strand.own.was_blocked.set(false);
-        if let Poll::Ready(done) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+/// The waker of a future that a fiber polls. A fiber goes on for other reasons, too: that it has its lock, or
+/// that its turn has come. Its future is polled again for none of them, so a wake that nobody sent is missed
+/// as it would be by a task.
+struct Nudge {
+    strand: Arc<Strand>,
+    came: AtomicBool,
+}
+
+impl Wake for Nudge {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.came.store(true, Ordering::SeqCst);
+        self.strand.wake();
+    }
+}
+
+/// Polls a future in the fiber that runs until it is done; None if it shall not go on before. `wait` suspends
+/// the fiber until it is next resumed.
+pub(crate) fn poll_to_end<F: Future>(
+    strand: &Arc<Strand>,
+    mut future: Pin<&mut F>,
+    wait: impl Fn(&Strand),
+    goes_on: impl Fn(&Strand) -> bool,
+) -> Option<F::Output> {
+    let nudge = Arc::new(Nudge { strand: strand.clone(), came: AtomicBool::new(false) });
+    let waker = Waker::from(nudge.clone());
+    let blocked = &strand.own.was_blocked;
+    while goes_on(strand) {
+        let blocked_before = blocked.replace(false);
+        nudge.came.store(false, Ordering::SeqCst);
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let is_blocked = blocked.get();
+        blocked.set(blocked_before || is_blocked);
+        if let Poll::Ready(done) = polled {
             return Some(done);
         }
-        // What woke it while it was blocked may have been meant for its future.
-        if !strand.own.was_blocked.get() {
-            strand.leave();
+        // A wake in the middle of the poll is still to come, unless it has ended a wait in there.
+        if !is_blocked {
+            wait(strand);
+        }
+        while goes_on(strand) && !nudge.came.load(Ordering::SeqCst) {
+            wait(strand);
         }
     }
     None
+}
+
+/// As long as its fiber is not cancelled.
+fn is_wanted(strand: &Strand) -> bool {
+    !strand.cancelled.load(Ordering::Relaxed)
 }
 
 impl<T> Future for Fiber<T> {

@@ -4,6 +4,7 @@ use crate::fiber::{self, Fiber, Strand};
 use crate::world::World;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -102,13 +103,10 @@ pub fn in_place<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Waits for a future in the fiber that runs.
-fn wait_for<F: Future>(strand: &Strand, future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    loop {
-        let Some(waker) = strand.waker() else { unreachable!("a fiber that runs has one") };
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(done) => return done,
-            Poll::Pending => fiber::suspend(strand),
-        }
+fn wait_for<F: Future>(strand: &Arc<Strand>, future: F) -> F::Output {
+    let future = std::pin::pin!(future);
+    match fiber::poll_to_end(strand, future, fiber::suspend, |_| true) {
+        Some(done) => done,
+        None => unreachable!("it goes on until it is done"),
     }
 }

@@ -127,6 +127,11 @@ impl World {
         })
     }
 
+    /// How the order of fibers is shuffled.
+    pub fn schedule(self) -> Schedule {
+        self.with(|state| state.schedule)
+    }
+
     /// Changes how the order of fibers is shuffled.
     pub fn set_schedule(self, schedule: Schedule) {
         self.with(|state| state.schedule = schedule);

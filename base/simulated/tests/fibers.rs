@@ -176,6 +176,24 @@ fn a_task_that_is_aborted_in_the_middle_of_its_work_does_it_to_the_end() {
 }
 
 #[test]
+fn a_future_that_blocked_in_a_poll_is_polled_again_only_when_it_is_woken() {
+    let (polls, _) = simulate(9, |_, life| async move {
+        let work = async {
+            let mut polls = 0;
+            let never = std::future::poll_fn(|_| {
+                polls += 1;
+                thread::sleep(MS);
+                std::task::Poll::<()>::Pending
+            });
+            tokio::time::timeout(50 * MS, never).await.unwrap_err();
+            polls
+        };
+        fiber::run_in(life, "main", work).await.unwrap()
+    });
+    assert_eq!(polls, 2, "at first, and when its time is over");
+}
+
+#[test]
 fn values_of_a_threads_own_are_a_fibers_own() {
     simulated::local! {
         static NUMBER: std::cell::Cell<u32> = const { std::cell::Cell::new(7) };

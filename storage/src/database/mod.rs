@@ -505,6 +505,7 @@ impl Database {
     /// Fails if the log cannot be flushed or a file not be removed.
     pub fn wal_writer_tick(&self) -> Result<Lsn, Error> {
         let flushed = match self.0.wal() {
+            Ok(_) if host::planted!("the flusher misses a lazy flush") => self.replayed(),
             Ok(wal) => wal.flush_background().map_err(log_error)?,
             Err(_) => self.replayed(),
         };

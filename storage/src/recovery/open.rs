@@ -224,7 +224,8 @@ impl Opening {
                 synced.map_err(|error| Error::io("fsync file", &path, error))?;
             }
         }
-        Ok(())
+        // A segment that a killed server had just made may have no durable name.
+        disk.sync_dir(&wal_dir).map_err(|error| Error::io("fsync directory", &wal_dir, error))
     }
 
     /// A replay at the redo point, after a look at the checkpoint record itself, and that record's end. If

@@ -44,7 +44,7 @@ pub(super) fn check_shown(
                 invoked_ms: by.invoked_ms,
                 told_ms: entry.told_ms(),
             };
-            if guarantee.binds(&commit) {
+            if guarantee.binds(&commit) && !guarantee.may_be_shown(commit.token) {
                 let text = format!("transaction {tx} was shown and is gone: {by:?}, seen by {entry:?}");
                 return violation(promise, text);
             }

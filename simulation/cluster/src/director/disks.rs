@@ -34,6 +34,19 @@ pub(super) fn has_no_record(files: &VirtualDisk, history: &TimelineHistory, (fro
     matches!(reader.next(), Ok(Next::End(_)))
 }
 
+/// Whether a node's log has all records from the end of one on to a position, as far as its segments are
+/// there.
+pub(super) fn has_log(files: &VirtualDisk, history: &TimelineHistory, (from, to): (Lsn, Lsn)) -> bool {
+    let Some(mut reader) = reader(files, history, from) else { return true };
+    loop {
+        match reader.next() {
+            Ok(Next::Record(record)) if record.end() < to => {}
+            Ok(Next::End(_)) => return false,
+            Ok(Next::Record(_)) | Err(_) => return true,
+        }
+    }
+}
+
 /// Asks what servers have done wrong with their disks.
 pub(super) fn look(shared: &Shared) -> Result<(), String> {
     if let Some(why) = rules::found() {

@@ -3,7 +3,7 @@
 
 use super::admin::{self, PATIENCE, ask};
 use super::facts::Asked;
-use super::{CLIENTS, Shared, disks, dropped, facts, lives, machine_of, slots, syncs, watch};
+use super::{CLIENTS, Shared, alone, disks, dropped, facts, heeded, lives, machine_of, slots, syncs, watch};
 use crate::cluster::{Cluster, DATA, Order, State, conninfo};
 use crate::guarantee::Lost;
 use crate::history::BURST_ROWS;
@@ -126,8 +126,8 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         Event::FailSync { node, seed } => syncs::fail(shared, *node, *seed),
         Event::DelayReplay { node, ms } => reload(shared, *node, APPLY_DELAY, &format!("{ms}ms")),
         Event::Burst { node, kilobytes } => burst(shared, *node, *kilobytes),
-        Event::DropRead { node, on } => {
-            shared.beside(dropped::drop_read(shared.clone(), *node, *on));
+        Event::DropRead { .. } | Event::Alone { .. } | Event::Hold { .. } => {
+            shared.beside(with_sessions(shared.clone(), event.clone()));
         }
         Event::Rest { ms } => *shared.rests_until_ms.lock() = shared.now_ms() + ms,
         Event::ClockForward { node, ms } => jump(shared, *node, *ms, 1000),
@@ -143,6 +143,16 @@ pub(super) fn happen(shared: &Arc<Shared>, event: &Event) {
         | Event::Record { .. }
         | Event::Checkpoint { .. }
         | Event::SwitchWal { .. } => {}
+    }
+}
+
+/// What an administrator does in sessions of his own.
+async fn with_sessions(shared: Arc<Shared>, event: Event) {
+    match event {
+        Event::DropRead { node, on } => dropped::drop_read(shared, node, on).await,
+        Event::Alone { sessions, node, ms } => alone::write(shared, (node, sessions), ms).await,
+        Event::Hold { node, ms } => heeded::hold(shared, node, ms).await,
+        _ => {}
     }
 }
 

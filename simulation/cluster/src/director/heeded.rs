@@ -1,18 +1,28 @@
 //! What hot_standby_feedback promises: while a standby's word of its snapshots is in force at the primary,
 //! replay does not have to give any of them up.
 
+use super::admin::{PATIENCE, ask};
 use super::{Shared, machine_of};
-use crate::cluster::DATA;
+use crate::cluster::{DATA, conninfo};
 use crate::features::Feature;
 use crate::plan::{Event, Timed};
+use protocol::Client;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
 use wal::Lsn;
 use wal::control::{ClusterState, ControlFile};
 
 /// Whoever holds a snapshot does so for less, in milliseconds.
 const HOLD_MS: u64 = 3500;
+
+/// A word reaches its upstream within this time, in milliseconds.
+const WORD_MS: u64 = 200;
+/// Time between two looks with a snapshot that is held.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Whose snapshots are heeded.
 #[derive(Debug, Default)]
@@ -58,27 +68,72 @@ pub(super) fn gave_up(shared: &Shared, node: usize) -> Result<(), String> {
     if shared.plan.features.has(Feature::Ddl) {
         return Ok(());
     }
-    let now_ms = shared.now_ms();
-    let (upstream, since_ms) = {
-        let wire = shared.wire.lock();
-        let Some(Word { upstream, since_ms: Some(since_ms), .. }) = wire.heeded.0.get(&node) else {
-            return Ok(());
-        };
-        (*upstream, *since_ms)
-    };
-    if now_ms < since_ms + HOLD_MS || befell(shared, [node, upstream], since_ms) {
-        return Ok(());
-    }
-    let cluster = shared.cluster.lock();
-    let control =
-        cluster.node(machine_of(upstream)).map(|there| ControlFile::load(there.files(), Path::new(DATA)));
-    let writes = matches!(control, Some(Ok(control)) if control.state == ClusterState::InProduction);
-    if !writes {
+    let Some((upstream, since_ms)) = in_force(shared, node) else { return Ok(()) };
+    if shared.now_ms() < since_ms + HOLD_MS || !must_last(shared, node, (upstream, since_ms)) {
         return Ok(());
     }
     Err(format!(
         "Feedback: node {node} gave up a snapshot, and told node {upstream} of them all since {since_ms} ms"
     ))
+}
+
+/// The upstream at which a standby's word is in force, and since when.
+fn in_force(shared: &Shared, node: usize) -> Option<(usize, u64)> {
+    let wire = shared.wire.lock();
+    let word = wire.heeded.0.get(&node)?;
+    Some((word.upstream, word.since_ms?))
+}
+
+/// Whether a standby's word, in force at a primary since a time, was so without a break.
+fn must_last(shared: &Shared, node: usize, (upstream, since_ms): (usize, u64)) -> bool {
+    if befell(shared, [node, upstream], since_ms) {
+        return false;
+    }
+    let cluster = shared.cluster.lock();
+    let control =
+        cluster.node(machine_of(upstream)).map(|there| ControlFile::load(there.files(), Path::new(DATA)));
+    matches!(control, Some(Ok(control)) if control.state == ClusterState::InProduction)
+}
+
+/// Holds a snapshot on a standby whose word is in force. Replay must not have to give it up.
+pub(super) async fn hold(shared: Arc<Shared>, node: usize, ms: u64) {
+    let Some((upstream, since_ms)) = in_force(&shared, node) else { return };
+    // It may have been on its way for a moment.
+    let from_ms = shared.now_ms();
+    if from_ms < since_ms + WORD_MS {
+        return;
+    }
+    let dropped = given_up_for_drops(node).await;
+    let Err(why) = look_for(node, ms).await else { return };
+    // Tables that are dropped go whoever reads.
+    let same = in_force(&shared, node) == Some((upstream, since_ms))
+        && dropped.is_some()
+        && given_up_for_drops(node).await == dropped;
+    if same && why.contains("conflict with recovery") && must_last(&shared, node, (upstream, since_ms)) {
+        shared.fail(format!(
+            "Feedback: node {node} gave up a snapshot of {from_ms} ms, and told node {upstream} of them all \
+             since {since_ms} ms: {why}"
+        ));
+    }
+}
+
+/// How many snapshots replay on a node gave up since tables were dropped.
+async fn given_up_for_drops(node: usize) -> Option<String> {
+    let sql = "select sum(confl_lock) from pg_stat_database_conflicts";
+    ask(machine_of(node), sql, PATIENCE).await.ok()?
+}
+
+/// Looks at the registers with one snapshot, again and again.
+async fn look_for(node: usize, ms: u64) -> Result<(), String> {
+    let text = |error: protocol::ClientError| error.to_string();
+    let mut client = Client::connect_to(&conninfo(machine_of(node))).await.map_err(text)?;
+    client.simple_query("begin isolation level repeatable read").await.map_err(text)?;
+    let ends = Instant::now() + Duration::from_millis(ms);
+    while Instant::now() < ends {
+        client.simple_query("select sum(v) from registers").await.map_err(text)?;
+        tokio::time::sleep(LOOK).await;
+    }
+    client.simple_query("commit").await.map(drop).map_err(text)
 }
 
 /// Whether anything happened to these nodes since a time that may have ended their connection.

@@ -2,6 +2,7 @@
 //! node back, and has everything checked.
 
 mod admin;
+mod alone;
 mod archived;
 mod bytes;
 mod clients;

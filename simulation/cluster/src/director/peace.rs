@@ -2,7 +2,7 @@
 
 use super::Shared;
 use crate::guarantee::{Guarantee, Pause, Trouble};
-use crate::plan::Event;
+use crate::plan::{Event, Timed};
 use std::sync::atomic::Ordering;
 
 /// How long after a node was started, promoted or the like it may not be what it will be; and how long after
@@ -26,6 +26,25 @@ pub(super) fn add(shared: &Shared, guarantee: Guarantee) -> Guarantee {
         rest(&mut peace, node, begun_ms + shared.plan.duration_ms, u64::MAX);
     }
     peace
+}
+
+/// Whether nothing happens to any node, nor did for long, and nothing ever befell one.
+pub(super) fn reigns(shared: &Shared) -> bool {
+    let (begun_ms, now_ms) = (shared.plan_from_ms.load(Ordering::Relaxed), shared.now_ms());
+    let is_harmless = |event: &Event| {
+        use Event::{Alone, ChangeSyncNames, Checkpoint, Hold, Rest, SwitchWal};
+        matches!(
+            event,
+            Alone { .. }
+                | ChangeSyncNames { .. }
+                | Checkpoint { .. }
+                | Hold { .. }
+                | Rest { .. }
+                | SwitchWal { .. }
+        )
+    };
+    let happened = |timed: &Timed| begun_ms + timed.at_ms <= now_ms && !is_harmless(&timed.event);
+    !shared.plan.events.iter().any(happened) && now_ms < begun_ms + shared.plan.duration_ms
 }
 
 fn rest(peace: &mut Guarantee, node: usize, from_ms: u64, ms: u64) {
@@ -77,6 +96,10 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         Event::PromoteBest { among } => {
             among.0.iter().for_each(|node| rest(peace, *node, at_ms, SETTLE_MS));
         }
+        // Many stand still.
+        Event::Alone { ms, .. } => {
+            shared.nodes().for_each(|node| rest(peace, node, at_ms, ms + SHORT_MS));
+        }
         // Those that go down at an answer have losses.
         Event::KillAtAnswer { .. }
         | Event::PowerCutAtAnswer { .. }
@@ -86,6 +109,7 @@ fn hear(shared: &Shared, peace: &mut Guarantee, event: &Event, at_ms: u64) {
         | Event::DelayReplay { .. }
         | Event::CreateSlot { .. }
         | Event::DropSlot { .. }
+        | Event::Hold { .. }
         | Event::Rest { .. }
         | Event::Checkpoint { .. }
         | Event::SwitchWal { .. }

@@ -8,7 +8,8 @@
 //! |                               | for confirmed is written                                               |
 //! | a node begins a timeline      | it had no history of that number, and its slots lie below the fork     |
 //! | a node takes writes           | no slot stands behind the end of its log                               |
-//! | a stream begins               | its standby counts for no more than it was sent                        |
+//! | a stream begins               | its standby counts for no more than it was sent, and takes nothing for |
+//! |                               | confirmed that is not written                                          |
 //! | a primary is fenced           | no commit goes on waiting for standbys                                 |
 //! | anything is said              | nobody speaks of damage: these disks lose what is not synced, no more  |
 
@@ -18,7 +19,7 @@ use super::{Shared, disks, facts, leftovers, machine_of, syncs};
 use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
-use crate::machine::log_rules::{self, SLOT_MAX};
+use crate::machine::rules;
 use crate::rare::Rare;
 use host::Disk;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,8 @@ enum Due {
     /// Takes writes; as the first on its timeline, or not.
     Ready(bool),
     Stream,
+    /// Receives.
+    Confirmed,
     Follows,
     Fenced,
 }
@@ -116,8 +119,10 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
 }
 
 /// A node's server begins to stream to another one.
-pub(super) fn streams(shared: &Shared, upstream: usize) {
-    shared.watch.lock().due.push((upstream, Due::Stream));
+pub(super) fn streams(shared: &Shared, upstream: usize, standby: usize) {
+    let mut watch = shared.watch.lock();
+    watch.due.push((upstream, Due::Stream));
+    watch.due.push((standby, Due::Confirmed));
 }
 
 /// Looks into what was said.
@@ -134,7 +139,7 @@ pub(super) fn look(shared: &Arc<Shared>) {
                 shared.beside(ready(shared.clone(), node));
             }
             Due::Stream => shared.beside(streaming(shared.clone(), node)),
-            Due::Follows => shared.beside(follows(shared.clone(), node)),
+            Due::Follows | Due::Confirmed => shared.beside(confirmed(shared.clone(), node)),
             Due::Fenced => shared.beside(fenced(shared.clone(), node)),
         }
     }
@@ -176,23 +181,16 @@ fn check_cut(shared: &Shared, node: usize, to: Lsn, told: &[(Branch, u64)]) {
     }
 }
 
-/// Until a node takes writes, its slots on disk lie below the fork: more would bar its next start.
+/// When a node begins a timeline, its slots on disk lie below the fork: more would bar its next start.
 fn check_slots(shared: &Shared, node: usize, timeline: u32) {
+    let slots = rules::slots_at_begin(machine_of(node), timeline);
     let cluster = shared.cluster.lock();
-    let Some(there) = cluster.node(machine_of(node)).filter(|there| there.is_up()) else { return };
+    let Some(there) = cluster.node(machine_of(node)) else { return };
     let Some(history) = disks::history(there.files(), TimelineId::new(timeline)) else { return };
     let Some((_, fork, _)) = history.newest_first().next() else { return };
-    if !shared.facts.lock().is_promoted(node) {
-        return;
-    }
-    let folder = Path::new(DATA).join("pg_replslot");
-    for slot in there.files().list(&folder).unwrap_or_default() {
-        let file = folder.join(&slot.name).join("state");
-        let bytes = there.files().read(&file, SLOT_MAX).unwrap_or_default();
-        if let Some(restart) = log_rules::restart_in(&bytes).filter(|restart| *restart > fork) {
-            let what = format!("slot {} on disk is at {restart}", slot.name);
-            shared.fail(format!("Positions: node {node} begins timeline {timeline} at {fork}, and {what}"));
-        }
+    if let Some((slot, restart)) = slots.iter().find(|(_, restart)| *restart > fork) {
+        let what = format!("slot {slot} on disk is at {restart}");
+        shared.fail(format!("Positions: node {node} begins timeline {timeline} at {fork}, and {what}"));
     }
 }
 
@@ -218,23 +216,33 @@ async fn streaming(shared: Arc<Shared>, node: usize) {
     has_none(&shared, node, sql, "standbys count for more than they were sent").await;
 }
 
+/// The branch that a node's files tell that it follows.
+fn branch_of(shared: &Shared, node: usize) -> Option<Branch> {
+    let cluster = shared.cluster.lock();
+    facts::branch_followed(cluster.node(machine_of(node))?.files())
+}
+
 /// What a standby takes for confirmed is written by then.
-async fn follows(shared: Arc<Shared>, node: usize) {
+async fn confirmed(shared: Arc<Shared>, node: usize) {
     pause(FOLLOWS_MS).await;
-    let branch = {
-        let cluster = shared.cluster.lock();
-        let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return };
-        let Some(branch) = facts::branch_followed(files) else { return };
-        branch
+    // Of whoever is on another branch already this tells nothing.
+    let upstream = || {
+        let branch = branch_of(&shared, node)?;
+        let upstream = shared.wire.lock().upstream_of(node, &branch)?;
+        let writes = shared.facts.lock().branch_written(upstream);
+        (writes == branch).then_some(upstream)
     };
-    let Some(upstream) = shared.wire.lock().upstream_of(node, &branch) else { return };
-    let sql = "select confirmed_lsn from plimsoll_stat_sync";
+    let Some(before) = upstream() else { return };
+    let sql = "select confirmed_lsn from plimsoll_stat_sync where pg_is_in_recovery()";
     let Ok(Some(confirmed)) = ask(machine_of(node), sql, PATIENCE).await else { return };
+    if upstream() != Some(before) {
+        return;
+    }
     // Fails on a standby.
     let sql = format!("select pg_current_wal_insert_lsn() where pg_current_wal_insert_lsn() < '{confirmed}'");
-    if let Ok(Some(end)) = ask(machine_of(upstream), &sql, PATIENCE).await {
+    if let Ok(Some(end)) = ask(machine_of(before), &sql, PATIENCE).await {
         shared.fail(format!(
-            "Positions: node {node} takes {confirmed} for confirmed, and the log of node {upstream} ends at \
+            "Positions: node {node} takes {confirmed} for confirmed, and the log of node {before} ends at \
              {end}"
         ));
     }

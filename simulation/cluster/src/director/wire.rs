@@ -2,6 +2,7 @@
 //! the moment when it is said: who ships log or reports it as flushed has it durably.
 
 mod frames;
+mod given;
 mod redone;
 
 use super::heeded::Heeded;
@@ -14,9 +15,10 @@ use crate::machine::log_rules::{self, SLOT_MAX};
 use crate::plan::{Event, Timed};
 use crate::rare::Rare;
 use frames::{Frames, Heard};
+use given::Given;
 use host::Disk;
 use protocol::replication::StartReplication;
-use redone::Redone;
+use redone::{READERS_MS, Redone};
 use simulated::NodeId;
 use simulated::net::{Network, Written};
 use simulation::VirtualDisk;
@@ -37,6 +39,8 @@ pub(super) struct Wire {
     upstreams: BTreeMap<usize, (usize, Branch)>,
     /// What each slot keeps, by the upstream and the slot.
     slots: BTreeMap<(usize, String), Kept>,
+    /// What of its log each standby was sent.
+    given: Given,
     /// Whose snapshots are heeded.
     pub(super) heeded: Heeded,
     /// What standbys told.
@@ -119,9 +123,7 @@ impl Wire {
                             self.reports.begins(stream.standby, number_of(written.from), shared.now_ms());
                     }
                     if let Some(stream) = connection.stream.as_ref().filter(|stream| stream.is_server) {
-                        let upstream = (number_of(written.from), stream.branch.clone());
-                        count_rare(shared, &mut self.upstreams, stream.standby, upstream);
-                        watch::streams(shared, number_of(written.from));
+                        stream.begins(shared, written.from, (&mut self.upstreams, &mut self.given));
                     }
                 }
                 Heard::Ended => {
@@ -142,6 +144,8 @@ impl Wire {
                             self.reports.catches_up(stream.number, shared.now_ms());
                         }
                         stream.ships(shared, written.from, start, start + len)?;
+                        let upto = (&stream.branch, start + len);
+                        self.given.sent(shared, (number_of(written.from), stream.standby), upto)?;
                     }
                 }
                 Heard::Status(progress) => {
@@ -308,6 +312,18 @@ impl Stream {
         })
     }
 
+    /// A standby's server begins to receive.
+    fn begins(
+        &self,
+        shared: &Shared,
+        from: NodeId,
+        (upstreams, given): (&mut BTreeMap<usize, (usize, Branch)>, &mut Given),
+    ) {
+        count_rare(shared, upstreams, self.standby, (number_of(from), self.branch.clone()));
+        watch::streams(shared, number_of(from), self.standby);
+        given.begins(self.standby, &self.branch, self.sent, shared.now_ms());
+    }
+
     /// Log is shipped.
     fn ships(&mut self, shared: &Shared, from: NodeId, start: Lsn, end: Lsn) -> Result<(), String> {
         self.sent = self.sent.max(end);
@@ -354,9 +370,14 @@ impl Stream {
 
     /// What is durable on a standby is redone in time, unless somebody keeps it: a reader, or who pauses it.
     fn is_redone(&mut self, shared: &Shared, told: Progress) -> Result<(), String> {
-        let Some((since_ms, flushed)) = self.redone.hears(told, shared.now_ms()) else { return Ok(()) };
+        let kept_ms = if shared.plan.features.has(Feature::HeldSnapshots) { READERS_MS } else { 0 };
+        let Some((since_ms, flushed)) = self.redone.hears(told, shared.now_ms(), kept_ms) else {
+            return Ok(());
+        };
         let holds = |timed: &Timed| match timed.event {
-            Event::PauseReplay { node } | Event::DelayReplay { node, .. } => node == self.standby,
+            Event::PauseReplay { node } | Event::DelayReplay { node, .. } | Event::Hold { node, .. } => {
+                node == self.standby
+            }
             _ => false,
         };
         // A clone has the settings of its source.
@@ -366,9 +387,7 @@ impl Stream {
             let delay = files.and_then(|files| admin::in_file(files, "recovery_min_apply_delay"));
             delay.is_some_and(|delay| !delay.starts_with('0'))
         };
-        let is_kept = shared.plan.features.has(Feature::HeldSnapshots)
-            || shared.plan.events.iter().any(holds)
-            || delays();
+        let is_kept = shared.plan.events.iter().any(holds) || delays();
         let stood_still = shared.facts.lock().paused_since(self.standby, since_ms);
         if is_kept || stood_still || !self.is_server {
             return Ok(());
@@ -379,6 +398,7 @@ impl Stream {
         let cluster = shared.cluster.lock();
         let files = cluster.node(machine_of(standby)).map(|node| node.files());
         if files.is_some_and(|files| disks::has_no_record(files, &self.history, range)) {
+            self.redone.begin_anew(told, shared.now_ms());
             return Ok(());
         }
         Err(format!(

@@ -38,7 +38,7 @@ fn position_at(file: &[u8], at: usize) -> Option<Lsn> {
 }
 
 /// The position that a slot's file has, though the slot may have been given up.
-pub fn restart_in(file: &[u8]) -> Option<Lsn> {
+fn restart_in(file: &[u8]) -> Option<Lsn> {
     position_at(file, SLOT_RESTART)
 }
 
@@ -55,6 +55,17 @@ fn claim_of_slot(files: &VirtualDisk, folder: &Path) -> Option<Lsn> {
         return None;
     }
     files.read_durable(&folder.join("state")).and_then(|bytes| restart_of_slot(&bytes))
+}
+
+/// The positions that the files of a server's slots have.
+pub(super) fn slots(files: &VirtualDisk, data: &Path) -> Vec<(String, Lsn)> {
+    let folder = data.join("pg_replslot");
+    let entries = files.list(&folder).unwrap_or_default().into_iter();
+    let restart = |name: String| {
+        let state = files.read(&folder.join(&name).join("state"), SLOT_MAX).ok()?;
+        Some((name, restart_in(&state)?))
+    };
+    entries.filter_map(|entry| restart(entry.name)).collect()
 }
 
 /// The timeline, the segment and the size of the segments, of a path that is one.

@@ -54,6 +54,34 @@ pub struct Touched {
 /// Segments of the log that were removed or renamed away.
 static REMOVED: Mutex<Vec<Touched>> = Mutex::new(Vec::new());
 
+/// Who gave a history file its name, of which timeline, and what the files of its slots said then.
+static BEGINS: Mutex<Vec<Begin>> = Mutex::new(Vec::new());
+
+/// Slots, and from which position on each keeps log.
+type SlotsAt = Vec<(String, Lsn)>;
+
+struct Begin {
+    node: NodeId,
+    timeline: u32,
+    slots: SlotsAt,
+}
+
+/// What the files of a node's slots said when it last made the history file of a timeline.
+pub fn slots_at_begin(node: NodeId, timeline: u32) -> SlotsAt {
+    let mut begins = BEGINS.lock();
+    let last = begins.iter_mut().rev().find(|begin| begin.node == node && begin.timeline == timeline);
+    last.map(|begin| std::mem::take(&mut begin.slots)).unwrap_or_default()
+}
+
+/// Notes what the files of slots say when the history file of a timeline gets its name.
+fn note_begin(files: &VirtualDisk, path: &Path) {
+    let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".history"));
+    let Some(timeline) = name.and_then(|name| u32::from_str_radix(name, 16).ok()) else { return };
+    if let Some((data, node)) = place(files, path).zip(fiber::current_node()) {
+        BEGINS.lock().push(Begin { node, timeline, slots: log_rules::slots(files, &data) });
+    }
+}
+
 /// What was done wrong, if anything.
 pub fn found() -> Option<String> {
     FOUND.lock().clone()
@@ -84,6 +112,7 @@ pub(super) fn renamed(files: &VirtualDisk, from: &Path, to: &Path) {
     touched(files, to);
     judge(files, to, |data| log_rules::renamed(files, data, from, to));
     control_replaced(files, to);
+    note_begin(files, to);
 }
 
 /// Notes what is wrong with something that a server did in its directory.

@@ -8,23 +8,29 @@ use crate::features::Feature;
 impl Director {
     /// The first scene of a story, of a kind that is switched on.
     pub(super) fn opening(&mut self) {
-        let kinds = [
-            Feature::WrongPromotions,
-            Feature::Crashes,
-            Feature::BrokenClones,
-            Feature::Twins,
-            Feature::Waits,
-            Feature::CutOff,
+        type Scene = fn(&mut Director);
+        let kinds: [(Feature, Scene); 15] = [
+            (Feature::WrongPromotions, Self::fenced_in_wait),
+            (Feature::Crashes, Self::loses_log),
+            (Feature::BrokenClones, Self::long_clone),
+            (Feature::Twins, Self::twins),
+            (Feature::Waits, Self::catches_up),
+            (Feature::CutOff, Self::cut_off_at_rest),
+            (Feature::Waits, Self::any_lags),
+            (Feature::Rests, Self::write_alone),
+            (Feature::AtAnswers, Self::write_alone),
+            (Feature::WeakLevels, Self::write_alone),
+            (Feature::HeldSnapshots, Self::hold_snapshots),
+            (Feature::Laggards, Self::any_lags),
+            (Feature::TornStreams, Self::cut_in_a_record),
+            (Feature::Behind, Self::cut_in_a_record),
+            (Feature::Blackouts, Self::cut_in_a_record),
         ];
-        let on: Vec<Feature> = kinds.into_iter().filter(|kind| self.has(*kind)).collect();
-        match on.get(self.rng.usize(..on.len().max(1))) {
-            Some(Feature::WrongPromotions) => self.fenced_in_wait(),
-            Some(Feature::Crashes) => self.loses_log(),
-            Some(Feature::BrokenClones) => self.long_clone(),
-            Some(Feature::Twins) => self.twins(),
-            Some(Feature::Waits) => self.catches_up(),
-            Some(_) => self.cut_off_at_rest(),
-            None => {}
+        let on: Vec<Scene> =
+            kinds.into_iter().filter(|(kind, _)| self.has(*kind)).map(|(_, scene)| scene).collect();
+        let place = self.rng.usize(..on.len().max(1));
+        if let Some(scene) = on.get(place) {
+            scene(self);
         }
     }
 

@@ -199,6 +199,10 @@ events! {
     Record { kilobytes: u64, node: usize } = "log one record of {kilobytes} kB on node {node}",
     /// A table is dropped while a standby reads it.
     DropRead { node: usize, on: usize } = "drop a table on node {node} while node {on} reads it",
+    /// Clients rest for at least so long, and so many sessions write instead.
+    Alone { sessions: u64, node: usize, ms: u64 } = "let {sessions} sessions alone write on node {node} for {ms} ms",
+    /// A snapshot is held on a standby, of which the primary is told.
+    Hold { node: usize, ms: u64 } = "hold a snapshot on node {node} for {ms} ms",
     /// Clients begin nothing for a while.
     Rest { ms: u64 } = "let clients rest for {ms} ms",
     /// CHECKPOINT.

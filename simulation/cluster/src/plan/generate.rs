@@ -9,8 +9,8 @@ use super::{Event, Nodes, Plan, Timed, Ways, names_of, others_than};
 use crate::features::{Feature, Features};
 use fastrand::Rng;
 
-/// One of so many stories begins with a scene that needs a cluster in peace, and its time.
-const OPENING_EVERY: u8 = 3;
+/// One of so many stories begins with a scene that needs a cluster in peace, and is longer by it.
+const OPENING_EVERY: u8 = 2;
 
 /// The plan of a seed.
 pub(super) fn plan(seed: u64) -> Plan {
@@ -23,6 +23,7 @@ pub(super) fn plan(seed: u64) -> Plan {
     let mut director = Director {
         names: String::new(),
         last_ms: duration_ms * 5 / 6,
+        opening_ms: 0,
         now_ms: rng.u64(300..1500),
         nodes: count,
         primary: 0,
@@ -35,7 +36,8 @@ pub(super) fn plan(seed: u64) -> Plan {
     let names = director.some_names(&direct);
     director.names.clone_from(&names);
     director.direct();
-    let Director { mut events, features, mut rng, .. } = director;
+    let Director { mut events, features, mut rng, opening_ms, .. } = director;
+    let duration_ms = duration_ms + opening_ms;
     events.sort_by_key(|timed| timed.at_ms);
     // Where few work, nobody's work wakes whoever waits too long.
     let clients = if rng.u8(..4) == 0 { rng.u32(1..3) } else { rng.u32(3..8) };
@@ -60,6 +62,8 @@ pub(super) struct Director {
     /// When the next scene begins, and when no more does.
     pub(super) now_ms: u64,
     last_ms: u64,
+    /// How long the opening scene takes.
+    opening_ms: u64,
     pub(super) primary: usize,
     down: Vec<bool>,
     /// Slots with the node that has them.
@@ -72,7 +76,10 @@ impl Director {
         let mut turns = 1 + self.rng.usize(..4);
         let scenes = turns + self.rng.usize(4..12);
         if self.rng.u8(..OPENING_EVERY) == 0 {
+            let from_ms = self.now_ms;
             self.opening();
+            self.opening_ms = self.now_ms - from_ms;
+            self.last_ms += self.opening_ms;
         }
         for scene in 0..scenes {
             let left = scenes - scene;

@@ -9,7 +9,9 @@ mod crashes;
 mod edges;
 mod event;
 mod generate;
+mod peace;
 mod scenes;
+mod tails;
 mod waits;
 
 pub use check::NoStory;

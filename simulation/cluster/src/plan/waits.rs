@@ -60,7 +60,8 @@ impl Director {
     fn one_lags(&mut self, nodes: &[usize]) {
         self.change_names(0, names_of(false, 1, nodes));
         let (node, primary) = (nodes[0], self.primary);
-        let (from_ms, ms) = (self.rng.u64(150..300), self.rng.u64(500..1000));
+        // By then nobody waits for whom the names before named.
+        let (from_ms, ms) = (self.rng.u64(500..700), self.rng.u64(500..1000));
         let event = match self.rng.u8(..4) {
             0 => Event::Freeze { node, ms },
             1 => Event::Partition { from: node, to: primary, ways: Ways::One, ms },
