@@ -54,6 +54,7 @@ pub use archive::shell::expand as expand_command;
 pub use error::ServerError;
 pub use log::{LogSink, stderr_sink};
 pub use node::init::{InitOptions, init};
+pub use node::open::flushed_by_slots;
 pub use node::options::ServerOptions;
 pub use node::signals::PROMOTION_REFUSED;
 pub use replication::ledger::{LedgerEntry, read_ledger};

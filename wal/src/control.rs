@@ -430,6 +430,12 @@ impl ControlFile {
         self.toast_max_chunk_size == 0 && self.large_object_block_size == 0
     }
 
+    /// Whether the directory is a backup whose end is not redone yet: its log is a copy, of which some may be
+    /// missing.
+    pub const fn is_unfinished_backup(&self) -> bool {
+        self.backup_end_required || self.backup_end_point.is_valid()
+    }
+
     /// Reads the control file of a data directory.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use crate::error::ReplicaError;
 use crate::lag::Pace;
 use file::SlotState;
 use host::Mutex;
-use host::{FileKind, Host, OpenMode, Timestamp};
+use host::{Disk, FileKind, Host, OpenMode, Timestamp};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -152,6 +152,36 @@ pub fn validate_name(name: &str) -> Result<(), ReplicaError> {
     if name.bytes().all(allowed) { Ok(()) } else { Err(ReplicaError::SlotNameCharacter(name.to_owned())) }
 }
 
+/// The newest position that a slot of the folder `dir` (pg_replslot) keeps; INVALID if none does. Nothing is
+/// changed.
+///
+/// # Errors
+///
+/// Fails if a slot's file is damaged or cannot be read.
+pub fn newest_restart(host: &Host, dir: &Path) -> Result<Lsn, ReplicaError> {
+    let entries = host.disk.list(dir).map_err(|cause| ReplicaError::file("list", dir, cause))?;
+    let mut newest = Lsn::INVALID;
+    for entry in entries {
+        if entry.kind == FileKind::Directory && !entry.name.ends_with(".tmp") {
+            let state = read_state(&*host.disk, &dir.join(&entry.name), &entry.name)?;
+            newest = newest.max(if state.persistent { state.restart } else { Lsn::INVALID });
+        }
+    }
+    Ok(newest)
+}
+
+/// What the file in a slot's folder says.
+fn read_state(disk: &dyn Disk, folder: &Path, name: &str) -> Result<SlotState, ReplicaError> {
+    let path = folder.join(STATE_FILE);
+    let damaged = |what: String| ReplicaError::SlotFile { path: path.display().to_string(), what };
+    let bytes = disk.read(&path, 4096).map_err(|cause| ReplicaError::file("read", &path, cause))?;
+    let state = SlotState::decode(&bytes).map_err(damaged)?;
+    if state.name != name {
+        return Err(damaged(format!("it is that of slot \"{}\"", state.name)));
+    }
+    Ok(state)
+}
+
 impl Slots {
     /// Reads the slots of the folder `dir` (pg_replslot). What a crash left half made or half dropped is
     /// removed; a damaged file is an error. More slots than `max` are an error, as in PostgreSQL.
@@ -183,13 +213,7 @@ impl Slots {
                 self.remove_folder(&folder)?;
                 continue;
             }
-            let path = folder.join(STATE_FILE);
-            let damaged = |what: String| ReplicaError::SlotFile { path: path.display().to_string(), what };
-            let bytes = disk.read(&path, 4096).map_err(|cause| ReplicaError::file("read", &path, cause))?;
-            let state = SlotState::decode(&bytes).map_err(damaged)?;
-            if state.name != entry.name {
-                return Err(damaged(format!("it is that of slot \"{}\"", state.name)));
-            }
+            let state = read_state(&**disk, &folder, &entry.name)?;
             if !state.persistent {
                 self.remove(&entry.name)?;
                 continue;

@@ -5,7 +5,7 @@
 
 pub(crate) mod directory;
 pub(crate) mod init;
-mod open;
+pub(crate) mod open;
 pub(crate) mod options;
 mod promote;
 mod run;

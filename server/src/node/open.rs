@@ -15,13 +15,15 @@ use crate::replication::ledger::Ledger;
 use crate::replication::standby::{RECOVERY, Standby};
 use crate::replication::{Replication, fencing};
 use crate::state::{NodeState, StopMode};
+use host::Host;
 use host::sync::Mutex;
 use host::task::task;
 use host::vital_task;
 use protocol::{Report, SqlState};
 use replica::driver::LogPlace;
-use replica::slots::Slots;
+use replica::slots::newest_restart;
 use sql_session::SqlEngine;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -49,11 +51,9 @@ async fn open(node: &Arc<Node>, control: &ControlFile) -> Result<Opened, ServerE
         ("data_checksums", if control.data_checksums { "on" } else { "off" }),
         (FORMAT_SETTING, &FORMATS.newest.to_string()),
     ]);
+    options.proven_flush = flushed_by_slots(&ground.host, &ground.data_dir)?;
     let mode = match signal {
-        None => {
-            options.proven_flush = flushed_by_slots(ground)?;
-            StartMode::Primary
-        }
+        None => StartMode::Primary,
         Some(signal) => {
             let (recovery, timeline) = prepare_recovery(&node.archive, control, signal).await?;
             options.recovery = recovery;
@@ -97,19 +97,28 @@ pub(super) async fn open_unless_stopped(
     }
 }
 
-/// How far standbys with slots have told that they hold this server's log: it was durable here before.
-fn flushed_by_slots(ground: &Ground) -> Result<Lsn, ServerError> {
-    let slots = Slots::open(&ground.host, &ground.data_dir.join("pg_replslot"), usize::MAX);
-    let slots = slots.map_err(|error| ServerError::new(error.to_string()))?;
-    Ok(slots.list().iter().map(|slot| slot.restart).max().unwrap_or(Lsn::INVALID))
+/// How far standbys with slots have told that they hold the log of the server on this directory: it was
+/// durable there before.
+///
+/// # Errors
+/// Fails if a slot cannot be read.
+pub fn flushed_by_slots(host: &Host, data: &Path) -> Result<Lsn, ServerError> {
+    let newest = newest_restart(host, &data.join("pg_replslot"));
+    newest.map_err(|error| ServerError::new(error.to_string()))
 }
 
 /// Has what recovery cuts from the log's end written to the ledger first.
 fn record_cuts(ground: &Arc<Ground>) -> storage::BeforeCutFn {
-    let ledger = Ledger::new(ground);
+    let (ledger, log) = (Ledger::new(ground), ground.log.clone());
     Arc::new(move |cut, why| {
         let reason = format!("{} bytes with {} whole records behind: {why}", cut.bytes(), cut.whole_records);
-        ledger.try_record("cut", (cut.from, cut.upto), &reason)
+        ledger.try_record("cut", (cut.from, cut.upto), &reason)?;
+        log.log(format!(
+            "cut {} bytes behind {}, which never became durable (recorded in plimsoll/ledger)",
+            cut.bytes(),
+            cut.from
+        ));
+        Ok(())
     })
 }
 
@@ -158,12 +167,6 @@ fn progress_interval(ground: &Ground) -> Duration {
 fn log_recovery(ground: &Ground, recovery: &RecoveryReport) {
     if !recovery.needed {
         return;
-    }
-    if recovery.cut_bytes > 0 {
-        ground.log.log(format!(
-            "cut {} bytes behind {}, which never became durable (recorded in plimsoll/ledger)",
-            recovery.cut_bytes, recovery.to
-        ));
     }
     if !recovery.aborted.is_empty() {
         ground.log.log(format!("aborted {} transactions without an outcome", recovery.aborted.len()));

@@ -12,4 +12,5 @@ pub(crate) mod promote;
 mod read_ahead;
 pub(crate) mod replay;
 pub(crate) mod standby;
+mod tail;
 pub(crate) mod target;

@@ -26,7 +26,7 @@ use wal::backup_label::{BACKUP_LABEL_FILE, BackupLabel, BackupMethod};
 use wal::control::{ClusterState, ControlFile};
 use wal::format::{FORMATS, FormatError};
 use wal::history::TimelineHistory;
-use wal::reader::{CutTail, EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
+use wal::reader::{EndOfWal, Next, ReaderOptions, SegmentFiles, WalReader};
 use wal::timelines::{RecoveryStart, TargetTimeline};
 use wal::xlog::{ParameterChange, WalLevel, XlogRecord};
 use wal::{Lsn, SegmentNumber, TimelineId, WalWriter, WriteStart, WriterConfig, Xid};
@@ -111,16 +111,18 @@ pub(crate) enum Started {
 }
 
 /// A data directory on its way to being open.
-struct Opening {
-    engine: Arc<Engine>,
-    reader: WalReader<SegmentFiles>,
-    label: Option<BackupLabel>,
+pub(super) struct Opening {
+    pub(super) engine: Arc<Engine>,
+    pub(super) reader: WalReader<SegmentFiles>,
+    pub(super) label: Option<BackupLabel>,
     /// The state of the control file as it was found.
-    found: ClusterState,
+    pub(super) found: ClusterState,
     /// The history to follow once the own log is redone, of a server that was not stopped.
     later: Option<TimelineHistory>,
     /// Log that is not here may come still.
     may_come: bool,
+    /// The log is not this node's own: the directory is a backup whose end is not redone yet.
+    pub(super) copied: bool,
 }
 
 /// Opens a data directory; see [`crate::Database::open`].
@@ -142,6 +144,7 @@ impl Opening {
         let found = control.state;
         FORMATS.mark_directory(&*host.disk, &options.dir).map_err(|error| format_error(&error))?;
         let label = load_label(host, &options.dir, control.segment_size)?;
+        let copied = label.is_some() || control.backup_end_required || control.backup_end_point.is_valid();
         let (history, later) = histories(host, &options, &control, label.as_ref(), mode)?;
         let wal_dir = options.dir.join("pg_wal");
         let mut source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);
@@ -149,17 +152,18 @@ impl Opening {
             if let Some(supply) = &options.recovery.supply {
                 source.set_supply(Arc::clone(supply));
             }
-            if !options.recovery.ends_with_log {
-                source.let_gaps_end_the_log();
-            }
             check_wal_level(control.parameters.wal_level)?;
         }
         // A standby gets the log again that it lacks, so a hole in its own proves no damage. It is not
-        // consistent before it has it.
+        // consistent before it has it. What a crashed primary wrote itself is another matter.
         let may_come = mode != StartMode::Primary && !options.recovery.ends_with_log;
+        let gaps_may_be = may_come && (later.is_none() || copied);
+        if gaps_may_be {
+            source.let_gaps_end_the_log(true);
+        }
         let reader_options = ReaderOptions {
             system_id: Some(control.system_id),
-            proven_flush: if may_come { Lsn::INVALID } else { control.min_recovery_point },
+            proven_flush: if gaps_may_be { Lsn::INVALID } else { control.min_recovery_point },
             ..ReaderOptions::new(control.segment_size)
         };
         let mut reader = WalReader::new(source, reader_options, Lsn::INVALID);
@@ -179,7 +183,7 @@ impl Opening {
         let in_recovery = mode != StartMode::Primary;
         let host = host.clone();
         let engine = Engine::new(Parts { host, options, store, control, visibility, in_recovery, lock });
-        Ok(Self { engine, reader, label, found, later, may_come })
+        Ok(Self { engine, reader, label, found, later, may_come, copied })
     }
 
     /// Writes the control file for the recovery that begins, then puts backup_label out of the way.
@@ -297,8 +301,11 @@ impl Opening {
         self.engine.recovery.in_own_log.store(true, Ordering::Release);
         let end = self.redo_all(replay)?;
         self.check_reached(&end, checkpoint_end)?;
+        if !self.copied {
+            self.check_backup_whole(replay)?;
+        }
         // What it may follow, and which of its pages are sound, hangs on where its log ends.
-        self.verify_tail(&end)?;
+        let tail = self.verify_tail(&end)?;
         self.engine.recovery.in_own_log.store(false, Ordering::Release);
         let later = if self.engine.options.recovery.follows_latest {
             let start = RecoveryStart::found(&self.engine.control.lock(), None).after_own_log(replay.at);
@@ -308,18 +315,27 @@ impl Opening {
         } else {
             later
         };
+        let mut control = self.engine.control.lock().clone();
+        control.state = ClusterState::InArchiveRecovery;
+        // A copy's pages may be newer than its log.
+        if replay.at >= control.min_recovery_point {
+            control.min_recovery_point = replay.at;
+            control.min_recovery_point_timeline = replay.timeline;
+        }
+        // As long as it is refused, nothing changes: the log is this node's own at the next start, too.
+        let start = RecoveryStart::found(&control, None);
+        start.check(&later).map_err(|error| Error::Unusable(error.to_string()))?;
+        self.record_cut(tail.as_ref(), &end)?;
         if self.reader.source().history().target() != later.target() {
             self.reader.source_mut().set_history(later);
         }
+        self.reader.source_mut().let_gaps_end_the_log(self.may_come);
         self.reader.seek(replay.at, Some(replay.last_record).filter(|last| last.is_valid()));
-        let (point, timeline) = (replay.at, replay.timeline);
-        self.engine.update_control(|control| {
-            control.state = ClusterState::InArchiveRecovery;
-            control.min_recovery_point = point;
-            control.min_recovery_point_timeline = timeline;
+        self.engine.update_control(|now| {
+            now.state = control.state;
+            now.min_recovery_point = control.min_recovery_point;
+            now.min_recovery_point_timeline = control.min_recovery_point_timeline;
         })?;
-        let start = RecoveryStart::found(&self.engine.control.lock(), None);
-        start.check(self.reader.source().history()).map_err(|error| Error::Unusable(error.to_string()))?;
         replay.check_consistent()
     }
 
@@ -347,7 +363,9 @@ impl Opening {
             report.end = end.reason.to_string();
             self.check_reached(&end, checkpoint_end)?;
             self.check_backup_whole(&replay)?;
-            report.cut_bytes = self.cut_tail(&end)?;
+            let tail = self.verify_tail(&end)?;
+            self.record_cut(tail.as_ref(), &end)?;
+            report.cut_bytes = tail.map_or(0, |tail| tail.bytes());
             self.engine.remove_dropped()?;
             self.engine.store.check_missing()?;
             broken = end.broken;
@@ -399,73 +417,6 @@ impl Opening {
         };
         replay.tell_progress(Some(end.reason));
         Ok(end)
-    }
-
-    /// The log must reach what the control file names.
-    fn check_reached(&self, end: &EndOfWal, checkpoint_end: Lsn) -> Result<(), Error> {
-        if end.at >= checkpoint_end {
-            return Ok(());
-        }
-        let what = format!(
-            "WAL ends at {} ({}), before the end of the checkpoint record at {checkpoint_end} that the control file names",
-            end.at, end.reason
-        );
-        Err(Error::corrupt("write-ahead log", Some(end.reason.at()), what))
-    }
-
-    /// Makes sure that what lies behind the log's end never was durable. What that is; None if it says
-    /// nothing about this node's disk: in a copy, or where another node's log was received.
-    fn verify_tail(&mut self, end: &EndOfWal) -> Result<Option<CutTail>, Error> {
-        if !self.found.is_crashed() || self.label.is_some() || !self.engine.options.log_writing.fsync {
-            return Ok(None);
-        }
-        let cut = self.reader.verify_end(end).map_err(read_error)?;
-        let mut proven = self.engine.options.proven_flush;
-        if cut.bytes() > 0 {
-            // A page is written after the log up to its LSN is durable.
-            proven = proven.max(self.engine.store.newest_lsn_on_disk()?);
-        }
-        if end.is_disproved_by(proven)
-            && !host::planted!("damage below the flush point passes for the log's end")
-        {
-            return Err(read_error(self.reader.damage_at(end, proven)));
-        }
-        Ok(Some(cut))
-    }
-
-    /// The same, and has it recorded before it is wiped. Returns its bytes.
-    fn cut_tail(&mut self, end: &EndOfWal) -> Result<u64, Error> {
-        let Some(cut) = self.verify_tail(end)? else { return Ok(0) };
-        if cut.bytes() > 0
-            && !host::planted!("a cut of the log's tail is not recorded")
-            && let Some(hook) = &self.engine.options.before_cut
-        {
-            hook(&cut, &end.reason.to_string())
-                .map_err(|error| Error::io("record the cut of", &self.engine.wal_dir(), error))?;
-        }
-        Ok(cut.bytes())
-    }
-
-    /// A backup, or a standby's directory, is usable only from a certain point of the log on.
-    fn check_backup_whole(&self, replay: &Replay) -> Result<(), Error> {
-        let (required, end_point, minimum) = {
-            let control = self.engine.control.lock();
-            (control.backup_end_required, control.backup_end_point, control.min_recovery_point)
-        };
-        if required || (end_point.is_valid() && replay.at < end_point) {
-            return Err(Error::Unusable(format!(
-                "WAL ends at {} before the end of the online backup; all WAL generated while the backup was taken \
-                 must be in pg_wal",
-                replay.at
-            )));
-        }
-        if replay.at < minimum {
-            return Err(Error::Unusable(format!(
-                "WAL ends at {} before the consistent recovery point {minimum}; provide the rest in pg_wal",
-                replay.at
-            )));
-        }
-        if end_point.is_valid() { replay.end_backup_recovery(replay.at) } else { Ok(()) }
     }
 }
 

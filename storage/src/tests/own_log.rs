@@ -2,12 +2,14 @@
 
 use super::standby::{backup, copy_file, follow, follow_latest, follow_with, primary, ship};
 use super::*;
-use crate::Feed;
-use host::Disk;
+use crate::{BeforeCutFn, Feed};
+use host::sync::Mutex;
+use host::{Disk, OpenMode};
+use std::path::PathBuf;
 use wal::control::ControlFile;
 use wal::history::{BranchId, TimelineHistory};
-use wal::reader::SegmentSupply;
-use wal::{SegmentNumber, TimelineId};
+use wal::reader::{CutTail, SegmentSupply};
+use wal::{Lsn, SegmentNumber, TimelineId};
 
 #[tokio::test]
 async fn an_old_primary_that_crashed_past_a_fork_redoes_its_own_log_and_does_not_follow_that_fork() {
@@ -108,4 +110,117 @@ async fn a_look_at_files_heeds_the_timeline_that_a_receiver_has_turned_to() {
     standby.feed.settle();
     assert_eq!(read(&standby.db, tree, "row 000").await.as_deref(), Some("before the fork"));
     standby.stop();
+}
+
+/// Opens a crashed directory as a standby; what is told before its tail is cut goes to `cuts`.
+fn try_follow(disk: &VirtualDisk, cuts: &Arc<Mutex<Vec<CutTail>>>) -> Result<Database, String> {
+    let sink = Arc::clone(cuts);
+    let before_cut: BeforeCutFn = Arc::new(move |cut, _| {
+        sink.lock().push(*cut);
+        Ok(())
+    });
+    let options = DatabaseOptions { before_cut: Some(before_cut), ..options() };
+    let mode = follow_latest(disk).map_err(|error| error.to_string())?;
+    match Database::open(&host_on(disk), options, mode).map_err(|error| error.to_string())? {
+        Opened::Standby { db, .. } => Ok(db),
+        Opened::Primary { .. } => panic!("asked for a standby"),
+    }
+}
+
+fn path_of(disk: &VirtualDisk, at: Lsn) -> (PathBuf, u64) {
+    let size = ControlFile::load(disk, Path::new(DIR)).unwrap().segment_size;
+    let name = size.segment_of(at).file_name(TimelineId::FIRST, size);
+    (Path::new(DIR).join("pg_wal").join(name), size.offset_of(at))
+}
+
+#[tokio::test]
+async fn a_crashed_primary_that_lacks_a_segment_of_its_own_log_is_refused_as_a_standby_too() {
+    let (disk, db, tree) = primary().await;
+    let begin = db.positions().unwrap().flushed();
+    let size = db.control().segment_size;
+    let missing = size.start_of(size.segment_of(begin).next());
+    let filler = "x".repeat(2000);
+    for row in 0_u64.. {
+        if db.positions().unwrap().flushed() > missing + size.bytes() + 20_000 {
+            break;
+        }
+        write(&db, tree, &[(&format!("row {row:06}"), &filler)], SyncLevel::Local).await;
+    }
+    let crashed = power_cut(&disk);
+    crashed.remove_file(&path_of(&crashed, missing).0).unwrap();
+    let cuts = Arc::default();
+    let refused = try_follow(&crashed, &cuts).unwrap_err();
+    assert!(refused.contains("has already been removed"), "{refused}");
+    assert_eq!(cuts.lock().len(), 0);
+}
+
+#[tokio::test]
+async fn the_torn_tail_of_a_crashed_primary_is_recorded_when_it_starts_as_a_standby_too() {
+    let (disk, db, tree) = primary().await;
+    let at = db.positions().unwrap().flushed();
+    write(&db, tree, &[("row 000", "torn")], SyncLevel::Local).await;
+    let (end, crashed) = (db.positions().unwrap().flushed(), power_cut(&disk));
+    let (path, offset) = path_of(&crashed, at);
+    assert!(crashed.flip_bit(&path, offset + 40, 1).unwrap());
+    let cuts = Arc::default();
+    let db = try_follow(&crashed, &cuts).unwrap();
+    assert_eq!(db.replayed(), at);
+    let cut = cuts.lock().clone();
+    assert!(cut.len() == 1 && cut[0].from == at && cut[0].upto > end - 8, "{cut:?}");
+}
+
+#[tokio::test]
+async fn a_start_as_a_standby_that_is_refused_leaves_a_crashed_primary_one_whose_tail_is_recorded() {
+    let (disk, db, tree) = primary().await;
+    let (two, wal_dir) = (TimelineId::new(2), Path::new(DIR).join("pg_wal"));
+    let fork = db.positions().unwrap().flushed();
+    write(&db, tree, &[("row 000", "past the fork")], SyncLevel::Local).await;
+    let at = db.positions().unwrap().flushed();
+    write(&db, tree, &[("row 000", "torn")], SyncLevel::Local).await;
+    let crashed = power_cut(&disk);
+    let history = TimelineHistory::root(TimelineId::FIRST).fork(two, fork, "test", BranchId::new(2)).unwrap();
+    history.store(&crashed, &wal_dir).unwrap();
+    let (path, offset) = path_of(&crashed, at);
+    assert!(crashed.flip_bit(&path, offset + 40, 1).unwrap());
+    let mode = StartMode::Standby { timeline: two };
+    let refused = Database::open(&host_on(&crashed), options(), mode).err().unwrap().to_string();
+    assert!(refused.contains("does not contain minimum recovery point"), "{refused}");
+    let control = ControlFile::load(&crashed, Path::new(DIR)).unwrap();
+    assert!(control.state.is_crashed(), "{:?}", control.state);
+    let cuts: Arc<Mutex<Vec<CutTail>>> = Arc::default();
+    let sink = Arc::clone(&cuts);
+    let before_cut: BeforeCutFn = Arc::new(move |cut, _| {
+        sink.lock().push(*cut);
+        Ok(())
+    });
+    let (_, report) =
+        try_open(&crashed, DatabaseOptions { before_cut: Some(before_cut), ..options() }).unwrap();
+    assert_eq!((report.to, cuts.lock().len()), (at, 1));
+}
+
+#[tokio::test]
+async fn what_the_control_file_says_of_a_crashed_primarys_log_is_heeded_when_it_starts_as_a_standby_too() {
+    let (disk, db, tree) = primary().await;
+    let end = db.positions().unwrap().flushed();
+    write(&db, tree, &[("row 000", "lost")], SyncLevel::Local).await;
+    let (minimum, crashed) = (db.positions().unwrap().flushed(), power_cut(&disk));
+    // Lost from a record's end on: nothing is there that would be cut.
+    let (path, offset) = path_of(&crashed, end);
+    let zeros = vec![0; (db.control().segment_size.bytes() - offset) as usize];
+    crashed.open(&path, OpenMode::ReadWrite).unwrap().write_all_at(&zeros, offset).unwrap();
+    let mut control = ControlFile::load(&crashed, Path::new(DIR)).unwrap();
+    control.min_recovery_point = minimum;
+    control.min_recovery_point_timeline = TimelineId::FIRST;
+    control.store(&crashed, Path::new(DIR)).unwrap();
+    let as_primary = try_open(&crashed.fork(), options()).unwrap_err().to_string();
+    let refused = try_follow(&crashed, &Arc::default()).unwrap_err();
+    assert_eq!(refused, as_primary);
+    assert!(refused.contains(&minimum.to_string()), "{refused}");
+
+    // A copy may get the rest from elsewhere. It serves no reads before.
+    control.backup_end_point = minimum;
+    control.store(&crashed, Path::new(DIR)).unwrap();
+    let db = try_follow(&crashed, &Arc::default()).unwrap();
+    assert!(!db.is_consistent());
+    assert_eq!(db.control().min_recovery_point, minimum);
 }

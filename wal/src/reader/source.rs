@@ -179,10 +179,10 @@ impl SegmentFiles {
         self.supply.off = !on;
         self.open = None;
     }
-    /// A missing segment ends the log although later ones are there: it may still come (a standby waits for
-    /// it).
-    pub fn let_gaps_end_the_log(&mut self) {
-        self.gaps_end_the_log = true;
+    /// Whether a missing segment ends the log although later ones are there: it may still come (a standby
+    /// waits for it).
+    pub fn let_gaps_end_the_log(&mut self, let_them: bool) {
+        self.gaps_end_the_log = let_them;
     }
     /// Nothing is read from `limit` on; below it, a segment that is not there is missing rather than not yet
     /// there.

@@ -1,0 +1,76 @@
+//! The end of a log that was redone: whether it is one, and what lies behind it.
+
+use super::open::Opening;
+use super::replay::Replay;
+use crate::Error;
+use crate::error::read_error;
+use wal::Lsn;
+use wal::reader::{CutTail, EndOfWal};
+
+impl Opening {
+    /// The log must reach what the control file names.
+    pub(super) fn check_reached(&self, end: &EndOfWal, checkpoint_end: Lsn) -> Result<(), Error> {
+        if end.at >= checkpoint_end {
+            return Ok(());
+        }
+        let what = format!(
+            "WAL ends at {} ({}), before the end of the checkpoint record at {checkpoint_end} that the control file names",
+            end.at, end.reason
+        );
+        Err(Error::corrupt("write-ahead log", Some(end.reason.at()), what))
+    }
+
+    /// Makes sure that what lies behind the log's end never was durable. What that is; None if it says
+    /// nothing about this node's disk: in a copy, or where another node's log was received.
+    pub(super) fn verify_tail(&mut self, end: &EndOfWal) -> Result<Option<CutTail>, Error> {
+        if !self.found.is_crashed() || self.copied || !self.engine.options.log_writing.fsync {
+            return Ok(None);
+        }
+        let cut = self.reader.verify_end(end).map_err(read_error)?;
+        let mut proven = self.engine.options.proven_flush;
+        if cut.bytes() > 0 {
+            // A page is written after the log up to its LSN is durable.
+            proven = proven.max(self.engine.store.newest_lsn_on_disk()?);
+        }
+        if end.is_disproved_by(proven)
+            && !host::planted!("damage below the flush point passes for the log's end")
+        {
+            return Err(read_error(self.reader.damage_at(end, proven)));
+        }
+        Ok(Some(cut))
+    }
+
+    /// Has a tail recorded before it is wiped.
+    pub(super) fn record_cut(&self, tail: Option<&CutTail>, end: &EndOfWal) -> Result<(), Error> {
+        if let Some(cut) = tail.filter(|tail| tail.bytes() > 0)
+            && !host::planted!("a cut of the log's tail is not recorded")
+            && let Some(hook) = &self.engine.options.before_cut
+        {
+            hook(cut, &end.reason.to_string())
+                .map_err(|error| Error::io("record the cut of", &self.engine.wal_dir(), error))?;
+        }
+        Ok(())
+    }
+
+    /// A backup, or a standby's directory, is usable only from a certain point of the log on.
+    pub(super) fn check_backup_whole(&self, replay: &Replay) -> Result<(), Error> {
+        let (required, end_point, minimum) = {
+            let control = self.engine.control.lock();
+            (control.backup_end_required, control.backup_end_point, control.min_recovery_point)
+        };
+        if required || (end_point.is_valid() && replay.at < end_point) {
+            return Err(Error::Unusable(format!(
+                "WAL ends at {} before the end of the online backup; all WAL generated while the backup was taken \
+                 must be in pg_wal",
+                replay.at
+            )));
+        }
+        if replay.at < minimum {
+            return Err(Error::Unusable(format!(
+                "WAL ends at {} before the consistent recovery point {minimum}; provide the rest in pg_wal",
+                replay.at
+            )));
+        }
+        if end_point.is_valid() { replay.end_backup_recovery(replay.at) } else { Ok(()) }
+    }
+}
