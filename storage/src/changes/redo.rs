@@ -10,6 +10,7 @@ use crate::changes::records::{self, info};
 use crate::changes::store::Store;
 use crate::pages::pool::{PageKey, Pin, WritePage};
 use smallvec::SmallVec;
+use std::sync::atomic::Ordering;
 use wal::record::Block;
 use wal::smgr::{SmgrRecord, TRUNCATE_MAIN};
 use wal::{BlockNumber, Fork, Record, Rmgr, Xid};
@@ -87,10 +88,13 @@ impl Store {
         }
         let mut latched: SmallVec<[(WritePage<'_>, Block<'_>, Step<'_>); 4]> = SmallVec::new();
         for (block, page) in found {
-            if let Some((page, step)) = self.latch_for_redo(record, &block, page)?
-                && page.lsn() < end
-            {
+            let Some((page, step)) = self.latch_for_redo(record, &block, page)? else { continue };
+            let lsn = page.lsn();
+            if lsn < end {
                 latched.push((page, block, step));
+            } else if lsn > end {
+                // It was written when it bore more than is redone yet.
+                self.0.newest_met.fetch_max(lsn.get(), Ordering::Relaxed);
             }
         }
         if record.rmgr() == Rmgr::ENGINE

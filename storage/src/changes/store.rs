@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use wal::{BlockNumber, ImageMethod, Lsn, RelFile};
 
 use super::resume::{Held, resuming};
@@ -77,6 +77,8 @@ pub(crate) struct Inner {
     pub(crate) image_compression: RwLock<ImageMethod>,
     pub(crate) writer: Mutex<super::writer::Scratch>,
     pub(crate) missing: Mutex<BTreeMap<PageKey, Lsn>>,
+    /// The newest LSN that redo met on a page which was ahead of it.
+    pub(crate) newest_met: AtomicU64,
     /// Pages that a scan has read ahead of it (effective_io_concurrency).
     read_ahead: AtomicUsize,
 }
@@ -111,6 +113,7 @@ impl Store {
             image_compression: RwLock::new(ImageMethod::Plain),
             writer: Mutex::default(),
             missing: Mutex::default(),
+            newest_met: AtomicU64::new(0),
             read_ahead: AtomicUsize::new(1),
         })))
     }
@@ -316,9 +319,11 @@ impl Store {
         Ok(written)
     }
 
-    /// The newest LSN that a page on disk bears, of those that redo has changed.
-    pub(crate) fn newest_lsn_on_disk(&self) -> Result<Lsn, Error> {
-        self.0.pool.newest_lsn_on_disk()
+    /// The newest LSN that a page on disk bears, as far as redo has read pages; with `anew`, of those too
+    /// that it made anew and that are in the pool.
+    pub(crate) fn newest_lsn_on_disk(&self, anew: bool) -> Result<Lsn, Error> {
+        let met = Lsn::new(self.0.newest_met.load(Ordering::Relaxed));
+        Ok(if anew { met.max(self.0.pool.newest_lsn_on_disk()?) } else { met })
     }
 
     /// Cuts the files of a relation that the log has cut, once the log is flushed up to there.

@@ -27,11 +27,10 @@ impl Opening {
             return Ok(None);
         }
         let cut = self.reader.verify_end(end).map_err(read_error)?;
-        let mut proven = self.engine.options.proven_flush;
-        if cut.bytes() > 0 {
-            // A page is written after the log up to its LSN is durable.
-            proven = proven.max(self.engine.store.newest_lsn_on_disk()?);
-        }
+        // A page is written after the log up to its LSN is durable. Those that redo made from images are read
+        // for this alone, which is too dear at each start: only if something lies behind the end.
+        let on_disk = self.engine.store.newest_lsn_on_disk(cut.bytes() > 0)?;
+        let proven = self.engine.options.proven_flush.max(on_disk);
         if end.is_disproved_by(proven)
             && !host::planted!("damage below the flush point passes for the log's end")
         {

@@ -102,6 +102,34 @@ async fn damage_in_the_last_commit_stops_the_start_if_a_page_on_disk_or_a_slot_s
 }
 
 #[tokio::test]
+async fn a_log_that_is_lost_from_a_records_end_on_stops_the_start_if_redo_reads_a_page_that_has_more() {
+    // So redo reads what it changes.
+    let options = || DatabaseOptions { full_page_writes: false, ..options() };
+    let (disk, db, tree) = with_tree().await;
+    drop(db);
+    let (db, _) = try_open(&disk, options()).unwrap();
+    write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
+    db.checkpoint(crate::CheckpointKind::Immediate).await.unwrap();
+    write(&db, tree, &[("a", "2")], SyncLevel::Local).await;
+    let end = db.positions().unwrap().flushed();
+    write(&db, tree, &[("a", "3")], SyncLevel::Local).await;
+    let unwritten = power_cut(&disk);
+    db.0.store.flush_before(Lsn::MAX, &mut |_| {}).unwrap();
+    for (image, written) in [(unwritten, false), (power_cut(&disk), true)] {
+        let file = image.open(Path::new(&path_of(end)), OpenMode::ReadWrite).unwrap();
+        file.write_all_at(&vec![0; (SIZE - end.get() % SIZE) as usize], end.get() % SIZE).unwrap();
+        file.sync().unwrap();
+        match try_open(&image, options()) {
+            Ok((_, report)) => assert_eq!((written, report.to, report.cut_bytes), (false, end, 0)),
+            Err(error) => {
+                let (text, code) = (error.to_string(), error.sqlstate());
+                assert!(written && code.as_str() == "XX001" && text.contains("flushed up to"), "{text}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_ends_before_the_checkpoint_of_the_control_file_is_damage() {
     let (disk, db, tree) = with_tree().await;
     write(&db, tree, &[("a", "1")], SyncLevel::Local).await;
