@@ -1,7 +1,9 @@
 //! Replication slots: they survive a failover on the standbys that copy them, say when they will be lost, and
 //! are given up loudly.
 
-use scenarios::{Node, plimsoll, run_ok, wait_until};
+use scenarios::wire::parse_lsn;
+use scenarios::{Node, plimsoll, run, run_ok, wait_until};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -172,4 +174,43 @@ fn a_slot_that_nobody_uses_is_given_up_after_its_time_and_one_in_use_is_not() {
         primary.log().contains("invalidating slot \"unused\" because nobody has used it for longer than")
     );
     drop(standby);
+}
+
+#[test]
+fn what_a_slot_says_of_a_crashed_servers_log_is_heeded_on_every_way_up_and_by_the_preview() {
+    let primary = primary();
+    reserve(&primary, "receiver");
+    let at = primary.sql("SELECT pg_current_wal_lsn()");
+    write(&primary, 0);
+    // Only the slot's receiver was told of what follows.
+    primary.sql("SELECT pg_replication_slot_advance('receiver', pg_current_wal_flush_lsn())");
+    primary.kill_9();
+    let (at, size) = (parse_lsn(&at).expect("a position"), 1_u64 << 20);
+    for entry in std::fs::read_dir(primary.data().join("pg_wal")).expect("a folder").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(number) = name.get(16..).and_then(|number| u64::from_str_radix(number, 16).ok()) else {
+            continue;
+        };
+        let from = at.saturating_sub(number * size).min(size);
+        let file = std::fs::File::options().write(true).open(entry.path()).expect("a segment");
+        file.write_all_at(&vec![0; usize::try_from(size - from).expect("small")], from).expect("zeros");
+    }
+    for way in ["", "standby.signal", "recovery.signal"] {
+        let node = Node::copy_of(&primary);
+        let _ = std::fs::remove_file(node.data().join("postmaster.pid"));
+        if !way.is_empty() {
+            std::fs::write(node.data().join(way), "").expect("a file");
+            node.set("restore_command", "false");
+        }
+        let started = node.try_start();
+        assert!(
+            started.code != 0 && node.log().contains("WAL is damaged"),
+            "{way}: {started:?} {}",
+            node.log()
+        );
+        if !way.is_empty() {
+            let preview = run(plimsoll().args(["restore", "--preview", "-D"]).arg(node.data()));
+            assert!(preview.code == 1 && preview.stderr.contains("WAL is damaged"), "{way}: {preview:?}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::cli::RestoreArgs;
 use crate::output::say;
 use crate::serve;
 use anyhow::{Context, Result, anyhow, bail};
-use host::{Disk, Host, SharedDisk, ShellCommand, Timestamp};
+use host::{Disk, Host, ShellCommand, Timestamp};
 use parking_lot::Mutex;
 use server::ServerOptions;
 use std::collections::{HashSet, VecDeque};
@@ -225,19 +225,34 @@ fn begin_of(disk: &dyn Disk, dir: &Path, control: &ControlFile) -> Result<Begin>
     })
 }
 
-/// The end of the log in the data directory itself.
-fn end_of_own_log(disk: &SharedDisk, dir: &Path, control: &ControlFile, begin: &Begin) -> Result<Lsn> {
+/// The end of the log in the data directory itself, judged as a start judges it.
+fn end_of_own_log(host: &Host, dir: &Path, control: &ControlFile, begin: &Begin) -> Result<Lsn> {
     let pg_wal = dir.join("pg_wal");
     // A promotion may be newer than the checkpoint.
     let timeline = begin.start.timeline();
-    let history = TimelineHistory::load(&**disk, &pg_wal, timeline)
+    let history = TimelineHistory::load(&*host.disk, &pg_wal, timeline)
         .map_err(|error| anyhow!("history of timeline {timeline}: {error}"))?;
-    let files = SegmentFiles::new(disk.clone(), &pg_wal, control.segment_size, history);
-    let mut reader = WalReader::new(files, reader_options(control), begin.redo);
+    let files = SegmentFiles::new(host.disk.clone(), &pg_wal, control.segment_size, history);
+    let minimum = if control.is_unfinished_backup() { Lsn::INVALID } else { control.min_recovery_point };
+    let options = ReaderOptions { proven_flush: minimum, ..reader_options(control) };
+    let mut reader = WalReader::new(files, options, control.checkpoint);
+    if let Next::Record(checkpoint) = reader.next()? {
+        reader.prove_flush(checkpoint.end());
+    }
+    reader.seek(begin.redo, None);
     loop {
-        if let Next::End(end) = reader.next()? {
-            return Ok(end.at);
+        let Next::End(end) = reader.next()? else { continue };
+        let options = ServerOptions::new(std::path::absolute(dir)?);
+        let fsync = server::setting_of(&options, "fsync").map_err(|error| anyhow!("{error}"))?;
+        if fsync == "on" && !control.is_unfinished_backup() {
+            reader.verify_end(&end)?;
+            let proven =
+                server::flushed_by_slots(host, dir).map_err(|error| anyhow!("{error}"))?.max(minimum);
+            if end.is_disproved_by(proven) {
+                return Err(reader.damage_at(&end, proven).into());
+            }
         }
+        return Ok(end.at);
     }
 }
 
@@ -282,7 +297,8 @@ pub fn run(arguments: &RestoreArgs) -> Result<()> {
     timelines::fetch_for(&begin.start, target_timeline, |timeline| fetcher.fetch_history(timeline))
         .context("could not ask the archive for timelines")?;
     let (begins, asked_from) = if begin.start.redoes_own_log_first() {
-        let end = end_of_own_log(&host.disk, dir, &control, &begin)?;
+        let end = end_of_own_log(&host, dir, &control, &begin)
+            .context("a start would be refused, for the directory's own WAL")?;
         (begin.start.after_own_log(end), end)
     } else {
         (begin.start, start)
