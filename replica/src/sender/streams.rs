@@ -38,9 +38,20 @@ pub struct SenderInfo {
     pub client_port: i32,
     /// backend_start
     pub backend_start: Timestamp,
-    /// Whether the log may be for a copy that is being made (the client said so, or reads through a temporary
-    /// slot). Such a copy may never be finished: no commit counts on it before it tells what it replayed.
-    pub may_be_copy: bool,
+    /// Whether the log is for a copy that is being made, which may never be finished: no commit counts on it.
+    pub copy: Copying,
+}
+
+/// Whether a stream is for a copy in the making.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// It is a standby's.
+    #[default]
+    No,
+    /// It reads through a temporary slot, as both may: it is a standby's once it tells what it replayed.
+    Perhaps,
+    /// The client says so.
+    Yes,
 }
 
 /// One row of pg_stat_replication, and what else is known of the stream.
@@ -307,9 +318,12 @@ impl Entry {
     }
 
     fn is_copy(&self) -> bool {
-        self.info.may_be_copy
-            && !self.progress.replayed.is_valid()
-            && !host::planted!("a clone in the making counts")
+        let is_copy = match self.info.copy {
+            Copying::No => false,
+            Copying::Perhaps => !self.progress.replayed.is_valid(),
+            Copying::Yes => true,
+        };
+        is_copy && !host::planted!("a clone in the making counts")
     }
 
     fn candidate(&self) -> Candidate<'_> {
@@ -546,8 +560,14 @@ mod tests {
     #[test]
     fn a_copy_in_the_making_confirms_nothing_until_it_replays() {
         let (senders, _) = table("*");
-        let info = SenderInfo { application_name: "a".into(), may_be_copy: true, ..SenderInfo::default() };
-        let copy = senders.register(info).unwrap();
+        let of = |copy| SenderInfo { application_name: "a".into(), copy, ..SenderInfo::default() };
+        let said = senders.register(of(Copying::Yes)).unwrap();
+        said.set_state(SenderState::Streaming, TimelineId::FIRST);
+        said.on_sent(at(90), now());
+        said.on_reply(everywhere(90), now(), now());
+        assert_eq!(senders.synced(), Progress::default(), "whatever it reports");
+        drop(said);
+        let copy = senders.register(of(Copying::Perhaps)).unwrap();
         copy.set_state(SenderState::Streaming, TimelineId::FIRST);
         copy.on_sent(at(70), now());
         copy.on_reply(Progress { replayed: Lsn::INVALID, ..everywhere(70) }, now(), now());

@@ -117,9 +117,9 @@ pub fn evaluate(names: Option<&SyncNames>, candidates: &[Candidate<'_>]) -> Eval
         let priority = priority(candidate);
         let state = match names.method() {
             _ if priority == 0 => SyncState::Async,
+            _ if !chosen.contains(&at) => SyncState::Potential,
             Method::Any => SyncState::Quorum,
-            Method::First if chosen.contains(&at) => SyncState::Sync,
-            Method::First => SyncState::Potential,
+            Method::First => SyncState::Sync,
         };
         Standing { priority, state }
     };
@@ -181,6 +181,8 @@ mod tests {
         let mut all = [standby("a", 10), standby("b", 20), standby("c", 30)];
         assert_eq!(replayed(&any, &all), Some(20));
         assert_eq!(states(&any, &all), [(1, "quorum"); 3]);
+        let catches_up = Candidate { streaming: false, ..standby("a", 10) };
+        assert_eq!(states(&any, &[catches_up, all[1]]), [(1, "potential"), (1, "quorum")]);
         all[0].progress.written = Lsn::new(100);
         let synced = evaluate(Some(&any), &all).synced.unwrap();
         assert_eq!((synced.written, synced.flushed), (Lsn::new(32), Lsn::new(21)));

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{Database, Promoted};
 use wal::history::TimelineHistory;
-use wal::{Lsn, NodeLog, Xid};
+use wal::{Lsn, NodeLog, TimelineId, Xid};
 
 /// Replication of a node whose database is open.
 pub(crate) struct Replication {
@@ -104,6 +104,13 @@ impl Replication {
         self.log.branch(self.log.state().history.clone(), at);
         let saved = self.slots.save();
         saved.map_err(|error| ServerError::new(format!("could not save replication slots: {error}")))
+    }
+
+    /// The end of the log of a timeline is given up, which holds no whole record.
+    pub(crate) fn tell_cut(&self, (from, to): (Lsn, Lsn), timeline: TimelineId, why: &str) {
+        let reason = format!("no whole record of timeline {timeline}, {why}");
+        self.ledger.record("cut", (from, to), &reason);
+        self.ground.log.log(format!("cut log from {from} to {to}: {reason}"));
     }
 
     /// The node was promoted: its log goes on with its own writer.

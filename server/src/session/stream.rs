@@ -8,7 +8,7 @@ use crate::replication::fencing;
 use protocol::replication::{COPY_OPTION, ExtensionCommand, OptionValue, StartReplication};
 use protocol::{Report, Severity, SqlState, backend};
 use replica::driver::send::{Ended, SendContext, SendError, StreamRequest, StreamTimes, stream};
-use replica::sender::streams::SenderInfo;
+use replica::sender::streams::{Copying, SenderInfo};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wal::format::FORMATS;
@@ -38,7 +38,11 @@ impl WalSender {
             client_addr: self.handle.client.map(|client| client.ip().to_string()),
             client_port: self.handle.client.map_or(-1, |client| i32::from(client.port())),
             backend_start: self.handle.started,
-            may_be_copy: temporary || start.options.iter().any(|(name, _)| name == COPY_OPTION),
+            copy: match start.options.iter().any(|(name, _)| name == COPY_OPTION) {
+                true => Copying::Yes,
+                false if temporary => Copying::Perhaps,
+                false => Copying::No,
+            },
         };
         let row = replication.senders.register(info).map_err(|error| from_replica(&error))?;
         let told = replication.clone();

@@ -16,6 +16,7 @@ use crate::{LEVELS, LIMIT, ask, is_acknowledged, is_long, position, run_chains, 
 use scenarios::wire::{Wire, parse_lsn};
 use scenarios::{Branch, LogCut, Node, assert_logs_equal, pg_tool, run_ok, wait_until};
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::net::UnixStream;
 
 /// Cuts inside of records.
@@ -189,6 +190,10 @@ impl Origin {
         // are compared below.
         let most = self.boundaries.iter().find(|end| **end >= cut.at);
         assert!(Some(&second.fork()) <= most, "{second:?} begins behind {most:x?}");
+        if second.fork() < cut.at {
+            let ledger = fs::read_to_string(a.data().join("plimsoll/ledger")).unwrap_or_default();
+            assert!(ledger.contains("cut at the promotion"), "nothing is given up in silence: {ledger}");
+        }
         assert_logs_equal(&self.primary, &a, &Branch::of(&self.primary), second.fork());
         assert_logs_equal(&a, &s, &second, third.fork().min(end));
 

@@ -52,9 +52,7 @@ impl ReceiveObserver for Observer {
 
     fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
         let Some(replication) = self.replication.upgrade() else { return };
-        let reason = format!("no whole record of timeline {timeline}, cut before following the primary");
-        replication.ledger.record("cut", (from, to), &reason);
-        replication.ground.log.log(format!("cut log from {from} to {to}: {reason}"));
+        replication.tell_cut((from, to), timeline, "cut before following the primary");
     }
 
     fn confirmed(&self, upto: Lsn) {

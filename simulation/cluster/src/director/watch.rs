@@ -14,7 +14,9 @@
 //! | anything is said              | nobody speaks of damage: these disks lose what is not synced, no more  |
 
 use super::admin::{PATIENCE, ask};
-use super::words::{CUT, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, REDONE, value_after};
+use super::words::{
+    CUT, CUT_AT_PROMOTION, DAMAGE, FENCED, FOLLOWS, NEW_TIMELINE, READY, REDONE, value_after,
+};
 use super::{Shared, disks, facts, leftovers, machine_of, syncs};
 use crate::branch::Branch;
 use crate::cluster::DATA;
@@ -83,6 +85,7 @@ pub(super) fn hear(shared: &Shared, node: usize, line: &str) {
     };
     let mut watch = shared.watch.lock();
     if line.contains(CUT)
+        && !line.contains(CUT_AT_PROMOTION)
         && let Some(to) = value_after(line, " to ")
     {
         shared.hit(Rare::PartialRecordAtCut);

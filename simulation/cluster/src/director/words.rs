@@ -16,6 +16,8 @@ pub(super) const FOLLOWS: &str = "new target timeline is ";
 pub(super) const REDONE: &str = "redo done at ";
 /// A node cuts what its log has behind a position.
 pub(super) const CUT: &str = "cut log from ";
+/// It does so since it becomes a primary.
+pub(super) const CUT_AT_PROMOTION: &str = "cut at the promotion";
 /// A start cut the torn end of the log.
 pub(super) const TORN: &str = "which never became durable";
 /// Recovery ends large transactions.
