@@ -140,7 +140,12 @@ impl WalWriter {
         self.shared.insert(record, false)
     }
 
-    /// The same for the log's last record: none comes behind it any more.
+    /// From now on no record has a place but the last one.
+    pub fn seal(&self) {
+        self.shared.tail.lock().is_sealed = true;
+    }
+
+    /// The log's last record, also behind a [`WalWriter::seal`]: none comes behind it any more.
     ///
     /// # Errors
     /// As [`WalWriter::insert`].
@@ -436,7 +441,7 @@ impl Shared {
             self.space.ensure(upto)?;
             tail = self.tail.lock();
         }
-        if tail.is_sealed {
+        if tail.is_sealed && !is_last {
             return Err(WalError::Closed { reached: self.positions.flushed() });
         }
         tail.is_sealed = is_last;

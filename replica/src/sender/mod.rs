@@ -385,5 +385,17 @@ impl Sender {
     }
 }
 
+/// Whether a stream is for a copy in the making.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// It is a standby's.
+    #[default]
+    No,
+    /// It reads through a temporary slot, as both may: it is a standby's once it tells what it replayed.
+    Perhaps,
+    /// The client says so.
+    Yes,
+}
+
 #[cfg(test)]
 mod tests;

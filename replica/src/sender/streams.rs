@@ -8,7 +8,7 @@
 
 use crate::error::ReplicaError;
 use crate::lag::{FlushClock, LagFigures, LagTracker, Pace, RoundTrips};
-use crate::sender::SenderState;
+use crate::sender::{Copying, SenderState};
 use crate::sync::{Candidate, Progress, Standing, SyncNames, SyncState, evaluate};
 use durability::Stages;
 use host::Mutex;
@@ -40,18 +40,6 @@ pub struct SenderInfo {
     pub backend_start: Timestamp,
     /// Whether the log is for a copy that is being made, which may never be finished: no commit counts on it.
     pub copy: Copying,
-}
-
-/// Whether a stream is for a copy in the making.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Copying {
-    /// It is a standby's.
-    #[default]
-    No,
-    /// It reads through a temporary slot, as both may: it is a standby's once it tells what it replayed.
-    Perhaps,
-    /// The client says so.
-    Yes,
 }
 
 /// One row of pg_stat_replication, and what else is known of the stream.

@@ -19,12 +19,14 @@ struct KeepForReplicas {
 impl WalRetention for KeepForReplicas {
     fn needed_from(&self, redo: Lsn) -> Lsn {
         let Some(replication) = self.replication.upgrade() else { return redo };
+        // Asked first: what a standby reports meanwhile may not be in its slot's file yet.
+        let oldest = replication.slots.oldest();
         if let Err(error) = replication.slots.save() {
             // A slot that is not saved may hold back more than its file says, never less.
             replication.ground.log.warning(format!("could not save replication slots: {error}"));
         }
         let limits = replication.limits();
-        let keep = limits.segment_size.start_of(limits.keep_from(redo, replication.slots.oldest()));
+        let keep = limits.segment_size.start_of(limits.keep_from(redo, oldest));
         slots::invalidate_before(&replication, keep);
         keep.min(redo)
     }

@@ -87,6 +87,11 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         });
     }
     let online = matches!(kind, CheckpointKind::Immediate | CheckpointKind::Paced(_));
+    let is_last = kind == CheckpointKind::Shutdown;
+    if is_last {
+        // Work of a session that has ended may go on: it finds no place from here on.
+        wal.seal();
+    }
     let (redo, next_xid, next_oid, oldest_open) = pipeline.at_rest(|_, next_xid| {
         let numbers = engine.numbers.lock();
         let oldest_open = engine.visibility.unsettled().0.iter().next();
@@ -114,8 +119,6 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
         XlogRecord::CheckpointShutdown(contents)
     };
     let mut record = record.encode().map_err(|error| Error::Log(error.to_string().into()))?;
-    // Work of a session that has ended may go on: it finds no place behind the shutdown checkpoint.
-    let is_last = kind == CheckpointKind::Shutdown;
     let placed = if is_last { wal.insert_last(&mut record) } else { wal.insert(&mut record) };
     let placed = placed.map_err(log_error)?;
     wal.flush(placed.end).map_err(log_error)?;

@@ -81,7 +81,7 @@ pub(super) struct Tail {
     full: Stretches,
     pub(super) records: u64,
     pub(super) bytes: u64,
-    /// The last record is in its place.
+    /// No record has a place any more but the last one.
     pub(super) is_sealed: bool,
 }
 
