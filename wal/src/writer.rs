@@ -145,7 +145,7 @@ impl WalWriter {
         self.shared.tail.lock().is_sealed = true;
     }
 
-    /// The log's last record, also behind a [`WalWriter::seal`]: none comes behind it any more.
+    /// The log's last record, which alone has a place behind a [`WalWriter::seal`].
     ///
     /// # Errors
     /// As [`WalWriter::insert`].
@@ -444,7 +444,6 @@ impl Shared {
         if tail.is_sealed && !is_last {
             return Err(WalError::Closed { reached: self.positions.flushed() });
         }
-        tail.is_sealed = is_last;
         let switches = record.is_switch();
         let mut place = Inserted { start: tail.at(), end: tail.at() };
         // At a segment's start there is nothing to leave.

@@ -68,6 +68,9 @@ async fn keep_lag_clock(replication: Arc<Replication>) {
     }
 }
 
+/// Why commits are shown that waited for standbys whose names were taken away.
+pub(super) const NOBODY_NAMED: &str = "released since no synchronous standbys are named any more";
+
 /// Watches commits of before this start or promotion whose confirmation is not proven: the quorum confirms
 /// them, or time runs out.
 async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::Receiver<NodeState>) {
@@ -95,7 +98,7 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
         let hurries = host::planted!("undecided commits are released before their time");
         let is_over = limit.is_some_and(|limit| begun.elapsed() >= limit || hurries);
         let reason = if !gate.remote().required {
-            Some("released since no synchronous standbys are named any more")
+            Some(NOBODY_NAMED)
         } else if is_over {
             Some("released by plimsoll.unconfirmed_timeout without the synchronous standbys' confirmation")
         } else {

@@ -6,6 +6,7 @@
 //! line, and in the counters of plimsoll_stat_sync.
 
 use super::Replication;
+use super::background::NOBODY_NAMED;
 use crate::state::NodeState;
 use crate::tasks::blocking;
 use host::sync::Mutex;
@@ -127,13 +128,13 @@ impl Mode<'_> {
 
     /// Puts what is in force from now on, come what may, into the log.
     async fn change(&mut self, state: SyncRecord) {
-        self.state = state;
-        self.put(&self.state.clone()).await;
+        self.state = state.clone();
+        self.put(state).await;
     }
 
-    async fn put(&mut self, state: &SyncRecord) -> Put {
+    async fn put(&mut self, state: SyncRecord) -> Put {
         let was_logged = std::mem::replace(&mut self.is_logged, false);
-        match self.replication.database.put_sync_record(state.clone()).await {
+        match self.replication.database.put_sync_record(state).await {
             Ok(()) => {
                 self.is_logged = true;
                 Put::Done
@@ -183,7 +184,7 @@ impl Mode<'_> {
             }
         };
         if !host::planted!("a fallback is not put into the log") {
-            let put = self.put(&state).await;
+            let put = self.put(state.clone()).await;
             if put != Put::Done {
                 return put;
             }
@@ -215,13 +216,12 @@ impl Mode<'_> {
         }
         self.change(state).await;
         if !self.replication.database.commit_gate().remote().required {
-            let reason = "released since no synchronous standbys are named any more";
-            self.replication.ledger.record("released", (after, upto), reason);
+            self.replication.ledger.record("released", (after, upto), NOBODY_NAMED);
             return self
                 .replication
                 .ground
                 .log
-                .warning(format!("commits after {after} up to {upto} are {reason}"));
+                .warning(format!("commits after {after} up to {upto} are {NOBODY_NAMED}"));
         }
         let level = level.name();
         let reason = format!("commits wait for {level} again");

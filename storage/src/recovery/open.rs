@@ -144,7 +144,7 @@ impl Opening {
         let found = control.state;
         FORMATS.mark_directory(&*host.disk, &options.dir).map_err(|error| format_error(&error))?;
         let label = load_label(host, &options.dir, control.segment_size)?;
-        let copied = label.is_some() || control.backup_end_required || control.backup_end_point.is_valid();
+        let copied = label.is_some() || control.is_unfinished_backup();
         let (history, later) = histories(host, &options, &control, label.as_ref(), mode)?;
         let wal_dir = options.dir.join("pg_wal");
         let mut source = SegmentFiles::new(host.disk.clone(), wal_dir, control.segment_size, history);

@@ -41,10 +41,8 @@ async fn a_crashed_primary_that_is_to_follow_another_is_refused_if_its_own_log_i
         write(&db, tree, &[("row 000", value)], SyncLevel::Local).await;
     }
     let crashed = power_cut(&disk);
-    let size = ControlFile::load(&crashed, Path::new(DIR)).unwrap().segment_size;
-    let name = size.segment_of(at).file_name(TimelineId::FIRST, size);
-    let path = Path::new(DIR).join("pg_wal").join(name);
-    assert!(crashed.flip_bit(&path, size.offset_of(at) + 30, 1).unwrap());
+    let (path, offset) = path_of(&crashed, at);
+    assert!(crashed.flip_bit(&path, offset + 30, 1).unwrap());
     let mode = follow_latest(&crashed).unwrap();
     let refused = Database::open(&host_on(&crashed), options(), mode).err().unwrap().to_string();
     assert!(refused.contains("WAL is damaged") && refused.contains(&at.to_string()), "{refused}");
@@ -112,14 +110,19 @@ async fn a_look_at_files_heeds_the_timeline_that_a_receiver_has_turned_to() {
     standby.stop();
 }
 
-/// Opens a crashed directory as a standby; what is told before its tail is cut goes to `cuts`.
-fn try_follow(disk: &VirtualDisk, cuts: &Arc<Mutex<Vec<CutTail>>>) -> Result<Database, String> {
+/// Options by which what is told before a tail is cut goes to `cuts`.
+fn telling_of(cuts: &Arc<Mutex<Vec<CutTail>>>) -> DatabaseOptions {
     let sink = Arc::clone(cuts);
     let before_cut: BeforeCutFn = Arc::new(move |cut, _| {
         sink.lock().push(*cut);
         Ok(())
     });
-    let options = DatabaseOptions { before_cut: Some(before_cut), ..options() };
+    DatabaseOptions { before_cut: Some(before_cut), ..options() }
+}
+
+/// Opens a crashed directory as a standby; what is told before its tail is cut goes to `cuts`.
+fn try_follow(disk: &VirtualDisk, cuts: &Arc<Mutex<Vec<CutTail>>>) -> Result<Database, String> {
+    let options = telling_of(cuts);
     let mode = follow_latest(disk).map_err(|error| error.to_string())?;
     match Database::open(&host_on(disk), options, mode).map_err(|error| error.to_string())? {
         Opened::Standby { db, .. } => Ok(db),
@@ -188,13 +191,7 @@ async fn a_start_as_a_standby_that_is_refused_leaves_a_crashed_primary_one_whose
     let control = ControlFile::load(&crashed, Path::new(DIR)).unwrap();
     assert!(control.state.is_crashed(), "{:?}", control.state);
     let cuts: Arc<Mutex<Vec<CutTail>>> = Arc::default();
-    let sink = Arc::clone(&cuts);
-    let before_cut: BeforeCutFn = Arc::new(move |cut, _| {
-        sink.lock().push(*cut);
-        Ok(())
-    });
-    let (_, report) =
-        try_open(&crashed, DatabaseOptions { before_cut: Some(before_cut), ..options() }).unwrap();
+    let (_, report) = try_open(&crashed, telling_of(&cuts)).unwrap();
     assert_eq!((report.to, cuts.lock().len()), (at, 1));
 }
 

@@ -220,8 +220,8 @@ async fn after_a_restart_unconfirmed_commits_stay_unseen_until_the_quorum_holds_
     assert_eq!(read(&db, tree, "a").await.as_deref(), Some("new"), "without names nothing is undecided");
 }
 
-#[tokio::test]
-async fn what_is_undecided_is_not_confirmed_although_nobody_is_named_any_more() {
+/// A server after a crash in which a commit waited for its standbys.
+async fn with_an_undecided_commit() -> Database {
     let (disk, db, tree) = stalled().await;
     let interrupt = Interrupt::new();
     let writing = write_with(&db, tree, "new", &interrupt).await;
@@ -229,7 +229,12 @@ async fn what_is_undecided_is_not_confirmed_although_nobody_is_named_any_more() 
     writing.commit(SyncLevel::On).await.unwrap();
     drop(db);
     let again = DatabaseOptions { sync_required: true, ..options() };
-    let (db, _) = try_open(&power_cut(&disk), again).unwrap();
+    try_open(&power_cut(&disk), again).unwrap().0
+}
+
+#[tokio::test]
+async fn what_is_undecided_is_not_confirmed_although_nobody_is_named_any_more() {
+    let db = with_an_undecided_commit().await;
     let gate = db.commit_gate();
     let mut told = gate.confirmed_changes();
     let (after, upto) = gate.undecided().unwrap();
@@ -241,14 +246,7 @@ async fn what_is_undecided_is_not_confirmed_although_nobody_is_named_any_more() 
 
 #[tokio::test]
 async fn a_fenced_server_releases_nothing_and_records_nothing() {
-    let (disk, db, tree) = stalled().await;
-    let interrupt = Interrupt::new();
-    let writing = write_with(&db, tree, "new", &interrupt).await;
-    interrupt.cancel();
-    writing.commit(SyncLevel::On).await.unwrap();
-    drop(db);
-    let again = DatabaseOptions { sync_required: true, ..options() };
-    let (db, _) = try_open(&power_cut(&disk), again).unwrap();
+    let db = with_an_undecided_commit().await;
     assert!(db.commit_gate().undecided().is_some());
     db.fence("timeline 2 was promoted");
     let record = |_, _| -> Result<(), Infallible> { panic!("recorded") };
