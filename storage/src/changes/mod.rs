@@ -3,6 +3,7 @@
 //! The writer and redo call the same code ([`records::apply`]), so the bytes of a page are a function of the
 //! log.
 
+mod kept;
 pub(crate) mod log;
 pub mod records;
 pub(crate) mod redo;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use wal::{BlockNumber, ImageMethod, Lsn, RelFile};
 
+use super::kept::{Kept, PINS_KEPT_MAX, Turn};
 use super::resume::{Held, resuming};
 
 pub use super::log::{Log, Logged};
@@ -81,11 +82,19 @@ pub(crate) struct Inner {
     pub(crate) newest_met: AtomicU64,
     /// Pages that a scan has read ahead of it (effective_io_concurrency).
     read_ahead: AtomicUsize,
+    turn: Turn,
 }
 
 /// Files, pool and log; cloning shares them.
 #[derive(Clone, Debug)]
 pub struct Store(pub(crate) Arc<Inner>);
+
+/// How a page is loaded: whether it waits for a frame, and whether its pin is kept.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    wait: bool,
+    keep: bool,
+}
 
 /// Frames that one change sets aside at most; a larger one does I/O under the write lock.
 pub(crate) const SPARES_MAX: usize = 16;
@@ -94,8 +103,6 @@ pub(crate) const SPARES_MAX: usize = 16;
 const FRAMES_MADE_FREE: usize = SPARES_MAX + 8;
 /// Pages read ahead at most: a part of a ring.
 const READ_AHEAD_MAX: usize = RING_FRAMES / 4;
-/// Pins that a repeated operation keeps at most: a deep tree's path and an overflow page or two.
-const PINS_KEPT_MAX: usize = 12;
 
 impl Store {
     /// Opens the relation files below `base/`. Without a log it only reads and redoes.
@@ -115,6 +122,7 @@ impl Store {
             missing: Mutex::default(),
             newest_met: AtomicU64::new(0),
             read_ahead: AtomicUsize::new(1),
+            turn: Turn::default(),
         })))
     }
     /// Lets changes go to this log from now on (a primary, or a standby at its promotion).
@@ -159,9 +167,9 @@ impl Store {
 
     /// Runs an operation on pages, loading on the I/O pool what it misses, until it succeeds or fails.
     ///
-    /// Pages once loaded stay pinned until the operation is through, unless the pool has no frame for the
-    /// next one: then all pins are given up before the wait, so that operations never wait for each other in
-    /// a circle.
+    /// Pages once loaded stay pinned until the operation is through, as far as it has a part of what all may
+    /// keep ([`super::kept`]), unless the pool has no frame for the next one: then all pins are given up
+    /// before the wait, so that operations never wait for each other in a circle.
     ///
     /// # Errors
     /// Fails with what the operation failed with, or if a page cannot be loaded.
@@ -177,7 +185,7 @@ impl Store {
         ring: Option<&Arc<Ring>>,
         mut operation: impl FnMut() -> Result<T, Fault> + Send,
     ) -> Result<T, Error> {
-        let (mut kept, mut held) = (SmallVec::<[OwnedPin; 4]>::new(), Held::default());
+        let (mut kept, mut held) = (Kept::new(self.0.pool.kept_budget(), &self.0.turn), Held::default());
         let mut loads = 0..;
         loop {
             let fault = match resuming(&mut held, &mut operation) {
@@ -192,17 +200,16 @@ impl Store {
                 tokio::task::yield_now().await;
                 continue;
             }
-            if kept.len() >= PINS_KEPT_MAX {
-                kept.remove(0);
-            }
             // One step may need more pages at once than the ring has frames (a value of 300 kB): in the ring
             // it would push out its own for ever.
             let ring = ring.filter(|_| loads.next().is_some_and(|load: usize| load < RING_FRAMES / 2));
-            match self.on_io_pool(fault.clone(), false, ring.cloned()).await {
-                Ok(pin) => kept.extend(pin),
+            let keep = kept.make_place().await;
+            match self.on_io_pool(fault.clone(), Load { wait: false, keep }, ring.cloned()).await {
+                Ok(pin) => kept.add(pin),
                 Err(Error::PoolExhausted) => {
                     kept.clear();
-                    kept.extend(self.on_io_pool(fault, true, ring.cloned()).await?);
+                    let keep = kept.make_place().await;
+                    kept.add(self.on_io_pool(fault, Load { wait: true, keep }, ring.cloned()).await?);
                 }
                 Err(error) => return Err(error),
             }
@@ -212,11 +219,15 @@ impl Store {
     async fn on_io_pool(
         &self,
         fault: Fault,
-        wait: bool,
+        load: Load,
         ring: Option<Arc<Ring>>,
     ) -> Result<Option<OwnedPin>, Error> {
         let store = self.clone();
-        let done = crate::blocking::run(move || store.resolve(fault, wait, ring.as_deref())).await;
+        let done = crate::blocking::run(move || {
+            let pin = store.resolve(fault, load.wait, ring.as_deref())?;
+            Ok(pin.filter(|_| load.keep))
+        })
+        .await;
         // It is cancelled only when the runtime stops.
         done.unwrap_or(Err(Error::Shutdown))
     }
@@ -242,7 +253,7 @@ impl Store {
 
     /// Makes some frames free, waiting for them if need be.
     pub(crate) async fn make_free(&self) -> Result<(), Error> {
-        self.on_io_pool(Fault::NeedFrames, true, None).await.map(drop)
+        self.on_io_pool(Fault::NeedFrames, Load { wait: true, keep: false }, None).await.map(drop)
     }
 
     /// Begins to read pages that a scan will come to; what goes wrong is told when it does.

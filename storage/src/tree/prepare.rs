@@ -60,7 +60,7 @@ impl Prepared {
         self.spares.clear();
         self.roomy = false;
         if let Some(pool) = &self.pool {
-            pool.return_budget(std::mem::take(&mut self.budget));
+            pool.budget().give_back(std::mem::take(&mut self.budget));
         }
     }
 
@@ -82,7 +82,7 @@ impl Prepared {
     }
 
     fn take_budget(&mut self, pool: &Arc<Pool>, count: usize) -> bool {
-        let granted = pool.take_budget(count);
+        let granted = pool.budget().take(count);
         if granted {
             self.budget += count;
             self.pool = Some(Arc::clone(pool));

@@ -104,7 +104,9 @@ pub struct Pool {
     waiting: AtomicU32,
     bell: (Mutex<()>, Condvar),
     /// Pins that prepared changes may still take, so that readers always find frames.
-    budget: AtomicUsize,
+    budget: Budget,
+    /// Pins that operations may still keep, so that who writes in place always finds frames.
+    kept_budget: Budget,
     /// Memory for runs of pages that are written, not in use.
     run_copies: Mutex<Vec<Vec<[u8; PAGE_SIZE]>>>,
     reads: AtomicU64,
@@ -131,7 +133,8 @@ impl Pool {
             poison: OnceLock::new(),
             waiting: AtomicU32::new(0),
             bell: Default::default(),
-            budget: AtomicUsize::new(count as usize / 2),
+            budget: Budget::new(count as usize / 2),
+            kept_budget: Budget::new(count as usize / 4),
             run_copies: Mutex::default(),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
@@ -414,14 +417,32 @@ impl Pool {
         }
     }
 
-    /// Takes `count` from the pins that prepared changes may hold at once; false if there are not as many
-    /// left.
-    pub fn take_budget(&self, count: usize) -> bool {
-        let take = |left: usize| left.checked_sub(count);
-        self.budget.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    /// The pins that prepared changes may hold at once.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
-    /// Gives back what [`Pool::take_budget`] gave.
-    pub fn return_budget(&self, count: usize) {
-        self.budget.fetch_add(count, Ordering::AcqRel);
+    /// The pins that operations may keep at once while they wait for others.
+    pub fn kept_budget(&self) -> &Budget {
+        &self.kept_budget
+    }
+}
+
+/// A number of pins that many share.
+#[derive(Debug)]
+pub struct Budget(AtomicUsize);
+
+impl Budget {
+    fn new(count: usize) -> Self {
+        Self(AtomicUsize::new(count))
+    }
+
+    /// Takes `count`; false if there are not as many left.
+    pub fn take(&self, count: usize) -> bool {
+        let take = |left: usize| left.checked_sub(count);
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+    /// Gives back what was taken.
+    pub fn give_back(&self, count: usize) {
+        self.0.fetch_add(count, Ordering::AcqRel);
     }
 }

@@ -1,11 +1,13 @@
 //! What stays in the pool while much goes through it, and who writes.
 
-use crate::changes::store::{NewVersion, Store};
-use crate::pages::pool::Ring;
+use crate::changes::store::{Fault, NewVersion, Store};
+use crate::pages::pool::{PageKey, Ring};
 use crate::testing::{Bench, TREE, bench};
 use crate::tree::{Batch, Prepared, Tree};
 use crate::{Direction, KeyRange, TreeId};
-use wal::{Lsn, Xid};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use wal::{BlockNumber, Lsn, Xid};
 
 const OTHER: TreeId = TreeId::new(5, 16_385);
 
@@ -119,4 +121,56 @@ fn a_change_that_needs_many_frames_is_prepared_although_all_hold_changed_pages()
     let mut prepared = Prepared::new();
     store.run_blocking(|| small.prepare(b"key", 80_000, &mut prepared)).unwrap();
     assert!(prepared.holds_pages());
+}
+
+/// How far the operations are that [`hold_pages`] runs.
+#[derive(Default)]
+struct Progress {
+    /// Those that had all their pages at once.
+    complete: AtomicUsize,
+    may_end: AtomicBool,
+}
+
+/// An operation that needs these pages all at once, and does not end before it may.
+async fn hold_pages(store: Store, progress: Arc<Progress>, blocks: std::ops::Range<u32>) {
+    let tree = store.tree(TREE).unwrap();
+    let mut is_complete = false;
+    let operation = || {
+        let keys = blocks.clone().map(|block| PageKey::new(tree.relation().id(), BlockNumber::new(block)));
+        let pins: Result<Vec<_>, _> = keys.map(|key| store.pool().pin(key).ok_or(Fault::Miss(key))).collect();
+        pins?;
+        progress
+            .complete
+            .fetch_add(usize::from(!std::mem::replace(&mut is_complete, true)), Ordering::Relaxed);
+        if progress.may_end.load(Ordering::Relaxed) { Ok(()) } else { Err(Fault::Pause) }
+    };
+    store.run(operation).await.unwrap();
+}
+
+#[test]
+fn operations_that_wait_for_their_thread_leave_frames_to_who_writes_in_place() {
+    const OPERATIONS: u32 = 32;
+    let bench = bench(128);
+    let (store, tree) = (&bench.store, bench.store.tree(TREE).unwrap());
+    fill(store, &tree, 60_000);
+    assert!(tree.page_count() > 12 * (OPERATIONS + 2));
+    let progress = Arc::new(Progress::default());
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        let mut operations = tokio::task::JoinSet::new();
+        for first in (0..OPERATIONS).map(|number| 20 + 12 * number) {
+            operations.spawn(hold_pages(store.clone(), progress.clone(), first..first + 12));
+        }
+        let mut turns = 0;
+        while turns < 3000 || progress.complete.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+            turns += 1;
+        }
+        // None of them runs until this is through.
+        fill(store, &tree, 100);
+        progress.may_end.store(true, Ordering::Relaxed);
+        while let Some(ended) = operations.join_next().await {
+            ended.unwrap();
+        }
+    });
+    assert_eq!(progress.complete.load(Ordering::Relaxed), OPERATIONS as usize);
 }
