@@ -402,14 +402,21 @@ impl Pipeline {
         })
     }
 
-    /// Runs `work` while no transaction is inside the log: redo points are taken here.
+    /// Runs `work` while no transaction is inside the log.
     pub(crate) fn at_rest<T>(&self, work: impl FnOnce(&mut Writer<'_>, Xid) -> T) -> T {
+        self.alone(|committer| work(&mut self.store.writer(), committer.next_xid))
+    }
+
+    /// The same for a redo point, before which the aborts go that are owed. Redo from there does not see
+    /// their versions come, and would take them for committed.
+    ///
+    /// # Errors
+    /// Fails, and there may be no redo point here, if they find no place.
+    pub(crate) fn at_redo_point<T>(&self, work: impl FnOnce(Xid) -> T) -> Result<T, Error> {
         self.alone(|committer| {
             let mut writer = self.store.writer();
-            // What is owed goes before the redo point if it can: redo from there does not see those versions
-            // come.
-            let _ = self.log_aborts(committer, &mut writer);
-            work(&mut writer, committer.next_xid)
+            self.log_aborts(committer, &mut writer)?;
+            Ok(work(committer.next_xid))
         })
     }
 

@@ -88,15 +88,15 @@ fn checkpoint(engine: &Arc<Engine>, kind: CheckpointKind) -> Result<CheckpointIn
     }
     let online = matches!(kind, CheckpointKind::Immediate | CheckpointKind::Paced(_));
     let is_last = kind == CheckpointKind::Shutdown;
-    if is_last {
-        // Work of a session that has ended may go on: it finds no place from here on.
-        wal.seal();
-    }
-    let (redo, next_xid, next_oid, oldest_open) = pipeline.at_rest(|_, next_xid| {
+    let (redo, next_xid, next_oid, oldest_open) = pipeline.at_redo_point(|next_xid| {
+        if is_last {
+            // Work of a session that has ended may go on: it finds no place from here on.
+            wal.seal();
+        }
         let numbers = engine.numbers.lock();
         let oldest_open = engine.visibility.unsettled().0.iter().next();
         (wal.set_redo_point_here(), next_xid, if online { numbers.logged } else { numbers.next }, oldest_open)
-    });
+    })?;
     let mut info = CheckpointInfo { redo, distance_bytes: redo.bytes_since(last_redo), ..Default::default() };
     let early = host::planted!("a checkpoint leaves out the pages that changed since the last");
     write_pages(engine, if early { last_redo } else { redo }, kind, &mut info)?;

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use wal::Lsn;
+use wal::{Lsn, RecordBuilder, Rmgr};
 
 macro_rules! waits {
     ($future:expr) => {
@@ -332,6 +332,37 @@ async fn a_full_disk_refuses_writes_with_53100_and_takes_them_again_once_there_i
     let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
     assert_eq!(read(&db, tree, "after").await.as_deref(), Some("1"));
     db.store().tree(tree).unwrap().verify().unwrap();
+}
+
+/// Fills the log up to the disk's capacity.
+fn fill_log(db: &Database) {
+    for size in (0..14).rev().map(|power| (1 << power) - 1) {
+        let filler = vec![0; size];
+        let noop = || RecordBuilder::new(Rmgr::XLOG, wal::xlog::NOOP, 0).main_data(&filler).encode().unwrap();
+        while db.0.wal().unwrap().insert(&mut noop()).is_ok() {}
+    }
+}
+
+#[tokio::test]
+async fn what_a_full_disk_refused_in_its_middle_does_not_come_back_after_a_clean_stop() {
+    for has_room in [true, false] {
+        let (disk, db, tree) = with_tree().await;
+        disk.set_capacity(disk_usage(&disk, Path::new(DIR)));
+        let full = db.clone();
+        *db.0.pipeline().unwrap().before_record.lock() = Some(Box::new(move || fill_log(&full)));
+        let mut transaction = statement(&db, Isolation::ReadCommitted).await;
+        put(&mut transaction, tree, "a", "1").await.unwrap();
+        let refused = transaction.commit(SyncLevel::Local).await.unwrap_err();
+        assert_eq!(refused.sqlstate().as_str(), "53100", "{refused}");
+        if has_room {
+            disk.set_capacity(u64::MAX);
+        }
+        assert!(db.checkpoint(crate::CheckpointKind::Immediate).await.is_ok() == has_room);
+        assert!(db.shutdown().await.is_ok() == has_room);
+        disk.set_capacity(u64::MAX);
+        let (db, _) = try_open(&power_cut(&disk), options()).unwrap();
+        assert_eq!(read(&db, tree, "a").await, None);
+    }
 }
 
 pub(super) fn disk_usage(disk: &VirtualDisk, path: &Path) -> u64 {
