@@ -241,23 +241,29 @@ impl Replay {
         if let Some(horizon) = records::horizon(record)
             && !host::planted!("a prune on a standby does not heed its snapshots")
         {
-            self.give_up_snapshots(Conflict { horizon, kind: ConflictKind::Snapshot }, feed);
+            let visibility = &self.engine.visibility;
+            visibility.prunes_below(horizon);
+            let conflict = Conflict { horizon, kind: ConflictKind::Snapshot };
+            self.give_up_snapshots(conflict, feed, || visibility.cancel_below(horizon));
         }
     }
 
-    fn give_up_snapshots(&self, conflict: Conflict, feed: Option<&dyn WalFeed>) {
-        let visibility = &self.engine.visibility;
-        visibility.prunes_below(conflict.horizon);
+    fn give_up_snapshots(
+        &self,
+        conflict: Conflict,
+        feed: Option<&dyn WalFeed>,
+        cancel: impl FnOnce() -> u64,
+    ) {
+        let Engine { visibility, recovery, .. } = &*self.engine;
         let Some(feed) = feed else { return };
         let are_held = || visibility.oldest_snapshot().is_some_and(|oldest| oldest < conflict.horizon);
         if are_held() {
             feed.before_conflict(conflict, &are_held);
-            let given_up = visibility.cancel_below(conflict.horizon);
             let count = match conflict.kind {
-                ConflictKind::Snapshot => &self.engine.recovery.snapshot_conflicts,
-                ConflictKind::Lock => &self.engine.recovery.lock_conflicts,
+                ConflictKind::Snapshot => &recovery.snapshot_conflicts,
+                ConflictKind::Lock => &recovery.lock_conflicts,
             };
-            count.fetch_add(given_up, Ordering::Relaxed);
+            count.fetch_add(cancel(), Ordering::Relaxed);
         }
     }
 
@@ -304,7 +310,13 @@ impl Replay {
                 for part in &parts {
                     self.open.remove(part);
                 }
-                self.drop_files(record, xid, &end, feed);
+                if !end.dropped.is_empty() {
+                    visibility.drops_before(record.end());
+                    // None of them sees this commit.
+                    let conflict = Conflict { horizon: xid.next(), kind: ConflictKind::Lock };
+                    self.give_up_snapshots(conflict, feed, || visibility.cancel_before(record.end()));
+                }
+                self.drop_files(record, xid, &end);
                 // Whoever has versions and no outcome while a later one commits is not seen until its own
                 // comes.
                 let open = self.open.range(..xid).copied();
@@ -324,17 +336,17 @@ impl Replay {
                         visibility.forget(&aborted);
                     }
                 }
-                self.drop_files(record, xid, &end, feed);
+                // Nobody but itself ever saw what it had created.
+                self.drop_files(record, xid, &end);
             }
             XactRecord::Prepare | XactRecord::Assignment { .. } | XactRecord::Invalidations(_) => {}
         }
         Ok(())
     }
 
-    fn drop_files(&self, record: &Record, xid: Xid, end: &XactEnd, feed: Option<&dyn WalFeed>) {
+    fn drop_files(&self, record: &Record, xid: Xid, end: &XactEnd) {
         let trees: Vec<TreeId> = end.dropped.iter().filter_map(|file| TreeId::try_from(*file).ok()).collect();
         if !trees.is_empty() {
-            self.give_up_snapshots(Conflict { horizon: xid.next(), kind: ConflictKind::Lock }, feed);
             let after = Insertion { end: record.end(), xid, level: SyncLevel::Off };
             self.engine.drop_later(after, &trees);
         }

@@ -528,6 +528,26 @@ async fn pruning_gives_up_the_snapshots_of_a_standby_that_it_would_hurt() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_table_that_nobody_saw_keeps_no_confirmed_reader_waiting() {
+    let (disk, db, _) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    let upto = db.positions().unwrap().flushed();
+    standby.db.0.visibility.confirm(upto);
+    let held = standby.db.0.visibility.take_confirmed(Lsn::INVALID).unwrap();
+    let mut undone = db.begin(Isolation::ReadCommitted);
+    undone.create_tree(5).await.unwrap();
+    undone.rollback();
+    standby.catch_up(&disk, &db);
+    let after = standby.db.0.visibility.take_confirmed(Lsn::INVALID).unwrap();
+    standby.db.0.check_conflict(&held).unwrap();
+    assert_eq!((after.lsn, standby.feed.state.lock().conflicts.len()), (held.lsn, 0));
+    drop((held, after));
+    standby.stop();
+}
+
+#[tokio::test]
 async fn a_restored_backup_opens_as_a_primary_too() {
     let (disk, db, tree) = primary().await;
     let copy = backup(&disk, &db, async {}).await;

@@ -164,6 +164,8 @@ impl Visibility {
             live: VecDeque::new(),
             feedback: None,
             cancelled_below: Xid::INVALID,
+            cancelled_before: Lsn::INVALID,
+            dropped_before: Lsn::INVALID,
             pruned_below: Xid::INVALID,
             prefixes,
             #[cfg(test)]
@@ -215,7 +217,7 @@ impl Visibility {
         let mut state = self.lock();
         let Prefix { end, next_xid, excluded } = state.prefixes.shown(floor)?.clone();
         let oldest = state.oldest_of(&excluded, next_xid);
-        if oldest < state.pruned_below {
+        if oldest < state.pruned_below || end < state.dropped_before {
             return None;
         }
         state.enter(oldest);
@@ -250,6 +252,15 @@ impl Visibility {
     pub(crate) fn prunes_below(&self, horizon: Xid) {
         let mut state = self.lock();
         state.pruned_below = state.pruned_below.max(horizon);
+    }
+
+    /// Replay is about to remove what a commit that ends at `end` drops: no confirmed snapshot is from before
+    /// it from now on.
+    ///
+    /// An xid would not do: while an older one is open, snapshots that see the drop do not see all below it.
+    pub(crate) fn drops_before(&self, end: Lsn) {
+        let mut state = self.lock();
+        state.dropped_before = state.dropped_before.max(end);
     }
 
     /// Takes in commits in log order. Called under the commit lock.
@@ -475,10 +486,20 @@ impl Visibility {
         given_up.map(|(_, count)| u64::from(*count)).sum()
     }
 
-    /// Whether [`Visibility::cancel_below`] gave this snapshot up.
+    /// Gives up all snapshots of what was before the commit that ends at `end` and is about to be replayed.
+    /// Returns how many that were.
+    pub(crate) fn cancel_before(&self, end: Lsn) -> u64 {
+        let mut state = self.lock();
+        state.cancelled_before = state.cancelled_before.max(end);
+        let given_up = state.live.iter().filter(|(xid, _)| *xid >= state.cancelled_below);
+        given_up.map(|(_, count)| u64::from(*count)).sum()
+    }
+
+    /// Whether [`Visibility::cancel_below`] or [`Visibility::cancel_before`] gave this snapshot up.
     pub(crate) fn is_cancelled(&self, snapshot: &Snapshot) -> bool {
         let reads_on = host::planted!("a snapshot whose versions are gone reads on");
-        snapshot.oldest < self.lock().cancelled_below && !reads_on
+        let state = self.lock();
+        (snapshot.oldest < state.cancelled_below || snapshot.lsn < state.cancelled_before) && !reads_on
     }
 
     /// Ends all waits.

@@ -85,6 +85,25 @@ fn replay_gives_up_only_snapshots_that_pruning_would_hurt() {
 }
 
 #[test]
+fn a_drop_gives_up_the_snapshots_from_before_it_and_none_of_what_an_older_transaction_keeps_open() {
+    let seen = registry();
+    let open = XidSet::from_iter([Xid::new(10)]);
+    seen.redone_commit(Lsn::new(120), Xid::new(11), &[], open.iter());
+    seen.confirm(Lsn::new(120));
+    let old = seen.take(Lsn::INVALID, |_, _| true);
+    seen.drops_before(Lsn::new(130));
+    assert!(seen.take_confirmed(Lsn::INVALID).is_none(), "it would be from before the drop");
+    assert_eq!(seen.cancel_before(Lsn::new(130)), 1);
+    assert!(seen.is_cancelled(&old));
+    seen.redone_commit(Lsn::new(130), Xid::new(12), &[], open.iter());
+    seen.confirm(Lsn::new(130));
+    let confirmed = seen.take_confirmed(Lsn::INVALID).unwrap();
+    let newer = seen.take(Lsn::INVALID, |_, _| true);
+    assert!(!seen.is_cancelled(&newer) && !seen.is_cancelled(&confirmed));
+    assert_eq!(seen.oldest_snapshot(), Some(Xid::new(10)));
+}
+
+#[test]
 fn aborted_xids_are_not_seen() {
     let seen = registry();
     seen.abort(&[Xid::new(7)]);
