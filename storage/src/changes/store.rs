@@ -330,11 +330,11 @@ impl Store {
         Ok(written)
     }
 
-    /// The newest LSN that a page on disk bears, as far as redo has read pages; with `anew`, of those too
-    /// that it made anew and that are in the pool.
-    pub(crate) fn newest_lsn_on_disk(&self, anew: bool) -> Result<Lsn, Error> {
+    /// The newest LSN that a page on disk bears, as far as redo has read pages, and of at most `anew_max` of
+    /// those that it made anew and that are in the pool.
+    pub(crate) fn newest_lsn_on_disk(&self, anew_max: usize) -> Result<Lsn, Error> {
         let met = Lsn::new(self.0.newest_met.load(Ordering::Relaxed));
-        Ok(if anew { met.max(self.0.pool.newest_lsn_on_disk()?) } else { met })
+        Ok(met.max(self.0.pool.newest_lsn_on_disk(anew_max)?))
     }
 
     /// Cuts the files of a relation that the log has cut, once the log is flushed up to there.

@@ -7,6 +7,9 @@ use crate::error::read_error;
 use wal::Lsn;
 use wal::reader::{CutTail, EndOfWal};
 
+/// How many pages are read to see whether the log once went on, if nothing is left behind its end.
+const SAMPLED_PAGES_MAX: usize = 32;
+
 impl Opening {
     /// The log must reach what the control file names.
     pub(super) fn check_reached(&self, end: &EndOfWal, checkpoint_end: Lsn) -> Result<(), Error> {
@@ -28,8 +31,9 @@ impl Opening {
         }
         let cut = self.reader.verify_end(end).map_err(read_error)?;
         // A page is written after the log up to its LSN is durable. Those that redo made from images are read
-        // for this alone, which is too dear at each start: only if something lies behind the end.
-        let on_disk = self.engine.store.newest_lsn_on_disk(cut.bytes() > 0)?;
+        // for this alone. All of them are too dear at each start: only if something lies behind the end.
+        let pages_max = if cut.bytes() > 0 { usize::MAX } else { SAMPLED_PAGES_MAX };
+        let on_disk = self.engine.store.newest_lsn_on_disk(pages_max)?;
         let proven = self.engine.options.proven_flush.max(on_disk);
         if end.is_disproved_by(proven)
             && !host::planted!("damage below the flush point passes for the log's end")

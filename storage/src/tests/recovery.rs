@@ -101,10 +101,9 @@ async fn damage_in_the_last_commit_stops_the_start_if_a_page_on_disk_or_a_slot_s
     assert_eq!(try_open(&unwritten, told(begun)).unwrap().1.to, begun, "a torn tail");
 }
 
-#[tokio::test]
-async fn a_log_that_is_lost_from_a_records_end_on_stops_the_start_if_redo_reads_a_page_that_has_more() {
-    // So redo reads what it changes.
-    let options = || DatabaseOptions { full_page_writes: false, ..options() };
+/// Opens the log that is lost from a record's end on, once with and once without a page on disk that has more.
+async fn open_what_is_lost_from_a_records_end_on(full_page_writes: bool) {
+    let options = || DatabaseOptions { full_page_writes, ..options() };
     let (disk, db, tree) = with_tree().await;
     drop(db);
     let (db, _) = try_open(&disk, options()).unwrap();
@@ -127,6 +126,16 @@ async fn a_log_that_is_lost_from_a_records_end_on_stops_the_start_if_redo_reads_
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_log_that_is_lost_from_a_records_end_on_stops_the_start_if_redo_reads_a_page_that_has_more() {
+    open_what_is_lost_from_a_records_end_on(false).await;
+}
+
+#[tokio::test]
+async fn the_same_if_redo_makes_that_page_anew_from_an_image() {
+    open_what_is_lost_from_a_records_end_on(true).await;
 }
 
 #[tokio::test]

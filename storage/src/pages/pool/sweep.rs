@@ -117,16 +117,19 @@ impl Pool {
     }
 
     /// The newest LSN that a page on disk bears, of those pages that the pool has changed since. Redo makes
-    /// such pages from images and does not read them. A page that does not check out says nothing.
+    /// such pages from images and does not read them. A page that does not check out says nothing. At most
+    /// `pages_max` are looked at, evenly spread over all.
     ///
     /// # Errors
     /// Fails if a file cannot be read.
-    pub fn newest_lsn_on_disk(&self) -> Result<Lsn, Error> {
+    pub fn newest_lsn_on_disk(&self, pages_max: usize) -> Result<Lsn, Error> {
         let mut newest = Lsn::INVALID;
         let mut page = Box::new(Page::ZERO);
-        for frame in &self.frames {
+        let changed = || self.frames.iter().filter(|frame| frame.is_dirty());
+        let step = changed().count().div_ceil(pages_max.max(1)).max(1);
+        for frame in changed().step_by(step) {
             let key = *frame.key.lock();
-            let Some(key) = key.filter(|_| frame.is_dirty()) else { continue };
+            let Some(key) = key else { continue };
             let Some(relation) = self.relations.get(key.rel) else { continue };
             if relation.read(key.block, &mut page)? && page.unseal(key.block, self.checksums).is_ok() {
                 newest = newest.max(page.lsn());
