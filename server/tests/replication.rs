@@ -51,6 +51,34 @@ async fn commands_of_the_replication_protocol_are_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slot_whose_wal_went_unsaid_is_lost_from_the_next_start_on_and_that_is_on_record() {
+    let place = Place::new().await;
+    let server = place.start(&[]).await;
+    place.psql("select pg_create_physical_replication_slot('behind', true)").await;
+    place.psql("create table t (id int primary key)").await;
+    for row in 0..4 {
+        place.psql(&format!("insert into t values ({row})")).await;
+        place.psql("select pg_switch_wal()").await;
+    }
+    place.psql("checkpoint").await;
+    place.psql("select pg_create_physical_replication_slot('near', true)").await;
+    stop(server, StopMode::Immediate).await;
+    // One of those between is enough.
+    let pg_wal = place.data().join("pg_wal");
+    std::fs::remove_file(pg_wal.join(&segments(&pg_wal)[1])).unwrap();
+    for start in ["the first", "the second"] {
+        let server = place.start(&[]).await;
+        let slots = "select slot_name, wal_status from pg_replication_slots order by 1";
+        assert_eq!(place.psql(slots).await, "behind|lost\nnear|reserved", "{start}");
+        let ledger = std::fs::read_to_string(place.data().join("plimsoll/ledger")).unwrap();
+        let entries =
+            (ledger.matches(" slot_lost ").count(), ledger.matches("\"behind\": its WAL from ").count());
+        assert_eq!(entries, (1, 1), "{start}: {ledger}");
+        stop(server, StopMode::Fast).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pg_receivewal_gets_segments_equal_to_the_byte() {
     let place = Place::new().await;
     let server = place.start(&[]).await;

@@ -89,6 +89,7 @@ impl Replication {
             recovery: RwLock::new(None),
             last_receive_lsn: AtomicU64::new(0),
         });
+        slots::invalidate_without_wal(&replication).map_err(|error| ServerError::new(error.to_string()))?;
         retention::apply(&replication);
         if !database.is_in_recovery() {
             replication.keep_copied_slots();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
-use wal::Lsn;
+use wal::{Lsn, SegmentFolder, WalError};
 
 /// Time between two looks at slots: for forecasts, and for plimsoll.idle_replication_slot_timeout.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,7 +32,28 @@ pub(crate) async fn mind(replication: Arc<Replication>) {
 }
 
 /// Gives up slots that need WAL before `keep`, which is about to go.
-pub(crate) fn invalidate_before(replication: &Replication, keep: Lsn) {
+pub(super) fn invalidate_before(replication: &Replication, keep: Lsn) {
+    give_up_before(replication, keep, &|at| format!("its restart_lsn {at} exceeds max_slot_wal_keep_size"));
+}
+
+/// Gives up slots whose WAL has gone while their files say nothing of it: a full disk took neither that nor an
+/// entry of the ledger, or somebody removed it by hand.
+pub(super) fn invalidate_without_wal(replication: &Replication) -> Result<(), WalError> {
+    let (place, control) = (&replication.place, replication.database.control());
+    let size = control.segment_size;
+    let there = SegmentFolder::new(place.disk.clone(), &place.pg_wal, size).list()?;
+    // From here on none is missing up to the redo point. Recovery has its own eye on those behind.
+    let mut first = size.segment_of(control.checkpoint_copy.redo);
+    for file in there.iter().rev() {
+        if file.segment.next() == first {
+            first = file.segment;
+        }
+    }
+    give_up_before(replication, size.start_of(first), &|at| format!("its WAL from {at} on was removed"));
+    Ok(())
+}
+
+fn give_up_before(replication: &Replication, keep: Lsn, reason: &dyn Fn(Lsn) -> String) {
     let given_up = replication.slots.invalidate_before(keep);
     for slot in &given_up.slots {
         if let Some(pid) = slot.active_pid {
@@ -45,8 +66,7 @@ pub(crate) fn invalidate_before(replication: &Replication, keep: Lsn) {
                 session.terminate();
             }
         }
-        let reason = format!("its restart_lsn {} exceeds max_slot_wal_keep_size", slot.invalidated_at);
-        tell_lost(replication, slot, &reason);
+        tell_lost(replication, slot, &reason(slot.invalidated_at));
     }
     tell_unwritten(replication, &given_up);
 }
@@ -62,7 +82,8 @@ fn tell_unwritten(replication: &Replication, given_up: &GivenUp) {
 fn tell_lost(replication: &Replication, slot: &SlotView, reason: &str) {
     let name = &slot.name;
     replication.slots_lost.fetch_add(1, Ordering::Relaxed);
-    let end = replication.limits().end;
+    // Before its redo a standby does not know the end of its log.
+    let end = replication.limits().end.max(slot.invalidated_at);
     let recorded = format!("replication slot \"{name}\": {reason}");
     replication.ledger.record("slot_lost", (slot.invalidated_at, end), &recorded);
     replication.ground.log.log(format!("invalidating slot \"{name}\" because {reason}"));
