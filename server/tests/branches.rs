@@ -20,6 +20,16 @@ async fn alter(place: &Place, setting: &str, value: &str) {
     place.psql("select pg_reload_conf()").await;
 }
 
+/// Waits until a server has logged this.
+async fn logged(place: &Place, words: &str) {
+    let logged = async {
+        while !place.log().contains(words) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), logged).await.unwrap();
+}
+
 const WAITING: &str = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,6 +124,24 @@ async fn a_start_that_names_nobody_records_what_it_shows_without_the_standbys_of
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_that_names_nobody_records_what_it_shows_without_the_standbys_of_before() {
+    let (place, primary, copy, standby) = with_a_row_in_doubt().await;
+    stop(primary, StopMode::Immediate).await;
+    copy.psql("select pg_promote()").await;
+    // The other's recovery ends by itself.
+    std::fs::write(place.data().join("recovery.signal"), "").unwrap();
+    let primary = place.start(&[("synchronous_standby_names", ""), ("restore_command", "false")]).await;
+    for place in [&copy, &place] {
+        eventually(place, "select pg_is_in_recovery()", "f").await;
+        assert_eq!(place.psql("select count(*) from t").await, "1");
+        let ledger = std::fs::read_to_string(place.data().join("plimsoll/ledger")).unwrap();
+        assert_eq!(ledger.matches(" released 0/").count(), 1, "{ledger}");
+    }
+    stop(primary, StopMode::Fast).await;
+    stop(standby, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_that_are_taken_away_stay_in_the_log_until_what_waited_for_them_is_on_record() {
     let (place, primary, _copy, standby) = with_a_row_in_doubt().await;
     // It takes no entry.
@@ -121,12 +149,7 @@ async fn names_that_are_taken_away_stay_in_the_log_until_what_waited_for_them_is
     drop(std::fs::remove_file(&ledger));
     std::fs::create_dir(&ledger).unwrap();
     alter(&place, "synchronous_standby_names", "").await;
-    let refused = async {
-        while !place.log().contains("stay undecided") {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), refused).await.unwrap();
+    logged(&place, "stay undecided").await;
     stop(primary, StopMode::Immediate).await;
     std::fs::remove_dir(&ledger).unwrap();
     let primary = place.start(&[]).await;
@@ -136,6 +159,37 @@ async fn names_that_are_taken_away_stay_in_the_log_until_what_waited_for_them_is
     assert_eq!(ledger.matches(" released 0/").count(), 1, "{ledger}");
     stop(primary, StopMode::Fast).await;
     stop(standby, StopMode::Fast).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_whose_standbys_are_named_no_more_wait_until_that_is_on_record() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    alter(&place, "synchronous_standby_names", "ghost").await;
+    // It takes no entry.
+    let ledger = place.data().join("plimsoll/ledger");
+    std::fs::create_dir(&ledger).unwrap();
+    let mut writer = place.connect().await;
+    let waiting = tokio::spawn(async move { writer.query("insert into t values (1)").await.map(drop) });
+    eventually(&place, WAITING, "1").await;
+    // Who is named has changed, but somebody is.
+    alter(&place, "synchronous_standby_names", "another").await;
+    alter(&place, "synchronous_standby_names", "").await;
+    logged(&place, "commits go on waiting").await;
+    assert!(!waiting.is_finished());
+    std::fs::remove_dir(&ledger).unwrap();
+    waiting.await.unwrap().unwrap();
+    assert_eq!(place.psql("select count(*) from t").await, "1");
+    let ledger = std::fs::read_to_string(ledger).unwrap();
+    assert_eq!(ledger.matches(" released 0/").count(), 1, "{ledger}");
+    eventually(&place, "select synchronous_standby_names from plimsoll_stat_sync", "").await;
+    // Nobody waits.
+    alter(&place, "synchronous_standby_names", "ghost").await;
+    alter(&place, "synchronous_standby_names", "").await;
+    eventually(&place, "select mode from plimsoll_stat_sync", "asynchronous").await;
+    assert_eq!(place.log().matches("are released since").count(), 1);
+    stop(primary, StopMode::Fast).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

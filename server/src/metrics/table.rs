@@ -102,6 +102,13 @@ pub(crate) static METRICS: &[Metric] = &[
         out.one(seen.replication.semi_sync.counts().returns)
     }),
     metric!(
+        "sync_releases_total",
+        COUNTER,
+        [],
+        "Releases of commits without the synchronous standbys' confirmation since the start.",
+        |seen, out| out.one(seen.replication.semi_sync.counts().releases)
+    ),
+    metric!(
         "standby_lag_bytes",
         GAUGE,
         ["standby", "stage"],

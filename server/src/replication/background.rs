@@ -10,6 +10,7 @@ use std::time::Duration;
 use storage::RemoteStages;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
+use wal::Lsn;
 
 /// After one to two of these, standbys need not hurry any more with a stage that no commit waited for
 /// meanwhile.
@@ -23,6 +24,7 @@ const LAG_CLOCK_INTERVAL: Duration = Duration::from_millis(25);
 pub(crate) fn start(replication: &Arc<Replication>, states: &watch::Receiver<NodeState>, tasks: &Tasks) {
     let (of, states) = (|| replication.clone(), || states.clone());
     tasks.spawn_writer(release_unconfirmed(of(), states()));
+    tasks.spawn_writer(release_unnamed(of()));
     tasks.spawn_writer(tell_stages(of()));
     tasks.spawn_writer(keep_lag_clock(of()));
     tasks.spawn_writer(semi_sync::run(of(), states()));
@@ -105,12 +107,8 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
             None
         };
         if let Some(reason) = reason {
-            // The record first: nothing becomes visible that it does not name.
-            let released = gate.release_unconfirmed(|after, upto| {
-                replication.ledger.try_record("released", (after, upto), reason)?;
-                ground.log.warning(format!("commits after {after} up to {upto} are {reason}"));
-                Ok::<_, io::Error>(())
-            });
+            let released =
+                gate.release_unconfirmed(|after, upto| record_release(&replication, (after, upto), reason));
             match released {
                 Ok(_) => return,
                 Err(error) if !refused => {
@@ -129,4 +127,38 @@ async fn release_unconfirmed(replication: Arc<Replication>, mut states: watch::R
             () = tokio::time::sleep(rest.min(LOOK_INTERVAL)) => {}
         }
     }
+}
+
+/// Lets go the commits that wait for standbys whose names were taken away.
+async fn release_unnamed(replication: Arc<Replication>) {
+    let gate = replication.database.commit_gate();
+    let mut refused = false;
+    loop {
+        gate.unnamed().await;
+        if replication.database.fenced().is_some() {
+            // Nothing is acknowledged any more.
+            return;
+        }
+        match gate.release_unnamed(|after, upto| record_release(&replication, (after, upto), NOBODY_NAMED)) {
+            Ok(_) => refused = false,
+            Err(error) => {
+                if !refused {
+                    let what = "commits go on waiting, although no synchronous standbys are named any more, \
+                                since plimsoll/ledger takes no record of their release";
+                    replication.ground.log.warning(format!("{what}: {error}"));
+                }
+                refused = true;
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        }
+    }
+}
+
+/// The record first: nothing becomes visible that it does not name.
+fn record_release(replication: &Replication, range: (Lsn, Lsn), reason: &str) -> io::Result<()> {
+    let (after, upto) = range;
+    replication.ledger.try_record("released", range, reason)?;
+    replication.semi_sync.note_release();
+    replication.ground.log.warning(format!("commits after {after} up to {upto} are {reason}"));
+    Ok(())
 }

@@ -23,6 +23,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Counts {
     pub(crate) fallbacks: u64,
     pub(crate) returns: u64,
+    pub(crate) releases: u64,
 }
 
 /// The counters and who guards them.
@@ -32,6 +33,11 @@ pub(crate) struct SemiSync(Mutex<Counts>);
 impl SemiSync {
     pub(crate) fn counts(&self) -> Counts {
         *self.0.lock()
+    }
+
+    /// Commits were released without their standbys' confirmation.
+    pub(super) fn note_release(&self) {
+        self.0.lock().releases += 1;
     }
 }
 
@@ -151,12 +157,13 @@ impl Mode<'_> {
         }
     }
 
-    /// The names travel in the log. While commits of before this start are undecided, those that they waited
-    /// for stay there: by them the next start knows that they are.
+    /// The names travel in the log. While commits of before this start are undecided, or wait for standbys
+    /// that are named no more, the names that they waited for stay there: by them the next start knows.
     async fn note_names(&mut self) {
         let mut state = self.state.clone();
         let names = self.replication.ground.config().synchronous_standby_names.to_string();
-        let must_wait = names.is_empty() && self.replication.database.commit_gate().undecided().is_some();
+        let gate = self.replication.database.commit_gate();
+        let must_wait = names.is_empty() && (gate.undecided().is_some() || gate.is_unnamed());
         if !must_wait {
             state.names = names;
         }
@@ -217,6 +224,7 @@ impl Mode<'_> {
         self.change(state).await;
         if !self.replication.database.commit_gate().remote().required {
             self.replication.ledger.record("released", (after, upto), NOBODY_NAMED);
+            self.replication.semi_sync.note_release();
             return self
                 .replication
                 .ground

@@ -35,18 +35,24 @@ impl BranchObserver for CommitGate {
 }
 
 impl CommitGate {
-    /// Takes new positions. They only move forward; `required` may change either way, and a change to false
-    /// releases every commit that waited for standbys (the caller records that).
+    /// Takes new positions. They only move forward; `required` may change either way. While commits wait for
+    /// standbys a change to false is put off until [`CommitGate::release_unnamed`].
     pub fn set_remote(&self, progress: RemoteProgress) {
         {
             let mut state = self.0.remote.lock();
-            if progress.required && !state.was_required {
+            let ends = state.progress.required && !progress.required;
+            state.unnamed = ends && (state.unnamed || self.0.waiting(&state).is_some());
+            if state.unnamed {
+                self.0.unnamed.notify_waiters();
+            }
+            let required = progress.required || state.unnamed;
+            if required && !state.was_required {
                 // Until now commits were asked to be here only.
                 state.floor = state.floor.max(self.0.flushed());
             }
-            state.was_required = progress.required;
+            state.was_required = required;
             let remote = &mut state.progress;
-            remote.required = progress.required;
+            remote.required = required;
             remote.written = remote.written.max(progress.written);
             remote.flushed = remote.flushed.max(progress.flushed);
             remote.replayed = remote.replayed.max(progress.replayed);
@@ -134,6 +140,61 @@ impl CommitGate {
         let Some((after, upto)) = self.undecided().filter(|_| fence.is_none()) else { return Ok(None) };
         record(after, upto)?;
         Ok(self.0.decide())
+    }
+
+    /// Commits wait for standbys that are named no more.
+    pub fn is_unnamed(&self) -> bool {
+        self.0.remote.lock().unnamed
+    }
+
+    /// Waits until [`CommitGate::is_unnamed`].
+    pub async fn unnamed(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.0.unnamed.notified());
+            changed.as_mut().enable();
+            if self.is_unnamed() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Has commits wait for standbys no more, since none are named, once `record` has put on record the range
+    /// of those that do. Returns the range. None, and nothing changes, if standbys are named, and on a fenced
+    /// server.
+    ///
+    /// # Errors
+    /// That of `record`: commits go on waiting.
+    pub fn release_unnamed<E>(
+        &self,
+        record: impl FnOnce(Lsn, Lsn) -> Result<(), E>,
+    ) -> Result<Option<(Lsn, Lsn)>, E> {
+        // A fence waits for this lock: it comes before the record, or after the release.
+        let fence = self.0.fence.lock();
+        let waiting = {
+            let state = self.0.remote.lock();
+            if !state.unnamed || fence.is_some() {
+                return Ok(None);
+            }
+            // Who comes behind them finds nobody named.
+            self.0.waiting(&state)
+        };
+        if let Some((after, upto)) = waiting {
+            record(after, upto)?;
+        }
+        {
+            let mut state = self.0.remote.lock();
+            if !std::mem::take(&mut state.unnamed) {
+                // Somebody is named again.
+                return Ok(None);
+            }
+            (state.progress.required, state.was_required) = (false, false);
+            if state.suspended.is_some() {
+                self.0.try_resume(&mut state);
+            }
+        }
+        self.0.advance();
+        Ok(waiting)
     }
 
     /// How long a commit waits for its standbys before it reports a stall; None is for ever. Holds for waits

@@ -53,6 +53,8 @@ pub(crate) struct Levels {
     /// The last suspension that the quorum ended, until it is fetched.
     pub(super) ended: Mutex<Option<Resumed>>,
     pub(super) resumed: Notify,
+    /// Told when commits wait for standbys that are named no more.
+    pub(super) unnamed: Notify,
 }
 
 impl Levels {
@@ -78,6 +80,7 @@ impl Levels {
             stall: watch::Sender::new(None),
             ended: Mutex::new(None),
             resumed: Notify::new(),
+            unnamed: Notify::new(),
         })
     }
 
@@ -123,6 +126,12 @@ impl Levels {
     /// may wait for a stronger level.
     pub(super) fn not_in_doubt(&self, reached: Lsn) -> Lsn {
         reached.min(self.visibility.visible())
+    }
+
+    /// The range of the log in which commits wait for standbys: after the first, up to the second.
+    pub(super) fn waiting(&self, remote: &Remote) -> Option<(Lsn, Lsn)> {
+        let waits = |level, end| remote.waits_for(level) && !self.reached(level, end);
+        self.visibility.last_in_doubt(waits)
     }
 
     /// Takes in that the log was flushed further or the quorum has moved: wakes commits, and shows them.

@@ -70,6 +70,9 @@ pub(super) struct Remote {
     pub(super) floor: Lsn,
     /// Whether a quorum was required last, maybe before this start.
     pub(super) was_required: bool,
+    /// No standbys are named any more, but commits wait that have waited for some: until they are released a
+    /// quorum stays required.
+    pub(super) unnamed: bool,
 }
 
 impl Remote {
@@ -78,13 +81,17 @@ impl Remote {
         self.progress.reached(level).max(self.floor)
     }
 
+    /// Whether commits at this level wait for standbys.
+    pub(super) fn waits_for(&self, level: SyncLevel) -> bool {
+        let suspended = self.suspended.is_some_and(|suspended| level >= suspended.level);
+        level.stage().is_some() && self.progress.required && !suspended
+    }
+
     /// How far commits at each remote level are done, of a log that is flushed here up to `flushed`.
     pub(super) fn effective(&self, flushed: Lsn) -> [Lsn; 3] {
         let mut below = flushed;
         Stage::ALL.map(|stage| {
-            let level = stage.level();
-            let waits = self.suspended.is_none_or(|suspended| level < suspended.level);
-            if self.progress.required && waits {
+            if self.waits_for(stage.level()) {
                 below = flushed.min(self.progress.at(stage));
             }
             below

@@ -494,7 +494,7 @@ pub(crate) fn start_writing(engine: &Engine, begin: &Begin) -> Result<(), Error>
     Ok(())
 }
 
-/// Which commits of before this start are proven confirmed, and which nobody may see yet.
+/// Which commits of before this start or promotion are proven confirmed, and which nobody may see yet.
 fn decide(engine: &Engine, state: &ReplayState, is_promotion: bool) -> Result<(), Error> {
     let confirmed = engine.state_field(STATE_CONFIRMED)?;
     let confirmed = confirmed.and_then(|bytes| bytes.first_chunk::<8>().copied()).map(u64::from_le_bytes);
@@ -509,9 +509,13 @@ fn decide(engine: &Engine, state: &ReplayState, is_promotion: bool) -> Result<()
     let last = state.last_commit_end.unwrap_or(state.at);
     let required = engine.levels.is_required();
     engine.levels.begin_at(if required { confirmed.min(last) } else { last }, required);
-    // What waited for standbys is in doubt, also if its server names none from this start on.
-    if required || (!is_promotion && !engine.sync_record()?.names.is_empty()) {
+    if required {
         engine.levels.set_undecided(confirmed, last);
+    } else if !engine.sync_record()?.names.is_empty() {
+        // What waited for standbys is in doubt, also if this server names none from now on. A standby may
+        // have heard more than its log says.
+        let heard = if is_promotion { engine.visibility.confirmed() } else { Lsn::INVALID };
+        engine.levels.set_undecided(confirmed.max(heard), last);
     }
     Ok(())
 }

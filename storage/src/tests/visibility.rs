@@ -171,13 +171,39 @@ async fn repeatable_read_learns_of_a_conflict_only_when_it_is_no_longer_in_doubt
 }
 
 #[tokio::test]
-async fn taking_the_standbys_out_of_the_names_releases_those_who_wait() {
+async fn who_waits_for_standbys_that_are_named_no_more_is_released_once_that_is_on_record() {
     let (_disk, db, tree) = stalled().await;
+    let gate = db.commit_gate();
+    let named = |required| gate.set_remote(RemoteProgress { required, ..RemoteProgress::default() });
     let writing = write_with(&db, tree, "new", &Interrupt::new()).await;
     let mut commit = pin!(writing.commit(SyncLevel::RemoteApply));
     assert!(waits!(commit));
-    db.commit_gate().set_remote(RemoteProgress::default());
-    assert!(commit.await.unwrap().confirmed);
+    named(false);
+    assert!(gate.is_unnamed() && waits!(commit));
+    assert_eq!(gate.release_unnamed(|_, _| Err("a full disk")), Err("a full disk"));
+    assert!(waits!(commit), "nothing is acknowledged without a record");
+    named(true);
+    let record = |_, _| -> Result<(), Infallible> { panic!("recorded") };
+    assert_eq!(gate.release_unnamed(record), Ok(None), "they are waited for again");
+    named(false);
+    let mut recorded = None;
+    let released = gate.release_unnamed(|after, upto| {
+        recorded = Some((after, upto));
+        Ok::<_, Infallible>(())
+    });
+    assert_eq!(released, Ok(recorded));
+    let committed = commit.await.unwrap();
+    assert!(committed.confirmed && !gate.is_unnamed() && !gate.remote().required);
+    assert!(recorded.is_some_and(|(after, upto)| after < upto && upto == committed.lsn), "{recorded:?}");
+}
+
+#[tokio::test]
+async fn without_anybody_who_waits_names_go_at_once() {
+    let (_disk, db, tree) = stalled().await;
+    write(&db, tree, &[("b", "new")], SyncLevel::Local).await;
+    let gate = db.commit_gate();
+    gate.set_remote(RemoteProgress::default());
+    assert!(!gate.is_unnamed() && !gate.remote().required);
 }
 
 #[tokio::test]

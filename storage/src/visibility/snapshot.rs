@@ -299,6 +299,13 @@ impl Visibility {
         self.mark.advance(visible);
     }
 
+    /// The last commit in doubt for which `waits` holds, as the range from what is visible to its end.
+    pub(crate) fn last_in_doubt(&self, waits: impl Fn(SyncLevel, Lsn) -> bool) -> Option<(Lsn, Lsn)> {
+        let state = self.lock();
+        let last = state.in_doubt.iter().rev().find(|commit| waits(commit.level, commit.end))?;
+        Some((state.visible, last.end))
+    }
+
     /// Replay has come to its end: what it has left without an outcome is aborted in the same step that moves
     /// the next xid past it.
     pub(crate) fn end_replay(&self, visible: Lsn, next_xid: Xid, leftovers: &[Xid]) {
