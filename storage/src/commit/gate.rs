@@ -40,12 +40,13 @@ impl CommitGate {
     pub fn set_remote(&self, progress: RemoteProgress) {
         {
             let mut state = self.0.remote.lock();
-            let ends = state.progress.required && !progress.required;
-            state.unnamed = ends && (state.unnamed || self.0.waiting(&state).is_some());
-            if state.unnamed {
+            if progress.required {
+                state.unnamed = None;
+            } else if state.progress.required && state.unnamed.is_none() {
+                state.unnamed = self.0.waiting(&state);
                 self.0.unnamed.notify_waiters();
             }
-            let required = progress.required || state.unnamed;
+            let required = progress.required || state.unnamed.is_some();
             if required && !state.was_required {
                 // Until now commits were asked to be here only.
                 state.floor = state.floor.max(self.0.flushed());
@@ -144,7 +145,7 @@ impl CommitGate {
 
     /// Commits wait for standbys that are named no more.
     pub fn is_unnamed(&self) -> bool {
-        self.0.remote.lock().unnamed
+        self.0.remote.lock().unnamed.is_some()
     }
 
     /// Waits until [`CommitGate::is_unnamed`].
@@ -171,30 +172,22 @@ impl CommitGate {
     ) -> Result<Option<(Lsn, Lsn)>, E> {
         // A fence waits for this lock: it comes before the record, or after the release.
         let fence = self.0.fence.lock();
-        let waiting = {
-            let state = self.0.remote.lock();
-            if !state.unnamed || fence.is_some() {
-                return Ok(None);
-            }
-            // Who comes behind them finds nobody named.
-            self.0.waiting(&state)
-        };
-        if let Some((after, upto)) = waiting {
-            record(after, upto)?;
-        }
+        let unnamed = self.0.remote.lock().unnamed.filter(|_| fence.is_none());
+        let Some((after, upto)) = unnamed else { return Ok(None) };
+        record(after, upto)?;
         {
             let mut state = self.0.remote.lock();
-            if !std::mem::take(&mut state.unnamed) {
-                // Somebody is named again.
+            if state.unnamed != unnamed {
+                // Somebody is named again, or was.
                 return Ok(None);
             }
-            (state.progress.required, state.was_required) = (false, false);
+            (state.unnamed, state.progress.required, state.was_required) = (None, false, false);
             if state.suspended.is_some() {
                 self.0.try_resume(&mut state);
             }
         }
         self.0.advance();
-        Ok(waiting)
+        Ok(unnamed)
     }
 
     /// How long a commit waits for its standbys before it reports a stall; None is for ever. Holds for waits

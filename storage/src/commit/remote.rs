@@ -70,9 +70,9 @@ pub(super) struct Remote {
     pub(super) floor: Lsn,
     /// Whether a quorum was required last, maybe before this start.
     pub(super) was_required: bool,
-    /// No standbys are named any more, but commits wait that have waited for some: until they are released a
-    /// quorum stays required.
-    pub(super) unnamed: bool,
+    /// The range of commits that wait for standbys although none are named any more: until they are released
+    /// a quorum stays required. Those behind it found nobody named.
+    pub(super) unnamed: Option<(Lsn, Lsn)>,
 }
 
 impl Remote {
