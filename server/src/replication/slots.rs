@@ -36,13 +36,13 @@ pub(super) fn invalidate_before(replication: &Replication, keep: Lsn) {
     give_up_before(replication, keep, &|at| format!("its restart_lsn {at} exceeds max_slot_wal_keep_size"));
 }
 
-/// Gives up slots whose WAL has gone while their files say nothing of it: a full disk took neither that nor an
-/// entry of the ledger, or somebody removed it by hand.
+/// Gives up slots whose WAL has gone while their files say nothing of it: a full disk took neither that nor
+/// an entry of the ledger, or somebody removed it by hand.
 pub(super) fn invalidate_without_wal(replication: &Replication) -> Result<(), WalError> {
     let (place, control) = (&replication.place, replication.database.control());
     let size = control.segment_size;
     let there = SegmentFolder::new(place.disk.clone(), &place.pg_wal, size).list()?;
-    // From here on none is missing up to the redo point. Recovery has its own eye on those behind.
+    // From here on none is missing up to the redo point. What lies behind that recovery has seen.
     let mut first = size.segment_of(control.checkpoint_copy.redo);
     for file in there.iter().rev() {
         if file.segment.next() == first {

@@ -101,7 +101,7 @@ async fn damage_in_the_last_commit_stops_the_start_if_a_page_on_disk_or_a_slot_s
     assert_eq!(try_open(&unwritten, told(begun)).unwrap().1.to, begun, "a torn tail");
 }
 
-/// Opens the log that is lost from a record's end on, once with and once without a page on disk that has more.
+/// Opens a log that is lost from a record's end on, once with and once without a page on disk that has more.
 async fn open_what_is_lost_from_a_records_end_on(full_page_writes: bool) {
     let options = || DatabaseOptions { full_page_writes, ..options() };
     let (disk, db, tree) = with_tree().await;
