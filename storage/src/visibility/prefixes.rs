@@ -84,6 +84,15 @@ impl Prefixes {
         }
     }
 
+    /// Aborted early xids of which no version is left: nothing is kept so that a prefix does not see them.
+    pub(crate) fn forget(&mut self, xids: &XidSet) {
+        for prefix in self.shown.iter_mut().chain(&mut self.later) {
+            if !prefix.excluded.is_empty() {
+                prefix.excluded = prefix.excluded.without(|xid| xids.contains(xid));
+            }
+        }
+    }
+
     /// How far the log is confirmed.
     pub(crate) fn confirmed(&self) -> Lsn {
         self.confirmed

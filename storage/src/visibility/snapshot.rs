@@ -376,7 +376,10 @@ impl Visibility {
         let new = state.excluded.without(|xid| state.known_early.contains(xid));
         state.prefixes.exclude(&new);
         state.known_early = state.excluded.clone();
+        // An aborted one that is not named any more was swept.
+        let swept = state.aborted.without(|xid| state.excluded.contains(xid));
         (state.open, state.aborted) = (open, aborted);
+        self.forget_in_prefixes(state, &swept);
     }
 
     /// Forgets aborted xids of which no version is left that anybody could meet.
@@ -384,6 +387,17 @@ impl Visibility {
         let mut state = self.lock();
         state.aborted = state.aborted.without(|xid| xids.contains(&xid));
         state.excluded = state.excluded.without(|xid| xids.contains(&xid));
+        self.forget_in_prefixes(state, &xids.iter().copied().collect());
+    }
+
+    /// What is pruned from here on may be above aborted xids that are forgotten: confirmed snapshots must not
+    /// pass for as old as those, or there is none until the next commit.
+    fn forget_in_prefixes(&self, mut state: Ranked<MutexGuard<'_, State>>, xids: &XidSet) {
+        if !xids.is_empty() {
+            state.prefixes.forget(xids);
+            drop(state);
+            self.confirmed_more.notify_waiters();
+        }
     }
 
     /// The early xids without an outcome, and the aborted ones. To be asked when the row's lock is held: what

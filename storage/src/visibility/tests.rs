@@ -55,6 +55,31 @@ fn what_the_state_page_tells_late_is_outside_of_the_prefixes_that_were_replayed_
 }
 
 #[test]
+fn aborted_xids_that_are_forgotten_keep_nobody_from_what_was_confirmed_before() {
+    let xid = |xid: u64| [Xid::new(xid)].into_iter().collect::<XidSet>();
+    let aborted_in_the_log = |seen: &Visibility| {
+        seen.abort(&[Xid::new(10)]);
+        seen.forget(&[Xid::new(10)]);
+    };
+    let swept = |seen: &Visibility| {
+        seen.set_early(XidSet::default(), xid(10));
+        seen.set_early(XidSet::default(), XidSet::default());
+    };
+    let ways: [&dyn Fn(&Visibility); 2] = [&aborted_in_the_log, &swept];
+    for forget in ways {
+        let seen = registry();
+        seen.set_early(xid(10), XidSet::default());
+        seen.redone_commit(Lsn::new(120), Xid::new(11), &[], xid(10).iter());
+        seen.confirm(Lsn::new(120));
+        assert!(!seen.take_confirmed(Lsn::INVALID).unwrap().sees(Xid::new(10)));
+        forget(&seen);
+        // The primary prunes what only snapshots beside that xid would need.
+        seen.prunes_below(Xid::new(12));
+        assert!(seen.take_confirmed(Lsn::INVALID).is_some(), "no other commit may come for long");
+    }
+}
+
+#[test]
 fn the_oldest_snapshot_and_feedback_hold_the_horizon() {
     let seen = registry();
     let all = |_, _| true;
