@@ -10,7 +10,7 @@ use crate::branch::Branch;
 use crate::cluster::DATA;
 use crate::features::Feature;
 use crate::history::reports::{Progress, Reports, Source};
-use crate::machine::log_rules::{self, SLOT_MAX};
+use crate::machine::slot_files;
 use crate::plan::{Event, Timed};
 use crate::rare::Rare;
 use frames::{Frames, Heard};
@@ -186,8 +186,7 @@ impl Wire {
 
 /// From which position on a slot keeps log, as its file says; None if it keeps none.
 fn restart_in(files: &VirtualDisk, slot: &str) -> Option<Lsn> {
-    let path = Path::new(DATA).join(format!("pg_replslot/{slot}/state"));
-    log_rules::restart_of_slot(&files.read(&path, SLOT_MAX).ok()?)
+    slot_files::restart_of(files, Path::new(DATA), slot)
 }
 
 /// The same for a node's slot.

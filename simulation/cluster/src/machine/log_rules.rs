@@ -7,6 +7,7 @@
 //! | what is marked as archived is in the archive                                | a rename                |
 //! | what lies behind the log's end could not be taken for log                   | a life's first sync     |
 
+use super::slot_files;
 use crate::cluster::SEGMENT_BYTES;
 use host::{Disk, OpenMode};
 use parking_lot::Mutex;
@@ -15,57 +16,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::page::{LONG_HEADER_SIZE, PAGE_SIZE, PageHeader};
-use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use wal::{SegmentNumber, SegmentSize, TimelineId};
 
 /// Names that an archive has taken, in this process.
 static ARCHIVED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 /// A server writes its log in pieces; of more than this much not all pieces may be there yet.
 const WRITTEN_MAX: usize = 32 << 10;
-/// No file of a slot is larger.
-pub const SLOT_MAX: u64 = 1 << 16;
-/// Where a slot's file has the position from which on it keeps log, and the one at which it was given up.
-const SLOT_RESTART: usize = 96;
-const SLOT_INVALIDATED: usize = 104;
-
 /// An archive has this file from now on.
 pub fn archived(name: &str) {
     ARCHIVED.lock().insert(name.to_owned());
-}
-
-fn position_at(file: &[u8], at: usize) -> Option<Lsn> {
-    let bytes = file.get(at..)?.first_chunk::<8>()?;
-    Some(Lsn::new(u64::from_le_bytes(*bytes)))
-}
-
-/// The position that a slot's file has, though the slot may have been given up.
-fn restart_in(file: &[u8]) -> Option<Lsn> {
-    position_at(file, SLOT_RESTART)
-}
-
-/// The position from which on a slot with this file keeps log; None if it keeps none.
-pub fn restart_of_slot(file: &[u8]) -> Option<Lsn> {
-    let given_up = position_at(file, SLOT_INVALIDATED)?.is_valid();
-    restart_in(file).filter(|restart| restart.is_valid() && !given_up)
-}
-
-/// The position that a slot's durable file asks for. A file that a full disk kept from being replaced says
-/// nothing: its slot may have been given up, which has made room.
-fn claim_of_slot(files: &VirtualDisk, folder: &Path) -> Option<Lsn> {
-    if files.exists(&folder.join("state.tmp")).unwrap_or(false) {
-        return None;
-    }
-    files.read_durable(&folder.join("state")).and_then(|bytes| restart_of_slot(&bytes))
-}
-
-/// The positions that the files of a server's slots have.
-pub(super) fn slots(files: &VirtualDisk, data: &Path) -> Vec<(String, Lsn)> {
-    let folder = data.join("pg_replslot");
-    let entries = files.list(&folder).unwrap_or_default().into_iter();
-    let restart = |name: String| {
-        let state = files.read(&folder.join(&name).join("state"), SLOT_MAX).ok()?;
-        Some((name, restart_in(&state)?))
-    };
-    entries.filter_map(|entry| restart(entry.name)).collect()
 }
 
 /// The timeline, the segment and the size of the segments, of a path that is one.
@@ -93,12 +52,8 @@ pub(super) fn removed(files: &VirtualDisk, data: &Path, path: &Path) -> Result<(
     if segment >= size.segment_of(redo) && segment <= size.segment_of(checkpoint) {
         return Err(format!("gives up {name}, and recovery begins at {redo}"));
     }
-    for entry in files.list(&data.join("pg_replslot")).unwrap_or_default() {
-        if let Some(restart) = claim_of_slot(files, &data.join("pg_replslot").join(&entry.name))
-            && segment >= size.segment_of(restart)
-            && segment < size.segment_of(redo)
-        {
-            let slot = entry.name;
+    for (slot, restart) in slot_files::claims(files, data) {
+        if segment >= size.segment_of(restart) && segment < size.segment_of(redo) {
             return Err(format!("gives up {name}, and the file of slot {slot} asks for {restart}"));
         }
     }
@@ -181,34 +136,6 @@ impl Tails {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_slot_keeps_log_from_what_its_file_says_unless_it_was_given_up() {
-        let mut file = vec![0; 200];
-        assert_eq!(restart_of_slot(&file), None);
-        file[SLOT_RESTART..SLOT_RESTART + 8].copy_from_slice(&77_u64.to_le_bytes());
-        assert_eq!(restart_of_slot(&file), Some(Lsn::new(77)));
-        file[SLOT_INVALIDATED..SLOT_INVALIDATED + 8].copy_from_slice(&70_u64.to_le_bytes());
-        assert_eq!((restart_of_slot(&file), restart_of_slot(&file[..99])), (None, None));
-    }
-
-    #[test]
-    fn a_file_of_a_slot_that_could_not_be_replaced_claims_nothing() {
-        let files = VirtualDisk::new();
-        let folder = Path::new("/data/pg_replslot/kept");
-        files.create_dir_all(folder).unwrap();
-        folder.ancestors().skip(1).for_each(|above| files.sync_dir(above).unwrap());
-        let mut state = vec![0; 200];
-        state[SLOT_RESTART..SLOT_RESTART + 8].copy_from_slice(&77_u64.to_le_bytes());
-        host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
-        assert_eq!(claim_of_slot(&files, folder), Some(Lsn::new(77)));
-        files.set_capacity(0);
-        host::write_file_durably(&files, &folder.join("state"), &state).unwrap_err();
-        assert_eq!(claim_of_slot(&files, folder), None);
-        files.set_capacity(u64::MAX);
-        host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
-        assert_eq!(claim_of_slot(&files, folder), Some(Lsn::new(77)));
-    }
 
     #[test]
     fn what_lies_behind_the_log_s_end_is_told() {

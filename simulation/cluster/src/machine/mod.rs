@@ -8,6 +8,7 @@ pub mod log_rules;
 mod process;
 pub mod rules;
 mod run;
+pub mod slot_files;
 pub mod spared;
 
 pub use clock::NodeClock;

@@ -10,7 +10,7 @@
 //!
 //! They hold for a server's directory alone: a clone on its way has no postmaster.pid.
 
-use super::log_rules;
+use super::{log_rules, slot_files};
 use host::Disk;
 use parking_lot::Mutex;
 use simulated::{NodeId, fiber};
@@ -78,7 +78,7 @@ fn note_begin(files: &VirtualDisk, path: &Path) {
     let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".history"));
     let Some(timeline) = name.and_then(|name| u32::from_str_radix(name, 16).ok()) else { return };
     if let Some((data, node)) = place(files, path).zip(fiber::current_node()) {
-        BEGINS.lock().push(Begin { node, timeline, slots: log_rules::slots(files, &data) });
+        BEGINS.lock().push(Begin { node, timeline, slots: slot_files::positions(files, &data) });
     }
 }
 

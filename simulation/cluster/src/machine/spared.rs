@@ -2,7 +2,7 @@
 //! ask for, and does not wait for the archive, is gone when the next one ends.
 
 use crate::cluster::SEGMENT_BYTES;
-use crate::machine::log_rules::{SLOT_MAX, restart_of_slot};
+use crate::machine::slot_files;
 use host::Disk;
 use parking_lot::Mutex;
 use simulated::{NodeId, fiber};
@@ -82,12 +82,8 @@ fn unneeded(files: &VirtualDisk, data: &Path, redo: Lsn) -> BTreeSet<String> {
         return BTreeSet::new();
     }
     let archives = settings.contains("archive_mode");
-    let slots = files.list(&data.join("pg_replslot")).unwrap_or_default().into_iter();
-    let kept = slots.filter_map(|slot| {
-        let state = data.join("pg_replslot").join(slot.name).join("state");
-        restart_of_slot(&files.read(&state, SLOT_MAX).ok()?)
-    });
-    let horizon = size.segment_of(kept.min().unwrap_or(redo).min(redo));
+    let kept = slot_files::oldest_kept(files, data);
+    let horizon = size.segment_of(kept.unwrap_or(redo).min(redo));
     let names = files.list(&folder).unwrap_or_default().into_iter().map(|entry| entry.name);
     let is_old = |name: &String| {
         SegmentNumber::parse_file_name(name, size).is_some_and(|(_, segment)| segment < horizon)

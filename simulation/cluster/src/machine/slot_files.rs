@@ -1,0 +1,104 @@
+//! The files of a server's slots, as they lie on its disk.
+
+use host::Disk;
+use simulation::VirtualDisk;
+use std::path::{Path, PathBuf};
+use wal::Lsn;
+
+/// No file of a slot is larger.
+const SLOT_MAX: u64 = 1 << 16;
+/// Where a slot's file has the position from which on it keeps log, and the one at which it was given up.
+const SLOT_RESTART: usize = 96;
+const SLOT_INVALIDATED: usize = 104;
+
+/// The names of a server's slots, and their folders.
+fn folders(files: &VirtualDisk, data: &Path) -> impl Iterator<Item = (String, PathBuf)> + use<> {
+    let all = data.join("pg_replslot");
+    let entries = files.list(&all).unwrap_or_default().into_iter();
+    entries.map(move |entry| (entry.name.clone(), all.join(entry.name)))
+}
+
+fn read(files: &VirtualDisk, folder: &Path) -> Option<Vec<u8>> {
+    files.read(&folder.join("state"), SLOT_MAX).ok()
+}
+
+fn position_at(file: &[u8], at: usize) -> Option<Lsn> {
+    let bytes = file.get(at..)?.first_chunk::<8>()?;
+    Some(Lsn::new(u64::from_le_bytes(*bytes)))
+}
+
+/// The position from which on a slot with this file keeps log; None if it keeps none.
+fn restart_in(file: &[u8]) -> Option<Lsn> {
+    let given_up = position_at(file, SLOT_INVALIDATED)?.is_valid();
+    position_at(file, SLOT_RESTART).filter(|restart| restart.is_valid() && !given_up)
+}
+
+/// The position that a slot's durable file asks for. A file that a full disk kept from being replaced says
+/// nothing: its slot may have been given up, which has made room.
+fn claim_in(files: &VirtualDisk, folder: &Path) -> Option<Lsn> {
+    if files.exists(&folder.join("state.tmp")).unwrap_or(false) {
+        return None;
+    }
+    files.read_durable(&folder.join("state")).and_then(|bytes| restart_in(&bytes))
+}
+
+/// The positions that the files of a server's slots have, though some may have been given up.
+pub(super) fn positions(files: &VirtualDisk, data: &Path) -> Vec<(String, Lsn)> {
+    let position = |(name, folder): (String, PathBuf)| {
+        let state = read(files, &folder)?;
+        Some((name, position_at(&state, SLOT_RESTART)?))
+    };
+    folders(files, data).filter_map(position).collect()
+}
+
+/// From which position on a server keeps log for its slots; None if none of them keeps any.
+pub(super) fn oldest_kept(files: &VirtualDisk, data: &Path) -> Option<Lsn> {
+    folders(files, data).filter_map(|(_, folder)| restart_in(&read(files, &folder)?)).min()
+}
+
+/// The slots whose durable files ask for log, each from a position on.
+pub(super) fn claims(files: &VirtualDisk, data: &Path) -> impl Iterator<Item = (String, Lsn)> {
+    folders(files, data).filter_map(|(name, folder)| Some((name, claim_in(files, &folder)?)))
+}
+
+/// From which position on a slot keeps log, as its file says; None if it keeps none.
+pub fn restart_of(files: &VirtualDisk, data: &Path, slot: &str) -> Option<Lsn> {
+    restart_in(&read(files, &data.join("pg_replslot").join(slot))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_keeps_log_from_what_its_file_says_unless_it_was_given_up() {
+        let mut file = vec![0; 200];
+        assert_eq!(restart_in(&file), None);
+        file[SLOT_RESTART..SLOT_RESTART + 8].copy_from_slice(&77_u64.to_le_bytes());
+        assert_eq!(restart_in(&file), Some(Lsn::new(77)));
+        file[SLOT_INVALIDATED..SLOT_INVALIDATED + 8].copy_from_slice(&70_u64.to_le_bytes());
+        assert_eq!((restart_in(&file), restart_in(&file[..99])), (None, None));
+    }
+
+    #[test]
+    fn a_file_of_a_slot_that_could_not_be_replaced_claims_nothing() {
+        let files = VirtualDisk::new();
+        let data = Path::new("/data");
+        let folder = data.join("pg_replslot/kept");
+        files.create_dir_all(&folder).unwrap();
+        folder.ancestors().skip(1).for_each(|above| files.sync_dir(above).unwrap());
+        let mut state = vec![0; 200];
+        state[SLOT_RESTART..SLOT_RESTART + 8].copy_from_slice(&77_u64.to_le_bytes());
+        let claim = || claims(&files, data).collect::<Vec<_>>();
+        let kept = [("kept".to_owned(), Lsn::new(77))];
+        host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
+        assert_eq!(claim(), kept);
+        files.set_capacity(0);
+        host::write_file_durably(&files, &folder.join("state"), &state).unwrap_err();
+        assert_eq!((claim(), positions(&files, data)), (Vec::new(), kept.to_vec()));
+        assert_eq!(oldest_kept(&files, data), restart_of(&files, data, "kept"));
+        files.set_capacity(u64::MAX);
+        host::write_file_durably(&files, &folder.join("state"), &state).unwrap();
+        assert_eq!(claim(), kept);
+    }
+}
