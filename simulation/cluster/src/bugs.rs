@@ -87,6 +87,7 @@ pub const ALL: &[Bug] = &[
     bug("on waits for remote_write only", Acknowledged),
     bug("remote_apply waits for on only", Acknowledged),
     bug("log is shipped before it is flushed", ByteForByte),
+    bug("a standby ships its last page to the end", ByteForByte),
     bug("a commit is shown before its level is reached", Visible),
     bug("commits of before a start are shown before the quorum holds them", Visible),
     bug("the word of a clean stop is believed after the next crash", Visible),

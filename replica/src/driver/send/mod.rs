@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use wal::history::BranchId;
-use wal::{LogState, Lsn, NodeLog, Stopping, TimelineId};
+use wal::page::PAGE_SIZE;
+use wal::{Live, LogState, Lsn, NodeLog, Stopping, TimelineId};
 use wire::Wire;
 
 /// OIDs of the result's columns.
@@ -173,6 +174,19 @@ pub async fn stream<S: Outlet>(
     }
 }
 
+/// What is durable here is sent.
+fn end_of_what_is_sent(log: &LogState) -> Lsn {
+    if host::planted!("log is shipped before it is flushed") {
+        return log.written();
+    }
+    let end = log.flushed();
+    let is_standby = matches!(log.live, Live::Standby(_));
+    if is_standby && host::planted!("a standby ships its last page to the end") {
+        return (end + (PAGE_SIZE as u64 - 1)).page_start();
+    }
+    end
+}
+
 /// Heartbeats are for Plimsoll nodes.
 fn sender_times(context: &SendContext, plimsoll: bool) -> SenderTimes {
     let StreamTimes { timeout, heartbeat } = (context.times)();
@@ -241,8 +255,7 @@ impl<S: Outlet> Streaming<'_, S> {
             let mut until = self.sender.deadline();
             let mut idle = None;
             if self.wire.is_flushed() || self.sender.is_overdue(now) {
-                let early = host::planted!("log is shipped before it is flushed");
-                match self.sender.poll(now, if early { log.written() } else { log.flushed() }) {
+                match self.sender.poll(now, end_of_what_is_sent(&log)) {
                     Action::Send { from, upto } => {
                         self.send_wal(&log, from, upto).await?;
                         continue;

@@ -47,6 +47,23 @@ pub(super) fn has_log(files: &VirtualDisk, history: &TimelineHistory, (from, to)
     }
 }
 
+/// The end of a position's segment, if the log was switched away from it before.
+pub(super) fn switched_before(files: &VirtualDisk, history: &TimelineHistory, at: Lsn) -> Option<Lsn> {
+    let size = SegmentSize::new(SEGMENT_BYTES)?;
+    let begin = size.start_of(size.segment_of(at));
+    let mut reader = reader(files, history, begin)?;
+    let mut next = reader.find_next_record(begin);
+    while let Ok(Next::Record(record)) = next
+        && record.start() < at
+    {
+        if record.is_switch() {
+            return Some(record.end());
+        }
+        next = reader.next();
+    }
+    None
+}
+
 /// Asks what servers have done wrong with their disks.
 pub(super) fn look(shared: &Shared) -> Result<(), String> {
     if let Some(why) = rules::found() {

@@ -2,6 +2,7 @@
 //! the moment when it is said: who ships log or reports it as flushed has it durably.
 
 mod frames;
+mod given;
 mod redone;
 
 use super::heeded::Heeded;
@@ -14,6 +15,7 @@ use crate::machine::slot_files;
 use crate::plan::{Event, Timed};
 use crate::rare::Rare;
 use frames::{Frames, Heard};
+use given::Given;
 use host::Disk;
 use protocol::replication::StartReplication;
 use redone::{READERS_MS, Redone};
@@ -37,6 +39,8 @@ pub(super) struct Wire {
     upstreams: BTreeMap<usize, (usize, Branch)>,
     /// What each slot keeps, by the upstream and the slot.
     slots: BTreeMap<(usize, String), Kept>,
+    /// What of its log each standby was sent.
+    given: Given,
     /// Whose snapshots are heeded.
     pub(super) heeded: Heeded,
     /// What standbys told.
@@ -119,7 +123,7 @@ impl Wire {
                             self.reports.begins(stream.standby, number_of(written.from), shared.now_ms());
                     }
                     if let Some(stream) = connection.stream.as_ref().filter(|stream| stream.is_server) {
-                        stream.begins(shared, written.from, &mut self.upstreams);
+                        stream.begins(shared, written.from, (&mut self.upstreams, &mut self.given));
                     }
                 }
                 Heard::Ended => {
@@ -140,6 +144,8 @@ impl Wire {
                             self.reports.catches_up(stream.number, shared.now_ms());
                         }
                         stream.ships(shared, written.from, start, start + len)?;
+                        let upto = (&stream.branch, &stream.history, start + len);
+                        self.given.sent(shared, (number_of(written.from), stream.standby), upto)?;
                     }
                 }
                 Heard::Status(progress) => {
@@ -306,9 +312,15 @@ impl Stream {
     }
 
     /// A standby's server begins to receive.
-    fn begins(&self, shared: &Shared, from: NodeId, upstreams: &mut BTreeMap<usize, (usize, Branch)>) {
+    fn begins(
+        &self,
+        shared: &Shared,
+        from: NodeId,
+        (upstreams, given): (&mut BTreeMap<usize, (usize, Branch)>, &mut Given),
+    ) {
         count_rare(shared, upstreams, self.standby, (number_of(from), self.branch.clone()));
         watch::streams(shared, number_of(from), self.standby);
+        given.begins(self.standby, &self.branch, self.sent, shared.now_ms());
     }
 
     /// Log is shipped.
