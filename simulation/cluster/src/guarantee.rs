@@ -303,7 +303,12 @@ impl Guarantee {
     pub fn ends_of(&self, node: usize) -> impl Iterator<Item = u64> {
         let losses = self.losses.iter().filter(move |loss| loss.node == node && loss.lost != Lost::Machine);
         let stops = self.stops.iter().filter(move |(other, _)| *other == node);
-        losses.map(|loss| loss.at_ms).chain(stops.map(|(_, at_ms)| *at_ms))
+        let told = losses.map(|loss| loss.at_ms).chain(stops.map(|(_, at_ms)| *at_ms));
+        // Who stands still does what it is told once it goes on.
+        told.map(move |at_ms| {
+            let holds = |pause: &&Pause| pause.is_of(node, at_ms, at_ms);
+            self.pauses.iter().filter(holds).map(|pause| pause.to_ms).fold(at_ms, u64::max)
+        })
     }
 
     /// The nodes that wrote a branch that has a position.

@@ -243,6 +243,9 @@ mod tests {
         assert!(!found(&history, &guarantee));
         guarantee.losses[0].at_ms = 4500;
         assert!(found(&history, &guarantee), "it has left");
+        guarantee.pauses.push(Pause { node: 1, from_ms: 4300, to_ms: 4700 });
+        assert!(!found(&history, &guarantee), "it is told so and stands still");
+        guarantee.pauses.clear();
         guarantee.losses[0].lost = Lost::Machine;
         assert!(!found(&history, &guarantee), "nobody hears of that");
     }
