@@ -42,7 +42,7 @@ impl Director {
         let waited_for = candidates[self.rng.usize(..candidates.len())];
         let names = names_of(self.rng.bool(), 1, &[waited_for]);
         self.change_names(0, names);
-        if self.rng.u8(..4) == 0 {
+        if self.rng.bool() {
             // Who has little patience shows what is in doubt, and says so.
             self.then(0, Event::set(old, "plimsoll.unconfirmed_timeout", "200ms"));
         }

@@ -185,6 +185,11 @@ impl Director {
         let node = others[self.rng.usize(..others.len())];
         let names = super::names_of(false, 1, &[node]);
         self.then(0, Event::set(first, SYNC_NAMES, &names));
+        // Who confirmed what is asked again on the new branch.
+        for (again_ms, asks_first) in [(200, true), (400, false)] {
+            let again = super::names_of(asks_first, 1, &[node]);
+            self.then(promoted_ms + again_ms, Event::set(first, SYNC_NAMES, &again));
+        }
         self.names = names;
         let before_ms = promoted_ms.saturating_sub(self.rng.u64(1..60));
         let (ms, delay_ms) = (self.rng.u64(300..1500), self.rng.u64(100..500));
@@ -214,6 +219,9 @@ impl Director {
             self.then(cut_ms, Event::Partition { from: old, to: node, ways: Ways::Both, ms });
         }
         self.before_cut(cut_ms);
+        if self.rng.u8(..4) == 0 {
+            self.then(0, Event::set(old, "plimsoll.unconfirmed_timeout", "200ms"));
+        }
         let mut decided_ms = cut_ms + self.rng.u64(200..700);
         for _ in 0..self.rng.usize(..3) {
             let seed = self.rng.u64(..1_000_000);

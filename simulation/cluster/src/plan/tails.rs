@@ -7,17 +7,21 @@ use super::{Event, SYNC_NAMES, names_of};
 impl Director {
     /// The stream ends in the middle of a long record, when nobody else works. Who is promoted has its
     /// beginning, and so has another one, which follows, and has followers; one that has it is waited for. It
-    /// takes a while until the new branch is as long.
+    /// takes a while until the new branch is as long. Or commits wait there for who follows, and has said how
+    /// much it has of what is cut.
     pub(super) fn cut_in_a_record(&mut self) {
         let old = self.primary;
         let candidates = self.standbys();
         let [chosen, other] = self.some_pair(&candidates);
         let names = names_of(self.rng.bool(), 1, &[chosen]);
         self.change_names(0, names);
-        // Who is gone confirms nothing.
-        self.then(0, Event::set(chosen, SYNC_NAMES, &names_of(false, 1, &[old])));
-        self.then(10, Event::Follow { node: chosen, from: old });
         let is_cascade = self.rng.u8(..3) > 0;
+        let is_asked = is_cascade && self.rng.bool();
+        if !is_asked {
+            // Who is gone confirms nothing.
+            self.then(0, Event::set(chosen, SYNC_NAMES, &names_of(false, 1, &[old])));
+        }
+        self.then(10, Event::Follow { node: chosen, from: old });
         self.then(10, Event::Follow { node: other, from: if is_cascade { chosen } else { old } });
         for node in candidates.iter().filter(|node| **node != chosen && **node != other) {
             self.then(5, Event::Follow { node: *node, from: other });
@@ -41,6 +45,12 @@ impl Director {
         self.then(down_ms, Event::Kill { node: old });
         let decided_ms = down_ms + self.rng.u64(60..250);
         self.then(decided_ms, Event::Promote { node: chosen });
+        if is_asked {
+            self.then(415, Event::Rest { ms: decided_ms - 350 });
+            let decided_ms = self.last_word(chosen, &[other], decided_ms);
+            self.old_primary_returns(old, true, decided_ms);
+            return self.now_ms += decided_ms + 200;
+        }
         let rests_ms = decided_ms + self.rng.u64(800..2200);
         self.then(415, Event::Rest { ms: rests_ms - 415 });
         self.succeeds((old, true), chosen, decided_ms, candidates);

@@ -14,10 +14,11 @@ impl Director {
         }
         self.rng.shuffle(&mut nodes);
         nodes.truncate(2 + self.rng.usize(..2));
-        match self.rng.u8(..5) {
+        match self.rng.u8(..6) {
             0 | 3 => self.first_leaves(&nodes),
             1 => self.catches_up(),
             2 => self.stops_clean(&nodes),
+            4 => self.stops_in_a_flush(&nodes),
             _ => self.one_lags(&nodes),
         }
     }
@@ -89,6 +90,22 @@ impl Director {
             self.then(again_ms + 60, Event::Restart { node: primary });
         }
         self.now_ms += from_ms + ms;
+    }
+
+    /// One that nobody waits for is stopped while its disk saves what came: what came since is to be saved too.
+    fn stops_in_a_flush(&mut self, nodes: &[usize]) {
+        let (node, primary) = (nodes[1], self.primary);
+        self.change_names(0, names_of(true, 1, &nodes[..1]));
+        let us = self.rng.u64(5000..30_000);
+        self.then(150, Event::SlowDisk { node, us, ms: 900 });
+        let burst_ms = 150 + self.rng.u64(20..100);
+        let kilobytes = self.rng.u64(200..1200);
+        self.then(burst_ms, Event::Burst { node: primary, kilobytes });
+        let down_ms = burst_ms + self.rng.u64(10..250);
+        self.then(down_ms, Event::FastStop { node });
+        let up_ms = down_ms + self.rng.u64(900..1500);
+        self.then(up_ms, Event::Restart { node });
+        self.now_ms += up_ms;
     }
 
     /// What comes before the primary is cut off: maybe a clean stop, or a short patience.
