@@ -54,9 +54,12 @@ async fn settle(shared: &Arc<Shared>) -> Result<usize, String> {
         unlimit(shared, survivor);
         match clients::last_commit(shared, survivor).await {
             Ok(last) => break (survivor, last),
-            // It heard only now that it was replaced, or comes to its stop; whoever follows is up soon.
+            // It heard only now that it was replaced, or comes to its stop, or to its end after a sync that
+            // failed; whoever follows is up soon.
             Err(why)
-                if ["is fenced", "is shutting down"].iter().any(|word| why.contains(word))
+                if ["is fenced", "is shutting down", "log has failed"]
+                    .iter()
+                    .any(|word| why.contains(word))
                     && begun.elapsed() < CONVERGE_LIMIT => {}
             Err(why) => return Err(why),
         }
@@ -98,6 +101,7 @@ fn heal(shared: &Arc<Shared>) {
         if let Some(node) = cluster.node_mut(machine_of(node)) {
             node.set_capacity(u64::MAX);
             node.slow_down(None);
+            node.files().clear_faults();
         }
     }
 }
