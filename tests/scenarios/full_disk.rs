@@ -334,6 +334,22 @@ fn a_fallback_and_a_return_that_a_full_disk_kept_out_of_the_log_come_with_room()
     assert_eq!(mode(), "synchronous|1|1");
 }
 
+#[test]
+fn a_fence_that_rises_on_a_full_disk_lasts_through_a_restart() {
+    let Some((disk, node)) = node_on_small_disk() else { return };
+    node.sql("CREATE TABLE t (i int)");
+    let fork = node.sql("SELECT pg_current_wal_flush_lsn()");
+    disk.fill();
+    let told = format!("PLIMSOLL descendant (timeline 2, history '1\t{fork}\ttold by a test\n')");
+    run_ok(pg_tool("psql").arg(format!("{} replication=true", node.conninfo())).args(["-X", "-c", &told]));
+    let fenced = || node.try_sql("INSERT INTO t VALUES (1)").stderr.contains("this server is fenced");
+    assert!(fenced() && !node.log().contains("could not record the fence"), "{}", node.log());
+    node.kill_9();
+    disk.free();
+    node.start();
+    assert!(fenced(), "{}", node.log());
+}
+
 /// What a client saw of one commit.
 #[derive(Clone, Copy)]
 struct Commit {

@@ -31,8 +31,22 @@ pub fn write_file_durably(disk: &dyn Disk, path: &Path, contents: &[u8]) -> io::
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    disk.open(&temporary, OpenMode::CreateNew)?.write_all_at(contents, 0)?;
-    durable_rename(disk, &temporary, path)
+    let file = disk.open(&temporary, OpenMode::CreateNew)?;
+    let written = file.write_all_at(contents, 0).and_then(|()| durable_rename(disk, &temporary, path));
+    if written.is_err() {
+        // What a full disk took of it would only keep it full.
+        let _ = disk.remove_file(&temporary);
+    }
+    written
+}
+
+/// The same with the space of the file `reserve`, which becomes `path`: a full disk takes it where files are
+/// overwritten in place. `reserve` must have as many bytes as `contents` at least.
+pub fn write_reserved_file(disk: &dyn Disk, reserve: &Path, path: &Path, contents: &[u8]) -> io::Result<()> {
+    let file = disk.open(reserve, OpenMode::ReadWrite)?;
+    file.write_all_at(contents, 0)?;
+    file.truncate(contents.len() as u64)?;
+    durable_rename(disk, reserve, path)
 }
 
 /// Where making a tree of files durable failed.

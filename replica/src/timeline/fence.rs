@@ -15,7 +15,9 @@
 //! standby.signal.
 //!
 //! The record is `plimsoll/fence`, text lines `key=value` closed by a CRC-32 of the lines above it. It is
-//! node-local, left out of backups, and dropped when the directory is rewound.
+//! node-local, left out of backups, and dropped when the directory is rewound. A disk that is full by then
+//! must not keep it out: `plimsoll/fence.reserve` holds the space for it and says nothing. The record is
+//! written over it and takes its place by a rename.
 
 use crate::error::ReplicaError;
 use crate::timeline::relation::{Relation, relation};
@@ -28,7 +30,7 @@ use wal::history::{BranchId, TimelineHistory};
 use wal::{Lsn, SystemId, TimelineId};
 
 /// Largest record that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 4096;
+const FILE_BYTES_MAX: usize = 4096;
 const FIRST_LINE: &str = "plimsoll fence 1";
 
 /// A node's branch, ours or a peer's.
@@ -195,12 +197,14 @@ impl fmt::Display for FenceRecord {
 pub struct FenceStore {
     host: Host,
     path: PathBuf,
+    reserve: PathBuf,
 }
 
 impl FenceStore {
     /// Of a data directory.
     pub fn new(host: &Host, data_dir: &Path) -> Self {
-        Self { host: host.clone(), path: data_dir.join("plimsoll").join("fence") }
+        let folder = data_dir.join("plimsoll");
+        Self { host: host.clone(), path: folder.join("fence"), reserve: folder.join("fence.reserve") }
     }
 
     /// The record; None if this node is not fenced. A record that cannot be read counts as a fence, and is an
@@ -210,7 +214,7 @@ impl FenceStore {
     ///
     /// Fails if the record cannot be read; a damaged one counts as a fence.
     pub fn load(&self) -> Result<Option<FenceRecord>, ReplicaError> {
-        let contents = match self.host.disk.read(&self.path, FILE_BYTES_MAX) {
+        let contents = match self.host.disk.read(&self.path, FILE_BYTES_MAX as u64) {
             Ok(contents) => contents,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ReplicaError::file("read", &self.path, error)),
@@ -231,6 +235,27 @@ impl FenceStore {
         Ok(self.load()?.filter(|record| record.holds_for(ours)))
     }
 
+    /// Takes the space that a record needs, if that is not done, so that a full disk does not keep it out.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the disk does not give it.
+    pub fn reserve(&self) -> Result<(), ReplicaError> {
+        let disk = &*self.host.disk;
+        if disk.metadata(&self.reserve).is_ok_and(|found| found.len == FILE_BYTES_MAX as u64) {
+            return Ok(());
+        }
+        self.make_folder()?;
+        host::write_file_durably(disk, &self.reserve, &[0; FILE_BYTES_MAX])
+            .map_err(|error| ReplicaError::file("write", &self.reserve, error))
+    }
+
+    fn make_folder(&self) -> Result<(), ReplicaError> {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        let made = self.host.disk.create_dir_all(folder);
+        made.map_err(|error| ReplicaError::file("create", folder, error))
+    }
+
     /// Makes the fence durable. The first record that holds for this branch stays, since it says where the
     /// history parted; one of an earlier life on another branch gives way.
     ///
@@ -241,12 +266,7 @@ impl FenceStore {
         if matches!(self.holding(ours), Ok(Some(_)) | Err(ReplicaError::Fenced(_))) {
             return Ok(());
         }
-        if let Some(folder) = self.path.parent() {
-            self.host
-                .disk
-                .create_dir_all(folder)
-                .map_err(|error| ReplicaError::file("create", folder, error))?;
-        }
+        self.make_folder()?;
         if host::planted!("a fence does not survive a restart") {
             return Ok(());
         }
@@ -256,7 +276,9 @@ impl FenceStore {
                 .and_then(|file| file.write_all_at(record.encode().as_bytes(), 0))
                 .map_err(|error| ReplicaError::file("write", &self.path, error));
         }
-        host::write_file_durably(&*self.host.disk, &self.path, record.encode().as_bytes())
+        let (disk, contents) = (&*self.host.disk, record.encode());
+        host::write_reserved_file(disk, &self.reserve, &self.path, contents.as_bytes())
+            .or_else(|_| host::write_file_durably(disk, &self.path, contents.as_bytes()))
             .map_err(|error| ReplicaError::file("write", &self.path, error))
     }
 }
@@ -264,6 +286,9 @@ impl FenceStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::host::Disk;
+    use simulation::{CrashPolicy, VirtualDisk};
+    use std::sync::Arc;
 
     fn node(system: u64, history: &TimelineHistory) -> NodeBranch {
         NodeBranch { system: SystemId::new(system), history: history.clone() }
@@ -348,6 +373,41 @@ mod tests {
         let next = FenceRecord::new(&on_two, &three, Lsn::new(200), Lsn::new(300), "host=c", at);
         store.raise(&on_two, &next).unwrap();
         assert_eq!(store.holding(&on_two).unwrap(), Some(next));
+    }
+
+    #[test]
+    fn a_full_disk_takes_the_record_whole_or_not_whenever_the_power_fails() {
+        let host = |files: &VirtualDisk| Host { disk: Arc::new(files.clone()), ..Host::real() };
+        let (files, dir) = (VirtualDisk::new(), Path::new("/data"));
+        files.create_dir_all(&dir.join("plimsoll")).unwrap();
+        files.sync_dir(Path::new("/")).unwrap();
+        files.sync_dir(dir).unwrap();
+        let ours = node(1, &TimelineHistory::root(TimelineId::FIRST));
+        let store = FenceStore::new(&host(&files), dir);
+        files.set_capacity(0);
+        assert!(store.reserve().is_err() && store.raise(&ours, &record()).is_err(), "there is no room");
+        assert_eq!(store.load().unwrap(), None);
+        files.set_capacity(u64::MAX);
+        store.reserve().unwrap();
+        files.set_capacity(0);
+        let moments = Arc::new(host::Mutex::new(Vec::new()));
+        let seen = moments.clone();
+        files.observe(Box::new(move |_, moment| seen.lock().push(moment.fork())));
+        store.reserve().unwrap();
+        store.raise(&ours, &record()).unwrap();
+        files.stop_observing();
+        assert_eq!(store.load().unwrap(), Some(record()));
+        let moments = std::mem::take(&mut *moments.lock());
+        for (number, seed) in (0..moments.len()).flat_map(|number| (0..20).map(move |seed| (number, seed))) {
+            let crashed = moments[number].crash(CrashPolicy::Anything { seed });
+            let found = FenceStore::new(&host(&crashed), dir).load().unwrap();
+            let is_last = number + 1 == moments.len();
+            assert!(found == Some(record()) || found.is_none() && !is_last, "{number}, {seed}: {found:?}");
+        }
+        // The next one has its space again.
+        files.set_capacity(u64::MAX);
+        store.reserve().unwrap();
+        assert_eq!(files.metadata(&store.reserve).unwrap().len, FILE_BYTES_MAX as u64);
     }
 
     #[test]

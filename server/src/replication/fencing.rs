@@ -3,8 +3,9 @@
 //!
 //! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory,
 //! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
-//! written then; a write that fails is tried again at each look around. Whoever makes this node writable asks
-//! for the record: the start of a primary ([`apply_stored`]), and any promotion ([`check_promotion`]).
+//! written then, into space that was taken before ([`reserve`]); a write that fails is tried again at each
+//! look around. Whoever makes this node writable asks for the record: the start of a primary
+//! ([`apply_stored`]), and any promotion ([`check_promotion`]).
 
 use super::Replication;
 use crate::error::ServerError;
@@ -16,6 +17,7 @@ use replica::driver::peers::{probe, split_peers};
 use replica::timeline::fence::{FenceRecord, FenceStore, NodeBranch, Verdict};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use wal::TimelineId;
@@ -26,6 +28,8 @@ use wal::history::TimelineHistory;
 pub(crate) struct Pending {
     /// It is in force and not on disk yet.
     unrecorded: Mutex<Option<FenceRecord>>,
+    /// The disk has not given the space for a record yet, which the log says.
+    without_reserve: AtomicBool,
     /// Somebody told of a branch that only the peers can confirm.
     inquiry: Notify,
     /// The peers that could not be asked at the last look around.
@@ -88,6 +92,16 @@ fn enforce(replication: &Replication, reason: &str) {
         replication.ground.log.warning(format!("this server is fenced and takes no more writes: {reason}"));
     }
     replication.database.fence(reason);
+}
+
+/// Has the space that the record of a fence will need. If the disk does not give it now it is asked again.
+pub(super) fn reserve(replication: &Replication) {
+    let got = store(replication).reserve();
+    let told = replication.fence.without_reserve.swap(got.is_err(), Ordering::AcqRel);
+    if let (Err(error), false) = (got, told) {
+        let what = "could not take space for the record of a fence; it will be tried again";
+        replication.ground.log.warning(format!("{what}: {error}"));
+    }
 }
 
 /// Writes the record of a fence that is in force. If that fails it is tried again later.
@@ -224,6 +238,7 @@ pub(super) async fn watch(replication: Arc<Replication>, mut states: watch::Rece
         if replication.database.fenced().is_some() {
             record(&replication);
         } else if *states.borrow() == NodeState::Running {
+            reserve(&replication);
             let asked = ask_peers(&replication).await;
             tell_silence(&replication, &asked);
             judge_all(&replication, asked);

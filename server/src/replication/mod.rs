@@ -91,6 +91,7 @@ impl Replication {
         });
         slots::invalidate_without_wal(&replication).map_err(|error| ServerError::new(error.to_string()))?;
         retention::apply(&replication);
+        fencing::reserve(&replication);
         if !database.is_in_recovery() {
             replication.keep_copied_slots();
         } else if !config.sync_replication_slots {
