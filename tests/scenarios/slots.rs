@@ -111,6 +111,41 @@ fn a_receiver_finds_its_slot_and_all_its_wal_on_the_standby_that_is_promoted() {
 }
 
 #[test]
+fn a_copy_that_the_disk_did_not_take_comes_later_and_its_loss_is_on_record_on_the_standby_too() {
+    let primary = primary();
+    reserve(&primary, "own");
+    let standby = copying_standby(&primary, "standby", "own");
+    // Nothing can be made under this name before it has gone.
+    let in_its_way = standby.data().join("pg_replslot/kept.tmp");
+    std::fs::write(&in_its_way, "").expect("a file");
+    reserve(&primary, "kept");
+    wait_until("the copy fails", LIMIT, || {
+        let log = standby.log();
+        if log.contains("could not copy the upstream's replication slots") { Ok(()) } else { Err(log) }
+    });
+    std::fs::remove_file(&in_its_way).expect("it was there");
+    standby.wait_for(
+        COPIES,
+        &primary.sql("SELECT 'kept', restart_lsn FROM pg_replication_slots WHERE slot_name = 'kept'"),
+    );
+    write(&primary, 0);
+    standby.wait_replayed(&primary.sql("SELECT pg_current_wal_flush_lsn()"));
+    primary.alter("SET max_slot_wal_keep_size = '1MB'");
+    primary.sql("CHECKPOINT");
+    // The line comes after the entry.
+    wait_until("the loss is told", LIMIT, || {
+        let log = standby.log();
+        let told = log.contains("invalidating slot \"kept\" because that of the upstream");
+        if told { Ok(()) } else { Err(log) }
+    });
+    let ledger = std::fs::read_to_string(standby.data().join("plimsoll/ledger")).expect("a ledger");
+    assert!(
+        ledger.contains(" slot_lost ") && ledger.contains("replication slot \"kept\": that of"),
+        "{ledger}"
+    );
+}
+
+#[test]
 fn a_slot_says_when_it_will_be_lost_and_its_loss_is_on_record() {
     let primary = primary();
     reserve(&primary, "left_behind");

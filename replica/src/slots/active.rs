@@ -38,7 +38,8 @@ impl ActiveSlot {
             slot.restart = flushed;
             slot.invalidated_at = Lsn::INVALID;
             if !slot.saved.is_valid() {
-                slot.saved = flushed;
+                // The file has none.
+                (slot.saved, slot.unwritten) = (flushed, true);
             }
         }
     }

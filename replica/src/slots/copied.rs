@@ -6,7 +6,8 @@
 //! promotion makes it an ordinary slot.
 //!
 //! A copy is only made, or moved back, where the WAL that it promises is here: a slot that lacks its WAL is
-//! worth nothing.
+//! worth nothing. What the disk does not take keeps no other copy from being what it has to be. Who asked for
+//! it is told, and asks again.
 
 use super::{Lifetime, ReplicaError, Slot, Slots, validate_name};
 use std::collections::BTreeMap;
@@ -34,6 +35,15 @@ pub enum CopyNews {
     Lost(UpstreamSlot),
     /// There is no copy; told once for each reason.
     Refused(String, Refusal),
+}
+
+/// What became of all copies.
+#[derive(Debug, Default)]
+pub struct Copied {
+    /// For the log.
+    pub news: Vec<CopyNews>,
+    /// What the disk did not take; it is to be asked for again.
+    pub failed: Vec<ReplicaError>,
 }
 
 /// Why a slot is not copied.
@@ -96,47 +106,40 @@ impl Slots {
 
     /// Makes the copies what the upstream's slots are. `end` is the end of the durable log here, and
     /// `is_there` says whether the log from a position before it on is here. What is new is durable when it
-    /// returns; positions that move on are saved with the next checkpoint, as those of other slots are.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a slot's file cannot be written or removed.
-    pub fn follow(
-        &self,
-        upstream: &[UpstreamSlot],
-        end: Lsn,
-        is_there: &dyn Fn(Lsn) -> bool,
-    ) -> Result<Vec<CopyNews>, ReplicaError> {
-        let mut news = self.drop_copies(|name| !upstream.iter().any(|slot| slot.name == name))?;
+    /// returns, unless that failed; positions that move on are saved with the next checkpoint, as those of
+    /// other slots are.
+    pub fn follow(&self, upstream: &[UpstreamSlot], end: Lsn, is_there: &dyn Fn(Lsn) -> bool) -> Copied {
+        let mut copied = self.drop_copies(|name| !upstream.iter().any(|slot| slot.name == name));
         let mut refused = BTreeMap::new();
         for slot in upstream {
-            match self.copy_one(slot, end, is_there)? {
-                Some(CopyNews::Refused(name, why)) => {
-                    refused.insert(name, why);
+            match self.copy_one(slot, end, is_there, &mut copied.news) {
+                Ok(Some(why)) => {
+                    refused.insert(slot.name.clone(), why);
                 }
-                Some(other) => news.push(other),
-                None => {}
+                Ok(None) => {}
+                Err(error) => copied.failed.push(error),
             }
         }
         let mut told = self.0.refused.lock();
         let kind = std::mem::discriminant::<Refusal>;
         for (name, why) in &refused {
             if told.get(name).is_none_or(|before| kind(before) != kind(why)) {
-                news.push(CopyNews::Refused(name.clone(), *why));
+                copied.news.push(CopyNews::Refused(name.clone(), *why));
             }
         }
         *told = refused;
-        Ok(news)
+        copied
     }
 
+    /// Why there is no copy of this one, if there is none.
     fn copy_one(
         &self,
         upstream: &UpstreamSlot,
         end: Lsn,
         is_there: &dyn Fn(Lsn) -> bool,
-    ) -> Result<Option<CopyNews>, ReplicaError> {
+        news: &mut Vec<CopyNews>,
+    ) -> Result<Option<Refusal>, ReplicaError> {
         let name = &upstream.name;
-        let refused = |why| Ok(Some(CopyNews::Refused(name.clone(), why)));
         let lost = upstream.lost_at.is_valid();
         // Nobody can be shown to hold more than is durable here.
         let mut restart = if upstream.restart.is_valid() { upstream.restart.min(end) } else { Lsn::INVALID };
@@ -149,10 +152,10 @@ impl Slots {
                 return Ok(None);
             }
             if restart.is_valid() && !is_there(restart) {
-                return refused(Refusal::WalMissing(restart));
+                return Ok(Some(Refusal::WalMissing(restart)));
             }
             if table.len() >= self.0.max {
-                return refused(Refusal::Full);
+                return Ok(Some(Refusal::Full));
             }
             let mut slot = Slot::new(Lifetime::Permanent, restart);
             slot.copied = true;
@@ -162,70 +165,77 @@ impl Slots {
             if restart.is_valid() && !is_there(restart) {
                 self.remove(name)?;
                 table.remove(name);
-                return refused(Refusal::WalMissing(restart));
+                return Ok(Some(Refusal::WalMissing(restart)));
             }
-            return Ok(Some(CopyNews::Made(UpstreamSlot { restart, ..upstream.clone() })));
+            news.push(CopyNews::Made(UpstreamSlot { restart, ..upstream.clone() }));
+            return Ok(None);
         };
         if !slot.copied {
-            return refused(Refusal::NameTaken);
+            return Ok(Some(Refusal::NameTaken));
         }
         if lost {
-            if slot.invalidated_at == upstream.lost_at {
-                return Ok(None);
+            if slot.invalidated_at != upstream.lost_at {
+                // It may have been given up here before.
+                if !slot.invalidated_at.is_valid() {
+                    news.push(CopyNews::Lost(upstream.clone()));
+                }
+                slot.invalidate(upstream.lost_at);
             }
-            (slot.restart, slot.invalidated_at) = (Lsn::INVALID, upstream.lost_at);
-            self.write(name, slot)?;
-            return Ok(Some(CopyNews::Lost(upstream.clone())));
+            // It is lost whatever its file says.
+            return self.write_if_changed(name, slot).map(|()| None);
         }
         let moves_on = slot.restart.is_valid() && restart >= slot.restart;
         if moves_on {
             slot.restart = restart;
         } else if restart.is_valid() && !is_there(restart) {
-            return refused(Refusal::WalMissing(restart));
+            return Ok(Some(Refusal::WalMissing(restart)));
         } else if slot.restart != restart {
-            (slot.restart, slot.invalidated_at) = (restart, Lsn::INVALID);
-            self.write(name, slot)?;
+            self.write_as(name, slot, restart)?;
         }
         Ok(None)
     }
 
-    /// Drops copies of these names, durably.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a slot's file cannot be removed.
-    pub fn drop_copies(&self, goes: impl Fn(&str) -> bool) -> Result<Vec<CopyNews>, ReplicaError> {
-        let mut table = self.0.table.lock();
-        let copies = table.iter().filter(|(name, slot)| slot.copied && goes(name));
-        let names: Vec<String> = copies.map(|(name, _)| name.clone()).collect();
-        for name in &names {
-            self.remove(name)?;
-            table.remove(name);
-        }
-        Ok(names.into_iter().map(CopyNews::Dropped).collect())
+    /// Drops copies of these names, durably, unless that failed.
+    pub fn drop_copies(&self, goes: impl Fn(&str) -> bool) -> Copied {
+        let mut dropped = Copied::default();
+        self.0.table.lock().retain(|name, slot| {
+            if !slot.copied || !goes(name) {
+                return true;
+            }
+            let removed = self.remove(name);
+            let stays = removed.is_err();
+            match removed {
+                Ok(()) => dropped.news.push(CopyNews::Dropped(name.clone())),
+                Err(error) => dropped.failed.push(error),
+            }
+            stays
+        });
+        dropped
     }
 
-    /// Copies become ordinary slots, durably: this node takes writes from now on.
+    /// Copies become ordinary slots: this node takes writes from now on. Those whose file cannot be written
+    /// are so here at once, and in their files with the next save.
     ///
     /// # Errors
     ///
     /// Fails if a slot's file cannot be written.
     pub fn keep_copies(&self) -> Result<(), ReplicaError> {
-        let mut table = self.0.table.lock();
-        for (name, slot) in table.iter_mut().filter(|(_, slot)| slot.copied) {
-            slot.copied = false;
-            self.write(name, slot)?;
+        for slot in self.0.table.lock().values_mut().filter(|slot| slot.copied) {
+            (slot.copied, slot.unwritten) = (false, true);
         }
-        Ok(())
+        self.save()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ::host::Disk;
     use host::Host;
     use protocol::SqlState;
+    use simulation::VirtualDisk;
     use std::path::Path;
+    use std::sync::Arc;
 
     fn at(lsn: u64) -> Lsn {
         Lsn::new(lsn)
@@ -238,6 +248,19 @@ mod tests {
     }
     fn shown(slots: &Slots) -> Vec<(String, u64, bool)> {
         slots.list().into_iter().map(|slot| (slot.name, slot.restart.get(), slot.copied)).collect()
+    }
+    fn followed(
+        slots: &Slots,
+        upstream: &[UpstreamSlot],
+        end: Lsn,
+        is_there: &dyn Fn(Lsn) -> bool,
+    ) -> Vec<CopyNews> {
+        let Copied { news, failed } = slots.follow(upstream, end, is_there);
+        assert!(failed.is_empty(), "{failed:?}");
+        news
+    }
+    fn lost(name: &str, lost_at: u64) -> UpstreamSlot {
+        UpstreamSlot { name: name.to_owned(), restart: Lsn::INVALID, lost_at: at(lost_at) }
     }
     const ALL: &dyn Fn(Lsn) -> bool = &|_| true;
 
@@ -256,14 +279,14 @@ mod tests {
     fn a_copy_follows_its_original_and_survives_a_restart_as_a_copy() {
         let dir = tempfile::tempdir().unwrap();
         let slots = open(dir.path());
-        let news = slots.follow(&[told("s", 100)], at(90), ALL).unwrap();
+        let news = followed(&slots, &[told("s", 100)], at(90), ALL);
         assert_eq!(news, [CopyNews::Made(told("s", 90))], "no further than the log here");
-        assert_eq!(slots.follow(&[told("s", 200)], at(300), ALL).unwrap(), []);
+        assert_eq!(followed(&slots, &[told("s", 200)], at(300), ALL), []);
         assert_eq!(shown(&slots), [("s".to_owned(), 200, true)]);
         slots.save().unwrap();
         let again = open(dir.path());
         assert_eq!(shown(&again), [("s".to_owned(), 200, true)]);
-        assert_eq!(again.follow(&[], at(300), ALL).unwrap(), [CopyNews::Dropped("s".to_owned())]);
+        assert_eq!(followed(&again, &[], at(300), ALL), [CopyNews::Dropped("s".to_owned())]);
         assert_eq!(shown(&open(dir.path())), []);
     }
 
@@ -271,7 +294,7 @@ mod tests {
     fn nobody_touches_a_copy_before_the_promotion_and_anybody_does_after_it() {
         let dir = tempfile::tempdir().unwrap();
         let slots = open(dir.path());
-        slots.follow(&[told("s", 100)], at(300), ALL).unwrap();
+        followed(&slots, &[told("s", 100)], at(300), ALL);
         let states = |slots: &Slots| {
             let errors = [
                 slots.acquire("s", 1).err(),
@@ -300,12 +323,12 @@ mod tests {
             refused("own", Refusal::NameTaken),
             refused("third", Refusal::Full),
         ];
-        assert_eq!(slots.follow(&upstream, at(100), from_40).unwrap(), expected);
-        assert_eq!(slots.follow(&upstream, at(100), from_40).unwrap(), [], "told once");
+        assert_eq!(followed(&slots, &upstream, at(100), from_40), expected);
+        assert_eq!(followed(&slots, &upstream, at(100), from_40), [], "told once");
         assert_eq!(slots.find("own").unwrap().restart, at(5));
         slots.drop_slot("own", 1).unwrap();
         let reached = [told("far_back", 45), told("s", 30)];
-        let news = slots.follow(&reached, at(100), from_40).unwrap();
+        let news = followed(&slots, &reached, at(100), from_40);
         assert_eq!(news, [CopyNews::Made(told("far_back", 45)), refused("s", Refusal::WalMissing(at(30)))]);
         assert_eq!(slots.find("s").unwrap().restart, at(60), "it does not move back to where nothing is");
     }
@@ -316,7 +339,7 @@ mod tests {
         let slots = open(dir.path());
         let looks = std::cell::Cell::new(0);
         let going = |_: Lsn| looks.replace(looks.get() + 1) == 0;
-        let news = slots.follow(&[told("s", 60)], at(100), &going).unwrap();
+        let news = followed(&slots, &[told("s", 60)], at(100), &going);
         assert_eq!(news, [CopyNews::Refused("s".to_owned(), Refusal::WalMissing(at(60)))]);
         assert_eq!(shown(&open(dir.path())), []);
     }
@@ -325,12 +348,61 @@ mod tests {
     fn a_slot_that_was_lost_upstream_is_lost_here() {
         let dir = tempfile::tempdir().unwrap();
         let slots = open(dir.path());
-        slots.follow(&[told("s", 60)], at(100), ALL).unwrap();
-        let lost = UpstreamSlot { name: "s".to_owned(), restart: Lsn::INVALID, lost_at: at(60) };
-        let list = [lost.clone()];
-        assert_eq!(slots.follow(&list, at(100), ALL).unwrap(), [CopyNews::Lost(lost)]);
-        assert_eq!(slots.follow(&list, at(100), ALL).unwrap(), []);
+        followed(&slots, &[told("s", 60)], at(100), ALL);
+        let list = [lost("s", 60)];
+        assert_eq!(followed(&slots, &list, at(100), ALL), [CopyNews::Lost(lost("s", 60))]);
+        assert_eq!(followed(&slots, &list, at(100), ALL), []);
         assert_eq!((slots.oldest(), slots.find("s").unwrap().invalidated_at), (None, at(60)));
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_of_some_is_told_done_for_the_others_and_done_when_it_is_asked_again() {
+        let (files, dir) = (VirtualDisk::new(), Path::new("/pg_replslot"));
+        files.create_dir_all(dir).unwrap();
+        let host = Host { disk: Arc::new(files.clone()), ..Host::real() };
+        let open = || Slots::open(&host, dir, 9).unwrap();
+        let slots = open();
+        let names = ["a", "b", "goes", "still"];
+        followed(&slots, &names.map(|name| told(name, 60)), at(100), ALL);
+        files.set_capacity(0);
+        let upstream = [lost("a", 60), lost("b", 60), told("new", 70), told("still", 50)];
+        let all_lost = [CopyNews::Lost(lost("a", 60)), CopyNews::Lost(lost("b", 60))];
+        let Copied { news: first, failed } = slots.follow(&upstream, at(100), ALL);
+        assert_eq!(first, [&[CopyNews::Dropped("goes".to_owned())], &all_lost[..]].concat());
+        assert_eq!(failed.len(), 4, "{failed:?}");
+        let state = |name: &str| slots.find(name).map(|slot| (slot.restart, slot.invalidated_at));
+        assert_eq!(state("a").unwrap(), (Lsn::INVALID, at(60)), "it is lost whatever its file says");
+        assert_eq!(state("still").unwrap(), (at(60), Lsn::INVALID), "what is kept is not promised yet");
+        assert!(state("new").is_err());
+        // Nothing is told twice.
+        let again = slots.follow(&upstream, at(100), ALL);
+        assert_eq!((again.news, again.failed.len()), (Vec::new(), 4));
+        files.set_capacity(u64::MAX);
+        assert_eq!(followed(&slots, &upstream, at(100), ALL), [CopyNews::Made(told("new", 70))]);
+        let durable: Vec<_> = open()
+            .list()
+            .into_iter()
+            .map(|slot| (slot.name, slot.restart.get(), slot.invalidated_at.get()))
+            .collect();
+        let expected = [("a", 0, 60), ("b", 0, 60), ("new", 70, 0), ("still", 50, 0)];
+        assert_eq!(durable, expected.map(|(name, restart, lost)| (name.to_owned(), restart, lost)));
+    }
+
+    #[test]
+    fn a_full_disk_at_the_promotion_leaves_all_copies_to_whoever_uses_them() {
+        let (files, dir) = (VirtualDisk::new(), Path::new("/pg_replslot"));
+        files.create_dir_all(dir).unwrap();
+        let host = Host { disk: Arc::new(files.clone()), ..Host::real() };
+        let open = || Slots::open(&host, dir, 9).unwrap();
+        let slots = open();
+        followed(&slots, &[told("a", 60), told("b", 60)], at(100), ALL);
+        files.set_capacity(0);
+        assert!(slots.keep_copies().is_err());
+        let own = |slots: &Slots| shown(slots).into_iter().filter(|(_, _, copied)| !copied).count();
+        assert_eq!((own(&slots), own(&open())), (2, 0));
+        files.set_capacity(u64::MAX);
+        slots.save().unwrap();
+        assert_eq!(own(&open()), 2);
     }
 
     #[test]

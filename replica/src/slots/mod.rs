@@ -14,7 +14,7 @@ mod limits;
 mod view;
 
 pub use active::ActiveSlot;
-pub use copied::{CopyNews, Refusal, UpstreamSlot};
+pub use copied::{Copied, CopyNews, Refusal, UpstreamSlot};
 pub use limits::{WalLimits, WalStatus};
 pub use view::{GivenUp, SlotView};
 
@@ -56,6 +56,8 @@ struct Slot {
     /// The position in the file. WAL is kept from here, so a crash finds what it says.
     saved: Lsn,
     invalidated_at: Lsn,
+    /// Its file lacks something other than the position.
+    unwritten: bool,
     /// Oldest transaction that the receiver's queries need (hot_standby_feedback).
     xmin: Option<Xid>,
     /// It follows the upstream's slot of this name.
@@ -76,11 +78,16 @@ impl Slot {
             restart,
             saved: restart,
             invalidated_at: Lsn::INVALID,
+            unwritten: false,
             xmin: None,
             copied: false,
             idle_since: None,
             pace: Pace::over(FORECAST_SPAN),
         }
+    }
+    /// It lost its WAL when it stood at `at`. That is in force before its file says so.
+    fn invalidate(&mut self, at: Lsn) {
+        (self.restart, self.invalidated_at, self.unwritten) = (Lsn::INVALID, at, true);
     }
     /// Whether the session `pid` may use, move or drop it.
     fn is_free_for(&self, name: &str, pid: i32) -> Result<(), ReplicaError> {
@@ -387,8 +394,7 @@ impl Slots {
         if to < slot.restart {
             return Err(ReplicaError::SlotBackwards { to, minimum: slot.restart });
         }
-        slot.restart = to;
-        self.write(name, slot)?;
+        self.write_as(name, slot, to)?;
         Ok(to)
     }
 
@@ -421,22 +427,21 @@ impl Slots {
         self.0.table.lock().values().filter_map(|slot| slot.xmin).min()
     }
 
-    /// Writes the positions that moved since they were last written; called by each checkpoint and clean
-    /// stop.
+    /// Writes what changed since it was last written; called by each checkpoint and clean stop. One that
+    /// cannot be written keeps none of the others from it.
     ///
     /// # Errors
     ///
     /// Fails if a slot's file cannot be written.
     pub fn save(&self) -> Result<(), ReplicaError> {
-        let mut table = self.0.table.lock();
-        for (name, slot) in table.iter_mut().filter(|(_, slot)| slot.saved != slot.restart) {
+        let mut result = Ok(());
+        for (name, slot) in self.0.table.lock().iter_mut() {
             if host::planted!("a slot's restart is not saved") {
                 slot.saved = slot.restart;
-                continue;
             }
-            self.write(name, slot)?;
+            result = result.and(self.write_if_changed(name, slot));
         }
-        Ok(())
+        result
     }
 
     /// Notes how the slots stand against the end of the log, for forecasts.
@@ -466,7 +471,7 @@ impl Slots {
         for (name, slot) in table.iter_mut() {
             if slot.restart.is_valid() && goes(slot) && !slot.invalidated_at.is_valid() {
                 let mut view = slot.view(name);
-                (slot.invalidated_at, slot.restart) = (slot.restart, Lsn::INVALID);
+                slot.invalidate(slot.restart);
                 slot.active = None;
                 // It is lost whatever its file says, which the next save makes good.
                 let written = self.write(name, slot);
@@ -486,7 +491,19 @@ impl Slots {
         let path = self.folder(name).join(STATE_FILE);
         host::write_file_durably(&*self.0.host.disk, &path, &slot.state(name).encode())
             .map_err(|cause| ReplicaError::file("write", &path, cause))?;
-        slot.saved = slot.restart;
+        (slot.saved, slot.unwritten) = (slot.restart, false);
+        Ok(())
+    }
+
+    fn write_if_changed(&self, name: &str, slot: &mut Slot) -> Result<(), ReplicaError> {
+        if slot.saved != slot.restart || slot.unwritten { self.write(name, slot) } else { Ok(()) }
+    }
+
+    /// Moves a slot, which reserves WAL from there on, durably; if that fails it stays where it is.
+    fn write_as(&self, name: &str, slot: &mut Slot, restart: Lsn) -> Result<(), ReplicaError> {
+        let mut moved = Slot { restart, invalidated_at: Lsn::INVALID, ..slot.clone() };
+        self.write(name, &mut moved)?;
+        *slot = moved;
         Ok(())
     }
 

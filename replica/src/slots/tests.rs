@@ -266,3 +266,38 @@ fn a_full_disk_keeps_no_loss_of_a_slot_from_being_told() {
         assert_eq!(again.find(name).unwrap().invalidated_at, at(100), "{name}");
     }
 }
+
+#[test]
+fn one_slot_that_cannot_be_written_keeps_no_other_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    for name in ["a", "b"] {
+        create(&slots, name, 100);
+        slots.acquire(name, 9).unwrap().release_before(at(500));
+    }
+    std::fs::remove_dir_all(dir.path().join("a")).unwrap();
+    assert!(slots.save().is_err());
+    assert_eq!(open(dir.path()).find("b").unwrap().restart, at(500));
+}
+
+#[test]
+fn a_slot_that_is_used_again_after_its_loss_is_saved_as_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "s", 100);
+    slots.invalidate_before(at(500));
+    slots.acquire("s", 9).unwrap().release_before(at(600));
+    slots.save().unwrap();
+    let again = open(dir.path()).find("s").unwrap();
+    assert_eq!((again.restart, again.invalidated_at), (at(600), Lsn::INVALID));
+}
+
+#[test]
+fn a_slot_that_could_not_be_advanced_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = open(dir.path());
+    create(&slots, "s", 100);
+    std::fs::remove_dir_all(dir.path().join("s")).unwrap();
+    assert!(slots.advance("s", at(200), at(300), 1).is_err());
+    assert_eq!(slots.find("s").unwrap().restart, at(100));
+}

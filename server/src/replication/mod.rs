@@ -13,11 +13,12 @@ use crate::archive::Archive;
 use crate::configuration::Ground;
 use crate::connection::registry::Sessions;
 use crate::error::ServerError;
+use host::Mutex;
 use host::sync::RwLock;
 use ledger::Ledger;
 use replica::driver::LogPlace;
 use replica::sender::streams::Senders;
-use replica::slots::{Slots, WalLimits};
+use replica::slots::{Slots, UpstreamSlot, WalLimits};
 use replica::sync::SyncNames;
 use semi_sync::SemiSync;
 use standby::Recovery;
@@ -42,6 +43,8 @@ pub(crate) struct Replication {
     pub(crate) place: LogPlace,
     /// Slots invalidated since the start.
     pub(crate) slots_lost: AtomicU64,
+    /// What the upstream said of its slots, as long as the disk has not taken all of it.
+    unfinished_copies: Mutex<Option<Vec<UpstreamSlot>>>,
     pub(crate) semi_sync: SemiSync,
     /// What of a fence is still to be done.
     fence: fencing::Pending,
@@ -84,6 +87,7 @@ impl Replication {
             log,
             place,
             slots_lost: AtomicU64::new(0),
+            unfinished_copies: Mutex::default(),
             semi_sync: SemiSync::default(),
             fence: fencing::Pending::default(),
             recovery: RwLock::new(None),
@@ -93,7 +97,7 @@ impl Replication {
         retention::apply(&replication);
         fencing::reserve(&replication);
         if !database.is_in_recovery() {
-            replication.keep_copied_slots();
+            slots::keep_copies(&replication);
         } else if !config.sync_replication_slots {
             slots::drop_copies(&replication);
         }
@@ -121,16 +125,8 @@ impl Replication {
             .map_err(|error| ServerError::new(format!("could not read the new history: {error}")))?;
         let writer = self.database.wal().ok_or_else(|| ServerError::new("the log is not open"))?;
         self.log.promote(history, writer.clone(), promoted.switch_at);
-        self.keep_copied_slots();
+        slots::keep_copies(self);
         Ok(())
-    }
-
-    /// This node takes writes: copies of another node's slots are its own from now on.
-    fn keep_copied_slots(&self) {
-        if let Err(error) = self.slots.keep_copies() {
-            let what = "could not write copied replication slots as this server's own";
-            self.ground.log.warning(format!("{what}: {error}"));
-        }
     }
 
     /// The oldest transaction that standbys' queries need.

@@ -1,7 +1,7 @@
 //! Slots of this node: what keeps them true, gives them up, and copies those of the upstream.
 
 use super::Replication;
-use replica::slots::{CopyNews, GivenUp, Refusal, SlotView, UpstreamSlot};
+use replica::slots::{Copied, CopyNews, GivenUp, Refusal, UpstreamSlot};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,6 +18,7 @@ pub(crate) async fn mind(replication: Arc<Replication>) {
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
+        copy_again(&replication);
         replication.slots.note_pace(replication.limits().end, ground.host.clock.now());
         let Some(limit) = ground.config().idle_replication_slot_timeout else { continue };
         let Some(since) = ground.host.clock.monotonic().checked_sub(limit) else { continue };
@@ -26,7 +27,10 @@ pub(crate) async fn mind(replication: Arc<Replication>) {
             limit.as_secs()
         );
         let given_up = replication.slots.invalidate_idle(since);
-        given_up.slots.iter().for_each(|slot| tell_lost(&replication, slot, &reason));
+        given_up
+            .slots
+            .iter()
+            .for_each(|slot| tell_lost(&replication, &slot.name, slot.invalidated_at, &reason));
         tell_unwritten(&replication, &given_up);
     }
 }
@@ -66,7 +70,7 @@ fn give_up_before(replication: &Replication, keep: Lsn, reason: &dyn Fn(Lsn) -> 
                 session.terminate();
             }
         }
-        tell_lost(replication, slot, &reason(slot.invalidated_at));
+        tell_lost(replication, &slot.name, slot.invalidated_at, &reason(slot.invalidated_at));
     }
     tell_unwritten(replication, &given_up);
 }
@@ -79,40 +83,62 @@ fn tell_unwritten(replication: &Replication, given_up: &GivenUp) {
 }
 
 /// A slot has lost its claim to WAL: a line, a counter, and an entry of the ledger.
-fn tell_lost(replication: &Replication, slot: &SlotView, reason: &str) {
-    let name = &slot.name;
+fn tell_lost(replication: &Replication, name: &str, lost_at: Lsn, reason: &str) {
     replication.slots_lost.fetch_add(1, Ordering::Relaxed);
-    // Before its redo a standby does not know the end of its log.
-    let end = replication.limits().end.max(slot.invalidated_at);
+    // Before its redo a standby does not know the end of its log, and a copy's loss comes ahead of the log.
+    let end = replication.limits().end.max(lost_at);
     let recorded = format!("replication slot \"{name}\": {reason}");
-    replication.ledger.record("slot_lost", (slot.invalidated_at, end), &recorded);
+    replication.ledger.record("slot_lost", (lost_at, end), &recorded);
     replication.ground.log.log(format!("invalidating slot \"{name}\" because {reason}"));
 }
 
 /// Makes the copies of the upstream's slots what it says.
 pub(crate) fn copy(replication: &Replication, upstream: &[UpstreamSlot]) {
-    if !replication.ground.config().sync_replication_slots || host::planted!("a standby copies no slots") {
-        // It was turned off while this was on its way.
-        return;
+    let mut unfinished = replication.unfinished_copies.lock();
+    // What was on its way when this was turned off goes too.
+    let was_told = unfinished.take().is_some();
+    if replication.ground.config().sync_replication_slots && !host::planted!("a standby copies no slots") {
+        *unfinished = try_copy(replication, upstream, was_told).then(|| upstream.to_vec());
     }
+}
+
+/// The upstream tells its slots when they change: what the disk did not take then is tried again.
+fn copy_again(replication: &Replication) {
+    let mut unfinished = replication.unfinished_copies.lock();
+    let Some(upstream) = unfinished.take() else { return };
+    if replication.ground.config().sync_replication_slots {
+        *unfinished = try_copy(replication, &upstream, true).then_some(upstream);
+    }
+}
+
+/// Whether something failed, of which the log is told unless it `was_told`.
+fn try_copy(replication: &Replication, upstream: &[UpstreamSlot], was_told: bool) -> bool {
     let log = replication.log.state();
     let is_there = |at: Lsn| replication.place.has(&log, at);
-    match replication.slots.follow(upstream, log.flushed(), &is_there) {
-        Ok(news) => news.iter().for_each(|news| tell_copied(replication, news)),
-        Err(error) => replication
-            .ground
-            .log
-            .warning(format!("could not copy the upstream's replication slots: {error}")),
+    let Copied { news, failed } = replication.slots.follow(upstream, log.flushed(), &is_there);
+    news.iter().for_each(|news| tell_copied(replication, news));
+    for error in failed.iter().filter(|_| !was_told) {
+        let what = "could not copy the upstream's replication slots, which is tried again";
+        replication.ground.log.warning(format!("{what}: {error}"));
     }
+    !failed.is_empty()
 }
 
 /// Copies go when nobody keeps them true any more.
 pub(crate) fn drop_copies(replication: &Replication) {
-    match replication.slots.drop_copies(|_| true) {
-        Ok(news) => news.iter().for_each(|news| tell_copied(replication, news)),
-        Err(error) => {
-            replication.ground.log.warning(format!("could not drop copied replication slots: {error}"))
-        }
+    let Copied { news, failed } = replication.slots.drop_copies(|_| true);
+    news.iter().for_each(|news| tell_copied(replication, news));
+    for error in failed {
+        replication.ground.log.warning(format!("could not drop copied replication slots: {error}"));
+    }
+}
+
+/// This node takes writes: copies of another node's slots are its own from now on.
+pub(crate) fn keep_copies(replication: &Replication) {
+    *replication.unfinished_copies.lock() = None;
+    if let Err(error) = replication.slots.keep_copies() {
+        let what = "could not write copied replication slots as this server's own";
+        replication.ground.log.warning(format!("{what}: {error}"));
     }
 }
 
@@ -129,10 +155,8 @@ fn tell_copied(replication: &Replication, news: &CopyNews) {
             replication.ground.log.log(format!("dropped the copy of replication slot \"{name}\""))
         }
         CopyNews::Lost(slot) => {
-            let (name, at) = (&slot.name, slot.lost_at);
-            replication.ground.log.warning(format!(
-                "replication slot \"{name}\" of the upstream has lost its WAL from {at} on"
-            ));
+            let reason = format!("that of the upstream has lost its WAL from {} on", slot.lost_at);
+            tell_lost(replication, &slot.name, slot.lost_at, &reason);
         }
         CopyNews::Refused(name, why) => {
             let why = match why {
