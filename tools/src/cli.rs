@@ -149,11 +149,11 @@ pub struct LagArgs {
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
     /// End with exit code 2 as soon as replay on a standby is more than this many seconds behind, or none is
-    /// connected
+    /// connected; copies in the making do not count
     #[arg(long, value_name = "SECONDS")]
     pub max_seconds: Option<f64>,
     /// End with exit code 2 as soon as replay on a standby is more than this many bytes behind, or none is
-    /// connected
+    /// connected; copies in the making do not count
     #[arg(long, value_name = "BYTES")]
     pub max_bytes: Option<u64>,
 }

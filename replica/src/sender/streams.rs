@@ -63,6 +63,8 @@ pub struct SenderRow {
     pub priority: usize,
     /// sync_state
     pub sync_state: SyncState,
+    /// The log is for a copy in the making, which is no standby.
+    pub copying: bool,
     /// reply_time: the standby's clock in its last reply
     pub reply_time: Option<Timestamp>,
     /// Honest figures against the end of the log now.
@@ -246,6 +248,7 @@ impl Senders {
             round_trips: entry.round_trips,
             priority: standing.priority,
             sync_state: standing.state,
+            copying: entry.is_copy(),
             reply_time: entry.reply_time,
             replay_rate: entry.pace.replay_rate(entry.progress.replayed, end, now),
             catch_up: entry.pace.catch_up(entry.progress.replayed, end, now),
@@ -560,9 +563,12 @@ mod tests {
         copy.on_sent(at(70), now());
         copy.on_reply(Progress { replayed: Lsn::INVALID, ..everywhere(70) }, now(), now());
         assert_eq!(senders.synced(), Progress::default());
+        let copying = || senders.rows(at(90), now()).iter().map(|row| row.copying).collect::<Vec<_>>();
+        assert_eq!(copying(), [true]);
         // A standby may read through a temporary slot.
         copy.on_reply(everywhere(60), now(), now());
         assert_eq!(senders.synced(), everywhere(60));
+        assert_eq!(copying(), [false]);
     }
 
     #[test]

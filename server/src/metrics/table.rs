@@ -238,17 +238,17 @@ impl Samples<'_> {
         true
     }
 
-    /// A sample for each stage of each standby.
+    /// A sample for each stage that a standby reports.
     fn stages<T: Display>(&mut self, standbys: &[SenderRow], value: impl Fn(StageLag) -> T) -> bool {
         for row in standbys {
             let lag = row.lag;
             let stages = [
-                ("sent", lag.sent),
-                ("written", lag.written),
-                ("flushed", lag.flushed),
-                ("replayed", lag.replayed),
+                ("sent", row.sent, lag.sent),
+                ("written", row.progress.written, lag.written),
+                ("flushed", row.progress.flushed, lag.flushed),
+                ("replayed", row.progress.replayed, lag.replayed),
             ];
-            for (stage, lag) in stages {
+            for (stage, _, lag) in stages.into_iter().filter(|(_, reached, _)| reached.is_valid()) {
                 self.add(&[row.info.application_name.as_str(), stage], value(lag));
             }
         }
@@ -261,11 +261,12 @@ pub(super) fn text(shown: &Shown) -> String {
     let replication = &*shown.replication;
     let database = &replication.database;
     let end = replication.log.flushed();
+    let rows = replication.senders.rows(end, shown.ground.host.clock.now());
     let seen = Seen {
         shown,
         database,
         replication,
-        standbys: replication.senders.rows(end, shown.ground.host.clock.now()),
+        standbys: rows.into_iter().filter(|row| !row.copying).collect(),
         slots: replication.slots.list(),
         limits: replication.limits(),
     };

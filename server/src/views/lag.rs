@@ -46,5 +46,6 @@ pub(super) static VIEWS: &[View] = &[view! {
         "slowest": Text = text(lag.slowest()),
         "replay_rate": Float8 = float(row.replay_rate),
         "catch_up_seconds": Float8 = row.catch_up.map_or(Datum::Null, seconds),
+        "copying": Bool = Datum::Bool(row.copying),
     }
 }];

@@ -37,6 +37,8 @@ pub struct StandbyLag {
     pub state: String,
     /// async, potential, sync, quorum.
     pub sync_state: String,
+    /// It is no standby but a copy in the making: a backup, or a clone.
+    pub copying: bool,
     /// The server's own end of WAL.
     pub current: Lsn,
     /// What the server has sent.
@@ -55,14 +57,15 @@ pub struct StandbyLag {
 }
 
 const QUERY: &str = "SELECT application_name, pid, state, sync_state, current_lsn, sent_lsn, write_lsn, flush_lsn, replay_lsn, \
-     write_seconds, flush_seconds, replay_seconds, slowest, catch_up_seconds, sent_seconds \
+     write_seconds, flush_seconds, replay_seconds, slowest, catch_up_seconds, sent_seconds, copying \
      FROM plimsoll_stat_lag ORDER BY application_name, pid";
 
-/// The same of a PostgreSQL server.
+/// The same of a PostgreSQL server, whose backups read their log through a temporary slot.
 const POSTGRESQL_QUERY: &str = "SELECT application_name, pid, state, sync_state, \
      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_flush_lsn() END, \
      sent_lsn, write_lsn, flush_lsn, replay_lsn, \
-     extract(epoch FROM write_lag), extract(epoch FROM flush_lag), extract(epoch FROM replay_lag), NULL, NULL, NULL \
+     extract(epoch FROM write_lag), extract(epoch FROM flush_lag), extract(epoch FROM replay_lag), NULL, NULL, NULL, \
+     state = 'backup' OR replay_lsn IS NULL AND pid IN (SELECT active_pid FROM pg_replication_slots WHERE temporary) \
      FROM pg_stat_replication ORDER BY application_name, pid";
 
 /// Asks a server about its standbys.
@@ -90,6 +93,7 @@ pub async fn query_lag(client: &mut Client) -> Result<Vec<StandbyLag>, ClientErr
             pid: text(1),
             state: text(2),
             sync_state: text(3),
+            copying: text(15) == "t",
             current,
             sent: stage(5, Some(14)),
             write: stage(6, Some(9)),
@@ -104,7 +108,8 @@ pub async fn query_lag(client: &mut Client) -> Result<Vec<StandbyLag>, ClientErr
 
 impl fmt::Display for StandbyLag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} at {}:", self.name, self.state, self.sync_state, self.current)?;
+        let copying = if self.copying { " copying" } else { "" };
+        write!(f, "{} {} {}{copying} at {}:", self.name, self.state, self.sync_state, self.current)?;
         for (name, stage) in self.stages() {
             let reached = stage.lsn.map_or_else(|| "-".to_owned(), |lsn| lsn.to_string());
             write!(f, "  {name} {reached} -{} B", stage.bytes)?;
@@ -124,6 +129,16 @@ impl fmt::Display for StandbyLag {
 }
 
 impl StandbyLag {
+    /// Whether it replays what it gets.
+    fn is_standby(&self) -> bool {
+        self.replay.lsn.is_some() && !self.copying
+    }
+
+    /// Where the log ends its way: a receiver that replays nothing only writes it.
+    fn last_stage(&self) -> Stage {
+        if self.replay.lsn.is_some() { self.replay } else { self.write }
+    }
+
     fn stages(&self) -> [(&'static str, Stage); 4] {
         [("sent", self.sent), ("write", self.write), ("flush", self.flush), ("replay", self.replay)]
     }
@@ -134,6 +149,7 @@ impl StandbyLag {
             "pid": self.pid.parse::<i64>().ok(),
             "state": self.state,
             "sync_state": self.sync_state,
+            "copying": self.copying,
             "current_lsn": self.current.to_string(),
             "slowest": self.slowest,
             "catch_up_seconds": self.catch_up,
@@ -165,17 +181,20 @@ impl Limits {
         self.max_seconds.is_some() || self.max_bytes.is_some()
     }
 
-    /// Whether these standbys keep within the limits, and there are some.
-    fn hold<'a>(&self, standbys: impl Iterator<Item = &'a StandbyLag>) -> bool {
-        let near = |standby: &StandbyLag| {
-            let Stage { lsn, bytes, seconds } = standby.replay;
-            // One that has not reported anything is as far behind as can be.
-            lsn.is_some()
+    /// Whether one keeps within the limits. One that has not reported anything is as far behind as can be; a
+    /// copy in the making has none.
+    fn near(&self, one: &StandbyLag) -> bool {
+        let Stage { lsn, bytes, seconds } = one.last_stage();
+        !self.any()
+            || one.copying
+            || lsn.is_some()
                 && self.max_bytes.is_none_or(|limit| bytes <= limit)
                 && self.max_seconds.is_none_or(|limit| seconds.unwrap_or(0.0) <= limit)
-        };
-        let mut standbys = standbys.peekable();
-        !self.any() || (standbys.peek().is_some() && standbys.all(near))
+    }
+
+    /// Whether all keep within the limits, and there is a standby among them.
+    fn hold<'a>(&self, mut all: impl Iterator<Item = &'a StandbyLag> + Clone) -> bool {
+        !self.any() || (all.clone().any(StandbyLag::is_standby) && all.all(|one| self.near(one)))
     }
 }
 
@@ -204,7 +223,7 @@ pub fn run(arguments: &LagArgs) -> Result<u8> {
 }
 
 fn print(standbys: &[StandbyLag], json: bool) {
-    if standbys.is_empty() && !json {
+    if standbys.iter().all(|standby| standby.copying) && !json {
         say!("no standby is connected");
     }
     for standby in standbys {

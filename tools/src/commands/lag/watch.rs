@@ -50,7 +50,8 @@ impl Screen {
         Self { server: server.to_owned(), limits, standbys: BTreeMap::new(), error: None, looks: 0 }
     }
 
-    /// Takes over a look. Who was there before and is not now stays on the screen, as missing.
+    /// Takes over a look. Who was there before and is not now stays on the screen, as missing; a copy that is
+    /// gone is made.
     pub(super) fn look(&mut self, found: Result<Vec<StandbyLag>, String>) {
         self.looks += 1;
         let found = match found {
@@ -63,9 +64,7 @@ impl Screen {
                 return;
             }
         };
-        for seen in self.standbys.values_mut() {
-            seen.now = None;
-        }
+        self.standbys.retain(|_, seen| seen.now.take().is_none_or(|standby| !standby.copying));
         for standby in found {
             // Two of the same name are told apart by their pids.
             let taken = self.standbys.get(&standby.name).is_some_and(|seen| seen.now.is_some());
@@ -87,8 +86,8 @@ impl Screen {
     /// all. One that has gone counts too: a screen is looked at to see just that.
     pub(super) fn alarm(&self) -> bool {
         let gone = self.limits.any() && self.standbys.values().any(|seen| seen.now.is_none());
-        let there: Vec<_> = self.standbys.values().filter_map(|seen| seen.now.as_ref()).collect();
-        self.error.is_some() || gone || !self.limits.hold(there.into_iter())
+        let there = self.standbys.values().filter_map(|seen| seen.now.as_ref());
+        self.error.is_some() || gone || !self.limits.hold(there)
     }
 
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
@@ -130,12 +129,13 @@ impl Screen {
     }
 
     fn draw_standby(&self, frame: &mut Frame<'_>, area: Rect, name: &str, seen: &Seen) {
-        let late = seen.now.as_ref().is_none_or(|standby| !self.limits.hold(std::iter::once(standby)));
+        let late = seen.now.as_ref().is_none_or(|standby| !self.limits.near(standby));
         let style = if late { Style::new().fg(Color::Red) } else { Style::new().fg(Color::Green) };
         let title = match &seen.now {
             Some(standby) => {
                 let alarm = if late { " ALARM" } else { "" };
-                format!(" {name}: {}, {}{alarm} ", standby.state, standby.sync_state)
+                let kind = if standby.copying { "copying" } else { &standby.sync_state };
+                format!(" {name}: {}, {kind}{alarm} ", standby.state)
             }
             None => format!(" {name}: NOT CONNECTED "),
         };
@@ -290,6 +290,7 @@ mod tests {
             pid: "7".to_owned(),
             state: "streaming".to_owned(),
             sync_state: "async".to_owned(),
+            copying: false,
             current,
             sent: stage(0x300_0000, 0.0),
             write: stage(0x300_0000, 0.0),
@@ -343,6 +344,37 @@ mod tests {
         assert!(!screen.alarm());
         screen.look(Err("no answer".to_owned()));
         assert!(shown(&screen, 20)[0].ends_with("no answer") && screen.alarm());
+    }
+
+    #[test]
+    fn a_copy_is_never_late_and_never_missed_and_is_no_standby() {
+        let copy = |name| StandbyLag { copying: true, ..standby(name, 9.0) };
+        let mut screen = Screen::new("h", limits(3.0));
+        screen.look(Ok(vec![standby("a", 1.0), copy("b")]));
+        assert!(!screen.alarm() && shown(&screen, 20)[9].contains("b: streaming, copying ─"));
+        screen.look(Ok(vec![standby("a", 1.0)]));
+        assert!(!screen.alarm(), "it is made");
+        let mut alone = Screen::new("h", limits(3.0));
+        alone.look(Ok(vec![copy("b")]));
+        assert!(alone.alarm());
+    }
+
+    #[test]
+    fn a_receiver_that_replays_nothing_is_judged_by_what_it_has_written_and_is_no_standby() {
+        let receiver = |written: f64| {
+            let mut receiver = standby("archive", 0.0);
+            (receiver.replay, receiver.write.seconds) =
+                (Stage { lsn: None, ..receiver.replay }, Some(written));
+            receiver
+        };
+        let hold = |all: &[StandbyLag]| limits(3.0).hold(all.iter());
+        assert!(hold(&[standby("a", 1.0), receiver(1.0)]));
+        assert!(!hold(&[standby("a", 1.0), receiver(4.0)]));
+        assert!(!hold(&[receiver(1.0)]));
+        // One that has reported nothing at all.
+        let mut new = receiver(0.0);
+        new.write.lsn = None;
+        assert!(!hold(&[standby("a", 1.0), new]));
     }
 
     #[test]
