@@ -225,6 +225,13 @@ impl Slots {
                 self.remove(&entry.name)?;
                 continue;
             }
+            // A killed server may have left it to the kernel.
+            let path = folder.join(STATE_FILE);
+            let synced = disk.open(&path, OpenMode::ReadWrite).and_then(|file| file.sync());
+            synced
+                .and_then(|()| disk.sync_dir(&folder))
+                .and_then(|()| disk.sync_dir(dir))
+                .map_err(|cause| ReplicaError::file("sync", &path, cause))?;
             let slot = Slot {
                 invalidated_at: state.invalidated_at,
                 copied: state.copied,

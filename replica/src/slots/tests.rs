@@ -301,3 +301,28 @@ fn a_slot_that_could_not_be_advanced_stays() {
     assert!(slots.advance("s", at(200), at(300), 1).is_err());
     assert_eq!(slots.find("s").unwrap().restart, at(100));
 }
+
+#[test]
+fn what_a_start_after_a_kill_believes_of_a_slot_outlives_a_power_cut() {
+    let host = |files: &VirtualDisk| Host { disk: Arc::new(files.clone()), ..Host::real() };
+    let (files, dir) = (VirtualDisk::new(), Path::new("/pg_replslot"));
+    files.create_dir_all(dir).unwrap();
+    files.sync_dir(Path::new("/")).unwrap();
+    let slots = Slots::open(&host(&files), dir, 4).unwrap();
+    let after = Arc::new(Mutex::new(Vec::new()));
+    let found = after.clone();
+    files.observe(Box::new(move |_, moment| found.lock().push(moment.fork())));
+    create(&slots, "s", 100);
+    slots.advance("s", at(500), at(900), 1).unwrap();
+    files.stop_observing();
+    for (number, moment) in std::mem::take(&mut *after.lock()).iter().enumerate() {
+        let started = Slots::open(&host(moment), dir, 4).unwrap();
+        let believed: Vec<_> = started.list().into_iter().map(|slot| slot.restart).collect();
+        for seed in 0..20 {
+            let crashed = moment.crash(CrashPolicy::Anything { seed });
+            let again = Slots::open(&host(&crashed), dir, 4).unwrap();
+            let found: Vec<_> = again.list().into_iter().map(|slot| slot.restart).collect();
+            assert_eq!(found, believed, "killed after change {number}, seed {seed}");
+        }
+    }
+}
