@@ -196,3 +196,31 @@ async fn a_directory_of_another_format_is_refused_in_words_and_left_as_it_is() {
     assert_eq!(place.psql("show plimsoll.format_version").await, newest.to_string());
     stop(server, StopMode::Fast).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_a_reload_changed_while_the_database_was_opened_are_in_force() {
+    let place = Place::new().await;
+    // The opening asks the archive for histories: that waits until this test lets go of the other end.
+    let gate = place.data().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::write(place.data().join("recovery.signal"), "").unwrap();
+    let set = |full_page_writes: &str, restore: &str| {
+        let text = format!("full_page_writes = {full_page_writes}\nrestore_command = '{restore}'\n");
+        std::fs::write(place.data().join("postgresql.auto.conf"), text).unwrap();
+    };
+    set("off", &format!("cat {} > /dev/null; false", gate.display()));
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let options = place.options(&[]);
+    let starting =
+        tokio::spawn(server::Server::start_controlled(options, |control| drop(tell.send(control))));
+    let held = tokio::task::spawn_blocking(|| std::fs::File::create(gate).unwrap()).await.unwrap();
+    set("on", "false");
+    told.await.unwrap().reload();
+    drop(held);
+    let server = starting.await.unwrap().unwrap();
+    server.wait_ready().await;
+    eventually(&place, "select pg_is_in_recovery()", "f").await;
+    place.psql("checkpoint").await;
+    assert_eq!(place.psql("select full_page_writes from pg_control_checkpoint()").await, "t");
+    stop(server, StopMode::Fast).await;
+}

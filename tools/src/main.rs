@@ -4,7 +4,7 @@
 //! is done by the crates below. Errors are one line on standard error with the cause and what to do, exit
 //! code 1; wrong usage exits with 2.
 
-#![warn(clippy::print_stdout)] // the module `output` says it
+#![warn(clippy::print_stdout, clippy::print_stderr)] // the module `output` says it
 
 mod cli;
 mod commands;

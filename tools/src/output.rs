@@ -1,7 +1,8 @@
-//! What commands say on standard output.
+//! What commands say on standard output, and on standard error.
 //!
 //! Whoever reads it may have seen enough (`| head`): then a command goes on with its work, and what it still
-//! has to say is dropped. Any other failure, as of a full disk, makes the exit code 1.
+//! has to say is dropped. Any other failure, as of a full disk, makes the exit code 1. What cannot be said on
+//! standard error has no other place: it is dropped.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
@@ -18,6 +19,17 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Says a line on standard error; the arguments are those of [`format!`].
+macro_rules! complain {
+    ($($argument:tt)*) => { $crate::output::complaint(format_args!("{}\n", format_args!($($argument)*))) };
+}
+pub(crate) use complain;
+
+/// Says this text on standard error.
+pub fn complaint(text: impl fmt::Display) {
+    let _ = write!(io::stderr().lock(), "{text}");
+}
+
 /// Says this text, at once and as it is.
 pub fn text(text: impl fmt::Display) {
     if is_over() {
@@ -29,7 +41,7 @@ pub fn text(text: impl fmt::Display) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => UNREAD.store(true, Ordering::Relaxed),
         Err(error) => {
             LOST.store(true, Ordering::Relaxed);
-            eprintln!("plimsoll: error: could not write to standard output: {error}");
+            complain!("plimsoll: error: could not write to standard output: {error}");
         }
     }
 }

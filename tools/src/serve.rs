@@ -1,6 +1,6 @@
 //! Making and running servers: where the command line meets the crates below.
 
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::programs::initdb::InitArgs;
 use crate::programs::postgres::{Request, ServerArguments, parse, setting};
 use anyhow::{Context, Result, anyhow, bail};
@@ -26,7 +26,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
         Request::Serve(arguments) => serve(arguments),
     });
     done.unwrap_or_else(|error| {
-        eprintln!("postgres: {error:#}");
+        complain!("postgres: {error:#}");
         1
     })
 }

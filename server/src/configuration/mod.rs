@@ -153,6 +153,12 @@ impl Ground {
         apply();
     }
 
+    /// Runs `work` before or after a reload and what that applies.
+    pub(crate) fn between_reloads(&self, work: impl FnOnce()) {
+        let _files = self.files.lock();
+        work();
+    }
+
     /// Changes postgresql.auto.conf, durably.
     pub(crate) fn alter_system(&self, change: settings::AutoChange<'_>) -> Result<(), AlterSystemError> {
         let _files = self.files.lock();

@@ -116,9 +116,14 @@ impl Node {
         }
     }
 
+    /// Takes in the parts that work on the opened database. They were made with the settings that were read
+    /// before: a reload in between found nobody to hand its settings to.
     fn set_opened(&self, engine: SqlEngine, replication: Arc<Replication>) {
-        // Set once, before any session can ask for it.
-        let _ = self.opened.set(Opened { engine, replication });
+        self.ground.between_reloads(|| {
+            apply_settings(&self.ground, &replication);
+            // Set once, before any session can ask for it.
+            let _ = self.opened.set(Opened { engine, replication });
+        });
     }
     pub(crate) fn engine(&self) -> Option<&SqlEngine> {
         self.opened.get().map(|opened| &opened.engine)
@@ -136,7 +141,7 @@ impl Node {
 
     /// Reads the configuration files again (SIGHUP, pg_reload_conf()).
     pub(crate) fn reload(&self) {
-        reload(&self.ground, self.replication());
+        reload(&self.ground, || self.replication());
     }
 
     /// Changes postgresql.auto.conf, durably.
@@ -174,13 +179,20 @@ impl Node {
     }
 }
 
-/// [`Node::reload`] for who has these parts of a node. There is no replication before the database is open.
-pub(crate) fn reload(ground: &Ground, replication: Option<&Arc<Replication>>) {
+/// [`Node::reload`] for who has these parts of a node. Replication is asked for when it is this reload's turn;
+/// there is none before the database is open.
+pub(crate) fn reload<'r>(ground: &Ground, replication: impl FnOnce() -> Option<&'r Arc<Replication>>) {
     ground.reload(|| {
-        let Some(replication) = replication else { return };
-        replication.reload();
-        storage_options::apply(&ground.current(), &replication.database);
+        if let Some(replication) = replication() {
+            apply_settings(ground, replication);
+        }
     });
+}
+
+/// Hands the settings of this moment to the parts that do not look themselves.
+fn apply_settings(ground: &Ground, replication: &Replication) {
+    replication.reload();
+    storage_options::apply(&ground.current(), &replication.database);
 }
 
 /// [`Node::request_promotion`] for who has these parts of a node.

@@ -106,7 +106,7 @@ impl<'a> Asked<'a> {
     }
     /// Reads the configuration files again.
     fn reload(&self) {
-        node::reload(self.ground, self.replication);
+        node::reload(self.ground, || self.replication);
     }
     /// Asks a standby to become a primary.
     fn request_promotion(&self) -> Result<(), ServerError> {

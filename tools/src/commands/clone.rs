@@ -1,7 +1,7 @@
 //! `plimsoll clone`: a running server's copy, which starts as its standby.
 
 use crate::cli::CloneArgs;
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::signals::Signals;
 use anyhow::{Result, bail};
 use basebackup::clone::{
@@ -144,7 +144,7 @@ impl Progress {
                 }
                 bar.set_position(step.received_bytes);
             }
-            None if changed => eprintln!("{text}"),
+            None if changed => complain!("{text}"),
             None => {}
         }
     }

@@ -15,6 +15,7 @@ mod stop;
 mod waldump;
 
 use crate::cli::Command;
+use crate::output::complain;
 use crate::programs::pg_ctl;
 use crate::serve;
 use anyhow::{Result, bail};
@@ -47,7 +48,7 @@ pub fn run(command: Command) -> u8 {
 fn finish(done: Result<u8>) -> u8 {
     done.unwrap_or_else(|error| {
         let text = format!("{error:#}").replace('\n', " ");
-        eprintln!("plimsoll: error: {}", text.trim_end());
+        complain!("plimsoll: error: {}", text.trim_end());
         1
     })
 }

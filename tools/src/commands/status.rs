@@ -1,7 +1,7 @@
 //! `plimsoll status`: whether a server runs on a data directory.
 
 use crate::cli::DataArgs;
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::pid_file::{PidFile, Status};
 use crate::programs::pg_ctl;
 use crate::serve;
@@ -11,7 +11,7 @@ use anyhow::Result;
 pub fn run(arguments: &DataArgs) -> Result<u8> {
     let data = &arguments.data;
     if !data.join("PG_VERSION").exists() {
-        eprintln!("plimsoll: error: \"{}\" is not a database cluster directory", data.display());
+        complain!("plimsoll: error: \"{}\" is not a database cluster directory", data.display());
         return Ok(pg_ctl::NO_DATA_DIRECTORY);
     }
     let Some(file) = PidFile::of_running(data)? else {

@@ -1,6 +1,6 @@
 //! `plimsoll init`, and the personality of initdb: a new data directory.
 
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::{commands, serve};
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, Parser};
@@ -146,7 +146,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> u8 {
         Ok(cli) => match commands::init::run(&cli.arguments, "pg_ctl start -D") {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("initdb: error: {error:#}");
+                complain!("initdb: error: {error:#}");
                 1
             }
         },

@@ -3,6 +3,7 @@
 //! Exit codes and the words that scripts look for are pg_ctl's: 0 done, 1 failed, 3 not running, 4 no data
 //! directory.
 
+use crate::output::complain;
 use crate::output::{self, say};
 use crate::pid_file::{PidFile, Status};
 use crate::process::{Launch, Readiness, StopMode, running, signal, stop, wait};
@@ -41,7 +42,7 @@ pub fn main(arguments: &[OsString]) -> u8 {
     match parse(arguments).and_then(|options| run(&options)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("pg_ctl: {error:#}");
+            complain!("pg_ctl: {error:#}");
             1
         }
     }
@@ -115,7 +116,7 @@ fn run(options: &Options) -> Result<u8> {
             if PidFile::of_running(&data(options)?)?.is_some() {
                 end(options)?;
             } else {
-                eprintln!(
+                complain!(
                     "pg_ctl: PID file does not exist or is stale\nIs server running?\nstarting server anyway"
                 );
             }
@@ -170,7 +171,7 @@ fn limit(options: &Options, variable: &str) -> Duration {
 fn start(options: &Options) -> Result<u8> {
     let data = data(options)?;
     if PidFile::of_running(&data)?.is_some() {
-        eprintln!("pg_ctl: another server might be running; trying to start server anyway");
+        complain!("pg_ctl: another server might be running; trying to start server anyway");
     }
     let mut launch = Launch {
         data,
@@ -234,7 +235,7 @@ fn end(options: &Options) -> Result<()> {
 fn status(options: &Options) -> Result<u8> {
     let data = data(options)?;
     if !data.join("PG_VERSION").exists() {
-        eprintln!("pg_ctl: directory \"{}\" is not a database cluster directory", data.display());
+        complain!("pg_ctl: directory \"{}\" is not a database cluster directory", data.display());
         return Ok(NO_DATA_DIRECTORY);
     }
     match PidFile::of_running(&data)? {

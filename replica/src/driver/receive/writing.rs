@@ -103,7 +103,7 @@ impl Driver {
         let (timeline, end) = (self.writer.timeline(), self.writer.end());
         let cuts = end > kept;
         if cuts {
-            self.context.observer.cut(end, kept, timeline);
+            self.context.observer.cut(kept, end, timeline);
         }
         let before = self.context.log.state().history.target();
         self.context.log.branch(history.clone(), kept);
