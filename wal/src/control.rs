@@ -86,6 +86,10 @@ impl ClusterState {
     pub const fn is_crashed(self) -> bool {
         matches!(self, Self::InProduction | Self::InCrashRecovery)
     }
+    /// Whether a standby left it so: the log is what it received, of whatever timeline that was.
+    pub const fn is_standbys(self) -> bool {
+        matches!(self, Self::InArchiveRecovery | Self::ShutDownInRecovery)
+    }
     /// As pg_controldata prints it.
     pub const fn text(self) -> &'static str {
         match self {

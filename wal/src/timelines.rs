@@ -189,15 +189,8 @@ impl RecoveryStart {
             TargetTimeline::Current => self.timeline,
             TargetTimeline::Latest if self.own_log_first => self.timeline,
             TargetTimeline::Latest => {
-                for timeline in known_above(disk, pg_wal, self.timeline)? {
-                    // One of another branch is not ours to follow; of one that makes no sense nobody knows
-                    // whose it is.
-                    let history = TimelineHistory::load(disk, pg_wal, timeline)?;
-                    if self.check(&history).is_ok() && no_twin(&ours, &history).is_ok() {
-                        return Ok(history);
-                    }
-                }
-                self.timeline
+                let newest = self.newest_above(&ours, disk, pg_wal, &mut |_| true)?;
+                return newest.map_or_else(|| self.checked(&ours, ours.clone()), Ok);
             }
         };
         if matches!(target, TargetTimeline::Number(_)) && number > TimelineId::FIRST {
@@ -207,9 +200,57 @@ impl RecoveryStart {
                 return Err(TimelineError::Missing(number));
             }
         }
-        let history = TimelineHistory::load(disk, pg_wal, number)?;
+        self.checked(&ours, TimelineHistory::load(disk, pg_wal, number)?)
+    }
+
+    /// The history along which a standby received the log in its pg_wal: that of the last timeline of which a
+    /// segment is there.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read.
+    pub fn received(
+        &self,
+        disk: &dyn Disk,
+        pg_wal: &Path,
+        size: SegmentSize,
+    ) -> Result<TimelineHistory, TimelineError> {
+        let ours = TimelineHistory::load(disk, pg_wal, self.timeline)?;
+        let entries = disk
+            .list(pg_wal)
+            .map_err(|error| HistoryFileError::Io { path: pg_wal.display().to_string(), error })?;
+        let files = entries.iter().filter_map(|entry| SegmentNumber::parse_file_name(&entry.name, size));
+        let of_files: Vec<TimelineId> = files.map(|(timeline, _)| timeline).collect();
+        let newest = self.newest_above(&ours, disk, pg_wal, &mut |timeline| of_files.contains(&timeline))?;
+        Ok(newest.unwrap_or(ours))
+    }
+
+    /// The newest history behind `ours` that may be followed, of those timelines.
+    fn newest_above(
+        &self,
+        ours: &TimelineHistory,
+        disk: &dyn Disk,
+        pg_wal: &Path,
+        is_asked: &mut dyn FnMut(TimelineId) -> bool,
+    ) -> Result<Option<TimelineHistory>, TimelineError> {
+        for timeline in
+            known_above(disk, pg_wal, self.timeline)?.into_iter().filter(|number| is_asked(*number))
+        {
+            // One of another branch is not ours to follow; of one that makes no sense nobody knows whose it
+            // is.
+            if let Ok(history) = self.checked(ours, TimelineHistory::load(disk, pg_wal, timeline)?) {
+                return Ok(Some(history));
+            }
+        }
+        Ok(None)
+    }
+
+    fn checked(
+        &self,
+        ours: &TimelineHistory,
+        history: TimelineHistory,
+    ) -> Result<TimelineHistory, TimelineError> {
         self.check(&history)?;
-        no_twin(&ours, &history)?;
+        no_twin(ours, &history)?;
         Ok(history)
     }
 }

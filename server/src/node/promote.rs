@@ -10,7 +10,7 @@ use crate::replication::standby::{Ended, Standby};
 use crate::replication::{Replication, fencing};
 use std::sync::Arc;
 use storage::{Database, PromoteOptions, RedoEnd};
-use wal::{Lsn, TimelineId, timelines};
+use wal::{TimelineId, timelines};
 
 /// Turns the standby into a primary, if redo ended for that.
 pub(super) async fn promote(
@@ -37,8 +37,8 @@ pub(super) async fn promote(
     let options = PromoteOptions { new_timeline, reason };
     end_recovery_files(node).await?;
     tell_lower_settings(&node.ground, database);
-    if stopped.is_none() {
-        tell_cut(replication, at, timeline);
+    if let Some(tail) = database.tail_behind_redo().filter(|tail| tail.bytes() > 0) {
+        replication.tell_cut(&tail, timeline, "at the promotion");
     }
     if !host::planted!("the log is not left at a promotion") {
         replication.end_log(at)?;
@@ -60,14 +60,6 @@ pub(super) async fn promote(
     replication.leave_recovery();
     begin_timeline(&node.ground, &node.tasks, database);
     Ok(())
-}
-
-/// Who sent the log may have gone in the middle of a record.
-fn tell_cut(replication: &Replication, at: Lsn, timeline: TimelineId) {
-    let received = replication.log.flushed();
-    if received > at {
-        replication.tell_cut((at, received), timeline, "cut at the promotion");
-    }
 }
 
 /// A number for the new timeline, above all that this directory, the peers and the archive have seen.

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use storage::{Database, Promoted};
 use wal::history::TimelineHistory;
+use wal::reader::CutTail;
 use wal::{Lsn, NodeLog, TimelineId, Xid};
 
 /// Replication of a node whose database is open.
@@ -113,8 +114,13 @@ impl Replication {
     }
 
     /// The end of the log of a timeline is given up, which holds no whole record.
-    pub(crate) fn tell_cut(&self, (from, to): (Lsn, Lsn), timeline: TimelineId, why: &str) {
-        let reason = format!("no whole record of timeline {timeline}, {why}");
+    pub(crate) fn tell_cut(&self, cut: &CutTail, timeline: TimelineId, when: &str) {
+        let what = match cut.whole_records {
+            0 => "no whole record".to_owned(),
+            count => format!("damage and {count} whole records behind it"),
+        };
+        let (from, to) = (cut.from, cut.upto);
+        let reason = format!("{what} of timeline {timeline}, cut {when}");
         self.ledger.record("cut", (from, to), &reason);
         self.ground.log.log(format!("cut log from {from} to {to}: {reason}"));
     }

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use wal::control::ControlFile;
+use wal::reader::CutTail;
 use wal::{Lsn, Positions, SystemId, TimelineId, WalWriter, Xid};
 
 /// An open database; cloning shares it. The last clone to go leaves the directory as after a crash, unless
@@ -525,6 +526,12 @@ impl Database {
         let engine = Arc::clone(&self.0);
         let swept = crate::blocking::run(move || sweep_aborted(&engine, &Interrupt::new()));
         swept.await.map_err(|_| Error::Shutdown)?.map(drop)
+    }
+
+    /// What lies behind the log's end, where redo has ended for a promotion, and goes with that; None if a
+    /// target ended redo before.
+    pub fn tail_behind_redo(&self) -> Option<CutTail> {
+        self.0.parked.lock().as_ref().and_then(|parked| parked.tail)
     }
 
     /// Takes a standby whose redo has ended for a promotion to a timeline of its own: history file,

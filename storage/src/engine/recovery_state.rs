@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
+use wal::reader::CutTail;
 use wal::xlog::CheckPoint;
 use wal::{Lsn, TimelineId, WalError, Watermark, Xid};
 
@@ -74,6 +75,8 @@ pub(crate) struct Parked {
     /// record's: the first segment of a timeline begins with a copy of what its ancestor has there, and the
     /// ancestor's own file need not be here.
     pub(crate) file: TimelineId,
+    /// What lies behind the log's end and goes; None if a target ended redo before the log's end.
+    pub(crate) tail: Option<CutTail>,
 }
 
 /// How far recovery is; all of it stands still on a primary.

@@ -109,7 +109,15 @@ pub(super) fn histories(
         TimelineHistory::load(&*host.disk, &options.dir.join("pg_wal"), timeline)
             .map_err(|error| unusable(&error))
     };
-    let StartMode::Standby { timeline } = mode else { return Ok((load(start.timeline())?, None)) };
+    let StartMode::Standby { timeline } = mode else {
+        // A standby notes no timeline before it writes pages of it; the log that it received of that goes on
+        // all the same.
+        if control.state.is_standbys() && label.is_none() {
+            let received = start.received(&*host.disk, &options.dir.join("pg_wal"), control.segment_size);
+            return Ok((received.map_err(|error| unusable(&error))?, None));
+        }
+        return Ok((load(start.timeline())?, None));
+    };
     let chosen = load(timeline)?;
     start.check(&chosen).map_err(|error| unusable(&error))?;
     if start.redoes_own_log_first() {

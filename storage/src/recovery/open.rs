@@ -345,7 +345,17 @@ impl Opening {
         let mut report =
             RecoveryReport { needed: !clean, from_backup: self.label.is_some(), ..Default::default() };
         if !clean {
-            self.note_recovery(ClusterState::InCrashRecovery)?;
+            let received = self.label.is_none() && self.found.is_standbys();
+            if received {
+                self.engine.store.set_barrier(Arc::new(RaiseMinRecoveryPoint(Arc::downgrade(&self.engine))));
+            }
+            // The log of a standby becomes this node's own when it has been redone and is written on: who
+            // was refused may go on as a standby.
+            self.note_recovery(if received {
+                ClusterState::InArchiveRecovery
+            } else {
+                ClusterState::InCrashRecovery
+            })?;
         }
         let (mut replay, checkpoint_end) = self.replay(false)?;
         let mut broken = None;

@@ -86,7 +86,7 @@ pub(crate) fn promote(
     old: TimelineId,
     options: &PromoteOptions,
 ) -> Result<Promotion, Error> {
-    let Parked { state, timeline: last_record, file } =
+    let Parked { state, timeline: last_record, file, .. } =
         engine.parked.lock().clone().ok_or(Error::WrongState("redo is not at its end"))?;
     if !engine.recovery.is_consistent() {
         return Err(Error::Unusable(format!(

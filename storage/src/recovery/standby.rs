@@ -17,7 +17,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use wal::history::TimelineHistory;
-use wal::reader::{Next, SegmentFiles, WalReader};
+use wal::reader::{CutTail, Next, SegmentFiles, WalReader};
 use wal::{Lsn, Record, TimelineId, Xid};
 
 /// Tells redo how far the log in pg_wal may be read.
@@ -256,7 +256,7 @@ impl StandbyRedo {
             return Err(Error::Unusable(what.to_owned()));
         }
         Ok(match feed.at_target(stop) {
-            AtTarget::Promote => self.end_for_promotion()?,
+            AtTarget::Promote => self.end_for_promotion(None)?,
             AtTarget::ShutDown => RedoEnd::ShutDown { at: self.replay.at },
             AtTarget::Stop => RedoEnd::Stopped { at: self.replay.at },
         })
@@ -279,10 +279,13 @@ impl StandbyRedo {
             };
             return Err(Error::Unusable(format!("{what}: it was replayed up to {}", self.replay.at)));
         }
-        self.end_for_promotion()
+        // No whole record follows; what damage hides may have many.
+        self.reader.source_mut().clear_limit();
+        let tail = self.reader.tail_behind(self.replay.at).map_err(|error| read_error(error.into()))?;
+        self.end_for_promotion(Some(tail))
     }
 
-    fn end_for_promotion(&mut self) -> Result<RedoEnd, Error> {
+    fn end_for_promotion(&mut self, tail: Option<CutTail>) -> Result<RedoEnd, Error> {
         if let Some(checkpoint) = self.replay.awaited_checkpoint() {
             let what = "could not locate a valid checkpoint record: its log has not come";
             return Err(Error::corrupt("write-ahead log", Some(checkpoint), what));
@@ -290,7 +293,8 @@ impl StandbyRedo {
         let at = self.replay.at;
         let file = self.reader.source_mut().file_before(at).map_err(|error| read_error(error.into()))?;
         let (state, timeline) = (self.replay.state(), self.replay.timeline);
-        *self.engine.parked.lock() = Some(Parked { state, timeline, file: file.unwrap_or(timeline) });
+        let file = file.unwrap_or(timeline);
+        *self.engine.parked.lock() = Some(Parked { state, timeline, file, tail });
         Ok(RedoEnd::Promote { at, timeline: self.history().timeline_at(at) })
     }
 

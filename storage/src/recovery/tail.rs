@@ -23,11 +23,14 @@ impl Opening {
         Err(Error::corrupt("write-ahead log", Some(end.reason.at()), what))
     }
 
-    /// Makes sure that what lies behind the log's end never was durable. What that is; None if it says
-    /// nothing about this node's disk: in a copy, or where another node's log was received.
+    /// What lies behind the log's end and goes; None if it says nothing about this node's disk, in a copy.
+    /// Where this node wrote the log, it makes sure that it never was durable.
     pub(super) fn verify_tail(&mut self, end: &EndOfWal) -> Result<Option<CutTail>, Error> {
-        if !self.found.is_crashed() || self.copied || !self.engine.options.log_writing.fsync {
+        if self.copied {
             return Ok(None);
+        }
+        if !self.found.is_crashed() || !self.engine.options.log_writing.fsync {
+            return self.reader.tail_behind(end.at).map(Some).map_err(|error| read_error(error.into()));
         }
         let cut = self.reader.verify_end(end).map_err(read_error)?;
         // A page is written after the log up to its LSN is durable. Those that redo made from images are read

@@ -2,7 +2,7 @@
 
 use super::standby::{backup, copy_file, follow, follow_latest, follow_with, primary, ship};
 use super::*;
-use crate::{BeforeCutFn, Feed};
+use crate::{BeforeCutFn, Feed, PromoteOptions};
 use host::sync::Mutex;
 use host::{Disk, OpenMode};
 use std::path::PathBuf;
@@ -220,4 +220,99 @@ async fn what_the_control_file_says_of_a_crashed_primarys_log_is_heeded_when_it_
     let db = try_follow(&crashed, &Arc::default()).unwrap();
     assert!(!db.is_consistent());
     assert_eq!(db.control().min_recovery_point, minimum);
+}
+
+/// A standby that has redone the log up to a commit and lost its process when it had received two more, the
+/// first of which is damaged now. With the end of its good log.
+async fn received_with_damage() -> (VirtualDisk, Lsn) {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    let at = db.positions().unwrap().flushed();
+    standby.stop();
+    for value in ["damaged", "behind it"] {
+        write(&db, tree, &[("row 000", value)], SyncLevel::Local).await;
+    }
+    db.wal_writer_tick().unwrap();
+    ship(&disk, &copy);
+    let (path, offset) = path_of(&copy, at);
+    assert!(copy.flip_bit(&path, offset + 40, 1).unwrap());
+    (copy, at)
+}
+
+#[tokio::test]
+async fn what_a_standby_received_and_cannot_redo_is_measured_for_the_promotion_that_cuts_it() {
+    let (copy, at) = received_with_damage().await;
+    let standby = follow(&copy);
+    standby.feed.settle();
+    let (db, _) = standby.end_for_promotion();
+    let tail = db.tail_behind_redo().unwrap();
+    assert!(tail.from == at && tail.whole_records > 0 && tail.bytes() > 100, "{tail:?}");
+}
+
+#[tokio::test]
+async fn what_a_standby_received_is_recorded_when_it_starts_as_a_primary_and_cuts_it() {
+    for fsync in [true, false] {
+        let (copy, at) = received_with_damage().await;
+        let cuts: Arc<Mutex<Vec<CutTail>>> = Arc::default();
+        let mut options = telling_of(&cuts);
+        options.log_writing.fsync = fsync;
+        let (_, report) = try_open(&copy, options).unwrap();
+        let cut = cuts.lock().clone();
+        assert!(cut.len() == 1 && cut[0].from == at && cut[0].whole_records > 0, "{cut:?}");
+        assert_eq!((report.to, report.cut_bytes), (at, cut[0].bytes()));
+    }
+}
+
+#[tokio::test]
+async fn a_standby_that_turned_to_a_timeline_goes_on_with_that_also_if_it_starts_as_a_primary() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    let (two, wal_dir) = (TimelineId::new(2), Path::new(DIR).join("pg_wal"));
+    // Its primary's successor, whose log it receives and has not begun to redo.
+    let (promoted, end) = {
+        let other = copy.fork();
+        let other = follow(&other);
+        other.feed.settle();
+        other.end_for_promotion()
+    };
+    let how = PromoteOptions { new_timeline: two, reason: "test".to_owned() };
+    promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    write(&promoted, tree, &[("row 000", "of the successor")], SyncLevel::Local).await;
+    standby.stop();
+    let of_successor = promoted.0.host.disk.clone();
+    for entry in of_successor.list(&wal_dir).unwrap() {
+        if entry.name.starts_with("00000002") {
+            let path = wal_dir.join(&entry.name);
+            let bytes = of_successor.read(&path, 64 << 20).unwrap();
+            host::write_file_durably(&copy, &path, &bytes).unwrap();
+        }
+    }
+    let (db, _) = try_open(&copy, options()).unwrap();
+    assert_eq!(db.timeline(), two);
+    assert_eq!(read(&db, tree, "row 000").await.as_deref(), Some("of the successor"));
+}
+
+#[tokio::test]
+async fn a_standby_whose_start_as_a_primary_was_refused_comes_up_as_a_standby() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    standby.stop();
+    let (path, _) = path_of(&copy, ControlFile::load(&copy, Path::new(DIR)).unwrap().checkpoint);
+    let bytes = copy.read(&path, 64 << 20).unwrap();
+    copy.remove_file(&path).unwrap();
+    assert!(try_open(&copy, options()).is_err());
+    // The archive has it.
+    host::write_file_durably(&copy, &path, &bytes).unwrap();
+    let control = ControlFile::load(&copy, Path::new(DIR)).unwrap();
+    assert!(control.state.is_standbys(), "{:?}", control.state);
+    let again = follow(&copy);
+    again.feed.settle();
+    assert_eq!(read(&again.db, tree, "row 000").await.as_deref(), Some("first"));
+    again.stop();
 }

@@ -54,6 +54,8 @@ struct Search {
     bad_page: Lsn,
     /// Behind the last byte that is known to be bad or missing.
     bad_upto: Lsn,
+    /// It ends with the first proof.
+    for_proof: bool,
     proof: Option<FlushProof>,
     cut: CutTail,
 }
@@ -66,19 +68,25 @@ impl<S: WalSource> WalReader<S> {
     /// # Errors
     /// Fails if what lies behind was durable once: then it is damage.
     pub fn verify_end(&mut self, end: &EndOfWal) -> Result<CutTail, ReadError> {
-        let mut search = Search {
-            log: *end,
-            end: end.at,
-            bad_page: end.reason.at().page_start(),
-            bad_upto: self.bad_upto(end),
-            proof: None,
-            cut: CutTail { from: end.at, upto: end.at, whole_records: 0 },
-        };
+        let bad_upto = self.bad_upto(end);
+        let mut search = Search::new(*end, bad_upto, true);
         self.search_segments(&mut search)?;
         match search.proof {
             Some(proof) => Err(self.corrupt(end.reason, end.at, proof.flushed)),
             None => Ok(search.cut),
         }
+    }
+
+    /// All that lies behind a log that is to end at `at`, whether or not it was durable. The reader has no
+    /// position afterwards.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read.
+    pub fn tail_behind(&mut self, at: Lsn) -> Result<CutTail, SourceError> {
+        let end = EndOfWal { at, reason: EndReason::NotYet { at }, torn: false, broken: None };
+        let mut search = Search::new(end, at, false);
+        self.search_segments(&mut search)?;
+        Ok(search.cut)
     }
 
     /// The error that an end is if something outside of the log proves that it was durable beyond it.
@@ -134,11 +142,12 @@ impl<S: WalSource> WalReader<S> {
         later.dedup();
         // One that nobody can read says nothing, and the next one may.
         for segment in later.into_iter().filter(|segment| *segment > first) {
-            if search.proof.is_some() {
+            if search.is_over() {
                 return Ok(());
             }
             let (start, begun) = (size.start_of(segment), self.has_begun_segment(segment)?);
             if let Some(stated_at) = begun
+                && search.for_proof
                 && search.bad_upto <= start
             {
                 search.proof = Some(FlushProof { flushed: start, stated_at });
@@ -153,7 +162,7 @@ impl<S: WalSource> WalReader<S> {
     fn search_pages(&mut self, segment: SegmentNumber, search: &mut Search) -> Result<(), SourceError> {
         let size = self.options.segment_size;
         let mut page = size.start_of(segment).max(search.end.page_start());
-        while page < size.start_of(segment.next()) && search.proof.is_none() {
+        while page < size.start_of(segment.next()) && !search.is_over() {
             self.search_page(page, search)?;
             page = page + PAGE_SIZE as u64;
         }
@@ -228,7 +237,7 @@ impl<S: WalSource> WalReader<S> {
         }
         let page_end = page + PAGE_SIZE as u64;
         let mut at = first.max(search.end.aligned());
-        while at < page_end && search.proof.is_none() {
+        while at < page_end && !search.is_over() {
             self.step_to(at);
             match self.read_record() {
                 Ok(record) if at > search.end && record.previous() >= search.end => {
@@ -254,6 +263,16 @@ fn looks_whole(bytes: &[u8], at: Lsn, end: Lsn) -> Option<u32> {
 }
 
 impl Search {
+    fn new(log: EndOfWal, bad_upto: Lsn, for_proof: bool) -> Self {
+        let (end, bad_page) = (log.at, log.reason.at().page_start());
+        let cut = CutTail { from: end, upto: end, whole_records: 0 };
+        Self { log, end, bad_page, bad_upto, for_proof, proof: None, cut }
+    }
+
+    fn is_over(&self) -> bool {
+        self.for_proof && self.proof.is_some()
+    }
+
     fn note(&mut self, record: &Record) {
         self.cut.whole_records += 1;
         self.cut.upto = self.cut.upto.max(record.end());

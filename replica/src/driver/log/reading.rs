@@ -169,7 +169,7 @@ impl LogPlace {
     }
 }
 
-fn source_error(error: SourceError) -> ReplicaError {
+pub(in crate::driver) fn source_error(error: SourceError) -> ReplicaError {
     match error {
         SourceError::Missing { name, .. } => ReplicaError::SegmentRemoved(name),
         SourceError::Io { path, error, .. } => ReplicaError::File { what: "read", path, cause: error },

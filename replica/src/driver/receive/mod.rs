@@ -22,6 +22,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wal::history::TimelineHistory;
+use wal::reader::CutTail;
 use wal::{Lsn, NodeLog, TimelineId, Xid};
 
 /// What can be changed while it runs.
@@ -53,9 +54,9 @@ pub trait ReceiveObserver: Send + Sync {
     fn followed(&self, history: &TimelineHistory) {
         let _ = history;
     }
-    /// Log that was no whole record is cut away: called before that is done.
-    fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
-        let _ = (from, to, timeline);
+    /// Log behind the last whole record is cut away: called before that is done.
+    fn cut(&self, cut: &CutTail, timeline: TimelineId) {
+        let _ = (cut, timeline);
     }
     /// The primary names the log up to here confirmed.
     fn confirmed(&self, upto: Lsn) {

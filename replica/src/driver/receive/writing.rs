@@ -3,13 +3,14 @@
 use super::ReceiveContext;
 use super::asking::connection;
 use super::running::Driver;
-use crate::driver::log::{LogPlace, read_range};
+use crate::driver::log::{LogPlace, read_range, source_error};
 use crate::error::ReplicaError;
 use crate::receiver::Event;
 use bytes::Bytes;
 use std::time::Duration;
 use wal::history::TimelineHistory;
 use wal::page::LONG_HEADER_SIZE;
+use wal::reader::{CutTail, SegmentFiles};
 use wal::{
     Lsn, Next, PageHeader, RawConfig, RawWriter, ReadError, ReaderOptions, TimelineId, WalError, WalReader,
     WalSource,
@@ -71,14 +72,16 @@ impl Driver {
         self.context.feed.set_available(written, self.machine.history().target());
     }
 
+    fn reader_at(&self, lsn: Lsn) -> WalReader<SegmentFiles> {
+        let files = self.context.place.files(&self.context.log.state().history);
+        WalReader::new(files, ReaderOptions::new(self.context.place.segment_size), lsn)
+    }
+
     /// The end of the last whole record, read from where redo is.
     pub(super) fn find_whole_end(&self) -> Event {
         let replayed = self.context.feed.positions().replayed();
-        let state = self.context.log.state();
-        let mut files = self.context.place.files(&state.history);
-        files.set_limit(self.writer.end());
-        let options = ReaderOptions::new(self.context.place.segment_size);
-        let mut reader = WalReader::new(files, options, replayed);
+        let mut reader = self.reader_at(replayed);
+        reader.source_mut().set_limit(self.writer.end());
         loop {
             match reader.next() {
                 Ok(Next::Record(_)) => {}
@@ -102,8 +105,11 @@ impl Driver {
         self.store_history(&history)?;
         let (timeline, end) = (self.writer.timeline(), self.writer.end());
         let cuts = end > kept;
-        if cuts {
-            self.context.observer.cut(kept, end, timeline);
+        // What was received before this start and is no whole record lies behind what the writer knows of.
+        let tail = self.reader_at(kept).tail_behind(kept).map_err(source_error)?;
+        let tail = CutTail { upto: tail.upto.max(end), ..tail };
+        if tail.bytes() > 0 {
+            self.context.observer.cut(&tail, timeline);
         }
         let before = self.context.log.state().history.target();
         self.context.log.branch(history.clone(), kept);

@@ -11,6 +11,7 @@ use std::sync::Weak;
 use std::time::Duration;
 use storage::{Conflict, ConflictKind};
 use wal::history::TimelineHistory;
+use wal::reader::CutTail;
 use wal::{Lsn, TimelineId, Xid};
 
 /// Writes what the receiver tells into the log.
@@ -50,9 +51,9 @@ impl ReceiveObserver for Observer {
         replication.ground.log.log(format!("new target timeline is {}", history.target()));
     }
 
-    fn cut(&self, from: Lsn, to: Lsn, timeline: TimelineId) {
+    fn cut(&self, cut: &CutTail, timeline: TimelineId) {
         let Some(replication) = self.replication.upgrade() else { return };
-        replication.tell_cut((from, to), timeline, "cut before following the primary");
+        replication.tell_cut(cut, timeline, "before following the primary");
     }
 
     fn confirmed(&self, upto: Lsn) {
