@@ -153,12 +153,13 @@ fn pg_receivewal_follows_a_promotion_on_the_same_connection() {
     standby.sql("SELECT pg_create_physical_replication_slot('archive', true)");
     let dir = standby.folder().join("received");
     let receiver = Receiver::start(&standby, &dir);
+    standby.alter("SET synchronous_standby_names = 'archive'");
+    standby.wait_for("SELECT state, sync_state FROM pg_stat_replication", "streaming|async");
     fill(&primary, 2);
     let end = primary.sql("SELECT pg_current_wal_lsn()");
     standby.wait_replayed(&end);
     primary.stop();
     assert_eq!(standby.sql("SELECT pg_promote(wait_seconds => 60)"), "t");
-    standby.alter("SET synchronous_standby_names = 'archive'");
     standby.wait_for("SELECT sync_state FROM pg_stat_replication", "sync");
     fill(&standby, 3);
     let name = standby.sql("SELECT pg_walfile_name(pg_current_wal_flush_lsn())");

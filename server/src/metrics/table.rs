@@ -261,7 +261,7 @@ pub(super) fn text(shown: &Shown) -> String {
     let replication = &*shown.replication;
     let database = &replication.database;
     let end = replication.log.flushed();
-    let rows = replication.senders.rows(end, shown.ground.host.clock.now());
+    let rows = replication.sender_rows(end);
     let seen = Seen {
         shown,
         database,

@@ -17,9 +17,9 @@ use host::Mutex;
 use host::sync::RwLock;
 use ledger::Ledger;
 use replica::driver::LogPlace;
-use replica::sender::streams::Senders;
+use replica::sender::streams::{SenderRow, Senders};
 use replica::slots::{Slots, UpstreamSlot, WalLimits};
-use replica::sync::SyncNames;
+use replica::sync::{SyncNames, SyncState};
 use semi_sync::SemiSync;
 use standby::Recovery;
 use std::sync::Arc;
@@ -133,6 +133,18 @@ impl Replication {
         self.log.promote(history, writer.clone(), promoted.switch_at);
         slots::keep_copies(self);
         Ok(())
+    }
+
+    /// The rows of pg_stat_replication, for a log that ends at `end` now. No commit waits for those to whom a
+    /// standby sends on.
+    pub(crate) fn sender_rows(&self, end: Lsn) -> Vec<SenderRow> {
+        let mut rows = self.senders.rows(end, self.ground.host.clock.now());
+        if self.database.is_in_recovery() {
+            for row in &mut rows {
+                (row.priority, row.sync_state) = (0, SyncState::Async);
+            }
+        }
+        rows
     }
 
     /// The oldest transaction that standbys' queries need.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use storage::{Fallback, Resumed, Stall, SyncRecord};
 use tokio::sync::watch;
+use wal::Lsn;
 
 /// Time between two tries to log what the log did not take.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -210,18 +211,17 @@ impl Mode<'_> {
             .ground
             .log
             .warning(format!("falling back from synchronous replication after {after}: {reason}"));
-        gate.suspend(stall.level);
+        if gate.suspend(stall.level).is_none() && gate.suspended().is_none() {
+            // The names went while this was recorded, and those who waited with them: it let nobody go.
+            self.end(after, after).await;
+            self.tell_return((after, after), "no standbys are named any more");
+        }
         Put::Done
     }
 
     async fn returned(&mut self, resumed: Resumed) {
         let Resumed { level, after, upto } = resumed;
-        let now = self.replication.ground.host.clock.now();
-        let mut state = self.state.clone();
-        if let Some(open) = state.open() {
-            (open.after, open.ended) = (after, Some((now, upto)));
-        }
-        self.change(state).await;
+        self.end(after, upto).await;
         if !self.replication.database.commit_gate().remote().required {
             self.replication.ledger.record("released", (after, upto), NOBODY_NAMED);
             self.replication.semi_sync.note_release();
@@ -231,9 +231,21 @@ impl Mode<'_> {
                 .log
                 .warning(format!("commits after {after} up to {upto} are {NOBODY_NAMED}"));
         }
-        let level = level.name();
-        let reason = format!("commits wait for {level} again");
-        self.replication.ledger.record("return", (after, upto), &reason);
+        self.tell_return((after, upto), &format!("commits wait for {} again", level.name()));
+    }
+
+    /// The fallback is over: commits after `after` up to `upto` were acknowledged by it.
+    async fn end(&mut self, after: Lsn, upto: Lsn) {
+        let now = self.replication.ground.host.clock.now();
+        let mut state = self.state.clone();
+        if let Some(open) = state.open() {
+            (open.after, open.ended) = (after, Some((now, upto)));
+        }
+        self.change(state).await;
+    }
+
+    fn tell_return(&self, (after, upto): (Lsn, Lsn), reason: &str) {
+        self.replication.ledger.record("return", (after, upto), reason);
         self.replication.semi_sync.0.lock().returns += 1;
         self.replication.ground.log.log(format!(
             "returning to synchronous replication: {reason}; \

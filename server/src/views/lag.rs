@@ -21,7 +21,7 @@ pub(super) static VIEWS: &[View] = &[view! {
     rows |asked, _actor| {
         let replication = ready(asked)?;
         let end = replication.log.flushed();
-        let rows = replication.senders.rows(end, asked.ground.host.clock.now());
+        let rows = replication.sender_rows(end);
         rows.into_iter().map(move |row| (row, end))
     },
     each |(row, end)| [let lag = row.lag;] {

@@ -22,7 +22,7 @@ const SENDERS: View = view! {
         let replication = ready(asked)?;
         let end = replication.log.flushed();
         let (sessions, superuser, own) = (asked.sessions, actor.superuser, &asked.handle.user);
-        let rows = replication.senders.rows(end, asked.ground.host.clock.now()).into_iter();
+        let rows = replication.sender_rows(end).into_iter();
         rows.map(move |row| {
             let address = sessions.get(row.info.pid).as_deref().map_or(Datum::Null, address);
             let seen = superuser || row.info.user == *own;

@@ -104,7 +104,7 @@ fn holders(asked: &Asked<'_>, actor: SettingActor) -> Vec<Holder> {
         holders.push(Holder::new("snapshot", oldest));
     }
     if let Some(replication) = asked.replication {
-        for row in replication.senders.rows(database.visible(), asked.ground.host.clock.now()) {
+        for row in replication.sender_rows(database.visible()) {
             if let Some(xid) = row.xmin {
                 let (pid, name) = (Some(row.info.pid), Some(row.info.application_name.to_string()));
                 holders.push(Holder { pid, name, ..Holder::new("standby", xid) });

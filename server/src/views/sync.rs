@@ -93,7 +93,7 @@ fn receipts(asked: &Asked<'_>, arguments: &[Datum]) -> sql_interface::Result<Nod
     };
     let own = asked.ground.config().cluster_name.to_string();
     let mut rows = vec![receipt(&own, "local", [log.written(), flushed, database.applied()], None)];
-    for row in replication.senders.rows(flushed, asked.ground.host.clock.now()) {
+    for row in replication.sender_rows(flushed) {
         let reached = [row.progress.written, row.progress.flushed, row.progress.replayed];
         rows.push(receipt(&row.info.application_name, row.sync_state.name(), reached, row.reply_time));
     }

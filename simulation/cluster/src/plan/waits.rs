@@ -92,7 +92,8 @@ impl Director {
         self.now_ms += from_ms + ms;
     }
 
-    /// One that nobody waits for is stopped while its disk saves what came: what came since is to be saved too.
+    /// One that nobody waits for is stopped while its disk saves what came: what came since is to be saved,
+    /// too.
     fn stops_in_a_flush(&mut self, nodes: &[usize]) {
         let (node, primary) = (nodes[1], self.primary);
         self.change_names(0, names_of(true, 1, &nodes[..1]));
