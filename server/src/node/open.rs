@@ -114,7 +114,7 @@ fn record_cuts(ground: &Arc<Ground>) -> storage::BeforeCutFn {
         let reason = format!("{} bytes with {} whole records behind: {why}", cut.bytes(), cut.whole_records);
         ledger.try_record("cut", (cut.from, cut.upto), &reason)?;
         log.log(format!(
-            "cut {} bytes behind {}, which never became durable (recorded in plimsoll/ledger)",
+            "cut {} bytes behind {}, which are no whole log (recorded in plimsoll/ledger)",
             cut.bytes(),
             cut.from
         ));

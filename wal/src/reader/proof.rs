@@ -27,7 +27,7 @@ pub struct FlushProof {
     pub stated_at: Lsn,
 }
 
-/// What lies behind the end of the log and is given up: bytes of writes that never became durable.
+/// What lies behind the end of the log and is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CutTail {
     /// The end of the last good record.

@@ -19,7 +19,7 @@ pub(super) const CUT: &str = "cut log from ";
 /// It does so since it becomes a primary.
 pub(super) const CUT_AT_PROMOTION: &str = "cut at the promotion";
 /// A start cut the torn end of the log.
-pub(super) const TORN: &str = "which never became durable";
+pub(super) const TORN: &str = "which are no whole log";
 /// Recovery ends large transactions.
 pub(super) const ABORTED: &str = "transactions without an outcome";
 
