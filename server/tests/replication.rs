@@ -311,3 +311,29 @@ async fn a_standby_with_fewer_connections_than_its_primary_serves_and_says_so() 
     stop(standby, StopMode::Fast).await;
     stop(primary, StopMode::Fast).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_says_more_than_a_standbys_log_does_not_bar_the_primary_that_it_becomes() {
+    let place = Place::new().await;
+    let primary = place.start(&[]).await;
+    place.psql("create table t (id int primary key)").await;
+    let (copy, standby) = standby_of(&place, "copy", &[]).await;
+    copy.psql("select pg_create_physical_replication_slot('ahead', true)").await;
+    stop(standby, StopMode::Fast).await;
+    // As if it had held more of a log that was left while it was down.
+    place.psql("select pg_create_physical_replication_slot('ahead', true)").await;
+    place.psql("insert into t select generate_series(1, 5000)").await;
+    let advance = "select pg_replication_slot_advance('ahead', pg_current_wal_flush_lsn()); checkpoint";
+    place.psql(advance).await;
+    stop(primary, StopMode::Fast).await;
+    let state = |place: &Place| place.data().join("pg_replslot/ahead/state");
+    std::fs::copy(state(&place), state(&copy)).unwrap();
+    std::fs::remove_file(copy.data().join("standby.signal")).unwrap();
+    for _ in 0..2 {
+        let server = copy.start(&[("primary_conninfo", "")]).await;
+        let ahead = "select restart_lsn <= pg_current_wal_lsn() from pg_replication_slots";
+        assert_eq!(copy.psql(ahead).await, "t");
+        copy.psql("insert into t select 1 + count(*) from t").await;
+        stop(server, StopMode::Immediate).await;
+    }
+}

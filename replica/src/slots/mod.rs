@@ -451,6 +451,13 @@ impl Slots {
         result
     }
 
+    /// The log ends at `end`, whatever was told of later positions.
+    pub fn end_at(&self, end: Lsn) {
+        for slot in self.0.table.lock().values_mut() {
+            slot.restart = slot.restart.min(end);
+        }
+    }
+
     /// Notes how the slots stand against the end of the log, for forecasts.
     pub fn note_pace(&self, end: Lsn, now: Timestamp) {
         for slot in self.0.table.lock().values_mut().filter(|slot| slot.restart.is_valid()) {
@@ -563,10 +570,8 @@ impl BranchObserver for Slots {
     /// A receiver that was further holds what is no part of this log. [`Slots::save`] makes it durable; until
     /// then a file says more, which nobody believes but a primary at its start.
     fn branched(&self, state: &LogState) {
-        for slot in self.0.table.lock().values_mut() {
-            if !host::planted!("a slot's restart stays behind a cut") {
-                slot.restart = slot.restart.min(state.kept());
-            }
+        if !host::planted!("a slot's restart stays behind a cut") {
+            self.end_at(state.kept());
         }
     }
 }

@@ -232,12 +232,12 @@ pub(super) async fn assemble(
     opened: Opened,
 ) -> Result<(Database, Option<Standby>), ServerError> {
     let ground = &node.ground;
-    let (database, redo) = match opened {
+    let (database, recovery, redo) = match opened {
         Opened::Primary { db, recovery } => {
             log_recovery(ground, &recovery);
-            (db, None)
+            (db, Some(recovery), None)
         }
-        Opened::Standby { db, redo } => (db, Some(redo)),
+        Opened::Standby { db, redo } => (db, None, Some(redo)),
     };
     let segment_size = database.control().segment_size;
     let place = LogPlace::new(ground.host.disk.clone(), &ground.data_dir.join("pg_wal"), segment_size);
@@ -254,6 +254,9 @@ pub(super) async fn assemble(
         let writer = database.wal().ok_or_else(|| ServerError::new("the log is not open"))?.clone();
         let log = NodeLog::new(history, Live::Primary(writer));
         let replication = join(log, place)?;
+        if let Some(recovery) = recovery.filter(|recovery| recovery.needed) {
+            replication.end_slots(recovery.to)?;
+        }
         fencing::apply_stored(&replication).map_err(|error| ServerError::new(error.to_string()))?;
         // A primary that was replaced while it was away must not acknowledge a single commit.
         fencing::look_around(&replication).await;

@@ -109,6 +109,17 @@ impl Replication {
     /// counts, and no slot says more than that on disk, since it would bar the next start.
     pub(crate) fn end_log(&self, at: Lsn) -> Result<(), ServerError> {
         self.log.branch(self.log.state().history.clone(), at);
+        self.save_slots()
+    }
+
+    /// The log that this start found ends at `at`. A slot of a standby may say more, of a log that it left
+    /// while it was down.
+    pub(crate) fn end_slots(&self, at: Lsn) -> Result<(), ServerError> {
+        self.slots.end_at(at);
+        self.save_slots()
+    }
+
+    fn save_slots(&self) -> Result<(), ServerError> {
         let saved = self.slots.save();
         saved.map_err(|error| ServerError::new(format!("could not save replication slots: {error}")))
     }
