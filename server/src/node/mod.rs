@@ -179,8 +179,8 @@ impl Node {
     }
 }
 
-/// [`Node::reload`] for who has these parts of a node. Replication is asked for when it is this reload's turn;
-/// there is none before the database is open.
+/// [`Node::reload`] for who has these parts of a node. Replication is asked for when it is this reload's
+/// turn; there is none before the database is open.
 pub(crate) fn reload<'r>(ground: &Ground, replication: impl FnOnce() -> Option<&'r Arc<Replication>>) {
     ground.reload(|| {
         if let Some(replication) = replication() {
