@@ -139,8 +139,20 @@ async fn release_unnamed(replication: Arc<Replication>) {
             // Nothing is acknowledged any more.
             return;
         }
-        match gate.release_unnamed(|after, upto| record_release(&replication, (after, upto), NOBODY_NAMED)) {
-            Ok(_) => refused = false,
+        let mut recorded = None;
+        let released = gate.release_unnamed(|after, upto| -> io::Result<()> {
+            record_release(&replication, (after, upto), NOBODY_NAMED)?;
+            recorded = Some((after, upto));
+            Ok(())
+        });
+        match released {
+            Ok(Some(_)) => refused = false,
+            Ok(None) => {
+                refused = false;
+                if let Some(range) = recorded {
+                    take_back(&replication, range);
+                }
+            }
             Err(error) => {
                 if !refused {
                     let what = "commits go on waiting, although no synchronous standbys are named any more, \
@@ -152,6 +164,15 @@ async fn release_unnamed(replication: Arc<Replication>) {
             }
         }
     }
+}
+
+/// Standbys were named again while a release was recorded: those commits go on waiting.
+fn take_back(replication: &Replication, (after, upto): (Lsn, Lsn)) {
+    let reason = "standbys are named again";
+    replication.ledger.record("return", (after, upto), reason);
+    replication.ground.log.log(format!(
+        "returning to synchronous replication: {reason}; those after {after} up to {upto} wait for them"
+    ));
 }
 
 /// The record first: nothing becomes visible that it does not name.

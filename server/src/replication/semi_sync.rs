@@ -53,10 +53,10 @@ pub(super) async fn run(replication: Arc<Replication>, mut states: watch::Receiv
         return;
     }
     let gate = replication.database.commit_gate().clone();
-    apply_settings(&replication);
+    // A reload while the mode begins is none that it has seen.
+    let mut reloads = replication.ground.reloads();
     let mut mode = Mode { replication: &replication, state: SyncRecord::default(), is_logged: true };
     mode.begin().await;
-    let mut reloads = replication.ground.reloads();
     loop {
         tokio::select! {
             biased;
@@ -164,7 +164,9 @@ impl Mode<'_> {
         let mut state = self.state.clone();
         let names = self.replication.ground.config().synchronous_standby_names.to_string();
         let gate = self.replication.database.commit_gate();
-        let must_wait = names.is_empty() && (gate.undecided().is_some() || gate.is_unnamed());
+        // A quorum that is still required although nobody is named: the reload has not come to the gate yet.
+        let in_force = gate.remote().required || gate.is_unnamed();
+        let must_wait = names.is_empty() && (gate.undecided().is_some() || in_force);
         if !must_wait {
             state.names = names;
         }

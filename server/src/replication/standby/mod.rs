@@ -92,8 +92,9 @@ impl Recovery {
 
     /// Starts a receiver if redo wants one now.
     fn start_receiver(&self) -> Result<(), ServerError> {
-        let Some(settings) = self.receive_settings() else { return Ok(()) };
         let mut receiver = self.receiver.lock();
+        // Under the lock: a reload finds the receiver, or has come before.
+        let Some(settings) = self.receive_settings() else { return Ok(()) };
         // Looked at under the lock: whoever closes the feed takes it afterwards to stop what was started
         // before.
         if receiver.is_none() && self.feed.wanted().borrow().is_some() {
@@ -243,7 +244,11 @@ impl Standby {
             stopped,
             receiver_pid: replication.sessions.allocate_pid(),
         });
-        *replication.recovery.write() = Some(recovery.clone());
+        // Its settings were read before.
+        ground.between_reloads(|| {
+            *replication.recovery.write() = Some(recovery.clone());
+            recovery.apply_settings();
+        });
         settings::tell_lower_settings(ground, database);
         begins();
         ground.log.log(format!("redo starts at {}", redo.next_lsn()));
