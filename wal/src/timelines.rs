@@ -20,9 +20,11 @@ use crate::backup_label::BackupLabel;
 use crate::control::ControlFile;
 use crate::history::{HistoryFileError, TimelineHistory};
 use crate::ids::{Lsn, SegmentNumber, SegmentSize, TimelineId};
+use crate::reader::{Next, ReaderOptions, SegmentFiles, WalReader};
 use host::Disk;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// recovery_target_timeline
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,41 +205,45 @@ impl RecoveryStart {
         self.checked(&ours, TimelineHistory::load(disk, pg_wal, number)?)
     }
 
-    /// The history along which a standby received the log in its pg_wal: that of the last timeline of which a
-    /// segment is there.
+    /// The history along which a standby received the log in its pg_wal: a later one only if this directory's
+    /// own timeline ends here where that forks off, and it has log from there on. Neither a history file nor
+    /// a segment says so by being there: a promotion that broke off leaves both.
     ///
     /// # Errors
     /// Fails if a file cannot be read.
     pub fn received(
         &self,
-        disk: &dyn Disk,
+        disk: &Arc<dyn Disk>,
         pg_wal: &Path,
         size: SegmentSize,
     ) -> Result<TimelineHistory, TimelineError> {
-        let ours = TimelineHistory::load(disk, pg_wal, self.timeline)?;
-        let entries = disk
-            .list(pg_wal)
-            .map_err(|error| HistoryFileError::Io { path: pg_wal.display().to_string(), error })?;
-        let files = entries.iter().filter_map(|entry| SegmentNumber::parse_file_name(&entry.name, size));
-        let of_files: Vec<TimelineId> = files.map(|(timeline, _)| timeline).collect();
-        let newest = self.newest_above(&ours, disk, pg_wal, &mut |timeline| of_files.contains(&timeline))?;
+        let ours = TimelineHistory::load(&**disk, pg_wal, self.timeline)?;
+        let has_record = |history: &TimelineHistory, at: Lsn| {
+            let files = SegmentFiles::new(disk.clone(), pg_wal.to_owned(), size, history.clone());
+            matches!(WalReader::new(files, ReaderOptions::new(size), at).next(), Ok(Next::Record(_)))
+        };
+        let newest = self.newest_above(&ours, &**disk, pg_wal, &mut |later| {
+            let fork = later.end_of(self.timeline).ok().flatten();
+            fork.is_some_and(|fork| !has_record(&ours, fork) && has_record(later, fork))
+        })?;
         Ok(newest.unwrap_or(ours))
     }
 
-    /// The newest history behind `ours` that may be followed, of those timelines.
+    /// The newest history behind `ours` that may be followed, of those that `is_meant`.
     fn newest_above(
         &self,
         ours: &TimelineHistory,
         disk: &dyn Disk,
         pg_wal: &Path,
-        is_asked: &mut dyn FnMut(TimelineId) -> bool,
+        is_meant: &mut dyn FnMut(&TimelineHistory) -> bool,
     ) -> Result<Option<TimelineHistory>, TimelineError> {
-        for timeline in
-            known_above(disk, pg_wal, self.timeline)?.into_iter().filter(|number| is_asked(*number))
-        {
+        for timeline in known_above(disk, pg_wal, self.timeline)? {
             // One of another branch is not ours to follow; of one that makes no sense nobody knows whose it
             // is.
-            if let Ok(history) = self.checked(ours, TimelineHistory::load(disk, pg_wal, timeline)?) {
+            let checked = self.checked(ours, TimelineHistory::load(disk, pg_wal, timeline)?);
+            if let Ok(history) = checked
+                && is_meant(&history)
+            {
                 return Ok(Some(history));
             }
         }

@@ -7,6 +7,7 @@
 //! keeps what it needs beyond the share.
 
 use crate::pages::pool::{Budget, OwnedPin};
+use crate::{Error, Interrupt};
 use smallvec::SmallVec;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -37,22 +38,29 @@ impl<'s> Kept<'s> {
 
     /// Makes a place for one more page, in that of the oldest if it keeps many. False: the page is not to be
     /// kept.
-    pub(super) async fn make_place(&mut self) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] if `interrupt` ends the wait for its turn.
+    pub(super) async fn make_place(&mut self, interrupt: &Interrupt) -> Result<bool, Error> {
         if self.pins.len() >= PINS_KEPT_MAX {
             self.pins.remove(0);
         }
         if self.pins.len() < self.taken {
-            return true;
+            return Ok(true);
         }
         if self.budget.take(1) {
             self.taken += 1;
-            return true;
+            return Ok(true);
         }
         if self.turn.1.is_none() && self.lost >= LOST_MAX {
-            self.turn.1 = Some(self.turn.0.lock().await);
+            self.turn.1 = tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Err(Error::Cancelled),
+                turn = self.turn.0.lock() => Some(turn),
+            };
         }
         self.lost = self.lost.saturating_add(1);
-        self.turn.1.is_some()
+        Ok(self.turn.1.is_some())
     }
 
     /// Keeps a page, in a place made for it.

@@ -203,12 +203,12 @@ impl Store {
             // One step may need more pages at once than the ring has frames (a value of 300 kB): in the ring
             // it would push out its own for ever.
             let ring = ring.filter(|_| loads.next().is_some_and(|load: usize| load < RING_FRAMES / 2));
-            let keep = kept.make_place().await;
+            let keep = kept.make_place(interrupt).await?;
             match self.on_io_pool(fault.clone(), Load { wait: false, keep }, ring.cloned()).await {
                 Ok(pin) => kept.add(pin),
                 Err(Error::PoolExhausted) => {
                     kept.clear();
-                    let keep = kept.make_place().await;
+                    let keep = kept.make_place(interrupt).await?;
                     kept.add(self.on_io_pool(fault, Load { wait: true, keep }, ring.cloned()).await?);
                 }
                 Err(error) => return Err(error),

@@ -113,7 +113,7 @@ pub(super) fn histories(
         // A standby notes no timeline before it writes pages of it; the log that it received of that goes on
         // all the same.
         if control.state.is_standbys() && label.is_none() {
-            let received = start.received(&*host.disk, &options.dir.join("pg_wal"), control.segment_size);
+            let received = start.received(&host.disk, &options.dir.join("pg_wal"), control.segment_size);
             return Ok((received.map_err(|error| unusable(&error))?, None));
         }
         return Ok((load(start.timeline())?, None));

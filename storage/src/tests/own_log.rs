@@ -1,6 +1,8 @@
 //! Crashed directories that are to follow others, and what is chosen once their own log is redone.
 
-use super::standby::{backup, copy_file, follow, follow_latest, follow_with, primary, ship};
+use super::standby::{
+    backup, copy_file, follow, follow_latest, follow_with, follow_with_target, primary, ship,
+};
 use super::*;
 use crate::{BeforeCutFn, Feed, PromoteOptions};
 use host::sync::Mutex;
@@ -271,26 +273,17 @@ async fn a_standby_that_turned_to_a_timeline_goes_on_with_that_also_if_it_starts
     let copy = backup(&disk, &db, async {}).await;
     let standby = follow(&copy);
     standby.catch_up(&disk, &db);
-    let (two, wal_dir) = (TimelineId::new(2), Path::new(DIR).join("pg_wal"));
+    let two = TimelineId::new(2);
     // Its primary's successor, whose log it receives and has not begun to redo.
-    let (promoted, end) = {
-        let other = copy.fork();
-        let other = follow(&other);
-        other.feed.settle();
-        other.end_for_promotion()
-    };
+    let successor = copy.fork();
+    let other = follow(&successor);
+    other.feed.settle();
+    let (promoted, end) = other.end_for_promotion();
     let how = PromoteOptions { new_timeline: two, reason: "test".to_owned() };
     promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
     write(&promoted, tree, &[("row 000", "of the successor")], SyncLevel::Local).await;
     standby.stop();
-    let of_successor = promoted.0.host.disk.clone();
-    for entry in of_successor.list(&wal_dir).unwrap() {
-        if entry.name.starts_with("00000002") {
-            let path = wal_dir.join(&entry.name);
-            let bytes = of_successor.read(&path, 64 << 20).unwrap();
-            host::write_file_durably(&copy, &path, &bytes).unwrap();
-        }
-    }
+    copy_timeline(&successor, &copy, two);
     let (db, _) = try_open(&copy, options()).unwrap();
     assert_eq!(db.timeline(), two);
     assert_eq!(read(&db, tree, "row 000").await.as_deref(), Some("of the successor"));
@@ -315,4 +308,44 @@ async fn a_standby_whose_start_as_a_primary_was_refused_comes_up_as_a_standby() 
     again.feed.settle();
     assert_eq!(read(&again.db, tree, "row 000").await.as_deref(), Some("first"));
     again.stop();
+}
+
+#[tokio::test]
+async fn a_promotion_that_broke_off_takes_nothing_of_what_the_standby_received_after_it() {
+    let (disk, db, tree) = primary().await;
+    let copy = backup(&disk, &db, async {}).await;
+    let standby = follow(&copy);
+    standby.catch_up(&disk, &db);
+    standby.stop();
+    // What the promotion made before it ended.
+    let (two, wal_dir) = (TimelineId::new(2), Path::new(DIR).join("pg_wal"));
+    let half = copy.fork();
+    let other = follow(&half);
+    other.feed.settle();
+    let (promoted, end) = other.end_for_promotion();
+    let how = PromoteOptions { new_timeline: two, reason: "test".to_owned() };
+    drop(promoted.promote(end, how).await.unwrap());
+    copy_timeline(&half, &copy, two);
+    let standby = follow_with_target(&copy, TimelineId::FIRST);
+    write(&db, tree, &[("row 000", "later")], SyncLevel::Local).await;
+    standby.catch_up(&disk, &db);
+    standby.stop();
+    let (db, _) = try_open(&copy, options()).unwrap();
+    assert_eq!(
+        (db.timeline(), copy.exists(&wal_dir.join("00000002.history")).unwrap()),
+        (TimelineId::FIRST, true)
+    );
+    assert_eq!(read(&db, tree, "row 000").await.as_deref(), Some("later"));
+}
+
+/// Has the files of a timeline in pg_wal lie in another directory, too.
+fn copy_timeline(from: &VirtualDisk, to: &VirtualDisk, timeline: TimelineId) {
+    let wal_dir = Path::new(DIR).join("pg_wal");
+    for entry in from.list(&wal_dir).unwrap() {
+        if entry.name.starts_with(&timeline.history_file_name()[..8]) {
+            let path = wal_dir.join(&entry.name);
+            let bytes = from.read(&path, 64 << 20).unwrap();
+            host::write_file_durably(to, &path, &bytes).unwrap();
+        }
+    }
 }

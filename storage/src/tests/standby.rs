@@ -179,7 +179,15 @@ pub(super) fn follow(disk: &VirtualDisk) -> Standby {
 }
 
 pub(super) fn follow_with(disk: &VirtualDisk, options: DatabaseOptions) -> Standby {
-    let mode = follow_latest(disk).unwrap();
+    follow_along(disk, options, follow_latest(disk).unwrap())
+}
+
+/// Follows a timeline although there may be a later one.
+pub(super) fn follow_with_target(disk: &VirtualDisk, timeline: TimelineId) -> Standby {
+    follow_along(disk, options(), StartMode::Standby { timeline })
+}
+
+fn follow_along(disk: &VirtualDisk, options: DatabaseOptions, mode: StartMode) -> Standby {
     let (db, mut redo): (_, Box<StandbyRedo>) = match Database::open(&host_on(disk), options, mode).unwrap() {
         Opened::Standby { db, redo } => (db, redo),
         Opened::Primary { .. } => panic!("asked for a standby"),

@@ -335,6 +335,10 @@ impl Visibility {
         #[cfg(test)]
         let xid = state.spoil(xid);
         state.next_xid = state.next_xid.max(xid.next());
+        // Nothing before may have named what began before redo did and ends here.
+        if !parts.is_empty() {
+            state.prefixes.exclude(&parts.iter().copied().collect());
+        }
         let prefix = Prefix { end, next_xid: state.next_xid, excluded: state.excluded.clone() };
         let shown = state.prefixes.redone(prefix);
         drop(state);

@@ -55,6 +55,18 @@ fn what_the_state_page_tells_late_is_outside_of_the_prefixes_that_were_replayed_
 }
 
 #[test]
+fn what_began_before_redo_did_is_outside_of_each_prefix_before_its_commit() {
+    let seen = registry();
+    seen.redone_commit(Lsn::new(120), Xid::new(12), &[], std::iter::empty());
+    seen.confirm(Lsn::new(120));
+    seen.redone_commit(Lsn::new(130), Xid::new(14), &[Xid::new(10)], std::iter::empty());
+    let before = seen.take_confirmed(Lsn::INVALID).unwrap();
+    assert!(before.sees(Xid::new(12)) && !before.sees(Xid::new(10)));
+    seen.confirm(Lsn::new(130));
+    assert!(seen.take_confirmed(Lsn::INVALID).unwrap().sees(Xid::new(10)));
+}
+
+#[test]
 fn aborted_xids_that_are_forgotten_keep_nobody_from_what_was_confirmed_before() {
     let xid = |xid: u64| [Xid::new(xid)].into_iter().collect::<XidSet>();
     let aborted_in_the_log = |seen: &Visibility| {
