@@ -4,7 +4,7 @@ use crate::changes::store::{Fault, NewVersion, Store};
 use crate::pages::pool::{PageKey, Ring};
 use crate::testing::{Bench, TREE, bench};
 use crate::tree::{Batch, Prepared, Tree};
-use crate::{Direction, KeyRange, TreeId};
+use crate::{Direction, Error, Interrupt, KeyRange, TreeId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use wal::{BlockNumber, Lsn, Xid};
@@ -131,8 +131,13 @@ struct Progress {
     may_end: AtomicBool,
 }
 
-/// An operation that needs these pages all at once, and does not end before it may.
-async fn hold_pages(store: Store, progress: Arc<Progress>, blocks: std::ops::Range<u32>) {
+/// An operation that needs these pages all at once, and does not end before it may, or is ended.
+async fn hold_pages(
+    store: Store,
+    progress: Arc<Progress>,
+    blocks: std::ops::Range<u32>,
+    interrupt: Interrupt,
+) -> Result<(), Error> {
     let tree = store.tree(TREE).unwrap();
     let mut is_complete = false;
     let operation = || {
@@ -144,7 +149,7 @@ async fn hold_pages(store: Store, progress: Arc<Progress>, blocks: std::ops::Ran
             .fetch_add(usize::from(!std::mem::replace(&mut is_complete, true)), Ordering::Relaxed);
         if progress.may_end.load(Ordering::Relaxed) { Ok(()) } else { Err(Fault::Pause) }
     };
-    store.run(operation).await.unwrap();
+    store.run_until(&interrupt, None, operation).await
 }
 
 #[test]
@@ -157,19 +162,31 @@ fn operations_that_wait_for_their_thread_leave_frames_to_who_writes_in_place() {
     let progress = Arc::new(Progress::default());
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
         let mut operations = tokio::task::JoinSet::new();
-        for first in (0..OPERATIONS).map(|number| 20 + 12 * number) {
-            operations.spawn(hold_pages(store.clone(), progress.clone(), first..first + 12));
+        let begin = |number: u32, interrupt: &Interrupt| {
+            let first = 20 + 12 * number;
+            hold_pages(store.clone(), progress.clone(), first..first + 12, interrupt.clone())
+        };
+        for number in 0..OPERATIONS {
+            operations.spawn(begin(number, &Interrupt::new()));
         }
         let mut turns = 0;
         while turns < 3000 || progress.complete.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
             turns += 1;
         }
+        // One more waits for its turn, which does not come.
+        let interrupt = Interrupt::new();
+        let ended = tokio::spawn(begin(OPERATIONS, &interrupt));
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        interrupt.cancel();
+        assert!(matches!(ended.await.unwrap(), Err(Error::Cancelled)));
         // None of them runs until this is through.
         fill(store, &tree, 100);
         progress.may_end.store(true, Ordering::Relaxed);
         while let Some(ended) = operations.join_next().await {
-            ended.unwrap();
+            ended.unwrap().unwrap();
         }
     });
     assert_eq!(progress.complete.load(Ordering::Relaxed), OPERATIONS as usize);
