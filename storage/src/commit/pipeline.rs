@@ -403,8 +403,8 @@ impl Pipeline {
     }
 
     /// Runs `work` while no transaction is inside the log.
-    pub(crate) fn at_rest<T>(&self, work: impl FnOnce(&mut Writer<'_>, Xid) -> T) -> T {
-        self.alone(|committer| work(&mut self.store.writer(), committer.next_xid))
+    pub(crate) fn at_rest<T>(&self, work: impl FnOnce(&mut Writer<'_>) -> T) -> T {
+        self.alone(|_| work(&mut self.store.writer()))
     }
 
     /// The same for a redo point, before which the aborts go that are owed. Redo from there does not see

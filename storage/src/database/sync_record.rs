@@ -27,7 +27,7 @@ impl Database {
             let bytes = state.encode();
             // If it is there, a flush that failed may have kept it from being durable.
             if engine.state_field(STATE_SYNC)?.as_ref() != Some(&bytes) {
-                engine.pipeline()?.at_rest(|writer, _| {
+                engine.pipeline()?.at_rest(|writer| {
                     writer.allow_io(true);
                     let put = writer.put_state(STATE_SYNC, &bytes);
                     writer.allow_io(false);

@@ -181,7 +181,7 @@ async fn after_a_shutdown_has_begun_nothing_is_committed() {
 /// Polls a future once, with the commit lock held by somebody else.
 fn poll_while_locked<F: Future>(db: &Database, future: std::pin::Pin<&mut F>) -> bool {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    db.0.pipeline().unwrap().at_rest(|_, _| future.poll(&mut context).is_pending())
+    db.0.pipeline().unwrap().at_rest(|_| future.poll(&mut context).is_pending())
 }
 
 #[tokio::test]
@@ -202,7 +202,7 @@ async fn a_commit_dropped_in_the_queue_is_a_rollback_that_takes_its_trees_along(
     put(&mut transaction, tree, "a", "1").await.unwrap();
     let created = transaction.create_tree(5).await.unwrap();
     let mut commit = Box::pin(transaction.commit(SyncLevel::Off));
-    db.0.pipeline().unwrap().at_rest(|_, _| {
+    db.0.pipeline().unwrap().at_rest(|_| {
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(commit.as_mut().poll(&mut context).is_pending());
         drop(commit);

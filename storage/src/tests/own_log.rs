@@ -4,7 +4,7 @@ use super::standby::{
     backup, copy_file, follow, follow_latest, follow_with, follow_with_target, primary, ship,
 };
 use super::*;
-use crate::{BeforeCutFn, Feed, PromoteOptions};
+use crate::{BeforeCutFn, Feed, PromoteOptions, Promotion};
 use host::sync::Mutex;
 use host::{Disk, OpenMode};
 use std::path::PathBuf;
@@ -276,11 +276,8 @@ async fn a_standby_that_turned_to_a_timeline_goes_on_with_that_also_if_it_starts
     let two = TimelineId::new(2);
     // Its primary's successor, whose log it receives and has not begun to redo.
     let successor = copy.fork();
-    let other = follow(&successor);
-    other.feed.settle();
-    let (promoted, end) = other.end_for_promotion();
-    let how = PromoteOptions { new_timeline: two, reason: "test".to_owned() };
-    promoted.promote(end, how).await.unwrap().end_recovery().await.unwrap();
+    let (promoted, promotion) = promoting(&successor, two).await;
+    promotion.end_recovery().await.unwrap();
     write(&promoted, tree, &[("row 000", "of the successor")], SyncLevel::Local).await;
     standby.stop();
     copy_timeline(&successor, &copy, two);
@@ -320,11 +317,7 @@ async fn a_promotion_that_broke_off_takes_nothing_of_what_the_standby_received_a
     // What the promotion made before it ended.
     let (two, wal_dir) = (TimelineId::new(2), Path::new(DIR).join("pg_wal"));
     let half = copy.fork();
-    let other = follow(&half);
-    other.feed.settle();
-    let (promoted, end) = other.end_for_promotion();
-    let how = PromoteOptions { new_timeline: two, reason: "test".to_owned() };
-    drop(promoted.promote(end, how).await.unwrap());
+    drop(promoting(&half, two).await);
     copy_timeline(&half, &copy, two);
     let standby = follow_with_target(&copy, TimelineId::FIRST);
     write(&db, tree, &[("row 000", "later")], SyncLevel::Local).await;
@@ -336,6 +329,16 @@ async fn a_promotion_that_broke_off_takes_nothing_of_what_the_standby_received_a
         (TimelineId::FIRST, true)
     );
     assert_eq!(read(&db, tree, "row 000").await.as_deref(), Some("later"));
+}
+
+/// A standby's directory on the way to be a primary on this timeline.
+async fn promoting(disk: &VirtualDisk, timeline: TimelineId) -> (Database, Promotion) {
+    let standby = follow(disk);
+    standby.feed.settle();
+    let (db, end) = standby.end_for_promotion();
+    let how = PromoteOptions { new_timeline: timeline, reason: "test".to_owned() };
+    let promotion = db.promote(end, how).await.unwrap();
+    (db, promotion)
 }
 
 /// Has the files of a timeline in pg_wal lie in another directory, too.

@@ -89,7 +89,7 @@ impl Transaction {
         let tree = TreeId::new(database, self.engine.allocate_number()?);
         let store = &self.engine.store;
         self.created.push(tree);
-        store.run(|| pipeline.at_rest(|writer, _| writer.create_tree(tree))).await?;
+        store.run(|| pipeline.at_rest(|writer| writer.create_tree(tree))).await?;
         Ok(tree)
     }
 
