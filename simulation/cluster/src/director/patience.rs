@@ -12,7 +12,7 @@ use super::admin;
 use super::said::Line;
 use super::words::{FALLS_BACK, READY, TIMED_OUT, UNDECIDED};
 use super::{Shared, ledger, machine_of};
-use crate::history::History;
+use crate::history::{Deed, History};
 use std::collections::BTreeMap;
 use wal::Lsn;
 
@@ -107,8 +107,10 @@ pub(super) fn check(shared: &Shared, history: &History) -> Result<(), String> {
     let facts = shared.facts.lock();
     for Fallback { node, at_ms, limit_ms, end } in &facts.patience.fallbacks {
         let waits = history.entries().iter().filter(|entry| {
+            // A snapshot may have the very token of the commit that waits; it waits for nobody.
+            let is_commit = !matches!(entry.deed, Deed::Read(_));
             let is_it = entry.node == *node && entry.token().is_some_and(|token| token.at == *end);
-            is_it && entry.invoked_ms <= *at_ms
+            is_commit && is_it && entry.invoked_ms <= *at_ms
         });
         for entry in waits {
             let since_ms = entry.commit_ms.map_or(entry.invoked_ms, |(sent_ms, _)| sent_ms);
