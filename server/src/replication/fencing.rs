@@ -4,7 +4,7 @@
 //! A fence has one home on disk, the record that [`FenceStore`] keeps, and one in memory,
 //! [`Database::fence`]. It is in force in memory first, so nothing is acknowledged after the verdict, and is
 //! written then, into space that was taken before ([`reserve`]); a write that fails is tried again at each
-//! look around. Whoever makes this node writable asks for the record: the start of a primary
+//! look around. The log tells of it once it lasts, or with the word that it does not yet. Whoever makes this node writable asks for the record: the start of a primary
 //! ([`apply_stored`]), and any promotion ([`check_promotion`]).
 
 use super::Replication;
@@ -66,7 +66,9 @@ fn reason(record: &FenceRecord) -> String {
 pub(crate) fn apply_stored(replication: &Replication) -> Result<(), ReplicaError> {
     let ours = own_branch(replication);
     if let Some(record) = store(replication).holding(&ours)? {
-        enforce(replication, &reason(&record));
+        let reason = reason(&record);
+        replication.database.fence(&reason);
+        tell(replication, &reason);
     }
     Ok(())
 }
@@ -86,12 +88,8 @@ pub(crate) fn check_promotion(replication: &Replication) -> Result<(), ServerErr
         .with_hint("Let it follow the server that replaced it, rewind it, or clone it anew."))
 }
 
-/// Stops acknowledging, from now on.
-fn enforce(replication: &Replication, reason: &str) {
-    if replication.database.fenced().is_none() {
-        replication.ground.log.warning(format!("this server is fenced and takes no more writes: {reason}"));
-    }
-    replication.database.fence(reason);
+fn tell(replication: &Replication, reason: &str) {
+    replication.ground.log.warning(format!("this server is fenced and takes no more writes: {reason}"));
 }
 
 /// Has the space that the record of a fence will need. If the disk does not give it now it is asked again.
@@ -135,9 +133,11 @@ fn judge(replication: &Replication, peer: &str, theirs: &NodeBranch, source: Sou
         Verdict::Fence { fork } | Verdict::Beyond { fork } if replication.database.fenced().is_none() => {
             let found =
                 FenceRecord::new(&ours, theirs, fork, log_end, peer, replication.ground.host.clock.now());
-            enforce(replication, &reason(&found));
+            let reason = reason(&found);
+            replication.database.fence(&reason);
             *replication.fence.unrecorded.lock() = Some(found);
             record(replication);
+            tell(replication, &reason);
         }
         Verdict::Diverged { fork, twins } => {
             let what = if twins { "has the same number" } else { "left the common history" };

@@ -9,7 +9,7 @@ use super::words::{
 use super::{Shared, machine_of};
 use crate::cluster::DATA;
 use crate::guarantee::Lost;
-use host::Disk;
+use crate::machine::ledger_file::{Entry, entries};
 use simulation::VirtualDisk;
 use std::path::Path;
 use wal::Lsn;
@@ -32,9 +32,6 @@ const WAITS: &[(&str, &str)] =
 const IS_UNWRITTEN: &str = "unwritten";
 const IS_WRITTEN: &str = "written";
 const IS_LOST: &str = "lost";
-
-/// No ledger of a run is larger.
-const FILE_MAX: u64 = 1 << 20;
 
 /// The event that a line of the log tells of.
 pub(super) fn event_of(line: &str) -> Option<&'static str> {
@@ -107,28 +104,10 @@ fn unwritten(facts: &Facts, node: usize, since_ms: u64) -> (usize, usize) {
 
 /// How many entries of an event a ledger has.
 fn recorded(files: &VirtualDisk, event: &str) -> usize {
-    entries(files).iter().filter(|entry| entry.event == event).count()
-}
-
-/// What a line of the log tells, or an entry of the ledger has. A position that a line does not tell is None.
-#[derive(Debug, PartialEq, Eq)]
-struct Entry {
-    event: String,
-    after: Option<Lsn>,
-    upto: Option<Lsn>,
-    /// Its beginning.
-    reason: String,
+    entries(files, Path::new(DATA)).iter().filter(|entry| entry.event == event).count()
 }
 
 impl Entry {
-    /// The entry of a ledger's line.
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.splitn(6, ' ').skip(2);
-        let event = words.next()?.to_owned();
-        let (after, upto) = (words.next()?.parse().ok(), words.next()?.parse().ok());
-        Some(Self { event, after, upto, reason: words.next().unwrap_or_default().to_owned() })
-    }
-
     /// What a line of the log says that the ledger has; None if it tells of nothing.
     fn told(line: &str) -> Option<Self> {
         let event = EVENTS.iter().find(|(words, _)| line.contains(words))?;
@@ -170,23 +149,11 @@ impl Entry {
     }
 }
 
-/// The entries of a ledger.
-fn entries(files: &VirtualDisk) -> Vec<Entry> {
-    let folder = Path::new(DATA).join("plimsoll");
-    let texts =
-        ["ledger.old", "ledger"].map(|name| files.read(&folder.join(name), FILE_MAX).unwrap_or_default());
-    let entries = |text: &Vec<u8>| {
-        let text = String::from_utf8_lossy(text);
-        text.lines().filter_map(Entry::parse).collect::<Vec<_>>()
-    };
-    texts.iter().flat_map(entries).collect()
-}
-
 /// The end of the range of what a line tells, if one entry alone can be meant.
 pub(super) fn end_of(shared: &Shared, node: usize, line: &str) -> Option<Lsn> {
     let told = Entry::told(line)?;
     let cluster = shared.cluster.lock();
-    let found = entries(cluster.node(machine_of(node))?.files());
+    let found = entries(cluster.node(machine_of(node))?.files(), Path::new(DATA));
     let mut meant = found.iter().filter(|entry| entry.has(&told));
     meant.next().filter(|_| meant.next().is_none())?.upto
 }
@@ -197,7 +164,7 @@ pub(super) fn check_line(shared: &Shared, node: usize, line: &str) -> Result<(),
     let (cluster, facts) = (shared.cluster.lock(), shared.facts.lock());
     let Some(files) = cluster.node(machine_of(node)).map(|node| node.files()) else { return Ok(()) };
     let since_ms = facts.last_loss(node, Lost::Directory).unwrap_or(0);
-    let found = entries(files);
+    let found = entries(files, Path::new(DATA));
     if unwritten(&facts, node, since_ms) != (0, 0) || found.iter().any(|entry| entry.has(&told)) {
         return Ok(());
     }

@@ -1,8 +1,8 @@
 //! A node's disk: a virtual one whose syncs take time, and whose calls are part of the trace.
 
 use super::log_rules::Tails;
-use super::rules;
 use super::spared::Spared;
+use super::{log_rules, rules};
 use host::{DirEntry, Disk, File, LockGuard, Mapping, Metadata, OpenMode, SharedFile};
 use parking_lot::Mutex;
 use simulated::World;
@@ -147,6 +147,11 @@ impl File for NodeFile {
         self.pace.write();
         note(4, &[], (offset, buf.len() as u64));
         rules::before_write(&self.files, &self.path, buf, offset);
+        if self.tails.mind(&self.path) {
+            rules::judge(&self.files, &self.path, |data| {
+                log_rules::written(&self.files, data, &self.path, (buf, offset))
+            });
+        }
         let written = self.inner.write_at(buf, offset)?;
         self.tails.wrote(&self.path, buf, offset);
         rules::touched(&self.files, &self.path);

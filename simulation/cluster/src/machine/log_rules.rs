@@ -6,8 +6,9 @@
 //! | log that the durable file of a slot asks for is not given up                | a removal               |
 //! | what is marked as archived is in the archive                                | a rename                |
 //! | what lies behind the log's end could not be taken for log                   | a life's first sync     |
+//! | of a node's own log nothing is overwritten that its ledger does not tell of | each write before that  |
 
-use super::slot_files;
+use super::{ledger_file, slot_files};
 use crate::cluster::SEGMENT_BYTES;
 use host::{Disk, OpenMode};
 use parking_lot::Mutex;
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use wal::control::{ClusterState, ControlFile, control_file_path};
 use wal::page::{LONG_HEADER_SIZE, PAGE_SIZE, PageHeader};
-use wal::{SegmentNumber, SegmentSize, TimelineId};
+use wal::{Lsn, SegmentNumber, SegmentSize, TimelineId};
 
 /// Names that an archive has taken, in this process.
 static ARCHIVED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -74,6 +75,40 @@ pub(super) fn renamed(files: &VirtualDisk, data: &Path, from: &Path, to: &Path) 
     Ok(())
 }
 
+/// Bytes are about to be written to a file of the log. What is wrong with that.
+pub(super) fn written(
+    files: &VirtualDisk,
+    data: &Path,
+    path: &Path,
+    (new, offset): (&[u8], u64),
+) -> Result<(), String> {
+    let Some(given_up) = overwritten(files, path, new, offset) else { return Ok(()) };
+    let state = ControlFile::load(files, data).map(|control| control.state);
+    let is_own = state.is_ok_and(|state| state != ClusterState::InArchiveRecovery);
+    let mut cuts = ledger_file::cuts(files, data);
+    if !is_own || cuts.any(|(after, upto)| (after..upto).contains(&given_up)) {
+        return Ok(());
+    }
+    Err(format!("overwrites its log at {given_up}, and its ledger does not tell of that"))
+}
+
+/// The first place in a file of the log at which these bytes take the place of others that are its log.
+fn overwritten(files: &VirtualDisk, path: &Path, new: &[u8], offset: u64) -> Option<Lsn> {
+    let (_, segment, size) = segment_of(path)?;
+    let file = files.open(path, OpenMode::Read).ok()?;
+    let mut old = vec![0; new.len()];
+    let read = file.read_at(&mut old, offset).ok()?;
+    let changed = |(old, new): (&u8, &u8)| *old != 0 && old != new;
+    let within = offset + old[..read].iter().zip(new).position(changed)? as u64;
+    // A file that was another segment before has pages of that one.
+    let page = within - within % PAGE_SIZE as u64;
+    let mut header = [0; LONG_HEADER_SIZE];
+    let read = file.read_at(&mut header, page).ok()?;
+    let header = PageHeader::decode(&header[..read]).ok()?;
+    let begin = size.start_of(segment);
+    (header.address == begin + page).then_some(begin + within)
+}
+
 /// What a life of a server has written to the files of its log before it first synced them.
 #[derive(Debug, Default)]
 pub(super) struct Tails(Mutex<BTreeMap<PathBuf, Tail>>);
@@ -100,6 +135,11 @@ impl Tails {
         let tail = tails.entry(path.to_path_buf()).or_default();
         tail.end = tail.end.max(offset + last as u64 + 1);
         tail.bytes = tail.bytes.saturating_add(last + 1);
+    }
+
+    /// Whether a file is of the log, and was not synced in this life.
+    pub(super) fn mind(&self, path: &Path) -> bool {
+        segment_of(path).is_some() && self.0.lock().get(path).is_none_or(|tail| !tail.looked)
     }
 
     /// A file is about to be synced. What is wrong with that.

@@ -4,6 +4,7 @@
 mod clock;
 mod disk;
 mod entropy;
+pub mod ledger_file;
 pub mod log_rules;
 mod process;
 pub mod rules;

@@ -9,7 +9,7 @@ impl Director {
     /// The first scene of a story, of a kind that is switched on.
     pub(super) fn opening(&mut self) {
         type Scene = fn(&mut Director);
-        let kinds: [(Feature, Scene); 15] = [
+        let kinds: [(Feature, Scene); 17] = [
             (Feature::WrongPromotions, Self::fenced_in_wait),
             (Feature::Crashes, Self::loses_log),
             (Feature::BrokenClones, Self::long_clone),
@@ -25,6 +25,8 @@ impl Director {
             (Feature::TornStreams, Self::cut_in_a_record),
             (Feature::Behind, Self::cut_in_a_record),
             (Feature::Blackouts, Self::cut_in_a_record),
+            (Feature::Kills, Self::half_a_record),
+            (Feature::Crashes, Self::half_a_record),
         ];
         let on: Vec<Scene> =
             kinds.into_iter().filter(|(kind, _)| self.has(*kind)).map(|(_, scene)| scene).collect();

@@ -306,7 +306,8 @@ impl Director {
         after_ms += self.rng.u64(60..200);
         if self.rng.u8(..4) > 0 {
             self.then(after_ms, Event::FollowPrimary { node: old });
-            after_ms += self.rng.u64(200..900);
+            // It has come up by then, or is asked while it does.
+            after_ms += if self.rng.u8(..3) == 0 { self.rng.u64(1..60) } else { self.rng.u64(200..900) };
             if self.rng.bool() {
                 self.then(after_ms, Event::Promote { node: old });
                 after_ms += self.rng.u64(200..900);

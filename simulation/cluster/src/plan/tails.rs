@@ -56,4 +56,19 @@ impl Director {
         self.succeeds((old, true), chosen, decided_ms, candidates);
         self.now_ms += rests_ms - decided_ms;
     }
+    /// The primary goes down in the middle of a long record, and goes on without it.
+    pub(super) fn half_a_record(&mut self) {
+        let node = self.primary;
+        let us = self.rng.u64(4000..15_000);
+        self.then(100, Event::SlowDisk { node, us, ms: 700 });
+        let kilobytes = self.rng.u64(200..1500);
+        self.then(110, Event::Record { node, kilobytes });
+        let down_ms = 110 + self.rng.u64(5..150);
+        let seed = self.rng.u64(..1_000_000);
+        let down = if self.rng.bool() { Event::Kill { node } } else { Event::PowerCut { node, seed } };
+        self.then(down_ms, down);
+        let up_ms = down_ms + self.rng.u64(30..200);
+        self.then(up_ms, Event::Restart { node });
+        self.now_ms += up_ms + 200;
+    }
 }

@@ -32,6 +32,10 @@ impl Director {
         let down_ms = from_ms + self.rng.u64(150..500);
         self.then(down_ms, Event::Kill { node });
         let up_ms = down_ms + self.rng.u64(500..900);
+        if self.rng.bool() {
+            // Nothing is written that the next one could tell of.
+            self.then(from_ms + 50, Event::Rest { ms: up_ms - from_ms });
+        }
         self.then(up_ms, Event::Restart { node });
         self.now_ms += up_ms;
     }
