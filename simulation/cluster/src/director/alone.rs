@@ -142,14 +142,13 @@ async fn in_time(shared: &Shared, node: usize, client: &mut Client, sql: &str) -
 async fn commits_lazily(shared: &Shared, session: &Session, lazy_ms: u64) -> Option<bool> {
     let mut client = writer(session.node).await?;
     client.simple_query(&session.update("local")).await.ok()?;
-    let before: Token = client.parameter("plimsoll.commit_lsn")?.parse().ok()?;
     // Whoever flushed that is asleep again.
     pause(QUIET_MS).await;
     client.simple_query(&session.update("off")).await.ok()?;
     let token: Token = client.parameter("plimsoll.commit_lsn")?.parse().ok()?;
     let told_ms = shared.now_ms();
     pause(lazy_ms).await;
-    let is_durable = lazy::is_durable(shared, session.node, (before.at, &token))?;
+    let is_durable = lazy::is_durable(shared, session.node, &token)?;
     if !is_durable && peace::reigns(shared) {
         let node = session.node;
         shared.fail(format!(

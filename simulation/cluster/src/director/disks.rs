@@ -34,16 +34,29 @@ pub(super) fn has_no_record(files: &VirtualDisk, history: &TimelineHistory, (fro
     matches!(reader.next(), Ok(Next::End(_)))
 }
 
-/// Whether a node's log has all records from the end of one on to a position, as far as its segments are
-/// there.
-pub(super) fn has_log(files: &VirtualDisk, history: &TimelineHistory, (from, to): (Lsn, Lsn)) -> bool {
+/// Whether a record of a node's log ends at a position, and all before it are there from the segment before
+/// on, or from its own if that one is gone. Of a log that is gone itself nothing is asked.
+pub(super) fn is_record_end(files: &VirtualDisk, history: &TimelineHistory, end: Lsn) -> bool {
+    let Some(size) = SegmentSize::new(SEGMENT_BYTES) else { return true };
+    let begin = size.start_of(size.segment_before(end));
+    let is_there = |from: &Lsn| {
+        reader(files, history, *from)
+            .is_some_and(|mut reader| matches!(reader.source_mut().whole_segment(*from), Ok(Some(_))))
+    };
+    let from = Some(begin - size.bytes()).filter(is_there).unwrap_or(begin);
     let Some(mut reader) = reader(files, history, from) else { return true };
-    loop {
-        match reader.next() {
-            Ok(Next::Record(record)) if record.end() < to => {}
-            Ok(Next::End(_)) => return false,
-            Ok(Next::Record(_)) | Err(_) => return true,
-        }
+    let mut next = reader.find_next_record(from);
+    if matches!(&next, Ok(Next::Record(first)) if first.start() >= end) {
+        // The one that ends there began in a segment that is gone.
+        return true;
+    }
+    while matches!(&next, Ok(Next::Record(record)) if record.end() < end) {
+        next = reader.next();
+    }
+    match next {
+        Ok(Next::Record(record)) => record.end() == end,
+        Ok(Next::End(_)) => false,
+        Err(_) => true,
     }
 }
 
@@ -186,4 +199,62 @@ pub(super) fn is_log_durable(
         at = end;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wal::{Inserted, RecordBuilder, Rmgr, SystemId, WalWriter, WriteStart, WriterConfig};
+
+    /// A record with so many bytes.
+    fn insert(log: &WalWriter, len: usize) -> Inserted {
+        let data = vec![7; len];
+        let record = RecordBuilder::new(Rmgr::XLOG, wal::xlog::NOOP, 0).main_data(&data).encode();
+        log.insert(&mut record.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_record_ends_where_one_was_written_to_its_end_and_nowhere_else() {
+        let files = VirtualDisk::new();
+        files.create_dir_all(&wal_folder()).unwrap();
+        let size = SegmentSize::new(SEGMENT_BYTES).unwrap();
+        let first = size.start_of(SegmentNumber::new(1));
+        let quiet = WriterConfig::new(SystemId::new(7), TimelineId::FIRST);
+        let config = WriterConfig { segment_size: size, background: false, ..quiet };
+        let start = WriteStart {
+            insert_at: first,
+            previous: Lsn::INVALID,
+            overwrites_contrecord: false,
+            forked_from: None,
+        };
+        let log = WalWriter::open(&simulation::host(&files, 1), &wal_folder(), config, start).unwrap();
+        let history = TimelineHistory::root(TimelineId::FIRST);
+        let is_end = |at: Lsn| is_record_end(&files, &history, at);
+
+        let (one, other) = (insert(&log, 100), insert(&log, 100));
+        log.flush_all().unwrap();
+        assert!(is_end(one.end) && is_end(other.end));
+        // A commit that ended within the second one was lost: its place says nothing, neither of itself nor
+        // of what comes behind.
+        assert!(!is_end(other.start + 40));
+        let unwritten = insert(&log, 100);
+        assert!(!is_end(unwritten.end), "it is in memory only");
+
+        // Up to a little before the next segment, and then over its beginning.
+        let second = size.start_of(SegmentNumber::new(2));
+        let filler = second.bytes_since(unwritten.end) - 20_000;
+        insert(&log, usize::try_from(filler).unwrap());
+        let across = std::iter::repeat_with(|| insert(&log, 1000)).find(|record| record.end > second);
+        let across = across.unwrap();
+        assert!(across.start < second);
+        let behind = insert(&log, 100);
+        log.flush_all().unwrap();
+        assert!(is_end(across.end) && is_end(behind.end) && !is_end(across.end + 8));
+        files
+            .remove_file(&wal_folder().join(SegmentNumber::new(1).file_name(TimelineId::FIRST, size)))
+            .unwrap();
+        assert!(is_end(across.end) && is_end(behind.end), "the segment before may be gone");
+        assert!(!is_end(behind.end - 8) && !is_end(behind.end + 8));
+        assert!(is_end(one.end), "nothing is asked of log that is gone");
+    }
 }

@@ -3,15 +3,13 @@
 use super::clients::WAL_WRITER_DELAY_MS;
 use super::{Shared, disks, machine_of};
 use crate::branch::Token;
-use crate::history::{Deed, Entry, History, Level};
+use crate::cluster::SEGMENT_BYTES;
+use crate::history::{Deed, Entry, Level};
 use std::sync::atomic::Ordering;
-use wal::{Lsn, TimelineId};
+use wal::TimelineId;
 
 /// What a slow disk and a look take beyond that.
 const SLACK_MS: u64 = 100;
-
-/// An earlier commit is among so many operations.
-const RECENT: usize = 200;
 
 /// When a commit that did not wait must be durable; None if it is another.
 fn due(entry: &Entry) -> Option<u64> {
@@ -24,22 +22,18 @@ fn due(entry: &Entry) -> Option<u64> {
     entry.token().map(|_| told_ms + 3 * WAL_WRITER_DELAY_MS + SLACK_MS)
 }
 
-/// Whether a commit is durable on a node, of which `before` is an earlier one of the same branch; None if the
-/// node is down.
-pub(super) fn is_durable(shared: &Shared, node: usize, (before, commit): (Lsn, &Token)) -> Option<bool> {
+/// Whether a commit is durable on a node; None if the node is down.
+///
+/// What the node has told of before says nothing about where records end: a crash may have taken that commit,
+/// and others stand in its place.
+pub(super) fn is_durable(shared: &Shared, node: usize, commit: &Token) -> Option<bool> {
     let cluster = shared.cluster.lock();
     let there = cluster.node(machine_of(node)).filter(|there| there.is_up())?;
     let history = disks::history(there.files(), TimelineId::new(commit.branch.timeline()))?;
     // What is in memory only is not there at all.
-    let is_written = disks::has_log(there.files(), &history, (before, commit.at));
-    Some(is_written && disks::is_log_durable(there.files(), &history, (before, commit.at)).is_ok())
-}
-
-/// The last commit before another one on its branch that any client was told of.
-fn before(history: &History, commit: &Token) -> Option<Lsn> {
-    let recent = history.entries().iter().rev().take(RECENT).filter_map(Entry::token);
-    let earlier = recent.filter(|token| token.branch == commit.branch && token.at < commit.at);
-    earlier.map(|token| token.at).max()
+    let is_written = disks::is_record_end(there.files(), &history, commit.at);
+    let range = (commit.at - SEGMENT_BYTES, commit.at);
+    Some(is_written && disks::is_log_durable(there.files(), &history, range).is_ok())
 }
 
 /// Looks at those whose time has come since the last look.
@@ -57,8 +51,7 @@ pub(super) fn look(shared: &Shared) -> Result<(), String> {
             let facts = shared.facts.lock();
             facts.losses_since(node, from_ms) > 0 || facts.paused_since(node, from_ms)
         };
-        let Some(before) = before(&history, token).filter(|_| !befell) else { continue };
-        if is_durable(shared, node, (before, token)) == Some(false) {
+        if !befell && is_durable(shared, node, token) == Some(false) {
             return Err(format!(
                 "Durable: node {node} has told of {entry:?}, and {token} is not durable yet"
             ));
